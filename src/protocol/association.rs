@@ -1,0 +1,292 @@
+//! An association as the acceptor sees it: bytes in, events and answers out.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use dicom_ul::pdu::{Pdu, read_pdu};
+
+use crate::command::{Operation, Request, command_field, response};
+use crate::deframer::{Deframer, Frame};
+use crate::event::{Event, NotDicom, PeerAbort, StoreRequest, Violation, input_of};
+use crate::framing::{
+    PduHeader, PdvHeader, RESERVED_FIELDS, ReservedFields, pdu_type, write_abort, write_acceptance, write_command,
+    write_rejection, write_release_reply,
+};
+use crate::message::{Completed, Message};
+use crate::negotiation::{Contexts, Negotiated, Policy, Rejection, negotiate};
+use crate::state::{Action, Input, State, action};
+use crate::status::{ErrorComment, Status};
+
+/// Longest A-ASSOCIATE-RQ taken, in bytes of its variable field: 128 contexts of thirty transfer syntaxes each fit.
+pub const MAX_ASSOCIATE_REQUEST: u32 = 256 * 1024;
+
+/// The acceptor's side of one association. See the crate's page for how to use it.
+#[derive(Debug)]
+pub struct Association {
+    policy: Arc<Policy>,
+    state: State,
+    deframer: Deframer,
+    message: Message,
+    contexts: Contexts,
+    peer_max_pdu_length: u32,
+    /// The request that awaits an answer; there is one in Sta3 only.
+    pending: Option<Box<Pending>>,
+    output: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    negotiated: Negotiated,
+    reserved_fields: ReservedFields,
+}
+
+impl Association {
+    /// An association whose transport connection has just been opened (Sta2).
+    pub fn new(policy: Arc<Policy>) -> Self {
+        Self {
+            policy,
+            state: State::Sta2,
+            deframer: Deframer::new(),
+            message: Message::None,
+            contexts: Contexts::default(),
+            peer_max_pdu_length: 0,
+            pending: None,
+            output: Vec::new(),
+        }
+    }
+
+    /// Where the association stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Takes bytes off `input` until there is something to tell. `None`: more input is needed, at least up to
+    /// [`Self::needed`] contiguous bytes, and fewer than those are left in `input`. Everything but PDU headers, PDV headers and
+    /// the A-ASSOCIATE-RQ is consumed as it comes, whatever the length of its PDU.
+    ///
+    /// After every event there may be output; a caller that goes on polling without sending it lets it grow by one answer for
+    /// each request in `input`.
+    pub fn poll(&mut self, input: &mut BytesMut) -> Option<Event> {
+        loop {
+            let outcome = match self.deframer.next(input) {
+                Ok(Some(Frame::Pdu(header))) => self.begin_pdu(header, input),
+                Ok(Some(Frame::Control(pdu_type, pdu))) => self.control_pdu(pdu_type, &pdu),
+                Ok(Some(Frame::Pdv(header))) => self.begin_pdv(header).map(|()| None),
+                Ok(Some(Frame::Fragment(fragment))) => Ok(self.message.take(fragment).map(Event::Fragment)),
+                Ok(Some(Frame::End)) => self.message.end().map(|completed| self.complete(completed?)),
+                Ok(None) => return None,
+                Err(violation) => Err(violation),
+            };
+            let event = outcome.unwrap_or_else(|violation| self.violated(violation));
+            if event.is_some() {
+                return event;
+            }
+        }
+    }
+
+    /// How many contiguous bytes the input must be able to hold for [`Self::poll`] to go on: never more than
+    /// [`MAX_ASSOCIATE_REQUEST`] and a header. It is what the peer has announced, not what it has sent: let the input grow
+    /// towards it as bytes come.
+    pub fn needed(&self) -> usize {
+        self.deframer.needed()
+    }
+
+    /// Bytes to be sent to the peer, in one write if possible. Empty if there are none.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
+    }
+
+    /// Whether [`Self::take_output`] has something.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// Accepts the request reported last (AE-7). Does nothing outside Sta3.
+    pub fn accept(&mut self) {
+        let Some(pending) = self.pending.take() else {
+            return;
+        };
+        let Pending { negotiated, reserved_fields } = *pending;
+        self.act(Input::Accept);
+        self.contexts = negotiated.contexts;
+        self.peer_max_pdu_length = negotiated.peer_max_pdu_length;
+        if write_acceptance(&mut self.output, negotiated.answer, &reserved_fields).is_err() {
+            self.abort();
+        }
+    }
+
+    /// Rejects the request reported last (AE-8). Does nothing outside Sta3.
+    pub fn reject(&mut self, rejection: Rejection) {
+        if self.act(Input::Reject).is_some() {
+            self.pending = None;
+            write_rejection(&mut self.output, rejection);
+        }
+    }
+
+    /// Answers a request. The response goes out in the order of these calls. Does nothing once the association is over.
+    pub fn respond(&mut self, operation: &Operation, status: Status, comment: &ErrorComment) {
+        if matches!(self.state, State::Sta6 | State::Sta8) {
+            write_command(
+                &mut self.output,
+                operation.context_id,
+                &response(operation, status, comment),
+                self.peer_max_pdu_length,
+            );
+        }
+    }
+
+    /// Answers the request for release (AR-4). Does nothing outside Sta8.
+    pub fn answer_release(&mut self) {
+        if self.act(Input::AnswerRelease).is_some() {
+            write_release_reply(&mut self.output);
+        }
+    }
+
+    /// Ends the association on our account: an A-ABORT goes out (AA-1), unless there is no association yet or no longer. A
+    /// dataset that was under way is void.
+    pub fn abort(&mut self) {
+        if self.act(Input::RequestAbort) == Some(Action::Aa1) {
+            write_abort(&mut self.output, 0, 0);
+        }
+        self.drop_what_is_under_way();
+    }
+
+    fn act(&mut self, input: Input) -> Option<Action> {
+        let action = action(self.state, input)?;
+        self.state = action.next();
+        if matches!(action, Action::Aa2 | Action::Aa3) {
+            self.deframer.close();
+        }
+        Some(action)
+    }
+
+    fn drop_what_is_under_way(&mut self) {
+        self.deframer.skip_pdu();
+        self.message = Message::None;
+        self.pending = None;
+    }
+
+    /// Whether the PDU may come now and be of that length, told from its header alone.
+    fn begin_pdu(&mut self, header: PduHeader, input: &[u8]) -> Result<Option<Event>, Violation> {
+        if self.state == State::Sta2
+            && let Some(stranger) = NotDicom::recognize(input)
+        {
+            self.state = State::Sta13;
+            self.deframer.close();
+            return Ok(Some(Event::NotDicom(stranger)));
+        }
+        let PduHeader { pdu_type, length } = header;
+        let input = input_of(pdu_type).ok_or(Violation::UnrecognizedPdu(pdu_type))?;
+        match action(self.state, input) {
+            Some(Action::Ae6 | Action::Dt2 | Action::Ar2 | Action::Aa2 | Action::Aa3) => {}
+            _ => return Err(Violation::UnexpectedPdu(pdu_type)),
+        }
+        let fits = match pdu_type {
+            pdu_type::A_ASSOCIATE_RQ => length <= MAX_ASSOCIATE_REQUEST,
+            // PS3.8 §D.1: 0 is no limit; a longer PDU than was offered is a protocol error.
+            pdu_type::P_DATA_TF => self.policy.max_pdu_length == 0 || length <= self.policy.max_pdu_length,
+            _ => length == 4, // PS3.8 §9.3.6 to §9.3.8
+        };
+        if fits { Ok(None) } else { Err(Violation::PduLength { pdu_type, length }) }
+    }
+
+    /// A whole PDU that [`Self::begin_pdu`] has let in: A-ASSOCIATE-RQ, A-RELEASE-RQ or A-ABORT.
+    fn control_pdu(&mut self, pdu_type: u8, pdu: &[u8]) -> Result<Option<Event>, Violation> {
+        if pdu_type == pdu_type::A_ASSOCIATE_RQ {
+            return self.associate(pdu).map(Some);
+        }
+        self.message = Message::None;
+        if pdu_type == pdu_type::A_RELEASE_RQ {
+            self.act(Input::ReleaseRequest);
+            return Ok(Some(Event::ReleaseRequested));
+        }
+        self.act(Input::Abort);
+        self.pending = None;
+        let (source, reason) = match pdu {
+            [.., source, reason] => (*source, *reason),
+            _ => (0, 0),
+        };
+        Ok(Some(Event::PeerAborted(PeerAbort { source, reason })))
+    }
+
+    fn associate(&mut self, pdu: &[u8]) -> Result<Event, Violation> {
+        let Some(&reserved_fields) = pdu.get(RESERVED_FIELDS).and_then(<[u8]>::first_chunk) else {
+            return Err(Violation::MalformedRequest);
+        };
+        let Ok(Some(Pdu::AssociationRQ(request))) = read_pdu(pdu, MAX_ASSOCIATE_REQUEST, true) else {
+            return Err(Violation::MalformedRequest);
+        };
+        self.act(Input::AssociateRequest);
+        Ok(match negotiate(&self.policy, request) {
+            Ok(negotiated) => {
+                let request = negotiated.request.clone();
+                self.pending = Some(Box::new(Pending { negotiated, reserved_fields }));
+                Event::AssociateRequested(request)
+            }
+            Err(rejection) => {
+                self.reject(rejection);
+                Event::Rejected(rejection)
+            }
+        })
+    }
+
+    fn begin_pdv(&mut self, header: PdvHeader) -> Result<(), Violation> {
+        if self.contexts.get(header.context_id).is_none() {
+            return Err(Violation::ContextNotAccepted(header.context_id));
+        }
+        self.message.begin_pdv(header)
+    }
+
+    fn complete(&mut self, completed: Completed) -> Option<Event> {
+        match completed {
+            Completed::StoreRequest(request) => self.store_requested(request),
+            Completed::Dataset => Some(Event::DatasetComplete),
+            Completed::OtherRequest(operation) => self.answer_at_once(&operation),
+        }
+    }
+
+    fn store_requested(&mut self, request: Request) -> Option<Event> {
+        let context = self.contexts.get(request.operation.context_id)?; // every PDV was checked for it
+        Some(Event::StoreRequested(StoreRequest {
+            abstract_syntax: context.abstract_syntax.clone(),
+            transfer_syntax: context.transfer_syntax.clone(),
+            has_data_set: request.has_data_set,
+            operation: request.operation,
+        }))
+    }
+
+    /// Answers what is not a C-STORE: C-ECHO is served, a C-CANCEL has no response, all else is refused (PS3.7 §9.1.5, §C.5).
+    fn answer_at_once(&mut self, operation: &Operation) -> Option<Event> {
+        match operation.command_field {
+            command_field::C_ECHO_RQ => {
+                self.respond(operation, Status::Success, &ErrorComment::default());
+                Some(Event::Echoed)
+            }
+            command_field::C_CANCEL_RQ => None,
+            other => {
+                let comment = ErrorComment::new("this node serves C-STORE and C-ECHO only");
+                self.respond(operation, Status::UnrecognizedOperation, &comment);
+                Some(Event::OperationRefused(other))
+            }
+        }
+    }
+
+    /// The state table's answer to a violation; `None` where the association was over already.
+    fn violated(&mut self, violation: Violation) -> Option<Event> {
+        self.drop_what_is_under_way();
+        match self.act(violation.input())? {
+            Action::Aa1 => write_abort(&mut self.output, 0, 0),
+            Action::Aa8 => write_abort(&mut self.output, 2, violation.reason()),
+            // One at a time: a peer that does not read its answers gets no more of them.
+            Action::Aa7 if self.output.is_empty() => {
+                write_abort(&mut self.output, 2, violation.reason());
+                return None;
+            }
+            _ => return None,
+        }
+        Some(Event::Violated(violation))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! DIMSE command sets: always implicit VR little endian, group 0000 only (PS3.7 §6.3.1, Annex E).
+
+use crate::status::{ErrorComment, Status};
+
+/// (0000,0800): no dataset follows the command (PS3.7 §E.1).
+const NO_DATA_SET: u16 = 0x0101;
+/// Bit of (0000,0100) that tells a response from a request.
+const RESPONSE: u16 = 0x8000;
+
+/// Values of (0000,0100) this node knows (PS3.7 §E.1-1).
+pub(crate) mod command_field {
+    pub(crate) const C_STORE_RQ: u16 = 0x0001;
+    pub(crate) const C_ECHO_RQ: u16 = 0x0030;
+    pub(crate) const C_CANCEL_RQ: u16 = 0x0FFF;
+}
+
+/// A request a response refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Presentation context the request came on, and the response goes out on.
+    pub context_id: u8,
+    /// Message ID, chosen by the requestor.
+    pub message_id: u16,
+    /// Command Field of the request.
+    pub(crate) command_field: u16,
+    /// Affected (or requested) SOP Class UID, as it came.
+    pub(crate) sop_class_uid: Vec<u8>,
+    /// Affected (or requested) SOP Instance UID, as it came.
+    pub(crate) sop_instance_uid: Vec<u8>,
+}
+
+/// Why bytes are not a command set this node can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum CommandError {
+    /// An element runs past the end of the command set.
+    #[error("command set element runs past its end")]
+    Truncated,
+    /// An element of another group than 0000.
+    #[error("command set holds an element outside group 0000")]
+    ForeignElement,
+    /// No Command Field, no Message ID, or no Data Set Type of two bytes.
+    #[error("command set lacks a mandatory element")]
+    MissingElement,
+    /// A response, though this node never asks anything.
+    #[error("response to a request never made")]
+    UnexpectedResponse,
+}
+
+/// A request as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) operation: Operation,
+    pub(crate) has_data_set: bool,
+}
+
+impl Request {
+    /// Reads a command set that arrived whole on `context_id`. The group length is not trusted, nor needed.
+    pub(crate) fn parse(context_id: u8, mut rest: &[u8]) -> Result<Self, CommandError> {
+        let (mut command_field, mut message_id, mut data_set_type) = (None, None, None);
+        let (mut sop_class_uid, mut sop_instance_uid) = (&[][..], &[][..]);
+        while !rest.is_empty() {
+            let (header, tail) = rest.split_at_checked(8).ok_or(CommandError::Truncated)?;
+            let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+            let length = usize::try_from(length).map_err(|_| CommandError::Truncated)?;
+            let (value, tail) = tail.split_at_checked(length).ok_or(CommandError::Truncated)?;
+            if header[0] != 0 || header[1] != 0 {
+                return Err(CommandError::ForeignElement);
+            }
+            match u16::from_le_bytes([header[2], header[3]]) {
+                0x0002 | 0x0003 => sop_class_uid = value,
+                0x0100 => command_field = us(value),
+                0x0110 => message_id = us(value),
+                0x0800 => data_set_type = us(value),
+                0x1000 | 0x1001 => sop_instance_uid = value,
+                _ => {}
+            }
+            rest = tail;
+        }
+        let command_field = command_field.ok_or(CommandError::MissingElement)?;
+        if command_field & RESPONSE != 0 {
+            return Err(CommandError::UnexpectedResponse);
+        }
+        // A C-CANCEL names the message it cancels instead of having an ID of its own (PS3.7 §9.3.2.3).
+        let message_id = match command_field {
+            command_field::C_CANCEL_RQ => message_id.unwrap_or(0),
+            _ => message_id.ok_or(CommandError::MissingElement)?,
+        };
+        Ok(Self {
+            operation: Operation {
+                context_id,
+                message_id,
+                command_field,
+                sop_class_uid: sop_class_uid.to_vec(),
+                sop_instance_uid: sop_instance_uid.to_vec(),
+            },
+            has_data_set: data_set_type.ok_or(CommandError::MissingElement)? != NO_DATA_SET,
+        })
+    }
+}
+
+/// The command set of the response to `operation` (PS3.7 §9.3.1.2 and its likes).
+pub(crate) fn response(operation: &Operation, status: Status, comment: &ErrorComment) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    element(&mut out, 0x0000, &[0; 4]);
+    if !operation.sop_class_uid.is_empty() {
+        element(&mut out, 0x0002, &operation.sop_class_uid);
+    }
+    element(&mut out, 0x0100, &(operation.command_field | RESPONSE).to_le_bytes());
+    element(&mut out, 0x0120, &operation.message_id.to_le_bytes());
+    element(&mut out, 0x0800, &NO_DATA_SET.to_le_bytes());
+    element(&mut out, 0x0900, &status.code().to_le_bytes());
+    if status != Status::Success && !comment.as_str().is_empty() {
+        padded_element(&mut out, 0x0902, comment.as_str().as_bytes(), b' ');
+    }
+    if !operation.sop_instance_uid.is_empty() {
+        element(&mut out, 0x1000, &operation.sop_instance_uid);
+    }
+    let group_length = (out.len() - 12) as u32; // bounded by the command set limit of the association
+    out[8..12].copy_from_slice(&group_length.to_le_bytes());
+    out
+}
+
+fn us(value: &[u8]) -> Option<u16> {
+    value.try_into().ok().map(|bytes: [u8; 2]| u16::from_le_bytes(bytes))
+}
+
+fn element(out: &mut Vec<u8>, element: u16, value: &[u8]) {
+    padded_element(out, element, value, 0);
+}
+
+/// PS3.5 §7.1.1: every value has an even length; UIDs are padded with NUL, text with a space.
+fn padded_element(out: &mut Vec<u8>, element: u16, value: &[u8], padding: u8) {
+    let odd = value.len() % 2;
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&element.to_le_bytes());
+    out.extend_from_slice(&((value.len() + odd) as u32).to_le_bytes());
+    out.extend_from_slice(value);
+    out.extend(std::iter::repeat_n(padding, odd));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn echo_rq(extra: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut out = Vec::new();
+        element(&mut out, 0x0000, &[0xFF, 0xFF, 0, 0]); // a group length that lies
+        element(&mut out, 0x0002, b"1.2.840.10008.1.1");
+        element(&mut out, 0x0100, &[0x30, 0]);
+        element(&mut out, 0x0110, &[7, 0]);
+        element(&mut out, 0x0800, &[1, 1]);
+        for (tag, value) in extra {
+            element(&mut out, *tag, value);
+        }
+        out
+    }
+
+    #[test]
+    fn a_request_is_read_whatever_its_group_length_says() {
+        let request = Request::parse(3, &echo_rq(&[(0x5110, b"??")])).unwrap();
+        assert_eq!(request.operation.command_field, command_field::C_ECHO_RQ);
+        assert_eq!((request.operation.context_id, request.operation.message_id), (3, 7));
+        assert!(!request.has_data_set);
+    }
+
+    #[test]
+    fn what_is_not_a_request_is_refused() {
+        let whole = echo_rq(&[]);
+        assert_eq!(Request::parse(1, &whole[..whole.len() - 1]), Err(CommandError::Truncated));
+        assert_eq!(Request::parse(1, &whole[..12]), Err(CommandError::MissingElement));
+        let mut foreign = whole.clone();
+        foreign[0] = 8;
+        assert_eq!(Request::parse(1, &foreign), Err(CommandError::ForeignElement));
+        assert_eq!(Request::parse(1, &echo_rq(&[(0x0100, &[0x30, 0x80])])), Err(CommandError::UnexpectedResponse));
+        let mut endless = whole;
+        endless[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(Request::parse(1, &endless), Err(CommandError::Truncated));
+    }
+
+    #[test]
+    fn a_response_is_a_well_formed_command_set() {
+        let operation = Operation {
+            context_id: 5,
+            message_id: 258,
+            command_field: command_field::C_STORE_RQ,
+            sop_class_uid: b"1.2.3".to_vec(),
+            sop_instance_uid: b"1.2.3.4\0".to_vec(),
+        };
+        let bytes = response(&operation, Status::OutOfResources, &ErrorComment::new("full"));
+        let length = u32::from_le_bytes(bytes[8..12].try_into().unwrap());
+        assert_eq!(length as usize, bytes.len() - 12);
+        let find = |needle: &[u8]| bytes.windows(needle.len()).any(|w| w == needle);
+        assert!(find(b"\0\0\x02\0\x06\0\0\x001.2.3\0"));
+        assert!(find(b"\0\0\0\x01\x02\0\0\0\x01\x80"));
+        assert!(find(b"\0\0\x20\x01\x02\0\0\0\x02\x01"));
+        assert!(find(b"\0\0\0\x09\x02\0\0\0\x00\xA7"));
+        assert!(find(b"\0\0\x02\x09\x04\0\0\0full"));
+        assert!(find(b"\0\0\0\x10\x08\0\0\x001.2.3.4\0"));
+    }
+}

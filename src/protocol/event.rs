@@ -1,0 +1,184 @@
+//! What an association tells its caller: requests, data, and every way it can end.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::command::{CommandError, Operation};
+use crate::framing::pdu_type;
+use crate::negotiation::{AssociateRequest, Rejection};
+use crate::state::Input;
+use crate::syntaxes::VERIFICATION;
+
+/// Longest command set taken, in bytes; those of a storage service are below 500.
+pub const MAX_COMMAND_SET: usize = 16 * 1024;
+
+/// What came of the bytes read so far.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A request awaits [`Association::accept`](crate::Association::accept) or [`reject`](crate::Association::reject).
+    AssociateRequested(AssociateRequest),
+    /// The request was turned down by the policy; the A-ASSOCIATE-RJ is in the output.
+    Rejected(Rejection),
+    /// The peer does not speak DICOM; nothing is answered.
+    NotDicom(NotDicom),
+    /// A C-STORE-RQ; its dataset follows unless [`StoreRequest::has_data_set`] is false. To be answered with
+    /// [`Association::respond`](crate::Association::respond).
+    StoreRequested(StoreRequest),
+    /// The next bytes of the dataset, without framing: a slice of the input, not a copy. Never empty, and cut as the peer and
+    /// the network cut them, down to single bytes: each keeps the whole input buffer it came from alive.
+    Fragment(Bytes),
+    /// The dataset is complete.
+    DatasetComplete,
+    /// A C-ECHO was answered.
+    Echoed,
+    /// A request this node does not serve was answered with 0211; its Command Field.
+    OperationRefused(u16),
+    /// The peer asks for release: to be answered with [`Association::answer_release`](crate::Association::answer_release) once nothing is outstanding. A dataset
+    /// that was under way is void.
+    ReleaseRequested,
+    /// The peer aborted, perhaps after we did. A dataset that was under way is void.
+    PeerAborted(PeerAbort),
+    /// The peer broke the protocol; the A-ABORT is in the output. A dataset that was under way is void.
+    Violated(Violation),
+}
+
+/// A C-STORE-RQ (PS3.7 §9.3.1.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreRequest {
+    /// What the response has to refer to.
+    pub operation: Operation,
+    /// Abstract syntax of the presentation context.
+    pub abstract_syntax: Arc<str>,
+    /// Transfer syntax of the presentation context: the encoding of the dataset.
+    pub transfer_syntax: Arc<str>,
+    /// False if the command says that no dataset follows.
+    pub has_data_set: bool,
+}
+
+impl StoreRequest {
+    /// Affected SOP Class UID as it came: bytes of a peer, padding included.
+    pub fn affected_sop_class_uid(&self) -> &[u8] {
+        &self.operation.sop_class_uid
+    }
+
+    /// Affected SOP Instance UID as it came: bytes of a peer, padding included.
+    pub fn affected_sop_instance_uid(&self) -> &[u8] {
+        &self.operation.sop_instance_uid
+    }
+
+    /// Whether the context is one that instances can be stored on.
+    pub fn is_storage_context(&self) -> bool {
+        &*self.abstract_syntax != VERIFICATION
+    }
+}
+
+/// What speaks on the port instead of DICOM, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotDicom {
+    /// An HTTP request.
+    Http,
+    /// A TLS ClientHello.
+    Tls,
+}
+
+/// Source and reason of the peer's A-ABORT (PS3.8 §9.3.8), as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerAbort {
+    /// 0 service-user, 2 service-provider.
+    pub source: u8,
+    /// Significant if the source is the service-provider.
+    pub reason: u8,
+}
+
+/// What a peer did against the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Violation {
+    /// A PDU of a type the standard does not know.
+    #[error("unrecognized PDU type {0:#04x}")]
+    UnrecognizedPdu(u8),
+    /// A PDU that has no place in the present state.
+    #[error("PDU type {0:#04x} is out of place")]
+    UnexpectedPdu(u8),
+    /// A PDU longer than taken, or of a length its type cannot have.
+    #[error("PDU type {pdu_type:#04x} of {length} bytes")]
+    PduLength {
+        /// The type in the header.
+        pdu_type: u8,
+        /// The length in the header.
+        length: u32,
+    },
+    /// An A-ASSOCIATE-RQ that cannot be decoded.
+    #[error("malformed A-ASSOCIATE-RQ")]
+    MalformedRequest,
+    /// A PDV whose length does not fit its PDU.
+    #[error("PDV of {0} bytes does not fit its PDU")]
+    PdvLength(u32),
+    /// A PDV on a presentation context that was not accepted.
+    #[error("presentation context {0} was not accepted")]
+    ContextNotAccepted(u8),
+    /// A PDV that has no place in the message under way: a dataset without a command, a command inside a dataset, a change of
+    /// presentation context.
+    #[error("PDV is out of place in the message under way")]
+    UnexpectedPdv,
+    /// A command set longer than [`MAX_COMMAND_SET`].
+    #[error("command set is longer than {MAX_COMMAND_SET} bytes")]
+    CommandSetLength,
+    /// A command set that cannot be acted on.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl Violation {
+    /// Reason of a service-provider A-ABORT (PS3.8 table 9-26).
+    pub(crate) fn reason(self) -> u8 {
+        match self {
+            Self::UnrecognizedPdu(_) => 1,
+            Self::UnexpectedPdu(_) => 2,
+            Self::UnexpectedPdv => 5,
+            Self::PduLength { .. } | Self::MalformedRequest | Self::PdvLength(_) | Self::ContextNotAccepted(_) => 6,
+            Self::CommandSetLength | Self::Command(_) => 0,
+        }
+    }
+
+    /// The row of the state table it falls under.
+    pub(crate) fn input(self) -> Input {
+        match self {
+            Self::UnexpectedPdu(pdu_type) => input_of(pdu_type).unwrap_or(Input::Invalid),
+            // The upper layer has nothing against these: it is DIMSE, its user, that does not go on.
+            Self::CommandSetLength | Self::Command(_) => Input::RequestAbort,
+            Self::UnrecognizedPdu(_)
+            | Self::PduLength { .. }
+            | Self::MalformedRequest
+            | Self::PdvLength(_)
+            | Self::ContextNotAccepted(_)
+            | Self::UnexpectedPdv => Input::Invalid,
+        }
+    }
+}
+
+/// The row of the state table a PDU type stands for.
+pub(crate) fn input_of(pdu_type: u8) -> Option<Input> {
+    Some(match pdu_type {
+        pdu_type::A_ASSOCIATE_RQ => Input::AssociateRequest,
+        pdu_type::A_ASSOCIATE_AC => Input::AssociateAccept,
+        pdu_type::A_ASSOCIATE_RJ => Input::AssociateReject,
+        pdu_type::P_DATA_TF => Input::Data,
+        pdu_type::A_RELEASE_RQ => Input::ReleaseRequest,
+        pdu_type::A_RELEASE_RP => Input::ReleaseReply,
+        pdu_type::A_ABORT => Input::Abort,
+        _ => return None,
+    })
+}
+
+impl NotDicom {
+    /// Tells a stranger by what a connection begins with. A PDU begins with a type from 1 to 7.
+    pub(crate) fn recognize(first: &[u8]) -> Option<Self> {
+        const METHODS: [&[u8]; 10] =
+            [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE", b"CONNEC", b"OPTION", b"TRACE ", b"PATCH ", b"PRI * "];
+        if first.starts_with(&[0x16, 3]) {
+            return Some(Self::Tls); // a handshake record of any version (RFC 8446 §5.1)
+        }
+        METHODS.iter().any(|method| first.starts_with(method)).then_some(Self::Http)
+    }
+}

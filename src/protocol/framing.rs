@@ -1,0 +1,153 @@
+//! PDU and PDV framing (PS3.8 §9.3): headers in, whole PDUs out.
+
+use std::ops::Range;
+
+use bytes::BufMut;
+use dicom_ul::pdu::{AssociationAC, Pdu, WriteError, write_pdu};
+
+use crate::negotiation::Rejection;
+
+/// Bytes of a PDU header: type, reserved, length.
+pub(crate) const PDU_HEADER: usize = 6;
+/// Bytes of a PDV header: length, presentation context ID, message control header.
+pub(crate) const PDV_HEADER: usize = 6;
+/// Where an A-ASSOCIATE-RQ has its AE titles and 32 reserved bytes. The A-ASSOCIATE-AC sends them back as they came (PS3.8
+/// §9.3.3, bytes 11 to 74), which the decoded titles, trimmed as they are, would not do.
+pub(crate) const RESERVED_FIELDS: Range<usize> = 10..74;
+/// The bytes at [`RESERVED_FIELDS`].
+pub(crate) type ReservedFields = [u8; 64];
+
+/// PDU types (PS3.8 table 9-11 ff.).
+pub(crate) mod pdu_type {
+    pub(crate) const A_ASSOCIATE_RQ: u8 = 1;
+    pub(crate) const A_ASSOCIATE_AC: u8 = 2;
+    pub(crate) const A_ASSOCIATE_RJ: u8 = 3;
+    pub(crate) const P_DATA_TF: u8 = 4;
+    pub(crate) const A_RELEASE_RQ: u8 = 5;
+    pub(crate) const A_RELEASE_RP: u8 = 6;
+    pub(crate) const A_ABORT: u8 = 7;
+}
+
+/// The header of a PDU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PduHeader {
+    pub(crate) pdu_type: u8,
+    pub(crate) length: u32,
+}
+
+impl PduHeader {
+    /// Reads the header `bytes` begin with; `None` if they are too few.
+    pub(crate) fn peek(bytes: &[u8]) -> Option<Self> {
+        let &[pdu_type, _, l3, l2, l1, l0, ..] = bytes else {
+            return None;
+        };
+        Some(Self { pdu_type, length: u32::from_be_bytes([l3, l2, l1, l0]) })
+    }
+}
+
+/// The header of a presentation data value (PS3.8 §9.3.5.1 and Annex E.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PdvHeader {
+    /// Bytes from the context ID on: at least 2.
+    pub(crate) length: u32,
+    pub(crate) context_id: u8,
+    pub(crate) is_command: bool,
+    pub(crate) is_last: bool,
+}
+
+impl PdvHeader {
+    /// Reads the header `bytes` begin with; `None` if they are too few.
+    pub(crate) fn peek(bytes: &[u8]) -> Option<Self> {
+        let &[l3, l2, l1, l0, context_id, control, ..] = bytes else {
+            return None;
+        };
+        Some(Self {
+            length: u32::from_be_bytes([l3, l2, l1, l0]),
+            context_id,
+            is_command: control & 1 != 0, // PS3.8 §E.2: the other bits are not checked
+            is_last: control & 2 != 0,
+        })
+    }
+
+    /// Bytes of the fragment.
+    pub(crate) fn value_length(self) -> usize {
+        self.length.saturating_sub(2) as usize
+    }
+}
+
+/// Appends an A-ASSOCIATE-AC PDU (PS3.8 §9.3.3). Leaves `out` as it was if `answer` cannot be encoded.
+pub(crate) fn write_acceptance(
+    out: &mut Vec<u8>,
+    answer: AssociationAC,
+    reserved_fields: &ReservedFields,
+) -> Result<(), WriteError> {
+    let mut pdu = Vec::with_capacity(4096);
+    write_pdu(&mut pdu, &Pdu::AssociationAC(answer))?;
+    if let Some(fields) = pdu.get_mut(RESERVED_FIELDS) {
+        fields.copy_from_slice(reserved_fields);
+    }
+    out.append(&mut pdu);
+    Ok(())
+}
+
+/// Appends an A-ASSOCIATE-RJ PDU (PS3.8 §9.3.4).
+pub(crate) fn write_rejection(out: &mut Vec<u8>, rejection: Rejection) {
+    let (result, source, reason) = rejection.fields();
+    write_short_pdu(out, pdu_type::A_ASSOCIATE_RJ, [0, result, source, reason]);
+}
+
+/// Appends an A-RELEASE-RP PDU (PS3.8 §9.3.7).
+pub(crate) fn write_release_reply(out: &mut Vec<u8>) {
+    write_short_pdu(out, pdu_type::A_RELEASE_RP, [0; 4]);
+}
+
+/// Appends an A-ABORT PDU (PS3.8 §9.3.8).
+pub(crate) fn write_abort(out: &mut Vec<u8>, source: u8, reason: u8) {
+    write_short_pdu(out, pdu_type::A_ABORT, [0, 0, source, reason]);
+}
+
+fn write_short_pdu(out: &mut Vec<u8>, pdu_type: u8, fields: [u8; 4]) {
+    out.extend_from_slice(&[pdu_type, 0, 0, 0, 0, 4]);
+    out.extend_from_slice(&fields);
+}
+
+/// Appends `command` to `out` as P-DATA-TF PDUs of one PDV each, none longer than the peer takes (0: any length).
+pub(crate) fn write_command(out: &mut Vec<u8>, context_id: u8, command: &[u8], peer_max_pdu_length: u32) {
+    let most = match peer_max_pdu_length {
+        0 => usize::MAX,
+        // A fragment has an even number of bytes (PS3.8 §E.1). A peer that takes less than a PDV header and two bytes could be
+        // sent nothing at all; like this it gets an answer.
+        length => ((length as usize).saturating_sub(PDV_HEADER) & !1).max(2),
+    };
+    let mut fragments = command.chunks(most).peekable();
+    while let Some(fragment) = fragments.next() {
+        let last = if fragments.peek().is_none() { 2 } else { 0 };
+        out.put_u8(pdu_type::P_DATA_TF);
+        out.put_u8(0);
+        out.put_u32((fragment.len() + PDV_HEADER) as u32);
+        out.put_u32((fragment.len() + 2) as u32);
+        out.put_u8(context_id);
+        out.put_u8(1 | last);
+        out.put_slice(fragment);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_cut_to_what_the_peer_takes() {
+        let mut out = Vec::new();
+        for length in [1, 8, 9] {
+            out.clear();
+            write_command(&mut out, 3, b"abcd", length);
+            assert_eq!(out, b"\x04\0\0\0\0\x08\0\0\0\x04\x03\x01ab\x04\0\0\0\0\x08\0\0\0\x04\x03\x03cd", "{length}");
+        }
+        for length in [0, 10, u32::MAX] {
+            out.clear();
+            write_command(&mut out, 3, b"abcd", length);
+            assert_eq!(out, b"\x04\0\0\0\0\x0a\0\0\0\x06\x03\x03abcd", "{length}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Association negotiation: what a request gets as its answer (PS3.8 §7.1, PS3.7 Annex D.3).
+
+use std::sync::Arc;
+
+use dicom_ul::pdu::{
+    AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResult,
+    PresentationContextResultReason as Reason,
+};
+
+use crate::syntaxes::{APPLICATION_CONTEXT, AbstractSyntax, is_standard_transfer_syntax, is_uid};
+
+mod user_information;
+
+use user_information::answer_user_information;
+
+/// What this node offers and accepts. Validated by whoever builds it.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Our AE title, 1 to 16 characters (PS3.5 §6.2, AE).
+    pub ae_title: String,
+    /// Whether a request for another called AE title is rejected.
+    pub require_called_ae_title: bool,
+    /// Largest P-DATA-TF PDU a peer may send, in bytes of its variable field; 0 for no limit (PS3.8 §D.1).
+    pub max_pdu_length: u32,
+    /// How many operations a peer may have outstanding, when it asks for more than one; at least 1.
+    pub async_operations: u16,
+    /// Whether abstract syntaxes that are private or newer than this build are stored too.
+    pub accept_unknown_sop_classes: bool,
+    /// Whether transfer syntaxes outside the standard are stored too.
+    pub accept_unknown_transfer_syntaxes: bool,
+    /// Transfer syntax UIDs to choose first, best first; where none of them is proposed, the requestor's order decides.
+    pub transfer_syntax_preference: Vec<String>,
+}
+
+/// A request as it arrived, for whoever decides about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssociateRequest {
+    /// Calling AE title without padding. A peer's string: escape it before printing.
+    pub calling_ae_title: String,
+    /// Called AE title without padding. A peer's string: escape it before printing.
+    pub called_ae_title: String,
+    /// How many presentation contexts were proposed.
+    pub contexts_proposed: usize,
+    /// How many of them will be accepted.
+    pub contexts_accepted: usize,
+    /// Operations the peer may have outstanding; 1 where it did not negotiate.
+    pub async_operations: u16,
+    /// The peer's implementation class UID and version name, as far as given. A peer's string, but of bounded length.
+    pub implementation: String,
+}
+
+/// Why an association is refused: result, source and reason of the A-ASSOCIATE-RJ PDU (PS3.8 §9.3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    /// Permanent, by the service user: the application context is not DICOM's.
+    ApplicationContext,
+    /// Permanent, by the service user: the called AE title is not ours.
+    CalledAeTitle,
+    /// Permanent, by the ACSE: bit 0 of the protocol version is not set.
+    ProtocolVersion,
+    /// Transient, by the presentation service: a limit of this node is reached, try again later.
+    LocalLimitExceeded,
+    /// Transient, by the presentation service: the node is stopping or out of memory, try again later.
+    TemporaryCongestion,
+}
+
+impl Rejection {
+    /// (result, source, reason) as they stand in the PDU.
+    pub fn fields(self) -> (u8, u8, u8) {
+        match self {
+            Self::ApplicationContext => (1, 1, 2),
+            Self::CalledAeTitle => (1, 1, 7),
+            Self::ProtocolVersion => (1, 2, 2),
+            Self::TemporaryCongestion => (2, 3, 1),
+            Self::LocalLimitExceeded => (2, 3, 2),
+        }
+    }
+}
+
+/// An accepted presentation context.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Context {
+    pub(crate) abstract_syntax: Arc<str>,
+    pub(crate) transfer_syntax: Arc<str>,
+}
+
+/// The accepted presentation contexts of an association, by their odd ID (PS3.8 §9.3.2.2).
+#[derive(Debug, Default)]
+pub(crate) struct Contexts(Vec<Option<Context>>);
+
+impl Contexts {
+    fn insert(&mut self, id: u8, context: Context) {
+        let index = usize::from(id / 2);
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, || None);
+        }
+        self.0[index] = Some(context);
+    }
+
+    pub(crate) fn get(&self, id: u8) -> Option<&Context> {
+        (id % 2 == 1).then(|| self.0.get(usize::from(id / 2))).flatten()?.as_ref()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Context> {
+        self.0.iter().flatten()
+    }
+}
+
+/// What a request has come to: the answer, and what holds if it is given.
+#[derive(Debug)]
+pub(crate) struct Negotiated {
+    pub(crate) answer: AssociationAC,
+    pub(crate) contexts: Contexts,
+    pub(crate) peer_max_pdu_length: u32,
+    pub(crate) request: AssociateRequest,
+}
+
+/// Applies `policy` to a request.
+///
+/// # Errors
+/// The rejection that the standard or the policy asks for.
+pub(crate) fn negotiate(policy: &Policy, rq: AssociationRQ) -> Result<Negotiated, Rejection> {
+    if rq.protocol_version & 1 == 0 {
+        return Err(Rejection::ProtocolVersion); // PS3.8 §9.3.2: only bit 0 is tested
+    }
+    if unpadded(&rq.application_context_name) != APPLICATION_CONTEXT {
+        return Err(Rejection::ApplicationContext);
+    }
+    if policy.require_called_ae_title && unpadded(&rq.called_ae_title) != policy.ae_title {
+        return Err(Rejection::CalledAeTitle);
+    }
+    let (contexts, results) = answer_contexts(policy, &rq.presentation_contexts);
+    let user = answer_user_information(policy, &contexts, &rq.user_variables);
+    Ok(Negotiated {
+        request: AssociateRequest {
+            calling_ae_title: unpadded(&rq.calling_ae_title).to_owned(),
+            called_ae_title: unpadded(&rq.called_ae_title).to_owned(),
+            contexts_proposed: rq.presentation_contexts.len(),
+            contexts_accepted: contexts.iter().count(),
+            async_operations: user.async_operations,
+            implementation: user.peer_implementation,
+        },
+        answer: AssociationAC {
+            protocol_version: 1,
+            // Place holders: the titles go back byte by byte.
+            calling_ae_title: String::from("-"),
+            called_ae_title: String::from("-"),
+            application_context_name: APPLICATION_CONTEXT.to_owned(),
+            presentation_contexts: results,
+            user_variables: user.answer,
+        },
+        contexts,
+        peer_max_pdu_length: user.peer_max_pdu_length,
+    })
+}
+
+/// One result for each proposed context, in the order proposed (PS3.8 §9.3.3.2). An ID proposed twice is answered once.
+fn answer_contexts(
+    policy: &Policy,
+    proposed: &[PresentationContextProposed],
+) -> (Contexts, Vec<PresentationContextResult>) {
+    let mut contexts = Contexts::default();
+    let mut seen = [false; 256];
+    let mut results = Vec::with_capacity(proposed.len().min(seen.len()));
+    for context in proposed {
+        if std::mem::replace(&mut seen[usize::from(context.id)], true) {
+            continue;
+        }
+        let choice = choose(policy, context);
+        results.push(PresentationContextResult {
+            id: context.id,
+            reason: match &choice {
+                Ok(_) => Reason::Acceptance,
+                Err(reason) => reason.clone(),
+            },
+            // PS3.8 §9.3.3.2: not significant unless accepted, but it has to be there.
+            transfer_syntax: match &choice {
+                Ok(uid) => uid.clone(),
+                Err(_) => "1.2.840.10008.1.2".to_owned(),
+            },
+        });
+        if let Ok(uid) = choice {
+            let accepted = Context {
+                abstract_syntax: unpadded(&context.abstract_syntax).into(),
+                transfer_syntax: unpadded(&uid).into(),
+            };
+            contexts.insert(context.id, accepted);
+        }
+    }
+    (contexts, results)
+}
+
+/// The transfer syntax for one context, or why it is refused.
+fn choose(policy: &Policy, context: &PresentationContextProposed) -> Result<String, Reason> {
+    if context.id.is_multiple_of(2) {
+        return Err(Reason::NoReason); // PS3.8 §9.3.2.2: odd integers only
+    }
+    let abstract_syntax = unpadded(&context.abstract_syntax);
+    let served = match AbstractSyntax::of(abstract_syntax) {
+        AbstractSyntax::Storage | AbstractSyntax::Verification => true,
+        AbstractSyntax::Unknown => policy.accept_unknown_sop_classes && is_uid(abstract_syntax),
+        AbstractSyntax::OtherService => false,
+    };
+    if !served {
+        return Err(Reason::AbstractSyntaxNotSupported);
+    }
+    let acceptable = || {
+        context.transfer_syntaxes.iter().filter(|uid| {
+            let uid = unpadded(uid);
+            let known = policy.accept_unknown_transfer_syntaxes || is_standard_transfer_syntax(uid);
+            known && is_uid(uid)
+        })
+    };
+    let preferred = |wish: &String| acceptable().find(|uid| unpadded(uid) == wish);
+    policy
+        .transfer_syntax_preference
+        .iter()
+        .find_map(preferred)
+        .or_else(|| acceptable().next())
+        .cloned()
+        .ok_or(Reason::TransferSyntaxesNotSupported)
+}
+
+/// UIDs are padded with NUL, AE titles with spaces; peers mix them up.
+pub(crate) fn unpadded(text: &str) -> &str {
+    text.trim_matches(['\0', ' '])
+}
+
+#[cfg(test)]
+mod tests;

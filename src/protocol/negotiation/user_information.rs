@@ -1,0 +1,109 @@
+//! The user information items of an association request and what is answered to them (PS3.7 Annex D.3.3).
+
+use std::collections::HashSet;
+
+use dicom_ul::pdu::{RequestorRoles, UserIdentityType, UserVariableItem};
+
+use super::{Contexts, Policy, unpadded};
+use crate::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
+
+/// Item types that `dicom_ul` passes through undecoded.
+pub(super) const ASYNC_OPERATIONS_WINDOW: u8 = 0x53;
+pub(super) const USER_IDENTITY_RESPONSE: u8 = 0x59;
+
+/// What the user information comes to.
+pub(super) struct UserInformation {
+    /// The items of the answer.
+    pub(super) answer: Vec<UserVariableItem>,
+    /// Largest P-DATA-TF PDU the peer takes; 0 for no limit.
+    pub(super) peer_max_pdu_length: u32,
+    pub(super) peer_implementation: String,
+    /// Operations the peer may have outstanding.
+    pub(super) async_operations: u16,
+}
+
+/// Answers the user information of a request (PS3.7 Annex D.3.3). Every item is answered once, however often it is asked, so the
+/// answer has room in its 16-bit length.
+pub(super) fn answer_user_information(
+    policy: &Policy,
+    contexts: &Contexts,
+    asked: &[UserVariableItem],
+) -> UserInformation {
+    let mut answer = vec![
+        UserVariableItem::MaxLength(policy.max_pdu_length),
+        UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS_UID.to_owned()),
+        UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION_NAME.to_owned()),
+    ];
+    let mut peer_max_pdu_length = 0;
+    let (mut class_uid, mut version_name) = ("", "");
+    let (mut window, mut identity) = (None, None);
+    let mut roles_unanswered: HashSet<&str> = contexts.iter().map(|c| &*c.abstract_syntax).collect();
+    for item in asked {
+        match item {
+            UserVariableItem::MaxLength(length) => peer_max_pdu_length = *length,
+            UserVariableItem::ImplementationClassUID(uid) => class_uid = uid,
+            UserVariableItem::ImplementationVersionName(name) => version_name = name,
+            UserVariableItem::Unknown(ASYNC_OPERATIONS_WINDOW, fields) => {
+                window = answer_async_operations(policy, fields).or(window);
+            }
+            UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles) if roles_unanswered.remove(unpadded(uid)) => {
+                answer.push(answer_roles(uid, roles));
+            }
+            UserVariableItem::UserIdentityItem(asked) if asked.positive_response_requested() => {
+                identity = answer_user_identity(asked.identity_type());
+            }
+            // PS3.7 §D.3.3.5: no answer means the defaults of the SOP class. PS3.8 §D.2: what is unknown is ignored.
+            UserVariableItem::ScuScpRoleSelectionSubItem(..)
+            | UserVariableItem::UserIdentityItem(_)
+            | UserVariableItem::SopClassExtendedNegotiationSubItem(..)
+            | UserVariableItem::Unknown(..) => {}
+        }
+    }
+    let async_operations = window.as_ref().map_or(1, |(invoked, _)| *invoked);
+    answer.extend(window.map(|(_, item)| item));
+    answer.extend(identity);
+    UserInformation {
+        answer,
+        peer_max_pdu_length,
+        peer_implementation: peer_implementation(class_uid, version_name),
+        async_operations,
+    }
+}
+
+/// Both names, cut to the lengths they may have (PS3.7 §D.3.3.2).
+fn peer_implementation(class_uid: &str, version_name: &str) -> String {
+    let class_uid = unpadded(class_uid).chars().take(64);
+    let version_name = unpadded(version_name).chars().take(16);
+    let both: String = class_uid.chain([' ']).chain(version_name).collect();
+    both.trim_matches(' ').to_owned()
+}
+
+/// PS3.7 §D.3.3.4: we are an SCP and nothing else, so the requestor may be the SCU and not the SCP.
+fn answer_roles(uid: &str, asked: &RequestorRoles) -> UserVariableItem {
+    let roles = RequestorRoles { scu: asked.scu, scp: false };
+    UserVariableItem::ScuScpRoleSelectionSubItem(unpadded(uid).to_owned(), roles)
+}
+
+/// PS3.7 §D.3.3.3: operations invoked and performed, two bytes each; 0 asks for no limit. We invoke nothing, so "performed"
+/// is never more than 1.
+fn answer_async_operations(policy: &Policy, fields: &[u8]) -> Option<(u16, UserVariableItem)> {
+    let &[i1, i0, p1, p0] = fields else {
+        return None;
+    };
+    let within = |asked: u16, most: u16| if asked == 0 { most } else { asked.min(most) };
+    let invoked = within(u16::from_be_bytes([i1, i0]), policy.async_operations.max(1));
+    let performed = within(u16::from_be_bytes([p1, p0]), 1);
+    let answer = [invoked.to_be_bytes(), performed.to_be_bytes()].concat();
+    Some((invoked, UserVariableItem::Unknown(ASYNC_OPERATIONS_WINDOW, answer)))
+}
+
+/// PS3.7 §D.3.3.7: where every user is let in, a user name (with or without a passcode) is accepted, and the answer says so
+/// when asked. A ticket or assertion would need an answer we cannot make, so it gets none: the requestor decides.
+fn answer_user_identity(kind: UserIdentityType) -> Option<UserVariableItem> {
+    match kind {
+        UserIdentityType::Username | UserIdentityType::UsernamePassword => {
+            Some(UserVariableItem::Unknown(USER_IDENTITY_RESPONSE, vec![0, 0]))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,107 @@
+//! C-STORE and general DIMSE status codes (PS3.4 §B.2.3, PS3.7 Annex C) and the Error Comment that goes with them.
+
+use std::fmt;
+
+/// The status of a response. Each variant stands for one code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// 0000: stored durably (or echoed).
+    Success,
+    /// 0110: processing failure.
+    ProcessingFailure,
+    /// 0111: duplicate SOP instance.
+    DuplicateSopInstance,
+    /// 0117: the SOP Instance UID breaks the rules for UIDs.
+    InvalidSopInstance,
+    /// 0122: the SOP class is not the context's, or not one that can be stored.
+    SopClassNotSupported,
+    /// 0211: this node does not do the requested DIMSE operation.
+    UnrecognizedOperation,
+    /// A700: out of resources; the peer may send the instance again later.
+    OutOfResources,
+    /// A900: the dataset is not what the command says it is.
+    DataSetMismatch,
+    /// C000: the dataset cannot be understood.
+    CannotUnderstand,
+}
+
+impl Status {
+    /// Every status this node answers with, in ascending order of its code.
+    pub const ALL: [Status; 9] = [
+        Self::Success,
+        Self::ProcessingFailure,
+        Self::DuplicateSopInstance,
+        Self::InvalidSopInstance,
+        Self::SopClassNotSupported,
+        Self::UnrecognizedOperation,
+        Self::OutOfResources,
+        Self::DataSetMismatch,
+        Self::CannotUnderstand,
+    ];
+
+    /// The value of element (0000,0900).
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Success => 0x0000,
+            Self::ProcessingFailure => 0x0110,
+            Self::DuplicateSopInstance => 0x0111,
+            Self::InvalidSopInstance => 0x0117,
+            Self::SopClassNotSupported => 0x0122,
+            Self::UnrecognizedOperation => 0x0211,
+            Self::OutOfResources => 0xA700,
+            Self::DataSetMismatch => 0xA900,
+            Self::CannotUnderstand => 0xC000,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04X}", self.code())
+    }
+}
+
+/// The value of element (0000,0902), VR LO: at most 64 characters of the default repertoire, no backslash, no control
+/// characters. Whatever text it is made from, it comes out as that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorComment(String);
+
+impl ErrorComment {
+    /// The longest Error Comment (PS3.5 §6.2, LO).
+    pub const MAX_CHARS: usize = 64;
+
+    /// Cuts and cleans `text`.
+    pub fn new(text: impl fmt::Display) -> Self {
+        let clean = |c: char| match c {
+            '\\' => '/',
+            ' '..='~' => c,
+            _ => '?',
+        };
+        Self(text.to_string().chars().map(clean).take(Self::MAX_CHARS).collect())
+    }
+
+    /// The text as it goes on the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_comment_is_always_a_legal_lo() {
+        let comment = ErrorComment::new(format!("a\\b\u{1b}[31m\nü{}", "x".repeat(100)));
+        assert!(comment.as_str().starts_with("a/b?[31m??x"));
+        assert_eq!(comment.as_str().len(), 64);
+    }
+
+    #[test]
+    fn codes_are_distinct() {
+        let mut codes: Vec<_> = Status::ALL.iter().map(|s| s.code()).collect();
+        codes.dedup();
+        assert_eq!(codes.len(), Status::ALL.len());
+        assert!(codes.is_sorted());
+    }
+}
