@@ -1,0 +1,203 @@
+//! The directories a batch puts files into: opened once, made where missing, synced once.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::error::{OpenError, StoreError};
+use crate::fault::{self, Step};
+use crate::root::{DIRECTORY_MODE, Root};
+
+/// Most directories remembered; they are a few dozen bytes each.
+const MAX_KNOWN: usize = 8192;
+
+/// How often a directory is made again that someone removes as often.
+const MAX_ATTEMPTS: u32 = 4;
+
+/// Directories whose own names, up to the root, are known to be on the disk: a file that is new in one of them needs
+/// only that directory synced. By identity, not by path, so one that was removed and made again is not among them.
+#[derive(Debug, Default)]
+pub(crate) struct KnownDirectories(Mutex<HashSet<Identity>>);
+
+/// A directory among all there ever were. Filesystems use an inode number again, hence the time of birth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Identity {
+    dev: u64,
+    ino: u64,
+    /// Not every filesystem knows it; without it a directory is never remembered.
+    birth: Option<(i64, u32)>,
+}
+
+/// The directories of one batch.
+pub(super) struct Directories<'a> {
+    root: &'a Root,
+    known: &'a KnownDirectories,
+    open: Vec<Directory>,
+}
+
+struct Directory {
+    /// Relative to the root; none once it was found removed, and for those opened only to be synced.
+    path: Option<PathBuf>,
+    file: File,
+    identity: Identity,
+    synced: Option<Result<(), StoreError>>,
+}
+
+impl<'a> Directories<'a> {
+    pub(super) fn new(root: &'a Root, known: &'a KnownDirectories) -> Self {
+        Self { root, known, open: Vec::new() }
+    }
+
+    pub(super) fn file(&self, directory: usize) -> &File {
+        &self.open[directory].file
+    }
+
+    /// The directory at `path`, relative to the root, if there is one.
+    pub(super) fn open(&mut self, path: &Path) -> Result<Option<usize>, StoreError> {
+        if let Some(open) = self.open.iter().position(|directory| directory.path.as_deref() == Some(path)) {
+            return Ok(Some(open));
+        }
+        let at = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        match open_at(&self.root.dir, at) {
+            Ok(file) => self.add(Some(path.to_owned()), file).map(Some),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(StoreError::new("open", path, error)),
+        }
+    }
+
+    /// The directory at `path`, relative to the root, made if there is none.
+    pub(super) fn open_or_create(&mut self, path: &Path) -> Result<usize, StoreError> {
+        for _ in 0..MAX_ATTEMPTS {
+            if let Some(directory) = self.open(path)? {
+                return Ok(directory);
+            }
+            self.create(path)?;
+        }
+        Err(StoreError::new("create", path, Errno::NOENT))
+    }
+
+    /// Takes note that a directory is not at its path any more.
+    pub(super) fn forget(&mut self, directory: usize) {
+        self.open[directory].path = None;
+    }
+
+    /// Syncs the directory, and those of the `depth` above it that may have been given a new entry on the way to it,
+    /// unless done.
+    pub(super) fn make_durable(&mut self, directory: usize, depth: usize) -> Result<(), StoreError> {
+        self.sync(directory)?;
+        let mut fresh = Vec::new();
+        let mut entry = directory;
+        // The depth ends the climb where a symbolic link has led out of the root.
+        while fresh.len() < depth && !self.is_durable(entry) {
+            fresh.push(self.open[entry].identity);
+            entry = self.open_parent(entry)?;
+            self.sync(entry)?;
+        }
+        // Not before all of them are.
+        self.known.extend(fresh);
+        Ok(())
+    }
+
+    /// Whether the directory's own name is known to be on the disk.
+    fn is_durable(&self, directory: usize) -> bool {
+        let identity = &self.open[directory].identity;
+        (identity.dev, identity.ino) == (self.root.dev, self.root.ino) || self.known.contains(identity)
+    }
+
+    fn open_parent(&mut self, directory: usize) -> Result<usize, StoreError> {
+        let parent = open_at(self.file(directory), Path::new(".."));
+        let file = parent.map_err(|error| self.root.failed("open a directory in", error))?;
+        self.add(None, file)
+    }
+
+    fn sync(&mut self, directory: usize) -> Result<(), StoreError> {
+        let directory = &mut self.open[directory];
+        directory
+            .synced
+            .get_or_insert_with(|| {
+                fault::at(Step::SyncDirectory)
+                    .and_then(|()| retry_on_intr(|| rustix::fs::fsync(&directory.file)))
+                    .map_err(|error| self.root.failed("sync a directory in", error))
+            })
+            .clone()
+    }
+
+    /// Makes every missing directory on the way to `path`. Whoever makes one, it is synced before it is relied on.
+    fn create(&self, path: &Path) -> Result<(), StoreError> {
+        let mut upwards: Vec<&Path> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
+        upwards.reverse();
+        for path in upwards {
+            match rustix::fs::mkdirat(&self.root.dir, path, DIRECTORY_MODE) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(Errno::NOENT) if !self.root.is_current() => {
+                    return Err(OpenError::Missing { root: self.root.path.clone() }.into());
+                }
+                // Removed between two steps: the caller starts over.
+                Err(Errno::NOENT) => return Ok(()),
+                Err(error) => return Err(StoreError::new("create", path, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an open directory, or finds it among those opened under another path.
+    fn add(&mut self, path: Option<PathBuf>, file: File) -> Result<usize, StoreError> {
+        let identity = Identity::of(&file).map_err(|error| self.root.failed("examine a directory in", error))?;
+        if let Some(open) = self.open.iter().position(|directory| directory.identity == identity) {
+            let known_path = &mut self.open[open].path;
+            *known_path = known_path.take().or(path);
+            return Ok(open);
+        }
+        self.open.push(Directory { path, file, identity, synced: None });
+        Ok(self.open.len() - 1)
+    }
+}
+
+impl KnownDirectories {
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
+    fn contains(&self, identity: &Identity) -> bool {
+        self.0.lock().contains(identity)
+    }
+
+    fn extend(&self, identities: Vec<Identity>) {
+        let mut known = self.0.lock();
+        // Starting over costs one more sync of each; keeping count of which were used last would cost every commit.
+        if known.len() + identities.len() > MAX_KNOWN {
+            known.clear();
+        }
+        known.extend(identities.into_iter().filter(|identity| identity.birth.is_some()));
+    }
+}
+
+impl Identity {
+    fn of(directory: &File) -> Result<Self, Errno> {
+        match rustix::fs::statx(directory, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME) {
+            Ok(stat) => {
+                let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+                Ok(Self {
+                    dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+                    ino: stat.stx_ino,
+                    birth: has_birth.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
+                })
+            }
+            // A system call filter may not know it.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let stat = rustix::fs::fstat(directory)?;
+                Ok(Self { dev: stat.st_dev, ino: stat.st_ino, birth: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn open_at(directory: &File, path: &Path) -> Result<File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, path, flags, Mode::empty()).map(File::from)
+}

@@ -1,0 +1,156 @@
+//! The ways storing can fail, each precise enough to be answered with exactly one DIMSE status.
+
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+/// Why an instance was not stored. The next instance may fare better: a store needs no reopening after any of these.
+#[derive(Debug, Clone, Error)]
+pub enum StoreError {
+    /// Different bytes are stored under this SOP Instance UID, and the policy is to refuse.
+    #[error("different bytes are already stored as {}", path.display())]
+    DuplicateRefused {
+        /// The stored file, relative to the root.
+        path: PathBuf,
+    },
+    /// As many different versions of this SOP Instance UID are stored as are ever kept beside each other.
+    #[error("{copies} different versions of this SOP Instance UID are already stored")]
+    TooManyCopies {
+        /// How many there are.
+        copies: u32,
+    },
+    /// The filesystem, or the quota on it, is full.
+    #[error("the disk is full")]
+    DiskFull,
+    /// Storing this instance would leave less space free than is to be kept.
+    #[error("{free_bytes} bytes are free on the disk, of which {min_free_bytes} are to be kept")]
+    BelowMinFree {
+        /// Bytes free now.
+        free_bytes: u64,
+        /// Bytes to be kept free.
+        min_free_bytes: u64,
+    },
+    /// The storage root is gone, has become another filesystem, or is held by another node.
+    #[error("the storage root is unavailable: {source}")]
+    RootUnavailable {
+        /// What is wrong with it.
+        #[source]
+        source: Box<OpenError>,
+    },
+    /// The process may not write there.
+    #[error("no permission to write {}", path.display())]
+    PermissionDenied {
+        /// What was to be written.
+        path: PathBuf,
+    },
+    /// The filesystem is mounted read-only, which is also what it becomes after an error of its own.
+    #[error("the filesystem is read-only")]
+    ReadOnly,
+    /// A file stands where the layout needs a directory, or a directory where it needs a file.
+    #[error("something else stands in the way at {}", path.display())]
+    Obstructed {
+        /// The path asked for, relative to the root.
+        path: PathBuf,
+    },
+    /// The temp file was removed by someone else before it got its final name.
+    #[error("the temp file was removed from outside")]
+    TempRemoved,
+    /// A write to this spooled instance failed before, so what the file holds is not known to be whole.
+    #[error("an earlier write of this spooled instance failed")]
+    SpoolBroken,
+    /// [`Instance::withdraw`](crate::Instance::withdraw) was called before the instance got its final name.
+    #[error("the instance was withdrawn")]
+    Withdrawn,
+    /// Anything else the operating system answers.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was being done, as a verb.
+        what: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// The answer.
+        #[source]
+        source: Errno,
+    },
+}
+
+impl StoreError {
+    /// What it means that `what` was answered with `source` for `path`.
+    pub(crate) fn new(what: &'static str, path: impl AsRef<Path>, source: Errno) -> Self {
+        let path = path.as_ref().to_owned();
+        match source {
+            Errno::NOSPC | Errno::DQUOT => Self::DiskFull,
+            Errno::ACCESS | Errno::PERM => Self::PermissionDenied { path },
+            Errno::ROFS => Self::ReadOnly,
+            Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY => Self::Obstructed { path },
+            _ => Self::Io { what, path, source },
+        }
+    }
+}
+
+/// Why a storage root cannot be used.
+#[derive(Debug, Clone, Error)]
+pub enum OpenError {
+    /// Another process has this root open.
+    #[error("storage root {} is in use by {}", root.display(), holder(*.pid))]
+    Locked {
+        /// The root.
+        root: PathBuf,
+        /// The process that holds it, when it says.
+        pid: Option<u32>,
+    },
+    /// The root is not there. Only said of a root that was: an open store never recreates it.
+    #[error("storage root {} is gone", root.display())]
+    Missing {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The root is on another filesystem than it was when the store opened: something was unmounted, or mounted over it.
+    #[error("storage root {} is on another filesystem than at start", root.display())]
+    OtherFilesystem {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The directory for temp files is on another filesystem than the root, so nothing could be renamed out of it.
+    #[error("{} is on another filesystem than the storage root", path.display())]
+    TempElsewhere {
+        /// The directory for temp files.
+        path: PathBuf,
+    },
+    /// Anything else the operating system answers.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was being done, as a verb.
+        what: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// The answer.
+        #[source]
+        source: Errno,
+    },
+}
+
+impl OpenError {
+    /// For `map_err`: `what` was being done to `path`.
+    pub(crate) fn io(what: &'static str, path: impl AsRef<Path>) -> impl FnOnce(Errno) -> Self {
+        move |source| Self::Io { what, path: path.as_ref().to_owned(), source }
+    }
+}
+
+impl From<OpenError> for StoreError {
+    /// For a root that was in use and is found changed.
+    fn from(source: OpenError) -> Self {
+        match source {
+            OpenError::Io { what, ref path, source: errno } => match Self::new(what, path, errno) {
+                Self::Io { .. } | Self::Obstructed { .. } => Self::RootUnavailable { source: Box::new(source) },
+                known => known,
+            },
+            _ => Self::RootUnavailable { source: Box::new(source) },
+        }
+    }
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}

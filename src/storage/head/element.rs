@@ -1,0 +1,113 @@
+//! One data element header in each of the encodings a dataset may have (PS3.5 §7.1).
+
+use dicom_core::{Tag, VR};
+
+/// The longest element header: explicit VR with a 32-bit length.
+pub(super) const MAX_HEADER_BYTES: usize = 12;
+
+/// The shortest element header, which is enough to tell how long it really is.
+pub(super) const MIN_HEADER_BYTES: usize = 8;
+
+/// A length that says the end is marked by a delimiter (PS3.5 §7.1.1).
+pub(super) const UNDEFINED_LENGTH: u32 = u32::MAX;
+
+/// The group of items and their delimiters, which have no VR in any encoding (PS3.5 §7.5).
+pub(super) const ITEM_GROUP: u16 = 0xFFFE;
+pub(super) const ITEM: Tag = Tag(ITEM_GROUP, 0xE000);
+pub(super) const ITEM_DELIMITATION: Tag = Tag(ITEM_GROUP, 0xE00D);
+pub(super) const SEQUENCE_DELIMITATION: Tag = Tag(ITEM_GROUP, 0xE0DD);
+
+/// How the headers of data elements are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    ImplicitLe,
+    ExplicitLe,
+    ExplicitBe,
+}
+
+impl Encoding {
+    /// The encoding a dataset really has, by what stands for a VR in its first element. Some
+    /// writers announce a compressed syntax and leave the dataset in implicit VR, or the reverse;
+    /// readers cope, so such an instance is worth keeping.
+    pub(super) fn as_written(self, vr: [u8; 2]) -> Self {
+        match self {
+            Self::ExplicitLe if LengthField::of(vr).is_none() => Self::ImplicitLe,
+            // Read as the length of a first element, a VR would be 16 KiB and more.
+            Self::ImplicitLe if VR::from_binary(vr).is_some() => Self::ExplicitLe,
+            announced => announced,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) tag: Tag,
+    /// `None` in implicit VR and for items and delimiters.
+    pub(super) vr: Option<[u8; 2]>,
+    pub(super) length: u32,
+}
+
+/// What the bytes of a header gathered so far say.
+pub(super) enum Decoded {
+    Header(Header),
+    /// The header is this many bytes long, more than were given.
+    Needs(usize),
+    /// The element has no valid VR.
+    InvalidVr(Tag),
+}
+
+impl Header {
+    /// Decodes a header of at least [`MIN_HEADER_BYTES`] bytes.
+    pub(super) fn decode(bytes: &[u8], encoding: Encoding) -> Decoded {
+        let Some([g0, g1, e0, e1, v0, v1, l0, l1]) = bytes.first_chunk::<MIN_HEADER_BYTES>().copied() else {
+            return Decoded::Needs(MIN_HEADER_BYTES);
+        };
+        let big_endian = encoding == Encoding::ExplicitBe;
+        let u16_of = |b: [u8; 2]| {
+            if big_endian { u16::from_be_bytes(b) } else { u16::from_le_bytes(b) }
+        };
+        let u32_of = |b: [u8; 4]| {
+            if big_endian { u32::from_be_bytes(b) } else { u32::from_le_bytes(b) }
+        };
+
+        let tag = Tag(u16_of([g0, g1]), u16_of([e0, e1]));
+        if encoding == Encoding::ImplicitLe || tag.group() == ITEM_GROUP {
+            return Decoded::Header(Self { tag, vr: None, length: u32_of([v0, v1, l0, l1]) });
+        }
+        let vr = [v0, v1];
+        let length = match LengthField::of(vr) {
+            None => return Decoded::InvalidVr(tag),
+            Some(LengthField::Bits16) => u32::from(u16_of([l0, l1])),
+            Some(LengthField::Bits32) => match bytes.get(8..).and_then(|rest| rest.first_chunk::<4>()) {
+                Some(length) => u32_of(*length),
+                None => return Decoded::Needs(MAX_HEADER_BYTES),
+            },
+        };
+        Decoded::Header(Self { tag, vr: Some(vr), length })
+    }
+}
+
+/// Whether the bytes behind a tag look like a VR, known or yet to be defined.
+pub(super) fn looks_like_vr(vr: [u8; 2]) -> bool {
+    vr.iter().all(u8::is_ascii_uppercase)
+}
+
+/// The form of the length behind an explicit VR.
+enum LengthField {
+    Bits16,
+    Bits32,
+}
+
+impl LengthField {
+    fn of(vr: [u8; 2]) -> Option<Self> {
+        match &vr {
+            b"AE" | b"AS" | b"AT" | b"CS" | b"DA" | b"DS" | b"DT" | b"FD" | b"FL" | b"IS" | b"LO" | b"LT" | b"PN"
+            | b"SH" | b"SL" | b"SS" | b"ST" | b"TM" | b"UI" | b"UL" | b"US" => Some(Self::Bits16),
+            // Any VR the standard has added or will add has the long form (PS3.5 §7.1.2).
+            vr if looks_like_vr(*vr) => Some(Self::Bits32),
+            // Writers that know no VR for an element put this, and the short form behind it.
+            b"??" => Some(Self::Bits16),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The walk over a dataset's elements: iterative, and indifferent to where fragments begin and end.
+
+use std::sync::Arc;
+
+use dicom_core::dictionary::DataDictionary;
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::StandardDataDictionary;
+
+use super::element::{
+    Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
+    SEQUENCE_DELIMITATION, UNDEFINED_LENGTH, looks_like_vr,
+};
+use super::{Head, HeadError, HeadLimits, Limit, Progress};
+
+/// What is kept of a wanted value. No element a file can be named by comes near it.
+const MAX_KEPT_BYTES: usize = 1024;
+
+const FILE_META_GROUP: u16 = 0x0002;
+
+pub(super) struct Scan {
+    encoding: Encoding,
+    wanted: Arc<[Tag]>,
+    limits: HeadLimits,
+    state: State,
+    /// The header being gathered.
+    header: [u8; MAX_HEADER_BYTES],
+    gathered: usize,
+    needed: usize,
+    /// Sequences and items of undefined length that are open. One alternates with the other, so
+    /// their number is all there is to know: even, the next header is an element's; odd, an item's.
+    open: u32,
+    /// The value of `open` within the outermost UN of undefined length, whose content is in
+    /// implicit VR little endian whatever stands around it (PS3.5 §6.2.2, CP-246).
+    implicit_from: Option<u32>,
+    /// Bytes taken.
+    offset: u64,
+    elements: u32,
+    /// An element of the dataset itself was met: one beyond the command and file meta groups that
+    /// may stray to its front.
+    begun: bool,
+    worked_bytes: u64,
+    values: Vec<(Tag, Vec<u8>)>,
+}
+
+enum State {
+    Header,
+    Value { tag: Tag, left: u32, keep: bool },
+    Done,
+    Failed(HeadError),
+}
+
+impl Scan {
+    pub(super) fn new(encoding: Encoding, wanted: Arc<[Tag]>, limits: HeadLimits) -> Self {
+        debug_assert!(wanted.is_sorted());
+        Self {
+            encoding,
+            wanted,
+            limits,
+            state: State::Header,
+            header: [0; MAX_HEADER_BYTES],
+            gathered: 0,
+            needed: MIN_HEADER_BYTES,
+            open: 0,
+            implicit_from: None,
+            offset: 0,
+            elements: 0,
+            begun: false,
+            worked_bytes: 0,
+            values: Vec::new(),
+        }
+    }
+
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Progress {
+        while !bytes.is_empty() {
+            let taken = match &mut self.state {
+                State::Header => self.gather(bytes),
+                State::Value { left, keep, .. } => {
+                    let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    if *keep && let Some((_, value)) = self.values.last_mut() {
+                        let kept = taken.min(MAX_KEPT_BYTES - value.len());
+                        value.extend_from_slice(&bytes[..kept]);
+                        self.worked_bytes += kept as u64;
+                    }
+                    *left -= taken as u32;
+                    if *left == 0 {
+                        self.state = State::Header;
+                    }
+                    taken
+                }
+                State::Done | State::Failed(_) => break,
+            };
+            self.offset += taken as u64;
+            bytes = &bytes[taken..];
+        }
+        match self.state {
+            State::Header | State::Value { .. } => Progress::More,
+            State::Done | State::Failed(_) => Progress::Done,
+        }
+    }
+
+    /// Gives the scan up: the bytes it needs cannot be had.
+    pub(super) fn fail(&mut self, error: HeadError) -> Progress {
+        self.state = State::Failed(error);
+        Progress::Done
+    }
+
+    /// Ends the scan where the dataset ends.
+    pub(super) fn finish(self) -> Result<Head, HeadError> {
+        match self.state {
+            State::Failed(error) => Err(error),
+            State::Value { tag, .. } => Err(HeadError::ValuePastEnd { tag }),
+            State::Header if self.offset == 0 => Err(HeadError::Empty),
+            State::Header if self.gathered > 0 || self.open > 0 => Err(HeadError::Truncated),
+            State::Header if !self.begun => Err(HeadError::NotADataset),
+            State::Header | State::Done => Ok(Head { values: self.values }),
+        }
+    }
+
+    /// Takes what `bytes` has of the current header, and acts on it once it is whole.
+    fn gather(&mut self, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(self.needed - self.gathered);
+        self.header[self.gathered..self.gathered + taken].copy_from_slice(&bytes[..taken]);
+        self.gathered += taken;
+        if self.gathered < self.needed {
+            return taken;
+        }
+        let encoding = self.encoding_here();
+        let next = match Header::decode(&self.header[..self.gathered], encoding) {
+            Decoded::Needs(needed) => {
+                self.needed = needed;
+                return taken;
+            }
+            Decoded::Header(header) => self.enter(header, self.offset + taken as u64 - self.gathered as u64),
+            Decoded::InvalidVr(_) if !self.begun => Err(HeadError::NotADataset),
+            Decoded::InvalidVr(tag) => Err(HeadError::InvalidVr { tag }),
+        };
+        self.worked_bytes += self.gathered as u64;
+        self.gathered = 0;
+        self.needed = MIN_HEADER_BYTES;
+        self.state = next.unwrap_or_else(State::Failed);
+        taken
+    }
+
+    /// The encoding of the header gathered. Command and file meta elements that strayed to the
+    /// front of a dataset keep their own (PS3.7 §6.3.1, PS3.10 §7.1).
+    fn encoding_here(&mut self) -> Encoding {
+        if self.implicit_from.is_some_and(|from| self.open >= from) {
+            return Encoding::ImplicitLe;
+        }
+        let [g0, g1, _, _, v0, v1, ..] = self.header;
+        match [g0, g1] {
+            [0x00, 0x00] if !self.begun && !looks_like_vr([v0, v1]) => Encoding::ImplicitLe,
+            [0x02, 0x00] if !self.begun && looks_like_vr([v0, v1]) => Encoding::ExplicitLe,
+            _ => {
+                if !self.begun {
+                    self.encoding = self.encoding.as_written([v0, v1]);
+                }
+                self.encoding
+            }
+        }
+    }
+
+    /// Acts on a header that starts at `offset`: what comes next?
+    fn enter(&mut self, header: Header, offset: u64) -> Result<State, HeadError> {
+        if self.elements >= self.limits.max_elements {
+            return Err(HeadError::Limit { which: Limit::Elements });
+        }
+        self.elements += 1;
+        if self.worked_bytes > self.limits.max_bytes {
+            return Err(HeadError::Limit { which: Limit::Bytes });
+        }
+        let Header { tag, length, .. } = header;
+        if self.open % 2 == 1 {
+            return self.enter_item(header, offset);
+        }
+        if tag == ITEM_DELIMITATION && self.open > 0 {
+            self.close();
+            return Ok(State::Header);
+        }
+        if tag.group() == ITEM_GROUP {
+            return Err(HeadError::StrayDelimiter { tag, offset });
+        }
+        if self.open == 0 && self.wanted.last().is_none_or(|last| tag > *last) {
+            // Stopping at the very first element is only right when this is a dataset at all.
+            return if self.begun || is_known(&header) { Ok(State::Done) } else { Err(HeadError::NotADataset) };
+        }
+        self.begun |= tag.group() > FILE_META_GROUP;
+        if length == UNDEFINED_LENGTH {
+            return self.open_sequence(header);
+        }
+        let keep = self.open == 0 && self.is_wanted(tag);
+        if keep {
+            self.values.push((tag, Vec::with_capacity(MAX_KEPT_BYTES.min(length as usize))));
+        }
+        Ok(if length == 0 { State::Header } else { State::Value { tag, left: length, keep } })
+    }
+
+    /// Acts on a header inside a sequence of undefined length, or among the fragments of
+    /// encapsulated pixel data, which are items too.
+    fn enter_item(&mut self, header: Header, offset: u64) -> Result<State, HeadError> {
+        match header.tag {
+            ITEM if header.length == UNDEFINED_LENGTH => {
+                self.open += 1;
+                Ok(State::Header)
+            }
+            ITEM if header.length == 0 => Ok(State::Header),
+            ITEM => Ok(State::Value { tag: ITEM, left: header.length, keep: false }),
+            SEQUENCE_DELIMITATION => {
+                self.close();
+                Ok(State::Header)
+            }
+            tag @ ITEM_DELIMITATION => Err(HeadError::StrayDelimiter { tag, offset }),
+            tag => Err(HeadError::NotAnItem { tag, offset }),
+        }
+    }
+
+    fn open_sequence(&mut self, header: Header) -> Result<State, HeadError> {
+        if self.open / 2 >= self.limits.max_depth {
+            return Err(HeadError::Limit { which: Limit::Depth });
+        }
+        if matches!(header.vr.as_ref(), Some(b"UC" | b"UR" | b"UT")) {
+            return Err(HeadError::UndefinedLength { tag: header.tag });
+        }
+        self.open += 1;
+        if header.vr == Some(*b"UN") {
+            self.implicit_from = self.implicit_from.or(Some(self.open));
+        }
+        Ok(State::Header)
+    }
+
+    fn close(&mut self) {
+        self.open -= 1;
+        if self.implicit_from.is_some_and(|from| self.open < from) {
+            self.implicit_from = None;
+        }
+    }
+
+    /// Of an element that stands twice, against the standard, the first counts.
+    fn is_wanted(&self, tag: Tag) -> bool {
+        self.wanted.binary_search(&tag).is_ok() && self.values.iter().all(|(kept, _)| *kept != tag)
+    }
+}
+
+/// Whether the element is one a dataset may start with: with a VR the standard knows, where one is
+/// written, and a tag it knows, or leaves to private use, where a VR confirms it.
+fn is_known(header: &Header) -> bool {
+    // The dictionary knows a group length in every group there might be.
+    let in_dictionary = header.tag.element() != 0 && StandardDataDictionary.by_tag(header.tag).is_some();
+    match header.vr {
+        Some(vr) => VR::from_binary(vr).is_some() && (in_dictionary || header.tag.group() % 2 == 1),
+        None => in_dictionary,
+    }
+}

@@ -1,0 +1,154 @@
+//! What the transfer syntaxes and the looser writers of them bring.
+
+use super::*;
+
+#[test]
+fn private_and_referenced_syntaxes_are_read_in_their_own_encoding() {
+    let implicit = Writer::typical(IMPLICIT_LE);
+    for uid in ["1.2.840.113619.5.2", "1.2.840.10008.1.2\0"] {
+        assert_typical(&scan_in(uid, &[&implicit]).unwrap());
+    }
+    let explicit = Writer::typical(EXPLICIT_LE);
+    for uid in ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.8.1", "1.3.6.1.4.1.99.1"] {
+        assert_typical(&scan_in(uid, &[&explicit]).unwrap());
+    }
+    let deflated = deflate(&explicit);
+    for uid in ["1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"] {
+        assert_typical(&scan_in(uid, &[&deflated]).unwrap());
+    }
+}
+
+#[test]
+fn un_of_undefined_length_holds_implicit_vr_little_endian() {
+    for syntax in [EXPLICIT_LE, EXPLICIT_BE] {
+        let mut w = Writer::new(syntax);
+        w.header(Tag(0x0009, 0x1010), "UN", UNDEFINED);
+        let mut inner = Writer::new(IMPLICIT_LE);
+        inner.item(UNDEFINED).element(Tag(0x0009, 0x1011), "", b"abc");
+        inner.header(Tag(0x0009, 0x1012), "", UNDEFINED);
+        inner.item(UNDEFINED).element(tags::PATIENT_ID, "", b"nested").end_item().end_sequence();
+        inner.end_item().end_sequence();
+        w.bytes.extend(inner.bytes);
+        w.element(tags::PATIENT_ID, "LO", b"outer");
+        w.element(tags::SERIES_INSTANCE_UID, "UI", b"1.5");
+        let head = scan_in(syntax, &[&w.bytes]).unwrap();
+        assert_eq!(head.value(tags::PATIENT_ID), Some(&b"outer"[..]));
+        assert_eq!(head.value(tags::SERIES_INSTANCE_UID), Some(&b"1.5"[..]));
+    }
+}
+
+#[test]
+fn encapsulated_pixels_of_an_icon_are_walked_over() {
+    let wanted = Arc::new([tags::ICON_IMAGE_SEQUENCE, Tag(0x0088, 0x0904)]);
+    let mut w = Writer::new(EXPLICIT_LE);
+    w.header(tags::ICON_IMAGE_SEQUENCE, "SQ", UNDEFINED).item(UNDEFINED);
+    w.header(tags::PIXEL_DATA, "OB", UNDEFINED).item(0).item(8).u32(UNDEFINED).u32(0).end_sequence();
+    w.end_item().end_sequence();
+    w.element(Tag(0x0088, 0x0904), "LO", b"title ");
+    let mut scan = HeadScan::new("1.2.840.10008.1.2.4.50", wanted, HeadLimits::default());
+    assert_eq!(scan.feed(&w.bytes), Progress::More);
+    let head = scan.finish().unwrap();
+    assert_eq!(head.value(Tag(0x0088, 0x0904)), Some(&b"title"[..]));
+    assert_eq!(head.value(tags::ICON_IMAGE_SEQUENCE), None);
+}
+
+#[test]
+fn vrs_nobody_knows_have_the_long_form_and_question_marks_the_short_one() {
+    let mut w = Writer::new(EXPLICIT_LE);
+    w.element(Tag(0x0009, 0x1001), "ZZ", b"new vr").element(Tag(0x0009, 0x1002), "??", b"sloppy");
+    w.element(tags::PATIENT_ID, "LO", b"P1");
+    let head = scan_in(EXPLICIT_LE, &[&w.bytes]).unwrap();
+    assert_eq!(head.value(tags::PATIENT_ID), Some(&b"P1"[..]));
+}
+
+#[test]
+fn group_lengths_may_lie() {
+    let mut w = Writer::new(EXPLICIT_LE);
+    w.header(Tag(0x0008, 0x0000), "UL", 4).u32(0xFFFF_FFF0);
+    w.element(tags::SOP_CLASS_UID, "UI", b"1.2\0");
+    w.header(Tag(0x0010, 0x0000), "UL", 4).u32(0);
+    w.element(tags::PATIENT_ID, "LO", b"P1");
+    let head = scan_in(EXPLICIT_LE, &[&w.bytes]).unwrap();
+    assert_eq!(head.value(tags::SOP_CLASS_UID), Some(&b"1.2"[..]));
+    assert_eq!(head.value(tags::PATIENT_ID), Some(&b"P1"[..]));
+}
+
+#[test]
+fn command_and_file_meta_elements_in_front_keep_their_own_encoding() {
+    for syntax in [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE] {
+        let mut dataset = Writer::new(IMPLICIT_LE);
+        dataset.element(Tag(0x0000, 0x0002), "", b"1.2.840.10008.1.1\0");
+        let mut meta = Writer::new(EXPLICIT_LE);
+        meta.element(Tag(0x0002, 0x0001), "OB", &[0, 1]);
+        meta.element(Tag(0x0002, 0x0010), "UI", b"1.2.840.10008.1.2\0");
+        dataset.bytes.extend(meta.bytes);
+        dataset.bytes.extend(Writer::typical(syntax));
+        assert_typical(&scan_in(syntax, &[&dataset.bytes]).unwrap());
+    }
+}
+
+#[test]
+fn a_deflated_head_is_read_without_the_rest_of_the_stream() {
+    let mut dataset = Writer::typical(EXPLICIT_LE);
+    let mut noise = 1u32;
+    dataset.extend((0..1_000_000).map(|_| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (noise >> 24) as u8
+    }));
+    let deflated = deflate(&dataset);
+    let mut scan = HeadScan::new(DEFLATED, wanted(), HeadLimits::default());
+    let fed = deflated.chunks(100).position(|chunk| scan.feed(chunk) == Progress::Done);
+    assert!(fed.is_some_and(|chunks| chunks * 100 < deflated.len() / 4), "{fed:?}");
+    assert_typical(&scan.finish().unwrap());
+}
+
+#[test]
+fn a_deflated_head_that_cannot_be_had_is_empty() {
+    let deflated = deflate(&Writer::typical(EXPLICIT_LE));
+    let mut broken = deflated.clone();
+    broken[0] = 0x07; // final block of the reserved type
+    let not_deflated = Writer::typical(EXPLICIT_LE);
+    for bytes in [&deflated[..20], &broken, &not_deflated, &deflate(b"no dataset at all"), &deflate(b"")] {
+        assert_eq!(scan_in(DEFLATED, &[bytes]), Ok(Head::default()));
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(scan_in(DEFLATED, &single), Ok(Head::default()));
+    }
+    assert_eq!(scan_in(DEFLATED, &[]), Err(HeadError::Empty));
+}
+
+#[test]
+fn padding_behind_a_deflated_stream_is_ignored() {
+    let mut w = Writer::new(EXPLICIT_LE);
+    w.element(tags::PATIENT_ID, "LO", b"P1");
+    let deflated = deflate(&w.bytes);
+    let head = scan_in(DEFLATED, &[&deflated, &[0], &[0xFF; 100]]).unwrap();
+    assert_eq!(head.value(tags::PATIENT_ID), Some(&b"P1"[..]));
+}
+
+#[test]
+fn implicit_and_explicit_vr_are_told_apart_by_the_first_element() {
+    for written in [IMPLICIT_LE, EXPLICIT_LE] {
+        let dataset = Writer::typical(written);
+        for announced in [IMPLICIT_LE, EXPLICIT_LE, "1.2.840.10008.1.2.4.50", "1.3.6.1.4.1.99.1"] {
+            assert_typical(&scan_in(announced, &[&dataset]).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_dataset_may_start_behind_the_last_wanted_element() {
+    let mut private = Writer::new(EXPLICIT_LE);
+    private.header(Tag(0x4453, 0x100C), "UN", UNDEFINED);
+    let mut pixels = Writer::new(IMPLICIT_LE);
+    pixels.element(tags::PIXEL_DATA, "", &[0; 4]);
+    for (syntax, bytes) in [(EXPLICIT_LE, private.bytes), (IMPLICIT_LE, pixels.bytes)] {
+        assert_eq!(scan_in(syntax, &[&bytes]), Ok(Head::default()));
+    }
+}
+
+#[test]
+fn a_private_syntax_that_cannot_be_scanned_has_an_empty_head() {
+    let big_endian = Writer::typical(EXPLICIT_BE);
+    assert_eq!(scan_in("1.3.6.1.4.1.99.1", &[&big_endian]), Ok(Head::default()));
+    assert!(scan_in(EXPLICIT_LE, &[&big_endian]).is_err());
+}

@@ -1,0 +1,118 @@
+//! An instance to be stored, and what became of it.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::error::StoreError;
+use crate::head::Head;
+use crate::meta::FileMeta;
+use crate::spool::SpoolFile;
+
+/// A received SOP Instance. It may be committed again, by any thread, after a commit failed or its thread died; and
+/// also while another thread is still at it: it is stored once.
+#[derive(Debug)]
+pub struct Instance {
+    /// What the file meta says (PS3.10 §7.1).
+    pub meta: FileMeta,
+    /// The elements its path is made of.
+    pub head: Head,
+    /// The dataset.
+    pub payload: Payload,
+    gate: Mutex<Gate>,
+}
+
+/// The dataset of an instance, exactly as received.
+#[derive(Debug)]
+pub enum Payload {
+    /// As a chain of slices.
+    Memory(Vec<Bytes>),
+    /// In a temp file of the store it is to be committed to.
+    Spooled(SpoolFile),
+}
+
+/// An instance that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// How it came to be.
+    pub outcome: Outcome,
+    /// Where, relative to the root.
+    pub path: PathBuf,
+}
+
+/// What storing an instance came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was stored under its SOP Instance UID.
+    New,
+    /// The same bytes were stored already; nothing was written.
+    Identical,
+    /// It took the place of different bytes.
+    Replaced,
+    /// It was stored beside different bytes, as the `copy`th version (from 2).
+    KeptBoth {
+        /// The number in its name.
+        copy: u32,
+    },
+}
+
+/// What every rename of an instance passes. A writer that hung and was given up may wake up at any time later: by then
+/// its instance may be stored, acknowledged and replaced by a newer one, which it must not replace in turn.
+#[derive(Debug)]
+enum Gate {
+    Open,
+    Settled(Stored),
+    Withdrawn,
+}
+
+impl Instance {
+    /// An instance to be committed.
+    pub fn new(meta: FileMeta, head: Head, payload: Payload) -> Self {
+        Self { meta, head, payload, gate: Mutex::new(Gate::Open) }
+    }
+
+    /// Bytes of the dataset.
+    pub fn dataset_bytes(&self) -> u64 {
+        match &self.payload {
+            Payload::Memory(slices) => slices.iter().map(|slice| slice.len() as u64).sum(),
+            Payload::Spooled(spool) => spool.dataset_bytes(),
+        }
+    }
+
+    /// Gives the instance up: from now on no commit gives it a final name. `false` when it is too late for that to mean
+    /// anything, because a commit has succeeded or is renaming at this moment. Does not block.
+    pub fn withdraw(&self) -> bool {
+        let Some(mut gate) = self.gate.try_lock() else {
+            return false;
+        };
+        match *gate {
+            Gate::Open => {
+                *gate = Gate::Withdrawn;
+                true
+            }
+            Gate::Withdrawn => true,
+            Gate::Settled(_) => false,
+        }
+    }
+
+    /// Runs `rename` if nothing has been decided yet; otherwise the error is what has.
+    pub(crate) fn pass_gate<T>(&self, rename: impl FnOnce() -> T) -> Result<T, Result<Stored, StoreError>> {
+        let gate = self.gate.lock();
+        match &*gate {
+            Gate::Open => Ok(rename()),
+            Gate::Settled(stored) => Err(Ok(stored.clone())),
+            Gate::Withdrawn => Err(Err(StoreError::Withdrawn)),
+        }
+    }
+
+    /// Records that the instance is durably stored. The first to say so is right.
+    pub(crate) fn settle(&self, stored: Stored) -> Stored {
+        let mut gate = self.gate.lock();
+        if let Gate::Settled(first) = &*gate {
+            return first.clone();
+        }
+        *gate = Gate::Settled(stored.clone());
+        stored
+    }
+}

@@ -1,0 +1,193 @@
+//! The layout: a template that turns what an instance says of itself into a relative path.
+//!
+//! It is the only place where a peer's string becomes part of a path. `template` reads the grammar,
+//! `component` encodes values so that they can neither leave the root nor collide.
+//!
+//! ```text
+//! template  = component *("/" component)          at most 12
+//! component = 1*(literal / field)
+//! literal   = 1*(A-Z a-z 0-9 . _ - space)         a component neither begins nor ends with "." or space
+//! field     = "{" element *("|" function) "}"
+//! element   = keyword                             of a text element of the standard, as in {PatientID}
+//!           / GGGG "," EEEE                       hexadecimal, as in {0010,0020}
+//! function  = "first:" N                          the first N characters
+//!           / "hash:" N                           the first N hexadecimal digits of the SHA-256
+//!           / "or:" text                          this text, when the element is absent or empty
+//! ```
+//!
+//! Functions apply from left to right. A value still missing at the end is `_`.
+
+mod component;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
+
+use crate::head::Head;
+use crate::meta::FileMeta;
+use template::Component;
+
+/// A checked template: no two SOP Instances have the same path, and no path leaves the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    template: String,
+    components: Vec<Component>,
+    /// Which component holds the whole SOP Instance UID, and so the number of a copy.
+    numbered: usize,
+    wanted: Arc<[Tag]>,
+}
+
+impl Layout {
+    /// What is used when nothing is set.
+    pub const DEFAULT: &str = "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm";
+
+    /// Reads a template; the grammar stands at the top of this module.
+    ///
+    /// Refused is also one that could map two instances to one path: some component must hold the
+    /// whole SOP Instance UID as its only field.
+    pub fn parse(template: &str) -> Result<Self, LayoutError> {
+        let components = template::parse(template)?;
+        let numbered = components.iter().rposition(Component::is_unique_to_instance).ok_or(LayoutError::NotUnique)?;
+        let mut wanted = vec![tags::SOP_CLASS_UID, tags::SOP_INSTANCE_UID];
+        wanted.extend(components.iter().flat_map(Component::tags));
+        wanted.sort_unstable();
+        wanted.dedup();
+        Ok(Self { template: template.to_owned(), components, numbered, wanted: wanted.into() })
+    }
+
+    /// The template as it was written.
+    pub fn template(&self) -> &str {
+        &self.template
+    }
+
+    /// The elements to look for in a dataset's head, ascending: those of the template, and the SOP
+    /// Class and Instance UIDs, which are held against the command set.
+    pub fn wanted(&self) -> Arc<[Tag]> {
+        Arc::clone(&self.wanted)
+    }
+
+    /// Where an instance belongs, relative to the root: one component of 1..=255 bytes for each of
+    /// the template's, none of which begins with a period.
+    ///
+    /// SOP Class and Instance UIDs are those of `meta`, everything else comes from `head`. `copy`
+    /// from 2 on puts `~2` and so on behind the SOP Instance UID; 0 and 1 are the plain name.
+    pub fn path(&self, meta: &FileMeta, head: &Head, copy: u32) -> PathBuf {
+        let value_of = |tag: Tag| match tag {
+            tags::SOP_CLASS_UID => Some(meta.sop_class_uid.as_str().as_bytes()),
+            tags::SOP_INSTANCE_UID => Some(meta.sop_instance_uid.as_str().as_bytes()),
+            tag => head.value(tag).filter(|value| !value.is_empty()),
+        };
+        self.components
+            .iter()
+            .enumerate()
+            .map(|(at, component)| {
+                let copy = (at == self.numbered && copy > 1).then_some(copy);
+                component::name(component, value_of, copy)
+            })
+            .collect()
+    }
+}
+
+/// Why a template is refused. Columns count from 1.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// Nothing at all.
+    #[error("the layout is empty; the default is {:?}", Layout::DEFAULT)]
+    Empty,
+    /// More text than any layout needs.
+    #[error("the layout has {length} bytes; at most {} are allowed", template::MAX_TEMPLATE_BYTES)]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// So many components that the paths could exceed what the system allows.
+    #[error("the layout has {count} components; at most {} are allowed", template::MAX_COMPONENTS)]
+    TooManyComponents {
+        /// How many.
+        count: usize,
+    },
+    /// A slash at the beginning or end, or two in a row.
+    #[error("column {column}: empty component; the layout is relative, with single slashes between components")]
+    EmptyComponent {
+        /// Where.
+        column: usize,
+    },
+    /// A character that a literal cannot hold.
+    #[error("column {column}: {found:?} is not allowed; literal text may hold A-Z a-z 0-9 . _ - and space")]
+    Literal {
+        /// Where.
+        column: usize,
+        /// The character.
+        found: char,
+    },
+    /// A component that begins or ends with a literal period or space.
+    #[error("column {column}: a component neither begins nor ends with a period or space")]
+    Edge {
+        /// Where.
+        column: usize,
+    },
+    /// An opening brace without a closing one in the same component.
+    #[error("column {column}: no closing brace; a field is written {{StudyDate}} or {{GGGG,EEEE}}")]
+    Unclosed {
+        /// Where the brace stands.
+        column: usize,
+    },
+    /// Neither a keyword of the standard nor a tag.
+    #[error(
+        "column {column}: unknown element {name:?}; use a DICOM keyword such as StudyDate, or GGGG,EEEE in hexadecimal"
+    )]
+    UnknownElement {
+        /// Where.
+        column: usize,
+        /// What stands there.
+        name: String,
+    },
+    /// An element no path can be made of.
+    #[error("column {column}: element {tag} {why}; use a text element of the dataset in front of its pixel data")]
+    UnsuitableElement {
+        /// Where.
+        column: usize,
+        /// The element.
+        tag: Tag,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A function there is not.
+    #[error("column {column}: unknown function {name:?}; there are first:N, hash:N and or:TEXT")]
+    UnknownFunction {
+        /// Where.
+        column: usize,
+        /// What stands there.
+        name: String,
+    },
+    /// A function whose argument is missing or out of range.
+    #[error("column {column}: {function} takes {allowed}, not {found:?}")]
+    Argument {
+        /// Where.
+        column: usize,
+        /// The function.
+        function: &'static str,
+        /// What it takes.
+        allowed: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// Literals and fields of one component that might not fit into the 255 bytes of a file name.
+    #[error(
+        "column {column}: the component may exceed 255 bytes; at most three fields and little literal text fit into one"
+    )]
+    ComponentTooLong {
+        /// Where the component starts.
+        column: usize,
+    },
+    /// Two instances could be given the same path.
+    #[error(
+        "two instances could share a path; one component must hold the whole {{SOPInstanceUID}}, without functions, as its only field"
+    )]
+    NotUnique,
+}

@@ -1,0 +1,114 @@
+//! Makes one name of a path: any bytes in, 1..=255 harmless bytes out.
+//!
+//! A value keeps `A-Z a-z 0-9 . _ -`; every other byte, and a period at either end, becomes `%` and
+//! two hexadecimal digits. What is too long is cut and ends in `~` and the SHA-256 of the whole
+//! value. As neither `%` nor `~` is kept, different values stay different.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use dicom_core::Tag;
+use sha2::{Digest, Sha256};
+
+use super::template::{Component, Field, Function, Piece};
+
+/// What a file name may have on common file systems.
+pub(super) const MAX_NAME_BYTES: usize = 255;
+
+/// `~` and a SHA-256 in hexadecimal.
+pub(super) const CUT_MARK_BYTES: usize = 1 + 64;
+
+/// What may come on top of literals and values: `~` and the number of a copy, and the two bytes by
+/// which escaping the first character of a reserved name makes it longer.
+pub(super) const RESERVED_BYTES: usize = 11 + 2;
+
+const MISSING: &str = "_";
+
+/// Device names on Windows, whatever their case and extension; where the root is shared from there,
+/// such a file cannot be opened.
+const RESERVED_STEMS: [&str; 4] = ["CON", "PRN", "AUX", "NUL"];
+const RESERVED_NUMBERED_STEMS: [&str; 2] = ["COM", "LPT"];
+
+/// The name `component` has for the values of one instance.
+pub(super) fn name<'a>(component: &Component, value_of: impl Fn(Tag) -> Option<&'a [u8]>, copy: Option<u32>) -> String {
+    let mut name = String::new();
+    for piece in &component.pieces {
+        match piece {
+            Piece::Literal(literal) => name.push_str(literal),
+            Piece::Field(field) => {
+                match field.apply(value_of(field.tag)) {
+                    Some(value) => push_encoded(&mut name, &value, component.max_value_bytes),
+                    None => name.push_str(MISSING),
+                }
+                if let Some(copy) = copy {
+                    // Writing to a String cannot fail.
+                    let _ = write!(name, "~{copy}");
+                }
+            }
+        }
+    }
+    if is_reserved(&name) {
+        let first = name.remove(0);
+        name.insert_str(0, &format!("%{:02X}", u32::from(first)));
+    }
+    name
+}
+
+impl Field {
+    fn apply<'a>(&'a self, value: Option<&'a [u8]>) -> Option<Cow<'a, [u8]>> {
+        self.functions.iter().fold(value.map(Cow::Borrowed), |value, function| match (function, value) {
+            (Function::First(n), Some(value)) => Some(Cow::Owned(first(&value, *n).to_vec())),
+            (Function::Hash(n), Some(value)) => Some(Cow::Owned(sha256_hex(&value)[..*n].into())),
+            (Function::Or(text), None) => Some(Cow::Borrowed(text.as_bytes())),
+            (_, value) => value,
+        })
+    }
+}
+
+/// The first `n` characters of UTF-8, or bytes of what is something else.
+fn first(value: &[u8], n: usize) -> &[u8] {
+    let end = match std::str::from_utf8(value) {
+        Ok(text) => text.char_indices().nth(n).map(|(at, _)| at),
+        Err(_) => Some(n),
+    };
+    &value[..end.unwrap_or(value.len()).min(value.len())]
+}
+
+/// Appends `value` in at most `max_bytes`, which are more than [`CUT_MARK_BYTES`].
+fn push_encoded(name: &mut String, value: &[u8], max_bytes: usize) {
+    let start = name.len();
+    let mut cut = start;
+    for (at, &byte) in value.iter().enumerate() {
+        let inner_dot = byte == b'.' && at > 0 && at + 1 < value.len();
+        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || inner_dot {
+            name.push(char::from(byte));
+        } else {
+            let _ = write!(name, "%{byte:02X}");
+        }
+        if name.len() - start + CUT_MARK_BYTES <= max_bytes {
+            cut = name.len();
+        }
+        if name.len() - start > max_bytes {
+            name.truncate(cut);
+            name.push('~');
+            name.push_str(&sha256_hex(value));
+            return;
+        }
+    }
+}
+
+fn sha256_hex(value: &[u8]) -> String {
+    Sha256::digest(value).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn is_reserved(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().trim_end_matches(' ').to_ascii_uppercase();
+    let numbered = || {
+        let (base, digit) = stem.split_at_checked(3)?;
+        Some(RESERVED_NUMBERED_STEMS.contains(&base) && digit.len() == 1 && digit.as_bytes()[0].is_ascii_digit())
+    };
+    RESERVED_STEMS.contains(&stem.as_str()) || numbered().unwrap_or(false)
+}

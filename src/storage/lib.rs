@@ -1,0 +1,36 @@
+//! Where received instances go: the layout that names them, the durable commit that makes them files, and recovery.
+//!
+//! [`Store::commit`] is the one way in. When it answers `Ok` for an instance (with [`Durability::Fsync`]) the whole
+//! file, its name and every directory on the way to it are on the disk. A file under its final name is always whole:
+//! it was written and synced as a temp file before it got that name.
+//!
+//! This crate knows no sockets, actors or memory leases. Its calls block.
+
+// The tests in here and those beside the crate share their means.
+#[cfg(test)]
+extern crate self as tidegate_storage;
+#[cfg(test)]
+#[path = "tests/support/mod.rs"]
+mod support;
+
+mod commit;
+mod error;
+mod fault;
+pub mod head;
+mod instance;
+pub mod layout;
+pub mod meta;
+mod root;
+mod settings;
+mod space;
+mod spool;
+mod store;
+mod temp;
+pub mod uid;
+
+pub use error::{OpenError, StoreError};
+pub use instance::{Instance, Outcome, Payload, Stored};
+pub use root::Recovery;
+pub use settings::{Duplicates, Durability, Settings, UnknownWord};
+pub use spool::SpoolFile;
+pub use store::Store;

@@ -1,0 +1,124 @@
+//! What a store is told when it opens: where, how files are named, how durable, what a second instance under a known UID means.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::layout::Layout;
+
+/// How a [`Store`](crate::Store) behaves. Fixed for as long as it is open.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The directory everything is stored in; created when absent. A relative path is taken from the working
+    /// directory at the time of opening.
+    pub root: PathBuf,
+    /// How an instance's path below the root is made.
+    pub layout: Layout,
+    /// What must be on the disk before an instance counts as stored.
+    pub durability: Durability,
+    /// What to do with different bytes under a SOP Instance UID that is already stored.
+    pub duplicates: Duplicates,
+    /// Nothing is written that would leave less than this many bytes of the filesystem free. 0 turns the check off.
+    pub min_free_bytes: u64,
+}
+
+/// What must be on the disk before an instance counts as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Data, name and directories are synced first: a stored instance survives a power cut. Written `fsync`.
+    #[default]
+    Fsync,
+    /// Nothing is synced: a stored instance survives the end of the process, but not of the machine. Written `none`.
+    None,
+}
+
+/// What to do with different bytes under a SOP Instance UID that is already stored. Identical bytes are always
+/// accepted without being stored a second time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Duplicates {
+    /// The new instance takes the place of the old one, atomically, once it is durable. Written `replace`.
+    #[default]
+    Replace,
+    /// The new instance is stored beside the old one under a numbered name. Written `keep-both`.
+    KeepBoth,
+    /// The new instance is refused. Written `refuse`.
+    Refuse,
+}
+
+/// A word that is not one of those a setting allows.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{word:?} is not one of {allowed}")]
+pub struct UnknownWord {
+    /// The word as given.
+    pub word: String,
+    /// The words allowed, as one would list them.
+    pub allowed: &'static str,
+}
+
+impl FromStr for Durability {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "fsync" => Ok(Self::Fsync),
+            "none" => Ok(Self::None),
+            _ => Err(UnknownWord { word: word.to_owned(), allowed: "fsync, none" }),
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Fsync => "fsync",
+            Self::None => "none",
+        })
+    }
+}
+
+impl FromStr for Duplicates {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "replace" => Ok(Self::Replace),
+            "keep-both" => Ok(Self::KeepBoth),
+            "refuse" => Ok(Self::Refuse),
+            _ => Err(UnknownWord { word: word.to_owned(), allowed: "replace, keep-both, refuse" }),
+        }
+    }
+}
+
+impl fmt::Display for Duplicates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Replace => "replace",
+            Self::KeepBoth => "keep-both",
+            Self::Refuse => "refuse",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_read_back_as_written() {
+        for durability in [Durability::Fsync, Durability::None] {
+            assert_eq!(durability.to_string().parse(), Ok(durability));
+        }
+        for duplicates in [Duplicates::Replace, Duplicates::KeepBoth, Duplicates::Refuse] {
+            assert_eq!(duplicates.to_string().parse(), Ok(duplicates));
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_is_named_with_what_is_allowed() {
+        let error = "keep".parse::<Duplicates>().unwrap_err();
+        assert_eq!(error.to_string(), "\"keep\" is not one of replace, keep-both, refuse");
+        assert!("Fsync".parse::<Durability>().is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! The store: one root directory, opened once and shared by every thread that writes to it.
+
+use std::sync::Arc;
+
+use dicom_core::Tag;
+use parking_lot::RwLock;
+
+use crate::commit::{self, KnownDirectories};
+use crate::error::{OpenError, StoreError};
+use crate::instance::{Instance, Stored};
+use crate::meta::FileMeta;
+use crate::root::{Recovery, Root};
+use crate::settings::Settings;
+use crate::space;
+use crate::spool::SpoolFile;
+use crate::temp::TempNames;
+
+/// An open storage root. No other process can open the same root until this is dropped or the process ends.
+#[derive(Debug)]
+pub struct Store {
+    settings: Settings,
+    wanted: Arc<[Tag]>,
+    root: RwLock<Arc<Root>>,
+    pub(crate) temp_names: TempNames,
+    pub(crate) known_directories: KnownDirectories,
+}
+
+impl Store {
+    /// Opens the root, creating it durably when absent, takes its lock, and removes the temp files of an earlier process.
+    pub fn open(settings: Settings) -> Result<(Self, Recovery), OpenError> {
+        let (root, recovery) = Root::open(&settings.root)?;
+        let store = Self {
+            wanted: settings.layout.wanted(),
+            settings,
+            root: RwLock::new(Arc::new(root)),
+            temp_names: TempNames::new(),
+            known_directories: KnownDirectories::default(),
+        };
+        Ok((store, recovery))
+    }
+
+    /// The elements a dataset's head must be read for, sorted.
+    pub fn wanted(&self) -> Arc<[Tag]> {
+        Arc::clone(&self.wanted)
+    }
+
+    /// What the store was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether `bytes` more can be stored without going below the space to be kept free. An answer for this moment: it
+    /// reserves nothing.
+    pub fn room(&self, bytes: u64) -> Result<(), StoreError> {
+        let root = self.root()?;
+        space::check(bytes, space::free_bytes(&root)?, self.settings.min_free_bytes)
+    }
+
+    /// Begins a temp file for a dataset that is not kept in memory. `meta` is written at once, so it must be what the
+    /// instance is committed with.
+    pub fn spool(&self, meta: &FileMeta) -> Result<SpoolFile, StoreError> {
+        let root = self.root()?;
+        SpoolFile::create(&root, &self.temp_names, meta, self.settings.min_free_bytes)
+    }
+
+    /// Stores every instance of `batch` and answers for each by itself, in order. Returns when all that `Ok` was said of
+    /// is as durable as the settings ask; the instances share what syncing they can. The time it takes does not depend
+    /// on how many instances are stored already.
+    pub fn commit(&self, batch: &[&Instance]) -> Vec<Result<Stored, StoreError>> {
+        match self.root() {
+            Ok(root) => commit::commit(self, &root, batch),
+            Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    /// The root, made sure to be the directory its path leads to. One that was removed and put back on the same
+    /// filesystem is taken up again.
+    fn root(&self) -> Result<Arc<Root>, StoreError> {
+        let root = Arc::clone(&self.root.read());
+        if root.is_current() {
+            return Ok(root);
+        }
+        let mut current = self.root.write();
+        if !current.is_current() {
+            let reopened = current.reopen()?;
+            self.known_directories.clear();
+            *current = Arc::new(reopened);
+        }
+        Ok(Arc::clone(&current))
+    }
+}

@@ -1,0 +1,135 @@
+//! Files being written: in `.tidegate/tmp` under a name never used again, gone when dropped unless renamed.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::error::StoreError;
+use crate::fault::{self, Step};
+use crate::root::Root;
+
+/// Mode of every file stored; the umask may take more away.
+pub(crate) const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
+
+/// Most slices one `writev` takes (`IOV_MAX` of Linux).
+const MAX_SLICES: usize = 1024;
+
+/// Makes names for temp files: what this store draws once, then a count. No two stores, nor two files of one, share a name.
+#[derive(Debug)]
+pub(crate) struct TempNames {
+    store: u64,
+    next: AtomicU64,
+}
+
+impl TempNames {
+    pub(crate) fn new() -> Self {
+        Self { store: RandomState::new().hash_one(()), next: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> String {
+        format!("{:016x}-{}", self.store, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A file on its way to a final name. Dropped before it got one, it is removed.
+#[derive(Debug)]
+pub(crate) struct TempFile {
+    pub(crate) file: File,
+    name: String,
+    root: Arc<Root>,
+    renamed: AtomicBool,
+}
+
+impl TempFile {
+    /// A new, empty file.
+    pub(crate) fn create(root: &Arc<Root>, names: &TempNames) -> Result<Self, StoreError> {
+        let name = names.next();
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = retry_on_intr(|| rustix::fs::openat(&root.tmp, &name, flags, FILE_MODE))
+            .map_err(|error| root.failed("create a temp file in", error))?;
+        Ok(Self { file: file.into(), name, root: Arc::clone(root), renamed: AtomicBool::new(false) })
+    }
+
+    /// Writes all of `slices` at the end of the file, where they lie: nothing is gathered first.
+    pub(crate) fn append<'a>(&self, slices: impl IntoIterator<Item = &'a [u8]>) -> Result<(), StoreError> {
+        self.write_all(slices).map_err(|error| self.root.failed("write a temp file in", error))
+    }
+
+    fn write_all<'a>(&self, slices: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Errno> {
+        fault::at(Step::Write)?;
+        let mut slices = slices.into_iter().filter(|slice| !slice.is_empty()).map(IoSlice::new);
+        let mut group: Vec<IoSlice<'a>> = Vec::with_capacity(slices.size_hint().0.clamp(1, MAX_SLICES));
+        loop {
+            group.clear();
+            group.extend(slices.by_ref().take(MAX_SLICES));
+            if group.is_empty() {
+                return Ok(());
+            }
+            let mut rest = group.as_mut_slice();
+            while !rest.is_empty() {
+                match retry_on_intr(|| rustix::io::writev(&self.file, rest))? {
+                    0 => return Err(Errno::IO),
+                    written => IoSlice::advance_slices(&mut rest, written),
+                }
+            }
+        }
+    }
+
+    /// Has the kernel begin writing the data out, without waiting for it. Files that are on their way together are
+    /// made durable together, by fewer commits of the filesystem's journal.
+    pub(crate) fn start_writing_out(&self) {
+        // What Linux does first when told that cached pages are not needed. A hint: an error costs nothing but time.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
+    }
+
+    /// Returns when the data is on the disk.
+    pub(crate) fn sync_data(&self) -> Result<(), StoreError> {
+        fault::at(Step::SyncData)
+            .and_then(|()| retry_on_intr(|| rustix::fs::fdatasync(&self.file)))
+            .map_err(|error| self.root.failed("sync a temp file in", error))
+    }
+
+    /// Gives the file its final name; `EXIST` if that is taken.
+    pub(crate) fn rename_to_free(&self, directory: &File, name: &OsStr) -> Result<(), Errno> {
+        let renamed = fault::at(Step::Rename).and_then(|()| {
+            rustix::fs::renameat_with(&self.root.tmp, &self.name, directory, name, RenameFlags::NOREPLACE)
+        });
+        match renamed {
+            // The filesystem cannot (NFS, some FUSE); a hard link does not replace either.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                rustix::fs::linkat(&self.root.tmp, &self.name, directory, name, AtFlags::empty())?;
+                rustix::fs::unlinkat(&self.root.tmp, &self.name, AtFlags::empty())?;
+            }
+            other => other?,
+        }
+        self.renamed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Gives the file its final name, in place of the file that has it.
+    pub(crate) fn rename_over(&self, directory: &File, name: &OsStr) -> Result<(), Errno> {
+        rustix::fs::renameat(&self.root.tmp, &self.name, directory, name)?;
+        self.renamed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether the file still stands under its temp name.
+    pub(crate) fn exists(&self) -> bool {
+        rustix::fs::statat(&self.root.tmp, &self.name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !*self.renamed.get_mut() {
+            // Gone already if a commit died between the rename and the note of it. What cannot be removed, recovery finds.
+            let _ = rustix::fs::unlinkat(&self.root.tmp, &self.name, AtFlags::empty());
+        }
+    }
+}

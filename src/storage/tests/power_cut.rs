@@ -1,0 +1,115 @@
+//! The disk as it would be found after a power cut: what was acknowledged is there and whole.
+//!
+//! A copy of the image behind a loop device has what the filesystem has sent to its disk and nothing of what is still
+//! in memory. It needs a user who may mount.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use support::*;
+use tidegate_storage::{Duplicates, Durability, Outcome, Store};
+
+/// An image with a filesystem, mounted.
+struct Disk {
+    image: PathBuf,
+    mount: PathBuf,
+}
+
+impl Disk {
+    fn make(dir: &Path) -> Option<Self> {
+        let image = dir.join("image");
+        fs::File::create(&image).unwrap().set_len(64 * 1024 * 1024).unwrap();
+        let made = quietly(Command::new("mkfs.ext4").args(["-q", "-J", "size=4"]).arg(&image));
+        let disk = made.then(|| Self::attach(image, dir.join("mount"))).flatten();
+        if disk.is_none() {
+            eprintln!("skipped: this user may not make and mount a filesystem");
+        }
+        disk
+    }
+
+    fn attach(image: PathBuf, mount: PathBuf) -> Option<Self> {
+        fs::create_dir_all(&mount).unwrap();
+        // Nothing but a sync is to bring anything to the disk during the test.
+        let mounted = quietly(Command::new("mount").args(["-o", "loop,commit=600"]).arg(&image).arg(&mount));
+        mounted.then_some(Self { image, mount })
+    }
+
+    /// What would be found if the power failed now.
+    fn after_power_cut(&self, dir: &Path) -> Self {
+        let image = dir.join("after");
+        fs::copy(&self.image, &image).unwrap();
+        Self::attach(image, dir.join("after.mount")).expect("the journal is replayed")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        quietly(Command::new("umount").arg("-l").arg(&self.mount));
+    }
+}
+
+fn quietly(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Stores instances of all kinds, cuts the power, and gives what is then found below the root.
+fn store_and_cut(durability: Durability) -> Option<Vec<(PathBuf, Vec<u8>)>> {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::make(dir.path())?;
+    let mut settings = settings(&disk.mount.join("a/root"));
+    (settings.durability, settings.duplicates) = (durability, Duplicates::Replace);
+    let (store, _) = Store::open(settings).unwrap();
+
+    // In a new series of a new study, replaced, spooled, in a batch, and in a directory just made by another thread.
+    let old = instance("1.2.1", &pixels(9, 60_000));
+    assert_eq!(commit(&store, &old).unwrap().outcome, Outcome::New);
+    assert_eq!(commit(&store, &instance("1.2.1", &pixels(1, 60_000))).unwrap().outcome, Outcome::Replaced);
+    commit(&store, &spooled(&store, "1.2.2", &pixels(2, 60_000))).unwrap();
+    let batch: Vec<_> = (3..8).map(|n| instance(&format!("1.2.{n}"), &pixels(n, 60_000))).collect();
+    assert!(store.commit(&batch.iter().collect::<Vec<_>>()).iter().all(Result::is_ok));
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                let instance = instance_in("1.7", "1.7.1", &format!("1.7.1.{thread}"), &pixels(thread, 60_000));
+                commit(store, &instance).unwrap();
+            });
+        }
+    });
+
+    let after = disk.after_power_cut(dir.path());
+    let root = after.mount.join("a/root");
+    let found = match root.exists() {
+        true => files(&root).into_iter().map(|path| (path.clone(), fs::read(root.join(path)).unwrap())).collect(),
+        false => Vec::new(),
+    };
+    drop(store);
+    Some(found)
+}
+
+#[test]
+fn what_is_acknowledged_survives_a_power_cut() {
+    let Some(found) = store_and_cut(Durability::Fsync) else {
+        return;
+    };
+    let mut expected: Vec<_> =
+        (1..8).map(|n| (path_of(&format!("1.2.{n}")), whole_file(&format!("1.2.{n}"), &pixels(n, 60_000)))).collect();
+    expected.extend((0..8).map(|n| {
+        let uid = format!("1.7.1.{n}");
+        let mut file = meta(&uid).encode();
+        file.extend(dataset(&uid, "1.7", "1.7.1", &pixels(n, 60_000)));
+        (PathBuf::from(format!("1.7/1.7.1/{uid}.dcm")), file)
+    }));
+    let names = |files: &[(PathBuf, Vec<u8>)]| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&found), names(&expected));
+    assert!(found == expected, "a file is not whole");
+
+    // And the test can tell: without syncs the same instances are not there.
+    let unsynced = store_and_cut(Durability::None).unwrap();
+    assert!(unsynced.iter().filter(|file| expected.contains(file)).count() < expected.len());
+}

@@ -1,0 +1,207 @@
+//! What the tests of storing share: instances, a store in a directory of its own, and looks at what is on the disk.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(dead_code, reason = "no test uses all of it")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tidegate_storage::head::{HeadLimits, HeadScan};
+use tidegate_storage::layout::Layout;
+use tidegate_storage::meta::{DatasetStart, FileMeta};
+use tidegate_storage::uid::Uid;
+use tidegate_storage::{Duplicates, Durability, Instance, Outcome, Payload, Settings, Store, StoreError, Stored};
+
+pub(crate) const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
+pub(crate) const EXPLICIT_LE: &str = "1.2.840.10008.1.2.1";
+pub(crate) const STUDY: &str = "1.2.3";
+pub(crate) const SERIES: &str = "1.2.3.4";
+
+/// A store in a directory that goes with it.
+pub(crate) struct Site {
+    pub(crate) store: Store,
+    pub(crate) dir: TempDir,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = settings(&dir.path().join("root"));
+        change(&mut settings);
+        let (store, _) = Store::open(settings).unwrap();
+        Self { store, dir }
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    /// Commits one instance.
+    pub(crate) fn commit(&self, instance: &Instance) -> Result<Stored, StoreError> {
+        commit(&self.store, instance)
+    }
+
+    /// Commits one instance that must be stored.
+    pub(crate) fn outcome(&self, instance: &Instance) -> Outcome {
+        self.commit(instance).unwrap().outcome
+    }
+
+    /// The datasets stored, by path.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        files(&self.root())
+    }
+
+    pub(crate) fn temp_files(&self) -> Vec<PathBuf> {
+        temp_files(&self.root())
+    }
+}
+
+pub(crate) fn settings(root: &Path) -> Settings {
+    Settings {
+        root: root.to_owned(),
+        layout: Layout::parse("{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm").unwrap(),
+        durability: Durability::Fsync,
+        duplicates: Duplicates::Replace,
+        min_free_bytes: 0,
+    }
+}
+
+pub(crate) fn commit(store: &Store, instance: &Instance) -> Result<Stored, StoreError> {
+    let mut results = store.commit(&[instance]);
+    assert_eq!(results.len(), 1);
+    results.remove(0)
+}
+
+/// The path of `uid` in the default series.
+pub(crate) fn path_of(uid: &str) -> PathBuf {
+    PathBuf::from(format!("{STUDY}/{SERIES}/{uid}.dcm"))
+}
+
+/// The path of the `copy`th version of `uid` in the default series.
+pub(crate) fn copy_path(uid: &str, copy: u32) -> PathBuf {
+    PathBuf::from(format!("{STUDY}/{SERIES}/{uid}~{copy}.dcm"))
+}
+
+pub(crate) fn meta(uid: &str) -> FileMeta {
+    FileMeta {
+        sop_class_uid: Uid::parse(CT.as_bytes()).unwrap(),
+        sop_instance_uid: Uid::parse(uid.as_bytes()).unwrap(),
+        transfer_syntax_uid: EXPLICIT_LE.into(),
+        source_ae_title: "SENDER".into(),
+        sending_ae_title: "SENDER".into(),
+        receiving_ae_title: "TIDEGATE".into(),
+    }
+}
+
+/// A dataset in explicit VR little endian.
+pub(crate) fn dataset(uid: &str, study: &str, series: &str, pixels: &[u8]) -> Vec<u8> {
+    let mut dataset = Vec::new();
+    for (group, element, value) in [(8u16, 0x16u16, CT), (8, 0x18, uid), (0x20, 0x0d, study), (0x20, 0x0e, series)] {
+        let mut value = value.as_bytes().to_vec();
+        if value.len() % 2 == 1 {
+            value.push(0);
+        }
+        dataset.extend(group.to_le_bytes());
+        dataset.extend(element.to_le_bytes());
+        dataset.extend(b"UI");
+        dataset.extend((value.len() as u16).to_le_bytes());
+        dataset.extend(value);
+    }
+    dataset.extend([0xe0, 0x7f, 0x10, 0x00]);
+    dataset.extend(b"OW\0\0");
+    dataset.extend((pixels.len() as u32).to_le_bytes());
+    dataset.extend(pixels);
+    dataset
+}
+
+/// Bytes that differ from place to place and from seed to seed.
+pub(crate) fn pixels(seed: u8, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|at| (at as u8).wrapping_mul(31).wrapping_add((at >> 8) as u8).wrapping_add(seed)).collect()
+}
+
+/// `dataset` as it would have come: in slices of all sizes, an empty one among them.
+pub(crate) fn slices(dataset: &[u8]) -> Vec<Bytes> {
+    let whole = Bytes::copy_from_slice(dataset);
+    let mut slices = vec![Bytes::new()];
+    let mut at = 0;
+    for size in (1..).map(|n: usize| n * 37 % 5000 + 1) {
+        let end = (at + size).min(whole.len());
+        slices.push(whole.slice(at..end));
+        at = end;
+        if at == whole.len() {
+            return slices;
+        }
+    }
+    unreachable!()
+}
+
+pub(crate) fn instance_of(meta: FileMeta, dataset: &[u8], payload: Payload) -> Instance {
+    let wanted = settings(Path::new("")).layout.wanted();
+    let mut scan = HeadScan::new(&meta.transfer_syntax_uid, wanted, HeadLimits::default());
+    let _ = scan.feed(dataset);
+    Instance::new(meta, scan.finish().unwrap(), payload)
+}
+
+/// An instance of the default series, in memory.
+pub(crate) fn instance(uid: &str, pixels: &[u8]) -> Instance {
+    instance_in(STUDY, SERIES, uid, pixels)
+}
+
+pub(crate) fn instance_in(study: &str, series: &str, uid: &str, pixels: &[u8]) -> Instance {
+    let dataset = dataset(uid, study, series, pixels);
+    instance_of(meta(uid), &dataset, Payload::Memory(slices(&dataset)))
+}
+
+/// An instance of the default series, spooled to `store`.
+pub(crate) fn spooled(store: &Store, uid: &str, pixels: &[u8]) -> Instance {
+    let dataset = dataset(uid, STUDY, SERIES, pixels);
+    let mut spool = store.spool(&meta(uid)).unwrap();
+    for part in slices(&dataset).chunks(3) {
+        spool.append(part).unwrap();
+    }
+    assert_eq!(spool.dataset_bytes(), dataset.len() as u64);
+    instance_of(meta(uid), &dataset, Payload::Spooled(spool))
+}
+
+/// The whole file that an instance of the default series is to become.
+pub(crate) fn whole_file(uid: &str, pixels: &[u8]) -> Vec<u8> {
+    let mut file = meta(uid).encode();
+    file.extend(dataset(uid, STUDY, SERIES, pixels));
+    file
+}
+
+/// The dataset of the file at `path`.
+pub(crate) fn stored_dataset(path: &Path) -> Vec<u8> {
+    let file = fs::read(path).unwrap();
+    let start = DatasetStart::find(&file).expect("a file meta");
+    file[start.offset as usize..].to_vec()
+}
+
+/// Every file below `root` that is not the store's own, relative to it, sorted.
+pub(crate) fn files(root: &Path) -> Vec<PathBuf> {
+    fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            match entry.file_type().unwrap().is_dir() {
+                true if entry.file_name() == ".tidegate" => {}
+                true => walk(&entry.path(), found),
+                false => found.push(entry.path()),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(root, &mut found);
+    found.iter_mut().for_each(|path| *path = path.strip_prefix(root).unwrap().to_owned());
+    found.sort();
+    found
+}
+
+pub(crate) fn temp_files(root: &Path) -> Vec<PathBuf> {
+    fs::read_dir(root.join(".tidegate/tmp")).unwrap().map(|entry| entry.unwrap().path()).collect()
+}

@@ -1,0 +1,137 @@
+//! Unique identifiers as they arrive on the wire (PS3.5 §9.1), held in a type that cannot be empty
+//! or unprintable.
+
+use std::fmt;
+
+/// The longest UID taken. PS3.5 §9.1 allows 64 characters, but real peers send longer ones; a file
+/// name component holds 255 bytes.
+pub const MAX_UID_LENGTH: usize = 255;
+
+/// A UID: 1..=255 characters, only `0`-`9` and `.`, without padding.
+///
+/// Whether its components follow PS3.5 §9.1 (no leading zero, no empty component) is deliberately
+/// not judged: the instance is the sender's, and it is stored under the name it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Uid(Box<str>);
+
+impl Uid {
+    /// Reads a UID from the bytes of a UI value: NUL and space padding is trimmed, whichever side
+    /// it stands on.
+    pub fn parse(raw: &[u8]) -> Result<Self, InvalidUid> {
+        let uid = trim_padding(raw);
+        if uid.is_empty() {
+            return Err(InvalidUid::Empty);
+        }
+        if uid.len() > MAX_UID_LENGTH {
+            return Err(InvalidUid::TooLong { length: uid.len() });
+        }
+        match std::str::from_utf8(uid) {
+            Ok(text) if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') => Ok(Self(text.into())),
+            _ => Err(InvalidUid::Character { shown: shown(uid) }),
+        }
+    }
+
+    /// The UID without padding.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Uid {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why some bytes are no UID. Its text is escaped and at most 64 characters long, so it may go into
+/// a log or an Error Comment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUid {
+    /// Nothing is left once padding is trimmed.
+    #[error("uid is empty")]
+    Empty,
+    /// Longer than [`MAX_UID_LENGTH`].
+    #[error("uid of {length} characters, at most {MAX_UID_LENGTH} are taken")]
+    TooLong {
+        /// Length in bytes, without padding.
+        length: usize,
+    },
+    /// Something other than digits and periods.
+    #[error("uid \"{shown}\" holds more than 0-9 and .")]
+    Character {
+        /// The beginning of the value, escaped.
+        shown: String,
+    },
+}
+
+/// `raw` without the NULs and spaces that pad a value to even length (PS3.5 §6.2), on either side.
+pub(crate) fn trim_padding(raw: &[u8]) -> &[u8] {
+    let is_padding = |b: &u8| *b == 0 || *b == b' ';
+    let start = raw.iter().position(|b| !is_padding(b)).unwrap_or(raw.len());
+    let end = raw.iter().rposition(|b| !is_padding(b)).map_or(start, |last| last + 1);
+    &raw[start..end]
+}
+
+/// The beginning of `value`, escaped, at most 32 characters.
+fn shown(value: &[u8]) -> String {
+    const MAX_SHOWN: usize = 29;
+    let mut shown = String::new();
+    for &byte in value {
+        let escaped = byte.escape_ascii();
+        if shown.len() + escaped.len() > MAX_SHOWN {
+            shown.push_str("...");
+            break;
+        }
+        shown.extend(escaped.map(char::from));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trims_padding_on_both_sides() {
+        for raw in [&b"1.2.840.1"[..], b"1.2.840.1\0", b"1.2.840.1 ", b"  1.2.840.1 \0\0"] {
+            assert_eq!(Uid::parse(raw).unwrap().as_str(), "1.2.840.1");
+        }
+    }
+
+    #[test]
+    fn takes_up_to_255_characters() {
+        assert_eq!(Uid::parse(&[b'1'; 255]).unwrap().as_str().len(), 255);
+        assert_eq!(Uid::parse(&[b'1'; 256]), Err(InvalidUid::TooLong { length: 256 }));
+    }
+
+    #[test]
+    fn refuses_nothing_and_padding_alone() {
+        for raw in [&b""[..], b"\0", b"   ", b" \0"] {
+            assert_eq!(Uid::parse(raw), Err(InvalidUid::Empty));
+        }
+    }
+
+    #[test]
+    fn refuses_anything_but_digits_and_periods() {
+        for raw in [&b"1.2.x"[..], b"1.2\x003", b"../1.2", b"1,2", b"\xff\xfe", "1.\u{0662}".as_bytes(), b"1.2\n"] {
+            assert!(matches!(Uid::parse(raw), Err(InvalidUid::Character { .. })), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn error_texts_are_printable_and_fit_an_error_comment() {
+        for raw in
+            [&[0xff; 200][..], &[b'9'; 70_000], &[b'\n'; 20], b"", b"\"quoted\\value\" and much more of it still"]
+        {
+            let text = Uid::parse(raw).unwrap_err().to_string();
+            assert!(text.len() <= 64, "{text}");
+            assert!(text.bytes().all(|b| (0x20..0x7f).contains(&b)), "{text}");
+        }
+    }
+}
