@@ -1,0 +1,154 @@
+//! The memory a connection reads into: a floor that is always there, and leased segments beyond it.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
+
+/// Bytes of the segment every association can count on.
+pub(crate) const FLOOR_SEGMENT: usize = 16 * 1024;
+/// Leased segments begin with this size and double up to [`LARGEST_SEGMENT`].
+const FIRST_SEGMENT: usize = 64 * 1024;
+/// Big enough that a read costs little per byte, small enough that a dataset does not pin much more than itself.
+const LARGEST_SEGMENT: usize = 256 * 1024;
+/// A rest of a segment shorter than this is not read into.
+const SMALLEST_READ: usize = 2 * 1024;
+
+/// Bytes are read into the segment in use and split off it as slices; a segment lives as long as any slice of it.
+#[derive(Debug)]
+pub(crate) struct ReceiveBuffer {
+    /// What is read but not parsed, and the room behind it.
+    segment: BytesMut,
+    /// What the segment in use was made with, in bytes.
+    size: usize,
+    /// Pays for the segment in use; the floor is paid for from admission on.
+    lease: Option<Arc<MemoryLease>>,
+    /// The floor, while a leased segment is in use.
+    floor: BytesMut,
+    next_size: usize,
+}
+
+impl ReceiveBuffer {
+    pub(crate) fn new() -> Self {
+        Self {
+            segment: BytesMut::with_capacity(FLOOR_SEGMENT),
+            size: FLOOR_SEGMENT,
+            lease: None,
+            floor: BytesMut::new(),
+            next_size: FIRST_SEGMENT,
+        }
+    }
+
+    /// Bytes read but not parsed. Reading appends to it: never past its capacity, see [`Self::has_room`].
+    pub(crate) fn bytes(&mut self) -> &mut BytesMut {
+        &mut self.segment
+    }
+
+    /// What a slice of the segment in use has to hold on to.
+    pub(crate) fn lease(&self) -> Option<&Arc<MemoryLease>> {
+        self.lease.as_ref()
+    }
+
+    /// Whether a read makes sense: the segment in use has room, if need be after moving the unparsed bytes to its front,
+    /// for `needed` contiguous bytes in all.
+    pub(crate) fn has_room(&mut self, needed: usize) -> bool {
+        if self.segment.is_empty() && self.segment.capacity() < self.size {
+            let _ = self.segment.try_reclaim(self.size); // only if no slice is left; no harm if there is
+        }
+        let missing = needed.saturating_sub(self.segment.len()).max(SMALLEST_READ);
+        self.segment.capacity() - self.segment.len() >= missing || self.segment.try_reclaim(missing)
+    }
+
+    /// Goes on in a new segment that holds at least `needed` bytes.
+    pub(crate) fn grow(&mut self, holder: &Holder, needed: usize) -> Result<(), BudgetSpent> {
+        let size = self.next_size.max(needed.next_power_of_two());
+        let stage =
+            if needed > LARGEST_SEGMENT || size != self.next_size { Stage::Negotiating } else { Stage::Receiving };
+        let lease = holder.lease(stage, size as u64)?;
+        let mut segment = BytesMut::with_capacity(size);
+        segment.extend_from_slice(&self.segment);
+        let before = std::mem::replace(&mut self.segment, segment);
+        if self.lease.replace(Arc::new(lease)).is_none() {
+            self.floor = before;
+        }
+        self.size = size;
+        self.next_size = (self.next_size * 2).min(LARGEST_SEGMENT);
+        Ok(())
+    }
+
+    /// Goes back to the floor, if its slices are gone and it holds `needed` bytes.
+    pub(crate) fn shrink(&mut self, needed: usize) -> bool {
+        if self.lease.is_none() {
+            return self.has_room(needed);
+        }
+        self.floor.clear();
+        let unparsed = self.segment.len();
+        if unparsed.max(needed) > FLOOR_SEGMENT - SMALLEST_READ || !self.floor.try_reclaim(FLOOR_SEGMENT) {
+            return false;
+        }
+        self.floor.extend_from_slice(&self.segment);
+        self.segment = std::mem::take(&mut self.floor);
+        self.size = FLOOR_SEGMENT;
+        self.lease = None;
+        self.next_size = FIRST_SEGMENT;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_memory::MemoryBudget;
+
+    fn read(buffer: &mut ReceiveBuffer, bytes: usize) {
+        let capacity = buffer.bytes().capacity();
+        buffer.bytes().extend_from_slice(&vec![7; bytes]);
+        assert_eq!(buffer.bytes().capacity(), capacity, "read past the room");
+    }
+
+    #[test]
+    fn slices_pin_their_segment_and_its_lease() {
+        let budget = MemoryBudget::new(1 << 20);
+        let holder = budget.open_account("test");
+        let mut buffer = ReceiveBuffer::new();
+        assert!(buffer.has_room(1));
+        read(&mut buffer, FLOOR_SEGMENT);
+        let slice = buffer.bytes().split_to(FLOOR_SEGMENT).freeze();
+        assert!(!buffer.has_room(1), "the slice pins the floor");
+        buffer.grow(&holder, 1).unwrap();
+        assert_eq!(budget.held(), FIRST_SEGMENT as u64);
+        assert!(!buffer.shrink(1), "the floor is still pinned");
+        drop(slice);
+        read(&mut buffer, 100);
+        let lease = buffer.lease().cloned();
+        let slice = buffer.bytes().split_to(60).freeze();
+        assert!(buffer.shrink(1));
+        assert_eq!(buffer.bytes().len(), 40, "unparsed bytes move along");
+        assert_eq!(budget.held(), FIRST_SEGMENT as u64, "the slice holds on");
+        drop((slice, lease));
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_segment_is_used_again_when_its_slices_are_gone() {
+        let mut buffer = ReceiveBuffer::new();
+        for _ in 0..100 {
+            assert!(buffer.has_room(1));
+            let room = buffer.bytes().capacity();
+            assert_eq!(room, FLOOR_SEGMENT);
+            read(&mut buffer, room);
+            drop(buffer.bytes().split_to(room).freeze());
+        }
+    }
+
+    #[test]
+    fn a_spent_budget_leaves_the_buffer_as_it_was() {
+        let budget = MemoryBudget::new(10);
+        let holder = budget.open_account("test");
+        let mut buffer = ReceiveBuffer::new();
+        read(&mut buffer, 10);
+        assert!(buffer.grow(&holder, 1).is_err());
+        assert_eq!(&buffer.bytes()[..], [7; 10]);
+        assert!(buffer.shrink(1));
+    }
+}

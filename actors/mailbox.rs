@@ -1,0 +1,215 @@
+//! The bounded way from associations to writers.
+//!
+//! A job needs a place before it can be sent, and keeps the place until a writer takes it: nobody can enqueue past the
+//! capacity, however many associations there are. Any idle writer takes the next job; a dead one leaves the queue to the
+//! others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use tidegate_memory::MemoryLease;
+use tidegate_storage::meta::FileMeta;
+use tidegate_storage::{Instance, SpoolFile, StoreError, Stored};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
+
+/// Work for a writer.
+#[derive(Debug)]
+pub enum Job {
+    /// Make an instance durable.
+    Commit(CommitJob),
+    /// Move part of a large dataset to its spool file.
+    Append(AppendJob),
+}
+
+/// A complete dataset and the leases that pay for it.
+#[derive(Debug)]
+pub struct StoreInstance {
+    /// What to store.
+    pub instance: Instance,
+    /// Pays for its slices.
+    pub leases: Vec<Arc<MemoryLease>>,
+}
+
+/// Make an instance durable. If `reply` is dropped instead of answered, the writer died: hand the instance to another.
+#[derive(Debug)]
+pub struct CommitJob {
+    /// Shared with the association, so that it outlives a writer.
+    pub store: Arc<StoreInstance>,
+    /// The outcome.
+    pub reply: oneshot::Sender<Result<Stored, StoreError>>,
+}
+
+/// Move slices to a spool file, in order.
+#[derive(Debug)]
+pub struct AppendJob {
+    /// The spool file so far, or what a new one begins with.
+    pub spool: SpoolTarget,
+    /// The bytes.
+    pub slices: Vec<Bytes>,
+    /// Pays for them.
+    pub leases: Vec<Arc<MemoryLease>>,
+    /// The spool file, with the bytes in it.
+    pub reply: oneshot::Sender<Result<SpoolFile, StoreError>>,
+}
+
+/// Where an [`AppendJob`] goes.
+#[derive(Debug)]
+pub enum SpoolTarget {
+    /// A new spool file for an instance with this file meta.
+    New(FileMeta),
+    /// One that has been begun.
+    Open(SpoolFile),
+}
+
+/// No place in the mailbox became free in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no writer took the dataset in time")]
+pub struct HandoffTimeout;
+
+/// The mailbox all writers of the pool share.
+#[derive(Debug)]
+pub struct WriterMailbox {
+    places: Arc<Semaphore>,
+    /// One permit for each job in the queue.
+    waiting: Semaphore,
+    sender: Sender<(Job, OwnedSemaphorePermit)>,
+    receiver: Receiver<(Job, OwnedSemaphorePermit)>,
+    writers: usize,
+    high_water: AtomicUsize,
+}
+
+impl WriterMailbox {
+    /// A mailbox of `capacity` jobs for `writers` writers.
+    pub fn new(capacity: usize, writers: usize) -> Self {
+        let (sender, receiver) = crossbeam_channel::bounded(capacity);
+        Self {
+            places: Arc::new(Semaphore::new(capacity)),
+            waiting: Semaphore::new(0),
+            sender,
+            receiver,
+            writers,
+            high_water: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits for a place, then enqueues the job that `make` returns.
+    ///
+    /// # Errors
+    /// [`HandoffTimeout`] if no place became free within `patience`; `make` is not called then.
+    pub async fn hand_over(&self, patience: Duration, make: impl FnOnce() -> Job) -> Result<(), HandoffTimeout> {
+        let place = match self.places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => match timeout(patience, self.places.clone().acquire_owned()).await {
+                Ok(Ok(place)) => place,
+                Ok(Err(_)) | Err(_) => return Err(HandoffTimeout),
+            },
+        };
+        // Cannot be full: the place is ours. Cannot be closed: both ends live in self.
+        if self.sender.try_send((make(), place)).is_err() {
+            return Err(HandoffTimeout);
+        }
+        self.high_water.fetch_max(self.depth(), Ordering::Relaxed);
+        self.waiting.add_permits(1);
+        Ok(())
+    }
+
+    /// Waits for a job, then takes it and a fair share of what else waits, at most `most`, into `jobs`. The places are free
+    /// again at once: what a writer has in hand does not wait.
+    pub async fn take(&self, most: usize, jobs: &mut Vec<Job>) {
+        let Ok(permit) = self.waiting.acquire().await else {
+            return;
+        };
+        permit.forget();
+        jobs.extend(self.receiver.try_recv().ok().map(|(job, _place)| job));
+        // An idle writer that took all there is would leave the others nothing to do side by side.
+        let share = self.depth().div_ceil(self.writers).min(most - 1);
+        for _ in 0..share {
+            let Ok(permit) = self.waiting.try_acquire() else {
+                return;
+            };
+            permit.forget();
+            jobs.extend(self.receiver.try_recv().ok().map(|(job, _place)| job));
+        }
+    }
+
+    /// Jobs waiting now.
+    pub fn depth(&self) -> usize {
+        self.receiver.len()
+    }
+
+    /// The most jobs that waited at one time since this was last called.
+    pub fn take_high_water(&self) -> usize {
+        self.high_water.swap(self.depth(), Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_storage::uid::Uid;
+
+    fn job() -> Job {
+        let uid = || Uid::parse(b"1.2.3").unwrap();
+        Job::Append(AppendJob {
+            spool: SpoolTarget::New(FileMeta {
+                sop_class_uid: uid(),
+                sop_instance_uid: uid(),
+                transfer_syntax_uid: String::new(),
+                source_ae_title: String::new(),
+                sending_ae_title: String::new(),
+                receiving_ae_title: String::new(),
+            }),
+            slices: Vec::new(),
+            leases: Vec::new(),
+            reply: oneshot::channel().0,
+        })
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn there_are_never_more_jobs_than_places_however_many_senders_try() {
+        let mailbox = WriterMailbox::new(4, 1);
+        let senders = (0..100).map(|_| mailbox.hand_over(PATIENCE, job));
+        let handed = futures_util::future::join_all(senders).await;
+        assert_eq!(handed.iter().filter(|result| result.is_ok()).count(), 4);
+        assert_eq!((mailbox.depth(), mailbox.take_high_water()), (4, 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_free_as_soon_as_a_writer_has_taken_the_job() {
+        let mailbox = WriterMailbox::new(1, 1);
+        mailbox.hand_over(PATIENCE, job).await.unwrap();
+        let mut taken = Vec::new();
+        let (handed, ()) = tokio::join!(mailbox.hand_over(PATIENCE, job), mailbox.take(1, &mut taken));
+        assert_eq!(handed, Ok(()));
+        assert_eq!((taken.len(), mailbox.depth()), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_leaves_the_others_their_share() {
+        let mailbox = WriterMailbox::new(16, 4);
+        for _ in 0..9 {
+            mailbox.hand_over(PATIENCE, job).await.unwrap();
+        }
+        let mut taken = Vec::new();
+        mailbox.take(16, &mut taken).await;
+        assert_eq!(taken.len(), 3, "one, and a quarter of the other eight");
+        taken.clear();
+        mailbox.take(1, &mut taken).await;
+        assert_eq!(taken.len(), 1, "never more than asked for");
+        assert_eq!(mailbox.depth(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_found_no_place_is_not_even_made() {
+        let mailbox = WriterMailbox::new(1, 1);
+        mailbox.hand_over(PATIENCE, job).await.unwrap();
+        let late = mailbox.hand_over(PATIENCE, || unreachable!()).await;
+        assert_eq!(late, Err(HandoffTimeout));
+    }
+}

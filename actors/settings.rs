@@ -1,0 +1,59 @@
+//! The settings the actors own. Whoever builds them has validated them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tidegate_protocol::Policy;
+
+/// Everything a node needs to start.
+#[derive(Debug)]
+pub struct NodeSettings {
+    /// Where to listen for associations; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Associations.
+    pub associations: AssociationSettings,
+    /// Writers.
+    pub writers: WriterSettings,
+    /// What all leases together may hold, in bytes.
+    pub memory_budget_bytes: u64,
+    /// Storage.
+    pub storage: tidegate_storage::Settings,
+    /// How often the statistics line is logged; `None`: never.
+    pub statistics_interval: Option<Duration>,
+}
+
+/// Limits and timers of associations.
+#[derive(Clone, Debug)]
+pub struct AssociationSettings {
+    /// Associations open at one time, at least 1.
+    pub max: usize,
+    /// Associations open at one time with one calling AE title; `None`: no limit of its own.
+    pub max_per_calling_ae: Option<usize>,
+    /// Associations open at one time from one address; `None`: no limit of its own.
+    pub max_per_address: Option<usize>,
+    /// Threads that serve associations, at least 1.
+    pub arbiters: usize,
+    /// What is offered and accepted.
+    pub policy: Policy,
+    /// Bytes of a dataset kept in memory; what is longer goes to the spool.
+    pub spool_threshold_bytes: u64,
+    /// From the opening of the connection to the end of the A-ASSOCIATE-RQ (ARTIM, PS3.8 §9.1.4).
+    pub request_timeout: Duration,
+    /// Without a byte from the peer while one is awaited.
+    pub idle_timeout: Duration,
+    /// For the peer to take an answer.
+    pub send_timeout: Duration,
+}
+
+/// The writer pool.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterSettings {
+    /// Writers, each on a thread of its own; at least 1.
+    pub count: usize,
+    /// Datasets that may wait for a writer, at least 1.
+    pub mailbox_capacity: usize,
+    /// Instances one writer commits together, at least 1.
+    pub batch: usize,
+    /// How long an association waits for a place in the mailbox before it answers A700.
+    pub handoff_timeout: Duration,
+}
