@@ -16,8 +16,7 @@ static GLOBAL: jemallocator::Jemalloc = jemallocator::Jemalloc;
 // SAFETY: jemalloc declares `const char *malloc_conf`: a thin pointer to a NUL-terminated string that lives for ever.
 #[unsafe(export_name = "malloc_conf")]
 #[used]
-static MALLOC_CONF: &[u8; 70] =
-    b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4\0";
+static MALLOC_CONF: &[u8; 70] = b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4\0";
 
 /// What jemalloc says of itself, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,11 +99,7 @@ mod tests {
     #[test]
     fn the_settings_have_been_read() {
         assert!(tikv_jemalloc_ctl::background_thread::read().unwrap());
-        assert_eq!(
-            tikv_jemalloc_ctl::opt::narenas::read().unwrap(),
-            4,
-            "malloc_conf did not reach jemalloc"
-        );
+        assert_eq!(tikv_jemalloc_ctl::opt::narenas::read().unwrap(), 4, "malloc_conf did not reach jemalloc");
     }
 
     #[test]

@@ -32,14 +32,8 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order a byte passes them.
-    pub const ALL: [Stage; 6] = [
-        Self::Floor,
-        Self::Negotiating,
-        Self::Receiving,
-        Self::Queued,
-        Self::Writing,
-        Self::Spooling,
-    ];
+    pub const ALL: [Stage; 6] =
+        [Self::Floor, Self::Negotiating, Self::Receiving, Self::Queued, Self::Writing, Self::Spooling];
 
     /// The name it has in logs and statistics.
     pub fn name(self) -> &'static str {
@@ -164,10 +158,7 @@ impl MemoryBudget {
             since: Instant::now(),
             stages: StageCounters::default(),
         });
-        self.0
-            .holders
-            .lock()
-            .insert(account.id, Arc::downgrade(&account));
+        self.0.holders.lock().insert(account.id, Arc::downgrade(&account));
         Holder(account)
     }
 
@@ -191,12 +182,9 @@ impl MemoryBudget {
 
     fn take(&self, asked: u64) -> Result<(), BudgetSpent> {
         let limit = self.limit();
-        let taken = self
-            .0
-            .held
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                held.checked_add(asked).filter(|sum| *sum <= limit)
-            });
+        let taken = self.0.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            held.checked_add(asked).filter(|sum| *sum <= limit)
+        });
         match taken {
             Ok(held) => {
                 self.0.highest.fetch_max(held + asked, Ordering::Relaxed);
@@ -247,11 +235,7 @@ impl Holder {
         self.0.budget.take(bytes)?;
         self.0.budget.0.stages.add(stage, bytes);
         self.0.stages.add(stage, bytes);
-        Ok(MemoryLease {
-            account: self.0.clone(),
-            stage: AtomicU8::new(stage as u8),
-            bytes,
-        })
+        Ok(MemoryLease { account: self.0.clone(), stage: AtomicU8::new(stage as u8), bytes })
     }
 }
 
@@ -301,12 +285,7 @@ impl Drop for MemoryLease {
 
 impl fmt::Debug for MemoryLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "MemoryLease({} bytes {})",
-            self.bytes,
-            self.stage().name()
-        )
+        write!(f, "MemoryLease({} bytes {})", self.bytes, self.stage().name())
     }
 }
 
@@ -320,14 +299,7 @@ mod tests {
         let holder = budget.open_account("a");
         let first = holder.lease(Stage::Receiving, 60).unwrap();
         let refused = holder.lease(Stage::Receiving, 41).unwrap_err();
-        assert_eq!(
-            refused,
-            BudgetSpent {
-                asked: 41,
-                held: 60,
-                limit: 100
-            }
-        );
+        assert_eq!(refused, BudgetSpent { asked: 41, held: 60, limit: 100 });
         let second = holder.lease(Stage::Receiving, 40).unwrap();
         assert_eq!(budget.held(), 100);
         drop(first);
@@ -347,11 +319,7 @@ mod tests {
         assert_eq!(budget.by_stage().get(Stage::Receiving), 0);
         assert_eq!(budget.by_stage().get(Stage::Queued), 300);
         holder.set_label("CT1");
-        let seen: Vec<_> = budget
-            .holders()
-            .into_iter()
-            .map(|h| (h.label, h.bytes.total()))
-            .collect();
+        let seen: Vec<_> = budget.holders().into_iter().map(|h| (h.label, h.bytes.total())).collect();
         assert_eq!(seen, [("CT1".to_owned(), 300), ("CT2".to_owned(), 0)]);
         drop((holder, other));
         let left: Vec<_> = budget.holders().into_iter().map(|h| h.label).collect();

@@ -1,0 +1,42 @@
+//! `check-config` and `print-config`: look at the configuration without starting anything.
+
+use tidegate_actors::FLOOR_LEASE_BYTES;
+
+use super::{Exit, output};
+use crate::config::{Raw, Settings, TEMPLATE, size_text};
+
+/// Says that the configuration is valid, and what its numbers add up to.
+pub(super) fn check(settings: &Settings) -> Exit {
+    let node = &settings.node;
+    let associations = node.associations.max as u64;
+    let floor = associations * FLOOR_LEASE_BYTES;
+    output::print(&format!(
+        "configuration is valid\n\
+         \x20 memory: budget {budget}, of which floor leases {floor} ({associations} associations of {each}), \
+         {rest} shared between datasets\n\
+         \x20 a dataset goes to disk from {spool}; {writers} writers, {mailbox} datasets may wait for one\n",
+        budget = size_text(node.memory_budget_bytes),
+        floor = size_text(floor),
+        each = size_text(FLOOR_LEASE_BYTES),
+        rest = size_text(node.memory_budget_bytes - floor),
+        spool = size_text(node.associations.spool_threshold_bytes),
+        writers = node.writers.count,
+        mailbox = node.writers.mailbox_capacity,
+    ))
+}
+
+/// Prints the effective configuration as a file that gives the same configuration again.
+pub(super) fn print(raw: &Raw) -> Exit {
+    match toml::to_string(raw) {
+        Ok(text) => output::print(&text),
+        Err(error) => {
+            output::complain(&format!("cannot print the configuration: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// Prints `conf/tidegate.toml` as it stands.
+pub(super) fn print_template() -> Exit {
+    output::print(TEMPLATE)
+}

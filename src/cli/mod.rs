@@ -1,0 +1,167 @@
+//! The command line: its grammar, its exit codes, and which command does what.
+
+mod inspect;
+mod logging;
+mod output;
+mod run;
+mod signals;
+mod start_up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, ConfigError, Flags};
+
+/// A DICOM C-STORE receiver: point any DICOM sender at it and it stores whole, durable Part 10 files.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+const AFTER_HELP: &str = "\
+Without a command, tidegate runs the receiver, and no configuration file is needed.
+
+A setting is taken from the first place that has it:
+  1. a flag                       --listen 127.0.0.1:11112
+  2. an environment variable      TIDEGATE__NODE__LISTEN=127.0.0.1:11112
+  3. the file given by --config   [node] listen = \"127.0.0.1:11112\"
+  4. the built-in default         see `tidegate print-config --default`
+
+Exit codes: 0 stopped as asked, 1 failed while starting or running, 2 usage or configuration error.
+
+Try it:
+  tidegate --storage ./data
+  echoscu -v -aec TIDEGATE 127.0.0.1 11112
+  storescu -v -aec TIDEGATE 127.0.0.1 11112 image.dcm";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receive instances until stopped by SIGTERM or SIGINT (what happens when no command is given)
+    Run(RunArgs),
+    /// Say whether the configuration is valid, with every mistake in it at once
+    CheckConfig(FileArgs),
+    /// Print the configuration in effect, in the form of a configuration file
+    PrintConfig {
+        /// Print the commented template instead: every key with its default, bounds and purpose
+        #[arg(long, conflicts_with = "config")]
+        default: bool,
+        #[command(flatten)]
+        file: FileArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct FileArgs {
+    /// Configuration file (TOML); without it the built-in defaults and the environment apply
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Where to accept associations [node.listen]; port 0 picks a free port
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+    /// AE title of this node [node.ae_title]
+    #[arg(long, value_name = "AET")]
+    ae_title: Option<String>,
+    /// Directory in which received instances are stored [storage.root]
+    #[arg(long, value_name = "DIR")]
+    storage: Option<String>,
+    /// Where to serve the admin HTTP surface, or "off" [admin.listen]; port 0 picks a free port
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+}
+
+/// How the process ends. Scripts rely on these numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// 0: the command did what it was asked.
+    Done,
+    /// 1: it failed while starting or running.
+    Failed,
+    /// 2: the command line or the configuration is wrong; nothing was started.
+    Misused,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Failed => Self::FAILURE,
+            Exit::Misused => Self::from(2),
+        }
+    }
+}
+
+/// Parses the command line of this process and carries it out.
+pub(crate) fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => {
+            let wrong = told.use_stderr();
+            // A closed stdout or stderr leaves nobody to tell.
+            let _ = told.print();
+            return if wrong { Exit::Misused } else { Exit::Done };
+        }
+    };
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => {
+            let flags =
+                Flags { listen: args.listen, ae_title: args.ae_title, storage: args.storage, admin: args.admin };
+            with_config(args.file.config, flags, |loaded| run::run(loaded.settings))
+        }
+        Command::CheckConfig(file) => {
+            with_config(file.config, Flags::default(), |loaded| inspect::check(&loaded.settings))
+        }
+        Command::PrintConfig { default: true, .. } => inspect::print_template(),
+        Command::PrintConfig { file, .. } => {
+            with_config(file.config, Flags::default(), |loaded| inspect::print(&loaded.raw))
+        }
+    }
+}
+
+fn with_config(file: Option<PathBuf>, flags: Flags, command: impl FnOnce(config::Loaded) -> Exit) -> Exit {
+    match config::load(file.as_deref(), config::process_environment(), &flags) {
+        Ok(loaded) => command(loaded),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &ConfigError) -> Exit {
+    output::complain(&error.to_string());
+    Exit::Misused
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_flags_work_with_and_without_the_command() {
+        for line in [
+            vec!["tidegate", "--ae-title", "A", "--config", "f"],
+            vec!["tidegate", "run", "--ae-title", "A", "--config", "f"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            let Command::Run(args) = cli.command.unwrap_or(Command::Run(cli.run)) else { panic!("not run") };
+            assert_eq!(args.ae_title.as_deref(), Some("A"));
+            assert_eq!(args.file.config, Some(PathBuf::from("f")));
+        }
+    }
+}

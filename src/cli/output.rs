@@ -1,0 +1,58 @@
+//! What the commands say to people: on stdout, on stderr, and never a panic when nobody listens.
+
+use std::error::Error;
+use std::io::{self, ErrorKind, Write};
+
+use super::Exit;
+
+/// Writes `text` to stdout as it stands and flushes it. A reader that closed the pipe early (`| head`) has what it wanted.
+pub(super) fn print(text: &str) -> Exit {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Exit::Done,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => {
+            complain(&format!("cannot write to stdout: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// Writes `tidegate: {message}` to stderr.
+pub(super) fn complain(message: &str) {
+    let _ = writeln!(io::stderr().lock(), "tidegate: {message}");
+}
+
+/// An error and what caused it on one line; a cause that the line already tells is not told twice.
+pub(super) fn one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let told = error.to_string();
+        if !line.contains(&told) {
+            line.push_str(": ");
+            line.push_str(&told);
+        }
+        cause = error.source();
+    }
+    line.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot listen")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Inner(&'static str);
+
+    #[test]
+    fn causes_follow_once_each() {
+        assert_eq!(one_line(&Outer(Inner("address in use"))), "cannot listen: address in use");
+        assert_eq!(one_line(&Outer(Inner("cannot"))), "cannot listen");
+    }
+}

@@ -1,0 +1,102 @@
+//! The start-up lines: where the node listens and stores, what it may use, and what to type to try it.
+
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use tidegate_actors::NodeSettings;
+use tidegate_storage::Recovery;
+
+use crate::config::size_text;
+
+/// What the lines tell of the settings; kept, since the node takes the settings when it starts.
+pub(super) struct StartUp {
+    ae_title: String,
+    storage: tidegate_storage::Settings,
+    memory_budget_bytes: u64,
+    spool_threshold_bytes: u64,
+}
+
+impl StartUp {
+    pub(super) fn of(settings: &NodeSettings) -> Self {
+        Self {
+            ae_title: settings.associations.policy.ae_title.clone(),
+            storage: settings.storage.clone(),
+            memory_budget_bytes: settings.memory_budget_bytes,
+            spool_threshold_bytes: settings.associations.spool_threshold_bytes,
+        }
+    }
+
+    /// The lines, once the node is up and its addresses are known.
+    pub(super) fn lines(&self, listen: SocketAddr, recovery: &Recovery, admin: Option<SocketAddr>) -> String {
+        let Self { ae_title, storage, .. } = self;
+        let mut lines = format!(
+            "tidegate {version}: AE title {ae_title}, listening on {listen}\n\
+             storage: {root} (durability {durability}, duplicates {duplicates}, layout {layout}); \
+             removed {removed} unfinished files\n\
+             memory budget: {budget} (spool threshold {spool})\n",
+            version = env!("CARGO_PKG_VERSION"),
+            root = absolute(&storage.root).display(),
+            durability = storage.durability,
+            duplicates = storage.duplicates,
+            layout = storage.layout.template(),
+            removed = recovery.removed_files,
+            budget = size_text(self.memory_budget_bytes),
+            spool = size_text(self.spool_threshold_bytes),
+        );
+        if let Some(admin) = admin {
+            let _ = writeln!(lines, "admin: http://{}/live", reachable(admin));
+        }
+        let peer = reachable(listen);
+        let called = shell_word(ae_title);
+        let (host, port) = (peer.ip(), peer.port());
+        let _ = write!(
+            lines,
+            "try: echoscu -v -aec {called} {host} {port}\n\
+             \x20    storescu -v -aec {called} {host} {port} image.dcm\n"
+        );
+        lines
+    }
+}
+
+/// The path without symbolic links and dots where that can be had.
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+/// An address that a client on this machine can connect to: "all addresses" becomes the loopback address.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The text as one word of a shell command line.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_tried_by_loopback() {
+        for (bound, tried) in
+            [("0.0.0.0:11112", "127.0.0.1:11112"), ("[::]:1", "[::1]:1"), ("192.0.2.7:104", "192.0.2.7:104")]
+        {
+            assert_eq!(reachable(bound.parse().unwrap()), tried.parse().unwrap());
+        }
+    }
+
+    #[test]
+    fn ae_titles_survive_a_shell() {
+        assert_eq!(shell_word("STORE-1_A.B"), "STORE-1_A.B");
+        assert_eq!(shell_word("MY AE"), "'MY AE'");
+        assert_eq!(shell_word("IT'S $1"), r"'IT'\''S $1'");
+    }
+}

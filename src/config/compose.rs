@@ -1,0 +1,220 @@
+//! From the raw mirror to the settings types each room owns: every bound, and the sums that must come out across keys.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tidegate_actors::{AssociationSettings, FLOOR_LEASE_BYTES, NodeSettings, WriterSettings};
+use tidegate_protocol::Policy;
+use tidegate_storage::layout::Layout;
+use tidegate_storage::{Duplicates, Durability};
+
+use super::checks::{ASSOCIATIONS, Checks};
+use super::human::{Period, size_text};
+use super::problem::Problem;
+use super::raw::Raw;
+use super::sources::Given;
+use super::{LogFormat, LogSettings, Settings};
+
+const MIB: u64 = 1 << 20;
+/// What the budget must hold beyond the floor leases, so that datasets need not all go to disk.
+const SHARED_MEMORY_MIN_BYTES: u64 = 4 * MIB;
+/// A single dataset may take this part of the budget before it is spooled.
+const SPOOL_SHARE: u64 = 4;
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
+
+/// Builds the settings; `None`, or a problem added to `problems`, when they cannot stand.
+pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> Option<Settings> {
+    let mut checks = Checks::new(given, problems);
+    let checks = &mut checks;
+    let listen = checks.parsed(
+        "node.listen",
+        raw.node.listen.trim().parse(),
+        "must be an IP address and a port, such as 0.0.0.0:11112 or [::]:11112 (port 0 picks a free one)",
+    );
+    let shutdown_grace =
+        checks.period("node.shutdown_grace", raw.node.shutdown_grace, Duration::ZERO..=Duration::from_secs(3600));
+    let max = checks.count("associations.max", raw.associations.max, ASSOCIATIONS);
+    let (memory_budget_bytes, spool_threshold_bytes) = memory(raw, max, checks);
+    let associations = associations(raw, max, spool_threshold_bytes, checks);
+    let writers = writers(raw, checks);
+    let storage = storage(raw, checks);
+    let admin = admin(raw, checks);
+    let log = log(raw, checks);
+    let statistics_interval = raw.log.statistics_interval.0.map(|interval| {
+        let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
+        checks.period("log.statistics_interval", Period(interval), allowed)
+    });
+    // Every check is done: from here on a value that is missing ends it.
+    let node = NodeSettings {
+        listen: listen?,
+        associations,
+        writers,
+        memory_budget_bytes,
+        storage: storage?,
+        statistics_interval,
+    };
+    Some(Settings { node, shutdown_grace, admin: admin?, log: log? })
+}
+
+/// PS3.5 §6.2: default repertoire without backslash and control characters; outer spaces do not count.
+fn ae_title(raw: &Raw, checks: &mut Checks<'_>) -> String {
+    let title = raw.node.ae_title.trim_matches(' ');
+    let allowed = |c: char| matches!(c, ' '..='~') && c != '\\';
+    if !(1..=16).contains(&title.len()) || !title.chars().all(allowed) {
+        checks.refuse("node.ae_title", "must be 1 to 16 characters of printable ASCII without backslash");
+    }
+    title.to_owned()
+}
+
+fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
+    let ae_title = ae_title(raw, checks);
+    let require_called_ae_title = raw.node.require_called_ae_title;
+    let raw = &raw.associations;
+    let max_pdu_length = checks.size("associations.max_pdu_length", raw.max_pdu_length, 4096..=16 * MIB);
+    if !raw.transfer_syntax_preference.iter().all(|uid| is_uid(uid)) {
+        checks.refuse(
+            "associations.transfer_syntax_preference",
+            "must be transfer syntax UIDs, such as \"1.2.840.10008.1.2.4.90\"",
+        );
+    }
+    Policy {
+        ae_title,
+        require_called_ae_title,
+        max_pdu_length: u32::try_from(max_pdu_length).unwrap_or(u32::MAX),
+        async_operations: checks.count("associations.async_operations", raw.async_operations, 1..=64),
+        accept_unknown_sop_classes: raw.accept_unknown_sop_classes,
+        accept_unknown_transfer_syntaxes: raw.accept_unknown_transfer_syntaxes,
+        transfer_syntax_preference: raw.transfer_syntax_preference.clone(),
+    }
+}
+
+fn associations(raw: &Raw, max: usize, spool_threshold_bytes: u64, checks: &mut Checks<'_>) -> AssociationSettings {
+    let policy = policy(raw, checks);
+    let raw = &raw.associations;
+    AssociationSettings {
+        max,
+        max_per_calling_ae: checks.limit("associations.max_per_calling_ae", raw.max_per_calling_ae),
+        max_per_address: checks.limit("associations.max_per_address", raw.max_per_address),
+        arbiters: checks.count("associations.arbiters", raw.arbiters, 1..=64),
+        policy,
+        spool_threshold_bytes,
+        request_timeout: checks.period(
+            "associations.association_request_timeout",
+            raw.association_request_timeout,
+            TIMEOUT,
+        ),
+        idle_timeout: checks.period("associations.idle_timeout", raw.idle_timeout, TIMEOUT),
+        send_timeout: checks.period("associations.send_timeout", raw.send_timeout, TIMEOUT),
+    }
+}
+
+/// PS3.5 §9.1.
+fn is_uid(text: &str) -> bool {
+    let component = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'))
+    };
+    text.len() <= 64 && text.split('.').all(component)
+}
+
+fn writers(raw: &Raw, checks: &mut Checks<'_>) -> WriterSettings {
+    let raw = &raw.writers;
+    WriterSettings {
+        count: checks.count("writers.count", raw.count, 1..=256),
+        mailbox_capacity: checks.count("writers.mailbox_capacity", raw.mailbox_capacity, 1..=65_536),
+        batch: checks.count("writers.batch", raw.batch, 1..=256),
+        handoff_timeout: checks.period("writers.handoff_timeout", raw.handoff_timeout, TIMEOUT),
+    }
+}
+
+fn memory(raw: &Raw, associations: usize, checks: &mut Checks<'_>) -> (u64, u64) {
+    let budget = checks.size("memory.budget", raw.memory.budget, 8 * MIB..=1 << 50);
+    let spool = checks.size("memory.spool_threshold", raw.memory.spool_threshold, 1 << 16..=1 << 40);
+    let floor = associations as u64 * FLOOR_LEASE_BYTES;
+    let needed = floor + SHARED_MEMORY_MIN_BYTES;
+    let too_many = checks.sound(&["memory.budget", "associations.max"]) && budget < needed;
+    let too_long = checks.sound(&["memory.budget", "memory.spool_threshold"]) && spool > budget / SPOOL_SHARE;
+    if too_many {
+        let complaint = format!(
+            "too small for associations.max = {associations}: each association holds {}, together {}, and {} more are \
+             needed for datasets; raise memory.budget to at least \"{}\" or lower associations.max to at most {}",
+            size_text(FLOOR_LEASE_BYTES),
+            size_text(floor),
+            size_text(SHARED_MEMORY_MIN_BYTES),
+            size_text(needed.next_multiple_of(MIB)),
+            (budget - SHARED_MEMORY_MIN_BYTES) / FLOOR_LEASE_BYTES,
+        );
+        checks.refuse("memory.budget", &complaint);
+    }
+    if too_long {
+        let complaint = format!(
+            "more than a quarter of memory.budget = \"{}\": lower memory.spool_threshold to at most \"{}\" or raise \
+             memory.budget to at least \"{}\"",
+            size_text(budget),
+            size_text(budget / SPOOL_SHARE),
+            size_text(spool.saturating_mul(SPOOL_SHARE)),
+        );
+        checks.refuse("memory.spool_threshold", &complaint);
+    }
+    (budget, spool)
+}
+
+fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Settings> {
+    let raw = &raw.storage;
+    if raw.root.trim().is_empty() || raw.root.contains('\0') {
+        checks.refuse("storage.root", "must be the path of a directory");
+    }
+    let durability = checks.chosen(
+        "storage.durability",
+        &raw.durability,
+        &[("fsync", Durability::Fsync), ("none", Durability::None)],
+    );
+    let duplicates = checks.chosen(
+        "storage.duplicates",
+        &raw.duplicates,
+        &[("replace", Duplicates::Replace), ("keep-both", Duplicates::KeepBoth), ("refuse", Duplicates::Refuse)],
+    );
+    let layout = match Layout::parse(&raw.layout) {
+        Ok(layout) => Some(layout),
+        Err(error) => {
+            checks.refuse("storage.layout", &error.to_string());
+            None
+        }
+    };
+    Some(tidegate_storage::Settings {
+        root: raw.root.clone().into(),
+        min_free_bytes: checks.size("storage.min_free", raw.min_free, 0..=1 << 50),
+        layout: layout?,
+        durability: durability?,
+        duplicates: duplicates?,
+    })
+}
+
+fn admin(raw: &Raw, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
+    match raw.admin.listen.trim() {
+        "off" => Some(None),
+        address => checks
+            .parsed(
+                "admin.listen",
+                address.parse(),
+                "must be \"off\" or an IP address and a port, such as 127.0.0.1:9112",
+            )
+            .map(Some),
+    }
+}
+
+fn log(raw: &Raw, checks: &mut Checks<'_>) -> Option<LogSettings> {
+    let format = checks.chosen("log.format", &raw.log.format, &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+    let level = checks.chosen(
+        "log.level",
+        &raw.log.level,
+        &[
+            ("error", tracing::Level::ERROR),
+            ("warn", tracing::Level::WARN),
+            ("info", tracing::Level::INFO),
+            ("debug", tracing::Level::DEBUG),
+            ("trace", tracing::Level::TRACE),
+        ],
+    );
+    Some(LogSettings { format: format?, level: level? })
+}

@@ -1,0 +1,101 @@
+//! Configuration: built-in defaults < file < environment < flags, composed into the settings types each room owns.
+//!
+//! `sources` layers what was given, `read` lays it over the defaults of `raw`, which mirrors the file, and `compose` checks
+//! every bound and builds [`Settings`]. Nothing stops at the first mistake: a [`ConfigError`] lists all of them.
+
+mod checks;
+mod compose;
+mod human;
+mod problem;
+mod raw;
+mod read;
+mod sources;
+#[cfg(test)]
+mod template_tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tidegate_actors::NodeSettings;
+
+pub(crate) use human::size_text;
+pub(crate) use raw::Raw;
+pub(crate) use sources::{Environment, Flags, process_environment};
+
+use problem::Problem;
+
+/// The commented template: every key with its default. A test holds it equal to [`Raw::default`].
+pub(crate) const TEMPLATE: &str = include_str!("../../conf/tidegate.toml");
+
+/// Settings that cannot be wrong any more.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) node: NodeSettings,
+    /// How long associations get to finish when the node is asked to stop.
+    pub(crate) shutdown_grace: Duration,
+    /// Where the admin surface listens; `None` = off.
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) log: LogSettings,
+}
+
+/// What is logged, and in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogSettings {
+    pub(crate) format: LogFormat,
+    pub(crate) level: tracing::Level,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A valid configuration: as written, and as each room takes it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) raw: Raw,
+    pub(crate) settings: Settings,
+}
+
+/// Why there is no configuration to run with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file given by `--config` cannot be read.
+    #[error("cannot read the configuration file {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// The file is no TOML at all.
+    #[error("{}:{line}: not valid TOML: {reason}", path.display())]
+    Syntax { path: PathBuf, line: usize, reason: String },
+    /// The `config` crate could not put the sources together (an environment variable that is not UTF-8).
+    #[error("configuration cannot be read: {0}")]
+    Sources(#[from] ::config::ConfigError),
+    /// Keys or values that are not allowed, all of them.
+    #[error("configuration is not valid\n{}", problem::list(.0))]
+    Invalid(Vec<Problem>),
+}
+
+/// Reads the sources, lays each over the ones before it, and checks the result.
+///
+/// # Errors
+/// [`ConfigError::Invalid`] names each key that is unknown or out of bounds, its value, where it was set, and what is allowed.
+pub(crate) fn load(file: Option<&Path>, environment: Environment, flags: &Flags) -> Result<Loaded, ConfigError> {
+    let given = sources::gather(file, environment, flags)?;
+    let (raw, mut problems) = read::read(&given);
+    let settings = compose::compose(&raw, &given, &mut problems);
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(Loaded { raw, settings }),
+        _ => {
+            problems.sort();
+            Err(ConfigError::Invalid(problems))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

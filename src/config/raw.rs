@@ -1,0 +1,174 @@
+//! The configuration as a file writes it, with the built-in defaults. What the keys mean stands in `conf/tidegate.toml`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::human::{Limit, Period, PeriodOrOff, Size};
+
+/// A configuration file. Shapes are checked when it is read, bounds in `compose`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Raw {
+    pub(super) node: Node,
+    pub(super) associations: Associations,
+    pub(super) writers: Writers,
+    pub(super) memory: Memory,
+    pub(super) storage: Storage,
+    pub(super) admin: Admin,
+    pub(super) log: Log,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Node {
+    pub(super) ae_title: String,
+    pub(super) listen: String,
+    pub(super) require_called_ae_title: bool,
+    pub(super) shutdown_grace: Period,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Associations {
+    pub(super) max: i64,
+    pub(super) max_per_calling_ae: Limit,
+    pub(super) max_per_address: Limit,
+    pub(super) arbiters: i64,
+    pub(super) max_pdu_length: Size,
+    pub(super) async_operations: i64,
+    pub(super) association_request_timeout: Period,
+    pub(super) idle_timeout: Period,
+    pub(super) send_timeout: Period,
+    pub(super) accept_unknown_sop_classes: bool,
+    pub(super) accept_unknown_transfer_syntaxes: bool,
+    pub(super) transfer_syntax_preference: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Writers {
+    pub(super) count: i64,
+    pub(super) mailbox_capacity: i64,
+    pub(super) batch: i64,
+    pub(super) handoff_timeout: Period,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Memory {
+    pub(super) budget: Size,
+    pub(super) spool_threshold: Size,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Storage {
+    pub(super) root: String,
+    pub(super) layout: String,
+    pub(super) durability: String,
+    pub(super) duplicates: String,
+    pub(super) min_free: Size,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) listen: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) format: String,
+    pub(super) level: String,
+    pub(super) statistics_interval: PeriodOrOff,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            ae_title: "TIDEGATE".to_owned(),
+            listen: "0.0.0.0:11112".to_owned(),
+            require_called_ae_title: false,
+            shutdown_grace: seconds(30),
+        }
+    }
+}
+
+impl Default for Associations {
+    fn default() -> Self {
+        Self {
+            max: 512,
+            max_per_calling_ae: Limit(None),
+            max_per_address: Limit(None),
+            arbiters: 2,
+            max_pdu_length: Size(128 << 10),
+            async_operations: 8,
+            association_request_timeout: seconds(30),
+            idle_timeout: seconds(600),
+            send_timeout: seconds(30),
+            accept_unknown_sop_classes: true,
+            accept_unknown_transfer_syntaxes: true,
+            transfer_syntax_preference: Vec::new(),
+        }
+    }
+}
+
+impl Default for Writers {
+    fn default() -> Self {
+        Self { count: 8, mailbox_capacity: 64, batch: 16, handoff_timeout: seconds(30) }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { budget: Size(512 << 20), spool_threshold: Size(8 << 20) }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            root: "./data".to_owned(),
+            layout: "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm".to_owned(),
+            durability: "fsync".to_owned(),
+            duplicates: "replace".to_owned(),
+            min_free: Size(512 << 20),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "off".to_owned() }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: "text".to_owned(),
+            level: "info".to_owned(),
+            statistics_interval: PeriodOrOff(Some(Duration::from_secs(10))),
+        }
+    }
+}
+
+fn seconds(count: u64) -> Period {
+    Period(Duration::from_secs(count))
+}
+
+/// The default of every key, by dotted path.
+pub(super) fn defaults() -> BTreeMap<String, toml::Value> {
+    let mut keys = BTreeMap::new();
+    if let Ok(toml::Value::Table(sections)) = toml::Value::try_from(Raw::default()) {
+        for (section, table) in sections {
+            for (name, value) in table.as_table().into_iter().flatten() {
+                keys.insert(format!("{section}.{name}"), value.clone());
+            }
+        }
+    }
+    keys
+}

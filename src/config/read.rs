@@ -1,0 +1,122 @@
+//! From what the sources say to the raw mirror: known keys, each of the right shape.
+
+use std::collections::BTreeMap;
+
+use super::problem::Problem;
+use super::raw::{Raw, defaults};
+use super::sources::{Given, GivenValue};
+
+/// Reads the given values over the defaults. Each key is tried on its own, so that every mistake is told and not only the
+/// first; a key that cannot be read keeps its default here.
+pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
+    let defaults = defaults();
+    let mut problems = Vec::new();
+    let mut accepted = toml::Table::new();
+    for (key, given) in given {
+        match try_key(key, given, &defaults) {
+            Ok(None) => {}
+            Ok(Some((section, name, value))) => {
+                let section = accepted.entry(section).or_insert_with(empty_table);
+                if let Some(section) = section.as_table_mut() {
+                    section.insert(name.to_owned(), value);
+                }
+            }
+            Err(complaint) => problems.push(Problem {
+                key: key.clone(),
+                value: given.value.to_string(),
+                origin: given.origin.clone(),
+                complaint,
+            }),
+        }
+    }
+    match accepted.try_into() {
+        Ok(raw) => (raw, problems),
+        // Cannot be: each key was accepted alone, and keys do not depend on each other here.
+        Err(error) => {
+            problems.push(Problem {
+                key: "configuration".to_owned(),
+                value: "…".to_owned(),
+                origin: "all sources".to_owned(),
+                complaint: error.message().to_owned(),
+            });
+            (Raw::default(), problems)
+        }
+    }
+}
+
+fn empty_table() -> toml::Value {
+    toml::Value::Table(toml::Table::new())
+}
+
+/// The section, name and value of a key that is known and whose value has its shape; `None` for an empty section.
+fn try_key<'k>(
+    key: &'k str,
+    given: &GivenValue,
+    defaults: &BTreeMap<String, toml::Value>,
+) -> Result<Option<(&'k str, &'k str, toml::Value)>, String> {
+    let is_section = defaults.keys().any(|known| known.split('.').next() == Some(key));
+    if is_section {
+        return match given.value.as_table() {
+            Some(_) => Ok(None),
+            None => Err(format!("is a section, not a value: write its keys under [{key}]")),
+        };
+    }
+    let (Some(default), Some((section, name))) = (defaults.get(key), key.split_once('.')) else {
+        return Err(unknown(key, defaults));
+    };
+    let value = if given.is_text { typed(&given.value, default) } else { given.value.clone() };
+    let alone = toml::Table::from_iter([(
+        section.to_owned(),
+        toml::Value::Table(toml::Table::from_iter([(name.to_owned(), value.clone())])),
+    )]);
+    match alone.try_into::<Raw>() {
+        Ok(_) => Ok(Some((section, name, value))),
+        Err(error) => Err(expectation(default, error.message())),
+    }
+}
+
+/// A variable's text as the type its key has; text that is none of that type stays text, and is refused as such.
+fn typed(text: &toml::Value, default: &toml::Value) -> toml::Value {
+    let Some(text) = text.as_str() else {
+        return text.clone();
+    };
+    let typed = match default {
+        toml::Value::Integer(_) => text.trim().parse().ok().map(toml::Value::Integer),
+        toml::Value::Boolean(_) => text.trim().parse().ok().map(toml::Value::Boolean),
+        toml::Value::Array(_) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Some(toml::Value::Array(items.map(|item| item.to_owned().into()).collect()))
+        }
+        _ => None,
+    };
+    typed.unwrap_or_else(|| text.to_owned().into())
+}
+
+fn expectation(default: &toml::Value, told: &str) -> String {
+    match default {
+        toml::Value::Integer(_) => "must be a whole number".to_owned(),
+        toml::Value::Boolean(_) => "must be true or false".to_owned(),
+        toml::Value::Array(_) => "must be a list of texts, such as [\"a\", \"b\"]".to_owned(),
+        _ if told.starts_with("invalid type") => "must be text in quotes".to_owned(),
+        _ => told.to_owned(),
+    }
+}
+
+/// The complaint about a key that does not exist, with the key that was probably meant.
+fn unknown(key: &str, defaults: &BTreeMap<String, toml::Value>) -> String {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_lowercase();
+    let likeness = |known: &str| {
+        let whole = strsim::normalized_damerau_levenshtein(known, &key.to_lowercase());
+        let name = strsim::normalized_damerau_levenshtein(&last(known), &last(key));
+        // A right name in a wrong section comes before a wrong name in the right section.
+        whole.max(name)
+    };
+    let closest =
+        defaults.keys().map(|known| (likeness(known), known)).max_by(|(one, _), (other, _)| one.total_cmp(other));
+    match closest {
+        Some((likeness, known)) if likeness > 0.6 => {
+            format!("unknown key; did you mean {known}?")
+        }
+        _ => "unknown key; `tidegate print-config --default` shows every key".to_owned(),
+    }
+}

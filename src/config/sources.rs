@@ -1,0 +1,174 @@
+//! Where values come from: a TOML file, the environment and the command line, laid over each other by the `config` crate.
+//!
+//! The file is parsed here rather than by that crate, for the sake of line numbers and of types as strict as TOML's own
+//! (`config` would round `2.5` to an integer).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ::config::{Config, Map, Source, Value, ValueKind};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::ConfigError;
+
+/// Values given on the command line; `None` = flag not given.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flags {
+    pub(crate) listen: Option<String>,
+    pub(crate) ae_title: Option<String>,
+    pub(crate) storage: Option<String>,
+    pub(crate) admin: Option<String>,
+}
+
+/// Variables named `TIDEGATE__SECTION__KEY`.
+pub(crate) type Environment = ::config::Environment;
+
+/// The environment of this process.
+pub(crate) fn process_environment() -> Environment {
+    Environment::with_prefix("TIDEGATE").prefix_separator("__").separator("__")
+}
+
+/// What the sources say, by dotted key. A key that no source sets is absent.
+pub(super) type Given = BTreeMap<String, GivenValue>;
+
+/// A value and who set it.
+#[derive(Debug, Clone)]
+pub(super) struct GivenValue {
+    pub(super) value: toml::Value,
+    /// As in [`Problem::origin`](super::problem::Problem::origin).
+    pub(super) origin: String,
+    /// From a variable or a flag: text, whatever the key's type.
+    pub(super) is_text: bool,
+}
+
+const FLAG_OF_KEY: [(&str, &str); 4] = [
+    ("node.listen", "--listen"),
+    ("node.ae_title", "--ae-title"),
+    ("storage.root", "--storage"),
+    ("admin.listen", "--admin"),
+];
+
+/// Lays the sources over each other and lists the keys that are left.
+pub(super) fn gather(file: Option<&Path>, environment: Environment, flags: &Flags) -> Result<Given, ConfigError> {
+    let mut builder = Config::builder();
+    if let Some(path) = file {
+        builder = builder.add_source(TomlFile::read(path)?);
+    }
+    let merged = builder
+        .add_source(environment)
+        .set_override_option("node.listen", flags.listen.clone())?
+        .set_override_option("node.ae_title", flags.ae_title.clone())?
+        .set_override_option("storage.root", flags.storage.clone())?
+        .set_override_option("admin.listen", flags.admin.clone())?
+        .build()?
+        .collect()?;
+    let mut given = Given::new();
+    for (name, value) in merged {
+        flatten(name, value, file, &mut given);
+    }
+    Ok(given)
+}
+
+/// Sections are walked, everything else is a value.
+fn flatten(key: String, value: Value, file: Option<&Path>, given: &mut Given) {
+    match value.kind {
+        ValueKind::Table(table) if !table.is_empty() => {
+            for (name, value) in table {
+                flatten(format!("{key}.{name}"), value, file, given);
+            }
+        }
+        // An empty section says nothing, unless there is no such section: `raw` decides.
+        _ => {
+            let (origin, is_text) = origin(&key, value.origin(), file);
+            given.insert(key, GivenValue { value: into_toml(value), origin, is_text });
+        }
+    }
+}
+
+/// The file source names file and line, the environment itself. Overrides carry no origin, nor do tables, which only a file
+/// can hold.
+fn origin(key: &str, told: Option<&str>, file: Option<&Path>) -> (String, bool) {
+    match told {
+        Some("the environment") => {
+            let variable = key.to_uppercase().replace('.', "__");
+            (format!("environment variable TIDEGATE__{variable}"), true)
+        }
+        Some(place) => (place.to_owned(), false),
+        None => match FLAG_OF_KEY.iter().find(|(flagged, _)| *flagged == key) {
+            Some((_, flag)) => (format!("flag {flag}"), true),
+            None => (file.map_or_else(String::new, |file| file.display().to_string()), false),
+        },
+    }
+}
+
+fn into_toml(value: Value) -> toml::Value {
+    match value.kind {
+        ValueKind::Boolean(switch) => toml::Value::Boolean(switch),
+        ValueKind::I64(number) => toml::Value::Integer(number),
+        ValueKind::Float(number) => toml::Value::Float(number),
+        ValueKind::Array(values) => toml::Value::Array(values.into_iter().map(into_toml).collect()),
+        ValueKind::Table(table) => {
+            toml::Value::Table(table.into_iter().map(|(name, value)| (name, into_toml(value))).collect())
+        }
+        // Texts; the other kinds are made by none of our sources.
+        kind => toml::Value::String(kind.to_string()),
+    }
+}
+
+/// A configuration file, read and parsed, each of its values knowing its line.
+#[derive(Debug, Clone)]
+struct TomlFile(Map<String, Value>);
+
+impl TomlFile {
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
+        let document = DeTable::parse(&text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            line: error.span().map_or(1, |span| line_of(span.start)),
+            reason: error.message().replace('\n', "; "),
+        })?;
+        let place = |offset| format!("{}:{}", path.display(), line_of(offset));
+        Ok(Self(table(document.get_ref(), &place)))
+    }
+}
+
+impl Source for TomlFile {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ::config::ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+fn table(table: &DeTable<'_>, place: &impl Fn(usize) -> String) -> Map<String, Value> {
+    table
+        .iter()
+        .map(|(name, entry)| {
+            let origin = place(name.span().start);
+            (name.get_ref().to_string(), Value::new(Some(&origin), kind(entry, place)))
+        })
+        .collect()
+}
+
+fn kind(entry: &Spanned<DeValue<'_>>, place: &impl Fn(usize) -> String) -> ValueKind {
+    match entry.get_ref() {
+        DeValue::String(text) => ValueKind::String(text.to_string()),
+        DeValue::Boolean(switch) => ValueKind::Boolean(*switch),
+        // What exceeds the range of a TOML integer stays as written, and fails as no number.
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::I64),
+        DeValue::Float(number) => {
+            number.as_str().parse().map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::Float)
+        }
+        DeValue::Datetime(instant) => ValueKind::String(instant.to_string()),
+        DeValue::Array(entries) => ValueKind::Array(
+            entries.iter().map(|entry| Value::new(Some(&place(entry.span().start)), kind(entry, place))).collect(),
+        ),
+        DeValue::Table(entries) => ValueKind::Table(table(entries, place)),
+    }
+}

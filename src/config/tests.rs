@@ -1,0 +1,185 @@
+use super::*;
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    process_environment().source(Some(variables.collect()))
+}
+
+fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.toml");
+    std::fs::write(&path, text).unwrap();
+    load(Some(&path), environment(variables), &Flags::default())
+}
+
+/// The problems as `key = value: complaint`, and their origins without the directory of the file.
+fn problems(text: &str, variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    match load_text(text, variables) {
+        Err(ConfigError::Invalid(problems)) => problems
+            .into_iter()
+            .map(|Problem { key, value, origin, complaint }| {
+                let origin = origin.rsplit('/').next().unwrap().to_owned();
+                (format!("{key} = {value}: {complaint}"), origin)
+            })
+            .collect(),
+        other => panic!("no list of problems but {other:?}"),
+    }
+}
+
+#[test]
+fn nothing_given_is_the_defaults() {
+    let loaded = load(None, environment(&[]), &Flags::default()).unwrap();
+    assert_eq!(loaded.raw, Raw::default());
+    let node = loaded.settings.node;
+    assert_eq!(node.associations.policy.ae_title, "TIDEGATE");
+    assert_eq!(node.listen, "0.0.0.0:11112".parse().unwrap());
+    assert_eq!(node.memory_budget_bytes, 536_870_912);
+    assert_eq!(node.associations.max_per_calling_ae, None);
+    assert_eq!(node.associations.policy.max_pdu_length, 131_072);
+    assert_eq!(loaded.settings.admin, None);
+}
+
+#[test]
+fn each_source_wins_over_the_one_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.toml");
+    let text = "[node]\nae_title = 'FILE'\nlisten = '127.0.0.1:1'\n[storage]\nroot = 'file'\n[writers]\ncount = 3\n";
+    std::fs::write(&path, text).unwrap();
+    let variables = [("TIDEGATE__NODE__AE_TITLE", "ENV"), ("TIDEGATE__NODE__LISTEN", "127.0.0.1:2")];
+    let flags = Flags { ae_title: Some("FLAG".to_owned()), ..Flags::default() };
+
+    let loaded = load(Some(&path), environment(&variables), &flags).unwrap();
+
+    assert_eq!(loaded.settings.node.associations.policy.ae_title, "FLAG");
+    assert_eq!(loaded.settings.node.listen.port(), 2);
+    assert_eq!(loaded.settings.node.storage.root, PathBuf::from("file"));
+    assert_eq!(loaded.settings.node.writers.count, 3);
+    assert_eq!(loaded.settings.node.writers.batch, 16);
+}
+
+#[test]
+fn variables_take_the_type_of_their_key() {
+    let loaded = load_text(
+        "[associations]\ntransfer_syntax_preference = ['1.2.3']\n",
+        &[
+            ("TIDEGATE__NODE__AE_TITLE", "0123"),
+            ("TIDEGATE__NODE__REQUIRE_CALLED_AE_TITLE", "true"),
+            ("TIDEGATE__ASSOCIATIONS__MAX", "7"),
+            ("TIDEGATE__ASSOCIATIONS__MAX_PER_ADDRESS", "5"),
+            ("TIDEGATE__ASSOCIATIONS__TRANSFER_SYNTAX_PREFERENCE", "1.2.840.10008.1.2.4.90, 1.2.840.10008.1.2"),
+            ("TIDEGATE__MEMORY__BUDGET", "1073741824"),
+            ("TIDEGATE__LOG__STATISTICS_INTERVAL", "off"),
+            ("TIDEGATE_CONFIG", "not ours"),
+        ],
+    )
+    .unwrap();
+    let node = loaded.settings.node;
+    assert_eq!(node.associations.policy.ae_title, "0123");
+    assert!(node.associations.policy.require_called_ae_title);
+    assert_eq!(node.associations.max, 7);
+    assert_eq!(node.associations.max_per_address, Some(5));
+    assert_eq!(node.associations.policy.transfer_syntax_preference, ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2"]);
+    assert_eq!(node.memory_budget_bytes, 1 << 30);
+    assert_eq!(node.statistics_interval, None);
+}
+
+#[test]
+fn every_mistake_is_told_with_key_value_place_and_what_is_allowed() {
+    let text = "[node]\nae_tilte = 'X'\nae_title = ''\nlisten = 'here'\n[writers]\ncount = 2.5\nbatch = 0\n\
+                [memory]\nbudget = 'lots'\n[storage]\nlayout = 'all.dcm'\nduplicates = 'maybe'\n[nodes]\n";
+    let variables = [("TIDEGATE__ASSOCIATIONS__MAX", "many"), ("TIDEGATE__LOG__LEVL", "debug")];
+    let expected = [
+        ("associations.max = \"many\": must be a whole number", "environment variable TIDEGATE__ASSOCIATIONS__MAX"),
+        ("log.levl = \"debug\": unknown key; did you mean log.level?", "environment variable TIDEGATE__LOG__LEVL"),
+        (
+            "memory.budget = \"lots\": must be a size such as \"512 MiB\" or \"64 KiB\", or a whole number of bytes",
+            "t.toml:9",
+        ),
+        ("node.ae_tilte = \"X\": unknown key; did you mean node.ae_title?", "t.toml:2"),
+        ("node.ae_title = \"\": must be 1 to 16 characters of printable ASCII without backslash", "t.toml:3"),
+        (
+            "node.listen = \"here\": must be an IP address and a port, such as 0.0.0.0:11112 or [::]:11112 (port 0 picks a free one)",
+            "t.toml:4",
+        ),
+        ("nodes = {}: unknown key; `tidegate print-config --default` shows every key", "t.toml"),
+        ("storage.duplicates = \"maybe\": must be \"replace\" or \"keep-both\" or \"refuse\"", "t.toml:12"),
+        ("writers.batch = 0: must be 1 to 256", "t.toml:7"),
+        ("writers.count = 2.5: must be a whole number", "t.toml:6"),
+    ];
+
+    let mut told = problems(text, &variables);
+
+    let layout = told.iter().position(|(told, _)| told.starts_with("storage.layout = \"all.dcm\": "));
+    assert_eq!(told.remove(layout.unwrap()).1, "t.toml:11");
+    let expected = expected.map(|(told, origin)| (told.to_owned(), origin.to_owned()));
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_key_in_the_wrong_section_is_found() {
+    let told = problems("[memory]\nmin_free = '1 GiB'\n", &[]);
+    assert_eq!(told[0].0, "memory.min_free = \"1 GiB\": unknown key; did you mean storage.min_free?");
+    let told = problems("node = 5\n", &[]);
+    assert_eq!(told[0].0, "node = 5: is a section, not a value: write its keys under [node]");
+}
+
+#[test]
+fn values_of_another_type_are_refused() {
+    for (line, complaint) in [
+        ("[node]\nae_title = 5", "must be text in quotes"),
+        ("[node]\nrequire_called_ae_title = 'yes'", "must be true or false"),
+        ("[writers]\ncount = '8'", "must be a whole number"),
+        ("[writers]\ncount = 99999999999999999999", "must be a whole number"),
+        ("[memory]\nbudget = -1", "must be a size such as"),
+        ("[writers]\nhandoff_timeout = 30", "must be a duration with its unit"),
+        ("[associations]\nmax_per_address = true", "must be text in quotes or a whole number"),
+        ("[associations]\ntransfer_syntax_preference = '1.2'", "must be a list of texts"),
+        ("[associations]\ntransfer_syntax_preference = ['1.02']", "must be transfer syntax UIDs"),
+        ("[node]\nlisten = 'localhost:104'", "must be an IP address and a port"),
+    ] {
+        let told = problems(line, &[]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].0.contains(complaint), "{line}: {told:?}");
+    }
+}
+
+#[test]
+fn sums_name_both_values_and_the_way_out() {
+    let told = problems("[associations]\nmax = 1000\n[memory]\nbudget = '64 MiB'\nspool_threshold = '32 MiB'\n", &[]);
+    assert_eq!(told.len(), 2, "{told:?}");
+    for part in ["associations.max = 1000", "at least \"67 MiB\"", "at most 960"] {
+        assert!(told[0].0.contains(part), "{part} not in {}", told[0].0);
+    }
+    for part in ["memory.spool_threshold = \"32 MiB\"", "memory.budget = \"64 MiB\"", "at most \"16 MiB\""] {
+        assert!(told[1].0.contains(part), "{part} not in {}", told[1].0);
+    }
+    // What the refusal asks for is enough.
+    load_text("[associations]\nmax = 960\n[memory]\nbudget = '64 MiB'\n", &[]).unwrap();
+    load_text("[associations]\nmax = 1000\n[memory]\nbudget = '67 MiB'\n", &[]).unwrap();
+}
+
+#[test]
+fn a_sum_is_not_told_of_a_value_that_is_wrong_itself() {
+    let told = problems("[associations]\nmax = 9000\n[memory]\nbudget = 'lots'\n", &[]);
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
+fn files_that_are_missing_or_no_toml_are_told_by_name() {
+    let path = Path::new("/nowhere/t.toml");
+    let error = load(Some(path), environment(&[]), &Flags::default()).unwrap_err().to_string();
+    assert!(error.starts_with("cannot read the configuration file /nowhere/t.toml: "), "{error}");
+    let error = load_text("[node]\nae_title = \n", &[]).unwrap_err().to_string();
+    assert!(error.contains("t.toml:2: not valid TOML: "), "{error}");
+}
+
+#[test]
+fn what_is_printed_reads_back() {
+    let text = "[node]\nae_title = 'A \"B\"'\nlisten = '[::1]:0'\n[associations]\nmax_per_address = 3\n\
+                transfer_syntax_preference = ['1.2.3', '1.2.4']\n[memory]\nbudget = '1.5 GB'\n\
+                [log]\nstatistics_interval = 'off'\n[writers]\nhandoff_timeout = '1500ms'\n";
+    let raw = load_text(text, &[]).unwrap().raw;
+    let printed = toml::to_string(&raw).unwrap();
+    assert!(printed.contains("budget = \"1500 MB\"") && printed.contains("handoff_timeout = \"1s 500ms\""));
+    assert_eq!(load_text(&printed, &[]).unwrap().raw, raw);
+}

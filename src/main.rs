@@ -1,0 +1,11 @@
+//! The `tidegate` binary: parse → load → start → wait → exit code.
+
+mod admin;
+mod cli;
+mod config;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main().into()
+}
