@@ -1,0 +1,62 @@
+//! The walls between the rooms that Cargo cannot hold: what each must never name.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources(room: &str, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(room)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(path.to_str().unwrap(), out);
+        } else if path.extension().is_some_and(|ending| ending == "rs")
+            || path.file_name().is_some_and(|name| name == "Cargo.toml")
+        {
+            out.push(path);
+        }
+    }
+}
+
+/// Asserts that no source or manifest of `room` says any of `words`.
+fn never_says(room: &str, words: &[&str]) {
+    let mut files = Vec::new();
+    sources(room, &mut files);
+    assert!(!files.is_empty(), "{room} is empty");
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for word in words {
+            assert!(!text.contains(word), "{} says {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn protocol_knows_no_actors_sockets_files_or_clocks() {
+    let words = ["actix", "tokio", "std::fs", "std::net", "std::time", "jemalloc"];
+    never_says("src/protocol", &words);
+}
+
+#[test]
+fn storage_knows_no_actors_sockets_or_leases() {
+    let words = ["actix", "tokio", "std::net", "tidegate-memory", "tidegate-protocol", "jemalloc"];
+    never_says("src/storage", &words);
+}
+
+#[test]
+fn memory_knows_nothing_else_of_ours() {
+    let words = ["actix", "tokio", "tidegate-protocol", "tidegate-storage", "tidegate-actors"];
+    never_says("src/memory", &words);
+}
+
+#[test]
+fn actors_touch_no_files_and_read_no_configuration() {
+    let words = ["std::fs", "File::", "OpenOptions", "serde", "config.workspace", "clap", "jemalloc_ctl"];
+    never_says("actors", &words);
+}
+
+#[test]
+fn the_load_test_knows_only_the_wire() {
+    let words = ["tidegate-actors", "tidegate-storage", "tidegate-memory", "tidegate_actors"];
+    never_says("loadtest", &words);
+}
