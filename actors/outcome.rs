@@ -85,7 +85,7 @@ fn of_store_error(error: &StoreError) -> (Status, &'static str) {
             (Status::OutOfResources, "receiver may not write to its storage, see its log")
         }
         StoreError::ReadOnly => (Status::OutOfResources, "receiver's storage is read-only, see its log"),
-        StoreError::TempRemoved | StoreError::SpoolBroken { .. } => {
+        StoreError::TempRemoved | StoreError::SpoolBroken => {
             (Status::OutOfResources, "receiver lost the unfinished instance, send it again")
         }
         StoreError::Withdrawn => (Status::OutOfResources, "receiver gave the instance up, send it again"),

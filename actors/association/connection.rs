@@ -14,11 +14,11 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tidegate_memory::{Holder, MemoryLease};
 use tidegate_protocol::state::State;
-use tidegate_protocol::{AssociateRequest, Association, ErrorComment, Event, Operation, Rejection, Status};
+use tidegate_protocol::{AssociateRequest, Association, Event, Operation, Rejection};
 use tidegate_storage::{StoreError, Stored};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
@@ -26,12 +26,9 @@ use super::Arrival;
 use super::incoming::Incoming;
 use super::receive_buffer::ReceiveBuffer;
 use crate::admission::Admitted;
-use crate::mailbox::{CommitJob, Job, StoreInstance};
+use crate::mailbox::StoreInstance;
 use crate::node::{Phase, Shared};
-use crate::outcome::Refusal;
 
-/// How often an instance is handed to another writer because its writer died.
-const MAX_HANDOVERS: u32 = 3;
 /// How long a peer has to close the connection after our last word (Sta13).
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a leased segment is kept while nothing arrives.
@@ -47,7 +44,7 @@ pub(crate) struct Peer {
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// The peer asked for release and got it.
     Released,
     /// The association was rejected.
@@ -71,42 +68,42 @@ enum End {
 }
 
 /// An operation that a writer has finished with, or lost.
-struct Done {
-    commit: Commit,
-    outcome: Option<Result<Stored, StoreError>>,
+pub(super) struct Done {
+    pub(super) commit: Commit,
+    pub(super) outcome: Option<Result<Stored, StoreError>>,
 }
 
 /// An instance that is to be stored, and answered for.
-struct Commit {
-    operation: Operation,
-    store: Arc<StoreInstance>,
-    handovers: u32,
+pub(super) struct Commit {
+    pub(super) operation: Operation,
+    pub(super) store: Arc<StoreInstance>,
+    pub(super) handovers: u32,
 }
 
 /// See the module.
 pub(crate) struct Connection {
-    shared: Arc<Shared>,
-    phase: watch::Receiver<Phase>,
-    peer: Peer,
-    socket: TcpStream,
-    protocol: Association,
-    incoming: Option<Incoming>,
-    pending: FuturesUnordered<LocalBoxFuture<'static, Done>>,
-    lost_by_writer: Vec<Commit>,
-    window: usize,
-    is_established: bool,
-    releasing: bool,
-    opened: Instant,
+    pub(super) shared: Arc<Shared>,
+    pub(super) phase: watch::Receiver<Phase>,
+    pub(super) peer: Peer,
+    pub(super) socket: TcpStream,
+    pub(super) protocol: Association,
+    pub(super) incoming: Option<Incoming>,
+    pub(super) pending: FuturesUnordered<LocalBoxFuture<'static, Done>>,
+    pub(super) lost_by_writer: Vec<Commit>,
+    pub(super) window: usize,
+    pub(super) is_established: bool,
+    pub(super) releasing: bool,
+    pub(super) opened: Instant,
     /// When the peer last sent something, or was last given something it waited for.
-    heard: Instant,
+    pub(super) heard: Instant,
     /// When to look whether a leased segment can be given back.
-    give_back: Instant,
-    acknowledged: u64,
-    refused: u64,
-    buffer: ReceiveBuffer,
-    holder: Holder,
-    admitted: Admitted,
-    _floor: MemoryLease,
+    pub(super) give_back: Instant,
+    pub(super) acknowledged: u64,
+    pub(super) refused: u64,
+    pub(super) buffer: ReceiveBuffer,
+    pub(super) holder: Holder,
+    pub(super) admitted: Admitted,
+    pub(super) _floor: MemoryLease,
 }
 
 impl Connection {
@@ -239,7 +236,7 @@ impl Connection {
     }
 
     /// Waits for `future`, answering meanwhile for what the writers finish.
-    async fn attend<F: Future>(&mut self, future: F) -> F::Output {
+    pub(super) async fn attend<F: Future>(&mut self, future: F) -> F::Output {
         let mut future = pin!(future);
         loop {
             tokio::select! {
@@ -326,129 +323,6 @@ impl Connection {
         None
     }
 
-    async fn on_fragment(&mut self, fragment: bytes::Bytes) {
-        let Some(incoming) = &mut self.incoming else {
-            return;
-        };
-        let spent = incoming.push(fragment, self.buffer.lease(), &self.holder).is_err();
-        if spent || incoming.wants_spooling(self.shared.associations.spool_threshold_bytes) {
-            self.spool().await;
-        }
-    }
-
-    async fn spool(&mut self) {
-        let Some(mut incoming) = self.incoming.take() else {
-            return;
-        };
-        let shared = self.shared.clone();
-        self.attend(incoming.spool(&shared)).await;
-        self.incoming = Some(incoming);
-    }
-
-    /// The dataset is complete: to the writers with it, or the answer why not.
-    async fn complete(&mut self) {
-        let Some(incoming) = self.incoming.take() else {
-            return;
-        };
-        let operation = incoming.request.operation.clone();
-        let shared = self.shared.clone();
-        match self.attend(incoming.finish(&shared)).await {
-            Ok(store) => {
-                self.commit(Commit { operation, store: Arc::new(store), handovers: 0 }).await;
-            }
-            Err(refusal) => self.refuse(&operation, &refusal),
-        }
-    }
-
-    async fn commit(&mut self, commit: Commit) {
-        if commit.handovers > MAX_HANDOVERS {
-            return self.refuse(&commit.operation, &Refusal::WriterLost);
-        }
-        let (reply, outcome) = oneshot::channel();
-        let store = commit.store.clone();
-        let shared = self.shared.clone();
-        let handed = shared.mailbox.hand_over(shared.handoff_timeout, || Job::Commit(CommitJob { store, reply }));
-        match self.attend(handed).await {
-            Ok(()) => self.pending.push(Box::pin(async move { Done { commit, outcome: outcome.await.ok() } })),
-            Err(timeout) => self.refuse(&commit.operation, &timeout.into()),
-        }
-    }
-
-    /// A writer has an outcome, or died.
-    fn settle(&mut self, done: Done) {
-        let Done { mut commit, outcome } = done;
-        match outcome {
-            Some(Ok(stored)) => {
-                let bytes = commit.store.instance.dataset_bytes();
-                debug!(
-                    peer = %self.peer.address,
-                    sop_instance_uid = commit.store.instance.meta.sop_instance_uid.as_str(),
-                    bytes,
-                    outcome = ?stored.outcome,
-                    durability = %self.shared.durability,
-                    "instance stored"
-                );
-                self.shared.count_acknowledged(&stored, bytes);
-                self.acknowledged += 1;
-                self.protocol.respond(&commit.operation, Status::Success, &ErrorComment::default());
-            }
-            Some(Err(error)) => self.refuse(&commit.operation, &error.into()),
-            None => {
-                commit.handovers += 1;
-                self.shared.statistics.handed_over_again.increment();
-                self.lost_by_writer.push(commit);
-            }
-        }
-        self.heard = Instant::now(); // the peer waited for us, not we for it
-    }
-
-    fn refuse(&mut self, operation: &Operation, refusal: &Refusal) {
-        let status = refusal.status();
-        warn!(
-            peer = %self.peer.address,
-            calling_ae = ?self.peer.calling_ae_title,
-            message_id = operation.message_id,
-            %status,
-            %refusal,
-            "instance refused"
-        );
-        self.shared.statistics.refused(status);
-        self.refused += 1;
-        self.protocol.respond(operation, status, &refusal.comment());
-    }
-
-    /// Makes room for the next read. When the budget is spent, what is held goes to the spool or to the writers until the
-    /// floor is free again: every association can always go on, so none waits for another.
-    async fn make_room(&mut self) -> Option<End> {
-        let needed = self.protocol.needed();
-        loop {
-            if self.buffer.has_room(needed)
-                || self.buffer.grow(&self.holder, needed).is_ok()
-                || self.buffer.shrink(needed)
-            {
-                return None;
-            }
-            if let Some(incoming) = &mut self.incoming
-                && incoming.holds_memory()
-            {
-                self.spool().await;
-                if let Some(mut incoming) = self.incoming.take() {
-                    self.attend(incoming.settle()).await;
-                    self.incoming = Some(incoming);
-                }
-            } else if let Some(done) = self.pending.next().await {
-                self.settle(done);
-                if self.flush().await.is_err() {
-                    return Some(End::ConnectionLost);
-                }
-            } else {
-                warn!(peer = %self.peer.address, bytes = needed, "memory budget is spent, association request given up");
-                self.protocol.abort();
-                return Some(End::OutOfMemory);
-            }
-        }
-    }
-
     fn next_wake(&self) -> Instant {
         let deadline = self.deadline();
         match self.buffer.lease() {
@@ -490,7 +364,7 @@ impl Connection {
     }
 
     /// Sends what there is to send.
-    async fn flush(&mut self) -> std::io::Result<()> {
+    pub(super) async fn flush(&mut self) -> std::io::Result<()> {
         if !self.protocol.has_output() {
             return Ok(());
         }

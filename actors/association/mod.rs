@@ -4,6 +4,7 @@
 mod connection;
 mod incoming;
 mod receive_buffer;
+mod storing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -13,6 +13,8 @@ pub(super) fn init(settings: &LogSettings) {
     let level = LevelFilter::from_level(settings.level);
     let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        // It warns of what a peer may put into a request a thousand times over.
+        .with_target("dicom_ul", level.min(LevelFilter::ERROR))
         // A prefix: it covers the member crates (`tidegate_actors`, …) too.
         .with_target("tidegate", level);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);

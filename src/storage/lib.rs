@@ -1,8 +1,8 @@
 //! Where received instances go: the layout that names them, the durable commit that makes them files, and recovery.
 //!
-//! [`Store::commit`] is the one way in. When it answers `Ok` for an instance (with [`Durability::Fsync`]) the whole
-//! file, its name and every directory on the way to it are on the disk. A file under its final name is always whole:
-//! it was written and synced as a temp file before it got that name.
+//! [`Store::commit`] is the one way in. With [`Durability::Fsync`], when it answers `Ok` for an instance, the whole file,
+//! its name and every directory on the way to it are on the disk. A file under a final name is always whole: it was
+//! written, and synced, as a temp file before it got that name.
 //!
 //! This crate knows no sockets, actors or memory leases. Its calls block.
 

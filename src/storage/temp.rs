@@ -101,15 +101,16 @@ impl TempFile {
             rustix::fs::renameat_with(&self.root.tmp, &self.name, directory, name, RenameFlags::NOREPLACE)
         });
         match renamed {
-            // The filesystem cannot (NFS, some FUSE); a hard link does not replace either.
+            // The filesystem cannot (NFS, some FUSE). A hard link does not replace either; the temp name goes on drop.
             Err(Errno::INVAL | Errno::NOSYS) => {
-                rustix::fs::linkat(&self.root.tmp, &self.name, directory, name, AtFlags::empty())?;
-                rustix::fs::unlinkat(&self.root.tmp, &self.name, AtFlags::empty())?;
+                rustix::fs::linkat(&self.root.tmp, &self.name, directory, name, AtFlags::empty())
             }
-            other => other?,
+            Ok(()) => {
+                self.renamed.store(true, Ordering::Release);
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
-        self.renamed.store(true, Ordering::Release);
-        Ok(())
     }
 
     /// Gives the file its final name, in place of the file that has it.

@@ -1,0 +1,141 @@
+//! From the first fragment of a dataset to the answer about it.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use tidegate_protocol::{ErrorComment, Operation, Status};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::connection::{Commit, Connection, Done, End};
+use crate::mailbox::{CommitJob, Job};
+use crate::outcome::Refusal;
+
+/// How often an instance is handed to another writer because its writer died.
+const MAX_HANDOVERS: u32 = 3;
+
+impl Connection {
+    pub(super) async fn on_fragment(&mut self, fragment: bytes::Bytes) {
+        let Some(incoming) = &mut self.incoming else {
+            return;
+        };
+        let spent = incoming.push(fragment, self.buffer.lease(), &self.holder).is_err();
+        if spent || incoming.wants_spooling(self.shared.associations.spool_threshold_bytes) {
+            self.spool().await;
+        }
+    }
+
+    async fn spool(&mut self) {
+        let Some(mut incoming) = self.incoming.take() else {
+            return;
+        };
+        let shared = self.shared.clone();
+        self.attend(incoming.spool(&shared)).await;
+        self.incoming = Some(incoming);
+    }
+
+    /// The dataset is complete: to the writers with it, or the answer why not.
+    pub(super) async fn complete(&mut self) {
+        let Some(incoming) = self.incoming.take() else {
+            return;
+        };
+        let operation = incoming.request.operation.clone();
+        let shared = self.shared.clone();
+        match self.attend(incoming.finish(&shared)).await {
+            Ok(store) => {
+                self.commit(Commit { operation, store: Arc::new(store), handovers: 0 }).await;
+            }
+            Err(refusal) => self.refuse(&operation, &refusal),
+        }
+    }
+
+    pub(super) async fn commit(&mut self, commit: Commit) {
+        if commit.handovers > MAX_HANDOVERS {
+            return self.refuse(&commit.operation, &Refusal::WriterLost);
+        }
+        let (reply, outcome) = oneshot::channel();
+        let store = commit.store.clone();
+        let shared = self.shared.clone();
+        let handed = shared.mailbox.hand_over(shared.handoff_timeout, || Job::Commit(CommitJob { store, reply }));
+        match self.attend(handed).await {
+            Ok(()) => self.pending.push(Box::pin(async move { Done { commit, outcome: outcome.await.ok() } })),
+            Err(timeout) => self.refuse(&commit.operation, &timeout.into()),
+        }
+    }
+
+    /// A writer has an outcome, or died.
+    pub(super) fn settle(&mut self, done: Done) {
+        let Done { mut commit, outcome } = done;
+        match outcome {
+            Some(Ok(stored)) => {
+                let bytes = commit.store.instance.dataset_bytes();
+                debug!(
+                    peer = %self.peer.address,
+                    sop_instance_uid = commit.store.instance.meta.sop_instance_uid.as_str(),
+                    bytes,
+                    outcome = ?stored.outcome,
+                    durability = %self.shared.durability,
+                    "instance stored"
+                );
+                self.shared.count_acknowledged(&stored, bytes);
+                self.acknowledged += 1;
+                self.protocol.respond(&commit.operation, Status::Success, &ErrorComment::default());
+            }
+            Some(Err(error)) => self.refuse(&commit.operation, &error.into()),
+            None => {
+                commit.handovers += 1;
+                self.shared.statistics.handed_over_again.increment();
+                self.lost_by_writer.push(commit);
+            }
+        }
+        self.heard = Instant::now(); // the peer waited for us, not we for it
+    }
+
+    pub(super) fn refuse(&mut self, operation: &Operation, refusal: &Refusal) {
+        let status = refusal.status();
+        warn!(
+            peer = %self.peer.address,
+            calling_ae = ?self.peer.calling_ae_title,
+            message_id = operation.message_id,
+            %status,
+            %refusal,
+            "instance refused"
+        );
+        self.shared.statistics.refused(status);
+        self.refused += 1;
+        self.protocol.respond(operation, status, &refusal.comment());
+    }
+
+    /// Makes room for the next read. When the budget is spent, what is held goes to the spool or to the writers until the
+    /// floor is free again: every association can always go on, so none waits for another.
+    pub(super) async fn make_room(&mut self) -> Option<End> {
+        let needed = self.protocol.needed();
+        loop {
+            if self.buffer.has_room(needed)
+                || self.buffer.grow(&self.holder, needed).is_ok()
+                || self.buffer.shrink(needed)
+            {
+                return None;
+            }
+            if let Some(incoming) = &mut self.incoming
+                && incoming.holds_memory()
+            {
+                self.spool().await;
+                if let Some(mut incoming) = self.incoming.take() {
+                    self.attend(incoming.settle()).await;
+                    self.incoming = Some(incoming);
+                }
+            } else if let Some(done) = self.pending.next().await {
+                self.settle(done);
+                if self.flush().await.is_err() {
+                    return Some(End::ConnectionLost);
+                }
+            } else {
+                warn!(peer = %self.peer.address, bytes = needed, "memory budget is spent, association request given up");
+                self.protocol.abort();
+                return Some(End::OutOfMemory);
+            }
+        }
+    }
+}
