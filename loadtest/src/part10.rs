@@ -1,0 +1,192 @@
+//! Enough of Part 10 to find a stored dataset behind its file meta and to tell a whole one from a cut one.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::acked::{self, DatasetDigest};
+use crate::dataset::TransferSyntax;
+
+/// The most bytes of file meta that are read.
+const MAX_META_BYTES: u32 = 64 * 1024;
+const UNDEFINED_LENGTH: u32 = 0xFFFF_FFFF;
+
+/// Why a file is no whole DICOM file.
+#[derive(Debug, Error)]
+pub(crate) enum Part10Error {
+    #[error("cannot read it: {0}")]
+    Io(#[from] io::Error),
+    #[error("no preamble and DICM prefix")]
+    NoPrefix,
+    #[error("its file meta is not as PS3.10 §7.1 has it")]
+    BadMeta,
+    #[error("its dataset is cut off or runs over")]
+    Cut,
+}
+
+/// A DICOM file, opened, with what its file meta says.
+#[derive(Debug)]
+pub(crate) struct Part10File {
+    reader: BufReader<File>,
+    dataset_at: u64,
+    length: u64,
+    pub(crate) sop_instance: String,
+    pub(crate) transfer_syntax: String,
+}
+
+impl Part10File {
+    /// Opens `path` and reads its file meta.
+    ///
+    /// # Errors
+    /// When there is no readable file meta of a right group length.
+    pub(crate) fn open(path: &Path) -> Result<Self, Part10Error> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut reader = BufReader::with_capacity(1 << 18, file);
+        // Preamble, prefix, and (0002,0000), whose value is the length of what follows it.
+        let mut start = [0; 144];
+        reader.read_exact(&mut start).map_err(|_| Part10Error::NoPrefix)?;
+        let (Some(b"DICM"), Some(group_length)) = (start.get(128..132), start.last_chunk::<4>()) else {
+            return Err(Part10Error::NoPrefix);
+        };
+        let group_length = u32::from_le_bytes(*group_length);
+        if start.get(132..140) != Some(b"\x02\0\0\0UL\x04\0") || group_length > MAX_META_BYTES {
+            return Err(Part10Error::BadMeta);
+        }
+        let mut meta = vec![0; group_length as usize];
+        reader.read_exact(&mut meta).map_err(|_| Part10Error::BadMeta)?;
+        Ok(Self {
+            dataset_at: 144 + u64::from(group_length),
+            length,
+            reader,
+            sop_instance: meta_uid(&meta, 0x0003).ok_or(Part10Error::BadMeta)?,
+            transfer_syntax: meta_uid(&meta, 0x0010).ok_or(Part10Error::BadMeta)?,
+        })
+    }
+
+    /// SHA-256 of every byte behind the file meta.
+    pub(crate) fn dataset_digest(&mut self) -> Result<DatasetDigest, Part10Error> {
+        self.reader.seek(SeekFrom::Start(self.dataset_at))?;
+        let mut hasher = Sha256::new();
+        io::copy(&mut self.reader, &mut hasher)?;
+        Ok(acked::hexadecimal(hasher))
+    }
+
+    /// Follows the top-level elements and errs when the last does not end where the file does.
+    ///
+    /// Only for uncompressed little endian; an element of undefined length ends the check, since nothing says its end.
+    pub(crate) fn check_whole(&mut self) -> Result<(), Part10Error> {
+        let explicit = match self.transfer_syntax.as_str() {
+            syntax if syntax == TransferSyntax::Explicit.uid() => true,
+            syntax if syntax == TransferSyntax::Implicit.uid() => false,
+            _ => return Ok(()),
+        };
+        let mut at = self.dataset_at;
+        self.reader.seek(SeekFrom::Start(at))?;
+        while at < self.length {
+            let (header, value) = read_header(&mut self.reader, explicit).map_err(|_| Part10Error::Cut)?;
+            if value == UNDEFINED_LENGTH {
+                return Ok(());
+            }
+            at += header + u64::from(value);
+            self.reader.seek_relative(i64::from(value))?;
+        }
+        if at == self.length && at > self.dataset_at { Ok(()) } else { Err(Part10Error::Cut) }
+    }
+}
+
+/// The length of an element's header and of its value (PS3.5 §7.1).
+fn read_header(reader: &mut impl Read, explicit: bool) -> io::Result<(u64, u32)> {
+    let mut header = [0; 8];
+    reader.read_exact(&mut header)?;
+    let [_, _, _, _, a, b, c, d] = header;
+    if !explicit {
+        return Ok((8, u32::from_le_bytes([a, b, c, d])));
+    }
+    if !has_long_length([a, b]) {
+        return Ok((8, u32::from(u16::from_le_bytes([c, d]))));
+    }
+    let mut length = [0; 4];
+    reader.read_exact(&mut length)?;
+    Ok((12, u32::from_le_bytes(length)))
+}
+
+/// Whether a VR has a 32-bit length behind two reserved bytes (PS3.5 table 7.1-1).
+fn has_long_length(vr: [u8; 2]) -> bool {
+    matches!(&vr, b"OB" | b"OD" | b"OF" | b"OL" | b"OV" | b"OW" | b"SQ" | b"SV" | b"UC" | b"UN" | b"UR" | b"UT" | b"UV")
+}
+
+/// The UID in the element `number` of group 0002.
+fn meta_uid(meta: &[u8], number: u16) -> Option<String> {
+    let mut rest = meta;
+    loop {
+        let (&[group_low, group_high, low, high, ..], _) = rest.split_first_chunk::<8>()?;
+        let (header, length) = read_header(&mut &*rest, true).ok()?;
+        let value = rest.get(header as usize..)?;
+        let (value, after) = value.split_at_checked(length as usize)?;
+        if [group_low, group_high] == [2, 0] && u16::from_le_bytes([low, high]) == number {
+            let text = std::str::from_utf8(value).ok()?;
+            return Some(text.trim_end_matches(['\0', ' ']).to_owned());
+        }
+        rest = after;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fs;
+
+    use dicom_object::FileMetaTableBuilder;
+
+    use super::*;
+    use crate::dataset::{CT_IMAGE_STORAGE, Dataset};
+
+    /// A file with `dataset` in it, its file meta written by another implementation.
+    pub(crate) fn write_file(path: &Path, sop_instance: &str, syntax: TransferSyntax, dataset: &[u8]) {
+        let meta = FileMetaTableBuilder::new()
+            .transfer_syntax(syntax.uid())
+            .media_storage_sop_class_uid(CT_IMAGE_STORAGE)
+            .media_storage_sop_instance_uid(sop_instance)
+            .build()
+            .unwrap();
+        let mut file = vec![0; 128];
+        file.extend_from_slice(b"DICM");
+        meta.write(&mut file).unwrap();
+        file.extend_from_slice(dataset);
+        fs::write(path, file).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_another_implementation_is_read_and_found_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        for syntax in [TransferSyntax::Explicit, TransferSyntax::Implicit] {
+            let dataset = Dataset::ct_image(4096, syntax, 1).bytes;
+            write_file(&path, "1.2.3", syntax, &dataset);
+            let mut file = Part10File::open(&path).unwrap();
+            assert_eq!((file.sop_instance.as_str(), file.transfer_syntax.as_str()), ("1.2.3", syntax.uid()));
+            file.check_whole().unwrap();
+            assert_eq!(file.dataset_digest().unwrap(), acked::digest([&dataset[..]].into_iter()));
+        }
+    }
+
+    #[test]
+    fn a_cut_file_is_told_from_a_whole_one_wherever_it_is_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let dataset = Dataset::ct_image(64, TransferSyntax::Explicit, 1).bytes;
+        write_file(&path, "1.2.3", TransferSyntax::Explicit, &dataset);
+        let whole = fs::read(&path).unwrap();
+        let meta_length = whole.len() - dataset.len();
+        // A cut between two elements cannot be seen; every other can.
+        let cuts = [0, 100, 140, meta_length - 1, meta_length, meta_length + 3, whole.len() - 70, whole.len() - 1];
+        for cut in cuts {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let result = Part10File::open(&path).and_then(|mut file| file.check_whole());
+            assert!(result.is_err(), "cut at {cut} of {}", whole.len());
+        }
+    }
+}

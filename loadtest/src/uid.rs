@@ -1,0 +1,61 @@
+//! Deterministic UIDs of a fixed length, so that a pre-encoded message can be patched in place.
+
+use std::fmt::Write;
+
+/// Characters in every generated UID. Even, so that none needs padding (PS3.5 §9.1).
+pub(crate) const UID_LENGTH: usize = 44;
+
+/// A generated UID, as it stands in a data element.
+pub(crate) type UidBytes = [u8; UID_LENGTH];
+
+/// What a generated UID identifies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum UidKind {
+    Study = 1,
+    Series = 2,
+    Instance = 3,
+    FrameOfReference = 4,
+}
+
+/// The UID of the `index`-th entity of `kind` that association number `association` sends in the run of `seed`.
+///
+/// Under the root 2.25 (PS3.5 §B.2): one 39-digit component below 2^128. Seed, association (below 100 000), kind and index
+/// (below 10^12) have digits of their own, so no two entities of a run share a UID.
+pub(crate) fn uid(seed: u64, association: usize, kind: UidKind, index: u64) -> UidBytes {
+    let association = association % 100_000;
+    let index = index % 1_000_000_000_000;
+    let mut text = String::with_capacity(UID_LENGTH);
+    // Writing to a String never fails.
+    let _ = write!(text, "2.25.1{seed:020}{association:05}{}{index:012}", kind as u8);
+    let mut bytes = [b'0'; UID_LENGTH];
+    for (byte, digit) in bytes.iter_mut().zip(text.bytes()) {
+        *byte = digit;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_is_a_number_below_2_to_the_128_and_fills_its_length() {
+        for seed in [0, 1, u64::MAX] {
+            let bytes = uid(seed, 99_999, UidKind::FrameOfReference, 999_999_999_999);
+            let text = std::str::from_utf8(&bytes).unwrap();
+            let component = text.strip_prefix("2.25.").unwrap();
+            assert_eq!(component.len(), 39);
+            component.parse::<u128>().unwrap();
+        }
+    }
+
+    #[test]
+    fn seed_association_kind_and_index_each_change_the_uid() {
+        let base = uid(1, 1, UidKind::Instance, 1);
+        assert_ne!(base, uid(2, 1, UidKind::Instance, 1));
+        assert_ne!(base, uid(1, 2, UidKind::Instance, 1));
+        assert_ne!(base, uid(1, 1, UidKind::Series, 1));
+        assert_ne!(base, uid(1, 1, UidKind::Instance, 2));
+        assert_eq!(base, uid(1, 1, UidKind::Instance, 1));
+    }
+}
