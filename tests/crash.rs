@@ -1,0 +1,81 @@
+//! The node killed by SIGKILL at random instants under load, and started again on what that left: nothing acknowledged is
+//! lost, nothing partial has a final name, nothing unfinished stays.
+//!
+//! `TIDEGATE_CRASH_ROUNDS` sets how often (default 3), `TIDEGATE_CRASH_SEED` repeats the instants of a run.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "crash/instance.rs"]
+mod instance;
+#[path = "crash/ledger.rs"]
+mod ledger;
+#[path = "crash/load.rs"]
+mod load;
+#[path = "crash/node.rs"]
+mod node;
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use instance::Random;
+use ledger::Ledger;
+use load::Load;
+use node::Node;
+
+/// Associations that send at the same time.
+const ASSOCIATIONS: u32 = 6;
+/// The most acknowledgements that a round waits for before the kill.
+const MAX_ACKNOWLEDGED_BEFORE_KILL: u64 = 120;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+}
+
+#[test]
+fn what_was_acknowledged_outlives_every_kill() {
+    let rounds = setting("TIDEGATE_CRASH_ROUNDS").unwrap_or(3);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let seed = setting("TIDEGATE_CRASH_SEED").unwrap_or(now.as_micros() as u64);
+    println!("TIDEGATE_CRASH_SEED={seed}");
+    let mut random = Random::new(seed);
+
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("storage");
+    let mut ledger = Ledger::default();
+    let (mut acknowledged, mut unfinished) = (0, 0);
+    for round in 0..rounds as u32 {
+        if round % 5 == 4 {
+            // Killed while it starts: whatever it has recovered by then, the next start does the rest.
+            Node::spawn(directory.path(), &root).kill_after(Duration::from_millis(random.below(60)));
+        }
+        let left = node::unfinished_files(&root);
+        let node = Node::start(directory.path(), &root);
+        assert_eq!(node.removed_files(), left, "the start-up line says how many unfinished files it removed");
+        assert_eq!(node::unfinished_files(&root), 0, "recovery leaves nothing unfinished");
+        ledger.check(&root);
+
+        let load = Load::start(node.address(), round, ASSOCIATIONS);
+        load.wait_for_acknowledged(random.below(MAX_ACKNOWLEDGED_BEFORE_KILL));
+        std::thread::sleep(Duration::from_micros(random.below(20_000)));
+        load.expect_the_end();
+        node.kill();
+        let sent = load.join();
+        acknowledged += sent.acknowledged();
+        ledger.add(sent);
+        ledger.check(&root);
+        unfinished += node::unfinished_files(&root);
+        // What has outlived a restart has shown what it can; two rounds' files are enough to keep.
+        if let Some(old) = round.checked_sub(1) {
+            ledger.forget(old);
+            let _ = fs::remove_dir_all(root.join(instance::study(old)));
+        }
+    }
+    println!("{rounds} kills, {acknowledged} instances acknowledged, {unfinished} files left unfinished");
+    assert!(acknowledged > 0, "a run without an acknowledgement shows nothing");
+
+    let node = Node::start(directory.path(), &root);
+    ledger.check(&root);
+    assert_eq!(node.stop(), Some(0));
+    ledger.check(&root);
+    assert_eq!(node::unfinished_files(&root), 0);
+}

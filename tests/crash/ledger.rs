@@ -1,0 +1,90 @@
+//! What must be on the disk, and what may be.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::instance::InstanceId;
+
+/// What the sender of an instance knows of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known {
+    /// The last version that was acknowledged.
+    pub(crate) acknowledged: Option<u32>,
+    /// A later version that was sent, at least in part, and not answered.
+    pub(crate) unanswered: Option<u32>,
+}
+
+/// What the associations of one round have sent.
+#[derive(Debug, Default)]
+pub(crate) struct Sent(pub(crate) BTreeMap<InstanceId, Known>);
+
+impl Sent {
+    /// How many instances were acknowledged.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.0.values().filter(|known| known.acknowledged.is_some()).count()
+    }
+}
+
+/// What has been sent to a storage root.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(BTreeMap<InstanceId, Known>);
+
+impl Ledger {
+    pub(crate) fn add(&mut self, sent: Sent) {
+        self.0.extend(sent.0);
+    }
+
+    pub(crate) fn forget(&mut self, round: u32) {
+        self.0.retain(|id, _| id.round != round);
+    }
+
+    /// Every acknowledged instance is there, in its last acknowledged version or the one sent after it; every file is whole
+    /// and one that was sent.
+    pub(crate) fn check(&self, root: &Path) {
+        let mut unexplained: HashSet<PathBuf> = files_below(root).into_iter().collect();
+        for (id, known) in &self.0 {
+            let path = root.join(id.path());
+            if !unexplained.remove(&path) {
+                assert!(known.acknowledged.is_none(), "lost: {id:?} {known:?}");
+                continue;
+            }
+            let stored = dataset_of(&path);
+            let versions = [known.acknowledged, known.unanswered];
+            let is_whole = versions.into_iter().flatten().any(|version| stored == id.dataset(version));
+            assert!(is_whole, "{} has {} bytes of neither version of {id:?} {known:?}", path.display(), stored.len());
+        }
+        assert!(unexplained.is_empty(), "never sent: {unexplained:?}");
+    }
+}
+
+/// Every file under the root but what the node keeps for itself.
+fn files_below(root: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        // Before its first start the node has no root.
+        for entry in fs::read_dir(&directory).into_iter().flatten() {
+            let entry = entry.unwrap();
+            if entry.file_name() == ".tidegate" {
+            } else if entry.file_type().unwrap().is_dir() {
+                directories.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    files
+}
+
+/// The bytes behind a file's meta.
+fn dataset_of(path: &Path) -> Vec<u8> {
+    let mut content = fs::read(path).unwrap();
+    let meta_end = content.get(140..144).and_then(|length| {
+        let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
+        (content.get(128..140)? == b"DICM\x02\0\0\0UL\x04\0" && length < 4096).then_some(144 + length)
+    });
+    let meta_end = meta_end.filter(|end| *end <= content.len());
+    let Some(meta_end) = meta_end else { panic!("{} has no whole file meta", path.display()) };
+    content.split_off(meta_end)
+}

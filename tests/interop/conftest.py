@@ -1,0 +1,58 @@
+"""Fixtures: a node, a second receiver to compare it with, and an Orthanc."""
+
+from pathlib import Path
+
+import pytest
+
+from node import Node
+from peers import Orthanc
+from reference import ReferenceReceiver
+
+
+@pytest.fixture
+def start_node(tmp_path: Path):
+    """Starts nodes, each stopped and held to an orderly end when the test is over."""
+    nodes = []
+
+    def start(**settings: str) -> Node:
+        directory = tmp_path / f"node{len(nodes)}"
+        directory.mkdir()
+        node = Node(directory, **settings)
+        nodes.append(node)
+        return node
+
+    yield start
+    for node in nodes:
+        node.stop()
+
+
+@pytest.fixture
+def node(start_node) -> Node:
+    """A node with the default settings."""
+    return start_node()
+
+
+@pytest.fixture
+def keeping_node(start_node) -> Node:
+    """A node that keeps every version of an instance: the corpus has several files under one SOP Instance UID."""
+    return start_node(storage__duplicates="keep-both")
+
+
+@pytest.fixture
+def reference():
+    """A receiver of another implementation, for what a sender that re-encodes really sends."""
+    receiver = ReferenceReceiver()
+    yield receiver
+    receiver.stop()
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path, keeping_node: Node, reference: ReferenceReceiver):
+    """An Orthanc that knows the node and the reference receiver."""
+    modalities = {
+        "tidegate": (keeping_node.ae_title, keeping_node.port),
+        "reference": (reference.ae_title, reference.port),
+    }
+    server = Orthanc(tmp_path, modalities)
+    yield server
+    server.stop()
