@@ -44,6 +44,11 @@ impl ReceiveBuffer {
         &mut self.segment
     }
 
+    /// How many bytes the next read can take at most.
+    pub(crate) fn room(&self) -> usize {
+        self.segment.capacity() - self.segment.len()
+    }
+
     /// What a slice of the segment in use has to hold on to.
     pub(crate) fn lease(&self) -> Option<&Arc<MemoryLease>> {
         self.lease.as_ref()

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<bool, VerifyError> {
         println!("partial: {}: {problem}", path.display());
     }
     println!(
-        "{} acknowledged: {} whole, {} lost, {} corrupt; {} files, {} of them never acknowledged, {} partial, {} temporary",
+        "{} acknowledged: {} whole, {} lost, {} corrupt; {} files, {} of them never acknowledged, {} partial; {} hidden",
         acked.len(),
         acked.len() - findings.lost.len() - findings.corrupt.len(),
         findings.lost.len(),
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<bool, VerifyError> {
         findings.files,
         findings.unacknowledged,
         findings.partial.len(),
-        findings.temporary,
+        findings.hidden,
     );
     Ok(findings.lost.is_empty() && findings.corrupt.is_empty() && findings.partial.is_empty())
 }
@@ -74,8 +74,8 @@ struct Findings {
     files: u64,
     /// Whole files whose answer never reached the sender: right, and worth knowing.
     unacknowledged: u64,
-    /// Files in hidden directories, where a receiver keeps what is not yet an instance.
-    temporary: u64,
+    /// Files in hidden directories, where a receiver keeps its own and what is not yet an instance.
+    hidden: u64,
 }
 
 impl Findings {
@@ -92,7 +92,7 @@ impl Findings {
                 if entry.file_type().map_err(listed)?.is_dir() {
                     directories.push((entry.path(), hidden));
                 } else if hidden {
-                    findings.temporary += 1;
+                    findings.hidden += 1;
                 } else {
                     findings.file(acked, &entry.path(), &mut seen, &mut whole);
                 }
@@ -167,6 +167,6 @@ mod tests {
         let mut partial: Vec<_> = findings.partial.iter().filter_map(|(path, _)| path.file_name()).collect();
         partial.sort_unstable();
         assert_eq!(partial, ["cut", "empty"]);
-        assert_eq!((findings.files, findings.unacknowledged, findings.temporary), (6, 1, 1));
+        assert_eq!((findings.files, findings.unacknowledged, findings.hidden), (6, 1, 1));
     }
 }
