@@ -19,6 +19,7 @@
 //! | [`mailbox`] | the bounded way from associations to writers |
 //! | [`writer`] | one actor on a thread of its own: commits what it takes from the mailbox |
 //! | [`supervisor`] | replaces writers that died, publishes the statistics |
+//! | [`observer`] | what the running node says of itself |
 //! | [`outcome`] | what became of an instance, as a DIMSE status |
 //! | [`statistics`] | the counters all of them share |
 //!
@@ -29,6 +30,7 @@ pub mod association;
 pub mod listener;
 pub mod mailbox;
 pub mod node;
+pub mod observer;
 pub mod outcome;
 pub mod settings;
 pub mod statistics;
@@ -38,4 +40,5 @@ pub mod writer;
 
 pub use association::FLOOR_LEASE_BYTES;
 pub use node::{Node, StartError};
+pub use observer::Observer;
 pub use settings::{AssociationSettings, NodeSettings, WriterSettings};

@@ -9,6 +9,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 use actix_rt::ArbiterHandle;
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_memory::Stage;
+use tidegate_memory::pressure::Level;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -80,6 +81,7 @@ impl Actor for Listener {
 
 async fn accept_all(socket: TcpListener, arbiters: Vec<ArbiterHandle>, shared: Arc<Shared>) {
     let mut phase = shared.phase.clone();
+    let mut pressure = shared.pressure.subscribe();
     let turning_away = Arc::new(Semaphore::new(MAX_TURNING_AWAY));
     let mut refused_by_system = false;
     for arbiter in arbiters.iter().cycle() {
@@ -87,7 +89,8 @@ async fn accept_all(socket: TcpListener, arbiters: Vec<ArbiterHandle>, shared: A
             break;
         }
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            accepted = socket.accept(), if *pressure.borrow() < Level::PauseAccept => accepted,
+            Ok(()) = pressure.changed() => continue,
             _ = phase.changed() => break,
         };
         match accepted {

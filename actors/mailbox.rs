@@ -5,12 +5,12 @@
 //! others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
-use tidegate_memory::MemoryLease;
+use tidegate_memory::{MemoryLease, Place, Stage};
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{Instance, SpoolFile, StoreError, Stored};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -23,6 +23,15 @@ pub enum Job {
     Commit(CommitJob),
     /// Move part of a large dataset to its spool file.
     Append(AppendJob),
+}
+
+impl Job {
+    fn leases(&self) -> &[Arc<MemoryLease>] {
+        match self {
+            Self::Commit(job) => &job.store.leases,
+            Self::Append(job) => &job.leases,
+        }
+    }
 }
 
 /// A complete dataset and the leases that pay for it.
@@ -80,6 +89,9 @@ pub struct WriterMailbox {
     receiver: Receiver<(Job, OwnedSemaphorePermit)>,
     writers: usize,
     high_water: AtomicUsize,
+    /// Jobs ever enqueued, and ever taken: a job's ticket less the latter is its place.
+    enqueued: AtomicU64,
+    taken: AtomicU64,
 }
 
 impl WriterMailbox {
@@ -93,6 +105,8 @@ impl WriterMailbox {
             receiver,
             writers,
             high_water: AtomicUsize::new(0),
+            enqueued: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
         }
     }
 
@@ -108,8 +122,13 @@ impl WriterMailbox {
                 Ok(Err(_)) | Err(_) => return Err(HandoffTimeout),
             },
         };
+        let job = make();
+        let ticket = self.enqueued.fetch_add(1, Ordering::Relaxed);
+        for lease in job.leases() {
+            lease.enter_at(Stage::Queued, Place::Mailbox { ticket });
+        }
         // Cannot be full: the place is ours. Cannot be closed: both ends live in self.
-        if self.sender.try_send((make(), place)).is_err() {
+        if self.sender.try_send((job, place)).is_err() {
             return Err(HandoffTimeout);
         }
         self.high_water.fetch_max(self.depth(), Ordering::Relaxed);
@@ -124,7 +143,7 @@ impl WriterMailbox {
             return;
         };
         permit.forget();
-        jobs.extend(self.receiver.try_recv().ok().map(|(job, _place)| job));
+        jobs.extend(self.take_one());
         // An idle writer that took all there is would leave the others nothing to do side by side.
         let share = self.depth().div_ceil(self.writers).min(most - 1);
         for _ in 0..share {
@@ -132,8 +151,19 @@ impl WriterMailbox {
                 return;
             };
             permit.forget();
-            jobs.extend(self.receiver.try_recv().ok().map(|(job, _place)| job));
+            jobs.extend(self.take_one());
         }
+    }
+
+    fn take_one(&self) -> Option<Job> {
+        let (job, _place) = self.receiver.try_recv().ok()?;
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Some(job)
+    }
+
+    /// Jobs ever taken: how many stand before a job is its ticket less this.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Jobs waiting now.

@@ -11,6 +11,8 @@ use actix::{Actor, Addr};
 use actix_rt::Arbiter;
 use dicom_core::Tag;
 use tidegate_memory::MemoryBudget;
+use tidegate_memory::allocator::{AllocatorError, AllocatorProbe};
+use tidegate_memory::pressure::Level;
 use tidegate_protocol::Policy;
 use tidegate_storage::{Durability, OpenError, Outcome, Recovery, Store, Stored};
 use tokio::sync::watch;
@@ -19,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use crate::admission::Admission;
 use crate::listener::{Listener, bind};
 use crate::mailbox::WriterMailbox;
+use crate::observer::{Baseline, Observer};
 use crate::settings::{AssociationSettings, NodeSettings};
 use crate::statistics::Statistics;
 use crate::supervisor::{Stop, Supervisor};
@@ -38,7 +41,6 @@ pub enum Phase {
 }
 
 /// What all actors of a node share.
-#[derive(Debug)]
 pub struct Shared {
     pub(crate) associations: AssociationSettings,
     pub(crate) policy: Arc<Policy>,
@@ -48,6 +50,12 @@ pub struct Shared {
     pub(crate) admission: Arc<Admission>,
     pub(crate) statistics: Statistics,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// How short memory is, as the supervisor sees it.
+    pub(crate) pressure: watch::Sender<Level>,
+    /// The account of the association that is to end because memory is short.
+    pub(crate) eviction: watch::Sender<Option<u64>>,
+    pub(crate) probe: AllocatorProbe,
+    pub(crate) baseline: Baseline,
     /// Elements the layout is made of.
     pub(crate) wanted: Arc<[Tag]>,
     pub(crate) durability: Durability,
@@ -76,6 +84,9 @@ pub enum StartError {
     /// The storage root cannot be used.
     #[error(transparent)]
     Storage(#[from] OpenError),
+    /// jemalloc does not tell its figures, so the budget could not be enforced.
+    #[error(transparent)]
+    Allocator(#[from] AllocatorError),
     /// The listening socket cannot be had.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -126,6 +137,10 @@ impl Node {
             )),
             statistics: Statistics::default(),
             phase: watched,
+            pressure: watch::Sender::new(Level::Normal),
+            eviction: watch::Sender::new(None),
+            probe: AllocatorProbe::new()?,
+            baseline: Baseline::default(),
             wanted: store.wanted(),
             durability,
             associations,
@@ -140,6 +155,11 @@ impl Node {
     /// Where it listens; tells the port if any free one was asked for.
     pub fn local_address(&self) -> SocketAddr {
         self.local_address
+    }
+
+    /// A look into the running node, for whoever wants to know what it holds.
+    pub fn observer(&self) -> Observer {
+        Observer::new(self.shared.clone())
     }
 
     /// What an earlier end of the node left behind.
@@ -168,5 +188,14 @@ impl Node {
         while self.shared.admission.open() > 0 && Instant::now() < until {
             sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("budget", &self.budget)
+            .field("statistics", &self.statistics)
+            .finish_non_exhaustive()
     }
 }

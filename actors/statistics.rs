@@ -55,6 +55,8 @@ pub struct Statistics {
     pub datasets_spooled: Counter,
     /// Gauge: bytes in spool files of datasets that are still arriving.
     pub spool_bytes: Counter,
+    /// Gauge: writers that have jobs in hand.
+    pub writers_busy: Counter,
     /// Datasets handed to another writer because theirs died.
     pub handed_over_again: Counter,
     /// Writers replaced.

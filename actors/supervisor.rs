@@ -1,4 +1,4 @@
-//! The supervisor starts the writers, replaces one that died, and publishes the statistics.
+//! The supervisor starts the writers, replaces one that died, watches the memory, and publishes the statistics.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use actix_rt::Arbiter;
 use tidegate_memory::Stage;
-use tidegate_memory::allocator::AllocatorProbe;
+use tidegate_memory::allocator::{AllocatorStatistics, purge};
+use tidegate_memory::pressure::{self, Level, Watermarks};
+use tidegate_memory::sentinel::{self, Sample, Sentinel};
+use tidegate_memory::snapshot::unattributed;
 use tidegate_storage::Store;
 use tracing::{error, info, warn};
 
@@ -29,6 +32,11 @@ pub struct WriterExited {
 #[rtype(result = "()")]
 pub struct Stop;
 
+/// How often memory is looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// Ticks between two purges, two evictions, two looks of the sentinel: one second.
+const TICKS_A_SECOND: u64 = 4;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Supervisor {
@@ -37,6 +45,10 @@ pub struct Supervisor {
     settings: WriterSettings,
     statistics_interval: Option<Duration>,
     arbiters: Vec<Arbiter>,
+    watermarks: Watermarks,
+    sentinel: Sentinel,
+    started: Instant,
+    ticks: u64,
     last_line: LastLine,
 }
 
@@ -55,13 +67,18 @@ impl Supervisor {
         settings: WriterSettings,
         statistics_interval: Option<Duration>,
     ) -> Self {
+        let now = Instant::now();
         Self {
+            watermarks: Watermarks::new(shared.budget.limit()),
+            sentinel: Sentinel::new(sentinel_settings()),
+            started: now,
+            ticks: 0,
             shared,
             store,
             settings,
             statistics_interval,
             arbiters: Vec::new(),
-            last_line: LastLine { at: Instant::now(), instances: 0, bytes: 0 },
+            last_line: LastLine { at: now, instances: 0, bytes: 0 },
         }
     }
 
@@ -78,14 +95,81 @@ impl Supervisor {
         Writer::start_in_arbiter(&self.arbiters[index].handle(), writer);
     }
 
-    fn publish(&mut self, probe: &AllocatorProbe) {
-        let allocator = match probe.read() {
+    /// Looks at the memory, and does what the pressure asks for.
+    fn watch(&mut self) {
+        #[cfg(feature = "test-leak")]
+        std::hint::black_box(Box::leak(vec![1_u8; 16 * 1024].into_boxed_slice()));
+        let allocator = match self.shared.probe.read() {
+            Ok(allocator) => allocator,
+            Err(error) => return warn!(%error, "memory cannot be watched"),
+        };
+        if self.ticks == TICKS_A_SECOND {
+            // By now every thread has made what it keeps.
+            self.shared.baseline.set(&allocator, self.shared.budget.held());
+        }
+        let each_second = self.ticks.is_multiple_of(TICKS_A_SECOND);
+        self.ticks += 1;
+        let before = *self.shared.pressure.borrow();
+        let level = pressure::next(before, allocator.resident, &self.watermarks);
+        if level != before {
+            self.shared.pressure.send_replace(level);
+            warn!(
+                ?before,
+                ?level,
+                resident_bytes = allocator.resident,
+                allocated_bytes = allocator.allocated,
+                leased_bytes = self.shared.budget.held(),
+                budget_bytes = self.shared.budget.limit(),
+                associations = self.shared.admission.open(),
+                "memory pressure"
+            );
+        }
+        if level >= Level::Purge
+            && (level > before || each_second)
+            && let Err(error) = purge()
+        {
+            warn!(%error, "free pages could not be given back");
+        }
+        if level >= Level::Abort && each_second {
+            self.evict(allocator);
+        }
+        if each_second {
+            self.look_for_leaks(&allocator);
+        }
+    }
+
+    /// Ends the association that holds most.
+    fn evict(&self, allocator: AllocatorStatistics) {
+        let snapshot = self.shared.budget.snapshot(allocator, self.shared.baseline.get(), Level::Abort);
+        if let Some(most) = snapshot.holders.into_iter().max_by_key(|holder| holder.bytes) {
+            warn!(association = most.label, bytes = most.bytes, "association aborted: it held most");
+            self.shared.eviction.send_replace(Some(most.id));
+        }
+    }
+
+    fn look_for_leaks(&mut self, allocator: &AllocatorStatistics) {
+        let shared = &self.shared;
+        let sample = Sample {
+            at: self.started.elapsed(),
+            quiet: self.ticks > 2 * TICKS_A_SECOND && shared.admission.open() == 0 && shared.mailbox.depth() == 0,
+            unattributed_bytes: unattributed(allocator.allocated, shared.budget.held(), shared.baseline.get()),
+            stages: shared.budget.stages(),
+            oldest_holder: shared.budget.oldest_holder(),
+        };
+        if let Some(leak) = self.sentinel.observe(sample) {
+            warn!(?leak, "memory that nobody should hold still grows while the node is quiet");
+        }
+    }
+
+    fn publish(&mut self) {
+        let allocator = match self.shared.probe.read() {
             Ok(allocator) => allocator,
             Err(error) => return warn!(%error, "no statistics this time"),
         };
         let shared = &self.shared;
         let statistics = &shared.statistics;
         let leased = shared.budget.by_stage();
+        let held = leased.total();
         let now = LastLine {
             at: Instant::now(),
             instances: statistics.acknowledged_total(),
@@ -99,16 +183,22 @@ impl Supervisor {
             mapped_bytes = allocator.mapped,
             retained_bytes = allocator.retained,
             budget_bytes = shared.budget.limit(),
-            leased_bytes = leased.total(),
+            leased_bytes = held,
             leased_highest_bytes = shared.budget.highest(),
             leased_floor_bytes = leased.get(Stage::Floor),
-            leased_receiving_bytes = leased.get(Stage::Receiving) + leased.get(Stage::Negotiating),
+            leased_negotiating_bytes = leased.get(Stage::Negotiating),
+            leased_receiving_bytes = leased.get(Stage::Receiving),
             leased_queued_bytes = leased.get(Stage::Queued),
             leased_writing_bytes = leased.get(Stage::Writing),
             leased_spooling_bytes = leased.get(Stage::Spooling),
+            leased_admin_bytes = leased.get(Stage::Admin),
+            unattributed_bytes = unattributed(allocator.allocated, held, shared.baseline.get()),
+            baseline_bytes = shared.baseline.get(),
+            pressure = ?*shared.pressure.borrow(),
             associations = shared.admission.open(),
             mailbox_depth = shared.mailbox.depth(),
             mailbox_high_water = shared.mailbox.take_high_water(),
+            writers_busy = statistics.writers_busy.get(),
             spool_bytes = statistics.spool_bytes.get(),
             instances = now.instances - self.last_line.instances,
             instance_bytes = now.bytes - self.last_line.bytes,
@@ -122,6 +212,17 @@ impl Supervisor {
     }
 }
 
+#[cfg(not(feature = "test-leak"))]
+fn sentinel_settings() -> sentinel::Settings {
+    sentinel::Settings::default()
+}
+
+/// A window short enough for a test.
+#[cfg(feature = "test-leak")]
+fn sentinel_settings() -> sentinel::Settings {
+    sentinel::Settings { window: Duration::from_secs(12), minimum_rise_bytes: 256 * 1024, ..Default::default() }
+}
+
 impl Actor for Supervisor {
     type Context = Context<Self>;
 
@@ -129,12 +230,9 @@ impl Actor for Supervisor {
         for index in 0..self.settings.count {
             self.start_writer(index, ctx);
         }
-        match (self.statistics_interval, AllocatorProbe::new()) {
-            (Some(interval), Ok(probe)) => {
-                ctx.run_interval(interval, move |this, _| this.publish(&probe));
-            }
-            (Some(_), Err(error)) => warn!(%error, "no statistics will be published"),
-            (None, _) => {}
+        ctx.run_interval(TICK, |this, _| this.watch());
+        if let Some(interval) = self.statistics_interval {
+            ctx.run_interval(interval, |this, _| this.publish());
         }
     }
 }

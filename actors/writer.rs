@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
-use tidegate_memory::{MemoryLease, Stage};
+use tidegate_memory::{MemoryLease, Place, Stage};
 use tidegate_storage::Store;
 use tracing::error;
 
@@ -61,7 +61,8 @@ impl Drop for ExitNotice {
     }
 }
 
-async fn work(store: Arc<Store>, mailbox: Arc<WriterMailbox>, batch: usize, _notice: ExitNotice) {
+async fn work(store: Arc<Store>, mailbox: Arc<WriterMailbox>, batch: usize, notice: ExitNotice) {
+    let writer = notice.index as u32;
     let mut jobs = Vec::with_capacity(batch);
     loop {
         mailbox.take(batch, &mut jobs).await;
@@ -69,21 +70,21 @@ async fn work(store: Arc<Store>, mailbox: Arc<WriterMailbox>, batch: usize, _not
         for job in jobs.drain(..) {
             match job {
                 Job::Commit(job) => commits.push(job),
-                Job::Append(job) => append(&store, job),
+                Job::Append(job) => append(&store, job, writer),
             }
         }
-        commit(&store, commits);
+        commit(&store, commits, writer);
         // A mailbox that is never empty would otherwise keep control messages out.
         tokio::task::yield_now().await;
     }
 }
 
-fn commit(store: &Store, jobs: Vec<CommitJob>) {
+fn commit(store: &Store, jobs: Vec<CommitJob>, writer: u32) {
     if jobs.is_empty() {
         return;
     }
     for job in &jobs {
-        enter(&job.store.leases, Stage::Writing);
+        enter(&job.store.leases, Stage::Writing, writer);
     }
     let instances: Vec<_> = jobs.iter().map(|job| &job.store.instance).collect();
     let outcomes = store.commit(&instances);
@@ -95,9 +96,9 @@ fn commit(store: &Store, jobs: Vec<CommitJob>) {
     }
 }
 
-fn append(store: &Store, job: AppendJob) {
+fn append(store: &Store, job: AppendJob, writer: u32) {
     let AppendJob { spool, slices, leases, reply } = job;
-    enter(&leases, Stage::Spooling);
+    enter(&leases, Stage::Spooling, writer);
     let spool = match spool {
         SpoolTarget::New(meta) => store.spool(&meta),
         SpoolTarget::Open(spool) => Ok(spool),
@@ -107,8 +108,8 @@ fn append(store: &Store, job: AppendJob) {
     let _ = reply.send(appended); // the association may be gone: the spool file goes with it
 }
 
-fn enter(leases: &[Arc<MemoryLease>], stage: Stage) {
+fn enter(leases: &[Arc<MemoryLease>], stage: Stage, writer: u32) {
     for lease in leases {
-        lease.enter(stage);
+        lease.enter_at(stage, Place::Writer { index: writer });
     }
 }

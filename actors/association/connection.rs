@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tidegate_memory::{Holder, MemoryLease};
+use tidegate_memory::{Holder, MemoryLease, Stage};
 use tidegate_protocol::state::State;
 use tidegate_protocol::{AssociateRequest, Association, Event, Operation, Rejection};
 use tidegate_storage::{StoreError, Stored};
@@ -33,6 +33,9 @@ use crate::node::{Phase, Shared};
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a leased segment is kept while nothing arrives.
 const KEEP_SEGMENT: Duration = Duration::from_secs(1);
+
+/// What an accepted presentation context takes, in bytes, its two UIDs included.
+const CONTEXT_BYTES: u64 = 160;
 
 /// Who is at the other end.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub(super) enum End {
     Stopping,
     /// A request so long that the memory budget did not hold it.
     OutOfMemory,
+    /// It held most when memory was short.
+    Evicted,
 }
 
 /// An operation that a writer has finished with, or lost.
@@ -84,6 +89,7 @@ pub(super) struct Commit {
 pub(crate) struct Connection {
     pub(super) shared: Arc<Shared>,
     pub(super) phase: watch::Receiver<Phase>,
+    pub(super) eviction: watch::Receiver<Option<u64>>,
     pub(super) peer: Peer,
     pub(super) socket: TcpStream,
     pub(super) protocol: Association,
@@ -104,6 +110,8 @@ pub(crate) struct Connection {
     pub(super) holder: Holder,
     pub(super) admitted: Admitted,
     pub(super) _floor: MemoryLease,
+    /// Pays for the presentation contexts.
+    pub(super) contexts: Option<MemoryLease>,
 }
 
 impl Connection {
@@ -113,6 +121,7 @@ impl Connection {
         let now = Instant::now();
         Ok(Self {
             phase: shared.phase.clone(),
+            eviction: shared.eviction.subscribe(),
             peer: Peer { address: arrival.peer, calling_ae_title: String::new() },
             socket,
             protocol: Association::new(shared.policy.clone()),
@@ -131,6 +140,7 @@ impl Connection {
             holder: arrival.holder,
             admitted: arrival.admitted,
             _floor: arrival.floor,
+            contexts: None,
             shared,
         })
     }
@@ -145,7 +155,7 @@ impl Connection {
             End::Rejected => statistics.associations_rejected.increment(),
             End::NothingSaid | End::NotDicom => statistics.connections_not_dicom.increment(),
             End::PeerAborted | End::ConnectionLost => statistics.associations_lost.increment(),
-            End::Violation | End::TimedOut | End::OutOfMemory => {
+            End::Violation | End::TimedOut | End::OutOfMemory | End::Evicted => {
                 statistics.associations_aborted.increment();
             }
         }
@@ -164,9 +174,13 @@ impl Connection {
         let _ = self.flush().await;
         match end {
             // Closing with bytes unread would reset the connection and could take our last word with it.
-            End::Released | End::Rejected | End::Violation | End::TimedOut | End::Stopping | End::OutOfMemory => {
-                self.linger().await
-            }
+            End::Released
+            | End::Rejected
+            | End::Violation
+            | End::TimedOut
+            | End::Stopping
+            | End::OutOfMemory
+            | End::Evicted => self.linger().await,
             End::NothingSaid | End::NotDicom | End::PeerAborted | End::ConnectionLost => {}
         }
     }
@@ -231,6 +245,12 @@ impl Connection {
             },
             () = sleep_until(wake), if reading => return self.on_clock(),
             Ok(()) = self.phase.changed() => {}
+            Ok(()) = self.eviction.changed() => {
+                if *self.eviction.borrow() == Some(self.holder.id()) {
+                    self.protocol.abort();
+                    return Some(End::Evicted);
+                }
+            }
         }
         None
     }
@@ -310,7 +330,9 @@ impl Connection {
         } else if !self.admitted.call_as(&self.peer.calling_ae_title) {
             Some(Rejection::LocalLimitExceeded)
         } else {
-            None
+            let contexts = request.contexts_accepted as u64 * CONTEXT_BYTES;
+            self.contexts = self.holder.lease(Stage::Floor, contexts).ok();
+            self.contexts.is_none().then_some(Rejection::LocalLimitExceeded)
         };
         if let Some(rejection) = rejection {
             warn!(peer = %self.peer.address, calling_ae = ?self.peer.calling_ae_title, ?rejection, "association rejected");

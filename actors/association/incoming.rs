@@ -134,9 +134,6 @@ impl Incoming {
             Spool::Ready(file) => Payload::Spooled(file),
             Spool::Unused | Spool::Appending(_) => Payload::Memory(assembly.slices),
         };
-        for lease in &assembly.leases {
-            lease.enter(Stage::Queued);
-        }
         Ok(StoreInstance { instance: Instance::new(assembly.meta, head, payload), leases: assembly.leases })
     }
 }

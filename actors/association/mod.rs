@@ -18,7 +18,7 @@ use connection::Connection;
 
 /// What each association holds from admission to its end, in bytes: its first receive segment, a command set, the decoded
 /// presentation contexts and its answers. It is what lets every association make progress when the budget is spent.
-pub const FLOOR_LEASE_BYTES: u64 = 64 * 1024;
+pub const FLOOR_LEASE_BYTES: u64 = 32 * 1024;
 
 /// See the module.
 #[derive(Debug)]

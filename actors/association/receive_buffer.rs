@@ -8,9 +8,9 @@ use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
 /// Bytes of the segment every association can count on.
 pub(crate) const FLOOR_SEGMENT: usize = 16 * 1024;
 /// Leased segments begin with this size and double up to [`LARGEST_SEGMENT`].
-const FIRST_SEGMENT: usize = 64 * 1024;
+pub(crate) const FIRST_SEGMENT: usize = 64 * 1024;
 /// Big enough that a read costs little per byte, small enough that a dataset does not pin much more than itself.
-const LARGEST_SEGMENT: usize = 256 * 1024;
+pub(crate) const LARGEST_SEGMENT: usize = 256 * 1024;
 /// A rest of a segment shorter than this is not read into.
 const SMALLEST_READ: usize = 2 * 1024;
 
@@ -64,11 +64,12 @@ impl ReceiveBuffer {
         self.segment.capacity() - self.segment.len() >= missing || self.segment.try_reclaim(missing)
     }
 
-    /// Goes on in a new segment that holds at least `needed` bytes.
-    pub(crate) fn grow(&mut self, holder: &Holder, needed: usize) -> Result<(), BudgetSpent> {
-        let size = self.next_size.max(needed.next_power_of_two());
-        let stage =
-            if needed > LARGEST_SEGMENT || size != self.next_size { Stage::Negotiating } else { Stage::Receiving };
+    /// Goes on in a new segment that holds at least `needed` bytes, and no more than `largest` beyond need.
+    pub(crate) fn grow(&mut self, holder: &Holder, needed: usize, largest: usize) -> Result<(), BudgetSpent> {
+        let usual = self.next_size.min(largest);
+        let size = usual.max(needed.next_power_of_two());
+        // Only an A-ASSOCIATE-RQ needs more contiguous bytes than a segment usually has.
+        let stage = if size == usual { Stage::Receiving } else { Stage::Negotiating };
         let lease = holder.lease(stage, size as u64)?;
         let mut segment = BytesMut::with_capacity(size);
         segment.extend_from_slice(&self.segment);
@@ -77,7 +78,7 @@ impl ReceiveBuffer {
             self.floor = before;
         }
         self.size = size;
-        self.next_size = (self.next_size * 2).min(LARGEST_SEGMENT);
+        self.next_size = (usual * 2).min(LARGEST_SEGMENT);
         Ok(())
     }
 
@@ -120,7 +121,7 @@ mod tests {
         read(&mut buffer, FLOOR_SEGMENT);
         let slice = buffer.bytes().split_to(FLOOR_SEGMENT).freeze();
         assert!(!buffer.has_room(1), "the slice pins the floor");
-        buffer.grow(&holder, 1).unwrap();
+        buffer.grow(&holder, 1, LARGEST_SEGMENT).unwrap();
         assert_eq!(budget.held(), FIRST_SEGMENT as u64);
         assert!(!buffer.shrink(1), "the floor is still pinned");
         drop(slice);
@@ -152,7 +153,7 @@ mod tests {
         let holder = budget.open_account("test");
         let mut buffer = ReceiveBuffer::new();
         read(&mut buffer, 10);
-        assert!(buffer.grow(&holder, 1).is_err());
+        assert!(buffer.grow(&holder, 1, LARGEST_SEGMENT).is_err());
         assert_eq!(&buffer.bytes()[..], [7; 10]);
         assert!(buffer.shrink(1));
     }

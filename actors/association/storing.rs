@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use tidegate_memory::pressure::Level;
 use tidegate_protocol::{ErrorComment, Operation, Status};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::connection::{Commit, Connection, Done, End};
+use super::receive_buffer::{FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
 use crate::mailbox::{CommitJob, Job};
 use crate::outcome::Refusal;
 
@@ -17,12 +19,29 @@ const MAX_HANDOVERS: u32 = 3;
 
 impl Connection {
     pub(super) async fn on_fragment(&mut self, fragment: bytes::Bytes) {
+        let threshold = self.spool_threshold();
         let Some(incoming) = &mut self.incoming else {
             return;
         };
         let spent = incoming.push(fragment, self.buffer.lease(), &self.holder).is_err();
-        if spent || incoming.wants_spooling(self.shared.associations.spool_threshold_bytes) {
+        if spent || incoming.wants_spooling(threshold) {
             self.spool().await;
+        }
+    }
+
+    fn spool_threshold(&self) -> u64 {
+        match *self.shared.pressure.borrow() {
+            Level::Normal | Level::Purge | Level::Shrink => self.shared.associations.spool_threshold_bytes,
+            Level::Spool | Level::PauseAccept | Level::Abort => FLOOR_SEGMENT as u64,
+        }
+    }
+
+    /// How large a receive segment may be under the present pressure; `None`: the floor must do.
+    fn largest_segment(&self) -> Option<usize> {
+        match *self.shared.pressure.borrow() {
+            Level::Normal | Level::Purge => Some(LARGEST_SEGMENT),
+            Level::Shrink => Some(FIRST_SEGMENT),
+            Level::Spool | Level::PauseAccept | Level::Abort => None,
         }
     }
 
@@ -112,10 +131,14 @@ impl Connection {
     pub(super) async fn make_room(&mut self) -> Option<End> {
         let needed = self.protocol.needed();
         loop {
-            if self.buffer.has_room(needed)
-                || self.buffer.grow(&self.holder, needed).is_ok()
-                || self.buffer.shrink(needed)
-            {
+            if self.buffer.has_room(needed) {
+                return None;
+            }
+            let grown = match self.largest_segment() {
+                Some(largest) => self.buffer.grow(&self.holder, needed, largest).is_ok(),
+                None => needed > FLOOR_SEGMENT && self.buffer.grow(&self.holder, needed, FLOOR_SEGMENT).is_ok(),
+            };
+            if grown || self.buffer.shrink(needed) {
                 return None;
             }
             if let Some(incoming) = &mut self.incoming

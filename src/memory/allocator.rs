@@ -1,25 +1,24 @@
 //! jemalloc: the settings, each with its reason, and the figures it reports.
 
+use std::ptr;
+
+use serde::{Deserialize, Serialize};
 use tikv_jemalloc_ctl::{Error, epoch, epoch_mib, stats};
 
 #[global_allocator]
 static GLOBAL: jemallocator::Jemalloc = jemallocator::Jemalloc;
 
 /// The settings jemalloc reads before `main`.
-///
-/// - `background_thread`: freed pages go back to the system even while every thread of ours sleeps.
-/// - `dirty_decay_ms:1000`: a freed receive segment is reused for a second, then returned. Zero would cost a page fault for
-///   every page of every dataset (285 µs per 512 KiB measured).
-/// - `muzzy_decay_ms:0`: pages on their way back are not kept in a second list that `resident` still counts.
-/// - `narenas:4`: arenas keep free pages apart from each other; many arenas hold many half-used ones.
+/// todo
 #[allow(unsafe_code)]
 // SAFETY: jemalloc declares `const char *malloc_conf`: a thin pointer to a NUL-terminated string that lives for ever.
 #[unsafe(export_name = "malloc_conf")]
 #[used]
-static MALLOC_CONF: &[u8; 70] = b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4\0";
+static MALLOC_CONF: &[u8; 116] =
+    b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4,prof:true,prof_active:false,lg_prof_sample:19\0";
 
 /// What jemalloc says of itself, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllocatorStatistics {
     /// Handed out to the program.
     pub allocated: u64,
@@ -46,18 +45,24 @@ pub struct AllocatorProbe {
     retained: stats::retained_mib,
 }
 
-/// jemalloc could not be asked.
+/// jemalloc refused.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("jemalloc statistics are not to be had: {0}")]
-pub struct ProbeError(Error);
+pub enum AllocatorError {
+    /// It has no statistics.
+    #[error("jemalloc statistics are not to be had: {0}")]
+    Statistics(Error),
+    /// It gave nothing back.
+    #[error("jemalloc did not purge its pages: error {0}")]
+    Purge(i32),
+}
 
 impl AllocatorProbe {
     /// Resolves the names.
     ///
     /// # Errors
-    /// If this build's jemalloc has no statistics.
-    pub fn new() -> Result<Self, ProbeError> {
-        Self::resolve().map_err(ProbeError)
+    /// [`AllocatorError::Statistics`] if this build's jemalloc has none.
+    pub fn new() -> Result<Self, AllocatorError> {
+        Self::resolve().map_err(AllocatorError::Statistics)
     }
 
     fn resolve() -> Result<Self, Error> {
@@ -76,7 +81,7 @@ impl AllocatorProbe {
     ///
     /// # Errors
     /// If jemalloc refuses, which it does not once [`Self::new`] has succeeded.
-    pub fn read(&self) -> Result<AllocatorStatistics, ProbeError> {
+    pub fn read(&self) -> Result<AllocatorStatistics, AllocatorError> {
         let read = || {
             self.epoch.advance()?;
             Ok(AllocatorStatistics {
@@ -88,8 +93,22 @@ impl AllocatorProbe {
                 retained: self.retained.read()? as u64,
             })
         };
-        read().map_err(ProbeError)
+        read().map_err(AllocatorError::Statistics)
     }
+}
+
+/// Gives every free page of every arena back to the system at once, whatever the decay settings say.
+///
+/// # Errors
+/// [`AllocatorError::Purge`] if jemalloc refuses, which it has no reason to.
+#[allow(unsafe_code)]
+pub fn purge() -> Result<(), AllocatorError> {
+    // 4096 is MALLCTL_ARENAS_ALL.
+    let name = c"arena.4096.purge";
+    // SAFETY: the name is NUL-terminated; the control takes no value and gives none, which four nulls say (jemalloc(3)).
+    let code =
+        unsafe { tikv_jemalloc_sys::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), 0) };
+    if code == 0 { Ok(()) } else { Err(AllocatorError::Purge(code)) }
 }
 
 #[cfg(test)]
@@ -98,8 +117,11 @@ mod tests {
 
     #[test]
     fn the_settings_have_been_read() {
-        assert!(tikv_jemalloc_ctl::background_thread::read().unwrap());
-        assert_eq!(tikv_jemalloc_ctl::opt::narenas::read().unwrap(), 4, "malloc_conf did not reach jemalloc");
+        use tikv_jemalloc_ctl::{background_thread, opt, profiling};
+        assert!(background_thread::read().unwrap());
+        assert_eq!(opt::narenas::read().unwrap(), 4, "malloc_conf did not reach jemalloc");
+        assert!(profiling::prof::read().unwrap());
+        assert_eq!(profiling::lg_prof_sample::read().unwrap(), 19);
     }
 
     #[test]
@@ -111,5 +133,17 @@ mod tests {
         assert!(during.allocated >= before.allocated + (30 << 20));
         assert!(during.resident >= during.active && during.active >= during.allocated);
         drop(held);
+    }
+
+    #[test]
+    fn a_purge_gives_free_pages_back() {
+        let probe = AllocatorProbe::new().unwrap();
+        // Small enough to be kept for reuse after it is freed, many enough to be seen.
+        let held: Vec<_> = (0..512).map(|_| vec![1_u8; 256 << 10]).collect();
+        let full = probe.read().unwrap();
+        drop(held);
+        purge().unwrap();
+        let purged = probe.read().unwrap();
+        assert!(purged.resident + (64 << 20) < full.resident, "{full:?} then {purged:?}");
     }
 }

@@ -3,11 +3,32 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`budget`] | how much may be held, and who holds how much since when |
-//! | [`allocator`] | jemalloc: its settings and its statistics. Nothing else in the workspace names it |
+//! | [`budget`] | how much may be held altogether |
+//! | [`lease`] | who holds how much, for what, where, since when |
+//! | [`stage`] | what leased bytes are for |
+//! | [`snapshot`] | all of it at one moment, in a form that travels |
+//! | [`pressure`] | how near the process is to its ceiling, and what that calls for |
+//! | [`sentinel`] | whether a quiet node still grows; [`slope`] is its arithmetic |
+//! | [`host`] | how much memory the machine or its container lets this process have |
+//! | [`allocator`] | jemalloc: its settings and its statistics |
+//! | [`profile`] | jemalloc: which call stacks allocated what |
+//!
+//! Nothing else in the workspace names jemalloc.
 
 pub mod allocator;
 pub mod budget;
+pub mod host;
+pub mod lease;
+pub mod pressure;
+pub mod profile;
+pub mod sentinel;
+pub mod slope;
+pub mod snapshot;
+pub mod stage;
 
 pub use allocator::AllocatorStatistics;
-pub use budget::{BudgetSpent, Holder, MemoryBudget, MemoryLease, Stage};
+pub use budget::{BudgetSpent, MemoryBudget};
+pub use lease::{Holder, MemoryLease, Place};
+pub use pressure::{Level, Watermarks};
+pub use snapshot::MemorySnapshot;
+pub use stage::{Stage, StageBytes};

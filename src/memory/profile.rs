@@ -1,0 +1,142 @@
+//! The heap profile of the live process: which call stacks allocated what is still held.
+//!
+//! jemalloc notes the call stack of about one allocation in every 512 KiB while a [`Recording`] is on, and forgets it when the
+//! allocation is freed. What is left at the end is what grew meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jemalloc_pprof::{FlamegraphOptions, JemallocProfCtl, PROF_CTL};
+use serde::{Deserialize, Serialize};
+
+/// What a profile is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A flame graph for a browser.
+    Svg,
+    /// Gzipped protocol buffers, for `pprof` and its kin.
+    Pprof,
+}
+
+/// There is no profile.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// jemalloc was started without: `MALLOC_CONF` says `prof:false`.
+    #[error("heap profiling is off in this process (MALLOC_CONF overrides prof:true)")]
+    Off,
+    /// One at a time.
+    #[error("a heap profile is being recorded already")]
+    Busy,
+    /// jemalloc would not start or stop.
+    #[error("jemalloc refused to profile: {0}")]
+    Refused(tikv_jemalloc_ctl::Error),
+    /// Nothing that was allocated during the recording is still held, or less than the sampling sees.
+    #[error("nothing was allocated and kept while the heap profile was recorded")]
+    Empty,
+    /// It could not be written to the directory for temporary files, read back, or drawn.
+    #[error("the heap profile could not be made: {0}")]
+    Dump(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A recording in progress: one in the process. Dropping it ends it.
+#[derive(Debug)]
+#[must_use = "dropping it ends the recording"]
+pub struct Recording(());
+
+static RECORDING: AtomicBool = AtomicBool::new(false);
+
+impl Recording {
+    /// Starts to record. The caller decides for how long.
+    ///
+    /// # Errors
+    /// [`ProfileError::Off`], [`ProfileError::Busy`] or [`ProfileError::Refused`].
+    pub fn start() -> Result<Self, ProfileError> {
+        if PROF_CTL.is_none() {
+            return Err(ProfileError::Off);
+        }
+        if RECORDING.swap(true, Ordering::Acquire) {
+            return Err(ProfileError::Busy);
+        }
+        let recording = Self(());
+        with_control(|control| control.activate().map_err(ProfileError::Refused))?;
+        Ok(recording)
+    }
+
+    /// Ends the recording and makes the profile. Blocks: it writes a temporary file, reads it back, and looks every address up
+    /// in the executable's debug information.
+    ///
+    /// # Errors
+    /// [`ProfileError::Empty`] or [`ProfileError::Dump`].
+    pub fn finish(self, format: Format) -> Result<Vec<u8>, ProfileError> {
+        let profile = with_control(|control| control.dump_profile().map_err(|error| ProfileError::Dump(error.into())))?;
+        drop(self); // before symbols are looked up: that allocates too
+        if profile.stacks.is_empty() {
+            return Err(ProfileError::Empty);
+        }
+        match format {
+            Format::Pprof => Ok(profile.to_pprof(("inuse_space", "bytes"), ("space", "bytes"), None)),
+            Format::Svg => {
+                let mut options = FlamegraphOptions::default();
+                options.title = "Allocated while recording, and still held".to_owned();
+                options.count_name = "bytes".to_owned();
+                profile.to_flamegraph(&mut options).map_err(|error| ProfileError::Dump(error.into()))
+            }
+        }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // Whoever is refused here had been refused before; then there is nothing to end.
+        let _ = with_control(|control| control.deactivate().map_err(ProfileError::Refused));
+        RECORDING.store(false, Ordering::Release);
+    }
+}
+
+fn with_control<T>(act: impl FnOnce(&mut JemallocProfCtl) -> Result<T, ProfileError>) -> Result<T, ProfileError> {
+    let control = PROF_CTL.as_ref().ok_or(ProfileError::Off)?;
+    // Only a `Recording` locks it, there is one, and it never waits: the lock's own waiting is not for threads of a runtime.
+    act(&mut *control.try_lock().map_err(|_| ProfileError::Busy)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+    use std::io::Read;
+
+    use super::*;
+
+    #[inline(never)]
+    fn hoard_of_this_test() -> Vec<Vec<u8>> {
+        black_box((0..64).map(|_| vec![1_u8; 1 << 20]).collect())
+    }
+
+    /// One test, because there is one recording in a process.
+    #[test]
+    fn what_was_allocated_meanwhile_is_found_by_name() {
+        let recording = Recording::start().unwrap();
+        assert!(matches!(Recording::start(), Err(ProfileError::Busy)));
+        let hoard = hoard_of_this_test();
+        let svg = String::from_utf8(recording.finish(Format::Svg).unwrap()).unwrap();
+        assert!(svg.contains("<svg") && svg.contains("hoard_of_this_test"), "{}", &svg[..svg.len().min(4000)]);
+        drop(hoard);
+
+        let recording = Recording::start().unwrap();
+        let hoard = hoard_of_this_test();
+        let mut pprof = Vec::new();
+        let zipped = recording.finish(Format::Pprof).unwrap();
+        flate2::read::GzDecoder::new(&zipped[..]).read_to_end(&mut pprof).unwrap();
+        assert!(String::from_utf8_lossy(&pprof).contains("hoard_of_this_test"));
+        drop(hoard);
+
+        drop(Recording::start().unwrap());
+        let hoard = hoard_of_this_test();
+        let recording = Recording::start().expect("the one before was dropped");
+        drop(hoard);
+        let seen = recording.finish(Format::Pprof).map(|bytes| bytes.len());
+        if let Ok(bytes) = seen {
+            // Other tests of this process allocate too.
+            assert!(bytes < zipped.len() * 20);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What leased bytes are for, and how many there are of each kind.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// What leased bytes are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Stage {
+    /// The floor of an association: its first receive segment, its command sets, its answers.
+    Floor,
+    /// Negotiation of a request that is longer than the floor holds.
+    Negotiating,
+    /// A dataset that is still arriving.
+    Receiving,
+    /// A complete dataset on its way to a writer.
+    Queued,
+    /// A dataset in the hands of a writer.
+    Writing,
+    /// Part of a large dataset on its way into the spool.
+    Spooling,
+    /// Requests to the admin surface and their answers.
+    Admin,
+}
+
+impl Stage {
+    /// Every stage, in the order a byte passes them.
+    pub const ALL: [Stage; 7] =
+        [Self::Floor, Self::Negotiating, Self::Receiving, Self::Queued, Self::Writing, Self::Spooling, Self::Admin];
+
+    /// The name it has in logs, statistics and snapshots.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Negotiating => "negotiating",
+            Self::Receiving => "receiving",
+            Self::Queued => "queued",
+            Self::Writing => "writing",
+            Self::Spooling => "spooling",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Bytes by stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageBytes([u64; Stage::ALL.len()]);
+
+impl StageBytes {
+    /// Bytes leased for `stage`.
+    pub fn get(&self, stage: Stage) -> u64 {
+        self.0[stage as usize]
+    }
+
+    /// Bytes leased altogether.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct StageCounters([AtomicU64; Stage::ALL.len()]);
+
+impl StageCounters {
+    pub(crate) fn add(&self, stage: Stage, bytes: u64) {
+        self.0[stage as usize].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&self, stage: Stage, bytes: u64) {
+        self.0[stage as usize].fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> StageBytes {
+        let mut bytes = StageBytes::default();
+        for (to, from) in bytes.0.iter_mut().zip(&self.0) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_has_one_name_everywhere_and_its_own_place_in_the_tables() {
+        for (index, stage) in Stage::ALL.into_iter().enumerate() {
+            assert_eq!(stage as usize, index);
+            assert_eq!(serde_json::to_value(stage).unwrap(), stage.name());
+            assert_eq!(stage.to_string(), stage.name());
+        }
+    }
+}
