@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_memory::allocator::AllocatorError;
-use tidegate_memory::{AllocatorStatistics, MemorySnapshot, Place};
+use tidegate_memory::{AllocatorStatistics, Holder, MemorySnapshot, Place};
 
 use crate::node::Shared;
 
@@ -15,6 +15,11 @@ pub struct Observer(Arc<Shared>);
 impl Observer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self(shared)
+    }
+
+    /// An account for someone outside the actors who will hold leases of the node's budget.
+    pub fn open_account(&self, label: &str) -> Holder {
+        self.0.budget.open_account(label)
     }
 
     /// The memory of this moment. A lease that waits in the mailbox says how many jobs stand before it.

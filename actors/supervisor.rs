@@ -157,7 +157,17 @@ impl Supervisor {
             oldest_holder: shared.budget.oldest_holder(),
         };
         if let Some(leak) = self.sentinel.observe(sample) {
-            warn!(?leak, "memory that nobody should hold still grows while the node is quiet");
+            warn!(
+                slope_bytes_per_s = leak.slope_bytes_per_s,
+                slope_low_bytes_per_s = leak.slope_low_bytes_per_s,
+                window_s = leak.window_s,
+                unattributed = leak.unattributed,
+                stage = leak.stage.map(Stage::name),
+                oldest_holder = leak.oldest_holder.as_ref().map(|holder| holder.label.as_str()),
+                oldest_holder_age_ms = leak.oldest_holder.as_ref().map(|holder| holder.age_ms),
+                unattributed_bytes = unattributed(allocator.allocated, shared.budget.held(), shared.baseline.get()),
+                "memory that nobody should hold still grows while the node is quiet"
+            );
         }
     }
 
@@ -220,7 +230,7 @@ fn sentinel_settings() -> sentinel::Settings {
 /// A window short enough for a test.
 #[cfg(feature = "test-leak")]
 fn sentinel_settings() -> sentinel::Settings {
-    sentinel::Settings { window: Duration::from_secs(12), minimum_rise_bytes: 256 * 1024, ..Default::default() }
+    sentinel::Settings { window: Duration::from_secs(24), minimum_rise_bytes: 256 * 1024, ..Default::default() }
 }
 
 impl Actor for Supervisor {

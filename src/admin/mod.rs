@@ -1,4 +1,9 @@
 //! The HTTP surface for operators: `GET /live`, nothing else yet. It is not for peers and not for the internet.
+//!
+//! Who holds which memory is asked over a socket of its own: `socket` serves it, in the words of `wire`.
+
+pub(crate) mod socket;
+pub(crate) mod wire;
 
 use std::io;
 use std::net::SocketAddr;

@@ -2,6 +2,7 @@
 
 mod inspect;
 mod logging;
+mod mem;
 mod output;
 mod run;
 mod signals;
@@ -54,6 +55,8 @@ enum Command {
         #[command(flatten)]
         file: FileArgs,
     },
+    /// Ask a running node who holds which memory
+    Mem(mem::MemArgs),
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +129,7 @@ pub(crate) fn main() -> Exit {
         Command::PrintConfig { file, .. } => {
             with_config(file.config, Flags::default(), |loaded| inspect::print(&loaded.raw))
         }
+        Command::Mem(args) => mem::run(args),
     }
 }
 

@@ -11,6 +11,7 @@ use super::signals::StopSignals;
 use super::start_up::StartUp;
 use super::{Exit, logging, output};
 use crate::admin;
+use crate::admin::socket::AdminSocket;
 use crate::config::Settings;
 
 /// Runs the node until it is asked to stop.
@@ -41,7 +42,7 @@ enum RunError {
 }
 
 async fn serve(settings: Settings) -> Result<(), RunError> {
-    let Settings { node: settings, shutdown_grace, admin, log: _ } = settings;
+    let Settings { node: settings, shutdown_grace, admin, admin_socket, log: _ } = settings;
     raise_open_files_limit(&settings);
     let start_up = StartUp::of(&settings);
     let durability = settings.storage.durability;
@@ -58,6 +59,18 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
         );
     }
 
+    // The node is worth more than its observation: without a socket it serves all the same.
+    let observed = admin_socket.and_then(|path| match AdminSocket::bind(&path) {
+        Ok(socket) => {
+            let observer = node.observer();
+            let account = observer.open_account("admin socket");
+            Some(actix_rt::spawn(socket.serve(move || observer.memory(), account)))
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "no admin socket: `tidegate mem` cannot ask this node");
+            None
+        }
+    });
     let admin_address = admin.as_ref().map(|admin| admin.address);
     let admin = admin.map(|admin| {
         let handle = admin.server.handle();
@@ -76,6 +89,10 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
     let aborted = node.stop(shutdown_grace).await;
     if let Some((handle, _)) = admin {
         handle.stop(false).await;
+    }
+    if let Some(task) = observed {
+        task.abort();
+        let _ = task.await; // the file is gone when the task is
     }
     tracing::info!(associations_aborted = aborted, "stopped");
     Ok(())

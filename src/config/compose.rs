@@ -2,25 +2,34 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_actors::{AssociationSettings, FLOOR_LEASE_BYTES, NodeSettings, WriterSettings};
+use tidegate_memory::host::{default_budget, host_memory};
+use tidegate_memory::pressure::ALLOWANCE_BYTES;
 use tidegate_protocol::Policy;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::{Duplicates, Durability};
 
 use super::checks::{ASSOCIATIONS, Checks};
-use super::human::{Period, size_text};
+use super::human::{Period, Size, SizeOrAuto, size_text};
 use super::problem::Problem;
 use super::raw::Raw;
 use super::sources::Given;
 use super::{LogFormat, LogSettings, Settings};
 
 const MIB: u64 = 1 << 20;
+/// Taken for granted where the system does not say how much memory there is.
+const HOST_BYTES_IF_UNKNOWN: u64 = 2 << 30;
 /// What the budget must hold beyond the floor leases, so that datasets need not all go to disk.
 const SHARED_MEMORY_MIN_BYTES: u64 = 4 * MIB;
 /// A single dataset may take this part of the budget before it is spooled.
 const SPOOL_SHARE: u64 = 4;
+/// Where the admin socket is below the storage root: with the lock, so that whoever holds the root owns the socket.
+const SOCKET_BELOW_ROOT: &str = ".tidegate/admin.sock";
+/// What `sun_path` holds before its NUL (unix(7)).
+const SOCKET_PATH_BYTES: usize = 107;
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 
 /// Builds the settings; `None`, or a problem added to `problems`, when they cannot stand.
@@ -40,6 +49,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     let writers = writers(raw, checks);
     let storage = storage(raw, checks);
     let admin = admin(raw, checks);
+    let admin_socket = admin_socket(raw, checks);
     let log = log(raw, checks);
     let statistics_interval = raw.log.statistics_interval.0.map(|interval| {
         let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -54,7 +64,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         storage: storage?,
         statistics_interval,
     };
-    Some(Settings { node, shutdown_grace, admin: admin?, log: log? })
+    Some(Settings { node, shutdown_grace, admin: admin?, admin_socket, log: log? })
 }
 
 /// PS3.5 §6.2: default repertoire without backslash and control characters; outer spaces do not count.
@@ -128,7 +138,21 @@ fn writers(raw: &Raw, checks: &mut Checks<'_>) -> WriterSettings {
 }
 
 fn memory(raw: &Raw, associations: usize, checks: &mut Checks<'_>) -> (u64, u64) {
-    let budget = checks.size("memory.budget", raw.memory.budget, 8 * MIB..=1 << 50);
+    let host_bytes = host_memory().map_or(HOST_BYTES_IF_UNKNOWN, |host| host.bytes);
+    let budget = match raw.memory.budget {
+        SizeOrAuto(None) => default_budget(host_bytes),
+        SizeOrAuto(Some(bytes)) => checks.size("memory.budget", Size(bytes), 8 * MIB..=1 << 50),
+    };
+    if checks.sound(&["memory.budget"]) && budget.saturating_add(ALLOWANCE_BYTES) > host_bytes {
+        let complaint = format!(
+            "more than there is: this process may use {}, and needs {} beside its budget; lower memory.budget to at most \
+             \"{}\"",
+            size_text(host_bytes),
+            size_text(ALLOWANCE_BYTES),
+            size_text(host_bytes.saturating_sub(ALLOWANCE_BYTES) / MIB * MIB),
+        );
+        checks.refuse("memory.budget", &complaint);
+    }
     let spool = checks.size("memory.spool_threshold", raw.memory.spool_threshold, 1 << 16..=1 << 40);
     let floor = associations as u64 * FLOOR_LEASE_BYTES;
     let needed = floor + SHARED_MEMORY_MIN_BYTES;
@@ -200,6 +224,23 @@ fn admin(raw: &Raw, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
                 "must be \"off\" or an IP address and a port, such as 127.0.0.1:9112",
             )
             .map(Some),
+    }
+}
+
+/// A path that was written and cannot be bound is a mistake; a storage root that makes the default too long is none.
+fn admin_socket(raw: &Raw, checks: &mut Checks<'_>) -> Option<PathBuf> {
+    match raw.admin.socket.trim() {
+        "off" => None,
+        "auto" => Some(Path::new(&raw.storage.root).join(SOCKET_BELOW_ROOT)),
+        path => {
+            if !(1..=SOCKET_PATH_BYTES).contains(&path.len()) || path.contains('\0') {
+                checks.refuse(
+                    "admin.socket",
+                    &format!("must be \"auto\", \"off\" or a path of at most {SOCKET_PATH_BYTES} bytes"),
+                );
+            }
+            Some(path.into())
+        }
     }
 }
 

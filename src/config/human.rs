@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub(crate) struct Size(pub(crate) u64);
 
+/// A number of bytes, or `"auto"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
+pub(crate) struct SizeOrAuto(pub(crate) Option<u64>);
+
 /// A duration: `"30s"`, `"10m"`, `"250ms"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "Scalar", into = "Scalar")]
@@ -34,6 +39,7 @@ enum Scalar {
 }
 
 const A_SIZE: &str = r#"must be a size such as "512 MiB" or "64 KiB", or a whole number of bytes"#;
+const A_SIZE_OR_AUTO: &str = r#"must be "auto", a size such as "512 MiB" or "64 KiB", or a whole number of bytes"#;
 const A_PERIOD: &str = r#"must be a duration with its unit, such as "30s", "10m" or "250ms""#;
 const A_PERIOD_OR_OFF: &str = r#"must be "off" or a duration with its unit, such as "30s", "10m" or "250ms""#;
 const A_LIMIT: &str = r#"must be "unlimited" or a whole number"#;
@@ -72,6 +78,23 @@ impl TryFrom<Scalar> for Period {
 impl From<Period> for Scalar {
     fn from(period: Period) -> Self {
         Self::Text(period_text(period.0))
+    }
+}
+
+impl TryFrom<Scalar> for SizeOrAuto {
+    type Error = &'static str;
+
+    fn try_from(scalar: Scalar) -> Result<Self, Self::Error> {
+        match scalar {
+            Scalar::Text(text) if text.trim() == "auto" => Ok(Self(None)),
+            scalar => Size::try_from(scalar).map(|Size(bytes)| Self(Some(bytes))).map_err(|_| A_SIZE_OR_AUTO),
+        }
+    }
+}
+
+impl From<SizeOrAuto> for Scalar {
+    fn from(SizeOrAuto(bytes): SizeOrAuto) -> Self {
+        Self::Text(bytes.map_or_else(|| "auto".to_owned(), size_text))
     }
 }
 

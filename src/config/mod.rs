@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) shutdown_grace: Duration,
     /// Where the admin surface listens; `None` = off.
     pub(crate) admin: Option<SocketAddr>,
+    /// Path of the admin socket; `None` = off.
+    pub(crate) admin_socket: Option<PathBuf>,
     pub(crate) log: LogSettings,
 }
 

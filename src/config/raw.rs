@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::human::{Limit, Period, PeriodOrOff, Size};
+use super::human::{Limit, Period, PeriodOrOff, Size, SizeOrAuto};
 
 /// A configuration file. Shapes are checked when it is read, bounds in `compose`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub(super) struct Writers {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Memory {
-    pub(super) budget: Size,
+    pub(super) budget: SizeOrAuto,
     pub(super) spool_threshold: Size,
 }
 
@@ -76,6 +76,7 @@ pub(super) struct Storage {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
     pub(super) listen: String,
+    pub(super) socket: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,7 +125,7 @@ impl Default for Writers {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { budget: Size(512 << 20), spool_threshold: Size(8 << 20) }
+        Self { budget: SizeOrAuto(None), spool_threshold: Size(8 << 20) }
     }
 }
 
@@ -142,7 +143,7 @@ impl Default for Storage {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: "off".to_owned() }
+        Self { listen: "off".to_owned(), socket: "auto".to_owned() }
     }
 }
 

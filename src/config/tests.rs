@@ -33,7 +33,7 @@ fn nothing_given_is_the_defaults() {
     let node = loaded.settings.node;
     assert_eq!(node.associations.policy.ae_title, "TIDEGATE");
     assert_eq!(node.listen, "0.0.0.0:11112".parse().unwrap());
-    assert_eq!(node.memory_budget_bytes, 536_870_912);
+    assert!((64 << 20..=2 << 30).contains(&node.memory_budget_bytes), "{}", node.memory_budget_bytes);
     assert_eq!(node.associations.max_per_calling_ae, None);
     assert_eq!(node.associations.policy.max_pdu_length, 131_072);
     assert_eq!(loaded.settings.admin, None);
@@ -92,7 +92,7 @@ fn every_mistake_is_told_with_key_value_place_and_what_is_allowed() {
         ("associations.max = \"many\": must be a whole number", "environment variable TIDEGATE__ASSOCIATIONS__MAX"),
         ("log.levl = \"debug\": unknown key; did you mean log.level?", "environment variable TIDEGATE__LOG__LEVL"),
         (
-            "memory.budget = \"lots\": must be a size such as \"512 MiB\" or \"64 KiB\", or a whole number of bytes",
+            "memory.budget = \"lots\": must be \"auto\", a size such as \"512 MiB\" or \"64 KiB\", or a whole number of bytes",
             "t.toml:9",
         ),
         ("node.ae_tilte = \"X\": unknown key; did you mean node.ae_title?", "t.toml:2"),
@@ -116,6 +116,19 @@ fn every_mistake_is_told_with_key_value_place_and_what_is_allowed() {
 }
 
 #[test]
+fn the_admin_socket_follows_the_storage_root() {
+    let socket = |text: &str| load_text(text, &[]).unwrap().settings.admin_socket;
+    assert_eq!(socket(""), Some("./data/.tidegate/admin.sock".into()));
+    assert_eq!(socket("[storage]\nroot = '/srv/dicom'\n"), Some("/srv/dicom/.tidegate/admin.sock".into()));
+    assert_eq!(socket("[admin]\nsocket = 'off'\n"), None);
+    assert_eq!(socket("[admin]\nsocket = '/run/tidegate.sock'\n"), Some("/run/tidegate.sock".into()));
+    for refused in [String::new(), "x".repeat(108)] {
+        let told = problems(&format!("[admin]\nsocket = '{refused}'\n"), &[]);
+        assert!(told[0].0.ends_with("must be \"auto\", \"off\" or a path of at most 107 bytes"), "{told:?}");
+    }
+}
+
+#[test]
 fn a_key_in_the_wrong_section_is_found() {
     let told = problems("[memory]\nmin_free = '1 GiB'\n", &[]);
     assert_eq!(told[0].0, "memory.min_free = \"1 GiB\": unknown key; did you mean storage.min_free?");
@@ -130,7 +143,7 @@ fn values_of_another_type_are_refused() {
         ("[node]\nrequire_called_ae_title = 'yes'", "must be true or false"),
         ("[writers]\ncount = '8'", "must be a whole number"),
         ("[writers]\ncount = 99999999999999999999", "must be a whole number"),
-        ("[memory]\nbudget = -1", "must be a size such as"),
+        ("[memory]\nbudget = -1", "must be \"auto\", a size such as"),
         ("[writers]\nhandoff_timeout = 30", "must be a duration with its unit"),
         ("[associations]\nmax_per_address = true", "must be text in quotes or a whole number"),
         ("[associations]\ntransfer_syntax_preference = '1.2'", "must be a list of texts"),
@@ -145,17 +158,17 @@ fn values_of_another_type_are_refused() {
 
 #[test]
 fn sums_name_both_values_and_the_way_out() {
-    let told = problems("[associations]\nmax = 1000\n[memory]\nbudget = '64 MiB'\nspool_threshold = '32 MiB'\n", &[]);
+    let told = problems("[associations]\nmax = 2000\n[memory]\nbudget = '64 MiB'\nspool_threshold = '32 MiB'\n", &[]);
     assert_eq!(told.len(), 2, "{told:?}");
-    for part in ["associations.max = 1000", "at least \"67 MiB\"", "at most 960"] {
+    for part in ["associations.max = 2000", "at least \"67 MiB\"", "at most 1920"] {
         assert!(told[0].0.contains(part), "{part} not in {}", told[0].0);
     }
     for part in ["memory.spool_threshold = \"32 MiB\"", "memory.budget = \"64 MiB\"", "at most \"16 MiB\""] {
         assert!(told[1].0.contains(part), "{part} not in {}", told[1].0);
     }
     // What the refusal asks for is enough.
-    load_text("[associations]\nmax = 960\n[memory]\nbudget = '64 MiB'\n", &[]).unwrap();
-    load_text("[associations]\nmax = 1000\n[memory]\nbudget = '67 MiB'\n", &[]).unwrap();
+    load_text("[associations]\nmax = 1920\n[memory]\nbudget = '64 MiB'\n", &[]).unwrap();
+    load_text("[associations]\nmax = 2000\n[memory]\nbudget = '67 MiB'\n", &[]).unwrap();
 }
 
 #[test]
@@ -182,4 +195,11 @@ fn what_is_printed_reads_back() {
     let printed = toml::to_string(&raw).unwrap();
     assert!(printed.contains("budget = \"1500 MB\"") && printed.contains("handoff_timeout = \"1s 500ms\""));
     assert_eq!(load_text(&printed, &[]).unwrap().raw, raw);
+}
+
+#[test]
+fn a_budget_beyond_the_machine_is_refused_with_the_way_out() {
+    let told = problems("[memory]\nbudget = '900 TiB'\n", &[]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].0.contains("more than there is") && told[0].0.contains("lower memory.budget"), "{told:?}");
 }

@@ -17,6 +17,7 @@
 
 pub mod allocator;
 pub mod budget;
+mod heap_stacks;
 pub mod host;
 pub mod lease;
 pub mod pressure;

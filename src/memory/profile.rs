@@ -5,8 +5,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jemalloc_pprof::{FlamegraphOptions, JemallocProfCtl, PROF_CTL};
+use jemalloc_pprof::{JemallocProfCtl, PROF_CTL};
 use serde::{Deserialize, Serialize};
+
+pub use crate::heap_stacks::HeapStacks;
 
 /// What a profile is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,9 @@ pub enum ProfileError {
     /// Nothing that was allocated during the recording is still held, or less than the sampling sees.
     #[error("nothing was allocated and kept while the heap profile was recorded")]
     Empty,
+    /// Its addresses mean nothing in this process, which runs another build.
+    #[error("the heap profile is of another build: this one has no {0} like it")]
+    OtherBuild(String),
     /// It could not be written to the directory for temporary files, read back, or drawn.
     #[error("the heap profile could not be made: {0}")]
     Dump(Box<dyn std::error::Error + Send + Sync>),
@@ -62,26 +67,22 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Ends the recording and makes the profile. Blocks: it writes a temporary file, reads it back, and looks every address up
-    /// in the executable's debug information.
+    /// Ends the recording. Blocks for as long as it takes to write a temporary file and read it back: milliseconds.
     ///
     /// # Errors
     /// [`ProfileError::Empty`] or [`ProfileError::Dump`].
-    pub fn finish(self, format: Format) -> Result<Vec<u8>, ProfileError> {
+    pub fn stop(self) -> Result<HeapStacks, ProfileError> {
         let profile = with_control(|control| control.dump_profile().map_err(|error| ProfileError::Dump(error.into())))?;
-        drop(self); // before symbols are looked up: that allocates too
-        if profile.stacks.is_empty() {
-            return Err(ProfileError::Empty);
-        }
-        match format {
-            Format::Pprof => Ok(profile.to_pprof(("inuse_space", "bytes"), ("space", "bytes"), None)),
-            Format::Svg => {
-                let mut options = FlamegraphOptions::default();
-                options.title = "Allocated while recording, and still held".to_owned();
-                options.count_name = "bytes".to_owned();
-                profile.to_flamegraph(&mut options).map_err(|error| ProfileError::Dump(error.into()))
-            }
-        }
+        let stacks = HeapStacks::of(&profile);
+        if stacks.stacks.is_empty() { Err(ProfileError::Empty) } else { Ok(stacks) }
+    }
+
+    /// [`Self::stop`], then [`HeapStacks::draw`] in this very process: mind what that costs.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn finish(self, format: Format) -> Result<Vec<u8>, ProfileError> {
+        self.stop()?.draw(format)
     }
 }
 
@@ -117,7 +118,10 @@ mod tests {
         let recording = Recording::start().unwrap();
         assert!(matches!(Recording::start(), Err(ProfileError::Busy)));
         let hoard = hoard_of_this_test();
-        let svg = String::from_utf8(recording.finish(Format::Svg).unwrap()).unwrap();
+        let stacks = recording.stop().unwrap();
+        let largest = stacks.stacks.iter().map(|stack| stack.bytes).max().unwrap();
+        assert!((32 << 20..128 << 20).contains(&largest), "64 MiB were allocated in one place, {largest} found");
+        let svg = String::from_utf8(stacks.draw(Format::Svg).unwrap()).unwrap();
         assert!(svg.contains("<svg") && svg.contains("hoard_of_this_test"), "{}", &svg[..svg.len().min(4000)]);
         drop(hoard);
 
@@ -130,13 +134,13 @@ mod tests {
         drop(hoard);
 
         drop(Recording::start().unwrap());
-        let hoard = hoard_of_this_test();
+        let unseen = hoard_of_this_test();
         let recording = Recording::start().expect("the one before was dropped");
-        drop(hoard);
-        let seen = recording.finish(Format::Pprof).map(|bytes| bytes.len());
-        if let Ok(bytes) = seen {
+        match recording.stop() {
             // Other tests of this process allocate too.
-            assert!(bytes < zipped.len() * 20);
+            Ok(stacks) => assert!(stacks.stacks.iter().all(|stack| stack.bytes < 32 << 20), "{stacks:?}"),
+            Err(error) => assert!(matches!(error, ProfileError::Empty), "{error}"),
         }
+        drop(unseen);
     }
 }

@@ -1,5 +1,7 @@
 //! A node of its own for a test: a free port, a storage root that goes with it, its log in a file.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -61,6 +63,28 @@ impl Node {
 
     pub(crate) fn storage(&self) -> PathBuf {
         self.directory.path().join("storage")
+    }
+
+    /// The file it logs to.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What `tidegate mem` with these arguments says of this node.
+    pub(crate) fn mem(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .arg("mem")
+            .args(arguments)
+            .arg("--storage")
+            .arg(self.storage())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// How many temp files there are.

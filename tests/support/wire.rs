@@ -1,5 +1,7 @@
 //! A peer that speaks DICOM byte by byte: what a test wants on the wire is what goes on it.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;

@@ -1,0 +1,278 @@
+//! The admin socket: a Unix domain socket on which the running node tells its own user who holds which memory.
+//!
+//! Bounded like everything that others can send us to: [`MAX_CONNECTIONS`] at a time (the next one waits in the backlog), a
+//! request of at most [`MAX_REQUEST_BYTES`] within [`TIMEOUT`], one request a connection, one profile at a time.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tidegate_memory::allocator::AllocatorError;
+use tidegate_memory::profile::Recording;
+use tidegate_memory::{AllocatorStatistics, Holder, MemoryLease, MemorySnapshot, Stage, allocator};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
+
+use super::wire::{
+    Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Purged, Request, Response, Spoken, VERSION, line,
+};
+
+/// Conversations at one time.
+const MAX_CONNECTIONS: usize = 4;
+/// How long a client may take to send its request, and to take what we send.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after the operating system refused a connection.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// Nobody but the owner (and root) may connect.
+const SOCKET_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// A bound admin socket. Its file is removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct AdminSocket {
+    listener: UnixListener,
+    _file: SocketFile,
+}
+
+/// Why there is no admin socket. The node can do without.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    /// `sun_path` holds 108 bytes.
+    #[error("the path is {} bytes long and a unix socket allows 107: set [admin] socket to a shorter one", .0.as_os_str().len())]
+    PathTooLong(PathBuf),
+    /// Another process answers there.
+    #[error("another process listens on it: give each node an [admin] socket of its own")]
+    InUse,
+    /// Something is there that is not ours to remove.
+    #[error("there is a file that is no socket: remove it, or set [admin] socket to another path")]
+    NotASocket,
+    /// The operating system refuses.
+    #[error("cannot {what} it: {source}")]
+    Io { what: &'static str, source: io::Error },
+}
+
+impl SocketError {
+    fn io(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// What conversations have in common.
+struct Observed<F> {
+    memory: F,
+    account: Holder,
+}
+
+impl AdminSocket {
+    /// Binds `path` with mode 0600, in place of a socket that a dead node has left there.
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub(crate) fn bind(path: &Path) -> Result<Self, SocketError> {
+        let address = SockAddr::unix(path).map_err(|_| SocketError::PathTooLong(path.to_owned()))?;
+        let new = || Socket::new(Domain::UNIX, Type::STREAM, None).map_err(SocketError::io("create"));
+        remove_stale(path, &address, &new()?)?;
+        let socket = new()?;
+        // Linux makes the file with the mode of the socket: it never has another, whatever the umask. Other systems
+        // refuse this; there the mode is set before anyone can connect, since nobody listens yet.
+        let _ = rustix::fs::fchmod(&socket, SOCKET_MODE);
+        socket.bind(&address).map_err(SocketError::io("bind"))?;
+        let file = SocketFile::of(path).map_err(SocketError::io("examine"))?;
+        rustix::fs::chmod(path, SOCKET_MODE)
+            .map_err(|errno| SocketError::Io { what: "restrict", source: errno.into() })?;
+        socket.set_nonblocking(true).map_err(SocketError::io("set up"))?;
+        socket.listen(MAX_CONNECTIONS as i32).map_err(SocketError::io("listen on"))?;
+        let listener = UnixListener::from_std(StdListener::from(std::os::fd::OwnedFd::from(socket)))
+            .map_err(SocketError::io("use"))?;
+        Ok(Self { listener, _file: file })
+    }
+
+    /// Answers until it is dropped. `memory` takes a snapshot; `account` is charged for the buffers of conversations, and
+    /// they are served even when the budget is spent, for that is when somebody asks. They are few.
+    pub(crate) async fn serve<F>(self, memory: F, account: Holder)
+    where
+        F: Fn() -> Result<MemorySnapshot, AllocatorError> + Send + Sync + 'static,
+    {
+        let observed = Arc::new(Observed { memory, account });
+        let mut conversations = JoinSet::new();
+        loop {
+            while conversations.try_join_next().is_some() {}
+            if conversations.len() >= MAX_CONNECTIONS {
+                conversations.join_next().await;
+                continue;
+            }
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    conversations.spawn(converse(stream, observed.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "admin socket cannot accept; will go on trying");
+                    sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+}
+
+/// Removes what a dead node left at `path`. A node that lives accepts, or has a full backlog.
+fn remove_stale(path: &Path, address: &SockAddr, probe: &Socket) -> Result<(), SocketError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NotASocket),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(SocketError::Io { what: "examine", source }),
+    }
+    probe.set_nonblocking(true).map_err(SocketError::io("try"))?;
+    match probe.connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(SocketError::io("replace"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(()) => Err(SocketError::InUse),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(SocketError::InUse),
+        Err(source) => Err(SocketError::Io { what: "try", source }),
+    }
+}
+
+/// The file of a socket, removed with this if it is still the same one.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    dev: u64,
+    ino: u64,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), dev: found.dev(), ino: found.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == (self.dev, self.ino)) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Serves one client. What goes wrong with it is the client's concern.
+async fn converse<F>(mut stream: UnixStream, observed: Arc<Observed<F>>)
+where
+    F: Fn() -> Result<MemorySnapshot, AllocatorError> + Send + Sync + 'static,
+{
+    let _lease = observed.charge(MAX_REQUEST_BYTES);
+    let answer = match timeout(TIMEOUT, read_request(&mut stream)).await {
+        Ok(Some(Ok(ask))) => match ask {
+            Ask::Memory => {
+                let memory = |observed: &Observed<F>| match (observed.memory)() {
+                    Ok(snapshot) => Answer::Memory(Box::new(snapshot)),
+                    Err(error) => Answer::Refused(error.to_string()),
+                };
+                observed.clone().blocking(memory).await
+            }
+            Ask::Purge => observed.clone().blocking(|_| purge()).await,
+            Ask::Profile { seconds } => match profile(seconds, &mut stream).await {
+                Ok(Some(profile)) => {
+                    send(&mut stream, &observed, Answer::Profile { bytes: profile.len() as u64 }).await;
+                    let _lease = observed.charge(profile.len() as u64);
+                    let _ = timeout(TIMEOUT, stream.write_all(&profile)).await;
+                    return;
+                }
+                Ok(None) => return,
+                Err(refusal) => Answer::Refused(refusal),
+            },
+        },
+        Ok(Some(Err(refusal))) => Answer::Refused(refusal),
+        Ok(None) | Err(_) => return,
+    };
+    send(&mut stream, &observed, answer).await;
+}
+
+async fn send<F>(stream: &mut UnixStream, observed: &Observed<F>, answer: Answer) {
+    let response = Response { version: VERSION, tidegate: env!("CARGO_PKG_VERSION").to_owned(), answer };
+    let Ok(Ok(line)) = spawn_blocking(move || line(&response)).await else {
+        return;
+    };
+    let _lease = observed.charge(line.len() as u64);
+    let _ = timeout(TIMEOUT, stream.write_all(&line)).await;
+}
+
+/// The request, or why it is none; `None` if the client left without saying one.
+async fn read_request(stream: &mut UnixStream) -> Option<Result<Ask, String>> {
+    let mut line = Vec::with_capacity(MAX_REQUEST_BYTES as usize);
+    let mut reader = BufReader::with_capacity(1024, stream.take(MAX_REQUEST_BYTES));
+    reader.read_until(b'\n', &mut line).await.ok()?;
+    if line.last() != Some(&b'\n') {
+        let too_long = line.len() as u64 == MAX_REQUEST_BYTES;
+        return too_long.then(|| Err(format!("a request has at most {MAX_REQUEST_BYTES} bytes")));
+    }
+    Some(parse(&line))
+}
+
+fn parse(line: &[u8]) -> Result<Ask, String> {
+    let refusal = |error| format!("not a request: {error}");
+    let spoken: Spoken = serde_json::from_slice(line).map_err(refusal)?;
+    if spoken.version != VERSION {
+        return Err(format!("version {} is not spoken here, but {VERSION}", spoken.version));
+    }
+    serde_json::from_slice::<Request>(line).map(|request| request.ask).map_err(refusal)
+}
+
+impl<F> Observed<F>
+where
+    F: Send + Sync + 'static,
+{
+    /// Runs what may wait for locks or the allocator where it keeps no actor waiting.
+    async fn blocking(self: Arc<Self>, work: impl FnOnce(&Self) -> Answer + Send + 'static) -> Answer {
+        let done = spawn_blocking(move || work(&self)).await;
+        done.unwrap_or_else(|_| Answer::Refused("the node failed at it: see its log".to_owned()))
+    }
+}
+
+impl<F> Observed<F> {
+    /// Leases what a conversation holds, if there is any left to lease.
+    fn charge(&self, bytes: u64) -> Option<MemoryLease> {
+        self.account.lease(Stage::Admin, bytes).ok()
+    }
+}
+
+/// Takes a heap profile, unless the client leaves before it is done (`None`).
+async fn profile(seconds: u64, client: &mut UnixStream) -> Result<Option<Vec<u8>>, String> {
+    if !(1..=MAX_PROFILE_SECONDS).contains(&seconds) {
+        return Err(format!("a profile takes 1 to {MAX_PROFILE_SECONDS} seconds"));
+    }
+    let recording = Recording::start().map_err(|error| error.to_string())?;
+    tokio::select! {
+        () = sleep(Duration::from_secs(seconds)) => {}
+        // A client has nothing more to say: bytes or an end, it is gone.
+        _ = client.read_u8() => return Ok(None),
+    }
+    match spawn_blocking(move || recording.stop().map(|stacks| serde_json::to_vec(&stacks))).await {
+        Ok(Ok(stacks)) => stacks.map(Some).map_err(|error| error.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the node failed at the profile: see its log".to_owned()),
+    }
+}
+
+fn purge() -> Answer {
+    let around = || -> Result<Purged, allocator::AllocatorError> {
+        let probe = allocator::AllocatorProbe::new()?;
+        let before: AllocatorStatistics = probe.read()?;
+        allocator::purge()?;
+        Ok(Purged { before, after: probe.read()? })
+    };
+    around().map_or_else(|error| Answer::Refused(error.to_string()), Answer::Purge)
+}
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

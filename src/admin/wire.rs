@@ -1,0 +1,107 @@
+//! What is said over the admin socket: one request a connection, one line of JSON each way.
+//!
+//! ```text
+//! → {"version":1,"ask":"memory"}
+//! ← {"version":1,"tidegate":"0.1.0","answer":{"memory":{…}}}
+//! ```
+//! A profile follows its line as that many bytes of JSON, `"answer":{"profile":{"bytes":4711}}`: call stacks, which whoever asked
+//! draws, because looking names up takes more memory than a node has to spare.
+
+use serde::{Deserialize, Serialize};
+use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
+
+/// Raised by every change that an older side would misread.
+pub(crate) const VERSION: u32 = 1;
+/// Longest request line, with its line feed.
+pub(crate) const MAX_REQUEST_BYTES: u64 = 4096;
+/// Longest time a heap profile may be taken, in seconds.
+pub(crate) const MAX_PROFILE_SECONDS: u64 = 600;
+
+/// A request line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Request {
+    pub(crate) version: u32,
+    pub(crate) ask: Ask,
+}
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Ask {
+    /// Who holds what now.
+    Memory,
+    /// Give freed pages back to the system.
+    Purge,
+    /// A heap profile of the coming seconds, 1 to [`MAX_PROFILE_SECONDS`].
+    Profile { seconds: u64 },
+}
+
+/// A response line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Response {
+    pub(crate) version: u32,
+    /// Version of the program that answers.
+    pub(crate) tidegate: String,
+    pub(crate) answer: Answer,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Memory(Box<MemorySnapshot>),
+    Purge(Purged),
+    /// So many bytes follow the line.
+    Profile {
+        bytes: u64,
+    },
+    /// Why it is not answered, for people.
+    Refused(String),
+}
+
+/// The allocator's figures around a purge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Purged {
+    pub(crate) before: AllocatorStatistics,
+    pub(crate) after: AllocatorStatistics,
+}
+
+/// The part of a line that every version has.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Spoken {
+    pub(crate) version: u32,
+    /// Only responses say it.
+    #[serde(default)]
+    pub(crate) tidegate: String,
+}
+
+/// `message` as a line of JSON.
+///
+/// # Errors
+/// None for the types above: each is made of numbers, text, lists and named fields.
+pub(crate) fn line(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a script on the other side relies on.
+    #[test]
+    fn requests_are_written_as_the_documentation_says() {
+        for (text, ask) in [
+            (r#"{"version":1,"ask":"memory"}"#, Ask::Memory),
+            (r#"{"version":1,"ask":"purge"}"#, Ask::Purge),
+            (r#"{"version":1,"ask":{"profile":{"seconds":30}}}"#, Ask::Profile { seconds: 30 }),
+        ] {
+            let request = Request { version: VERSION, ask };
+            assert_eq!(serde_json::to_string(&request).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
+        }
+        assert!(serde_json::from_str::<Request>(r#"{"version":1,"ask":"memory","more":1}"#).is_err());
+    }
+}

@@ -1,0 +1,279 @@
+//! `mem diff`: what grew and what shrank between two snapshots.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tidegate_memory::MemorySnapshot;
+use tidegate_memory::snapshot::HolderUse;
+
+use super::text::{Table, age, growth, safe, signed, size};
+
+/// What has changed; what has not is left out of the lists, which begin with the largest growth.
+#[derive(Debug, Serialize)]
+pub(super) struct Diff {
+    milliseconds: u64,
+    held: Change,
+    allocated: Change,
+    resident: Change,
+    unattributed: Change,
+    stages: Vec<Named>,
+    associations: Vec<Named>,
+    /// What was allocated between the looks and is still held, by call stack; only if it was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stacks: Option<Vec<Stack>>,
+}
+
+/// A call stack and what it allocated, as estimated from samples.
+#[derive(Debug, Serialize)]
+struct Stack {
+    bytes: u64,
+    /// Functions, innermost first.
+    functions: Vec<String>,
+}
+
+/// A number of bytes, earlier and later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Change {
+    before_bytes: i64,
+    after_bytes: i64,
+}
+
+impl Change {
+    fn between(before: u64, after: u64) -> Self {
+        Self { before_bytes: before.cast_signed(), after_bytes: after.cast_signed() }
+    }
+
+    fn growth(self) -> i64 {
+        self.after_bytes.saturating_sub(self.before_bytes)
+    }
+}
+
+/// The change of a stage or an association.
+#[derive(Debug, Serialize)]
+struct Named {
+    name: String,
+    #[serde(flatten)]
+    bytes: Change,
+    before_leases: u64,
+    after_leases: u64,
+    /// Associations only: whether it was there at both times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence: Option<Presence>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Presence {
+    New,
+    Stayed,
+    Gone,
+}
+
+impl Diff {
+    /// `None` if the snapshots are not of the same run of a node, whose highest only rises.
+    pub(super) fn of(before: &MemorySnapshot, after: &MemorySnapshot) -> Option<Self> {
+        if after.highest_bytes < before.highest_bytes {
+            return None;
+        }
+        Some(Self {
+            milliseconds: after.taken_unix_ms.saturating_sub(before.taken_unix_ms),
+            held: Change::between(before.held_bytes, after.held_bytes),
+            allocated: Change::between(before.allocator.allocated, after.allocator.allocated),
+            resident: Change::between(before.allocator.resident, after.allocator.resident),
+            unattributed: Change { before_bytes: before.unattributed_bytes, after_bytes: after.unattributed_bytes },
+            stages: stages(before, after),
+            associations: associations(before, after),
+            stacks: None,
+        })
+    }
+
+    /// Adds what the call stacks recorded meanwhile still hold: bytes, and functions from the innermost out.
+    pub(super) fn with_stacks(mut self, stacks: Vec<(u64, Vec<String>)>) -> Self {
+        self.stacks = Some(stacks.into_iter().map(|(bytes, functions)| Stack { bytes, functions }).collect());
+        self
+    }
+
+    pub(super) fn render(&self) -> String {
+        let mut sums = Table::new(["", "GROWTH", "BEFORE", "NOW"]);
+        for (name, change) in [
+            ("held", self.held),
+            ("allocated", self.allocated),
+            ("resident", self.resident),
+            ("unattributed", self.unattributed),
+        ] {
+            let Change { before_bytes, after_bytes } = change;
+            sums.row([name.to_owned(), growth(change.growth()), signed(before_bytes), signed(after_bytes)]);
+        }
+        format!(
+            "in {}\n{}\n{}\n{}{}",
+            age(self.milliseconds),
+            sums.render(),
+            table("STAGE", &self.stages),
+            table("ASSOCIATION", &self.associations),
+            self.stacks.as_deref().map(render_stacks).unwrap_or_default()
+        )
+    }
+}
+
+/// Each stack as its bytes and the functions worth reading: those of allocation itself and of the runtime say nothing.
+fn render_stacks(stacks: &[Stack]) -> String {
+    let mut text = String::from("\nALLOCATED MEANWHILE AND STILL HELD, BY CALL STACK\n");
+    if stacks.is_empty() {
+        text.push_str("nothing that was sampled\n");
+    }
+    for stack in stacks {
+        let dull = |name: &&String| {
+            !["alloc::", "<alloc::", "__rust", "std::", "core::", "<core::"].iter().any(|p| name.starts_with(p))
+        };
+        let told: Vec<_> = stack.functions.iter().filter(dull).take(5).map(|name| safe(name)).collect();
+        text.push_str(&format!("{:>10}  {}\n", size(stack.bytes), told.join("\n            ← ")));
+    }
+    text
+}
+
+fn table(heading: &str, changes: &[Named]) -> String {
+    if changes.is_empty() {
+        return format!("{heading}\nno change\n");
+    }
+    let mut table = Table::new([heading, "GROWTH", "BEFORE", "NOW", "LEASES", ""]);
+    for change in changes {
+        let leases = change.after_leases.cast_signed() - change.before_leases.cast_signed();
+        let remark = match change.presence {
+            Some(Presence::New) => "new",
+            Some(Presence::Gone) => "gone",
+            Some(Presence::Stayed) | None => "",
+        };
+        table.row([
+            safe(&change.name),
+            growth(change.bytes.growth()),
+            size(change.bytes.before_bytes.unsigned_abs()),
+            size(change.bytes.after_bytes.unsigned_abs()),
+            if leases == 0 { "0".to_owned() } else { format!("{leases:+}") },
+            remark.to_owned(),
+        ]);
+    }
+    table.render()
+}
+
+fn stages(before: &MemorySnapshot, after: &MemorySnapshot) -> Vec<Named> {
+    let mut pairs = BTreeMap::<&str, [(u64, u64); 2]>::new();
+    for (when, snapshot) in [before, after].into_iter().enumerate() {
+        for stage in &snapshot.stages {
+            pairs.entry(stage.stage.name()).or_default()[when] = (stage.bytes, stage.leases);
+        }
+    }
+    let changes = pairs.into_iter().map(|(name, [before, after])| Named {
+        name: name.to_owned(),
+        bytes: Change::between(before.0, after.0),
+        before_leases: before.1,
+        after_leases: after.1,
+        presence: None,
+    });
+    sorted(changes)
+}
+
+fn associations(before: &MemorySnapshot, after: &MemorySnapshot) -> Vec<Named> {
+    let mut pairs = BTreeMap::<u64, [Option<&HolderUse>; 2]>::new();
+    for (when, snapshot) in [before, after].into_iter().enumerate() {
+        for holder in &snapshot.holders {
+            pairs.entry(holder.id).or_default()[when] = Some(holder);
+        }
+    }
+    let changes = pairs.into_values().filter_map(|[before, after]| {
+        let bytes = |holder: Option<&HolderUse>| holder.map_or(0, |holder| holder.bytes);
+        let leases = |holder: Option<&HolderUse>| holder.map_or(0, |holder| holder.leases.len() as u64);
+        Some(Named {
+            // The later label tells more: the calling AE title is not known at first.
+            name: after.or(before)?.label.clone(),
+            bytes: Change::between(bytes(before), bytes(after)),
+            before_leases: leases(before),
+            after_leases: leases(after),
+            presence: Some(match (before, after) {
+                (None, _) => Presence::New,
+                (_, None) => Presence::Gone,
+                (Some(_), Some(_)) => Presence::Stayed,
+            }),
+        })
+    });
+    sorted(changes)
+}
+
+fn sorted(changes: impl Iterator<Item = Named>) -> Vec<Named> {
+    let changed = |change: &Named| {
+        change.bytes.growth() != 0
+            || change.before_leases != change.after_leases
+            || !matches!(change.presence, None | Some(Presence::Stayed))
+    };
+    let mut changes: Vec<Named> = changes.filter(changed).collect();
+    changes.sort_by_key(|change| Reverse(change.bytes.growth()));
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_memory::snapshot::LeaseUse;
+    use tidegate_memory::{Place, Stage};
+
+    use super::*;
+    use crate::cli::mem::sample;
+
+    /// Ten seconds later: CT1 holds more, MR is gone, US has come.
+    fn later() -> MemorySnapshot {
+        let receiving = |bytes| LeaseUse {
+            stage: Stage::Receiving,
+            bytes,
+            age_ms: 5000,
+            in_stage_ms: 5000,
+            place: Place::Association,
+        };
+        let earlier = sample::snapshot();
+        let mut ct = earlier.holders[0].clone();
+        ct.leases.push(receiving(2 << 20));
+        let mut later = sample::of(vec![
+            sample::holder(ct.id, &ct.label, 3_733_000, ct.leases),
+            earlier.holders[2].clone(),
+            sample::holder(11, "\"US\" from 10.0.0.3:1", 5000, vec![receiving(1 << 20)]),
+        ]);
+        later.taken_unix_ms += 10_000;
+        later.allocator.resident = 1 << 20;
+        later
+    }
+
+    #[test]
+    fn growth_comes_first_and_newcomers_and_leavers_are_named() {
+        let expected = "\
+in 10s
+                 GROWTH    BEFORE       NOW
+held           -1.2 MiB  12.2 MiB  11.1 MiB
+allocated           0 B  20.0 MiB  20.0 MiB
+resident      -30.5 MiB  31.5 MiB   1.0 MiB
+unattributed   +1.2 MiB   1.2 MiB   2.4 MiB
+
+STAGE         GROWTH     BEFORE       NOW  LEASES
+receiving   +3.0 MiB    8.0 MiB  11.0 MiB      +2
+floor      -64.0 KiB  128.0 KiB  64.0 KiB      -1
+queued      -1.1 MiB    1.1 MiB       0 B      -2
+writing     -3.0 MiB    3.0 MiB       0 B      -2
+
+ASSOCIATION                      GROWTH   BEFORE       NOW  LEASES
+\"CT1\" from 10.0.0.7:50112      +2.0 MiB  8.1 MiB  10.1 MiB      +1
+\"US\" from 10.0.0.3:1           +1.0 MiB      0 B   1.0 MiB      +1  new
+\"MR\\u{1b}[2J\" from 10.0.0.8:1  -4.2 MiB  4.2 MiB       0 B      -5  gone
+";
+        assert_eq!(Diff::of(&sample::snapshot(), &later()).unwrap().render(), expected);
+    }
+
+    #[test]
+    fn nothing_new_is_no_change() {
+        let rendered = Diff::of(&sample::snapshot(), &sample::snapshot()).unwrap().render();
+        assert!(rendered.ends_with("\nSTAGE\nno change\n\nASSOCIATION\nno change\n"), "{rendered}");
+    }
+
+    #[test]
+    fn another_run_of_the_node_is_not_compared() {
+        let mut restarted = later();
+        restarted.highest_bytes = 5;
+        assert!(Diff::of(&sample::snapshot(), &restarted).is_none());
+    }
+}

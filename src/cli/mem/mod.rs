@@ -1,0 +1,270 @@
+//! `tidegate mem`: asks the running node who holds which memory. Each command has a file of its own; `client` does the asking.
+
+mod client;
+mod diff;
+mod profile;
+#[cfg(test)]
+mod sample;
+mod text;
+mod top;
+mod watch;
+mod who;
+
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use tidegate_memory::AllocatorStatistics;
+
+use super::{Exit, output, refuse};
+use crate::admin::wire::{MAX_PROFILE_SECONDS, Purged};
+use crate::config::{self, Flags};
+use client::{AskError, Client};
+use diff::Diff;
+use text::{Table, growth, size};
+use who::{Least, Queue, Who};
+
+/// `tidegate mem …`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The node is found as `tidegate run` would place it: by --config, --storage and the environment, or by the path of its
+socket. Only the user it runs as, and root, may ask.
+
+  tidegate mem top
+  tidegate mem who --over 10MiB --older 60s
+  tidegate mem diff --seconds 60
+  tidegate mem profile --seconds 30 -o heap.svg")]
+pub(super) struct MemArgs {
+    #[command(flatten)]
+    reach: Reach,
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: MemCommand,
+}
+
+/// Which node.
+#[derive(Debug, Args)]
+struct Reach {
+    /// Admin socket of the node [admin.socket]
+    #[arg(long, value_name = "PATH", global = true, conflicts_with_all = ["config", "storage"])]
+    socket: Option<PathBuf>,
+    /// Configuration file of the node
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Storage root of the node [storage.root]
+    #[arg(long, value_name = "DIR", global = true)]
+    storage: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum MemCommand {
+    /// Bytes, leases and oldest lease, by stage and by association
+    Top,
+    /// Each holder with its chain: association, stage, writer or place in the mailbox, since when
+    Who {
+        /// Leave out who holds no more than this, such as 10MiB
+        #[arg(long, value_name = "SIZE", default_value = "0", value_parser = bytes)]
+        over: u64,
+        /// Leave out what is held no longer than this, such as 60s
+        #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+        older: Duration,
+    },
+    /// What grew and what shrank between now and then, by stage and by association
+    Diff {
+        /// Time from the first look to the second
+        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
+        seconds: u64,
+        /// Record allocations meanwhile, and tell by call stack what is still held of them
+        #[arg(long)]
+        stacks: bool,
+    },
+    /// Heap profile of the live process: which code allocated what is held
+    Profile {
+        /// How long allocations are sampled
+        #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=MAX_PROFILE_SECONDS))]
+        seconds: u64,
+        /// Where to write it: .svg is a flame graph, .pb.gz is for pprof
+        #[arg(short, long, value_name = "FILE", default_value = "heap.svg")]
+        output: PathBuf,
+    },
+    /// Give freed pages back to the system, and print the allocator's figures before and after
+    Purge,
+    /// Live view, a frame a second: bars by stage, resident against budget, largest holders
+    Watch {
+        /// End after so many frames
+        #[arg(long, value_name = "N")]
+        frames: Option<u64>,
+    },
+}
+
+/// Call stacks that `mem diff --stacks` tells.
+const LARGEST_STACKS: usize = 10;
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let size: Result<ByteSize, _> = text.trim().parse();
+    size.map(|size| size.as_u64()).map_err(|_| "must be a size such as 10MiB or 64KiB".to_owned())
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+enum MemError {
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("the node was started anew between the two looks: they cannot be compared")]
+    Restarted,
+    #[error(transparent)]
+    Profile(#[from] profile::ProfileError),
+}
+
+impl From<&MemError> for Exit {
+    fn from(error: &MemError) -> Self {
+        match error {
+            MemError::Profile(profile::ProfileError::Ending(_)) => Self::Misused,
+            MemError::Ask(_) | MemError::Restarted | MemError::Profile(_) => Self::Failed,
+        }
+    }
+}
+
+/// Carries out `tidegate mem …`.
+pub(super) fn run(args: MemArgs) -> Exit {
+    let socket = match args.reach.socket() {
+        Ok(socket) => socket,
+        Err(exit) => return exit,
+    };
+    let client = Client::new(socket);
+    match carry_out(&client, args.command, args.json) {
+        Ok(exit) => exit,
+        Err(error) => {
+            output::complain(&error.to_string());
+            Exit::from(&error)
+        }
+    }
+}
+
+impl Reach {
+    /// Where the node's socket is.
+    fn socket(self) -> Result<PathBuf, Exit> {
+        if let Some(socket) = self.socket {
+            return Ok(socket);
+        }
+        let flags = Flags { storage: self.storage, ..Flags::default() };
+        let loaded = config::load(self.config.as_deref(), config::process_environment(), &flags);
+        loaded.map_err(|error| refuse(&error))?.settings.admin_socket.ok_or_else(|| {
+            output::complain("the admin socket of this node is off (admin.socket): set it to \"auto\" to ask the node");
+            Exit::Failed
+        })
+    }
+}
+
+fn carry_out(client: &Client, command: MemCommand, json: bool) -> Result<Exit, MemError> {
+    Ok(match command {
+        MemCommand::Top => {
+            let snapshot = client.memory()?;
+            print(json, &snapshot, top::render)
+        }
+        MemCommand::Who { over, older } => {
+            let least = Least { over_bytes: over, older_ms: u64::try_from(older.as_millis()).unwrap_or(u64::MAX) };
+            let snapshot = client.memory()?;
+            print(json, &Who::of(&snapshot, least), |who| who.render(&Queue::of(&snapshot)))
+        }
+        MemCommand::Diff { seconds, stacks } => {
+            let before = client.memory()?;
+            hint(json, &format!("looked once; looking again in {seconds} s"));
+            let recorded = if stacks {
+                Some(client.profile(seconds)?)
+            } else {
+                sleep(Duration::from_secs(seconds));
+                None
+            };
+            let mut diff = Diff::of(&before, &client.memory()?).ok_or(MemError::Restarted)?;
+            if let Some(recorded) = recorded {
+                diff = diff.with_stacks(recorded.largest(LARGEST_STACKS).map_err(profile::ProfileError::from)?);
+            }
+            print(json, &diff, Diff::render)
+        }
+        MemCommand::Profile { seconds, output } => {
+            hint(json, &format!("recording allocations for {seconds} s"));
+            let taken = profile::take(client, seconds, output)?;
+            print(json, &taken, profile::Taken::render)
+        }
+        MemCommand::Purge => print(json, &client.purge()?, purged),
+        MemCommand::Watch { frames } => watch::run(client, frames, json),
+    })
+}
+
+/// Tells a person what is being waited for.
+fn hint(json: bool, what: &str) {
+    if !json {
+        output::complain(what);
+    }
+}
+
+fn print<T: Serialize>(json: bool, what: &T, render: impl FnOnce(&T) -> String) -> Exit {
+    if !json {
+        return output::print(&render(what));
+    }
+    match serde_json::to_string_pretty(what) {
+        Ok(text) => output::print(&(text + "\n")),
+        Err(error) => {
+            output::complain(&format!("cannot print it as JSON: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+fn purged(Purged { before, after }: &Purged) -> String {
+    let figures = |of: &AllocatorStatistics| {
+        [
+            ("allocated", of.allocated),
+            ("active", of.active),
+            ("metadata", of.metadata),
+            ("resident", of.resident),
+            ("mapped", of.mapped),
+            ("retained", of.retained),
+        ]
+    };
+    let mut table = Table::new(["", "BEFORE", "AFTER", "CHANGE"]);
+    for ((name, before), (_, after)) in figures(before).into_iter().zip(figures(after)) {
+        let change = after.cast_signed().saturating_sub(before.cast_signed());
+        table.row([name.to_owned(), size(before), size(after), growth(change)]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_is_shown_figure_by_figure() {
+        let before = AllocatorStatistics {
+            allocated: 20 << 20,
+            active: 21 << 20,
+            metadata: 3 << 20,
+            resident: 90 << 20,
+            mapped: 120 << 20,
+            retained: 0,
+        };
+        let after = AllocatorStatistics { resident: 25 << 20, mapped: 30 << 20, retained: 90 << 20, ..before };
+        let expected = "              BEFORE     AFTER     CHANGE
+allocated   20.0 MiB  20.0 MiB        0 B
+active      21.0 MiB  21.0 MiB        0 B
+metadata     3.0 MiB   3.0 MiB        0 B
+resident    90.0 MiB  25.0 MiB  -65.0 MiB
+mapped     120.0 MiB  30.0 MiB  -90.0 MiB
+retained         0 B  90.0 MiB  +90.0 MiB
+";
+        assert_eq!(purged(&Purged { before, after }), expected);
+    }
+
+    #[test]
+    fn sizes_are_read_as_the_configuration_reads_them() {
+        assert_eq!([bytes("10MiB"), bytes("0"), bytes("1.5 KiB")], [Ok(10 << 20), Ok(0), Ok(1536)]);
+        assert!(bytes("lots").is_err());
+    }
+}
