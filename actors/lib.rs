@@ -42,3 +42,13 @@ pub use association::FLOOR_LEASE_BYTES;
 pub use node::{Node, StartError};
 pub use observer::Observer;
 pub use settings::{AssociationSettings, NodeSettings, WriterSettings};
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_association_and_the_file_meta_name_the_same_implementation() {
+        use tidegate_storage::meta;
+        assert_eq!(tidegate_protocol::IMPLEMENTATION_CLASS_UID, meta::IMPLEMENTATION_CLASS_UID);
+        assert_eq!(tidegate_protocol::IMPLEMENTATION_VERSION_NAME, meta::IMPLEMENTATION_VERSION_NAME);
+    }
+}

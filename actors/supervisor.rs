@@ -98,7 +98,7 @@ impl Supervisor {
     /// Looks at the memory, and does what the pressure asks for.
     fn watch(&mut self) {
         #[cfg(feature = "test-leak")]
-        std::hint::black_box(Box::leak(vec![1_u8; 16 * 1024].into_boxed_slice()));
+        leak_on_purpose();
         let allocator = match self.shared.probe.read() {
             Ok(allocator) => allocator,
             Err(error) => return warn!(%error, "memory cannot be watched"),
@@ -220,6 +220,13 @@ impl Supervisor {
         );
         self.last_line = now;
     }
+}
+
+/// Leaks 16 KiB, or as many as the test says.
+#[cfg(feature = "test-leak")]
+fn leak_on_purpose() {
+    let kib = std::env::var("TIDEGATE_TEST_LEAK_KIB").ok().and_then(|text| text.parse().ok()).unwrap_or(16_usize);
+    std::hint::black_box(Box::leak(vec![1_u8; kib * 1024].into_boxed_slice()));
 }
 
 #[cfg(not(feature = "test-leak"))]
