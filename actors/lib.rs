@@ -40,7 +40,7 @@ pub mod writer;
 
 pub use association::FLOOR_LEASE_BYTES;
 pub use node::{Node, StartError};
-pub use observer::Observer;
+pub use observer::{Observer, StatisticsSnapshot};
 pub use settings::{AssociationSettings, NodeSettings, WriterSettings};
 
 #[cfg(test)]

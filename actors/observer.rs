@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use tidegate_memory::allocator::AllocatorError;
-use tidegate_memory::{AllocatorStatistics, Holder, MemorySnapshot, Place};
+use tidegate_memory::snapshot::unattributed;
+use tidegate_memory::{AllocatorStatistics, Holder, Level, MemorySnapshot, Place, StageBytes};
 
 use crate::node::Shared;
 
@@ -15,6 +17,14 @@ pub struct Observer(Arc<Shared>);
 impl Observer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self(shared)
+    }
+
+    /// The figures of this moment.
+    ///
+    /// # Errors
+    /// If jemalloc does not tell its figures.
+    pub fn statistics(&self) -> Result<StatisticsSnapshot, AllocatorError> {
+        StatisticsSnapshot::of(&self.0)
     }
 
     /// An account for someone outside the actors who will hold leases of the node's budget.
@@ -38,6 +48,70 @@ impl Observer {
             }
         }
         Ok(snapshot)
+    }
+}
+
+/// The node's figures at one moment: what the statistics line says, and what the admin surface will. Fields with `_total` only
+/// rise.
+#[derive(Clone, Copy, Debug)]
+pub struct StatisticsSnapshot {
+    /// When it was taken.
+    pub at: Instant,
+    /// jemalloc's figures.
+    pub allocator: AllocatorStatistics,
+    /// What all leases together may hold.
+    pub budget_bytes: u64,
+    /// What they hold, by stage.
+    pub leased: StageBytes,
+    /// The most they have held.
+    pub leased_highest_bytes: u64,
+    /// Allocated beyond leases when the node had started.
+    pub baseline_bytes: u64,
+    /// Allocated, and neither leased nor in the baseline.
+    pub unattributed_bytes: i64,
+    /// How short memory is.
+    pub pressure: Level,
+    /// Associations open.
+    pub associations: usize,
+    /// Datasets waiting for a writer.
+    pub mailbox_depth: usize,
+    /// Writers with work in hand.
+    pub writers_busy: u64,
+    /// In spool files of datasets that are still arriving.
+    pub spool_bytes: u64,
+    /// Instances acknowledged.
+    pub acknowledged_total: u64,
+    /// Bytes of their datasets.
+    pub acknowledged_bytes_total: u64,
+    /// Instances answered with anything but success.
+    pub refused_total: u64,
+    /// Writers that died and were replaced.
+    pub writers_replaced_total: u64,
+}
+
+impl StatisticsSnapshot {
+    pub(crate) fn of(shared: &Shared) -> Result<Self, AllocatorError> {
+        let allocator = shared.probe.read()?;
+        let statistics = &shared.statistics;
+        let (leased, baseline_bytes) = (shared.budget.by_stage(), shared.baseline.get());
+        Ok(Self {
+            at: Instant::now(),
+            allocator,
+            budget_bytes: shared.budget.limit(),
+            leased,
+            leased_highest_bytes: shared.budget.highest(),
+            baseline_bytes,
+            unattributed_bytes: unattributed(allocator.allocated, leased.total(), baseline_bytes),
+            pressure: *shared.pressure.borrow(),
+            associations: shared.admission.open(),
+            mailbox_depth: shared.mailbox.depth(),
+            writers_busy: statistics.writers_busy.get(),
+            spool_bytes: statistics.spool_bytes.get(),
+            acknowledged_total: statistics.acknowledged_total(),
+            acknowledged_bytes_total: statistics.bytes_acknowledged.get(),
+            refused_total: statistics.refused_total(),
+            writers_replaced_total: statistics.writers_replaced.get(),
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use tidegate_storage::Store;
 use tracing::{error, info, warn};
 
 use crate::node::Shared;
+use crate::observer::StatisticsSnapshot;
 use crate::settings::WriterSettings;
 use crate::writer::Writer;
 
@@ -52,12 +53,19 @@ pub struct Supervisor {
     last_line: LastLine,
 }
 
-/// What the last statistics line was about.
+/// What the last statistics line told of what only rises.
 #[derive(Debug)]
 struct LastLine {
     at: Instant,
-    instances: u64,
-    bytes: u64,
+    acknowledged_total: u64,
+    acknowledged_bytes_total: u64,
+}
+
+impl LastLine {
+    fn of(snapshot: &StatisticsSnapshot) -> Self {
+        let StatisticsSnapshot { at, acknowledged_total, acknowledged_bytes_total, .. } = *snapshot;
+        Self { at, acknowledged_total, acknowledged_bytes_total }
+    }
 }
 
 impl Supervisor {
@@ -78,15 +86,15 @@ impl Supervisor {
             settings,
             statistics_interval,
             arbiters: Vec::new(),
-            last_line: LastLine { at: now, instances: 0, bytes: 0 },
+            last_line: LastLine { at: now, acknowledged_total: 0, acknowledged_bytes_total: 0 },
         }
     }
 
     /// Starts writer `index` on its arbiter, or on a new one if that is gone.
     fn start_writer(&mut self, index: usize, ctx: &mut Context<Self>) {
-        let (store, mailbox) = (self.store.clone(), self.shared.mailbox.clone());
+        let (store, shared) = (self.store.clone(), self.shared.clone());
         let (batch, supervisor) = (self.settings.batch, ctx.address().recipient());
-        let writer = move |_: &mut Context<Writer>| Writer::new(index, store, mailbox, batch, supervisor);
+        let writer = move |_: &mut Context<Writer>| Writer::new(index, store, shared, batch, supervisor);
         if index == self.arbiters.len() {
             self.arbiters.push(Arbiter::new());
         } else if !self.arbiters[index].spawn(async {}) {
@@ -172,29 +180,21 @@ impl Supervisor {
     }
 
     fn publish(&mut self) {
-        let allocator = match self.shared.probe.read() {
-            Ok(allocator) => allocator,
+        let now = match StatisticsSnapshot::of(&self.shared) {
+            Ok(now) => now,
             Err(error) => return warn!(%error, "no statistics this time"),
         };
-        let shared = &self.shared;
-        let statistics = &shared.statistics;
-        let leased = shared.budget.by_stage();
-        let held = leased.total();
-        let now = LastLine {
-            at: Instant::now(),
-            instances: statistics.acknowledged_total(),
-            bytes: statistics.bytes_acknowledged.get(),
-        };
+        let leased = &now.leased;
         info!(
-            allocated_bytes = allocator.allocated,
-            active_bytes = allocator.active,
-            metadata_bytes = allocator.metadata,
-            resident_bytes = allocator.resident,
-            mapped_bytes = allocator.mapped,
-            retained_bytes = allocator.retained,
-            budget_bytes = shared.budget.limit(),
-            leased_bytes = held,
-            leased_highest_bytes = shared.budget.highest(),
+            allocated_bytes = now.allocator.allocated,
+            active_bytes = now.allocator.active,
+            metadata_bytes = now.allocator.metadata,
+            resident_bytes = now.allocator.resident,
+            mapped_bytes = now.allocator.mapped,
+            retained_bytes = now.allocator.retained,
+            budget_bytes = now.budget_bytes,
+            leased_bytes = leased.total(),
+            leased_highest_bytes = now.leased_highest_bytes,
             leased_floor_bytes = leased.get(Stage::Floor),
             leased_negotiating_bytes = leased.get(Stage::Negotiating),
             leased_receiving_bytes = leased.get(Stage::Receiving),
@@ -202,23 +202,23 @@ impl Supervisor {
             leased_writing_bytes = leased.get(Stage::Writing),
             leased_spooling_bytes = leased.get(Stage::Spooling),
             leased_admin_bytes = leased.get(Stage::Admin),
-            unattributed_bytes = unattributed(allocator.allocated, held, shared.baseline.get()),
-            baseline_bytes = shared.baseline.get(),
-            pressure = ?*shared.pressure.borrow(),
-            associations = shared.admission.open(),
-            mailbox_depth = shared.mailbox.depth(),
-            mailbox_high_water = shared.mailbox.take_high_water(),
-            writers_busy = statistics.writers_busy.get(),
-            spool_bytes = statistics.spool_bytes.get(),
-            instances = now.instances - self.last_line.instances,
-            instance_bytes = now.bytes - self.last_line.bytes,
+            unattributed_bytes = now.unattributed_bytes,
+            baseline_bytes = now.baseline_bytes,
+            pressure = ?now.pressure,
+            associations = now.associations,
+            mailbox_depth = now.mailbox_depth,
+            mailbox_high_water = self.shared.mailbox.take_high_water(),
+            writers_busy = now.writers_busy,
+            spool_bytes = now.spool_bytes,
+            instances = now.acknowledged_total - self.last_line.acknowledged_total,
+            instance_bytes = now.acknowledged_bytes_total - self.last_line.acknowledged_bytes_total,
             interval_ms = now.at.duration_since(self.last_line.at).as_millis() as u64,
-            refused_total = statistics.refused_total(),
-            writers_replaced_total = statistics.writers_replaced.get(),
-            durability = %shared.durability,
+            refused_total = now.refused_total,
+            writers_replaced_total = now.writers_replaced_total,
+            durability = %self.shared.durability,
             "statistics"
         );
-        self.last_line = now;
+        self.last_line = LastLine::of(&now);
     }
 }
 

@@ -10,7 +10,9 @@ use tidegate_memory::{MemoryLease, Place, Stage};
 use tidegate_storage::Store;
 use tracing::error;
 
-use crate::mailbox::{AppendJob, CommitJob, Job, SpoolTarget, WriterMailbox};
+use crate::mailbox::{AppendJob, CommitJob, Job, SpoolTarget};
+use crate::node::Shared;
+use crate::statistics::Counter;
 use crate::supervisor::WriterExited;
 
 /// See the module.
@@ -18,7 +20,7 @@ use crate::supervisor::WriterExited;
 pub struct Writer {
     index: usize,
     store: Arc<Store>,
-    mailbox: Arc<WriterMailbox>,
+    shared: Arc<Shared>,
     batch: usize,
     supervisor: Recipient<WriterExited>,
 }
@@ -28,11 +30,11 @@ impl Writer {
     pub fn new(
         index: usize,
         store: Arc<Store>,
-        mailbox: Arc<WriterMailbox>,
+        shared: Arc<Shared>,
         batch: usize,
         supervisor: Recipient<WriterExited>,
     ) -> Self {
-        Self { index, store, mailbox, batch, supervisor }
+        Self { index, store, shared, batch, supervisor }
     }
 }
 
@@ -41,7 +43,7 @@ impl Actor for Writer {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let notice = ExitNotice { index: self.index, supervisor: self.supervisor.clone() };
-        let work = work(self.store.clone(), self.mailbox.clone(), self.batch, notice);
+        let work = work(self.store.clone(), self.shared.clone(), self.batch, notice);
         ctx.spawn(work.into_actor(self).map(|(), _, ctx| actix::ActorContext::stop(ctx)));
     }
 }
@@ -61,11 +63,28 @@ impl Drop for ExitNotice {
     }
 }
 
-async fn work(store: Arc<Store>, mailbox: Arc<WriterMailbox>, batch: usize, notice: ExitNotice) {
+/// Counts a writer as busy until it is dropped, a panic included.
+struct Busy<'a>(&'a Counter);
+
+impl<'a> Busy<'a> {
+    fn new(gauge: &'a Counter) -> Self {
+        gauge.increment();
+        Self(gauge)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.subtract(1);
+    }
+}
+
+async fn work(store: Arc<Store>, shared: Arc<Shared>, batch: usize, notice: ExitNotice) {
     let writer = notice.index as u32;
     let mut jobs = Vec::with_capacity(batch);
     loop {
-        mailbox.take(batch, &mut jobs).await;
+        shared.mailbox.take(batch, &mut jobs).await;
+        let busy = Busy::new(&shared.statistics.writers_busy);
         let mut commits = Vec::new();
         for job in jobs.drain(..) {
             match job {
@@ -74,6 +93,7 @@ async fn work(store: Arc<Store>, mailbox: Arc<WriterMailbox>, batch: usize, noti
             }
         }
         commit(&store, commits, writer);
+        drop(busy);
         // A mailbox that is never empty would otherwise keep control messages out.
         tokio::task::yield_now().await;
     }

@@ -16,8 +16,8 @@ use crate::admission::Admitted;
 use crate::node::Shared;
 use connection::Connection;
 
-/// What each association holds from admission to its end, in bytes: its first receive segment, a command set, the decoded
-/// presentation contexts and its answers. It is what lets every association make progress when the budget is spent.
+/// What each association holds from admission to its end, in bytes: its first receive segment (16 KiB), its actor and
+/// connection (12 KiB measured), a command set (4 KiB). It is what lets every association make progress when the budget is spent.
 pub const FLOOR_LEASE_BYTES: u64 = 32 * 1024;
 
 /// See the module.

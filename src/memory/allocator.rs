@@ -124,7 +124,6 @@ pub fn purge() -> Result<(), AllocatorError> {
 
 #[cfg(test)]
 mod tests {
-
     #[test]
     fn the_settings_have_been_read() {
         use tikv_jemalloc_ctl::{background_thread, opt, profiling};

@@ -10,8 +10,8 @@ use crate::negotiation::{AssociateRequest, Rejection};
 use crate::state::Input;
 use crate::syntaxes::VERIFICATION;
 
-/// Longest command set taken, in bytes; those of a storage service are below 500.
-pub const MAX_COMMAND_SET: usize = 16 * 1024;
+/// Longest command set taken, in bytes; those of a storage service are below 500. It is part of what an association's floor pays for.
+pub const MAX_COMMAND_SET: usize = 4 * 1024;
 
 /// What came of the bytes read so far.
 #[derive(Debug, PartialEq, Eq)]

@@ -92,7 +92,7 @@ fn a_command_set_has_a_limit() {
     assert_eq!(events, [Event::Echoed]);
 
     let long = filled(room + 1024);
-    assert_eq!(long.len(), 17 * 1024);
+    assert_eq!(long.len(), MAX_COMMAND_SET + 1024);
     violated(&p_data(vec![command_pdv(3, true, &long)]), Violation::CommandSetLength, 0, 0);
     let pieces: Vec<_> = long.chunks(100).map(|piece| command_pdv(3, false, piece)).collect();
     violated(&p_data(pieces.clone()), Violation::CommandSetLength, 0, 0);
