@@ -34,9 +34,9 @@ pub struct WriterExited {
 pub struct Stop;
 
 /// How often memory is looked at.
-const TICK: Duration = Duration::from_millis(250);
-/// Ticks between two purges, two evictions, two looks of the sentinel: one second.
-const TICKS_A_SECOND: u64 = 4;
+const TICK: Duration = Duration::from_millis(100);
+/// Ticks between two evictions, two looks of the sentinel: one second.
+const TICKS_A_SECOND: u64 = 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Supervisor {
     fn watch(&mut self) {
         #[cfg(feature = "test-leak")]
         leak_on_purpose();
-        let allocator = match self.shared.probe.read() {
+        let mut allocator = match self.shared.probe.read() {
             Ok(allocator) => allocator,
             Err(error) => return warn!(%error, "memory cannot be watched"),
         };
@@ -118,7 +118,12 @@ impl Supervisor {
         let each_second = self.ticks.is_multiple_of(TICKS_A_SECOND);
         self.ticks += 1;
         let before = *self.shared.pressure.borrow();
-        let level = pressure::next(before, allocator.resident, &self.watermarks);
+        let mut level = pressure::next(before, allocator.resident, &self.watermarks);
+        if level >= Level::Purge {
+            // Free pages are no reason for more than giving them back: what goes beyond is told by what is left.
+            allocator = self.purged().unwrap_or(allocator);
+            level = pressure::next(before, allocator.resident, &self.watermarks).max(Level::Purge);
+        }
         if level != before {
             self.shared.pressure.send_replace(level);
             warn!(
@@ -132,18 +137,20 @@ impl Supervisor {
                 "memory pressure"
             );
         }
-        if level >= Level::Purge
-            && (level > before || each_second)
-            && let Err(error) = purge()
-        {
-            warn!(%error, "free pages could not be given back");
-        }
         if level >= Level::Abort && each_second {
             self.evict(allocator);
         }
         if each_second {
             self.look_for_leaks(&allocator);
         }
+    }
+
+    /// Gives free pages back, and reads the figures after it.
+    fn purged(&self) -> Option<AllocatorStatistics> {
+        purge()
+            .and_then(|()| self.shared.probe.read())
+            .inspect_err(|error| warn!(%error, "free pages could not be given back"))
+            .ok()
     }
 
     /// Ends the association that holds most.
@@ -222,10 +229,10 @@ impl Supervisor {
     }
 }
 
-/// Leaks 16 KiB, or as many as the test says.
+/// Leaks 8 KiB, or as many as the test says.
 #[cfg(feature = "test-leak")]
 fn leak_on_purpose() {
-    let kib = std::env::var("TIDEGATE_TEST_LEAK_KIB").ok().and_then(|text| text.parse().ok()).unwrap_or(16_usize);
+    let kib = std::env::var("TIDEGATE_TEST_LEAK_KIB").ok().and_then(|text| text.parse().ok()).unwrap_or(8_usize);
     std::hint::black_box(Box::leak(vec![1_u8; kib * 1024].into_boxed_slice()));
 }
 
