@@ -186,9 +186,7 @@ def test_called_ae_title(start_node, node):
     with scu.associated(node.port, [(VERIFICATION, [corpus.IMPLICIT])], called="SOMEBODY_ELSE") as association:
         assert association.send_c_echo().Status == 0x0000
     strict = start_node(node__require_called_ae_title="true")
-    refused = scu.request(strict.port, [(VERIFICATION, [corpus.IMPLICIT])], called="SOMEBODY_ELSE")
-    assert refused.is_rejected
-    answer = refused.acceptor.primitive
+    answer = scu.rejected(strict.port, [(VERIFICATION, [corpus.IMPLICIT])], called="SOMEBODY_ELSE")
     # Rejected permanent, by the service user, called AE title not recognised (PS3.8 table 9-21).
     assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, 7)
     with scu.associated(strict.port, [(VERIFICATION, [corpus.IMPLICIT])]) as association:
@@ -208,9 +206,7 @@ def test_associations_beyond_the_limit_are_refused_for_now(start_node):
     node = start_node(associations__max="2")
     contexts = [(CT, [corpus.EXPLICIT])]
     with scu.associated(node.port, contexts) as first, scu.associated(node.port, contexts) as second:
-        refused = scu.request(node.port, contexts)
-        assert refused.is_rejected
-        answer = refused.acceptor.primitive
+        answer = scu.rejected(node.port, contexts)
         # Rejected transient, by the service provider (presentation), local limit exceeded (PS3.8 table 9-21).
         assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
         assert store_ct(first) == 0x0000
