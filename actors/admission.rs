@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 #[derive(Debug)]
 pub(crate) struct Admission {
     open: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
     by_address: Tally<IpAddr>,
     by_calling_ae: Tally<String>,
 }
@@ -29,10 +29,17 @@ impl Admission {
     pub(crate) fn new(max: usize, per_address: Option<usize>, per_calling_ae: Option<usize>) -> Self {
         Self {
             open: AtomicUsize::new(0),
-            max,
+            max: AtomicUsize::new(max),
             by_address: Tally::new(per_address),
             by_calling_ae: Tally::new(per_calling_ae),
         }
+    }
+
+    /// Changes the limits. Who is in stays in.
+    pub(crate) fn set_limits(&self, max: usize, per_address: Option<usize>, per_calling_ae: Option<usize>) {
+        self.max.store(max, Ordering::Relaxed);
+        self.by_address.set_limit(per_address);
+        self.by_calling_ae.set_limit(per_calling_ae);
     }
 
     /// Connections open now.
@@ -42,9 +49,8 @@ impl Admission {
 
     /// Admits a connection, or does not because a limit is reached.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
-        self.open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < self.max).then_some(open + 1))
-            .ok()?;
+        let max = self.max.load(Ordering::Relaxed);
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < max).then_some(open + 1)).ok()?;
         if !self.by_address.enter(&address) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
@@ -75,38 +81,40 @@ impl Drop for Admitted {
     }
 }
 
-/// Counts by key; a key nobody stands under takes no room. Without a limit nothing is counted.
+/// Counts by key; a key nobody stands under takes no room.
 #[derive(Debug)]
-struct Tally<K> {
+struct Tally<K>(Mutex<Counts<K>>);
+
+#[derive(Debug)]
+struct Counts<K> {
     limit: Option<usize>,
-    counts: Mutex<HashMap<K, usize>>,
+    by_key: HashMap<K, usize>,
 }
 
 impl<K: Hash + Eq + Clone> Tally<K> {
     fn new(limit: Option<usize>) -> Self {
-        Self { limit, counts: Mutex::default() }
+        Self(Mutex::new(Counts { limit, by_key: HashMap::new() }))
+    }
+
+    fn set_limit(&self, limit: Option<usize>) {
+        self.0.lock().limit = limit;
     }
 
     fn enter(&self, key: &K) -> bool {
-        let Some(limit) = self.limit else {
-            return true;
-        };
-        let mut counts = self.counts.lock();
-        let count = counts.entry(key.clone()).or_insert(0);
+        let mut counts = self.0.lock();
+        let limit = counts.limit.unwrap_or(usize::MAX);
+        let count = counts.by_key.entry(key.clone()).or_insert(0);
         let admitted = *count < limit;
         *count += usize::from(admitted);
         admitted
     }
 
     fn leave(&self, key: &K) {
-        if self.limit.is_none() {
-            return;
-        }
-        let mut counts = self.counts.lock();
-        if let Some(count) = counts.get_mut(key) {
+        let mut counts = self.0.lock();
+        if let Some(count) = counts.by_key.get_mut(key) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(key);
+                counts.by_key.remove(key);
             }
         }
     }
@@ -133,7 +141,22 @@ mod tests {
         assert!(fourth.call_as("CT1"));
         drop((second, third, fourth));
         assert_eq!(admission.open(), 0);
-        assert!(admission.by_address.counts.lock().is_empty());
-        assert!(admission.by_calling_ae.counts.lock().is_empty());
+        assert!(admission.by_address.0.lock().by_key.is_empty());
+        assert!(admission.by_calling_ae.0.lock().by_key.is_empty());
+    }
+
+    #[test]
+    fn limits_that_change_hold_for_the_next_one_and_count_who_is_in() {
+        let admission = Arc::new(Admission::new(8, None, None));
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let mut inside: Vec<_> = (0..3).map(|_| admission.admit(here).unwrap()).collect();
+        assert!(inside.iter_mut().all(|admitted| admitted.call_as("CT1")));
+        admission.set_limits(4, Some(3), Some(3));
+        assert!(admission.admit(here).is_none(), "three from this address were in before there was a limit");
+        let there = admission.admit(IpAddr::from([127, 0, 0, 2])).unwrap();
+        admission.set_limits(4, None, None);
+        assert!(admission.admit(here).is_none(), "four are in");
+        drop((inside, there));
+        assert_eq!(admission.open(), 0);
     }
 }

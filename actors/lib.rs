@@ -1,10 +1,10 @@
 //! Every actor of the node, and the messages between them.
 //!
 //! ```text
-//!                 ┌────────────┐  factories, exits, statistics
+//!                 ┌────────────┐  starts, watches, replaces: statistics, writers, association threads, listener, guests
 //!                 │ supervisor │───────────────┐
 //!                 └────────────┘               │
-//! ┌──────────┐ admitted socket ┌─────────────┐ │ Job{instance, permit, reply} ┌────────┐
+//! ┌──────────┐ admitted socket ┌─────────────┐ │ Job{instance, place, reply}  ┌────────┐
 //! │ listener │────────────────▶│ association │─┼─▶ mailbox (bounded) ────────▶│ writer │ × count
 //! └──────────┘                 └─────────────┘ ▼                              └────────┘
 //!                                    ▲         outcome, over the reply             │
@@ -14,34 +14,52 @@
 //! | module | role |
 //! |---|---|
 //! | [`node`] | start and stop order |
+//! | [`shared`] | what all actors share |
+//! | [`supervisor`], [`supervision`] | who runs, who has ended or hangs, what follows |
+//! | [`children`] | the children: how each is started |
 //! | [`listener`] | accepts connections, admits or turns them away ([`admission`]) |
 //! | [`association`] | one actor per connection: reads, assembles, hands over, answers |
+//! | [`roster`] | which thread serves which association |
 //! | [`mailbox`] | the bounded way from associations to writers |
 //! | [`writer`] | one actor on a thread of its own: commits what it takes from the mailbox |
-//! | [`supervisor`] | replaces writers that died, publishes the statistics |
+//! | [`statistics`] | publishes the statistics line, acts on memory pressure |
+//! | [`guest`] | children from outside: surfaces for operators |
 //! | [`observer`] | what the running node says of itself |
 //! | [`outcome`] | what became of an instance, as a DIMSE status |
-//! | [`statistics`] | the counters all of them share |
+//! | [`counters`] | the counters all of them share |
+//! | [`fault`] | faults on demand, for tests |
 //!
 //! What is not here: files (only through `tidegate_storage`), configuration files, the command line.
 
 mod admission;
 pub mod association;
+mod children;
+pub mod counters;
+pub mod fault;
+pub mod guest;
 pub mod listener;
 pub mod mailbox;
 pub mod node;
 pub mod observer;
 pub mod outcome;
+mod roster;
 pub mod settings;
+pub mod shared;
 pub mod statistics;
-pub mod supervisor;
+pub mod supervision;
+pub(crate) mod supervisor;
 mod turn_away;
 pub mod writer;
 
 pub use association::FLOOR_LEASE_BYTES;
-pub use node::{Node, StartError};
+pub use guest::Guest;
+pub use node::{Heart, Node, StartError, Stopped};
 pub use observer::{Observer, StatisticsSnapshot};
-pub use settings::{AssociationSettings, NodeSettings, WriterSettings};
+pub use settings::{
+    AssociationSettings, LiveSettings, NodeSettings, RestartLimit, SupervisionSettings, WriterSettings,
+};
+pub use supervision::exit::{Exit, Panic, record_panics};
+pub use supervision::tree::Failure;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use actix_rt::ArbiterHandle;
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_memory::Stage;
 use tidegate_memory::pressure::Level;
@@ -16,7 +15,10 @@ use tokio::time::sleep;
 use tracing::{error, warn};
 
 use crate::association::{Arrival, Association, FLOOR_LEASE_BYTES};
-use crate::node::{Phase, Shared};
+use crate::fault;
+use crate::shared::{Alive, Shared};
+use crate::supervision::exit::Exit;
+use crate::supervision::lifeline::{Lifeline, MessageKind};
 use crate::turn_away::turn_away;
 
 /// Connections the kernel may complete before we accept them: a burst of modalities at shift change.
@@ -29,9 +31,9 @@ const MAX_TURNING_AWAY: usize = 256;
 /// See the module.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Option<std::net::TcpListener>,
-    arbiters: Vec<ArbiterHandle>,
+    work: Option<(std::net::TcpListener, Lifeline)>,
     shared: Arc<Shared>,
+    _alive: Alive,
 }
 
 /// Opens the listening socket; the address tells the port if any free one was asked for.
@@ -50,9 +52,10 @@ pub fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, Sock
 }
 
 impl Listener {
-    /// A listener on `socket` whose associations are served by `arbiters` in turn.
-    pub(crate) fn new(socket: std::net::TcpListener, arbiters: Vec<ArbiterHandle>, shared: Arc<Shared>) -> Self {
-        Self { socket: Some(socket), arbiters, shared }
+    /// A listener on `socket`, which others may hold too: connections that wait in it outlive a listener.
+    pub(crate) fn new(socket: std::net::TcpListener, shared: Arc<Shared>, lifeline: Lifeline) -> Self {
+        let _alive = Alive::new(&shared);
+        Self { work: Some((socket, lifeline)), shared, _alive }
     }
 }
 
@@ -60,45 +63,42 @@ impl Actor for Listener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(socket) = self.socket.take() else {
-            return ctx.stop();
-        };
-        match TcpListener::from_std(socket) {
-            Ok(socket) => {
-                ctx.spawn(
-                    accept_all(socket, std::mem::take(&mut self.arbiters), self.shared.clone())
-                        .into_actor(self)
-                        .map(|(), _, ctx| ctx.stop()),
-                );
-            }
-            Err(error) => {
-                error!(%error, "listening socket cannot be used");
-                ctx.stop();
-            }
+        if let Some((socket, lifeline)) = self.work.take() {
+            let work = work(socket, self.shared.clone(), lifeline);
+            ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
         }
     }
 }
 
-async fn accept_all(socket: TcpListener, arbiters: Vec<ArbiterHandle>, shared: Arc<Shared>) {
-    let mut phase = shared.phase.clone();
+async fn work(socket: std::net::TcpListener, shared: Arc<Shared>, lifeline: Lifeline) {
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => return lifeline.exit(Exit::NotStarted { why: error.to_string() }),
+    };
+    lifeline.ready();
+    lifeline.during(accept_all(socket, &shared, &lifeline)).await;
+}
+
+async fn accept_all(socket: TcpListener, shared: &Arc<Shared>, lifeline: &Lifeline) {
     let mut pressure = shared.pressure.subscribe();
     let turning_away = Arc::new(Semaphore::new(MAX_TURNING_AWAY));
     let mut refused_by_system = false;
-    for arbiter in arbiters.iter().cycle() {
-        if *phase.borrow() != Phase::Serving {
-            break;
-        }
+    let mut turn = 0_usize;
+    while !lifeline.is_fenced() {
         let accepted = tokio::select! {
             accepted = socket.accept(), if *pressure.borrow() < Level::PauseAccept => accepted,
             Ok(()) = pressure.changed() => continue,
-            _ = phase.changed() => break,
         };
+        fault::at("listener");
         match accepted {
             Ok((stream, peer)) => {
                 refused_by_system = false;
-                admit(stream, peer, arbiter, &shared, &turning_away);
+                let admitted = admit(stream, peer, turn, shared, &turning_away);
+                lifeline.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
+                turn = turn.wrapping_add(1);
             }
             Err(error) => {
+                lifeline.note(MessageKind::AcceptFailed);
                 if !std::mem::replace(&mut refused_by_system, true) {
                     error!(%error, "connections cannot be accepted; will go on trying");
                 }
@@ -108,33 +108,39 @@ async fn accept_all(socket: TcpListener, arbiters: Vec<ArbiterHandle>, shared: A
     }
 }
 
+/// Hands a connection to an association on one of the threads, or turns it away.
 fn admit(
     stream: TcpStream,
     peer: SocketAddr,
-    arbiter: &ArbiterHandle,
+    turn: usize,
     shared: &Arc<Shared>,
     turning_away: &Arc<Semaphore>,
-) {
+) -> bool {
     let holder = shared.budget.open_account(format!("connection from {peer}"));
     let admitted = shared.admission.admit(peer.ip());
     let floor = holder.lease(Stage::Floor, FLOOR_LEASE_BYTES);
-    let (Some(admitted), Ok(floor)) = (admitted, floor) else {
-        shared.statistics.associations_rejected.increment();
+    let (Some(admitted), Ok(floor), Some((thread, handle))) = (admitted, floor, shared.roster.thread(turn)) else {
+        shared.counters.associations_rejected.increment();
         if let Ok(permit) = turning_away.clone().try_acquire_owned() {
             actix_rt::spawn(async move {
                 turn_away(stream).await;
                 drop(permit);
             });
         }
-        return;
+        return false;
     };
-    let arrival = match stream.into_std() {
-        Ok(socket) => Arrival { socket, peer, admitted, holder, floor },
+    let enrolled = stream.into_std().and_then(|socket| {
+        let enrolled = shared.roster.enrol(holder.id(), thread, &socket)?;
+        Ok((socket, enrolled))
+    });
+    let arrival = match enrolled {
+        Ok((socket, enrolled)) => Arrival { socket, peer, admitted, enrolled, holder, floor },
         Err(error) => {
             warn!(%peer, %error, "connection could not be handed on");
-            return;
+            return false;
         }
     };
     let shared = shared.clone();
-    Association::start_in_arbiter(arbiter, move |_| Association::new(arrival, shared));
+    Association::start_in_arbiter(&handle, move |_| Association::new(arrival, shared));
+    true
 }

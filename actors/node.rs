@@ -1,82 +1,36 @@
-//! The node: what its actors share, and the order in which they start and stop.
+//! The node: the order in which its actors start and stop.
 //!
-//! Start: storage (recovery) → supervisor → writers → listener. Stop: listener → associations, which finish the instance they
-//! are at → writers. Whoever accepts work starts last and stops first.
+//! Start: storage (recovery), then the supervisor, which starts its children group after group, each when the one before is
+//! ready. Stop: the listener, the associations, which finish the instance they are at, then the groups in the opposite order.
+//! Whoever accepts work starts last and stops first.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::Addr;
 use actix_rt::Arbiter;
-use dicom_core::Tag;
-use tidegate_memory::MemoryBudget;
-use tidegate_memory::allocator::{AllocatorError, AllocatorProbe};
-use tidegate_memory::pressure::Level;
-use tidegate_protocol::Policy;
-use tidegate_storage::{Durability, OpenError, Outcome, Recovery, Store, Stored};
+use tidegate_memory::allocator::AllocatorError;
+use tidegate_storage::{OpenError, Recovery, Store};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::admission::Admission;
-use crate::listener::{Listener, bind};
-use crate::mailbox::WriterMailbox;
-use crate::observer::{Baseline, Observer};
-use crate::settings::{AssociationSettings, NodeSettings};
-use crate::statistics::Statistics;
-use crate::supervisor::{Stop, Supervisor};
+use crate::guest::Guest;
+use crate::listener::bind;
+use crate::observer::Observer;
+use crate::settings::{LiveSettings, NodeSettings};
+use crate::shared::{Phase, Shared};
+use crate::supervision::exit::Exit;
+use crate::supervision::spec::{Group, SHUTDOWN_GRACE};
+use crate::supervision::tree::Failure;
+use crate::supervisor::{StopGroup, Supervisor};
 
 /// After the grace period, how long associations get to say A-ABORT.
 const ABORT_GRACE: Duration = Duration::from_secs(3);
-
-/// What the node is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Everything is served.
-    Serving,
-    /// No new associations; those that are open finish the instance they are at.
-    Draining,
-    /// The grace period is over: associations end now.
-    Aborting,
-}
-
-/// What all actors of a node share.
-pub struct Shared {
-    pub(crate) associations: AssociationSettings,
-    pub(crate) policy: Arc<Policy>,
-    pub(crate) handoff_timeout: Duration,
-    pub(crate) mailbox: Arc<WriterMailbox>,
-    pub(crate) budget: MemoryBudget,
-    pub(crate) admission: Arc<Admission>,
-    pub(crate) statistics: Statistics,
-    pub(crate) phase: watch::Receiver<Phase>,
-    /// How short memory is, as the supervisor sees it.
-    pub(crate) pressure: watch::Sender<Level>,
-    /// The account of the association that is to end because memory is short.
-    pub(crate) eviction: watch::Sender<Option<u64>>,
-    pub(crate) probe: AllocatorProbe,
-    pub(crate) baseline: Baseline,
-    /// Elements the layout is made of.
-    pub(crate) wanted: Arc<[Tag]>,
-    pub(crate) durability: Durability,
-}
-
-impl Shared {
-    /// Counts an acknowledged instance by what its acknowledgement means.
-    pub(crate) fn count_acknowledged(&self, stored: &Stored, dataset_bytes: u64) {
-        let statistics = &self.statistics;
-        match (stored.outcome, self.durability) {
-            (Outcome::Identical, _) => statistics.instances_identical.increment(),
-            (Outcome::New | Outcome::Replaced | Outcome::KeptBoth { .. }, Durability::Fsync) => {
-                statistics.instances_durable.increment()
-            }
-            (Outcome::New | Outcome::Replaced | Outcome::KeptBoth { .. }, Durability::None) => {
-                statistics.instances_unsynced.increment();
-            }
-        }
-        statistics.bytes_acknowledged.add(dataset_bytes);
-    }
-}
+/// How long the children have to get ready.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two looks whether the supervisor lives.
+const HEART_LOOK: Duration = Duration::from_secs(1);
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +49,37 @@ pub enum StartError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// There is no thread for the supervisor.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// A child died or hung as it started, again and again.
+    #[error("cannot start: {0}")]
+    Failed(Failure),
+    /// The children took too long.
+    #[error("the node was not ready within {} s", START_TIMEOUT.as_secs())]
+    NotReady,
+}
+
+/// How a node stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Associations that had to be aborted in the middle of an instance.
+    pub associations_aborted: usize,
+    /// Actors that are still there: of threads that hang, or leaked.
+    pub actors_left: u64,
+    /// Bytes that are still leased, by them.
+    pub leased_bytes_left: u64,
+}
+
+/// Tells from outside whether the supervisor lives: its count rises as long as it does its rounds.
+#[derive(Clone, Debug)]
+pub struct Heart(watch::Receiver<u64>);
+
+impl Heart {
+    /// Rounds so far.
+    pub fn beats(&self) -> u64 {
+        *self.0.borrow()
+    }
 }
 
 /// A running node.
@@ -103,53 +88,42 @@ pub struct Node {
     local_address: SocketAddr,
     recovery: Recovery,
     shared: Arc<Shared>,
-    phase: watch::Sender<Phase>,
     supervisor: Addr<Supervisor>,
-    /// The threads that serve associations.
-    arbiters: Vec<Arbiter>,
+    supervisor_thread: Arbiter,
+    failure: watch::Receiver<Option<Failure>>,
+    heart: Heart,
     /// Dropped last: it holds the lock on the storage root.
     _store: Arc<Store>,
 }
 
 impl Node {
-    /// Starts a node. Must be called on an actix system.
+    /// Starts a node, with `guests` as further children of its supervisor, and waits until all of it is ready. Must be called
+    /// on an actix system.
     ///
     /// # Errors
-    /// If the storage cannot be opened or the address not be listened on.
-    pub async fn start(settings: NodeSettings) -> Result<Self, StartError> {
-        let durability = settings.storage.durability;
-        let (store, recovery) = Store::open(settings.storage)?;
+    /// If the storage cannot be opened, the address not be listened on, or a child does not come up.
+    pub async fn start(settings: NodeSettings, guests: Vec<Guest>) -> Result<Self, StartError> {
+        let NodeSettings { listen, association_threads, writers, storage, live } = settings;
+        let (store, recovery) = Store::open(storage)?;
         let store = Arc::new(store);
-        let (socket, local_address) =
-            bind(settings.listen).map_err(|source| StartError::Listen { address: settings.listen, source })?;
-        let (phase, watched) = watch::channel(Phase::Serving);
-        let writers = settings.writers;
-        let associations = settings.associations;
-        let shared = Arc::new(Shared {
-            policy: Arc::new(associations.policy.clone()),
-            handoff_timeout: writers.handoff_timeout,
-            mailbox: Arc::new(WriterMailbox::new(writers.mailbox_capacity, writers.count)),
-            budget: MemoryBudget::new(settings.memory_budget_bytes),
-            admission: Arc::new(Admission::new(
-                associations.max,
-                associations.max_per_address,
-                associations.max_per_calling_ae,
-            )),
-            statistics: Statistics::default(),
-            phase: watched,
-            pressure: watch::Sender::new(Level::Normal),
-            eviction: watch::Sender::new(None),
-            probe: AllocatorProbe::new()?,
-            baseline: Baseline::default(),
-            wanted: store.wanted(),
-            durability,
-            associations,
-        });
-        let supervisor = Supervisor::new(shared.clone(), store.clone(), writers, settings.statistics_interval).start();
-        let arbiters: Vec<_> = (0..shared.associations.arbiters).map(|_| Arbiter::new()).collect();
-        let handles = arbiters.iter().map(Arbiter::handle).collect();
-        Listener::new(socket, handles, shared.clone()).start();
-        Ok(Self { local_address, recovery, shared, phase, supervisor, arbiters, _store: store })
+        let (socket, local_address) = bind(listen).map_err(|source| StartError::Listen { address: listen, source })?;
+        let shared = Arc::new(Shared::new(live, writers, association_threads, &store)?);
+        let specs = crate::children::specs(&shared, &store, writers, association_threads, socket, guests);
+        let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
+        let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.clone());
+        let (mut up, failure, heart) = (signs.up, signs.failure, Heart(signs.heart));
+        let node =
+            Self { local_address, recovery, shared, supervisor, supervisor_thread, failure, heart, _store: store };
+        let refused = tokio::select! {
+            up = timeout(START_TIMEOUT, up.wait_for(|up| *up)) => match up {
+                Ok(Ok(_)) => return Ok(node),
+                Ok(Err(_)) => StartError::Failed(Failure::Supervisor(Exit::ThreadDied)),
+                Err(_) => StartError::NotReady,
+            },
+            failure = node.failed() => StartError::Failed(failure),
+        };
+        node.stop(Duration::ZERO).await;
+        Err(refused)
     }
 
     /// Where it listens; tells the port if any free one was asked for.
@@ -167,20 +141,71 @@ impl Node {
         &self.recovery
     }
 
-    /// Stops the node: no new associations, those that are open get `grace` to finish the instance they are at, then they are
-    /// aborted. What has been acknowledged is stored. Returns how many associations had to be aborted in the middle of an
-    /// instance.
-    pub async fn stop(self, grace: Duration) -> usize {
-        let _ = self.phase.send(Phase::Draining);
-        self.wait_for_associations(grace).await;
-        let cut_off = self.shared.admission.open();
-        let _ = self.phase.send(Phase::Aborting);
-        self.wait_for_associations(ABORT_GRACE).await;
-        for arbiter in &self.arbiters {
-            arbiter.stop();
+    /// The supervisor's heart.
+    pub fn heart(&self) -> Heart {
+        self.heart.clone()
+    }
+
+    /// Puts other settings in force, all at once. Open associations keep their timers and what they have negotiated.
+    pub fn apply(&self, live: LiveSettings) {
+        self.shared.apply(live);
+    }
+
+    /// Waits until the node cannot go on; the evidence is in the log by then. Stop it.
+    pub async fn failed(&self) -> Failure {
+        let mut failure = self.failure.clone();
+        let told = async {
+            match failure.wait_for(Option::is_some).await.map(|failure| failure.clone()) {
+                Ok(Some(failure)) => failure,
+                Ok(None) | Err(_) => Failure::Supervisor(Exit::ThreadDied),
+            }
+        };
+        tokio::select! {
+            failure = told => failure,
+            quiet_for = self.supervisor_hangs() => Failure::Supervisor(Exit::Hung { quiet_for }),
         }
-        let _ = self.supervisor.send(Stop).await;
-        cut_off
+    }
+
+    /// Waits until the supervisor has not done a round for as long as any child may hang.
+    async fn supervisor_hangs(&self) -> Duration {
+        let (mut beats, mut since) = (self.heart.beats(), Instant::now());
+        loop {
+            sleep(HEART_LOOK).await;
+            if self.heart.beats() != beats {
+                (beats, since) = (self.heart.beats(), Instant::now());
+            }
+            if since.elapsed() >= self.shared.live().supervision.hang_timeout {
+                return since.elapsed();
+            }
+        }
+    }
+
+    /// Stops the node: no new associations, those that are open get `grace` to finish the instance they are at, then they are
+    /// aborted. What has been acknowledged is stored.
+    pub async fn stop(self, grace: Duration) -> Stopped {
+        self.shared.phase.send_replace(Phase::Draining);
+        let mut answers = self.stop_group(Group::Listener).await;
+        self.wait_for_associations(grace).await;
+        let associations_aborted = self.shared.admission.open();
+        self.shared.phase.send_replace(Phase::Aborting);
+        self.wait_for_associations(ABORT_GRACE).await;
+        for group in Group::ALL.into_iter().rev() {
+            // A supervisor that does not answer is the failure that brought the node down.
+            answers = answers && self.stop_group(group).await;
+        }
+        self.supervisor_thread.stop();
+        self.wait_for_actors().await;
+        Stopped {
+            associations_aborted,
+            actors_left: self.shared.counters.actors.get(),
+            leased_bytes_left: self.shared.budget.held(),
+        }
+    }
+
+    /// Stops a group; whether the supervisor has answered.
+    async fn stop_group(&self, group: Group) -> bool {
+        let patience = SHUTDOWN_GRACE + HEART_LOOK;
+        timeout(patience, self.supervisor.send(StopGroup(group))).await.is_ok_and(|answer| answer.is_ok())
     }
 
     async fn wait_for_associations(&self, patience: Duration) {
@@ -189,13 +214,13 @@ impl Node {
             sleep(Duration::from_millis(10)).await;
         }
     }
-}
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("budget", &self.budget)
-            .field("statistics", &self.statistics)
-            .finish_non_exhaustive()
+    /// Threads that were told to end drop their actors a moment later.
+    async fn wait_for_actors(&self) {
+        let until = Instant::now() + HEART_LOOK;
+        let left = || self.shared.counters.actors.get() > 0 || self.shared.budget.held() > 0;
+        while left() && Instant::now() < until {
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 }

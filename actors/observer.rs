@@ -1,14 +1,13 @@
 //! What the running node says of itself: who holds what, since when, and what the allocator makes of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::snapshot::unattributed;
 use tidegate_memory::{AllocatorStatistics, Holder, Level, MemorySnapshot, Place, StageBytes};
 
-use crate::node::Shared;
+use crate::shared::Shared;
 
 /// A look into the running node, from any thread.
 #[derive(Clone, Debug)]
@@ -87,12 +86,20 @@ pub struct StatisticsSnapshot {
     pub refused_total: u64,
     /// Writers that died and were replaced.
     pub writers_replaced_total: u64,
+    /// Children of the supervisor started again, writers included.
+    pub restarts_total: u64,
+    /// Associations that a panic ended.
+    pub associations_panicked_total: u64,
+    /// Threads that were given up because they hung, and still do.
+    pub hung_threads: u64,
+    /// Actors there are.
+    pub actors: u64,
 }
 
 impl StatisticsSnapshot {
     pub(crate) fn of(shared: &Shared) -> Result<Self, AllocatorError> {
         let allocator = shared.probe.read()?;
-        let statistics = &shared.statistics;
+        let counters = &shared.counters;
         let (leased, baseline_bytes) = (shared.budget.by_stage(), shared.baseline.get());
         Ok(Self {
             at: Instant::now(),
@@ -105,27 +112,16 @@ impl StatisticsSnapshot {
             pressure: *shared.pressure.borrow(),
             associations: shared.admission.open(),
             mailbox_depth: shared.mailbox.depth(),
-            writers_busy: statistics.writers_busy.get(),
-            spool_bytes: statistics.spool_bytes.get(),
-            acknowledged_total: statistics.acknowledged_total(),
-            acknowledged_bytes_total: statistics.bytes_acknowledged.get(),
-            refused_total: statistics.refused_total(),
-            writers_replaced_total: statistics.writers_replaced.get(),
+            writers_busy: counters.writers_busy.get(),
+            spool_bytes: counters.spool_bytes.get(),
+            acknowledged_total: counters.acknowledged_total(),
+            acknowledged_bytes_total: counters.bytes_acknowledged.get(),
+            refused_total: counters.refused_total(),
+            writers_replaced_total: counters.writers_replaced.get(),
+            restarts_total: counters.restarts.get(),
+            associations_panicked_total: counters.associations_panicked.get(),
+            hung_threads: counters.hung_threads.get(),
+            actors: counters.actors.get(),
         })
-    }
-}
-
-/// What jemalloc had allocated beyond all leases when the node had started: code's own tables, threads, the mailbox.
-#[derive(Debug, Default)]
-pub(crate) struct Baseline(AtomicU64);
-
-impl Baseline {
-    /// Takes the measure.
-    pub(crate) fn set(&self, allocator: &AllocatorStatistics, held_bytes: u64) {
-        self.0.store(allocator.allocated.saturating_sub(held_bytes), Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }

@@ -37,6 +37,9 @@ pub enum Refusal {
     /// The instance lost its writer more often than is tried again.
     #[error("storage failed, send again later")]
     WriterLost,
+    /// No writer answered for it in time.
+    #[error("storage does not answer, send again later")]
+    CommitTimeout,
     /// The storage refused it or failed.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -50,7 +53,7 @@ impl Refusal {
             Self::ClassUid(_) | Self::ClassOfAnotherContext | Self::NotAStorageContext => Status::SopClassNotSupported,
             Self::NoDataSet | Self::Head(_) => Status::CannotUnderstand,
             Self::Mismatch(_) => Status::DataSetMismatch,
-            Self::Busy(HandoffTimeout) | Self::WriterLost => Status::OutOfResources,
+            Self::Busy(HandoffTimeout) | Self::WriterLost | Self::CommitTimeout => Status::OutOfResources,
             Self::Store(error) => of_store_error(error).0,
         }
     }
@@ -88,7 +91,9 @@ fn of_store_error(error: &StoreError) -> (Status, &'static str) {
         StoreError::TempRemoved | StoreError::SpoolBroken => {
             (Status::OutOfResources, "receiver lost the unfinished instance, send it again")
         }
-        StoreError::Withdrawn => (Status::OutOfResources, "receiver gave the instance up, send it again"),
+        StoreError::Withdrawn | StoreError::InOtherHands => {
+            (Status::OutOfResources, "receiver gave the instance up, send it again")
+        }
         StoreError::Obstructed { .. } => {
             (Status::ProcessingFailure, "something else stands at the instance's path, see the log")
         }

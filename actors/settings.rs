@@ -1,28 +1,44 @@
 //! The settings the actors own. Whoever builds them has validated them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_protocol::Policy;
 
-/// Everything a node needs to start.
+pub use crate::supervision::limits::{RestartLimit, SupervisionSettings};
+
+/// Everything a node needs to start. What stands here outside of `live` holds until the node stops.
 #[derive(Debug)]
 pub struct NodeSettings {
     /// Where to listen for associations; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Threads that serve associations, at least 1.
+    pub association_threads: usize,
+    /// Writers, each on a thread of its own; at least 1.
+    pub writers: usize,
+    /// Storage.
+    pub storage: tidegate_storage::Settings,
+    /// What can be changed while the node runs.
+    pub live: LiveSettings,
+}
+
+/// What can be changed while the node runs, all of it at once.
+#[derive(Clone, Debug)]
+pub struct LiveSettings {
     /// Associations.
     pub associations: AssociationSettings,
     /// Writers.
     pub writers: WriterSettings,
     /// What all leases together may hold, in bytes.
     pub memory_budget_bytes: u64,
-    /// Storage.
-    pub storage: tidegate_storage::Settings,
     /// How often the statistics line is logged; `None`: never.
     pub statistics_interval: Option<Duration>,
+    /// Supervision.
+    pub supervision: SupervisionSettings,
 }
 
-/// Limits and timers of associations.
+/// Limits and timers of associations. An association keeps those it began with.
 #[derive(Clone, Debug)]
 pub struct AssociationSettings {
     /// Associations open at one time, at least 1.
@@ -31,10 +47,8 @@ pub struct AssociationSettings {
     pub max_per_calling_ae: Option<usize>,
     /// Associations open at one time from one address; `None`: no limit of its own.
     pub max_per_address: Option<usize>,
-    /// Threads that serve associations, at least 1.
-    pub arbiters: usize,
     /// What is offered and accepted.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Bytes of a dataset kept in memory; what is longer goes to the spool.
     pub spool_threshold_bytes: u64,
     /// From the opening of the connection to the end of the A-ASSOCIATE-RQ (ARTIM, PS3.8 §9.1.4).
@@ -48,12 +62,13 @@ pub struct AssociationSettings {
 /// The writer pool.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterSettings {
-    /// Writers, each on a thread of its own; at least 1.
-    pub count: usize,
     /// Datasets that may wait for a writer, at least 1.
     pub mailbox_capacity: usize,
     /// Instances one writer commits together, at least 1.
     pub batch: usize,
     /// How long an association waits for a place in the mailbox before it answers A700.
     pub handoff_timeout: Duration,
+    /// How long an association waits in all for a complete dataset to be stored, however many writers die or hang over it,
+    /// before it gives it up and answers A700.
+    pub commit_timeout: Duration,
 }

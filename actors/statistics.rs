@@ -1,87 +1,270 @@
-//! The counters all actors share. Each only rises, but for the gauges, which say so.
+//! The statistics actor reads the node's figures: it publishes the statistics line, moves the pressure level with the memory
+//! the host sees, ends the association that holds most when nothing else helps, and says when memory leaks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tidegate_protocol::Status;
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use tidegate_memory::Stage;
+use tidegate_memory::allocator::{AllocatorStatistics, purge};
+use tidegate_memory::pressure::{self, Level, Watermarks};
+use tidegate_memory::sentinel::{self, Sample, Sentinel};
+use tidegate_memory::snapshot::unattributed;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
 
-/// A number that several threads add to.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+use crate::fault;
+use crate::observer::StatisticsSnapshot;
+use crate::shared::{Alive, Shared};
+use crate::supervision::lifeline::{Lifeline, MessageKind};
 
-impl Counter {
-    /// Adds one.
-    pub fn increment(&self) {
-        self.add(1);
-    }
+/// How often memory is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// Ticks between two evictions, two looks of the sentinel: one second.
+const TICKS_A_SECOND: u64 = 10;
 
-    /// Adds `n`.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// Takes `n` back: gauges only.
-    pub fn subtract(&self, n: u64) {
-        self.0.fetch_sub(n, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// What the node has done since it started.
-#[derive(Debug, Default)]
+/// See the module.
+#[derive(Debug)]
 pub struct Statistics {
-    /// Associations accepted.
-    pub associations_accepted: Counter,
-    /// Associations rejected, whatever the reason.
-    pub associations_rejected: Counter,
-    /// Associations the peer aborted, or whose connection broke.
-    pub associations_lost: Counter,
-    /// Associations aborted because the peer broke the protocol or kept us waiting.
-    pub associations_aborted: Counter,
-    /// Connections that spoke something else than DICOM, or nothing at all.
-    pub connections_not_dicom: Counter,
-    /// Instances acknowledged after a durable write (`durability = "fsync"`).
-    pub instances_durable: Counter,
-    /// Instances acknowledged after a write nobody synced (`durability = "none"`).
-    pub instances_unsynced: Counter,
-    /// Instances acknowledged because the very same bytes were stored already.
-    pub instances_identical: Counter,
-    /// Dataset bytes of the acknowledged instances.
-    pub bytes_acknowledged: Counter,
-    /// Datasets that went to the spool.
-    pub datasets_spooled: Counter,
-    /// Gauge: bytes in spool files of datasets that are still arriving.
-    pub spool_bytes: Counter,
-    /// Gauge: writers that have jobs in hand.
-    pub writers_busy: Counter,
-    /// Datasets handed to another writer because theirs died.
-    pub handed_over_again: Counter,
-    /// Writers replaced.
-    pub writers_replaced: Counter,
-    refused: [Counter; Status::ALL.len()],
+    work: Option<(Figures, Lifeline)>,
+    _alive: Alive,
 }
 
 impl Statistics {
-    /// Counts an instance that was answered with `status`.
-    pub fn refused(&self, status: Status) {
-        self.refusals(status).increment();
+    pub(crate) fn new(shared: Arc<Shared>, lifeline: Lifeline) -> Self {
+        let _alive = Alive::new(&shared);
+        Self { work: Some((Figures::new(shared), lifeline)), _alive }
+    }
+}
+
+impl Actor for Statistics {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some((figures, lifeline)) = self.work.take() {
+            ctx.spawn(work(figures, lifeline).into_actor(self).map(|(), _, ctx| ctx.stop()));
+        }
+    }
+}
+
+async fn work(mut figures: Figures, lifeline: Lifeline) {
+    lifeline.ready();
+    let looks = async {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            fault::at("statistics");
+            lifeline.note(MessageKind::MemoryLook);
+            figures.watch();
+            if figures.line_is_due() {
+                lifeline.note(MessageKind::StatisticsLine);
+                figures.publish();
+            }
+        }
+    };
+    lifeline.during(looks).await;
+}
+
+/// What is known from one look to the next.
+#[derive(Debug)]
+struct Figures {
+    shared: Arc<Shared>,
+    sentinel: Sentinel,
+    started: Instant,
+    ticks: u64,
+    last_line: LastLine,
+}
+
+/// What the last statistics line told of what only rises.
+#[derive(Debug)]
+struct LastLine {
+    at: Instant,
+    acknowledged_total: u64,
+    acknowledged_bytes_total: u64,
+}
+
+impl LastLine {
+    fn of(snapshot: &StatisticsSnapshot) -> Self {
+        let StatisticsSnapshot { at, acknowledged_total, acknowledged_bytes_total, .. } = *snapshot;
+        Self { at, acknowledged_total, acknowledged_bytes_total }
+    }
+}
+
+impl Figures {
+    fn new(shared: Arc<Shared>) -> Self {
+        let at = Instant::now();
+        // Of a life before this one, if the actor was restarted, the first line tells nothing.
+        let last_line = LastLine {
+            at,
+            acknowledged_total: shared.counters.acknowledged_total(),
+            acknowledged_bytes_total: shared.counters.bytes_acknowledged.get(),
+        };
+        Self { sentinel: Sentinel::new(sentinel_settings()), started: at, ticks: 0, shared, last_line }
     }
 
-    /// Instances answered with `status`.
-    pub fn refusals(&self, status: Status) -> &Counter {
-        &self.refused[status as usize]
+    fn line_is_due(&self) -> bool {
+        let interval = self.shared.live().statistics_interval;
+        // Half a tick early is nearer than half a tick late.
+        interval.is_some_and(|interval| self.last_line.at.elapsed() + TICK / 2 >= interval)
     }
 
-    /// Instances answered with anything but success.
-    pub fn refused_total(&self) -> u64 {
-        self.refused.iter().map(Counter::get).sum()
+    /// Looks at the memory, and does what the pressure asks for.
+    fn watch(&mut self) {
+        #[cfg(feature = "test-faults")]
+        leak_on_purpose();
+        let mut allocator = match self.shared.probe.read() {
+            Ok(allocator) => allocator,
+            Err(error) => return warn!(%error, "memory cannot be watched"),
+        };
+        if self.ticks == TICKS_A_SECOND && !self.shared.baseline.is_set() {
+            // By now every thread has made what it keeps.
+            self.shared.baseline.set(&allocator, self.shared.budget.held());
+        }
+        let each_second = self.ticks.is_multiple_of(TICKS_A_SECOND);
+        self.ticks += 1;
+        let before = *self.shared.pressure.borrow();
+        let watermarks = Watermarks::new(self.shared.budget.limit());
+        let mut level = pressure::next(before, allocator.resident, &watermarks);
+        if level >= Level::Purge {
+            // Free pages are no reason for more than giving them back: what goes beyond is told by what is left.
+            allocator = self.purged().unwrap_or(allocator);
+            level = pressure::next(before, allocator.resident, &watermarks).max(Level::Purge);
+        }
+        if level != before {
+            self.shared.pressure.send_replace(level);
+            warn!(
+                ?before,
+                ?level,
+                resident_bytes = allocator.resident,
+                allocated_bytes = allocator.allocated,
+                leased_bytes = self.shared.budget.held(),
+                budget_bytes = self.shared.budget.limit(),
+                associations = self.shared.admission.open(),
+                "memory pressure"
+            );
+        }
+        if level >= Level::Abort && each_second {
+            self.evict(allocator);
+        }
+        if each_second {
+            self.look_for_leaks(&allocator);
+        }
     }
 
-    /// Instances acknowledged.
-    pub fn acknowledged_total(&self) -> u64 {
-        self.instances_durable.get() + self.instances_unsynced.get() + self.instances_identical.get()
+    /// Gives free pages back, and reads the figures after it.
+    fn purged(&self) -> Option<AllocatorStatistics> {
+        purge()
+            .and_then(|()| self.shared.probe.read())
+            .inspect_err(|error| warn!(%error, "free pages could not be given back"))
+            .ok()
     }
+
+    /// Ends the association that holds most.
+    fn evict(&self, allocator: AllocatorStatistics) {
+        let snapshot = self.shared.budget.snapshot(allocator, self.shared.baseline.get(), Level::Abort);
+        if let Some(most) = snapshot.holders.into_iter().max_by_key(|holder| holder.bytes) {
+            warn!(association = most.label, bytes = most.bytes, "association aborted: it held most");
+            self.shared.eviction.send_replace(Some(most.id));
+        }
+    }
+
+    fn look_for_leaks(&mut self, allocator: &AllocatorStatistics) {
+        let shared = &self.shared;
+        let sample = Sample {
+            at: self.started.elapsed(),
+            quiet: self.ticks > 2 * TICKS_A_SECOND && shared.admission.open() == 0 && shared.mailbox.depth() == 0,
+            unattributed_bytes: unattributed(allocator.allocated, shared.budget.held(), shared.baseline.get()),
+            stages: shared.budget.stages(),
+            oldest_holder: shared.budget.oldest_holder(),
+        };
+        if let Some(leak) = self.sentinel.observe(sample) {
+            warn!(
+                slope_bytes_per_s = leak.slope_bytes_per_s,
+                slope_low_bytes_per_s = leak.slope_low_bytes_per_s,
+                window_s = leak.window_s,
+                unattributed = leak.unattributed,
+                stage = leak.stage.map(Stage::name),
+                oldest_holder = leak.oldest_holder.as_ref().map(|holder| holder.label.as_str()),
+                oldest_holder_age_ms = leak.oldest_holder.as_ref().map(|holder| holder.age_ms),
+                unattributed_bytes = unattributed(allocator.allocated, shared.budget.held(), shared.baseline.get()),
+                "memory that nobody should hold still grows while the node is quiet"
+            );
+        }
+    }
+
+    fn publish(&mut self) {
+        let now = match StatisticsSnapshot::of(&self.shared) {
+            Ok(now) => now,
+            Err(error) => return warn!(%error, "no statistics this time"),
+        };
+        let leased = &now.leased;
+        info!(
+            allocated_bytes = now.allocator.allocated,
+            active_bytes = now.allocator.active,
+            metadata_bytes = now.allocator.metadata,
+            resident_bytes = now.allocator.resident,
+            mapped_bytes = now.allocator.mapped,
+            retained_bytes = now.allocator.retained,
+            budget_bytes = now.budget_bytes,
+            leased_bytes = leased.total(),
+            leased_highest_bytes = now.leased_highest_bytes,
+            leased_floor_bytes = leased.get(Stage::Floor),
+            leased_negotiating_bytes = leased.get(Stage::Negotiating),
+            leased_receiving_bytes = leased.get(Stage::Receiving),
+            leased_queued_bytes = leased.get(Stage::Queued),
+            leased_writing_bytes = leased.get(Stage::Writing),
+            leased_spooling_bytes = leased.get(Stage::Spooling),
+            leased_admin_bytes = leased.get(Stage::Admin),
+            unattributed_bytes = now.unattributed_bytes,
+            baseline_bytes = now.baseline_bytes,
+            pressure = ?now.pressure,
+            associations = now.associations,
+            mailbox_depth = now.mailbox_depth,
+            mailbox_high_water = self.shared.mailbox.take_high_water(),
+            writers_busy = now.writers_busy,
+            spool_bytes = now.spool_bytes,
+            instances = now.acknowledged_total - self.last_line.acknowledged_total,
+            instance_bytes = now.acknowledged_bytes_total - self.last_line.acknowledged_bytes_total,
+            interval_ms = now.at.duration_since(self.last_line.at).as_millis() as u64,
+            refused_total = now.refused_total,
+            writers_replaced_total = now.writers_replaced_total,
+            restarts_total = now.restarts_total,
+            associations_panicked_total = now.associations_panicked_total,
+            hung_threads = now.hung_threads,
+            actors = now.actors,
+            durability = %self.shared.durability,
+            "statistics"
+        );
+        self.last_line = LastLine::of(&now);
+    }
+}
+
+/// KiB to leak at each look, if a test wants that.
+#[cfg(feature = "test-faults")]
+fn leak_kib() -> Option<usize> {
+    std::env::var("TIDEGATE_TEST_LEAK_KIB").ok()?.parse().ok()
+}
+
+#[cfg(feature = "test-faults")]
+fn leak_on_purpose() {
+    if let Some(kib) = leak_kib() {
+        std::hint::black_box(Box::leak(vec![1_u8; kib * 1024].into_boxed_slice()));
+    }
+}
+
+#[cfg(not(feature = "test-faults"))]
+fn sentinel_settings() -> sentinel::Settings {
+    sentinel::Settings::default()
+}
+
+/// With a leak on purpose, a window short enough for a test.
+#[cfg(feature = "test-faults")]
+fn sentinel_settings() -> sentinel::Settings {
+    let short = sentinel::Settings {
+        window: Duration::from_secs(24),
+        minimum_rise_bytes: 256 * 1024,
+        ..sentinel::Settings::default()
+    };
+    leak_kib().map_or_else(sentinel::Settings::default, |_| short)
 }

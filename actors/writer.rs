@@ -1,40 +1,75 @@
 //! A writer makes instances durable: it takes jobs from the mailbox, a batch at a time, commits them, and answers each.
 //!
-//! It runs on an Arbiter thread of its own, because a commit blocks. If it panics, the replies it owed are dropped, which
-//! tells the associations to hand their datasets to another, and the supervisor hears of its [`Exit`].
+//! It runs on a thread of its own, because a commit blocks. What it works at is in its [`Hand`], which the supervisor can open:
+//! the replies in it are dropped then, which tells the associations to hand their datasets to another writer, and whatever
+//! this one still does has no effect.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
-use tidegate_memory::{MemoryLease, Place, Stage};
-use tidegate_storage::Store;
-use tracing::error;
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use parking_lot::Mutex;
+use tidegate_memory::{Place, Stage};
+use tidegate_storage::{SpoolFile, Store, StoreError, Stored};
+use tokio::sync::oneshot;
 
-use crate::mailbox::{AppendJob, CommitJob, Job, SpoolTarget};
-use crate::node::Shared;
-use crate::statistics::Counter;
-use crate::supervisor::WriterExited;
+use crate::counters::Counter;
+use crate::fault::{self, Told};
+use crate::mailbox::{AppendJob, CommitJob, Job, SpoolPart, SpoolTarget};
+use crate::shared::{Alive, Shared};
+use crate::supervision::exit::Exit;
+use crate::supervision::lifeline::{Held, Lifeline, MessageKind};
+
+/// Errors in a row, of storage that fails and not of instances it may refuse, after which a writer starts afresh.
+const MAX_STORAGE_FAILURES: u32 = 16;
+
+/// What a writer works at. Shared with the supervisor.
+#[derive(Debug, Default)]
+pub(crate) struct Hand(Mutex<Vec<Job>>);
+
+impl Hand {
+    fn hold(&self, jobs: Vec<Job>) {
+        *self.0.lock() = jobs;
+    }
+
+    /// The jobs, unless they were let go of meanwhile.
+    fn take(&self) -> Vec<Job> {
+        std::mem::take(&mut *self.0.lock())
+    }
+
+    /// Lets go of the jobs, so that others get them; says what they held.
+    pub(crate) fn release(&self) -> Held {
+        let jobs = self.take();
+        let mut held = Held { count: jobs.len(), ..Held::default() };
+        let mut seen = Vec::new();
+        for job in &jobs {
+            job.each_lease(&mut |lease| {
+                // Small datasets that came together share a lease.
+                if !seen.contains(&Arc::as_ptr(lease)) {
+                    seen.push(Arc::as_ptr(lease));
+                    if let Some(stage) = lease.stage() {
+                        held.bytes.add(stage, lease.bytes());
+                    }
+                }
+            });
+        }
+        held
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
 pub struct Writer {
-    index: usize,
-    store: Arc<Store>,
-    shared: Arc<Shared>,
-    batch: usize,
-    supervisor: Recipient<WriterExited>,
+    work: Option<Work>,
+    _alive: Alive,
 }
 
 impl Writer {
-    /// Writer number `index`, committing at most `batch` instances together.
-    pub fn new(
-        index: usize,
-        store: Arc<Store>,
-        shared: Arc<Shared>,
-        batch: usize,
-        supervisor: Recipient<WriterExited>,
-    ) -> Self {
-        Self { index, store, shared, batch, supervisor }
+    pub(crate) fn new(index: u32, store: Arc<Store>, shared: Arc<Shared>, hand: Arc<Hand>, lifeline: Lifeline) -> Self {
+        let _alive = Alive::new(&shared);
+        let (name, reply_name) = (format!("writer-{index}"), format!("reply-{index}"));
+        let work = Work { index, name, reply_name, store, shared, hand, failures_in_a_row: Cell::new(0), lifeline };
+        Self { work: Some(work), _alive }
     }
 }
 
@@ -42,24 +77,157 @@ impl Actor for Writer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let notice = ExitNotice { index: self.index, supervisor: self.supervisor.clone() };
-        let work = work(self.store.clone(), self.shared.clone(), self.batch, notice);
-        ctx.spawn(work.into_actor(self).map(|(), _, ctx| actix::ActorContext::stop(ctx)));
+        if let Some(work) = self.work.take() {
+            ctx.spawn(work.run().into_actor(self).map(|(), _, ctx| ctx.stop()));
+        }
     }
 }
 
-/// Tells the supervisor when it is dropped: on every way a writer can end, a panic included.
-struct ExitNotice {
-    index: usize,
-    supervisor: Recipient<WriterExited>,
+/// What a writer does, until it is dropped: by its end, a panic, or the end of its thread.
+#[derive(Debug)]
+struct Work {
+    index: u32,
+    name: String,
+    /// As the fault port knows the moment between commit and answer.
+    reply_name: String,
+    store: Arc<Store>,
+    shared: Arc<Shared>,
+    hand: Arc<Hand>,
+    failures_in_a_row: Cell<u32>,
+    /// Dropped last: when the supervisor hears of the end, all else is known.
+    lifeline: Lifeline,
 }
 
-impl Drop for ExitNotice {
+impl Drop for Work {
     fn drop(&mut self) {
-        let exited = WriterExited { index: self.index, panicked: std::thread::panicking() };
-        if self.supervisor.try_send(exited).is_err() && std::thread::panicking() {
-            error!(writer = self.index, "writer died and the supervisor did not take the notice");
+        self.lifeline.held(self.hand.release());
+    }
+}
+
+/// The storage does nothing but fail: errors in a row, the last of them.
+struct StorageFailing {
+    last: StoreError,
+}
+
+impl Work {
+    async fn run(self) {
+        self.lifeline.ready();
+        let mut jobs = Vec::new();
+        while !self.lifeline.is_fenced() {
+            let batch = self.shared.live().writers.batch;
+            tokio::select! {
+                biased;
+                () = self.shared.mailbox.take(batch, &mut jobs) => {}
+                // What waits is stored before a writer stops.
+                () = self.lifeline.stop_requested() => return self.lifeline.finish(),
+            }
+            if self.lifeline.is_fenced() {
+                return; // the jobs go to another, as if this one had died over them
+            }
+            if let Err(StorageFailing { last }) = self.work_at(std::mem::take(&mut jobs)) {
+                let failures = self.failures_in_a_row.get();
+                return self.lifeline.exit(Exit::StorageFailing { failures, last: last.to_string() });
+            }
+            // A mailbox that is never empty would otherwise keep control messages out.
+            tokio::task::yield_now().await;
         }
+    }
+
+    /// Does the jobs. Between the moment it has them and the moment it answers, they may be taken away from it.
+    fn work_at(&self, jobs: Vec<Job>) -> Result<(), StorageFailing> {
+        let _busy = Busy::new(&self.shared.counters.writers_busy);
+        let _has_work = self.lifeline.busy();
+        let (mut appends, mut commits) = (Vec::new(), Vec::new());
+        for job in &jobs {
+            job.each_lease(&mut |lease| lease.enter_at(stage_of(job), Place::Writer { index: self.index }));
+            match job {
+                Job::Append(job) => appends.push(job.part.clone()),
+                Job::Commit(job) => commits.push(job.store.clone()),
+            }
+        }
+        self.hand.hold(jobs);
+        let fail = match fault::at(&self.name) {
+            Some(Told::Fail) => Some(StoreError::ReadOnly),
+            Some(Told::Hold(_)) | None => None,
+        };
+
+        let appended: Vec<_> = appends.iter().map(|part| self.append(part)).collect();
+        let instances: Vec<_> = commits.iter().map(|store| &store.instance).collect();
+        let committed = match fail {
+            Some(error) => instances.iter().map(|_| Err(error.clone())).collect(),
+            None if instances.is_empty() => Vec::new(),
+            None => {
+                self.lifeline.note(MessageKind::Commit);
+                self.store.commit(&instances, &|| self.lifeline.pulse())
+            }
+        };
+        fault::at(&self.reply_name);
+        // Our share of the datasets goes first, so that their memory is free when the associations get the answer.
+        drop((appends, commits));
+        self.answer(appended, committed)
+    }
+
+    fn append(&self, part: &SpoolPart) -> Result<Arc<SpoolFile>, StoreError> {
+        self.lifeline.note(MessageKind::Append);
+        let spool = match &part.spool {
+            SpoolTarget::New(meta) => Arc::new(self.store.spool(meta)?),
+            SpoolTarget::Open(spool) => spool.clone(),
+        };
+        // A copy of the references: whoever has to do it again after us finds it.
+        let content = part.content.lock().clone();
+        if let Some(content) = content {
+            spool.write(part.offset_bytes, &content.slices)?;
+        }
+        self.lifeline.pulse();
+        Ok(spool)
+    }
+
+    /// Answers for the jobs that are still in hand: all, or none because they were taken away.
+    fn answer(
+        &self,
+        appended: Vec<Result<Arc<SpoolFile>, StoreError>>,
+        committed: Vec<Result<Stored, StoreError>>,
+    ) -> Result<(), StorageFailing> {
+        let (mut appended, mut committed) = (appended.into_iter(), committed.into_iter());
+        let mut last_failure = None;
+        for job in self.hand.take() {
+            let error = match job {
+                Job::Append(AppendJob { part, reply }) => {
+                    drop(part.content.lock().take());
+                    appended.next().and_then(|outcome| send(reply, outcome))
+                }
+                Job::Commit(CommitJob { store, reply }) => {
+                    drop(store);
+                    committed.next().and_then(|outcome| send(reply, outcome))
+                }
+            };
+            match error.filter(StoreError::is_storage_failure) {
+                Some(error) => {
+                    self.failures_in_a_row.update(|failures| failures + 1);
+                    last_failure = Some(error);
+                }
+                None => self.failures_in_a_row.set(0),
+            }
+        }
+        match last_failure {
+            Some(last) if self.failures_in_a_row.get() >= MAX_STORAGE_FAILURES => Err(StorageFailing { last }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Answers, and tells of an error. An association that is gone does not hear it: an instance is stored all the same, a spool
+/// file goes.
+fn send<T>(reply: oneshot::Sender<Result<T, StoreError>>, outcome: Result<T, StoreError>) -> Option<StoreError> {
+    let error = outcome.as_ref().err().cloned();
+    let _ = reply.send(outcome);
+    error
+}
+
+fn stage_of(job: &Job) -> Stage {
+    match job {
+        Job::Commit(_) => Stage::Writing,
+        Job::Append(_) => Stage::Spooling,
     }
 }
 
@@ -76,60 +244,5 @@ impl<'a> Busy<'a> {
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.0.subtract(1);
-    }
-}
-
-async fn work(store: Arc<Store>, shared: Arc<Shared>, batch: usize, notice: ExitNotice) {
-    let writer = notice.index as u32;
-    let mut jobs = Vec::with_capacity(batch);
-    loop {
-        shared.mailbox.take(batch, &mut jobs).await;
-        let busy = Busy::new(&shared.statistics.writers_busy);
-        let mut commits = Vec::new();
-        for job in jobs.drain(..) {
-            match job {
-                Job::Commit(job) => commits.push(job),
-                Job::Append(job) => append(&store, job, writer),
-            }
-        }
-        commit(&store, commits, writer);
-        drop(busy);
-        // A mailbox that is never empty would otherwise keep control messages out.
-        tokio::task::yield_now().await;
-    }
-}
-
-fn commit(store: &Store, jobs: Vec<CommitJob>, writer: u32) {
-    if jobs.is_empty() {
-        return;
-    }
-    for job in &jobs {
-        enter(&job.store.leases, Stage::Writing, writer);
-    }
-    let instances: Vec<_> = jobs.iter().map(|job| &job.store.instance).collect();
-    let outcomes = store.commit(&instances);
-    for (job, outcome) in jobs.into_iter().zip(outcomes) {
-        // Our share of the dataset goes first, so that its memory is free when the association gets the answer.
-        let CommitJob { store, reply } = job;
-        drop(store);
-        let _ = reply.send(outcome); // the association may be gone: the instance is stored all the same
-    }
-}
-
-fn append(store: &Store, job: AppendJob, writer: u32) {
-    let AppendJob { spool, slices, leases, reply } = job;
-    enter(&leases, Stage::Spooling, writer);
-    let spool = match spool {
-        SpoolTarget::New(meta) => store.spool(&meta),
-        SpoolTarget::Open(spool) => Ok(spool),
-    };
-    let appended = spool.and_then(|mut spool| spool.append(&slices).map(|()| spool));
-    drop((slices, leases));
-    let _ = reply.send(appended); // the association may be gone: the spool file goes with it
-}
-
-fn enter(leases: &[Arc<MemoryLease>], stage: Stage, writer: u32) {
-    for lease in leases {
-        lease.enter_at(stage, Place::Writer { index: writer });
     }
 }

@@ -1,4 +1,4 @@
-//! A node that leaks on purpose (feature `test-leak`): it says so itself, and does what it can to stay below its ceiling.
+//! A node that leaks on purpose (feature `test-faults`): it says so itself, and does what it can to stay below its ceiling.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -16,7 +16,7 @@ use wire::{Wire, dataset, p_data, request, store_command};
 
 #[test]
 fn a_leak_in_a_quiet_node_is_told_once_with_its_slope() {
-    let node = Node::start(&[("TIDEGATE__LOG__FORMAT", "json")]);
+    let node = Node::start(&[("TIDEGATE__LOG__FORMAT", "json"), ("TIDEGATE_TEST_LEAK_KIB", "8")]);
     let told = || -> Vec<serde_json::Value> {
         let log = std::fs::read_to_string(node.log()).unwrap();
         let lines = log.lines().filter(|line| line.contains("still grows"));

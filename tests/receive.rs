@@ -132,7 +132,7 @@ fn a_large_dataset_goes_through_the_spool() {
 
 #[test]
 fn when_the_budget_is_spent_every_dataset_arrives_all_the_same() {
-    // 40 associations × 64 KiB of floor leave 5.5 MiB for 40 datasets of 3 MiB each.
+    // 40 associations × 32 KiB of floor leave 6.75 MiB for 40 datasets of 3 MiB each.
     let mut node = Node::start(&[
         ("TIDEGATE__ASSOCIATIONS__MAX", "40"),
         ("TIDEGATE__MEMORY__BUDGET", "8 MiB"),

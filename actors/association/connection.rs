@@ -4,7 +4,6 @@
 //! window is full, or a dataset waits for a place in the mailbox, nothing is read, and TCP slows the sender down.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,68 +13,43 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tidegate_memory::{Holder, MemoryLease, Stage};
 use tidegate_protocol::state::State;
-use tidegate_protocol::{AssociateRequest, Association, Event, Operation, Rejection};
+use tidegate_protocol::{Association, Event, Operation};
 use tidegate_storage::{StoreError, Stored};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::Arrival;
+use super::ending::End;
 use super::incoming::Incoming;
+use super::peer::Peer;
 use super::receive_buffer::ReceiveBuffer;
 use crate::admission::Admitted;
+use crate::fault::{self, Told};
 use crate::mailbox::StoreInstance;
-use crate::node::{Phase, Shared};
+use crate::roster::Enrolled;
+use crate::settings::LiveSettings;
+use crate::shared::{Phase, Shared};
+use crate::supervision::lifeline::{LastMessages, MessageKind};
 
-/// How long a peer has to close the connection after our last word (Sta13).
-const LINGER: Duration = Duration::from_secs(2);
 /// How long a leased segment is kept while nothing arrives.
 const KEEP_SEGMENT: Duration = Duration::from_secs(1);
-
-/// What an accepted presentation context takes, in bytes, its two UIDs included.
-const CONTEXT_BYTES: u64 = 160;
-
-/// Who is at the other end.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
-    /// A peer's string: escape it before printing.
-    pub(crate) calling_ae_title: String,
-}
-
-/// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// The peer asked for release and got it.
-    Released,
-    /// The association was rejected.
-    Rejected,
-    /// The connection closed before it said anything.
-    NothingSaid,
-    /// The peer spoke something else.
-    NotDicom,
-    /// The peer aborted.
-    PeerAborted,
-    /// The peer closed or lost the connection without a word.
-    ConnectionLost,
-    /// The peer broke the protocol and was told so.
-    Violation,
-    /// The peer kept us waiting.
-    TimedOut,
-    /// The node is stopping.
-    Stopping,
-    /// A request so long that the memory budget did not hold it.
-    OutOfMemory,
-    /// It held most when memory was short.
-    Evicted,
-}
 
 /// An operation that a writer has finished with, or lost.
 pub(super) struct Done {
     pub(super) commit: Commit,
-    pub(super) outcome: Option<Result<Stored, StoreError>>,
+    pub(super) answer: Answer,
+}
+
+/// What a writer made of an operation.
+pub(super) enum Answer {
+    Outcome(Result<Stored, StoreError>),
+    /// It died over it, or was given up.
+    WriterLost,
+    /// It has not answered in time.
+    TimedOut,
 }
 
 /// An instance that is to be stored, and answered for.
@@ -83,11 +57,15 @@ pub(super) struct Commit {
     pub(super) operation: Operation,
     pub(super) store: Arc<StoreInstance>,
     pub(super) handovers: u32,
+    /// When it is given up.
+    pub(super) deadline: Instant,
 }
 
 /// See the module.
 pub(crate) struct Connection {
     pub(super) shared: Arc<Shared>,
+    /// The settings of the moment it began.
+    pub(super) live: Arc<LiveSettings>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) eviction: watch::Receiver<Option<u64>>,
     pub(super) peer: Peer,
@@ -96,6 +74,11 @@ pub(crate) struct Connection {
     pub(super) incoming: Option<Incoming>,
     pub(super) pending: FuturesUnordered<LocalBoxFuture<'static, Done>>,
     pub(super) lost_by_writer: Vec<Commit>,
+    pub(super) last_messages: LastMessages,
+    /// What a test made it take.
+    pub(super) hoard: Option<MemoryLease>,
+    /// Whether the connection has come to an end of which the peer is told as is due.
+    pub(super) has_ended: bool,
     pub(super) window: usize,
     pub(super) is_established: bool,
     pub(super) releasing: bool,
@@ -109,6 +92,7 @@ pub(crate) struct Connection {
     pub(super) buffer: ReceiveBuffer,
     pub(super) holder: Holder,
     pub(super) admitted: Admitted,
+    _enrolled: Enrolled,
     pub(super) _floor: MemoryLease,
     /// Pays for the presentation contexts.
     pub(super) contexts: Option<MemoryLease>,
@@ -119,15 +103,19 @@ impl Connection {
         let socket = TcpStream::from_std(arrival.socket)?;
         socket.set_nodelay(true)?;
         let now = Instant::now();
+        let live = shared.live();
         Ok(Self {
-            phase: shared.phase.clone(),
+            phase: shared.phase.subscribe(),
             eviction: shared.eviction.subscribe(),
             peer: Peer { address: arrival.peer, calling_ae_title: String::new() },
             socket,
-            protocol: Association::new(shared.policy.clone()),
+            protocol: Association::new(live.associations.policy.clone()),
             incoming: None,
             pending: FuturesUnordered::new(),
             lost_by_writer: Vec::new(),
+            last_messages: LastMessages::default(),
+            hoard: None,
+            has_ended: false,
             window: 1,
             is_established: false,
             releasing: false,
@@ -139,56 +127,22 @@ impl Connection {
             buffer: ReceiveBuffer::new(),
             holder: arrival.holder,
             admitted: arrival.admitted,
+            _enrolled: arrival.enrolled,
             _floor: arrival.floor,
             contexts: None,
+            live,
             shared,
         })
     }
 
-    /// Serves the connection to its end.
-    pub(crate) async fn serve(mut self) {
-        let end = self.run().await;
-        self.incoming = None;
-        let statistics = &self.shared.statistics;
-        match end {
-            End::Released | End::Stopping => {}
-            End::Rejected => statistics.associations_rejected.increment(),
-            End::NothingSaid | End::NotDicom => statistics.connections_not_dicom.increment(),
-            End::PeerAborted | End::ConnectionLost => statistics.associations_lost.increment(),
-            End::Violation | End::TimedOut | End::OutOfMemory | End::Evicted => {
-                statistics.associations_aborted.increment();
-            }
-        }
-        if self.is_established {
-            info!(
-                peer = %self.peer.address,
-                calling_ae = ?self.peer.calling_ae_title,
-                ?end,
-                acknowledged = self.acknowledged,
-                refused = self.refused,
-                "association ended"
-            );
-        } else {
-            debug!(peer = %self.peer.address, ?end, "connection ended");
-        }
-        let _ = self.flush().await;
-        match end {
-            // Closing with bytes unread would reset the connection and could take our last word with it.
-            End::Released
-            | End::Rejected
-            | End::Violation
-            | End::TimedOut
-            | End::Stopping
-            | End::OutOfMemory
-            | End::Evicted => self.linger().await,
-            End::NothingSaid | End::NotDicom | End::PeerAborted | End::ConnectionLost => {}
-        }
-    }
-
-    async fn run(&mut self) -> End {
+    pub(super) async fn run(&mut self) -> End {
         loop {
             while let Some(commit) = self.lost_by_writer.pop() {
-                self.commit(commit).await;
+                Box::pin(self.commit(commit)).await;
+                // It may have been answered: that nobody can store it.
+                if self.flush().await.is_err() {
+                    return End::ConnectionLost;
+                }
             }
             if self.may_read()
                 && let Some(event) = self.protocol.poll(self.buffer.bytes())
@@ -224,7 +178,6 @@ impl Connection {
             return Some(end);
         }
         let wake = self.next_wake();
-        let room = self.buffer.room();
         tokio::select! {
             Some(done) = self.pending.next(), if !self.pending.is_empty() => {
                 self.settle(done);
@@ -232,11 +185,11 @@ impl Connection {
                     return Some(End::ConnectionLost);
                 }
             }
-            read = self.socket.read_buf(self.buffer.bytes()), if reading => match read {
+            read = self.buffer.read_from(&mut self.socket), if reading => match read {
                 Ok(0) if !self.is_requested() => return Some(End::NothingSaid),
                 Ok(0) | Err(_) => return Some(End::ConnectionLost),
-                Ok(bytes) => {
-                    if bytes < room {
+                Ok(_) => {
+                    if self.buffer.room() > 0 {
                         self.acknowledge_at_once();
                     }
                     self.heard = Instant::now();
@@ -283,8 +236,13 @@ impl Connection {
     }
 
     async fn on_event(&mut self, event: Event) -> Option<End> {
+        self.last_messages.note(kind_of(&event));
+        if let Some(Told::Hold(bytes)) = fault::at("association") {
+            self.hoard = self.holder.lease(Stage::Receiving, bytes).ok();
+        }
         match event {
-            Event::AssociateRequested(request) => return self.on_request(request),
+            // What is rare or long is boxed: it is not to take room in every association that waits.
+            Event::AssociateRequested(request) => return Box::pin(self.on_request(request)).await,
             Event::Rejected(rejection) => {
                 info!(peer = %self.peer.address, ?rejection, "association rejected");
                 return Some(End::Rejected);
@@ -295,13 +253,13 @@ impl Connection {
             }
             Event::StoreRequested(request) => {
                 let has_data_set = request.has_data_set;
-                self.incoming = Some(Incoming::new(request, &self.peer, &self.shared));
+                self.incoming = Some(Incoming::new(request, &self.peer, &self.shared, &self.live));
                 if !has_data_set {
-                    self.complete().await;
+                    Box::pin(self.complete()).await;
                 }
             }
             Event::Fragment(fragment) => self.on_fragment(fragment).await,
-            Event::DatasetComplete => self.complete().await,
+            Event::DatasetComplete => Box::pin(self.complete()).await,
             Event::Echoed => debug!(peer = %self.peer.address, "c-echo"),
             Event::OperationRefused(command_field) => {
                 let command_field = format_args!("{command_field:#06x}");
@@ -323,54 +281,17 @@ impl Connection {
         None
     }
 
-    fn on_request(&mut self, request: AssociateRequest) -> Option<End> {
-        self.peer.calling_ae_title = request.calling_ae_title;
-        let rejection = if *self.phase.borrow() != Phase::Serving {
-            Some(Rejection::TemporaryCongestion)
-        } else if !self.admitted.call_as(&self.peer.calling_ae_title) {
-            Some(Rejection::LocalLimitExceeded)
-        } else {
-            let contexts = request.contexts_accepted as u64 * CONTEXT_BYTES;
-            self.contexts = self.holder.lease(Stage::Floor, contexts).ok();
-            self.contexts.is_none().then_some(Rejection::LocalLimitExceeded)
-        };
-        if let Some(rejection) = rejection {
-            warn!(peer = %self.peer.address, calling_ae = ?self.peer.calling_ae_title, ?rejection, "association rejected");
-            self.protocol.reject(rejection);
-            return Some(End::Rejected);
-        }
-        self.protocol.accept();
-        self.is_established = true;
-        self.window = usize::from(request.async_operations);
-        self.shared.statistics.associations_accepted.increment();
-        self.holder.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
-        info!(
-            peer = %self.peer.address,
-            calling_ae = ?self.peer.calling_ae_title,
-            called_ae = ?request.called_ae_title,
-            contexts_accepted = request.contexts_accepted,
-            contexts_proposed = request.contexts_proposed,
-            async_operations = request.async_operations,
-            implementation = ?request.implementation,
-            "association accepted"
-        );
-        None
-    }
-
     fn next_wake(&self) -> Instant {
         let deadline = self.deadline();
-        match self.buffer.lease() {
-            Some(_) if self.incoming.is_none() => deadline.min(self.give_back),
-            _ => deadline,
-        }
+        if self.incoming.is_none() && !self.buffer.is_parked() { deadline.min(self.give_back) } else { deadline }
     }
 
-    fn is_requested(&self) -> bool {
+    pub(super) fn is_requested(&self) -> bool {
         self.protocol.state() != State::Sta2
     }
 
     fn deadline(&self) -> Instant {
-        let settings = &self.shared.associations;
+        let settings = &self.live.associations;
         if self.is_requested() {
             self.heard + settings.idle_timeout
         } else {
@@ -382,9 +303,10 @@ impl Connection {
         let now = Instant::now();
         if self.incoming.is_none() && now >= self.give_back {
             let needed = self.protocol.needed();
-            if !self.buffer.shrink(needed) {
-                self.give_back = now + KEEP_SEGMENT; // still in use
+            if self.buffer.shrink(needed) {
+                self.buffer.park();
             }
+            self.give_back = now + KEEP_SEGMENT; // for what is still in use
         }
         if now < self.deadline() {
             return None;
@@ -403,31 +325,22 @@ impl Connection {
             return Ok(());
         }
         let output = self.protocol.take_output();
-        timeout(self.shared.associations.send_timeout, self.socket.write_all(&output)).await?
+        timeout(self.live.associations.send_timeout, self.socket.write_all(&output)).await?
     }
+}
 
-    /// Sta13: nothing is awaited but the end of the connection.
-    async fn linger(&mut self) {
-        let rest = async {
-            let mut rest = bytes::BytesMut::with_capacity(2048);
-            let _ = self.protocol.poll(self.buffer.bytes());
-            rest.extend_from_slice(self.buffer.bytes());
-            loop {
-                match self.protocol.poll(&mut rest) {
-                    Some(Event::PeerAborted(_)) => return,
-                    Some(_) => continue,
-                    None => {}
-                }
-                if self.flush().await.is_err() {
-                    return;
-                }
-                rest.reserve(1024);
-                match self.socket.read_buf(&mut rest).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(_) => {}
-                }
-            }
-        };
-        let _ = timeout(LINGER, rest).await;
+fn kind_of(event: &Event) -> MessageKind {
+    match event {
+        Event::AssociateRequested(_) => MessageKind::AssociateRequest,
+        Event::StoreRequested(_) => MessageKind::StoreRequest,
+        Event::Fragment(_) => MessageKind::Fragment,
+        Event::DatasetComplete => MessageKind::DatasetEnd,
+        Event::Rejected(_)
+        | Event::NotDicom(_)
+        | Event::Echoed
+        | Event::OperationRefused(_)
+        | Event::ReleaseRequested
+        | Event::PeerAborted(_)
+        | Event::Violated(_) => MessageKind::OtherEvent,
     }
 }

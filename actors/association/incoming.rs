@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
 use tidegate_protocol::StoreRequest;
 use tidegate_storage::head::{HeadLimits, HeadScan};
@@ -10,18 +11,23 @@ use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
 use tidegate_storage::{Instance, Payload, SpoolFile, StoreError};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
-use super::connection::Peer;
-use crate::mailbox::{AppendJob, Job, SpoolTarget, StoreInstance};
-use crate::node::Shared;
+use super::peer::Peer;
+use crate::mailbox::{AppendJob, HandoffTimeout, Job, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
 use crate::outcome::Refusal;
+use crate::settings::{LiveSettings, WriterSettings};
+use crate::shared::Shared;
 
 /// Fragments shorter than this are copied together: a slice of its own would cost more memory than it holds.
 const SMALL_FRAGMENT: usize = 1024;
 /// Bytes of a block that small fragments are copied to.
 const BLOCK: usize = 16 * 1024;
 /// Bytes held while the part before them goes to the spool file.
-const SPOOL_CHUNK: u64 = 1024 * 1024;
+pub(super) const SPOOL_CHUNK: u64 = 1024 * 1024;
+
+/// How often an instance, or part of one, is handed to another writer because its writer died or hung.
+pub(super) const MAX_HANDOVERS: u32 = 3;
 
 /// A dataset that is arriving, or that is let pass by because it will not be stored.
 pub(crate) struct Incoming {
@@ -39,6 +45,8 @@ struct Assembly {
     leases: Vec<Arc<MemoryLease>>,
     /// Bytes in `slices` and `block`.
     held: u64,
+    /// Bytes sent to the spool.
+    spooled: u64,
     /// Small fragments that came after the last slice.
     block: BytesMut,
     spool: Spool,
@@ -49,20 +57,28 @@ enum Spool {
     /// Everything is in memory.
     Unused,
     /// What came before is on its way to the spool file.
-    Appending(oneshot::Receiver<Result<SpoolFile, StoreError>>),
+    Appending(Appending),
     /// What came before is in the spool file.
-    Ready(SpoolFile),
+    Ready(Arc<SpoolFile>),
+}
+
+/// A part on its way to the spool file.
+struct Appending {
+    part: Arc<SpoolPart>,
+    reply: oneshot::Receiver<Result<Arc<SpoolFile>, StoreError>>,
+    deadline: Instant,
 }
 
 impl Incoming {
     /// Begins with the request; whether it can be stored at all is known by now.
-    pub(crate) fn new(request: StoreRequest, peer: &Peer, shared: &Arc<Shared>) -> Self {
-        let assembly = file_meta(&request, peer, shared).map(|meta| Assembly {
+    pub(crate) fn new(request: StoreRequest, peer: &Peer, shared: &Arc<Shared>, live: &LiveSettings) -> Self {
+        let assembly = file_meta(&request, peer, &live.associations.policy.ae_title).map(|meta| Assembly {
             scan: HeadScan::new(&request.transfer_syntax, shared.wanted.clone(), HeadLimits::default()),
             meta,
             slices: Vec::new(),
             leases: Vec::new(),
             held: 0,
+            spooled: 0,
             block: BytesMut::new(),
             spool: Spool::Unused,
             gauge: SpoolGauge { shared: shared.clone(), bytes: 0 },
@@ -103,29 +119,29 @@ impl Incoming {
 
     /// Sends what is held on its way to the spool file, after the part before it has got there. A failure makes the rest of
     /// the dataset pass by.
-    pub(crate) async fn spool(&mut self, shared: &Shared) {
+    pub(crate) async fn spool(&mut self, shared: &Shared, writers: &WriterSettings) {
         if let Ok(assembly) = &mut self.assembly
-            && let Err(refusal) = assembly.append(shared).await
+            && let Err(refusal) = assembly.append(shared, writers).await
         {
             self.assembly = Err(refusal);
         }
     }
 
     /// Waits until the spool file has all it was sent.
-    pub(crate) async fn settle(&mut self) {
+    pub(crate) async fn settle(&mut self, shared: &Shared, writers: &WriterSettings) {
         if let Ok(assembly) = &mut self.assembly
-            && let Err(refusal) = assembly.settle().await
+            && let Err(refusal) = assembly.settle(shared, writers).await
         {
             self.assembly = Err(refusal);
         }
     }
 
     /// The dataset is complete: the instance to be stored, or why it is not.
-    pub(crate) async fn finish(self, shared: &Shared) -> Result<StoreInstance, Refusal> {
+    pub(crate) async fn finish(self, shared: &Shared, writers: &WriterSettings) -> Result<StoreInstance, Refusal> {
         let mut assembly = self.assembly?;
         if !matches!(assembly.spool, Spool::Unused) {
-            assembly.append(shared).await?;
-            assembly.settle().await?;
+            assembly.append(shared, writers).await?;
+            assembly.settle(shared, writers).await?;
         }
         assembly.close_block();
         let head = assembly.scan.finish()?;
@@ -180,38 +196,70 @@ impl Assembly {
         self.slices.push(fragment);
     }
 
-    async fn append(&mut self, shared: &Shared) -> Result<(), Refusal> {
-        self.settle().await?;
+    async fn append(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<(), Refusal> {
+        self.settle(shared, writers).await?;
         self.close_block();
         if self.slices.is_empty() {
             return Ok(());
         }
-        let (reply, appended) = oneshot::channel();
         let spool = match std::mem::replace(&mut self.spool, Spool::Unused) {
             Spool::Ready(file) => SpoolTarget::Open(file),
             Spool::Unused | Spool::Appending(_) => {
-                shared.statistics.datasets_spooled.increment();
+                shared.counters.datasets_spooled.increment();
                 SpoolTarget::New(self.meta.clone())
             }
         };
         self.block = BytesMut::new();
-        self.gauge.add(std::mem::take(&mut self.held));
-        let slices = std::mem::take(&mut self.slices);
-        let leases = std::mem::take(&mut self.leases);
-        shared
-            .mailbox
-            .hand_over(shared.handoff_timeout, || Job::Append(AppendJob { spool, slices, leases, reply }))
-            .await?;
-        self.spool = Spool::Appending(appended);
+        let (offset_bytes, bytes) = (self.spooled, std::mem::take(&mut self.held));
+        self.spooled += bytes;
+        self.gauge.add(bytes);
+        let content =
+            SpoolContent { slices: std::mem::take(&mut self.slices), leases: std::mem::take(&mut self.leases) };
+        let part = Arc::new(SpoolPart { spool, offset_bytes, content: Mutex::new(Some(content)) });
+        let deadline = Instant::now() + writers.commit_timeout;
+        self.spool = Spool::Appending(Appending::send(part, deadline, shared, writers).await?);
         Ok(())
     }
 
-    async fn settle(&mut self) -> Result<(), Refusal> {
-        if let Spool::Appending(appended) = &mut self.spool {
-            let file = appended.await.map_err(|_| Refusal::WriterLost)??;
+    async fn settle(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<(), Refusal> {
+        if let Spool::Appending(appending) = &mut self.spool {
+            let file = appending.finish(shared, writers).await?;
             self.spool = Spool::Ready(file);
         }
         Ok(())
+    }
+}
+
+impl Appending {
+    async fn send(
+        part: Arc<SpoolPart>,
+        deadline: Instant,
+        shared: &Shared,
+        writers: &WriterSettings,
+    ) -> Result<Self, HandoffTimeout> {
+        let (reply, appended) = oneshot::channel();
+        let patience = writers.handoff_timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let job = part.clone();
+        shared.mailbox.hand_over(patience, || Job::Append(AppendJob { part: job, reply })).await?;
+        Ok(Self { part, reply: appended, deadline })
+    }
+
+    /// Waits until the part is written, by one writer or, if that dies or hangs over it, by another.
+    async fn finish(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<Arc<SpoolFile>, Refusal> {
+        for _ in 0..=MAX_HANDOVERS {
+            match timeout_at(self.deadline, &mut self.reply).await {
+                Ok(Ok(Err(StoreError::InOtherHands)) | Err(_)) => {
+                    shared.counters.handed_over_again.increment();
+                    *self = Self::send(self.part.clone(), self.deadline, shared, writers).await?;
+                }
+                Ok(Ok(appended)) => return Ok(appended?),
+                Err(_) => {
+                    shared.counters.commits_timed_out.increment();
+                    return Err(Refusal::CommitTimeout);
+                }
+            }
+        }
+        Err(Refusal::WriterLost)
     }
 }
 
@@ -224,18 +272,18 @@ struct SpoolGauge {
 impl SpoolGauge {
     fn add(&mut self, bytes: u64) {
         self.bytes += bytes;
-        self.shared.statistics.spool_bytes.add(bytes);
+        self.shared.counters.spool_bytes.add(bytes);
     }
 }
 
 impl Drop for SpoolGauge {
     fn drop(&mut self) {
-        self.shared.statistics.spool_bytes.subtract(self.bytes);
+        self.shared.counters.spool_bytes.subtract(self.bytes);
     }
 }
 
 /// What can be told from the command set alone.
-fn file_meta(request: &StoreRequest, peer: &Peer, shared: &Shared) -> Result<FileMeta, Refusal> {
+fn file_meta(request: &StoreRequest, peer: &Peer, receiving_ae_title: &str) -> Result<FileMeta, Refusal> {
     if !request.has_data_set {
         return Err(Refusal::NoDataSet);
     }
@@ -253,6 +301,6 @@ fn file_meta(request: &StoreRequest, peer: &Peer, shared: &Shared) -> Result<Fil
         transfer_syntax_uid: request.transfer_syntax.to_string(),
         source_ae_title: peer.calling_ae_title.clone(),
         sending_ae_title: peer.calling_ae_title.clone(),
-        receiving_ae_title: shared.associations.policy.ae_title.clone(),
+        receiving_ae_title: receiving_ae_title.to_owned(),
     })
 }

@@ -2,8 +2,11 @@
 //! hands them to the writers; the answer goes out when the writer's outcome is there.
 
 mod connection;
+mod ending;
 mod incoming;
+mod peer;
 mod receive_buffer;
+mod requested;
 mod storing;
 
 use std::net::SocketAddr;
@@ -13,18 +16,26 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 use tidegate_memory::{Holder, MemoryLease};
 
 use crate::admission::Admitted;
-use crate::node::Shared;
+use crate::roster::Enrolled;
+use crate::settings::{AssociationSettings, LiveSettings};
+use crate::shared::{Alive, Shared};
 use connection::Connection;
+use receive_buffer::LARGEST_SEGMENT;
 
-/// What each association holds from admission to its end, in bytes: its first receive segment (16 KiB), its actor and
-/// connection (12 KiB measured), a command set (4 KiB). It is what lets every association make progress when the budget is spent.
+/// What each association may hold from admission to its end, in bytes: its first receive segment (16 KiB, while something arrives),
+/// its actor and connection (6 KiB measured), a command set (4 KiB), and some. It is what lets every association make progress
+/// when the budget is spent.
 pub const FLOOR_LEASE_BYTES: u64 = 32 * 1024;
+
+/// The longest association request and the contexts it may lead to, in bytes.
+const ASSOCIATE_BYTES: u64 = 512 * 1024;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Association {
     connection: Option<Arrival>,
     shared: Arc<Shared>,
+    _alive: Alive,
 }
 
 /// An admitted connection on its way to the thread that will serve it.
@@ -33,13 +44,28 @@ pub(crate) struct Arrival {
     pub(crate) socket: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) admitted: Admitted,
+    pub(crate) enrolled: Enrolled,
     pub(crate) holder: Holder,
     pub(crate) floor: MemoryLease,
 }
 
+impl LiveSettings {
+    /// More than an association can have use for, in bytes: a full window of operations with the writers and a dataset on its
+    /// way, each up to the spool threshold and a segment beyond it on either side, and what is on its way to the spool.
+    pub(crate) fn association_limit_bytes(&self) -> u64 {
+        let AssociationSettings { policy, spool_threshold_bytes, .. } = &self.associations;
+        let dataset = spool_threshold_bytes + 2 * LARGEST_SEGMENT as u64;
+        (u64::from(policy.async_operations) + 2) * dataset
+            + 2 * incoming::SPOOL_CHUNK
+            + FLOOR_LEASE_BYTES
+            + ASSOCIATE_BYTES
+    }
+}
+
 impl Association {
     pub(crate) fn new(arrival: Arrival, shared: Arc<Shared>) -> Self {
-        Self { connection: Some(arrival), shared }
+        let _alive = Alive::new(&shared);
+        Self { connection: Some(arrival), shared, _alive }
     }
 }
 
@@ -52,7 +78,7 @@ impl Actor for Association {
         };
         match Connection::open(arrival, self.shared.clone()) {
             Ok(connection) => {
-                ctx.spawn(connection.serve().into_actor(self).map(|(), _, ctx| ctx.stop()));
+                ctx.spawn(Box::new(connection).serve().into_actor(self).map(|(), _, ctx| ctx.stop()));
             }
             Err(error) => {
                 tracing::warn!(%error, "connection could not be taken over");

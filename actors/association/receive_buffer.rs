@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 /// Bytes of the segment every association can count on.
 pub(crate) const FLOOR_SEGMENT: usize = 16 * 1024;
@@ -21,6 +23,8 @@ pub(crate) struct ReceiveBuffer {
     segment: BytesMut,
     /// What the segment in use was made with, in bytes.
     size: usize,
+    /// Whether there is no segment. A capacity of 0 does not tell: what is read into a segment is split off it, to the last byte.
+    parked: bool,
     /// Pays for the segment in use; the floor is paid for from admission on.
     lease: Option<Arc<MemoryLease>>,
     /// The floor, while a leased segment is in use.
@@ -31,11 +35,36 @@ pub(crate) struct ReceiveBuffer {
 impl ReceiveBuffer {
     pub(crate) fn new() -> Self {
         Self {
-            segment: BytesMut::with_capacity(FLOOR_SEGMENT),
+            segment: BytesMut::new(),
             size: FLOOR_SEGMENT,
+            parked: true,
             lease: None,
             floor: BytesMut::new(),
             next_size: FIRST_SEGMENT,
+        }
+    }
+
+    /// Reads what the peer has sent; waits for it without a segment if there is none. 0: the peer has closed.
+    pub(crate) async fn read_from(&mut self, socket: &mut TcpStream) -> std::io::Result<usize> {
+        if self.parked {
+            socket.readable().await?;
+            self.segment = BytesMut::with_capacity(FLOOR_SEGMENT);
+            self.parked = false;
+        }
+        socket.read_buf(&mut self.segment).await
+    }
+
+    /// Whether there is no segment at all: most associations of most nodes wait for their peer most of the time.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked
+    }
+
+    /// Gives the floor back to the allocator until something arrives, if nothing is in it.
+    pub(crate) fn park(&mut self) {
+        // Whoever still holds a slice of it keeps it alive: a second floor beside it is not paid for.
+        if self.lease.is_none() && self.segment.is_empty() && self.segment.try_reclaim(FLOOR_SEGMENT) {
+            self.segment = BytesMut::new();
+            self.parked = true;
         }
     }
 
@@ -57,6 +86,9 @@ impl ReceiveBuffer {
     /// Whether a read makes sense: the segment in use has room, if need be after moving the unparsed bytes to its front,
     /// for `needed` contiguous bytes in all.
     pub(crate) fn has_room(&mut self, needed: usize) -> bool {
+        if self.parked {
+            return needed <= FLOOR_SEGMENT;
+        }
         if self.segment.is_empty() && self.segment.capacity() < self.size {
             let _ = self.segment.try_reclaim(self.size); // only if no slice is left; no harm if there is
         }
@@ -66,6 +98,10 @@ impl ReceiveBuffer {
 
     /// Goes on in a new segment that holds at least `needed` bytes, and no more than `largest` beyond need.
     pub(crate) fn grow(&mut self, holder: &Holder, needed: usize, largest: usize) -> Result<(), BudgetSpent> {
+        if self.parked {
+            self.segment = BytesMut::with_capacity(FLOOR_SEGMENT);
+            self.parked = false;
+        }
         let usual = self.next_size.min(largest);
         let size = usual.max(needed.next_power_of_two());
         // Only an A-ASSOCIATE-RQ needs more contiguous bytes than a segment usually has.
@@ -106,6 +142,32 @@ mod tests {
     use super::*;
     use tidegate_memory::MemoryBudget;
 
+    /// A buffer that has been read into.
+    fn in_use() -> ReceiveBuffer {
+        ReceiveBuffer { segment: BytesMut::with_capacity(FLOOR_SEGMENT), parked: false, ..ReceiveBuffer::new() }
+    }
+
+    #[test]
+    fn a_quiet_association_has_no_segment_unless_a_slice_of_it_is_held() {
+        let mut buffer = ReceiveBuffer::new();
+        assert!(buffer.is_parked() && buffer.has_room(FLOOR_SEGMENT));
+        let mut buffer = in_use();
+        read(&mut buffer, 100);
+        buffer.park();
+        assert!(!buffer.is_parked(), "something is in it");
+        let slice = buffer.bytes().split_to(100).freeze();
+        buffer.park();
+        assert!(!buffer.is_parked(), "the slice holds on to it");
+        let room = buffer.room();
+        read(&mut buffer, room);
+        let rest = buffer.bytes().split().freeze();
+        assert!(!buffer.is_parked() && !buffer.has_room(1), "all of it is in slices");
+        drop((slice, rest));
+        assert!(buffer.has_room(1));
+        buffer.park();
+        assert!(buffer.is_parked());
+    }
+
     fn read(buffer: &mut ReceiveBuffer, bytes: usize) {
         let capacity = buffer.bytes().capacity();
         buffer.bytes().extend_from_slice(&vec![7; bytes]);
@@ -116,7 +178,7 @@ mod tests {
     fn slices_pin_their_segment_and_its_lease() {
         let budget = MemoryBudget::new(1 << 20);
         let holder = budget.open_account("test");
-        let mut buffer = ReceiveBuffer::new();
+        let mut buffer = in_use();
         assert!(buffer.has_room(1));
         read(&mut buffer, FLOOR_SEGMENT);
         let slice = buffer.bytes().split_to(FLOOR_SEGMENT).freeze();
@@ -137,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_segment_is_used_again_when_its_slices_are_gone() {
-        let mut buffer = ReceiveBuffer::new();
+        let mut buffer = in_use();
         for _ in 0..100 {
             assert!(buffer.has_room(1));
             let room = buffer.bytes().capacity();
@@ -151,7 +213,7 @@ mod tests {
     fn a_spent_budget_leaves_the_buffer_as_it_was() {
         let budget = MemoryBudget::new(10);
         let holder = budget.open_account("test");
-        let mut buffer = ReceiveBuffer::new();
+        let mut buffer = in_use();
         read(&mut buffer, 10);
         assert!(buffer.grow(&holder, 1, LARGEST_SEGMENT).is_err());
         assert_eq!(&buffer.bytes()[..], [7; 10]);

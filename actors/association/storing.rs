@@ -5,17 +5,17 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use tidegate_memory::pressure::Level;
 use tidegate_protocol::{ErrorComment, Operation, Status};
+use tidegate_storage::{StoreError, Stored, Withdrawal};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use super::connection::{Commit, Connection, Done, End};
+use super::connection::{Answer, Commit, Connection, Done};
+use super::ending::End;
+use super::incoming::MAX_HANDOVERS;
 use super::receive_buffer::{FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
 use crate::mailbox::{CommitJob, Job};
 use crate::outcome::Refusal;
-
-/// How often an instance is handed to another writer because its writer died.
-const MAX_HANDOVERS: u32 = 3;
 
 impl Connection {
     pub(super) async fn on_fragment(&mut self, fragment: bytes::Bytes) {
@@ -25,13 +25,13 @@ impl Connection {
         };
         let spent = incoming.push(fragment, self.buffer.lease(), &self.holder).is_err();
         if spent || incoming.wants_spooling(threshold) {
-            self.spool().await;
+            Box::pin(self.spool()).await;
         }
     }
 
     fn spool_threshold(&self) -> u64 {
         match *self.shared.pressure.borrow() {
-            Level::Normal | Level::Purge | Level::Shrink => self.shared.associations.spool_threshold_bytes,
+            Level::Normal | Level::Purge | Level::Shrink => self.live.associations.spool_threshold_bytes,
             Level::Spool | Level::PauseAccept | Level::Abort => FLOOR_SEGMENT as u64,
         }
     }
@@ -49,8 +49,8 @@ impl Connection {
         let Some(mut incoming) = self.incoming.take() else {
             return;
         };
-        let shared = self.shared.clone();
-        self.attend(incoming.spool(&shared)).await;
+        let (shared, live) = (self.shared.clone(), self.live.clone());
+        self.attend(incoming.spool(&shared, &live.writers)).await;
         self.incoming = Some(incoming);
     }
 
@@ -60,10 +60,11 @@ impl Connection {
             return;
         };
         let operation = incoming.request.operation.clone();
-        let shared = self.shared.clone();
-        match self.attend(incoming.finish(&shared)).await {
+        let (shared, live) = (self.shared.clone(), self.live.clone());
+        match self.attend(incoming.finish(&shared, &live.writers)).await {
             Ok(store) => {
-                self.commit(Commit { operation, store: Arc::new(store), handovers: 0 }).await;
+                let deadline = Instant::now() + self.live.writers.commit_timeout;
+                self.commit(Commit { operation, store: Arc::new(store), handovers: 0, deadline }).await;
             }
             Err(refusal) => self.refuse(&operation, &refusal),
         }
@@ -71,44 +72,67 @@ impl Connection {
 
     pub(super) async fn commit(&mut self, commit: Commit) {
         if commit.handovers > MAX_HANDOVERS {
-            return self.refuse(&commit.operation, &Refusal::WriterLost);
+            return self.give_up(&commit, &Refusal::WriterLost);
         }
         let (reply, outcome) = oneshot::channel();
-        let store = commit.store.clone();
+        let (store, deadline) = (commit.store.clone(), commit.deadline);
         let shared = self.shared.clone();
-        let handed = shared.mailbox.hand_over(shared.handoff_timeout, || Job::Commit(CommitJob { store, reply }));
+        let patience = self.live.writers.handoff_timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let handed = shared.mailbox.hand_over(patience, || Job::Commit(CommitJob { store, reply }));
         match self.attend(handed).await {
-            Ok(()) => self.pending.push(Box::pin(async move { Done { commit, outcome: outcome.await.ok() } })),
-            Err(timeout) => self.refuse(&commit.operation, &timeout.into()),
+            Ok(()) => self.pending.push(Box::pin(async move {
+                let answer = match timeout_at(deadline, outcome).await {
+                    Ok(Ok(outcome)) => Answer::Outcome(outcome),
+                    Ok(Err(_)) => Answer::WriterLost,
+                    Err(_) => Answer::TimedOut,
+                };
+                Done { commit, answer }
+            })),
+            Err(timeout) => self.give_up(&commit, &timeout.into()),
         }
     }
 
-    /// A writer has an outcome, or died.
+    /// A writer has an outcome, or died, or takes too long.
     pub(super) fn settle(&mut self, done: Done) {
-        let Done { mut commit, outcome } = done;
-        match outcome {
-            Some(Ok(stored)) => {
-                let bytes = commit.store.instance.dataset_bytes();
-                debug!(
-                    peer = %self.peer.address,
-                    sop_instance_uid = commit.store.instance.meta.sop_instance_uid.as_str(),
-                    bytes,
-                    outcome = ?stored.outcome,
-                    durability = %self.shared.durability,
-                    "instance stored"
-                );
-                self.shared.count_acknowledged(&stored, bytes);
-                self.acknowledged += 1;
-                self.protocol.respond(&commit.operation, Status::Success, &ErrorComment::default());
-            }
-            Some(Err(error)) => self.refuse(&commit.operation, &error.into()),
-            None => {
+        let Done { mut commit, answer } = done;
+        match answer {
+            Answer::Outcome(Ok(stored)) => self.acknowledge(&commit, &stored),
+            Answer::WriterLost | Answer::Outcome(Err(StoreError::InOtherHands)) => {
                 commit.handovers += 1;
-                self.shared.statistics.handed_over_again.increment();
+                self.shared.counters.handed_over_again.increment();
                 self.lost_by_writer.push(commit);
+            }
+            Answer::Outcome(Err(error)) => self.refuse(&commit.operation, &error.into()),
+            Answer::TimedOut => {
+                self.shared.counters.commits_timed_out.increment();
+                self.give_up(&commit, &Refusal::CommitTimeout);
             }
         }
         self.heard = Instant::now(); // the peer waited for us, not we for it
+    }
+
+    /// Ends the wait for an instance: a writer that hangs over it does not store it later, unless it is stored already.
+    fn give_up(&mut self, commit: &Commit, refusal: &Refusal) {
+        match commit.store.instance.withdraw() {
+            Withdrawal::TooLate(stored) => self.acknowledge(commit, &stored),
+            // Being renamed just now: it may get stored whole, and an identical resend is answered with success.
+            Withdrawal::Withdrawn | Withdrawal::Undecided => self.refuse(&commit.operation, refusal),
+        }
+    }
+
+    fn acknowledge(&mut self, commit: &Commit, stored: &Stored) {
+        let bytes = commit.store.instance.dataset_bytes();
+        debug!(
+            peer = %self.peer.address,
+            sop_instance_uid = commit.store.instance.meta.sop_instance_uid.as_str(),
+            bytes,
+            outcome = ?stored.outcome,
+            durability = %self.shared.durability,
+            "instance stored"
+        );
+        self.shared.count_acknowledged(stored, bytes);
+        self.acknowledged += 1;
+        self.protocol.respond(&commit.operation, Status::Success, &ErrorComment::default());
     }
 
     pub(super) fn refuse(&mut self, operation: &Operation, refusal: &Refusal) {
@@ -121,7 +145,7 @@ impl Connection {
             %refusal,
             "instance refused"
         );
-        self.shared.statistics.refused(status);
+        self.shared.counters.refused(status);
         self.refused += 1;
         self.protocol.respond(operation, status, &refusal.comment());
     }
@@ -130,6 +154,10 @@ impl Connection {
     /// floor is free again: every association can always go on, so none waits for another.
     pub(super) async fn make_room(&mut self) -> Option<End> {
         let needed = self.protocol.needed();
+        if self.buffer.has_room(needed) { None } else { Box::pin(self.find_room(needed)).await }
+    }
+
+    async fn find_room(&mut self, needed: usize) -> Option<End> {
         loop {
             if self.buffer.has_room(needed) {
                 return None;
@@ -146,7 +174,8 @@ impl Connection {
             {
                 self.spool().await;
                 if let Some(mut incoming) = self.incoming.take() {
-                    self.attend(incoming.settle()).await;
+                    let (shared, live) = (self.shared.clone(), self.live.clone());
+                    self.attend(incoming.settle(&shared, &live.writers)).await;
                     self.incoming = Some(incoming);
                 }
             } else if let Some(done) = self.pending.next().await {

@@ -6,37 +6,66 @@ pub(crate) mod socket;
 pub(crate) mod wire;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use actix_web::dev::Server;
 use actix_web::{App, HttpResponse, HttpServer, web};
+use socket2::{Domain, Protocol, Socket, Type};
+use tidegate_actors::Guest;
 
 /// Enough for probes, scrapers and a person; one who opens more connections waits.
 const MAX_CONNECTIONS: usize = 64;
 /// A client that has not sent its request by then is cut off.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A bound admin surface; it serves while `server` is polled.
+/// A bound admin surface.
 pub(crate) struct Admin {
-    /// The address in use, with the port that was picked when 0 was asked for.
-    pub(crate) address: SocketAddr,
-    pub(crate) server: Server,
+    listener: TcpListener,
 }
 
-/// Binds the admin surface: one worker thread of its own, so that a busy node still answers and a busy scraper costs the node little.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<Admin> {
-    let server = HttpServer::new(|| App::new().configure(routes))
+impl Admin {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(MAX_CONNECTIONS as i32)?;
+        Ok(Self { listener: socket.into() })
+    }
+
+    /// The address in use, with the port that was picked when 0 was asked for.
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The surface as a child of the node's supervisor.
+    pub(crate) fn guest(self) -> Guest {
+        Guest::new("admin-http", move |_| {
+            let listener = self.listener.try_clone();
+            Box::pin(async move {
+                if let Err(error) = serve(listener).await {
+                    tracing::error!(%error, "the admin surface has failed");
+                }
+            })
+        })
+    }
+}
+
+/// Serves with one worker thread of its own, so that a busy node still answers and a busy scraper costs the node little.
+async fn serve(listener: io::Result<TcpListener>) -> io::Result<()> {
+    HttpServer::new(|| App::new().configure(routes))
         .workers(1)
         .max_connections(MAX_CONNECTIONS)
-        .backlog(MAX_CONNECTIONS as u32)
         .client_request_timeout(REQUEST_TIMEOUT)
         .client_disconnect_timeout(Duration::from_secs(1))
         .keep_alive(Duration::from_secs(5))
         .disable_signals()
-        .bind(address)?;
-    let address = server.addrs().first().copied().unwrap_or(address);
-    Ok(Admin { address, server: server.run() })
+        .listen(listener?)?
+        .run()
+        .await
 }
 
 fn routes(app: &mut web::ServiceConfig) {

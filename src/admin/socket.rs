@@ -8,11 +8,12 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
+use tidegate_actors::Guest;
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::profile::Recording;
 use tidegate_memory::{AllocatorStatistics, Holder, MemoryLease, MemorySnapshot, Stage, allocator};
@@ -37,7 +38,7 @@ const SOCKET_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// A bound admin socket. Its file is removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct AdminSocket {
-    listener: UnixListener,
+    listener: StdListener,
     _file: SocketFile,
 }
 
@@ -89,17 +90,17 @@ impl AdminSocket {
             .map_err(|errno| SocketError::Io { what: "restrict", source: errno.into() })?;
         socket.set_nonblocking(true).map_err(SocketError::io("set up"))?;
         socket.listen(MAX_CONNECTIONS as i32).map_err(SocketError::io("listen on"))?;
-        let listener = UnixListener::from_std(StdListener::from(std::os::fd::OwnedFd::from(socket)))
-            .map_err(SocketError::io("use"))?;
+        let listener = StdListener::from(std::os::fd::OwnedFd::from(socket));
         Ok(Self { listener, _file: file })
     }
 
     /// Answers until it is dropped. `memory` takes a snapshot; `account` is charged for the buffers of conversations, and
     /// they are served even when the budget is spent, for that is when somebody asks. They are few.
-    pub(crate) async fn serve<F>(self, memory: F, account: Holder)
+    async fn serve<F>(self: Arc<Self>, memory: F, account: Holder) -> io::Result<()>
     where
         F: Fn() -> Result<MemorySnapshot, AllocatorError> + Send + Sync + 'static,
     {
+        let listener = UnixListener::from_std(self.listener.try_clone()?)?;
         let observed = Arc::new(Observed { memory, account });
         let mut conversations = JoinSet::new();
         loop {
@@ -108,7 +109,7 @@ impl AdminSocket {
                 conversations.join_next().await;
                 continue;
             }
-            match self.listener.accept().await {
+            match listener.accept().await {
                 Ok((stream, _)) => {
                     conversations.spawn(converse(stream, observed.clone()));
                 }
@@ -119,6 +120,29 @@ impl AdminSocket {
             }
         }
     }
+}
+
+/// The socket at `path` as a child of the node's supervisor. It is bound when the child first starts, since the storage root it
+/// may lie in is made by the node; the node is worth more than its observation, and serves without it if need be.
+pub(crate) fn guest(path: PathBuf) -> Guest {
+    let bound = OnceLock::new();
+    Guest::new("admin-socket", move |observer| {
+        let socket = bound.get_or_init(|| match AdminSocket::bind(&path) {
+            Ok(socket) => Some(Arc::new(socket)),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "no admin socket: `tidegate mem` cannot ask this node");
+                None
+            }
+        });
+        let socket = socket.clone();
+        Box::pin(async move {
+            let Some(socket) = socket else { return };
+            let account = observer.open_account("admin socket");
+            if let Err(error) = socket.serve(move || observer.memory(), account).await {
+                tracing::error!(%error, "the admin socket has failed");
+            }
+        })
+    })
 }
 
 /// Removes what a dead node left at `path`. A node that lives accepts, or has a full backlog.

@@ -26,7 +26,7 @@ async fn with_socket<T: Send + 'static>(path: &Path, client: impl FnOnce() -> T 
     let budget = MemoryBudget::new(1 << 20);
     let account = budget.open_account("admin socket");
     let watched = budget.clone();
-    let socket = AdminSocket::bind(path).unwrap();
+    let socket = Arc::new(AdminSocket::bind(path).unwrap());
     let serving = actix_rt::spawn(socket.serve(move || Ok(snapshot(&watched)), account));
     let result = spawn_blocking(client).await.unwrap();
     serving.abort();

@@ -8,20 +8,21 @@ use crate::config::{Raw, Settings, TEMPLATE, size_text};
 /// Says that the configuration is valid, and what its numbers add up to.
 pub(super) fn check(settings: &Settings) -> Exit {
     let node = &settings.node;
-    let associations = node.associations.max as u64;
+    let live = &node.live;
+    let associations = live.associations.max as u64;
     let floor = associations * FLOOR_LEASE_BYTES;
     output::print(&format!(
         "configuration is valid\n\
          \x20 memory: budget {budget}, of which floor leases {floor} ({associations} associations of {each}), \
          {rest} shared between datasets\n\
          \x20 a dataset goes to disk from {spool}; {writers} writers, {mailbox} datasets may wait for one\n",
-        budget = size_text(node.memory_budget_bytes),
+        budget = size_text(live.memory_budget_bytes),
         floor = size_text(floor),
         each = size_text(FLOOR_LEASE_BYTES),
-        rest = size_text(node.memory_budget_bytes - floor),
-        spool = size_text(node.associations.spool_threshold_bytes),
-        writers = node.writers.count,
-        mailbox = node.writers.mailbox_capacity,
+        rest = size_text(live.memory_budget_bytes - floor),
+        spool = size_text(live.associations.spool_threshold_bytes),
+        writers = node.writers,
+        mailbox = live.writers.mailbox_capacity,
     ))
 }
 

@@ -2,21 +2,41 @@
 
 use std::io::{self, IsTerminal};
 
+use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Installs the process's log. Ours are logged from `log.level` up; libraries from `warn` up, whatever the level.
-pub(super) fn init(settings: &LogSettings) {
-    let level = LevelFilter::from_level(settings.level);
-    let targets = Targets::new()
+/// The log's level, to be changed while the process runs.
+pub(super) struct LogLevel(reload::Handle<Targets, Registry>);
+
+impl LogLevel {
+    /// Logs from `level` up from now on.
+    ///
+    /// # Errors
+    /// If there is no log any more.
+    pub(super) fn set(&self, level: Level) -> Result<(), reload::Error> {
+        self.0.reload(targets(level))
+    }
+}
+
+/// Ours are logged from `level` up; libraries from `warn` up, whatever the level.
+fn targets(level: Level) -> Targets {
+    let level = LevelFilter::from_level(level);
+    Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         // It warns of what a peer may put into a request a thousand times over.
         .with_target("dicom_ul", level.min(LevelFilter::ERROR))
         // A prefix: it covers the member crates (`tidegate_actors`, …) too.
-        .with_target("tidegate", level);
+        .with_target("tidegate", level)
+}
+
+/// Installs the process's log, and has panics go to it.
+pub(super) fn init(settings: &LogSettings) -> LogLevel {
+    let (targets, handle) = reload::Layer::new(targets(settings.level));
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let registry = tracing_subscriber::registry().with(targets);
     // The one way this fails is a log that is installed already.
@@ -24,4 +44,6 @@ pub(super) fn init(settings: &LogSettings) {
         LogFormat::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
+    tidegate_actors::record_panics();
+    LogLevel(handle)
 }

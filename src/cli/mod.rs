@@ -4,7 +4,9 @@ mod inspect;
 mod logging;
 mod mem;
 mod output;
+mod reload;
 mod run;
+mod service;
 mod signals;
 mod start_up;
 
@@ -34,7 +36,10 @@ A setting is taken from the first place that has it:
   3. the file given by --config   [node] listen = \"127.0.0.1:11112\"
   4. the built-in default         see `tidegate print-config --default`
 
-Exit codes: 0 stopped as asked, 1 failed while starting or running, 2 usage or configuration error.
+SIGHUP has a running node read its configuration again.
+
+Exit codes: 0 stopped as asked, 1 failed while starting or running, 2 usage or configuration error, 3 gave up: parts of
+the node died or hung more often than [supervision] allows (the log has the evidence).
 
 Try it:
   tidegate --storage ./data
@@ -93,6 +98,8 @@ pub(crate) enum Exit {
     Failed,
     /// 2: the command line or the configuration is wrong; nothing was started.
     Misused,
+    /// 3: the node went down in order because its supervisor gave up.
+    GaveUp,
 }
 
 impl From<Exit> for ExitCode {
@@ -101,6 +108,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => Self::SUCCESS,
             Exit::Failed => Self::FAILURE,
             Exit::Misused => Self::from(2),
+            Exit::GaveUp => Self::from(3),
         }
     }
 }
@@ -120,7 +128,10 @@ pub(crate) fn main() -> Exit {
         Command::Run(args) => {
             let flags =
                 Flags { listen: args.listen, ae_title: args.ae_title, storage: args.storage, admin: args.admin };
-            with_config(args.file.config, flags, |loaded| run::run(loaded.settings))
+            let file = args.file.config.clone();
+            let again_flags = flags.clone();
+            let again = move || config::load(file.as_deref(), config::process_environment(), &again_flags);
+            with_config(args.file.config, flags, |loaded| run::run(loaded, again))
         }
         Command::CheckConfig(file) => {
             with_config(file.config, Flags::default(), |loaded| inspect::check(&loaded.settings))

@@ -1,24 +1,31 @@
-//! `run`: start the node and the admin surface, say where they are, wait for a signal, stop.
+//! `run`: start the node and the admin surface, say where they are, wait for a signal or a failure, stop.
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tidegate_actors::{Node, NodeSettings, StartError};
+use tidegate_actors::{Failure, Guest, Node, NodeSettings, StartError};
 use tidegate_storage::Durability;
 
-use super::signals::StopSignals;
+use super::reload::Reloader;
+use super::signals::{Asked, Signals, StopSignal};
 use super::start_up::StartUp;
-use super::{Exit, logging, output};
-use crate::admin;
-use crate::admin::socket::AdminSocket;
-use crate::config::Settings;
+use super::{Exit, logging, output, service};
+use crate::admin::{Admin, socket};
+use crate::config::{ConfigError, Loaded, Settings};
 
-/// Runs the node until it is asked to stop.
-pub(super) fn run(settings: Settings) -> Exit {
-    logging::init(&settings.log);
-    match actix_rt::System::new().block_on(serve(settings)) {
-        Ok(()) => Exit::Done,
+/// Runs the node until it is asked to stop, or cannot go on. `load` reads the configuration again.
+pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError> + 'static) -> Exit {
+    let log_level = logging::init(&loaded.settings.log);
+    #[cfg(feature = "test-faults")]
+    if let Err(error) = tidegate_actors::fault::open() {
+        tracing::error!(%error, "no fault port");
+    }
+    let reloader = Reloader::new(loaded.raw, log_level, Box::new(load));
+    match actix_rt::System::new().block_on(serve(loaded.settings, reloader)) {
+        Ok(End::Asked) => Exit::Done,
+        Ok(End::Failed) => Exit::GaveUp,
         Err(error) => {
             output::complain(&output::one_line(&error));
             Exit::Failed
@@ -41,67 +48,100 @@ enum RunError {
     Signals(#[source] io::Error),
 }
 
-async fn serve(settings: Settings) -> Result<(), RunError> {
-    let Settings { node: settings, shutdown_grace, admin, admin_socket, log: _ } = settings;
+/// How a node that came up ended.
+enum End {
+    Asked,
+    Failed,
+}
+
+/// Why a node ends.
+enum Reason {
+    Signal(StopSignal),
+    Failure(Failure),
+}
+
+async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunError> {
+    let Settings { node: settings, mut shutdown_grace, admin, admin_socket, log: _ } = settings;
     raise_open_files_limit(&settings);
     let start_up = StartUp::of(&settings);
     let durability = settings.storage.durability;
+    let mut guests = Vec::new();
     let admin = match admin {
-        Some(address) => Some(admin::bind(address).map_err(|source| RunError::Admin { address, source })?),
+        Some(address) => Some(bind_admin(address, &mut guests)?),
         None => None,
     };
-    let node = Node::start(settings).await?;
-    let mut signals = StopSignals::new().map_err(RunError::Signals)?;
+    guests.extend(admin_socket.map(socket::guest));
+    let node = Node::start(settings, guests).await?;
+    let mut signals = Signals::new().map_err(RunError::Signals)?;
     if durability == Durability::None {
         tracing::warn!(
             %durability,
             "instances are acknowledged before they are durable: a power failure may lose them"
         );
     }
-
-    // The node is worth more than its observation: without a socket it serves all the same.
-    let observed = admin_socket.and_then(|path| match AdminSocket::bind(&path) {
-        Ok(socket) => {
-            let observer = node.observer();
-            let account = observer.open_account("admin socket");
-            Some(actix_rt::spawn(socket.serve(move || observer.memory(), account)))
-        }
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "no admin socket: `tidegate mem` cannot ask this node");
-            None
-        }
-    });
-    let admin_address = admin.as_ref().map(|admin| admin.address);
-    let admin = admin.map(|admin| {
-        let handle = admin.server.handle();
-        (handle, actix_rt::spawn(admin.server))
-    });
+    actix_rt::spawn(service::watchdog(node.heart()));
     // Whoever started us may have closed stdout since: the node serves all the same.
-    let _ = output::print(&start_up.lines(node.local_address(), node.recovery(), admin_address));
+    let _ = output::print(&start_up.lines(node.local_address(), node.recovery(), admin));
+    let serving = format!("serving on {}", node.local_address());
+    service::ready(&serving);
 
-    let signal = signals.next().await;
+    let reason = loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop(signal) => break Reason::Signal(signal),
+                Asked::Reload => {
+                    service::reloading();
+                    if let Some(settings) = reloader.reload() {
+                        shutdown_grace = settings.shutdown_grace;
+                        node.apply(settings.node.live);
+                    }
+                    service::ready(&serving);
+                }
+            },
+            failure = node.failed() => break Reason::Failure(failure),
+        }
+    };
+    let end = announce(&reason, shutdown_grace);
+    actix_rt::spawn(async move { std::process::exit(signals.next_stop().await.exit_code) });
+    let stopped = node.stop(shutdown_grace).await;
     tracing::info!(
-        signal = signal.name,
-        grace = %humantime::format_duration(shutdown_grace),
-        "stopping; a second signal exits at once"
+        associations_aborted = stopped.associations_aborted,
+        actors_left = stopped.actors_left,
+        leased_bytes_left = stopped.leased_bytes_left,
+        "stopped"
     );
-    actix_rt::spawn(async move { std::process::exit(signals.next().await.exit_code) });
-    let aborted = node.stop(shutdown_grace).await;
-    if let Some((handle, _)) = admin {
-        handle.stop(false).await;
-    }
-    if let Some(task) = observed {
-        task.abort();
-        let _ = task.await; // the file is gone when the task is
-    }
-    tracing::info!(associations_aborted = aborted, "stopped");
-    Ok(())
+    Ok(end)
 }
 
-/// An association holds a socket and, while a dataset is spooled, a file; common soft limits (1024) are below what the
-/// default settings may need.
+/// Says why the node stops.
+fn announce(reason: &Reason, shutdown_grace: Duration) -> End {
+    let grace = humantime::format_duration(shutdown_grace);
+    match reason {
+        Reason::Signal(signal) => {
+            service::stopping("asked to stop");
+            tracing::info!(signal = signal.name, %grace, "stopping; a second signal exits at once");
+            End::Asked
+        }
+        Reason::Failure(failure) => {
+            service::stopping(&format!("failed: {failure}"));
+            tracing::error!(%failure, %grace, "stopping with exit code 3; a signal exits at once");
+            End::Failed
+        }
+    }
+}
+
+fn bind_admin(address: SocketAddr, guests: &mut Vec<Guest>) -> Result<SocketAddr, RunError> {
+    let failed = |source| RunError::Admin { address, source };
+    let admin = Admin::bind(address).map_err(failed)?;
+    let bound = admin.address().map_err(failed)?;
+    guests.push(admin.guest());
+    Ok(bound)
+}
+
+/// An association holds its socket twice (the supervisor can close it too) and, while a dataset is spooled, a file; common soft
+/// limits (1024) are below what the default settings may need.
 fn raise_open_files_limit(settings: &NodeSettings) {
-    let wanted = 2 * settings.associations.max as u64 + 4 * settings.writers.count as u64 + 128;
+    let wanted = 3 * settings.live.associations.max as u64 + 4 * settings.writers as u64 + 128;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|limit| limit >= wanted) {
         return;

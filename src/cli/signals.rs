@@ -1,4 +1,4 @@
-//! The signals that ask the process to stop.
+//! The signals that ask the process for something.
 
 use std::future::poll_fn;
 use std::io;
@@ -6,36 +6,61 @@ use std::task::Poll;
 
 use actix_rt::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, from the moment it is made; until then they keep their default action and end the process at once.
-pub(super) struct StopSignals {
+/// SIGTERM, SIGINT and SIGHUP, from the moment it is made; until then they keep their default action and end the process at once.
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// SIGHUP: to read the configuration again.
+    Reload,
+    /// To stop.
+    Stop(StopSignal),
 }
 
 /// A request to stop that arrived.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StopSignal {
     pub(super) name: &'static str,
     /// What a shell reports for a process ended by this signal: 128 + its number.
     pub(super) exit_code: i32,
 }
 
-impl StopSignals {
+impl Signals {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for the next one.
-    pub(super) async fn next(&mut self) -> StopSignal {
+    pub(super) async fn next(&mut self) -> Asked {
         poll_fn(|cx| {
             if self.terminate.poll_recv(cx).is_ready() {
-                Poll::Ready(StopSignal { name: "SIGTERM", exit_code: 143 })
+                Poll::Ready(Asked::Stop(StopSignal { name: "SIGTERM", exit_code: 143 }))
             } else if self.interrupt.poll_recv(cx).is_ready() {
-                Poll::Ready(StopSignal { name: "SIGINT", exit_code: 130 })
+                Poll::Ready(Asked::Stop(StopSignal { name: "SIGINT", exit_code: 130 }))
+            } else if self.hang_up.poll_recv(cx).is_ready() {
+                Poll::Ready(Asked::Reload)
             } else {
                 Poll::Pending
             }
         })
         .await
+    }
+
+    /// Waits for the next one that asks to stop.
+    pub(super) async fn next_stop(&mut self) -> StopSignal {
+        loop {
+            if let Asked::Stop(signal) = self.next().await {
+                return signal;
+            }
+        }
     }
 }

@@ -20,10 +20,10 @@ pub(super) struct StartUp {
 impl StartUp {
     pub(super) fn of(settings: &NodeSettings) -> Self {
         Self {
-            ae_title: settings.associations.policy.ae_title.clone(),
+            ae_title: settings.live.associations.policy.ae_title.clone(),
             storage: settings.storage.clone(),
-            memory_budget_bytes: settings.memory_budget_bytes,
-            spool_threshold_bytes: settings.associations.spool_threshold_bytes,
+            memory_budget_bytes: settings.live.memory_budget_bytes,
+            spool_threshold_bytes: settings.live.associations.spool_threshold_bytes,
         }
     }
 

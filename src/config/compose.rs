@@ -3,9 +3,13 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_actors::{AssociationSettings, FLOOR_LEASE_BYTES, NodeSettings, WriterSettings};
+use tidegate_actors::{
+    AssociationSettings, FLOOR_LEASE_BYTES, LiveSettings, NodeSettings, RestartLimit, SupervisionSettings,
+    WriterSettings,
+};
 use tidegate_memory::host::{default_budget, host_memory};
 use tidegate_memory::pressure::ALLOWANCE_BYTES;
 use tidegate_protocol::Policy;
@@ -13,7 +17,7 @@ use tidegate_storage::layout::Layout;
 use tidegate_storage::{Duplicates, Durability};
 
 use super::checks::{ASSOCIATIONS, Checks};
-use super::human::{Period, Size, SizeOrAuto, size_text};
+use super::human::{Period, Size, SizeOrAuto, period_text, size_text};
 use super::problem::Problem;
 use super::raw::Raw;
 use super::sources::Given;
@@ -30,6 +34,9 @@ const SPOOL_SHARE: u64 = 4;
 const SOCKET_BELOW_ROOT: &str = ".tidegate/admin.sock";
 /// What `sun_path` holds before its NUL (unix(7)).
 const SOCKET_PATH_BYTES: usize = 107;
+/// Shorter, and a child that waits for its turn on a busy machine would look hung: it beats four times a second.
+const HANG_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+const RESTART_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 
 /// Builds the settings; `None`, or a problem added to `problems`, when they cannot stand.
@@ -44,9 +51,12 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     let shutdown_grace =
         checks.period("node.shutdown_grace", raw.node.shutdown_grace, Duration::ZERO..=Duration::from_secs(3600));
     let max = checks.count("associations.max", raw.associations.max, ASSOCIATIONS);
+    let association_threads = checks.count("associations.arbiters", raw.associations.arbiters, 1..=64);
     let (memory_budget_bytes, spool_threshold_bytes) = memory(raw, max, checks);
     let associations = associations(raw, max, spool_threshold_bytes, checks);
-    let writers = writers(raw, checks);
+    let writers = checks.count("writers.count", raw.writers.count, 1..=256);
+    let writer_settings = writer_settings(raw, checks);
+    let supervision = supervision(raw, checks);
     let storage = storage(raw, checks);
     let admin = admin(raw, checks);
     let admin_socket = admin_socket(raw, checks);
@@ -56,14 +66,9 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         checks.period("log.statistics_interval", Period(interval), allowed)
     });
     // Every check is done: from here on a value that is missing ends it.
-    let node = NodeSettings {
-        listen: listen?,
-        associations,
-        writers,
-        memory_budget_bytes,
-        storage: storage?,
-        statistics_interval,
-    };
+    let live =
+        LiveSettings { associations, writers: writer_settings, memory_budget_bytes, statistics_interval, supervision };
+    let node = NodeSettings { listen: listen?, association_threads, writers, storage: storage?, live };
     Some(Settings { node, shutdown_grace, admin: admin?, admin_socket, log: log? })
 }
 
@@ -106,8 +111,7 @@ fn associations(raw: &Raw, max: usize, spool_threshold_bytes: u64, checks: &mut 
         max,
         max_per_calling_ae: checks.limit("associations.max_per_calling_ae", raw.max_per_calling_ae),
         max_per_address: checks.limit("associations.max_per_address", raw.max_per_address),
-        arbiters: checks.count("associations.arbiters", raw.arbiters, 1..=64),
-        policy,
+        policy: Arc::new(policy),
         spool_threshold_bytes,
         request_timeout: checks.period(
             "associations.association_request_timeout",
@@ -127,13 +131,35 @@ fn is_uid(text: &str) -> bool {
     text.len() <= 64 && text.split('.').all(component)
 }
 
-fn writers(raw: &Raw, checks: &mut Checks<'_>) -> WriterSettings {
-    let raw = &raw.writers;
+fn writer_settings(raw: &Raw, checks: &mut Checks<'_>) -> WriterSettings {
+    let (raw, hang_timeout) = (&raw.writers, raw.supervision.hang_timeout);
+    let commit_timeout = checks.period("writers.commit_timeout", raw.commit_timeout, TIMEOUT);
+    let keys = ["writers.commit_timeout", "supervision.hang_timeout"];
+    if checks.sound(&keys) && commit_timeout <= hang_timeout.0 {
+        let complaint = format!(
+            "not more than supervision.hang_timeout = \"{0}\": a dataset whose writer hangs could never be stored by another; \
+             raise writers.commit_timeout above \"{0}\" or lower supervision.hang_timeout",
+            period_text(hang_timeout.0),
+        );
+        checks.refuse("writers.commit_timeout", &complaint);
+    }
     WriterSettings {
-        count: checks.count("writers.count", raw.count, 1..=256),
         mailbox_capacity: checks.count("writers.mailbox_capacity", raw.mailbox_capacity, 1..=65_536),
         batch: checks.count("writers.batch", raw.batch, 1..=256),
         handoff_timeout: checks.period("writers.handoff_timeout", raw.handoff_timeout, TIMEOUT),
+        commit_timeout,
+    }
+}
+
+fn supervision(raw: &Raw, checks: &mut Checks<'_>) -> SupervisionSettings {
+    let raw = &raw.supervision;
+    SupervisionSettings {
+        hang_timeout: checks.period("supervision.hang_timeout", raw.hang_timeout, HANG_TIMEOUT),
+        restarts: RestartLimit {
+            max: checks.count("supervision.max_restarts", raw.max_restarts, 0..=10_000),
+            window: checks.period("supervision.restart_window", raw.restart_window, RESTART_WINDOW),
+        },
+        max_hung_threads: checks.count("supervision.max_hung_threads", raw.max_hung_threads, 0..=256),
     }
 }
 

@@ -3,6 +3,7 @@
 //! `sources` layers what was given, `read` lays it over the defaults of `raw`, which mirrors the file, and `compose` checks
 //! every bound and builds [`Settings`]. Nothing stops at the first mistake: a [`ConfigError`] lists all of them.
 
+mod changes;
 mod checks;
 mod compose;
 mod human;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use tidegate_actors::NodeSettings;
 
+pub(crate) use changes::Changes;
 pub(crate) use human::size_text;
 pub(crate) use raw::Raw;
 pub(crate) use sources::{Environment, Flags, process_environment};

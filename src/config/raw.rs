@@ -15,6 +15,7 @@ pub(crate) struct Raw {
     pub(super) associations: Associations,
     pub(super) writers: Writers,
     pub(super) memory: Memory,
+    pub(super) supervision: Supervision,
     pub(super) storage: Storage,
     pub(super) admin: Admin,
     pub(super) log: Log,
@@ -53,6 +54,7 @@ pub(super) struct Writers {
     pub(super) mailbox_capacity: i64,
     pub(super) batch: i64,
     pub(super) handoff_timeout: Period,
+    pub(super) commit_timeout: Period,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +62,15 @@ pub(super) struct Writers {
 pub(super) struct Memory {
     pub(super) budget: SizeOrAuto,
     pub(super) spool_threshold: Size,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Supervision {
+    pub(super) hang_timeout: Period,
+    pub(super) max_restarts: i64,
+    pub(super) restart_window: Period,
+    pub(super) max_hung_threads: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,13 +130,19 @@ impl Default for Associations {
 
 impl Default for Writers {
     fn default() -> Self {
-        Self { count: 8, mailbox_capacity: 64, batch: 16, handoff_timeout: seconds(30) }
+        Self { count: 8, mailbox_capacity: 64, batch: 16, handoff_timeout: seconds(30), commit_timeout: seconds(120) }
     }
 }
 
 impl Default for Memory {
     fn default() -> Self {
         Self { budget: SizeOrAuto(None), spool_threshold: Size(8 << 20) }
+    }
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Self { hang_timeout: seconds(30), max_restarts: 10, restart_window: seconds(60), max_hung_threads: 8 }
     }
 }
 

@@ -87,3 +87,11 @@ fn template_shows_layouts_that_are_allowed() {
         tidegate_storage::layout::Layout::parse(&format!("{field}/{{SOPInstanceUID}}")).unwrap();
     }
 }
+
+#[test]
+fn template_names_every_key_that_needs_a_restart() {
+    let text = TEMPLATE.lines().take_while(|line| line.starts_with('#')).map(|line| line.trim_start_matches("# "));
+    let text = text.collect::<Vec<_>>().join(" ");
+    let list = text.split("which need a restart: ").nth(1).and_then(|rest| rest.split(". ").next()).unwrap();
+    assert_eq!(list.split(", ").collect::<Vec<_>>(), super::changes::NEEDS_RESTART);
+}

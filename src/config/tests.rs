@@ -31,11 +31,11 @@ fn nothing_given_is_the_defaults() {
     let loaded = load(None, environment(&[]), &Flags::default()).unwrap();
     assert_eq!(loaded.raw, Raw::default());
     let node = loaded.settings.node;
-    assert_eq!(node.associations.policy.ae_title, "TIDEGATE");
+    assert_eq!(node.live.associations.policy.ae_title, "TIDEGATE");
     assert_eq!(node.listen, "0.0.0.0:11112".parse().unwrap());
-    assert!((64 << 20..=2 << 30).contains(&node.memory_budget_bytes), "{}", node.memory_budget_bytes);
-    assert_eq!(node.associations.max_per_calling_ae, None);
-    assert_eq!(node.associations.policy.max_pdu_length, 131_072);
+    assert!((64 << 20..=2 << 30).contains(&node.live.memory_budget_bytes), "{}", node.live.memory_budget_bytes);
+    assert_eq!(node.live.associations.max_per_calling_ae, None);
+    assert_eq!(node.live.associations.policy.max_pdu_length, 131_072);
     assert_eq!(loaded.settings.admin, None);
 }
 
@@ -50,11 +50,11 @@ fn each_source_wins_over_the_one_before() {
 
     let loaded = load(Some(&path), environment(&variables), &flags).unwrap();
 
-    assert_eq!(loaded.settings.node.associations.policy.ae_title, "FLAG");
+    assert_eq!(loaded.settings.node.live.associations.policy.ae_title, "FLAG");
     assert_eq!(loaded.settings.node.listen.port(), 2);
     assert_eq!(loaded.settings.node.storage.root, PathBuf::from("file"));
-    assert_eq!(loaded.settings.node.writers.count, 3);
-    assert_eq!(loaded.settings.node.writers.batch, 16);
+    assert_eq!(loaded.settings.node.writers, 3);
+    assert_eq!(loaded.settings.node.live.writers.batch, 16);
 }
 
 #[test]
@@ -74,13 +74,16 @@ fn variables_take_the_type_of_their_key() {
     )
     .unwrap();
     let node = loaded.settings.node;
-    assert_eq!(node.associations.policy.ae_title, "0123");
-    assert!(node.associations.policy.require_called_ae_title);
-    assert_eq!(node.associations.max, 7);
-    assert_eq!(node.associations.max_per_address, Some(5));
-    assert_eq!(node.associations.policy.transfer_syntax_preference, ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2"]);
-    assert_eq!(node.memory_budget_bytes, 1 << 30);
-    assert_eq!(node.statistics_interval, None);
+    assert_eq!(node.live.associations.policy.ae_title, "0123");
+    assert!(node.live.associations.policy.require_called_ae_title);
+    assert_eq!(node.live.associations.max, 7);
+    assert_eq!(node.live.associations.max_per_address, Some(5));
+    assert_eq!(
+        node.live.associations.policy.transfer_syntax_preference,
+        ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2"]
+    );
+    assert_eq!(node.live.memory_budget_bytes, 1 << 30);
+    assert_eq!(node.live.statistics_interval, None);
 }
 
 #[test]

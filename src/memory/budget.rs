@@ -28,6 +28,7 @@ pub struct MemoryBudget(Arc<Budget>);
 #[derive(Debug)]
 struct Budget {
     limit: AtomicU64,
+    floor_reserve: AtomicU64,
     held: AtomicU64,
     highest: AtomicU64,
     stages: StageCounters,
@@ -40,6 +41,7 @@ impl MemoryBudget {
     pub fn new(limit_bytes: u64) -> Self {
         Self(Arc::new(Budget {
             limit: AtomicU64::new(limit_bytes),
+            floor_reserve: AtomicU64::new(0),
             held: AtomicU64::new(0),
             highest: AtomicU64::new(0),
             stages: StageCounters::default(),
@@ -57,6 +59,11 @@ impl MemoryBudget {
     /// is given until enough has come back.
     pub fn set_limit(&self, limit_bytes: u64) {
         self.0.limit.store(limit_bytes, Ordering::Relaxed);
+    }
+
+    /// Keeps so many bytes for [`Stage::Floor`]: what is not yet leased of them is not to be had for anything else.
+    pub fn set_floor_reserve(&self, bytes: u64) {
+        self.0.floor_reserve.store(bytes, Ordering::Relaxed);
     }
 
     /// Bytes held by all leases.
@@ -82,6 +89,18 @@ impl MemoryBudget {
         Holder::new(account)
     }
 
+    /// What the leases of the account with this [`Holder::id`] hold; nothing if there is none.
+    pub fn by_stage_of(&self, account: u64) -> StageBytes {
+        let account = self.0.holders.lock().get(&account).and_then(Weak::upgrade);
+        account.map(|account| account.by_stage()).unwrap_or_default()
+    }
+
+    /// Everyone whose leases hold more than `limit_bytes`: account, label and what is held. A walk over all leases.
+    pub fn over(&self, limit_bytes: u64) -> Vec<(u64, String, StageBytes)> {
+        let use_of = |account: &Arc<Account>| (account.id(), account.label(), account.by_stage());
+        self.accounts().iter().map(use_of).filter(|(_, _, bytes)| bytes.total() > limit_bytes).collect()
+    }
+
     /// Everyone who holds an account, oldest first. The lock on the list is held to copy references and no longer; nobody may
     /// hold it when the last reference to an account goes, because closing the account takes it again.
     pub(crate) fn accounts(&self) -> Vec<Arc<Account>> {
@@ -94,6 +113,11 @@ impl MemoryBudget {
 
     pub(crate) fn take(&self, stage: Stage, asked: u64) -> Result<(), BudgetSpent> {
         let limit = self.limit();
+        let kept = match stage {
+            Stage::Floor => 0,
+            _ => self.0.floor_reserve.load(Ordering::Relaxed).saturating_sub(self.0.stages.get(Stage::Floor)),
+        };
+        let limit = limit.saturating_sub(kept);
         let taken = self.0.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
             held.checked_add(asked).filter(|sum| *sum <= limit)
         });
@@ -136,6 +160,38 @@ mod tests {
         assert_eq!((budget.held(), budget.highest()), (0, 100));
         assert_eq!(budget.by_stage(), StageBytes::default());
         assert!(holder.lease(Stage::Receiving, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn floors_that_are_not_yet_taken_are_not_to_be_had_for_anything_else() {
+        let budget = MemoryBudget::new(100);
+        budget.set_floor_reserve(30);
+        let holder = budget.open_account("a");
+        let _first = holder.lease(Stage::Floor, 10).unwrap();
+        let _rest = holder.lease(Stage::Receiving, 70).unwrap();
+        assert!(holder.lease(Stage::Queued, 1).is_err());
+        let floors = [(); 2].map(|()| holder.lease(Stage::Floor, 10).unwrap());
+        assert!(holder.lease(Stage::Floor, 1).is_err(), "the budget is a bound for floors too");
+        drop(floors);
+        assert!(holder.lease(Stage::Queued, 1).is_err());
+    }
+
+    #[test]
+    fn who_holds_more_than_his_share_is_found() {
+        let budget = MemoryBudget::new(1000);
+        let (modest, greedy) = (budget.open_account("modest"), budget.open_account("greedy"));
+        let leases = [
+            modest.lease(Stage::Receiving, 100).unwrap(),
+            greedy.lease(Stage::Receiving, 100).unwrap(),
+            greedy.lease(Stage::Queued, 1).unwrap(),
+        ];
+        let over = budget.over(100);
+        assert_eq!(over, [(greedy.id(), "greedy".to_owned(), budget.by_stage_of(greedy.id()))]);
+        assert_eq!((over[0].2.get(Stage::Queued), greedy.by_stage().total()), (1, 101));
+        assert_eq!(leases[2].stage(), Some(Stage::Queued));
+        drop((leases, greedy));
+        assert!(budget.over(100).is_empty());
+        assert_eq!(budget.by_stage_of(99), StageBytes::default());
     }
 
     #[test]

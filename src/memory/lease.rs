@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{BudgetSpent, MemoryBudget};
-use crate::stage::Stage;
+use crate::stage::{Stage, StageBytes};
 
 /// Where leased bytes are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,11 @@ impl Holder {
         *self.0.label.lock() = label.into();
     }
 
+    /// What the account's leases hold.
+    pub fn by_stage(&self) -> StageBytes {
+        self.0.by_stage()
+    }
+
     /// Leases `bytes`, which are with the holder until [`MemoryLease::enter_at`] says otherwise.
     ///
     /// # Errors
@@ -78,6 +83,11 @@ impl MemoryLease {
     /// Bytes leased.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// What it is for at this moment.
+    pub fn stage(&self) -> Option<Stage> {
+        self.account.records.lock().get(&self.number).map(|record| record.stage)
     }
 
     /// Moves the lease on to another stage; the bytes stay where they are.
@@ -163,6 +173,13 @@ impl Account {
 
     pub(crate) fn since(&self) -> Instant {
         self.since
+    }
+
+    /// What all leases hold.
+    pub(crate) fn by_stage(&self) -> StageBytes {
+        let mut bytes = StageBytes::default();
+        self.each_record(|record| bytes.add(record.stage, record.bytes));
+        bytes
     }
 
     /// Shows every lease, oldest first, while this account (and no other) stands still.

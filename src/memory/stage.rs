@@ -1,6 +1,7 @@
 //! What leased bytes are for, and how many there are of each kind.
 
 use std::fmt;
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,28 @@ impl StageBytes {
     }
 }
 
+impl StageBytes {
+    /// Adds bytes leased for `stage`.
+    pub fn add(&mut self, stage: Stage, bytes: u64) {
+        self.0[stage as usize] += bytes;
+    }
+
+    /// The stages that hold something, as one would write them down: `receiving=65536 queued=1024`, or `nothing`.
+    pub fn text(&self) -> String {
+        let held = Stage::ALL.into_iter().filter(|stage| self.get(*stage) > 0);
+        let parts: Vec<_> = held.map(|stage| format!("{stage}={}", self.get(stage))).collect();
+        if parts.is_empty() { "nothing".to_owned() } else { parts.join(" ") }
+    }
+}
+
+impl AddAssign for StageBytes {
+    fn add_assign(&mut self, other: Self) {
+        for (to, from) in self.0.iter_mut().zip(other.0) {
+            *to += from;
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct StageCounters([AtomicU64; Stage::ALL.len()]);
 
@@ -77,6 +100,10 @@ impl StageCounters {
 
     pub(crate) fn subtract(&self, stage: Stage, bytes: u64) {
         self.0[stage as usize].fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self, stage: Stage) -> u64 {
+        self.0[stage as usize].load(Ordering::Relaxed)
     }
 
     pub(crate) fn read(&self) -> StageBytes {
@@ -91,6 +118,18 @@ impl StageCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_by_stage_add_up_and_are_written_by_name() {
+        let mut bytes = StageBytes::default();
+        assert_eq!(bytes.text(), "nothing");
+        bytes.add(Stage::Queued, 5);
+        let mut more = StageBytes::default();
+        more.add(Stage::Floor, 1);
+        more.add(Stage::Queued, 2);
+        bytes += more;
+        assert_eq!((bytes.total(), bytes.text().as_str()), (8, "floor=1 queued=7"));
+    }
 
     #[test]
     fn a_stage_has_one_name_everywhere_and_its_own_place_in_the_tables() {

@@ -36,7 +36,12 @@ const MAX_COPIES: u32 = 1000;
 /// How often a rename is tried while others take the names seen free, or remove directories. Each time one of them got on.
 const MAX_ATTEMPTS: u32 = 64;
 
-pub(crate) fn commit(store: &Store, root: &Arc<Root>, batch: &[&Instance]) -> Vec<Result<Stored, StoreError>> {
+pub(crate) fn commit(
+    store: &Store,
+    root: &Arc<Root>,
+    batch: &[&Instance],
+    pulse: &dyn Fn(),
+) -> Vec<Result<Stored, StoreError>> {
     let mut commit = Commit {
         store,
         root,
@@ -44,10 +49,20 @@ pub(crate) fn commit(store: &Store, root: &Arc<Root>, batch: &[&Instance]) -> Ve
         free_bytes: None,
         shared: batch.len() > 1,
     };
-    let written: Vec<_> = batch.iter().map(|instance| commit.write(instance)).collect();
-    let synced: Vec<_> = written.into_iter().map(|written| commit.sync(written?)).collect();
-    let placed: Vec<_> = synced.into_iter().map(|synced| commit.place(synced?)).collect();
-    placed.into_iter().zip(batch).map(|(placed, instance)| commit.settle(instance, placed?)).collect()
+    let written = each(batch, pulse, |instance| commit.write(instance));
+    let synced = each(written, pulse, |written| commit.sync(written?));
+    let placed = each(synced, pulse, |synced| commit.place(synced?));
+    each(placed.into_iter().zip(batch), pulse, |(placed, instance)| commit.settle(instance, placed?))
+}
+
+/// Takes each through a step, with a sign of life after it.
+fn each<T, U>(from: impl IntoIterator<Item = T>, pulse: &dyn Fn(), mut step: impl FnMut(T) -> U) -> Vec<U> {
+    let stepped = |item| {
+        let result = step(item);
+        pulse();
+        result
+    };
+    from.into_iter().map(stepped).collect()
 }
 
 /// One run over a batch.
@@ -122,7 +137,7 @@ impl<'a> Commit<'a> {
                 let meta = instance.meta.encode();
                 self.claim(meta.len() as u64 + instance.dataset_bytes())?;
                 let temp = TempFile::create(self.root, &self.store.temp_names)?;
-                temp.append(std::iter::once(meta.as_slice()).chain(slices.iter().map(|slice| slice.as_ref())))?;
+                temp.write_at(0, std::iter::once(meta.as_slice()).chain(slices.iter().map(|slice| slice.as_ref())))?;
                 Temp::Own(temp)
             }
         };

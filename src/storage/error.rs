@@ -62,6 +62,9 @@ pub enum StoreError {
     /// [`Instance::withdraw`](crate::Instance::withdraw) was called before the instance got its final name.
     #[error("the instance was withdrawn")]
     Withdrawn,
+    /// Another thread has been at this instance for seconds, and has not come back.
+    #[error("another thread is still at this instance")]
+    InOtherHands,
     /// Anything else the operating system answers.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
@@ -76,6 +79,24 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it speaks of the storage and not of the instance, and of nothing that its operator has set or that passes by
+    /// itself: a disk that is full, held to its reserve or not mounted is none.
+    pub fn is_storage_failure(&self) -> bool {
+        match self {
+            Self::PermissionDenied { .. } | Self::ReadOnly | Self::Io { .. } => true,
+            Self::DuplicateRefused { .. }
+            | Self::TooManyCopies { .. }
+            | Self::DiskFull
+            | Self::BelowMinFree { .. }
+            | Self::RootUnavailable { .. }
+            | Self::Obstructed { .. }
+            | Self::TempRemoved
+            | Self::SpoolBroken
+            | Self::Withdrawn
+            | Self::InOtherHands => false,
+        }
+    }
+
     /// What it means that `what` was answered with `source` for `path`.
     pub(crate) fn new(what: &'static str, path: impl AsRef<Path>, source: Errno) -> Self {
         let path = path.as_ref().to_owned();

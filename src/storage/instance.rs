@@ -1,6 +1,8 @@
 //! An instance to be stored, and what became of it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -9,6 +11,10 @@ use crate::error::StoreError;
 use crate::head::Head;
 use crate::meta::FileMeta;
 use crate::spool::SpoolFile;
+
+/// How long a thread waits for another that syncs or renames the same instance: longer than a healthy disk takes, short enough
+/// that an instance on which one thread hangs does not make others look as if they hung too.
+pub(crate) const OTHER_HANDS_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
 
 /// A received SOP Instance. It may be committed again, by any thread, after a commit failed or its thread died; and
 /// also while another thread is still at it: it is stored once.
@@ -29,7 +35,7 @@ pub enum Payload {
     /// As a chain of slices.
     Memory(Vec<Bytes>),
     /// In a temp file of the store it is to be committed to.
-    Spooled(SpoolFile),
+    Spooled(Arc<SpoolFile>),
 }
 
 /// An instance that is stored.
@@ -57,6 +63,17 @@ pub enum Outcome {
     },
 }
 
+/// What giving an instance up came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// It will not be stored.
+    Withdrawn,
+    /// It is stored, as durably as the settings ask.
+    TooLate(Stored),
+    /// A thread is giving it its final name just now: it may be stored, whole, or not at all.
+    Undecided,
+}
+
 /// What every rename of an instance passes. A writer that hung and was given up may wake up at any time later: by then
 /// its instance may be stored, acknowledged and replaced by a newer one, which it must not replace in turn.
 #[derive(Debug)]
@@ -80,25 +97,27 @@ impl Instance {
         }
     }
 
-    /// Gives the instance up: from now on no commit gives it a final name. `false` when it is too late for that to mean
-    /// anything, because a commit has succeeded or is renaming at this moment. Does not block.
-    pub fn withdraw(&self) -> bool {
+    /// Gives the instance up: from now on no commit gives it a final name, unless one has already, or is doing so at this
+    /// moment. Does not block.
+    pub fn withdraw(&self) -> Withdrawal {
         let Some(mut gate) = self.gate.try_lock() else {
-            return false;
+            return Withdrawal::Undecided;
         };
-        match *gate {
-            Gate::Open => {
+        match &*gate {
+            Gate::Settled(stored) => Withdrawal::TooLate(stored.clone()),
+            Gate::Open | Gate::Withdrawn => {
                 *gate = Gate::Withdrawn;
-                true
+                Withdrawal::Withdrawn
             }
-            Gate::Withdrawn => true,
-            Gate::Settled(_) => false,
         }
     }
 
     /// Runs `rename` if nothing has been decided yet; otherwise the error is what has.
     pub(crate) fn pass_gate<T>(&self, rename: impl FnOnce() -> T) -> Result<T, Result<Stored, StoreError>> {
-        let gate = self.gate.lock();
+        // Whoever hangs in the rename must not take the next thread with him.
+        let Some(gate) = self.gate.try_lock_for(OTHER_HANDS_PATIENCE) else {
+            return Err(Err(StoreError::InOtherHands));
+        };
         match &*gate {
             Gate::Open => Ok(rename()),
             Gate::Settled(stored) => Err(Ok(stored.clone())),

@@ -29,7 +29,7 @@ mod temp;
 pub mod uid;
 
 pub use error::{OpenError, StoreError};
-pub use instance::{Instance, Outcome, Payload, Stored};
+pub use instance::{Instance, Outcome, Payload, Stored, Withdrawal};
 pub use root::Recovery;
 pub use settings::{Duplicates, Durability, Settings, UnknownWord};
 pub use spool::SpoolFile;

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::StoreError;
+use crate::instance::OTHER_HANDS_PATIENCE;
 use crate::meta::FileMeta;
 use crate::root::Root;
 use crate::settings::Durability;
@@ -17,13 +19,16 @@ use crate::temp::{TempFile, TempNames};
 const ROOM_CHECK_INTERVAL_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A temp file that begins with the file meta and takes the dataset as it comes. Dropped uncommitted, it is removed.
+///
+/// Any thread may write any part of the dataset, and a part may be written again while a thread that was given up is still
+/// at it: both write the same bytes to the same place.
 #[derive(Debug)]
 pub struct SpoolFile {
     temp: TempFile,
     root: Arc<Root>,
     meta_bytes: u64,
-    dataset_bytes: u64,
-    since_room_check_bytes: u64,
+    dataset_bytes: AtomicU64,
+    room_checked_up_to_bytes: AtomicU64,
     min_free_bytes: u64,
     health: Mutex<Health>,
 }
@@ -47,35 +52,36 @@ impl SpoolFile {
     ) -> Result<Self, StoreError> {
         let meta = meta.encode();
         let temp = TempFile::create(root, names)?;
-        temp.append([meta.as_slice()])?;
+        temp.write_at(0, [meta.as_slice()])?;
         Ok(Self {
             temp,
             root: Arc::clone(root),
             meta_bytes: meta.len() as u64,
-            dataset_bytes: 0,
-            since_room_check_bytes: 0,
+            dataset_bytes: AtomicU64::new(0),
+            room_checked_up_to_bytes: AtomicU64::new(0),
             min_free_bytes,
             health: Mutex::new(Health::Unsynced),
         })
     }
 
-    /// Appends the next part of the dataset. After an error the instance can no longer be committed.
-    pub fn append(&mut self, slices: &[Bytes]) -> Result<(), StoreError> {
-        if let Health::Broken = *self.health.get_mut() {
+    /// Writes the part of the dataset that begins at `offset_bytes` of it. After an error the instance can no longer be
+    /// committed. The parts must leave no gap by the time it is.
+    pub fn write(&self, offset_bytes: u64, slices: &[Bytes]) -> Result<(), StoreError> {
+        if let Health::Broken = *self.lock_health()? {
             return Err(StoreError::SpoolBroken);
         }
-        let bytes: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
-        *self.health.get_mut() = Health::Broken;
-        self.check_room(bytes)?;
-        self.temp.append(slices.iter().map(|slice| slice.as_ref()))?;
-        *self.health.get_mut() = Health::Unsynced;
-        self.dataset_bytes += bytes;
-        Ok(())
+        let end_bytes = offset_bytes + slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
+        let written = self.check_room(offset_bytes, end_bytes).and_then(|()| {
+            self.temp.write_at(self.meta_bytes + offset_bytes, slices.iter().map(|slice| slice.as_ref()))
+        });
+        *self.lock_health()? = if written.is_ok() { Health::Unsynced } else { Health::Broken };
+        self.dataset_bytes.fetch_max(end_bytes, Ordering::Relaxed);
+        written
     }
 
     /// Bytes of the dataset received so far.
     pub fn dataset_bytes(&self) -> u64 {
-        self.dataset_bytes
+        self.dataset_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn temp(&self) -> &TempFile {
@@ -87,10 +93,10 @@ impl SpoolFile {
         (&self.temp.file, self.meta_bytes)
     }
 
-    /// Returns when what was appended is as durable as asked for. Two threads that commit this instance take turns:
+    /// Returns when what was written is as durable as asked for. Two threads that commit this instance take turns:
     /// a failed sync is reported to one of them only.
     pub(crate) fn sync(&self, durability: Durability) -> Result<(), StoreError> {
-        let mut health = self.health.lock();
+        let mut health = self.lock_health()?;
         match (*health, durability) {
             (Health::Broken, _) => Err(StoreError::SpoolBroken),
             (Health::Synced, _) | (Health::Unsynced, Durability::None) => Ok(()),
@@ -102,16 +108,18 @@ impl SpoolFile {
         }
     }
 
-    fn check_room(&mut self, bytes: u64) -> Result<(), StoreError> {
-        if self.min_free_bytes == 0 {
+    /// Held for the time of a sync. Whoever hangs in one must not take the next thread with him.
+    fn lock_health(&self) -> Result<MutexGuard<'_, Health>, StoreError> {
+        self.health.try_lock_for(OTHER_HANDS_PATIENCE).ok_or(StoreError::InOtherHands)
+    }
+
+    fn check_room(&self, offset_bytes: u64, end_bytes: u64) -> Result<(), StoreError> {
+        let checked = self.room_checked_up_to_bytes.load(Ordering::Relaxed);
+        if self.min_free_bytes == 0 || end_bytes <= checked {
             return Ok(());
         }
-        if self.dataset_bytes == 0 || self.since_room_check_bytes + bytes >= ROOM_CHECK_INTERVAL_BYTES {
-            let free_bytes = space::free_bytes(&self.root)?;
-            space::check(bytes, free_bytes, self.min_free_bytes)?;
-            self.since_room_check_bytes = 0;
-        }
-        self.since_room_check_bytes += bytes;
+        space::check(end_bytes - offset_bytes, space::free_bytes(&self.root)?, self.min_free_bytes)?;
+        self.room_checked_up_to_bytes.store(end_bytes + ROOM_CHECK_INTERVAL_BYTES, Ordering::Relaxed);
         Ok(())
     }
 }

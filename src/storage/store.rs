@@ -65,10 +65,11 @@ impl Store {
 
     /// Stores every instance of `batch` and answers for each by itself, in order. Returns when all that `Ok` was said of
     /// is as durable as the settings ask; the instances share what syncing they can. The time it takes does not depend
-    /// on how many instances are stored already.
-    pub fn commit(&self, batch: &[&Instance]) -> Vec<Result<Stored, StoreError>> {
+    /// on how many instances are stored already. `pulse` is called after each step of each instance: a commit that is slow
+    /// can so be told from one that hangs.
+    pub fn commit(&self, batch: &[&Instance], pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
         match self.root() {
-            Ok(root) => commit::commit(self, &root, batch),
+            Ok(root) => commit::commit(self, &root, batch, pulse),
             Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
         }
     }

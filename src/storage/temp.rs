@@ -56,12 +56,17 @@ impl TempFile {
         Ok(Self { file: file.into(), name, root: Arc::clone(root), renamed: AtomicBool::new(false) })
     }
 
-    /// Writes all of `slices` at the end of the file, where they lie: nothing is gathered first.
-    pub(crate) fn append<'a>(&self, slices: impl IntoIterator<Item = &'a [u8]>) -> Result<(), StoreError> {
-        self.write_all(slices).map_err(|error| self.root.failed("write a temp file in", error))
+    /// Writes all of `slices` from `offset_bytes` on, where they lie: nothing is gathered first. The same bytes may be written
+    /// to the same place again, by any thread.
+    pub(crate) fn write_at<'a>(
+        &self,
+        offset_bytes: u64,
+        slices: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), StoreError> {
+        self.write_all(offset_bytes, slices).map_err(|error| self.root.failed("write a temp file in", error))
     }
 
-    fn write_all<'a>(&self, slices: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Errno> {
+    fn write_all<'a>(&self, mut offset_bytes: u64, slices: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Errno> {
         fault::at(Step::Write)?;
         let mut slices = slices.into_iter().filter(|slice| !slice.is_empty()).map(IoSlice::new);
         let mut group: Vec<IoSlice<'a>> = Vec::with_capacity(slices.size_hint().0.clamp(1, MAX_SLICES));
@@ -73,9 +78,12 @@ impl TempFile {
             }
             let mut rest = group.as_mut_slice();
             while !rest.is_empty() {
-                match retry_on_intr(|| rustix::io::writev(&self.file, rest))? {
+                match retry_on_intr(|| rustix::io::pwritev(&self.file, rest, offset_bytes))? {
                     0 => return Err(Errno::IO),
-                    written => IoSlice::advance_slices(&mut rest, written),
+                    written => {
+                        offset_bytes += written as u64;
+                        IoSlice::advance_slices(&mut rest, written);
+                    }
                 }
             }
         }

@@ -19,10 +19,12 @@ class Node:
     """Starts with the defaults, but for what `settings` says as `section__key="value"`."""
 
     ae_title = "TIDEGATE"
+    binary_variable = "TIDEGATE_BIN"
+    panics = False
 
     def __init__(self, directory: Path, **settings: str):
-        binary = os.environ.get("TIDEGATE_BIN")
-        assert binary and os.access(binary, os.X_OK), "TIDEGATE_BIN names no program"
+        binary = os.environ.get(self.binary_variable)
+        assert binary and os.access(binary, os.X_OK), f"{self.binary_variable} names no program"
         self.root = directory / "storage"
         self.log_path = directory / "node.log"
         self.log = self.log_path.open("ab")
@@ -83,6 +85,8 @@ class Node:
             self.log.close()
         log = self.log_path.read_text(errors="replace")
         assert self.process.returncode == 0, f"the node ended with {self.process.returncode}\n{log}"
-        assert "panicked" not in log, log
+        assert self.panics or "child ended" not in log, log
+        end = [line for line in log.splitlines() if "actors_left" in line]
+        assert end and "actors_left=0 leased_bytes_left=0" in end[-1], f"something is left at the end: {end}"
         left = list((self.root / ".tidegate" / "tmp").iterdir())
         assert not left, f"temporary files left: {left}"

@@ -3,10 +3,11 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -15,12 +16,18 @@ use tempfile::TempDir;
 pub(crate) struct Node {
     child: Child,
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     directory: TempDir,
 }
 
 impl Node {
     /// Starts a node with these environment variables and waits until it listens.
     pub(crate) fn start(environment: &[(&str, &str)]) -> Self {
+        Self::start_with(&[], environment)
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let log = File::create(directory.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
@@ -32,6 +39,7 @@ impl Node {
         let mut child = command
             .args(["run", "--listen", "127.0.0.1:0", "--storage"])
             .arg(directory.path().join("storage"))
+            .args(arguments)
             .envs([("TIDEGATE__STORAGE__MIN_FREE", "0 B")])
             .envs(environment.iter().copied())
             .current_dir(directory.path())
@@ -40,11 +48,14 @@ impl Node {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut address = None;
+        let (mut address, mut admin) = (None, None);
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
             if let Some((_, rest)) = line.split_once("listening on ") {
                 address = Some(rest.trim().parse().unwrap());
+            }
+            if let Some((_, rest)) = line.split_once("admin: http://") {
+                admin = rest.split('/').next().and_then(|address| address.parse().ok());
             }
             if line.contains("storescu") {
                 break; // the last start-up line
@@ -54,11 +65,16 @@ impl Node {
             let log = fs::read_to_string(directory.path().join("log")).unwrap();
             panic!("the node did not start: {log}");
         };
-        Self { child, address, directory }
+        Self { child, address, admin, directory }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the admin surface listens, when it does.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin.unwrap()
     }
 
     pub(crate) fn storage(&self) -> PathBuf {
@@ -87,9 +103,25 @@ impl Node {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Waits until associations hold so many bytes of datasets: they have come this far.
+    pub(crate) fn wait_until_received(&self, bytes: u64) {
+        let received = || {
+            let snapshot: serde_json::Value = serde_json::from_str(&self.mem(&["top", "--json"])).unwrap();
+            let stages = snapshot["stages"].as_array().unwrap();
+            let received = stages.iter().find(|stage| stage["stage"] == "receiving").unwrap();
+            received["bytes"].as_u64().unwrap()
+        };
+        assert!(eventually(|| received() >= bytes), "{bytes} bytes have not arrived");
+    }
+
     /// How many temp files there are.
     pub(crate) fn temp_files(&self) -> usize {
         fs::read_dir(self.storage().join(Path::new(".tidegate/tmp"))).unwrap().count()
+    }
+
+    /// Waits until there are that many.
+    pub(crate) fn wait_for_temp_files(&self, count: usize) {
+        assert!(eventually(|| self.temp_files() == count), "{} temp files", self.temp_files());
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -101,11 +133,86 @@ impl Node {
         self.child.wait().unwrap().code()
     }
 
-    /// Asks it to stop, and waits.
+    /// Asks it to stop, and waits. A node that leaves an actor or a lease behind fails the test.
     pub(crate) fn stop(&mut self) -> Option<i32> {
         self.signal(Signal::TERM);
-        self.wait()
+        let code = self.wait();
+        if code == Some(0) {
+            let log = fs::read_to_string(self.log()).unwrap();
+            let last = log.lines().rev().find(|line| line.contains("actors_left"));
+            let said = |name: &str| {
+                let line = last.unwrap_or_default();
+                line.contains(&format!("{name}=0")) || line.contains(&format!("\"{name}\":0"))
+            };
+            assert!(said("actors_left") && said("leased_bytes_left"), "something is left at the end: {last:?}");
+        }
+        code
     }
+
+    /// The log so far.
+    pub(crate) fn log_text(&self) -> String {
+        fs::read_to_string(self.log()).unwrap()
+    }
+
+    /// Waits until the log has a line with all of `words`, and returns it.
+    pub(crate) fn logged(&self, words: &[&str]) -> String {
+        let mut found = None;
+        let is_there = eventually(|| {
+            let log = self.log_text();
+            found = log.lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned);
+            found.is_some()
+        });
+        assert!(is_there, "no line with {words:?} in the log");
+        found.unwrap()
+    }
+
+    /// Has a child suffer a fault (a build with the feature `test-faults`).
+    pub(crate) fn arm(&self, faults: &[&str]) {
+        let line = self.logged(&["fault port open"]);
+        let address = line.split("address").nth(1).unwrap().trim_start_matches(['=', '"', ':']);
+        let address: String = address.chars().take_while(|c| !matches!(c, ' ' | '"')).collect();
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        for fault in faults {
+            stream.write_all(format!("{fault}\n").as_bytes()).unwrap();
+        }
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).unwrap();
+        assert_eq!(answers, "armed\n".repeat(faults.len()));
+    }
+
+    /// Waits until no thread hangs any more, as the statistics line has it: at an interval of a second.
+    pub(crate) fn wait_for_hung_threads(&self) {
+        let from = self.log_text().len();
+        assert!(eventually(|| self.log_text()[from..].contains(" hung_threads=0")), "a thread hangs on");
+    }
+
+    /// Waits until there are no more threads and open descriptors than these; threads that were lent live on for ten seconds.
+    pub(crate) fn wait_for_no_more_than(&self, before: (usize, usize)) {
+        let mut now = (0, 0);
+        let are_gone = eventually(|| {
+            now = self.threads_and_descriptors();
+            now.0 <= before.0 && now.1 <= before.1
+        });
+        assert!(are_gone, "{now:?} threads and descriptors after {before:?}");
+    }
+
+    /// Threads, and open descriptors.
+    pub(crate) fn threads_and_descriptors(&self) -> (usize, usize) {
+        let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", self.pid())).unwrap().count();
+        (count("task"), count("fd"))
+    }
+}
+
+/// Looks a hundred times a second, for half a minute, whether something has come about.
+pub(crate) fn eventually(mut has_come: impl FnMut() -> bool) -> bool {
+    for _ in 0..3000 {
+        if has_come() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
 }
 
 impl Drop for Node {

@@ -12,7 +12,7 @@ use super::client::{AskError, Client};
 use super::text::{age, count, cut, safe, signed, size};
 use super::top::{largest, oldest_ms};
 use crate::admin::wire::line;
-use crate::cli::signals::StopSignals;
+use crate::cli::signals::Signals;
 use crate::cli::{Exit, output};
 
 /// Time from frame to frame.
@@ -59,7 +59,7 @@ impl Drop for Screen {
 
 async fn show(client: &Client, frames: Option<u64>, json: bool) -> Result<Exit, AskError> {
     // From here on a signal ends the view through us, not past us.
-    let mut signals = StopSignals::new()?;
+    let mut signals = Signals::new()?;
     let on_terminal = !json && io::stdout().is_terminal();
     let mut screen = None;
     let mut clock = interval(PERIOD);
@@ -72,7 +72,7 @@ async fn show(client: &Client, frames: Option<u64>, json: bool) -> Result<Exit, 
             let asked = tokio::task::spawn_blocking(move || client.memory()).await;
             asked.unwrap_or_else(|error| Err(io::Error::other(error).into()))
         };
-        let Some(snapshot) = unless(next, signals.next()).await else { break };
+        let Some(snapshot) = unless(next, signals.next_stop()).await else { break };
         let snapshot = snapshot?;
         if on_terminal && screen.is_none() {
             screen = Some(Screen::enter()?);

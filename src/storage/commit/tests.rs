@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::fault::{Step, arm};
 use crate::support::*;
-use crate::{Duplicates, Durability, Instance, Outcome, StoreError};
+use crate::{Duplicates, Durability, Instance, Outcome, Payload, StoreError, Withdrawal};
 
 const UID: &str = "1.2.3.4.5";
 
@@ -66,11 +66,11 @@ fn one_that_fails_does_not_fail_its_batch() {
         let batch = ["1.2.1", "1.2.2", "1.2.3"].map(|uid| instance(uid, &pixels(1, 100)));
         arm(step, || Ok(()));
         fail(step, Errno::IO);
-        let ok: Vec<_> = site.store.commit(&batch.each_ref()).iter().map(Result::is_ok).collect();
+        let ok: Vec<_> = site.store.commit(&batch.each_ref(), &|| ()).iter().map(Result::is_ok).collect();
         assert_eq!(ok, [true, false, true], "{step:?}");
         assert_eq!(site.files(), [path_of("1.2.1"), path_of("1.2.3")]);
         assert!(site.temp_files().is_empty());
-        assert!(site.store.commit(&batch.each_ref()).iter().all(Result::is_ok));
+        assert!(site.store.commit(&batch.each_ref(), &|| ()).iter().all(Result::is_ok));
         assert_eq!(site.files().len(), 3);
     }
 }
@@ -79,17 +79,17 @@ fn one_that_fails_does_not_fail_its_batch() {
 fn a_directory_that_cannot_be_synced_fails_all_that_went_into_it_and_nothing_else() {
     let site = Site::new();
     let first = [instance("1.2.1", &pixels(1, 100)), instance_in("1.7", "1.7.1", "1.7.1.1", &pixels(1, 100))];
-    assert!(site.store.commit(&first.each_ref()).iter().all(Result::is_ok));
+    assert!(site.store.commit(&first.each_ref(), &|| ()).iter().all(Result::is_ok));
     let batch = [
         instance("1.2.2", &pixels(1, 100)),
         instance_in("1.7", "1.7.1", "1.7.1.2", &pixels(1, 100)),
         instance("1.2.3", &pixels(1, 100)),
     ];
     fail(Step::SyncDirectory, Errno::IO);
-    let ok: Vec<_> = site.store.commit(&batch.each_ref()).iter().map(Result::is_ok).collect();
+    let ok: Vec<_> = site.store.commit(&batch.each_ref(), &|| ()).iter().map(Result::is_ok).collect();
     assert_eq!(ok, [false, true, false]);
     // They are tried again.
-    assert!(site.store.commit(&batch.each_ref()).iter().all(Result::is_ok));
+    assert!(site.store.commit(&batch.each_ref(), &|| ()).iter().all(Result::is_ok));
     assert_eq!(site.files().len(), 5);
 }
 
@@ -237,18 +237,18 @@ fn a_withdrawn_instance_is_not_stored() {
         let instance = Arc::new(instance);
         let late = Arc::clone(&instance);
         arm(Step::SyncData, move || {
-            assert!(late.withdraw());
+            assert_eq!(late.withdraw(), Withdrawal::Withdrawn);
             Ok(())
         });
         assert!(matches!(site.commit(&instance), Err(StoreError::Withdrawn)));
         assert!(matches!(site.commit(&instance), Err(StoreError::Withdrawn)));
-        assert!(instance.withdraw());
+        assert_eq!(instance.withdraw(), Withdrawal::Withdrawn);
     }
     assert!(site.files().is_empty() && site.temp_files().is_empty());
     let stored = instance(UID, &pixels(1, 5000));
-    site.commit(&stored).unwrap();
-    assert!(!stored.withdraw(), "too late");
-    site.commit(&stored).unwrap();
+    let outcome = site.commit(&stored).unwrap();
+    assert_eq!(stored.withdraw(), Withdrawal::TooLate(outcome.clone()));
+    assert_eq!(site.commit(&stored).unwrap(), outcome);
 }
 
 #[test]
@@ -342,4 +342,54 @@ fn a_filesystem_that_cannot_rename_without_replacing_links_instead() {
         });
         assert_eq!(taken.outcome(&instance(UID, &pixels(1, 5000))), Outcome::Identical);
     }
+}
+
+#[test]
+fn a_thread_that_hangs_in_a_rename_or_a_sync_does_not_take_the_next_one_with_it() {
+    for (kind, step) in [(MEMORY, Step::Place), (SPOOLED, Step::Place), (SPOOLED, Step::SyncData)] {
+        let site = Site::new();
+        let instance = one(&site, kind, 1);
+        let (reached, hangs) = std::sync::mpsc::sync_channel(0);
+        let (wake, woken) = std::sync::mpsc::sync_channel::<()>(0);
+        std::thread::scope(|scope| {
+            let (site, instance) = (&site, &instance);
+            let hung = scope.spawn(move || {
+                arm(step, move || {
+                    reached.send(()).unwrap();
+                    woken.recv().unwrap();
+                    Ok(())
+                });
+                site.commit(instance)
+            });
+            hangs.recv().unwrap();
+            assert!(matches!(site.commit(instance), Err(StoreError::InOtherHands)), "{step:?}");
+            if step == Step::Place {
+                assert_eq!(instance.withdraw(), Withdrawal::Undecided);
+            }
+            wake.send(()).unwrap();
+            let late = hung.join().unwrap().unwrap();
+            assert_eq!(site.commit(instance).unwrap(), late, "stored once, whoever says so");
+        });
+        assert_eq!(site.files().len(), 1);
+    }
+}
+
+#[test]
+fn a_part_of_a_spooled_dataset_may_be_written_again_by_another_thread() {
+    let site = Site::new();
+    let (parts, whole) = {
+        let instance = instance(UID, &pixels(1, 5000));
+        let Payload::Memory(slices) = instance.payload else { panic!("in memory") };
+        (slices.clone(), slices.concat())
+    };
+    let spool = Arc::new(site.store.spool(&meta(UID)).unwrap());
+    let first = parts[0].len() as u64;
+    spool.write(0, &parts[..1]).unwrap();
+    spool.write(first, &parts[1..]).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| spool.write(0, &parts[..1]).unwrap());
+    });
+    assert_eq!(spool.dataset_bytes(), whole.len() as u64);
+    let path = site.commit(&instance_of(meta(UID), &whole, Payload::Spooled(spool))).unwrap().path;
+    assert_eq!(stored_dataset(&site.root().join(path)), whole);
 }

@@ -67,7 +67,7 @@ fn store_until_killed(root: &Path, round: u32) {
                             _ => instance(uid, &pixels_of(uid, *version)),
                         })
                         .collect();
-                    let results = store.commit(&batch.iter().collect::<Vec<_>>());
+                    let results = store.commit(&batch.iter().collect::<Vec<_>>(), &|| ());
                     assert!(results.iter().all(Result::is_ok), "{results:?}");
                     let said: String = versions.iter().map(|(uid, version)| format!("{uid} {version}\n")).collect();
                     std::io::stdout().lock().write_all(said.as_bytes()).unwrap();

@@ -129,7 +129,7 @@ fn two_of_one_uid_in_a_batch_are_duplicates() {
         let batch = batch(&site);
         let outcomes: Vec<_> = site
             .store
-            .commit(&batch.each_ref())
+            .commit(&batch.each_ref(), &|| ())
             .into_iter()
             .map(|result| result.ok().map(|stored| stored.outcome))
             .collect();

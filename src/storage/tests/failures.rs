@@ -54,9 +54,9 @@ fn below_the_space_to_keep_nothing_is_written_but_what_is_stored_is_known() {
         other => panic!("{other:?}"),
     }
     assert!(matches!(site.store.room(0), Err(StoreError::BelowMinFree { .. })));
-    let mut spool = site.store.spool(&meta("1.2.3.4.5")).unwrap();
+    let spool = site.store.spool(&meta("1.2.3.4.5")).unwrap();
     let dataset = slices(&dataset("1.2.3.4.5", STUDY, SERIES, &pixels));
-    assert!(matches!(spool.append(&dataset), Err(StoreError::BelowMinFree { .. })));
+    assert!(matches!(spool.write(spool.dataset_bytes(), &dataset), Err(StoreError::BelowMinFree { .. })));
     drop(spool);
     assert!(site.temp_files().is_empty() && site.files().is_empty());
 
@@ -82,7 +82,7 @@ fn a_lost_permission_is_said_to_be_one_and_comes_back() {
                 instance("1.2.3.4.6", &pixels(1, 100)),
                 instance_in("1.7", "1.7.1", "1.7.1.1", &pixels(1, 100)),
             ];
-            let results = site.store.commit(&batch.each_ref());
+            let results = site.store.commit(&batch.each_ref(), &|| ());
             let denied: Vec<_> =
                 results.iter().map(|result| matches!(result, Err(StoreError::PermissionDenied { .. }))).collect();
             let expected = match lost.as_str() {
@@ -95,7 +95,7 @@ fn a_lost_permission_is_said_to_be_one_and_comes_back() {
             assert_eq!(results.iter().filter(|result| result.is_err()).count(), denied.iter().filter(|d| **d).count());
             set_mode(&directory, 0o750);
             assert!(site.temp_files().is_empty(), "{lost}");
-            assert!(site.store.commit(&batch.each_ref()).iter().all(Result::is_ok));
+            assert!(site.store.commit(&batch.each_ref(), &|| ()).iter().all(Result::is_ok));
             for study in ["1.7", "1.2.3/1.2.3.9"] {
                 fs::remove_dir_all(site.root().join(study)).unwrap();
             }

@@ -63,15 +63,17 @@ fn a_full_disk_is_said_to_be_full_and_is_used_again_when_it_is_not() {
 
         let large = instance("1.2.3.4.5", &pixels(1, 600 * 1024));
         let small = instance("1.2.3.4.6", &pixels(2, 1000));
-        let results = store.commit(&[&large, &small]);
+        let results = store.commit(&[&large, &small], &|| ());
         assert!(matches!(results[0], Err(StoreError::DiskFull)), "{:?}", results[0]);
         assert!(results[1].is_ok(), "what still fits is stored: {:?}", results[1]);
         assert!(temp_files(&root).is_empty());
         assert!(matches!(store.room(600 * 1024), Err(StoreError::DiskFull)));
 
-        let mut spool = store.spool(&meta("1.2.3.4.7")).unwrap();
+        let spool = store.spool(&meta("1.2.3.4.7")).unwrap();
         let dataset = dataset("1.2.3.4.7", STUDY, SERIES, &pixels(3, 600 * 1024));
-        let error = slices(&dataset).iter().find_map(|slice| spool.append(std::slice::from_ref(slice)).err());
+        let error = slices(&dataset)
+            .iter()
+            .find_map(|slice| spool.write(spool.dataset_bytes(), std::slice::from_ref(slice)).err());
         assert!(matches!(error, Some(StoreError::DiskFull)), "{error:?}");
         drop(spool);
         assert!(temp_files(&root).is_empty());
@@ -91,12 +93,12 @@ fn a_spooled_instance_that_lacks_a_part_is_never_stored() {
     };
     let (store, _) = Store::open(settings(&root)).unwrap();
     let dataset = dataset("1.2.3.4.5", STUDY, SERIES, &pixels(1, 1000));
-    let mut spool = store.spool(&meta("1.2.3.4.5")).unwrap();
-    spool.append(&slices(&dataset)).unwrap();
-    spool.append(&slices(&pixels(1, 600 * 1024))).unwrap_err();
+    let spool = store.spool(&meta("1.2.3.4.5")).unwrap();
+    spool.write(spool.dataset_bytes(), &slices(&dataset)).unwrap();
+    spool.write(spool.dataset_bytes(), &slices(&pixels(1, 600 * 1024))).unwrap_err();
     // Space is back, but what did not fit is lost.
-    assert!(matches!(spool.append(&slices(&dataset)), Err(StoreError::SpoolBroken)));
-    let instance = instance_of(meta("1.2.3.4.5"), &dataset, tidegate_storage::Payload::Spooled(spool));
+    assert!(matches!(spool.write(spool.dataset_bytes(), &slices(&dataset)), Err(StoreError::SpoolBroken)));
+    let instance = instance_of(meta("1.2.3.4.5"), &dataset, tidegate_storage::Payload::Spooled(spool.into()));
     assert!(matches!(commit(&store, &instance), Err(StoreError::SpoolBroken)));
     assert!(files(&root).is_empty());
 }
@@ -112,7 +114,7 @@ fn a_batch_leaves_the_space_to_keep_as_one_instance_does() {
     settings.min_free_bytes = 512 * 1024;
     let (store, _) = Store::open(settings).unwrap();
     let batch: Vec<_> = (0..4).map(|n| instance(&format!("1.2.3.{n}"), &pixels(n, 200 * 1024))).collect();
-    let results = store.commit(&batch.iter().collect::<Vec<_>>());
+    let results = store.commit(&batch.iter().collect::<Vec<_>>(), &|| ());
     let stored: Vec<_> = results.iter().map(Result::is_ok).collect();
     assert_eq!(stored, [true, true, false, false], "{results:?}");
     assert!(matches!(results[2], Err(StoreError::BelowMinFree { .. })), "{results:?}");

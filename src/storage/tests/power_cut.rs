@@ -71,7 +71,7 @@ fn store_and_cut(durability: Durability) -> Option<Vec<(PathBuf, Vec<u8>)>> {
     assert_eq!(commit(&store, &instance("1.2.1", &pixels(1, 60_000))).unwrap().outcome, Outcome::Replaced);
     commit(&store, &spooled(&store, "1.2.2", &pixels(2, 60_000))).unwrap();
     let batch: Vec<_> = (3..8).map(|n| instance(&format!("1.2.{n}"), &pixels(n, 60_000))).collect();
-    assert!(store.commit(&batch.iter().collect::<Vec<_>>()).iter().all(Result::is_ok));
+    assert!(store.commit(&batch.iter().collect::<Vec<_>>(), &|| ()).iter().all(Result::is_ok));
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let store = &store;

@@ -68,7 +68,7 @@ fn a_batch_answers_for_each_instance_in_order() {
         spooled(&site.store, "1.2.3.4.6", &pixels(3, 1000)),
         instance_in("1.8", "1.8.1", "1.8.1.1", &pixels(4, 1000)),
     ];
-    let results = site.store.commit(&batch.each_ref());
+    let results = site.store.commit(&batch.each_ref(), &|| ());
     assert_eq!(results[0].as_ref().unwrap().path, path_of("1.2.3.4.5"));
     assert!(matches!(results[1], Err(StoreError::Obstructed { .. })), "{:?}", results[1]);
     assert_eq!(results[2].as_ref().unwrap().path, path_of("1.2.3.4.6"));
@@ -77,7 +77,7 @@ fn a_batch_answers_for_each_instance_in_order() {
     assert_eq!(site.files().len(), 4);
     assert!(site.temp_files().is_empty());
     assert_eq!(fs::read(site.root().join("1.9")).unwrap(), b"in the way");
-    assert!(site.store.commit(&[]).is_empty());
+    assert!(site.store.commit(&[], &|| ()).is_empty());
 }
 
 #[test]
@@ -156,7 +156,9 @@ fn threads_share_a_store() {
                         .iter()
                         .map(|uid| instance_in(&format!("1.{round}"), "1.5", uid, &pixels(thread, 2000)))
                         .collect();
-                    for (result, uid) in site.store.commit(&batch.iter().collect::<Vec<_>>()).into_iter().zip(&uids) {
+                    for (result, uid) in
+                        site.store.commit(&batch.iter().collect::<Vec<_>>(), &|| ()).into_iter().zip(&uids)
+                    {
                         let stored = result.unwrap();
                         assert_eq!(stored.outcome, Outcome::New);
                         let expected = dataset(uid, &format!("1.{round}"), "1.5", &pixels(thread, 2000));

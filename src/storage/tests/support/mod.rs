@@ -73,7 +73,7 @@ pub(crate) fn settings(root: &Path) -> Settings {
 }
 
 pub(crate) fn commit(store: &Store, instance: &Instance) -> Result<Stored, StoreError> {
-    let mut results = store.commit(&[instance]);
+    let mut results = store.commit(&[instance], &|| ());
     assert_eq!(results.len(), 1);
     results.remove(0)
 }
@@ -161,12 +161,12 @@ pub(crate) fn instance_in(study: &str, series: &str, uid: &str, pixels: &[u8]) -
 /// An instance of the default series, spooled to `store`.
 pub(crate) fn spooled(store: &Store, uid: &str, pixels: &[u8]) -> Instance {
     let dataset = dataset(uid, STUDY, SERIES, pixels);
-    let mut spool = store.spool(&meta(uid)).unwrap();
+    let spool = store.spool(&meta(uid)).unwrap();
     for part in slices(&dataset).chunks(3) {
-        spool.append(part).unwrap();
+        spool.write(spool.dataset_bytes(), part).unwrap();
     }
     assert_eq!(spool.dataset_bytes(), dataset.len() as u64);
-    instance_of(meta(uid), &dataset, Payload::Spooled(spool))
+    instance_of(meta(uid), &dataset, Payload::Spooled(spool.into()))
 }
 
 /// The whole file that an instance of the default series is to become.

@@ -1,0 +1,146 @@
+//! The end of a connection: how it came, what the peer is told, what is left to say when nobody is there to say it.
+
+use std::time::Duration;
+
+use tidegate_protocol::Event;
+use tidegate_protocol::state::State;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+use tracing::{debug, error, info};
+
+use super::connection::Connection;
+use crate::roster::ABORT;
+use crate::supervision::exit::{Exit, Panic};
+use crate::supervision::spec::Restart;
+
+/// How long a peer has to close the connection after our last word (Sta13).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The peer asked for release and got it.
+    Released,
+    /// The association was rejected.
+    Rejected,
+    /// The connection closed before it said anything.
+    NothingSaid,
+    /// The peer spoke something else.
+    NotDicom,
+    /// The peer aborted.
+    PeerAborted,
+    /// The peer closed or lost the connection without a word.
+    ConnectionLost,
+    /// The peer broke the protocol and was told so.
+    Violation,
+    /// The peer kept us waiting.
+    TimedOut,
+    /// The node is stopping.
+    Stopping,
+    /// A request so long that the memory budget did not hold it.
+    OutOfMemory,
+    /// It was ended for the good of the others: memory is short and it held most, or it held more than any may.
+    Evicted,
+}
+
+impl Connection {
+    /// Serves the connection to its end.
+    pub(crate) async fn serve(mut self: Box<Self>) {
+        let end = self.run().await;
+        self.has_ended = true;
+        self.incoming = None;
+        let counters = &self.shared.counters;
+        match end {
+            End::Released | End::Stopping => {}
+            End::Rejected => counters.associations_rejected.increment(),
+            End::NothingSaid | End::NotDicom => counters.connections_not_dicom.increment(),
+            End::PeerAborted | End::ConnectionLost => counters.associations_lost.increment(),
+            End::Violation | End::TimedOut | End::OutOfMemory | End::Evicted => {
+                counters.associations_aborted.increment();
+            }
+        }
+        if self.is_established {
+            info!(
+                peer = %self.peer.address,
+                calling_ae = ?self.peer.calling_ae_title,
+                ?end,
+                acknowledged = self.acknowledged,
+                refused = self.refused,
+                "association ended"
+            );
+        } else {
+            debug!(peer = %self.peer.address, ?end, "connection ended");
+        }
+        let _ = self.flush().await;
+        match end {
+            // Closing with bytes unread would reset the connection and could take our last word with it.
+            End::Released
+            | End::Rejected
+            | End::Violation
+            | End::TimedOut
+            | End::Stopping
+            | End::OutOfMemory
+            | End::Evicted => Box::pin(self.linger()).await,
+            End::NothingSaid | End::NotDicom | End::PeerAborted | End::ConnectionLost => {}
+        }
+    }
+
+    /// Sta13: nothing is awaited but the end of the connection.
+    async fn linger(&mut self) {
+        let rest = async {
+            let mut rest = bytes::BytesMut::with_capacity(2048);
+            let _ = self.protocol.poll(self.buffer.bytes());
+            rest.extend_from_slice(self.buffer.bytes());
+            loop {
+                match self.protocol.poll(&mut rest) {
+                    Some(Event::PeerAborted(_)) => return,
+                    Some(_) => continue,
+                    None => {}
+                }
+                if self.flush().await.is_err() {
+                    return;
+                }
+                rest.reserve(1024);
+                match self.socket.read_buf(&mut rest).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(_) => {}
+                }
+            }
+        };
+        let _ = timeout(LINGER, rest).await;
+    }
+}
+
+impl Drop for Connection {
+    /// Without an end of its own the association is unwound by a panic, or its thread has died: the peer gets its A-ABORT all
+    /// the same, if the socket takes it. Everything held is freed after this, field by field.
+    fn drop(&mut self) {
+        if self.has_ended || self.protocol.state() == State::Sta13 {
+            return;
+        }
+        let exit = if std::thread::panicking() {
+            self.shared.counters.associations_panicked.increment();
+            Exit::Panicked(Panic::of_this_thread())
+        } else {
+            Exit::ThreadDied
+        };
+        if self.is_requested() {
+            let _ = socket2::SockRef::from(&self.socket).send(&ABORT);
+        }
+        self.shared.counters.associations_aborted.increment();
+        let held = self.holder.by_stage();
+        error!(
+            child = "association",
+            restart_policy = ?Restart::Temporary,
+            peer = %self.peer.address,
+            calling_ae = ?self.peer.calling_ae_title,
+            cause = %exit,
+            held_bytes = held.total(),
+            held = held.text(),
+            with_writers = self.pending.len(),
+            mailbox_depth = self.shared.mailbox.depth(),
+            last_messages = ?self.last_messages.list(),
+            "child ended"
+        );
+    }
+}

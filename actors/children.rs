@@ -1,0 +1,98 @@
+//! The children of the supervisor: for each its name, its group, its restart policy, and how it is started.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix_rt::Arbiter;
+use parking_lot::Mutex;
+use tidegate_storage::Store;
+
+use crate::fault::fault_points;
+use crate::guest::Guest;
+use crate::listener::Listener;
+use crate::shared::{Alive, Shared};
+use crate::statistics::Statistics;
+use crate::supervision::lifeline::{Held, Lifeline};
+use crate::supervision::spec::{ChildSpec, Group};
+use crate::writer::{Hand, Writer};
+
+/// All children of a node.
+pub(crate) fn specs(
+    shared: &Arc<Shared>,
+    store: &Arc<Store>,
+    writers: usize,
+    association_threads: usize,
+    socket: TcpListener,
+    guests: Vec<Guest>,
+) -> Vec<ChildSpec> {
+    let mut specs = vec![statistics(shared), listener(shared, socket)];
+    specs.extend((0..writers as u32).map(|index| writer(index, shared, store)));
+    specs.extend((0..association_threads).map(|index| association_thread(index, shared)));
+    specs.extend(guests.into_iter().map(|guest| guest.spec(shared)));
+    specs
+}
+
+fn statistics(shared: &Arc<Shared>) -> ChildSpec {
+    let shared = shared.clone();
+    let make = move |lifeline| Ok(Statistics::new(shared.clone(), lifeline));
+    ChildSpec::permanent("statistics".to_owned(), Group::Statistics, make, Held::default)
+}
+
+fn listener(shared: &Arc<Shared>, socket: TcpListener) -> ChildSpec {
+    let shared = shared.clone();
+    let make = move |lifeline| Ok(Listener::new(socket.try_clone()?, shared.clone(), lifeline));
+    ChildSpec::permanent("listener".to_owned(), Group::Listener, make, Held::default)
+}
+
+fn writer(index: u32, shared: &Arc<Shared>, store: &Arc<Store>) -> ChildSpec {
+    let (shared, store) = (shared.clone(), store.clone());
+    // Each writer has a hand of its own: what a late one lets go of is never its successor's.
+    let current: Arc<Mutex<Arc<Hand>>> = Arc::default();
+    let last = current.clone();
+    let make = move |lifeline| {
+        let hand = Arc::<Hand>::default();
+        *current.lock() = hand.clone();
+        Ok(Writer::new(index, store.clone(), shared.clone(), hand, lifeline))
+    };
+    ChildSpec::permanent(format!("writer-{index}"), Group::Writers, make, move || last.lock().release())
+}
+
+fn association_thread(index: usize, shared: &Arc<Shared>) -> ChildSpec {
+    let for_release = shared.clone();
+    let shared = shared.clone();
+    let make = move |lifeline| Ok(AssociationThread::new(index, shared.clone(), lifeline));
+    ChildSpec::permanent(format!("associations-{index}"), Group::AssociationThreads, make, move || {
+        for_release.roster.set_thread(index, None);
+        for_release.roster.cut_off(index, |account| for_release.budget.by_stage_of(account))
+    })
+}
+
+/// What tells whether a thread that serves associations still does.
+#[derive(Debug)]
+struct AssociationThread {
+    index: usize,
+    shared: Arc<Shared>,
+    lifeline: Option<Lifeline>,
+    _alive: Alive,
+}
+
+impl AssociationThread {
+    fn new(index: usize, shared: Arc<Shared>, lifeline: Lifeline) -> Self {
+        let _alive = Alive::new(&shared);
+        Self { index, shared, lifeline: Some(lifeline), _alive }
+    }
+}
+
+impl Actor for AssociationThread {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(lifeline) = self.lifeline.take() else { return };
+        self.shared.roster.set_thread(self.index, Some(Arbiter::current()));
+        lifeline.ready();
+        let name = format!("associations-{}", self.index);
+        let work = async move { lifeline.during(fault_points(&name)).await };
+        ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
+    }
+}

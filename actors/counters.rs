@@ -1,0 +1,102 @@
+//! The counters all actors share. Each only rises, but for the gauges, which say so.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidegate_protocol::Status;
+
+/// A number that several threads add to.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes `n` back: gauges only.
+    pub fn subtract(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// Sets it: gauges with one writer only.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the node has done since it started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Associations accepted.
+    pub associations_accepted: Counter,
+    /// Associations rejected, whatever the reason.
+    pub associations_rejected: Counter,
+    /// Associations the peer aborted, or whose connection broke.
+    pub associations_lost: Counter,
+    /// Associations aborted because the peer broke the protocol or kept us waiting.
+    pub associations_aborted: Counter,
+    /// Connections that spoke something else than DICOM, or nothing at all.
+    pub connections_not_dicom: Counter,
+    /// Instances acknowledged after a durable write (`durability = "fsync"`).
+    pub instances_durable: Counter,
+    /// Instances acknowledged after a write nobody synced (`durability = "none"`).
+    pub instances_unsynced: Counter,
+    /// Instances acknowledged because the very same bytes were stored already.
+    pub instances_identical: Counter,
+    /// Dataset bytes of the acknowledged instances.
+    pub bytes_acknowledged: Counter,
+    /// Datasets that went to the spool.
+    pub datasets_spooled: Counter,
+    /// Gauge: bytes in spool files of datasets that are still arriving.
+    pub spool_bytes: Counter,
+    /// Gauge: writers that have jobs in hand.
+    pub writers_busy: Counter,
+    /// Datasets handed to another writer because theirs died.
+    pub handed_over_again: Counter,
+    /// Datasets given up because no writer had answered for them in time.
+    pub commits_timed_out: Counter,
+    /// Writers replaced.
+    pub writers_replaced: Counter,
+    /// Children of the supervisor started again, writers included.
+    pub restarts: Counter,
+    /// Associations that a panic ended.
+    pub associations_panicked: Counter,
+    /// Gauge: threads that were given up because they hung, and still do.
+    pub hung_threads: Counter,
+    /// Gauge: actors there are.
+    pub actors: Counter,
+    refused: [Counter; Status::ALL.len()],
+}
+
+impl Counters {
+    /// Counts an instance that was answered with `status`.
+    pub fn refused(&self, status: Status) {
+        self.refusals(status).increment();
+    }
+
+    /// Instances answered with `status`.
+    pub fn refusals(&self, status: Status) -> &Counter {
+        &self.refused[status as usize]
+    }
+
+    /// Instances answered with anything but success.
+    pub fn refused_total(&self) -> u64 {
+        self.refused.iter().map(Counter::get).sum()
+    }
+
+    /// Instances acknowledged.
+    pub fn acknowledged_total(&self) -> u64 {
+        self.instances_durable.get() + self.instances_unsynced.get() + self.instances_identical.get()
+    }
+}

@@ -1,0 +1,138 @@
+//! Faults on demand, for tests: a port that makes a child panic, hang, or lose its thread. Nothing outside of the feature
+//! `test-faults`.
+//!
+//! A child passes [`at`] with its name where it does its work. A request is a line, `<child> <fault>`, answered by `armed`:
+//! the next child of that name, or of that name and a number (`writer` for `writer-3`), suffers it once.
+//!
+//! | fault | what happens |
+//! |---|---|
+//! | `panic` | a panic |
+//! | `hang MS` | the thread sleeps that long |
+//! | `die` | the thread's event loop ends |
+//! | `fail` | told to the caller: the storage answers nothing but errors |
+//! | `hold BYTES` | told to the caller: it leases that much and keeps it |
+
+/// What the caller has to do itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "test-faults"), expect(dead_code, reason = "made by the port alone"))]
+pub(crate) enum Told {
+    /// Fail.
+    Fail,
+    /// Lease so many bytes.
+    Hold(u64),
+}
+
+#[cfg(not(feature = "test-faults"))]
+#[inline(always)]
+pub(crate) fn at(_child: &str) -> Option<Told> {
+    None
+}
+
+/// Passes the fault port, for a child that has no work of its own to do it at.
+pub(crate) async fn fault_points(name: &str) {
+    if !cfg!(feature = "test-faults") {
+        return std::future::pending().await;
+    }
+    loop {
+        at(name);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[cfg(feature = "test-faults")]
+pub(crate) use port::at;
+#[cfg(feature = "test-faults")]
+pub use port::open;
+
+#[cfg(feature = "test-faults")]
+mod port {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use parking_lot::Mutex;
+
+    use super::Told;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Fault {
+        Panic,
+        Hang(Duration),
+        Die,
+        Told(Told),
+    }
+
+    /// A handful at most.
+    static ARMED: Mutex<Vec<(String, Fault)>> = Mutex::new(Vec::new());
+
+    /// Suffers what is armed for `child`.
+    #[allow(clippy::panic, reason = "that is what it is for")]
+    pub(crate) fn at(child: &str) -> Option<Told> {
+        let is_meant =
+            |name: &str| child.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        let fault = {
+            let mut armed = ARMED.lock();
+            let index = armed.iter().position(|(name, _)| is_meant(name))?;
+            armed.remove(index).1
+        };
+        match fault {
+            Fault::Panic => panic!("fault port: {child} is to panic"),
+            Fault::Hang(time) => std::thread::sleep(time),
+            Fault::Die => {
+                actix_rt::Arbiter::current().stop();
+            }
+            Fault::Told(told) => return Some(told),
+        }
+        None
+    }
+
+    fn parse(line: &str) -> Option<(String, Fault)> {
+        let mut words = line.split_whitespace();
+        let (child, fault) = (words.next()?, words.next()?);
+        let mut number = || words.next()?.parse().ok();
+        let fault = match fault {
+            "panic" => Fault::Panic,
+            "hang" => Fault::Hang(Duration::from_millis(number()?)),
+            "die" => Fault::Die,
+            "fail" => Fault::Told(Told::Fail),
+            "hold" => Fault::Told(Told::Hold(number()?)),
+            _ => return None,
+        };
+        Some((child.to_owned(), fault))
+    }
+
+    /// Opens the port on a free port of the loopback; the log says which.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn open() -> std::io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        tracing::warn!(address = %listener.local_addr()?, "fault port open: this build is for tests");
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = serve(&stream);
+            }
+        });
+        Ok(())
+    }
+
+    fn serve(mut stream: &TcpStream) -> std::io::Result<()> {
+        for line in BufReader::new(stream).lines() {
+            let answer = match line?.as_str() {
+                "forget" => {
+                    ARMED.lock().clear();
+                    "armed\n"
+                }
+                line => match parse(line) {
+                    Some(armed) => {
+                        ARMED.lock().push(armed);
+                        "armed\n"
+                    }
+                    None => "unknown fault\n",
+                },
+            };
+            stream.write_all(answer.as_bytes())?;
+        }
+        Ok(())
+    }
+}

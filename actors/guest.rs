@@ -1,0 +1,78 @@
+//! Children from outside this crate: surfaces for operators, which the supervisor starts, watches and restarts like its own.
+
+use std::fmt;
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use futures_util::future::LocalBoxFuture;
+
+use crate::fault::fault_points;
+use crate::observer::Observer;
+use crate::shared::{Alive, Shared};
+use crate::supervision::lifeline::{Held, Lifeline};
+use crate::supervision::spec::{ChildSpec, Group, Restart};
+
+type Body = Arc<dyn Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync>;
+
+/// A child from outside: a name, and what it does on a thread of its own until it is dropped or returns.
+#[derive(Clone)]
+pub struct Guest {
+    name: &'static str,
+    body: Body,
+}
+
+impl Guest {
+    /// A guest called `name` in the log, whose `body` is called at each start.
+    pub fn new(
+        name: &'static str,
+        body: impl Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, body: Arc::new(body) }
+    }
+
+    pub(crate) fn spec(self, shared: &Arc<Shared>) -> ChildSpec {
+        let shared = shared.clone();
+        let name = self.name.to_owned();
+        let make = move |lifeline| {
+            let _alive = Alive::new(&shared);
+            Ok(Running { guest: self.clone(), shared: shared.clone(), lifeline: Some(lifeline), _alive })
+        };
+        ChildSpec { restart: Restart::Transient, ..ChildSpec::permanent(name, Group::Admin, make, Held::default) }
+    }
+}
+
+impl fmt::Debug for Guest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Guest({})", self.name)
+    }
+}
+
+/// A guest on its thread.
+#[derive(Debug)]
+struct Running {
+    guest: Guest,
+    shared: Arc<Shared>,
+    lifeline: Option<Lifeline>,
+    _alive: Alive,
+}
+
+impl Actor for Running {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(lifeline) = self.lifeline.take() else { return };
+        let body = (self.guest.body)(Observer::new(self.shared.clone()));
+        let name = self.guest.name;
+        lifeline.ready();
+        let work = async move {
+            let body = async {
+                tokio::select! {
+                    () = fault_points(name) => {}
+                    () = body => {}
+                }
+            };
+            lifeline.during(body).await;
+        };
+        ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
+    }
+}

@@ -1,0 +1,136 @@
+//! Which association is served by which thread, with a second descriptor of its socket: when a thread hangs, nobody on it can
+//! say goodbye to its peers, so the supervisor does.
+
+use std::collections::HashMap;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+
+use actix_rt::ArbiterHandle;
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tidegate_memory::StageBytes;
+
+use crate::supervision::lifeline::Held;
+
+/// A-ABORT: source service-provider, reason not specified (PS3.8 §9.3.8).
+pub(crate) const ABORT: [u8; 10] = [7, 0, 0, 0, 0, 4, 0, 0, 2, 0];
+
+/// The threads that serve associations, and the associations on each.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    threads: Mutex<Vec<Option<ArbiterHandle>>>,
+    entries: Mutex<HashMap<u64, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    thread: usize,
+    socket: TcpStream,
+}
+
+/// An association in the roster, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Enrolled {
+    roster: Arc<Roster>,
+    account: u64,
+}
+
+impl Roster {
+    pub(crate) fn new(threads: usize) -> Self {
+        Self { threads: Mutex::new(vec![None; threads]), entries: Mutex::default() }
+    }
+
+    /// Thread `index` can serve associations, or no longer.
+    pub(crate) fn set_thread(&self, index: usize, handle: Option<ArbiterHandle>) {
+        if let Some(thread) = self.threads.lock().get_mut(index) {
+            *thread = handle;
+        }
+    }
+
+    /// The first thread that can serve an association, from number `turn` on.
+    pub(crate) fn thread(&self, turn: usize) -> Option<(usize, ArbiterHandle)> {
+        let threads = self.threads.lock();
+        let numbers = (0..threads.len()).map(|offset| (turn + offset) % threads.len());
+        numbers.filter_map(|number| Some((number, threads[number].clone()?))).next()
+    }
+
+    /// Enters the association with this account.
+    ///
+    /// # Errors
+    /// If there is no descriptor left.
+    pub(crate) fn enrol(
+        self: &Arc<Self>,
+        account: u64,
+        thread: usize,
+        socket: &TcpStream,
+    ) -> std::io::Result<Enrolled> {
+        let entry = Entry { thread, socket: socket.try_clone()? };
+        self.entries.lock().insert(account, entry);
+        Ok(Enrolled { roster: self.clone(), account })
+    }
+
+    /// Aborts every association of a thread that cannot do it: A-ABORT if the socket takes it, and the end of the connection.
+    /// `by_stage` tells what an account holds.
+    pub(crate) fn cut_off(&self, thread: usize, by_stage: impl Fn(u64) -> StageBytes) -> Held {
+        let mut held = Held::default();
+        let mut entries = self.entries.lock();
+        for (account, entry) in entries.extract_if(|_, entry| entry.thread == thread) {
+            let _ = SockRef::from(&entry.socket).send(&ABORT);
+            let _ = entry.socket.shutdown(Shutdown::Both);
+            held.count += 1;
+            held.bytes += by_stage(account);
+        }
+        held
+    }
+}
+
+impl Drop for Enrolled {
+    fn drop(&mut self) {
+        self.roster.entries.lock().remove(&self.account);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn only_the_associations_of_the_thread_are_cut_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let roster = Arc::new(Roster::new(2));
+        let connect = |account, thread| {
+            let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (socket, _) = listener.accept().unwrap();
+            let enrolled = roster.enrol(account, thread, &socket).unwrap();
+            (peer, socket, enrolled)
+        };
+        let (mut hung, _its_socket, enrolled) = connect(1, 0);
+        let (well, its_socket, _enrolled) = connect(2, 1);
+        let held = roster.cut_off(0, |_| StageBytes::default());
+        assert_eq!(held.count, 1);
+        let mut last_words = Vec::new();
+        hung.read_to_end(&mut last_words).unwrap();
+        assert_eq!(last_words, ABORT);
+        drop(enrolled);
+        assert_eq!(roster.entries.lock().len(), 1);
+        drop((its_socket, _enrolled));
+        well.set_nonblocking(false).unwrap();
+        assert_eq!((&well).read(&mut [0; 16]).unwrap(), 0, "closed with its last descriptor, and without a word");
+    }
+
+    #[test]
+    fn threads_take_turns_and_a_dead_one_is_passed_over() {
+        let roster = Roster::new(3);
+        assert!(roster.thread(0).is_none());
+        actix_rt::System::new().block_on(async {
+            let handle = actix_rt::Arbiter::current();
+            roster.set_thread(0, Some(handle.clone()));
+            roster.set_thread(2, Some(handle));
+        });
+        let turns: Vec<_> = (0..4).map(|turn| roster.thread(turn).unwrap().0).collect();
+        assert_eq!(turns, [0, 2, 2, 0]);
+    }
+}

@@ -1,0 +1,162 @@
+//! What all actors of a node share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dicom_core::Tag;
+use parking_lot::RwLock;
+use tidegate_memory::allocator::{AllocatorError, AllocatorProbe};
+use tidegate_memory::pressure::Level;
+use tidegate_memory::{AllocatorStatistics, MemoryBudget};
+use tidegate_storage::{Durability, Outcome, Store, Stored};
+use tokio::sync::watch;
+
+use crate::admission::Admission;
+use crate::association::FLOOR_LEASE_BYTES;
+use crate::counters::Counters;
+use crate::mailbox::WriterMailbox;
+use crate::roster::Roster;
+use crate::settings::LiveSettings;
+
+/// What the node is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Everything is served.
+    Serving,
+    /// No new associations; those that are open finish the instance they are at.
+    Draining,
+    /// The grace period is over: associations end now.
+    Aborting,
+}
+
+/// What all actors of a node share.
+pub struct Shared {
+    live: RwLock<Arc<LiveSettings>>,
+    pub(crate) mailbox: Arc<WriterMailbox>,
+    pub(crate) budget: MemoryBudget,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) counters: Counters,
+    pub(crate) phase: watch::Sender<Phase>,
+    /// How short memory is, as the statistics actor sees it.
+    pub(crate) pressure: watch::Sender<Level>,
+    /// The account of the association that is to end for the good of the others.
+    pub(crate) eviction: watch::Sender<Option<u64>>,
+    pub(crate) probe: AllocatorProbe,
+    pub(crate) baseline: Baseline,
+    /// Elements the layout is made of.
+    pub(crate) wanted: Arc<[Tag]>,
+    pub(crate) durability: Durability,
+}
+
+impl Shared {
+    /// For a node that begins with these settings.
+    ///
+    /// # Errors
+    /// If jemalloc does not tell its figures.
+    pub(crate) fn new(
+        live: LiveSettings,
+        writers: usize,
+        association_threads: usize,
+        store: &Store,
+    ) -> Result<Self, AllocatorError> {
+        let limits = &live.associations;
+        let shared = Self {
+            mailbox: Arc::new(WriterMailbox::new(live.writers.mailbox_capacity, writers)),
+            budget: MemoryBudget::new(live.memory_budget_bytes),
+            admission: Arc::new(Admission::new(limits.max, limits.max_per_address, limits.max_per_calling_ae)),
+            roster: Arc::new(Roster::new(association_threads)),
+            counters: Counters::default(),
+            phase: watch::Sender::new(Phase::Serving),
+            pressure: watch::Sender::new(Level::Normal),
+            eviction: watch::Sender::new(None),
+            probe: AllocatorProbe::new()?,
+            baseline: Baseline::default(),
+            wanted: store.wanted(),
+            durability: store.settings().durability,
+            live: RwLock::new(Arc::new(live)),
+        };
+        shared.reserve_floors();
+        Ok(shared)
+    }
+
+    /// The settings of this moment. Who needs them to agree with each other keeps what this returns.
+    pub(crate) fn live(&self) -> Arc<LiveSettings> {
+        self.live.read().clone()
+    }
+
+    /// Puts other settings in force, all at once.
+    pub(crate) fn apply(&self, live: LiveSettings) {
+        let limits = &live.associations;
+        let mut current = self.live.write();
+        self.admission.set_limits(limits.max, limits.max_per_address, limits.max_per_calling_ae);
+        self.budget.set_limit(live.memory_budget_bytes);
+        self.mailbox.set_capacity(live.writers.mailbox_capacity);
+        *current = Arc::new(live);
+        drop(current);
+        self.reserve_floors();
+    }
+
+    /// Who may come must find his floor, however much datasets hold by then.
+    fn reserve_floors(&self) {
+        self.budget.set_floor_reserve(self.live().associations.max as u64 * FLOOR_LEASE_BYTES);
+    }
+
+    /// Counts an acknowledged instance by what its acknowledgement means.
+    pub(crate) fn count_acknowledged(&self, stored: &Stored, dataset_bytes: u64) {
+        let counters = &self.counters;
+        match (stored.outcome, self.durability) {
+            (Outcome::Identical, _) => counters.instances_identical.increment(),
+            (Outcome::New | Outcome::Replaced | Outcome::KeptBoth { .. }, Durability::Fsync) => {
+                counters.instances_durable.increment()
+            }
+            (Outcome::New | Outcome::Replaced | Outcome::KeptBoth { .. }, Durability::None) => {
+                counters.instances_unsynced.increment();
+            }
+        }
+        counters.bytes_acknowledged.add(dataset_bytes);
+    }
+}
+
+/// What jemalloc had allocated beyond all leases when the node had started: code's own tables, threads, the mailbox.
+#[derive(Debug, Default)]
+pub(crate) struct Baseline(AtomicU64);
+
+impl Baseline {
+    /// Takes the measure.
+    pub(crate) fn set(&self, allocator: &AllocatorStatistics, held_bytes: u64) {
+        self.0.store(allocator.allocated.saturating_sub(held_bytes), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has been measured: nothing allocated at all is no measure.
+    pub(crate) fn is_set(&self) -> bool {
+        self.get() > 0
+    }
+}
+
+/// Counts an actor as long as there is one: it goes with the actor's value, on whatever way that goes.
+#[derive(Debug)]
+pub(crate) struct Alive(Arc<Shared>);
+
+impl Alive {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.counters.actors.increment();
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.counters.actors.subtract(1);
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("budget", &self.budget).field("counters", &self.counters).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,348 @@
+//! What a child holds as long as it lives, and what the supervisor reads of it.
+//!
+//! The child drops its [`Lifeline`] on whatever way it ends, an unwinding panic and the end of its thread included; so its
+//! end is noticed without a message that could be lost. All that the child writes on the way are relaxed atomics of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidegate_memory::StageBytes;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
+use super::exit::{Exit, Panic};
+
+/// Between two beats of a child that is not always at work.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// What a child did last, for the record of its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum MessageKind {
+    /// Nothing yet.
+    None = 0,
+    /// A batch of instances to be made durable.
+    Commit,
+    /// Part of a large dataset for its spool file.
+    Append,
+    /// A connection that was admitted.
+    Admitted,
+    /// A connection that was turned away.
+    TurnedAway,
+    /// A connection the operating system did not give.
+    AcceptFailed,
+    /// A look at the memory.
+    MemoryLook,
+    /// A statistics line.
+    StatisticsLine,
+    /// An association request.
+    AssociateRequest,
+    /// The command set of a C-STORE.
+    StoreRequest,
+    /// A fragment of a dataset.
+    Fragment,
+    /// The end of a dataset.
+    DatasetEnd,
+    /// Any other event of an association.
+    OtherEvent,
+}
+
+impl MessageKind {
+    const ALL: [Self; 13] = [
+        Self::None,
+        Self::Commit,
+        Self::Append,
+        Self::Admitted,
+        Self::TurnedAway,
+        Self::AcceptFailed,
+        Self::MemoryLook,
+        Self::StatisticsLine,
+        Self::AssociateRequest,
+        Self::StoreRequest,
+        Self::Fragment,
+        Self::DatasetEnd,
+        Self::OtherEvent,
+    ];
+}
+
+/// The last eight messages of a child, the latest last. Written by one thread, read by any.
+#[derive(Debug, Default)]
+pub(crate) struct LastMessages(AtomicU64);
+
+impl LastMessages {
+    pub(crate) fn note(&self, kind: MessageKind) {
+        self.0.store(self.0.load(Ordering::Relaxed) << 8 | kind as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn list(&self) -> Vec<MessageKind> {
+        let kinds = self.0.load(Ordering::Relaxed).to_be_bytes();
+        let known = kinds.iter().filter_map(|kind| MessageKind::ALL.get(usize::from(*kind)).copied());
+        known.filter(|kind| *kind != MessageKind::None).collect()
+    }
+}
+
+/// What a child had in hand when it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Jobs of a writer, associations of a thread.
+    pub(crate) count: usize,
+    /// The leases of these.
+    pub(crate) bytes: StageBytes,
+}
+
+#[derive(Debug)]
+struct Line {
+    progress: AtomicU64,
+    busy: AtomicBool,
+    ready: AtomicBool,
+    fenced: AtomicBool,
+    stop: watch::Sender<bool>,
+    last_messages: LastMessages,
+    held: Mutex<Held>,
+    exit: Mutex<Option<Exit>>,
+    ended: AtomicBool,
+    changed: Arc<Notify>,
+}
+
+/// The child's end.
+#[derive(Debug)]
+pub(crate) struct Lifeline(Arc<Line>);
+
+/// The supervisor's end.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch(Arc<Line>);
+
+/// Both ends; `changed` is told when the child gets ready or ends.
+pub(crate) fn lifeline(changed: Arc<Notify>) -> (Lifeline, Watch) {
+    let line = Arc::new(Line {
+        progress: AtomicU64::new(0),
+        busy: AtomicBool::new(false),
+        ready: AtomicBool::new(false),
+        fenced: AtomicBool::new(false),
+        stop: watch::Sender::new(false),
+        last_messages: LastMessages::default(),
+        held: Mutex::default(),
+        exit: Mutex::default(),
+        ended: AtomicBool::new(false),
+        changed,
+    });
+    (Lifeline(line.clone()), Watch(line))
+}
+
+impl Lifeline {
+    /// The child can do its work: who depends on it may start.
+    pub(crate) fn ready(&self) {
+        self.0.ready.store(true, Ordering::Relaxed);
+        self.0.changed.notify_one();
+    }
+
+    /// A sign of life: one step done.
+    pub(crate) fn pulse(&self) {
+        // One writer: no need for an atomic addition.
+        self.0.progress.store(self.0.progress.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn note(&self, kind: MessageKind) {
+        self.0.last_messages.note(kind);
+    }
+
+    /// From now until the guard is dropped the child must show progress.
+    pub(crate) fn busy(&self) -> Busy<'_> {
+        self.pulse();
+        self.0.busy.store(true, Ordering::Relaxed);
+        Busy(self)
+    }
+
+    /// Beats as long as it is polled, for a child that waits without blocking: its thread must never be still. Ends when the
+    /// child is asked to stop.
+    async fn beat(&self) {
+        let _busy = self.busy();
+        let mut stop = self.0.stop.subscribe();
+        loop {
+            self.pulse();
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = sleep(BEAT) => {}
+            }
+        }
+    }
+
+    /// Does `work` and beats meanwhile, until it is done or the child is asked to stop: the life of a child that waits without
+    /// blocking.
+    pub(crate) async fn during(&self, work: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.beat() => {}
+            () = work => {}
+        }
+        self.finish();
+    }
+
+    /// Waits until the child is asked to stop.
+    pub(crate) async fn stop_requested(&self) {
+        let _ = self.0.stop.subscribe().wait_for(|stop| *stop).await; // the sender is ours
+    }
+
+    /// Whether this child was given up: nothing that it does may have an effect any more.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.0.fenced.load(Ordering::Relaxed)
+    }
+
+    /// What the child lets go of as it ends by a panic, for the record.
+    pub(crate) fn held(&self, held: Held) {
+        *self.0.held.lock() = held;
+    }
+
+    /// The child is about to end, and says why.
+    pub(crate) fn exit(&self, exit: Exit) {
+        *self.0.exit.lock() = Some(exit);
+    }
+
+    /// The child has nothing more to do, and is about to end.
+    pub(crate) fn finish(&self) {
+        let asked = *self.0.stop.borrow();
+        self.exit(if asked { Exit::Stopped } else { Exit::Finished });
+    }
+}
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        let mut exit = self.0.exit.lock();
+        if exit.is_none() {
+            *exit = Some(if std::thread::panicking() {
+                Exit::Panicked(Panic::of_this_thread())
+            } else if *self.0.stop.borrow() {
+                Exit::Stopped
+            } else {
+                Exit::ThreadDied // dropped without a word
+            });
+        }
+        drop(exit);
+        self.0.ended.store(true, Ordering::Release);
+        self.0.changed.notify_one();
+    }
+}
+
+/// See [`Lifeline::busy`].
+#[derive(Debug)]
+pub(crate) struct Busy<'a>(&'a Lifeline);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.0.busy.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Watch {
+    /// How the child ended, if it has.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        self.has_ended().then(|| self.0.exit.lock().clone()).flatten()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::Relaxed)
+    }
+
+    /// The count of steps, if the child has work: it must rise.
+    pub(crate) fn progress(&self) -> Option<u64> {
+        self.0.busy.load(Ordering::Relaxed).then(|| self.0.progress.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn last_messages(&self) -> Vec<MessageKind> {
+        self.0.last_messages.list()
+    }
+
+    pub(crate) fn held(&self) -> Held {
+        *self.0.held.lock()
+    }
+
+    /// Asks the child to stop.
+    pub(crate) fn stop(&self) {
+        self.0.stop.send_replace(true);
+    }
+
+    /// Gives the child up.
+    pub(crate) fn fence(&self) {
+        self.0.fenced.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends() -> (Lifeline, Watch) {
+        lifeline(Arc::default())
+    }
+
+    #[test]
+    fn the_last_eight_messages_are_known_in_their_order() {
+        let messages = LastMessages::default();
+        assert!(messages.list().is_empty());
+        for kind in MessageKind::ALL {
+            messages.note(kind);
+        }
+        assert_eq!(messages.list(), &MessageKind::ALL[5..]);
+        for (index, kind) in MessageKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+        }
+    }
+
+    #[test]
+    fn every_way_to_end_is_told_from_the_others() {
+        let (child, watch) = ends();
+        assert_eq!(watch.exit(), None);
+        child.finish();
+        drop(child);
+        assert_eq!(watch.exit(), Some(Exit::Finished));
+
+        let (child, watch) = ends();
+        watch.stop();
+        child.finish();
+        drop(child);
+        assert_eq!(watch.exit(), Some(Exit::Stopped));
+
+        let (child, watch) = ends();
+        drop(child);
+        assert_eq!(watch.exit(), Some(Exit::ThreadDied));
+
+        let (child, watch) = ends();
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _child = child;
+            panic!("on purpose");
+        }));
+        assert!(matches!(watch.exit(), Some(Exit::Panicked(_))));
+    }
+
+    #[test]
+    fn only_a_child_with_work_has_to_show_progress() {
+        let (child, watch) = ends();
+        assert_eq!(watch.progress(), None);
+        let busy = child.busy();
+        let before = watch.progress().unwrap();
+        child.pulse();
+        assert_ne!(watch.progress().unwrap(), before);
+        drop(busy);
+        assert_eq!(watch.progress(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_waits_beats_until_it_is_asked_to_stop() {
+        let (child, watch) = ends();
+        let looks = async {
+            sleep(BEAT / 2).await;
+            let first = watch.progress().unwrap();
+            sleep(BEAT * 4).await;
+            assert!(watch.progress().unwrap() >= first + 4);
+            watch.stop();
+        };
+        tokio::join!(child.beat(), looks);
+        assert_eq!(watch.progress(), None);
+    }
+}

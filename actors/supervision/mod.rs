@@ -1,0 +1,18 @@
+//! What supervision is made of, without an actor: how a child can end, how it shows that it is alive, how it is started
+//! again, and when that is no longer tried.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`exit`] | the ways a child can end, and what is known of a panic |
+//! | [`lifeline`] | what a child holds as long as it lives, and what the supervisor reads of it |
+//! | [`limits`] | restart intensity and backoff, as functions of time |
+//! | [`spec`] | what is to be known of a child to start it, and to start it again |
+//! | [`tree`] | the children and what each goes through; moved on by looks at given instants |
+
+pub mod exit;
+pub(crate) mod lifeline;
+pub(crate) mod limits;
+pub(crate) mod spec;
+pub(crate) mod tree;
+#[cfg(test)]
+mod tree_tests;

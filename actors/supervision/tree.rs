@@ -1,0 +1,345 @@
+//! The children and what each goes through. Nothing happens by itself: a look at a given instant finds out what has ended or
+//! hangs, starts what is due, and tells what it found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_rt::Arbiter;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::exit::Exit;
+use super::lifeline::{Held, MessageKind, Watch, lifeline};
+use super::limits::{Backoff, Intensity, RestartLimit, SupervisionSettings};
+use super::spec::{ChildSpec, Escalation, Group, Restart};
+
+/// A child that is not ready this long after its start hangs.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The end of a child: the evidence, and what is done about it.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) child: String,
+    pub(crate) group: Group,
+    pub(crate) restart: Restart,
+    pub(crate) exit: Exit,
+    pub(crate) lived: Duration,
+    pub(crate) held: Held,
+    pub(crate) last_messages: Vec<MessageKind>,
+    pub(crate) next: Next,
+}
+
+/// What follows the end of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It is started again after this time.
+    Restart(Duration),
+    /// That was its end.
+    Nothing,
+    /// Its group is given up.
+    GroupGivenUp,
+    /// The node goes down.
+    NodeGoesDown,
+}
+
+/// Why the node cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Children that were started again died again, too often.
+    #[error("{child} {exit}; {max} restarts within {window:?} are allowed and were used up")]
+    TooManyRestarts {
+        /// The last that died.
+        child: String,
+        /// How.
+        exit: Exit,
+        /// Restarts allowed.
+        max: u32,
+        /// Within this time.
+        window: Duration,
+    },
+    /// More threads hang than can be replaced.
+    #[error("{count} threads hang and {max} are allowed; the last was that of {child}")]
+    TooManyHungThreads {
+        /// Whose thread was the last.
+        child: String,
+        /// Threads that hang.
+        count: usize,
+        /// Threads that may.
+        max: usize,
+    },
+    /// The supervisor itself has died or hangs.
+    #[error("the supervisor {0}")]
+    Supervisor(Exit),
+}
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    pub(crate) ended: Vec<Ended>,
+    /// Told once.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    children: Vec<Child>,
+    intensities: [Intensity; Group::ALL.len()],
+    /// Groups started so far.
+    begun: usize,
+    /// Children that were given up and have not ended since.
+    fenced: Vec<Watch>,
+    restarts: u64,
+    failed: bool,
+    changed: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Child {
+    spec: ChildSpec,
+    state: State,
+    backoff: Backoff,
+    was_ready: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Down,
+    Running(Running),
+    Waiting { until: Instant },
+    Stopping { running: Running, until: Instant },
+}
+
+#[derive(Debug)]
+struct Running {
+    watch: Watch,
+    thread: Option<Arbiter>,
+    started: Instant,
+    progress: Option<u64>,
+    quiet_since: Instant,
+}
+
+/// The end of a child that ran.
+#[derive(Debug)]
+struct End {
+    exit: Exit,
+    running: Running,
+    /// Whether it had been asked to stop.
+    was_asked: bool,
+}
+
+impl Tree {
+    /// A tree of these children, none of them started. `changed` is told when a look is worth while.
+    pub(crate) fn new(specs: Vec<ChildSpec>, changed: Arc<Notify>) -> Self {
+        let child = |spec| Child { spec, state: State::Down, backoff: Backoff::default(), was_ready: false };
+        Self {
+            children: specs.into_iter().map(child).collect(),
+            intensities: Default::default(),
+            begun: 0,
+            fenced: Vec::new(),
+            restarts: 0,
+            failed: false,
+            changed,
+        }
+    }
+
+    /// Restarts since the start.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// Threads that were given up and still hang.
+    pub(crate) fn hung_threads(&self) -> usize {
+        self.fenced.len()
+    }
+
+    /// Whether every group is started and every child was ready.
+    pub(crate) fn is_up(&self) -> bool {
+        self.begun == Group::ALL.len() && self.children.iter().all(|child| child.was_ready)
+    }
+
+    /// Whether no child of the group runs or will.
+    pub(crate) fn is_down(&self, group: Group) -> bool {
+        self.children.iter().all(|child| child.spec.group != group || matches!(child.state, State::Down))
+    }
+
+    /// Asks the children of a group to stop; looks tell when they have, or have been given up. No group is begun after that.
+    pub(crate) fn stop(&mut self, group: Group, now: Instant) {
+        self.begun = Group::ALL.len();
+        self.stop_children(group, now);
+    }
+
+    fn stop_children(&mut self, group: Group, now: Instant) {
+        self.children.iter_mut().filter(|child| child.spec.group == group).for_each(|child| child.stop(now));
+    }
+
+    /// Finds out what has changed, and does what is due.
+    pub(crate) fn look(&mut self, now: Instant, limits: &SupervisionSettings) -> Look {
+        let mut look = Look::default();
+        self.fenced.retain(|watch| !watch.has_ended());
+        for index in 0..self.children.len() {
+            if let Some(end) = self.children[index].end(now, limits) {
+                self.ended(index, end, now, limits, &mut look);
+            }
+        }
+        if !self.failed {
+            self.begin_groups(now, limits, &mut look);
+            for index in 0..self.children.len() {
+                if matches!(self.children[index].state, State::Waiting { until } if until <= now) {
+                    self.start(index, now, limits, &mut look);
+                }
+            }
+        }
+        look
+    }
+
+    /// Starts the next groups as far as those before them are ready.
+    fn begin_groups(&mut self, now: Instant, limits: &SupervisionSettings, look: &mut Look) {
+        while let Some(group) = Group::ALL.get(self.begun).copied() {
+            if !self.children.iter().all(|child| child.spec.group >= group || child.was_ready) {
+                return;
+            }
+            self.begun += 1;
+            for index in 0..self.children.len() {
+                if self.children[index].spec.group == group {
+                    self.start(index, now, limits, look);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, index: usize, now: Instant, limits: &SupervisionSettings, look: &mut Look) {
+        let child = &mut self.children[index];
+        child.state = State::Down;
+        let (line, watch) = lifeline(self.changed.clone());
+        let started = (child.spec.start)(line);
+        let why = started.as_ref().err().map(ToString::to_string);
+        let thread = started.ok().flatten();
+        let running = Running { watch, thread, started: now, progress: None, quiet_since: now };
+        match why {
+            None => child.state = State::Running(running),
+            Some(why) => {
+                let end = End { exit: Exit::NotStarted { why }, running, was_asked: false };
+                self.ended(index, end, now, limits, look);
+            }
+        }
+    }
+
+    fn ended(&mut self, index: usize, end: End, now: Instant, limits: &SupervisionSettings, look: &mut Look) {
+        let End { exit, running: Running { watch, thread, started, .. }, was_asked } = end;
+        let leaves_a_thread = exit.leaves_a_thread();
+        if leaves_a_thread {
+            watch.fence();
+        }
+        if let Some(thread) = &thread {
+            thread.stop(); // one that hangs ends when it wakes up
+        }
+        let spec = &mut self.children[index].spec;
+        let mut held = (spec.release)();
+        if held == Held::default() {
+            held = watch.held();
+        }
+        let (child, group, restart) = (spec.name.clone(), spec.group, spec.restart);
+        let lived = now.saturating_duration_since(started);
+        let last_messages = watch.last_messages();
+        let next = if was_asked { Next::Nothing } else { self.next(index, &exit, lived, now, limits, look) };
+        if leaves_a_thread && !watch.has_ended() {
+            self.fenced.push(watch);
+            let (count, max) = (self.fenced.len(), limits.max_hung_threads);
+            if count > max && !self.failed {
+                self.failed = true;
+                look.failure = Some(Failure::TooManyHungThreads { child: child.clone(), count, max });
+            }
+        }
+        if !was_asked || !exit.is_normal() {
+            look.ended.push(Ended { child, group, restart, exit, lived, held, last_messages, next });
+        }
+    }
+
+    /// Decides what follows the end of a child, and makes it so.
+    fn next(
+        &mut self,
+        index: usize,
+        exit: &Exit,
+        lived: Duration,
+        now: Instant,
+        limits: &SupervisionSettings,
+        look: &mut Look,
+    ) -> Next {
+        let child = &mut self.children[index];
+        let again = match child.spec.restart {
+            Restart::Permanent => true,
+            Restart::Transient => !exit.is_normal(),
+            Restart::Temporary => false,
+        };
+        if !again || self.failed {
+            return Next::Nothing;
+        }
+        let group = child.spec.group;
+        if self.intensities[group as usize].exceeds(now, limits.restarts) {
+            match group.escalation() {
+                Escalation::Group => {
+                    self.stop_children(group, now);
+                    return Next::GroupGivenUp;
+                }
+                Escalation::Node => {
+                    self.failed = true;
+                    let RestartLimit { max, window } = limits.restarts;
+                    let child = self.children[index].spec.name.clone();
+                    look.failure = Some(Failure::TooManyRestarts { child, exit: exit.clone(), max, window });
+                    return Next::NodeGoesDown;
+                }
+            }
+        }
+        self.restarts += 1;
+        let delay = child.backoff.delay(lived);
+        child.state = State::Waiting { until: now + delay };
+        Next::Restart(delay)
+    }
+}
+
+impl Child {
+    fn stop(&mut self, now: Instant) {
+        self.state = match std::mem::replace(&mut self.state, State::Down) {
+            State::Running(running) => {
+                running.watch.stop();
+                State::Stopping { running, until: now + self.spec.shutdown_grace }
+            }
+            State::Down | State::Waiting { .. } => State::Down,
+            stopping @ State::Stopping { .. } => stopping,
+        };
+    }
+
+    /// How the child has ended since the last look, if it has: it is down then.
+    fn end(&mut self, now: Instant, limits: &SupervisionSettings) -> Option<End> {
+        let (running, stop_by) = match &mut self.state {
+            State::Running(running) => (running, None),
+            State::Stopping { running, until } => (running, Some(*until)),
+            State::Down | State::Waiting { .. } => return None,
+        };
+        self.was_ready |= running.watch.is_ready();
+        let overdue = stop_by.is_some_and(|until| now >= until);
+        let exit = running.watch.exit().or_else(|| running.hangs(now, limits, overdue))?;
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Running(running) => Some(End { exit, running, was_asked: false }),
+            State::Stopping { running, .. } => Some(End { exit, running, was_asked: true }),
+            State::Down | State::Waiting { .. } => None, // seen above
+        }
+    }
+}
+
+impl Running {
+    fn hangs(&mut self, now: Instant, limits: &SupervisionSettings, overdue: bool) -> Option<Exit> {
+        let progress = self.watch.progress();
+        if progress.is_none() || progress != self.progress {
+            self.progress = progress;
+            self.quiet_since = now;
+        }
+        let quiet_for = now.saturating_duration_since(self.quiet_since);
+        let unready_for = now.saturating_duration_since(self.started);
+        if overdue || quiet_for >= limits.hang_timeout {
+            return Some(Exit::Hung { quiet_for });
+        }
+        (!self.watch.is_ready() && unready_for >= START_PATIENCE).then_some(Exit::Hung { quiet_for: unready_for })
+    }
+}

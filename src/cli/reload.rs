@@ -1,0 +1,54 @@
+//! SIGHUP: the configuration is read again; what can change in a running node changes all at once, or nothing does.
+
+use super::logging::LogLevel;
+use crate::config::{Changes, ConfigError, Loaded, Raw, Settings};
+
+/// Knows what the node runs with, and where to look for something else.
+pub(super) struct Reloader {
+    /// What the node was started with.
+    started: Raw,
+    /// What was last put in force.
+    current: Raw,
+    log_level: LogLevel,
+    load: Box<dyn Fn() -> Result<Loaded, ConfigError>>,
+}
+
+impl Reloader {
+    pub(super) fn new(started: Raw, log_level: LogLevel, load: Box<dyn Fn() -> Result<Loaded, ConfigError>>) -> Self {
+        Self { current: started.clone(), started, log_level, load }
+    }
+
+    /// Reads the configuration again and says what is different; the settings to be put in force, unless there is a mistake in
+    /// them.
+    pub(super) fn reload(&mut self) -> Option<Settings> {
+        let Loaded { raw, settings } = match (self.load)() {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                // A line of the log is one line, however many mistakes there are.
+                let error = error.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ");
+                tracing::error!(error, "configuration not reloaded: everything stays as it is");
+                return None;
+            }
+        };
+        let changes = Changes::between(&self.started, &self.current, &raw);
+        if let Err(error) = self.log_level.set(settings.log.level) {
+            tracing::error!(%error, "configuration not reloaded: everything stays as it is");
+            return None;
+        }
+        for change in &changes.at_restart {
+            let (key, from, to) = (&change.key, &change.from, &change.to);
+            tracing::warn!(%key, %from, %to, "setting changes at the next start only");
+        }
+        for change in &changes.live {
+            let (key, from, to) = (&change.key, &change.from, &change.to);
+            tracing::info!(%key, %from, %to, "setting changed");
+        }
+        tracing::info!(
+            changed = changes.live.len(),
+            at_next_start = changes.at_restart.len(),
+            "configuration reloaded"
+        );
+        self.current = raw;
+        Some(settings)
+    }
+}
