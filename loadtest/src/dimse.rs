@@ -66,6 +66,33 @@ impl StoreResponse {
     }
 }
 
+/// The C-STORE-RSP of success to an encoded C-STORE-RQ; `None` when it is none.
+pub(crate) fn success(request: &[u8]) -> Option<Vec<u8>> {
+    let (mut class, mut message_id, mut instance) = (None, None, None);
+    let mut rest = request;
+    while let Some((&[_, _, low, high, a, b, c, d], after)) = rest.split_first_chunk::<8>() {
+        let (value, after) = after.split_at_checked(u32::from_le_bytes([a, b, c, d]) as usize)?;
+        match u16::from_le_bytes([low, high]) {
+            0x0002 => class = Some(value),
+            0x0110 => message_id = Some(value),
+            0x1000 => instance = Some(value),
+            _ => {}
+        }
+        rest = after;
+    }
+    let mut body = Vec::new();
+    element(&mut body, 0x0002, class?);
+    element(&mut body, 0x0100, &0x8001_u16.to_le_bytes());
+    element(&mut body, 0x0120, message_id?);
+    element(&mut body, 0x0800, &0x0101_u16.to_le_bytes());
+    element(&mut body, 0x0900, &[0, 0]);
+    element(&mut body, 0x1000, instance?);
+    let mut bytes = Vec::new();
+    element(&mut bytes, 0x0000, &u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend_from_slice(&body);
+    Some(bytes)
+}
+
 /// Appends one element of group 0000 and returns the offset of its value.
 fn element(out: &mut Vec<u8>, number: u16, value: &[u8]) -> usize {
     out.extend_from_slice(&[0, 0]);
@@ -126,5 +153,14 @@ mod tests {
 
         assert_eq!(StoreResponse::decode(&StoreRequest::new("1.2").bytes), None);
         assert_eq!(StoreResponse::decode(&response[..response.len() - 1]), None);
+    }
+
+    #[test]
+    fn success_answers_the_message_that_was_sent() {
+        let mut request = StoreRequest::new("1.2.840.10008.5.1.4.1.1.2");
+        request.bytes[request.message_id_at] = 9;
+        let response = StoreResponse::decode(&success(&request.bytes).unwrap()).unwrap();
+        assert_eq!((response.message_id, response.status), (9, 0));
+        assert_eq!(success(&request.bytes[..40]), None);
     }
 }

@@ -1,21 +1,51 @@
-//! Load-test harness for DICOM C-STORE receivers: a closed-loop generator, the raw sink that shows what the machine
-//! could do without DICOM, and a check that every acknowledged instance is whole on disk.
+//! Load-test harness for DICOM C-STORE receivers. It knows only the wire.
+//!
+//! `scenario` says what is sent; `generate` makes it, `dataset` and `message` hold it, encoded once. `engine` turns a scenario into load:
+//! a worker a thread over `association` and `wire`, paced by its schedule, with `citizens` beside it. `truth` holds the receiver to what it
+//! acknowledged, `objective` to what was wanted. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at
+//! the receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `store`, `sink` and `verify` are the plain tools.
 
 mod acked;
 mod association;
+mod baseline;
+mod citizens;
 mod commit;
+mod compare;
+mod crash;
 mod dataset;
+mod diff;
 mod dimse;
+mod discard;
+mod drive;
+mod engine;
+mod generate;
+mod latency;
+mod live;
 mod message;
+mod objective;
 mod part10;
 mod pdu;
+mod random;
 mod raw;
+#[cfg(test)]
+mod receiver;
+mod render;
 mod report;
+mod result;
+mod run;
+mod scenario;
 mod sink;
+mod soak;
+mod statistics;
 mod store;
+mod target;
+mod tls;
+mod truth;
+mod tune;
 mod uid;
 mod usage;
 mod verify;
+mod wire;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -32,10 +62,22 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a scenario against a receiver: measure it, hold it to objectives, and check that nothing was lost
+    Run(Box<run::RunArgs>),
     /// Send generated CT images over concurrent associations, each waiting for an answer before its next instance
     Store(store::StoreArgs),
     /// Write the same bytes to the same number of files with the same syncs as a receiver, and no DICOM
     RawSink(sink::RawSinkArgs),
+    /// Put the same load on several receivers in turn, and show them side by side
+    Compare(compare::CompareArgs),
+    /// Kill a receiver at random under load, start it again, and check what it had acknowledged
+    Crash(crash::CrashArgs),
+    /// Load a receiver for hours, with pauses, and say whether what it holds grows
+    Soak(soak::SoakArgs),
+    /// Compare the results of two runs: what is better, worse, or cannot be told
+    Diff(diff::DiffArgs),
+    /// Find the settings of a node that serve a load best on this host
+    Tune(tune::TuneArgs),
     /// Check that every acknowledged instance is found whole under a receiver's storage root
     Verify(verify::VerifyArgs),
 }
@@ -59,8 +101,14 @@ fn main() -> ExitCode {
 /// Runs one command; `false` means that it ran to its end and what it measured or checked failed.
 fn run(command: Command) -> Result<bool, Box<dyn Error>> {
     Ok(match command {
+        Command::Run(args) => run::run(&args)?,
         Command::Store(args) => store::run(&args)?,
         Command::RawSink(args) => sink::run(&args)?,
+        Command::Compare(args) => compare::run(&args)?,
+        Command::Crash(args) => crash::run(&args)?,
+        Command::Diff(args) => diff::run(&args)?,
+        Command::Soak(args) => soak::run(&args)?,
+        Command::Tune(args) => tune::run(&args)?,
         Command::Verify(args) => verify::run(&args)?,
     })
 }

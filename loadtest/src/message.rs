@@ -1,21 +1,25 @@
 //! A whole C-STORE message encoded once and patched per instance: what an association sends is one small head of its own and
-//! one large tail that every association shares.
+//! a large rest that every association shares.
 
-use std::ops::Range;
+use std::io::IoSlice;
 use std::sync::Arc;
 
-use crate::dataset::{CT_IMAGE_STORAGE, Dataset};
+use crate::dataset::{Dataset, InstanceUids};
 use crate::dimse::StoreRequest;
 use crate::pdu::{self, PDATA_OVERHEAD};
 use crate::uid::UidBytes;
 
-/// The bytes of one message, framed for a peer.
+/// Slices handed to one write.
+const SLICES: usize = 8;
+
+/// The bytes of one message, framed for a peer: `head`, `tail`, `period` `repeats` times, `end`.
 #[derive(Debug)]
 pub(crate) struct Framed {
     head: Vec<u8>,
     tail: Vec<u8>,
-    /// Where the dataset's bytes stand in head and tail together; no span crosses from one to the other.
-    dataset: Vec<Range<usize>>,
+    period: Vec<u8>,
+    repeats: u64,
+    end: Vec<u8>,
     message_id: Vec<usize>,
     sop_instance: Vec<usize>,
     study: Vec<usize>,
@@ -23,65 +27,56 @@ pub(crate) struct Framed {
 }
 
 impl Framed {
-    /// A C-STORE-RQ and its dataset as P-DATA-TF PDUs of one PDV each, with at most `fragment_bytes` of the message inside.
-    pub(crate) fn dicom(dataset: &Dataset, fragment_bytes: usize) -> Self {
-        let request = StoreRequest::new(CT_IMAGE_STORAGE);
-        let mut framer = Framer::new(fragment_bytes, request.bytes.len() + dataset.bytes.len());
-        let command = framer.pdata(&request.bytes, 0b01);
-        let data = framer.pdata(&dataset.bytes, 0b00);
+    /// A C-STORE-RQ and its dataset as P-DATA-TF PDUs of one PDV each, with at most `fragment_bytes` of the message inside, on
+    /// presentation context `context`.
+    pub(crate) fn dicom(dataset: &Dataset, context: u8, fragment_bytes: usize) -> Self {
+        let request = StoreRequest::new(&dataset.sop_class);
+        let mut framer = Framer::new(context, fragment_bytes, request.bytes.len() + dataset.start.len());
+        let command = framer.pdata(&request.bytes, 0b01, true);
+        let data = framer.pdata(&dataset.start, 0b00, dataset.end.is_empty());
         let mut sop_instance = command.positions(request.sop_instance_at, size_of::<UidBytes>());
-        sop_instance.extend(data.positions(dataset.sop_instance_at, size_of::<UidBytes>()));
+        sop_instance.extend(data.positions(dataset.places.sop_instance, size_of::<UidBytes>()));
         let message_id = command.positions(request.message_id_at, 2);
-        Self::new(framer.bytes, &data, message_id, sop_instance, dataset)
+        // Fragments begin anew with each repetition, so that its PDUs can be sent as often as they are asked for.
+        let framed = |part: &[u8], last| {
+            let mut framer = Framer::new(context, fragment_bytes, part.len());
+            framer.pdata(part, 0b00, last);
+            framer.bytes
+        };
+        let rest = (framed(&dataset.period, false), framed(&dataset.end, true));
+        Self::new(framer.bytes, rest, &data, message_id, sop_instance, dataset)
     }
 
     /// The dataset as one frame of the raw sink: a big endian 64-bit length, then the bytes.
     pub(crate) fn raw(dataset: &Dataset) -> Self {
-        let length = dataset.bytes.len();
+        let length = dataset.start.len();
         let mut bytes = Vec::with_capacity(length + 8);
-        bytes.extend_from_slice(&(length as u64).to_be_bytes());
-        bytes.extend_from_slice(&dataset.bytes);
-        let data = Placed { start: 0, fragment_bytes: length.max(1), header_bytes: 8, length };
-        let sop_instance = data.positions(dataset.sop_instance_at, size_of::<UidBytes>());
-        Self::new(bytes, &data, Vec::new(), sop_instance, dataset)
+        bytes.extend_from_slice(&dataset.len().to_be_bytes());
+        bytes.extend_from_slice(&dataset.start);
+        let data = Placed { start: 0, fragment_bytes: length.max(1), header_bytes: 8 };
+        let sop_instance = data.positions(dataset.places.sop_instance, size_of::<UidBytes>());
+        Self::new(bytes, (dataset.period.clone(), dataset.end.clone()), &data, Vec::new(), sop_instance, dataset)
     }
 
     fn new(
         mut bytes: Vec<u8>,
+        (period, end): (Vec<u8>, Vec<u8>),
         data: &Placed,
         message_id: Vec<usize>,
         sop_instance: Vec<usize>,
         dataset: &Dataset,
     ) -> Self {
-        let study = data.positions(dataset.study_at, size_of::<UidBytes>());
-        let series = data.positions(dataset.series_at, size_of::<UidBytes>());
+        let study = data.positions(dataset.places.study, size_of::<UidBytes>());
+        let series = data.positions(dataset.places.series, size_of::<UidBytes>());
         let last = [&message_id, &sop_instance, &study, &series].into_iter().flatten().max();
         let split = last.map_or(0, |last| last + 1);
-        let mut spans = Vec::new();
-        for span in data.spans() {
-            if span.start < split && split < span.end {
-                spans.push(span.start..split);
-                spans.push(split..span.end);
-            } else {
-                spans.push(span);
-            }
-        }
         // The big allocation stays where it is, and the small head moves out of it.
         let head: Vec<u8> = bytes.drain(..split).collect();
-        Self { head, tail: bytes, dataset: spans, message_id, sop_instance, study, series }
+        Self { head, tail: bytes, period, repeats: dataset.repeats, end, message_id, sop_instance, study, series }
     }
 }
 
-/// What differs between two instances.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct InstanceIds {
-    pub(crate) message_id: u16,
-    pub(crate) sop_instance: UidBytes,
-    pub(crate) study: UidBytes,
-    pub(crate) series: UidBytes,
-}
-
-/// One association's message: a head of its own over the shared tail.
+/// One association's message: a head of its own over what all share.
 #[derive(Debug)]
 pub(crate) struct Message {
     framed: Arc<Framed>,
@@ -95,12 +90,12 @@ impl Message {
     }
 
     /// Turns the message into that of another instance.
-    pub(crate) fn patch(&mut self, ids: &InstanceIds) {
+    pub(crate) fn patch(&mut self, message_id: u16, uids: &InstanceUids) {
         let framed = Arc::clone(&self.framed);
-        self.write(&framed.message_id, &ids.message_id.to_le_bytes());
-        self.write(&framed.sop_instance, &ids.sop_instance);
-        self.write(&framed.study, &ids.study);
-        self.write(&framed.series, &ids.series);
+        self.write(&framed.message_id, &message_id.to_le_bytes());
+        self.write(&framed.sop_instance, &uids.sop_instance);
+        self.write(&framed.study, &uids.study);
+        self.write(&framed.series, &uids.series);
     }
 
     /// Writes `value` at `positions`, from its start again when there are more positions than bytes.
@@ -112,43 +107,63 @@ impl Message {
         }
     }
 
-    /// What goes to the peer, in order.
-    pub(crate) fn parts(&self) -> [&[u8]; 2] {
-        [&self.head, &self.framed.tail]
+    /// Bytes of the whole message on the wire.
+    pub(crate) fn len(&self) -> u64 {
+        let Framed { tail, period, repeats, end, .. } = &*self.framed;
+        (self.head.len() + tail.len() + end.len()) as u64 + period.len() as u64 * repeats
     }
 
-    /// The dataset alone, in order.
-    pub(crate) fn dataset(&self) -> impl Iterator<Item = &[u8]> {
-        let split = self.head.len();
-        self.framed.dataset.iter().filter_map(move |span| match span.start.checked_sub(split) {
-            None => self.head.get(span.clone()),
-            Some(start) => self.framed.tail.get(start..span.end - split),
+    /// What is to be written next when `position` bytes are: a few slices for one system call, the unused ones empty.
+    pub(crate) fn slices(&self, mut position: u64) -> [IoSlice<'_>; SLICES] {
+        std::array::from_fn(|_| {
+            let slice = self.from(position);
+            position += slice.len() as u64;
+            IoSlice::new(slice)
         })
+    }
+
+    /// The rest of the part that byte number `position` is in; empty behind the end.
+    fn from(&self, position: u64) -> &[u8] {
+        let Framed { tail, period, repeats, end, .. } = &*self.framed;
+        let mut at = position;
+        let rest_of = |part: &'_ [u8], at: u64| usize::try_from(at).ok().filter(|&at| at < part.len());
+        for part in [&self.head, tail] {
+            if let Some(at) = rest_of(part, at) {
+                return part.get(at..).unwrap_or_default();
+            }
+            at -= part.len() as u64;
+        }
+        let repeated = period.len() as u64 * repeats;
+        if at < repeated {
+            return period.get((at % period.len() as u64) as usize..).unwrap_or_default();
+        }
+        rest_of(end, at - repeated).and_then(|at| end.get(at..)).unwrap_or_default()
     }
 }
 
 struct Framer {
     bytes: Vec<u8>,
+    context: u8,
     fragment_bytes: usize,
 }
 
 impl Framer {
-    fn new(fragment_bytes: usize, payload_bytes: usize) -> Self {
+    fn new(context: u8, fragment_bytes: usize, payload_bytes: usize) -> Self {
         let fragment_bytes = fragment_bytes.max(1);
         let headers = (payload_bytes / fragment_bytes + 2) * PDATA_OVERHEAD;
-        Self { bytes: Vec::with_capacity(payload_bytes + headers), fragment_bytes }
+        Self { bytes: Vec::with_capacity(payload_bytes + headers), context, fragment_bytes }
     }
 
-    fn pdata(&mut self, payload: &[u8], control: u8) -> Placed {
+    /// Appends `payload`; `ends` says whether a command set or dataset ends with it.
+    fn pdata(&mut self, payload: &[u8], control: u8, ends: bool) -> Placed {
         let start = self.bytes.len();
         let mut fragments = payload.chunks(self.fragment_bytes).peekable();
         while let Some(fragment) = fragments.next() {
-            let last = if fragments.peek().is_none() { 0b10 } else { 0 };
-            pdu::pdata_header(&mut self.bytes, fragment.len(), control | last);
+            let last = if ends && fragments.peek().is_none() { 0b10 } else { 0 };
+            pdu::pdata_header(&mut self.bytes, self.context, fragment.len(), control | last);
             self.bytes.extend_from_slice(fragment);
         }
-        let fragment_bytes = self.fragment_bytes;
-        Placed { start, fragment_bytes, header_bytes: PDATA_OVERHEAD, length: payload.len() }
+        Placed { start, fragment_bytes: self.fragment_bytes, header_bytes: PDATA_OVERHEAD }
     }
 }
 
@@ -157,7 +172,6 @@ struct Placed {
     start: usize,
     fragment_bytes: usize,
     header_bytes: usize,
-    length: usize,
 }
 
 impl Placed {
@@ -169,83 +183,96 @@ impl Placed {
     fn positions(&self, offset: usize, count: usize) -> Vec<usize> {
         (offset..offset + count).map(|offset| self.position(offset)).collect()
     }
-
-    fn spans(&self) -> impl Iterator<Item = Range<usize>> {
-        (0..self.length).step_by(self.fragment_bytes).map(|offset| {
-            let start = self.position(offset);
-            start..start + self.fragment_bytes.min(self.length - offset)
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::TransferSyntax;
+    use crate::generate::{Encoding, ct_image};
     use crate::pdu::{pdvs, read_pdu};
-    use crate::uid::{UidKind, uid};
 
-    const IDS: InstanceIds =
-        InstanceIds { message_id: 0x0201, sop_instance: [b'1'; 44], study: [b'2'; 44], series: [b'3'; 44] };
+    const UIDS: InstanceUids = InstanceUids { sop_instance: [b'1'; 44], study: [b'2'; 44], series: [b'3'; 44] };
 
-    fn patched_dataset() -> (Dataset, Vec<u8>) {
-        let dataset = Dataset::ct_image(20_000, TransferSyntax::Explicit, 1);
-        let mut bytes = dataset.bytes.clone();
-        bytes[dataset.sop_instance_at..][..44].fill(b'1');
-        bytes[dataset.study_at..][..44].fill(b'2');
-        bytes[dataset.series_at..][..44].fill(b'3');
-        (dataset, bytes)
+    fn expected(dataset: &Dataset) -> Vec<u8> {
+        let mut bytes = dataset.patched_start(&UIDS);
+        dataset.rest().for_each(|part| bytes.extend_from_slice(part));
+        bytes
+    }
+
+    /// Everything that is written, taken in steps of at most `step` bytes.
+    fn wire(message: &Message, step: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < message.len() {
+            let offered: Vec<u8> = message.slices(bytes.len() as u64).iter().flat_map(|slice| slice.to_vec()).collect();
+            assert!(!offered.is_empty());
+            bytes.extend(offered.into_iter().take(step));
+        }
+        assert!(message.slices(message.len()).iter().all(|slice| slice.is_empty()));
+        bytes
     }
 
     /// The command set and the dataset that a receiver puts together, and the longest PDU body it saw.
     fn reassemble(wire: &[u8]) -> (Vec<u8>, Vec<u8>, usize) {
         let (mut command, mut data, mut longest) = (Vec::new(), Vec::new(), 0);
-        let (mut reader, mut body) = (wire, Vec::new());
+        let (mut reader, mut body, mut ended) = (wire, Vec::new(), Vec::new());
         while !reader.is_empty() {
             assert_eq!(read_pdu(&mut reader, &mut body, u32::MAX).unwrap(), 0x04);
             longest = longest.max(body.len());
             for (control, fragment) in pdvs(&body) {
                 let message = if control & 1 == 1 { &mut command } else { &mut data };
                 message.extend_from_slice(fragment);
+                ended.extend((control & 2 == 2).then_some(reader.len()));
             }
         }
+        assert_eq!((ended.len(), ended.last()), (2, Some(&0)), "command and dataset each end once");
         (command, data, longest)
     }
 
     #[test]
     fn whatever_the_fragment_size_a_receiver_sees_the_patched_message() {
-        let (dataset, expected) = patched_dataset();
+        let dataset = ct_image(20_000, Encoding::Explicit, 1);
         for fragment_bytes in [2, 10, 378, 4096, 1 << 20] {
-            let mut message = Message::new(Arc::new(Framed::dicom(&dataset, fragment_bytes)));
-            message.patch(&IDS);
-            let (command, data, longest) = reassemble(&message.parts().concat());
+            let mut message = Message::new(Arc::new(Framed::dicom(&dataset, 3, fragment_bytes)));
+            message.patch(0x0201, &UIDS);
+            let (command, data, longest) = reassemble(&wire(&message, usize::MAX));
             assert!(longest <= fragment_bytes + pdu::PDV_OVERHEAD);
-            assert!(data == expected, "fragments of {fragment_bytes}");
-            let request = StoreRequest::new(CT_IMAGE_STORAGE);
+            assert!(data == expected(&dataset), "fragments of {fragment_bytes}");
+            let request = StoreRequest::new(&dataset.sop_class);
             assert_eq!(command[request.message_id_at..][..2], [0x01, 0x02]);
             assert_eq!(command[request.sop_instance_at..][..44], [b'1'; 44]);
-            assert!(message.dataset().collect::<Vec<_>>().concat() == expected);
+        }
+    }
+
+    #[test]
+    fn a_dataset_that_repeats_itself_arrives_whole_however_the_socket_takes_it() {
+        let dataset = ct_image((20 << 20) + 1000, Encoding::Explicit, 1);
+        assert!(dataset.repeats > 1);
+        for (fragment_bytes, step) in [(131_066, usize::MAX), (1 << 20, 700_001)] {
+            let mut message = Message::new(Arc::new(Framed::dicom(&dataset, 1, fragment_bytes)));
+            message.patch(1, &UIDS);
+            let (_, data, _) = reassemble(&wire(&message, step));
+            assert!(data == expected(&dataset), "fragments of {fragment_bytes}");
         }
     }
 
     #[test]
     fn a_raw_frame_is_the_length_and_the_patched_dataset() {
-        let (dataset, expected) = patched_dataset();
-        let mut message = Message::new(Arc::new(Framed::raw(&dataset)));
-        message.patch(&IDS);
-        let wire = message.parts().concat();
-        assert_eq!(wire[..8], (expected.len() as u64).to_be_bytes());
-        assert!(wire[8..] == expected);
-        assert!(message.dataset().collect::<Vec<_>>().concat() == expected);
+        for size in [20_000, 9 << 20] {
+            let dataset = ct_image(size, Encoding::Explicit, 1);
+            let mut message = Message::new(Arc::new(Framed::raw(&dataset)));
+            message.patch(1, &UIDS);
+            let wire = wire(&message, usize::MAX);
+            assert_eq!(wire[..8], dataset.len().to_be_bytes());
+            assert!(wire[8..] == expected(&dataset));
+        }
     }
 
     #[test]
     fn two_associations_share_the_tail_and_not_the_head() {
-        let (dataset, _) = patched_dataset();
-        let framed = Arc::new(Framed::dicom(&dataset, 4096));
+        let framed = Arc::new(Framed::dicom(&ct_image(20_000, Encoding::Explicit, 1), 1, 4096));
         let (mut one, two) = (Message::new(Arc::clone(&framed)), Message::new(framed));
-        one.patch(&InstanceIds { sop_instance: uid(1, 1, UidKind::Instance, 1), ..IDS });
-        assert_ne!(one.parts()[0], two.parts()[0]);
-        assert!(std::ptr::eq(one.parts()[1], two.parts()[1]));
+        one.patch(1, &UIDS);
+        assert_ne!(one.head, two.head);
+        assert!(std::ptr::eq(one.framed.tail.as_slice(), two.framed.tail.as_slice()));
     }
 }

@@ -1,17 +1,19 @@
 //! Enough of Part 10 to find a stored dataset behind its file meta and to tell a whole one from a cut one.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::acked::{self, DatasetDigest};
-use crate::dataset::TransferSyntax;
+use crate::generate::Encoding;
 
 /// The most bytes of file meta that are read.
 const MAX_META_BYTES: u32 = 64 * 1024;
+/// Bytes compared at a time.
+const COMPARED_BYTES: usize = 1 << 18;
 const UNDEFINED_LENGTH: u32 = 0xFFFF_FFFF;
 
 /// Why a file is no whole DICOM file.
@@ -25,6 +27,8 @@ pub(crate) enum Part10Error {
     BadMeta,
     #[error("its dataset is cut off or runs over")]
     Cut,
+    #[error("its UIDs cannot be replaced: a media directory, big endian, deflated, or one of the three missing")]
+    NotPatchable,
 }
 
 /// A DICOM file, opened, with what its file meta says.
@@ -33,6 +37,7 @@ pub(crate) struct Part10File {
     reader: BufReader<File>,
     dataset_at: u64,
     length: u64,
+    pub(crate) sop_class: String,
     pub(crate) sop_instance: String,
     pub(crate) transfer_syntax: String,
 }
@@ -62,6 +67,7 @@ impl Part10File {
             dataset_at: 144 + u64::from(group_length),
             length,
             reader,
+            sop_class: meta_uid(&meta, 0x0002).ok_or(Part10Error::BadMeta)?,
             sop_instance: meta_uid(&meta, 0x0003).ok_or(Part10Error::BadMeta)?,
             transfer_syntax: meta_uid(&meta, 0x0010).ok_or(Part10Error::BadMeta)?,
         })
@@ -75,13 +81,41 @@ impl Part10File {
         Ok(acked::hexadecimal(hasher))
     }
 
+    /// Every byte behind the file meta.
+    pub(crate) fn dataset(&mut self) -> Result<Vec<u8>, Part10Error> {
+        self.reader.seek(SeekFrom::Start(self.dataset_at))?;
+        let mut bytes = Vec::new();
+        self.reader.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Whether the bytes behind the file meta are `parts`, one after the other, and nothing more.
+    pub(crate) fn dataset_is<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> Result<bool, Part10Error> {
+        self.reader.seek(SeekFrom::Start(self.dataset_at))?;
+        let mut buffer = vec![0; COMPARED_BYTES];
+        for part in parts {
+            for expected in part.chunks(COMPARED_BYTES) {
+                let Some(found) = buffer.get_mut(..expected.len()) else {
+                    return Ok(false);
+                };
+                match self.reader.read_exact(found) {
+                    Ok(()) if found == expected => {}
+                    Ok(()) => return Ok(false),
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(self.reader.fill_buf()?.is_empty())
+    }
+
     /// Follows the top-level elements and errs when the last does not end where the file does.
     ///
     /// Only for uncompressed little endian; an element of undefined length ends the check, since nothing says its end.
     pub(crate) fn check_whole(&mut self) -> Result<(), Part10Error> {
         let explicit = match self.transfer_syntax.as_str() {
-            syntax if syntax == TransferSyntax::Explicit.uid() => true,
-            syntax if syntax == TransferSyntax::Implicit.uid() => false,
+            syntax if syntax == Encoding::Explicit.transfer_syntax() => true,
+            syntax if syntax == Encoding::Implicit.transfer_syntax() => false,
             _ => return Ok(()),
         };
         let mut at = self.dataset_at;
@@ -115,7 +149,7 @@ fn read_header(reader: &mut impl Read, explicit: bool) -> io::Result<(u64, u32)>
 }
 
 /// Whether a VR has a 32-bit length behind two reserved bytes (PS3.5 table 7.1-1).
-fn has_long_length(vr: [u8; 2]) -> bool {
+pub(crate) fn has_long_length(vr: [u8; 2]) -> bool {
     matches!(&vr, b"OB" | b"OD" | b"OF" | b"OL" | b"OV" | b"OW" | b"SQ" | b"SV" | b"UC" | b"UN" | b"UR" | b"UT" | b"UV")
 }
 
@@ -142,13 +176,13 @@ pub(crate) mod tests {
     use dicom_object::FileMetaTableBuilder;
 
     use super::*;
-    use crate::dataset::{CT_IMAGE_STORAGE, Dataset};
+    use crate::generate::ct_image;
 
     /// A file with `dataset` in it, its file meta written by another implementation.
-    pub(crate) fn write_file(path: &Path, sop_instance: &str, syntax: TransferSyntax, dataset: &[u8]) {
+    pub(crate) fn write_file(path: &Path, sop_instance: &str, syntax: Encoding, dataset: &[u8]) {
         let meta = FileMetaTableBuilder::new()
-            .transfer_syntax(syntax.uid())
-            .media_storage_sop_class_uid(CT_IMAGE_STORAGE)
+            .transfer_syntax(syntax.transfer_syntax())
+            .media_storage_sop_class_uid("1.2.840.10008.5.1.4.1.1.2")
             .media_storage_sop_instance_uid(sop_instance)
             .build()
             .unwrap();
@@ -163,11 +197,14 @@ pub(crate) mod tests {
     fn a_file_of_another_implementation_is_read_and_found_whole() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        for syntax in [TransferSyntax::Explicit, TransferSyntax::Implicit] {
-            let dataset = Dataset::ct_image(4096, syntax, 1).bytes;
+        for syntax in [Encoding::Explicit, Encoding::Implicit] {
+            let dataset = ct_image(4096, syntax, 1).to_bytes();
             write_file(&path, "1.2.3", syntax, &dataset);
             let mut file = Part10File::open(&path).unwrap();
-            assert_eq!((file.sop_instance.as_str(), file.transfer_syntax.as_str()), ("1.2.3", syntax.uid()));
+            assert_eq!(
+                (file.sop_instance.as_str(), file.transfer_syntax.as_str()),
+                ("1.2.3", syntax.transfer_syntax())
+            );
             file.check_whole().unwrap();
             assert_eq!(file.dataset_digest().unwrap(), acked::digest([&dataset[..]].into_iter()));
         }
@@ -177,8 +214,8 @@ pub(crate) mod tests {
     fn a_cut_file_is_told_from_a_whole_one_wherever_it_is_cut() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        let dataset = Dataset::ct_image(64, TransferSyntax::Explicit, 1).bytes;
-        write_file(&path, "1.2.3", TransferSyntax::Explicit, &dataset);
+        let dataset = ct_image(64, Encoding::Explicit, 1).to_bytes();
+        write_file(&path, "1.2.3", Encoding::Explicit, &dataset);
         let whole = fs::read(&path).unwrap();
         let meta_length = whole.len() - dataset.len();
         // A cut between two elements cannot be seen; every other can.

@@ -1,9 +1,11 @@
 //! The raw sink's protocol, which carries the same bytes without DICOM: a frame is a big endian 64-bit length and that many
 //! bytes, its answer is one byte.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
+
+use crate::message::Message;
 
 /// The sink's answer when the frame is as durable as it was asked to make it; every other byte is a failure.
 pub(crate) const STORED: u8 = 0;
@@ -26,8 +28,8 @@ impl RawConnection {
     }
 
     /// Sends one encoded frame and waits for its answer.
-    pub(crate) fn send(&mut self, parts: [&[u8]; 2]) -> io::Result<u8> {
-        write_parts(&mut self.stream, parts)?;
+    pub(crate) fn send(&mut self, message: &Message) -> io::Result<u8> {
+        write_message(&mut self.stream, message)?;
         let mut answer = [FAILED];
         self.stream.read_exact(&mut answer)?;
         let [answer] = answer;
@@ -35,15 +37,13 @@ impl RawConnection {
     }
 }
 
-/// Writes both parts with as few system calls as the socket allows.
-pub(crate) fn write_parts(stream: &mut impl Write, [first, second]: [&[u8]; 2]) -> io::Result<()> {
-    let mut parts = [IoSlice::new(first), IoSlice::new(second)];
-    let mut rest = &mut parts[..];
-    IoSlice::advance_slices(&mut rest, 0);
-    while !rest.is_empty() {
-        match stream.write_vectored(rest) {
+/// Writes a whole message with as few system calls as the socket allows.
+fn write_message(stream: &mut impl Write, message: &Message) -> io::Result<()> {
+    let mut position = 0;
+    while position < message.len() {
+        match stream.write_vectored(&message.slices(position)) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Ok(written) => position += written as u64,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -53,7 +53,11 @@ pub(crate) fn write_parts(stream: &mut impl Write, [first, second]: [&[u8]; 2]) 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::generate::{Encoding, ct_image};
+    use crate::message::Framed;
 
     /// Takes at most three bytes at a time and is interrupted before each.
     struct Trickle {
@@ -79,10 +83,10 @@ mod tests {
 
     #[test]
     fn short_and_interrupted_writes_lose_nothing() {
+        let dataset = ct_image(100, Encoding::Explicit, 1);
+        let message = Message::new(Arc::new(Framed::raw(&dataset)));
         let mut trickle = Trickle { taken: Vec::new(), interrupt: false };
-        write_parts(&mut trickle, [b"headhead", b"tail"]).unwrap();
-        write_parts(&mut trickle, [b"", b"!"]).unwrap();
-        write_parts(&mut trickle, [b"?", b""]).unwrap();
-        assert_eq!(trickle.taken, b"headheadtail!?");
+        write_message(&mut trickle, &message).unwrap();
+        assert_eq!(trickle.taken[8..], dataset.to_bytes());
     }
 }

@@ -12,7 +12,8 @@ use clap::Args;
 use thiserror::Error;
 
 use crate::commit::{Durability, StudyWriter};
-use crate::dataset::{Dataset, MAX_SIZE_BYTES, TransferSyntax};
+use crate::discard;
+use crate::generate::{Encoding, MAX_NATIVE_BYTES, ct_image};
 use crate::raw::{FAILED, STORED};
 use crate::report::{Report, Tally};
 use crate::usage::Usage;
@@ -47,6 +48,9 @@ pub(crate) struct RawSinkArgs {
     /// Answer at once and write nothing: the limit of the generator itself
     #[arg(long, requires = "listen")]
     discard: bool,
+    /// Speak DICOM: accept every association and answer every C-STORE with success
+    #[arg(long, requires = "discard")]
+    dicom: bool,
     /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
@@ -91,10 +95,10 @@ type Measured = (Duration, Vec<Tally>, Usage);
 
 /// Writes `--files` files from `--threads` threads.
 fn write_files(args: &RawSinkArgs) -> Result<Measured, SinkError> {
-    if args.size.as_u64() > MAX_SIZE_BYTES {
+    if args.size.as_u64() > MAX_NATIVE_BYTES {
         return Err(SinkError::SizeTooLarge(args.size));
     }
-    let dataset = Dataset::ct_image(args.size.as_u64(), TransferSyntax::Explicit, 1).bytes;
+    let dataset = ct_image(args.size.as_u64(), Encoding::Explicit, 1).to_bytes();
     let (files, threads) = (args.files.unwrap_or_default(), u64::from(args.threads));
     let (started, before) = (Instant::now(), Usage::now());
     let tallies = thread::scope(|scope| {
@@ -151,6 +155,9 @@ fn serve(args: &RawSinkArgs, address: SocketAddr) -> Result<Measured, SinkError>
 
 fn serve_connection(args: &RawSinkArgs, number: usize, mut stream: TcpStream) -> Result<Tally, SinkError> {
     stream.set_nodelay(true).map_err(SinkError::Connection)?;
+    if args.dicom {
+        return discard::serve(stream).map_err(SinkError::Connection);
+    }
     let mut writer = match &args.dir {
         Some(directory) if !args.discard => Some(
             StudyWriter::new(directory, number, args.durability)

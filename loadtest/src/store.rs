@@ -9,19 +9,24 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use thiserror::Error;
 
 use crate::acked::{self, AckedLog};
 use crate::association::{Association, AssociationError};
 use crate::commit::FILES_PER_SERIES;
-use crate::dataset::{CT_IMAGE_STORAGE, Dataset, MAX_SIZE_BYTES, TransferSyntax};
-use crate::message::{Framed, InstanceIds, Message};
-use crate::pdu::AssociateRequest;
+use crate::dataset::{Dataset, InstanceUids};
+use crate::generate::{Encoding, MAX_NATIVE_BYTES, ct_image};
+use crate::message::{Framed, Message};
+use crate::pdu::{AssociateRequest, PresentationContext};
 use crate::raw::{self, RawConnection};
 use crate::report::{Report, Tally};
 use crate::uid::{UidKind, uid};
 use crate::usage::Usage;
+use crate::wire::Wire;
+
+/// The one presentation context of these associations.
+const CONTEXT_ID: u8 = 1;
 
 /// What the generator sends and to whom.
 #[derive(Debug, Args)]
@@ -49,7 +54,7 @@ pub(crate) struct StoreArgs {
     max_pdu: ByteSize,
     /// Transfer syntax proposed and sent
     #[arg(long, value_enum, default_value = "explicit")]
-    transfer_syntax: TransferSyntax,
+    transfer_syntax: NativeSyntax,
     /// UIDs and pixels follow from the seed alone: a second run with the same seed is a resend of the same instances
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -65,6 +70,24 @@ pub(crate) struct StoreArgs {
     /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
+}
+
+/// How the dataset is encoded (PS3.5 §A).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum NativeSyntax {
+    /// Explicit VR Little Endian
+    Explicit,
+    /// Implicit VR Little Endian
+    Implicit,
+}
+
+impl From<NativeSyntax> for Encoding {
+    fn from(syntax: NativeSyntax) -> Self {
+        match syntax {
+            NativeSyntax::Explicit => Self::Explicit,
+            NativeSyntax::Implicit => Self::Implicit,
+        }
+    }
 }
 
 /// Why an association or the whole run could not go on.
@@ -137,14 +160,14 @@ struct Outcome {
 
 impl<'a> Generator<'a> {
     fn new(args: &'a StoreArgs) -> Result<Self, StoreError> {
-        if args.size.as_u64() > MAX_SIZE_BYTES {
+        if args.size.as_u64() > MAX_NATIVE_BYTES {
             return Err(StoreError::SizeTooLarge(args.size));
         }
         let max_pdu_length_bytes =
             u32::try_from(args.max_pdu.as_u64()).map_err(|_| StoreError::MaxPduTooLarge(args.max_pdu))?;
         Ok(Self {
             args,
-            dataset: Dataset::ct_image(args.size.as_u64(), args.transfer_syntax, args.seed),
+            dataset: ct_image(args.size.as_u64(), args.transfer_syntax.into(), args.seed),
             framed: Mutex::default(),
             acked: args.acked.as_deref().map(AckedLog::append_to).transpose().map_err(StoreError::Acked)?,
             max_pdu_length_bytes,
@@ -178,11 +201,16 @@ impl<'a> Generator<'a> {
         let request = AssociateRequest {
             called_ae: &self.args.called_ae,
             calling_ae: &self.args.calling_ae,
-            abstract_syntax: CT_IMAGE_STORAGE,
-            transfer_syntax: self.args.transfer_syntax.uid(),
+            contexts: &[PresentationContext {
+                id: CONTEXT_ID,
+                abstract_syntax: self.dataset.sop_class.clone(),
+                transfer_syntax: self.dataset.transfer_syntax.clone(),
+            }],
             max_pdu_length_bytes: self.max_pdu_length_bytes,
+            window: 1,
         };
-        Ok(Session::Dicom(Association::request(stream, &request, timeout)?))
+        let wire = Wire::plain(stream).map_err(AssociationError::from)?;
+        Ok(Session::Dicom(Association::request(wire, &request, timeout)?))
     }
 
     /// Sends `share` instances and says when the last was answered.
@@ -191,16 +219,18 @@ impl<'a> Generator<'a> {
         tally.latencies.reserve(usize::try_from(share).unwrap_or(0).min(1 << 20));
         let mut ended = Instant::now();
         for index in 0..share {
-            let ids = self.ids(number, index);
-            message.patch(&ids);
+            // Zero is as good an ID as any, and some peers trip over it.
+            let message_id = u16::try_from(index % 0xFFFF + 1).unwrap_or(1);
+            let uids = self.uids(number, index);
+            message.patch(message_id, &uids);
             let begun = Instant::now();
-            let status = session.store(&message, ids.message_id).inspect_err(|_| tally.unanswered += 1)?;
+            let status = session.store(&message, message_id).inspect_err(|_| tally.unanswered += 1)?;
             ended = Instant::now();
             tally.latencies.push(ended - begun);
             if status == 0 {
                 tally.stored += 1;
-                tally.stored_bytes += self.dataset.bytes.len() as u64;
-                self.record(&ids, &message)?;
+                tally.stored_bytes += self.dataset.len();
+                self.record(&uids)?;
             } else {
                 *tally.refused.entry(status).or_default() += 1;
             }
@@ -209,27 +239,29 @@ impl<'a> Generator<'a> {
         Ok(ended)
     }
 
-    fn ids(&self, number: usize, index: u64) -> InstanceIds {
+    fn uids(&self, number: usize, index: u64) -> InstanceUids {
         let seed = self.args.seed;
-        InstanceIds {
-            // Zero is as good an ID as any, and some peers trip over it.
-            message_id: u16::try_from(index % 0xFFFF + 1).unwrap_or(1),
+        InstanceUids {
             sop_instance: uid(seed, number, UidKind::Instance, index),
             study: uid(seed, number, UidKind::Study, 0),
             series: uid(seed, number, UidKind::Series, index / FILES_PER_SERIES),
         }
     }
 
-    fn record(&self, ids: &InstanceIds, message: &Message) -> Result<(), StoreError> {
+    fn record(&self, uids: &InstanceUids) -> Result<(), StoreError> {
         let Some(acked) = &self.acked else {
             return Ok(());
         };
-        acked.record(&ids.sop_instance, &acked::digest(message.dataset())).map_err(StoreError::Acked)
+        let start = self.dataset.patched_start(uids);
+        let digest = acked::digest(std::iter::once(&start[..]).chain(self.dataset.rest()));
+        acked.record(&uids.sop_instance, &digest).map_err(StoreError::Acked)
     }
 
     fn framed(&self, session: &Session) -> Arc<Framed> {
         let (key, frame): (usize, fn(&Dataset, usize) -> Framed) = match session {
-            Session::Dicom(association) => (association.fragment_bytes(), Framed::dicom),
+            Session::Dicom(association) => {
+                (association.fragment_bytes(), |dataset, bytes| Framed::dicom(dataset, CONTEXT_ID, bytes))
+            }
             Session::Raw(_) => (0, |dataset, _| Framed::raw(dataset)),
         };
         let mut framed = self.framed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -248,14 +280,14 @@ impl Session {
     fn store(&mut self, message: &Message, message_id: u16) -> Result<u16, StoreError> {
         match self {
             Self::Dicom(association) => {
-                let response = association.store(message.parts(), message_id)?;
+                let response = association.store(message, message_id)?;
                 if response.status != 0 {
                     let comment = &response.comment;
                     eprintln!("message {message_id}: status {:04X} {comment}", response.status);
                 }
                 Ok(response.status)
             }
-            Self::Raw(connection) => match connection.send(message.parts()).map_err(StoreError::Raw)? {
+            Self::Raw(connection) => match connection.send(message).map_err(StoreError::Raw)? {
                 raw::STORED => Ok(0),
                 failure => Ok(u16::from(failure)),
             },

@@ -14,7 +14,6 @@ pub(crate) enum UidKind {
     Study = 1,
     Series = 2,
     Instance = 3,
-    FrameOfReference = 4,
 }
 
 /// The UID of the `index`-th entity of `kind` that association number `association` sends in the run of `seed`.
@@ -34,6 +33,23 @@ pub(crate) fn uid(seed: u64, association: usize, kind: UidKind, index: u64) -> U
     bytes
 }
 
+/// What a generated UID says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parsed {
+    pub(crate) seed: u64,
+    pub(crate) association: u32,
+    pub(crate) index: u64,
+}
+
+/// Reads the UID of an instance back; `None` when it is none of ours.
+pub(crate) fn parse_instance(text: &str) -> Option<Parsed> {
+    let digits = text.strip_prefix("2.25.1").filter(|digits| digits.len() == 38 && digits.is_ascii())?;
+    let (seed, rest) = digits.split_at(20);
+    let (association, rest) = rest.split_at(5);
+    let index = rest.strip_prefix('3')?;
+    Some(Parsed { seed: seed.parse().ok()?, association: association.parse().ok()?, index: index.parse().ok()? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,12 +57,22 @@ mod tests {
     #[test]
     fn a_uid_is_a_number_below_2_to_the_128_and_fills_its_length() {
         for seed in [0, 1, u64::MAX] {
-            let bytes = uid(seed, 99_999, UidKind::FrameOfReference, 999_999_999_999);
+            let bytes = uid(seed, 99_999, UidKind::Instance, 999_999_999_999);
             let text = std::str::from_utf8(&bytes).unwrap();
             let component = text.strip_prefix("2.25.").unwrap();
             assert_eq!(component.len(), 39);
             component.parse::<u128>().unwrap();
         }
+    }
+
+    #[test]
+    fn an_instances_uid_is_read_back_and_no_others() {
+        let bytes = uid(u64::MAX, 90_001, UidKind::Instance, 77);
+        let text = std::str::from_utf8(&bytes).unwrap();
+        assert_eq!(parse_instance(text), Some(Parsed { seed: u64::MAX, association: 90_001, index: 77 }));
+        let study = uid(1, 1, UidKind::Study, 77);
+        assert_eq!(parse_instance(std::str::from_utf8(&study).unwrap()), None);
+        assert_eq!(parse_instance("1.2.840.10008.1.2"), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::acked::{self, DatasetDigest};
 use crate::part10::Part10File;
+use crate::result::Verification;
 
 /// What is checked against what.
 #[derive(Debug, Args)]
@@ -59,6 +60,25 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<bool, VerifyError> {
         findings.hidden,
     );
     Ok(findings.lost.is_empty() && findings.corrupt.is_empty() && findings.partial.is_empty())
+}
+
+/// Holds what stands under `root` to the record of acknowledged instances.
+///
+/// # Errors
+/// When the record or a directory cannot be read.
+pub(crate) fn check(acked: &Path, root: &Path) -> Result<Verification, VerifyError> {
+    let acked = acked::read(acked).map_err(VerifyError::Acked)?;
+    let findings = Findings::of(&acked, root)?;
+    let broken = findings.lost.len() + findings.corrupt.len();
+    Ok(Verification {
+        acknowledged: acked.len() as u64,
+        whole: (acked.len() - broken) as u64,
+        lost: findings.lost,
+        corrupt: findings.corrupt,
+        unacknowledged_whole: findings.unacknowledged,
+        partial: findings.partial.iter().map(|(path, problem)| format!("{}: {problem}", path.display())).collect(),
+        ..Verification::default()
+    })
 }
 
 /// What stands under a storage root, against what was acknowledged.
@@ -134,7 +154,7 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{Dataset, TransferSyntax};
+    use crate::generate::{Encoding, ct_image};
     use crate::part10::tests::write_file;
 
     #[test]
@@ -143,9 +163,9 @@ mod tests {
         let series = root.path().join("study/series");
         fs::create_dir_all(&series).unwrap();
         fs::create_dir_all(root.path().join(".node/tmp")).unwrap();
-        let syntax = TransferSyntax::Explicit;
-        let dataset = Dataset::ct_image(4096, syntax, 1).bytes;
-        let other = Dataset::ct_image(4096, syntax, 2).bytes;
+        let syntax = Encoding::Explicit;
+        let dataset = ct_image(4096, syntax, 1).to_bytes();
+        let other = ct_image(4096, syntax, 2).to_bytes();
         for (name, uid, bytes) in [
             ("whole", "1.1", &dataset[..]),
             ("changed", "1.2", &other),

@@ -1,0 +1,64 @@
+//! Peers that behave badly beside the load. They have UIDs of their own and accounts of their own, so that the load's stay what they are.
+
+mod kinds;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::Scope;
+use std::time::Duration;
+
+use crate::engine::{Plan, pause};
+use crate::scenario::CitizenKind;
+use crate::truth::FIRST_CITIZEN;
+
+use kinds::Visit;
+
+/// All of them in one run.
+#[derive(Debug, Default)]
+pub(crate) struct Citizens {
+    stop: AtomicBool,
+    counts: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Citizens {
+    /// Lets them loose on the plan's target, each on a thread of its own, until [`Citizens::stop`].
+    pub(crate) fn start<'scope, 'env>(&'env self, scope: &'scope Scope<'scope, 'env>, plan: &'env Plan) {
+        let mut number = FIRST_CITIZEN;
+        for citizen in &plan.scenario.citizens {
+            for _ in 0..citizen.count {
+                let visit = Visit::new(plan, citizen, number, &self.stop);
+                scope.spawn(move || self.live(&visit, citizen.kind, citizen.every_s));
+                number += 1;
+            }
+        }
+    }
+
+    fn live(&self, visit: &Visit<'_>, kind: CitizenKind, every_s: f64) {
+        for round in 0.. {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            for outcome in visit.once(round) {
+                self.count(kind, &outcome);
+            }
+            pause(Duration::from_secs_f64(every_s), &self.stop);
+        }
+    }
+
+    fn count(&self, kind: CitizenKind, outcome: &str) {
+        let name = clap::ValueEnum::to_possible_value(&kind).map(|value| value.get_name().to_owned());
+        let key = format!("{}.{outcome}", name.unwrap_or_default());
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
+    }
+
+    /// Lets none begin anew, and those go that only wait.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// What they did and met, by `kind.outcome`.
+    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

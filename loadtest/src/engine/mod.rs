@@ -1,0 +1,247 @@
+//! The engine: a scenario becomes a plan, a plan becomes load, and what came of it a [`RunResult`].
+
+mod books;
+mod catalogue;
+mod course;
+mod monitor;
+mod pipeline;
+mod plan;
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use thiserror::Error;
+
+pub(crate) use catalogue::Catalogue;
+pub(crate) use course::Instance;
+pub(crate) use plan::{Overrides, Plan};
+
+use crate::acked::AckedLog;
+use crate::association::AssociationError;
+use crate::citizens;
+use crate::generate::files::FilesError;
+use crate::objective;
+use crate::result::{RunResult, SCHEMA, Second, Usage};
+use crate::scenario::{Pace, ScenarioError};
+use crate::tls::TlsError;
+use crate::truth::{self, Ledger, TruthError};
+
+use books::Books;
+use monitor::Monitor;
+use schedule::Schedule;
+use worker::Worker;
+
+/// Stack of an association's thread, which holds a read buffer and little else.
+const STACK_BYTES: usize = 256 * 1024;
+/// Complaints of associations that are printed; the rest are only counted.
+const MAX_COMPLAINTS: usize = 10;
+
+/// Why a run could not be.
+#[derive(Debug, Error)]
+pub(crate) enum EngineError {
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    #[error("the scenario needs more than 128 presentation contexts: use fewer different kinds of files")]
+    TooManyContexts,
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error("cannot use TLS")]
+    Tls(#[from] TlsError),
+    #[error("{what} has no effect on a load in steps: remove it, or take another scenario")]
+    Steps { what: &'static str },
+    #[error("{0}")]
+    Override(String),
+    #[error("no association with {target}: is it running, and does it know {calling_ae}?")]
+    Unreachable { target: String, calling_ae: String, source: AssociationError },
+    #[error("cannot write the record of acknowledged instances")]
+    Acked(#[source] io::Error),
+    #[error("cannot start a thread for association {number}")]
+    Thread { number: u32, source: io::Error },
+    #[error("an association's thread ended by a panic")]
+    Panicked,
+    #[error("cannot check what was stored")]
+    Truth(#[from] TruthError),
+}
+
+/// Runs a plan to its end and judges it: load, then verification, then objectives. `watch` sees each second as it is closed.
+///
+/// # Errors
+/// When the run cannot begin or be checked; what fails on the way is counted in the result.
+pub(crate) fn run(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<RunResult, EngineError> {
+    let (mut result, ledger) = load(plan, watch)?;
+    if let Some(verify) = &plan.verify {
+        result.verification = Some(truth::check(&ledger, verify)?);
+    }
+    result.objectives = objective::judge(&plan.objectives, &result);
+    Ok(result)
+}
+
+/// Only the load of a plan, with the account of what was sent, which is empty unless the plan verifies.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunResult, Ledger), EngineError> {
+    let catalogue = Arc::new(Catalogue::new(&plan.scenario, plan.seed)?);
+    warm_up(plan, &catalogue)?;
+    let steps = match &plan.scenario.load.pace {
+        Pace::Steps { rates_per_s, .. } => rates_per_s.len(),
+        Pace::Closed { .. } | Pace::Open { .. } => 0,
+    };
+    let started_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let (start, usage) = (Instant::now(), Usage::now());
+    let run = Run {
+        plan,
+        schedule: Schedule::new(&plan.scenario.load, plan.seed, start, Arc::clone(&plan.stop)),
+        books: Books::new(catalogue.kinds.len(), steps),
+        start,
+        keeps_ledger: plan.verify.is_some(),
+        acked: plan.acked.as_deref().map(AckedLog::append_to).transpose().map_err(EngineError::Acked)?,
+        complaints: std::sync::atomic::AtomicUsize::new(0),
+        catalogue: Arc::clone(&catalogue),
+    };
+    let mut monitor = Monitor::new(&run, plan.take_sampler());
+    let mut ledger = Ledger::new(plan.seed, Arc::clone(&catalogue));
+    let badly_behaved = citizens::Citizens::default();
+    thread::scope(|scope| {
+        badly_behaved.start(scope, plan);
+        let worked = work(scope, &run, &mut ledger, |left| monitor.watch(left, watch));
+        badly_behaved.stop();
+        worked
+    })?;
+    let ended = Instant::now();
+    run.books.unsent(run.schedule.never_taken(ended));
+
+    let mut totals = run.books.totals();
+    totals.citizens = badly_behaved.counts();
+    let [latency, service] = run.books.latencies();
+    let elapsed = run.books.last_answer().unwrap_or(ended).saturating_duration_since(start);
+    let result = RunResult {
+        schema: SCHEMA,
+        scenario: plan.scenario.name.clone(),
+        seed: plan.seed,
+        started_unix_ms,
+        elapsed_s: elapsed.as_secs_f64(),
+        target: monitor.target(),
+        host: monitor::host(),
+        load: plan.describe_load(),
+        totals,
+        latency,
+        service,
+        modalities: run.books.modalities(catalogue.kinds.iter().map(|kind| kind.name.as_str())),
+        steps: monitor.steps(),
+        generator: Usage::now().since(usage),
+        target_usage: monitor.target_usage(),
+        series: monitor.into_series(),
+        verification: None,
+        objectives: Vec::new(),
+    };
+    Ok((result, ledger))
+}
+
+/// What all associations of a run share.
+struct Run<'a> {
+    plan: &'a Plan,
+    catalogue: Arc<Catalogue>,
+    schedule: Schedule,
+    books: Books,
+    start: Instant,
+    keeps_ledger: bool,
+    acked: Option<AckedLog>,
+    complaints: std::sync::atomic::AtomicUsize,
+}
+
+impl Run<'_> {
+    /// Whether an answer at `now` to an instance due in `step` counts as kept up with.
+    fn in_time(&self, step: usize, now: Instant) -> bool {
+        match &self.plan.scenario.load.pace {
+            Pace::Steps { step_s, knee_p99_ms, .. } => {
+                let until_s = (step + 1) as f64 * step_s + knee_p99_ms / 1000.0;
+                now.saturating_duration_since(self.start).as_secs_f64() <= until_s
+            }
+            Pace::Closed { .. } | Pace::Open { .. } => true,
+        }
+    }
+
+    /// Says why an association failed, unless so many have been said.
+    fn complain(&self, number: u32, error: &AssociationError) {
+        let said = self.complaints.fetch_add(1, Ordering::Relaxed);
+        if said < MAX_COMPLAINTS && !self.plan.quiet {
+            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let more = if said + 1 == MAX_COMPLAINTS { " (further failures are only counted)" } else { "" };
+            eprintln!("association {number}: {error}{cause}{more}");
+        }
+    }
+}
+
+/// One association before the clock runs: it shows that the target is there, and for what length of PDU to frame.
+fn warm_up(plan: &Plan, catalogue: &Catalogue) -> Result<(), EngineError> {
+    let unreachable = |source| EngineError::Unreachable {
+        target: plan.target.clone(),
+        calling_ae: plan.scenario.associations.calling_ae.clone(),
+        source,
+    };
+    let association = plan.connect(catalogue).map_err(unreachable)?;
+    let refused = catalogue.contexts.iter().filter(|context| !association.accepted(context.id));
+    for context in refused {
+        eprintln!(
+            "not accepted, and so counted as unsent: SOP class {} in transfer syntax {}",
+            context.abstract_syntax, context.transfer_syntax
+        );
+    }
+    catalogue.framed(association.fragment_bytes());
+    association.release().map_err(unreachable)
+}
+
+/// Runs the associations while `watch` watches; it is called with what tells that they are done.
+fn work<'scope, 'env>(
+    scope: &'scope thread::Scope<'scope, 'env>,
+    run: &'env Run<'env>,
+    ledger: &mut Ledger,
+    watch: impl FnOnce(&mpsc::Receiver<()>),
+) -> Result<(), EngineError> {
+    // Nothing is ever sent: that the last sender is gone says that all are done.
+    let (working, done) = mpsc::sync_channel::<()>(1);
+    let mut threads = Vec::new();
+    let mut started = Ok(());
+    for number in 0..run.plan.scenario.associations.count {
+        let working = working.clone();
+        let builder = thread::Builder::new().name(format!("association {number}")).stack_size(STACK_BYTES);
+        let spawned = builder.spawn_scoped(scope, move || {
+            let _working = working;
+            Worker::new(run, number).work()
+        });
+        match spawned {
+            Ok(thread) => threads.push((number, thread)),
+            Err(source) => {
+                run.schedule.end_now();
+                started = Err(EngineError::Thread { number, source });
+                break;
+            }
+        }
+    }
+    drop(working);
+    watch(&done);
+    for (number, thread) in threads {
+        ledger.add(number, thread.join().map_err(|_| EngineError::Panicked)?);
+    }
+    started
+}
+
+/// A pause that ends early when `stop` is set.
+pub(crate) fn pause(length: Duration, stop: &AtomicBool) {
+    let until = Instant::now() + length;
+    while !stop.load(Ordering::Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::sleep(left.min(Duration::from_millis(50)));
+    }
+}

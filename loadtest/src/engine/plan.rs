@@ -1,0 +1,200 @@
+//! A scenario with its target, ready to run.
+
+use std::fmt::Write;
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Catalogue, EngineError};
+use crate::association::{Association, AssociationError};
+use crate::objective::Wanted;
+use crate::pdu::AssociateRequest;
+use crate::result::Sampler;
+use crate::scenario::{Pace, Range, Scenario, TlsSettings};
+use crate::tls::TlsClient;
+use crate::truth::Verify;
+use crate::wire::Wire;
+
+/// Everything that a run needs.
+pub(crate) struct Plan {
+    pub(crate) scenario: Scenario,
+    /// `HOST:PORT`.
+    pub(crate) target: String,
+    pub(crate) seed: u64,
+    pub(crate) verify: Option<Verify>,
+    /// Where each acknowledged instance is recorded as its answer comes.
+    pub(crate) acked: Option<PathBuf>,
+    pub(crate) objectives: Vec<Wanted>,
+    /// Set from anywhere, ends the load soon after.
+    pub(crate) stop: Arc<AtomicBool>,
+    /// Say nothing about associations that fail.
+    pub(crate) quiet: bool,
+    tls: Option<TlsClient>,
+    sampler: Mutex<Option<Box<dyn Sampler>>>,
+}
+
+/// What is different from the scenario, and what a scenario does not say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Overrides {
+    /// `HOST:PORT`
+    pub(crate) target: String,
+    pub(crate) called_ae: Option<String>,
+    pub(crate) calling_ae: Option<String>,
+    /// 1 when nothing is said.
+    pub(crate) seed: Option<u64>,
+    pub(crate) duration_s: Option<f64>,
+    pub(crate) instances: Option<u64>,
+    pub(crate) associations: Option<u32>,
+    /// Makes the load an open one.
+    pub(crate) rate_per_s: Option<f64>,
+    pub(crate) max_pdu_bytes: Option<u32>,
+    pub(crate) async_window: Option<u16>,
+    pub(crate) timeout_s: Option<u64>,
+    pub(crate) reconnect: Option<bool>,
+    pub(crate) tls: Option<TlsSettings>,
+}
+
+impl Plan {
+    /// Applies `overrides` to a copy of `scenario`.
+    ///
+    /// # Errors
+    /// When the two do not go together, or TLS cannot be set up.
+    pub(crate) fn from_scenario(scenario: &Scenario, overrides: &Overrides) -> Result<Self, EngineError> {
+        let mut scenario = scenario.clone();
+        override_load(&mut scenario, overrides)?;
+        let associations = &mut scenario.associations;
+        let Overrides { called_ae, calling_ae, .. } = overrides.clone();
+        associations.called_ae = called_ae.unwrap_or_else(|| associations.called_ae.clone());
+        associations.calling_ae = calling_ae.unwrap_or_else(|| associations.calling_ae.clone());
+        associations.count = overrides.associations.unwrap_or(associations.count);
+        associations.max_pdu_bytes = overrides.max_pdu_bytes.unwrap_or(associations.max_pdu_bytes);
+        associations.async_window = overrides.async_window.unwrap_or(associations.async_window);
+        associations.timeout_s = overrides.timeout_s.unwrap_or(associations.timeout_s);
+        associations.reconnect = overrides.reconnect.unwrap_or(associations.reconnect);
+        scenario.tls = overrides.tls.clone().or(scenario.tls);
+        let tls = scenario.tls.as_ref().map(|tls| TlsClient::new(tls, &overrides.target)).transpose()?;
+        Ok(Self {
+            scenario,
+            target: overrides.target.clone(),
+            seed: overrides.seed.unwrap_or(1),
+            verify: None,
+            acked: None,
+            objectives: Vec::new(),
+            stop: Arc::default(),
+            quiet: false,
+            tls,
+            sampler: Mutex::new(None),
+        })
+    }
+
+    /// The same, with a look at the target once a second.
+    pub(crate) fn with_sampler(self, sampler: Box<dyn Sampler>) -> Self {
+        Self { sampler: Mutex::new(Some(sampler)), ..self }
+    }
+
+    pub(super) fn take_sampler(&self) -> Option<Box<dyn Sampler>> {
+        self.sampler.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Connects to the target over what the plan says, as far as the first byte of DICOM.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub(crate) fn wire(&self) -> io::Result<Wire> {
+        let socket = connect(&self.target, self.timeout())?;
+        match &self.tls {
+            Some(tls) => tls.wire(socket),
+            None => Wire::plain(socket),
+        }
+    }
+
+    /// Longest wait for the target.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.scenario.associations.timeout_s)
+    }
+
+    /// Opens an association that everything in the catalogue can be sent over.
+    ///
+    /// # Errors
+    /// Those of the association.
+    pub(crate) fn connect(&self, catalogue: &Catalogue) -> Result<Association, AssociationError> {
+        let settings = &self.scenario.associations;
+        let request = AssociateRequest {
+            called_ae: &settings.called_ae,
+            calling_ae: &settings.calling_ae,
+            contexts: &catalogue.contexts,
+            max_pdu_length_bytes: settings.max_pdu_bytes,
+            window: settings.async_window,
+        };
+        Association::request(self.wire()?, &request, self.timeout())
+    }
+
+    /// The load in words.
+    pub(super) fn describe_load(&self) -> String {
+        let load = &self.scenario.load;
+        let mut text = match &load.pace {
+            Pace::Closed { think_time_ms: Range { high: 0, .. } } => "closed".to_owned(),
+            Pace::Closed { think_time_ms: Range { low, high } } => {
+                format!("closed, {low} to {high} ms between instances")
+            }
+            Pace::Open { rate_per_s, arrival } => format!("open, {rate_per_s}/s {arrival:?}").to_lowercase(),
+            Pace::Steps { rates_per_s, step_s, .. } => format!("open, {} steps of {step_s} s", rates_per_s.len()),
+        };
+        // Writing to a String never fails.
+        let _ = write!(text, ", {} associations", self.scenario.associations.count);
+        if let Some(instances) = load.instances {
+            let _ = write!(text, ", {instances} instances");
+        }
+        if let Some(duration_s) = load.duration_s {
+            let _ = write!(text, ", {duration_s} s");
+        }
+        if self.scenario.tls.is_some() {
+            text.push_str(", TLS");
+        }
+        text
+    }
+}
+
+fn override_load(scenario: &mut Scenario, overrides: &Overrides) -> Result<(), EngineError> {
+    let load = &mut scenario.load;
+    if let Some(rate_per_s) = overrides.rate_per_s {
+        if rate_per_s <= 0.0 || !rate_per_s.is_finite() {
+            return Err(EngineError::Override(format!(
+                "a rate of {rate_per_s} instances a second: it must be more than 0"
+            )));
+        }
+        let arrival = match load.pace {
+            Pace::Open { arrival, .. } => arrival,
+            Pace::Steps { .. } => return Err(EngineError::Steps { what: "a rate" }),
+            Pace::Closed { .. } => Default::default(),
+        };
+        load.pace = Pace::Open { rate_per_s, arrival };
+    }
+    if overrides.duration_s.is_none() && overrides.instances.is_none() {
+        return Ok(());
+    }
+    if matches!(load.pace, Pace::Steps { .. }) {
+        return Err(EngineError::Steps { what: "a duration or a number of instances" });
+    }
+    if let Some(duration_s) = overrides.duration_s.filter(|duration_s| !(0.0..=1e8).contains(duration_s)) {
+        return Err(EngineError::Override(format!("a duration of {duration_s} s: it must be from 0 to 100000000")));
+    }
+    // Whoever says how long does not mean how many, and the other way round.
+    (load.duration_s, load.instances) = (overrides.duration_s, overrides.instances);
+    Ok(())
+}
+
+/// Connects to the first address of `target` that answers.
+pub(crate) fn connect(target: &str, timeout: Duration) -> io::Result<TcpStream> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, format!("{target} has no address"));
+    for address in target.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}

@@ -1,0 +1,101 @@
+//! Where in a scenario's file a mistake stands, and how it reads.
+
+use std::fmt;
+use std::io;
+
+use thiserror::Error;
+use toml::de::{DeTable, DeValue};
+
+/// Why there is no scenario.
+#[derive(Debug, Error)]
+pub(crate) enum ScenarioError {
+    #[error("cannot read the scenario {name}, and none of that name is shipped; there are {}", shipped.join(", "))]
+    Unreadable { name: String, source: io::Error, shipped: Vec<&'static str> },
+    #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
+    Wrong { problems: Vec<Problem> },
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    file: String,
+    line: usize,
+    /// Dotted path, as in `mix.0.weight`; empty where the file is no TOML.
+    key: String,
+    /// What is wrong and what to do.
+    complaint: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, key, complaint } = self;
+        let separator = if key.is_empty() { "" } else { ": " };
+        write!(f, "{file}:{line}: {key}{separator}{complaint}")
+    }
+}
+
+/// What TOML or the types have to say, which includes every unknown key.
+pub(super) fn of_toml(text: &str, origin: &str, error: &toml::de::Error) -> ScenarioError {
+    let at = error.span().map_or(0, |span| span.start);
+    let line_start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |line_feed| line_feed + 1);
+    let source = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let key = source.split_once('=').map_or("", |(key, _)| key.trim());
+    let complaint = error.message().trim().replace('\n', "; ");
+    let complaint = match complaint.strip_prefix("missing field ") {
+        Some(field) => format!("{field} is missing: add it"),
+        None => complaint,
+    };
+    let problem = Problem { file: origin.to_owned(), line: line_of(text, at), key: key.to_owned(), complaint };
+    ScenarioError::Wrong { problems: vec![problem] }
+}
+
+/// Collects the mistakes of one file.
+pub(super) struct Problems<'a> {
+    text: &'a str,
+    origin: &'a str,
+    found: Vec<Problem>,
+}
+
+impl<'a> Problems<'a> {
+    pub(super) fn new(text: &'a str, origin: &'a str) -> Self {
+        Self { text, origin, found: Vec::new() }
+    }
+
+    /// Notes that `key`, a dotted path, is not as it should be.
+    pub(super) fn add(&mut self, key: &str, complaint: impl Into<String>) {
+        let line = line_of(self.text, self.offset(key));
+        let (file, key) = (self.origin.to_owned(), key.to_owned());
+        self.found.push(Problem { file, line, key, complaint: complaint.into() });
+    }
+
+    /// `value` when nothing was found.
+    pub(super) fn into_result<T>(self, value: T) -> Result<T, ScenarioError> {
+        if self.found.is_empty() { Ok(value) } else { Err(ScenarioError::Wrong { problems: self.found }) }
+    }
+
+    /// Where the value of `key` stands, or the innermost table that the file does have.
+    fn offset(&self, key: &str) -> usize {
+        let Ok(table) = DeTable::parse(self.text) else {
+            return 0;
+        };
+        let mut at = 0;
+        let mut parts = key.split('.');
+        let mut value = parts.next().and_then(|part| table.get_ref().get(part));
+        while let Some(found) = value {
+            at = found.span().start;
+            let Some(part) = parts.next() else {
+                break;
+            };
+            value = match found.get_ref() {
+                DeValue::Table(table) => table.get(part),
+                DeValue::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
+                _ => None,
+            };
+        }
+        at
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1
+}

@@ -1,0 +1,191 @@
+//! Loads a receiver for hours, with pauses, and says whether what it holds grows.
+//!
+//! Memory of one second resembles that of the second before, so that a line through all seconds is surer of itself than it may be. What
+//! counts here is one figure for each cycle of load and pause.
+
+mod judge;
+mod report;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use clap::Args;
+use serde::Serialize;
+
+use crate::drive::{Aim, Drive, DriveError, Ground, LoadArgs, Once, ReceiverArgs, tell};
+use crate::result::{Sampler, TargetSample};
+use crate::target::{self, Running};
+use judge::{Judgement, Verdict};
+
+/// Between two looks while it rests.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What is soaked, and for how long.
+#[derive(Debug, Args)]
+pub(crate) struct SoakArgs {
+    #[command(flatten)]
+    receiver: ReceiverArgs,
+    /// A receiver that runs already, in place of --node or --receiver
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["node", "receiver"])]
+    target: Option<String>,
+    /// The process to watch, for --target
+    #[arg(long, requires = "target")]
+    pid: Option<u32>,
+    /// Storage root of a running Tidegate to watch, for --target
+    #[arg(long, value_name = "DIR", requires = "target", conflicts_with = "pid")]
+    tidegate: Option<PathBuf>,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// For how long, in hours; 0.1 is six minutes. Never fewer than eight cycles, since fewer have no verdict
+    #[arg(long)]
+    hours: f64,
+    /// Length of the load in each cycle
+    #[arg(long, default_value_t = 40.0, value_name = "SECONDS")]
+    load_seconds: f64,
+    /// Length of the pause behind it; allocators need some ten seconds to give memory back
+    #[arg(long, default_value_t = 20.0, value_name = "SECONDS")]
+    pause_seconds: f64,
+    /// Growth in an hour that is not yet called a leak
+    #[arg(long, default_value = "1 MiB", value_name = "SIZE")]
+    tolerance: ByteSize,
+    /// Where a receiver that is started here stores; what it has stored is removed in each pause
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    ground: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write a report with plots
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// A load and the pause behind it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Cycle {
+    /// From the start of the soak to the end of the pause.
+    pub(crate) end_s: f64,
+    pub(crate) acknowledged: u64,
+    pub(crate) failed: u64,
+    /// The median of the second half of the load.
+    pub(crate) loaded_rss_bytes: Option<f64>,
+    /// The least of the second half of the pause.
+    pub(crate) resting_rss_bytes: Option<f64>,
+    pub(crate) resting_leased_bytes: Option<f64>,
+}
+
+/// Everything that was seen.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Soaked {
+    pub(crate) receiver: String,
+    pub(crate) scenario: String,
+    pub(crate) cycles: Vec<Cycle>,
+    pub(crate) judgements: Vec<Judgement>,
+    /// Each second: from the start, and what was seen.
+    pub(crate) samples: Vec<(f64, TargetSample)>,
+}
+
+/// Soaks and prints the verdict; `false` when there is a leak.
+///
+/// # Errors
+/// When the receiver does not start or cannot be seen, or a load cannot start.
+pub(crate) fn run(args: &SoakArgs) -> Result<bool, DriveError> {
+    let drive = Drive::new(&args.load)?;
+    let soaked = match &args.target {
+        Some(address) => {
+            let look = || target::sampler(args.pid, args.tidegate.as_deref());
+            if look()?.is_none() {
+                return Err(DriveError::Usage(
+                    "--target needs --pid or --tidegate: growth is judged by what it holds".to_owned(),
+                ));
+            }
+            let aim = || Ok(Aim { address: address.clone(), called_ae: None, sampler: look()? });
+            soak(args, &drive, address, &aim, &|| {})?
+        }
+        None => {
+            let receiver = args.receiver.receiver()?;
+            let ground = Ground::new(&args.ground, "soak")?;
+            let running = Running::start(&receiver, &ground.storage(), &ground.work())?;
+            let clear = || {
+                // What is still being written will be there in the next pause.
+                let _ = clear(&ground.storage());
+            };
+            let soaked = soak(args, &drive, &receiver.name, &|| Ok(running.aim()?), &clear)?;
+            running.stop()?;
+            soaked
+        }
+    };
+    if let Some(path) = &args.html {
+        fs::write(path, report::page(&soaked)).map_err(DriveError::file(path))?;
+    }
+    tell(&soaked, args.json, || report::text(&soaked));
+    Ok(soaked.judgements.iter().all(|judgement| judgement.verdict != Verdict::Leak))
+}
+
+fn soak(
+    args: &SoakArgs,
+    drive: &Drive,
+    receiver: &str,
+    aim: &dyn Fn() -> Result<Aim, DriveError>,
+    clear: &dyn Fn(),
+) -> Result<Soaked, DriveError> {
+    let mut soaked = Soaked { receiver: receiver.to_owned(), scenario: drive.name().to_owned(), ..Soaked::default() };
+    let started = Instant::now();
+    let length_s = args.hours * 3600.0;
+    while started.elapsed().as_secs_f64() < length_s || soaked.cycles.len() < judge::MIN_CYCLES {
+        let number = soaked.cycles.len() as u64;
+        let begun_s = started.elapsed().as_secs_f64();
+        let once = Once { seed: args.load.seed.wrapping_add(number), duration_s: args.load_seconds, ..Once::default() };
+        let result = drive.run(aim()?, &once, &mut |_| {})?;
+        let loaded: Vec<(f64, TargetSample)> =
+            result.series.iter().filter_map(|second| Some((begun_s + second.t_s, second.target.clone()?))).collect();
+        let sampler = aim()?.sampler;
+        clear();
+        let resting = rest(sampler, started, args.pause_seconds);
+        soaked.cycles.push(Cycle {
+            end_s: started.elapsed().as_secs_f64(),
+            acknowledged: result.totals.acknowledged,
+            failed: result.totals.failed(),
+            ..judge::cycle(&loaded, &resting)
+        });
+        soaked.samples.extend(loaded.into_iter().chain(resting));
+        soaked.judgements = judge::judge(&soaked.cycles, args.tolerance.as_u64() as f64);
+        if let Some(cycle) = soaked.cycles.last() {
+            eprintln!("{}", report::progress(cycle, number + 1, length_s));
+        }
+    }
+    Ok(soaked)
+}
+
+/// Looks at the receiver for so long while nothing is sent.
+fn rest(sampler: Option<Box<dyn Sampler>>, started: Instant, seconds: f64) -> Vec<(f64, TargetSample)> {
+    let mut seen = Vec::new();
+    let end = Instant::now() + Duration::from_secs_f64(seconds.max(0.0));
+    let Some(mut sampler) = sampler else {
+        return seen;
+    };
+    while Instant::now() < end {
+        thread::sleep(LOOK_EVERY.min(end.saturating_duration_since(Instant::now())));
+        seen.extend(sampler.sample().map(|sample| (started.elapsed().as_secs_f64(), sample)));
+    }
+    seen
+}
+
+/// Removes what was stored, and leaves alone what a receiver hides for itself.
+fn clear(storage: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(storage)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else if entry.path().extension().is_none_or(|extension| extension != "db") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

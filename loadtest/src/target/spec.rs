@@ -1,0 +1,194 @@
+//! A receiver as a TOML file describes it: how it is started, when it is ready, how it is stopped, what its success means.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use super::TargetError;
+
+/// How to run one receiver. `{port}`, `{dir}` (where it shall store) and `{work}` (for its configuration and log) stand for what the
+/// harness picks, in `command`, `environment`, `write` and `files`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Receiver {
+    /// As the tables show it.
+    pub(crate) name: String,
+    /// Program and arguments; no shell stands between.
+    pub(crate) command: Vec<String>,
+    /// Prints the version on its first line.
+    #[serde(default)]
+    pub(crate) version_command: Vec<String>,
+    /// What has happened to an instance when this receiver answers success, in words.
+    pub(crate) durability: String,
+    #[serde(default = "default_ae")]
+    pub(crate) called_ae: String,
+    #[serde(default)]
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Files made below `{work}` before the start, by name.
+    #[serde(default)]
+    pub(crate) write: BTreeMap<String, String>,
+    /// Directory of plain Part-10 files; leave it out when the receiver stores otherwise, and nothing is verified.
+    #[serde(default)]
+    pub(crate) files: Option<String>,
+    #[serde(default)]
+    pub(crate) stop: StopSignal,
+    /// Time to take its first association.
+    #[serde(default = "thirty")]
+    pub(crate) ready_timeout_s: u64,
+    /// Time to end after `stop`; then it is killed.
+    #[serde(default = "thirty")]
+    pub(crate) stop_timeout_s: u64,
+}
+
+/// What asks a receiver to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) enum StopSignal {
+    #[default]
+    #[serde(rename = "SIGTERM")]
+    Term,
+    #[serde(rename = "SIGINT")]
+    Interrupt,
+    #[serde(rename = "SIGKILL")]
+    Kill,
+}
+
+fn default_ae() -> String {
+    "ANY-SCP".to_owned()
+}
+
+fn thirty() -> u64 {
+    30
+}
+
+impl Receiver {
+    /// Reads a description.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or something in it is unknown, missing or of the wrong kind: the line and what is expected.
+    pub(crate) fn read(path: &Path) -> Result<Self, TargetError> {
+        let text = fs::read_to_string(path).map_err(|source| TargetError::Read { path: path.to_owned(), source })?;
+        let wrong = |problem: String| TargetError::Spec { path: path.to_owned(), problem };
+        let receiver: Self = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if receiver.command.is_empty() {
+            return Err(wrong("command is empty: name the program and its arguments".to_owned()));
+        }
+        let mut told = receiver.command.iter().chain(receiver.environment.values()).chain(receiver.write.values());
+        if !told.any(|text| text.contains("{port}")) {
+            return Err(wrong("{port} occurs nowhere: the receiver would not listen where it is asked".to_owned()));
+        }
+        if let Some(name) = receiver.write.keys().find(|name| name.contains('/')) {
+            return Err(wrong(format!("write.{name:?}: a file's name, without a directory, is expected")));
+        }
+        Ok(receiver)
+    }
+
+    /// The first line that `version_command` prints; empty without one.
+    pub(crate) fn version(&self) -> String {
+        let Some((program, arguments)) = self.version_command.split_first() else {
+            return String::new();
+        };
+        let said = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+        let said = said.ok().filter(|said| said.status.success()).map(|said| said.stdout).unwrap_or_default();
+        let line = String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned();
+        version_in(&line).unwrap_or(line)
+    }
+
+    /// A Tidegate of its own, `settings` given as configuration keys (`writers.count`).
+    pub(crate) fn tidegate(program: &Path, settings: &BTreeMap<String, String>) -> Self {
+        let mut environment: BTreeMap<_, _> =
+            settings.iter().map(|(key, value)| (variable(key), value.clone())).collect();
+        environment.entry("TIDEGATE__LOG__LEVEL".to_owned()).or_insert_with(|| "warn".to_owned());
+        let arguments = ["run", "--listen", "127.0.0.1:{port}", "--storage", "{dir}"].map(str::to_owned);
+        let power_safe = settings.get("storage.durability").is_none_or(|value| value == "fsync");
+        Self {
+            name: "Tidegate".to_owned(),
+            command: [program.display().to_string()].into_iter().chain(arguments).collect(),
+            version_command: vec![program.display().to_string(), "--version".to_owned()],
+            durability: if power_safe { "file and directory synced" } else { "written, not synced" }.to_owned(),
+            called_ae: "TIDEGATE".to_owned(),
+            environment,
+            write: BTreeMap::new(),
+            files: Some("{dir}".to_owned()),
+            stop: StopSignal::Term,
+            ready_timeout_s: 30,
+            stop_timeout_s: 40,
+        }
+    }
+}
+
+/// The first word of `line` that begins with a digit, once a `v` is taken away: what programs print around it differs much.
+fn version_in(line: &str) -> Option<String> {
+    let words = line.split_ascii_whitespace().map(|word| word.trim_start_matches('v').trim_end_matches([',', ';']));
+    words.filter(|word| word.starts_with(|first: char| first.is_ascii_digit())).map(str::to_owned).next()
+}
+
+/// The environment variable of a configuration key.
+fn variable(key: &str) -> String {
+    format!("TIDEGATE__{}", key.to_uppercase().replace('.', "__"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Receiver, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("receiver.toml");
+        fs::write(&path, text).unwrap();
+        Receiver::read(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_description_that_ships_is_read_and_says_its_durability() {
+        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("targets");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory).unwrap() {
+            let receiver = Receiver::read(&entry.unwrap().path()).unwrap();
+            assert!(receiver.durability.len() > 10, "{receiver:?}");
+            names.push(receiver.name);
+        }
+        assert!(names.len() >= 5, "{names:?}");
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_place() {
+        let good = "name = \"a\"\ncommand = [\"x\", \"{port}\"]\ndurability = \"none\"\n";
+        assert_eq!(read(good).unwrap().stop, StopSignal::Term);
+        for (text, said) in [
+            (format!("{good}stopp = \"SIGTERM\"\n"), "stopp"),
+            (format!("{good}stop = \"TERM\"\n"), "SIGINT"),
+            (good.replace("{port}", "104"), "{port} occurs nowhere"),
+            (good.replace("durability = \"none\"\n", ""), "durability"),
+            (format!("{good}[write]\n\"../x\" = \"\"\n"), "without a directory"),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(error.contains(said), "{said} in {error}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_found_in_what_programs_print_around_it() {
+        for (line, version) in [
+            ("tidegate 0.1.0", Some("0.1.0")),
+            ("$dcmtk: storescp v3.6.7 2022-04-22 $", Some("3.6.7")),
+            ("Orthanc 1.10.1+dfsg", Some("1.10.1+dfsg")),
+            ("no digits here", None),
+        ] {
+            assert_eq!(version_in(line).as_deref(), version, "{line}");
+        }
+        let receiver = Receiver::tidegate(Path::new("/nowhere/tidegate"), &BTreeMap::new());
+        assert_eq!(receiver.version(), "");
+    }
+
+    #[test]
+    fn settings_of_a_tidegate_become_its_environment() {
+        let settings = BTreeMap::from([("writers.mailbox_capacity".to_owned(), "8".to_owned())]);
+        let receiver = Receiver::tidegate(Path::new("/bin/tidegate"), &settings);
+        assert_eq!(receiver.environment.get("TIDEGATE__WRITERS__MAILBOX_CAPACITY").map(String::as_str), Some("8"));
+    }
+}

@@ -1,0 +1,69 @@
+//! Asks a command where each instance is, for receivers that keep no plain tree of files.
+
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread;
+
+use super::{Findings, Found, Ledger, Place, TruthError};
+use crate::acked;
+use crate::part10::Part10File;
+
+/// Commands that run at a time.
+const AT_A_TIME: usize = 4;
+
+/// Runs `command` once for each instance, with its SOP Instance UID as the last argument. An exit code other than 0, or nothing
+/// printed, is an instance that is not there.
+pub(super) fn look(command: &str, ledger: &Ledger, findings: &mut Findings) -> Result<(), TruthError> {
+    let instances = Mutex::new(ledger.all());
+    let next = || instances.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let seen: Vec<Result<Vec<(Place, Found)>, io::Error>> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..AT_A_TIME)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut seen = Vec::new();
+                    while let Some((place, uid, _)) = next() {
+                        seen.push((place, ask(command, &uid, ledger, place)?));
+                    }
+                    Ok(seen)
+                })
+            })
+            .collect();
+        let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        joined.map(|seen| seen.unwrap_or_else(|_| Err(io::Error::other("a thread ended by a panic")))).collect()
+    });
+    for seen in seen {
+        for (place, found) in seen.map_err(TruthError::Hook)? {
+            findings.saw(place, found);
+        }
+    }
+    Ok(())
+}
+
+fn ask(command: &str, uid: &str, ledger: &Ledger, place: Place) -> io::Result<Found> {
+    let output = Command::new("sh")
+        .args(["-c", &format!("{command} \"$1\""), "sh", uid])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()?;
+    let answer = String::from_utf8_lossy(&output.stdout);
+    let answer = answer.trim();
+    if !output.status.success() || answer.is_empty() {
+        return Ok(Found::Absent);
+    }
+    let Some((start, rest)) = ledger.dataset(place) else {
+        return Ok(Found::Absent);
+    };
+    let mut parts = std::iter::once(&start[..]).chain(rest);
+    let is_digest = answer.len() == 64 && answer.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let whole = if is_digest {
+        answer.eq_ignore_ascii_case(&acked::digest(parts))
+    } else if Path::new(answer).exists() {
+        Part10File::open(Path::new(answer)).and_then(|mut file| file.dataset_is(&mut parts)).unwrap_or(false)
+    } else {
+        return Ok(Found::Absent);
+    };
+    Ok(if whole { Found::Whole } else { Found::Other })
+}

@@ -1,0 +1,117 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::generate::Encoding;
+use crate::part10::tests::write_file;
+use crate::scenario::Scenario;
+use crate::uid::{UidKind, uid};
+
+const SEED: u64 = 5;
+
+/// A ledger of instances 0 to 7 of association 1, the last two unacknowledged; number 4 was never begun.
+fn ledger() -> Ledger {
+    let text = "name = \"t\"\n[load]\ninstances = 1\n[[mix]]\nmodality = \"CT\"\nrows = 64\ncolumns = 64\n";
+    let scenario = Scenario::parse(text, "t", Path::new("")).unwrap();
+    let mut ledger = Ledger::new(SEED, Arc::new(Catalogue::new(&scenario, SEED).unwrap()));
+    let entry = |number| {
+        let instance = Instance { template: 0, number, study: 0, series: 0 };
+        Entry { instance, acknowledged: number < 6 }
+    };
+    ledger.add(0, Vec::new());
+    ledger.add(1, [0, 1, 2, 3, 5, 6, 7].map(entry).to_vec());
+    ledger
+}
+
+fn sop_instance(association: usize, number: u64) -> String {
+    String::from_utf8(uid(SEED, association, UidKind::Instance, number).to_vec()).unwrap()
+}
+
+fn dataset(ledger: &Ledger, number: u64) -> Vec<u8> {
+    let Known::Ours(place) = ledger.find(&sop_instance(1, number)) else { panic!("{number}") };
+    let (mut bytes, rest) = ledger.dataset(place).unwrap();
+    rest.for_each(|part| bytes.extend_from_slice(part));
+    bytes
+}
+
+#[test]
+fn whole_lost_corrupt_partial_and_extra_are_told_apart() {
+    let (ledger, root) = (ledger(), tempfile::tempdir().unwrap());
+    let series = root.path().join("study/series");
+    fs::create_dir_all(&series).unwrap();
+    fs::create_dir_all(root.path().join(".own")).unwrap();
+    let put = |name: &str, uid: &str, bytes: &[u8]| write_file(&series.join(name), uid, Encoding::Explicit, bytes);
+    let of = |number| dataset(&ledger, number);
+    let mut changed = of(1);
+    *changed.last_mut().unwrap() ^= 1;
+    put("whole", &sop_instance(1, 0), &of(0));
+    put("changed", &sop_instance(1, 1), &changed);
+    put("cut", &sop_instance(1, 2), &of(2)[..500]);
+    // Number 3 is lost. A copy that is not whole takes nothing from one that is.
+    put("other-copy", &sop_instance(1, 5), &of(1));
+    put("copy", &sop_instance(1, 5), &of(5));
+    put("unacknowledged and cut", &sop_instance(1, 6), &of(6)[..500]);
+    put("a citizen's", &sop_instance(90_000, 1), &of(0)[..500]);
+    put("somebody else's", "1.2.3", &of(0));
+    put("of a run before", &sop_instance(2, 1), &of(0));
+    fs::write(series.join("index.db"), b"sqlite").unwrap();
+    fs::write(series.join("empty.dcm"), b"").unwrap();
+    fs::write(root.path().join(".own/half"), b"half").unwrap();
+
+    let found = check(&ledger, &Verify::Directory(root.path().to_owned())).unwrap();
+    assert_eq!((found.acknowledged, found.whole), (5, 2));
+    assert_eq!(found.lost, [sop_instance(1, 3)]);
+    assert_eq!(found.corrupt, [sop_instance(1, 1), sop_instance(1, 2)]);
+    assert_eq!((found.unacknowledged_whole, found.unacknowledged_absent), (0, 1));
+    let ends =
+        |list: &[String]| list.iter().map(|path| path.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(ends(&found.extra), ["index.db", "of a run before", "somebody else's"]);
+    assert_eq!(found.partial.len(), 2, "{:?}", found.partial);
+    assert!(found.partial[0].contains("empty.dcm") && found.partial[1] == sop_instance(1, 6), "{:?}", found.partial);
+    assert!(!found.passed());
+}
+
+#[test]
+fn a_hook_tells_by_path_or_digest_and_its_silence_is_absence() {
+    let (ledger, root) = (ledger(), tempfile::tempdir().unwrap());
+    let root = root.path();
+    let path = |number: u64| root.join(format!("file {number}"));
+    for number in [0, 1, 2] {
+        // Number 2 has the bytes of another.
+        let bytes = dataset(&ledger, if number == 2 { 0 } else { number });
+        write_file(&path(number), &sop_instance(1, number), Encoding::Explicit, &bytes);
+        fs::write(root.join(sop_instance(1, number)), path(number).display().to_string()).unwrap();
+    }
+    let digest = |number| acked(&dataset(&ledger, number)).to_uppercase();
+    fs::write(root.join(sop_instance(1, 3)), digest(3)).unwrap();
+    fs::write(root.join(sop_instance(1, 5)), digest(3)).unwrap();
+    fs::write(root.join(sop_instance(1, 6)), digest(6)).unwrap();
+    let hook = format!("cd '{}' && cat 2>&-", root.display());
+    let found = check(&ledger, &Verify::Hook(hook)).unwrap();
+    assert_eq!((found.acknowledged, found.whole), (5, 3));
+    assert_eq!((found.lost.len(), found.corrupt), (0, vec![sop_instance(1, 2), sop_instance(1, 5)]));
+    assert_eq!((found.unacknowledged_whole, found.unacknowledged_absent), (1, 1));
+}
+
+fn acked(bytes: &[u8]) -> String {
+    crate::acked::digest(std::iter::once(bytes))
+}
+
+#[test]
+fn a_directory_that_is_not_there_cannot_be_checked() {
+    let error = check(&ledger(), &Verify::Directory("/nonexistent/root".into())).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/root"), "{error}");
+}
+
+#[test]
+fn all_that_is_lost_is_listed_and_of_others_files_a_thousand() {
+    let (mut ledger, root) = (ledger(), tempfile::tempdir().unwrap());
+    let entry = |number| Entry { instance: Instance { template: 0, number, study: 0, series: 0 }, acknowledged: true };
+    ledger.add(2, (0..1500).map(entry).collect());
+    for number in 0..1003 {
+        fs::write(root.path().join(format!("{number}.json")), b"{}").unwrap();
+    }
+    let found = check(&ledger, &Verify::Directory(root.path().to_owned())).unwrap();
+    assert_eq!(found.lost.len(), 1505);
+    assert_eq!((found.extra.len(), found.extra.last().unwrap().as_str()), (1001, "and 3 more"));
+}

@@ -1,0 +1,256 @@
+//! Finds the settings of a node that serve a load best on this host, by running it.
+
+mod report;
+mod search;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use clap::Args;
+use serde::Serialize;
+
+use crate::drive::{Drive, DriveError, Ground, LoadArgs, Once, setting, tell};
+use crate::result::{RunResult, Step};
+use crate::target::{Receiver, Running};
+use search::{Axis, Rules, Search, Settings};
+
+/// What is tried when nothing is said. The values of an axis rise with what they cost.
+const AXES: [(&str, &[&str]); 4] = [
+    ("writers.count", &["1", "2", "4", "8", "16"]),
+    ("writers.mailbox_capacity", &["1", "8", "64", "256"]),
+    ("associations.max_pdu_length", &["16 KiB", "64 KiB", "128 KiB", "512 KiB"]),
+    ("memory.spool_threshold", &["64 KiB", "1 MiB", "8 MiB"]),
+];
+/// Time from one run to the next beside the load itself: start, stop, removal of what was stored.
+const BETWEEN_RUNS_S: f64 = 2.0;
+/// Open loads at the end, as shares of what the closed load came to.
+const KNEE_SHARES: [f64; 7] = [0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1];
+
+/// What is tuned, and within which bounds.
+#[derive(Debug, Args)]
+pub(crate) struct TuneArgs {
+    /// The tidegate binary to start
+    #[arg(long, value_name = "PATH")]
+    node: PathBuf,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Time for everything
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    budget: Duration,
+    /// Length of a run
+    #[arg(long, default_value_t = 6.0, value_name = "SECONDS")]
+    seconds: f64,
+    /// Runs of each combination, of which the median counts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeats: u32,
+    /// Values to try for a configuration key, from the cheapest to the dearest; given once or more, it replaces what is tried otherwise
+    #[arg(long = "try", value_name = "KEY=VALUE,VALUE…", value_parser = axis)]
+    axes: Vec<Axis>,
+    /// A setting that stands for all runs; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+    /// Every combination of all values, in place of one key after the other
+    #[arg(long)]
+    grid: bool,
+    /// Combinations that take more memory are out
+    #[arg(long, value_name = "SIZE")]
+    max_rss: Option<ByteSize>,
+    /// Combinations whose p99 is longer are out
+    #[arg(long, value_name = "MILLISECONDS")]
+    max_p99_ms: Option<f64>,
+    /// Where the node stores: the filesystem that is tuned for. Each run has a directory of its own, which is removed after it
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    ground: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write a report with plots
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// Everything that was found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Tuned {
+    pub(crate) scenario: String,
+    pub(crate) search: Search,
+    /// Open loads with the settings recommended.
+    pub(crate) knee: Vec<Step>,
+    /// The settings recommended, and none synced: what durability costs. It is never recommended.
+    pub(crate) unsynced: Option<Figures>,
+    pub(crate) cpus: u64,
+    pub(crate) filesystem: String,
+}
+
+/// What one run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) per_s: f64,
+    pub(crate) mib_per_s: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) peak_rss_bytes: f64,
+    pub(crate) cpu_s_per_gib: f64,
+    pub(crate) failed: f64,
+}
+
+impl Figures {
+    fn of(run: &RunResult) -> Self {
+        let usage = run.target_usage.unwrap_or_default();
+        Self {
+            per_s: run.per_s(),
+            mib_per_s: run.mib_per_s(),
+            p50_ms: run.latency.p50_ms,
+            p99_ms: run.latency.p99_ms,
+            peak_rss_bytes: usage.peak_rss_bytes as f64,
+            cpu_s_per_gib: usage.cpu_s() / (run.totals.bytes as f64 / f64::from(1 << 30)).max(f64::MIN_POSITIVE),
+            failed: run.totals.failed() as f64,
+        }
+    }
+}
+
+/// Searches and prints what it found; `true` always, for no setting is wrong.
+///
+/// # Errors
+/// When the node does not start with a value, or the load cannot be made.
+pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
+    let drive = Drive::new(&args.load)?;
+    let deadline = Instant::now() + args.budget;
+    let run_s = args.seconds + BETWEEN_RUNS_S;
+    let left = || deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+    // The knee and the run without syncs have their part of the budget.
+    let reserve_s = run_s * (KNEE_SHARES.len() + 1) as f64;
+    let axes = if args.axes.is_empty() { default_axes() } else { args.axes.clone() };
+    let rules = Rules {
+        repeats: args.repeats as usize,
+        max_rss_bytes: args.max_rss.map(|size| size.as_u64() as f64),
+        max_p99_ms: args.max_p99_ms,
+    };
+    let fixed: Settings = args.settings.iter().cloned().collect();
+    let mut seed = args.load.seed;
+    let mut measure = |settings: &Settings| -> Result<Figures, DriveError> {
+        seed += 1;
+        let run = one_run(args, &drive, settings, seed, &[])?;
+        let figures = Figures::of(&run);
+        eprintln!(
+            "{}: {:.1} MiB/s, p99 {:.1} ms, {:.0} s left",
+            search::words(settings),
+            figures.mib_per_s,
+            figures.p99_ms,
+            left()
+        );
+        Ok(figures)
+    };
+    let time_for = |runs: usize| left() - reserve_s > run_s * runs as f64;
+    let search = if args.grid {
+        search::grid(&axes, &fixed, &rules, time_for, &mut measure)?
+    } else {
+        search::one_by_one(&axes, &fixed, &rules, time_for, &mut measure)?
+    };
+    let capacity = search.best_figures().map_or(0.0, |figures| figures.per_s);
+    let steps: Vec<f64> = KNEE_SHARES.iter().map(|share| (capacity * share).max(1.0)).collect();
+    let knee = if left() > run_s { one_run(args, &drive, &search.best, seed + 1, &steps)?.steps } else { Vec::new() };
+    let unsynced = if left() > run_s {
+        let mut settings = search.best.clone();
+        settings.insert("storage.durability".to_owned(), "none".to_owned());
+        Some(Figures::of(&one_run(args, &drive, &settings, seed + 2, &[])?))
+    } else {
+        None
+    };
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    let filesystem = filesystem(&args.ground);
+    let tuned = Tuned { scenario: drive.name().to_owned(), search, knee, unsynced, cpus, filesystem };
+    if let Some(path) = &args.html {
+        fs::write(path, report::page(&tuned)).map_err(DriveError::file(path))?;
+    }
+    tell(&tuned, args.json, || report::text(&tuned));
+    Ok(true)
+}
+
+/// One node, one load, one empty directory.
+fn one_run(
+    args: &TuneArgs,
+    drive: &Drive,
+    settings: &Settings,
+    seed: u64,
+    steps: &[f64],
+) -> Result<RunResult, DriveError> {
+    let ground = Ground::new(&args.ground, "tune")?;
+    let receiver = Receiver::tidegate(&args.node, settings);
+    let running = Running::start(&receiver, &ground.storage(), &ground.work())?;
+    let once = Once { seed, duration_s: args.seconds, steps_per_s: steps.to_vec(), ..Once::default() };
+    let result = drive.run(running.aim()?, &once, &mut |_| {})?;
+    running.stop()?;
+    Ok(result)
+}
+
+fn default_axes() -> Vec<Axis> {
+    let owned = |(key, values): (&str, &[&str])| Axis {
+        key: key.to_owned(),
+        values: values.iter().map(|value| (*value).to_owned()).collect(),
+    };
+    AXES.into_iter().map(owned).collect()
+}
+
+/// `writers.count=1,2,4`
+fn axis(text: &str) -> Result<Axis, String> {
+    let (key, values) =
+        setting(text).map_err(|_| "KEY=VALUE,VALUE… is expected, as in writers.count=1,2,4".to_owned())?;
+    let values: Vec<String> =
+        values.split(',').map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()).collect();
+    if values.is_empty() { Err(format!("{key}: no value to try")) } else { Ok(Axis { key, values }) }
+}
+
+/// `90s`, `10m`, `2h`
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?}: a number and s, m or h are expected, as in 10m");
+    let unit_s = match text.chars().last() {
+        Some('s') => 1.0,
+        Some('m') => 60.0,
+        Some('h') => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = text.get(..text.len() - 1).unwrap_or_default().trim().parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * unit_s).map_err(|_| wrong())
+}
+
+/// The filesystem that holds `path`, as `/proc` names it.
+fn filesystem(path: &Path) -> String {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let Ok(path) = path.canonicalize() else {
+        return "unknown".to_owned();
+    };
+    let mounted = mounts.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (directory, kind) = (fields.next()?, fields.next()?);
+        path.starts_with(directory).then(|| (directory.len(), kind.to_owned()))
+    });
+    let longest: BTreeMap<usize, String> = mounted.collect();
+    longest.into_values().next_back().unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_command_line_says_is_understood_or_explained() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        for wrong in ["10", "m", "-1s", ""] {
+            assert!(duration(wrong).unwrap_err().contains("as in 10m"), "{wrong}");
+        }
+        let sizes = axis("memory.spool_threshold=1 MiB, 8 MiB").unwrap();
+        assert_eq!((sizes.key.as_str(), sizes.values.len()), ("memory.spool_threshold", 2));
+        assert!(axis("writers.count=").is_err() && axis("writers.count").is_err());
+    }
+
+    #[test]
+    fn the_filesystem_of_a_directory_is_that_of_its_nearest_mount() {
+        assert_eq!(filesystem(Path::new("/proc/self")), "proc");
+        assert_eq!(filesystem(Path::new("/nowhere/at/all")), "unknown");
+    }
+}
