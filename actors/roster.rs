@@ -13,7 +13,7 @@ use tidegate_memory::StageBytes;
 use crate::supervision::lifeline::Held;
 
 /// A-ABORT: source service-provider, reason not specified (PS3.8 §9.3.8).
-pub(crate) const ABORT: [u8; 10] = [7, 0, 0, 0, 0, 4, 0, 0, 2, 0];
+const ABORT: [u8; 10] = [7, 0, 0, 0, 0, 4, 0, 0, 2, 0];
 
 /// The threads that serve associations, and the associations on each.
 #[derive(Debug)]
@@ -75,12 +75,29 @@ impl Roster {
         let mut held = Held::default();
         let mut entries = self.entries.lock();
         for (account, entry) in entries.extract_if(|_, entry| entry.thread == thread) {
-            let _ = SockRef::from(&entry.socket).send(&ABORT);
+            entry.abort();
             let _ = entry.socket.shutdown(Shutdown::Both);
             held.count += 1;
             held.bytes += by_stage(account);
         }
         held
+    }
+}
+
+impl Entry {
+    /// A-ABORT, if the socket takes it.
+    fn abort(&self) {
+        let _ = SockRef::from(&self.socket).send(&ABORT);
+    }
+}
+
+impl Enrolled {
+    /// Says A-ABORT to the peer, unless the supervisor has said it already: both find out when a thread dies, and one of them is
+    /// enough.
+    pub(crate) fn abort(&self) {
+        if let Some(entry) = self.roster.entries.lock().remove(&self.account) {
+            entry.abort();
+        }
     }
 }
 
@@ -97,28 +114,47 @@ mod tests {
 
     use super::*;
 
+    fn associate(
+        listener: &TcpListener,
+        roster: &Arc<Roster>,
+        account: u64,
+        thread: usize,
+    ) -> (TcpStream, TcpStream, Enrolled) {
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        let enrolled = roster.enrol(account, thread, &socket).unwrap();
+        (peer, socket, enrolled)
+    }
+
+    fn last_words(mut peer: TcpStream) -> Vec<u8> {
+        let mut words = Vec::new();
+        peer.read_to_end(&mut words).unwrap();
+        words
+    }
+
     #[test]
     fn only_the_associations_of_the_thread_are_cut_off() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let roster = Arc::new(Roster::new(2));
-        let connect = |account, thread| {
-            let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (socket, _) = listener.accept().unwrap();
-            let enrolled = roster.enrol(account, thread, &socket).unwrap();
-            (peer, socket, enrolled)
-        };
-        let (mut hung, _its_socket, enrolled) = connect(1, 0);
-        let (well, its_socket, _enrolled) = connect(2, 1);
-        let held = roster.cut_off(0, |_| StageBytes::default());
-        assert_eq!(held.count, 1);
-        let mut last_words = Vec::new();
-        hung.read_to_end(&mut last_words).unwrap();
-        assert_eq!(last_words, ABORT);
+        let (hung, _its_socket, enrolled) = associate(&listener, &roster, 1, 0);
+        let (well, its_socket, _enrolled) = associate(&listener, &roster, 2, 1);
+        assert_eq!(roster.cut_off(0, |_| StageBytes::default()).count, 1);
+        assert_eq!(last_words(hung), ABORT);
         drop(enrolled);
         assert_eq!(roster.entries.lock().len(), 1);
         drop((its_socket, _enrolled));
-        well.set_nonblocking(false).unwrap();
-        assert_eq!((&well).read(&mut [0; 16]).unwrap(), 0, "closed with its last descriptor, and without a word");
+        assert_eq!(last_words(well), [], "closed with its last descriptor, and without a word");
+    }
+
+    #[test]
+    fn an_association_that_has_aborted_is_not_aborted_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let roster = Arc::new(Roster::new(1));
+        let (peer, socket, enrolled) = associate(&listener, &roster, 1, 0);
+        enrolled.abort();
+        assert_eq!(roster.cut_off(0, |_| StageBytes::default()).count, 0);
+        drop(socket);
+        assert_eq!(last_words(peer), ABORT);
     }
 
     #[test]

@@ -68,6 +68,12 @@ fn is_abort(pdu: Option<Pdu>) -> bool {
     matches!(pdu, Some(Pdu::AbortRQ { .. }))
 }
 
+/// Threads and descriptors of a node that is up to its last part: the admin socket answers.
+fn at_rest(node: &Node) -> (usize, usize) {
+    assert_eq!(held_bytes(node), 0);
+    node.threads_and_descriptors()
+}
+
 fn held_bytes(node: &Node) -> u64 {
     let snapshot: MemorySnapshot = serde_json::from_str(&node.mem(&["top", "--json"])).unwrap();
     snapshot.stages.iter().filter(|stage| stage.stage.name() != "admin").map(|stage| stage.bytes).sum()
@@ -102,7 +108,7 @@ fn the_dataset_of_a_writer_that_hangs_goes_to_the_next_and_its_late_result_is_ig
     for fault in ["writer hang 3000", "reply hang 3000"] {
         let mut node = start(&[ONE_WRITER]);
         assert_eq!(store(&node, "1.2.3.51"), 0);
-        let before = node.threads_and_descriptors();
+        let before = at_rest(&node);
         fs::remove_file(node.storage().join("1.2.3/1.2.3.4/1.2.3.51.dcm")).unwrap();
         node.arm(&[fault]);
         assert_eq!(store(&node, "1.2.3.51"), 0, "{fault}");
@@ -246,7 +252,7 @@ fn an_association_that_holds_more_than_it_can_have_use_for_is_ended() {
 fn associations_of_a_thread_that_hangs_or_died_are_aborted_and_those_of_the_others_go_on() {
     for (fault, cause) in [("associations hang 4000", "hung"), ("associations die", "its thread died")] {
         let mut node = start(&[("TIDEGATE__ASSOCIATIONS__ARBITERS", "2")]);
-        let before = node.threads_and_descriptors();
+        let before = at_rest(&node);
         let mut wires: Vec<_> = (0..2).map(|_| associate(&node)).collect();
         node.arm(&[fault]);
         let record = node.logged(&["child ended", "associations-", cause]);
@@ -316,8 +322,7 @@ fn surfaces_for_operators_are_restarted_and_given_up_without_the_node() {
         answer.starts_with("HTTP/1.0 200")
     };
     assert!(live());
-    assert_eq!(held_bytes(&node), 0);
-    let before = node.threads_and_descriptors();
+    let before = at_rest(&node);
     for (count, fault) in ["admin-http panic", "admin-http die", "admin-socket panic"].into_iter().enumerate() {
         node.arm(&[fault]);
         node.logged(&[" statistics ", &format!("restarts_total={}", count + 1)]);

@@ -92,7 +92,7 @@ pub(crate) struct Connection {
     pub(super) buffer: ReceiveBuffer,
     pub(super) holder: Holder,
     pub(super) admitted: Admitted,
-    _enrolled: Enrolled,
+    pub(super) enrolled: Enrolled,
     pub(super) _floor: MemoryLease,
     /// Pays for the presentation contexts.
     pub(super) contexts: Option<MemoryLease>,
@@ -127,7 +127,7 @@ impl Connection {
             buffer: ReceiveBuffer::new(),
             holder: arrival.holder,
             admitted: arrival.admitted,
-            _enrolled: arrival.enrolled,
+            enrolled: arrival.enrolled,
             _floor: arrival.floor,
             contexts: None,
             live,

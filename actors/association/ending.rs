@@ -9,7 +9,6 @@ use tokio::time::timeout;
 use tracing::{debug, error, info};
 
 use super::connection::Connection;
-use crate::roster::ABORT;
 use crate::supervision::exit::{Exit, Panic};
 use crate::supervision::spec::Restart;
 
@@ -125,7 +124,7 @@ impl Drop for Connection {
             Exit::ThreadDied
         };
         if self.is_requested() {
-            let _ = socket2::SockRef::from(&self.socket).send(&ABORT);
+            self.enrolled.abort();
         }
         self.shared.counters.associations_aborted.increment();
         let held = self.holder.by_stage();
