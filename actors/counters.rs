@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_protocol::Status;
+use tidegate_protocol::Rejection;
+
+use crate::outcome::Reason;
 
 /// A number that several threads add to.
 #[derive(Debug, Default)]
@@ -40,8 +42,6 @@ impl Counter {
 pub struct Counters {
     /// Associations accepted.
     pub associations_accepted: Counter,
-    /// Associations rejected, whatever the reason.
-    pub associations_rejected: Counter,
     /// Associations the peer aborted, or whose connection broke.
     pub associations_lost: Counter,
     /// Associations aborted because the peer broke the protocol or kept us waiting.
@@ -54,6 +54,8 @@ pub struct Counters {
     pub instances_unsynced: Counter,
     /// Instances acknowledged because the very same bytes were stored already.
     pub instances_identical: Counter,
+    /// Bytes read from connections, protocol included.
+    pub bytes_received: Counter,
     /// Dataset bytes of the acknowledged instances.
     pub bytes_acknowledged: Counter,
     /// Datasets that went to the spool.
@@ -76,18 +78,21 @@ pub struct Counters {
     pub hung_threads: Counter,
     /// Gauge: actors there are.
     pub actors: Counter,
-    refused: [Counter; Status::ALL.len()],
+    /// Times the sentinel found memory growing that nobody should hold.
+    pub leaks_suspected: Counter,
+    refused: [Counter; Reason::ALL.len()],
+    rejected: [Counter; Rejection::ALL.len()],
 }
 
 impl Counters {
-    /// Counts an instance that was answered with `status`.
-    pub fn refused(&self, status: Status) {
-        self.refusals(status).increment();
+    /// Instances refused for `reason`.
+    pub fn refused(&self, reason: Reason) -> &Counter {
+        &self.refused[reason as usize]
     }
 
-    /// Instances answered with `status`.
-    pub fn refusals(&self, status: Status) -> &Counter {
-        &self.refused[status as usize]
+    /// Associations rejected for this reason.
+    pub fn rejected(&self, rejection: Rejection) -> &Counter {
+        &self.rejected[rejection as usize]
     }
 
     /// Instances answered with anything but success.

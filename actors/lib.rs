@@ -26,7 +26,8 @@
 //! | [`guest`] | children from outside: surfaces for operators |
 //! | [`observer`] | what the running node says of itself |
 //! | [`outcome`] | what became of an instance, as a DIMSE status |
-//! | [`counters`] | the counters all of them share |
+//! | [`counters`], [`latency`] | the counters and histograms all of them share |
+//! | [`history`], [`recent`] | the last minutes, and what went wrong in them |
 //! | [`fault`] | faults on demand, for tests |
 //!
 //! What is not here: files (only through `tidegate_storage`), configuration files, the command line.
@@ -37,11 +38,14 @@ mod children;
 pub mod counters;
 pub mod fault;
 pub mod guest;
+pub mod history;
+pub mod latency;
 pub mod listener;
 pub mod mailbox;
 pub mod node;
 pub mod observer;
 pub mod outcome;
+pub mod recent;
 mod roster;
 pub mod settings;
 pub mod shared;
@@ -54,12 +58,15 @@ pub mod writer;
 pub use association::FLOOR_LEASE_BYTES;
 pub use guest::Guest;
 pub use node::{Heart, Node, StartError, Stopped};
-pub use observer::{Observer, StatisticsSnapshot};
+pub use observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
+pub use outcome::Reason;
 pub use settings::{
     AssociationSettings, LiveSettings, NodeSettings, RestartLimit, SupervisionSettings, WriterSettings,
 };
+pub use shared::Phase;
 pub use supervision::exit::{Exit, Panic, record_panics};
-pub use supervision::tree::Failure;
+pub use supervision::spec::Group;
+pub use supervision::tree::{ChildState, ChildStatus, Failure};
 
 #[cfg(test)]
 mod tests {

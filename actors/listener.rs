@@ -9,6 +9,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_memory::Stage;
 use tidegate_memory::pressure::Level;
+use tidegate_protocol::Rejection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -120,7 +121,7 @@ fn admit(
     let admitted = shared.admission.admit(peer.ip());
     let floor = holder.lease(Stage::Floor, FLOOR_LEASE_BYTES);
     let (Some(admitted), Ok(floor), Some((thread, handle))) = (admitted, floor, shared.roster.thread(turn)) else {
-        shared.counters.associations_rejected.increment();
+        shared.count_rejected(Rejection::LocalLimitExceeded, peer, "");
         if let Ok(permit) = turning_away.clone().try_acquire_owned() {
             actix_rt::spawn(async move {
                 turn_away(stream).await;

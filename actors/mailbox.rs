@@ -15,7 +15,9 @@ use tidegate_memory::{MemoryLease, Place, Stage};
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{Instance, SpoolFile, StoreError, Stored};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+use crate::latency::Latencies;
 
 /// Work for a writer. The association keeps its share of it, so that it outlives a writer: if `reply` is dropped instead of
 /// answered, the writer is gone, and the work is handed to another.
@@ -117,12 +119,21 @@ pub struct WriterMailbox {
     /// Jobs ever enqueued, and ever taken: a job's ticket less the latter is its place.
     enqueued: AtomicU64,
     taken: AtomicU64,
+    latencies: Arc<Latencies>,
 }
 
 #[derive(Debug)]
 struct Queue {
-    sender: Sender<(Job, OwnedSemaphorePermit)>,
-    receiver: Receiver<(Job, OwnedSemaphorePermit)>,
+    sender: Sender<Waiting>,
+    receiver: Receiver<Waiting>,
+}
+
+/// A job in the queue.
+#[derive(Debug)]
+struct Waiting {
+    job: Job,
+    place: OwnedSemaphorePermit,
+    since: Instant,
 }
 
 impl Queue {
@@ -134,8 +145,9 @@ impl Queue {
 
 impl WriterMailbox {
     /// A mailbox of `capacity` jobs for `writers` writers.
-    pub fn new(capacity: usize, writers: usize) -> Self {
+    pub fn new(capacity: usize, writers: usize, latencies: Arc<Latencies>) -> Self {
         Self {
+            latencies,
             places: Arc::new(Semaphore::new(capacity)),
             waiting: Semaphore::new(0),
             queue: RwLock::new(Queue::new(capacity)),
@@ -183,18 +195,19 @@ impl WriterMailbox {
     /// # Errors
     /// [`HandoffTimeout`] if no place became free within `patience`; `make` is not called then.
     pub async fn hand_over(&self, patience: Duration, make: impl FnOnce() -> Job) -> Result<(), HandoffTimeout> {
+        let asked = Instant::now();
         let place = match self.places.clone().try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => match timeout(patience, self.places.clone().acquire_owned()).await {
-                Ok(Ok(place)) => place,
-                Ok(Err(_)) | Err(_) => return Err(HandoffTimeout),
-            },
+            Ok(place) => Some(place),
+            Err(_) => timeout(patience, self.places.clone().acquire_owned()).await.ok().and_then(Result::ok),
         };
+        let since = Instant::now();
+        self.latencies.handoff_wait.record(since - asked);
+        let place = place.ok_or(HandoffTimeout)?;
         let job = make();
         let ticket = self.enqueued.fetch_add(1, Ordering::Relaxed);
         job.each_lease(&mut |lease| lease.enter_at(Stage::Queued, Place::Mailbox { ticket }));
         // Cannot be full: the place is ours. Cannot be closed: both ends live in self.
-        if self.queue.read().sender.try_send((job, place)).is_err() {
+        if self.queue.read().sender.try_send(Waiting { job, place, since }).is_err() {
             return Err(HandoffTimeout);
         }
         self.high_water.fetch_max(self.depth(), Ordering::Relaxed);
@@ -222,7 +235,8 @@ impl WriterMailbox {
     }
 
     fn take_one(&self) -> Option<Job> {
-        let (job, place) = self.queue.read().receiver.try_recv().ok()?;
+        let Waiting { job, place, since } = self.queue.read().receiver.try_recv().ok()?;
+        self.latencies.queue_wait.record(since.elapsed());
         self.taken.fetch_add(1, Ordering::Relaxed);
         let less = |surplus: usize| surplus.checked_sub(1);
         if self.surplus.load(Ordering::Relaxed) > 0
@@ -231,6 +245,11 @@ impl WriterMailbox {
             place.forget();
         }
         Some(job)
+    }
+
+    /// Jobs that may wait.
+    pub fn capacity(&self) -> usize {
+        *self.capacity.lock()
     }
 
     /// Jobs ever taken: how many stand before a job is its ticket less this.
@@ -270,9 +289,13 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
+    fn mailbox(capacity: usize, writers: usize) -> WriterMailbox {
+        WriterMailbox::new(capacity, writers, Arc::default())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn there_are_never_more_jobs_than_places_however_many_senders_try() {
-        let mailbox = WriterMailbox::new(4, 1);
+        let mailbox = mailbox(4, 1);
         let senders = (0..100).map(|_| mailbox.hand_over(PATIENCE, job));
         let handed = futures_util::future::join_all(senders).await;
         assert_eq!(handed.iter().filter(|result| result.is_ok()).count(), 4);
@@ -281,7 +304,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_free_as_soon_as_a_writer_has_taken_the_job() {
-        let mailbox = WriterMailbox::new(1, 1);
+        let mailbox = mailbox(1, 1);
         mailbox.hand_over(PATIENCE, job).await.unwrap();
         let mut taken = Vec::new();
         let (handed, ()) = tokio::join!(mailbox.hand_over(PATIENCE, job), mailbox.take(1, &mut taken));
@@ -291,7 +314,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_writer_leaves_the_others_their_share() {
-        let mailbox = WriterMailbox::new(16, 4);
+        let mailbox = mailbox(16, 4);
         for _ in 0..9 {
             mailbox.hand_over(PATIENCE, job).await.unwrap();
         }
@@ -306,7 +329,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_job_that_found_no_place_is_not_even_made() {
-        let mailbox = WriterMailbox::new(1, 1);
+        let mailbox = mailbox(1, 1);
         mailbox.hand_over(PATIENCE, job).await.unwrap();
         let late = mailbox.hand_over(PATIENCE, || unreachable!()).await;
         assert_eq!(late, Err(HandoffTimeout));
@@ -323,7 +346,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_capacity_that_grows_lets_more_in_and_loses_nothing_that_waits() {
-        let mailbox = WriterMailbox::new(2, 1);
+        let mailbox = mailbox(2, 1);
         assert_eq!(places(&mailbox).await, 2);
         mailbox.set_capacity(5);
         assert_eq!((places(&mailbox).await, mailbox.depth()), (3, 5));
@@ -335,7 +358,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_capacity_that_shrinks_holds_once_what_waits_has_gone() {
-        let mailbox = WriterMailbox::new(6, 1);
+        let mailbox = mailbox(6, 1);
         for _ in 0..4 {
             mailbox.hand_over(PATIENCE, job).await.unwrap();
         }

@@ -1,13 +1,19 @@
 //! What the running node says of itself: who holds what, since when, and what the allocator makes of it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::snapshot::unattributed;
 use tidegate_memory::{AllocatorStatistics, Holder, Level, MemorySnapshot, Place, StageBytes};
+use tidegate_storage::{Durability, Space, StoreError};
 
-use crate::shared::Shared;
+use crate::counters::Counters;
+use crate::history::Point;
+use crate::latency::Latencies;
+use crate::recent::{ChildEnded, Refused};
+use crate::shared::{Phase, Shared};
+use crate::supervision::tree::ChildStatus;
 
 /// A look into the running node, from any thread.
 #[derive(Clone, Debug)]
@@ -24,6 +30,69 @@ impl Observer {
     /// If jemalloc does not tell its figures.
     pub fn statistics(&self) -> Result<StatisticsSnapshot, AllocatorError> {
         StatisticsSnapshot::of(&self.0)
+    }
+
+    /// What the node has counted since it started.
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// How long the steps of instances took since it started.
+    pub fn latencies(&self) -> &Latencies {
+        &self.0.latencies
+    }
+
+    /// Every child of the supervisor, as it last saw them: a second ago at most.
+    pub fn children(&self) -> Arc<[ChildStatus]> {
+        self.0.children.read().clone()
+    }
+
+    /// What was refused lately, the latest first.
+    pub fn recently_refused(&self) -> Vec<Refused> {
+        self.0.recent.refused()
+    }
+
+    /// Children that ended lately, the latest first.
+    pub fn recently_ended(&self) -> Vec<ChildEnded> {
+        self.0.recent.ended()
+    }
+
+    /// The last `count` seconds, oldest first; there are [`crate::history::POINTS`] at most.
+    pub fn history(&self, count: usize) -> Vec<Point> {
+        self.0.history.last(count)
+    }
+
+    /// What the node is about.
+    pub fn phase(&self) -> Phase {
+        *self.0.phase.borrow()
+    }
+
+    /// How short memory is.
+    pub fn pressure(&self) -> Level {
+        *self.0.pressure.borrow()
+    }
+
+    /// When the node started.
+    pub fn started(&self) -> SystemTime {
+        self.0.started
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> Limits {
+        let live = self.0.live();
+        Limits {
+            ae_title: live.associations.policy.ae_title.clone(),
+            associations: live.associations.max,
+            mailbox_capacity: live.writers.mailbox_capacity,
+            min_free_bytes: self.0.store.settings().min_free_bytes,
+            durability: self.0.durability,
+        }
+    }
+
+    /// Looks at the storage, by asking for its space and by writing a small file. Blocks for as long as the disk does.
+    pub fn look_at_storage(&self) -> StorageLook {
+        let store = &self.0.store;
+        StorageLook { space: store.space(), written: store.try_write() }
     }
 
     /// An account for someone outside the actors who will hold leases of the node's budget.
@@ -48,6 +117,30 @@ impl Observer {
         }
         Ok(snapshot)
     }
+}
+
+/// What of the settings in force an observer needs to judge the figures.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// AE title of the node.
+    pub ae_title: String,
+    /// Associations that may be open.
+    pub associations: usize,
+    /// Datasets that may wait for a writer.
+    pub mailbox_capacity: usize,
+    /// Space to be kept free.
+    pub min_free_bytes: u64,
+    /// What an acknowledgement means.
+    pub durability: Durability,
+}
+
+/// What the storage was like at one moment.
+#[derive(Clone, Debug)]
+pub struct StorageLook {
+    /// Its space.
+    pub space: Result<Space, StoreError>,
+    /// Whether a file could be written.
+    pub written: Result<(), StoreError>,
 }
 
 /// The node's figures at one moment: what the statistics line says, and what the admin surface will. Fields with `_total` only

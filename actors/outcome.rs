@@ -1,4 +1,4 @@
-//! What became of an instance, as the DIMSE status its sender gets: the one place where the two meet.
+//! What became of an instance: why it was refused, and the DIMSE status its sender gets. The one place where these meet.
 
 use tidegate_protocol::{ErrorComment, Status};
 use tidegate_storage::StoreError;
@@ -45,17 +45,148 @@ pub enum Refusal {
     Store(#[from] StoreError),
 }
 
-impl Refusal {
-    /// The status for the sender (PS3.4 §B.2.3).
-    pub fn status(&self) -> Status {
+/// Why instances are not stored, as far as one counts it: few and fixed, so that they can be labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The Affected SOP Instance UID is not a UID.
+    InvalidInstanceUid,
+    /// The Affected SOP Class UID is not a UID.
+    InvalidClassUid,
+    /// The SOP class is not that of the presentation context.
+    ClassOfAnotherContext,
+    /// The presentation context is for Verification.
+    NotAStorageContext,
+    /// No dataset follows the command.
+    NoDataSet,
+    /// The head of the dataset cannot be read.
+    UnreadableHead,
+    /// Dataset and command name different classes or instances.
+    DataSetMismatch,
+    /// No place in the mailbox came free in time.
+    Busy,
+    /// It lost its writer too often.
+    WriterLost,
+    /// No writer answered in time.
+    CommitTimeout,
+    /// Another instance is stored under this UID, or too many are.
+    Duplicate,
+    /// The disk is full.
+    DiskFull,
+    /// The disk is down to its reserve.
+    BelowMinFree,
+    /// The storage root is gone.
+    StorageUnavailable,
+    /// The node may not write to its storage.
+    PermissionDenied,
+    /// The filesystem is read-only.
+    ReadOnly,
+    /// The unfinished file is gone or broken.
+    UnfinishedLost,
+    /// It was given up while a writer was at it.
+    GivenUp,
+    /// Something else stands at the instance's path.
+    Obstructed,
+    /// The operating system reported another error.
+    StorageFailure,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 20] = [
+        Self::InvalidInstanceUid,
+        Self::InvalidClassUid,
+        Self::ClassOfAnotherContext,
+        Self::NotAStorageContext,
+        Self::NoDataSet,
+        Self::UnreadableHead,
+        Self::DataSetMismatch,
+        Self::Busy,
+        Self::WriterLost,
+        Self::CommitTimeout,
+        Self::Duplicate,
+        Self::DiskFull,
+        Self::BelowMinFree,
+        Self::StorageUnavailable,
+        Self::PermissionDenied,
+        Self::ReadOnly,
+        Self::UnfinishedLost,
+        Self::GivenUp,
+        Self::Obstructed,
+        Self::StorageFailure,
+    ];
+
+    /// The name it has in metrics and lists.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::InstanceUid(_) => Status::InvalidSopInstance,
-            Self::ClassUid(_) | Self::ClassOfAnotherContext | Self::NotAStorageContext => Status::SopClassNotSupported,
-            Self::NoDataSet | Self::Head(_) => Status::CannotUnderstand,
-            Self::Mismatch(_) => Status::DataSetMismatch,
-            Self::Busy(HandoffTimeout) | Self::WriterLost | Self::CommitTimeout => Status::OutOfResources,
+            Self::InvalidInstanceUid => "invalid_instance_uid",
+            Self::InvalidClassUid => "invalid_class_uid",
+            Self::ClassOfAnotherContext => "class_of_another_context",
+            Self::NotAStorageContext => "not_a_storage_context",
+            Self::NoDataSet => "no_data_set",
+            Self::UnreadableHead => "unreadable_head",
+            Self::DataSetMismatch => "data_set_mismatch",
+            Self::Busy => "busy",
+            Self::WriterLost => "writer_lost",
+            Self::CommitTimeout => "commit_timeout",
+            Self::Duplicate => "duplicate",
+            Self::DiskFull => "disk_full",
+            Self::BelowMinFree => "below_min_free",
+            Self::StorageUnavailable => "storage_unavailable",
+            Self::PermissionDenied => "permission_denied",
+            Self::ReadOnly => "read_only",
+            Self::UnfinishedLost => "unfinished_lost",
+            Self::GivenUp => "given_up",
+            Self::Obstructed => "obstructed",
+            Self::StorageFailure => "storage_failure",
+        }
+    }
+
+    /// The status for the sender (PS3.4 §B.2.3). What can pass by itself is A700, which senders send again; what cannot is 0110.
+    pub fn status(self) -> Status {
+        match self {
+            Self::InvalidInstanceUid => Status::InvalidSopInstance,
+            Self::InvalidClassUid | Self::ClassOfAnotherContext | Self::NotAStorageContext => {
+                Status::SopClassNotSupported
+            }
+            Self::NoDataSet | Self::UnreadableHead => Status::CannotUnderstand,
+            Self::DataSetMismatch => Status::DataSetMismatch,
+            Self::Busy
+            | Self::WriterLost
+            | Self::CommitTimeout
+            | Self::DiskFull
+            | Self::BelowMinFree
+            | Self::StorageUnavailable
+            | Self::PermissionDenied
+            | Self::ReadOnly
+            | Self::UnfinishedLost
+            | Self::GivenUp => Status::OutOfResources,
+            Self::Duplicate => Status::DuplicateSopInstance,
+            Self::Obstructed | Self::StorageFailure => Status::ProcessingFailure,
+        }
+    }
+}
+
+impl Refusal {
+    /// What it is counted as.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::InstanceUid(_) => Reason::InvalidInstanceUid,
+            Self::ClassUid(_) => Reason::InvalidClassUid,
+            Self::ClassOfAnotherContext => Reason::ClassOfAnotherContext,
+            Self::NotAStorageContext => Reason::NotAStorageContext,
+            Self::NoDataSet => Reason::NoDataSet,
+            Self::Head(_) => Reason::UnreadableHead,
+            Self::Mismatch(_) => Reason::DataSetMismatch,
+            Self::Busy(HandoffTimeout) => Reason::Busy,
+            Self::WriterLost => Reason::WriterLost,
+            Self::CommitTimeout => Reason::CommitTimeout,
             Self::Store(error) => of_store_error(error).0,
         }
+    }
+
+    /// The status for the sender.
+    pub fn status(&self) -> Status {
+        self.reason().status()
     }
 
     /// The Error Comment for the sender.
@@ -67,37 +198,34 @@ impl Refusal {
     }
 }
 
-/// The status of each storage error, and what the person at the modality should read: no paths, no more than 64 characters.
-/// What can pass by itself is A700, which senders send again; what cannot is 0110.
-fn of_store_error(error: &StoreError) -> (Status, &'static str) {
+/// The reason of each storage error, and what the person at the modality should read: no paths, no more than 64 characters.
+fn of_store_error(error: &StoreError) -> (Reason, &'static str) {
     match error {
         StoreError::DuplicateRefused { .. } => {
-            (Status::DuplicateSopInstance, "another instance is stored under this sop instance uid")
+            (Reason::Duplicate, "another instance is stored under this sop instance uid")
         }
         StoreError::TooManyCopies { .. } => {
-            (Status::DuplicateSopInstance, "too many versions are stored under this sop instance uid")
+            (Reason::Duplicate, "too many versions are stored under this sop instance uid")
         }
-        StoreError::DiskFull => (Status::OutOfResources, "receiver's disk is full"),
-        StoreError::BelowMinFree { .. } => {
-            (Status::OutOfResources, "receiver's disk is down to its reserve (min_free)")
-        }
+        StoreError::DiskFull => (Reason::DiskFull, "receiver's disk is full"),
+        StoreError::BelowMinFree { .. } => (Reason::BelowMinFree, "receiver's disk is down to its reserve (min_free)"),
         StoreError::RootUnavailable { .. } => {
-            (Status::OutOfResources, "receiver's storage is unavailable, see its log")
+            (Reason::StorageUnavailable, "receiver's storage is unavailable, see its log")
         }
         StoreError::PermissionDenied { .. } => {
-            (Status::OutOfResources, "receiver may not write to its storage, see its log")
+            (Reason::PermissionDenied, "receiver may not write to its storage, see its log")
         }
-        StoreError::ReadOnly => (Status::OutOfResources, "receiver's storage is read-only, see its log"),
+        StoreError::ReadOnly => (Reason::ReadOnly, "receiver's storage is read-only, see its log"),
         StoreError::TempRemoved | StoreError::SpoolBroken => {
-            (Status::OutOfResources, "receiver lost the unfinished instance, send it again")
+            (Reason::UnfinishedLost, "receiver lost the unfinished instance, send it again")
         }
         StoreError::Withdrawn | StoreError::InOtherHands => {
-            (Status::OutOfResources, "receiver gave the instance up, send it again")
+            (Reason::GivenUp, "receiver gave the instance up, send it again")
         }
         StoreError::Obstructed { .. } => {
-            (Status::ProcessingFailure, "something else stands at the instance's path, see the log")
+            (Reason::Obstructed, "something else stands at the instance's path, see the log")
         }
-        StoreError::Io { .. } => (Status::ProcessingFailure, "receiver could not write the instance, see its log"),
+        StoreError::Io { .. } => (Reason::StorageFailure, "receiver could not write the instance, see its log"),
     }
 }
 
@@ -111,6 +239,18 @@ mod tests {
         assert_eq!(full.status(), Status::OutOfResources);
         assert_eq!(full.comment().as_str(), "receiver's disk is full");
         assert_eq!(Refusal::from(HandoffTimeout).status(), Status::OutOfResources);
+    }
+
+    #[test]
+    fn reasons_have_their_own_place_in_the_tables_and_a_name_of_their_own() {
+        let mut names: Vec<_> = Reason::ALL.map(Reason::name).to_vec();
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+            assert!(reason.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Reason::ALL.len());
     }
 
     #[test]

@@ -1,22 +1,30 @@
 //! What all actors of a node share.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use dicom_core::Tag;
 use parking_lot::RwLock;
 use tidegate_memory::allocator::{AllocatorError, AllocatorProbe};
 use tidegate_memory::pressure::Level;
 use tidegate_memory::{AllocatorStatistics, MemoryBudget};
+use tidegate_protocol::Rejection;
 use tidegate_storage::{Durability, Outcome, Store, Stored};
 use tokio::sync::watch;
 
 use crate::admission::Admission;
 use crate::association::FLOOR_LEASE_BYTES;
 use crate::counters::Counters;
+use crate::history::History;
+use crate::latency::Latencies;
 use crate::mailbox::WriterMailbox;
+use crate::outcome::Refusal;
+use crate::recent::{Recent, RefusedWhat};
 use crate::roster::Roster;
 use crate::settings::LiveSettings;
+use crate::supervision::tree::ChildStatus;
 
 /// What the node is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +45,13 @@ pub struct Shared {
     pub(crate) admission: Arc<Admission>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) counters: Counters,
+    pub(crate) latencies: Arc<Latencies>,
+    pub(crate) recent: Recent,
+    pub(crate) history: History,
+    /// The supervisor's children, as it last saw them.
+    pub(crate) children: RwLock<Arc<[ChildStatus]>>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) started: SystemTime,
     pub(crate) phase: watch::Sender<Phase>,
     /// How short memory is, as the statistics actor sees it.
     pub(crate) pressure: watch::Sender<Level>,
@@ -58,11 +73,18 @@ impl Shared {
         live: LiveSettings,
         writers: usize,
         association_threads: usize,
-        store: &Store,
+        store: &Arc<Store>,
     ) -> Result<Self, AllocatorError> {
         let limits = &live.associations;
+        let latencies = Arc::<Latencies>::default();
         let shared = Self {
-            mailbox: Arc::new(WriterMailbox::new(live.writers.mailbox_capacity, writers)),
+            mailbox: Arc::new(WriterMailbox::new(live.writers.mailbox_capacity, writers, latencies.clone())),
+            latencies,
+            recent: Recent::new(),
+            history: History::new(),
+            children: RwLock::new(Arc::new([])),
+            store: store.clone(),
+            started: SystemTime::now(),
             budget: MemoryBudget::new(live.memory_budget_bytes),
             admission: Arc::new(Admission::new(limits.max, limits.max_per_address, limits.max_per_calling_ae)),
             roster: Arc::new(Roster::new(association_threads)),
@@ -100,6 +122,19 @@ impl Shared {
     /// Who may come must find his floor, however much datasets hold by then.
     fn reserve_floors(&self) {
         self.budget.set_floor_reserve(self.live().associations.max as u64 * FLOOR_LEASE_BYTES);
+    }
+
+    /// Counts an instance that was refused, and remembers it for a while.
+    pub(crate) fn count_refused(&self, refusal: &Refusal, peer: SocketAddr, calling_ae_title: &str) {
+        let reason = refusal.reason();
+        self.counters.refused(reason).increment();
+        self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Instance(reason), refusal);
+    }
+
+    /// Counts an association that was rejected, and remembers it for a while.
+    pub(crate) fn count_rejected(&self, rejection: Rejection, peer: SocketAddr, calling_ae_title: &str) {
+        self.counters.rejected(rejection).increment();
+        self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Association(rejection), "association rejected");
     }
 
     /// Counts an acknowledged instance by what its acknowledgement means.

@@ -2,18 +2,20 @@
 //! the host sees, ends the association that holds most when nothing else helps, and says when memory leaks.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use tidegate_memory::Stage;
 use tidegate_memory::allocator::{AllocatorStatistics, purge};
 use tidegate_memory::pressure::{self, Level, Watermarks};
 use tidegate_memory::sentinel::{self, Sample, Sentinel};
 use tidegate_memory::snapshot::unattributed;
+use tidegate_memory::{Stage, StageBytes};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::fault;
+use crate::history::Point;
+use crate::latency::Distribution;
 use crate::observer::StatisticsSnapshot;
 use crate::shared::{Alive, Shared};
 use crate::supervision::lifeline::{Lifeline, MessageKind};
@@ -74,6 +76,73 @@ struct Figures {
     started: Instant,
     ticks: u64,
     last_line: LastLine,
+    second: Second,
+}
+
+/// What is known of the second that is not over yet, and what had been counted when it began.
+#[derive(Debug)]
+struct Second {
+    began: Instant,
+    leased: StageBytes,
+    mailbox_depth: usize,
+    received_bytes: u64,
+    acknowledged: u64,
+    acknowledged_bytes: u64,
+    refused: u64,
+    response: Distribution,
+    commit: Distribution,
+}
+
+impl Second {
+    fn begin(shared: &Shared) -> Self {
+        let counters = &shared.counters;
+        Self {
+            began: Instant::now(),
+            leased: shared.budget.by_stage(),
+            mailbox_depth: shared.mailbox.depth(),
+            received_bytes: counters.bytes_received.get(),
+            acknowledged: counters.acknowledged_total(),
+            acknowledged_bytes: counters.bytes_acknowledged.get(),
+            refused: counters.refused_total(),
+            response: shared.latencies.response.read(),
+            commit: shared.latencies.commit.read(),
+        }
+    }
+
+    /// A look within the second: what is there for a moment only shall be seen.
+    fn look(&mut self, shared: &Shared) {
+        let leased = shared.budget.by_stage();
+        if leased.total() > self.leased.total() {
+            self.leased = leased;
+        }
+        self.mailbox_depth = self.mailbox_depth.max(shared.mailbox.depth());
+    }
+
+    /// The second as a point of the history.
+    fn end(&self, shared: &Shared, allocator: &AllocatorStatistics) -> (Self, Point) {
+        let now = Self::begin(shared);
+        let middle_and_most =
+            |distribution: Distribution| Some((distribution.quantile_us(0.5)?, distribution.quantile_us(0.99)?));
+        let point = Point {
+            at: SystemTime::now(),
+            length_ms: now.began.duration_since(self.began).as_millis() as u64,
+            budget_bytes: shared.budget.limit(),
+            leased: self.leased,
+            resident_bytes: allocator.resident,
+            allocated_bytes: allocator.allocated,
+            pressure: *shared.pressure.borrow(),
+            associations: shared.admission.open(),
+            mailbox_depth: self.mailbox_depth,
+            writers_busy: shared.counters.writers_busy.get(),
+            received_bytes: now.received_bytes - self.received_bytes,
+            acknowledged: now.acknowledged - self.acknowledged,
+            acknowledged_bytes: now.acknowledged_bytes - self.acknowledged_bytes,
+            refused: now.refused - self.refused,
+            response_us: middle_and_most(now.response.since(&self.response)),
+            commit_us: middle_and_most(now.commit.since(&self.commit)),
+        };
+        (now, point)
+    }
 }
 
 /// What the last statistics line told of what only rises.
@@ -100,7 +169,8 @@ impl Figures {
             acknowledged_total: shared.counters.acknowledged_total(),
             acknowledged_bytes_total: shared.counters.bytes_acknowledged.get(),
         };
-        Self { sentinel: Sentinel::new(sentinel_settings()), started: at, ticks: 0, shared, last_line }
+        let second = Second::begin(&shared);
+        Self { sentinel: Sentinel::new(sentinel_settings()), started: at, ticks: 0, shared, last_line, second }
     }
 
     fn line_is_due(&self) -> bool {
@@ -147,7 +217,11 @@ impl Figures {
         if level >= Level::Abort && each_second {
             self.evict(allocator);
         }
+        self.second.look(&self.shared);
         if each_second {
+            let (next, point) = self.second.end(&self.shared, &allocator);
+            self.second = next;
+            self.shared.history.push(point);
             self.look_for_leaks(&allocator);
         }
     }
@@ -179,6 +253,7 @@ impl Figures {
             oldest_holder: shared.budget.oldest_holder(),
         };
         if let Some(leak) = self.sentinel.observe(sample) {
+            shared.counters.leaks_suspected.increment();
             warn!(
                 slope_bytes_per_s = leak.slope_bytes_per_s,
                 slope_low_bytes_per_s = leak.slope_low_bytes_per_s,

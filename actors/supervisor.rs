@@ -48,6 +48,8 @@ pub(crate) struct Supervisor {
     changed: Arc<Notify>,
     stopping: Vec<(Group, oneshot::Sender<()>)>,
     looks: u64,
+    /// Whether the list of children was published when all of them were up.
+    is_known_to_be_up: bool,
     up: watch::Sender<bool>,
     failure: watch::Sender<Option<Failure>>,
     heart: watch::Sender<u64>,
@@ -65,6 +67,7 @@ impl Supervisor {
             changed,
             stopping: Vec::new(),
             looks: 0,
+            is_known_to_be_up: false,
             up: watch::Sender::new(false),
             failure: watch::Sender::new(None),
             heart: watch::Sender::new(0),
@@ -96,7 +99,12 @@ impl Supervisor {
         for (_, stopped) in self.stopping.extract_if(.., |(group, _)| tree.is_down(*group)) {
             let _ = stopped.send(());
         }
-        if self.looks.is_multiple_of(LOOKS_A_WALK) {
+        let each_second = self.looks.is_multiple_of(LOOKS_A_WALK);
+        if each_second || !ended.is_empty() || !self.is_known_to_be_up {
+            *self.shared.children.write() = self.tree.children(Instant::now()).into();
+            self.is_known_to_be_up = self.tree.is_up();
+        }
+        if each_second {
             self.look_for_greed();
         }
         self.looks += 1;
@@ -138,6 +146,7 @@ impl Supervisor {
             restart_in_ms,
             "child ended"
         );
+        self.shared.recent.add_ended(child, exit, what_next);
         if *group == Group::Writers && matches!(next, Next::Restart(_)) {
             self.shared.counters.writers_replaced.increment();
         }
@@ -159,6 +168,7 @@ impl Supervisor {
                 mailbox_depth = self.shared.mailbox.depth(),
                 "child ended"
             );
+            self.shared.recent.add_ended(&format!("association {label}"), exit, "nothing");
             self.shared.eviction.send_replace(Some(account));
         }
     }

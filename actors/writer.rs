@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use parking_lot::Mutex;
@@ -158,7 +159,10 @@ impl Work {
             None if instances.is_empty() => Vec::new(),
             None => {
                 self.lifeline.note(MessageKind::Commit);
-                self.store.commit(&instances, &|| self.lifeline.pulse())
+                let began = Instant::now();
+                let committed = self.store.commit(&instances, &|| self.lifeline.pulse());
+                self.shared.latencies.commit.record_many(began.elapsed(), instances.len() as u64);
+                committed
             }
         };
         fault::at(&self.reply_name);

@@ -270,17 +270,17 @@ fn the_log_is_json_when_asked_and_warns_without_durability() {
 }
 
 #[test]
-fn the_admin_surface_answers_live_and_nothing_else() {
+fn the_admin_surface_answers_live_and_nothing_it_does_not_know() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
     let node = Running::start(tidegate(directory.path(), &arguments));
     let admin = node.address_after("admin: http://");
-    assert!(node.lines.contains(&format!("admin: http://{admin}/live")), "{:?}", node.lines);
+    assert!(node.lines.contains(&format!("admin: http://{admin}/")), "{:?}", node.lines);
 
     let live = http(admin, "GET /live");
     assert!(live.starts_with("HTTP/1.1 200 "), "{live}");
     assert!(live.ends_with("\r\n\r\n{\"status\":\"live\"}"), "{live}");
-    for request_line in ["GET /", "GET /live/x", "GET /metrics", "POST /live", "DELETE /live"] {
+    for request_line in ["GET /live/x", "GET /nothing", "POST /live", "DELETE /live"] {
         let answer = http(admin, request_line);
         assert!(answer.starts_with("HTTP/1.1 404 "), "{request_line}: {answer}");
     }
@@ -293,7 +293,8 @@ fn the_admin_surface_answers_live_and_nothing_else() {
 fn an_address_in_use_is_one_clear_line_and_exits_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for arguments in [&["--listen", &address][..], &["--listen", "127.0.0.1:0", "--admin", &address]] {
+    for arguments in [&["--admin", "off", "--listen", &address][..], &["--listen", "127.0.0.1:0", "--admin", &address]]
+    {
         let (code, stdout, stderr) = output(arguments);
         assert_eq!((code, stdout.as_str()), (1, ""));
         let complaints: Vec<&str> = stderr.lines().filter(|line| line.starts_with("tidegate: ")).collect();
@@ -307,7 +308,8 @@ fn an_address_in_use_is_one_clear_line_and_exits_1() {
 fn a_root_that_cannot_be_made_is_one_clear_line_and_exits_1() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("file"), "").unwrap();
-    let command = &mut tidegate(directory.path(), &["--listen", "127.0.0.1:0", "--storage", "file/data"]);
+    let command =
+        &mut tidegate(directory.path(), &["--listen", "127.0.0.1:0", "--admin", "off", "--storage", "file/data"]);
     let (code, stdout, stderr) = told(command);
     assert_eq!((code, stdout.as_str()), (1, ""));
     let complaints: Vec<&str> = stderr.lines().filter(|line| line.starts_with("tidegate: ")).collect();

@@ -57,6 +57,8 @@ pub(super) struct Commit {
     pub(super) operation: Operation,
     pub(super) store: Arc<StoreInstance>,
     pub(super) handovers: u32,
+    /// When its last byte had come.
+    pub(super) complete: Instant,
     /// When it is given up.
     pub(super) deadline: Instant,
 }
@@ -188,7 +190,8 @@ impl Connection {
             read = self.buffer.read_from(&mut self.socket), if reading => match read {
                 Ok(0) if !self.is_requested() => return Some(End::NothingSaid),
                 Ok(0) | Err(_) => return Some(End::ConnectionLost),
-                Ok(_) => {
+                Ok(bytes) => {
+                    self.shared.counters.bytes_received.add(bytes as u64);
                     if self.buffer.room() > 0 {
                         self.acknowledge_at_once();
                     }
@@ -245,6 +248,7 @@ impl Connection {
             Event::AssociateRequested(request) => return Box::pin(self.on_request(request)).await,
             Event::Rejected(rejection) => {
                 info!(peer = %self.peer.address, ?rejection, "association rejected");
+                self.shared.count_rejected(rejection, self.peer.address, "");
                 return Some(End::Rejected);
             }
             Event::NotDicom(stranger) => {

@@ -50,8 +50,7 @@ impl Connection {
         self.incoming = None;
         let counters = &self.shared.counters;
         match end {
-            End::Released | End::Stopping => {}
-            End::Rejected => counters.associations_rejected.increment(),
+            End::Released | End::Stopping | End::Rejected => {}
             End::NothingSaid | End::NotDicom => counters.connections_not_dicom.increment(),
             End::PeerAborted | End::ConnectionLost => counters.associations_lost.increment(),
             End::Violation | End::TimedOut | End::OutOfMemory | End::Evicted => {
@@ -141,5 +140,6 @@ impl Drop for Connection {
             last_messages = ?self.last_messages.list(),
             "child ended"
         );
+        self.shared.recent.add_ended(&format!("association of {}", self.peer.address), exit, "nothing");
     }
 }

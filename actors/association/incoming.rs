@@ -34,6 +34,7 @@ pub(crate) struct Incoming {
     pub(crate) request: StoreRequest,
     /// Bytes so far.
     pub(crate) bytes: u64,
+    pub(super) began: Instant,
     assembly: Result<Assembly, Refusal>,
 }
 
@@ -83,7 +84,7 @@ impl Incoming {
             spool: Spool::Unused,
             gauge: SpoolGauge { shared: shared.clone(), bytes: 0 },
         });
-        Self { request, bytes: 0, assembly }
+        Self { request, bytes: 0, began: Instant::now(), assembly }
     }
 
     /// Takes the next fragment, cut from a segment that `lease` pays for.

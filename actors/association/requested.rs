@@ -29,6 +29,7 @@ impl Connection {
         };
         if let Some(rejection) = rejection {
             warn!(peer = %self.peer.address, calling_ae = ?self.peer.calling_ae_title, ?rejection, "association rejected");
+            self.shared.count_rejected(rejection, self.peer.address, &self.peer.calling_ae_title);
             self.protocol.reject(rejection);
             return Some(End::Rejected);
         }

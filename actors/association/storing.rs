@@ -59,12 +59,13 @@ impl Connection {
         let Some(incoming) = self.incoming.take() else {
             return;
         };
-        let operation = incoming.request.operation.clone();
+        let (operation, complete) = (incoming.request.operation.clone(), Instant::now());
+        self.shared.latencies.receive.record(complete - incoming.began);
         let (shared, live) = (self.shared.clone(), self.live.clone());
         match self.attend(incoming.finish(&shared, &live.writers)).await {
             Ok(store) => {
                 let deadline = Instant::now() + self.live.writers.commit_timeout;
-                self.commit(Commit { operation, store: Arc::new(store), handovers: 0, deadline }).await;
+                self.commit(Commit { operation, store: Arc::new(store), handovers: 0, complete, deadline }).await;
             }
             Err(refusal) => self.refuse(&operation, &refusal),
         }
@@ -131,6 +132,7 @@ impl Connection {
             "instance stored"
         );
         self.shared.count_acknowledged(stored, bytes);
+        self.shared.latencies.response.record(commit.complete.elapsed());
         self.acknowledged += 1;
         self.protocol.respond(&commit.operation, Status::Success, &ErrorComment::default());
     }
@@ -145,7 +147,7 @@ impl Connection {
             %refusal,
             "instance refused"
         );
-        self.shared.counters.refused(status);
+        self.shared.count_refused(refusal, self.peer.address, &self.peer.calling_ae_title);
         self.refused += 1;
         self.protocol.respond(operation, status, &refusal.comment());
     }

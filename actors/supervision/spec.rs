@@ -26,7 +26,7 @@ pub(crate) enum Restart {
 /// Children of one kind. They start in this order, group after group, and stop in the opposite one; they share a restart
 /// limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Group {
+pub enum Group {
     /// The statistics and the memory's watch.
     Statistics,
     /// The writers.
@@ -50,8 +50,18 @@ pub(crate) enum Escalation {
 
 impl Group {
     /// Every group, in the order of their start.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Statistics, Self::Writers, Self::AssociationThreads, Self::Listener, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Statistics, Self::Writers, Self::AssociationThreads, Self::Listener, Self::Admin];
+
+    /// The name it has in metrics and lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Statistics => "statistics",
+            Self::Writers => "writers",
+            Self::AssociationThreads => "association_threads",
+            Self::Listener => "listener",
+            Self::Admin => "admin",
+        }
+    }
 
     /// What follows when this group's children are restarted too often.
     pub(crate) fn escalation(self) -> Escalation {

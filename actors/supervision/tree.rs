@@ -72,6 +72,53 @@ pub enum Failure {
     Supervisor(Exit),
 }
 
+/// What can be said of a child at one moment.
+#[derive(Clone, Debug)]
+pub struct ChildStatus {
+    /// As it stands in the log: `writer-3`.
+    pub name: String,
+    /// Its kind.
+    pub group: Group,
+    /// What it is about.
+    pub state: ChildState,
+    /// Since when it runs, in milliseconds; 0 if it does not.
+    pub uptime_ms: u64,
+    /// For how long it has had work and not come a step further.
+    pub quiet_ms: u64,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// How it last ended.
+    pub last_exit: Option<String>,
+}
+
+/// What a child is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildState {
+    /// Started, and not ready yet.
+    Starting,
+    /// It does its work.
+    Running,
+    /// It has ended and is started again in a moment.
+    Restarting,
+    /// It was asked to stop.
+    Stopping,
+    /// It does not run and will not.
+    Down,
+}
+
+impl ChildState {
+    /// The name it has in lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Restarting => "restarting",
+            Self::Stopping => "stopping",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// What a look found.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
@@ -100,6 +147,8 @@ struct Child {
     state: State,
     backoff: Backoff,
     was_ready: bool,
+    restarts: u64,
+    last_exit: Option<String>,
 }
 
 #[derive(Debug)]
@@ -131,7 +180,14 @@ struct End {
 impl Tree {
     /// A tree of these children, none of them started. `changed` is told when a look is worth while.
     pub(crate) fn new(specs: Vec<ChildSpec>, changed: Arc<Notify>) -> Self {
-        let child = |spec| Child { spec, state: State::Down, backoff: Backoff::default(), was_ready: false };
+        let child = |spec| Child {
+            spec,
+            state: State::Down,
+            backoff: Backoff::default(),
+            was_ready: false,
+            restarts: 0,
+            last_exit: None,
+        };
         Self {
             children: specs.into_iter().map(child).collect(),
             intensities: Default::default(),
@@ -151,6 +207,11 @@ impl Tree {
     /// Threads that were given up and still hang.
     pub(crate) fn hung_threads(&self) -> usize {
         self.fenced.len()
+    }
+
+    /// Every child, in the order of their start.
+    pub(crate) fn children(&self, now: Instant) -> Vec<ChildStatus> {
+        self.children.iter().map(|child| child.status(now)).collect()
     }
 
     /// Whether every group is started and every child was ready.
@@ -242,6 +303,7 @@ impl Tree {
         let (child, group, restart) = (spec.name.clone(), spec.group, spec.restart);
         let lived = now.saturating_duration_since(started);
         let last_messages = watch.last_messages();
+        self.children[index].last_exit = Some(exit.to_string());
         let next = if was_asked { Next::Nothing } else { self.next(index, &exit, lived, now, limits, look) };
         if leaves_a_thread && !watch.has_ended() {
             self.fenced.push(watch);
@@ -292,6 +354,7 @@ impl Tree {
             }
         }
         self.restarts += 1;
+        child.restarts += 1;
         let delay = child.backoff.delay(lived);
         child.state = State::Waiting { until: now + delay };
         Next::Restart(delay)
@@ -299,6 +362,26 @@ impl Tree {
 }
 
 impl Child {
+    fn status(&self, now: Instant) -> ChildStatus {
+        let (state, running) = match &self.state {
+            State::Down => (ChildState::Down, None),
+            State::Waiting { .. } => (ChildState::Restarting, None),
+            State::Stopping { running, .. } => (ChildState::Stopping, Some(running)),
+            State::Running(running) if running.watch.is_ready() => (ChildState::Running, Some(running)),
+            State::Running(running) => (ChildState::Starting, Some(running)),
+        };
+        let ms = |since: Instant| now.saturating_duration_since(since).as_millis() as u64;
+        ChildStatus {
+            name: self.spec.name.clone(),
+            group: self.spec.group,
+            state,
+            uptime_ms: running.map_or(0, |running| ms(running.started)),
+            quiet_ms: running.map_or(0, |running| ms(running.quiet_since)),
+            restarts: self.restarts,
+            last_exit: self.last_exit.clone(),
+        }
+    }
+
     fn stop(&mut self, now: Instant) {
         self.state = match std::mem::replace(&mut self.state, State::Down) {
             State::Running(running) => {

@@ -36,12 +36,11 @@ pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError>
 /// Why a node did not come up.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
-    #[error("cannot serve the admin surface on {address} (admin.listen)")]
-    Admin {
-        address: SocketAddr,
-        #[source]
-        source: io::Error,
-    },
+    #[error(
+        "cannot serve the admin surface on {address}: {source}; set admin.listen to another address, to port 0 for a free one, \
+         or to \"off\""
+    )]
+    Admin { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot wait for signals")]

@@ -45,7 +45,7 @@ impl StartUp {
             spool = size_text(self.spool_threshold_bytes),
         );
         if let Some(admin) = admin {
-            let _ = writeln!(lines, "admin: http://{}/live", reachable(admin));
+            let _ = writeln!(lines, "admin: http://{}/", reachable(admin));
         }
         let peer = reachable(listen);
         let called = shell_word(ae_title);

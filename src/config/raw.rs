@@ -160,7 +160,7 @@ impl Default for Storage {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: "off".to_owned(), socket: "auto".to_owned() }
+        Self { listen: "127.0.0.1:9112".to_owned(), socket: "auto".to_owned() }
     }
 }
 

@@ -36,7 +36,7 @@ fn nothing_given_is_the_defaults() {
     assert!((64 << 20..=2 << 30).contains(&node.live.memory_budget_bytes), "{}", node.live.memory_budget_bytes);
     assert_eq!(node.live.associations.max_per_calling_ae, None);
     assert_eq!(node.live.associations.policy.max_pdu_length, 131_072);
-    assert_eq!(loaded.settings.admin, None);
+    assert_eq!(loaded.settings.admin, Some("127.0.0.1:9112".parse().unwrap()));
 }
 
 #[test]

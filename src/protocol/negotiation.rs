@@ -65,6 +65,26 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Every rejection.
+    pub const ALL: [Self; 5] = [
+        Self::ApplicationContext,
+        Self::CalledAeTitle,
+        Self::ProtocolVersion,
+        Self::LocalLimitExceeded,
+        Self::TemporaryCongestion,
+    ];
+
+    /// The name it has in metrics and lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ApplicationContext => "application_context",
+            Self::CalledAeTitle => "called_ae_title",
+            Self::ProtocolVersion => "protocol_version",
+            Self::LocalLimitExceeded => "local_limit_exceeded",
+            Self::TemporaryCongestion => "temporary_congestion",
+        }
+    }
+
     /// (result, source, reason) as they stand in the PDU.
     pub fn fields(self) -> (u8, u8, u8) {
         match self {

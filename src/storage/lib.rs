@@ -32,5 +32,6 @@ pub use error::{OpenError, StoreError};
 pub use instance::{Instance, Outcome, Payload, Stored, Withdrawal};
 pub use root::Recovery;
 pub use settings::{Duplicates, Durability, Settings, UnknownWord};
+pub use space::Space;
 pub use spool::SpoolFile;
 pub use store::Store;

@@ -11,9 +11,12 @@ use crate::instance::{Instance, Stored};
 use crate::meta::FileMeta;
 use crate::root::{Recovery, Root};
 use crate::settings::Settings;
-use crate::space;
+use crate::space::{self, Space};
 use crate::spool::SpoolFile;
-use crate::temp::TempNames;
+use crate::temp::{TempFile, TempNames};
+
+/// A block of most filesystems: fewer bytes might find room where no instance would.
+const TRIAL_BYTES: usize = 4096;
 
 /// An open storage root. No other process can open the same root until this is dropped or the process ends.
 #[derive(Debug)]
@@ -54,6 +57,17 @@ impl Store {
     pub fn room(&self, bytes: u64) -> Result<(), StoreError> {
         let root = self.root()?;
         space::check(bytes, space::free_bytes(&root)?, self.settings.min_free_bytes)
+    }
+
+    /// The space there is.
+    pub fn space(&self) -> Result<Space, StoreError> {
+        space::of(&*self.root()?)
+    }
+
+    /// Writes a small file and removes it again: whether instances could be written at this moment, the space to be kept free
+    /// aside. Nothing is synced.
+    pub fn try_write(&self) -> Result<(), StoreError> {
+        TempFile::create(&self.root()?, &self.temp_names)?.write_at(0, [&[0; TRIAL_BYTES][..]])
     }
 
     /// Begins a temp file for a dataset that is not kept in memory. `meta` is written at once, so it must be what the

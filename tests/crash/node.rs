@@ -44,6 +44,7 @@ impl Node {
             .arg(root)
             .env("TIDEGATE__MEMORY__SPOOL_THRESHOLD", SPOOL_THRESHOLD)
             .env("TIDEGATE__STORAGE__MIN_FREE", "0 B")
+            .env("TIDEGATE__ADMIN__LISTEN", "off")
             .current_dir(directory)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -29,6 +29,7 @@ class Node:
         self.log_path = directory / "node.log"
         self.log = self.log_path.open("ab")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
+        environment["TIDEGATE__ADMIN__LISTEN"] = "off"  # the default port is one, and nodes run side by side
         environment |= {f"TIDEGATE__{name.upper()}": value for name, value in settings.items()}
         self.process = subprocess.Popen(
             [str(Path(binary).resolve()), "run", "--listen", "127.0.0.1:0", "--storage", str(self.root)],

@@ -40,7 +40,7 @@ impl Node {
             .args(["run", "--listen", "127.0.0.1:0", "--storage"])
             .arg(directory.path().join("storage"))
             .args(arguments)
-            .envs([("TIDEGATE__STORAGE__MIN_FREE", "0 B")])
+            .envs([("TIDEGATE__STORAGE__MIN_FREE", "0 B"), ("TIDEGATE__ADMIN__LISTEN", "off")])
             .envs(environment.iter().copied())
             .current_dir(directory.path())
             .stdin(Stdio::null())

@@ -101,6 +101,8 @@ impl Receiver {
         let mut environment: BTreeMap<_, _> =
             settings.iter().map(|(key, value)| (variable(key), value.clone())).collect();
         environment.entry("TIDEGATE__LOG__LEVEL".to_owned()).or_insert_with(|| "warn".to_owned());
+        // Its default port is one, and receivers are measured beside each other.
+        environment.entry("TIDEGATE__ADMIN__LISTEN".to_owned()).or_insert_with(|| "off".to_owned());
         let arguments = ["run", "--listen", "127.0.0.1:{port}", "--storage", "{dir}"].map(str::to_owned);
         let power_safe = settings.get("storage.durability").is_none_or(|value| value == "fsync");
         Self {

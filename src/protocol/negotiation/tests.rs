@@ -195,3 +195,11 @@ fn a_question_repeated_is_answered_once() {
     assert_eq!(negotiated.answer.user_variables.len(), 3 + 3);
     assert_eq!(negotiated.request.implementation, "V".repeat(16));
 }
+
+#[test]
+fn rejections_have_their_own_place_in_tables() {
+    for (index, rejection) in Rejection::ALL.into_iter().enumerate() {
+        assert_eq!(rejection as usize, index);
+        assert!(!rejection.name().is_empty());
+    }
+}

@@ -206,3 +206,17 @@ fn a_file_where_a_directory_is_needed_is_named_and_left_alone() {
         fs::remove_dir_all(site.root().join(STUDY)).unwrap();
     }
 }
+
+#[test]
+fn a_trial_finds_out_what_an_instance_would() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    let (store, _) = Store::open(settings(&root)).unwrap();
+    let space = store.space().unwrap();
+    assert!(0 < space.free_bytes && space.free_bytes <= space.size_bytes, "{space:?}");
+    store.try_write().unwrap();
+    assert_eq!(fs::read_dir(root.join(".tidegate/tmp")).unwrap().count(), 0, "it leaves nothing");
+    fs::rename(&root, directory.path().join("elsewhere")).unwrap();
+    assert!(matches!(store.try_write(), Err(StoreError::RootUnavailable { .. })));
+    assert!(matches!(store.space(), Err(StoreError::RootUnavailable { .. })));
+}

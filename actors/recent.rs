@@ -1,0 +1,170 @@
+//! What went wrong lately, for whoever looks: the last refusals and the last children that ended. The log has all of them.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use tidegate_protocol::{Rejection, Status};
+
+use crate::outcome::Reason;
+
+/// Events kept of a kind.
+pub const KEPT: usize = 64;
+/// Bytes kept of an event's text, which may be a peer's or an error's.
+const TEXT_BYTES: usize = 240;
+
+/// An instance that was not stored, or an association that was not accepted.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// When.
+    pub at: SystemTime,
+    /// Whose.
+    pub peer: SocketAddr,
+    /// A peer's string: escape it before showing it. Empty if it had not said one.
+    pub calling_ae_title: String,
+    /// What was refused, and why.
+    pub what: RefusedWhat,
+    /// Why, in words. May hold a peer's strings.
+    pub detail: String,
+}
+
+/// What was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedWhat {
+    /// An instance, with this status.
+    Instance(Reason),
+    /// An association.
+    Association(Rejection),
+}
+
+impl RefusedWhat {
+    /// The reason as it stands in labels and lists.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Instance(reason) => reason.name(),
+            Self::Association(rejection) => rejection.name(),
+        }
+    }
+
+    /// The status an instance was answered with.
+    pub fn status(&self) -> Option<Status> {
+        match self {
+            Self::Instance(reason) => Some(reason.status()),
+            Self::Association(_) => None,
+        }
+    }
+}
+
+/// A child of the supervisor that ended without being asked to.
+#[derive(Clone, Debug)]
+pub struct ChildEnded {
+    /// When.
+    pub at: SystemTime,
+    /// Which: `writer-3`.
+    pub child: String,
+    /// How.
+    pub cause: String,
+    /// What followed.
+    pub next: &'static str,
+}
+
+/// The last events of each kind.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    refused: Ring<Refused>,
+    ended: Ring<ChildEnded>,
+}
+
+impl Recent {
+    pub(crate) fn new() -> Self {
+        Self { refused: Ring::new(), ended: Ring::new() }
+    }
+
+    pub(crate) fn add_refused(
+        &self,
+        peer: SocketAddr,
+        calling_ae_title: &str,
+        what: RefusedWhat,
+        detail: impl ToString,
+    ) {
+        self.refused.push(Refused {
+            at: SystemTime::now(),
+            peer,
+            calling_ae_title: cut(calling_ae_title.to_owned()),
+            what,
+            detail: cut(detail.to_string()),
+        });
+    }
+
+    pub(crate) fn add_ended(&self, child: &str, cause: impl ToString, next: &'static str) {
+        let (child, cause) = (child.to_owned(), cut(cause.to_string()));
+        self.ended.push(ChildEnded { at: SystemTime::now(), child, cause, next });
+    }
+
+    pub(crate) fn refused(&self) -> Vec<Refused> {
+        self.refused.list()
+    }
+
+    pub(crate) fn ended(&self) -> Vec<ChildEnded> {
+        self.ended.list()
+    }
+}
+
+/// Cuts at a character, so that what stays is text.
+fn cut(mut text: String) -> String {
+    if text.len() > TEXT_BYTES {
+        let end = (0..=TEXT_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
+/// The last [`KEPT`] of something.
+#[derive(Debug)]
+struct Ring<T>(Mutex<VecDeque<T>>);
+
+impl<T: Clone> Ring<T> {
+    fn new() -> Self {
+        Self(Mutex::new(VecDeque::with_capacity(KEPT)))
+    }
+
+    fn push(&self, event: T) {
+        let mut events = self.0.lock();
+        if events.len() == KEPT {
+            events.pop_front();
+        }
+        events.push_back(event);
+    }
+
+    /// The latest first.
+    fn list(&self) -> Vec<T> {
+        self.0.lock().iter().rev().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_ones_are_kept_latest_first_and_no_more() {
+        let recent = Recent::new();
+        for child in 0..KEPT + 3 {
+            recent.add_ended(&child.to_string(), "x", "restart");
+        }
+        let listed = recent.ended();
+        assert_eq!((listed.len(), listed[0].child.as_str()), (KEPT, "66"));
+        assert_eq!(listed[KEPT - 1].child, "3");
+    }
+
+    #[test]
+    fn text_is_bounded_and_stays_text() {
+        let recent = Recent::new();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        recent.add_refused(peer, "CT", RefusedWhat::Association(Rejection::CalledAeTitle), "ä".repeat(200));
+        let refused = &recent.refused()[0];
+        assert_eq!(refused.detail, "ä".repeat(TEXT_BYTES / 2));
+        assert_eq!((refused.what.reason(), refused.what.status()), ("called_ae_title", None));
+    }
+}

@@ -1,0 +1,256 @@
+//! `GET /metrics`: the node's figures in the OpenMetrics text format. Read when asked for: the node counts in relaxed atomics of
+//! its own and knows nothing of Prometheus. No label has a value that a peer or an operator could choose.
+
+use std::fmt;
+use std::time::UNIX_EPOCH;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use tidegate_actors::latency::Histogram;
+use tidegate_actors::{ChildState, Group, Observer, Phase, Reason, StatisticsSnapshot, StorageLook};
+use tidegate_memory::Stage;
+use tidegate_memory::allocator::AllocatorError;
+use tidegate_protocol::Rejection;
+
+/// Media type of the text.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The figures of this moment as text. `storage` is `None` if the disk did not answer.
+pub(super) fn text(observer: Observer, storage: Option<StorageLook>, ready: bool) -> Result<String, MetricsError> {
+    let statistics = observer.statistics()?;
+    let mut registry = Registry::with_prefix("tidegate");
+    registry.register_collector(Box::new(Figures { observer, statistics, storage, ready }));
+    let mut text = String::with_capacity(32 * 1024);
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// Why there are no figures.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MetricsError {
+    #[error(transparent)]
+    Allocator(#[from] AllocatorError),
+    #[error("metrics cannot be written: {0}")]
+    Text(#[from] fmt::Error),
+}
+
+#[derive(Debug)]
+struct Figures {
+    observer: Observer,
+    statistics: StatisticsSnapshot,
+    storage: Option<StorageLook>,
+    ready: bool,
+}
+
+impl Collector for Figures {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let page = &mut Page(encoder);
+        self.node(page)?;
+        self.associations(page)?;
+        self.instances(page)?;
+        self.writers(page)?;
+        self.memory(page)?;
+        self.storage(page)
+    }
+}
+
+impl Figures {
+    fn node(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauges(
+            "build_info",
+            "Always 1; the label is the version",
+            None,
+            &["version"],
+            [([env!("CARGO_PKG_VERSION")], 1_u64)],
+        )?;
+        let started = self.observer.started().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        page.gauge("start_time", "When the node started, since the Unix epoch", SECONDS, started)?;
+        page.gauge("ready", "1 if GET /ready is answered with 200", None, u64::from(self.ready))?;
+        let draining = self.observer.phase() != Phase::Serving;
+        page.gauge("draining", "1 if no new associations are accepted", None, u64::from(draining))?;
+        let children = self.observer.children();
+        let restarts = Group::ALL.map(|group| {
+            let of_group = children.iter().filter(|child| child.group == group);
+            ([group.name()], of_group.map(|child| child.restarts).sum())
+        });
+        page.counters("restarts", "Parts of the node that were started again", None, &["group"], restarts)?;
+        page.gauge(
+            "hung_threads",
+            "Threads given up because they hang, which still do",
+            None,
+            self.statistics.hung_threads,
+        )?;
+        page.gauge("actors", "Actors there are", None, self.statistics.actors)
+    }
+
+    fn associations(&self, page: &mut Page<'_>) -> fmt::Result {
+        let counters = self.observer.counters();
+        let max = self.observer.limits().associations;
+        page.gauge("associations", "Associations open", None, self.statistics.associations as u64)?;
+        page.gauge("associations_max", "Associations that may be open", None, max as u64)?;
+        let accepted = counters.associations_accepted.get();
+        page.counter("associations_accepted", "Associations accepted", None, accepted)?;
+        let rejected = Rejection::ALL.map(|rejection| ([rejection.name()], counters.rejected(rejection).get()));
+        page.counters("associations_rejected", "Associations rejected", None, &["reason"], rejected)?;
+        let lost = counters.associations_lost.get();
+        page.counter("associations_lost", "Associations the peer aborted, or whose connection broke", None, lost)?;
+        let aborted = counters.associations_aborted.get();
+        page.counter("associations_aborted", "Associations this node aborted", None, aborted)?;
+        let panicked = counters.associations_panicked.get();
+        page.counter("associations_panicked", "Associations a panic ended", None, panicked)?;
+        let not_dicom = counters.connections_not_dicom.get();
+        page.counter("connections_not_dicom", "Connections that spoke something else, or nothing", None, not_dicom)?;
+        page.counter("received", "Bytes read from connections", BYTES, counters.bytes_received.get())
+    }
+
+    fn instances(&self, page: &mut Page<'_>) -> fmt::Result {
+        let counters = self.observer.counters();
+        let acknowledged = [
+            (["durable"], counters.instances_durable.get()),
+            (["unsynced"], counters.instances_unsynced.get()),
+            (["identical"], counters.instances_identical.get()),
+        ];
+        let help = "Instances acknowledged: durable on disk, written but not synced, or stored already";
+        page.counters("instances_acknowledged", help, None, &["outcome"], acknowledged)?;
+        let bytes = counters.bytes_acknowledged.get();
+        page.counter("acknowledged", "Bytes of the datasets of acknowledged instances", BYTES, bytes)?;
+        let refused = Reason::ALL.map(|reason| (reason, counters.refused(reason).get()));
+        let refused = refused.map(|(reason, count)| ([reason.name().to_owned(), reason.status().to_string()], count));
+        let refused = refused.each_ref().map(|([reason, status], count)| ([reason.as_str(), status.as_str()], *count));
+        let help = "Instances answered with anything but success";
+        page.counters("instances_refused", help, None, &["reason", "status"], refused)?;
+        let spooled = counters.datasets_spooled.get();
+        page.counter("datasets_spooled", "Datasets that went through a file as they arrived", None, spooled)?;
+        let in_spool = counters.spool_bytes.get();
+        page.gauge("spool", "Bytes in files of datasets that are still arriving", BYTES, in_spool)?;
+        let latencies = self.observer.latencies();
+        let help = "From the command set to the last byte of the dataset: sender and network";
+        page.histogram("receive_duration", help, &latencies.receive)?;
+        let help = "Wait for a place in the writers' mailbox";
+        page.histogram("handoff_wait", help, &latencies.handoff_wait)?;
+        let help = "Time in the writers' mailbox";
+        page.histogram("queue_wait", help, &latencies.queue_wait)?;
+        let help = "The commit that an instance was part of";
+        page.histogram("commit_duration", help, &latencies.commit)?;
+        let help = "From the last byte of the dataset to its acknowledgement";
+        page.histogram("response_duration", help, &latencies.response)
+    }
+
+    fn writers(&self, page: &mut Page<'_>) -> fmt::Result {
+        let counters = self.observer.counters();
+        let depth = self.statistics.mailbox_depth as u64;
+        page.gauge("mailbox_depth", "Jobs waiting for a writer", None, depth)?;
+        let capacity = self.observer.limits().mailbox_capacity as u64;
+        page.gauge("mailbox_capacity", "Jobs that may wait for a writer", None, capacity)?;
+        let children = self.observer.children();
+        let writers = || children.iter().filter(|child| child.group == Group::Writers);
+        let running = writers().filter(|child| child.state == ChildState::Running).count() as u64;
+        page.gauge("writers", "Writers there should be", None, writers().count() as u64)?;
+        page.gauge("writers_running", "Writers that run", None, running)?;
+        page.gauge("writers_busy", "Writers with work in hand", None, self.statistics.writers_busy)?;
+        let again = counters.handed_over_again.get();
+        page.counter("handovers", "Jobs handed to another writer because theirs died or hung", None, again)?;
+        let timed_out = counters.commits_timed_out.get();
+        page.counter("commits_timed_out", "Instances given up because no writer answered in time", None, timed_out)
+    }
+
+    fn memory(&self, page: &mut Page<'_>) -> fmt::Result {
+        let StatisticsSnapshot { budget_bytes, leased, leased_highest_bytes, baseline_bytes, .. } = self.statistics;
+        page.gauge("memory_budget", "What all leases together may hold", BYTES, budget_bytes)?;
+        let by_stage = Stage::ALL.map(|stage| ([stage.name()], leased.get(stage)));
+        page.gauges("memory_leased", "What leases hold", BYTES, &["stage"], by_stage)?;
+        page.gauge("memory_leased_highest", "The most that leases have held", BYTES, leased_highest_bytes)?;
+        page.gauge("memory_baseline", "Allocated beyond leases when the node had started", BYTES, baseline_bytes)?;
+        let help = "Allocated, and neither leased nor in the baseline";
+        page.gauge("memory_unattributed", help, BYTES, self.statistics.unattributed_bytes)?;
+        let help = "0 normal, 1 purge, 2 shrink, 3 spool, 4 pause_accept, 5 abort";
+        page.gauge("memory_pressure_level", help, None, self.statistics.pressure as u64)?;
+        let suspected = self.observer.counters().leaks_suspected.get();
+        page.counter("memory_leaks_suspected", "Times a quiet node was seen to grow", None, suspected)?;
+        let allocator = self.statistics.allocator;
+        page.gauge("allocator_allocated", "jemalloc: handed out", BYTES, allocator.allocated)?;
+        page.gauge("allocator_active", "jemalloc: in pages that hold anything", BYTES, allocator.active)?;
+        page.gauge("allocator_metadata", "jemalloc: its own structures", BYTES, allocator.metadata)?;
+        page.gauge("allocator_resident", "jemalloc: physical memory", BYTES, allocator.resident)?;
+        page.gauge("allocator_mapped", "jemalloc: in active extents", BYTES, allocator.mapped)?;
+        page.gauge("allocator_retained", "jemalloc: address space without memory", BYTES, allocator.retained)
+    }
+
+    fn storage(&self, page: &mut Page<'_>) -> fmt::Result {
+        let written = self.storage.as_ref().is_some_and(|look| look.written.is_ok());
+        let help = "1 if a file could be written just now; 0 too if the disk does not answer";
+        page.gauge("storage_writable", help, None, u64::from(written))?;
+        let min_free_bytes = self.observer.limits().min_free_bytes;
+        page.gauge("storage_min_free", "Space to be kept free", BYTES, min_free_bytes)?;
+        if let Some(Ok(space)) = self.storage.as_ref().map(|look| look.space.as_ref()) {
+            page.gauge("storage_free", "Space an instance may take", BYTES, space.free_bytes)?;
+            page.gauge("storage_size", "Size of the filesystem", BYTES, space.size_bytes)?;
+        }
+        Ok(())
+    }
+}
+
+const BYTES: Option<&Unit> = Some(&Unit::Bytes);
+const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
+
+/// Writes metrics one after the other.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: impl EncodeGaugeValue) -> fmt::Result {
+        self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn gauges<const LABELS: usize, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        labels: &[&str; LABELS],
+        values: [([&str; LABELS], u64); N],
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (of, value) in values {
+            metric.encode_family(&pairs(labels, &of))?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn counter(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> fmt::Result {
+        self.counters(name, help, unit, &[], [([], value)])
+    }
+
+    fn counters<const LABELS: usize, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        labels: &[&str; LABELS],
+        values: [([&str; LABELS], u64); N],
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        for (of, value) in values {
+            let of = pairs(labels, &of);
+            if of.is_empty() {
+                metric.encode_counter::<[(&str, &str); 0], u64, u64>(&value, None)?;
+            } else {
+                metric.encode_family(&of)?.encode_counter::<[(&str, &str); 0], u64, u64>(&value, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
+        let read = histogram.read();
+        let buckets: Vec<_> = read.buckets().collect();
+        let mut metric = self.0.encode_descriptor(name, help, SECONDS, MetricType::Histogram)?;
+        metric.encode_histogram::<[(&str, &str); 0]>(read.sum_s(), read.count(), &buckets, None)
+    }
+}
+
+fn pairs<'a>(labels: &[&'a str], values: &[&'a str]) -> Vec<(&'a str, &'a str)> {
+    labels.iter().copied().zip(values.iter().copied()).collect()
+}

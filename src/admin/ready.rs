@@ -1,0 +1,158 @@
+//! Whether the node should be sent associations: what a load balancer asks.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tidegate_actors::{ChildState, ChildStatus, Group, Observer, Phase, StorageLook};
+use tidegate_memory::Level;
+
+use super::storage::{NoAnswer, StorageWatch};
+use crate::config::size_text;
+
+/// How old a look at the disk may be.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// The answer of `GET /ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Readiness {
+    /// Whether every check is passed.
+    pub(crate) ready: bool,
+    pub(crate) checks: Vec<Check>,
+}
+
+/// One thing that must be as it should.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Check {
+    /// `serving`, `listener`, `writers`, `storage`, `space` or `memory`.
+    pub(crate) name: String,
+    pub(crate) ok: bool,
+    /// What was found, for people.
+    pub(crate) detail: String,
+}
+
+impl Readiness {
+    pub(super) async fn of(observer: &Observer, storage: &StorageWatch) -> Self {
+        let look = storage.look(MAX_AGE).await;
+        let children = observer.children();
+        let (storage, space) = check_storage(look, observer.limits().min_free_bytes);
+        let checks = vec![
+            check_phase(observer.phase()),
+            check_listener(&children),
+            check_writers(&children),
+            storage,
+            space,
+            check_memory(observer.pressure()),
+        ];
+        Self { ready: checks.iter().all(|check| check.ok), checks }
+    }
+}
+
+fn check(name: &str, ok: bool, detail: impl Into<String>) -> Check {
+    Check { name: name.to_owned(), ok, detail: detail.into() }
+}
+
+fn check_phase(phase: Phase) -> Check {
+    let (ok, detail) = match phase {
+        Phase::Serving => (true, "associations are accepted"),
+        Phase::Draining | Phase::Aborting => (false, "the node is stopping"),
+    };
+    check("serving", ok, detail)
+}
+
+fn check_listener(children: &[ChildStatus]) -> Check {
+    let state = children.iter().find(|child| child.group == Group::Listener).map(|child| child.state);
+    let detail = state.map_or("not started", ChildState::name);
+    check("listener", state == Some(ChildState::Running), detail)
+}
+
+/// One that lives is enough to serve; the others are restarted meanwhile.
+fn check_writers(children: &[ChildStatus]) -> Check {
+    let writers = || children.iter().filter(|child| child.group == Group::Writers);
+    let running = writers().filter(|child| child.state == ChildState::Running).count();
+    check("writers", running > 0, format!("{running} of {} are running", writers().count()))
+}
+
+fn check_storage(look: Result<StorageLook, NoAnswer>, min_free_bytes: u64) -> (Check, Check) {
+    let look = match look {
+        Ok(look) => look,
+        Err(no_answer) => {
+            let detail = no_answer.to_string();
+            return (check("storage", false, &detail), check("space", false, &detail));
+        }
+    };
+    let storage = match look.written {
+        Ok(()) => check("storage", true, "a file can be written"),
+        Err(error) => check("storage", false, error.to_string()),
+    };
+    let space = match look.space {
+        Ok(space) => {
+            let detail = format!("{} are free, {} are to be kept", mib(space.free_bytes), size_text(min_free_bytes));
+            check("space", space.free_bytes > min_free_bytes, detail)
+        }
+        Err(error) => check("space", false, error.to_string()),
+    };
+    (storage, space)
+}
+
+fn mib(bytes: u64) -> String {
+    size_text(bytes >> 20 << 20)
+}
+
+fn check_memory(pressure: Level) -> Check {
+    check("memory", pressure < Level::PauseAccept, format!("pressure is {pressure}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_storage::{Space, StoreError};
+
+    use super::*;
+
+    fn child(group: Group, state: ChildState) -> ChildStatus {
+        let name = String::new();
+        ChildStatus { name, group, state, uptime_ms: 0, quiet_ms: 0, restarts: 0, last_exit: None }
+    }
+
+    #[test]
+    fn one_writer_that_runs_is_enough_and_none_is_not() {
+        let writers = |states: &[ChildState]| {
+            let children: Vec<_> = states.iter().map(|state| child(Group::Writers, *state)).collect();
+            check_writers(&children)
+        };
+        assert_eq!(
+            writers(&[ChildState::Restarting, ChildState::Running]),
+            check("writers", true, "1 of 2 are running")
+        );
+        assert!(!writers(&[ChildState::Restarting, ChildState::Down]).ok);
+        assert!(!writers(&[]).ok);
+    }
+
+    #[test]
+    fn a_listener_must_run() {
+        assert!(!check_listener(&[child(Group::Writers, ChildState::Running)]).ok);
+        assert!(!check_listener(&[child(Group::Listener, ChildState::Restarting)]).ok);
+        assert!(check_listener(&[child(Group::Listener, ChildState::Running)]).ok);
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_told_from_one_that_is_full_and_one_that_hangs() {
+        let space = |free_bytes| Ok(Space { free_bytes, size_bytes: 10 << 30 });
+        let of = |space, written| check_storage(Ok(StorageLook { space, written }), 1 << 30);
+        let (storage, free) = of(space(5 << 30), Ok(()));
+        assert!(storage.ok && free.ok);
+        assert_eq!(free.detail, "5 GiB are free, 1 GiB are to be kept");
+        let (storage, free) = of(space(1 << 30), Ok(()));
+        assert!(storage.ok && !free.ok, "the last byte above the reserve is gone");
+        let (storage, free) = of(space(5 << 30), Err(StoreError::ReadOnly));
+        assert!(!storage.ok && free.ok);
+        assert_eq!(storage.detail, "the filesystem is read-only");
+    }
+
+    #[test]
+    fn memory_pressure_counts_from_where_no_connection_is_accepted() {
+        assert!(check_memory(Level::Spool).ok);
+        assert!(!check_memory(Level::PauseAccept).ok);
+    }
+}
