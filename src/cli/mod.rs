@@ -2,18 +2,21 @@
 
 mod inspect;
 mod logging;
+mod manual;
 mod mem;
 mod output;
+mod recover;
 mod reload;
 mod run;
 mod service;
 mod signals;
 mod start_up;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, ConfigError, Flags};
 
@@ -62,6 +65,17 @@ enum Command {
     },
     /// Ask a running node who holds which memory
     Mem(mem::MemArgs),
+    /// Prove that every stored file is whole, and say which are not
+    Verify(verify::VerifyArgs),
+    /// Say what a crash left in a storage root, and clean it
+    Recover(recover::RecoverArgs),
+    /// Print a script that has a shell complete this command line
+    Completions {
+        /// For which shell
+        shell: manual::CompletedShell,
+    },
+    /// Write the man pages
+    Man(manual::ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +155,10 @@ pub(crate) fn main() -> Exit {
             with_config(file.config, Flags::default(), |loaded| inspect::print(&loaded.raw))
         }
         Command::Mem(args) => mem::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Recover(args) => recover::run(args),
+        Command::Completions { shell } => manual::completions(Cli::command(), shell),
+        Command::Man(args) => manual::pages(Cli::command(), &args.directory),
     }
 }
 
@@ -158,8 +176,6 @@ fn refuse(error: &ConfigError) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use self::directories::Directories;
 pub(crate) use self::directories::KnownDirectories;
 use self::duplicates::{Found, examine};
+use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::instance::{Instance, Outcome, Payload, Stored};
@@ -132,12 +133,17 @@ impl<'a> Commit<'a> {
             Look::Stored(placed) => return Ok(Progress::Named(Named::Placed(placed))),
         };
         let temp = match &instance.payload {
-            Payload::Spooled(spool) => Temp::Spool(spool),
+            Payload::Spooled(spool) => {
+                spool.note_digest();
+                Temp::Spool(spool)
+            }
             Payload::Memory(slices) => {
                 let meta = instance.meta.encode();
                 self.claim(meta.len() as u64 + instance.dataset_bytes())?;
                 let temp = TempFile::create(self.root, &self.store.temp_names)?;
-                temp.write_at(0, std::iter::once(meta.as_slice()).chain(slices.iter().map(|slice| slice.as_ref())))?;
+                let pieces = || std::iter::once(meta.as_slice()).chain(slices.iter().map(|slice| slice.as_ref()));
+                temp.write_at(0, pieces())?;
+                temp.note(Digest::of(pieces()));
                 Temp::Own(temp)
             }
         };

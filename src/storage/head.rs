@@ -4,7 +4,7 @@
 //! a whole. `scan` walks the elements, `element` decodes one header, `inflate` stands in front of
 //! them for the deflated transfer syntaxes.
 
-mod element;
+pub(crate) mod element;
 mod inflate;
 mod scan;
 #[cfg(test)]
@@ -23,6 +23,24 @@ use scan::Scan;
 
 /// Every UID the standard assigns starts so; what does not is private.
 const STANDARD_ROOT: &str = "1.2.840.10008.";
+
+/// How the datasets of a transfer syntax are encoded, and whether they are deflated. One that is not known is taken as explicit
+/// VR little endian, which is what every compressed syntax is (PS3.5 §A.4).
+pub(crate) fn encoding_of(transfer_syntax_uid: &str) -> (Encoding, bool) {
+    match transfer_syntax_uid {
+        // Implicit VR little endian; Papyrus 3; GE private, big endian in its pixel data only.
+        "1.2.840.10008.1.2" | "1.2.840.10008.1.20" | "1.2.840.113619.5.2" => (Encoding::ImplicitLe, false),
+        "1.2.840.10008.1.2.2" => (Encoding::ExplicitBe, false),
+        // Deflated explicit VR; JPIP referenced deflate; JPIP HTJ2K referenced deflate.
+        "1.2.840.10008.1.2.1.99" | "1.2.840.10008.1.2.4.95" | "1.2.840.10008.1.2.4.205" => (Encoding::ExplicitLe, true),
+        _ => (Encoding::ExplicitLe, false),
+    }
+}
+
+/// Whether the standard defines the transfer syntax, so that its datasets are known to be made of data elements.
+pub(crate) fn is_standard(transfer_syntax_uid: &str) -> bool {
+    transfer_syntax_uid.starts_with(STANDARD_ROOT)
+}
 
 /// How much of a dataset's head is worked through before it is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,25 +86,14 @@ pub struct HeadScan {
 }
 
 impl HeadScan {
-    /// Starts a scan for the elements `wanted` (ascending) at the top level of a dataset in the
-    /// given transfer syntax. One that is not known is taken as explicit VR little endian, which
-    /// is what every compressed syntax is (PS3.5 §A.4).
+    /// Starts a scan for the elements `wanted` (ascending) at the top level of a dataset in the given transfer syntax.
     pub fn new(transfer_syntax_uid: &str, wanted: Arc<[Tag]>, limits: HeadLimits) -> Self {
         let uid = transfer_syntax_uid.trim_matches(['\0', ' ']);
-        let (encoding, deflated) = match uid {
-            // Implicit VR little endian; Papyrus 3; GE private, big endian in its pixel data only.
-            "1.2.840.10008.1.2" | "1.2.840.10008.1.20" | "1.2.840.113619.5.2" => (Encoding::ImplicitLe, false),
-            "1.2.840.10008.1.2.2" => (Encoding::ExplicitBe, false),
-            // Deflated explicit VR; JPIP referenced deflate; JPIP HTJ2K referenced deflate.
-            "1.2.840.10008.1.2.1.99" | "1.2.840.10008.1.2.4.95" | "1.2.840.10008.1.2.4.205" => {
-                (Encoding::ExplicitLe, true)
-            }
-            _ => (Encoding::ExplicitLe, false),
-        };
+        let (encoding, deflated) = encoding_of(uid);
         Self {
             scan: Scan::new(encoding, wanted, limits),
             inflate: deflated.then(|| Inflate::new(limits.max_bytes)),
-            optional: deflated || !uid.starts_with(STANDARD_ROOT),
+            optional: deflated || !is_standard(uid),
             any_bytes: false,
         }
     }

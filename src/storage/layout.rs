@@ -22,7 +22,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dicom_core::Tag;
@@ -31,6 +31,9 @@ use dicom_dictionary_std::tags;
 use crate::head::Head;
 use crate::meta::FileMeta;
 use template::Component;
+
+/// Digits of the number of a copy.
+const MAX_NUMBER_DIGITS: usize = 10;
 
 /// A checked template: no two SOP Instances have the same path, and no path leaves the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +93,21 @@ impl Layout {
                 component::name(component, value_of, copy)
             })
             .collect()
+    }
+
+    /// Which copy of the instance belongs at `path`, relative to the root: 1 for the plain name. `None` when it belongs
+    /// elsewhere.
+    pub(crate) fn copy_at(&self, meta: &FileMeta, head: &Head, path: &Path) -> Option<u32> {
+        if self.path(meta, head, 1) == path {
+            return Some(1);
+        }
+        let name = path.components().nth(self.numbered)?.as_os_str().to_str()?;
+        // A mark may also stand in front of a hash, and digits of the template behind the number: all is tried that could be one.
+        let mut numbers = name.match_indices('~').flat_map(|(at, _)| {
+            let digits = name[at + 1..].bytes().take_while(u8::is_ascii_digit).count().min(MAX_NUMBER_DIGITS);
+            (1..=digits).filter_map(move |length| name[at + 1..at + 1 + length].parse::<u32>().ok())
+        });
+        numbers.find(|copy| *copy > 1 && self.path(meta, head, *copy) == path)
     }
 }
 

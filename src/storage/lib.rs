@@ -14,11 +14,13 @@ extern crate self as tidegate_storage;
 mod support;
 
 mod commit;
+pub mod digest;
 mod error;
 mod fault;
 pub mod head;
 mod instance;
 pub mod layout;
+pub mod leftovers;
 pub mod meta;
 mod root;
 mod settings;
@@ -27,6 +29,7 @@ mod spool;
 mod store;
 mod temp;
 pub mod uid;
+pub mod verify;
 
 pub use error::{OpenError, StoreError};
 pub use instance::{Instance, Outcome, Payload, Stored, Withdrawal};

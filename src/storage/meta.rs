@@ -1,6 +1,6 @@
 //! File meta information (PS3.10 §7.1): what stands in front of a dataset in a stored file.
 
-use crate::uid::{MAX_UID_LENGTH, Uid};
+use crate::uid::{MAX_UID_LENGTH, Uid, trim_padding};
 
 /// (0002,0012) Implementation Class UID: a UUID-derived UID (PS3.5 annex B.2) that names Tidegate,
 /// in files and in associations alike.
@@ -13,7 +13,11 @@ const PREAMBLE_BYTES: usize = 128;
 const PREFIX: &[u8; 4] = b"DICM";
 const META_GROUP: u16 = 0x0002;
 const GROUP_LENGTH: u16 = 0x0000;
+const SOP_CLASS_UID: u16 = 0x0002;
+const SOP_INSTANCE_UID: u16 = 0x0003;
 const TRANSFER_SYNTAX_UID: u16 = 0x0010;
+/// Element (0002,0000) as a whole.
+const GROUP_LENGTH_BYTES: usize = 12;
 
 /// An AE title has at most 16 characters (PS3.5 §6.2).
 const MAX_AE_TITLE_LENGTH: usize = 16;
@@ -50,8 +54,8 @@ impl FileMeta {
         let mut group = Vec::with_capacity(512);
         // (0002,0001) File Meta Information Version is OB: two reserved bytes and a 32-bit length.
         group.extend_from_slice(&[0x02, 0x00, 0x01, 0x00, b'O', b'B', 0, 0, 2, 0, 0, 0, 0x00, 0x01]);
-        push_text(&mut group, 0x0002, b"UI", self.sop_class_uid.as_str());
-        push_text(&mut group, 0x0003, b"UI", self.sop_instance_uid.as_str());
+        push_text(&mut group, SOP_CLASS_UID, b"UI", self.sop_class_uid.as_str());
+        push_text(&mut group, SOP_INSTANCE_UID, b"UI", self.sop_instance_uid.as_str());
         push_text(&mut group, TRANSFER_SYNTAX_UID, b"UI", &clean(&self.transfer_syntax_uid, MAX_UID_LENGTH));
         push_text(&mut group, 0x0012, b"UI", IMPLEMENTATION_CLASS_UID);
         push_text(&mut group, 0x0013, b"SH", IMPLEMENTATION_VERSION_NAME);
@@ -74,6 +78,69 @@ impl FileMeta {
     }
 }
 
+/// What a file says of itself in front of its dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredMeta {
+    pub(crate) meta: FileMeta,
+    /// Where the dataset starts, in bytes from the start of the file.
+    pub(crate) dataset_offset: u64,
+}
+
+/// Why the front of a file is no file meta of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetaFault {
+    /// Shorter than a preamble, or without `DICM` behind it.
+    #[error("no Part 10 file: DICM is not at byte 128")]
+    NotPart10,
+    /// (0002,0000) is missing, or the elements of the group do not end where it says.
+    #[error("file meta group length (0002,0000) is not where the group ends")]
+    GroupLength,
+    /// A UID that every file has is missing or is none.
+    #[error("file meta has no valid (0002,{element:04X})")]
+    Uid {
+        /// The element.
+        element: u16,
+    },
+}
+
+impl StoredMeta {
+    /// Reads the file meta that `prefix` begins with; [`FileMeta::MAX_ENCODED_BYTES`] of a file are enough.
+    pub(crate) fn read(prefix: &[u8]) -> Result<Self, MetaFault> {
+        let elements = prefix.get(PREAMBLE_BYTES..).and_then(|rest| rest.strip_prefix(PREFIX));
+        let elements = elements.ok_or(MetaFault::NotPart10)?;
+        let group = group_of(elements).ok_or(MetaFault::GroupLength)?;
+        let (mut values, mut rest) = (Vec::new(), group);
+        while !rest.is_empty() {
+            let (found, after) = MetaElement::split(rest).ok_or(MetaFault::GroupLength)?;
+            values.push(found);
+            rest = after;
+        }
+        let value = |element| values.iter().find(|found| found.element == element).map(|found| found.value);
+        let uid = |element| value(element).and_then(|raw| Uid::parse(raw).ok()).ok_or(MetaFault::Uid { element });
+        let text = |element| String::from_utf8_lossy(trim_padding(value(element).unwrap_or_default())).into_owned();
+        let meta = FileMeta {
+            sop_class_uid: uid(SOP_CLASS_UID)?,
+            sop_instance_uid: uid(SOP_INSTANCE_UID)?,
+            transfer_syntax_uid: uid(TRANSFER_SYNTAX_UID)?.as_str().to_owned(),
+            source_ae_title: text(0x0016),
+            sending_ae_title: text(0x0017),
+            receiving_ae_title: text(0x0018),
+        };
+        let dataset_offset = (PREAMBLE_BYTES + PREFIX.len() + GROUP_LENGTH_BYTES + group.len()) as u64;
+        Ok(Self { meta, dataset_offset })
+    }
+}
+
+/// The elements behind the group length of the group that `elements` begin with, as far as it says.
+fn group_of(elements: &[u8]) -> Option<&[u8]> {
+    let (group_length, rest) = MetaElement::split(elements)?;
+    if group_length.element != GROUP_LENGTH {
+        return None;
+    }
+    let group_length = u32::from_le_bytes(group_length.value.try_into().ok()?);
+    rest.get(..usize::try_from(group_length).ok()?)
+}
+
 /// Where the dataset of a stored file starts, and how it is encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatasetStart {
@@ -89,13 +156,8 @@ impl DatasetStart {
     /// Part 10 file, is cut short, or its group length is not where its elements end.
     pub fn find(prefix: &[u8]) -> Option<Self> {
         let elements = prefix.get(PREAMBLE_BYTES..)?.strip_prefix(PREFIX)?;
-        let (group_length, mut rest) = MetaElement::split(elements)?;
-        if group_length.element != GROUP_LENGTH {
-            return None;
-        }
-        let group_length = u32::from_le_bytes(group_length.value.try_into().ok()?);
-        rest = rest.get(..usize::try_from(group_length).ok()?)?;
-        let offset = PREAMBLE_BYTES + PREFIX.len() + 12 + rest.len();
+        let mut rest = group_of(elements)?;
+        let offset = PREAMBLE_BYTES + PREFIX.len() + GROUP_LENGTH_BYTES + rest.len();
 
         let mut transfer_syntax_uid = None;
         while !rest.is_empty() {
@@ -260,6 +322,29 @@ mod tests {
         let mut no_magic = file;
         no_magic[128] = b'X';
         assert_eq!(DatasetStart::find(&no_magic), None);
+    }
+
+    #[test]
+    fn what_was_encoded_is_read_back() {
+        let mut file = meta().encode();
+        let dataset_offset = file.len() as u64;
+        file.extend_from_slice(&[8, 0, 5, 0, b'C', b'S', 0, 0]);
+        assert_eq!(StoredMeta::read(&file), Ok(StoredMeta { meta: meta(), dataset_offset }));
+    }
+
+    #[test]
+    fn every_lie_about_the_meta_has_its_name() {
+        let file = meta().encode();
+        assert_eq!(StoredMeta::read(&file[..131]), Err(MetaFault::NotPart10));
+        for change in [2_i16, -2, -12, 100] {
+            let mut lying = file.clone();
+            lying[140] = (i16::from(lying[140]) + change) as u8;
+            assert_eq!(StoredMeta::read(&lying), Err(MetaFault::GroupLength), "{change}");
+        }
+        let mut no_instance = file;
+        let at = no_instance.windows(7).position(|text| text == b"1.2.3.4").unwrap();
+        no_instance[at] = b'x';
+        assert_eq!(StoredMeta::read(&no_instance), Err(MetaFault::Uid { element: 0x0003 }));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::temp::FILE_MODE;
 pub(crate) const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
 
 /// What of ours is in the root beside the instances. A layout never makes a name that begins with a dot.
-const OWN: &str = ".tidegate";
+pub(crate) const OWN: &str = ".tidegate";
 
 /// Length of what the lock file says: the holder's process id, padded, and a line feed.
 const LOCK_TEXT_BYTES: u64 = 20;
@@ -168,10 +168,7 @@ fn lock(root: &Path, path: &Path, before: Option<&Root>) -> Result<Arc<File>, Op
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            let mut holder = String::new();
-            let read = (&file).take(LOCK_TEXT_BYTES).read_to_string(&mut holder);
-            let pid = read.ok().and_then(|_| holder.trim().parse().ok());
-            return Err(OpenError::Locked { root: root.to_owned(), pid });
+            return Err(OpenError::Locked { root: root.to_owned(), pid: holder_of(&file) });
         }
         Err(source) => {
             return Err(OpenError::Io { what: "lock", path: path.to_owned(), source });
@@ -180,6 +177,13 @@ fn lock(root: &Path, path: &Path, before: Option<&Root>) -> Result<Arc<File>, Op
     // The lock is the descriptor; the number is for whoever meets it. Padded, so that none longer shows behind it.
     let _ = file.write_all_at(format!("{:<19}\n", std::process::id()).as_bytes(), 0);
     Ok(Arc::new(file))
+}
+
+/// The process that the lock file names.
+pub(crate) fn holder_of(lock: &File) -> Option<u32> {
+    let mut holder = String::new();
+    lock.take(LOCK_TEXT_BYTES).read_to_string(&mut holder).ok()?;
+    holder.trim().parse().ok()
 }
 
 fn same_file(a: &File, b: &File) -> bool {

@@ -1,5 +1,6 @@
 //! A dataset too large for memory, received straight into the temp file it will be committed from.
 
+use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::digest::Hasher;
 use crate::error::StoreError;
 use crate::instance::OTHER_HANDS_PATIENCE;
 use crate::meta::FileMeta;
@@ -31,6 +33,13 @@ pub struct SpoolFile {
     room_checked_up_to_bytes: AtomicU64,
     min_free_bytes: u64,
     health: Mutex<Health>,
+    digested: Mutex<Digested>,
+}
+
+/// The digest of the file as far as it was written without a gap.
+struct Digested {
+    hasher: Hasher,
+    dataset_bytes: u64,
 }
 
 /// What is known of the data on the disk.
@@ -43,6 +52,12 @@ enum Health {
     Broken,
 }
 
+impl fmt::Debug for Digested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digested({} bytes)", self.dataset_bytes)
+    }
+}
+
 impl SpoolFile {
     pub(crate) fn create(
         root: &Arc<Root>,
@@ -53,6 +68,8 @@ impl SpoolFile {
         let meta = meta.encode();
         let temp = TempFile::create(root, names)?;
         temp.write_at(0, [meta.as_slice()])?;
+        let mut hasher = Hasher::default();
+        hasher.update(&meta);
         Ok(Self {
             temp,
             root: Arc::clone(root),
@@ -61,6 +78,7 @@ impl SpoolFile {
             room_checked_up_to_bytes: AtomicU64::new(0),
             min_free_bytes,
             health: Mutex::new(Health::Unsynced),
+            digested: Mutex::new(Digested { hasher, dataset_bytes: 0 }),
         })
     }
 
@@ -76,12 +94,26 @@ impl SpoolFile {
         });
         *self.lock_health()? = if written.is_ok() { Health::Unsynced } else { Health::Broken };
         self.dataset_bytes.fetch_max(end_bytes, Ordering::Relaxed);
+        let mut digested = self.digested.lock();
+        // A part that is written again counts once.
+        if digested.dataset_bytes == offset_bytes {
+            slices.iter().for_each(|slice| digested.hasher.update(slice));
+            digested.dataset_bytes = end_bytes;
+        }
         written
     }
 
     /// Bytes of the dataset received so far.
     pub fn dataset_bytes(&self) -> u64 {
         self.dataset_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Notes the digest of the file, unless parts came out of order and it is not known.
+    pub(crate) fn note_digest(&self) {
+        let digested = self.digested.lock();
+        if digested.dataset_bytes == self.dataset_bytes() {
+            self.temp.note(digested.hasher.digest());
+        }
     }
 
     pub(crate) fn temp(&self) -> &TempFile {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::root::Root;
@@ -87,6 +88,11 @@ impl TempFile {
                 }
             }
         }
+    }
+
+    /// Notes the digest of what was written at the file. Where the filesystem cannot, the file goes without.
+    pub(crate) fn note(&self, digest: Digest) {
+        let _ = digest.record(&self.file);
     }
 
     /// Has the kernel begin writing the data out, without waiting for it. Files that are on their way together are

@@ -3,23 +3,23 @@
 use dicom_core::{Tag, VR};
 
 /// The longest element header: explicit VR with a 32-bit length.
-pub(super) const MAX_HEADER_BYTES: usize = 12;
+pub(crate) const MAX_HEADER_BYTES: usize = 12;
 
 /// The shortest element header, which is enough to tell how long it really is.
-pub(super) const MIN_HEADER_BYTES: usize = 8;
+pub(crate) const MIN_HEADER_BYTES: usize = 8;
 
 /// A length that says the end is marked by a delimiter (PS3.5 §7.1.1).
-pub(super) const UNDEFINED_LENGTH: u32 = u32::MAX;
+pub(crate) const UNDEFINED_LENGTH: u32 = u32::MAX;
 
 /// The group of items and their delimiters, which have no VR in any encoding (PS3.5 §7.5).
-pub(super) const ITEM_GROUP: u16 = 0xFFFE;
-pub(super) const ITEM: Tag = Tag(ITEM_GROUP, 0xE000);
-pub(super) const ITEM_DELIMITATION: Tag = Tag(ITEM_GROUP, 0xE00D);
-pub(super) const SEQUENCE_DELIMITATION: Tag = Tag(ITEM_GROUP, 0xE0DD);
+pub(crate) const ITEM_GROUP: u16 = 0xFFFE;
+pub(crate) const ITEM: Tag = Tag(ITEM_GROUP, 0xE000);
+pub(crate) const ITEM_DELIMITATION: Tag = Tag(ITEM_GROUP, 0xE00D);
+pub(crate) const SEQUENCE_DELIMITATION: Tag = Tag(ITEM_GROUP, 0xE0DD);
 
 /// How the headers of data elements are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     ImplicitLe,
     ExplicitLe,
     ExplicitBe,
@@ -29,7 +29,7 @@ impl Encoding {
     /// The encoding a dataset really has, by what stands for a VR in its first element. Some
     /// writers announce a compressed syntax and leave the dataset in implicit VR, or the reverse;
     /// readers cope, so such an instance is worth keeping.
-    pub(super) fn as_written(self, vr: [u8; 2]) -> Self {
+    pub(crate) fn as_written(self, vr: [u8; 2]) -> Self {
         match self {
             Self::ExplicitLe if LengthField::of(vr).is_none() => Self::ImplicitLe,
             // Read as the length of a first element, a VR would be 16 KiB and more.
@@ -40,15 +40,15 @@ impl Encoding {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) tag: Tag,
+pub(crate) struct Header {
+    pub(crate) tag: Tag,
     /// `None` in implicit VR and for items and delimiters.
-    pub(super) vr: Option<[u8; 2]>,
-    pub(super) length: u32,
+    pub(crate) vr: Option<[u8; 2]>,
+    pub(crate) length: u32,
 }
 
 /// What the bytes of a header gathered so far say.
-pub(super) enum Decoded {
+pub(crate) enum Decoded {
     Header(Header),
     /// The header is this many bytes long, more than were given.
     Needs(usize),
@@ -58,7 +58,7 @@ pub(super) enum Decoded {
 
 impl Header {
     /// Decodes a header of at least [`MIN_HEADER_BYTES`] bytes.
-    pub(super) fn decode(bytes: &[u8], encoding: Encoding) -> Decoded {
+    pub(crate) fn decode(bytes: &[u8], encoding: Encoding) -> Decoded {
         let Some([g0, g1, e0, e1, v0, v1, l0, l1]) = bytes.first_chunk::<MIN_HEADER_BYTES>().copied() else {
             return Decoded::Needs(MIN_HEADER_BYTES);
         };
@@ -88,7 +88,7 @@ impl Header {
 }
 
 /// Whether the bytes behind a tag look like a VR, known or yet to be defined.
-pub(super) fn looks_like_vr(vr: [u8; 2]) -> bool {
+pub(crate) fn looks_like_vr(vr: [u8; 2]) -> bool {
     vr.iter().all(u8::is_ascii_uppercase)
 }
 

@@ -73,6 +73,22 @@ fn a_copy_is_numbered_behind_the_sop_instance_uid_wherever_it_stands() {
 }
 
 #[test]
+fn a_path_tells_which_copy_belongs_there() {
+    for template in ["{SOPInstanceUID|hash:2}/{SOPInstanceUID}.dcm", "a{SOPInstanceUID}5/x", Layout::DEFAULT] {
+        let layout = Layout::parse(template).unwrap();
+        let (meta, head) = (meta("1.2.3"), Head::default());
+        for copy in [1, 2, 17, 1000] {
+            let path = layout.path(&meta, &head, copy);
+            assert_eq!(layout.copy_at(&meta, &head, &path), Some(copy), "{template}");
+            assert_eq!(layout.copy_at(&self::meta("1.2.4"), &head, &path), None, "{template}");
+        }
+        for elsewhere in ["", "1.2.3", "_/_/1.2.3~1.dcm", "_/_/1.2.3~02.dcm", "_/_/1.2.3~x.dcm", "_/1.2.3.dcm"] {
+            assert_eq!(layout.copy_at(&meta, &head, Path::new(elsewhere)), None, "{template} {elsewhere}");
+        }
+    }
+}
+
+#[test]
 fn values_are_encoded() {
     for (value, expected) in [
         (&b"P-1_a.b"[..], "P-1_a.b"),

@@ -1,0 +1,149 @@
+//! `recover`: explains what a crash left in a storage root, and cleans it when told to.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use bytesize::ByteSize;
+use clap::Args;
+use serde::Serialize;
+use tidegate_storage::leftovers::{self, Leftover, Use};
+use tidegate_storage::{OpenError, Settings, Store};
+
+use super::{Exit, output, refuse};
+use crate::config::{self, Flags};
+
+/// `tidegate recover …`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A node that starts cleans its storage root by itself, so this is never needed; it tells what there is to clean before that.
+An unfinished file is an instance that was being received: no sender was told that it is stored, so every sender still has it
+and sends it again. Without --clean nothing is changed.
+
+  tidegate recover /var/lib/tidegate/data
+  tidegate recover --config /etc/tidegate/tidegate.toml --clean")]
+pub(super) struct RecoverArgs {
+    /// Storage root [storage.root]
+    #[arg(value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Configuration file, for the keys of [storage]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Do what a node does when it starts: finish what was acknowledged, remove what was not
+    #[arg(long)]
+    clean: bool,
+    /// One JSON object a line: a file each, and the totals last
+    #[arg(long)]
+    json: bool,
+}
+
+/// A line about an unfinished file, for programs.
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    bytes: u64,
+    age_s: u64,
+    sop_instance_uid: Option<&'a str>,
+    calling_ae_title: Option<&'a str>,
+}
+
+/// The last line, for programs.
+#[derive(Serialize)]
+struct Summary {
+    /// "never", "free" or "held".
+    in_use: &'static str,
+    pid: Option<u32>,
+    unfinished_files: u64,
+    unfinished_bytes: u64,
+    removed_files: u64,
+    removed_bytes: u64,
+}
+
+pub(super) fn run(args: RecoverArgs) -> Exit {
+    let storage = args.root.as_deref().map(|root| root.to_string_lossy().into_owned());
+    let flags = Flags { storage, ..Flags::default() };
+    let mut settings = match config::load(args.config.as_deref(), config::process_environment(), &flags) {
+        Ok(loaded) => loaded.settings.node.storage,
+        Err(error) => return refuse(&error),
+    };
+    if let Some(root) = args.root {
+        settings.root = root;
+    }
+    recover(settings, args.clean, args.json).unwrap_or_else(|error| {
+        output::complain(&output::one_line(&error));
+        Exit::Failed
+    })
+}
+
+fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenError> {
+    let root = settings.root.clone();
+    let (mut files, mut bytes) = (0, 0);
+    let usage = leftovers::tell(&root, |leftover| {
+        files += 1;
+        bytes += leftover.bytes;
+        output::print(&line(&leftover, json));
+    })?;
+    let (in_use, pid) = match usage {
+        Use::Never => ("never", None),
+        Use::Free => ("free", None),
+        Use::Held { pid } => ("held", pid),
+    };
+    let removed = if clean && usage != Use::Never { Store::open(settings)?.1 } else { Default::default() };
+    if json {
+        let summary = Summary {
+            in_use,
+            pid,
+            unfinished_files: files,
+            unfinished_bytes: bytes,
+            removed_files: removed.removed_files,
+            removed_bytes: removed.removed_bytes,
+        };
+        return Ok(output::print(&serde_json::to_string(&summary).map_or_else(|_| String::new(), |line| line + "\n")));
+    }
+    let mut text = explain(&root, usage, files, bytes);
+    if clean {
+        let _ = writeln!(text, "removed {} files, {}", removed.removed_files, size(removed.removed_bytes));
+    } else if usage == Use::Free && files > 0 {
+        text.push_str("the next start of a node removes them, and so does --clean\n");
+    }
+    Ok(output::print(&text))
+}
+
+fn explain(root: &Path, usage: Use, files: u64, bytes: u64) -> String {
+    let root = root.display();
+    let unfinished = format!("{files} unfinished files, {}", size(bytes));
+    match usage {
+        Use::Never => format!("{root}: no node has ever stored here\n"),
+        Use::Held { pid } => format!(
+            "{root}: a node is running{}; {unfinished}, which it is writing now\n",
+            pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
+        ),
+        Use::Free if files == 0 => format!("{root}: nothing is left to clean\n"),
+        Use::Free => format!("{root}: {unfinished}, none of them acknowledged to its sender\n"),
+    }
+}
+
+fn line(leftover: &Leftover, json: bool) -> String {
+    let path = leftover.path.to_string_lossy();
+    let age_s = leftover.age.as_secs();
+    let meta = leftover.meta.as_ref();
+    if json {
+        let line = Line {
+            path: &path,
+            bytes: leftover.bytes,
+            age_s,
+            sop_instance_uid: meta.map(|meta| meta.sop_instance_uid.as_str()),
+            calling_ae_title: meta.map(|meta| meta.sending_ae_title.as_str()),
+        };
+        return serde_json::to_string(&line).map_or_else(|_| String::new(), |line| line + "\n");
+    }
+    let what = meta.map_or_else(
+        || "not even its file meta was written".to_owned(),
+        |meta| format!("instance {} from {}", meta.sop_instance_uid, meta.sending_ae_title.escape_default()),
+    );
+    let age = humantime::format_duration(std::time::Duration::from_secs(age_s));
+    format!("unfinished {path}: {what}, {}, last written {age} ago\n", size(leftover.bytes))
+}
+
+fn size(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}

@@ -1,0 +1,194 @@
+//! `verify`: proves every stored file whole, and says which are not.
+
+use std::io::{self, IsTerminal};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use tidegate_storage::layout::Layout;
+use tidegate_storage::verify::{Condition, Digested, Totals, Verdict, Verification};
+
+use super::{Exit, output, refuse};
+use crate::config::{self, Flags};
+
+/// `tidegate verify …`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every file below DIR is read to its end: it must be a Part 10 file, its file meta and its whole dataset well-formed, its UIDs those
+that the layout makes its path of, and its bytes those whose digest was recorded when it was committed (an extended attribute; a
+copy made without them has none). A dataset that came malformed from its sender is told apart from damage by that digest.
+
+Nothing is changed, symbolic links are not followed, and a node may be running meanwhile. What is below .tidegate, or begins
+with a period, is passed over. `ionice -c3 tidegate verify DIR` keeps out of the way of a busy one.
+
+Exit codes: 0 every file is whole, 1 some are damaged or cannot be read, 2 usage or configuration error.
+
+  tidegate verify /var/lib/tidegate/data
+  tidegate verify --config /etc/tidegate/tidegate.toml --json")]
+pub(super) struct VerifyArgs {
+    /// Storage root [storage.root]
+    #[arg(value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Configuration file, for storage.root and storage.layout
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Layout of the files, in place of storage.layout; again for each layout the root has had
+    #[arg(long, value_name = "TEMPLATE", value_parser = Layout::parse)]
+    layout: Vec<Layout>,
+    /// Files read at one time
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+    /// Tell of every file, not only of those with faults
+    #[arg(long)]
+    all: bool,
+    /// One JSON object a line: a file each, and the totals last
+    #[arg(long)]
+    json: bool,
+}
+
+/// A line about a file, for programs.
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    condition: &'static str,
+    bytes: u64,
+    digest: &'static str,
+    faults: Vec<String>,
+}
+
+/// The last line, for programs.
+#[derive(Serialize)]
+struct Summary {
+    files: u64,
+    bytes: u64,
+    whole: u64,
+    malformed_as_received: u64,
+    damaged: u64,
+    without_digest: u64,
+    foreign: u64,
+    gone: u64,
+}
+
+pub(super) fn run(args: VerifyArgs) -> Exit {
+    let storage = args.root.as_deref().map(|root| root.to_string_lossy().into_owned());
+    let flags = Flags { storage, ..Flags::default() };
+    let settings = match config::load(args.config.as_deref(), config::process_environment(), &flags) {
+        Ok(loaded) => loaded.settings.node.storage,
+        Err(error) => return refuse(&error),
+    };
+    let root = args.root.unwrap_or(settings.root);
+    let layouts = if args.layout.is_empty() { vec![settings.layout] } else { args.layout };
+    let threads = NonZeroUsize::new(args.threads.into()).unwrap_or(NonZeroUsize::MIN);
+    let verification = Verification::new(&root, layouts, threads);
+    let (all, json) = (args.all, args.json);
+    let bar = bar();
+    let totals = std::thread::scope(|scope| {
+        if !bar.is_hidden() {
+            // How far it is, is known once the listing is done; that must not hold up the reading.
+            scope.spawn(|| verification.count_files().map(|files| bar.set_length(files)));
+        }
+        verification.run(&|verdict| {
+            if all || verdict.condition() != Condition::Whole {
+                bar.suspend(|| output::print(&line(&verdict, json)));
+            }
+            bar.inc(1);
+        })
+    });
+    bar.finish_and_clear();
+    match totals {
+        Ok(totals) => {
+            let told = output::print(&summary(&root, &totals, json));
+            if totals.damaged > 0 { Exit::Failed } else { told }
+        }
+        Err(error) => {
+            output::complain(&output::one_line(&error));
+            Exit::Failed
+        }
+    }
+}
+
+/// On stderr, where it is a terminal; hidden elsewhere.
+fn bar() -> ProgressBar {
+    let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    let style = "{bar:30} {percent}% {pos}/{len} files, {per_sec}, {elapsed} gone, {eta} to go";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    if !bar.is_hidden() {
+        bar.enable_steady_tick(Duration::from_millis(200));
+    }
+    bar
+}
+
+fn line(verdict: &Verdict, json: bool) -> String {
+    let condition = match verdict.condition() {
+        Condition::Whole => "whole",
+        Condition::MalformedAsReceived => "malformed-as-received",
+        Condition::Damaged => "damaged",
+    };
+    let faults: Vec<String> = verdict.faults.iter().map(ToString::to_string).collect();
+    let path = verdict.path.to_string_lossy();
+    if !json {
+        let because = if faults.is_empty() { "" } else { ": " };
+        return format!("{condition} {path}{because}{}\n", faults.join("; "));
+    }
+    let digest = match verdict.digested {
+        Digested::Matches => "matches",
+        Digested::Differs => "differs",
+        Digested::NotRecorded => "not-recorded",
+    };
+    as_json(&Line { path: &path, condition, bytes: verdict.bytes, digest, faults })
+}
+
+fn summary(root: &Path, totals: &Totals, json: bool) -> String {
+    let Totals { files, bytes, damaged, malformed_as_received, without_digest, foreign, gone } = *totals;
+    let whole = files - damaged - malformed_as_received;
+    if json {
+        return as_json(&Summary {
+            files,
+            bytes,
+            whole,
+            malformed_as_received,
+            damaged,
+            without_digest,
+            foreign,
+            gone,
+        });
+    }
+    let mut text = format!(
+        "{}: {files} files, {}: {whole} whole, {malformed_as_received} malformed as received, {damaged} damaged\n",
+        root.display(),
+        ByteSize(bytes).display().iec(),
+    );
+    if without_digest > 0 {
+        text.push_str(&format!("{without_digest} have no digest: their structure was proved, not every byte\n"));
+    }
+    text
+}
+
+fn as_json(line: &impl Serialize) -> String {
+    serde_json::to_string(line).map_or_else(|_| String::new(), |line| line + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_storage::verify::Fault;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_for_people_or_for_programs() {
+        let faults = vec![Fault::Digest, Fault::Place { belongs_at: "a/\"b\".dcm".into() }];
+        let verdict = Verdict { path: "x.dcm".into(), bytes: 7, digested: Digested::Differs, faults };
+        let text = line(&verdict, false);
+        assert!(text.starts_with("damaged x.dcm: its bytes are not those"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&line(&verdict, true)).unwrap();
+        assert_eq!((&json["condition"], &json["digest"]), (&"damaged".into(), &"differs".into()));
+        assert_eq!(json["faults"][1], "the instance in it belongs at a/\"b\".dcm");
+    }
+}

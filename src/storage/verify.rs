@@ -1,0 +1,256 @@
+//! Proof that what is stored is whole: every file of a root, read to its end.
+//!
+//! `tree` lists the files, `file` checks one, `walk` goes through its dataset. It reads and changes nothing, so it may run
+//! beside a node: a file under a final name is whole at any moment.
+
+mod file;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::io::Errno;
+
+use crate::error::OpenError;
+use crate::head::{HeadError, Mismatch};
+use crate::layout::Layout;
+pub use crate::meta::MetaFault;
+use crate::root::open_directory;
+use file::Checker;
+use tree::{Entry, Place, list};
+pub use walk::DatasetFault;
+
+/// Files listed ahead of those that are checked.
+const LISTED_AHEAD: usize = 256;
+
+/// What there is to say about one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Relative to the root.
+    pub path: PathBuf,
+    /// Bytes read.
+    pub bytes: u64,
+    /// What its digest says.
+    pub digested: Digested,
+    /// What is wrong with it; nothing, for most.
+    pub faults: Vec<Fault>,
+}
+
+/// What the digest that was recorded with a file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digested {
+    /// The bytes are those that were committed.
+    Matches,
+    /// They are not.
+    Differs,
+    /// Nothing was recorded, or a copy of the file has lost it.
+    NotRecorded,
+}
+
+/// How a file came off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing is wrong with it.
+    Whole,
+    /// Its dataset breaks the standard's rules, and did so when it arrived: the bytes are those that were committed.
+    MalformedAsReceived,
+    /// It is not what was committed, or cannot be proved to be.
+    Damaged,
+}
+
+impl Verdict {
+    /// How the file came off.
+    pub fn condition(&self) -> Condition {
+        let of_the_sender = |fault: &Fault| matches!(fault, Fault::Dataset(_));
+        if self.faults.is_empty() {
+            Condition::Whole
+        } else if self.digested == Digested::Matches && self.faults.iter().all(of_the_sender) {
+            Condition::MalformedAsReceived
+        } else {
+            Condition::Damaged
+        }
+    }
+}
+
+/// Something wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It cannot be opened or read.
+    #[error("cannot be read after {after_bytes} bytes: {error}")]
+    Unreadable {
+        /// What could be read.
+        after_bytes: u64,
+        /// The system's reason.
+        error: Errno,
+    },
+    /// Its front is no file meta.
+    #[error(transparent)]
+    Meta(#[from] MetaFault),
+    /// Its dataset is not whole.
+    #[error(transparent)]
+    Dataset(#[from] DatasetFault),
+    /// The elements it is filed by cannot be read.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// File meta and dataset are of two instances.
+    #[error("{}", match .0 {
+        Mismatch::SopClass => "sop class uid differs between file meta and dataset",
+        Mismatch::SopInstance => "sop instance uid differs between file meta and dataset",
+    })]
+    Mismatch(Mismatch),
+    /// The instance in it belongs elsewhere.
+    #[error("the instance in it belongs at {}", belongs_at.display())]
+    Place {
+        /// Where the layout puts it.
+        belongs_at: PathBuf,
+    },
+    /// A byte has changed since the commit.
+    #[error("its bytes are not those that were committed: the recorded digest differs")]
+    Digest,
+}
+
+/// What a verification came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Files checked.
+    pub files: u64,
+    /// Bytes read of them.
+    pub bytes: u64,
+    /// Of them, damaged.
+    pub damaged: u64,
+    /// Of them, malformed as received.
+    pub malformed_as_received: u64,
+    /// Of them, without a recorded digest: their structure was proved, not every byte.
+    pub without_digest: u64,
+    /// Links, devices and names with a leading period, which were passed over.
+    pub foreign: u64,
+    /// Removed while it went on.
+    pub gone: u64,
+}
+
+/// A root to be verified.
+#[derive(Debug)]
+pub struct Verification {
+    root: PathBuf,
+    layouts: Vec<Layout>,
+    threads: NonZeroUsize,
+}
+
+impl Verification {
+    /// Of the files below `root`, each of which stands where one of `layouts` puts it, by so many threads.
+    pub fn new(root: &Path, layouts: Vec<Layout>, threads: NonZeroUsize) -> Self {
+        Self { root: root.to_owned(), layouts, threads }
+    }
+
+    /// How many files there are to check, as far as directories can be read.
+    pub fn count_files(&self) -> Result<u64, OpenError> {
+        let root = open_directory(&self.root).map_err(OpenError::io("open", &self.root))?;
+        let mut files = 0;
+        let counted = list(&root, |entry| {
+            files += u64::from(matches!(entry, Entry::File(_)));
+            true
+        });
+        counted.map_err(OpenError::io("list", &self.root)).map(|()| files)
+    }
+
+    /// Checks every file and tells each verdict, from whichever thread has it, in no order. Holds a few hundred KiB for each
+    /// thread, however many files there are.
+    pub fn run(&self, tell: &(dyn Fn(Verdict) + Sync)) -> Result<Totals, OpenError> {
+        let root = open_directory(&self.root).map_err(OpenError::io("open", &self.root))?;
+        let tally = Tally::default();
+        let (sender, receiver) = crossbeam_channel::bounded::<Place>(LISTED_AHEAD);
+        let listed = std::thread::scope(|scope| {
+            for _ in 0..self.threads.get() {
+                let (receiver, tally) = (receiver.clone(), &tally);
+                scope.spawn(move || {
+                    let mut checker = Checker::new(&self.layouts);
+                    for place in receiver {
+                        match check(&mut checker, &place) {
+                            Some(verdict) => tally.tell(verdict, tell),
+                            None => Tally::add(&tally.gone, 1),
+                        }
+                    }
+                });
+            }
+            drop(receiver);
+            let listed = list(&root, |entry| match entry {
+                Entry::File(place) => sender.send(place).is_ok(),
+                Entry::Foreign => {
+                    Tally::add(&tally.foreign, 1);
+                    true
+                }
+                // What a mkfs put there for fsck is the superuser's, and none of ours.
+                Entry::Unreadable { path, error: Errno::ACCESS } if path == Path::new("lost+found") => {
+                    Tally::add(&tally.foreign, 1);
+                    true
+                }
+                Entry::Unreadable { path, error } => {
+                    tally.tell(unreadable(path, error), tell);
+                    true
+                }
+            });
+            drop(sender);
+            listed
+        });
+        listed.map_err(OpenError::io("list", &self.root))?;
+        Ok(tally.totals())
+    }
+}
+
+fn check(checker: &mut Checker<'_>, place: &Place) -> Option<Verdict> {
+    match place.open() {
+        Ok(file) => file.map(|file| checker.check(&file, &place.path)),
+        Err(error) => Some(unreadable(place.path.clone(), error)),
+    }
+}
+
+fn unreadable(path: PathBuf, error: Errno) -> Verdict {
+    let faults = vec![Fault::Unreadable { after_bytes: 0, error }];
+    Verdict { path, bytes: 0, digested: Digested::NotRecorded, faults }
+}
+
+/// [`Totals`], counted by several threads.
+#[derive(Default)]
+struct Tally {
+    files: AtomicU64,
+    bytes: AtomicU64,
+    damaged: AtomicU64,
+    malformed_as_received: AtomicU64,
+    without_digest: AtomicU64,
+    foreign: AtomicU64,
+    gone: AtomicU64,
+}
+
+impl Tally {
+    fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn tell(&self, verdict: Verdict, tell: &(dyn Fn(Verdict) + Sync)) {
+        Self::add(&self.files, 1);
+        Self::add(&self.bytes, verdict.bytes);
+        Self::add(&self.without_digest, u64::from(verdict.digested == Digested::NotRecorded));
+        match verdict.condition() {
+            Condition::Whole => {}
+            Condition::MalformedAsReceived => Self::add(&self.malformed_as_received, 1),
+            Condition::Damaged => Self::add(&self.damaged, 1),
+        }
+        tell(verdict);
+    }
+
+    fn totals(self) -> Totals {
+        Totals {
+            files: self.files.into_inner(),
+            bytes: self.bytes.into_inner(),
+            damaged: self.damaged.into_inner(),
+            malformed_as_received: self.malformed_as_received.into_inner(),
+            without_digest: self.without_digest.into_inner(),
+            foreign: self.foreign.into_inner(),
+            gone: self.gone.into_inner(),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! One file, read once from front to end: digest, file meta, the whole dataset, and whether it stands where it belongs.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use dicom_core::Tag;
+use flate2::{Decompress, FlushDecompress, Status};
+use rustix::fs::Advice;
+use rustix::io::Errno;
+
+use super::walk::{DatasetFault, Walk};
+use super::{Digested, Fault, Verdict};
+use crate::digest::{Digest, Hasher};
+use crate::head::{HeadLimits, HeadScan, encoding_of, is_standard};
+use crate::layout::Layout;
+use crate::meta::{FileMeta, StoredMeta};
+
+/// Read at a time.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Inflated at a time.
+const INFLATED_BYTES: usize = 64 * 1024;
+/// Deflate makes at most 1032 bytes of one: a deflated dataset of any honest size stays below.
+const MAX_INFLATED_BYTES: u64 = 16 << 30;
+
+/// What one thread needs to check files, one after another.
+pub(super) struct Checker<'a> {
+    layouts: &'a [Layout],
+    /// The elements that any of the layouts names.
+    wanted: Arc<[Tag]>,
+    chunk: Box<[u8]>,
+}
+
+/// What was found out about a file's bytes.
+#[derive(Default)]
+struct Found {
+    faults: Vec<Fault>,
+    stored: Option<StoredMeta>,
+    head: Option<HeadScan>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(layouts: &'a [Layout]) -> Self {
+        let mut wanted: Vec<Tag> = layouts.iter().flat_map(|layout| layout.wanted().to_vec()).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        Self { layouts, wanted: wanted.into(), chunk: vec![0; CHUNK_BYTES].into() }
+    }
+
+    /// Checks the open `file`, which stands at `path` below the root.
+    pub(super) fn check(&mut self, file: &File, path: &Path) -> Verdict {
+        // So that what is read comes from the disk, as far as the kernel can forget it; and is read ahead.
+        let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+        let _ = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
+        let mut hasher = Hasher::default();
+        let mut bytes = 0;
+        let mut found = Found::default();
+        match self.read(file, &mut hasher, &mut bytes, &mut found) {
+            Ok(()) => self.judge_place(path, &mut found),
+            Err(error) => found.faults.push(Fault::Unreadable { after_bytes: bytes, error }),
+        }
+        let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+        let digested = match Digest::recorded(file) {
+            None => Digested::NotRecorded,
+            Some(recorded) if recorded == hasher.digest() => Digested::Matches,
+            Some(_) => {
+                found.faults.push(Fault::Digest);
+                Digested::Differs
+            }
+        };
+        Verdict { path: path.to_owned(), bytes, digested, faults: found.faults }
+    }
+
+    /// Reads the file to its end.
+    fn read(&mut self, file: &File, hasher: &mut Hasher, bytes: &mut u64, found: &mut Found) -> Result<(), Errno> {
+        let length = fill(file, &mut self.chunk, 0)?;
+        *bytes = length as u64;
+        hasher.update(&self.chunk[..length]);
+        let stored = StoredMeta::read(&self.chunk[..length.min(FileMeta::MAX_ENCODED_BYTES)]);
+        let mut dataset = match stored {
+            Ok(stored) => {
+                let syntax = &stored.meta.transfer_syntax_uid;
+                found.head = Some(HeadScan::new(syntax, Arc::clone(&self.wanted), HeadLimits::default()));
+                let dataset = Dataset::new(syntax);
+                found.stored = Some(stored);
+                dataset
+            }
+            Err(fault) => {
+                found.faults.push(Fault::Meta(fault));
+                Dataset::Opaque
+            }
+        };
+        let start = found.stored.as_ref().map_or(0, |stored| stored.dataset_offset as usize);
+        let mut piece = start..length;
+        loop {
+            if let Some(head) = &mut found.head {
+                let _ = head.feed(&self.chunk[piece.clone()]);
+            }
+            dataset.feed(&self.chunk[piece]);
+            let length = fill(file, &mut self.chunk, *bytes)?;
+            if length == 0 {
+                break;
+            }
+            *bytes += length as u64;
+            hasher.update(&self.chunk[..length]);
+            piece = 0..length;
+        }
+        if let Err(fault) = dataset.finish() {
+            found.faults.push(Fault::Dataset(fault));
+        }
+        Ok(())
+    }
+
+    /// Holds path, file meta and dataset against each other.
+    fn judge_place(&self, path: &Path, found: &mut Found) {
+        let (Some(stored), Some(head)) = (&found.stored, found.head.take()) else { return };
+        let head = match head.finish() {
+            Ok(head) => head,
+            Err(error) => {
+                // The walk has most likely said so already, and better.
+                if found.faults.is_empty() {
+                    found.faults.push(Fault::Head(error));
+                }
+                return;
+            }
+        };
+        if let Err(mismatch) = head.check(&stored.meta) {
+            found.faults.push(Fault::Mismatch(mismatch));
+        }
+        let in_place = self.layouts.iter().any(|layout| layout.copy_at(&stored.meta, &head, path).is_some());
+        if let (false, Some(layout)) = (in_place, self.layouts.first()) {
+            found.faults.push(Fault::Place { belongs_at: layout.path(&stored.meta, &head, 1) });
+        }
+    }
+}
+
+/// Reads into all of `buffer` from `offset` on, as far as the file goes.
+fn fill(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        }
+    }
+    Ok(filled)
+}
+
+/// The dataset on its way into the walk.
+enum Dataset {
+    Plain(Walk),
+    Deflated(Box<Inflating>),
+    /// Not ours to judge: the transfer syntax is private, so its datasets may be anything.
+    Opaque,
+}
+
+struct Inflating {
+    stream: Decompress,
+    walk: Walk,
+    buffer: Vec<u8>,
+    ended: bool,
+    trailing_bytes: u64,
+    fault: Option<DatasetFault>,
+}
+
+impl Dataset {
+    fn new(transfer_syntax_uid: &str) -> Self {
+        match encoding_of(transfer_syntax_uid) {
+            (encoding, true) => Self::Deflated(Box::new(Inflating {
+                stream: Decompress::new(false),
+                walk: Walk::new(encoding),
+                buffer: vec![0; INFLATED_BYTES],
+                ended: false,
+                trailing_bytes: 0,
+                fault: None,
+            })),
+            (encoding, false) if is_standard(transfer_syntax_uid) => Self::Plain(Walk::new(encoding)),
+            _ => Self::Opaque,
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Plain(walk) => walk.feed(bytes),
+            Self::Deflated(inflating) => inflating.feed(bytes),
+            Self::Opaque => {}
+        }
+    }
+
+    fn finish(self) -> Result<(), DatasetFault> {
+        match self {
+            Self::Plain(walk) => walk.finish(),
+            Self::Deflated(inflating) => inflating.finish(),
+            Self::Opaque => Ok(()),
+        }
+    }
+}
+
+impl Inflating {
+    fn feed(&mut self, mut deflated: &[u8]) {
+        while self.fault.is_none() {
+            if self.ended {
+                self.trailing_bytes += deflated.len() as u64;
+                return;
+            }
+            let (taken_before, made_before) = (self.stream.total_in(), self.stream.total_out());
+            let Ok(status) = self.stream.decompress(deflated, &mut self.buffer, FlushDecompress::None) else {
+                self.fault = Some(DatasetFault::Deflate { offset: taken_before });
+                return;
+            };
+            let taken = (self.stream.total_in() - taken_before) as usize;
+            let made = (self.stream.total_out() - made_before) as usize;
+            self.walk.feed(&self.buffer[..made]);
+            deflated = &deflated[taken..];
+            self.ended = status == Status::StreamEnd;
+            if self.stream.total_out() > MAX_INFLATED_BYTES {
+                self.fault = Some(DatasetFault::TooLong { max_bytes: MAX_INFLATED_BYTES });
+            }
+            // A full buffer means that more may be waiting inside the inflater.
+            if !self.ended && deflated.is_empty() && made < self.buffer.len() {
+                return;
+            }
+            if !self.ended && taken + made == 0 {
+                self.fault = Some(DatasetFault::Deflate { offset: taken_before });
+            }
+        }
+    }
+
+    fn finish(self) -> Result<(), DatasetFault> {
+        match self.fault {
+            Some(fault) => Err(fault),
+            None if !self.ended && self.stream.total_in() == 0 => Err(DatasetFault::Empty),
+            None if !self.ended => Err(DatasetFault::Deflate { offset: self.stream.total_in() }),
+            None if self.trailing_bytes > 1 => Err(DatasetFault::Trailing { bytes: self.trailing_bytes }),
+            None => self.walk.finish(),
+        }
+    }
+}

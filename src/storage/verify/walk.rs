@@ -1,0 +1,338 @@
+//! The walk over a whole dataset: every element, down into every sequence, iterative and indifferent to where fragments
+//! begin and end. Values are skipped; what is held is one header and a frame for each open sequence and item.
+
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::StandardDataDictionary;
+use dicom_dictionary_std::tags;
+
+use crate::head::element::{
+    Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
+    SEQUENCE_DELIMITATION, UNDEFINED_LENGTH, looks_like_vr,
+};
+
+/// Sequences and items inside one another. Real datasets stay below twenty.
+const MAX_FRAMES: usize = 512;
+
+const FILE_META_GROUP: u16 = 0x0002;
+
+/// What is wrong with a dataset. Offsets are in bytes from its start, inflated when it is deflated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DatasetFault {
+    /// Not one byte.
+    #[error("dataset is empty")]
+    Empty,
+    /// It ends inside a value.
+    #[error("dataset ends within the value of {tag}: {missing_bytes} bytes are missing")]
+    ValueCut {
+        /// The element or item.
+        tag: Tag,
+        /// What is not there of it.
+        missing_bytes: u64,
+    },
+    /// It ends inside a header.
+    #[error("dataset ends within the header of an element at byte {offset}")]
+    HeaderCut {
+        /// Where the header begins.
+        offset: u64,
+    },
+    /// It ends inside a sequence, an item, or the fragments of encapsulated pixel data.
+    #[error("dataset ends within {tag}, which is not closed")]
+    NotClosed {
+        /// The innermost element that is open.
+        tag: Tag,
+    },
+    /// What should be a VR is none (PS3.5 §7.1.2).
+    #[error("element {tag} at byte {offset} has no valid vr")]
+    InvalidVr {
+        /// The element.
+        tag: Tag,
+        /// Where.
+        offset: u64,
+    },
+    /// The element's VR cannot have undefined length (PS3.5 §7.1.2).
+    #[error("element {tag} at byte {offset} cannot have undefined length")]
+    UndefinedLength {
+        /// The element.
+        tag: Tag,
+        /// Where.
+        offset: u64,
+    },
+    /// A value is longer than the item or sequence it is in.
+    #[error("{tag} at byte {offset} reaches beyond the end of what it is in")]
+    BeyondParent {
+        /// The element or item.
+        tag: Tag,
+        /// Where.
+        offset: u64,
+    },
+    /// An item or delimiter where an element should be, or the reverse (PS3.5 §7.5), or a group that no dataset has.
+    #[error("{tag} at byte {offset} is out of place")]
+    OutOfPlace {
+        /// What was found.
+        tag: Tag,
+        /// Where.
+        offset: u64,
+    },
+    /// Elements ascend in every dataset (PS3.5 §7.1).
+    #[error("{tag} at byte {offset} stands behind {before}, out of order")]
+    OutOfOrder {
+        /// The element.
+        tag: Tag,
+        /// The one in front of it.
+        before: Tag,
+        /// Where.
+        offset: u64,
+    },
+    /// More sequences inside one another than are followed.
+    #[error("sequences are nested deeper than is looked at, at byte {offset}")]
+    TooDeep {
+        /// Where.
+        offset: u64,
+    },
+    /// The deflated stream is broken or ends early.
+    #[error("deflated dataset is broken at byte {offset} of it")]
+    Deflate {
+        /// How far it could be read.
+        offset: u64,
+    },
+    /// The deflated stream goes on and on.
+    #[error("deflated dataset is longer than {max_bytes} bytes, no more of it is looked at")]
+    TooLong {
+        /// The bound.
+        max_bytes: u64,
+    },
+    /// Bytes behind the end of a deflated stream, beyond one that pads it to even length (PS3.5 §A.5).
+    #[error("{bytes} bytes follow the end of the deflated dataset")]
+    Trailing {
+        /// How many.
+        bytes: u64,
+    },
+}
+
+/// A sequence, an item or a set of fragments that is open.
+struct Frame {
+    kind: Kind,
+    tag: Tag,
+    /// Where it ends; `None` where a delimiter says so.
+    end: Option<u64>,
+    /// Where it, or the nearest of those around it whose end is known, ends.
+    limit: u64,
+    encoding: Encoding,
+    /// The last element in it.
+    last: Option<Tag>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Elements: an item of a sequence, or the dataset itself.
+    Elements,
+    /// Items of elements.
+    Sequence,
+    /// Items of bytes: encapsulated pixel data (PS3.5 §A.4).
+    Fragments,
+}
+
+enum State {
+    Header,
+    Value { tag: Tag, left: u64 },
+    Failed(DatasetFault),
+}
+
+pub(super) struct Walk {
+    state: State,
+    header: [u8; MAX_HEADER_BYTES],
+    gathered: usize,
+    needed: usize,
+    offset: u64,
+    /// An element of the dataset itself was met, and the encoding is known.
+    begun: bool,
+    frames: Vec<Frame>,
+}
+
+impl Walk {
+    pub(super) fn new(encoding: Encoding) -> Self {
+        let dataset = Frame { kind: Kind::Elements, tag: Tag(0, 0), end: None, limit: u64::MAX, encoding, last: None };
+        Self {
+            state: State::Header,
+            header: [0; MAX_HEADER_BYTES],
+            gathered: 0,
+            needed: MIN_HEADER_BYTES,
+            offset: 0,
+            begun: false,
+            frames: vec![dataset],
+        }
+    }
+
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let taken = match &mut self.state {
+                State::Header => self.gather(bytes),
+                State::Value { left, .. } => {
+                    let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= taken as u64;
+                    if *left == 0 {
+                        self.state = State::Header;
+                    }
+                    taken
+                }
+                State::Failed(_) => return,
+            };
+            self.offset += taken as u64;
+            bytes = &bytes[taken..];
+        }
+    }
+
+    /// Ends the walk where the dataset ends.
+    pub(super) fn finish(mut self) -> Result<(), DatasetFault> {
+        match self.state {
+            State::Failed(fault) => return Err(fault),
+            State::Value { tag, left } => return Err(DatasetFault::ValueCut { tag, missing_bytes: left }),
+            State::Header if self.offset == 0 => return Err(DatasetFault::Empty),
+            State::Header if self.gathered > 0 => {
+                return Err(DatasetFault::HeaderCut { offset: self.offset - self.gathered as u64 });
+            }
+            State::Header => {}
+        }
+        self.leave_ended(self.offset);
+        match self.frames.as_slice() {
+            [_dataset] => Ok(()),
+            open => Err(DatasetFault::NotClosed { tag: open.last().map_or(Tag(0, 0), |frame| frame.tag) }),
+        }
+    }
+
+    /// Takes what `bytes` has of the current header, and acts on it once it is whole.
+    fn gather(&mut self, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(self.needed - self.gathered);
+        self.header[self.gathered..self.gathered + taken].copy_from_slice(&bytes[..taken]);
+        self.gathered += taken;
+        if self.gathered < self.needed {
+            return taken;
+        }
+        let value_at = self.offset + taken as u64;
+        let offset = value_at - self.gathered as u64;
+        self.leave_ended(offset);
+        let encoding = self.encoding_here();
+        let next = match Header::decode(&self.header[..self.gathered], encoding) {
+            Decoded::Needs(needed) => {
+                self.needed = needed;
+                return taken;
+            }
+            Decoded::Header(header) => self.enter(header, offset, value_at),
+            Decoded::InvalidVr(tag) => Err(DatasetFault::InvalidVr { tag, offset }),
+        };
+        self.gathered = 0;
+        self.needed = MIN_HEADER_BYTES;
+        self.state = next.unwrap_or_else(State::Failed);
+        taken
+    }
+
+    /// Closes the frames of known length that end at `offset`. None can end before: no value reaches beyond its frame.
+    fn leave_ended(&mut self, offset: u64) {
+        while self.frames.last().is_some_and(|frame| frame.end == Some(offset)) {
+            self.frames.pop();
+        }
+    }
+
+    /// As [`crate::head`] does it: the first element of the dataset tells how it is really written, and command and file meta
+    /// elements that strayed to its front keep their own encoding.
+    fn encoding_here(&mut self) -> Encoding {
+        let [g0, g1, _, _, v0, v1, ..] = self.header;
+        let begun = self.begun;
+        let Some(frame) = self.frames.last_mut() else { return Encoding::ExplicitLe };
+        match [g0, g1] {
+            [0x00, 0x00] if !begun && !looks_like_vr([v0, v1]) => Encoding::ImplicitLe,
+            [0x02, 0x00] if !begun && looks_like_vr([v0, v1]) => Encoding::ExplicitLe,
+            _ => {
+                if !begun {
+                    frame.encoding = frame.encoding.as_written([v0, v1]);
+                }
+                frame.encoding
+            }
+        }
+    }
+
+    /// Acts on a header that starts at `offset` and ends at `value_at`: what comes next?
+    fn enter(&mut self, header: Header, offset: u64, value_at: u64) -> Result<State, DatasetFault> {
+        let Header { tag, length, .. } = header;
+        let (begun, within_item) = (self.begun, self.frames.len() > 1);
+        let Some(frame) = self.frames.last_mut() else { return Err(DatasetFault::OutOfPlace { tag, offset }) };
+        let end = (length != UNDEFINED_LENGTH).then(|| value_at + u64::from(length));
+        if end.unwrap_or(value_at) > frame.limit {
+            return Err(DatasetFault::BeyondParent { tag, offset });
+        }
+        if frame.kind != Kind::Elements {
+            return self.enter_item(tag, end, offset, value_at);
+        }
+        if tag == ITEM_DELIMITATION && frame.end.is_none() && within_item {
+            self.frames.pop();
+            return Ok(State::Header);
+        }
+        if tag.group() == ITEM_GROUP || (begun && tag.group() <= FILE_META_GROUP) {
+            return Err(DatasetFault::OutOfPlace { tag, offset });
+        }
+        if let Some(before) = frame.last.replace(tag)
+            && tag <= before
+        {
+            return Err(DatasetFault::OutOfOrder { tag, before, offset });
+        }
+        self.begun |= tag.group() > FILE_META_GROUP;
+        let (outer_limit, outer_encoding) = (frame.limit, frame.encoding);
+        let content = content_of(&header).map_err(|()| DatasetFault::UndefinedLength { tag, offset })?;
+        let Some((kind, encoding)) = content else {
+            return Ok(value(tag, length));
+        };
+        let encoding = encoding.unwrap_or(outer_encoding);
+        self.open(Frame { kind, tag, end, limit: end.unwrap_or(outer_limit), encoding, last: None }, offset)
+    }
+
+    /// Acts on a header where items stand.
+    fn enter_item(&mut self, tag: Tag, end: Option<u64>, offset: u64, value_at: u64) -> Result<State, DatasetFault> {
+        let Some(frame) = self.frames.last() else { return Err(DatasetFault::OutOfPlace { tag, offset }) };
+        match (tag, frame.kind, end) {
+            (ITEM, Kind::Sequence, _) => {
+                let (limit, encoding) = (end.unwrap_or(frame.limit), frame.encoding);
+                self.open(Frame { kind: Kind::Elements, tag, end, limit, encoding, last: None }, offset)
+            }
+            (ITEM, Kind::Fragments, Some(end)) => Ok(value(tag, (end - value_at) as u32)),
+            (SEQUENCE_DELIMITATION, ..) if frame.end.is_none() => {
+                self.frames.pop();
+                Ok(State::Header)
+            }
+            _ => Err(DatasetFault::OutOfPlace { tag, offset }),
+        }
+    }
+
+    fn open(&mut self, frame: Frame, offset: u64) -> Result<State, DatasetFault> {
+        if self.frames.len() >= MAX_FRAMES {
+            return Err(DatasetFault::TooDeep { offset });
+        }
+        self.frames.push(frame);
+        Ok(State::Header)
+    }
+}
+
+fn value(tag: Tag, length: u32) -> State {
+    if length == 0 { State::Header } else { State::Value { tag, left: u64::from(length) } }
+}
+
+/// What an element is made of: `None` for a value, or what stands in it and, where it differs from what is around it, how that is
+/// encoded. An error where the VR allows no undefined length.
+fn content_of(header: &Header) -> Result<Option<(Kind, Option<Encoding>)>, ()> {
+    let undefined = header.length == UNDEFINED_LENGTH;
+    Ok(match header.vr.as_ref() {
+        Some(b"SQ") => Some((Kind::Sequence, None)),
+        // PS3.5 §6.2.2, CP-246: a sequence whose VR was not known, in implicit VR little endian.
+        Some(b"UN") if undefined => Some((Kind::Sequence, Some(Encoding::ImplicitLe))),
+        Some(b"OB" | b"OW" | b"OF" | b"OD" | b"OL" | b"OV") if undefined => Some((Kind::Fragments, None)),
+        Some(_) if undefined => return Err(()),
+        Some(_) => None,
+        None if undefined && header.tag == tags::PIXEL_DATA => Some((Kind::Fragments, None)),
+        None if undefined || is_sequence(header.tag) => Some((Kind::Sequence, None)),
+        None => None,
+    })
+}
+
+fn is_sequence(tag: Tag) -> bool {
+    StandardDataDictionary.by_tag(tag).is_some_and(|entry| entry.vr() == VirtualVr::Exact(VR::SQ))
+}
