@@ -1,5 +1,6 @@
 //! The command line: its grammar, its exit codes, and which command does what.
 
+mod conformance;
 mod inspect;
 mod logging;
 mod manual;
@@ -60,6 +61,9 @@ enum Command {
         /// Print the commented template instead: every key with its default, bounds and purpose
         #[arg(long, conflicts_with = "config")]
         default: bool,
+        /// Print the reference of all keys instead, as a Markdown document
+        #[arg(long, conflicts_with_all = ["config", "default"])]
+        reference: bool,
         #[command(flatten)]
         file: FileArgs,
     },
@@ -69,6 +73,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Say what a crash left in a storage root, and clean it
     Recover(recover::RecoverArgs),
+    /// Print the DICOM Conformance Statement of the configuration in effect (PS3.2), as a Markdown document
+    Conformance(FileArgs),
     /// Print a script that has a shell complete this command line
     Completions {
         /// For which shell
@@ -151,12 +157,16 @@ pub(crate) fn main() -> Exit {
             with_config(file.config, Flags::default(), |loaded| inspect::check(&loaded.settings))
         }
         Command::PrintConfig { default: true, .. } => inspect::print_template(),
+        Command::PrintConfig { reference: true, .. } => output::print(&config::reference()),
         Command::PrintConfig { file, .. } => {
             with_config(file.config, Flags::default(), |loaded| inspect::print(&loaded.raw))
         }
         Command::Mem(args) => mem::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Recover(args) => recover::run(args),
+        Command::Conformance(file) => {
+            with_config(file.config, Flags::default(), |loaded| conformance::print(&loaded.settings))
+        }
         Command::Completions { shell } => manual::completions(Cli::command(), shell),
         Command::Man(args) => manual::pages(Cli::command(), &args.directory),
     }
@@ -181,6 +191,45 @@ mod tests {
     #[test]
     fn grammar_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// The commands in the documents' blocks of shell, without what a shell does with them.
+    fn documented() -> Vec<(String, String)> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut documents = vec![root.join("README.md")];
+        documents.extend(std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+        let mut commands = Vec::new();
+        for document in documents.iter().filter(|path| path.extension().is_some_and(|ending| ending == "md")) {
+            let text = std::fs::read_to_string(document).unwrap();
+            let mut inside = false;
+            for line in text.lines() {
+                if line.starts_with("```") {
+                    inside = line == "```sh";
+                } else if inside {
+                    let ends = ["#", "|", ">", "&&"];
+                    let line = ends.iter().fold(line, |line, end| line.split(&format!(" {end}")).next().unwrap_or(""));
+                    let starts =
+                        ["ionice -c3 ", "sudo ", "docker exec tidegate ", "cargo run --release -- ", "cargo run -- "];
+                    let through_cargo = line.starts_with("cargo run ") && line.contains(" -- ");
+                    let line = starts.iter().fold(line, |line, start| line.strip_prefix(start).unwrap_or(line));
+                    let line = if through_cargo { format!("tidegate {line}") } else { line.to_owned() };
+                    if line.starts_with("tidegate ") {
+                        commands.push((line.trim().to_owned(), document.display().to_string()));
+                    }
+                }
+            }
+        }
+        commands
+    }
+
+    #[test]
+    fn commands_in_the_documents_are_commands() {
+        let documented = documented();
+        assert!(documented.len() > 20, "{documented:?}");
+        for (line, document) in documented {
+            let parsed = Cli::try_parse_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{document}: {line}: {}", parsed.unwrap_err());
+        }
     }
 
     #[test]

@@ -154,7 +154,7 @@ pub(crate) fn size_text(bytes: u64) -> String {
 }
 
 /// A duration with its unit.
-pub(super) fn period_text(period: Duration) -> String {
+pub(crate) fn period_text(period: Duration) -> String {
     humantime::format_duration(period).to_string()
 }
 

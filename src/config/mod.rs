@@ -10,6 +10,7 @@ mod human;
 mod problem;
 mod raw;
 mod read;
+mod reference;
 mod sources;
 #[cfg(test)]
 mod template_tests;
@@ -22,8 +23,9 @@ use std::time::Duration;
 use tidegate_actors::NodeSettings;
 
 pub(crate) use changes::Changes;
-pub(crate) use human::size_text;
+pub(crate) use human::{period_text, size_text};
 pub(crate) use raw::Raw;
+pub(crate) use reference::reference;
 pub(crate) use sources::{Environment, Flags, process_environment};
 
 use problem::Problem;

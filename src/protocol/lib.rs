@@ -9,6 +9,7 @@
 //! | [`state`] | the acceptor's part of the PS3.8 §9.2 state table |
 //! | [`negotiation`] | which proposal gets which answer: contexts, async window, roles, user identity |
 //! | [`syntaxes`] | the standard's storage SOP classes and transfer syntaxes |
+//! | [`registry`] | the same as lists, for whoever has to name them all |
 //! | [`command`] | DIMSE command sets, in and out (PS3.7 §6.3, Annex E) |
 //! | [`status`] | C-STORE status codes |
 //! | [`event`] | what an association tells its caller |
@@ -24,6 +25,7 @@ pub mod event;
 mod framing;
 mod message;
 pub mod negotiation;
+pub mod registry;
 pub mod state;
 pub mod status;
 pub mod syntaxes;

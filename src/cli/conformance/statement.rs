@@ -1,0 +1,285 @@
+//! The sections of the statement, in the order of PS3.2 annex N.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tidegate_protocol::registry::{Registered, storage_sop_classes, transfer_syntaxes};
+use tidegate_protocol::syntaxes::{APPLICATION_CONTEXT, VERIFICATION};
+use tidegate_protocol::{ErrorComment, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Rejection, Status};
+use tidegate_storage::{Duplicates, Durability};
+
+use super::Subject;
+use crate::config::{period_text, size_text};
+
+pub(super) fn write(subject: &Subject<'_>) -> String {
+    [
+        overview(),
+        introduction(),
+        implementation_model(subject),
+        services(subject),
+        configuration(subject),
+        network(subject),
+        security(subject),
+        annex(),
+    ]
+    .join("\n")
+}
+
+fn overview() -> String {
+    let rows = [
+        row(["Verification", "", "yes"]),
+        row(["Storage: every storage SOP class of the standard (annex A)", "", "yes"]),
+    ];
+    format!(
+        "# DICOM Conformance Statement: Tidegate {version}\n\n\
+         Printed by `tidegate conformance` from the configuration in effect, in the structure of PS3.2 annex N. The copy in `docs/` is that of the \
+         defaults.\n\n\
+         ## 1 Overview\n\n\
+         Tidegate receives SOP instances over the network and stores each as a DICOM file. It is an association acceptor only: it \
+         sends, queries, prints and commits nothing.\n\n\
+         {head}{rows}\n\
+         It supports no media storage application profile, no DICOMweb service and no real-time video.\n\n\
+         ## 2 Table of contents\n\n\
+         - [1 Overview](#1-overview)\n\
+         - [3 Introduction](#3-introduction)\n\
+         - [4 Implementation model](#4-implementation-model)\n\
+         - [5 Service and interoperability description](#5-service-and-interoperability-description)\n\
+         - [6 Configuration](#6-configuration)\n\
+         - [7 Network and media communication details](#7-network-and-media-communication-details)\n\
+         - [8 Security](#8-security)\n\
+         - [Annex A: SOP classes and transfer syntaxes](#annex-a-sop-classes-and-transfer-syntaxes)\n",
+        version = env!("CARGO_PKG_VERSION"),
+        head = head(["Service", "SCU", "SCP"]),
+        rows = rows.concat(),
+    )
+}
+
+fn introduction() -> String {
+    format!(
+        "## 3 Introduction\n\n\
+         For those who connect a sender to this node: modality and PACS administrators and integrators, who know the terms of the standard. \
+         A comparison of two conformance statements is a first step and no proof: try the two systems with each other.\n\n\
+         | | |\n|---|---|\n{}{}{}",
+        row(["Product", &format!("Tidegate {}", env!("CARGO_PKG_VERSION"))]),
+        row(["Implementation class UID", &code(IMPLEMENTATION_CLASS_UID)]),
+        row(["Implementation version name", &code(IMPLEMENTATION_VERSION_NAME)]),
+    )
+}
+
+fn implementation_model(subject: &Subject<'_>) -> String {
+    let storage = &subject.settings.node.storage;
+    let durable = match storage.durability {
+        Durability::Fsync => "its data, its name and every directory on the way to it are synced to the disk",
+        Durability::None => {
+            "it is written; it is **not** synced, and a power failure may lose it (`storage.durability = \"none\"`)"
+        }
+    };
+    format!(
+        "## 4 Implementation model\n\n\
+         One application entity, {ae}, waits for associations. Real-world activity: a remote AE sends instances; each is written to a \
+         file below the storage root, and answered with success when {durable}. Nothing is held back for later: there is no transfer from memory to \
+         an archive after the answer.\n\n\
+         Instances are stored at **level 2 (full)** of PS3.4 §B.4.1: every attribute, standard and private, is kept. No dataset is parsed \
+         behind the elements that name its file, none is coerced, none is re-encoded: the file holds the bytes that were received, behind a \
+         file meta with the transfer syntax of their presentation context. Digital signatures stay valid.\n",
+        ae = code(&subject.policy.ae_title),
+    )
+}
+
+fn services(subject: &Subject<'_>) -> String {
+    let duplicates = match subject.settings.node.storage.duplicates {
+        Duplicates::Replace => "takes the place of the stored one",
+        Duplicates::KeepBoth => "is stored beside the stored one",
+        Duplicates::Refuse => "is refused with status 0111",
+    };
+    format!(
+        "## 5 Service and interoperability description\n\n\
+         ### 5.1 Verification service as SCP\n\n\
+         Each C-ECHO is answered with 0000.\n\n\
+         ### 5.2 Storage service as SCP\n\n\
+         An instance whose bytes are stored already under its SOP Instance UID is answered with 0000 and not written again. A different one under \
+         the same UID {duplicates} (`storage.duplicates` is {word}). A SOP Instance UID of up to 255 characters of digits and periods is taken.\n\n\
+         Status of the C-STORE response:\n\n\
+         {head}{rows}\n\
+         Every status but 0000 comes with an Error Comment (0000,0902) of at most {comment} characters that says why. The association goes on after \
+         any of them.\n\n\
+         ### 5.3 Support of character sets\n\n\
+         Every Specific Character Set (0008,0005): text is stored as it came. Where a file is named by a text element, bytes other than \
+         `A-Z a-z 0-9 . _ -` are written as `%` and two hexadecimal digits.\n",
+        word = code(subject.settings.node.storage.duplicates),
+        head = head(["Status", "Meaning", "Further meaning", "Sender should"]),
+        rows = Status::ALL.map(status).concat(),
+        comment = ErrorComment::MAX_CHARS,
+    )
+}
+
+fn status(status: Status) -> String {
+    let (class, meaning, advice) = match status {
+        Status::Success => ("Success", "stored as said in section 4, or the same bytes were", "–"),
+        Status::ProcessingFailure => {
+            ("Failure", "storage failed in a way that does not pass by itself", "ask the operator")
+        }
+        Status::DuplicateSopInstance => {
+            ("Failure", "a different instance is stored under this UID", "find out which is right")
+        }
+        Status::InvalidSopInstance => ("Failure", "the SOP Instance UID is no UID", "be corrected"),
+        Status::SopClassNotSupported => {
+            ("Failure", "the SOP class is not that of the presentation context", "be corrected")
+        }
+        Status::UnrecognizedOperation => ("Failure", "neither C-STORE nor C-ECHO", "not ask for it"),
+        Status::OutOfResources => {
+            ("Refused: out of resources", "disk full, storage gone, or no writer in time", "send again later")
+        }
+        Status::DataSetMismatch => {
+            ("Error: data set does not match SOP class", "command and dataset name different instances", "be corrected")
+        }
+        Status::CannotUnderstand => {
+            ("Error: cannot understand", "the dataset cannot be read, or is missing", "be corrected")
+        }
+    };
+    row([&status.to_string(), class, meaning, advice])
+}
+
+fn configuration(subject: &Subject<'_>) -> String {
+    let Subject { settings, live, policy } = *subject;
+    let associations = &live.associations;
+    let called = if policy.require_called_ae_title { "is rejected" } else { "is served too" };
+    format!(
+        "## 6 Configuration\n\n\
+         | | |\n|---|---|\n{}{}{}{}{}{}{}{}\n\
+         An association that calls another AE title {called}. Every key is in the configuration reference.\n",
+        row(["AE title", &code(&policy.ae_title)]),
+        row(["Listens on", &code(settings.node.listen)]),
+        row(["ARTIM timer: connection to A-ASSOCIATE-RQ", &time(associations.request_timeout)]),
+        row(["Silence of the peer, between messages or within one, until A-ABORT", &time(associations.idle_timeout)]),
+        row(["Peer does not take an answer, until A-ABORT", &time(associations.send_timeout)]),
+        row(["Longest wait for a place with the writers, until A700", &time(live.writers.handoff_timeout)]),
+        row(["Longest wait for the disk, until A700", &time(live.writers.commit_timeout)]),
+        row(["Layout of the storage root", &code(settings.node.storage.layout.template())]),
+    )
+}
+
+fn network(subject: &Subject<'_>) -> String {
+    let policy = subject.policy;
+    let associations = &subject.live.associations;
+    let mut most = associations.max.to_string();
+    for (limit, of) in
+        [(associations.max_per_calling_ae, "one calling AE title"), (associations.max_per_address, "one address")]
+    {
+        if let Some(limit) = limit {
+            most.push_str(&format!("; {limit} from {of}"));
+        }
+    }
+    let contexts = [
+        row(["Verification", &code(VERIFICATION), "SCP", "any of annex A", "none"]),
+        row(["each storage SOP class of annex A", "", "SCP", "any of annex A", "none"]),
+    ];
+    format!(
+        "## 7 Network and media communication details\n\n\
+         ### 7.1 Associations\n\n\
+         | | |\n|---|---|\n{general}\n\
+         ### 7.2 Presentation contexts\n\n\
+         {head}{contexts}\n\
+         Up to 128 presentation contexts are negotiated. An abstract syntax that is private, or newer than this release, is {unknown_classes}; a transfer \
+         syntax that is, is {unknown_syntaxes}; other services of the standard are not accepted. Of the transfer syntaxes that a context offers, {preference}.\n\n\
+         Role selection: the requestor may be SCU, and not SCP. User identity: a user name, with or without a passcode, is accepted and not \
+         verified. SOP class extended negotiation is not answered.\n\n\
+         ### 7.3 Rejections\n\n\
+         {rejection_head}{rejections}\n\
+         ### 7.4 Physical network and addresses\n\n\
+         TCP over IPv4 and IPv6. Names are not looked up. `TCP_NODELAY` is set, and a response is sent at once.\n\n\
+         ### 7.5 Media\n\n\
+         None. Stored files are DICOM files (PS3.10 §7) without a DICOMDIR.\n",
+        general = [
+            row(["Application context", &code(APPLICATION_CONTEXT)]),
+            row(["Associations as acceptor at one time", &most]),
+            row(["Associations as initiator", "none"]),
+            row(["Longest PDU received", &size_text(policy.max_pdu_length.into())]),
+            row(["Longest PDU sent", "a C-STORE response and its command set, below 4 KiB"]),
+            row([
+                "Operations outstanding, when the requestor negotiates a window",
+                &policy.async_operations.to_string()
+            ]),
+            row(["Implementation class UID", &code(IMPLEMENTATION_CLASS_UID)]),
+            row(["Implementation version name", &code(IMPLEMENTATION_VERSION_NAME)]),
+        ]
+        .concat(),
+        head = head(["Abstract syntax", "UID", "Role", "Transfer syntaxes", "Extended negotiation"]),
+        contexts = contexts.concat(),
+        unknown_classes = if policy.accept_unknown_sop_classes { "stored like the others" } else { "not accepted" },
+        unknown_syntaxes = if policy.accept_unknown_transfer_syntaxes { "accepted" } else { "not accepted" },
+        preference = preference(&policy.transfer_syntax_preference),
+        rejection_head = head(["Result", "Source", "Reason", "When"]),
+        rejections = REJECTIONS.map(rejection).concat(),
+    )
+}
+
+fn preference(preferred: &[String]) -> String {
+    if preferred.is_empty() {
+        return "the first is accepted".to_owned();
+    }
+    let preferred: Vec<String> = preferred.iter().map(code).collect();
+    format!("the first of these is accepted, best first: {}; otherwise the first that is offered", preferred.join(", "))
+}
+
+const REJECTIONS: [Rejection; 5] = [
+    Rejection::ApplicationContext,
+    Rejection::CalledAeTitle,
+    Rejection::ProtocolVersion,
+    Rejection::TemporaryCongestion,
+    Rejection::LocalLimitExceeded,
+];
+
+fn rejection(rejection: Rejection) -> String {
+    let when = match rejection {
+        Rejection::ApplicationContext => "the application context is not DICOM's",
+        Rejection::CalledAeTitle => "another AE title is called, and `node.require_called_ae_title` is set",
+        Rejection::ProtocolVersion => "the protocol version is not 1",
+        Rejection::LocalLimitExceeded => "a limit on associations is reached; try again later",
+        Rejection::TemporaryCongestion => "the node is stopping, or out of memory; try again later",
+    };
+    let (result, source, reason) = rejection.fields();
+    let result = match result {
+        1 => "1 permanent",
+        _ => "2 transient",
+    };
+    row([result, &source.to_string(), &reason.to_string(), when])
+}
+
+fn security(_subject: &Subject<'_>) -> String {
+    "## 8 Security\n\n\
+     No secure transport connection profile of PS3.15 is supported: the DICOM port speaks plain TCP. Run it on a network of its own, or \
+     behind a TLS gateway. No user identity is verified, no audit trail message of PS3.15 §A.5 is sent, no attribute is de-identified.\n"
+        .to_owned()
+}
+
+fn annex() -> String {
+    let list = |registered: Registered| row([registered.name, &code(registered.uid)]);
+    format!(
+        "## Annex A: SOP classes and transfer syntaxes\n\n\
+         ### A.1 Storage SOP classes\n\n{head}{classes}\n\
+         ### A.2 Transfer syntaxes\n\n\
+         Every transfer syntax of the standard, those yet to come included, is accepted for every SOP class: what is below \
+         `1.2.840.10008.1.2`. These are known by name:\n\n{head}{syntaxes}",
+        head = head(["Name", "UID"]),
+        classes = storage_sop_classes().map(list).collect::<String>(),
+        syntaxes = transfer_syntaxes().map(list).collect::<String>(),
+    )
+}
+
+fn time(duration: Duration) -> String {
+    period_text(duration)
+}
+
+fn code(value: impl Display) -> String {
+    format!("`{value}`")
+}
+
+fn head<const N: usize>(cells: [&str; N]) -> String {
+    format!("{}|{}\n", row(cells), "---|".repeat(N))
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> String {
+    let cells = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " "));
+    format!("| {} |\n", cells.join(" | "))
+}

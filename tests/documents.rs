@@ -1,0 +1,116 @@
+//! What stands in the documents and the files for deployment, held against each other and against the program.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// What follows `start` on each line that begins so.
+fn lines<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
+    text.lines().filter_map(|line| line.trim_start().strip_prefix(start)).collect()
+}
+
+#[test]
+fn every_alert_has_its_page_and_every_page_its_alert() {
+    let (rules, pages) = (read("conf/prometheus/alerts.yml"), read("docs/operate.md"));
+    let alerts = lines(&rules, "- alert: ");
+    assert!(alerts.len() > 10);
+    let described: Vec<&str> =
+        lines(&pages, "### ").into_iter().filter(|title| title.starts_with("Tidegate")).collect();
+    assert_eq!(alerts, described);
+    for field in ["expr: ", "severity: ", "summary: ", "runbook: "] {
+        assert_eq!(lines(&rules, field).len(), alerts.len(), "{field}");
+    }
+    for (alert, url) in alerts.iter().zip(lines(&rules, "runbook_url: ")) {
+        assert_eq!(url, format!("'docs/operate.md#{}'", alert.to_lowercase()));
+    }
+}
+
+/// The metrics that a text names, as a scrape has them.
+fn metrics(text: &str) -> BTreeSet<&str> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    let names = text.match_indices("tidegate_").map(|(at, _)| text[at..].split(|c| !is_part(c)).next().unwrap());
+    let of_histogram = |name| {
+        ["_bucket", "_sum", "_count"].iter().fold(name, |name: &str, end| name.strip_suffix(end).unwrap_or(name))
+    };
+    names.map(of_histogram).filter(|name| *name != "tidegate_").collect()
+}
+
+#[test]
+fn alerts_and_dashboard_name_metrics_that_there_are() {
+    let documented = read("docs/metrics.md");
+    let documented = metrics(&documented);
+    for path in [
+        "conf/prometheus/alerts.yml",
+        "conf/prometheus/alerts_test.yml",
+        "conf/grafana/tidegate.json",
+        "docs/operate.md",
+    ] {
+        let text = read(path);
+        let unknown: Vec<_> = metrics(&text).difference(&documented).copied().collect();
+        assert!(unknown.is_empty(), "{path}: {unknown:?}");
+    }
+}
+
+#[test]
+fn links_in_the_documents_lead_somewhere() {
+    let mut documents: Vec<PathBuf> =
+        fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    documents.extend(["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    let mut links = 0;
+    for document in documents.iter().filter(|path| path.extension().is_some_and(|ending| ending == "md")) {
+        let text = fs::read_to_string(document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap();
+            if path.is_empty() || link.contains("://") {
+                continue;
+            }
+            assert!(document.parent().unwrap().join(path).exists(), "{}: {link}", document.display());
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links}");
+}
+
+#[test]
+fn the_dashboard_is_one_that_grafana_can_lay_out() {
+    let dashboard: Value = serde_json::from_str(&read("conf/grafana/tidegate.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<i64> = panels.iter().map(|panel| panel["id"].as_i64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len());
+    let mut taken = BTreeSet::new();
+    for panel in panels {
+        let at = |name: &str| panel["gridPos"][name].as_i64().unwrap();
+        assert!(at("x") + at("w") <= 24, "{}", panel["title"]);
+        for x in at("x")..at("x") + at("w") {
+            for y in at("y")..at("y") + at("h") {
+                assert!(taken.insert((x, y)), "{} lies over another", panel["title"]);
+            }
+        }
+        let is_row = panel["type"] == "row";
+        assert!(is_row || !panel["targets"].as_array().unwrap().is_empty(), "{}", panel["title"]);
+    }
+}
+
+#[test]
+fn the_packaged_configuration_is_valid_and_agrees_with_the_unit() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["check-config", "--config"]).arg(root().join("conf/debian/tidegate.toml"));
+    assert!(command.env_clear().output().unwrap().status.success());
+    let (configuration, unit) = (read("conf/debian/tidegate.toml"), read("conf/tidegate.service"));
+    assert_eq!(lines(&configuration, "root = "), ["\"/var/lib/tidegate/data\""]);
+    assert_eq!(lines(&unit, "StateDirectory="), ["tidegate"]);
+    assert_eq!(lines(&unit, "ExecStart="), ["/usr/bin/tidegate run --config /etc/tidegate/tidegate.toml"]);
+}
