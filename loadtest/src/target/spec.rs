@@ -149,12 +149,21 @@ mod tests {
     fn every_description_that_ships_is_read_and_says_its_durability() {
         let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("targets");
         let mut names = Vec::new();
-        for entry in fs::read_dir(directory).unwrap() {
-            let receiver = Receiver::read(&entry.unwrap().path()).unwrap();
-            assert!(receiver.durability.len() > 10, "{receiver:?}");
-            names.push(receiver.name);
+        for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let receiver = Receiver::read(&path).unwrap();
+                assert!(receiver.durability.len() > 10, "{receiver:?}");
+                names.push(receiver.name);
+            }
         }
         assert!(names.len() >= 5, "{names:?}");
+    }
+
+    #[test]
+    fn the_description_in_the_documentation_is_one() {
+        let page = include_str!("../../targets/README.md");
+        let example = page.split("```").nth(1).and_then(|block| block.strip_prefix("toml\n")).unwrap();
+        assert_eq!(read(example).unwrap().name, "My PACS");
     }
 
     #[test]
