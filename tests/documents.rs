@@ -112,5 +112,7 @@ fn the_packaged_configuration_is_valid_and_agrees_with_the_unit() {
     let (configuration, unit) = (read("conf/debian/tidegate.toml"), read("conf/tidegate.service"));
     assert_eq!(lines(&configuration, "root = "), ["\"/var/lib/tidegate/data\""]);
     assert_eq!(lines(&unit, "StateDirectory="), ["tidegate"]);
+    let package = format!("({}-1) unstable; urgency=medium", env!("CARGO_PKG_VERSION"));
+    assert_eq!(lines(&read("conf/debian/changelog"), "tidegate ").first(), Some(&package.as_str()));
     assert_eq!(lines(&unit, "ExecStart="), ["/usr/bin/tidegate run --config /etc/tidegate/tidegate.toml"]);
 }
