@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use parking_lot::Mutex;
@@ -23,6 +23,9 @@ use crate::supervision::lifeline::{Held, Lifeline, MessageKind};
 
 /// Errors in a row, of storage that fails and not of instances it may refuse, after which a writer starts afresh.
 const MAX_STORAGE_FAILURES: u32 = 16;
+
+/// Between two looks at a store that has nothing to be tended.
+const TEND_LOOK: Duration = Duration::from_secs(1);
 
 /// What a writer works at. Shared with the supervisor.
 #[derive(Debug, Default)]
@@ -121,16 +124,41 @@ impl Work {
                 () = self.shared.mailbox.take(batch, &mut jobs) => {}
                 // What waits is stored before a writer stops.
                 () = self.lifeline.stop_requested() => return self.lifeline.finish(),
+                // Nobody else has: the others are asleep, or at a commit.
+                () = self.tend_due() => {}
             }
             if self.lifeline.is_fenced() {
                 return; // the jobs go to another, as if this one had died over them
             }
-            if let Err(StorageFailing { last }) = self.work_at(std::mem::take(&mut jobs)) {
+            if !jobs.is_empty()
+                && let Err(StorageFailing { last }) = self.work_at(std::mem::take(&mut jobs))
+            {
                 let failures = self.failures_in_a_row.get();
                 return self.lifeline.exit(Exit::StorageFailing { failures, last: last.to_string() });
             }
+            self.tend();
             // A mailbox that is never empty would otherwise keep control messages out.
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until the store wants to be tended.
+    async fn tend_due(&self) {
+        match self.store.tend_at() {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            // A commit of another writer may change that.
+            None => tokio::time::sleep(TEND_LOOK).await,
+        }
+    }
+
+    /// Does for the store what no answer waits for.
+    fn tend(&self) {
+        if self.store.tend_at().is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        let _has_work = self.lifeline.busy();
+        if let Err(error) = self.store.tend() {
+            tracing::error!(%error, "checkpoint of the commit log failed, its instances stay in it");
         }
     }
 

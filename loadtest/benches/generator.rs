@@ -21,7 +21,7 @@ fn loadtest() -> Command {
 /// A sink that ends after so many connections, and where it listens.
 fn sink(connections: &str, flags: &[&str]) -> (Child, BufReader<ChildStdout>, String) {
     let mut sink = loadtest()
-        .args(["raw-sink", "--listen", "127.0.0.1:0", "--discard", "--json", "--connections", connections])
+        .args(["limit", "--listen", "127.0.0.1:0", "--mode", "discard", "--json", "--connections", connections])
         .args(flags)
         .stdout(Stdio::piped())
         .spawn()

@@ -1,4 +1,7 @@
-//! What a receiver's durable commit costs at the least: temporary file, data synced, rename, directory synced.
+//! What a receiver's durable commit costs at the least: a temporary file, a sync of some kind, a rename.
+
+mod log;
+mod shared;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -6,89 +9,131 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use self::log::Log;
+use self::shared::SharedSync;
+
 /// Files in one series directory.
 pub(crate) const FILES_PER_SERIES: u64 = 100;
 
 /// What is synced before a file counts as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Durability {
-    /// The file's data before its rename, the directory after it, and every new directory's parent
-    Fsync,
-    /// Nothing
+pub(crate) enum Mode {
+    /// Nothing is written at all
+    Discard,
+    /// Nothing is synced
     None,
+    /// The file's data before its rename, the directory after it, and every new directory's parent
+    PerFile,
+    /// The whole filesystem, once for all files that wait, before their renames; then their directories
+    Shared,
+    /// A log that the file is appended to, once for all files that wait; the files as the log fills up
+    Log,
 }
 
-/// One thread's or connection's files: `study/series/instance` under the root, each written to `.tmp` first.
+/// What all connections share.
 #[derive(Debug)]
-pub(crate) struct StudyWriter {
+pub(crate) struct Ground {
+    root: PathBuf,
+    directory: File,
+    mode: Mode,
+    files: SharedSync,
+    log: Option<Log>,
+}
+
+impl Ground {
+    pub(crate) fn new(root: &Path, mode: Mode) -> io::Result<Self> {
+        fs::create_dir_all(root.join(".tmp"))?;
+        let log = if mode == Mode::Log { Some(Log::create(root)?) } else { None };
+        Ok(Self { root: root.to_owned(), directory: File::open(root)?, mode, files: SharedSync::default(), log })
+    }
+
+    /// Whether a directory must be synced for the names in it to last.
+    fn syncs_names(&self) -> bool {
+        matches!(self.mode, Mode::PerFile | Mode::Shared)
+    }
+}
+
+/// One connection's files: `study/series/instance` under the root, each written to `.tmp` first.
+#[derive(Debug)]
+pub(crate) struct StudyWriter<'a> {
+    ground: &'a Ground,
     temporary: PathBuf,
     study: PathBuf,
     series: PathBuf,
     written: u64,
-    durability: Durability,
 }
 
-impl StudyWriter {
-    /// Makes the directory of study number `study` under `root`.
-    pub(crate) fn new(root: &Path, study: usize, durability: Durability) -> io::Result<Self> {
-        let temporary = root.join(".tmp");
-        fs::create_dir_all(&temporary)?;
-        let directory = root.join(format!("study{study:05}"));
-        make_directory(&directory, durability)?;
-        Ok(Self {
-            temporary: temporary.join(format!("study{study:05}")),
-            series: directory.clone(),
-            study: directory,
-            written: 0,
-            durability,
-        })
+impl<'a> StudyWriter<'a> {
+    /// Makes the directory of study number `study`.
+    pub(crate) fn new(ground: &'a Ground, study: usize) -> io::Result<Self> {
+        let name = format!("study{study:05}");
+        let directory = ground.root.join(&name);
+        let temporary = ground.root.join(".tmp").join(&name);
+        let writer = Self { ground, temporary, series: directory.clone(), study: directory, written: 0 };
+        writer.make_directory(&writer.study)?;
+        Ok(writer)
     }
 
-    /// Opens the temporary file of the next instance.
-    pub(crate) fn begin(&mut self) -> io::Result<OpenFile<'_>> {
+    /// Opens the temporary file of the next instance, of which so much is here already.
+    pub(crate) fn begin(&mut self) -> io::Result<OpenFile<'_, 'a>> {
         if self.written.is_multiple_of(FILES_PER_SERIES) {
             self.series = self.study.join(format!("series{:07}", self.written / FILES_PER_SERIES));
-            make_directory(&self.series, self.durability)?;
+            self.make_directory(&self.series)?;
         }
         let file = File::create_new(&self.temporary)?;
-        Ok(OpenFile { file, writer: self })
+        Ok(OpenFile { file, writer: self, half: None })
+    }
+
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)?;
+        match path.parent() {
+            Some(parent) if self.ground.syncs_names() => sync_directory(parent),
+            _ => Ok(()),
+        }
     }
 }
 
 /// A temporary file that becomes an instance by [`OpenFile::commit`].
 #[derive(Debug)]
-pub(crate) struct OpenFile<'a> {
+pub(crate) struct OpenFile<'w, 'g> {
     file: File,
-    writer: &'a mut StudyWriter,
+    writer: &'w mut StudyWriter<'g>,
+    half: Option<usize>,
 }
 
-impl OpenFile<'_> {
+impl OpenFile<'_, '_> {
     pub(crate) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)
     }
 
+    /// Makes the whole content durable by the log, if there is one.
+    pub(crate) fn log(&mut self, content: &[u8]) -> io::Result<()> {
+        if let Some(log) = &self.writer.ground.log {
+            self.half = Some(log.append(content)?);
+        }
+        Ok(())
+    }
+
     /// Gives the file its final name, durably when that was asked for.
     pub(crate) fn commit(self) -> io::Result<()> {
-        let Self { file, writer } = self;
-        if writer.durability == Durability::Fsync {
-            file.sync_data()?;
+        let Self { file, writer, half } = self;
+        let ground = writer.ground;
+        match (ground.mode, half) {
+            (Mode::Discard | Mode::None, _) | (Mode::Log, Some(_)) => {}
+            (Mode::PerFile, _) | (Mode::Log, None) => file.sync_data()?,
+            (Mode::Shared, _) => ground.files.run(|| Ok(rustix::fs::syncfs(&ground.directory)?))?,
         }
         drop(file);
         let name = writer.series.join(format!("instance{:010}.dcm", writer.written));
         fs::rename(&writer.temporary, name)?;
-        if writer.durability == Durability::Fsync {
+        if ground.syncs_names() || (ground.mode == Mode::Log && half.is_none()) {
             sync_directory(&writer.series)?;
         }
         writer.written += 1;
-        Ok(())
-    }
-}
-
-fn make_directory(path: &Path, durability: Durability) -> io::Result<()> {
-    fs::create_dir(path)?;
-    match (durability, path.parent()) {
-        (Durability::Fsync, Some(parent)) => sync_directory(parent),
-        _ => Ok(()),
+        match (&ground.log, half) {
+            (Some(log), Some(half)) => log.written(half),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -102,17 +147,21 @@ mod tests {
 
     #[test]
     fn files_are_spread_over_series_and_no_temporary_file_stays() {
-        let root = tempfile::tempdir().unwrap();
-        let mut writer = StudyWriter::new(root.path(), 3, Durability::Fsync).unwrap();
-        for index in 0..=FILES_PER_SERIES {
-            let mut file = writer.begin().unwrap();
-            file.write_all(&index.to_le_bytes()).unwrap();
-            file.commit().unwrap();
+        for mode in [Mode::None, Mode::PerFile, Mode::Shared, Mode::Log] {
+            let root = tempfile::tempdir().unwrap();
+            let ground = Ground::new(root.path(), mode).unwrap();
+            let mut writer = StudyWriter::new(&ground, 3).unwrap();
+            for index in 0..=FILES_PER_SERIES {
+                let mut file = writer.begin().unwrap();
+                file.write_all(&index.to_le_bytes()).unwrap();
+                file.log(&index.to_le_bytes()).unwrap();
+                file.commit().unwrap();
+            }
+            let last = root.path().join("study00003/series0000001/instance0000000100.dcm");
+            assert_eq!(fs::read(last).unwrap(), FILES_PER_SERIES.to_le_bytes());
+            let first_series = root.path().join("study00003/series0000000");
+            assert_eq!(fs::read_dir(first_series).unwrap().count() as u64, FILES_PER_SERIES);
+            assert_eq!(fs::read_dir(root.path().join(".tmp")).unwrap().count(), 0);
         }
-        let last = root.path().join("study00003/series0000001/instance0000000100.dcm");
-        assert_eq!(fs::read(last).unwrap(), FILES_PER_SERIES.to_le_bytes());
-        let first_series = root.path().join("study00003/series0000000");
-        assert_eq!(fs::read_dir(first_series).unwrap().count() as u64, FILES_PER_SERIES);
-        assert_eq!(fs::read_dir(root.path().join(".tmp")).unwrap().count(), 0);
     }
 }

@@ -3,7 +3,7 @@
 //! `scenario` says what is sent; `generate` makes it, `dataset` and `message` hold it, encoded once. `engine` turns a scenario into load:
 //! a worker a thread over `association` and `wire`, paced by its schedule, with `citizens` beside it. `truth` holds the receiver to what it
 //! acknowledged, `objective` to what was wanted. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at
-//! the receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `store`, `sink` and `verify` are the plain tools.
+//! the receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `store`, `limit` and `verify` are the plain tools.
 
 mod acked;
 mod association;
@@ -20,12 +20,14 @@ mod drive;
 mod engine;
 mod generate;
 mod latency;
+mod limit;
 mod live;
 mod message;
 mod objective;
 mod part10;
 mod pdu;
 mod random;
+mod ratio;
 mod raw;
 #[cfg(test)]
 mod receiver;
@@ -34,7 +36,6 @@ mod report;
 mod result;
 mod run;
 mod scenario;
-mod sink;
 mod soak;
 mod statistics;
 mod store;
@@ -67,7 +68,9 @@ enum Command {
     /// Send generated CT images over concurrent associations, each waiting for an answer before its next instance
     Store(store::StoreArgs),
     /// Write the same bytes to the same number of files with the same syncs as a receiver, and no DICOM
-    RawSink(sink::RawSinkArgs),
+    Limit(limit::LimitArgs),
+    /// Hold a node against the limit: the loads that throughput is claimed for, in turns, as ratios
+    Ratio(ratio::RatioArgs),
     /// Put the same load on several receivers in turn, and show them side by side
     Compare(compare::CompareArgs),
     /// Kill a receiver at random under load, start it again, and check what it had acknowledged
@@ -103,7 +106,8 @@ fn run(command: Command) -> Result<bool, Box<dyn Error>> {
     Ok(match command {
         Command::Run(args) => run::run(&args)?,
         Command::Store(args) => store::run(&args)?,
-        Command::RawSink(args) => sink::run(&args)?,
+        Command::Limit(args) => limit::run(&args)?,
+        Command::Ratio(args) => ratio::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,
         Command::Crash(args) => crash::run(&args)?,
         Command::Diff(args) => diff::run(&args)?,

@@ -47,7 +47,7 @@ impl Framed {
         Self::new(framer.bytes, rest, &data, message_id, sop_instance, dataset)
     }
 
-    /// The dataset as one frame of the raw sink: a big endian 64-bit length, then the bytes.
+    /// The dataset as one frame of the limit: a big endian 64-bit length, then the bytes.
     pub(crate) fn raw(dataset: &Dataset) -> Self {
         let length = dataset.start.len();
         let mut bytes = Vec::with_capacity(length + 8);

@@ -1,4 +1,4 @@
-//! The raw sink's protocol, which carries the same bytes without DICOM: a frame is a big endian 64-bit length and that many
+//! The limit's protocol, which carries the same bytes without DICOM: a frame is a big endian 64-bit length and that many
 //! bytes, its answer is one byte.
 
 use std::io::{self, Read, Write};
@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use crate::message::Message;
 
-/// The sink's answer when the frame is as durable as it was asked to make it; every other byte is a failure.
+/// The limit's answer when the frame is as durable as it was asked to make it; every other byte is a failure.
 pub(crate) const STORED: u8 = 0;
-/// The sink's answer when the frame could not be written.
+/// The limit's answer when the frame could not be written.
 pub(crate) const FAILED: u8 = 1;
 
-/// A connection to a raw sink.
+/// A connection to the limit.
 #[derive(Debug)]
 pub(crate) struct RawConnection {
     stream: TcpStream,
 }
 
 impl RawConnection {
-    /// Takes over `stream`. `timeout` bounds every later wait for the sink.
+    /// Takes over `stream`. `timeout` bounds every later wait for the limit.
     pub(crate) fn new(stream: TcpStream, timeout: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(timeout))?;

@@ -64,7 +64,7 @@ pub(crate) struct StoreArgs {
     /// Append SOP Instance UID and SHA-256 of the dataset of each acknowledged instance to this file
     #[arg(long, value_name = "FILE")]
     acked: Option<PathBuf>,
-    /// Send the same datasets to a raw sink, without DICOM
+    /// Send the same datasets to the limit, without DICOM
     #[arg(long)]
     raw: bool,
     /// Print the result as one line of JSON
@@ -101,7 +101,7 @@ pub(crate) enum StoreError {
     Connect { target: String, source: io::Error },
     #[error(transparent)]
     Association(#[from] AssociationError),
-    #[error("connection to the raw sink failed")]
+    #[error("connection to the limit failed")]
     Raw(#[source] io::Error),
     #[error("cannot write the record of acknowledged instances")]
     Acked(#[source] io::Error),
@@ -276,7 +276,7 @@ enum Session {
 }
 
 impl Session {
-    /// Sends a message and waits for its status; zero is success, also of a raw sink.
+    /// Sends a message and waits for its status; zero is success, also of the limit.
     fn store(&mut self, message: &Message, message_id: u16) -> Result<u16, StoreError> {
         match self {
             Self::Dicom(association) => {

@@ -1,4 +1,4 @@
-//! The generator as a process, against the raw sink and against a receiver built on another implementation.
+//! The generator as a process, against the limit and against a receiver built on another implementation.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -28,11 +28,11 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_raw_sink_stores_exactly_the_datasets_that_were_acknowledged() {
+fn the_limit_stores_exactly_the_datasets_that_were_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
     let (root, acked) = (directory.path().join("root"), directory.path().join("acked"));
     let mut sink = loadtest()
-        .args(["raw-sink", "--listen", "127.0.0.1:0", "--connections", "3", "--dir"])
+        .args(["limit", "--listen", "127.0.0.1:0", "--connections", "3", "--dir"])
         .arg(&root)
         .stdout(Stdio::piped())
         .spawn()

@@ -28,7 +28,7 @@ struct Sink {
 impl Sink {
     fn start(connections: u32) -> Self {
         let mut process = loadtest()
-            .args(["raw-sink", "--listen", "127.0.0.1:0", "--discard", "--dicom", "--connections"])
+            .args(["limit", "--listen", "127.0.0.1:0", "--dicom", "--connections"])
             .arg(connections.to_string())
             .stdout(Stdio::piped())
             .spawn()

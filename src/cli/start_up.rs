@@ -33,7 +33,7 @@ impl StartUp {
         let mut lines = format!(
             "tidegate {version}: AE title {ae_title}, listening on {listen}\n\
              storage: {root} (durability {durability}, duplicates {duplicates}, layout {layout}); \
-             removed {removed} unfinished files\n\
+             removed {removed} unfinished files, restored {restored} from the commit log\n\
              memory budget: {budget} (spool threshold {spool})\n",
             version = env!("CARGO_PKG_VERSION"),
             root = absolute(&storage.root).display(),
@@ -41,6 +41,7 @@ impl StartUp {
             duplicates = storage.duplicates,
             layout = storage.layout.template(),
             removed = recovery.removed_files,
+            restored = recovery.restored_files,
             budget = size_text(self.memory_budget_bytes),
             spool = size_text(self.spool_threshold_bytes),
         );

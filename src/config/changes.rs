@@ -5,13 +5,14 @@ use toml::Value;
 use super::Raw;
 
 /// Keys that hold from the start of the node to its end. All others can change while it runs.
-pub(super) const NEEDS_RESTART: [&str; 11] = [
+pub(super) const NEEDS_RESTART: [&str; 12] = [
     "node.listen",
     "associations.arbiters",
     "writers.count",
     "storage.root",
     "storage.layout",
     "storage.durability",
+    "storage.commit",
     "storage.duplicates",
     "storage.min_free",
     "admin.listen",

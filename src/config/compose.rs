@@ -14,7 +14,7 @@ use tidegate_memory::host::{default_budget, host_memory};
 use tidegate_memory::pressure::ALLOWANCE_BYTES;
 use tidegate_protocol::Policy;
 use tidegate_storage::layout::Layout;
-use tidegate_storage::{Duplicates, Durability};
+use tidegate_storage::{CommitStrategy, Duplicates, Durability};
 
 use super::checks::{ASSOCIATIONS, Checks};
 use super::human::{Period, Size, SizeOrAuto, period_text, size_text};
@@ -219,6 +219,16 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
         &raw.durability,
         &[("fsync", Durability::Fsync), ("none", Durability::None)],
     );
+    let commit = checks.chosen(
+        "storage.commit",
+        &raw.commit,
+        &[
+            ("adaptive", CommitStrategy::Adaptive),
+            ("per-file", CommitStrategy::PerFile),
+            ("shared", CommitStrategy::Shared),
+            ("log", CommitStrategy::Log),
+        ],
+    );
     let duplicates = checks.chosen(
         "storage.duplicates",
         &raw.duplicates,
@@ -236,6 +246,7 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
         min_free_bytes: checks.size("storage.min_free", raw.min_free, 0..=1 << 50),
         layout: layout?,
         durability: durability?,
+        commit: commit?,
         duplicates: duplicates?,
     })
 }

@@ -79,6 +79,7 @@ pub(super) struct Storage {
     pub(super) root: String,
     pub(super) layout: String,
     pub(super) durability: String,
+    pub(super) commit: String,
     pub(super) duplicates: String,
     pub(super) min_free: Size,
 }
@@ -152,6 +153,7 @@ impl Default for Storage {
             root: "./data".to_owned(),
             layout: "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm".to_owned(),
             durability: "fsync".to_owned(),
+            commit: "adaptive".to_owned(),
             duplicates: "replace".to_owned(),
             min_free: Size(512 << 20),
         }

@@ -2,10 +2,13 @@
 //!
 //! For each: look whether its name is taken, write a temp file, sync it, rename it without replacing, sync the directory
 //! it went to and those made on the way there. Every instance of a batch takes a step before any takes the next, so one
-//! commit of the filesystem's journal serves several, and a directory is synced once.
+//! commit of the filesystem's journal serves several, and a directory is synced once. What goes through the commit log is
+//! appended to that instead of synced, and gets its name before the others get theirs.
 
 mod directories;
 mod duplicates;
+mod logged;
+mod strategy;
 
 #[cfg(test)]
 mod tests;
@@ -14,12 +17,15 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 
 use self::directories::Directories;
 pub(crate) use self::directories::KnownDirectories;
 use self::duplicates::{Found, examine};
+use self::logged::Logged;
+use self::strategy::Strategy;
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
@@ -48,10 +54,13 @@ pub(crate) fn commit(
         root,
         directories: Directories::new(root, &store.known_directories),
         free_bytes: None,
-        shared: batch.len() > 1,
+        batch,
+        in_commit: store.in_commit.fetch_add(batch.len(), Ordering::Relaxed) + batch.len(),
     };
     let written = each(batch, pulse, |instance| commit.write(instance));
-    let synced = each(written, pulse, |written| commit.sync(written?));
+    let logged = commit.log(written, pulse);
+    let shared = commit.sync_filesystem(logged);
+    let synced = each(shared, pulse, |shared| commit.sync(shared?));
     let placed = each(synced, pulse, |synced| commit.place(synced?));
     each(placed.into_iter().zip(batch), pulse, |(placed, instance)| commit.settle(instance, placed?))
 }
@@ -73,7 +82,15 @@ struct Commit<'a> {
     directories: Directories<'a>,
     /// What is free on the disk as far as this batch knows, once it had to ask.
     free_bytes: Option<u64>,
-    shared: bool,
+    batch: &'a [&'a Instance],
+    /// Instances that were being committed when it began, its own among them.
+    in_commit: usize,
+}
+
+impl Drop for Commit<'_> {
+    fn drop(&mut self) {
+        self.store.in_commit.fetch_sub(self.batch.len(), Ordering::Relaxed);
+    }
 }
 
 /// How far an instance has come.
@@ -94,6 +111,9 @@ struct Draft<'a> {
     instance: &'a Instance,
     temp: Temp<'a>,
     name: FreeName,
+    strategy: Strategy,
+    /// What the log is to be told, if it goes there.
+    logged: Option<Logged>,
 }
 
 /// The temp file of this commit, or the one the instance came with.
@@ -110,10 +130,11 @@ struct FreeName {
     replaces: bool,
 }
 
-/// A final name in a directory that is yet to be synced.
+/// A final name.
 struct Placed {
     stored: Stored,
-    directory: usize,
+    /// What is yet to be synced for it to last, if anything is.
+    directory: Option<usize>,
 }
 
 /// What a look at the names an instance could have came to.
@@ -124,6 +145,17 @@ enum Look {
 
 impl<'a> Commit<'a> {
     fn write(&mut self, instance: &'a Instance) -> Result<Progress<'a>, StoreError> {
+        let in_memory = matches!(instance.payload, Payload::Memory(_));
+        let has_log = in_memory && self.root.log().is_some();
+        let bytes = instance.dataset_bytes();
+        let strategy = match Strategy::choose(self.store.settings(), has_log, bytes, self.in_commit) {
+            Strategy::Shared if !in_memory => Strategy::PerFile,
+            strategy => strategy,
+        };
+        self.write_by(strategy, instance)
+    }
+
+    fn write_by(&mut self, mut strategy: Strategy, instance: &'a Instance) -> Result<Progress<'a>, StoreError> {
         if let Err(decided) = instance.pass_gate(|| ()) {
             return decided.map(|stored| Progress::Named(Named::Settled(stored)));
         }
@@ -132,25 +164,28 @@ impl<'a> Commit<'a> {
             Look::Free(name) => name,
             Look::Stored(placed) => return Ok(Progress::Named(Named::Placed(placed))),
         };
-        let temp = match &instance.payload {
+        let slices = match &instance.payload {
+            Payload::Memory(slices) => slices,
             Payload::Spooled(spool) => {
                 spool.note_digest();
-                Temp::Spool(spool)
-            }
-            Payload::Memory(slices) => {
-                let meta = instance.meta.encode();
-                self.claim(meta.len() as u64 + instance.dataset_bytes())?;
-                let temp = TempFile::create(self.root, &self.store.temp_names)?;
-                let pieces = || std::iter::once(meta.as_slice()).chain(slices.iter().map(|slice| slice.as_ref()));
-                temp.write_at(0, pieces())?;
-                temp.note(Digest::of(pieces()));
-                Temp::Own(temp)
+                let temp = Temp::Spool(spool);
+                return Ok(Progress::Written(Draft { instance, temp, name, strategy, logged: None }));
             }
         };
-        if self.shared && self.fsync() {
-            temp.file().start_writing_out();
+        let meta = instance.meta.encode();
+        self.claim(meta.len() as u64 + instance.dataset_bytes())?;
+        let temp = TempFile::create(self.root, &self.store.temp_names)?;
+        let pieces = || std::iter::once(meta.as_slice()).chain(slices.iter().map(|slice| slice.as_ref()));
+        temp.write_at(0, pieces())?;
+        temp.note(Digest::of(pieces()));
+        let logged = if strategy == Strategy::Log { self.reserve(instance, name, meta) } else { None };
+        if strategy == Strategy::Log && logged.is_none() {
+            strategy = Strategy::PerFile;
         }
-        Ok(Progress::Written(Draft { instance, temp, name }))
+        if strategy == Strategy::PerFile && self.batch.len() > 1 {
+            temp.start_writing_out();
+        }
+        Ok(Progress::Written(Draft { instance, temp: Temp::Own(temp), name, strategy, logged }))
     }
 
     /// Goes through the names the instance could have while they are taken.
@@ -166,11 +201,12 @@ impl<'a> Commit<'a> {
                     return Ok(Look::Free(FreeName { copy, replaces: false }));
                 }
                 Found::Ours => {
-                    return Ok(Look::Stored(Placed { stored: stored_as(copy, &path), directory }));
+                    let stored = stored_as(copy, &path);
+                    return Ok(Look::Stored(Placed { stored, directory: Some(directory) }));
                 }
                 Found::Identical => {
                     let stored = Stored { outcome: Outcome::Identical, path };
-                    return Ok(Look::Stored(Placed { stored, directory }));
+                    return Ok(Look::Stored(Placed { stored, directory: Some(directory) }));
                 }
                 Found::Different => match self.store.settings().duplicates {
                     Duplicates::Replace => {
@@ -199,11 +235,25 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
+    /// Syncs once for all that share it.
+    fn sync_filesystem(
+        &self,
+        mut batch: Vec<Result<Progress<'a>, StoreError>>,
+    ) -> Vec<Result<Progress<'a>, StoreError>> {
+        let shares = |progress: &Result<Progress<'_>, StoreError>| matches!(progress, Ok(Progress::Written(draft)) if draft.strategy == Strategy::Shared);
+        if batch.iter().any(shares)
+            && let Err(error) = self.root.sync_filesystem()
+        {
+            batch.iter_mut().filter(|progress| shares(progress)).for_each(|failed| *failed = Err(error.clone()));
+        }
+        batch
+    }
+
     fn sync(&self, progress: Progress<'a>) -> Result<Progress<'a>, StoreError> {
         if let Progress::Written(draft) = &progress {
             match &draft.temp {
                 Temp::Spool(spool) => spool.sync(self.store.settings().durability)?,
-                Temp::Own(temp) if self.fsync() => temp.sync_data()?,
+                Temp::Own(temp) if draft.strategy == Strategy::PerFile => temp.sync_data()?,
                 Temp::Own(_) => {}
             }
         }
@@ -220,6 +270,10 @@ impl<'a> Commit<'a> {
             let path = self.store.settings().layout.path(&draft.instance.meta, &draft.instance.head, copy);
             let (parent, name) = split(&path)?;
             let directory = self.directories.open_or_create(parent)?;
+            let _alone = match (self.root.log(), &draft.logged) {
+                (Some(log), None) => Some(log.claim(&path)?),
+                _ => None,
+            };
             let renamed = match draft.rename(self.directories.file(directory), name) {
                 Ok(renamed) => renamed,
                 Err(decided) => return decided.map(Named::Settled),
@@ -229,6 +283,7 @@ impl<'a> Commit<'a> {
                     fault::at(Step::Placed).map_err(|error| StoreError::new("place", &path, error))?;
                     let stored =
                         if replaces { Stored { outcome: Outcome::Replaced, path } } else { stored_as(copy, &path) };
+                    let directory = draft.strategy.syncs_names().then_some(directory);
                     return Ok(Named::Placed(Placed { stored, directory }));
                 }
                 // Either end may be gone: the temp file, because an earlier commit of this instance renamed it, which
@@ -240,6 +295,9 @@ impl<'a> Commit<'a> {
                 }
                 Err(Errno::EXIST) if !replaces => {}
                 Err(error) => return Err(StoreError::new("rename to", &path, error)),
+            }
+            if draft.logged.is_some() {
+                return Err(StoreError::InOtherHands); // the log knows it under this name: see `log`
             }
             match self.look(draft.instance)? {
                 Look::Stored(placed) => return Ok(Named::Placed(placed)),
@@ -257,9 +315,9 @@ impl<'a> Commit<'a> {
         match named {
             Named::Settled(stored) => Ok(stored),
             Named::Placed(placed) => {
-                if self.fsync() {
+                if let Some(directory) = placed.directory.filter(|_| self.fsync()) {
                     let depth = placed.stored.path.components().count().saturating_sub(1);
-                    self.directories.make_durable(placed.directory, depth)?;
+                    self.directories.make_durable(directory, depth)?;
                 }
                 Ok(instance.settle(placed.stored))
             }

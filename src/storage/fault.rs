@@ -19,6 +19,16 @@ pub(crate) enum Step {
     Placed,
     /// Instead of syncing a directory.
     SyncDirectory,
+    /// Instead of syncing the filesystem for a batch.
+    SyncFilesystem,
+    /// Instead of appending to the commit log.
+    Log,
+    /// Instead of syncing the commit log.
+    SyncLog,
+    /// Instead of syncing the files of the commit log.
+    Checkpoint,
+    /// Instead of marking a segment of the commit log free.
+    Free,
 }
 
 #[cfg(not(test))]

@@ -1,8 +1,8 @@
 //! Where received instances go: the layout that names them, the durable commit that makes them files, and recovery.
 //!
 //! [`Store::commit`] is the one way in. With [`Durability::Fsync`], when it answers `Ok` for an instance, the whole file,
-//! its name and every directory on the way to it are on the disk. A file under a final name is always whole: it was
-//! written, and synced, as a temp file before it got that name.
+//! its name and every directory on the way to it are on the disk, or all of that is in the commit log, which is. A file under
+//! a final name is always whole: it was written, and it or its copy in the log was synced, before it got that name.
 //!
 //! This crate knows no sockets, actors or memory leases. Its calls block.
 
@@ -21,12 +21,14 @@ pub mod head;
 mod instance;
 pub mod layout;
 pub mod leftovers;
+mod log;
 pub mod meta;
 mod root;
 mod settings;
 mod space;
 mod spool;
 mod store;
+mod sync;
 mod temp;
 pub mod uid;
 pub mod verify;
@@ -34,7 +36,7 @@ pub mod verify;
 pub use error::{OpenError, StoreError};
 pub use instance::{Instance, Outcome, Payload, Stored, Withdrawal};
 pub use root::Recovery;
-pub use settings::{Duplicates, Durability, Settings, UnknownWord};
+pub use settings::{CommitStrategy, Duplicates, Durability, Settings, UnknownWord};
 pub use space::Space;
 pub use spool::SpoolFile;
 pub use store::Store;

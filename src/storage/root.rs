@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{OpenError, StoreError};
+use crate::fault::{self, Step};
+use crate::log::{CommitLog, replay};
+use crate::sync::SharedSync;
 use crate::temp::FILE_MODE;
 
 /// Mode of every directory made; the umask may take more away.
@@ -21,14 +24,15 @@ pub(crate) const OWN: &str = ".tidegate";
 /// Length of what the lock file says: the holder's process id, padded, and a line feed.
 const LOCK_TEXT_BYTES: u64 = 20;
 
-/// What a store found and removed when it opened: instances that were being written when the last process ended, none
-/// of them acknowledged.
+/// What a store found when it opened, and did about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Recovery {
-    /// Temp files removed.
+    /// Temp files removed: instances that were being written when the last process ended, none of them acknowledged.
     pub removed_files: u64,
     /// Bytes they held.
     pub removed_bytes: u64,
+    /// Acknowledged instances whose files had not reached the disk, written again from the commit log.
+    pub restored_files: u64,
 }
 
 /// The root and what is needed of it, by descriptor: whatever is mounted or moved later, a write that has begun ends
@@ -39,27 +43,53 @@ pub(crate) struct Root {
     pub(crate) dir: File,
     pub(crate) tmp: File,
     lock: Arc<File>,
+    /// None unless small instances are to go through it.
+    log: OnceLock<Arc<CommitLog>>,
+    filesystem: SharedSync,
     pub(crate) dev: u64,
     pub(crate) ino: u64,
 }
 
 impl Root {
-    /// Opens the root for the first time, creating it if need be.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Recovery), OpenError> {
+    /// Opens the root for the first time, creating it if need be, and recovers what an earlier process left.
+    pub(crate) fn open(path: &Path, uses_log: bool) -> Result<(Arc<Self>, Recovery), OpenError> {
         let path = std::path::absolute(path).map_err(|error| OpenError::Io {
             what: "resolve",
             path: path.to_owned(),
             source: Errno::from_io_error(&error).unwrap_or(Errno::INVAL),
         })?;
         create_durably(&path)?;
-        let root = Self::attach(&path, None)?;
-        let recovery = root.recover()?;
+        let root = Arc::new(Self::attach(&path, None)?);
+        let mut recovery = root.recover()?;
+        recovery.restored_files = root.open_log(uses_log)?;
         Ok((root, recovery))
     }
 
     /// Opens the root again after it, or what is ours in it, was removed or replaced.
-    pub(crate) fn reopen(&self) -> Result<Self, OpenError> {
-        Self::attach(&self.path, Some(self))
+    pub(crate) fn reopen(&self) -> Result<Arc<Self>, OpenError> {
+        let root = Arc::new(Self::attach(&self.path, Some(self))?);
+        if let Some(log) = self.log.get() {
+            let there = open_directory(&root.log_path());
+            match there.is_ok_and(|there| log.is_linked() && same_file(&there, &log.directory)) {
+                true => drop(root.log.set(Arc::clone(log))),
+                false => drop(root.open_log(true)?),
+            }
+        }
+        Ok(root)
+    }
+
+    /// The commit log, if instances may go through it.
+    pub(crate) fn log(&self) -> Option<&Arc<CommitLog>> {
+        self.log.get()
+    }
+
+    /// Returns once everything written before, to whatever file, is on the disk.
+    pub(crate) fn sync_filesystem(&self) -> Result<(), StoreError> {
+        self.filesystem.run(|| {
+            fault::at(Step::SyncFilesystem)
+                .and_then(|()| retry_on_intr(|| rustix::fs::syncfs(&self.dir)))
+                .map_err(|error| self.failed("sync the filesystem of", error))
+        })
     }
 
     /// Whether the path still leads to this root and what is ours is still in it.
@@ -68,6 +98,7 @@ impl Root {
         rustix::fs::stat(&self.path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (self.dev, self.ino))
             && linked(&self.tmp)
             && linked(&self.lock)
+            && self.log.get().is_none_or(|log| log.is_linked())
     }
 
     /// What it means that `what` was answered with `error`, for what must be there as long as the root is.
@@ -100,7 +131,54 @@ impl Root {
         if tmp_stat.st_dev != stat.st_dev {
             return Err(OpenError::TempElsewhere { path: tmp_path });
         }
-        Ok(Self { path: path.to_owned(), dir, tmp, lock, dev: stat.st_dev, ino: stat.st_ino })
+        Ok(Self {
+            path: path.to_owned(),
+            dir,
+            tmp,
+            lock,
+            log: OnceLock::new(),
+            filesystem: SharedSync::default(),
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+        })
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.path.join(OWN).join("log")
+    }
+
+    /// Writes out what the commit log of an earlier process holds, whatever is set now, and begins a new one if there is to be
+    /// one. Gives how many files had to be written.
+    fn open_log(self: &Arc<Self>, uses_log: bool) -> Result<u64, OpenError> {
+        let path = self.log_path();
+        if uses_log {
+            make_directory(&path).map_err(OpenError::io("create", &path))?;
+        }
+        let directory = match open_directory(&path) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT) => return Ok(0),
+            Err(error) => return Err(OpenError::io("open", &path)(error)),
+        };
+        let stat = rustix::fs::fstat(&directory).map_err(OpenError::io("examine", &path))?;
+        if stat.st_dev != self.dev {
+            return Err(OpenError::TempElsewhere { path });
+        }
+        let replayed = replay(self, &directory)?;
+        let log = match CommitLog::create(directory, &path, replayed.next_generation) {
+            Ok(log) => log,
+            // Without room for a log there is none; what needs less is tried all the same.
+            Err(OpenError::Io { source: Errno::NOSPC | Errno::DQUOT, .. }) if replayed.held_files == 0 => {
+                return Ok(0);
+            }
+            Err(error) => return Err(error),
+        };
+        for made_in in [&path, &self.path.join(OWN), &self.path] {
+            open_directory(made_in).and_then(rustix::fs::fsync).map_err(OpenError::io("sync", made_in))?;
+        }
+        if uses_log {
+            let _ = self.log.set(log); // it was empty
+        }
+        Ok(replayed.restored_files)
     }
 
     /// Removes what earlier processes left among the temp files. Only the holder of the lock may.

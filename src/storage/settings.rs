@@ -18,6 +18,8 @@ pub struct Settings {
     pub layout: Layout,
     /// What must be on the disk before an instance counts as stored.
     pub durability: Durability,
+    /// By what syncs that is come to.
+    pub commit: CommitStrategy,
     /// What to do with different bytes under a SOP Instance UID that is already stored.
     pub duplicates: Duplicates,
     /// Nothing is written that would leave less than this many bytes of the filesystem free. 0 turns the check off.
@@ -32,6 +34,21 @@ pub enum Durability {
     Fsync,
     /// Nothing is synced: a stored instance survives the end of the process, but not of the machine. Written `none`.
     None,
+}
+
+/// By what syncs an instance becomes durable. All of them end in the same: only the time it takes differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CommitStrategy {
+    /// Whichever of the others is the fastest for the size of an instance and the number of those that are being stored.
+    /// Written `adaptive`.
+    #[default]
+    Adaptive,
+    /// Each file by itself, then its directory. Written `per-file`.
+    PerFile,
+    /// The whole filesystem once, for all that are being stored; then their directories. Written `shared`.
+    Shared,
+    /// A log that holds all that are being stored, once; the files later. Written `log`.
+    Log,
 }
 
 /// What to do with different bytes under a SOP Instance UID that is already stored. Identical bytes are always
@@ -78,6 +95,31 @@ impl fmt::Display for Durability {
     }
 }
 
+impl FromStr for CommitStrategy {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "adaptive" => Ok(Self::Adaptive),
+            "per-file" => Ok(Self::PerFile),
+            "shared" => Ok(Self::Shared),
+            "log" => Ok(Self::Log),
+            _ => Err(UnknownWord { word: word.to_owned(), allowed: "adaptive, per-file, shared, log" }),
+        }
+    }
+}
+
+impl fmt::Display for CommitStrategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Adaptive => "adaptive",
+            Self::PerFile => "per-file",
+            Self::Shared => "shared",
+            Self::Log => "log",
+        })
+    }
+}
+
 impl FromStr for Duplicates {
     type Err = UnknownWord;
 
@@ -109,6 +151,10 @@ mod tests {
     fn words_read_back_as_written() {
         for durability in [Durability::Fsync, Durability::None] {
             assert_eq!(durability.to_string().parse(), Ok(durability));
+        }
+        use CommitStrategy::{Adaptive, Log, PerFile, Shared};
+        for commit in [Adaptive, PerFile, Shared, Log] {
+            assert_eq!(commit.to_string().parse(), Ok(commit));
         }
         for duplicates in [Duplicates::Replace, Duplicates::KeepBoth, Duplicates::Refuse] {
             assert_eq!(duplicates.to_string().parse(), Ok(duplicates));

@@ -1,6 +1,8 @@
 //! The store: one root directory, opened once and shared by every thread that writes to it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
 use dicom_core::Tag;
 use parking_lot::RwLock;
@@ -10,9 +12,10 @@ use crate::error::{OpenError, StoreError};
 use crate::instance::{Instance, Stored};
 use crate::meta::FileMeta;
 use crate::root::{Recovery, Root};
-use crate::settings::Settings;
+use crate::settings::{CommitStrategy, Durability, Settings};
 use crate::space::{self, Space};
 use crate::spool::SpoolFile;
+use crate::sync::syncfs_tells_failures;
 use crate::temp::{TempFile, TempNames};
 
 /// A block of most filesystems: fewer bytes might find room where no instance would.
@@ -26,18 +29,25 @@ pub struct Store {
     root: RwLock<Arc<Root>>,
     pub(crate) temp_names: TempNames,
     pub(crate) known_directories: KnownDirectories,
+    /// Instances that are being committed, by all threads.
+    pub(crate) in_commit: AtomicUsize,
 }
 
 impl Store {
-    /// Opens the root, creating it durably when absent, takes its lock, and removes the temp files of an earlier process.
+    /// Opens the root, creating it durably when absent, takes its lock, and recovers what an earlier process left: its temp
+    /// files are removed, the instances in its commit log written out.
     pub fn open(settings: Settings) -> Result<(Self, Recovery), OpenError> {
-        let (root, recovery) = Root::open(&settings.root)?;
+        let uses_log = settings.durability == Durability::Fsync
+            && matches!(settings.commit, CommitStrategy::Adaptive | CommitStrategy::Log)
+            && syncfs_tells_failures();
+        let (root, recovery) = Root::open(&settings.root, uses_log)?;
         let store = Self {
             wanted: settings.layout.wanted(),
             settings,
-            root: RwLock::new(Arc::new(root)),
+            root: RwLock::new(root),
             temp_names: TempNames::new(),
             known_directories: KnownDirectories::default(),
+            in_commit: AtomicUsize::new(0),
         };
         Ok((store, recovery))
     }
@@ -88,6 +98,21 @@ impl Store {
         }
     }
 
+    /// When [`Self::tend`] has something to do; `None`: nothing as long as nothing is committed.
+    pub fn tend_at(&self) -> Option<Instant> {
+        self.root.read().log()?.checkpoint_due()
+    }
+
+    /// Syncs the files of instances that are durable by the commit log alone, so that the log has room again, if that is due
+    /// and no other thread is at it.
+    ///
+    /// # Errors
+    /// The instances stay in the log, and the next start writes them out.
+    pub fn tend(&self) -> Result<(), StoreError> {
+        let root = Arc::clone(&self.root.read());
+        root.log().map_or(Ok(()), |log| log.checkpoint_if_due())
+    }
+
     /// The root, made sure to be the directory its path leads to. One that was removed and put back on the same
     /// filesystem is taken up again.
     fn root(&self) -> Result<Arc<Root>, StoreError> {
@@ -99,7 +124,7 @@ impl Store {
         if !current.is_current() {
             let reopened = current.reopen()?;
             self.known_directories.clear();
-            *current = Arc::new(reopened);
+            *current = reopened;
         }
         Ok(Arc::clone(&current))
     }

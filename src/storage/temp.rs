@@ -50,10 +50,14 @@ pub(crate) struct TempFile {
 impl TempFile {
     /// A new, empty file.
     pub(crate) fn create(root: &Arc<Root>, names: &TempNames) -> Result<Self, StoreError> {
+        Self::begin(root, names).map_err(|error| root.failed("create a temp file in", error))
+    }
+
+    /// The same, with the bare answer of the operating system.
+    pub(crate) fn begin(root: &Arc<Root>, names: &TempNames) -> Result<Self, Errno> {
         let name = names.next();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = retry_on_intr(|| rustix::fs::openat(&root.tmp, &name, flags, FILE_MODE))
-            .map_err(|error| root.failed("create a temp file in", error))?;
+        let file = retry_on_intr(|| rustix::fs::openat(&root.tmp, &name, flags, FILE_MODE))?;
         Ok(Self { file: file.into(), name, root: Arc::clone(root), renamed: AtomicBool::new(false) })
     }
 
@@ -67,27 +71,14 @@ impl TempFile {
         self.write_all(offset_bytes, slices).map_err(|error| self.root.failed("write a temp file in", error))
     }
 
-    fn write_all<'a>(&self, mut offset_bytes: u64, slices: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Errno> {
+    /// The same, with the bare answer of the operating system.
+    pub(crate) fn write_all<'a>(
+        &self,
+        offset_bytes: u64,
+        slices: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), Errno> {
         fault::at(Step::Write)?;
-        let mut slices = slices.into_iter().filter(|slice| !slice.is_empty()).map(IoSlice::new);
-        let mut group: Vec<IoSlice<'a>> = Vec::with_capacity(slices.size_hint().0.clamp(1, MAX_SLICES));
-        loop {
-            group.clear();
-            group.extend(slices.by_ref().take(MAX_SLICES));
-            if group.is_empty() {
-                return Ok(());
-            }
-            let mut rest = group.as_mut_slice();
-            while !rest.is_empty() {
-                match retry_on_intr(|| rustix::io::pwritev(&self.file, rest, offset_bytes))? {
-                    0 => return Err(Errno::IO),
-                    written => {
-                        offset_bytes += written as u64;
-                        IoSlice::advance_slices(&mut rest, written);
-                    }
-                }
-            }
-        }
+        write_all_at(&self.file, offset_bytes, slices)
     }
 
     /// Notes the digest of what was written at the file. Where the filesystem cannot, the file goes without.
@@ -137,6 +128,33 @@ impl TempFile {
     /// Whether the file still stands under its temp name.
     pub(crate) fn exists(&self) -> bool {
         rustix::fs::statat(&self.root.tmp, &self.name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+}
+
+/// Writes all of `slices` to `file` from `offset_bytes` on, where they lie.
+pub(crate) fn write_all_at<'a>(
+    file: &File,
+    mut offset_bytes: u64,
+    slices: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(), Errno> {
+    let mut slices = slices.into_iter().filter(|slice| !slice.is_empty()).map(IoSlice::new);
+    let mut group: Vec<IoSlice<'a>> = Vec::with_capacity(slices.size_hint().0.clamp(1, MAX_SLICES));
+    loop {
+        group.clear();
+        group.extend(slices.by_ref().take(MAX_SLICES));
+        if group.is_empty() {
+            return Ok(());
+        }
+        let mut rest = group.as_mut_slice();
+        while !rest.is_empty() {
+            match retry_on_intr(|| rustix::io::pwritev(file, rest, offset_bytes))? {
+                0 => return Err(Errno::IO),
+                written => {
+                    offset_bytes += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+            }
+        }
     }
 }
 

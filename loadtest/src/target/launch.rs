@@ -86,6 +86,11 @@ impl Running {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Its process; that of the first, if it has children.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// It, as a load aims at it.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub(crate) use launch::Running;
+pub(crate) use process::ProcessSampler;
 pub(crate) use spec::Receiver;
 
 use crate::result::Sampler;

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::*;
-use tidegate_storage::{Durability, Instance, OpenError, Outcome, Store};
+use tidegate_storage::{CommitStrategy, Durability, Instance, OpenError, Outcome, Store};
 
 const ROUNDS: u32 = 20;
 const THREADS: u32 = 4;
@@ -27,8 +27,8 @@ fn main() {
     match arguments.iter().position(|argument| argument == "--store-until-killed") {
         Some(at) => store_until_killed(Path::new(&arguments[at + 1]), arguments[at + 2].parse().unwrap()),
         None => {
-            for durability in [Durability::Fsync, Durability::None] {
-                kill_again_and_again(durability);
+            for way in ["per-file", "shared", "log", "adaptive", "none"] {
+                kill_again_and_again(way);
             }
         }
     }
@@ -45,8 +45,9 @@ fn pixels_of(uid: &str, version: u32) -> Vec<u8> {
 /// Each line of its output names an instance that is stored, and the version of it.
 fn store_until_killed(root: &Path, round: u32) {
     let mut settings = settings(root);
-    if env::var_os("WITHOUT_FSYNC").is_some() {
-        settings.durability = Durability::None;
+    match env::var("COMMIT").unwrap().as_str() {
+        "none" => settings.durability = Durability::None,
+        strategy => settings.commit = strategy.parse::<CommitStrategy>().unwrap(),
     }
     let (store, _) = Store::open(settings).unwrap();
     println!("open");
@@ -69,6 +70,7 @@ fn store_until_killed(root: &Path, round: u32) {
                         .collect();
                     let results = store.commit(&batch.iter().collect::<Vec<_>>(), &|| ());
                     assert!(results.iter().all(Result::is_ok), "{results:?}");
+                    store.tend().unwrap();
                     let said: String = versions.iter().map(|(uid, version)| format!("{uid} {version}\n")).collect();
                     std::io::stdout().lock().write_all(said.as_bytes()).unwrap();
                 }
@@ -77,21 +79,18 @@ fn store_until_killed(root: &Path, round: u32) {
     });
 }
 
-fn start(root: &Path, round: u32, durability: Durability) -> Child {
+fn start(root: &Path, round: u32, way: &str) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.arg("--store-until-killed").arg(root).arg(round.to_string()).stdout(Stdio::piped());
-    if durability == Durability::None {
-        command.env("WITHOUT_FSYNC", "1");
-    }
+    command.arg("--store-until-killed").arg(root).arg(round.to_string()).stdout(Stdio::piped()).env("COMMIT", way);
     command.spawn().unwrap()
 }
 
-fn kill_again_and_again(durability: Durability) {
+fn kill_again_and_again(way: &str) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     let (mut acknowledged, mut replaced, mut recovered) = (0, 0, 0);
     for round in 1..=ROUNDS {
-        let mut child = start(&root, round, durability);
+        let mut child = start(&root, round, way);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "open");
         match Store::open(settings(&root)) {
@@ -123,9 +122,7 @@ fn kill_again_and_again(durability: Durability) {
         }
         verify_all(&root, replaced);
     }
-    println!(
-        "{durability}: killed {ROUNDS} times, {acknowledged} acknowledged and whole, {recovered} temp files recovered"
-    );
+    println!("{way}: killed {ROUNDS} times, {acknowledged} acknowledged and whole, {recovered} temp files recovered");
     assert!(acknowledged > 0 && replaced > 0);
 
     // What a sender of unacknowledged instances does.

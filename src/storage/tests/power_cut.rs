@@ -5,64 +5,23 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "support/disk.rs"]
+mod disk;
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
+use disk::Disk;
 use support::*;
-use tidegate_storage::{Duplicates, Durability, Outcome, Store};
-
-/// An image with a filesystem, mounted.
-struct Disk {
-    image: PathBuf,
-    mount: PathBuf,
-}
-
-impl Disk {
-    fn make(dir: &Path) -> Option<Self> {
-        let image = dir.join("image");
-        fs::File::create(&image).unwrap().set_len(64 * 1024 * 1024).unwrap();
-        let made = quietly(Command::new("mkfs.ext4").args(["-q", "-J", "size=4"]).arg(&image));
-        let disk = made.then(|| Self::attach(image, dir.join("mount"))).flatten();
-        if disk.is_none() {
-            eprintln!("skipped: this user may not make and mount a filesystem");
-        }
-        disk
-    }
-
-    fn attach(image: PathBuf, mount: PathBuf) -> Option<Self> {
-        fs::create_dir_all(&mount).unwrap();
-        // Nothing but a sync is to bring anything to the disk during the test.
-        let mounted = quietly(Command::new("mount").args(["-o", "loop,commit=600"]).arg(&image).arg(&mount));
-        mounted.then_some(Self { image, mount })
-    }
-
-    /// What would be found if the power failed now.
-    fn after_power_cut(&self, dir: &Path) -> Self {
-        let image = dir.join("after");
-        fs::copy(&self.image, &image).unwrap();
-        Self::attach(image, dir.join("after.mount")).expect("the journal is replayed")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        quietly(Command::new("umount").arg("-l").arg(&self.mount));
-    }
-}
-
-fn quietly(command: &mut Command) -> bool {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-}
+use tidegate_storage::{CommitStrategy, Duplicates, Durability, Outcome, Store};
 
 /// Stores instances of all kinds, cuts the power, and gives what is then found below the root.
-fn store_and_cut(durability: Durability) -> Option<Vec<(PathBuf, Vec<u8>)>> {
+fn store_and_cut(durability: Durability, commit_by: CommitStrategy) -> Option<Vec<(PathBuf, Vec<u8>)>> {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk::make(dir.path())?;
+    let disk = Disk::make(dir.path(), 256)?;
     let mut settings = settings(&disk.mount.join("a/root"));
-    (settings.durability, settings.duplicates) = (durability, Duplicates::Replace);
+    (settings.durability, settings.commit, settings.duplicates) = (durability, commit_by, Duplicates::Replace);
     let (store, _) = Store::open(settings).unwrap();
 
     // In a new series of a new study, replaced, spooled, in a batch, and in a directory just made by another thread.
@@ -84,6 +43,9 @@ fn store_and_cut(durability: Durability) -> Option<Vec<(PathBuf, Vec<u8>)>> {
 
     let after = disk.after_power_cut(dir.path());
     let root = after.mount.join("a/root");
+    if root.exists() {
+        drop(Store::open(support::settings(&root)).unwrap());
+    }
     let found = match root.exists() {
         true => files(&root).into_iter().map(|path| (path.clone(), fs::read(root.join(path)).unwrap())).collect(),
         false => Vec::new(),
@@ -94,9 +56,15 @@ fn store_and_cut(durability: Durability) -> Option<Vec<(PathBuf, Vec<u8>)>> {
 
 #[test]
 fn what_is_acknowledged_survives_a_power_cut() {
-    let Some(found) = store_and_cut(Durability::Fsync) else {
-        return;
-    };
+    for commit_by in [CommitStrategy::PerFile, CommitStrategy::Shared, CommitStrategy::Log, CommitStrategy::Adaptive] {
+        let Some(found) = store_and_cut(Durability::Fsync, commit_by) else {
+            return;
+        };
+        check(&found, commit_by);
+    }
+}
+
+fn check(found: &[(PathBuf, Vec<u8>)], commit_by: CommitStrategy) {
     let mut expected: Vec<_> =
         (1..8).map(|n| (path_of(&format!("1.2.{n}")), whole_file(&format!("1.2.{n}"), &pixels(n, 60_000)))).collect();
     expected.extend((0..8).map(|n| {
@@ -106,10 +74,10 @@ fn what_is_acknowledged_survives_a_power_cut() {
         (PathBuf::from(format!("1.7/1.7.1/{uid}.dcm")), file)
     }));
     let names = |files: &[(PathBuf, Vec<u8>)]| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&found), names(&expected));
-    assert!(found == expected, "a file is not whole");
+    assert_eq!(names(found), names(&expected), "{commit_by}");
+    assert!(found == expected, "{commit_by}: a file is not whole");
 
     // And the test can tell: without syncs the same instances are not there.
-    let unsynced = store_and_cut(Durability::None).unwrap();
+    let unsynced = store_and_cut(Durability::None, commit_by).unwrap();
     assert!(unsynced.iter().filter(|file| expected.contains(file)).count() < expected.len());
 }

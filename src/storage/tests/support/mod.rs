@@ -12,7 +12,9 @@ use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::{DatasetStart, FileMeta};
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{Duplicates, Durability, Instance, Outcome, Payload, Settings, Store, StoreError, Stored};
+use tidegate_storage::{
+    CommitStrategy, Duplicates, Durability, Instance, Outcome, Payload, Settings, Store, StoreError, Stored,
+};
 
 pub(crate) const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
 pub(crate) const EXPLICIT_LE: &str = "1.2.840.10008.1.2.1";
@@ -67,6 +69,7 @@ pub(crate) fn settings(root: &Path) -> Settings {
         root: root.to_owned(),
         layout: Layout::parse("{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm").unwrap(),
         durability: Durability::Fsync,
+        commit: CommitStrategy::PerFile,
         duplicates: Duplicates::Replace,
         min_free_bytes: 0,
     }

@@ -1,0 +1,46 @@
+//! By what syncs an instance is to become durable.
+
+use crate::log::SEGMENT_BYTES;
+use crate::settings::{CommitStrategy, Durability, Settings};
+
+/// Largest instance that goes through the log, where the strategy is left to us: beyond, writing it twice costs more
+/// than the syncs that are saved.
+const LOG_MAX_BYTES: u64 = 64 * 1024;
+
+/// The same while nothing else is being stored: the disk has nothing better to do, and one sync less is felt.
+const LOG_ALONE_MAX_BYTES: u64 = 64 * 1024;
+
+/// Largest instance that goes through the log at all.
+const LOG_LIMIT_BYTES: u64 = SEGMENT_BYTES / 16;
+
+/// What is done for one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strategy {
+    /// Nothing is synced.
+    Unsynced,
+    /// Its data before its rename, its directory after it.
+    PerFile,
+    /// The filesystem before the renames of all that wait, their directories after them.
+    Shared,
+    /// The log before its rename.
+    Log,
+}
+
+impl Strategy {
+    /// For an instance of `bytes` in memory, while `in_commit` instances are being stored.
+    pub(super) fn choose(settings: &Settings, has_log: bool, bytes: u64, in_commit: usize) -> Self {
+        let worth_logging = if in_commit > 1 { LOG_MAX_BYTES } else { LOG_ALONE_MAX_BYTES };
+        match (settings.durability, settings.commit) {
+            (Durability::None, _) => Self::Unsynced,
+            (Durability::Fsync, CommitStrategy::Adaptive) if has_log && bytes <= worth_logging => Self::Log,
+            (Durability::Fsync, CommitStrategy::Log) if has_log && bytes <= LOG_LIMIT_BYTES => Self::Log,
+            (Durability::Fsync, CommitStrategy::Shared) => Self::Shared,
+            (Durability::Fsync, _) => Self::PerFile,
+        }
+    }
+
+    /// Whether the name of a file must be synced for it to last.
+    pub(super) fn syncs_names(self) -> bool {
+        matches!(self, Self::PerFile | Self::Shared)
+    }
+}

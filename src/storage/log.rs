@@ -1,0 +1,312 @@
+//! The commit log: small instances become durable together, by one write and one sync, and their files follow unsynced.
+//!
+//! `.tidegate/log` holds two segments. Frames are appended to one until it is full, or nothing was for a while; then the other
+//! is taken, and the first is *checkpointed*: the filesystem is synced, which brings its files to the disk, and then it is
+//! marked free. Opening a store writes out what the segments still hold, so an instance that was acknowledged is whole
+//! whatever state a crash left its file in.
+//!
+//! What makes that right:
+//! - A file gets its final name after the sync of its frame: a torn one under a final name is always in the log.
+//! - A segment is marked free only when every file of its frames has its name ([`Held`]), and after the sync of those.
+//! - A name that is in the log is given to another file by way of the log, or after a checkpoint ([`CommitLog::claim`]):
+//!   what the log says of a name is the last that was acknowledged under it.
+//! - At most one commit gives a name to a file at a time ([`Name`]), so the order of frames is that of the names.
+
+mod record;
+mod replay;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rustix::io::retry_on_intr;
+
+pub(crate) use self::record::Entry;
+use self::record::{Frame, PAGE_BYTES};
+pub(crate) use self::replay::replay;
+use self::segment::Segment;
+use crate::error::{OpenError, StoreError};
+use crate::fault::{self, Step};
+use crate::instance::OTHER_HANDS_PATIENCE;
+use crate::sync::SharedSync;
+
+/// Bytes of one segment. Twice that is what the log takes up on the disk once it has been full.
+pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
+/// Most files of one segment: what a checkpoint has to sync, and a start to look at.
+const MAX_FILES: usize = 8192;
+/// A segment with something in it is checkpointed after this time, so that a restart does not find files in it that have
+/// been moved elsewhere long ago.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(1);
+/// After a checkpoint that failed.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// The log of one root.
+#[derive(Debug)]
+pub(crate) struct CommitLog {
+    /// For syncing the filesystem, and for telling this log from another.
+    pub(crate) directory: File,
+    segments: [Segment; 2],
+    state: Mutex<State>,
+    /// A name is free again, or a file has got its.
+    released: Condvar,
+    /// Held by the one that checkpoints.
+    checkpointing: Mutex<()>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The segment that is appended to, if any can be.
+    active: Option<usize>,
+    slots: [Slot; 2],
+    next_generation: u64,
+    /// Names that a commit is about to give, hashed.
+    in_hand: HashSet<u64>,
+}
+
+/// What is in a segment.
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u64,
+    used_bytes: u64,
+    frames: u32,
+    /// Names of the files in its frames, hashed: two that collide cost a checkpoint.
+    names: HashSet<u64>,
+    /// Commits that are yet to give files of it their names.
+    open: u32,
+    /// When the first of its frames was written, or a checkpoint that failed is to be tried again.
+    since: Option<Instant>,
+}
+
+/// A name that nobody else gives to a file as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Name {
+    log: Arc<CommitLog>,
+    key: u64,
+}
+
+/// A frame whose files are yet to get their names.
+#[derive(Debug)]
+pub(crate) struct Held {
+    log: Arc<CommitLog>,
+    segment: usize,
+}
+
+impl CommitLog {
+    /// Makes the two segments, empty, in `directory`; any file there is given up. `generation` is higher than any before.
+    pub(crate) fn create(directory: File, path: &Path, generation: u64) -> Result<Arc<Self>, OpenError> {
+        let segments =
+            [Segment::create(&directory, path, 0, generation)?, Segment::create(&directory, path, 1, generation + 1)?];
+        let slot = |generation| Slot { generation, used_bytes: PAGE_BYTES, ..Slot::default() };
+        let state = State {
+            active: Some(0),
+            slots: [slot(generation), slot(generation + 1)],
+            next_generation: generation + 2,
+            in_hand: HashSet::new(),
+        };
+        Ok(Arc::new(Self {
+            directory,
+            segments,
+            state: Mutex::new(state),
+            released: Condvar::new(),
+            checkpointing: Mutex::new(()),
+            hasher: RandomState::new(),
+        }))
+    }
+
+    /// Whether the segments are still where the next start looks for them.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.segments.iter().all(Segment::is_linked)
+    }
+
+    /// The name at `path`, for a file that is to go through the log; `None` if another commit is about to give it.
+    pub(crate) fn reserve(self: &Arc<Self>, path: &Path) -> Option<Name> {
+        let key = self.hasher.hash_one(path);
+        let is_free = self.state.lock().in_hand.insert(key);
+        is_free.then(|| Name { log: Arc::clone(self), key })
+    }
+
+    /// The name at `path`, for a file that does not go through the log: waits for whoever is about to give it, and takes
+    /// what the log says of it out of the log.
+    pub(crate) fn claim(self: &Arc<Self>, path: &Path) -> Result<Name, StoreError> {
+        let key = self.hasher.hash_one(path);
+        let mut state = self.state.lock();
+        while !state.in_hand.insert(key) {
+            if self.released.wait_for(&mut state, OTHER_HANDS_PATIENCE).timed_out() && state.in_hand.contains(&key) {
+                return Err(StoreError::InOtherHands);
+            }
+        }
+        let name = Name { log: Arc::clone(self), key };
+        while state.slots.iter().any(|slot| slot.names.contains(&key)) {
+            drop(state);
+            self.checkpoint()?;
+            state = self.state.lock();
+        }
+        Ok(name)
+    }
+
+    /// Appends `entries` as one frame, each under its name. They are durable once the result was [synced](Held::sync). `None`:
+    /// there is no room, or it could not be written; nothing is lost, there are other ways to commit.
+    pub(crate) fn append(self: &Arc<Self>, entries: &[Entry<'_>], names: &[&Name]) -> Option<Held> {
+        let mut state = self.state.lock();
+        let bytes = record::FRAME_HEADER_BYTES as u64 + entries.iter().map(Entry::bytes).sum::<u64>();
+        let segment = state.with_room(bytes, entries.len())?;
+        let slot = &mut state.slots[segment];
+        let frame = Frame::new(slot.generation, slot.frames, entries);
+        // Under the lock, so that frames are whole in order: whatever a sync that begins now brings to the disk, it brings all
+        // before it too.
+        fault::at(Step::Log)
+            .and_then(|()| self.segments[segment].write(slot.used_bytes, frame.bytes, frame.slices(entries)))
+            .ok()?;
+        slot.used_bytes += frame.bytes.next_multiple_of(PAGE_BYTES);
+        slot.frames += 1;
+        slot.names.extend(names.iter().map(|name| name.key));
+        slot.since.get_or_insert_with(Instant::now);
+        slot.open += 1;
+        Some(Held { log: Arc::clone(self), segment })
+    }
+
+    /// When the log is to be checkpointed: at once if a segment is full. `None`: there is nothing in it.
+    pub(crate) fn checkpoint_due(&self) -> Option<Instant> {
+        self.state.lock().due()
+    }
+
+    /// Checkpoints what is due, unless another thread is at it.
+    pub(crate) fn checkpoint_if_due(&self) -> Result<(), StoreError> {
+        let Some(_alone) = self.checkpointing.try_lock() else {
+            return Ok(());
+        };
+        while self.checkpoint_due().is_some_and(|due| due <= Instant::now()) {
+            self.free_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Brings the files of every frame written so far to the disk and frees the segments.
+    pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
+        let Some(_alone) = self.checkpointing.try_lock_for(OTHER_HANDS_PATIENCE) else {
+            return Err(StoreError::InOtherHands);
+        };
+        for _ in 0..self.segments.len() {
+            self.free_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Checkpoints the segment that was written first. Never another before it: a name may be in both, and the later file is
+    /// the one that counts.
+    fn free_oldest(&self) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        let Some(segment) = state.oldest() else {
+            return Ok(());
+        };
+        if state.active == Some(segment) {
+            state.leave(segment);
+        }
+        while state.slots[segment].open > 0 {
+            if self.released.wait_for(&mut state, OTHER_HANDS_PATIENCE).timed_out() && state.slots[segment].open > 0 {
+                return Err(StoreError::InOtherHands);
+            }
+        }
+        let generation = state.next_generation;
+        state.next_generation += 1;
+        drop(state);
+        let freed = self.free(segment, generation);
+        let mut state = self.state.lock();
+        if freed.is_err() {
+            state.slots[segment].since = Some(Instant::now() + TRY_AGAIN_AFTER);
+            return freed;
+        }
+        state.slots[segment] = Slot { generation, used_bytes: PAGE_BYTES, ..Slot::default() };
+        state.active.get_or_insert(segment);
+        Ok(())
+    }
+
+    fn free(&self, segment: usize, generation: u64) -> Result<(), StoreError> {
+        let segment = &self.segments[segment];
+        segment.check_trust()?;
+        let synced = fault::at(Step::Checkpoint).and_then(|()| retry_on_intr(|| rustix::fs::syncfs(&self.directory)));
+        if let Err(error) = synced {
+            // The system takes the files for clean now, so that no later sync could be believed: it stays in the log.
+            segment.distrust();
+            return Err(StoreError::new("sync the filesystem of", "the storage root", error));
+        }
+        fault::at(Step::Free)
+            .and_then(|()| segment.mark_free(generation))
+            .map_err(|error| StoreError::new("free a segment of", "the commit log", error))
+    }
+}
+
+impl State {
+    /// The segment to append so much to.
+    fn with_room(&mut self, bytes: u64, files: usize) -> Option<usize> {
+        let active = self.active?;
+        let has_room = |slot: &Slot| slot.used_bytes + bytes <= SEGMENT_BYTES && slot.names.len() + files <= MAX_FILES;
+        if !has_room(&self.slots[active]) {
+            self.leave(active);
+        }
+        self.active.filter(|active| has_room(&self.slots[*active]))
+    }
+
+    /// Appends no more to this segment; to the other, if it is free.
+    fn leave(&mut self, segment: usize) {
+        let other = 1 - segment;
+        self.active = (self.slots[other].since.is_none()).then_some(other);
+    }
+
+    /// Of the segments with something in them, the one that was written first.
+    fn oldest(&self) -> Option<usize> {
+        let filled = (0..self.slots.len()).filter(|segment| self.slots[*segment].since.is_some());
+        filled.min_by_key(|segment| self.slots[*segment].generation)
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let oldest = self.oldest()?;
+        let since = self.slots[oldest].since?;
+        Some(if self.active == Some(oldest) { since + CHECKPOINT_AFTER } else { since })
+    }
+}
+
+impl Held {
+    /// Returns once the frame is on the disk. After a failure nothing more is appended to its segment, and what it held of
+    /// earlier frames is checkpointed.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        let segment = &self.log.segments[self.segment];
+        let synced = segment.sync();
+        if synced.is_err() {
+            let mut state = self.log.state.lock();
+            if state.active == Some(self.segment) {
+                state.leave(self.segment);
+            }
+        }
+        synced
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.log.state.lock().slots[self.segment].open -= 1;
+        self.log.released.notify_all();
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        self.log.state.lock().in_hand.remove(&self.key);
+        self.log.released.notify_all();
+    }
+}
+
+impl Drop for CommitLog {
+    /// A store that is closed in order leaves nothing to be done at the next start. What fails here is done then.
+    fn drop(&mut self) {
+        let _ = self.checkpoint();
+    }
+}

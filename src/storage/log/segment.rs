@@ -1,0 +1,127 @@
+//! One file of the commit log.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::record::{PAGE_BYTES, SegmentHeader};
+use super::{SEGMENT_BYTES, SharedSync};
+use crate::error::{OpenError, StoreError};
+use crate::fault::{self, Step};
+use crate::temp::{FILE_MODE, write_all_at};
+
+/// Bytes allocated at a time. A frame that overwrites what is allocated needs no commit of the filesystem's journal.
+const GROWTH_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
+
+/// A segment's file, open for as long as the log is.
+#[derive(Debug)]
+pub(super) struct Segment {
+    file: File,
+    sync: SharedSync,
+    allocated_bytes: AtomicU64,
+    generation: AtomicU64,
+    distrusted: AtomicBool,
+}
+
+pub(super) fn name(number: usize) -> String {
+    format!("segment-{number}")
+}
+
+impl Segment {
+    /// Makes segment `number` empty, durably but for its name.
+    pub(super) fn create(directory: &File, path: &Path, number: usize, generation: u64) -> Result<Self, OpenError> {
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let failed = |what| move |source| OpenError::Io { what, path: path.join(name(number)), source };
+        let file = retry_on_intr(|| rustix::fs::openat(directory, name(number), flags, FILE_MODE));
+        let file = File::from(file.map_err(failed("open"))?);
+        let size = rustix::fs::fstat(&file).map_err(failed("examine"))?.st_size;
+        let allocated_bytes = u64::try_from(size).unwrap_or(0).max(PAGE_BYTES); // with the header
+        let segment = Self {
+            file,
+            sync: SharedSync::default(),
+            allocated_bytes: AtomicU64::new(allocated_bytes),
+            generation: AtomicU64::new(generation),
+            distrusted: AtomicBool::new(false),
+        };
+        segment.mark_free(generation).map_err(failed("write"))?;
+        Ok(segment)
+    }
+
+    pub(super) fn open_to_read(directory: &File, number: usize) -> Result<File, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rustix::fs::openat(directory, name(number), flags, Mode::empty()).map(File::from)
+    }
+
+    pub(super) fn is_linked(&self) -> bool {
+        rustix::fs::fstat(&self.file).is_ok_and(|stat| stat.st_nlink > 0)
+    }
+
+    /// Writes `slices`, `bytes` in all, at `offset_bytes`. One thread at a time.
+    pub(super) fn write<'a>(
+        &self,
+        offset_bytes: u64,
+        bytes: u64,
+        slices: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), Errno> {
+        self.allocate(offset_bytes + bytes)?;
+        write_all_at(&self.file, offset_bytes, slices)
+    }
+
+    fn allocate(&self, end_bytes: u64) -> Result<(), Errno> {
+        let mut allocated_bytes = self.allocated_bytes.load(Ordering::Relaxed);
+        if end_bytes <= allocated_bytes {
+            return Ok(());
+        }
+        let zeros = vec![0; 256 << 10];
+        let wanted = end_bytes.max((allocated_bytes + GROWTH_BYTES).min(SEGMENT_BYTES));
+        while allocated_bytes < wanted {
+            let part = zeros.len().min((wanted - allocated_bytes) as usize);
+            write_all_at(&self.file, allocated_bytes, [&zeros[..part]])?;
+            allocated_bytes += part as u64;
+            self.allocated_bytes.store(allocated_bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Returns once what was written before is on the disk.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.sync.run(|| {
+            fault::at(Step::SyncLog)
+                .and_then(|()| retry_on_intr(|| rustix::fs::fdatasync(&self.file)))
+                .map_err(|error| StoreError::new("sync", "the commit log", error))
+        })
+    }
+
+    /// Makes all frames in it void, durably.
+    pub(super) fn mark_free(&self, generation: u64) -> Result<(), Errno> {
+        self.write_header(SegmentHeader { generation, distrusted: false })?;
+        self.generation.store(generation, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the files of its frames may be believed to be on the disk after a sync.
+    pub(super) fn check_trust(&self) -> Result<(), StoreError> {
+        match self.distrusted.load(Ordering::Relaxed) {
+            true => Err(StoreError::new("sync", "the files of the commit log", Errno::IO)),
+            false => Ok(()),
+        }
+    }
+
+    /// Has the next start write every file of its frames again, whatever stands there.
+    pub(super) fn distrust(&self) {
+        self.distrusted.store(true, Ordering::Relaxed);
+        // If this fails too, the disk will not be there at the next start either.
+        let generation = self.generation.load(Ordering::Relaxed);
+        let _ = self.write_header(SegmentHeader { generation, distrusted: true });
+    }
+
+    fn write_header(&self, header: SegmentHeader) -> Result<(), Errno> {
+        let mut page = header.encode();
+        page.resize(PAGE_BYTES as usize, 0);
+        write_all_at(&self.file, 0, [page.as_slice()])?;
+        retry_on_intr(|| rustix::fs::fdatasync(&self.file))
+    }
+}
