@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use parking_lot::Mutex;
@@ -23,9 +23,6 @@ use crate::supervision::lifeline::{Held, Lifeline, MessageKind};
 
 /// Errors in a row, of storage that fails and not of instances it may refuse, after which a writer starts afresh.
 const MAX_STORAGE_FAILURES: u32 = 16;
-
-/// Between two looks at a store that has nothing to be tended.
-const TEND_LOOK: Duration = Duration::from_secs(1);
 
 /// What a writer works at. Shared with the supervisor.
 #[derive(Debug, Default)]
@@ -146,8 +143,8 @@ impl Work {
     async fn tend_due(&self) {
         match self.store.tend_at() {
             Some(at) => tokio::time::sleep_until(at.into()).await,
-            // A commit of another writer may change that.
-            None => tokio::time::sleep(TEND_LOOK).await,
+            // Whoever changes that comes here afterwards.
+            None => std::future::pending().await,
         }
     }
 

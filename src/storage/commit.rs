@@ -252,7 +252,7 @@ impl<'a> Commit<'a> {
     fn sync(&self, progress: Progress<'a>) -> Result<Progress<'a>, StoreError> {
         if let Progress::Written(draft) = &progress {
             match &draft.temp {
-                Temp::Spool(spool) => spool.sync(self.store.settings().durability)?,
+                Temp::Spool(spool) => spool.sync()?,
                 Temp::Own(temp) if draft.strategy == Strategy::PerFile => temp.sync_data()?,
                 Temp::Own(_) => {}
             }

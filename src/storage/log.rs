@@ -173,9 +173,9 @@ impl CommitLog {
         Some(Held { log: Arc::clone(self), segment })
     }
 
-    /// When the log is to be checkpointed: at once if a segment is full. `None`: there is nothing in it.
+    /// When the log is to be checkpointed: at once if a segment is full. `None`: there is nothing in it, or a thread is at it.
     pub(crate) fn checkpoint_due(&self) -> Option<Instant> {
-        self.state.lock().due()
+        if self.checkpointing.is_locked() { None } else { self.state.lock().due() }
     }
 
     /// Checkpoints what is due, unless another thread is at it.
@@ -183,7 +183,8 @@ impl CommitLog {
         let Some(_alone) = self.checkpointing.try_lock() else {
             return Ok(());
         };
-        while self.checkpoint_due().is_some_and(|due| due <= Instant::now()) {
+        let is_due = || self.state.lock().due().is_some_and(|due| due <= Instant::now());
+        while is_due() {
             self.free_oldest()?;
         }
         Ok(())

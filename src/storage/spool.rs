@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,6 +33,7 @@ pub struct SpoolFile {
     dataset_bytes: AtomicU64,
     room_checked_up_to_bytes: AtomicU64,
     min_free_bytes: u64,
+    durability: Durability,
     health: Mutex<Health>,
     digested: Mutex<Digested>,
 }
@@ -64,6 +66,7 @@ impl SpoolFile {
         names: &TempNames,
         meta: &FileMeta,
         min_free_bytes: u64,
+        durability: Durability,
     ) -> Result<Self, StoreError> {
         let meta = meta.encode();
         let temp = TempFile::create(root, names)?;
@@ -77,6 +80,7 @@ impl SpoolFile {
             dataset_bytes: AtomicU64::new(0),
             room_checked_up_to_bytes: AtomicU64::new(0),
             min_free_bytes,
+            durability,
             health: Mutex::new(Health::Unsynced),
             digested: Mutex::new(Digested { hasher, dataset_bytes: 0 }),
         })
@@ -92,6 +96,11 @@ impl SpoolFile {
         let written = self.check_room(offset_bytes, end_bytes).and_then(|()| {
             self.temp.write_at(self.meta_bytes + offset_bytes, slices.iter().map(|slice| slice.as_ref()))
         });
+        if written.is_ok() && self.durability == Durability::Fsync {
+            // While the rest still arrives: by its end the disk has most of it.
+            let bytes = NonZeroU64::new(end_bytes - offset_bytes);
+            self.temp.start_writing_out_part(self.meta_bytes + offset_bytes, bytes);
+        }
         *self.lock_health()? = if written.is_ok() { Health::Unsynced } else { Health::Broken };
         self.dataset_bytes.fetch_max(end_bytes, Ordering::Relaxed);
         let mut digested = self.digested.lock();
@@ -127,9 +136,9 @@ impl SpoolFile {
 
     /// Returns when what was written is as durable as asked for. Two threads that commit this instance take turns:
     /// a failed sync is reported to one of them only.
-    pub(crate) fn sync(&self, durability: Durability) -> Result<(), StoreError> {
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
         let mut health = self.lock_health()?;
-        match (*health, durability) {
+        match (*health, self.durability) {
             (Health::Broken, _) => Err(StoreError::SpoolBroken),
             (Health::Synced, _) | (Health::Unsynced, Durability::None) => Ok(()),
             (Health::Unsynced, Durability::Fsync) => {

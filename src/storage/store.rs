@@ -84,7 +84,7 @@ impl Store {
     /// instance is committed with.
     pub fn spool(&self, meta: &FileMeta) -> Result<SpoolFile, StoreError> {
         let root = self.root()?;
-        SpoolFile::create(&root, &self.temp_names, meta, self.settings.min_free_bytes)
+        SpoolFile::create(&root, &self.temp_names, meta, self.settings.min_free_bytes, self.settings.durability)
     }
 
     /// Stores every instance of `batch` and answers for each by itself, in order. Returns when all that `Ok` was said of

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -89,8 +90,13 @@ impl TempFile {
     /// Has the kernel begin writing the data out, without waiting for it. Files that are on their way together are
     /// made durable together, by fewer commits of the filesystem's journal.
     pub(crate) fn start_writing_out(&self) {
+        self.start_writing_out_part(0, None);
+    }
+
+    /// The same for `bytes` from `offset_bytes` on.
+    pub(crate) fn start_writing_out_part(&self, offset_bytes: u64, bytes: Option<NonZeroU64>) {
         // What Linux does first when told that cached pages are not needed. A hint: an error costs nothing but time.
-        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
+        let _ = rustix::fs::fadvise(&self.file, offset_bytes, bytes, Advice::DontNeed);
     }
 
     /// Returns when the data is on the disk.
