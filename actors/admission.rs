@@ -15,14 +15,17 @@ pub(crate) struct Admission {
     max: AtomicUsize,
     by_address: Tally<IpAddr>,
     by_calling_ae: Tally<String>,
+    /// By the name of the access rule that let them in; each rule has its own limit.
+    by_rule: Tally<String>,
 }
 
 /// A connection that is counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     admission: Arc<Admission>,
-    address: IpAddr,
+    address: Option<IpAddr>,
     calling_ae: Option<String>,
+    rule: Option<String>,
 }
 
 impl Admission {
@@ -32,6 +35,7 @@ impl Admission {
             max: AtomicUsize::new(max),
             by_address: Tally::new(per_address),
             by_calling_ae: Tally::new(per_calling_ae),
+            by_rule: Tally::new(None),
         }
     }
 
@@ -47,19 +51,39 @@ impl Admission {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Admits a connection, or does not because a limit is reached.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
+    /// Admits a connection, or does not because a limit is reached. A balancer's connection comes from an address that is not
+    /// yet known: `None`.
+    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Admitted> {
         let max = self.max.load(Ordering::Relaxed);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < max).then_some(open + 1)).ok()?;
-        if !self.by_address.enter(&address) {
+        if address.is_some_and(|address| !self.by_address.enter(&address)) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Admitted { admission: self.clone(), address, calling_ae: None })
+        Some(Admitted { admission: self.clone(), address, calling_ae: None, rule: None })
     }
 }
 
 impl Admitted {
+    /// Counts the connection for the address it turned out to come from; false if its limit is reached.
+    pub(crate) fn come_from(&mut self, address: IpAddr) -> bool {
+        if self.address.is_some() || !self.admission.by_address.enter(&address) {
+            return false;
+        }
+        self.address = Some(address);
+        true
+    }
+
+    /// Counts the connection for the access rule that lets it in too; false if the rule's limit is reached.
+    pub(crate) fn fall_under(&mut self, rule: &str, limit: Option<usize>) -> bool {
+        let rule = rule.to_owned();
+        if !self.admission.by_rule.enter_within(&rule, limit) {
+            return false;
+        }
+        self.rule = Some(rule);
+        true
+    }
+
     /// Counts the connection for a calling AE title too; false if its limit is reached.
     pub(crate) fn call_as(&mut self, calling_ae: &str) -> bool {
         let calling_ae = calling_ae.to_owned();
@@ -74,7 +98,12 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.admission.open.fetch_sub(1, Ordering::Relaxed);
-        self.admission.by_address.leave(&self.address);
+        if let Some(address) = &self.address {
+            self.admission.by_address.leave(address);
+        }
+        if let Some(rule) = &self.rule {
+            self.admission.by_rule.leave(rule);
+        }
         if let Some(calling_ae) = &self.calling_ae {
             self.admission.by_calling_ae.leave(calling_ae);
         }
@@ -101,8 +130,13 @@ impl<K: Hash + Eq + Clone> Tally<K> {
     }
 
     fn enter(&self, key: &K) -> bool {
+        let limit = self.0.lock().limit;
+        self.enter_within(key, limit)
+    }
+
+    fn enter_within(&self, key: &K, limit: Option<usize>) -> bool {
         let mut counts = self.0.lock();
-        let limit = counts.limit.unwrap_or(usize::MAX);
+        let limit = limit.unwrap_or(usize::MAX);
         let count = counts.by_key.entry(key.clone()).or_insert(0);
         let admitted = *count < limit;
         *count += usize::from(admitted);
@@ -128,16 +162,16 @@ mod tests {
     fn limits_hold_and_are_given_back() {
         let admission = Arc::new(Admission::new(3, Some(2), Some(1)));
         let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
-        let mut first = admission.admit(here).unwrap();
-        let mut second = admission.admit(here).unwrap();
-        assert!(admission.admit(here).is_none(), "address limit");
-        let third = admission.admit(there).unwrap();
-        assert!(admission.admit(there).is_none(), "node limit");
+        let mut first = admission.admit(Some(here)).unwrap();
+        let mut second = admission.admit(Some(here)).unwrap();
+        assert!(admission.admit(Some(here)).is_none(), "address limit");
+        let third = admission.admit(Some(there)).unwrap();
+        assert!(admission.admit(Some(there)).is_none(), "node limit");
         assert!(first.call_as("CT1"));
         assert!(!second.call_as("CT1"), "calling AE limit");
         assert!(second.call_as("CT2"));
         drop(first);
-        let mut fourth = admission.admit(here).unwrap();
+        let mut fourth = admission.admit(Some(here)).unwrap();
         assert!(fourth.call_as("CT1"));
         drop((second, third, fourth));
         assert_eq!(admission.open(), 0);
@@ -146,16 +180,29 @@ mod tests {
     }
 
     #[test]
+    fn each_rule_has_a_limit_of_its_own_and_a_late_address_counts() {
+        let admission = Arc::new(Admission::new(8, Some(1), None));
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let mut inside: Vec<_> = (0..3).map(|_| admission.admit(None).unwrap()).collect();
+        assert!(inside[0].fall_under("ct", Some(1)) && !inside[1].fall_under("ct", Some(1)));
+        assert!(inside[1].fall_under("mr", None) && inside[2].fall_under("mr", None));
+        assert!(inside[0].come_from(here) && !inside[1].come_from(here));
+        assert!(admission.admit(Some(here)).is_none());
+        drop(inside);
+        assert!(admission.by_rule.0.lock().by_key.is_empty() && admission.by_address.0.lock().by_key.is_empty());
+    }
+
+    #[test]
     fn limits_that_change_hold_for_the_next_one_and_count_who_is_in() {
         let admission = Arc::new(Admission::new(8, None, None));
         let here = IpAddr::from([127, 0, 0, 1]);
-        let mut inside: Vec<_> = (0..3).map(|_| admission.admit(here).unwrap()).collect();
+        let mut inside: Vec<_> = (0..3).map(|_| admission.admit(Some(here)).unwrap()).collect();
         assert!(inside.iter_mut().all(|admitted| admitted.call_as("CT1")));
         admission.set_limits(4, Some(3), Some(3));
-        assert!(admission.admit(here).is_none(), "three from this address were in before there was a limit");
-        let there = admission.admit(IpAddr::from([127, 0, 0, 2])).unwrap();
+        assert!(admission.admit(Some(here)).is_none(), "three from this address were in before there was a limit");
+        let there = admission.admit(Some(IpAddr::from([127, 0, 0, 2]))).unwrap();
         admission.set_limits(4, None, None);
-        assert!(admission.admit(here).is_none(), "four are in");
+        assert!(admission.admit(Some(here)).is_none(), "four are in");
         drop((inside, there));
         assert_eq!(admission.open(), 0);
     }

@@ -1,6 +1,5 @@
 //! The children of the supervisor: for each its name, its group, its restart policy, and how it is started.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -10,11 +9,12 @@ use tidegate_storage::Store;
 
 use crate::fault::fault_points;
 use crate::guest::Guest;
-use crate::listener::Listener;
+use crate::listener::{Listener, Sockets};
 use crate::shared::{Alive, Shared};
 use crate::statistics::Statistics;
 use crate::supervision::lifeline::{Held, Lifeline};
 use crate::supervision::spec::{ChildSpec, Group};
+use crate::transport::Port;
 use crate::writer::{Hand, Writer};
 
 /// All children of a node.
@@ -23,10 +23,12 @@ pub(crate) fn specs(
     store: &Arc<Store>,
     writers: usize,
     association_threads: usize,
-    socket: TcpListener,
+    sockets: Sockets,
     guests: Vec<Guest>,
 ) -> Vec<ChildSpec> {
-    let mut specs = vec![statistics(shared), listener(shared, socket)];
+    let mut specs = vec![statistics(shared)];
+    specs.extend(sockets.plain.map(|socket| listener("listener", Port::Plain, shared, socket)));
+    specs.extend(sockets.tls.map(|socket| listener("listener-tls", Port::Tls, shared, socket)));
     specs.extend((0..writers as u32).map(|index| writer(index, shared, store)));
     specs.extend((0..association_threads).map(|index| association_thread(index, shared)));
     specs.extend(guests.into_iter().map(|guest| guest.spec(shared)));
@@ -39,10 +41,10 @@ fn statistics(shared: &Arc<Shared>) -> ChildSpec {
     ChildSpec::permanent("statistics".to_owned(), Group::Statistics, make, Held::default)
 }
 
-fn listener(shared: &Arc<Shared>, socket: TcpListener) -> ChildSpec {
+fn listener(name: &str, port: Port, shared: &Arc<Shared>, socket: std::net::TcpListener) -> ChildSpec {
     let shared = shared.clone();
-    let make = move |lifeline| Ok(Listener::new(socket.try_clone()?, shared.clone(), lifeline));
-    ChildSpec::permanent("listener".to_owned(), Group::Listener, make, Held::default)
+    let make = move |lifeline| Ok(Listener::new(socket.try_clone()?, port, shared.clone(), lifeline));
+    ChildSpec::permanent(name.to_owned(), Group::Listener, make, Held::default)
 }
 
 fn writer(index: u32, shared: &Arc<Shared>, store: &Arc<Store>) -> ChildSpec {

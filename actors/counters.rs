@@ -48,6 +48,18 @@ pub struct Counters {
     pub associations_aborted: Counter,
     /// Connections that spoke something else than DICOM, or nothing at all.
     pub connections_not_dicom: Counter,
+    /// Connections to the TLS port that spoke something else than TLS.
+    pub connections_not_tls: Counter,
+    /// Connections from a balancer that did not begin with a PROXY header.
+    pub proxy_headers_missing: Counter,
+    /// Associations that no access rule lets in.
+    pub associations_denied: Counter,
+    /// Associations whose user identity was missing or not right.
+    pub users_rejected: Counter,
+    /// TLS handshakes that came about.
+    pub tls_handshakes: Counter,
+    /// TLS handshakes that failed: no version, suite or certificate in common, or one that is not trusted.
+    pub tls_handshakes_failed: Counter,
     /// Instances acknowledged after a durable write (`durability = "fsync"`).
     pub instances_durable: Counter,
     /// Instances acknowledged after a write nobody synced (`durability = "none"`).

@@ -19,6 +19,7 @@
 //! | [`children`] | the children: how each is started |
 //! | [`listener`] | accepts connections, admits or turns them away ([`admission`]) |
 //! | [`association`] | one actor per connection: reads, assembles, hands over, answers |
+//! | [`transport`], [`certificate`] | the socket or TLS over it, and whose certificate was shown |
 //! | [`roster`] | which thread serves which association |
 //! | [`mailbox`] | the bounded way from associations to writers |
 //! | [`writer`] | one actor on a thread of its own: commits what it takes from the mailbox |
@@ -26,6 +27,7 @@
 //! | [`guest`] | children from outside: surfaces for operators |
 //! | [`observer`] | what the running node says of itself |
 //! | [`outcome`] | what became of an instance, as a DIMSE status |
+//! | [`audit`] | what someone may have to answer for, on its way to be written down |
 //! | [`counters`], [`latency`] | the counters and histograms all of them share |
 //! | [`history`], [`recent`] | the last minutes, and what went wrong in them |
 //! | [`fault`] | faults on demand, for tests |
@@ -34,6 +36,8 @@
 
 mod admission;
 pub mod association;
+pub mod audit;
+pub mod certificate;
 mod children;
 pub mod counters;
 pub mod fault;
@@ -52,21 +56,25 @@ pub mod shared;
 pub mod statistics;
 pub mod supervision;
 pub(crate) mod supervisor;
+mod transport;
 mod turn_away;
 pub mod writer;
 
 pub use association::FLOOR_LEASE_BYTES;
+pub use certificate::CertificateNames;
 pub use guest::Guest;
 pub use node::{Heart, Node, StartError, Stopped};
 pub use observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
 pub use outcome::Reason;
 pub use settings::{
-    AssociationSettings, LiveSettings, NodeSettings, RestartLimit, SupervisionSettings, WriterSettings,
+    AccessSettings, AssociationSettings, LiveSettings, NodeSettings, RestartLimit, SupervisionSettings, Terms,
+    WriterSettings,
 };
 pub use shared::Phase;
 pub use supervision::exit::{Exit, Panic, record_panics};
 pub use supervision::spec::Group;
 pub use supervision::tree::{ChildState, ChildStatus, Failure};
+pub use transport::TLS_LEASE_BYTES;
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,7 @@ use crate::fault;
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::lifeline::{Lifeline, MessageKind};
+use crate::transport::Port;
 use crate::turn_away::turn_away;
 
 /// Connections the kernel may complete before we accept them: a burst of modalities at shift change.
@@ -33,8 +34,16 @@ const MAX_TURNING_AWAY: usize = 256;
 #[derive(Debug)]
 pub struct Listener {
     work: Option<(std::net::TcpListener, Lifeline)>,
+    port: Port,
     shared: Arc<Shared>,
     _alive: Alive,
+}
+
+/// The sockets a node listens on.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    pub(crate) plain: Option<std::net::TcpListener>,
+    pub(crate) tls: Option<std::net::TcpListener>,
 }
 
 /// Opens the listening socket; the address tells the port if any free one was asked for.
@@ -54,9 +63,9 @@ pub fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, Sock
 
 impl Listener {
     /// A listener on `socket`, which others may hold too: connections that wait in it outlive a listener.
-    pub(crate) fn new(socket: std::net::TcpListener, shared: Arc<Shared>, lifeline: Lifeline) -> Self {
+    pub(crate) fn new(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, lifeline: Lifeline) -> Self {
         let _alive = Alive::new(&shared);
-        Self { work: Some((socket, lifeline)), shared, _alive }
+        Self { work: Some((socket, lifeline)), port, shared, _alive }
     }
 }
 
@@ -65,22 +74,22 @@ impl Actor for Listener {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if let Some((socket, lifeline)) = self.work.take() {
-            let work = work(socket, self.shared.clone(), lifeline);
+            let work = work(socket, self.port, self.shared.clone(), lifeline);
             ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
         }
     }
 }
 
-async fn work(socket: std::net::TcpListener, shared: Arc<Shared>, lifeline: Lifeline) {
+async fn work(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, lifeline: Lifeline) {
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => return lifeline.exit(Exit::NotStarted { why: error.to_string() }),
     };
     lifeline.ready();
-    lifeline.during(accept_all(socket, &shared, &lifeline)).await;
+    lifeline.during(accept_all(socket, port, &shared, &lifeline)).await;
 }
 
-async fn accept_all(socket: TcpListener, shared: &Arc<Shared>, lifeline: &Lifeline) {
+async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, lifeline: &Lifeline) {
     let mut pressure = shared.pressure.subscribe();
     let turning_away = Arc::new(Semaphore::new(MAX_TURNING_AWAY));
     let mut refused_by_system = false;
@@ -94,7 +103,7 @@ async fn accept_all(socket: TcpListener, shared: &Arc<Shared>, lifeline: &Lifeli
         match accepted {
             Ok((stream, peer)) => {
                 refused_by_system = false;
-                let admitted = admit(stream, peer, turn, shared, &turning_away);
+                let admitted = admit(stream, peer, port, turn, shared, &turning_away);
                 lifeline.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
                 turn = turn.wrapping_add(1);
             }
@@ -113,12 +122,15 @@ async fn accept_all(socket: TcpListener, shared: &Arc<Shared>, lifeline: &Lifeli
 fn admit(
     stream: TcpStream,
     peer: SocketAddr,
+    port: Port,
     turn: usize,
     shared: &Arc<Shared>,
     turning_away: &Arc<Semaphore>,
 ) -> bool {
     let holder = shared.budget.open_account(format!("connection from {peer}"));
-    let admitted = shared.admission.admit(peer.ip());
+    // A balancer's connections count for the addresses behind it.
+    let address = (!shared.live().access.is_proxy(peer.ip())).then(|| peer.ip());
+    let admitted = shared.admission.admit(address);
     let floor = holder.lease(Stage::Floor, FLOOR_LEASE_BYTES);
     let (Some(admitted), Ok(floor), Some((thread, handle))) = (admitted, floor, shared.roster.thread(turn)) else {
         shared.count_rejected(Rejection::LocalLimitExceeded, peer, "");
@@ -131,11 +143,11 @@ fn admit(
         return false;
     };
     let enrolled = stream.into_std().and_then(|socket| {
-        let enrolled = shared.roster.enrol(holder.id(), thread, &socket)?;
+        let enrolled = shared.roster.enrol(holder.id(), thread, port, &socket)?;
         Ok((socket, enrolled))
     });
     let arrival = match enrolled {
-        Ok((socket, enrolled)) => Arrival { socket, peer, admitted, enrolled, holder, floor },
+        Ok((socket, enrolled)) => Arrival { socket, peer, port, admitted, enrolled, holder, floor },
         Err(error) => {
             warn!(%peer, %error, "connection could not be handed on");
             return false;

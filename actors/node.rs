@@ -15,8 +15,9 @@ use tidegate_storage::{OpenError, Recovery, Store};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::audit::AuditEvent;
 use crate::guest::Guest;
-use crate::listener::bind;
+use crate::listener::{Sockets, bind};
 use crate::observer::Observer;
 use crate::settings::{LiveSettings, NodeSettings};
 use crate::shared::{Phase, Shared};
@@ -27,6 +28,8 @@ use crate::supervisor::{StopGroup, Supervisor};
 
 /// After the grace period, how long associations get to say A-ABORT.
 const ABORT_GRACE: Duration = Duration::from_secs(3);
+/// At the end, how long the last audit messages get to be written.
+const AUDIT_GRACE: Duration = Duration::from_secs(2);
 /// How long the children have to get ready.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two looks whether the supervisor lives.
@@ -85,7 +88,8 @@ impl Heart {
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
-    local_address: SocketAddr,
+    local_address: Option<SocketAddr>,
+    tls_address: Option<SocketAddr>,
     recovery: Recovery,
     shared: Arc<Shared>,
     supervisor: Addr<Supervisor>,
@@ -103,20 +107,34 @@ impl Node {
     /// # Errors
     /// If the storage cannot be opened, the address not be listened on, or a child does not come up.
     pub async fn start(settings: NodeSettings, guests: Vec<Guest>) -> Result<Self, StartError> {
-        let NodeSettings { listen, association_threads, writers, storage, live } = settings;
+        let NodeSettings { listen, tls_listen, association_threads, writers, storage, audit_queue, live } = settings;
         let (store, recovery) = Store::open(storage)?;
         let store = Arc::new(store);
-        let (socket, local_address) = bind(listen).map_err(|source| StartError::Listen { address: listen, source })?;
-        let shared = Arc::new(Shared::new(live, writers, association_threads, &store)?);
-        let specs = crate::children::specs(&shared, &store, writers, association_threads, socket, guests);
+        let (plain, local_address) = bind_if(listen)?.unzip();
+        let (tls, tls_address) = bind_if(tls_listen)?.unzip();
+        let sockets = Sockets { plain, tls };
+        let shared = Arc::new(Shared::new(live, writers, association_threads, audit_queue, &store)?);
+        let specs = crate::children::specs(&shared, &store, writers, association_threads, sockets, guests);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
         let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.clone());
         let (mut up, failure, heart) = (signs.up, signs.failure, Heart(signs.heart));
-        let node =
-            Self { local_address, recovery, shared, supervisor, supervisor_thread, failure, heart, _store: store };
+        let node = Self {
+            local_address,
+            tls_address,
+            recovery,
+            shared,
+            supervisor,
+            supervisor_thread,
+            failure,
+            heart,
+            _store: store,
+        };
         let refused = tokio::select! {
             up = timeout(START_TIMEOUT, up.wait_for(|up| *up)) => match up {
-                Ok(Ok(_)) => return Ok(node),
+                Ok(Ok(_)) => {
+                    node.shared.record(|| AuditEvent::Started);
+                    return Ok(node);
+                }
                 Ok(Err(_)) => StartError::Failed(Failure::Supervisor(Exit::ThreadDied)),
                 Err(_) => StartError::NotReady,
             },
@@ -126,9 +144,14 @@ impl Node {
         Err(refused)
     }
 
-    /// Where it listens; tells the port if any free one was asked for.
-    pub fn local_address(&self) -> SocketAddr {
+    /// Where it listens without TLS, if it does; tells the port if any free one was asked for.
+    pub fn local_address(&self) -> Option<SocketAddr> {
         self.local_address
+    }
+
+    /// Where it listens for TLS, if it does.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// A look into the running node, for whoever wants to know what it holds.
@@ -189,6 +212,8 @@ impl Node {
         let associations_aborted = self.shared.admission.open();
         self.shared.phase.send_replace(Phase::Aborting);
         self.wait_for_associations(ABORT_GRACE).await;
+        self.shared.record(|| AuditEvent::Stopping);
+        self.wait_for_audit().await;
         for group in Group::ALL.into_iter().rev() {
             // A supervisor that does not answer is the failure that brought the node down.
             answers = answers && self.stop_group(group).await;
@@ -215,6 +240,14 @@ impl Node {
         }
     }
 
+    /// What has happened is written down before the node is gone, unless that takes too long.
+    async fn wait_for_audit(&self) {
+        let until = Instant::now() + AUDIT_GRACE;
+        while self.shared.audit.as_ref().is_some_and(|trail| !trail.is_done()) && Instant::now() < until {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Threads that were told to end drop their actors a moment later.
     async fn wait_for_actors(&self) {
         let until = Instant::now() + HEART_LOOK;
@@ -223,4 +256,9 @@ impl Node {
             sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+fn bind_if(address: Option<SocketAddr>) -> Result<Option<(std::net::TcpListener, SocketAddr)>, StartError> {
+    let bound = |address| bind(address).map_err(|source| StartError::Listen { address, source });
+    address.map(bound).transpose()
 }

@@ -8,6 +8,7 @@ use tidegate_memory::snapshot::unattributed;
 use tidegate_memory::{AllocatorStatistics, Holder, Level, MemorySnapshot, Place, StageBytes};
 use tidegate_storage::{Durability, Space, StoreError};
 
+use crate::audit::AuditTrail;
 use crate::counters::Counters;
 use crate::history::Point;
 use crate::latency::Latencies;
@@ -93,6 +94,11 @@ impl Observer {
     pub fn look_at_storage(&self) -> StorageLook {
         let store = &self.0.store;
         StorageLook { space: store.space(), written: store.try_write() }
+    }
+
+    /// What is to be written down for an audit; `None`: nothing is.
+    pub fn audit(&self) -> Option<Arc<AuditTrail>> {
+        self.0.audit.clone()
     }
 
     /// An account for someone outside the actors who will hold leases of the node's budget.

@@ -11,9 +11,10 @@ use socket2::SockRef;
 use tidegate_memory::StageBytes;
 
 use crate::supervision::lifeline::Held;
+use crate::transport::Port;
 
 /// A-ABORT: source service-provider, reason not specified (PS3.8 §9.3.8).
-const ABORT: [u8; 10] = [7, 0, 0, 0, 0, 4, 0, 0, 2, 0];
+pub(crate) const ABORT: [u8; 10] = [7, 0, 0, 0, 0, 4, 0, 0, 2, 0];
 
 /// The threads that serve associations, and the associations on each.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(crate) struct Roster {
 #[derive(Debug)]
 struct Entry {
     thread: usize,
+    port: Port,
     socket: TcpStream,
 }
 
@@ -62,9 +64,10 @@ impl Roster {
         self: &Arc<Self>,
         account: u64,
         thread: usize,
+        port: Port,
         socket: &TcpStream,
     ) -> std::io::Result<Enrolled> {
-        let entry = Entry { thread, socket: socket.try_clone()? };
+        let entry = Entry { thread, port, socket: socket.try_clone()? };
         self.entries.lock().insert(account, entry);
         Ok(Enrolled { roster: self.clone(), account })
     }
@@ -85,9 +88,11 @@ impl Roster {
 }
 
 impl Entry {
-    /// A-ABORT, if the socket takes it.
+    /// A-ABORT, if the socket takes it. Within TLS nobody but the association itself could say it.
     fn abort(&self) {
-        let _ = SockRef::from(&self.socket).send(&ABORT);
+        if self.port == Port::Plain {
+            let _ = SockRef::from(&self.socket).send(&ABORT);
+        }
     }
 }
 
@@ -122,7 +127,7 @@ mod tests {
     ) -> (TcpStream, TcpStream, Enrolled) {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().unwrap();
-        let enrolled = roster.enrol(account, thread, &socket).unwrap();
+        let enrolled = roster.enrol(account, thread, Port::Plain, &socket).unwrap();
         (peer, socket, enrolled)
     }
 

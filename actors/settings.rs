@@ -1,24 +1,31 @@
 //! The settings the actors own. Whoever builds them has validated them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use tidegate_access::{Rules, Users};
 use tidegate_protocol::Policy;
+use tidegate_storage::Placement;
 
 pub use crate::supervision::limits::{RestartLimit, SupervisionSettings};
 
 /// Everything a node needs to start. What stands here outside of `live` holds until the node stops.
 #[derive(Debug)]
 pub struct NodeSettings {
-    /// Where to listen for associations; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where to listen for associations without TLS; port 0 takes a free one. Here or for TLS, or both.
+    pub listen: Option<SocketAddr>,
+    /// Where to listen for associations over TLS. Then [`LiveSettings::tls`] is there.
+    pub tls_listen: Option<SocketAddr>,
     /// Threads that serve associations, at least 1.
     pub association_threads: usize,
     /// Writers, each on a thread of its own; at least 1.
     pub writers: usize,
     /// Storage.
     pub storage: tidegate_storage::Settings,
+    /// Audit records that may wait to be written down; `None`: nobody writes them down.
+    pub audit_queue: Option<usize>,
     /// What can be changed while the node runs.
     pub live: LiveSettings,
 }
@@ -28,6 +35,10 @@ pub struct NodeSettings {
 pub struct LiveSettings {
     /// Associations.
     pub associations: AssociationSettings,
+    /// Certificate, versions and whom to trust, for handshakes from now on.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Who is let in, and on what terms.
+    pub access: Arc<AccessSettings>,
     /// Writers.
     pub writers: WriterSettings,
     /// What all leases together may hold, in bytes.
@@ -36,6 +47,38 @@ pub struct LiveSettings {
     pub statistics_interval: Option<Duration>,
     /// Supervision.
     pub supervision: SupervisionSettings,
+}
+
+/// Who is let in, and on what terms. An association keeps what it began with.
+#[derive(Debug)]
+pub struct AccessSettings {
+    /// Access rules.
+    pub rules: Rules,
+    /// What each of them grants, by its place.
+    pub terms: Vec<Terms>,
+    /// Balancers: connections from here begin with a PROXY header.
+    pub proxies: Vec<IpNet>,
+    /// Who is known by name and passcode; `None`: any name is taken.
+    pub users: Option<Arc<Users>>,
+    /// Whether a peer that names no user is turned away.
+    pub require_user: bool,
+}
+
+/// What an access rule grants.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Associations open at one time that the rule has let in; `None`: no limit of its own.
+    pub max_associations: Option<usize>,
+    /// Where and how what it lets in is stored; `None`: as the store's settings have it.
+    pub placement: Option<Arc<Placement>>,
+}
+
+impl AccessSettings {
+    /// Whether `address` is that of a balancer.
+    pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.proxies.iter().any(|net| net.contains(&address))
+    }
 }
 
 /// Limits and timers of associations. An association keeps those it began with.

@@ -11,11 +11,12 @@ use tidegate_memory::allocator::{AllocatorError, AllocatorProbe};
 use tidegate_memory::pressure::Level;
 use tidegate_memory::{AllocatorStatistics, MemoryBudget};
 use tidegate_protocol::Rejection;
-use tidegate_storage::{Durability, Outcome, Store, Stored};
-use tokio::sync::watch;
+use tidegate_storage::{Durability, Outcome, Placement, Store, Stored};
+use tokio::sync::{Semaphore, watch};
 
 use crate::admission::Admission;
 use crate::association::FLOOR_LEASE_BYTES;
+use crate::audit::{AuditEvent, AuditTrail, widened};
 use crate::counters::Counters;
 use crate::history::History;
 use crate::latency::Latencies;
@@ -62,6 +63,9 @@ pub struct Shared {
     /// Elements the layout is made of.
     pub(crate) wanted: Arc<[Tag]>,
     pub(crate) durability: Durability,
+    pub(crate) audit: Option<Arc<AuditTrail>>,
+    /// Passcodes are looked at one at a time: each takes some MiB and tens of milliseconds.
+    pub(crate) verifying: Semaphore,
 }
 
 impl Shared {
@@ -73,6 +77,7 @@ impl Shared {
         live: LiveSettings,
         writers: usize,
         association_threads: usize,
+        audit_queue: Option<usize>,
         store: &Arc<Store>,
     ) -> Result<Self, AllocatorError> {
         let limits = &live.associations;
@@ -94,8 +99,10 @@ impl Shared {
             eviction: watch::Sender::new(None),
             probe: AllocatorProbe::new()?,
             baseline: Baseline::default(),
-            wanted: store.wanted(),
+            wanted: if audit_queue.is_some() { widened(&store.wanted()) } else { store.wanted() },
+            audit: audit_queue.map(AuditTrail::new),
             durability: store.settings().durability,
+            verifying: Semaphore::new(1),
             live: RwLock::new(Arc::new(live)),
         };
         shared.reserve_floors();
@@ -108,15 +115,34 @@ impl Shared {
     }
 
     /// Puts other settings in force, all at once.
-    pub(crate) fn apply(&self, live: LiveSettings) {
-        let limits = &live.associations;
+    pub(crate) fn apply(&self, mut live: LiveSettings) {
         let mut current = self.live.write();
+        if live.tls.is_none() {
+            live.tls.clone_from(&current.tls); // the port stays open to the end of the node
+        }
+        let limits = &live.associations;
         self.admission.set_limits(limits.max, limits.max_per_address, limits.max_per_calling_ae);
         self.budget.set_limit(live.memory_budget_bytes);
         self.mailbox.set_capacity(live.writers.mailbox_capacity);
         *current = Arc::new(live);
         drop(current);
         self.reserve_floors();
+    }
+
+    /// Puts down what has just happened, if anybody wants to know.
+    pub(crate) fn record(&self, event: impl FnOnce() -> AuditEvent) {
+        if let Some(trail) = &self.audit {
+            trail.record(event());
+        }
+    }
+
+    /// The elements to be read of a dataset that is stored so.
+    pub(crate) fn wanted_for(&self, placement: Option<&Placement>) -> Arc<[Tag]> {
+        match placement {
+            None => self.wanted.clone(),
+            Some(placement) if self.audit.is_some() => widened(&placement.layout.wanted()),
+            Some(placement) => placement.layout.wanted(),
+        }
     }
 
     /// Who may come must find his floor, however much datasets hold by then.
@@ -138,9 +164,9 @@ impl Shared {
     }
 
     /// Counts an acknowledged instance by what its acknowledgement means.
-    pub(crate) fn count_acknowledged(&self, stored: &Stored, dataset_bytes: u64) {
+    pub(crate) fn count_acknowledged(&self, stored: &Stored, durability: Durability, dataset_bytes: u64) {
         let counters = &self.counters;
-        match (stored.outcome, self.durability) {
+        match (stored.outcome, durability) {
             (Outcome::Identical, _) => counters.instances_identical.increment(),
             (Outcome::New | Outcome::Replaced | Outcome::KeptBoth { .. }, Durability::Fsync) => {
                 counters.instances_durable.increment()

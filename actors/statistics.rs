@@ -285,6 +285,7 @@ impl Figures {
             leased_bytes = leased.total(),
             leased_highest_bytes = now.leased_highest_bytes,
             leased_floor_bytes = leased.get(Stage::Floor),
+            leased_tls_bytes = leased.get(Stage::Tls),
             leased_negotiating_bytes = leased.get(Stage::Negotiating),
             leased_receiving_bytes = leased.get(Stage::Receiving),
             leased_queued_bytes = leased.get(Stage::Queued),

@@ -1,6 +1,7 @@
 //! The `tidegate` binary: parse → load → start → wait → exit code.
 
 mod admin;
+mod audit;
 mod cli;
 mod config;
 

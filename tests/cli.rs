@@ -100,7 +100,7 @@ fn every_configuration_error_is_told_at_once_and_exits_2() {
 fn a_wrong_flag_is_told_as_that_flag() {
     let (code, _, stderr) = output(&["--listen", "11112", "--admin", "yes"]);
     assert_eq!(code, 2);
-    assert!(stderr.contains("node.listen = \"11112\" (flag --listen): must be an IP address"), "{stderr}");
+    assert!(stderr.contains("node.listen = \"11112\" (flag --listen): must be \"off\" or an IP address"), "{stderr}");
     assert!(stderr.contains("admin.listen = \"yes\" (flag --admin): must be \"off\" or"), "{stderr}");
 }
 

@@ -38,6 +38,12 @@ fn protocol_knows_no_actors_sockets_files_or_clocks() {
 }
 
 #[test]
+fn access_knows_no_actors_sockets_files_or_clocks() {
+    let words = ["actix", "tokio", "std::fs", "std::time", "tidegate-protocol", "tidegate-storage", "jemalloc"];
+    never_says("src/access", &words);
+}
+
+#[test]
 fn storage_knows_no_actors_sockets_or_leases() {
     let words = ["actix", "tokio", "std::net", "tidegate-memory", "tidegate-protocol", "jemalloc"];
     never_says("src/storage", &words);

@@ -15,7 +15,6 @@ use tidegate_memory::{Holder, MemoryLease, Stage};
 use tidegate_protocol::state::State;
 use tidegate_protocol::{Association, Event, Operation};
 use tidegate_storage::{StoreError, Stored};
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -27,12 +26,14 @@ use super::incoming::Incoming;
 use super::peer::Peer;
 use super::receive_buffer::ReceiveBuffer;
 use crate::admission::Admitted;
+use crate::audit::Transfers;
 use crate::fault::{self, Told};
 use crate::mailbox::StoreInstance;
 use crate::roster::Enrolled;
 use crate::settings::LiveSettings;
 use crate::shared::{Phase, Shared};
 use crate::supervision::lifeline::{LastMessages, MessageKind};
+use crate::transport::{Port, Transport};
 
 /// How long a leased segment is kept while nothing arrives.
 const KEEP_SEGMENT: Duration = Duration::from_secs(1);
@@ -71,7 +72,10 @@ pub(crate) struct Connection {
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) eviction: watch::Receiver<Option<u64>>,
     pub(super) peer: Peer,
-    pub(super) socket: TcpStream,
+    pub(super) port: Port,
+    /// The address behind a balancer has as many associations as it may.
+    pub(super) over_address_limit: bool,
+    pub(super) transport: Transport,
     pub(super) protocol: Association,
     pub(super) incoming: Option<Incoming>,
     pub(super) pending: FuturesUnordered<LocalBoxFuture<'static, Done>>,
@@ -90,12 +94,16 @@ pub(crate) struct Connection {
     /// When to look whether a leased segment can be given back.
     pub(super) give_back: Instant,
     pub(super) acknowledged: u64,
+    /// What is to be reported for an audit.
+    pub(super) transfers: Transfers,
     pub(super) refused: u64,
     pub(super) buffer: ReceiveBuffer,
     pub(super) holder: Holder,
     pub(super) admitted: Admitted,
     pub(super) enrolled: Enrolled,
     pub(super) _floor: MemoryLease,
+    /// Pays for what TLS holds.
+    pub(super) tls_lease: Option<MemoryLease>,
     /// Pays for the presentation contexts.
     pub(super) contexts: Option<MemoryLease>,
 }
@@ -109,8 +117,10 @@ impl Connection {
         Ok(Self {
             phase: shared.phase.subscribe(),
             eviction: shared.eviction.subscribe(),
-            peer: Peer { address: arrival.peer, calling_ae_title: String::new() },
-            socket,
+            peer: Peer::new(arrival.peer),
+            over_address_limit: false,
+            port: arrival.port,
+            transport: Transport::Plain(socket),
             protocol: Association::new(live.associations.policy.clone()),
             incoming: None,
             pending: FuturesUnordered::new(),
@@ -125,12 +135,14 @@ impl Connection {
             heard: now,
             give_back: now,
             acknowledged: 0,
+            transfers: Transfers::default(),
             refused: 0,
             buffer: ReceiveBuffer::new(),
             holder: arrival.holder,
             admitted: arrival.admitted,
             enrolled: arrival.enrolled,
             _floor: arrival.floor,
+            tls_lease: None,
             contexts: None,
             live,
             shared,
@@ -187,7 +199,7 @@ impl Connection {
                     return Some(End::ConnectionLost);
                 }
             }
-            read = self.buffer.read_from(&mut self.socket), if reading => match read {
+            read = self.buffer.read_from(&mut self.transport), if reading => match read {
                 Ok(0) if !self.is_requested() => return Some(End::NothingSaid),
                 Ok(0) | Err(_) => return Some(End::ConnectionLost),
                 Ok(bytes) => {
@@ -216,7 +228,9 @@ impl Connection {
     /// forgets the option as it goes, so it is set whenever all there was has been read.
     fn acknowledge_at_once(&self) {
         #[cfg(target_os = "linux")]
-        let _ = socket2::SockRef::from(&self.socket).set_tcp_quickack(true); // a hint: without it we are only slower
+        if let Some(socket) = self.transport.socket() {
+            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true); // a hint: without it we are only slower
+        }
     }
 
     fn may_read(&self) -> bool {
@@ -329,7 +343,7 @@ impl Connection {
             return Ok(());
         }
         let output = self.protocol.take_output();
-        timeout(self.live.associations.send_timeout, self.socket.write_all(&output)).await?
+        timeout(self.live.associations.send_timeout, self.transport.write_all(&output)).await?
     }
 }
 

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tidegate_protocol::Event;
 use tidegate_protocol::state::State;
-use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tracing::{debug, error, info};
 
 use super::connection::Connection;
+use crate::roster::ABORT;
 use crate::supervision::exit::{Exit, Panic};
 use crate::supervision::spec::Restart;
+use crate::transport::Port;
 
 /// How long a peer has to close the connection after our last word (Sta13).
 const LINGER: Duration = Duration::from_secs(2);
@@ -26,6 +27,12 @@ pub(super) enum End {
     NothingSaid,
     /// The peer spoke something else.
     NotDicom,
+    /// A balancer did not say whom it speaks for.
+    NoProxyHeader,
+    /// The peer spoke something else than TLS on the TLS port.
+    NotTls,
+    /// The peer and we did not come to terms about TLS, or its certificate is none we trust.
+    HandshakeFailed,
     /// The peer aborted.
     PeerAborted,
     /// The peer closed or lost the connection without a word.
@@ -45,13 +52,22 @@ pub(super) enum End {
 impl Connection {
     /// Serves the connection to its end.
     pub(crate) async fn serve(mut self: Box<Self>) {
-        let end = self.run().await;
+        let end = match Box::pin(self.open_up()).await {
+            Some(end) => end,
+            None => self.run().await,
+        };
         self.has_ended = true;
         self.incoming = None;
+        if let Some(trail) = &self.shared.audit {
+            self.transfers.report(&self.peer.for_audit(), self.refused, trail);
+        }
         let counters = &self.shared.counters;
         match end {
             End::Released | End::Stopping | End::Rejected => {}
             End::NothingSaid | End::NotDicom => counters.connections_not_dicom.increment(),
+            End::NoProxyHeader => counters.proxy_headers_missing.increment(),
+            End::NotTls => counters.connections_not_tls.increment(),
+            End::HandshakeFailed => counters.tls_handshakes_failed.increment(),
             End::PeerAborted | End::ConnectionLost => counters.associations_lost.increment(),
             End::Violation | End::TimedOut | End::OutOfMemory | End::Evicted => {
                 counters.associations_aborted.increment();
@@ -79,7 +95,16 @@ impl Connection {
             | End::Stopping
             | End::OutOfMemory
             | End::Evicted => Box::pin(self.linger()).await,
-            End::NothingSaid | End::NotDicom | End::PeerAborted | End::ConnectionLost => {}
+            End::NothingSaid
+            | End::NotDicom
+            | End::NoProxyHeader
+            | End::NotTls
+            | End::HandshakeFailed
+            | End::PeerAborted
+            | End::ConnectionLost => {}
+        }
+        if self.port == Port::Tls {
+            let _ = timeout(LINGER, Box::pin(self.transport.close())).await;
         }
     }
 
@@ -99,7 +124,7 @@ impl Connection {
                     return;
                 }
                 rest.reserve(1024);
-                match self.socket.read_buf(&mut rest).await {
+                match self.transport.read_buf(&mut rest).await {
                     Ok(0) | Err(_) => return,
                     Ok(_) => {}
                 }
@@ -123,7 +148,11 @@ impl Drop for Connection {
             Exit::ThreadDied
         };
         if self.is_requested() {
-            self.enrolled.abort();
+            match self.port {
+                Port::Plain => self.enrolled.abort(),
+                // Within TLS nobody else could have said it.
+                Port::Tls => drop(self.transport.send_now(&ABORT)),
+            }
         }
         self.shared.counters.associations_aborted.increment();
         let held = self.holder.by_stage();

@@ -9,7 +9,7 @@ use tidegate_protocol::StoreRequest;
 use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{Instance, Payload, SpoolFile, StoreError};
+use tidegate_storage::{Instance, Payload, Placement, SpoolFile, StoreError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -52,6 +52,7 @@ struct Assembly {
     block: BytesMut,
     spool: Spool,
     gauge: SpoolGauge,
+    placement: Option<Arc<Placement>>,
 }
 
 enum Spool {
@@ -73,8 +74,10 @@ struct Appending {
 impl Incoming {
     /// Begins with the request; whether it can be stored at all is known by now.
     pub(crate) fn new(request: StoreRequest, peer: &Peer, shared: &Arc<Shared>, live: &LiveSettings) -> Self {
+        let placement = peer.placement(&live.access, &request.abstract_syntax);
+        let wanted = shared.wanted_for(placement.as_deref());
         let assembly = file_meta(&request, peer, &live.associations.policy.ae_title).map(|meta| Assembly {
-            scan: HeadScan::new(&request.transfer_syntax, shared.wanted.clone(), HeadLimits::default()),
+            scan: HeadScan::new(&request.transfer_syntax, wanted, HeadLimits::default()),
             meta,
             slices: Vec::new(),
             leases: Vec::new(),
@@ -83,6 +86,7 @@ impl Incoming {
             block: BytesMut::new(),
             spool: Spool::Unused,
             gauge: SpoolGauge { shared: shared.clone(), bytes: 0 },
+            placement,
         });
         Self { request, bytes: 0, began: Instant::now(), assembly }
     }
@@ -151,7 +155,12 @@ impl Incoming {
             Spool::Ready(file) => Payload::Spooled(file),
             Spool::Unused | Spool::Appending(_) => Payload::Memory(assembly.slices),
         };
-        Ok(StoreInstance { instance: Instance::new(assembly.meta, head, payload), leases: assembly.leases })
+        let instance = Instance::new(assembly.meta, head, payload);
+        let instance = match assembly.placement {
+            Some(placement) => instance.placed(placement),
+            None => instance,
+        };
+        Ok(StoreInstance { instance, leases: assembly.leases })
     }
 }
 

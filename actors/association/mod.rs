@@ -4,6 +4,7 @@
 mod connection;
 mod ending;
 mod incoming;
+mod opening;
 mod peer;
 mod receive_buffer;
 mod requested;
@@ -19,6 +20,7 @@ use crate::admission::Admitted;
 use crate::roster::Enrolled;
 use crate::settings::{AssociationSettings, LiveSettings};
 use crate::shared::{Alive, Shared};
+use crate::transport::{Port, TLS_LEASE_BYTES};
 use connection::Connection;
 use receive_buffer::LARGEST_SEGMENT;
 
@@ -43,6 +45,7 @@ pub struct Association {
 pub(crate) struct Arrival {
     pub(crate) socket: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
+    pub(crate) port: Port,
     pub(crate) admitted: Admitted,
     pub(crate) enrolled: Enrolled,
     pub(crate) holder: Holder,
@@ -58,6 +61,7 @@ impl LiveSettings {
         (u64::from(policy.async_operations) + 2) * dataset
             + 2 * incoming::SPOOL_CHUNK
             + FLOOR_LEASE_BYTES
+            + TLS_LEASE_BYTES
             + ASSOCIATE_BYTES
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+
+use crate::transport::Transport;
 
 /// Bytes of the segment every association can count on.
 pub(crate) const FLOOR_SEGMENT: usize = 16 * 1024;
@@ -45,13 +45,13 @@ impl ReceiveBuffer {
     }
 
     /// Reads what the peer has sent; waits for it without a segment if there is none. 0: the peer has closed.
-    pub(crate) async fn read_from(&mut self, socket: &mut TcpStream) -> std::io::Result<usize> {
+    pub(crate) async fn read_from(&mut self, transport: &mut Transport) -> std::io::Result<usize> {
         if self.parked {
-            socket.readable().await?;
+            transport.readable().await?;
             self.segment = BytesMut::with_capacity(FLOOR_SEGMENT);
             self.parked = false;
         }
-        socket.read_buf(&mut self.segment).await
+        transport.read_buf(&mut self.segment).await
     }
 
     /// Whether there is no segment at all: most associations of most nodes wait for their peer most of the time.

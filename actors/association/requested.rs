@@ -1,14 +1,20 @@
 //! An association is asked for: whether there is room for it, and the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_access::rules::Criterion;
+use tidegate_access::{Granted, Users};
 use tidegate_memory::{MemoryLease, Stage};
-use tidegate_protocol::{AssociateRequest, Rejection};
+use tidegate_protocol::syntaxes::VERIFICATION;
+use tidegate_protocol::{AssociateRequest, Rejection, UserIdentity};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::connection::Connection;
 use super::ending::End;
+use crate::audit::{AuditEvent, Denial};
+use crate::settings::AccessSettings;
 use crate::shared::Phase;
 
 /// Between two tries to lease what the presentation contexts take.
@@ -17,15 +23,14 @@ const LEASE_RETRY: Duration = Duration::from_millis(10);
 const CONTEXT_BYTES: u64 = 160;
 
 impl Connection {
-    pub(super) async fn on_request(&mut self, request: AssociateRequest) -> Option<End> {
-        self.peer.calling_ae_title = request.calling_ae_title;
-        let rejection = if *self.phase.borrow() != Phase::Serving {
-            Some(Rejection::TemporaryCongestion)
-        } else if !self.admitted.call_as(&self.peer.calling_ae_title) {
-            Some(Rejection::LocalLimitExceeded)
-        } else {
-            self.contexts = self.lease_contexts(request.contexts_accepted).await;
-            self.contexts.is_none().then_some(Rejection::LocalLimitExceeded)
+    pub(super) async fn on_request(&mut self, mut request: AssociateRequest) -> Option<End> {
+        self.peer.calling_ae_title = std::mem::take(&mut request.calling_ae_title);
+        let rejection = match self.decide(&mut request).await {
+            Ok(()) => {
+                self.contexts = self.lease_contexts(request.contexts_accepted).await;
+                self.contexts.is_none().then_some(Rejection::LocalLimitExceeded)
+            }
+            Err(rejection) => Some(rejection),
         };
         if let Some(rejection) = rejection {
             warn!(peer = %self.peer.address, calling_ae = ?self.peer.calling_ae_title, ?rejection, "association rejected");
@@ -42,6 +47,7 @@ impl Connection {
             peer = %self.peer.address,
             calling_ae = ?self.peer.calling_ae_title,
             called_ae = ?request.called_ae_title,
+            rule = self.rule(),
             contexts_accepted = request.contexts_accepted,
             contexts_proposed = request.contexts_proposed,
             async_operations = request.async_operations,
@@ -51,18 +57,92 @@ impl Connection {
         None
     }
 
+    /// Whether the association comes about. Contexts that the access rules deny are turned down on the way.
+    async fn decide(&mut self, request: &mut AssociateRequest) -> Result<(), Rejection> {
+        if *self.phase.borrow() != Phase::Serving {
+            return Err(Rejection::TemporaryCongestion);
+        }
+        let access = self.live.access.clone();
+        if let Err(refused) = self.peer.ask(&access, &request.called_ae_title) {
+            self.shared.counters.associations_denied.increment();
+            let rule = refused.rule.map(|place| access.rules.list()[place].name.as_str());
+            warn!(peer = %self.peer.address, calling_ae = ?self.peer.calling_ae_title, rule, "access denied");
+            self.record_denial(Denial::Access(rule.map(str::to_owned)));
+            return Err(match refused.because {
+                Some(Criterion::Calling) => Rejection::CallingAeTitle,
+                Some(Criterion::Called) => Rejection::CalledAeTitle,
+                Some(Criterion::From | Criterion::Certificate | Criterion::SopClass) | None => Rejection::NoReasonGiven,
+            });
+        }
+        let peer = &self.peer;
+        let denied = |sop_class: &str| sop_class != VERIFICATION && peer.is_denied(sop_class);
+        request.contexts_accepted -= self.protocol.reject_contexts(denied);
+        if self.over_address_limit || !self.admitted.call_as(&self.peer.calling_ae_title) {
+            return Err(Rejection::LocalLimitExceeded);
+        }
+        if let Some(place) = self.peer.granted.as_ref().and_then(Granted::association) {
+            let (rule, limit) = (&access.rules.list()[place].name, access.terms[place].max_associations);
+            if !self.admitted.fall_under(rule, limit) {
+                return Err(Rejection::LocalLimitExceeded);
+            }
+        }
+        self.identify(&access, request.user_identity.take()).await
+    }
+
+    /// Whether the user is who it says (PS3.7 §D.3.3.7).
+    async fn identify(&self, access: &AccessSettings, identity: Option<UserIdentity>) -> Result<(), Rejection> {
+        let Some(users) = &access.users else { return Ok(()) };
+        let is_right = match identity {
+            None => !access.require_user,
+            Some(UserIdentity { passcode: None, .. }) => false,
+            Some(UserIdentity { name, passcode: Some(passcode) }) => {
+                users.remembers(&name, &passcode) || self.verify(users.clone(), name, passcode).await
+            }
+        };
+        if is_right {
+            return Ok(());
+        }
+        self.shared.counters.users_rejected.increment();
+        warn!(peer = %self.peer.address, calling_ae = ?self.peer.calling_ae_title, "user identity is missing or not right");
+        self.record_denial(Denial::UserIdentity);
+        Err(Rejection::NoReasonGiven)
+    }
+
+    /// Computes the hash of a passcode on a thread of its own: this one serves others too.
+    async fn verify(&self, users: Arc<Users>, name: Vec<u8>, passcode: Vec<u8>) -> bool {
+        let verifying = async {
+            let _turn = self.shared.verifying.acquire().await;
+            let _lease = self.lease_patiently(Stage::Negotiating, users.memory_bytes()).await;
+            tokio::task::spawn_blocking(move || users.verify(&name, &passcode)).await.unwrap_or(false)
+        };
+        timeout(self.live.associations.request_timeout, verifying).await.unwrap_or(false)
+    }
+
+    pub(super) fn record_denial(&self, denial: Denial) {
+        self.shared.record(|| AuditEvent::Denied { peer: self.peer.for_audit(), denial });
+    }
+
+    /// The access rule that lets the association in.
+    fn rule(&self) -> Option<&str> {
+        let place = self.peer.granted.as_ref()?.association()?;
+        Some(&self.live.access.rules.list()[place].name)
+    }
+
     /// Leases what the presentation contexts take. When datasets hold the whole budget, that is for a moment: what they hold is on
     /// its way to the disk.
     async fn lease_contexts(&self, count: usize) -> Option<MemoryLease> {
         let patience = self.live.associations.request_timeout;
-        let lease = async {
-            loop {
-                match self.holder.lease(Stage::Floor, count as u64 * CONTEXT_BYTES) {
-                    Ok(lease) => return lease,
-                    Err(_) => sleep(LEASE_RETRY).await,
-                }
-            }
-        };
+        let lease = self.lease_patiently(Stage::Floor, count as u64 * CONTEXT_BYTES);
         timeout(patience, lease).await.ok()
+    }
+
+    /// Waits until there is so much: what holds the budget is on its way to the disk. The caller bounds the time.
+    pub(super) async fn lease_patiently(&self, stage: Stage, bytes: u64) -> MemoryLease {
+        loop {
+            match self.holder.lease(stage, bytes) {
+                Ok(lease) => return lease,
+                Err(_) => sleep(LEASE_RETRY).await,
+            }
+        }
     }
 }

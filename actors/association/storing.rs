@@ -122,18 +122,23 @@ impl Connection {
     }
 
     fn acknowledge(&mut self, commit: &Commit, stored: &Stored) {
-        let bytes = commit.store.instance.dataset_bytes();
+        let instance = &commit.store.instance;
+        let bytes = instance.dataset_bytes();
+        let durability = instance.placement().map_or(self.shared.durability, |placement| placement.durability);
         debug!(
             peer = %self.peer.address,
             sop_instance_uid = commit.store.instance.meta.sop_instance_uid.as_str(),
             bytes,
             outcome = ?stored.outcome,
-            durability = %self.shared.durability,
+            durability = %durability,
             "instance stored"
         );
-        self.shared.count_acknowledged(stored, bytes);
+        self.shared.count_acknowledged(stored, durability, bytes);
         self.shared.latencies.response.record(commit.complete.elapsed());
         self.acknowledged += 1;
+        if let Some(trail) = &self.shared.audit {
+            self.transfers.add(&commit.store.instance, &self.peer.for_audit(), trail);
+        }
         self.protocol.respond(&commit.operation, Status::Success, &ErrorComment::default());
     }
 

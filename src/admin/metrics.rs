@@ -103,6 +103,23 @@ impl Figures {
         page.counter("associations_panicked", "Associations a panic ended", None, panicked)?;
         let not_dicom = counters.connections_not_dicom.get();
         page.counter("connections_not_dicom", "Connections that spoke something else, or nothing", None, not_dicom)?;
+        let counts = [
+            (
+                "connections_not_tls",
+                "Connections to the TLS port that spoke something else",
+                &counters.connections_not_tls,
+            ),
+            ("proxy_headers_missing", "Balancers' connections without a PROXY header", &counters.proxy_headers_missing),
+            ("tls_handshakes", "TLS handshakes that came about", &counters.tls_handshakes),
+            ("tls_handshakes_failed", "TLS handshakes that failed", &counters.tls_handshakes_failed),
+            ("associations_denied", "Associations no access rule lets in", &counters.associations_denied),
+            ("users_rejected", "Associations whose user identity was missing or not right", &counters.users_rejected),
+        ];
+        for (name, help, counter) in counts {
+            page.counter(name, help, None, counter.get())?;
+        }
+        let lost = self.observer.audit().map_or(0, |trail| trail.dropped.get());
+        page.counter("audit_messages_lost", "Audit messages that found their queue full", None, lost)?;
         page.counter("received", "Bytes read from connections", BYTES, counters.bytes_received.get())
     }
 

@@ -1,5 +1,6 @@
 //! The command line: its grammar, its exit codes, and which command does what.
 
+mod access;
 mod conformance;
 mod inspect;
 mod logging;
@@ -66,6 +67,14 @@ enum Command {
         reference: bool,
         #[command(flatten)]
         file: FileArgs,
+    },
+    /// Say which access rule decides about a peer, and why the earlier ones do not
+    CheckAccess(access::CheckAccessArgs),
+    /// Read a passcode from the standard input and print a line for user_identity.file
+    HashPasscode {
+        /// User name
+        #[arg(value_name = "NAME")]
+        name: String,
     },
     /// Ask a running node who holds which memory
     Mem(mem::MemArgs),
@@ -161,6 +170,11 @@ pub(crate) fn main() -> Exit {
         Command::PrintConfig { file, .. } => {
             with_config(file.config, Flags::default(), |loaded| inspect::print(&loaded.raw))
         }
+        Command::CheckAccess(args) => {
+            let file = args.file.config.clone();
+            with_config(file, Flags::default(), |loaded| access::check(&args, &loaded.settings))
+        }
+        Command::HashPasscode { name } => access::hash(&name),
         Command::Mem(args) => mem::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Recover(args) => recover::run(args),

@@ -1,7 +1,7 @@
 //! SIGHUP: the configuration is read again; what can change in a running node changes all at once, or nothing does.
 
 use super::logging::LogLevel;
-use crate::config::{Changes, ConfigError, Loaded, Raw, Settings};
+use crate::config::{Changes, ConfigError, Loaded, OwnCertificate, Raw, Settings};
 
 /// Knows what the node runs with, and where to look for something else.
 pub(super) struct Reloader {
@@ -43,6 +43,9 @@ impl Reloader {
             let (key, from, to) = (&change.key, &change.from, &change.to);
             tracing::info!(%key, %from, %to, "setting changed");
         }
+        if let Some(certificate) = &settings.certificate {
+            log_certificate(certificate);
+        }
         tracing::info!(
             changed = changes.live.len(),
             at_next_start = changes.at_restart.len(),
@@ -50,5 +53,19 @@ impl Reloader {
         );
         self.current = raw;
         Some(settings)
+    }
+}
+
+/// Under this many seconds a certificate is about to expire: a month.
+const EXPIRES_SOON_S: i64 = 30 * 86_400;
+
+/// Says which certificate peers see from now on.
+pub(super) fn log_certificate(certificate: &OwnCertificate) {
+    let OwnCertificate { subject, not_after, serial, expires_in_s, .. } = certificate;
+    tracing::info!(?subject, %serial, %not_after, "tls certificate in force");
+    if *expires_in_s < 0 {
+        tracing::error!(?subject, %not_after, "tls certificate has expired: peers will refuse it");
+    } else if *expires_in_s < EXPIRES_SOON_S {
+        tracing::warn!(?subject, %not_after, "tls certificate expires within a month");
     }
 }

@@ -11,8 +11,9 @@ use tidegate_storage::Durability;
 use super::reload::Reloader;
 use super::signals::{Asked, Signals, StopSignal};
 use super::start_up::StartUp;
-use super::{Exit, logging, output, service};
+use super::{Exit, logging, output, reload, service};
 use crate::admin::{Admin, socket};
+use crate::audit::{self, Origin};
 use crate::config::{ConfigError, Loaded, Settings};
 
 /// Runs the node until it is asked to stop, or cannot go on. `load` reads the configuration again.
@@ -60,9 +61,10 @@ enum Reason {
 }
 
 async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunError> {
-    let Settings { node: settings, mut shutdown_grace, admin, admin_socket, log: _ } = settings;
+    let Settings { node: settings, certificate, mut shutdown_grace, admin, admin_socket, log: _, audit } = settings;
     raise_open_files_limit(&settings);
-    let start_up = StartUp::of(&settings);
+    certificate.iter().for_each(reload::log_certificate);
+    let start_up = StartUp::of(&settings, certificate);
     let durability = settings.storage.durability;
     let mut guests = Vec::new();
     let admin = match admin {
@@ -70,6 +72,7 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
         None => None,
     };
     guests.extend(admin_socket.map(socket::guest));
+    guests.extend(audit.map(|target| audit::guest(target, origin(&settings))));
     let node = Node::start(settings, guests).await?;
     let mut signals = Signals::new().map_err(RunError::Signals)?;
     if durability == Durability::None {
@@ -80,8 +83,9 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
     }
     actix_rt::spawn(service::watchdog(node.heart()));
     // Whoever started us may have closed stdout since: the node serves all the same.
-    let _ = output::print(&start_up.lines(node.local_address(), node.recovery(), admin));
-    let serving = format!("serving on {}", node.local_address());
+    let _ = output::print(&start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin));
+    let addresses: Vec<_> = [node.local_address(), node.tls_address()].into_iter().flatten().collect();
+    let serving = format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
     service::ready(&serving);
 
     let reason = loop {
@@ -127,6 +131,13 @@ fn announce(reason: &Reason, shutdown_grace: Duration) -> End {
             End::Failed
         }
     }
+}
+
+/// The node, as audit messages name it.
+fn origin(settings: &NodeSettings) -> Origin {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let ae_title = settings.live.associations.policy.ae_title.clone();
+    Origin { ae_title, host, process_id: std::process::id() }
 }
 
 fn bind_admin(address: SocketAddr, guests: &mut Vec<Guest>) -> Result<SocketAddr, RunError> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tidegate_actors::NodeSettings;
 use tidegate_storage::Recovery;
 
-use crate::config::size_text;
+use crate::config::{ClientAuth, OwnCertificate, size_text};
 
 /// What the lines tell of the settings; kept, since the node takes the settings when it starts.
 pub(super) struct StartUp {
@@ -15,27 +15,36 @@ pub(super) struct StartUp {
     storage: tidegate_storage::Settings,
     memory_budget_bytes: u64,
     spool_threshold_bytes: u64,
+    certificate: Option<OwnCertificate>,
 }
 
 impl StartUp {
-    pub(super) fn of(settings: &NodeSettings) -> Self {
+    pub(super) fn of(settings: &NodeSettings, certificate: Option<OwnCertificate>) -> Self {
         Self {
             ae_title: settings.live.associations.policy.ae_title.clone(),
             storage: settings.storage.clone(),
             memory_budget_bytes: settings.live.memory_budget_bytes,
             spool_threshold_bytes: settings.live.associations.spool_threshold_bytes,
+            certificate,
         }
     }
 
     /// The lines, once the node is up and its addresses are known.
-    pub(super) fn lines(&self, listen: SocketAddr, recovery: &Recovery, admin: Option<SocketAddr>) -> String {
+    pub(super) fn lines(
+        &self,
+        listen: Option<SocketAddr>,
+        tls: Option<SocketAddr>,
+        recovery: &Recovery,
+        admin: Option<SocketAddr>,
+    ) -> String {
         let Self { ae_title, storage, .. } = self;
         let mut lines = format!(
-            "tidegate {version}: AE title {ae_title}, listening on {listen}\n\
+            "tidegate {version}: AE title {ae_title}{listening}\n\
              storage: {root} (durability {durability}, duplicates {duplicates}, layout {layout}); \
              removed {removed} unfinished files, restored {restored} from the commit log\n\
              memory budget: {budget} (spool threshold {spool})\n",
             version = env!("CARGO_PKG_VERSION"),
+            listening = listen.map(|listen| format!(", listening on {listen}")).unwrap_or_default(),
             root = absolute(&storage.root).display(),
             durability = storage.durability,
             duplicates = storage.duplicates,
@@ -48,13 +57,28 @@ impl StartUp {
         if let Some(admin) = admin {
             let _ = writeln!(lines, "admin: http://{}/", reachable(admin));
         }
-        let peer = reachable(listen);
+        if let (Some(tls), Some(certificate)) = (tls, &self.certificate) {
+            let clients = match certificate.client_auth {
+                ClientAuth::None => "none asked of peers",
+                ClientAuth::Optional => "verified if a peer shows one",
+                ClientAuth::Required => "required of peers",
+            };
+            let OwnCertificate { subject, not_after, .. } = certificate;
+            let _ = writeln!(lines, "tls: {tls}, certificate {subject:?} until {not_after}, {clients}");
+        }
         let called = shell_word(ae_title);
+        // With `--anonymous-tls +cf` a peer checks the certificate without showing one.
+        let (peer, options) = match (listen, tls) {
+            (Some(listen), _) => (reachable(listen), ""),
+            (None, tls) => {
+                (reachable(tls.unwrap_or((Ipv4Addr::LOCALHOST, 0).into())), " --anonymous-tls --ignore-peer-cert")
+            }
+        };
         let (host, port) = (peer.ip(), peer.port());
         let _ = write!(
             lines,
-            "try: echoscu -v -aec {called} {host} {port}\n\
-             \x20    storescu -v -aec {called} {host} {port} image.dcm\n"
+            "try: echoscu -v{options} -aec {called} {host} {port}\n\
+             \x20    storescu -v{options} -aec {called} {host} {port} image.dcm\n"
         );
         lines
     }

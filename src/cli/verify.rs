@@ -77,11 +77,14 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
     let storage = args.root.as_deref().map(|root| root.to_string_lossy().into_owned());
     let flags = Flags { storage, ..Flags::default() };
     let settings = match config::load(args.config.as_deref(), config::process_environment(), &flags) {
-        Ok(loaded) => loaded.settings.node.storage,
+        Ok(loaded) => loaded.settings.node,
         Err(error) => return refuse(&error),
     };
-    let root = args.root.unwrap_or(settings.root);
-    let layouts = if args.layout.is_empty() { vec![settings.layout] } else { args.layout };
+    let root = args.root.unwrap_or(settings.storage.root);
+    // A file stands where the settings or an access rule put it.
+    let of_rules = settings.live.access.terms.iter().filter_map(|terms| Some(terms.placement.as_ref()?.layout.clone()));
+    let configured = std::iter::once(settings.storage.layout).chain(of_rules);
+    let layouts = if args.layout.is_empty() { configured.collect() } else { args.layout };
     let threads = NonZeroUsize::new(args.threads.into()).unwrap_or(NonZeroUsize::MIN);
     let verification = Verification::new(&root, layouts, threads);
     let (all, json) = (args.all, args.json);

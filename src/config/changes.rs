@@ -5,8 +5,9 @@ use toml::Value;
 use super::Raw;
 
 /// Keys that hold from the start of the node to its end. All others can change while it runs.
-pub(super) const NEEDS_RESTART: [&str; 12] = [
+pub(super) const NEEDS_RESTART: [&str; 16] = [
     "node.listen",
+    "tls.listen",
     "associations.arbiters",
     "writers.count",
     "storage.root",
@@ -18,6 +19,9 @@ pub(super) const NEEDS_RESTART: [&str; 12] = [
     "admin.listen",
     "admin.socket",
     "log.format",
+    "audit.sink",
+    "audit.ca",
+    "audit.queue",
 ];
 
 /// A key with another value than before.
@@ -57,11 +61,12 @@ impl Changes {
 
 fn keys(raw: &Raw) -> Vec<(String, Value)> {
     let Ok(Value::Table(sections)) = Value::try_from(raw) else { return Vec::new() };
-    let keys = sections.into_iter().filter_map(|(section, table)| match table {
-        Value::Table(table) => Some(table.into_iter().map(move |(name, value)| (format!("{section}.{name}"), value))),
-        _ => None,
+    let keys = sections.into_iter().flat_map(|(section, table)| match table {
+        Value::Table(table) => table.into_iter().map(|(name, value)| (format!("{section}.{name}"), value)).collect(),
+        // `[[access]]`, as one.
+        rules => vec![(section, rules)],
     });
-    keys.flatten().collect()
+    keys.collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tidegate_actors::{
     AssociationSettings, FLOOR_LEASE_BYTES, LiveSettings, NodeSettings, RestartLimit, SupervisionSettings,
-    WriterSettings,
+    TLS_LEASE_BYTES, WriterSettings,
 };
 use tidegate_memory::host::{default_budget, host_memory};
 use tidegate_memory::pressure::ALLOWANCE_BYTES;
@@ -16,11 +16,14 @@ use tidegate_protocol::Policy;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::{CommitStrategy, Duplicates, Durability};
 
+use super::access::access;
+use super::audit::audit;
 use super::checks::{ASSOCIATIONS, Checks};
 use super::human::{Period, Size, SizeOrAuto, period_text, size_text};
 use super::problem::Problem;
 use super::raw::Raw;
 use super::sources::Given;
+use super::tls::tls;
 use super::{LogFormat, LogSettings, Settings};
 
 const MIB: u64 = 1 << 20;
@@ -43,33 +46,71 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration:
 pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> Option<Settings> {
     let mut checks = Checks::new(given, problems);
     let checks = &mut checks;
-    let listen = checks.parsed(
-        "node.listen",
-        raw.node.listen.trim().parse(),
-        "must be an IP address and a port, such as 0.0.0.0:11112 or [::]:11112 (port 0 picks a free one)",
-    );
+    let listen = listen("node.listen", &raw.node.listen, checks);
+    let tls_listen = listen_for_tls(raw, checks);
+    let tls = tls_listen.flatten().and_then(|_| tls(&raw.tls, checks));
     let shutdown_grace =
         checks.period("node.shutdown_grace", raw.node.shutdown_grace, Duration::ZERO..=Duration::from_secs(3600));
     let max = checks.count("associations.max", raw.associations.max, ASSOCIATIONS);
     let association_threads = checks.count("associations.arbiters", raw.associations.arbiters, 1..=64);
-    let (memory_budget_bytes, spool_threshold_bytes) = memory(raw, max, checks);
+    let (memory_budget_bytes, spool_threshold_bytes) = memory(raw, max, tls.is_some(), checks);
     let associations = associations(raw, max, spool_threshold_bytes, checks);
     let writers = checks.count("writers.count", raw.writers.count, 1..=256);
     let writer_settings = writer_settings(raw, checks);
     let supervision = supervision(raw, checks);
     let storage = storage(raw, checks);
+    let access = access(raw, storage.as_ref(), checks);
     let admin = admin(raw, checks);
     let admin_socket = admin_socket(raw, checks);
     let log = log(raw, checks);
+    let audit = audit(raw, checks);
     let statistics_interval = raw.log.statistics_interval.0.map(|interval| {
         let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
         checks.period("log.statistics_interval", Period(interval), allowed)
     });
     // Every check is done: from here on a value that is missing ends it.
-    let live =
-        LiveSettings { associations, writers: writer_settings, memory_budget_bytes, statistics_interval, supervision };
-    let node = NodeSettings { listen: listen?, association_threads, writers, storage: storage?, live };
-    Some(Settings { node, shutdown_grace, admin: admin?, admin_socket, log: log? })
+    let (audit, audit_queue) = audit?;
+    let (tls, certificate) = tls.map(|tls| (tls.server, tls.own)).unzip();
+    let live = LiveSettings {
+        associations,
+        tls,
+        access,
+        writers: writer_settings,
+        memory_budget_bytes,
+        statistics_interval,
+        supervision,
+    };
+    let node = NodeSettings {
+        listen: listen?,
+        tls_listen: tls_listen?,
+        association_threads,
+        writers,
+        storage: storage?,
+        audit_queue: audit.is_some().then_some(audit_queue),
+        live,
+    };
+    Some(Settings { node, certificate, shutdown_grace, admin: admin?, admin_socket, log: log?, audit })
+}
+
+fn listen(key: &str, address: &str, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
+    match address.trim() {
+        "off" => Some(None),
+        address => checks
+            .parsed(
+                key,
+                address.parse(),
+                "must be \"off\" or an IP address and a port, such as 0.0.0.0:11112 or [::]:11112 (port 0 picks a free one)",
+            )
+            .map(Some),
+    }
+}
+
+fn listen_for_tls(raw: &Raw, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
+    let address = listen("tls.listen", &raw.tls.listen, checks)?;
+    if address.is_none() && raw.node.listen.trim() == "off" {
+        checks.refuse("node.listen", "cannot be \"off\" while tls.listen is: nobody could associate; set one of them");
+    }
+    Some(address)
 }
 
 /// PS3.5 §6.2: default repertoire without backslash and control characters; outer spaces do not count.
@@ -163,7 +204,7 @@ fn supervision(raw: &Raw, checks: &mut Checks<'_>) -> SupervisionSettings {
     }
 }
 
-fn memory(raw: &Raw, associations: usize, checks: &mut Checks<'_>) -> (u64, u64) {
+fn memory(raw: &Raw, associations: usize, with_tls: bool, checks: &mut Checks<'_>) -> (u64, u64) {
     let host_bytes = host_memory().map_or(HOST_BYTES_IF_UNKNOWN, |host| host.bytes);
     let budget = match raw.memory.budget {
         SizeOrAuto(None) => default_budget(host_bytes),
@@ -180,7 +221,9 @@ fn memory(raw: &Raw, associations: usize, checks: &mut Checks<'_>) -> (u64, u64)
         checks.refuse("memory.budget", &complaint);
     }
     let spool = checks.size("memory.spool_threshold", raw.memory.spool_threshold, 1 << 16..=1 << 40);
-    let floor = associations as u64 * FLOOR_LEASE_BYTES;
+    // Every association may come to the TLS port.
+    let each = FLOOR_LEASE_BYTES + if with_tls { TLS_LEASE_BYTES } else { 0 };
+    let floor = associations as u64 * each;
     let needed = floor + SHARED_MEMORY_MIN_BYTES;
     let too_many = checks.sound(&["memory.budget", "associations.max"]) && budget < needed;
     let too_long = checks.sound(&["memory.budget", "memory.spool_threshold"]) && spool > budget / SPOOL_SHARE;
@@ -188,11 +231,11 @@ fn memory(raw: &Raw, associations: usize, checks: &mut Checks<'_>) -> (u64, u64)
         let complaint = format!(
             "too small for associations.max = {associations}: each association holds {}, together {}, and {} more are \
              needed for datasets; raise memory.budget to at least \"{}\" or lower associations.max to at most {}",
-            size_text(FLOOR_LEASE_BYTES),
+            size_text(each),
             size_text(floor),
             size_text(SHARED_MEMORY_MIN_BYTES),
             size_text(needed.next_multiple_of(MIB)),
-            (budget - SHARED_MEMORY_MIN_BYTES) / FLOOR_LEASE_BYTES,
+            (budget - SHARED_MEMORY_MIN_BYTES) / each,
         );
         checks.refuse("memory.budget", &complaint);
     }

@@ -3,6 +3,8 @@
 //! `sources` layers what was given, `read` lays it over the defaults of `raw`, which mirrors the file, and `compose` checks
 //! every bound and builds [`Settings`]. Nothing stops at the first mistake: a [`ConfigError`] lists all of them.
 
+mod access;
+mod audit;
 mod changes;
 mod checks;
 mod compose;
@@ -14,6 +16,7 @@ mod reference;
 mod sources;
 #[cfg(test)]
 mod template_tests;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +30,9 @@ pub(crate) use human::{period_text, size_text};
 pub(crate) use raw::Raw;
 pub(crate) use reference::reference;
 pub(crate) use sources::{Environment, Flags, process_environment};
+pub(crate) use tls::{ClientAuth, OwnCertificate};
 
+use crate::audit::Target;
 use problem::Problem;
 
 /// The commented template: every key with its default. A test holds it equal to [`Raw::default`].
@@ -37,6 +42,8 @@ pub(crate) const TEMPLATE: &str = include_str!("../../conf/tidegate.toml");
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) node: NodeSettings,
+    /// The certificate that TLS peers see; `None`: no TLS.
+    pub(crate) certificate: Option<OwnCertificate>,
     /// How long associations get to finish when the node is asked to stop.
     pub(crate) shutdown_grace: Duration,
     /// Where the admin surface listens; `None` = off.
@@ -44,6 +51,8 @@ pub(crate) struct Settings {
     /// Path of the admin socket; `None` = off.
     pub(crate) admin_socket: Option<PathBuf>,
     pub(crate) log: LogSettings,
+    /// Where audit messages go; `None`: nowhere.
+    pub(crate) audit: Option<Target>,
 }
 
 /// What is logged, and in which form.

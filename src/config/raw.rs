@@ -12,6 +12,7 @@ use super::human::{Limit, Period, PeriodOrOff, Size, SizeOrAuto};
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Raw {
     pub(super) node: Node,
+    pub(super) tls: Tls,
     pub(super) associations: Associations,
     pub(super) writers: Writers,
     pub(super) memory: Memory,
@@ -19,6 +20,10 @@ pub(crate) struct Raw {
     pub(super) storage: Storage,
     pub(super) admin: Admin,
     pub(super) log: Log,
+    pub(super) user_identity: UserIdentity,
+    pub(super) audit: Audit,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) access: Vec<AccessRule>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +33,59 @@ pub(super) struct Node {
     pub(super) listen: String,
     pub(super) require_called_ae_title: bool,
     pub(super) shutdown_grace: Period,
+    pub(super) proxy_protocol_from: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) listen: String,
+    pub(super) certificate: String,
+    pub(super) key: String,
+    pub(super) client_auth: String,
+    pub(super) client_ca: String,
+    pub(super) client_crls: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct UserIdentity {
+    pub(super) file: String,
+    pub(super) required: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Audit {
+    pub(super) sink: String,
+    pub(super) ca: String,
+    pub(super) queue: i64,
+}
+
+/// A table of `[[access]]`. Name and action have no default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccessRule {
+    pub(super) name: String,
+    pub(super) action: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) calling: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) called: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) from: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) certificate: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) sop_class: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_associations: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) layout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) duplicates: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) durability: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,7 +164,27 @@ impl Default for Node {
             listen: "0.0.0.0:11112".to_owned(),
             require_called_ae_title: false,
             shutdown_grace: seconds(30),
+            proxy_protocol_from: Vec::new(),
         }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            listen: "off".to_owned(),
+            certificate: String::new(),
+            key: String::new(),
+            client_auth: "none".to_owned(),
+            client_ca: String::new(),
+            client_crls: Vec::new(),
+        }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { sink: "off".to_owned(), ca: String::new(), queue: 1024 }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::problem::Problem;
-use super::raw::{Raw, defaults};
+use super::raw::{AccessRule, Raw, defaults};
 use super::sources::{Given, GivenValue};
 
 /// Reads the given values over the defaults. Each key is tried on its own, so that every mistake is told and not only the
@@ -13,6 +13,18 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut accepted = toml::Table::new();
     for (key, given) in given {
+        if key == "access" {
+            match rules(given) {
+                Ok(()) => drop(accepted.insert(key.clone(), given.value.clone())),
+                Err(complaint) => problems.push(Problem {
+                    key: key.clone(),
+                    value: "[[access]]".to_owned(),
+                    origin: given.origin.clone(),
+                    complaint,
+                }),
+            }
+            continue;
+        }
         match try_key(key, given, &defaults) {
             Ok(None) => {}
             Ok(Some((section, name, value))) => {
@@ -42,6 +54,18 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
             (Raw::default(), problems)
         }
     }
+}
+
+/// Whether the tables of `[[access]]` have their shapes; the first that has not, by number.
+fn rules(given: &GivenValue) -> Result<(), String> {
+    let Some(tables) = given.value.as_array().filter(|_| !given.is_text) else {
+        return Err("must be written as tables, each under [[access]], in the file".to_owned());
+    };
+    for (number, table) in (1..).zip(tables) {
+        let read: Result<AccessRule, _> = table.clone().try_into();
+        read.map_err(|error| format!("rule {number}: {}", error.message()))?;
+    }
+    Ok(())
 }
 
 fn empty_table() -> toml::Value {

@@ -32,7 +32,7 @@ fn nothing_given_is_the_defaults() {
     assert_eq!(loaded.raw, Raw::default());
     let node = loaded.settings.node;
     assert_eq!(node.live.associations.policy.ae_title, "TIDEGATE");
-    assert_eq!(node.listen, "0.0.0.0:11112".parse().unwrap());
+    assert_eq!(node.listen, Some("0.0.0.0:11112".parse().unwrap()));
     assert!((64 << 20..=2 << 30).contains(&node.live.memory_budget_bytes), "{}", node.live.memory_budget_bytes);
     assert_eq!(node.live.associations.max_per_calling_ae, None);
     assert_eq!(node.live.associations.policy.max_pdu_length, 131_072);
@@ -51,7 +51,7 @@ fn each_source_wins_over_the_one_before() {
     let loaded = load(Some(&path), environment(&variables), &flags).unwrap();
 
     assert_eq!(loaded.settings.node.live.associations.policy.ae_title, "FLAG");
-    assert_eq!(loaded.settings.node.listen.port(), 2);
+    assert_eq!(loaded.settings.node.listen.unwrap().port(), 2);
     assert_eq!(loaded.settings.node.storage.root, PathBuf::from("file"));
     assert_eq!(loaded.settings.node.writers, 3);
     assert_eq!(loaded.settings.node.live.writers.batch, 16);
@@ -101,7 +101,7 @@ fn every_mistake_is_told_with_key_value_place_and_what_is_allowed() {
         ("node.ae_tilte = \"X\": unknown key; did you mean node.ae_title?", "t.toml:2"),
         ("node.ae_title = \"\": must be 1 to 16 characters of printable ASCII without backslash", "t.toml:3"),
         (
-            "node.listen = \"here\": must be an IP address and a port, such as 0.0.0.0:11112 or [::]:11112 (port 0 picks a free one)",
+            "node.listen = \"here\": must be \"off\" or an IP address and a port, such as 0.0.0.0:11112 or [::]:11112 (port 0 picks a free one)",
             "t.toml:4",
         ),
         ("nodes = {}: unknown key; `tidegate print-config --default` shows every key", "t.toml"),
@@ -151,7 +151,7 @@ fn values_of_another_type_are_refused() {
         ("[associations]\nmax_per_address = true", "must be text in quotes or a whole number"),
         ("[associations]\ntransfer_syntax_preference = '1.2'", "must be a list of texts"),
         ("[associations]\ntransfer_syntax_preference = ['1.02']", "must be transfer syntax UIDs"),
-        ("[node]\nlisten = 'localhost:104'", "must be an IP address and a port"),
+        ("[node]\nlisten = 'localhost:104'", "must be \"off\" or an IP address and a port"),
     ] {
         let told = problems(line, &[]);
         assert_eq!(told.len(), 1, "{told:?}");

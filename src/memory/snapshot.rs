@@ -194,6 +194,7 @@ mod tests {
             by_stage,
             [
                 ("floor", 32, 2),
+                ("tls", 0, 0),
                 ("negotiating", 0, 0),
                 ("receiving", 300, 1),
                 ("queued", 0, 0),

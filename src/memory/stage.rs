@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum Stage {
     /// The floor of an association: its first receive segment, its command sets, its answers.
     Floor,
+    /// What TLS holds for an association: records coming in and going out, and their plaintext.
+    Tls,
     /// Negotiation of a request that is longer than the floor holds.
     Negotiating,
     /// A dataset that is still arriving.
@@ -29,13 +31,22 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order a byte passes them.
-    pub const ALL: [Stage; 7] =
-        [Self::Floor, Self::Negotiating, Self::Receiving, Self::Queued, Self::Writing, Self::Spooling, Self::Admin];
+    pub const ALL: [Stage; 8] = [
+        Self::Floor,
+        Self::Tls,
+        Self::Negotiating,
+        Self::Receiving,
+        Self::Queued,
+        Self::Writing,
+        Self::Spooling,
+        Self::Admin,
+    ];
 
     /// The name it has in logs, statistics and snapshots.
     pub fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
+            Self::Tls => "tls",
             Self::Negotiating => "negotiating",
             Self::Receiving => "receiving",
             Self::Queued => "queued",

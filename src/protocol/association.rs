@@ -115,6 +115,12 @@ impl Association {
         }
     }
 
+    /// Turns accepted presentation contexts of the request reported last down whose abstract syntax is `denied`; how many there
+    /// were. Does nothing outside Sta3.
+    pub fn reject_contexts(&mut self, denied: impl Fn(&str) -> bool) -> usize {
+        self.pending.as_mut().map_or(0, |pending| pending.negotiated.reject_contexts(denied))
+    }
+
     /// Rejects the request reported last (AE-8). Does nothing outside Sta3.
     pub fn reject(&mut self, rejection: Rejection) {
         if self.act(Input::Reject).is_some() {

@@ -80,6 +80,8 @@ pub enum NotDicom {
     Http,
     /// A TLS ClientHello.
     Tls,
+    /// A PROXY header, from someone who is not trusted with it.
+    Proxy,
 }
 
 /// Source and reason of the peer's A-ABORT (PS3.8 §9.3.8), as they came.
@@ -178,6 +180,9 @@ impl NotDicom {
             [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE", b"CONNEC", b"OPTION", b"TRACE ", b"PATCH ", b"PRI * "];
         if first.starts_with(&[0x16, 3]) {
             return Some(Self::Tls); // a handshake record of any version (RFC 8446 §5.1)
+        }
+        if crate::proxy::begins(first) {
+            return Some(Self::Proxy);
         }
         METHODS.iter().any(|method| first.starts_with(method)).then_some(Self::Http)
     }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`state`] | the acceptor's part of the PS3.8 §9.2 state table |
 //! | [`negotiation`] | which proposal gets which answer: contexts, async window, roles, user identity |
+//! | [`proxy`] | the PROXY protocol's header: who the peer behind a balancer is |
 //! | [`syntaxes`] | the standard's storage SOP classes and transfer syntaxes |
 //! | [`registry`] | the same as lists, for whoever has to name them all |
 //! | [`command`] | DIMSE command sets, in and out (PS3.7 §6.3, Annex E) |
@@ -25,6 +26,7 @@ pub mod event;
 mod framing;
 mod message;
 pub mod negotiation;
+pub mod proxy;
 pub mod registry;
 pub mod state;
 pub mod status;
@@ -33,7 +35,7 @@ pub mod syntaxes;
 pub use association::Association;
 pub use command::Operation;
 pub use event::{Event, NotDicom, PeerAbort, StoreRequest, Violation};
-pub use negotiation::{AssociateRequest, Policy, Rejection};
+pub use negotiation::{AssociateRequest, Policy, Rejection, UserIdentity};
 pub use state::State;
 pub use status::{ErrorComment, Status};
 

@@ -45,8 +45,25 @@ pub struct AssociateRequest {
     pub contexts_accepted: usize,
     /// Operations the peer may have outstanding; 1 where it did not negotiate.
     pub async_operations: u16,
+    /// The user the peer names, if it names one by a name or a name and passcode (PS3.7 §D.3.3.7).
+    pub user_identity: Option<UserIdentity>,
     /// The peer's implementation class UID and version name, as far as given. A peer's string, but of bounded length.
     pub implementation: String,
+}
+
+/// A user name, and the passcode if one is given. Bytes of a peer; neither is shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserIdentity {
+    /// The user name, UTF-8 by the standard.
+    pub name: Vec<u8>,
+    /// The passcode; `None` where the name alone was given.
+    pub passcode: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for UserIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserIdentity").field("has_passcode", &self.passcode.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// Why an association is refused: result, source and reason of the A-ASSOCIATE-RJ PDU (PS3.8 §9.3.4).
@@ -54,6 +71,10 @@ pub struct AssociateRequest {
 pub enum Rejection {
     /// Permanent, by the service user: the application context is not DICOM's.
     ApplicationContext,
+    /// Permanent, by the service user: access is denied, or the user identity is not right.
+    NoReasonGiven,
+    /// Permanent, by the service user: the calling AE title is not one that is served.
+    CallingAeTitle,
     /// Permanent, by the service user: the called AE title is not ours.
     CalledAeTitle,
     /// Permanent, by the ACSE: bit 0 of the protocol version is not set.
@@ -66,8 +87,10 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every rejection.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::ApplicationContext,
+        Self::NoReasonGiven,
+        Self::CallingAeTitle,
         Self::CalledAeTitle,
         Self::ProtocolVersion,
         Self::LocalLimitExceeded,
@@ -78,6 +101,8 @@ impl Rejection {
     pub fn name(self) -> &'static str {
         match self {
             Self::ApplicationContext => "application_context",
+            Self::NoReasonGiven => "no_reason_given",
+            Self::CallingAeTitle => "calling_ae_title",
             Self::CalledAeTitle => "called_ae_title",
             Self::ProtocolVersion => "protocol_version",
             Self::LocalLimitExceeded => "local_limit_exceeded",
@@ -89,6 +114,8 @@ impl Rejection {
     pub fn fields(self) -> (u8, u8, u8) {
         match self {
             Self::ApplicationContext => (1, 1, 2),
+            Self::NoReasonGiven => (1, 1, 1),
+            Self::CallingAeTitle => (1, 1, 3),
             Self::CalledAeTitle => (1, 1, 7),
             Self::ProtocolVersion => (1, 2, 2),
             Self::TemporaryCongestion => (2, 3, 1),
@@ -121,6 +148,12 @@ impl Contexts {
         (id % 2 == 1).then(|| self.0.get(usize::from(id / 2))).flatten()?.as_ref()
     }
 
+    fn remove(&mut self, id: u8) {
+        if let Some(context) = self.0.get_mut(usize::from(id / 2)) {
+            *context = None;
+        }
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Context> {
         self.0.iter().flatten()
     }
@@ -133,6 +166,21 @@ pub(crate) struct Negotiated {
     pub(crate) contexts: Contexts,
     pub(crate) peer_max_pdu_length: u32,
     pub(crate) request: AssociateRequest,
+}
+
+impl Negotiated {
+    /// Turns accepted contexts down whose abstract syntax is `denied`: user-rejection (PS3.8 §9.3.3.2). How many there were.
+    pub(crate) fn reject_contexts(&mut self, denied: impl Fn(&str) -> bool) -> usize {
+        let mut rejected = 0;
+        for result in &mut self.answer.presentation_contexts {
+            if self.contexts.get(result.id).is_some_and(|context| denied(&context.abstract_syntax)) {
+                self.contexts.remove(result.id);
+                result.reason = Reason::UserRejection;
+                rejected += 1;
+            }
+        }
+        rejected
+    }
 }
 
 /// Applies `policy` to a request.
@@ -158,6 +206,7 @@ pub(crate) fn negotiate(policy: &Policy, rq: AssociationRQ) -> Result<Negotiated
             contexts_proposed: rq.presentation_contexts.len(),
             contexts_accepted: contexts.iter().count(),
             async_operations: user.async_operations,
+            user_identity: user.identity,
             implementation: user.peer_implementation,
         },
         answer: AssociationAC {

@@ -15,7 +15,7 @@ mod tests;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -148,7 +148,8 @@ impl<'a> Commit<'a> {
         let in_memory = matches!(instance.payload, Payload::Memory(_));
         let has_log = in_memory && self.root.log().is_some();
         let bytes = instance.dataset_bytes();
-        let strategy = match Strategy::choose(self.store.settings(), has_log, bytes, self.in_commit) {
+        let (durability, wish) = (self.store.placement(instance).durability, self.store.settings().commit);
+        let strategy = match Strategy::choose(durability, wish, has_log, bytes, self.in_commit) {
             Strategy::Shared if !in_memory => Strategy::PerFile,
             strategy => strategy,
         };
@@ -191,12 +192,12 @@ impl<'a> Commit<'a> {
     /// Goes through the names the instance could have while they are taken.
     fn look(&mut self, instance: &Instance) -> Result<Look, StoreError> {
         for copy in 1..=MAX_COPIES {
-            let path = self.store.settings().layout.path(&instance.meta, &instance.head, copy);
+            let path = self.path(instance, copy);
             let (parent, name) = split(&path)?;
             let Some(directory) = self.directories.open(parent)? else {
                 return Ok(Look::Free(FreeName { copy, replaces: false }));
             };
-            match examine(self.directories.file(directory), name, instance, self.fsync())? {
+            match examine(self.directories.file(directory), name, instance, self.fsync(instance))? {
                 Found::Nothing => {
                     return Ok(Look::Free(FreeName { copy, replaces: false }));
                 }
@@ -208,7 +209,7 @@ impl<'a> Commit<'a> {
                     let stored = Stored { outcome: Outcome::Identical, path };
                     return Ok(Look::Stored(Placed { stored, directory: Some(directory) }));
                 }
-                Found::Different => match self.store.settings().duplicates {
+                Found::Different => match self.store.placement(instance).duplicates {
                     Duplicates::Replace => {
                         return Ok(Look::Free(FreeName { copy, replaces: true }));
                     }
@@ -252,7 +253,7 @@ impl<'a> Commit<'a> {
     fn sync(&self, progress: Progress<'a>) -> Result<Progress<'a>, StoreError> {
         if let Progress::Written(draft) = &progress {
             match &draft.temp {
-                Temp::Spool(spool) => spool.sync()?,
+                Temp::Spool(spool) => spool.sync(self.store.placement(draft.instance).durability)?,
                 Temp::Own(temp) if draft.strategy == Strategy::PerFile => temp.sync_data()?,
                 Temp::Own(_) => {}
             }
@@ -267,7 +268,7 @@ impl<'a> Commit<'a> {
         };
         for _ in 0..MAX_ATTEMPTS {
             let FreeName { copy, replaces } = draft.name;
-            let path = self.store.settings().layout.path(&draft.instance.meta, &draft.instance.head, copy);
+            let path = self.path(draft.instance, copy);
             let (parent, name) = split(&path)?;
             let directory = self.directories.open_or_create(parent)?;
             let _alone = match (self.root.log(), &draft.logged) {
@@ -307,7 +308,7 @@ impl<'a> Commit<'a> {
                 Look::Free(name) => draft.name = name,
             }
         }
-        let path = self.store.settings().layout.path(&draft.instance.meta, &draft.instance.head, draft.name.copy);
+        let path = self.path(draft.instance, draft.name.copy);
         Err(StoreError::new("rename to", path, Errno::BUSY))
     }
 
@@ -315,7 +316,7 @@ impl<'a> Commit<'a> {
         match named {
             Named::Settled(stored) => Ok(stored),
             Named::Placed(placed) => {
-                if let Some(directory) = placed.directory.filter(|_| self.fsync()) {
+                if let Some(directory) = placed.directory.filter(|_| self.fsync(instance)) {
                     let depth = placed.stored.path.components().count().saturating_sub(1);
                     self.directories.make_durable(directory, depth)?;
                 }
@@ -324,8 +325,13 @@ impl<'a> Commit<'a> {
         }
     }
 
-    fn fsync(&self) -> bool {
-        self.store.settings().durability == Durability::Fsync
+    fn fsync(&self, instance: &Instance) -> bool {
+        self.store.placement(instance).durability == Durability::Fsync
+    }
+
+    /// The path of the `copy`th version of an instance.
+    fn path(&self, instance: &Instance, copy: u32) -> PathBuf {
+        self.store.placement(instance).layout.path(&instance.meta, &instance.head, copy)
     }
 }
 

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::error::StoreError;
 use crate::head::Head;
 use crate::meta::FileMeta;
+use crate::settings::Placement;
 use crate::spool::SpoolFile;
 
 /// How long a thread waits for another that syncs or renames the same instance: longer than a healthy disk takes, short enough
@@ -26,6 +27,8 @@ pub struct Instance {
     pub head: Head,
     /// The dataset.
     pub payload: Payload,
+    /// Where and how it is stored, if not as the store's settings have it.
+    placement: Option<Arc<Placement>>,
     gate: Mutex<Gate>,
 }
 
@@ -86,7 +89,18 @@ enum Gate {
 impl Instance {
     /// An instance to be committed.
     pub fn new(meta: FileMeta, head: Head, payload: Payload) -> Self {
-        Self { meta, head, payload, gate: Mutex::new(Gate::Open) }
+        Self { meta, head, payload, placement: None, gate: Mutex::new(Gate::Open) }
+    }
+
+    /// The same, to be stored where and how `placement` has it. The head must have been read for its layout.
+    #[must_use]
+    pub fn placed(self, placement: Arc<Placement>) -> Self {
+        Self { placement: Some(placement), ..self }
+    }
+
+    /// Where and how it is stored, if that was said.
+    pub fn placement(&self) -> Option<&Placement> {
+        self.placement.as_deref()
     }
 
     /// Bytes of the dataset.

@@ -36,7 +36,7 @@ pub mod verify;
 pub use error::{OpenError, StoreError};
 pub use instance::{Instance, Outcome, Payload, Stored, Withdrawal};
 pub use root::Recovery;
-pub use settings::{CommitStrategy, Duplicates, Durability, Settings, UnknownWord};
+pub use settings::{CommitStrategy, Duplicates, Durability, Placement, Settings, UnknownWord};
 pub use space::Space;
 pub use spool::SpoolFile;
 pub use store::Store;

@@ -26,6 +26,25 @@ pub struct Settings {
     pub min_free_bytes: u64,
 }
 
+/// Where and how an instance is stored below the root.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// How its path below the root is made.
+    pub layout: Layout,
+    /// What must be on the disk before it counts as stored.
+    pub durability: Durability,
+    /// What to do with different bytes under its SOP Instance UID, where its layout puts it.
+    pub duplicates: Duplicates,
+}
+
+impl Settings {
+    /// Where and how an instance is stored of which nothing else is said.
+    pub fn placement(&self) -> Placement {
+        let Self { layout, durability, duplicates, .. } = self;
+        Placement { layout: layout.clone(), durability: *durability, duplicates: *duplicates }
+    }
+}
+
 /// What must be on the disk before an instance counts as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {

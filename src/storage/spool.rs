@@ -136,9 +136,9 @@ impl SpoolFile {
 
     /// Returns when what was written is as durable as asked for. Two threads that commit this instance take turns:
     /// a failed sync is reported to one of them only.
-    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+    pub(crate) fn sync(&self, durability: Durability) -> Result<(), StoreError> {
         let mut health = self.lock_health()?;
-        match (*health, self.durability) {
+        match (*health, durability) {
             (Health::Broken, _) => Err(StoreError::SpoolBroken),
             (Health::Synced, _) | (Health::Unsynced, Durability::None) => Ok(()),
             (Health::Unsynced, Durability::Fsync) => {

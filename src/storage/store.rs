@@ -12,7 +12,7 @@ use crate::error::{OpenError, StoreError};
 use crate::instance::{Instance, Stored};
 use crate::meta::FileMeta;
 use crate::root::{Recovery, Root};
-use crate::settings::{CommitStrategy, Durability, Settings};
+use crate::settings::{CommitStrategy, Durability, Placement, Settings};
 use crate::space::{self, Space};
 use crate::spool::SpoolFile;
 use crate::sync::syncfs_tells_failures;
@@ -25,6 +25,7 @@ const TRIAL_BYTES: usize = 4096;
 #[derive(Debug)]
 pub struct Store {
     settings: Settings,
+    placement: Placement,
     wanted: Arc<[Tag]>,
     root: RwLock<Arc<Root>>,
     pub(crate) temp_names: TempNames,
@@ -43,6 +44,7 @@ impl Store {
         let (root, recovery) = Root::open(&settings.root, uses_log)?;
         let store = Self {
             wanted: settings.layout.wanted(),
+            placement: settings.placement(),
             settings,
             root: RwLock::new(root),
             temp_names: TempNames::new(),
@@ -60,6 +62,11 @@ impl Store {
     /// What the store was opened with.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Where and how `instance` is stored.
+    pub(crate) fn placement<'a>(&'a self, instance: &'a Instance) -> &'a Placement {
+        instance.placement().unwrap_or(&self.placement)
     }
 
     /// Whether `bytes` more can be stored without going below the space to be kept free. An answer for this moment: it

@@ -14,10 +14,10 @@ def start_node(tmp_path: Path):
     """Starts nodes, each stopped and held to an orderly end when the test is over."""
     nodes = []
 
-    def start(**settings: str) -> Node:
+    def start(configuration: Path | None = None, **settings: str) -> Node:
         directory = tmp_path / f"node{len(nodes)}"
         directory.mkdir()
-        node = Node(directory, **settings)
+        node = Node(directory, configuration, **settings)
         nodes.append(node)
         return node
 

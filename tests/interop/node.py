@@ -13,16 +13,18 @@ from part10 import Part10
 START_LIMIT_S = 60
 STOP_LIMIT_S = 60
 LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
+LISTENING_FOR_TLS = re.compile(r"^tls: 127\.0\.0\.1:(\d+),", re.MULTILINE)
+LAST_LINE = "storescu"
 
 
 class Node:
-    """Starts with the defaults, but for what `settings` says as `section__key="value"`."""
+    """Starts with the defaults, but for what a configuration file and `settings`, as `section__key="value"`, say."""
 
     ae_title = "TIDEGATE"
     binary_variable = "TIDEGATE_BIN"
     panics = False
 
-    def __init__(self, directory: Path, **settings: str):
+    def __init__(self, directory: Path, configuration: Path | None = None, **settings: str):
         binary = os.environ.get(self.binary_variable)
         assert binary and os.access(binary, os.X_OK), f"{self.binary_variable} names no program"
         self.root = directory / "storage"
@@ -31,17 +33,21 @@ class Node:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
         environment["TIDEGATE__ADMIN__LISTEN"] = "off"  # the default port is one, and nodes run side by side
         environment |= {f"TIDEGATE__{name.upper()}": value for name, value in settings.items()}
+        file = ["--config", str(configuration)] if configuration else []
         self.process = subprocess.Popen(
-            [str(Path(binary).resolve()), "run", "--listen", "127.0.0.1:0", "--storage", str(self.root)],
+            [str(Path(binary).resolve()), "run", "--listen", "127.0.0.1:0", "--storage", str(self.root), *file],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.log,
             cwd=directory,
             env=environment,
         )
-        self.port = self._wait_for_port()
+        started = self._wait_for_start()
+        self.port = int(LISTENING.search(started)[1])
+        tls = LISTENING_FOR_TLS.search(started)
+        self.tls_port = int(tls[1]) if tls else None
 
-    def _wait_for_port(self) -> int:
+    def _wait_for_start(self) -> str:
         said = b""
         deadline = time.monotonic() + START_LIMIT_S
         with selectors.DefaultSelector() as selector:
@@ -51,8 +57,8 @@ class Node:
                     continue
                 part = os.read(self.process.stdout.fileno(), 4096)
                 said += part
-                if found := LISTENING.search(said.decode(errors="replace")):
-                    return int(found[1])
+                if LAST_LINE in (started := said.decode(errors="replace")):
+                    return started
                 if not part:
                     break
         self.process.kill()
@@ -73,7 +79,9 @@ class Node:
         return {(file.sop_instance, file.transfer_syntax, file.dataset) for file in self.stored()}
 
     def stop(self) -> None:
-        """Ends the node as a service manager does, and holds it to an orderly end."""
+        """Ends the node as a service manager does, and holds it to an orderly end; once."""
+        if self.log.closed:
+            return
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:

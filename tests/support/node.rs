@@ -17,6 +17,7 @@ pub(crate) struct Node {
     child: Child,
     address: SocketAddr,
     admin: Option<SocketAddr>,
+    tls: Option<SocketAddr>,
     directory: TempDir,
 }
 
@@ -48,7 +49,7 @@ impl Node {
             .stderr(log)
             .spawn()
             .unwrap();
-        let (mut address, mut admin) = (None, None);
+        let (mut address, mut admin, mut tls) = (None, None, None);
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
             if let Some((_, rest)) = line.split_once("listening on ") {
@@ -56,6 +57,9 @@ impl Node {
             }
             if let Some((_, rest)) = line.split_once("admin: http://") {
                 admin = rest.split('/').next().and_then(|address| address.parse().ok());
+            }
+            if let Some(rest) = line.strip_prefix("tls: ") {
+                tls = rest.split(',').next().and_then(|address| address.parse().ok());
             }
             if line.contains("storescu") {
                 break; // the last start-up line
@@ -65,7 +69,7 @@ impl Node {
             let log = fs::read_to_string(directory.path().join("log")).unwrap();
             panic!("the node did not start: {log}");
         };
-        Self { child, address, admin, directory }
+        Self { child, address, admin, tls, directory }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -75,6 +79,11 @@ impl Node {
     /// Where the admin surface listens, when it does.
     pub(crate) fn admin_address(&self) -> SocketAddr {
         self.admin.unwrap()
+    }
+
+    /// Where it listens for TLS, when it does.
+    pub(crate) fn tls_address(&self) -> SocketAddr {
+        self.tls.unwrap()
     }
 
     pub(crate) fn storage(&self) -> PathBuf {

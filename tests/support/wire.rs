@@ -32,7 +32,7 @@ pub(crate) fn request() -> AssociationRQ {
 }
 
 /// The peer's end of a connection.
-pub(crate) struct Wire(pub(crate) TcpStream);
+pub(crate) struct Wire<S = TcpStream>(pub(crate) S);
 
 /// A DIMSE response.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,7 +59,9 @@ impl Wire {
             other => panic!("not accepted: {other:?}"),
         }
     }
+}
 
+impl<S: Read + Write> Wire<S> {
     /// Sends a request, and gives back whatever PDU answers it.
     pub(crate) fn ask(&mut self, request: AssociationRQ) -> Option<Pdu> {
         let mut bytes = Vec::new();

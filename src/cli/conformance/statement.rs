@@ -3,13 +3,14 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use tidegate_actors::AccessSettings;
 use tidegate_protocol::registry::{Registered, storage_sop_classes, transfer_syntaxes};
 use tidegate_protocol::syntaxes::{APPLICATION_CONTEXT, VERIFICATION};
 use tidegate_protocol::{ErrorComment, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Rejection, Status};
 use tidegate_storage::{Duplicates, Durability};
 
 use super::Subject;
-use crate::config::{period_text, size_text};
+use crate::config::{ClientAuth, Settings, period_text, size_text};
 
 pub(super) fn write(subject: &Subject<'_>) -> String {
     [
@@ -149,7 +150,7 @@ fn configuration(subject: &Subject<'_>) -> String {
          | | |\n|---|---|\n{}{}{}{}{}{}{}{}\n\
          An association that calls another AE title {called}. Every key is in the configuration reference.\n",
         row(["AE title", &code(&policy.ae_title)]),
-        row(["Listens on", &code(settings.node.listen)]),
+        row(["Listens on", &listens(settings)]),
         row(["ARTIM timer: connection to A-ASSOCIATE-RQ", &time(associations.request_timeout)]),
         row(["Silence of the peer, between messages or within one, until A-ABORT", &time(associations.idle_timeout)]),
         row(["Peer does not take an answer, until A-ABORT", &time(associations.send_timeout)]),
@@ -157,6 +158,12 @@ fn configuration(subject: &Subject<'_>) -> String {
         row(["Longest wait for the disk, until A700", &time(live.writers.commit_timeout)]),
         row(["Layout of the storage root", &code(settings.node.storage.layout.template())]),
     )
+}
+
+fn listens(settings: &Settings) -> String {
+    let plain = settings.node.listen.map(code);
+    let tls = settings.node.tls_listen.map(|address| format!("{} for TLS", code(address)));
+    [plain, tls].into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
 fn network(subject: &Subject<'_>) -> String {
@@ -182,8 +189,7 @@ fn network(subject: &Subject<'_>) -> String {
          {head}{contexts}\n\
          Up to 128 presentation contexts are negotiated. An abstract syntax that is private, or newer than this release, is {unknown_classes}; a transfer \
          syntax that is, is {unknown_syntaxes}; other services of the standard are not accepted. Of the transfer syntaxes that a context offers, {preference}.\n\n\
-         Role selection: the requestor may be SCU, and not SCP. User identity: a user name, with or without a passcode, is accepted and not \
-         verified. SOP class extended negotiation is not answered.\n\n\
+         Role selection: the requestor may be SCU, and not SCP. User identity: {identity}. SOP class extended negotiation is not answered.\n\n\
          ### 7.3 Rejections\n\n\
          {rejection_head}{rejections}\n\
          ### 7.4 Physical network and addresses\n\n\
@@ -208,10 +214,19 @@ fn network(subject: &Subject<'_>) -> String {
         contexts = contexts.concat(),
         unknown_classes = if policy.accept_unknown_sop_classes { "stored like the others" } else { "not accepted" },
         unknown_syntaxes = if policy.accept_unknown_transfer_syntaxes { "accepted" } else { "not accepted" },
+        identity = identity(&subject.live.access),
         preference = preference(&policy.transfer_syntax_preference),
         rejection_head = head(["Result", "Source", "Reason", "When"]),
         rejections = REJECTIONS.map(rejection).concat(),
     )
+}
+
+fn identity(access: &AccessSettings) -> &'static str {
+    match (&access.users, access.require_user) {
+        (None, _) => "a user name, with or without a passcode, is accepted and not verified",
+        (Some(_), false) => "a user name must come with its passcode, which is verified; a peer may name none",
+        (Some(_), true) => "a user name with its passcode is required and verified",
+    }
 }
 
 fn preference(preferred: &[String]) -> String {
@@ -222,8 +237,10 @@ fn preference(preferred: &[String]) -> String {
     format!("the first of these is accepted, best first: {}; otherwise the first that is offered", preferred.join(", "))
 }
 
-const REJECTIONS: [Rejection; 5] = [
+const REJECTIONS: [Rejection; 7] = [
     Rejection::ApplicationContext,
+    Rejection::NoReasonGiven,
+    Rejection::CallingAeTitle,
     Rejection::CalledAeTitle,
     Rejection::ProtocolVersion,
     Rejection::TemporaryCongestion,
@@ -233,7 +250,13 @@ const REJECTIONS: [Rejection; 5] = [
 fn rejection(rejection: Rejection) -> String {
     let when = match rejection {
         Rejection::ApplicationContext => "the application context is not DICOM's",
-        Rejection::CalledAeTitle => "another AE title is called, and `node.require_called_ae_title` is set",
+        Rejection::NoReasonGiven => {
+            "no access rule lets the association in, or its user identity is missing or not right"
+        }
+        Rejection::CallingAeTitle => "no access rule lets the calling AE title in",
+        Rejection::CalledAeTitle => {
+            "another AE title is called, and `node.require_called_ae_title` is set; or no access rule lets the called one in"
+        }
         Rejection::ProtocolVersion => "the protocol version is not 1",
         Rejection::LocalLimitExceeded => "a limit on associations is reached; try again later",
         Rejection::TemporaryCongestion => "the node is stopping, or out of memory; try again later",
@@ -246,11 +269,35 @@ fn rejection(rejection: Rejection) -> String {
     row([result, &source.to_string(), &reason.to_string(), when])
 }
 
-fn security(_subject: &Subject<'_>) -> String {
-    "## 8 Security\n\n\
-     No secure transport connection profile of PS3.15 is supported: the DICOM port speaks plain TCP. Run it on a network of its own, or \
-     behind a TLS gateway. No user identity is verified, no audit trail message of PS3.15 §A.5 is sent, no attribute is de-identified.\n"
-        .to_owned()
+fn security(subject: &Subject<'_>) -> String {
+    let Settings { certificate, audit, .. } = subject.settings;
+    let transport = match certificate {
+        None => {
+            "No secure transport connection profile of PS3.15 is in force: the DICOM port speaks plain TCP. Run it on a network of its own, or \
+             give it a certificate (`[tls]`)."
+        }
+        Some(_) => {
+            "Secure transport connection: the modified BCP 195 profile of PS3.15 §B.12, TLS 1.3 and 1.2 with ephemeral keys and authenticated \
+             encryption. Certificates and revocation lists are read again on request."
+        }
+    };
+    let clients = match certificate.as_ref().map(|own| own.client_auth) {
+        None | Some(ClientAuth::None) => "Peers are not asked for a certificate.",
+        Some(ClientAuth::Optional) => "A certificate that a peer shows is verified.",
+        Some(ClientAuth::Required) => "Peers must show a certificate, which is verified.",
+    };
+    let rules = match subject.live.access.rules.list().len() {
+        0 => "Every peer is let in.".to_owned(),
+        count => format!("Access is decided by {count} rules over AE titles, addresses, certificates and SOP classes."),
+    };
+    let audit = match audit {
+        None => "No audit trail message of PS3.15 §A.5 is sent.",
+        Some(_) => {
+            "Audit trail messages of PS3.15 §A.5 are sent: Application Activity, Begin Transferring DICOM Instances, DICOM Instances Transferred, \
+             Security Alert (node authentication), User Authentication (login)."
+        }
+    };
+    format!("## 8 Security\n\n{transport} {clients} {rules} {audit} No attribute is de-identified.\n")
 }
 
 fn annex() -> String {

@@ -196,6 +196,7 @@ held        [#...................]   12.2 MiB  highest 40.0 MiB
 resident    [##..................]   31.5 MiB  allocated 20.0 MiB, unattributed…
 
 floor       [#...................]  128.0 KiB  2 leases, oldest 1h 2m
+tls         [....................]        0 B  0 leases
 negotiating [....................]        0 B  0 leases
 receiving   [#...................]    8.0 MiB  1 lease, oldest 12s
 queued      [#...................]    1.1 MiB  2 leases, oldest 3.0s

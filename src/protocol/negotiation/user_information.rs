@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use dicom_ul::pdu::{RequestorRoles, UserIdentityType, UserVariableItem};
+use dicom_ul::pdu::{self, RequestorRoles, UserIdentityType, UserVariableItem};
 
-use super::{Contexts, Policy, unpadded};
+use super::{Contexts, Policy, UserIdentity, unpadded};
 use crate::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 
 /// Item types that `dicom_ul` passes through undecoded.
@@ -20,6 +20,7 @@ pub(super) struct UserInformation {
     pub(super) peer_implementation: String,
     /// Operations the peer may have outstanding.
     pub(super) async_operations: u16,
+    pub(super) identity: Option<UserIdentity>,
 }
 
 /// Answers the user information of a request (PS3.7 Annex D.3.3). Every item is answered once, however often it is asked, so the
@@ -36,7 +37,7 @@ pub(super) fn answer_user_information(
     ];
     let mut peer_max_pdu_length = 0;
     let (mut class_uid, mut version_name) = ("", "");
-    let (mut window, mut identity) = (None, None);
+    let (mut window, mut identity, mut identity_answer) = (None, None, None);
     let mut roles_unanswered: HashSet<&str> = contexts.iter().map(|c| &*c.abstract_syntax).collect();
     for item in asked {
         match item {
@@ -49,24 +50,25 @@ pub(super) fn answer_user_information(
             UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles) if roles_unanswered.remove(unpadded(uid)) => {
                 answer.push(answer_roles(uid, roles));
             }
-            UserVariableItem::UserIdentityItem(asked) if asked.positive_response_requested() => {
-                identity = answer_user_identity(asked.identity_type());
+            UserVariableItem::UserIdentityItem(asked) => {
+                identity = user_identity(asked);
+                identity_answer = identity.as_ref().filter(|_| asked.positive_response_requested()).map(|_| positive());
             }
             // PS3.7 §D.3.3.5: no answer means the defaults of the SOP class. PS3.8 §D.2: what is unknown is ignored.
             UserVariableItem::ScuScpRoleSelectionSubItem(..)
-            | UserVariableItem::UserIdentityItem(_)
             | UserVariableItem::SopClassExtendedNegotiationSubItem(..)
             | UserVariableItem::Unknown(..) => {}
         }
     }
     let async_operations = window.as_ref().map_or(1, |(invoked, _)| *invoked);
     answer.extend(window.map(|(_, item)| item));
-    answer.extend(identity);
+    answer.extend(identity_answer);
     UserInformation {
         answer,
         peer_max_pdu_length,
         peer_implementation: peer_implementation(class_uid, version_name),
         async_operations,
+        identity,
     }
 }
 
@@ -97,13 +99,18 @@ fn answer_async_operations(policy: &Policy, fields: &[u8]) -> Option<(u16, UserV
     Some((invoked, UserVariableItem::Unknown(ASYNC_OPERATIONS_WINDOW, answer)))
 }
 
-/// PS3.7 §D.3.3.7: where every user is let in, a user name (with or without a passcode) is accepted, and the answer says so
-/// when asked. A ticket or assertion would need an answer we cannot make, so it gets none: the requestor decides.
-fn answer_user_identity(kind: UserIdentityType) -> Option<UserVariableItem> {
-    match kind {
-        UserIdentityType::Username | UserIdentityType::UsernamePassword => {
-            Some(UserVariableItem::Unknown(USER_IDENTITY_RESPONSE, vec![0, 0]))
-        }
-        _ => None,
-    }
+/// PS3.7 §D.3.3.7: the user is named by a user name, with or without a passcode. A ticket or assertion would need an answer we
+/// cannot make, so it counts as none and gets none: the requestor decides.
+fn user_identity(asked: &pdu::UserIdentity) -> Option<UserIdentity> {
+    let passcode = match asked.identity_type() {
+        UserIdentityType::Username => None,
+        UserIdentityType::UsernamePassword => Some(asked.secondary_field()),
+        _ => return None,
+    };
+    Some(UserIdentity { name: asked.primary_field(), passcode })
+}
+
+/// Says that the user is let in; an association whose user is not is rejected.
+fn positive() -> UserVariableItem {
+    UserVariableItem::Unknown(USER_IDENTITY_RESPONSE, vec![0, 0])
 }

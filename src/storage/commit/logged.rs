@@ -27,7 +27,7 @@ impl<'a> Commit<'a> {
         if name.replaces {
             return None;
         }
-        let path = self.store.settings().layout.path(&instance.meta, &instance.head, name.copy);
+        let path = self.path(instance, name.copy);
         let name = self.root.log()?.reserve(&path)?;
         // Between the look and the reservation it may have been taken.
         let seen = rustix::fs::statat(&self.root.dir, &path, AtFlags::SYMLINK_NOFOLLOW);

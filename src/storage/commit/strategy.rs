@@ -1,7 +1,7 @@
 //! By what syncs an instance is to become durable.
 
 use crate::log::SEGMENT_BYTES;
-use crate::settings::{CommitStrategy, Durability, Settings};
+use crate::settings::{CommitStrategy, Durability};
 
 /// Largest instance that goes through the log, where the strategy is left to us: beyond, writing it twice costs more
 /// than the syncs that are saved.
@@ -28,9 +28,15 @@ pub(super) enum Strategy {
 
 impl Strategy {
     /// For an instance of `bytes` in memory, while `in_commit` instances are being stored.
-    pub(super) fn choose(settings: &Settings, has_log: bool, bytes: u64, in_commit: usize) -> Self {
+    pub(super) fn choose(
+        durability: Durability,
+        wish: CommitStrategy,
+        has_log: bool,
+        bytes: u64,
+        in_commit: usize,
+    ) -> Self {
         let worth_logging = if in_commit > 1 { LOG_MAX_BYTES } else { LOG_ALONE_MAX_BYTES };
-        match (settings.durability, settings.commit) {
+        match (durability, wish) {
             (Durability::None, _) => Self::Unsynced,
             (Durability::Fsync, CommitStrategy::Adaptive) if has_log && bytes <= worth_logging => Self::Log,
             (Durability::Fsync, CommitStrategy::Log) if has_log && bytes <= LOG_LIMIT_BYTES => Self::Log,

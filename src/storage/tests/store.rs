@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use support::*;
-use tidegate_storage::{Durability, OpenError, Outcome, Payload, Recovery, Store, StoreError};
+use tidegate_storage::layout::Layout;
+use tidegate_storage::{Duplicates, Durability, OpenError, Outcome, Payload, Placement, Recovery, Store, StoreError};
 
 #[test]
 fn an_instance_becomes_a_whole_file_bit_for_bit() {
@@ -36,6 +37,27 @@ fn a_spooled_instance_becomes_the_same_file() {
     drop(spooled);
     assert_eq!(fs::read(site.root().join(path_of("1.2.3.4.5"))).unwrap(), whole_file("1.2.3.4.5", &pixels));
     assert!(site.temp_files().is_empty());
+}
+
+#[test]
+fn an_instance_can_have_a_placement_of_its_own() {
+    let site = Site::with(|settings| settings.duplicates = Duplicates::Refuse);
+    let placement = Arc::new(Placement {
+        layout: Layout::parse("apart/{SOPInstanceUID}").unwrap(),
+        durability: Durability::None,
+        duplicates: Duplicates::KeepBoth,
+    });
+    let placed = |pixels: &[u8]| instance("1.2.3.4.5", pixels).placed(placement.clone());
+    site.commit(&instance("1.2.3.4.5", b"one.")).unwrap();
+    let batch = [placed(b"one."), placed(b"two."), instance("1.2.3.4.5", b"two.")];
+    let results = site.store.commit(&batch.iter().collect::<Vec<_>>(), &|| ());
+    assert_eq!(results[0].as_ref().unwrap().outcome, Outcome::New);
+    assert_eq!(results[1].as_ref().unwrap().outcome, Outcome::KeptBoth { copy: 2 });
+    assert!(matches!(results[2], Err(StoreError::DuplicateRefused { .. })));
+    let apart = ["apart/1.2.3.4.5", "apart/1.2.3.4.5~2"].map(std::path::PathBuf::from);
+    assert_eq!(site.files(), [vec![path_of("1.2.3.4.5")], apart.to_vec()].concat());
+    let large = spooled(&site.store, "1.2.3.4.6", &pixels(3, 100_000)).placed(placement);
+    assert_eq!(site.commit(&large).unwrap().path, std::path::Path::new("apart/1.2.3.4.6"));
 }
 
 #[test]

@@ -1,0 +1,114 @@
+//! What comes before the first PDU: a balancer's PROXY header and the TLS handshake, within the same ARTIM timer as the request
+//! (PS3.8 §9.1.4).
+
+use tidegate_memory::Stage;
+use tidegate_protocol::proxy::{self, Source};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout_at;
+use tracing::{debug, info};
+
+use super::connection::Connection;
+use super::ending::End;
+use crate::audit::Denial;
+use crate::certificate::CertificateNames;
+use crate::shared::Phase;
+use crate::transport::{Port, TLS_LEASE_BYTES, Transport};
+
+/// First byte of a TLS record of the handshake kind (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+impl Connection {
+    /// Makes the connection ready for the first PDU; its end if it does not come to that.
+    pub(super) async fn open_up(&mut self) -> Option<End> {
+        let is_proxied = self.live.access.is_proxy(self.peer.address.ip());
+        if self.port == Port::Plain && !is_proxied {
+            return None;
+        }
+        let deadline = self.opened + self.live.associations.request_timeout;
+        let mut phase = self.phase.clone();
+        let opening = async {
+            if is_proxied && let Err(end) = self.learn_source().await {
+                return Some(end);
+            }
+            match self.port {
+                Port::Plain => None,
+                Port::Tls => self.begin_tls().await,
+            }
+        };
+        tokio::select! {
+            opened = timeout_at(deadline, opening) => opened.unwrap_or(Some(End::NothingSaid)),
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => Some(End::Stopping),
+        }
+    }
+
+    /// Takes the PROXY header off the connection: from here on the peer is who it names.
+    async fn learn_source(&mut self) -> Result<(), End> {
+        let balancer = self.peer.address;
+        let Transport::Plain(socket) = &mut self.transport else { return Err(End::ConnectionLost) };
+        let mut header = Vec::new();
+        let source = loop {
+            match proxy::missing(&header) {
+                Ok(0) => break proxy::parse(&header),
+                Err(error) => break Err(error),
+                Ok(missing) => {
+                    let read = header.len();
+                    header.resize(read + missing, 0);
+                    match socket.read(&mut header[read..]).await {
+                        Ok(0) if read == 0 => return Err(End::NothingSaid),
+                        Ok(0) | Err(_) => return Err(End::ConnectionLost),
+                        Ok(count) => header.truncate(read + count),
+                    }
+                }
+            }
+        };
+        match source {
+            Ok(Source::Peer(peer)) => {
+                self.peer.address = peer;
+                self.holder.set_label(format!("connection from {peer}"));
+            }
+            Ok(Source::Balancer) => {}
+            Err(error) => {
+                info!(%balancer, %error, "connection refused: node.proxy_protocol_from names this address");
+                self.record_denial(Denial::NoProxyHeader);
+                return Err(End::NoProxyHeader);
+            }
+        }
+        self.over_address_limit = !self.admitted.come_from(self.peer.address.ip());
+        Ok(())
+    }
+
+    async fn begin_tls(&mut self) -> Option<End> {
+        let mut first = [0];
+        let Some(socket) = self.transport.socket() else { return Some(End::ConnectionLost) };
+        match socket.peek(&mut first).await {
+            Ok(0) => return Some(End::NothingSaid),
+            Err(_) => return Some(End::ConnectionLost),
+            Ok(_) if first[0] != TLS_HANDSHAKE => {
+                debug!(peer = %self.peer.address, first_byte = first[0], "no tls on the tls port");
+                return Some(End::NotTls);
+            }
+            Ok(_) => {}
+        }
+        let Some(config) = self.live.tls.clone() else { return Some(End::Stopping) };
+        self.tls_lease = Some(self.lease_patiently(Stage::Tls, TLS_LEASE_BYTES).await);
+        if let Err(error) = self.transport.accept_tls(config).await {
+            info!(peer = %self.peer.address, %error, "tls handshake failed");
+            self.record_denial(Denial::TlsHandshake(error.to_string()));
+            return Some(End::HandshakeFailed);
+        }
+        if let Transport::Tls(stream) = &self.transport {
+            let session = stream.get_ref().1;
+            let leaf = session.peer_certificates().and_then(|chain| chain.first());
+            self.peer.certificate = leaf.map(|leaf| Box::new(CertificateNames::of(leaf)));
+            self.shared.counters.tls_handshakes.increment();
+            debug!(
+                peer = %self.peer.address,
+                version = ?session.protocol_version(),
+                suite = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
+                certificate = self.peer.certificate.as_ref().map(|names| tracing::field::debug(&names.subject)),
+                "tls handshake done"
+            );
+        }
+        None
+    }
+}

@@ -1,0 +1,126 @@
+//! What an association reads and writes: its socket, or TLS over it. A read of the plain kind costs what it costs on the socket
+//! itself.
+
+use std::future::poll_fn;
+use std::io::{Error, ErrorKind, Result, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use rustls::ServerConfig;
+use socket2::SockRef;
+use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// Bytes read off the socket at a time; rustls alone would ask for 4 KiB.
+const CIPHERTEXT_BYTES: usize = 32 * 1024;
+/// Plaintext that waits to become records.
+const UNSENT_BYTES: usize = 16 * 1024;
+
+/// What TLS takes for one association, in bytes: ciphertext read ahead, a record that is coming in and its plaintext (16 KiB
+/// each, RFC 8446 §5.1), records that go out; in the handshake, instead, a chain of certificates of up to 64 KiB.
+pub const TLS_LEASE_BYTES: u64 = 96 * 1024;
+
+/// Which of the ports a connection came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    Plain,
+    Tls,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<BufReader<TcpStream>>>),
+    /// While a handshake has the socket, and after one that failed.
+    Unavailable,
+}
+
+impl Transport {
+    /// The socket, where there is one.
+    pub(crate) fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(stream) => Some(stream.get_ref().0.get_ref()),
+            Self::Unavailable => None,
+        }
+    }
+
+    /// The plain socket, to be given to a handshake.
+    pub(crate) fn take_plain(&mut self) -> Option<TcpStream> {
+        match std::mem::replace(self, Self::Unavailable) {
+            Self::Plain(socket) => Some(socket),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// The acceptor's side of a handshake (PS3.15 §B.12: TLS before the first PDU).
+    pub(crate) async fn accept_tls(&mut self, config: Arc<ServerConfig>) -> Result<()> {
+        let socket = self.take_plain().ok_or(ErrorKind::NotConnected)?;
+        let socket = BufReader::with_capacity(CIPHERTEXT_BYTES, socket);
+        let limit = |session: &mut rustls::ServerConnection| session.set_buffer_limit(Some(UNSENT_BYTES));
+        let stream = TlsAcceptor::from(config).accept_with(socket, limit).await?;
+        *self = Self::Tls(Box::new(stream));
+        Ok(())
+    }
+
+    /// Waits until there is something to read. An error or the end is something, too.
+    pub(crate) async fn readable(&mut self) -> Result<()> {
+        match self {
+            Self::Plain(socket) => socket.readable().await,
+            Self::Tls(stream) => poll_fn(|cx| Pin::new(&mut **stream).poll_fill_buf(cx).map_ok(|_| ())).await,
+            Self::Unavailable => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Appends what there is to `buffer`, as far as it has room. 0: the peer has closed.
+    pub(crate) async fn read_buf(&mut self, buffer: &mut BytesMut) -> Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read_buf(buffer).await,
+            Self::Tls(stream) => stream.read_buf(buffer).await,
+            Self::Unavailable => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Sends all of it.
+    pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Plain(socket) => socket.write_all(bytes).await,
+            Self::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+            Self::Unavailable => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Tells a TLS peer that nothing more will come (RFC 8446 §6.1); a plain one hears the end of the connection itself.
+    pub(crate) async fn close(&mut self) {
+        if let Self::Tls(stream) = self {
+            let _ = stream.shutdown().await; // the peer may be gone
+        }
+    }
+
+    /// Sends as much of it as the socket takes without waiting: last words of who cannot wait.
+    pub(crate) fn send_now(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Plain(socket) => SockRef::from(&*socket).send(bytes).map(drop),
+            Self::Tls(stream) => {
+                let (socket, session) = stream.get_mut();
+                let mut records = Vec::new();
+                session.writer().write_all(bytes)?;
+                while session.wants_write() {
+                    session.write_tls(&mut records)?;
+                }
+                SockRef::from(socket.get_ref()).send(&records).map(drop)
+            }
+            Self::Unavailable => Err(Error::from(ErrorKind::NotConnected)),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Who may associate, and store what. Pure: no sockets, files or clocks; whoever has them asks.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`rules`] | access rules: the first that matches decides |
+//! | [`explain`] | why a rule matched or did not |
+//! | [`users`] | names and hashed passcodes (PS3.7 §D.3.3.7) |
+
+pub mod explain;
+pub mod rules;
+pub mod users;
+
+pub use explain::Explanation;
+pub use rules::{Criteria, Granted, Pattern, Refused, Requestor, Rule, Rules};
+pub use users::{Users, UsersError};

@@ -1,0 +1,314 @@
+//! Access rules. Each has criteria; the first rule whose criteria all match decides, and whoever matches none is denied. A list
+//! without rules lets everyone in.
+//!
+//! Criteria about the association (AE titles, address, certificate) are looked at when it is asked for; those about SOP classes
+//! for each presentation context. An association comes about if any SOP class could be stored on it. C-ECHO is served to whoever
+//! is let in.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dicom_core::dictionary::UidDictionary;
+use dicom_dictionary_std::StandardSopClassDictionary;
+use ipnet::IpNet;
+use wildmatch::WildMatch;
+
+/// A text with `*` for any characters, also none, and `?` for one. Matches the whole of a text, in its case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pattern(WildMatch);
+
+impl Pattern {
+    /// The pattern written so.
+    pub fn new(pattern: &str) -> Self {
+        Self(WildMatch::new(pattern))
+    }
+
+    /// Whether all of `text` matches.
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.matches(text)
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> String {
+        self.0.pattern()
+    }
+}
+
+/// What must be the case for a rule to decide: of each list one item must match. An empty list matches everything.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Criteria {
+    /// Calling AE title.
+    pub calling: Vec<Pattern>,
+    /// Called AE title.
+    pub called: Vec<Pattern>,
+    /// The peer's address.
+    pub from: Vec<IpNet>,
+    /// A name in the certificate the peer has shown: its subject, or an alternative name with its kind (`DNS:…`). A peer
+    /// without one matches no pattern, not even `*`.
+    pub certificate: Vec<Pattern>,
+    /// SOP class by UID or by keyword (PS3.6 table A-1).
+    pub sop_class: Vec<Pattern>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// What it is called, in logs and explanations.
+    pub name: String,
+    /// When it decides.
+    pub criteria: Criteria,
+    /// Whether what it decides is to let in.
+    pub allows: bool,
+}
+
+/// The peer, as far as rules ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Requestor<'a> {
+    /// Calling AE title, without padding.
+    pub calling: &'a str,
+    /// Called AE title, without padding.
+    pub called: &'a str,
+    /// Its address: the real one, where a balancer stands between.
+    pub address: IpAddr,
+    /// The names in its certificate; empty without one.
+    pub certificate: &'a [&'a str],
+}
+
+/// A criterion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Criterion {
+    /// Calling AE title.
+    Calling,
+    /// Called AE title.
+    Called,
+    /// Address.
+    From,
+    /// Certificate.
+    Certificate,
+    /// SOP class.
+    SopClass,
+}
+
+/// Why an association is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The rule that denies it, by its place; `None`: no rule allows it.
+    pub rule: Option<usize>,
+    /// What about the peer it is that is not recognised; `None`: neither AE title alone.
+    pub because: Option<Criterion>,
+}
+
+/// What the rules came to for one association, for as long as it lasts.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    rules: Arc<[Rule]>,
+    /// The rules that hold for the association, apart from SOP classes, by place.
+    holding: Vec<usize>,
+}
+
+/// Access rules, in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules(pub(crate) Arc<[Rule]>);
+
+impl Rules {
+    /// These rules, in this order.
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Self(rules.into())
+    }
+
+    /// The rules in their order.
+    pub fn list(&self) -> &[Rule] {
+        &self.0
+    }
+
+    /// Whether an association comes about.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn admit(&self, requestor: &Requestor<'_>) -> Result<Granted, Refused> {
+        let holds = |(place, rule): (usize, &Rule)| rule.fails_at(requestor).is_none().then_some(place);
+        let holding: Vec<usize> = self.0.iter().enumerate().filter_map(holds).collect();
+        for &place in &holding {
+            let rule = &self.0[place];
+            if rule.allows {
+                return Ok(Granted { rules: self.0.clone(), holding });
+            }
+            if rule.criteria.sop_class.is_empty() {
+                return Err(Refused { rule: Some(place), because: rule.criteria.reason() });
+            }
+        }
+        if self.0.is_empty() {
+            return Ok(Granted { rules: self.0.clone(), holding });
+        }
+        Err(Refused { rule: None, because: self.nearest(requestor) })
+    }
+
+    /// The one criterion that keeps the requestor from being let in by some rule.
+    fn nearest(&self, requestor: &Requestor<'_>) -> Option<Criterion> {
+        let lacks = |wanted| self.0.iter().any(|rule| rule.allows && rule.fails_only_at(requestor, wanted));
+        // Whoever is known by its own title is told about the other one.
+        [Criterion::Called, Criterion::Calling].into_iter().find(|criterion| lacks(*criterion))
+    }
+}
+
+impl Granted {
+    /// The rule that decides on instances of `sop_class`, by its place. `Ok(None)`: there are no rules.
+    ///
+    /// # Errors
+    /// The rule that denies them; `None`: no rule allows them.
+    pub fn sop_class(&self, sop_class: &str) -> Result<Option<usize>, Option<usize>> {
+        if self.rules.is_empty() {
+            return Ok(None);
+        }
+        let decides = |place: &&usize| self.rules[**place].stores(sop_class);
+        match self.holding.iter().find(decides) {
+            Some(&place) if self.rules[place].allows => Ok(Some(place)),
+            denied => Err(denied.copied()),
+        }
+    }
+
+    /// The first rule that lets the association in, by its place: its limits count.
+    pub fn association(&self) -> Option<usize> {
+        self.holding.iter().copied().find(|place| self.rules[*place].allows)
+    }
+}
+
+impl Rule {
+    /// The first criterion about the association that does not match.
+    pub(crate) fn fails_at(&self, requestor: &Requestor<'_>) -> Option<Criterion> {
+        Criterion::OF_ASSOCIATION.into_iter().find(|criterion| !self.criteria.matches(*criterion, requestor))
+    }
+
+    fn fails_only_at(&self, requestor: &Requestor<'_>, wanted: Criterion) -> bool {
+        let others = Criterion::OF_ASSOCIATION.into_iter().filter(|criterion| *criterion != wanted);
+        !self.criteria.matches(wanted, requestor)
+            && others.into_iter().all(|criterion| self.criteria.matches(criterion, requestor))
+    }
+
+    pub(crate) fn stores(&self, sop_class: &str) -> bool {
+        let keyword = StandardSopClassDictionary.by_uid(sop_class).map(|entry| entry.alias);
+        let patterns = &self.criteria.sop_class;
+        let hit = |pattern: &Pattern| pattern.matches(sop_class) || keyword.is_some_and(|word| pattern.matches(word));
+        patterns.is_empty() || patterns.iter().any(hit)
+    }
+}
+
+impl Criteria {
+    fn matches(&self, criterion: Criterion, requestor: &Requestor<'_>) -> bool {
+        let text = |patterns: &[Pattern], text: &str| {
+            patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
+        };
+        match criterion {
+            Criterion::Calling => text(&self.calling, requestor.calling),
+            Criterion::Called => text(&self.called, requestor.called),
+            Criterion::From => {
+                // An IPv4 peer on a socket for both comes as ::ffff:192.0.2.1.
+                let address = requestor.address.to_canonical();
+                self.from.is_empty() || self.from.iter().any(|net| net.contains(&address))
+            }
+            Criterion::Certificate => {
+                let shown = |pattern: &Pattern| requestor.certificate.iter().any(|name| pattern.matches(name));
+                self.certificate.is_empty() || self.certificate.iter().any(shown)
+            }
+            Criterion::SopClass => true,
+        }
+    }
+
+    /// What a denial by these criteria is put down to.
+    fn reason(&self) -> Option<Criterion> {
+        match self {
+            _ if !self.calling.is_empty() => Some(Criterion::Calling),
+            _ if !self.called.is_empty() => Some(Criterion::Called),
+            _ => None,
+        }
+    }
+}
+
+impl Criterion {
+    pub(crate) const OF_ASSOCIATION: [Self; 4] = [Self::Calling, Self::Called, Self::From, Self::Certificate];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
+    const MR: &str = "1.2.840.10008.5.1.4.1.1.4";
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts.iter().map(|text| Pattern::new(text)).collect()
+    }
+
+    fn rule(name: &str, allows: bool, criteria: Criteria) -> Rule {
+        Rule { name: name.to_owned(), criteria, allows }
+    }
+
+    fn peer<'a>(calling: &'a str, address: &str, certificate: &'a [&'a str]) -> Requestor<'a> {
+        Requestor { calling, called: "TIDEGATE", address: address.parse().unwrap(), certificate }
+    }
+
+    #[test]
+    fn without_rules_everyone_is_let_in() {
+        let granted = Rules::new(Vec::new()).admit(&peer("X", "192.0.2.1", &[])).unwrap();
+        assert_eq!((granted.association(), granted.sop_class(CT)), (None, Ok(None)));
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides_and_none_is_a_denial() {
+        let rules = Rules::new(vec![
+            rule("lab", false, Criteria { from: vec!["10.9.0.0/16".parse().unwrap()], ..Criteria::default() }),
+            rule("ct", true, Criteria { calling: patterns(&["CT*", "MR?"]), ..Criteria::default() }),
+        ]);
+        assert_eq!(rules.admit(&peer("CT1", "10.1.2.3", &[])).unwrap().association(), Some(1));
+        assert!(rules.admit(&peer("MR1", "::ffff:10.1.2.3", &[])).is_ok());
+        let denied = |peer| rules.admit(&peer).unwrap_err();
+        assert_eq!(denied(peer("CT1", "10.9.2.3", &[])), Refused { rule: Some(0), because: None });
+        assert_eq!(denied(peer("CT1", "::ffff:10.9.2.3", &[])).rule, Some(0));
+        for stranger in ["MR12", "ct1", "XCT", ""] {
+            let refused = Refused { rule: None, because: Some(Criterion::Calling) };
+            assert_eq!(denied(peer(stranger, "10.1.2.3", &[])), refused);
+        }
+    }
+
+    #[test]
+    fn a_certificate_counts_by_its_subject_or_an_alternative_name() {
+        let criteria = Criteria { certificate: patterns(&["*CN=ct*", "DNS:*.ct.example"]), ..Criteria::default() };
+        let rules = Rules::new(vec![rule("certified", true, criteria)]);
+        let allowed = |names: &[&str]| rules.admit(&peer("X", "192.0.2.1", names)).is_ok();
+        assert!(allowed(&["O=Example, CN=ct1"]) && allowed(&["CN=x", "DNS:a.ct.example"]));
+        assert!(!allowed(&[]) && !allowed(&["CN=mr1"]) && !allowed(&["CN=x", "URI:a.ct.example"]));
+        let anyone = Criteria { certificate: patterns(&["*"]), ..Criteria::default() };
+        let rules = Rules::new(vec![rule("any certificate", true, anyone)]);
+        assert!(rules.admit(&peer("X", "192.0.2.1", &[])).is_err(), "no certificate is not any certificate");
+    }
+
+    #[test]
+    fn sop_classes_are_decided_one_by_one() {
+        let rules = Rules::new(vec![
+            rule("no mr", false, Criteria { sop_class: patterns(&["MRImageStorage"]), ..Criteria::default() }),
+            rule("ct", true, Criteria { sop_class: patterns(&[CT, "1.3.12.*"]), ..Criteria::default() }),
+            rule("archive", true, Criteria { calling: patterns(&["ARCHIVE"]), ..Criteria::default() }),
+        ]);
+        let granted = rules.admit(&peer("X", "192.0.2.1", &[])).unwrap();
+        assert_eq!(granted.association(), Some(1));
+        assert_eq!(granted.sop_class(CT), Ok(Some(1)));
+        assert_eq!(granted.sop_class("1.3.12.2"), Ok(Some(1)));
+        assert_eq!(granted.sop_class(MR), Err(Some(0)));
+        assert_eq!(granted.sop_class("1.2.840.10008.5.1.4.1.1.7"), Err(None));
+        let granted = rules.admit(&peer("ARCHIVE", "192.0.2.1", &[])).unwrap();
+        assert_eq!(granted.sop_class("1.2.840.10008.5.1.4.1.1.7"), Ok(Some(2)));
+    }
+
+    #[test]
+    fn an_association_on_which_nothing_could_be_stored_does_not_come_about() {
+        let ct = |allows| rule("ct", allows, Criteria { sop_class: patterns(&[CT]), ..Criteria::default() });
+        let all = |allows| rule("all", allows, Criteria::default());
+        let admitted = |rules: Vec<Rule>| Rules::new(rules).admit(&peer("X", "192.0.2.1", &[])).is_ok();
+        assert!(!admitted(vec![ct(false), all(false)]));
+        assert!(!admitted(vec![ct(false)]));
+        assert!(admitted(vec![ct(false), all(true)]));
+        assert!(admitted(vec![ct(true), all(false)]));
+        assert!(!admitted(vec![all(false), ct(true)]), "the first one denies all of it");
+    }
+}

@@ -1,0 +1,190 @@
+//! The users' file: a name and a hashed passcode a line, as `tidegate hash-passcode` writes it.
+//!
+//! ```text
+//! # comment
+//! ct1:$argon2id$v=19$m=12288,t=3,p=1$…$…
+//! ```
+//!
+//! A name that was right once is recognised again by a keyed digest, in memory only, so that a modality that associates for every
+//! study costs one Argon2 computation and not hundreds. Whoever does not know the passcode costs one each time, and that takes
+//! the same time whether there is such a user or not.
+
+use std::collections::HashMap;
+
+use argon2::password_hash::rand_core::{OsRng, RngCore};
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Memory a hash takes, in KiB, its passes and lanes: one of the settings OWASP's password storage cheat sheet recommends for Argon2id.
+const NEW_HASH: (u32, u32, u32) = (12 * 1024, 3, 1);
+/// A hash that takes more than this, in KiB, is not taken from a file: it would come out of every association's memory.
+const MOST_MEMORY_KIB: u32 = 64 * 1024;
+/// Longest user name, in bytes.
+pub const MAX_NAME_BYTES: usize = 64;
+/// Most users in a file.
+const MAX_USERS: usize = 10_000;
+
+/// What is wrong with a users' file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsersError {
+    /// A line that is no `name:hash`.
+    #[error("line {0}: is not NAME:HASH as `tidegate hash-passcode` writes it")]
+    Line(usize),
+    /// A hash of another kind, or one that takes too much.
+    #[error("line {0}: the hash is not an Argon2 hash that takes at most {most} MiB", most = MOST_MEMORY_KIB / 1024)]
+    Hash(usize),
+    /// A name twice.
+    #[error("line {0}: the name stands in an earlier line too")]
+    Twice(usize),
+    /// Too many lines.
+    #[error("more than {MAX_USERS} users")]
+    TooMany,
+}
+
+/// Users and their hashed passcodes.
+pub struct Users {
+    hashes: HashMap<Vec<u8>, String>,
+    /// Held against when there is no such user.
+    nobody: String,
+    memory_bytes: u64,
+    key: [u8; 32],
+    /// Digests of what was right, by name: no more than there are users.
+    known: Mutex<HashMap<Vec<u8>, [u8; 32]>>,
+}
+
+impl Users {
+    /// Reads a users' file.
+    ///
+    /// # Errors
+    /// The first line that cannot stand, by number.
+    pub fn parse(text: &str) -> Result<Self, UsersError> {
+        let mut hashes = HashMap::new();
+        let mut most_kib = NEW_HASH.0;
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let Some((name, hash)) = line.split_once(':').filter(|(name, _)| is_name(name)) else {
+                return Err(UsersError::Line(number));
+            };
+            let parsed = PasswordHash::new(hash).map_err(|_| UsersError::Hash(number))?;
+            let params = Params::try_from(&parsed).map_err(|_| UsersError::Hash(number))?;
+            let is_argon2 = Algorithm::try_from(parsed.algorithm).is_ok() && parsed.hash.is_some();
+            if !is_argon2 || params.m_cost() > MOST_MEMORY_KIB {
+                return Err(UsersError::Hash(number));
+            }
+            most_kib = most_kib.max(params.m_cost());
+            if hashes.insert(name.as_bytes().to_vec(), hash.to_owned()).is_some() {
+                return Err(UsersError::Twice(number));
+            }
+            if hashes.len() > MAX_USERS {
+                return Err(UsersError::TooMany);
+            }
+        }
+        let mut key = [0; 32];
+        OsRng.fill_bytes(&mut key);
+        let nobody = hash_of(&key).unwrap_or_default();
+        Ok(Self { hashes, nobody, memory_bytes: u64::from(most_kib) * 1024, key, known: Mutex::default() })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// What [`Self::verify`] takes at most, in bytes, while it runs.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Whether this was found right before: cheap.
+    pub fn remembers(&self, name: &[u8], passcode: &[u8]) -> bool {
+        let digest = self.digest(name, passcode);
+        self.known.lock().get(name).is_some_and(|known| known.ct_eq(&digest).into())
+    }
+
+    /// Whether the passcode is that of the user: tens of milliseconds and [`Self::memory_bytes`], whatever the answer.
+    pub fn verify(&self, name: &[u8], passcode: &[u8]) -> bool {
+        let hash = self.hashes.get(name);
+        let Ok(parsed) = PasswordHash::new(hash.unwrap_or(&self.nobody)) else { return false };
+        let right = Argon2::default().verify_password(passcode, &parsed).is_ok() && hash.is_some();
+        if right {
+            self.known.lock().insert(name.to_vec(), self.digest(name, passcode));
+        }
+        right
+    }
+
+    fn digest(&self, name: &[u8], passcode: &[u8]) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        digest.update(self.key);
+        digest.update((name.len() as u64).to_be_bytes());
+        digest.update(name);
+        digest.update(passcode);
+        digest.finalize().into()
+    }
+}
+
+/// A line of a users' file for this user; `None` if the name cannot stand in one.
+pub fn line(name: &str, passcode: &[u8]) -> Option<String> {
+    is_name(name).then(|| hash_of(passcode)).flatten().map(|hash| format!("{name}:{hash}"))
+}
+
+fn hash_of(passcode: &[u8]) -> Option<String> {
+    let (memory_kib, passes, lanes) = NEW_HASH;
+    let params = Params::new(memory_kib, passes, lanes, None).ok()?;
+    let salt = SaltString::generate(&mut OsRng);
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    Some(argon2.hash_password(passcode, &salt).ok()?.to_string())
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && !name.starts_with('#')
+        && !name.chars().any(|c| c.is_control() || c == ':')
+}
+
+impl std::fmt::Debug for Users {
+    /// Neither names nor hashes.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Users").field("count", &self.count()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_right_passcode_of_a_user_is_right_and_nothing_else() {
+        let text = format!("# users\n\n{}\n{}\n", line("ct1", b"sesame").unwrap(), line("mr 1", b"other").unwrap());
+        let users = Users::parse(&text).unwrap();
+        assert_eq!(users.count(), 2);
+        assert!(!users.remembers(b"ct1", b"sesame"));
+        assert!(users.verify(b"ct1", b"sesame") && users.verify(b"mr 1", b"other"));
+        assert!(users.remembers(b"ct1", b"sesame"));
+        for (name, passcode) in [(&b"ct1"[..], &b"other"[..]), (b"ct1", b""), (b"ct2", b"sesame"), (b"", b"")] {
+            assert!(!users.verify(name, passcode) && !users.remembers(name, passcode));
+        }
+        let told = format!("{users:?}");
+        assert!(!told.contains("argon2") && !told.contains("ct1"), "{told}");
+    }
+
+    #[test]
+    fn a_line_that_cannot_stand_is_named() {
+        let good = line("a", b"x").unwrap();
+        let error = |text: &str| Users::parse(text).unwrap_err();
+        assert_eq!(error("a"), UsersError::Line(1));
+        assert_eq!(error("# c\na:secret"), UsersError::Hash(2));
+        assert_eq!(
+            error("a:$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHRzYWx0$c29tZWhhc2hzb21laGFzaA"),
+            UsersError::Hash(1)
+        );
+        assert_eq!(error(&format!("{good}\n{good}")), UsersError::Twice(2));
+        assert_eq!(line("a:b", b"x"), None);
+        assert_eq!(line("", b"x"), None);
+    }
+}

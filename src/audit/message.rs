@@ -1,0 +1,279 @@
+//! Audit messages in the XML of PS3.15 §A.5. Each is one line.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use tidegate_actors::audit::{AuditEvent, AuditPeer, AuditRecord, AuditStudy, Denial};
+
+/// The node, as messages name it.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) ae_title: String,
+    pub(crate) host: String,
+    pub(crate) process_id: u32,
+}
+
+/// How something came out (PS3.15 table A.5.2-1).
+#[derive(Clone, Copy)]
+enum Outcome {
+    Success = 0,
+    MinorFailure = 4,
+    SeriousFailure = 8,
+}
+
+/// What a message is about: code and meaning of the event and of its type (PS3.16 context groups 400 and 401), and the action.
+struct Kind {
+    id: (&'static str, &'static str),
+    type_code: Option<(&'static str, &'static str)>,
+    action: char,
+}
+
+const ACTIVITY: (&str, &str) = ("110100", "Application Activity");
+const BEGIN: Kind = Kind { id: ("110102", "Begin Transferring DICOM Instances"), type_code: None, action: 'E' };
+const TRANSFERRED: Kind = Kind { id: ("110104", "DICOM Instances Transferred"), type_code: None, action: 'C' };
+const NODE: Kind =
+    Kind { id: ("110113", "Security Alert"), type_code: Some(("110126", "Node Authentication")), action: 'E' };
+const LOGIN: Kind = Kind { id: ("110114", "User Authentication"), type_code: Some(("110122", "Login")), action: 'E' };
+
+const APPLICATION: (&str, &str) = ("110150", "Application");
+const SOURCE: (&str, &str) = ("110153", "Source Role ID");
+const DESTINATION: (&str, &str) = ("110152", "Destination Role ID");
+
+/// The message for a record.
+pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
+    let mut out = Xml(String::with_capacity(1024));
+    out.0.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?><AuditMessage>");
+    let at = humantime::format_rfc3339_millis(record.at).to_string();
+    match &record.event {
+        AuditEvent::Started => {
+            let kind = Kind { id: ACTIVITY, type_code: Some(("110120", "Application Start")), action: 'E' };
+            out.event(&kind, &at, Outcome::Success, "");
+            out.node(origin, APPLICATION);
+            out.source(origin);
+        }
+        AuditEvent::Stopping => {
+            let kind = Kind { id: ACTIVITY, type_code: Some(("110121", "Application Stop")), action: 'E' };
+            out.event(&kind, &at, Outcome::Success, "");
+            out.node(origin, APPLICATION);
+            out.source(origin);
+        }
+        AuditEvent::TransferBegan { peer, study } => {
+            out.event(&BEGIN, &at, Outcome::Success, "");
+            out.transfer(peer, study, origin);
+        }
+        AuditEvent::Transferred { peer, study, refused } => {
+            let (outcome, described) = match refused {
+                0 => (Outcome::Success, String::new()),
+                _ => (Outcome::MinorFailure, format!("{refused} instances of the association were refused")),
+            };
+            out.event(&TRANSFERRED, &at, outcome, &described);
+            out.transfer(peer, study, origin);
+        }
+        AuditEvent::Denied { peer, denial } => {
+            let described = match denial {
+                Denial::TlsHandshake(error) => format!("TLS handshake failed: {error}"),
+                Denial::Access(Some(rule)) => format!("association rejected: denied by access rule {rule:?}"),
+                Denial::Access(None) => "association rejected: no access rule allows it".to_owned(),
+                Denial::UserIdentity => "association rejected: user identity is missing or not right".to_owned(),
+                Denial::NoProxyHeader => "connection refused: no PROXY header".to_owned(),
+            };
+            let kind = if matches!(denial, Denial::UserIdentity) { &LOGIN } else { &NODE };
+            out.event(kind, &at, Outcome::SeriousFailure, &described);
+            out.peer(peer, SOURCE);
+            out.node(origin, DESTINATION);
+            out.source(origin);
+            if !matches!(denial, Denial::UserIdentity) {
+                // PS3.15 table A.5.3.12-1: what the alert is about, here this node.
+                out.object(&origin.host, "2", "13", ("110182", "Node ID"), &[]);
+            }
+        }
+    }
+    out.0.push_str("</AuditMessage>");
+    out.0
+}
+
+struct Xml(String);
+
+impl Xml {
+    fn event(&mut self, kind: &Kind, at: &str, outcome: Outcome, described: &str) {
+        let (action, outcome) = (kind.action.to_string(), (outcome as u8).to_string());
+        self.open(
+            "EventIdentification",
+            &[("EventActionCode", &action), ("EventDateTime", at), ("EventOutcomeIndicator", &outcome)],
+        );
+        self.code("EventID", kind.id, "DCM");
+        if let Some(type_code) = kind.type_code {
+            self.code("EventTypeCode", type_code, "DCM");
+        }
+        if !described.is_empty() {
+            self.0.push_str("<EventOutcomeDescription>");
+            self.text(described);
+            self.0.push_str("</EventOutcomeDescription>");
+        }
+        self.0.push_str("</EventIdentification>");
+    }
+
+    fn transfer(&mut self, peer: &AuditPeer, study: &AuditStudy, origin: &Origin) {
+        self.peer(peer, SOURCE);
+        self.node(origin, DESTINATION);
+        self.source(origin);
+        self.object(&study.uid, "2", "3", ("110180", "Study Instance UID"), &study.sop_classes);
+        self.object(&study.patient_id, "1", "1", ("2", "Patient Number"), &[]);
+    }
+
+    fn peer(&mut self, peer: &AuditPeer, role: (&str, &str)) {
+        let ip = SocketAddr::ip(&peer.address).to_canonical().to_string();
+        let titles = format!("AETITLES={}", peer.calling_ae_title);
+        let user = if peer.calling_ae_title.is_empty() { &ip } else { &peer.calling_ae_title };
+        let mut attributes = vec![("UserID", user.as_str())];
+        if !peer.calling_ae_title.is_empty() {
+            attributes.push(("AlternativeUserID", &titles));
+        }
+        if !peer.certificate.is_empty() {
+            attributes.push(("UserName", &peer.certificate));
+        }
+        // 2: an IP address (PS3.15 table A.5.2-1).
+        attributes.extend([
+            ("UserIsRequestor", "true"),
+            ("NetworkAccessPointID", &ip),
+            ("NetworkAccessPointTypeCode", "2"),
+        ]);
+        self.participant(&attributes, role);
+    }
+
+    fn node(&mut self, origin: &Origin, role: (&str, &str)) {
+        let titles = format!("AETITLES={}", origin.ae_title);
+        // 1: a machine's name.
+        let attributes = [
+            ("UserID", origin.ae_title.as_str()),
+            ("AlternativeUserID", &titles),
+            ("UserIsRequestor", "false"),
+            ("NetworkAccessPointID", &origin.host),
+            ("NetworkAccessPointTypeCode", "1"),
+        ];
+        self.participant(&attributes, role);
+    }
+
+    fn participant(&mut self, attributes: &[(&str, &str)], role: (&str, &str)) {
+        self.open("ActiveParticipant", attributes);
+        self.code("RoleIDCode", role, "DCM");
+        self.0.push_str("</ActiveParticipant>");
+    }
+
+    /// The audit source: a process of an application server (PS3.15 table A.5.2-1, type 4).
+    fn source(&mut self, origin: &Origin) {
+        let id = format!("{}@{}", origin.ae_title, origin.host);
+        self.open("AuditSourceIdentification", &[("AuditSourceID", &id)]);
+        self.0.push_str("<AuditSourceTypeCode csd-code=\"4\"/></AuditSourceIdentification>");
+    }
+
+    fn object(&mut self, id: &str, kind: &str, role: &str, id_type: (&str, &str), sop_classes: &[(String, u64)]) {
+        let attributes =
+            [("ParticipantObjectID", id), ("ParticipantObjectTypeCode", kind), ("ParticipantObjectTypeCodeRole", role)];
+        self.open("ParticipantObjectIdentification", &attributes);
+        let scheme = if id_type.0.len() == 1 { "RFC-3881" } else { "DCM" };
+        self.code("ParticipantObjectIDTypeCode", id_type, scheme);
+        for (uid, count) in sop_classes {
+            self.open_empty("SOPClass", &[("UID", uid), ("NumberOfInstances", &count.to_string())]);
+        }
+        self.0.push_str("</ParticipantObjectIdentification>");
+    }
+
+    fn code(&mut self, name: &str, (code, meaning): (&str, &str), scheme: &str) {
+        self.open_empty(name, &[("csd-code", code), ("codeSystemName", scheme), ("originalText", meaning)]);
+    }
+
+    fn open(&mut self, name: &str, attributes: &[(&str, &str)]) {
+        self.tag(name, attributes);
+        self.0.push('>');
+    }
+
+    fn open_empty(&mut self, name: &str, attributes: &[(&str, &str)]) {
+        self.tag(name, attributes);
+        self.0.push_str("/>");
+    }
+
+    fn tag(&mut self, name: &str, attributes: &[(&str, &str)]) {
+        self.0.push('<');
+        self.0.push_str(name);
+        for (name, value) in attributes {
+            let _ = write!(self.0, " {name}=\"");
+            self.text(value);
+            self.0.push('"');
+        }
+    }
+
+    /// Text of a peer: what XML 1.0 cannot hold is replaced, and nothing ends the line or the element.
+    fn text(&mut self, text: &str) {
+        for c in text.chars() {
+            match c {
+                '&' => self.0.push_str("&amp;"),
+                '<' => self.0.push_str("&lt;"),
+                '>' => self.0.push_str("&gt;"),
+                '"' => self.0.push_str("&quot;"),
+                '\'' => self.0.push_str("&apos;"),
+                c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}') => {
+                    self.0.push('\u{fffd}')
+                }
+                c => self.0.push(c),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin { ae_title: "TIDEGATE".to_owned(), host: "gateway".to_owned(), process_id: 7 }
+    }
+
+    fn message(event: AuditEvent) -> String {
+        xml(&AuditRecord { at: UNIX_EPOCH + Duration::from_millis(1_234), event }, &origin())
+    }
+
+    #[test]
+    fn a_transfer_names_both_ends_the_study_and_the_patient() {
+        let peer = AuditPeer {
+            address: "192.0.2.7:4711".parse().unwrap(),
+            calling_ae_title: "CT1".to_owned(),
+            certificate: String::new(),
+        };
+        let study = AuditStudy {
+            uid: "1.2.3".to_owned(),
+            patient_id: "P1".to_owned(),
+            sop_classes: vec![("1.2.840.10008.5.1.4.1.1.2".to_owned(), 5)],
+        };
+        let message = message(AuditEvent::Transferred { peer, study, refused: 2 });
+        for part in [
+            r#"EventActionCode="C" EventDateTime="1970-01-01T00:00:01.234Z" EventOutcomeIndicator="4""#,
+            r#"<EventID csd-code="110104" codeSystemName="DCM" originalText="DICOM Instances Transferred"/>"#,
+            r#"UserID="CT1" AlternativeUserID="AETITLES=CT1" UserIsRequestor="true" NetworkAccessPointID="192.0.2.7""#,
+            r#"<AuditSourceIdentification AuditSourceID="TIDEGATE@gateway">"#,
+            r#"ParticipantObjectID="1.2.3" ParticipantObjectTypeCode="2" ParticipantObjectTypeCodeRole="3""#,
+            r#"<SOPClass UID="1.2.840.10008.5.1.4.1.1.2" NumberOfInstances="5"/>"#,
+            r#"ParticipantObjectID="P1" ParticipantObjectTypeCode="1" ParticipantObjectTypeCodeRole="1""#,
+        ] {
+            assert!(message.contains(part), "{part} is not in {message}");
+        }
+    }
+
+    #[test]
+    fn a_peers_strings_cannot_end_an_element_or_a_line() {
+        let peer = AuditPeer {
+            address: "[::ffff:192.0.2.7]:1".parse().unwrap(),
+            calling_ae_title: "A\"/><x>\n\u{1b}[2J&".to_owned(),
+            certificate: "CN=<b>'".to_owned(),
+        };
+        let message = message(AuditEvent::Denied { peer, denial: Denial::Access(Some("r\n1".to_owned())) });
+        assert!(
+            !message.contains(['\n', '\u{1b}']) && !message.contains("<x>") && !message.contains("<b>"),
+            "{message}"
+        );
+        assert!(message.contains("UserID=\"A&quot;/&gt;&lt;x&gt;\u{fffd}\u{fffd}[2J&amp;\""), "{message}");
+        assert!(message.contains("NetworkAccessPointID=\"192.0.2.7\""));
+    }
+}

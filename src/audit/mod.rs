@@ -1,0 +1,56 @@
+//! DICOM audit messages (PS3.15 §A.5): takes them from the node's audit trail and writes them to a file or a syslog receiver. A
+//! child of the node's supervisor.
+//!
+//! A receiver that is down is tried again, with pauses up to [`LONGEST_PAUSE`]; meanwhile the trail's queue fills, and what
+//! finds it full is lost and counted. Nothing here holds up an association.
+
+mod message;
+mod sink;
+mod syslog;
+
+use std::time::Duration;
+
+use tidegate_actors::{Guest, Observer};
+use tokio::time::sleep;
+
+pub(crate) use message::Origin;
+use sink::Sink;
+pub(crate) use sink::Target;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The child that writes audit messages to `target`, in the name of `origin`.
+pub(crate) fn guest(target: Target, origin: Origin) -> Guest {
+    Guest::new("audit", move |observer| Box::pin(write_down(observer, target.clone(), origin.clone())))
+}
+
+async fn write_down(observer: Observer, target: Target, origin: Origin) {
+    let Some(trail) = observer.audit() else { return };
+    let mut sink = Sink::new(target);
+    let mut told_dropped = 0;
+    loop {
+        let record = trail.next().await;
+        let message = syslog::message(record.at, &origin, &message::xml(&record, &origin));
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = sink.send(&message).await {
+            if pause == FIRST_PAUSE {
+                tracing::error!(%error, "audit message not written; will go on trying");
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        if pause != FIRST_PAUSE {
+            tracing::info!("audit messages are written again");
+        }
+        let dropped = trail.dropped.get();
+        if dropped > told_dropped {
+            tracing::error!(
+                lost = dropped - told_dropped,
+                lost_total = dropped,
+                "audit messages lost: the queue was full"
+            );
+            told_dropped = dropped;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Where audit messages go: a file, or a syslog receiver over UDP, TCP or TLS.
+
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::syslog::framed;
+
+/// How long a receiver may take for a connection, or for a message.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Readable for the node's user and its group.
+const MODE: u32 = 0o640;
+
+/// A place for audit messages.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// Appended to, a line each. Opened for each message, so that it may be moved away at any time.
+    File(PathBuf),
+    /// `HOST:PORT`.
+    Udp(String),
+    /// `HOST:PORT`.
+    Tcp(String),
+    /// `HOST:PORT`, the name its certificate must have, and whom to trust.
+    Tls { address: String, name: ServerName<'static>, client: Arc<ClientConfig> },
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+/// A target with its connection, if it has one.
+pub(crate) struct Sink {
+    target: Target,
+    stream: Option<Box<dyn Stream>>,
+}
+
+impl Sink {
+    pub(crate) fn new(target: Target) -> Self {
+        Self { target, stream: None }
+    }
+
+    /// Sends one message. After an error it can be tried again.
+    pub(crate) async fn send(&mut self, message: &str) -> io::Result<()> {
+        match &self.target {
+            Target::File(path) => {
+                let mut file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
+                file.write_all(format!("{message}\n").as_bytes())
+            }
+            Target::Udp(address) => {
+                within(async {
+                    let remote = tokio::net::lookup_host(address).await?.next().ok_or(ErrorKind::NotFound)?;
+                    let local = if remote.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                    let socket = UdpSocket::bind(local).await?;
+                    socket.send_to(message.as_bytes(), remote).await.map(drop)
+                })
+                .await
+            }
+            Target::Tcp(_) | Target::Tls { .. } => {
+                let sent = within(self.send_on_stream(&framed(message))).await;
+                if sent.is_err() {
+                    self.stream = None;
+                }
+                sent
+            }
+        }
+    }
+
+    async fn send_on_stream(&mut self, framed: &str) -> io::Result<()> {
+        let is_gone = match &mut self.stream {
+            // A receiver says nothing; what can be read is the end of the connection.
+            Some(stream) => stream.read(&mut [0; 64]).now_or_never().is_some(),
+            None => true,
+        };
+        let stream = match &mut self.stream {
+            Some(stream) if !is_gone => stream,
+            gone => gone.insert(connect(&self.target).await?),
+        };
+        stream.write_all(framed.as_bytes()).await?;
+        stream.flush().await
+    }
+}
+
+async fn connect(target: &Target) -> io::Result<Box<dyn Stream>> {
+    match target {
+        Target::Tls { address, name, client } => {
+            let socket = TcpStream::connect(address).await?;
+            Ok(Box::new(TlsConnector::from(client.clone()).connect(name.clone(), socket).await?))
+        }
+        Target::Tcp(address) | Target::Udp(address) => Ok(Box::new(TcpStream::connect(address).await?)),
+        Target::File(_) => Err(ErrorKind::Unsupported.into()),
+    }
+}
+
+async fn within<T>(what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(PATIENCE, what).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+}

@@ -1,0 +1,167 @@
+//! `check-access`: which rule decides about a peer, and why the ones before it do not. `hash-passcode`: a line of the users' file.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::net::IpAddr;
+
+use clap::Args;
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use serde::Serialize;
+use tidegate_access::explain::Looked;
+use tidegate_access::rules::Criterion;
+use tidegate_access::{Explanation, Requestor, users};
+use tidegate_actors::{AccessSettings, Terms};
+
+use super::{Exit, FileArgs, output};
+use crate::config::Settings;
+
+/// Longest passcode taken, in bytes: the field's length is 16 bits (PS3.7 §D.3.3.7).
+const MAX_PASSCODE_BYTES: usize = 65_535;
+
+#[derive(Debug, Args)]
+pub(super) struct CheckAccessArgs {
+    #[command(flatten)]
+    pub(super) file: FileArgs,
+    /// Calling AE title
+    #[arg(long, value_name = "AET")]
+    calling: String,
+    /// Called AE title; without it the one of the node
+    #[arg(long, value_name = "AET")]
+    called: Option<String>,
+    /// Address of the peer
+    #[arg(long, value_name = "ADDRESS")]
+    from: IpAddr,
+    /// SOP class UID of an instance to be stored; without it the association alone is asked about
+    #[arg(long, value_name = "UID")]
+    sop_class: Option<String>,
+    /// Subject of the peer's certificate, or an alternative name such as DNS:ct1.example; can be given several times
+    #[arg(long, value_name = "NAME")]
+    subject: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is said, as JSON.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    explanation: &'a Explanation,
+    max_associations: Option<usize>,
+    layout: String,
+    duplicates: String,
+    durability: String,
+}
+
+/// Explains the decision. Exit code 0 whatever it is: it was told.
+pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
+    let live = &settings.node.live;
+    let subjects: Vec<&str> = args.subject.iter().map(String::as_str).collect();
+    let policy = &live.associations.policy;
+    let called = args.called.as_deref().unwrap_or(&policy.ae_title);
+    let requestor = Requestor { calling: &args.calling, called, address: args.from, certificate: &subjects };
+    let explanation = live.access.rules.explain(&requestor, args.sop_class.as_deref());
+    let told = told(&explanation, &live.access, settings);
+    if args.json {
+        return match serde_json::to_string_pretty(&told) {
+            Ok(text) => output::print(&format!("{text}\n")),
+            Err(error) => {
+                output::complain(&error.to_string());
+                Exit::Failed
+            }
+        };
+    }
+    let mut text = String::new();
+    for looked in &explanation.looked_at {
+        text.push_str(&line(looked));
+    }
+    let what = if args.sop_class.is_some() { "instances of this SOP class" } else { "the association" };
+    let verdict = if explanation.allowed { "allowed" } else { "denied" };
+    text.push_str(&match &explanation.decided_by {
+        Some(rule) => format!("{verdict}: {what}, by rule {rule:?}\n"),
+        None if explanation.allowed => format!("{verdict}: {what}, because there are no rules\n"),
+        None => format!("{verdict}: {what}, because no rule matches\n"),
+    });
+    if explanation.allowed {
+        let limit = told.max_associations.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+        let Told { layout, duplicates, durability, .. } = &told;
+        text.push_str(&format!(
+            "  max_associations {limit}, layout {layout}, duplicates {duplicates}, durability {durability}\n"
+        ));
+    }
+    if policy.require_called_ae_title && called != policy.ae_title {
+        text.push_str("but node.require_called_ae_title has any other called AE title rejected\n");
+    }
+    output::print(&text)
+}
+
+fn told<'a>(explanation: &'a Explanation, access: &AccessSettings, settings: &Settings) -> Told<'a> {
+    let terms: Terms = explanation.place.map(|place| access.terms[place].clone()).unwrap_or_default();
+    let usual = settings.node.storage.placement();
+    let placement = terms.placement.as_deref().unwrap_or(&usual);
+    Told {
+        explanation,
+        max_associations: terms.max_associations,
+        layout: placement.layout.template().to_owned(),
+        duplicates: placement.duplicates.to_string(),
+        durability: placement.durability.to_string(),
+    }
+}
+
+fn line(looked: &Looked) -> String {
+    let Looked { rule, allows, failed, wanted, found } = looked;
+    let action = if *allows { "allow" } else { "deny" };
+    let Some(failed) = failed else { return format!("{action} {rule:?}: matches\n") };
+    let key = match failed {
+        Criterion::Calling => "calling",
+        Criterion::Called => "called",
+        Criterion::From => "from",
+        Criterion::Certificate => "certificate",
+        Criterion::SopClass => "sop_class",
+    };
+    let found = if found.is_empty() { "none".to_owned() } else { format!("{found:?}") };
+    format!("{action} {rule:?}: does not match, {key} is {found}, not {wanted:?}\n")
+}
+
+/// Reads a passcode and prints the line for it.
+pub(super) fn hash(name: &str) -> Exit {
+    let passcode = match read_passcode(name) {
+        Ok(passcode) => passcode,
+        Err(error) => {
+            output::complain(&format!("cannot read the passcode: {error}"));
+            return Exit::Failed;
+        }
+    };
+    if !(1..=MAX_PASSCODE_BYTES).contains(&passcode.len()) {
+        output::complain(&format!("a passcode has 1 to {MAX_PASSCODE_BYTES} bytes"));
+        return Exit::Misused;
+    }
+    match users::line(name, passcode.as_bytes()) {
+        Some(line) => output::print(&format!("{line}\n")),
+        None => {
+            let most = users::MAX_NAME_BYTES;
+            output::complain(&format!("a user name has 1 to {most} bytes, no colon and no control character"));
+            Exit::Misused
+        }
+    }
+}
+
+/// The first line of stdin; a terminal does not show it.
+fn read_passcode(name: &str) -> std::io::Result<String> {
+    let stdin = std::io::stdin();
+    let before = if stdin.is_terminal() { Some(tcgetattr(&stdin)?) } else { None };
+    if let Some(before) = &before {
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
+        let mut stderr = std::io::stderr();
+        let _ = write!(stderr, "passcode of {name:?}: ").and_then(|()| stderr.flush());
+    }
+    let mut line = String::new();
+    let read = stdin.lock().read_line(&mut line);
+    if let Some(before) = &before {
+        tcsetattr(&stdin, OptionalActions::Flush, before)?;
+        let _ = writeln!(std::io::stderr());
+    }
+    read?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}

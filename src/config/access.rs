@@ -1,0 +1,149 @@
+//! `[[access]]`, `[user_identity]` and the balancers: from what a file says to whom the node lets in.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tidegate_access::{Criteria, Pattern, Rule, Rules, Users};
+use tidegate_actors::{AccessSettings, Terms};
+use tidegate_storage::layout::Layout;
+use tidegate_storage::{Duplicates, Durability, Placement};
+
+use super::checks::{ASSOCIATIONS, Checks};
+use super::raw::{AccessRule, Raw};
+
+/// A rule's name stands in log lines and metrics.
+const MAX_NAME_CHARACTERS: usize = 64;
+/// Each association is held against every rule.
+const MAX_RULES: usize = 1000;
+
+/// Builds the settings. `storage` is what rules without a placement of their own have; `None` if that cannot stand.
+pub(super) fn access(
+    raw: &Raw,
+    storage: Option<&tidegate_storage::Settings>,
+    checks: &mut Checks<'_>,
+) -> Arc<AccessSettings> {
+    let mut rules = Vec::new();
+    let mut terms = Vec::new();
+    if raw.access.len() > MAX_RULES {
+        checks.refuse("access", &format!("has more than {MAX_RULES} rules"));
+    }
+    for (place, rule) in raw.access.iter().take(MAX_RULES).enumerate() {
+        let earlier = raw.access[..place].iter().any(|earlier| earlier.name == rule.name);
+        match read(rule, earlier, storage) {
+            Ok((rule, granted)) => {
+                rules.push(rule);
+                terms.push(granted);
+            }
+            Err(complaint) => {
+                checks.refuse("access", &format!("rule {} ({:?}): {complaint}", place + 1, rule.name));
+            }
+        }
+    }
+    Arc::new(AccessSettings {
+        rules: Rules::new(rules),
+        terms,
+        proxies: networks(&raw.node.proxy_protocol_from)
+            .map_err(|complaint| checks.refuse("node.proxy_protocol_from", &complaint))
+            .unwrap_or_default(),
+        users: users(raw, checks),
+        require_user: raw.user_identity.required,
+    })
+}
+
+fn read(
+    raw: &AccessRule,
+    name_is_taken: bool,
+    storage: Option<&tidegate_storage::Settings>,
+) -> Result<(Rule, Terms), String> {
+    let characters = raw.name.chars().count();
+    if !(1..=MAX_NAME_CHARACTERS).contains(&characters) || raw.name.chars().any(char::is_control) {
+        return Err(format!("name must have 1 to {MAX_NAME_CHARACTERS} characters, none of them a control character"));
+    }
+    if name_is_taken {
+        return Err("an earlier rule has the same name".to_owned());
+    }
+    let allows = match raw.action.as_str() {
+        "allow" => true,
+        "deny" => false,
+        other => return Err(format!("action = {other:?} must be \"allow\" or \"deny\"")),
+    };
+    let AccessRule { max_associations, layout, duplicates, durability, .. } = raw;
+    let has_terms = max_associations.is_some() || layout.is_some() || duplicates.is_some() || durability.is_some();
+    if !allows && has_terms {
+        return Err("a rule that denies has no max_associations, layout, duplicates or durability".to_owned());
+    }
+    let criteria = Criteria {
+        calling: patterns(&raw.calling)?,
+        called: patterns(&raw.called)?,
+        from: networks(&raw.from)?,
+        certificate: patterns(&raw.certificate)?,
+        sop_class: patterns(&raw.sop_class)?,
+    };
+    let max_associations = match max_associations {
+        None => None,
+        Some(limit) => {
+            Some(usize::try_from(*limit).ok().filter(|limit| ASSOCIATIONS.contains(limit)).ok_or_else(|| {
+                format!("max_associations = {limit} must be {} to {}", ASSOCIATIONS.start(), ASSOCIATIONS.end())
+            })?)
+        }
+    };
+    let terms = Terms { max_associations, placement: placement(raw, storage)? };
+    Ok((Rule { name: raw.name.clone(), criteria, allows }, terms))
+}
+
+fn placement(raw: &AccessRule, storage: Option<&tidegate_storage::Settings>) -> Result<Option<Arc<Placement>>, String> {
+    if raw.layout.is_none() && raw.duplicates.is_none() && raw.durability.is_none() {
+        return Ok(None);
+    }
+    let word = |name: &str, error: tidegate_storage::UnknownWord| format!("{name}: {error}");
+    let layout = raw.layout.as_deref().map(Layout::parse).transpose().map_err(|error| format!("layout: {error}"))?;
+    let duplicates: Option<Duplicates> =
+        raw.duplicates.as_deref().map(str::parse).transpose().map_err(|error| word("duplicates", error))?;
+    let durability: Option<Durability> =
+        raw.durability.as_deref().map(str::parse).transpose().map_err(|error| word("durability", error))?;
+    // Without settings of the store there is a mistake elsewhere, and no configuration.
+    let Some(usual) = storage.map(tidegate_storage::Settings::placement) else { return Ok(None) };
+    Ok(Some(Arc::new(Placement {
+        layout: layout.unwrap_or(usual.layout),
+        duplicates: duplicates.unwrap_or(usual.duplicates),
+        durability: durability.unwrap_or(usual.durability),
+    })))
+}
+
+fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {
+    match texts.iter().find(|text| text.trim().is_empty()) {
+        Some(_) => Err("a criterion is empty: leave it out to match everything".to_owned()),
+        None => Ok(texts.iter().map(|text| Pattern::new(text)).collect()),
+    }
+}
+
+/// Networks such as `10.0.0.0/8`, or single addresses.
+fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
+    let network = |text: &String| {
+        let text = text.trim();
+        let single = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+        text.parse().ok().or_else(single).ok_or_else(|| {
+            format!("{text:?} is not a network such as \"10.0.0.0/8\" or an address such as \"192.0.2.7\"")
+        })
+    };
+    texts.iter().map(network).collect()
+}
+
+fn users(raw: &Raw, checks: &mut Checks<'_>) -> Option<Arc<Users>> {
+    let path = raw.user_identity.file.trim();
+    if path.is_empty() {
+        if raw.user_identity.required {
+            checks.refuse("user_identity.required", "needs user_identity.file: without it nobody has a passcode");
+        }
+        return None;
+    }
+    let complaint = match std::fs::read_to_string(path) {
+        Ok(text) => match Users::parse(&text) {
+            Ok(users) => return Some(Arc::new(users)),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    checks.refuse("user_identity.file", &complaint);
+    None
+}

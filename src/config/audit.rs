@@ -1,0 +1,67 @@
+//! `[audit]`: where audit messages go.
+
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::checks::Checks;
+use super::raw::Raw;
+use super::tls::certificates;
+use crate::audit::Target;
+
+const ALLOWED: &str =
+    "must be \"off\", \"file:PATH\", or \"udp://HOST:PORT\", \"tcp://HOST:PORT\" or \"tls://HOST:PORT\"";
+
+/// Where to, and how many may wait.
+pub(super) fn audit(raw: &Raw, checks: &mut Checks<'_>) -> Option<(Option<Target>, usize)> {
+    let queue = checks.count("audit.queue", raw.audit.queue, 16..=65_536);
+    let sink = raw.audit.sink.trim();
+    if sink == "off" {
+        return Some((None, queue));
+    }
+    let target = match sink.split_once(':') {
+        Some(("file", path)) if !path.is_empty() && !path.contains('\0') => Some(Target::File(path.into())),
+        Some(("udp", rest)) => address(rest).map(|(_, address)| Target::Udp(address)),
+        Some(("tcp", rest)) => address(rest).map(|(_, address)| Target::Tcp(address)),
+        Some(("tls", rest)) => match address(rest) {
+            Some((host, address)) => Some(tls(&raw.audit.ca, host, address, checks)?),
+            None => None,
+        },
+        _ => None,
+    };
+    if target.is_none() {
+        checks.refuse("audit.sink", ALLOWED);
+    }
+    Some((Some(target?), queue))
+}
+
+/// `//HOST:PORT`, as host and as a whole.
+fn address(rest: &str) -> Option<(&str, String)> {
+    let address = rest.strip_prefix("//")?;
+    let (host, port) = address.rsplit_once(':')?;
+    let is_right = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
+    is_right.then(|| (host.trim_matches(['[', ']']), address.to_owned()))
+}
+
+fn tls(ca: &str, host: &str, address: String, checks: &mut Checks<'_>) -> Option<Target> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("audit.ca", ca, checks)? {
+        if let Err(error) = roots.add(certificate) {
+            checks.refuse("audit.ca", &format!("has a certificate that cannot be trusted: {error}"));
+            return None;
+        }
+    }
+    let Ok(name) = ServerName::try_from(host.to_owned()) else {
+        checks.refuse("audit.sink", ALLOWED);
+        return None;
+    };
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| checks.refuse("audit.sink", &error.to_string()))
+        .ok()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Some(Target::Tls { address, name, client: Arc::new(client) })
+}

@@ -1,0 +1,172 @@
+//! Certificates, keys and whom to trust, from the files that `[tls]` names to what a handshake needs.
+//!
+//! The profile is the "Modified BCP 195" one of PS3.15 §B.12: TLS 1.2 and 1.3, and of 1.2 only suites with ephemeral keys and
+//! authenticated encryption. rustls has no others. Sessions are not resumed: each association is a whole handshake, and so
+//! a certificate that is revoked or no longer trusted counts from the next one on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::checks::Checks;
+use super::raw;
+
+/// Whether a client must show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientAuth {
+    /// None is asked for.
+    None,
+    /// One is asked for; if one is shown, it is verified.
+    Optional,
+    /// None, or none that is trusted: no association.
+    Required,
+}
+
+/// The node's own certificate, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnCertificate {
+    pub(crate) subject: String,
+    pub(crate) not_after: String,
+    /// Of its DER, the first bytes, in hexadecimal: tells two with one subject apart.
+    pub(crate) serial: String,
+    pub(crate) client_auth: ClientAuth,
+    /// Seconds until it expires; negative: since it has.
+    pub(crate) expires_in_s: i64,
+}
+
+/// What the node needs for TLS, and what to say of it.
+#[derive(Debug)]
+pub(super) struct Tls {
+    pub(super) server: Arc<ServerConfig>,
+    pub(super) own: OwnCertificate,
+}
+
+/// Reads what `[tls]` names. A file that cannot be used becomes a problem of its key.
+pub(super) fn tls(raw: &raw::Tls, checks: &mut Checks<'_>) -> Option<Tls> {
+    let client_auth = checks.chosen(
+        "tls.client_auth",
+        &raw.client_auth,
+        &[("none", ClientAuth::None), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)],
+    )?;
+    let certificates = certificates("tls.certificate", &raw.certificate, checks);
+    let key = key(&raw.key, checks);
+    let verifier = match client_auth {
+        ClientAuth::None => None,
+        ClientAuth::Optional | ClientAuth::Required => Some(client_verifier(raw, client_auth, checks)?),
+    };
+    let (certificates, key) = (certificates?, key?);
+    let own = own_certificate(&certificates, client_auth, checks)?;
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|error| checks.refuse("tls.certificate", &error.to_string()))
+        .ok()?;
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut server = builder
+        .with_single_cert(certificates, key)
+        .map_err(|error| checks.refuse("tls.key", &format!("cannot be used with tls.certificate: {error}")))
+        .ok()?;
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    Some(Tls { server: Arc::new(server), own })
+}
+
+fn client_verifier(
+    raw: &raw::Tls,
+    client_auth: ClientAuth,
+    checks: &mut Checks<'_>,
+) -> Option<Arc<dyn rustls::server::danger::ClientCertVerifier>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("tls.client_ca", &raw.client_ca, checks)? {
+        if let Err(error) = roots.add(certificate) {
+            checks.refuse("tls.client_ca", &format!("has a certificate that cannot be trusted: {error}"));
+            return None;
+        }
+    }
+    let mut lists = Vec::new();
+    for path in &raw.client_crls {
+        let read = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read {
+            Ok(read) if !read.is_empty() => lists.extend(read),
+            Ok(_) => refuse_file("tls.client_crls", path, "has no certificate revocation list in PEM", checks),
+            Err(error) => refuse_file("tls.client_crls", path, &told(&error), checks),
+        }
+    }
+    if !checks.sound(&["tls.client_crls"]) {
+        return None;
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
+        .with_crls(lists);
+    if client_auth == ClientAuth::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    builder.build().map_err(|error| checks.refuse("tls.client_crls", &format!("cannot be used: {error}"))).ok()
+}
+
+pub(super) fn certificates(name: &str, path: &str, checks: &mut Checks<'_>) -> Option<Vec<CertificateDer<'static>>> {
+    if path.trim().is_empty() {
+        checks.refuse(name, "must be the path of a file with certificates in PEM");
+        return None;
+    }
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(certificates) if !certificates.is_empty() => Some(certificates),
+        Ok(_) => {
+            refuse_file(name, path, "has no certificate in PEM", checks);
+            None
+        }
+        Err(error) => {
+            refuse_file(name, path, &told(&error), checks);
+            None
+        }
+    }
+}
+
+fn key(path: &str, checks: &mut Checks<'_>) -> Option<PrivateKeyDer<'static>> {
+    if path.trim().is_empty() {
+        checks.refuse("tls.key", "must be the path of a file with the private key in PEM");
+        return None;
+    }
+    PrivateKeyDer::from_pem_file(path).map_err(|error| refuse_file("tls.key", path, &told(&error), checks)).ok()
+}
+
+fn own_certificate(
+    chain: &[CertificateDer<'_>],
+    client_auth: ClientAuth,
+    checks: &mut Checks<'_>,
+) -> Option<OwnCertificate> {
+    let Some(Ok((_, leaf))) = chain.first().map(|leaf| X509Certificate::from_der(leaf)) else {
+        checks.refuse("tls.certificate", "its first certificate cannot be read");
+        return None;
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Some(OwnCertificate {
+        subject: leaf.subject().to_string(),
+        not_after: leaf.validity().not_after.to_string(),
+        serial: leaf.raw_serial_as_string(),
+        client_auth,
+        expires_in_s: leaf.validity().not_after.timestamp() - i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+    })
+}
+
+fn refuse_file(name: &str, path: impl AsRef<Path>, complaint: &str, checks: &mut Checks<'_>) {
+    checks.refuse(name, &format!("{}: {complaint}", path.as_ref().display()));
+}
+
+/// The error without what rustls calls its own kinds of it.
+fn told(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => format!("cannot be read: {error}"),
+        pem::Error::NoItemsFound => "has none in PEM".to_owned(),
+        other => format!("is not valid PEM: {other}"),
+    }
+}

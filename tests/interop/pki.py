@@ -1,0 +1,42 @@
+"""Certificates made by openssl, in files."""
+
+import subprocess
+from pathlib import Path
+
+
+def openssl(*arguments) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, stdin=subprocess.DEVNULL)
+
+
+class Authority:
+    """An authority of RSA 3072, and what it signs: `<name>.pem` and `<name>.key` in `directory`."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.certificate = directory / "ca.pem"
+        self._request("ca", "/CN=Interop authority", "-x509", "-days", 30, out=self.certificate)
+        self.node = self.sign("node", "/CN=localhost", "DNS:localhost,IP:127.0.0.1")
+
+    def _request(self, name: str, subject: str, *arguments, out: Path) -> None:
+        key = self.directory / f"{name}.key"
+        openssl("req", "-new", "-newkey", "rsa:3072", "-nodes", "-subj", subject, "-keyout", key, "-out", out, *arguments)
+
+    def sign(self, name: str, subject: str, alternatives: str) -> tuple[Path, Path]:
+        request, extensions = self.directory / f"{name}.csr", self.directory / f"{name}.ext"
+        extensions.write_text(f"subjectAltName={alternatives}\nbasicConstraints=CA:FALSE\n")
+        certificate = self.directory / f"{name}.pem"
+        self._request(name, subject, out=request)
+        by = ["-CA", self.certificate, "-CAkey", self.directory / "ca.key", "-CAcreateserial"]
+        openssl("x509", "-req", "-in", request, *by, "-days", 30, "-extfile", extensions, "-out", certificate)
+        return certificate, self.directory / f"{name}.key"
+
+    def settings(self, **more: str) -> dict[str, str]:
+        """What a node needs to serve TLS with the certificate `node`."""
+        certificate, key = self.node
+        return {
+            "tls__listen": "127.0.0.1:0",
+            "tls__certificate": str(certificate),
+            "tls__key": str(key),
+            "tls__client_ca": str(self.certificate),
+            **more,
+        }

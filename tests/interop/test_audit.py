@@ -1,0 +1,148 @@
+"""Audit messages (PS3.15 A.5) as a syslog receiver reads them: RFC 5424 over a file, UDP, TCP and TLS."""
+
+import re
+import socket
+import ssl
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from pynetdicom.sop_class import CTImageStorage
+
+import corpus
+import peers
+import scu
+from pki import Authority
+
+HEADER = re.compile("^<85>1 \\d{4}-\\d\\d-\\d\\dT[0-9:.]+Z \\S+ tidegate \\d+ DICOM\\+RFC3881 - \ufeff(<\\?xml.*)$", re.DOTALL)
+
+
+def read(message: str) -> ElementTree.Element:
+    found = HEADER.match(message)
+    assert found, message
+    return ElementTree.fromstring(found[1].encode())
+
+
+def kinds(messages) -> list[str]:
+    """Code of each message's event, with that of its type if it has one."""
+    told = []
+    for message in messages:
+        event = message.find("EventIdentification")
+        type_code = event.find("EventTypeCode")
+        code = event.find("EventID").get("csd-code")
+        told.append(code if type_code is None else f"{code}/{type_code.get('csd-code')}")
+    return told
+
+
+def store_and_be_refused(node) -> None:
+    sample = corpus.sample("test_files/CT_small.dcm")
+    peers.run("storescu", "-aet", "CT1", "-aec", "TIDEGATE", "127.0.0.1", node.port, sample.path)
+
+
+EXPECTED = ["110100/110120", "110102", "110104", "110100/110121"]
+
+
+def test_a_file_has_a_line_for_each_message(start_node, tmp_path):
+    path = tmp_path / "audit.log"
+    node = start_node(audit__sink=f"file:{path}")
+    store_and_be_refused(node)
+    node.stop()
+    assert path.stat().st_mode & 0o777 == 0o640
+    messages = [read(line) for line in path.read_text().splitlines()]
+    assert kinds(messages) == EXPECTED
+    transfer = messages[2]
+    objects = {entry.get("ParticipantObjectTypeCode"): entry for entry in transfer.findall("ParticipantObjectIdentification")}
+    sample = corpus.sample("test_files/CT_small.dcm")
+    assert objects["1"].get("ParticipantObjectID") == "1CT1"
+    assert objects["2"].find("SOPClass").attrib == {"UID": CTImageStorage, "NumberOfInstances": "1"}
+    source, destination = transfer.findall("ActiveParticipant")
+    assert (source.get("UserID"), source.get("NetworkAccessPointID")) == ("CT1", "127.0.0.1")
+    assert destination.get("UserID") == "TIDEGATE"
+    assert "1CT1" not in node.log_path.read_text(), "patient data in the log"
+    assert sample.sop_instance in str(node.files())
+
+
+class Receiver:
+    """Collects what arrives on a stream, cut by its counted octets."""
+
+    def __init__(self, context: ssl.SSLContext | None = None):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.context = context
+        self.messages: list[str] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            if self.context:
+                connection = self.context.wrap_socket(connection, server_side=True)
+            with connection, connection.makefile("rb") as stream:
+                self._take(stream)
+
+    def _take(self, stream) -> None:
+        length = b""
+        while byte := stream.read(1):
+            if byte == b" ":
+                self.messages.append(stream.read(int(length)).decode())
+                length = b""
+            else:
+                length += byte
+
+    def wait_for(self, count: int) -> None:
+        for _ in range(3000):
+            if len(self.messages) >= count:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{count} messages awaited: {self.messages}")
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_a_stream_has_counted_messages(start_node, tmp_path, transport):
+    settings, context = {}, None
+    if transport == "tls":
+        authority = Authority(tmp_path)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.node)
+        settings["audit__ca"] = str(authority.certificate)
+    receiver = Receiver(context)
+    node = start_node(audit__sink=f"{transport}://localhost:{receiver.port}", **settings)
+    store_and_be_refused(node)
+    node.stop()
+    receiver.wait_for(4)
+    assert kinds(map(read, receiver.messages)) == EXPECTED
+
+
+def test_udp_has_a_datagram_for_each(start_node):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(60)
+        node = start_node(audit__sink=f"udp://127.0.0.1:{receiver.getsockname()[1]}")
+        store_and_be_refused(node)
+        node.stop()
+        assert kinds(read(receiver.recv(65536).decode()) for _ in range(4)) == EXPECTED
+
+
+def test_who_is_not_let_in_is_told_and_a_receiver_that_is_down_stops_no_images(start_node, tmp_path):
+    rules = tmp_path / "tidegate.toml"
+    path = tmp_path / "missing" / "audit.log"
+    rules.write_text(f'[audit]\nsink = "file:{path}"\n[[access]]\nname = "ct"\naction = "allow"\ncalling = ["CT*"]\n')
+    node = start_node(configuration=rules)
+    store_and_be_refused(node)
+    assert scu.rejected(node.port, [(CTImageStorage, [corpus.EXPLICIT])], calling="MR\"<1").diagnostic == 3
+    assert len(node.files()) == 1
+    assert "audit message not written" in node.log_path.read_text()
+    path.parent.mkdir()
+    for _ in range(6000):
+        if path.exists() and len(path.read_text().splitlines()) >= 4:
+            break
+        time.sleep(0.01)
+    messages = [read(line) for line in path.read_text().splitlines()]
+    assert "110113/110126" in kinds(messages)
+    alert = messages[kinds(messages).index("110113/110126")]
+    assert alert.find("ActiveParticipant").get("UserID") == 'MR"<1'
+    assert alert.find("EventIdentification").get("EventOutcomeIndicator") == "8"
