@@ -118,7 +118,7 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
 fn bar() -> ProgressBar {
     let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
-    let style = "{bar:30} {percent}% {pos}/{len} files, {per_sec}, {elapsed} gone, {eta} to go";
+    let style = "{bar:30} {percent}% {pos}/{len} files, {elapsed} gone, {eta} to go";
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style);
     }

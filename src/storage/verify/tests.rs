@@ -173,6 +173,24 @@ fn implicit_vr_knows_its_sequences_by_the_dictionary() {
     assert!(matches!(walk_as(Encoding::ImplicitLe, &broken, 7), Err(DatasetFault::BeyondParent { .. })));
 }
 
+proptest::proptest! {
+    /// Neither garbage nor damage anywhere makes it panic, and the verdict never depends on how the bytes came.
+    #[test]
+    fn whatever_the_bytes_the_verdict_does_not_depend_on_the_pieces(
+        garbage in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+        at in 0_usize..200, flip in proptest::prelude::any::<u8>(), piece in 1_usize..40,
+    ) {
+        let mut damaged = rich();
+        let at = at % damaged.len();
+        damaged[at] ^= flip;
+        for bytes in [garbage, damaged] {
+            for encoding in [Encoding::ExplicitLe, Encoding::ImplicitLe, Encoding::ExplicitBe] {
+                proptest::prop_assert_eq!(walk_as(encoding, &bytes, piece), walk_as(encoding, &bytes, 4096));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_sequence_of_unknown_vr_is_in_implicit_vr() {
     let inside = [item(0xE000, u32::MAX), vec![0x10, 0, 0x10, 0, 2, 0, 0, 0, b'A', b'B'], item(0xE00D, 0)].concat();
