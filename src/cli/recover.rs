@@ -17,7 +17,7 @@ use crate::config::{self, Flags};
 #[command(after_help = "\
 A node that starts cleans its storage root by itself, so this is never needed; it tells what there is to clean before that.
 An unfinished file is an instance that was being received: no sender was told that it is stored, so every sender still has it
-and sends it again. Without --clean nothing is changed.
+and sends it again. What was acknowledged and is in the commit log only, is written to its place. Without --clean nothing is changed.
 
   tidegate recover /var/lib/tidegate/data
   tidegate recover --config /etc/tidegate/tidegate.toml --clean")]
@@ -56,6 +56,7 @@ struct Summary {
     unfinished_bytes: u64,
     removed_files: u64,
     removed_bytes: u64,
+    restored_files: u64,
 }
 
 pub(super) fn run(args: RecoverArgs) -> Exit {
@@ -96,12 +97,14 @@ fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenErro
             unfinished_bytes: bytes,
             removed_files: removed.removed_files,
             removed_bytes: removed.removed_bytes,
+            restored_files: removed.restored_files,
         };
         return Ok(output::print(&serde_json::to_string(&summary).map_or_else(|_| String::new(), |line| line + "\n")));
     }
     let mut text = explain(&root, usage, files, bytes);
     if clean {
         let _ = writeln!(text, "removed {} files, {}", removed.removed_files, size(removed.removed_bytes));
+        let _ = writeln!(text, "restored {} files from the commit log", removed.restored_files);
     } else if usage == Use::Free && files > 0 {
         text.push_str("the next start of a node removes them, and so does --clean\n");
     }
