@@ -26,6 +26,7 @@
 //! | [`statistics`] | publishes the statistics line, acts on memory pressure |
 //! | [`guest`] | children from outside: surfaces for operators |
 //! | [`observer`] | what the running node says of itself |
+//! | [`vitals`] | what each association and each writer is about, and the way to end an association |
 //! | [`outcome`] | what became of an instance, as a DIMSE status |
 //! | [`audit`] | what someone may have to answer for, on its way to be written down |
 //! | [`counters`], [`latency`] | the counters and histograms all of them share |
@@ -58,6 +59,7 @@ pub mod supervision;
 pub(crate) mod supervisor;
 mod transport;
 mod turn_away;
+mod vitals;
 pub mod writer;
 
 pub use association::FLOOR_LEASE_BYTES;
@@ -75,6 +77,7 @@ pub use supervision::exit::{Exit, Panic, record_panics};
 pub use supervision::spec::Group;
 pub use supervision::tree::{ChildState, ChildStatus, Failure};
 pub use transport::TLS_LEASE_BYTES;
+pub use vitals::{AssociationUse, WriterUse};
 
 #[cfg(test)]
 mod tests {

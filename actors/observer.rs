@@ -7,6 +7,7 @@ use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::snapshot::unattributed;
 use tidegate_memory::{AllocatorStatistics, Holder, Level, MemorySnapshot, Place, StageBytes};
 use tidegate_storage::{Durability, Space, StoreError};
+use tracing::warn;
 
 use crate::audit::AuditTrail;
 use crate::counters::Counters;
@@ -15,6 +16,7 @@ use crate::latency::Latencies;
 use crate::recent::{ChildEnded, Refused};
 use crate::shared::{Phase, Shared};
 use crate::supervision::tree::ChildStatus;
+use crate::vitals::{AssociationUse, WriterUse};
 
 /// A look into the running node, from any thread.
 #[derive(Clone, Debug)]
@@ -88,6 +90,61 @@ impl Observer {
             min_free_bytes: self.0.store.settings().min_free_bytes,
             durability: self.0.durability,
         }
+    }
+
+    /// Every open association, the oldest first.
+    pub fn associations(&self) -> Vec<AssociationUse> {
+        self.0.open.all(|account| self.0.budget.by_stage_of(account).total())
+    }
+
+    /// Associations open.
+    pub fn open_associations(&self) -> usize {
+        self.0.admission.open()
+    }
+
+    /// Every writer since it was last started, in the order of [`Self::children`].
+    pub fn writers(&self) -> Vec<WriterUse> {
+        self.0.writers.all()
+    }
+
+    /// Jobs waiting for a writer.
+    pub fn mailbox_depth(&self) -> usize {
+        self.0.mailbox.depth()
+    }
+
+    /// Aborts the association with this [`AssociationUse::id`], because an operator wants it; false if there is none. Its peer gets
+    /// an A-ABORT, its unfinished dataset is dropped.
+    pub fn abort(&self, id: u64) -> bool {
+        let found = self.0.open.end(id);
+        if found {
+            warn!(id, "association aborted: an operator asked for it");
+        }
+        found
+    }
+
+    /// No new associations from now on; those that are open go on. A node that is stopping goes on with that.
+    pub fn drain(&self) {
+        if self.change_phase(Phase::Serving, Phase::Drained) {
+            warn!("draining: an operator asked for it; new associations are rejected");
+        }
+    }
+
+    /// New associations again; false if the node is stopping.
+    pub fn undrain(&self) -> bool {
+        if self.change_phase(Phase::Drained, Phase::Serving) {
+            warn!("no longer draining: an operator asked for it");
+        }
+        self.phase() == Phase::Serving
+    }
+
+    fn change_phase(&self, from: Phase, to: Phase) -> bool {
+        self.0.phase.send_if_modified(|phase| {
+            let is_it = *phase == from;
+            if is_it {
+                *phase = to;
+            }
+            is_it
+        })
     }
 
     /// Looks at the storage, by asking for its space and by writing a small file. Blocks for as long as the disk does.

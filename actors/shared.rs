@@ -26,13 +26,16 @@ use crate::recent::{Recent, RefusedWhat};
 use crate::roster::Roster;
 use crate::settings::LiveSettings;
 use crate::supervision::tree::ChildStatus;
+use crate::vitals::{OpenAssociations, WriterList};
 
 /// What the node is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Everything is served.
     Serving,
-    /// No new associations; those that are open finish the instance they are at.
+    /// An operator asked for it: no new associations; those that are open go on.
+    Drained,
+    /// The node stops: no new associations; those that are open finish the instance they are at.
     Draining,
     /// The grace period is over: associations end now.
     Aborting,
@@ -56,8 +59,8 @@ pub struct Shared {
     pub(crate) phase: watch::Sender<Phase>,
     /// How short memory is, as the statistics actor sees it.
     pub(crate) pressure: watch::Sender<Level>,
-    /// The account of the association that is to end for the good of the others.
-    pub(crate) eviction: watch::Sender<Option<u64>>,
+    pub(crate) open: Arc<OpenAssociations>,
+    pub(crate) writers: WriterList,
     pub(crate) probe: AllocatorProbe,
     pub(crate) baseline: Baseline,
     /// Elements the layout is made of.
@@ -96,7 +99,8 @@ impl Shared {
             counters: Counters::default(),
             phase: watch::Sender::new(Phase::Serving),
             pressure: watch::Sender::new(Level::Normal),
-            eviction: watch::Sender::new(None),
+            open: Arc::default(),
+            writers: WriterList::new(writers),
             probe: AllocatorProbe::new()?,
             baseline: Baseline::default(),
             wanted: if audit_queue.is_some() { widened(&store.wanted()) } else { store.wanted() },

@@ -239,7 +239,7 @@ impl Figures {
         let snapshot = self.shared.budget.snapshot(allocator, self.shared.baseline.get(), Level::Abort);
         if let Some(most) = snapshot.holders.into_iter().max_by_key(|holder| holder.bytes) {
             warn!(association = most.label, bytes = most.bytes, "association aborted: it held most");
-            self.shared.eviction.send_replace(Some(most.id));
+            self.shared.open.end(most.id);
         }
     }
 

@@ -169,7 +169,7 @@ impl Supervisor {
                 "child ended"
             );
             self.shared.recent.add_ended(&format!("association {label}"), exit, "nothing");
-            self.shared.eviction.send_replace(Some(account));
+            self.shared.open.end(account);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::mailbox::{AppendJob, CommitJob, Job, SpoolPart, SpoolTarget};
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::lifeline::{Held, Lifeline, MessageKind};
+use crate::vitals::WriterVitals;
 
 /// Errors in a row, of storage that fails and not of instances it may refuse, after which a writer starts afresh.
 const MAX_STORAGE_FAILURES: u32 = 16;
@@ -69,7 +70,9 @@ impl Writer {
     pub(crate) fn new(index: u32, store: Arc<Store>, shared: Arc<Shared>, hand: Arc<Hand>, lifeline: Lifeline) -> Self {
         let _alive = Alive::new(&shared);
         let (name, reply_name) = (format!("writer-{index}"), format!("reply-{index}"));
-        let work = Work { index, name, reply_name, store, shared, hand, failures_in_a_row: Cell::new(0), lifeline };
+        let vitals = shared.writers.start(index);
+        let work =
+            Work { index, vitals, name, reply_name, store, shared, hand, failures_in_a_row: Cell::new(0), lifeline };
         Self { work: Some(work), _alive }
     }
 }
@@ -88,6 +91,7 @@ impl Actor for Writer {
 #[derive(Debug)]
 struct Work {
     index: u32,
+    vitals: Arc<WriterVitals>,
     name: String,
     /// As the fault port knows the moment between commit and answer.
     reply_name: String,
@@ -162,6 +166,7 @@ impl Work {
     /// Does the jobs. Between the moment it has them and the moment it answers, they may be taken away from it.
     fn work_at(&self, jobs: Vec<Job>) -> Result<(), StorageFailing> {
         let _busy = Busy::new(&self.shared.counters.writers_busy);
+        self.vitals.took(jobs.len());
         let _has_work = self.lifeline.busy();
         let (mut appends, mut commits) = (Vec::new(), Vec::new());
         for job in &jobs {
@@ -192,8 +197,13 @@ impl Work {
         };
         fault::at(&self.reply_name);
         // Our share of the datasets goes first, so that their memory is free when the associations get the answer.
+        for (store, _) in commits.iter().zip(&committed).filter(|(_, outcome)| outcome.is_ok()) {
+            self.vitals.stored(store.instance.dataset_bytes());
+        }
         drop((appends, commits));
-        self.answer(appended, committed)
+        let answered = self.answer(appended, committed);
+        self.vitals.took(0);
+        answered
     }
 
     fn append(&self, part: &SpoolPart) -> Result<Arc<SpoolFile>, StoreError> {

@@ -34,6 +34,7 @@ use crate::settings::LiveSettings;
 use crate::shared::{Phase, Shared};
 use crate::supervision::lifeline::{LastMessages, MessageKind};
 use crate::transport::{Port, Transport};
+use crate::vitals::Listed;
 
 /// How long a leased segment is kept while nothing arrives.
 const KEEP_SEGMENT: Duration = Duration::from_secs(1);
@@ -70,7 +71,6 @@ pub(crate) struct Connection {
     /// The settings of the moment it began.
     pub(super) live: Arc<LiveSettings>,
     pub(super) phase: watch::Receiver<Phase>,
-    pub(super) eviction: watch::Receiver<Option<u64>>,
     pub(super) peer: Peer,
     pub(super) port: Port,
     /// The address behind a balancer has as many associations as it may.
@@ -93,10 +93,9 @@ pub(crate) struct Connection {
     pub(super) heard: Instant,
     /// When to look whether a leased segment can be given back.
     pub(super) give_back: Instant,
-    pub(super) acknowledged: u64,
     /// What is to be reported for an audit.
     pub(super) transfers: Transfers,
-    pub(super) refused: u64,
+    pub(super) listed: Listed,
     pub(super) buffer: ReceiveBuffer,
     pub(super) holder: Holder,
     pub(super) admitted: Admitted,
@@ -116,7 +115,7 @@ impl Connection {
         let live = shared.live();
         Ok(Self {
             phase: shared.phase.subscribe(),
-            eviction: shared.eviction.subscribe(),
+            listed: shared.open.list(arrival.holder.id(), arrival.peer),
             peer: Peer::new(arrival.peer),
             over_address_limit: false,
             port: arrival.port,
@@ -134,9 +133,7 @@ impl Connection {
             opened: now,
             heard: now,
             give_back: now,
-            acknowledged: 0,
             transfers: Transfers::default(),
-            refused: 0,
             buffer: ReceiveBuffer::new(),
             holder: arrival.holder,
             admitted: arrival.admitted,
@@ -204,6 +201,7 @@ impl Connection {
                 Ok(0) | Err(_) => return Some(End::ConnectionLost),
                 Ok(bytes) => {
                     self.shared.counters.bytes_received.add(bytes as u64);
+                    self.listed.received(bytes as u64);
                     if self.buffer.room() > 0 {
                         self.acknowledge_at_once();
                     }
@@ -213,11 +211,9 @@ impl Connection {
             },
             () = sleep_until(wake), if reading => return self.on_clock(),
             Ok(()) = self.phase.changed() => {}
-            Ok(()) = self.eviction.changed() => {
-                if *self.eviction.borrow() == Some(self.holder.id()) {
-                    self.protocol.abort();
-                    return Some(End::Evicted);
-                }
+            () = self.listed.asked_to_end() => {
+                self.protocol.abort();
+                return Some(End::Evicted);
             }
         }
         None

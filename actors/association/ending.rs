@@ -45,7 +45,8 @@ pub(super) enum End {
     Stopping,
     /// A request so long that the memory budget did not hold it.
     OutOfMemory,
-    /// It was ended for the good of the others: memory is short and it held most, or it held more than any may.
+    /// It was ended from outside, for the good of the others (memory is short and it held most, or it held more than any may) or
+    /// because an operator asked for it. Whoever did it has logged why.
     Evicted,
 }
 
@@ -59,7 +60,7 @@ impl Connection {
         self.has_ended = true;
         self.incoming = None;
         if let Some(trail) = &self.shared.audit {
-            self.transfers.report(&self.peer.for_audit(), self.refused, trail);
+            self.transfers.report(&self.peer.for_audit(), self.listed.answered().1, trail);
         }
         let counters = &self.shared.counters;
         match end {
@@ -74,12 +75,13 @@ impl Connection {
             }
         }
         if self.is_established {
+            let (acknowledged, refused) = self.listed.answered();
             info!(
                 peer = %self.peer.address,
                 calling_ae = ?self.peer.calling_ae_title,
                 ?end,
-                acknowledged = self.acknowledged,
-                refused = self.refused,
+                acknowledged,
+                refused,
                 "association ended"
             );
         } else {

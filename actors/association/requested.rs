@@ -42,6 +42,7 @@ impl Connection {
         self.is_established = true;
         self.window = usize::from(request.async_operations);
         self.shared.counters.associations_accepted.increment();
+        self.listed.requested(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
         self.holder.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
         info!(
             peer = %self.peer.address,

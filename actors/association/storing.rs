@@ -135,7 +135,7 @@ impl Connection {
         );
         self.shared.count_acknowledged(stored, durability, bytes);
         self.shared.latencies.response.record(commit.complete.elapsed());
-        self.acknowledged += 1;
+        self.listed.acknowledged();
         if let Some(trail) = &self.shared.audit {
             self.transfers.add(&commit.store.instance, &self.peer.for_audit(), trail);
         }
@@ -153,7 +153,7 @@ impl Connection {
             "instance refused"
         );
         self.shared.count_refused(refusal, self.peer.address, &self.peer.calling_ae_title);
-        self.refused += 1;
+        self.listed.refused();
         self.protocol.respond(operation, status, &refusal.comment());
     }
 

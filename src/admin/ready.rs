@@ -47,6 +47,12 @@ impl Readiness {
         ];
         Self { ready: checks.iter().all(|check| check.ok), checks }
     }
+
+    /// The same without what was found, for those who have not shown who they are.
+    pub(super) fn without_details(mut self) -> Self {
+        self.checks.iter_mut().for_each(|check| check.detail.clear());
+        self
+    }
 }
 
 fn check(name: &str, ok: bool, detail: impl Into<String>) -> Check {
@@ -56,6 +62,7 @@ fn check(name: &str, ok: bool, detail: impl Into<String>) -> Check {
 fn check_phase(phase: Phase) -> Check {
     let (ok, detail) = match phase {
         Phase::Serving => (true, "associations are accepted"),
+        Phase::Drained => (false, "an operator asked the node to drain"),
         Phase::Draining | Phase::Aborting => (false, "the node is stopping"),
     };
     check("serving", ok, detail)

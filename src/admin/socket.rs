@@ -1,4 +1,4 @@
-//! The admin socket: a Unix domain socket on which the running node tells its own user who holds which memory.
+//! The admin socket: a Unix domain socket on which the running node tells its own user who holds which memory and what it is about.
 //!
 //! Bounded like everything that others can send us to: [`MAX_CONNECTIONS`] at a time (the next one waits in the backlog), a
 //! request of at most [`MAX_REQUEST_BYTES`] within [`TIMEOUT`], one request a connection, one profile at a time.
@@ -13,15 +13,18 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
-use tidegate_actors::Guest;
+use tidegate_actors::{Guest, Observer};
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::profile::Recording;
-use tidegate_memory::{AllocatorStatistics, Holder, MemoryLease, MemorySnapshot, Stage, allocator};
+use tidegate_memory::{AllocatorStatistics, Holder, MemoryLease, Stage, allocator};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
+use super::model::{Association, Second, Status, Writers};
+use super::storage::StorageWatch;
 use super::wire::{
     Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Purged, Request, Response, Spoken, VERSION, line,
 };
@@ -67,7 +70,7 @@ impl SocketError {
 
 /// What conversations have in common.
 struct Observed<F> {
-    memory: F,
+    look: F,
     account: Holder,
 }
 
@@ -94,14 +97,15 @@ impl AdminSocket {
         Ok(Self { listener, _file: file })
     }
 
-    /// Answers until it is dropped. `memory` takes a snapshot; `account` is charged for the buffers of conversations, and
-    /// they are served even when the budget is spent, for that is when somebody asks. They are few.
-    async fn serve<F>(self: Arc<Self>, memory: F, account: Holder) -> io::Result<()>
+    /// Answers until it is dropped. `look` answers what is asked of the node, on a thread that may block; `account` is charged for
+    /// the buffers of conversations, and they are served even when the budget is spent, for that is when somebody asks. They are
+    /// few.
+    async fn serve<F>(self: Arc<Self>, look: F, account: Holder) -> io::Result<()>
     where
-        F: Fn() -> Result<MemorySnapshot, AllocatorError> + Send + Sync + 'static,
+        F: Fn(Ask) -> Answer + Send + Sync + 'static,
     {
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
-        let observed = Arc::new(Observed { memory, account });
+        let observed = Arc::new(Observed { look, account });
         let mut conversations = JoinSet::new();
         loop {
             while conversations.try_join_next().is_some() {}
@@ -130,7 +134,7 @@ pub(crate) fn guest(path: PathBuf) -> Guest {
         let socket = bound.get_or_init(|| match AdminSocket::bind(&path) {
             Ok(socket) => Some(Arc::new(socket)),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "no admin socket: `tidegate mem` cannot ask this node");
+                tracing::warn!(path = %path.display(), %error, "no admin socket: `tidegate status`, `top` and `mem` cannot ask this node");
                 None
             }
         });
@@ -138,11 +142,37 @@ pub(crate) fn guest(path: PathBuf) -> Guest {
         Box::pin(async move {
             let Some(socket) = socket else { return };
             let account = observer.open_account("admin socket");
-            if let Err(error) = socket.serve(move || observer.memory(), account).await {
+            if let Err(error) = socket.serve(looks(observer), account).await {
                 tracing::error!(%error, "the admin socket has failed");
             }
         })
     })
+}
+
+/// Answers what can be asked of the node itself. Called on threads that may block.
+fn looks(observer: Observer) -> impl Fn(Ask) -> Answer {
+    let storage = StorageWatch::new(observer.clone());
+    let runtime = Handle::current();
+    move |ask| match ask {
+        Ask::Memory => told(observer.memory(), |snapshot| Answer::Memory(Box::new(snapshot))),
+        Ask::Status => {
+            let status = runtime.block_on(Status::of(&observer, &storage));
+            told(status, |status| Answer::Status(Box::new(status)))
+        }
+        Ask::Associations => Answer::Associations(Association::all(&observer)),
+        Ask::Writers => Answer::Writers(Writers::of(&observer)),
+        Ask::History { seconds } => {
+            let points = observer.history(usize::try_from(seconds).unwrap_or(usize::MAX));
+            Answer::History(points.iter().map(Second::of).collect())
+        }
+        Ask::Abort { id } if observer.abort(id) => Answer::Abort { id },
+        Ask::Abort { id } => Answer::Refused(format!("there is no association {id}")),
+        Ask::Purge | Ask::Profile { .. } => Answer::Refused("this is not asked of the node".to_owned()),
+    }
+}
+
+fn told<T>(outcome: Result<T, AllocatorError>, answer: impl FnOnce(T) -> Answer) -> Answer {
+    outcome.map_or_else(|error| Answer::Refused(error.to_string()), answer)
 }
 
 /// Removes what a dead node left at `path`. A node that lives accepts, or has a full backlog.
@@ -191,17 +221,13 @@ impl Drop for SocketFile {
 /// Serves one client. What goes wrong with it is the client's concern.
 async fn converse<F>(mut stream: UnixStream, observed: Arc<Observed<F>>)
 where
-    F: Fn() -> Result<MemorySnapshot, AllocatorError> + Send + Sync + 'static,
+    F: Fn(Ask) -> Answer + Send + Sync + 'static,
 {
     let _lease = observed.charge(MAX_REQUEST_BYTES);
     let answer = match timeout(TIMEOUT, read_request(&mut stream)).await {
         Ok(Some(Ok(ask))) => match ask {
-            Ask::Memory => {
-                let memory = |observed: &Observed<F>| match (observed.memory)() {
-                    Ok(snapshot) => Answer::Memory(Box::new(snapshot)),
-                    Err(error) => Answer::Refused(error.to_string()),
-                };
-                observed.clone().blocking(memory).await
+            Ask::Memory | Ask::Status | Ask::Associations | Ask::Writers | Ask::History { .. } | Ask::Abort { .. } => {
+                observed.clone().blocking(move |observed| (observed.look)(ask)).await
             }
             Ask::Purge => observed.clone().blocking(|_| purge()).await,
             Ask::Profile { seconds } => match profile(seconds, &mut stream).await {

@@ -2,7 +2,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use tidegate_memory::profile::HeapStacks;
-use tidegate_memory::{Level, MemoryBudget};
+use tidegate_memory::{Level, MemoryBudget, MemorySnapshot};
 
 use super::*;
 
@@ -27,7 +27,7 @@ async fn with_socket<T: Send + 'static>(path: &Path, client: impl FnOnce() -> T 
     let account = budget.open_account("admin socket");
     let watched = budget.clone();
     let socket = Arc::new(AdminSocket::bind(path).unwrap());
-    let serving = actix_rt::spawn(socket.serve(move || Ok(snapshot(&watched)), account));
+    let serving = actix_rt::spawn(socket.serve(move |_| Answer::Memory(Box::new(snapshot(&watched))), account));
     let result = spawn_blocking(client).await.unwrap();
     serving.abort();
     let _ = serving.await;

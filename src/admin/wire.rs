@@ -10,6 +10,8 @@
 use serde::{Deserialize, Serialize};
 use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
 
+use super::model::{Association, Second, Status, Writers};
+
 /// Raised by every change that an older side would misread.
 pub(crate) const VERSION: u32 = 1;
 /// Longest request line, with its line feed.
@@ -31,6 +33,16 @@ pub(crate) struct Request {
 pub(crate) enum Ask {
     /// Who holds what now.
     Memory,
+    /// The node in one look.
+    Status,
+    /// Every open association.
+    Associations,
+    /// Every writer.
+    Writers,
+    /// The last seconds, ten minutes at most.
+    History { seconds: u64 },
+    /// End an association.
+    Abort { id: u64 },
     /// Give freed pages back to the system.
     Purge,
     /// A heap profile of the coming seconds, 1 to [`MAX_PROFILE_SECONDS`].
@@ -51,6 +63,14 @@ pub(crate) struct Response {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     Memory(Box<MemorySnapshot>),
+    Status(Box<Status>),
+    Associations(Vec<Association>),
+    Writers(Writers),
+    History(Vec<Second>),
+    /// It is being aborted.
+    Abort {
+        id: u64,
+    },
     Purge(Purged),
     /// So many bytes follow the line.
     Profile {
@@ -96,6 +116,9 @@ mod tests {
         for (text, ask) in [
             (r#"{"version":1,"ask":"memory"}"#, Ask::Memory),
             (r#"{"version":1,"ask":"purge"}"#, Ask::Purge),
+            (r#"{"version":1,"ask":"status"}"#, Ask::Status),
+            (r#"{"version":1,"ask":{"history":{"seconds":60}}}"#, Ask::History { seconds: 60 }),
+            (r#"{"version":1,"ask":{"abort":{"id":7}}}"#, Ask::Abort { id: 7 }),
             (r#"{"version":1,"ask":{"profile":{"seconds":30}}}"#, Ask::Profile { seconds: 30 }),
         ] {
             let request = Request { version: VERSION, ask };

@@ -1,7 +1,9 @@
 //! The log: text or JSON lines on stderr, so that stdout stays for the start-up lines.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -11,15 +13,27 @@ use tracing_subscriber::{Registry, reload};
 use crate::config::{LogFormat, LogSettings};
 
 /// The log's level, to be changed while the process runs.
-pub(super) struct LogLevel(reload::Handle<Targets, Registry>);
+#[derive(Clone, Debug)]
+pub(crate) struct LogLevel {
+    handle: reload::Handle<Targets, Registry>,
+    now: Arc<Mutex<Level>>,
+}
 
 impl LogLevel {
+    /// What is logged from.
+    pub(crate) fn get(&self) -> Level {
+        *self.now.lock()
+    }
+
     /// Logs from `level` up from now on.
     ///
     /// # Errors
     /// If there is no log any more.
-    pub(super) fn set(&self, level: Level) -> Result<(), reload::Error> {
-        self.0.reload(targets(level))
+    pub(crate) fn set(&self, level: Level) -> Result<(), reload::Error> {
+        let mut now = self.now.lock();
+        self.handle.reload(targets(level))?;
+        *now = level;
+        Ok(())
     }
 }
 
@@ -45,5 +59,5 @@ pub(super) fn init(settings: &LogSettings) -> LogLevel {
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     tidegate_actors::record_panics();
-    LogLevel(handle)
+    LogLevel { handle, now: Arc::new(Mutex::new(settings.level)) }
 }

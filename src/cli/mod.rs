@@ -1,18 +1,25 @@
 //! The command line: its grammar, its exit codes, and which command does what.
 
 mod access;
+mod client;
 mod conformance;
 mod inspect;
 mod logging;
+mod look;
 mod manual;
 mod mem;
 mod output;
+mod reach;
 mod recover;
 mod reload;
 mod run;
+#[cfg(test)]
+mod sample;
 mod service;
 mod signals;
 mod start_up;
+mod text;
+mod top;
 mod verify;
 
 use std::path::PathBuf;
@@ -21,6 +28,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, ConfigError, Flags};
+
+pub(crate) use logging::LogLevel;
 
 /// A DICOM C-STORE receiver: point any DICOM sender at it and it stores whole, durable Part 10 files.
 #[derive(Debug, Parser)]
@@ -76,6 +85,14 @@ enum Command {
         #[arg(value_name = "NAME")]
         name: String,
     },
+    /// Say how a running node is; exits with 1 if it is not ready
+    Status(look::LookArgs),
+    /// List the open associations of a running node, or abort one
+    Associations(look::AssociationsArgs),
+    /// List the writers of a running node, and how full their mailbox is
+    Writers(look::LookArgs),
+    /// Watch a running node: throughput, response, memory by stage, associations
+    Top(top::TopArgs),
     /// Ask a running node who holds which memory
     Mem(mem::MemArgs),
     /// Prove that every stored file is whole, and say which are not
@@ -175,6 +192,10 @@ pub(crate) fn main() -> Exit {
             with_config(file, Flags::default(), |loaded| access::check(&args, &loaded.settings))
         }
         Command::HashPasscode { name } => access::hash(&name),
+        Command::Status(args) => look::status(args),
+        Command::Associations(args) => look::associations(args),
+        Command::Writers(args) => look::writers(args),
+        Command::Top(args) => top::run(args),
         Command::Mem(args) => mem::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Recover(args) => recover::run(args),

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 
+use serde::Serialize;
+
 use super::Exit;
 
 /// Writes `text` to stdout as it stands and flushes it. A reader that closed the pipe early (`| head`) has what it wanted.
@@ -13,6 +15,20 @@ pub(super) fn print(text: &str) -> Exit {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
             complain(&format!("cannot write to stdout: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// Writes `what` to stdout: as JSON for programs, or as `render` has it for people.
+pub(super) fn show<T: Serialize>(json: bool, what: &T, render: impl FnOnce(&T) -> String) -> Exit {
+    if !json {
+        return print(&render(what));
+    }
+    match serde_json::to_string_pretty(what) {
+        Ok(text) => print(&(text + "\n")),
+        Err(error) => {
+            complain(&format!("cannot print it as JSON: {error}"));
             Exit::Failed
         }
     }

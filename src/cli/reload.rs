@@ -1,7 +1,8 @@
 //! SIGHUP: the configuration is read again; what can change in a running node changes all at once, or nothing does.
 
 use super::logging::LogLevel;
-use crate::config::{Changes, ConfigError, Loaded, OwnCertificate, Raw, Settings};
+use crate::admin::Steering;
+use crate::config::{Changes, ConfigError, Loaded, OwnCertificate, Raw, Settings, masked};
 
 /// Knows what the node runs with, and where to look for something else.
 pub(super) struct Reloader {
@@ -10,12 +11,19 @@ pub(super) struct Reloader {
     /// What was last put in force.
     current: Raw,
     log_level: LogLevel,
+    steering: Steering,
     load: Box<dyn Fn() -> Result<Loaded, ConfigError>>,
 }
 
 impl Reloader {
     pub(super) fn new(started: Raw, log_level: LogLevel, load: Box<dyn Fn() -> Result<Loaded, ConfigError>>) -> Self {
-        Self { current: started.clone(), started, log_level, load }
+        let steering = Steering::new(masked(&started), log_level.clone());
+        Self { current: started.clone(), started, log_level, steering, load }
+    }
+
+    /// What operators see and change of the same.
+    pub(super) fn steering(&self) -> Steering {
+        self.steering.clone()
     }
 
     /// Reads the configuration again and says what is different; the settings to be put in force, unless there is a mistake in
@@ -51,6 +59,7 @@ impl Reloader {
             at_next_start = changes.at_restart.len(),
             "configuration reloaded"
         );
+        self.steering.set_config(masked(&raw));
         self.current = raw;
         Some(settings)
     }

@@ -10,9 +10,9 @@ use tidegate_storage::Durability;
 
 use super::reload::Reloader;
 use super::signals::{Asked, Signals, StopSignal};
-use super::start_up::StartUp;
+use super::start_up::{AdminUrl, StartUp};
 use super::{Exit, logging, output, reload, service};
-use crate::admin::{Admin, socket};
+use crate::admin::{Admin, AdminError, AdminSettings, Steering, socket};
 use crate::audit::{self, Origin};
 use crate::config::{ConfigError, Loaded, Settings};
 
@@ -37,11 +37,8 @@ pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError>
 /// Why a node did not come up.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
-    #[error(
-        "cannot serve the admin surface on {address}: {source}; set admin.listen to another address, to port 0 for a free one, \
-         or to \"off\""
-    )]
-    Admin { address: SocketAddr, source: io::Error },
+    #[error("cannot serve the admin surface on {address}: {source}")]
+    Admin { address: SocketAddr, source: AdminError },
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot wait for signals")]
@@ -68,7 +65,7 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
     let durability = settings.storage.durability;
     let mut guests = Vec::new();
     let admin = match admin {
-        Some(address) => Some(bind_admin(address, &mut guests)?),
+        Some(settings) => Some(bind_admin(settings, reloader.steering(), &mut guests)?),
         None => None,
     };
     guests.extend(admin_socket.map(socket::guest));
@@ -140,12 +137,13 @@ fn origin(settings: &NodeSettings) -> Origin {
     Origin { ae_title, host, process_id: std::process::id() }
 }
 
-fn bind_admin(address: SocketAddr, guests: &mut Vec<Guest>) -> Result<SocketAddr, RunError> {
-    let failed = |source| RunError::Admin { address, source };
-    let admin = Admin::bind(address).map_err(failed)?;
-    let bound = admin.address().map_err(failed)?;
+/// Binds the admin surface; where it is reached.
+fn bind_admin(settings: AdminSettings, steering: Steering, guests: &mut Vec<Guest>) -> Result<AdminUrl, RunError> {
+    let address = settings.listen;
+    let admin = Admin::bind(settings, steering).map_err(|source| RunError::Admin { address, source })?;
+    let url = AdminUrl { scheme: admin.scheme(), address: admin.address() };
     guests.push(admin.guest());
-    Ok(bound)
+    Ok(url)
 }
 
 /// An association holds its socket twice (the supervisor can close it too) and, while a dataset is spooled, a file; common soft

@@ -9,6 +9,13 @@ use tidegate_storage::Recovery;
 
 use crate::config::{ClientAuth, OwnCertificate, size_text};
 
+/// Where the admin surface is.
+#[derive(Clone, Copy)]
+pub(super) struct AdminUrl {
+    pub(super) scheme: &'static str,
+    pub(super) address: SocketAddr,
+}
+
 /// What the lines tell of the settings; kept, since the node takes the settings when it starts.
 pub(super) struct StartUp {
     ae_title: String,
@@ -35,7 +42,7 @@ impl StartUp {
         listen: Option<SocketAddr>,
         tls: Option<SocketAddr>,
         recovery: &Recovery,
-        admin: Option<SocketAddr>,
+        admin: Option<AdminUrl>,
     ) -> String {
         let Self { ae_title, storage, .. } = self;
         let mut lines = format!(
@@ -54,8 +61,8 @@ impl StartUp {
             budget = size_text(self.memory_budget_bytes),
             spool = size_text(self.spool_threshold_bytes),
         );
-        if let Some(admin) = admin {
-            let _ = writeln!(lines, "admin: http://{}/", reachable(admin));
+        if let Some(AdminUrl { scheme, address }) = admin {
+            let _ = writeln!(lines, "admin: {scheme}://{}/", reachable(address));
         }
         if let (Some(tls), Some(certificate)) = (tls, &self.certificate) {
             let clients = match certificate.client_auth {

@@ -3,9 +3,10 @@
 use toml::Value;
 
 use super::Raw;
+use super::masked::{MASK, SECRETS};
 
 /// Keys that hold from the start of the node to its end. All others can change while it runs.
-pub(super) const NEEDS_RESTART: [&str; 16] = [
+pub(super) const NEEDS_RESTART: [&str; 21] = [
     "node.listen",
     "tls.listen",
     "associations.arbiters",
@@ -17,6 +18,11 @@ pub(super) const NEEDS_RESTART: [&str; 16] = [
     "storage.duplicates",
     "storage.min_free",
     "admin.listen",
+    "admin.token",
+    "admin.token_file",
+    "admin.tls_certificate",
+    "admin.tls_key",
+    "admin.tls_client_ca",
     "admin.socket",
     "log.format",
     "audit.sink",
@@ -51,7 +57,9 @@ impl Changes {
             let before = if needs_restart { &started } else { &current };
             let from = before.iter().find(|(name, _)| *name == key).map(|(_, value)| value.to_string());
             if from.as_ref() != Some(&to.to_string()) {
-                let change = Change { key, from: from.unwrap_or_default(), to: to.to_string() };
+                let is_secret = SECRETS.contains(&key.as_str());
+                let shown = |value: String| if is_secret { MASK.to_owned() } else { value };
+                let change = Change { from: shown(from.unwrap_or_default()), to: shown(to.to_string()), key };
                 if needs_restart { changes.at_restart.push(change) } else { changes.live.push(change) }
             }
         }

@@ -17,6 +17,7 @@ use tidegate_storage::layout::Layout;
 use tidegate_storage::{CommitStrategy, Duplicates, Durability};
 
 use super::access::access;
+use super::admin;
 use super::audit::audit;
 use super::checks::{ASSOCIATIONS, Checks};
 use super::human::{Period, Size, SizeOrAuto, period_text, size_text};
@@ -60,7 +61,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     let supervision = supervision(raw, checks);
     let storage = storage(raw, checks);
     let access = access(raw, storage.as_ref(), checks);
-    let admin = admin(raw, checks);
+    let admin = admin::admin(&raw.admin, checks);
     let admin_socket = admin_socket(raw, checks);
     let log = log(raw, checks);
     let audit = audit(raw, checks);
@@ -292,19 +293,6 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
         commit: commit?,
         duplicates: duplicates?,
     })
-}
-
-fn admin(raw: &Raw, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
-    match raw.admin.listen.trim() {
-        "off" => Some(None),
-        address => checks
-            .parsed(
-                "admin.listen",
-                address.parse(),
-                "must be \"off\" or an IP address and a port, such as 127.0.0.1:9112",
-            )
-            .map(Some),
-    }
 }
 
 /// A path that was written and cannot be bound is a mistake; a storage root that makes the default too long is none.

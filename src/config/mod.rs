@@ -4,11 +4,13 @@
 //! every bound and builds [`Settings`]. Nothing stops at the first mistake: a [`ConfigError`] lists all of them.
 
 mod access;
+mod admin;
 mod audit;
 mod changes;
 mod checks;
 mod compose;
 mod human;
+mod masked;
 mod problem;
 mod raw;
 mod read;
@@ -19,14 +21,16 @@ mod template_tests;
 mod tls;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_actors::NodeSettings;
 
+use crate::admin::AdminSettings;
+
 pub(crate) use changes::Changes;
 pub(crate) use human::{period_text, size_text};
+pub(crate) use masked::masked;
 pub(crate) use raw::Raw;
 pub(crate) use reference::reference;
 pub(crate) use sources::{Environment, Flags, process_environment};
@@ -47,7 +51,7 @@ pub(crate) struct Settings {
     /// How long associations get to finish when the node is asked to stop.
     pub(crate) shutdown_grace: Duration,
     /// Where the admin surface listens; `None` = off.
-    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) admin: Option<AdminSettings>,
     /// Path of the admin socket; `None` = off.
     pub(crate) admin_socket: Option<PathBuf>,
     pub(crate) log: LogSettings,

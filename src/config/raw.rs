@@ -146,6 +146,11 @@ pub(super) struct Storage {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
     pub(super) listen: String,
+    pub(super) token: String,
+    pub(super) token_file: String,
+    pub(super) tls_certificate: String,
+    pub(super) tls_key: String,
+    pub(super) tls_client_ca: String,
     pub(super) socket: String,
 }
 
@@ -240,7 +245,15 @@ impl Default for Storage {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9112".to_owned(), socket: "auto".to_owned() }
+        Self {
+            listen: "127.0.0.1:9112".to_owned(),
+            token: String::new(),
+            token_file: String::new(),
+            tls_certificate: String::new(),
+            tls_key: String::new(),
+            tls_client_ca: String::new(),
+            socket: "auto".to_owned(),
+        }
     }
 }
 

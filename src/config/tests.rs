@@ -36,7 +36,7 @@ fn nothing_given_is_the_defaults() {
     assert!((64 << 20..=2 << 30).contains(&node.live.memory_budget_bytes), "{}", node.live.memory_budget_bytes);
     assert_eq!(node.live.associations.max_per_calling_ae, None);
     assert_eq!(node.live.associations.policy.max_pdu_length, 131_072);
-    assert_eq!(loaded.settings.admin, Some("127.0.0.1:9112".parse().unwrap()));
+    assert_eq!(loaded.settings.admin.unwrap().listen, "127.0.0.1:9112".parse().unwrap());
 }
 
 #[test]
@@ -205,4 +205,45 @@ fn a_budget_beyond_the_machine_is_refused_with_the_way_out() {
     let told = problems("[memory]\nbudget = '900 TiB'\n", &[]);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].0.contains("more than there is") && told[0].0.contains("lower memory.budget"), "{told:?}");
+}
+
+#[test]
+fn a_surface_that_others_can_reach_must_ask_who_they_are() {
+    for listen in ["0.0.0.0:9112", "[::]:9112", "192.0.2.1:9112"] {
+        let told = problems(&format!("[admin]\nlisten = '{listen}'\n"), &[]);
+        assert!(told[0].0.contains("set admin.token_file") && told[0].0.contains("admin.tls_client_ca"), "{told:?}");
+        let text = format!("[admin]\nlisten = '{listen}'\ntoken = '0123456789abcdef'\n");
+        assert!(load_text(&text, &[]).unwrap().settings.admin.unwrap().token.is_some());
+    }
+    for listen in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:9112", "off"] {
+        load_text(&format!("[admin]\nlisten = '{listen}'\n"), &[]).unwrap();
+    }
+}
+
+#[test]
+fn a_token_is_read_from_its_file_and_never_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "  0123456789abcdef\n").unwrap();
+    let text = format!("[admin]\ntoken_file = '{}'\n", file.display());
+    let settings = load_text(&text, &[]).unwrap().settings.admin.unwrap();
+    assert_eq!(settings.token.as_deref(), Some("0123456789abcdef"));
+    assert!(!format!("{settings:?}").contains("0123456789abcdef"));
+    let told = problems("[admin]\ntoken = 'too short'\n", &[]);
+    assert!(told[0].0.starts_with("admin.token = (masked): must be 16 to 256 characters"), "{told:?}");
+    let told = problems(&format!("{text}token = '0123456789abcdef'\n"), &[]);
+    assert!(told[0].0.contains("cannot be set together with admin.token"), "{told:?}");
+    let told = problems("[admin]\ntoken_file = '/nowhere/token'\n", &[]);
+    assert!(told[0].0.contains("cannot be read: "), "{told:?}");
+}
+
+#[test]
+fn the_files_of_mutual_tls_belong_together_and_are_read() {
+    let told = problems("[admin]\ntls_certificate = '/nowhere/c.pem'\n", &[]);
+    assert!(told[0].0.contains("set all three or none"), "{told:?}");
+    let told = problems(
+        "[admin]\ntls_certificate = '/nowhere/c.pem'\ntls_key = '/nowhere/k.pem'\ntls_client_ca = '/nowhere/a.pem'\n",
+        &[],
+    );
+    assert!(told[0].0.contains("cannot read /nowhere/a.pem"), "{told:?}");
 }

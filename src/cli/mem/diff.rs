@@ -7,7 +7,7 @@ use serde::Serialize;
 use tidegate_memory::MemorySnapshot;
 use tidegate_memory::snapshot::HolderUse;
 
-use super::text::{Table, age, growth, safe, signed, size};
+use crate::cli::text::{Table, age, growth, safe, signed, size};
 
 /// What has changed; what has not is left out of the lists, which begin with the largest growth.
 #[derive(Debug, Serialize)]

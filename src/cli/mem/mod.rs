@@ -1,11 +1,10 @@
-//! `tidegate mem`: asks the running node who holds which memory. Each command has a file of its own; `client` does the asking.
+//! `tidegate mem`: asks the running node who holds which memory. Each command has a file of its own; [`crate::cli::client`] does
+//! the asking.
 
-mod client;
 mod diff;
 mod profile;
 #[cfg(test)]
 mod sample;
-mod text;
 mod top;
 mod watch;
 mod who;
@@ -16,15 +15,15 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use tidegate_memory::AllocatorStatistics;
 
-use super::{Exit, output, refuse};
+use super::{Exit, output};
 use crate::admin::wire::{MAX_PROFILE_SECONDS, Purged};
-use crate::config::{self, Flags};
-use client::{AskError, Client};
+use crate::cli::client::{AskError, Client};
+use crate::cli::output::show;
+use crate::cli::reach::Reach;
+use crate::cli::text::{Table, growth, size};
 use diff::Diff;
-use text::{Table, growth, size};
 use who::{Least, Queue, Who};
 
 /// `tidegate mem …`
@@ -45,20 +44,6 @@ pub(super) struct MemArgs {
     json: bool,
     #[command(subcommand)]
     command: MemCommand,
-}
-
-/// Which node.
-#[derive(Debug, Args)]
-struct Reach {
-    /// Admin socket of the node [admin.socket]
-    #[arg(long, value_name = "PATH", global = true, conflicts_with_all = ["config", "storage"])]
-    socket: Option<PathBuf>,
-    /// Configuration file of the node
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    /// Storage root of the node [storage.root]
-    #[arg(long, value_name = "DIR", global = true)]
-    storage: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -132,11 +117,10 @@ impl From<&MemError> for Exit {
 
 /// Carries out `tidegate mem …`.
 pub(super) fn run(args: MemArgs) -> Exit {
-    let socket = match args.reach.socket() {
-        Ok(socket) => socket,
+    let client = match args.reach.client() {
+        Ok(client) => client,
         Err(exit) => return exit,
     };
-    let client = Client::new(socket);
     match carry_out(&client, args.command, args.json) {
         Ok(exit) => exit,
         Err(error) => {
@@ -146,31 +130,16 @@ pub(super) fn run(args: MemArgs) -> Exit {
     }
 }
 
-impl Reach {
-    /// Where the node's socket is.
-    fn socket(self) -> Result<PathBuf, Exit> {
-        if let Some(socket) = self.socket {
-            return Ok(socket);
-        }
-        let flags = Flags { storage: self.storage, ..Flags::default() };
-        let loaded = config::load(self.config.as_deref(), config::process_environment(), &flags);
-        loaded.map_err(|error| refuse(&error))?.settings.admin_socket.ok_or_else(|| {
-            output::complain("the admin socket of this node is off (admin.socket): set it to \"auto\" to ask the node");
-            Exit::Failed
-        })
-    }
-}
-
 fn carry_out(client: &Client, command: MemCommand, json: bool) -> Result<Exit, MemError> {
     Ok(match command {
         MemCommand::Top => {
             let snapshot = client.memory()?;
-            print(json, &snapshot, top::render)
+            show(json, &snapshot, top::render)
         }
         MemCommand::Who { over, older } => {
             let least = Least { over_bytes: over, older_ms: u64::try_from(older.as_millis()).unwrap_or(u64::MAX) };
             let snapshot = client.memory()?;
-            print(json, &Who::of(&snapshot, least), |who| who.render(&Queue::of(&snapshot)))
+            show(json, &Who::of(&snapshot, least), |who| who.render(&Queue::of(&snapshot)))
         }
         MemCommand::Diff { seconds, stacks } => {
             let before = client.memory()?;
@@ -185,14 +154,14 @@ fn carry_out(client: &Client, command: MemCommand, json: bool) -> Result<Exit, M
             if let Some(recorded) = recorded {
                 diff = diff.with_stacks(recorded.largest(LARGEST_STACKS).map_err(profile::ProfileError::from)?);
             }
-            print(json, &diff, Diff::render)
+            show(json, &diff, Diff::render)
         }
         MemCommand::Profile { seconds, output } => {
             hint(json, &format!("recording allocations for {seconds} s"));
             let taken = profile::take(client, seconds, output)?;
-            print(json, &taken, profile::Taken::render)
+            show(json, &taken, profile::Taken::render)
         }
-        MemCommand::Purge => print(json, &client.purge()?, purged),
+        MemCommand::Purge => show(json, &client.purge()?, purged),
         MemCommand::Watch { frames } => watch::run(client, frames, json),
     })
 }
@@ -201,19 +170,6 @@ fn carry_out(client: &Client, command: MemCommand, json: bool) -> Result<Exit, M
 fn hint(json: bool, what: &str) {
     if !json {
         output::complain(what);
-    }
-}
-
-fn print<T: Serialize>(json: bool, what: &T, render: impl FnOnce(&T) -> String) -> Exit {
-    if !json {
-        return output::print(&render(what));
-    }
-    match serde_json::to_string_pretty(what) {
-        Ok(text) => output::print(&(text + "\n")),
-        Err(error) => {
-            output::complain(&format!("cannot print it as JSON: {error}"));
-            Exit::Failed
-        }
     }
 }
 

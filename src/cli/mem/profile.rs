@@ -8,8 +8,8 @@ use rustix::fs::{Access, access};
 use serde::Serialize;
 use tidegate_memory::profile::{self, Format};
 
-use super::client::{AskError, Client};
-use super::text::size;
+use crate::cli::client::{AskError, Client};
+use crate::cli::text::size;
 
 /// Why there is no profile.
 #[derive(Debug, thiserror::Error)]

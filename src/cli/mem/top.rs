@@ -3,7 +3,7 @@
 use tidegate_memory::snapshot::HolderUse;
 use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
 
-use super::text::{Table, age, safe, signed, size};
+use crate::cli::text::{Table, age, safe, signed, size};
 
 /// The sums, then who holds how much: most first.
 pub(super) fn render(snapshot: &MemorySnapshot) -> String {

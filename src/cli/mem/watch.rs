@@ -8,11 +8,11 @@ use rustix::termios::tcgetwinsize;
 use tidegate_memory::MemorySnapshot;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::client::{AskError, Client};
-use super::text::{age, count, cut, safe, signed, size};
 use super::top::{largest, oldest_ms};
 use crate::admin::wire::line;
+use crate::cli::client::{AskError, Client};
 use crate::cli::signals::Signals;
+use crate::cli::text::{age, count, cut, safe, signed, size};
 use crate::cli::{Exit, output};
 
 /// Time from frame to frame.

@@ -6,8 +6,8 @@ use serde::Serialize;
 use tidegate_memory::snapshot::HolderUse;
 use tidegate_memory::{MemorySnapshot, Place, Stage};
 
-use super::text::{Table, age, count, safe, size};
 use super::top::largest;
+use crate::cli::text::{Table, age, count, safe, size};
 
 /// Whom to leave out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

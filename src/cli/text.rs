@@ -40,6 +40,16 @@ pub(super) fn age(milliseconds: u64) -> String {
     }
 }
 
+/// A short time, from microseconds.
+pub(super) fn duration(microseconds: u64) -> String {
+    match microseconds {
+        0..1000 => format!("{microseconds} µs"),
+        1000..10_000 => format!("{:.1} ms", microseconds as f64 / 1e3),
+        10_000..1_000_000 => format!("{} ms", microseconds / 1000),
+        _ => format!("{:.1} s", microseconds as f64 / 1e6),
+    }
+}
+
 /// `count` of what is called `one`.
 pub(super) fn count(count: u64, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
@@ -142,6 +152,12 @@ mod tests {
         ] {
             assert_eq!(age(milliseconds), text);
         }
+    }
+
+    #[test]
+    fn short_times_have_the_unit_that_fits() {
+        let texts = [999, 6_200, 41_000, 1_240_000].map(duration);
+        assert_eq!(texts, ["999 µs", "6.2 ms", "41 ms", "1.2 s"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tidegate_memory::MemorySnapshot;
 use tidegate_memory::profile::HeapStacks;
 
+use crate::admin::model::{Association, Second, Status, Writers};
 use crate::admin::wire::{Answer, Ask, MAX_PROFILE_SECONDS, Purged, Request, Response, Spoken, VERSION, line};
 
 /// How long a node may take for an answer, beyond the time a profile is asked to take. A node cuts idle clients off after
@@ -63,18 +64,41 @@ impl Client {
 
     /// Who holds what now.
     pub(super) fn memory(&self) -> Result<MemorySnapshot, AskError> {
-        match self.ask(Ask::Memory, PATIENCE)?.0 {
-            Answer::Memory(snapshot) => Ok(*snapshot),
-            other => Err(misplaced(other)),
-        }
+        self.told(Ask::Memory, |answer| if let Answer::Memory(told) = answer { Ok(*told) } else { Err(answer) })
+    }
+
+    /// The node in one look.
+    pub(super) fn status(&self) -> Result<Status, AskError> {
+        self.told(Ask::Status, |answer| if let Answer::Status(told) = answer { Ok(*told) } else { Err(answer) })
+    }
+
+    /// Every open association, the oldest first.
+    pub(super) fn associations(&self) -> Result<Vec<Association>, AskError> {
+        self.told(
+            Ask::Associations,
+            |answer| if let Answer::Associations(told) = answer { Ok(told) } else { Err(answer) },
+        )
+    }
+
+    /// Every writer.
+    pub(super) fn writers(&self) -> Result<Writers, AskError> {
+        self.told(Ask::Writers, |answer| if let Answer::Writers(told) = answer { Ok(told) } else { Err(answer) })
+    }
+
+    /// The last seconds, the oldest first.
+    pub(super) fn history(&self, seconds: u64) -> Result<Vec<Second>, AskError> {
+        let ask = Ask::History { seconds };
+        self.told(ask, |answer| if let Answer::History(told) = answer { Ok(told) } else { Err(answer) })
+    }
+
+    /// Has an association aborted.
+    pub(super) fn abort(&self, id: u64) -> Result<(), AskError> {
+        self.told(Ask::Abort { id }, |answer| if let Answer::Abort { .. } = answer { Ok(()) } else { Err(answer) })
     }
 
     /// Has freed pages given back.
     pub(super) fn purge(&self) -> Result<Purged, AskError> {
-        match self.ask(Ask::Purge, PATIENCE)?.0 {
-            Answer::Purge(purged) => Ok(purged),
-            other => Err(misplaced(other)),
-        }
+        self.told(Ask::Purge, |answer| if let Answer::Purge(told) = answer { Ok(told) } else { Err(answer) })
     }
 
     /// Has a profile taken, and waits for it.
@@ -93,6 +117,10 @@ impl Client {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         serde_json::from_slice(&profile).map_err(|error| AskError::NotUnderstood(error.to_string()))
+    }
+
+    fn told<T>(&self, ask: Ask, of: impl FnOnce(Answer) -> Result<T, Answer>) -> Result<T, AskError> {
+        of(self.ask(ask, PATIENCE)?.0).map_err(misplaced)
     }
 
     fn ask(&self, ask: Ask, patience: Duration) -> Result<(Answer, BufReader<UnixStream>), AskError> {
@@ -151,10 +179,15 @@ fn parse(line: &[u8]) -> Result<Answer, AskError> {
 
 fn misplaced(answer: Answer) -> AskError {
     AskError::NotUnderstood(match answer {
-        Answer::Memory(_) => "a snapshot was not asked for".to_owned(),
-        Answer::Purge(_) => "a purge was not asked for".to_owned(),
-        Answer::Profile { .. } => "a profile was not asked for".to_owned(),
         Answer::Refused(why) => why,
+        Answer::Memory(_)
+        | Answer::Status(_)
+        | Answer::Associations(_)
+        | Answer::Writers(_)
+        | Answer::History(_)
+        | Answer::Abort { .. }
+        | Answer::Purge(_)
+        | Answer::Profile { .. } => "another thing was asked for".to_owned(),
     })
 }
 

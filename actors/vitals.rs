@@ -1,0 +1,298 @@
+//! What is known of each open association and of each writer while they are at work, for operators: figures that one thread writes
+//! and any may read. And the way to end an association from outside.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// The open associations, by account.
+#[derive(Debug, Default)]
+pub(crate) struct OpenAssociations(Mutex<BTreeMap<u64, Arc<AssociationVitals>>>);
+
+/// An association in the list, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    list: Arc<OpenAssociations>,
+    account: u64,
+    vitals: Arc<AssociationVitals>,
+}
+
+/// What is known of an association.
+#[derive(Debug)]
+pub(crate) struct AssociationVitals {
+    opened: Instant,
+    peer: SocketAddr,
+    titles: OnceLock<Titles>,
+    received_bytes: AtomicU64,
+    /// When the peer last sent something, in milliseconds since `opened`.
+    heard_ms: AtomicU64,
+    acknowledged: AtomicU64,
+    refused: AtomicU64,
+    end: Notify,
+}
+
+/// What the request said.
+#[derive(Debug)]
+struct Titles {
+    /// Behind a balancer: another than that of the connection.
+    peer: SocketAddr,
+    calling: String,
+    called: String,
+}
+
+/// An open association at one moment.
+#[derive(Clone, Debug)]
+pub struct AssociationUse {
+    /// Its account: unique as long as the node runs.
+    pub id: u64,
+    /// Who is at the other end.
+    pub peer: SocketAddr,
+    /// A peer's string: escape it before showing it. Empty until the association is accepted.
+    pub calling_ae_title: String,
+    /// A peer's string.
+    pub called_ae_title: String,
+    /// Since it was opened.
+    pub age: Duration,
+    /// Since the peer last sent something.
+    pub quiet: Duration,
+    /// Bytes read from it.
+    pub received_bytes: u64,
+    /// What its leases hold.
+    pub held_bytes: u64,
+    /// Instances acknowledged.
+    pub acknowledged: u64,
+    /// Instances refused.
+    pub refused: u64,
+}
+
+impl OpenAssociations {
+    /// Lists the association with this account.
+    pub(crate) fn list(self: &Arc<Self>, account: u64, peer: SocketAddr) -> Listed {
+        let vitals = Arc::new(AssociationVitals {
+            opened: Instant::now(),
+            peer,
+            titles: OnceLock::new(),
+            received_bytes: AtomicU64::new(0),
+            heard_ms: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            end: Notify::new(),
+        });
+        self.0.lock().insert(account, vitals.clone());
+        Listed { list: self.clone(), account, vitals }
+    }
+
+    /// Asks the association with this account to end; whether there is one. It does when it next waits for something.
+    pub(crate) fn end(&self, account: u64) -> bool {
+        let vitals = self.0.lock().get(&account).cloned();
+        vitals.is_some_and(|vitals| {
+            vitals.end.notify_one();
+            true
+        })
+    }
+
+    /// Every one, the oldest first. `held_bytes` tells what an account holds.
+    pub(crate) fn all(&self, held_bytes: impl Fn(u64) -> u64) -> Vec<AssociationUse> {
+        let open: Vec<_> = self.0.lock().iter().map(|(account, vitals)| (*account, vitals.clone())).collect();
+        open.into_iter().map(|(account, vitals)| vitals.read(account, held_bytes(account))).collect()
+    }
+}
+
+impl AssociationVitals {
+    fn read(&self, id: u64, held_bytes: u64) -> AssociationUse {
+        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let age = self.opened.elapsed();
+        let titles = self.titles.get();
+        AssociationUse {
+            id,
+            peer: titles.map_or(self.peer, |titles| titles.peer),
+            calling_ae_title: titles.map(|titles| titles.calling.clone()).unwrap_or_default(),
+            called_ae_title: titles.map(|titles| titles.called.clone()).unwrap_or_default(),
+            age,
+            quiet: age.saturating_sub(Duration::from_millis(load(&self.heard_ms))),
+            received_bytes: load(&self.received_bytes),
+            held_bytes,
+            acknowledged: load(&self.acknowledged),
+            refused: load(&self.refused),
+        }
+    }
+}
+
+/// Adds to a figure that one thread writes: no need for an atomic addition.
+fn add(figure: &AtomicU64, n: u64) {
+    figure.store(figure.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+impl Listed {
+    /// Bytes have come.
+    pub(crate) fn received(&self, bytes: u64) {
+        add(&self.vitals.received_bytes, bytes);
+        self.vitals.heard_ms.store(self.vitals.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// The request is known.
+    pub(crate) fn requested(&self, peer: SocketAddr, calling: &str, called: &str) {
+        let _ = self.vitals.titles.set(Titles { peer, calling: calling.to_owned(), called: called.to_owned() });
+    }
+
+    /// An instance was acknowledged.
+    pub(crate) fn acknowledged(&self) {
+        add(&self.vitals.acknowledged, 1);
+    }
+
+    /// An instance was refused.
+    pub(crate) fn refused(&self) {
+        add(&self.vitals.refused, 1);
+    }
+
+    /// Instances acknowledged and refused so far.
+    pub(crate) fn answered(&self) -> (u64, u64) {
+        (self.vitals.acknowledged.load(Ordering::Relaxed), self.vitals.refused.load(Ordering::Relaxed))
+    }
+
+    /// Waits until somebody asks for the end of the association. Nobody's asking is lost, whenever it comes.
+    pub(crate) async fn asked_to_end(&self) {
+        self.vitals.end.notified().await;
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.list.0.lock().remove(&self.account);
+    }
+}
+
+/// The writers, by their number in the pool. A writer that is started anew gets vitals of its own, so that the one before it, if it
+/// still hangs, writes to nobody's.
+#[derive(Debug)]
+pub(crate) struct WriterList(Mutex<Vec<Arc<WriterVitals>>>);
+
+/// What is known of a writer since it was last started.
+#[derive(Debug)]
+pub(crate) struct WriterVitals {
+    started: Instant,
+    jobs: AtomicU64,
+    /// When it took them, in milliseconds since `started`.
+    took_ms: AtomicU64,
+    instances_total: AtomicU64,
+    bytes_total: AtomicU64,
+}
+
+impl Default for WriterVitals {
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self { started: Instant::now(), jobs: zero(), took_ms: zero(), instances_total: zero(), bytes_total: zero() }
+    }
+}
+
+/// A writer at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterUse {
+    /// Jobs in hand.
+    pub jobs: u64,
+    /// How long it has had them.
+    pub busy: Duration,
+    /// Instances it has stored since it was last started.
+    pub instances_total: u64,
+    /// Bytes of their datasets.
+    pub bytes_total: u64,
+}
+
+impl WriterList {
+    pub(crate) fn new(count: usize) -> Self {
+        Self(Mutex::new((0..count).map(|_| Arc::default()).collect()))
+    }
+
+    /// Vitals for a writer that starts.
+    pub(crate) fn start(&self, index: u32) -> Arc<WriterVitals> {
+        let vitals = Arc::<WriterVitals>::default();
+        if let Some(entry) = self.0.lock().get_mut(index as usize) {
+            *entry = vitals.clone();
+        }
+        vitals
+    }
+
+    /// Every one, in order.
+    pub(crate) fn all(&self) -> Vec<WriterUse> {
+        self.0.lock().iter().map(|vitals| vitals.read()).collect()
+    }
+}
+
+impl WriterVitals {
+    fn read(&self) -> WriterUse {
+        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let jobs = load(&self.jobs);
+        let busy = self.started.elapsed().saturating_sub(Duration::from_millis(load(&self.took_ms)));
+        WriterUse {
+            jobs,
+            busy: if jobs > 0 { busy } else { Duration::ZERO },
+            instances_total: load(&self.instances_total),
+            bytes_total: load(&self.bytes_total),
+        }
+    }
+
+    /// It has taken so many jobs, or none any more.
+    pub(crate) fn took(&self, jobs: usize) {
+        self.took_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.jobs.store(jobs as u64, Ordering::Relaxed);
+    }
+
+    /// It has stored an instance.
+    pub(crate) fn stored(&self, bytes: u64) {
+        add(&self.instances_total, 1);
+        add(&self.bytes_total, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_association_hears_that_it_is_to_end_even_if_it_was_not_listening() {
+        let list = Arc::<OpenAssociations>::default();
+        let peer = "127.0.0.1:4242".parse().unwrap();
+        let listed = list.list(7, peer);
+        let other = list.list(8, peer);
+        assert!(list.end(7) && list.end(8) && !list.end(9));
+        listed.asked_to_end().await;
+        other.asked_to_end().await;
+        drop((listed, other));
+        assert!(!list.end(7));
+        assert!(list.all(|_| 0).is_empty());
+    }
+
+    #[test]
+    fn what_an_association_does_is_listed() {
+        let list = Arc::<OpenAssociations>::default();
+        let listed = list.list(3, "127.0.0.1:4242".parse().unwrap());
+        assert_eq!(list.all(|_| 0)[0].calling_ae_title, "");
+        listed.requested("10.0.0.7:104".parse().unwrap(), "CT1", "TIDEGATE");
+        listed.received(100);
+        listed.received(20);
+        listed.acknowledged();
+        listed.refused();
+        let found = &list.all(|account| account * 10)[0];
+        assert_eq!((found.id, found.calling_ae_title.as_str(), found.called_ae_title.as_str()), (3, "CT1", "TIDEGATE"));
+        assert_eq!(found.peer.port(), 104, "who is behind the balancer");
+        assert_eq!((found.received_bytes, found.held_bytes, found.acknowledged, found.refused), (120, 30, 1, 1));
+        assert!(found.quiet <= found.age);
+    }
+
+    #[test]
+    fn a_writer_started_anew_begins_from_nothing() {
+        let list = WriterList::new(2);
+        let first = list.start(1);
+        first.took(3);
+        first.stored(500);
+        assert_eq!((list.all()[1].jobs, list.all()[1].bytes_total, list.all()[0].jobs), (3, 500, 0));
+        let _second = list.start(1);
+        first.stored(500);
+        assert_eq!((list.all()[1].jobs, list.all()[1].instances_total), (0, 0), "the one before writes to nobody's");
+    }
+}

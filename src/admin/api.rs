@@ -1,0 +1,249 @@
+//! The routes, each with its method and path: what is served is this list, and a test holds `openapi.json` to it.
+
+use actix_web::http::Method;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpResponse, HttpResponseBuilder, Resource, Route, web};
+use serde::{Deserialize, Serialize};
+use tidegate_actors::history::POINTS;
+
+use super::dashboard;
+use super::guard::Trusted;
+use super::model::{Association, Drain, Second, Status, Writers};
+use super::ready::Readiness;
+use super::{SCRAPE_MAX_AGE, Surface, metrics};
+
+/// The OpenAPI document.
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
+/// A request body is a word or two.
+const MAX_BODY_BYTES: usize = 1024;
+
+/// Why something was not done, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Complaint {
+    pub(super) error: String,
+}
+
+impl Complaint {
+    pub(super) fn new(error: impl ToString) -> Self {
+        Self { error: error.to_string() }
+    }
+}
+
+/// What was aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Aborted {
+    id: u64,
+}
+
+/// The least severity that is logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogLevel {
+    level: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Span {
+    seconds: Option<usize>,
+}
+
+/// Every route.
+pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
+    vec![
+        ("/", vec![(Method::GET, web::get().to(dashboard::page))]),
+        ("/style.css", vec![(Method::GET, web::get().to(dashboard::style))]),
+        ("/app.js", vec![(Method::GET, web::get().to(dashboard::script))]),
+        ("/icon.svg", vec![(Method::GET, web::get().to(dashboard::icon))]),
+        ("/live", vec![(Method::GET, web::get().to(live))]),
+        ("/ready", vec![(Method::GET, web::get().to(ready))]),
+        ("/metrics", vec![(Method::GET, web::get().to(scrape))]),
+        ("/api/openapi.json", vec![(Method::GET, web::get().to(openapi))]),
+        ("/api/status", vec![(Method::GET, web::get().to(status))]),
+        ("/api/history", vec![(Method::GET, web::get().to(history))]),
+        ("/api/events", vec![(Method::GET, web::get().to(events))]),
+        ("/api/associations", vec![(Method::GET, web::get().to(associations))]),
+        ("/api/associations/{id}", vec![(Method::DELETE, web::delete().to(abort))]),
+        ("/api/writers", vec![(Method::GET, web::get().to(writers))]),
+        ("/api/memory", vec![(Method::GET, web::get().to(memory))]),
+        ("/api/config", vec![(Method::GET, web::get().to(config))]),
+        ("/api/loglevel", vec![(Method::GET, web::get().to(log_level)), (Method::PUT, web::put().to(set_log_level))]),
+        (
+            "/api/drain",
+            vec![
+                (Method::GET, web::get().to(draining)),
+                (Method::POST, web::post().to(drain)),
+                (Method::DELETE, web::delete().to(undrain)),
+            ],
+        ),
+    ]
+}
+
+/// Serves them, and 404 or 405 for everything else.
+pub(super) fn configure(app: &mut web::ServiceConfig) {
+    app.app_data(web::JsonConfig::default().limit(MAX_BODY_BYTES).error_handler(|error, _| {
+        let response = complain(HttpResponse::BadRequest(), &error);
+        actix_web::error::InternalError::from_response(error, response).into()
+    }));
+    app.app_data(web::QueryConfig::default().error_handler(|error, _| {
+        let response = complain(HttpResponse::BadRequest(), &error);
+        actix_web::error::InternalError::from_response(error, response).into()
+    }));
+    app.app_data(web::PathConfig::default().error_handler(|error, _| {
+        let response = complain(HttpResponse::NotFound(), "there is no such association");
+        actix_web::error::InternalError::from_response(error, response).into()
+    }));
+    for (path, methods) in routes() {
+        let resource = methods.into_iter().fold(Resource::new(path), |resource, (_, route)| resource.route(route));
+        app.service(resource.default_service(web::to(not_allowed)));
+    }
+    app.default_service(web::to(not_found));
+}
+
+async fn not_found() -> HttpResponse {
+    complain(HttpResponse::NotFound(), "there is nothing here: /api/openapi.json says what there is")
+}
+
+async fn not_allowed() -> HttpResponse {
+    complain(HttpResponse::MethodNotAllowed(), "this cannot be done here: /api/openapi.json says what can")
+}
+
+fn complain(mut response: HttpResponseBuilder, error: impl ToString) -> HttpResponse {
+    response.json(Complaint::new(error))
+}
+
+/// 200 as long as the process serves HTTP at all.
+async fn live() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(r#"{"status":"live"}"#)
+}
+
+/// 200 if the node should be sent associations, 503 if not; the body says why.
+async fn ready(surface: web::Data<Surface>, trusted: web::ReqData<Trusted>) -> HttpResponse {
+    let mut readiness = Readiness::of(&surface.observer, &surface.storage).await;
+    if !trusted.into_inner().0 {
+        readiness = readiness.without_details();
+    }
+    let mut response = if readiness.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.json(readiness)
+}
+
+async fn scrape(surface: web::Data<Surface>) -> HttpResponse {
+    let ready = Readiness::of(&surface.observer, &surface.storage).await.ready;
+    let storage = surface.storage.look(SCRAPE_MAX_AGE).await.ok();
+    match metrics::text(surface.observer.clone(), storage, ready) {
+        Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
+        Err(error) => complain(HttpResponse::InternalServerError(), error),
+    }
+}
+
+async fn openapi() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(OPENAPI)
+}
+
+async fn status(surface: web::Data<Surface>) -> HttpResponse {
+    match Status::of(&surface.observer, &surface.storage).await {
+        Ok(status) => HttpResponse::Ok().json(status),
+        Err(error) => complain(HttpResponse::InternalServerError(), error),
+    }
+}
+
+/// The last `seconds`, ten minutes at most, oldest first.
+async fn history(surface: web::Data<Surface>, span: web::Query<Span>) -> HttpResponse {
+    let points = surface.observer.history(span.seconds.unwrap_or(POINTS));
+    HttpResponse::Ok().json(points.iter().map(Second::of).collect::<Vec<_>>())
+}
+
+async fn events(surface: web::Data<Surface>) -> HttpResponse {
+    match surface.events.listen(&surface.observer, &surface.storage) {
+        Some(events) => HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/event-stream")).streaming(events),
+        None => complain(HttpResponse::ServiceUnavailable(), "as many listen already as may"),
+    }
+}
+
+async fn associations(surface: web::Data<Surface>) -> HttpResponse {
+    HttpResponse::Ok().json(Association::all(&surface.observer))
+}
+
+/// 202: it is aborted as soon as it waits for something, which it does all the time.
+async fn abort(surface: web::Data<Surface>, id: web::Path<u64>) -> HttpResponse {
+    let id = id.into_inner();
+    if surface.observer.abort(id) {
+        HttpResponse::Accepted().json(Aborted { id })
+    } else {
+        complain(HttpResponse::NotFound(), "there is no such association")
+    }
+}
+
+async fn writers(surface: web::Data<Surface>) -> HttpResponse {
+    HttpResponse::Ok().json(Writers::of(&surface.observer))
+}
+
+async fn memory(surface: web::Data<Surface>) -> HttpResponse {
+    match surface.observer.memory() {
+        Ok(snapshot) => HttpResponse::Ok().json(snapshot),
+        Err(error) => complain(HttpResponse::InternalServerError(), error),
+    }
+}
+
+async fn config(surface: web::Data<Surface>) -> HttpResponse {
+    HttpResponse::Ok().json(surface.steering.config())
+}
+
+async fn log_level(surface: web::Data<Surface>) -> HttpResponse {
+    HttpResponse::Ok().json(LogLevel { level: surface.steering.log_level() })
+}
+
+async fn set_log_level(surface: web::Data<Surface>, wanted: web::Json<LogLevel>) -> HttpResponse {
+    match surface.steering.set_log_level(&wanted.level) {
+        Ok(()) => HttpResponse::Ok().json(LogLevel { level: surface.steering.log_level() }),
+        Err(error) => complain(HttpResponse::BadRequest(), error),
+    }
+}
+
+async fn draining(surface: web::Data<Surface>) -> HttpResponse {
+    HttpResponse::Ok().json(Drain::of(&surface.observer))
+}
+
+/// No new associations, and not ready; those that are open go on.
+async fn drain(surface: web::Data<Surface>) -> HttpResponse {
+    surface.observer.drain();
+    HttpResponse::Accepted().json(Drain::of(&surface.observer))
+}
+
+/// New associations again; 409 if the node is stopping.
+async fn undrain(surface: web::Data<Surface>) -> HttpResponse {
+    if surface.observer.undrain() {
+        HttpResponse::Ok().json(Drain::of(&surface.observer))
+    } else {
+        complain(HttpResponse::Conflict(), "the node is stopping")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_document_tells_every_route_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let mut told = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+                told.insert((path.clone(), method.to_uppercase()));
+            }
+        }
+        let mut served = BTreeSet::new();
+        for (path, methods) in routes() {
+            for (method, _) in methods {
+                served.insert((path.to_owned(), method.to_string()));
+            }
+        }
+        assert_eq!(told, served);
+    }
+}

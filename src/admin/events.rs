@@ -1,0 +1,91 @@
+//! `GET /api/events`: the node as it is, once a second, as server-sent events. One look serves all who listen, and there is none while
+//! nobody does.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use futures_util::stream::{Stream, unfold};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tidegate_actors::Observer;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::model::{Association, Status, Writers};
+use super::storage::StorageWatch;
+
+/// Time from event to event.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Listeners at one time.
+const MAX_LISTENERS: usize = 16;
+/// Associations an event tells of: those that hold most.
+const MAX_ASSOCIATIONS: usize = 100;
+
+/// What an event tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tick {
+    pub(super) status: Status,
+    /// Those that hold most, most first.
+    pub(super) associations: Vec<Association>,
+    pub(super) writers: Writers,
+}
+
+impl Tick {
+    pub(super) async fn of(observer: &Observer, storage: &StorageWatch) -> Option<Self> {
+        let status = Status::of(observer, storage).await.ok()?;
+        let mut associations = Association::all(observer);
+        associations.sort_by_key(|association| (std::cmp::Reverse(association.held_bytes), association.id));
+        associations.truncate(MAX_ASSOCIATIONS);
+        Some(Self { status, associations, writers: Writers::of(observer) })
+    }
+}
+
+/// The one who looks, as long as there are listeners.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    looks: Mutex<Weak<watch::Sender<Bytes>>>,
+}
+
+impl Events {
+    /// A stream of events; `None` if there are listeners enough.
+    pub(super) fn listen(
+        &self,
+        observer: &Observer,
+        storage: &StorageWatch,
+    ) -> Option<impl Stream<Item = Result<Bytes, actix_web::Error>> + use<>> {
+        let mut current = self.looks.lock();
+        let looks = current.upgrade().unwrap_or_else(|| {
+            let looks = Arc::new(watch::Sender::new(Bytes::new()));
+            actix_web::rt::spawn(look(Arc::downgrade(&looks), observer.clone(), storage.clone()));
+            looks
+        });
+        *current = Arc::downgrade(&looks);
+        if looks.receiver_count() >= MAX_LISTENERS {
+            return None;
+        }
+        let listener = looks.subscribe();
+        Some(unfold((listener, looks), |(mut listener, looks)| async {
+            listener.changed().await.ok()?;
+            let event = listener.borrow_and_update().clone();
+            Some((Ok(event), (listener, looks)))
+        }))
+    }
+}
+
+/// Looks once a second until the last listener is gone.
+async fn look(looks: Weak<watch::Sender<Bytes>>, observer: Observer, storage: StorageWatch) {
+    let mut clock = interval(PERIOD);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        clock.tick().await;
+        if looks.strong_count() == 0 {
+            return;
+        }
+        let Some(tick) = Tick::of(&observer, &storage).await else { continue };
+        let Ok(text) = serde_json::to_string(&tick) else { continue };
+        let Some(looks) = looks.upgrade() else { return };
+        looks.send_replace(Bytes::from(format!("event: tick\ndata: {text}\n\n")));
+    }
+}

@@ -1,0 +1,395 @@
+//! What the surfaces for operators say, over HTTP and over the socket: one form, in which both the dashboard and the command line
+//! read it. Field by field it stands in `openapi.json`, which tests hold to this.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tidegate_actors::history::Point;
+use tidegate_actors::recent::{ChildEnded, Refused, RefusedWhat};
+use tidegate_actors::{AssociationUse, ChildState, ChildStatus, Group, Observer, Phase, StorageLook, WriterUse};
+use tidegate_memory::allocator::AllocatorError;
+use tidegate_memory::{Level, Stage, StageBytes};
+
+use super::ready::Readiness;
+use super::storage::StorageWatch;
+
+/// How old a look at the disk may be.
+const STORAGE_MAX_AGE: Duration = Duration::from_secs(5);
+
+/// The node in one look.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) ae_title: String,
+    pub(crate) started_unix_ms: u64,
+    pub(crate) now_unix_ms: u64,
+    /// `serving`, `drained`, `stopping` or `aborting`.
+    pub(crate) phase: String,
+    pub(crate) readiness: Readiness,
+    /// What an acknowledgement means: `fsync` or `none`.
+    pub(crate) durability: String,
+    pub(crate) associations: u64,
+    pub(crate) associations_max: u64,
+    pub(crate) mailbox_depth: u64,
+    pub(crate) mailbox_capacity: u64,
+    pub(crate) writers: u64,
+    pub(crate) writers_running: u64,
+    pub(crate) writers_busy: u64,
+    pub(crate) received_bytes_total: u64,
+    pub(crate) acknowledged_total: u64,
+    pub(crate) acknowledged_bytes_total: u64,
+    pub(crate) refused_total: u64,
+    pub(crate) restarts_total: u64,
+    pub(crate) associations_panicked_total: u64,
+    pub(crate) leaks_suspected_total: u64,
+    pub(crate) hung_threads: u64,
+    pub(crate) pressure: Level,
+    pub(crate) budget_bytes: u64,
+    pub(crate) held_bytes: u64,
+    pub(crate) resident_bytes: u64,
+    pub(crate) allocated_bytes: u64,
+    pub(crate) unattributed_bytes: i64,
+    /// Absent while the disk does not answer.
+    pub(crate) storage: Option<Storage>,
+    /// The last second that is over.
+    pub(crate) last_second: Option<Second>,
+    /// What was refused lately, the latest first.
+    pub(crate) refused: Vec<RefusedEntry>,
+    /// Parts of the node that ended lately, the latest first.
+    pub(crate) ended: Vec<EndedEntry>,
+}
+
+/// The filesystem of the storage root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Storage {
+    pub(crate) writable: bool,
+    pub(crate) free_bytes: u64,
+    pub(crate) size_bytes: u64,
+    pub(crate) min_free_bytes: u64,
+}
+
+/// One second of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Second {
+    /// Its end.
+    pub(crate) at_unix_ms: u64,
+    pub(crate) length_ms: u64,
+    pub(crate) budget_bytes: u64,
+    pub(crate) leased: Leased,
+    pub(crate) resident_bytes: u64,
+    pub(crate) allocated_bytes: u64,
+    pub(crate) pressure: Level,
+    pub(crate) associations: u64,
+    pub(crate) mailbox_depth: u64,
+    pub(crate) writers_busy: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) acknowledged_bytes: u64,
+    pub(crate) refused: u64,
+    /// Of those who were answered in it, what they waited; absent if nobody was.
+    pub(crate) response: Option<Quantiles>,
+    pub(crate) commit: Option<Quantiles>,
+}
+
+/// Of several durations, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Quantiles {
+    pub(crate) p50_us: u64,
+    pub(crate) p99_us: u64,
+}
+
+/// Bytes leased, by stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Leased {
+    pub(crate) floor: u64,
+    pub(crate) negotiating: u64,
+    pub(crate) receiving: u64,
+    pub(crate) queued: u64,
+    pub(crate) writing: u64,
+    pub(crate) spooling: u64,
+    pub(crate) admin: u64,
+}
+
+/// An instance or an association that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefusedEntry {
+    pub(crate) at_unix_ms: u64,
+    /// `instance` or `association`.
+    pub(crate) what: String,
+    pub(crate) peer: String,
+    /// As the peer wrote it: escape it before showing it.
+    pub(crate) calling_ae_title: String,
+    pub(crate) reason: String,
+    /// Of an instance: the DIMSE status, such as `A700`.
+    pub(crate) status: Option<String>,
+    pub(crate) detail: String,
+}
+
+/// A part of the node that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EndedEntry {
+    pub(crate) at_unix_ms: u64,
+    pub(crate) child: String,
+    pub(crate) cause: String,
+    pub(crate) next: String,
+}
+
+/// An open association.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Association {
+    /// Unique as long as the node runs: what aborts it.
+    pub(crate) id: u64,
+    pub(crate) peer: String,
+    /// As the peer wrote it: escape it before showing it. Empty until it is accepted.
+    pub(crate) calling_ae_title: String,
+    pub(crate) called_ae_title: String,
+    pub(crate) age_ms: u64,
+    /// Since the peer last sent something.
+    pub(crate) quiet_ms: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) held_bytes: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) refused: u64,
+}
+
+/// A writer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Writer {
+    /// As it stands in the log: `writer-3`.
+    pub(crate) name: String,
+    /// `starting`, `running`, `restarting`, `stopping` or `down`.
+    pub(crate) state: String,
+    /// Jobs in hand.
+    pub(crate) jobs: u64,
+    /// How long it has had them; 0 without any.
+    pub(crate) busy_ms: u64,
+    /// For how long it has had work and made no step.
+    pub(crate) quiet_ms: u64,
+    /// Since it was last started.
+    pub(crate) instances_total: u64,
+    pub(crate) bytes_total: u64,
+    pub(crate) uptime_ms: u64,
+    pub(crate) restarts: u64,
+    pub(crate) last_exit: Option<String>,
+}
+
+/// Every writer, and the mailbox they share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Writers {
+    pub(crate) mailbox_depth: u64,
+    pub(crate) mailbox_capacity: u64,
+    pub(crate) writers: Vec<Writer>,
+}
+
+/// Whether new associations are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Drain {
+    pub(crate) draining: bool,
+    /// Associations that are still open.
+    pub(crate) associations: u64,
+}
+
+impl Status {
+    pub(super) async fn of(observer: &Observer, storage: &StorageWatch) -> Result<Self, AllocatorError> {
+        let readiness = Readiness::of(observer, storage).await;
+        let look = storage.look(STORAGE_MAX_AGE).await.ok();
+        let (statistics, limits, counters) = (observer.statistics()?, observer.limits(), observer.counters());
+        let children = observer.children();
+        let writers = || children.iter().filter(|child| child.group == Group::Writers);
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ae_title: limits.ae_title,
+            started_unix_ms: unix_ms(observer.started()),
+            now_unix_ms: unix_ms(SystemTime::now()),
+            phase: phase_name(observer.phase()).to_owned(),
+            readiness,
+            durability: limits.durability.to_string(),
+            associations: statistics.associations as u64,
+            associations_max: limits.associations as u64,
+            mailbox_depth: statistics.mailbox_depth as u64,
+            mailbox_capacity: limits.mailbox_capacity as u64,
+            writers: writers().count() as u64,
+            writers_running: writers().filter(|child| child.state == ChildState::Running).count() as u64,
+            writers_busy: statistics.writers_busy,
+            received_bytes_total: counters.bytes_received.get(),
+            acknowledged_total: statistics.acknowledged_total,
+            acknowledged_bytes_total: statistics.acknowledged_bytes_total,
+            refused_total: statistics.refused_total,
+            restarts_total: statistics.restarts_total,
+            associations_panicked_total: statistics.associations_panicked_total,
+            leaks_suspected_total: counters.leaks_suspected.get(),
+            hung_threads: statistics.hung_threads,
+            pressure: statistics.pressure,
+            budget_bytes: statistics.budget_bytes,
+            held_bytes: statistics.leased.total(),
+            resident_bytes: statistics.allocator.resident,
+            allocated_bytes: statistics.allocator.allocated,
+            unattributed_bytes: statistics.unattributed_bytes,
+            storage: look.and_then(|look| Storage::of(&look, limits.min_free_bytes)),
+            last_second: observer.history(1).last().map(Second::of),
+            refused: observer.recently_refused().iter().map(RefusedEntry::of).collect(),
+            ended: observer.recently_ended().iter().map(EndedEntry::of).collect(),
+        })
+    }
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Serving => "serving",
+        Phase::Drained => "drained",
+        Phase::Draining => "stopping",
+        Phase::Aborting => "aborting",
+    }
+}
+
+impl Storage {
+    fn of(look: &StorageLook, min_free_bytes: u64) -> Option<Self> {
+        let space = look.space.as_ref().ok()?;
+        let writable = look.written.is_ok();
+        Some(Self { writable, free_bytes: space.free_bytes, size_bytes: space.size_bytes, min_free_bytes })
+    }
+}
+
+impl Second {
+    pub(crate) fn of(point: &Point) -> Self {
+        let quantiles = |of: Option<(u64, u64)>| of.map(|(p50_us, p99_us)| Quantiles { p50_us, p99_us });
+        Self {
+            at_unix_ms: unix_ms(point.at),
+            length_ms: point.length_ms,
+            budget_bytes: point.budget_bytes,
+            leased: Leased::of(&point.leased),
+            resident_bytes: point.resident_bytes,
+            allocated_bytes: point.allocated_bytes,
+            pressure: point.pressure,
+            associations: point.associations as u64,
+            mailbox_depth: point.mailbox_depth as u64,
+            writers_busy: point.writers_busy,
+            received_bytes: point.received_bytes,
+            acknowledged: point.acknowledged,
+            acknowledged_bytes: point.acknowledged_bytes,
+            refused: point.refused,
+            response: quantiles(point.response_us),
+            commit: quantiles(point.commit_us),
+        }
+    }
+}
+
+impl Leased {
+    fn of(bytes: &StageBytes) -> Self {
+        Self {
+            floor: bytes.get(Stage::Floor),
+            negotiating: bytes.get(Stage::Negotiating),
+            receiving: bytes.get(Stage::Receiving),
+            queued: bytes.get(Stage::Queued),
+            writing: bytes.get(Stage::Writing),
+            spooling: bytes.get(Stage::Spooling),
+            admin: bytes.get(Stage::Admin),
+        }
+    }
+}
+
+impl RefusedEntry {
+    fn of(refused: &Refused) -> Self {
+        let what = match refused.what {
+            RefusedWhat::Instance(_) => "instance",
+            RefusedWhat::Association(_) => "association",
+        };
+        Self {
+            at_unix_ms: unix_ms(refused.at),
+            what: what.to_owned(),
+            peer: refused.peer.to_string(),
+            calling_ae_title: refused.calling_ae_title.clone(),
+            reason: refused.what.reason().to_owned(),
+            status: refused.what.status().map(|status| status.to_string()),
+            detail: refused.detail.clone(),
+        }
+    }
+}
+
+impl EndedEntry {
+    fn of(ended: &ChildEnded) -> Self {
+        Self {
+            at_unix_ms: unix_ms(ended.at),
+            child: ended.child.clone(),
+            cause: ended.cause.clone(),
+            next: ended.next.to_owned(),
+        }
+    }
+}
+
+impl Association {
+    pub(crate) fn of(found: &AssociationUse) -> Self {
+        Self {
+            id: found.id,
+            peer: found.peer.to_string(),
+            calling_ae_title: found.calling_ae_title.clone(),
+            called_ae_title: found.called_ae_title.clone(),
+            age_ms: ms(found.age),
+            quiet_ms: ms(found.quiet),
+            received_bytes: found.received_bytes,
+            held_bytes: found.held_bytes,
+            acknowledged: found.acknowledged,
+            refused: found.refused,
+        }
+    }
+
+    /// Every one that is open, the oldest first.
+    pub(crate) fn all(observer: &Observer) -> Vec<Self> {
+        observer.associations().iter().map(Self::of).collect()
+    }
+}
+
+impl Writer {
+    fn of(child: &ChildStatus, found: &WriterUse) -> Self {
+        Self {
+            name: child.name.clone(),
+            state: child.state.name().to_owned(),
+            jobs: found.jobs,
+            busy_ms: ms(found.busy),
+            quiet_ms: if found.jobs > 0 { child.quiet_ms } else { 0 },
+            instances_total: found.instances_total,
+            bytes_total: found.bytes_total,
+            uptime_ms: child.uptime_ms,
+            restarts: child.restarts,
+            last_exit: child.last_exit.clone(),
+        }
+    }
+}
+
+impl Writers {
+    pub(crate) fn of(observer: &Observer) -> Self {
+        let children = observer.children();
+        let writers = children.iter().filter(|child| child.group == Group::Writers);
+        Self {
+            mailbox_depth: observer.mailbox_depth() as u64,
+            mailbox_capacity: observer.limits().mailbox_capacity as u64,
+            writers: writers.zip(observer.writers()).map(|(child, found)| Writer::of(child, &found)).collect(),
+        }
+    }
+}
+
+impl Drain {
+    pub(crate) fn of(observer: &Observer) -> Self {
+        let draining = observer.phase() != Phase::Serving;
+        Self { draining, associations: observer.open_associations() as u64 }
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+fn unix_ms(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, ms)
+}

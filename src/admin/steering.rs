@@ -1,0 +1,48 @@
+//! What an operator may see and change of the process beside its node: the configuration in effect, and the log level.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use serde_json::Value;
+
+use crate::cli::LogLevel;
+
+/// Shared by the surface and by the reload of the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Steering {
+    config: Arc<RwLock<Value>>,
+    log_level: LogLevel,
+}
+
+impl Steering {
+    /// `config` must have its secrets masked.
+    pub(crate) fn new(config: Value, log_level: LogLevel) -> Self {
+        Self { config: Arc::new(RwLock::new(config)), log_level }
+    }
+
+    /// Another configuration is in effect.
+    pub(crate) fn set_config(&self, config: Value) {
+        *self.config.write() = config;
+    }
+
+    pub(super) fn config(&self) -> Value {
+        self.config.read().clone()
+    }
+
+    pub(super) fn log_level(&self) -> String {
+        self.log_level.get().to_string().to_lowercase()
+    }
+
+    /// # Errors
+    /// If there is no such level.
+    pub(super) fn set_log_level(&self, level: &str) -> Result<(), String> {
+        let known = ["error", "warn", "info", "debug", "trace"].contains(&level);
+        let parsed = known.then(|| level.parse().ok()).flatten();
+        let level = parsed.ok_or_else(|| "level must be error, warn, info, debug or trace".to_owned())?;
+        let before = self.log_level.get();
+        self.log_level.set(level).map_err(|error| error.to_string())?;
+        // At a severity that is logged whatever the level.
+        tracing::error!(%before, %level, "log level changed by an operator");
+        Ok(())
+    }
+}

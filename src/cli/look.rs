@@ -1,0 +1,252 @@
+//! `tidegate status`, `associations` and `writers`: one look at the running node each.
+
+use clap::Args;
+
+use super::Exit;
+use super::client::{AskError, Client};
+use super::output::{self, show};
+use super::reach::Reach;
+use super::text::{Table, age, duration, safe, size};
+use crate::admin::model::{Association, RefusedEntry, Status, Writers};
+
+/// Refusals and failures that `status` tells of.
+const LATEST: usize = 5;
+
+/// `tidegate status`, `tidegate writers`
+#[derive(Debug, Args)]
+pub(super) struct LookArgs {
+    #[command(flatten)]
+    reach: Reach,
+    /// Print JSON for programs instead of text for people
+    #[arg(long)]
+    json: bool,
+}
+
+/// `tidegate associations`
+#[derive(Debug, Args)]
+pub(super) struct AssociationsArgs {
+    #[command(flatten)]
+    look: LookArgs,
+    /// Abort the association with this number, which the list tells, instead of listing
+    #[arg(long, value_name = "ID")]
+    abort: Option<u64>,
+}
+
+/// Exits with 0 if the node is ready and with 1 if not, for health checks.
+pub(super) fn status(args: LookArgs) -> Exit {
+    look(args.reach, |client| {
+        let status = client.status()?;
+        let told = show(args.json, &status, status_text);
+        Ok(if status.readiness.ready { told } else { Exit::Failed })
+    })
+}
+
+pub(super) fn associations(args: AssociationsArgs) -> Exit {
+    let AssociationsArgs { look: LookArgs { reach, json }, abort } = args;
+    look(reach, |client| match abort {
+        Some(id) => {
+            client.abort(id)?;
+            Ok(show(json, &serde_json::json!({ "id": id }), |_| format!("association {id} is being aborted\n")))
+        }
+        None => Ok(show(json, &client.associations()?, |all| associations_text(all))),
+    })
+}
+
+pub(super) fn writers(args: LookArgs) -> Exit {
+    look(args.reach, |client| Ok(show(args.json, &client.writers()?, writers_text)))
+}
+
+fn look(reach: Reach, work: impl FnOnce(&Client) -> Result<Exit, AskError>) -> Exit {
+    let client = match reach.client() {
+        Ok(client) => client,
+        Err(exit) => return exit,
+    };
+    work(&client).unwrap_or_else(|error| {
+        output::complain(&error.to_string());
+        Exit::Failed
+    })
+}
+
+pub(super) fn status_text(status: &Status) -> String {
+    let mut lines = vec![
+        headline(status),
+        format!("receiving     {}", flow(status)),
+        format!("associations  {} of {}", status.associations, status.associations_max),
+        format!(
+            "writers       {} of {} running, {} busy; {} of {} places of the mailbox taken",
+            status.writers_running, status.writers, status.writers_busy, status.mailbox_depth, status.mailbox_capacity
+        ),
+        format!("memory        {}", memory(status)),
+        format!("disk          {}", disk(status)),
+        format!(
+            "so far        {} stored ({}, {}), {} refused, {} restarts, {} threads hanging",
+            status.acknowledged_total,
+            size(status.acknowledged_bytes_total),
+            if status.durability == "fsync" { "durable" } else { "not synced" },
+            status.refused_total,
+            status.restarts_total,
+            status.hung_threads,
+        ),
+    ];
+    let failing = status.readiness.checks.iter().filter(|check| !check.ok);
+    lines.extend(failing.map(|check| format!("NOT READY     {}: {}", check.name, safe(&check.detail))));
+    if !status.refused.is_empty() {
+        lines.push(String::new());
+        lines.extend(refused_text(status.now_unix_ms, &status.refused).lines().map(str::to_owned));
+    }
+    if !status.ended.is_empty() {
+        lines.push(String::new());
+        let mut table = Table::new(["ENDED", "AGO", ""]);
+        for ended in status.ended.iter().take(LATEST) {
+            let ago = age(status.now_unix_ms.saturating_sub(ended.at_unix_ms));
+            table.row([safe(&ended.child), ago, format!("{}; then: {}", safe(&ended.cause), ended.next)]);
+        }
+        lines.extend(table.render().lines().map(str::to_owned));
+    }
+    lines.join("\n") + "\n"
+}
+
+pub(super) fn headline(status: &Status) -> String {
+    let ready = if status.readiness.ready { "ready" } else { "not ready" };
+    let up = age(status.now_unix_ms.saturating_sub(status.started_unix_ms));
+    format!("{}: tidegate {}, {}, {ready}, up {up}", safe(&status.ae_title), status.version, status.phase)
+}
+
+fn flow(status: &Status) -> String {
+    let Some(second) = &status.last_second else { return "nothing is known yet".to_owned() };
+    let per_s = |n: u64| n.saturating_mul(1000) / second.length_ms.max(1);
+    let response = second.response.map_or_else(
+        || "nobody answered in the last second".to_owned(),
+        |of| format!("response {} (99 in 100 within {})", duration(of.p50_us), duration(of.p99_us)),
+    );
+    format!("{}/s, {} instances/s, {response}", size(per_s(second.received_bytes)), per_s(second.acknowledged))
+}
+
+pub(super) fn memory(status: &Status) -> String {
+    format!(
+        "{} held of {} ({} %), resident {}, pressure {}",
+        size(status.held_bytes),
+        size(status.budget_bytes),
+        status.held_bytes.saturating_mul(100) / status.budget_bytes.max(1),
+        size(status.resident_bytes),
+        status.pressure
+    )
+}
+
+pub(super) fn disk(status: &Status) -> String {
+    match &status.storage {
+        Some(storage) => format!(
+            "{} free of {}, {} to be kept{}",
+            size(storage.free_bytes),
+            size(storage.size_bytes),
+            size(storage.min_free_bytes),
+            if storage.writable { "" } else { ", CANNOT BE WRITTEN" }
+        ),
+        None => "DOES NOT ANSWER".to_owned(),
+    }
+}
+
+fn refused_text(now_unix_ms: u64, refused: &[RefusedEntry]) -> String {
+    let mut table = Table::new(["REFUSED", "STATUS", "AGO", ""]);
+    for entry in refused.iter().take(LATEST) {
+        let who = format!("{} {}", safe(entry.calling_ae_title.trim()), entry.peer);
+        let status = entry.status.as_deref().unwrap_or("rejected").to_owned();
+        let ago = age(now_unix_ms.saturating_sub(entry.at_unix_ms));
+        table.row([who.trim().to_owned(), status, ago, format!("{}: {}", entry.reason, safe(&entry.detail))]);
+    }
+    table.render()
+}
+
+fn associations_text(all: &[Association]) -> String {
+    if all.is_empty() {
+        return "nobody is connected\n".to_owned();
+    }
+    let mut table =
+        Table::new(["CALLING AE", "ID", "OPEN", "SILENT", "RECEIVED", "RATE", "HOLDS", "STORED", "REFUSED", ""]);
+    for association in all {
+        table.row([
+            title(association),
+            association.id.to_string(),
+            age(association.age_ms),
+            age(association.quiet_ms),
+            size(association.received_bytes),
+            format!("{}/s", size(association.received_bytes.saturating_mul(1000) / association.age_ms.max(1))),
+            size(association.held_bytes),
+            association.acknowledged.to_string(),
+            association.refused.to_string(),
+            format!("from {}", association.peer),
+        ]);
+    }
+    table.render()
+}
+
+/// The calling AE title, as far as it is known.
+pub(super) fn title(association: &Association) -> String {
+    match association.calling_ae_title.trim() {
+        "" => "(negotiating)".to_owned(),
+        title => safe(title),
+    }
+}
+
+fn writers_text(writers: &Writers) -> String {
+    let mut table = Table::new(["WRITER", "JOBS", "FOR", "STORED", "BYTES", "RESTARTS", ""]);
+    for writer in &writers.writers {
+        let remark = match (&writer.last_exit, writer.state.as_str()) {
+            (None, "running") => String::new(),
+            (None, state) => state.to_owned(),
+            (Some(exit), state) => format!("{state}; before: {}", safe(exit)),
+        };
+        table.row([
+            writer.name.clone(),
+            writer.jobs.to_string(),
+            age(writer.busy_ms),
+            writer.instances_total.to_string(),
+            size(writer.bytes_total),
+            writer.restarts.to_string(),
+            remark,
+        ]);
+    }
+    format!("{}\nmailbox: {} of {} places taken\n", table.render(), writers.mailbox_depth, writers.mailbox_capacity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample;
+
+    #[test]
+    fn a_status_fits_a_screen_and_names_what_fails() {
+        let expected = "\
+GATEWAY: tidegate 0.1.0, serving, not ready, up 1h 2m
+receiving     24.0 MiB/s, 41 instances/s, response 6.2 ms (99 in 100 within 1.2 s)
+associations  2 of 512
+writers       8 of 8 running, 3 busy; 5 of 64 places of the mailbox taken
+memory        52.0 MiB held of 512.0 MiB (10 %), resident 90.0 MiB, pressure normal
+disk          100.0 MiB free of 500.0 GiB, 512.0 MiB to be kept
+so far        1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 threads hanging
+NOT READY     space: 100 MiB are free, 512 MiB are to be kept
+
+REFUSED                       STATUS   AGO
+MR\\u{1b}[2J 10.0.0.8:50113      A700  9.0s  below_min_free: 7 bytes are free
+10.0.0.9:1                  rejected   20s  local_limit_exceeded: association rejected
+
+ENDED       AGO
+writer-2  1m 5s  panicked: on purpose; then: restart
+";
+        assert_eq!(status_text(&sample::status()), expected);
+    }
+
+    #[test]
+    fn associations_and_writers_are_tables() {
+        let text = associations_text(&sample::associations());
+        assert!(text.contains("MR\\u{1b}[2J") && text.contains("from 10.0.0.8:50113"), "{text}");
+        assert!(text.contains("(negotiating)"), "{text}");
+        assert!(!text.contains('\u{1b}'));
+        assert_eq!(associations_text(&[]), "nobody is connected\n");
+        let text = writers_text(&sample::writers());
+        assert!(
+            text.contains("running; before: panicked") && text.ends_with("mailbox: 5 of 64 places taken\n"),
+            "{text}"
+        );
+    }
+}

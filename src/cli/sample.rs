@@ -1,0 +1,147 @@
+//! A node at one moment, for the tests of what `status`, `associations`, `writers` and `top` print.
+
+use tidegate_memory::Level;
+
+use crate::admin::model::{
+    Association, EndedEntry, Leased, Quantiles, RefusedEntry, Second, Status, Storage, Writer, Writers,
+};
+use crate::admin::{Check, Readiness};
+
+const MIB: u64 = 1 << 20;
+const NOW: u64 = 1_700_000_000_000;
+
+pub(super) fn second(at_unix_ms: u64) -> Second {
+    Second {
+        at_unix_ms,
+        length_ms: 1000,
+        budget_bytes: 512 * MIB,
+        leased: Leased {
+            floor: 2 * MIB,
+            negotiating: 0,
+            receiving: 30 * MIB,
+            queued: 10 * MIB,
+            writing: 8 * MIB,
+            spooling: 2 * MIB,
+            admin: 0,
+        },
+        resident_bytes: 90 * MIB,
+        allocated_bytes: 60 * MIB,
+        pressure: Level::Normal,
+        associations: 2,
+        mailbox_depth: 5,
+        writers_busy: 3,
+        received_bytes: 24 * MIB,
+        acknowledged: 41,
+        acknowledged_bytes: 22 * MIB,
+        refused: 0,
+        response: Some(Quantiles { p50_us: 6_200, p99_us: 1_200_000 }),
+        commit: Some(Quantiles { p50_us: 5_000, p99_us: 900_000 }),
+    }
+}
+
+pub(super) fn status() -> Status {
+    let check = |name: &str, ok: bool, detail: &str| Check { name: name.to_owned(), ok, detail: detail.to_owned() };
+    let refused =
+        |ago_ms: u64, title: &str, peer: &str, reason: &str, status: Option<&str>, detail: &str| RefusedEntry {
+            at_unix_ms: NOW - ago_ms,
+            what: if status.is_some() { "instance" } else { "association" }.to_owned(),
+            peer: peer.to_owned(),
+            calling_ae_title: title.to_owned(),
+            reason: reason.to_owned(),
+            status: status.map(str::to_owned),
+            detail: detail.to_owned(),
+        };
+    Status {
+        version: "0.1.0".to_owned(),
+        ae_title: "GATEWAY".to_owned(),
+        started_unix_ms: NOW - 3_725_000,
+        now_unix_ms: NOW,
+        phase: "serving".to_owned(),
+        readiness: Readiness {
+            ready: false,
+            checks: vec![
+                check("writers", true, "8 of 8 are running"),
+                check("space", false, "100 MiB are free, 512 MiB are to be kept"),
+            ],
+        },
+        durability: "fsync".to_owned(),
+        associations: 2,
+        associations_max: 512,
+        mailbox_depth: 5,
+        mailbox_capacity: 64,
+        writers: 8,
+        writers_running: 8,
+        writers_busy: 3,
+        received_bytes_total: 5 << 30,
+        acknowledged_total: 1204,
+        acknowledged_bytes_total: 4 << 30,
+        refused_total: 3,
+        restarts_total: 1,
+        associations_panicked_total: 0,
+        leaks_suspected_total: 0,
+        hung_threads: 0,
+        pressure: Level::Normal,
+        budget_bytes: 512 * MIB,
+        held_bytes: 52 * MIB,
+        resident_bytes: 90 * MIB,
+        allocated_bytes: 60 * MIB,
+        unattributed_bytes: -3,
+        storage: Some(Storage {
+            writable: true,
+            free_bytes: 100 * MIB,
+            size_bytes: 500 << 30,
+            min_free_bytes: 512 * MIB,
+        }),
+        last_second: Some(second(NOW)),
+        refused: vec![
+            refused(9_000, "MR\u{1b}[2J", "10.0.0.8:50113", "below_min_free", Some("A700"), "7 bytes are free"),
+            refused(20_000, "", "10.0.0.9:1", "local_limit_exceeded", None, "association rejected"),
+        ],
+        ended: vec![EndedEntry {
+            at_unix_ms: NOW - 65_000,
+            child: "writer-2".to_owned(),
+            cause: "panicked: on purpose".to_owned(),
+            next: "restart".to_owned(),
+        }],
+    }
+}
+
+pub(super) fn associations() -> Vec<Association> {
+    let association = |id, peer: &str, title: &str, received_bytes, held_bytes| Association {
+        id,
+        peer: peer.to_owned(),
+        calling_ae_title: title.to_owned(),
+        called_ae_title: "GATEWAY".to_owned(),
+        age_ms: 10_000 * id,
+        quiet_ms: 12,
+        received_bytes,
+        held_bytes,
+        acknowledged: 4 * id,
+        refused: 0,
+    };
+    vec![
+        association(3, "10.0.0.7:50112", "CT_ROOM_1", 900 * MIB, 9 * MIB),
+        association(7, "10.0.0.8:50113", "MR\u{1b}[2J", 100 * MIB, 30 * MIB),
+        association(9, "10.0.0.9:40000", "", 0, 0),
+    ]
+}
+
+pub(super) fn writers() -> Writers {
+    let writer = |index: u64, jobs: u64, last_exit: Option<&str>| Writer {
+        name: format!("writer-{index}"),
+        state: "running".to_owned(),
+        jobs,
+        busy_ms: 40 * jobs,
+        quiet_ms: 0,
+        instances_total: 100 * index,
+        bytes_total: index << 20,
+        uptime_ms: 60_000,
+        restarts: u64::from(last_exit.is_some()),
+        last_exit: last_exit.map(str::to_owned),
+    };
+    Writers {
+        mailbox_depth: 5,
+        mailbox_capacity: 64,
+        writers: vec![writer(0, 3, None), writer(1, 0, None), writer(2, 1, Some("panicked: on purpose"))],
+    }
+}

@@ -1,0 +1,166 @@
+//! `tidegate top`: the node live, a frame a second. On a terminal a view with keys; elsewhere, or with `--json`, a text each time.
+
+mod draw;
+mod view;
+
+use std::io::{self, IsTerminal};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use serde::Serialize;
+
+use super::client::{AskError, Client};
+use super::reach::Reach;
+use super::{Exit, look, output};
+use crate::admin::model::{Association, Second, Status, Writers};
+use crate::admin::wire::line;
+use view::{Doing, View};
+
+/// Time from frame to frame.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How long a key may wait for its effect.
+const KEY_WAIT: Duration = Duration::from_millis(100);
+/// Seconds of the past that a view begins with.
+const PAST_SECONDS: u64 = 300;
+
+/// `tidegate top`
+#[derive(Debug, Args)]
+#[command(after_help = "Keys: q leave, up and down choose an association, a abort it, s sort by the next column.")]
+pub(super) struct TopArgs {
+    #[command(flatten)]
+    reach: Reach,
+    /// Print a line of JSON a second instead of a view
+    #[arg(long)]
+    json: bool,
+    /// End after so many frames
+    #[arg(long, value_name = "N")]
+    frames: Option<u64>,
+}
+
+/// The node at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Look {
+    pub(super) status: Status,
+    pub(super) associations: Vec<Association>,
+    pub(super) writers: Writers,
+}
+
+impl Look {
+    fn at(client: &Client) -> Result<Self, AskError> {
+        Ok(Self { status: client.status()?, associations: client.associations()?, writers: client.writers()? })
+    }
+}
+
+pub(super) fn run(args: TopArgs) -> Exit {
+    let client = match args.reach.client() {
+        Ok(client) => client,
+        Err(exit) => return exit,
+    };
+    let shown = if args.json || !io::stdout().is_terminal() {
+        print(&client, args.json, args.frames)
+    } else {
+        watch(&client, args.frames)
+    };
+    shown.unwrap_or_else(|error| {
+        output::complain(&error.to_string());
+        Exit::Failed
+    })
+}
+
+/// A text each second, until nobody reads it.
+fn print(client: &Client, json: bool, frames: Option<u64>) -> Result<Exit, AskError> {
+    let mut shown = 0;
+    loop {
+        let look = Look::at(client)?;
+        let text = if json {
+            String::from_utf8_lossy(&line(&look).map_err(io::Error::from)?).into_owned()
+        } else {
+            look::status_text(&look.status) + "\n"
+        };
+        let exit = output::print(&text);
+        shown += 1;
+        if exit != Exit::Done || frames.is_some_and(|frames| shown >= frames) {
+            return Ok(exit);
+        }
+        thread::sleep(PERIOD);
+    }
+}
+
+/// The view, until a key ends it. A node that does not answer keeps no key waiting: another thread asks.
+fn watch(client: &Client, frames: Option<u64>) -> Result<Exit, AskError> {
+    let first = Look::at(client)?;
+    let past = client.history(PAST_SECONDS)?;
+    let mut view = View::new(past, first);
+    let looks = looking(client.clone());
+    let mut terminal = ratatui::try_init()?;
+    let shown = show(&mut terminal, &mut view, client, &looks, frames);
+    ratatui::restore();
+    shown.map(|()| Exit::Done)
+}
+
+fn show(
+    terminal: &mut ratatui::DefaultTerminal,
+    view: &mut View,
+    client: &Client,
+    looks: &Receiver<Result<Look, AskError>>,
+    frames: Option<u64>,
+) -> Result<(), AskError> {
+    let mut shown = 0;
+    loop {
+        terminal.draw(|frame| draw::draw(frame, view))?;
+        let drawn = Instant::now();
+        while drawn.elapsed() < PERIOD {
+            if event::poll(KEY_WAIT)?
+                && let Event::Key(key) = event::read()?
+                && key.kind == KeyEventKind::Press
+            {
+                match view.press(key) {
+                    Doing::Leave => return Ok(()),
+                    Doing::Abort(id) => view.note(match client.abort(id) {
+                        Ok(()) => format!("association {id} is being aborted"),
+                        Err(error) => error.to_string(),
+                    }),
+                    Doing::Nothing => {}
+                }
+                break;
+            }
+            match looks.recv_timeout(Duration::ZERO) {
+                Ok(Ok(look)) => {
+                    view.take(look);
+                    shown += 1;
+                    break;
+                }
+                Ok(Err(error)) => view.note(error.to_string()),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+        if frames.is_some_and(|frames| shown >= frames) {
+            return Ok(());
+        }
+    }
+}
+
+/// Looks once a second until nobody wants to know.
+fn looking(client: Client) -> Receiver<Result<Look, AskError>> {
+    let (tell, told) = sync_channel(1);
+    thread::spawn(move || {
+        loop {
+            thread::sleep(PERIOD);
+            if let Err(TrySendError::Disconnected(_)) = tell.try_send(Look::at(&client)) {
+                return;
+            }
+        }
+    });
+    told
+}
+
+/// The second that a look has brought, if it is a new one.
+fn newer(past: &[Second], look: &Look) -> Option<Second> {
+    let second = look.status.last_second?;
+    let last = past.last().map_or(0, |last| last.at_unix_ms);
+    (second.at_unix_ms > last).then_some(second)
+}

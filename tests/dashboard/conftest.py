@@ -1,0 +1,136 @@
+"""Fixtures: a node with its admin surface, and a real browser that looks at it."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+START_LIMIT_S = 60
+LIMIT_S = 30
+CHROMIUM = "/usr/bin/chromium"
+CHROMEDRIVER = "/usr/bin/chromedriver"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def until(look, what: str):
+    """Looks until there is something; it, or a failure."""
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {LIMIT_S} s: {what}")
+
+
+class Node:
+    """A node as a process, with its admin surface on a port of its own."""
+
+    def __init__(self, directory: Path, **settings: str):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
+        environment |= {"TIDEGATE__ADMIN__LISTEN": "127.0.0.1:0", "TIDEGATE__STORAGE__MIN_FREE": "0 B"}
+        environment |= {f"TIDEGATE__{name.upper()}": value for name, value in settings.items()}
+        self.log_path = directory / "node.log"
+        self.root = directory / "storage"
+        self.process = subprocess.Popen(
+            [str(Path(os.environ["TIDEGATE_BIN"]).resolve()), "run", "--listen", "127.0.0.1:0", "--storage", str(self.root)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.log_path.open("wb"),
+            cwd=directory,
+            env=environment,
+            text=True,
+        )
+        said = ""
+        while "storescu" not in said:
+            line = self.process.stdout.readline()
+            assert line, self.log_path.read_text()
+            said += line
+        self.port = int(re.search(r"listening on 127\.0\.0\.1:(\d+)", said)[1])
+        self.url = re.search(r"admin: (https?://\S+)/", said)[1]
+
+    def get(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str):
+        """Status, headers and body of an answer, whatever it is."""
+        request = urllib.request.Request(self.url + path, method=method, data=body)
+        for name, value in headers.items():
+            request.add_header(name.replace("_", "-"), value)
+        try:
+            with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as answer:
+            return answer.code, answer.headers, answer.read()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise AssertionError(f"the node does not stop\n{self.log_path.read_text()}") from None
+
+
+@pytest.fixture
+def start_node(tmp_path: Path):
+    nodes = []
+
+    def start(**settings: str) -> Node:
+        directory = tmp_path / f"node{len(nodes)}"
+        directory.mkdir()
+        nodes.append(Node(directory, **settings))
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        node.stop()
+
+
+@pytest.fixture
+def node(start_node) -> Node:
+    return start_node()
+
+
+@pytest.fixture
+def browse(tmp_path: Path):
+    """Opens pages in a browser of a given size and scheme. What its console said against a page fails the test."""
+    browsers = []
+
+    def browse(url: str, *, width: int = 1366, height: int = 860, dark: bool = False):
+        options = Options()
+        options.binary_location = CHROMIUM
+        for flag in [*FLAGS, f"--user-data-dir={tmp_path}/browser{len(browsers)}", f"--window-size={width},{height}"]:
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        browser = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
+        browsers.append(browser)
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        browser.get(url)
+        return browser
+
+    yield browse
+    said = []
+    for browser in browsers:
+        said += [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+        browser.quit()
+    # What a test provokes on purpose: an answer that refuses, or a node that is gone.
+    provoked = ("401", "403", "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET")
+    assert not [entry for entry in said if not any(word in entry["message"] for word in provoked)], said

@@ -1,0 +1,103 @@
+"""Every answer of the admin surface against the document it serves itself."""
+
+import json
+
+import jsonschema
+import pytest
+from conftest import until
+from openapi_spec_validator import validate
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from sender import Sender
+
+
+@pytest.fixture
+def document(node) -> dict:
+    return json.loads(node.get("/api/openapi.json")[2])
+
+
+def check(document: dict, path: str, method: str, status: int, headers, body: bytes):
+    """Holds an answer to what the document says of it; the body."""
+    responses = document["paths"][path][method.lower()]["responses"]
+    assert str(status) in responses, f"{method} {path} answered {status}: {body}"
+    (media, content), = responses[str(status)]["content"].items()
+    assert headers.get_content_type() == media, f"{method} {path}"
+    if media != "application/json":
+        return body
+    schema = content["schema"] | {"components": document["components"]}
+    value = json.loads(body)
+    jsonschema.Draft202012Validator(schema).validate(value)
+    return value
+
+
+def test_the_document_is_openapi(document):
+    validate(document)
+
+
+def test_every_answer_is_as_the_document_says(node, document):
+    busy = Sender(node.port, "BUSY\\1")
+    busy.begin("1.2.3.1", 3_000_000, 1_000_000)
+    other = Sender(node.port, "OTHER")
+    assert other.store("1.2.3.3", 5000) == 0
+    assert other.store("1.2.3.4", 5000, named="1.2.3.5") == 0xA900
+    until(lambda: json.loads(node.get("/api/memory")[2])["held_bytes"] > 900_000, "what was sent is held")
+    until(lambda: json.loads(node.get("/api/history")[2]), "a second has passed")
+
+    for path, item in document["paths"].items():
+        if "get" in item and path != "/api/events":
+            value = check(document, path, "get", *node.get(path))
+            assert value, path
+    bounded = node.get("/api/history?seconds=1")
+    assert len(check(document, "/api/history", "get", *bounded)) == 1
+    check(document, "/api/history", "get", *node.get("/api/history?seconds=x"))
+
+    operator = {"X_Tidegate": "1", "Content_Type": "application/json"}
+    check(document, "/api/loglevel", "put", *node.get("/api/loglevel", "PUT", b'{"level":"debug"}', **operator))
+    check(document, "/api/loglevel", "put", *node.get("/api/loglevel", "PUT", b'{"level":"loud"}', **operator))
+    check(document, "/api/loglevel", "put", *node.get("/api/loglevel", "PUT", b'{"level":"info"}'))
+    check(document, "/api/drain", "post", *node.get("/api/drain", "POST", b""))
+    assert check(document, "/api/drain", "post", *node.get("/api/drain", "POST", b"", **operator))["draining"]
+    assert not check(document, "/ready", "get", *node.get("/ready"))["ready"]
+    assert not check(document, "/api/drain", "delete", *node.get("/api/drain", "DELETE", **operator))["draining"]
+    found = json.loads(node.get("/api/associations")[2])
+    busy_id = next(one["id"] for one in found if one["calling_ae_title"].strip() == "BUSY\\1")
+    path = f"/api/associations/{busy_id}"
+    check(document, "/api/associations/{id}", "delete", *node.get(path, "DELETE"))
+    assert check(document, "/api/associations/{id}", "delete", *node.get(path, "DELETE", **operator)) == {"id": busy_id}
+    assert busy._pdu()[0] == 7, "A-ABORT"
+    gone = node.get("/api/associations/999999", "DELETE", **operator)
+    assert "error" in check(document, "/api/associations/{id}", "delete", *gone)
+
+
+def test_events_are_ticks(node, document):
+    import urllib.request
+
+    schema = document["paths"]["/api/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"]
+    schema = schema["contentSchema"] | {"components": document["components"]}
+    with urllib.request.urlopen(node.url + "/api/events", timeout=30) as stream:
+        seen = 0
+        while seen < 2:
+            line = stream.readline()
+            assert line, "the stream has ended"
+            if line.startswith(b"data: "):
+                jsonschema.Draft202012Validator(schema).validate(json.loads(line[6:]))
+                seen += 1
+
+
+def test_with_a_token_every_path_but_the_open_ones_asks_for_it(start_node, document):
+    node = start_node(admin__token="0123456789abcdef")
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            concrete = path.replace("{id}", "1")
+            is_open = operation.get("security") == []
+            status, headers, body = node.get(concrete, method.upper(), X_Tidegate="1")
+            assert (status == 401) != is_open, f"{method} {path}: {status}"
+            if not is_open:
+                check(document, path, method, status, headers, body)
+
+
+def test_metrics_are_what_prometheus_reads(node):
+    families = list(text_string_to_metric_families(node.get("/metrics")[2].decode()))
+    names = {family.name for family in families}
+    assert {"tidegate_memory_leased_bytes", "tidegate_response_duration_seconds", "tidegate_instances_refused"} <= names
+    assert all(family.documentation for family in families)
