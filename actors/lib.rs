@@ -30,6 +30,7 @@
 //! | [`outcome`] | what became of an instance, as a DIMSE status |
 //! | [`audit`] | what someone may have to answer for, on its way to be written down |
 //! | [`counters`], [`latency`] | the counters and histograms all of them share |
+//! | [`incidents`] | what peers do amiss, counted, and logged once in a while |
 //! | [`history`], [`recent`] | the last minutes, and what went wrong in them |
 //! | [`fault`] | faults on demand, for tests |
 //!
@@ -41,9 +42,11 @@ pub mod audit;
 pub mod certificate;
 mod children;
 pub mod counters;
+mod descriptors;
 pub mod fault;
 pub mod guest;
 pub mod history;
+pub mod incidents;
 pub mod latency;
 pub mod listener;
 pub mod mailbox;
@@ -64,13 +67,14 @@ pub mod writer;
 
 pub use association::FLOOR_LEASE_BYTES;
 pub use certificate::CertificateNames;
+pub use descriptors::{DESCRIPTORS_OF_ASSOCIATION, descriptors_of_writers};
 pub use guest::Guest;
 pub use node::{Heart, Node, StartError, Stopped};
 pub use observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
 pub use outcome::Reason;
 pub use settings::{
-    AccessSettings, AssociationSettings, LiveSettings, NodeSettings, RestartLimit, SupervisionSettings, Terms,
-    WriterSettings,
+    AccessSettings, AssociationSettings, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
+    Terms, WriterSettings,
 };
 pub use shared::Phase;
 pub use supervision::exit::{Exit, Panic, record_panics};

@@ -2,6 +2,7 @@
 //! is told so (A-ASSOCIATE-RJ, transient) instead of being left to wait.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use tokio::time::sleep;
 use tracing::{error, warn};
 
 use crate::association::{Arrival, Association, FLOOR_LEASE_BYTES};
+use crate::descriptors;
 use crate::fault;
+use crate::incidents::Class;
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::lifeline::{Lifeline, MessageKind};
@@ -127,6 +130,14 @@ fn admit(
     shared: &Arc<Shared>,
     turning_away: &Arc<Semaphore>,
 ) -> bool {
+    let open = shared.admission.open();
+    if descriptors::are_short(stream.as_fd(), open, shared.descriptor_reserve()) {
+        // Not told why: that would take the descriptor for seconds.
+        if let Some(unlogged) = shared.incident(Class::Limit, "descriptors", peer.ip()) {
+            error!(%peer, associations = open, unlogged, "too few file descriptors (LimitNOFILE), connection closed");
+        }
+        return false;
+    }
     let holder = shared.budget.open_account(format!("connection from {peer}"));
     // A balancer's connections count for the addresses behind it.
     let address = (!shared.live().access.is_proxy(peer.ip())).then(|| peer.ip());
@@ -134,6 +145,9 @@ fn admit(
     let floor = holder.lease(Stage::Floor, FLOOR_LEASE_BYTES);
     let (Some(admitted), Ok(floor), Some((thread, handle))) = (admitted, floor, shared.roster.thread(turn)) else {
         shared.count_rejected(Rejection::LocalLimitExceeded, peer, "");
+        if let Some(unlogged) = shared.worth_a_line(Class::Rejection, Rejection::LocalLimitExceeded.name(), peer.ip()) {
+            warn!(%peer, associations = open, unlogged, "connection turned away: no room for another association");
+        }
         if let Ok(permit) = turning_away.clone().try_acquire_owned() {
             actix_rt::spawn(async move {
                 turn_away(stream).await;
@@ -149,7 +163,9 @@ fn admit(
     let arrival = match enrolled {
         Ok((socket, enrolled)) => Arrival { socket, peer, port, admitted, enrolled, holder, floor },
         Err(error) => {
-            warn!(%peer, %error, "connection could not be handed on");
+            if let Some(unlogged) = shared.incident(Class::Limit, "descriptors", peer.ip()) {
+                error!(%peer, %error, unlogged, "connection could not be handed on, closed");
+            }
             return false;
         }
     };

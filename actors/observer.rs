@@ -1,5 +1,6 @@
 //! What the running node says of itself: who holds what, since when, and what the allocator makes of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -12,6 +13,7 @@ use tracing::warn;
 use crate::audit::AuditTrail;
 use crate::counters::Counters;
 use crate::history::Point;
+use crate::incidents::Class;
 use crate::latency::Latencies;
 use crate::recent::{ChildEnded, Refused};
 use crate::shared::{Phase, Shared};
@@ -38,6 +40,11 @@ impl Observer {
     /// What the node has counted since it started.
     pub fn counters(&self) -> &Counters {
         &self.0.counters
+    }
+
+    /// What peers did amiss since it started, by kind; rejections and refusals are among [`Self::counters`].
+    pub fn incidents(&self) -> BTreeMap<(Class, &'static str), u64> {
+        self.0.incidents.counts()
     }
 
     /// How long the steps of instances took since it started.

@@ -84,6 +84,8 @@ pub enum Reason {
     UnfinishedLost,
     /// It was given up while a writer was at it.
     GivenUp,
+    /// There is no file descriptor left.
+    OutOfDescriptors,
     /// Something else stands at the instance's path.
     Obstructed,
     /// The operating system reported another error.
@@ -92,7 +94,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidInstanceUid,
         Self::InvalidClassUid,
         Self::ClassOfAnotherContext,
@@ -111,6 +113,7 @@ impl Reason {
         Self::ReadOnly,
         Self::UnfinishedLost,
         Self::GivenUp,
+        Self::OutOfDescriptors,
         Self::Obstructed,
         Self::StorageFailure,
     ];
@@ -136,6 +139,7 @@ impl Reason {
             Self::ReadOnly => "read_only",
             Self::UnfinishedLost => "unfinished_lost",
             Self::GivenUp => "given_up",
+            Self::OutOfDescriptors => "out_of_descriptors",
             Self::Obstructed => "obstructed",
             Self::StorageFailure => "storage_failure",
         }
@@ -159,7 +163,8 @@ impl Reason {
             | Self::PermissionDenied
             | Self::ReadOnly
             | Self::UnfinishedLost
-            | Self::GivenUp => Status::OutOfResources,
+            | Self::GivenUp
+            | Self::OutOfDescriptors => Status::OutOfResources,
             Self::Duplicate => Status::DuplicateSopInstance,
             Self::Obstructed | Self::StorageFailure => Status::ProcessingFailure,
         }
@@ -221,6 +226,9 @@ fn of_store_error(error: &StoreError) -> (Reason, &'static str) {
         }
         StoreError::Withdrawn | StoreError::InOtherHands => {
             (Reason::GivenUp, "receiver gave the instance up, send it again")
+        }
+        StoreError::OutOfDescriptors => {
+            (Reason::OutOfDescriptors, "receiver is out of file descriptors, send again later")
         }
         StoreError::Obstructed { .. } => {
             (Reason::Obstructed, "something else stands at the instance's path, see the log")

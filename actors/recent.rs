@@ -1,4 +1,4 @@
-//! What went wrong lately, for whoever looks: the last refusals and the last children that ended. The log has all of them.
+//! What went wrong lately, for whoever looks: the last refusals and the last children that ended. The log has more.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -45,6 +45,8 @@ pub struct LiveSettings {
     pub memory_budget_bytes: u64,
     /// How often the statistics line is logged; `None`: never.
     pub statistics_interval: Option<Duration>,
+    /// What one peer does amiss, of one kind, is logged once in this time.
+    pub log_repeat_interval: Duration,
     /// Supervision.
     pub supervision: SupervisionSettings,
 }
@@ -100,6 +102,23 @@ pub struct AssociationSettings {
     pub idle_timeout: Duration,
     /// For the peer to take an answer.
     pub send_timeout: Duration,
+    /// What a peer has to send once it has begun a message.
+    pub minimum_rate: MinimumRate,
+    /// Longest dataset taken, in bytes.
+    pub max_dataset_bytes: u64,
+    /// C-STORE requests served in one association; `None`: no limit.
+    pub max_instances: Option<u64>,
+    /// Dataset bytes taken in one association; `None`: no limit.
+    pub max_bytes: Option<u64>,
+}
+
+/// Within each window in which it is waited for, a peer has to send its rate on average.
+#[derive(Clone, Copy, Debug)]
+pub struct MinimumRate {
+    /// 0: any rate will do.
+    pub bytes_per_s: u64,
+    /// Stalls shorter than this do no harm, if there is enough before or after them.
+    pub window: Duration,
 }
 
 /// The writer pool.

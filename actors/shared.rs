@@ -1,6 +1,6 @@
 //! What all actors of a node share.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -18,7 +18,9 @@ use crate::admission::Admission;
 use crate::association::FLOOR_LEASE_BYTES;
 use crate::audit::{AuditEvent, AuditTrail, widened};
 use crate::counters::Counters;
+use crate::descriptors::descriptors_of_writers;
 use crate::history::History;
+use crate::incidents::{Class, Incidents};
 use crate::latency::Latencies;
 use crate::mailbox::WriterMailbox;
 use crate::outcome::Refusal;
@@ -56,6 +58,7 @@ pub struct Shared {
     pub(crate) children: RwLock<Arc<[ChildStatus]>>,
     pub(crate) store: Arc<Store>,
     pub(crate) started: SystemTime,
+    pub(crate) incidents: Incidents,
     pub(crate) phase: watch::Sender<Phase>,
     /// How short memory is, as the statistics actor sees it.
     pub(crate) pressure: watch::Sender<Level>,
@@ -69,6 +72,7 @@ pub struct Shared {
     pub(crate) audit: Option<Arc<AuditTrail>>,
     /// Passcodes are looked at one at a time: each takes some MiB and tens of milliseconds.
     pub(crate) verifying: Semaphore,
+    writer_count: usize,
 }
 
 impl Shared {
@@ -97,6 +101,7 @@ impl Shared {
             admission: Arc::new(Admission::new(limits.max, limits.max_per_address, limits.max_per_calling_ae)),
             roster: Arc::new(Roster::new(association_threads)),
             counters: Counters::default(),
+            incidents: Incidents::default(),
             phase: watch::Sender::new(Phase::Serving),
             pressure: watch::Sender::new(Level::Normal),
             open: Arc::default(),
@@ -107,6 +112,7 @@ impl Shared {
             audit: audit_queue.map(AuditTrail::new),
             durability: store.settings().durability,
             verifying: Semaphore::new(1),
+            writer_count: writers,
             live: RwLock::new(Arc::new(live)),
         };
         shared.reserve_floors();
@@ -165,6 +171,21 @@ impl Shared {
     pub(crate) fn count_rejected(&self, rejection: Rejection, peer: SocketAddr, calling_ae_title: &str) {
         self.counters.rejected(rejection).increment();
         self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Association(rejection), "association rejected");
+    }
+
+    /// File descriptors that are not for associations.
+    pub(crate) fn descriptor_reserve(&self) -> u64 {
+        descriptors_of_writers(self.writer_count, self.live().writers.batch)
+    }
+
+    /// Counts what a peer did amiss. `Some`: it is to be logged, with how many of its kind were not since the last line.
+    pub(crate) fn incident(&self, class: Class, kind: &'static str, peer: IpAddr) -> Option<u64> {
+        self.incidents.note(class, kind, peer, self.live().log_repeat_interval)
+    }
+
+    /// The same for what is counted elsewhere.
+    pub(crate) fn worth_a_line(&self, class: Class, kind: &'static str, peer: IpAddr) -> Option<u64> {
+        self.incidents.worth_a_line(class, kind, peer, self.live().log_repeat_interval)
     }
 
     /// Counts an acknowledged instance by what its acknowledgement means.

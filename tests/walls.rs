@@ -66,3 +66,29 @@ fn the_load_test_knows_only_the_wire() {
     let words = ["tidegate-actors", "tidegate-storage", "tidegate-memory", "tidegate_actors"];
     never_says("loadtest", &words);
 }
+
+/// No hook, no shell: nothing a peer sends can become a command.
+#[test]
+fn nothing_starts_a_process() {
+    for room in [
+        "src/protocol",
+        "src/storage/commit",
+        "src/storage/head",
+        "src/memory",
+        "src/admin",
+        "src/cli",
+        "src/config",
+        "actors",
+    ] {
+        never_says(room, &["process::Command", "Command::new(\"", "execv", "posix_spawn"]);
+    }
+}
+
+#[test]
+fn unsafe_code_is_in_memory_only() {
+    let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    assert!(manifest.contains("unsafe_code = \"deny\""));
+    for room in ["src/protocol", "src/storage", "src/admin", "src/cli", "src/config", "actors", "loadtest"] {
+        never_says(room, &["unsafe_code", "unsafe {", "#[unsafe("]);
+    }
+}

@@ -23,14 +23,16 @@ use tracing::{debug, info, warn};
 use super::Arrival;
 use super::ending::End;
 use super::incoming::Incoming;
+use super::pace::{Pace, TooSlow};
 use super::peer::Peer;
 use super::receive_buffer::ReceiveBuffer;
 use crate::admission::Admitted;
 use crate::audit::Transfers;
 use crate::fault::{self, Told};
+use crate::incidents::Class;
 use crate::mailbox::StoreInstance;
 use crate::roster::Enrolled;
-use crate::settings::LiveSettings;
+use crate::settings::{LiveSettings, MinimumRate};
 use crate::shared::{Phase, Shared};
 use crate::supervision::lifeline::{LastMessages, MessageKind};
 use crate::transport::{Port, Transport};
@@ -91,11 +93,15 @@ pub(crate) struct Connection {
     pub(super) opened: Instant,
     /// When the peer last sent something, or was last given something it waited for.
     pub(super) heard: Instant,
+    pub(super) pace: Pace,
     /// When to look whether a leased segment can be given back.
     pub(super) give_back: Instant,
     /// What is to be reported for an audit.
     pub(super) transfers: Transfers,
     pub(super) listed: Listed,
+    /// C-STORE requests so far, and bytes of their datasets.
+    pub(super) requests: u64,
+    pub(super) dataset_bytes: u64,
     pub(super) buffer: ReceiveBuffer,
     pub(super) holder: Holder,
     pub(super) admitted: Admitted,
@@ -132,8 +138,11 @@ impl Connection {
             releasing: false,
             opened: now,
             heard: now,
+            pace: Pace::default(),
             give_back: now,
             transfers: Transfers::default(),
+            requests: 0,
+            dataset_bytes: 0,
             buffer: ReceiveBuffer::new(),
             holder: arrival.holder,
             admitted: arrival.admitted,
@@ -188,7 +197,10 @@ impl Connection {
         if reading && let Some(end) = self.make_room().await {
             return Some(end);
         }
-        let wake = self.next_wake();
+        let is_owed = reading && self.is_owed();
+        let wake = self.next_wake(is_owed);
+        let began = Instant::now();
+        let mut received = 0;
         tokio::select! {
             Some(done) = self.pending.next(), if !self.pending.is_empty() => {
                 self.settle(done);
@@ -202,6 +214,7 @@ impl Connection {
                 Ok(bytes) => {
                     self.shared.counters.bytes_received.add(bytes as u64);
                     self.listed.received(bytes as u64);
+                    received = bytes as u64;
                     if self.buffer.room() > 0 {
                         self.acknowledge_at_once();
                     }
@@ -209,14 +222,55 @@ impl Connection {
                     self.give_back = self.heard + KEEP_SEGMENT;
                 }
             },
-            () = sleep_until(wake), if reading => return self.on_clock(),
+            () = sleep_until(wake), if reading => if let Some(end) = self.on_clock() {
+                return Some(end);
+            },
             Ok(()) = self.phase.changed() => {}
             () = self.listed.asked_to_end() => {
                 self.protocol.abort();
                 return Some(End::Evicted);
             }
         }
+        if is_owed && let Err(TooSlow { bytes }) = self.pace.note(began.elapsed(), received, &self.minimum_rate()) {
+            return Some(self.on_trickle(bytes));
+        }
         None
+    }
+
+    /// Whether the peer has begun something that it is yet to end.
+    fn is_owed(&mut self) -> bool {
+        self.protocol.state() == State::Sta6 && (self.protocol.is_inside_message() || !self.buffer.bytes().is_empty())
+    }
+
+    fn minimum_rate(&self) -> MinimumRate {
+        self.live.associations.minimum_rate
+    }
+
+    fn on_trickle(&mut self, bytes: u64) -> End {
+        let MinimumRate { bytes_per_s, window } = self.minimum_rate();
+        if let Some(unlogged) = self.incident(Class::Limit, "min_rate") {
+            warn!(
+                peer = %self.peer.address,
+                calling_ae = ?self.peer.calling_ae_title,
+                bytes,
+                window_s = window.as_secs(),
+                min_rate = bytes_per_s,
+                unlogged,
+                "association too slow, aborted"
+            );
+        }
+        self.protocol.abort();
+        End::TooSlow
+    }
+
+    /// Counts what the peer did amiss. `Some`: it is to be logged, with how many of its kind were not since the last line.
+    pub(super) fn incident(&self, class: Class, kind: &'static str) -> Option<u64> {
+        self.shared.incident(class, kind, self.peer.address.ip())
+    }
+
+    /// The same for what is counted elsewhere.
+    pub(super) fn worth_a_line(&self, class: Class, kind: &'static str) -> Option<u64> {
+        self.shared.worth_a_line(class, kind, self.peer.address.ip())
     }
 
     /// A sender that leaves Nagle's algorithm on (DCMTK does) keeps the end of a dataset back until all before it is
@@ -257,27 +311,36 @@ impl Connection {
             // What is rare or long is boxed: it is not to take room in every association that waits.
             Event::AssociateRequested(request) => return Box::pin(self.on_request(request)).await,
             Event::Rejected(rejection) => {
-                info!(peer = %self.peer.address, ?rejection, "association rejected");
                 self.shared.count_rejected(rejection, self.peer.address, "");
+                if let Some(unlogged) = self.worth_a_line(Class::Rejection, rejection.name()) {
+                    warn!(peer = %self.peer.address, ?rejection, unlogged, "association rejected");
+                }
                 return Some(End::Rejected);
             }
             Event::NotDicom(stranger) => {
-                debug!(peer = %self.peer.address, ?stranger, "connection is not dicom");
+                if let Some(unlogged) = self.incident(Class::Stranger, stranger.name()) {
+                    info!(peer = %self.peer.address, ?stranger, unlogged, "connection is not dicom, closed");
+                }
                 return Some(End::NotDicom);
             }
             Event::StoreRequested(request) => {
+                if let Some(end) = self.on_store_request() {
+                    return Some(end);
+                }
                 let has_data_set = request.has_data_set;
                 self.incoming = Some(Incoming::new(request, &self.peer, &self.shared, &self.live));
                 if !has_data_set {
                     Box::pin(self.complete()).await;
                 }
             }
-            Event::Fragment(fragment) => self.on_fragment(fragment).await,
+            Event::Fragment(fragment) => return self.on_fragment(fragment).await,
             Event::DatasetComplete => Box::pin(self.complete()).await,
             Event::Echoed => debug!(peer = %self.peer.address, "c-echo"),
             Event::OperationRefused(command_field) => {
-                let command_field = format_args!("{command_field:#06x}");
-                info!(peer = %self.peer.address, %command_field, "dimse request refused with 0211");
+                if let Some(unlogged) = self.worth_a_line(Class::Refusal, "unrecognized_operation") {
+                    let command_field = format_args!("{command_field:#06x}");
+                    info!(peer = %self.peer.address, %command_field, unlogged, "dimse request refused with 0211");
+                }
             }
             Event::ReleaseRequested => {
                 self.incoming = None;
@@ -288,15 +351,19 @@ impl Connection {
                 return Some(End::PeerAborted);
             }
             Event::Violated(violation) => {
-                warn!(peer = %self.peer.address, calling_ae = ?self.peer.calling_ae_title, %violation, "association aborted");
+                if let Some(unlogged) = self.incident(Class::Violation, violation.name()) {
+                    let calling_ae = &self.peer.calling_ae_title;
+                    warn!(peer = %self.peer.address, ?calling_ae, %violation, unlogged, "association aborted");
+                }
                 return Some(End::Violation);
             }
         }
         None
     }
 
-    fn next_wake(&self) -> Instant {
-        let deadline = self.deadline();
+    fn next_wake(&self, is_owed: bool) -> Instant {
+        let verdict = is_owed.then(|| Instant::now() + self.pace.until_verdict(&self.minimum_rate()));
+        let deadline = verdict.map_or(self.deadline(), |verdict| verdict.min(self.deadline()));
         if self.incoming.is_none() && !self.buffer.is_parked() { deadline.min(self.give_back) } else { deadline }
     }
 
@@ -326,9 +393,12 @@ impl Connection {
             return None;
         }
         if !self.is_requested() {
-            return Some(End::NothingSaid); // AA-2: no word to who said none
+            return Some(End::RequestTimeout); // AA-2: no word to who said none
         }
-        warn!(peer = %self.peer.address, calling_ae = ?self.peer.calling_ae_title, "association idle too long, aborted");
+        if let Some(unlogged) = self.incident(Class::Limit, "idle_timeout") {
+            let calling_ae = &self.peer.calling_ae_title;
+            warn!(peer = %self.peer.address, ?calling_ae, unlogged, "association idle too long, aborted");
+        }
         self.protocol.abort();
         Some(End::TimedOut)
     }
@@ -339,7 +409,13 @@ impl Connection {
             return Ok(());
         }
         let output = self.protocol.take_output();
-        timeout(self.live.associations.send_timeout, self.transport.write_all(&output)).await?
+        let sent = timeout(self.live.associations.send_timeout, self.transport.write_all(&output)).await;
+        if sent.is_err()
+            && let Some(unlogged) = self.incident(Class::Limit, "send_timeout")
+        {
+            warn!(peer = %self.peer.address, unlogged, "peer does not take its answers, connection closed");
+        }
+        sent?
     }
 }
 

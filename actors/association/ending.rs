@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, info};
 
 use super::connection::Connection;
+use crate::incidents::Class;
 use crate::roster::ABORT;
 use crate::supervision::exit::{Exit, Panic};
 use crate::supervision::spec::Restart;
@@ -25,6 +26,8 @@ pub(super) enum End {
     Rejected,
     /// The connection closed before it said anything.
     NothingSaid,
+    /// No association request within its time.
+    RequestTimeout,
     /// The peer spoke something else.
     NotDicom,
     /// A balancer did not say whom it speaks for.
@@ -41,6 +44,10 @@ pub(super) enum End {
     Violation,
     /// The peer kept us waiting.
     TimedOut,
+    /// The peer trickled.
+    TooSlow,
+    /// The peer sent more than an association or a dataset may have.
+    LimitReached,
     /// The node is stopping.
     Stopping,
     /// A request so long that the memory budget did not hold it.
@@ -65,12 +72,22 @@ impl Connection {
         let counters = &self.shared.counters;
         match end {
             End::Released | End::Stopping | End::Rejected => {}
-            End::NothingSaid | End::NotDicom => counters.connections_not_dicom.increment(),
+            End::NothingSaid => {
+                counters.connections_not_dicom.increment();
+                self.shared.incidents.count(Class::Stranger, "nothing_said"); // a port check
+            }
+            End::RequestTimeout => {
+                counters.connections_not_dicom.increment();
+                if let Some(unlogged) = self.incident(Class::Stranger, "request_timeout") {
+                    info!(peer = %self.peer.address, unlogged, "no association request in time, connection closed");
+                }
+            }
+            End::NotDicom => counters.connections_not_dicom.increment(),
             End::NoProxyHeader => counters.proxy_headers_missing.increment(),
             End::NotTls => counters.connections_not_tls.increment(),
             End::HandshakeFailed => counters.tls_handshakes_failed.increment(),
             End::PeerAborted | End::ConnectionLost => counters.associations_lost.increment(),
-            End::Violation | End::TimedOut | End::OutOfMemory | End::Evicted => {
+            End::Violation | End::TimedOut | End::TooSlow | End::LimitReached | End::OutOfMemory | End::Evicted => {
                 counters.associations_aborted.increment();
             }
         }
@@ -94,10 +111,13 @@ impl Connection {
             | End::Rejected
             | End::Violation
             | End::TimedOut
+            | End::TooSlow
+            | End::LimitReached
             | End::Stopping
             | End::OutOfMemory
             | End::Evicted => Box::pin(self.linger()).await,
             End::NothingSaid
+            | End::RequestTimeout
             | End::NotDicom
             | End::NoProxyHeader
             | End::NotTls
@@ -140,7 +160,7 @@ impl Drop for Connection {
     /// Without an end of its own the association is unwound by a panic, or its thread has died: the peer gets its A-ABORT all
     /// the same, if the socket takes it. Everything held is freed after this, field by field.
     fn drop(&mut self) {
-        if self.has_ended || self.protocol.state() == State::Sta13 {
+        if self.has_ended || matches!(self.protocol.state(), State::Sta1 | State::Sta13) {
             return;
         }
         let exit = if std::thread::panicking() {

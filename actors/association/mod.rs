@@ -5,6 +5,7 @@ mod connection;
 mod ending;
 mod incoming;
 mod opening;
+mod pace;
 mod peer;
 mod receive_buffer;
 mod requested;
@@ -25,12 +26,9 @@ use connection::Connection;
 use receive_buffer::LARGEST_SEGMENT;
 
 /// What each association may hold from admission to its end, in bytes: its first receive segment (16 KiB, while something arrives),
-/// its actor and connection (6 KiB measured), a command set (4 KiB), and some. It is what lets every association make progress
+/// its actor and connection (6 KiB measured), a command set (8 KiB at most), and some. It is what lets every association make progress
 /// when the budget is spent.
 pub const FLOOR_LEASE_BYTES: u64 = 32 * 1024;
-
-/// The longest association request and the contexts it may lead to, in bytes.
-const ASSOCIATE_BYTES: u64 = 512 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -62,7 +60,7 @@ impl LiveSettings {
             + 2 * incoming::SPOOL_CHUNK
             + FLOOR_LEASE_BYTES
             + TLS_LEASE_BYTES
-            + ASSOCIATE_BYTES
+            + 2 * u64::from(policy.max_request_length) // and the contexts it may lead to
     }
 }
 

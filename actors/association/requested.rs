@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::connection::Connection;
 use super::ending::End;
 use crate::audit::{AuditEvent, Denial};
+use crate::incidents::Class;
 use crate::settings::AccessSettings;
 use crate::shared::Phase;
 
@@ -33,8 +34,11 @@ impl Connection {
             Err(rejection) => Some(rejection),
         };
         if let Some(rejection) = rejection {
-            warn!(peer = %self.peer.address, calling_ae = ?self.peer.calling_ae_title, ?rejection, "association rejected");
             self.shared.count_rejected(rejection, self.peer.address, &self.peer.calling_ae_title);
+            if let Some(unlogged) = self.worth_a_line(Class::Rejection, rejection.name()) {
+                let calling_ae = &self.peer.calling_ae_title;
+                warn!(peer = %self.peer.address, ?calling_ae, ?rejection, unlogged, "association rejected");
+            }
             self.protocol.reject(rejection);
             return Some(End::Rejected);
         }

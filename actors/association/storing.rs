@@ -14,19 +14,58 @@ use super::connection::{Answer, Commit, Connection, Done};
 use super::ending::End;
 use super::incoming::MAX_HANDOVERS;
 use super::receive_buffer::{FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
+use crate::incidents::Class;
 use crate::mailbox::{CommitJob, Job};
 use crate::outcome::Refusal;
 
 impl Connection {
-    pub(super) async fn on_fragment(&mut self, fragment: bytes::Bytes) {
+    /// A C-STORE-RQ has come: whether the association may have one more.
+    pub(super) fn on_store_request(&mut self) -> Option<End> {
+        let settings = &self.live.associations;
+        let reached = |limit: Option<u64>, so_far| limit.is_some_and(|limit| so_far >= limit);
+        let limit = match () {
+            () if reached(settings.max_instances, self.requests) => "max_instances",
+            () if reached(settings.max_bytes, self.dataset_bytes) => "max_bytes",
+            () => {
+                self.requests += 1;
+                return None;
+            }
+        };
+        Some(self.on_limit(limit))
+    }
+
+    /// Ends the association at one of its limits; the instances the writers have are stored, but nobody is told.
+    fn on_limit(&mut self, limit: &'static str) -> End {
+        self.incoming = None;
+        if let Some(unlogged) = self.incident(Class::Limit, limit) {
+            warn!(
+                peer = %self.peer.address,
+                calling_ae = ?self.peer.calling_ae_title,
+                limit,
+                instances = self.requests,
+                bytes = self.dataset_bytes,
+                unlogged,
+                "association beyond a limit, aborted"
+            );
+        }
+        self.protocol.abort();
+        End::LimitReached
+    }
+
+    pub(super) async fn on_fragment(&mut self, fragment: bytes::Bytes) -> Option<End> {
         let threshold = self.spool_threshold();
         let Some(incoming) = &mut self.incoming else {
-            return;
+            return None;
         };
+        self.dataset_bytes += fragment.len() as u64;
+        if incoming.bytes + fragment.len() as u64 > self.live.associations.max_dataset_bytes {
+            return Some(self.on_limit("max_dataset"));
+        }
         let spent = incoming.push(fragment, self.buffer.lease(), &self.holder).is_err();
         if spent || incoming.wants_spooling(threshold) {
             Box::pin(self.spool()).await;
         }
+        None
     }
 
     fn spool_threshold(&self) -> u64 {
@@ -144,14 +183,17 @@ impl Connection {
 
     pub(super) fn refuse(&mut self, operation: &Operation, refusal: &Refusal) {
         let status = refusal.status();
-        warn!(
-            peer = %self.peer.address,
-            calling_ae = ?self.peer.calling_ae_title,
-            message_id = operation.message_id,
-            %status,
-            %refusal,
-            "instance refused"
-        );
+        if let Some(unlogged) = self.worth_a_line(Class::Refusal, refusal.reason().name()) {
+            warn!(
+                peer = %self.peer.address,
+                calling_ae = ?self.peer.calling_ae_title,
+                message_id = operation.message_id,
+                %status,
+                %refusal,
+                unlogged,
+                "instance refused"
+            );
+        }
         self.shared.count_refused(refusal, self.peer.address, &self.peer.calling_ae_title);
         self.listed.refused();
         self.protocol.respond(operation, status, &refusal.comment());
@@ -191,7 +233,10 @@ impl Connection {
                     return Some(End::ConnectionLost);
                 }
             } else {
-                warn!(peer = %self.peer.address, bytes = needed, "memory budget is spent, association request given up");
+                if let Some(unlogged) = self.incident(Class::Limit, "memory_budget") {
+                    let peer = self.peer.address;
+                    warn!(%peer, bytes = needed, unlogged, "memory budget is spent, association request given up");
+                }
                 self.protocol.abort();
                 return Some(End::OutOfMemory);
             }

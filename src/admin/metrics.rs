@@ -120,6 +120,9 @@ impl Figures {
         }
         let lost = self.observer.audit().map_or(0, |trail| trail.dropped.get());
         page.counter("audit_messages_lost", "Audit messages that found their queue full", None, lost)?;
+        let incidents = self.observer.incidents();
+        let incidents = incidents.iter().map(|((class, kind), count)| ([class.name(), *kind], *count));
+        page.counters("incidents", "What peers did amiss", None, &["class", "kind"], incidents)?;
         page.counter("received", "Bytes read from connections", BYTES, counters.bytes_received.get())
     }
 
@@ -240,13 +243,13 @@ impl Page<'_> {
         self.counters(name, help, unit, &[], [([], value)])
     }
 
-    fn counters<const LABELS: usize, const N: usize>(
+    fn counters<'a, const LABELS: usize>(
         &mut self,
         name: &str,
         help: &str,
         unit: Option<&Unit>,
         labels: &[&str; LABELS],
-        values: [([&str; LABELS], u64); N],
+        values: impl IntoIterator<Item = ([&'a str; LABELS], u64)>,
     ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
         for (of, value) in values {

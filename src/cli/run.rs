@@ -2,10 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tidegate_actors::{Failure, Guest, Node, NodeSettings, StartError};
+use tidegate_actors::{
+    DESCRIPTORS_OF_ASSOCIATION, Failure, Guest, LiveSettings, Node, NodeSettings, StartError, descriptors_of_writers,
+};
 use tidegate_storage::Durability;
 
 use super::reload::Reloader;
@@ -63,6 +67,7 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
     certificate.iter().for_each(reload::log_certificate);
     let start_up = StartUp::of(&settings, certificate);
     let durability = settings.storage.durability;
+    let root = settings.storage.root.clone();
     let mut guests = Vec::new();
     let admin = match admin {
         Some(settings) => Some(bind_admin(settings, reloader.steering(), &mut guests)?),
@@ -79,6 +84,7 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
         );
     }
     actix_rt::spawn(service::watchdog(node.heart()));
+    warn_of_open_root(&root);
     // Whoever started us may have closed stdout since: the node serves all the same.
     let _ = output::print(&start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin));
     let addresses: Vec<_> = [node.local_address(), node.tls_address()].into_iter().flatten().collect();
@@ -146,10 +152,27 @@ fn bind_admin(settings: AdminSettings, steering: Steering, guests: &mut Vec<Gues
     Ok(url)
 }
 
-/// An association holds its socket twice (the supervisor can close it too) and, while a dataset is spooled, a file; common soft
-/// limits (1024) are below what the default settings may need.
+/// What we make is closed to others; a root that was there before may not be.
+fn warn_of_open_root(root: &Path) {
+    const OTHERS: u32 = 0o007;
+    if let Ok(metadata) = root.metadata()
+        && metadata.permissions().mode() & OTHERS != 0
+    {
+        let mode = format_args!("{:04o}", metadata.permissions().mode() & 0o7777);
+        let root = root.display();
+        tracing::warn!(%root, %mode, "every user of this machine can enter the storage root: chmod o-rwx it");
+    }
+}
+
+/// Descriptors of connections that are told that there is no room for them.
+const BEING_TURNED_AWAY: u64 = 256;
+
+/// Common soft limits (1024) are below what the default settings may need.
 fn raise_open_files_limit(settings: &NodeSettings) {
-    let wanted = 3 * settings.live.associations.max as u64 + 4 * settings.writers as u64 + 128;
+    let LiveSettings { associations, writers, .. } = &settings.live;
+    let wanted = DESCRIPTORS_OF_ASSOCIATION * associations.max as u64
+        + descriptors_of_writers(settings.writers, writers.batch)
+        + BEING_TURNED_AWAY;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|limit| limit >= wanted) {
         return;

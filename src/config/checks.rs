@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::human::{Limit, Period, Size, period_text, size_text};
+use super::human::{Limit, Period, Size, SizeOrUnlimited, period_text, size_text};
 use super::masked::{MASK, SECRETS};
 use super::problem::Problem;
 use super::raw::defaults;
@@ -54,12 +54,15 @@ impl<'a> Checks<'a> {
         }
     }
 
-    pub(super) fn limit(&mut self, key: &str, Limit(value): Limit) -> Option<usize> {
+    pub(super) fn limit<T>(&mut self, key: &str, Limit(value): Limit, allowed: RangeInclusive<T>) -> Option<T>
+    where
+        T: TryFrom<i64> + PartialOrd + Copy + Display,
+    {
         let value = value?;
-        match usize::try_from(value) {
-            Ok(value) if ASSOCIATIONS.contains(&value) => Some(value),
+        match T::try_from(value) {
+            Ok(value) if allowed.contains(&value) => Some(value),
             _ => {
-                let (least, most) = ASSOCIATIONS.into_inner();
+                let (least, most) = allowed.into_inner();
                 self.refuse(key, &format!("must be \"unlimited\" or {least} to {most}"));
                 None
             }
@@ -68,6 +71,21 @@ impl<'a> Checks<'a> {
 
     pub(super) fn size(&mut self, key: &str, Size(value): Size, allowed: RangeInclusive<u64>) -> u64 {
         self.within(key, value, allowed, |&bytes| size_text(bytes))
+    }
+
+    pub(super) fn size_or_unlimited(
+        &mut self,
+        key: &str,
+        SizeOrUnlimited(value): SizeOrUnlimited,
+        allowed: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let text = |bytes: &u64| size_text(*bytes);
+        let outside = value.is_some_and(|value| !allowed.contains(&value));
+        if outside {
+            let complaint = format!("must be \"unlimited\" or {} to {}", text(allowed.start()), text(allowed.end()));
+            self.refuse(key, &complaint);
+        }
+        value.filter(|_| !outside)
     }
 
     pub(super) fn period(&mut self, key: &str, Period(value): Period, allowed: RangeInclusive<Duration>) -> Duration {

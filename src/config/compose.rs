@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_actors::{
-    AssociationSettings, FLOOR_LEASE_BYTES, LiveSettings, NodeSettings, RestartLimit, SupervisionSettings,
+    AssociationSettings, FLOOR_LEASE_BYTES, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
     TLS_LEASE_BYTES, WriterSettings,
 };
 use tidegate_memory::host::{default_budget, host_memory};
@@ -41,6 +41,8 @@ const SOCKET_PATH_BYTES: usize = 107;
 /// Shorter, and a child that waits for its turn on a busy machine would look hung: it beats four times a second.
 const HANG_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const RESTART_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// Shorter, and a single lost packet would tell a slow line from a standing one.
+const RATE_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 
 /// Builds the settings; `None`, or a problem added to `problems`, when they cannot stand.
@@ -69,6 +71,8 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
         checks.period("log.statistics_interval", Period(interval), allowed)
     });
+    let log_repeat_interval =
+        checks.period("log.repeat_interval", raw.log.repeat_interval, Duration::ZERO..=Duration::from_secs(3600));
     // Every check is done: from here on a value that is missing ends it.
     let (audit, audit_queue) = audit?;
     let (tls, certificate) = tls.map(|tls| (tls.server, tls.own)).unzip();
@@ -79,6 +83,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         writers: writer_settings,
         memory_budget_bytes,
         statistics_interval,
+        log_repeat_interval,
         supervision,
     };
     let node = NodeSettings {
@@ -135,10 +140,15 @@ fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
             "must be transfer syntax UIDs, such as \"1.2.840.10008.1.2.4.90\"",
         );
     }
+    let max_request_length = checks.size("associations.max_request_length", raw.max_request_length, 16 << 10..=MIB);
+    let max_command_set = checks.size("associations.max_command_set", raw.max_command_set, 1 << 10..=8 << 10);
     Policy {
         ae_title,
         require_called_ae_title,
         max_pdu_length: u32::try_from(max_pdu_length).unwrap_or(u32::MAX),
+        max_request_length: u32::try_from(max_request_length).unwrap_or(u32::MAX),
+        max_command_set: u32::try_from(max_command_set).unwrap_or(u32::MAX),
+        max_contexts: checks.count("associations.max_contexts", raw.max_contexts, 1..=128),
         async_operations: checks.count("associations.async_operations", raw.async_operations, 1..=64),
         accept_unknown_sop_classes: raw.accept_unknown_sop_classes,
         accept_unknown_transfer_syntaxes: raw.accept_unknown_transfer_syntaxes,
@@ -151,8 +161,8 @@ fn associations(raw: &Raw, max: usize, spool_threshold_bytes: u64, checks: &mut 
     let raw = &raw.associations;
     AssociationSettings {
         max,
-        max_per_calling_ae: checks.limit("associations.max_per_calling_ae", raw.max_per_calling_ae),
-        max_per_address: checks.limit("associations.max_per_address", raw.max_per_address),
+        max_per_calling_ae: checks.limit("associations.max_per_calling_ae", raw.max_per_calling_ae, ASSOCIATIONS),
+        max_per_address: checks.limit("associations.max_per_address", raw.max_per_address, ASSOCIATIONS),
         policy: Arc::new(policy),
         spool_threshold_bytes,
         request_timeout: checks.period(
@@ -162,6 +172,13 @@ fn associations(raw: &Raw, max: usize, spool_threshold_bytes: u64, checks: &mut 
         ),
         idle_timeout: checks.period("associations.idle_timeout", raw.idle_timeout, TIMEOUT),
         send_timeout: checks.period("associations.send_timeout", raw.send_timeout, TIMEOUT),
+        minimum_rate: MinimumRate {
+            bytes_per_s: checks.size("associations.min_rate", raw.min_rate, 0..=MIB),
+            window: checks.period("associations.min_rate_window", raw.min_rate_window, RATE_WINDOW),
+        },
+        max_dataset_bytes: checks.size("associations.max_dataset", raw.max_dataset, MIB..=1 << 50),
+        max_instances: checks.limit("associations.max_instances", raw.max_instances, 1..=1_000_000_000),
+        max_bytes: checks.size_or_unlimited("associations.max_bytes", raw.max_bytes, MIB..=1 << 50),
     }
 }
 

@@ -15,6 +15,11 @@ pub(crate) struct Size(pub(crate) u64);
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub(crate) struct SizeOrAuto(pub(crate) Option<u64>);
 
+/// A number of bytes, or `"unlimited"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
+pub(crate) struct SizeOrUnlimited(pub(crate) Option<u64>);
+
 /// A duration: `"30s"`, `"10m"`, `"250ms"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "Scalar", into = "Scalar")]
@@ -40,6 +45,8 @@ enum Scalar {
 
 const A_SIZE: &str = r#"must be a size such as "512 MiB" or "64 KiB", or a whole number of bytes"#;
 const A_SIZE_OR_AUTO: &str = r#"must be "auto", a size such as "512 MiB" or "64 KiB", or a whole number of bytes"#;
+const A_SIZE_OR_UNLIMITED: &str =
+    r#"must be "unlimited", a size such as "512 MiB" or "64 KiB", or a whole number of bytes"#;
 const A_PERIOD: &str = r#"must be a duration with its unit, such as "30s", "10m" or "250ms""#;
 const A_PERIOD_OR_OFF: &str = r#"must be "off" or a duration with its unit, such as "30s", "10m" or "250ms""#;
 const A_LIMIT: &str = r#"must be "unlimited" or a whole number"#;
@@ -95,6 +102,23 @@ impl TryFrom<Scalar> for SizeOrAuto {
 impl From<SizeOrAuto> for Scalar {
     fn from(SizeOrAuto(bytes): SizeOrAuto) -> Self {
         Self::Text(bytes.map_or_else(|| "auto".to_owned(), size_text))
+    }
+}
+
+impl TryFrom<Scalar> for SizeOrUnlimited {
+    type Error = &'static str;
+
+    fn try_from(scalar: Scalar) -> Result<Self, Self::Error> {
+        match scalar {
+            Scalar::Text(text) if text.trim() == "unlimited" => Ok(Self(None)),
+            scalar => Size::try_from(scalar).map(|Size(bytes)| Self(Some(bytes))).map_err(|_| A_SIZE_OR_UNLIMITED),
+        }
+    }
+}
+
+impl From<SizeOrUnlimited> for Scalar {
+    fn from(SizeOrUnlimited(bytes): SizeOrUnlimited) -> Self {
+        Self::Text(bytes.map_or_else(|| "unlimited".to_owned(), size_text))
     }
 }
 

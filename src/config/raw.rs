@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::human::{Limit, Period, PeriodOrOff, Size, SizeOrAuto};
+use super::human::{Limit, Period, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited};
 
 /// A configuration file. Shapes are checked when it is read, bounds in `compose`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -96,10 +96,18 @@ pub(super) struct Associations {
     pub(super) max_per_address: Limit,
     pub(super) arbiters: i64,
     pub(super) max_pdu_length: Size,
+    pub(super) max_request_length: Size,
+    pub(super) max_contexts: i64,
+    pub(super) max_command_set: Size,
+    pub(super) max_dataset: Size,
+    pub(super) max_instances: Limit,
+    pub(super) max_bytes: SizeOrUnlimited,
     pub(super) async_operations: i64,
     pub(super) association_request_timeout: Period,
     pub(super) idle_timeout: Period,
     pub(super) send_timeout: Period,
+    pub(super) min_rate: Size,
+    pub(super) min_rate_window: Period,
     pub(super) accept_unknown_sop_classes: bool,
     pub(super) accept_unknown_transfer_syntaxes: bool,
     pub(super) transfer_syntax_preference: Vec<String>,
@@ -160,6 +168,7 @@ pub(super) struct Log {
     pub(super) format: String,
     pub(super) level: String,
     pub(super) statistics_interval: PeriodOrOff,
+    pub(super) repeat_interval: Period,
 }
 
 impl Default for Node {
@@ -201,10 +210,18 @@ impl Default for Associations {
             max_per_address: Limit(None),
             arbiters: 2,
             max_pdu_length: Size(128 << 10),
+            max_request_length: Size(256 << 10),
+            max_contexts: 128,
+            max_command_set: Size(4 << 10),
+            max_dataset: Size(16 << 30),
+            max_instances: Limit(Some(1_000_000)),
+            max_bytes: SizeOrUnlimited(Some(4 << 40)),
             async_operations: 8,
             association_request_timeout: seconds(30),
             idle_timeout: seconds(600),
             send_timeout: seconds(30),
+            min_rate: Size(256),
+            min_rate_window: seconds(60),
             accept_unknown_sop_classes: true,
             accept_unknown_transfer_syntaxes: true,
             transfer_syntax_preference: Vec::new(),
@@ -263,6 +280,7 @@ impl Default for Log {
             format: "text".to_owned(),
             level: "info".to_owned(),
             statistics_interval: PeriodOrOff(Some(Duration::from_secs(10))),
+            repeat_interval: seconds(60),
         }
     }
 }

@@ -17,9 +17,6 @@ use crate::negotiation::{Contexts, Negotiated, Policy, Rejection, negotiate};
 use crate::state::{Action, Input, State, action};
 use crate::status::{ErrorComment, Status};
 
-/// Longest A-ASSOCIATE-RQ taken, in bytes of its variable field: 128 contexts of thirty transfer syntaxes each fit.
-pub const MAX_ASSOCIATE_REQUEST: u32 = 256 * 1024;
-
 /// The acceptor's side of one association. See the crate's page for how to use it.
 #[derive(Debug)]
 pub struct Association {
@@ -85,10 +82,15 @@ impl Association {
     }
 
     /// How many contiguous bytes the input must be able to hold for [`Self::poll`] to go on: never more than
-    /// [`MAX_ASSOCIATE_REQUEST`] and a header. It is what the peer has announced, not what it has sent: let the input grow
+    /// [`Policy::max_request_length`] and a header. It is what the peer has announced, not what it has sent: let the input grow
     /// towards it as bytes come.
     pub fn needed(&self) -> usize {
         self.deframer.needed()
+    }
+
+    /// Whether a PDU or a DIMSE message has begun and is yet to end: the peer owes the rest of it.
+    pub fn is_inside_message(&self) -> bool {
+        self.deframer.is_inside_pdu() || !matches!(self.message, Message::None)
     }
 
     /// Bytes to be sent to the peer, in one write if possible. Empty if there are none.
@@ -151,7 +153,9 @@ impl Association {
     /// Ends the association on our account: an A-ABORT goes out (AA-1), unless there is no association yet or no longer. A
     /// dataset that was under way is void.
     pub fn abort(&mut self) {
-        if self.act(Input::RequestAbort) == Some(Action::Aa1) {
+        // In Sta2 there is nothing to abort yet: it is as when the ARTIM timer expires.
+        let input = if self.state == State::Sta2 { Input::ArtimExpired } else { Input::RequestAbort };
+        if self.act(input) == Some(Action::Aa1) {
             write_abort(&mut self.output, 0, 0);
         }
         self.drop_what_is_under_way();
@@ -177,7 +181,7 @@ impl Association {
         if self.state == State::Sta2
             && let Some(stranger) = NotDicom::recognize(input)
         {
-            self.state = State::Sta13;
+            self.act(Input::ArtimExpired); // AA-2 as well: no word to who does not understand it
             self.deframer.close();
             return Ok(Some(Event::NotDicom(stranger)));
         }
@@ -188,7 +192,7 @@ impl Association {
             _ => return Err(Violation::UnexpectedPdu(pdu_type)),
         }
         let fits = match pdu_type {
-            pdu_type::A_ASSOCIATE_RQ => length <= MAX_ASSOCIATE_REQUEST,
+            pdu_type::A_ASSOCIATE_RQ => length <= self.policy.max_request_length,
             // PS3.8 §D.1: 0 is no limit; a longer PDU than was offered is a protocol error.
             pdu_type::P_DATA_TF => self.policy.max_pdu_length == 0 || length <= self.policy.max_pdu_length,
             _ => length == 4, // PS3.8 §9.3.6 to §9.3.8
@@ -219,7 +223,7 @@ impl Association {
         let Some(&reserved_fields) = pdu.get(RESERVED_FIELDS).and_then(<[u8]>::first_chunk) else {
             return Err(Violation::MalformedRequest);
         };
-        let Ok(Some(Pdu::AssociationRQ(request))) = read_pdu(pdu, MAX_ASSOCIATE_REQUEST, true) else {
+        let Ok(Some(Pdu::AssociationRQ(request))) = read_pdu(pdu, self.policy.max_request_length, true) else {
             return Err(Violation::MalformedRequest);
         };
         self.act(Input::AssociateRequest);
@@ -240,7 +244,7 @@ impl Association {
         if self.contexts.get(header.context_id).is_none() {
             return Err(Violation::ContextNotAccepted(header.context_id));
         }
-        self.message.begin_pdv(header)
+        self.message.begin_pdv(header, self.policy.max_command_set)
     }
 
     fn complete(&mut self, completed: Completed) -> Option<Event> {

@@ -58,6 +58,14 @@ impl Deframer {
         }
     }
 
+    /// Whether a PDU has begun and is yet to end.
+    pub(crate) fn is_inside_pdu(&self) -> bool {
+        !matches!(
+            self.position,
+            Position::Pdu | Position::Pdv { pdu_left: 0 } | Position::Skip { left: 0 } | Position::Closed
+        )
+    }
+
     /// Drops what is left of the PDU under way, whatever has been seen of it.
     pub(crate) fn skip_pdu(&mut self) {
         let left = match self.position {

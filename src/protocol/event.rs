@@ -10,9 +10,6 @@ use crate::negotiation::{AssociateRequest, Rejection};
 use crate::state::Input;
 use crate::syntaxes::VERIFICATION;
 
-/// Longest command set taken, in bytes; those of a storage service are below 500. It is part of what an association's floor pays for.
-pub const MAX_COMMAND_SET: usize = 4 * 1024;
-
 /// What came of the bytes read so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
@@ -123,15 +120,36 @@ pub enum Violation {
     /// presentation context.
     #[error("PDV is out of place in the message under way")]
     UnexpectedPdv,
-    /// A command set longer than [`MAX_COMMAND_SET`].
-    #[error("command set is longer than {MAX_COMMAND_SET} bytes")]
-    CommandSetLength,
+    /// A command set longer than [`Policy::max_command_set`](crate::Policy::max_command_set).
+    #[error("command set is longer than {allowed} bytes")]
+    CommandSetLength {
+        /// The limit.
+        allowed: u32,
+    },
     /// A command set that cannot be acted on.
     #[error(transparent)]
     Command(#[from] CommandError),
 }
 
 impl Violation {
+    /// What it is called where violations are counted: one of a dozen words, whatever the peer has sent.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnrecognizedPdu(_) => "unrecognized_pdu",
+            Self::UnexpectedPdu(_) => "unexpected_pdu",
+            Self::PduLength { .. } => "pdu_length",
+            Self::MalformedRequest => "malformed_request",
+            Self::PdvLength(_) => "pdv_length",
+            Self::ContextNotAccepted(_) => "context_not_accepted",
+            Self::UnexpectedPdv => "unexpected_pdv",
+            Self::CommandSetLength { .. } => "command_set_length",
+            Self::Command(CommandError::Truncated) => "command_truncated",
+            Self::Command(CommandError::ForeignElement) => "command_foreign_element",
+            Self::Command(CommandError::MissingElement) => "command_missing_element",
+            Self::Command(CommandError::UnexpectedResponse) => "unexpected_response",
+        }
+    }
+
     /// Reason of a service-provider A-ABORT (PS3.8 table 9-26).
     pub(crate) fn reason(self) -> u8 {
         match self {
@@ -139,7 +157,7 @@ impl Violation {
             Self::UnexpectedPdu(_) => 2,
             Self::UnexpectedPdv => 5,
             Self::PduLength { .. } | Self::MalformedRequest | Self::PdvLength(_) | Self::ContextNotAccepted(_) => 6,
-            Self::CommandSetLength | Self::Command(_) => 0,
+            Self::CommandSetLength { .. } | Self::Command(_) => 0,
         }
     }
 
@@ -148,7 +166,7 @@ impl Violation {
         match self {
             Self::UnexpectedPdu(pdu_type) => input_of(pdu_type).unwrap_or(Input::Invalid),
             // The upper layer has nothing against these: it is DIMSE, its user, that does not go on.
-            Self::CommandSetLength | Self::Command(_) => Input::RequestAbort,
+            Self::CommandSetLength { .. } | Self::Command(_) => Input::RequestAbort,
             Self::UnrecognizedPdu(_)
             | Self::PduLength { .. }
             | Self::MalformedRequest
@@ -174,6 +192,15 @@ pub(crate) fn input_of(pdu_type: u8) -> Option<Input> {
 }
 
 impl NotDicom {
+    /// What it is called where strangers are counted.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tls => "tls",
+            Self::Proxy => "proxy",
+        }
+    }
+
     /// Tells a stranger by what a connection begins with. A PDU begins with a type from 1 to 7.
     pub(crate) fn recognize(first: &[u8]) -> Option<Self> {
         const METHODS: [&[u8]; 10] =

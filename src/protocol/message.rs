@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::command::{Operation, Request, command_field};
-use crate::event::{MAX_COMMAND_SET, Violation};
+use crate::event::Violation;
 use crate::framing::PdvHeader;
 
 /// How far the message has come. Fragments of messages do not interleave (PS3.8 §E.1), so there is at most one.
@@ -36,13 +36,15 @@ pub(crate) enum Completed {
 
 impl Message {
     /// Fits a PDV into the message, told from its header alone.
-    pub(crate) fn begin_pdv(&mut self, header: PdvHeader) -> Result<(), Violation> {
+    pub(crate) fn begin_pdv(&mut self, header: PdvHeader, max_command_set: u32) -> Result<(), Violation> {
         if matches!(self, Self::None) && header.is_command {
             *self = Self::Command { context_id: header.context_id, bytes: Vec::new() };
         }
         let (awaits_command, context_id, room) = match self {
             Self::None => return Err(Violation::UnexpectedPdv),
-            Self::Command { context_id, bytes } => (true, *context_id, MAX_COMMAND_SET.saturating_sub(bytes.len())),
+            Self::Command { context_id, bytes } => {
+                (true, *context_id, (max_command_set as usize).saturating_sub(bytes.len()))
+            }
             Self::Dataset { context_id } => (false, *context_id, usize::MAX),
             Self::Unwanted(operation) => (false, operation.context_id, usize::MAX),
         };
@@ -50,7 +52,7 @@ impl Message {
             return Err(Violation::UnexpectedPdv);
         }
         if header.value_length() > room {
-            return Err(Violation::CommandSetLength);
+            return Err(Violation::CommandSetLength { allowed: max_command_set });
         }
         Ok(())
     }

@@ -22,6 +22,12 @@ pub struct Policy {
     pub require_called_ae_title: bool,
     /// Largest P-DATA-TF PDU a peer may send, in bytes of its variable field; 0 for no limit (PS3.8 §D.1).
     pub max_pdu_length: u32,
+    /// Longest A-ASSOCIATE-RQ taken, in bytes of its variable field.
+    pub max_request_length: u32,
+    /// Longest command set taken, in bytes; those of a storage service are below 500.
+    pub max_command_set: u32,
+    /// Most presentation contexts accepted of one request; those that could be accepted beyond it are refused.
+    pub max_contexts: usize,
     /// How many operations a peer may have outstanding, when it asks for more than one; at least 1.
     pub async_operations: u16,
     /// Whether abstract syntaxes that are private or newer than this build are stored too.
@@ -154,6 +160,10 @@ impl Contexts {
         }
     }
 
+    fn count(&self) -> usize {
+        self.iter().count()
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Context> {
         self.0.iter().flatten()
     }
@@ -204,7 +214,7 @@ pub(crate) fn negotiate(policy: &Policy, rq: AssociationRQ) -> Result<Negotiated
             calling_ae_title: unpadded(&rq.calling_ae_title).to_owned(),
             called_ae_title: unpadded(&rq.called_ae_title).to_owned(),
             contexts_proposed: rq.presentation_contexts.len(),
-            contexts_accepted: contexts.iter().count(),
+            contexts_accepted: contexts.count(),
             async_operations: user.async_operations,
             user_identity: user.identity,
             implementation: user.peer_implementation,
@@ -235,7 +245,10 @@ fn answer_contexts(
         if std::mem::replace(&mut seen[usize::from(context.id)], true) {
             continue;
         }
-        let choice = choose(policy, context);
+        let choice = match choose(policy, context) {
+            Ok(_) if contexts.count() >= policy.max_contexts => Err(Reason::NoReason),
+            choice => choice,
+        };
         results.push(PresentationContextResult {
             id: context.id,
             reason: match &choice {

@@ -62,7 +62,11 @@ pub(crate) fn commit(
     let shared = commit.sync_filesystem(logged);
     let synced = each(shared, pulse, |shared| commit.sync(shared?));
     let placed = each(synced, pulse, |synced| commit.place(synced?));
-    each(placed.into_iter().zip(batch), pulse, |(placed, instance)| commit.settle(instance, placed?))
+    each(placed.into_iter().zip(batch), pulse, |(placed, instance)| {
+        placed
+            .and_then(|placed| commit.settle(instance, placed))
+            .map_err(|error| error.map_path(|path| store.placement(instance).layout.loggable(path)))
+    })
 }
 
 /// Takes each through a step, with a sign of life after it.
@@ -197,7 +201,7 @@ impl<'a> Commit<'a> {
             let Some(directory) = self.directories.open(parent)? else {
                 return Ok(Look::Free(FreeName { copy, replaces: false }));
             };
-            match examine(self.directories.file(directory), name, instance, self.fsync(instance))? {
+            match examine(self.directories.file(directory), (&path, name), instance, self.fsync(instance))? {
                 Found::Nothing => {
                     return Ok(Look::Free(FreeName { copy, replaces: false }));
                 }

@@ -65,6 +65,9 @@ pub enum StoreError {
     /// Another thread has been at this instance for seconds, and has not come back.
     #[error("another thread is still at this instance")]
     InOtherHands,
+    /// There is no file descriptor left, of the process or of the machine.
+    #[error("out of file descriptors")]
+    OutOfDescriptors,
     /// Anything else the operating system answers.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
@@ -90,11 +93,24 @@ impl StoreError {
             | Self::BelowMinFree { .. }
             | Self::RootUnavailable { .. }
             | Self::Obstructed { .. }
+            | Self::OutOfDescriptors
             | Self::TempRemoved
             | Self::SpoolBroken
             | Self::Withdrawn
             | Self::InOtherHands => false,
         }
+    }
+
+    /// With another path, if there is one in it.
+    pub(crate) fn map_path(mut self, map: impl FnOnce(&Path) -> PathBuf) -> Self {
+        if let Self::DuplicateRefused { path }
+        | Self::PermissionDenied { path }
+        | Self::Obstructed { path }
+        | Self::Io { path, .. } = &mut self
+        {
+            *path = map(path);
+        }
+        self
     }
 
     /// What it means that `what` was answered with `source` for `path`.
@@ -104,6 +120,7 @@ impl StoreError {
             Errno::NOSPC | Errno::DQUOT => Self::DiskFull,
             Errno::ACCESS | Errno::PERM => Self::PermissionDenied { path },
             Errno::ROFS => Self::ReadOnly,
+            Errno::MFILE | Errno::NFILE => Self::OutOfDescriptors,
             Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY => Self::Obstructed { path },
             _ => Self::Io { what, path, source },
         }

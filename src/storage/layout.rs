@@ -22,6 +22,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,6 +67,21 @@ impl Layout {
     /// The template as it was written.
     pub fn template(&self) -> &str {
         &self.template
+    }
+
+    /// A path of this layout, or the beginning of one, as it may go into a log: names made of anything but UIDs, modality and
+    /// literal text become `…`, since they may be a patient's. Absolute paths are the operator's own.
+    pub(crate) fn loggable(&self, path: &Path) -> PathBuf {
+        if path.is_absolute() {
+            return path.to_owned();
+        }
+        let names = path.iter().enumerate();
+        names
+            .map(|(at, name)| match self.components.get(at) {
+                Some(component) if component.is_about_a_patient() => OsStr::new("…"),
+                _ => name,
+            })
+            .collect()
     }
 
     /// The elements to look for in a dataset's head, ascending: those of the template, and the SOP

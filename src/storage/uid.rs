@@ -26,8 +26,8 @@ impl Uid {
             return Err(InvalidUid::TooLong { length: uid.len() });
         }
         match std::str::from_utf8(uid) {
-            Ok(text) if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') => Ok(Self(text.into())),
-            _ => Err(InvalidUid::Character { shown: shown(uid) }),
+            Ok(text) if !uid.iter().any(is_foreign) => Ok(Self(text.into())),
+            _ => Err(InvalidUid::Character { at: uid.iter().position(is_foreign).map_or(0, |at| at + 1) }),
         }
     }
 
@@ -49,8 +49,8 @@ impl fmt::Display for Uid {
     }
 }
 
-/// Why some bytes are no UID. Its text is escaped and at most 64 characters long, so it may go into
-/// a log or an Error Comment.
+/// Why some bytes are no UID. Its text repeats none of them and has at most 64 characters, so it may go
+/// into a log or an Error Comment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUid {
     /// Nothing is left once padding is trimmed.
@@ -63,10 +63,10 @@ pub enum InvalidUid {
         length: usize,
     },
     /// Something other than digits and periods.
-    #[error("uid \"{shown}\" holds more than 0-9 and .")]
+    #[error("uid holds more than 0-9 and . (character {at})")]
     Character {
-        /// The beginning of the value, escaped.
-        shown: String,
+        /// The first that is something else, counted from 1. What it is goes into no log: it may be a patient's name.
+        at: usize,
     },
 }
 
@@ -78,19 +78,8 @@ pub(crate) fn trim_padding(raw: &[u8]) -> &[u8] {
     &raw[start..end]
 }
 
-/// The beginning of `value`, escaped, at most 32 characters.
-fn shown(value: &[u8]) -> String {
-    const MAX_SHOWN: usize = 29;
-    let mut shown = String::new();
-    for &byte in value {
-        let escaped = byte.escape_ascii();
-        if shown.len() + escaped.len() > MAX_SHOWN {
-            shown.push_str("...");
-            break;
-        }
-        shown.extend(escaped.map(char::from));
-    }
-    shown
+fn is_foreign(byte: &u8) -> bool {
+    !(byte.is_ascii_digit() || *byte == b'.')
 }
 
 #[cfg(test)]

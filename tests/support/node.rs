@@ -206,6 +206,21 @@ impl Node {
         assert!(are_gone, "{now:?} threads and descriptors after {before:?}");
     }
 
+    /// What is held for associations and connections, once all are gone: open associations, leased bytes.
+    pub(crate) fn settled(&self) -> (u64, u64) {
+        let mut now = (0, 0);
+        let is_quiet = eventually(|| {
+            let snapshot: serde_json::Value = serde_json::from_str(&self.mem(&["top", "--json"])).unwrap();
+            let stages = snapshot["stages"].as_array().unwrap().iter().filter(|stage| stage["stage"] != "admin");
+            let leased = stages.map(|stage| stage["bytes"].as_u64().unwrap()).sum();
+            let holders = snapshot["holders"].as_array().unwrap().len() as u64;
+            now = (holders, leased);
+            leased == 0
+        });
+        assert!(is_quiet, "{now:?} holders and bytes");
+        now
+    }
+
     /// Threads, and open descriptors.
     pub(crate) fn threads_and_descriptors(&self) -> (usize, usize) {
         let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", self.pid())).unwrap().count();

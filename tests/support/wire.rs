@@ -121,6 +121,14 @@ impl<S: Read + Write> Wire<S> {
         self.response()
     }
 
+    /// Echoes on context 3, and gives back the answer.
+    pub(crate) fn echo(&mut self) -> Response {
+        let elements: [(u16, &[u8]); 4] =
+            [(0x0002, VERIFICATION.as_bytes()), (0x0100, &[0x30, 0]), (0x0110, &[1, 0]), (0x0800, &[1, 1])];
+        self.send(&p_data(3, 3, &command(&elements)));
+        self.response()
+    }
+
     pub(crate) fn release(mut self) {
         self.send(&[5, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
         assert_eq!(self.pdu(), Some(Pdu::ReleaseRP));

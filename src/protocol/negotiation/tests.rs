@@ -12,6 +12,9 @@ fn policy() -> Policy {
         ae_title: "TIDEGATE".into(),
         require_called_ae_title: false,
         max_pdu_length: 131_072,
+        max_request_length: 256 * 1024,
+        max_command_set: 4096,
+        max_contexts: 128,
         async_operations: 8,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
@@ -202,4 +205,33 @@ fn rejections_have_their_own_place_in_tables() {
         assert_eq!(rejection as usize, index);
         assert!(!rejection.name().is_empty());
     }
+}
+
+#[test]
+fn contexts_beyond_the_limit_are_refused_one_by_one() {
+    let mut policy = policy();
+    policy.max_contexts = 2;
+    let (contexts, results) = answer_contexts(
+        &policy,
+        &[
+            context(1, CT, &[EXPLICIT]),
+            context(3, "1.2.840.10008.5.1.4.1.2.2.1", &[EXPLICIT]),
+            context(5, CT, &[EXPLICIT]),
+            context(7, CT, &[EXPLICIT]),
+            context(9, "1.2.840.10008.5.1.4.1.2.2.1", &[EXPLICIT]),
+        ],
+    );
+    let reasons: Vec<_> = results.into_iter().map(|result| result.reason).collect();
+    assert_eq!(
+        reasons,
+        [
+            Reason::Acceptance,
+            Reason::AbstractSyntaxNotSupported, // it takes no place
+            Reason::Acceptance,
+            Reason::NoReason,
+            Reason::AbstractSyntaxNotSupported,
+        ]
+    );
+    assert_eq!(contexts.count(), 2);
+    assert_eq!(contexts.get(7), None);
 }

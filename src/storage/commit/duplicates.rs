@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Result as IoResult};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -28,9 +29,14 @@ pub(super) enum Found {
     Different,
 }
 
-/// Looks at what is called `name` in `directory`. With `fsync`, data found identical is on the disk.
-pub(super) fn examine(directory: &File, name: &OsStr, instance: &Instance, fsync: bool) -> Result<Found, StoreError> {
-    let failed = |what| move |error| StoreError::new(what, name, error);
+/// Looks at what is called `name` in `directory`, at `path` below the root. With `fsync`, data found identical is on the disk.
+pub(super) fn examine(
+    directory: &File,
+    (path, name): (&Path, &OsStr),
+    instance: &Instance,
+    fsync: bool,
+) -> Result<Found, StoreError> {
+    let failed = |what| move |error| StoreError::new(what, path, error);
     match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(Found::Nothing),
         other => other.map_err(failed("examine"))?,

@@ -29,13 +29,16 @@ impl Inflate {
     /// Feeds what `deflated` inflates to into `scan`, until that is done.
     pub(super) fn feed(&mut self, mut deflated: &[u8], scan: &mut Scan) -> Progress {
         while !self.at_end {
-            let (taken, inflated) = match self.step(deflated) {
-                Ok(progress) => progress,
-                Err(error) => return scan.fail(error),
-            };
+            let Step { taken, inflated, end } = self.step(deflated);
             deflated = &deflated[taken..];
+            // What came before a broken place counts: else the head would depend on how the network cut the stream.
             if scan.feed(&self.buffer[..inflated]) == Progress::Done {
                 return Progress::Done;
+            }
+            match end {
+                Some(Ok(())) => self.at_end = true,
+                Some(Err(error)) => return scan.fail(error),
+                None => {}
             }
             // A full buffer means that more may be waiting inside the inflater.
             if deflated.is_empty() && inflated < BUFFER_BYTES {
@@ -45,24 +48,33 @@ impl Inflate {
         Progress::More
     }
 
-    /// Inflates one buffer; gives the bytes taken and the bytes made.
-    fn step(&mut self, deflated: &[u8]) -> Result<(usize, usize), HeadError> {
+    /// Inflates one buffer.
+    fn step(&mut self, deflated: &[u8]) -> Step {
         let (taken_before, made_before) = (self.stream.total_in(), self.stream.total_out());
         let allowed = self.max_bytes - made_before;
         if allowed == 0 {
-            return Err(HeadError::Limit { which: Limit::Bytes });
+            return Step { taken: 0, inflated: 0, end: Some(Err(HeadError::Limit { which: Limit::Bytes })) };
         }
         let room = usize::try_from(allowed).map_or(BUFFER_BYTES, |allowed| allowed.min(BUFFER_BYTES));
-        let status = self
-            .stream
-            .decompress(deflated, &mut self.buffer[..room], FlushDecompress::None)
-            .map_err(|_| HeadError::Deflate)?;
+        let status = self.stream.decompress(deflated, &mut self.buffer[..room], FlushDecompress::None);
         let taken = (self.stream.total_in() - taken_before) as usize;
-        let made = (self.stream.total_out() - made_before) as usize;
-        self.at_end = status == Status::StreamEnd;
-        if !self.at_end && taken + made == 0 && !deflated.is_empty() {
-            return Err(HeadError::Deflate);
-        }
-        Ok((taken, made))
+        let inflated = (self.stream.total_out() - made_before) as usize;
+        let end = match status {
+            Ok(Status::StreamEnd) => Some(Ok(())),
+            Err(_) => Some(Err(HeadError::Deflate)),
+            Ok(_) if taken + inflated == 0 && !deflated.is_empty() => Some(Err(HeadError::Deflate)),
+            Ok(_) => None,
+        };
+        Step { taken, inflated, end }
     }
+}
+
+/// What came of one buffer.
+struct Step {
+    /// Bytes of the deflated stream that are dealt with.
+    taken: usize,
+    /// Bytes in the buffer.
+    inflated: usize,
+    /// The end of the stream, good or bad.
+    end: Option<Result<(), HeadError>>,
 }

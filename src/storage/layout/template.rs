@@ -53,6 +53,13 @@ impl Component {
         only.is_some_and(|field| field.is_whole_sop_instance_uid())
     }
 
+    /// Whether one of its fields is anything but a UID or the modality, be it as a hash, which can be guessed.
+    pub(super) fn is_about_a_patient(&self) -> bool {
+        let is_uid =
+            |tag| StandardDataDictionary.by_tag(tag).is_some_and(|entry| entry.vr() == VirtualVr::Exact(VR::UI));
+        self.tags().any(|tag| tag != tags::MODALITY && !is_uid(tag))
+    }
+
     pub(super) fn tags(&self) -> impl Iterator<Item = Tag> {
         self.fields().map(|field| field.tag)
     }

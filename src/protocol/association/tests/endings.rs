@@ -15,7 +15,7 @@ fn an_answer_that_comes_too_late_is_not_sent() {
         feed(&mut association, &encode(&Pdu::AbortRQ { source: AbortRQSource::ServiceUser }));
         late(&mut association);
         assert_eq!(association.take_output(), b"");
-        assert_eq!(association.state(), Sta13);
+        assert_eq!(association.state(), Sta1);
 
         let mut association = association_in(Sta3, 0);
         feed(&mut association, &encode(&Pdu::ReleaseRQ));
@@ -112,7 +112,7 @@ fn release_abort_and_a_second_request_in_the_middle_of_a_dataset() {
 
     let (event, mut association) = after(vec![7, 0, 0, 0, 0, 4, 0, 0, 2, 5]);
     assert_eq!(event, Event::PeerAborted(PeerAbort { source: 2, reason: 5 }));
-    assert_eq!((association.take_output(), association.state()), (vec![], Sta13));
+    assert_eq!((association.take_output(), association.state()), (vec![], Sta1));
 
     let (event, mut association) = after(associate_bytes());
     assert_eq!(event, Event::Violated(Violation::UnexpectedPdu(1)));

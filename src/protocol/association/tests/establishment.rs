@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::peer::*;
-use crate::association::MAX_ASSOCIATE_REQUEST;
 use crate::event::{Event, NotDicom, Violation};
 use crate::{Association, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Rejection, State};
 use dicom_ul::pdu::{AssociationRQ, Pdu, PresentationContextResultReason, UserVariableItem};
@@ -92,15 +91,15 @@ fn titles_and_reserved_bytes_go_back_as_they_came() {
 fn a_request_longer_than_taken_is_refused_from_its_header() {
     let header = |length: u32| [&[1, 0][..], &length.to_be_bytes()].concat();
     let mut association = fresh();
-    let length = MAX_ASSOCIATE_REQUEST + 1;
+    let length = policy().max_request_length + 1;
     let events = feed(&mut association, &header(length));
     assert_eq!(events, [Event::Violated(Violation::PduLength { pdu_type: 1, length })]);
     assert_eq!(association.take_output(), abort_bytes(0, 0));
     assert_eq!(association.needed(), 1);
 
     let mut association = fresh();
-    assert_eq!(feed(&mut association, &header(MAX_ASSOCIATE_REQUEST)), []);
-    assert_eq!(association.needed(), MAX_ASSOCIATE_REQUEST as usize + 6);
+    assert_eq!(feed(&mut association, &header(policy().max_request_length)), []);
+    assert_eq!(association.needed(), policy().max_request_length as usize + 6);
 }
 
 #[test]
@@ -162,7 +161,7 @@ fn strangers_are_recognised_and_not_answered() {
             let mut association = fresh();
             assert_eq!(feed_cut(&mut association, bytes, piece), [Event::NotDicom(kind)]);
             assert_eq!(feed(&mut association, &[b'x'; 5000]), []);
-            assert_eq!((association.state(), association.has_output()), (State::Sta13, false));
+            assert_eq!((association.state(), association.has_output()), (State::Sta1, false));
         }
     }
 }

@@ -8,7 +8,6 @@ use dicom_ul::pdu::{
     AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed, UserVariableItem, read_pdu, write_pdu,
 };
 
-use crate::association::MAX_ASSOCIATE_REQUEST;
 use crate::{Association, Event, Policy, State};
 
 pub(super) const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
@@ -28,6 +27,9 @@ pub(super) fn policy() -> Policy {
         ae_title: "TIDEGATE".into(),
         require_called_ae_title: false,
         max_pdu_length: MAX_PDU_LENGTH,
+        max_request_length: 256 * 1024,
+        max_command_set: 4096,
+        max_contexts: 128,
         async_operations: 8,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
@@ -74,7 +76,7 @@ pub(super) fn encode(pdu: &Pdu) -> Vec<u8> {
 pub(super) fn decode(mut sent: &[u8]) -> Vec<Pdu> {
     let mut pdus = vec![];
     while !sent.is_empty() {
-        pdus.push(read_pdu(&mut sent, MAX_ASSOCIATE_REQUEST, true).unwrap().expect("a whole PDU"));
+        pdus.push(read_pdu(&mut sent, policy().max_request_length, true).unwrap().expect("a whole PDU"));
     }
     pdus
 }
@@ -87,6 +89,9 @@ pub(super) fn associate_bytes() -> Vec<u8> {
 pub(super) fn association_in(state: State, max_pdu_length: u32) -> Association {
     let mut association = Association::new(Arc::new(policy()));
     let request = encode(&Pdu::AssociationRQ(associate_rq(max_pdu_length)));
+    if state == State::Sta1 {
+        association.abort();
+    }
     let steps: [fn(&mut Association, &[u8]); 4] = [
         |association, request| drop(feed(association, request)),
         |association, _| association.accept(),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::peer::*;
-use crate::association::MAX_ASSOCIATE_REQUEST;
 use crate::{Association, Event, State};
 use bytes::BytesMut;
 use dicom_ul::pdu::{PDataValue, Pdu};
@@ -167,7 +166,7 @@ fn drive(association: &mut Association, mut bytes: &[u8], tcp_bytes: &[usize]) -
             sent.extend(association.take_output());
         }
         assert!(input.len() < association.needed());
-        assert!(association.needed() <= MAX_ASSOCIATE_REQUEST as usize + 6);
+        assert!(association.needed() <= policy().max_request_length as usize + 6);
         let answers = association.take_output(); // of Sta13: one A-ABORT, however much was wrong
         assert!(answers.len() <= 10);
         sent.extend(answers);
@@ -210,7 +209,7 @@ proptest! {
         bytes in vec(any::<u8>(), 0..400),
         tcp_bytes in vec(1..100_usize, 1..4),
     ) {
-        for state in [State::Sta2, State::Sta3, State::Sta6, State::Sta8, State::Sta13] {
+        for state in [State::Sta1, State::Sta2, State::Sta3, State::Sta6, State::Sta8, State::Sta13] {
             check_harmless(&mut association_in(state, 20), &bytes, &tcp_bytes);
         }
     }

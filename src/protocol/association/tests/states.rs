@@ -9,7 +9,7 @@ use dicom_ul::pdu::{
     AssociationRJSource, Pdu,
 };
 
-const STATES: [State; 5] = [Sta2, Sta3, Sta6, Sta8, Sta13];
+const STATES: [State; 6] = [Sta1, Sta2, Sta3, Sta6, Sta8, Sta13];
 
 /// What a PDU brings about.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,7 @@ fn outcome(state: State, pdu_type: u8) -> Outcome {
     use Outcome::*;
     //              1 RQ           2 AC           3 RJ           4 DATA         5 REL-RQ       6 REL-RP       7 ABORT  unknown
     let row = match state {
+        Sta1 => [Ignored; 8],
         Sta2 => [
             Taken(Sta3),
             Aborted(0, 0),
@@ -102,6 +103,7 @@ fn outcome(state: State, pdu_type: u8) -> Outcome {
             Aborted(2, 1),
         ],
         Sta13 => [Aborted(2, 2), Ignored, Ignored, Ignored, Ignored, Ignored, Closed, Aborted(2, 1)],
+        Sta4 | Sta5 | Sta7 | Sta9 | Sta10 | Sta11 | Sta12 => panic!("no state of an acceptor"),
     };
     row[match pdu_type {
         1..=7 => usize::from(pdu_type) - 1,
@@ -149,12 +151,12 @@ fn check(association: &mut Association, state: State, pdu_type: u8, events: Vec<
         }
         Outcome::Closed => {
             assert_eq!(output, b"", "{case}");
-            assert_eq!(association.state(), Sta13, "{case}");
+            assert_eq!(association.state(), Sta1, "{case}");
             assert_eq!(events, [Event::PeerAborted(PeerAbort { source: 0, reason: 0 })], "{case}");
         }
         Outcome::Ignored => {
             assert_eq!((events, output), (vec![], vec![]), "{case}");
-            assert_eq!(association.state(), Sta13, "{case}");
+            assert_eq!(association.state(), state, "{case}");
         }
     }
 }
@@ -188,7 +190,7 @@ fn every_local_request_in_every_state() {
                 ("accept", Sta3) => (Some(2), Sta6),
                 ("reject", Sta3) => (Some(3), Sta13),
                 ("answer_release", Sta8) => (Some(6), Sta13),
-                ("abort", Sta2) => (None, Sta13),
+                ("abort", Sta2) => (None, Sta1),
                 ("abort", Sta3 | Sta6 | Sta8) => (Some(7), Sta13),
                 ("respond", Sta6 | Sta8) => (Some(4), state),
                 _ => (None, state),

@@ -2,7 +2,7 @@
 
 use super::peer::*;
 use crate::command::CommandError;
-use crate::event::{Event, MAX_COMMAND_SET, Violation};
+use crate::event::{Event, Violation};
 use bytes::BufMut;
 
 fn violated(bytes: &[u8], violation: Violation, source: u8, reason: u8) {
@@ -85,17 +85,18 @@ fn a_command_set_that_cannot_be_acted_on_is_aborted_by_its_user() {
 
 #[test]
 fn a_command_set_has_a_limit() {
-    let room = MAX_COMMAND_SET - command(C_ECHO, 1, false).len() - 8;
+    let allowed = policy().max_command_set;
+    let room = allowed as usize - command(C_ECHO, 1, false).len() - 8;
     let filled = |bytes: usize| command_with(C_ECHO, 1, false, &[(0x5000, &vec![0; bytes])]);
-    assert_eq!(filled(room).len(), MAX_COMMAND_SET);
+    assert_eq!(filled(room).len(), allowed as usize);
     let (events, _) = said(&p_data(vec![command_pdv(3, true, &filled(room))]));
     assert_eq!(events, [Event::Echoed]);
 
     let long = filled(room + 1024);
-    assert_eq!(long.len(), MAX_COMMAND_SET + 1024);
-    violated(&p_data(vec![command_pdv(3, true, &long)]), Violation::CommandSetLength, 0, 0);
+    assert_eq!(long.len(), allowed as usize + 1024);
+    violated(&p_data(vec![command_pdv(3, true, &long)]), Violation::CommandSetLength { allowed }, 0, 0);
     let pieces: Vec<_> = long.chunks(100).map(|piece| command_pdv(3, false, piece)).collect();
-    violated(&p_data(pieces.clone()), Violation::CommandSetLength, 0, 0);
+    violated(&p_data(pieces.clone()), Violation::CommandSetLength { allowed }, 0, 0);
     let apart: Vec<_> = pieces.into_iter().flat_map(|piece| p_data(vec![piece])).collect();
-    violated(&apart, Violation::CommandSetLength, 0, 0);
+    violated(&apart, Violation::CommandSetLength { allowed }, 0, 0);
 }

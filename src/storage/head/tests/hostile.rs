@@ -193,3 +193,21 @@ fn headers_and_kept_values_are_bounded_in_bytes_and_skipped_values_are_not() {
     assert_eq!(scan.feed(&w.bytes), Progress::Done);
     assert_eq!(scan.finish(), Err(HeadError::Limit { which: Limit::Bytes }));
 }
+
+/// Found by fuzzing: what stood before the broken place counted in pieces, and not in one piece, so that the same bytes could be
+/// filed under two names.
+#[test]
+fn a_broken_deflated_dataset_means_the_same_however_it_is_cut() {
+    let whole = deflate(&Writer::typical(DEFLATED));
+    for at in 0..whole.len() {
+        for value in [0x00, 0xFF, whole[at] ^ 0x10] {
+            let mut broken = whole.clone();
+            broken[at] = value;
+            let in_one = scan_in(DEFLATED, &[&broken]);
+            for piece in [1, 4, 7] {
+                let pieces: Vec<_> = broken.chunks(piece).collect();
+                assert_eq!(scan_in(DEFLATED, &pieces), in_one, "byte {at} = {value:#x} in pieces of {piece}");
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What peers do amiss: counted by kind, and logged once for each peer, kind and interval, so that a peer can fill neither the log
+//! nor the memory. Kinds are words of ours, never a peer's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Most peers and kinds whose last line is remembered; some 100 bytes each. Beyond, all others share one line for each kind.
+const MAX_REMEMBERED: usize = 1024;
+/// Who stands for the peers that nothing is remembered of.
+const ANYONE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// What sort of thing was done amiss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// The protocol was broken; answered with A-ABORT.
+    Violation,
+    /// An association was rejected; answered with A-ASSOCIATE-RJ. Counted in [`Counters`](crate::counters::Counters).
+    Rejection,
+    /// A request was answered with a failure status. Counted there too.
+    Refusal,
+    /// The connection was not DICOM.
+    Stranger,
+    /// A limit of ours was reached.
+    Limit,
+}
+
+impl Class {
+    /// What it is called in figures and documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Violation => "violation",
+            Self::Rejection => "rejection",
+            Self::Refusal => "refusal",
+            Self::Stranger => "stranger",
+            Self::Limit => "limit",
+        }
+    }
+}
+
+/// The counts since the start, and the last lines.
+#[derive(Debug, Default)]
+pub struct Incidents(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    counts: BTreeMap<(Class, &'static str), u64>,
+    lines: HashMap<(IpAddr, Class, &'static str), Line>,
+}
+
+/// The last line of a peer and a kind.
+#[derive(Debug)]
+struct Line {
+    at: Instant,
+    unlogged: u64,
+}
+
+impl Incidents {
+    /// Counts one. `Some`: it is to be logged, with how many of its kind from that peer were not since the last line.
+    pub(crate) fn note(&self, class: Class, kind: &'static str, peer: IpAddr, interval: Duration) -> Option<u64> {
+        self.count(class, kind);
+        self.worth_a_line(class, kind, peer, interval)
+    }
+
+    /// Whether one that is counted elsewhere is to be logged.
+    pub(crate) fn worth_a_line(
+        &self,
+        class: Class,
+        kind: &'static str,
+        peer: IpAddr,
+        interval: Duration,
+    ) -> Option<u64> {
+        self.0.lock().worth_a_line(class, kind, peer, interval, Instant::now())
+    }
+
+    /// Counts one that gets no line of its own.
+    pub(crate) fn count(&self, class: Class, kind: &'static str) {
+        *self.0.lock().counts.entry((class, kind)).or_default() += 1;
+    }
+
+    /// How often each kind has come about.
+    pub fn counts(&self) -> BTreeMap<(Class, &'static str), u64> {
+        self.0.lock().counts.clone()
+    }
+
+    /// How often all kinds of a class together have come about.
+    pub fn total(&self, class: Class) -> u64 {
+        let state = self.0.lock();
+        state.counts.iter().filter(|((of, _), _)| *of == class).map(|(_, count)| count).sum()
+    }
+}
+
+impl State {
+    fn worth_a_line(
+        &mut self,
+        class: Class,
+        kind: &'static str,
+        peer: IpAddr,
+        interval: Duration,
+        now: Instant,
+    ) -> Option<u64> {
+        let mut key = (peer, class, kind);
+        if self.lines.len() >= MAX_REMEMBERED && !self.lines.contains_key(&key) {
+            self.lines.retain(|_, line| now.duration_since(line.at) < interval);
+            if self.lines.len() >= MAX_REMEMBERED {
+                key.0 = ANYONE;
+            }
+        }
+        match self.lines.get_mut(&key) {
+            Some(line) if now.duration_since(line.at) < interval => {
+                line.unlogged += 1;
+                None
+            }
+            Some(line) => Some(std::mem::replace(line, Line { at: now, unlogged: 0 }).unlogged),
+            None => {
+                self.lines.insert(key, Line { at: now, unlogged: 0 });
+                Some(0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn peer(number: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from(0x0A00_0000 + number))
+    }
+
+    #[test]
+    fn one_line_for_each_peer_kind_and_interval() {
+        let (mut state, start) = (State::default(), Instant::now());
+        let mut note = |kind, number, second| {
+            state.worth_a_line(Class::Violation, kind, peer(number), MINUTE, start + Duration::from_secs(second))
+        };
+        assert_eq!(note("pdv-length", 1, 0), Some(0));
+        assert_eq!(note("pdv-length", 1, 1), None);
+        assert_eq!(note("pdv-length", 1, 59), None);
+        assert_eq!(note("pdu-length", 1, 59), Some(0), "another kind");
+        assert_eq!(note("pdv-length", 2, 59), Some(0), "another peer");
+        assert_eq!(note("pdv-length", 1, 60), Some(2));
+        assert_eq!(note("pdv-length", 1, 61), None);
+    }
+
+    #[test]
+    fn every_one_is_logged_if_there_is_no_interval() {
+        let incidents = Incidents::default();
+        for _ in 0..3 {
+            assert_eq!(incidents.note(Class::Limit, "min_rate", peer(1), Duration::ZERO), Some(0));
+        }
+        assert_eq!(incidents.note(Class::Limit, "max_dataset", peer(1), MINUTE), Some(0));
+        assert_eq!(incidents.note(Class::Limit, "max_dataset", peer(1), MINUTE), None);
+        assert_eq!((incidents.total(Class::Limit), incidents.total(Class::Violation)), (5, 0), "all are counted");
+        assert_eq!(incidents.counts()[&(Class::Limit, "min_rate")], 3);
+    }
+
+    #[test]
+    fn any_number_of_peers_takes_bounded_room() {
+        let (mut state, start) = (State::default(), Instant::now());
+        let mut logged = 0;
+        for number in 0..3 * MAX_REMEMBERED as u32 {
+            logged += usize::from(state.worth_a_line(Class::Stranger, "http", peer(number), MINUTE, start).is_some());
+        }
+        assert_eq!(logged, MAX_REMEMBERED + 1, "the others share a line");
+        assert_eq!(state.lines.len(), MAX_REMEMBERED + 1);
+        let later = start + MINUTE;
+        assert_eq!(state.worth_a_line(Class::Stranger, "http", peer(u32::MAX >> 8), MINUTE, later), Some(0));
+        assert_eq!(state.lines.len(), 1, "what is old is forgotten");
+    }
+}
