@@ -107,6 +107,7 @@ pub(crate) struct Quantiles {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Leased {
     pub(crate) floor: u64,
+    pub(crate) tls: u64,
     pub(crate) negotiating: u64,
     pub(crate) receiving: u64,
     pub(crate) queued: u64,
@@ -289,6 +290,7 @@ impl Leased {
     fn of(bytes: &StageBytes) -> Self {
         Self {
             floor: bytes.get(Stage::Floor),
+            tls: bytes.get(Stage::Tls),
             negotiating: bytes.get(Stage::Negotiating),
             receiving: bytes.get(Stage::Receiving),
             queued: bytes.get(Stage::Queued),
@@ -392,4 +394,25 @@ fn ms(duration: Duration) -> u64 {
 
 fn unix_ms(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_stage_is_told_and_documented_and_drawn() {
+        let stages: BTreeSet<_> = Stage::ALL.map(|stage| stage.name().to_owned()).into();
+        let told = serde_json::to_value(Leased::of(&StageBytes::default())).unwrap();
+        assert_eq!(told.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>(), stages);
+        let document: serde_json::Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let documented = document["components"]["schemas"]["Stage"]["enum"].as_array().unwrap();
+        assert_eq!(documented.iter().map(|name| name.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>(), stages);
+        let (script, style) = (include_str!("dashboard/app.js"), include_str!("dashboard/style.css"));
+        for stage in &stages {
+            assert!(script.contains(&format!("\"{stage}\"")) && style.contains(&format!(".{stage} {{")), "{stage}");
+        }
+    }
 }

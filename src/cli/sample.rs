@@ -17,6 +17,7 @@ pub(super) fn second(at_unix_ms: u64) -> Second {
         budget_bytes: 512 * MIB,
         leased: Leased {
             floor: 2 * MIB,
+            tls: 0,
             negotiating: 0,
             receiving: 30 * MIB,
             queued: 10 * MIB,

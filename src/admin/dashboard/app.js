@@ -2,9 +2,9 @@
 // never as markup: there is no innerHTML in this file.
 "use strict";
 
-const STAGES = ["floor", "negotiating", "receiving", "queued", "writing", "spooling", "admin"];
+const STAGES = ["floor", "tls", "negotiating", "receiving", "queued", "writing", "spooling", "admin"];
 const STAGE_WORDS = {
-  floor: "floors of associations", negotiating: "negotiating", receiving: "receiving", queued: "queued for writers",
+  floor: "floors of associations", tls: "TLS", negotiating: "negotiating", receiving: "receiving", queued: "queued for writers",
   writing: "with writers", spooling: "on the way to the spool", admin: "admin",
 };
 const KEEP = 600;

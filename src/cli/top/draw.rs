@@ -12,9 +12,10 @@ use crate::cli::look::{disk, headline, memory, title};
 use crate::cli::text::{age, duration, size};
 
 /// Each stage with its share and its colour, in the order a byte passes them.
-fn stages(leased: &Leased) -> [(&'static str, u64, Color); 7] {
+fn stages(leased: &Leased) -> [(&'static str, u64, Color); 8] {
     [
         ("floor", leased.floor, Color::Gray),
+        ("tls", leased.tls, Color::Cyan),
         ("negotiating", leased.negotiating, Color::LightMagenta),
         ("receiving", leased.receiving, Color::Blue),
         ("queued", leased.queued, Color::Yellow),
