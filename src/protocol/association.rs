@@ -178,15 +178,18 @@ impl Association {
 
     /// Whether the PDU may come now and be of that length, told from its header alone.
     fn begin_pdu(&mut self, header: PduHeader, input: &[u8]) -> Result<Option<Event>, Violation> {
+        let PduHeader { pdu_type, length } = header;
+        let expected = input_of(pdu_type);
+        // Behind a header that is a PDU's, `input` holds what the peer likes.
         if self.state == State::Sta2
+            && expected.is_none()
             && let Some(stranger) = NotDicom::recognize(input)
         {
             self.act(Input::ArtimExpired); // AA-2 as well: no word to who does not understand it
             self.deframer.close();
             return Ok(Some(Event::NotDicom(stranger)));
         }
-        let PduHeader { pdu_type, length } = header;
-        let input = input_of(pdu_type).ok_or(Violation::UnrecognizedPdu(pdu_type))?;
+        let input = expected.ok_or(Violation::UnrecognizedPdu(pdu_type))?;
         match action(self.state, input) {
             Some(Action::Ae6 | Action::Dt2 | Action::Ar2 | Action::Aa2 | Action::Aa3) => {}
             _ => return Err(Violation::UnexpectedPdu(pdu_type)),

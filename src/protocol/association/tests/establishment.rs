@@ -147,6 +147,15 @@ fn a_refusal_by_policy_is_an_a_associate_rj() {
     assert!(!association.has_output());
 }
 
+/// Found by fuzzing: what followed the header of a P-DATA PDU was looked at as if it were the first of the connection.
+#[test]
+fn a_pdu_is_not_taken_for_a_stranger_by_what_is_in_it() {
+    for piece in [12, 1] {
+        let events = feed_cut(&mut fresh(), b"\x04\0\0\0\0\x40TRACE ", piece);
+        assert_eq!(events, [Event::Violated(Violation::UnexpectedPdu(4))]);
+    }
+}
+
 #[test]
 fn strangers_are_recognised_and_not_answered() {
     let strangers: [(&[u8], NotDicom); 5] = [
