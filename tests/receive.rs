@@ -14,7 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dicom_ul::pdu::{AbortRQSource, Pdu, UserVariableItem};
+use dicom_ul::pdu::{AbortRQSource, Pdu, PresentationContextProposed, UserVariableItem};
 use node::Node;
 use rustix::process::Signal;
 use wire::{CT, Response, Wire, command, dataset, p_data, request, store_command, store_message};
@@ -159,6 +159,23 @@ fn when_the_budget_is_spent_every_dataset_arrives_all_the_same() {
     }
     assert_eq!(node.temp_files(), 0);
     assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn contexts_are_not_paid_for_as_floors_which_are_kept_for_who_has_not_come_yet() {
+    let node = Node::start(&[]);
+    let mut asking = request();
+    let ct = asking.presentation_contexts[0].clone();
+    asking.presentation_contexts =
+        (0..128).map(|number| PresentationContextProposed { id: 2 * number + 1, ..ct.clone() }).collect();
+    let (wire, _) = Wire::associate(node.address(), asking);
+    let snapshot: serde_json::Value = serde_json::from_str(&node.mem(&["top", "--json"])).unwrap();
+    let held = |stage| {
+        let stages = snapshot["stages"].as_array().unwrap();
+        stages.iter().find(|entry| entry["stage"] == stage).unwrap()["bytes"].as_u64().unwrap()
+    };
+    assert_eq!((held("floor"), held("negotiating")), (32 * 1024, 128 * 160));
+    wire.release();
 }
 
 #[test]

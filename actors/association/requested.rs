@@ -137,7 +137,7 @@ impl Connection {
     /// its way to the disk.
     async fn lease_contexts(&self, count: usize) -> Option<MemoryLease> {
         let patience = self.live.associations.request_timeout;
-        let lease = self.lease_patiently(Stage::Floor, count as u64 * CONTEXT_BYTES);
+        let lease = self.lease_patiently(Stage::Negotiating, count as u64 * CONTEXT_BYTES);
         timeout(patience, lease).await.ok()
     }
 

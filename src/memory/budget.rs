@@ -29,7 +29,10 @@ pub struct MemoryBudget(Arc<Budget>);
 struct Budget {
     limit: AtomicU64,
     floor_reserve: AtomicU64,
-    held: AtomicU64,
+    /// Bytes held by leases for [`Stage::Floor`], and by all others. Apart, so that whether a lease leaves the reserve alone does
+    /// not hang on two counts read at two instants.
+    floors: AtomicU64,
+    others: AtomicU64,
     highest: AtomicU64,
     stages: StageCounters,
     holders: Mutex<BTreeMap<u64, Weak<Account>>>,
@@ -42,7 +45,8 @@ impl MemoryBudget {
         Self(Arc::new(Budget {
             limit: AtomicU64::new(limit_bytes),
             floor_reserve: AtomicU64::new(0),
-            held: AtomicU64::new(0),
+            floors: AtomicU64::new(0),
+            others: AtomicU64::new(0),
             highest: AtomicU64::new(0),
             stages: StageCounters::default(),
             holders: Mutex::default(),
@@ -68,7 +72,7 @@ impl MemoryBudget {
 
     /// Bytes held by all leases.
     pub fn held(&self) -> u64 {
-        self.0.held.load(Ordering::Relaxed)
+        self.0.floors.load(Ordering::Relaxed) + self.0.others.load(Ordering::Relaxed)
     }
 
     /// The most that [`Self::held`] has ever been.
@@ -111,34 +115,44 @@ impl MemoryBudget {
         self.0.holders.lock().remove(&account);
     }
 
+    /// Others never hold more than the budget without the reserve, so a floor within the reserve is always to be had.
     pub(crate) fn take(&self, stage: Stage, asked: u64) -> Result<(), BudgetSpent> {
         let limit = self.limit();
-        let kept = match stage {
-            Stage::Floor => 0,
-            _ => self.0.floor_reserve.load(Ordering::Relaxed).saturating_sub(self.0.stages.get(Stage::Floor)),
+        let reserve = self.0.floor_reserve.load(Ordering::Relaxed);
+        let beside = match stage {
+            Stage::Floor => self.0.others.load(Ordering::Relaxed),
+            _ => self.0.floors.load(Ordering::Relaxed).max(reserve),
         };
-        let limit = limit.saturating_sub(kept);
-        let taken = self.0.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-            held.checked_add(asked).filter(|sum| *sum <= limit)
+        let taken = self.0.pool(stage).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            held.checked_add(asked)?.checked_add(beside).filter(|sum| *sum <= limit)?;
+            Some(held + asked)
         });
-        match taken {
-            Ok(held) => {
-                self.0.highest.fetch_max(held + asked, Ordering::Relaxed);
-                self.0.stages.add(stage, asked);
-                Ok(())
-            }
-            Err(held) => Err(BudgetSpent { asked, held, limit }),
+        if taken.is_err() {
+            return Err(BudgetSpent { asked, held: self.held(), limit });
         }
+        self.0.highest.fetch_max(self.held(), Ordering::Relaxed);
+        self.0.stages.add(stage, asked);
+        Ok(())
     }
 
     pub(crate) fn give_back(&self, stage: Stage, bytes: u64) {
         self.0.stages.subtract(stage, bytes);
-        self.0.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.0.pool(stage).fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn move_on(&self, from: Stage, to: Stage, bytes: u64) {
         self.0.stages.add(to, bytes);
         self.0.stages.subtract(from, bytes);
+        if from == Stage::Floor || to == Stage::Floor {
+            self.0.pool(to).fetch_add(bytes, Ordering::Relaxed);
+            self.0.pool(from).fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Budget {
+    fn pool(&self, stage: Stage) -> &AtomicU64 {
+        if stage == Stage::Floor { &self.floors } else { &self.others }
     }
 }
 
@@ -174,6 +188,35 @@ mod tests {
         assert!(holder.lease(Stage::Floor, 1).is_err(), "the budget is a bound for floors too");
         drop(floors);
         assert!(holder.lease(Stage::Queued, 1).is_err());
+    }
+
+    #[test]
+    fn a_floor_is_to_be_had_whatever_others_take_and_give_back_meanwhile() {
+        const FLOORS: u64 = 4;
+        let budget = MemoryBudget::new(100);
+        budget.set_floor_reserve(FLOORS * 10);
+        let done = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let holder = budget.open_account("greedy");
+                while done.load(Ordering::Relaxed) < FLOORS {
+                    let mut leases = Vec::new();
+                    while let Ok(lease) = holder.lease(Stage::Receiving, 1) {
+                        leases.push(lease);
+                    }
+                }
+            });
+            for _ in 0..FLOORS {
+                scope.spawn(|| {
+                    let holder = budget.open_account("modest");
+                    for _ in 0..5_000 {
+                        assert!(holder.lease(Stage::Floor, 10).is_ok());
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+        assert_eq!(budget.held(), 0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub enum Stage {
     Floor,
     /// What TLS holds for an association: records coming in and going out, and their plaintext.
     Tls,
-    /// Negotiation of a request that is longer than the floor holds.
+    /// Negotiation: a request that is longer than the floor holds, and the presentation contexts that were accepted.
     Negotiating,
     /// A dataset that is still arriving.
     Receiving,
@@ -111,10 +111,6 @@ impl StageCounters {
 
     pub(crate) fn subtract(&self, stage: Stage, bytes: u64) {
         self.0[stage as usize].fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self, stage: Stage) -> u64 {
-        self.0[stage as usize].load(Ordering::Relaxed)
     }
 
     pub(crate) fn read(&self) -> StageBytes {
