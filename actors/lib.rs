@@ -47,6 +47,7 @@ pub mod fault;
 pub mod guest;
 pub mod history;
 pub mod incidents;
+mod job;
 pub mod latency;
 pub mod listener;
 pub mod mailbox;

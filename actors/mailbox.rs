@@ -1,101 +1,24 @@
 //! The bounded way from associations to writers.
 //!
 //! A job needs a place before it can be sent, and keeps the place until a writer takes it: nobody can enqueue past the
-//! capacity, however many associations there are. Any idle writer takes the next job; a dead one leaves the queue to the
-//! others.
+//! capacity, however many associations there are. A dead writer leaves the queue to the others.
+//!
+//! There are two lanes. Of large datasets an idle writer takes the next and a fair share of the rest. Of small ones a writer takes
+//! all that waits, and as long as it has the seat no other does: until they are written, and in the commit log if they go
+//! there. More writers would divide between them what one sync serves, and each would have to be woken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
-use tidegate_memory::{MemoryLease, Place, Stage};
-use tidegate_storage::meta::FileMeta;
-use tidegate_storage::{Instance, SpoolFile, StoreError, Stored};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tidegate_memory::{Place, Stage};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use crate::job::{Job, Lane};
 use crate::latency::Latencies;
-
-/// Work for a writer. The association keeps its share of it, so that it outlives a writer: if `reply` is dropped instead of
-/// answered, the writer is gone, and the work is handed to another.
-#[derive(Debug)]
-pub enum Job {
-    /// Make an instance durable.
-    Commit(CommitJob),
-    /// Move part of a large dataset to its spool file.
-    Append(AppendJob),
-}
-
-impl Job {
-    /// Shows every lease that pays for the job's bytes.
-    pub(crate) fn each_lease(&self, see: &mut dyn FnMut(&Arc<MemoryLease>)) {
-        match self {
-            Self::Commit(job) => job.store.leases.iter().for_each(see),
-            Self::Append(job) => {
-                job.part.content.lock().iter().for_each(|content| content.leases.iter().for_each(&mut *see))
-            }
-        }
-    }
-}
-
-/// A complete dataset and the leases that pay for it.
-#[derive(Debug)]
-pub struct StoreInstance {
-    /// What to store.
-    pub instance: Instance,
-    /// Pays for its slices.
-    pub leases: Vec<Arc<MemoryLease>>,
-}
-
-/// Make an instance durable.
-#[derive(Debug)]
-pub struct CommitJob {
-    /// Shared with the association.
-    pub store: Arc<StoreInstance>,
-    /// The outcome.
-    pub reply: oneshot::Sender<Result<Stored, StoreError>>,
-}
-
-/// Write part of a dataset to its spool file.
-#[derive(Debug)]
-pub struct AppendJob {
-    /// Shared with the association.
-    pub part: Arc<SpoolPart>,
-    /// The spool file, with the bytes in it.
-    pub reply: oneshot::Sender<Result<Arc<SpoolFile>, StoreError>>,
-}
-
-/// Part of a dataset on its way to the spool file. It may be written more than once, to the same place.
-#[derive(Debug)]
-pub struct SpoolPart {
-    /// The spool file so far, or what a new one begins with.
-    pub spool: SpoolTarget,
-    /// Where in the dataset the part begins.
-    pub offset_bytes: u64,
-    /// Taken out by the writer that has written it, so that its memory is free at once.
-    pub content: Mutex<Option<SpoolContent>>,
-}
-
-/// Bytes, and the leases that pay for them.
-#[derive(Clone, Debug)]
-pub struct SpoolContent {
-    /// The bytes, in order.
-    pub slices: Vec<Bytes>,
-    /// Pays for them.
-    pub leases: Vec<Arc<MemoryLease>>,
-}
-
-/// Where a [`SpoolPart`] goes.
-#[derive(Debug)]
-pub enum SpoolTarget {
-    /// A new spool file for an instance with this file meta.
-    New(FileMeta),
-    /// One that has been begun.
-    Open(Arc<SpoolFile>),
-}
 
 /// No place in the mailbox became free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,10 +29,10 @@ pub struct HandoffTimeout;
 #[derive(Debug)]
 pub struct WriterMailbox {
     places: Arc<Semaphore>,
-    /// One permit for each job in the queue.
-    waiting: Semaphore,
-    /// Replaced by a longer one when the capacity outgrows it; locked for as long as a job goes in or out.
-    queue: RwLock<Queue>,
+    small: Queue,
+    large: Queue,
+    /// The one permit is the seat.
+    seat: Arc<Semaphore>,
     /// Held while the capacity changes.
     capacity: Mutex<usize>,
     /// Places to be taken away as they come free, because the capacity became smaller than what waits.
@@ -122,13 +45,35 @@ pub struct WriterMailbox {
     latencies: Arc<Latencies>,
 }
 
+/// The right to take small instances, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat(#[expect(dead_code, reason = "is given back when dropped")] OwnedSemaphorePermit);
+
+/// Where a writer stands between one batch and the next.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// What it has if it took small ones.
+    pub(crate) seat: Option<Seat>,
+    /// Its last batch was of small ones. A large one that waits now is one that nobody else is free for.
+    took_small: bool,
+}
+
+/// The jobs of one lane.
 #[derive(Debug)]
 struct Queue {
+    /// One permit for each job.
+    waiting: Semaphore,
+    /// Replaced by a longer one when the capacity outgrows it; locked for as long as a job goes in or out.
+    channel: RwLock<Channel>,
+}
+
+#[derive(Debug)]
+struct Channel {
     sender: Sender<Waiting>,
     receiver: Receiver<Waiting>,
 }
 
-/// A job in the queue.
+/// A job in a queue.
 #[derive(Debug)]
 struct Waiting {
     job: Job,
@@ -136,10 +81,57 @@ struct Waiting {
     since: Instant,
 }
 
-impl Queue {
+impl Channel {
     fn new(capacity: usize) -> Self {
         let (sender, receiver) = crossbeam_channel::bounded(capacity);
         Self { sender, receiver }
+    }
+}
+
+impl Queue {
+    fn new(capacity: usize) -> Self {
+        Self { waiting: Semaphore::new(0), channel: RwLock::new(Channel::new(capacity)) }
+    }
+
+    fn depth(&self) -> usize {
+        self.channel.read().receiver.len()
+    }
+
+    fn make_room(&self, capacity: usize) {
+        let mut channel = self.channel.write();
+        if channel.sender.capacity().is_some_and(|room| room < capacity) {
+            let longer = Channel::new(capacity);
+            for job in channel.receiver.try_iter() {
+                let _ = longer.sender.try_send(job); // there is room for all of them
+            }
+            *channel = longer;
+        }
+    }
+
+    /// Whether there was room: there is, for who has a place.
+    fn put(&self, waiting: Waiting) -> bool {
+        // It cannot be closed: both ends live in self.
+        let has_room = self.channel.read().sender.try_send(waiting).is_ok();
+        if has_room {
+            self.waiting.add_permits(1);
+        }
+        has_room
+    }
+
+    /// Waits until there is a job, and claims it: it is to be taken out.
+    async fn claim(&self) {
+        if let Ok(permit) = self.waiting.acquire().await {
+            permit.forget();
+        }
+    }
+
+    /// Claims a job if there is one.
+    fn try_claim(&self) -> bool {
+        self.waiting.try_acquire().map(|permit| permit.forget()).is_ok()
+    }
+
+    fn take_claimed(&self) -> Option<Waiting> {
+        self.channel.read().receiver.try_recv().ok()
     }
 }
 
@@ -149,8 +141,9 @@ impl WriterMailbox {
         Self {
             latencies,
             places: Arc::new(Semaphore::new(capacity)),
-            waiting: Semaphore::new(0),
-            queue: RwLock::new(Queue::new(capacity)),
+            small: Queue::new(capacity),
+            large: Queue::new(capacity),
+            seat: Arc::new(Semaphore::new(1)),
             capacity: Mutex::new(capacity),
             surplus: AtomicUsize::new(0),
             writers,
@@ -165,7 +158,8 @@ impl WriterMailbox {
         let mut capacity = self.capacity.lock();
         let old = std::mem::replace(&mut *capacity, new);
         if new >= old {
-            self.make_room(new);
+            self.small.make_room(new);
+            self.large.make_room(new);
             let more = new - old;
             let kept = self
                 .surplus
@@ -176,17 +170,6 @@ impl WriterMailbox {
             let fewer = old - new;
             let gone = self.places.forget_permits(fewer);
             self.surplus.fetch_add(fewer - gone, Ordering::Relaxed);
-        }
-    }
-
-    fn make_room(&self, capacity: usize) {
-        let mut queue = self.queue.write();
-        if queue.sender.capacity().is_some_and(|room| room < capacity) {
-            let longer = Queue::new(capacity);
-            for job in queue.receiver.try_iter() {
-                let _ = longer.sender.try_send(job); // there is room for all of them
-            }
-            *queue = longer;
         }
     }
 
@@ -206,36 +189,71 @@ impl WriterMailbox {
         let job = make();
         let ticket = self.enqueued.fetch_add(1, Ordering::Relaxed);
         job.each_lease(&mut |lease| lease.enter_at(Stage::Queued, Place::Mailbox { ticket }));
-        // Cannot be full: the place is ours. Cannot be closed: both ends live in self.
-        if self.queue.read().sender.try_send(Waiting { job, place, since }).is_err() {
+        if !self.queue(job.lane()).put(Waiting { job, place, since }) {
             return Err(HandoffTimeout);
         }
         self.high_water.fetch_max(self.depth(), Ordering::Relaxed);
-        self.waiting.add_permits(1);
         Ok(())
     }
 
-    /// Waits for a job, then takes it and a fair share of what else waits, at most `most`, into `jobs`. The places are free
-    /// again at once: what a writer has in hand does not wait. Whoever stops waiting has taken nothing.
-    pub async fn take(&self, most: usize, jobs: &mut Vec<Job>) {
-        let Ok(permit) = self.waiting.acquire().await else {
-            return;
+    /// Waits for a job, then takes it and what else waits in its lane into `jobs`, at most `most`: of small ones, all; of large
+    /// ones, a fair share. The places are free again at once: what a writer has in hand does not wait. Whoever stops waiting
+    /// has taken nothing.
+    pub(crate) async fn take(&self, most: usize, turn: &mut Turn, jobs: &mut Vec<Job>) {
+        let at_once = match turn.took_small {
+            true => self.try_large().or_else(|| self.try_small(turn)),
+            false => self.try_small(turn).or_else(|| self.try_large()),
         };
-        permit.forget();
-        jobs.extend(self.take_one());
-        // An idle writer that took all there is would leave the others nothing to do side by side.
-        let share = self.depth().div_ceil(self.writers).min(most.saturating_sub(1));
-        for _ in 0..share {
-            let Ok(permit) = self.waiting.try_acquire() else {
+        let lane = match at_once {
+            Some(lane) => lane,
+            None => tokio::select! {
+                () = self.large.claim() => Lane::Large,
+                () = async {
+                    if turn.seat.is_none() {
+                        turn.seat = self.seat.clone().acquire_owned().await.ok().map(Seat);
+                    }
+                    self.small.claim().await;
+                } => Lane::Small,
+            },
+        };
+        turn.took_small = lane == Lane::Small;
+        jobs.extend(self.take_claimed(lane));
+        let share = match lane {
+            Lane::Small => self.small.depth(),
+            // An idle writer that took all there is would leave the others nothing to do side by side.
+            Lane::Large => {
+                turn.seat = None;
+                self.large.depth().div_ceil(self.writers)
+            }
+        };
+        for _ in 0..share.min(most.saturating_sub(1)) {
+            if !self.queue(lane).try_claim() {
                 return;
-            };
-            permit.forget();
-            jobs.extend(self.take_one());
+            }
+            jobs.extend(self.take_claimed(lane));
         }
     }
 
-    fn take_one(&self) -> Option<Job> {
-        let Waiting { job, place, since } = self.queue.read().receiver.try_recv().ok()?;
+    fn try_large(&self) -> Option<Lane> {
+        self.large.try_claim().then_some(Lane::Large)
+    }
+
+    fn try_small(&self, turn: &mut Turn) -> Option<Lane> {
+        if turn.seat.is_none() {
+            turn.seat = self.seat.clone().try_acquire_owned().ok().map(Seat);
+        }
+        (turn.seat.is_some() && self.small.try_claim()).then_some(Lane::Small)
+    }
+
+    fn queue(&self, lane: Lane) -> &Queue {
+        match lane {
+            Lane::Small => &self.small,
+            Lane::Large => &self.large,
+        }
+    }
+
+    fn take_claimed(&self, lane: Lane) -> Option<Job> {
+        let Waiting { job, place, since } = self.queue(lane).take_claimed()?;
         self.latencies.queue_wait.record(since.elapsed());
         self.taken.fetch_add(1, Ordering::Relaxed);
         let less = |surplus: usize| surplus.checked_sub(1);
@@ -259,7 +277,7 @@ impl WriterMailbox {
 
     /// Jobs waiting now.
     pub fn depth(&self) -> usize {
-        self.queue.read().receiver.len()
+        self.small.depth() + self.large.depth()
     }
 
     /// The most jobs that waited at one time since this was last called.
@@ -271,20 +289,39 @@ impl WriterMailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::{AppendJob, CommitJob, SpoolPart, SpoolTarget, StoreInstance};
+    use bytes::Bytes;
+    use tidegate_storage::head::Head;
+    use tidegate_storage::meta::FileMeta;
     use tidegate_storage::uid::Uid;
+    use tidegate_storage::{Instance, Payload};
+    use tokio::sync::oneshot;
 
-    fn job() -> Job {
+    fn meta() -> FileMeta {
         let uid = || Uid::parse(b"1.2.3").unwrap();
-        let spool = SpoolTarget::New(FileMeta {
+        FileMeta {
             sop_class_uid: uid(),
             sop_instance_uid: uid(),
             transfer_syntax_uid: String::new(),
             source_ae_title: String::new(),
             sending_ae_title: String::new(),
             receiving_ae_title: String::new(),
-        });
+        }
+    }
+
+    fn job() -> Job {
+        let spool = SpoolTarget::New(meta());
         let part = Arc::new(SpoolPart { spool, offset_bytes: 0, content: Mutex::default() });
         Job::Append(AppendJob { part, reply: oneshot::channel().0 })
+    }
+
+    fn small_job() -> Job {
+        let payload = Payload::Memory(vec![Bytes::from_static(b"small")]);
+        let instance = Instance::new(meta(), Head::default(), payload);
+        Job::Commit(CommitJob {
+            store: Arc::new(StoreInstance { instance, leases: Vec::new() }),
+            reply: oneshot::channel().0,
+        })
     }
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -307,7 +344,8 @@ mod tests {
         let mailbox = mailbox(1, 1);
         mailbox.hand_over(PATIENCE, job).await.unwrap();
         let mut taken = Vec::new();
-        let (handed, ()) = tokio::join!(mailbox.hand_over(PATIENCE, job), mailbox.take(1, &mut taken));
+        let mut turn = Turn::default();
+        let (handed, ()) = tokio::join!(mailbox.hand_over(PATIENCE, job), mailbox.take(1, &mut turn, &mut taken));
         assert_eq!(handed, Ok(()));
         assert_eq!((taken.len(), mailbox.depth()), (1, 1));
     }
@@ -319,10 +357,10 @@ mod tests {
             mailbox.hand_over(PATIENCE, job).await.unwrap();
         }
         let mut taken = Vec::new();
-        mailbox.take(16, &mut taken).await;
+        mailbox.take(16, &mut Turn::default(), &mut taken).await;
         assert_eq!(taken.len(), 3, "one, and a quarter of the other eight");
         taken.clear();
-        mailbox.take(1, &mut taken).await;
+        mailbox.take(1, &mut Turn::default(), &mut taken).await;
         assert_eq!(taken.len(), 1, "never more than asked for");
         assert_eq!(mailbox.depth(), 5);
     }
@@ -351,7 +389,7 @@ mod tests {
         mailbox.set_capacity(5);
         assert_eq!((places(&mailbox).await, mailbox.depth()), (3, 5));
         let mut taken = Vec::new();
-        mailbox.take(5, &mut taken).await;
+        mailbox.take(5, &mut Turn::default(), &mut taken).await;
         assert_eq!((taken.len(), mailbox.depth()), (5, 0));
         assert_eq!(places(&mailbox).await, 5);
     }
@@ -365,16 +403,58 @@ mod tests {
         mailbox.set_capacity(2);
         assert_eq!(places(&mailbox).await, 0, "four wait where two may");
         let mut taken = Vec::new();
-        mailbox.take(2, &mut taken).await;
+        mailbox.take(2, &mut Turn::default(), &mut taken).await;
         assert_eq!(places(&mailbox).await, 0, "two still wait");
-        mailbox.take(1, &mut taken).await;
+        mailbox.take(1, &mut Turn::default(), &mut taken).await;
         assert_eq!(places(&mailbox).await, 1);
-        mailbox.take(8, &mut taken).await;
+        mailbox.take(8, &mut Turn::default(), &mut taken).await;
         assert_eq!((taken.len(), places(&mailbox).await), (5, 2));
         // Back again, with places still to be taken away.
         mailbox.set_capacity(1);
         mailbox.set_capacity(6);
-        mailbox.take(8, &mut taken).await;
+        mailbox.take(8, &mut Turn::default(), &mut taken).await;
         assert_eq!(places(&mailbox).await, 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_instances_are_taken_all_at_once_by_one_writer_at_a_time() {
+        let mailbox = mailbox(16, 4);
+        let (mut first, mut second) = (Turn::default(), Turn::default());
+        let mut taken = Vec::new();
+        for _ in 0..5 {
+            mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+        }
+        mailbox.take(16, &mut first, &mut taken).await;
+        assert_eq!((taken.len(), mailbox.depth()), (5, 0));
+        // Another finds no seat, but what is large.
+        taken.clear();
+        mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+        mailbox.hand_over(PATIENCE, job).await.unwrap();
+        mailbox.take(16, &mut second, &mut taken).await;
+        assert!(matches!(taken[..], [Job::Append(_)]), "{taken:?}");
+        taken.clear();
+        assert!(timeout(PATIENCE, mailbox.take(16, &mut second, &mut taken)).await.is_err());
+        assert!(taken.is_empty());
+        // One that has got as far, or has died, leaves its seat to it.
+        first.seat = None;
+        mailbox.take(16, &mut second, &mut taken).await;
+        assert_eq!(taken.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_writer_alone_serves_both_lanes_in_turn() {
+        let mailbox = mailbox(16, 1);
+        let (mut turn, mut order) = (Turn::default(), Vec::new());
+        for _ in 0..4 {
+            mailbox.hand_over(PATIENCE, job).await.unwrap();
+        }
+        for _ in 0..4 {
+            mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+            let mut taken = Vec::new();
+            mailbox.take(1, &mut turn, &mut taken).await;
+            turn.seat = None;
+            order.push(taken[0].lane());
+        }
+        assert_eq!(order, [Lane::Small, Lane::Large, Lane::Small, Lane::Large]);
     }
 }

@@ -11,12 +11,13 @@ use std::time::Instant;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use parking_lot::Mutex;
 use tidegate_memory::{Place, Stage};
-use tidegate_storage::{SpoolFile, Store, StoreError, Stored};
+use tidegate_storage::{Instance, SpoolFile, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
 use crate::counters::Counter;
 use crate::fault::{self, Told};
-use crate::mailbox::{AppendJob, CommitJob, Job, SpoolPart, SpoolTarget};
+use crate::job::{AppendJob, CommitJob, Job, SpoolPart, SpoolTarget};
+use crate::mailbox::{Seat, Turn};
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::lifeline::{Held, Lifeline, MessageKind};
@@ -27,19 +28,24 @@ const MAX_STORAGE_FAILURES: u32 = 16;
 
 /// What a writer works at. Shared with the supervisor.
 #[derive(Debug, Default)]
-pub(crate) struct Hand(Mutex<Vec<Job>>);
+pub(crate) struct Hand(Mutex<(Vec<Job>, Option<Seat>)>);
 
 impl Hand {
-    fn hold(&self, jobs: Vec<Job>) {
-        *self.0.lock() = jobs;
+    fn hold(&self, jobs: Vec<Job>, seat: Option<Seat>) {
+        *self.0.lock() = (jobs, seat);
+    }
+
+    fn give_up_seat(&self) {
+        drop(self.0.lock().1.take());
     }
 
     /// The jobs, unless they were let go of meanwhile.
     fn take(&self) -> Vec<Job> {
-        std::mem::take(&mut *self.0.lock())
+        let (jobs, _seat) = std::mem::take(&mut *self.0.lock());
+        jobs
     }
 
-    /// Lets go of the jobs, so that others get them; says what they held.
+    /// Lets go of the jobs and the seat, so that others get them; says what the jobs held.
     pub(crate) fn release(&self) -> Held {
         let jobs = self.take();
         let mut held = Held { count: jobs.len(), ..Held::default() };
@@ -117,12 +123,12 @@ struct StorageFailing {
 impl Work {
     async fn run(self) {
         self.lifeline.ready();
-        let mut jobs = Vec::new();
+        let (mut jobs, mut turn) = (Vec::new(), Turn::default());
         while !self.lifeline.is_fenced() {
             let batch = self.shared.live().writers.batch;
             tokio::select! {
                 biased;
-                () = self.shared.mailbox.take(batch, &mut jobs) => {}
+                () = self.shared.mailbox.take(batch, &mut turn, &mut jobs) => {}
                 // What waits is stored before a writer stops.
                 () = self.lifeline.stop_requested() => return self.lifeline.finish(),
                 // Nobody else has: the others are asleep, or at a commit.
@@ -132,12 +138,15 @@ impl Work {
                 return; // the jobs go to another, as if this one had died over them
             }
             if !jobs.is_empty()
-                && let Err(StorageFailing { last }) = self.work_at(std::mem::take(&mut jobs))
+                && let Err(StorageFailing { last }) = self.work_at(std::mem::take(&mut jobs), turn.seat.take())
             {
                 let failures = self.failures_in_a_row.get();
                 return self.lifeline.exit(Exit::StorageFailing { failures, last: last.to_string() });
             }
-            self.tend();
+            if self.is_tending_due() {
+                turn.seat = None; // a checkpoint takes a while
+                self.tend();
+            }
             // A mailbox that is never empty would otherwise keep control messages out.
             tokio::task::yield_now().await;
         }
@@ -152,19 +161,20 @@ impl Work {
         }
     }
 
+    fn is_tending_due(&self) -> bool {
+        self.store.tend_at().is_some_and(|at| at <= Instant::now())
+    }
+
     /// Does for the store what no answer waits for.
     fn tend(&self) {
-        if self.store.tend_at().is_none_or(|at| at > Instant::now()) {
-            return;
-        }
         let _has_work = self.lifeline.busy();
         if let Err(error) = self.store.tend() {
             tracing::error!(%error, "checkpoint of the commit log failed, its instances stay in it");
         }
     }
 
-    /// Does the jobs. Between the moment it has them and the moment it answers, they may be taken away from it.
-    fn work_at(&self, jobs: Vec<Job>) -> Result<(), StorageFailing> {
+    /// Does the jobs. Between the moment it has them and the moment it answers, they and the seat may be taken away from it.
+    fn work_at(&self, jobs: Vec<Job>, seat: Option<Seat>) -> Result<(), StorageFailing> {
         let _busy = Busy::new(&self.shared.counters.writers_busy);
         self.vitals.took(jobs.len());
         let _has_work = self.lifeline.busy();
@@ -176,7 +186,7 @@ impl Work {
                 Job::Commit(job) => commits.push(job.store.clone()),
             }
         }
-        self.hand.hold(jobs);
+        self.hand.hold(jobs, seat);
         let fail = match fault::at(&self.name) {
             Some(Told::Fail) => Some(StoreError::ReadOnly),
             Some(Told::Hold(_)) | None => None,
@@ -190,7 +200,7 @@ impl Work {
             None => {
                 self.lifeline.note(MessageKind::Commit);
                 let began = Instant::now();
-                let committed = self.store.commit(&instances, &|| self.lifeline.pulse());
+                let committed = self.commit(&instances);
                 self.shared.latencies.commit.record_many(began.elapsed(), instances.len() as u64);
                 committed
             }
@@ -204,6 +214,18 @@ impl Work {
         let answered = self.answer(appended, committed);
         self.vitals.took(0);
         answered
+    }
+
+    fn commit(&self, instances: &[&Instance]) -> Vec<Result<Stored, StoreError>> {
+        let pulse = || self.lifeline.pulse();
+        match self.store.begin(instances, &pulse) {
+            Ok(commit) => {
+                // What needs its turn is done; what follows can be done beside another batch of small ones.
+                self.hand.give_up_seat();
+                commit.finish(&pulse)
+            }
+            Err(error) => instances.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     fn append(&self, part: &SpoolPart) -> Result<Arc<SpoolFile>, StoreError> {

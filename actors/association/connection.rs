@@ -30,7 +30,7 @@ use crate::admission::Admitted;
 use crate::audit::Transfers;
 use crate::fault::{self, Told};
 use crate::incidents::Class;
-use crate::mailbox::StoreInstance;
+use crate::job::StoreInstance;
 use crate::roster::Enrolled;
 use crate::settings::{LiveSettings, MinimumRate};
 use crate::shared::{Phase, Shared};
@@ -198,6 +198,9 @@ impl Connection {
             return Some(end);
         }
         let is_owed = reading && self.is_owed();
+        if is_owed {
+            self.acknowledge_at_once();
+        }
         let wake = self.next_wake(is_owed);
         let began = Instant::now();
         let mut received = 0;
@@ -215,9 +218,6 @@ impl Connection {
                     self.shared.counters.bytes_received.add(bytes as u64);
                     self.listed.received(bytes as u64);
                     received = bytes as u64;
-                    if self.buffer.room() > 0 {
-                        self.acknowledge_at_once();
-                    }
                     self.heard = Instant::now();
                     self.give_back = self.heard + KEEP_SEGMENT;
                 }
@@ -275,7 +275,7 @@ impl Connection {
 
     /// A sender that leaves Nagle's algorithm on (DCMTK does) keeps the end of a dataset back until all before it is
     /// acknowledged, and the kernel would delay that by 40 ms for an answer of ours that cannot come before the end. Linux
-    /// forgets the option as it goes, so it is set whenever all there was has been read.
+    /// forgets the option as it goes, so it is set whenever all there was has been read and more is to come.
     fn acknowledge_at_once(&self) {
         #[cfg(target_os = "linux")]
         if let Some(socket) = self.transport.socket() {

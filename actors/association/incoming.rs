@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::peer::Peer;
-use crate::mailbox::{AppendJob, HandoffTimeout, Job, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
+use crate::job::{AppendJob, Job, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
+use crate::mailbox::HandoffTimeout;
 use crate::outcome::Refusal;
 use crate::settings::{LiveSettings, WriterSettings};
 use crate::shared::Shared;

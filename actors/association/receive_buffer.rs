@@ -73,11 +73,6 @@ impl ReceiveBuffer {
         &mut self.segment
     }
 
-    /// How many bytes the next read can take at most.
-    pub(crate) fn room(&self) -> usize {
-        self.segment.capacity() - self.segment.len()
-    }
-
     /// What a slice of the segment in use has to hold on to.
     pub(crate) fn lease(&self) -> Option<&Arc<MemoryLease>> {
         self.lease.as_ref()
@@ -158,7 +153,7 @@ mod tests {
         let slice = buffer.bytes().split_to(100).freeze();
         buffer.park();
         assert!(!buffer.is_parked(), "the slice holds on to it");
-        let room = buffer.room();
+        let room = buffer.segment.capacity() - buffer.segment.len();
         read(&mut buffer, room);
         let rest = buffer.bytes().split().freeze();
         assert!(!buffer.is_parked() && !buffer.has_room(1), "all of it is in slices");

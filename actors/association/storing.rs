@@ -15,7 +15,7 @@ use super::ending::End;
 use super::incoming::MAX_HANDOVERS;
 use super::receive_buffer::{FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
 use crate::incidents::Class;
-use crate::mailbox::{CommitJob, Job};
+use crate::job::{CommitJob, Job};
 use crate::outcome::Refusal;
 
 impl Connection {

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use self::directories::Directories;
@@ -30,6 +31,7 @@ use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::instance::{Instance, Outcome, Payload, Stored};
+use crate::log::Held;
 use crate::root::Root;
 use crate::settings::{Duplicates, Durability};
 use crate::space;
@@ -43,30 +45,54 @@ const MAX_COPIES: u32 = 1000;
 /// How often a rename is tried while others take the names seen free, or remove directories. Each time one of them got on.
 const MAX_ATTEMPTS: u32 = 64;
 
-pub(crate) fn commit(
-    store: &Store,
-    root: &Arc<Root>,
-    batch: &[&Instance],
-    pulse: &dyn Fn(),
-) -> Vec<Result<Stored, StoreError>> {
-    let mut commit = Commit {
-        store,
-        root,
-        directories: Directories::new(root, &store.known_directories),
-        free_bytes: None,
-        batch,
-        in_commit: store.in_commit.fetch_add(batch.len(), Ordering::Relaxed) + batch.len(),
-    };
-    let written = each(batch, pulse, |instance| commit.write(instance));
-    let logged = commit.log(written, pulse);
-    let shared = commit.sync_filesystem(logged);
-    let synced = each(shared, pulse, |shared| commit.sync(shared?));
-    let placed = each(synced, pulse, |synced| commit.place(synced?));
-    each(placed.into_iter().zip(batch), pulse, |(placed, instance)| {
-        placed
-            .and_then(|placed| commit.settle(instance, placed))
-            .map_err(|error| error.map_path(|path| store.placement(instance).layout.loggable(path)))
-    })
+/// A batch on its way: written, and synced as far as that goes through the log. What is left, [`Commit::finish`] does.
+#[derive(Debug)]
+#[must_use = "an instance is stored when the commit is finished"]
+pub struct Commit<'a> {
+    run: Run<'a>,
+    batch: Batch<'a>,
+    /// The frame of those that go through the log, and what its sync came to.
+    logged: Option<(Held, Result<(), StoreError>)>,
+}
+
+type Batch<'a> = Vec<Result<Progress<'a>, StoreError>>;
+
+impl<'a> Commit<'a> {
+    pub(crate) fn begin(store: &'a Store, root: Arc<Root>, instances: &'a [&'a Instance], pulse: &dyn Fn()) -> Self {
+        let mut run = Run {
+            store,
+            directories: Directories::new(Arc::clone(&root), &store.known_directories),
+            root,
+            free_bytes: None,
+            instances,
+            in_commit: store.in_commit.fetch_add(instances.len(), Ordering::Relaxed) + instances.len(),
+        };
+        let mut batch = each(instances, pulse, |instance| run.write(instance));
+        let logged = run.append_to_log(&mut batch).map(|held| {
+            let synced = held.sync();
+            (held, synced)
+        });
+        pulse();
+        Self { run, batch, logged }
+    }
+
+    /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order. `pulse` is
+    /// called as by [`Store::begin`].
+    pub fn finish(self, pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
+        let Self { mut run, batch, logged } = self;
+        let placed = match logged {
+            Some((held, synced)) => run.place_logged(batch, (held, synced), pulse),
+            None => batch,
+        };
+        let shared = run.sync_filesystem(placed);
+        let synced = each(shared, pulse, |shared| run.sync(shared?));
+        let placed = each(synced, pulse, |synced| run.place(synced?));
+        each(placed.into_iter().zip(run.instances), pulse, |(placed, instance)| {
+            placed
+                .and_then(|placed| run.settle(instance, placed))
+                .map_err(|error| error.map_path(|path| run.store.placement(instance).layout.loggable(path)))
+        })
+    }
 }
 
 /// Takes each through a step, with a sign of life after it.
@@ -80,30 +106,33 @@ fn each<T, U>(from: impl IntoIterator<Item = T>, pulse: &dyn Fn(), mut step: imp
 }
 
 /// One run over a batch.
-struct Commit<'a> {
+#[derive(Debug)]
+struct Run<'a> {
     store: &'a Store,
-    root: &'a Arc<Root>,
+    root: Arc<Root>,
     directories: Directories<'a>,
     /// What is free on the disk as far as this batch knows, once it had to ask.
     free_bytes: Option<u64>,
-    batch: &'a [&'a Instance],
+    instances: &'a [&'a Instance],
     /// Instances that were being committed when it began, its own among them.
     in_commit: usize,
 }
 
-impl Drop for Commit<'_> {
+impl Drop for Run<'_> {
     fn drop(&mut self) {
-        self.store.in_commit.fetch_sub(self.batch.len(), Ordering::Relaxed);
+        self.store.in_commit.fetch_sub(self.instances.len(), Ordering::Relaxed);
     }
 }
 
 /// How far an instance has come.
+#[derive(Debug)]
 enum Progress<'a> {
     Written(Draft<'a>),
     Named(Named),
 }
 
 /// An instance whose bytes are under a final name.
+#[derive(Debug)]
 enum Named {
     Placed(Placed),
     /// Durably: by another commit of the same instance.
@@ -111,6 +140,7 @@ enum Named {
 }
 
 /// An instance whose bytes are in a temp file.
+#[derive(Debug)]
 struct Draft<'a> {
     instance: &'a Instance,
     temp: Temp<'a>,
@@ -121,20 +151,24 @@ struct Draft<'a> {
 }
 
 /// The temp file of this commit, or the one the instance came with.
+#[derive(Debug)]
 enum Temp<'a> {
     Own(TempFile),
     Spool(&'a SpoolFile),
 }
 
 /// The name an instance is to have, as far as was seen.
-#[derive(Clone, Copy)]
+#[derive(Debug)]
 struct FreeName {
     copy: u32,
+    /// Below the root.
+    path: PathBuf,
     /// It belongs to a file with different bytes that is to be replaced.
     replaces: bool,
 }
 
 /// A final name.
+#[derive(Debug)]
 struct Placed {
     stored: Stored,
     /// What is yet to be synced for it to last, if anything is.
@@ -147,7 +181,7 @@ enum Look {
     Stored(Placed),
 }
 
-impl<'a> Commit<'a> {
+impl<'a> Run<'a> {
     fn write(&mut self, instance: &'a Instance) -> Result<Progress<'a>, StoreError> {
         let in_memory = matches!(instance.payload, Payload::Memory(_));
         let has_log = in_memory && self.root.log().is_some();
@@ -164,6 +198,8 @@ impl<'a> Commit<'a> {
         if let Err(decided) = instance.pass_gate(|| ()) {
             return decided.map(|stored| Progress::Named(Named::Settled(stored)));
         }
+        // Before the look, so that what it says of the name holds as far as those go who ask the log.
+        let mut reserved = if strategy == Strategy::Log { self.reserve(instance) } else { None };
         // Before a byte is written: a resend usually needs none.
         let name = match self.look(instance)? {
             Look::Free(name) => name,
@@ -179,15 +215,16 @@ impl<'a> Commit<'a> {
         };
         let meta = instance.meta.encode();
         self.claim(meta.len() as u64 + instance.dataset_bytes())?;
-        let temp = TempFile::create(self.root, &self.store.temp_names)?;
+        let temp = TempFile::create(&self.root, &self.store.temp_names)?;
         let pieces = || std::iter::once(meta.as_slice()).chain(slices.iter().map(|slice| slice.as_ref()));
         temp.write_at(0, pieces())?;
         temp.note(Digest::of(pieces()));
-        let logged = if strategy == Strategy::Log { self.reserve(instance, name, meta) } else { None };
+        // Only what is new goes through the log: a file that is there may be somebody's who does not ask it.
+        let logged = reserved.take_if(|_| name.is_first()).map(|reserved| Logged { name: reserved, meta });
         if strategy == Strategy::Log && logged.is_none() {
             strategy = Strategy::PerFile;
         }
-        if strategy == Strategy::PerFile && self.batch.len() > 1 {
+        if strategy == Strategy::PerFile && self.instances.len() > 1 {
             temp.start_writing_out();
         }
         Ok(Progress::Written(Draft { instance, temp: Temp::Own(temp), name, strategy, logged }))
@@ -197,16 +234,20 @@ impl<'a> Commit<'a> {
     fn look(&mut self, instance: &Instance) -> Result<Look, StoreError> {
         for copy in 1..=MAX_COPIES {
             let path = self.path(instance, copy);
+            // Most instances are new, and that is found out without opening anything.
+            if self.is_free(&path) {
+                return Ok(Look::Free(FreeName { copy, path, replaces: false }));
+            }
             let (parent, name) = split(&path)?;
             let Some(directory) = self.directories.open(parent)? else {
-                return Ok(Look::Free(FreeName { copy, replaces: false }));
+                return Ok(Look::Free(FreeName { copy, path, replaces: false }));
             };
             match examine(self.directories.file(directory), (&path, name), instance, self.fsync(instance))? {
                 Found::Nothing => {
-                    return Ok(Look::Free(FreeName { copy, replaces: false }));
+                    return Ok(Look::Free(FreeName { copy, path, replaces: false }));
                 }
                 Found::Ours => {
-                    let stored = stored_as(copy, &path);
+                    let stored = stored_as(copy, path);
                     return Ok(Look::Stored(Placed { stored, directory: Some(directory) }));
                 }
                 Found::Identical => {
@@ -215,7 +256,7 @@ impl<'a> Commit<'a> {
                 }
                 Found::Different => match self.store.placement(instance).duplicates {
                     Duplicates::Replace => {
-                        return Ok(Look::Free(FreeName { copy, replaces: true }));
+                        return Ok(Look::Free(FreeName { copy, path, replaces: true }));
                     }
                     Duplicates::Refuse => return Err(StoreError::DuplicateRefused { path }),
                     Duplicates::KeepBoth => {}
@@ -223,6 +264,11 @@ impl<'a> Commit<'a> {
             }
         }
         Err(StoreError::TooManyCopies { copies: MAX_COPIES })
+    }
+
+    /// Whether nothing stands at `path`, as far as one look tells.
+    fn is_free(&self, path: &Path) -> bool {
+        matches!(rustix::fs::statat(&self.root.dir, path, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
     }
 
     /// Takes `bytes` from what may be written.
@@ -233,7 +279,7 @@ impl<'a> Commit<'a> {
         }
         let free_bytes = match self.free_bytes {
             Some(free_bytes) => free_bytes,
-            None => space::free_bytes(self.root)?,
+            None => space::free_bytes(&self.root)?,
         };
         space::check(bytes, free_bytes, min_free_bytes)?;
         self.free_bytes = Some(free_bytes - bytes);
@@ -271,31 +317,40 @@ impl<'a> Commit<'a> {
             Progress::Written(draft) => draft,
         };
         for _ in 0..MAX_ATTEMPTS {
-            let FreeName { copy, replaces } = draft.name;
-            let path = self.path(draft.instance, copy);
-            let (parent, name) = split(&path)?;
-            let directory = self.directories.open_or_create(parent)?;
+            let path = draft.name.path.clone();
+            // A name that need not be synced is given from the root on, without opening its directory.
+            let directory = match draft.strategy.syncs_names() {
+                true => Some(self.directories.open_or_create(parent(&path)?)?),
+                false => None,
+            };
             let _alone = match (self.root.log(), &draft.logged) {
                 (Some(log), None) => Some(log.claim(&path)?),
                 _ => None,
             };
-            let renamed = match draft.rename(self.directories.file(directory), name) {
+            let (from, name) = match directory {
+                Some(directory) => (self.directories.file(directory), split(&path)?.1),
+                None => (&self.root.dir, path.as_os_str()),
+            };
+            let renamed = match draft.rename(from, name) {
                 Ok(renamed) => renamed,
                 Err(decided) => return decided.map(Named::Settled),
             };
+            let FreeName { copy, replaces, .. } = draft.name;
             match renamed {
                 Ok(()) => {
                     fault::at(Step::Placed).map_err(|error| StoreError::new("place", &path, error))?;
                     let stored =
-                        if replaces { Stored { outcome: Outcome::Replaced, path } } else { stored_as(copy, &path) };
-                    let directory = draft.strategy.syncs_names().then_some(directory);
+                        if replaces { Stored { outcome: Outcome::Replaced, path } } else { stored_as(copy, path) };
                     return Ok(Named::Placed(Placed { stored, directory }));
                 }
                 // Either end may be gone: the temp file, because an earlier commit of this instance renamed it, which
                 // the next look finds out; or the directory, which is then made anew.
                 Err(Errno::NOENT) if !draft.temp.file().exists() => {}
                 Err(Errno::NOENT) => {
-                    self.directories.forget(directory);
+                    match directory {
+                        Some(directory) => self.directories.forget(directory),
+                        None => self.directories.create(parent(&path)?)?,
+                    }
                     continue;
                 }
                 Err(Errno::EXIST) if !replaces => {}
@@ -312,8 +367,7 @@ impl<'a> Commit<'a> {
                 Look::Free(name) => draft.name = name,
             }
         }
-        let path = self.path(draft.instance, draft.name.copy);
-        Err(StoreError::new("rename to", path, Errno::BUSY))
+        Err(StoreError::new("rename to", draft.name.path, Errno::BUSY))
     }
 
     fn settle(&mut self, instance: &Instance, named: Named) -> Result<Stored, StoreError> {
@@ -339,6 +393,13 @@ impl<'a> Commit<'a> {
     }
 }
 
+impl FreeName {
+    /// Whether it is the one an instance has that is the only one of its UID.
+    fn is_first(&self) -> bool {
+        self.copy == 1 && !self.replaces
+    }
+}
+
 impl Draft<'_> {
     /// Renames the temp file, unless it has been decided meanwhile what becomes of the instance: that is the outer error.
     fn rename(&self, directory: &File, name: &OsStr) -> Result<Result<(), Errno>, Result<Stored, StoreError>> {
@@ -360,9 +421,14 @@ impl Temp<'_> {
 }
 
 /// What an instance that got the name of `copy` is said to be.
-fn stored_as(copy: u32, path: &Path) -> Stored {
+fn stored_as(copy: u32, path: PathBuf) -> Stored {
     let outcome = if copy == 1 { Outcome::New } else { Outcome::KeptBoth { copy } };
-    Stored { outcome, path: path.to_owned() }
+    Stored { outcome, path }
+}
+
+/// The directory a name is in.
+fn parent(path: &Path) -> Result<&Path, StoreError> {
+    split(path).map(|(parent, _)| parent)
 }
 
 /// The directory and the name in it.

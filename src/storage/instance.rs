@@ -17,6 +17,10 @@ use crate::spool::SpoolFile;
 /// that an instance on which one thread hangs does not make others look as if they hung too.
 pub(crate) const OTHER_HANDS_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
 
+/// The dataset of a small instance has at most so many bytes: beyond, writing it twice costs more than the syncs that the commit
+/// log saves (`docs/performance.md`).
+pub(crate) const SMALL_MAX_BYTES: u64 = 64 * 1024;
+
 /// A received SOP Instance. It may be committed again, by any thread, after a commit failed or its thread died; and
 /// also while another thread is still at it: it is stored once.
 #[derive(Debug)]
@@ -109,6 +113,11 @@ impl Instance {
             Payload::Memory(slices) => slices.iter().map(|slice| slice.len() as u64).sum(),
             Payload::Spooled(spool) => spool.dataset_bytes(),
         }
+    }
+
+    /// Whether it is in memory and so small that it is best stored together with others.
+    pub fn is_small(&self) -> bool {
+        matches!(self.payload, Payload::Memory(_)) && self.dataset_bytes() <= SMALL_MAX_BYTES
     }
 
     /// Gives the instance up: from now on no commit gives it a final name, unless one has already, or is doing so at this

@@ -7,7 +7,7 @@ use std::time::Instant;
 use dicom_core::Tag;
 use parking_lot::RwLock;
 
-use crate::commit::{self, KnownDirectories};
+use crate::commit::{Commit, KnownDirectories};
 use crate::error::{OpenError, StoreError};
 use crate::instance::{Instance, Stored};
 use crate::meta::FileMeta;
@@ -99,10 +99,18 @@ impl Store {
     /// on how many instances are stored already. `pulse` is called after each step of each instance: a commit that is slow
     /// can so be told from one that hangs.
     pub fn commit(&self, batch: &[&Instance], pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
-        match self.root() {
-            Ok(root) => commit::commit(self, &root, batch, pulse),
+        match self.begin(batch, pulse) {
+            Ok(commit) => commit.finish(pulse),
             Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
         }
+    }
+
+    /// The first half of [`Self::commit`]: writes the instances, and syncs the commit log for those that go through it.
+    ///
+    /// # Errors
+    /// If there is no root to store anything in.
+    pub fn begin<'a>(&'a self, batch: &'a [&'a Instance], pulse: &dyn Fn()) -> Result<Commit<'a>, StoreError> {
+        Ok(Commit::begin(self, self.root()?, batch, pulse))
     }
 
     /// When [`Self::tend`] has something to do; `None`: nothing as long as nothing is committed.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
@@ -33,12 +34,14 @@ struct Identity {
 }
 
 /// The directories of one batch.
+#[derive(Debug)]
 pub(super) struct Directories<'a> {
-    root: &'a Root,
+    root: Arc<Root>,
     known: &'a KnownDirectories,
     open: Vec<Directory>,
 }
 
+#[derive(Debug)]
 struct Directory {
     /// Relative to the root; none once it was found removed, and for those opened only to be synced.
     path: Option<PathBuf>,
@@ -48,7 +51,7 @@ struct Directory {
 }
 
 impl<'a> Directories<'a> {
-    pub(super) fn new(root: &'a Root, known: &'a KnownDirectories) -> Self {
+    pub(super) fn new(root: Arc<Root>, known: &'a KnownDirectories) -> Self {
         Self { root, known, open: Vec::new() }
     }
 
@@ -127,7 +130,7 @@ impl<'a> Directories<'a> {
     }
 
     /// Makes every missing directory on the way to `path`. Whoever makes one, it is synced before it is relied on.
-    fn create(&self, path: &Path) -> Result<(), StoreError> {
+    pub(super) fn create(&self, path: &Path) -> Result<(), StoreError> {
         let mut upwards: Vec<&Path> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
         upwards.reverse();
         for path in upwards {

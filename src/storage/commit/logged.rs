@@ -1,53 +1,45 @@
 //! The part of a commit that goes through the commit log.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::AtFlags;
-use rustix::io::Errno;
-
-use super::{Commit, Draft, FreeName, Progress, Strategy};
+use super::{Batch, Draft, Progress, Run, Strategy};
 use crate::error::StoreError;
 use crate::instance::{Instance, Payload};
 use crate::log::{CommitLog, Entry, Held, Name};
 
-/// What the log is told of an instance that is new.
+/// What the log is told of an instance that is new, beside its path.
+#[derive(Debug)]
 pub(super) struct Logged {
-    path: PathBuf,
-    meta: Vec<u8>,
-    name: Name,
+    pub(super) meta: Vec<u8>,
+    pub(super) name: Name,
 }
 
-type Batch<'a> = Vec<Result<Progress<'a>, StoreError>>;
-
-impl<'a> Commit<'a> {
-    /// Keeps `name` for an instance on its way through the log; `None` if that is not to be had. Only what is new goes there:
-    /// a file that is there may be somebody's who does not ask the log.
-    pub(super) fn reserve(&self, instance: &Instance, name: FreeName, meta: Vec<u8>) -> Option<Logged> {
-        if name.replaces {
-            return None;
-        }
-        let path = self.path(instance, name.copy);
-        let name = self.root.log()?.reserve(&path)?;
-        // Between the look and the reservation it may have been taken.
-        let seen = rustix::fs::statat(&self.root.dir, &path, AtFlags::SYMLINK_NOFOLLOW);
-        matches!(seen, Err(Errno::NOENT)).then_some(Logged { path, meta, name })
+impl<'a> Run<'a> {
+    /// Keeps the name of an instance that is the only one of its UID for its way through the log; `None` if that is not to be had.
+    pub(super) fn reserve(&self, instance: &Instance) -> Option<Name> {
+        self.root.log()?.reserve(&self.path(instance, 1))
     }
 
-    /// Makes those that go through the log durable, and gives them their names.
-    pub(super) fn log(&mut self, mut batch: Batch<'a>, pulse: &dyn Fn()) -> Batch<'a> {
-        let Some(log) = self.root.log().cloned() else {
-            return batch;
-        };
-        let Some(held) = append(&log, &batch) else {
+    /// Appends those that go through the log to it, as one frame. If that is not to be had, they go another way.
+    pub(super) fn append_to_log(&self, batch: &mut Batch<'a>) -> Option<Held> {
+        let log = self.root.log()?;
+        let held = append(log, batch);
+        if held.is_none() {
             for draft in batch.iter_mut().filter_map(logged_mut) {
                 (draft.logged, draft.strategy) = (None, Strategy::PerFile);
                 draft.temp.file().start_writing_out();
             }
-            return batch;
-        };
-        let synced = held.sync();
-        pulse();
+        }
+        held
+    }
+
+    /// Gives those that went through the log their names.
+    pub(super) fn place_logged(
+        &mut self,
+        mut batch: Batch<'a>,
+        (held, synced): (Held, Result<(), StoreError>),
+        pulse: &dyn Fn(),
+    ) -> Batch<'a> {
         let mut taken = Vec::new();
         for (at, progress) in batch.iter_mut().enumerate().filter(|(_, progress)| logged(progress).is_some()) {
             let draft = std::mem::replace(progress, Err(StoreError::InOtherHands));
@@ -60,7 +52,10 @@ impl<'a> Commit<'a> {
         drop(held);
         // Somebody who does not ask the log has taken the name. What the log says of it is void only after a checkpoint.
         for at in taken {
-            batch[at] = log.checkpoint().and_then(|()| self.write_by(Strategy::PerFile, self.batch[at]));
+            batch[at] = match self.root.log() {
+                Some(log) => log.checkpoint().and_then(|()| self.write_by(Strategy::PerFile, self.instances[at])),
+                None => Err(StoreError::InOtherHands),
+            };
             pulse();
         }
         batch
@@ -91,7 +86,7 @@ fn append(log: &Arc<CommitLog>, batch: &Batch<'_>) -> Option<Held> {
             if let Payload::Memory(slices) = &draft.instance.payload {
                 content.extend(slices.iter().map(|slice| slice.as_ref()));
             }
-            Entry { path: &logged.path, content }
+            Entry { path: &draft.name.path, content }
         })
         .collect();
     let names: Vec<&Name> = drafts.iter().map(|(_, logged)| &logged.name).collect();

@@ -1,11 +1,11 @@
 //! By what syncs an instance is to become durable.
 
+use crate::instance::SMALL_MAX_BYTES;
 use crate::log::SEGMENT_BYTES;
 use crate::settings::{CommitStrategy, Durability};
 
-/// Largest instance that goes through the log, where the strategy is left to us: beyond, writing it twice costs more
-/// than the syncs that are saved.
-const LOG_MAX_BYTES: u64 = 64 * 1024;
+/// Largest instance that goes through the log, where the strategy is left to us.
+const LOG_MAX_BYTES: u64 = SMALL_MAX_BYTES;
 
 /// The same while nothing else is being stored: the disk has nothing better to do, and one sync less is felt.
 const LOG_ALONE_MAX_BYTES: u64 = 64 * 1024;
