@@ -12,7 +12,17 @@ use crate::admin::model::{Association, RefusedEntry, Status, Writers};
 /// Refusals and failures that `status` tells of.
 const LATEST: usize = 5;
 
-/// `tidegate status`, `tidegate writers`
+/// `tidegate status`
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    look: LookArgs,
+    /// Exit with 0 if the node answers at all, ready or not: for a probe after which it is restarted
+    #[arg(long)]
+    live: bool,
+}
+
+/// `tidegate writers`
 #[derive(Debug, Args)]
 pub(super) struct LookArgs {
     #[command(flatten)]
@@ -33,11 +43,12 @@ pub(super) struct AssociationsArgs {
 }
 
 /// Exits with 0 if the node is ready and with 1 if not, for health checks.
-pub(super) fn status(args: LookArgs) -> Exit {
-    look(args.reach, |client| {
+pub(super) fn status(args: StatusArgs) -> Exit {
+    let StatusArgs { look: LookArgs { reach, json }, live } = args;
+    look(reach, |client| {
         let status = client.status()?;
-        let told = show(args.json, &status, status_text);
-        Ok(if status.readiness.ready { told } else { Exit::Failed })
+        let told = show(json, &status, status_text);
+        Ok(if live || status.readiness.ready { told } else { Exit::Failed })
     })
 }
 

@@ -12,6 +12,7 @@ mod output;
 mod reach;
 mod recover;
 mod reload;
+mod root;
 mod run;
 #[cfg(test)]
 mod sample;
@@ -86,7 +87,7 @@ enum Command {
         name: String,
     },
     /// Say how a running node is; exits with 1 if it is not ready
-    Status(look::LookArgs),
+    Status(look::StatusArgs),
     /// List the open associations of a running node, or abort one
     Associations(look::AssociationsArgs),
     /// List the writers of a running node, and how full their mailbox is

@@ -1,7 +1,7 @@
 //! `recover`: explains what a crash left in a storage root, and cleans it when told to.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytesize::ByteSize;
 use clap::Args;
@@ -9,8 +9,8 @@ use serde::Serialize;
 use tidegate_storage::leftovers::{self, Leftover, Use};
 use tidegate_storage::{OpenError, Settings, Store};
 
-use super::{Exit, output, refuse};
-use crate::config::{self, Flags};
+use super::root::RootArgs;
+use super::{Exit, output};
 
 /// `tidegate recover …`
 #[derive(Debug, Args)]
@@ -22,12 +22,8 @@ and sends it again. What was acknowledged and is in the commit log only, is writ
   tidegate recover /var/lib/tidegate/data
   tidegate recover --config /etc/tidegate/tidegate.toml --clean")]
 pub(super) struct RecoverArgs {
-    /// Storage root [storage.root]
-    #[arg(value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Configuration file, for the keys of [storage]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    root: RootArgs,
     /// Do what a node does when it starts: finish what was acknowledged, remove what was not
     #[arg(long)]
     clean: bool,
@@ -60,15 +56,10 @@ struct Summary {
 }
 
 pub(super) fn run(args: RecoverArgs) -> Exit {
-    let storage = args.root.as_deref().map(|root| root.to_string_lossy().into_owned());
-    let flags = Flags { storage, ..Flags::default() };
-    let mut settings = match config::load(args.config.as_deref(), config::process_environment(), &flags) {
-        Ok(loaded) => loaded.settings.node.storage,
-        Err(error) => return refuse(&error),
+    let settings = match args.root.settings() {
+        Ok(settings) => settings.storage,
+        Err(exit) => return exit,
     };
-    if let Some(root) = args.root {
-        settings.root = root;
-    }
     recover(settings, args.clean, args.json).unwrap_or_else(|error| {
         output::complain(&output::one_line(&error));
         Exit::Failed

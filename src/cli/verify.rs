@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -12,8 +12,8 @@ use serde::Serialize;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::verify::{Condition, Digested, Totals, Verdict, Verification};
 
-use super::{Exit, output, refuse};
-use crate::config::{self, Flags};
+use super::root::RootArgs;
+use super::{Exit, output};
 
 /// `tidegate verify …`
 #[derive(Debug, Args)]
@@ -30,12 +30,8 @@ Exit codes: 0 every file is whole, 1 some are damaged or cannot be read, 2 usage
   tidegate verify /var/lib/tidegate/data
   tidegate verify --config /etc/tidegate/tidegate.toml --json")]
 pub(super) struct VerifyArgs {
-    /// Storage root [storage.root]
-    #[arg(value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Configuration file, for storage.root and storage.layout
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    root: RootArgs,
     /// Layout of the files, in place of storage.layout; again for each layout the root has had
     #[arg(long, value_name = "TEMPLATE", value_parser = Layout::parse)]
     layout: Vec<Layout>,
@@ -74,13 +70,11 @@ struct Summary {
 }
 
 pub(super) fn run(args: VerifyArgs) -> Exit {
-    let storage = args.root.as_deref().map(|root| root.to_string_lossy().into_owned());
-    let flags = Flags { storage, ..Flags::default() };
-    let settings = match config::load(args.config.as_deref(), config::process_environment(), &flags) {
-        Ok(loaded) => loaded.settings.node,
-        Err(error) => return refuse(&error),
+    let settings = match args.root.settings() {
+        Ok(settings) => settings,
+        Err(exit) => return exit,
     };
-    let root = args.root.unwrap_or(settings.storage.root);
+    let root = settings.storage.root;
     // A file stands where the settings or an access rule put it.
     let of_rules = settings.live.access.terms.iter().filter_map(|terms| Some(terms.placement.as_ref()?.layout.clone()));
     let configured = std::iter::once(settings.storage.layout).chain(of_rules);
