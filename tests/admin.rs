@@ -6,6 +6,8 @@
 mod http;
 #[path = "support/node.rs"]
 mod node;
+#[path = "support/pki.rs"]
+mod pki;
 #[path = "support/wire.rs"]
 mod wire;
 
@@ -15,6 +17,9 @@ use std::fs;
 use dicom_ul::pdu::Pdu;
 use http::{Answer, ask, get};
 use node::{Node, eventually};
+use pki::Authority;
+use rustix::process::Signal;
+use rustls::version::TLS13;
 use wire::{Wire, dataset, p_data, request, store_command};
 
 const SURFACE: (&str, &str) = ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0");
@@ -354,5 +359,96 @@ fn the_command_line_says_the_same_and_its_exit_code_is_a_health_check() {
     change(&node, "POST", "/api/drain", "");
     let (code, text) = said(&node, &["status"]);
     assert!(code == 1 && text.contains("NOT READY     serving: "), "{code} {text}");
+    assert_eq!(said(&node, &["status", "--live"]).0, 0, "it answers: it is not to be restarted");
+    assert_eq!(node.stop(), Some(0));
+}
+
+/// The status of an answer over TLS, and the certificate that was shown; `None` if there is no answer.
+fn status_over_tls(node: &Node, client: &std::sync::Arc<rustls::ClientConfig>, token: &str) -> Option<(u16, Vec<u8>)> {
+    use std::io::{Read, Write};
+    let mut stream = Authority::connect(client, node.admin_address());
+    let head = "GET /api/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    write!(stream, "{head}Authorization: Bearer {token}\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let status = String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()?;
+    Some((status, stream.conn.peer_certificates()?[0].to_vec()))
+}
+
+#[test]
+fn token_and_certificates_of_the_surface_change_on_sighup_and_mistakes_change_nothing() {
+    let authority = Authority::new();
+    authority.sign("admin", "localhost", 1);
+    let path = |name: &str| authority.path(name).to_str().unwrap().to_owned();
+    fs::write(path("token"), "0123456789abcdef").unwrap();
+    let (certificate, key, token) = (path("admin.pem"), path("admin.key"), path("token"));
+    let mut node = Node::start(&[
+        ("TIDEGATE__ADMIN__LISTEN", "0.0.0.0:0"),
+        ("TIDEGATE__ADMIN__TLS_CERTIFICATE", &certificate),
+        ("TIDEGATE__ADMIN__TLS_KEY", &key),
+        ("TIDEGATE__ADMIN__TOKEN_FILE", &token),
+    ]);
+    let client = authority.client(None, &TLS13);
+    let first = status_over_tls(&node, &client, "0123456789abcdef").unwrap();
+    assert_eq!(first.0, 200);
+    assert_eq!(status_over_tls(&node, &client, "another").unwrap().0, 401);
+
+    authority.sign("other", "localhost", 2);
+    fs::copy(path("other.pem"), path("admin.pem")).unwrap();
+    node.signal(Signal::HUP);
+    node.logged(&["configuration not reloaded", "admin.tls_key"]);
+    assert_eq!(status_over_tls(&node, &client, "0123456789abcdef"), Some(first.clone()), "the old one goes on");
+
+    fs::copy(path("other.key"), path("admin.key")).unwrap();
+    fs::write(path("token"), "fedcba9876543210").unwrap();
+    node.signal(Signal::HUP);
+    let now = || status_over_tls(&node, &client, "fedcba9876543210");
+    assert!(eventually(|| now().is_some_and(|(status, shown)| status == 200 && shown != first.1)));
+    assert_eq!(status_over_tls(&node, &client, "0123456789abcdef").unwrap().0, 401);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn a_token_that_goes_with_the_address_stays_as_long_as_the_surface_listens_there() {
+    let authority = Authority::new();
+    authority.sign("admin", "localhost", 1);
+    let path = |name: &str| authority.path(name).to_str().unwrap().to_owned();
+    let text = |listen: &str, rest: &str| format!("[admin]\nlisten = '{listen}'\n{rest}");
+    let keys = format!(
+        "tls_certificate = '{}'\ntls_key = '{}'\ntoken = '0123456789abcdef'\n",
+        path("admin.pem"),
+        path("admin.key")
+    );
+    fs::write(path("t.toml"), text("0.0.0.0:0", &keys)).unwrap();
+    let mut node = Node::start_with_own_admin(&["--config", &path("t.toml")]);
+    fs::write(path("t.toml"), text("127.0.0.1:0", "")).unwrap();
+    node.signal(Signal::HUP);
+    node.logged(&["admin.listen has changed", "until the next start"]);
+    let client = authority.client(None, &TLS13);
+    assert_eq!(status_over_tls(&node, &client, "another").unwrap().0, 401);
+    assert_eq!(status_over_tls(&node, &client, "0123456789abcdef").unwrap().0, 200);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn what_clients_hold_is_leased_for_as_long_as_they_do() {
+    use std::io::{Read, Write};
+    let mut node = Node::start(&[SURFACE]);
+    let held = || {
+        let snapshot: serde_json::Value = serde_json::from_str(&node.mem(&["top", "--json"])).unwrap();
+        let holders = snapshot["holders"].as_array().unwrap().iter();
+        let of_http = holders.filter(|holder| holder["label"] == "admin http");
+        of_http.map(|holder| holder["bytes"].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(held(), 0);
+    let mut streams: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(node.admin_address()).unwrap()).collect();
+    for stream in &mut streams {
+        write!(stream, "GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        assert_ne!(stream.read(&mut [0; 1]).unwrap(), 0);
+    }
+    // Three connections, and an event.
+    assert!(eventually(|| held() > 3 * 160 * 1024), "{}", held());
+    drop(streams);
+    assert!(eventually(|| held() == 0), "{}", held());
     assert_eq!(node.stop(), Some(0));
 }

@@ -138,6 +138,15 @@ fn the_printed_configuration_gives_the_same_configuration() {
 }
 
 #[test]
+fn a_secret_is_not_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = tidegate(directory.path(), &["print-config"]);
+    let (code, printed, stderr) = told(command.env("TIDEGATE__ADMIN__TOKEN", "0123456789abcdef"));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(printed.contains("token = \"(masked)\"") && !printed.contains("0123456789abcdef"), "{printed}");
+}
+
+#[test]
 fn a_closed_stdout_is_no_failure() {
     let directory = tempfile::tempdir().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();

@@ -9,9 +9,11 @@ use futures_util::stream::{Stream, unfold};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tidegate_actors::Observer;
+use tidegate_memory::MemoryLease;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::leases::Leases;
 use super::model::{Association, Status, Writers};
 use super::storage::StorageWatch;
 
@@ -43,12 +45,20 @@ impl Tick {
 }
 
 /// The one who looks, as long as there are listeners.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Events {
-    looks: Mutex<Weak<watch::Sender<Bytes>>>,
+    looks: Mutex<Weak<watch::Sender<Event>>>,
+    leases: Leases,
 }
 
+/// An event as it is sent, and the lease of its bytes, which all who listen share.
+type Event = (Bytes, Option<Arc<MemoryLease>>);
+
 impl Events {
+    pub(super) fn new(leases: Leases) -> Self {
+        Self { looks: Mutex::default(), leases }
+    }
+
     /// A stream of events; `None` if there are listeners enough.
     pub(super) fn listen(
         &self,
@@ -57,8 +67,8 @@ impl Events {
     ) -> Option<impl Stream<Item = Result<Bytes, actix_web::Error>> + use<>> {
         let mut current = self.looks.lock();
         let looks = current.upgrade().unwrap_or_else(|| {
-            let looks = Arc::new(watch::Sender::new(Bytes::new()));
-            actix_web::rt::spawn(look(Arc::downgrade(&looks), observer.clone(), storage.clone()));
+            let looks = Arc::new(watch::Sender::new(Event::default()));
+            actix_web::rt::spawn(look(Arc::downgrade(&looks), observer.clone(), storage.clone(), self.leases.clone()));
             looks
         });
         *current = Arc::downgrade(&looks);
@@ -68,14 +78,14 @@ impl Events {
         let listener = looks.subscribe();
         Some(unfold((listener, looks), |(mut listener, looks)| async {
             listener.changed().await.ok()?;
-            let event = listener.borrow_and_update().clone();
+            let (event, _) = listener.borrow_and_update().clone();
             Some((Ok(event), (listener, looks)))
         }))
     }
 }
 
 /// Looks once a second until the last listener is gone.
-async fn look(looks: Weak<watch::Sender<Bytes>>, observer: Observer, storage: StorageWatch) {
+async fn look(looks: Weak<watch::Sender<Event>>, observer: Observer, storage: StorageWatch, leases: Leases) {
     let mut clock = interval(PERIOD);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -86,6 +96,8 @@ async fn look(looks: Weak<watch::Sender<Bytes>>, observer: Observer, storage: St
         let Some(tick) = Tick::of(&observer, &storage).await else { continue };
         let Ok(text) = serde_json::to_string(&tick) else { continue };
         let Some(looks) = looks.upgrade() else { return };
-        looks.send_replace(Bytes::from(format!("event: tick\ndata: {text}\n\n")));
+        let event = Bytes::from(format!("event: tick\ndata: {text}\n\n"));
+        let lease = leases.charge(event.len() as u64).map(Arc::new);
+        looks.send_replace((event, lease));
     }
 }

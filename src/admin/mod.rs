@@ -8,38 +8,41 @@
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
 //! | [`storage`] | looks at the disk for all of these |
 //! | [`steering`] | configuration and log level |
-//! | [`tls`] | for clients with a certificate |
+//! | [`leases`] | what requests and answers hold |
 //! | [`socket`], [`wire`] | the socket that the command line asks |
 
 mod api;
 mod dashboard;
 mod events;
 mod guard;
+mod leases;
 mod metrics;
 pub(crate) mod model;
 mod ready;
 pub(crate) mod socket;
 mod steering;
 mod storage;
-mod tls;
 pub(crate) mod wire;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::Server;
 use actix_web::{App, HttpServer, middleware, web};
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_actors::{Guest, Observer};
+use tokio::sync::watch;
 
+use crate::config::Tls;
 use events::Events;
+use leases::Leases;
 use storage::StorageWatch;
 
 #[cfg(test)]
 pub(crate) use ready::{Check, Readiness};
 pub(crate) use steering::Steering;
-pub(crate) use tls::{TlsError, TlsFiles};
 
 /// Enough for probes, scrapers and a person; one who opens more connections waits.
 const MAX_CONNECTIONS: usize = 64;
@@ -49,46 +52,52 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const SCRAPE_MAX_AGE: Duration = Duration::from_secs(5);
 
 /// Where the surface listens and whom it serves.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct AdminSettings {
     pub(crate) listen: SocketAddr,
+    pub(crate) door: Door,
+}
+
+/// Whom the surface serves. It can be another while the node runs.
+#[derive(Clone)]
+pub(crate) struct Door {
     /// What clients must show; `None`: nothing.
     pub(crate) token: Option<String>,
     /// `None`: plain HTTP.
-    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) tls: Option<Tls>,
 }
 
-impl std::fmt::Debug for AdminSettings {
+impl std::fmt::Debug for Door {
     /// Without the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let token = self.token.as_ref().map(|_| "masked");
-        f.debug_struct("AdminSettings")
-            .field("listen", &self.listen)
-            .field("token", &token)
-            .field("tls", &self.tls)
-            .finish()
+        f.debug_struct("Door").field("token", &token).field("tls", &self.tls).finish()
     }
 }
 
-/// Why there is no surface.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AdminError {
-    #[error("{0}; set admin.listen to another address, to port 0 for a free one, or to \"off\"")]
-    Listen(#[from] io::Error),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+impl Door {
+    /// Certificates count as different: whether the files have changed is not known here.
+    fn is_same_as(&self, other: &Self) -> bool {
+        self.token == other.token && self.tls.is_none() && other.tls.is_none()
+    }
 }
 
 /// A bound admin surface.
 pub(crate) struct Admin {
     listener: TcpListener,
     address: SocketAddr,
-    access: Access,
-    tls: Option<ServerConfig>,
+    doors: watch::Sender<Door>,
     steering: Steering,
 }
 
-/// Whom the surface serves.
+/// Puts another door in place.
+#[derive(Debug)]
+pub(crate) struct DoorKeeper {
+    listen: SocketAddr,
+    doors: watch::Sender<Door>,
+}
+
+/// What requests must show.
 #[derive(Clone)]
 struct Access {
     token: Option<String>,
@@ -100,23 +109,25 @@ struct Surface {
     storage: StorageWatch,
     events: Events,
     steering: Steering,
+    leases: Leases,
 }
 
 impl Admin {
     /// Binds the address.
     ///
     /// # Errors
-    /// What the operating system says, or what is wrong with the certificates.
-    pub(crate) fn bind(settings: AdminSettings, steering: Steering) -> Result<Self, AdminError> {
-        let AdminSettings { listen, token, tls } = settings;
-        let tls = tls.map(|files| files.load()).transpose()?;
+    /// What the operating system says.
+    pub(crate) fn bind(settings: AdminSettings, steering: Steering) -> io::Result<(Self, DoorKeeper)> {
+        let AdminSettings { listen, door } = settings;
         let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.bind(&listen.into())?;
         socket.listen(MAX_CONNECTIONS as i32)?;
         let listener = TcpListener::from(socket);
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, access: Access { token }, tls, steering })
+        let doors = watch::Sender::new(door);
+        let keeper = DoorKeeper { listen, doors: doors.clone() };
+        Ok((Self { listener, address, doors, steering }, keeper))
     }
 
     /// Where it is reached, with the port that was picked when 0 was asked for.
@@ -126,18 +137,20 @@ impl Admin {
 
     /// `http` or `https`.
     pub(crate) fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
+        if self.doors.borrow().tls.is_some() { "https" } else { "http" }
     }
 
     /// The surface as a child of the node's supervisor.
     pub(crate) fn guest(self) -> Guest {
         Guest::new("admin-http", move |observer| {
             let listener = self.listener.try_clone();
+            let leases = Leases::new(observer.open_account("admin http"));
             let storage = StorageWatch::new(observer.clone());
-            let surface = Surface { observer, storage, events: Events::default(), steering: self.steering.clone() };
-            let (access, tls) = (self.access.clone(), self.tls.clone());
+            let events = Events::new(leases.clone());
+            let surface = Surface { observer, storage, events, steering: self.steering.clone(), leases };
+            let doors = self.doors.subscribe();
             Box::pin(async move {
-                if let Err(error) = serve(listener, access, tls, surface).await {
+                if let Err(error) = serve(listener, doors, surface).await {
                     tracing::error!(%error, "the admin surface has failed");
                 }
             })
@@ -145,21 +158,56 @@ impl Admin {
     }
 }
 
-/// Serves with one worker thread of its own, so that a busy node still answers and a busy scraper costs the node little.
+impl DoorKeeper {
+    /// From now on the surface serves as `settings` say; whoever is connected is cut off and comes again. Not if they are for another
+    /// address: they were found good for that one, and not for the one where the surface listens.
+    pub(crate) fn apply(&self, settings: Option<AdminSettings>) {
+        let Some(AdminSettings { door, .. }) = settings.filter(|settings| settings.listen == self.listen) else {
+            tracing::warn!(
+                "admin.listen has changed: token and certificates of the admin surface stay until the next start"
+            );
+            return;
+        };
+        self.doors.send_if_modified(|current| {
+            let differs = !current.is_same_as(&door);
+            *current = door;
+            differs
+        });
+    }
+}
+
+/// Serves, and begins anew with each other door.
 async fn serve(
     listener: io::Result<TcpListener>,
-    access: Access,
-    tls: Option<ServerConfig>,
+    mut doors: watch::Receiver<Door>,
     surface: Surface,
 ) -> io::Result<()> {
-    let (access, surface) = (web::Data::new(access), web::Data::new(surface));
+    let (listener, surface) = (listener?, web::Data::new(surface));
+    loop {
+        let door = doors.borrow_and_update().clone();
+        let server = server(listener.try_clone()?, door, surface.clone())?;
+        let handle = server.handle();
+        tokio::pin!(server);
+        tokio::select! {
+            ended = &mut server => return ended,
+            Ok(()) = doors.changed() => tokio::join!(handle.stop(true), &mut server).1?,
+        }
+    }
+}
+
+/// With one worker thread of its own, so that a busy node still answers and a busy scraper costs the node little.
+fn server(listener: TcpListener, door: Door, surface: web::Data<Surface>) -> io::Result<Server> {
+    let leases = surface.leases.clone();
+    let access = web::Data::new(Access { token: door.token });
     let server = HttpServer::new(move || {
         App::new()
             .app_data(access.clone())
             .app_data(surface.clone())
+            .wrap(middleware::from_fn(leases::lease))
             .wrap(middleware::from_fn(guard::guard))
             .configure(api::configure)
     })
+    .on_connect(move |connection, extensions| leases.on_connect(connection, extensions))
     .workers(1)
     .max_connections(MAX_CONNECTIONS)
     .client_request_timeout(REQUEST_TIMEOUT)
@@ -167,9 +215,9 @@ async fn serve(
     .keep_alive(Duration::from_secs(5))
     .shutdown_timeout(1)
     .disable_signals();
-    let server = match tls {
-        Some(tls) => server.listen_rustls_0_23(listener?, tls)?,
-        None => server.listen(listener?)?,
+    let server = match door.tls {
+        Some(tls) => server.listen_rustls_0_23(listener, Arc::unwrap_or_clone(tls.server))?,
+        None => server.listen(listener)?,
     };
-    server.run().await
+    Ok(server.run())
 }

@@ -1,7 +1,7 @@
 //! SIGHUP: the configuration is read again; what can change in a running node changes all at once, or nothing does.
 
 use super::logging::LogLevel;
-use crate::admin::Steering;
+use crate::admin::{AdminSettings, Steering};
 use crate::config::{Changes, ConfigError, Loaded, OwnCertificate, Raw, Settings, masked};
 
 /// Knows what the node runs with, and where to look for something else.
@@ -17,7 +17,7 @@ pub(super) struct Reloader {
 
 impl Reloader {
     pub(super) fn new(started: Raw, log_level: LogLevel, load: Box<dyn Fn() -> Result<Loaded, ConfigError>>) -> Self {
-        let steering = Steering::new(masked(&started), log_level.clone());
+        let steering = Steering::new(shown(&started), log_level.clone());
         Self { current: started.clone(), started, log_level, steering, load }
     }
 
@@ -51,15 +51,13 @@ impl Reloader {
             let (key, from, to) = (&change.key, &change.from, &change.to);
             tracing::info!(%key, %from, %to, "setting changed");
         }
-        if let Some(certificate) = &settings.certificate {
-            log_certificate(certificate);
-        }
+        log_certificates(settings.certificate.as_ref(), settings.admin.as_ref());
         tracing::info!(
             changed = changes.live.len(),
             at_next_start = changes.at_restart.len(),
             "configuration reloaded"
         );
-        self.steering.set_config(masked(&raw));
+        self.steering.set_config(shown(&raw));
         self.current = raw;
         Some(settings)
     }
@@ -68,13 +66,21 @@ impl Reloader {
 /// Under this many seconds a certificate is about to expire: a month.
 const EXPIRES_SOON_S: i64 = 30 * 86_400;
 
-/// Says which certificate peers see from now on.
-pub(super) fn log_certificate(certificate: &OwnCertificate) {
-    let OwnCertificate { subject, not_after, serial, expires_in_s, .. } = certificate;
-    tracing::info!(?subject, %serial, %not_after, "tls certificate in force");
-    if *expires_in_s < 0 {
-        tracing::error!(?subject, %not_after, "tls certificate has expired: peers will refuse it");
-    } else if *expires_in_s < EXPIRES_SOON_S {
-        tracing::warn!(?subject, %not_after, "tls certificate expires within a month");
+/// Says which certificates peers and operators see from now on.
+pub(super) fn log_certificates(of_node: Option<&OwnCertificate>, admin: Option<&AdminSettings>) {
+    let of_admin = admin.and_then(|admin| admin.door.tls.as_ref()).map(|tls| &tls.own);
+    for (section, certificate) in [("tls", of_node), ("admin", of_admin)] {
+        let Some(OwnCertificate { subject, not_after, serial, expires_in_s, .. }) = certificate else { continue };
+        tracing::info!(section, ?subject, %serial, %not_after, "tls certificate in force");
+        if *expires_in_s < 0 {
+            tracing::error!(section, ?subject, %not_after, "tls certificate has expired: peers will refuse it");
+        } else if *expires_in_s < EXPIRES_SOON_S {
+            tracing::warn!(section, ?subject, %not_after, "tls certificate expires within a month");
+        }
     }
+}
+
+/// The configuration as operators may see it.
+fn shown(raw: &Raw) -> serde_json::Value {
+    serde_json::to_value(masked(raw)).unwrap_or_default()
 }

@@ -16,7 +16,7 @@ use super::reload::Reloader;
 use super::signals::{Asked, Signals, StopSignal};
 use super::start_up::{AdminUrl, StartUp};
 use super::{Exit, logging, output, reload, service};
-use crate::admin::{Admin, AdminError, AdminSettings, Steering, socket};
+use crate::admin::{Admin, AdminSettings, DoorKeeper, Steering, socket};
 use crate::audit::{self, Origin};
 use crate::config::{ConfigError, Loaded, Settings};
 
@@ -41,8 +41,10 @@ pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError>
 /// Why a node did not come up.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
-    #[error("cannot serve the admin surface on {address}: {source}")]
-    Admin { address: SocketAddr, source: AdminError },
+    #[error(
+        "cannot serve the admin surface on {address}: {source}; set admin.listen to another address, to port 0 for a free one, or to \"off\""
+    )]
+    Admin { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot wait for signals")]
@@ -64,15 +66,16 @@ enum Reason {
 async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunError> {
     let Settings { node: settings, certificate, mut shutdown_grace, admin, admin_socket, log: _, audit } = settings;
     raise_open_files_limit(&settings);
-    certificate.iter().for_each(reload::log_certificate);
+    reload::log_certificates(certificate.as_ref(), admin.as_ref());
     let start_up = StartUp::of(&settings, certificate);
     let durability = settings.storage.durability;
     let root = settings.storage.root.clone();
     let mut guests = Vec::new();
-    let admin = match admin {
+    let (admin, door_keeper) = match admin {
         Some(settings) => Some(bind_admin(settings, reloader.steering(), &mut guests)?),
         None => None,
-    };
+    }
+    .unzip();
     guests.extend(admin_socket.map(socket::guest));
     guests.extend(audit.map(|target| audit::guest(target, origin(&settings))));
     let node = Node::start(settings, guests).await?;
@@ -99,6 +102,9 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
                     service::reloading();
                     if let Some(settings) = reloader.reload() {
                         shutdown_grace = settings.shutdown_grace;
+                        if let Some(keeper) = &door_keeper {
+                            keeper.apply(settings.admin);
+                        }
                         node.apply(settings.node.live);
                     }
                     service::ready(&serving);
@@ -143,13 +149,17 @@ fn origin(settings: &NodeSettings) -> Origin {
     Origin { ae_title, host, process_id: std::process::id() }
 }
 
-/// Binds the admin surface; where it is reached.
-fn bind_admin(settings: AdminSettings, steering: Steering, guests: &mut Vec<Guest>) -> Result<AdminUrl, RunError> {
+/// Binds the admin surface; where it is reached, and who can change what it asks of clients.
+fn bind_admin(
+    settings: AdminSettings,
+    steering: Steering,
+    guests: &mut Vec<Guest>,
+) -> Result<(AdminUrl, DoorKeeper), RunError> {
     let address = settings.listen;
-    let admin = Admin::bind(settings, steering).map_err(|source| RunError::Admin { address, source })?;
+    let (admin, keeper) = Admin::bind(settings, steering).map_err(|source| RunError::Admin { address, source })?;
     let url = AdminUrl { scheme: admin.scheme(), address: admin.address() };
     guests.push(admin.guest());
-    Ok(url)
+    Ok((url, keeper))
 }
 
 /// What we make is closed to others; a root that was there before may not be.

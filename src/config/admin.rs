@@ -1,11 +1,13 @@
-//! `[admin]`: where the HTTP surface listens, and what it asks of clients. Beyond the loopback it must ask for something.
+//! `[admin]`: where the HTTP surface listens, and what it asks of clients. Beyond the loopback it must ask for something, and not
+//! in clear text.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use super::checks::Checks;
 use super::raw;
-use crate::admin::{AdminSettings, TlsFiles};
+use super::tls::{self, ClientAuth, Files, Tls};
+use crate::admin::{AdminSettings, Door};
 
 /// A token that can be guessed is none.
 const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
@@ -22,15 +24,24 @@ pub(super) fn admin(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<Option<
             "must be \"off\" or an IP address and a port, such as 127.0.0.1:9112",
         )?,
     };
-    let is_sound = checks.sound(&["admin.token", "admin.token_file", "admin.tls_certificate"]);
-    if is_sound && !is_loopback(listen.ip()) && token.is_none() && tls.is_none() {
-        checks.refuse(
-            "admin.listen",
-            "others than this machine could read and steer the node: set admin.token_file (a bearer token), or \
-             admin.tls_certificate, admin.tls_key and admin.tls_client_ca (clients with a certificate), or listen on 127.0.0.1",
-        );
+    let keys = ["admin.token", "admin.token_file", "admin.tls_certificate", "admin.tls_key", "admin.tls_client_ca"];
+    if checks.sound(&keys) && !is_loopback(listen.ip()) {
+        let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.own.client_auth == ClientAuth::Required);
+        if token.is_none() && !asks_for_certificates {
+            checks.refuse(
+                "admin.listen",
+                "others than this machine could read and steer the node: set admin.tls_certificate and admin.tls_key, and \
+                 admin.token_file (a bearer token) or admin.tls_client_ca (clients with a certificate) or both; or listen on 127.0.0.1",
+            );
+        } else if tls.is_none() {
+            checks.refuse(
+                "admin.listen",
+                "the bearer token could be read on its way there: set admin.tls_certificate and admin.tls_key, or listen on \
+                 127.0.0.1",
+            );
+        }
     }
-    Some(Some(AdminSettings { listen, token, tls }))
+    Some(Some(AdminSettings { listen, door: Door { token, tls } }))
 }
 
 fn is_loopback(ip: IpAddr) -> bool {
@@ -66,22 +77,19 @@ fn token(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<String> {
     Some(token)
 }
 
-/// All three files or none.
-fn tls(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<TlsFiles> {
-    let paths = [&raw.tls_certificate, &raw.tls_key, &raw.tls_client_ca].map(|path| path.trim());
-    if paths.iter().all(|path| path.is_empty()) {
+/// With an authority of clients, each must show a certificate of it.
+fn tls(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<Tls> {
+    let [certificate, key, client_ca] =
+        [&raw.tls_certificate, &raw.tls_key, &raw.tls_client_ca].map(|path| path.trim());
+    if [certificate, key, client_ca].iter().all(|path| path.is_empty()) {
         return None;
     }
-    if paths.iter().any(|path| path.is_empty()) {
-        checks.refuse(
-            "admin.tls_certificate",
-            "admin.tls_certificate, admin.tls_key and admin.tls_client_ca belong together: set all three or none",
-        );
-        return None;
-    }
-    let files = TlsFiles { certificate: paths[0].into(), key: paths[1].into(), client_ca: paths[2].into() };
-    if let Err(error) = files.load() {
-        checks.refuse("admin.tls_certificate", &error.to_string());
-    }
-    Some(files)
+    let files = Files {
+        certificate: ("admin.tls_certificate", certificate),
+        key: ("admin.tls_key", key),
+        client_auth: if client_ca.is_empty() { ClientAuth::None } else { ClientAuth::Required },
+        client_ca: ("admin.tls_client_ca", client_ca),
+        client_crls: ("admin.tls_client_ca", &[]),
+    };
+    tls::load(&files, checks)
 }

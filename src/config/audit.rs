@@ -47,7 +47,7 @@ fn address(rest: &str) -> Option<(&str, String)> {
 
 fn tls(ca: &str, host: &str, address: String, checks: &mut Checks<'_>) -> Option<Target> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("audit.ca", ca, checks)? {
+    for certificate in certificates(("audit.ca", ca), checks)? {
         if let Err(error) = roots.add(certificate) {
             checks.refuse("audit.ca", &format!("has a certificate that cannot be trusted: {error}"));
             return None;

@@ -6,7 +6,7 @@ use super::Raw;
 use super::masked::{MASK, SECRETS};
 
 /// Keys that hold from the start of the node to its end. All others can change while it runs.
-pub(super) const NEEDS_RESTART: [&str; 21] = [
+pub(super) const NEEDS_RESTART: [&str; 16] = [
     "node.listen",
     "tls.listen",
     "associations.arbiters",
@@ -18,11 +18,6 @@ pub(super) const NEEDS_RESTART: [&str; 21] = [
     "storage.duplicates",
     "storage.min_free",
     "admin.listen",
-    "admin.token",
-    "admin.token_file",
-    "admin.tls_certificate",
-    "admin.tls_key",
-    "admin.tls_client_ca",
     "admin.socket",
     "log.format",
     "audit.sink",

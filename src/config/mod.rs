@@ -34,7 +34,7 @@ pub(crate) use masked::masked;
 pub(crate) use raw::Raw;
 pub(crate) use reference::reference;
 pub(crate) use sources::{Environment, Flags, process_environment};
-pub(crate) use tls::{ClientAuth, OwnCertificate};
+pub(crate) use tls::{ClientAuth, OwnCertificate, Tls};
 
 use crate::audit::Target;
 use problem::Problem;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::masked::{MASK, SECRETS};
 use super::problem::Problem;
 use super::raw::{AccessRule, Raw, defaults};
 use super::sources::{Given, GivenValue};
@@ -35,7 +36,7 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
             }
             Err(complaint) => problems.push(Problem {
                 key: key.clone(),
-                value: given.value.to_string(),
+                value: shown(key, &defaults, &given.value),
                 origin: given.origin.clone(),
                 complaint,
             }),
@@ -126,8 +127,22 @@ fn expectation(default: &toml::Value, told: &str) -> String {
     }
 }
 
+/// The value for people; masked if the key is, or was probably meant to be, one of a secret.
+fn shown(key: &str, defaults: &BTreeMap<String, toml::Value>, value: &toml::Value) -> String {
+    let meant = if defaults.contains_key(key) { Some(key) } else { meant(key, defaults) };
+    if meant.is_some_and(|key| SECRETS.contains(&key)) { MASK.to_owned() } else { value.to_string() }
+}
+
 /// The complaint about a key that does not exist, with the key that was probably meant.
 fn unknown(key: &str, defaults: &BTreeMap<String, toml::Value>) -> String {
+    match meant(key, defaults) {
+        Some(known) => format!("unknown key; did you mean {known}?"),
+        None => "unknown key; `tidegate print-config --default` shows every key".to_owned(),
+    }
+}
+
+/// The key that was probably meant by one that does not exist.
+fn meant<'d>(key: &str, defaults: &'d BTreeMap<String, toml::Value>) -> Option<&'d str> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_lowercase();
     let likeness = |known: &str| {
         let whole = strsim::normalized_damerau_levenshtein(known, &key.to_lowercase());
@@ -137,10 +152,5 @@ fn unknown(key: &str, defaults: &BTreeMap<String, toml::Value>) -> String {
     };
     let closest =
         defaults.keys().map(|known| (likeness(known), known)).max_by(|(one, _), (other, _)| one.total_cmp(other));
-    match closest {
-        Some((likeness, known)) if likeness > 0.6 => {
-            format!("unknown key; did you mean {known}?")
-        }
-        _ => "unknown key; `tidegate print-config --default` shows every key".to_owned(),
-    }
+    closest.filter(|(likeness, _)| *likeness > 0.6).map(|(_, known)| known.as_str())
 }

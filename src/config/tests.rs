@@ -207,16 +207,45 @@ fn a_budget_beyond_the_machine_is_refused_with_the_way_out() {
     assert!(told[0].0.contains("more than there is") && told[0].0.contains("lower memory.budget"), "{told:?}");
 }
 
+/// A certificate, its key, and the directory they are in.
+fn certificate() -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["gateway".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let [certificate_file, key_file] = ["c.pem", "k.pem"].map(|name| directory.path().join(name));
+    std::fs::write(&certificate_file, certificate.pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    let keys = format!("tls_certificate = '{}'\ntls_key = '{}'\n", certificate_file.display(), key_file.display());
+    (directory, keys)
+}
+
 #[test]
-fn a_surface_that_others_can_reach_must_ask_who_they_are() {
+fn a_surface_that_others_can_reach_must_ask_who_they_are_and_not_in_clear_text() {
+    let (directory, tls) = certificate();
+    let tls = tls.as_str();
+    let token = "token = '0123456789abcdef'\n";
+    let client_ca = &*format!("tls_client_ca = '{}'\n", directory.path().join("c.pem").display());
     for listen in ["0.0.0.0:9112", "[::]:9112", "192.0.2.1:9112"] {
-        let told = problems(&format!("[admin]\nlisten = '{listen}'\n"), &[]);
-        assert!(told[0].0.contains("set admin.token_file") && told[0].0.contains("admin.tls_client_ca"), "{told:?}");
-        let text = format!("[admin]\nlisten = '{listen}'\ntoken = '0123456789abcdef'\n");
-        assert!(load_text(&text, &[]).unwrap().settings.admin.unwrap().token.is_some());
+        let admin = |keys: &[&str]| format!("[admin]\nlisten = '{listen}'\n{}", keys.concat());
+        for nothing_asked in [&[][..], &[tls]] {
+            let told = problems(&admin(nothing_asked), &[]);
+            assert!(
+                told[0].0.contains("set admin.tls_certificate and admin.tls_key, and admin.token_file"),
+                "{told:?}"
+            );
+        }
+        let told = problems(&admin(&[token]), &[]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].0.contains("could be read on its way there: set admin.tls_certificate"), "{told:?}");
+        for asked in [&[token, tls][..], &[tls, client_ca], &[token, tls, client_ca]] {
+            let door = load_text(&admin(asked), &[]).unwrap().settings.admin.unwrap().door;
+            assert_eq!((door.token.is_some(), door.tls.is_some()), (asked.contains(&token), true));
+        }
     }
     for listen in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:9112", "off"] {
-        load_text(&format!("[admin]\nlisten = '{listen}'\n"), &[]).unwrap();
+        for keys in ["", token, tls] {
+            load_text(&format!("[admin]\nlisten = '{listen}'\n{keys}"), &[]).unwrap();
+        }
     }
 }
 
@@ -227,10 +256,14 @@ fn a_token_is_read_from_its_file_and_never_told() {
     std::fs::write(&file, "  0123456789abcdef\n").unwrap();
     let text = format!("[admin]\ntoken_file = '{}'\n", file.display());
     let settings = load_text(&text, &[]).unwrap().settings.admin.unwrap();
-    assert_eq!(settings.token.as_deref(), Some("0123456789abcdef"));
+    assert_eq!(settings.door.token.as_deref(), Some("0123456789abcdef"));
     assert!(!format!("{settings:?}").contains("0123456789abcdef"));
     let told = problems("[admin]\ntoken = 'too short'\n", &[]);
     assert!(told[0].0.starts_with("admin.token = (masked): must be 16 to 256 characters"), "{told:?}");
+    for line in ["token = 1234567812345678", "tokn = 'too short'"] {
+        let told = problems(&format!("[admin]\n{line}\n"), &[]);
+        assert!(told[0].0.contains(" = (masked): "), "{told:?}");
+    }
     let told = problems(&format!("{text}token = '0123456789abcdef'\n"), &[]);
     assert!(told[0].0.contains("cannot be set together with admin.token"), "{told:?}");
     let told = problems("[admin]\ntoken_file = '/nowhere/token'\n", &[]);
@@ -238,12 +271,15 @@ fn a_token_is_read_from_its_file_and_never_told() {
 }
 
 #[test]
-fn the_files_of_mutual_tls_belong_together_and_are_read() {
-    let told = problems("[admin]\ntls_certificate = '/nowhere/c.pem'\n", &[]);
-    assert!(told[0].0.contains("set all three or none"), "{told:?}");
-    let told = problems(
-        "[admin]\ntls_certificate = '/nowhere/c.pem'\ntls_key = '/nowhere/k.pem'\ntls_client_ca = '/nowhere/a.pem'\n",
-        &[],
-    );
-    assert!(told[0].0.contains("cannot read /nowhere/a.pem"), "{told:?}");
+fn the_files_of_the_surface_are_read_and_one_that_is_missing_is_named_by_its_key() {
+    let (_directory, tls) = certificate();
+    for (keys, expected) in [
+        ("tls_certificate = '/nowhere/c.pem'\n".to_owned(), &["admin.tls_certificate", "admin.tls_key"][..]),
+        (format!("{tls}tls_client_ca = '/nowhere/a.pem'\n"), &["admin.tls_client_ca"]),
+        (tls.replace("tls_key", "tls_client_ca"), &["admin.tls_client_ca", "admin.tls_key"]),
+    ] {
+        let told = problems(&format!("[admin]\n{keys}"), &[]);
+        let keys: Vec<_> = told.iter().map(|(told, _)| told.split(" = ").next().unwrap()).collect();
+        assert_eq!(keys, expected, "{told:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Certificates, keys and whom to trust, from the files that `[tls]` names to what a handshake needs.
+//! Certificates, keys and whom to trust, from the files that `[tls]` and `[admin]` name to what a handshake needs.
 //!
 //! The profile is the "Modified BCP 195" one of PS3.15 §B.12: TLS 1.2 and 1.3, and of 1.2 only suites with ephemeral keys and
 //! authenticated encryption. rustls has no others. Sessions are not resumed: each association is a whole handshake, and so
@@ -41,31 +41,53 @@ pub(crate) struct OwnCertificate {
     pub(crate) expires_in_s: i64,
 }
 
-/// What the node needs for TLS, and what to say of it.
-#[derive(Debug)]
-pub(super) struct Tls {
-    pub(super) server: Arc<ServerConfig>,
-    pub(super) own: OwnCertificate,
+/// What a server needs for TLS, and what to say of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Tls {
+    pub(crate) server: Arc<ServerConfig>,
+    pub(crate) own: OwnCertificate,
 }
 
-/// Reads what `[tls]` names. A file that cannot be used becomes a problem of its key.
+/// Which key names which file; each is what was written there.
+pub(super) struct Files<'a> {
+    pub(super) certificate: (&'static str, &'a str),
+    pub(super) key: (&'static str, &'a str),
+    pub(super) client_auth: ClientAuth,
+    pub(super) client_ca: (&'static str, &'a str),
+    pub(super) client_crls: (&'static str, &'a [String]),
+}
+
+/// Reads what `[tls]` names.
 pub(super) fn tls(raw: &raw::Tls, checks: &mut Checks<'_>) -> Option<Tls> {
     let client_auth = checks.chosen(
         "tls.client_auth",
         &raw.client_auth,
         &[("none", ClientAuth::None), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)],
     )?;
-    let certificates = certificates("tls.certificate", &raw.certificate, checks);
-    let key = key(&raw.key, checks);
+    let files = Files {
+        certificate: ("tls.certificate", &raw.certificate),
+        key: ("tls.key", &raw.key),
+        client_auth,
+        client_ca: ("tls.client_ca", &raw.client_ca),
+        client_crls: ("tls.client_crls", &raw.client_crls),
+    };
+    load(&files, checks)
+}
+
+/// Reads the files. One that cannot be used becomes a problem of its key.
+pub(super) fn load(files: &Files<'_>, checks: &mut Checks<'_>) -> Option<Tls> {
+    let client_auth = files.client_auth;
+    let certificates = certificates(files.certificate, checks);
+    let key = key(files.key, checks);
     let verifier = match client_auth {
         ClientAuth::None => None,
-        ClientAuth::Optional | ClientAuth::Required => Some(client_verifier(raw, client_auth, checks)?),
+        ClientAuth::Optional | ClientAuth::Required => Some(client_verifier(files, checks)?),
     };
     let (certificates, key) = (certificates?, key?);
-    let own = own_certificate(&certificates, client_auth, checks)?;
+    let own = own_certificate(files.certificate.0, &certificates, client_auth, checks)?;
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(|error| checks.refuse("tls.certificate", &error.to_string()))
+        .map_err(|error| checks.refuse(files.certificate.0, &error.to_string()))
         .ok()?;
     let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
@@ -73,7 +95,7 @@ pub(super) fn tls(raw: &raw::Tls, checks: &mut Checks<'_>) -> Option<Tls> {
     };
     let mut server = builder
         .with_single_cert(certificates, key)
-        .map_err(|error| checks.refuse("tls.key", &format!("cannot be used with tls.certificate: {error}")))
+        .map_err(|error| checks.refuse(files.key.0, &format!("cannot be used with {}: {error}", files.certificate.0)))
         .ok()?;
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
@@ -81,38 +103,41 @@ pub(super) fn tls(raw: &raw::Tls, checks: &mut Checks<'_>) -> Option<Tls> {
 }
 
 fn client_verifier(
-    raw: &raw::Tls,
-    client_auth: ClientAuth,
+    files: &Files<'_>,
     checks: &mut Checks<'_>,
 ) -> Option<Arc<dyn rustls::server::danger::ClientCertVerifier>> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("tls.client_ca", &raw.client_ca, checks)? {
+    for certificate in certificates(files.client_ca, checks)? {
         if let Err(error) = roots.add(certificate) {
-            checks.refuse("tls.client_ca", &format!("has a certificate that cannot be trusted: {error}"));
+            checks.refuse(files.client_ca.0, &format!("has a certificate that cannot be trusted: {error}"));
             return None;
         }
     }
+    let (crls, paths) = files.client_crls;
     let mut lists = Vec::new();
-    for path in &raw.client_crls {
+    for path in paths {
         let read = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         match read {
             Ok(read) if !read.is_empty() => lists.extend(read),
-            Ok(_) => refuse_file("tls.client_crls", path, "has no certificate revocation list in PEM", checks),
-            Err(error) => refuse_file("tls.client_crls", path, &told(&error), checks),
+            Ok(_) => refuse_file(crls, path, "has no certificate revocation list in PEM", checks),
+            Err(error) => refuse_file(crls, path, &told(&error), checks),
         }
     }
-    if !checks.sound(&["tls.client_crls"]) {
+    if !checks.sound(&[crls]) {
         return None;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
         .with_crls(lists);
-    if client_auth == ClientAuth::Optional {
+    if files.client_auth == ClientAuth::Optional {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|error| checks.refuse("tls.client_crls", &format!("cannot be used: {error}"))).ok()
+    builder.build().map_err(|error| checks.refuse(crls, &format!("cannot be used: {error}"))).ok()
 }
 
-pub(super) fn certificates(name: &str, path: &str, checks: &mut Checks<'_>) -> Option<Vec<CertificateDer<'static>>> {
+pub(super) fn certificates(
+    (name, path): (&str, &str),
+    checks: &mut Checks<'_>,
+) -> Option<Vec<CertificateDer<'static>>> {
     if path.trim().is_empty() {
         checks.refuse(name, "must be the path of a file with certificates in PEM");
         return None;
@@ -131,21 +156,22 @@ pub(super) fn certificates(name: &str, path: &str, checks: &mut Checks<'_>) -> O
     }
 }
 
-fn key(path: &str, checks: &mut Checks<'_>) -> Option<PrivateKeyDer<'static>> {
+fn key((name, path): (&str, &str), checks: &mut Checks<'_>) -> Option<PrivateKeyDer<'static>> {
     if path.trim().is_empty() {
-        checks.refuse("tls.key", "must be the path of a file with the private key in PEM");
+        checks.refuse(name, "must be the path of a file with the private key in PEM");
         return None;
     }
-    PrivateKeyDer::from_pem_file(path).map_err(|error| refuse_file("tls.key", path, &told(&error), checks)).ok()
+    PrivateKeyDer::from_pem_file(path).map_err(|error| refuse_file(name, path, &told(&error), checks)).ok()
 }
 
 fn own_certificate(
+    name: &str,
     chain: &[CertificateDer<'_>],
     client_auth: ClientAuth,
     checks: &mut Checks<'_>,
 ) -> Option<OwnCertificate> {
     let Some(Ok((_, leaf))) = chain.first().map(|leaf| X509Certificate::from_der(leaf)) else {
-        checks.refuse("tls.certificate", "its first certificate cannot be read");
+        checks.refuse(name, "its first certificate cannot be read");
         return None;
     };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

@@ -60,5 +60,5 @@ def test_beyond_the_loopback_it_does_not_start_without_asking_anything(tmp_path)
         [program, "run", "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0", "--storage", str(tmp_path / "s")],
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert said.returncode == 2 and "set admin.token_file" in said.stderr, said.stderr
+    assert said.returncode == 2 and "set admin.tls_certificate and admin.tls_key, and admin.token_file" in said.stderr, said.stderr
     assert not (tmp_path / "s").exists(), "nothing was started"

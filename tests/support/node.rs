@@ -29,6 +29,16 @@ impl Node {
 
     /// The same with further arguments.
     pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let admin = [("TIDEGATE__ADMIN__LISTEN", "off")];
+        Self::run(arguments, &[&admin, environment].concat())
+    }
+
+    /// A node whose admin surface is what these arguments say.
+    pub(crate) fn start_with_own_admin(arguments: &[&str]) -> Self {
+        Self::run(arguments, &[])
+    }
+
+    fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let log = File::create(directory.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
@@ -41,7 +51,7 @@ impl Node {
             .args(["run", "--listen", "127.0.0.1:0", "--storage"])
             .arg(directory.path().join("storage"))
             .args(arguments)
-            .envs([("TIDEGATE__STORAGE__MIN_FREE", "0 B"), ("TIDEGATE__ADMIN__LISTEN", "off")])
+            .env("TIDEGATE__STORAGE__MIN_FREE", "0 B")
             .envs(environment.iter().copied())
             .current_dir(directory.path())
             .stdin(Stdio::null())
@@ -55,7 +65,7 @@ impl Node {
             if let Some((_, rest)) = line.split_once("listening on ") {
                 address = Some(rest.trim().parse().unwrap());
             }
-            if let Some((_, rest)) = line.split_once("admin: http://") {
+            if let Some((_, rest)) = line.split_once("admin: http").and_then(|(_, rest)| rest.split_once("://")) {
                 admin = rest.split('/').next().and_then(|address| address.parse().ok());
             }
             if let Some(rest) = line.strip_prefix("tls: ") {
