@@ -17,7 +17,7 @@ use support::*;
 use tidegate_storage::digest::ATTRIBUTE;
 use tidegate_storage::leftovers::{self, Use};
 use tidegate_storage::verify::{Condition, DatasetFault, Digested, Fault, MetaFault, Totals, Verdict, Verification};
-use tidegate_storage::{Duplicates, Payload, Recovery, Store};
+use tidegate_storage::{CommitStrategy, Duplicates, Payload, Recovery, Settings, Store};
 
 fn verify(root: &Path) -> (Totals, Vec<Verdict>) {
     let layout = settings(root).layout;
@@ -97,6 +97,35 @@ fn a_flipped_bit_anywhere_is_found_by_the_digest() {
         fs::write(&file, flipped).unwrap();
         let verdict = damage(&site, &path);
         assert!(verdict.faults.contains(&Fault::Digest), "{at}: {verdict:?}");
+    }
+}
+
+/// Not even the names of the files have come to the disk, when the power went: only the log.
+#[test]
+fn files_by_way_of_the_commit_log_have_digests_and_so_has_what_a_recovery_writes_from_it() {
+    let site = Site::with(|settings| settings.commit = CommitStrategy::Log);
+    let uids = ["1.2.3.4.5", "1.2.3.4.6", "1.2.3.4.7"];
+    for (seed, uid) in (1..).zip(uids) {
+        site.outcome(&instance(uid, &pixels(seed, 10_000)));
+    }
+    let after = site.dir.path().join("after");
+    fs::create_dir_all(after.join(".tidegate/log")).unwrap();
+    for segment in fs::read_dir(site.root().join(".tidegate/log")).unwrap().map(|entry| entry.unwrap()) {
+        fs::copy(segment.path(), after.join(".tidegate/log").join(segment.file_name())).unwrap();
+    }
+    let restored = Store::open(Settings { commit: CommitStrategy::Log, ..settings(&after) }).unwrap();
+    assert_eq!(restored.1.restored_files, 3, "all of them went through the log, and it was not checkpointed");
+    for root in [site.root(), after] {
+        let (totals, verdicts) = verify(&root);
+        assert_eq!((totals.files, totals.damaged, totals.without_digest), (3, 0, 0), "{verdicts:?}");
+        assert!(verdicts.iter().all(|verdict| verdict.digested == Digested::Matches), "{verdicts:?}");
+        let file = root.join(path_of(uids[1]));
+        let mut bytes = fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let (totals, verdicts) = verify(&root);
+        assert_eq!(totals.damaged, 1, "{verdicts:?}");
+        assert!(verdicts[1].faults.contains(&Fault::Digest), "{verdicts:?}");
     }
 }
 
