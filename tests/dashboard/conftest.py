@@ -1,10 +1,7 @@
 """Fixtures: a node with its admin surface, and a real browser that looks at it."""
 
-import os
-import re
-import signal
-import subprocess
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -13,7 +10,9 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-START_LIMIT_S = 60
+from node import Node
+from nodes import starting
+
 LIMIT_S = 30
 CHROMIUM = "/usr/bin/chromium"
 CHROMEDRIVER = "/usr/bin/chromedriver"
@@ -39,31 +38,11 @@ def until(look, what: str):
     raise AssertionError(f"not within {LIMIT_S} s: {what}")
 
 
-class Node:
-    """A node as a process, with its admin surface on a port of its own."""
+class Surface(Node):
+    """A node with its admin surface on a port of its own."""
 
-    def __init__(self, directory: Path, **settings: str):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
-        environment |= {"TIDEGATE__ADMIN__LISTEN": "127.0.0.1:0", "TIDEGATE__STORAGE__MIN_FREE": "0 B"}
-        environment |= {f"TIDEGATE__{name.upper()}": value for name, value in settings.items()}
-        self.log_path = directory / "node.log"
-        self.root = directory / "storage"
-        self.process = subprocess.Popen(
-            [str(Path(os.environ["TIDEGATE_BIN"]).resolve()), "run", "--listen", "127.0.0.1:0", "--storage", str(self.root)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self.log_path.open("wb"),
-            cwd=directory,
-            env=environment,
-            text=True,
-        )
-        said = ""
-        while "storescu" not in said:
-            line = self.process.stdout.readline()
-            assert line, self.log_path.read_text()
-            said += line
-        self.port = int(re.search(r"listening on 127\.0\.0\.1:(\d+)", said)[1])
-        self.url = re.search(r"admin: (https?://\S+)/", said)[1]
+    def __init__(self, directory: Path, configuration: Path | None = None, **settings: str):
+        super().__init__(directory, configuration, **{"admin__listen": "127.0.0.1:0", "storage__min_free": "0 B"} | settings)
 
     def get(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str):
         """Status, headers and body of an answer, whatever it is."""
@@ -76,33 +55,12 @@ class Node:
         except urllib.error.HTTPError as answer:
             return answer.code, answer.headers, answer.read()
 
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(timeout=60)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                raise AssertionError(f"the node does not stop\n{self.log_path.read_text()}") from None
+
+start_node = starting(Surface)
 
 
 @pytest.fixture
-def start_node(tmp_path: Path):
-    nodes = []
-
-    def start(**settings: str) -> Node:
-        directory = tmp_path / f"node{len(nodes)}"
-        directory.mkdir()
-        nodes.append(Node(directory, **settings))
-        return nodes[-1]
-
-    yield start
-    for node in nodes:
-        node.stop()
-
-
-@pytest.fixture
-def node(start_node) -> Node:
+def node(start_node) -> Surface:
     return start_node()
 
 

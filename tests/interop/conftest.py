@@ -5,25 +5,12 @@ from pathlib import Path
 import pytest
 
 from node import Node
+from nodes import starting
 from peers import Orthanc
 from reference import ReferenceReceiver
 
 
-@pytest.fixture
-def start_node(tmp_path: Path):
-    """Starts nodes, each stopped and held to an orderly end when the test is over."""
-    nodes = []
-
-    def start(configuration: Path | None = None, **settings: str) -> Node:
-        directory = tmp_path / f"node{len(nodes)}"
-        directory.mkdir()
-        node = Node(directory, configuration, **settings)
-        nodes.append(node)
-        return node
-
-    yield start
-    for node in nodes:
-        node.stop()
+start_node = starting(Node)
 
 
 @pytest.fixture

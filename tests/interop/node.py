@@ -14,6 +14,7 @@ START_LIMIT_S = 60
 STOP_LIMIT_S = 60
 LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
 LISTENING_FOR_TLS = re.compile(r"^tls: 127\.0\.0\.1:(\d+),", re.MULTILINE)
+ADMIN = re.compile(r"^admin: (https?://\S+)/", re.MULTILINE)
 LAST_LINE = "storescu"
 
 
@@ -44,6 +45,8 @@ class Node:
         )
         started = self._wait_for_start()
         self.port = int(LISTENING.search(started)[1])
+        admin = ADMIN.search(started)
+        self.url = admin[1] if admin else None
         tls = LISTENING_FOR_TLS.search(started)
         self.tls_port = int(tls[1]) if tls else None
 

@@ -200,7 +200,6 @@ function tiles(status) {
   const waiting = Math.max(second.mailbox_depth || 0, status.mailbox_depth);
   say("mailbox", count(waiting));
   say("mailbox-max", `of ${count(status.mailbox_capacity)} places`);
-  fill("mailbox-meter", waiting, status.mailbox_capacity);
   if (status.storage) {
     const { free_bytes, size_bytes, min_free_bytes, writable } = status.storage;
     say("disk", `${bytes(free_bytes)} free`);
@@ -219,15 +218,17 @@ function tiles(status) {
   spark("spark-rate", (point) => point.received_bytes);
   spark("spark-response", (point) => point.response?.p50_us ?? 0);
   spark("spark-refused", (point) => point.refused);
+  // Against its places: how near it came to being full, and not only how it moved.
+  spark("spark-mailbox", (point) => point.mailbox_depth, status.mailbox_capacity);
 }
 function grade(id, kind) { $(id).closest(".tile").className = `tile ${kind}`; }
 function fill(id, value, max) {
   const meter = $(id);
   Object.assign(meter, { max: Math.max(max, 1), low: max * 0.75, high: max * 0.92, optimum: 0, value });
 }
-function spark(id, of) {
+function spark(id, of, most = 1) {
   const points = state.points.slice(-60), svg = $(id);
-  const max = Math.max(...points.map(of), 1);
+  const max = Math.max(...points.map(of), most);
   svg.setAttribute("viewBox", "0 0 59 22");
   svg.setAttribute("preserveAspectRatio", "none");
   const from = 60 - points.length;
