@@ -84,6 +84,49 @@ fn links_in_the_documents_lead_somewhere() {
     assert!(links > 20, "{links}");
 }
 
+/// What a comment above a block of shell may say (`tests/commands/blocks.py`).
+const RUN: [&str; 4] = ["run", "run beside a node", "run in ci", "run under systemd"];
+
+#[test]
+fn every_command_in_the_documents_is_run_or_is_not_for_a_reason() {
+    let documents = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    // Commands of the load test and of benchmarks: `loadtest/tests` runs the former, and the others are measurements.
+    let documents = documents.filter(|path| !path.ends_with("performance.md")).chain([root().join("README.md")]);
+    let mut run = 0;
+    for document in documents.filter(|path| path.extension().is_some_and(|ending| ending == "md")) {
+        let text = fs::read_to_string(&document).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, pair) in (2..).zip(lines.windows(2)).filter(|(_, pair)| pair[1] == "```sh") {
+            let comment = pair[0].strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->")).unwrap_or_default();
+            let is_told = RUN.contains(&comment) || comment.starts_with("not run: ");
+            assert!(is_told, "{}:{number}: no comment says whether this is run", document.display());
+            run += usize::from(RUN.contains(&comment));
+        }
+    }
+    assert!(run > 30, "{run}");
+}
+
+/// Receiver, meaning of success, and of a table of BENCHMARKS.md the medians of rate and peak RSS, row by row.
+fn measured(table: &str) -> Vec<[String; 4]> {
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(2);
+    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    let median = |cell: &str| cell.split(" (").next().unwrap().to_owned();
+    cells.map(|cells| [cells[1].to_owned(), cells[3].to_owned(), median(cells[4]), median(cells[8])]).collect()
+}
+
+#[test]
+fn the_comparison_in_the_readme_is_that_of_the_benchmarks() {
+    let (readme, benchmarks) = (read("README.md"), read("BENCHMARKS.md"));
+    let tables: Vec<_> = benchmarks.split("\n## ").filter(|section| section.contains("| receiver |")).map(measured).collect();
+    let [ct, small] = &tables[..] else { unreachable!("two tables") };
+    assert_eq!(ct.len(), small.len());
+    for ([receiver, success, rate, rss], [_, _, small_rate, small_rss]) in ct.iter().zip(small) {
+        let start = format!("| {receiver} | {success} | {rate} | {rss} | {small_rate}");
+        let row = readme.lines().find(|line| line.starts_with(&start));
+        assert!(row.is_some_and(|row| row.ends_with(&format!(" | {small_rss} |"))), "not in README.md: {start} … | {small_rss} |");
+    }
+}
+
 #[test]
 fn the_dashboard_is_one_that_grafana_can_lay_out() {
     let dashboard: Value = serde_json::from_str(&read("conf/grafana/tidegate.json")).unwrap();
