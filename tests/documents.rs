@@ -117,13 +117,17 @@ fn measured(table: &str) -> Vec<[String; 4]> {
 #[test]
 fn the_comparison_in_the_readme_is_that_of_the_benchmarks() {
     let (readme, benchmarks) = (read("README.md"), read("BENCHMARKS.md"));
-    let tables: Vec<_> = benchmarks.split("\n## ").filter(|section| section.contains("| receiver |")).map(measured).collect();
+    let tables: Vec<_> =
+        benchmarks.split("\n## ").filter(|section| section.contains("| receiver |")).map(measured).collect();
     let [ct, small] = &tables[..] else { unreachable!("two tables") };
     assert_eq!(ct.len(), small.len());
     for ([receiver, success, rate, rss], [_, _, small_rate, small_rss]) in ct.iter().zip(small) {
         let start = format!("| {receiver} | {success} | {rate} | {rss} | {small_rate}");
         let row = readme.lines().find(|line| line.starts_with(&start));
-        assert!(row.is_some_and(|row| row.ends_with(&format!(" | {small_rss} |"))), "not in README.md: {start} … | {small_rss} |");
+        assert!(
+            row.is_some_and(|row| row.ends_with(&format!(" | {small_rss} |"))),
+            "not in README.md: {start} … | {small_rss} |"
+        );
     }
 }
 
