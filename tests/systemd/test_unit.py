@@ -97,8 +97,9 @@ def test_commands_of_the_documents_do_what_they_say(machine, block: Block):
         if command.endswith(" -f"):
             command = f"timeout -s INT 3 {command} || [ $? = 124 ]"
         code, said = machine.run(f"cd /opt && set -o pipefail && {command}")
-        # Nothing to find is no failure to look.
-        assert code == 0 or code == 1 and "grep" in command, f"{command}: {code}\n{said}"
+        # Nothing to find is no failure to look; a node this quiet may have no code to name that allocates and keeps.
+        may_find_nothing = "grep" in command or command.startswith(("tidegate mem diff", "tidegate mem profile"))
+        assert code == 0 or code == 1 and may_find_nothing, f"{command}: {code}\n{said}"
 
 
 def test_a_reload_takes_over_what_changed_and_refuses_a_mistake(machine, images):
@@ -114,7 +115,7 @@ def test_a_reload_takes_over_what_changed_and_refuses_a_mistake(machine, images)
 
 
 def test_one_that_stands_still_is_restarted_by_the_watchdog(machine, images):
-    # What is killed because it hangs gets a signal first; a minute is long enough to be waited for.
+    # Standing still it does not hear the signal that is to end it: no need to wait a minute for that.
     machine.do("mkdir -p /run/systemd/system/tidegate.service.d")
     machine.do("printf '[Service]\\nTimeoutAbortSec=1s\\n' > /run/systemd/system/tidegate.service.d/test.conf && systemctl daemon-reload")
     pid = shown(machine, "MainPID")
@@ -141,7 +142,7 @@ def test_one_that_gives_up_is_restarted(machine, images):
 def test_a_stop_lets_senders_finish_what_they_are_at(machine, images):
     before = stored(machine)
     sender = subprocess.Popen(
-        ["storescu", "-v", "-aec", "TIDEGATE", "-xs", "-R", "+IR", "+IP", "2", "--repeat", "500", "127.0.0.1", str(machine.port), images[0]],
+        ["storescu", "-v", "-aec", "TIDEGATE", "-xs", "-R", "+II", "--repeat", "500", "127.0.0.1", str(machine.port), images[0]],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     machine.until(f"test $({STORED}) -gt {before}")
