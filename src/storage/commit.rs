@@ -45,14 +45,15 @@ const MAX_COPIES: u32 = 1000;
 /// How often a rename is tried while others take the names seen free, or remove directories. Each time one of them got on.
 const MAX_ATTEMPTS: u32 = 64;
 
-/// A batch on its way: written, and synced as far as that goes through the log. What is left, [`Commit::finish`] does.
+/// A batch on its way: written, and appended to the commit log as far as it goes through that. What is left,
+/// [`Commit::finish`] does.
 #[derive(Debug)]
 #[must_use = "an instance is stored when the commit is finished"]
 pub struct Commit<'a> {
     run: Run<'a>,
     batch: Batch<'a>,
-    /// The frame of those that go through the log, and what its sync came to.
-    logged: Option<(Held, Result<(), StoreError>)>,
+    /// The frame of those that go through the log.
+    logged: Option<Held>,
 }
 
 type Batch<'a> = Vec<Result<Progress<'a>, StoreError>>;
@@ -68,10 +69,7 @@ impl<'a> Commit<'a> {
             in_commit: store.in_commit.fetch_add(instances.len(), Ordering::Relaxed) + instances.len(),
         };
         let mut batch = each(instances, pulse, |instance| run.write(instance));
-        let logged = run.append_to_log(&mut batch).map(|held| {
-            let synced = held.sync();
-            (held, synced)
-        });
+        let logged = run.append_to_log(&mut batch);
         pulse();
         Self { run, batch, logged }
     }
@@ -81,7 +79,7 @@ impl<'a> Commit<'a> {
     pub fn finish(self, pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
         let Self { mut run, batch, logged } = self;
         let placed = match logged {
-            Some((held, synced)) => run.place_logged(batch, (held, synced), pulse),
+            Some(held) => run.place_logged(batch, held, pulse),
             None => batch,
         };
         let shared = run.sync_filesystem(placed);

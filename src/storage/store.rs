@@ -105,7 +105,7 @@ impl Store {
         }
     }
 
-    /// The first half of [`Self::commit`]: writes the instances, and syncs the commit log for those that go through it.
+    /// The first half of [`Self::commit`]: writes the instances, and appends to the commit log those that go through it.
     ///
     /// # Errors
     /// If there is no root to store anything in.

@@ -33,13 +33,10 @@ impl<'a> Run<'a> {
         held
     }
 
-    /// Gives those that went through the log their names.
-    pub(super) fn place_logged(
-        &mut self,
-        mut batch: Batch<'a>,
-        (held, synced): (Held, Result<(), StoreError>),
-        pulse: &dyn Fn(),
-    ) -> Batch<'a> {
+    /// Makes those that go through the log durable, and gives them their names.
+    pub(super) fn place_logged(&mut self, mut batch: Batch<'a>, held: Held, pulse: &dyn Fn()) -> Batch<'a> {
+        let synced = held.sync();
+        pulse();
         let mut taken = Vec::new();
         for (at, progress) in batch.iter_mut().enumerate().filter(|(_, progress)| logged(progress).is_some()) {
             let draft = std::mem::replace(progress, Err(StoreError::InOtherHands));

@@ -4,11 +4,12 @@ use crate::instance::SMALL_MAX_BYTES;
 use crate::log::SEGMENT_BYTES;
 use crate::settings::{CommitStrategy, Durability};
 
-/// Largest instance that goes through the log, where the strategy is left to us.
+/// Largest instance that goes through the log, where the strategy is left to us. Measured: `docs/performance.md`.
 const LOG_MAX_BYTES: u64 = SMALL_MAX_BYTES;
 
-/// The same while nothing else is being stored: the disk has nothing better to do, and one sync less is felt.
-const LOG_ALONE_MAX_BYTES: u64 = 64 * 1024;
+/// The same while nothing else is being stored: there is bandwidth to write it twice, and what is felt is the one flush that
+/// is waited for instead of several.
+const LOG_ALONE_MAX_BYTES: u64 = 1024 * 1024;
 
 /// Largest instance that goes through the log at all.
 const LOG_LIMIT_BYTES: u64 = SEGMENT_BYTES / 16;
@@ -48,5 +49,22 @@ impl Strategy {
     /// Whether the name of a file must be synced for it to last.
     pub(super) fn syncs_names(self) -> bool {
         matches!(self, Self::PerFile | Self::Shared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn left_to_us_it_goes_by_size_and_by_what_else_is_being_stored() {
+        let adaptive =
+            |bytes, in_commit| Strategy::choose(Durability::Fsync, CommitStrategy::Adaptive, true, bytes, in_commit);
+        assert_eq!(adaptive(LOG_MAX_BYTES, 8), Strategy::Log);
+        assert_eq!(adaptive(LOG_MAX_BYTES + 1, 8), Strategy::PerFile);
+        assert_eq!(adaptive(LOG_ALONE_MAX_BYTES, 1), Strategy::Log);
+        assert_eq!(adaptive(LOG_ALONE_MAX_BYTES + 1, 1), Strategy::PerFile);
+        assert_eq!(Strategy::choose(Durability::Fsync, CommitStrategy::Adaptive, false, 1, 1), Strategy::PerFile);
+        assert_eq!(Strategy::choose(Durability::None, CommitStrategy::Log, true, 1, 1), Strategy::Unsynced);
     }
 }
