@@ -116,11 +116,12 @@ impl HeadScan {
     /// A dataset whose head ends before an element was wanted is whole; one that ends inside its
     /// head is not. A deflated dataset, or one in a transfer syntax that is not the standard's,
     /// whose head cannot be read has an empty head.
-    pub fn finish(self) -> Result<Head, HeadError> {
+    pub fn finish(mut self) -> Result<Head, HeadError> {
         if !self.any_bytes {
             return Err(HeadError::Empty);
         }
-        let complete = self.inflate.is_none_or(|inflate| inflate.at_end());
+        let complete =
+            self.inflate.is_none_or(|mut inflate| inflate.flush(&mut self.scan) == Progress::Done || inflate.at_end());
         let head = if complete { self.scan.finish() } else { Err(HeadError::Deflate) };
         if self.optional { Ok(head.unwrap_or_default()) } else { head }
     }

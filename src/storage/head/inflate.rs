@@ -6,19 +6,30 @@ use super::scan::Scan;
 use super::{HeadError, Limit, Progress};
 
 const BUFFER_BYTES: usize = 4096;
+/// What the inflater is given at a time. How much it makes of a stream before a broken place depends on how much of the stream it
+/// has seen, so that must not depend on how the network cut the stream.
+const BLOCK_BYTES: usize = 512;
 
 pub(super) struct Inflate {
     /// Raw deflate, without a zlib header (RFC 1951).
     stream: Decompress,
     max_bytes: u64,
     buffer: Box<[u8; BUFFER_BYTES]>,
+    /// The block under way.
+    block: Vec<u8>,
     at_end: bool,
 }
 
 impl Inflate {
     /// Inflates at most `max_bytes`.
     pub(super) fn new(max_bytes: u64) -> Self {
-        Self { stream: Decompress::new(false), max_bytes, buffer: Box::new([0; BUFFER_BYTES]), at_end: false }
+        Self {
+            stream: Decompress::new(false),
+            max_bytes,
+            buffer: Box::new([0; BUFFER_BYTES]),
+            block: Vec::with_capacity(BLOCK_BYTES),
+            at_end: false,
+        }
     }
 
     /// Whether the whole stream went through the scan; what follows it is padding.
@@ -26,8 +37,29 @@ impl Inflate {
         self.at_end
     }
 
-    /// Feeds what `deflated` inflates to into `scan`, until that is done.
+    /// Feeds what the whole blocks of `deflated` inflate to into `scan`, until that is done.
     pub(super) fn feed(&mut self, mut deflated: &[u8], scan: &mut Scan) -> Progress {
+        while !deflated.is_empty() {
+            let now = deflated.len().min(BLOCK_BYTES - self.block.len());
+            self.block.extend_from_slice(&deflated[..now]);
+            deflated = &deflated[now..];
+            if self.block.len() == BLOCK_BYTES && self.flush(scan) == Progress::Done {
+                return Progress::Done;
+            }
+        }
+        Progress::More
+    }
+
+    /// The same for the block under way, however short: for the end of the stream.
+    pub(super) fn flush(&mut self, scan: &mut Scan) -> Progress {
+        let mut block = std::mem::take(&mut self.block);
+        let progress = self.inflate(&block, scan);
+        block.clear();
+        self.block = block;
+        progress
+    }
+
+    fn inflate(&mut self, mut deflated: &[u8], scan: &mut Scan) -> Progress {
         while !self.at_end {
             let Step { taken, inflated, end } = self.step(deflated);
             deflated = &deflated[taken..];
