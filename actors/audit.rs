@@ -1,6 +1,7 @@
 //! The audit trail: what happened that someone may have to answer for, on its way to whoever writes it down. The queue is bounded
 //! and nobody waits for it: what finds it full is counted and lost, because a log that is down must not stop images.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +9,14 @@ use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use dicom_core::Tag;
+use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 use tidegate_storage::Instance;
 use tokio::sync::Notify;
 
 use crate::counters::Counter;
 
+/// Specific Character Set.
+const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
 /// Patient ID.
 const PATIENT_ID: Tag = Tag(0x0010, 0x0020);
 /// Study Instance UID.
@@ -21,6 +25,8 @@ const STUDY_INSTANCE_UID: Tag = Tag(0x0020, 0x000D);
 const MOST_STUDIES: usize = 8;
 /// SOP classes of a study that are counted apart.
 const MOST_SOP_CLASSES: usize = 32;
+/// What a code extension begins with (ISO 2022).
+const ESCAPE: u8 = 0x1B;
 /// Longest value of an element that is reported (PS3.5 §6.2: LO and UI have 64 characters).
 const MAX_VALUE_CHARACTERS: usize = 64;
 
@@ -40,6 +46,11 @@ pub enum AuditEvent {
     Started,
     /// The node stops.
     Stopping,
+    /// An association was accepted.
+    Associated {
+        /// Who asked for it.
+        peer: AuditPeer,
+    },
     /// The first instance of a study was stored on an association.
     TransferBegan {
         /// Who sends.
@@ -100,6 +111,18 @@ pub enum Denial {
     NoProxyHeader,
 }
 
+impl Denial {
+    /// What it is called where denials are counted.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::TlsHandshake(_) => "tls_handshake",
+            Self::Access(_) => "access",
+            Self::UserIdentity => "user_identity",
+            Self::NoProxyHeader => "no_proxy_header",
+        }
+    }
+}
+
 /// The queue.
 #[derive(Debug)]
 pub struct AuditTrail {
@@ -148,7 +171,7 @@ impl AuditTrail {
 /// The elements to be read of each dataset: these and what an audit message says.
 pub(crate) fn widened(wanted: &[Tag]) -> Arc<[Tag]> {
     let mut wanted = wanted.to_vec();
-    wanted.extend([PATIENT_ID, STUDY_INSTANCE_UID]);
+    wanted.extend([SPECIFIC_CHARACTER_SET, PATIENT_ID, STUDY_INSTANCE_UID]);
     wanted.sort_unstable();
     wanted.dedup();
     wanted.into()
@@ -161,8 +184,10 @@ pub(crate) struct Transfers(Vec<AuditStudy>);
 impl Transfers {
     /// Counts a stored instance.
     pub(crate) fn add(&mut self, instance: &Instance, peer: &AuditPeer, trail: &AuditTrail) {
-        let value = |tag| instance.head.value(tag).map(written).unwrap_or_default();
-        let (uid, patient_id) = (value(STUDY_INSTANCE_UID), value(PATIENT_ID));
+        let value = |tag| instance.head.value(tag).unwrap_or_default();
+        let character_set = value(SPECIFIC_CHARACTER_SET);
+        let uid = written(value(STUDY_INSTANCE_UID), b"");
+        let patient_id = written(value(PATIENT_ID), character_set);
         let known = self.0.iter().position(|study| study.uid == uid && study.patient_id == patient_id);
         let place = known.unwrap_or_else(|| {
             if self.0.len() == MOST_STUDIES {
@@ -191,9 +216,15 @@ impl Transfers {
     }
 }
 
-/// A value without padding. Its character set is not looked at: a Patient ID is nearly always ASCII.
-fn written(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(value);
+/// A value without padding, decoded by a Specific Character Set (PS3.3 §C.12.1.1.2); what that cannot decode, and a value under one that
+/// is not known, as far as it is ASCII. Of several character sets (code extensions) the first that is not the default one decides.
+fn written(value: &[u8], character_set: &[u8]) -> String {
+    let codes = String::from_utf8_lossy(character_set);
+    let mut known = codes.split('\\').filter_map(|code| SpecificCharacterSet::from_code(code.trim()));
+    let extended = known.find(|set| *set != SpecificCharacterSet::ISO_IR_6);
+    let decoded =
+        extended.filter(|_| !value.is_ascii() || value.contains(&ESCAPE)).and_then(|set| set.decode(value).ok());
+    let text = decoded.map_or_else(|| String::from_utf8_lossy(value), Cow::Owned);
     text.trim_matches(['\0', ' ']).chars().take(MAX_VALUE_CHARACTERS).collect()
 }
 
@@ -202,6 +233,23 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+
+    #[test]
+    fn a_patient_id_is_read_in_the_character_set_of_its_dataset() {
+        for (bytes, character_set, text) in [
+            (&b"M\xFCller 1 "[..], &b"ISO_IR 100"[..], "Müller 1"),
+            (b"M\xC3\xBCller", b"ISO_IR 192", "Müller"),
+            (b"\xCF", b"ISO_IR 144", "Я"),
+            (b"\xCD\xF5", b"GB18030", "王"),
+            (b"P-1\0", b"", "P-1"),
+            (b"P-1", b"ISO_IR 999", "P-1"),
+            (b"M\xFCller", b"", "M\u{fffd}ller"),
+            (b"M\xFCller", b"\\ISO 2022 IR 100", "Müller"),
+        ] {
+            assert_eq!(written(bytes, character_set), text, "{character_set:?}");
+        }
+        assert_eq!(written(&[b'a'; 200], b""), "a".repeat(64));
+    }
 
     #[tokio::test]
     async fn a_full_queue_loses_and_counts_and_nobody_waits() {

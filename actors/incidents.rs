@@ -21,6 +21,8 @@ pub enum Class {
     Rejection,
     /// A request was answered with a failure status. Counted there too.
     Refusal,
+    /// The peer was not let in: by TLS, a rule, its user identity, or for want of a PROXY header.
+    Denial,
     /// The connection was not DICOM.
     Stranger,
     /// A limit of ours was reached.
@@ -34,6 +36,7 @@ impl Class {
             Self::Violation => "violation",
             Self::Rejection => "rejection",
             Self::Refusal => "refusal",
+            Self::Denial => "denial",
             Self::Stranger => "stranger",
             Self::Limit => "limit",
         }

@@ -23,15 +23,13 @@ use crate::incidents::Class;
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::lifeline::{Lifeline, MessageKind};
-use crate::transport::Port;
-use crate::turn_away::turn_away;
+use crate::transport::{Port, TLS_LEASE_BYTES};
+use crate::turn_away::{most_at_one_time, turn_away};
 
 /// Connections the kernel may complete before we accept them: a burst of modalities at shift change.
 const BACKLOG: i32 = 4096;
 /// Pause after the operating system refused a connection, for want of file descriptors most likely.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// Connections that are being turned away at one time; beyond, they are closed without a word.
-const MAX_TURNING_AWAY: usize = 256;
 
 /// See the module.
 #[derive(Debug)]
@@ -94,7 +92,7 @@ async fn work(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, li
 
 async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, lifeline: &Lifeline) {
     let mut pressure = shared.pressure.subscribe();
-    let turning_away = Arc::new(Semaphore::new(MAX_TURNING_AWAY));
+    let turning_away = Arc::new(Semaphore::new(most_at_one_time(port)));
     let mut refused_by_system = false;
     let mut turn = 0_usize;
     while !lifeline.is_fenced() {
@@ -149,9 +147,16 @@ fn admit(
             warn!(%peer, associations = open, unlogged, "connection turned away: no room for another association");
         }
         if let Ok(permit) = turning_away.clone().try_acquire_owned() {
+            let (tls, lease) = match port {
+                Port::Plain => (None, None),
+                Port::Tls => match (shared.live().tls.clone(), holder.lease(Stage::Tls, TLS_LEASE_BYTES)) {
+                    (Some(config), Ok(lease)) => (Some(config), Some(lease)),
+                    _ => return false,
+                },
+            };
             actix_rt::spawn(async move {
-                turn_away(stream).await;
-                drop(permit);
+                turn_away(stream, tls).await;
+                drop((permit, lease, holder));
             });
         }
         return false;

@@ -23,6 +23,9 @@ const UNSENT_BYTES: usize = 16 * 1024;
 /// each, RFC 8446 §5.1), records that go out; in the handshake, instead, a chain of certificates of up to 64 KiB.
 pub const TLS_LEASE_BYTES: u64 = 96 * 1024;
 
+/// First byte of a TLS record of the handshake kind (RFC 8446 §5.1).
+pub(crate) const TLS_HANDSHAKE: u8 = 0x16;
+
 /// Which of the ports a connection came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Port {

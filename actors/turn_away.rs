@@ -1,37 +1,65 @@
 //! Tells a peer that this node has no room for its association now: A-ASSOCIATE-RJ, transient, local-limit-exceeded
-//! (PS3.8 §9.3.4). It costs two kilobytes and a few seconds at most.
+//! (PS3.8 §9.3.4). It costs two kilobytes and a few seconds at most; over TLS a handshake and what TLS holds besides.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tidegate_protocol::Rejection;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::transport::{Port, TLS_HANDSHAKE};
 
 /// How long the peer has to send its request and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// More of a request than this is not read before it is answered.
 const MOST_READ: u64 = 256 * 1024;
 
-/// Reads the request away, answers, and waits for the peer to close.
-pub(crate) async fn turn_away(mut stream: TcpStream) {
-    let _ = timeout(PATIENCE, answer(&mut stream)).await;
+/// How many may be turned away at one time; beyond, connections are closed without a word. A handshake takes a millisecond of
+/// the listener's thread, and memory of the budget.
+pub(crate) fn most_at_one_time(port: Port) -> usize {
+    match port {
+        Port::Plain => 256,
+        Port::Tls => 16,
+    }
 }
 
-async fn answer(stream: &mut TcpStream) -> std::io::Result<()> {
+/// Shakes hands first if there is `tls`, reads the request away, answers, and waits for the peer to close.
+pub(crate) async fn turn_away(stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
+    let answered = async {
+        match tls {
+            None => answer(stream).await,
+            Some(config) => {
+                let mut first = [0];
+                stream.peek(&mut first).await?;
+                match first {
+                    [TLS_HANDSHAKE] => answer(TlsAcceptor::from(config).accept(stream).await?).await,
+                    _ => Ok(()), // no word to who does not understand it
+                }
+            }
+        }
+    };
+    let _ = timeout(PATIENCE, answered).await;
+}
+
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
     let mut header = [0; 6];
     stream.read_exact(&mut header).await?;
     let [1, _, l3, l2, l1, l0] = header else {
         return Ok(()); // not a request: no answer
     };
     let length = u64::from(u32::from_be_bytes([l3, l2, l1, l0]));
-    discard(&mut stream.take(length.min(MOST_READ))).await?;
+    discard((&mut stream).take(length.min(MOST_READ))).await?;
     let (result, source, reason) = Rejection::LocalLimitExceeded.fields();
     stream.write_all(&[3, 0, 0, 0, 0, 4, 0, result, source, reason]).await?;
+    stream.flush().await?;
     discard(stream).await
 }
 
-async fn discard(from: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<()> {
+async fn discard(mut from: impl AsyncRead + Unpin) -> std::io::Result<()> {
     let mut scratch = [0; 2048];
     while from.read(&mut scratch).await? > 0 {}
     Ok(())

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/node.rs"]
 mod node;
 #[path = "support/wire.rs"]
@@ -141,6 +143,23 @@ fn the_first_rule_that_matches_decides_how_an_association_is_answered_and_stored
     slow.release();
     assert!(eventually(|| matches!(Wire::connect(address).ask(calling("SLOW")), Some(Pdu::AssociationAC(_)))));
     assert_eq!(configured.node.stop(), Some(0));
+}
+
+#[test]
+fn who_is_denied_is_counted_each_time_and_logged_once() {
+    let text = format!("[log]\nrepeat_interval = \"1h\"\n{RULES}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tidegate.toml");
+    fs::write(&file, text).unwrap();
+    let node = Node::start_with(&["--config", file.to_str().unwrap(), "--admin", "127.0.0.1:0"], &[]);
+    for _ in 0..5 {
+        assert_eq!(rejection(node.address(), calling("LAB7")), (1, 1, 3));
+    }
+    let page = http::get(node.admin_address(), "/metrics").body;
+    assert!(page.contains("tidegate_incidents_total{class=\"denial\",kind=\"access\"} 5"), "{page}");
+    let log = node.log_text();
+    assert_eq!(log.matches("access denied").count(), 1, "{log}");
+    assert_eq!(log.matches("association rejected").count(), 1, "{log}");
 }
 
 #[test]

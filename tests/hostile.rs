@@ -166,6 +166,21 @@ fn each_violation_gets_the_standards_answer_and_is_counted_and_logged_once() {
 }
 
 #[test]
+fn a_storage_root_that_others_can_enter_or_change_is_warned_of() {
+    for (mode, warnings) in [(0o750, 0), (0o770, 1), (0o755, 1), (0o777, 2)] {
+        let node = Node::start_prepared(|root| {
+            fs::create_dir(root).unwrap();
+            fs::set_permissions(root, fs::Permissions::from_mode(mode)).unwrap();
+        });
+        let log = node.log_text();
+        let told =
+            ["every user of this machine can enter the storage root", "the group of the storage root can change"];
+        let warned: usize = told.iter().map(|told| log.matches(told).count()).sum();
+        assert_eq!(warned, warnings, "{mode:o}: {log}");
+    }
+}
+
+#[test]
 fn what_the_standard_allows_is_served() {
     let node = Node::start(&[]);
     // Reserved bytes of every PDU are not looked at (PS3.8 §9.3.1).

@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/node.rs"]
 mod node;
+#[path = "support/pki.rs"]
+mod pki;
 #[path = "support/wire.rs"]
 mod wire;
 
@@ -15,6 +19,8 @@ use std::path::Path;
 
 use dicom_ul::pdu::Pdu;
 use node::{Node, eventually};
+use pki::Authority;
+use rustls::version::TLS13;
 use tidegate_memory::MemorySnapshot;
 use wire::{Wire, dataset, p_data, request, store_command, store_message};
 
@@ -268,6 +274,43 @@ fn associations_of_a_thread_that_hangs_or_died_are_aborted_and_those_of_the_othe
         }
         node.wait_for_no_more_than(before);
         assert_eq!(held_bytes(&node), 0);
+        assert_eq!(node.stop(), Some(0));
+    }
+}
+
+/// Over TLS only the association itself can say A-ABORT: nobody else has its keys.
+#[test]
+fn over_tls_an_association_that_panics_says_goodbye_and_one_whose_thread_hangs_is_closed() {
+    let authority = Authority::new();
+    authority.sign("node", "localhost", 1);
+    let [certificate, key] = ["node.pem", "node.key"].map(|file| authority.path(file).to_str().unwrap().to_owned());
+    // Of a thread that died the association and the supervisor take leave at one time: the connection may be closed first.
+    let faults =
+        [("association panic", Some(true)), ("associations hang 4000", Some(false)), ("associations die", None)];
+    for (fault, says_goodbye) in faults {
+        let mut node = start(&[
+            ("TIDEGATE__TLS__LISTEN", "127.0.0.1:0"),
+            ("TIDEGATE__TLS__CERTIFICATE", &certificate),
+            ("TIDEGATE__TLS__KEY", &key),
+            ("TIDEGATE__ASSOCIATIONS__ARBITERS", "1"),
+            ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"),
+        ]);
+        let mut wire = Wire(Authority::connect(&authority.client(None, &TLS13), node.tls_address()));
+        assert!(matches!(wire.ask(request()), Some(Pdu::AssociationAC(_))));
+        node.arm(&[fault]);
+        if fault.starts_with("association ") {
+            wire.send(&p_data(1, 3, &store_command(1, "1.2.3.64")));
+        }
+        let heard = wire.pdu();
+        let is_closed = heard.is_none();
+        assert_eq!(says_goodbye.unwrap_or(!is_closed), !is_closed, "{fault}");
+        assert!(is_closed || is_abort(heard) && wire.pdu().is_none(), "{fault}");
+        let aborted = "tidegate_associations_aborted_total 1";
+        let is_counted = || http::get(node.admin_address(), "/metrics").body.contains(aborted);
+        assert!(eventually(is_counted), "{fault}");
+        assert_eq!(store(&node, "1.2.3.65"), 0, "{fault}: the node goes on");
+        assert_eq!(held_bytes(&node), 0);
+        node.wait_for_hung_threads();
         assert_eq!(node.stop(), Some(0));
     }
 }

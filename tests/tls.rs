@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/node.rs"]
 mod node;
 #[path = "support/pki.rs"]
@@ -94,8 +96,13 @@ fn peers_without_a_certificate_that_counts_are_refused_and_the_others_served() {
     let crl = authority.path("crl.pem");
     let mut node = start(
         &authority,
-        &[("TIDEGATE__TLS__CLIENT_AUTH", "required"), ("TIDEGATE__TLS__CLIENT_CRLS", crl.to_str().unwrap())],
+        &[
+            ("TIDEGATE__TLS__CLIENT_AUTH", "required"),
+            ("TIDEGATE__TLS__CLIENT_CRLS", crl.to_str().unwrap()),
+            ("TIDEGATE__LOG__REPEAT_INTERVAL", "0s"),
+        ],
     );
+    node.logged(&["tls revocation list in force", "CN=Test authority"]);
     for version in [&TLS12, &TLS13] {
         let foreign = {
             // Trusts our authority, and shows a certificate of another.
@@ -111,6 +118,66 @@ fn peers_without_a_certificate_that_counts_are_refused_and_the_others_served() {
     }
     node.logged(&["tls handshake done", "CN=ct1.example"]);
     assert_eq!(node.log_text().matches("tls handshake failed").count(), 6);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn handshakes_that_fail_are_counted_and_logged_once_for_a_peer() {
+    let authority = authority();
+    let node = start(
+        &authority,
+        &[
+            ("TIDEGATE__TLS__CLIENT_AUTH", "required"),
+            ("TIDEGATE__LOG__REPEAT_INTERVAL", "1h"),
+            ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"),
+        ],
+    );
+    let client = authority.client(None, &TLS13);
+    for _ in 0..5 {
+        assert!(is_refused(Authority::connect(&client, node.tls_address())));
+    }
+    let counted = "tidegate_incidents_total{class=\"denial\",kind=\"tls_handshake\"} 5";
+    assert!(eventually(|| http::get(node.admin_address(), "/metrics").body.contains(counted)));
+    assert_eq!(node.log_text().matches("tls handshake failed").count(), 1);
+}
+
+#[test]
+fn a_revocation_list_past_its_next_update_still_counts_and_is_warned_of() {
+    let authority = authority();
+    authority.sign("revoked", "stolen.example", 3);
+    authority.revoke_until(&[3], 2021);
+    let crl = authority.path("crl.pem");
+    let node = start(
+        &authority,
+        &[("TIDEGATE__TLS__CLIENT_AUTH", "required"), ("TIDEGATE__TLS__CLIENT_CRLS", crl.to_str().unwrap())],
+    );
+    let warning = ["tls revocation list is past its next update", "CN=Test authority"];
+    node.logged(&warning);
+    assert!(is_refused(Authority::connect(&authority.client(Some("revoked"), &TLS13), node.tls_address())));
+    associate(Authority::connect(&authority.client(Some("client"), &TLS13), node.tls_address())).release();
+    node.signal(Signal::HUP);
+    assert!(eventually(|| node.log_text().matches(warning[0]).count() == 2), "again at each reload");
+    authority.revoke(&[3]);
+    node.signal(Signal::HUP);
+    node.logged(&["tls revocation list in force"]);
+}
+
+#[test]
+fn a_peer_over_the_limits_is_told_so_within_tls() {
+    let authority = authority();
+    let mut node = start(&authority, &[("TIDEGATE__ASSOCIATIONS__MAX", "1")]);
+    let client = authority.client(None, &TLS13);
+    let mut first = associate(Authority::connect(&client, node.tls_address()));
+    let mut second = Wire(Authority::connect(&client, node.tls_address()));
+    let Some(Pdu::AssociationRJ(rejection)) = second.ask(request()) else { panic!("not rejected") };
+    let mut told = Vec::new();
+    write_pdu(&mut told, &Pdu::AssociationRJ(rejection)).unwrap();
+    assert_eq!(told[7..], [2, 3, 2], "transient, local limit exceeded");
+    drop(second);
+    assert_eq!(say(node.tls_address(), b"GET / HTTP/1.1\r\n\r\n"), b"", "no word to who speaks no TLS");
+    assert_eq!(first.store(1, "1.2.3", &dataset("1.2.3", 1000)).status, 0);
+    first.release();
+    node.settled();
     assert_eq!(node.stop(), Some(0));
 }
 

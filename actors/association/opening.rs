@@ -12,10 +12,7 @@ use super::ending::End;
 use crate::audit::Denial;
 use crate::certificate::CertificateNames;
 use crate::shared::Phase;
-use crate::transport::{Port, TLS_LEASE_BYTES, Transport};
-
-/// First byte of a TLS record of the handshake kind (RFC 8446 §5.1).
-const TLS_HANDSHAKE: u8 = 0x16;
+use crate::transport::{Port, TLS_HANDSHAKE, TLS_LEASE_BYTES, Transport};
 
 impl Connection {
     /// Makes the connection ready for the first PDU; its end if it does not come to that.
@@ -68,8 +65,9 @@ impl Connection {
             }
             Ok(Source::Balancer) => {}
             Err(error) => {
-                info!(%balancer, %error, "connection refused: node.proxy_protocol_from names this address");
-                self.record_denial(Denial::NoProxyHeader);
+                if let Some(unlogged) = self.deny(Denial::NoProxyHeader) {
+                    info!(%balancer, %error, unlogged, "connection refused: node.proxy_protocol_from names this address");
+                }
                 return Err(End::NoProxyHeader);
             }
         }
@@ -92,8 +90,9 @@ impl Connection {
         let Some(config) = self.live.tls.clone() else { return Some(End::Stopping) };
         self.tls_lease = Some(self.lease_patiently(Stage::Tls, TLS_LEASE_BYTES).await);
         if let Err(error) = self.transport.accept_tls(config).await {
-            info!(peer = %self.peer.address, %error, "tls handshake failed");
-            self.record_denial(Denial::TlsHandshake(error.to_string()));
+            if let Some(unlogged) = self.deny(Denial::TlsHandshake(error.to_string())) {
+                info!(peer = %self.peer.address, %error, unlogged, "tls handshake failed");
+            }
             return Some(End::HandshakeFailed);
         }
         if let Transport::Tls(stream) = &self.transport {

@@ -46,6 +46,7 @@ impl Connection {
         self.is_established = true;
         self.window = usize::from(request.async_operations);
         self.shared.counters.associations_accepted.increment();
+        self.shared.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
         self.listed.requested(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
         self.holder.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
         info!(
@@ -71,8 +72,10 @@ impl Connection {
         if let Err(refused) = self.peer.ask(&access, &request.called_ae_title) {
             self.shared.counters.associations_denied.increment();
             let rule = refused.rule.map(|place| access.rules.list()[place].name.as_str());
-            warn!(peer = %self.peer.address, calling_ae = ?self.peer.calling_ae_title, rule, "access denied");
-            self.record_denial(Denial::Access(rule.map(str::to_owned)));
+            if let Some(unlogged) = self.deny(Denial::Access(rule.map(str::to_owned))) {
+                let calling_ae = &self.peer.calling_ae_title;
+                warn!(peer = %self.peer.address, ?calling_ae, rule, unlogged, "access denied");
+            }
             return Err(match refused.because {
                 Some(Criterion::Calling) => Rejection::CallingAeTitle,
                 Some(Criterion::Called) => Rejection::CalledAeTitle,
@@ -108,8 +111,10 @@ impl Connection {
             return Ok(());
         }
         self.shared.counters.users_rejected.increment();
-        warn!(peer = %self.peer.address, calling_ae = ?self.peer.calling_ae_title, "user identity is missing or not right");
-        self.record_denial(Denial::UserIdentity);
+        if let Some(unlogged) = self.deny(Denial::UserIdentity) {
+            let calling_ae = &self.peer.calling_ae_title;
+            warn!(peer = %self.peer.address, ?calling_ae, unlogged, "user identity is missing or not right");
+        }
         Err(Rejection::NoReasonGiven)
     }
 
@@ -123,8 +128,12 @@ impl Connection {
         timeout(self.live.associations.request_timeout, verifying).await.unwrap_or(false)
     }
 
-    pub(super) fn record_denial(&self, denial: Denial) {
+    /// Counts that the peer is not let in, and puts it down for an audit. `Some`: it is to be logged, with how many of its kind were
+    /// not since the last line.
+    pub(super) fn deny(&self, denial: Denial) -> Option<u64> {
+        let unlogged = self.incident(Class::Denial, denial.name());
         self.shared.record(|| AuditEvent::Denied { peer: self.peer.for_audit(), denial });
+        unlogged
     }
 
     /// The access rule that lets the association in.

@@ -2,6 +2,7 @@
 //!
 //! | module | is |
 //! |---|---|
+//! | [`settings`] | where it listens and whom it serves |
 //! | [`guard`] | who may ask what over HTTP |
 //! | [`api`] | the routes |
 //! | [`model`] | what is said, over HTTP and over the socket |
@@ -19,6 +20,7 @@ mod leases;
 mod metrics;
 pub(crate) mod model;
 mod ready;
+mod settings;
 pub(crate) mod socket;
 mod steering;
 mod storage;
@@ -35,13 +37,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_actors::{Guest, Observer};
 use tokio::sync::watch;
 
-use crate::config::Tls;
 use events::Events;
 use leases::Leases;
 use storage::StorageWatch;
 
 #[cfg(test)]
 pub(crate) use ready::{Check, Readiness};
+pub(crate) use settings::{AdminSettings, Door};
 pub(crate) use steering::Steering;
 
 /// Enough for probes, scrapers and a person; one who opens more connections waits.
@@ -50,37 +52,6 @@ const MAX_CONNECTIONS: usize = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How old a look at the disk may be that a scraper reads of.
 const SCRAPE_MAX_AGE: Duration = Duration::from_secs(5);
-
-/// Where the surface listens and whom it serves.
-#[derive(Clone, Debug)]
-pub(crate) struct AdminSettings {
-    pub(crate) listen: SocketAddr,
-    pub(crate) door: Door,
-}
-
-/// Whom the surface serves. It can be another while the node runs.
-#[derive(Clone)]
-pub(crate) struct Door {
-    /// What clients must show; `None`: nothing.
-    pub(crate) token: Option<String>,
-    /// `None`: plain HTTP.
-    pub(crate) tls: Option<Tls>,
-}
-
-impl std::fmt::Debug for Door {
-    /// Without the token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let token = self.token.as_ref().map(|_| "masked");
-        f.debug_struct("Door").field("token", &token).field("tls", &self.tls).finish()
-    }
-}
-
-impl Door {
-    /// Certificates count as different: whether the files have changed is not known here.
-    fn is_same_as(&self, other: &Self) -> bool {
-        self.token == other.token && self.tls.is_none() && other.tls.is_none()
-    }
-}
 
 /// A bound admin surface.
 pub(crate) struct Admin {

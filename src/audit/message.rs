@@ -57,6 +57,14 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
             out.node(origin, APPLICATION);
             out.source(origin);
         }
+        // The standard has no message for an association; its nearest is that someone logged on: the peer's application entity, which
+        // was authenticated as far as the configuration asks for (PS3.15 §A.5.3.12).
+        AuditEvent::Associated { peer } => {
+            out.event(&LOGIN, &at, Outcome::Success, "association accepted");
+            out.peer(peer, SOURCE);
+            out.node(origin, DESTINATION);
+            out.source(origin);
+        }
         AuditEvent::TransferBegan { peer, study } => {
             out.event(&BEGIN, &at, Outcome::Success, "");
             out.transfer(peer, study, origin);
@@ -83,7 +91,7 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
             out.node(origin, DESTINATION);
             out.source(origin);
             if !matches!(denial, Denial::UserIdentity) {
-                // PS3.15 table A.5.3.12-1: what the alert is about, here this node.
+                // PS3.15 §A.5.3.11: what the alert is about, here this node.
                 out.object(&origin.host, "2", "13", ("110182", "Node ID"), &[]);
             }
         }
@@ -173,8 +181,14 @@ impl Xml {
         self.open("ParticipantObjectIdentification", &attributes);
         let scheme = if id_type.0.len() == 1 { "RFC-3881" } else { "DCM" };
         self.code("ParticipantObjectIDTypeCode", id_type, scheme);
-        for (uid, count) in sop_classes {
-            self.open_empty("SOPClass", &[("UID", uid), ("NumberOfInstances", &count.to_string())]);
+        // The schema wants one; a patient's name is not read for it.
+        self.open_empty("ParticipantObjectName", &[]);
+        if !sop_classes.is_empty() {
+            self.open("ParticipantObjectDescription", &[]);
+            for (uid, count) in sop_classes {
+                self.open_empty("SOPClass", &[("UID", uid), ("NumberOfInstances", &count.to_string())]);
+            }
+            self.0.push_str("</ParticipantObjectDescription>");
         }
         self.0.push_str("</ParticipantObjectIdentification>");
     }
@@ -254,7 +268,7 @@ mod tests {
             r#"UserID="CT1" AlternativeUserID="AETITLES=CT1" UserIsRequestor="true" NetworkAccessPointID="192.0.2.7""#,
             r#"<AuditSourceIdentification AuditSourceID="TIDEGATE@gateway">"#,
             r#"ParticipantObjectID="1.2.3" ParticipantObjectTypeCode="2" ParticipantObjectTypeCodeRole="3""#,
-            r#"<SOPClass UID="1.2.840.10008.5.1.4.1.1.2" NumberOfInstances="5"/>"#,
+            r#"<ParticipantObjectDescription><SOPClass UID="1.2.840.10008.5.1.4.1.1.2" NumberOfInstances="5"/></Part"#,
             r#"ParticipantObjectID="P1" ParticipantObjectTypeCode="1" ParticipantObjectTypeCodeRole="1""#,
         ] {
             assert!(message.contains(part), "{part} is not in {message}");

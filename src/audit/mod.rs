@@ -7,6 +7,7 @@
 mod message;
 mod sink;
 mod syslog;
+mod target;
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::time::sleep;
 
 pub(crate) use message::Origin;
 use sink::Sink;
-pub(crate) use sink::Target;
+pub(crate) use target::Target;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -3,37 +3,21 @@
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::syslog::framed;
+use super::target::Target;
 
 /// How long a receiver may take for a connection, or for a message.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Readable for the node's user and its group.
 const MODE: u32 = 0o640;
-
-/// A place for audit messages.
-#[derive(Debug, Clone)]
-pub(crate) enum Target {
-    /// Appended to, a line each. Opened for each message, so that it may be moved away at any time.
-    File(PathBuf),
-    /// `HOST:PORT`.
-    Udp(String),
-    /// `HOST:PORT`.
-    Tcp(String),
-    /// `HOST:PORT`, the name its certificate must have, and whom to trust.
-    Tls { address: String, name: ServerName<'static>, client: Arc<ClientConfig> },
-}
 
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}

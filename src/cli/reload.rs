@@ -2,7 +2,7 @@
 
 use super::logging::LogLevel;
 use crate::admin::{AdminSettings, Steering};
-use crate::config::{Changes, ConfigError, Loaded, OwnCertificate, Raw, Settings, masked};
+use crate::config::{Changes, ConfigError, Loaded, OwnCertificate, Raw, RevocationList, Settings, masked};
 
 /// Knows what the node runs with, and where to look for something else.
 pub(super) struct Reloader {
@@ -52,6 +52,7 @@ impl Reloader {
             tracing::info!(%key, %from, %to, "setting changed");
         }
         log_certificates(settings.certificate.as_ref(), settings.admin.as_ref());
+        settings.revocation_lists.iter().for_each(log_revocation_list);
         tracing::info!(
             changed = changes.live.len(),
             at_next_start = changes.at_restart.len(),
@@ -83,4 +84,20 @@ pub(super) fn log_certificates(of_node: Option<&OwnCertificate>, admin: Option<&
 /// The configuration as operators may see it.
 fn shown(raw: &Raw) -> serde_json::Value {
     serde_json::to_value(masked(raw)).unwrap_or_default()
+}
+
+/// Says which list peers' certificates are looked up in from now on.
+pub(super) fn log_revocation_list(list: &RevocationList) {
+    let RevocationList { path, issuer, next_update, is_overdue } = list;
+    let next_update = next_update.as_deref();
+    if *is_overdue {
+        tracing::warn!(
+            path,
+            ?issuer,
+            next_update,
+            "tls revocation list is past its next update: it still counts, but who was revoked since is let in"
+        );
+    } else {
+        tracing::info!(path, ?issuer, next_update, "tls revocation list in force");
+    }
 }

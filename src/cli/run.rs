@@ -64,9 +64,19 @@ enum Reason {
 }
 
 async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunError> {
-    let Settings { node: settings, certificate, mut shutdown_grace, admin, admin_socket, log: _, audit } = settings;
+    let Settings {
+        node: settings,
+        certificate,
+        revocation_lists,
+        mut shutdown_grace,
+        admin,
+        admin_socket,
+        log: _,
+        audit,
+    } = settings;
     raise_open_files_limit(&settings);
     reload::log_certificates(certificate.as_ref(), admin.as_ref());
+    revocation_lists.iter().for_each(reload::log_revocation_list);
     let start_up = StartUp::of(&settings, certificate);
     let durability = settings.storage.durability;
     let root = settings.storage.root.clone();
@@ -165,12 +175,15 @@ fn bind_admin(
 /// What we make is closed to others; a root that was there before may not be.
 fn warn_of_open_root(root: &Path) {
     const OTHERS: u32 = 0o007;
-    if let Ok(metadata) = root.metadata()
-        && metadata.permissions().mode() & OTHERS != 0
-    {
-        let mode = format_args!("{:04o}", metadata.permissions().mode() & 0o7777);
-        let root = root.display();
-        tracing::warn!(%root, %mode, "every user of this machine can enter the storage root: chmod o-rwx it");
+    const GROUP_WRITES: u32 = 0o020;
+    let Ok(metadata) = root.metadata() else { return };
+    let mode = metadata.permissions().mode() & 0o7777;
+    let (root, octal) = (root.display(), format_args!("{mode:04o}"));
+    if mode & OTHERS != 0 {
+        tracing::warn!(%root, mode = %octal, "every user of this machine can enter the storage root: chmod o-rwx it");
+    }
+    if mode & GROUP_WRITES != 0 {
+        tracing::warn!(%root, mode = %octal, "the group of the storage root can change what is stored: chmod g-w it");
     }
 }
 

@@ -7,8 +7,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::checks::Checks;
-use super::raw::Raw;
-use super::tls::certificates;
+use super::raw::{self, Raw};
+use super::tls::{certificates, key};
 use crate::audit::Target;
 
 const ALLOWED: &str =
@@ -26,7 +26,7 @@ pub(super) fn audit(raw: &Raw, checks: &mut Checks<'_>) -> Option<(Option<Target
         Some(("udp", rest)) => address(rest).map(|(_, address)| Target::Udp(address)),
         Some(("tcp", rest)) => address(rest).map(|(_, address)| Target::Tcp(address)),
         Some(("tls", rest)) => match address(rest) {
-            Some((host, address)) => Some(tls(&raw.audit.ca, host, address, checks)?),
+            Some((host, address)) => Some(tls(&raw.audit, host, address, checks)?),
             None => None,
         },
         _ => None,
@@ -45,9 +45,9 @@ fn address(rest: &str) -> Option<(&str, String)> {
     is_right.then(|| (host.trim_matches(['[', ']']), address.to_owned()))
 }
 
-fn tls(ca: &str, host: &str, address: String, checks: &mut Checks<'_>) -> Option<Target> {
+fn tls(raw: &raw::Audit, host: &str, address: String, checks: &mut Checks<'_>) -> Option<Target> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(("audit.ca", ca), checks)? {
+    for certificate in certificates(("audit.ca", &raw.ca), checks)? {
         if let Err(error) = roots.add(certificate) {
             checks.refuse("audit.ca", &format!("has a certificate that cannot be trusted: {error}"));
             return None;
@@ -61,7 +61,17 @@ fn tls(ca: &str, host: &str, address: String, checks: &mut Checks<'_>) -> Option
         .with_safe_default_protocol_versions()
         .map_err(|error| checks.refuse("audit.sink", &error.to_string()))
         .ok()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let client = match (raw.certificate.trim(), raw.key.trim()) {
+        ("", "") => client.with_no_client_auth(),
+        (certificate, path) => {
+            let certificates = certificates(("audit.certificate", certificate), checks);
+            let key = key(("audit.key", path), checks);
+            client
+                .with_client_auth_cert(certificates?, key?)
+                .map_err(|error| checks.refuse("audit.key", &format!("cannot be used with audit.certificate: {error}")))
+                .ok()?
+        }
+    };
     Some(Target::Tls { address, name, client: Arc::new(client) })
 }

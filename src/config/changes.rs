@@ -6,7 +6,7 @@ use super::Raw;
 use super::masked::{MASK, SECRETS};
 
 /// Keys that hold from the start of the node to its end. All others can change while it runs.
-pub(super) const NEEDS_RESTART: [&str; 16] = [
+pub(super) const NEEDS_RESTART: [&str; 18] = [
     "node.listen",
     "tls.listen",
     "associations.arbiters",
@@ -22,6 +22,8 @@ pub(super) const NEEDS_RESTART: [&str; 16] = [
     "log.format",
     "audit.sink",
     "audit.ca",
+    "audit.certificate",
+    "audit.key",
     "audit.queue",
 ];
 

@@ -75,7 +75,10 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         checks.period("log.repeat_interval", raw.log.repeat_interval, Duration::ZERO..=Duration::from_secs(3600));
     // Every check is done: from here on a value that is missing ends it.
     let (audit, audit_queue) = audit?;
-    let (tls, certificate) = tls.map(|tls| (tls.server, tls.own)).unzip();
+    let (tls, certificate, revocation_lists) = match tls {
+        Some(tls) => (Some(tls.server), Some(tls.own), tls.revocation_lists),
+        None => (None, None, Vec::new()),
+    };
     let live = LiveSettings {
         associations,
         tls,
@@ -95,7 +98,8 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         audit_queue: audit.is_some().then_some(audit_queue),
         live,
     };
-    Some(Settings { node, certificate, shutdown_grace, admin: admin?, admin_socket, log: log?, audit })
+    let (admin, log) = (admin?, log?);
+    Some(Settings { node, certificate, revocation_lists, shutdown_grace, admin, admin_socket, log, audit })
 }
 
 fn listen(key: &str, address: &str, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {

@@ -34,7 +34,7 @@ pub(crate) use masked::masked;
 pub(crate) use raw::Raw;
 pub(crate) use reference::reference;
 pub(crate) use sources::{Environment, Flags, process_environment};
-pub(crate) use tls::{ClientAuth, OwnCertificate, Tls};
+pub(crate) use tls::{ClientAuth, OwnCertificate, RevocationList, Tls};
 
 use crate::audit::Target;
 use problem::Problem;
@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) node: NodeSettings,
     /// The certificate that TLS peers see; `None`: no TLS.
     pub(crate) certificate: Option<OwnCertificate>,
+    /// Whom TLS peers' certificates are looked up in.
+    pub(crate) revocation_lists: Vec<RevocationList>,
     /// How long associations get to finish when the node is asked to stop.
     pub(crate) shutdown_grace: Duration,
     /// Where the admin surface listens; `None` = off.
@@ -104,6 +106,19 @@ pub(crate) enum ConfigError {
 /// # Errors
 /// [`ConfigError::Invalid`] names each key that is unknown or out of bounds, its value, where it was set, and what is allowed.
 pub(crate) fn load(file: Option<&Path>, environment: Environment, flags: &Flags) -> Result<Loaded, ConfigError> {
+    let Some(path) = file else { return from_text(None, environment, flags) };
+    match std::fs::read_to_string(path) {
+        Ok(text) => from_text(Some((path, &text)), environment, flags),
+        Err(source) => Err(ConfigError::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
+/// The same, of a file that has been read: its path and its text.
+pub(crate) fn from_text(
+    file: Option<(&Path, &str)>,
+    environment: Environment,
+    flags: &Flags,
+) -> Result<Loaded, ConfigError> {
     let given = sources::gather(file, environment, flags)?;
     let (raw, mut problems) = read::read(&given);
     let settings = compose::compose(&raw, &given, &mut problems);

@@ -59,6 +59,8 @@ pub(super) struct UserIdentity {
 pub(super) struct Audit {
     pub(super) sink: String,
     pub(super) ca: String,
+    pub(super) certificate: String,
+    pub(super) key: String,
     pub(super) queue: i64,
 }
 
@@ -198,7 +200,8 @@ impl Default for Tls {
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { sink: "off".to_owned(), ca: String::new(), queue: 1024 }
+        let none = String::new;
+        Self { sink: "off".to_owned(), ca: none(), certificate: none(), key: none(), queue: 1024 }
     }
 }
 

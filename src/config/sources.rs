@@ -49,11 +49,15 @@ const FLAG_OF_KEY: [(&str, &str); 4] = [
     ("admin.listen", "--admin"),
 ];
 
-/// Lays the sources over each other and lists the keys that are left.
-pub(super) fn gather(file: Option<&Path>, environment: Environment, flags: &Flags) -> Result<Given, ConfigError> {
+/// Lays the sources over each other and lists the keys that are left. A file is its path and its text.
+pub(super) fn gather(
+    file: Option<(&Path, &str)>,
+    environment: Environment,
+    flags: &Flags,
+) -> Result<Given, ConfigError> {
     let mut builder = Config::builder();
-    if let Some(path) = file {
-        builder = builder.add_source(TomlFile::read(path)?);
+    if let Some((path, text)) = file {
+        builder = builder.add_source(TomlFile::parse(path, text)?);
     }
     let merged = builder
         .add_source(environment)
@@ -65,7 +69,7 @@ pub(super) fn gather(file: Option<&Path>, environment: Environment, flags: &Flag
         .collect()?;
     let mut given = Given::new();
     for (name, value) in merged {
-        flatten(name, value, file, &mut given);
+        flatten(name, value, file.map(|(path, _)| path), &mut given);
     }
     Ok(given)
 }
@@ -116,16 +120,14 @@ fn into_toml(value: Value) -> toml::Value {
     }
 }
 
-/// A configuration file, read and parsed, each of its values knowing its line.
+/// A configuration file, parsed, each of its values knowing its line.
 #[derive(Debug, Clone)]
 struct TomlFile(Map<String, Value>);
 
 impl TomlFile {
-    fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
-        let document = DeTable::parse(&text).map_err(|error| ConfigError::Syntax {
+        let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
             line: error.span().map_or(1, |span| line_of(span.start)),
             reason: error.message().replace('\n', "; "),

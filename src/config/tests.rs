@@ -6,21 +6,15 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 }
 
 fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("t.toml");
-    std::fs::write(&path, text).unwrap();
-    load(Some(&path), environment(variables), &Flags::default())
+    from_text(Some((Path::new("t.toml"), text)), environment(variables), &Flags::default())
 }
 
-/// The problems as `key = value: complaint`, and their origins without the directory of the file.
+/// The problems as `key = value: complaint`, and their origins.
 fn problems(text: &str, variables: &[(&str, &str)]) -> Vec<(String, String)> {
     match load_text(text, variables) {
         Err(ConfigError::Invalid(problems)) => problems
             .into_iter()
-            .map(|Problem { key, value, origin, complaint }| {
-                let origin = origin.rsplit('/').next().unwrap().to_owned();
-                (format!("{key} = {value}: {complaint}"), origin)
-            })
+            .map(|Problem { key, value, origin, complaint }| (format!("{key} = {value}: {complaint}"), origin))
             .collect(),
         other => panic!("no list of problems but {other:?}"),
     }

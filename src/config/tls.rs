@@ -14,6 +14,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::checks::Checks;
 use super::raw;
@@ -41,11 +42,23 @@ pub(crate) struct OwnCertificate {
     pub(crate) expires_in_s: i64,
 }
 
+/// A list of revoked certificates, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RevocationList {
+    pub(crate) path: String,
+    pub(crate) issuer: String,
+    /// `None`: it does not say.
+    pub(crate) next_update: Option<String>,
+    /// Whether a newer one should be there by now.
+    pub(crate) is_overdue: bool,
+}
+
 /// What a server needs for TLS, and what to say of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     pub(crate) server: Arc<ServerConfig>,
     pub(crate) own: OwnCertificate,
+    pub(crate) revocation_lists: Vec<RevocationList>,
 }
 
 /// Which key names which file; each is what was written there.
@@ -79,9 +92,10 @@ pub(super) fn load(files: &Files<'_>, checks: &mut Checks<'_>) -> Option<Tls> {
     let client_auth = files.client_auth;
     let certificates = certificates(files.certificate, checks);
     let key = key(files.key, checks);
+    let mut revocation_lists = Vec::new();
     let verifier = match client_auth {
         ClientAuth::None => None,
-        ClientAuth::Optional | ClientAuth::Required => Some(client_verifier(files, checks)?),
+        ClientAuth::Optional | ClientAuth::Required => Some(client_verifier(files, &mut revocation_lists, checks)?),
     };
     let (certificates, key) = (certificates?, key?);
     let own = own_certificate(files.certificate.0, &certificates, client_auth, checks)?;
@@ -99,11 +113,12 @@ pub(super) fn load(files: &Files<'_>, checks: &mut Checks<'_>) -> Option<Tls> {
         .ok()?;
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
-    Some(Tls { server: Arc::new(server), own })
+    Some(Tls { server: Arc::new(server), own, revocation_lists })
 }
 
 fn client_verifier(
     files: &Files<'_>,
+    told_lists: &mut Vec<RevocationList>,
     checks: &mut Checks<'_>,
 ) -> Option<Arc<dyn rustls::server::danger::ClientCertVerifier>> {
     let mut roots = RootCertStore::empty();
@@ -118,7 +133,10 @@ fn client_verifier(
     for path in paths {
         let read = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         match read {
-            Ok(read) if !read.is_empty() => lists.extend(read),
+            Ok(read) if !read.is_empty() => {
+                told_lists.extend(read.iter().filter_map(|list| revocation_list(path, list)));
+                lists.extend(read);
+            }
             Ok(_) => refuse_file(crls, path, "has no certificate revocation list in PEM", checks),
             Err(error) => refuse_file(crls, path, &told(&error), checks),
         }
@@ -156,12 +174,29 @@ pub(super) fn certificates(
     }
 }
 
-fn key((name, path): (&str, &str), checks: &mut Checks<'_>) -> Option<PrivateKeyDer<'static>> {
+pub(super) fn key((name, path): (&str, &str), checks: &mut Checks<'_>) -> Option<PrivateKeyDer<'static>> {
     if path.trim().is_empty() {
         checks.refuse(name, "must be the path of a file with the private key in PEM");
         return None;
     }
     PrivateKeyDer::from_pem_file(path).map_err(|error| refuse_file(name, path, &told(&error), checks)).ok()
+}
+
+/// `None`: it cannot be read, which whoever builds the verifier finds out.
+fn revocation_list(path: &str, der: &[u8]) -> Option<RevocationList> {
+    let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+    Some(RevocationList {
+        path: path.to_owned(),
+        issuer: list.issuer().to_string(),
+        next_update: list.next_update().map(|at| at.to_string()),
+        is_overdue: list.next_update().is_some_and(|at| at.timestamp() < now_s()),
+    })
+}
+
+/// Seconds since the epoch.
+fn now_s() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn own_certificate(
@@ -174,13 +209,12 @@ fn own_certificate(
         checks.refuse(name, "its first certificate cannot be read");
         return None;
     };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Some(OwnCertificate {
         subject: leaf.subject().to_string(),
         not_after: leaf.validity().not_after.to_string(),
         serial: leaf.raw_serial_as_string(),
         client_auth,
-        expires_in_s: leaf.validity().not_after.timestamp() - i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        expires_in_s: leaf.validity().not_after.timestamp() - now_s(),
     })
 }
 

@@ -1,13 +1,14 @@
-"""Audit messages (PS3.15 A.5) as a syslog receiver reads them: RFC 5424 over a file, UDP, TCP and TLS."""
+"""Audit messages as a syslog receiver reads them: RFC 5424 over a file, UDP, TCP and TLS, each held to the schema of PS3.15 A.5.1."""
 
 import re
 import socket
 import ssl
 import threading
 import time
-import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
+from lxml import etree
 from pynetdicom.sop_class import CTImageStorage
 
 import corpus
@@ -18,10 +19,15 @@ from pki import Authority
 HEADER = re.compile("^<85>1 \\d{4}-\\d\\d-\\d\\dT[0-9:.]+Z \\S+ tidegate \\d+ DICOM\\+RFC3881 - \ufeff(<\\?xml.*)$", re.DOTALL)
 
 
-def read(message: str) -> ElementTree.Element:
+SCHEMA = etree.RelaxNG(file=Path(__file__).with_name("audit_message.rng"))
+
+
+def read(message: str) -> etree._Element:
     found = HEADER.match(message)
     assert found, message
-    return ElementTree.fromstring(found[1].encode())
+    read = etree.fromstring(found[1].encode())
+    SCHEMA.assertValid(read)
+    return read
 
 
 def kinds(messages) -> list[str]:
@@ -40,7 +46,7 @@ def store_and_be_refused(node) -> None:
     peers.run("storescu", "-aet", "CT1", "-aec", "TIDEGATE", "127.0.0.1", node.port, sample.path)
 
 
-EXPECTED = ["110100/110120", "110102", "110104", "110100/110121"]
+EXPECTED = ["110100/110120", "110114/110122", "110102", "110104", "110100/110121"]
 
 
 def test_a_file_has_a_line_for_each_message(start_node, tmp_path):
@@ -51,11 +57,13 @@ def test_a_file_has_a_line_for_each_message(start_node, tmp_path):
     assert path.stat().st_mode & 0o777 == 0o640
     messages = [read(line) for line in path.read_text().splitlines()]
     assert kinds(messages) == EXPECTED
-    transfer = messages[2]
+    login, transfer = messages[1], messages[3]
+    assert login.find("ActiveParticipant").get("UserID") == "CT1"
+    assert login.find("EventIdentification").get("EventOutcomeIndicator") == "0"
     objects = {entry.get("ParticipantObjectTypeCode"): entry for entry in transfer.findall("ParticipantObjectIdentification")}
     sample = corpus.sample("test_files/CT_small.dcm")
     assert objects["1"].get("ParticipantObjectID") == "1CT1"
-    assert objects["2"].find("SOPClass").attrib == {"UID": CTImageStorage, "NumberOfInstances": "1"}
+    assert dict(objects["2"].find("ParticipantObjectDescription/SOPClass").attrib) == {"UID": CTImageStorage, "NumberOfInstances": "1"}
     source, destination = transfer.findall("ActiveParticipant")
     assert (source.get("UserID"), source.get("NetworkAccessPointID")) == ("CT1", "127.0.0.1")
     assert destination.get("UserID") == "TIDEGATE"
@@ -101,19 +109,24 @@ class Receiver:
         raise AssertionError(f"{count} messages awaited: {self.messages}")
 
 
-@pytest.mark.parametrize("transport", ["tcp", "tls"])
+@pytest.mark.parametrize("transport", ["tcp", "tls", "mutual tls"])
 def test_a_stream_has_counted_messages(start_node, tmp_path, transport):
     settings, context = {}, None
-    if transport == "tls":
+    if transport != "tcp":
         authority = Authority(tmp_path)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*authority.node)
+        context.load_verify_locations(authority.certificate)
         settings["audit__ca"] = str(authority.certificate)
+        if transport == "mutual tls":
+            context.verify_mode = ssl.CERT_REQUIRED
+            certificate, key = authority.sign("gateway", "/CN=gateway", "DNS:gateway")
+            settings.update(audit__certificate=str(certificate), audit__key=str(key))
     receiver = Receiver(context)
-    node = start_node(audit__sink=f"{transport}://localhost:{receiver.port}", **settings)
+    node = start_node(audit__sink=f"{transport.split()[-1]}://localhost:{receiver.port}", **settings)
     store_and_be_refused(node)
     node.stop()
-    receiver.wait_for(4)
+    receiver.wait_for(len(EXPECTED))
     assert kinds(map(read, receiver.messages)) == EXPECTED
 
 
@@ -124,7 +137,7 @@ def test_udp_has_a_datagram_for_each(start_node):
         node = start_node(audit__sink=f"udp://127.0.0.1:{receiver.getsockname()[1]}")
         store_and_be_refused(node)
         node.stop()
-        assert kinds(read(receiver.recv(65536).decode()) for _ in range(4)) == EXPECTED
+        assert kinds(read(receiver.recv(65536).decode()) for _ in EXPECTED) == EXPECTED
 
 
 def test_who_is_not_let_in_is_told_and_a_receiver_that_is_down_stops_no_images(start_node, tmp_path):
@@ -138,7 +151,7 @@ def test_who_is_not_let_in_is_told_and_a_receiver_that_is_down_stops_no_images(s
     assert "audit message not written" in node.log_path.read_text()
     path.parent.mkdir()
     for _ in range(6000):
-        if path.exists() and len(path.read_text().splitlines()) >= 4:
+        if path.exists() and len(path.read_text().splitlines()) >= 5:
             break
         time.sleep(0.01)
     messages = [read(line) for line in path.read_text().splitlines()]

@@ -30,16 +30,22 @@ impl Node {
     /// The same with further arguments.
     pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let admin = [("TIDEGATE__ADMIN__LISTEN", "off")];
-        Self::run(arguments, &[&admin, environment].concat())
+        Self::run(arguments, &[&admin, environment].concat(), |_| {})
     }
 
     /// A node whose admin surface is what these arguments say.
     pub(crate) fn start_with_own_admin(arguments: &[&str]) -> Self {
-        Self::run(arguments, &[])
+        Self::run(arguments, &[], |_| {})
     }
 
-    fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    /// A node with something done first to where its storage root will be.
+    pub(crate) fn start_prepared(prepare: impl FnOnce(&Path)) -> Self {
+        Self::run(&[], &[("TIDEGATE__ADMIN__LISTEN", "off")], prepare)
+    }
+
+    fn run(arguments: &[&str], environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        prepare(&directory.path().join("storage"));
         let log = File::create(directory.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         for (name, _) in std::env::vars_os() {

@@ -52,6 +52,11 @@ impl Authority {
 
     /// Writes the list of revoked certificates, `crl.pem`.
     pub(crate) fn revoke(&self, serials: &[u64]) {
+        self.revoke_until(serials, 4000);
+    }
+
+    /// The same, with the year in which the next list is due.
+    pub(crate) fn revoke_until(&self, serials: &[u64], year: i32) {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2020, 1, 1),
@@ -60,7 +65,7 @@ impl Authority {
         };
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(4000, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: 1.into(),
             issuing_distribution_point: None,
             revoked_certs: serials.iter().map(revoked).collect(),
