@@ -7,6 +7,7 @@ use dicom_ul::pdu::{AssociationRQ, Pdu, PresentationContextProposed, UserVariabl
 use tidegate_protocol::{Association, Event, Policy};
 
 pub(crate) const MAX_PDU_LENGTH: u32 = 4096;
+pub(crate) const MAX_COMMAND_SET: u32 = 1024;
 
 pub(crate) fn policy() -> Arc<Policy> {
     Arc::new(Policy {
@@ -14,7 +15,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         require_called_ae_title: false,
         max_pdu_length: MAX_PDU_LENGTH,
         max_request_length: 64 * 1024,
-        max_command_set: 1024,
+        max_command_set: MAX_COMMAND_SET,
         max_contexts: 128,
         async_operations: 8,
         accept_unknown_sop_classes: true,
