@@ -163,3 +163,35 @@ fn the_packaged_configuration_is_valid_and_agrees_with_the_unit() {
     assert_eq!(lines(&read("conf/debian/changelog"), "tidegate ").first(), Some(&package.as_str()));
     assert_eq!(lines(&unit, "ExecStart="), ["/usr/bin/tidegate run --config /etc/tidegate/tidegate.toml"]);
 }
+
+/// The failure classes of docs/security.md name tests and fuzz targets that there are: a file, then functions of it by their name or
+/// its beginning and an ellipsis.
+#[test]
+fn every_test_that_the_security_document_names_is_there() {
+    let document = read("docs/security.md");
+    let table = document.split("## Failure classes").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 25, "{}", rows.len());
+    let mut file = String::new();
+    for row in rows {
+        let named = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let quoted: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+        assert!(!quoted.is_empty() || named == "the same", "{row}");
+        for name in quoted {
+            if named.contains(&format!("fuzz target `{name}`")) {
+                assert!(root().join("fuzz/fuzz_targets").join(format!("{name}.rs")).exists(), "{row}");
+                assert!(fs::read_dir(root().join("fuzz/corpus").join(name)).unwrap().count() > 2, "{row}");
+            } else if name.contains('/') {
+                let whole =
+                    if name.starts_with("association/") { format!("src/protocol/{name}") } else { name.to_owned() };
+                file = read(&whole);
+            } else {
+                let function = match name.strip_suffix('…') {
+                    Some(beginning) => format!("fn {beginning}"),
+                    None => format!("fn {name}()"),
+                };
+                assert!(file.contains(&function), "{name} in {row}");
+            }
+        }
+    }
+}

@@ -11,8 +11,9 @@ mod wire;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dicom_ul::pdu::Pdu;
 use flate2::Compression;
@@ -151,6 +152,84 @@ fn a_storm_of_reconnects_leaves_a_good_client_served() {
     assert!(reconnects > 50, "{reconnects} are no storm");
     wire.release();
     node.settled();
+}
+
+/// How long each of `count` visits of a good client takes: connect, associate, store 20 kB durably, release.
+fn visits(node: &Node, study: usize, count: usize) -> Vec<Duration> {
+    let mut took: Vec<_> = (0..count)
+        .map(|number| {
+            let began = Instant::now();
+            serve_a_good_client(node, study * 10_000 + number);
+            began.elapsed()
+        })
+        .collect();
+    took.sort();
+    took
+}
+
+/// 500 connections that are silent, 500 that trickle, and a storm of reconnects, all at one time.
+#[test]
+fn a_good_client_is_served_amid_all_of_them() {
+    raise_limit();
+    // All of them are to stay to the end, however busy the machine.
+    let node = Node::start(&[
+        ("TIDEGATE__ASSOCIATIONS__MAX", "1200"),
+        ("TIDEGATE__MEMORY__BUDGET", "256 MiB"),
+        ("TIDEGATE__ASSOCIATIONS__ASSOCIATION_REQUEST_TIMEOUT", "1h"),
+        ("TIDEGATE__ASSOCIATIONS__MIN_RATE_WINDOW", "1h"),
+    ]);
+    let count = if std::env::var("TIDEGATE_FLOODS").is_ok_and(|value| value == "full") { 300 } else { 40 };
+    visits(&node, 1, 10);
+    let alone = visits(&node, 2, count);
+
+    let address = node.address();
+    let mut silent: Vec<_> = (0..CROWD).map(|_| TcpStream::connect(address).unwrap()).collect();
+    // The command, and the beginning of a PDU that lasts for minutes.
+    let command = p_data(1, 3, &store_command(1, "1.2.3.520"));
+    let begun = [&command[..], &p_data(1, 0, &dataset("1.2.3.520", 100_000))[..500]].concat();
+    let mut trickling: Vec<_> = (0..CROWD)
+        .map(|_| {
+            let mut wire = Wire::associate(address, request()).0;
+            wire.send(&begun);
+            wire.0
+        })
+        .collect();
+    let over = Arc::new(AtomicBool::new(false));
+    let stop = over.clone();
+    let trickle = std::thread::spawn(move || {
+        for place in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            // 300 bytes a second for each of them: more than the least rate.
+            drop(trickling[place % CROWD].write(&[0; 30]));
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        trickling
+    });
+    let stop = over.clone();
+    let storm = std::thread::spawn(move || {
+        for turn in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                return turn;
+            }
+            if let Ok(mut stream) = TcpStream::connect(address) {
+                drop(stream.write(&[1, 0, 0, 0]));
+            }
+            std::thread::sleep(Duration::from_millis(2)); // some hundreds a second
+        }
+        0
+    });
+    let amid = visits(&node, 3, count);
+    over.store(true, Ordering::Relaxed);
+    let reconnects: u64 = storm.join().unwrap();
+    let mut trickling = trickle.join().unwrap();
+    assert!(!silent.iter_mut().chain(&mut trickling).any(is_over), "some of them were gone before the end");
+
+    let figures = |took: &[Duration]| [took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]];
+    let (alone, amid) = (figures(&alone), figures(&amid));
+    println!("p50, p99, longest of {count} visits: alone {alone:?}, amid {amid:?} ({reconnects} reconnects)");
+    assert!(amid[0] < Duration::from_secs(2), "{amid:?}");
 }
 
 /// Resident memory, in bytes.
