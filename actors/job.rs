@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tidegate_memory::MemoryLease;
 use tidegate_storage::meta::FileMeta;
-use tidegate_storage::{Instance, SpoolFile, StoreError, Stored};
+use tidegate_storage::{Durability, Instance, SpoolFile, StoreError, Stored};
 use tokio::sync::oneshot;
 
 /// Work for a writer. The association keeps its share of it, so that it outlives a writer: if `reply` is dropped instead of
@@ -21,19 +21,26 @@ pub enum Job {
 
 /// Which jobs stand behind which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
-    /// Small instances: handing one on costs more than writing it, and one sync serves all that wait.
+pub enum Lane {
+    /// Small instances to be made durable: one sync serves all that wait.
     Small,
     /// All else: the disk works at several at once.
     Large,
+}
+
+impl Lane {
+    /// Where an instance waits that is to be as durable as that.
+    pub(crate) fn of(instance: &Instance, durability: Durability) -> Self {
+        if durability == Durability::Fsync && instance.is_small() { Self::Small } else { Self::Large }
+    }
 }
 
 impl Job {
     /// Where it waits.
     pub(crate) fn lane(&self) -> Lane {
         match self {
-            Self::Commit(job) if job.store.instance.is_small() => Lane::Small,
-            Self::Commit(_) | Self::Append(_) => Lane::Large,
+            Self::Commit(job) => job.lane,
+            Self::Append(_) => Lane::Large,
         }
     }
 
@@ -62,6 +69,8 @@ pub struct StoreInstance {
 pub struct CommitJob {
     /// Shared with the association.
     pub store: Arc<StoreInstance>,
+    /// Where it waits.
+    pub lane: Lane,
     /// The outcome.
     pub reply: oneshot::Sender<Result<Stored, StoreError>>,
 }

@@ -3,9 +3,9 @@
 //! A job needs a place before it can be sent, and keeps the place until a writer takes it: nobody can enqueue past the
 //! capacity, however many associations there are. A dead writer leaves the queue to the others.
 //!
-//! There are two lanes. Of large datasets an idle writer takes the next and a fair share of the rest. Of small ones a writer takes
-//! all that waits, and as long as it has the seat no other does: until they are written, and in the commit log if they go
-//! there. More writers would divide between them what one sync serves, and each would have to be woken.
+//! There are two lanes. In general an idle writer takes the next job and a fair share of the rest. Of small instances that are to
+//! be synced a writer takes all that wait, and needs one of [`SEATS`] seats for it, until they are in the commit log: more
+//! writers would divide between them what one sync serves, and each would have to be woken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,6 +20,9 @@ use tokio::time::{Instant, timeout};
 use crate::job::{Job, Lane};
 use crate::latency::Latencies;
 
+/// Writers that take small instances at a time.
+const SEATS: usize = 2;
+
 /// No place in the mailbox became free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no writer took the dataset in time")]
@@ -31,8 +34,7 @@ pub struct WriterMailbox {
     places: Arc<Semaphore>,
     small: Queue,
     large: Queue,
-    /// The one permit is the seat.
-    seat: Arc<Semaphore>,
+    seats: Arc<Semaphore>,
     /// Held while the capacity changes.
     capacity: Mutex<usize>,
     /// Places to be taken away as they come free, because the capacity became smaller than what waits.
@@ -143,7 +145,7 @@ impl WriterMailbox {
             places: Arc::new(Semaphore::new(capacity)),
             small: Queue::new(capacity),
             large: Queue::new(capacity),
-            seat: Arc::new(Semaphore::new(1)),
+            seats: Arc::new(Semaphore::new(SEATS)),
             capacity: Mutex::new(capacity),
             surplus: AtomicUsize::new(0),
             writers,
@@ -210,7 +212,7 @@ impl WriterMailbox {
                 () = self.large.claim() => Lane::Large,
                 () = async {
                     if turn.seat.is_none() {
-                        turn.seat = self.seat.clone().acquire_owned().await.ok().map(Seat);
+                        turn.seat = self.seats.clone().acquire_owned().await.ok().map(Seat);
                     }
                     self.small.claim().await;
                 } => Lane::Small,
@@ -240,7 +242,7 @@ impl WriterMailbox {
 
     fn try_small(&self, turn: &mut Turn) -> Option<Lane> {
         if turn.seat.is_none() {
-            turn.seat = self.seat.clone().try_acquire_owned().ok().map(Seat);
+            turn.seat = self.seats.clone().try_acquire_owned().ok().map(Seat);
         }
         (turn.seat.is_some() && self.small.try_claim()).then_some(Lane::Small)
     }
@@ -318,10 +320,8 @@ mod tests {
     fn small_job() -> Job {
         let payload = Payload::Memory(vec![Bytes::from_static(b"small")]);
         let instance = Instance::new(meta(), Head::default(), payload);
-        Job::Commit(CommitJob {
-            store: Arc::new(StoreInstance { instance, leases: Vec::new() }),
-            reply: oneshot::channel().0,
-        })
+        let store = Arc::new(StoreInstance { instance, leases: Vec::new() });
+        Job::Commit(CommitJob { store, lane: Lane::Small, reply: oneshot::channel().0 })
     }
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -417,27 +417,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn small_instances_are_taken_all_at_once_by_one_writer_at_a_time() {
+    async fn small_instances_are_taken_all_at_once_by_two_writers_at_a_time() {
         let mailbox = mailbox(16, 4);
-        let (mut first, mut second) = (Turn::default(), Turn::default());
+        let mut turns = [Turn::default(), Turn::default(), Turn::default()];
         let mut taken = Vec::new();
-        for _ in 0..5 {
-            mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+        for turn in &mut turns[..SEATS] {
+            for _ in 0..3 {
+                mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+            }
+            mailbox.take(16, turn, &mut taken).await;
         }
-        mailbox.take(16, &mut first, &mut taken).await;
-        assert_eq!((taken.len(), mailbox.depth()), (5, 0));
+        assert_eq!((taken.len(), mailbox.depth()), (6, 0));
         // Another finds no seat, but what is large.
         taken.clear();
         mailbox.hand_over(PATIENCE, small_job).await.unwrap();
         mailbox.hand_over(PATIENCE, job).await.unwrap();
-        mailbox.take(16, &mut second, &mut taken).await;
+        mailbox.take(16, &mut turns[2], &mut taken).await;
         assert!(matches!(taken[..], [Job::Append(_)]), "{taken:?}");
         taken.clear();
-        assert!(timeout(PATIENCE, mailbox.take(16, &mut second, &mut taken)).await.is_err());
+        assert!(timeout(PATIENCE, mailbox.take(16, &mut turns[2], &mut taken)).await.is_err());
         assert!(taken.is_empty());
         // One that has got as far, or has died, leaves its seat to it.
-        first.seat = None;
-        mailbox.take(16, &mut second, &mut taken).await;
+        turns[0].seat = None;
+        mailbox.take(16, &mut turns[2], &mut taken).await;
         assert_eq!(taken.len(), 1);
     }
 

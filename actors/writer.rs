@@ -220,8 +220,10 @@ impl Work {
         let pulse = || self.lifeline.pulse();
         match self.store.begin(instances, &pulse) {
             Ok(commit) => {
-                // What needs its turn is done; what follows can be done beside another batch of small ones.
-                self.hand.give_up_seat();
+                if commit.is_logged() {
+                    // Others write while it syncs, and share the sync after.
+                    self.hand.give_up_seat();
+                }
                 commit.finish(&pulse)
             }
             Err(error) => instances.iter().map(|_| Err(error.clone())).collect(),
@@ -257,7 +259,7 @@ impl Work {
                     drop(part.content.lock().take());
                     appended.next().and_then(|outcome| send(reply, outcome))
                 }
-                Job::Commit(CommitJob { store, reply }) => {
+                Job::Commit(CommitJob { store, reply, .. }) => {
                     drop(store);
                     committed.next().and_then(|outcome| send(reply, outcome))
                 }

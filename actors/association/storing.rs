@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use tidegate_memory::pressure::Level;
 use tidegate_protocol::{ErrorComment, Operation, Status};
-use tidegate_storage::{StoreError, Stored, Withdrawal};
+use tidegate_storage::{Durability, Instance, StoreError, Stored, Withdrawal};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
@@ -15,7 +15,7 @@ use super::ending::End;
 use super::incoming::MAX_HANDOVERS;
 use super::receive_buffer::{FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
 use crate::incidents::Class;
-use crate::job::{CommitJob, Job};
+use crate::job::{CommitJob, Job, Lane};
 use crate::outcome::Refusal;
 
 impl Connection {
@@ -118,7 +118,8 @@ impl Connection {
         let (store, deadline) = (commit.store.clone(), commit.deadline);
         let shared = self.shared.clone();
         let patience = self.live.writers.handoff_timeout.min(deadline.saturating_duration_since(Instant::now()));
-        let handed = shared.mailbox.hand_over(patience, || Job::Commit(CommitJob { store, reply }));
+        let lane = Lane::of(&store.instance, self.durability(&store.instance));
+        let handed = shared.mailbox.hand_over(patience, || Job::Commit(CommitJob { store, lane, reply }));
         match self.attend(handed).await {
             Ok(()) => self.pending.push(Box::pin(async move {
                 let answer = match timeout_at(deadline, outcome).await {
@@ -130,6 +131,11 @@ impl Connection {
             })),
             Err(timeout) => self.give_up(&commit, &timeout.into()),
         }
+    }
+
+    /// How durable an instance is to be before it is acknowledged.
+    fn durability(&self, instance: &Instance) -> Durability {
+        instance.placement().map_or(self.shared.durability, |placement| placement.durability)
     }
 
     /// A writer has an outcome, or died, or takes too long.
@@ -163,7 +169,7 @@ impl Connection {
     fn acknowledge(&mut self, commit: &Commit, stored: &Stored) {
         let instance = &commit.store.instance;
         let bytes = instance.dataset_bytes();
-        let durability = instance.placement().map_or(self.shared.durability, |placement| placement.durability);
+        let durability = self.durability(instance);
         debug!(
             peer = %self.peer.address,
             sop_instance_uid = commit.store.instance.meta.sop_instance_uid.as_str(),

@@ -74,6 +74,11 @@ impl<'a> Commit<'a> {
         Self { run, batch, logged }
     }
 
+    /// Whether some of it is in the commit log, whose sync is what comes next.
+    pub fn is_logged(&self) -> bool {
+        self.logged.is_some()
+    }
+
     /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order. `pulse` is
     /// called as by [`Store::begin`].
     pub fn finish(self, pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
