@@ -195,8 +195,8 @@ impl Work {
         let appended: Vec<_> = appends.iter().map(|part| self.append(part)).collect();
         let instances: Vec<_> = commits.iter().map(|store| &store.instance).collect();
         let committed = match fail {
-            Some(error) => instances.iter().map(|_| Err(error.clone())).collect(),
-            None if instances.is_empty() => Vec::new(),
+            Some(error) => Err(error),
+            None if instances.is_empty() => Ok(Vec::new()),
             None => {
                 self.lifeline.note(MessageKind::Commit);
                 let began = Instant::now();
@@ -205,6 +205,7 @@ impl Work {
                 committed
             }
         };
+        let committed = committed.unwrap_or_else(|error| instances.iter().map(|_| Err(error.clone())).collect());
         fault::at(&self.reply_name);
         // Our share of the datasets goes first, so that their memory is free when the associations get the answer.
         for (store, _) in commits.iter().zip(&committed).filter(|(_, outcome)| outcome.is_ok()) {
@@ -216,18 +217,14 @@ impl Work {
         answered
     }
 
-    fn commit(&self, instances: &[&Instance]) -> Vec<Result<Stored, StoreError>> {
+    fn commit(&self, instances: &[&Instance]) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
         let pulse = || self.lifeline.pulse();
-        match self.store.begin(instances, &pulse) {
-            Ok(commit) => {
-                if commit.is_logged() {
-                    // Others write while it syncs, and share the sync after.
-                    self.hand.give_up_seat();
-                }
-                commit.finish(&pulse)
-            }
-            Err(error) => instances.iter().map(|_| Err(error.clone())).collect(),
+        let commit = self.store.begin(instances, &pulse)?;
+        if commit.is_logged() {
+            // Others write while it syncs, and share the sync after.
+            self.hand.give_up_seat();
         }
+        Ok(commit.finish(&pulse))
     }
 
     fn append(&self, part: &SpoolPart) -> Result<Arc<SpoolFile>, StoreError> {

@@ -202,9 +202,13 @@ impl<'a> Run<'a> {
             return decided.map(|stored| Progress::Named(Named::Settled(stored)));
         }
         // Before the look, so that what it says of the name holds as far as those go who ask the log.
-        let mut reserved = if strategy == Strategy::Log { self.reserve(instance) } else { None };
+        let first = self.path(instance, 1);
+        let mut reserved = match self.root.log() {
+            Some(log) if strategy == Strategy::Log => log.reserve(&first),
+            _ => None,
+        };
         // Before a byte is written: a resend usually needs none.
-        let name = match self.look(instance)? {
+        let name = match self.look(instance, first)? {
             Look::Free(name) => name,
             Look::Stored(placed) => return Ok(Progress::Named(Named::Placed(placed))),
         };
@@ -233,10 +237,11 @@ impl<'a> Run<'a> {
         Ok(Progress::Written(Draft { instance, temp: Temp::Own(temp), name, strategy, logged }))
     }
 
-    /// Goes through the names the instance could have while they are taken.
-    fn look(&mut self, instance: &Instance) -> Result<Look, StoreError> {
+    /// Goes through the names the instance could have while they are taken, from the path of the `first` on.
+    fn look(&mut self, instance: &Instance, first: PathBuf) -> Result<Look, StoreError> {
+        let mut first = Some(first);
         for copy in 1..=MAX_COPIES {
-            let path = self.path(instance, copy);
+            let path = first.take().unwrap_or_else(|| self.path(instance, copy));
             // Most instances are new, and that is found out without opening anything.
             if self.is_free(&path) {
                 return Ok(Look::Free(FreeName { copy, path, replaces: false }));
@@ -290,10 +295,7 @@ impl<'a> Run<'a> {
     }
 
     /// Syncs once for all that share it.
-    fn sync_filesystem(
-        &self,
-        mut batch: Vec<Result<Progress<'a>, StoreError>>,
-    ) -> Vec<Result<Progress<'a>, StoreError>> {
+    fn sync_filesystem(&self, mut batch: Batch<'a>) -> Batch<'a> {
         let shares = |progress: &Result<Progress<'_>, StoreError>| matches!(progress, Ok(Progress::Written(draft)) if draft.strategy == Strategy::Shared);
         if batch.iter().any(shares)
             && let Err(error) = self.root.sync_filesystem()
@@ -362,7 +364,7 @@ impl<'a> Run<'a> {
             if draft.logged.is_some() {
                 return Err(StoreError::InOtherHands); // the log knows it under this name: see `log`
             }
-            match self.look(draft.instance)? {
+            match self.look(draft.instance, self.path(draft.instance, 1))? {
                 Look::Stored(placed) => return Ok(Named::Placed(placed)),
                 Look::Free(_) if !draft.temp.file().exists() => {
                     return Err(StoreError::TempRemoved);

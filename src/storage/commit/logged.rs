@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Batch, Draft, Progress, Run, Strategy};
 use crate::error::StoreError;
-use crate::instance::{Instance, Payload};
+use crate::instance::Payload;
 use crate::log::{CommitLog, Entry, Held, Name};
 
 /// What the log is told of an instance that is new, beside its path.
@@ -15,11 +15,6 @@ pub(super) struct Logged {
 }
 
 impl<'a> Run<'a> {
-    /// Keeps the name of an instance that is the only one of its UID for its way through the log; `None` if that is not to be had.
-    pub(super) fn reserve(&self, instance: &Instance) -> Option<Name> {
-        self.root.log()?.reserve(&self.path(instance, 1))
-    }
-
     /// Appends those that go through the log to it, as one frame. If that is not to be had, they go another way.
     pub(super) fn append_to_log(&self, batch: &mut Batch<'a>) -> Option<Held> {
         let log = self.root.log()?;
