@@ -6,13 +6,19 @@
 //! There are two lanes. In general an idle writer takes the next job and a fair share of the rest. Of small instances that are to
 //! be synced a writer takes all that wait, and needs one of [`SEATS`] seats for it, until they are in the commit log: more
 //! writers would divide between them what one sync serves, and each would have to be woken.
+//!
+//! Writers that wait stand in a [`Line`]. A job wakes one of them, the one that came last; none if those who are awake will
+//! see to it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tidegate_memory::{Place, Stage};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -32,9 +38,7 @@ pub struct HandoffTimeout;
 #[derive(Debug)]
 pub struct WriterMailbox {
     places: Arc<Semaphore>,
-    small: Queue,
-    large: Queue,
-    seats: Arc<Semaphore>,
+    lanes: Arc<Lanes>,
     /// Held while the capacity changes.
     capacity: Mutex<usize>,
     /// Places to be taken away as they come free, because the capacity became smaller than what waits.
@@ -47,9 +51,33 @@ pub struct WriterMailbox {
     latencies: Arc<Latencies>,
 }
 
+/// What waits, and who waits for it.
+#[derive(Debug)]
+struct Lanes {
+    small: Queue,
+    large: Queue,
+    /// Locked by whoever takes a job, and by whoever has put one.
+    line: Mutex<Line>,
+}
+
+/// The writers without work, and the seats.
+#[derive(Debug, Default)]
+struct Line {
+    /// In the order they came.
+    asleep: Vec<(Number, Waker)>,
+    /// Woken, but not there yet, perhaps with a seat.
+    woken: Vec<(Number, Option<Seat>)>,
+    seats_taken: usize,
+    last_number: u64,
+}
+
+/// Tells one wait from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Number(u64);
+
 /// The right to take small instances, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat(#[expect(dead_code, reason = "is given back when dropped")] OwnedSemaphorePermit);
+pub(crate) struct Seat(Option<Arc<Lanes>>);
 
 /// Where a writer stands between one batch and the next.
 #[derive(Debug, Default)]
@@ -60,11 +88,17 @@ pub(crate) struct Turn {
     took_small: bool,
 }
 
+/// A writer that waits for a job, and has taken nothing when it stops waiting.
+struct Claim<'a> {
+    lanes: &'a Arc<Lanes>,
+    turn: &'a mut Turn,
+    /// While it stands in the line.
+    number: Option<Number>,
+}
+
 /// The jobs of one lane.
 #[derive(Debug)]
 struct Queue {
-    /// One permit for each job.
-    waiting: Semaphore,
     /// Replaced by a longer one when the capacity outgrows it; locked for as long as a job goes in or out.
     channel: RwLock<Channel>,
 }
@@ -92,7 +126,7 @@ impl Channel {
 
 impl Queue {
     fn new(capacity: usize) -> Self {
-        Self { waiting: Semaphore::new(0), channel: RwLock::new(Channel::new(capacity)) }
+        Self { channel: RwLock::new(Channel::new(capacity)) }
     }
 
     fn depth(&self) -> usize {
@@ -113,27 +147,137 @@ impl Queue {
     /// Whether there was room: there is, for who has a place.
     fn put(&self, waiting: Waiting) -> bool {
         // It cannot be closed: both ends live in self.
-        let has_room = self.channel.read().sender.try_send(waiting).is_ok();
-        if has_room {
-            self.waiting.add_permits(1);
-        }
-        has_room
+        self.channel.read().sender.try_send(waiting).is_ok()
     }
 
-    /// Waits until there is a job, and claims it: it is to be taken out.
-    async fn claim(&self) {
-        if let Ok(permit) = self.waiting.acquire().await {
-            permit.forget();
-        }
-    }
-
-    /// Claims a job if there is one.
-    fn try_claim(&self) -> bool {
-        self.waiting.try_acquire().map(|permit| permit.forget()).is_ok()
-    }
-
-    fn take_claimed(&self) -> Option<Waiting> {
+    fn take(&self) -> Option<Waiting> {
         self.channel.read().receiver.try_recv().ok()
+    }
+}
+
+impl Lanes {
+    fn of(&self, lane: Lane) -> &Queue {
+        match lane {
+            Lane::Small => &self.small,
+            Lane::Large => &self.large,
+        }
+    }
+
+    fn depth(&self) -> usize {
+        self.small.depth() + self.large.depth()
+    }
+
+    /// Has a writer come for a job that waits, unless one that is awake will take it.
+    fn call(self: &Arc<Self>, mut line: MutexGuard<'_, Line>, lane: Lane) {
+        if lane == Lane::Small && line.seats_taken >= SEATS {
+            return;
+        }
+        if let Some((number, waker)) = line.asleep.pop() {
+            let seat = (lane == Lane::Small).then(|| line.seat(self));
+            line.woken.push((number, seat));
+            drop(line);
+            waker.wake();
+        }
+    }
+
+    /// The same for whatever waits.
+    fn call_again(self: &Arc<Self>) {
+        for lane in [Lane::Small, Lane::Large] {
+            let line = self.line.lock();
+            if self.of(lane).depth() > 0 {
+                self.call(line, lane);
+            }
+        }
+    }
+
+    fn try_take(self: &Arc<Self>, line: &mut Line, turn: &mut Turn) -> Option<(Lane, Waiting)> {
+        let lanes = match turn.took_small {
+            true => [Lane::Large, Lane::Small],
+            false => [Lane::Small, Lane::Large],
+        };
+        lanes.into_iter().find_map(|lane| {
+            if lane == Lane::Small && turn.seat.is_none() {
+                if line.seats_taken >= SEATS || self.small.depth() == 0 {
+                    return None;
+                }
+                turn.seat = Some(line.seat(self));
+            }
+            self.of(lane).take().map(|waiting| (lane, waiting))
+        })
+    }
+}
+
+impl Line {
+    fn seat(&mut self, lanes: &Arc<Lanes>) -> Seat {
+        self.seats_taken += 1;
+        Seat(Some(Arc::clone(lanes)))
+    }
+
+    fn take_back(&mut self, seat: Option<Seat>) {
+        if let Some(mut seat) = seat {
+            self.seats_taken -= 1;
+            seat.0 = None;
+        }
+    }
+
+    fn sleep(&mut self, waker: Waker) -> Number {
+        self.last_number += 1;
+        self.asleep.push((Number(self.last_number), waker));
+        Number(self.last_number)
+    }
+
+    /// Takes the writer out of the line. `Some`: it was woken, perhaps with a seat.
+    fn leave(&mut self, number: Number) -> Option<Option<Seat>> {
+        self.asleep.retain(|(other, _)| *other != number);
+        let woken = self.woken.iter().position(|(other, _)| *other == number)?;
+        Some(self.woken.swap_remove(woken).1)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(lanes) = self.0.take() {
+            let mut line = lanes.line.lock();
+            line.seats_taken -= 1;
+            if lanes.small.depth() > 0 {
+                lanes.call(line, Lane::Small);
+            }
+        }
+    }
+}
+
+impl Future for Claim<'_> {
+    type Output = (Lane, Waiting);
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { lanes, turn, number } = self.get_mut();
+        let mut line = lanes.line.lock();
+        if let Some(number) = number.take()
+            && let Some(seat) = line.leave(number)
+        {
+            turn.seat = seat;
+        }
+        if let Some(taken) = lanes.try_take(&mut line, turn) {
+            return Poll::Ready(taken);
+        }
+        line.take_back(turn.seat.take());
+        *number = Some(line.sleep(context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let Some(number) = self.number.take() else {
+            return;
+        };
+        let woken = {
+            let mut line = self.lanes.line.lock();
+            line.leave(number).map(|seat| line.take_back(seat))
+        };
+        if woken.is_some() {
+            self.lanes.call_again(); // another has to come for what this one was woken for
+        }
     }
 }
 
@@ -143,9 +287,11 @@ impl WriterMailbox {
         Self {
             latencies,
             places: Arc::new(Semaphore::new(capacity)),
-            small: Queue::new(capacity),
-            large: Queue::new(capacity),
-            seats: Arc::new(Semaphore::new(SEATS)),
+            lanes: Arc::new(Lanes {
+                small: Queue::new(capacity),
+                large: Queue::new(capacity),
+                line: Mutex::default(),
+            }),
             capacity: Mutex::new(capacity),
             surplus: AtomicUsize::new(0),
             writers,
@@ -160,8 +306,8 @@ impl WriterMailbox {
         let mut capacity = self.capacity.lock();
         let old = std::mem::replace(&mut *capacity, new);
         if new >= old {
-            self.small.make_room(new);
-            self.large.make_room(new);
+            self.lanes.small.make_room(new);
+            self.lanes.large.make_room(new);
             let more = new - old;
             let kept = self
                 .surplus
@@ -191,9 +337,11 @@ impl WriterMailbox {
         let job = make();
         let ticket = self.enqueued.fetch_add(1, Ordering::Relaxed);
         job.each_lease(&mut |lease| lease.enter_at(Stage::Queued, Place::Mailbox { ticket }));
-        if !self.queue(job.lane()).put(Waiting { job, place, since }) {
+        let lane = job.lane();
+        if !self.lanes.of(lane).put(Waiting { job, place, since }) {
             return Err(HandoffTimeout);
         }
+        self.lanes.call(self.lanes.line.lock(), lane);
         self.high_water.fetch_max(self.depth(), Ordering::Relaxed);
         Ok(())
     }
@@ -202,60 +350,22 @@ impl WriterMailbox {
     /// ones, a fair share. The places are free again at once: what a writer has in hand does not wait. Whoever stops waiting
     /// has taken nothing.
     pub(crate) async fn take(&self, most: usize, turn: &mut Turn, jobs: &mut Vec<Job>) {
-        let at_once = match turn.took_small {
-            true => self.try_large().or_else(|| self.try_small(turn)),
-            false => self.try_small(turn).or_else(|| self.try_large()),
-        };
-        let lane = match at_once {
-            Some(lane) => lane,
-            None => tokio::select! {
-                () = self.large.claim() => Lane::Large,
-                () = async {
-                    if turn.seat.is_none() {
-                        turn.seat = self.seats.clone().acquire_owned().await.ok().map(Seat);
-                    }
-                    self.small.claim().await;
-                } => Lane::Small,
-            },
-        };
+        let (lane, first) = Claim { lanes: &self.lanes, turn: &mut *turn, number: None }.await;
         turn.took_small = lane == Lane::Small;
-        jobs.extend(self.take_claimed(lane));
+        jobs.push(self.taken(first));
         let share = match lane {
-            Lane::Small => self.small.depth(),
+            Lane::Small => self.lanes.small.depth(),
             // An idle writer that took all there is would leave the others nothing to do side by side.
             Lane::Large => {
                 turn.seat = None;
-                self.large.depth().div_ceil(self.writers)
+                self.lanes.large.depth().div_ceil(self.writers)
             }
         };
-        for _ in 0..share.min(most.saturating_sub(1)) {
-            if !self.queue(lane).try_claim() {
-                return;
-            }
-            jobs.extend(self.take_claimed(lane));
-        }
+        let more = std::iter::from_fn(|| self.lanes.of(lane).take());
+        jobs.extend(more.take(share.min(most.saturating_sub(1))).map(|waiting| self.taken(waiting)));
     }
 
-    fn try_large(&self) -> Option<Lane> {
-        self.large.try_claim().then_some(Lane::Large)
-    }
-
-    fn try_small(&self, turn: &mut Turn) -> Option<Lane> {
-        if turn.seat.is_none() {
-            turn.seat = self.seats.clone().try_acquire_owned().ok().map(Seat);
-        }
-        (turn.seat.is_some() && self.small.try_claim()).then_some(Lane::Small)
-    }
-
-    fn queue(&self, lane: Lane) -> &Queue {
-        match lane {
-            Lane::Small => &self.small,
-            Lane::Large => &self.large,
-        }
-    }
-
-    fn take_claimed(&self, lane: Lane) -> Option<Job> {
-        let Waiting { job, place, since } = self.queue(lane).take_claimed()?;
+    fn taken(&self, Waiting { job, place, since }: Waiting) -> Job {
         self.latencies.queue_wait.record(since.elapsed());
         self.taken.fetch_add(1, Ordering::Relaxed);
         let less = |surplus: usize| surplus.checked_sub(1);
@@ -264,7 +374,7 @@ impl WriterMailbox {
         {
             place.forget();
         }
-        Some(job)
+        job
     }
 
     /// Jobs that may wait.
@@ -273,13 +383,13 @@ impl WriterMailbox {
     }
 
     /// Jobs ever taken: how many stand before a job is its ticket less this.
-    pub(crate) fn taken(&self) -> u64 {
+    pub(crate) fn taken_so_far(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
     /// Jobs waiting now.
     pub fn depth(&self) -> usize {
-        self.small.depth() + self.large.depth()
+        self.lanes.depth()
     }
 
     /// The most jobs that waited at one time since this was last called.

@@ -178,7 +178,7 @@ impl Observer {
         let shared = &self.0;
         let pressure = *shared.pressure.borrow();
         let mut snapshot = shared.budget.snapshot(shared.probe.read()?, shared.baseline.get(), pressure);
-        let taken = shared.mailbox.taken();
+        let taken = shared.mailbox.taken_so_far();
         let places = snapshot.holders.iter_mut().flat_map(|holder| &mut holder.leases).map(|lease| &mut lease.place);
         for place in places {
             if let Place::Mailbox { ticket } = place {
