@@ -9,18 +9,19 @@ use tidegate_storage::Store;
 
 use crate::fault::fault_points;
 use crate::guest::Guest;
+use crate::hand::Hand;
 use crate::listener::{Listener, Sockets};
 use crate::shared::{Alive, Shared};
 use crate::statistics::Statistics;
 use crate::supervision::lifeline::{Held, Lifeline};
 use crate::supervision::spec::{ChildSpec, Group};
 use crate::transport::Port;
-use crate::writer::{Hand, Writer};
+use crate::writer::Writer;
 
 /// All children of a node.
 pub(crate) fn specs(
     shared: &Arc<Shared>,
-    store: &Arc<Store>,
+    store: &Store,
     writers: usize,
     association_threads: usize,
     sockets: Sockets,
@@ -47,13 +48,13 @@ fn listener(name: &str, port: Port, shared: &Arc<Shared>, socket: std::net::TcpL
     ChildSpec::permanent(name.to_owned(), Group::Listener, make, Held::default)
 }
 
-fn writer(index: u32, shared: &Arc<Shared>, store: &Arc<Store>) -> ChildSpec {
+fn writer(index: u32, shared: &Arc<Shared>, store: &Store) -> ChildSpec {
     let (shared, store) = (shared.clone(), store.clone());
     // Each writer has a hand of its own: what a late one lets go of is never its successor's.
-    let current: Arc<Mutex<Arc<Hand>>> = Arc::default();
+    let current = Arc::new(Mutex::new(Arc::new(Hand::new(shared.mailbox.clone()))));
     let last = current.clone();
     let make = move |lifeline| {
-        let hand = Arc::<Hand>::default();
+        let hand = Arc::new(Hand::new(shared.mailbox.clone()));
         *current.lock() = hand.clone();
         Ok(Writer::new(index, store.clone(), shared.clone(), hand, lifeline))
     };

@@ -64,6 +64,12 @@ pub struct StoreInstance {
     pub leases: Vec<Arc<MemoryLease>>,
 }
 
+impl AsRef<Instance> for StoreInstance {
+    fn as_ref(&self) -> &Instance {
+        &self.instance
+    }
+}
+
 /// Make an instance durable.
 #[derive(Debug)]
 pub struct CommitJob {

@@ -45,6 +45,7 @@ pub mod counters;
 mod descriptors;
 pub mod fault;
 pub mod guest;
+mod hand;
 pub mod history;
 pub mod incidents;
 mod job;

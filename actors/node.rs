@@ -97,7 +97,7 @@ pub struct Node {
     failure: watch::Receiver<Option<Failure>>,
     heart: Heart,
     /// Dropped last: it holds the lock on the storage root.
-    _store: Arc<Store>,
+    _store: Store,
 }
 
 impl Node {
@@ -109,7 +109,6 @@ impl Node {
     pub async fn start(settings: NodeSettings, guests: Vec<Guest>) -> Result<Self, StartError> {
         let NodeSettings { listen, tls_listen, association_threads, writers, storage, audit_queue, live } = settings;
         let (store, recovery) = Store::open(storage)?;
-        let store = Arc::new(store);
         let (plain, local_address) = bind_if(listen)?.unzip();
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();
         let sockets = Sockets { plain, tls };

@@ -56,7 +56,7 @@ pub struct Shared {
     pub(crate) history: History,
     /// The supervisor's children, as it last saw them.
     pub(crate) children: RwLock<Arc<[ChildStatus]>>,
-    pub(crate) store: Arc<Store>,
+    pub(crate) store: Store,
     pub(crate) started: SystemTime,
     pub(crate) incidents: Incidents,
     pub(crate) phase: watch::Sender<Phase>,
@@ -85,7 +85,7 @@ impl Shared {
         writers: usize,
         association_threads: usize,
         audit_queue: Option<usize>,
-        store: &Arc<Store>,
+        store: &Store,
     ) -> Result<Self, AllocatorError> {
         let limits = &live.associations;
         let latencies = Arc::<Latencies>::default();

@@ -1,69 +1,29 @@
 //! A writer makes instances durable: it takes jobs from the mailbox, a batch at a time, commits them, and answers each.
 //!
 //! It runs on a thread of its own, because a commit blocks. What it works at is in its [`Hand`], which the supervisor can open:
-//! the replies in it are dropped then, which tells the associations to hand their datasets to another writer, and whatever
-//! this one still does has no effect.
+//! whatever the writer still does has no effect then.
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use parking_lot::Mutex;
 use tidegate_memory::{Place, Stage};
-use tidegate_storage::{Instance, SpoolFile, Store, StoreError, Stored};
+use tidegate_storage::{Commit, SpoolFile, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
 use crate::counters::Counter;
 use crate::fault::{self, Told};
-use crate::job::{AppendJob, CommitJob, Job, SpoolPart, SpoolTarget};
-use crate::mailbox::{Seat, Turn};
+use crate::hand::{Appended, Hand};
+use crate::job::{AppendJob, CommitJob, Job, SpoolPart, SpoolTarget, StoreInstance};
+use crate::mailbox::{Seat, Syncing, Task, Turn};
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
-use crate::supervision::lifeline::{Held, Lifeline, MessageKind};
+use crate::supervision::lifeline::{Lifeline, MessageKind};
 use crate::vitals::WriterVitals;
 
 /// Errors in a row, of storage that fails and not of instances it may refuse, after which a writer starts afresh.
 const MAX_STORAGE_FAILURES: u32 = 16;
-
-/// What a writer works at. Shared with the supervisor.
-#[derive(Debug, Default)]
-pub(crate) struct Hand(Mutex<(Vec<Job>, Option<Seat>)>);
-
-impl Hand {
-    fn hold(&self, jobs: Vec<Job>, seat: Option<Seat>) {
-        *self.0.lock() = (jobs, seat);
-    }
-
-    fn give_up_seat(&self) {
-        drop(self.0.lock().1.take());
-    }
-
-    /// The jobs, unless they were let go of meanwhile.
-    fn take(&self) -> Vec<Job> {
-        let (jobs, _seat) = std::mem::take(&mut *self.0.lock());
-        jobs
-    }
-
-    /// Lets go of the jobs and the seat, so that others get them; says what the jobs held.
-    pub(crate) fn release(&self) -> Held {
-        let jobs = self.take();
-        let mut held = Held { count: jobs.len(), ..Held::default() };
-        let mut seen = Vec::new();
-        for job in &jobs {
-            job.each_lease(&mut |lease| {
-                // Small datasets that came together share a lease.
-                if !seen.contains(&Arc::as_ptr(lease)) {
-                    seen.push(Arc::as_ptr(lease));
-                    if let Some(stage) = lease.stage() {
-                        held.bytes.add(stage, lease.bytes());
-                    }
-                }
-            });
-        }
-        held
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -73,7 +33,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(index: u32, store: Arc<Store>, shared: Arc<Shared>, hand: Arc<Hand>, lifeline: Lifeline) -> Self {
+    pub(crate) fn new(index: u32, store: Store, shared: Arc<Shared>, hand: Arc<Hand>, lifeline: Lifeline) -> Self {
         let _alive = Alive::new(&shared);
         let (name, reply_name) = (format!("writer-{index}"), format!("reply-{index}"));
         let vitals = shared.writers.start(index);
@@ -101,7 +61,7 @@ struct Work {
     name: String,
     /// As the fault port knows the moment between commit and answer.
     reply_name: String,
-    store: Arc<Store>,
+    store: Store,
     shared: Arc<Shared>,
     hand: Arc<Hand>,
     failures_in_a_row: Cell<u32>,
@@ -123,25 +83,26 @@ struct StorageFailing {
 impl Work {
     async fn run(self) {
         self.lifeline.ready();
-        let (mut jobs, mut turn) = (Vec::new(), Turn::default());
+        let mut turn = Turn::default();
         while !self.lifeline.is_fenced() {
             let batch = self.shared.live().writers.batch;
-            tokio::select! {
+            let task = tokio::select! {
                 biased;
-                () = self.shared.mailbox.take(batch, &mut turn, &mut jobs) => {}
+                task = self.shared.mailbox.take(batch, &mut turn) => Some(task),
                 // What waits is stored before a writer stops.
                 () = self.lifeline.stop_requested() => return self.lifeline.finish(),
                 // Nobody else has: the others are asleep, or at a commit.
-                () = self.tend_due() => {}
-            }
+                () = self.tend_due() => None,
+            };
             if self.lifeline.is_fenced() {
                 return; // the jobs go to another, as if this one had died over them
             }
-            if !jobs.is_empty()
-                && let Err(StorageFailing { last }) = self.work_at(std::mem::take(&mut jobs), turn.seat.take())
-            {
-                let failures = self.failures_in_a_row.get();
-                return self.lifeline.exit(Exit::StorageFailing { failures, last: last.to_string() });
+            if let Some(task) = task {
+                if let Err(StorageFailing { last }) = self.work_at(task, turn.seat.take()) {
+                    let failures = self.failures_in_a_row.get();
+                    return self.lifeline.exit(Exit::StorageFailing { failures, last: last.to_string() });
+                }
+                turn.seat = self.hand.take_seat();
             }
             if self.is_tending_due() {
                 turn.seat = None; // a checkpoint takes a while
@@ -173,14 +134,21 @@ impl Work {
         }
     }
 
-    /// Does the jobs. Between the moment it has them and the moment it answers, they and the seat may be taken away from it.
-    fn work_at(&self, jobs: Vec<Job>, seat: Option<Seat>) -> Result<(), StorageFailing> {
+    /// Does the task. Between the moment it has the jobs and the moment it answers, they and the seat may be taken away from it.
+    fn work_at(&self, task: Task, seat: Option<Seat>) -> Result<(), StorageFailing> {
         let _busy = Busy::new(&self.shared.counters.writers_busy);
-        self.vitals.took(jobs.len());
         let _has_work = self.lifeline.busy();
+        match task {
+            Task::Jobs(jobs) => self.begin(jobs, seat),
+            Task::Sync(appended, syncing) => self.sync(appended, Some(syncing)),
+        }
+    }
+
+    fn begin(&self, jobs: Vec<Job>, seat: Option<Seat>) -> Result<(), StorageFailing> {
+        self.vitals.took(jobs.len());
         let (mut appends, mut commits) = (Vec::new(), Vec::new());
         for job in &jobs {
-            job.each_lease(&mut |lease| lease.enter_at(stage_of(job), Place::Writer { index: self.index }));
+            self.enter(job);
             match job {
                 Job::Append(job) => appends.push(job.part.clone()),
                 Job::Commit(job) => commits.push(job.store.clone()),
@@ -193,38 +161,76 @@ impl Work {
         };
 
         let appended: Vec<_> = appends.iter().map(|part| self.append(part)).collect();
-        let instances: Vec<_> = commits.iter().map(|store| &store.instance).collect();
-        let committed = match fail {
-            Some(error) => Err(error),
-            None if instances.is_empty() => Ok(Vec::new()),
-            None => {
-                self.lifeline.note(MessageKind::Commit);
-                let began = Instant::now();
-                let committed = self.commit(&instances);
-                self.shared.latencies.commit.record_many(began.elapsed(), instances.len() as u64);
-                committed
-            }
-        };
-        let committed = committed.unwrap_or_else(|error| instances.iter().map(|_| Err(error.clone())).collect());
-        fault::at(&self.reply_name);
-        // Our share of the datasets goes first, so that their memory is free when the associations get the answer.
-        for (store, _) in commits.iter().zip(&committed).filter(|(_, outcome)| outcome.is_ok()) {
-            self.vitals.stored(store.instance.dataset_bytes());
+        drop(appends);
+        let (began, count) = (Instant::now(), commits.len());
+        if count == 0 {
+            return self.answer(appended.len(), appended, Vec::new());
         }
-        drop((appends, commits));
-        let answered = self.answer(appended, committed);
+        self.lifeline.note(MessageKind::Commit);
+        let begun = match fail {
+            Some(error) => Err(error),
+            None => self.store.begin(commits, &|| self.lifeline.pulse()),
+        };
+        match begun {
+            Ok(commit) if commit.is_logged() && appended.is_empty() => self.leave(commit, began),
+            Ok(commit) => self.finish(commit, appended.len() + count, began, appended),
+            Err(error) => {
+                self.answer(appended.len() + count, appended, (0..count).map(|_| Err(error.clone())).collect())
+            }
+        }
+    }
+
+    /// Leaves what is in the log to its next sync, or makes that.
+    fn leave(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) -> Result<(), StorageFailing> {
+        let jobs = self.hand.take_jobs(commit.len());
         self.vitals.took(0);
+        if jobs.is_empty() {
+            return Ok(()); // taken away: others have them
+        }
+        match self.shared.mailbox.leave(Appended { commit, jobs, writer: self.index, began }) {
+            Some((appended, syncing)) => {
+                drop(self.hand.take_seat()); // others write meanwhile
+                self.sync(appended, syncing)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Syncs the commit log, gives the instances their names and answers for them.
+    fn sync(&self, appended: Vec<Appended>, syncing: Option<Syncing>) -> Result<(), StorageFailing> {
+        let (mut jobs, mut commits) = (Vec::new(), Vec::new());
+        for Appended { commit, jobs: waiting, writer, began } in appended {
+            if writer != self.index {
+                waiting.iter().for_each(|job| self.enter(job));
+            }
+            commits.push((commit, waiting.len(), began));
+            jobs.extend(waiting);
+        }
+        self.vitals.took(jobs.len());
+        self.hand.hold_for_sync(jobs, syncing);
+        for (commit, ..) in &mut commits {
+            commit.sync_log();
+            self.lifeline.pulse();
+        }
+        let answered =
+            commits.into_iter().try_for_each(|(commit, count, began)| self.finish(commit, count, began, Vec::new()));
+        // Not before: the more instances come meanwhile, the more the next sync serves.
+        self.hand.has_synced();
         answered
     }
 
-    fn commit(&self, instances: &[&Instance]) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
-        let pulse = || self.lifeline.pulse();
-        let commit = self.store.begin(instances, &pulse)?;
-        if commit.is_logged() {
-            // Others write while it syncs, and share the sync after.
-            self.hand.give_up_seat();
-        }
-        Ok(commit.finish(&pulse))
+    /// Gives the instances their names and answers for the first `count` jobs in hand.
+    fn finish(
+        &self,
+        commit: Commit<Arc<StoreInstance>>,
+        count: usize,
+        began: Instant,
+        appended: Vec<Result<Arc<SpoolFile>, StoreError>>,
+    ) -> Result<(), StorageFailing> {
+        let committed = commit.finish(&|| self.lifeline.pulse());
+        self.shared.latencies.commit.record_many(began.elapsed(), committed.len() as u64);
+        fault::at(&self.reply_name);
+        self.answer(count, appended, committed)
     }
 
     fn append(&self, part: &SpoolPart) -> Result<Arc<SpoolFile>, StoreError> {
@@ -242,24 +248,33 @@ impl Work {
         Ok(spool)
     }
 
-    /// Answers for the jobs that are still in hand: all, or none because they were taken away.
+    /// The job is at this writer now.
+    fn enter(&self, job: &Job) {
+        job.each_lease(&mut |lease| lease.enter_at(stage_of(job), Place::Writer { index: self.index }));
+    }
+
+    /// Answers for the first `count` jobs that are still in hand: all of them, or none because they were taken away.
     fn answer(
         &self,
+        count: usize,
         appended: Vec<Result<Arc<SpoolFile>, StoreError>>,
         committed: Vec<Result<Stored, StoreError>>,
     ) -> Result<(), StorageFailing> {
         let (mut appended, mut committed) = (appended.into_iter(), committed.into_iter());
         let mut last_failure = None;
-        for job in self.hand.take() {
+        for job in self.hand.take_jobs(count) {
             let error = match job {
                 Job::Append(AppendJob { part, reply }) => {
                     drop(part.content.lock().take());
                     appended.next().and_then(|outcome| send(reply, outcome))
                 }
-                Job::Commit(CommitJob { store, reply, .. }) => {
-                    drop(store);
-                    committed.next().and_then(|outcome| send(reply, outcome))
-                }
+                Job::Commit(CommitJob { store, reply, .. }) => committed.next().and_then(|outcome| {
+                    if outcome.is_ok() {
+                        self.vitals.stored(store.instance.dataset_bytes());
+                    }
+                    drop(store); // its memory is free when the association gets the answer
+                    send(reply, outcome)
+                }),
             };
             match error.filter(StoreError::is_storage_failure) {
                 Some(error) => {
@@ -269,6 +284,7 @@ impl Work {
                 None => self.failures_in_a_row.set(0),
             }
         }
+        self.vitals.took(0);
         match last_failure {
             Some(last) if self.failures_in_a_row.get() >= MAX_STORAGE_FAILURES => Err(StorageFailing { last }),
             _ => Ok(()),

@@ -15,6 +15,7 @@ mod tests;
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,7 +37,7 @@ use crate::root::Root;
 use crate::settings::{Duplicates, Durability};
 use crate::space;
 use crate::spool::SpoolFile;
-use crate::store::Store;
+use crate::store::Inner;
 use crate::temp::TempFile;
 
 /// Most versions of one SOP Instance UID that are kept beside each other: each resend is compared with all of them.
@@ -49,29 +50,42 @@ const MAX_ATTEMPTS: u32 = 64;
 /// [`Commit::finish`] does.
 #[derive(Debug)]
 #[must_use = "an instance is stored when the commit is finished"]
-pub struct Commit<'a> {
-    run: Run<'a>,
-    batch: Batch<'a>,
+pub struct Commit<I> {
+    run: Run,
+    instances: Vec<I>,
+    /// How far each has come.
+    batch: Batch,
     /// The frame of those that go through the log.
     logged: Option<Held>,
+    synced: Option<Result<(), StoreError>>,
 }
 
-type Batch<'a> = Vec<Result<Progress<'a>, StoreError>>;
+type Batch = Vec<Result<Progress, StoreError>>;
 
-impl<'a> Commit<'a> {
-    pub(crate) fn begin(store: &'a Store, root: Arc<Root>, instances: &'a [&'a Instance], pulse: &dyn Fn()) -> Self {
+impl<I: Deref<Target: AsRef<Instance>>> Commit<I> {
+    pub(crate) fn begin(store: Arc<Inner>, root: Arc<Root>, instances: Vec<I>, pulse: &dyn Fn()) -> Self {
         let mut run = Run {
-            store,
-            directories: Directories::new(Arc::clone(&root), &store.known_directories),
+            directories: Directories::new(Arc::clone(&root)),
             root,
             free_bytes: None,
-            instances,
+            instances: instances.len(),
             in_commit: store.in_commit.fetch_add(instances.len(), Ordering::Relaxed) + instances.len(),
+            store,
         };
-        let mut batch = each(instances, pulse, |instance| run.write(instance));
-        let logged = run.append_to_log(&mut batch);
+        let mut batch = each(instances.iter(), pulse, |instance| run.write((**instance).as_ref()));
+        let logged = run.append_to_log(&instances, &mut batch);
         pulse();
-        Self { run, batch, logged }
+        Self { run, instances, batch, logged, synced: None }
+    }
+
+    /// Instances in it.
+    pub fn len(&self) -> usize {
+        self.instances.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.instances.is_empty()
     }
 
     /// Whether some of it is in the commit log, whose sync is what comes next.
@@ -79,18 +93,29 @@ impl<'a> Commit<'a> {
         self.logged.is_some()
     }
 
+    /// Returns once the commit log is on the disk, as far as it concerns this; [`Self::finish`] does it if nobody has. A sync
+    /// serves all that was begun before it.
+    pub fn sync_log(&mut self) {
+        self.synced = self.logged.as_ref().map(Held::sync);
+    }
+
     /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order. `pulse` is
     /// called as by [`Store::begin`].
     pub fn finish(self, pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
-        let Self { mut run, batch, logged } = self;
+        let Self { mut run, instances, batch, logged, synced } = self;
+        let instances = || instances.iter().map(|instance| (**instance).as_ref());
         let placed = match logged {
-            Some(held) => run.place_logged(batch, held, pulse),
+            Some(held) => {
+                let synced = synced.unwrap_or_else(|| held.sync());
+                pulse();
+                run.place_logged(instances(), batch, held, synced, pulse)
+            }
             None => batch,
         };
         let shared = run.sync_filesystem(placed);
-        let synced = each(shared, pulse, |shared| run.sync(shared?));
-        let placed = each(synced, pulse, |synced| run.place(synced?));
-        each(placed.into_iter().zip(run.instances), pulse, |(placed, instance)| {
+        let synced = each(instances().zip(shared), pulse, |(instance, shared)| run.sync(instance, shared?));
+        let placed = each(instances().zip(synced), pulse, |(instance, synced)| run.place(instance, synced?));
+        each(instances().zip(placed), pulse, |(instance, placed)| {
             placed
                 .and_then(|placed| run.settle(instance, placed))
                 .map_err(|error| error.map_path(|path| run.store.placement(instance).layout.loggable(path)))
@@ -110,27 +135,28 @@ fn each<T, U>(from: impl IntoIterator<Item = T>, pulse: &dyn Fn(), mut step: imp
 
 /// One run over a batch.
 #[derive(Debug)]
-struct Run<'a> {
-    store: &'a Store,
+struct Run {
+    store: Arc<Inner>,
     root: Arc<Root>,
-    directories: Directories<'a>,
+    directories: Directories,
     /// What is free on the disk as far as this batch knows, once it had to ask.
     free_bytes: Option<u64>,
-    instances: &'a [&'a Instance],
+    /// In the batch.
+    instances: usize,
     /// Instances that were being committed when it began, its own among them.
     in_commit: usize,
 }
 
-impl Drop for Run<'_> {
+impl Drop for Run {
     fn drop(&mut self) {
-        self.store.in_commit.fetch_sub(self.instances.len(), Ordering::Relaxed);
+        self.store.in_commit.fetch_sub(self.instances, Ordering::Relaxed);
     }
 }
 
 /// How far an instance has come.
 #[derive(Debug)]
-enum Progress<'a> {
-    Written(Draft<'a>),
+enum Progress {
+    Written(Draft),
     Named(Named),
 }
 
@@ -144,9 +170,8 @@ enum Named {
 
 /// An instance whose bytes are in a temp file.
 #[derive(Debug)]
-struct Draft<'a> {
-    instance: &'a Instance,
-    temp: Temp<'a>,
+struct Draft {
+    temp: Temp,
     name: FreeName,
     strategy: Strategy,
     /// What the log is to be told, if it goes there.
@@ -155,9 +180,9 @@ struct Draft<'a> {
 
 /// The temp file of this commit, or the one the instance came with.
 #[derive(Debug)]
-enum Temp<'a> {
+enum Temp {
     Own(TempFile),
-    Spool(&'a SpoolFile),
+    Spool(Arc<SpoolFile>),
 }
 
 /// The name an instance is to have, as far as was seen.
@@ -184,8 +209,8 @@ enum Look {
     Stored(Placed),
 }
 
-impl<'a> Run<'a> {
-    fn write(&mut self, instance: &'a Instance) -> Result<Progress<'a>, StoreError> {
+impl Run {
+    fn write(&mut self, instance: &Instance) -> Result<Progress, StoreError> {
         let in_memory = matches!(instance.payload, Payload::Memory(_));
         let has_log = in_memory && self.root.log().is_some();
         let bytes = instance.dataset_bytes();
@@ -197,7 +222,7 @@ impl<'a> Run<'a> {
         self.write_by(strategy, instance)
     }
 
-    fn write_by(&mut self, mut strategy: Strategy, instance: &'a Instance) -> Result<Progress<'a>, StoreError> {
+    fn write_by(&mut self, mut strategy: Strategy, instance: &Instance) -> Result<Progress, StoreError> {
         if let Err(decided) = instance.pass_gate(|| ()) {
             return decided.map(|stored| Progress::Named(Named::Settled(stored)));
         }
@@ -216,8 +241,8 @@ impl<'a> Run<'a> {
             Payload::Memory(slices) => slices,
             Payload::Spooled(spool) => {
                 spool.note_digest();
-                let temp = Temp::Spool(spool);
-                return Ok(Progress::Written(Draft { instance, temp, name, strategy, logged: None }));
+                let temp = Temp::Spool(Arc::clone(spool));
+                return Ok(Progress::Written(Draft { temp, name, strategy, logged: None }));
             }
         };
         let meta = instance.meta.encode();
@@ -231,10 +256,10 @@ impl<'a> Run<'a> {
         if strategy == Strategy::Log && logged.is_none() {
             strategy = Strategy::PerFile;
         }
-        if strategy == Strategy::PerFile && self.instances.len() > 1 {
+        if strategy == Strategy::PerFile && self.instances > 1 {
             temp.start_writing_out();
         }
-        Ok(Progress::Written(Draft { instance, temp: Temp::Own(temp), name, strategy, logged }))
+        Ok(Progress::Written(Draft { temp: Temp::Own(temp), name, strategy, logged }))
     }
 
     /// Goes through the names the instance could have while they are taken, from the path of the `first` on.
@@ -295,8 +320,8 @@ impl<'a> Run<'a> {
     }
 
     /// Syncs once for all that share it.
-    fn sync_filesystem(&self, mut batch: Batch<'a>) -> Batch<'a> {
-        let shares = |progress: &Result<Progress<'_>, StoreError>| matches!(progress, Ok(Progress::Written(draft)) if draft.strategy == Strategy::Shared);
+    fn sync_filesystem(&self, mut batch: Batch) -> Batch {
+        let shares = |progress: &Result<Progress, StoreError>| matches!(progress, Ok(Progress::Written(draft)) if draft.strategy == Strategy::Shared);
         if batch.iter().any(shares)
             && let Err(error) = self.root.sync_filesystem()
         {
@@ -305,10 +330,10 @@ impl<'a> Run<'a> {
         batch
     }
 
-    fn sync(&self, progress: Progress<'a>) -> Result<Progress<'a>, StoreError> {
+    fn sync(&self, instance: &Instance, progress: Progress) -> Result<Progress, StoreError> {
         if let Progress::Written(draft) = &progress {
             match &draft.temp {
-                Temp::Spool(spool) => spool.sync(self.store.placement(draft.instance).durability)?,
+                Temp::Spool(spool) => spool.sync(self.store.placement(instance).durability)?,
                 Temp::Own(temp) if draft.strategy == Strategy::PerFile => temp.sync_data()?,
                 Temp::Own(_) => {}
             }
@@ -316,7 +341,7 @@ impl<'a> Run<'a> {
         Ok(progress)
     }
 
-    fn place(&mut self, progress: Progress<'a>) -> Result<Named, StoreError> {
+    fn place(&mut self, instance: &Instance, progress: Progress) -> Result<Named, StoreError> {
         let mut draft = match progress {
             Progress::Named(named) => return Ok(named),
             Progress::Written(draft) => draft,
@@ -336,7 +361,7 @@ impl<'a> Run<'a> {
                 Some(directory) => (self.directories.file(directory), split(&path)?.1),
                 None => (&self.root.dir, path.as_os_str()),
             };
-            let renamed = match draft.rename(from, name) {
+            let renamed = match draft.rename(instance, from, name) {
                 Ok(renamed) => renamed,
                 Err(decided) => return decided.map(Named::Settled),
             };
@@ -364,7 +389,7 @@ impl<'a> Run<'a> {
             if draft.logged.is_some() {
                 return Err(StoreError::InOtherHands); // the log knows it under this name: see `log`
             }
-            match self.look(draft.instance, self.path(draft.instance, 1))? {
+            match self.look(instance, self.path(instance, 1))? {
                 Look::Stored(placed) => return Ok(Named::Placed(placed)),
                 Look::Free(_) if !draft.temp.file().exists() => {
                     return Err(StoreError::TempRemoved);
@@ -381,7 +406,7 @@ impl<'a> Run<'a> {
             Named::Placed(placed) => {
                 if let Some(directory) = placed.directory.filter(|_| self.fsync(instance)) {
                     let depth = placed.stored.path.components().count().saturating_sub(1);
-                    self.directories.make_durable(directory, depth)?;
+                    self.directories.make_durable(directory, depth, &self.store.known_directories)?;
                 }
                 Ok(instance.settle(placed.stored))
             }
@@ -405,18 +430,23 @@ impl FreeName {
     }
 }
 
-impl Draft<'_> {
+impl Draft {
     /// Renames the temp file, unless it has been decided meanwhile what becomes of the instance: that is the outer error.
-    fn rename(&self, directory: &File, name: &OsStr) -> Result<Result<(), Errno>, Result<Stored, StoreError>> {
+    fn rename(
+        &self,
+        instance: &Instance,
+        directory: &File,
+        name: &OsStr,
+    ) -> Result<Result<(), Errno>, Result<Stored, StoreError>> {
         let temp = self.temp.file();
-        self.instance.pass_gate(|| {
+        instance.pass_gate(|| {
             fault::at(Step::Place)?;
             if self.name.replaces { temp.rename_over(directory, name) } else { temp.rename_to_free(directory, name) }
         })
     }
 }
 
-impl Temp<'_> {
+impl Temp {
     fn file(&self) -> &TempFile {
         match self {
             Temp::Own(temp) => temp,

@@ -90,6 +90,12 @@ enum Gate {
     Withdrawn,
 }
 
+impl AsRef<Self> for Instance {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl Instance {
     /// An instance to be committed.
     pub fn new(meta: FileMeta, head: Head, payload: Payload) -> Self {

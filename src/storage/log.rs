@@ -35,7 +35,7 @@ use self::segment::Segment;
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
 use crate::instance::OTHER_HANDS_PATIENCE;
-use crate::sync::SharedSync;
+use crate::sync::Number;
 
 /// Bytes of one segment. Twice that is what the log takes up on the disk once it has been full.
 pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
@@ -97,6 +97,8 @@ pub(crate) struct Name {
 pub(crate) struct Held {
     log: Arc<CommitLog>,
     segment: usize,
+    /// The sync that makes it durable.
+    sync: Number,
 }
 
 impl CommitLog {
@@ -170,7 +172,7 @@ impl CommitLog {
         slot.names.extend(names.iter().map(|name| name.key));
         slot.since.get_or_insert_with(Instant::now);
         slot.open += 1;
-        Some(Held { log: Arc::clone(self), segment })
+        Some(Held { log: Arc::clone(self), segment, sync: self.segments[segment].next_sync() })
     }
 
     /// When the log is to be checkpointed: at once if a segment is full. `None`: there is nothing in it, or a thread is at it.
@@ -280,7 +282,7 @@ impl Held {
     /// earlier frames is checkpointed.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         let segment = &self.log.segments[self.segment];
-        let synced = segment.sync();
+        let synced = segment.sync(self.sync);
         if synced.is_err() {
             let mut state = self.log.state.lock();
             if state.active == Some(self.segment) {

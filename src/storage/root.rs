@@ -5,7 +5,9 @@ use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -20,6 +22,10 @@ pub(crate) const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
 
 /// What of ours is in the root beside the instances. A layout never makes a name that begins with a dot.
 pub(crate) const OWN: &str = ".tidegate";
+
+/// Between two looks at whether what is ours is still in the root: four system calls. What is stored in between is no worse off
+/// than what was stored just before somebody tidied up.
+const LOOK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 10 });
 
 /// Length of what the lock file says: the holder's process id, padded, and a line feed.
 const LOCK_TEXT_BYTES: u64 = 20;
@@ -46,6 +52,8 @@ pub(crate) struct Root {
     /// None unless small instances are to go through it.
     log: OnceLock<Arc<CommitLog>>,
     filesystem: SharedSync,
+    /// When what is ours was last seen, unless something has been missing since.
+    seen: Mutex<Option<Instant>>,
     pub(crate) dev: u64,
     pub(crate) ino: u64,
 }
@@ -92,19 +100,36 @@ impl Root {
         })
     }
 
+    /// Whether the path still leads to this root, and what is ours was in it within the last [`LOOK_INTERVAL`].
+    pub(crate) fn was_current_lately(&self) -> bool {
+        if self.seen.lock().is_some_and(|seen| seen.elapsed() < LOOK_INTERVAL) {
+            return self.is_in_place();
+        }
+        let is_current = self.is_current();
+        *self.seen.lock() = is_current.then(Instant::now);
+        is_current
+    }
+
     /// Whether the path still leads to this root and what is ours is still in it.
     pub(crate) fn is_current(&self) -> bool {
         let linked = |file: &File| rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink > 0);
-        rustix::fs::stat(&self.path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (self.dev, self.ino))
+        self.is_in_place()
             && linked(&self.tmp)
             && linked(&self.lock)
             && self.log.get().is_none_or(|log| log.is_linked())
     }
 
+    fn is_in_place(&self) -> bool {
+        rustix::fs::stat(&self.path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (self.dev, self.ino))
+    }
+
     /// What it means that `what` was answered with `error`, for what must be there as long as the root is.
     pub(crate) fn failed(&self, what: &'static str, error: Errno) -> StoreError {
         match error {
-            Errno::NOENT | Errno::STALE => OpenError::Missing { root: self.path.clone() }.into(),
+            Errno::NOENT | Errno::STALE => {
+                *self.seen.lock() = None;
+                OpenError::Missing { root: self.path.clone() }.into()
+            }
             error => StoreError::new(what, &self.path, error),
         }
     }
@@ -138,6 +163,7 @@ impl Root {
             lock,
             log: OnceLock::new(),
             filesystem: SharedSync::default(),
+            seen: Mutex::new(None),
             dev: stat.st_dev,
             ino: stat.st_ino,
         })

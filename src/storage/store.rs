@@ -1,5 +1,6 @@
 //! The store: one root directory, opened once and shared by every thread that writes to it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
@@ -21,9 +22,12 @@ use crate::temp::{TempFile, TempNames};
 /// A block of most filesystems: fewer bytes might find room where no instance would.
 const TRIAL_BYTES: usize = 4096;
 
-/// An open storage root. No other process can open the same root until this is dropped or the process ends.
+/// An open storage root; a clone is the same one. No other process can open it until all are dropped or the process ends.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Inner {
     settings: Settings,
     placement: Placement,
     wanted: Arc<[Tag]>,
@@ -42,7 +46,7 @@ impl Store {
             && matches!(settings.commit, CommitStrategy::Adaptive | CommitStrategy::Log)
             && syncfs_tells_failures();
         let (root, recovery) = Root::open(&settings.root, uses_log)?;
-        let store = Self {
+        let store = Inner {
             wanted: settings.layout.wanted(),
             placement: settings.placement(),
             settings,
@@ -51,47 +55,42 @@ impl Store {
             known_directories: KnownDirectories::default(),
             in_commit: AtomicUsize::new(0),
         };
-        Ok((store, recovery))
+        Ok((Self(Arc::new(store)), recovery))
     }
 
     /// The elements a dataset's head must be read for, sorted.
     pub fn wanted(&self) -> Arc<[Tag]> {
-        Arc::clone(&self.wanted)
+        Arc::clone(&self.0.wanted)
     }
 
     /// What the store was opened with.
     pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// Where and how `instance` is stored.
-    pub(crate) fn placement<'a>(&'a self, instance: &'a Instance) -> &'a Placement {
-        instance.placement().unwrap_or(&self.placement)
+        &self.0.settings
     }
 
     /// Whether `bytes` more can be stored without going below the space to be kept free. An answer for this moment: it
     /// reserves nothing.
     pub fn room(&self, bytes: u64) -> Result<(), StoreError> {
-        let root = self.root()?;
-        space::check(bytes, space::free_bytes(&root)?, self.settings.min_free_bytes)
+        let root = self.0.root()?;
+        space::check(bytes, space::free_bytes(&root)?, self.0.settings.min_free_bytes)
     }
 
     /// The space there is.
     pub fn space(&self) -> Result<Space, StoreError> {
-        space::of(&*self.root()?)
+        space::of(&*self.0.root()?)
     }
 
     /// Writes a small file and removes it again: whether instances could be written at this moment, the space to be kept free
     /// aside. Nothing is synced.
     pub fn try_write(&self) -> Result<(), StoreError> {
-        TempFile::create(&self.root()?, &self.temp_names)?.write_at(0, [&[0; TRIAL_BYTES][..]])
+        TempFile::create(&self.0.root()?, &self.0.temp_names)?.write_at(0, [&[0; TRIAL_BYTES][..]])
     }
 
     /// Begins a temp file for a dataset that is not kept in memory. `meta` is written at once, so it must be what the
     /// instance is committed with.
     pub fn spool(&self, meta: &FileMeta) -> Result<SpoolFile, StoreError> {
-        let root = self.root()?;
-        SpoolFile::create(&root, &self.temp_names, meta, self.settings.min_free_bytes, self.settings.durability)
+        let Inner { temp_names, settings, .. } = &*self.0;
+        SpoolFile::create(&self.0.root()?, temp_names, meta, settings.min_free_bytes, settings.durability)
     }
 
     /// Stores every instance of `batch` and answers for each by itself, in order. Returns when all that `Ok` was said of
@@ -99,23 +98,27 @@ impl Store {
     /// on how many instances are stored already. `pulse` is called after each step of each instance: a commit that is slow
     /// can so be told from one that hangs.
     pub fn commit(&self, batch: &[&Instance], pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
-        match self.begin(batch, pulse) {
+        match self.begin(batch.to_vec(), pulse) {
             Ok(commit) => commit.finish(pulse),
             Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
         }
     }
 
-    /// The first half of [`Self::commit`]: writes the instances, and appends to the commit log those that go through it.
+    /// The first half of [`Self::commit`]: writes the instances, and appends to the commit log those that go through it. Any
+    /// thread may do the other.
     ///
     /// # Errors
     /// If there is no root to store anything in.
-    pub fn begin<'a>(&'a self, batch: &'a [&'a Instance], pulse: &dyn Fn()) -> Result<Commit<'a>, StoreError> {
-        Ok(Commit::begin(self, self.root()?, batch, pulse))
+    pub fn begin<I>(&self, batch: Vec<I>, pulse: &dyn Fn()) -> Result<Commit<I>, StoreError>
+    where
+        I: Deref<Target: AsRef<Instance>>,
+    {
+        Ok(Commit::begin(Arc::clone(&self.0), self.0.root()?, batch, pulse))
     }
 
     /// When [`Self::tend`] has something to do; `None`: nothing as long as nothing is committed.
     pub fn tend_at(&self) -> Option<Instant> {
-        self.root.read().log()?.checkpoint_due()
+        self.0.root.read().log()?.checkpoint_due()
     }
 
     /// Syncs the files of instances that are durable by the commit log alone, so that the log has room again, if that is due
@@ -124,15 +127,26 @@ impl Store {
     /// # Errors
     /// The instances stay in the log, and the next start writes them out.
     pub fn tend(&self) -> Result<(), StoreError> {
-        let root = Arc::clone(&self.root.read());
+        let root = Arc::clone(&self.0.root.read());
         root.log().map_or(Ok(()), |log| log.checkpoint_if_due())
+    }
+}
+
+impl Inner {
+    /// Where and how `instance` is stored.
+    pub(crate) fn placement<'a>(&'a self, instance: &'a Instance) -> &'a Placement {
+        instance.placement().unwrap_or(&self.placement)
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The root, made sure to be the directory its path leads to. One that was removed and put back on the same
     /// filesystem is taken up again.
     fn root(&self) -> Result<Arc<Root>, StoreError> {
         let root = Arc::clone(&self.root.read());
-        if root.is_current() {
+        if root.was_current_lately() {
             return Ok(root);
         }
         let mut current = self.root.write();

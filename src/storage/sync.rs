@@ -12,6 +12,10 @@ pub(crate) struct SharedSync {
     ended: Condvar,
 }
 
+/// Which of them, from 1.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Number(u64);
+
 #[derive(Debug, Default)]
 struct State {
     started: u64,
@@ -22,21 +26,34 @@ struct State {
 }
 
 impl SharedSync {
+    /// The next sync to begin: it covers all that was written before this call.
+    pub(crate) fn next(&self) -> Number {
+        Number(self.state.lock().started + 1)
+    }
+
     /// Returns once a sync has ended that began after this call: this thread's own or another's.
     pub(crate) fn run(&self, sync: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.run_at_least(self.next(), sync)
+    }
+
+    /// Returns once the sync of that number, or one after it, has ended: this thread's own or another's.
+    pub(crate) fn run_at_least(
+        &self,
+        Number(wanted): Number,
+        sync: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let mut state = self.state.lock();
-        let wanted = state.started + 1;
-        while state.running {
+        while state.ended < wanted && state.running {
             // Whoever hangs in it must not take all others with him.
             if self.ended.wait_for(&mut state, OTHER_HANDS_PATIENCE).timed_out() && state.running {
                 return Err(StoreError::InOtherHands);
             }
-            if state.ended >= wanted {
-                return match &state.failed {
-                    Some((failed, error)) if *failed >= wanted => Err(error.clone()),
-                    _ => Ok(()),
-                };
-            }
+        }
+        if state.ended >= wanted {
+            return match &state.failed {
+                Some((failed, error)) if *failed >= wanted => Err(error.clone()),
+                _ => Ok(()),
+            };
         }
         state.started += 1;
         state.running = true;

@@ -35,9 +35,8 @@ struct Identity {
 
 /// The directories of one batch.
 #[derive(Debug)]
-pub(super) struct Directories<'a> {
+pub(super) struct Directories {
     root: Arc<Root>,
-    known: &'a KnownDirectories,
     open: Vec<Directory>,
 }
 
@@ -50,9 +49,9 @@ struct Directory {
     synced: Option<Result<(), StoreError>>,
 }
 
-impl<'a> Directories<'a> {
-    pub(super) fn new(root: Arc<Root>, known: &'a KnownDirectories) -> Self {
-        Self { root, known, open: Vec::new() }
+impl Directories {
+    pub(super) fn new(root: Arc<Root>) -> Self {
+        Self { root, open: Vec::new() }
     }
 
     pub(super) fn file(&self, directory: usize) -> &File {
@@ -89,26 +88,31 @@ impl<'a> Directories<'a> {
     }
 
     /// Syncs the directory, and those of the `depth` above it that may have been given a new entry on the way to it,
-    /// unless done.
-    pub(super) fn make_durable(&mut self, directory: usize, depth: usize) -> Result<(), StoreError> {
+    /// unless done or `known`.
+    pub(super) fn make_durable(
+        &mut self,
+        directory: usize,
+        depth: usize,
+        known: &KnownDirectories,
+    ) -> Result<(), StoreError> {
         self.sync(directory)?;
         let mut fresh = Vec::new();
         let mut entry = directory;
         // The depth ends the climb where a symbolic link has led out of the root.
-        while fresh.len() < depth && !self.is_durable(entry) {
+        while fresh.len() < depth && !self.is_durable(entry, known) {
             fresh.push(self.open[entry].identity);
             entry = self.open_parent(entry)?;
             self.sync(entry)?;
         }
         // Not before all of them are.
-        self.known.extend(fresh);
+        known.extend(fresh);
         Ok(())
     }
 
     /// Whether the directory's own name is known to be on the disk.
-    fn is_durable(&self, directory: usize) -> bool {
+    fn is_durable(&self, directory: usize, known: &KnownDirectories) -> bool {
         let identity = &self.open[directory].identity;
-        (identity.dev, identity.ino) == (self.root.dev, self.root.ino) || self.known.contains(identity)
+        (identity.dev, identity.ino) == (self.root.dev, self.root.ino) || known.contains(identity)
     }
 
     fn open_parent(&mut self, directory: usize) -> Result<usize, StoreError> {

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::SEGMENT_BYTES;
 use super::record::{PAGE_BYTES, SegmentHeader};
-use super::{SEGMENT_BYTES, SharedSync};
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
+use crate::sync::{Number, SharedSync};
 use crate::temp::{FILE_MODE, write_all_at};
 
 /// Bytes allocated at a time. A frame that overwrites what is allocated needs no commit of the filesystem's journal.
@@ -86,9 +87,14 @@ impl Segment {
         Ok(())
     }
 
-    /// Returns once what was written before is on the disk.
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.sync.run(|| {
+    /// The sync that will bring what has been written so far to the disk.
+    pub(super) fn next_sync(&self) -> Number {
+        self.sync.next()
+    }
+
+    /// Returns once it has.
+    pub(super) fn sync(&self, number: Number) -> Result<(), StoreError> {
+        self.sync.run_at_least(number, || {
             fault::at(Step::SyncLog)
                 .and_then(|()| retry_on_intr(|| rustix::fs::fdatasync(&self.file)))
                 .map_err(|error| StoreError::new("sync", "the commit log", error))

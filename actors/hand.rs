@@ -1,0 +1,90 @@
+//! What a writer has in hand, where the supervisor can open it: the replies are dropped then, which tells the associations to hand
+//! their datasets to another writer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tidegate_storage::Commit;
+
+use crate::job::{Job, StoreInstance};
+use crate::mailbox::{Seat, Syncing, WriterMailbox};
+use crate::supervision::lifeline::Held;
+
+/// What a writer works at. Shared with the supervisor.
+#[derive(Debug)]
+pub(crate) struct Hand {
+    mailbox: Arc<WriterMailbox>,
+    holds: Mutex<Holds>,
+}
+
+#[derive(Debug, Default)]
+struct Holds {
+    jobs: Vec<Job>,
+    seat: Option<Seat>,
+    syncing: Option<Syncing>,
+}
+
+/// A batch that is in the commit log and waits for its sync, with the jobs that are to be answered then.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    pub(crate) commit: Commit<Arc<StoreInstance>>,
+    pub(crate) jobs: Vec<Job>,
+    /// The writer that began with it.
+    pub(crate) writer: u32,
+    /// When it did.
+    pub(crate) began: Instant,
+}
+
+impl Hand {
+    pub(crate) fn new(mailbox: Arc<WriterMailbox>) -> Self {
+        Self { mailbox, holds: Mutex::default() }
+    }
+
+    pub(crate) fn hold(&self, jobs: Vec<Job>, seat: Option<Seat>) {
+        let mut holds = self.holds.lock();
+        (holds.jobs, holds.seat) = (jobs, seat);
+    }
+
+    /// Takes up the next sync with the jobs that wait for it.
+    pub(crate) fn hold_for_sync(&self, jobs: Vec<Job>, syncing: Option<Syncing>) {
+        let mut holds = self.holds.lock();
+        (holds.jobs, holds.syncing) = (jobs, syncing);
+    }
+
+    pub(crate) fn take_seat(&self) -> Option<Seat> {
+        self.holds.lock().seat.take()
+    }
+
+    /// The next sync is anybody's.
+    pub(crate) fn has_synced(&self) {
+        self.holds.lock().syncing = None;
+    }
+
+    /// The first `count` jobs, unless they were let go of meanwhile.
+    pub(crate) fn take_jobs(&self, count: usize) -> Vec<Job> {
+        let mut holds = self.holds.lock();
+        let count = count.min(holds.jobs.len());
+        holds.jobs.drain(..count).collect()
+    }
+
+    /// Lets go of all, so that others get it; says what the jobs held.
+    pub(crate) fn release(&self) -> Held {
+        let Holds { jobs, .. } = std::mem::take(&mut *self.holds.lock());
+        self.mailbox.call_again();
+        let mut held = Held { count: jobs.len(), ..Held::default() };
+        let mut seen = Vec::new();
+        for job in &jobs {
+            job.each_lease(&mut |lease| {
+                // Small datasets that came together share a lease.
+                if !seen.contains(&Arc::as_ptr(lease)) {
+                    seen.push(Arc::as_ptr(lease));
+                    if let Some(stage) = lease.stage() {
+                        held.bytes.add(stage, lease.bytes());
+                    }
+                }
+            });
+        }
+        held
+    }
+}

@@ -1,0 +1,190 @@
+//! The bounded way from associations to writers.
+//!
+//! A job needs a place before it can be sent, and keeps the place until a writer takes it: nobody can enqueue past the
+//! capacity, however many associations there are. A dead writer leaves the queue to the others.
+//!
+//! There are two lanes. In general an idle writer takes the next job and a fair share of the rest. Of small instances that are to
+//! be synced one writer takes all that wait, and keeps its seat until they are in the commit log: more writers would divide between
+//! them what one sync serves, and each would have to be woken. There is a second seat while [`BACKLOG`] instances wait all the
+//! same, and so on.
+//!
+//! What has been appended to the log waits for its next sync, which one writer makes at a time. The others leave it theirs and go
+//! on: the sync serves all of it, and nobody sleeps until somebody else has synced.
+//!
+//! Writers that wait stand in a line. A job wakes one of them, the one that came last; none if those who are awake will see to it.
+
+mod lanes;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidegate_memory::{Place, Stage};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use self::lanes::{Claimed, Lanes, Waiting};
+pub(crate) use self::lanes::{MAX_APPENDED, Seat, Syncing, Turn};
+use crate::hand::Appended;
+use crate::job::{Job, Lane};
+use crate::latency::Latencies;
+
+/// No place in the mailbox became free in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no writer took the dataset in time")]
+pub struct HandoffTimeout;
+
+/// The mailbox all writers of the pool share.
+#[derive(Debug)]
+pub struct WriterMailbox {
+    places: Arc<Semaphore>,
+    lanes: Arc<Lanes>,
+    /// Held while the capacity changes.
+    capacity: Mutex<usize>,
+    /// Places to be taken away as they come free, because the capacity became smaller than what waits.
+    surplus: AtomicUsize,
+    writers: usize,
+    high_water: AtomicUsize,
+    /// Jobs ever enqueued, and ever taken: a job's ticket less the latter is its place.
+    enqueued: AtomicU64,
+    taken: AtomicU64,
+    latencies: Arc<Latencies>,
+}
+
+/// What a writer is to do.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Commit these, or append them to spool files.
+    Jobs(Vec<Job>),
+    /// Sync the commit log for these.
+    Sync(Vec<Appended>, Syncing),
+}
+
+impl WriterMailbox {
+    /// A mailbox of `capacity` jobs for `writers` writers.
+    pub fn new(capacity: usize, writers: usize, latencies: Arc<Latencies>) -> Self {
+        Self {
+            latencies,
+            places: Arc::new(Semaphore::new(capacity)),
+            lanes: Arc::new(Lanes::new(capacity)),
+            capacity: Mutex::new(capacity),
+            surplus: AtomicUsize::new(0),
+            writers,
+            high_water: AtomicUsize::new(0),
+            enqueued: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+        }
+    }
+
+    /// Changes the capacity, at least 1. Jobs that wait keep their places: a smaller capacity holds as soon as they are taken.
+    pub fn set_capacity(&self, new: usize) {
+        let mut capacity = self.capacity.lock();
+        let old = std::mem::replace(&mut *capacity, new);
+        if new >= old {
+            self.lanes.small.make_room(new);
+            self.lanes.large.make_room(new);
+            let more = new - old;
+            let kept = self
+                .surplus
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |surplus| Some(surplus.saturating_sub(more)))
+                .unwrap_or(0);
+            self.places.add_permits(more.saturating_sub(kept));
+        } else {
+            let fewer = old - new;
+            let gone = self.places.forget_permits(fewer);
+            self.surplus.fetch_add(fewer - gone, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for a place, then enqueues the job that `make` returns.
+    ///
+    /// # Errors
+    /// [`HandoffTimeout`] if no place became free within `patience`; `make` is not called then.
+    pub async fn hand_over(&self, patience: Duration, make: impl FnOnce() -> Job) -> Result<(), HandoffTimeout> {
+        let asked = Instant::now();
+        let place = match self.places.clone().try_acquire_owned() {
+            Ok(place) => Some(place),
+            Err(_) => timeout(patience, self.places.clone().acquire_owned()).await.ok().and_then(Result::ok),
+        };
+        let since = Instant::now();
+        self.latencies.handoff_wait.record(since - asked);
+        let place = place.ok_or(HandoffTimeout)?;
+        let job = make();
+        let ticket = self.enqueued.fetch_add(1, Ordering::Relaxed);
+        job.each_lease(&mut |lease| lease.enter_at(Stage::Queued, Place::Mailbox { ticket }));
+        let lane = job.lane();
+        if !self.lanes.of(lane).put(Waiting { job, place, since }) {
+            return Err(HandoffTimeout);
+        }
+        self.lanes.call(lane);
+        self.high_water.fetch_max(self.depth(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits for something to do. Of jobs it gives what else waits in the lane, at most `most`: of small ones, all; of large ones, a
+    /// fair share. The places are free again at once: what a writer has in hand does not wait. Whoever stops waiting has taken
+    /// nothing.
+    pub(crate) async fn take(&self, most: usize, turn: &mut Turn) -> Task {
+        let (lane, first) = match self.lanes.claim(turn).await {
+            Claimed::First(lane, first) => (lane, first),
+            Claimed::Appended(appended, syncing) => return Task::Sync(appended, syncing),
+        };
+        let share = match lane {
+            Lane::Small => self.lanes.small.depth(),
+            // An idle writer that took all there is would leave the others nothing to do side by side.
+            Lane::Large => {
+                turn.seat = None;
+                self.lanes.large.depth().div_ceil(self.writers)
+            }
+        };
+        let more = std::iter::from_fn(|| self.lanes.of(lane).take()).take(share.min(most.saturating_sub(1)));
+        Task::Jobs(std::iter::once(first).chain(more).map(|waiting| self.taken(waiting)).collect())
+    }
+
+    /// Leaves a batch that is in the commit log to the next sync. `Some`: it is for the one who asks to make that, for all that was
+    /// left; or, without [`Syncing`], to see to its own, because there is no more room.
+    pub(crate) fn leave(&self, appended: Appended) -> Option<(Vec<Appended>, Option<Syncing>)> {
+        self.lanes.leave(appended)
+    }
+
+    /// Has writers come for what waits, after one has died.
+    pub(crate) fn call_again(&self) {
+        self.lanes.call_again();
+    }
+
+    fn taken(&self, Waiting { job, place, since }: Waiting) -> Job {
+        self.latencies.queue_wait.record(since.elapsed());
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        let less = |surplus: usize| surplus.checked_sub(1);
+        if self.surplus.load(Ordering::Relaxed) > 0
+            && self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+        {
+            place.forget();
+        }
+        job
+    }
+
+    /// Jobs that may wait.
+    pub fn capacity(&self) -> usize {
+        *self.capacity.lock()
+    }
+
+    /// Jobs ever taken: how many stand before a job is its ticket less this.
+    pub(crate) fn taken_so_far(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Jobs waiting now.
+    pub fn depth(&self) -> usize {
+        self.lanes.depth()
+    }
+
+    /// The most jobs that waited at one time since this was last called.
+    pub fn take_high_water(&self) -> usize {
+        self.high_water.swap(self.depth(), Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

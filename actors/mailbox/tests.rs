@@ -1,0 +1,266 @@
+use std::future::Future;
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::lanes::BACKLOG;
+use super::*;
+use crate::job::{AppendJob, CommitJob, SpoolPart, SpoolTarget, StoreInstance};
+use bytes::Bytes;
+use tidegate_storage::head::Head;
+use tidegate_storage::layout::Layout;
+use tidegate_storage::meta::FileMeta;
+use tidegate_storage::uid::Uid;
+use tidegate_storage::{CommitStrategy, Duplicates, Durability, Instance, Payload, Settings, Store};
+use tokio::sync::oneshot;
+
+fn meta() -> FileMeta {
+    let uid = || Uid::parse(b"1.2.3").unwrap();
+    FileMeta {
+        sop_class_uid: uid(),
+        sop_instance_uid: uid(),
+        transfer_syntax_uid: String::new(),
+        source_ae_title: String::new(),
+        sending_ae_title: String::new(),
+        receiving_ae_title: String::new(),
+    }
+}
+
+fn job() -> Job {
+    let spool = SpoolTarget::New(meta());
+    let part = Arc::new(SpoolPart { spool, offset_bytes: 0, content: Mutex::default() });
+    Job::Append(AppendJob { part, reply: oneshot::channel().0 })
+}
+
+fn small_job() -> Job {
+    let payload = Payload::Memory(vec![Bytes::from_static(b"small")]);
+    let instance = Instance::new(meta(), Head::default(), payload);
+    let store = Arc::new(StoreInstance { instance, leases: Vec::new() });
+    Job::Commit(CommitJob { store, lane: Lane::Small, reply: oneshot::channel().0 })
+}
+
+async fn take(mailbox: &WriterMailbox, most: usize, turn: &mut Turn) -> Vec<Job> {
+    match mailbox.take(most, turn).await {
+        Task::Jobs(jobs) => jobs,
+        Task::Sync(..) => panic!("nothing was appended"),
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn mailbox(capacity: usize, writers: usize) -> WriterMailbox {
+    WriterMailbox::new(capacity, writers, Arc::default())
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_never_more_jobs_than_places_however_many_senders_try() {
+    let mailbox = mailbox(4, 1);
+    let senders = (0..100).map(|_| mailbox.hand_over(PATIENCE, job));
+    let handed = futures_util::future::join_all(senders).await;
+    assert_eq!(handed.iter().filter(|result| result.is_ok()).count(), 4);
+    assert_eq!((mailbox.depth(), mailbox.take_high_water()), (4, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_free_as_soon_as_a_writer_has_taken_the_job() {
+    let mailbox = mailbox(1, 1);
+    mailbox.hand_over(PATIENCE, job).await.unwrap();
+    let mut turn = Turn::default();
+    let (handed, taken) = tokio::join!(mailbox.hand_over(PATIENCE, job), take(&mailbox, 1, &mut turn));
+    assert_eq!(handed, Ok(()));
+    assert_eq!((taken.len(), mailbox.depth()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_leaves_the_others_their_share() {
+    let mailbox = mailbox(16, 4);
+    for _ in 0..9 {
+        mailbox.hand_over(PATIENCE, job).await.unwrap();
+    }
+    let taken = take(&mailbox, 16, &mut Turn::default()).await;
+    assert_eq!(taken.len(), 3, "one, and a quarter of the other eight");
+    let taken = take(&mailbox, 1, &mut Turn::default()).await;
+    assert_eq!(taken.len(), 1, "never more than asked for");
+    assert_eq!(mailbox.depth(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_found_no_place_is_not_even_made() {
+    let mailbox = mailbox(1, 1);
+    mailbox.hand_over(PATIENCE, job).await.unwrap();
+    let late = mailbox.hand_over(PATIENCE, || unreachable!()).await;
+    assert_eq!(late, Err(HandoffTimeout));
+}
+
+/// Jobs that find a place within no time.
+async fn places(mailbox: &WriterMailbox) -> usize {
+    let mut found = 0;
+    while mailbox.hand_over(Duration::ZERO, job).await.is_ok() {
+        found += 1;
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_capacity_that_grows_lets_more_in_and_loses_nothing_that_waits() {
+    let mailbox = mailbox(2, 1);
+    assert_eq!(places(&mailbox).await, 2);
+    mailbox.set_capacity(5);
+    assert_eq!((places(&mailbox).await, mailbox.depth()), (3, 5));
+    let taken = take(&mailbox, 5, &mut Turn::default()).await;
+    assert_eq!((taken.len(), mailbox.depth()), (5, 0));
+    assert_eq!(places(&mailbox).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_capacity_that_shrinks_holds_once_what_waits_has_gone() {
+    let mailbox = mailbox(6, 1);
+    for _ in 0..4 {
+        mailbox.hand_over(PATIENCE, job).await.unwrap();
+    }
+    mailbox.set_capacity(2);
+    assert_eq!(places(&mailbox).await, 0, "four wait where two may");
+    assert_eq!(take(&mailbox, 2, &mut Turn::default()).await.len(), 2);
+    assert_eq!(places(&mailbox).await, 0, "two still wait");
+    assert_eq!(take(&mailbox, 1, &mut Turn::default()).await.len(), 1);
+    assert_eq!(places(&mailbox).await, 1);
+    assert_eq!(take(&mailbox, 8, &mut Turn::default()).await.len(), 2);
+    assert_eq!(places(&mailbox).await, 2);
+    // Back again, with places still to be taken away.
+    mailbox.set_capacity(1);
+    mailbox.set_capacity(6);
+    take(&mailbox, 8, &mut Turn::default()).await;
+    assert_eq!(places(&mailbox).await, 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_instances_are_taken_all_at_once_by_one_writer() {
+    let mailbox = mailbox(64, 4);
+    let mut turns = [Turn::default(), Turn::default()];
+    for _ in 0..3 {
+        mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    }
+    assert_eq!(take(&mailbox, 16, &mut turns[0]).await.len(), 3);
+    // Another finds no seat, but what is large.
+    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    mailbox.hand_over(PATIENCE, job).await.unwrap();
+    let taken = take(&mailbox, 16, &mut turns[1]).await;
+    assert!(matches!(taken[..], [Job::Append(_)]), "{taken:?}");
+    assert!(timeout(PATIENCE, take(&mailbox, 16, &mut turns[1])).await.is_err());
+    // One that has got as far, or has died, leaves its seat to it.
+    turns[0].seat = None;
+    assert_eq!(take(&mailbox, 16, &mut turns[1]).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_of_small_instances_opens_another_seat() {
+    let mailbox = mailbox(64, 4);
+    let mut turns = [Turn::default(), Turn::default(), Turn::default()];
+    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    take(&mailbox, 16, &mut turns[0]).await;
+    for _ in 0..BACKLOG {
+        mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    }
+    assert!(timeout(PATIENCE, take(&mailbox, 4, &mut turns[1])).await.is_err());
+    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    assert_eq!(take(&mailbox, 4, &mut turns[1]).await.len(), 4);
+    assert!(timeout(PATIENCE, take(&mailbox, 4, &mut turns[2])).await.is_err());
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_wakes_the_writer_that_came_last_and_no_other() {
+    let mailbox = mailbox(64, 4);
+    let mut turns = [Turn::default(), Turn::default(), Turn::default()];
+    let woken: [Arc<Woken>; 3] = Default::default();
+    let mut waiting: Vec<_> = turns.iter_mut().map(|turn| Box::pin(take(&mailbox, 16, turn))).collect();
+    let counts = || woken.each_ref().map(|woken| woken.0.load(Ordering::Relaxed));
+    for (waiting, woken) in waiting.iter_mut().zip(&woken) {
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&Waker::from(woken.clone()))).is_pending());
+    }
+    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    assert_eq!(counts(), [0, 0, 1], "who takes the first takes the second, too");
+    mailbox.hand_over(PATIENCE, job).await.unwrap();
+    assert_eq!(counts(), [0, 1, 1]);
+    // Who was woken and goes away sends others.
+    drop(waiting.pop());
+    assert_eq!(counts(), [1, 1, 1]);
+    let first = waiting[0].as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(first, Poll::Ready(ref jobs) if jobs.len() == 2), "{first:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_writer_alone_serves_both_lanes_in_turn() {
+    let mailbox = mailbox(16, 1);
+    let (mut turn, mut order) = (Turn::default(), Vec::new());
+    for _ in 0..4 {
+        mailbox.hand_over(PATIENCE, job).await.unwrap();
+    }
+    for _ in 0..4 {
+        mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+        let taken = take(&mailbox, 1, &mut turn).await;
+        turn.seat = None;
+        order.push(taken[0].lane());
+    }
+    assert_eq!(order, [Lane::Small, Lane::Large, Lane::Small, Lane::Large]);
+}
+
+/// What is in the commit log of a store, for one instance.
+fn appended(store: &Store, uid: &str) -> Appended {
+    let instance = Instance::new(
+        FileMeta { sop_instance_uid: Uid::parse(uid.as_bytes()).unwrap(), ..meta() },
+        Head::default(),
+        Payload::Memory(vec![Bytes::from_static(b"small")]),
+    );
+    let job = Arc::new(StoreInstance { instance, leases: Vec::new() });
+    let commit = store.begin(vec![job.clone()], &|| ()).unwrap();
+    assert!(commit.is_logged());
+    let job = Job::Commit(CommitJob { store: job, lane: Lane::Small, reply: oneshot::channel().0 });
+    Appended { commit, jobs: vec![job], writer: 0, began: std::time::Instant::now() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_appended_while_one_syncs_is_left_to_the_next_sync() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(Settings {
+        root: directory.path().join("root"),
+        layout: Layout::parse("{SOPInstanceUID}").unwrap(),
+        durability: Durability::Fsync,
+        commit: CommitStrategy::Log,
+        duplicates: Duplicates::Replace,
+        min_free_bytes: 0,
+    })
+    .unwrap();
+    let mailbox = mailbox(16, 4);
+    let Some((first, Some(syncing))) = mailbox.leave(appended(&store, "1.1")) else { panic!("nobody syncs") };
+    assert_eq!(first.len(), 1);
+    let mut turn = Turn::default();
+    for n in 0..MAX_APPENDED {
+        assert!(mailbox.leave(appended(&store, &format!("2.{n}"))).is_none(), "one syncs");
+    }
+    assert!(timeout(PATIENCE, mailbox.take(16, &mut turn)).await.is_err());
+    // Beyond, each sees to its own.
+    assert!(matches!(mailbox.leave(appended(&store, "3.1")), Some((own, None)) if own.len() == 1));
+    drop(syncing);
+    match mailbox.take(16, &mut turn).await {
+        Task::Sync(appended, _) => assert_eq!(appended.len(), MAX_APPENDED),
+        Task::Jobs(jobs) => panic!("{jobs:?}"),
+    }
+    // It has ended without a word to anybody: the next is told.
+    let Some((_, Some(syncing))) = mailbox.leave(appended(&store, "4.1")) else { panic!("nobody syncs") };
+    assert!(mailbox.leave(appended(&store, "4.2")).is_none());
+    let died = async {
+        drop(syncing);
+        mailbox.call_again();
+    };
+    let (task, ()) = tokio::join!(mailbox.take(16, &mut turn), died);
+    assert!(matches!(task, Task::Sync(..)));
+}
