@@ -8,9 +8,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tidegate_memory::{Holder, MemoryLease, Stage};
 use tidegate_protocol::state::State;
 use tidegate_protocol::{Association, Event, Operation};
@@ -198,12 +198,22 @@ impl Connection {
             return Some(end);
         }
         let is_owed = reading && self.is_owed();
+        let mut received = 0;
+        // What is there already is taken without a look at anything else, as often as tokio lets one task have its way.
+        if reading
+            && self.pending.is_empty()
+            && let Some(read) = self.buffer.read_from(&mut self.transport).now_or_never()
+        {
+            return match self.on_read(read) {
+                Ok(bytes) => self.note_pace(is_owed, Duration::ZERO, bytes),
+                Err(end) => Some(end),
+            };
+        }
         if is_owed {
             self.acknowledge_at_once();
         }
         let wake = self.next_wake(is_owed);
         let began = Instant::now();
-        let mut received = 0;
         tokio::select! {
             Some(done) = self.pending.next(), if !self.pending.is_empty() => {
                 self.settle(done);
@@ -211,16 +221,9 @@ impl Connection {
                     return Some(End::ConnectionLost);
                 }
             }
-            read = self.buffer.read_from(&mut self.transport), if reading => match read {
-                Ok(0) if !self.is_requested() => return Some(End::NothingSaid),
-                Ok(0) | Err(_) => return Some(End::ConnectionLost),
-                Ok(bytes) => {
-                    self.shared.counters.bytes_received.add(bytes as u64);
-                    self.listed.received(bytes as u64);
-                    received = bytes as u64;
-                    self.heard = Instant::now();
-                    self.give_back = self.heard + KEEP_SEGMENT;
-                }
+            read = self.buffer.read_from(&mut self.transport), if reading => match self.on_read(read) {
+                Ok(bytes) => received = bytes,
+                Err(end) => return Some(end),
             },
             () = sleep_until(wake), if reading => if let Some(end) = self.on_clock() {
                 return Some(end);
@@ -231,10 +234,31 @@ impl Connection {
                 return Some(End::Evicted);
             }
         }
-        if is_owed && let Err(TooSlow { bytes }) = self.pace.note(began.elapsed(), received, &self.minimum_rate()) {
-            return Some(self.on_trickle(bytes));
+        self.note_pace(is_owed, began.elapsed(), received)
+    }
+
+    /// Judges a peer that owes us something by what came in which time.
+    fn note_pace(&mut self, is_owed: bool, waited: Duration, received: u64) -> Option<End> {
+        if !is_owed {
+            return None;
         }
-        None
+        let TooSlow { bytes } = self.pace.note(waited, received, &self.minimum_rate()).err()?;
+        Some(self.on_trickle(bytes))
+    }
+
+    /// Takes note of a read; the bytes that came.
+    fn on_read(&mut self, read: std::io::Result<usize>) -> Result<u64, End> {
+        match read {
+            Ok(0) if !self.is_requested() => Err(End::NothingSaid),
+            Ok(0) | Err(_) => Err(End::ConnectionLost),
+            Ok(bytes) => {
+                self.shared.counters.bytes_received.add(bytes as u64);
+                self.listed.received(bytes as u64);
+                self.heard = Instant::now();
+                self.give_back = self.heard + KEEP_SEGMENT;
+                Ok(bytes as u64)
+            }
+        }
     }
 
     /// Whether the peer has begun something that it is yet to end.

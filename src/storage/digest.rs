@@ -5,7 +5,7 @@ use std::fs::File;
 
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::xxhash3_128;
 
 /// `getfattr -n user.tidegate.xxh128 FILE` shows what `xxh128sum FILE` has to say. Short enough to lie in the inode.
 pub const ATTRIBUTE: &str = "user.tidegate.xxh128";
@@ -18,16 +18,21 @@ const TEXT_BYTES: usize = 32;
 pub(crate) struct Digest(u128);
 
 /// A digest in the making.
-#[derive(Default)]
-pub(crate) struct Hasher(Xxh3);
+pub(crate) struct Hasher(xxhash3_128::Hasher);
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self(xxhash3_128::Hasher::new())
+    }
+}
 
 impl Hasher {
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.0.write(bytes);
     }
 
     pub(crate) fn digest(&self) -> Digest {
-        Digest(self.0.digest128())
+        Digest(self.0.finish_128())
     }
 }
 
