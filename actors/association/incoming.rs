@@ -118,6 +118,11 @@ impl Incoming {
         })
     }
 
+    /// Whether it goes to the spool as it comes.
+    pub(crate) fn is_spooling(&self) -> bool {
+        self.assembly.as_ref().is_ok_and(|assembly| !matches!(assembly.spool, Spool::Unused))
+    }
+
     /// Whether anything is held in memory that spooling would free.
     pub(crate) fn holds_memory(&self) -> bool {
         self.assembly.as_ref().is_ok_and(|assembly| assembly.held > 0 || matches!(assembly.spool, Spool::Appending(_)))

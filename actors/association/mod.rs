@@ -23,7 +23,7 @@ use crate::settings::{AssociationSettings, LiveSettings};
 use crate::shared::{Alive, Shared};
 use crate::transport::{Port, TLS_LEASE_BYTES};
 use connection::Connection;
-use receive_buffer::LARGEST_SEGMENT;
+use receive_buffer::BULK_SEGMENT;
 
 /// What each association may hold from admission to its end, in bytes: its first receive segment (16 KiB, while something arrives),
 /// its actor and connection (6 KiB measured), a command set (8 KiB at most), and some. It is what lets every association make progress
@@ -55,7 +55,7 @@ impl LiveSettings {
     /// way, each up to the spool threshold and a segment beyond it on either side, and what is on its way to the spool.
     pub(crate) fn association_limit_bytes(&self) -> u64 {
         let AssociationSettings { policy, spool_threshold_bytes, .. } = &self.associations;
-        let dataset = spool_threshold_bytes + 2 * LARGEST_SEGMENT as u64;
+        let dataset = spool_threshold_bytes + 2 * BULK_SEGMENT as u64;
         (u64::from(policy.async_operations) + 2) * dataset
             + 2 * incoming::SPOOL_CHUNK
             + FLOOR_LEASE_BYTES

@@ -12,8 +12,8 @@ use tracing::{debug, warn};
 
 use super::connection::{Answer, Commit, Connection, Done};
 use super::ending::End;
-use super::incoming::MAX_HANDOVERS;
-use super::receive_buffer::{FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
+use super::incoming::{Incoming, MAX_HANDOVERS};
+use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
 use crate::incidents::Class;
 use crate::job::{CommitJob, Job, Lane};
 use crate::outcome::Refusal;
@@ -78,6 +78,9 @@ impl Connection {
     /// How large a receive segment may be under the present pressure; `None`: the floor must do.
     fn largest_segment(&self) -> Option<usize> {
         match *self.shared.pressure.borrow() {
+            Level::Normal | Level::Purge if self.incoming.as_ref().is_some_and(Incoming::is_spooling) => {
+                Some(BULK_SEGMENT)
+            }
             Level::Normal | Level::Purge => Some(LARGEST_SEGMENT),
             Level::Shrink => Some(FIRST_SEGMENT),
             Level::Spool | Level::PauseAccept | Level::Abort => None,

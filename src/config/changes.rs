@@ -102,7 +102,7 @@ mod tests {
         };
         assert_eq!(told(&changes.live), ["memory.spool_threshold: \"8 MiB\" to \"1 MiB\"", "writers.batch: 4 to 5"]);
         // Told again each time: the node still runs with what it was started with.
-        assert_eq!(told(&changes.at_restart), ["writers.count: 8 to 3"]);
+        assert_eq!(told(&changes.at_restart), ["writers.count: 16 to 3"]);
         assert_eq!(Changes::between(&started, &started, &started), Changes::default());
     }
 }
