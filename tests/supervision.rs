@@ -131,6 +131,37 @@ fn the_dataset_of_a_writer_that_hangs_goes_to_the_next_and_its_late_result_is_ig
 }
 
 #[test]
+fn what_is_left_to_a_writer_that_dies_or_hangs_over_the_commit_log_is_stored_by_others() {
+    const SENDERS: usize = 8;
+    const EACH: usize = 25;
+    let uid = |sender: usize, number: usize| format!("1.2.3.53.{sender}.{number}");
+    for fault in ["reply panic", "reply hang 3000"] {
+        let mut node = start(&[]);
+        // Small ones: all go through the log, and whoever syncs it has batches of others in hand.
+        std::thread::scope(|scope| {
+            for sender in 0..SENDERS {
+                let mut wire = associate(&node);
+                scope.spawn(move || {
+                    for number in 0..EACH {
+                        let uid = uid(sender, number);
+                        assert_eq!(wire.store(1, &uid, &dataset(&uid, 2000)).status, 0, "{fault}: {uid}");
+                    }
+                    wire.release();
+                });
+            }
+            node.arm(&[fault, fault]);
+        });
+        node.logged(&["child ended", "writer-"]);
+        let mut expected: Vec<_> = (0..SENDERS * EACH).map(|n| format!("{}.dcm", uid(n / EACH, n % EACH))).collect();
+        expected.sort();
+        assert_eq!(stored(&node), expected, "{fault}: each once");
+        node.wait_for_hung_threads();
+        assert_eq!((node.temp_files(), held_bytes(&node)), (0, 0));
+        assert_eq!(node.stop(), Some(0));
+    }
+}
+
+#[test]
 fn a_writer_whose_thread_died_is_replaced() {
     let mut node = start(&[ONE_WRITER]);
     node.arm(&["writer die"]);

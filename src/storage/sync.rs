@@ -125,6 +125,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_there_before_a_sync_began_needs_no_other_and_knows_of_its_failure() {
+        let shared = SharedSync::default();
+        let (first, second) = (shared.next(), shared.next());
+        assert!(shared.run(|| Ok(())).is_ok());
+        let later = shared.next();
+        shared.run_at_least(first, || unreachable!()).unwrap();
+        assert!(matches!(shared.run(|| Err(StoreError::ReadOnly)), Err(StoreError::ReadOnly)));
+        assert!(matches!(shared.run_at_least(later, || unreachable!()), Err(StoreError::ReadOnly)));
+        assert!(shared.run(|| Ok(())).is_ok());
+        assert!(matches!(shared.run_at_least(later, || unreachable!()), Err(StoreError::ReadOnly)), "it stays lost");
+        // A failure after its own sync is no harm to it, but is not told apart.
+        assert!(shared.run_at_least(second, || unreachable!()).is_err());
+        assert!(shared.run_at_least(shared.next(), || Ok(())).is_ok());
+    }
+
+    #[test]
     fn one_that_hangs_does_not_hold_the_others_for_ever() {
         let shared = SharedSync::default();
         let (began, begins) = sync_channel(0);
