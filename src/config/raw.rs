@@ -234,7 +234,7 @@ impl Default for Associations {
 
 impl Default for Writers {
     fn default() -> Self {
-        Self { count: 8, mailbox_capacity: 64, batch: 16, handoff_timeout: seconds(30), commit_timeout: seconds(120) }
+        Self { count: 16, mailbox_capacity: 64, batch: 16, handoff_timeout: seconds(30), commit_timeout: seconds(120) }
     }
 }
 
