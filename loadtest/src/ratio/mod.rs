@@ -6,8 +6,10 @@ mod report;
 mod visits;
 mod workload;
 
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
@@ -19,6 +21,9 @@ use self::workload::Workload;
 use crate::commit::Mode;
 use crate::drive::{DriveError, Ground, setting, tell};
 use crate::target::{Receiver, TargetError};
+
+/// What a disk does behind a sync, discards for one, is over by then.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Which loads, and who takes part.
 #[derive(Debug, Args)]
@@ -84,6 +89,14 @@ pub(crate) enum RatioError {
     Visit(String, #[source] io::Error),
 }
 
+/// Returns once the disk has nothing more to do for what happened on it before.
+fn settle(ground: &Path) -> Result<(), RatioError> {
+    let directory = File::open(ground).map_err(DriveError::file(ground))?;
+    rustix::fs::syncfs(directory).map_err(|error| RatioError::Myself(error.into()))?;
+    thread::sleep(SETTLE);
+    Ok(())
+}
+
 /// Runs everything and prints a table for each load.
 ///
 /// # Errors
@@ -109,8 +122,8 @@ pub(crate) fn run(args: &RatioArgs) -> Result<bool, RatioError> {
                 eprintln!("{workload:?}, round {}: {} {:.0}/s", round + 1, contender.name(), figures.per_s);
                 result.add(index, figures);
                 drop(ground);
-                // What the disk still does for the last one is not the next one's.
-                std::thread::sleep(Duration::from_millis(200));
+                // What the disk still does for the last one, whose files have just been removed, is not the next one's.
+                settle(&args.ground)?;
             }
         }
         results.push(result);
