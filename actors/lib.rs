@@ -21,7 +21,8 @@
 //! | [`association`] | one actor per connection: reads, assembles, hands over, answers |
 //! | [`transport`], [`certificate`] | the socket or TLS over it, and whose certificate was shown |
 //! | [`roster`] | which thread serves which association |
-//! | [`mailbox`] | the bounded way from associations to writers |
+//! | [`mailbox`] | the bounded way from associations to writers, and to the next sync of the commit log |
+//! | [`hand`] | what a writer has in hand, where the supervisor can open it |
 //! | [`writer`] | one actor on a thread of its own: commits what it takes from the mailbox |
 //! | [`statistics`] | publishes the statistics line, acts on memory pressure |
 //! | [`guest`] | children from outside: surfaces for operators |

@@ -138,10 +138,12 @@ impl Work {
     fn work_at(&self, task: Task, seat: Option<Seat>) -> Result<(), StorageFailing> {
         let _busy = Busy::new(&self.shared.counters.writers_busy);
         let _has_work = self.lifeline.busy();
-        match task {
+        let done = match task {
             Task::Jobs(jobs) => self.begin(jobs, seat),
             Task::Sync(appended, syncing) => self.sync(appended, Some(syncing)),
-        }
+        };
+        self.vitals.took(0);
+        done
     }
 
     fn begin(&self, jobs: Vec<Job>, seat: Option<Seat>) -> Result<(), StorageFailing> {
@@ -172,8 +174,12 @@ impl Work {
             None => self.store.begin(commits, &|| self.lifeline.pulse()),
         };
         match begun {
-            Ok(commit) if commit.is_logged() && appended.is_empty() => self.leave(commit, began),
-            Ok(commit) => self.finish(commit, appended.len() + count, began, appended),
+            // Whoever syncs the log for others must not wait for one of them: for a name that two instances claim, say.
+            Ok(commit) if commit.is_wholly_logged() && appended.is_empty() => self.leave(commit, began),
+            Ok(commit) => {
+                drop(self.hand.take_seat());
+                self.finish(commit, appended.len() + count, began, appended)
+            }
             Err(error) => {
                 self.answer(appended.len() + count, appended, (0..count).map(|_| Err(error.clone())).collect())
             }
@@ -183,7 +189,6 @@ impl Work {
     /// Leaves what is in the log to its next sync, or makes that.
     fn leave(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) -> Result<(), StorageFailing> {
         let jobs = self.hand.take_jobs(commit.len());
-        self.vitals.took(0);
         if jobs.is_empty() {
             return Ok(()); // taken away: others have them
         }
@@ -284,7 +289,6 @@ impl Work {
                 None => self.failures_in_a_row.set(0),
             }
         }
-        self.vitals.took(0);
         match last_failure {
             Some(last) if self.failures_in_a_row.get() >= MAX_STORAGE_FAILURES => Err(StorageFailing { last }),
             _ => Ok(()),

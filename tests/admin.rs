@@ -106,7 +106,7 @@ fn what_happens_is_counted_and_no_peer_makes_a_series() {
         ("tidegate_commit_duration_seconds_count", 3.0),
         ("tidegate_response_duration_seconds_count", 3.0),
         ("tidegate_restarts_total{group=\"writers\"}", 0.0),
-        ("tidegate_writers_running", 8.0),
+        ("tidegate_writers_running", 16.0),
         ("tidegate_storage_writable", 1.0),
         ("tidegate_ready", 1.0),
     ] {
@@ -294,7 +294,7 @@ fn an_event_comes_each_second_to_whoever_listens() {
     let at = |event: &serde_json::Value| event["status"]["now_unix_ms"].as_u64().unwrap();
     assert!(at(&events[0]) < at(&events[1]) && at(&events[1]) < at(&events[2]));
     assert_eq!(events[2]["associations"][0]["calling_ae_title"], "LISTED");
-    assert_eq!(events[2]["writers"]["writers"].as_array().unwrap().len(), 8);
+    assert_eq!(events[2]["writers"]["writers"].as_array().unwrap().len(), 16);
     drop(_wire);
     assert_eq!(node.stop(), Some(0), "who listens keeps no node from stopping");
 }
@@ -343,7 +343,7 @@ fn the_command_line_says_the_same_and_its_exit_code_is_a_health_check() {
     let of = |arguments: &[&str]| -> serde_json::Value { serde_json::from_str(&said(&node, arguments).1).unwrap() };
     let names = |value: serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(names(of(&["status", "--json"])), names(json(&node, "/api/status")));
-    assert_eq!(of(&["writers", "--json"])["writers"].as_array().unwrap().len(), 8);
+    assert_eq!(of(&["writers", "--json"])["writers"].as_array().unwrap().len(), 16);
     assert!(said(&node, &["writers"]).1.contains("\nwriter-7 "));
     let (_, text) = said(&node, &["associations"]);
     assert!(text.contains("CT\\u{7}1") && !text.contains('\u{7}'), "{text:?}");

@@ -222,7 +222,7 @@ fn appended(store: &Store, uid: &str) -> Appended {
     );
     let job = Arc::new(StoreInstance { instance, leases: Vec::new() });
     let commit = store.begin(vec![job.clone()], &|| ()).unwrap();
-    assert!(commit.is_logged());
+    assert!(commit.is_wholly_logged());
     let job = Job::Commit(CommitJob { store: job, lane: Lane::Small, reply: oneshot::channel().0 });
     Appended { commit, jobs: vec![job], writer: 0, began: std::time::Instant::now() }
 }

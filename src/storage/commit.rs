@@ -88,9 +88,10 @@ impl<I: Deref<Target: AsRef<Instance>>> Commit<I> {
         self.instances.is_empty()
     }
 
-    /// Whether some of it is in the commit log, whose sync is what comes next.
-    pub fn is_logged(&self) -> bool {
-        self.logged.is_some()
+    /// Whether all that is yet to be stored of it is in the commit log, so that a sync of that is all it waits for.
+    pub fn is_wholly_logged(&self) -> bool {
+        let elsewhere = |progress: &Result<Progress, StoreError>| matches!(progress, Ok(Progress::Written(draft)) if draft.logged.is_none());
+        self.logged.is_some() && !self.batch.iter().any(elsewhere)
     }
 
     /// Returns once the commit log is on the disk, as far as it concerns this; [`Self::finish`] does it if nobody has. A sync

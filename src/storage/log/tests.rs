@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use crate::fault::{Step, arm};
 use crate::support::*;
-use crate::{CommitStrategy, Duplicates, Outcome, Store, StoreError};
+use crate::{CommitStrategy, Duplicates, Instance, Outcome, Store, StoreError};
 
 fn site() -> Site {
     Site::with(|settings| settings.commit = CommitStrategy::Log)
@@ -215,6 +215,22 @@ fn a_name_taken_from_outside_is_kept_by_who_has_it() {
             None => assert_eq!(fs::read(site.root().join(path_of("1.2.1"))).unwrap(), b"somebody's"),
         }
     }
+}
+
+#[test]
+fn a_commit_waits_for_the_log_alone_only_if_all_of_it_is_there() {
+    let site = site();
+    let (first, second, other) =
+        (instance("1.2.1", &pixels(1, 500)), instance("1.2.1", &pixels(2, 500)), instance("1.2.2", &pixels(3, 500)));
+    let begun = site.store.begin(vec![&first], &|| ()).unwrap();
+    assert!(begun.is_wholly_logged());
+    // Its name is about to be given: the second goes another way, and has to wait for the first.
+    let mixed = site.store.begin(vec![&second, &other], &|| ()).unwrap();
+    assert!(!mixed.is_wholly_logged());
+    assert!(begun.finish(&|| ()).iter().all(Result::is_ok));
+    let outcomes: Vec<_> = mixed.finish(&|| ()).into_iter().map(|result| result.unwrap().outcome).collect();
+    assert_eq!(outcomes, [Outcome::Replaced, Outcome::New]);
+    assert!(site.store.begin(Vec::<&Instance>::new(), &|| ()).is_ok_and(|nothing| !nothing.is_wholly_logged()));
 }
 
 #[test]
