@@ -70,7 +70,7 @@ def replacements_ms(log: str) -> list[float]:
 def main() -> int:
     scenario = sys.argv[1] if len(sys.argv) > 1 else "ct"
     ratios = []
-    print(f"scenario {scenario}, {SECONDS} s a run, 8 writers, durability none")
+    print(f"scenario {scenario}, {SECONDS} s a run, 16 writers, durability none")
     for _ in range(ROUNDS):
         without, _ = run(scenario, None)
         panicking, log = run(scenario, 1)

@@ -37,7 +37,7 @@ def test_what_is_sent_is_seen(node, browse):
     until(lambda: browser.find_elements(By.CSS_SELECTOR, "#throughput-chart path.s-received"), "throughput")
     assert "of " in text(browser, "memory-now") and "pressure normal" in text(browser, "memory-now")
     assert browser.find_elements(By.CSS_SELECTOR, "#memory-chart path.resident")
-    assert len(browser.find_elements(By.CSS_SELECTOR, "#writers li")) == 8
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#writers li")) == 16
     # A peer's string is text, and nothing else.
     assert HOSTILE in browser.find_element(By.ID, "associations").text
     assert not browser.find_elements(By.CSS_SELECTOR, "#associations img")
