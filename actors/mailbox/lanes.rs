@@ -1,6 +1,5 @@
 //! What waits for writers, and the writers that wait for it.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -59,7 +58,7 @@ struct Line {
     woken: Vec<(Number, Option<Seat>)>,
     last_number: u64,
     seats_taken: usize,
-    appended: VecDeque<Appended>,
+    appended: Vec<Appended>,
     is_syncing: bool,
 }
 
@@ -218,7 +217,7 @@ impl Lanes {
             return None;
         }
         line.is_syncing = true;
-        Some((line.appended.drain(..).collect(), Syncing(Arc::clone(self))))
+        Some((std::mem::take(&mut line.appended), Syncing(Arc::clone(self))))
     }
 
     /// Leaves a batch to the next sync. `Some`: it is for the one who asks to do that, for all that was left; or, without
@@ -228,7 +227,7 @@ impl Lanes {
         if line.is_syncing && line.appended.len() >= MAX_APPENDED {
             return Some((vec![appended], None));
         }
-        line.appended.push_back(appended);
+        line.appended.push(appended);
         self.try_sync(&mut line).map(|(appended, syncing)| (appended, Some(syncing)))
     }
 }

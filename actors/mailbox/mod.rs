@@ -128,7 +128,10 @@ impl WriterMailbox {
     pub(crate) async fn take(&self, most: usize, turn: &mut Turn) -> Task {
         let (lane, first) = match self.lanes.claim(turn).await {
             Claimed::First(lane, first) => (lane, first),
-            Claimed::Appended(appended, syncing) => return Task::Sync(appended, syncing),
+            Claimed::Appended(appended, syncing) => {
+                turn.seat = None; // others write meanwhile
+                return Task::Sync(appended, syncing);
+            }
         };
         let share = match lane {
             Lane::Small => self.lanes.small.depth(),

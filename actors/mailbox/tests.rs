@@ -254,6 +254,18 @@ async fn what_is_appended_while_one_syncs_is_left_to_the_next_sync() {
         Task::Sync(appended, _) => assert_eq!(appended.len(), MAX_APPENDED),
         Task::Jobs(jobs) => panic!("{jobs:?}"),
     }
+    // Whoever goes on to sync leaves its seat to the next.
+    let mut writing = Turn::default();
+    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    assert_eq!(take(&mailbox, 16, &mut writing).await.len(), 1);
+    let Some((_, Some(syncing))) = mailbox.leave(appended(&store, "3.2")) else { panic!("nobody syncs") };
+    assert!(mailbox.leave(appended(&store, "3.3")).is_none());
+    drop(syncing);
+    let task = mailbox.take(16, &mut writing).await;
+    assert!(matches!(task, Task::Sync(..)) && writing.seat.is_none());
+    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    assert_eq!(take(&mailbox, 16, &mut turn).await.len(), 1);
+    drop((task, turn.seat.take()));
     // It has ended without a word to anybody: the next is told.
     let Some((_, Some(syncing))) = mailbox.leave(appended(&store, "4.1")) else { panic!("nobody syncs") };
     assert!(mailbox.leave(appended(&store, "4.2")).is_none());
