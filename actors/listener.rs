@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix_rt::ArbiterHandle;
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_memory::Stage;
 use tidegate_memory::pressure::Level;
@@ -104,7 +105,8 @@ async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, lifel
         match accepted {
             Ok((stream, peer)) => {
                 refused_by_system = false;
-                let admitted = admit(stream, peer, port, turn, shared, &turning_away);
+                let thread = shared.roster.thread(turn).await;
+                let admitted = admit(stream, peer, port, thread, shared, &turning_away);
                 lifeline.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
                 turn = turn.wrapping_add(1);
             }
@@ -119,12 +121,12 @@ async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, lifel
     }
 }
 
-/// Hands a connection to an association on one of the threads, or turns it away.
+/// Hands a connection to an association on this thread, or turns it away.
 fn admit(
     stream: TcpStream,
     peer: SocketAddr,
     port: Port,
-    turn: usize,
+    (thread, handle): (usize, ArbiterHandle),
     shared: &Arc<Shared>,
     turning_away: &Arc<Semaphore>,
 ) -> bool {
@@ -141,7 +143,7 @@ fn admit(
     let address = (!shared.live().access.is_proxy(peer.ip())).then(|| peer.ip());
     let admitted = shared.admission.admit(address);
     let floor = holder.lease(Stage::Floor, FLOOR_LEASE_BYTES);
-    let (Some(admitted), Ok(floor), Some((thread, handle))) = (admitted, floor, shared.roster.thread(turn)) else {
+    let (Some(admitted), Ok(floor)) = (admitted, floor) else {
         shared.count_rejected(Rejection::LocalLimitExceeded, peer, "");
         if let Some(unlogged) = shared.worth_a_line(Class::Rejection, Rejection::LocalLimitExceeded.name(), peer.ip()) {
             warn!(%peer, associations = open, unlogged, "connection turned away: no room for another association");

@@ -9,6 +9,7 @@ use actix_rt::ArbiterHandle;
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tidegate_memory::StageBytes;
+use tokio::sync::watch;
 
 use crate::supervision::lifeline::Held;
 use crate::transport::Port;
@@ -19,7 +20,7 @@ pub(crate) const ABORT: [u8; 10] = [7, 0, 0, 0, 0, 4, 0, 0, 2, 0];
 /// The threads that serve associations, and the associations on each.
 #[derive(Debug)]
 pub(crate) struct Roster {
-    threads: Mutex<Vec<Option<ArbiterHandle>>>,
+    threads: watch::Sender<Vec<Option<ArbiterHandle>>>,
     entries: Mutex<HashMap<u64, Entry>>,
 }
 
@@ -39,21 +40,28 @@ pub(crate) struct Enrolled {
 
 impl Roster {
     pub(crate) fn new(threads: usize) -> Self {
-        Self { threads: Mutex::new(vec![None; threads]), entries: Mutex::default() }
+        Self { threads: watch::Sender::new(vec![None; threads]), entries: Mutex::default() }
     }
 
     /// Thread `index` can serve associations, or no longer.
     pub(crate) fn set_thread(&self, index: usize, handle: Option<ArbiterHandle>) {
-        if let Some(thread) = self.threads.lock().get_mut(index) {
-            *thread = handle;
-        }
+        self.threads.send_modify(|threads| {
+            if let Some(thread) = threads.get_mut(index) {
+                *thread = handle;
+            }
+        });
     }
 
-    /// The first thread that can serve an association, from number `turn` on.
-    pub(crate) fn thread(&self, turn: usize) -> Option<(usize, ArbiterHandle)> {
-        let threads = self.threads.lock();
-        let numbers = (0..threads.len()).map(|offset| (turn + offset) % threads.len());
-        numbers.filter_map(|number| Some((number, threads[number].clone()?))).next()
+    /// The first thread that can serve an association, from number `turn` on. While there is none, because the last one has
+    /// died, this waits for its successor: the supervisor starts that or ends the node.
+    pub(crate) async fn thread(&self, turn: usize) -> (usize, ArbiterHandle) {
+        loop {
+            if let Some(thread) = first_from(turn, &self.threads.borrow()) {
+                return thread;
+            }
+            // The sender is ours: this fails never.
+            let _ = self.threads.subscribe().wait_for(|threads| first_from(turn, threads).is_some()).await;
+        }
     }
 
     /// Enters the association with this account.
@@ -85,6 +93,11 @@ impl Roster {
         }
         held
     }
+}
+
+fn first_from(turn: usize, threads: &[Option<ArbiterHandle>]) -> Option<(usize, ArbiterHandle)> {
+    let numbers = (0..threads.len()).map(|offset| (turn + offset) % threads.len());
+    numbers.filter_map(|number| Some((number, threads[number].clone()?))).next()
 }
 
 impl Entry {
@@ -163,15 +176,19 @@ mod tests {
     }
 
     #[test]
-    fn threads_take_turns_and_a_dead_one_is_passed_over() {
-        let roster = Roster::new(3);
-        assert!(roster.thread(0).is_none());
+    fn threads_take_turns_a_dead_one_is_passed_over_and_where_all_are_dead_the_next_is_waited_for() {
         actix_rt::System::new().block_on(async {
+            let roster = Roster::new(3);
             let handle = actix_rt::Arbiter::current();
-            roster.set_thread(0, Some(handle.clone()));
-            roster.set_thread(2, Some(handle));
+            let wait = roster.thread(0);
+            tokio::pin!(wait);
+            assert!(futures_util::poll!(&mut wait).is_pending());
+            roster.set_thread(2, Some(handle.clone()));
+            assert_eq!(wait.await.0, 2);
+            roster.set_thread(0, Some(handle));
+            for (turn, thread) in [0, 2, 2, 0].into_iter().enumerate() {
+                assert_eq!(roster.thread(turn).await.0, thread);
+            }
         });
-        let turns: Vec<_> = (0..4).map(|turn| roster.thread(turn).unwrap().0).collect();
-        assert_eq!(turns, [0, 2, 2, 0]);
     }
 }
