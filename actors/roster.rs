@@ -182,7 +182,7 @@ mod tests {
             let handle = actix_rt::Arbiter::current();
             let wait = roster.thread(0);
             tokio::pin!(wait);
-            assert!(futures_util::poll!(&mut wait).is_pending());
+            assert!(futures_util::FutureExt::now_or_never(wait.as_mut()).is_none());
             roster.set_thread(2, Some(handle.clone()));
             assert_eq!(wait.await.0, 2);
             roster.set_thread(0, Some(handle));

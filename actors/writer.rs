@@ -141,6 +141,10 @@ impl Work {
         let done = match task {
             Task::Jobs(jobs) => self.begin(jobs, seat),
             Task::Sync(appended, syncing) => self.sync(appended, Some(syncing)),
+            Task::Write(files) => {
+                files.write(&|| self.lifeline.pulse());
+                Ok(())
+            }
         };
         self.vitals.took(0);
         done
@@ -186,18 +190,23 @@ impl Work {
         }
     }
 
-    /// Leaves what is in the log to its next sync, or makes that.
+    /// Leaves what is in the log to its next sync, and writes its files meanwhile; or makes that.
     fn leave(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) -> Result<(), StorageFailing> {
         let jobs = self.hand.take_jobs(commit.len());
         if jobs.is_empty() {
             return Ok(()); // taken away: others have them
         }
+        let files = commit.files();
         match self.shared.mailbox.leave(Appended { commit, jobs, writer: self.index, began }) {
             Some((appended, syncing)) => {
                 drop(self.hand.take_seat()); // others write meanwhile
+                files.into_iter().for_each(|files| self.shared.mailbox.offer(files));
                 self.sync(appended, syncing)
             }
-            None => Ok(()),
+            None => {
+                files.into_iter().for_each(|files| files.write(&|| self.lifeline.pulse()));
+                Ok(())
+            }
         }
     }
 

@@ -102,6 +102,8 @@ pub(crate) struct Connection {
     /// C-STORE requests so far, and bytes of their datasets.
     pub(super) requests: u64,
     pub(super) dataset_bytes: u64,
+    /// Bytes of the last complete dataset: those of a series are alike.
+    pub(super) usual_bytes: u64,
     pub(super) buffer: ReceiveBuffer,
     pub(super) holder: Holder,
     pub(super) admitted: Admitted,
@@ -143,6 +145,7 @@ impl Connection {
             transfers: Transfers::default(),
             requests: 0,
             dataset_bytes: 0,
+            usual_bytes: 0,
             buffer: ReceiveBuffer::new(),
             holder: arrival.holder,
             admitted: arrival.admitted,

@@ -18,6 +18,9 @@ use crate::incidents::Class;
 use crate::job::{CommitJob, Job, Lane};
 use crate::outcome::Refusal;
 
+/// Bytes that come with those of a dataset, at most as a rule: its command set, and headers of PDUs.
+const MESSAGE_SLACK: usize = 2 * 1024;
+
 impl Connection {
     /// A C-STORE-RQ has come: whether the association may have one more.
     pub(super) fn on_store_request(&mut self) -> Option<End> {
@@ -81,9 +84,19 @@ impl Connection {
             Level::Normal | Level::Purge if self.incoming.as_ref().is_some_and(Incoming::is_spooling) => {
                 Some(BULK_SEGMENT)
             }
-            Level::Normal | Level::Purge => Some(LARGEST_SEGMENT),
+            Level::Normal | Level::Purge => Some(self.fitting_segment()),
             Level::Shrink => Some(FIRST_SEGMENT),
             Level::Spool | Level::PauseAccept | Level::Abort => None,
+        }
+    }
+
+    /// The smallest that holds the rest of a dataset like the one before: what is beyond it would be held in vain until that is
+    /// stored.
+    fn fitting_segment(&self) -> usize {
+        let received = self.incoming.as_ref().map_or(0, |incoming| incoming.bytes);
+        match self.usual_bytes.checked_sub(received) {
+            Some(rest) => (rest as usize + MESSAGE_SLACK).next_power_of_two().clamp(FIRST_SEGMENT, LARGEST_SEGMENT),
+            None => LARGEST_SEGMENT,
         }
     }
 
@@ -101,6 +114,7 @@ impl Connection {
         let Some(incoming) = self.incoming.take() else {
             return;
         };
+        self.usual_bytes = incoming.bytes;
         let (operation, complete) = (incoming.request.operation.clone(), Instant::now());
         self.shared.latencies.receive.record(complete - incoming.began);
         let (shared, live) = (self.shared.clone(), self.live.clone());

@@ -7,11 +7,12 @@ use std::task::{Context, Poll, Waker};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, MutexGuard, RwLock};
+use tidegate_storage::Files;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::hand::Appended;
-use crate::job::{Job, Lane};
+use crate::job::{Job, Lane, StoreInstance};
 
 /// Small instances that wait before one more writer is called to them.
 pub(super) const BACKLOG: usize = 16;
@@ -60,6 +61,8 @@ struct Line {
     seats_taken: usize,
     appended: Vec<Appended>,
     is_syncing: bool,
+    /// To be written by writers that were woken for it.
+    files: Vec<Files<Arc<StoreInstance>>>,
 }
 
 /// Tells one wait from another.
@@ -88,6 +91,7 @@ pub(crate) struct Turn {
 pub(super) enum Claimed {
     First(Lane, Waiting),
     Appended(Vec<Appended>, Syncing),
+    Files(Files<Arc<StoreInstance>>),
 }
 
 /// A writer that waits for something to do, and has taken nothing when it stops waiting.
@@ -191,6 +195,9 @@ impl Lanes {
     }
 
     fn try_claim(self: &Arc<Self>, line: &mut Line, turn: &mut Turn) -> Option<Claimed> {
+        if let Some(files) = line.files.pop() {
+            return Some(Claimed::Files(files));
+        }
         if let Some((appended, syncing)) = self.try_sync(line) {
             return Some(Claimed::Appended(appended, syncing));
         }
@@ -229,6 +236,15 @@ impl Lanes {
         }
         line.appended.push(appended);
         self.try_sync(&mut line).map(|(appended, syncing)| (appended, Some(syncing)))
+    }
+
+    /// Has a writer that would sleep write `files`, if there is one.
+    pub(super) fn offer(self: &Arc<Self>, files: Files<Arc<StoreInstance>>) {
+        let mut line = self.line.lock();
+        if !line.asleep.is_empty() {
+            line.files.push(files);
+            self.call_from(line, Lane::Large);
+        }
     }
 }
 

@@ -8,8 +8,9 @@
 //! them what one sync serves, and each would have to be woken. There is a second seat while [`BACKLOG`] instances wait all the
 //! same, and so on.
 //!
-//! What has been appended to the log waits for its next sync, which one writer makes at a time. The others leave it theirs and go
-//! on: the sync serves all of it, and nobody sleeps until somebody else has synced.
+//! What has been appended to the log waits for its next sync, which one writer makes at a time. The others leave it theirs, write
+//! the files and go on: the sync serves all of it, and nobody sleeps until somebody else has synced. The files of the one who
+//! syncs are offered to a writer without work.
 //!
 //! Writers that wait stand in a line. A job wakes one of them, the one that came last; none if those who are awake will see to it.
 
@@ -21,13 +22,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidegate_memory::{Place, Stage};
+use tidegate_storage::Files;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use self::lanes::{Claimed, Lanes, Waiting};
 pub(crate) use self::lanes::{MAX_APPENDED, Seat, Syncing, Turn};
 use crate::hand::Appended;
-use crate::job::{Job, Lane};
+use crate::job::{Job, Lane, StoreInstance};
 use crate::latency::Latencies;
 
 /// No place in the mailbox became free in time.
@@ -59,6 +61,8 @@ pub(crate) enum Task {
     Jobs(Vec<Job>),
     /// Sync the commit log for these.
     Sync(Vec<Appended>, Syncing),
+    /// Write these files, while somebody else syncs the commit log for them.
+    Write(Files<Arc<StoreInstance>>),
 }
 
 impl WriterMailbox {
@@ -132,6 +136,10 @@ impl WriterMailbox {
                 turn.seat = None; // others write meanwhile
                 return Task::Sync(appended, syncing);
             }
+            Claimed::Files(files) => {
+                turn.seat = None;
+                return Task::Write(files);
+            }
         };
         let share = match lane {
             Lane::Small => self.lanes.small.depth(),
@@ -149,6 +157,11 @@ impl WriterMailbox {
     /// left; or, without [`Syncing`], to see to its own, because there is no more room.
     pub(crate) fn leave(&self, appended: Appended) -> Option<(Vec<Appended>, Option<Syncing>)> {
         self.lanes.leave(appended)
+    }
+
+    /// Has a writer that has nothing to do write `files`; if there is none, whoever needs them does.
+    pub(crate) fn offer(&self, files: Files<Arc<StoreInstance>>) {
+        self.lanes.offer(files);
     }
 
     /// Has writers come for what waits, after one has died.

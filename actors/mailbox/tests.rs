@@ -40,7 +40,7 @@ fn small_job() -> Job {
 async fn take(mailbox: &WriterMailbox, most: usize, turn: &mut Turn) -> Vec<Job> {
     match mailbox.take(most, turn).await {
         Task::Jobs(jobs) => jobs,
-        Task::Sync(..) => panic!("nothing was appended"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -213,6 +213,19 @@ async fn one_writer_alone_serves_both_lanes_in_turn() {
     assert_eq!(order, [Lane::Small, Lane::Large, Lane::Small, Lane::Large]);
 }
 
+fn store(directory: &tempfile::TempDir) -> Store {
+    let (store, _) = Store::open(Settings {
+        root: directory.path().join("root"),
+        layout: Layout::parse("{SOPInstanceUID}").unwrap(),
+        durability: Durability::Fsync,
+        commit: CommitStrategy::Log,
+        duplicates: Duplicates::Replace,
+        min_free_bytes: 0,
+    })
+    .unwrap();
+    store
+}
+
 /// What is in the commit log of a store, for one instance.
 fn appended(store: &Store, uid: &str) -> Appended {
     let instance = Instance::new(
@@ -230,15 +243,7 @@ fn appended(store: &Store, uid: &str) -> Appended {
 #[tokio::test(start_paused = true)]
 async fn what_is_appended_while_one_syncs_is_left_to_the_next_sync() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, _) = Store::open(Settings {
-        root: directory.path().join("root"),
-        layout: Layout::parse("{SOPInstanceUID}").unwrap(),
-        durability: Durability::Fsync,
-        commit: CommitStrategy::Log,
-        duplicates: Duplicates::Replace,
-        min_free_bytes: 0,
-    })
-    .unwrap();
+    let store = store(&directory);
     let mailbox = mailbox(16, 4);
     let Some((first, Some(syncing))) = mailbox.leave(appended(&store, "1.1")) else { panic!("nobody syncs") };
     assert_eq!(first.len(), 1);
@@ -252,7 +257,7 @@ async fn what_is_appended_while_one_syncs_is_left_to_the_next_sync() {
     drop(syncing);
     match mailbox.take(16, &mut turn).await {
         Task::Sync(appended, _) => assert_eq!(appended.len(), MAX_APPENDED),
-        Task::Jobs(jobs) => panic!("{jobs:?}"),
+        other => panic!("{other:?}"),
     }
     // Whoever goes on to sync leaves its seat to the next.
     let mut writing = Turn::default();
@@ -275,4 +280,18 @@ async fn what_is_appended_while_one_syncs_is_left_to_the_next_sync() {
     };
     let (task, ()) = tokio::join!(mailbox.take(16, &mut turn), died);
     assert!(matches!(task, Task::Sync(..)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_to_be_written_wake_a_writer_that_sleeps_and_are_nobody_elses_business() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, mailbox) = (store(&directory), mailbox(16, 4));
+    let Appended { commit, .. } = appended(&store, "1.1");
+    let mut turn = Turn::default();
+    mailbox.offer(commit.files().unwrap());
+    assert!(timeout(PATIENCE, mailbox.take(16, &mut turn)).await.is_err(), "all were busy: whoever syncs writes them");
+    let offered = async { mailbox.offer(commit.files().unwrap()) };
+    let (task, ()) = tokio::join!(mailbox.take(16, &mut turn), offered);
+    assert!(matches!(task, Task::Write(_)), "{task:?}");
+    assert!(timeout(PATIENCE, mailbox.take(16, &mut turn)).await.is_err());
 }

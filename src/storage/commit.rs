@@ -3,10 +3,11 @@
 //! For each: look whether its name is taken, write a temp file, sync it, rename it without replacing, sync the directory
 //! it went to and those made on the way there. Every instance of a batch takes a step before any takes the next, so one
 //! commit of the filesystem's journal serves several, and a directory is synced once. What goes through the commit log is
-//! appended to that instead of synced, and gets its name before the others get theirs.
+//! appended to that instead of synced; its temp file is written while the log is, and gets its name before the others get theirs.
 
 mod directories;
 mod duplicates;
+mod files;
 mod logged;
 mod strategy;
 
@@ -26,13 +27,14 @@ use rustix::io::Errno;
 use self::directories::Directories;
 pub(crate) use self::directories::KnownDirectories;
 use self::duplicates::{Found, examine};
-use self::logged::Logged;
+pub use self::files::Files;
+use self::files::write_file;
+use self::logged::{Frame, Logged};
 use self::strategy::Strategy;
-use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::instance::{Instance, Outcome, Payload, Stored};
-use crate::log::Held;
+use crate::log::Name;
 use crate::root::Root;
 use crate::settings::{Duplicates, Durability};
 use crate::space;
@@ -46,7 +48,7 @@ const MAX_COPIES: u32 = 1000;
 /// How often a rename is tried while others take the names seen free, or remove directories. Each time one of them got on.
 const MAX_ATTEMPTS: u32 = 64;
 
-/// A batch on its way: written, and appended to the commit log as far as it goes through that. What is left,
+/// A batch on its way: appended to the commit log as far as it goes through that, written as far as it does not. What is left,
 /// [`Commit::finish`] does.
 #[derive(Debug)]
 #[must_use = "an instance is stored when the commit is finished"]
@@ -55,14 +57,14 @@ pub struct Commit<I> {
     instances: Vec<I>,
     /// How far each has come.
     batch: Batch,
-    /// The frame of those that go through the log.
-    logged: Option<Held>,
+    /// Those that go through the log.
+    logged: Option<Frame<I>>,
     synced: Option<Result<(), StoreError>>,
 }
 
 type Batch = Vec<Result<Progress, StoreError>>;
 
-impl<I: Deref<Target: AsRef<Instance>>> Commit<I> {
+impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
     pub(crate) fn begin(store: Arc<Inner>, root: Arc<Root>, instances: Vec<I>, pulse: &dyn Fn()) -> Self {
         let mut run = Run {
             directories: Directories::new(Arc::clone(&root)),
@@ -90,14 +92,20 @@ impl<I: Deref<Target: AsRef<Instance>>> Commit<I> {
 
     /// Whether all that is yet to be stored of it is in the commit log, so that a sync of that is all it waits for.
     pub fn is_wholly_logged(&self) -> bool {
-        let elsewhere = |progress: &Result<Progress, StoreError>| matches!(progress, Ok(Progress::Written(draft)) if draft.logged.is_none());
+        let elsewhere = |progress: &Result<Progress, StoreError>| matches!(progress, Ok(Progress::Written(_)));
         self.logged.is_some() && !self.batch.iter().any(elsewhere)
     }
 
     /// Returns once the commit log is on the disk, as far as it concerns this; [`Self::finish`] does it if nobody has. A sync
     /// serves all that was begun before it.
     pub fn sync_log(&mut self) {
-        self.synced = self.logged.as_ref().map(Held::sync);
+        self.synced = self.logged.as_ref().map(|frame| frame.held.sync());
+    }
+
+    /// The files of what is in the commit log: there is time to write them until that is synced. [`Self::finish`] does it if
+    /// nobody has.
+    pub fn files(&self) -> Option<Files<I>> {
+        Some(self.logged.as_ref()?.files.clone())
     }
 
     /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order. `pulse` is
@@ -106,10 +114,10 @@ impl<I: Deref<Target: AsRef<Instance>>> Commit<I> {
         let Self { mut run, instances, batch, logged, synced } = self;
         let instances = || instances.iter().map(|instance| (**instance).as_ref());
         let placed = match logged {
-            Some(held) => {
-                let synced = synced.unwrap_or_else(|| held.sync());
+            Some(frame) => {
+                let synced = synced.unwrap_or_else(|| frame.held.sync());
                 pulse();
-                run.place_logged(instances(), batch, held, synced, pulse)
+                run.place_logged(instances(), batch, frame, synced, pulse)
             }
             None => batch,
         };
@@ -157,6 +165,7 @@ impl Drop for Run {
 /// How far an instance has come.
 #[derive(Debug)]
 enum Progress {
+    Logged(Logged),
     Written(Draft),
     Named(Named),
 }
@@ -175,8 +184,8 @@ struct Draft {
     temp: Temp,
     name: FreeName,
     strategy: Strategy,
-    /// What the log is to be told, if it goes there.
-    logged: Option<Logged>,
+    /// What it has in the log, if it went there.
+    logged: Option<Name>,
 }
 
 /// The temp file of this commit, or the one the instance came with.
@@ -238,29 +247,25 @@ impl Run {
             Look::Free(name) => name,
             Look::Stored(placed) => return Ok(Progress::Named(Named::Placed(placed))),
         };
-        let slices = match &instance.payload {
-            Payload::Memory(slices) => slices,
-            Payload::Spooled(spool) => {
-                spool.note_digest();
-                let temp = Temp::Spool(Arc::clone(spool));
-                return Ok(Progress::Written(Draft { temp, name, strategy, logged: None }));
-            }
-        };
+        if let Payload::Spooled(spool) = &instance.payload {
+            spool.note_digest();
+            let temp = Temp::Spool(Arc::clone(spool));
+            return Ok(Progress::Written(Draft { temp, name, strategy, logged: None }));
+        }
         let meta = instance.meta.encode();
         self.claim(meta.len() as u64 + instance.dataset_bytes())?;
-        let temp = TempFile::create(&self.root, &self.store.temp_names)?;
-        let pieces = || std::iter::once(meta.as_slice()).chain(slices.iter().map(|slice| slice.as_ref()));
-        temp.write_at(0, pieces())?;
-        temp.note(Digest::of(pieces()));
         // Only what is new goes through the log: a file that is there may be somebody's who does not ask it.
-        let logged = reserved.take_if(|_| name.is_first()).map(|reserved| Logged { name: reserved, meta });
-        if strategy == Strategy::Log && logged.is_none() {
+        if let Some(reserved) = reserved.take_if(|_| name.is_first()) {
+            return Ok(Progress::Logged(Logged { name, reserved, meta }));
+        }
+        let temp = write_file(&self.store, &self.root, &meta, instance)?;
+        if strategy == Strategy::Log {
             strategy = Strategy::PerFile;
         }
         if strategy == Strategy::PerFile && self.instances > 1 {
             temp.start_writing_out();
         }
-        Ok(Progress::Written(Draft { temp: Temp::Own(temp), name, strategy, logged }))
+        Ok(Progress::Written(Draft { temp: Temp::Own(temp), name, strategy, logged: None }))
     }
 
     /// Goes through the names the instance could have while they are taken, from the path of the `first` on.
@@ -346,6 +351,7 @@ impl Run {
         let mut draft = match progress {
             Progress::Named(named) => return Ok(named),
             Progress::Written(draft) => draft,
+            Progress::Logged(_) => return Err(StoreError::InOtherHands), // all that are have been written
         };
         for _ in 0..MAX_ATTEMPTS {
             let path = draft.name.path.clone();

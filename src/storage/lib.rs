@@ -33,7 +33,7 @@ mod temp;
 pub mod uid;
 pub mod verify;
 
-pub use commit::Commit;
+pub use commit::{Commit, Files};
 pub use error::{OpenError, StoreError};
 pub use instance::{Instance, Outcome, Payload, Stored, Withdrawal};
 pub use root::Recovery;

@@ -26,7 +26,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use rustix::io::retry_on_intr;
+use rustix::fs::AtFlags;
+use rustix::io::{Errno, retry_on_intr};
 
 pub(crate) use self::record::Entry;
 use self::record::{Frame, PAGE_BYTES};
@@ -37,7 +38,7 @@ use crate::fault::{self, Step};
 use crate::instance::OTHER_HANDS_PATIENCE;
 use crate::sync::Number;
 
-/// Bytes of one segment. Twice that is what the log takes up on the disk once it has been full.
+/// Bytes of one segment. Twice that is what the log takes up on the disk.
 pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
 /// Most files of one segment: what a checkpoint has to sync, and a start to look at.
 const MAX_FILES: usize = 8192;
@@ -51,7 +52,7 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct CommitLog {
     /// For syncing the filesystem, and for telling this log from another.
-    pub(crate) directory: File,
+    pub(crate) directory: Arc<File>,
     segments: [Segment; 2],
     state: Mutex<State>,
     /// A name is free again, or a file has got its.
@@ -103,9 +104,9 @@ pub(crate) struct Held {
 
 impl CommitLog {
     /// Makes the two segments, empty, in `directory`; any file there is given up. `generation` is higher than any before.
-    pub(crate) fn create(directory: File, path: &Path, generation: u64) -> Result<Arc<Self>, OpenError> {
+    pub(crate) fn create(directory: &Arc<File>, path: &Path, generation: u64) -> Result<Arc<Self>, OpenError> {
         let segments =
-            [Segment::create(&directory, path, 0, generation)?, Segment::create(&directory, path, 1, generation + 1)?];
+            [Segment::create(directory, path, 0, generation)?, Segment::create(directory, path, 1, generation + 1)?];
         let slot = |generation| Slot { generation, used_bytes: PAGE_BYTES, ..Slot::default() };
         let state = State {
             active: Some(0),
@@ -114,13 +115,24 @@ impl CommitLog {
             in_hand: HashSet::new(),
         };
         Ok(Arc::new(Self {
-            directory,
+            directory: Arc::clone(directory),
             segments,
             state: Mutex::new(state),
             released: Condvar::new(),
             checkpointing: Mutex::new(()),
             hasher: RandomState::new(),
         }))
+    }
+
+    /// Removes the segments in `directory`, durably: what they held is void.
+    pub(crate) fn remove(directory: &File) -> Result<(), Errno> {
+        for number in 0..2 {
+            match rustix::fs::unlinkat(directory, segment::name(number), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        retry_on_intr(|| rustix::fs::fsync(directory))
     }
 
     /// Whether the segments are still where the next start looks for them.
@@ -165,7 +177,7 @@ impl CommitLog {
         // Under the lock, so that frames are whole in order: whatever a sync that begins now brings to the disk, it brings all
         // before it too.
         fault::at(Step::Log)
-            .and_then(|()| self.segments[segment].write(slot.used_bytes, frame.bytes, frame.slices(entries)))
+            .and_then(|()| self.segments[segment].write(slot.used_bytes, frame.slices(entries)))
             .ok()?;
         slot.used_bytes += frame.bytes.next_multiple_of(PAGE_BYTES);
         slot.frames += 1;

@@ -174,14 +174,14 @@ impl Root {
     }
 
     /// Writes out what the commit log of an earlier process holds, whatever is set now, and begins a new one if there is to be
-    /// one. Gives how many files had to be written.
+    /// one and room for it. Gives how many files had to be written.
     fn open_log(self: &Arc<Self>, uses_log: bool) -> Result<u64, OpenError> {
         let path = self.log_path();
         if uses_log {
             make_directory(&path).map_err(OpenError::io("create", &path))?;
         }
         let directory = match open_directory(&path) {
-            Ok(directory) => directory,
+            Ok(directory) => Arc::new(directory),
             Err(Errno::NOENT) => return Ok(0),
             Err(error) => return Err(OpenError::io("open", &path)(error)),
         };
@@ -190,18 +190,19 @@ impl Root {
             return Err(OpenError::TempElsewhere { path });
         }
         let replayed = replay(self, &directory)?;
-        let log = match CommitLog::create(directory, &path, replayed.next_generation) {
-            Ok(log) => log,
+        let log = match uses_log.then(|| CommitLog::create(&directory, &path, replayed.next_generation)) {
+            Some(Ok(log)) => Some(log),
             // Without room for a log there is none; what needs less is tried all the same.
-            Err(OpenError::Io { source: Errno::NOSPC | Errno::DQUOT, .. }) if replayed.held_files == 0 => {
-                return Ok(0);
+            None | Some(Err(OpenError::Io { source: Errno::NOSPC | Errno::DQUOT, .. })) => {
+                CommitLog::remove(&directory).map_err(OpenError::io("remove the segments in", &path))?;
+                None
             }
-            Err(error) => return Err(error),
+            Some(Err(error)) => return Err(error),
         };
         for made_in in [&path, &self.path.join(OWN), &self.path] {
             open_directory(made_in).and_then(rustix::fs::fsync).map_err(OpenError::io("sync", made_in))?;
         }
-        if uses_log {
+        if let Some(log) = log {
             let _ = self.log.set(log); // it was empty
         }
         Ok(replayed.restored_files)

@@ -104,14 +104,14 @@ impl Store {
         }
     }
 
-    /// The first half of [`Self::commit`]: writes the instances, and appends to the commit log those that go through it. Any
-    /// thread may do the other.
+    /// The first half of [`Self::commit`]: appends to the commit log those instances that go through it, and writes the others.
+    /// Any thread may do the other.
     ///
     /// # Errors
     /// If there is no root to store anything in.
     pub fn begin<I>(&self, batch: Vec<I>, pulse: &dyn Fn()) -> Result<Commit<I>, StoreError>
     where
-        I: Deref<Target: AsRef<Instance>>,
+        I: Deref<Target: AsRef<Instance>> + Clone,
     {
         Ok(Commit::begin(Arc::clone(&self.0), self.0.root()?, batch, pulse))
     }

@@ -3,50 +3,96 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::{Batch, Draft, Progress, Run, Strategy};
+use super::files::{Files, ToWrite, pieces, write_file};
+use super::{Batch, Draft, FreeName, Progress, Run, Strategy, Temp};
 use crate::error::StoreError;
-use crate::instance::{Instance, Payload};
+use crate::instance::Instance;
 use crate::log::{CommitLog, Entry, Held, Name};
+use crate::temp::TempFile;
 
-/// What the log is told of an instance that is new, beside its path.
+/// An instance that is new and goes through the log.
 #[derive(Debug)]
 pub(super) struct Logged {
+    pub(super) name: FreeName,
+    pub(super) reserved: Name,
+    /// The encoded file meta, until it is in the log.
     pub(super) meta: Vec<u8>,
-    pub(super) name: Name,
+}
+
+/// What a batch has in the log, and the files it is to have.
+#[derive(Debug)]
+pub(super) struct Frame<I> {
+    pub(super) held: Held,
+    pub(super) files: Files<I>,
 }
 
 impl Run {
     /// Appends those that go through the log to it, as one frame. If that is not to be had, they go another way.
-    pub(super) fn append_to_log<I: Deref<Target: AsRef<Instance>>>(
-        &self,
-        instances: &[I],
-        batch: &mut Batch,
-    ) -> Option<Held> {
+    pub(super) fn append_to_log<I>(&self, instances: &[I], batch: &mut Batch) -> Option<Frame<I>>
+    where
+        I: Deref<Target: AsRef<Instance>> + Clone,
+    {
         let log = self.root.log()?;
-        let held = append(log, instances.iter().map(|instance| (**instance).as_ref()), batch);
-        if held.is_none() {
-            for draft in batch.iter_mut().filter_map(logged_mut) {
-                (draft.logged, draft.strategy) = (None, Strategy::PerFile);
-                draft.temp.file().start_writing_out();
+        let held = append(log, instances, batch);
+        let logged = batch.iter_mut().zip(instances).filter(|(progress, _)| logged(progress).is_some());
+        let Some(held) = held else {
+            for (progress, instance) in logged {
+                let Ok(Progress::Logged(logged)) = std::mem::replace(progress, Err(StoreError::InOtherHands)) else {
+                    continue;
+                };
+                let temp = write_file(&self.store, &self.root, &logged.meta, (**instance).as_ref());
+                *progress = temp.map(|temp| {
+                    temp.start_writing_out();
+                    let (temp, name) = (Temp::Own(temp), logged.name);
+                    Progress::Written(Draft { temp, name, strategy: Strategy::PerFile, logged: None })
+                });
             }
-        }
-        held
+            return None;
+        };
+        let to_write = logged.filter_map(|(progress, instance)| match progress {
+            Ok(Progress::Logged(logged)) => {
+                Some(ToWrite { instance: instance.clone(), meta: std::mem::take(&mut logged.meta), temp: None })
+            }
+            _ => None,
+        });
+        let files = Files::new(&self.store, &self.root, to_write.collect());
+        Some(Frame { held, files })
     }
 
     /// Gives those that went through the log their names, once they are `synced`.
-    pub(super) fn place_logged<'i>(
+    pub(super) fn place_logged<'i, I>(
         &mut self,
         instances: impl Iterator<Item = &'i Instance>,
         mut batch: Batch,
-        held: Held,
+        Frame { held, files }: Frame<I>,
         synced: Result<(), StoreError>,
         pulse: &dyn Fn(),
-    ) -> Batch {
+    ) -> Batch
+    where
+        I: Deref<Target: AsRef<Instance>>,
+    {
+        let mut temps = synced.and_then(|()| files.take(pulse)).map(Vec::into_iter);
         let mut taken = Vec::new();
+        let mut is_refused = false;
         for (progress, instance) in batch.iter_mut().zip(instances).filter(|(progress, _)| logged(progress).is_some()) {
-            let draft = std::mem::replace(progress, Err(StoreError::InOtherHands));
-            *progress = synced.clone().and(draft).and_then(|draft| self.place(instance, draft)).map(Progress::Named);
-            if let (Ok(()), Err(StoreError::InOtherHands)) = (&synced, &progress) {
+            let Ok(Progress::Logged(logged)) = std::mem::replace(progress, Err(StoreError::InOtherHands)) else {
+                continue;
+            };
+            let temp = match &mut temps {
+                Ok(temps) => temps.next().unwrap_or(Err(StoreError::InOtherHands)),
+                Err(error) => Err(error.clone()),
+            };
+            let placed = match temp {
+                Ok(temp) => self.place(instance, logged.draft(temp)),
+                Err(error) => {
+                    is_refused = true;
+                    *progress = Err(error);
+                    continue;
+                }
+            };
+            let is_taken = matches!(placed, Err(StoreError::InOtherHands));
+            *progress = placed.map(Progress::Named);
+            if is_taken {
                 taken.push((progress, instance));
             }
             pulse();
@@ -60,38 +106,40 @@ impl Run {
             };
             pulse();
         }
+        // Neither should the next start store what is refused now. If that fails it does no harm: the sender will come again.
+        if is_refused
+            && temps.is_ok()
+            && let Some(log) = self.root.log()
+        {
+            let _ = log.checkpoint();
+            pulse();
+        }
         batch
     }
 }
 
-fn logged(progress: &Result<Progress, StoreError>) -> Option<(&Draft, &Logged)> {
-    match progress {
-        Ok(Progress::Written(draft)) => Some((draft, draft.logged.as_ref()?)),
-        _ => None,
+impl Logged {
+    fn draft(self, temp: TempFile) -> Progress {
+        let (temp, name) = (Temp::Own(temp), self.name);
+        Progress::Written(Draft { temp, name, strategy: Strategy::Log, logged: Some(self.reserved) })
     }
 }
 
-fn logged_mut(progress: &mut Result<Progress, StoreError>) -> Option<&mut Draft> {
+fn logged(progress: &Result<Progress, StoreError>) -> Option<&Logged> {
     match progress {
-        Ok(Progress::Written(draft)) if draft.logged.is_some() => Some(draft),
+        Ok(Progress::Logged(logged)) => Some(logged),
         _ => None,
     }
 }
 
 /// Appends what goes through the log, as one frame. `None` also if nothing does.
-fn append<'i>(log: &Arc<CommitLog>, instances: impl Iterator<Item = &'i Instance>, batch: &Batch) -> Option<Held> {
-    let drafts: Vec<_> =
-        batch.iter().zip(instances).filter_map(|(progress, instance)| Some((logged(progress)?, instance))).collect();
-    let entries: Vec<Entry<'_>> = drafts
-        .iter()
-        .map(|((draft, logged), instance)| {
-            let mut content = vec![logged.meta.as_slice()];
-            if let Payload::Memory(slices) = &instance.payload {
-                content.extend(slices.iter().map(|slice| slice.as_ref()));
-            }
-            Entry { path: &draft.name.path, content }
-        })
-        .collect();
-    let names: Vec<&Name> = drafts.iter().map(|((_, logged), _)| &logged.name).collect();
+fn append<I: Deref<Target: AsRef<Instance>>>(log: &Arc<CommitLog>, instances: &[I], batch: &Batch) -> Option<Held> {
+    let (mut entries, mut names) = (Vec::new(), Vec::new());
+    for (progress, instance) in batch.iter().zip(instances) {
+        if let Some(Logged { name, reserved, meta }) = logged(progress) {
+            entries.push(Entry { path: &name.path, content: pieces(meta, (**instance).as_ref()).collect() });
+            names.push(reserved);
+        }
+    }
     if entries.is_empty() { None } else { log.append(&entries, &names) }
 }

@@ -23,8 +23,6 @@ use crate::temp::{TempFile, TempNames};
 pub(crate) struct Replayed {
     /// Files that were missing or not whole, written again.
     pub(crate) restored_files: u64,
-    /// All files in it.
-    pub(crate) held_files: u64,
     /// A generation higher than all in the log.
     pub(crate) next_generation: u64,
 }
@@ -47,7 +45,8 @@ pub(crate) fn replay(root: &Arc<Root>, directory: &File) -> Result<Replayed, Ope
         }
     }
     segments.sort_by_key(|(header, _)| header.generation);
-    let mut replayed = Replayed { restored_files: 0, held_files: 0, next_generation: 1 };
+    let mut replayed = Replayed { restored_files: 0, next_generation: 1 };
+    let mut held_files = 0_u64;
     let mut restore = Restore { root, names: TempNames::new(), distrusted: false };
     for (header, file) in &segments {
         replayed.next_generation = header.generation + 1;
@@ -64,14 +63,14 @@ pub(crate) fn replay(root: &Arc<Root>, directory: &File) -> Result<Replayed, Ope
                 break;
             };
             for (path, content) in entries {
-                replayed.held_files += 1;
+                held_files += 1;
                 let failed = |source| OpenError::Io { what: "restore", path: root.path.join(path), source };
                 replayed.restored_files += u64::from(restore.file(path, content).map_err(failed)?);
             }
             offset_bytes += (FRAME_HEADER_BYTES as u64 + body.len() as u64).next_multiple_of(PAGE_BYTES);
         }
     }
-    if replayed.held_files > 0 {
+    if held_files > 0 {
         // Those that were whole too: that they can be read does not mean that they are on the disk.
         fault::at(Step::Checkpoint)
             .and_then(|()| retry_on_intr(|| rustix::fs::syncfs(directory)))

@@ -14,15 +14,14 @@ use crate::fault::{self, Step};
 use crate::sync::{Number, SharedSync};
 use crate::temp::{FILE_MODE, write_all_at};
 
-/// Bytes allocated at a time. A frame that overwrites what is allocated needs no commit of the filesystem's journal.
-const GROWTH_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
+/// Zeros written at a time.
+const ZEROS_BYTES: u64 = 256 << 10;
 
 /// A segment's file, open for as long as the log is.
 #[derive(Debug)]
 pub(super) struct Segment {
     file: File,
     sync: SharedSync,
-    allocated_bytes: AtomicU64,
     generation: AtomicU64,
     distrusted: AtomicBool,
 }
@@ -32,18 +31,19 @@ pub(super) fn name(number: usize) -> String {
 }
 
 impl Segment {
-    /// Makes segment `number` empty, durably but for its name.
+    /// Makes segment `number` empty, durably but for its name. Its file is laid out in full, if it is not: a frame that overwrites
+    /// what is there needs no commit of the filesystem's journal.
     pub(super) fn create(directory: &File, path: &Path, number: usize, generation: u64) -> Result<Self, OpenError> {
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let failed = |what| move |source| OpenError::Io { what, path: path.join(name(number)), source };
         let file = retry_on_intr(|| rustix::fs::openat(directory, name(number), flags, FILE_MODE));
         let file = File::from(file.map_err(failed("open"))?);
         let size = rustix::fs::fstat(&file).map_err(failed("examine"))?.st_size;
-        let allocated_bytes = u64::try_from(size).unwrap_or(0).max(PAGE_BYTES); // with the header
+        let laid_out_bytes = u64::try_from(size).unwrap_or(0);
+        lay_out(&file, laid_out_bytes.max(PAGE_BYTES)).map_err(failed("lay out"))?;
         let segment = Self {
             file,
             sync: SharedSync::default(),
-            allocated_bytes: AtomicU64::new(allocated_bytes),
             generation: AtomicU64::new(generation),
             distrusted: AtomicBool::new(false),
         };
@@ -60,31 +60,9 @@ impl Segment {
         rustix::fs::fstat(&self.file).is_ok_and(|stat| stat.st_nlink > 0)
     }
 
-    /// Writes `slices`, `bytes` in all, at `offset_bytes`. One thread at a time.
-    pub(super) fn write<'a>(
-        &self,
-        offset_bytes: u64,
-        bytes: u64,
-        slices: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<(), Errno> {
-        self.allocate(offset_bytes + bytes)?;
+    /// Writes `slices` at `offset_bytes`. One thread at a time.
+    pub(super) fn write<'a>(&self, offset_bytes: u64, slices: impl Iterator<Item = &'a [u8]>) -> Result<(), Errno> {
         write_all_at(&self.file, offset_bytes, slices)
-    }
-
-    fn allocate(&self, end_bytes: u64) -> Result<(), Errno> {
-        let mut allocated_bytes = self.allocated_bytes.load(Ordering::Relaxed);
-        if end_bytes <= allocated_bytes {
-            return Ok(());
-        }
-        let zeros = vec![0; 256 << 10];
-        let wanted = end_bytes.max((allocated_bytes + GROWTH_BYTES).min(SEGMENT_BYTES));
-        while allocated_bytes < wanted {
-            let part = zeros.len().min((wanted - allocated_bytes) as usize);
-            write_all_at(&self.file, allocated_bytes, [&zeros[..part]])?;
-            allocated_bytes += part as u64;
-            self.allocated_bytes.store(allocated_bytes, Ordering::Relaxed);
-        }
-        Ok(())
     }
 
     /// The sync that will bring what has been written so far to the disk.
@@ -130,4 +108,14 @@ impl Segment {
         write_all_at(&self.file, 0, [page.as_slice()])?;
         retry_on_intr(|| rustix::fs::fdatasync(&self.file))
     }
+}
+
+/// Writes zeros from `from_bytes` to the end of a segment; whoever syncs its header syncs them.
+fn lay_out(file: &File, from_bytes: u64) -> Result<(), Errno> {
+    let zeros = vec![0; ZEROS_BYTES as usize];
+    for offset_bytes in (from_bytes..SEGMENT_BYTES).step_by(zeros.len()) {
+        let part = ZEROS_BYTES.min(SEGMENT_BYTES - offset_bytes) as usize;
+        write_all_at(file, offset_bytes, [&zeros[..part]])?;
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::SEGMENT_BYTES;
 use crate::fault::{Step, arm};
 use crate::support::*;
 use crate::{CommitStrategy, Duplicates, Instance, Outcome, Store, StoreError};
@@ -231,6 +232,56 @@ fn a_commit_waits_for_the_log_alone_only_if_all_of_it_is_there() {
     let outcomes: Vec<_> = mixed.finish(&|| ()).into_iter().map(|result| result.unwrap().outcome).collect();
     assert_eq!(outcomes, [Outcome::Replaced, Outcome::New]);
     assert!(site.store.begin(Vec::<&Instance>::new(), &|| ()).is_ok_and(|nothing| !nothing.is_wholly_logged()));
+}
+
+#[test]
+fn the_files_of_what_is_in_the_log_may_be_written_by_anybody_meanwhile() {
+    let site = site();
+    let instances = [instance("1.2.1", &pixels(1, 500)), instance("1.2.2", &pixels(2, 500))];
+    let mut commit = site.store.begin(instances.iter().collect(), &|| ()).unwrap();
+    assert!(site.temp_files().is_empty(), "the log comes first");
+    let files = commit.files().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| files.write(&|| ()));
+        commit.sync_log();
+    });
+    assert_eq!(site.temp_files().len(), 2);
+    fail(Step::Write); // nothing is written twice
+    assert!(commit.finish(&|| ()).iter().all(Result::is_ok));
+    files.write(&|| ());
+    assert_eq!(site.files(), [path_of("1.2.1"), path_of("1.2.2")]);
+    assert!(site.commit(&instance("1.2.3", &pixels(3, 500))).is_err(), "the failure was still to come");
+}
+
+#[test]
+fn what_is_in_the_log_but_cannot_be_written_is_refused_now_and_at_the_next_start() {
+    let site = site();
+    fail(Step::Write);
+    let refused = site.commit(&instance("1.2.1", &pixels(1, 500)));
+    assert!(matches!(refused, Err(StoreError::Io { source: Errno::IO, .. })), "{refused:?}");
+    let (dir, _, restored) = after_crash(&site, |_| ());
+    assert_eq!((restored, files(&dir.path().join("root"))), (0, Vec::new()));
+    assert_eq!(site.outcome(&instance("1.2.1", &pixels(1, 500))), Outcome::New);
+}
+
+#[test]
+fn a_log_is_laid_out_in_full_before_anything_is_appended_and_taken_away_when_it_is_not_wanted() {
+    use std::os::unix::fs::MetadataExt;
+    let site = site();
+    let segments = |root: &Path| -> Vec<fs::Metadata> {
+        fs::read_dir(root.join(".tidegate/log")).unwrap().map(|entry| entry.unwrap().metadata().unwrap()).collect()
+    };
+    let laid_out = segments(&site.root());
+    assert_eq!(laid_out.len(), 2);
+    assert!(laid_out.iter().all(|file| file.len() == SEGMENT_BYTES && file.blocks() * 512 >= SEGMENT_BYTES));
+    site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    copy(&site.root(), &root);
+    remove_all(&root);
+    let (_store, recovery) = Store::open(settings(&root)).unwrap();
+    assert_eq!((recovery.restored_files, segments(&root).len()), (1, 0));
+    assert_stored(&root, path_of("1.2.1"), "1.2.1", 1, 500);
 }
 
 #[test]
