@@ -43,10 +43,10 @@ pub fn host_memory() -> Result<HostMemory, HostError> {
 
 const MIB: u64 = 1 << 20;
 
-/// The budget for a host that lets us use `host_bytes`: a quarter, at least 64 MiB, at most 2 GiB, in whole MiB. A quarter,
+/// The budget for a host that lets us use `host_bytes`: a quarter, at least 32 MiB, at most 2 GiB, in whole MiB. A quarter,
 /// because the host's page cache is what makes commits fast, and the receiver is seldom alone.
 pub fn default_budget(host_bytes: u64) -> u64 {
-    (host_bytes / 4 / MIB * MIB).clamp(64 * MIB, 2048 * MIB)
+    (host_bytes / 4 / MIB * MIB).clamp(32 * MIB, 2048 * MIB)
 }
 
 fn read(root: &Path) -> Result<HostMemory, HostError> {
@@ -208,7 +208,8 @@ mod tests {
 
     #[test]
     fn the_default_budget_is_a_quarter_within_bounds() {
-        assert_eq!(default_budget(0), 64 << 20);
+        assert_eq!(default_budget(0), 32 << 20);
+        assert_eq!(default_budget(100 << 20), 32 << 20);
         assert_eq!(default_budget(256 << 20), 64 << 20);
         assert_eq!(default_budget((1 << 30) + 12345), 256 << 20);
         assert_eq!(default_budget(4_002_000_000), 954 << 20);
