@@ -38,7 +38,7 @@ use crate::fault::{self, Step};
 use crate::instance::OTHER_HANDS_PATIENCE;
 use crate::sync::Number;
 
-/// Bytes of one segment. Twice that is what the log takes up on the disk.
+/// Bytes of one segment. Twice that is what the log takes up on the disk once it has been full.
 pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
 /// Most files of one segment: what a checkpoint has to sync, and a start to look at.
 const MAX_FILES: usize = 8192;
@@ -177,7 +177,7 @@ impl CommitLog {
         // Under the lock, so that frames are whole in order: whatever a sync that begins now brings to the disk, it brings all
         // before it too.
         fault::at(Step::Log)
-            .and_then(|()| self.segments[segment].write(slot.used_bytes, frame.slices(entries)))
+            .and_then(|()| self.segments[segment].write(slot.used_bytes, frame.bytes, frame.slices(entries)))
             .ok()?;
         slot.used_bytes += frame.bytes.next_multiple_of(PAGE_BYTES);
         slot.frames += 1;
