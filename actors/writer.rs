@@ -109,7 +109,9 @@ impl Work {
                 turn.seat = self.hand.take_seat();
             }
             if self.is_tending_due() {
-                turn.seat = None; // a checkpoint takes a while
+                // A checkpoint takes a while, and waits for what others have left to the next sync.
+                turn.seat = None;
+                self.shared.mailbox.call_again();
                 self.tend();
             }
             // A mailbox that is never empty would otherwise keep control messages out. Not after every batch: it is three system calls.

@@ -294,14 +294,15 @@ impl Held {
     /// earlier frames is checkpointed.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         let segment = &self.log.segments[self.segment];
-        let synced = segment.sync(self.sync);
-        if synced.is_err() {
-            let mut state = self.log.state.lock();
-            if state.active == Some(self.segment) {
-                state.leave(self.segment);
-            }
+        segment.sync(self.sync).inspect_err(|_| self.leave_segment())
+    }
+
+    /// Has nothing more appended to the segment of the frame: it is due for a checkpoint, and what is in it void soon.
+    pub(crate) fn leave_segment(&self) {
+        let mut state = self.log.state.lock();
+        if state.active == Some(self.segment) {
+            state.leave(self.segment);
         }
-        synced
     }
 }
 

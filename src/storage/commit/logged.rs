@@ -34,12 +34,9 @@ impl Run {
     {
         let log = self.root.log()?;
         let held = append(log, instances, batch);
-        let logged = batch.iter_mut().zip(instances).filter(|(progress, _)| logged(progress).is_some());
         let Some(held) = held else {
-            for (progress, instance) in logged {
-                let Ok(Progress::Logged(logged)) = std::mem::replace(progress, Err(StoreError::InOtherHands)) else {
-                    continue;
-                };
+            for (progress, instance) in batch.iter_mut().zip(instances) {
+                let Some(logged) = take(progress) else { continue };
                 let temp = write_file(&self.store, &self.root, &logged.meta, (**instance).as_ref());
                 *progress = temp.map(|temp| {
                     temp.start_writing_out();
@@ -49,7 +46,7 @@ impl Run {
             }
             return None;
         };
-        let to_write = logged.filter_map(|(progress, instance)| match progress {
+        let to_write = batch.iter_mut().zip(instances).filter_map(|(progress, instance)| match progress {
             Ok(Progress::Logged(logged)) => {
                 Some(ToWrite { instance: instance.clone(), meta: std::mem::take(&mut logged.meta), temp: None })
             }
@@ -73,11 +70,8 @@ impl Run {
     {
         let mut temps = synced.and_then(|()| files.take(pulse)).map(Vec::into_iter);
         let mut taken = Vec::new();
-        let mut is_refused = false;
-        for (progress, instance) in batch.iter_mut().zip(instances).filter(|(progress, _)| logged(progress).is_some()) {
-            let Ok(Progress::Logged(logged)) = std::mem::replace(progress, Err(StoreError::InOtherHands)) else {
-                continue;
-            };
+        for (progress, instance) in batch.iter_mut().zip(instances) {
+            let Some(logged) = take(progress) else { continue };
             let temp = match &mut temps {
                 Ok(temps) => temps.next().unwrap_or(Err(StoreError::InOtherHands)),
                 Err(error) => Err(error.clone()),
@@ -85,7 +79,8 @@ impl Run {
             let placed = match temp {
                 Ok(temp) => self.place(instance, logged.draft(temp)),
                 Err(error) => {
-                    is_refused = true;
+                    // Nor should the next start store it. Not waited for: what else is in the log may be waiting for this thread.
+                    held.leave_segment();
                     *progress = Err(error);
                     continue;
                 }
@@ -106,14 +101,6 @@ impl Run {
             };
             pulse();
         }
-        // Neither should the next start store what is refused now. If that fails it does no harm: the sender will come again.
-        if is_refused
-            && temps.is_ok()
-            && let Some(log) = self.root.log()
-        {
-            let _ = log.checkpoint();
-            pulse();
-        }
         batch
     }
 }
@@ -129,6 +116,17 @@ fn logged(progress: &Result<Progress, StoreError>) -> Option<&Logged> {
     match progress {
         Ok(Progress::Logged(logged)) => Some(logged),
         _ => None,
+    }
+}
+
+/// Takes out what goes through the log, to be replaced by what comes of it.
+fn take(progress: &mut Result<Progress, StoreError>) -> Option<Logged> {
+    match std::mem::replace(progress, Err(StoreError::InOtherHands)) {
+        Ok(Progress::Logged(logged)) => Some(logged),
+        other => {
+            *progress = other;
+            None
+        }
     }
 }
 

@@ -258,6 +258,8 @@ fn what_is_in_the_log_but_cannot_be_written_is_refused_now_and_at_the_next_start
     fail(Step::Write);
     let refused = site.commit(&instance("1.2.1", &pixels(1, 500)));
     assert!(matches!(refused, Err(StoreError::Io { source: Errno::IO, .. })), "{refused:?}");
+    assert!(site.store.tend_at().unwrap() <= std::time::Instant::now(), "that is due at once");
+    site.store.tend().unwrap();
     let (dir, _, restored) = after_crash(&site, |_| ());
     assert_eq!((restored, files(&dir.path().join("root"))), (0, Vec::new()));
     assert_eq!(site.outcome(&instance("1.2.1", &pixels(1, 500))), Outcome::New);
