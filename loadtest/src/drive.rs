@@ -201,6 +201,14 @@ impl Ground {
         self.path.clone()
     }
 
+    /// Gives the space of everything in it back, and leaves the files.
+    ///
+    /// # Errors
+    /// Those of the filesystem.
+    pub(crate) fn empty(&self) -> Result<(), DriveError> {
+        empty(&self.path).map_err(DriveError::file(&self.path))
+    }
+
     /// Where the receiver stores.
     pub(crate) fn storage(&self) -> PathBuf {
         self.path.join("storage")
@@ -220,4 +228,17 @@ impl Drop for Ground {
         }
         rustix::fs::sync();
     }
+}
+
+fn empty(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            empty(&entry.path())?;
+        } else if kind.is_file() {
+            fs::OpenOptions::new().write(true).open(entry.path())?.set_len(0)?;
+        }
+    }
+    Ok(())
 }

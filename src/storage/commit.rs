@@ -77,6 +77,11 @@ impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
         let mut batch = each(instances.iter(), pulse, |instance| run.write((**instance).as_ref()));
         let logged = run.append_to_log(&instances, &mut batch);
         pulse();
+        if let Some(frame) = logged.as_ref().filter(|frame| frame.is_large) {
+            // The disk has something to do meanwhile, and another thread is a wake-up away and has none of it in its caches.
+            frame.held.start_writing_out();
+            frame.files.write(pulse);
+        }
         Self { run, instances, batch, logged, synced: None }
     }
 
@@ -102,10 +107,11 @@ impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
         self.synced = self.logged.as_ref().map(|frame| frame.held.sync());
     }
 
-    /// The files of what is in the commit log: there is time to write them until that is synced. [`Self::finish`] does it if
-    /// nobody has.
+    /// The files of what is in the commit log, unless they are written: there is time for it until that is synced.
+    /// [`Self::finish`] does it if nobody has.
     pub fn files(&self) -> Option<Files<I>> {
-        Some(self.logged.as_ref()?.files.clone())
+        let frame = self.logged.as_ref().filter(|frame| !frame.is_large)?;
+        Some(frame.files.clone())
     }
 
     /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order. `pulse` is

@@ -38,7 +38,8 @@ use crate::fault::{self, Step};
 use crate::instance::OTHER_HANDS_PATIENCE;
 use crate::sync::Number;
 
-/// Bytes of one segment. Twice that is what the log takes up on the disk once it has been full.
+/// Most bytes of one segment. Twice that is what the log takes up on the disk once it has been full; until then, a segment that
+/// was full is laid out for more before it is used again, by the one that checkpoints, so that nobody waits for it.
 pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
 /// Most files of one segment: what a checkpoint has to sync, and a start to look at.
 const MAX_FILES: usize = 8192;
@@ -76,6 +77,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Slot {
     generation: u64,
+    /// What it is laid out for.
+    room_bytes: u64,
     used_bytes: u64,
     frames: u32,
     /// Names of the files in its frames, hashed: two that collide cost a checkpoint.
@@ -98,6 +101,8 @@ pub(crate) struct Name {
 pub(crate) struct Held {
     log: Arc<CommitLog>,
     segment: usize,
+    offset_bytes: u64,
+    bytes: u64,
     /// The sync that makes it durable.
     sync: Number,
 }
@@ -107,10 +112,9 @@ impl CommitLog {
     pub(crate) fn create(directory: &Arc<File>, path: &Path, generation: u64) -> Result<Arc<Self>, OpenError> {
         let segments =
             [Segment::create(directory, path, 0, generation)?, Segment::create(directory, path, 1, generation + 1)?];
-        let slot = |generation| Slot { generation, used_bytes: PAGE_BYTES, ..Slot::default() };
         let state = State {
             active: Some(0),
-            slots: [slot(generation), slot(generation + 1)],
+            slots: [Slot::empty(generation, &segments[0]), Slot::empty(generation + 1, &segments[1])],
             next_generation: generation + 2,
             in_hand: HashSet::new(),
         };
@@ -174,17 +178,16 @@ impl CommitLog {
         let segment = state.with_room(bytes, entries.len())?;
         let slot = &mut state.slots[segment];
         let frame = Frame::new(slot.generation, slot.frames, entries);
+        let (offset_bytes, bytes) = (slot.used_bytes, frame.bytes);
         // Under the lock, so that frames are whole in order: whatever a sync that begins now brings to the disk, it brings all
         // before it too.
-        fault::at(Step::Log)
-            .and_then(|()| self.segments[segment].write(slot.used_bytes, frame.bytes, frame.slices(entries)))
-            .ok()?;
-        slot.used_bytes += frame.bytes.next_multiple_of(PAGE_BYTES);
+        fault::at(Step::Log).and_then(|()| self.segments[segment].write(offset_bytes, frame.slices(entries))).ok()?;
+        slot.used_bytes += bytes.next_multiple_of(PAGE_BYTES);
         slot.frames += 1;
         slot.names.extend(names.iter().map(|name| name.key));
         slot.since.get_or_insert_with(Instant::now);
         slot.open += 1;
-        Some(Held { log: Arc::clone(self), segment, sync: self.segments[segment].next_sync() })
+        Some(Held { log: Arc::clone(self), segment, offset_bytes, bytes, sync: self.segments[segment].next_sync() })
     }
 
     /// When the log is to be checkpointed: at once if a segment is full. `None`: there is nothing in it, or a thread is at it.
@@ -232,19 +235,23 @@ impl CommitLog {
         }
         let generation = state.next_generation;
         state.next_generation += 1;
+        let Slot { room_bytes, used_bytes, .. } = state.slots[segment];
+        // One that was left for its age is large enough.
+        let wanted_bytes = if used_bytes > room_bytes / 2 { state.larger_bytes() } else { room_bytes };
         drop(state);
-        let freed = self.free(segment, generation);
+        let freed = self.free(segment, generation, wanted_bytes);
         let mut state = self.state.lock();
         if freed.is_err() {
             state.slots[segment].since = Some(Instant::now() + TRY_AGAIN_AFTER);
             return freed;
         }
-        state.slots[segment] = Slot { generation, used_bytes: PAGE_BYTES, ..Slot::default() };
+        state.slots[segment] = Slot::empty(generation, &self.segments[segment]);
         state.active.get_or_insert(segment);
         Ok(())
     }
 
-    fn free(&self, segment: usize, generation: u64) -> Result<(), StoreError> {
+    /// Syncs the files of a segment and empties it; it is to have room for `wanted_bytes` from now on, if the disk has it.
+    fn free(&self, segment: usize, generation: u64, wanted_bytes: u64) -> Result<(), StoreError> {
         let segment = &self.segments[segment];
         segment.check_trust()?;
         let synced = fault::at(Step::Checkpoint).and_then(|()| retry_on_intr(|| rustix::fs::syncfs(&self.directory)));
@@ -253,9 +260,17 @@ impl CommitLog {
             segment.distrust();
             return Err(StoreError::new("sync the filesystem of", "the storage root", error));
         }
+        let _ = segment.lay_out(wanted_bytes);
         fault::at(Step::Free)
             .and_then(|()| segment.mark_free(generation))
             .map_err(|error| StoreError::new("free a segment of", "the commit log", error))
+    }
+}
+
+impl Slot {
+    fn empty(generation: u64, segment: &Segment) -> Self {
+        let room_bytes = segment.laid_out_bytes().min(SEGMENT_BYTES);
+        Self { generation, room_bytes, used_bytes: PAGE_BYTES, ..Self::default() }
     }
 }
 
@@ -263,7 +278,8 @@ impl State {
     /// The segment to append so much to.
     fn with_room(&mut self, bytes: u64, files: usize) -> Option<usize> {
         let active = self.active?;
-        let has_room = |slot: &Slot| slot.used_bytes + bytes <= SEGMENT_BYTES && slot.names.len() + files <= MAX_FILES;
+        let has_room =
+            |slot: &Slot| slot.used_bytes + bytes <= slot.room_bytes && slot.names.len() + files <= MAX_FILES;
         if !has_room(&self.slots[active]) {
             self.leave(active);
         }
@@ -274,6 +290,12 @@ impl State {
     fn leave(&mut self, segment: usize) {
         let other = 1 - segment;
         self.active = (self.slots[other].since.is_none()).then_some(other);
+    }
+
+    /// Twice the room of the largest segment, within bounds.
+    fn larger_bytes(&self) -> u64 {
+        let largest = self.slots.iter().map(|slot| slot.room_bytes).max().unwrap_or(0);
+        (2 * largest).min(SEGMENT_BYTES)
     }
 
     /// Of the segments with something in them, the one that was written first.
@@ -290,6 +312,11 @@ impl State {
 }
 
 impl Held {
+    /// Has the kernel begin writing the frame to the disk, without waiting for it.
+    pub(crate) fn start_writing_out(&self) {
+        self.log.segments[self.segment].start_writing_out(self.offset_bytes, self.bytes);
+    }
+
     /// Returns once the frame is on the disk. After a failure nothing more is appended to its segment, and what it held of
     /// earlier frames is checkpointed.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {

@@ -24,6 +24,8 @@ pub(super) struct Logged {
 pub(super) struct Frame<I> {
     pub(super) held: Held,
     pub(super) files: Files<I>,
+    /// One of them at least is more than small.
+    pub(super) is_large: bool,
 }
 
 impl Run {
@@ -46,14 +48,16 @@ impl Run {
             }
             return None;
         };
+        let mut is_large = false;
         let to_write = batch.iter_mut().zip(instances).filter_map(|(progress, instance)| match progress {
             Ok(Progress::Logged(logged)) => {
+                is_large |= !(**instance).as_ref().is_small();
                 Some(ToWrite { instance: instance.clone(), meta: std::mem::take(&mut logged.meta), temp: None })
             }
             _ => None,
         });
         let files = Files::new(&self.store, &self.root, to_write.collect());
-        Some(Frame { held, files })
+        Some(Frame { held, files, is_large })
     }
 
     /// Gives those that went through the log their names, once they are `synced`.
@@ -61,7 +65,7 @@ impl Run {
         &mut self,
         instances: impl Iterator<Item = &'i Instance>,
         mut batch: Batch,
-        Frame { held, files }: Frame<I>,
+        Frame { held, files, is_large }: Frame<I>,
         synced: Result<(), StoreError>,
         pulse: &dyn Fn(),
     ) -> Batch
@@ -77,7 +81,14 @@ impl Run {
                 Err(error) => Err(error.clone()),
             };
             let placed = match temp {
-                Ok(temp) => self.place(instance, logged.draft(temp)),
+                Ok(temp) => {
+                    // A checkpoint that finds it on the disk does not keep the next syncs waiting for all of them at once. For a
+                    // small one it would cost more than it spares.
+                    if is_large {
+                        temp.start_writing_out();
+                    }
+                    self.place(instance, logged.draft(temp))
+                }
                 Err(error) => {
                     // Nor should the next start store it. Not waited for: what else is in the log may be waiting for this thread.
                     held.leave_segment();

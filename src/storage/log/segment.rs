@@ -1,30 +1,31 @@
 //! One file of the commit log.
 
 use std::fs::File;
-use std::ops::RangeInclusive;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Advice, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::SEGMENT_BYTES;
 use super::record::{PAGE_BYTES, SegmentHeader};
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
 use crate::sync::{Number, SharedSync};
 use crate::temp::{FILE_MODE, write_all_at};
 
-/// A segment grows by as much as it has, within these bounds. A frame that overwrites what is there needs no commit of the
-/// filesystem's journal, and is synced in a fraction of the time.
-const GROWTH_BYTES: RangeInclusive<u64> = if cfg!(test) { 32 << 10..=64 << 10 } else { 1 << 20..=16 << 20 };
+/// What a segment is laid out with when it is made.
+const FIRST_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 4 << 20 };
+
+/// Zeros that are synced together: syncs of the other segment wait for that much and not for more.
+const LAID_OUT_AT_ONCE_BYTES: u64 = 4 << 20;
 
 /// A segment's file, open for as long as the log is.
 #[derive(Debug)]
 pub(super) struct Segment {
     file: File,
     sync: SharedSync,
-    allocated_bytes: AtomicU64,
+    laid_out_bytes: AtomicU64,
     generation: AtomicU64,
     distrusted: AtomicBool,
 }
@@ -41,15 +42,15 @@ impl Segment {
         let file = retry_on_intr(|| rustix::fs::openat(directory, name(number), flags, FILE_MODE));
         let file = File::from(file.map_err(failed("open"))?);
         let size = rustix::fs::fstat(&file).map_err(failed("examine"))?.st_size;
-        let allocated_bytes = u64::try_from(size).unwrap_or(0).max(PAGE_BYTES); // with the header
+        let laid_out_bytes = u64::try_from(size).unwrap_or(0);
         let segment = Self {
             file,
             sync: SharedSync::default(),
-            allocated_bytes: AtomicU64::new(allocated_bytes),
+            laid_out_bytes: AtomicU64::new(laid_out_bytes),
             generation: AtomicU64::new(generation),
             distrusted: AtomicBool::new(false),
         };
-        segment.mark_free(generation).map_err(failed("write"))?;
+        segment.lay_out(FIRST_BYTES).and_then(|()| segment.mark_free(generation)).map_err(failed("write"))?;
         Ok(segment)
     }
 
@@ -62,32 +63,36 @@ impl Segment {
         rustix::fs::fstat(&self.file).is_ok_and(|stat| stat.st_nlink > 0)
     }
 
-    /// Writes `slices`, `bytes` in all, at `offset_bytes`. One thread at a time.
-    pub(super) fn write<'a>(
-        &self,
-        offset_bytes: u64,
-        bytes: u64,
-        slices: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<(), Errno> {
-        self.allocate(offset_bytes + bytes)?;
+    /// Writes `slices` at `offset_bytes`. One thread at a time.
+    pub(super) fn write<'a>(&self, offset_bytes: u64, slices: impl Iterator<Item = &'a [u8]>) -> Result<(), Errno> {
         write_all_at(&self.file, offset_bytes, slices)
     }
 
-    fn allocate(&self, end_bytes: u64) -> Result<(), Errno> {
-        let mut allocated_bytes = self.allocated_bytes.load(Ordering::Relaxed);
-        if end_bytes <= allocated_bytes {
-            return Ok(());
-        }
+    /// How much of it is laid out. A frame that overwrites what is there needs no commit of the filesystem's journal, and is
+    /// synced in a fraction of the time.
+    pub(super) fn laid_out_bytes(&self) -> u64 {
+        self.laid_out_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Lays it out with zeros up to `bytes`, durably. Only while nothing is appended to it.
+    pub(super) fn lay_out(&self, bytes: u64) -> Result<(), Errno> {
         let zeros = vec![0; 256 << 10];
-        let growth_bytes = allocated_bytes.clamp(*GROWTH_BYTES.start(), *GROWTH_BYTES.end());
-        let wanted = end_bytes.max((allocated_bytes + growth_bytes).min(SEGMENT_BYTES));
-        while allocated_bytes < wanted {
-            let part = zeros.len().min((wanted - allocated_bytes) as usize);
-            write_all_at(&self.file, allocated_bytes, [&zeros[..part]])?;
-            allocated_bytes += part as u64;
-            self.allocated_bytes.store(allocated_bytes, Ordering::Relaxed);
+        while self.laid_out_bytes() < bytes {
+            let (from_bytes, to_bytes) =
+                (self.laid_out_bytes(), bytes.min(self.laid_out_bytes() + LAID_OUT_AT_ONCE_BYTES));
+            for at_bytes in (from_bytes..to_bytes).step_by(zeros.len()) {
+                let part = zeros.len().min((to_bytes - at_bytes) as usize);
+                write_all_at(&self.file, at_bytes, [&zeros[..part]])?;
+            }
+            retry_on_intr(|| rustix::fs::fdatasync(&self.file))?;
+            self.laid_out_bytes.store(to_bytes, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Has the kernel begin writing this part to the disk, without waiting for it.
+    pub(super) fn start_writing_out(&self, offset_bytes: u64, bytes: u64) {
+        let _ = rustix::fs::fadvise(&self.file, offset_bytes, NonZeroU64::new(bytes), Advice::DontNeed);
     }
 
     /// The sync that will bring what has been written so far to the disk.
