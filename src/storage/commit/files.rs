@@ -20,8 +20,8 @@ pub struct Files<I>(Arc<Unwritten<I>>);
 struct Unwritten<I> {
     store: Arc<Inner>,
     root: Arc<Root>,
-    /// Locked by the one that writes them; empty once they were taken.
-    files: Mutex<Vec<ToWrite<I>>>,
+    /// Each locked by the one that writes it, and empty once it was taken.
+    files: Vec<Mutex<Option<ToWrite<I>>>>,
 }
 
 #[derive(Debug)]
@@ -40,29 +40,40 @@ impl<I> Clone for Files<I> {
 
 impl<I: Deref<Target: AsRef<Instance>>> Files<I> {
     pub(super) fn new(store: &Arc<Inner>, root: &Arc<Root>, files: Vec<ToWrite<I>>) -> Self {
-        Self(Arc::new(Unwritten { store: Arc::clone(store), root: Arc::clone(root), files: Mutex::new(files) }))
+        let files = files.into_iter().map(|file| Mutex::new(Some(file))).collect();
+        Self(Arc::new(Unwritten { store: Arc::clone(store), root: Arc::clone(root), files }))
     }
 
-    /// Writes them, unless they are written or another thread is at it. `pulse` is called after each.
+    /// Writes those that are not written, but for one that another thread is at. `pulse` is called after each.
     pub fn write(&self, pulse: &dyn Fn()) {
-        if let Some(mut files) = self.0.files.try_lock() {
-            self.0.write(&mut files, pulse);
-        }
+        self.0.write(self.0.files.iter(), pulse);
     }
 
     /// The temp files, in order: written by now, or else by this.
-    pub(super) fn take(&self, pulse: &dyn Fn()) -> Result<Vec<Result<TempFile, StoreError>>, StoreError> {
-        let mut files = self.0.files.try_lock_for(OTHER_HANDS_PATIENCE).ok_or(StoreError::InOtherHands)?;
-        self.0.write(&mut files, pulse);
-        Ok(std::mem::take(&mut *files).into_iter().filter_map(|file| file.temp).collect())
+    pub(super) fn take(&self, pulse: &dyn Fn()) -> Vec<Result<TempFile, StoreError>> {
+        // From the other end: whoever is still at it is helped, and waited for no longer than one file takes.
+        self.0.write(self.0.files.iter().rev(), pulse);
+        let taken = |file: &Mutex<Option<ToWrite<I>>>| {
+            let mut file = file.try_lock_for(OTHER_HANDS_PATIENCE).ok_or(StoreError::InOtherHands)?;
+            file.take().and_then(|file| file.temp).unwrap_or(Err(StoreError::InOtherHands))
+        };
+        self.0.files.iter().map(taken).collect()
     }
 }
 
 impl<I: Deref<Target: AsRef<Instance>>> Unwritten<I> {
-    fn write(&self, files: &mut [ToWrite<I>], pulse: &dyn Fn()) {
-        for file in files.iter_mut().filter(|file| file.temp.is_none()) {
-            file.temp = Some(write_file(&self.store, &self.root, &file.meta, (*file.instance).as_ref()));
-            pulse();
+    fn write<'a>(&self, files: impl Iterator<Item = &'a Mutex<Option<ToWrite<I>>>>, pulse: &dyn Fn())
+    where
+        I: 'a,
+    {
+        for file in files {
+            let mut file = file.try_lock();
+            if let Some(Some(file)) = file.as_deref_mut()
+                && file.temp.is_none()
+            {
+                file.temp = Some(write_file(&self.store, &self.root, &file.meta, (*file.instance).as_ref()));
+                pulse();
+            }
         }
     }
 }

@@ -72,7 +72,7 @@ impl Run {
     where
         I: Deref<Target: AsRef<Instance>>,
     {
-        let mut temps = synced.and_then(|()| files.take(pulse)).map(Vec::into_iter);
+        let mut temps = synced.map(|()| files.take(pulse).into_iter());
         let mut taken = Vec::new();
         for (progress, instance) in batch.iter_mut().zip(instances) {
             let Some(logged) = take(progress) else { continue };

@@ -18,7 +18,7 @@ use crate::temp::{FILE_MODE, write_all_at};
 const FIRST_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 4 << 20 };
 
 /// Zeros that are synced together: syncs of the other segment wait for that much and not for more.
-const LAID_OUT_AT_ONCE_BYTES: u64 = 4 << 20;
+const LAID_OUT_AT_ONCE_BYTES: u64 = 2 << 20;
 
 /// A segment's file, open for as long as the log is.
 #[derive(Debug)]

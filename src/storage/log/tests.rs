@@ -253,6 +253,24 @@ fn the_files_of_what_is_in_the_log_may_be_written_by_anybody_meanwhile() {
 }
 
 #[test]
+fn what_is_more_than_small_has_its_file_by_the_time_the_log_is_synced() {
+    let site = Site::with(|settings| settings.commit = CommitStrategy::Adaptive);
+    for n in 0..60 {
+        site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 5000))).unwrap();
+        site.store.tend().unwrap(); // until a segment has room for it
+    }
+    let slice = instance("1.3.1", &pixels(1, 70_000));
+    let commit = site.store.begin(vec![&slice], &|| ()).unwrap();
+    assert!(commit.is_wholly_logged());
+    assert!(commit.files().is_none(), "nobody is called to write it");
+    assert_eq!(site.temp_files().len(), 1);
+    assert!(commit.finish(&|| ()).iter().all(Result::is_ok));
+    let (dir, _store, restored) = after_crash(&site, |root| fs::write(root.join(path_of("1.3.1")), b"DICM").unwrap());
+    assert_eq!(restored, 1);
+    assert_stored(&dir.path().join("root"), path_of("1.3.1"), "1.3.1", 1, 70_000);
+}
+
+#[test]
 fn what_is_in_the_log_but_cannot_be_written_is_refused_now_and_at_the_next_start() {
     let site = site();
     fail(Step::Write);
