@@ -89,6 +89,14 @@ struct Slot {
     since: Option<Instant>,
 }
 
+/// What a segment is to have once it is free.
+#[derive(Debug, Clone, Copy)]
+enum Room {
+    /// More, if it was full and not just left for its age.
+    Larger,
+    AsItIs,
+}
+
 /// A name that nobody else gives to a file as long as this is held.
 #[derive(Debug)]
 pub(crate) struct Name {
@@ -202,7 +210,7 @@ impl CommitLog {
         };
         let is_due = || self.state.lock().due().is_some_and(|due| due <= Instant::now());
         while is_due() {
-            self.free_oldest()?;
+            self.free_oldest(Room::Larger)?;
         }
         Ok(())
     }
@@ -213,14 +221,14 @@ impl CommitLog {
             return Err(StoreError::InOtherHands);
         };
         for _ in 0..self.segments.len() {
-            self.free_oldest()?;
+            self.free_oldest(Room::AsItIs)?; // somebody waits for this
         }
         Ok(())
     }
 
     /// Checkpoints the segment that was written first. Never another before it: a name may be in both, and the later file is
     /// the one that counts.
-    fn free_oldest(&self) -> Result<(), StoreError> {
+    fn free_oldest(&self, room: Room) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         let Some(segment) = state.oldest() else {
             return Ok(());
@@ -236,8 +244,10 @@ impl CommitLog {
         let generation = state.next_generation;
         state.next_generation += 1;
         let Slot { room_bytes, used_bytes, .. } = state.slots[segment];
-        // One that was left for its age is large enough.
-        let wanted_bytes = if used_bytes > room_bytes / 2 { state.larger_bytes() } else { room_bytes };
+        let wanted_bytes = match room {
+            Room::Larger if used_bytes > room_bytes / 2 => state.larger_bytes(),
+            Room::Larger | Room::AsItIs => room_bytes,
+        };
         drop(state);
         let freed = self.free(segment, generation, wanted_bytes);
         let mut state = self.state.lock();
