@@ -75,13 +75,7 @@ impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
             store,
         };
         let mut batch = each(instances.iter(), pulse, |instance| run.write((**instance).as_ref()));
-        let logged = run.append_to_log(&instances, &mut batch);
-        pulse();
-        if let Some(frame) = logged.as_ref().filter(|frame| frame.is_large) {
-            // The disk has something to do meanwhile, and another thread is a wake-up away and has none of it in its caches.
-            frame.held.start_writing_out();
-            frame.files.write(pulse);
-        }
+        let logged = run.append_to_log(&instances, &mut batch, pulse);
         Self { run, instances, batch, logged, synced: None }
     }
 

@@ -95,8 +95,7 @@ impl TempFile {
 
     /// The same for `bytes` from `offset_bytes` on.
     pub(crate) fn start_writing_out_part(&self, offset_bytes: u64, bytes: Option<NonZeroU64>) {
-        // What Linux does first when told that cached pages are not needed. A hint: an error costs nothing but time.
-        let _ = rustix::fs::fadvise(&self.file, offset_bytes, bytes, Advice::DontNeed);
+        start_writing_out(&self.file, offset_bytes, bytes);
     }
 
     /// Returns when the data is on the disk.
@@ -135,6 +134,12 @@ impl TempFile {
     pub(crate) fn exists(&self) -> bool {
         rustix::fs::statat(&self.root.tmp, &self.name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
+}
+
+/// Has the kernel begin writing `bytes` of `file` to the disk from `offset_bytes` on, or all behind it, without waiting for it.
+pub(crate) fn start_writing_out(file: &File, offset_bytes: u64, bytes: Option<NonZeroU64>) {
+    // What Linux does first when told that cached pages are not needed. A hint: an error costs nothing but time.
+    let _ = rustix::fs::fadvise(file, offset_bytes, bytes, Advice::DontNeed);
 }
 
 /// Writes all of `slices` to `file` from `offset_bytes` on, where they lie.

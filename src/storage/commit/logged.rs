@@ -24,18 +24,20 @@ pub(super) struct Logged {
 pub(super) struct Frame<I> {
     pub(super) held: Held,
     pub(super) files: Files<I>,
-    /// One of them at least is more than small.
+    /// One of them at least is more than small, and they are written.
     pub(super) is_large: bool,
 }
 
 impl Run {
-    /// Appends those that go through the log to it, as one frame. If that is not to be had, they go another way.
-    pub(super) fn append_to_log<I>(&self, instances: &[I], batch: &mut Batch) -> Option<Frame<I>>
+    /// Appends those that go through the log to it, as one frame. If that is not to be had, they go another way. Where one is
+    /// more than small, the files are written by the time this returns.
+    pub(super) fn append_to_log<I>(&self, instances: &[I], batch: &mut Batch, pulse: &dyn Fn()) -> Option<Frame<I>>
     where
         I: Deref<Target: AsRef<Instance>> + Clone,
     {
         let log = self.root.log()?;
         let held = append(log, instances, batch);
+        pulse();
         let Some(held) = held else {
             for (progress, instance) in batch.iter_mut().zip(instances) {
                 let Some(logged) = take(progress) else { continue };
@@ -57,6 +59,11 @@ impl Run {
             _ => None,
         });
         let files = Files::new(&self.store, &self.root, to_write.collect());
+        if is_large {
+            // The disk has something to do meanwhile, and another thread is a wake-up away and has none of it in its caches.
+            held.start_writing_out();
+            files.write(pulse);
+        }
         Some(Frame { held, files, is_large })
     }
 

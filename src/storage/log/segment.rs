@@ -5,14 +5,14 @@ use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::fs::{Advice, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::record::{PAGE_BYTES, SegmentHeader};
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
 use crate::sync::{Number, SharedSync};
-use crate::temp::{FILE_MODE, write_all_at};
+use crate::temp::{FILE_MODE, start_writing_out, write_all_at};
 
 /// What a segment is laid out with when it is made.
 const FIRST_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 4 << 20 };
@@ -92,7 +92,7 @@ impl Segment {
 
     /// Has the kernel begin writing this part to the disk, without waiting for it.
     pub(super) fn start_writing_out(&self, offset_bytes: u64, bytes: u64) {
-        let _ = rustix::fs::fadvise(&self.file, offset_bytes, NonZeroU64::new(bytes), Advice::DontNeed);
+        start_writing_out(&self.file, offset_bytes, NonZeroU64::new(bytes));
     }
 
     /// The sync that will bring what has been written so far to the disk.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use support::*;
-use tidegate_storage::{Durability, Outcome, Store, StoreError};
+use tidegate_storage::{CommitStrategy, Durability, Outcome, Store, StoreError};
 
 /// A small filesystem in memory, where this user may mount one.
 struct SmallFilesystem(PathBuf, #[allow(dead_code, reason = "held")] MutexGuard<'static, ()>);
@@ -136,4 +136,21 @@ fn a_root_on_another_filesystem_than_at_start_is_not_written_to() {
     assert!(matches!(error, StoreError::RootUnavailable { .. }), "{error:?}");
     assert!(error.to_string().contains("another filesystem"), "{error}");
     assert_eq!(fs::read_dir(&root).unwrap().count(), 0, "nothing was made in it");
+}
+
+#[test]
+fn without_room_for_a_commit_log_there_is_none_and_it_takes_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    // One segment would fit.
+    let Some(_mounted) = SmallFilesystem::mount(&root, "6m") else {
+        return;
+    };
+    let mut settings = settings(&root);
+    settings.commit = CommitStrategy::Log;
+    let (store, _) = Store::open(settings).unwrap();
+    assert_eq!(fs::read_dir(root.join(".tidegate/log")).unwrap().count(), 0);
+    assert!(store.room(5 << 20).is_ok());
+    assert_eq!(commit(&store, &instance("1.2.3.4.5", &pixels(1, 100))).unwrap().outcome, Outcome::New);
+    assert!(store.tend_at().is_none());
 }
