@@ -15,6 +15,7 @@ use crate::discard;
 use crate::generate::{Encoding, MAX_NATIVE_BYTES, ct_image};
 use crate::raw::{FAILED, STORED};
 use crate::report::{Report, Tally};
+use crate::tls::{TlsError, TlsServer};
 use crate::usage::Usage;
 
 /// Bytes read and written at a time, and the whole of what a connection holds.
@@ -44,6 +45,9 @@ pub(crate) struct LimitArgs {
     /// Connections to serve before the limit reports and ends
     #[arg(long, default_value_t = 8, requires = "listen", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
+    /// Serve TLS with the certificate chain and the key of these PEM files
+    #[arg(long, num_args = 2, value_names = ["CERTIFICATE", "KEY"], requires = "listen", conflicts_with = "dicom")]
+    tls: Vec<PathBuf>,
     /// Speak DICOM and keep nothing: accept every association and answer every C-STORE with success
     #[arg(long, requires = "listen", conflicts_with = "mode")]
     dicom: bool,
@@ -63,6 +67,8 @@ pub(crate) enum LimitError {
     Accept(#[source] io::Error),
     #[error("cannot write under {directory}")]
     Write { directory: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("a connection failed")]
     Connection(#[source] io::Error),
     #[error("a thread ended by a panic")]
@@ -138,6 +144,10 @@ fn write_share(ground: &Ground, number: usize, share: u64, bytes: &[u8]) -> io::
 fn serve(args: &LimitArgs, address: SocketAddr) -> Result<Measured, LimitError> {
     let keeps = !args.dicom && args.mode != Mode::Discard;
     let ground = keeps.then(|| Ground::new(&args.dir, args.mode)).transpose().map_err(args.failed())?;
+    let tls = match args.tls.as_slice() {
+        [certificate, key] => Some(TlsServer::new(certificate, key)?),
+        _ => None,
+    };
     let failed = |source| LimitError::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     println!("limit listening on {}", listener.local_addr().map_err(failed)?);
@@ -149,8 +159,8 @@ fn serve(args: &LimitArgs, address: SocketAddr) -> Result<Measured, LimitError> 
             if number == 0 {
                 (started, before) = (Instant::now(), Usage::now());
             }
-            let ground = ground.as_ref();
-            running.push(scope.spawn(move || serve_connection(args, ground, number, stream)));
+            let (ground, tls) = (ground.as_ref(), tls.as_ref());
+            running.push(scope.spawn(move || serve_connection(args, ground, tls, number, stream)));
         }
         running.into_iter().map(|thread| thread.join().map_err(|_| LimitError::Panicked)?).collect::<Result<_, _>>()
     })?;
@@ -160,19 +170,30 @@ fn serve(args: &LimitArgs, address: SocketAddr) -> Result<Measured, LimitError> 
 fn serve_connection(
     args: &LimitArgs,
     ground: Option<&Ground>,
+    tls: Option<&TlsServer>,
     number: usize,
-    mut stream: TcpStream,
+    stream: TcpStream,
 ) -> Result<Tally, LimitError> {
     stream.set_nodelay(true).map_err(LimitError::Connection)?;
-    if args.dicom {
-        return discard::serve(stream).map_err(LimitError::Connection);
+    match tls {
+        _ if args.dicom => discard::serve(stream).map_err(LimitError::Connection),
+        Some(tls) => serve_frames(args, ground, number, tls.stream(stream).map_err(LimitError::Connection)?),
+        None => serve_frames(args, ground, number, stream),
     }
+}
+
+fn serve_frames(
+    args: &LimitArgs,
+    ground: Option<&Ground>,
+    number: usize,
+    mut stream: impl Read + Write,
+) -> Result<Tally, LimitError> {
     let mut writer = ground.map(|ground| StudyWriter::new(ground, number)).transpose().map_err(args.failed())?;
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut tally = Tally::default();
     while let Some(length) = read_length(&mut stream).map_err(LimitError::Connection)? {
         match receive(&mut stream, length, &mut buffer, writer.as_mut()) {
-            Ok(()) => stream.write_all(&[STORED]).map_err(LimitError::Connection)?,
+            Ok(()) => stream.write_all(&[STORED]).and_then(|()| stream.flush()).map_err(LimitError::Connection)?,
             Err(Failed::Reading(error)) => return Err(LimitError::Connection(error)),
             Err(Failed::Writing(error)) => {
                 // The failure to write is what counts; that the sender may have left too changes nothing.
@@ -190,9 +211,12 @@ fn serve_connection(
 fn read_length(stream: &mut impl Read) -> io::Result<Option<u64>> {
     let mut length = [0; 8];
     let [first, rest @ ..] = &mut length;
-    if stream.read(std::slice::from_mut(first))? == 0 {
-        return Ok(None);
-    }
+    match stream.read(std::slice::from_mut(first)) {
+        Ok(0) => return Ok(None),
+        // TLS without its closing alert: the sender's end all the same.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    };
     stream.read_exact(rest)?;
     Ok(Some(u64::from_be_bytes(length)))
 }

@@ -116,7 +116,7 @@ pub(crate) fn pdata_header(out: &mut Vec<u8>, context: u8, fragment_length: usiz
 ///
 /// # Errors
 /// Those of the reader, and `InvalidData` for a PDU above `limit_bytes`.
-pub(crate) fn read_pdu(reader: &mut impl Read, body: &mut Vec<u8>, limit_bytes: u32) -> io::Result<u8> {
+pub(crate) fn read_pdu(reader: &mut (impl Read + ?Sized), body: &mut Vec<u8>, limit_bytes: u32) -> io::Result<u8> {
     let mut header = [0; 6];
     reader.read_exact(&mut header)?;
     let [kind, _, a, b, c, d] = header;

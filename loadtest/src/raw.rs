@@ -1,11 +1,12 @@
 //! The limit's protocol, which carries the same bytes without DICOM: a frame is a big endian 64-bit length and that many
 //! bytes, its answer is one byte.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::message::Message;
+use crate::tls::{self, Stream, TlsClient};
 
 /// The limit's answer when the frame is as durable as it was asked to make it; every other byte is a failure.
 pub(crate) const STORED: u8 = 0;
@@ -13,23 +14,23 @@ pub(crate) const STORED: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 
 /// A connection to the limit.
-#[derive(Debug)]
 pub(crate) struct RawConnection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
 }
 
 impl RawConnection {
-    /// Takes over `stream`. `timeout` bounds every later wait for the limit.
-    pub(crate) fn new(stream: TcpStream, timeout: Duration) -> io::Result<Self> {
+    /// Takes over `stream`, with TLS over it if there is `tls`. `timeout` bounds every later wait for the limit.
+    pub(crate) fn new(stream: TcpStream, tls: Option<&TlsClient>, timeout: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { stream })
+        Ok(Self { stream: tls::stream(stream, tls)? })
     }
 
     /// Sends one encoded frame and waits for its answer.
     pub(crate) fn send(&mut self, message: &Message) -> io::Result<u8> {
-        write_message(&mut self.stream, message)?;
+        write_message(&mut *self.stream, message)?;
+        self.stream.flush()?;
         let mut answer = [FAILED];
         self.stream.read_exact(&mut answer)?;
         let [answer] = answer;
@@ -38,7 +39,7 @@ impl RawConnection {
 }
 
 /// Writes a whole message with as few system calls as the socket allows.
-fn write_message(stream: &mut impl Write, message: &Message) -> io::Result<()> {
+fn write_message(stream: &mut (impl Write + ?Sized), message: &Message) -> io::Result<()> {
     let mut position = 0;
     while position < message.len() {
         match stream.write_vectored(&message.slices(position)) {

@@ -21,6 +21,7 @@ use crate::message::{Framed, Message};
 use crate::pdu::{AssociateRequest, PresentationContext};
 use crate::raw::{self, RawConnection};
 use crate::report::{Report, Tally};
+use crate::tls::{TlsClient, TlsError};
 use crate::uid::{UidKind, uid};
 use crate::usage::Usage;
 use crate::wire::Wire;
@@ -64,6 +65,9 @@ pub(crate) struct StoreArgs {
     /// Append SOP Instance UID and SHA-256 of the dataset of each acknowledged instance to this file
     #[arg(long, value_name = "FILE")]
     acked: Option<PathBuf>,
+    /// Speak TLS, with whoever answers: for a measurement
+    #[arg(long)]
+    tls: bool,
     /// Send the same datasets to the limit, without DICOM
     #[arg(long)]
     raw: bool,
@@ -101,6 +105,8 @@ pub(crate) enum StoreError {
     Connect { target: String, source: io::Error },
     #[error(transparent)]
     Association(#[from] AssociationError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("connection to the limit failed")]
     Raw(#[source] io::Error),
     #[error("cannot write the record of acknowledged instances")]
@@ -149,6 +155,7 @@ struct Generator<'a> {
     framed: Mutex<BTreeMap<usize, Arc<Framed>>>,
     acked: Option<AckedLog>,
     max_pdu_length_bytes: u32,
+    tls: Option<TlsClient>,
 }
 
 /// What one association did.
@@ -171,6 +178,7 @@ impl<'a> Generator<'a> {
             framed: Mutex::default(),
             acked: args.acked.as_deref().map(AckedLog::append_to).transpose().map_err(StoreError::Acked)?,
             max_pdu_length_bytes,
+            tls: args.tls.then(|| TlsClient::trusting(&args.target)).transpose()?,
         })
     }
 
@@ -196,7 +204,7 @@ impl<'a> Generator<'a> {
         let stream =
             TcpStream::connect(target).map_err(|source| StoreError::Connect { target: target.clone(), source })?;
         if self.args.raw {
-            return RawConnection::new(stream, timeout).map(Session::Raw).map_err(StoreError::Raw);
+            return RawConnection::new(stream, self.tls.as_ref(), timeout).map(Session::Raw).map_err(StoreError::Raw);
         }
         let request = AssociateRequest {
             called_ae: &self.args.called_ae,
@@ -209,7 +217,11 @@ impl<'a> Generator<'a> {
             max_pdu_length_bytes: self.max_pdu_length_bytes,
             window: 1,
         };
-        let wire = Wire::plain(stream).map_err(AssociationError::from)?;
+        let wire = match &self.tls {
+            Some(tls) => tls.wire(stream),
+            None => Wire::plain(stream),
+        }
+        .map_err(AssociationError::from)?;
         Ok(Session::Dicom(Association::request(wire, &request, timeout)?))
     }
 

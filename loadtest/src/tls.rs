@@ -1,6 +1,6 @@
-//! TLS of the load's associations (PS3.15 §B), by rustls over ring.
+//! TLS of the load's associations (PS3.15 §B) and of the limit, by rustls over ring.
 
-use std::io;
+use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, ServerConnection,
+    SignatureScheme, StreamOwned,
+};
 use thiserror::Error;
 
 use crate::scenario::TlsSettings;
@@ -17,6 +20,8 @@ use crate::wire::Wire;
 
 /// Plaintext that waits to become records; more is left to the next write.
 const HELD_BYTES: usize = 256 * 1024;
+/// Read off a socket at a time; rustls alone would ask for 4 KiB.
+const READ_AHEAD_BYTES: usize = 64 * 1024;
 
 /// Why TLS cannot be used.
 #[derive(Debug, Error)]
@@ -41,6 +46,14 @@ pub(crate) struct TlsClient {
 }
 
 impl TlsClient {
+    /// TLS with whoever answers.
+    ///
+    /// # Errors
+    /// When the host of `target`, a `HOST:PORT`, is no name.
+    pub(crate) fn trusting(target: &str) -> Result<Self, TlsError> {
+        Self::new(&TlsSettings { insecure: true, ..TlsSettings::default() }, target)
+    }
+
     /// Sets up TLS towards `target`, a `HOST:PORT`.
     ///
     /// # Errors
@@ -72,10 +85,73 @@ impl TlsClient {
 
     /// TLS over a connected socket.
     pub(crate) fn wire(&self, socket: TcpStream) -> io::Result<Wire> {
+        Wire::tls(self.connection()?, socket)
+    }
+
+    fn connection(&self) -> io::Result<ClientConnection> {
         let mut connection =
             ClientConnection::new(Arc::clone(&self.config), self.server_name.clone()).map_err(io::Error::other)?;
         connection.set_buffer_limit(Some(HELD_BYTES));
-        Wire::tls(connection, socket)
+        Ok(connection)
+    }
+}
+
+/// A socket, or TLS over one, for who may block.
+pub(crate) trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+/// The connected socket, with TLS over it if there is `tls`.
+pub(crate) fn stream(socket: TcpStream, tls: Option<&TlsClient>) -> io::Result<Box<dyn Stream>> {
+    Ok(match tls {
+        Some(tls) => Box::new(StreamOwned::new(tls.connection()?, socket)),
+        None => Box::new(socket),
+    })
+}
+
+/// The other side, of the limit.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsServer {
+    config: Arc<ServerConfig>,
+}
+
+impl TlsServer {
+    /// # Errors
+    /// When the PEM files cannot be used.
+    pub(crate) fn new(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let failed = |source| TlsError::Pem { path: key.to_owned(), source };
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(certificates(certificate)?, PrivateKeyDer::from_pem_file(key).map_err(failed)?)?;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// TLS over a connected socket, by blocking reads and writes.
+    pub(crate) fn stream(&self, socket: TcpStream) -> io::Result<impl Stream + use<>> {
+        let connection = ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
+        Ok(StreamOwned::new(connection, ReadAhead(BufReader::with_capacity(READ_AHEAD_BYTES, socket))))
+    }
+}
+
+struct ReadAhead(BufReader<TcpStream>);
+
+impl Read for ReadAhead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for ReadAhead {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.get_mut().write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.0.get_mut().write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.get_mut().flush()
     }
 }
 
@@ -138,7 +214,6 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     use rustls::pki_types::PrivatePkcs8KeyDer;
     use rustls::server::WebPkiClientVerifier;
-    use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
     use super::*;
     use crate::engine::{self, Overrides, Plan};

@@ -30,10 +30,25 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_limit_stores_exactly_the_datasets_that_were_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
-    let (root, acked) = (directory.path().join("root"), directory.path().join("acked"));
+    limit_stores_what_is_acknowledged(directory.path(), &[], &[]);
+}
+
+#[test]
+fn and_so_it_does_over_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["c.pem", "k.pem"].map(|name| directory.path().join(name).display().to_string());
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(&certificate, issued.cert.pem()).unwrap();
+    fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+    limit_stores_what_is_acknowledged(directory.path(), &["--tls", &certificate, &key], &["--tls"]);
+}
+
+fn limit_stores_what_is_acknowledged(directory: &Path, more_of_limit: &[&str], more_of_store: &[&str]) {
+    let (root, acked) = (directory.join("root"), directory.join("acked"));
     let mut sink = loadtest()
         .args(["limit", "--listen", "127.0.0.1:0", "--connections", "3", "--dir"])
         .arg(&root)
+        .args(more_of_limit)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -44,6 +59,7 @@ fn the_limit_stores_exactly_the_datasets_that_were_acknowledged() {
         .args(["store", "--raw", "--target", &address, "--associations", "3", "--instances", "205"])
         .args(["--size", "2 KiB", "--acked"])
         .arg(&acked)
+        .args(more_of_store)
         .output()
         .unwrap();
     assert!(sent.status.success(), "{sent:?}");

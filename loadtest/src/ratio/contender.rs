@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,11 +11,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::workload::{Load, Workload};
-use super::{Figures, RatioError, visits};
+use super::{Figures, RatioError, Tls, visits};
 use crate::commit::Mode;
 use crate::drive::{DriveError, Ground};
 use crate::result::{Sampler, Usage};
 use crate::target::{ProcessSampler, Receiver, Running};
+use crate::tls::TlsClient;
 
 /// Between two looks at the memory of a receiver.
 const LOOK: Duration = Duration::from_millis(20);
@@ -41,27 +43,37 @@ impl Contender {
         matches!(self, Self::Receiver(_)) || workload.load(1.0).is_some()
     }
 
-    pub(crate) fn measure(&self, workload: Workload, scale: f64, ground: &Ground) -> Result<Figures, RatioError> {
+    pub(crate) fn measure(
+        &self,
+        workload: Workload,
+        scale: f64,
+        tls: Option<&Tls>,
+        ground: &Ground,
+    ) -> Result<Figures, RatioError> {
         match (self, workload.load(scale)) {
             (Self::Receiver(receiver), load) => {
                 let running = Running::start(receiver, &ground.storage(), &ground.work())?;
+                let address = tls.map_or_else(|| running.address(), Tls::address);
+                let client = tls.map(|_| TlsClient::trusting(&address)).transpose()?;
                 let figures = match (load, workload) {
                     (Some(load), _) => {
                         let mut watched = ProcessSampler::new(running.pid())?;
-                        let send = sender(&running.address(), load, &["--called-ae", &receiver.called_ae]);
+                        let send = sender(&address, load, tls, &["--called-ae", &receiver.called_ae]);
                         self.sent(send, load, Some(&mut watched), ground)?
                     }
-                    (None, Workload::Idle) => visits::idle(running.pid(), &running.address(), &receiver.called_ae)
-                        .map_err(|error| RatioError::Visit(self.name(), error))?,
-                    (None, _) => visits::churn(&running.address(), &receiver.called_ae)
+                    (None, Workload::Idle) => {
+                        visits::idle(running.pid(), &address, client.as_ref(), &receiver.called_ae)
+                            .map_err(|error| RatioError::Visit(self.name(), error))?
+                    }
+                    (None, _) => visits::churn(&address, client.as_ref(), &receiver.called_ae)
                         .map_err(|error| RatioError::Visit(self.name(), error))?,
                 };
                 running.stop()?;
                 Ok(figures)
             }
             (Self::Limit(mode), Some(load)) => {
-                let mut limit = Limit::start(*mode, load, ground)?;
-                let send = sender(&limit.address, load, &["--raw"]);
+                let mut limit = Limit::start(*mode, load, tls, ground)?;
+                let send = sender(&limit.address, load, tls, &["--raw"]);
                 let figures = self.sent(send, load, None, ground)?;
                 let usage = limit.usage().map_err(RatioError::Myself)?;
                 Ok(figures.with_usage(usage, load))
@@ -117,12 +129,13 @@ fn myself() -> Command {
     Command::new(env::current_exe().unwrap_or_else(|_| "tidegate-loadtest".into()))
 }
 
-fn sender(address: &str, load: Load, more: &[&str]) -> Command {
+fn sender(address: &str, load: Load, tls: Option<&Tls>, more: &[&str]) -> Command {
     let mut command = myself();
     command
         .args(["store", "--json", "--timeout-s", TIMEOUT_S, "--target", address])
         .args(["--instances", &load.instances.to_string(), "--associations", &load.associations.to_string()])
         .args(["--size", &format!("{} B", load.bytes)])
+        .args(tls.map(|_| "--tls"))
         .args(more);
     command
 }
@@ -144,7 +157,7 @@ struct Limit {
 }
 
 impl Limit {
-    fn start(mode: Mode, load: Load, ground: &Ground) -> Result<Self, RatioError> {
+    fn start(mode: Mode, load: Load, tls: Option<&Tls>, ground: &Ground) -> Result<Self, RatioError> {
         let storage = ground.storage();
         fs::create_dir_all(&storage).map_err(DriveError::file(&storage))?;
         let mode = clap::ValueEnum::to_possible_value(&mode).map(|value| value.get_name().to_owned());
@@ -152,6 +165,7 @@ impl Limit {
             .args(["limit", "--listen", "127.0.0.1:0", "--json", "--mode", &mode.unwrap_or_default()])
             .args(["--connections", &load.associations.to_string(), "--dir"])
             .arg(&storage)
+            .args(tls.iter().flat_map(|tls| [Path::new("--tls"), &tls.certificate, &tls.key]))
             .stdout(Stdio::piped())
             .spawn()
             .map_err(RatioError::Myself)?;

@@ -20,7 +20,8 @@ use self::contender::Contender;
 use self::workload::Workload;
 use crate::commit::Mode;
 use crate::drive::{DriveError, Ground, setting, tell};
-use crate::target::{Receiver, TargetError};
+use crate::target::{Receiver, TargetError, free_port};
+use crate::tls::TlsError;
 
 /// What a disk does behind a sync, discards for one, is over by then.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -43,6 +44,9 @@ pub(crate) struct RatioArgs {
     /// Other receivers that take part, described as in loadtest/targets/
     #[arg(long, value_name = "FILE")]
     target: Vec<PathBuf>,
+    /// Send over TLS; node and limit use the certificate chain and the key of these PEM files
+    #[arg(long, num_args = 2, value_names = ["CERTIFICATE", "KEY"], conflicts_with = "target")]
+    tls: Vec<PathBuf>,
     /// Rounds; in each, all take their turn, and another one begins
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -74,6 +78,33 @@ pub(crate) struct Figures {
     pub(crate) idle_bytes: f64,
 }
 
+/// What loads over TLS need.
+struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    /// Of the node, beside its plain one.
+    port: u16,
+}
+
+impl Tls {
+    fn new(files: &[PathBuf]) -> io::Result<Option<Self>> {
+        let [certificate, key] = files else {
+            return Ok(None);
+        };
+        Ok(Some(Self { certificate: certificate.canonicalize()?, key: key.canonicalize()?, port: free_port()? }))
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn settings(&self) -> [(String, String); 3] {
+        let file = |path: &Path| path.display().to_string();
+        [("listen", self.address()), ("certificate", file(&self.certificate)), ("key", file(&self.key))]
+            .map(|(key, value)| (format!("tls.{key}"), value))
+    }
+}
+
 /// Why a measurement could not go on.
 #[derive(Debug, Error)]
 pub(crate) enum RatioError {
@@ -81,6 +112,10 @@ pub(crate) enum RatioError {
     Drive(#[from] DriveError),
     #[error(transparent)]
     Target(#[from] TargetError),
+    #[error("no file for --tls")]
+    TlsFile(#[source] io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("cannot run this program again")]
     Myself(#[source] io::Error),
     #[error("{0}: not every instance was stored")]
@@ -102,7 +137,8 @@ fn settle(ground: &Path) -> Result<(), RatioError> {
 /// # Errors
 /// The first of any run: what does not store everything has no throughput.
 pub(crate) fn run(args: &RatioArgs) -> Result<bool, RatioError> {
-    let settings = args.settings.iter().cloned().collect();
+    let tls = Tls::new(&args.tls).map_err(RatioError::TlsFile)?;
+    let settings = args.settings.iter().cloned().chain(tls.iter().flat_map(Tls::settings)).collect();
     let mut contenders = vec![Contender::Receiver(Box::new(Receiver::tidegate(&args.node, &settings)))];
     contenders.extend(args.limit.iter().map(|mode| Contender::Limit(*mode)));
     for file in &args.target {
@@ -119,7 +155,7 @@ pub(crate) fn run(args: &RatioArgs) -> Result<bool, RatioError> {
                     continue;
                 };
                 let ground = Ground::new(&args.ground, &format!("ratio-{}", spent.len()))?;
-                let figures = contender.measure(*workload, args.scale, &ground)?;
+                let figures = contender.measure(*workload, args.scale, tls.as_ref(), &ground)?;
                 eprintln!("{workload:?}, round {}: {} {:.0}/s", round + 1, contender.name(), figures.per_s);
                 result.add(index, figures);
                 // Its space is needed, its names are not removed before all is measured: ext4 gives no inode again that was freed in

@@ -1,7 +1,7 @@
 //! Loads without instances: associations that rest, and associations that come and go.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Figures;
 use crate::pdu::{self, AssociateRequest, PresentationContext};
+use crate::tls::{self, Stream, TlsClient};
 
 const VERIFICATION: &str = "1.2.840.10008.1.1";
 const IMPLICIT_VR_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
@@ -19,13 +20,13 @@ const CHURN_S: u64 = 3;
 const MAX_ANSWER_BYTES: u32 = 64 * 1024;
 
 /// Opens a thousand associations and looks what the receiver has grown by for each, its children included.
-pub(super) fn idle(pid: u32, address: &str, called_ae: &str) -> io::Result<Figures> {
+pub(super) fn idle(pid: u32, address: &str, tls: Option<&TlsClient>, called_ae: &str) -> io::Result<Figures> {
     // What the first ones make it allocate for good is not the price of an association.
-    let warm = (0..50).map(|_| open(address, called_ae)).collect::<io::Result<Vec<_>>>()?;
+    let warm = (0..50).map(|_| open(address, tls, called_ae)).collect::<io::Result<Vec<_>>>()?;
     drop(warm);
     settle();
     let before = memory_bytes(pid);
-    let open = (0..IDLE_ASSOCIATIONS).map(|_| open(address, called_ae)).collect::<io::Result<Vec<_>>>()?;
+    let open = (0..IDLE_ASSOCIATIONS).map(|_| open(address, tls, called_ae)).collect::<io::Result<Vec<_>>>()?;
     settle();
     let after = memory_bytes(pid);
     drop(open);
@@ -50,7 +51,7 @@ fn memory_bytes(pid: u32) -> f64 {
 }
 
 /// Associations of one C-ECHO each, as fast as a few senders can.
-pub(super) fn churn(address: &str, called_ae: &str) -> io::Result<Figures> {
+pub(super) fn churn(address: &str, tls: Option<&TlsClient>, called_ae: &str) -> io::Result<Figures> {
     let (visits, begun) = (AtomicU64::new(0), Instant::now());
     let until = begun + Duration::from_secs(CHURN_S);
     let visits = &visits;
@@ -59,7 +60,7 @@ pub(super) fn churn(address: &str, called_ae: &str) -> io::Result<Figures> {
             .map(|_| {
                 scope.spawn(move || {
                     while Instant::now() < until {
-                        visit(address, called_ae)?;
+                        visit(address, tls, called_ae)?;
                         visits.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok(())
@@ -73,7 +74,7 @@ pub(super) fn churn(address: &str, called_ae: &str) -> io::Result<Figures> {
 }
 
 /// Asks for an association of one presentation context.
-fn open(address: &str, called_ae: &str) -> io::Result<TcpStream> {
+fn open(address: &str, tls: Option<&TlsClient>, called_ae: &str) -> io::Result<Box<dyn Stream>> {
     let request = AssociateRequest {
         called_ae,
         calling_ae: "LOADTEST",
@@ -85,27 +86,28 @@ fn open(address: &str, called_ae: &str) -> io::Result<TcpStream> {
         max_pdu_length_bytes: 16_384,
         window: 1,
     };
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let socket = TcpStream::connect(address)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut stream = tls::stream(socket, tls)?;
     stream.write_all(&request.encode())?;
-    expect(&mut stream, 0x02)?;
+    expect(&mut *stream, 0x02)?;
     Ok(stream)
 }
 
-fn visit(address: &str, called_ae: &str) -> io::Result<()> {
-    let mut stream = open(address, called_ae)?;
+fn visit(address: &str, tls: Option<&TlsClient>, called_ae: &str) -> io::Result<()> {
+    let mut stream = open(address, tls, called_ae)?;
     let command = echo_request();
     let mut bytes = Vec::with_capacity(command.len() + pdu::PDATA_OVERHEAD);
     pdu::pdata_header(&mut bytes, 1, command.len(), 0b11);
     bytes.extend_from_slice(&command);
     stream.write_all(&bytes)?;
-    expect(&mut stream, 0x04)?;
+    expect(&mut *stream, 0x04)?;
     stream.write_all(&pdu::release_request())?;
-    expect(&mut stream, 0x06)
+    expect(&mut *stream, 0x06)
 }
 
-fn expect(stream: &mut impl Read, kind: u8) -> io::Result<()> {
+fn expect(stream: &mut dyn Stream, kind: u8) -> io::Result<()> {
     match pdu::read_pdu(stream, &mut Vec::new(), MAX_ANSWER_BYTES)? {
         read if read == kind => Ok(()),
         read => Err(io::Error::other(format!("PDU of type {read:#04x} where {kind:#04x} was due"))),

@@ -41,7 +41,7 @@ pub(crate) struct Running {
 ///
 /// # Errors
 /// When the system has none.
-fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 

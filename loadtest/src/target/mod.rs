@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-pub(crate) use launch::Running;
+pub(crate) use launch::{Running, free_port};
 pub(crate) use process::ProcessSampler;
 pub(crate) use spec::Receiver;
 
