@@ -9,7 +9,7 @@ use tidegate_protocol::StoreRequest;
 use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{Instance, Payload, Placement, SpoolFile, StoreError};
+use tidegate_storage::{Arriving, Instance, Payload, Placement, SpoolFile, StoreError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -41,7 +41,7 @@ pub(crate) struct Incoming {
 
 /// The bytes of a dataset that is wanted.
 struct Assembly {
-    meta: FileMeta,
+    file: Arriving,
     scan: HeadScan,
     slices: Vec<Bytes>,
     leases: Vec<Arc<MemoryLease>>,
@@ -79,7 +79,7 @@ impl Incoming {
         let wanted = shared.wanted_for(placement.as_deref());
         let assembly = file_meta(&request, peer, &live.associations.policy.ae_title).map(|meta| Assembly {
             scan: HeadScan::new(&request.transfer_syntax, wanted, HeadLimits::default()),
-            meta,
+            file: Arriving::new(meta),
             slices: Vec::new(),
             leases: Vec::new(),
             held: 0,
@@ -156,12 +156,12 @@ impl Incoming {
         }
         assembly.close_block();
         let head = assembly.scan.finish()?;
-        head.check(&assembly.meta)?;
+        head.check(assembly.file.meta())?;
         let payload = match assembly.spool {
             Spool::Ready(file) => Payload::Spooled(file),
             Spool::Unused | Spool::Appending(_) => Payload::Memory(assembly.slices),
         };
-        let instance = Instance::new(assembly.meta, head, payload);
+        let instance = Instance::new(assembly.file, head, payload);
         let instance = match assembly.placement {
             Some(placement) => instance.placed(placement),
             None => instance,
@@ -173,6 +173,7 @@ impl Incoming {
 impl Assembly {
     fn push(&mut self, fragment: Bytes, lease: Option<&Arc<MemoryLease>>, holder: &Holder) -> Result<(), BudgetSpent> {
         let _ = self.scan.feed(&fragment); // the verdict comes with finish()
+        self.file.update(&fragment);
         self.held += fragment.len() as u64;
         if fragment.len() >= SMALL_FRAGMENT {
             self.keep(fragment, lease);
@@ -222,7 +223,7 @@ impl Assembly {
             Spool::Ready(file) => SpoolTarget::Open(file),
             Spool::Unused | Spool::Appending(_) => {
                 shared.counters.datasets_spooled.increment();
-                SpoolTarget::New(self.meta.clone())
+                SpoolTarget::New(self.file.meta().clone())
             }
         };
         self.block = BytesMut::new();

@@ -9,7 +9,7 @@ use tidegate_storage::head::Head;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{CommitStrategy, Duplicates, Durability, Instance, Payload, Settings, Store};
+use tidegate_storage::{Arriving, CommitStrategy, Duplicates, Durability, Instance, Payload, Settings, Store};
 use tokio::sync::oneshot;
 
 fn meta() -> FileMeta {
@@ -32,7 +32,7 @@ fn job() -> Job {
 
 fn small_job() -> Job {
     let payload = Payload::Memory(vec![Bytes::from_static(b"small")]);
-    let instance = Instance::new(meta(), Head::default(), payload);
+    let instance = Instance::new(Arriving::new(meta()), Head::default(), payload);
     let store = Arc::new(StoreInstance { instance, leases: Vec::new() });
     Job::Commit(CommitJob { store, lane: Lane::Small, reply: oneshot::channel().0 })
 }
@@ -229,7 +229,7 @@ fn store(directory: &tempfile::TempDir) -> Store {
 /// What is in the commit log of a store, for one instance.
 fn appended(store: &Store, uid: &str) -> Appended {
     let instance = Instance::new(
-        FileMeta { sop_instance_uid: Uid::parse(uid.as_bytes()).unwrap(), ..meta() },
+        Arriving::new(FileMeta { sop_instance_uid: Uid::parse(uid.as_bytes()).unwrap(), ..meta() }),
         Head::default(),
         Payload::Memory(vec![Bytes::from_static(b"small")]),
     );

@@ -248,17 +248,16 @@ impl Run {
             Look::Stored(placed) => return Ok(Progress::Named(Named::Placed(placed))),
         };
         if let Payload::Spooled(spool) = &instance.payload {
-            spool.note_digest();
+            spool.temp().note(instance.digest());
             let temp = Temp::Spool(Arc::clone(spool));
             return Ok(Progress::Written(Draft { temp, name, strategy, logged: None }));
         }
-        let meta = instance.meta.encode();
-        self.claim(meta.len() as u64 + instance.dataset_bytes())?;
+        self.claim(instance.encoded_meta().len() as u64 + instance.dataset_bytes())?;
         // Only what is new goes through the log: a file that is there may be somebody's who does not ask it.
         if let Some(reserved) = reserved.take_if(|_| name.is_first()) {
-            return Ok(Progress::Logged(Logged { name, reserved, meta }));
+            return Ok(Progress::Logged(Logged { name, reserved }));
         }
-        let temp = write_file(&self.store, &self.root, &meta, instance)?;
+        let temp = write_file(&self.store, &self.root, instance)?;
         if strategy == Strategy::Log {
             strategy = Strategy::PerFile;
         }

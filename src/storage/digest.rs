@@ -44,6 +44,17 @@ impl Digest {
         hasher.digest()
     }
 
+    /// As the commit log has it.
+    pub(crate) const BYTES: usize = 16;
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        self.0.to_le_bytes()
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(u128::from_le_bytes(bytes))
+    }
+
     /// Notes the digest at the file. Without sync of its own: it is one change of the inode among those the commit makes.
     pub(crate) fn record(self, file: &File) -> Result<(), Errno> {
         rustix::fs::fsetxattr(file, ATTRIBUTE, self.to_string().as_bytes(), XattrFlags::empty())

@@ -156,6 +156,15 @@ pub enum OpenError {
         /// The directory for temp files.
         path: PathBuf,
     },
+    /// Instances that were acknowledged are in a commit log of a format that this version cannot read.
+    #[error(
+        "{} holds instances in the format of another version: start that version once and stop it in order, so that it writes them out",
+        path.display()
+    )]
+    LogOfAnotherVersion {
+        /// The directory of the log.
+        path: PathBuf,
+    },
     /// Anything else the operating system answers.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {

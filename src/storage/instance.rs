@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::digest::{Digest, Hasher};
 use crate::error::StoreError;
 use crate::head::Head;
 use crate::meta::FileMeta;
@@ -21,6 +22,14 @@ pub(crate) const OTHER_HANDS_PATIENCE: Duration = Duration::from_millis(if cfg!(
 /// log saves (`docs/performance.md`).
 pub(crate) const SMALL_MAX_BYTES: u64 = 64 * 1024;
 
+/// A file whose dataset is arriving: what it begins with is known, and its digest is made from the bytes as they come, while they
+/// are in the processor's caches. What is stored later is held against what was received.
+pub struct Arriving {
+    meta: FileMeta,
+    encoded_meta: Vec<u8>,
+    hasher: Hasher,
+}
+
 /// A received SOP Instance. It may be committed again, by any thread, after a commit failed or its thread died; and
 /// also while another thread is still at it: it is stored once.
 #[derive(Debug)]
@@ -31,6 +40,9 @@ pub struct Instance {
     pub head: Head,
     /// The dataset.
     pub payload: Payload,
+    encoded_meta: Vec<u8>,
+    /// Of the whole file.
+    digest: Digest,
     /// Where and how it is stored, if not as the store's settings have it.
     placement: Option<Arc<Placement>>,
     gate: Mutex<Gate>,
@@ -90,6 +102,26 @@ enum Gate {
     Withdrawn,
 }
 
+impl Arriving {
+    /// A file that begins with `meta`.
+    pub fn new(meta: FileMeta) -> Self {
+        let encoded_meta = meta.encode();
+        let mut hasher = Hasher::default();
+        hasher.update(&encoded_meta);
+        Self { meta, encoded_meta, hasher }
+    }
+
+    /// The next bytes of the dataset.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// What it begins with.
+    pub fn meta(&self) -> &FileMeta {
+        &self.meta
+    }
+}
+
 impl AsRef<Self> for Instance {
     fn as_ref(&self) -> &Self {
         self
@@ -97,9 +129,21 @@ impl AsRef<Self> for Instance {
 }
 
 impl Instance {
-    /// An instance to be committed.
-    pub fn new(meta: FileMeta, head: Head, payload: Payload) -> Self {
-        Self { meta, head, payload, placement: None, gate: Mutex::new(Gate::Open) }
+    /// An instance to be committed, whose dataset has come to its end: `payload` holds the bytes that `arrived` was told of.
+    pub fn new(arrived: Arriving, head: Head, payload: Payload) -> Self {
+        let Arriving { meta, encoded_meta, hasher } = arrived;
+        let (digest, gate) = (hasher.digest(), Mutex::new(Gate::Open));
+        Self { meta, head, payload, encoded_meta, digest, placement: None, gate }
+    }
+
+    /// What its file begins with.
+    pub(crate) fn encoded_meta(&self) -> &[u8] {
+        &self.encoded_meta
+    }
+
+    /// The digest of its file.
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// The same, to be stored where and how `placement` has it. The head must have been read for its layout.

@@ -35,7 +35,7 @@ pub mod verify;
 
 pub use commit::{Commit, Files};
 pub use error::{OpenError, StoreError};
-pub use instance::{Instance, Outcome, Payload, Stored, Withdrawal};
+pub use instance::{Arriving, Instance, Outcome, Payload, Stored, Withdrawal};
 pub use root::Recovery;
 pub use settings::{CommitStrategy, Duplicates, Durability, Placement, Settings, UnknownWord};
 pub use space::Space;

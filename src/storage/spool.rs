@@ -1,6 +1,5 @@
 //! A dataset too large for memory, received straight into the temp file it will be committed from.
 
-use std::fmt;
 use std::fs::File;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -9,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::digest::Hasher;
 use crate::error::StoreError;
 use crate::instance::OTHER_HANDS_PATIENCE;
 use crate::meta::FileMeta;
@@ -35,13 +33,6 @@ pub struct SpoolFile {
     min_free_bytes: u64,
     durability: Durability,
     health: Mutex<Health>,
-    digested: Mutex<Digested>,
-}
-
-/// The digest of the file as far as it was written without a gap.
-struct Digested {
-    hasher: Hasher,
-    dataset_bytes: u64,
 }
 
 /// What is known of the data on the disk.
@@ -52,12 +43,6 @@ enum Health {
     /// A write or sync failed. Linux reports a failed sync once and then takes the pages for clean, so a second sync
     /// would succeed without the data being on the disk.
     Broken,
-}
-
-impl fmt::Debug for Digested {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digested({} bytes)", self.dataset_bytes)
-    }
 }
 
 impl SpoolFile {
@@ -71,8 +56,6 @@ impl SpoolFile {
         let meta = meta.encode();
         let temp = TempFile::create(root, names)?;
         temp.write_at(0, [meta.as_slice()])?;
-        let mut hasher = Hasher::default();
-        hasher.update(&meta);
         Ok(Self {
             temp,
             root: Arc::clone(root),
@@ -82,7 +65,6 @@ impl SpoolFile {
             min_free_bytes,
             durability,
             health: Mutex::new(Health::Unsynced),
-            digested: Mutex::new(Digested { hasher, dataset_bytes: 0 }),
         })
     }
 
@@ -103,26 +85,12 @@ impl SpoolFile {
         }
         *self.lock_health()? = if written.is_ok() { Health::Unsynced } else { Health::Broken };
         self.dataset_bytes.fetch_max(end_bytes, Ordering::Relaxed);
-        let mut digested = self.digested.lock();
-        // A part that is written again counts once.
-        if digested.dataset_bytes == offset_bytes {
-            slices.iter().for_each(|slice| digested.hasher.update(slice));
-            digested.dataset_bytes = end_bytes;
-        }
         written
     }
 
     /// Bytes of the dataset received so far.
     pub fn dataset_bytes(&self) -> u64 {
         self.dataset_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Notes the digest of the file, unless parts came out of order and it is not known.
-    pub(crate) fn note_digest(&self) {
-        let digested = self.digested.lock();
-        if digested.dataset_bytes == self.dataset_bytes() {
-            self.temp.note(digested.hasher.digest());
-        }
     }
 
     pub(crate) fn temp(&self) -> &TempFile {

@@ -77,7 +77,7 @@ pub(super) fn examine(
 fn is_identical(stored: &File, stored_bytes: u64, instance: &Instance) -> IoResult<bool> {
     let mut prefix = Vec::with_capacity(FileMeta::MAX_ENCODED_BYTES);
     ReadAt { file: stored, offset: 0 }.take(FileMeta::MAX_ENCODED_BYTES as u64).read_to_end(&mut prefix)?;
-    let (Some(theirs), Some(ours)) = (DatasetStart::find(&prefix), DatasetStart::find(&instance.meta.encode())) else {
+    let (Some(theirs), Some(ours)) = (DatasetStart::find(&prefix), DatasetStart::find(instance.encoded_meta())) else {
         return Ok(false);
     };
     if theirs.transfer_syntax_uid != ours.transfer_syntax_uid

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::instance::{Instance, OTHER_HANDS_PATIENCE, Payload};
 use crate::root::Root;
@@ -27,8 +26,6 @@ struct Unwritten<I> {
 #[derive(Debug)]
 pub(super) struct ToWrite<I> {
     pub(super) instance: I,
-    /// The encoded file meta.
-    pub(super) meta: Vec<u8>,
     pub(super) temp: Option<Result<TempFile, StoreError>>,
 }
 
@@ -71,7 +68,7 @@ impl<I: Deref<Target: AsRef<Instance>>> Unwritten<I> {
             if let Some(Some(file)) = file.as_deref_mut()
                 && file.temp.is_none()
             {
-                file.temp = Some(write_file(&self.store, &self.root, &file.meta, (*file.instance).as_ref()));
+                file.temp = Some(write_file(&self.store, &self.root, (*file.instance).as_ref()));
                 pulse();
             }
         }
@@ -79,23 +76,18 @@ impl<I: Deref<Target: AsRef<Instance>>> Unwritten<I> {
 }
 
 /// A temp file with the bytes of an instance that is in memory, and with their digest.
-pub(super) fn write_file(
-    store: &Inner,
-    root: &Arc<Root>,
-    meta: &[u8],
-    instance: &Instance,
-) -> Result<TempFile, StoreError> {
+pub(super) fn write_file(store: &Inner, root: &Arc<Root>, instance: &Instance) -> Result<TempFile, StoreError> {
     let temp = TempFile::create(root, &store.temp_names)?;
-    temp.write_at(0, pieces(meta, instance))?;
-    temp.note(Digest::of(pieces(meta, instance)));
+    temp.write_at(0, pieces(instance))?;
+    temp.note(instance.digest());
     Ok(temp)
 }
 
 /// The bytes of the file, as they lie in memory.
-pub(super) fn pieces<'a>(meta: &'a [u8], instance: &'a Instance) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn pieces(instance: &Instance) -> impl Iterator<Item = &[u8]> {
     let slices = match &instance.payload {
         Payload::Memory(slices) => slices.as_slice(),
         Payload::Spooled(_) => &[],
     };
-    std::iter::once(meta).chain(slices.iter().map(|slice| slice.as_ref()))
+    std::iter::once(instance.encoded_meta()).chain(slices.iter().map(|slice| slice.as_ref()))
 }

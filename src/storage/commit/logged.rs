@@ -15,8 +15,6 @@ use crate::temp::TempFile;
 pub(super) struct Logged {
     pub(super) name: FreeName,
     pub(super) reserved: Name,
-    /// The encoded file meta, until it is in the log.
-    pub(super) meta: Vec<u8>,
 }
 
 /// What a batch has in the log, and the files it is to have.
@@ -41,7 +39,7 @@ impl Run {
         let Some(held) = held else {
             for (progress, instance) in batch.iter_mut().zip(instances) {
                 let Some(logged) = take(progress) else { continue };
-                let temp = write_file(&self.store, &self.root, &logged.meta, (**instance).as_ref());
+                let temp = write_file(&self.store, &self.root, (**instance).as_ref());
                 *progress = temp.map(|temp| {
                     temp.start_writing_out();
                     let (temp, name) = (Temp::Own(temp), logged.name);
@@ -51,10 +49,10 @@ impl Run {
             return None;
         };
         let mut is_large = false;
-        let to_write = batch.iter_mut().zip(instances).filter_map(|(progress, instance)| match progress {
-            Ok(Progress::Logged(logged)) => {
+        let to_write = batch.iter().zip(instances).filter_map(|(progress, instance)| match progress {
+            Ok(Progress::Logged(_)) => {
                 is_large |= !(**instance).as_ref().is_small();
-                Some(ToWrite { instance: instance.clone(), meta: std::mem::take(&mut logged.meta), temp: None })
+                Some(ToWrite { instance: instance.clone(), temp: None })
             }
             _ => None,
         });
@@ -152,8 +150,10 @@ fn take(progress: &mut Result<Progress, StoreError>) -> Option<Logged> {
 fn append<I: Deref<Target: AsRef<Instance>>>(log: &Arc<CommitLog>, instances: &[I], batch: &Batch) -> Option<Held> {
     let (mut entries, mut names) = (Vec::new(), Vec::new());
     for (progress, instance) in batch.iter().zip(instances) {
-        if let Some(Logged { name, reserved, meta }) = logged(progress) {
-            entries.push(Entry { path: &name.path, content: pieces(meta, (**instance).as_ref()).collect() });
+        if let Some(Logged { name, reserved }) = logged(progress) {
+            let instance = (**instance).as_ref();
+            let content = pieces(instance).collect();
+            entries.push(Entry { path: &name.path, content, digest: instance.digest() });
             names.push(reserved);
         }
     }

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::record::{FRAME_HEADER_BYTES, FrameHeader, PAGE_BYTES, SegmentHeader};
+use super::record::{FRAME_HEADER_BYTES, FrameHeader, Kept, PAGE_BYTES, SegmentHeader};
 use super::segment::Segment;
 use super::{SEGMENT_BYTES, Step, fault};
-use crate::digest::Digest;
 use crate::error::OpenError;
 use crate::root::{DIRECTORY_MODE, Root};
 use crate::temp::{TempFile, TempNames};
@@ -38,6 +37,11 @@ pub(crate) fn replay(root: &Arc<Root>, directory: &File) -> Result<Replayed, Ope
             Ok(file) => {
                 let mut page = [0; PAGE_BYTES as usize];
                 let read = file.read_at(&mut page, 0).map_err(errno).map_err(failed("read"))?;
+                let other = SegmentHeader::of_another_version(&page[..read]);
+                let frame = other.map(|generation| holds_frame(&file, generation));
+                if frame.transpose().map_err(errno).map_err(failed("read"))? == Some(true) {
+                    return Err(OpenError::LogOfAnotherVersion { path: root.path.join(".tidegate/log") });
+                }
                 segments.extend(SegmentHeader::decode(&page[..read]).map(|header| (header, file)));
             }
             Err(Errno::NOENT) => {}
@@ -62,10 +66,11 @@ pub(crate) fn replay(root: &Arc<Root>, directory: &File) -> Result<Replayed, Ope
             let Some(entries) = frame.and_then(|frame| frame.entries(&frame_header, &body)) else {
                 break;
             };
-            for (path, content) in entries {
+            // Beyond one that is not whole there may be others that are, and acknowledged.
+            for kept in entries.iter().filter(|kept| kept.is_whole()) {
                 held_files += 1;
-                let failed = |source| OpenError::Io { what: "restore", path: root.path.join(path), source };
-                replayed.restored_files += u64::from(restore.file(path, content).map_err(failed)?);
+                let failed = |source| OpenError::Io { what: "restore", path: root.path.join(kept.path), source };
+                replayed.restored_files += u64::from(restore.file(kept).map_err(failed)?);
             }
             offset_bytes += (FRAME_HEADER_BYTES as u64 + body.len() as u64).next_multiple_of(PAGE_BYTES);
         }
@@ -77,6 +82,13 @@ pub(crate) fn replay(root: &Arc<Root>, directory: &File) -> Result<Replayed, Ope
             .map_err(failed("sync"))?;
     }
     Ok(replayed)
+}
+
+/// Whether there is a first frame, whatever the rest of it looks like.
+fn holds_frame(file: &File, generation: u64) -> io::Result<bool> {
+    let mut header = [0; FRAME_HEADER_BYTES];
+    let is_there = is_read(file.read_exact_at(&mut header, PAGE_BYTES))?;
+    Ok(is_there && FrameHeader::decode(&header, generation, 0).is_some())
 }
 
 /// The bytes of the frame that begins at `offset_bytes`, if its header is that of the one which is due.
@@ -117,8 +129,8 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    /// Sees to it that the file at `path` holds `content`; whether it had to be written.
-    fn file(&self, path: &Path, content: &[u8]) -> Result<bool, Errno> {
+    /// Sees to it that the file is what was kept; whether it had to be written.
+    fn file(&self, &Kept { path, content, digest }: &Kept<'_>) -> Result<bool, Errno> {
         if !self.distrusted && self.holds(path, content) {
             return Ok(false);
         }
@@ -132,7 +144,7 @@ impl Restore<'_> {
         }
         let temp = TempFile::begin(self.root, &self.names)?;
         temp.write_all(0, [content])?;
-        temp.note(Digest::of([content]));
+        temp.note(digest);
         temp.rename_over(&self.root.dir, path.as_os_str())?;
         Ok(true)
     }

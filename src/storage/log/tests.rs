@@ -95,7 +95,9 @@ fn a_frame_that_is_torn_counts_for_nothing_and_those_before_it_count() {
     }
     let log = |root: &Path| root.join(".tidegate/log/segment-0");
     let frame = |n: usize| 4096 + 4096 * n;
-    for (at, intact) in [(frame(2) + 3000, 2), (frame(2) + 5, 2), (frame(1) + 100, 1), (frame(0) + 20, 0)] {
+    // In what it says of its files; and in a file, behind which others are whole.
+    let torn = [(frame(2) + 3000, 2), (frame(2) + 5, 2), (frame(1) + 70, 1), (frame(1) + 3000, 2), (frame(0) + 20, 0)];
+    for (at, intact) in torn {
         let (dir, _store, restored) = after_crash(&site, |root| {
             remove_all(root);
             let mut bytes = fs::read(log(root)).unwrap();
@@ -110,6 +112,26 @@ fn a_frame_that_is_torn_counts_for_nothing_and_those_before_it_count() {
         fs::File::options().write(true).open(log(root)).unwrap().set_len(frame(2) as u64 + 50).unwrap();
     });
     assert_eq!(restored, 2, "cut off");
+}
+
+#[test]
+fn a_log_of_another_version_is_left_to_that_unless_there_is_nothing_in_it() {
+    let open = |root: &Path| {
+        let segment = root.join(".tidegate/log/segment-0");
+        let mut bytes = fs::read(&segment).unwrap();
+        bytes[6] = 1;
+        fs::write(&segment, bytes).unwrap();
+        Store::open(settings(root))
+    };
+    let site = site();
+    site.commit(&instance("1.2.1", &pixels(1, 3000))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    copy(&site.root(), &dir.path().join("crashed"));
+    assert!(open(&dir.path().join("crashed")).unwrap_err().to_string().contains("start that version once"));
+    let root = site.root();
+    let Site { store, dir: _dir } = site;
+    drop(store);
+    assert!(open(&root).is_ok());
 }
 
 #[test]

@@ -85,6 +85,17 @@ fn a_part_of_a_spooled_dataset_that_is_written_again_counts_once() {
     assert_eq!((totals.files, totals.damaged, totals.without_digest), (1, 0, 0));
 }
 
+/// The digest is made as the bytes come: what happens to them on their way to the file is found like what happens to the file.
+#[test]
+fn what_is_stored_is_held_against_what_arrived() {
+    let site = Site::new();
+    let arrived = dataset("1.2.3.4.5", STUDY, SERIES, &pixels(1, 5000));
+    let mut harmed = arrived.clone();
+    *harmed.last_mut().unwrap() ^= 1;
+    site.outcome(&instance_of(meta("1.2.3.4.5"), &arrived, Payload::Memory(slices(&harmed))));
+    assert_eq!(damage(&site, &path_of("1.2.3.4.5")).faults, [Fault::Digest]);
+}
+
 #[test]
 fn a_flipped_bit_anywhere_is_found_by_the_digest() {
     let site = site_of_two();

@@ -13,7 +13,7 @@ use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::{DatasetStart, FileMeta};
 use tidegate_storage::uid::Uid;
 use tidegate_storage::{
-    CommitStrategy, Duplicates, Durability, Instance, Outcome, Payload, Settings, Store, StoreError, Stored,
+    Arriving, CommitStrategy, Duplicates, Durability, Instance, Outcome, Payload, Settings, Store, StoreError, Stored,
 };
 
 pub(crate) const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
@@ -148,7 +148,9 @@ pub(crate) fn instance_of(meta: FileMeta, dataset: &[u8], payload: Payload) -> I
     let wanted = settings(Path::new("")).layout.wanted();
     let mut scan = HeadScan::new(&meta.transfer_syntax_uid, wanted, HeadLimits::default());
     let _ = scan.feed(dataset);
-    Instance::new(meta, scan.finish().unwrap(), payload)
+    let mut arriving = Arriving::new(meta);
+    arriving.update(dataset);
+    Instance::new(arriving, scan.finish().unwrap(), payload)
 }
 
 /// An instance of the default series, in memory.
