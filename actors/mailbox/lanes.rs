@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, MutexGuard, RwLock};
+use rustix::thread::sched_getcpu;
 use tidegate_storage::Files;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -54,7 +55,7 @@ pub(super) struct Waiting {
 #[derive(Debug, Default)]
 struct Line {
     /// In the order they came.
-    asleep: Vec<(Number, Waker)>,
+    asleep: Vec<Asleep>,
     /// Woken, but not there yet, perhaps with a seat.
     woken: Vec<(Number, Option<Seat>)>,
     last_number: u64,
@@ -63,6 +64,15 @@ struct Line {
     is_syncing: bool,
     /// To be written by writers that were woken for it.
     files: Vec<Files<Arc<StoreInstance>>>,
+}
+
+/// A writer that waits.
+#[derive(Debug)]
+struct Asleep {
+    number: Number,
+    waker: Waker,
+    /// The processor it went to sleep on, and which it wakes on unless another is free.
+    core: usize,
 }
 
 /// Tells one wait from another.
@@ -176,7 +186,7 @@ impl Lanes {
         if lane == Lane::Small && !self.has_seat(&line) {
             return;
         }
-        if let Some((number, waker)) = line.asleep.pop() {
+        if let Some(Asleep { number, waker, .. }) = line.next(lane) {
             let seat = (lane == Lane::Small).then(|| line.seat(self));
             line.woken.push((number, seat));
             drop(line);
@@ -261,15 +271,31 @@ impl Line {
         }
     }
 
+    /// The writer to be woken for a job of the lane: the last that came. For a large one rather the last that went to sleep on this
+    /// core, whose caches have the job, and which need not interrupt another. A small one is better off on a core that waits for the
+    /// disk.
+    fn next(&mut self, lane: Lane) -> Option<Asleep> {
+        let near = match lane {
+            Lane::Large => self.asleep_on(sched_getcpu()),
+            Lane::Small => None,
+        };
+        Some(self.asleep.remove(near.or(self.asleep.len().checked_sub(1))?))
+    }
+
+    fn asleep_on(&self, core: usize) -> Option<usize> {
+        self.asleep.iter().rposition(|asleep| asleep.core == core)
+    }
+
     fn sleep(&mut self, waker: Waker) -> Number {
         self.last_number += 1;
-        self.asleep.push((Number(self.last_number), waker));
-        Number(self.last_number)
+        let number = Number(self.last_number);
+        self.asleep.push(Asleep { number, waker, core: sched_getcpu() });
+        number
     }
 
     /// Takes the writer out of the line. `Some`: it was woken, perhaps with a seat.
     fn leave(&mut self, number: Number) -> Option<Option<Seat>> {
-        self.asleep.retain(|(other, _)| *other != number);
+        self.asleep.retain(|asleep| asleep.number != number);
         let woken = self.woken.iter().position(|(other, _)| *other == number)?;
         Some(self.woken.swap_remove(woken).1)
     }
@@ -324,5 +350,23 @@ impl Drop for Claim<'_> {
         if woken.is_some() {
             self.lanes.call_again(); // another has to come for what this one was woken for
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_writer_is_woken_or_for_a_large_job_the_last_on_this_core() {
+        let asleep = |number, core| Asleep { number: Number(number), waker: Waker::noop().clone(), core };
+        let waiting = [(1, 0), (2, 1), (3, 1), (4, 0)].map(|(number, core)| asleep(number, core));
+        let mut line = Line { asleep: waiting.into(), ..Line::default() };
+        assert_eq!([0, 1, 7].map(|core| line.asleep_on(core)), [Some(3), Some(2), None]);
+        let last = |line: &mut Line, lane| line.next(lane).map(|asleep| asleep.number.0);
+        assert_eq!(last(&mut line, Lane::Small), Some(4));
+        // None of these can be this core.
+        line.asleep.iter_mut().for_each(|asleep| asleep.core = usize::MAX);
+        assert_eq!([(); 4].map(|()| last(&mut line, Lane::Large)), [Some(3), Some(2), Some(1), None]);
     }
 }

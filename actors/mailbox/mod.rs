@@ -12,7 +12,8 @@
 //! the files and go on: the sync serves all of it, and nobody sleeps until somebody else has synced. The files of the one who
 //! syncs are offered to a writer without work.
 //!
-//! Writers that wait stand in a line. A job wakes one of them, the one that came last; none if those who are awake will see to it.
+//! Writers that wait stand in a line. A job wakes one of them, the one that came last, for a large job of those on the core that has it;
+//! none if those who are awake will see to it.
 
 mod lanes;
 
