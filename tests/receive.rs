@@ -38,22 +38,6 @@ fn assert_stored(node: &Node, sop_instance_uid: &str, dataset: &[u8]) {
 }
 
 #[test]
-fn the_threads_of_a_node_that_syncs_nothing_have_the_scheduling_policy_for_it() {
-    let node = Node::start(&[("TIDEGATE__STORAGE__DURABILITY", "none")]);
-    let mut threads = 0;
-    for task in fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap() {
-        let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
-        let (name, fields) = stat.rsplit_once(") ").unwrap();
-        if name.contains("(actix-rt") {
-            // proc_pid_stat(5): the policy is field 41, and `fields` begins with the third.
-            assert_eq!(fields.split(' ').nth(38), Some("3"), "SCHED_BATCH in {stat}");
-            threads += 1;
-        }
-    }
-    assert!(threads > 4, "{threads} threads of associations and writers");
-}
-
-#[test]
 fn an_instance_is_stored_as_it_was_sent_behind_a_correct_file_meta() {
     let mut node = Node::start(&[]);
     let (mut wire, answer) = Wire::associate(node.address(), request());

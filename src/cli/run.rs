@@ -27,9 +27,6 @@ pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError>
     if let Err(error) = tidegate_actors::fault::open() {
         tracing::error!(%error, "no fault port");
     }
-    if loaded.settings.node.storage.durability == Durability::None {
-        schedule_as_batch();
-    }
     let reloader = Reloader::new(loaded.raw, log_level, Box::new(load));
     match actix_rt::System::new().block_on(serve(loaded.settings, reloader)) {
         Ok(End::Asked) => Exit::Done,
@@ -37,21 +34,6 @@ pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError>
         Err(error) => {
             output::complain(&output::one_line(&error));
             Exit::Failed
-        }
-    }
-}
-
-/// Asks for the scheduling policy that suits threads which hand work to each other and wait for no disk: one that is woken does not push
-/// the one that woke it off its core. The threads that are started from now on inherit it. Where it is forbidden, or something else was
-/// chosen for the node, it stays as it is.
-#[allow(unsafe_code)]
-fn schedule_as_batch() {
-    let none = libc::sched_param { sched_priority: 0 };
-    // SAFETY: sched_getscheduler(2) takes no pointer, and sched_setscheduler(2) reads a parameter that outlives the call; both are
-    // for this thread.
-    unsafe {
-        if libc::sched_getscheduler(0) == libc::SCHED_OTHER {
-            libc::sched_setscheduler(0, libc::SCHED_BATCH, &none);
         }
     }
 }
