@@ -22,8 +22,8 @@ pub(crate) const OTHER_HANDS_PATIENCE: Duration = Duration::from_millis(if cfg!(
 /// log saves (`docs/performance.md`).
 pub(crate) const SMALL_MAX_BYTES: u64 = 64 * 1024;
 
-/// A file whose dataset is arriving: what it begins with is known, and its digest is made from the bytes as they come, while they
-/// are in the processor's caches. What is stored later is held against what was received.
+/// A file whose dataset is arriving: what it begins with is known, and its digest is made from the bytes as they come. What is stored
+/// later is held against what was received.
 pub struct Arriving {
     meta: FileMeta,
     encoded_meta: Vec<u8>,
