@@ -11,8 +11,6 @@ import scu
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
-# An answer that has not come by then never comes: more than the node's commit_timeout.
-ANSWER_LIMIT_S = 60
 
 
 def element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
@@ -63,7 +61,7 @@ class Sender(threading.Thread):
     """Sends rounds of instances of a study of its own until `stop` is set."""
 
     def __init__(self, number: int, port: int, directory: Path, stop: threading.Event):
-        super().__init__(name=f"{type(self).__name__}-{number}")
+        super().__init__(name=f"{type(self).__name__}-{number}", daemon=True)
         self.number, self.port, self.directory, self.stop = number, port, directory, stop
         self.study = f"2.25.77.{number}"
         self.random = random.Random(number)
@@ -106,7 +104,7 @@ class Pynetdicom(Sender):
                 status = scu.exchange(association, scu.store_request(CT, uid, content, message), context).Status
             except (AssertionError, OSError, AttributeError, ValueError):
                 # Not answered: then the association must have been ended, not left open.
-                association.join(ANSWER_LIMIT_S)
+                association.join(scu.ANSWER_LIMIT_S)  # more than the node's commit_timeout
                 assert not association.is_established, f"{uid} was never answered"
                 self.told.cut_off += 1
                 return

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import queue
+import time
 
 from pynetdicom import AE
 from pynetdicom.association import Association
@@ -10,6 +12,7 @@ from pynetdicom.presentation import build_context
 from pydicom.uid import UID
 
 CALLING = "PYNETDICOM"
+ANSWER_LIMIT_S = 60
 
 
 def request(port: int, contexts, *, called="TIDEGATE", calling=CALLING, max_pdu=16382, extended=()) -> Association:
@@ -72,12 +75,7 @@ def store_request(sop_class: str, sop_instance: str, dataset: bytes, message_id:
 
 def exchange(association: Association, primitive, context: int):
     """Sends one request and waits for its response."""
-    association._reactor_checkpoint.clear()
-    try:
-        association.dimse.send_msg(primitive, context)
-        answered, response = association.dimse.get_msg(block=True)
-    finally:
-        association._reactor_checkpoint.set()
+    ((answered, response),) = exchange_all(association, [primitive], context)
     assert response is not None, "no response"
     assert answered == context
     assert response.MessageIDBeingRespondedTo == primitive.MessageID
@@ -85,6 +83,33 @@ def exchange(association: Association, primitive, context: int):
         assert response.ErrorComment, f"status {response.Status:04X} without an Error Comment"
         assert len(response.ErrorComment) <= 64
     return response
+
+
+def exchange_all(association: Association, primitives, context: int) -> list:
+    """Sends requests without waiting between them; the answers in the order they came, each with its context, or with None once the
+    association has ended or sixty seconds have passed without one.
+
+    The association's own thread reads what comes. Whoever reads beside it may lose an answer to it, on a busy machine: it looks for a
+    message once more after it was told to pause. So it hands over what it reads.
+    """
+    came = queue.SimpleQueue()
+    association._serve_request = lambda message, context_id: came.put((context_id, message))
+    for primitive in primitives:
+        association.dimse.send_msg(primitive, context)
+    return [_next(association, came) for _ in primitives]
+
+
+def _next(association: Association, came: queue.SimpleQueue):
+    deadline = time.monotonic() + ANSWER_LIMIT_S
+    while time.monotonic() < deadline:
+        # Looked at first: what came before the end has been handed over by then.
+        going_on = association.is_alive()
+        try:
+            return came.get(timeout=0.1 if going_on else 0)
+        except queue.Empty:
+            if not going_on:
+                break
+    return None, None
 
 
 def store(association: Association, sop_class, sop_instance, transfer_syntax, dataset: bytes, message_id=1) -> int:

@@ -140,12 +140,11 @@ def test_asynchronous_operations_are_negotiated_and_answered_each(node):
         assert invoked == 4, "no more than was asked, no fewer than the node does"
         assert performed == 1
         variants = [variant(number) for number in range(10, 14)]
-        association._reactor_checkpoint.clear()
-        for number, (sop_instance, dataset) in enumerate(variants):
-            primitive = scu.store_request(CT, sop_instance, dataset, message_id=number + 1)
-            association.dimse.send_msg(primitive, 1)
-        answers = [association.dimse.get_msg(block=True)[1] for _ in variants]
-        association._reactor_checkpoint.set()
+        requests = [
+            scu.store_request(CT, sop_instance, dataset, message_id=number + 1)
+            for number, (sop_instance, dataset) in enumerate(variants)
+        ]
+        answers = [answer for _, answer in scu.exchange_all(association, requests, 1)]
         assert sorted(answer.MessageIDBeingRespondedTo for answer in answers) == [1, 2, 3, 4]
         assert {answer.Status for answer in answers} == {0x0000}
     assert node.received() == {(sop_instance, corpus.EXPLICIT, dataset) for sop_instance, dataset in variants}
