@@ -122,6 +122,7 @@ pub(crate) fn write_command(out: &mut Vec<u8>, context_id: u8, command: &[u8], p
     let mut fragments = command.chunks(most).peekable();
     while let Some(fragment) = fragments.next() {
         let last = if fragments.peek().is_none() { 2 } else { 0 };
+        out.reserve(PDU_HEADER + PDV_HEADER + fragment.len());
         out.put_u8(pdu_type::P_DATA_TF);
         out.put_u8(0);
         out.put_u32((fragment.len() + PDV_HEADER) as u32);

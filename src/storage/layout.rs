@@ -33,6 +33,9 @@ use crate::head::Head;
 use crate::meta::FileMeta;
 use template::Component;
 
+/// Three UIDs and what joins them, which is what most layouts come to.
+const USUAL_PATH_BYTES: usize = 3 * 64 + 8;
+
 /// Digits of the number of a copy.
 const MAX_NUMBER_DIGITS: usize = 10;
 
@@ -101,14 +104,15 @@ impl Layout {
             tags::SOP_INSTANCE_UID => Some(meta.sop_instance_uid.as_str().as_bytes()),
             tag => head.value(tag).filter(|value| !value.is_empty()),
         };
-        self.components
-            .iter()
-            .enumerate()
-            .map(|(at, component)| {
-                let copy = (at == self.numbered && copy > 1).then_some(copy);
-                component::name(component, value_of, copy)
-            })
-            .collect()
+        let mut path = String::with_capacity(USUAL_PATH_BYTES);
+        for (at, component) in self.components.iter().enumerate() {
+            if at > 0 {
+                path.push('/');
+            }
+            let copy = (at == self.numbered && copy > 1).then_some(copy);
+            component::push_name(&mut path, component, value_of, copy);
+        }
+        path.into()
     }
 
     /// Which copy of the instance belongs at `path`, relative to the root: 1 for the plain name. `None` when it belongs

@@ -1,5 +1,7 @@
 //! File meta information (PS3.10 §7.1): what stands in front of a dataset in a stored file.
 
+use std::borrow::Cow;
+
 use crate::uid::{MAX_UID_LENGTH, Uid, trim_padding};
 
 /// (0002,0012) Implementation Class UID: a UUID-derived UID (PS3.5 annex B.2) that names Tidegate,
@@ -212,13 +214,13 @@ fn push_text(group: &mut Vec<u8>, element: u16, vr: &[u8; 2], value: &str) {
 
 /// `value` without padding and with anything but printable ASCII, and the backslash that separates
 /// values, as `_`.
-fn clean(value: &str, max_length: usize) -> String {
-    value
-        .trim_matches(['\0', ' '])
-        .chars()
-        .take(max_length)
-        .map(|c| if matches!(c, ' '..='~') && c != '\\' { c } else { '_' })
-        .collect()
+fn clean(value: &str, max_length: usize) -> Cow<'_, str> {
+    let is_allowed = |c: char| matches!(c, ' '..='~') && c != '\\';
+    let trimmed = value.trim_matches(['\0', ' ']);
+    if trimmed.len() <= max_length && trimmed.chars().all(is_allowed) {
+        return trimmed.into();
+    }
+    trimmed.chars().take(max_length).map(|c| if is_allowed(c) { c } else { '_' }).collect()
 }
 
 #[cfg(test)]

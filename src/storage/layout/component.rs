@@ -29,29 +29,33 @@ const MISSING: &str = "_";
 const RESERVED_STEMS: [&str; 4] = ["CON", "PRN", "AUX", "NUL"];
 const RESERVED_NUMBERED_STEMS: [&str; 2] = ["COM", "LPT"];
 
-/// The name `component` has for the values of one instance.
-pub(super) fn name<'a>(component: &Component, value_of: impl Fn(Tag) -> Option<&'a [u8]>, copy: Option<u32>) -> String {
-    let mut name = String::new();
+/// Appends the name `component` has for the values of one instance.
+pub(super) fn push_name<'a>(
+    path: &mut String,
+    component: &Component,
+    value_of: impl Fn(Tag) -> Option<&'a [u8]>,
+    copy: Option<u32>,
+) {
+    let start = path.len();
     for piece in &component.pieces {
         match piece {
-            Piece::Literal(literal) => name.push_str(literal),
+            Piece::Literal(literal) => path.push_str(literal),
             Piece::Field(field) => {
                 match field.apply(value_of(field.tag)) {
-                    Some(value) => push_encoded(&mut name, &value, component.max_value_bytes),
-                    None => name.push_str(MISSING),
+                    Some(value) => push_encoded(path, &value, component.max_value_bytes),
+                    None => path.push_str(MISSING),
                 }
                 if let Some(copy) = copy {
                     // Writing to a String cannot fail.
-                    let _ = write!(name, "~{copy}");
+                    let _ = write!(path, "~{copy}");
                 }
             }
         }
     }
-    if is_reserved(&name) {
-        let first = name.remove(0);
-        name.insert_str(0, &format!("%{:02X}", u32::from(first)));
+    if is_reserved(&path[start..]) {
+        let first = path.remove(start);
+        path.insert_str(start, &format!("%{:02X}", u32::from(first)));
     }
-    name
 }
 
 impl Field {
@@ -76,12 +80,22 @@ fn first(value: &[u8], n: usize) -> &[u8] {
 
 /// Appends `value` in at most `max_bytes`, which are more than [`CUT_MARK_BYTES`].
 fn push_encoded(name: &mut String, value: &[u8], max_bytes: usize) {
+    let is_kept = |(at, &byte): (usize, &u8)| {
+        let inner_dot = byte == b'.' && at > 0 && at + 1 < value.len();
+        byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || inner_dot
+    };
+    // Most values, UIDs for one, are kept as they are.
+    if value.len() <= max_bytes
+        && value.iter().enumerate().all(is_kept)
+        && let Ok(value) = std::str::from_utf8(value)
+    {
+        return name.push_str(value);
+    }
     let start = name.len();
     let mut cut = start;
-    for (at, &byte) in value.iter().enumerate() {
-        let inner_dot = byte == b'.' && at > 0 && at + 1 < value.len();
-        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || inner_dot {
-            name.push(char::from(byte));
+    for (at, byte) in value.iter().enumerate() {
+        if is_kept((at, byte)) {
+            name.push(char::from(*byte));
         } else {
             let _ = write!(name, "%{byte:02X}");
         }
@@ -105,10 +119,11 @@ fn sha256_hex(value: &[u8]) -> String {
 }
 
 fn is_reserved(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or_default().trim_end_matches(' ').to_ascii_uppercase();
+    let stem = name.split('.').next().unwrap_or_default().trim_end_matches(' ');
+    let is_one_of = |stems: &[&str], stem: &str| stems.iter().any(|reserved| reserved.eq_ignore_ascii_case(stem));
     let numbered = || {
         let (base, digit) = stem.split_at_checked(3)?;
-        Some(RESERVED_NUMBERED_STEMS.contains(&base) && digit.len() == 1 && digit.as_bytes()[0].is_ascii_digit())
+        Some(is_one_of(&RESERVED_NUMBERED_STEMS, base) && digit.len() == 1 && digit.as_bytes()[0].is_ascii_digit())
     };
-    RESERVED_STEMS.contains(&stem.as_str()) || numbered().unwrap_or(false)
+    is_one_of(&RESERVED_STEMS, stem) || numbered().unwrap_or(false)
 }
