@@ -1,5 +1,6 @@
 //! A dataset that is arriving: its head is scanned, its bytes are held as slices, or go to the spool.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -24,8 +25,10 @@ use crate::shared::Shared;
 const SMALL_FRAGMENT: usize = 1024;
 /// Bytes of a block that small fragments are copied to.
 const BLOCK: usize = 16 * 1024;
-/// Bytes held while the part before them goes to the spool file.
+/// Bytes of a part that goes to the spool file.
 pub(super) const SPOOL_CHUNK: u64 = 1024 * 1024;
+/// Parts on their way to the spool file while the next is received. With one alone, receiver and writer wait for each other in turns.
+pub(super) const MAX_PARTS_UNDER_WAY: usize = 2;
 
 /// How often an instance, or part of one, is handed to another writer because its writer died or hung.
 pub(super) const MAX_HANDOVERS: u32 = 3;
@@ -36,7 +39,8 @@ pub(crate) struct Incoming {
     /// Bytes so far.
     pub(crate) bytes: u64,
     pub(super) began: Instant,
-    assembly: Result<Assembly, Refusal>,
+    /// Boxed, because it is handed on more often than it is allocated.
+    assembly: Result<Box<Assembly>, Refusal>,
 }
 
 /// The bytes of a dataset that is wanted.
@@ -56,13 +60,13 @@ struct Assembly {
     placement: Option<Arc<Placement>>,
 }
 
-enum Spool {
-    /// Everything is in memory.
-    Unused,
-    /// What came before is on its way to the spool file.
-    Appending(Appending),
-    /// What came before is in the spool file.
-    Ready(Arc<SpoolFile>),
+/// Where a dataset is that is too large for memory.
+#[derive(Default)]
+struct Spool {
+    /// Known when the first part is in it.
+    file: Option<Arc<SpoolFile>>,
+    /// Parts on their way to it, the oldest first.
+    under_way: VecDeque<Appending>,
 }
 
 /// A part on its way to the spool file.
@@ -77,17 +81,19 @@ impl Incoming {
     pub(crate) fn new(request: StoreRequest, peer: &Peer, shared: &Arc<Shared>, live: &LiveSettings) -> Self {
         let placement = peer.placement(&live.access, &request.abstract_syntax);
         let wanted = shared.wanted_for(placement.as_deref());
-        let assembly = file_meta(&request, peer, &live.associations.policy.ae_title).map(|meta| Assembly {
-            scan: HeadScan::new(&request.transfer_syntax, wanted, HeadLimits::default()),
-            file: Arriving::new(meta),
-            slices: Vec::new(),
-            leases: Vec::new(),
-            held: 0,
-            spooled: 0,
-            block: BytesMut::new(),
-            spool: Spool::Unused,
-            gauge: SpoolGauge { shared: shared.clone(), bytes: 0 },
-            placement,
+        let assembly = file_meta(&request, peer, &live.associations.policy.ae_title).map(|meta| {
+            Box::new(Assembly {
+                scan: HeadScan::new(&request.transfer_syntax, wanted, HeadLimits::default()),
+                file: Arriving::new(meta),
+                slices: Vec::new(),
+                leases: Vec::new(),
+                held: 0,
+                spooled: 0,
+                block: BytesMut::new(),
+                spool: Spool::default(),
+                gauge: SpoolGauge { shared: shared.clone(), bytes: 0 },
+                placement,
+            })
         });
         Self { request, bytes: 0, began: Instant::now(), assembly }
     }
@@ -112,24 +118,23 @@ impl Incoming {
 
     /// Whether so much is held that it should go to the spool.
     pub(crate) fn wants_spooling(&self, threshold: u64) -> bool {
-        self.assembly.as_ref().is_ok_and(|assembly| match assembly.spool {
-            Spool::Unused => assembly.held >= threshold,
-            Spool::Appending(_) | Spool::Ready(_) => assembly.held >= SPOOL_CHUNK.min(threshold),
+        self.assembly.as_ref().is_ok_and(|assembly| {
+            assembly.held >= if assembly.spool.is_used() { SPOOL_CHUNK.min(threshold) } else { threshold }
         })
     }
 
     /// Whether it goes to the spool as it comes.
     pub(crate) fn is_spooling(&self) -> bool {
-        self.assembly.as_ref().is_ok_and(|assembly| !matches!(assembly.spool, Spool::Unused))
+        self.assembly.as_ref().is_ok_and(|assembly| assembly.spool.is_used())
     }
 
     /// Whether anything is held in memory that spooling would free.
     pub(crate) fn holds_memory(&self) -> bool {
-        self.assembly.as_ref().is_ok_and(|assembly| assembly.held > 0 || matches!(assembly.spool, Spool::Appending(_)))
+        self.assembly.as_ref().is_ok_and(|assembly| assembly.held > 0 || !assembly.spool.under_way.is_empty())
     }
 
-    /// Sends what is held on its way to the spool file, after the part before it has got there. A failure makes the rest of
-    /// the dataset pass by.
+    /// Sends what is held on its way to the spool file, once so little is under way that it may. A failure makes the rest of the
+    /// dataset pass by.
     pub(crate) async fn spool(&mut self, shared: &Shared, writers: &WriterSettings) {
         if let Ok(assembly) = &mut self.assembly
             && let Err(refusal) = assembly.append(shared, writers).await
@@ -141,7 +146,7 @@ impl Incoming {
     /// Waits until the spool file has all it was sent.
     pub(crate) async fn settle(&mut self, shared: &Shared, writers: &WriterSettings) {
         if let Ok(assembly) = &mut self.assembly
-            && let Err(refusal) = assembly.settle(shared, writers).await
+            && let Err(refusal) = assembly.spool.settle(0, shared, writers).await
         {
             self.assembly = Err(refusal);
         }
@@ -150,16 +155,16 @@ impl Incoming {
     /// The dataset is complete: the instance to be stored, or why it is not.
     pub(crate) async fn finish(self, shared: &Shared, writers: &WriterSettings) -> Result<StoreInstance, Refusal> {
         let mut assembly = self.assembly?;
-        if !matches!(assembly.spool, Spool::Unused) {
+        if assembly.spool.is_used() {
             assembly.append(shared, writers).await?;
-            assembly.settle(shared, writers).await?;
+            assembly.spool.settle(0, shared, writers).await?;
         }
         assembly.close_block();
         let head = assembly.scan.finish()?;
         head.check(assembly.file.meta())?;
-        let payload = match assembly.spool {
-            Spool::Ready(file) => Payload::Spooled(file),
-            Spool::Unused | Spool::Appending(_) => Payload::Memory(assembly.slices),
+        let payload = match assembly.spool.file {
+            Some(file) => Payload::Spooled(file),
+            None => Payload::Memory(assembly.slices),
         };
         let instance = Instance::new(assembly.file, head, payload);
         let instance = match assembly.placement {
@@ -214,14 +219,14 @@ impl Assembly {
     }
 
     async fn append(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<(), Refusal> {
-        self.settle(shared, writers).await?;
+        self.spool.settle(MAX_PARTS_UNDER_WAY - 1, shared, writers).await?;
         self.close_block();
         if self.slices.is_empty() {
             return Ok(());
         }
-        let spool = match std::mem::replace(&mut self.spool, Spool::Unused) {
-            Spool::Ready(file) => SpoolTarget::Open(file),
-            Spool::Unused | Spool::Appending(_) => {
+        let spool = match &self.spool.file {
+            Some(file) => SpoolTarget::Open(file.clone()),
+            None => {
                 shared.counters.datasets_spooled.increment();
                 SpoolTarget::New(self.file.meta().clone())
             }
@@ -234,14 +239,23 @@ impl Assembly {
             SpoolContent { slices: std::mem::take(&mut self.slices), leases: std::mem::take(&mut self.leases) };
         let part = Arc::new(SpoolPart { spool, offset_bytes, content: Mutex::new(Some(content)) });
         let deadline = Instant::now() + writers.commit_timeout;
-        self.spool = Spool::Appending(Appending::send(part, deadline, shared, writers).await?);
+        self.spool.under_way.push_back(Appending::send(part, deadline, shared, writers).await?);
         Ok(())
     }
+}
 
-    async fn settle(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<(), Refusal> {
-        if let Spool::Appending(appending) = &mut self.spool {
-            let file = appending.finish(shared, writers).await?;
-            self.spool = Spool::Ready(file);
+impl Spool {
+    fn is_used(&self) -> bool {
+        self.file.is_some() || !self.under_way.is_empty()
+    }
+
+    /// Waits until at most so many parts are under way, and none before there is a file.
+    async fn settle(&mut self, most: usize, shared: &Shared, writers: &WriterSettings) -> Result<(), Refusal> {
+        while (self.file.is_none() || self.under_way.len() > most)
+            && let Some(oldest) = self.under_way.front_mut()
+        {
+            self.file = Some(oldest.finish(shared, writers).await?);
+            self.under_way.pop_front();
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ impl LiveSettings {
         let AssociationSettings { policy, spool_threshold_bytes, .. } = &self.associations;
         let dataset = spool_threshold_bytes + 2 * BULK_SEGMENT as u64;
         (u64::from(policy.async_operations) + 2) * dataset
-            + 2 * incoming::SPOOL_CHUNK
+            + (incoming::MAX_PARTS_UNDER_WAY as u64 + 1) * incoming::SPOOL_CHUNK
             + FLOOR_LEASE_BYTES
             + TLS_LEASE_BYTES
             + 2 * u64::from(policy.max_request_length) // and the contexts it may lead to
