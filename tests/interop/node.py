@@ -24,6 +24,7 @@ class Node:
     ae_title = "TIDEGATE"
     binary_variable = "TIDEGATE_BIN"
     panics = False
+    under: tuple[str, ...] = ()
 
     def __init__(self, directory: Path, configuration: Path | None = None, **settings: str):
         binary = os.environ.get(self.binary_variable)
@@ -36,7 +37,7 @@ class Node:
         environment |= {f"TIDEGATE__{name.upper()}": value for name, value in settings.items()}
         file = ["--config", str(configuration)] if configuration else []
         self.process = subprocess.Popen(
-            [str(Path(binary).resolve()), "run", "--listen", "127.0.0.1:0", "--storage", str(self.root), *file],
+            [*self.under, str(Path(binary).resolve()), "run", "--listen", "127.0.0.1:0", "--storage", str(self.root), *file],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.log,
