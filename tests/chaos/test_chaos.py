@@ -115,8 +115,9 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_left_unanswered_whatever_fa
         assert eventually(lambda: going_on() or any(sender.failure for sender in senders)), "all is well again"
     finally:
         stop.set()
+        deadline = time.monotonic() + 180
         for sender in senders:
-            sender.join(180)
+            sender.join(max(0, deadline - time.monotonic()))
     for sender in senders:
         assert not sender.is_alive(), f"{sender.name} waits for ever"
         if sender.failure:

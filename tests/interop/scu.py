@@ -18,7 +18,7 @@ ANSWER_LIMIT_S = 60
 def request(port: int, contexts, *, called="TIDEGATE", calling=CALLING, max_pdu=16382, extended=()) -> Association:
     """Asks for an association, accepted or not; `contexts` are pairs of an abstract syntax and its transfer syntaxes."""
     ae = AE(ae_title=calling)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_LIMIT_S
     built = [build_context(abstract_syntax, list(syntaxes)) for abstract_syntax, syntaxes in contexts]
     return ae.associate("127.0.0.1", port, built, called, max_pdu=max_pdu, ext_neg=list(extended))
 
@@ -87,7 +87,7 @@ def exchange(association: Association, primitive, context: int):
 
 def exchange_all(association: Association, primitives, context: int) -> list:
     """Sends requests without waiting between them; the answers in the order they came, each with its context, or with None once the
-    association has ended or sixty seconds have passed without one.
+    association has ended or ANSWER_LIMIT_S have passed without one.
 
     The association's own thread reads what comes. Whoever reads beside it may lose an answer to it, on a busy machine: it looks for a
     message once more after it was told to pause. So it hands over what it reads.
