@@ -80,22 +80,12 @@ fn first(value: &[u8], n: usize) -> &[u8] {
 
 /// Appends `value` in at most `max_bytes`, which are more than [`CUT_MARK_BYTES`].
 fn push_encoded(name: &mut String, value: &[u8], max_bytes: usize) {
-    let is_kept = |(at, &byte): (usize, &u8)| {
-        let inner_dot = byte == b'.' && at > 0 && at + 1 < value.len();
-        byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || inner_dot
-    };
-    // Most values, UIDs for one, are kept as they are.
-    if value.len() <= max_bytes
-        && value.iter().enumerate().all(is_kept)
-        && let Ok(value) = std::str::from_utf8(value)
-    {
-        return name.push_str(value);
-    }
     let start = name.len();
     let mut cut = start;
-    for (at, byte) in value.iter().enumerate() {
-        if is_kept((at, byte)) {
-            name.push(char::from(*byte));
+    for (at, &byte) in value.iter().enumerate() {
+        let inner_dot = byte == b'.' && at > 0 && at + 1 < value.len();
+        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || inner_dot {
+            name.push(char::from(byte));
         } else {
             let _ = write!(name, "%{byte:02X}");
         }
