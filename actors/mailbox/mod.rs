@@ -147,7 +147,7 @@ impl WriterMailbox {
             // An idle writer that took all there is would leave the others nothing to do side by side.
             Lane::Large => {
                 turn.seat = None;
-                self.lanes.large.depth().div_ceil(self.writers)
+                self.lanes.large.depth() / self.writers
             }
         };
         let more = std::iter::from_fn(|| self.lanes.of(lane).take()).take(share.min(most.saturating_sub(1)));

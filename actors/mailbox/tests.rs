@@ -80,6 +80,10 @@ async fn a_writer_leaves_the_others_their_share() {
     let taken = take(&mailbox, 1, &mut Turn::default()).await;
     assert_eq!(taken.len(), 1, "never more than asked for");
     assert_eq!(mailbox.depth(), 5);
+    let taken = take(&mailbox, 16, &mut Turn::default()).await;
+    assert_eq!(taken.len(), 2, "one, and a quarter of the other four");
+    let taken = take(&mailbox, 16, &mut Turn::default()).await;
+    assert_eq!((taken.len(), mailbox.depth()), (1, 2), "there is a writer for each of the others");
 }
 
 #[tokio::test(start_paused = true)]
