@@ -81,24 +81,36 @@ fn first(value: &[u8], n: usize) -> &[u8] {
 /// Appends `value` in at most `max_bytes`, which are more than [`CUT_MARK_BYTES`].
 fn push_encoded(name: &mut String, value: &[u8], max_bytes: usize) {
     let start = name.len();
-    let mut cut = start;
-    for (at, &byte) in value.iter().enumerate() {
-        let inner_dot = byte == b'.' && at > 0 && at + 1 < value.len();
-        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || inner_dot {
-            name.push(char::from(byte));
-        } else {
-            let _ = write!(name, "%{byte:02X}");
-        }
-        if name.len() - start + CUT_MARK_BYTES <= max_bytes {
-            cut = name.len();
-        }
+    let is_edge = |at: usize| at == 0 || at + 1 == value.len();
+    let is_kept = |at: usize, byte: u8| match byte {
+        b'.' => !is_edge(at),
+        byte => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
+    };
+    // What is kept goes over in one piece: of most values, UIDs for one, all of it.
+    let mut rest = 0;
+    for (at, &byte) in value.iter().enumerate().filter(|(at, byte)| !is_kept(*at, **byte)) {
+        push_kept(name, &value[rest..at]);
+        let _ = write!(name, "%{byte:02X}");
+        rest = at + 1;
         if name.len() - start > max_bytes {
-            name.truncate(cut);
-            name.push('~');
-            name.push_str(&sha256_hex(value));
-            return;
+            rest = value.len(); // it is cut before that
+            break;
         }
     }
+    push_kept(name, &value[rest..]);
+    if name.len() - start > max_bytes {
+        let most = start + max_bytes - CUT_MARK_BYTES;
+        // No half of an escaped byte is left in front of the mark.
+        let cut = (most - 2..most).find(|at| name.as_bytes()[*at] == b'%').unwrap_or(most);
+        name.truncate(cut);
+        name.push('~');
+        name.push_str(&sha256_hex(value));
+    }
+}
+
+/// Appends bytes that are kept as they are, ASCII all of them.
+fn push_kept(name: &mut String, kept: &[u8]) {
+    name.push_str(std::str::from_utf8(kept).unwrap_or_default());
 }
 
 fn sha256_hex(value: &[u8]) -> String {
