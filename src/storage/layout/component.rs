@@ -92,16 +92,12 @@ fn push_encoded(name: &mut String, value: &[u8], max_bytes: usize) {
         push_kept(name, &value[rest..at]);
         let _ = write!(name, "%{byte:02X}");
         rest = at + 1;
-        if name.len() - start > max_bytes {
-            rest = value.len(); // it is cut before that
-            break;
-        }
     }
     push_kept(name, &value[rest..]);
     if name.len() - start > max_bytes {
         let most = start + max_bytes - CUT_MARK_BYTES;
-        // No half of an escaped byte is left in front of the mark.
-        let cut = (most - 2..most).find(|at| name.as_bytes()[*at] == b'%').unwrap_or(most);
+        // No part of an escaped byte is left in front of the mark: it has three.
+        let cut = (start..most).rev().take(2).find(|at| name.as_bytes()[*at] == b'%').unwrap_or(most);
         name.truncate(cut);
         name.push('~');
         name.push_str(&sha256_hex(value));

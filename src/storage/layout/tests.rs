@@ -135,6 +135,21 @@ fn a_long_value_is_cut_and_told_apart_by_its_hash() {
 }
 
 #[test]
+fn a_value_with_the_least_room_is_cut_at_the_beginning_of_a_path_too() {
+    // Three values and 44 bytes of text: not one byte more fits into a name.
+    let template =
+        |literal: usize| format!("{{PatientID}}{{StudyID}}{{Modality}}{}/{{SOPInstanceUID}}", "x".repeat(literal));
+    assert!(Layout::parse(&template(45)).is_err());
+    for literal in 40..=44 {
+        for (byte, encoded) in [(b'/', "%2F"), (b'y', "y")] {
+            let path = path(&template(literal), &[(tags::PATIENT_ID, &[byte; 300])], 1);
+            let (front, _mark) = path.split_once('~').unwrap();
+            assert_eq!(front, encoded.repeat(front.len() / encoded.len()), "never cut within an escape");
+        }
+    }
+}
+
+#[test]
 fn uids_longer_than_the_standard_allows_have_names_of_their_own() {
     let layout = Layout::parse(Layout::DEFAULT).unwrap();
     let name = |length: usize, last: char, copy| {
