@@ -81,6 +81,17 @@ impl Association {
         }
     }
 
+    /// Once [`Self::poll`] has taken all of its input: so many bytes of the dataset of a C-STORE-RQ come next. They, or the first
+    /// of them, may be read to where they belong instead of into the input, if [`Self::pass_dataset`] is told.
+    pub fn dataset_left(&self) -> usize {
+        if matches!(self.message, Message::Dataset { .. }) { self.deframer.value_left() } else { 0 }
+    }
+
+    /// So many bytes of [`Self::dataset_left`] have been read.
+    pub fn pass_dataset(&mut self, bytes: usize) {
+        self.deframer.pass_value(bytes);
+    }
+
     /// How many contiguous bytes the input must be able to hold for [`Self::poll`] to go on: never more than
     /// [`Policy::max_request_length`] and a header. It is what the peer has announced, not what it has sent: let the input grow
     /// towards it as bytes come.

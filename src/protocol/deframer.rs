@@ -66,6 +66,21 @@ impl Deframer {
         )
     }
 
+    /// Bytes of a PDV that come next, before anything else does.
+    pub(crate) fn value_left(&self) -> usize {
+        match self.position {
+            Position::Value { left, .. } => left as usize,
+            _ => 0,
+        }
+    }
+
+    /// So many bytes of [`Self::value_left`] have been read without coming through here.
+    pub(crate) fn pass_value(&mut self, bytes: usize) {
+        if let Position::Value { left, .. } = &mut self.position {
+            *left = left.saturating_sub(bytes as u32);
+        }
+    }
+
     /// Drops what is left of the PDU under way, whatever has been seen of it.
     pub(crate) fn skip_pdu(&mut self) {
         let left = match self.position {
