@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tidegate_memory::MemoryLease;
-use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{Durability, Instance, SpoolFile, StoreError, Stored};
 use tokio::sync::oneshot;
 
@@ -95,7 +94,7 @@ pub struct AppendJob {
 pub struct SpoolPart {
     /// The spool file so far, or what a new one begins with.
     pub spool: SpoolTarget,
-    /// Where in the dataset the part begins.
+    /// Where in the file the part begins; the first one with the file meta.
     pub offset_bytes: u64,
     /// Taken out by the writer that has written it, so that its memory is free at once.
     pub content: Mutex<Option<SpoolContent>>,
@@ -113,8 +112,11 @@ pub struct SpoolContent {
 /// Where a [`SpoolPart`] goes.
 #[derive(Debug)]
 pub enum SpoolTarget {
-    /// A new spool file for an instance with this file meta.
-    New(FileMeta),
+    /// A new spool file, for a file meta of so many bytes.
+    New {
+        /// Bytes of the file meta.
+        meta_bytes: u64,
+    },
     /// One that has been begun.
     Open(Arc<SpoolFile>),
 }

@@ -6,7 +6,7 @@ use std::io::{Error, ErrorKind, Result, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::BufMut;
 use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -83,7 +83,7 @@ impl Transport {
     }
 
     /// Appends what there is to `buffer`, as far as it has room. 0: the peer has closed.
-    pub(crate) async fn read_buf(&mut self, buffer: &mut BytesMut) -> Result<usize> {
+    pub(crate) async fn read_buf(&mut self, buffer: &mut impl BufMut) -> Result<usize> {
         match self {
             Self::Plain(socket) => socket.read_buf(buffer).await,
             Self::Tls(stream) => stream.read_buf(buffer).await,

@@ -259,7 +259,7 @@ impl Work {
     fn append(&self, part: &SpoolPart) -> Result<Arc<SpoolFile>, StoreError> {
         self.lifeline.note(MessageKind::Append);
         let spool = match &part.spool {
-            SpoolTarget::New(meta) => Arc::new(self.store.spool(meta)?),
+            SpoolTarget::New { meta_bytes } => Arc::new(self.store.spool(*meta_bytes)?),
             SpoolTarget::Open(spool) => spool.clone(),
         };
         // A copy of the references: whoever has to do it again after us finds it.

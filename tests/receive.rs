@@ -130,6 +130,59 @@ fn a_large_dataset_goes_through_the_spool() {
     assert_eq!(node.temp_files(), 0);
 }
 
+/// Long fragments are read to their place in the file, short ones are parsed with what is around them, and both may be in one dataset.
+#[test]
+fn whatever_fragments_a_dataset_comes_in_it_is_stored_as_it_was_sent() {
+    const KIB: usize = 1024;
+    for environment in
+        [&[][..], &[("TIDEGATE__MEMORY__SPOOL_THRESHOLD", "1 MiB")], &[("TIDEGATE__STORAGE__COMMIT", "per-file")]]
+    {
+        let node = Node::start(environment);
+        let (mut wire, _) = Wire::associate(node.address(), request());
+        // Fragments of each P-DATA-TF PDU in turn.
+        let shapes: [&[&[usize]]; 7] = [
+            &[&[128 * KIB - 6]],
+            &[&[40_000, 60_000, 10], &[1], &[100_000]],
+            &[&[20_000], &[120_000], &[0], &[33_000, 500]],
+            &[&[500], &[500], &[131_000]],
+            &[&[16_000]],
+            &[&[100_000], &[100], &[100], &[16_000, 2000]],
+            &[&[65_536 - 6]],
+        ];
+        let sizes = [64 * KIB, 150_000, 512 * KIB, 513 * KIB - 2, 1100 * KIB, 3000 * KIB];
+        for (number, (shape, pixels)) in shapes.iter().flat_map(|shape| sizes.map(|size| (shape, size))).enumerate() {
+            let uid = format!("1.2.3.4.8.{number}");
+            let sent = dataset(&uid, pixels);
+            let mut message = p_data(1, 3, &store_command(number as u16, &uid));
+            let mut rest = &sent[..];
+            for pdu in shape.iter().cycle() {
+                let mut body = Vec::new();
+                for fragment in pdu.iter() {
+                    let (now, after) = rest.split_at((*fragment).min(rest.len()));
+                    body.extend((now.len() as u32 + 2).to_be_bytes());
+                    body.extend([1, if after.is_empty() { 2 } else { 0 }]);
+                    body.extend(now);
+                    rest = after;
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
+                message.extend([4, 0]);
+                message.extend((body.len() as u32).to_be_bytes());
+                message.extend(body);
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            let burst = [usize::MAX, 100_000, 70_001][number % 3].min(message.len());
+            message.chunks(burst).for_each(|bytes| wire.send(bytes));
+            assert_eq!(wire.response().status, 0, "{shape:?} {pixels}");
+            assert_stored(&node, &uid, &sent);
+        }
+        wire.release();
+    }
+}
+
 #[test]
 fn when_the_budget_is_spent_every_dataset_arrives_all_the_same() {
     // 40 associations × 32 KiB of floor leave 6.75 MiB for 40 datasets of 3 MiB each.

@@ -25,6 +25,7 @@ use super::ending::End;
 use super::incoming::Incoming;
 use super::pace::{Pace, TooSlow};
 use super::peer::Peer;
+use super::placing::Target;
 use super::receive_buffer::ReceiveBuffer;
 use crate::admission::Admitted;
 use crate::audit::Transfers;
@@ -197,17 +198,21 @@ impl Connection {
     /// Nothing can be parsed now: waits for bytes, for a writer, for the clock, or for the node.
     async fn wait(&mut self) -> Option<End> {
         let reading = self.may_read();
-        if reading && let Some(end) = self.make_room().await {
-            return Some(end);
-        }
+        let target = match reading {
+            true => match self.target().await {
+                Ok(target) => target,
+                Err(end) => return Some(end),
+            },
+            false => Target::Buffer(0),
+        };
         let is_owed = reading && self.is_owed();
         let mut received = 0;
         // What is there already is taken without a look at anything else, as often as tokio lets one task have its way.
         if reading
             && self.pending.is_empty()
-            && let Some(read) = self.buffer.read_from(&mut self.transport).now_or_never()
+            && let Some(read) = read(target, &mut self.transport, &mut self.buffer, &mut self.incoming).now_or_never()
         {
-            return match self.on_read(read) {
+            return match self.on_read(read, target).await {
                 Ok(bytes) => self.note_pace(is_owed, Duration::ZERO, bytes),
                 Err(end) => Some(end),
             };
@@ -224,7 +229,7 @@ impl Connection {
                     return Some(End::ConnectionLost);
                 }
             }
-            read = self.buffer.read_from(&mut self.transport), if reading => match self.on_read(read) {
+            read = read(target, &mut self.transport, &mut self.buffer, &mut self.incoming), if reading => match self.on_read(read, target).await {
                 Ok(bytes) => received = bytes,
                 Err(end) => return Some(end),
             },
@@ -250,7 +255,7 @@ impl Connection {
     }
 
     /// Takes note of a read; the bytes that came.
-    fn on_read(&mut self, read: std::io::Result<usize>) -> Result<u64, End> {
+    async fn on_read(&mut self, read: std::io::Result<usize>, target: Target) -> Result<u64, End> {
         match read {
             Ok(0) if !self.is_requested() => Err(End::NothingSaid),
             Ok(0) | Err(_) => Err(End::ConnectionLost),
@@ -259,7 +264,10 @@ impl Connection {
                 self.listed.received(bytes as u64);
                 self.heard = Instant::now();
                 self.give_back = self.heard + KEEP_SEGMENT;
-                Ok(bytes as u64)
+                match target {
+                    Target::Place(_) => self.on_placed(bytes).await.map_or(Ok(bytes as u64), Err),
+                    Target::Buffer(_) => Ok(bytes as u64),
+                }
             }
         }
     }
@@ -329,11 +337,16 @@ impl Connection {
         }
     }
 
-    async fn on_event(&mut self, event: Event) -> Option<End> {
-        self.last_messages.note(kind_of(&event));
+    /// Takes note of what has come, for the line about the end of this association.
+    pub(super) fn note(&mut self, kind: MessageKind) {
+        self.last_messages.note(kind);
         if let Some(Told::Hold(bytes)) = fault::at("association") {
             self.hoard = self.holder.lease(Stage::Receiving, bytes).ok();
         }
+    }
+
+    async fn on_event(&mut self, event: Event) -> Option<End> {
+        self.note(kind_of(&event));
         match event {
             // What is rare or long is boxed: it is not to take room in every association that waits.
             Event::AssociateRequested(request) => return Box::pin(self.on_request(request)).await,
@@ -443,6 +456,19 @@ impl Connection {
             warn!(peer = %self.peer.address, unlogged, "peer does not take its answers, connection closed");
         }
         sent?
+    }
+}
+
+/// Reads what the peer has sent to where it is to go. 0: the peer has closed.
+async fn read(
+    target: Target,
+    transport: &mut Transport,
+    buffer: &mut ReceiveBuffer,
+    incoming: &mut Option<Incoming>,
+) -> std::io::Result<usize> {
+    match (target, incoming) {
+        (Target::Place(most), Some(incoming)) => incoming.read_from(transport, most).await,
+        (Target::Buffer(most) | Target::Place(most), _) => buffer.read_from(transport, most).await,
     }
 }
 

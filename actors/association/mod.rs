@@ -1,14 +1,17 @@
 //! An association: one actor per connection. It owns the socket, speaks through `tidegate_protocol`, assembles datasets and
 //! hands them to the writers; the answer goes out when the writer's outcome is there.
 
+mod assembly;
 mod connection;
 mod ending;
 mod incoming;
 mod opening;
 mod pace;
 mod peer;
+mod placing;
 mod receive_buffer;
 mod requested;
+mod spooling;
 mod storing;
 
 use std::net::SocketAddr;
@@ -57,7 +60,7 @@ impl LiveSettings {
         let AssociationSettings { policy, spool_threshold_bytes, .. } = &self.associations;
         let dataset = spool_threshold_bytes + 2 * BULK_SEGMENT as u64;
         (u64::from(policy.async_operations) + 2) * dataset
-            + (incoming::MAX_PARTS_UNDER_WAY as u64 + 1) * incoming::SPOOL_CHUNK
+            + (spooling::MAX_PARTS_UNDER_WAY as u64 + 1) * assembly::SPOOL_CHUNK
             + FLOOR_LEASE_BYTES
             + TLS_LEASE_BYTES
             + 2 * u64::from(policy.max_request_length) // and the contexts it may lead to

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
 
 use crate::transport::Transport;
@@ -46,14 +46,15 @@ impl ReceiveBuffer {
         }
     }
 
-    /// Reads what the peer has sent; waits for it without a segment if there is none. 0: the peer has closed.
-    pub(crate) async fn read_from(&mut self, transport: &mut Transport) -> std::io::Result<usize> {
+    /// Reads what the peer has sent, `most` bytes at the most; waits for it without a segment if there is none. 0: the peer has
+    /// closed.
+    pub(crate) async fn read_from(&mut self, transport: &mut Transport, most: usize) -> std::io::Result<usize> {
         if self.parked {
             transport.readable().await?;
             self.segment = BytesMut::with_capacity(FLOOR_SEGMENT);
             self.parked = false;
         }
-        transport.read_buf(&mut self.segment).await
+        transport.read_buf(&mut (&mut self.segment).limit(most)).await
     }
 
     /// Whether there is no segment at all: most associations of most nodes wait for their peer most of the time.

@@ -12,8 +12,9 @@ use tracing::{debug, warn};
 
 use super::connection::{Answer, Commit, Connection, Done};
 use super::ending::End;
-use super::incoming::{Incoming, MAX_HANDOVERS};
+use super::incoming::Incoming;
 use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
+use super::spooling::MAX_HANDOVERS;
 use crate::incidents::Class;
 use crate::job::{CommitJob, Job, Lane};
 use crate::outcome::Refusal;
@@ -56,26 +57,35 @@ impl Connection {
     }
 
     pub(super) async fn on_fragment(&mut self, fragment: bytes::Bytes) -> Option<End> {
-        let threshold = self.spool_threshold();
-        let Some(incoming) = &mut self.incoming else {
-            return None;
-        };
-        self.dataset_bytes += fragment.len() as u64;
-        if incoming.bytes + fragment.len() as u64 > self.live.associations.max_dataset_bytes {
-            return Some(self.on_limit("max_dataset"));
+        if let Some(end) = self.on_dataset_bytes(fragment.len()) {
+            return Some(end);
         }
+        let incoming = self.incoming.as_mut()?;
         let spent = incoming.push(fragment, self.buffer.lease(), &self.holder).is_err();
-        if spent || incoming.wants_spooling(threshold) {
-            Box::pin(self.spool()).await;
-        }
+        self.spool_if_due(spent).await;
         None
     }
 
-    fn spool_threshold(&self) -> u64 {
-        match *self.shared.pressure.borrow() {
-            Level::Normal | Level::Purge | Level::Shrink => self.live.associations.spool_threshold_bytes,
-            Level::Spool | Level::PauseAccept | Level::Abort => FLOOR_SEGMENT as u64,
+    /// So many bytes of the dataset have come: whether it may have them.
+    pub(super) fn on_dataset_bytes(&mut self, bytes: usize) -> Option<End> {
+        self.dataset_bytes += bytes as u64;
+        let is_over = |incoming: &Incoming| incoming.bytes + bytes as u64 > self.live.associations.max_dataset_bytes;
+        if self.incoming.as_ref().is_some_and(is_over) { Some(self.on_limit("max_dataset")) } else { None }
+    }
+
+    /// Sends to the spool what should go there: all there is if the budget is `spent`.
+    pub(super) async fn spool_if_due(&mut self, spent: bool) {
+        let all = spent || self.is_pressed();
+        let threshold =
+            if self.is_pressed() { FLOOR_SEGMENT as u64 } else { self.live.associations.spool_threshold_bytes };
+        if spent || self.incoming.as_ref().is_some_and(|incoming| incoming.wants_spooling(threshold, all)) {
+            Box::pin(self.spool(all)).await;
         }
+    }
+
+    /// Whether memory is so short that nothing is to be held that can go to the spool.
+    fn is_pressed(&self) -> bool {
+        matches!(*self.shared.pressure.borrow(), Level::Spool | Level::PauseAccept | Level::Abort)
     }
 
     /// How large a receive segment may be under the present pressure; `None`: the floor must do.
@@ -100,12 +110,12 @@ impl Connection {
         }
     }
 
-    async fn spool(&mut self) {
+    async fn spool(&mut self, all: bool) {
         let Some(mut incoming) = self.incoming.take() else {
             return;
         };
         let (shared, live) = (self.shared.clone(), self.live.clone());
-        self.attend(incoming.spool(&shared, &live.writers)).await;
+        self.attend(incoming.spool(all, &shared, &live.writers)).await;
         self.incoming = Some(incoming);
     }
 
@@ -244,7 +254,7 @@ impl Connection {
             if let Some(incoming) = &mut self.incoming
                 && incoming.holds_memory()
             {
-                self.spool().await;
+                self.spool(true).await;
                 if let Some(mut incoming) = self.incoming.take() {
                     let (shared, live) = (self.shared.clone(), self.live.clone());
                     self.attend(incoming.settle(&shared, &live.writers)).await;

@@ -25,7 +25,7 @@ fn meta() -> FileMeta {
 }
 
 fn job() -> Job {
-    let spool = SpoolTarget::New(meta());
+    let spool = SpoolTarget::New { meta_bytes: 0 };
     let part = Arc::new(SpoolPart { spool, offset_bytes: 0, content: Mutex::default() });
     Job::Append(AppendJob { part, reply: oneshot::channel().0 })
 }

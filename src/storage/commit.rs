@@ -28,7 +28,7 @@ use self::directories::Directories;
 pub(crate) use self::directories::KnownDirectories;
 use self::duplicates::{Found, examine};
 pub use self::files::Files;
-use self::files::write_file;
+use self::files::{write_file, write_file_through};
 use self::logged::{Frame, Logged};
 use self::strategy::Strategy;
 use crate::error::StoreError;
@@ -221,7 +221,7 @@ enum Look {
 
 impl Run {
     fn write(&mut self, instance: &Instance) -> Result<Progress, StoreError> {
-        let in_memory = matches!(instance.payload, Payload::Memory(_));
+        let in_memory = !matches!(instance.payload, Payload::Spooled(_));
         let has_log = in_memory && self.root.log().is_some();
         let bytes = instance.dataset_bytes();
         let (durability, wish) = (self.store.placement(instance).durability, self.store.settings().commit);
@@ -252,15 +252,18 @@ impl Run {
             let temp = Temp::Spool(Arc::clone(spool));
             return Ok(Progress::Written(Draft { temp, name, strategy, logged: None }));
         }
-        self.claim(instance.encoded_meta().len() as u64 + instance.dataset_bytes())?;
+        self.claim(instance.file_bytes())?;
         // Only what is new goes through the log: a file that is there may be somebody's who does not ask it.
         if let Some(reserved) = reserved.take_if(|_| name.is_first()) {
             return Ok(Progress::Logged(Logged { name, reserved }));
         }
-        let temp = write_file(&self.store, &self.root, instance)?;
         if strategy == Strategy::Log {
             strategy = Strategy::PerFile;
         }
+        let temp = match strategy {
+            Strategy::PerFile => write_file_through(&self.store, &self.root, instance)?,
+            _ => write_file(&self.store, &self.root, instance)?,
+        };
         if strategy == Strategy::PerFile && self.instances > 1 {
             temp.start_writing_out();
         }

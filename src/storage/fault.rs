@@ -7,6 +7,8 @@ use rustix::io::Errno;
 pub(crate) enum Step {
     /// Before the write of a temp file.
     Write,
+    /// Before the write of a temp file past the page cache.
+    WriteThrough,
     /// Instead of syncing a temp file's data.
     SyncData,
     /// Instead of syncing a file found already stored.

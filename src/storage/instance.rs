@@ -26,7 +26,7 @@ pub(crate) const SMALL_MAX_BYTES: u64 = 64 * 1024;
 /// later is held against what was received.
 pub struct Arriving {
     meta: FileMeta,
-    encoded_meta: Vec<u8>,
+    encoded_meta: Bytes,
     hasher: Hasher,
 }
 
@@ -40,7 +40,7 @@ pub struct Instance {
     pub head: Head,
     /// The dataset.
     pub payload: Payload,
-    encoded_meta: Vec<u8>,
+    encoded_meta: Bytes,
     /// Of the whole file.
     digest: Digest,
     /// Where and how it is stored, if not as the store's settings have it.
@@ -53,6 +53,9 @@ pub struct Instance {
 pub enum Payload {
     /// As a chain of slices.
     Memory(Vec<Bytes>),
+    /// As the file is to be: what it begins with, then the dataset. As far as its slices are whole pages of memory, they need not be
+    /// copied on their way to the disk.
+    Placed(Vec<Bytes>),
     /// In a temp file of the store it is to be committed to.
     Spooled(Arc<SpoolFile>),
 }
@@ -102,10 +105,14 @@ enum Gate {
     Withdrawn,
 }
 
+fn bytes_of(slices: &[Bytes]) -> u64 {
+    slices.iter().map(|slice| slice.len() as u64).sum()
+}
+
 impl Arriving {
     /// A file that begins with `meta`.
     pub fn new(meta: FileMeta) -> Self {
-        let encoded_meta = meta.encode();
+        let encoded_meta = Bytes::from(meta.encode());
         let mut hasher = Hasher::default();
         hasher.update(&encoded_meta);
         Self { meta, encoded_meta, hasher }
@@ -116,9 +123,14 @@ impl Arriving {
         self.hasher.update(bytes);
     }
 
-    /// What it begins with.
+    /// What the file meta says.
     pub fn meta(&self) -> &FileMeta {
         &self.meta
+    }
+
+    /// What the file begins with, in front of the dataset.
+    pub fn encoded_meta(&self) -> &Bytes {
+        &self.encoded_meta
     }
 }
 
@@ -160,14 +172,40 @@ impl Instance {
     /// Bytes of the dataset.
     pub fn dataset_bytes(&self) -> u64 {
         match &self.payload {
-            Payload::Memory(slices) => slices.iter().map(|slice| slice.len() as u64).sum(),
+            Payload::Memory(slices) => bytes_of(slices),
+            Payload::Placed(slices) => bytes_of(slices).saturating_sub(self.encoded_meta.len() as u64),
             Payload::Spooled(spool) => spool.dataset_bytes(),
         }
     }
 
+    /// Bytes of its file.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.encoded_meta.len() as u64 + self.dataset_bytes()
+    }
+
+    /// The bytes of its file, as they lie in memory.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let (meta, slices) = match &self.payload {
+            Payload::Memory(slices) => (Some(&self.encoded_meta), slices.as_slice()),
+            Payload::Placed(slices) => (None, slices.as_slice()),
+            Payload::Spooled(_) => (None, &[][..]),
+        };
+        meta.into_iter().chain(slices).map(AsRef::as_ref)
+    }
+
+    /// The bytes of its dataset, as they lie in memory.
+    pub(crate) fn dataset_pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let mut meta_left = self.encoded_meta.len();
+        self.pieces().map(move |piece| {
+            let (meta, dataset) = piece.split_at(meta_left.min(piece.len()));
+            meta_left -= meta.len();
+            dataset
+        })
+    }
+
     /// Whether it is in memory and so small that it is best stored together with others.
     pub fn is_small(&self) -> bool {
-        matches!(self.payload, Payload::Memory(_)) && self.dataset_bytes() <= SMALL_MAX_BYTES
+        !matches!(self.payload, Payload::Spooled(_)) && self.dataset_bytes() <= SMALL_MAX_BYTES
     }
 
     /// Gives the instance up: from now on no commit gives it a final name, unless one has already, or is doing so at this

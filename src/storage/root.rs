@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,8 @@ pub(crate) struct Root {
     /// None unless small instances are to go through it.
     log: OnceLock<Arc<CommitLog>>,
     filesystem: SharedSync,
+    /// Whether files are written past the page cache: until the filesystem has said that it cannot.
+    writes_through: AtomicBool,
     /// When what is ours was last seen, unless something has been missing since.
     seen: Mutex<Option<Instant>>,
     pub(crate) dev: u64,
@@ -89,6 +92,16 @@ impl Root {
     /// The commit log, if instances may go through it.
     pub(crate) fn log(&self) -> Option<&Arc<CommitLog>> {
         self.log.get()
+    }
+
+    /// Whether files may be written past the page cache.
+    pub(crate) fn writes_through(&self) -> bool {
+        self.writes_through.load(Ordering::Relaxed)
+    }
+
+    /// The filesystem cannot.
+    pub(crate) fn write_through_no_more(&self) {
+        self.writes_through.store(false, Ordering::Relaxed);
     }
 
     /// Returns once everything written before, to whatever file, is on the disk.
@@ -163,6 +176,7 @@ impl Root {
             lock,
             log: OnceLock::new(),
             filesystem: SharedSync::default(),
+            writes_through: AtomicBool::new(true),
             seen: Mutex::new(None),
             dev: stat.st_dev,
             ino: stat.st_ino,

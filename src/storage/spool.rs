@@ -10,7 +10,6 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::StoreError;
 use crate::instance::OTHER_HANDS_PATIENCE;
-use crate::meta::FileMeta;
 use crate::root::Root;
 use crate::settings::Durability;
 use crate::space;
@@ -19,16 +18,16 @@ use crate::temp::{TempFile, TempNames};
 /// Bytes appended between two looks at the space that is left.
 const ROOM_CHECK_INTERVAL_BYTES: u64 = 8 * 1024 * 1024;
 
-/// A temp file that begins with the file meta and takes the dataset as it comes. Dropped uncommitted, it is removed.
+/// A temp file that takes the file meta and the dataset behind it as they come. Dropped uncommitted, it is removed.
 ///
-/// Any thread may write any part of the dataset, and a part may be written again while a thread that was given up is still
+/// Any thread may write any part of it, and a part may be written again while a thread that was given up is still
 /// at it: both write the same bytes to the same place.
 #[derive(Debug)]
 pub struct SpoolFile {
     temp: TempFile,
     root: Arc<Root>,
     meta_bytes: u64,
-    dataset_bytes: AtomicU64,
+    file_bytes: AtomicU64,
     room_checked_up_to_bytes: AtomicU64,
     min_free_bytes: u64,
     durability: Durability,
@@ -49,18 +48,15 @@ impl SpoolFile {
     pub(crate) fn create(
         root: &Arc<Root>,
         names: &TempNames,
-        meta: &FileMeta,
+        meta_bytes: u64,
         min_free_bytes: u64,
         durability: Durability,
     ) -> Result<Self, StoreError> {
-        let meta = meta.encode();
-        let temp = TempFile::create(root, names)?;
-        temp.write_at(0, [meta.as_slice()])?;
         Ok(Self {
-            temp,
+            temp: TempFile::create(root, names)?,
             root: Arc::clone(root),
-            meta_bytes: meta.len() as u64,
-            dataset_bytes: AtomicU64::new(0),
+            meta_bytes,
+            file_bytes: AtomicU64::new(0),
             room_checked_up_to_bytes: AtomicU64::new(0),
             min_free_bytes,
             durability,
@@ -68,29 +64,36 @@ impl SpoolFile {
         })
     }
 
-    /// Writes the part of the dataset that begins at `offset_bytes` of it. After an error the instance can no longer be
+    /// Writes the part that begins at `offset_bytes` of the file, which begins with the file meta. After an error the instance can no longer be
     /// committed. The parts must leave no gap by the time it is.
     pub fn write(&self, offset_bytes: u64, slices: &[Bytes]) -> Result<(), StoreError> {
         if let Health::Broken = *self.lock_health()? {
             return Err(StoreError::SpoolBroken);
         }
         let end_bytes = offset_bytes + slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
-        let written = self.check_room(offset_bytes, end_bytes).and_then(|()| {
-            self.temp.write_at(self.meta_bytes + offset_bytes, slices.iter().map(|slice| slice.as_ref()))
+        let bytes = || slices.iter().map(|slice| slice.as_ref());
+        let written = self.check_room(offset_bytes, end_bytes).and_then(|()| match self.durability {
+            // While the rest still arrives: by its end the disk has most of it.
+            Durability::Fsync => self.temp.write_through(offset_bytes, bytes()),
+            Durability::None => self.temp.write_at(offset_bytes, bytes()),
         });
         if written.is_ok() && self.durability == Durability::Fsync {
-            // While the rest still arrives: by its end the disk has most of it.
-            let bytes = NonZeroU64::new(end_bytes - offset_bytes);
-            self.temp.start_writing_out_part(self.meta_bytes + offset_bytes, bytes);
+            // What went through the page cache all the same.
+            self.temp.start_writing_out_part(offset_bytes, NonZeroU64::new(end_bytes - offset_bytes));
         }
         *self.lock_health()? = if written.is_ok() { Health::Unsynced } else { Health::Broken };
-        self.dataset_bytes.fetch_max(end_bytes, Ordering::Relaxed);
+        self.file_bytes.fetch_max(end_bytes, Ordering::Relaxed);
         written
     }
 
-    /// Bytes of the dataset received so far.
+    /// Bytes of the file so far.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the dataset so far.
     pub fn dataset_bytes(&self) -> u64 {
-        self.dataset_bytes.load(Ordering::Relaxed)
+        self.file_bytes().saturating_sub(self.meta_bytes)
     }
 
     pub(crate) fn temp(&self) -> &TempFile {

@@ -11,7 +11,6 @@ use parking_lot::RwLock;
 use crate::commit::{Commit, KnownDirectories};
 use crate::error::{OpenError, StoreError};
 use crate::instance::{Instance, Stored};
-use crate::meta::FileMeta;
 use crate::root::{Recovery, Root};
 use crate::settings::{CommitStrategy, Durability, Placement, Settings};
 use crate::space::{self, Space};
@@ -86,11 +85,11 @@ impl Store {
         TempFile::create(&self.0.root()?, &self.0.temp_names)?.write_at(0, [&[0; TRIAL_BYTES][..]])
     }
 
-    /// Begins a temp file for a dataset that is not kept in memory. `meta` is written at once, so it must be what the
-    /// instance is committed with.
-    pub fn spool(&self, meta: &FileMeta) -> Result<SpoolFile, StoreError> {
+    /// Begins a temp file for a dataset that is not kept in memory. The file meta, which is the first to be written to it, has
+    /// `meta_bytes`.
+    pub fn spool(&self, meta_bytes: u64) -> Result<SpoolFile, StoreError> {
         let Inner { temp_names, settings, .. } = &*self.0;
-        SpoolFile::create(&self.0.root()?, temp_names, meta, settings.min_free_bytes, settings.durability)
+        SpoolFile::create(&self.0.root()?, temp_names, meta_bytes, settings.min_free_bytes, settings.durability)
     }
 
     /// Stores every instance of `batch` and answers for each by itself, in order. Returns when all that `Ok` was said of
@@ -114,6 +113,11 @@ impl Store {
         I: Deref<Target: AsRef<Instance>> + Clone,
     {
         Ok(Commit::begin(Arc::clone(&self.0), self.0.root()?, batch, pulse))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn root(&self) -> Arc<Root> {
+        Arc::clone(&self.0.root.read())
     }
 
     /// When [`Self::tend`] has something to do; `None`: nothing as long as nothing is committed.

@@ -22,6 +22,10 @@ pub(crate) const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 /// Most slices one `writev` takes (`IOV_MAX` of Linux).
 const MAX_SLICES: usize = 1024;
 
+/// What is written past the page cache begins and ends on a multiple of this, in memory and in the file: a page, and no less than a
+/// block of any disk.
+const PAGE_BYTES: usize = 4096;
+
 /// Makes names for temp files: what this store draws once, then a count. No two stores, nor two files of one, share a name.
 #[derive(Debug)]
 pub(crate) struct TempNames {
@@ -56,10 +60,13 @@ impl TempFile {
 
     /// The same, with the bare answer of the operating system.
     pub(crate) fn begin(root: &Arc<Root>, names: &TempNames) -> Result<Self, Errno> {
-        let name = names.next();
+        Self::open(root, names.next())
+    }
+
+    fn open(root: &Arc<Root>, name: String) -> Result<Self, Errno> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = retry_on_intr(|| rustix::fs::openat(&root.tmp, &name, flags, FILE_MODE))?;
-        Ok(Self { file: file.into(), name, root: Arc::clone(root), renamed: AtomicBool::new(false) })
+        let file = retry_on_intr(|| rustix::fs::openat(&root.tmp, &name, flags, FILE_MODE))?.into();
+        Ok(Self { file, name, root: Arc::clone(root), renamed: AtomicBool::new(false) })
     }
 
     /// Writes all of `slices` from `offset_bytes` on, where they lie: nothing is gathered first. The same bytes may be written
@@ -80,6 +87,53 @@ impl TempFile {
     ) -> Result<(), Errno> {
         fault::at(Step::Write)?;
         write_all_at(&self.file, offset_bytes, slices)
+    }
+
+    /// The same for what is to be synced soon: whole pages of memory that come to lie on whole blocks of the disk go there at once,
+    /// without a copy in the page cache (`O_DIRECT`), where the filesystem can.
+    pub(crate) fn write_through<'a>(
+        &self,
+        offset_bytes: u64,
+        slices: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), StoreError> {
+        let mut slices: Vec<_> = slices.into_iter().filter(|slice| !slice.is_empty()).collect();
+        let is_on_a_page = offset_bytes.is_multiple_of(PAGE_BYTES as u64);
+        let behind = if is_on_a_page { cut_to_pages(&mut slices) } else { Vec::new() };
+        let has_pages = is_on_a_page && !slices.is_empty();
+        let Some(direct) = has_pages.then(|| self.direct()).flatten() else {
+            return self.write_at(offset_bytes, slices.into_iter().chain(behind));
+        };
+        let write = || {
+            fault::at(Step::Write)?;
+            // What is behind comes first: it is on its way meanwhile, and a file that is long enough is written to with fewer locks.
+            if !behind.is_empty() {
+                let offset_bytes = offset_bytes + slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
+                write_all_at(&self.file, offset_bytes, behind)?;
+                self.start_writing_out_part(offset_bytes, None);
+            }
+            let pages = || slices.iter().copied();
+            match fault::at(Step::WriteThrough).and_then(|()| write_all_at(&direct, offset_bytes, pages())) {
+                Err(Errno::INVAL) => {
+                    self.root.write_through_no_more(); // it asks for more than we give
+                    write_all_at(&self.file, offset_bytes, pages())
+                }
+                written => written,
+            }
+        };
+        write().map_err(|error| self.root.failed("write a temp file in", error))
+    }
+
+    /// A descriptor that writes past the page cache; `None` where there is no such thing.
+    fn direct(&self) -> Option<File> {
+        if !self.root.writes_through() {
+            return None;
+        }
+        let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let opened = retry_on_intr(|| rustix::fs::openat(&self.root.tmp, &self.name, flags, FILE_MODE));
+        if let Err(Errno::INVAL) = opened {
+            self.root.write_through_no_more();
+        }
+        opened.ok().map(File::from)
     }
 
     /// Notes the digest of what was written at the file. Where the filesystem cannot, the file goes without.
@@ -134,6 +188,22 @@ impl TempFile {
     pub(crate) fn exists(&self) -> bool {
         rustix::fs::statat(&self.root.tmp, &self.name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
+}
+
+/// Leaves in `slices` what of their beginning is whole pages of memory; gives what comes behind.
+fn cut_to_pages<'a>(slices: &mut Vec<&'a [u8]>) -> Vec<&'a [u8]> {
+    let begins_a_page = |slice: &[u8]| slice.as_ptr().addr().is_multiple_of(PAGE_BYTES);
+    let is_whole = |slice: &&[u8]| begins_a_page(slice) && slice.len().is_multiple_of(PAGE_BYTES);
+    let whole = slices.iter().take_while(|slice| is_whole(slice)).count();
+    let mut behind = slices.split_off(whole);
+    if let Some(last) = behind.first_mut()
+        && begins_a_page(last)
+    {
+        let (pages, rest) = last.split_at(last.len() / PAGE_BYTES * PAGE_BYTES);
+        slices.push(pages);
+        *last = rest;
+    }
+    behind
 }
 
 /// Has the kernel begin writing `bytes` of `file` to the disk from `offset_bytes` on, or all behind it, without waiting for it.

@@ -87,9 +87,9 @@ fn is_identical(stored: &File, stored_bytes: u64, instance: &Instance) -> IoResu
     }
     let mut stored = BufReader::with_capacity(CHUNK_BYTES, ReadAt { file: stored, offset: theirs.offset });
     match &instance.payload {
-        Payload::Memory(slices) => {
-            for slice in slices {
-                if !begins_with(&mut stored, slice)? {
+        Payload::Memory(_) | Payload::Placed(_) => {
+            for piece in instance.dataset_pieces() {
+                if !begins_with(&mut stored, piece)? {
                     return Ok(false);
                 }
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::StoreError;
-use crate::instance::{Instance, OTHER_HANDS_PATIENCE, Payload};
+use crate::instance::{Instance, OTHER_HANDS_PATIENCE};
 use crate::root::Root;
 use crate::store::Inner;
 use crate::temp::TempFile;
@@ -78,16 +78,15 @@ impl<I: Deref<Target: AsRef<Instance>>> Unwritten<I> {
 /// A temp file with the bytes of an instance that is in memory, and with their digest.
 pub(super) fn write_file(store: &Inner, root: &Arc<Root>, instance: &Instance) -> Result<TempFile, StoreError> {
     let temp = TempFile::create(root, &store.temp_names)?;
-    temp.write_at(0, pieces(instance))?;
+    temp.write_at(0, instance.pieces())?;
     temp.note(instance.digest());
     Ok(temp)
 }
 
-/// The bytes of the file, as they lie in memory.
-pub(super) fn pieces(instance: &Instance) -> impl Iterator<Item = &[u8]> {
-    let slices = match &instance.payload {
-        Payload::Memory(slices) => slices.as_slice(),
-        Payload::Spooled(_) => &[],
-    };
-    std::iter::once(instance.encoded_meta()).chain(slices.iter().map(|slice| slice.as_ref()))
+/// The same for one that is to be synced by itself.
+pub(super) fn write_file_through(store: &Inner, root: &Arc<Root>, instance: &Instance) -> Result<TempFile, StoreError> {
+    let temp = TempFile::create(root, &store.temp_names)?;
+    temp.write_through(0, instance.pieces())?;
+    temp.note(instance.digest());
+    Ok(temp)
 }

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::files::{Files, ToWrite, pieces, write_file};
+use super::files::{Files, ToWrite, write_file};
 use super::{Batch, Draft, FreeName, Progress, Run, Strategy, Temp};
 use crate::error::StoreError;
 use crate::instance::Instance;
@@ -152,7 +152,7 @@ fn append<I: Deref<Target: AsRef<Instance>>>(log: &Arc<CommitLog>, instances: &[
     for (progress, instance) in batch.iter().zip(instances) {
         if let Some(Logged { name, reserved }) = logged(progress) {
             let instance = (**instance).as_ref();
-            let content = pieces(instance).collect();
+            let content = instance.pieces().collect();
             entries.push(Entry { path: &name.path, content, digest: instance.digest() });
             names.push(reserved);
         }

@@ -1,13 +1,16 @@
 //! A commit that fails, ends or is overtaken at each of its steps.
 
+use std::cell::Cell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use crate::fault::{Step, arm};
 use crate::support::*;
+use crate::temp::{TempFile, TempNames};
 use crate::{Duplicates, Durability, Instance, Outcome, Payload, StoreError, Withdrawal};
 
 const UID: &str = "1.2.3.4.5";
@@ -24,10 +27,15 @@ fn die_at(step: Step, site: &Site, instance: &Instance) {
 
 const MEMORY: usize = 0;
 const SPOOLED: usize = 1;
+const PLACED: usize = 2;
 
 fn one(site: &Site, kind: usize, seed: u8) -> Instance {
     let pixels = pixels(seed, 5000);
-    if kind == MEMORY { instance(UID, &pixels) } else { spooled(&site.store, UID, &pixels) }
+    match kind {
+        MEMORY => instance(UID, &pixels),
+        PLACED => placed(UID, &pixels),
+        _ => spooled(&site.store, UID, &pixels),
+    }
 }
 
 fn assert_stored(site: &Site, seed: u8) {
@@ -129,7 +137,7 @@ fn with_no_durability_nothing_is_synced() {
     for step in [Step::SyncData, Step::SyncDirectory, Step::SyncStored] {
         fail(step, Errno::IO);
     }
-    for instance in [MEMORY, SPOOLED].map(|kind| one(&site, kind, 1)) {
+    for instance in [MEMORY, PLACED, SPOOLED].map(|kind| one(&site, kind, 1)) {
         site.commit(&instance).unwrap();
     }
     assert_stored(&site, 1);
@@ -164,7 +172,7 @@ fn identical_bytes_need_no_write_but_are_synced() {
 #[test]
 fn an_instance_whose_thread_died_is_stored_by_the_next_whatever_the_step() {
     for step in [Step::Write, Step::SyncData, Step::Place, Step::Rename, Step::Placed, Step::SyncDirectory] {
-        for kind in [MEMORY, SPOOLED] {
+        for kind in [MEMORY, PLACED, SPOOLED] {
             let site = Site::new();
             let instance = one(&site, kind, 1);
             if (step, kind) == (Step::Write, SPOOLED) {
@@ -172,7 +180,7 @@ fn an_instance_whose_thread_died_is_stored_by_the_next_whatever_the_step() {
             }
             die_at(step, &site, &instance);
             let stored = site.commit(&instance).unwrap();
-            let again = kind == MEMORY && matches!(step, Step::Placed | Step::SyncDirectory);
+            let again = kind != SPOOLED && matches!(step, Step::Placed | Step::SyncDirectory);
             assert_eq!(stored.outcome, if again { Outcome::Identical } else { Outcome::New }, "{step:?}");
             assert_stored(&site, 1);
             drop(instance);
@@ -185,7 +193,7 @@ fn an_instance_whose_thread_died_is_stored_by_the_next_whatever_the_step() {
 #[test]
 fn a_retry_knows_its_own_file_under_every_policy() {
     for (duplicates, path) in [(Duplicates::Replace, path_of(UID)), (Duplicates::KeepBoth, copy_path(UID, 2))] {
-        for kind in [MEMORY, SPOOLED] {
+        for kind in [MEMORY, PLACED, SPOOLED] {
             let site = Site::with(|settings| settings.duplicates = duplicates);
             site.commit(&instance(UID, &pixels(9, 5000))).unwrap();
             let instance = &one(&site, kind, 1);
@@ -200,7 +208,7 @@ fn a_retry_knows_its_own_file_under_every_policy() {
 #[test]
 fn a_commit_of_what_is_stored_already_does_nothing_and_says_the_same() {
     let site = Site::new();
-    for instance in [MEMORY, SPOOLED].map(|kind| one(&site, kind, 1)) {
+    for instance in [MEMORY, PLACED, SPOOLED].map(|kind| one(&site, kind, 1)) {
         let first = site.commit(&instance).unwrap();
         fs::remove_file(site.root().join(path_of(UID))).unwrap();
         assert_eq!(site.commit(&instance).unwrap(), first);
@@ -233,7 +241,7 @@ fn a_writer_that_wakes_up_late_does_not_undo_what_happened_since() {
 #[test]
 fn a_withdrawn_instance_is_not_stored() {
     let site = Site::new();
-    for instance in [MEMORY, SPOOLED].map(|kind| one(&site, kind, 1)) {
+    for instance in [MEMORY, PLACED, SPOOLED].map(|kind| one(&site, kind, 1)) {
         let instance = Arc::new(instance);
         let late = Arc::clone(&instance);
         arm(Step::SyncData, move || {
@@ -262,7 +270,7 @@ fn a_name_taken_between_the_look_and_the_rename_is_a_duplicate() {
         (Duplicates::Refuse, 1, Some(Outcome::Identical)),
         (Duplicates::Refuse, 2, None),
     ] {
-        for kind in [MEMORY, SPOOLED] {
+        for kind in [MEMORY, PLACED, SPOOLED] {
             let site = Arc::new(Site::with(|settings| settings.duplicates = duplicates));
             let instance = one(&site, kind, 1);
             let other = Arc::clone(&site);
@@ -292,7 +300,7 @@ fn a_name_taken_between_the_look_and_the_rename_is_a_duplicate() {
 #[test]
 fn a_directory_removed_before_the_rename_is_made_again() {
     for gone in [STUDY.to_owned(), format!("{STUDY}/{SERIES}")] {
-        for kind in [MEMORY, SPOOLED] {
+        for kind in [MEMORY, PLACED, SPOOLED] {
             let site = Site::new();
             site.commit(&instance("1.2.1", &pixels(1, 100))).unwrap();
             let instance = &one(&site, kind, 1);
@@ -309,7 +317,7 @@ fn a_directory_removed_before_the_rename_is_made_again() {
 
 #[test]
 fn a_temp_file_removed_before_the_rename_is_a_failure() {
-    for kind in [MEMORY, SPOOLED] {
+    for kind in [MEMORY, PLACED, SPOOLED] {
         let site = Site::new();
         let tmp = site.root().join(".tidegate/tmp");
         let instance = one(&site, kind, 1);
@@ -382,14 +390,51 @@ fn a_part_of_a_spooled_dataset_may_be_written_again_by_another_thread() {
         let Payload::Memory(slices) = instance.payload else { panic!("in memory") };
         (slices.clone(), slices.concat())
     };
-    let spool = Arc::new(site.store.spool(&meta(UID)).unwrap());
-    let first = parts[0].len() as u64;
-    spool.write(0, &parts[..1]).unwrap();
-    spool.write(first, &parts[1..]).unwrap();
+    let spool = Arc::new(spool(&site.store, UID));
+    let (begin, first) = (spool.file_bytes(), parts[0].len() as u64);
+    spool.write(begin, &parts[..1]).unwrap();
+    spool.write(begin + first, &parts[1..]).unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| spool.write(0, &parts[..1]).unwrap());
+        scope.spawn(|| spool.write(begin, &parts[..1]).unwrap());
     });
     assert_eq!(spool.dataset_bytes(), whole.len() as u64);
     let path = site.commit(&instance_of(meta(UID), &whole, Payload::Spooled(spool))).unwrap().path;
     assert_eq!(stored_dataset(&site.root().join(path)), whole);
+}
+
+#[test]
+fn whole_pages_go_past_the_page_cache_where_the_filesystem_can() {
+    let site = Site::new();
+    let bytes = pixels(1, 20_000);
+    let goes_past = |slices: &[&[u8]]| {
+        let gone = Rc::new(Cell::new(false));
+        let (root, told) = (site.store.root(), gone.clone());
+        arm(Step::WriteThrough, move || {
+            told.set(true);
+            Ok(())
+        });
+        let temp = TempFile::create(&root, &TempNames::new()).unwrap();
+        temp.write_through(0, slices.iter().copied()).unwrap();
+        assert_eq!(fs::read(&site.temp_files()[0]).unwrap(), slices.concat());
+        gone.get()
+    };
+    let (first, second) = (on_a_page(&bytes[..8192]), on_a_page(&bytes[8192..]));
+    assert_eq!(goes_past(&[&first, &second]), site.store.root().writes_through());
+    assert!(!goes_past(&[&bytes[1..]]), "nothing in it is a whole page of memory");
+}
+
+#[test]
+fn a_write_past_the_page_cache_that_is_refused_takes_the_other_way_and_one_that_fails_does_not() {
+    let site = Site::new();
+    fail(Step::WriteThrough, Errno::INVAL);
+    site.commit(&placed(UID, &pixels(1, 5000))).unwrap();
+    assert_stored(&site, 1);
+    assert!(!site.store.root().writes_through(), "once is enough");
+
+    let site = Site::new();
+    fail(Step::WriteThrough, Errno::NOSPC);
+    assert!(matches!(site.commit(&placed(UID, &pixels(1, 5000))), Err(StoreError::DiskFull)));
+    assert!(site.temp_files().is_empty());
+    site.commit(&placed(UID, &pixels(1, 5000))).unwrap();
+    assert_stored(&site, 1);
 }

@@ -54,9 +54,9 @@ fn below_the_space_to_keep_nothing_is_written_but_what_is_stored_is_known() {
         other => panic!("{other:?}"),
     }
     assert!(matches!(site.store.room(0), Err(StoreError::BelowMinFree { .. })));
-    let spool = site.store.spool(&meta("1.2.3.4.5")).unwrap();
+    let spool = site.store.spool(300).unwrap();
     let dataset = slices(&dataset("1.2.3.4.5", STUDY, SERIES, &pixels));
-    assert!(matches!(spool.write(spool.dataset_bytes(), &dataset), Err(StoreError::BelowMinFree { .. })));
+    assert!(matches!(spool.write(spool.file_bytes(), &dataset), Err(StoreError::BelowMinFree { .. })));
     drop(spool);
     assert!(site.temp_files().is_empty() && site.files().is_empty());
 
@@ -128,7 +128,7 @@ fn a_root_that_is_gone_is_not_made_again_and_is_used_when_it_is_back() {
     // Moved away and back.
     fs::rename(site.root(), &elsewhere).unwrap();
     assert!(unavailable(site.commit(&instance("1.2.3.4.6", &pixels(1, 100))).map(drop)));
-    assert!(unavailable(site.store.spool(&meta("1.2.3.4.6")).map(drop)));
+    assert!(unavailable(site.store.spool(300).map(drop)));
     assert!(unavailable(site.store.room(0)));
     assert!(!site.root().exists());
     assert_eq!(files(&elsewhere).len(), 1, "nothing is written where the path does not lead");

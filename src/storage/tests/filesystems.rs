@@ -20,11 +20,15 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 impl SmallFilesystem {
     fn mount(at: &Path, size: &str) -> Option<Self> {
+        Self::mount_kind("tmpfs", at, size)
+    }
+
+    fn mount_kind(kind: &str, at: &Path, size: &str) -> Option<Self> {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         fs::create_dir_all(at).unwrap();
         let options = format!("size={size},mode=0700");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tidegate-test"])
+            .args(["-t", kind, "-o", &options, "tidegate-test"])
             .arg(at)
             .stderr(Stdio::null())
             .status();
@@ -69,11 +73,11 @@ fn a_full_disk_is_said_to_be_full_and_is_used_again_when_it_is_not() {
         assert!(temp_files(&root).is_empty());
         assert!(matches!(store.room(600 * 1024), Err(StoreError::DiskFull)));
 
-        let spool = store.spool(&meta("1.2.3.4.7")).unwrap();
+        let spool = spool(&store, "1.2.3.4.7");
         let dataset = dataset("1.2.3.4.7", STUDY, SERIES, &pixels(3, 600 * 1024));
         let error = slices(&dataset)
             .iter()
-            .find_map(|slice| spool.write(spool.dataset_bytes(), std::slice::from_ref(slice)).err());
+            .find_map(|slice| spool.write(spool.file_bytes(), std::slice::from_ref(slice)).err());
         assert!(matches!(error, Some(StoreError::DiskFull)), "{error:?}");
         drop(spool);
         assert!(temp_files(&root).is_empty());
@@ -81,6 +85,21 @@ fn a_full_disk_is_said_to_be_full_and_is_used_again_when_it_is_not() {
         fs::remove_file(root.join("ballast")).unwrap();
         assert_eq!(commit(&store, &large).unwrap().outcome, Outcome::New);
         assert!(store.room(100 * 1024).is_ok());
+    }
+}
+
+#[test]
+fn a_filesystem_that_cannot_be_written_past_the_page_cache_stores_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    let Some(_mounted) = SmallFilesystem::mount_kind("ramfs", &root, "4m") else {
+        return;
+    };
+    let (store, _) = Store::open(settings(&root)).unwrap();
+    for uid in ["1.2.3.4.5", "1.2.3.4.6"] {
+        let pixels = pixels(1, 100_000);
+        commit(&store, &placed(uid, &pixels)).unwrap();
+        assert_eq!(fs::read(root.join(path_of(uid))).unwrap(), whole_file(uid, &pixels));
     }
 }
 
@@ -93,11 +112,11 @@ fn a_spooled_instance_that_lacks_a_part_is_never_stored() {
     };
     let (store, _) = Store::open(settings(&root)).unwrap();
     let dataset = dataset("1.2.3.4.5", STUDY, SERIES, &pixels(1, 1000));
-    let spool = store.spool(&meta("1.2.3.4.5")).unwrap();
-    spool.write(spool.dataset_bytes(), &slices(&dataset)).unwrap();
-    spool.write(spool.dataset_bytes(), &slices(&pixels(1, 600 * 1024))).unwrap_err();
+    let spool = spool(&store, "1.2.3.4.5");
+    spool.write(spool.file_bytes(), &slices(&dataset)).unwrap();
+    spool.write(spool.file_bytes(), &slices(&pixels(1, 600 * 1024))).unwrap_err();
     // Space is back, but what did not fit is lost.
-    assert!(matches!(spool.write(spool.dataset_bytes(), &slices(&dataset)), Err(StoreError::SpoolBroken)));
+    assert!(matches!(spool.write(spool.file_bytes(), &slices(&dataset)), Err(StoreError::SpoolBroken)));
     let instance = instance_of(meta("1.2.3.4.5"), &dataset, tidegate_storage::Payload::Spooled(spool.into()));
     assert!(matches!(commit(&store, &instance), Err(StoreError::SpoolBroken)));
     assert!(files(&root).is_empty());

@@ -144,8 +144,15 @@ fn store_until_killed(root: &Path, acknowledged: &Path, strategy: CommitStrategy
             let (store, mut acknowledged) = (&store, &acknowledged);
             scope.spawn(move || {
                 let mut store_all = |versions: &[(String, u32)]| {
-                    let batch: Vec<Instance> =
-                        versions.iter().map(|(uid, version)| instance(uid, &pixels_of(uid, *version))).collect();
+                    let arrived = |at: usize, uid: &str, pixels: &[u8]| match at % 2 {
+                        0 => instance(uid, pixels),
+                        _ => placed(uid, pixels),
+                    };
+                    let batch: Vec<Instance> = versions
+                        .iter()
+                        .enumerate()
+                        .map(|(at, (uid, version))| arrived(at, uid, &pixels_of(uid, *version)))
+                        .collect();
                     let results = store.commit(&batch.iter().collect::<Vec<_>>(), &|| ());
                     assert!(results.iter().all(Result::is_ok), "{results:?}");
                     let said: String = versions.iter().map(|(uid, version)| format!("{uid} {version}\n")).collect();

@@ -40,6 +40,55 @@ fn a_spooled_instance_becomes_the_same_file() {
 }
 
 #[test]
+fn a_dataset_that_was_read_to_its_place_becomes_the_same_file_wherever_it_ends() {
+    let front = whole_file("1.2.3.4.5", &[]).len();
+    for durability in [Durability::Fsync, Durability::None] {
+        for file_bytes in [front, 4094, 4096, 4098, 8192, 8194, 12_288, 20_000, 300_000] {
+            let site = Site::with(|settings| settings.durability = durability);
+            let pixels = pixels(3, file_bytes.max(front) - front);
+            assert_eq!(site.outcome(&placed("1.2.3.4.5", &pixels)), Outcome::New);
+            assert_eq!(fs::read(site.root().join(path_of("1.2.3.4.5"))).unwrap(), whole_file("1.2.3.4.5", &pixels));
+            for again in [placed("1.2.3.4.5", &pixels), instance("1.2.3.4.5", &pixels)] {
+                assert_eq!(
+                    again.dataset_bytes(),
+                    (pixels.len() + dataset("1.2.3.4.5", STUDY, SERIES, &[]).len()) as u64
+                );
+                assert_eq!(site.outcome(&again), Outcome::Identical, "{file_bytes}");
+            }
+            assert!(site.temp_files().is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_placed_dataset_that_lies_anyhow_in_memory_becomes_the_same_file() {
+    let site = Site::new();
+    let pixels = pixels(4, 100_000);
+    let (file, dataset) = (whole_file("1.2.3.4.5", &pixels), dataset("1.2.3.4.5", STUDY, SERIES, &pixels));
+    let begin = on_a_page(&file[..8192]);
+    let anyhow = std::iter::once(begin).chain(file[8192..].chunks(5000).map(Bytes::copy_from_slice)).collect();
+    site.commit(&instance_of(meta("1.2.3.4.5"), &dataset, Payload::Placed(anyhow))).unwrap();
+    assert_eq!(fs::read(site.root().join(path_of("1.2.3.4.5"))).unwrap(), file);
+}
+
+#[test]
+fn parts_of_a_spooled_dataset_may_lie_anyhow_in_memory() {
+    let pixels = pixels(5, 60_000);
+    let (file, dataset) = (whole_file("1.2.3.4.5", &pixels), dataset("1.2.3.4.5", STUDY, SERIES, &pixels));
+    for parts in [&[0, 8192, 16_384, 20_480, 60_000][..], &[0, 4096, 5000, 9096, 13_192], &[0, 100, 4096, 8192]] {
+        let site = Site::new();
+        let spool = site.store.spool((file.len() - dataset.len()) as u64).unwrap();
+        let ends = parts[1..].iter().copied().chain([file.len()]);
+        for (&begin, end) in parts.iter().zip(ends) {
+            spool.write(begin as u64, &[on_a_page(&file[begin..end])]).unwrap();
+        }
+        assert_eq!((spool.file_bytes(), spool.dataset_bytes()), (file.len() as u64, dataset.len() as u64));
+        site.commit(&instance_of(meta("1.2.3.4.5"), &dataset, Payload::Spooled(spool.into()))).unwrap();
+        assert_eq!(fs::read(site.root().join(path_of("1.2.3.4.5"))).unwrap(), file, "{parts:?}");
+    }
+}
+
+#[test]
 fn an_instance_can_have_a_placement_of_its_own() {
     let site = Site::with(|settings| settings.duplicates = Duplicates::Refuse);
     let placement = Arc::new(Placement {

@@ -163,12 +163,35 @@ pub(crate) fn instance_in(study: &str, series: &str, uid: &str, pixels: &[u8]) -
     instance_of(meta(uid), &dataset, Payload::Memory(slices(&dataset)))
 }
 
+/// The same as it comes in long fragments: read to its place in the file, in blocks of memory that begin on a page.
+pub(crate) fn placed(uid: &str, pixels: &[u8]) -> Instance {
+    let blocks = whole_file(uid, pixels).chunks(8192).map(on_a_page).collect();
+    instance_of(meta(uid), &dataset(uid, STUDY, SERIES, pixels), Payload::Placed(blocks))
+}
+
+/// A copy of `bytes` that begins on a page of memory.
+pub(crate) fn on_a_page(bytes: &[u8]) -> Bytes {
+    let mut memory: Vec<u8> = Vec::with_capacity(bytes.len() + 4096);
+    memory.resize(memory.as_ptr().align_offset(4096), 0);
+    let begin = memory.len();
+    memory.extend_from_slice(bytes);
+    Bytes::from(memory).slice(begin..)
+}
+
+/// A spool file that has its file meta.
+pub(crate) fn spool(store: &Store, uid: &str) -> tidegate_storage::SpoolFile {
+    let encoded = Arriving::new(meta(uid)).encoded_meta().clone();
+    let spool = store.spool(encoded.len() as u64).unwrap();
+    spool.write(0, &[encoded]).unwrap();
+    spool
+}
+
 /// An instance of the default series, spooled to `store`.
 pub(crate) fn spooled(store: &Store, uid: &str, pixels: &[u8]) -> Instance {
     let dataset = dataset(uid, STUDY, SERIES, pixels);
-    let spool = store.spool(&meta(uid)).unwrap();
+    let spool = spool(store, uid);
     for part in slices(&dataset).chunks(3) {
-        spool.write(spool.dataset_bytes(), part).unwrap();
+        spool.write(spool.file_bytes(), part).unwrap();
     }
     assert_eq!(spool.dataset_bytes(), dataset.len() as u64);
     instance_of(meta(uid), &dataset, Payload::Spooled(spool.into()))

@@ -1,0 +1,258 @@
+//! The bytes of a dataset that is arriving, as the slices they come in, or read to their place in the file that is to be.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
+use tidegate_memory::allocator::prefer_huge_pages;
+use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
+use tidegate_storage::head::{HeadLimits, HeadScan};
+use tidegate_storage::meta::FileMeta;
+use tidegate_storage::{Arriving, Instance, Payload, Placement};
+
+use super::spooling::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
+use crate::job::{SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
+use crate::outcome::Refusal;
+use crate::settings::WriterSettings;
+use crate::shared::Shared;
+use crate::transport::Transport;
+
+/// Fragments shorter than this are copied together: a slice of its own would cost more memory than it holds.
+const SMALL_FRAGMENT: usize = 1024;
+/// Bytes of a block that small fragments are copied to.
+const BLOCK: usize = 16 * 1024;
+/// Bytes of a part that goes to the spool file.
+pub(super) const SPOOL_CHUNK: u64 = 1024 * 1024;
+/// So many bytes that have come already are copied to their place; with more, a dataset goes on in slices.
+const MOST_COPIED: u64 = 64 * 1024;
+
+/// See the module.
+pub(super) struct Assembly {
+    file: Arriving,
+    scan: HeadScan,
+    slices: Vec<Bytes>,
+    /// Pay for `slices`.
+    leases: Vec<Arc<MemoryLease>>,
+    /// Whether what is here, behind what is in the spool, begins with the file meta: what comes is read to its place.
+    is_placed: bool,
+    /// Bytes in `slices` and `block`.
+    held: u64,
+    /// Bytes of the file sent to the spool.
+    spooled: u64,
+    /// What came after the last slice, with room for more: small fragments, or what was read to its place.
+    block: BytesMut,
+    /// Pays for `block`.
+    block_lease: Option<Arc<MemoryLease>>,
+    spool: Spool,
+    gauge: SpoolGauge,
+    placement: Option<Arc<Placement>>,
+}
+
+impl Assembly {
+    pub(super) fn new(
+        meta: FileMeta,
+        transfer_syntax: &str,
+        placement: Option<Arc<Placement>>,
+        shared: &Arc<Shared>,
+    ) -> Self {
+        let wanted = shared.wanted_for(placement.as_deref());
+        Self {
+            scan: HeadScan::new(transfer_syntax, wanted, HeadLimits::default()),
+            file: Arriving::new(meta),
+            slices: Vec::new(),
+            leases: Vec::new(),
+            is_placed: false,
+            held: 0,
+            spooled: 0,
+            block: BytesMut::new(),
+            block_lease: None,
+            spool: Spool::default(),
+            gauge: SpoolGauge::new(shared.clone()),
+            placement,
+        }
+    }
+
+    /// As [`Incoming::push`](super::incoming::Incoming::push).
+    pub(super) fn push(
+        &mut self,
+        fragment: Bytes,
+        lease: Option<&Arc<MemoryLease>>,
+        holder: &Holder,
+    ) -> Result<(), BudgetSpent> {
+        self.note(&fragment);
+        let fits = fragment.len() <= self.room();
+        if fragment.len() >= SMALL_FRAGMENT && !(fits && self.is_placed) {
+            self.keep(fragment, lease);
+            return Ok(());
+        }
+        if !fits {
+            match holder.lease(Stage::Receiving, BLOCK as u64) {
+                Ok(lease) => self.begin_block(BLOCK, lease),
+                Err(spent) => {
+                    self.keep(fragment, lease);
+                    return Err(spent);
+                }
+            }
+        }
+        self.block.extend_from_slice(&fragment);
+        Ok(())
+    }
+
+    /// Whether what comes is read to its place, as far as there is memory for it.
+    pub(super) fn is_placed(&self) -> bool {
+        self.is_placed
+    }
+
+    /// Bytes that the block in use can still take.
+    pub(super) fn room(&self) -> usize {
+        self.block.capacity() - self.block.len()
+    }
+
+    /// Begins a block of `bytes`, a power of two, for what comes next; at the beginning of a dataset it takes what is here, too, and
+    /// the file meta. Does nothing in a dataset that goes on in slices.
+    pub(super) fn place(&mut self, bytes: usize, holder: &Holder) -> Result<(), BudgetSpent> {
+        let lease = |bytes: usize| holder.lease(Stage::Receiving, bytes as u64);
+        if self.is_placed {
+            self.begin_block(bytes, lease(bytes)?);
+        } else if self.spooled == 0 && self.held <= MOST_COPIED {
+            let meta = self.file.encoded_meta().clone();
+            let bytes = bytes.max((meta.len() + self.held as usize + 1).next_power_of_two());
+            self.begin_block(bytes, lease(bytes)?);
+            self.is_placed = true;
+            self.held += meta.len() as u64;
+            self.block.extend_from_slice(&meta);
+            self.slices.drain(..).for_each(|slice| self.block.extend_from_slice(&slice));
+            self.leases.clear();
+        } else {
+            return Ok(());
+        }
+        prefer_huge_pages(self.block.spare_capacity_mut());
+        Ok(())
+    }
+
+    /// Reads to the place begun, `most` bytes at the most: no more than there is room for.
+    pub(super) async fn read_from(&mut self, transport: &mut Transport, most: usize) -> std::io::Result<usize> {
+        transport.read_buf(&mut (&mut self.block).limit(most)).await
+    }
+
+    /// Takes note of the last `bytes`, which were read to their place.
+    pub(super) fn note_placed(&mut self, bytes: usize) {
+        let block = std::mem::take(&mut self.block);
+        self.note(&block[block.len() - bytes..]);
+        self.block = block;
+        if self.room() == 0 {
+            self.close_block();
+        }
+    }
+
+    fn note(&mut self, bytes: &[u8]) {
+        let _ = self.scan.feed(bytes); // the verdict comes with finish()
+        self.file.update(bytes);
+        self.held += bytes.len() as u64;
+    }
+
+    /// Whether any of it is in a spool file, or on its way there.
+    pub(super) fn is_spooling(&self) -> bool {
+        self.spool.is_used()
+    }
+
+    /// Bytes that could go to the spool now: of what is placed whole blocks, unless `all` is to go.
+    pub(super) fn ready_for_spool(&self, all: bool) -> u64 {
+        if all || !self.is_placed { self.held } else { self.held - self.block.len() as u64 }
+    }
+
+    /// Whether anything is held in memory that spooling would free.
+    pub(super) fn holds_memory(&self) -> bool {
+        self.held > 0 || self.spool.is_busy()
+    }
+
+    /// As [`Incoming::spool`](super::incoming::Incoming::spool).
+    pub(super) async fn spool(&mut self, all: bool, shared: &Shared, writers: &WriterSettings) -> Result<(), Refusal> {
+        self.spool.settle(MAX_PARTS_UNDER_WAY - 1, shared, writers).await?;
+        if all || !self.is_placed {
+            self.close_block();
+        }
+        if self.slices.is_empty() {
+            return Ok(());
+        }
+        if self.spooled == 0 && !self.is_placed {
+            let meta = self.file.encoded_meta().clone();
+            self.held += meta.len() as u64;
+            self.slices.insert(0, meta);
+        }
+        let spool = match &self.spool.file {
+            Some(file) => SpoolTarget::Open(file.clone()),
+            None => {
+                shared.counters.datasets_spooled.increment();
+                SpoolTarget::New { meta_bytes: self.file.encoded_meta().len() as u64 }
+            }
+        };
+        if self.block.is_empty() {
+            (self.block, self.block_lease) = (BytesMut::new(), None);
+        }
+        let offset_bytes = self.spooled;
+        let bytes = self.held - self.block.len() as u64;
+        self.held -= bytes;
+        self.spooled += bytes;
+        self.gauge.add(bytes);
+        let content =
+            SpoolContent { slices: std::mem::take(&mut self.slices), leases: std::mem::take(&mut self.leases) };
+        self.spool.send(SpoolPart { spool, offset_bytes, content: Mutex::new(Some(content)) }, shared, writers).await
+    }
+
+    /// Waits until the spool file has all it was sent.
+    pub(super) async fn settle(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<(), Refusal> {
+        self.spool.settle(0, shared, writers).await
+    }
+
+    /// The dataset is complete: the instance to be stored, or why it is not.
+    pub(super) async fn finish(mut self, shared: &Shared, writers: &WriterSettings) -> Result<StoreInstance, Refusal> {
+        if self.spool.is_used() {
+            self.spool(true, shared, writers).await?;
+            self.settle(shared, writers).await?;
+        }
+        self.close_block();
+        let head = self.scan.finish()?;
+        head.check(self.file.meta())?;
+        let payload = match (self.spool.file, self.is_placed) {
+            (Some(file), _) => Payload::Spooled(file),
+            (None, true) => Payload::Placed(self.slices),
+            (None, false) => Payload::Memory(self.slices),
+        };
+        let instance = Instance::new(self.file, head, payload);
+        let instance = match self.placement {
+            Some(placement) => instance.placed(placement),
+            None => instance,
+        };
+        Ok(StoreInstance { instance, leases: self.leases })
+    }
+
+    fn begin_block(&mut self, bytes: usize, lease: MemoryLease) {
+        self.close_block();
+        self.block = BytesMut::with_capacity(bytes);
+        self.block_lease = Some(Arc::new(lease));
+    }
+
+    /// Makes a slice of what is in the block; the next goes on behind it.
+    fn close_block(&mut self) {
+        if !self.block.is_empty() {
+            let slice = self.block.split().freeze();
+            let lease = self.block_lease.clone();
+            self.add(slice, lease.as_ref());
+        }
+    }
+
+    fn keep(&mut self, fragment: Bytes, lease: Option<&Arc<MemoryLease>>) {
+        self.close_block();
+        self.add(fragment, lease);
+    }
+
+    fn add(&mut self, slice: Bytes, lease: Option<&Arc<MemoryLease>>) {
+        if let Some(lease) = lease
+            && !self.leases.last().is_some_and(|last| Arc::ptr_eq(last, lease))
+        {
+            self.leases.push(lease.clone());
+        }
+        self.slices.push(slice);
+    }
+}

@@ -1,0 +1,129 @@
+//! Datasets that come in long fragments are read to where they belong: one behind the other in memory, as they are to be in the
+//! file, without the headers in between. So they can go to the disk without being copied once more.
+
+use tidegate_memory::pressure::Level;
+
+use super::connection::Connection;
+use super::ending::End;
+use super::incoming::Incoming;
+use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT, LARGEST_SEGMENT};
+use crate::supervision::lifeline::MessageKind;
+
+/// Bytes of a PDU header and that of a PDV (PS3.8 §9.3.1, §9.3.5.1).
+const HEADERS: usize = 12;
+/// Bytes of a fragment still to come from which on a dataset is read to its place: two reads for less cost more than they spare.
+const SHORTEST: usize = 32 * 1024;
+
+/// Where a read goes to, and how many bytes at the most.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// To be parsed.
+    Buffer(usize),
+    /// To their place in the dataset that is arriving: they are that and nothing else.
+    Place(usize),
+}
+
+impl Connection {
+    /// Where the next read goes to, which has room for it.
+    pub(super) async fn target(&mut self) -> Result<Target, End> {
+        let most = match &self.incoming {
+            Some(incoming) => {
+                let (unparsed, left) = (self.buffer.bytes().len(), self.protocol.dataset_left());
+                if unparsed == 0 && left > 0 {
+                    let place = self.place(left);
+                    if place > 0 {
+                        return Ok(Target::Place(place));
+                    }
+                    usize::MAX
+                } else if left == 0 && incoming.is_placed() {
+                    HEADERS.saturating_sub(unparsed).max(1) // and nothing of the fragment behind them
+                } else {
+                    usize::MAX
+                }
+            }
+            None => usize::MAX,
+        };
+        self.make_room().await.map_or(Ok(Target::Buffer(most)), Err)
+    }
+
+    /// How many of the `left` bytes that come next may be read to their place; 0 if they must take the other way.
+    fn place(&mut self, left: usize) -> usize {
+        let block = self.fitting_block();
+        let Some(incoming) = &mut self.incoming else {
+            return 0;
+        };
+        if incoming.room() == 0
+            && let Some(bytes) = block
+            && (incoming.is_placed() || left >= SHORTEST)
+        {
+            incoming.place(bytes, &self.holder);
+        }
+        incoming.room().min(left)
+    }
+
+    /// Bytes of a block for a dataset like the one before, or for what is yet to come of it, under the present pressure. `None`: there
+    /// should be no block.
+    fn fitting_block(&self) -> Option<usize> {
+        match *self.shared.pressure.borrow() {
+            Level::Normal | Level::Purge => {
+                let incoming = self.incoming.as_ref();
+                let placed = incoming.filter(|incoming| incoming.is_placed()).map_or(0, |incoming| incoming.bytes);
+                Some(match self.usual_bytes.checked_sub(placed).filter(|rest| *rest > 0) {
+                    Some(rest) => block_for(rest),
+                    None if incoming.is_some_and(Incoming::is_spooling) => BULK_SEGMENT,
+                    None => LARGEST_SEGMENT,
+                })
+            }
+            Level::Shrink => Some(FIRST_SEGMENT),
+            Level::Spool | Level::PauseAccept | Level::Abort => None,
+        }
+    }
+
+    /// So many bytes of the dataset were read to their place.
+    pub(super) async fn on_placed(&mut self, bytes: usize) -> Option<End> {
+        self.note(MessageKind::Fragment);
+        self.protocol.pass_dataset(bytes);
+        if let Some(end) = self.on_dataset_bytes(bytes) {
+            return Some(end);
+        }
+        if let Some(incoming) = &mut self.incoming {
+            incoming.note_placed(bytes);
+        }
+        self.spool_if_due(false).await;
+        None
+    }
+}
+
+/// Bytes of a block that holds `rest`, or as much of it as leaves no more than a quarter of the block empty: a power of two, which is
+/// what the allocator has without a loss.
+fn block_for(rest: u64) -> usize {
+    let whole = rest.clamp(FIRST_SEGMENT as u64, BULK_SEGMENT as u64).next_power_of_two();
+    let is_filled = rest >= whole - whole / 4;
+    (if is_filled { whole } else { whole / 2 }).max(FIRST_SEGMENT as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_filled_or_as_small_as_there_are() {
+        const KIB: u64 = 1024;
+        for (rest, block) in [
+            (1, 64),
+            (64, 64),
+            (65, 64),
+            (96, 128),
+            (257, 256),
+            (300, 256),
+            (400, 512),
+            (512, 512),
+            (513, 512),
+            (700, 512),
+        ] {
+            assert_eq!(block_for(rest * KIB), block * 1024, "{rest} KiB");
+        }
+        assert_eq!(block_for(u64::MAX), BULK_SEGMENT);
+        assert_eq!(block_for(0), FIRST_SEGMENT);
+    }
+}
