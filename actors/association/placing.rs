@@ -5,8 +5,7 @@ use tidegate_memory::pressure::Level;
 
 use super::connection::Connection;
 use super::ending::End;
-use super::incoming::Incoming;
-use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT, LARGEST_SEGMENT};
+use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT};
 use crate::supervision::lifeline::MessageKind;
 
 /// Bytes of a PDU header and that of a PDV (PS3.8 §9.3.1, §9.3.5.1).
@@ -61,18 +60,15 @@ impl Connection {
         incoming.room().min(left)
     }
 
-    /// Bytes of a block for a dataset like the one before, or for what is yet to come of it, under the present pressure. `None`: there
-    /// should be no block.
+    /// Bytes of a block for a dataset like the one before, or for what is yet to come of it, under the present pressure; without one
+    /// before it, no more than has come already. `None`: there should be no block.
     fn fitting_block(&self) -> Option<usize> {
         match *self.shared.pressure.borrow() {
             Level::Normal | Level::Purge => {
-                let incoming = self.incoming.as_ref();
-                let placed = incoming.filter(|incoming| incoming.is_placed()).map_or(0, |incoming| incoming.bytes);
-                Some(match self.usual_bytes.checked_sub(placed).filter(|rest| *rest > 0) {
-                    Some(rest) => block_for(rest),
-                    None if incoming.is_some_and(Incoming::is_spooling) => BULK_SEGMENT,
-                    None => LARGEST_SEGMENT,
-                })
+                let (bytes, is_placed) =
+                    self.incoming.as_ref().map_or((0, false), |incoming| (incoming.bytes, incoming.is_placed()));
+                let rest = self.usual_bytes.saturating_sub(if is_placed { bytes } else { 0 });
+                Some(block_for(if rest > 0 { rest } else { bytes.next_power_of_two() }))
             }
             Level::Shrink => Some(FIRST_SEGMENT),
             Level::Spool | Level::PauseAccept | Level::Abort => None,

@@ -75,9 +75,9 @@ impl Connection {
 
     /// Sends to the spool what should go there: all there is if the budget is `spent`.
     pub(super) async fn spool_if_due(&mut self, spent: bool) {
-        let all = spent || self.is_pressed();
-        let threshold =
-            if self.is_pressed() { FLOOR_SEGMENT as u64 } else { self.live.associations.spool_threshold_bytes };
+        let is_pressed = self.is_pressed();
+        let all = spent || is_pressed;
+        let threshold = if is_pressed { FLOOR_SEGMENT as u64 } else { self.live.associations.spool_threshold_bytes };
         if spent || self.incoming.as_ref().is_some_and(|incoming| incoming.wants_spooling(threshold, all)) {
             Box::pin(self.spool(all)).await;
         }
