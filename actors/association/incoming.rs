@@ -23,6 +23,8 @@ pub(crate) struct Incoming {
     /// Bytes so far.
     pub(crate) bytes: u64,
     pub(super) began: Instant,
+    /// Whether what was read last went to its place.
+    pub(super) is_placing: bool,
     /// Boxed, because it is handed on more often than it is allocated.
     assembly: Result<Box<Assembly>, Refusal>,
 }
@@ -33,7 +35,7 @@ impl Incoming {
         let placement = peer.placement(&live.access, &request.abstract_syntax);
         let assembly = file_meta(&request, peer, &live.associations.policy.ae_title)
             .map(|meta| Box::new(Assembly::new(meta, &request.transfer_syntax, placement, shared)));
-        Self { request, bytes: 0, began: Instant::now(), assembly }
+        Self { request, bytes: 0, began: Instant::now(), is_placing: false, assembly }
     }
 
     /// Takes the next fragment, cut from a segment that `lease` pays for.

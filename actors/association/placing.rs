@@ -25,23 +25,22 @@ pub(super) enum Target {
 impl Connection {
     /// Where the next read goes to, which has room for it.
     pub(super) async fn target(&mut self) -> Result<Target, End> {
-        let most = match &self.incoming {
-            Some(incoming) => {
-                let (unparsed, left) = (self.buffer.bytes().len(), self.protocol.dataset_left());
-                if unparsed == 0 && left > 0 {
-                    let place = self.place(left);
-                    if place > 0 {
-                        return Ok(Target::Place(place));
-                    }
-                    usize::MAX
-                } else if left == 0 && incoming.is_placed() {
-                    HEADERS.saturating_sub(unparsed).max(1) // and nothing of the fragment behind them
-                } else {
-                    usize::MAX
+        let left = self.protocol.dataset_left();
+        let mut most = usize::MAX;
+        if self.buffer.bytes().is_empty()
+            && let Some(incoming) = &mut self.incoming
+        {
+            // Short fragments are read many at a time, whatever came before them.
+            let was_placing = std::mem::take(&mut incoming.is_placing);
+            if left >= SHORTEST || (left > 0 && was_placing) {
+                let place = self.place(left);
+                if place > 0 {
+                    return Ok(Target::Place(place));
                 }
+            } else if was_placing {
+                most = HEADERS; // and nothing of the fragment behind them
             }
-            None => usize::MAX,
-        };
+        }
         self.make_room().await.map_or(Ok(Target::Buffer(most)), Err)
     }
 
@@ -53,10 +52,10 @@ impl Connection {
         };
         if incoming.room() == 0
             && let Some(bytes) = block
-            && (incoming.is_placed() || left >= SHORTEST)
         {
             incoming.place(bytes, &self.holder);
         }
+        incoming.is_placing = incoming.room() > 0;
         incoming.room().min(left)
     }
 
