@@ -1,8 +1,6 @@
 //! Datasets that come in long fragments are read to where they belong: one behind the other in memory, as they are to be in the
 //! file, without the headers in between. So they can go to the disk without being copied once more.
 
-use tidegate_memory::pressure::Level;
-
 use super::connection::Connection;
 use super::ending::End;
 use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT};
@@ -46,13 +44,12 @@ impl Connection {
 
     /// How many of the `left` bytes that come next may be read to their place; 0 if they must take the other way.
     fn place(&mut self, left: usize) -> usize {
-        let block = self.fitting_block();
+        let is_full = self.incoming.as_ref().is_some_and(|incoming| incoming.room() == 0);
+        let block = if is_full { self.fitting_block() } else { None };
         let Some(incoming) = &mut self.incoming else {
             return 0;
         };
-        if incoming.room() == 0
-            && let Some(bytes) = block
-        {
+        if let Some(bytes) = block {
             incoming.place(bytes, &self.holder);
         }
         incoming.is_placing = incoming.room() > 0;
@@ -62,16 +59,10 @@ impl Connection {
     /// Bytes of a block for a dataset like the one before, or for what is yet to come of it, under the present pressure; without one
     /// before it, no more than has come already. `None`: there should be no block.
     fn fitting_block(&self) -> Option<usize> {
-        match *self.shared.pressure.borrow() {
-            Level::Normal | Level::Purge => {
-                let (bytes, is_placed) =
-                    self.incoming.as_ref().map_or((0, false), |incoming| (incoming.bytes, incoming.is_placed()));
-                let rest = self.usual_bytes.saturating_sub(if is_placed { bytes } else { 0 });
-                Some(block_for(if rest > 0 { rest } else { bytes.next_power_of_two() }))
-            }
-            Level::Shrink => Some(FIRST_SEGMENT),
-            Level::Spool | Level::PauseAccept | Level::Abort => None,
-        }
+        let (bytes, is_placed) =
+            self.incoming.as_ref().map_or((0, false), |incoming| (incoming.bytes, incoming.is_placed()));
+        let rest = self.usual_bytes.saturating_sub(if is_placed { bytes } else { 0 });
+        self.under_pressure(block_for(if rest > 0 { rest } else { bytes.next_power_of_two() }))
     }
 
     /// So many bytes of the dataset were read to their place.

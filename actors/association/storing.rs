@@ -75,7 +75,7 @@ impl Connection {
 
     /// Sends to the spool what should go there: all there is if the budget is `spent`.
     pub(super) async fn spool_if_due(&mut self, spent: bool) {
-        let is_pressed = self.is_pressed();
+        let is_pressed = self.under_pressure(FIRST_SEGMENT).is_none();
         let all = spent || is_pressed;
         let threshold = if is_pressed { FLOOR_SEGMENT as u64 } else { self.live.associations.spool_threshold_bytes };
         if spent || self.incoming.as_ref().is_some_and(|incoming| incoming.wants_spooling(threshold, all)) {
@@ -83,18 +83,17 @@ impl Connection {
         }
     }
 
-    /// Whether memory is so short that nothing is to be held that can go to the spool.
-    fn is_pressed(&self) -> bool {
-        matches!(*self.shared.pressure.borrow(), Level::Spool | Level::PauseAccept | Level::Abort)
-    }
-
     /// How large a receive segment may be under the present pressure; `None`: the floor must do.
     fn largest_segment(&self) -> Option<usize> {
+        let is_spooling = self.incoming.as_ref().is_some_and(Incoming::is_spooling);
+        self.under_pressure(if is_spooling { BULK_SEGMENT } else { self.fitting_segment() })
+    }
+
+    /// What the present pressure leaves of `bytes` that are wanted for receiving; `None`: nothing is to be held that can go to the
+    /// spool.
+    pub(super) fn under_pressure(&self, bytes: usize) -> Option<usize> {
         match *self.shared.pressure.borrow() {
-            Level::Normal | Level::Purge if self.incoming.as_ref().is_some_and(Incoming::is_spooling) => {
-                Some(BULK_SEGMENT)
-            }
-            Level::Normal | Level::Purge => Some(self.fitting_segment()),
+            Level::Normal | Level::Purge => Some(bytes),
             Level::Shrink => Some(FIRST_SEGMENT),
             Level::Spool | Level::PauseAccept | Level::Abort => None,
         }
