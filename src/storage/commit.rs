@@ -28,7 +28,7 @@ use self::directories::Directories;
 pub(crate) use self::directories::KnownDirectories;
 use self::duplicates::{Found, examine};
 pub use self::files::Files;
-use self::files::{write_file, write_file_through};
+use self::files::write_file;
 use self::logged::{Frame, Logged};
 use self::strategy::Strategy;
 use crate::error::StoreError;
@@ -260,10 +260,7 @@ impl Run {
         if strategy == Strategy::Log {
             strategy = Strategy::PerFile;
         }
-        let temp = match strategy {
-            Strategy::PerFile => write_file_through(&self.store, &self.root, instance)?,
-            _ => write_file(&self.store, &self.root, instance)?,
-        };
+        let temp = write_file(&self.store, &self.root, instance, strategy == Strategy::PerFile)?;
         if strategy == Strategy::PerFile && self.instances > 1 {
             temp.start_writing_out();
         }

@@ -68,25 +68,25 @@ impl<I: Deref<Target: AsRef<Instance>>> Unwritten<I> {
             if let Some(Some(file)) = file.as_deref_mut()
                 && file.temp.is_none()
             {
-                file.temp = Some(write_file(&self.store, &self.root, (*file.instance).as_ref()));
+                file.temp = Some(write_file(&self.store, &self.root, (*file.instance).as_ref(), false));
                 pulse();
             }
         }
     }
 }
 
-/// A temp file with the bytes of an instance that is in memory, and with their digest.
-pub(super) fn write_file(store: &Inner, root: &Arc<Root>, instance: &Instance) -> Result<TempFile, StoreError> {
+/// A temp file with the bytes of an instance that is in memory, and with their digest; `is_synced_next`, by itself.
+pub(super) fn write_file(
+    store: &Inner,
+    root: &Arc<Root>,
+    instance: &Instance,
+    is_synced_next: bool,
+) -> Result<TempFile, StoreError> {
     let temp = TempFile::create(root, &store.temp_names)?;
-    temp.write_at(0, instance.pieces())?;
-    temp.note(instance.digest());
-    Ok(temp)
-}
-
-/// The same for one that is to be synced by itself.
-pub(super) fn write_file_through(store: &Inner, root: &Arc<Root>, instance: &Instance) -> Result<TempFile, StoreError> {
-    let temp = TempFile::create(root, &store.temp_names)?;
-    temp.write_through(0, instance.pieces())?;
+    match is_synced_next {
+        true => temp.write_through(0, instance.pieces())?,
+        false => temp.write_at(0, instance.pieces())?,
+    }
     temp.note(instance.digest());
     Ok(temp)
 }

@@ -39,7 +39,7 @@ impl Run {
         let Some(held) = held else {
             for (progress, instance) in batch.iter_mut().zip(instances) {
                 let Some(logged) = take(progress) else { continue };
-                let temp = write_file(&self.store, &self.root, (**instance).as_ref());
+                let temp = write_file(&self.store, &self.root, (**instance).as_ref(), false);
                 *progress = temp.map(|temp| {
                     temp.start_writing_out();
                     let (temp, name) = (Temp::Own(temp), logged.name);
