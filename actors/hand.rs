@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tidegate_storage::Commit;
 
 use crate::job::{Job, StoreInstance};
-use crate::mailbox::{Seat, Syncing, WriterMailbox};
+use crate::mailbox::{Logging, Seat, WriterMailbox};
 use crate::supervision::lifeline::Held;
 
 /// What a writer works at. Shared with the supervisor.
@@ -22,12 +22,12 @@ pub(crate) struct Hand {
 struct Holds {
     jobs: Vec<Job>,
     seat: Option<Seat>,
-    syncing: Option<Syncing>,
+    logging: Option<Logging>,
 }
 
-/// A batch that is in the commit log and waits for its sync, with the jobs that are to be answered then.
+/// A batch that waits for the next write of the commit log, with the jobs that are to be answered then.
 #[derive(Debug)]
-pub(crate) struct Appended {
+pub(crate) struct ToLog {
     pub(crate) commit: Commit<Arc<StoreInstance>>,
     pub(crate) jobs: Vec<Job>,
     /// The writer that began with it.
@@ -46,19 +46,19 @@ impl Hand {
         (holds.jobs, holds.seat) = (jobs, seat);
     }
 
-    /// Takes up the next sync with the jobs that wait for it.
-    pub(crate) fn hold_for_sync(&self, jobs: Vec<Job>, syncing: Option<Syncing>) {
+    /// Takes up the next write of the commit log with the jobs that wait for it.
+    pub(crate) fn hold_for_log(&self, jobs: Vec<Job>, logging: Option<Logging>) {
         let mut holds = self.holds.lock();
-        (holds.jobs, holds.syncing) = (jobs, syncing);
+        (holds.jobs, holds.logging) = (jobs, logging);
     }
 
     pub(crate) fn take_seat(&self) -> Option<Seat> {
         self.holds.lock().seat.take()
     }
 
-    /// The next sync is anybody's.
-    pub(crate) fn has_synced(&self) {
-        self.holds.lock().syncing = None;
+    /// The next write of the commit log is anybody's.
+    pub(crate) fn has_logged(&self) {
+        self.holds.lock().logging = None;
     }
 
     /// The first `count` jobs, unless they were let go of meanwhile.

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tidegate_memory::{Place, Stage};
-use tidegate_storage::{Commit, SpoolFile, Store, StoreError, Stored};
+use tidegate_storage::{Commit, Files, SpoolFile, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
 use crate::counters::Counter;
 use crate::fault::{self, Told};
-use crate::hand::{Appended, Hand};
+use crate::hand::{Hand, ToLog};
 use crate::job::{AppendJob, CommitJob, Job, SpoolPart, SpoolTarget, StoreInstance};
-use crate::mailbox::{Seat, Syncing, Task, Turn};
+use crate::mailbox::{Logging, Seat, Task, Turn};
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::lifeline::{Lifeline, MessageKind};
@@ -109,7 +109,7 @@ impl Work {
                 turn.seat = self.hand.take_seat();
             }
             if self.is_tending_due() {
-                // A checkpoint takes a while, and waits for what others have left to the next sync.
+                // A checkpoint takes a while, and waits for what others have left for the log.
                 turn.seat = None;
                 self.shared.mailbox.call_again();
                 self.tend();
@@ -149,7 +149,7 @@ impl Work {
         let _has_work = self.lifeline.busy();
         let done = match task {
             Task::Jobs(jobs) => self.begin(jobs, seat),
-            Task::Sync(appended, syncing) => self.sync(appended, Some(syncing)),
+            Task::Log(to_log, logging) => self.log(to_log, Some(logging)),
             Task::Write(files) => {
                 files.write(&|| self.lifeline.pulse());
                 Ok(())
@@ -187,8 +187,8 @@ impl Work {
             None => self.store.begin(commits, &|| self.lifeline.pulse()),
         };
         match begun {
-            // Whoever syncs the log for others must not wait for one of them: for a name that two instances claim, say.
-            Ok(commit) if commit.is_wholly_logged() && appended.is_empty() => self.leave(commit, began),
+            // Whoever writes the log for others must not wait for one of them: for a name that two instances claim, say.
+            Ok(commit) if commit.is_wholly_to_log() && appended.is_empty() => self.leave(commit, began),
             Ok(commit) => {
                 drop(self.hand.take_seat());
                 self.finish(commit, appended.len() + count, began, appended)
@@ -199,18 +199,18 @@ impl Work {
         }
     }
 
-    /// Leaves what is in the log to its next sync, and writes its files meanwhile; or makes that.
+    /// Leaves what goes through the log to the next write of that, and writes its files meanwhile; or does that write.
     fn leave(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) -> Result<(), StorageFailing> {
         let jobs = self.hand.take_jobs(commit.len());
         if jobs.is_empty() {
             return Ok(()); // taken away: others have them
         }
         let files = commit.files();
-        match self.shared.mailbox.leave(Appended { commit, jobs, writer: self.index, began }) {
-            Some((appended, syncing)) => {
+        match self.shared.mailbox.leave(ToLog { commit, jobs, writer: self.index, began }) {
+            Some((to_log, logging)) => {
                 drop(self.hand.take_seat()); // others write meanwhile
-                files.into_iter().for_each(|files| self.shared.mailbox.offer(files));
-                self.sync(appended, syncing)
+                files.into_iter().filter(Files::are_small).for_each(|files| self.shared.mailbox.offer(files));
+                self.log(to_log, logging)
             }
             None => {
                 files.into_iter().for_each(|files| files.write(&|| self.lifeline.pulse()));
@@ -220,9 +220,9 @@ impl Work {
     }
 
     /// Syncs the commit log, gives the instances their names and answers for them.
-    fn sync(&self, appended: Vec<Appended>, syncing: Option<Syncing>) -> Result<(), StorageFailing> {
+    fn log(&self, to_log: Vec<ToLog>, logging: Option<Logging>) -> Result<(), StorageFailing> {
         let (mut jobs, mut commits) = (Vec::new(), Vec::new());
-        for Appended { commit, jobs: waiting, writer, began } in appended {
+        for ToLog { commit, jobs: waiting, writer, began } in to_log {
             if writer != self.index {
                 waiting.iter().for_each(|job| self.enter(job));
             }
@@ -230,15 +230,12 @@ impl Work {
             jobs.extend(waiting);
         }
         self.vitals.took(jobs.len());
-        self.hand.hold_for_sync(jobs, syncing);
-        for (commit, ..) in &mut commits {
-            commit.sync_log();
-            self.lifeline.pulse();
-        }
+        self.hand.hold_for_log(jobs, logging);
+        Commit::write_log(commits.iter_mut().map(|(commit, ..)| commit), &|| self.lifeline.pulse());
         let answered =
             commits.into_iter().try_for_each(|(commit, count, began)| self.finish(commit, count, began, Vec::new()));
-        // Not before: the more instances come meanwhile, the more the next sync serves.
-        self.hand.has_synced();
+        // Not before: the more instances come meanwhile, the more the next write serves.
+        self.hand.has_logged();
         answered
     }
 

@@ -12,14 +12,14 @@ use tidegate_storage::Files;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::hand::Appended;
+use crate::hand::ToLog;
 use crate::job::{Job, Lane, StoreInstance};
 
 /// Small instances that wait before one more writer is called to them.
 pub(super) const BACKLOG: usize = 16;
 
-/// Batches that are in the commit log and wait for its next sync. Beyond, a writer does not leave its own there.
-pub(crate) const MAX_APPENDED: usize = 4;
+/// Batches that wait for the next write of the commit log. Beyond, a writer does not leave its own there.
+pub(crate) const MAX_TO_LOG: usize = 4;
 
 /// All that waits.
 #[derive(Debug)]
@@ -60,8 +60,8 @@ struct Line {
     woken: Vec<(Number, Option<Seat>)>,
     last_number: u64,
     seats_taken: usize,
-    appended: Vec<Appended>,
-    is_syncing: bool,
+    to_log: Vec<ToLog>,
+    is_logging: bool,
     /// To be written by writers that were woken for it.
     files: Vec<Files<Arc<StoreInstance>>>,
 }
@@ -83,9 +83,9 @@ struct Number(u64);
 #[derive(Debug)]
 pub(crate) struct Seat(Option<Arc<Lanes>>);
 
-/// The right to sync the commit log, until it is dropped.
+/// The right to write the commit log, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Syncing(Arc<Lanes>);
+pub(crate) struct Logging(Arc<Lanes>);
 
 /// Where a writer stands between one batch and the next.
 #[derive(Debug, Default)]
@@ -100,7 +100,7 @@ pub(crate) struct Turn {
 #[derive(Debug)]
 pub(super) enum Claimed {
     First(Lane, Waiting),
-    Appended(Vec<Appended>, Syncing),
+    ToLog(Vec<ToLog>, Logging),
     Files(Files<Arc<StoreInstance>>),
 }
 
@@ -177,7 +177,7 @@ impl Lanes {
             self.call(Lane::Small);
         }
         let line = self.line.lock();
-        if self.large.depth() > 0 || (!line.is_syncing && !line.appended.is_empty()) {
+        if self.large.depth() > 0 || (!line.is_logging && !line.to_log.is_empty()) {
             self.call_from(line, Lane::Large);
         }
     }
@@ -208,8 +208,8 @@ impl Lanes {
         if let Some(files) = line.files.pop() {
             return Some(Claimed::Files(files));
         }
-        if let Some((appended, syncing)) = self.try_sync(line) {
-            return Some(Claimed::Appended(appended, syncing));
+        if let Some((to_log, logging)) = self.try_log(line) {
+            return Some(Claimed::ToLog(to_log, logging));
         }
         let lanes = match turn.took_small {
             true => [Lane::Large, Lane::Small],
@@ -228,24 +228,24 @@ impl Lanes {
         })
     }
 
-    /// What is to be synced, if nobody is at it.
-    fn try_sync(self: &Arc<Self>, line: &mut Line) -> Option<(Vec<Appended>, Syncing)> {
-        if line.is_syncing || line.appended.is_empty() {
+    /// What is to be written to the commit log, if nobody is at it.
+    fn try_log(self: &Arc<Self>, line: &mut Line) -> Option<(Vec<ToLog>, Logging)> {
+        if line.is_logging || line.to_log.is_empty() {
             return None;
         }
-        line.is_syncing = true;
-        Some((std::mem::take(&mut line.appended), Syncing(Arc::clone(self))))
+        line.is_logging = true;
+        Some((std::mem::take(&mut line.to_log), Logging(Arc::clone(self))))
     }
 
-    /// Leaves a batch to the next sync. `Some`: it is for the one who asks to do that, for all that was left; or, without
-    /// [`Syncing`], to see to its own, because there is no more room.
-    pub(super) fn leave(self: &Arc<Self>, appended: Appended) -> Option<(Vec<Appended>, Option<Syncing>)> {
+    /// Leaves a batch to the next write of the log. `Some`: it is for the one who asks to do that, for all that was left; or, without
+    /// [`Logging`], to see to its own, because there is no more room.
+    pub(super) fn leave(self: &Arc<Self>, to_log: ToLog) -> Option<(Vec<ToLog>, Option<Logging>)> {
         let mut line = self.line.lock();
-        if line.is_syncing && line.appended.len() >= MAX_APPENDED {
-            return Some((vec![appended], None));
+        if line.is_logging && line.to_log.len() >= MAX_TO_LOG {
+            return Some((vec![to_log], None));
         }
-        line.appended.push(appended);
-        self.try_sync(&mut line).map(|(appended, syncing)| (appended, Some(syncing)))
+        line.to_log.push(to_log);
+        self.try_log(&mut line).map(|(to_log, logging)| (to_log, Some(logging)))
     }
 
     /// Has a writer that would sleep write `files`, if there is one.
@@ -311,10 +311,10 @@ impl Drop for Seat {
     }
 }
 
-impl Drop for Syncing {
+impl Drop for Logging {
     fn drop(&mut self) {
         // Nobody is called: whoever had it comes back at once, or has died, which calls all.
-        self.0.line.lock().is_syncing = false;
+        self.0.line.lock().is_logging = false;
     }
 }
 

@@ -4,13 +4,13 @@
 //! capacity, however many associations there are. A dead writer leaves the queue to the others.
 //!
 //! There are two lanes. In general an idle writer takes the next job and a fair share of the rest. Of small instances that are to
-//! be synced one writer takes all that wait, and keeps its seat until they are in the commit log: more writers would divide between
+//! be synced one writer takes all that wait, and keeps its seat until it is at the commit log: more writers would divide between
 //! them what one sync serves, and each would have to be woken. There is a second seat while [`BACKLOG`] instances wait all the
 //! same, and so on.
 //!
-//! What has been appended to the log waits for its next sync, which one writer makes at a time. The others leave it theirs, write
-//! the files and go on: the sync serves all of it, and nobody sleeps until somebody else has synced. The files of the one who
-//! syncs are offered to a writer without work.
+//! What goes through the log waits for the next write of that, which one writer makes at a time. The others leave it theirs, write
+//! the files and go on: one write and one sync serve all of it, and nobody sleeps until somebody else has synced. The files of the
+//! one who is at the log are offered to a writer without work.
 //!
 //! Writers that wait stand in a line. A job wakes one of them, the one that came last, for a large job of those on the core that has it;
 //! none if those who are awake will see to it.
@@ -28,8 +28,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use self::lanes::{Claimed, Lanes, Waiting};
-pub(crate) use self::lanes::{MAX_APPENDED, Seat, Syncing, Turn};
-use crate::hand::Appended;
+pub(crate) use self::lanes::{Logging, MAX_TO_LOG, Seat, Turn};
+use crate::hand::ToLog;
 use crate::job::{Job, Lane, StoreInstance};
 use crate::latency::Latencies;
 
@@ -60,9 +60,9 @@ pub struct WriterMailbox {
 pub(crate) enum Task {
     /// Commit these, or append them to spool files.
     Jobs(Vec<Job>),
-    /// Sync the commit log for these.
-    Sync(Vec<Appended>, Syncing),
-    /// Write these files, while somebody else syncs the commit log for them.
+    /// Write the commit log for these.
+    Log(Vec<ToLog>, Logging),
+    /// Write these files, while somebody else writes the commit log for them.
     Write(Files<Arc<StoreInstance>>),
 }
 
@@ -133,9 +133,9 @@ impl WriterMailbox {
     pub(crate) async fn take(&self, most: usize, turn: &mut Turn) -> Task {
         let (lane, first) = match self.lanes.claim(turn).await {
             Claimed::First(lane, first) => (lane, first),
-            Claimed::Appended(appended, syncing) => {
+            Claimed::ToLog(to_log, logging) => {
                 turn.seat = None; // others write meanwhile
-                return Task::Sync(appended, syncing);
+                return Task::Log(to_log, logging);
             }
             Claimed::Files(files) => {
                 turn.seat = None;
@@ -154,10 +154,10 @@ impl WriterMailbox {
         Task::Jobs(std::iter::once(first).chain(more).map(|waiting| self.taken(waiting)).collect())
     }
 
-    /// Leaves a batch that is in the commit log to the next sync. `Some`: it is for the one who asks to make that, for all that was
-    /// left; or, without [`Syncing`], to see to its own, because there is no more room.
-    pub(crate) fn leave(&self, appended: Appended) -> Option<(Vec<Appended>, Option<Syncing>)> {
-        self.lanes.leave(appended)
+    /// Leaves a batch to the next write of the commit log. `Some`: it is for the one who asks to do that, for all that was
+    /// left; or, without [`Logging`], to see to its own, because there is no more room.
+    pub(crate) fn leave(&self, to_log: ToLog) -> Option<(Vec<ToLog>, Option<Logging>)> {
+        self.lanes.leave(to_log)
     }
 
     /// Has a writer that has nothing to do write `files`; if there is none, whoever needs them does.

@@ -230,8 +230,8 @@ fn store(directory: &tempfile::TempDir) -> Store {
     store
 }
 
-/// What is in the commit log of a store, for one instance.
-fn appended(store: &Store, uid: &str) -> Appended {
+/// What is to go through the commit log of a store, for one instance.
+fn to_log(store: &Store, uid: &str) -> ToLog {
     let instance = Instance::new(
         Arriving::new(FileMeta { sop_instance_uid: Uid::parse(uid.as_bytes()).unwrap(), ..meta() }),
         Head::default(),
@@ -239,61 +239,64 @@ fn appended(store: &Store, uid: &str) -> Appended {
     );
     let job = Arc::new(StoreInstance { instance, leases: Vec::new() });
     let commit = store.begin(vec![job.clone()], &|| ()).unwrap();
-    assert!(commit.is_wholly_logged());
+    assert!(commit.is_wholly_to_log());
     let job = Job::Commit(CommitJob { store: job, lane: Lane::Small, reply: oneshot::channel().0 });
-    Appended { commit, jobs: vec![job], writer: 0, began: std::time::Instant::now() }
+    ToLog { commit, jobs: vec![job], writer: 0, began: std::time::Instant::now() }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_appended_while_one_syncs_is_left_to_the_next_sync() {
+async fn what_comes_while_one_writes_the_log_is_left_to_the_next_write() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory);
     let mailbox = mailbox(16, 4);
-    let Some((first, Some(syncing))) = mailbox.leave(appended(&store, "1.1")) else { panic!("nobody syncs") };
+    let Some((first, Some(logging))) = mailbox.leave(to_log(&store, "1.1")) else { panic!("nobody is at it") };
     assert_eq!(first.len(), 1);
     let mut turn = Turn::default();
-    for n in 0..MAX_APPENDED {
-        assert!(mailbox.leave(appended(&store, &format!("2.{n}"))).is_none(), "one syncs");
+    for n in 0..MAX_TO_LOG {
+        assert!(mailbox.leave(to_log(&store, &format!("2.{n}"))).is_none(), "one is at it");
     }
     assert!(timeout(PATIENCE, mailbox.take(16, &mut turn)).await.is_err());
     // Beyond, each sees to its own.
-    assert!(matches!(mailbox.leave(appended(&store, "3.1")), Some((own, None)) if own.len() == 1));
-    drop(syncing);
+    assert!(matches!(mailbox.leave(to_log(&store, "3.1")), Some((own, None)) if own.len() == 1));
+    drop(logging);
     match mailbox.take(16, &mut turn).await {
-        Task::Sync(appended, _) => assert_eq!(appended.len(), MAX_APPENDED),
+        Task::Log(to_log, _) => assert_eq!(to_log.len(), MAX_TO_LOG),
         other => panic!("{other:?}"),
     }
-    // Whoever goes on to sync leaves its seat to the next.
+    // Whoever goes on to the log leaves its seat to the next.
     let mut writing = Turn::default();
     mailbox.hand_over(PATIENCE, small_job).await.unwrap();
     assert_eq!(take(&mailbox, 16, &mut writing).await.len(), 1);
-    let Some((_, Some(syncing))) = mailbox.leave(appended(&store, "3.2")) else { panic!("nobody syncs") };
-    assert!(mailbox.leave(appended(&store, "3.3")).is_none());
-    drop(syncing);
+    let Some((_, Some(logging))) = mailbox.leave(to_log(&store, "3.2")) else { panic!("nobody is at it") };
+    assert!(mailbox.leave(to_log(&store, "3.3")).is_none());
+    drop(logging);
     let task = mailbox.take(16, &mut writing).await;
-    assert!(matches!(task, Task::Sync(..)) && writing.seat.is_none());
+    assert!(matches!(task, Task::Log(..)) && writing.seat.is_none());
     mailbox.hand_over(PATIENCE, small_job).await.unwrap();
     assert_eq!(take(&mailbox, 16, &mut turn).await.len(), 1);
     drop((task, turn.seat.take()));
     // It has ended without a word to anybody: the next is told.
-    let Some((_, Some(syncing))) = mailbox.leave(appended(&store, "4.1")) else { panic!("nobody syncs") };
-    assert!(mailbox.leave(appended(&store, "4.2")).is_none());
+    let Some((_, Some(logging))) = mailbox.leave(to_log(&store, "4.1")) else { panic!("nobody is at it") };
+    assert!(mailbox.leave(to_log(&store, "4.2")).is_none());
     let died = async {
-        drop(syncing);
+        drop(logging);
         mailbox.call_again();
     };
     let (task, ()) = tokio::join!(mailbox.take(16, &mut turn), died);
-    assert!(matches!(task, Task::Sync(..)));
+    assert!(matches!(task, Task::Log(..)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn files_to_be_written_wake_a_writer_that_sleeps_and_are_nobody_elses_business() {
     let directory = tempfile::tempdir().unwrap();
     let (store, mailbox) = (store(&directory), mailbox(16, 4));
-    let Appended { commit, .. } = appended(&store, "1.1");
+    let ToLog { commit, .. } = to_log(&store, "1.1");
     let mut turn = Turn::default();
     mailbox.offer(commit.files().unwrap());
-    assert!(timeout(PATIENCE, mailbox.take(16, &mut turn)).await.is_err(), "all were busy: whoever syncs writes them");
+    assert!(
+        timeout(PATIENCE, mailbox.take(16, &mut turn)).await.is_err(),
+        "all were busy: whoever is at the log writes them"
+    );
     let offered = async { mailbox.offer(commit.files().unwrap()) };
     let (task, ()) = tokio::join!(mailbox.take(16, &mut turn), offered);
     assert!(matches!(task, Task::Write(_)), "{task:?}");

@@ -3,7 +3,8 @@
 //! For each: look whether its name is taken, write a temp file, sync it, rename it without replacing, sync the directory
 //! it went to and those made on the way there. Every instance of a batch takes a step before any takes the next, so one
 //! commit of the filesystem's journal serves several, and a directory is synced once. What goes through the commit log is
-//! appended to that instead of synced; its temp file is written while the log is, and gets its name before the others get theirs.
+//! written to that instead of synced, by one write for several batches; its temp file is written meanwhile, and gets its name before
+//! the others get theirs.
 
 mod directories;
 mod duplicates;
@@ -29,7 +30,7 @@ pub(crate) use self::directories::KnownDirectories;
 use self::duplicates::{Found, examine};
 pub use self::files::Files;
 use self::files::write_file;
-use self::logged::{Frame, Logged};
+use self::logged::{Logged, ToLog};
 use self::strategy::Strategy;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
@@ -48,8 +49,7 @@ const MAX_COPIES: u32 = 1000;
 /// How often a rename is tried while others take the names seen free, or remove directories. Each time one of them got on.
 const MAX_ATTEMPTS: u32 = 64;
 
-/// A batch on its way: appended to the commit log as far as it goes through that, written as far as it does not. What is left,
-/// [`Commit::finish`] does.
+/// A batch on its way: written as far as it does not go through the commit log. What is left, [`Commit::finish`] does.
 #[derive(Debug)]
 #[must_use = "an instance is stored when the commit is finished"]
 pub struct Commit<I> {
@@ -58,8 +58,7 @@ pub struct Commit<I> {
     /// How far each has come.
     batch: Batch,
     /// Those that go through the log.
-    logged: Option<Frame<I>>,
-    synced: Option<Result<(), StoreError>>,
+    to_log: Option<ToLog<I>>,
 }
 
 type Batch = Vec<Result<Progress, StoreError>>;
@@ -75,8 +74,8 @@ impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
             store,
         };
         let mut batch = each(instances.iter(), pulse, |instance| run.write((**instance).as_ref()));
-        let logged = run.append_to_log(&instances, &mut batch, pulse);
-        Self { run, instances, batch, logged, synced: None }
+        let to_log = run.prepare_log(&instances, &mut batch, pulse);
+        Self { run, instances, batch, to_log }
     }
 
     /// Instances in it.
@@ -89,36 +88,53 @@ impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
         self.instances.is_empty()
     }
 
-    /// Whether all that is yet to be stored of it is in the commit log, so that a sync of that is all it waits for.
-    pub fn is_wholly_logged(&self) -> bool {
+    /// Whether all that is yet to be stored of it goes through the commit log, so that a write of that is all it waits for.
+    pub fn is_wholly_to_log(&self) -> bool {
         let elsewhere = |progress: &Result<Progress, StoreError>| matches!(progress, Ok(Progress::Written(_)));
-        self.logged.is_some() && !self.batch.iter().any(elsewhere)
+        self.to_log.is_some() && !self.batch.iter().any(elsewhere)
     }
 
-    /// Returns once the commit log is on the disk, as far as it concerns this; [`Self::finish`] does it if nobody has. A sync
-    /// serves all that was begun before it.
-    pub fn sync_log(&mut self) {
-        self.synced = self.logged.as_ref().map(|frame| frame.held.sync());
+    /// Writes to the commit log what goes through it of all of `commits`, together, and returns once that is on the disk;
+    /// [`Self::finish`] does it for those for which nobody has. `pulse` is called as by [`Store::begin`].
+    pub fn write_log<'c>(commits: impl IntoIterator<Item = &'c mut Self>, pulse: &dyn Fn())
+    where
+        I: 'c,
+    {
+        let mut commits: Vec<&mut Self> = commits.into_iter().filter(|commit| commit.to_log.is_some()).collect();
+        let Some(log) = commits.first().and_then(|first| first.run.root.log()).cloned() else {
+            return;
+        };
+        // Another root may have been put in its place meanwhile.
+        commits.retain(|commit| commit.run.root.log().is_some_and(|own| Arc::ptr_eq(own, &log)));
+        let (entries, names): (Vec<_>, Vec<_>) =
+            commits.iter().flat_map(|commit| logged::entries(&commit.instances, &commit.batch)).unzip();
+        let to_log = || commits.iter().filter_map(|commit| commit.to_log.as_ref());
+        // What is more than small takes a while, and another thread is a wake-up away and has none of it in its caches.
+        let write_files = || to_log().for_each(|to_log| to_log.files.write(pulse));
+        let is_large = to_log().any(|to_log| !to_log.files.are_small());
+        let written = log.append(&entries, &names, is_large.then_some(&write_files as &dyn Fn()));
+        pulse();
+        for to_log in commits.into_iter().filter_map(|commit| commit.to_log.as_mut()) {
+            to_log.written = Some(written.clone());
+        }
     }
 
-    /// The files of what is in the commit log, unless they are written: there is time for it until that is synced.
-    /// [`Self::finish`] does it if nobody has.
+    /// The files of what goes through the commit log: there is time for them while that is written. [`Self::finish`] writes them if
+    /// nobody has.
     pub fn files(&self) -> Option<Files<I>> {
-        let frame = self.logged.as_ref().filter(|frame| !frame.is_large)?;
-        Some(frame.files.clone())
+        self.to_log.as_ref().map(|to_log| to_log.files.clone())
     }
 
     /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order. `pulse` is
     /// called as by [`Store::begin`].
-    pub fn finish(self, pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
-        let Self { mut run, instances, batch, logged, synced } = self;
+    pub fn finish(mut self, pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
+        if self.to_log.as_ref().is_some_and(|to_log| to_log.written.is_none()) {
+            Self::write_log([&mut self], pulse);
+        }
+        let Self { mut run, instances, batch, to_log } = self;
         let instances = || instances.iter().map(|instance| (**instance).as_ref());
-        let placed = match logged {
-            Some(frame) => {
-                let synced = synced.unwrap_or_else(|| frame.held.sync());
-                pulse();
-                run.place_logged(instances(), batch, frame, synced, pulse)
-            }
+        let placed = match to_log {
+            Some(to_log) => run.place_logged(instances(), batch, to_log, pulse),
             None => batch,
         };
         let shared = run.sync_filesystem(placed);

@@ -1,17 +1,19 @@
 //! The commit log: small instances become durable together, by one write and one sync, and their files follow unsynced.
 //!
-//! `.tidegate/log` holds two segments. Frames are appended to one until it is full, or nothing was for a while; then the other
-//! is taken, and the first is *checkpointed*: the filesystem is synced, which brings its files to the disk, and then it is
-//! marked free. Opening a store writes out what the segments still hold, so an instance that was acknowledged is whole
+//! `.tidegate/log` holds two segments. Frames are appended to one, and synced, one at a time, until it is full, or nothing was for
+//! a while; then the other is taken, and the first is *checkpointed*: the filesystem is synced, which brings its files to the disk,
+//! and then it is marked free. Opening a store writes out what the segments still hold, so an instance that was acknowledged is whole
 //! whatever state a crash left its file in.
 //!
 //! What makes that right:
 //! - A file gets its final name after the sync of its frame: a torn one under a final name is always in the log.
+//! - A frame is written after the sync of the one before it; behind one that failed there is no other.
 //! - A segment is marked free only when every file of its frames has its name ([`Held`]), and after the sync of those.
 //! - A name that is in the log is given to another file by way of the log, or after a checkpoint ([`CommitLog::claim`]):
 //!   what the log says of a name is the last that was acknowledged under it.
 //! - At most one commit gives a name to a file at a time ([`Name`]), so the order of frames is that of the names.
 
+mod pages;
 mod record;
 mod replay;
 mod segment;
@@ -29,6 +31,7 @@ use parking_lot::{Condvar, Mutex};
 use rustix::fs::AtFlags;
 use rustix::io::{Errno, retry_on_intr};
 
+use self::pages::Pages;
 pub(crate) use self::record::Entry;
 use self::record::{Frame, PAGE_BYTES};
 pub(crate) use self::replay::replay;
@@ -36,11 +39,13 @@ use self::segment::Segment;
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
 use crate::instance::OTHER_HANDS_PATIENCE;
-use crate::sync::Number;
 
 /// Most bytes of one segment. Twice that is what the log takes up on the disk once it has been full; until then, a segment that
 /// was full is laid out for more before it is used again, by the one that checkpoints, so that nobody waits for it.
 pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
+/// A frame is gathered and written so much at a time: most are smaller.
+const GATHERED_BYTES: usize = if cfg!(test) { 8 << 10 } else { 256 << 10 };
+
 /// Most files of one segment: what a checkpoint has to sync, and a start to look at.
 const MAX_FILES: usize = 8192;
 /// A segment with something in it is checkpointed after this time, so that a restart does not find files in it that have
@@ -56,6 +61,8 @@ pub(crate) struct CommitLog {
     pub(crate) directory: Arc<File>,
     segments: [Segment; 2],
     state: Mutex<State>,
+    /// Held by the one that writes a frame.
+    writing: Mutex<Pages>,
     /// A name is free again, or a file has got its.
     released: Condvar,
     /// Held by the one that checkpoints.
@@ -109,10 +116,6 @@ pub(crate) struct Name {
 pub(crate) struct Held {
     log: Arc<CommitLog>,
     segment: usize,
-    offset_bytes: u64,
-    bytes: u64,
-    /// The sync that makes it durable.
-    sync: Number,
 }
 
 impl CommitLog {
@@ -130,6 +133,7 @@ impl CommitLog {
             directory: Arc::clone(directory),
             segments,
             state: Mutex::new(state),
+            writing: Mutex::new(Pages::new(GATHERED_BYTES)),
             released: Condvar::new(),
             checkpointing: Mutex::new(()),
             hasher: RandomState::new(),
@@ -178,24 +182,58 @@ impl CommitLog {
         Ok(name)
     }
 
-    /// Appends `entries` as one frame, each under its name. They are durable once the result was [synced](Held::sync). `None`:
-    /// there is no room, or it could not be written; nothing is lost, there are other ways to commit.
-    pub(crate) fn append(self: &Arc<Self>, entries: &[Entry<'_>], names: &[&Name]) -> Option<Held> {
+    /// Whether there is room for files of so many bytes altogether, as far as a look tells.
+    pub(crate) fn has_room(&self, bytes: u64, files: usize) -> bool {
+        self.state.lock().with_room(bytes, files).is_some()
+    }
+
+    /// Appends `entries` as one frame, each under its name, and returns once they are durable. `meanwhile` is for a frame that takes
+    /// the disk a while: it is done before that is waited for. `None`: there is no room, another thread has been at it for too long,
+    /// or it could not be written; nothing is lost, there are other ways to commit.
+    ///
+    /// # Errors
+    /// If it could not be synced. As after a write that failed, nothing more is appended to its segment then, and what that holds is
+    /// checkpointed.
+    pub(crate) fn append(
+        self: &Arc<Self>,
+        entries: &[Entry<'_>],
+        names: &[&Name],
+        meanwhile: Option<&dyn Fn()>,
+    ) -> Result<Option<Arc<Held>>, StoreError> {
+        let Some(mut pages) = self.writing.try_lock_for(OTHER_HANDS_PATIENCE) else {
+            return Ok(None);
+        };
         let mut state = self.state.lock();
-        let bytes = record::FRAME_HEADER_BYTES as u64 + entries.iter().map(Entry::bytes).sum::<u64>();
-        let segment = state.with_room(bytes, entries.len())?;
+        let bytes = Frame::bytes(entries);
+        let Some(segment) = state.with_room(bytes, entries.len()) else {
+            return Ok(None);
+        };
+        // Whatever becomes of it: from now on something may be written there.
         let slot = &mut state.slots[segment];
-        let frame = Frame::new(slot.generation, slot.frames, entries);
-        let (offset_bytes, bytes) = (slot.used_bytes, frame.bytes);
-        // Under the lock, so that frames are whole in order: whatever a sync that begins now brings to the disk, it brings all
-        // before it too.
-        fault::at(Step::Log).and_then(|()| self.segments[segment].write(offset_bytes, frame.slices(entries))).ok()?;
+        let (generation, number, offset_bytes) = (slot.generation, slot.frames, slot.used_bytes);
         slot.used_bytes += bytes.next_multiple_of(PAGE_BYTES);
         slot.frames += 1;
         slot.names.extend(names.iter().map(|name| name.key));
         slot.since.get_or_insert_with(Instant::now);
         slot.open += 1;
-        Some(Held { log: Arc::clone(self), segment, offset_bytes, bytes, sync: self.segments[segment].next_sync() })
+        drop(state);
+        let held = Held { log: Arc::clone(self), segment };
+        let (segment, frame) = (&self.segments[segment], Frame::new(generation, number, entries));
+        let written = match meanwhile {
+            None => segment.write(offset_bytes, frame.slices(entries), &mut pages),
+            Some(meanwhile) => {
+                segment.start_writing(offset_bytes, bytes, frame.slices(entries)).inspect(|()| meanwhile())
+            }
+        };
+        let synced = written.map(|()| segment.sync());
+        if !matches!(synced, Ok(Ok(()))) {
+            held.leave_segment();
+        }
+        match synced {
+            Ok(Ok(())) => Ok(Some(Arc::new(held))),
+            Ok(Err(error)) => Err(StoreError::new("sync", "the commit log", error)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// When the log is to be checkpointed: at once if a segment is full. `None`: there is nothing in it, or a thread is at it.
@@ -322,18 +360,6 @@ impl State {
 }
 
 impl Held {
-    /// Has the kernel begin writing the frame to the disk, without waiting for it.
-    pub(crate) fn start_writing_out(&self) {
-        self.log.segments[self.segment].start_writing_out(self.offset_bytes, self.bytes);
-    }
-
-    /// Returns once the frame is on the disk. After a failure nothing more is appended to its segment, and what it held of
-    /// earlier frames is checkpointed.
-    pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        let segment = &self.log.segments[self.segment];
-        segment.sync(self.sync).inspect_err(|_| self.leave_segment())
-    }
-
     /// Has nothing more appended to the segment of the frame: it is due for a checkpoint, and what is in it void soon.
     pub(crate) fn leave_segment(&self) {
         let mut state = self.log.state.lock();

@@ -103,8 +103,7 @@ impl Store {
         }
     }
 
-    /// The first half of [`Self::commit`]: appends to the commit log those instances that go through it, and writes the others.
-    /// Any thread may do the other.
+    /// The first half of [`Self::commit`]: writes those instances that do not go through the commit log. Any thread may do the other.
     ///
     /// # Errors
     /// If there is no root to store anything in.

@@ -12,10 +12,6 @@ pub(crate) struct SharedSync {
     ended: Condvar,
 }
 
-/// Which of them, from 1.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Number(u64);
-
 #[derive(Debug, Default)]
 struct State {
     started: u64,
@@ -26,23 +22,10 @@ struct State {
 }
 
 impl SharedSync {
-    /// The next sync to begin: it covers all that was written before this call.
-    pub(crate) fn next(&self) -> Number {
-        Number(self.state.lock().started + 1)
-    }
-
     /// Returns once a sync has ended that began after this call: this thread's own or another's.
     pub(crate) fn run(&self, sync: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
-        self.run_at_least(self.next(), sync)
-    }
-
-    /// Returns once the sync of that number, or one after it, has ended: this thread's own or another's.
-    pub(crate) fn run_at_least(
-        &self,
-        Number(wanted): Number,
-        sync: impl FnOnce() -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
         let mut state = self.state.lock();
+        let wanted = state.started + 1;
         while state.ended < wanted && state.running {
             // Whoever hangs in it must not take all others with him.
             if self.ended.wait_for(&mut state, OTHER_HANDS_PATIENCE).timed_out() && state.running {
@@ -122,22 +105,6 @@ mod tests {
         });
         assert!(runs.into_inner() <= 4);
         assert!(shared.run(|| Ok(())).is_ok(), "a failure is of those who waited for it");
-    }
-
-    #[test]
-    fn what_was_there_before_a_sync_began_needs_no_other_and_knows_of_its_failure() {
-        let shared = SharedSync::default();
-        let (first, second) = (shared.next(), shared.next());
-        assert!(shared.run(|| Ok(())).is_ok());
-        let later = shared.next();
-        shared.run_at_least(first, || unreachable!()).unwrap();
-        assert!(matches!(shared.run(|| Err(StoreError::ReadOnly)), Err(StoreError::ReadOnly)));
-        assert!(matches!(shared.run_at_least(later, || unreachable!()), Err(StoreError::ReadOnly)));
-        assert!(shared.run(|| Ok(())).is_ok());
-        assert!(matches!(shared.run_at_least(later, || unreachable!()), Err(StoreError::ReadOnly)), "it stays lost");
-        // A failure after its own sync is no harm to it, but is not told apart.
-        assert!(shared.run_at_least(second, || unreachable!()).is_err());
-        assert!(shared.run_at_least(shared.next(), || Ok(())).is_ok());
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub struct Files<I>(Arc<Unwritten<I>>);
 struct Unwritten<I> {
     store: Arc<Inner>,
     root: Arc<Root>,
+    are_small: bool,
     /// Each locked by the one that writes it, and empty once it was taken.
     files: Vec<Mutex<Option<ToWrite<I>>>>,
 }
@@ -37,8 +38,14 @@ impl<I> Clone for Files<I> {
 
 impl<I: Deref<Target: AsRef<Instance>>> Files<I> {
     pub(super) fn new(store: &Arc<Inner>, root: &Arc<Root>, files: Vec<ToWrite<I>>) -> Self {
+        let are_small = files.iter().all(|file| (*file.instance).as_ref().is_small());
         let files = files.into_iter().map(|file| Mutex::new(Some(file))).collect();
-        Self(Arc::new(Unwritten { store: Arc::clone(store), root: Arc::clone(root), files }))
+        Self(Arc::new(Unwritten { store: Arc::clone(store), root: Arc::clone(root), are_small, files }))
+    }
+
+    /// Whether each is of a small instance. For what is more than that, it does not pay to call another thread.
+    pub fn are_small(&self) -> bool {
+        self.0.are_small
     }
 
     /// Writes those that are not written, but for one that another thread is at. `pulse` is called after each.

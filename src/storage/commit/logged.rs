@@ -3,11 +3,11 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::files::{Files, ToWrite, write_file};
+use super::files::{Files, ToWrite};
 use super::{Batch, Draft, FreeName, Progress, Run, Strategy, Temp};
 use crate::error::StoreError;
 use crate::instance::Instance;
-use crate::log::{CommitLog, Entry, Held, Name};
+use crate::log::{Entry, Held, Name};
 use crate::temp::TempFile;
 
 /// An instance that is new and goes through the log.
@@ -17,52 +17,52 @@ pub(super) struct Logged {
     pub(super) reserved: Name,
 }
 
-/// What a batch has in the log, and the files it is to have.
+/// What of a batch goes through the log, and the files it is to have.
 #[derive(Debug)]
-pub(super) struct Frame<I> {
-    pub(super) held: Held,
+pub(super) struct ToLog<I> {
     pub(super) files: Files<I>,
-    /// One of them at least is more than small, and they are written.
-    pub(super) is_large: bool,
+    /// Where it is, once it was written there; `None`: it has to go another way.
+    pub(super) written: Option<Result<Option<Arc<Held>>, StoreError>>,
 }
 
 impl Run {
-    /// Appends those that go through the log to it, as one frame. If that is not to be had, they go another way. Where one is
-    /// more than small, the files are written by the time this returns.
-    pub(super) fn append_to_log<I>(&self, instances: &[I], batch: &mut Batch, pulse: &dyn Fn()) -> Option<Frame<I>>
+    /// Finds those that are to go through the log. If there is no room for them, they go another way.
+    pub(super) fn prepare_log<I>(&self, instances: &[I], batch: &mut Batch, pulse: &dyn Fn()) -> Option<ToLog<I>>
     where
         I: Deref<Target: AsRef<Instance>> + Clone,
     {
         let log = self.root.log()?;
-        let held = append(log, instances, batch);
-        pulse();
-        let Some(held) = held else {
-            for (progress, instance) in batch.iter_mut().zip(instances) {
-                let Some(logged) = take(progress) else { continue };
-                let temp = write_file(&self.store, &self.root, (**instance).as_ref(), false);
-                *progress = temp.map(|temp| {
-                    temp.start_writing_out();
-                    let (temp, name) = (Temp::Own(temp), logged.name);
-                    Progress::Written(Draft { temp, name, strategy: Strategy::PerFile, logged: None })
-                });
+        let mut bytes = 0;
+        let mut to_write = Vec::new();
+        for (progress, instance) in batch.iter().zip(instances) {
+            if logged(progress).is_some() {
+                bytes += (**instance).as_ref().file_bytes();
+                to_write.push(ToWrite { instance: instance.clone(), temp: None });
             }
-            return None;
-        };
-        let mut is_large = false;
-        let to_write = batch.iter().zip(instances).filter_map(|(progress, instance)| match progress {
-            Ok(Progress::Logged(_)) => {
-                is_large |= !(**instance).as_ref().is_small();
-                Some(ToWrite { instance: instance.clone(), temp: None })
-            }
-            _ => None,
-        });
-        let files = Files::new(&self.store, &self.root, to_write.collect());
-        if is_large {
-            // The disk has something to do meanwhile, and another thread is a wake-up away and has none of it in its caches.
-            held.start_writing_out();
-            files.write(pulse);
         }
-        Some(Frame { held, files, is_large })
+        if to_write.is_empty() {
+            return None;
+        }
+        let has_room = log.has_room(bytes, to_write.len());
+        let files = Files::new(&self.store, &self.root, to_write);
+        if has_room {
+            return Some(ToLog { files, written: None });
+        }
+        self.go_another_way(batch, files.take(pulse));
+        None
+    }
+
+    /// Has those that were to go through the log synced file by file instead.
+    fn go_another_way(&self, batch: &mut Batch, temps: Vec<Result<TempFile, StoreError>>) {
+        let mut temps = temps.into_iter();
+        for progress in batch {
+            let Some(logged) = take(progress) else { continue };
+            *progress = temps.next().unwrap_or(Err(StoreError::InOtherHands)).map(|temp| {
+                temp.start_writing_out();
+                let (temp, name) = (Temp::Own(temp), logged.name);
+                Progress::Written(Draft { temp, name, strategy: Strategy::PerFile, logged: None })
+            });
+        }
     }
 
     /// Gives those that went through the log their names, once they are `synced`.
@@ -70,26 +70,34 @@ impl Run {
         &mut self,
         instances: impl Iterator<Item = &'i Instance>,
         mut batch: Batch,
-        Frame { held, files, is_large }: Frame<I>,
-        synced: Result<(), StoreError>,
+        ToLog { files, written }: ToLog<I>,
         pulse: &dyn Fn(),
     ) -> Batch
     where
         I: Deref<Target: AsRef<Instance>>,
     {
-        let mut temps = synced.map(|()| files.take(pulse).into_iter());
+        let (held, mut temps) = match written {
+            Some(Ok(Some(held))) => (held, files.take(pulse).into_iter()),
+            Some(Err(error)) => {
+                batch
+                    .iter_mut()
+                    .filter(|progress| logged(progress).is_some())
+                    .for_each(|failed| *failed = Err(error.clone()));
+                return batch;
+            }
+            Some(Ok(None)) | None => {
+                self.go_another_way(&mut batch, files.take(pulse));
+                return batch;
+            }
+        };
         let mut taken = Vec::new();
         for (progress, instance) in batch.iter_mut().zip(instances) {
             let Some(logged) = take(progress) else { continue };
-            let temp = match &mut temps {
-                Ok(temps) => temps.next().unwrap_or(Err(StoreError::InOtherHands)),
-                Err(error) => Err(error.clone()),
-            };
-            let placed = match temp {
+            let placed = match temps.next().unwrap_or(Err(StoreError::InOtherHands)) {
                 Ok(temp) => {
                     // A checkpoint that finds it on the disk does not keep the next syncs waiting for all of them at once. For a
                     // small one it would cost more than it spares.
-                    if is_large {
+                    if !instance.is_small() {
                         temp.start_writing_out();
                     }
                     self.place(instance, logged.draft(temp))
@@ -146,16 +154,15 @@ fn take(progress: &mut Result<Progress, StoreError>) -> Option<Logged> {
     }
 }
 
-/// Appends what goes through the log, as one frame. `None` also if nothing does.
-fn append<I: Deref<Target: AsRef<Instance>>>(log: &Arc<CommitLog>, instances: &[I], batch: &Batch) -> Option<Held> {
-    let (mut entries, mut names) = (Vec::new(), Vec::new());
-    for (progress, instance) in batch.iter().zip(instances) {
-        if let Some(Logged { name, reserved }) = logged(progress) {
-            let instance = (**instance).as_ref();
-            let content = instance.pieces().collect();
-            entries.push(Entry { path: &name.path, content, digest: instance.digest() });
-            names.push(reserved);
-        }
-    }
-    if entries.is_empty() { None } else { log.append(&entries, &names) }
+/// What the log is to keep of a batch, each under its name.
+pub(super) fn entries<'c, I: Deref<Target: AsRef<Instance>>>(
+    instances: &'c [I],
+    batch: &'c Batch,
+) -> impl Iterator<Item = (Entry<'c>, &'c Name)> {
+    batch.iter().zip(instances).filter_map(|(progress, instance)| {
+        let Logged { name, reserved } = logged(progress)?;
+        let instance = (**instance).as_ref();
+        let content = instance.pieces().collect();
+        Some((Entry { path: &name.path, content, digest: instance.digest() }, reserved))
+    })
 }

@@ -83,7 +83,7 @@ impl Entry<'_> {
     }
 
     /// What it takes up in a frame.
-    pub(super) fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         (self.name_bytes() + self.content_bytes()) as u64
     }
 }
@@ -106,13 +106,16 @@ impl Kept<'_> {
 pub(super) struct Frame {
     /// With the names behind it.
     header: Vec<u8>,
-    pub(super) bytes: u64,
 }
 
 impl Frame {
+    /// What a frame of these takes up.
+    pub(super) fn bytes(entries: &[Entry<'_>]) -> u64 {
+        FRAME_HEADER_BYTES as u64 + entries.iter().map(Entry::bytes).sum::<u64>()
+    }
+
     pub(super) fn new(generation: u64, number: u32, entries: &[Entry<'_>]) -> Self {
         let names_bytes: usize = entries.iter().map(Entry::name_bytes).sum();
-        let body_bytes: u64 = entries.iter().map(Entry::bytes).sum();
         let mut header = Vec::with_capacity(FRAME_HEADER_BYTES + names_bytes);
         header.extend(FRAME_MAGIC);
         header.extend([0; 4]);
@@ -120,7 +123,7 @@ impl Frame {
         header.extend(number.to_le_bytes());
         header.extend((entries.len() as u32).to_le_bytes());
         header.extend((names_bytes as u32).to_le_bytes());
-        header.extend(body_bytes.to_le_bytes());
+        header.extend((Self::bytes(entries) - FRAME_HEADER_BYTES as u64).to_le_bytes());
         for entry in entries {
             let path = entry.path.as_os_str().as_bytes();
             header.extend((path.len() as u32).to_le_bytes());
@@ -130,7 +133,7 @@ impl Frame {
         }
         let crc = crc32fast::hash(&header[8..]);
         header[4..8].copy_from_slice(&crc.to_le_bytes());
-        Self { header, bytes: FRAME_HEADER_BYTES as u64 + body_bytes }
+        Self { header }
     }
 
     /// All of it, in order.

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::pages::Pages;
 use super::record::{PAGE_BYTES, SegmentHeader};
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
-use crate::sync::{Number, SharedSync};
 use crate::temp::{FILE_MODE, start_writing_out, write_all_at};
 
 /// What a segment is laid out with when it is made.
@@ -24,7 +24,8 @@ const LAID_OUT_AT_ONCE_BYTES: u64 = 2 << 20;
 #[derive(Debug)]
 pub(super) struct Segment {
     file: File,
-    sync: SharedSync,
+    /// The same past the page cache, where the filesystem can.
+    direct: Option<File>,
     laid_out_bytes: AtomicU64,
     generation: AtomicU64,
     distrusted: AtomicBool,
@@ -39,18 +40,25 @@ impl Segment {
     pub(super) fn create(directory: &File, path: &Path, number: usize, generation: u64) -> Result<Self, OpenError> {
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let failed = |what| move |source| OpenError::Io { what, path: path.join(name(number)), source };
-        let file = retry_on_intr(|| rustix::fs::openat(directory, name(number), flags, FILE_MODE));
-        let file = File::from(file.map_err(failed("open"))?);
+        let open =
+            |flags| retry_on_intr(|| rustix::fs::openat(directory, name(number), flags, FILE_MODE)).map(File::from);
+        let file = open(flags).map_err(failed("open"))?;
+        let direct = open(flags | OFlags::DIRECT).ok();
         let size = rustix::fs::fstat(&file).map_err(failed("examine"))?.st_size;
         let laid_out_bytes = u64::try_from(size).unwrap_or(0);
-        let segment = Self {
+        let mut segment = Self {
             file,
-            sync: SharedSync::default(),
+            direct,
             laid_out_bytes: AtomicU64::new(laid_out_bytes),
             generation: AtomicU64::new(generation),
             distrusted: AtomicBool::new(false),
         };
-        segment.lay_out(FIRST_BYTES).and_then(|()| segment.mark_free(generation)).map_err(failed("write"))?;
+        let made = match segment.lay_out(FIRST_BYTES).and_then(|()| segment.mark_free(generation)) {
+            // The other way asks for more than we give.
+            Err(Errno::INVAL) if segment.direct.take().is_some() => segment.mark_free(generation),
+            made => made,
+        };
+        made.map_err(failed("write"))?;
         Ok(segment)
     }
 
@@ -63,9 +71,38 @@ impl Segment {
         rustix::fs::fstat(&self.file).is_ok_and(|stat| stat.st_nlink > 0)
     }
 
-    /// Writes `slices` at `offset_bytes`. One thread at a time.
-    pub(super) fn write<'a>(&self, offset_bytes: u64, slices: impl Iterator<Item = &'a [u8]>) -> Result<(), Errno> {
-        write_all_at(&self.file, offset_bytes, slices)
+    /// Writes `pieces` from `offset_bytes` on, a multiple of a page, past the page cache by way of `pages`; they are not durable yet.
+    pub(super) fn write<'a>(
+        &self,
+        offset_bytes: u64,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        pages: &mut Pages,
+    ) -> Result<(), Errno> {
+        fault::at(Step::Log)?;
+        pages.write(self.writable(), offset_bytes, pieces)
+    }
+
+    fn writable(&self) -> &File {
+        self.direct.as_ref().unwrap_or(&self.file)
+    }
+
+    /// Has `pieces`, of `bytes` altogether, written by the kernel, without waiting for the disk.
+    pub(super) fn start_writing<'a>(
+        &self,
+        offset_bytes: u64,
+        bytes: u64,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), Errno> {
+        fault::at(Step::Log)?;
+        write_all_at(&self.file, offset_bytes, pieces)?;
+        start_writing_out(&self.file, offset_bytes, NonZeroU64::new(bytes));
+        Ok(())
+    }
+
+    /// Returns once all that was written is on the disk.
+    pub(super) fn sync(&self) -> Result<(), Errno> {
+        fault::at(Step::SyncLog)?;
+        retry_on_intr(|| rustix::fs::fdatasync(&self.file))
     }
 
     /// How much of it is laid out. A frame that overwrites what is there needs no commit of the filesystem's journal, and is
@@ -88,25 +125,6 @@ impl Segment {
             self.laid_out_bytes.store(to_bytes, Ordering::Relaxed);
         }
         Ok(())
-    }
-
-    /// Has the kernel begin writing this part to the disk, without waiting for it.
-    pub(super) fn start_writing_out(&self, offset_bytes: u64, bytes: u64) {
-        start_writing_out(&self.file, offset_bytes, NonZeroU64::new(bytes));
-    }
-
-    /// The sync that will bring what has been written so far to the disk.
-    pub(super) fn next_sync(&self) -> Number {
-        self.sync.next()
-    }
-
-    /// Returns once it has.
-    pub(super) fn sync(&self, number: Number) -> Result<(), StoreError> {
-        self.sync.run_at_least(number, || {
-            fault::at(Step::SyncLog)
-                .and_then(|()| retry_on_intr(|| rustix::fs::fdatasync(&self.file)))
-                .map_err(|error| StoreError::new("sync", "the commit log", error))
-        })
     }
 
     /// Makes all frames in it void, durably.
@@ -133,9 +151,7 @@ impl Segment {
     }
 
     fn write_header(&self, header: SegmentHeader) -> Result<(), Errno> {
-        let mut page = header.encode();
-        page.resize(PAGE_BYTES as usize, 0);
-        write_all_at(&self.file, 0, [page.as_slice()])?;
+        Pages::new(PAGE_BYTES as usize).write(self.writable(), 0, std::iter::once(header.encode().as_slice()))?;
         retry_on_intr(|| rustix::fs::fdatasync(&self.file))
     }
 }

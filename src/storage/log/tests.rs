@@ -1,11 +1,13 @@
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::io::Errno;
 
 use crate::fault::{Step, arm};
 use crate::support::*;
-use crate::{CommitStrategy, Duplicates, Instance, Outcome, Store, StoreError};
+use crate::{Commit, CommitStrategy, Duplicates, Instance, Outcome, Store, StoreError};
 
 fn site() -> Site {
     Site::with(|settings| settings.commit = CommitStrategy::Log)
@@ -245,14 +247,14 @@ fn a_commit_waits_for_the_log_alone_only_if_all_of_it_is_there() {
     let (first, second, other) =
         (instance("1.2.1", &pixels(1, 500)), instance("1.2.1", &pixels(2, 500)), instance("1.2.2", &pixels(3, 500)));
     let begun = site.store.begin(vec![&first], &|| ()).unwrap();
-    assert!(begun.is_wholly_logged());
+    assert!(begun.is_wholly_to_log());
     // Its name is about to be given: the second goes another way, and has to wait for the first.
     let mixed = site.store.begin(vec![&second, &other], &|| ()).unwrap();
-    assert!(!mixed.is_wholly_logged());
+    assert!(!mixed.is_wholly_to_log());
     assert!(begun.finish(&|| ()).iter().all(Result::is_ok));
     let outcomes: Vec<_> = mixed.finish(&|| ()).into_iter().map(|result| result.unwrap().outcome).collect();
     assert_eq!(outcomes, [Outcome::Replaced, Outcome::New]);
-    assert!(site.store.begin(Vec::<&Instance>::new(), &|| ()).is_ok_and(|nothing| !nothing.is_wholly_logged()));
+    assert!(site.store.begin(Vec::<&Instance>::new(), &|| ()).is_ok_and(|nothing| !nothing.is_wholly_to_log()));
 }
 
 #[test]
@@ -264,7 +266,7 @@ fn the_files_of_what_is_in_the_log_may_be_written_by_anybody_meanwhile() {
     let files = commit.files().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| files.write(&|| ()));
-        commit.sync_log();
+        Commit::write_log([&mut commit], &|| ());
     });
     assert_eq!(site.temp_files().len(), 2);
     fail(Step::Write); // nothing is written twice
@@ -272,6 +274,32 @@ fn the_files_of_what_is_in_the_log_may_be_written_by_anybody_meanwhile() {
     files.write(&|| ());
     assert_eq!(site.files(), [path_of("1.2.1"), path_of("1.2.2")]);
     assert!(site.commit(&instance("1.2.3", &pixels(3, 500))).is_err(), "the failure was still to come");
+}
+
+#[test]
+fn several_commits_are_one_frame_whatever_becomes_of_each() {
+    let site = site();
+    let instances: Vec<_> = (0..4).map(|n| instance(&format!("1.2.{n}"), &pixels(n, 3000))).collect();
+    let mut first = site.store.begin(instances[..3].iter().collect(), &|| ()).unwrap();
+    let mut second = site.store.begin(instances[3..].iter().collect(), &|| ()).unwrap();
+    let mut nothing = site.store.begin(Vec::new(), &|| ()).unwrap();
+    let syncs = Rc::new(Cell::new(0));
+    for _ in 0..2 {
+        let syncs = Rc::clone(&syncs);
+        arm(Step::SyncLog, move || {
+            syncs.set(syncs.get() + 1);
+            Ok(())
+        });
+    }
+    Commit::write_log([&mut nothing, &mut first, &mut second], &|| ());
+    assert!(first.finish(&|| ()).iter().chain(&second.finish(&|| ())).all(Result::is_ok));
+    assert_eq!(syncs.get(), 1);
+    let (dir, _, restored) = after_crash(&site, remove_all);
+    assert_eq!(restored, 4);
+    for n in 0..4 {
+        let uid = format!("1.2.{n}");
+        assert_stored(&dir.path().join("root"), path_of(&uid), &uid, n, 3000);
+    }
 }
 
 #[test]
@@ -283,10 +311,16 @@ fn what_is_more_than_small_has_its_file_by_the_time_the_log_is_synced() {
     }
     let slice = instance("1.3.1", &pixels(1, 70_000));
     let commit = site.store.begin(vec![&slice], &|| ()).unwrap();
-    assert!(commit.is_wholly_logged());
-    assert!(commit.files().is_none(), "nobody is called to write it");
-    assert_eq!(site.temp_files().len(), 1);
+    assert!(commit.is_wholly_to_log());
+    assert!(!commit.files().unwrap().are_small(), "nobody is called to write it");
+    let (root, files) = (site.root(), Rc::new(Cell::new(0)));
+    let there = Rc::clone(&files);
+    arm(Step::SyncLog, move || {
+        there.set(temp_files(&root).len());
+        Ok(())
+    });
     assert!(commit.finish(&|| ()).iter().all(Result::is_ok));
+    assert_eq!(files.get(), 1);
     let (dir, _store, restored) = after_crash(&site, |root| fs::write(root.join(path_of("1.3.1")), b"DICM").unwrap());
     assert_eq!(restored, 1);
     assert_stored(&dir.path().join("root"), path_of("1.3.1"), "1.3.1", 1, 70_000);

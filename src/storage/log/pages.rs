@@ -1,0 +1,55 @@
+//! Writing in whole pages, which is what goes past the page cache.
+
+use std::fs::File;
+
+use rustix::io::Errno;
+
+use super::record::PAGE_BYTES;
+use crate::temp::write_all_at;
+
+const PAGE: usize = PAGE_BYTES as usize;
+
+/// Memory that begins on a page, which all that is written is copied to first.
+#[derive(Debug)]
+pub(super) struct Pages {
+    bytes: Vec<u8>,
+    start: usize,
+    capacity: usize,
+}
+
+impl Pages {
+    /// Room for `capacity` bytes at a time, a multiple of a page; all zeros.
+    pub(super) fn new(capacity: usize) -> Self {
+        let bytes = vec![0; capacity + PAGE];
+        let start = bytes.as_ptr().addr().next_multiple_of(PAGE) - bytes.as_ptr().addr();
+        Self { bytes, start, capacity }
+    }
+
+    /// Writes `pieces` to `file`, which may be open for `O_DIRECT`, from `offset_bytes` on, a multiple of a page; and zeros behind them
+    /// up to the end of the page.
+    pub(super) fn write<'a>(
+        &mut self,
+        file: &File,
+        mut offset_bytes: u64,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), Errno> {
+        let room = &mut self.bytes[self.start..][..self.capacity];
+        let mut filled = 0;
+        for mut piece in pieces {
+            while !piece.is_empty() {
+                if filled == room.len() {
+                    write_all_at(file, offset_bytes, [&*room])?;
+                    offset_bytes += filled as u64;
+                    filled = 0;
+                }
+                let (now, later) = piece.split_at(piece.len().min(room.len() - filled));
+                room[filled..][..now.len()].copy_from_slice(now);
+                filled += now.len();
+                piece = later;
+            }
+        }
+        let end = filled.next_multiple_of(PAGE);
+        room[filled..end].fill(0);
+        write_all_at(file, offset_bytes, [&room[..end]])
+    }
+}
