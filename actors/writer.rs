@@ -3,7 +3,7 @@
 //! It runs on a thread of its own, because a commit blocks. What it works at is in its [`Hand`], which the supervisor can open:
 //! whatever the writer still does has no effect then.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ impl Writer {
         let (name, reply_name) = (format!("writer-{index}"), format!("reply-{index}"));
         let vitals = shared.writers.start(index);
         let work =
-            Work { index, vitals, name, reply_name, store, shared, hand, failures_in_a_row: Cell::new(0), lifeline };
+            Work { index, vitals, name, reply_name, store, shared, hand, failures: RefCell::default(), lifeline };
         Self { work: Some(work), _alive }
     }
 }
@@ -67,7 +67,7 @@ struct Work {
     store: Store,
     shared: Arc<Shared>,
     hand: Arc<Hand>,
-    failures_in_a_row: Cell<u32>,
+    failures: RefCell<Failures>,
     /// Dropped last: when the supervisor hears of the end, all else is known.
     lifeline: Lifeline,
 }
@@ -78,9 +78,23 @@ impl Drop for Work {
     }
 }
 
-/// The storage does nothing but fail: errors in a row, the last of them.
+/// Errors of the storage in a row, the last of them.
+#[derive(Clone, Debug, Default)]
+struct Failures {
+    in_a_row: u32,
+    last: Option<StoreError>,
+}
+
+/// The storage does nothing but fail.
 struct StorageFailing {
+    failures: u32,
     last: StoreError,
+}
+
+/// What came of a job.
+enum Outcome {
+    Appended(Result<Arc<SpoolFile>, StoreError>),
+    Committed(Result<Stored, StoreError>),
 }
 
 impl Work {
@@ -102,8 +116,7 @@ impl Work {
                 return; // the jobs go to another, as if this one had died over them
             }
             if let Some(task) = task {
-                if let Err(StorageFailing { last }) = self.work_at(task, turn.seat.take()) {
-                    let failures = self.failures_in_a_row.get();
+                if let Err(StorageFailing { failures, last }) = self.work_at(task, turn.seat.take()) {
                     return self.lifeline.exit(Exit::StorageFailing { failures, last: last.to_string() });
                 }
                 turn.seat = self.hand.take_seat();
@@ -161,42 +174,51 @@ impl Work {
 
     fn begin(&self, jobs: Vec<Job>, seat: Option<Seat>) -> Result<(), StorageFailing> {
         self.vitals.took(jobs.len());
-        let (mut appends, mut commits) = (Vec::new(), Vec::new());
-        for job in &jobs {
-            self.enter(job);
-            match job {
-                Job::Append(job) => appends.push(job.part.clone()),
-                Job::Commit(job) => commits.push(job.store.clone()),
+        let (mut appends, mut commits, mut parts, mut instances) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for job in jobs {
+            self.enter(&job);
+            match &job {
+                Job::Append(AppendJob { part, .. }) => {
+                    parts.push(part.clone());
+                    appends.push(job);
+                }
+                Job::Commit(CommitJob { store, .. }) => {
+                    instances.push(store.clone());
+                    commits.push(job);
+                }
             }
         }
-        self.hand.hold(jobs, seat);
+        appends.extend(commits);
+        self.hand.hold(appends, seat);
         let fail = match fault::at(&self.name) {
             Some(Told::Fail) => Some(StoreError::ReadOnly),
             Some(Told::Hold(_)) | None => None,
         };
 
-        let appended: Vec<_> = appends.iter().map(|part| self.append(part)).collect();
-        drop(appends);
-        let (began, count) = (Instant::now(), commits.len());
-        if count == 0 {
-            return self.answer(appended.len(), appended, Vec::new());
+        for part in parts {
+            let appended = self.append(&part);
+            drop(part);
+            self.answer(Outcome::Appended(appended));
         }
+        if instances.is_empty() {
+            return self.failing();
+        }
+        let (began, count) = (Instant::now(), instances.len());
         self.lifeline.note(MessageKind::Commit);
         let begun = match fail {
             Some(error) => Err(error),
-            None => self.store.begin(commits, &|| self.lifeline.pulse()),
+            None => self.store.begin(instances, &|| self.lifeline.pulse()),
         };
         match begun {
             // Whoever writes the log for others must not wait for one of them: for a name that two instances claim, say.
-            Ok(commit) if commit.is_wholly_to_log() && appended.is_empty() => self.leave(commit, began),
+            Ok(commit) if commit.is_wholly_to_log() => return self.leave(commit, began),
             Ok(commit) => {
                 drop(self.hand.take_seat());
-                self.finish(commit, appended.len() + count, began, appended)
+                self.finish(commit, began);
             }
-            Err(error) => {
-                self.answer(appended.len() + count, appended, (0..count).map(|_| Err(error.clone())).collect())
-            }
+            Err(error) => (0..count).for_each(|_| self.answer(Outcome::Committed(Err(error.clone())))),
         }
+        self.failing()
     }
 
     /// Leaves what goes through the log to the next write of that, and writes its files meanwhile; or does that write.
@@ -226,31 +248,25 @@ impl Work {
             if writer != self.index {
                 waiting.iter().for_each(|job| self.enter(job));
             }
-            commits.push((commit, waiting.len(), began));
+            commits.push((commit, began));
             jobs.extend(waiting);
         }
         self.vitals.took(jobs.len());
         self.hand.hold_for_log(jobs, logging);
-        Commit::write_log(commits.iter_mut().map(|(commit, ..)| commit), &|| self.lifeline.pulse());
-        let answered =
-            commits.into_iter().try_for_each(|(commit, count, began)| self.finish(commit, count, began, Vec::new()));
+        Commit::write_log(commits.iter_mut().map(|(commit, _)| commit), &|| self.lifeline.pulse());
+        commits.into_iter().for_each(|(commit, began)| self.finish(commit, began));
         // Not before: the more instances come meanwhile, the more the next write serves.
         self.hand.has_logged();
-        answered
+        self.failing()
     }
 
-    /// Gives the instances their names and answers for the first `count` jobs in hand.
-    fn finish(
-        &self,
-        commit: Commit<Arc<StoreInstance>>,
-        count: usize,
-        began: Instant,
-        appended: Vec<Result<Arc<SpoolFile>, StoreError>>,
-    ) -> Result<(), StorageFailing> {
-        let committed = commit.finish(&|| self.lifeline.pulse());
-        self.shared.latencies.commit.record_many(began.elapsed(), committed.len() as u64);
-        fault::at(&self.reply_name);
-        self.answer(count, appended, committed)
+    /// Gives the instances their names, and answers for the next jobs in hand.
+    fn finish(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
+        commit.finish(&|| self.lifeline.pulse(), &mut |outcome| {
+            self.shared.latencies.commit.record(began.elapsed());
+            fault::at(&self.reply_name);
+            self.answer(Outcome::Committed(outcome));
+        });
     }
 
     fn append(&self, part: &SpoolPart) -> Result<Arc<SpoolFile>, StoreError> {
@@ -273,39 +289,33 @@ impl Work {
         job.each_lease(&mut |lease| lease.enter_at(stage_of(job), Place::Writer { index: self.index }));
     }
 
-    /// Answers for the first `count` jobs that are still in hand: all of them, or none because they were taken away.
-    fn answer(
-        &self,
-        count: usize,
-        appended: Vec<Result<Arc<SpoolFile>, StoreError>>,
-        committed: Vec<Result<Stored, StoreError>>,
-    ) -> Result<(), StorageFailing> {
-        let (mut appended, mut committed) = (appended.into_iter(), committed.into_iter());
-        let mut last_failure = None;
-        for job in self.hand.take_jobs(count) {
-            let error = match job {
-                Job::Append(AppendJob { part, reply }) => {
-                    drop(part.content.lock().take());
-                    appended.next().and_then(|outcome| send(reply, outcome))
-                }
-                Job::Commit(CommitJob { store, reply, .. }) => committed.next().and_then(|outcome| {
-                    if outcome.is_ok() {
-                        self.vitals.stored(store.instance.dataset_bytes());
-                    }
-                    drop(store); // its memory is free when the association gets the answer
-                    send(reply, outcome)
-                }),
-            };
-            match error.filter(StoreError::is_storage_failure) {
-                Some(error) => {
-                    self.failures_in_a_row.update(|failures| failures + 1);
-                    last_failure = Some(error);
-                }
-                None => self.failures_in_a_row.set(0),
+    /// Answers for the next job in hand, unless it was taken away.
+    fn answer(&self, outcome: Outcome) {
+        let error = match (self.hand.take_jobs(1).pop(), outcome) {
+            (Some(Job::Append(AppendJob { part, reply })), Outcome::Appended(appended)) => {
+                drop(part.content.lock().take());
+                send(reply, appended)
             }
-        }
-        match last_failure {
-            Some(last) if self.failures_in_a_row.get() >= MAX_STORAGE_FAILURES => Err(StorageFailing { last }),
+            (Some(Job::Commit(CommitJob { store, reply, .. })), Outcome::Committed(stored)) => {
+                if stored.is_ok() {
+                    self.vitals.stored(store.instance.dataset_bytes());
+                }
+                drop(store); // its memory is free when the association gets the answer
+                send(reply, stored)
+            }
+            _ => return,
+        };
+        let last = error.filter(StoreError::is_storage_failure);
+        let in_a_row = if last.is_some() { self.failures.borrow().in_a_row + 1 } else { 0 };
+        self.failures.replace(Failures { in_a_row, last });
+    }
+
+    /// Whether the storage has done nothing but fail for long enough.
+    fn failing(&self) -> Result<(), StorageFailing> {
+        match self.failures.borrow().clone() {
+            Failures { in_a_row, last: Some(last) } if in_a_row >= MAX_STORAGE_FAILURES => {
+                Err(StorageFailing { failures: in_a_row, last })
+            }
             _ => Ok(()),
         }
     }

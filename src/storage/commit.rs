@@ -125,26 +125,27 @@ impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
         self.to_log.as_ref().map(|to_log| to_log.files.clone())
     }
 
-    /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order. `pulse` is
-    /// called as by [`Store::begin`].
-    pub fn finish(mut self, pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
+    /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order and as soon as it
+    /// can. `pulse` is called as by [`Store::begin`].
+    pub fn finish(mut self, pulse: &dyn Fn(), answer: &mut dyn FnMut(Result<Stored, StoreError>)) {
         if self.to_log.as_ref().is_some_and(|to_log| to_log.written.is_none()) {
             Self::write_log([&mut self], pulse);
         }
         let Self { mut run, instances, batch, to_log } = self;
-        let instances = || instances.iter().map(|instance| (**instance).as_ref());
-        let placed = match to_log {
-            Some(to_log) => run.place_logged(instances(), batch, to_log, pulse),
-            None => batch,
+        let (instances, placed) = match to_log {
+            Some(to_log) => run.place_logged(instances, batch, to_log, pulse, answer),
+            None => (instances, batch),
         };
+        let each_instance = || instances.iter().map(|instance| (**instance).as_ref());
         let shared = run.sync_filesystem(placed);
-        let synced = each(instances().zip(shared), pulse, |(instance, shared)| run.sync(instance, shared?));
-        let placed = each(instances().zip(synced), pulse, |(instance, synced)| run.place(instance, synced?));
-        each(instances().zip(placed), pulse, |(instance, placed)| {
-            placed
-                .and_then(|placed| run.settle(instance, placed))
-                .map_err(|error| error.map_path(|path| run.store.placement(instance).layout.loggable(path)))
-        })
+        let synced = each(each_instance().zip(shared), pulse, |(instance, shared)| run.sync(instance, shared?));
+        let placed = each(each_instance().zip(synced), pulse, |(instance, synced)| run.place(instance, synced?));
+        for (instance, placed) in instances.into_iter().zip(placed) {
+            let outcome = run.conclude((*instance).as_ref(), placed);
+            drop(instance); // who hears of it may count on its memory
+            answer(outcome);
+            pulse();
+        }
     }
 }
 
@@ -420,6 +421,13 @@ impl Run {
             }
         }
         Err(StoreError::new("rename to", draft.name.path, Errno::BUSY))
+    }
+
+    /// What is to be said of an instance that has its name, or never will.
+    fn conclude(&mut self, instance: &Instance, named: Result<Named, StoreError>) -> Result<Stored, StoreError> {
+        named
+            .and_then(|named| self.settle(instance, named))
+            .map_err(|error| error.map_path(|path| self.store.placement(instance).layout.loggable(path)))
     }
 
     fn settle(&mut self, instance: &Instance, named: Named) -> Result<Stored, StoreError> {

@@ -57,7 +57,12 @@ impl Digest {
 
     /// Notes the digest at the file. Without sync of its own: it is one change of the inode among those the commit makes.
     pub(crate) fn record(self, file: &File) -> Result<(), Errno> {
-        rustix::fs::fsetxattr(file, ATTRIBUTE, self.to_string().as_bytes(), XattrFlags::empty())
+        rustix::fs::fsetxattr(file, ATTRIBUTE, &self.text(), XattrFlags::empty())
+    }
+
+    fn text(self) -> [u8; TEXT_BYTES] {
+        let digit = |at: usize| b"0123456789abcdef"[(self.0 >> (4 * (TEXT_BYTES - 1 - at))) as usize & 0xf];
+        std::array::from_fn(digit)
     }
 
     /// The digest noted at the file. `None` where there is none: the filesystem cannot, or a copy left it behind.
@@ -71,7 +76,7 @@ impl Digest {
 
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:032x}", self.0)
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 

@@ -158,7 +158,7 @@ impl CommitLog {
 
     /// The name at `path`, for a file that is to go through the log; `None` if another commit is about to give it.
     pub(crate) fn reserve(self: &Arc<Self>, path: &Path) -> Option<Name> {
-        let key = self.hasher.hash_one(path);
+        let key = self.key(path);
         let is_free = self.state.lock().in_hand.insert(key);
         is_free.then(|| Name { log: Arc::clone(self), key })
     }
@@ -166,7 +166,7 @@ impl CommitLog {
     /// The name at `path`, for a file that does not go through the log: waits for whoever is about to give it, and takes
     /// what the log says of it out of the log.
     pub(crate) fn claim(self: &Arc<Self>, path: &Path) -> Result<Name, StoreError> {
-        let key = self.hasher.hash_one(path);
+        let key = self.key(path);
         let mut state = self.state.lock();
         while !state.in_hand.insert(key) {
             if self.released.wait_for(&mut state, OTHER_HANDS_PATIENCE).timed_out() && state.in_hand.contains(&key) {
@@ -180,6 +180,11 @@ impl CommitLog {
             state = self.state.lock();
         }
         Ok(name)
+    }
+
+    /// Tells a name from others. All of them come from one layout, so that no two ways of writing it mean the same.
+    fn key(&self, path: &Path) -> u64 {
+        self.hasher.hash_one(path.as_os_str())
     }
 
     /// Whether there is room for files of so many bytes altogether, as far as a look tells.

@@ -97,10 +97,12 @@ impl Store {
     /// on how many instances are stored already. `pulse` is called after each step of each instance: a commit that is slow
     /// can so be told from one that hangs.
     pub fn commit(&self, batch: &[&Instance], pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
+        let mut stored = Vec::with_capacity(batch.len());
         match self.begin(batch.to_vec(), pulse) {
-            Ok(commit) => commit.finish(pulse),
-            Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
+            Ok(commit) => commit.finish(pulse, &mut |outcome| stored.push(outcome)),
+            Err(error) => stored.resize(batch.len(), Err(error)),
         }
+        stored
     }
 
     /// The first half of [`Self::commit`]: writes those instances that do not go through the commit log. Any thread may do the other.

@@ -1,6 +1,7 @@
 //! Files being written: in `.tidegate/tmp` under a name never used again, gone when dropped unless renamed.
 
 use std::ffi::OsStr;
+use std::fmt::Write;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::IoSlice;
@@ -19,6 +20,9 @@ use crate::root::Root;
 /// Mode of every file stored; the umask may take more away.
 pub(crate) const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 
+/// Of a number of 64 bits.
+const MAX_DIGITS: usize = 20;
+
 /// Most slices one `writev` takes (`IOV_MAX` of Linux).
 const MAX_SLICES: usize = 1024;
 
@@ -29,17 +33,20 @@ const PAGE_BYTES: usize = 4096;
 /// Makes names for temp files: what this store draws once, then a count. No two stores, nor two files of one, share a name.
 #[derive(Debug)]
 pub(crate) struct TempNames {
-    store: u64,
+    store: String,
     next: AtomicU64,
 }
 
 impl TempNames {
     pub(crate) fn new() -> Self {
-        Self { store: RandomState::new().hash_one(()), next: AtomicU64::new(0) }
+        Self { store: format!("{:016x}-", RandomState::new().hash_one(())), next: AtomicU64::new(0) }
     }
 
     fn next(&self) -> String {
-        format!("{:016x}-{}", self.store, self.next.fetch_add(1, Ordering::Relaxed))
+        let mut name = String::with_capacity(self.store.len() + MAX_DIGITS);
+        name.push_str(&self.store);
+        let _ = write!(name, "{}", self.next.fetch_add(1, Ordering::Relaxed)); // a string takes what it is given
+        name
     }
 }
 
@@ -219,7 +226,8 @@ pub(crate) fn write_all_at<'a>(
     slices: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<(), Errno> {
     let mut slices = slices.into_iter().filter(|slice| !slice.is_empty()).map(IoSlice::new);
-    let mut group: Vec<IoSlice<'a>> = Vec::with_capacity(slices.size_hint().0.clamp(1, MAX_SLICES));
+    let most = slices.size_hint().1.unwrap_or(MAX_SLICES);
+    let mut group: Vec<IoSlice<'a>> = Vec::with_capacity(most.min(MAX_SLICES));
     loop {
         group.clear();
         group.extend(slices.by_ref().take(MAX_SLICES));

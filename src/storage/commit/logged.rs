@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::files::{Files, ToWrite};
 use super::{Batch, Draft, FreeName, Progress, Run, Strategy, Temp};
 use crate::error::StoreError;
-use crate::instance::Instance;
+use crate::instance::{Instance, Stored};
 use crate::log::{Entry, Held, Name};
 use crate::temp::TempFile;
 
@@ -65,67 +65,79 @@ impl Run {
         }
     }
 
-    /// Gives those that went through the log their names, once they are `synced`.
-    pub(super) fn place_logged<'i, I>(
+    /// Gives those that went through the log their names, once that is written. Answers for as many as it can at the beginning of the
+    /// batch; the others it gives back.
+    pub(super) fn place_logged<I>(
         &mut self,
-        instances: impl Iterator<Item = &'i Instance>,
+        instances: Vec<I>,
         mut batch: Batch,
         ToLog { files, written }: ToLog<I>,
         pulse: &dyn Fn(),
-    ) -> Batch
+        answer: &mut dyn FnMut(Result<Stored, StoreError>),
+    ) -> (Vec<I>, Batch)
     where
         I: Deref<Target: AsRef<Instance>>,
     {
         let (held, mut temps) = match written {
             Some(Ok(Some(held))) => (held, files.take(pulse).into_iter()),
             Some(Err(error)) => {
-                batch
-                    .iter_mut()
-                    .filter(|progress| logged(progress).is_some())
-                    .for_each(|failed| *failed = Err(error.clone()));
-                return batch;
+                let is_logged = |progress: &&mut Result<Progress, StoreError>| logged(progress).is_some();
+                batch.iter_mut().filter(is_logged).for_each(|failed| *failed = Err(error.clone()));
+                return (instances, batch);
             }
             Some(Ok(None)) | None => {
                 self.go_another_way(&mut batch, files.take(pulse));
-                return batch;
+                return (instances, batch);
             }
         };
-        let mut taken = Vec::new();
-        for (progress, instance) in batch.iter_mut().zip(instances) {
-            let Some(logged) = take(progress) else { continue };
-            let placed = match temps.next().unwrap_or(Err(StoreError::InOtherHands)) {
-                Ok(temp) => {
-                    // A checkpoint that finds it on the disk does not keep the next syncs waiting for all of them at once. For a
-                    // small one it would cost more than it spares.
-                    if !instance.is_small() {
-                        temp.start_writing_out();
+        let (mut others, mut their_batch, mut taken) = (Vec::new(), Vec::new(), Vec::new());
+        for (instance, mut progress) in instances.into_iter().zip(batch) {
+            if let Some(logged) = take(&mut progress) {
+                let mut is_taken = false;
+                let placed = match temps.next().unwrap_or(Err(StoreError::InOtherHands)) {
+                    Ok(temp) => {
+                        // A checkpoint that finds it on the disk does not keep the next syncs waiting for all of them at once. For a
+                        // small one it would cost more than it spares.
+                        if !(*instance).as_ref().is_small() {
+                            temp.start_writing_out();
+                        }
+                        let placed = self.place((*instance).as_ref(), logged.draft(temp));
+                        is_taken = matches!(placed, Err(StoreError::InOtherHands));
+                        placed
                     }
-                    self.place(instance, logged.draft(temp))
+                    Err(error) => {
+                        // Nor should the next start store it. Not waited for: what else is in the log may be waiting for this thread.
+                        held.leave_segment();
+                        Err(error)
+                    }
+                };
+                pulse();
+                match placed {
+                    // Whoever waits for it need not wait for the names of the others.
+                    Ok(named) if others.is_empty() => {
+                        let outcome = self.conclude((*instance).as_ref(), Ok(named));
+                        drop(instance); // who hears of it may count on its memory
+                        answer(outcome);
+                        continue;
+                    }
+                    Err(_) if is_taken => taken.push(others.len()),
+                    _ => {}
                 }
-                Err(error) => {
-                    // Nor should the next start store it. Not waited for: what else is in the log may be waiting for this thread.
-                    held.leave_segment();
-                    *progress = Err(error);
-                    continue;
-                }
-            };
-            let is_taken = matches!(placed, Err(StoreError::InOtherHands));
-            *progress = placed.map(Progress::Named);
-            if is_taken {
-                taken.push((progress, instance));
+                progress = placed.map(Progress::Named);
             }
-            pulse();
+            others.push(instance);
+            their_batch.push(progress);
         }
         drop(held);
         // Somebody who does not ask the log has taken the name. What the log says of it is void only after a checkpoint.
-        for (progress, instance) in taken {
-            *progress = match self.root.log() {
-                Some(log) => log.checkpoint().and_then(|()| self.write_by(Strategy::PerFile, instance)),
+        for at in taken {
+            their_batch[at] = match self.root.log() {
+                Some(log) => log.checkpoint().and_then(|()| self.write_by(Strategy::PerFile, (*others[at]).as_ref())),
                 None => Err(StoreError::InOtherHands),
             };
             pulse();
         }
-        batch
+        (others, their_batch)
     }
 }
 

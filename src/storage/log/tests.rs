@@ -7,10 +7,16 @@ use rustix::io::Errno;
 
 use crate::fault::{Step, arm};
 use crate::support::*;
-use crate::{Commit, CommitStrategy, Duplicates, Instance, Outcome, Store, StoreError};
+use crate::{Commit, CommitStrategy, Duplicates, Instance, Outcome, Store, StoreError, Stored};
 
 fn site() -> Site {
     Site::with(|settings| settings.commit = CommitStrategy::Log)
+}
+
+fn finish(commit: Commit<&Instance>) -> Vec<Result<Stored, StoreError>> {
+    let mut stored = Vec::new();
+    commit.finish(&|| (), &mut |outcome| stored.push(outcome));
+    stored
 }
 
 fn fail(step: Step) {
@@ -251,8 +257,8 @@ fn a_commit_waits_for_the_log_alone_only_if_all_of_it_is_there() {
     // Its name is about to be given: the second goes another way, and has to wait for the first.
     let mixed = site.store.begin(vec![&second, &other], &|| ()).unwrap();
     assert!(!mixed.is_wholly_to_log());
-    assert!(begun.finish(&|| ()).iter().all(Result::is_ok));
-    let outcomes: Vec<_> = mixed.finish(&|| ()).into_iter().map(|result| result.unwrap().outcome).collect();
+    assert!(finish(begun).iter().all(Result::is_ok));
+    let outcomes: Vec<_> = finish(mixed).into_iter().map(|result| result.unwrap().outcome).collect();
     assert_eq!(outcomes, [Outcome::Replaced, Outcome::New]);
     assert!(site.store.begin(Vec::<&Instance>::new(), &|| ()).is_ok_and(|nothing| !nothing.is_wholly_to_log()));
 }
@@ -270,7 +276,7 @@ fn the_files_of_what_is_in_the_log_may_be_written_by_anybody_meanwhile() {
     });
     assert_eq!(site.temp_files().len(), 2);
     fail(Step::Write); // nothing is written twice
-    assert!(commit.finish(&|| ()).iter().all(Result::is_ok));
+    assert!(finish(commit).iter().all(Result::is_ok));
     files.write(&|| ());
     assert_eq!(site.files(), [path_of("1.2.1"), path_of("1.2.2")]);
     assert!(site.commit(&instance("1.2.3", &pixels(3, 500))).is_err(), "the failure was still to come");
@@ -292,7 +298,7 @@ fn several_commits_are_one_frame_whatever_becomes_of_each() {
         });
     }
     Commit::write_log([&mut nothing, &mut first, &mut second], &|| ());
-    assert!(first.finish(&|| ()).iter().chain(&second.finish(&|| ())).all(Result::is_ok));
+    assert!(finish(first).iter().chain(&finish(second)).all(Result::is_ok));
     assert_eq!(syncs.get(), 1);
     let (dir, _, restored) = after_crash(&site, remove_all);
     assert_eq!(restored, 4);
@@ -319,7 +325,7 @@ fn what_is_more_than_small_has_its_file_by_the_time_the_log_is_synced() {
         there.set(temp_files(&root).len());
         Ok(())
     });
-    assert!(commit.finish(&|| ()).iter().all(Result::is_ok));
+    assert!(finish(commit).iter().all(Result::is_ok));
     assert_eq!(files.get(), 1);
     let (dir, _store, restored) = after_crash(&site, |root| fs::write(root.join(path_of("1.3.1")), b"DICM").unwrap());
     assert_eq!(restored, 1);
