@@ -299,6 +299,28 @@ fn a_dataset_of_any_length_takes_one_associations_share() {
 }
 
 #[test]
+fn a_header_alone_takes_no_memory_for_what_it_announces() {
+    const PEERS: u64 = 32;
+    let node = Node::start(&[]);
+    let wires: Vec<_> = (0..PEERS)
+        .map(|peer| {
+            let uid = format!("1.2.3.504.{peer}");
+            let (mut wire, _) = Wire::associate(node.address(), request());
+            wire.send(&p_data(1, 3, &store_command(1, &uid)));
+            wire.send(&p_data(1, 0, &dataset(&uid, 120_000))[..2000]);
+            wire
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(500)); // all that is sent has been read
+    let snapshot: serde_json::Value = serde_json::from_str(&node.mem(&["top", "--json"])).unwrap();
+    let stages = snapshot["stages"].as_array().unwrap().iter().filter(|stage| stage["stage"] != "admin");
+    let leased: u64 = stages.map(|stage| stage["bytes"].as_u64().unwrap()).sum();
+    assert!(leased <= PEERS * 112 * 1024, "{} bytes for each", leased / PEERS);
+    drop(wires);
+    node.settled();
+}
+
+#[test]
 fn a_dataset_without_end_is_aborted_at_its_limit_and_leaves_nothing() {
     let node = bombed(&[("TIDEGATE__ASSOCIATIONS__MAX_DATASET", "8 MiB")]);
     serve_a_good_client(&node, 0);
