@@ -116,6 +116,8 @@ pub(crate) struct Name {
 pub(crate) struct Held {
     log: Arc<CommitLog>,
     segment: usize,
+    /// If it is not, no frame may follow it.
+    is_durable: bool,
 }
 
 impl CommitLog {
@@ -222,7 +224,7 @@ impl CommitLog {
         slot.since.get_or_insert_with(Instant::now);
         slot.open += 1;
         drop(state);
-        let held = Held { log: Arc::clone(self), segment };
+        let mut held = Held { log: Arc::clone(self), segment, is_durable: false };
         let (segment, frame) = (&self.segments[segment], Frame::new(generation, number, entries));
         let written = match meanwhile {
             None => segment.write(offset_bytes, frame.slices(entries), &mut pages),
@@ -230,15 +232,12 @@ impl CommitLog {
                 segment.start_writing(offset_bytes, bytes, frame.slices(entries)).inspect(|()| meanwhile())
             }
         };
-        let synced = written.map(|()| segment.sync());
-        if !matches!(synced, Ok(Ok(()))) {
-            held.leave_segment();
+        if written.is_err() {
+            return Ok(None);
         }
-        match synced {
-            Ok(Ok(())) => Ok(Some(Arc::new(held))),
-            Ok(Err(error)) => Err(StoreError::new("sync", "the commit log", error)),
-            Err(_) => Ok(None),
-        }
+        segment.sync().map_err(|error| StoreError::new("sync", "the commit log", error))?;
+        held.is_durable = true;
+        Ok(Some(Arc::new(held)))
     }
 
     /// When the log is to be checkpointed: at once if a segment is full. `None`: there is nothing in it, or a thread is at it.
@@ -276,9 +275,7 @@ impl CommitLog {
         let Some(segment) = state.oldest() else {
             return Ok(());
         };
-        if state.active == Some(segment) {
-            state.leave(segment);
-        }
+        state.leave_if_active(segment);
         while state.slots[segment].open > 0 {
             if self.released.wait_for(&mut state, OTHER_HANDS_PATIENCE).timed_out() && state.slots[segment].open > 0 {
                 return Err(StoreError::InOtherHands);
@@ -339,6 +336,12 @@ impl State {
         self.active.filter(|active| has_room(&self.slots[*active]))
     }
 
+    fn leave_if_active(&mut self, segment: usize) {
+        if self.active == Some(segment) {
+            self.leave(segment);
+        }
+    }
+
     /// Appends no more to this segment; to the other, if it is free.
     fn leave(&mut self, segment: usize) {
         let other = 1 - segment;
@@ -367,16 +370,18 @@ impl State {
 impl Held {
     /// Has nothing more appended to the segment of the frame: it is due for a checkpoint, and what is in it void soon.
     pub(crate) fn leave_segment(&self) {
-        let mut state = self.log.state.lock();
-        if state.active == Some(self.segment) {
-            state.leave(self.segment);
-        }
+        self.log.state.lock().leave_if_active(self.segment);
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.log.state.lock().slots[self.segment].open -= 1;
+        let mut state = self.log.state.lock();
+        state.slots[self.segment].open -= 1;
+        if !self.is_durable {
+            state.leave_if_active(self.segment);
+        }
+        drop(state);
         self.log.released.notify_all();
     }
 }

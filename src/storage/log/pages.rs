@@ -25,6 +25,11 @@ impl Pages {
         Self { bytes, start, capacity }
     }
 
+    /// All of it.
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start..][..self.capacity]
+    }
+
     /// Writes `pieces` to `file`, which may be open for `O_DIRECT`, from `offset_bytes` on, a multiple of a page; and zeros behind them
     /// up to the end of the page.
     pub(super) fn write<'a>(

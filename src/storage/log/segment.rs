@@ -20,6 +20,8 @@ const FIRST_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 4 << 20 };
 /// Zeros that are synced together: syncs of the other segment wait for that much and not for more.
 const LAID_OUT_AT_ONCE_BYTES: u64 = 2 << 20;
 
+const ZEROS: &[u8] = &[0; PAGE_BYTES as usize];
+
 /// A segment's file, open for as long as the log is.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -45,7 +47,7 @@ impl Segment {
         let file = open(flags).map_err(failed("open"))?;
         let direct = open(flags | OFlags::DIRECT).ok();
         let size = rustix::fs::fstat(&file).map_err(failed("examine"))?.st_size;
-        let laid_out_bytes = u64::try_from(size).unwrap_or(0);
+        let laid_out_bytes = u64::try_from(size).unwrap_or(0) / PAGE_BYTES * PAGE_BYTES;
         let mut segment = Self {
             file,
             direct,
@@ -53,9 +55,10 @@ impl Segment {
             generation: AtomicU64::new(generation),
             distrusted: AtomicBool::new(false),
         };
-        let made = match segment.lay_out(FIRST_BYTES).and_then(|()| segment.mark_free(generation)) {
-            // The other way asks for more than we give.
-            Err(Errno::INVAL) if segment.direct.take().is_some() => segment.mark_free(generation),
+        let make = |segment: &Self| segment.lay_out(FIRST_BYTES).and_then(|()| segment.mark_free(generation));
+        let made = match make(&segment) {
+            // Past the cache it asks for more than we give.
+            Err(Errno::INVAL) if segment.direct.take().is_some() => make(&segment),
             made => made,
         };
         made.map_err(failed("write"))?;
@@ -86,7 +89,8 @@ impl Segment {
         self.direct.as_ref().unwrap_or(&self.file)
     }
 
-    /// Has `pieces`, of `bytes` altogether, written by the kernel, without waiting for the disk.
+    /// Has `pieces`, of `bytes` altogether, written by the kernel, without waiting for the disk. Their last page is written whole: the
+    /// kernel would read it first.
     pub(super) fn start_writing<'a>(
         &self,
         offset_bytes: u64,
@@ -94,7 +98,8 @@ impl Segment {
         pieces: impl Iterator<Item = &'a [u8]>,
     ) -> Result<(), Errno> {
         fault::at(Step::Log)?;
-        write_all_at(&self.file, offset_bytes, pieces)?;
+        let padding = &ZEROS[..(bytes.next_multiple_of(PAGE_BYTES) - bytes) as usize];
+        write_all_at(&self.file, offset_bytes, pieces.chain([padding]))?;
         start_writing_out(&self.file, offset_bytes, NonZeroU64::new(bytes));
         Ok(())
     }
@@ -113,14 +118,12 @@ impl Segment {
 
     /// Lays it out with zeros up to `bytes`, durably. Only while nothing is appended to it.
     pub(super) fn lay_out(&self, bytes: u64) -> Result<(), Errno> {
-        let zeros = vec![0; 256 << 10];
+        let zeros = Pages::new(LAID_OUT_AT_ONCE_BYTES as usize);
+        let zeros = zeros.as_slice();
         while self.laid_out_bytes() < bytes {
             let (from_bytes, to_bytes) =
                 (self.laid_out_bytes(), bytes.min(self.laid_out_bytes() + LAID_OUT_AT_ONCE_BYTES));
-            for at_bytes in (from_bytes..to_bytes).step_by(zeros.len()) {
-                let part = zeros.len().min((to_bytes - at_bytes) as usize);
-                write_all_at(&self.file, at_bytes, [&zeros[..part]])?;
-            }
+            write_all_at(self.writable(), from_bytes, [&zeros[..(to_bytes - from_bytes) as usize]])?;
             retry_on_intr(|| rustix::fs::fdatasync(&self.file))?;
             self.laid_out_bytes.store(to_bytes, Ordering::Relaxed);
         }

@@ -393,6 +393,18 @@ fn a_log_that_cannot_be_written_leaves_the_other_ways() {
 }
 
 #[test]
+fn behind_a_frame_that_was_never_written_there_is_no_other() {
+    let site = site();
+    arm(Step::Log, || panic!("in the middle of it"));
+    let committed =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| site.commit(&instance("1.2.1", &pixels(1, 500)))));
+    assert!(committed.is_err());
+    site.commit(&instance("1.2.2", &pixels(2, 500))).unwrap();
+    let (_dir, _, restored) = after_crash(&site, remove_all);
+    assert_eq!(restored, 1);
+}
+
+#[test]
 fn a_log_that_cannot_be_synced_fails_who_relied_on_it_and_nobody_else() {
     let site = site();
     site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
