@@ -37,15 +37,10 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one duration.
     pub fn record(&self, duration: Duration) {
-        self.record_many(duration, 1);
-    }
-
-    /// Counts `times` equal durations.
-    pub fn record_many(&self, duration: Duration, times: u64) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
-        self.buckets[bucket].fetch_add(times, Ordering::Relaxed);
-        self.sum_us.fetch_add(us.saturating_mul(times), Ordering::Relaxed);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(us, Ordering::Relaxed);
     }
 
     /// The counts now. Buckets are read one after the other: an instance that is counted meanwhile may be in the counts and
@@ -120,7 +115,7 @@ pub struct Latencies {
     pub handoff_wait: Histogram,
     /// In the mailbox, until a writer takes the job.
     pub queue_wait: Histogram,
-    /// The commit an instance was part of, whole: instances that are committed together take equally long.
+    /// From a writer beginning with an instance, and those it took with it, until it is stored.
     pub commit: Histogram,
     /// From the last byte of the dataset to its acknowledgement: what the sender waits for.
     pub response: Histogram,
@@ -145,7 +140,7 @@ mod tests {
         let histogram = Histogram::default();
         histogram.record(Duration::from_millis(3));
         let before = histogram.read();
-        histogram.record_many(Duration::from_millis(2), 5);
+        (0..5).for_each(|_| histogram.record(Duration::from_millis(2)));
         let since = histogram.read().since(&before);
         assert_eq!((since.count(), since.sum_s()), (5, 0.01));
         assert_eq!(histogram.read().count(), 6);
@@ -156,8 +151,8 @@ mod tests {
     fn quantiles_lie_in_the_bucket_of_their_rank() {
         let histogram = Histogram::default();
         assert_eq!(histogram.read().quantile_us(0.5), None);
-        histogram.record_many(Duration::from_micros(800), 90);
-        histogram.record_many(Duration::from_millis(80), 10);
+        (0..90).for_each(|_| histogram.record(Duration::from_micros(800)));
+        (0..10).for_each(|_| histogram.record(Duration::from_millis(80)));
         let read = histogram.read();
         for (q, low, high) in [(0.0, 500, 1_000), (0.5, 500, 1_000), (0.9, 500, 1_000), (0.95, 50_000, 100_000)] {
             let us = read.quantile_us(q).unwrap();

@@ -153,7 +153,7 @@ impl Figures {
         page.histogram("handoff_wait", help, &latencies.handoff_wait)?;
         let help = "Time in the writers' mailbox";
         page.histogram("queue_wait", help, &latencies.queue_wait)?;
-        let help = "The commit that an instance was part of";
+        let help = "From a writer beginning with an instance until it is stored";
         page.histogram("commit_duration", help, &latencies.commit)?;
         let help = "From the last byte of the dataset to its acknowledgement";
         page.histogram("response_duration", help, &latencies.response)
