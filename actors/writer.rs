@@ -241,7 +241,7 @@ impl Work {
         }
     }
 
-    /// Syncs the commit log, gives the instances their names and answers for them.
+    /// Writes the commit log, gives the instances their names and answers for them.
     fn log(&self, to_log: Vec<ToLog>, logging: Option<Logging>) -> Result<(), StorageFailing> {
         let (mut jobs, mut commits) = (Vec::new(), Vec::new());
         for ToLog { commit, jobs: waiting, writer, began } in to_log {
