@@ -28,7 +28,7 @@ const MAX_SLICES: usize = 1024;
 
 /// What is written past the page cache begins and ends on a multiple of this, in memory and in the file: a page, and no less than a
 /// block of any disk.
-const PAGE_BYTES: usize = 4096;
+pub(crate) const PAGE_BYTES: usize = 4096;
 
 /// Makes names for temp files: what this store draws once, then a count. No two stores, nor two files of one, share a name.
 #[derive(Debug)]

@@ -4,10 +4,7 @@ use std::fs::File;
 
 use rustix::io::Errno;
 
-use super::record::PAGE_BYTES;
-use crate::temp::write_all_at;
-
-const PAGE: usize = PAGE_BYTES as usize;
+use crate::temp::{PAGE_BYTES, write_all_at};
 
 /// Memory that begins on a page, which all that is written is copied to first.
 #[derive(Debug)]
@@ -20,8 +17,8 @@ pub(super) struct Pages {
 impl Pages {
     /// Room for `capacity` bytes at a time, a multiple of a page; all zeros.
     pub(super) fn new(capacity: usize) -> Self {
-        let bytes = vec![0; capacity + PAGE];
-        let start = bytes.as_ptr().addr().next_multiple_of(PAGE) - bytes.as_ptr().addr();
+        let bytes = vec![0; capacity + PAGE_BYTES];
+        let start = bytes.as_ptr().addr().next_multiple_of(PAGE_BYTES) - bytes.as_ptr().addr();
         Self { bytes, start, capacity }
     }
 
@@ -36,7 +33,7 @@ impl Pages {
         &mut self,
         file: &File,
         mut offset_bytes: u64,
-        pieces: impl Iterator<Item = &'a [u8]>,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), Errno> {
         let room = &mut self.bytes[self.start..][..self.capacity];
         let mut filled = 0;
@@ -53,7 +50,7 @@ impl Pages {
                 piece = later;
             }
         }
-        let end = filled.next_multiple_of(PAGE);
+        let end = filled.next_multiple_of(PAGE_BYTES);
         room[filled..end].fill(0);
         write_all_at(file, offset_bytes, [&room[..end]])
     }

@@ -118,6 +118,9 @@ impl Segment {
 
     /// Lays it out with zeros up to `bytes`, durably. Only while nothing is appended to it.
     pub(super) fn lay_out(&self, bytes: u64) -> Result<(), Errno> {
+        if self.laid_out_bytes() >= bytes {
+            return Ok(()); // as at most checkpoints
+        }
         let zeros = Pages::new(LAID_OUT_AT_ONCE_BYTES as usize);
         let zeros = zeros.as_slice();
         while self.laid_out_bytes() < bytes {
@@ -154,7 +157,7 @@ impl Segment {
     }
 
     fn write_header(&self, header: SegmentHeader) -> Result<(), Errno> {
-        Pages::new(PAGE_BYTES as usize).write(self.writable(), 0, std::iter::once(header.encode().as_slice()))?;
+        Pages::new(PAGE_BYTES as usize).write(self.writable(), 0, [header.encode().as_slice()])?;
         retry_on_intr(|| rustix::fs::fdatasync(&self.file))
     }
 }
