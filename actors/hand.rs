@@ -1,6 +1,7 @@
 //! What a writer has in hand, where the supervisor can open it: the replies are dropped then, which tells the associations to hand
 //! their datasets to another writer.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ pub(crate) struct Hand {
 
 #[derive(Debug, Default)]
 struct Holds {
-    jobs: Vec<Job>,
+    jobs: VecDeque<Job>,
     seat: Option<Seat>,
     logging: Option<Logging>,
 }
@@ -43,13 +44,13 @@ impl Hand {
 
     pub(crate) fn hold(&self, jobs: Vec<Job>, seat: Option<Seat>) {
         let mut holds = self.holds.lock();
-        (holds.jobs, holds.seat) = (jobs, seat);
+        (holds.jobs, holds.seat) = (jobs.into(), seat);
     }
 
     /// Takes up the next write of the commit log with the jobs that wait for it.
     pub(crate) fn hold_for_log(&self, jobs: Vec<Job>, logging: Option<Logging>) {
         let mut holds = self.holds.lock();
-        (holds.jobs, holds.logging) = (jobs, logging);
+        (holds.jobs, holds.logging) = (jobs.into(), logging);
     }
 
     pub(crate) fn take_seat(&self) -> Option<Seat> {
@@ -61,11 +62,14 @@ impl Hand {
         self.holds.lock().logging = None;
     }
 
-    /// The first `count` jobs, unless they were let go of meanwhile.
-    pub(crate) fn take_jobs(&self, count: usize) -> Vec<Job> {
-        let mut holds = self.holds.lock();
-        let count = count.min(holds.jobs.len());
-        holds.jobs.drain(..count).collect()
+    /// The jobs, unless they were let go of meanwhile.
+    pub(crate) fn take_jobs(&self) -> Vec<Job> {
+        std::mem::take(&mut self.holds.lock().jobs).into()
+    }
+
+    /// The first of them.
+    pub(crate) fn take_job(&self) -> Option<Job> {
+        self.holds.lock().jobs.pop_front()
     }
 
     /// Lets go of all, so that others get it; says what the jobs held.

@@ -79,16 +79,10 @@ impl Drop for Work {
 }
 
 /// Errors of the storage in a row, the last of them.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Failures {
     in_a_row: u32,
     last: Option<StoreError>,
-}
-
-/// The storage does nothing but fail.
-struct StorageFailing {
-    failures: u32,
-    last: StoreError,
 }
 
 /// What came of a job.
@@ -116,8 +110,9 @@ impl Work {
                 return; // the jobs go to another, as if this one had died over them
             }
             if let Some(task) = task {
-                if let Err(StorageFailing { failures, last }) = self.work_at(task, turn.seat.take()) {
-                    return self.lifeline.exit(Exit::StorageFailing { failures, last: last.to_string() });
+                self.work_at(task, turn.seat.take());
+                if let Some(exit) = self.storage_failing() {
+                    return self.lifeline.exit(exit);
                 }
                 turn.seat = self.hand.take_seat();
             }
@@ -157,39 +152,29 @@ impl Work {
     }
 
     /// Does the task. Between the moment it has the jobs and the moment it answers, they and the seat may be taken away from it.
-    fn work_at(&self, task: Task, seat: Option<Seat>) -> Result<(), StorageFailing> {
+    fn work_at(&self, task: Task, seat: Option<Seat>) {
         let _busy = Busy::new(&self.shared.counters.writers_busy);
         let _has_work = self.lifeline.busy();
-        let done = match task {
+        match task {
             Task::Jobs(jobs) => self.begin(jobs, seat),
             Task::Log(to_log, logging) => self.log(to_log, Some(logging)),
-            Task::Write(files) => {
-                files.write(&|| self.lifeline.pulse());
-                Ok(())
-            }
-        };
+            Task::Write(files) => files.write(&|| self.lifeline.pulse()),
+        }
         self.vitals.took(0);
-        done
     }
 
-    fn begin(&self, jobs: Vec<Job>, seat: Option<Seat>) -> Result<(), StorageFailing> {
+    fn begin(&self, mut jobs: Vec<Job>, seat: Option<Seat>) {
         self.vitals.took(jobs.len());
-        let (mut appends, mut commits, mut parts, mut instances) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for job in jobs {
-            self.enter(&job);
-            match &job {
-                Job::Append(AppendJob { part, .. }) => {
-                    parts.push(part.clone());
-                    appends.push(job);
-                }
-                Job::Commit(CommitJob { store, .. }) => {
-                    instances.push(store.clone());
-                    commits.push(job);
-                }
+        jobs.sort_by_key(|job| matches!(job, Job::Commit(_))); // as they will be answered
+        let (mut parts, mut instances) = (Vec::new(), Vec::new());
+        for job in &jobs {
+            self.enter(job);
+            match job {
+                Job::Append(job) => parts.push(job.part.clone()),
+                Job::Commit(job) => instances.push(job.store.clone()),
             }
         }
-        appends.extend(commits);
-        self.hand.hold(appends, seat);
+        self.hand.hold(jobs, seat);
         let fail = match fault::at(&self.name) {
             Some(Told::Fail) => Some(StoreError::ReadOnly),
             Some(Told::Hold(_)) | None => None,
@@ -201,7 +186,7 @@ impl Work {
             self.answer(Outcome::Appended(appended));
         }
         if instances.is_empty() {
-            return self.failing();
+            return;
         }
         let (began, count) = (Instant::now(), instances.len());
         self.lifeline.note(MessageKind::Commit);
@@ -211,38 +196,34 @@ impl Work {
         };
         match begun {
             // Whoever writes the log for others must not wait for one of them: for a name that two instances claim, say.
-            Ok(commit) if commit.is_wholly_to_log() => return self.leave(commit, began),
+            Ok(commit) if commit.is_wholly_to_log() => self.leave(commit, began),
             Ok(commit) => {
                 drop(self.hand.take_seat());
                 self.finish(commit, began);
             }
             Err(error) => (0..count).for_each(|_| self.answer(Outcome::Committed(Err(error.clone())))),
         }
-        self.failing()
     }
 
     /// Leaves what goes through the log to the next write of that, and writes its files meanwhile; or does that write.
-    fn leave(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) -> Result<(), StorageFailing> {
-        let jobs = self.hand.take_jobs(commit.len());
+    fn leave(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
+        let jobs = self.hand.take_jobs();
         if jobs.is_empty() {
-            return Ok(()); // taken away: others have them
+            return; // taken away: others have them
         }
         let files = commit.files();
         match self.shared.mailbox.leave(ToLog { commit, jobs, writer: self.index, began }) {
             Some((to_log, logging)) => {
                 drop(self.hand.take_seat()); // others write meanwhile
                 files.into_iter().filter(Files::are_small).for_each(|files| self.shared.mailbox.offer(files));
-                self.log(to_log, logging)
+                self.log(to_log, logging);
             }
-            None => {
-                files.into_iter().for_each(|files| files.write(&|| self.lifeline.pulse()));
-                Ok(())
-            }
+            None => files.into_iter().for_each(|files| files.write(&|| self.lifeline.pulse())),
         }
     }
 
     /// Writes the commit log, gives the instances their names and answers for them.
-    fn log(&self, to_log: Vec<ToLog>, logging: Option<Logging>) -> Result<(), StorageFailing> {
+    fn log(&self, to_log: Vec<ToLog>, logging: Option<Logging>) {
         let (mut jobs, mut commits) = (Vec::new(), Vec::new());
         for ToLog { commit, jobs: waiting, writer, began } in to_log {
             if writer != self.index {
@@ -257,7 +238,6 @@ impl Work {
         commits.into_iter().for_each(|(commit, began)| self.finish(commit, began));
         // Not before: the more instances come meanwhile, the more the next write serves.
         self.hand.has_logged();
-        self.failing()
     }
 
     /// Gives the instances their names, and answers for the next jobs in hand.
@@ -291,7 +271,7 @@ impl Work {
 
     /// Answers for the next job in hand, unless it was taken away.
     fn answer(&self, outcome: Outcome) {
-        let error = match (self.hand.take_jobs(1).pop(), outcome) {
+        let error = match (self.hand.take_job(), outcome) {
             (Some(Job::Append(AppendJob { part, reply })), Outcome::Appended(appended)) => {
                 drop(part.content.lock().take());
                 send(reply, appended)
@@ -310,14 +290,11 @@ impl Work {
         self.failures.replace(Failures { in_a_row, last });
     }
 
-    /// Whether the storage has done nothing but fail for long enough.
-    fn failing(&self) -> Result<(), StorageFailing> {
-        match self.failures.borrow().clone() {
-            Failures { in_a_row, last: Some(last) } if in_a_row >= MAX_STORAGE_FAILURES => {
-                Err(StorageFailing { failures: in_a_row, last })
-            }
-            _ => Ok(()),
-        }
+    /// `Some`: the storage has done nothing but fail for long enough.
+    fn storage_failing(&self) -> Option<Exit> {
+        let Failures { in_a_row: failures, last } = &*self.failures.borrow();
+        let last = last.as_ref().filter(|_| *failures >= MAX_STORAGE_FAILURES)?;
+        Some(Exit::StorageFailing { failures: *failures, last: last.to_string() })
     }
 }
 

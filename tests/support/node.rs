@@ -222,15 +222,19 @@ impl Node {
         assert!(are_gone, "{now:?} threads and descriptors after {before:?}");
     }
 
-    /// What is held for associations and connections, once all are gone: accounts (one is that of who asks), leased bytes.
+    /// What is held for associations and connections: accounts (one is that of who asks), leased bytes.
+    pub(crate) fn held(&self) -> (u64, u64) {
+        let snapshot: serde_json::Value = serde_json::from_str(&self.mem(&["top", "--json"])).unwrap();
+        let stages = snapshot["stages"].as_array().unwrap().iter().filter(|stage| stage["stage"] != "admin");
+        let leased = stages.map(|stage| stage["bytes"].as_u64().unwrap()).sum();
+        (snapshot["holders"].as_array().unwrap().len() as u64, leased)
+    }
+
+    /// The same, once all are gone.
     pub(crate) fn settled(&self) -> (u64, u64) {
         let mut now = (0, 0);
         let is_quiet = eventually(|| {
-            let snapshot: serde_json::Value = serde_json::from_str(&self.mem(&["top", "--json"])).unwrap();
-            let stages = snapshot["stages"].as_array().unwrap().iter().filter(|stage| stage["stage"] != "admin");
-            let leased = stages.map(|stage| stage["bytes"].as_u64().unwrap()).sum();
-            let holders = snapshot["holders"].as_array().unwrap().len() as u64;
-            now = (holders, leased);
+            now = self.held();
             // An account is closed a moment after its last lease.
             now == (1, 0)
         });

@@ -21,7 +21,7 @@ pub(super) struct Logged {
 #[derive(Debug)]
 pub(super) struct ToLog<I> {
     pub(super) files: Files<I>,
-    /// Where it is, once it was written there; `None`: it has to go another way.
+    /// Where it is, once that was tried; `Ok(None)`: it has to go another way.
     pub(super) written: Option<Result<Option<Arc<Held>>, StoreError>>,
 }
 
@@ -90,54 +90,54 @@ impl Run {
                 return (instances, batch);
             }
         };
-        let (mut others, mut their_batch, mut taken) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut others, mut taken) = (Vec::new(), Vec::new());
         for (instance, mut progress) in instances.into_iter().zip(batch) {
-            if let Some(logged) = take(&mut progress) {
-                let mut is_taken = false;
-                let placed = match temps.next().unwrap_or(Err(StoreError::InOtherHands)) {
-                    Ok(temp) => {
-                        // A checkpoint that finds it on the disk does not keep the next syncs waiting for all of them at once. For a
-                        // small one it would cost more than it spares.
-                        if !(*instance).as_ref().is_small() {
-                            temp.start_writing_out();
-                        }
-                        let placed = self.place((*instance).as_ref(), logged.draft(temp));
-                        is_taken = matches!(placed, Err(StoreError::InOtherHands));
-                        placed
-                    }
-                    Err(error) => {
-                        // Nor should the next start store it. Not waited for: what else is in the log may be waiting for this thread.
-                        held.leave_segment();
-                        Err(error)
-                    }
-                };
-                pulse();
-                match placed {
-                    // Whoever waits for it need not wait for the names of the others.
-                    Ok(named) if others.is_empty() => {
-                        let outcome = self.conclude((*instance).as_ref(), Ok(named));
-                        drop(instance); // who hears of it may count on its memory
-                        answer(outcome);
-                        continue;
-                    }
-                    Err(_) if is_taken => taken.push(others.len()),
-                    _ => {}
+            let Some(logged) = take(&mut progress) else {
+                others.push((instance, progress));
+                continue;
+            };
+            let temp = match temps.next().unwrap_or(Err(StoreError::InOtherHands)) {
+                Ok(temp) => temp,
+                Err(error) => {
+                    // Nor should the next start store it. Not waited for: what else is in the log may be waiting for this thread.
+                    held.leave_segment();
+                    others.push((instance, Err(error)));
+                    continue;
                 }
-                progress = placed.map(Progress::Named);
+            };
+            // A checkpoint that finds it on the disk does not keep the next syncs waiting for all of them at once. For a small one it
+            // would cost more than it spares.
+            if !(*instance).as_ref().is_small() {
+                temp.start_writing_out();
             }
-            others.push(instance);
-            their_batch.push(progress);
+            let placed = self.place((*instance).as_ref(), logged.draft(temp));
+            pulse();
+            match placed {
+                // Whoever waits for it need not wait for the names of the others.
+                Ok(named) if others.is_empty() => {
+                    let outcome = self.conclude((*instance).as_ref(), Ok(named));
+                    drop(instance); // who hears of it may count on its memory
+                    answer(outcome);
+                }
+                placed => {
+                    if matches!(placed, Err(StoreError::InOtherHands)) {
+                        taken.push(others.len());
+                    }
+                    others.push((instance, placed.map(Progress::Named)));
+                }
+            }
         }
         drop(held);
         // Somebody who does not ask the log has taken the name. What the log says of it is void only after a checkpoint.
         for at in taken {
-            their_batch[at] = match self.root.log() {
-                Some(log) => log.checkpoint().and_then(|()| self.write_by(Strategy::PerFile, (*others[at]).as_ref())),
+            let (instance, progress) = &mut others[at];
+            *progress = match self.root.log() {
+                Some(log) => log.checkpoint().and_then(|()| self.write_by(Strategy::PerFile, (**instance).as_ref())),
                 None => Err(StoreError::InOtherHands),
             };
             pulse();
         }
-        (others, their_batch)
+        others.into_iter().unzip()
     }
 }
 
