@@ -133,7 +133,7 @@ fn a_storm_of_reconnects_leaves_a_good_client_served() {
                 let turn = RECONNECTS.fetch_add(1, Ordering::Relaxed);
                 let mut wire = Wire(stream);
                 wire.0.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-                if turn % 2 == 0 && matches!(wire.ask(request()), Some(Pdu::AssociationAC(_))) {
+                if turn.is_multiple_of(2) && matches!(wire.ask(request()), Some(Pdu::AssociationAC(_))) {
                     let _ = wire.0.write_all(&p_data(1, 3, &store_command(1, "1.2.3.502")));
                 }
             }
