@@ -197,8 +197,9 @@ impl Work {
         match begun {
             // Whoever writes the log for others must not wait for one of them: for a name that two instances claim, say.
             Ok(commit) if commit.is_wholly_to_log() => self.leave(commit, began),
-            Ok(commit) => {
+            Ok(mut commit) => {
                 drop(self.hand.take_seat());
+                self.write_log([&mut commit]);
                 self.finish(commit, began);
             }
             Err(error) => (0..count).for_each(|_| self.answer(Outcome::Committed(Err(error.clone())))),
@@ -234,10 +235,16 @@ impl Work {
         }
         self.vitals.took(jobs.len());
         self.hand.hold_for_log(jobs, logging);
-        Commit::write_log(commits.iter_mut().map(|(commit, _)| commit), &|| self.lifeline.pulse());
+        self.write_log(commits.iter_mut().map(|(commit, _)| commit));
         commits.into_iter().for_each(|(commit, began)| self.finish(commit, began));
         // Not before: the more instances come meanwhile, the more the next write serves.
         self.hand.has_logged();
+    }
+
+    fn write_log<'c>(&self, commits: impl IntoIterator<Item = &'c mut Commit<Arc<StoreInstance>>>) {
+        if let Err(error) = Commit::write_log(commits, &|| self.lifeline.pulse()) {
+            tracing::error!(%error, "commit log failed, its instances are synced by themselves or refused");
+        }
     }
 
     /// Gives the instances their names, and answers for the next jobs in hand.

@@ -10,44 +10,31 @@ mod directories;
 mod duplicates;
 mod files;
 mod logged;
+mod naming;
 mod strategy;
 
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsStr;
-use std::fs::File;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::AtFlags;
-use rustix::io::Errno;
-
 use self::directories::Directories;
 pub(crate) use self::directories::KnownDirectories;
-use self::duplicates::{Found, examine};
 pub use self::files::Files;
 use self::files::write_file;
 use self::logged::{Logged, ToLog};
+use self::naming::{Draft, Look, Named, Temp};
 use self::strategy::Strategy;
 use crate::error::StoreError;
-use crate::fault::{self, Step};
-use crate::instance::{Instance, Outcome, Payload, Stored};
-use crate::log::Name;
+use crate::instance::{Instance, Payload, Stored};
+use crate::log::Appended;
 use crate::root::Root;
-use crate::settings::{Duplicates, Durability};
+use crate::settings::Durability;
 use crate::space;
-use crate::spool::SpoolFile;
 use crate::store::Inner;
-use crate::temp::TempFile;
-
-/// Most versions of one SOP Instance UID that are kept beside each other: each resend is compared with all of them.
-const MAX_COPIES: u32 = 1000;
-
-/// How often a rename is tried while others take the names seen free, or remove directories. Each time one of them got on.
-const MAX_ATTEMPTS: u32 = 64;
 
 /// A batch on its way: written as far as it does not go through the commit log. What is left, [`Commit::finish`] does.
 #[derive(Debug)]
@@ -96,13 +83,16 @@ impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
 
     /// Writes to the commit log what goes through it of all of `commits`, together, and returns once that is on the disk;
     /// [`Self::finish`] does it for those for which nobody has. `pulse` is called as by [`Store::begin`].
-    pub fn write_log<'c>(commits: impl IntoIterator<Item = &'c mut Self>, pulse: &dyn Fn())
+    ///
+    /// # Errors
+    /// If the log failed. Nothing is to be done about it: [`Self::finish`] stores each another way or says that it could not.
+    pub fn write_log<'c>(commits: impl IntoIterator<Item = &'c mut Self>, pulse: &dyn Fn()) -> Result<(), StoreError>
     where
         I: 'c,
     {
         let mut commits: Vec<&mut Self> = commits.into_iter().filter(|commit| commit.to_log.is_some()).collect();
         let Some(log) = commits.first().and_then(|first| first.run.root.log()).cloned() else {
-            return;
+            return Ok(());
         };
         // Another root may have been put in its place meanwhile.
         commits.retain(|commit| commit.run.root.log().is_some_and(|own| Arc::ptr_eq(own, &log)));
@@ -112,10 +102,14 @@ impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
         // What is more than small takes a while, and another thread is a wake-up away and has none of it in its caches.
         let write_files = || to_log().for_each(|to_log| to_log.files.write(pulse));
         let is_large = to_log().any(|to_log| !to_log.files.are_small());
-        let written = log.append(&entries, &names, is_large.then_some(&write_files as &dyn Fn()));
+        let appended = log.append(&entries, &names, is_large.then_some(&write_files as &dyn Fn()));
         pulse();
         for to_log in commits.into_iter().filter_map(|commit| commit.to_log.as_mut()) {
-            to_log.written = Some(written.clone());
+            to_log.appended = Some(appended.clone());
+        }
+        match appended {
+            Appended::Durable(_) | Appended::NoRoom => Ok(()),
+            Appended::NotWritten(error) | Appended::NotSynced(error) => Err(error),
         }
     }
 
@@ -128,8 +122,8 @@ impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
     /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order and as soon as it
     /// can. `pulse` is called as by [`Store::begin`].
     pub fn finish(mut self, pulse: &dyn Fn(), answer: &mut dyn FnMut(Result<Stored, StoreError>)) {
-        if self.to_log.as_ref().is_some_and(|to_log| to_log.written.is_none()) {
-            Self::write_log([&mut self], pulse);
+        if self.to_log.as_ref().is_some_and(|to_log| to_log.appended.is_none()) {
+            let _ = Self::write_log([&mut self], pulse);
         }
         let Self { mut run, instances, batch, to_log } = self;
         let (instances, placed) = match to_log {
@@ -139,7 +133,7 @@ impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
         let each_instance = || instances.iter().map(|instance| (**instance).as_ref());
         let shared = run.sync_filesystem(placed);
         let synced = each(each_instance().zip(shared), pulse, |(instance, shared)| run.sync(instance, shared?));
-        let placed = each(each_instance().zip(synced), pulse, |(instance, synced)| run.place(instance, synced?));
+        let placed = each(each_instance().zip(synced), pulse, |(instance, synced)| run.name(instance, synced?));
         for (instance, placed) in instances.into_iter().zip(placed) {
             let outcome = run.conclude((*instance).as_ref(), placed);
             drop(instance); // who hears of it may count on its memory
@@ -185,55 +179,6 @@ enum Progress {
     Logged(Logged),
     Written(Draft),
     Named(Named),
-}
-
-/// An instance whose bytes are under a final name.
-#[derive(Debug)]
-enum Named {
-    Placed(Placed),
-    /// Durably: by another commit of the same instance.
-    Settled(Stored),
-}
-
-/// An instance whose bytes are in a temp file.
-#[derive(Debug)]
-struct Draft {
-    temp: Temp,
-    name: FreeName,
-    strategy: Strategy,
-    /// What it has in the log, if it went there.
-    logged: Option<Name>,
-}
-
-/// The temp file of this commit, or the one the instance came with.
-#[derive(Debug)]
-enum Temp {
-    Own(TempFile),
-    Spool(Arc<SpoolFile>),
-}
-
-/// The name an instance is to have, as far as was seen.
-#[derive(Debug)]
-struct FreeName {
-    copy: u32,
-    /// Below the root.
-    path: PathBuf,
-    /// It belongs to a file with different bytes that is to be replaced.
-    replaces: bool,
-}
-
-/// A final name.
-#[derive(Debug)]
-struct Placed {
-    stored: Stored,
-    /// What is yet to be synced for it to last, if anything is.
-    directory: Option<usize>,
-}
-
-/// What a look at the names an instance could have came to.
-enum Look {
-    Free(FreeName),
-    Stored(Placed),
 }
 
 impl Run {
@@ -284,48 +229,6 @@ impl Run {
         Ok(Progress::Written(Draft { temp: Temp::Own(temp), name, strategy, logged: None }))
     }
 
-    /// Goes through the names the instance could have while they are taken, from the path of the `first` on.
-    fn look(&mut self, instance: &Instance, first: PathBuf) -> Result<Look, StoreError> {
-        let mut first = Some(first);
-        for copy in 1..=MAX_COPIES {
-            let path = first.take().unwrap_or_else(|| self.path(instance, copy));
-            // Most instances are new, and that is found out without opening anything.
-            if self.is_free(&path) {
-                return Ok(Look::Free(FreeName { copy, path, replaces: false }));
-            }
-            let (parent, name) = split(&path)?;
-            let Some(directory) = self.directories.open(parent)? else {
-                return Ok(Look::Free(FreeName { copy, path, replaces: false }));
-            };
-            match examine(self.directories.file(directory), (&path, name), instance, self.fsync(instance))? {
-                Found::Nothing => {
-                    return Ok(Look::Free(FreeName { copy, path, replaces: false }));
-                }
-                Found::Ours => {
-                    let stored = stored_as(copy, path);
-                    return Ok(Look::Stored(Placed { stored, directory: Some(directory) }));
-                }
-                Found::Identical => {
-                    let stored = Stored { outcome: Outcome::Identical, path };
-                    return Ok(Look::Stored(Placed { stored, directory: Some(directory) }));
-                }
-                Found::Different => match self.store.placement(instance).duplicates {
-                    Duplicates::Replace => {
-                        return Ok(Look::Free(FreeName { copy, path, replaces: true }));
-                    }
-                    Duplicates::Refuse => return Err(StoreError::DuplicateRefused { path }),
-                    Duplicates::KeepBoth => {}
-                },
-            }
-        }
-        Err(StoreError::TooManyCopies { copies: MAX_COPIES })
-    }
-
-    /// Whether nothing stands at `path`, as far as one look tells.
-    fn is_free(&self, path: &Path) -> bool {
-        matches!(rustix::fs::statat(&self.root.dir, path, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
-    }
-
     /// Takes `bytes` from what may be written.
     fn claim(&mut self, bytes: u64) -> Result<(), StoreError> {
         let min_free_bytes = self.store.settings().min_free_bytes;
@@ -363,83 +266,11 @@ impl Run {
         Ok(progress)
     }
 
-    fn place(&mut self, instance: &Instance, progress: Progress) -> Result<Named, StoreError> {
-        let mut draft = match progress {
-            Progress::Named(named) => return Ok(named),
-            Progress::Written(draft) => draft,
-            Progress::Logged(_) => return Err(StoreError::InOtherHands), // all that are have been written
-        };
-        for _ in 0..MAX_ATTEMPTS {
-            let path = draft.name.path.clone();
-            // A name that need not be synced is given from the root on, without opening its directory.
-            let directory = match draft.strategy.syncs_names() {
-                true => Some(self.directories.open_or_create(parent(&path)?)?),
-                false => None,
-            };
-            let _alone = match (self.root.log(), &draft.logged) {
-                (Some(log), None) => Some(log.claim(&path)?),
-                _ => None,
-            };
-            let (from, name) = match directory {
-                Some(directory) => (self.directories.file(directory), split(&path)?.1),
-                None => (&self.root.dir, path.as_os_str()),
-            };
-            let renamed = match draft.rename(instance, from, name) {
-                Ok(renamed) => renamed,
-                Err(decided) => return decided.map(Named::Settled),
-            };
-            let FreeName { copy, replaces, .. } = draft.name;
-            match renamed {
-                Ok(()) => {
-                    fault::at(Step::Placed).map_err(|error| StoreError::new("place", &path, error))?;
-                    let stored =
-                        if replaces { Stored { outcome: Outcome::Replaced, path } } else { stored_as(copy, path) };
-                    return Ok(Named::Placed(Placed { stored, directory }));
-                }
-                // Either end may be gone: the temp file, because an earlier commit of this instance renamed it, which
-                // the next look finds out; or the directory, which is then made anew.
-                Err(Errno::NOENT) if !draft.temp.file().exists() => {}
-                Err(Errno::NOENT) => {
-                    match directory {
-                        Some(directory) => self.directories.forget(directory),
-                        None => self.directories.create(parent(&path)?)?,
-                    }
-                    continue;
-                }
-                Err(Errno::EXIST) if !replaces => {}
-                Err(error) => return Err(StoreError::new("rename to", &path, error)),
-            }
-            if draft.logged.is_some() {
-                return Err(StoreError::InOtherHands); // the log knows it under this name: see `log`
-            }
-            match self.look(instance, self.path(instance, 1))? {
-                Look::Stored(placed) => return Ok(Named::Placed(placed)),
-                Look::Free(_) if !draft.temp.file().exists() => {
-                    return Err(StoreError::TempRemoved);
-                }
-                Look::Free(name) => draft.name = name,
-            }
-        }
-        Err(StoreError::new("rename to", draft.name.path, Errno::BUSY))
-    }
-
-    /// What is to be said of an instance that has its name, or never will.
-    fn conclude(&mut self, instance: &Instance, named: Result<Named, StoreError>) -> Result<Stored, StoreError> {
-        named
-            .and_then(|named| self.settle(instance, named))
-            .map_err(|error| error.map_path(|path| self.store.placement(instance).layout.loggable(path)))
-    }
-
-    fn settle(&mut self, instance: &Instance, named: Named) -> Result<Stored, StoreError> {
-        match named {
-            Named::Settled(stored) => Ok(stored),
-            Named::Placed(placed) => {
-                if let Some(directory) = placed.directory.filter(|_| self.fsync(instance)) {
-                    let depth = placed.stored.path.components().count().saturating_sub(1);
-                    self.directories.make_durable(directory, depth, &self.store.known_directories)?;
-                }
-                Ok(instance.settle(placed.stored))
-            }
+    fn name(&mut self, instance: &Instance, progress: Progress) -> Result<Named, StoreError> {
+        match progress {
+            Progress::Written(draft) => self.place(instance, draft),
+            Progress::Named(named) => Ok(named),
+            Progress::Logged(_) => Err(StoreError::InOtherHands), // all that are have been written
         }
     }
 
@@ -450,56 +281,5 @@ impl Run {
     /// The path of the `copy`th version of an instance.
     fn path(&self, instance: &Instance, copy: u32) -> PathBuf {
         self.store.placement(instance).layout.path(&instance.meta, &instance.head, copy)
-    }
-}
-
-impl FreeName {
-    /// Whether it is the one an instance has that is the only one of its UID.
-    fn is_first(&self) -> bool {
-        self.copy == 1 && !self.replaces
-    }
-}
-
-impl Draft {
-    /// Renames the temp file, unless it has been decided meanwhile what becomes of the instance: that is the outer error.
-    fn rename(
-        &self,
-        instance: &Instance,
-        directory: &File,
-        name: &OsStr,
-    ) -> Result<Result<(), Errno>, Result<Stored, StoreError>> {
-        let temp = self.temp.file();
-        instance.pass_gate(|| {
-            fault::at(Step::Place)?;
-            if self.name.replaces { temp.rename_over(directory, name) } else { temp.rename_to_free(directory, name) }
-        })
-    }
-}
-
-impl Temp {
-    fn file(&self) -> &TempFile {
-        match self {
-            Temp::Own(temp) => temp,
-            Temp::Spool(spool) => spool.temp(),
-        }
-    }
-}
-
-/// What an instance that got the name of `copy` is said to be.
-fn stored_as(copy: u32, path: PathBuf) -> Stored {
-    let outcome = if copy == 1 { Outcome::New } else { Outcome::KeptBoth { copy } };
-    Stored { outcome, path }
-}
-
-/// The directory a name is in.
-fn parent(path: &Path) -> Result<&Path, StoreError> {
-    split(path).map(|(parent, _)| parent)
-}
-
-/// The directory and the name in it.
-fn split(path: &Path) -> Result<(&Path, &OsStr), StoreError> {
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => Ok((parent, name)),
-        _ => Err(StoreError::new("name a file", path, Errno::INVAL)),
     }
 }

@@ -111,6 +111,19 @@ pub(crate) struct Name {
     key: u64,
 }
 
+/// What became of a frame.
+#[derive(Debug, Clone)]
+pub(crate) enum Appended {
+    /// It is on the disk.
+    Durable(Arc<Held>),
+    /// There is none for it, or another thread has been at it for too long. There are other ways to commit.
+    NoRoom,
+    /// It does not count, and nothing more is appended to its segment. There are other ways to commit.
+    NotWritten(StoreError),
+    /// It may be in the log or not, and nothing more is appended to its segment. What is in it has failed.
+    NotSynced(StoreError),
+}
+
 /// A frame whose files are yet to get their names.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -194,26 +207,21 @@ impl CommitLog {
         self.state.lock().with_room(bytes, files).is_some()
     }
 
-    /// Appends `entries` as one frame, each under its name, and returns once they are durable. `meanwhile` is for a frame that takes
-    /// the disk a while: it is done before that is waited for. `None`: there is no room, another thread has been at it for too long,
-    /// or it could not be written; nothing is lost, there are other ways to commit.
-    ///
-    /// # Errors
-    /// If it could not be synced. As after a write that failed, nothing more is appended to its segment then, and what that holds is
-    /// checkpointed.
+    /// Appends `entries` as one frame, each under its name, and returns once they are durable or cannot be. `meanwhile` is for a frame
+    /// that takes the disk a while: it is done before that is waited for.
     pub(crate) fn append(
         self: &Arc<Self>,
         entries: &[Entry<'_>],
         names: &[&Name],
         meanwhile: Option<&dyn Fn()>,
-    ) -> Result<Option<Arc<Held>>, StoreError> {
+    ) -> Appended {
         let Some(mut pages) = self.writing.try_lock_for(OTHER_HANDS_PATIENCE) else {
-            return Ok(None);
+            return Appended::NoRoom;
         };
         let mut state = self.state.lock();
         let bytes = Frame::bytes(entries);
         let Some(segment) = state.with_room(bytes, entries.len()) else {
-            return Ok(None);
+            return Appended::NoRoom;
         };
         // Whatever becomes of it: from now on something may be written there.
         let slot = &mut state.slots[segment];
@@ -225,19 +233,21 @@ impl CommitLog {
         slot.open += 1;
         drop(state);
         let mut held = Held { log: Arc::clone(self), segment, is_durable: false };
-        let (segment, frame) = (&self.segments[segment], Frame::new(generation, number, entries));
+        let (segment, frame) = (&self.segments[segment], Frame::new(generation, number, entries, bytes));
         let written = match meanwhile {
             None => segment.write(offset_bytes, frame.slices(entries), &mut pages),
             Some(meanwhile) => {
                 segment.start_writing(offset_bytes, bytes, frame.slices(entries)).inspect(|()| meanwhile())
             }
         };
-        if written.is_err() {
-            return Ok(None);
+        if let Err(error) = written {
+            return Appended::NotWritten(StoreError::new("write", "the commit log", error));
         }
-        segment.sync().map_err(|error| StoreError::new("sync", "the commit log", error))?;
+        if let Err(error) = segment.sync() {
+            return Appended::NotSynced(StoreError::new("sync", "the commit log", error));
+        }
         held.is_durable = true;
-        Ok(Some(Arc::new(held)))
+        Appended::Durable(Arc::new(held))
     }
 
     /// When the log is to be checkpointed: at once if a segment is full. `None`: there is nothing in it, or a thread is at it.

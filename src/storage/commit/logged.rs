@@ -1,13 +1,13 @@
 //! The part of a commit that goes through the commit log.
 
 use std::ops::Deref;
-use std::sync::Arc;
 
 use super::files::{Files, ToWrite};
-use super::{Batch, Draft, FreeName, Progress, Run, Strategy, Temp};
+use super::naming::{Draft, FreeName, Temp};
+use super::{Batch, Progress, Run, Strategy};
 use crate::error::StoreError;
 use crate::instance::{Instance, Stored};
-use crate::log::{Entry, Held, Name};
+use crate::log::{Appended, Entry, Name};
 use crate::temp::TempFile;
 
 /// An instance that is new and goes through the log.
@@ -21,8 +21,8 @@ pub(super) struct Logged {
 #[derive(Debug)]
 pub(super) struct ToLog<I> {
     pub(super) files: Files<I>,
-    /// Where it is, once that was tried; `Ok(None)`: it has to go another way.
-    pub(super) written: Option<Result<Option<Arc<Held>>, StoreError>>,
+    /// What became of it, once that was tried.
+    pub(super) appended: Option<Appended>,
 }
 
 impl Run {
@@ -46,7 +46,7 @@ impl Run {
         let has_room = log.has_room(bytes, to_write.len());
         let files = Files::new(&self.store, &self.root, to_write);
         if has_room {
-            return Some(ToLog { files, written: None });
+            return Some(ToLog { files, appended: None });
         }
         self.go_another_way(batch, files.take(pulse));
         None
@@ -71,21 +71,21 @@ impl Run {
         &mut self,
         instances: Vec<I>,
         mut batch: Batch,
-        ToLog { files, written }: ToLog<I>,
+        ToLog { files, appended }: ToLog<I>,
         pulse: &dyn Fn(),
         answer: &mut dyn FnMut(Result<Stored, StoreError>),
     ) -> (Vec<I>, Batch)
     where
         I: Deref<Target: AsRef<Instance>>,
     {
-        let (held, mut temps) = match written {
-            Some(Ok(Some(held))) => (held, files.take(pulse).into_iter()),
-            Some(Err(error)) => {
+        let (held, mut temps) = match appended {
+            Some(Appended::Durable(held)) => (held, files.take(pulse).into_iter()),
+            Some(Appended::NotSynced(error)) => {
                 let is_logged = |progress: &&mut Result<Progress, StoreError>| logged(progress).is_some();
                 batch.iter_mut().filter(is_logged).for_each(|failed| *failed = Err(error.clone()));
                 return (instances, batch);
             }
-            Some(Ok(None)) | None => {
+            Some(Appended::NoRoom | Appended::NotWritten(_)) | None => {
                 self.go_another_way(&mut batch, files.take(pulse));
                 return (instances, batch);
             }
@@ -142,9 +142,9 @@ impl Run {
 }
 
 impl Logged {
-    fn draft(self, temp: TempFile) -> Progress {
+    fn draft(self, temp: TempFile) -> Draft {
         let (temp, name) = (Temp::Own(temp), self.name);
-        Progress::Written(Draft { temp, name, strategy: Strategy::Log, logged: Some(self.reserved) })
+        Draft { temp, name, strategy: Strategy::Log, logged: Some(self.reserved) }
     }
 }
 

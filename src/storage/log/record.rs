@@ -114,7 +114,8 @@ impl Frame {
         FRAME_HEADER_BYTES as u64 + entries.iter().map(Entry::bytes).sum::<u64>()
     }
 
-    pub(super) fn new(generation: u64, number: u32, entries: &[Entry<'_>]) -> Self {
+    /// Of `bytes`, as [`Self::bytes`] gives them.
+    pub(super) fn new(generation: u64, number: u32, entries: &[Entry<'_>], bytes: u64) -> Self {
         let names_bytes: usize = entries.iter().map(Entry::name_bytes).sum();
         let mut header = Vec::with_capacity(FRAME_HEADER_BYTES + names_bytes);
         header.extend(FRAME_MAGIC);
@@ -123,7 +124,7 @@ impl Frame {
         header.extend(number.to_le_bytes());
         header.extend((entries.len() as u32).to_le_bytes());
         header.extend((names_bytes as u32).to_le_bytes());
-        header.extend((Self::bytes(entries) - FRAME_HEADER_BYTES as u64).to_le_bytes());
+        header.extend((bytes - FRAME_HEADER_BYTES as u64).to_le_bytes());
         for entry in entries {
             let path = entry.path.as_os_str().as_bytes();
             header.extend((path.len() as u32).to_le_bytes());

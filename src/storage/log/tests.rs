@@ -272,7 +272,7 @@ fn the_files_of_what_is_in_the_log_may_be_written_by_anybody_meanwhile() {
     let files = commit.files().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| files.write(&|| ()));
-        Commit::write_log([&mut commit], &|| ());
+        Commit::write_log([&mut commit], &|| ()).unwrap();
     });
     assert_eq!(site.temp_files().len(), 2);
     fail(Step::Write); // nothing is written twice
@@ -297,7 +297,7 @@ fn several_commits_are_one_frame_whatever_becomes_of_each() {
             Ok(())
         });
     }
-    Commit::write_log([&mut nothing, &mut first, &mut second], &|| ());
+    Commit::write_log([&mut nothing, &mut first, &mut second], &|| ()).unwrap();
     assert!(finish(first).iter().chain(&finish(second)).all(Result::is_ok));
     assert_eq!(syncs.get(), 1);
     let (dir, _, restored) = after_crash(&site, remove_all);
@@ -386,8 +386,12 @@ fn a_log_takes_up_what_it_needs_and_is_taken_away_when_it_is_not_wanted() {
 #[test]
 fn a_log_that_cannot_be_written_leaves_the_other_ways() {
     let site = site();
+    let slice = instance("1.2.1", &pixels(1, 500));
+    let mut commit = site.store.begin(vec![&slice], &|| ()).unwrap();
     fail(Step::Log);
-    assert_eq!(site.outcome(&instance("1.2.1", &pixels(1, 500))), Outcome::New);
+    let told = Commit::write_log([&mut commit], &|| ());
+    assert!(matches!(told, Err(StoreError::Io { source: Errno::IO, .. })), "{told:?}");
+    assert!(matches!(finish(commit)[..], [Ok(Stored { outcome: Outcome::New, .. })]));
     assert!(site.store.tend_at().is_none(), "nothing is in it");
     assert_eq!(site.files(), [path_of("1.2.1")]);
 }
