@@ -13,6 +13,7 @@ mod receive_buffer;
 mod requested;
 mod spooling;
 mod storing;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
