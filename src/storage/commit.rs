@@ -223,9 +223,6 @@ impl Run {
             strategy = Strategy::PerFile;
         }
         let temp = write_file(&self.store, &self.root, instance, strategy == Strategy::PerFile)?;
-        if strategy == Strategy::PerFile && self.instances > 1 {
-            temp.start_writing_out();
-        }
         Ok(Progress::Written(Draft { temp: Temp::Own(temp), name, strategy, logged: None }))
     }
 

@@ -1,7 +1,6 @@
 //! A dataset too large for memory, received straight into the temp file it will be committed from.
 
 use std::fs::File;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -77,10 +76,6 @@ impl SpoolFile {
             Durability::Fsync => self.temp.write_through(offset_bytes, bytes()),
             Durability::None => self.temp.write_at(offset_bytes, bytes()),
         });
-        if written.is_ok() && self.durability == Durability::Fsync {
-            // What went through the page cache all the same.
-            self.temp.start_writing_out_part(offset_bytes, NonZeroU64::new(end_bytes - offset_bytes));
-        }
         *self.lock_health()? = if written.is_ok() { Health::Unsynced } else { Health::Broken };
         self.file_bytes.fetch_max(end_bytes, Ordering::Relaxed);
         written

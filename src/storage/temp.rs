@@ -97,7 +97,7 @@ impl TempFile {
     }
 
     /// The same for what is to be synced soon: whole pages of memory that come to lie on whole blocks of the disk go there at once,
-    /// without a copy in the page cache (`O_DIRECT`), where the filesystem can.
+    /// without a copy in the page cache (`O_DIRECT`), where the filesystem can. The kernel begins to write out the rest.
     pub(crate) fn write_through<'a>(
         &self,
         offset_bytes: u64,
@@ -108,7 +108,9 @@ impl TempFile {
         let behind = if is_on_a_page { cut_to_pages(&mut slices) } else { Vec::new() };
         let has_pages = is_on_a_page && !slices.is_empty();
         let Some(direct) = has_pages.then(|| self.direct()).flatten() else {
-            return self.write_at(offset_bytes, slices.into_iter().chain(behind));
+            self.write_at(offset_bytes, slices.into_iter().chain(behind))?;
+            self.start_writing_out(offset_bytes);
+            return Ok(());
         };
         let write = || {
             fault::at(Step::Write)?;
@@ -116,13 +118,15 @@ impl TempFile {
             if !behind.is_empty() {
                 let offset_bytes = offset_bytes + slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
                 write_all_at(&self.file, offset_bytes, behind)?;
-                self.start_writing_out_part(offset_bytes, None);
+                self.start_writing_out(offset_bytes);
             }
             let pages = || slices.iter().copied();
             match fault::at(Step::WriteThrough).and_then(|()| write_all_at(&direct, offset_bytes, pages())) {
                 Err(Errno::INVAL) => {
                     self.root.write_through_no_more(); // it asks for more than we give
-                    write_all_at(&self.file, offset_bytes, pages())
+                    write_all_at(&self.file, offset_bytes, pages())?;
+                    self.start_writing_out(offset_bytes);
+                    Ok(())
                 }
                 written => written,
             }
@@ -148,15 +152,10 @@ impl TempFile {
         let _ = digest.record(&self.file);
     }
 
-    /// Has the kernel begin writing the data out, without waiting for it. Files that are on their way together are
-    /// made durable together, by fewer commits of the filesystem's journal.
-    pub(crate) fn start_writing_out(&self) {
-        self.start_writing_out_part(0, None);
-    }
-
-    /// The same for `bytes` from `offset_bytes` on.
-    pub(crate) fn start_writing_out_part(&self, offset_bytes: u64, bytes: Option<NonZeroU64>) {
-        start_writing_out(&self.file, offset_bytes, bytes);
+    /// Has the kernel begin writing the data out from `offset_bytes` on, without waiting for it. Files that are on their way
+    /// together are made durable together, by fewer commits of the filesystem's journal.
+    pub(crate) fn start_writing_out(&self, offset_bytes: u64) {
+        start_writing_out(&self.file, offset_bytes, None);
     }
 
     /// Returns when the data is on the disk.

@@ -58,7 +58,7 @@ impl Run {
         for progress in batch {
             let Some(logged) = take(progress) else { continue };
             *progress = temps.next().unwrap_or(Err(StoreError::InOtherHands)).map(|temp| {
-                temp.start_writing_out();
+                temp.start_writing_out(0);
                 let (temp, name) = (Temp::Own(temp), logged.name);
                 Progress::Written(Draft { temp, name, strategy: Strategy::PerFile, logged: None })
             });
@@ -108,7 +108,7 @@ impl Run {
             // A checkpoint that finds it on the disk does not keep the next syncs waiting for all of them at once. For a small one it
             // would cost more than it spares.
             if !(*instance).as_ref().is_small() {
-                temp.start_writing_out();
+                temp.start_writing_out(0);
             }
             let placed = self.place((*instance).as_ref(), logged.draft(temp));
             pulse();
