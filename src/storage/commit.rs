@@ -65,16 +65,6 @@ impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
         Self { run, instances, batch, to_log }
     }
 
-    /// Instances in it.
-    pub fn len(&self) -> usize {
-        self.instances.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.instances.is_empty()
-    }
-
     /// Whether all that is yet to be stored of it goes through the commit log, so that a write of that is all it waits for.
     pub fn is_wholly_to_log(&self) -> bool {
         let elsewhere = |progress: &Result<Progress, StoreError>| matches!(progress, Ok(Progress::Written(_)));
