@@ -15,7 +15,7 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
 use crate::log::{CommitLog, replay};
-use crate::sync::SharedSync;
+use crate::shared_sync::SharedSync;
 use crate::temp::FILE_MODE;
 
 /// Mode of every directory made; the umask may take more away.

@@ -10,12 +10,12 @@ use parking_lot::RwLock;
 
 use crate::commit::{Commit, KnownDirectories};
 use crate::error::{OpenError, StoreError};
+use crate::fs::reports_failed_write_back as syncfs_tells_failures;
 use crate::instance::{Instance, Stored};
 use crate::root::{Recovery, Root};
 use crate::settings::{CommitStrategy, Durability, Placement, Settings};
 use crate::space::{self, Space};
 use crate::spool::SpoolFile;
-use crate::sync::syncfs_tells_failures;
 use crate::temp::{TempFile, TempNames};
 
 /// A block of most filesystems: fewer bytes might find room where no instance would.

@@ -1,129 +1,134 @@
-//! One sync for all who wait at that moment.
+//! Locks, waits and the clock, as storage uses them. In a simulation the seed decides who gets a lock, and time is the simulation's.
 
-use parking_lot::{Condvar, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::error::StoreError;
-use crate::instance::OTHER_HANDS_PATIENCE;
-
-/// Syncs of one thing. Whoever comes while one runs waits for the next, together with all others who came meanwhile.
-#[derive(Debug, Default)]
-pub(crate) struct SharedSync {
-    state: Mutex<State>,
-    ended: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    started: u64,
-    ended: u64,
-    running: bool,
-    /// The last one that failed. Linux tells of a failure once: all who relied on that sync must hear of it from here.
-    failed: Option<(u64, StoreError)>,
-}
-
-impl SharedSync {
-    /// Returns once a sync has ended that began after this call: this thread's own or another's.
-    pub(crate) fn run(&self, sync: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
-        let mut state = self.state.lock();
-        let wanted = state.started + 1;
-        while state.ended < wanted && state.running {
-            // Whoever hangs in it must not take all others with him.
-            if self.ended.wait_for(&mut state, OTHER_HANDS_PATIENCE).timed_out() && state.running {
-                return Err(StoreError::InOtherHands);
-            }
-        }
-        if state.ended >= wanted {
-            return match &state.failed {
-                Some((failed, error)) if *failed >= wanted => Err(error.clone()),
-                _ => Ok(()),
-            };
-        }
-        state.started += 1;
-        state.running = true;
-        let mine = state.started;
-        drop(state);
-        let synced = sync();
-        let mut state = self.state.lock();
-        state.running = false;
-        state.ended = mine;
-        if let Err(error) = &synced {
-            state.failed = Some((mine, error.clone()));
-        }
-        drop(state);
-        self.ended.notify_all();
-        synced
-    }
-}
-
-/// Whether a failed write-back of any file is told by `syncfs`: Linux 5.8 and later.
-pub(crate) fn syncfs_tells_failures() -> bool {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(5), Some(8))
-}
-
+#[cfg(not(test))]
+use self::real as source;
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::mpsc::sync_channel;
-    use std::thread;
+use crate::fs::sim::sync as source;
 
-    use super::*;
+pub(crate) use parking_lot::MutexGuard;
 
-    #[test]
-    fn who_comes_while_one_runs_shares_the_next_and_its_failure() {
-        let shared = SharedSync::default();
-        let runs = AtomicU32::new(0);
-        let (began, begins) = sync_channel(0);
-        let (end, ends) = sync_channel::<()>(0);
-        thread::scope(|scope| {
-            let shared = &shared;
-            let first = scope.spawn(move || {
-                shared.run(|| {
-                    began.send(()).unwrap();
-                    ends.recv().unwrap();
-                    Ok(())
-                })
-            });
-            begins.recv().unwrap();
-            let waiting: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        shared.run(|| {
-                            runs.fetch_add(1, Ordering::Relaxed);
-                            Err(StoreError::ReadOnly)
-                        })
-                    })
-                })
-                .collect();
-            end.send(()).unwrap();
-            assert!(first.join().unwrap().is_ok(), "its own sync was before theirs");
-            for waiting in waiting {
-                assert!(matches!(waiting.join().unwrap(), Err(StoreError::ReadOnly)));
-            }
-        });
-        assert!(runs.into_inner() <= 4);
-        assert!(shared.run(|| Ok(())).is_ok(), "a failure is of those who waited for it");
+/// How long a thread waits for another that syncs or renames the same thing: longer than a healthy disk takes, short enough that
+/// an instance on which one thread hangs does not make others look as if they hung too.
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
+
+/// A wait is cut into so many slices, and each counts as no more than its share: a process that was stopped meanwhile has not waited.
+const SLICES: u32 = 20;
+
+/// A lock that is waited for no longer than [`LOCK_TIMEOUT`], unless its holder never blocks.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(parking_lot::Mutex::new(value))
     }
 
-    #[test]
-    fn one_that_hangs_does_not_hold_the_others_for_ever() {
-        let shared = SharedSync::default();
-        let (began, begins) = sync_channel(0);
-        let (end, ends) = sync_channel::<()>(0);
-        thread::scope(|scope| {
-            let shared = &shared;
-            scope.spawn(move || {
-                shared.run(|| {
-                    began.send(()).unwrap();
-                    ends.recv().unwrap();
-                    Ok(())
-                })
-            });
-            begins.recv().unwrap();
-            assert!(matches!(shared.run(|| unreachable!()), Err(StoreError::InOtherHands)));
-            end.send(()).unwrap();
-        });
+    /// For what is held for a few instructions at a time.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        source::lock(&self.0)
+    }
+
+    /// `None`: another thread has it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock()
+    }
+
+    /// For what is held while a disk works. `None`: another thread has had it for [`LOCK_TIMEOUT`].
+    pub(crate) fn lock_in_time(&self) -> Option<MutexGuard<'_, T>> {
+        source::lock_in_time(&self.0)
+    }
+
+    pub(crate) fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut()
+    }
+}
+
+/// Threads that wait for a change of what a [`Mutex`] guards.
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(parking_lot::Condvar);
+
+/// What is left of a wait.
+#[derive(Debug)]
+pub(crate) struct Patience(source::Patience);
+
+impl Patience {
+    /// [`LOCK_TIMEOUT`] from now.
+    pub(crate) fn new() -> Self {
+        Self(source::Patience::new())
+    }
+}
+
+impl Condvar {
+    /// Waits for a while; `false` once the patience has come to its end. The caller looks again at what it waits for, either way.
+    pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>, patience: &mut Patience) -> bool {
+        source::wait(&self.0, guard, &mut patience.0)
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
+/// The time, for what is due.
+pub(crate) fn now() -> Instant {
+    source::now()
+}
+
+/// The time of day in milliseconds since 1970.
+pub(crate) fn time_of_day_ms() -> i64 {
+    let now = source::time_of_day().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The real ones.
+#[cfg_attr(test, allow(dead_code, reason = "what a thread outside of a simulation uses"))]
+pub(crate) mod real {
+    use std::time::{Duration, Instant, SystemTime};
+
+    use parking_lot::{Condvar, Mutex, MutexGuard};
+
+    use super::{LOCK_TIMEOUT, SLICES};
+
+    const SLICE: Duration = LOCK_TIMEOUT.checked_div(SLICES).unwrap();
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock()
+    }
+
+    pub(crate) fn lock_in_time<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+        mutex.try_lock().or_else(|| (0..SLICES).find_map(|_| mutex.try_lock_for(SLICE)))
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Patience(u32);
+
+    impl Patience {
+        pub(crate) fn new() -> Self {
+            Self(SLICES)
+        }
+    }
+
+    pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>, patience: &mut Patience) -> bool {
+        if patience.0 == 0 {
+            return false;
+        }
+        if condvar.wait_for(guard, SLICE).timed_out() {
+            patience.0 -= 1;
+        }
+        true
+    }
+
+    pub(crate) fn now() -> Instant {
+        Instant::now()
+    }
+
+    pub(crate) fn time_of_day() -> SystemTime {
+        SystemTime::now()
     }
 }
