@@ -157,12 +157,8 @@ impl Connection {
 
     pub(super) async fn run(&mut self) -> End {
         loop {
-            while let Some(commit) = self.lost_by_writer.pop() {
-                Box::pin(self.commit(commit)).await;
-                // It may have been answered: that nobody can store it.
-                if self.flush().await.is_err() {
-                    return End::ConnectionLost;
-                }
+            if self.hand_over_again().await.is_err() {
+                return End::ConnectionLost;
             }
             if self.may_read()
                 && let Some(event) = self.protocol.poll(self.buffer.bytes())

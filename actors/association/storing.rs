@@ -162,6 +162,16 @@ impl Connection {
         }
     }
 
+    /// Hands the instances that lost their writer to another. An error: the peer does not take its answers.
+    pub(super) async fn hand_over_again(&mut self) -> std::io::Result<()> {
+        while let Some(commit) = self.lost_by_writer.pop() {
+            Box::pin(self.commit(commit)).await;
+            // It may have been answered: that nobody can store it.
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
     /// How durable an instance is to be before it is acknowledged.
     fn durability(&self, instance: &Instance) -> Durability {
         instance.placement().map_or(self.shared.durability, |placement| placement.durability)
@@ -261,6 +271,10 @@ impl Connection {
                     let (shared, live) = (self.shared.clone(), self.live.clone());
                     self.attend(incoming.settle(&shared, &live.writers)).await;
                     self.incoming = Some(incoming);
+                }
+            } else if !self.lost_by_writer.is_empty() {
+                if self.hand_over_again().await.is_err() {
+                    return Some(End::ConnectionLost);
                 }
             } else if let Some(done) = self.pending.next().await {
                 self.settle(done);
