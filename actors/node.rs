@@ -88,6 +88,11 @@ impl Heart {
     pub fn beats(&self) -> u64 {
         *self.0.borrow()
     }
+
+    /// Waits until there was a round since this was last called. False: there will be none.
+    pub async fn beats_again(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
 }
 
 /// A running node.
