@@ -1,9 +1,9 @@
 //! Time that counts only while the observer was awake.
 //!
-//! A process can be stopped (SIGSTOP), its container frozen, its machine suspended; a thread can be kept from running. The clock runs on
-//! meanwhile, and when the process continues every timer fires at once, although neither a peer nor a writer had a chance. So elapsed
-//! time alone convicts nobody here. [`Patience`] bounds a wait: it is used up in slices, and a pause, however long, costs at most one of
-//! them. [`AwakeClock`] is for an observer that looks at intervals: the time between two looks counts up to a bound.
+//! A process can be stopped (SIGSTOP), its container frozen, its machine suspended. The clock runs on meanwhile, and when the process
+//! continues, every timer fires at once, although neither a peer nor another thread had a chance to act. [`Patience`] bounds a wait: it
+//! is used up in slices, and a pause of any length costs at most one of them. [`AwakeClock`] is for an observer that looks at intervals:
+//! the time between two looks counts up to a bound.
 
 use std::pin::pin;
 use std::time::Duration;

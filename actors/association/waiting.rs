@@ -49,7 +49,7 @@ impl Connection {
         }
         let began = Instant::now();
         let look = self.until_look(is_owed, began);
-        let (mut received, mut is_time_up) = (0, false);
+        let (mut arrived, mut is_time_up) = (None, false);
         tokio::select! {
             biased; // what the peer has sent comes before the clock
             Some(done) = self.pending.next(), if !self.pending.is_empty() => {
@@ -63,27 +63,26 @@ impl Connection {
                 self.protocol.abort();
                 return Some(End::Evicted);
             }
-            read = read(target, &mut self.transport, &mut self.buffer, &mut self.incoming), if reading => match self.on_read(read, target).await {
-                Ok(bytes) => received = bytes,
-                Err(end) => return Some(end),
-            },
+            read = read(target, &mut self.transport, &mut self.buffer, &mut self.incoming), if reading => arrived = Some(read),
             () = sleep_until(began + look), if reading => is_time_up = true,
         }
         if !reading {
             return None;
         }
-        // The rest is no time in which the peer was waited for: the process was stopped, or the thread served others.
+        // Beyond `look` the process was stopped, or the thread served other associations: the peer was not waited for.
         let waited = began.elapsed().min(look);
         if !self.is_requested() {
             self.request_patience.spend(waited);
         }
-        if is_time_up {
-            match self.on_clock(waited, target).await {
-                Ok(bytes) => received = bytes,
-                Err(end) => return Some(end),
-            }
+        let received = match arrived {
+            Some(read) => self.on_read(read, target).await,
+            None if is_time_up => self.on_clock(waited, target).await,
+            None => Ok(0),
+        };
+        match received {
+            Ok(bytes) => self.note_pace(is_owed, waited, bytes),
+            Err(end) => Some(end),
         }
-        self.note_pace(is_owed, waited, received)
     }
 
     /// Judges a peer that owes us something by what came in which time.
@@ -157,8 +156,8 @@ impl Connection {
         self.protocol.state() != State::Sta2
     }
 
-    /// How long to wait for the peer until there is something to look at. A part of each of its times only: of a pause of the process
-    /// no more is counted than that.
+    /// How long to wait for the peer before the next look at its times: a part of each at most, because a pause of the process is
+    /// counted up to that.
     fn until_look(&self, is_owed: bool, now: Instant) -> Duration {
         let AssociationSettings { idle_timeout, request_timeout, .. } = self.live.associations;
         let mut look = if self.is_requested() {
