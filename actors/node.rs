@@ -107,7 +107,7 @@ pub struct Node {
     failure: watch::Receiver<Option<Failure>>,
     heart: Heart,
     /// Dropped last: it holds the lock on the storage root.
-    _store: Store,
+    store: Store,
 }
 
 impl Node {
@@ -127,17 +127,8 @@ impl Node {
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
         let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.clone());
         let (mut up, failure, heart) = (signs.up, signs.failure, Heart(signs.heart));
-        let node = Self {
-            local_address,
-            tls_address,
-            recovery,
-            shared,
-            supervisor,
-            supervisor_thread,
-            failure,
-            heart,
-            _store: store,
-        };
+        let node =
+            Self { local_address, tls_address, recovery, shared, supervisor, supervisor_thread, failure, heart, store };
         let refused = tokio::select! {
             up = within(START_TIMEOUT, up.wait_for(|up| *up)) => match up {
                 Ok(Ok(_)) => {
@@ -171,6 +162,11 @@ impl Node {
     /// What an earlier end of the node left behind.
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
+    }
+
+    /// What filesystem the storage root is on.
+    pub fn filesystem(&self) -> tidegate_storage::fs::Filesystem {
+        self.store.filesystem()
     }
 
     /// The supervisor's heart.
