@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tidegate_memory::MemoryLease;
-use tidegate_storage::{Durability, Instance, SpoolFile, StoreError, Stored};
+use tidegate_storage::{Durability, Instance, SpoolFile, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
 /// Work for a writer. The association keeps its share of it, so that it outlives a writer: if `reply` is dropped instead of
@@ -48,7 +48,9 @@ impl Job {
         match self {
             Self::Commit(job) => job.store.leases.iter().for_each(see),
             Self::Append(job) => {
-                job.part.content.lock().iter().for_each(|content| content.leases.iter().for_each(&mut *see))
+                if let PartContent::Held(content) = &*job.part.content.lock() {
+                    content.leases.iter().for_each(see);
+                }
             }
         }
     }
@@ -96,8 +98,18 @@ pub struct SpoolPart {
     pub spool: SpoolTarget,
     /// Where in the file the part begins; the first one with the file meta.
     pub offset_bytes: u64,
-    /// Taken out by the writer that has written it, so that its memory is free at once.
-    pub content: Mutex<Option<SpoolContent>>,
+    /// Replaced by the writer that has written it, so that its memory is free at once.
+    pub content: Mutex<PartContent>,
+}
+
+/// The bytes of a [`SpoolPart`] are in memory until they are in the spool file: there is no third state, in which a part that is
+/// handed over again would leave a hole.
+#[derive(Debug)]
+pub enum PartContent {
+    /// Not written yet, or not with success.
+    Held(SpoolContent),
+    /// Written to this spool file.
+    Written(Arc<SpoolFile>),
 }
 
 /// Bytes, and the leases that pay for them.
@@ -107,6 +119,32 @@ pub struct SpoolContent {
     pub slices: Vec<Bytes>,
     /// Pays for them.
     pub leases: Vec<Arc<MemoryLease>>,
+}
+
+impl SpoolPart {
+    /// Writes the part to its spool file, unless that has been done. The bytes stay in memory until [`Self::set_written`].
+    ///
+    /// # Errors
+    /// If the spool file cannot be created or written.
+    pub(crate) fn write(&self, store: &Store) -> Result<Arc<SpoolFile>, StoreError> {
+        // A copy of the references: the lock must not be held during the write, and a writer that repeats it needs the bytes.
+        let content = match &*self.content.lock() {
+            PartContent::Held(content) => content.clone(),
+            PartContent::Written(spool) => return Ok(spool.clone()),
+        };
+        let spool = match &self.spool {
+            SpoolTarget::New { meta_bytes } => Arc::new(store.spool(*meta_bytes)?),
+            SpoolTarget::Open(spool) => spool.clone(),
+        };
+        spool.write(self.offset_bytes, &content.slices)?;
+        Ok(spool)
+    }
+
+    /// Frees the memory of a part that is in the spool file.
+    pub(crate) fn set_written(&self, spool: &Arc<SpoolFile>) {
+        let content = std::mem::replace(&mut *self.content.lock(), PartContent::Written(spool.clone()));
+        drop(content); // its leases are returned without the lock
+    }
 }
 
 /// Where a [`SpoolPart`] goes.
@@ -119,4 +157,53 @@ pub enum SpoolTarget {
     },
     /// One that has been begun.
     Open(Arc<SpoolFile>),
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_storage::layout::Layout;
+    use tidegate_storage::{CommitStrategy, Duplicates, Settings};
+
+    use super::*;
+
+    fn store(directory: &tempfile::TempDir, name: &str, min_free_bytes: u64) -> Store {
+        let settings = Settings {
+            root: directory.path().join(name),
+            layout: Layout::parse("{SOPInstanceUID}").unwrap(),
+            durability: Durability::None,
+            commit: CommitStrategy::Adaptive,
+            duplicates: Duplicates::Replace,
+            min_free_bytes,
+        };
+        Store::open(settings).unwrap().0
+    }
+
+    fn part(spool: SpoolTarget, offset_bytes: u64) -> SpoolPart {
+        let content = SpoolContent { slices: vec![Bytes::from_static(b"part")], leases: Vec::new() };
+        SpoolPart { spool, offset_bytes, content: Mutex::new(PartContent::Held(content)) }
+    }
+
+    #[test]
+    fn a_part_whose_write_failed_keeps_its_bytes_and_is_written_when_it_is_handed_over_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let part = part(SpoolTarget::New { meta_bytes: 0 }, 0);
+        let full = store(&directory, "full", u64::MAX);
+        assert!(matches!(part.write(&full), Err(StoreError::BelowMinFree { .. })));
+        let spool = part.write(&store(&directory, "well", 0)).unwrap();
+        assert_eq!(spool.file_bytes(), 4);
+    }
+
+    #[test]
+    fn a_part_that_was_written_is_not_written_again_and_names_the_file_it_is_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory, "well", 0);
+        let first = part(SpoolTarget::New { meta_bytes: 0 }, 0);
+        let spool = first.write(&store).unwrap();
+        first.set_written(&spool);
+        assert!(Arc::ptr_eq(&first.write(&store).unwrap(), &spool), "not a new file without the bytes");
+        let second = part(SpoolTarget::Open(spool.clone()), 4);
+        second.set_written(&second.write(&store).unwrap());
+        assert!(Arc::ptr_eq(&second.write(&store).unwrap(), &spool));
+        assert_eq!(spool.file_bytes(), 8);
+    }
 }

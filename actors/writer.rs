@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::counters::Counter;
 use crate::fault::{self, Told};
 use crate::hand::{Hand, ToLog};
-use crate::job::{AppendJob, CommitJob, Job, SpoolPart, SpoolTarget, StoreInstance};
+use crate::job::{AppendJob, CommitJob, Job, SpoolPart, StoreInstance};
 use crate::mailbox::{Logging, Seat, Task, Turn};
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
@@ -258,15 +258,7 @@ impl Work {
 
     fn append(&self, part: &SpoolPart) -> Result<Arc<SpoolFile>, StoreError> {
         self.lifeline.note(MessageKind::Append);
-        let spool = match &part.spool {
-            SpoolTarget::New { meta_bytes } => Arc::new(self.store.spool(*meta_bytes)?),
-            SpoolTarget::Open(spool) => spool.clone(),
-        };
-        // A copy of the references: whoever has to do it again after us finds it.
-        let content = part.content.lock().clone();
-        if let Some(content) = content {
-            spool.write(part.offset_bytes, &content.slices)?;
-        }
+        let spool = part.write(&self.store)?;
         self.lifeline.pulse();
         Ok(spool)
     }
@@ -280,7 +272,9 @@ impl Work {
     fn answer(&self, outcome: Outcome) {
         let error = match (self.hand.take_job(), outcome) {
             (Some(Job::Append(AppendJob { part, reply })), Outcome::Appended(appended)) => {
-                drop(part.content.lock().take());
+                if let Ok(spool) = &appended {
+                    part.set_written(spool);
+                }
                 send(reply, appended)
             }
             (Some(Job::Commit(CommitJob { store, reply, .. })), Outcome::Committed(stored)) => {

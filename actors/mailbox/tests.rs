@@ -3,7 +3,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use super::lanes::BACKLOG;
 use super::*;
-use crate::job::{AppendJob, CommitJob, SpoolPart, SpoolTarget, StoreInstance};
+use crate::job::{AppendJob, CommitJob, PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
 use bytes::Bytes;
 use tidegate_storage::head::Head;
 use tidegate_storage::layout::Layout;
@@ -26,7 +26,8 @@ fn meta() -> FileMeta {
 
 fn job() -> Job {
     let spool = SpoolTarget::New { meta_bytes: 0 };
-    let part = Arc::new(SpoolPart { spool, offset_bytes: 0, content: Mutex::default() });
+    let content = PartContent::Held(SpoolContent { slices: Vec::new(), leases: Vec::new() });
+    let part = Arc::new(SpoolPart { spool, offset_bytes: 0, content: Mutex::new(content) });
     Job::Append(AppendJob { part, reply: oneshot::channel().0 })
 }
 
