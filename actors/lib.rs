@@ -24,6 +24,7 @@
 //! | [`mailbox`] | the bounded way from associations to writers, and to the next sync of the commit log |
 //! | [`hand`] | what a writer has in hand, where the supervisor can open it |
 //! | [`writer`] | one actor on a thread of its own: commits what it takes from the mailbox |
+//! | [`failures`] | whether a writer's storage fails, or only some paths |
 //! | [`statistics`] | publishes the statistics line, acts on memory pressure |
 //! | [`guest`] | children from outside: surfaces for operators |
 //! | [`observer`] | what the running node says of itself |
@@ -44,6 +45,7 @@ pub mod certificate;
 mod children;
 pub mod counters;
 mod descriptors;
+mod failures;
 pub mod fault;
 pub mod guest;
 mod hand;

@@ -4,6 +4,7 @@
 //! whatever the writer still does has no effect then.
 
 use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,10 @@ use tidegate_storage::{Commit, Files, SpoolFile, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
 use crate::counters::Counter;
+use crate::failures::Failures;
 use crate::fault::{self, Told};
 use crate::hand::{Hand, ToLog};
+use crate::incidents::Class;
 use crate::job::{AppendJob, CommitJob, Job, SpoolPart, StoreInstance};
 use crate::mailbox::{Logging, Seat, Task, Turn};
 use crate::shared::{Alive, Shared};
@@ -22,11 +25,11 @@ use crate::supervision::exit::Exit;
 use crate::supervision::lifeline::{Lifeline, MessageKind};
 use crate::vitals::WriterVitals;
 
-/// Errors in a row, of storage that fails and not of instances it may refuse, after which a writer starts afresh.
-const MAX_STORAGE_FAILURES: u32 = 16;
-
 /// For so long a writer that always finds work lets nothing else onto its thread.
 const YIELD_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Stands for all peers where log lines are limited to one per peer.
+const NO_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// See the module.
 #[derive(Debug)]
@@ -38,10 +41,18 @@ pub struct Writer {
 impl Writer {
     pub(crate) fn new(index: u32, store: Store, shared: Arc<Shared>, hand: Arc<Hand>, lifeline: Lifeline) -> Self {
         let _alive = Alive::new(&shared);
-        let (name, reply_name) = (format!("writer-{index}"), format!("reply-{index}"));
-        let vitals = shared.writers.start(index);
-        let work =
-            Work { index, vitals, name, reply_name, store, shared, hand, failures: RefCell::default(), lifeline };
+        let work = Work {
+            index,
+            vitals: shared.writers.start(index),
+            name: format!("writer-{index}"),
+            reply_name: format!("reply-{index}"),
+            trial_name: format!("trial-{index}"),
+            store,
+            shared,
+            hand,
+            failures: RefCell::default(),
+            lifeline,
+        };
         Self { work: Some(work), _alive }
     }
 }
@@ -64,6 +75,8 @@ struct Work {
     name: String,
     /// As the fault port knows the moment between commit and answer.
     reply_name: String,
+    /// As it knows the trial of a storage that has failed.
+    trial_name: String,
     store: Store,
     shared: Arc<Shared>,
     hand: Arc<Hand>,
@@ -76,13 +89,6 @@ impl Drop for Work {
     fn drop(&mut self) {
         self.lifeline.held(self.hand.release());
     }
-}
-
-/// Errors of the storage in a row, the last of them.
-#[derive(Debug, Default)]
-struct Failures {
-    in_a_row: u32,
-    last: Option<StoreError>,
 }
 
 /// What came of a job.
@@ -111,15 +117,17 @@ impl Work {
             }
             if let Some(task) = task {
                 self.work_at(task, turn.seat.take());
-                if let Some(exit) = self.storage_failing() {
-                    return self.lifeline.exit(exit);
-                }
                 turn.seat = self.hand.take_seat();
             }
+            if self.failures.borrow().call_for_a_trial() {
+                self.leave_to_others(&mut turn);
+                if let Some(exit) = self.try_storage() {
+                    return self.lifeline.exit(exit);
+                }
+            }
             if self.is_tending_due() {
-                // A checkpoint takes a while, and waits for what others have left for the log.
-                turn.seat = None;
-                self.shared.mailbox.call_again();
+                // A checkpoint waits for what others have left for the log.
+                self.leave_to_others(&mut turn);
                 self.tend();
             }
             // A mailbox that is never empty would otherwise keep control messages out. Not after every batch: it is three system calls.
@@ -128,6 +136,12 @@ impl Work {
                 yielded = Instant::now();
             }
         }
+    }
+
+    /// Leaves what waits to other writers, before something that takes a while and that no answer waits for.
+    fn leave_to_others(&self, turn: &mut Turn) {
+        turn.seat = None;
+        self.shared.mailbox.call_again();
     }
 
     /// Waits until the store wants to be tended.
@@ -286,16 +300,22 @@ impl Work {
             }
             _ => return,
         };
-        let last = error.filter(StoreError::is_storage_failure);
-        let in_a_row = if last.is_some() { self.failures.borrow().in_a_row + 1 } else { 0 };
-        self.failures.replace(Failures { in_a_row, last });
+        self.failures.borrow_mut().note(error);
     }
 
-    /// `Some`: the storage has done nothing but fail for long enough.
-    fn storage_failing(&self) -> Option<Exit> {
-        let Failures { in_a_row: failures, last } = &*self.failures.borrow();
-        let last = last.as_ref().filter(|_| *failures >= MAX_STORAGE_FAILURES)?;
-        Some(Exit::StorageFailing { failures: *failures, last: last.to_string() })
+    /// Writes to the storage on no instance's behalf. `Some`: it fails.
+    fn try_storage(&self) -> Option<Exit> {
+        let _has_work = self.lifeline.busy();
+        let trial = match fault::at(&self.trial_name) {
+            Some(Told::Fail) => Err(StoreError::ReadOnly),
+            Some(Told::Hold(_)) | None => self.store.try_write(),
+        };
+        if trial.is_ok()
+            && let Some(unlogged) = self.shared.worth_a_line(Class::Refusal, "storage_trial", NO_PEER)
+        {
+            tracing::warn!(unlogged, "instances in a row could not be stored, but the storage itself is well");
+        }
+        self.failures.borrow_mut().verdict(&trial)
     }
 }
 
