@@ -1,6 +1,6 @@
 //! A writer makes instances durable: it takes jobs from the mailbox, a batch at a time, commits them, and answers each.
 //!
-//! It runs on a thread of its own, because a commit blocks. What it works at is in its [`Hand`], which the supervisor can open:
+//! It runs on a thread of its own, because a commit blocks. What it works at is in its [`InFlight`], which the supervisor can take away:
 //! whatever the writer still does has no effect then.
 
 use std::cell::RefCell;
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tidegate_memory::{Place, Stage};
-use tidegate_storage::{Commit, Files, SpoolFile, Store, StoreError, Stored};
+use tidegate_storage::{Commit, Files, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
 use crate::counters::Counter;
 use crate::failures::Failures;
 use crate::fault::{self, Told};
-use crate::hand::{Hand, ToLog};
 use crate::incidents::Class;
-use crate::job::{AppendJob, CommitJob, Job, SpoolPart, StoreInstance};
-use crate::mailbox::{Logging, Seat, Task, Turn};
+use crate::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, held_by};
+use crate::mailbox::{InFlight, SmallBatchPermit, Task, WalLeader, WriterState};
+use crate::open_spool::OpenSpool;
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::lifeline::{Lifeline, MessageKind};
@@ -39,7 +39,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(index: u32, store: Store, shared: Arc<Shared>, hand: Arc<Hand>, lifeline: Lifeline) -> Self {
+    pub(crate) fn new(
+        index: u32,
+        store: Store,
+        shared: Arc<Shared>,
+        in_flight: Arc<InFlight>,
+        lifeline: Lifeline,
+    ) -> Self {
         let _alive = Alive::new(&shared);
         let work = Work {
             index,
@@ -49,7 +55,7 @@ impl Writer {
             trial_name: format!("trial-{index}"),
             store,
             shared,
-            hand,
+            in_flight,
             failures: RefCell::default(),
             lifeline,
         };
@@ -79,7 +85,7 @@ struct Work {
     trial_name: String,
     store: Store,
     shared: Arc<Shared>,
-    hand: Arc<Hand>,
+    in_flight: Arc<InFlight>,
     failures: RefCell<Failures>,
     /// Dropped last: when the supervisor hears of the end, all else is known.
     lifeline: Lifeline,
@@ -87,26 +93,26 @@ struct Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.lifeline.held(self.hand.release());
+        self.lifeline.held(held_by(&self.in_flight.drain()));
     }
 }
 
 /// What came of a job.
 enum Outcome {
-    Appended(Result<Arc<SpoolFile>, StoreError>),
+    Appended(Result<Arc<OpenSpool>, StoreError>),
     Committed(Result<Stored, StoreError>),
 }
 
 impl Work {
     async fn run(self) {
         self.lifeline.ready();
-        let mut turn = Turn::default();
+        let mut writer = WriterState::default();
         let mut yielded = Instant::now();
         while !self.lifeline.is_fenced() {
             let batch = self.shared.live().writers.batch;
             let task = tokio::select! {
                 biased;
-                task = self.shared.mailbox.take(batch, &mut turn) => Some(task),
+                task = self.shared.mailbox.take(batch, &mut writer) => Some(task),
                 // What waits is stored before a writer stops.
                 () = self.lifeline.stop_requested() => return self.lifeline.finish(),
                 // Nobody else has: the others are asleep, or at a commit.
@@ -116,18 +122,18 @@ impl Work {
                 return; // the jobs go to another, as if this one had died over them
             }
             if let Some(task) = task {
-                self.work_at(task, turn.seat.take());
-                turn.seat = self.hand.take_seat();
+                self.work_at(task, writer.permit.take());
+                writer.permit = self.in_flight.take_permit();
             }
             if self.failures.borrow().call_for_a_trial() {
-                self.leave_to_others(&mut turn);
+                self.leave_to_others(&mut writer);
                 if let Some(exit) = self.try_storage() {
                     return self.lifeline.exit(exit);
                 }
             }
             if self.is_tending_due() {
                 // A checkpoint waits for what others have left for the log.
-                self.leave_to_others(&mut turn);
+                self.leave_to_others(&mut writer);
                 self.tend();
             }
             // A mailbox that is never empty would otherwise keep control messages out. Not after every batch: it is three system calls.
@@ -139,8 +145,8 @@ impl Work {
     }
 
     /// Leaves what waits to other writers, before something that takes a while and that no answer waits for.
-    fn leave_to_others(&self, turn: &mut Turn) {
-        turn.seat = None;
+    fn leave_to_others(&self, writer: &mut WriterState) {
+        writer.permit = None;
         self.shared.mailbox.call_again();
     }
 
@@ -165,19 +171,21 @@ impl Work {
         }
     }
 
-    /// Does the task. Between the moment it has the jobs and the moment it answers, they and the seat may be taken away from it.
-    fn work_at(&self, task: Task, seat: Option<Seat>) {
+    /// Does the task. Between the moment it has the jobs and the moment it answers, they and the permit may be taken away from it.
+    fn work_at(&self, task: Task, permit: Option<SmallBatchPermit>) {
         let _busy = Busy::new(&self.shared.counters.writers_busy);
         let _has_work = self.lifeline.busy();
         match task {
-            Task::Jobs(jobs) => self.begin(jobs, seat),
+            Task::Jobs(jobs) => self.begin(jobs, permit),
             Task::Log(to_log, logging) => self.log(to_log, Some(logging)),
             Task::Write(files) => files.write(&|| self.lifeline.pulse()),
+            Task::Discard(spool) => drop(spool),
+            Task::Nothing => {}
         }
         self.vitals.took(0);
     }
 
-    fn begin(&self, mut jobs: Vec<Job>, seat: Option<Seat>) {
+    fn begin(&self, mut jobs: Vec<Job>, permit: Option<SmallBatchPermit>) {
         self.vitals.took(jobs.len());
         jobs.sort_by_key(|job| matches!(job, Job::Commit(_))); // as they will be answered
         let (mut parts, mut instances) = (Vec::new(), Vec::new());
@@ -188,7 +196,9 @@ impl Work {
                 Job::Commit(job) => instances.push(job.store.clone()),
             }
         }
-        self.hand.hold(jobs, seat);
+        if !self.in_flight.hold(jobs, permit) {
+            return;
+        }
         let fail = match fault::at(&self.name) {
             Some(Told::Fail) => Some(StoreError::ReadOnly),
             Some(Told::Hold(_)) | None => None,
@@ -212,7 +222,7 @@ impl Work {
             // Whoever writes the log for others must not wait for one of them: for a name that two instances claim, say.
             Ok(commit) if commit.is_wholly_to_log() => self.leave(commit, began),
             Ok(mut commit) => {
-                drop(self.hand.take_seat());
+                drop(self.in_flight.take_permit());
                 self.write_log([&mut commit]);
                 self.finish(commit, began);
             }
@@ -222,15 +232,15 @@ impl Work {
 
     /// Leaves what goes through the log to the next write of that, and writes its files meanwhile; or does that write.
     fn leave(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
-        let jobs = self.hand.take_jobs();
+        let jobs = self.in_flight.take_jobs();
         if jobs.is_empty() {
             return; // taken away: others have them
         }
         let files = commit.files();
-        match self.shared.mailbox.leave(ToLog { commit, jobs, writer: self.index, began }) {
+        match self.shared.mailbox.join_group(PendingWrite { commit, jobs, writer: self.index, began }) {
             Some((to_log, logging)) => {
-                drop(self.hand.take_seat()); // others write meanwhile
-                files.into_iter().filter(Files::are_small).for_each(|files| self.shared.mailbox.offer(files));
+                drop(self.in_flight.take_permit()); // others write meanwhile
+                files.into_iter().filter(Files::are_small).for_each(|files| self.shared.mailbox.offload_files(files));
                 self.log(to_log, logging);
             }
             None => files.into_iter().for_each(|files| files.write(&|| self.lifeline.pulse())),
@@ -238,9 +248,9 @@ impl Work {
     }
 
     /// Writes the commit log, gives the instances their names and answers for them.
-    fn log(&self, to_log: Vec<ToLog>, logging: Option<Logging>) {
+    fn log(&self, to_log: Vec<PendingWrite>, leader: Option<WalLeader>) {
         let (mut jobs, mut commits) = (Vec::new(), Vec::new());
-        for ToLog { commit, jobs: waiting, writer, began } in to_log {
+        for PendingWrite { commit, jobs: waiting, writer, began } in to_log {
             if writer != self.index {
                 waiting.iter().for_each(|job| self.enter(job));
             }
@@ -248,11 +258,13 @@ impl Work {
             jobs.extend(waiting);
         }
         self.vitals.took(jobs.len());
-        self.hand.hold_for_log(jobs, logging);
+        if !self.in_flight.hold_for_log(jobs, leader) {
+            return;
+        }
         self.write_log(commits.iter_mut().map(|(commit, _)| commit));
         commits.into_iter().for_each(|(commit, began)| self.finish(commit, began));
         // Not before: the more instances come meanwhile, the more the next write serves.
-        self.hand.has_logged();
+        self.in_flight.resign_leader();
     }
 
     fn write_log<'c>(&self, commits: impl IntoIterator<Item = &'c mut Commit<Arc<StoreInstance>>>) {
@@ -261,7 +273,7 @@ impl Work {
         }
     }
 
-    /// Gives the instances their names, and answers for the next jobs in hand.
+    /// Gives the instances their names, and answers for the next jobs in in_flight.
     fn finish(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
         commit.finish(&|| self.lifeline.pulse(), &mut |outcome| {
             self.shared.latencies.commit.record(began.elapsed());
@@ -270,9 +282,9 @@ impl Work {
         });
     }
 
-    fn append(&self, part: &SpoolPart) -> Result<Arc<SpoolFile>, StoreError> {
+    fn append(&self, part: &SpoolPart) -> Result<Arc<OpenSpool>, StoreError> {
         self.lifeline.note(MessageKind::Append);
-        let spool = part.write(&self.store)?;
+        let spool = part.write(&self.store, &self.shared.mailbox)?;
         self.lifeline.pulse();
         Ok(spool)
     }
@@ -282,9 +294,9 @@ impl Work {
         job.each_lease(&mut |lease| lease.enter_at(stage_of(job), Place::Writer { index: self.index }));
     }
 
-    /// Answers for the next job in hand, unless it was taken away.
+    /// Answers for the next job in in_flight, unless it was taken away.
     fn answer(&self, outcome: Outcome) {
-        let error = match (self.hand.take_job(), outcome) {
+        let error = match (self.in_flight.pop(), outcome) {
             (Some(Job::Append(AppendJob { part, reply })), Outcome::Appended(appended)) => {
                 if let Ok(spool) = &appended {
                     part.set_written(spool);

@@ -216,8 +216,8 @@ impl Assembly {
         self.close_block();
         let head = self.scan.finish()?;
         head.check(self.file.meta())?;
-        let payload = match (self.spool.file, self.is_placed) {
-            (Some(file), _) => Payload::Spooled(file),
+        let payload = match (&self.spool.file, self.is_placed) {
+            (Some(spool), _) => Payload::Spooled(spool.file().clone()),
             (None, true) => Payload::Placed(self.slices),
             (None, false) => Payload::Memory(self.slices),
         };
@@ -226,7 +226,7 @@ impl Assembly {
             Some(placement) => instance.placed(placement),
             None => instance,
         };
-        Ok(StoreInstance { instance, leases: self.leases })
+        Ok(StoreInstance { instance, leases: self.leases, spool: self.spool.file })
     }
 
     fn begin_block(&mut self, bytes: usize, lease: MemoryLease) {
