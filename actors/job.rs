@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tidegate_memory::MemoryLease;
+use tidegate_memory::{MemoryLease, Place, Stage};
 use tidegate_storage::{Commit, Durability, Instance, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
@@ -38,6 +38,15 @@ impl Job {
             Self::Commit(job) => job.lane,
             Self::Append(_) => Lane::Large,
         }
+    }
+
+    /// The job is at this writer now.
+    pub(crate) fn enter_at(&self, writer: u32) {
+        let stage = match self {
+            Self::Commit(_) => Stage::Writing,
+            Self::Append(_) => Stage::Spooling,
+        };
+        self.each_lease(&mut |lease| lease.enter_at(stage, Place::Writer { index: writer }));
     }
 
     /// Shows every lease that pays for the job's bytes.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use tidegate_memory::{Place, Stage};
 use tidegate_storage::{Commit, Files, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
@@ -190,7 +189,7 @@ impl Work {
         jobs.sort_by_key(|job| matches!(job, Job::Commit(_))); // as they will be answered
         let (mut parts, mut instances) = (Vec::new(), Vec::new());
         for job in &jobs {
-            self.enter(job);
+            job.enter_at(self.index);
             match job {
                 Job::Append(job) => parts.push(job.part.clone()),
                 Job::Commit(job) => instances.push(job.store.clone()),
@@ -252,7 +251,7 @@ impl Work {
         let (mut jobs, mut commits) = (Vec::new(), Vec::new());
         for PendingWrite { commit, jobs: waiting, writer, began } in to_log {
             if writer != self.index {
-                waiting.iter().for_each(|job| self.enter(job));
+                waiting.iter().for_each(|job| job.enter_at(self.index));
             }
             commits.push((commit, began));
             jobs.extend(waiting);
@@ -273,7 +272,7 @@ impl Work {
         }
     }
 
-    /// Gives the instances their names, and answers for the next jobs in in_flight.
+    /// Gives the instances their names, and answers for the next jobs in flight.
     fn finish(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
         commit.finish(&|| self.lifeline.pulse(), &mut |outcome| {
             self.shared.latencies.commit.record(began.elapsed());
@@ -289,12 +288,7 @@ impl Work {
         Ok(spool)
     }
 
-    /// The job is at this writer now.
-    fn enter(&self, job: &Job) {
-        job.each_lease(&mut |lease| lease.enter_at(stage_of(job), Place::Writer { index: self.index }));
-    }
-
-    /// Answers for the next job in in_flight, unless it was taken away.
+    /// Answers for the next job in flight, unless it was taken away.
     fn answer(&self, outcome: Outcome) {
         let error = match (self.in_flight.pop(), outcome) {
             (Some(Job::Append(AppendJob { part, reply })), Outcome::Appended(appended)) => {
@@ -337,13 +331,6 @@ fn send<T>(reply: oneshot::Sender<Result<T, StoreError>>, outcome: Result<T, Sto
     let error = outcome.as_ref().err().cloned();
     let _ = reply.send(outcome);
     error
-}
-
-fn stage_of(job: &Job) -> Stage {
-    match job {
-        Job::Commit(_) => Stage::Writing,
-        Job::Append(_) => Stage::Spooling,
-    }
 }
 
 /// Counts a writer as busy until it is dropped, a panic included.

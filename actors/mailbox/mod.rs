@@ -16,6 +16,7 @@
 //! none if those who are awake will see to it.
 
 mod idle;
+mod next_task;
 pub(crate) mod queue;
 pub(crate) mod scheduler;
 
@@ -29,9 +30,10 @@ use tidegate_storage::{Files, SpoolFile};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use self::next_task::Claimed;
 use self::queue::Lane;
 pub(crate) use self::scheduler::MAX_PENDING_WRITES;
-use self::scheduler::{Claimed, Workload, WriterScheduler};
+use self::scheduler::{Workload, WriterScheduler};
 use crate::job::{Job, PendingWrite, StoreInstance};
 use crate::latency::Latencies;
 
@@ -49,7 +51,7 @@ impl Workload for Instances {
 
 pub(crate) type SmallBatchPermit = scheduler::SmallBatchPermit<Instances>;
 pub(crate) type WalLeader = scheduler::WalLeader<Instances>;
-pub(crate) type WriterState = scheduler::WriterState<Instances>;
+pub(crate) type WriterState = next_task::WriterState<Instances>;
 pub(crate) type InFlight = crate::in_flight::InFlight<Instances>;
 
 /// A job in a queue.

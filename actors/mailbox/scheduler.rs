@@ -4,12 +4,9 @@
 //! this with values of its own.
 
 use std::fmt::Debug;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use super::idle::{Asleep, IdleWriters, Number};
+use super::idle::{Asleep, IdleWriters};
 use super::queue::{Lane, Queue};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -42,21 +39,21 @@ pub(crate) struct WriterScheduler<W: Workload> {
     pub(crate) small: Queue<W::Waiting>,
     pub(crate) large: Queue<W::Waiting>,
     /// Locked by whoever takes something, and by whoever has put it there.
-    state: Mutex<State<W>>,
+    pub(super) state: Mutex<State<W>>,
 }
 
 /// The writers without work, and what is not for more than so many at a time.
 #[derive(Debug)]
-struct State<W: Workload> {
-    idle: IdleWriters<SmallBatchPermit<W>>,
+pub(super) struct State<W: Workload> {
+    pub(super) idle: IdleWriters<SmallBatchPermit<W>>,
     /// Writers that have not ended or been given up.
     attached: usize,
     active_small_writers: usize,
     pending_writes: Vec<W::PendingWrite>,
     has_wal_leader: bool,
     /// To be written by writers that were woken for it.
-    files: Vec<W::Files>,
-    discards: Vec<W::Discard>,
+    pub(super) files: Vec<W::Files>,
+    pub(super) discards: Vec<W::Discard>,
 }
 
 /// A writer that is there, until this is dropped.
@@ -70,36 +67,6 @@ pub(crate) struct SmallBatchPermit<W: Workload>(Option<Arc<WriterScheduler<W>>>)
 /// The right to write the commit log, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct WalLeader<W: Workload>(Arc<WriterScheduler<W>>);
-
-/// Where a writer stands between one batch and the next.
-#[derive(Debug)]
-pub(crate) struct WriterState<W: Workload> {
-    /// What it has if it took small ones.
-    pub(crate) permit: Option<SmallBatchPermit<W>>,
-    /// Its last batch was of small ones. A large one that waits now is one that nobody else is free for.
-    took_small: bool,
-}
-
-/// What a writer has claimed.
-#[derive(Debug)]
-pub(crate) enum Claimed<W: Workload> {
-    /// The first job of a batch.
-    First(Lane, W::Waiting),
-    Log(Vec<W::PendingWrite>, WalLeader<W>),
-    Files(W::Files),
-    Discard(W::Discard),
-    /// It was woken, and others have what it was woken for, or it was woken to look at its timer.
-    Nothing,
-}
-
-/// A writer that waits for something to do, and has taken nothing when it stops waiting.
-#[derive(Debug)]
-pub(crate) struct NextTask<'a, W: Workload> {
-    scheduler: &'a Arc<WriterScheduler<W>>,
-    writer: &'a mut WriterState<W>,
-    /// While it stands in the line.
-    number: Option<Number>,
-}
 
 impl<W: Workload> WriterScheduler<W> {
     pub(crate) fn new(capacity: usize) -> Self {
@@ -169,45 +136,12 @@ impl<W: Workload> WriterScheduler<W> {
     }
 
     /// Whether so many small instances wait that one more writer should see to them.
-    fn has_permit(&self, state: &State<W>) -> bool {
+    pub(super) fn has_permit(&self, state: &State<W>) -> bool {
         self.small.depth() > state.active_small_writers * BACKLOG
     }
 
-    /// Waits for something to do.
-    pub(crate) fn next_task<'a>(self: &'a Arc<Self>, writer: &'a mut WriterState<W>) -> NextTask<'a, W> {
-        NextTask { scheduler: self, writer, number: None }
-    }
-
-    fn try_claim(self: &Arc<Self>, state: &mut State<W>, writer: &mut WriterState<W>) -> Option<Claimed<W>> {
-        if let Some(files) = state.files.pop() {
-            return Some(Claimed::Files(files));
-        }
-        if let Some((pending, leader)) = self.try_lead(state) {
-            return Some(Claimed::Log(pending, leader));
-        }
-        // Before jobs, which may never come to an end: the disk has the space back at once.
-        if let Some(discard) = state.discards.pop() {
-            return Some(Claimed::Discard(discard));
-        }
-        let lanes = match writer.took_small {
-            true => [Lane::Large, Lane::Small],
-            false => [Lane::Small, Lane::Large],
-        };
-        lanes.into_iter().find_map(|lane| {
-            if lane == Lane::Small && writer.permit.is_none() {
-                if !self.has_permit(state) {
-                    return None;
-                }
-                writer.permit = Some(state.permit(self));
-            }
-            let first = self.lane(lane).take()?;
-            writer.took_small = lane == Lane::Small;
-            Some(Claimed::First(lane, first))
-        })
-    }
-
     /// What is to be written to the commit log, if nobody is at it.
-    fn try_lead(self: &Arc<Self>, state: &mut State<W>) -> Option<(Vec<W::PendingWrite>, WalLeader<W>)> {
+    pub(super) fn try_lead(self: &Arc<Self>, state: &mut State<W>) -> Option<(Vec<W::PendingWrite>, WalLeader<W>)> {
         if state.has_wal_leader || state.pending_writes.is_empty() {
             return None;
         }
@@ -264,12 +198,12 @@ fn wake<W: Workload>(
 }
 
 impl<W: Workload> State<W> {
-    fn permit(&mut self, scheduler: &Arc<WriterScheduler<W>>) -> SmallBatchPermit<W> {
+    pub(super) fn permit(&mut self, scheduler: &Arc<WriterScheduler<W>>) -> SmallBatchPermit<W> {
         self.active_small_writers += 1;
         SmallBatchPermit(Some(Arc::clone(scheduler)))
     }
 
-    fn take_back(&mut self, permit: Option<SmallBatchPermit<W>>) {
+    pub(super) fn take_back(&mut self, permit: Option<SmallBatchPermit<W>>) {
         if let Some(mut permit) = permit {
             self.active_small_writers -= 1;
             permit.0 = None;
@@ -279,12 +213,6 @@ impl<W: Workload> State<W> {
     /// Whether anything waits outside of the queues that a writer could claim.
     fn has_unclaimed(&self) -> bool {
         (!self.has_wal_leader && !self.pending_writes.is_empty()) || !self.files.is_empty() || !self.discards.is_empty()
-    }
-}
-
-impl<W: Workload> Default for WriterState<W> {
-    fn default() -> Self {
-        Self { permit: None, took_small: false }
     }
 }
 
@@ -313,44 +241,6 @@ impl<W: Workload> Drop for WalLeader<W> {
     fn drop(&mut self) {
         // Nobody is called: whoever had it comes back at once, or has died, which calls all.
         self.0.state.lock().has_wal_leader = false;
-    }
-}
-
-impl<W: Workload> Future for NextTask<'_, W> {
-    type Output = Claimed<W>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { scheduler, writer, number } = self.get_mut();
-        let mut state = scheduler.state.lock();
-        let woken = number.take().and_then(|number| state.idle.leave(number));
-        let was_woken = woken.is_some();
-        if let Some(permit) = woken {
-            writer.permit = permit;
-        }
-        if let Some(claimed) = scheduler.try_claim(&mut state, writer) {
-            return Poll::Ready(claimed);
-        }
-        state.take_back(writer.permit.take());
-        if was_woken {
-            return Poll::Ready(Claimed::Nothing);
-        }
-        *number = Some(state.idle.sleep(context.waker().clone()));
-        Poll::Pending
-    }
-}
-
-impl<W: Workload> Drop for NextTask<'_, W> {
-    fn drop(&mut self) {
-        let Some(number) = self.number.take() else {
-            return;
-        };
-        let woken = {
-            let mut state = self.scheduler.state.lock();
-            state.idle.leave(number).map(|permit| state.take_back(permit))
-        };
-        if woken.is_some() {
-            self.scheduler.call_again(); // another has to come for what this one was woken for
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[path = "../../mailbox/idle.rs"]
 mod idle;
+#[path = "../../mailbox/next_task.rs"]
+pub(crate) mod next_task;
 #[path = "../../mailbox/queue.rs"]
 pub(crate) mod queue;
 #[path = "../../mailbox/scheduler.rs"]

@@ -19,6 +19,7 @@
 
 #[path = "../../in_flight.rs"]
 mod in_flight;
+mod job;
 mod mailbox;
 mod model;
 mod sync;

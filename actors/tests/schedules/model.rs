@@ -9,6 +9,7 @@ use shuttle::sync::Condvar;
 use shuttle::thread;
 
 use crate::in_flight::InFlight;
+use crate::job::{Counted, Job, PendingReply};
 use crate::mailbox::queue::Lane;
 use crate::mailbox::scheduler::{Workload, WriterScheduler};
 use crate::sync::Mutex;
@@ -76,62 +77,6 @@ impl Workload for Modelled {
     type PendingWrite = Vec<Job>;
     type Files = Counted;
     type Discard = Counted;
-}
-
-/// Counts something until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        assert_ne!(self.0.fetch_sub(1, Ordering::Relaxed), 0);
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) lane: Lane,
-    pub(crate) reply: Reply,
-    _payload: Counted,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Waiting,
-    Answered,
-    /// The reply was dropped: the job is handed over again.
-    Lost,
-}
-
-/// Where the outcome of a job is told, once.
-#[derive(Debug)]
-pub(crate) struct Reply(Arc<(Mutex<Outcome>, Condvar)>);
-
-impl Reply {
-    pub(crate) fn answer(self) {
-        self.tell(Outcome::Answered);
-    }
-
-    fn tell(&self, outcome: Outcome) {
-        let (told, changed) = &*self.0;
-        *told.lock() = outcome;
-        changed.notify_one();
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        if *self.0.0.lock() == Outcome::Waiting {
-            self.tell(Outcome::Lost);
-        }
-    }
 }
 
 /// What others see of a writer, and do to it.
@@ -281,7 +226,7 @@ impl Model {
         for _ in 0..self.scenario.rounds {
             let handed: Vec<_> = (0..self.scenario.window).map(|_| self.hand_over(self.any_lane())).collect();
             for (mut lane, mut reply) in handed {
-                while !Self::is_answered(&reply) {
+                while !reply.is_answered() {
                     (lane, reply) = self.hand_over(lane);
                 }
             }
@@ -293,22 +238,13 @@ impl Model {
         if thread_rng().gen_bool(0.7) { Lane::Small } else { Lane::Large }
     }
 
-    fn hand_over(&self, lane: Lane) -> (Lane, Arc<(Mutex<Outcome>, Condvar)>) {
-        let outcome = Arc::new((Mutex::new(Outcome::Waiting), Condvar::new()));
-        let job = Job { lane, reply: Reply(outcome.clone()), _payload: Counted::new(&self.payloads) };
+    fn hand_over(&self, lane: Lane) -> (Lane, PendingReply) {
+        let (job, reply) = Job::new(lane, Counted::new(&self.payloads));
         self.calling.fetch_add(1, Ordering::Relaxed);
         assert!(self.scheduler.lane(lane).put(job));
         self.scheduler.call(lane);
         self.calling.fetch_sub(1, Ordering::Relaxed);
-        (lane, outcome)
-    }
-
-    fn is_answered((outcome, changed): &(Mutex<Outcome>, Condvar)) -> bool {
-        let mut outcome = outcome.lock();
-        while *outcome == Outcome::Waiting {
-            outcome = changed.wait(outcome).unwrap();
-        }
-        *outcome == Outcome::Answered
+        (lane, reply)
     }
 
     fn give_up_spools(&self) {

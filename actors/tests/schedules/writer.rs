@@ -8,9 +8,11 @@ use std::task::{Context, Poll};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 
+use crate::job::Job;
+use crate::mailbox::next_task::{Claimed, WriterState};
 use crate::mailbox::queue::Lane;
-use crate::mailbox::scheduler::{Claimed, SmallBatchPermit, WalLeader, WriterState};
-use crate::model::{Job, Model, Modelled, Phase, Writer};
+use crate::mailbox::scheduler::{SmallBatchPermit, WalLeader};
+use crate::model::{Model, Modelled, Phase, Writer};
 
 /// Jobs of a batch, at most.
 const BATCH: usize = 3;
