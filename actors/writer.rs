@@ -176,7 +176,7 @@ impl Work {
         let _has_work = self.lifeline.busy();
         match task {
             Task::Jobs(jobs) => self.begin(jobs, permit),
-            Task::Log(to_log, logging) => self.log(to_log, Some(logging)),
+            Task::Log(group, leader) => self.log(group, Some(leader)),
             Task::Write(files) => files.write(&|| self.lifeline.pulse()),
             Task::Discard(spool) => drop(spool),
             Task::Nothing => {}
@@ -237,19 +237,19 @@ impl Work {
         }
         let files = commit.files();
         match self.shared.mailbox.join_group(PendingWrite { commit, jobs, writer: self.index, began }) {
-            Some((to_log, logging)) => {
+            Some((group, leader)) => {
                 drop(self.in_flight.take_permit()); // others write meanwhile
                 files.into_iter().filter(Files::are_small).for_each(|files| self.shared.mailbox.offload_files(files));
-                self.log(to_log, logging);
+                self.log(group, leader);
             }
             None => files.into_iter().for_each(|files| files.write(&|| self.lifeline.pulse())),
         }
     }
 
     /// Writes the commit log, gives the instances their names and answers for them.
-    fn log(&self, to_log: Vec<PendingWrite>, leader: Option<WalLeader>) {
+    fn log(&self, group: Vec<PendingWrite>, leader: Option<WalLeader>) {
         let (mut jobs, mut commits) = (Vec::new(), Vec::new());
-        for PendingWrite { commit, jobs: waiting, writer, began } in to_log {
+        for PendingWrite { commit, jobs: waiting, writer, began } in group {
             if writer != self.index {
                 waiting.iter().for_each(|job| job.enter_at(self.index));
             }
