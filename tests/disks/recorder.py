@@ -11,7 +11,10 @@ import stat
 import struct
 import sys
 
-import mfusepy
+# The one that bindfs and fusermount3 come with, where an older one is installed beside it.
+os.environ.setdefault("FUSE_LIBRARY_NAME", "fuse3")
+
+import mfusepy  # noqa: E402
 
 RECORD = struct.Struct("<BQI")  # kind, offset and length; a write's bytes follow
 WRITE, FLUSH = 0, 1

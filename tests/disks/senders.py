@@ -83,10 +83,12 @@ class Ledger:
     def __init__(self, clock=lambda: 0):
         self.clock = clock
         self.attempts: dict[str, list[Attempt]] = {}
+        self.lock = threading.Lock()
 
     def begin(self, instance: Instance, dataset: bytes) -> Attempt:
         attempt = Attempt(digest(dataset), self.clock())
-        self.attempts.setdefault(instance.path, []).append(attempt)
+        with self.lock:
+            self.attempts.setdefault(instance.path, []).append(attempt)
         return attempt
 
     def end(self, attempt: Attempt, status: int) -> None:
@@ -94,7 +96,8 @@ class Ledger:
 
     def known(self, *, acknowledged: bool, study: str = "") -> list[int]:
         """When the status of each attempt was known, of those that were acknowledged or of the others."""
-        every = [a for path, attempts in self.attempts.items() if path.startswith(study) for a in attempts]
+        with self.lock:
+            every = [a for path, attempts in self.attempts.items() if path.startswith(study) for a in attempts]
         return [a.known for a in every if a.status is not None and (a.status == 0) == acknowledged]
 
     def count(self, *, acknowledged: bool, by: int = FOREVER) -> int:

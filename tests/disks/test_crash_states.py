@@ -15,12 +15,13 @@ import pytest
 from device import Recording, recorded
 from ground import copy, disk, make_ext4, make_xfs, memory, mounted
 from node import Node, recover
-from senders import Instance, Ledger, Load, Sender
+from senders import Instance, Ledger, Load, Sender, lost_instances
 
-STATES = int(os.environ.get("TIDEGATE_DISK_STATES", "10"))
-SECONDS = float(os.environ.get("TIDEGATE_DISK_SECONDS", "4"))
+STATES = int(os.environ.get("TIDEGATE_DISK_STATES", "8"))
+SECONDS = float(os.environ.get("TIDEGATE_DISK_SECONDS", "3"))
 SEED = os.environ.get("TIDEGATE_DISK_SEED", "1")
-MAKE = {"ext4": lambda image: make_ext4(image, "256M"), "xfs": lambda image: make_xfs(image, "384M")}
+# Sparse: only what is written counts.
+MAKE = {"ext4": lambda image: make_ext4(image, "1G", "-N", "16384"), "xfs": lambda image: make_xfs(image, "512M")}
 OPTIONS = {"ext4": "nodiscard", "xfs": "nodiscard,nouuid"}
 MODES = ["adaptive", "log", "shared", "per-file"]
 # Faults that are told of one state.
@@ -49,9 +50,9 @@ class Course:
         medium.unlink()
         return Recording(image, log, end)
 
-    def load(self, commit: str, obstructed: str | None = None) -> tuple[Recording, Ledger]:
+    def load(self, commit: str, obstructed: str | None = None, make=None) -> tuple[Recording, Ledger]:
         """A recording of load, and the ledger of its senders. A file stands where the directory of the study `obstructed` belongs."""
-        ledger = Ledger()
+        ledger, make = Ledger(), make or MAKE[self.filesystem]
 
         def act(root: Path, device) -> None:
             ledger.clock = device.now
@@ -68,7 +69,7 @@ class Course:
                 sender.close()
 
         image = self.images / "made"
-        MAKE[self.filesystem](image)
+        make(image)
         recording = self.record(image, "load", act)
         assert ledger.count(acknowledged=True) > 20, f"there was no load\n{(self.ground / 'node.log').read_text()}"
         return recording, ledger
@@ -90,6 +91,9 @@ class Course:
             except AssertionError as failure:
                 faults.append(str(failure))
             faults += ledger.faults(root, cut)
+        self.conclude_state(faults, ledger, cut, what)
+
+    def conclude_state(self, faults: list[str], ledger: Ledger, cut: int, what: str) -> None:
         self.states += 1
         self.checked += ledger.count(acknowledged=True, by=cut)
         told = faults[:TOLD] + ([f"… {len(faults)} faults"] if len(faults) > TOLD else [])
@@ -146,4 +150,33 @@ def test_what_was_refused_is_in_no_state(ground, filesystem):
     cuts = [chance.choice(refusals) for _ in range(STATES)]
     for cut, state in recording.states(cuts, chance, course.images):
         course.check(state, ledger, cut, "cut", "recover", obstructed)
+    course.conclude()
+
+
+def test_a_disk_that_was_full_when_the_power_went_is_recovered_when_there_is_room(ground):
+    course, chance = Course(ground, "ext4"), random.Random(f"{SEED} full")
+
+    def make_small(image: Path) -> None:
+        make_ext4(image, "96M", "-N", "4096")
+        with disk(image, ground / "prepared") as mount:
+            (mount / "ballast").write_bytes(bytes(24 << 20))
+
+    recording, ledger = course.load("log", make=make_small)
+    refusals = ledger.known(acknowledged=False)
+    assert refusals, "the disk did not run full"
+    cuts = [chance.randrange(refusals[0] // 2, len(recording)) for _ in range(STATES)]
+    for cut, state in recording.states(cuts, chance, course.images):
+        faults = []
+        with disk(state, ground / "state", *course.options) as mount:
+            try:
+                with Node(mount / "storage", ground / "state.log", commit="log") as node:
+                    assert node.stop() == 0, node.log()
+                (mount / "ballast").unlink()
+                recover(mount / "storage")
+            except AssertionError as failure:
+                faults.append(str(failure))
+            # One that was in the commit log when there was no room for its file.
+            lost = lost_instances(mount / "storage")
+            faults += ledger.faults(mount / "storage", cut, lost, refused_may_be_there=True)
+        course.conclude_state(faults, ledger, cut, "full, cut")
     course.conclude()
