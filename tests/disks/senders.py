@@ -107,7 +107,7 @@ class Ledger:
         """What is wrong with a root that was cut off at a time. An instance that is in `lost` need not be in its place."""
         found = {}
         for path in sorted(root.rglob("*.dcm")):
-            if OWN not in path.relative_to(root).parts:
+            if path.is_file() and OWN not in path.relative_to(root).parts:
                 dataset = stored_dataset(path)
                 found[str(path.relative_to(root))] = None if dataset is None else digest(dataset)
         faults = [f"{path}: nobody has sent it" for path in found if path not in self.attempts]

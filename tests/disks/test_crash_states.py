@@ -175,8 +175,6 @@ def test_a_disk_that_was_full_when_the_power_went_is_recovered_when_there_is_roo
                 recover(mount / "storage")
             except AssertionError as failure:
                 faults.append(str(failure))
-            # One that was in the commit log when there was no room for its file.
-            lost = lost_instances(mount / "storage")
-            faults += ledger.faults(mount / "storage", cut, lost, refused_may_be_there=True)
+            faults += ledger.faults(mount / "storage", cut, lost_instances(mount / "storage"))
         course.conclude_state(faults, ledger, cut, "full, cut")
     course.conclude()
