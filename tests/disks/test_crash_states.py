@@ -50,21 +50,23 @@ class Course:
         medium.unlink()
         return Recording(image, log, end)
 
-    def load(self, commit: str, obstructed: str | None = None, make=None) -> tuple[Recording, Ledger]:
-        """A recording of load, and the ledger of its senders. A file stands where the directory of the study `obstructed` belongs."""
+    def load(self, commit: str, unwritable: str | None = None, make=None) -> tuple[Recording, Ledger]:
+        """A recording of load, and the ledger of its senders. The node may not write the study `unwritable`."""
         ledger, make = Ledger(), make or MAKE[self.filesystem]
 
         def act(root: Path, device) -> None:
             ledger.clock = device.now
-            with Node(root, self.ground / "node.log", commit=commit) as node, Load(node.port, ledger):
+            root.parent.chmod(0o777)
+            node = Node(root, self.ground / "node.log", commit=commit, as_nobody=bool(unwritable))
+            with node, Load(node.port, ledger):
                 end, sender = time.monotonic() + SECONDS, Sender(node.port, ledger)
-                if obstructed:
-                    (root / obstructed).touch()
+                if unwritable:
+                    (root / unwritable).mkdir(mode=0o755)  # it can be looked into: the first to fail is what gives the name
                 for number in itertools.count():
                     if time.monotonic() >= end:
                         break
-                    if obstructed:
-                        sender.store(Instance(obstructed, number))
+                    if unwritable:
+                        sender.store(Instance(unwritable, number))
                     time.sleep(0.1)
                 sender.close()
 
@@ -74,13 +76,11 @@ class Course:
         assert ledger.count(acknowledged=True) > 20, f"there was no load\n{(self.ground / 'node.log').read_text()}"
         return recording, ledger
 
-    def check(self, image: Path, ledger: Ledger, cut: int, what: str, start_with: str, obstructed: str | None = None) -> None:
-        """Mounts the image, which recovers the filesystem, takes away what is in the way, recovers the root, and looks at it."""
+    def check(self, image: Path, ledger: Ledger, cut: int, what: str, start_with: str) -> None:
+        """Mounts the image, which recovers the filesystem, recovers the root, and looks at it."""
         faults = []
         with disk(image, self.ground / "state", *self.options) as mount:
             root = mount / "storage"
-            if obstructed:
-                (root / obstructed).unlink(missing_ok=True)
             try:
                 if start_with == "run":
                     with Node(root, self.ground / "state.log") as node:
@@ -100,7 +100,7 @@ class Course:
         self.faults += [f"{what} at {cut}: {fault}" for fault in told]
 
     def conclude(self) -> None:
-        print(f"{self.states} states, {self.checked} acknowledged instances looked at, {self.restored} states had a log to restore from")
+        print(f"{self.states} states, {self.checked} acknowledged instances looked at, {self.restored} with something to restore")
         if self.faults:
             pytest.fail(f"faults in {self.states} states:\n" + "\n".join(self.faults[:40]), pytrace=False)
         assert self.checked > 0
@@ -143,13 +143,14 @@ def test_a_recovery_that_is_cut_off_too_is_made_up_for(ground, filesystem):
 @pytest.mark.parametrize("filesystem", OPTIONS)
 def test_what_was_refused_is_in_no_state(ground, filesystem):
     course, chance = Course(ground, filesystem), random.Random(f"{SEED} {filesystem} refused")
-    obstructed = "2.25.99"
-    recording, ledger = course.load("log", obstructed)
-    refusals = ledger.known(acknowledged=False, study=obstructed)
+    unwritable = "2.25.99"
+    recording, ledger = course.load("log", unwritable)
+    refusals = ledger.known(acknowledged=False, study=unwritable)
     assert refusals, "nothing was refused"
+    # What recovers may write the study: the log must not have it any more.
     cuts = [chance.choice(refusals) for _ in range(STATES)]
     for cut, state in recording.states(cuts, chance, course.images):
-        course.check(state, ledger, cut, "cut", "recover", obstructed)
+        course.check(state, ledger, cut, "cut", "recover")
     course.conclude()
 
 
@@ -164,7 +165,7 @@ def test_a_disk_that_was_full_when_the_power_went_is_recovered_when_there_is_roo
     recording, ledger = course.load("log", make=make_small)
     refusals = ledger.known(acknowledged=False)
     assert refusals, "the disk did not run full"
-    cuts = [chance.randrange(refusals[0] // 2, len(recording)) for _ in range(STATES)]
+    cuts = [chance.randrange(min(refusals) // 2, len(recording)) for _ in range(STATES)]
     for cut, state in recording.states(cuts, chance, course.images):
         faults = []
         with disk(state, ground / "state", *course.options) as mount:

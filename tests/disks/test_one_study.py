@@ -19,6 +19,10 @@ LINES_A_MINUTE = 2
 
 
 def owned_by_root(ground, root) -> None:
+    (root / BAD).mkdir(mode=0o755)
+
+
+def closed_by_root(ground, root) -> None:
     (root / BAD).mkdir(mode=0o750)
 
 
@@ -50,7 +54,7 @@ def send_it_all(node: Node, ledger: Ledger) -> list[int | None]:
     return told
 
 
-@pytest.mark.parametrize("obstruct", [owned_by_root, linked_to_another_filesystem, a_file])
+@pytest.mark.parametrize("obstruct", [owned_by_root, closed_by_root, linked_to_another_filesystem, a_file])
 @pytest.mark.parametrize("commit", ["adaptive", "shared", "per-file"])
 def test_the_others_lose_nothing_and_the_log_names_it_once(ground, mount, commit, obstruct):
     root, ledger = mount / "storage", Ledger()
@@ -71,7 +75,7 @@ def test_the_others_lose_nothing_and_the_log_names_it_once(ground, mount, commit
         if refused:
             named = [line for line in lines if re.search(rf"{re.escape(BAD)}", line)]
             assert named, "\n".join(["no line names the path", *lines])
-        if obstruct is owned_by_root:
+        if obstruct in (owned_by_root, closed_by_root):
             assert any(re.search(r"owner|owned|uid|root:root|chown", line) for line in named), named
         assert node.stop() == 0
     if refused:
@@ -82,11 +86,10 @@ def test_the_others_lose_nothing_and_the_log_names_it_once(ground, mount, commit
 def test_what_was_refused_is_not_there_once_the_study_can_be_written(ground, mount):
     root, ledger = mount / "storage", Ledger()
     with Node(root, ground / "node.log", commit="log", as_nobody=True) as node:
-        owned_by_root(ground, root)
+        owned_by_root(ground, root)  # it can be looked into: the instances are in the log before they fail
         sender = Sender(node.port, ledger)
         assert 0 not in [sender.store(Instance(BAD, number)) for number in range(5)]
         sender.close()
-        time.sleep(2)
         node.kill()
     os.chown(root / BAD, NOBODY, NOBODY)
     with Node(root, ground / "again.log", commit="log", as_nobody=True) as node:
