@@ -11,7 +11,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `TIDEGATE_SCHEDULES` | schedules for each test, from a random seed instead of the same one each time |
-//! | `TIDEGATE_SCHEDULE` | a failing schedule, as it was printed: that one alone |
+//! | `TIDEGATE_SCHEDULE` | a failing schedule or seed, as it was printed: that one alone |
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "the sources of the node say what the node shows")]
@@ -46,7 +46,10 @@ fn run(scheduler: impl Scheduler + 'static, scenario: Scenario) {
 /// Explores schedules at random, and then such that one thread after the other is put off for long.
 fn explore(scenario: Scenario) {
     if let Ok(schedule) = std::env::var("TIDEGATE_SCHEDULE") {
-        return shuttle::replay(move || Model::run(scenario), &schedule);
+        return match schedule.trim().parse() {
+            Ok(seed) => run(RandomScheduler::new_from_seed(seed, 1), scenario),
+            Err(_) => shuttle::replay(move || Model::run(scenario), &schedule),
+        };
     }
     match std::env::var("TIDEGATE_SCHEDULES").ok().map(|schedules| schedules.parse().unwrap()) {
         Some(schedules) => {

@@ -302,10 +302,11 @@ impl Model {
     /// Waits until nobody has anything to do.
     fn wait_for_rest(&self) {
         self.wait_until(|_| {
-            self.writers.iter().all(|writer| {
-                let status = writer.status.lock();
-                let sleeps = status.is_asleep && !status.is_woken && !status.is_timer_fired;
-                status.has_ended || (status.is_hung && status.is_given_up) || sleeps
+            // All locked at once: otherwise one that has been looked at could be woken by one that has not.
+            let statuses: Vec<_> = self.writers.iter().map(|writer| writer.status.lock()).collect();
+            statuses.iter().all(|status| {
+                let is_told = status.is_woken || status.is_timer_fired || status.is_asked_to_stop;
+                status.has_ended || (status.is_hung && status.is_given_up) || (status.is_asleep && !is_told)
             })
         });
     }
@@ -321,10 +322,12 @@ impl Model {
                 status.is_asleep && !status.is_fenced && (status.has_timer || !has_timer)
             })
         };
-        assert!(
-            !self.is_tending_due() || !sleeps(false) || sleeps(true),
-            "a checkpoint is due, and nobody has a timer"
-        );
+        let has_timer = !self.is_tending_due() || !sleeps(false) || sleeps(true);
+        assert!(has_timer, "a checkpoint is due, and nobody has a timer: {:#?}", self.statuses());
+    }
+
+    fn statuses(&self) -> Vec<String> {
+        self.writers.iter().map(|writer| format!("{:?}", writer.status.lock())).collect()
     }
 
     fn check_at_the_end(&self) {
