@@ -111,6 +111,17 @@ impl Volume {
         }
     }
 
+    /// The bytes of a page as a process would read them, without a trace.
+    pub(super) fn peek(&self, key: Key, number: u32) -> [u8; PAGE_BYTES] {
+        let cached = self.inode(key).ok().and_then(|inode| inode.cache.pages.get(&number));
+        cached.map_or_else(|| self.peek_on_device(key, number), |cached| cached.page.bytes())
+    }
+
+    pub(super) fn peek_on_device(&self, key: Key, number: u32) -> [u8; PAGE_BYTES] {
+        let extent = self.inode(key).ok().and_then(|inode| inode.meta.extents.get(&number));
+        extent.map_or([0; PAGE_BYTES], |block| self.device.peek(*block).bytes())
+    }
+
     /// Reads by way of the page cache, or past it.
     pub(super) fn read(
         &mut self,

@@ -28,6 +28,10 @@ impl Page {
         page[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
+    pub(crate) fn bytes(&self) -> [u8; PAGE_BYTES] {
+        self.0.as_deref().copied().unwrap_or([0; PAGE_BYTES])
+    }
+
     pub(crate) fn read(&self, at: usize, into: &mut [u8]) {
         match &self.0 {
             Some(bytes) => into.copy_from_slice(&bytes[at..at + into.len()]),
@@ -102,8 +106,12 @@ impl Device {
             self.errors += 1;
             return Err(Errno::IO);
         }
+        Ok(self.peek(block).clone())
+    }
+
+    pub(super) fn peek(&self, block: u32) -> &Page {
         let block = &self.blocks[block as usize];
-        Ok(block.volatile.last().unwrap_or(&block.durable).clone())
+        block.volatile.last().unwrap_or(&block.durable)
     }
 
     pub(super) fn flush(&mut self, random: &mut Random) -> Result<(), Errno> {

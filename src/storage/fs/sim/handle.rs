@@ -167,7 +167,7 @@ impl Handle for SimFile {
         self.call(call, said, |volume| {
             let link = match how {
                 Open::Directory | Open::Read | Open::ReadDirect => Link::Follow,
-                Open::ReadNoFollow | Open::New | Open::ReadWrite | Open::Direct => Link::NoFollow,
+                Open::DirectoryNoFollow | Open::ReadNoFollow | Open::New | Open::ReadWrite | Open::Direct => Link::NoFollow,
             };
             let found = match volume.find(self.key(), path, link) {
                 Ok(_) if how == Open::New => return Err(Errno::EXIST),
@@ -179,10 +179,11 @@ impl Handle for SimFile {
             };
             let kind = volume.inode(found)?.meta.kind;
             match (kind, how) {
+                (Kind::Link, Open::DirectoryNoFollow) => return Err(Errno::NOTDIR),
                 (Kind::Link, _) => return Err(Errno::LOOP),
                 (Kind::Directory, Open::ReadWrite | Open::Direct) => return Err(Errno::ISDIR),
                 (Kind::Directory, _) => {}
-                (_, Open::Directory) => return Err(Errno::NOTDIR),
+                (_, Open::Directory | Open::DirectoryNoFollow) => return Err(Errno::NOTDIR),
                 (_, Open::Direct | Open::ReadDirect) if volume.nature.direct_bytes.is_none() => {
                     return Err(Errno::INVAL);
                 }
@@ -230,7 +231,7 @@ impl Handle for SimFile {
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
         let said = || format!("{bytes} at {offset_bytes}");
         self.call(Call::Write, said, |volume| {
-            if matches!(self.0.how, Open::Read | Open::ReadNoFollow | Open::ReadDirect | Open::Directory) {
+            if matches!(self.0.how, Open::Read | Open::ReadNoFollow | Open::ReadDirect | Open::Directory | Open::DirectoryNoFollow) {
                 return Err(Errno::BADF);
             }
             self.check_direct(volume, offset_bytes, bytes as u64)?;
@@ -393,7 +394,7 @@ impl Handle for SimFile {
         self.call(Call::Look, String::new, |volume| Ok(volume.filesystem()))
     }
 
-    fn lock(&self, lock: Lock) -> Result<(), Errno> {
+    fn take_lock(&self, lock: Lock) -> Result<(), Errno> {
         self.call(Call::Lock, String::new, |volume| {
             let is_exclusive = lock == Lock::Exclusive;
             let locks = volume.locks.entry(self.key()).or_default();

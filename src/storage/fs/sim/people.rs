@@ -23,18 +23,25 @@ impl Volume {
     }
 
     /// What the file at `path` holds as a process reads it; `None` where there is no file, and where it cannot be read.
-    pub(crate) fn content(&mut self, path: &Path) -> Option<Vec<u8>> {
+    pub(crate) fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let key = self.reach(path).ok()?;
         self.content_of(key)
     }
 
-    fn content_of(&mut self, key: Key) -> Option<Vec<u8>> {
+    fn content_of(&self, key: Key) -> Option<Vec<u8>> {
         let inode = self.inode(key).ok().filter(|inode| inode.meta.kind == Kind::File)?;
-        let mut bytes = vec![0; inode.cache.bytes as usize];
-        let ailment = std::mem::take(&mut self.device.ailment);
-        let read = self.read(key, false, 0, &mut bytes);
-        self.device.ailment = ailment;
-        read.ok().map(|_| bytes)
+        let pages = (0..inode.pages()).flat_map(|page| self.peek(key, page));
+        let mut bytes: Vec<u8> = pages.collect();
+        bytes.truncate(inode.cache.bytes as usize);
+        Some(bytes)
+    }
+
+    /// Whether the device has all that memory has of a file; also where there is none.
+    pub(crate) fn is_on_device(&self, path: &Path) -> bool {
+        let Ok(key) = self.reach(path) else { return true };
+        let Ok(inode) = self.inode(key) else { return true };
+        inode.meta.bytes == inode.cache.bytes
+            && (0..inode.pages()).all(|page| self.peek(key, page) == self.peek_on_device(key, page))
     }
 
     /// What stands at `path`.
@@ -150,12 +157,12 @@ impl Volume {
     }
 
     /// Takes a copy of all below `path`, as it is read at this moment.
-    pub(crate) fn snapshot(&mut self, path: &Path) -> Option<Snapshot> {
+    pub(crate) fn snapshot(&self, path: &Path) -> Option<Snapshot> {
         let key = self.reach(path).ok()?;
         self.snapshot_of(key)
     }
 
-    fn snapshot_of(&mut self, key: Key) -> Option<Snapshot> {
+    fn snapshot_of(&self, key: Key) -> Option<Snapshot> {
         let meta = Arc::clone(&self.inode(key).ok()?.meta);
         Some(match meta.kind {
             Kind::Directory => {

@@ -172,13 +172,13 @@ fn a_kill_keeps_names_and_pages_and_frees_the_lock() {
     let world = World::quiet(1);
     let file = open("/a", Open::New);
     write(&file, 0, b"text").unwrap();
-    file.lock(Lock::Exclusive).unwrap();
-    assert_eq!(open("/a", Open::Read).lock(Lock::Shared), Err(Errno::WOULDBLOCK));
+    file.take_lock(Lock::Exclusive).unwrap();
+    assert_eq!(open("/a", Open::Read).take_lock(Lock::Shared), Err(Errno::WOULDBLOCK));
     let mount = top().filesystem().unwrap().mount;
     world.end(End::Kill);
     assert_eq!((file.stat().map(drop), write(&file, 0, b"more")), (Err(Errno::IO), Err(Errno::IO)));
     assert_eq!(world.content("/a").unwrap(), b"text");
-    assert_eq!(open("/a", Open::Read).lock(Lock::Exclusive), Ok(()));
+    assert_eq!(open("/a", Open::Read).take_lock(Lock::Exclusive), Ok(()));
     assert_eq!(top().filesystem().unwrap().mount, mount);
     world.end(End::Remount);
     assert_eq!(world.content("/a").unwrap(), b"text");
