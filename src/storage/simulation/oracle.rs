@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::plan::Subject;
 use crate::fs::Kind;
 use crate::fs::sim::Volume;
+use crate::recovery::Recovery;
 use crate::settings::Duplicates;
 
 /// What stands at a path.
@@ -89,6 +90,8 @@ pub(super) struct Ledger {
     exempt: BTreeSet<PathBuf>,
     /// What a store said is not in its place.
     pub(super) reported: BTreeSet<PathBuf>,
+    /// The filesystem was mounted again, and no store has settled since what the log of the time before holds.
+    is_unsettled: bool,
     /// Acknowledged, set aside, and found whole there.
     pub(super) found_aside: u64,
 }
@@ -103,6 +106,7 @@ impl Ledger {
             acts: BTreeMap::new(),
             exempt: BTreeSet::new(),
             reported: BTreeSet::new(),
+            is_unsettled: false,
             found_aside: 0,
         }
     }
@@ -161,7 +165,10 @@ impl Ledger {
     pub(super) fn act(&mut self, path: PathBuf, left: Standing, looks_lost: bool) {
         let at = self.step();
         let looks_lost = looks_lost || left == Standing::Nothing;
-        self.acts.entry(path).or_default().push(Act { at, left, looks_lost, is_certain: true });
+        let is_certain = !(looks_lost && self.is_unsettled);
+        let acts = self.acts.entry(path).or_default();
+        acts.iter_mut().for_each(|act| act.is_certain &= is_certain);
+        acts.push(Act { at, left, looks_lost, is_certain });
     }
 
     pub(super) fn exempt(&mut self, path: PathBuf) {
@@ -186,9 +193,17 @@ impl Ledger {
 
     /// The filesystem was mounted again.
     pub(super) fn mounted_again(&mut self) {
-        for act in self.acts.values_mut().flatten() {
-            act.is_certain &= !act.looks_lost;
+        self.is_unsettled = true;
+        for acts in self.acts.values_mut() {
+            if acts.last().is_some_and(|last| last.looks_lost) {
+                acts.iter_mut().for_each(|act| act.is_certain = false);
+            }
         }
+    }
+
+    /// A store has opened, and said what it has found.
+    pub(super) fn opened(&mut self, recovery: &Recovery) {
+        self.is_unsettled &= recovery.waiting_files > 0;
     }
 
     fn causes<'a>(&'a self, path: &'a Path) -> Vec<Cause<'a>> {
@@ -234,13 +249,19 @@ impl Ledger {
         };
         if self.duplicates != Duplicates::Replace && matches!(found, Left::File(_)) {
             let is_theirs = |cause: &Cause<'_>| !cause.is_ours;
-            let lost = causes.iter().filter(|cause| cause.is_certain && cause.is_ours && cause.left != found).find(|first| {
-                let people = causes.iter().any(|act| is_theirs(act) && act.begun > first.begun);
-                let later = causes.iter().filter(|cause| cause.left == found);
-                !people && later.clone().all(|cause| cause.is_ours && Some(cause.begun) > first.ended)
-            });
+            let lost =
+                causes.iter().filter(|cause| cause.is_certain && cause.is_ours && cause.left != found).find(|first| {
+                    let people = causes.iter().any(|act| is_theirs(act) && act.begun > first.begun);
+                    let later = causes.iter().filter(|cause| cause.left == found);
+                    !people && later.clone().all(|cause| cause.is_ours && Some(cause.begun) > first.ended)
+                });
             if let Some(first) = lost {
-                return Err(format!("{} holds {} in place of {}", path.display(), self.tell(found), self.tell_cause(first)));
+                return Err(format!(
+                    "{} holds {} in place of {}",
+                    path.display(),
+                    self.tell(found),
+                    self.tell_cause(first)
+                ));
             }
         }
         Ok(())
@@ -305,7 +326,9 @@ impl Ledger {
     /// Whether every file under a final name is whole, or people's.
     pub(super) fn check_wholeness(&self, volume: &mut Volume, root: &Path) -> Result<(), String> {
         for path in volume.files_below(root) {
-            if path.starts_with(".tidegate") || self.exempt.contains(&path) || self.acts.contains_key(&path) {
+            let is_known =
+                self.exempt.contains(&path) || self.reported.contains(&path) || self.acts.contains_key(&path);
+            if path.starts_with(".tidegate") || is_known {
                 continue;
             }
             let Standing::File(bytes) = Standing::at(volume, &root.join(&path)) else { continue };

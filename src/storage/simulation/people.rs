@@ -42,15 +42,15 @@ fn act(world: &World, random: &mut Random) {
     threads::note(|| format!("--- people at {}: {done:?}", path.display()));
     let looks_lost = matches!(done, Ok(true));
     let lasts = world.machine.lock().sync_path(&root().join(&path)).is_ok();
-    for (path, after) in look(world) {
-        if before.get(&path) == Some(&after) {
-            continue;
-        }
+    for (seen, after) in look(world) {
+        let is_changed = before.get(&seen) != Some(&after);
         let mut ledger = world.ledger.borrow_mut();
-        if !lasts || !world.machine.lock().is_on_device(&root().join(&path)) {
-            ledger.exempt(path.clone());
+        if (is_changed || seen == path) && !(lasts && world.machine.lock().is_on_device(&root().join(&seen))) {
+            ledger.exempt(seen.clone());
         }
-        ledger.act(path, after, looks_lost);
+        if is_changed {
+            ledger.act(seen, after, looks_lost);
+        }
     }
 }
 
@@ -112,7 +112,8 @@ fn restore(world: &World) {
             return exempt_all(world, before.into_keys());
         }
         let files = volume.files_below(root());
-        files.iter().all(|path| volume.sync_path(&root().join(path)).is_ok()) && volume.sync_path(Path::new(ROOT)).is_ok()
+        files.iter().all(|path| volume.sync_path(&root().join(path)).is_ok())
+            && volume.sync_path(Path::new(ROOT)).is_ok()
     };
     let after = look(world);
     if !lasts {

@@ -91,7 +91,8 @@ impl Plan {
             2 | 3 => CommitStrategy::Log,
             _ => CommitStrategy::Adaptive,
         };
-        let duplicates = *random.pick(&[Duplicates::Replace, Duplicates::Replace, Duplicates::KeepBoth, Duplicates::Refuse]);
+        let duplicates =
+            *random.pick(&[Duplicates::Replace, Duplicates::Replace, Duplicates::KeepBoth, Duplicates::Refuse]);
         let settings = Settings {
             root: ROOT.into(),
             layout: Layout::parse(layout).unwrap(),
@@ -221,7 +222,8 @@ impl Subject {
             _ => random.range(40_000, 70_000),
         } & !1;
         let (first, step) = (random.next() as u8, random.next() as u8 | 1);
-        let mut pixels: Vec<u8> = (0..bytes).map(|at| (first.wrapping_add((at as u8).wrapping_mul(step))) | 1).collect();
+        let mut pixels: Vec<u8> =
+            (0..bytes).map(|at| (first.wrapping_add((at as u8).wrapping_mul(step))) | 1).collect();
         pixels[..8].copy_from_slice(&random.next().to_le_bytes());
         let dataset = self.dataset(&pixels);
         let mut whole = self.meta.encode();
@@ -260,4 +262,3 @@ pub(super) fn blocks(bytes: &[u8], block_bytes: usize, on_a_page: bool) -> Vec<B
 pub(super) fn root() -> &'static Path {
     Path::new(ROOT)
 }
-

@@ -1,10 +1,11 @@
 //! A history: starts of a node on one machine, what happens in between, and what is to be there in the end.
 
 use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::oracle::{Ledger, Standing};
+use super::oracle::Ledger;
 use super::people;
 use super::plan::{Era, Plan, Subject, root};
 use super::workload::{self, Lane, Writer, is_undecided, quiet_down};
@@ -139,7 +140,11 @@ impl World {
             Ok((store, recovery)) if self.is_alive() => {
                 threads::note(|| format!("--- opened: {recovery:?}"));
                 self.recovered(&recovery);
-                if let Err(complaint) = self.ledger.borrow().check_wholeness(&mut self.machine.lock(), root()) {
+                self.ledger.borrow_mut().opened(&recovery);
+                // Without space for what is missing, that waits.
+                if recovery.waiting_files == 0
+                    && let Err(complaint) = self.ledger.borrow().check_wholeness(&mut self.machine.lock(), root())
+                {
                     self.complain(format!("after a start, {complaint}"));
                 }
                 Some(store)
@@ -194,7 +199,7 @@ impl World {
 
     /// Takes note of an answer, if the node lived to give it.
     pub(super) fn answered(&self, attempt: usize, answer: Result<Stored, StoreError>, not_voided: bool) {
-        let mut volume = self.machine.lock();
+        let volume = self.machine.lock();
         if !volume.is_alive() {
             return;
         }
@@ -206,9 +211,11 @@ impl World {
             }
             Err(error) => {
                 let (bytes, paths) = ledger.bytes_and_paths(attempt);
-                let stands = |path| matches!(Standing::at(&mut volume, &root().join(path)), Standing::File(there) if there == bytes);
-                let is_undecided = not_voided || is_undecided(&error) || paths.iter().any(stands);
-                threads::note(|| format!("--- {attempt} refused: {error}{}", if is_undecided { " (undecided)" } else { "" }));
+                let has_stood = |path: &PathBuf| volume.has_held(path.file_name().unwrap(), bytes);
+                let is_undecided = not_voided || is_undecided(&error) || paths.iter().any(has_stood);
+                threads::note(|| {
+                    format!("--- {attempt} refused: {error}{}", if is_undecided { " (undecided)" } else { "" })
+                });
                 ledger.refused(attempt, is_undecided);
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::disk::{PAGE_BYTES, Page};
 use super::journal::{Change, Key};
 use super::volume::Volume;
-use crate::fs::{Errno, Kind};
+use crate::fs::{Errno, FilesystemKind, Kind};
 
 const PAGE: u64 = PAGE_BYTES as u64;
 
@@ -27,6 +27,16 @@ pub(super) struct Cache {
 impl Cache {
     pub(super) fn new(bytes: u64) -> Self {
         Self { bytes, ..Self::default() }
+    }
+
+    /// Whether that can be the content, as far as it is in memory.
+    pub(super) fn may_hold(&self, bytes: &[u8]) -> bool {
+        let pages = bytes.chunks(PAGE_BYTES).enumerate();
+        self.bytes == bytes.len() as u64
+            && pages.into_iter().all(|(number, part)| {
+                let cached = self.pages.get(&(number as u32));
+                cached.is_none_or(|cached| cached.page.bytes()[..part.len()] == *part)
+            })
     }
 
     pub(super) fn is_dirty(&self) -> bool {
@@ -217,6 +227,7 @@ impl Volume {
         if let Err(error) = self.device.write(block, page, &mut self.random) {
             self.inode_mut(key)?.errors.set(error);
             self.errors.set(error);
+            self.allocate_delayed(key)?;
             return Err(error);
         }
         let inode = self.inode(key)?;
@@ -231,8 +242,11 @@ impl Volume {
         Ok(())
     }
 
-    /// Allocates what was delayed: the length goes to the journal, the data not yet to the disk.
+    /// Allocates what was delayed: the length goes to the journal, the data not yet to the disk. XFS has them go together.
     fn allocate_delayed(&mut self, key: Key) -> Result<(), Errno> {
+        if self.nature.kind == FilesystemKind::Xfs {
+            return Ok(());
+        }
         let inode = self.inode(key)?;
         let bytes = inode.cache.bytes;
         if inode.meta.bytes < bytes && self.journal.aborted.is_none() {

@@ -167,7 +167,9 @@ impl Handle for SimFile {
         self.call(call, said, |volume| {
             let link = match how {
                 Open::Directory | Open::Read | Open::ReadDirect => Link::Follow,
-                Open::DirectoryNoFollow | Open::ReadNoFollow | Open::New | Open::ReadWrite | Open::Direct => Link::NoFollow,
+                Open::DirectoryNoFollow | Open::ReadNoFollow | Open::New | Open::ReadWrite | Open::Direct => {
+                    Link::NoFollow
+                }
             };
             let found = match volume.find(self.key(), path, link) {
                 Ok(_) if how == Open::New => return Err(Errno::EXIST),
@@ -231,7 +233,10 @@ impl Handle for SimFile {
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
         let said = || format!("{bytes} at {offset_bytes}");
         self.call(Call::Write, said, |volume| {
-            if matches!(self.0.how, Open::Read | Open::ReadNoFollow | Open::ReadDirect | Open::Directory | Open::DirectoryNoFollow) {
+            if matches!(
+                self.0.how,
+                Open::Read | Open::ReadNoFollow | Open::ReadDirect | Open::Directory | Open::DirectoryNoFollow
+            ) {
                 return Err(Errno::BADF);
             }
             self.check_direct(volume, offset_bytes, bytes as u64)?;

@@ -187,6 +187,8 @@ impl Volume {
                 return Err(Errno::ISDIR);
             }
         }
+        let given = (to.name.clone(), self.inode(moved)?.cache.clone());
+        self.given.push(given);
         self.enter(to, moved)?;
         self.leave(from)?;
         self.change(moved, Change::Other, |meta| meta.parent = to.directory)?;
@@ -202,6 +204,8 @@ impl Volume {
             return Err(Errno::XDEV);
         }
         self.check_writable(to.directory)?;
+        let given = (to.name.clone(), self.inode(linked)?.cache.clone());
+        self.given.push(given);
         self.enter(to, linked)?;
         self.change(linked, Change::Other, |meta| meta.links += 1)
     }

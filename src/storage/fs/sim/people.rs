@@ -1,6 +1,6 @@
 //! What people do to files behind the node's back. They meet no errors, and their hands are quick: each act is one step.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,6 +36,11 @@ impl Volume {
         Some(bytes)
     }
 
+    /// Whether a file of that name may ever have held these bytes.
+    pub(crate) fn has_held(&self, name: &OsStr, bytes: &[u8]) -> bool {
+        self.given.iter().any(|(given, cache)| given == name && cache.may_hold(bytes))
+    }
+
     /// Whether the device has all that memory has of a file; also where there is none.
     pub(crate) fn is_on_device(&self, path: &Path) -> bool {
         let Ok(key) = self.reach(path) else { return true };
@@ -67,10 +72,11 @@ impl Volume {
         }
     }
 
-    /// Writes over the beginning of a file, in place.
+    /// Writes over the end of a file, in place.
     pub(crate) fn edit(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Errno> {
         let key = self.reach(path)?;
-        self.write_cached(key, 0, bytes).map(drop)
+        let at_bytes = self.inode(key)?.cache.bytes.saturating_sub(bytes.len() as u64);
+        self.write_cached(key, at_bytes, bytes).map(drop)
     }
 
     /// Cuts a file, or makes it longer.

@@ -1,8 +1,10 @@
 //! A simulated machine with one filesystem: what is in its memory, what is on its disk, and how it starts again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::sync::Arc;
 
+use super::cache::Cache;
 use super::disk::{Ailment, Device};
 use super::errors::{Call, Faults, WriteBackErrors};
 use super::journal::{Aborted, Inode, Journal, Key};
@@ -104,6 +106,8 @@ pub(crate) struct Volume {
     pub(crate) events: Vec<(u64, Event)>,
     /// Errors that were made up.
     pub(crate) made_up: u64,
+    /// Names that files were given, and what memory had of the file then.
+    pub(super) given: Vec<(OsString, Cache)>,
 }
 
 /// A change of what is wrong with a machine.
@@ -137,6 +141,7 @@ impl Volume {
             ends_at: None,
             events: Vec::new(),
             made_up: 0,
+            given: Vec::new(),
         };
         volume.make_top();
         let _ = volume.commit(); // there is nothing to fail
