@@ -132,7 +132,7 @@ impl Work {
 
     /// Waits until the store wants to be tended.
     async fn tend_due(&self) {
-        match self.store.tend_at() {
+        match self.store.checkpoint_due() {
             Some(at) => tokio::time::sleep_until(at.into()).await,
             // Whoever changes that comes here afterwards.
             None => std::future::pending().await,
@@ -140,13 +140,13 @@ impl Work {
     }
 
     fn is_tending_due(&self) -> bool {
-        self.store.tend_at().is_some_and(|at| at <= Instant::now())
+        self.store.checkpoint_due().is_some_and(|at| at <= Instant::now())
     }
 
     /// Does for the store what no answer waits for.
     fn tend(&self) {
         let _has_work = self.lifeline.busy();
-        if let Err(error) = self.store.tend() {
+        if let Err(error) = self.store.checkpoint(&|| self.lifeline.pulse()) {
             tracing::error!(%error, "checkpoint of the commit log failed, its instances stay in it");
         }
     }

@@ -91,7 +91,7 @@ impl Appending {
     async fn finish(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<Arc<SpoolFile>, Refusal> {
         for _ in 0..=MAX_HANDOVERS {
             match timeout_at(self.deadline, &mut self.reply).await {
-                Ok(Ok(Err(StoreError::InOtherHands)) | Err(_)) => {
+                Ok(Ok(Err(StoreError::Contended)) | Err(_)) => {
                     shared.counters.handed_over_again.increment();
                     *self = Self::send(self.part.clone(), self.deadline, shared, writers).await?;
                 }

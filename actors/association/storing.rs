@@ -169,7 +169,7 @@ impl Connection {
         let Done { mut commit, answer } = done;
         match answer {
             Answer::Outcome(Ok(stored)) => self.acknowledge(&commit, &stored),
-            Answer::WriterLost | Answer::Outcome(Err(StoreError::InOtherHands)) => {
+            Answer::WriterLost | Answer::Outcome(Err(StoreError::Contended)) => {
                 commit.handovers += 1;
                 self.shared.counters.handed_over_again.increment();
                 self.lost_by_writer.push(commit);

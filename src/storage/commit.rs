@@ -1,21 +1,24 @@
 //! The durable commit: instances become files, several at a time.
 //!
 //! For each: look whether its name is taken, write a temp file, sync it, rename it without replacing, sync the directory
-//! it went to and those made on the way there. Every instance of a batch takes a step before any takes the next, so one
-//! commit of the filesystem's journal serves several, and a directory is synced once. What goes through the commit log is
-//! written to that instead of synced, by one write for several batches; its temp file is written meanwhile, and gets its name before
-//! the others get theirs.
+//! it went to and those made on the way there. Every [`Item`] of a batch takes a step before any takes the next, so one
+//! commit of the filesystem's journal serves several, and a directory is synced once. An instance that goes through the write-ahead log
+//! is appended to that instead of synced, by one frame for several batches; its temp file is written meanwhile, and gets its name
+//! before the others get theirs. Each is answered by itself, in order, and as soon as it can be.
 
 mod directories;
 mod duplicates;
 mod files;
 mod logged;
 mod naming;
+mod obstacle;
 mod strategy;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,130 +28,132 @@ use self::directories::Directories;
 pub(crate) use self::directories::KnownDirectories;
 pub use self::files::Files;
 use self::files::write_file;
-use self::logged::{Logged, ToLog};
-use self::naming::{Draft, Look, Named, Temp};
+use self::logged::Logged;
+use self::naming::{Draft, Look, Named, Placed, Placing, Temp};
 use self::strategy::Strategy;
 use crate::error::StoreError;
+use crate::fs::Handle;
 use crate::instance::{Instance, Payload, Stored};
-use crate::log::Appended;
 use crate::root::Root;
 use crate::settings::Durability;
 use crate::space;
 use crate::store::Inner;
+use crate::wal::Appended;
 
-/// A batch on its way: written as far as it does not go through the commit log. What is left, [`Commit::finish`] does.
+/// A batch on its way: written as far as it does not go through the write-ahead log. What is left, [`Commit::finish`] does.
 #[derive(Debug)]
 #[must_use = "an instance is stored when the commit is finished"]
-pub struct Commit<I> {
-    run: Run,
-    instances: Vec<I>,
-    /// How far each has come.
-    batch: Batch,
-    /// Those that go through the log.
-    to_log: Option<ToLog<I>>,
+pub struct Commit<I, H: Handle = File> {
+    run: Run<H>,
+    /// Those that are yet to be answered, in order.
+    items: VecDeque<Item<I, H>>,
+    /// The files of those that go through the log, if any do.
+    files: Option<Files<I, H>>,
+    /// What became of these in the log, once that was tried.
+    appended: Option<Appended<H>>,
 }
 
-type Batch = Vec<Result<Progress, StoreError>>;
+/// An instance of a batch.
+#[derive(Debug)]
+struct Item<I, H: Handle> {
+    instance: I,
+    state: State<H>,
+    /// The log may have an entry of it that would be replayed: if it is refused, that is made void first.
+    entry: Option<PathBuf>,
+}
 
-impl<I: Deref<Target: AsRef<Instance>> + Clone> Commit<I> {
-    pub(crate) fn begin(store: Arc<Inner>, root: Arc<Root>, instances: Vec<I>, pulse: &dyn Fn()) -> Self {
+/// How far an instance has come.
+#[derive(Debug)]
+enum State<H: Handle> {
+    /// It goes through the log, and has no name yet.
+    Logged(Logged),
+    /// It is in a temp file.
+    Written(Draft<H>),
+    /// It has its name, which may have to be synced.
+    Named(Named<H>),
+    Failed(StoreError),
+}
+
+impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
+    pub(crate) fn begin(store: Arc<Inner<H>>, root: Arc<Root<H>>, instances: Vec<I>, pulse: &dyn Fn()) -> Self {
         let mut run = Run {
             directories: Directories::new(Arc::clone(&root)),
+            failures: root.trust.failures(),
             root,
             free_bytes: None,
             instances: instances.len(),
             in_commit: store.in_commit.fetch_add(instances.len(), Ordering::Relaxed) + instances.len(),
             store,
         };
-        let mut batch = each(instances.iter(), pulse, |instance| run.write((**instance).as_ref()));
-        let to_log = run.prepare_log(&instances, &mut batch, pulse);
-        Self { run, instances, batch, to_log }
+        let mut items: VecDeque<_> = instances
+            .into_iter()
+            .map(|instance| {
+                let state = run.write((*instance).as_ref()).unwrap_or_else(State::Failed);
+                pulse();
+                Item { instance, state, entry: None }
+            })
+            .collect();
+        let files = run.prepare_log(&mut items, pulse);
+        Self { run, items, files, appended: None }
     }
 
-    /// Whether all that is yet to be stored of it goes through the commit log, so that a write of that is all it waits for.
+    /// Whether all that is yet to be stored of it goes through the log, so that a frame of that is all it waits for.
     pub fn is_wholly_to_log(&self) -> bool {
-        let elsewhere = |progress: &Result<Progress, StoreError>| matches!(progress, Ok(Progress::Written(_)));
-        self.to_log.is_some() && !self.batch.iter().any(elsewhere)
+        self.files.is_some() && !self.items.iter().any(|item| matches!(item.state, State::Written(_)))
     }
 
-    /// Writes to the commit log what goes through it of all of `commits`, together, and returns once that is on the disk;
-    /// [`Self::finish`] does it for those for which nobody has. `pulse` is called as by [`Store::begin`].
-    ///
-    /// # Errors
-    /// If the log failed. Nothing is to be done about it: [`Self::finish`] stores each another way or says that it could not.
-    pub fn write_log<'c>(commits: impl IntoIterator<Item = &'c mut Self>, pulse: &dyn Fn()) -> Result<(), StoreError>
-    where
-        I: 'c,
-    {
-        let mut commits: Vec<&mut Self> = commits.into_iter().filter(|commit| commit.to_log.is_some()).collect();
-        let Some(log) = commits.first().and_then(|first| first.run.root.log()).cloned() else {
-            return Ok(());
-        };
-        // Another root may have been put in its place meanwhile.
-        commits.retain(|commit| commit.run.root.log().is_some_and(|own| Arc::ptr_eq(own, &log)));
-        let (entries, names): (Vec<_>, Vec<_>) =
-            commits.iter().flat_map(|commit| logged::entries(&commit.instances, &commit.batch)).unzip();
-        let to_log = || commits.iter().filter_map(|commit| commit.to_log.as_ref());
-        // What is more than small takes a while, and another thread is a wake-up away and has none of it in its caches.
-        let write_files = || to_log().for_each(|to_log| to_log.files.write(pulse));
-        let is_large = to_log().any(|to_log| !to_log.files.are_small());
-        let appended = log.append(&entries, &names, is_large.then_some(&write_files as &dyn Fn()));
-        pulse();
-        for to_log in commits.into_iter().filter_map(|commit| commit.to_log.as_mut()) {
-            to_log.appended = Some(appended.clone());
-        }
-        match appended {
-            Appended::Durable(_) | Appended::NoRoom => Ok(()),
-            Appended::NotWritten(error) | Appended::NotSynced(error) => Err(error),
-        }
-    }
-
-    /// The files of what goes through the commit log: there is time for them while that is written. [`Self::finish`] writes them if
+    /// The files of what goes through the log: there is time for them while the frame is written. [`Self::finish`] writes them if
     /// nobody has.
-    pub fn files(&self) -> Option<Files<I>> {
-        self.to_log.as_ref().map(|to_log| to_log.files.clone())
+    pub fn files(&self) -> Option<Files<I, H>> {
+        self.files.clone()
     }
 
     /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order and as soon as it
-    /// can. `pulse` is called as by [`Store::begin`].
+    /// can. `pulse` is called as by [`Store::begin`](crate::Store::begin).
     pub fn finish(mut self, pulse: &dyn Fn(), answer: &mut dyn FnMut(Result<Stored, StoreError>)) {
-        if self.to_log.as_ref().is_some_and(|to_log| to_log.appended.is_none()) {
+        if self.files.is_some() && self.appended.is_none() {
             let _ = Self::write_log([&mut self], pulse);
         }
-        let Self { mut run, instances, batch, to_log } = self;
-        let (instances, placed) = match to_log {
-            Some(to_log) => run.place_logged(instances, batch, to_log, pulse, answer),
-            None => (instances, batch),
-        };
-        let each_instance = || instances.iter().map(|instance| (**instance).as_ref());
-        let shared = run.sync_filesystem(placed);
-        let synced = each(each_instance().zip(shared), pulse, |(instance, shared)| run.sync(instance, shared?));
-        let placed = each(each_instance().zip(synced), pulse, |(instance, synced)| run.name(instance, synced?));
-        for (instance, placed) in instances.into_iter().zip(placed) {
-            let outcome = run.conclude((*instance).as_ref(), placed);
-            drop(instance); // who hears of it may count on its memory
-            answer(outcome);
+        let Self { mut run, mut items, files, appended } = self;
+        if let (Some(files), Some(appended)) = (files, appended) {
+            run.name_logged(&mut items, &files, appended, pulse, answer);
+        }
+        run.sync_filesystem(&mut items, pulse);
+        each(&mut items, pulse, |instance, state| run.sync(instance, state));
+        each(&mut items, pulse, |instance, state| run.name(instance, state));
+        each(&mut items, pulse, |instance, state| run.sync_directories(instance, state));
+        run.prove(&mut items);
+        run.void_refused(&mut items);
+        while let Some(item) = items.pop_front() {
+            run.answer(item, answer);
             pulse();
         }
     }
 }
 
 /// Takes each through a step, with a sign of life after it.
-fn each<T, U>(from: impl IntoIterator<Item = T>, pulse: &dyn Fn(), mut step: impl FnMut(T) -> U) -> Vec<U> {
-    let stepped = |item| {
-        let result = step(item);
-        pulse();
-        result
-    };
-    from.into_iter().map(stepped).collect()
+fn each<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
+    items: &mut VecDeque<Item<I, H>>,
+    pulse: &dyn Fn(),
+    mut step: impl FnMut(&Instance<H>, State<H>) -> Result<State<H>, StoreError>,
+) {
+    for item in items {
+        if !matches!(item.state, State::Failed(_)) {
+            let state = std::mem::replace(&mut item.state, State::Failed(StoreError::Contended));
+            item.state = step((*item.instance).as_ref(), state).unwrap_or_else(State::Failed);
+            pulse();
+        }
+    }
 }
 
 /// One run over a batch.
 #[derive(Debug)]
-struct Run {
-    store: Arc<Inner>,
-    root: Arc<Root>,
-    directories: Directories,
+struct Run<H: Handle> {
+    store: Arc<Inner<H>>,
+    root: Arc<Root<H>>,
+    directories: Directories<H>,
+    /// Syncs that had failed before anything of the batch was written.
+    failures: u64,
     /// What is free on the disk as far as this batch knows, once it had to ask.
     free_bytes: Option<u64>,
     /// In the batch.
@@ -157,74 +162,63 @@ struct Run {
     in_commit: usize,
 }
 
-impl Drop for Run {
+impl<H: Handle> Drop for Run<H> {
     fn drop(&mut self) {
         self.store.in_commit.fetch_sub(self.instances, Ordering::Relaxed);
     }
 }
 
-/// How far an instance has come.
-#[derive(Debug)]
-enum Progress {
-    Logged(Logged),
-    Written(Draft),
-    Named(Named),
-}
-
-impl Run {
-    fn write(&mut self, instance: &Instance) -> Result<Progress, StoreError> {
-        let in_memory = !matches!(instance.payload, Payload::Spooled(_));
-        let has_log = in_memory && self.root.log().is_some();
-        let bytes = instance.dataset_bytes();
-        let (durability, wish) = (self.store.placement(instance).durability, self.store.settings().commit);
-        let strategy = match Strategy::choose(durability, wish, has_log, bytes, self.in_commit) {
-            Strategy::Shared if !in_memory => Strategy::PerFile,
-            strategy => strategy,
-        };
-        self.write_by(strategy, instance)
-    }
-
-    fn write_by(&mut self, mut strategy: Strategy, instance: &Instance) -> Result<Progress, StoreError> {
-        if let Err(decided) = instance.pass_gate(|| ()) {
-            return decided.map(|stored| Progress::Named(Named::Settled(stored)));
+impl<H: Handle> Run<H> {
+    fn write(&mut self, instance: &Instance<H>) -> Result<State<H>, StoreError> {
+        if let Err(decided) = instance.rename_once(|| ()) {
+            return decided.map(|stored| State::Named(Named::Settled(stored)));
         }
-        // Before the look, so that what it says of the name holds as far as those go who ask the log.
+        let in_memory = !matches!(instance.payload, Payload::Spooled(_));
+        let strategy = self.strategy(instance, in_memory);
+        // Before the look, so that what it says of the name holds among all commits that reserve.
         let first = self.path(instance, 1);
-        let mut reserved = match self.root.log() {
-            Some(log) if strategy == Strategy::Log => log.reserve(&first),
+        let mut reserved = match strategy {
+            Strategy::Log => self.root.paths.reserve_path(&first),
             _ => None,
         };
         // Before a byte is written: a resend usually needs none.
         let name = match self.look(instance, first)? {
             Look::Free(name) => name,
-            Look::Stored(placed) => return Ok(Progress::Named(Named::Placed(placed))),
+            Look::Stored(placed) => return Ok(State::Named(Named::Placed(placed))),
         };
         if let Payload::Spooled(spool) = &instance.payload {
             spool.temp().note(instance.digest());
-            let temp = Temp::Spool(Arc::clone(spool));
-            return Ok(Progress::Written(Draft { temp, name, strategy, logged: None }));
+            return Ok(State::Written(Draft::new(Temp::Spool(Arc::clone(spool)), name, strategy)));
         }
-        self.claim(instance.file_bytes())?;
+        self.claim_space(instance.file_bytes())?;
         // Only what is new goes through the log: a file that is there may be somebody's who does not ask it.
-        if let Some(reserved) = reserved.take_if(|_| name.is_first()) {
-            return Ok(Progress::Logged(Logged { name, reserved }));
+        if let Some(guard) = reserved.take_if(|_| name.is_first()) {
+            return Ok(State::Logged(Logged { name, guard }));
         }
-        if strategy == Strategy::Log {
-            strategy = Strategy::PerFile;
-        }
+        let strategy = if strategy == Strategy::Log { Strategy::PerFile } else { strategy };
         let temp = write_file(&self.store, &self.root, instance, strategy == Strategy::PerFile)?;
-        Ok(Progress::Written(Draft { temp: Temp::Own(temp), name, strategy, logged: None }))
+        Ok(State::Written(Draft::new(Temp::Own(temp), name, strategy)))
+    }
+
+    fn strategy(&self, instance: &Instance<H>, in_memory: bool) -> Strategy {
+        let has_log = in_memory && self.root.wal().is_some();
+        let syncs_as_a_whole = in_memory && self.root.filesystem.kind.syncs_as_a_whole();
+        let (durability, wish) = (self.store.placement(instance).durability, self.store.settings().commit);
+        match Strategy::choose(durability, wish, has_log, instance.dataset_bytes(), self.in_commit) {
+            Strategy::Shared if !syncs_as_a_whole => Strategy::PerFile,
+            strategy => strategy,
+        }
     }
 
     /// Takes `bytes` from what may be written.
-    fn claim(&mut self, bytes: u64) -> Result<(), StoreError> {
+    fn claim_space(&mut self, bytes: u64) -> Result<(), StoreError> {
         let min_free_bytes = self.store.settings().min_free_bytes;
         if min_free_bytes == 0 {
             return Ok(());
         }
         let free_bytes = match self.free_bytes {
             Some(free_bytes) => free_bytes,
-            None => space::free_bytes(&self.root)?,
+            None => space::of(&self.root)?.free_bytes,
         };
         space::check(bytes, free_bytes, min_free_bytes)?;
         self.free_bytes = Some(free_bytes - bytes);
@@ -232,41 +226,94 @@ impl Run {
     }
 
     /// Syncs once for all that share it.
-    fn sync_filesystem(&self, mut batch: Batch) -> Batch {
-        let shares = |progress: &Result<Progress, StoreError>| matches!(progress, Ok(Progress::Written(draft)) if draft.strategy == Strategy::Shared);
-        if batch.iter().any(shares)
-            && let Err(error) = self.root.sync_filesystem()
+    fn sync_filesystem<I>(&self, items: &mut VecDeque<Item<I, H>>, pulse: &dyn Fn()) {
+        let shares =
+            |item: &Item<I, H>| matches!(&item.state, State::Written(draft) if draft.strategy == Strategy::Shared);
+        if items.iter().any(shares)
+            && let Err(error) = self.root.sync_filesystem(self.failures, pulse)
         {
-            batch.iter_mut().filter(|progress| shares(progress)).for_each(|failed| *failed = Err(error.clone()));
+            items.iter_mut().filter(|item| shares(item)).for_each(|item| item.state = State::Failed(error.clone()));
         }
-        batch
     }
 
-    fn sync(&self, instance: &Instance, progress: Progress) -> Result<Progress, StoreError> {
-        if let Progress::Written(draft) = &progress {
+    fn sync(&self, instance: &Instance<H>, state: State<H>) -> Result<State<H>, StoreError> {
+        if let State::Written(draft) = &state {
             match &draft.temp {
                 Temp::Spool(spool) => spool.sync(self.store.placement(instance).durability)?,
                 Temp::Own(temp) if draft.strategy == Strategy::PerFile => temp.sync_data()?,
                 Temp::Own(_) => {}
             }
         }
-        Ok(progress)
+        Ok(state)
     }
 
-    fn name(&mut self, instance: &Instance, progress: Progress) -> Result<Named, StoreError> {
-        match progress {
-            Progress::Written(draft) => self.place(instance, draft),
-            Progress::Named(named) => Ok(named),
-            Progress::Logged(_) => Err(StoreError::InOtherHands), // all that are have been written
+    fn name(&mut self, instance: &Instance<H>, state: State<H>) -> Result<State<H>, StoreError> {
+        match state {
+            State::Written(draft) => match self.place(instance, draft)? {
+                Placing::Named(named) => Ok(State::Named(named)),
+                Placing::PathTaken(_) => Err(StoreError::Contended), // only said of those in the log
+            },
+            state => Ok(state),
         }
     }
 
-    fn fsync(&self, instance: &Instance) -> bool {
+    /// Brings the names to the disk.
+    fn sync_directories(&mut self, instance: &Instance<H>, state: State<H>) -> Result<State<H>, StoreError> {
+        if let State::Named(Named::Placed(placed)) = &state
+            && let Some(directory) = self.unsynced(instance, placed)
+        {
+            let depth = placed.stored.path.components().count().saturating_sub(1);
+            self.directories.make_durable(directory, depth, &self.store.known_directories)?;
+            if let Some(Temp::Own(temp)) = &placed.temp {
+                temp.sync_name()?;
+            } else if let Some(Temp::Spool(spool)) = &placed.temp {
+                spool.temp().sync_name()?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// The directory that has to be synced for a name to last.
+    fn unsynced(&self, instance: &Instance<H>, placed: &Placed<H>) -> Option<usize> {
+        placed.directory.filter(|_| self.store.placement(instance).durability == Durability::Fsync)
+    }
+
+    /// After all syncs: whether they did what they said.
+    fn prove<I: Deref<Target: AsRef<Instance<H>>>>(&self, items: &mut VecDeque<Item<I, H>>) {
+        let relies_on_it = |item: &Item<I, H>| match &item.state {
+            State::Named(Named::Placed(placed)) => self.unsynced((*item.instance).as_ref(), placed).is_some(),
+            _ => false,
+        };
+        if items.iter().any(relies_on_it)
+            && let Err(error) = self.root.prove_journal()
+        {
+            let failed = items.iter_mut().filter(|item| relies_on_it(item));
+            failed.for_each(|item| item.state = State::Failed(error.clone()));
+        }
+    }
+
+    fn answer<I: Deref<Target: AsRef<Instance<H>>>>(
+        &self,
+        item: Item<I, H>,
+        answer: &mut dyn FnMut(Result<Stored, StoreError>),
+    ) {
+        let Item { instance, state, .. } = item;
+        let outcome = match state {
+            State::Named(Named::Settled(stored)) => Ok(stored),
+            State::Named(Named::Placed(placed)) => Ok((*instance).as_ref().settle(placed.stored)),
+            State::Failed(error) => Err(self.explain((*instance).as_ref(), error)),
+            State::Logged(_) | State::Written(_) => Err(StoreError::Contended), // each has been taken further
+        };
+        drop(instance); // who hears of it may count on its memory
+        answer(outcome);
+    }
+
+    fn fsync(&self, instance: &Instance<H>) -> bool {
         self.store.placement(instance).durability == Durability::Fsync
     }
 
     /// The path of the `copy`th version of an instance.
-    fn path(&self, instance: &Instance, copy: u32) -> PathBuf {
+    fn path(&self, instance: &Instance<H>, copy: u32) -> PathBuf {
         self.store.placement(instance).layout.path(&instance.meta, &instance.head, copy)
     }
 }

@@ -1,11 +1,9 @@
 //! The digest of a stored file: XXH3-128 over all of its bytes, kept in an extended attribute of the file itself, so that it
 //! goes where the file goes and says years later whether a byte has changed. It finds damage, not forgery.
 
-use std::fs::File;
-
-use rustix::fs::XattrFlags;
-use rustix::io::Errno;
 use twox_hash::xxhash3_128;
+
+use crate::fs::{Errno, Handle};
 
 /// `getfattr -n user.tidegate.xxh128 FILE` shows what `xxh128sum FILE` has to say. Short enough to lie in the inode.
 pub const ATTRIBUTE: &str = "user.tidegate.xxh128";
@@ -56,8 +54,8 @@ impl Digest {
     }
 
     /// Notes the digest at the file. Without sync of its own: it is one change of the inode among those the commit makes.
-    pub(crate) fn record(self, file: &File) -> Result<(), Errno> {
-        rustix::fs::fsetxattr(file, ATTRIBUTE, &self.text(), XattrFlags::empty())
+    pub(crate) fn record<H: Handle>(self, file: &H) -> Result<(), Errno> {
+        file.set_attribute(ATTRIBUTE, &self.text())
     }
 
     fn text(self) -> [u8; TEXT_BYTES] {
@@ -66,9 +64,9 @@ impl Digest {
     }
 
     /// The digest noted at the file. `None` where there is none: the filesystem cannot, or a copy left it behind.
-    pub(crate) fn recorded(file: &File) -> Option<Self> {
+    pub(crate) fn recorded<H: Handle>(file: &H) -> Option<Self> {
         let mut text = [0_u8; TEXT_BYTES];
-        let length = rustix::fs::fgetxattr(file, ATTRIBUTE, &mut text).ok()?;
+        let length = file.attribute(ATTRIBUTE, &mut text).ok()?;
         let text = std::str::from_utf8(text.get(..length)?).ok()?;
         (length == TEXT_BYTES).then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Self)
     }
@@ -88,6 +86,8 @@ impl std::fmt::Debug for Digest {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]

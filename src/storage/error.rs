@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
+use crate::fs::Errno;
 use thiserror::Error;
 
 /// Why an instance was not stored. The next instance may fare better: a store needs no reopening after any of these.
@@ -39,19 +39,24 @@ pub enum StoreError {
         source: Box<OpenError>,
     },
     /// The process may not write there.
-    #[error("no permission to write {}", path.display())]
+    #[error("no permission to write {}{}", path.display(), held_by(*.owner))]
     PermissionDenied {
-        /// What was to be written.
+        /// What was to be written, or the directory that keeps it from being written.
         path: PathBuf,
+        /// Who owns that directory, where it was found.
+        owner: Option<Owner>,
     },
     /// The filesystem is mounted read-only, which is also what it becomes after an error of its own.
     #[error("the filesystem is read-only")]
     ReadOnly,
-    /// A file stands where the layout needs a directory, or a directory where it needs a file.
-    #[error("something else stands in the way at {}", path.display())]
+    /// A file stands where the layout needs a directory, or a directory where it needs a file; or a link leads elsewhere.
+    #[error("{} at {}", obstacle(*.source), path.display())]
     Obstructed {
         /// The path asked for, relative to the root.
         path: PathBuf,
+        /// The answer of the operating system.
+        #[source]
+        source: Errno,
     },
     /// The temp file was removed by someone else before it got its final name.
     #[error("the temp file was removed from outside")]
@@ -62,9 +67,9 @@ pub enum StoreError {
     /// [`Instance::withdraw`](crate::Instance::withdraw) was called before the instance got its final name.
     #[error("the instance was withdrawn")]
     Withdrawn,
-    /// Another thread has been at this instance for seconds, and has not come back.
+    /// Another thread has held what this instance needs (its lock, its path, the commit log) for [`LOCK_TIMEOUT`](crate::sync).
     #[error("another thread is still at this instance")]
-    InOtherHands,
+    Contended,
     /// There is no file descriptor left, of the process or of the machine.
     #[error("out of file descriptors")]
     OutOfDescriptors,
@@ -97,15 +102,15 @@ impl StoreError {
             | Self::TempRemoved
             | Self::SpoolBroken
             | Self::Withdrawn
-            | Self::InOtherHands => false,
+            | Self::Contended => false,
         }
     }
 
     /// With another path, if there is one in it.
     pub(crate) fn map_path(mut self, map: impl FnOnce(&Path) -> PathBuf) -> Self {
         if let Self::DuplicateRefused { path }
-        | Self::PermissionDenied { path }
-        | Self::Obstructed { path }
+        | Self::PermissionDenied { path, .. }
+        | Self::Obstructed { path, .. }
         | Self::Io { path, .. } = &mut self
         {
             *path = map(path);
@@ -118,10 +123,12 @@ impl StoreError {
         let path = path.as_ref().to_owned();
         match source {
             Errno::NOSPC | Errno::DQUOT => Self::DiskFull,
-            Errno::ACCESS | Errno::PERM => Self::PermissionDenied { path },
+            Errno::ACCESS | Errno::PERM => Self::PermissionDenied { path, owner: None },
             Errno::ROFS => Self::ReadOnly,
             Errno::MFILE | Errno::NFILE => Self::OutOfDescriptors,
-            Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY => Self::Obstructed { path },
+            Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG => {
+                Self::Obstructed { path, source }
+            }
             _ => Self::Io { what, path, source },
         }
     }
@@ -195,6 +202,28 @@ impl From<OpenError> for StoreError {
             },
             _ => Self::RootUnavailable { source: Box::new(source) },
         }
+    }
+}
+
+/// Who may write a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The permission bits.
+    pub mode: u32,
+}
+
+fn held_by(owner: Option<Owner>) -> String {
+    owner.map_or_else(String::new, |Owner { uid, mode }| format!(", which is owned by user {uid} with mode {mode:04o}"))
+}
+
+fn obstacle(source: Errno) -> &'static str {
+    match source {
+        Errno::XDEV => "a link to another filesystem stands in the way",
+        Errno::LOOP => "a circle of links stands in the way",
+        Errno::NAMETOOLONG => "a name too long for the filesystem is needed",
+        _ => "something else stands in the way",
     }
 }
 

@@ -1,6 +1,6 @@
 //! The steps of a commit at which unit tests let it fail, end, or be overtaken. Nothing outside of tests.
 
-use rustix::io::Errno;
+use crate::fs::Errno;
 
 /// Where a commit can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Placed,
     /// Instead of syncing a directory.
     SyncDirectory,
+    /// Instead of changing the journal to see whether it is alive.
+    ProveJournal,
     /// Instead of syncing the filesystem for a batch.
     SyncFilesystem,
     /// Instead of appending to the commit log.
@@ -35,12 +37,12 @@ pub(crate) enum Step {
 
 #[cfg(not(test))]
 #[inline(always)]
-pub(crate) const fn at(_: Step) -> Result<(), Errno> {
+pub(crate) const fn point(_: Step) -> Result<(), Errno> {
     Ok(())
 }
 
 #[cfg(test)]
-pub(crate) use armed::{arm, at};
+pub(crate) use armed::{arm, point};
 
 #[cfg(test)]
 mod armed {
@@ -59,7 +61,7 @@ mod armed {
         ARMED.with_borrow_mut(|armed| armed.push((step, Box::new(fault))));
     }
 
-    pub(crate) fn at(step: Step) -> Result<(), Errno> {
+    pub(crate) fn point(step: Step) -> Result<(), Errno> {
         let fault = ARMED.with_borrow_mut(|armed| {
             let position = armed.iter().position(|(at, _)| *at == step)?;
             Some(armed.remove(position).1)

@@ -1,22 +1,19 @@
 //! An instance to be stored, and what became of it.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::StoreError;
+use crate::fs::Handle;
 use crate::head::Head;
 use crate::meta::FileMeta;
 use crate::settings::Placement;
 use crate::spool::SpoolFile;
-
-/// How long a thread waits for another that syncs or renames the same instance: longer than a healthy disk takes, short enough
-/// that an instance on which one thread hangs does not make others look as if they hung too.
-pub(crate) const OTHER_HANDS_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
+use crate::sync::Mutex;
 
 /// The dataset of a small instance has at most so many bytes: beyond, writing it twice costs more than the syncs that the commit
 /// log saves (`docs/performance.md`).
@@ -33,31 +30,31 @@ pub struct Arriving {
 /// A received SOP Instance. It may be committed again, by any thread, after a commit failed or its thread died; and
 /// also while another thread is still at it: it is stored once.
 #[derive(Debug)]
-pub struct Instance {
+pub struct Instance<H: Handle = File> {
     /// What the file meta says (PS3.10 §7.1).
     pub meta: FileMeta,
     /// The elements its path is made of.
     pub head: Head,
     /// The dataset.
-    pub payload: Payload,
+    pub payload: Payload<H>,
     encoded_meta: Bytes,
     /// Of the whole file.
     digest: Digest,
     /// Where and how it is stored, if not as the store's settings have it.
     placement: Option<Arc<Placement>>,
-    gate: Mutex<Gate>,
+    state: Mutex<CommitState>,
 }
 
 /// The dataset of an instance, exactly as received.
 #[derive(Debug)]
-pub enum Payload {
+pub enum Payload<H: Handle = File> {
     /// As a chain of slices.
     Memory(Vec<Bytes>),
     /// As the file is to be: what it begins with, then the dataset. As far as its slices are whole pages of memory, they need not be
     /// copied on their way to the disk.
     Placed(Vec<Bytes>),
     /// In a temp file of the store it is to be committed to.
-    Spooled(Arc<SpoolFile>),
+    Spooled(Arc<SpoolFile<H>>),
 }
 
 /// An instance that is stored.
@@ -96,10 +93,10 @@ pub enum Withdrawal {
     Undecided,
 }
 
-/// What every rename of an instance passes. A writer that hung and was given up may wake up at any time later: by then
+/// What has been decided of an instance: every rename of it asks first. A writer that hung and was given up may wake up at any time later: by then
 /// its instance may be stored, acknowledged and replaced by a newer one, which it must not replace in turn.
 #[derive(Debug)]
-enum Gate {
+enum CommitState {
     Open,
     Settled(Stored),
     Withdrawn,
@@ -134,18 +131,18 @@ impl Arriving {
     }
 }
 
-impl AsRef<Self> for Instance {
+impl<H: Handle> AsRef<Self> for Instance<H> {
     fn as_ref(&self) -> &Self {
         self
     }
 }
 
-impl Instance {
+impl<H: Handle> Instance<H> {
     /// An instance to be committed, whose dataset has come to its end: `payload` holds the bytes that `arrived` was told of.
-    pub fn new(arrived: Arriving, head: Head, payload: Payload) -> Self {
+    pub fn new(arrived: Arriving, head: Head, payload: Payload<H>) -> Self {
         let Arriving { meta, encoded_meta, hasher } = arrived;
-        let (digest, gate) = (hasher.digest(), Mutex::new(Gate::Open));
-        Self { meta, head, payload, encoded_meta, digest, placement: None, gate }
+        let (digest, state) = (hasher.digest(), Mutex::new(CommitState::Open));
+        Self { meta, head, payload, encoded_meta, digest, placement: None, state }
     }
 
     /// What its file begins with.
@@ -211,38 +208,38 @@ impl Instance {
     /// Gives the instance up: from now on no commit gives it a final name, unless one has already, or is doing so at this
     /// moment. Does not block.
     pub fn withdraw(&self) -> Withdrawal {
-        let Some(mut gate) = self.gate.try_lock() else {
+        let Some(mut state) = self.state.try_lock() else {
             return Withdrawal::Undecided;
         };
-        match &*gate {
-            Gate::Settled(stored) => Withdrawal::TooLate(stored.clone()),
-            Gate::Open | Gate::Withdrawn => {
-                *gate = Gate::Withdrawn;
+        match &*state {
+            CommitState::Settled(stored) => Withdrawal::TooLate(stored.clone()),
+            CommitState::Open | CommitState::Withdrawn => {
+                *state = CommitState::Withdrawn;
                 Withdrawal::Withdrawn
             }
         }
     }
 
     /// Runs `rename` if nothing has been decided yet; otherwise the error is what has.
-    pub(crate) fn pass_gate<T>(&self, rename: impl FnOnce() -> T) -> Result<T, Result<Stored, StoreError>> {
-        // Whoever hangs in the rename must not take the next thread with him.
-        let Some(gate) = self.gate.try_lock_for(OTHER_HANDS_PATIENCE) else {
-            return Err(Err(StoreError::InOtherHands));
+    pub(crate) fn rename_once<T>(&self, rename: impl FnOnce() -> T) -> Result<T, Result<Stored, StoreError>> {
+        // A thread that hangs in the rename must not take the next one with it.
+        let Some(state) = self.state.lock_in_time() else {
+            return Err(Err(StoreError::Contended));
         };
-        match &*gate {
-            Gate::Open => Ok(rename()),
-            Gate::Settled(stored) => Err(Ok(stored.clone())),
-            Gate::Withdrawn => Err(Err(StoreError::Withdrawn)),
+        match &*state {
+            CommitState::Open => Ok(rename()),
+            CommitState::Settled(stored) => Err(Ok(stored.clone())),
+            CommitState::Withdrawn => Err(Err(StoreError::Withdrawn)),
         }
     }
 
     /// Records that the instance is durably stored. The first to say so is right.
     pub(crate) fn settle(&self, stored: Stored) -> Stored {
-        let mut gate = self.gate.lock();
-        if let Gate::Settled(first) = &*gate {
+        let mut state = self.state.lock();
+        if let CommitState::Settled(first) = &*state {
             return first.clone();
         }
-        *gate = Gate::Settled(stored.clone());
+        *state = CommitState::Settled(stored.clone());
         stored
     }
 }

@@ -1,17 +1,14 @@
 //! What a crash left in a root: told without changing anything. [`Store::open`](crate::Store::open) is what cleans it.
 
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
-
-use rustix::fs::{Dir, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use std::time::Duration;
 
 use crate::error::OpenError;
+use crate::fs::{Errno, Handle, Kind, Lock, Open};
 use crate::meta::{FileMeta, StoredMeta};
 use crate::root::{OWN, holder_of, open_directory};
+use crate::sync::time_of_day_ms;
 
 /// Whether a node uses the root now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,17 +48,15 @@ pub fn tell(root: &Path, mut tell: impl FnMut(Leftover)) -> Result<Use, OpenErro
         Err(Errno::NOENT) => return Ok(usage),
         Err(error) => return Err(OpenError::io("open", &tmp)(error)),
     };
-    for entry in Dir::read_from(&directory).map_err(OpenError::io("list", &tmp))? {
-        let entry = entry.map_err(OpenError::io("list", &tmp))?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file: File = match rustix::fs::openat(&directory, entry.file_name(), flags, Mode::empty()) {
-            Ok(file) => file.into(),
+    for entry in directory.list().map_err(OpenError::io("list", &tmp))? {
+        let name = entry.map_err(OpenError::io("list", &tmp))?.name;
+        let file = match directory.open(Path::new(&name), Open::ReadNoFollow) {
+            Ok(file) => file,
             // Finished since; or a link, which is none of ours.
             Err(Errno::NOENT | Errno::LOOP) => continue,
             Err(error) => return Err(OpenError::io("open", &tmp)(error)),
         };
-        let path = tmp.join(std::ffi::OsStr::from_bytes(entry.file_name().to_bytes()));
-        if let Some(leftover) = leftover(&file, path) {
+        if let Some(leftover) = leftover(&file, tmp.join(name)) {
             tell(leftover);
         }
     }
@@ -69,14 +64,14 @@ pub fn tell(root: &Path, mut tell: impl FnMut(Leftover)) -> Result<Use, OpenErro
 }
 
 fn usage(lock: &Path) -> Result<Use, OpenError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file: File = match rustix::fs::open(lock, flags, Mode::empty()) {
-        Ok(file) => file.into(),
+    let opened = File::top().and_then(|top| top.open(lock, Open::ReadNoFollow));
+    let file = match opened {
+        Ok(file) => file,
         Err(Errno::NOENT) => return Ok(Use::Never),
         Err(error) => return Err(OpenError::io("open", lock)(error)),
     };
     // Shared, and given back at once: a node that starts at this very moment would have to be started again.
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+    match file.take_lock(Lock::Shared) {
         Ok(()) => Ok(Use::Free),
         Err(Errno::WOULDBLOCK) => Ok(Use::Held { pid: holder_of(&file) }),
         Err(error) => Err(OpenError::io("lock", lock)(error)),
@@ -84,14 +79,14 @@ fn usage(lock: &Path) -> Result<Use, OpenError> {
 }
 
 fn leftover(file: &File, path: PathBuf) -> Option<Leftover> {
-    let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let stat = file.stat().ok().filter(|stat| stat.kind == Kind::File)?;
     let mut prefix = vec![0; FileMeta::MAX_ENCODED_BYTES];
-    let read = file.read_at(&mut prefix, 0).unwrap_or(0);
-    let written = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    let read = file.read_at(0, &mut prefix).unwrap_or(0);
+    let age_ms = time_of_day_ms().saturating_sub(stat.modified_ms);
     Some(Leftover {
         path,
-        bytes: metadata.size(),
-        age: written.unwrap_or_default(),
+        bytes: stat.bytes,
+        age: Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)),
         meta: StoredMeta::read(&prefix[..read]).ok().map(|stored| stored.meta),
     })
 }

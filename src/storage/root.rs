@@ -1,25 +1,21 @@
 //! The storage root while it is in use: held open, locked against other nodes, cleared of temp files at start.
 
 use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags};
-use rustix::io::{Errno, retry_on_intr};
-
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
-use crate::log::{CommitLog, replay};
+use crate::fs::{Errno, Filesystem, Handle, Kind, Link, Lock, Open};
+use crate::paths::Paths;
+use crate::recovery::Recovery;
 use crate::shared_sync::SharedSync;
-use crate::temp::FILE_MODE;
-
-/// Mode of every directory made; the umask may take more away.
-pub(crate) const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
+use crate::sync::{Mutex, now};
+use crate::trust::Trust;
+use crate::wal::{Wal, replay};
 
 /// What of ours is in the root beside the instances. A layout never makes a name that begins with a dot.
 pub(crate) const OWN: &str = ".tidegate";
@@ -29,30 +25,24 @@ pub(crate) const OWN: &str = ".tidegate";
 const LOOK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 10 });
 
 /// Length of what the lock file says: the holder's process id, padded, and a line feed.
-const LOCK_TEXT_BYTES: u64 = 20;
+const LOCK_TEXT_BYTES: usize = 20;
 
-/// What a store found when it opened, and did about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Recovery {
-    /// Temp files removed: instances that were being written when the last process ended, none of them acknowledged.
-    pub removed_files: u64,
-    /// Bytes they held.
-    pub removed_bytes: u64,
-    /// Acknowledged instances whose files had not reached the disk, written again from the commit log.
-    pub restored_files: u64,
-}
-
-/// The root and what is needed of it, by descriptor: whatever is mounted or moved later, a write that has begun ends
+/// The root and what is needed of it, by handle: whatever is mounted or moved later, a write that has begun ends
 /// on the filesystem it began on.
 #[derive(Debug)]
-pub(crate) struct Root {
+pub(crate) struct Root<H: Handle = File> {
     pub(crate) path: PathBuf,
-    pub(crate) dir: File,
-    pub(crate) tmp: File,
-    lock: Arc<File>,
+    pub(crate) dir: H,
+    pub(crate) tmp: H,
+    top: H,
+    lock: Arc<H>,
+    /// What filesystem it is on.
+    pub(crate) filesystem: Filesystem,
+    pub(crate) trust: Arc<Trust<H>>,
+    pub(crate) paths: Arc<Paths>,
     /// None unless small instances are to go through it.
-    log: OnceLock<Arc<CommitLog>>,
-    filesystem: SharedSync,
+    wal: OnceLock<Arc<Wal<H>>>,
+    shared_sync: Arc<SharedSync>,
     /// Whether files are written past the page cache: until the filesystem has said that it cannot.
     writes_through: AtomicBool,
     /// When what is ours was last seen, unless something has been missing since.
@@ -61,37 +51,39 @@ pub(crate) struct Root {
     pub(crate) ino: u64,
 }
 
-impl Root {
+impl<H: Handle> Root<H> {
     /// Opens the root for the first time, creating it if need be, and recovers what an earlier process left.
-    pub(crate) fn open(path: &Path, uses_log: bool) -> Result<(Arc<Self>, Recovery), OpenError> {
+    pub(crate) fn open(path: &Path, uses_wal: bool) -> Result<(Arc<Self>, Recovery), OpenError> {
         let path = std::path::absolute(path).map_err(|error| OpenError::Io {
             what: "resolve",
             path: path.to_owned(),
             source: Errno::from_io_error(&error).unwrap_or(Errno::INVAL),
         })?;
-        create_durably(&path)?;
+        let top = H::top().map_err(OpenError::io("open", "/"))?;
+        create_durably(&top, &path)?;
         let root = Arc::new(Self::attach(&path, None)?);
-        let mut recovery = root.recover()?;
-        recovery.restored_files = root.open_log(uses_log)?;
+        let mut recovery = Recovery::default();
+        root.remove_temp_files(&mut recovery)?;
+        root.open_wal(uses_wal, &mut recovery)?;
         Ok((root, recovery))
     }
 
     /// Opens the root again after it, or what is ours in it, was removed or replaced.
     pub(crate) fn reopen(&self) -> Result<Arc<Self>, OpenError> {
         let root = Arc::new(Self::attach(&self.path, Some(self))?);
-        if let Some(log) = self.log.get() {
-            let there = open_directory(&root.log_path());
-            match there.is_ok_and(|there| log.is_linked() && same_file(&there, &log.directory)) {
-                true => drop(root.log.set(Arc::clone(log))),
-                false => drop(root.open_log(true)?),
+        if let Some(wal) = self.wal.get() {
+            let there = root.top.open(&root.wal_path(), Open::Directory);
+            match there.is_ok_and(|there| wal.is_linked() && is_same_file(&there, &wal.directory)) {
+                true => drop(root.wal.set(Arc::clone(wal))),
+                false => root.open_wal(true, &mut Recovery::default())?,
             }
         }
         Ok(root)
     }
 
-    /// The commit log, if instances may go through it.
-    pub(crate) fn log(&self) -> Option<&Arc<CommitLog>> {
-        self.log.get()
+    /// The write-ahead log, if instances may go through it.
+    pub(crate) fn wal(&self) -> Option<&Arc<Wal<H>>> {
+        self.wal.get()
     }
 
     /// Whether files may be written past the page cache.
@@ -104,36 +96,50 @@ impl Root {
         self.writes_through.store(false, Ordering::Relaxed);
     }
 
-    /// Returns once everything written before, to whatever file, is on the disk.
-    pub(crate) fn sync_filesystem(&self) -> Result<(), StoreError> {
-        self.filesystem.run(|| {
-            fault::at(Step::SyncFilesystem)
-                .and_then(|()| retry_on_intr(|| rustix::fs::syncfs(&self.dir)))
-                .map_err(|error| self.failed("sync the filesystem of", error))
-        })
+    /// Returns once everything written before, to whatever file, is on the disk. `failures` is what [`Trust::failures`] said before
+    /// the first of it was written.
+    ///
+    /// # Errors
+    /// Also if another sync has failed since: which of the files it spoke of, nobody knows.
+    pub(crate) fn sync_filesystem(&self, failures: u64, pulse: &dyn Fn()) -> Result<(), StoreError> {
+        self.shared_sync.run(|| {
+            let synced = fault::point(Step::SyncFilesystem).and_then(|()| self.dir.sync_filesystem(pulse));
+            self.trust.note(synced).map_err(|error| self.failed("sync the filesystem of", error))
+        })?;
+        match self.trust.failures() == failures {
+            true => Ok(()),
+            false => Err(self.failed("sync the filesystem of", Errno::IO)),
+        }
+    }
+
+    /// Succeeds if the syncs that have succeeded so far did what they say.
+    pub(crate) fn prove_journal(&self) -> Result<(), StoreError> {
+        let proved = self.trust.note(fault::point(Step::ProveJournal)).and_then(|()| self.trust.prove_journal());
+        proved.map_err(|error| self.failed("change the journal of", error))
     }
 
     /// Whether the path still leads to this root, and what is ours was in it within the last [`LOOK_INTERVAL`].
     pub(crate) fn was_current_lately(&self) -> bool {
-        if self.seen.lock().is_some_and(|seen| seen.elapsed() < LOOK_INTERVAL) {
+        if self.seen.lock().is_some_and(|seen| now().saturating_duration_since(seen) < LOOK_INTERVAL) {
             return self.is_in_place();
         }
         let is_current = self.is_current();
-        *self.seen.lock() = is_current.then(Instant::now);
+        *self.seen.lock() = is_current.then(now);
         is_current
     }
 
     /// Whether the path still leads to this root and what is ours is still in it.
     pub(crate) fn is_current(&self) -> bool {
-        let linked = |file: &File| rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink > 0);
+        let is_linked = |file: &H| file.stat().is_ok_and(|stat| stat.links > 0);
         self.is_in_place()
-            && linked(&self.tmp)
-            && linked(&self.lock)
-            && self.log.get().is_none_or(|log| log.is_linked())
+            && is_linked(&self.tmp)
+            && is_linked(&self.lock)
+            && self.wal.get().is_none_or(|wal| wal.is_linked())
     }
 
     fn is_in_place(&self) -> bool {
-        rustix::fs::stat(&self.path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (self.dev, self.ino))
+        let stat = self.top.stat_at(&self.path, Link::Follow);
+        stat.is_ok_and(|stat| (stat.dev, stat.ino) == (self.dev, self.ino))
     }
 
     /// What it means that `what` was answered with `error`, for what must be there as long as the root is.
@@ -148,127 +154,132 @@ impl Root {
     }
 
     fn attach(path: &Path, before: Option<&Self>) -> Result<Self, OpenError> {
-        let dir = open_directory(path).map_err(|source| match source {
+        let top = H::top().map_err(OpenError::io("open", "/"))?;
+        let dir = top.open(path, Open::Directory).map_err(|source| match source {
             Errno::NOENT if before.is_some() => OpenError::Missing { root: path.to_owned() },
             source => OpenError::Io { what: "open", path: path.to_owned(), source },
         })?;
-        let stat = rustix::fs::fstat(&dir).map_err(OpenError::io("examine", path))?;
+        let stat = dir.stat().map_err(OpenError::io("examine", path))?;
         // Before anything is made in it: what is mounted there now may be somebody else's.
-        if before.is_some_and(|before| before.dev != stat.st_dev) {
+        if before.is_some_and(|before| before.dev != stat.dev) {
             return Err(OpenError::OtherFilesystem { root: path.to_owned() });
         }
-        rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(OpenError::io("write to", path))?;
+        top.may_write(path).map_err(OpenError::io("write to", path))?;
 
         let own = path.join(OWN);
-        make_directory(&own).map_err(OpenError::io("create", &own))?;
-        let lock = lock(path, &own.join("lock"), before)?;
+        make_directory(&top, &own).map_err(OpenError::io("create", &own))?;
+        let lock = lock(&top, path, &own.join("lock"), before)?;
         let tmp_path = own.join("tmp");
-        make_directory(&tmp_path).map_err(OpenError::io("create", &tmp_path))?;
-        let tmp = open_directory(&tmp_path).map_err(OpenError::io("open", &tmp_path))?;
-        let tmp_stat = rustix::fs::fstat(&tmp).map_err(OpenError::io("examine", &tmp_path))?;
-        if tmp_stat.st_dev != stat.st_dev {
+        make_directory(&top, &tmp_path).map_err(OpenError::io("create", &tmp_path))?;
+        let tmp = top.open(&tmp_path, Open::Directory).map_err(OpenError::io("open", &tmp_path))?;
+        let tmp_stat = tmp.stat().map_err(OpenError::io("examine", &tmp_path))?;
+        if tmp_stat.dev != stat.dev {
             return Err(OpenError::TempElsewhere { path: tmp_path });
         }
+        let trust = match before {
+            // What is known of the filesystem goes with it, not with the directory.
+            Some(before) => Arc::clone(&before.trust),
+            None => Arc::new(Trust::new(&dir).map_err(OpenError::io("open a file in", &own))?),
+        };
         Ok(Self {
+            filesystem: dir.filesystem().map_err(OpenError::io("examine", path))?,
             path: path.to_owned(),
             dir,
             tmp,
+            top,
             lock,
-            log: OnceLock::new(),
-            filesystem: SharedSync::default(),
+            trust,
+            paths: before.map(|before| Arc::clone(&before.paths)).unwrap_or_default(),
+            wal: OnceLock::new(),
+            shared_sync: before.map(|before| Arc::clone(&before.shared_sync)).unwrap_or_default(),
             writes_through: AtomicBool::new(true),
             seen: Mutex::new(None),
-            dev: stat.st_dev,
-            ino: stat.st_ino,
+            dev: stat.dev,
+            ino: stat.ino,
         })
     }
 
-    fn log_path(&self) -> PathBuf {
+    fn wal_path(&self) -> PathBuf {
         self.path.join(OWN).join("log")
     }
 
-    /// Writes out what the commit log of an earlier process holds, whatever is set now, and begins a new one if there is to be
-    /// one and room for it. Gives how many files had to be written.
-    fn open_log(self: &Arc<Self>, uses_log: bool) -> Result<u64, OpenError> {
-        let path = self.log_path();
-        if uses_log {
-            make_directory(&path).map_err(OpenError::io("create", &path))?;
+    /// Replays the log of an earlier process, whatever is set now, and begins a new one if there is to be one and room for it.
+    fn open_wal(self: &Arc<Self>, uses_wal: bool, recovery: &mut Recovery) -> Result<(), OpenError> {
+        let path = self.wal_path();
+        if uses_wal {
+            make_directory(&self.top, &path).map_err(OpenError::io("create", &path))?;
         }
-        let directory = match open_directory(&path) {
+        let directory = match self.top.open(&path, Open::Directory) {
             Ok(directory) => Arc::new(directory),
-            Err(Errno::NOENT) => return Ok(0),
+            Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(OpenError::io("open", &path)(error)),
         };
-        let stat = rustix::fs::fstat(&directory).map_err(OpenError::io("examine", &path))?;
-        if stat.st_dev != self.dev {
+        let stat = directory.stat().map_err(OpenError::io("examine", &path))?;
+        if stat.dev != self.dev {
             return Err(OpenError::TempElsewhere { path });
         }
-        let replayed = replay(self, &directory)?;
-        let log = match uses_log.then(|| CommitLog::create(&directory, &path, replayed.next_generation)) {
-            Some(Ok(log)) => Some(log),
+        let next_generation = replay(self, &directory, recovery)?;
+        let wal = match uses_wal.then(|| Wal::create(self, &directory, &path, next_generation)) {
+            Some(Ok(wal)) => Some(wal),
             // Without room for a log there is none; what needs less is tried all the same.
             None | Some(Err(OpenError::Io { source: Errno::NOSPC | Errno::DQUOT, .. })) => {
-                CommitLog::remove(&directory).map_err(OpenError::io("remove the segments in", &path))?;
+                Wal::<H>::remove(&directory).map_err(OpenError::io("remove the segments in", &path))?;
                 None
             }
             Some(Err(error)) => return Err(error),
         };
         for made_in in [&path, &self.path.join(OWN), &self.path] {
-            open_directory(made_in).and_then(rustix::fs::fsync).map_err(OpenError::io("sync", made_in))?;
+            let synced = self.top.open(made_in, Open::Directory).and_then(|made_in| made_in.sync());
+            self.trust.note(synced).map_err(OpenError::io("sync", made_in))?;
         }
-        if let Some(log) = log {
-            let _ = self.log.set(log); // it was empty
+        self.trust.prove_journal().map_err(OpenError::io("write to", &self.path))?;
+        if let Some(wal) = wal {
+            let _ = self.wal.set(wal); // it was empty
         }
-        Ok(replayed.restored_files)
+        Ok(())
     }
 
     /// Removes what earlier processes left among the temp files. Only the holder of the lock may.
-    fn recover(&self) -> Result<Recovery, OpenError> {
+    fn remove_temp_files(&self, recovery: &mut Recovery) -> Result<(), OpenError> {
         let tmp = self.path.join(OWN).join("tmp");
-        let entries = rustix::fs::Dir::read_from(&self.tmp).map_err(OpenError::io("list", &tmp))?;
-        let mut recovery = Recovery::default();
-        for entry in entries {
-            let entry = entry.map_err(OpenError::io("list", &tmp))?;
-            let name = entry.file_name();
-            let path = || tmp.join(name.to_string_lossy().as_ref());
-            let stat = rustix::fs::statat(&self.tmp, name, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|source| OpenError::Io { what: "examine", path: path(), source })?;
-            // A directory is none of ours: `.`, `..`, or somebody's who must have a reason.
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        for entry in self.tmp.list().map_err(OpenError::io("list", &tmp))? {
+            let name = entry.map_err(OpenError::io("list", &tmp))?.name;
+            let failed = |what| OpenError::io(what, tmp.join(&name));
+            let stat = self.tmp.stat_at(Path::new(&name), Link::NoFollow).map_err(failed("examine"))?;
+            // A directory is none of ours: somebody must have a reason.
+            if stat.kind == Kind::Directory {
                 continue;
             }
-            rustix::fs::unlinkat(&self.tmp, name, AtFlags::empty()).map_err(|source| OpenError::Io {
-                what: "remove",
-                path: path(),
-                source,
-            })?;
+            self.tmp.unlink(&name).map_err(failed("remove"))?;
             recovery.removed_files += 1;
-            recovery.removed_bytes += u64::try_from(stat.st_size).unwrap_or(0);
+            recovery.removed_bytes += stat.bytes;
         }
-        Ok(recovery)
+        Ok(())
     }
 }
 
 pub(crate) fn open_directory(path: &Path) -> Result<File, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map(File::from)
+    File::top()?.open(path, Open::Directory)
 }
 
 /// Makes one directory, or finds it made.
-fn make_directory(path: &Path) -> Result<(), Errno> {
-    match rustix::fs::mkdir(path, DIRECTORY_MODE) {
+fn make_directory<H: Handle>(top: &H, path: &Path) -> Result<(), Errno> {
+    match top.make_directory(path) {
         Err(Errno::EXIST) => Ok(()),
         other => other,
     }
 }
 
 /// Makes `path` and what is missing above it, and syncs each directory that one was made in.
-fn create_durably(path: &Path) -> Result<(), OpenError> {
-    let missing: Vec<&Path> = path.ancestors().take_while(|path| matches!(path.try_exists(), Ok(false))).collect();
+fn create_durably<H: Handle>(top: &H, path: &Path) -> Result<(), OpenError> {
+    let is_missing = |path: &&Path| matches!(top.stat_at(path, Link::Follow), Err(Errno::NOENT | Errno::NOTDIR));
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
     for made in missing.into_iter().rev() {
-        make_directory(made).map_err(OpenError::io("create", made))?;
+        make_directory(top, made).map_err(OpenError::io("create", made))?;
         if let Some(parent) = made.parent() {
-            open_directory(parent).and_then(rustix::fs::fsync).map_err(OpenError::io("sync", parent))?;
+            top.open(parent, Open::Directory)
+                .and_then(|parent| parent.sync())
+                .map_err(OpenError::io("sync", parent))?;
         }
     }
     Ok(())
@@ -276,15 +287,14 @@ fn create_durably(path: &Path) -> Result<(), OpenError> {
 
 /// Takes the lock at `path`, which is free again as soon as its holder has ended, however it ended. A lock that this
 /// process holds already is kept: `flock` would take it for somebody else's.
-fn lock(root: &Path, path: &Path, before: Option<&Root>) -> Result<Arc<File>, OpenError> {
-    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file: File = rustix::fs::open(path, flags, FILE_MODE).map_err(OpenError::io("open", path))?.into();
+fn lock<H: Handle>(top: &H, root: &Path, path: &Path, before: Option<&Root<H>>) -> Result<Arc<H>, OpenError> {
+    let file = top.open(path, Open::ReadWrite).map_err(OpenError::io("open", path))?;
     if let Some(before) = before
-        && same_file(&before.lock, &file)
+        && is_same_file(&*before.lock, &file)
     {
         return Ok(Arc::clone(&before.lock));
     }
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match file.take_lock(Lock::Exclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             return Err(OpenError::Locked { root: root.to_owned(), pid: holder_of(&file) });
@@ -293,21 +303,22 @@ fn lock(root: &Path, path: &Path, before: Option<&Root>) -> Result<Arc<File>, Op
             return Err(OpenError::Io { what: "lock", path: path.to_owned(), source });
         }
     }
-    // The lock is the descriptor; the number is for whoever meets it. Padded, so that none longer shows behind it.
-    let _ = file.write_all_at(format!("{:<19}\n", std::process::id()).as_bytes(), 0);
+    // The lock is the handle; the number is for a person who meets it. Padded, so that none longer shows behind it.
+    let text = format!("{:<1$}\n", std::process::id(), LOCK_TEXT_BYTES - 1);
+    let _ = file.write_at(0, &[IoSlice::new(text.as_bytes())]);
     Ok(Arc::new(file))
 }
 
 /// The process that the lock file names.
-pub(crate) fn holder_of(lock: &File) -> Option<u32> {
-    let mut holder = String::new();
-    lock.take(LOCK_TEXT_BYTES).read_to_string(&mut holder).ok()?;
-    holder.trim().parse().ok()
+pub(crate) fn holder_of<H: Handle>(lock: &H) -> Option<u32> {
+    let mut holder = [0; LOCK_TEXT_BYTES];
+    let read = lock.read_at(0, &mut holder).ok()?;
+    std::str::from_utf8(holder.get(..read)?).ok()?.trim().parse().ok()
 }
 
-fn same_file(a: &File, b: &File) -> bool {
-    match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+fn is_same_file<H: Handle>(a: &H, b: &H) -> bool {
+    match (a.stat(), b.stat()) {
+        (Ok(a), Ok(b)) => (a.dev, a.ino) == (b.dev, b.ino),
         _ => false,
     }
 }

@@ -1,11 +1,9 @@
-//! One sync for all who wait at that moment.
-
-use parking_lot::{Condvar, Mutex};
+//! A group commit of syncs: one sync serves every thread that waits at that moment.
 
 use crate::error::StoreError;
-use crate::instance::OTHER_HANDS_PATIENCE;
+use crate::sync::{Condvar, Mutex, Patience};
 
-/// Syncs of one thing. Whoever comes while one runs waits for the next, together with all others who came meanwhile.
+/// Syncs of one thing. A thread that comes while one runs waits for the next, together with all others that came meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct SharedSync {
     state: Mutex<State>,
@@ -17,19 +15,26 @@ struct State {
     started: u64,
     ended: u64,
     running: bool,
-    /// The last one that failed. Linux tells of a failure once: all who relied on that sync must hear of it from here.
+    /// The last one that failed. Linux reports a failure once: every thread that relied on that sync must learn of it from here.
     failed: Option<(u64, StoreError)>,
+}
+
+/// The sync that a thread leads. However it ends, a panic included, its followers are released.
+struct Leader<'a> {
+    shared: &'a SharedSync,
+    number: u64,
+    outcome: Result<(), StoreError>,
 }
 
 impl SharedSync {
     /// Returns once a sync has ended that began after this call: this thread's own or another's.
     pub(crate) fn run(&self, sync: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
-        let mut state = self.state.lock();
+        let (mut state, mut patience) = (self.state.lock(), Patience::new());
         let wanted = state.started + 1;
         while state.ended < wanted && state.running {
-            // Whoever hangs in it must not take all others with him.
-            if self.ended.wait_for(&mut state, OTHER_HANDS_PATIENCE).timed_out() && state.running {
-                return Err(StoreError::InOtherHands);
+            // A leader that hangs must not hang its followers.
+            if !self.ended.wait(&mut state, &mut patience) {
+                return Err(StoreError::Contended);
             }
         }
         if state.ended >= wanted {
@@ -40,18 +45,23 @@ impl SharedSync {
         }
         state.started += 1;
         state.running = true;
-        let mine = state.started;
+        let mut leader = Leader { shared: self, number: state.started, outcome: Err(StoreError::Contended) };
         drop(state);
-        let synced = sync();
-        let mut state = self.state.lock();
+        leader.outcome = sync();
+        leader.outcome.clone()
+    }
+}
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
         state.running = false;
-        state.ended = mine;
-        if let Err(error) = &synced {
-            state.failed = Some((mine, error.clone()));
+        state.ended = self.number;
+        if let Err(error) = &self.outcome {
+            state.failed = Some((self.number, error.clone()));
         }
         drop(state);
-        self.ended.notify_all();
-        synced
+        self.shared.ended.notify_all();
     }
 }
 
@@ -63,59 +73,66 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn who_comes_while_one_runs_shares_the_next_and_its_failure() {
-        let shared = SharedSync::default();
-        let runs = AtomicU32::new(0);
+    /// Runs `follow` while another thread leads a sync, which then ends as `lead` does.
+    fn while_one_leads(
+        shared: &SharedSync,
+        lead: impl FnOnce() -> Result<(), StoreError> + Send,
+        follow: impl FnOnce(),
+    ) {
         let (began, begins) = sync_channel(0);
         let (end, ends) = sync_channel::<()>(0);
         thread::scope(|scope| {
-            let shared = &shared;
-            let first = scope.spawn(move || {
+            let leader = scope.spawn(move || {
                 shared.run(|| {
                     began.send(()).unwrap();
                     ends.recv().unwrap();
-                    Ok(())
+                    lead()
                 })
             });
             begins.recv().unwrap();
-            let waiting: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        shared.run(|| {
-                            runs.fetch_add(1, Ordering::Relaxed);
-                            Err(StoreError::ReadOnly)
-                        })
-                    })
-                })
-                .collect();
+            follow();
             end.send(()).unwrap();
-            assert!(first.join().unwrap().is_ok(), "its own sync was before theirs");
-            for waiting in waiting {
-                assert!(matches!(waiting.join().unwrap(), Err(StoreError::ReadOnly)));
-            }
+            let _ = leader.join();
         });
+    }
+
+    #[test]
+    fn threads_that_come_while_one_runs_share_the_next_and_its_failure() {
+        let shared = SharedSync::default();
+        let runs = AtomicU32::new(0);
+        let waiting = thread::scope(|scope| {
+            let mut waiting = Vec::new();
+            while_one_leads(
+                &shared,
+                || Ok(()),
+                || {
+                    waiting.extend((0..4).map(|_| {
+                        scope.spawn(|| {
+                            shared.run(|| {
+                                runs.fetch_add(1, Ordering::Relaxed);
+                                Err(StoreError::ReadOnly)
+                            })
+                        })
+                    }));
+                },
+            );
+            waiting.into_iter().map(|waiting| waiting.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(waiting.iter().all(|synced| matches!(synced, Err(StoreError::ReadOnly))), "{waiting:?}");
         assert!(runs.into_inner() <= 4);
         assert!(shared.run(|| Ok(())).is_ok(), "a failure is of those who waited for it");
     }
 
     #[test]
-    fn one_that_hangs_does_not_hold_the_others_for_ever() {
+    fn a_leader_that_hangs_does_not_hang_its_followers_and_one_that_panics_ends() {
         let shared = SharedSync::default();
-        let (began, begins) = sync_channel(0);
-        let (end, ends) = sync_channel::<()>(0);
-        thread::scope(|scope| {
-            let shared = &shared;
-            scope.spawn(move || {
-                shared.run(|| {
-                    began.send(()).unwrap();
-                    ends.recv().unwrap();
-                    Ok(())
-                })
-            });
-            begins.recv().unwrap();
-            assert!(matches!(shared.run(|| unreachable!()), Err(StoreError::InOtherHands)));
-            end.send(()).unwrap();
-        });
+        while_one_leads(
+            &shared,
+            || panic!("on purpose"),
+            || {
+                assert!(matches!(shared.run(|| unreachable!()), Err(StoreError::Contended)));
+            },
+        );
+        assert!(shared.run(|| Ok(())).is_ok(), "nothing runs any more");
     }
 }

@@ -1,28 +1,11 @@
 //! How much room the filesystem has.
 
-use rustix::fs::fstatvfs;
-
 use crate::error::StoreError;
+use crate::fs::{Handle, Space};
 use crate::root::Root;
 
-/// The filesystem that the root is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
-    /// Bytes an unprivileged process may still write.
-    pub free_bytes: u64,
-    /// Its size in bytes.
-    pub size_bytes: u64,
-}
-
-pub(crate) fn of(root: &Root) -> Result<Space, StoreError> {
-    let statistics = fstatvfs(&root.dir).map_err(|error| root.failed("ask for the free space of", error))?;
-    let bytes = |blocks: u64| blocks.saturating_mul(statistics.f_frsize);
-    Ok(Space { free_bytes: bytes(statistics.f_bavail), size_bytes: bytes(statistics.f_blocks) })
-}
-
-/// Bytes an unprivileged process may still write to the filesystem that the root is on.
-pub(crate) fn free_bytes(root: &Root) -> Result<u64, StoreError> {
-    of(root).map(|space| space.free_bytes)
+pub(crate) fn of<H: Handle>(root: &Root<H>) -> Result<Space, StoreError> {
+    root.dir.space().map_err(|error| root.failed("ask for the free space of", error))
 }
 
 /// Whether `bytes` more can be written with `free_bytes` free of which `min_free_bytes` are to be kept.

@@ -1,5 +1,6 @@
 //! The store: one root directory, opened once and shared by every thread that writes to it.
 
+use std::fs::File;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -10,11 +11,12 @@ use parking_lot::RwLock;
 
 use crate::commit::{Commit, KnownDirectories};
 use crate::error::{OpenError, StoreError};
-use crate::fs::reports_failed_write_back as syncfs_tells_failures;
+use crate::fs::{Filesystem, Handle, Space, reports_failed_write_back};
 use crate::instance::{Instance, Stored};
-use crate::root::{Recovery, Root};
+use crate::recovery::Recovery;
+use crate::root::Root;
 use crate::settings::{CommitStrategy, Durability, Placement, Settings};
-use crate::space::{self, Space};
+use crate::space;
 use crate::spool::SpoolFile;
 use crate::temp::{TempFile, TempNames};
 
@@ -22,15 +24,21 @@ use crate::temp::{TempFile, TempNames};
 const TRIAL_BYTES: usize = 4096;
 
 /// An open storage root; a clone is the same one. No other process can open it until all are dropped or the process ends.
-#[derive(Clone, Debug)]
-pub struct Store(Arc<Inner>);
+#[derive(Debug)]
+pub struct Store<H: Handle = File>(Arc<Inner<H>>);
+
+impl<H: Handle> Clone for Store<H> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 #[derive(Debug)]
-pub(crate) struct Inner {
+pub(crate) struct Inner<H: Handle> {
     settings: Settings,
     placement: Placement,
     wanted: Arc<[Tag]>,
-    root: RwLock<Arc<Root>>,
+    root: RwLock<Arc<Root<H>>>,
     pub(crate) temp_names: TempNames,
     pub(crate) known_directories: KnownDirectories,
     /// Instances that are being committed, by all threads.
@@ -41,10 +49,17 @@ impl Store {
     /// Opens the root, creating it durably when absent, takes its lock, and recovers what an earlier process left: its temp
     /// files are removed, the instances in its commit log written out.
     pub fn open(settings: Settings) -> Result<(Self, Recovery), OpenError> {
-        let uses_log = settings.durability == Durability::Fsync
+        Self::open_on(settings)
+    }
+}
+
+impl<H: Handle> Store<H> {
+    /// The same, on whatever filesystem `H` stands for.
+    pub(crate) fn open_on(settings: Settings) -> Result<(Self, Recovery), OpenError> {
+        let wants_wal = settings.durability == Durability::Fsync
             && matches!(settings.commit, CommitStrategy::Adaptive | CommitStrategy::Log)
-            && syncfs_tells_failures();
-        let (root, recovery) = Root::open(&settings.root, uses_log)?;
+            && reports_failed_write_back();
+        let (root, recovery) = Root::open(&settings.root, wants_wal)?;
         let store = Inner {
             wanted: settings.layout.wanted(),
             placement: settings.placement(),
@@ -71,7 +86,7 @@ impl Store {
     /// reserves nothing.
     pub fn room(&self, bytes: u64) -> Result<(), StoreError> {
         let root = self.0.root()?;
-        space::check(bytes, space::free_bytes(&root)?, self.0.settings.min_free_bytes)
+        space::check(bytes, space::of(&root)?.free_bytes, self.0.settings.min_free_bytes)
     }
 
     /// The space there is.
@@ -79,15 +94,27 @@ impl Store {
         space::of(&*self.0.root()?)
     }
 
-    /// Writes a small file and removes it again: whether instances could be written at this moment, the space to be kept free
-    /// aside. Nothing is synced.
+    /// Writes a small file, as a commit does, and removes it again: whether instances could be stored at this moment, the space to be
+    /// kept free aside.
     pub fn try_write(&self) -> Result<(), StoreError> {
-        TempFile::create(&self.0.root()?, &self.0.temp_names)?.write_at(0, [&[0; TRIAL_BYTES][..]])
+        let root = self.0.root()?;
+        let temp = TempFile::create(&root, &self.0.temp_names)?;
+        temp.write_at(0, [&[0; TRIAL_BYTES][..]])?;
+        if self.0.settings.durability == Durability::Fsync {
+            temp.sync_data()?;
+            root.prove_journal()?;
+        }
+        Ok(())
+    }
+
+    /// What filesystem the root is on, which decides by what syncs an instance becomes durable.
+    pub fn filesystem(&self) -> Filesystem {
+        self.0.root.read().filesystem
     }
 
     /// Begins a temp file for a dataset that is not kept in memory. The file meta, which is the first to be written to it, has
     /// `meta_bytes`.
-    pub fn spool(&self, meta_bytes: u64) -> Result<SpoolFile, StoreError> {
+    pub fn spool(&self, meta_bytes: u64) -> Result<SpoolFile<H>, StoreError> {
         let Inner { temp_names, settings, .. } = &*self.0;
         SpoolFile::create(&self.0.root()?, temp_names, meta_bytes, settings.min_free_bytes, settings.durability)
     }
@@ -96,7 +123,7 @@ impl Store {
     /// is as durable as the settings ask; the instances share what syncing they can. The time it takes does not depend
     /// on how many instances are stored already. `pulse` is called after each step of each instance: a commit that is slow
     /// can so be told from one that hangs.
-    pub fn commit(&self, batch: &[&Instance], pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
+    pub fn commit(&self, batch: &[&Instance<H>], pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
         let mut stored = Vec::with_capacity(batch.len());
         match self.begin(batch.to_vec(), pulse) {
             Ok(commit) => commit.finish(pulse, &mut |outcome| stored.push(outcome)),
@@ -109,37 +136,53 @@ impl Store {
     ///
     /// # Errors
     /// If there is no root to store anything in.
-    pub fn begin<I>(&self, batch: Vec<I>, pulse: &dyn Fn()) -> Result<Commit<I>, StoreError>
+    pub fn begin<I>(&self, batch: Vec<I>, pulse: &dyn Fn()) -> Result<Commit<I, H>, StoreError>
     where
-        I: Deref<Target: AsRef<Instance>> + Clone,
+        I: Deref<Target: AsRef<Instance<H>>> + Clone,
     {
         Ok(Commit::begin(Arc::clone(&self.0), self.0.root()?, batch, pulse))
     }
 
     #[cfg(test)]
-    pub(crate) fn root(&self) -> Arc<Root> {
+    pub(crate) fn root(&self) -> Arc<Root<H>> {
         Arc::clone(&self.0.root.read())
     }
 
-    /// When [`Self::tend`] has something to do; `None`: nothing as long as nothing is committed.
-    pub fn tend_at(&self) -> Option<Instant> {
-        self.0.root.read().log()?.checkpoint_due()
+    /// When [`Self::checkpoint`] has something to do; `None`: nothing as long as nothing is committed.
+    pub fn checkpoint_due(&self) -> Option<Instant> {
+        self.0.root.read().wal()?.checkpoint_due()
     }
 
-    /// Syncs the files of instances that are durable by the commit log alone, so that the log has room again, if that is due
-    /// and no other thread is at it.
+    /// Brings the files of instances to the disk that are durable by the write-ahead log alone, so that the log has room again, if that is
+    /// due and no other thread is at it. What was found out about single files is in the answer. `pulse` is called while the disk makes
+    /// progress.
     ///
     /// # Errors
-    /// The instances stay in the log, and the next start writes them out.
-    pub fn tend(&self) -> Result<(), StoreError> {
+    /// The instances stay in the log. It is tried again when it is due again, and at the next start.
+    pub fn checkpoint(&self, pulse: &dyn Fn()) -> Result<Recovery, StoreError> {
         let root = Arc::clone(&self.0.root.read());
-        root.log().map_or(Ok(()), |log| log.checkpoint_if_due())
+        root.wal().map_or_else(|| Ok(Recovery::default()), |wal| wal.checkpoint_if_due(&root, pulse))
+    }
+
+    /// Instances that were refused and that the next start may store all the same, because the disk did not take that they are void.
+    pub fn not_voided(&self) -> u64 {
+        self.0.root.read().wal().map_or(0, |wal| wal.not_voided())
     }
 }
 
-impl Inner {
+impl<H: Handle> Drop for Inner<H> {
+    /// A store that is closed in order leaves nothing to be done at the next start. What fails here is done then.
+    fn drop(&mut self) {
+        let root = self.root.get_mut();
+        if let Some(wal) = root.wal() {
+            let _ = wal.checkpoint(root, &|| ());
+        }
+    }
+}
+
+impl<H: Handle> Inner<H> {
     /// Where and how `instance` is stored.
-    pub(crate) fn placement<'a>(&'a self, instance: &'a Instance) -> &'a Placement {
+    pub(crate) fn placement<'a>(&'a self, instance: &'a Instance<H>) -> &'a Placement {
         instance.placement().unwrap_or(&self.placement)
     }
 
@@ -149,7 +192,7 @@ impl Inner {
 
     /// The root, made sure to be the directory its path leads to. One that was removed and put back on the same
     /// filesystem is taken up again.
-    fn root(&self) -> Result<Arc<Root>, StoreError> {
+    fn root(&self) -> Result<Arc<Root<H>>, StoreError> {
         let root = Arc::clone(&self.root.read());
         if root.was_current_lately() {
             return Ok(root);

@@ -43,10 +43,6 @@ impl<T> Mutex<T> {
     pub(crate) fn is_locked(&self) -> bool {
         self.0.is_locked()
     }
-
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut()
-    }
 }
 
 /// Threads that wait for a change of what a [`Mutex`] guards.

@@ -2,23 +2,17 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write;
-use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::IoSlice;
-use std::num::NonZeroU64;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags};
-use rustix::io::{Errno, retry_on_intr};
 
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
+use crate::fs::{Errno, Handle, Link, Open, Taken};
 use crate::root::Root;
-
-/// Mode of every file stored; the umask may take more away.
-pub(crate) const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 
 /// Of a number of 64 bits.
 const MAX_DIGITS: usize = 20;
@@ -52,27 +46,23 @@ impl TempNames {
 
 /// A file on its way to a final name. Dropped before it got one, it is removed.
 #[derive(Debug)]
-pub(crate) struct TempFile {
-    pub(crate) file: File,
+pub(crate) struct TempFile<H: Handle> {
+    pub(crate) file: H,
     name: String,
-    root: Arc<Root>,
+    root: Arc<Root<H>>,
     renamed: AtomicBool,
 }
 
-impl TempFile {
+impl<H: Handle> TempFile<H> {
     /// A new, empty file.
-    pub(crate) fn create(root: &Arc<Root>, names: &TempNames) -> Result<Self, StoreError> {
+    pub(crate) fn create(root: &Arc<Root<H>>, names: &TempNames) -> Result<Self, StoreError> {
         Self::begin(root, names).map_err(|error| root.failed("create a temp file in", error))
     }
 
     /// The same, with the bare answer of the operating system.
-    pub(crate) fn begin(root: &Arc<Root>, names: &TempNames) -> Result<Self, Errno> {
-        Self::open(root, names.next())
-    }
-
-    fn open(root: &Arc<Root>, name: String) -> Result<Self, Errno> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = retry_on_intr(|| rustix::fs::openat(&root.tmp, &name, flags, FILE_MODE))?.into();
+    pub(crate) fn begin(root: &Arc<Root<H>>, names: &TempNames) -> Result<Self, Errno> {
+        let name = names.next();
+        let file = root.tmp.open(Path::new(&name), Open::New)?;
         Ok(Self { file, name, root: Arc::clone(root), renamed: AtomicBool::new(false) })
     }
 
@@ -92,7 +82,7 @@ impl TempFile {
         offset_bytes: u64,
         slices: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), Errno> {
-        fault::at(Step::Write)?;
+        fault::point(Step::Write)?;
         write_all_at(&self.file, offset_bytes, slices)
     }
 
@@ -113,7 +103,7 @@ impl TempFile {
             return Ok(());
         };
         let write = || {
-            fault::at(Step::Write)?;
+            fault::point(Step::Write)?;
             // What is behind comes first: it is on its way meanwhile, and a file that is long enough is written to with fewer locks.
             if !behind.is_empty() {
                 let offset_bytes = offset_bytes + slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
@@ -121,7 +111,7 @@ impl TempFile {
                 self.start_writing_out(offset_bytes);
             }
             let pages = || slices.iter().copied();
-            match fault::at(Step::WriteThrough).and_then(|()| write_all_at(&direct, offset_bytes, pages())) {
+            match fault::point(Step::WriteThrough).and_then(|()| write_all_at(&direct, offset_bytes, pages())) {
                 Err(Errno::INVAL) => {
                     self.root.write_through_no_more(); // it asks for more than we give
                     write_all_at(&self.file, offset_bytes, pages())?;
@@ -134,17 +124,16 @@ impl TempFile {
         write().map_err(|error| self.root.failed("write a temp file in", error))
     }
 
-    /// A descriptor that writes past the page cache; `None` where there is no such thing.
-    fn direct(&self) -> Option<File> {
+    /// A handle that writes past the page cache; `None` where there is no such thing.
+    fn direct(&self) -> Option<H> {
         if !self.root.writes_through() {
             return None;
         }
-        let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let opened = retry_on_intr(|| rustix::fs::openat(&self.root.tmp, &self.name, flags, FILE_MODE));
+        let opened = self.root.tmp.open(Path::new(&self.name), Open::Direct);
         if let Err(Errno::INVAL) = opened {
             self.root.write_through_no_more();
         }
-        opened.ok().map(File::from)
+        opened.ok()
     }
 
     /// Notes the digest of what was written at the file. Where the filesystem cannot, the file goes without.
@@ -155,26 +144,27 @@ impl TempFile {
     /// Has the kernel begin writing the data out from `offset_bytes` on, without waiting for it. Files that are on their way
     /// together are made durable together, by fewer commits of the filesystem's journal.
     pub(crate) fn start_writing_out(&self, offset_bytes: u64) {
-        start_writing_out(&self.file, offset_bytes, None);
+        self.file.start_write_back(offset_bytes, None);
     }
 
     /// Returns when the data is on the disk.
     pub(crate) fn sync_data(&self) -> Result<(), StoreError> {
-        fault::at(Step::SyncData)
-            .and_then(|()| retry_on_intr(|| rustix::fs::fdatasync(&self.file)))
-            .map_err(|error| self.root.failed("sync a temp file in", error))
+        let synced = fault::point(Step::SyncData).and_then(|()| self.file.sync_data());
+        self.root.trust.note(synced).map_err(|error| self.root.failed("sync a temp file in", error))
+    }
+
+    /// Returns when the file's name is on the disk, where a sync of its directory does not see to that.
+    pub(crate) fn sync_name(&self) -> Result<(), StoreError> {
+        self.root.trust.note(self.file.sync()).map_err(|error| self.root.failed("sync a file in", error))
     }
 
     /// Gives the file its final name; `EXIST` if that is taken.
-    pub(crate) fn rename_to_free(&self, directory: &File, name: &OsStr) -> Result<(), Errno> {
-        let renamed = fault::at(Step::Rename).and_then(|()| {
-            rustix::fs::renameat_with(&self.root.tmp, &self.name, directory, name, RenameFlags::NOREPLACE)
-        });
+    pub(crate) fn rename_to_free(&self, directory: &H, name: &OsStr) -> Result<(), Errno> {
+        let renamed = fault::point(Step::Rename)
+            .and_then(|()| self.root.tmp.rename(self.name(), directory, Path::new(name), Taken::Fail));
         match renamed {
             // The filesystem cannot (NFS, some FUSE). A hard link does not replace either; the temp name goes on drop.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                rustix::fs::linkat(&self.root.tmp, &self.name, directory, name, AtFlags::empty())
-            }
+            Err(Errno::INVAL | Errno::NOSYS) => self.root.tmp.link(self.name(), directory, Path::new(name)),
             Ok(()) => {
                 self.renamed.store(true, Ordering::Release);
                 Ok(())
@@ -184,15 +174,19 @@ impl TempFile {
     }
 
     /// Gives the file its final name, in place of the file that has it.
-    pub(crate) fn rename_over(&self, directory: &File, name: &OsStr) -> Result<(), Errno> {
-        rustix::fs::renameat(&self.root.tmp, &self.name, directory, name)?;
+    pub(crate) fn rename_over(&self, directory: &H, name: &OsStr) -> Result<(), Errno> {
+        self.root.tmp.rename(self.name(), directory, Path::new(name), Taken::Replace)?;
         self.renamed.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Whether the file still stands under its temp name.
     pub(crate) fn exists(&self) -> bool {
-        rustix::fs::statat(&self.root.tmp, &self.name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        self.root.tmp.stat_at(Path::new(&self.name), Link::NoFollow).is_ok()
+    }
+
+    fn name(&self) -> &OsStr {
+        OsStr::new(&self.name)
     }
 }
 
@@ -212,15 +206,9 @@ fn cut_to_pages<'a>(slices: &mut Vec<&'a [u8]>) -> Vec<&'a [u8]> {
     behind
 }
 
-/// Has the kernel begin writing `bytes` of `file` to the disk from `offset_bytes` on, or all behind it, without waiting for it.
-pub(crate) fn start_writing_out(file: &File, offset_bytes: u64, bytes: Option<NonZeroU64>) {
-    // What Linux does first when told that cached pages are not needed. A hint: an error costs nothing but time.
-    let _ = rustix::fs::fadvise(file, offset_bytes, bytes, Advice::DontNeed);
-}
-
 /// Writes all of `slices` to `file` from `offset_bytes` on, where they lie.
-pub(crate) fn write_all_at<'a>(
-    file: &File,
+pub(crate) fn write_all_at<'a, H: Handle>(
+    file: &H,
     mut offset_bytes: u64,
     slices: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<(), Errno> {
@@ -235,7 +223,7 @@ pub(crate) fn write_all_at<'a>(
         }
         let mut rest = group.as_mut_slice();
         while !rest.is_empty() {
-            match retry_on_intr(|| rustix::io::pwritev(file, rest, offset_bytes))? {
+            match file.write_at(offset_bytes, rest)? {
                 0 => return Err(Errno::IO),
                 written => {
                     offset_bytes += written as u64;
@@ -246,11 +234,11 @@ pub(crate) fn write_all_at<'a>(
     }
 }
 
-impl Drop for TempFile {
+impl<H: Handle> Drop for TempFile<H> {
     fn drop(&mut self) {
         if !*self.renamed.get_mut() {
             // Gone already if a commit died between the rename and the note of it. What cannot be removed, recovery finds.
-            let _ = rustix::fs::unlinkat(&self.root.tmp, &self.name, AtFlags::empty());
+            let _ = self.root.tmp.unlink(OsStr::new(&self.name));
         }
     }
 }

@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::io::Errno;
+use crate::fs::Errno;
 
 use crate::error::OpenError;
 use crate::head::{HeadError, Mismatch};

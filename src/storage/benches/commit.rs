@@ -49,7 +49,7 @@ fn commit(criterion: &mut Criterion) {
                     |batch| {
                         let results = site.store.commit(&batch.iter().collect::<Vec<_>>(), &|| ());
                         assert!(results.iter().all(Result::is_ok));
-                        site.store.tend().unwrap();
+                        site.store.checkpoint(&|| ()).unwrap();
                     },
                     BatchSize::PerIteration,
                 );

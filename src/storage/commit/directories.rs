@@ -1,17 +1,14 @@
 //! The directories a batch puts files into: opened once, made where missing, synced once.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
-use rustix::io::{Errno, retry_on_intr};
-
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
-use crate::root::{DIRECTORY_MODE, Root};
+use crate::fs::{Errno, Handle, Identity, Open};
+use crate::root::Root;
+use crate::sync::Mutex;
 
 /// Most directories remembered; they are a few dozen bytes each.
 const MAX_KNOWN: usize = 8192;
@@ -22,39 +19,37 @@ const MAX_ATTEMPTS: u32 = 4;
 /// Directories whose own names, up to the root, are known to be on the disk: a file that is new in one of them needs
 /// only that directory synced. By identity, not by path, so one that was removed and made again is not among them.
 #[derive(Debug, Default)]
-pub(crate) struct KnownDirectories(Mutex<HashSet<Identity>>);
+pub(crate) struct KnownDirectories(Mutex<Known>);
 
-/// A directory among all there ever were. Filesystems use an inode number again, hence the time of birth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Identity {
-    dev: u64,
-    ino: u64,
-    /// Not every filesystem knows it; without it a directory is never remembered.
-    birth: Option<(i64, u32)>,
+#[derive(Debug, Default)]
+struct Known {
+    directories: HashSet<Identity>,
+    /// Syncs that had failed by then: after another, none is known.
+    failures: u64,
 }
 
 /// The directories of one batch.
 #[derive(Debug)]
-pub(super) struct Directories {
-    root: Arc<Root>,
-    open: Vec<Directory>,
+pub(super) struct Directories<H: Handle> {
+    root: Arc<Root<H>>,
+    open: Vec<Directory<H>>,
 }
 
 #[derive(Debug)]
-struct Directory {
+struct Directory<H> {
     /// Relative to the root; none once it was found removed, and for those opened only to be synced.
     path: Option<PathBuf>,
-    file: File,
+    file: H,
     identity: Identity,
     synced: Option<Result<(), StoreError>>,
 }
 
-impl Directories {
-    pub(super) fn new(root: Arc<Root>) -> Self {
+impl<H: Handle> Directories<H> {
+    pub(super) fn new(root: Arc<Root<H>>) -> Self {
         Self { root, open: Vec::new() }
     }
 
-    pub(super) fn file(&self, directory: usize) -> &File {
+    pub(super) fn file(&self, directory: usize) -> &H {
         &self.open[directory].file
     }
 
@@ -63,8 +58,7 @@ impl Directories {
         if let Some(open) = self.open.iter().position(|directory| directory.path.as_deref() == Some(path)) {
             return Ok(Some(open));
         }
-        let at = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        match open_at(&self.root.dir, at) {
+        match self.root.dir.open(path, Open::Directory) {
             Ok(file) => self.add(Some(path.to_owned()), file).map(Some),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(StoreError::new("open", path, error)),
@@ -105,18 +99,19 @@ impl Directories {
             self.sync(entry)?;
         }
         // Not before all of them are.
-        known.extend(fresh);
+        known.extend(fresh, self.root.trust.failures());
         Ok(())
     }
 
     /// Whether the directory's own name is known to be on the disk.
     fn is_durable(&self, directory: usize, known: &KnownDirectories) -> bool {
         let identity = &self.open[directory].identity;
-        (identity.dev, identity.ino) == (self.root.dev, self.root.ino) || known.contains(identity)
+        (identity.dev, identity.ino) == (self.root.dev, self.root.ino)
+            || known.contains(identity, self.root.trust.failures())
     }
 
     fn open_parent(&mut self, directory: usize) -> Result<usize, StoreError> {
-        let parent = open_at(self.file(directory), Path::new(".."));
+        let parent = self.file(directory).open(Path::new(".."), Open::Directory);
         let file = parent.map_err(|error| self.root.failed("open a directory in", error))?;
         self.add(None, file)
     }
@@ -126,9 +121,8 @@ impl Directories {
         directory
             .synced
             .get_or_insert_with(|| {
-                fault::at(Step::SyncDirectory)
-                    .and_then(|()| retry_on_intr(|| rustix::fs::fsync(&directory.file)))
-                    .map_err(|error| self.root.failed("sync a directory in", error))
+                let synced = fault::point(Step::SyncDirectory).and_then(|()| directory.file.sync());
+                self.root.trust.note(synced).map_err(|error| self.root.failed("sync a directory in", error))
             })
             .clone()
     }
@@ -138,7 +132,7 @@ impl Directories {
         let mut upwards: Vec<&Path> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
         upwards.reverse();
         for path in upwards {
-            match rustix::fs::mkdirat(&self.root.dir, path, DIRECTORY_MODE) {
+            match self.root.dir.make_directory(path) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(Errno::NOENT) if !self.root.is_current() => {
                     return Err(OpenError::Missing { root: self.root.path.clone() }.into());
@@ -152,8 +146,8 @@ impl Directories {
     }
 
     /// Adds an open directory, or finds it among those opened under another path.
-    fn add(&mut self, path: Option<PathBuf>, file: File) -> Result<usize, StoreError> {
-        let identity = Identity::of(&file).map_err(|error| self.root.failed("examine a directory in", error))?;
+    fn add(&mut self, path: Option<PathBuf>, file: H) -> Result<usize, StoreError> {
+        let identity = file.identity().map_err(|error| self.root.failed("examine a directory in", error))?;
         if let Some(open) = self.open.iter().position(|directory| directory.identity == identity) {
             let known_path = &mut self.open[open].path;
             *known_path = known_path.take().or(path);
@@ -166,45 +160,21 @@ impl Directories {
 
 impl KnownDirectories {
     pub(crate) fn clear(&self) {
-        self.0.lock().clear();
+        self.0.lock().directories.clear();
     }
 
-    fn contains(&self, identity: &Identity) -> bool {
-        self.0.lock().contains(identity)
+    fn contains(&self, identity: &Identity, failures: u64) -> bool {
+        let known = self.0.lock();
+        known.failures == failures && known.directories.contains(identity)
     }
 
-    fn extend(&self, identities: Vec<Identity>) {
+    fn extend(&self, identities: Vec<Identity>, failures: u64) {
         let mut known = self.0.lock();
         // Starting over costs one more sync of each; keeping count of which were used last would cost every commit.
-        if known.len() + identities.len() > MAX_KNOWN {
-            known.clear();
+        if known.failures != failures || known.directories.len() + identities.len() > MAX_KNOWN {
+            known.directories.clear();
         }
-        known.extend(identities.into_iter().filter(|identity| identity.birth.is_some()));
+        known.failures = failures;
+        known.directories.extend(identities.into_iter().filter(|identity| identity.birth.is_some()));
     }
-}
-
-impl Identity {
-    fn of(directory: &File) -> Result<Self, Errno> {
-        match rustix::fs::statx(directory, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME) {
-            Ok(stat) => {
-                let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-                Ok(Self {
-                    dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-                    ino: stat.stx_ino,
-                    birth: has_birth.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
-                })
-            }
-            // A system call filter may not know it.
-            Err(Errno::NOSYS | Errno::PERM) => {
-                let stat = rustix::fs::fstat(directory)?;
-                Ok(Self { dev: stat.st_dev, ino: stat.st_ino, birth: None })
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-fn open_at(directory: &File, path: &Path) -> Result<File, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, path, flags, Mode::empty()).map(File::from)
 }

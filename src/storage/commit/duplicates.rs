@@ -1,16 +1,13 @@
 //! Whether a name is taken, and whether by the same bytes.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Result as IoResult};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io::{BufRead, BufReader, Read, Result as IoResult};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::{Errno, retry_on_intr};
-
+use super::Run;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
+use crate::fs::{Errno, Handle, Kind, Link, Open, is_written};
 use crate::instance::{Instance, Payload};
 use crate::meta::{DatasetStart, FileMeta};
 
@@ -25,56 +22,80 @@ pub(super) enum Found {
     Ours,
     /// Another file with the same dataset in the same transfer syntax.
     Identical,
+    /// The same, but the disk may not have all of it.
+    Unwritten,
     /// Anything else, whether or not it can be read.
     Different,
 }
 
-/// Looks at what is called `name` in `directory`, at `path` below the root. With `fsync`, data found identical is on the disk.
-pub(super) fn examine(
-    directory: &File,
+/// What is asked of a file that is found identical.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Nothing.
+    None,
+    /// A sync of it: whoever wrote it may not have synced it.
+    Sync,
+    /// A look at the disk as well: a sync on this filesystem has failed, and of which file it spoke, nobody knows.
+    Disk,
+}
+
+impl<H: Handle> Run<H> {
+    pub(super) fn proof(&self, instance: &Instance<H>) -> Proof {
+        match self.fsync(instance) {
+            false => Proof::None,
+            true if self.root.trust.failures() == 0 => Proof::Sync,
+            true => Proof::Disk,
+        }
+    }
+}
+
+/// Looks at what is called `name` in `directory`, at `path` below the root.
+pub(super) fn examine<H: Handle>(
+    directory: &H,
     (path, name): (&Path, &OsStr),
-    instance: &Instance,
-    fsync: bool,
+    instance: &Instance<H>,
+    proof: Proof,
 ) -> Result<Found, StoreError> {
     let failed = |what| move |error| StoreError::new(what, path, error);
-    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+    let name = Path::new(name);
+    match directory.stat_at(name, Link::NoFollow) {
         Err(Errno::NOENT) => return Ok(Found::Nothing),
         other => other.map_err(failed("examine"))?,
     };
-    // Not blocking, as it may be a pipe.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let stored: File = match retry_on_intr(|| rustix::fs::openat(directory, name, flags, Mode::empty())) {
-        Ok(stored) => stored.into(),
+    let stored = match directory.open(name, Open::Read) {
+        Ok(stored) => stored,
         // These say nothing about the file.
         Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
             return Err(failed("open")(error));
         }
         Err(_) => return Ok(Found::Different),
     };
-    let Ok(metadata) = stored.metadata() else {
+    let Ok(stat) = stored.stat() else {
         return Ok(Found::Different);
     };
-    if !metadata.is_file() {
+    if stat.kind != Kind::File {
         return Ok(Found::Different);
     }
     if let Payload::Spooled(spool) = &instance.payload
-        && let Ok(ours) = spool.dataset().0.metadata()
-        && (ours.dev(), ours.ino()) == (metadata.dev(), metadata.ino())
+        && let Ok(ours) = spool.dataset().0.stat()
+        && (ours.dev, ours.ino) == (stat.dev, stat.ino)
     {
         return Ok(Found::Ours);
     }
     // Whatever cannot be read cannot be relied on.
-    if !is_identical(&stored, metadata.len(), instance).unwrap_or(false) {
+    if !is_identical(&stored, stat.bytes, instance).unwrap_or(false) {
         return Ok(Found::Different);
     }
-    // Who wrote it may not have synced it. If it cannot be, it is no better than different bytes.
-    let synced =
-        !fsync || fault::at(Step::SyncStored).and_then(|()| retry_on_intr(|| rustix::fs::fdatasync(&stored))).is_ok();
-    Ok(if synced { Found::Identical } else { Found::Different })
+    let is_proved = match proof {
+        Proof::None => true,
+        Proof::Sync => fault::point(Step::SyncStored).and_then(|()| stored.sync_data()).is_ok(),
+        Proof::Disk => is_written(directory, name, &stored).unwrap_or(false),
+    };
+    Ok(if is_proved { Found::Identical } else { Found::Unwritten })
 }
 
 /// Whether a file of `stored_bytes` holds the dataset of `instance` in the same transfer syntax.
-fn is_identical(stored: &File, stored_bytes: u64, instance: &Instance) -> IoResult<bool> {
+fn is_identical<H: Handle>(stored: &H, stored_bytes: u64, instance: &Instance<H>) -> IoResult<bool> {
     let mut prefix = Vec::with_capacity(FileMeta::MAX_ENCODED_BYTES);
     ReadAt { file: stored, offset: 0 }.take(FileMeta::MAX_ENCODED_BYTES as u64).read_to_end(&mut prefix)?;
     let (Some(theirs), Some(ours)) = (DatasetStart::find(&prefix), DatasetStart::find(instance.encoded_meta())) else {
@@ -128,22 +149,15 @@ fn begins_with(read: &mut impl BufRead, mut expected: &[u8]) -> IoResult<bool> {
 }
 
 /// Reads on from an offset of its own: a file's own offset is shared by every thread that has the file.
-struct ReadAt<'a> {
-    file: &'a File,
+struct ReadAt<'a, H> {
+    file: &'a H,
     offset: u64,
 }
 
-impl Read for ReadAt<'_> {
+impl<H: Handle> Read for ReadAt<'_, H> {
     fn read(&mut self, buffer: &mut [u8]) -> IoResult<usize> {
-        loop {
-            match self.file.read_at(buffer, self.offset) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(read) => {
-                    self.offset += read as u64;
-                    return Ok(read);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let read = self.file.read_at(self.offset, buffer)?;
+        self.offset += read as u64;
+        Ok(read)
     }
 }

@@ -1,43 +1,44 @@
 //! The files of instances that are in the commit log: whoever has nothing else to do writes them while it is synced.
 
+use std::fs::File;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::error::StoreError;
-use crate::instance::{Instance, OTHER_HANDS_PATIENCE};
+use crate::fs::Handle;
+use crate::instance::Instance;
 use crate::root::Root;
 use crate::store::Inner;
+use crate::sync::Mutex;
 use crate::temp::TempFile;
 
 /// Files to be written before the commit that they belong to can be finished; a clone stands for the same ones.
 #[derive(Debug)]
-pub struct Files<I>(Arc<Unwritten<I>>);
+pub struct Files<I, H: Handle = File>(Arc<Unwritten<I, H>>);
 
 #[derive(Debug)]
-struct Unwritten<I> {
-    store: Arc<Inner>,
-    root: Arc<Root>,
+struct Unwritten<I, H: Handle> {
+    store: Arc<Inner<H>>,
+    root: Arc<Root<H>>,
     are_small: bool,
     /// Each locked by the one that writes it, and empty once it was taken.
-    files: Vec<Mutex<Option<ToWrite<I>>>>,
+    files: Vec<Mutex<Option<ToWrite<I, H>>>>,
 }
 
 #[derive(Debug)]
-pub(super) struct ToWrite<I> {
+pub(super) struct ToWrite<I, H: Handle> {
     pub(super) instance: I,
-    pub(super) temp: Option<Result<TempFile, StoreError>>,
+    pub(super) temp: Option<Result<TempFile<H>, StoreError>>,
 }
 
-impl<I> Clone for Files<I> {
+impl<I, H: Handle> Clone for Files<I, H> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<I: Deref<Target: AsRef<Instance>>> Files<I> {
-    pub(super) fn new(store: &Arc<Inner>, root: &Arc<Root>, files: Vec<ToWrite<I>>) -> Self {
+impl<I: Deref<Target: AsRef<Instance<H>>>, H: Handle> Files<I, H> {
+    pub(super) fn new(store: &Arc<Inner<H>>, root: &Arc<Root<H>>, files: Vec<ToWrite<I, H>>) -> Self {
         let are_small = files.iter().all(|file| (*file.instance).as_ref().is_small());
         let files = files.into_iter().map(|file| Mutex::new(Some(file))).collect();
         Self(Arc::new(Unwritten { store: Arc::clone(store), root: Arc::clone(root), are_small, files }))
@@ -54,21 +55,22 @@ impl<I: Deref<Target: AsRef<Instance>>> Files<I> {
     }
 
     /// The temp files, in order: written by now, or else by this.
-    pub(super) fn take(&self, pulse: &dyn Fn()) -> Vec<Result<TempFile, StoreError>> {
+    pub(super) fn take(&self, pulse: &dyn Fn()) -> Vec<Result<TempFile<H>, StoreError>> {
         // From the other end: whoever is still at it is helped, and waited for no longer than one file takes.
         self.0.write(self.0.files.iter().rev(), pulse);
-        let taken = |file: &Mutex<Option<ToWrite<I>>>| {
-            let mut file = file.try_lock_for(OTHER_HANDS_PATIENCE).ok_or(StoreError::InOtherHands)?;
-            file.take().and_then(|file| file.temp).unwrap_or(Err(StoreError::InOtherHands))
+        let taken = |file: &Mutex<Option<ToWrite<I, H>>>| {
+            let mut file = file.lock_in_time().ok_or(StoreError::Contended)?;
+            file.take().and_then(|file| file.temp).unwrap_or(Err(StoreError::Contended))
         };
         self.0.files.iter().map(taken).collect()
     }
 }
 
-impl<I: Deref<Target: AsRef<Instance>>> Unwritten<I> {
-    fn write<'a>(&self, files: impl Iterator<Item = &'a Mutex<Option<ToWrite<I>>>>, pulse: &dyn Fn())
+impl<I: Deref<Target: AsRef<Instance<H>>>, H: Handle> Unwritten<I, H> {
+    fn write<'a>(&self, files: impl Iterator<Item = &'a Mutex<Option<ToWrite<I, H>>>>, pulse: &dyn Fn())
     where
         I: 'a,
+        H: 'a,
     {
         for file in files {
             let mut file = file.try_lock();
@@ -83,12 +85,12 @@ impl<I: Deref<Target: AsRef<Instance>>> Unwritten<I> {
 }
 
 /// A temp file with the bytes of an instance that is in memory, and with their digest; `is_synced_next`, by itself.
-pub(super) fn write_file(
-    store: &Inner,
-    root: &Arc<Root>,
-    instance: &Instance,
+pub(super) fn write_file<H: Handle>(
+    store: &Inner<H>,
+    root: &Arc<Root<H>>,
+    instance: &Instance<H>,
     is_synced_next: bool,
-) -> Result<TempFile, StoreError> {
+) -> Result<TempFile<H>, StoreError> {
     let temp = TempFile::create(root, &store.temp_names)?;
     match is_synced_next {
         true => temp.write_through(0, instance.pieces())?,

@@ -1,180 +1,242 @@
-//! The part of a commit that goes through the commit log.
+//! The part of a commit that goes through the write-ahead log: a group commit, led by one thread for several batches.
 
+use std::collections::VecDeque;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use super::files::{Files, ToWrite};
-use super::naming::{Draft, FreeName, Temp};
-use super::{Batch, Progress, Run, Strategy};
+use super::naming::{Draft, FreeName, Named, Placing, Temp};
+use super::{Commit, Item, Run, State, Strategy};
 use crate::error::StoreError;
+use crate::fs::Handle;
 use crate::instance::{Instance, Stored};
-use crate::log::{Appended, Entry, Name};
-use crate::temp::TempFile;
+use crate::paths::PathGuard;
+use crate::wal::{Appended, Entry};
 
 /// An instance that is new and goes through the log.
 #[derive(Debug)]
 pub(super) struct Logged {
     pub(super) name: FreeName,
-    pub(super) reserved: Name,
+    pub(super) guard: PathGuard,
 }
 
-/// What of a batch goes through the log, and the files it is to have.
-#[derive(Debug)]
-pub(super) struct ToLog<I> {
-    pub(super) files: Files<I>,
-    /// What became of it, once that was tried.
-    pub(super) appended: Option<Appended>,
-}
-
-impl Run {
-    /// Finds those that are to go through the log. If there is no room for them, they go another way.
-    pub(super) fn prepare_log<I>(&self, instances: &[I], batch: &mut Batch, pulse: &dyn Fn()) -> Option<ToLog<I>>
+impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
+    /// Appends to the log what goes through it of all of `commits`, as one frame, and returns once that is on the disk: the caller
+    /// leads the group. [`Self::finish`] does it for a batch that nobody has done it for. `pulse` is called as by
+    /// [`Store::begin`](crate::Store::begin).
+    ///
+    /// # Errors
+    /// If the log failed. Nothing is to be done about it: [`Self::finish`] stores each another way or says that it could not.
+    pub fn write_log<'c>(commits: impl IntoIterator<Item = &'c mut Self>, pulse: &dyn Fn()) -> Result<(), StoreError>
     where
-        I: Deref<Target: AsRef<Instance>> + Clone,
+        I: 'c,
     {
-        let log = self.root.log()?;
-        let mut bytes = 0;
-        let mut to_write = Vec::new();
-        for (progress, instance) in batch.iter().zip(instances) {
-            if logged(progress).is_some() {
-                bytes += (**instance).as_ref().file_bytes();
-                to_write.push(ToWrite { instance: instance.clone(), temp: None });
-            }
+        let mut commits: Vec<&mut Self> = commits.into_iter().filter(|commit| commit.files.is_some()).collect();
+        let Some(wal) = commits.first().and_then(|first| first.run.root.wal()).cloned() else {
+            return Ok(());
+        };
+        // Another root may have been put in its place meanwhile.
+        commits.retain(|commit| commit.run.root.wal().is_some_and(|own| Arc::ptr_eq(own, &wal)));
+        let (entries, guards): (Vec<_>, Vec<_>) = commits.iter().flat_map(|commit| entries(&commit.items)).unzip();
+        let files = || commits.iter().filter_map(|commit| commit.files.as_ref());
+        // What is more than small takes a while, and another thread is a wake-up away and has none of it in its caches.
+        let write_files = || files().for_each(|files| files.write(pulse));
+        let is_large = files().any(|files| !files.are_small());
+        let appended = wal.append(&entries, &guards, is_large.then_some(&write_files as &dyn Fn()));
+        pulse();
+        for commit in commits {
+            commit.appended = Some(appended.clone());
         }
+        match appended {
+            Appended::Durable(_) | Appended::NoRoom => Ok(()),
+            Appended::NotWritten(error) | Appended::NotSynced(error) => Err(error),
+        }
+    }
+}
+
+impl<H: Handle> Run<H> {
+    /// Finds those that are to go through the log. If there is no room for them, they go another way.
+    pub(super) fn prepare_log<I>(&self, items: &mut VecDeque<Item<I, H>>, pulse: &dyn Fn()) -> Option<Files<I, H>>
+    where
+        I: Deref<Target: AsRef<Instance<H>>> + Clone,
+    {
+        let wal = self.root.wal()?;
+        let logged = || items.iter().filter(|item| matches!(item.state, State::Logged(_)));
+        let to_write: Vec<_> = logged().map(|item| ToWrite { instance: item.instance.clone(), temp: None }).collect();
         if to_write.is_empty() {
             return None;
         }
-        let has_room = log.has_room(bytes, to_write.len());
+        let bytes = logged().map(|item| (*item.instance).as_ref().file_bytes()).sum();
+        let has_room = wal.has_room(bytes, to_write.len());
         let files = Files::new(&self.store, &self.root, to_write);
         if has_room {
-            return Some(ToLog { files, appended: None });
+            return Some(files);
         }
-        self.go_another_way(batch, files.take(pulse));
+        self.go_another_way(items, &files, false, pulse);
         None
     }
 
-    /// Has those that were to go through the log synced file by file instead.
-    fn go_another_way(&self, batch: &mut Batch, temps: Vec<Result<TempFile, StoreError>>) {
-        let mut temps = temps.into_iter();
-        for progress in batch {
-            let Some(logged) = take(progress) else { continue };
-            *progress = temps.next().unwrap_or(Err(StoreError::InOtherHands)).map(|temp| {
-                temp.start_writing_out(0);
-                let (temp, name) = (Temp::Own(temp), logged.name);
-                Progress::Written(Draft { temp, name, strategy: Strategy::PerFile, logged: None })
-            });
+    /// Has those that were to go through the log synced file by file instead; `may_be_in_log`: an entry of each may be in it.
+    fn go_another_way<I>(
+        &self,
+        items: &mut VecDeque<Item<I, H>>,
+        files: &Files<I, H>,
+        may_be_in_log: bool,
+        pulse: &dyn Fn(),
+    ) where
+        I: Deref<Target: AsRef<Instance<H>>>,
+    {
+        let mut temps = files.take(pulse).into_iter();
+        for item in items {
+            let Some(Logged { name, guard }) = take_logged(item) else { continue };
+            item.entry = may_be_in_log.then(|| name.path.clone());
+            item.state = match temps.next().unwrap_or(Err(StoreError::Contended)) {
+                Ok(temp) => {
+                    temp.start_writing_out(0);
+                    State::Written(Draft::new(Temp::Own(temp), name, Strategy::PerFile).guarded(guard))
+                }
+                Err(error) => State::Failed(error),
+            };
         }
     }
 
     /// Gives those that went through the log their names, once that is written. Answers for as many as it can at the beginning of the
-    /// batch; the others it gives back.
-    pub(super) fn place_logged<I>(
+    /// batch.
+    pub(super) fn name_logged<I>(
         &mut self,
-        instances: Vec<I>,
-        mut batch: Batch,
-        ToLog { files, appended }: ToLog<I>,
+        items: &mut VecDeque<Item<I, H>>,
+        files: &Files<I, H>,
+        appended: Appended<H>,
         pulse: &dyn Fn(),
         answer: &mut dyn FnMut(Result<Stored, StoreError>),
-    ) -> (Vec<I>, Batch)
-    where
-        I: Deref<Target: AsRef<Instance>>,
+    ) where
+        I: Deref<Target: AsRef<Instance<H>>>,
     {
-        let (held, mut temps) = match appended {
-            Some(Appended::Durable(held)) => (held, files.take(pulse).into_iter()),
-            Some(Appended::NotSynced(error)) => {
-                let is_logged = |progress: &&mut Result<Progress, StoreError>| logged(progress).is_some();
-                batch.iter_mut().filter(is_logged).for_each(|failed| *failed = Err(error.clone()));
-                return (instances, batch);
+        let frame = match appended {
+            Appended::Durable(frame) => frame,
+            Appended::NotSynced(error) => {
+                for item in items {
+                    if let Some(Logged { name, .. }) = take_logged(item) {
+                        item.entry = Some(name.path);
+                        item.state = State::Failed(error.clone());
+                    }
+                }
+                return;
             }
-            Some(Appended::NoRoom | Appended::NotWritten(_)) | None => {
-                self.go_another_way(&mut batch, files.take(pulse));
-                return (instances, batch);
-            }
+            Appended::NoRoom => return self.go_another_way(items, files, false, pulse),
+            Appended::NotWritten(_) => return self.go_another_way(items, files, true, pulse),
         };
-        let (mut others, mut taken) = (Vec::new(), Vec::new());
-        for (instance, mut progress) in instances.into_iter().zip(batch) {
-            let Some(logged) = take(&mut progress) else {
-                others.push((instance, progress));
-                continue;
-            };
-            let temp = match temps.next().unwrap_or(Err(StoreError::InOtherHands)) {
-                Ok(temp) => temp,
-                Err(error) => {
-                    // Nor should the next start store it. Not waited for: what else is in the log may be waiting for this thread.
-                    held.leave_segment();
-                    others.push((instance, Err(error)));
+        let mut temps = files.take(pulse).into_iter();
+        let mut at = 0;
+        while let Some(item) = items.get_mut(at) {
+            if let Some(logged) = take_logged(item) {
+                let entry = logged.name.path.clone();
+                let temp = temps.next().unwrap_or(Err(StoreError::Contended));
+                item.state = self.name_one((*item.instance).as_ref(), logged, temp).unwrap_or_else(State::Failed);
+                item.entry = (!matches!(item.state, State::Named(_))).then_some(entry);
+                pulse();
+            }
+            // Whoever waits for it need not wait for the names of the others.
+            match item.state {
+                State::Named(Named::Settled(_)) if at == 0 => {}
+                State::Named(Named::Placed(ref placed)) if at == 0 && placed.directory.is_none() => {}
+                _ => {
+                    at += 1;
                     continue;
                 }
-            };
-            // A checkpoint that finds it on the disk does not keep the next syncs waiting for all of them at once. For a small one it
-            // would cost more than it spares.
-            if !(*instance).as_ref().is_small() {
-                temp.start_writing_out(0);
             }
-            let placed = self.place((*instance).as_ref(), logged.draft(temp));
-            pulse();
-            match placed {
-                // Whoever waits for it need not wait for the names of the others.
-                Ok(named) if others.is_empty() => {
-                    let outcome = self.conclude((*instance).as_ref(), Ok(named));
-                    drop(instance); // who hears of it may count on its memory
-                    answer(outcome);
-                }
-                placed => {
-                    if matches!(placed, Err(StoreError::InOtherHands)) {
-                        taken.push(others.len());
-                    }
-                    others.push((instance, placed.map(Progress::Named)));
+            if let Some(item) = items.pop_front() {
+                self.answer(item, answer);
+            }
+        }
+        drop(frame);
+        // Somebody who does not ask the log has taken the name: they go another way, and the log is to know nothing of them.
+        self.void(items, |item| matches!(item.state, State::Written(_)));
+    }
+
+    fn name_one(
+        &mut self,
+        instance: &Instance<H>,
+        Logged { name, guard }: Logged,
+        temp: Result<crate::temp::TempFile<H>, StoreError>,
+    ) -> Result<State<H>, StoreError> {
+        let temp = temp?;
+        // A checkpoint that finds it on the disk does not keep the next syncs waiting for all of them at once. For a small one it
+        // would cost more than it spares.
+        if !instance.is_small() {
+            temp.start_writing_out(0);
+        }
+        match self.place(instance, Draft::new(Temp::Own(temp), name, Strategy::Log).guarded(guard))? {
+            Placing::Named(named) => Ok(State::Named(named)),
+            Placing::PathTaken(draft) => {
+                let name = match self.look(instance, self.path(instance, 1))? {
+                    super::Look::Free(name) => name,
+                    super::Look::Stored(placed) => return Ok(State::Named(Named::Placed(placed))),
+                };
+                Ok(State::Written(Draft { name, strategy: Strategy::PerFile, ..draft }))
+            }
+        }
+    }
+
+    /// Makes void what the log has of those that are refused.
+    pub(super) fn void_refused<I>(&self, items: &mut VecDeque<Item<I, H>>)
+    where
+        I: Deref<Target: AsRef<Instance<H>>>,
+    {
+        self.void(items, |item| matches!(item.state, State::Failed(_)));
+    }
+
+    /// Makes void what the log has of those that `which` says. One of which it cannot be made void is refused.
+    fn void<I>(&self, items: &mut VecDeque<Item<I, H>>, which: impl Fn(&Item<I, H>) -> bool)
+    where
+        I: Deref<Target: AsRef<Instance<H>>>,
+    {
+        let Some(wal) = self.root.wal() else { return };
+        let voided = |item: &Item<I, H>| item.entry.is_some() && which(item);
+        let entries: Vec<_> = items
+            .iter()
+            .filter(|item| voided(item))
+            .filter_map(|item| {
+                let digest = (*item.instance).as_ref().digest();
+                item.entry.as_deref().map(|path| Entry { path, content: None, digest })
+            })
+            .collect();
+        if entries.is_empty() {
+            return;
+        }
+        let outcome = wal.void(&entries, &self.root);
+        drop(entries);
+        for item in items.iter_mut() {
+            if voided(item) {
+                match &outcome {
+                    Ok(()) => item.entry = None,
+                    Err(error) if !matches!(item.state, State::Failed(_)) => item.state = State::Failed(error.clone()),
+                    Err(_) => {}
                 }
             }
         }
-        drop(held);
-        // Somebody who does not ask the log has taken the name. What the log says of it is void only after a checkpoint.
-        for at in taken {
-            let (instance, progress) = &mut others[at];
-            *progress = match self.root.log() {
-                Some(log) => log.checkpoint().and_then(|()| self.write_by(Strategy::PerFile, (**instance).as_ref())),
-                None => Err(StoreError::InOtherHands),
-            };
-            pulse();
-        }
-        others.into_iter().unzip()
-    }
-}
-
-impl Logged {
-    fn draft(self, temp: TempFile) -> Draft {
-        let (temp, name) = (Temp::Own(temp), self.name);
-        Draft { temp, name, strategy: Strategy::Log, logged: Some(self.reserved) }
-    }
-}
-
-fn logged(progress: &Result<Progress, StoreError>) -> Option<&Logged> {
-    match progress {
-        Ok(Progress::Logged(logged)) => Some(logged),
-        _ => None,
     }
 }
 
 /// Takes out what goes through the log, to be replaced by what comes of it.
-fn take(progress: &mut Result<Progress, StoreError>) -> Option<Logged> {
-    match std::mem::replace(progress, Err(StoreError::InOtherHands)) {
-        Ok(Progress::Logged(logged)) => Some(logged),
+fn take_logged<I, H: Handle>(item: &mut Item<I, H>) -> Option<Logged> {
+    match std::mem::replace(&mut item.state, State::Failed(StoreError::Contended)) {
+        State::Logged(logged) => Some(logged),
         other => {
-            *progress = other;
+            item.state = other;
             None
         }
     }
 }
 
-/// What the log is to keep of a batch, each under its name.
-pub(super) fn entries<'c, I: Deref<Target: AsRef<Instance>>>(
-    instances: &'c [I],
-    batch: &'c Batch,
-) -> impl Iterator<Item = (Entry<'c>, &'c Name)> {
-    batch.iter().zip(instances).filter_map(|(progress, instance)| {
-        let Logged { name, reserved } = logged(progress)?;
-        let instance = (**instance).as_ref();
-        let content = instance.pieces().collect();
-        Some((Entry { path: &name.path, content, digest: instance.digest() }, reserved))
+/// What the log is to keep of a batch, each under its path.
+fn entries<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
+    items: &VecDeque<Item<I, H>>,
+) -> impl Iterator<Item = (Entry<'_>, &PathGuard)> {
+    items.iter().filter_map(|item| {
+        let State::Logged(Logged { name, guard }) = &item.state else { return None };
+        let instance = (*item.instance).as_ref();
+        let content = Some(instance.pieces().collect());
+        Some((Entry { path: &name.path, content, digest: instance.digest() }, guard))
     })
 }

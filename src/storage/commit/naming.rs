@@ -1,20 +1,17 @@
 //! How an instance gets its final name: a look at the names it could have, and a rename that replaces nothing.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use rustix::fs::AtFlags;
-use rustix::io::Errno;
 
 use super::Run;
 use super::duplicates::{Found, examine};
 use super::strategy::Strategy;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
+use crate::fs::{Errno, Handle, Link};
 use crate::instance::{Instance, Outcome, Stored};
-use crate::log::Name;
+use crate::paths::PathGuard;
 use crate::settings::Duplicates;
 use crate::spool::SpoolFile;
 use crate::temp::TempFile;
@@ -27,27 +24,36 @@ const MAX_ATTEMPTS: u32 = 64;
 
 /// An instance whose bytes are under a final name.
 #[derive(Debug)]
-pub(super) enum Named {
-    Placed(Placed),
+pub(super) enum Named<H: Handle> {
+    Placed(Placed<H>),
     /// Durably: by another commit of the same instance.
     Settled(Stored),
 }
 
+/// What a rename came to.
+pub(super) enum Placing<H: Handle> {
+    Named(Named<H>),
+    /// The log knows the instance under this name, and somebody who does not ask it has taken that.
+    PathTaken(Draft<H>),
+}
+
 /// An instance whose bytes are in a temp file.
 #[derive(Debug)]
-pub(super) struct Draft {
-    pub(super) temp: Temp,
+pub(super) struct Draft<H: Handle> {
+    pub(super) temp: Temp<H>,
     pub(super) name: FreeName,
     pub(super) strategy: Strategy,
-    /// What it has in the log, if it went there.
-    pub(super) logged: Option<Name>,
+    /// For the name, once it was asked for.
+    pub(super) guard: Option<PathGuard>,
+    /// Whether the log has no entry of that name that a start could take for a later one.
+    pub(super) is_log_clear: bool,
 }
 
 /// The temp file of this commit, or the one the instance came with.
 #[derive(Debug)]
-pub(super) enum Temp {
-    Own(TempFile),
-    Spool(Arc<SpoolFile>),
+pub(super) enum Temp<H: Handle> {
+    Own(TempFile<H>),
+    Spool(Arc<SpoolFile<H>>),
 }
 
 /// The name an instance is to have, as far as was seen.
@@ -56,54 +62,59 @@ pub(super) struct FreeName {
     pub(super) copy: u32,
     /// Below the root.
     pub(super) path: PathBuf,
-    /// It belongs to a file with different bytes that is to be replaced.
-    replaces: bool,
+    /// What stands there, and is to be replaced.
+    replaces: Option<Replaced>,
+}
+
+/// A file that is to be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replaced {
+    /// It has different bytes.
+    Different,
+    /// It has the same, of which the disk does not have all.
+    Unwritten,
 }
 
 /// A final name.
 #[derive(Debug)]
-pub(super) struct Placed {
-    stored: Stored,
+pub(super) struct Placed<H: Handle> {
+    pub(super) stored: Stored,
     /// What is yet to be synced for it to last, if anything is.
-    directory: Option<usize>,
+    pub(super) directory: Option<usize>,
+    /// Its file, where that has to be synced for its name to last.
+    pub(super) temp: Option<Temp<H>>,
 }
 
 /// What a look at the names an instance could have came to.
-pub(super) enum Look {
+pub(super) enum Look<H: Handle> {
     Free(FreeName),
-    Stored(Placed),
+    Stored(Placed<H>),
 }
 
-impl Run {
+impl<H: Handle> Run<H> {
     /// Goes through the names the instance could have while they are taken, from the path of the `first` on.
-    pub(super) fn look(&mut self, instance: &Instance, first: PathBuf) -> Result<Look, StoreError> {
+    pub(super) fn look(&mut self, instance: &Instance<H>, first: PathBuf) -> Result<Look<H>, StoreError> {
         let mut first = Some(first);
         for copy in 1..=MAX_COPIES {
             let path = first.take().unwrap_or_else(|| self.path(instance, copy));
+            let free = |path, replaces| Ok(Look::Free(FreeName { copy, path, replaces }));
             // Most instances are new, and that is found out without opening anything.
             if self.is_free(&path) {
-                return Ok(Look::Free(FreeName { copy, path, replaces: false }));
+                return free(path, None);
             }
             let (parent, name) = split(&path)?;
             let Some(directory) = self.directories.open(parent)? else {
-                return Ok(Look::Free(FreeName { copy, path, replaces: false }));
+                return free(path, None);
             };
-            match examine(self.directories.file(directory), (&path, name), instance, self.fsync(instance))? {
-                Found::Nothing => {
-                    return Ok(Look::Free(FreeName { copy, path, replaces: false }));
-                }
-                Found::Ours => {
-                    let stored = stored_as(copy, path);
-                    return Ok(Look::Stored(Placed { stored, directory: Some(directory) }));
-                }
-                Found::Identical => {
-                    let stored = Stored { outcome: Outcome::Identical, path };
-                    return Ok(Look::Stored(Placed { stored, directory: Some(directory) }));
-                }
+            let found = examine(self.directories.file(directory), (&path, name), instance, self.proof(instance))?;
+            let stored = |stored| Ok(Look::Stored(Placed { stored, directory: Some(directory), temp: None }));
+            match found {
+                Found::Nothing => return free(path, None),
+                Found::Ours => return stored(stored_as(copy, path)),
+                Found::Identical => return stored(Stored { outcome: Outcome::Identical, path }),
+                Found::Unwritten => return free(path, Some(Replaced::Unwritten)),
                 Found::Different => match self.store.placement(instance).duplicates {
-                    Duplicates::Replace => {
-                        return Ok(Look::Free(FreeName { copy, path, replaces: true }));
-                    }
+                    Duplicates::Replace => return free(path, Some(Replaced::Different)),
                     Duplicates::Refuse => return Err(StoreError::DuplicateRefused { path }),
                     Duplicates::KeepBoth => {}
                 },
@@ -114,11 +125,11 @@ impl Run {
 
     /// Whether nothing stands at `path`, as far as one look tells.
     fn is_free(&self, path: &Path) -> bool {
-        matches!(rustix::fs::statat(&self.root.dir, path, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
+        matches!(self.root.dir.stat_at(path, Link::NoFollow), Err(Errno::NOENT))
     }
 
     /// Gives it its name, or finds out which it has.
-    pub(super) fn place(&mut self, instance: &Instance, mut draft: Draft) -> Result<Named, StoreError> {
+    pub(super) fn place(&mut self, instance: &Instance<H>, mut draft: Draft<H>) -> Result<Placing<H>, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let path = draft.name.path.clone();
             // A name that need not be synced is given from the root on, without opening its directory.
@@ -126,25 +137,27 @@ impl Run {
                 true => Some(self.directories.open_or_create(parent(&path)?)?),
                 false => None,
             };
-            let _alone = match (self.root.log(), &draft.logged) {
-                (Some(log), None) => Some(log.claim(&path)?),
-                _ => None,
-            };
+            self.claim(&mut draft)?;
             let (from, name) = match directory {
                 Some(directory) => (self.directories.file(directory), split(&path)?.1),
                 None => (&self.root.dir, path.as_os_str()),
             };
             let renamed = match draft.rename(instance, from, name) {
                 Ok(renamed) => renamed,
-                Err(decided) => return decided.map(Named::Settled),
+                Err(decided) => return decided.map(|stored| Placing::Named(Named::Settled(stored))),
             };
             let FreeName { copy, replaces, .. } = draft.name;
             match renamed {
                 Ok(()) => {
-                    fault::at(Step::Placed).map_err(|error| StoreError::new("place", &path, error))?;
-                    let stored =
-                        if replaces { Stored { outcome: Outcome::Replaced, path } } else { stored_as(copy, path) };
-                    return Ok(Named::Placed(Placed { stored, directory }));
+                    fault::point(Step::Placed).map_err(|error| StoreError::new("place", &path, error))?;
+                    let stored = match replaces {
+                        Some(Replaced::Different) => Stored { outcome: Outcome::Replaced, path },
+                        Some(Replaced::Unwritten) => Stored { outcome: Outcome::Identical, path },
+                        None => stored_as(copy, path),
+                    };
+                    let is_name_synced = directory.is_none() || self.root.filesystem.kind.syncs_as_a_whole();
+                    let temp = (!is_name_synced).then_some(draft.temp);
+                    return Ok(Placing::Named(Named::Placed(Placed { stored, directory, temp })));
                 }
                 // Either end may be gone: the temp file, because an earlier commit of this instance renamed it, which
                 // the next look finds out; or the directory, which is then made anew.
@@ -156,14 +169,14 @@ impl Run {
                     }
                     continue;
                 }
-                Err(Errno::EXIST) if !replaces => {}
+                Err(Errno::EXIST) if replaces.is_none() => {}
                 Err(error) => return Err(StoreError::new("rename to", &path, error)),
             }
-            if draft.logged.is_some() {
-                return Err(StoreError::InOtherHands); // the log knows it under this name: see `log`
+            if draft.strategy == Strategy::Log {
+                return Ok(Placing::PathTaken(draft));
             }
             match self.look(instance, self.path(instance, 1))? {
-                Look::Stored(placed) => return Ok(Named::Placed(placed)),
+                Look::Stored(placed) => return Ok(Placing::Named(Named::Placed(placed))),
                 Look::Free(_) if !draft.temp.file().exists() => {
                     return Err(StoreError::TempRemoved);
                 }
@@ -173,56 +186,61 @@ impl Run {
         Err(StoreError::new("rename to", draft.name.path, Errno::BUSY))
     }
 
-    /// What is to be said of an instance that has its name, or never will.
-    pub(super) fn conclude(
-        &mut self,
-        instance: &Instance,
-        named: Result<Named, StoreError>,
-    ) -> Result<Stored, StoreError> {
-        named
-            .and_then(|named| self.settle(instance, named))
-            .map_err(|error| error.map_path(|path| self.store.placement(instance).layout.loggable(path)))
-    }
-
-    fn settle(&mut self, instance: &Instance, named: Named) -> Result<Stored, StoreError> {
-        match named {
-            Named::Settled(stored) => Ok(stored),
-            Named::Placed(placed) => {
-                if let Some(directory) = placed.directory.filter(|_| self.fsync(instance)) {
-                    let depth = placed.stored.path.components().count().saturating_sub(1);
-                    self.directories.make_durable(directory, depth, &self.store.known_directories)?;
-                }
-                Ok(instance.settle(placed.stored))
-            }
+    /// Sees to it that nobody else gives the name meanwhile, and that the log has nothing to say of it.
+    fn claim(&self, draft: &mut Draft<H>) -> Result<(), StoreError> {
+        let key = self.root.paths.key(&draft.name.path);
+        if draft.guard.as_ref().is_none_or(|guard| guard.key() != key) {
+            draft.guard = None;
+            draft.guard = Some(self.root.paths.claim_path(&draft.name.path)?);
+            draft.is_log_clear = false;
         }
+        if let Some(wal) = self.root.wal()
+            && !draft.is_log_clear
+        {
+            wal.clear_of(key, &self.root)?;
+            draft.is_log_clear = true;
+        }
+        Ok(())
     }
 }
 
 impl FreeName {
     /// Whether it is the one an instance has that is the only one of its UID.
     pub(super) fn is_first(&self) -> bool {
-        self.copy == 1 && !self.replaces
+        self.copy == 1 && self.replaces.is_none()
     }
 }
 
-impl Draft {
+impl<H: Handle> Draft<H> {
+    pub(super) fn new(temp: Temp<H>, name: FreeName, strategy: Strategy) -> Self {
+        Self { temp, name, strategy, guard: None, is_log_clear: false }
+    }
+
+    /// The same, with the guard of its name. What the log has of that is of this instance, or goes with it.
+    pub(super) fn guarded(self, guard: PathGuard) -> Self {
+        Self { guard: Some(guard), is_log_clear: true, ..self }
+    }
+
     /// Renames the temp file, unless it has been decided meanwhile what becomes of the instance: that is the outer error.
     fn rename(
         &self,
-        instance: &Instance,
-        directory: &File,
+        instance: &Instance<H>,
+        directory: &H,
         name: &OsStr,
     ) -> Result<Result<(), Errno>, Result<Stored, StoreError>> {
         let temp = self.temp.file();
-        instance.pass_gate(|| {
-            fault::at(Step::Place)?;
-            if self.name.replaces { temp.rename_over(directory, name) } else { temp.rename_to_free(directory, name) }
+        instance.rename_once(|| {
+            fault::point(Step::Place)?;
+            match self.name.replaces {
+                Some(_) => temp.rename_over(directory, name),
+                None => temp.rename_to_free(directory, name),
+            }
         })
     }
 }
 
-impl Temp {
-    fn file(&self) -> &TempFile {
+impl<H: Handle> Temp<H> {
+    fn file(&self) -> &TempFile<H> {
         match self {
             Temp::Own(temp) => temp,
             Temp::Spool(spool) => spool.temp(),

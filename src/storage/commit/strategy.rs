@@ -1,8 +1,8 @@
 //! By what syncs an instance is to become durable.
 
 use crate::instance::SMALL_MAX_BYTES;
-use crate::log::SEGMENT_BYTES;
 use crate::settings::{CommitStrategy, Durability};
+use crate::wal::SEGMENT_BYTES;
 
 /// Largest instance that goes through the log, where the strategy is left to us. Measured: `docs/performance.md`.
 const LOG_MAX_BYTES: u64 = SMALL_MAX_BYTES;

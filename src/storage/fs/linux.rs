@@ -36,6 +36,7 @@ impl Handle for File {
         let to_read = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let flags = match how {
             Open::Directory => OFlags::RDONLY | OFlags::DIRECTORY,
+            Open::DirectoryNoFollow => OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW,
             Open::Read => to_read,
             Open::ReadNoFollow => to_read | OFlags::NOFOLLOW,
             Open::ReadDirect => to_read | OFlags::DIRECT,
@@ -101,6 +102,11 @@ impl Handle for File {
     fn start_write_back(&self, offset_bytes: u64, bytes: Option<NonZeroU64>) {
         // What Linux does first when told that cached pages are not needed. A hint: an error costs nothing but time.
         let _ = rustix::fs::fadvise(self, offset_bytes, bytes, Advice::DontNeed);
+    }
+
+    fn expect_reading(&self) {
+        let _ = rustix::fs::fadvise(self, 0, None, Advice::DontNeed);
+        let _ = rustix::fs::fadvise(self, 0, None, Advice::Sequential);
     }
 
     fn sync_data(&self) -> Result<(), Errno> {
@@ -178,7 +184,7 @@ impl Handle for File {
         Ok(Filesystem { kind, mount: mount_of(kind, self.stat()?.dev) })
     }
 
-    fn lock(&self, lock: Lock) -> Result<(), Errno> {
+    fn take_lock(&self, lock: Lock) -> Result<(), Errno> {
         let operation = match lock {
             Lock::Exclusive => FlockOperation::NonBlockingLockExclusive,
             Lock::Shared => FlockOperation::NonBlockingLockShared,

@@ -10,6 +10,7 @@
 //! - A journal that has been aborted can let a sync succeed that did nothing. [`Handle::truncate`] to another length fails then.
 
 mod linux;
+mod pages;
 #[cfg(test)]
 pub(crate) mod sim;
 
@@ -22,6 +23,7 @@ use std::path::Path;
 pub use rustix::io::Errno;
 
 pub use self::linux::reports_failed_write_back;
+pub(crate) use self::pages::Pages;
 
 /// An open file or directory. Paths are relative to the directory they are given to, or absolute.
 ///
@@ -53,6 +55,8 @@ pub trait Handle: Debug + Send + Sync + Sized + 'static {
     fn truncate(&self, bytes: u64) -> Result<(), Errno>;
     /// Has the kernel begin to write `bytes` from `offset_bytes` on, or all behind it, and forget those that are written. A hint.
     fn start_write_back(&self, offset_bytes: u64, bytes: Option<NonZeroU64>);
+    /// Has the kernel forget what it has of the file, as far as it can, and expect that all of it is read. A hint.
+    fn expect_reading(&self) {}
     /// Returns when the content of this file is on the disk, and what is needed to read it.
     fn sync_data(&self) -> Result<(), Errno>;
     /// The same, with all else that is known of the file or directory: the names in a directory.
@@ -79,7 +83,7 @@ pub trait Handle: Debug + Send + Sync + Sized + 'static {
     /// What filesystem this directory is on.
     fn filesystem(&self) -> Result<Filesystem, Errno>;
     /// Takes the advisory lock of this file, which ends with the process; [`Errno::WOULDBLOCK`] if another process has it.
-    fn lock(&self, lock: Lock) -> Result<(), Errno>;
+    fn take_lock(&self, lock: Lock) -> Result<(), Errno>;
 }
 
 /// How a file is opened. No file is created through a symbolic link.
@@ -87,6 +91,8 @@ pub trait Handle: Debug + Send + Sync + Sized + 'static {
 pub enum Open {
     /// A directory.
     Directory,
+    /// A directory that no link leads to.
+    DirectoryNoFollow,
     /// To read what stands there, a link followed, without waiting for what is no file.
     Read,
     /// The same, no link followed.
@@ -248,4 +254,40 @@ impl Display for FilesystemKind {
             Self::Other(magic) => write!(f, "a filesystem of type {magic:#x}"),
         }
     }
+}
+
+/// Reads into all of `buffer` from `offset_bytes` on, as far as the file goes.
+pub(crate) fn read_full<H: Handle>(file: &H, offset_bytes: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(offset_bytes + filled as u64, &mut buffer[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+/// Read at a time when two views of a file are compared.
+const COMPARED_BYTES: usize = 128 * 1024;
+
+/// Whether the disk has of the file at `path` in `directory` what the page cache has of it: a sync alone does not tell once another has
+/// failed. `false` as well where the filesystem cannot be read past the cache.
+pub(crate) fn is_written<H: Handle>(directory: &H, path: &Path, cached: &H) -> Result<bool, Errno> {
+    cached.sync_data()?;
+    let Ok(direct) = directory.open(path, Open::ReadDirect) else {
+        return Ok(false);
+    };
+    let (mut pages, mut expected) = (Pages::new(COMPARED_BYTES), vec![0; COMPARED_BYTES]);
+    for offset_bytes in (0..).step_by(COMPARED_BYTES) {
+        let read = read_full(cached, offset_bytes, &mut expected)?;
+        let found = pages.as_mut_slice();
+        if direct.read_at(offset_bytes, found)? != read || found[..read] != expected[..read] {
+            return Ok(false);
+        }
+        if read < COMPARED_BYTES {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

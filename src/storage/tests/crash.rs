@@ -71,7 +71,7 @@ fn store_until_killed(root: &Path, round: u32) {
                         .collect();
                     let results = store.commit(&batch.iter().collect::<Vec<_>>(), &|| ());
                     assert!(results.iter().all(Result::is_ok), "{results:?}");
-                    store.tend().unwrap();
+                    store.checkpoint(&|| ()).unwrap();
                     let said: String = versions.iter().map(|(uid, version)| format!("{uid} {version}\n")).collect();
                     std::io::stdout().lock().write_all(said.as_bytes()).unwrap();
                 }

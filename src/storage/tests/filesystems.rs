@@ -171,5 +171,5 @@ fn without_room_for_a_commit_log_there_is_none_and_it_takes_up_nothing() {
     assert_eq!(fs::read_dir(root.join(".tidegate/log")).unwrap().count(), 0);
     assert!(store.room(5 << 20).is_ok());
     assert_eq!(commit(&store, &instance("1.2.3.4.5", &pixels(1, 100))).unwrap().outcome, Outcome::New);
-    assert!(store.tend_at().is_none());
+    assert!(store.checkpoint_due().is_none());
 }

@@ -166,7 +166,7 @@ fn store_until_killed(root: &Path, acknowledged: &Path, strategy: CommitStrategy
                     if count % 16 == thread {
                         store_all(&[(versions[0].0.clone(), 1)]);
                     }
-                    store.tend().unwrap();
+                    store.checkpoint(&|| ()).unwrap();
                     thread::sleep(Duration::from_micros(500));
                 }
             });

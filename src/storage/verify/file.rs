@@ -1,19 +1,16 @@
 //! One file, read once from front to end: digest, file meta, the whole dataset, and whether it stands where it belongs.
 
 use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use dicom_core::Tag;
 use flate2::{Decompress, FlushDecompress, Status};
-use rustix::fs::Advice;
-use rustix::io::Errno;
 
 use super::walk::{DatasetFault, Walk};
 use super::{Digested, Fault, Verdict};
 use crate::digest::{Digest, Hasher};
+use crate::fs::{Errno, Handle, read_full};
 use crate::head::{HeadLimits, HeadScan, encoding_of, is_standard};
 use crate::layout::Layout;
 use crate::meta::{FileMeta, StoredMeta};
@@ -52,8 +49,7 @@ impl<'a> Checker<'a> {
     /// Checks the open `file`, which stands at `path` below the root.
     pub(super) fn check(&mut self, file: &File, path: &Path) -> Verdict {
         // So that what is read comes from the disk, as far as the kernel can forget it; and is read ahead.
-        let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
-        let _ = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
+        file.expect_reading();
         let mut hasher = Hasher::default();
         let mut bytes = 0;
         let mut found = Found::default();
@@ -61,7 +57,7 @@ impl<'a> Checker<'a> {
             Ok(()) => self.judge_place(path, &mut found),
             Err(error) => found.faults.push(Fault::Unreadable { after_bytes: bytes, error }),
         }
-        let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+        file.start_write_back(0, None); // it is not read again
         let digested = match Digest::recorded(file) {
             None => Digested::NotRecorded,
             Some(recorded) if recorded == hasher.digest() => Digested::Matches,
@@ -75,7 +71,7 @@ impl<'a> Checker<'a> {
 
     /// Reads the file to its end.
     fn read(&mut self, file: &File, hasher: &mut Hasher, bytes: &mut u64, found: &mut Found) -> Result<(), Errno> {
-        let length = fill(file, &mut self.chunk, 0)?;
+        let length = read_full(file, 0, &mut self.chunk)?;
         *bytes = length as u64;
         hasher.update(&self.chunk[..length]);
         let stored = StoredMeta::read(&self.chunk[..length.min(FileMeta::MAX_ENCODED_BYTES)]);
@@ -99,7 +95,7 @@ impl<'a> Checker<'a> {
                 let _ = head.feed(&self.chunk[piece.clone()]);
             }
             dataset.feed(&self.chunk[piece]);
-            let length = fill(file, &mut self.chunk, *bytes)?;
+            let length = read_full(file, *bytes, &mut self.chunk)?;
             if length == 0 {
                 break;
             }
@@ -134,20 +130,6 @@ impl<'a> Checker<'a> {
             found.faults.push(Fault::Place { belongs_at: layout.path(&stored.meta, &head, 1) });
         }
     }
-}
-
-/// Reads into all of `buffer` from `offset` on, as far as the file goes.
-fn fill(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-        }
-    }
-    Ok(filled)
 }
 
 /// The dataset on its way into the walk.

@@ -1,14 +1,13 @@
 //! The files of a storage root, listed with bounded memory: directories are read as they are listed, and of each level one is
 //! open. Symbolic links are not followed.
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use crate::fs::{Errno, Handle, Kind, Link, Open};
 
 /// Directories inside one another. A layout makes at most eleven.
 const MAX_DEPTH: usize = 64;
@@ -33,13 +32,8 @@ pub(super) struct Place {
 impl Place {
     /// Opens the file; `None` when it is gone, or is no regular file any more.
     pub(super) fn open(&self) -> Result<Option<File>, Errno> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        match rustix::fs::openat(&self.directory, &self.name, flags, Mode::empty()) {
-            Ok(file) => {
-                let stat = rustix::fs::fstat(&file)?;
-                let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-                Ok(regular.then(|| file.into()))
-            }
+        match self.directory.open(Path::new(&self.name), Open::ReadNoFollow) {
+            Ok(file) => Ok((file.stat()?.kind == Kind::File).then_some(file)),
             Err(Errno::NOENT | Errno::LOOP) => Ok(None),
             Err(error) => Err(error),
         }
@@ -49,12 +43,12 @@ impl Place {
 struct Level {
     path: PathBuf,
     directory: Arc<File>,
-    entries: Dir,
+    entries: <File as Handle>::Entries,
 }
 
 /// Calls `met` for all below `root`, until it answers `false`.
 pub(super) fn list(root: &File, mut met: impl FnMut(Entry) -> bool) -> Result<(), Errno> {
-    let mut levels = vec![level(PathBuf::new(), open_directory(root, c".")?)?];
+    let mut levels = vec![level(PathBuf::new(), root.open(Path::new(""), Open::DirectoryNoFollow)?)?];
     while let Some(Level { path, directory, entries }) = levels.last_mut() {
         let entry = match entries.next() {
             None => {
@@ -67,12 +61,8 @@ pub(super) fn list(root: &File, mut met: impl FnMut(Entry) -> bool) -> Result<()
                 Err((path, error))
             }
             Some(Ok(entry)) => {
-                let name = entry.file_name();
-                if matches!(name.to_bytes(), b"." | b"..") {
-                    continue;
-                }
-                let path = path.join(OsStr::from_bytes(name.to_bytes()));
-                look(directory, name, entry.file_type(), &path).map_err(|error| (path, error))
+                let path = path.join(&entry.name);
+                look(directory, &entry.name, entry.kind, &path).map_err(|error| (path, error))
             }
         };
         let goes_on = match entry {
@@ -105,35 +95,29 @@ enum Looked {
     Directory(PathBuf, File),
 }
 
-fn look(directory: &Arc<File>, name: &CStr, kind: FileType, path: &Path) -> Result<Looked, Errno> {
-    if name.to_bytes().starts_with(b".") {
+fn look(directory: &Arc<File>, name: &OsStr, kind: Option<Kind>, path: &Path) -> Result<Looked, Errno> {
+    if name.as_bytes().starts_with(b".") {
         return Ok(Looked::Entry(Entry::Foreign));
     }
     let kind = match kind {
         // Not every filesystem says it in the listing.
-        FileType::Unknown => {
-            let stat = rustix::fs::statat(&**directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            FileType::from_raw_mode(stat.st_mode)
-        }
-        kind => kind,
+        None => directory.stat_at(Path::new(name), Link::NoFollow)?.kind,
+        Some(kind) => kind,
     };
     Ok(match kind {
-        FileType::Directory => Looked::Directory(path.to_owned(), open_directory(directory, name)?),
-        FileType::RegularFile => Looked::Entry(Entry::File(Place {
+        Kind::Directory => {
+            Looked::Directory(path.to_owned(), directory.open(Path::new(name), Open::DirectoryNoFollow)?)
+        }
+        Kind::File => Looked::Entry(Entry::File(Place {
             path: path.to_owned(),
             directory: Arc::clone(directory),
-            name: OsStr::from_bytes(name.to_bytes()).to_owned(),
+            name: name.to_owned(),
         })),
-        _ => Looked::Entry(Entry::Foreign),
+        Kind::Link | Kind::Other => Looked::Entry(Entry::Foreign),
     })
 }
 
-fn open_directory(at: &File, name: &CStr) -> Result<File, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(at, name, flags, Mode::empty()).map(File::from)
-}
-
 fn level(path: PathBuf, directory: File) -> Result<Level, Errno> {
-    let entries = Dir::read_from(&directory)?;
+    let entries = directory.list()?;
     Ok(Level { path, directory: Arc::new(directory), entries })
 }

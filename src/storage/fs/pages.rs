@@ -1,14 +1,11 @@
 //! Writing in whole pages, which is what goes past the page cache.
 
-use std::fs::File;
-
-use rustix::io::Errno;
-
+use super::{Errno, Handle};
 use crate::temp::{PAGE_BYTES, write_all_at};
 
 /// Memory that begins on a page, which all that is written is copied to first.
 #[derive(Debug)]
-pub(super) struct Pages {
+pub(crate) struct Pages {
     bytes: Vec<u8>,
     start: usize,
     capacity: usize,
@@ -16,22 +13,27 @@ pub(super) struct Pages {
 
 impl Pages {
     /// Room for `capacity` bytes at a time, a multiple of a page; all zeros.
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         let bytes = vec![0; capacity + PAGE_BYTES];
         let start = bytes.as_ptr().addr().next_multiple_of(PAGE_BYTES) - bytes.as_ptr().addr();
         Self { bytes, start, capacity }
     }
 
     /// All of it.
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..][..self.capacity]
+    }
+
+    /// The same, to read into.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..][..self.capacity]
     }
 
     /// Writes `pieces` to `file`, which may be open for `O_DIRECT`, from `offset_bytes` on, a multiple of a page; and zeros behind them
     /// up to the end of the page.
-    pub(super) fn write<'a>(
+    pub(crate) fn write<'a, H: Handle>(
         &mut self,
-        file: &File,
+        file: &H,
         mut offset_bytes: u64,
         pieces: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), Errno> {

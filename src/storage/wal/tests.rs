@@ -3,11 +3,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::io::Errno;
-
+use super::record::SegmentHeader;
+use super::restore::Since;
+use super::{replay, segment};
 use crate::fault::{Step, arm};
+use crate::fs::{Errno, Handle, Open};
 use crate::support::*;
-use crate::{Commit, CommitStrategy, Duplicates, Instance, Outcome, Store, StoreError, Stored};
+use crate::{Commit, CommitStrategy, Duplicates, Instance, Outcome, Reason, Recovery, Store, StoreError, Stored};
 
 fn site() -> Site {
     Site::with(|settings| settings.commit = CommitStrategy::Log)
@@ -25,14 +27,40 @@ fn fail(step: Step) {
 
 /// The root as a crash leaves it at this moment, opened: nothing that the open store does later is in it.
 fn after_crash(site: &Site, change: impl FnOnce(&Path)) -> (tempfile::TempDir, Store, u64) {
+    let (dir, store, recovery) = after(Since::Crash, site, change);
+    (dir, store, recovery.restored_files)
+}
+
+/// The root as it is at this moment, changed, and opened as if so much had happened.
+fn after(since: Since, site: &Site, change: impl FnOnce(&Path)) -> (tempfile::TempDir, Store, Recovery) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     copy(&site.root(), &root);
+    pass(since, &root);
     change(&root);
     let mut settings = settings(&root);
     settings.commit = CommitStrategy::Log;
     let (store, recovery) = Store::open(settings).unwrap();
-    (dir, store, recovery.restored_files)
+    (dir, store, recovery)
+}
+
+/// Has the copied segments of `root` say that they were written for it, on this mount or on another.
+fn pass(since: Since, root: &Path) {
+    let top = fs::File::top().unwrap();
+    let (dir, directory) =
+        (top.open(root, Open::Directory).unwrap(), top.open(&root.join(".tidegate/log"), Open::Directory).unwrap());
+    let mount = dir.filesystem().unwrap().mount.unwrap();
+    for number in 0..2 {
+        let path = root.join(".tidegate/log").join(segment::name(number));
+        let mut bytes = fs::read(&path).unwrap();
+        let mut header = SegmentHeader::decode(&bytes).unwrap();
+        if since != Since::Copied {
+            header.root = replay::identity_of(&dir, &directory).unwrap();
+        }
+        header.mount = if since == Since::SameMount { mount } else { mount ^ 1 };
+        bytes[..8192].copy_from_slice(&header.encode());
+        fs::write(&path, bytes).unwrap();
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -45,6 +73,10 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), to).unwrap();
         }
     }
+}
+
+fn truncate(path: &Path, bytes: u64) {
+    fs::File::options().write(true).open(path).unwrap().set_len(bytes).unwrap();
 }
 
 fn remove_all(root: &Path) {
@@ -68,7 +100,7 @@ fn what_is_acknowledged_is_whole_whatever_state_its_file_is_in() {
         ("none", |_| (), 0),
         ("missing", remove_all, 6),
         ("directories missing", |root| fs::remove_dir_all(root.join(STUDY)).unwrap(), 6),
-        ("cut short", |root| fs::write(root.join(path_of("1.2.3")), b"DICM").unwrap(), 1),
+        ("cut short", |root| truncate(&root.join(path_of("1.2.3")), 200), 1),
         (
             "zeros",
             |root| {
@@ -102,17 +134,24 @@ fn a_frame_that_is_torn_counts_for_nothing_and_those_before_it_count() {
         site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 3000))).unwrap();
     }
     let log = |root: &Path| root.join(".tidegate/log/segment-0");
-    let frame = |n: usize| 4096 + 4096 * n;
-    // In what it says of its files; and in a file, behind which others are whole.
-    let torn = [(frame(2) + 3000, 2), (frame(2) + 5, 2), (frame(1) + 70, 1), (frame(1) + 3000, 2), (frame(0) + 20, 0)];
-    for (at, intact) in torn {
-        let (dir, _store, restored) = after_crash(&site, |root| {
+    let frame = |n: usize| 8192 + 4096 * n;
+    // In what it says of its files, and in a file. Behind the last frame there is nothing that tells damage from what was cut off.
+    let torn = [
+        (frame(2) + 3000, 2, 0),
+        (frame(2) + 5, 2, 0),
+        (frame(1) + 70, 2, 1),
+        (frame(1) + 3000, 2, 1),
+        (frame(0) + 20, 2, 1),
+    ];
+    for (at, intact, damaged) in torn {
+        let (dir, _store, recovery) = after(Since::Crash, &site, |root| {
             remove_all(root);
             let mut bytes = fs::read(log(root)).unwrap();
             bytes[at] ^= 1;
             fs::write(log(root), bytes).unwrap();
         });
-        assert_eq!(restored, intact, "{at}");
+        assert_eq!((recovery.restored_files, recovery.aside.len()), (intact, damaged), "{at}: {recovery:?}");
+        assert!(recovery.aside.iter().all(|aside| aside.reason == Reason::DamagedLog), "{at}: {recovery:?}");
         assert_eq!(files(&dir.path().join("root")).len() as u64, intact);
     }
     let (_dir, _store, restored) = after_crash(&site, |root| {
@@ -150,15 +189,15 @@ fn a_log_that_is_full_goes_on_in_the_other_segment_and_then_file_by_file_until_i
         site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 12_000))).unwrap();
         // Two segments of 64 KiB: full long before that.
     }
-    assert!(site.store.tend_at().unwrap() <= std::time::Instant::now());
+    assert!(site.store.checkpoint_due().unwrap() <= std::time::Instant::now());
     let restored_of = |site: &Site| {
         let (dir, _store, restored) = after_crash(site, remove_all);
         assert_eq!(files(&dir.path().join("root")).len() as u64, restored);
         restored
     };
     let held = restored_of(&site);
-    assert_eq!(held, 6, "three frames of 16 KiB in each segment");
-    site.store.tend().unwrap();
+    assert_eq!(held, 4, "two frames of 16 KiB in each segment, and the reserve");
+    site.store.checkpoint(&|| ()).unwrap();
     assert!(restored_of(&site) < held, "its files are on the disk, and no longer in the log");
     for n in 0..20 {
         site.commit(&instance(&format!("1.3.{n}"), &pixels(n, 12_000))).unwrap();
@@ -313,7 +352,7 @@ fn what_is_more_than_small_has_its_file_by_the_time_the_log_is_synced() {
     let site = Site::with(|settings| settings.commit = CommitStrategy::Adaptive);
     for n in 0..60 {
         site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 5000))).unwrap();
-        site.store.tend().unwrap(); // until a segment has room for it
+        site.store.checkpoint(&|| ()).unwrap(); // until a segment has room for it
     }
     let slice = instance("1.3.1", &pixels(1, 70_000));
     let commit = site.store.begin(vec![&slice], &|| ()).unwrap();
@@ -327,7 +366,7 @@ fn what_is_more_than_small_has_its_file_by_the_time_the_log_is_synced() {
     });
     assert!(finish(commit).iter().all(Result::is_ok));
     assert_eq!(files.get(), 1);
-    let (dir, _store, restored) = after_crash(&site, |root| fs::write(root.join(path_of("1.3.1")), b"DICM").unwrap());
+    let (dir, _store, restored) = after_crash(&site, |root| truncate(&root.join(path_of("1.3.1")), 5000));
     assert_eq!(restored, 1);
     assert_stored(&dir.path().join("root"), path_of("1.3.1"), "1.3.1", 1, 70_000);
 }
@@ -338,8 +377,6 @@ fn what_is_in_the_log_but_cannot_be_written_is_refused_now_and_at_the_next_start
     fail(Step::Write);
     let refused = site.commit(&instance("1.2.1", &pixels(1, 500)));
     assert!(matches!(refused, Err(StoreError::Io { source: Errno::IO, .. })), "{refused:?}");
-    assert!(site.store.tend_at().unwrap() <= std::time::Instant::now(), "that is due at once");
-    site.store.tend().unwrap();
     let (dir, _, restored) = after_crash(&site, |_| ());
     assert_eq!((restored, files(&dir.path().join("root"))), (0, Vec::new()));
     assert_eq!(site.outcome(&instance("1.2.1", &pixels(1, 500))), Outcome::New);
@@ -359,8 +396,8 @@ fn a_log_takes_up_what_it_needs_and_is_taken_away_when_it_is_not_wanted() {
     let mut steps = Vec::new();
     for n in 0..255 {
         site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 500))).unwrap();
-        if site.store.tend_at().is_some_and(|at| at <= std::time::Instant::now()) {
-            site.store.tend().unwrap(); // one that is full is laid out for more before it is used again
+        if site.store.checkpoint_due().is_some_and(|at| at <= std::time::Instant::now()) {
+            site.store.checkpoint(&|| ()).unwrap(); // one that is full is laid out for more before it is used again
         }
         steps.push(kib(&site.root()));
     }
@@ -370,8 +407,8 @@ fn a_log_takes_up_what_it_needs_and_is_taken_away_when_it_is_not_wanted() {
     let aged = self::site();
     aged.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
     std::thread::sleep(super::CHECKPOINT_AFTER);
-    aged.store.tend().unwrap();
-    assert!(aged.store.tend_at().is_none());
+    aged.store.checkpoint(&|| ()).unwrap();
+    assert!(aged.store.checkpoint_due().is_none());
     assert_eq!(kib(&aged.root()), [64, 64]);
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
@@ -392,7 +429,8 @@ fn a_log_that_cannot_be_written_leaves_the_other_ways() {
     let told = Commit::write_log([&mut commit], &|| ());
     assert!(matches!(told, Err(StoreError::Io { source: Errno::IO, .. })), "{told:?}");
     assert!(matches!(finish(commit)[..], [Ok(Stored { outcome: Outcome::New, .. })]));
-    assert!(site.store.tend_at().is_none(), "nothing is in it");
+    let (_dir, _, restored) = after_crash(&site, remove_all);
+    assert_eq!(restored, 0, "nothing is in it");
     assert_eq!(site.files(), [path_of("1.2.1")]);
 }
 
@@ -428,18 +466,119 @@ fn a_log_that_cannot_be_synced_fails_who_relied_on_it_and_nobody_else() {
 }
 
 #[test]
-fn a_checkpoint_that_fails_frees_nothing_and_what_it_left_is_written_out_whatever_it_looks_like() {
-    for step in [Step::Checkpoint, Step::Free] {
+fn a_segment_that_cannot_be_freed_stays_and_others_go_on() {
+    let site = site();
+    site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
+    fail(Step::Free);
+    // The name is in the log, so its replacement needs a checkpoint.
+    assert!(matches!(site.commit(&instance("1.2.1", &pixels(2, 500))), Err(StoreError::Io { .. })));
+    let (dir, ..) = after_crash(&site, remove_all);
+    assert_stored(&dir.path().join("root"), path_of("1.2.1"), "1.2.1", 1, 500);
+    assert_eq!(site.outcome(&instance("1.2.3", &pixels(3, 500))), Outcome::New);
+    let due = site.store.checkpoint_due().unwrap();
+    assert!(due > std::time::Instant::now(), "not at once, which would fail at once");
+}
+
+#[test]
+fn after_a_sync_that_failed_each_file_is_held_against_the_disk_before_its_segment_is_freed() {
+    for step in [Step::Checkpoint, Step::ProveJournal] {
         let site = site();
-        site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
+        for n in 0..3 {
+            site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 12_000))).unwrap(); // two in the first segment, one in the second
+        }
+        fs::write(site.root().join(path_of("1.2.1")), b"corrected").unwrap();
         fail(step);
-        // The name is in the log, so its replacement needs a checkpoint.
-        assert!(matches!(site.commit(&instance("1.2.1", &pixels(2, 500))), Err(StoreError::Io { .. })), "{step:?}");
-        let (dir, _, restored) = after_crash(&site, |_| ());
-        assert_eq!(restored, u64::from(step == Step::Checkpoint), "after a failed sync nothing is believed");
-        assert_stored(&dir.path().join("root"), path_of("1.2.1"), "1.2.1", 1, 500);
-        // Others go on.
-        assert_eq!(site.outcome(&instance("1.2.3", &pixels(3, 500))), Outcome::New);
+        let checkpoint = site.store.checkpoint(&|| ());
+        // A journal that has failed once is asked again later; a sync is not asked again.
+        assert_eq!(checkpoint.is_err(), step == Step::ProveJournal, "{checkpoint:?}");
+        if let Ok(recovery) = checkpoint {
+            assert_eq!(recovery.left_files, 1, "what people did is theirs");
+        }
+        assert_eq!(fs::read(site.root().join(path_of("1.2.1"))).unwrap(), b"corrected");
+        // Both segments were tainted, whichever was asked about.
+        let wal = site.store.root().wal().unwrap().clone();
+        assert!(wal.trust.failures() > 0);
+    }
+}
+
+#[test]
+fn what_people_did_on_the_same_mount_is_theirs() {
+    let site = site();
+    for n in 0..4 {
+        site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 500))).unwrap();
+    }
+    let corrected = b"corrected".to_vec();
+    let change = |root: &Path| {
+        fs::write(root.join(path_of("1.2.0")), &corrected).unwrap();
+        fs::remove_file(root.join(path_of("1.2.1"))).unwrap();
+        truncate(&root.join(path_of("1.2.2")), 100);
+    };
+    let (dir, _, recovery) = after(Since::SameMount, &site, change);
+    let root = dir.path().join("root");
+    assert_eq!((recovery.restored_files, recovery.left_files), (0, 3), "{recovery:?}");
+    assert!(recovery.aside.is_empty(), "{recovery:?}");
+    assert_eq!(files(&root), [path_of("1.2.0"), path_of("1.2.2"), path_of("1.2.3")]);
+    assert_eq!(fs::read(root.join(path_of("1.2.0"))).unwrap(), corrected);
+    // After a crash of the machine nobody knows who did it: what is missing is brought back, what was changed is left.
+    let (dir, _, recovery) = after(Since::Crash, &site, change);
+    let root = dir.path().join("root");
+    assert_eq!(recovery.restored_files, 2, "{recovery:?}");
+    assert_eq!(fs::read(root.join(path_of("1.2.0"))).unwrap(), corrected);
+    let [aside] = &recovery.aside[..] else { panic!("{recovery:?}") };
+    assert_eq!((&aside.path, &aside.reason), (&path_of("1.2.0"), &Reason::ChangedSince));
+    assert!(fs::read(root.join(aside.kept_as.as_ref().unwrap())).unwrap() == whole_file("1.2.0", &pixels(0, 500)));
+}
+
+#[test]
+fn a_root_that_was_copied_with_its_log_is_not_made_older() {
+    let site = site();
+    for n in 0..2 {
+        site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 500))).unwrap();
+    }
+    let newer = whole_file("1.2.0", &pixels(7, 500));
+    let (dir, _, recovery) = after(Since::Copied, &site, |root| {
+        fs::write(root.join(path_of("1.2.0")), &newer).unwrap();
+        fs::remove_file(root.join(path_of("1.2.1"))).unwrap();
+    });
+    let root = dir.path().join("root");
+    assert!(fs::read(root.join(path_of("1.2.0"))).unwrap() == newer);
+    assert_eq!((recovery.restored_files, recovery.aside.len()), (1, 1), "{recovery:?}");
+    assert_eq!(recovery.aside[0].reason, Reason::ForeignLog);
+}
+
+#[test]
+fn one_path_that_cannot_be_written_does_not_stop_a_start() {
+    let site = site();
+    site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
+    site.commit(&instance_in("1.9", "1.9.1", "1.9.1.1", &pixels(2, 500))).unwrap();
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    let obstacles: [&dyn Fn(&Path); 3] = [
+        &|study| fs::write(study, b"a file").unwrap(),
+        &|study| std::os::unix::fs::symlink(elsewhere.path(), study).unwrap(),
+        &|study| {
+            std::os::unix::fs::symlink("round", study.with_file_name("round"))
+                .and_then(|()| std::os::unix::fs::symlink("round", study))
+                .unwrap()
+        },
+    ];
+    for since in [Since::Crash, Since::Copied] {
+        for obstruct in obstacles {
+            let (dir, store, recovery) = after(since, &site, |root| {
+                fs::remove_dir_all(root.join(STUDY)).unwrap();
+                obstruct(&root.join(STUDY));
+            });
+            let root = dir.path().join("root");
+            let [aside] = &recovery.aside[..] else { panic!("{recovery:?}") };
+            assert_eq!(aside.path, path_of("1.2.1"));
+            assert!(matches!(aside.reason, Reason::Obstructed { .. }), "{aside:?}");
+            assert!(
+                fs::read(root.join(aside.kept_as.as_ref().unwrap())).unwrap() == whole_file("1.2.1", &pixels(1, 500))
+            );
+            // The next start has nothing to say of it.
+            drop(store);
+            let (_, recovery) = Store::open(settings(&root)).unwrap();
+            assert_eq!(recovery, Recovery::default());
+        }
     }
 }
 
@@ -450,8 +589,8 @@ fn a_segment_is_not_freed_before_all_its_files_have_their_names() {
     arm(Step::Place, move || {
         // It is durable by now, and nowhere but in the log. Whoever needs the name has to wait, and waits in vain.
         let second = others.commit(&instance("1.2.1", &pixels(2, 500)));
-        assert!(matches!(second, Err(StoreError::InOtherHands)), "{second:?}");
-        assert!(matches!(others.store.tend(), Ok(())));
+        assert!(matches!(second, Err(StoreError::Contended)), "{second:?}");
+        assert!(others.store.checkpoint(&|| ()).is_ok());
         let (dir, _, restored) = after_crash(&others, |_| ());
         assert_eq!(restored, 1);
         assert_stored(&dir.path().join("root"), path_of("1.2.1"), "1.2.1", 1, 500);
@@ -481,4 +620,63 @@ fn a_log_that_was_removed_is_not_relied_on() {
     site.commit(&instance("1.2.2", &pixels(2, 500))).unwrap();
     let (dir, _, restored) = after_crash(&site, remove_all);
     assert_eq!((restored, files(&dir.path().join("root"))), (1, vec![path_of("1.2.2")]));
+}
+
+#[test]
+fn a_name_taken_from_outside_makes_nobody_wait_for_itself() {
+    let site = site();
+    let instances: Vec<_> = (0..2).map(|n| instance(&format!("1.2.{n}"), &pixels(n, 500))).collect();
+    let mut first = site.store.begin(instances[..1].iter().collect(), &|| ()).unwrap();
+    let mut second = site.store.begin(instances[1..].iter().collect(), &|| ()).unwrap();
+    Commit::write_log([&mut first, &mut second], &|| ()).unwrap();
+    let path = site.root().join(path_of("1.2.0"));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, b"somebody's").unwrap();
+    // The frame that both are in stays open until the second is finished, by this thread.
+    let outcomes = finish(first);
+    assert!(matches!(outcomes[..], [Ok(Stored { outcome: Outcome::Replaced, .. })]), "{outcomes:?}");
+    assert!(finish(second).iter().all(Result::is_ok));
+}
+
+#[test]
+fn a_checkpoint_that_waits_in_vain_is_not_due_again_at_once() {
+    let site = std::sync::Arc::new(site());
+    let others = std::sync::Arc::clone(&site);
+    arm(Step::Place, move || {
+        std::thread::sleep(super::CHECKPOINT_AFTER);
+        assert!(matches!(others.store.checkpoint(&|| ()), Err(StoreError::Contended)));
+        assert!(others.store.checkpoint_due().unwrap() > std::time::Instant::now());
+        Ok(())
+    });
+    site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
+    assert!(site.store.checkpoint_due().is_some(), "somebody has to come back");
+}
+
+#[test]
+fn whatever_refuses_an_instance_that_is_in_the_log_the_next_start_does_not_store_it() {
+    for step in [Step::Write, Step::Rename, Step::SyncLog] {
+        let site = site();
+        site.commit(&instance("1.2.9", &pixels(9, 500))).unwrap();
+        fail(step);
+        assert!(site.commit(&instance("1.2.1", &pixels(1, 500))).is_err(), "{step:?}");
+        let (dir, ..) = after_crash(&site, |_| ());
+        assert_eq!(files(&dir.path().join("root")), [path_of("1.2.9")], "{step:?}");
+        assert_eq!(site.store.not_voided(), 0);
+        // It may be sent again.
+        assert_eq!(site.outcome(&instance("1.2.1", &pixels(1, 500))), Outcome::New, "{step:?}");
+        let (dir, ..) = after_crash(&site, remove_all);
+        assert_stored(&dir.path().join("root"), path_of("1.2.1"), "1.2.1", 1, 500);
+    }
+}
+
+#[test]
+fn an_instance_written_before_a_shared_sync_failed_is_not_acknowledged_after_it() {
+    let site = Site::with(|settings| settings.commit = CommitStrategy::Shared);
+    let (first, second) = (instance("1.2.1", &pixels(1, 5000)), instance("1.2.2", &pixels(2, 5000)));
+    let begun = site.store.begin(vec![&first], &|| ()).unwrap(); // written, not synced
+    fail(Step::SyncFilesystem); // writes out both, fails, and tells once
+    assert!(site.commit(&second).is_err());
+    let outcomes = finish(begun);
+    assert!(outcomes[0].is_err(), "{outcomes:?}");
+    assert_eq!(site.outcome(&first), Outcome::New, "sent again, it is written again");
 }

@@ -1,0 +1,152 @@
+//! Bringing the files of a segment to the disk, and freeing it: rules 5 to 8.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::frames::index;
+use super::record::SegmentHeader;
+use super::restore::{Restorer, Settled, Since, failed};
+use super::segment::draw_salt;
+use super::state::Room;
+use super::{RETRY_AFTER, RETRY_CONTENDED_AFTER, Wal};
+use crate::error::StoreError;
+use crate::fault::{self, Step};
+use crate::fs::{Handle, Open};
+use crate::recovery::{Aside, Reason, Recovery};
+use crate::root::Root;
+use crate::sync::{Patience, now};
+
+impl<H: Handle> Wal<H> {
+    /// Checkpoints what is due, unless another thread is at it. What was found out about single files is in the answer.
+    pub(crate) fn checkpoint_if_due(&self, root: &Arc<Root<H>>, pulse: &dyn Fn()) -> Result<Recovery, StoreError> {
+        let mut recovery = Recovery::default();
+        let Some(_alone) = self.checkpointing.try_lock() else {
+            return Ok(recovery);
+        };
+        let is_due = || self.state.lock().due().is_some_and(|due| due <= now());
+        while is_due() {
+            self.free_oldest(root, Room::Larger, pulse, &mut recovery)?;
+        }
+        Ok(recovery)
+    }
+
+    /// Brings the files of every frame written so far to the disk and frees the segments.
+    pub(crate) fn checkpoint(&self, root: &Arc<Root<H>>, pulse: &dyn Fn()) -> Result<(), StoreError> {
+        let Some(_alone) = self.checkpointing.lock_in_time() else {
+            return Err(StoreError::Contended);
+        };
+        for _ in 0..self.segments.len() {
+            self.free_oldest(root, Room::AsItIs, pulse, &mut Recovery::default())?; // somebody waits for this
+        }
+        Ok(())
+    }
+
+    /// The same, if no thread has to be waited for.
+    pub(super) fn try_checkpoint_all(&self, root: &Arc<Root<H>>) -> Result<(), StoreError> {
+        let is_open = || self.state.lock().slots.iter().any(|slot| slot.open > 0);
+        match self.checkpointing.try_lock() {
+            Some(_alone) if !is_open() => {}
+            _ => return Err(StoreError::Contended),
+        }
+        self.checkpoint(root, &|| ())
+    }
+
+    /// Checkpoints the segment that was written first. Never another before it: a name may be in both, and the later file is
+    /// the one that counts.
+    fn free_oldest(
+        &self,
+        root: &Arc<Root<H>>,
+        room: Room,
+        pulse: &dyn Fn(),
+        recovery: &mut Recovery,
+    ) -> Result<(), StoreError> {
+        let (mut state, mut patience) = (self.state.lock(), Patience::new());
+        let Some(segment) = state.oldest() else {
+            return Ok(());
+        };
+        state.begin_closing(segment);
+        while state.slots[segment].open > 0 {
+            if !self.closed.wait(&mut state, &mut patience) {
+                state.keep(segment, now() + RETRY_CONTENDED_AFTER);
+                return Err(StoreError::Contended);
+            }
+        }
+        let header = SegmentHeader {
+            generation: state.take_generation(),
+            salt: draw_salt(),
+            mount: self.mount,
+            root: self.root,
+        };
+        let wanted_bytes = state.wanted_bytes(segment, room);
+        drop(state);
+        let freed = self.prove(segment, root, pulse, recovery).and_then(|()| self.free(segment, header, wanted_bytes));
+        let mut state = self.state.lock();
+        match freed {
+            Ok(()) => state.freed(segment, header, self.segments[segment].laid_out_bytes()),
+            Err(_) => state.keep(segment, now() + RETRY_AFTER),
+        }
+        freed
+    }
+
+    /// Returns when each file of a segment is proved to be on the disk.
+    fn prove(
+        &self,
+        segment: usize,
+        root: &Arc<Root<H>>,
+        pulse: &dyn Fn(),
+        recovery: &mut Recovery,
+    ) -> Result<(), StoreError> {
+        let synced = fault::point(Step::Checkpoint).and_then(|()| self.directory.sync_filesystem(pulse));
+        let synced = self.trust.note(synced);
+        pulse();
+        let failures = self.state.lock().slots[segment].failures;
+        if synced.is_ok() && self.trust.failures() == failures {
+            return root.prove_journal();
+        }
+        self.restore(segment, root, pulse, recovery)
+    }
+
+    /// Proves each file by itself, and writes it anew where it is not on the disk.
+    fn restore(
+        &self,
+        segment: usize,
+        root: &Arc<Root<H>>,
+        pulse: &dyn Fn(),
+        recovery: &mut Recovery,
+    ) -> Result<(), StoreError> {
+        let failed_on = |what| move |error| StoreError::new(what, "the commit log", error);
+        let (header, used_bytes) = {
+            let state = self.state.lock();
+            (state.slots[segment].header, state.slots[segment].used_bytes())
+        };
+        let name = super::segment::name(segment);
+        let file = self.directory.open(Path::new(&name), Open::Read).map_err(failed_on("open"))?;
+        let index = index(&file, &header, used_bytes).map_err(failed_on("read"))?;
+        if index.damaged_frames > 0 {
+            let path = Path::new(".tidegate/log").join(&name);
+            recovery.aside.push(Aside { path, kept_as: None, reason: Reason::DamagedLog });
+        }
+        let last: BTreeMap<_, _> = index.entries.iter().map(|entry| (entry.path.as_path(), entry)).collect();
+        let is_newer = |path: &Path| self.state.lock().slots[1 - segment].has(root.paths.key(path));
+        let mut restorer = Restorer::new(root);
+        for entry in last.into_values().filter(|entry| !entry.is_void() && !is_newer(&entry.path)) {
+            match restorer.settle(Since::SameMount, entry, &file).map_err(failed(entry))? {
+                Settled::Kept => {}
+                Settled::Left => recovery.left_files += 1,
+                Settled::Restored => recovery.restored_files += 1,
+                Settled::Aside(aside) => recovery.aside.push(aside),
+            }
+            pulse();
+        }
+        restorer.finish().map_err(failed_on("sync the files of"))
+    }
+
+    /// Empties a segment; it is to have room for `wanted_bytes` from now on, if the disk has it.
+    fn free(&self, segment: usize, header: SegmentHeader, wanted_bytes: u64) -> Result<(), StoreError> {
+        let segment = &self.segments[segment];
+        let _ = segment.lay_out(wanted_bytes);
+        let freed = fault::point(Step::Free).and_then(|()| segment.mark_free(header));
+        freed.map_err(|error| StoreError::new("free a segment of", "the commit log", error))
+    }
+}

@@ -1,0 +1,135 @@
+//! Reading a segment: which entries its frames have, and where the disk has damaged it.
+
+use std::path::PathBuf;
+
+use super::SEGMENT_BYTES;
+use super::record::{EntryHeader, FRAME_HEADER_BYTES, FRAMES_BEGIN_BYTES, FrameHeader, PAGE_BYTES, SegmentHeader};
+use crate::digest::Digest;
+use crate::fs::{Errno, Handle, read_full};
+
+/// What the frames of a segment have.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// In the order they were written.
+    pub(super) entries: Vec<Indexed>,
+    /// Frames whose own bytes are damaged, though others follow: what was in them is not known.
+    pub(super) damaged_frames: u32,
+}
+
+/// An entry of the log, and where its content is.
+#[derive(Debug, Clone)]
+pub(super) struct Indexed {
+    /// Where it belongs, relative to the root.
+    pub(super) path: PathBuf,
+    pub(super) digest: Digest,
+    /// In the segment; `None`: it is void.
+    content: Option<Content>,
+    pub(super) generation: u64,
+    pub(super) frame: u32,
+    /// Its place in the frame.
+    pub(super) number: u32,
+    /// When its frame was written, in milliseconds since 1970.
+    pub(super) time_ms: i64,
+    /// No frame follows, so that it may have been cut off by a crash before it was durable.
+    pub(super) is_in_last_frame: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Content {
+    offset_bytes: u64,
+    bytes: u64,
+}
+
+impl Indexed {
+    pub(super) fn is_void(&self) -> bool {
+        self.content.is_none()
+    }
+
+    /// Its bytes, as they stand in the segment; `None`: they are not those that were written.
+    pub(super) fn content<H: Handle>(&self, segment: &H) -> Result<Option<Vec<u8>>, Errno> {
+        let Some(Content { offset_bytes, bytes }) = self.content else {
+            return Ok(None);
+        };
+        let mut content = vec![0; bytes as usize];
+        let is_whole = read_exact(segment, offset_bytes, &mut content)? && Digest::of([&*content]) == self.digest;
+        Ok(is_whole.then_some(content))
+    }
+}
+
+/// Reads what is in a segment with that header, up to `end_bytes`.
+pub(super) fn index<H: Handle>(segment: &H, header: &SegmentHeader, end_bytes: u64) -> Result<Index, Errno> {
+    let mut index = Index::default();
+    let (mut offset_bytes, mut due) = (FRAMES_BEGIN_BYTES, 0);
+    while offset_bytes < end_bytes {
+        match read_frame(segment, header, offset_bytes)? {
+            Some((frame, entries)) if frame.number >= due => {
+                index.damaged_frames += frame.number - due;
+                if let Some(last) = entries {
+                    index.entries.iter_mut().for_each(|entry| entry.is_in_last_frame = false);
+                    index.entries.extend(last);
+                }
+                due = frame.number + 1;
+                offset_bytes += (FRAME_HEADER_BYTES as u64 + frame.body_bytes).next_multiple_of(PAGE_BYTES);
+            }
+            // The end; or a damaged frame, if there is one behind it.
+            _ => offset_bytes += PAGE_BYTES,
+        }
+    }
+    Ok(index)
+}
+
+/// Whether a frame of any version or use begins where the first does.
+pub(super) fn holds_frame<H: Handle>(segment: &H, of_generation: Option<u64>) -> Result<bool, Errno> {
+    let mut header = [0; FRAME_HEADER_BYTES];
+    // Earlier versions had one header.
+    for offset_bytes in [PAGE_BYTES, FRAMES_BEGIN_BYTES] {
+        let is_there = read_exact(segment, offset_bytes, &mut header)?
+            && match of_generation {
+                Some(generation) => FrameHeader::is_first_of(&header, generation),
+                None => FrameHeader::is_any(&header),
+            };
+        if is_there {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A frame's header and its entries.
+type ReadFrame = (FrameHeader, Option<Vec<Indexed>>);
+
+/// The frame that begins at `offset_bytes`, if one does whose own bytes are right.
+fn read_frame<H: Handle>(segment: &H, of: &SegmentHeader, offset_bytes: u64) -> Result<Option<ReadFrame>, Errno> {
+    let mut header = [0; FRAME_HEADER_BYTES];
+    if !read_exact(segment, offset_bytes, &mut header)? {
+        return Ok(None);
+    }
+    let Some(frame) = FrameHeader::decode(&header, of.generation, of.salt) else {
+        return Ok(None);
+    };
+    if frame.body_bytes > SEGMENT_BYTES || u64::from(frame.names_bytes) > frame.body_bytes {
+        return Ok(None);
+    }
+    let names_at = offset_bytes + FRAME_HEADER_BYTES as u64;
+    let mut names = vec![0; frame.names_bytes as usize];
+    if !read_exact(segment, names_at, &mut names)? {
+        return Ok(None);
+    }
+    let Some(entries) = frame.entries(&header, &names) else {
+        return Ok(None);
+    };
+    let mut content_at = names_at + u64::from(frame.names_bytes);
+    let mut indexed = |(number, entry): (usize, EntryHeader<'_>)| {
+        let content = entry.content_bytes.map(|bytes| Content { offset_bytes: content_at, bytes });
+        content_at += entry.content_bytes.unwrap_or(0);
+        let (generation, frame, time_ms) = (of.generation, frame.number, frame.time_ms);
+        let (path, digest, number) = (entry.path.to_owned(), entry.digest, number as u32);
+        Indexed { path, digest, content, generation, frame, number, time_ms, is_in_last_frame: true }
+    };
+    Ok(Some((frame, Some(entries.into_iter().enumerate().map(&mut indexed).collect()))))
+}
+
+/// Whether there was so much to read.
+fn read_exact<H: Handle>(file: &H, offset_bytes: u64, buffer: &mut [u8]) -> Result<bool, Errno> {
+    Ok(read_full(file, offset_bytes, buffer)? == buffer.len())
+}

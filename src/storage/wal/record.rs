@@ -1,0 +1,241 @@
+//! The format of the commit log: a segment is a header, written twice, and frames, each the entries of one group commit.
+//!
+//! ```text
+//! segment = header header frame*          each begins on a page of 4096 bytes
+//! header  = "TGLOG\0\3\0" generation salt mount root crc32
+//! frame   = "TGLF" crc32 generation number entries names_bytes body_bytes time_ms salt name* content*
+//! name    = path_bytes content_bytes xxh3-128 path
+//! ```
+//!
+//! Numbers are little endian. A frame belongs to a segment if generation and salt are those of its header: nothing that a peer sends
+//! can pass for one. Its checksum covers all but the contents, which have the digest that was made while the instance arrived. An
+//! entry of `u64::MAX` content bytes has none: it is *void*, and so is what the log has of that path before it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use crate::digest::Digest;
+
+/// Header and frames begin at multiples of this: a frame never shares a page with one that is being written to the disk.
+pub(super) const PAGE_BYTES: u64 = 4096;
+
+/// Where the first frame begins: behind both headers.
+pub(super) const FRAMES_BEGIN_BYTES: u64 = 2 * PAGE_BYTES;
+
+/// The last two bytes are the version. In every one of them the generation follows, and a frame's generation and number are where
+/// they are in this one, so that it can be told whether there is anything in a log of another.
+const SEGMENT_MAGIC: [u8; 8] = *b"TGLOG\0\x03\0";
+const FRAME_MAGIC: [u8; 4] = *b"TGLF";
+pub(super) const FRAME_HEADER_BYTES: usize = 4 + 4 + 8 + 4 + 4 + 4 + 8 + 8 + 8;
+/// Content bytes of an entry that is void.
+const VOID: u64 = u64::MAX;
+const NAME_HEADER_BYTES: usize = 4 + 8 + Digest::BYTES;
+
+/// What a segment says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    /// Rises with each use of any segment: of two, the lower was written first.
+    pub(super) generation: u64,
+    /// Drawn for this use of it.
+    pub(super) salt: u64,
+    /// The mount of the filesystem that it was written on ([`crate::fs::Filesystem::mount`]); 0 if that was not known.
+    pub(super) mount: u128,
+    /// The root that it was written for.
+    pub(super) root: u128,
+}
+
+impl SegmentHeader {
+    const BYTES: usize = 8 + 8 + 8 + 16 + 16 + 4;
+
+    /// Both headers.
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut header = Vec::with_capacity(PAGE_BYTES as usize);
+        header.extend(SEGMENT_MAGIC);
+        header.extend(self.generation.to_le_bytes());
+        header.extend(self.salt.to_le_bytes());
+        header.extend(self.mount.to_le_bytes());
+        header.extend(self.root.to_le_bytes());
+        header.extend(crc32fast::hash(&header).to_le_bytes());
+        header.resize(PAGE_BYTES as usize, 0);
+        header.repeat(2)
+    }
+
+    /// The generation of a segment that another version has written.
+    pub(super) fn of_another_version(bytes: &[u8]) -> Option<u64> {
+        let (magic, rest) = bytes.split_first_chunk::<8>()?;
+        let is_another = magic[..6] == SEGMENT_MAGIC[..6] && *magic != SEGMENT_MAGIC;
+        is_another.then(|| rest.first_chunk().copied().map(u64::from_le_bytes)).flatten()
+    }
+
+    /// What the beginning of a segment says: the later of two headers, if the power failed while they were written.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let headers = bytes.chunks(PAGE_BYTES as usize).take(2).filter_map(Self::decode_one);
+        headers.max_by_key(|header| header.generation)
+    }
+
+    fn decode_one(bytes: &[u8]) -> Option<Self> {
+        let (said, crc) = bytes.get(..Self::BYTES)?.split_at(Self::BYTES - 4);
+        if said[..8] != SEGMENT_MAGIC || crc32fast::hash(said).to_le_bytes() != crc {
+            return None;
+        }
+        let u64_at = |at: usize| said[at..].first_chunk().copied().map(u64::from_le_bytes);
+        let u128_at = |at: usize| said[at..].first_chunk().copied().map(u128::from_le_bytes);
+        Some(Self { generation: u64_at(8)?, salt: u64_at(16)?, mount: u128_at(24)?, root: u128_at(40)? })
+    }
+}
+
+/// A file as the log keeps it: where it belongs, relative to the root, and what is in it; `None`: what the log has of it is void.
+pub(crate) struct Entry<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) content: Option<Vec<&'a [u8]>>,
+    pub(crate) digest: Digest,
+}
+
+impl Entry<'_> {
+    fn content_bytes(&self) -> usize {
+        self.content.iter().flatten().map(|slice| slice.len()).sum()
+    }
+
+    fn name_bytes(&self) -> usize {
+        NAME_HEADER_BYTES + self.path.as_os_str().len()
+    }
+
+    /// What it takes up in a frame.
+    fn bytes(&self) -> u64 {
+        (self.name_bytes() + self.content_bytes()) as u64
+    }
+}
+
+/// Which frame of the log: of this use of a segment, the `number`th, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FramePlace {
+    pub(super) generation: u64,
+    pub(super) salt: u64,
+    pub(super) number: u32,
+}
+
+/// The small parts of a frame; `content` stays where it lies.
+pub(super) struct Frame {
+    /// With the names behind it.
+    header: Vec<u8>,
+}
+
+impl Frame {
+    /// What a frame of these takes up.
+    pub(super) fn bytes(entries: &[Entry<'_>]) -> u64 {
+        FRAME_HEADER_BYTES as u64 + entries.iter().map(Entry::bytes).sum::<u64>()
+    }
+
+    /// Of `bytes`, as [`Self::bytes`] gives them.
+    pub(super) fn new(at: FramePlace, entries: &[Entry<'_>], bytes: u64, time_ms: i64) -> Self {
+        let FramePlace { generation, salt, number } = at;
+        let names_bytes: usize = entries.iter().map(Entry::name_bytes).sum();
+        let mut header = Vec::with_capacity(FRAME_HEADER_BYTES + names_bytes);
+        header.extend(FRAME_MAGIC);
+        header.extend([0; 4]);
+        header.extend(generation.to_le_bytes());
+        header.extend(number.to_le_bytes());
+        header.extend((entries.len() as u32).to_le_bytes());
+        header.extend((names_bytes as u32).to_le_bytes());
+        header.extend((bytes - FRAME_HEADER_BYTES as u64).to_le_bytes());
+        header.extend(time_ms.to_le_bytes());
+        header.extend(salt.to_le_bytes());
+        for entry in entries {
+            let path = entry.path.as_os_str().as_bytes();
+            header.extend((path.len() as u32).to_le_bytes());
+            let content_bytes = entry.content.as_ref().map_or(VOID, |_| entry.content_bytes() as u64);
+            header.extend(content_bytes.to_le_bytes());
+            header.extend(entry.digest.to_bytes());
+            header.extend(path);
+        }
+        let crc = crc32fast::hash(&header[8..]);
+        header[4..8].copy_from_slice(&crc.to_le_bytes());
+        Self { header }
+    }
+
+    /// All of it, in order.
+    pub(super) fn slices<'a>(&'a self, entries: &'a [Entry<'a>]) -> impl Iterator<Item = &'a [u8]> {
+        let contents = entries.iter().flat_map(|entry| entry.content.iter().flatten().copied());
+        std::iter::once(self.header.as_slice()).chain(contents)
+    }
+}
+
+/// What a frame's header says of the rest.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FrameHeader {
+    crc: u32,
+    pub(super) number: u32,
+    pub(super) entries: u32,
+    pub(super) names_bytes: u32,
+    pub(super) body_bytes: u64,
+    /// When it was written, in milliseconds since 1970.
+    pub(super) time_ms: i64,
+}
+
+/// What a frame says of one entry.
+pub(super) struct EntryHeader<'a> {
+    pub(super) path: &'a Path,
+    pub(super) digest: Digest,
+    /// `None`: it is void.
+    pub(super) content_bytes: Option<u64>,
+}
+
+impl FrameHeader {
+    /// `None` if no frame of this use of a segment begins so.
+    pub(super) fn decode(header: &[u8; FRAME_HEADER_BYTES], generation: u64, salt: u64) -> Option<Self> {
+        let u32_at = |at: usize| header.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+        let u64_at = |at: usize| header.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+        let is_ours = header[..4] == FRAME_MAGIC && u64_at(8)? == generation && u64_at(44)? == salt;
+        is_ours.then_some(())?;
+        Some(Self {
+            crc: u32_at(4)?,
+            number: u32_at(16)?,
+            entries: u32_at(20)?,
+            names_bytes: u32_at(24)?,
+            body_bytes: u64_at(28)?,
+            time_ms: u64_at(36)? as i64,
+        })
+    }
+
+    /// Whether a frame of any version begins so, as the first of a segment of that generation.
+    pub(super) fn is_first_of(header: &[u8], generation: u64) -> bool {
+        let number_and_generation = (header.get(8..16), header.get(16..20));
+        header.starts_with(&FRAME_MAGIC)
+            && number_and_generation == (Some(&generation.to_le_bytes()[..]), Some(&0_u32.to_le_bytes()[..]))
+    }
+
+    /// Whether a frame begins so, of whatever segment.
+    pub(super) fn is_any(header: &[u8]) -> bool {
+        header.starts_with(&FRAME_MAGIC)
+    }
+
+    /// What the frame says of its entries, if that is what was written.
+    pub(super) fn entries<'a>(
+        &self,
+        header: &[u8; FRAME_HEADER_BYTES],
+        mut names: &'a [u8],
+    ) -> Option<Vec<EntryHeader<'a>>> {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&header[8..]);
+        crc.update(names);
+        if crc.finalize() != self.crc {
+            return None;
+        }
+        let mut entries = Vec::new();
+        for _ in 0..self.entries {
+            let (path_bytes, rest) = names.split_first_chunk::<4>()?;
+            let (content_bytes, rest) = rest.split_first_chunk::<8>()?;
+            let (digest, rest) = rest.split_first_chunk::<{ Digest::BYTES }>()?;
+            let (path, rest) = rest.split_at_checked(u32::from_le_bytes(*path_bytes) as usize)?;
+            let path = Path::new(OsStr::from_bytes(path));
+            // Whoever may write the log may write the root anyway; a path that leads out of it is still none of ours.
+            path.components().all(|component| matches!(component, Component::Normal(_))).then_some(())?;
+            let content_bytes = u64::from_le_bytes(*content_bytes);
+            let content_bytes = (content_bytes != VOID).then_some(content_bytes);
+            entries.push(EntryHeader { path, digest: Digest::from_bytes(*digest), content_bytes });
+            names = rest;
+        }
+        Some(entries)
+    }
+}

@@ -1,0 +1,172 @@
+//! What a start finds in the log of an earlier process: instances that were acknowledged, and whose files may not be on the disk.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::Arc;
+
+use twox_hash::XxHash3_128;
+
+use super::frames::{Index, holds_frame, index};
+use super::record::{FRAMES_BEGIN_BYTES, SegmentHeader};
+use super::restore::{Restorer, Settled, Since, lost_directory};
+use super::segment;
+use crate::error::OpenError;
+use crate::fault::{self, Step};
+use crate::fs::{Errno, Handle, Open};
+use crate::recovery::{Aside, Reason, Recovery};
+use crate::root::Root;
+
+/// A segment that could not be replayed for want of space is kept under such a name.
+const WAITING: &str = "waiting-";
+
+/// A segment with frames in it.
+struct Found<H> {
+    name: OsString,
+    header: SegmentHeader,
+    file: H,
+    index: Index,
+}
+
+/// Settles every entry of the segments in `directory`, and returns when all of that is on the disk: a generation higher than all in the
+/// log. Until the segments are made anew, doing it again comes to the same.
+///
+/// # Errors
+/// If the storage fails. What is wrong with one path is in `recovery`.
+pub(crate) fn replay<H: Handle>(root: &Arc<Root<H>>, directory: &H, recovery: &mut Recovery) -> Result<u64, OpenError> {
+    let failed = |what| OpenError::io(what, root.path.join(".tidegate/log"));
+    let mut segments = Vec::new();
+    for name in names(directory).map_err(failed("list"))? {
+        let file = match directory.open(Path::new(&name), Open::Read) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Err(failed("open")(error)),
+        };
+        segments.extend(look(root, directory, name, file, recovery)?);
+    }
+    segments.sort_by_key(|segment| segment.header.generation);
+    let next_generation = segments.last().map_or(1, |segment| segment.header.generation + 1);
+    let identity = identity_of(&root.dir, directory).map_err(failed("examine"))?;
+
+    // The last entry of each path is what counts.
+    let mut last = BTreeMap::new();
+    for (number, segment) in segments.iter().enumerate() {
+        last.extend(segment.index.entries.iter().map(|entry| (entry.path.as_path(), (number, entry))));
+    }
+    if last.values().any(|(_, entry)| !entry.is_void()) {
+        // For speed: so much is written out at once. What this one says is not believed.
+        let _ = fault::point(Step::Checkpoint).and_then(|()| root.trust.note(directory.sync_filesystem(&|| ())));
+    }
+    let mut restorer = Restorer::new(root);
+    let mut waiting = vec![0; segments.len()];
+    for (number, entry) in last.into_values().filter(|(_, entry)| !entry.is_void()) {
+        let Found { header, file, .. } = &segments[number];
+        match restorer.settle(since(root, identity, header), entry, file) {
+            Ok(Settled::Kept) => {}
+            Ok(Settled::Left) => recovery.left_files += 1,
+            Ok(Settled::Restored) => recovery.restored_files += 1,
+            Ok(Settled::Aside(aside)) => recovery.aside.push(aside),
+            Err(Errno::NOSPC | Errno::DQUOT) => waiting[number] += 1,
+            Err(error) => return Err(OpenError::io("restore", root.path.join(&entry.path))(error)),
+        }
+    }
+    restorer.finish().map_err(failed("sync the files of"))?;
+    for (Found { name, header, .. }, files) in segments.iter().zip(waiting) {
+        finish(directory, name, header, files).map_err(failed("keep a segment of"))?;
+        recovery.waiting_files += files;
+    }
+    Ok(next_generation)
+}
+
+/// The log's segments, and those that wait for space.
+fn names<H: Handle>(directory: &H) -> Result<Vec<OsString>, Errno> {
+    let mut names: Vec<OsString> = (0..2).map(|number| segment::name(number).into()).collect();
+    for entry in directory.list()? {
+        let name = entry?.name;
+        if name.to_str().is_some_and(|name| name.starts_with(WAITING)) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// What is in a segment, if anything is.
+fn look<H: Handle>(
+    root: &Arc<Root<H>>,
+    directory: &H,
+    name: OsString,
+    file: H,
+    recovery: &mut Recovery,
+) -> Result<Option<Found<H>>, OpenError> {
+    let path = root.path.join(".tidegate/log");
+    let failed = |what| OpenError::io(what, path.join(&name));
+    let mut headers = vec![0; FRAMES_BEGIN_BYTES as usize];
+    let read = file.read_at(0, &mut headers).map_err(failed("read"))?;
+    let headers = &headers[..read];
+    if let Some(generation) = SegmentHeader::of_another_version(headers)
+        && holds_frame(&file, Some(generation)).map_err(failed("read"))?
+    {
+        return Err(OpenError::LogOfAnotherVersion { path });
+    }
+    if let Some(header) = SegmentHeader::decode(headers) {
+        let end_bytes = file.stat().map_err(failed("examine"))?.bytes;
+        let index = index(&file, &header, end_bytes).map_err(failed("read"))?;
+        if index.damaged_frames > 0 {
+            let kept_as = keep_segment(root, directory, &name, header.generation).map_err(failed("set aside"))?;
+            let path = Path::new(".tidegate/log").join(&name);
+            recovery.aside.push(Aside { path, kept_as: Some(kept_as), reason: Reason::DamagedLog });
+        }
+        return Ok(Some(Found { name, header, file, index }));
+    }
+    if SegmentHeader::of_another_version(headers).is_none() && holds_frame(&file, None).map_err(failed("read"))? {
+        let kept_as = keep_segment(root, directory, &name, 0).map_err(failed("set aside"))?;
+        let path = Path::new(".tidegate/log").join(&name);
+        recovery.aside.push(Aside { path, kept_as: Some(kept_as), reason: Reason::DamagedLog });
+    }
+    Ok(None)
+}
+
+/// Keeps a damaged segment as it is, for a person who knows more.
+fn keep_segment<H: Handle>(
+    root: &Root<H>,
+    directory: &H,
+    name: &OsStr,
+    generation: u64,
+) -> Result<std::path::PathBuf, Errno> {
+    let mut kept = OsString::from(format!("{generation}-"));
+    kept.push(name);
+    let kept_as = lost_directory(root)?.join(kept);
+    match directory.link(name, &root.dir, &kept_as) {
+        Ok(()) | Err(Errno::EXIST) => Ok(kept_as),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a segment out of the way of the next log: one with files that wait is kept, one that waited in vain no longer is done.
+fn finish<H: Handle>(directory: &H, name: &OsStr, header: &SegmentHeader, waiting_files: u64) -> Result<(), Errno> {
+    let is_waiting = name.to_str().is_some_and(|name| name.starts_with(WAITING));
+    match (waiting_files > 0, is_waiting) {
+        (true, false) => {
+            let waiting = OsString::from(format!("{WAITING}{}", header.generation));
+            directory.rename(name, directory, Path::new(&waiting), crate::fs::Taken::Replace)
+        }
+        (false, true) => directory.unlink(name),
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
+/// What has happened since a segment was begun.
+fn since<H: Handle>(root: &Root<H>, identity: u128, header: &SegmentHeader) -> Since {
+    match root.filesystem.mount {
+        _ if header.root != identity => Since::Copied,
+        Some(mount) if header.mount == mount => Since::SameMount,
+        _ => Since::Crash,
+    }
+}
+
+/// Tells this root, with this log in it, from a copy.
+pub(super) fn identity_of<H: Handle>(root: &H, directory: &H) -> Result<u128, Errno> {
+    let identity = |handle: &H| handle.identity().map(|identity| (identity.ino, identity.birth));
+    let both = (identity(root)?, identity(directory)?);
+    Ok(XxHash3_128::oneshot(format!("{both:?}").as_bytes()))
+}

@@ -1,0 +1,334 @@
+//! An entry of the log against the file at its path: what stands there, whose it is, and what is to be done.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::frames::Indexed;
+use crate::digest::Digest;
+use crate::error::StoreError;
+use crate::fs::Pages;
+use crate::fs::{Errno, Handle, Kind, Link, Open, Stat};
+use crate::recovery::{Aside, Reason};
+use crate::root::{OWN, Root};
+use crate::temp::{PAGE_BYTES, TempFile, TempNames};
+
+/// Where instances are set aside that are not in their places.
+const LOST: &str = "lost";
+
+/// Read at a time when a file is held against its entry.
+const CHUNK_BYTES: usize = 32 * PAGE_BYTES;
+
+/// A file that changed so much later than its frame was written has been changed by somebody else.
+const LATER_MS: i64 = 2000;
+
+/// What has happened since the log was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Since {
+    /// Nothing but the end of a process, at most: each file that was acknowledged has got its name, and the page cache is still there.
+    SameMount,
+    /// The machine may have crashed: a file may be missing, short or in part zeros.
+    Crash,
+    /// The log was copied here together with the root, which may be newer or older.
+    Copied,
+}
+
+/// What stands at the path of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Absent,
+    /// The file, all of it on the disk.
+    Whole,
+    /// Part of the file, as a crash leaves it: too short, or with pages of zeros.
+    Torn {
+        is_short: bool,
+    },
+    /// The file as the page cache has it, which the disk has not.
+    Unwritten,
+    /// An earlier file of ours, as it was stored.
+    Older,
+    Changed,
+    Obstructed(Errno),
+}
+
+/// What is to be done about an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verdict {
+    /// It is stored.
+    Keep,
+    /// Somebody has changed, moved or removed it since.
+    Leave,
+    /// Its file is written again.
+    Restore,
+    SetAside(Reason),
+}
+
+/// What became of an entry.
+#[derive(Debug)]
+pub(super) enum Settled {
+    Kept,
+    Left,
+    Restored,
+    Aside(Aside),
+}
+
+/// Settles entries of the log, one by one; [`Self::finish`] makes that durable.
+#[derive(Debug)]
+pub(super) struct Restorer<'a, H: Handle> {
+    root: &'a Arc<Root<H>>,
+    names: TempNames,
+    /// Directories whose names are to be durable.
+    directories: BTreeSet<PathBuf>,
+    pages: Pages,
+}
+
+fn verdict(since: Since, standing: Standing, is_modified_later: bool, is_changed_later: bool) -> Verdict {
+    use Since::{Copied, Crash, SameMount};
+    match (since, standing) {
+        (_, Standing::Whole) => Verdict::Keep,
+        (_, Standing::Unwritten) => Verdict::Restore,
+        (_, Standing::Obstructed(error)) => Verdict::SetAside(Reason::Obstructed { error: error.to_string() }),
+        // The names and lengths of the cache are those of the files.
+        (SameMount, Standing::Absent | Standing::Torn { is_short: true } | Standing::Older | Standing::Changed) => {
+            Verdict::Leave
+        }
+        (SameMount, Standing::Torn { is_short: false }) if is_modified_later => Verdict::Leave,
+        (Crash | Copied, Standing::Absent) | (SameMount | Crash, Standing::Torn { .. }) => Verdict::Restore,
+        (Copied, Standing::Torn { .. }) if !is_modified_later => Verdict::Restore,
+        // Nothing of ours gets a name that is in the log but by way of the log: it is an earlier one.
+        (Crash, Standing::Older) if !is_changed_later => Verdict::Restore,
+        (Crash, Standing::Older | Standing::Changed) => Verdict::SetAside(Reason::ChangedSince),
+        (Copied, Standing::Torn { .. } | Standing::Older | Standing::Changed) => Verdict::SetAside(Reason::ForeignLog),
+    }
+}
+
+impl<'a, H: Handle> Restorer<'a, H> {
+    pub(super) fn new(root: &'a Arc<Root<H>>) -> Self {
+        Self { root, names: TempNames::new(), directories: BTreeSet::new(), pages: Pages::new(CHUNK_BYTES) }
+    }
+
+    /// Sees to it that the instance of an entry is where it belongs, or where it can be found.
+    ///
+    /// # Errors
+    /// Of the storage, not of a path: the entry stays in the log.
+    pub(super) fn settle(&mut self, since: Since, entry: &Indexed, segment: &H) -> Result<Settled, Errno> {
+        let Some(content) = entry.content(segment)? else {
+            return self.settle_damaged(since, entry);
+        };
+        let (standing, stat) = self.examine(&entry.path, &content)?;
+        let is_later = |ms: Option<i64>| ms.is_some_and(|ms| ms > entry.time_ms.saturating_add(LATER_MS));
+        let modified = is_later(stat.map(|stat| stat.modified_ms));
+        let changed = is_later(stat.map(|stat| stat.changed_ms));
+        match verdict(since, standing, modified, changed) {
+            Verdict::Keep => {
+                self.note_directories(&entry.path);
+                Ok(Settled::Kept)
+            }
+            Verdict::Leave => Ok(Settled::Left),
+            Verdict::Restore => match self.write(&entry.path, &content, entry.digest) {
+                Ok(()) => Ok(Settled::Restored),
+                Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::MFILE | Errno::NFILE)) => Err(error),
+                Err(error) => self.set_aside(entry, &content, Reason::Obstructed { error: error.to_string() }),
+            },
+            Verdict::SetAside(reason) => self.set_aside(entry, &content, reason),
+        }
+    }
+
+    /// Makes all that was settled durable.
+    pub(super) fn finish(self) -> Result<(), Errno> {
+        for path in &self.directories {
+            match self.root.dir.open(path, Open::Directory) {
+                Ok(directory) => self.root.trust.note(directory.sync())?,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => {} // moved away since
+                Err(error) => return Err(error),
+            }
+        }
+        self.root.trust.prove_journal()
+    }
+
+    /// The disk has damaged the entry. Its file may be whole all the same.
+    fn settle_damaged(&mut self, since: Since, entry: &Indexed) -> Result<Settled, Errno> {
+        let lost = || Aside { path: entry.path.clone(), kept_as: None, reason: Reason::DamagedLog };
+        let file = match self.root.dir.open(&entry.path, Open::Read) {
+            Ok(file) => file,
+            Err(_) if since == Since::SameMount => return Ok(Settled::Left),
+            // It never got its name, so nobody was told that it is stored.
+            Err(Errno::NOENT) if entry.is_in_last_frame => return Ok(Settled::Left),
+            Err(_) => return Ok(Settled::Aside(lost())),
+        };
+        let synced = file.sync_data();
+        if self.root.trust.note(synced).is_ok() && digest_of(&file).is_ok_and(|digest| digest == entry.digest) {
+            self.note_directories(&entry.path);
+            return Ok(Settled::Kept);
+        }
+        Ok(if since == Since::SameMount { Settled::Left } else { Settled::Aside(lost()) })
+    }
+
+    fn examine(&mut self, path: &Path, content: &[u8]) -> Result<(Standing, Option<Stat>), Errno> {
+        let dir = &self.root.dir;
+        let opened = dir.stat_at(path, Link::NoFollow).and_then(|_| {
+            let file = dir.open(path, Open::Read)?;
+            file.stat().map(|stat| (file, stat))
+        });
+        let (file, stat) = match opened {
+            Ok((file, stat)) if stat.kind == Kind::File => (file, stat),
+            Ok(_) => return Ok((Standing::Obstructed(Errno::ISDIR), None)),
+            Err(Errno::NOENT) => return Ok((Standing::Absent, None)),
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => return Err(error),
+            Err(error) => return Ok((Standing::Obstructed(error), None)),
+        };
+        // A failure of it shows in what is read then.
+        let _ = self.root.trust.note(file.sync_data());
+        file.start_write_back(0, None);
+        let direct = dir.open(path, Open::ReadDirect);
+        let on_disk = self.compare(direct.as_ref().unwrap_or(&file), stat.bytes, content);
+        let standing = match on_disk {
+            Compared::Equal => Standing::Whole,
+            _ if self.compare(&file, stat.bytes, content) == Compared::Equal => Standing::Unwritten,
+            Compared::Torn { is_short } => Standing::Torn { is_short },
+            Compared::Other if Digest::recorded(&file).is_some_and(|own| digest_of(&file) == Ok(own)) => {
+                Standing::Older
+            }
+            Compared::Other => Standing::Changed,
+        };
+        Ok((standing, Some(stat)))
+    }
+
+    /// Holds a file of `bytes` against what it is to be. What cannot be read is taken for zeros.
+    fn compare(&mut self, file: &H, bytes: u64, content: &[u8]) -> Compared {
+        if bytes > content.len() as u64 {
+            return Compared::Other;
+        }
+        let mut compared = Compared::Equal;
+        for (at, expected) in content.chunks(CHUNK_BYTES).enumerate() {
+            let chunk = &mut self.pages.as_mut_slice()[..CHUNK_BYTES];
+            // In one call: past the cache, the end of a file can only be met from the beginning of a page.
+            let read = file.read_at((at * CHUNK_BYTES) as u64, chunk).unwrap_or(0).min(expected.len());
+            chunk[read..].fill(0);
+            for (expected, found) in expected.chunks(PAGE_BYTES).zip(chunk.chunks(PAGE_BYTES)) {
+                let found = &found[..expected.len()];
+                if found != expected {
+                    let differing = expected.iter().zip(found).position(|(expected, found)| expected != found);
+                    // A page that is cut off, or was never written.
+                    if found[differing.unwrap_or(0)..].iter().any(|byte| *byte != 0) {
+                        return Compared::Other;
+                    }
+                    compared = Compared::Torn { is_short: false };
+                }
+            }
+        }
+        match compared {
+            _ if bytes < content.len() as u64 => Compared::Torn { is_short: true },
+            compared => compared,
+        }
+    }
+
+    /// Writes the file of an entry, in place of what stands there.
+    fn write(&mut self, path: &Path, content: &[u8], digest: Digest) -> Result<(), Errno> {
+        let mut directories: Vec<&Path> =
+            path.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
+        directories.reverse();
+        for directory in directories {
+            match self.root.dir.make_directory(directory) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let temp = self.temp(content, digest)?;
+        temp.rename_over(&self.root.dir, path.as_os_str())?;
+        self.note_directories(path);
+        Ok(())
+    }
+
+    fn temp(&self, content: &[u8], digest: Digest) -> Result<TempFile<H>, Errno> {
+        let temp = TempFile::begin(self.root, &self.names)?;
+        temp.write_all(0, [content])?;
+        temp.note(digest);
+        self.root.trust.note(temp.file.sync_data())?;
+        Ok(temp)
+    }
+
+    fn set_aside(&mut self, entry: &Indexed, content: &[u8], reason: Reason) -> Result<Settled, Errno> {
+        let temp = self.temp(content, entry.digest)?;
+        let mut name = OsString::from(format!("{}-{}-{}-", entry.generation, entry.frame, entry.number));
+        name.push(entry.path.file_name().unwrap_or_default());
+        let kept_as = lost_directory(self.root)?.join(name);
+        temp.rename_over(&self.root.dir, kept_as.as_os_str())?;
+        self.note_directories(&kept_as);
+        Ok(Settled::Aside(Aside { path: entry.path.clone(), kept_as: Some(kept_as), reason }))
+    }
+
+    fn note_directories(&mut self, path: &Path) {
+        self.directories.extend(path.ancestors().skip(1).map(Path::to_owned));
+    }
+}
+
+/// How a file compares with its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compared {
+    Equal,
+    Torn { is_short: bool },
+    Other,
+}
+
+/// The directory for what is set aside, relative to the root; made if need be.
+pub(super) fn lost_directory<H: Handle>(root: &Root<H>) -> Result<PathBuf, Errno> {
+    let lost = Path::new(OWN).join(LOST);
+    match root.dir.make_directory(&lost) {
+        Ok(()) | Err(Errno::EXIST) => Ok(lost),
+        Err(error) => Err(error),
+    }
+}
+
+/// The digest of what is in a file.
+fn digest_of<H: Handle>(file: &H) -> Result<Digest, Errno> {
+    let (mut hasher, mut chunk, mut offset_bytes) = (crate::digest::Hasher::default(), vec![0; CHUNK_BYTES], 0);
+    loop {
+        match file.read_at(offset_bytes, &mut chunk)? {
+            0 => return Ok(hasher.digest()),
+            read => {
+                hasher.update(&chunk[..read]);
+                offset_bytes += read as u64;
+            }
+        }
+    }
+}
+
+/// What to tell of an entry that could not be settled.
+pub(super) fn failed(entry: &Indexed) -> impl FnOnce(Errno) -> StoreError {
+    move |error| StoreError::new("restore", &entry.path, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_did_is_theirs_and_what_a_crash_did_is_undone() {
+        use Since::{Copied, Crash, SameMount};
+        let (short, zeros) = (Standing::Torn { is_short: true }, Standing::Torn { is_short: false });
+        let verdict = |since, standing| verdict(since, standing, false, false);
+        for standing in [Standing::Absent, short, Standing::Older, Standing::Changed] {
+            assert_eq!(verdict(SameMount, standing), Verdict::Leave, "{standing:?}");
+        }
+        for standing in [Standing::Absent, short, zeros, Standing::Older, Standing::Unwritten] {
+            assert_eq!(verdict(Crash, standing), Verdict::Restore, "{standing:?}");
+        }
+        assert_eq!(verdict(SameMount, zeros), Verdict::Restore);
+        assert_eq!(verdict(Crash, Standing::Changed), Verdict::SetAside(Reason::ChangedSince));
+        for standing in [Standing::Older, Standing::Changed] {
+            assert_eq!(verdict(Copied, standing), Verdict::SetAside(Reason::ForeignLog), "{standing:?}");
+        }
+        for since in [SameMount, Crash, Copied] {
+            assert_eq!(verdict(since, Standing::Whole), Verdict::Keep);
+            assert!(matches!(verdict(since, Standing::Obstructed(Errno::LOOP)), Verdict::SetAside(_)));
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_touched_later_is_not_what_the_crash_left() {
+        assert_eq!(verdict(Since::Crash, Standing::Older, true, true), Verdict::SetAside(Reason::ChangedSince));
+        assert_eq!(verdict(Since::SameMount, Standing::Torn { is_short: false }, true, true), Verdict::Leave);
+    }
+}

@@ -1,0 +1,215 @@
+//! What is in the two segments: bookkeeping only, it touches no disk.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use super::record::{FRAMES_BEGIN_BYTES, PAGE_BYTES, SegmentHeader};
+use super::{CHECKPOINT_AFTER, MAX_FILES, SEGMENT_BYTES};
+use crate::paths::PathKey;
+
+/// Room at the end of a segment that only void entries may use, so that a refusal finds some.
+const RESERVE_BYTES: u64 = 4 * PAGE_BYTES;
+
+/// What of a segment a frame may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reserve {
+    /// All but the reserve.
+    Kept,
+    /// All of it.
+    Used,
+}
+
+/// What a segment is to have once it is free.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Room {
+    /// More, if it was full and not just left for its age.
+    Larger,
+    AsItIs,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    /// The segment that is appended to, if any can be.
+    active: Option<usize>,
+    pub(super) slots: [Slot; 2],
+    next_generation: u64,
+    /// A checkpoint that did not succeed is not tried again before.
+    retry_at: Option<Instant>,
+}
+
+/// What is in a segment.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) header: SegmentHeader,
+    /// What it is laid out for.
+    room_bytes: u64,
+    used_bytes: u64,
+    frames: u32,
+    /// Paths of the entries in its frames.
+    paths: HashSet<PathKey>,
+    /// Frames with files that are yet to get their names.
+    pub(super) open: u32,
+    /// When the first of its frames was written.
+    since: Option<Instant>,
+    /// Syncs that had failed by then.
+    pub(super) failures: u64,
+    /// Its last frame was not written or not synced: none may follow.
+    is_broken: bool,
+    /// A checkpoint is about to free it.
+    is_closing: bool,
+}
+
+impl Slot {
+    pub(super) fn empty(header: SegmentHeader, laid_out_bytes: u64) -> Self {
+        Self {
+            header,
+            room_bytes: laid_out_bytes.min(SEGMENT_BYTES),
+            used_bytes: FRAMES_BEGIN_BYTES,
+            frames: 0,
+            paths: HashSet::new(),
+            open: 0,
+            since: None,
+            failures: 0,
+            is_broken: false,
+            is_closing: false,
+        }
+    }
+
+    /// Takes up room for a frame that is opened: its number, and where it begins.
+    pub(super) fn begin_frame(
+        &mut self,
+        bytes: u64,
+        paths: impl Iterator<Item = PathKey>,
+        now: Instant,
+        failures: u64,
+    ) -> (u32, u64) {
+        let (number, offset_bytes) = (self.frames, self.used_bytes);
+        self.used_bytes += bytes.next_multiple_of(PAGE_BYTES);
+        self.frames += 1;
+        self.paths.extend(paths);
+        self.open += 1;
+        if self.since.is_none() {
+            (self.since, self.failures) = (Some(now), failures);
+        }
+        (number, offset_bytes)
+    }
+
+    fn has_room(&self, bytes: u64, files: usize, reserve: Reserve) -> bool {
+        if self.is_broken || self.is_closing {
+            return false;
+        }
+        let reserved_bytes = if reserve == Reserve::Kept { RESERVE_BYTES } else { 0 };
+        self.used_bytes + bytes + reserved_bytes <= self.room_bytes && self.paths.len() + files <= MAX_FILES
+    }
+
+    pub(super) fn has(&self, path: PathKey) -> bool {
+        self.paths.contains(&path)
+    }
+
+    /// Where its frames end.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.used_bytes
+    }
+}
+
+impl State {
+    pub(super) fn new(slots: [Slot; 2], next_generation: u64) -> Self {
+        Self { active: Some(0), slots, next_generation, retry_at: None }
+    }
+
+    pub(super) fn has(&self, path: PathKey) -> bool {
+        self.slots.iter().any(|slot| slot.has(path))
+    }
+
+    /// The segment to append so much to.
+    pub(super) fn with_room(&mut self, bytes: u64, files: usize, reserve: Reserve) -> Option<usize> {
+        if let Some(active) = self.active
+            && !self.slots[active].has_room(bytes, files, reserve)
+        {
+            self.leave(active);
+        }
+        let segment = match reserve {
+            Reserve::Kept => self.active?,
+            // What the last frame has is made void behind it, never before it.
+            Reserve::Used => self.active.or_else(|| self.newest())?,
+        };
+        self.slots[segment].has_room(bytes, files, reserve).then_some(segment)
+    }
+
+    pub(super) fn leave_active(&mut self) {
+        if let Some(active) = self.active {
+            self.leave(active);
+        }
+    }
+
+    fn leave_if_active(&mut self, segment: usize) {
+        if self.active == Some(segment) {
+            self.leave(segment);
+        }
+    }
+
+    /// No frame may follow the last of this segment.
+    pub(super) fn close_broken(&mut self, segment: usize) {
+        self.slots[segment].is_broken = true;
+        self.leave_if_active(segment);
+    }
+
+    /// Begins to free a segment: nothing is appended to it.
+    pub(super) fn begin_closing(&mut self, segment: usize) {
+        self.slots[segment].is_closing = true;
+        self.leave_if_active(segment);
+    }
+
+    /// It was not freed.
+    pub(super) fn keep(&mut self, segment: usize, retry_at: Instant) {
+        self.slots[segment].is_closing = false;
+        self.retry_at = Some(retry_at);
+    }
+
+    /// Appends no more to this segment; to the other, if it is free.
+    fn leave(&mut self, segment: usize) {
+        let other = 1 - segment;
+        self.active = (self.slots[other].since.is_none()).then_some(other);
+    }
+
+    /// Of the segments with something in them, the one that was written first.
+    pub(super) fn oldest(&self) -> Option<usize> {
+        self.filled().min_by_key(|segment| self.slots[*segment].header.generation)
+    }
+
+    fn newest(&self) -> Option<usize> {
+        self.filled().max_by_key(|segment| self.slots[*segment].header.generation)
+    }
+
+    fn filled(&self) -> impl Iterator<Item = usize> {
+        (0..self.slots.len()).filter(|segment| self.slots[*segment].since.is_some())
+    }
+
+    pub(super) fn take_generation(&mut self) -> u64 {
+        self.next_generation += 1;
+        self.next_generation - 1
+    }
+
+    /// What segment is to be laid out for once it is free.
+    pub(super) fn wanted_bytes(&self, segment: usize, room: Room) -> u64 {
+        let Slot { room_bytes, used_bytes, .. } = self.slots[segment];
+        let largest = self.slots.iter().map(|slot| slot.room_bytes).max().unwrap_or(0);
+        match room {
+            Room::Larger if used_bytes > room_bytes / 2 => (2 * largest).min(SEGMENT_BYTES),
+            Room::Larger | Room::AsItIs => room_bytes,
+        }
+    }
+
+    pub(super) fn freed(&mut self, segment: usize, header: SegmentHeader, laid_out_bytes: u64) {
+        self.slots[segment] = Slot::empty(header, laid_out_bytes);
+        self.active.get_or_insert(segment);
+        self.retry_at = None;
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        let oldest = self.oldest()?;
+        let since = self.slots[oldest].since?;
+        let due = if self.active == Some(oldest) { since + CHECKPOINT_AFTER } else { since };
+        Some(self.retry_at.map_or(due, |retry_at| due.max(retry_at)))
+    }
+}
