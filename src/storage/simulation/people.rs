@@ -7,7 +7,7 @@ use super::oracle::Standing;
 use super::plan::{ROOT, root};
 use super::workload::look;
 use super::world::World;
-use crate::fs::Errno;
+use crate::fs::{Errno, Kind};
 use crate::fs::sim::{Random, Time, Volume, threads};
 
 /// Acts now and then, until the writers have ended.
@@ -41,6 +41,8 @@ fn act(world: &World, random: &mut Random) {
     let done = do_one(world, &path, random);
     threads::note(|| format!("--- people at {}: {done:?}", path.display()));
     let looks_lost = matches!(done, Ok(true));
+    let moves_directory = before.keys().any(|seen| seen != &path && seen.parent() == path.parent())
+        && !world.machine.lock().kind(root().join(&path).parent().unwrap_or(root())).is_some_and(|kind| kind == Kind::Directory);
     let lasts = world.machine.lock().sync_path(&root().join(&path)).is_ok();
     for (seen, after) in look(world) {
         let is_changed = before.get(&seen) != Some(&after);
@@ -48,7 +50,9 @@ fn act(world: &World, random: &mut Random) {
         if (is_changed || seen == path) && !(lasts && world.machine.lock().is_on_device(&root().join(&seen))) {
             ledger.exempt(seen.clone());
         }
-        if is_changed {
+        // What is being stored in a directory that was moved goes with it.
+        let goes_with_it = moves_directory && seen.parent() == path.parent();
+        if is_changed || goes_with_it {
             ledger.act(seen, after, looks_lost);
         }
     }

@@ -67,7 +67,7 @@ impl Plan {
             3 => FilesystemKind::Xfs,
             _ => FilesystemKind::Ext4,
         };
-        let nature = Nature {
+        let mut nature = Nature {
             kind,
             capacity_blocks: if random.one_in(10) { random.range(40, 200) } else { 1 << 20 },
             direct_bytes: *random.pick(&[Some(512), Some(512), Some(512), Some(4096), None]),
@@ -80,6 +80,9 @@ impl Plan {
             call_us: *random.pick(&[10, 200, 5000]),
             sync_us: *random.pick(&[100, 3000, 30_000]),
         };
+        if kind == FilesystemKind::Memory {
+            nature.direct_bytes = None;
+        }
         let layout = match random.below(4) {
             0 => "{SOPInstanceUID}.dcm",
             1 => "{SeriesInstanceUID}/{SOPInstanceUID}.dcm",

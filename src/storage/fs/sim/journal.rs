@@ -10,7 +10,7 @@ use super::cache::Cache;
 use super::disk::PAGE_BYTES;
 use super::errors::WriteBackErrors;
 use super::volume::Volume;
-use crate::fs::{Errno, Kind};
+use crate::fs::{Errno, FilesystemKind, Kind};
 
 /// Tells an inode from all others there ever were; its number may be used again.
 pub(crate) type Key = u32;
@@ -142,7 +142,7 @@ impl Volume {
 
     /// No metadata reaches the disk from now on.
     pub(crate) fn abort_journal(&mut self) {
-        if self.journal.aborted.is_none() {
+        if self.journal.aborted.is_none() && self.nature.kind != FilesystemKind::Memory {
             self.device.errors += 1;
             self.journal.aborted = Some(self.abort_shows);
         }
