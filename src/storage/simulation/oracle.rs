@@ -1,6 +1,6 @@
 //! What may stand where, by what was answered and by what people did.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::plan::Subject;
@@ -71,6 +71,12 @@ struct Cause<'a> {
     is_ours: bool,
 }
 
+impl Cause<'_> {
+    fn bytes(&self) -> Option<Vec<u8>> {
+        if let Left::File(bytes) = self.left { Some(bytes.to_vec()) } else { None }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left<'a> {
     Nothing,
@@ -84,6 +90,8 @@ pub(super) struct Ledger {
     step: u64,
     duplicates: Duplicates,
     pub(super) subjects: Vec<Subject>,
+    /// Whose each path is.
+    by_path: HashMap<PathBuf, usize>,
     attempts: Vec<Attempt>,
     acts: BTreeMap<PathBuf, Vec<Act>>,
     /// Nobody can tell what is to stand there.
@@ -97,11 +105,12 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(subjects: Vec<Subject>, duplicates: Duplicates) -> Self {
+    pub(super) fn new(duplicates: Duplicates) -> Self {
         Self {
             step: 0,
             duplicates,
-            subjects,
+            subjects: Vec::new(),
+            by_path: HashMap::new(),
             attempts: Vec::new(),
             acts: BTreeMap::new(),
             exempt: BTreeSet::new(),
@@ -109,6 +118,13 @@ impl Ledger {
             is_unsettled: false,
             found_aside: 0,
         }
+    }
+
+    pub(super) fn add_subject(&mut self, subject: Subject) -> usize {
+        let number = self.subjects.len();
+        self.by_path.extend(subject.paths.iter().map(|path| (path.clone(), number)));
+        self.subjects.push(subject);
+        number
     }
 
     fn step(&mut self) -> u64 {
@@ -209,11 +225,12 @@ impl Ledger {
     fn causes<'a>(&'a self, path: &'a Path) -> Vec<Cause<'a>> {
         let mut causes =
             vec![Cause { begun: 0, ended: Some(0), left: Left::Nothing, is_certain: false, is_ours: false }];
-        for attempt in &self.attempts {
+        let of = self.by_path.get(path).copied();
+        for attempt in self.attempts.iter().filter(|attempt| Some(attempt.subject) == of) {
             let subject = &self.subjects[attempt.subject];
             let ended = match &attempt.answer {
                 Answer::Stored { path: stored, at } if stored == path => Some(*at),
-                Answer::Open | Answer::Undecided if subject.paths.iter().any(|could| could == path) => None,
+                Answer::Open | Answer::Undecided => None,
                 _ => continue,
             };
             let left = Left::File(&subject.versions[attempt.version]);
@@ -231,8 +248,8 @@ impl Ledger {
         causes
     }
 
-    /// Whether that may stand there.
-    fn check_path(&self, path: &Path, standing: &Standing) -> Result<(), String> {
+    /// Whether that may stand there. If not, it may still be right if one of those is set aside.
+    fn check_path(&self, path: &Path, standing: &Standing) -> Result<(), (String, Vec<Vec<u8>>)> {
         let found = match standing {
             Standing::Nothing => Left::Nothing,
             Standing::File(bytes) => Left::File(bytes),
@@ -245,7 +262,12 @@ impl Ledger {
         };
         let Some(_) = causes.iter().find(|cause| cause.left == found && !is_superseded(cause)) else {
             let all: Vec<_> = causes.iter().map(|cause| self.tell_cause(cause)).collect();
-            return Err(format!("{} holds {}, of {}", path.display(), self.tell(found), all.join("; ")));
+            let is_last = |cause: &&Cause<'_>| cause.is_ours && cause.is_certain && !is_superseded(cause);
+            let mut ours: Vec<_> = causes.iter().filter(is_last).filter_map(Cause::bytes).collect();
+            if ours.is_empty() {
+                ours.extend(causes.iter().filter(|cause| cause.is_ours).filter_map(Cause::bytes));
+            }
+            return Err((format!("{} holds {}, of {}", path.display(), self.tell(found), all.join("; ")), ours));
         };
         if self.duplicates != Duplicates::Replace && matches!(found, Left::File(_)) {
             let is_theirs = |cause: &Cause<'_>| !cause.is_ours;
@@ -256,22 +278,12 @@ impl Ledger {
                     !people && later.clone().all(|cause| cause.is_ours && Some(cause.begun) > first.ended)
                 });
             if let Some(first) = lost {
-                return Err(format!(
-                    "{} holds {} in place of {}",
-                    path.display(),
-                    self.tell(found),
-                    self.tell_cause(first)
-                ));
+                let (found, first_told) = (self.tell(found), self.tell_cause(first));
+                let complaint = format!("{} holds {found} in place of {first_told}", path.display());
+                return Err((complaint, first.bytes().into_iter().collect()));
             }
         }
         Ok(())
-    }
-
-    /// The version that was acknowledged last there.
-    fn last_acknowledged(&self, path: &Path) -> Option<Vec<u8>> {
-        let causes = self.causes(path);
-        let last = causes.iter().filter(|cause| cause.is_ours && cause.is_certain).max_by_key(|cause| cause.ended)?;
-        if let Left::File(bytes) = last.left { Some(bytes.to_vec()) } else { None }
     }
 
     fn tell(&self, left: Left<'_>) -> String {
@@ -306,9 +318,8 @@ impl Ledger {
             volume.files_below(&lost).iter().filter_map(|path| volume.content(&lost.join(path))).collect();
         for path in self.paths().into_iter().filter(|path| !self.exempt.contains(path)) {
             let standing = Standing::at(volume, &root.join(&path));
-            if let Err(complaint) = self.check_path(&path, &standing) {
-                let last = self.last_acknowledged(&path);
-                if last.is_some_and(|last| aside.contains(&last)) {
+            if let Err((complaint, missing)) = self.check_path(&path, &standing) {
+                if missing.iter().any(|bytes| aside.contains(bytes)) {
                     self.found_aside += 1;
                     continue;
                 }
@@ -332,8 +343,8 @@ impl Ledger {
                 continue;
             }
             let Standing::File(bytes) = Standing::at(volume, &root.join(&path)) else { continue };
-            let of = self.subjects.iter().find(|subject| subject.paths.contains(&path));
-            if of.is_some_and(|subject| !subject.versions.contains(&bytes)) {
+            let of = self.by_path.get(&path);
+            if of.is_some_and(|subject| !self.subjects[*subject].versions.contains(&bytes)) {
                 return Err(format!("{} is {}", path.display(), self.tell(Left::File(&bytes))));
             }
         }

@@ -7,8 +7,8 @@ use super::oracle::Standing;
 use super::plan::{ROOT, root};
 use super::workload::look;
 use super::world::World;
-use crate::fs::{Errno, Kind};
 use crate::fs::sim::{Random, Time, Volume, threads};
+use crate::fs::{Errno, Kind};
 
 /// Acts now and then, until the writers have ended.
 pub(super) fn meanwhile(world: &World, writers: &Cell<u64>, mut random: Random) {
@@ -42,7 +42,11 @@ fn act(world: &World, random: &mut Random) {
     threads::note(|| format!("--- people at {}: {done:?}", path.display()));
     let looks_lost = matches!(done, Ok(true));
     let moves_directory = before.keys().any(|seen| seen != &path && seen.parent() == path.parent())
-        && !world.machine.lock().kind(root().join(&path).parent().unwrap_or(root())).is_some_and(|kind| kind == Kind::Directory);
+        && !world
+            .machine
+            .lock()
+            .kind(root().join(&path).parent().unwrap_or(root()))
+            .is_some_and(|kind| kind == Kind::Directory);
     let lasts = world.machine.lock().sync_path(&root().join(&path)).is_ok();
     for (seen, after) in look(world) {
         let is_changed = before.get(&seen) != Some(&after);

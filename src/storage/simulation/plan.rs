@@ -224,10 +224,10 @@ impl Subject {
             18 => random.range(14_000, 40_000),
             _ => random.range(40_000, 70_000),
         } & !1;
-        let (first, step) = (random.next() as u8, random.next() as u8 | 1);
-        let mut pixels: Vec<u8> =
-            (0..bytes).map(|at| (first.wrapping_add((at as u8).wrapping_mul(step))) | 1).collect();
-        pixels[..8].copy_from_slice(&random.next().to_le_bytes());
+        // No byte is 0, so that what is missing can be told.
+        let words = (0..bytes / 8 + 1).map(|_| (random.next() | 0x0101_0101_0101_0101).to_le_bytes());
+        let mut pixels: Vec<u8> = words.flatten().collect();
+        pixels.truncate(bytes as usize);
         let dataset = self.dataset(&pixels);
         let mut whole = self.meta.encode();
         whole.extend(&dataset);

@@ -166,8 +166,9 @@ impl Writer {
 fn choose(ledger: &mut Ledger, plan: &Plan, random: &mut Random) -> (usize, usize) {
     let known = ledger.subjects.len();
     if known < plan.subjects && (known == 0 || !random.percent(plan.resends_percent)) {
-        ledger.subjects.push(Subject::new(known, &plan.settings));
-        return (known, ledger.subjects[known].add_version(random));
+        let mut subject = Subject::new(known, &plan.settings);
+        let version = subject.add_version(random);
+        return (ledger.add_subject(subject), version);
     }
     let subject = random.index(known);
     let versions = ledger.subjects[subject].versions.len();

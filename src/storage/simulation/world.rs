@@ -48,7 +48,7 @@ pub(super) fn history(seed: u64, is_told: bool) -> Outcome {
     let machine = Arc::new(parking_lot::Mutex::new(Volume::new(plan.nature.clone(), random.fork())));
     let simulation = Simulation::enter(Arc::clone(&machine), random.fork(), is_told);
     threads::note(|| format!("{plan:#?}"));
-    let ledger = RefCell::new(Ledger::new(Vec::new(), plan.settings.duplicates));
+    let ledger = RefCell::new(Ledger::new(plan.settings.duplicates));
     let (copy, complaint) = (RefCell::default(), RefCell::default());
     let world = Rc::new(World { plan, machine, ledger, copy, complaint });
     let result = world.run(&simulation, &mut random);
@@ -180,7 +180,7 @@ impl World {
             let number = ledger.subjects.len();
             let mut subject = Subject::new(1000 + number, &self.plan.settings);
             subject.add_version(&mut Random::new(number as u64));
-            ledger.subjects.push(subject.clone());
+            ledger.add_subject(subject.clone());
             (ledger.begin(number, 0), subject)
         };
         let (arrived, head) = subject.arrived(0, &self.plan.settings);

@@ -240,10 +240,8 @@ impl Handle for SimFile {
                 return Err(Errno::BADF);
             }
             self.check_direct(volume, offset_bytes, bytes as u64)?;
-            let gathered: Vec<u8> = match slices {
-                [only] => only.to_vec(),
-                _ => slices.iter().flat_map(|slice| slice.iter().copied()).collect(),
-            };
+            let mut gathered = Vec::with_capacity(bytes);
+            slices.iter().for_each(|slice| gathered.extend_from_slice(slice));
             match self.is_direct() {
                 true => volume.write_direct(self.key(), offset_bytes, &gathered),
                 false => volume.write_cached(self.key(), offset_bytes, &gathered),

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::disk::PAGE_BYTES;
 use super::journal::{Change, Key};
 use super::names::Place;
 use super::volume::{TOP, Volume};
@@ -30,8 +31,8 @@ impl Volume {
 
     fn content_of(&self, key: Key) -> Option<Vec<u8>> {
         let inode = self.inode(key).ok().filter(|inode| inode.meta.kind == Kind::File)?;
-        let pages = (0..inode.pages()).flat_map(|page| self.peek(key, page));
-        let mut bytes: Vec<u8> = pages.collect();
+        let mut bytes = Vec::with_capacity(inode.pages() as usize * PAGE_BYTES);
+        (0..inode.pages()).for_each(|page| bytes.extend_from_slice(&self.peek(key, page)));
         bytes.truncate(inode.cache.bytes as usize);
         Some(bytes)
     }
@@ -87,6 +88,7 @@ impl Volume {
 
     /// Sets the time of the last change of content; that of any change nobody can set.
     pub(crate) fn set_modified(&mut self, path: &Path, modified_ms: i64) -> Result<(), Errno> {
+        self.check_journal()?;
         let key = self.reach(path)?;
         self.change(key, Change::Other, |meta| meta.modified_ms = modified_ms)
     }
@@ -146,12 +148,14 @@ impl Volume {
 
     /// Lets nobody make or remove names in a directory, or lets them again.
     pub(crate) fn set_writable(&mut self, path: &Path, is_writable: bool) -> Result<(), Errno> {
+        self.check_journal()?;
         let key = self.reach(path)?;
         self.change(key, Change::Other, |meta| meta.is_writable = is_writable)
     }
 
     /// Removes what is at `path`, and all below it.
     pub(crate) fn remove_all(&mut self, path: &Path) -> Result<(), Errno> {
+        self.check_journal()?;
         let place = self.place(TOP, path)?;
         self.remove(&place)
     }
