@@ -217,6 +217,11 @@ impl Ledger {
         }
     }
 
+    /// Whether those bytes are a whole instance.
+    pub(super) fn is_whole(&self, bytes: &[u8]) -> bool {
+        self.subjects.iter().any(|subject| subject.versions.iter().any(|version| version == bytes))
+    }
+
     /// A store has opened, and said what it has found.
     pub(super) fn opened(&mut self, recovery: &Recovery) {
         self.is_unsettled &= recovery.waiting_files > 0;
@@ -314,8 +319,11 @@ impl Ledger {
     /// Holds all that stands below the root against all that was answered and done.
     pub(super) fn check(&mut self, volume: &mut Volume, root: &Path) -> Result<(), String> {
         let lost = root.join(".tidegate/lost");
+        // Among them whole segments of the log that were damaged.
+        let is_instance = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "dcm");
+        let set_aside = volume.files_below(&lost);
         let aside: Vec<Vec<u8>> =
-            volume.files_below(&lost).iter().filter_map(|path| volume.content(&lost.join(path))).collect();
+            set_aside.iter().filter(is_instance).filter_map(|path| volume.content(&lost.join(path))).collect();
         for path in self.paths().into_iter().filter(|path| !self.exempt.contains(path)) {
             let standing = Standing::at(volume, &root.join(&path));
             if let Err((complaint, missing)) = self.check_path(&path, &standing) {

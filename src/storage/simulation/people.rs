@@ -132,6 +132,10 @@ fn restore(world: &World) {
         if before.get(path) != Some(after) {
             ledger.act(path.clone(), after.clone(), false);
         }
+        // A copy of what a crash had torn.
+        if matches!(after, Standing::File(bytes) if !ledger.is_whole(bytes)) {
+            ledger.exempt(path.clone());
+        }
     }
     ledger.restored(copied, |path| after.get(path).is_some_and(|after| *after != Standing::Nothing));
 }
