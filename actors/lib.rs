@@ -25,6 +25,7 @@
 //! | [`hand`] | what a writer has in hand, where the supervisor can open it |
 //! | [`writer`] | one actor on a thread of its own: commits what it takes from the mailbox |
 //! | [`statistics`] | publishes the statistics line, acts on memory pressure |
+//! | [`patience`] | time that counts only while the observer was awake |
 //! | [`guest`] | children from outside: surfaces for operators |
 //! | [`observer`] | what the running node says of itself |
 //! | [`vitals`] | what each association and each writer is about, and the way to end an association |
@@ -56,6 +57,7 @@ pub mod mailbox;
 pub mod node;
 pub mod observer;
 pub mod outcome;
+pub mod patience;
 pub mod recent;
 mod roster;
 pub mod settings;

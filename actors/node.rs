@@ -13,12 +13,13 @@ use actix_rt::Arbiter;
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_storage::{OpenError, Recovery, Store};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::audit::AuditEvent;
 use crate::guest::Guest;
 use crate::listener::{Sockets, bind};
 use crate::observer::Observer;
+use crate::patience::{AwakeClock, within};
 use crate::settings::{LiveSettings, NodeSettings};
 use crate::shared::{Phase, Shared};
 use crate::supervision::exit::Exit;
@@ -32,8 +33,12 @@ const ABORT_GRACE: Duration = Duration::from_secs(3);
 const AUDIT_GRACE: Duration = Duration::from_secs(2);
 /// How long the children have to get ready.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the supervisor has to answer, beyond what its children have to end; and the last actors to be dropped.
+const LAST_GRACE: Duration = Duration::from_secs(1);
 /// Between two looks whether the supervisor lives.
-const HEART_LOOK: Duration = Duration::from_secs(1);
+const HEART_LOOK: Duration = Duration::from_millis(250);
+/// The longest time between two of these looks that counts: the supervisor cannot do its rounds while the process is stopped.
+const LONGEST_GAP: Duration = HEART_LOOK.saturating_mul(2);
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +88,11 @@ impl Heart {
     pub fn beats(&self) -> u64 {
         *self.0.borrow()
     }
+
+    /// Waits until there was a round since this was last called. False: there will be none.
+    pub async fn beats_again(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
 }
 
 /// A running node.
@@ -97,7 +107,7 @@ pub struct Node {
     failure: watch::Receiver<Option<Failure>>,
     heart: Heart,
     /// Dropped last: it holds the lock on the storage root.
-    _store: Store,
+    store: Store,
 }
 
 impl Node {
@@ -117,19 +127,10 @@ impl Node {
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
         let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.clone());
         let (mut up, failure, heart) = (signs.up, signs.failure, Heart(signs.heart));
-        let node = Self {
-            local_address,
-            tls_address,
-            recovery,
-            shared,
-            supervisor,
-            supervisor_thread,
-            failure,
-            heart,
-            _store: store,
-        };
+        let node =
+            Self { local_address, tls_address, recovery, shared, supervisor, supervisor_thread, failure, heart, store };
         let refused = tokio::select! {
-            up = timeout(START_TIMEOUT, up.wait_for(|up| *up)) => match up {
+            up = within(START_TIMEOUT, up.wait_for(|up| *up)) => match up {
                 Ok(Ok(_)) => {
                     node.shared.record(|| AuditEvent::Started);
                     return Ok(node);
@@ -163,6 +164,11 @@ impl Node {
         &self.recovery
     }
 
+    /// What filesystem the storage root is on.
+    pub fn filesystem(&self) -> tidegate_storage::fs::Filesystem {
+        self.store.filesystem()
+    }
+
     /// The supervisor's heart.
     pub fn heart(&self) -> Heart {
         self.heart.clone()
@@ -190,14 +196,16 @@ impl Node {
 
     /// Waits until the supervisor has not done a round for as long as any child may hang.
     async fn supervisor_hangs(&self) -> Duration {
-        let (mut beats, mut since) = (self.heart.beats(), Instant::now());
+        let mut clock = AwakeClock::new(LONGEST_GAP, Instant::now());
+        let (mut beats, mut since) = (self.heart.beats(), clock.look(Instant::now()));
         loop {
             sleep(HEART_LOOK).await;
+            let now = clock.look(Instant::now());
             if self.heart.beats() != beats {
-                (beats, since) = (self.heart.beats(), Instant::now());
+                (beats, since) = (self.heart.beats(), now);
             }
-            if since.elapsed() >= self.shared.live().supervision.hang_timeout {
-                return since.elapsed();
+            if now - since >= self.shared.live().supervision.hang_timeout {
+                return now - since;
             }
         }
     }
@@ -228,33 +236,33 @@ impl Node {
 
     /// Stops a group; whether the supervisor has answered.
     async fn stop_group(&self, group: Group) -> bool {
-        let patience = SHUTDOWN_GRACE + HEART_LOOK;
-        timeout(patience, self.supervisor.send(StopGroup(group))).await.is_ok_and(|answer| answer.is_ok())
+        let patience = SHUTDOWN_GRACE + LAST_GRACE;
+        within(patience, self.supervisor.send(StopGroup(group))).await.is_ok_and(|answer| answer.is_ok())
     }
 
     async fn wait_for_associations(&self, patience: Duration) {
-        let until = Instant::now() + patience;
-        while self.shared.admission.open() > 0 && Instant::now() < until {
-            sleep(Duration::from_millis(10)).await;
-        }
+        wait_until(patience, || self.shared.admission.open() == 0).await;
     }
 
     /// What has happened is written down before the node is gone, unless that takes too long.
     async fn wait_for_audit(&self) {
-        let until = Instant::now() + AUDIT_GRACE;
-        while self.shared.audit.as_ref().is_some_and(|trail| !trail.is_done()) && Instant::now() < until {
-            sleep(Duration::from_millis(5)).await;
-        }
+        wait_until(AUDIT_GRACE, || self.shared.audit.as_ref().is_none_or(|trail| trail.is_done())).await;
     }
 
     /// Threads that were told to end drop their actors a moment later.
     async fn wait_for_actors(&self) {
-        let until = Instant::now() + HEART_LOOK;
-        let left = || self.shared.counters.actors.get() > 0 || self.shared.budget.held() > 0;
-        while left() && Instant::now() < until {
+        wait_until(LAST_GRACE, || self.shared.counters.actors.get() == 0 && self.shared.budget.held() == 0).await;
+    }
+}
+
+/// Looks again and again whether something has come about, for as long as `patience`.
+async fn wait_until(patience: Duration, has_come: impl Fn() -> bool) {
+    let looks = async {
+        while !has_come() {
             sleep(Duration::from_millis(5)).await;
         }
-    }
+    };
+    let _ = within(patience, looks).await; // what is left is counted by the caller
 }
 
 fn bind_if(address: Option<SocketAddr>) -> Result<Option<(std::net::TcpListener, SocketAddr)>, StartError> {

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use tracing::error;
 
 use crate::fault;
+use crate::patience::AwakeClock;
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::spec::{ChildSpec, Group, Restart};
@@ -21,6 +22,9 @@ use crate::supervision::tree::{Ended, Failure, Look, Next, Tree};
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(100);
+/// The longest time between two looks that counts. More has passed when the process was stopped or its machine suspended: then the
+/// children had no more of it than the supervisor.
+const LONGEST_GAP: Duration = TICK.saturating_mul(2);
 /// Looks between two walks over all leases: one second.
 const LOOKS_A_WALK: u64 = 10;
 
@@ -44,6 +48,7 @@ pub(crate) struct Signs {
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     tree: Tree,
+    clock: AwakeClock,
     shared: Arc<Shared>,
     changed: Arc<Notify>,
     stopping: Vec<(Group, oneshot::Sender<()>)>,
@@ -62,6 +67,7 @@ impl Supervisor {
         let changed = Arc::<Notify>::default();
         let supervisor = Self {
             tree: Tree::new(specs, changed.clone()),
+            clock: AwakeClock::new(LONGEST_GAP, Instant::now()),
             _alive: Alive::new(&shared),
             shared,
             changed,
@@ -82,7 +88,8 @@ impl Supervisor {
 
     fn look(&mut self) {
         fault::at("supervisor");
-        let Look { ended, failure } = self.tree.look(Instant::now(), &self.shared.live().supervision);
+        let now = self.clock.look(Instant::now());
+        let Look { ended, failure } = self.tree.look(now, &self.shared.live().supervision);
         for ended in &ended {
             self.record(ended);
         }
@@ -101,7 +108,7 @@ impl Supervisor {
         }
         let each_second = self.looks.is_multiple_of(LOOKS_A_WALK);
         if each_second || !ended.is_empty() || !self.is_known_to_be_up {
-            *self.shared.children.write() = self.tree.children(Instant::now()).into();
+            *self.shared.children.write() = self.tree.children(now).into();
             self.is_known_to_be_up = self.tree.is_up();
         }
         if each_second {
@@ -202,7 +209,7 @@ impl Handler<StopGroup> for Supervisor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, StopGroup(group): StopGroup, _: &mut Context<Self>) -> Self::Result {
-        self.tree.stop(group, Instant::now());
+        self.tree.stop(group, self.clock.look(Instant::now()));
         let (stopped, has_stopped) = oneshot::channel();
         self.stopping.push((group, stopped));
         self.changed.notify_one();

@@ -8,9 +8,9 @@ use rustls::ServerConfig;
 use tidegate_protocol::Rejection;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::patience::within;
 use crate::transport::{Port, TLS_HANDSHAKE};
 
 /// How long the peer has to send its request and to take the answer.
@@ -42,7 +42,7 @@ pub(crate) async fn turn_away(stream: TcpStream, tls: Option<Arc<ServerConfig>>)
             }
         }
     };
-    let _ = timeout(PATIENCE, answered).await;
+    let _ = within(PATIENCE, answered).await;
 }
 
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {

@@ -17,7 +17,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
-use dicom_ul::pdu::Pdu;
+use dicom_ul::pdu::{Pdu, UserVariableItem};
 use node::{Node, eventually};
 use pki::Authority;
 use rustls::version::TLS13;
@@ -212,6 +212,38 @@ fn a_dataset_that_no_writer_answers_for_is_given_up_in_time_and_may_be_sent_agai
     wire.release();
     node.wait_for_hung_threads();
     assert_stored_whole(&node, "1.2.3.54", &dataset("1.2.3.54", 5000));
+    assert_eq!(node.stop(), Some(0));
+}
+
+/// The association can read no more until the instance is stored, and there is nobody else whom it waits for.
+#[test]
+fn a_dataset_that_loses_its_writer_while_the_budget_is_spent_goes_to_the_next() {
+    const BUDGET: u64 = 16 << 20;
+    const FLOORS: u64 = 8 * (32 << 10);
+    let mut node = start(&[
+        ONE_WRITER,
+        ("TIDEGATE__ASSOCIATIONS__MAX", "8"),
+        ("TIDEGATE__MEMORY__BUDGET", "16 MiB"),
+        ("TIDEGATE__MEMORY__SPOOL_THRESHOLD", "4 MiB"),
+    ]);
+    let mut asking = request();
+    asking.user_variables.push(UserVariableItem::Unknown(0x53, vec![0, 2, 0, 1]));
+    let (mut wire, _) = Wire::associate(node.address(), asking);
+    let mut hoarder = associate(&node);
+    // Less is left than any segment beyond the floor takes.
+    let hoard = BUDGET - FLOORS - (32 << 10);
+    node.arm(&[&format!("association hold {hoard}")]);
+    assert_eq!(hoarder.echo().status, 0);
+    assert!(held_bytes(&node) >= hoard);
+    node.arm(&["writer panic"]);
+    // The message leaves less of the floor (16 KiB) than is worth a read.
+    let rest = 14_400 - store_message(1, "1.2.3.68", &dataset("1.2.3.68", 0), 16_000).len();
+    let content = dataset("1.2.3.68", rest);
+    assert_eq!(wire.store(1, "1.2.3.68", &content).status, 0);
+    node.logged(&["child ended", "writer-0"]);
+    wire.release();
+    hoarder.release();
+    assert_stored_whole(&node, "1.2.3.68", &content);
     assert_eq!(node.stop(), Some(0));
 }
 

@@ -49,6 +49,27 @@ fn storage_knows_no_actors_sockets_or_leases() {
     never_says("src/storage", &words);
 }
 
+/// Everything else there goes through `storage::fs::Handle`, which a test can put a simulated disk behind.
+#[test]
+fn storage_names_the_operating_system_in_one_room() {
+    let words = ["rustix", "libc::", "std::os::unix::fs", "std::fs::read", "std::fs::write", "OpenOptions"];
+    let mut files = Vec::new();
+    sources("src/storage", &mut files);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage");
+    let is_exempt = |path: &Path| {
+        let path = path.strip_prefix(&root).unwrap();
+        let in_tests = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches");
+        in_tests || path.ends_with("tests.rs") || path == Path::new("fs/linux.rs") || path.ends_with("Cargo.toml")
+    };
+    for file in files.iter().filter(|file| !is_exempt(file)) {
+        let text = fs::read_to_string(file).unwrap();
+        for word in words {
+            let is_errno = word == "rustix" && file.ends_with("fs/mod.rs"); // re-exports the error numbers
+            assert!(is_errno || !text.contains(word), "{} says {word}", file.display());
+        }
+    }
+}
+
 #[test]
 fn memory_knows_nothing_else_of_ours() {
     let words = ["actix", "tokio", "tidegate-protocol", "tidegate-storage", "tidegate-actors"];

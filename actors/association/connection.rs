@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
@@ -15,7 +16,7 @@ use tidegate_protocol::{Association, Event, Operation};
 use tidegate_storage::{StoreError, Stored};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Arrival;
@@ -29,6 +30,7 @@ use crate::audit::Transfers;
 use crate::fault::{self, Told};
 use crate::incidents::Class;
 use crate::job::StoreInstance;
+use crate::patience::{Patience, within};
 use crate::roster::Enrolled;
 use crate::settings::LiveSettings;
 use crate::shared::{Phase, Shared};
@@ -58,8 +60,8 @@ pub(super) struct Commit {
     pub(super) handovers: u32,
     /// When its last byte had come.
     pub(super) complete: Instant,
-    /// When it is given up.
-    pub(super) deadline: Instant,
+    /// Until it is given up, however many writers lose it.
+    pub(super) patience: Patience,
 }
 
 /// See the module.
@@ -85,9 +87,10 @@ pub(crate) struct Connection {
     pub(super) window: usize,
     pub(super) is_established: bool,
     pub(super) releasing: bool,
-    pub(super) opened: Instant,
-    /// When the peer last sent something, or was last given something it waited for.
-    pub(super) heard: Instant,
+    /// For the association request, and for what comes before it (ARTIM).
+    pub(super) request_patience: Patience,
+    /// How long the peer was waited for since it last sent something, or was last given something it waited for.
+    pub(super) silent_for: Duration,
     pub(super) pace: Pace,
     /// When to look whether a leased segment can be given back.
     pub(super) give_back: Instant,
@@ -114,7 +117,6 @@ impl Connection {
     pub(crate) fn open(arrival: Arrival, shared: Arc<Shared>) -> std::io::Result<Self> {
         let socket = TcpStream::from_std(arrival.socket)?;
         socket.set_nodelay(true)?;
-        let now = Instant::now();
         let live = shared.live();
         Ok(Self {
             phase: shared.phase.subscribe(),
@@ -133,10 +135,10 @@ impl Connection {
             window: 1,
             is_established: false,
             releasing: false,
-            opened: now,
-            heard: now,
+            request_patience: Patience::new(live.associations.request_timeout),
+            silent_for: Duration::ZERO,
             pace: Pace::default(),
-            give_back: now,
+            give_back: Instant::now(),
             transfers: Transfers::default(),
             requests: 0,
             dataset_bytes: 0,
@@ -155,12 +157,8 @@ impl Connection {
 
     pub(super) async fn run(&mut self) -> End {
         loop {
-            while let Some(commit) = self.lost_by_writer.pop() {
-                Box::pin(self.commit(commit)).await;
-                // It may have been answered: that nobody can store it.
-                if self.flush().await.is_err() {
-                    return End::ConnectionLost;
-                }
+            if self.hand_over_again().await.is_err() {
+                return End::ConnectionLost;
             }
             if self.may_read()
                 && let Some(event) = self.protocol.poll(self.buffer.bytes())
@@ -284,7 +282,7 @@ impl Connection {
             return Ok(());
         }
         let output = self.protocol.take_output();
-        let sent = timeout(self.live.associations.send_timeout, self.transport.write_all(&output)).await;
+        let sent = within(self.live.associations.send_timeout, self.transport.write_all(&output)).await;
         if sent.is_err()
             && let Some(unlogged) = self.incident(Class::Limit, "send_timeout")
         {

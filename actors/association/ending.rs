@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tidegate_protocol::Event;
 use tidegate_protocol::state::State;
-use tokio::time::timeout;
 use tracing::{debug, error, info};
 
 use super::connection::Connection;
 use crate::incidents::Class;
+use crate::patience::within;
 use crate::roster::ABORT;
 use crate::supervision::exit::{Exit, Panic};
 use crate::supervision::spec::Restart;
@@ -126,7 +126,7 @@ impl Connection {
             | End::ConnectionLost => {}
         }
         if self.port == Port::Tls {
-            let _ = timeout(LINGER, Box::pin(self.transport.close())).await;
+            let _ = within(LINGER, Box::pin(self.transport.close())).await;
         }
     }
 
@@ -152,7 +152,7 @@ impl Connection {
                 }
             }
         };
-        let _ = timeout(LINGER, rest).await;
+        let _ = within(LINGER, rest).await;
     }
 }
 

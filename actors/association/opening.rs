@@ -4,7 +4,6 @@
 use tidegate_memory::Stage;
 use tidegate_protocol::proxy::{self, Source};
 use tokio::io::AsyncReadExt;
-use tokio::time::timeout_at;
 use tracing::{debug, info};
 
 use super::connection::Connection;
@@ -21,7 +20,7 @@ impl Connection {
         if self.port == Port::Plain && !is_proxied {
             return None;
         }
-        let deadline = self.opened + self.live.associations.request_timeout;
+        let mut patience = self.request_patience;
         let mut phase = self.phase.clone();
         let opening = async {
             if is_proxied && let Err(end) = self.learn_source().await {
@@ -32,10 +31,12 @@ impl Connection {
                 Port::Tls => self.begin_tls().await,
             }
         };
-        tokio::select! {
-            opened = timeout_at(deadline, opening) => opened.unwrap_or(Some(End::NothingSaid)),
+        let end = tokio::select! {
+            opened = patience.wait(opening) => opened.unwrap_or(Some(End::NothingSaid)),
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => Some(End::Stopping),
-        }
+        };
+        self.request_patience = patience;
+        end
     }
 
     /// Takes the PROXY header off the connection: from here on the peer is who it names.

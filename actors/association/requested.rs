@@ -8,13 +8,14 @@ use tidegate_access::{Granted, Users};
 use tidegate_memory::{MemoryLease, Stage};
 use tidegate_protocol::syntaxes::VERIFICATION;
 use tidegate_protocol::{AssociateRequest, Rejection, UserIdentity};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::connection::Connection;
 use super::ending::End;
 use crate::audit::{AuditEvent, Denial};
 use crate::incidents::Class;
+use crate::patience::within;
 use crate::settings::AccessSettings;
 use crate::shared::Phase;
 
@@ -125,7 +126,7 @@ impl Connection {
             let _lease = self.lease_patiently(Stage::Negotiating, users.memory_bytes()).await;
             tokio::task::spawn_blocking(move || users.verify(&name, &passcode)).await.unwrap_or(false)
         };
-        timeout(self.live.associations.request_timeout, verifying).await.unwrap_or(false)
+        within(self.live.associations.request_timeout, verifying).await.unwrap_or(false)
     }
 
     /// Counts that the peer is not let in, and puts it down for an audit. `Some`: it is to be logged, with how many of its kind were
@@ -147,7 +148,7 @@ impl Connection {
     async fn lease_contexts(&self, count: usize) -> Option<MemoryLease> {
         let patience = self.live.associations.request_timeout;
         let lease = self.lease_patiently(Stage::Negotiating, count as u64 * CONTEXT_BYTES);
-        timeout(patience, lease).await.ok()
+        within(patience, lease).await.ok()
     }
 
     /// Waits until there is so much: what holds the budget is on its way to the disk. The caller bounds the time.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tidegate_storage::{SpoolFile, StoreError};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
 
 use crate::job::{AppendJob, Job, SpoolPart};
 use crate::mailbox::HandoffTimeout;
 use crate::outcome::Refusal;
+use crate::patience::Patience;
 use crate::settings::WriterSettings;
 use crate::shared::Shared;
 
@@ -31,7 +31,8 @@ pub(super) struct Spool {
 struct Appending {
     part: Arc<SpoolPart>,
     reply: oneshot::Receiver<Result<Arc<SpoolFile>, StoreError>>,
-    deadline: Instant,
+    /// Until it is given up, however many writers lose it.
+    patience: Patience,
 }
 
 impl Spool {
@@ -51,8 +52,8 @@ impl Spool {
         shared: &Shared,
         writers: &WriterSettings,
     ) -> Result<(), Refusal> {
-        let deadline = Instant::now() + writers.commit_timeout;
-        self.under_way.push_back(Appending::send(Arc::new(part), deadline, shared, writers).await?);
+        let patience = Patience::new(writers.commit_timeout);
+        self.under_way.push_back(Appending::send(Arc::new(part), patience, shared, writers).await?);
         Ok(())
     }
 
@@ -76,24 +77,25 @@ impl Spool {
 impl Appending {
     async fn send(
         part: Arc<SpoolPart>,
-        deadline: Instant,
+        mut patience: Patience,
         shared: &Shared,
         writers: &WriterSettings,
     ) -> Result<Self, HandoffTimeout> {
         let (reply, appended) = oneshot::channel();
-        let patience = writers.handoff_timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let mut handoff = patience.for_step(writers.handoff_timeout);
         let job = part.clone();
-        shared.mailbox.hand_over(patience, || Job::Append(AppendJob { part: job, reply })).await?;
-        Ok(Self { part, reply: appended, deadline })
+        shared.mailbox.hand_over(&mut handoff, || Job::Append(AppendJob { part: job, reply })).await?;
+        patience.spend(handoff.spent());
+        Ok(Self { part, reply: appended, patience })
     }
 
     /// Waits until the part is written, by one writer or, if that dies or hangs over it, by another.
     async fn finish(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<Arc<SpoolFile>, Refusal> {
         for _ in 0..=MAX_HANDOVERS {
-            match timeout_at(self.deadline, &mut self.reply).await {
+            match self.patience.wait(&mut self.reply).await {
                 Ok(Ok(Err(StoreError::Contended)) | Err(_)) => {
                     shared.counters.handed_over_again.increment();
-                    *self = Self::send(self.part.clone(), self.deadline, shared, writers).await?;
+                    *self = Self::send(self.part.clone(), self.patience, shared, writers).await?;
                 }
                 Ok(Ok(appended)) => return Ok(appended?),
                 Err(_) => {

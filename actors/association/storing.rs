@@ -1,13 +1,14 @@
 //! From the first fragment of a dataset to the answer about it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use tidegate_memory::pressure::Level;
 use tidegate_protocol::{ErrorComment, Operation, Status};
 use tidegate_storage::{Durability, Instance, StoreError, Stored, Withdrawal};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::connection::{Answer, Commit, Connection, Done};
@@ -18,6 +19,7 @@ use super::spooling::MAX_HANDOVERS;
 use crate::incidents::Class;
 use crate::job::{CommitJob, Job, Lane};
 use crate::outcome::Refusal;
+use crate::patience::Patience;
 
 /// Bytes that come with those of a dataset, at most as a rule: its command set, and headers of PDUs.
 const MESSAGE_SLACK: usize = 2 * 1024;
@@ -129,26 +131,27 @@ impl Connection {
         let (shared, live) = (self.shared.clone(), self.live.clone());
         match self.attend(incoming.finish(&shared, &live.writers)).await {
             Ok(store) => {
-                let deadline = Instant::now() + self.live.writers.commit_timeout;
-                self.commit(Commit { operation, store: Arc::new(store), handovers: 0, complete, deadline }).await;
+                let patience = Patience::new(self.live.writers.commit_timeout);
+                self.commit(Commit { operation, store: Arc::new(store), handovers: 0, complete, patience }).await;
             }
             Err(refusal) => self.refuse(&operation, &refusal),
         }
     }
 
-    pub(super) async fn commit(&mut self, commit: Commit) {
+    pub(super) async fn commit(&mut self, mut commit: Commit) {
         if commit.handovers > MAX_HANDOVERS {
             return self.give_up(&commit, &Refusal::WriterLost);
         }
         let (reply, outcome) = oneshot::channel();
-        let (store, deadline) = (commit.store.clone(), commit.deadline);
-        let shared = self.shared.clone();
-        let patience = self.live.writers.handoff_timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let (store, shared) = (commit.store.clone(), self.shared.clone());
+        let mut handoff = commit.patience.for_step(self.live.writers.handoff_timeout);
         let lane = Lane::of(&store.instance, self.durability(&store.instance));
-        let handed = shared.mailbox.hand_over(patience, || Job::Commit(CommitJob { store, lane, reply }));
-        match self.attend(handed).await {
+        let handed = shared.mailbox.hand_over(&mut handoff, || Job::Commit(CommitJob { store, lane, reply }));
+        let handed = self.attend(handed).await;
+        commit.patience.spend(handoff.spent());
+        match handed {
             Ok(()) => self.pending.push(Box::pin(async move {
-                let answer = match timeout_at(deadline, outcome).await {
+                let answer = match commit.patience.wait(outcome).await {
                     Ok(Ok(outcome)) => Answer::Outcome(outcome),
                     Ok(Err(_)) => Answer::WriterLost,
                     Err(_) => Answer::TimedOut,
@@ -157,6 +160,16 @@ impl Connection {
             })),
             Err(timeout) => self.give_up(&commit, &timeout.into()),
         }
+    }
+
+    /// Hands the instances that lost their writer to another. An error: the peer does not take its answers.
+    pub(super) async fn hand_over_again(&mut self) -> std::io::Result<()> {
+        while let Some(commit) = self.lost_by_writer.pop() {
+            Box::pin(self.commit(commit)).await;
+            // It may have been answered: that nobody can store it.
+            self.flush().await?;
+        }
+        Ok(())
     }
 
     /// How durable an instance is to be before it is acknowledged.
@@ -180,7 +193,7 @@ impl Connection {
                 self.give_up(&commit, &Refusal::CommitTimeout);
             }
         }
-        self.heard = Instant::now(); // the peer waited for us, not we for it
+        self.silent_for = Duration::ZERO; // the peer waited for us, not we for it
     }
 
     /// Ends the wait for an instance: a writer that hangs over it does not store it later, unless it is stored already.
@@ -258,6 +271,10 @@ impl Connection {
                     let (shared, live) = (self.shared.clone(), self.live.clone());
                     self.attend(incoming.settle(&shared, &live.writers)).await;
                     self.incoming = Some(incoming);
+                }
+            } else if !self.lost_by_writer.is_empty() {
+                if self.hand_over_again().await.is_err() {
+                    return Some(End::ConnectionLost);
                 }
             } else if let Some(done) = self.pending.next().await {
                 self.settle(done);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use tidegate_protocol::state::State;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
@@ -14,7 +15,8 @@ use super::pace::TooSlow;
 use super::placing::Target;
 use super::receive_buffer::ReceiveBuffer;
 use crate::incidents::Class;
-use crate::settings::MinimumRate;
+use crate::patience::coarse_slice;
+use crate::settings::{AssociationSettings, MinimumRate};
 use crate::transport::Transport;
 
 /// How long a leased segment is kept while nothing arrives.
@@ -32,7 +34,6 @@ impl Connection {
             false => Target::Buffer(0),
         };
         let is_owed = reading && self.is_owed();
-        let mut received = 0;
         // What is there already is taken without a look at anything else, as often as tokio lets one task have its way.
         if reading
             && self.pending.is_empty()
@@ -46,29 +47,42 @@ impl Connection {
         if is_owed {
             self.acknowledge_at_once();
         }
-        let wake = self.next_wake(is_owed);
         let began = Instant::now();
+        let look = self.until_look(is_owed, began);
+        let (mut arrived, mut is_time_up) = (None, false);
         tokio::select! {
+            biased; // what the peer has sent comes before the clock
             Some(done) = self.pending.next(), if !self.pending.is_empty() => {
                 self.settle(done);
                 if self.flush().await.is_err() {
                     return Some(End::ConnectionLost);
                 }
             }
-            read = read(target, &mut self.transport, &mut self.buffer, &mut self.incoming), if reading => match self.on_read(read, target).await {
-                Ok(bytes) => received = bytes,
-                Err(end) => return Some(end),
-            },
-            () = sleep_until(wake), if reading => if let Some(end) = self.on_clock() {
-                return Some(end);
-            },
             Ok(()) = self.phase.changed() => {}
             () = self.listed.asked_to_end() => {
                 self.protocol.abort();
                 return Some(End::Evicted);
             }
+            read = read(target, &mut self.transport, &mut self.buffer, &mut self.incoming), if reading => arrived = Some(read),
+            () = sleep_until(began + look), if reading => is_time_up = true,
         }
-        self.note_pace(is_owed, began.elapsed(), received)
+        if !reading {
+            return None;
+        }
+        // Beyond `look` the process was stopped, or the thread served other associations: the peer was not waited for.
+        let waited = began.elapsed().min(look);
+        if !self.is_requested() {
+            self.request_patience.spend(waited);
+        }
+        let received = match arrived {
+            Some(read) => self.on_read(read, target).await,
+            None if is_time_up => self.on_clock(waited, target).await,
+            None => Ok(0),
+        };
+        match received {
+            Ok(bytes) => self.note_pace(is_owed, waited, bytes),
+            Err(end) => Some(end),
+        }
     }
 
     /// Judges a peer that owes us something by what came in which time.
@@ -88,8 +102,8 @@ impl Connection {
             Ok(bytes) => {
                 self.shared.counters.bytes_received.add(bytes as u64);
                 self.listed.received(bytes as u64);
-                self.heard = Instant::now();
-                self.give_back = self.heard + KEEP_SEGMENT;
+                self.silent_for = Duration::ZERO;
+                self.give_back = Instant::now() + KEEP_SEGMENT;
                 match target {
                     Target::Place(_) => self.on_placed(bytes).await.map_or(Ok(bytes as u64), Err),
                     Target::Buffer(_) => Ok(bytes as u64),
@@ -138,26 +152,47 @@ impl Connection {
         !self.releasing && self.pending.len() < self.window
     }
 
-    fn next_wake(&self, is_owed: bool) -> Instant {
-        let verdict = is_owed.then(|| Instant::now() + self.pace.until_verdict(&self.minimum_rate()));
-        let deadline = verdict.map_or(self.deadline(), |verdict| verdict.min(self.deadline()));
-        if self.incoming.is_none() && !self.buffer.is_parked() { deadline.min(self.give_back) } else { deadline }
-    }
-
     pub(super) fn is_requested(&self) -> bool {
         self.protocol.state() != State::Sta2
     }
 
-    fn deadline(&self) -> Instant {
-        let settings = &self.live.associations;
-        if self.is_requested() {
-            self.heard + settings.idle_timeout
+    /// How long to wait for the peer before the next look at its times: a part of each at most, because a pause of the process is
+    /// counted up to that.
+    fn until_look(&self, is_owed: bool, now: Instant) -> Duration {
+        let AssociationSettings { idle_timeout, request_timeout, .. } = self.live.associations;
+        let mut look = if self.is_requested() {
+            coarse_slice(idle_timeout).min(idle_timeout.saturating_sub(self.silent_for))
         } else {
-            self.opened + settings.request_timeout // absolute: not renewed by each byte
+            coarse_slice(request_timeout).min(self.request_patience.left()) // for all of it: not renewed by each byte
+        };
+        if is_owed {
+            let minimum = self.minimum_rate();
+            look = look.min(coarse_slice(minimum.window)).min(self.pace.until_verdict(&minimum));
         }
+        if self.incoming.is_none() && !self.buffer.is_parked() {
+            look = look.min(self.give_back.saturating_duration_since(now));
+        }
+        look
     }
 
-    fn on_clock(&mut self) -> Option<End> {
+    /// The peer was waited for until the next look, and nothing came. The bytes that have come all the same.
+    async fn on_clock(&mut self, waited: Duration, target: Target) -> Result<u64, End> {
+        // When a stopped process continues, its timers may fire before it is known what its sockets have.
+        yield_now().await;
+        let late = read(target, &mut self.transport, &mut self.buffer, &mut self.incoming).now_or_never();
+        if let Some(read) = late {
+            return self.on_read(read, target).await;
+        }
+        self.give_memory_back();
+        if !self.is_requested() {
+            let is_over = self.request_patience.left().is_zero();
+            return if is_over { Err(End::RequestTimeout) } else { Ok(0) }; // AA-2: no word to who said none
+        }
+        self.silent_for += waited;
+        if self.silent_for < self.live.associations.idle_timeout { Ok(0) } else { Err(self.on_silence()) }
+    }
+
+    fn give_memory_back(&mut self) {
         let now = Instant::now();
         if self.incoming.is_none() && now >= self.give_back {
             let needed = self.protocol.needed();
@@ -166,18 +201,15 @@ impl Connection {
             }
             self.give_back = now + KEEP_SEGMENT; // for what is still in use
         }
-        if now < self.deadline() {
-            return None;
-        }
-        if !self.is_requested() {
-            return Some(End::RequestTimeout); // AA-2: no word to who said none
-        }
+    }
+
+    fn on_silence(&mut self) -> End {
         if let Some(unlogged) = self.incident(Class::Limit, "idle_timeout") {
             let calling_ae = &self.peer.calling_ae_title;
             warn!(peer = %self.peer.address, ?calling_ae, unlogged, "association idle too long, aborted");
         }
         self.protocol.abort();
-        Some(End::TimedOut)
+        End::TimedOut
     }
 }
 

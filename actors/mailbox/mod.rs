@@ -17,21 +17,22 @@
 
 mod lanes;
 
+use std::borrow::BorrowMut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidegate_memory::{Place, Stage};
 use tidegate_storage::Files;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use self::lanes::{Claimed, Lanes, Waiting};
 pub(crate) use self::lanes::{Logging, MAX_TO_LOG, Seat, Turn};
 use crate::hand::ToLog;
 use crate::job::{Job, Lane, StoreInstance};
 use crate::latency::Latencies;
+use crate::patience::Patience;
 
 /// No place in the mailbox became free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,15 +103,20 @@ impl WriterMailbox {
         }
     }
 
-    /// Waits for a place, then enqueues the job that `make` returns.
+    /// Waits for a place, then enqueues the job that `make` returns. A caller that lends its `patience` knows afterwards what the wait
+    /// has used up.
     ///
     /// # Errors
     /// [`HandoffTimeout`] if no place became free within `patience`; `make` is not called then.
-    pub async fn hand_over(&self, patience: Duration, make: impl FnOnce() -> Job) -> Result<(), HandoffTimeout> {
+    pub async fn hand_over(
+        &self,
+        mut patience: impl BorrowMut<Patience>,
+        make: impl FnOnce() -> Job,
+    ) -> Result<(), HandoffTimeout> {
         let asked = Instant::now();
         let place = match self.places.clone().try_acquire_owned() {
             Ok(place) => Some(place),
-            Err(_) => timeout(patience, self.places.clone().acquire_owned()).await.ok().and_then(Result::ok),
+            Err(_) => patience.borrow_mut().wait(self.places.clone().acquire_owned()).await.ok().and_then(Result::ok),
         };
         let since = Instant::now();
         self.latencies.handoff_wait.record(since - asked);

@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use super::lanes::BACKLOG;
 use super::*;
@@ -11,6 +12,7 @@ use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
 use tidegate_storage::{Arriving, CommitStrategy, Duplicates, Durability, Instance, Payload, Settings, Store};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 fn meta() -> FileMeta {
     let uid = || Uid::parse(b"1.2.3").unwrap();
@@ -44,7 +46,7 @@ async fn take(mailbox: &WriterMailbox, most: usize, turn: &mut Turn) -> Vec<Job>
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Patience = Patience::new(Duration::from_secs(30));
 
 fn mailbox(capacity: usize, writers: usize) -> WriterMailbox {
     WriterMailbox::new(capacity, writers, Arc::default())
@@ -97,7 +99,7 @@ async fn a_job_that_found_no_place_is_not_even_made() {
 /// Jobs that find a place within no time.
 async fn places(mailbox: &WriterMailbox) -> usize {
     let mut found = 0;
-    while mailbox.hand_over(Duration::ZERO, job).await.is_ok() {
+    while mailbox.hand_over(Patience::new(Duration::ZERO), job).await.is_ok() {
         found += 1;
     }
     found
@@ -148,7 +150,7 @@ async fn small_instances_are_taken_all_at_once_by_one_writer() {
     mailbox.hand_over(PATIENCE, job).await.unwrap();
     let taken = take(&mailbox, 16, &mut turns[1]).await;
     assert!(matches!(taken[..], [Job::Append(_)]), "{taken:?}");
-    assert!(timeout(PATIENCE, take(&mailbox, 16, &mut turns[1])).await.is_err());
+    assert!(timeout(PATIENCE.left(), take(&mailbox, 16, &mut turns[1])).await.is_err());
     // One that has got as far, or has died, leaves its seat to it.
     turns[0].seat = None;
     assert_eq!(take(&mailbox, 16, &mut turns[1]).await.len(), 1);
@@ -163,10 +165,10 @@ async fn a_backlog_of_small_instances_opens_another_seat() {
     for _ in 0..BACKLOG {
         mailbox.hand_over(PATIENCE, small_job).await.unwrap();
     }
-    assert!(timeout(PATIENCE, take(&mailbox, 4, &mut turns[1])).await.is_err());
+    assert!(timeout(PATIENCE.left(), take(&mailbox, 4, &mut turns[1])).await.is_err());
     mailbox.hand_over(PATIENCE, small_job).await.unwrap();
     assert_eq!(take(&mailbox, 4, &mut turns[1]).await.len(), 4);
-    assert!(timeout(PATIENCE, take(&mailbox, 4, &mut turns[2])).await.is_err());
+    assert!(timeout(PATIENCE.left(), take(&mailbox, 4, &mut turns[2])).await.is_err());
 }
 
 /// Counts how often it is woken.
@@ -255,7 +257,7 @@ async fn what_comes_while_one_writes_the_log_is_left_to_the_next_write() {
     for n in 0..MAX_TO_LOG {
         assert!(mailbox.leave(to_log(&store, &format!("2.{n}"))).is_none(), "one is at it");
     }
-    assert!(timeout(PATIENCE, mailbox.take(16, &mut turn)).await.is_err());
+    assert!(timeout(PATIENCE.left(), mailbox.take(16, &mut turn)).await.is_err());
     // Beyond, each sees to its own.
     assert!(matches!(mailbox.leave(to_log(&store, "3.1")), Some((own, None)) if own.len() == 1));
     drop(logging);
@@ -294,11 +296,11 @@ async fn files_to_be_written_wake_a_writer_that_sleeps_and_are_nobody_elses_busi
     let mut turn = Turn::default();
     mailbox.offer(commit.files().unwrap());
     assert!(
-        timeout(PATIENCE, mailbox.take(16, &mut turn)).await.is_err(),
+        timeout(PATIENCE.left(), mailbox.take(16, &mut turn)).await.is_err(),
         "all were busy: whoever is at the log writes them"
     );
     let offered = async { mailbox.offer(commit.files().unwrap()) };
     let (task, ()) = tokio::join!(mailbox.take(16, &mut turn), offered);
     assert!(matches!(task, Task::Write(_)), "{task:?}");
-    assert!(timeout(PATIENCE, mailbox.take(16, &mut turn)).await.is_err());
+    assert!(timeout(PATIENCE.left(), mailbox.take(16, &mut turn)).await.is_err());
 }

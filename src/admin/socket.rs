@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
+use tidegate_actors::patience::within;
 use tidegate_actors::{Guest, Observer};
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::profile::Recording;
@@ -21,7 +22,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::model::{Association, Second, Status, Writers};
 use super::storage::StorageWatch;
@@ -224,7 +225,7 @@ where
     F: Fn(Ask) -> Answer + Send + Sync + 'static,
 {
     let _lease = observed.charge(MAX_REQUEST_BYTES);
-    let answer = match timeout(TIMEOUT, read_request(&mut stream)).await {
+    let answer = match within(TIMEOUT, read_request(&mut stream)).await {
         Ok(Some(Ok(ask))) => match ask {
             Ask::Memory | Ask::Status | Ask::Associations | Ask::Writers | Ask::History { .. } | Ask::Abort { .. } => {
                 observed.clone().blocking(move |observed| (observed.look)(ask)).await
@@ -234,7 +235,7 @@ where
                 Ok(Some(profile)) => {
                     send(&mut stream, &observed, Answer::Profile { bytes: profile.len() as u64 }).await;
                     let _lease = observed.charge(profile.len() as u64);
-                    let _ = timeout(TIMEOUT, stream.write_all(&profile)).await;
+                    let _ = within(TIMEOUT, stream.write_all(&profile)).await;
                     return;
                 }
                 Ok(None) => return,
@@ -253,7 +254,7 @@ async fn send<F>(stream: &mut UnixStream, observed: &Observed<F>, answer: Answer
         return;
     };
     let _lease = observed.charge(line.len() as u64);
-    let _ = timeout(TIMEOUT, stream.write_all(&line)).await;
+    let _ = within(TIMEOUT, stream.write_all(&line)).await;
 }
 
 /// The request, or why it is none; `None` if the client left without saying one.

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use tidegate_actors::patience::within;
 use tidegate_actors::{Observer, StorageLook};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
 /// How long whoever asks waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ impl StorageWatch {
         }
         self.begin();
         let has_looked = seen.wait_for(|seen| seen.looking_since.is_none());
-        let Ok(Ok(seen)) = timeout(PATIENCE, has_looked).await else {
+        let Ok(Ok(seen)) = within(PATIENCE, has_looked).await else {
             let since = self.seen.borrow().looking_since;
             return Err(NoAnswer(since.map_or(PATIENCE, |since| since.elapsed())));
         };

@@ -6,9 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tidegate_actors::patience;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::syslog::framed;
@@ -86,5 +86,5 @@ async fn connect(target: &Target) -> io::Result<Box<dyn Stream>> {
 }
 
 async fn within<T>(what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(PATIENCE, what).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+    patience::within(PATIENCE, what).await?
 }

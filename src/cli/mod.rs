@@ -11,6 +11,7 @@ mod mem;
 mod output;
 mod reach;
 mod recover;
+mod recovery;
 mod reload;
 mod root;
 mod run;

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde::Serialize;
 use tidegate_storage::leftovers::{self, Leftover, Use};
-use tidegate_storage::{OpenError, Settings, Store};
+use tidegate_storage::{Aside, OpenError, Recovery, Settings, Store};
 
 use super::root::RootArgs;
 use super::{Exit, output};
@@ -53,6 +53,30 @@ struct Summary {
     removed_files: u64,
     removed_bytes: u64,
     restored_files: u64,
+    /// Changed, moved or removed by somebody since.
+    left_files: u64,
+    /// Not restored for want of space.
+    waiting_files: u64,
+    aside: Vec<AsideLine>,
+}
+
+/// An acknowledged instance that is not in its place.
+#[derive(Serialize)]
+struct AsideLine {
+    path: String,
+    /// None: it is lost.
+    kept_as: Option<String>,
+    reason: String,
+}
+
+impl From<&Aside> for AsideLine {
+    fn from(aside: &Aside) -> Self {
+        Self {
+            path: aside.path.to_string_lossy().into_owned(),
+            kept_as: aside.kept_as.as_ref().map(|kept_as| kept_as.to_string_lossy().into_owned()),
+            reason: aside.reason.to_string(),
+        }
+    }
 }
 
 pub(super) fn run(args: RecoverArgs) -> Exit {
@@ -89,6 +113,9 @@ fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenErro
             removed_files: removed.removed_files,
             removed_bytes: removed.removed_bytes,
             restored_files: removed.restored_files,
+            left_files: removed.left_files,
+            waiting_files: removed.waiting_files,
+            aside: removed.aside.iter().map(AsideLine::from).collect(),
         };
         return Ok(output::print(&serde_json::to_string(&summary).map_or_else(|_| String::new(), |line| line + "\n")));
     }
@@ -96,6 +123,7 @@ fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenErro
     if clean {
         let _ = writeln!(text, "removed {} files, {}", removed.removed_files, size(removed.removed_bytes));
         let _ = writeln!(text, "restored {} files from the commit log", removed.restored_files);
+        explain_log(&mut text, &removed);
     } else if usage == Use::Free && files > 0 {
         text.push_str("the next start of a node removes them, and so does --clean\n");
     }
@@ -113,6 +141,22 @@ fn explain(root: &Path, usage: Use, files: u64, bytes: u64) -> String {
         ),
         Use::Free if files == 0 => format!("{root}: nothing is left to clean\n"),
         Use::Free => format!("{root}: {unfinished}, none of them acknowledged to its sender\n"),
+    }
+}
+
+/// What of the commit log a person should look at.
+fn explain_log(text: &mut String, recovery: &Recovery) {
+    if recovery.left_files > 0 {
+        let _ = writeln!(text, "left {} files that somebody has changed, moved or removed since", recovery.left_files);
+    }
+    if recovery.waiting_files > 0 {
+        let _ = writeln!(text, "{} files wait in the commit log for free space", recovery.waiting_files);
+    }
+    for AsideLine { path, kept_as, reason } in recovery.aside.iter().map(AsideLine::from) {
+        let _ = match kept_as {
+            Some(kept_as) => writeln!(text, "set aside {path} as {kept_as}: {reason}"),
+            None => writeln!(text, "lost {path}: {reason}"),
+        };
     }
 }
 

@@ -15,7 +15,7 @@ use tidegate_storage::Durability;
 use super::reload::Reloader;
 use super::signals::{Asked, Signals, StopSignal};
 use super::start_up::{AdminUrl, StartUp};
-use super::{Exit, logging, output, reload, service};
+use super::{Exit, logging, output, recovery, reload, service};
 use crate::admin::{Admin, AdminSettings, DoorKeeper, Steering, socket};
 use crate::audit::{self, Origin};
 use crate::config::{ConfigError, Loaded, Settings};
@@ -79,7 +79,7 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
     revocation_lists.iter().for_each(reload::log_revocation_list);
     let start_up = StartUp::of(&settings, certificate);
     let durability = settings.storage.durability;
-    let root = settings.storage.root.clone();
+    let (root, layout) = (settings.storage.root.clone(), settings.storage.layout.clone());
     let mut guests = Vec::new();
     let (admin, door_keeper) = match admin {
         Some(settings) => Some(bind_admin(settings, reloader.steering(), &mut guests)?),
@@ -96,6 +96,8 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
             "instances are acknowledged before they are durable: a power failure may lose them"
         );
     }
+    recovery::warn_of_filesystem(&root, node.filesystem(), durability);
+    recovery::log(node.recovery(), &layout);
     actix_rt::spawn(service::watchdog(node.heart()));
     warn_of_open_root(&root);
     // Whoever started us may have closed stdout since: the node serves all the same.

@@ -26,15 +26,12 @@ pub(super) fn stopping(status: &str) {
 
 /// Tells the watchdog twice in its time that the node lives, as long as the supervisor's heart goes on beating: a process that
 /// still runs while nobody looks after its children is restarted by the service manager. Ends at once if no watchdog waits.
-pub(super) async fn watchdog(heart: Heart) {
+pub(super) async fn watchdog(mut heart: Heart) {
     let Some(patience) = sd_notify::watchdog_enabled() else { return };
     let interval = (patience / 2).max(Duration::from_millis(10));
-    let mut beats = None;
-    loop {
-        let now = heart.beats();
-        if beats.replace(now) != Some(now) {
-            tell(&[NotifyState::Watchdog]);
-        }
+    // After a pause of the process this may be due before the supervisor has beaten again: the beat is waited for.
+    while heart.beats_again().await {
+        tell(&[NotifyState::Watchdog]);
         sleep(interval).await;
     }
 }

@@ -178,7 +178,7 @@ impl<H: Handle> Run<H> {
         // Before the look, so that what it says of the name holds among all commits that reserve.
         let first = self.path(instance, 1);
         let mut reserved = match strategy {
-            Strategy::Log => self.root.paths.reserve_path(&first),
+            Strategy::Log => self.root.paths.reserve_path(self.root.paths.key(&first)),
             _ => None,
         };
         // Before a byte is written: a resend usually needs none.

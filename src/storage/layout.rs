@@ -74,7 +74,7 @@ impl Layout {
 
     /// A path of this layout, or the beginning of one, as it may go into a log: names made of anything but UIDs, modality and
     /// literal text become `…`, since they may be a patient's. Absolute paths are the operator's own.
-    pub(crate) fn loggable(&self, path: &Path) -> PathBuf {
+    pub fn loggable(&self, path: &Path) -> PathBuf {
         if path.is_absolute() {
             return path.to_owned();
         }

@@ -1,7 +1,7 @@
 //! Which final names are about to be given: at most one commit gives a name at a time, so that the order of renames is that of answers.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::sync::{Condvar, Mutex, Patience};
 /// Names below one root that commits are about to give.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
-    taken: Mutex<HashSet<PathKey>>,
+    taken: Mutex<PathKeys>,
     released: Condvar,
     hasher: RandomState,
 }
@@ -19,6 +19,27 @@ pub(crate) struct Paths {
 /// A path, hashed: two that collide wait for each other, and cost a checkpoint at worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PathKey(u64);
+
+/// Paths, hashed once.
+pub(crate) type PathKeys = HashSet<PathKey, BuildHasherDefault<AsIs>>;
+
+/// Takes a [`PathKey`] for the hash that it is.
+#[derive(Debug, Default)]
+pub(crate) struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte)); // nothing but a key is written
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
 
 /// A name that no other commit gives to a file as long as this is held.
 #[derive(Debug)]
@@ -33,9 +54,8 @@ impl Paths {
         PathKey(self.hasher.hash_one(path.as_os_str()))
     }
 
-    /// The name at `path`; `None` if another commit is about to give it.
-    pub(crate) fn reserve_path(self: &Arc<Self>, path: &Path) -> Option<PathGuard> {
-        let key = self.key(path);
+    /// The name with that key; `None` if another commit is about to give it.
+    pub(crate) fn reserve_path(self: &Arc<Self>, key: PathKey) -> Option<PathGuard> {
         let is_free = self.taken.lock().insert(key);
         is_free.then(|| PathGuard { paths: Arc::clone(self), key })
     }
@@ -44,8 +64,7 @@ impl Paths {
     ///
     /// # Errors
     /// [`StoreError::Contended`] if somebody has been for too long.
-    pub(crate) fn claim_path(self: &Arc<Self>, path: &Path) -> Result<PathGuard, StoreError> {
-        let key = self.key(path);
+    pub(crate) fn claim_path(self: &Arc<Self>, key: PathKey) -> Result<PathGuard, StoreError> {
         let (mut taken, mut patience) = (self.taken.lock(), Patience::new());
         while !taken.insert(key) {
             if !self.released.wait(&mut taken, &mut patience) {
@@ -76,11 +95,12 @@ mod tests {
     #[test]
     fn a_path_is_given_by_one_commit_at_a_time() {
         let paths = Arc::<Paths>::default();
-        let guard = paths.reserve_path(Path::new("a/b")).unwrap();
-        assert!(paths.reserve_path(Path::new("a/b")).is_none());
-        assert!(paths.reserve_path(Path::new("a/c")).is_some());
-        assert!(matches!(paths.claim_path(Path::new("a/b")), Err(StoreError::Contended)));
+        let [b, c] = ["a/b", "a/c"].map(|path| paths.key(Path::new(path)));
+        let guard = paths.reserve_path(b).unwrap();
+        assert!(paths.reserve_path(b).is_none());
+        assert!(paths.reserve_path(c).is_some());
+        assert!(matches!(paths.claim_path(b), Err(StoreError::Contended)));
         drop(guard);
-        assert_eq!(paths.claim_path(Path::new("a/b")).unwrap().key(), paths.key(Path::new("a/b")));
+        assert_eq!(paths.claim_path(b).unwrap().key(), b);
     }
 }

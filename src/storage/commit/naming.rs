@@ -191,7 +191,7 @@ impl<H: Handle> Run<H> {
         let key = self.root.paths.key(&draft.name.path);
         if draft.guard.as_ref().is_none_or(|guard| guard.key() != key) {
             draft.guard = None;
-            draft.guard = Some(self.root.paths.claim_path(&draft.name.path)?);
+            draft.guard = Some(self.root.paths.claim_path(key)?);
             draft.is_log_clear = false;
         }
         if let Some(wal) = self.root.wal()

@@ -1,11 +1,10 @@
 //! What is in the two segments: bookkeeping only, it touches no disk.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use super::record::{FRAMES_BEGIN_BYTES, PAGE_BYTES, SegmentHeader};
 use super::{CHECKPOINT_AFTER, MAX_FILES, SEGMENT_BYTES};
-use crate::paths::PathKey;
+use crate::paths::{PathKey, PathKeys};
 
 /// Room at the end of a segment that only void entries may use, so that a refusal finds some.
 const RESERVE_BYTES: u64 = 4 * PAGE_BYTES;
@@ -46,7 +45,7 @@ pub(super) struct Slot {
     used_bytes: u64,
     frames: u32,
     /// Paths of the entries in its frames.
-    paths: HashSet<PathKey>,
+    paths: PathKeys,
     /// Frames with files that are yet to get their names.
     pub(super) open: u32,
     /// When the first of its frames was written.
@@ -66,7 +65,7 @@ impl Slot {
             room_bytes: laid_out_bytes.min(SEGMENT_BYTES),
             used_bytes: FRAMES_BEGIN_BYTES,
             frames: 0,
-            paths: HashSet::new(),
+            paths: PathKeys::default(),
             open: 0,
             since: None,
             failures: 0,

@@ -1,0 +1,97 @@
+//! What a start found in the storage root, said so that a person can act on it.
+
+use std::path::{Path, PathBuf};
+
+use tidegate_storage::layout::Layout;
+use tidegate_storage::{Aside, Durability, Recovery, fs};
+
+/// Most lines about single instances; the others are counted.
+const MAX_LINES: usize = 100;
+
+/// Logs what an earlier end of the node has left that a person should look at.
+pub(super) fn log(recovery: &Recovery, layout: &Layout) {
+    if recovery.left_files > 0 {
+        tracing::info!(
+            files = recovery.left_files,
+            "files of the commit log were changed, moved or removed by somebody since, and are left as they are"
+        );
+    }
+    if recovery.waiting_files > 0 {
+        tracing::error!(
+            files = recovery.waiting_files,
+            "acknowledged instances wait in the commit log for free space: make room and start again"
+        );
+    }
+    for aside in recovery.aside.iter().take(MAX_LINES) {
+        let (path, kept_as) = (layout.loggable(&aside.path), kept_as(aside, layout));
+        match kept_as {
+            Some(kept_as) => tracing::error!(
+                path = %path.display(),
+                kept_as = %kept_as.display(),
+                reason = %aside.reason,
+                "acknowledged instance set aside: look at its path, then move it there or delete it"
+            ),
+            None => tracing::error!(
+                path = %path.display(),
+                reason = %aside.reason,
+                "acknowledged instance lost: have it sent again"
+            ),
+        }
+    }
+    if recovery.aside.len() > MAX_LINES {
+        tracing::error!(
+            instances = recovery.aside.len() - MAX_LINES,
+            "further instances set aside or lost: see `tidegate recover`"
+        );
+    }
+}
+
+/// Where an instance is kept, without what its name may say of a patient.
+pub(super) fn kept_as(aside: &Aside, layout: &Layout) -> Option<PathBuf> {
+    let kept_as = aside.kept_as.as_ref()?;
+    let is_masked = layout.loggable(&aside.path).file_name() != aside.path.file_name();
+    let number = |name: &str| name.splitn(4, '-').take(3).collect::<Vec<_>>().join("-") + "-…";
+    Some(match (is_masked, kept_as.file_name()) {
+        (true, Some(name)) => kept_as.with_file_name(number(&name.to_string_lossy())),
+        _ => kept_as.clone(),
+    })
+}
+
+/// Warns of a filesystem whose syncs are not known to prove anything.
+pub(super) fn warn_of_filesystem(root: &Path, filesystem: fs::Filesystem, durability: Durability) {
+    let kind = filesystem.kind;
+    match durability {
+        Durability::None => {}
+        Durability::Fsync if kind == fs::FilesystemKind::Memory => tracing::warn!(
+            root = %root.display(),
+            filesystem = %kind,
+            "the storage root is in memory: what is acknowledged does not survive a restart of the machine"
+        ),
+        Durability::Fsync if !kind.syncs_as_a_whole() => tracing::warn!(
+            root = %root.display(),
+            filesystem = %kind,
+            "each instance is synced by itself: what a sync of this filesystem proves depends on what is below it"
+        ),
+        Durability::Fsync => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_storage::Reason;
+
+    use super::*;
+
+    #[test]
+    fn a_path_says_nothing_of_a_patient() {
+        let layout = Layout::parse("{PatientID}/{PatientID}-{SOPInstanceUID}.dcm").unwrap();
+        let aside = Aside {
+            path: "P1/P1-1.2.3.dcm".into(),
+            kept_as: Some(".tidegate/lost/7-0-2-P1-1.2.3.dcm".into()),
+            reason: Reason::ChangedSince,
+        };
+        assert_eq!(kept_as(&aside, &layout), Some(".tidegate/lost/7-0-2-…".into()));
+        let layout = Layout::parse("{PatientID}/{SOPInstanceUID}.dcm").unwrap();
+        assert_eq!(kept_as(&aside, &layout), aside.kept_as);
+    }
+}
