@@ -94,8 +94,8 @@ pub(super) struct Ledger {
     by_path: HashMap<PathBuf, usize>,
     attempts: Vec<Attempt>,
     acts: BTreeMap<PathBuf, Vec<Act>>,
-    /// Nobody can tell what is to stand there.
-    exempt: BTreeSet<PathBuf>,
+    /// Since when nobody can tell what is to stand there, until something is acknowledged.
+    exempt: BTreeMap<PathBuf, u64>,
     /// What a store said is not in its place.
     pub(super) reported: BTreeSet<PathBuf>,
     /// The filesystem was mounted again, and no store has settled since what the log of the time before holds.
@@ -113,7 +113,7 @@ impl Ledger {
             by_path: HashMap::new(),
             attempts: Vec::new(),
             acts: BTreeMap::new(),
-            exempt: BTreeSet::new(),
+            exempt: BTreeMap::new(),
             reported: BTreeSet::new(),
             is_unsettled: false,
             found_aside: 0,
@@ -188,7 +188,15 @@ impl Ledger {
     }
 
     pub(super) fn exempt(&mut self, path: PathBuf) {
-        self.exempt.insert(path);
+        let at = self.step();
+        self.exempt.insert(path, at);
+    }
+
+    fn is_exempt(&self, path: &Path) -> bool {
+        self.exempt.get(path).is_some_and(|since| {
+            let is_later = |cause: &Cause<'_>| cause.is_ours && cause.is_certain && cause.begun > *since;
+            !self.causes(path).iter().any(is_later)
+        })
     }
 
     /// The root was restored from a copy that was made at `copied`: what the log in it has may be put where the copy had nothing.
@@ -324,7 +332,10 @@ impl Ledger {
         let set_aside = volume.files_below(&lost);
         let aside: Vec<Vec<u8>> =
             set_aside.iter().filter(is_instance).filter_map(|path| volume.content(&lost.join(path))).collect();
-        for path in self.paths().into_iter().filter(|path| !self.exempt.contains(path)) {
+        for path in self.paths() {
+            if self.is_exempt(&path) {
+                continue;
+            }
             let standing = Standing::at(volume, &root.join(&path));
             if let Err((complaint, missing)) = self.check_path(&path, &standing) {
                 if missing.iter().any(|bytes| aside.contains(bytes)) {
@@ -346,7 +357,7 @@ impl Ledger {
     pub(super) fn check_wholeness(&self, volume: &mut Volume, root: &Path) -> Result<(), String> {
         for path in volume.files_below(root) {
             let is_known =
-                self.exempt.contains(&path) || self.reported.contains(&path) || self.acts.contains_key(&path);
+                self.exempt.contains_key(&path) || self.reported.contains(&path) || self.acts.contains_key(&path);
             if path.starts_with(".tidegate") || is_known {
                 continue;
             }

@@ -47,7 +47,7 @@ fn act(world: &World, random: &mut Random) {
             .lock()
             .kind(root().join(&path).parent().unwrap_or(root()))
             .is_some_and(|kind| kind == Kind::Directory);
-    let lasts = world.machine.lock().sync_path(&root().join(&path)).is_ok();
+    let lasts = !random.one_in(3) && world.machine.lock().sync_path(&root().join(&path)).is_ok();
     for (seen, after) in look(world) {
         let is_changed = before.get(&seen) != Some(&after);
         let mut ledger = world.ledger.borrow_mut();
