@@ -1,0 +1,146 @@
+//! People at a root, while a node uses it and between two starts.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+use super::oracle::Standing;
+use super::plan::{ROOT, root};
+use super::workload::look;
+use super::world::World;
+use crate::fs::sim::{Random, Time, Volume, threads};
+use crate::fs::{Errno, Kind};
+
+/// Acts now and then, until the writers have ended.
+pub(super) fn meanwhile(world: &World, writers: &Cell<u64>, mut random: Random) {
+    while writers.get() > 0 && world.is_alive() {
+        threads::sleep(Time::from_millis(random.below(4000)));
+        if world.is_alive() {
+            act(world, &mut random);
+        }
+    }
+}
+
+/// Acts while no node runs.
+pub(super) fn between(world: &World, random: &mut Random) {
+    for _ in 0..random.below(3) {
+        threads::spend(Time::from_millis(random.below(4000)));
+        act(world, random);
+    }
+    if random.one_in(6) {
+        restore(world);
+    }
+}
+
+fn act(world: &World, random: &mut Random) {
+    let paths = world.ledger.borrow().acknowledged();
+    if paths.is_empty() {
+        return;
+    }
+    let path = random.pick(&paths).clone();
+    let before = look(world);
+    let done = do_one(world, &path, random);
+    threads::note(|| format!("--- people at {}: {done:?}", path.display()));
+    let looks_lost = matches!(done, Ok(true));
+    let moves_directory = before.keys().any(|seen| seen != &path && seen.parent() == path.parent())
+        && !world
+            .machine
+            .lock()
+            .kind(root().join(&path).parent().unwrap_or(root()))
+            .is_some_and(|kind| kind == Kind::Directory);
+    let lasts = !random.one_in(3) && world.machine.lock().sync_path(&root().join(&path)).is_ok();
+    for (seen, after) in look(world) {
+        let is_changed = before.get(&seen) != Some(&after);
+        let mut ledger = world.ledger.borrow_mut();
+        if (is_changed || seen == path) && !(lasts && world.machine.lock().is_on_device(&root().join(&seen))) {
+            ledger.exempt(seen.clone());
+        }
+        // What is being stored in a directory that was moved goes with it.
+        let goes_with_it = moves_directory && seen.parent() == path.parent();
+        if is_changed || goes_with_it {
+            ledger.act(seen, after, looks_lost);
+        }
+    }
+}
+
+/// Whether what it left looks as a crash could have left it.
+fn do_one(world: &World, path: &Path, random: &mut Random) -> Result<bool, Errno> {
+    let at = root().join(path);
+    let mut volume = world.machine.lock();
+    let volume: &mut Volume = &mut volume;
+    match random.below(13) {
+        0 => volume.edit(&at, b"edited by hand").map(|()| false),
+        1 => {
+            let bytes = volume.content(&at).ok_or(Errno::NOENT)?.len() as u64;
+            volume.resize(&at, random.below(bytes + 1)).map(|()| true)
+        }
+        2 | 3 => volume.remove_all(&at).map(|()| true),
+        4 => volume.move_to(&at, &away(path)).map(|()| true),
+        5 => volume.replace_by_copy(&at, true).map(|()| false),
+        6 => volume.replace_by_copy(&at, false).map(|()| false),
+        7 => volume.put(&at, b"another file, put here by hand").map(|()| false),
+        8 => {
+            volume.remove_all(&at)?;
+            volume.put_directory(&at).map(|()| false)
+        }
+        9 => {
+            // A file where a directory was.
+            let parent = at.parent().filter(|parent| *parent != root()).ok_or(Errno::INVAL)?.to_owned();
+            volume.move_to(&parent, &away(path))?;
+            volume.put(&parent, b"in the way").map(|()| false)
+        }
+        10 => {
+            let parent = at.parent().filter(|parent| *parent != root()).ok_or(Errno::INVAL)?.to_owned();
+            volume.remove_all(&parent).map(|()| true)
+        }
+        11 => {
+            let parent = at.parent().filter(|parent| *parent != root()).ok_or(Errno::INVAL)?.to_owned();
+            volume.set_writable(&parent, random.one_in(2)).map(|()| false)
+        }
+        _ => {
+            let copied = world.ledger.borrow().now();
+            *world.copy.borrow_mut() = volume.snapshot(root()).map(|snapshot| (copied, snapshot));
+            Ok(false)
+        }
+    }
+}
+
+fn away(path: &Path) -> PathBuf {
+    Path::new("/data/away").join(path)
+}
+
+/// Puts a copy of the root in its place.
+fn restore(world: &World) {
+    let Some((copied, snapshot)) = world.copy.take() else { return };
+    threads::note(|| "--- people restore the root".to_owned());
+    let before = look(world);
+    let lasts = {
+        let mut volume = world.machine.lock();
+        if volume.remove_all(root()).and_then(|()| volume.restore(root(), &snapshot)).is_err() {
+            drop(volume);
+            return exempt_all(world, before.into_keys());
+        }
+        let files = volume.files_below(root());
+        files.iter().all(|path| volume.sync_path(&root().join(path)).is_ok())
+            && volume.sync_path(Path::new(ROOT)).is_ok()
+    };
+    let after = look(world);
+    if !lasts {
+        return exempt_all(world, after.into_keys());
+    }
+    let mut ledger = world.ledger.borrow_mut();
+    for (path, after) in &after {
+        if before.get(path) != Some(after) {
+            ledger.act(path.clone(), after.clone(), false);
+        }
+        // A copy of what a crash had torn.
+        if matches!(after, Standing::File(bytes) if !ledger.is_whole(bytes)) {
+            ledger.exempt(path.clone());
+        }
+    }
+    ledger.restored(copied, |path| after.get(path).is_some_and(|after| *after != Standing::Nothing));
+}
+
+fn exempt_all(world: &World, paths: impl Iterator<Item = PathBuf>) {
+    let mut ledger = world.ledger.borrow_mut();
+    paths.for_each(|path| ledger.exempt(path));
+}
