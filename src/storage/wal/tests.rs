@@ -574,10 +574,10 @@ fn one_path_that_cannot_be_written_does_not_stop_a_start() {
             assert!(
                 fs::read(root.join(aside.kept_as.as_ref().unwrap())).unwrap() == whole_file("1.2.1", &pixels(1, 500))
             );
-            // The next start has nothing to say of it.
+            // The next start has nothing to say but that it is still there.
             drop(store);
             let (_, recovery) = Store::open(settings(&root)).unwrap();
-            assert_eq!(recovery, Recovery::default());
+            assert_eq!(recovery, Recovery { lost_files: 1, ..Recovery::default() });
         }
     }
 }
