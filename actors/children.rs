@@ -9,8 +9,9 @@ use tidegate_storage::Store;
 
 use crate::fault::fault_points;
 use crate::guest::Guest;
-use crate::hand::Hand;
+use crate::job::held_by;
 use crate::listener::{Listener, Sockets};
+use crate::mailbox::InFlight;
 use crate::shared::{Alive, Shared};
 use crate::statistics::Statistics;
 use crate::supervision::lifeline::{Held, Lifeline};
@@ -50,15 +51,16 @@ fn listener(name: &str, port: Port, shared: &Arc<Shared>, socket: std::net::TcpL
 
 fn writer(index: u32, shared: &Arc<Shared>, store: &Store) -> ChildSpec {
     let (shared, store) = (shared.clone(), store.clone());
-    // Each writer has a hand of its own: what a late one lets go of is never its successor's.
-    let current = Arc::new(Mutex::new(Arc::new(Hand::new(shared.mailbox.clone()))));
+    // Each start has its own: what a late writer lets go of is never its successor's.
+    let current = Arc::new(Mutex::new(None::<Arc<InFlight>>));
     let last = current.clone();
     let make = move |lifeline| {
-        let hand = Arc::new(Hand::new(shared.mailbox.clone()));
-        *current.lock() = hand.clone();
-        Ok(Writer::new(index, store.clone(), shared.clone(), hand, lifeline))
+        let in_flight = Arc::new(shared.mailbox.in_flight());
+        *current.lock() = Some(in_flight.clone());
+        Ok(Writer::new(index, store.clone(), shared.clone(), in_flight, lifeline))
     };
-    ChildSpec::permanent(format!("writer-{index}"), Group::Writers, make, move || last.lock().release())
+    let release = move || last.lock().take().map_or(Held::default(), |in_flight| held_by(&in_flight.drain()));
+    ChildSpec::permanent(format!("writer-{index}"), Group::Writers, make, release)
 }
 
 fn association_thread(index: usize, shared: &Arc<Shared>) -> ChildSpec {

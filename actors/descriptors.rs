@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::mailbox::MAX_TO_LOG;
+use crate::mailbox::MAX_PENDING_WRITES;
 use rustix::process::{Resource, getrlimit};
 
 /// What a node needs beside its associations and writers: listeners, surfaces, its log, connections being turned away.
@@ -12,7 +12,7 @@ pub const DESCRIPTORS_OF_ASSOCIATION: u64 = 4;
 
 /// What the writers need at most: a temp file and a directory for each instance of a batch, and some on the way.
 pub fn descriptors_of_writers(writers: usize, batch: usize) -> u64 {
-    (writers + MAX_TO_LOG) as u64 * (2 * batch as u64 + 4) + OTHERS
+    (writers + MAX_PENDING_WRITES) as u64 * (2 * batch as u64 + 4) + OTHERS
 }
 
 /// Whether there are too few descriptors for one more association, of which `socket` is the newest descriptor there is. `open`

@@ -1,12 +1,18 @@
 //! What associations hand to writers.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tidegate_memory::MemoryLease;
-use tidegate_storage::{Durability, Instance, SpoolFile, StoreError, Stored};
+use tidegate_memory::{MemoryLease, Place, Stage};
+use tidegate_storage::{Commit, Durability, Instance, Store, StoreError, Stored};
 use tokio::sync::oneshot;
+
+use crate::mailbox::WriterMailbox;
+pub(crate) use crate::mailbox::queue::Lane;
+use crate::open_spool::OpenSpool;
+use crate::supervision::lifeline::Held;
 
 /// Work for a writer. The association keeps its share of it, so that it outlives a writer: if `reply` is dropped instead of
 /// answered, the writer is gone, and the work is handed to another.
@@ -16,15 +22,6 @@ pub enum Job {
     Commit(CommitJob),
     /// Move part of a large dataset to its spool file.
     Append(AppendJob),
-}
-
-/// Which jobs stand behind which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// Small instances to be made durable: one sync serves all that wait.
-    Small,
-    /// All else: the disk works at several at once.
-    Large,
 }
 
 impl Lane {
@@ -43,15 +40,55 @@ impl Job {
         }
     }
 
+    /// The job is at this writer now.
+    pub(crate) fn enter_at(&self, writer: u32) {
+        let stage = match self {
+            Self::Commit(_) => Stage::Writing,
+            Self::Append(_) => Stage::Spooling,
+        };
+        self.each_lease(&mut |lease| lease.enter_at(stage, Place::Writer { index: writer }));
+    }
+
     /// Shows every lease that pays for the job's bytes.
     pub(crate) fn each_lease(&self, see: &mut dyn FnMut(&Arc<MemoryLease>)) {
         match self {
             Self::Commit(job) => job.store.leases.iter().for_each(see),
             Self::Append(job) => {
-                job.part.content.lock().iter().for_each(|content| content.leases.iter().for_each(&mut *see))
+                if let PartContent::Held(content) = &*job.part.content.lock() {
+                    content.leases.iter().for_each(see);
+                }
             }
         }
     }
+}
+
+/// What the jobs hold that a writer had in its hands, for the record of its end.
+pub(crate) fn held_by(jobs: &[Job]) -> Held {
+    let mut held = Held { count: jobs.len(), ..Held::default() };
+    let mut seen = Vec::new();
+    for job in jobs {
+        job.each_lease(&mut |lease| {
+            // Small datasets that came together share a lease.
+            if !seen.contains(&Arc::as_ptr(lease)) {
+                seen.push(Arc::as_ptr(lease));
+                if let Some(stage) = lease.stage() {
+                    held.bytes.add(stage, lease.bytes());
+                }
+            }
+        });
+    }
+    held
+}
+
+/// A batch that waits for the next write of the commit log, with the jobs that are to be answered then.
+#[derive(Debug)]
+pub(crate) struct PendingWrite {
+    pub(crate) commit: Commit<Arc<StoreInstance>>,
+    pub(crate) jobs: Vec<Job>,
+    /// The writer that began with it.
+    pub(crate) writer: u32,
+    /// When it did.
+    pub(crate) began: Instant,
 }
 
 /// A complete dataset and the leases that pay for it.
@@ -61,6 +98,8 @@ pub struct StoreInstance {
     pub instance: Instance,
     /// Pays for its slices.
     pub leases: Vec<Arc<MemoryLease>>,
+    /// The spool file of the instance, which is closed by this and not by the instance: dropped after it.
+    pub spool: Option<Arc<OpenSpool>>,
 }
 
 impl AsRef<Instance> for StoreInstance {
@@ -86,7 +125,7 @@ pub struct AppendJob {
     /// Shared with the association.
     pub part: Arc<SpoolPart>,
     /// The spool file, with the bytes in it.
-    pub reply: oneshot::Sender<Result<Arc<SpoolFile>, StoreError>>,
+    pub reply: oneshot::Sender<Result<Arc<OpenSpool>, StoreError>>,
 }
 
 /// Part of a dataset on its way to the spool file. It may be written more than once, to the same place.
@@ -96,8 +135,18 @@ pub struct SpoolPart {
     pub spool: SpoolTarget,
     /// Where in the file the part begins; the first one with the file meta.
     pub offset_bytes: u64,
-    /// Taken out by the writer that has written it, so that its memory is free at once.
-    pub content: Mutex<Option<SpoolContent>>,
+    /// Replaced by the writer that has written it, so that its memory is free at once.
+    pub content: Mutex<PartContent>,
+}
+
+/// The bytes of a [`SpoolPart`] are in memory until they are in the spool file: there is no third state, in which a part that is
+/// handed over again would leave a hole.
+#[derive(Debug)]
+pub enum PartContent {
+    /// Not written yet, or not with success.
+    Held(SpoolContent),
+    /// Written to this spool file.
+    Written(Arc<OpenSpool>),
 }
 
 /// Bytes, and the leases that pay for them.
@@ -109,6 +158,32 @@ pub struct SpoolContent {
     pub leases: Vec<Arc<MemoryLease>>,
 }
 
+impl SpoolPart {
+    /// Writes the part to its spool file, unless that has been done. The bytes stay in memory until [`Self::set_written`].
+    ///
+    /// # Errors
+    /// If the spool file cannot be created or written.
+    pub(crate) fn write(&self, store: &Store, mailbox: &WriterMailbox) -> Result<Arc<OpenSpool>, StoreError> {
+        // A copy of the references: the lock must not be held during the write, and a writer that repeats it needs the bytes.
+        let content = match &*self.content.lock() {
+            PartContent::Held(content) => content.clone(),
+            PartContent::Written(spool) => return Ok(spool.clone()),
+        };
+        let spool = match &self.spool {
+            SpoolTarget::New { meta_bytes } => Arc::new(OpenSpool::new(store.spool(*meta_bytes)?, mailbox)),
+            SpoolTarget::Open(spool) => spool.clone(),
+        };
+        spool.write(self.offset_bytes, &content.slices)?;
+        Ok(spool)
+    }
+
+    /// Frees the memory of a part that is in the spool file.
+    pub(crate) fn set_written(&self, spool: &Arc<OpenSpool>) {
+        let content = std::mem::replace(&mut *self.content.lock(), PartContent::Written(spool.clone()));
+        drop(content); // its leases are returned without the lock
+    }
+}
+
 /// Where a [`SpoolPart`] goes.
 #[derive(Debug)]
 pub enum SpoolTarget {
@@ -118,5 +193,55 @@ pub enum SpoolTarget {
         meta_bytes: u64,
     },
     /// One that has been begun.
-    Open(Arc<SpoolFile>),
+    Open(Arc<OpenSpool>),
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_storage::layout::Layout;
+    use tidegate_storage::{CommitStrategy, Duplicates, Settings};
+
+    use super::*;
+
+    fn store(directory: &tempfile::TempDir, name: &str, min_free_bytes: u64) -> Store {
+        let settings = Settings {
+            root: directory.path().join(name),
+            layout: Layout::parse("{SOPInstanceUID}").unwrap(),
+            durability: Durability::None,
+            commit: CommitStrategy::Adaptive,
+            duplicates: Duplicates::Replace,
+            min_free_bytes,
+        };
+        Store::open(settings).unwrap().0
+    }
+
+    fn part(spool: SpoolTarget, offset_bytes: u64) -> SpoolPart {
+        let content = SpoolContent { slices: vec![Bytes::from_static(b"part")], leases: Vec::new() };
+        SpoolPart { spool, offset_bytes, content: Mutex::new(PartContent::Held(content)) }
+    }
+
+    #[test]
+    fn a_part_whose_write_failed_keeps_its_bytes_and_is_written_when_it_is_handed_over_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mailbox = WriterMailbox::new(1, 1, Arc::default());
+        let part = part(SpoolTarget::New { meta_bytes: 0 }, 0);
+        let full = store(&directory, "full", u64::MAX);
+        assert!(matches!(part.write(&full, &mailbox), Err(StoreError::BelowMinFree { .. })));
+        let spool = part.write(&store(&directory, "well", 0), &mailbox).unwrap();
+        assert_eq!(spool.file_bytes(), 4);
+    }
+
+    #[test]
+    fn a_part_that_was_written_is_not_written_again_and_names_the_file_it_is_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, mailbox) = (store(&directory, "well", 0), WriterMailbox::new(1, 1, Arc::default()));
+        let first = part(SpoolTarget::New { meta_bytes: 0 }, 0);
+        let spool = first.write(&store, &mailbox).unwrap();
+        first.set_written(&spool);
+        assert!(Arc::ptr_eq(&first.write(&store, &mailbox).unwrap(), &spool), "not a new file without the bytes");
+        let second = part(SpoolTarget::Open(spool.clone()), 4);
+        second.set_written(&second.write(&store, &mailbox).unwrap());
+        assert!(Arc::ptr_eq(&second.write(&store, &mailbox).unwrap(), &spool));
+        assert_eq!(spool.file_bytes(), 8);
+    }
 }

@@ -21,9 +21,12 @@
 //! | [`association`] | one actor per connection: reads, assembles, hands over, answers |
 //! | [`transport`], [`certificate`] | the socket or TLS over it, and whose certificate was shown |
 //! | [`roster`] | which thread serves which association |
-//! | [`mailbox`] | the bounded way from associations to writers, and to the next sync of the commit log |
-//! | [`hand`] | what a writer has in hand, where the supervisor can open it |
+//! | [`mailbox`] | the bounded way from associations to writers, the scheduler of these, and the group of the next write of the commit log |
+//! | [`in_flight`] | what a writer works at, where the supervisor can take it away |
+//! | [`open_spool`] | a spool file that a writer closes, whoever gives it up |
+//! | [`sync`] | the primitives under both, which a model replaces |
 //! | [`writer`] | one actor on a thread of its own: commits what it takes from the mailbox |
+//! | [`failures`] | whether a writer's storage fails, or only some paths |
 //! | [`statistics`] | publishes the statistics line, acts on memory pressure |
 //! | [`patience`] | time that counts only while the observer was awake |
 //! | [`guest`] | children from outside: surfaces for operators |
@@ -45,10 +48,11 @@ pub mod certificate;
 mod children;
 pub mod counters;
 mod descriptors;
+mod failures;
 pub mod fault;
 pub mod guest;
-mod hand;
 pub mod history;
+mod in_flight;
 pub mod incidents;
 mod job;
 pub mod latency;
@@ -56,6 +60,7 @@ pub mod listener;
 pub mod mailbox;
 pub mod node;
 pub mod observer;
+mod open_spool;
 pub mod outcome;
 pub mod patience;
 pub mod recent;
@@ -65,6 +70,7 @@ pub mod shared;
 pub mod statistics;
 pub mod supervision;
 pub(crate) mod supervisor;
+mod sync;
 mod transport;
 mod turn_away;
 mod vitals;

@@ -1,32 +1,34 @@
 //! A writer makes instances durable: it takes jobs from the mailbox, a batch at a time, commits them, and answers each.
 //!
-//! It runs on a thread of its own, because a commit blocks. What it works at is in its [`Hand`], which the supervisor can open:
+//! It runs on a thread of its own, because a commit blocks. What it works at is in its [`InFlight`], which the supervisor can take away:
 //! whatever the writer still does has no effect then.
 
 use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use tidegate_memory::{Place, Stage};
-use tidegate_storage::{Commit, Files, SpoolFile, Store, StoreError, Stored};
+use tidegate_storage::{Commit, Files, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
 use crate::counters::Counter;
+use crate::failures::Failures;
 use crate::fault::{self, Told};
-use crate::hand::{Hand, ToLog};
-use crate::job::{AppendJob, CommitJob, Job, SpoolPart, SpoolTarget, StoreInstance};
-use crate::mailbox::{Logging, Seat, Task, Turn};
+use crate::incidents::Class;
+use crate::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, held_by};
+use crate::mailbox::{InFlight, SmallBatchPermit, Task, WalLeader, WriterState};
+use crate::open_spool::OpenSpool;
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::lifeline::{Lifeline, MessageKind};
 use crate::vitals::WriterVitals;
 
-/// Errors in a row, of storage that fails and not of instances it may refuse, after which a writer starts afresh.
-const MAX_STORAGE_FAILURES: u32 = 16;
-
 /// For so long a writer that always finds work lets nothing else onto its thread.
 const YIELD_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Stands for all peers where log lines are limited to one per peer.
+const NO_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// See the module.
 #[derive(Debug)]
@@ -36,12 +38,26 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(index: u32, store: Store, shared: Arc<Shared>, hand: Arc<Hand>, lifeline: Lifeline) -> Self {
+    pub(crate) fn new(
+        index: u32,
+        store: Store,
+        shared: Arc<Shared>,
+        in_flight: Arc<InFlight>,
+        lifeline: Lifeline,
+    ) -> Self {
         let _alive = Alive::new(&shared);
-        let (name, reply_name) = (format!("writer-{index}"), format!("reply-{index}"));
-        let vitals = shared.writers.start(index);
-        let work =
-            Work { index, vitals, name, reply_name, store, shared, hand, failures: RefCell::default(), lifeline };
+        let work = Work {
+            index,
+            vitals: shared.writers.start(index),
+            name: format!("writer-{index}"),
+            reply_name: format!("reply-{index}"),
+            trial_name: format!("trial-{index}"),
+            store,
+            shared,
+            in_flight,
+            failures: RefCell::default(),
+            lifeline,
+        };
         Self { work: Some(work), _alive }
     }
 }
@@ -64,9 +80,11 @@ struct Work {
     name: String,
     /// As the fault port knows the moment between commit and answer.
     reply_name: String,
+    /// As it knows the trial of a storage that has failed.
+    trial_name: String,
     store: Store,
     shared: Arc<Shared>,
-    hand: Arc<Hand>,
+    in_flight: Arc<InFlight>,
     failures: RefCell<Failures>,
     /// Dropped last: when the supervisor hears of the end, all else is known.
     lifeline: Lifeline,
@@ -74,53 +92,48 @@ struct Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.lifeline.held(self.hand.release());
+        self.lifeline.held(held_by(&self.in_flight.drain()));
     }
-}
-
-/// Errors of the storage in a row, the last of them.
-#[derive(Debug, Default)]
-struct Failures {
-    in_a_row: u32,
-    last: Option<StoreError>,
 }
 
 /// What came of a job.
 enum Outcome {
-    Appended(Result<Arc<SpoolFile>, StoreError>),
+    Appended(Result<Arc<OpenSpool>, StoreError>),
     Committed(Result<Stored, StoreError>),
 }
 
 impl Work {
     async fn run(self) {
         self.lifeline.ready();
-        let mut turn = Turn::default();
+        let mut writer = WriterState::default();
         let mut yielded = Instant::now();
         while !self.lifeline.is_fenced() {
             let batch = self.shared.live().writers.batch;
             let task = tokio::select! {
                 biased;
-                task = self.shared.mailbox.take(batch, &mut turn) => Some(task),
+                task = self.shared.mailbox.take(batch, &mut writer) => Some(task),
                 // What waits is stored before a writer stops.
                 () = self.lifeline.stop_requested() => return self.lifeline.finish(),
                 // Nobody else has: the others are asleep, or at a commit.
-                () = self.tend_due() => None,
+                () = self.checkpoint_due() => None,
             };
             if self.lifeline.is_fenced() {
                 return; // the jobs go to another, as if this one had died over them
             }
             if let Some(task) = task {
-                self.work_at(task, turn.seat.take());
-                if let Some(exit) = self.storage_failing() {
+                self.work_at(task, writer.permit.take());
+                writer.permit = self.in_flight.take_permit();
+            }
+            if self.failures.borrow().call_for_a_trial() {
+                self.leave_to_others(&mut writer);
+                if let Some(exit) = self.try_storage() {
                     return self.lifeline.exit(exit);
                 }
-                turn.seat = self.hand.take_seat();
             }
-            if self.is_tending_due() {
-                // A checkpoint takes a while, and waits for what others have left for the log.
-                turn.seat = None;
-                self.shared.mailbox.call_again();
-                self.tend();
+            if self.is_checkpoint_due() {
+                // A checkpoint waits for what others have left for the log.
+                self.leave_to_others(&mut writer);
+                self.checkpoint();
             }
             // A mailbox that is never empty would otherwise keep control messages out. Not after every batch: it is three system calls.
             if yielded.elapsed() >= YIELD_INTERVAL {
@@ -130,8 +143,14 @@ impl Work {
         }
     }
 
-    /// Waits until the store wants to be tended.
-    async fn tend_due(&self) {
+    /// Leaves what waits to other writers, before something that takes a while and that no answer waits for.
+    fn leave_to_others(&self, writer: &mut WriterState) {
+        writer.permit = None;
+        self.shared.mailbox.call_again();
+    }
+
+    /// Waits until the commit log is due for a checkpoint.
+    async fn checkpoint_due(&self) {
         match self.store.checkpoint_due() {
             Some(at) => tokio::time::sleep_until(at.into()).await,
             // Whoever changes that comes here afterwards.
@@ -139,42 +158,57 @@ impl Work {
         }
     }
 
-    fn is_tending_due(&self) -> bool {
+    fn is_checkpoint_due(&self) -> bool {
         self.store.checkpoint_due().is_some_and(|at| at <= Instant::now())
     }
 
-    /// Does for the store what no answer waits for.
-    fn tend(&self) {
+    /// Checkpoints the commit log, which no answer waits for.
+    fn checkpoint(&self) {
         let _has_work = self.lifeline.busy();
-        if let Err(error) = self.store.checkpoint(&|| self.lifeline.pulse()) {
-            tracing::error!(%error, "checkpoint of the commit log failed, its instances stay in it");
+        match self.store.checkpoint(&|| self.lifeline.pulse()) {
+            Ok(recovery) => {
+                if recovery.restored_files > 0 {
+                    let files = recovery.restored_files;
+                    tracing::warn!(files, "files that the disk had lost were written again from the commit log");
+                }
+                for aside in recovery.aside {
+                    let (path, reason) = (self.store.settings().layout.loggable(&aside.path), aside.reason);
+                    tracing::error!(path = %path.display(), %reason, "acknowledged instance set aside below .tidegate/lost");
+                }
+            }
+            Err(StoreError::Contended) => tracing::debug!("checkpoint of the commit log waited in vain"),
+            Err(error) => tracing::error!(%error, "checkpoint of the commit log failed, its instances stay in it"),
         }
     }
 
-    /// Does the task. Between the moment it has the jobs and the moment it answers, they and the seat may be taken away from it.
-    fn work_at(&self, task: Task, seat: Option<Seat>) {
+    /// Does the task. Between the moment it has the jobs and the moment it answers, they and the permit may be taken away from it.
+    fn work_at(&self, task: Task, permit: Option<SmallBatchPermit>) {
         let _busy = Busy::new(&self.shared.counters.writers_busy);
         let _has_work = self.lifeline.busy();
         match task {
-            Task::Jobs(jobs) => self.begin(jobs, seat),
-            Task::Log(to_log, logging) => self.log(to_log, Some(logging)),
+            Task::Jobs(jobs) => self.begin(jobs, permit),
+            Task::Log(group, leader) => self.log(group, Some(leader)),
             Task::Write(files) => files.write(&|| self.lifeline.pulse()),
+            Task::Discard(spool) => drop(spool),
+            Task::Nothing => {}
         }
         self.vitals.took(0);
     }
 
-    fn begin(&self, mut jobs: Vec<Job>, seat: Option<Seat>) {
+    fn begin(&self, mut jobs: Vec<Job>, permit: Option<SmallBatchPermit>) {
         self.vitals.took(jobs.len());
         jobs.sort_by_key(|job| matches!(job, Job::Commit(_))); // as they will be answered
         let (mut parts, mut instances) = (Vec::new(), Vec::new());
         for job in &jobs {
-            self.enter(job);
+            job.enter_at(self.index);
             match job {
                 Job::Append(job) => parts.push(job.part.clone()),
                 Job::Commit(job) => instances.push(job.store.clone()),
             }
         }
-        self.hand.hold(jobs, seat);
+        if !self.in_flight.hold(jobs, permit) {
+            return;
+        }
         let fail = match fault::at(&self.name) {
             Some(Told::Fail) => Some(StoreError::ReadOnly),
             Some(Told::Hold(_)) | None => None,
@@ -198,7 +232,7 @@ impl Work {
             // Whoever writes the log for others must not wait for one of them: for a name that two instances claim, say.
             Ok(commit) if commit.is_wholly_to_log() => self.leave(commit, began),
             Ok(mut commit) => {
-                drop(self.hand.take_seat());
+                drop(self.in_flight.take_permit());
                 self.write_log([&mut commit]);
                 self.finish(commit, began);
             }
@@ -208,37 +242,39 @@ impl Work {
 
     /// Leaves what goes through the log to the next write of that, and writes its files meanwhile; or does that write.
     fn leave(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
-        let jobs = self.hand.take_jobs();
+        let jobs = self.in_flight.take_jobs();
         if jobs.is_empty() {
             return; // taken away: others have them
         }
         let files = commit.files();
-        match self.shared.mailbox.leave(ToLog { commit, jobs, writer: self.index, began }) {
-            Some((to_log, logging)) => {
-                drop(self.hand.take_seat()); // others write meanwhile
-                files.into_iter().filter(Files::are_small).for_each(|files| self.shared.mailbox.offer(files));
-                self.log(to_log, logging);
+        match self.shared.mailbox.join_group(PendingWrite { commit, jobs, writer: self.index, began }) {
+            Some((group, leader)) => {
+                drop(self.in_flight.take_permit()); // others write meanwhile
+                files.into_iter().filter(Files::are_small).for_each(|files| self.shared.mailbox.offload_files(files));
+                self.log(group, leader);
             }
             None => files.into_iter().for_each(|files| files.write(&|| self.lifeline.pulse())),
         }
     }
 
     /// Writes the commit log, gives the instances their names and answers for them.
-    fn log(&self, to_log: Vec<ToLog>, logging: Option<Logging>) {
+    fn log(&self, group: Vec<PendingWrite>, leader: Option<WalLeader>) {
         let (mut jobs, mut commits) = (Vec::new(), Vec::new());
-        for ToLog { commit, jobs: waiting, writer, began } in to_log {
+        for PendingWrite { commit, jobs: waiting, writer, began } in group {
             if writer != self.index {
-                waiting.iter().for_each(|job| self.enter(job));
+                waiting.iter().for_each(|job| job.enter_at(self.index));
             }
             commits.push((commit, began));
             jobs.extend(waiting);
         }
         self.vitals.took(jobs.len());
-        self.hand.hold_for_log(jobs, logging);
+        if !self.in_flight.hold_for_log(jobs, leader) {
+            return;
+        }
         self.write_log(commits.iter_mut().map(|(commit, _)| commit));
         commits.into_iter().for_each(|(commit, began)| self.finish(commit, began));
         // Not before: the more instances come meanwhile, the more the next write serves.
-        self.hand.has_logged();
+        self.in_flight.resign_leader();
     }
 
     fn write_log<'c>(&self, commits: impl IntoIterator<Item = &'c mut Commit<Arc<StoreInstance>>>) {
@@ -247,7 +283,7 @@ impl Work {
         }
     }
 
-    /// Gives the instances their names, and answers for the next jobs in hand.
+    /// Gives the instances their names, and answers for the next jobs in flight.
     fn finish(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
         commit.finish(&|| self.lifeline.pulse(), &mut |outcome| {
             self.shared.latencies.commit.record(began.elapsed());
@@ -256,31 +292,20 @@ impl Work {
         });
     }
 
-    fn append(&self, part: &SpoolPart) -> Result<Arc<SpoolFile>, StoreError> {
+    fn append(&self, part: &SpoolPart) -> Result<Arc<OpenSpool>, StoreError> {
         self.lifeline.note(MessageKind::Append);
-        let spool = match &part.spool {
-            SpoolTarget::New { meta_bytes } => Arc::new(self.store.spool(*meta_bytes)?),
-            SpoolTarget::Open(spool) => spool.clone(),
-        };
-        // A copy of the references: whoever has to do it again after us finds it.
-        let content = part.content.lock().clone();
-        if let Some(content) = content {
-            spool.write(part.offset_bytes, &content.slices)?;
-        }
+        let spool = part.write(&self.store, &self.shared.mailbox)?;
         self.lifeline.pulse();
         Ok(spool)
     }
 
-    /// The job is at this writer now.
-    fn enter(&self, job: &Job) {
-        job.each_lease(&mut |lease| lease.enter_at(stage_of(job), Place::Writer { index: self.index }));
-    }
-
-    /// Answers for the next job in hand, unless it was taken away.
+    /// Answers for the next job in flight, unless it was taken away.
     fn answer(&self, outcome: Outcome) {
-        let error = match (self.hand.take_job(), outcome) {
+        let error = match (self.in_flight.pop(), outcome) {
             (Some(Job::Append(AppendJob { part, reply })), Outcome::Appended(appended)) => {
-                drop(part.content.lock().take());
+                if let Ok(spool) = &appended {
+                    part.set_written(spool);
+                }
                 send(reply, appended)
             }
             (Some(Job::Commit(CommitJob { store, reply, .. })), Outcome::Committed(stored)) => {
@@ -292,16 +317,22 @@ impl Work {
             }
             _ => return,
         };
-        let last = error.filter(StoreError::is_storage_failure);
-        let in_a_row = if last.is_some() { self.failures.borrow().in_a_row + 1 } else { 0 };
-        self.failures.replace(Failures { in_a_row, last });
+        self.failures.borrow_mut().note(error);
     }
 
-    /// `Some`: the storage has done nothing but fail for long enough.
-    fn storage_failing(&self) -> Option<Exit> {
-        let Failures { in_a_row: failures, last } = &*self.failures.borrow();
-        let last = last.as_ref().filter(|_| *failures >= MAX_STORAGE_FAILURES)?;
-        Some(Exit::StorageFailing { failures: *failures, last: last.to_string() })
+    /// Writes to the storage on no instance's behalf. `Some`: it fails.
+    fn try_storage(&self) -> Option<Exit> {
+        let _has_work = self.lifeline.busy();
+        let trial = match fault::at(&self.trial_name) {
+            Some(Told::Fail) => Err(StoreError::ReadOnly),
+            Some(Told::Hold(_)) | None => self.store.try_write(),
+        };
+        if trial.is_ok()
+            && let Some(unlogged) = self.shared.worth_a_line(Class::Refusal, "storage_trial", NO_PEER)
+        {
+            tracing::warn!(unlogged, "instances in a row could not be stored, but the storage itself is well");
+        }
+        self.failures.borrow_mut().verdict(&trial)
     }
 }
 
@@ -311,13 +342,6 @@ fn send<T>(reply: oneshot::Sender<Result<T, StoreError>>, outcome: Result<T, Sto
     let error = outcome.as_ref().err().cloned();
     let _ = reply.send(outcome);
     error
-}
-
-fn stage_of(job: &Job) -> Stage {
-    match job {
-        Job::Commit(_) => Stage::Writing,
-        Job::Append(_) => Stage::Spooling,
-    }
 }
 
 /// Counts a writer as busy until it is dropped, a panic included.

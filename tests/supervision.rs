@@ -265,7 +265,15 @@ fn a_writer_whose_storage_only_fails_starts_afresh_and_in_the_end_the_node_gives
         assert_eq!(wire.store(i, "1.2.3.56", &dataset("1.2.3.56", 50)).status, 0xA700);
     }
     assert_eq!(wire.store(20, "1.2.3.56", &dataset("1.2.3.56", 50)).status, 0, "that was not all it can do");
+    // Paths that fail are none of the storage: it is tried, and the writer goes on.
+    node.arm(&["writer fail"; 16]);
+    for i in 0..16 {
+        assert_eq!(wire.store(10 + i, "1.2.3.57", &dataset("1.2.3.57", 50)).status, 0xA700);
+    }
+    assert_eq!(wire.store(28, "1.2.3.57", &dataset("1.2.3.57", 50)).status, 0);
+    node.logged(&["the storage itself is well"]);
     node.arm(&["writer fail"; 32]);
+    node.arm(&["trial fail"; 2]);
     for i in 0..16 {
         assert_eq!(wire.store(30 + i, "1.2.3.57", &dataset("1.2.3.57", 50)).status, 0xA700);
     }

@@ -11,7 +11,7 @@ use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{Arriving, Instance, Payload, Placement};
 
 use super::spooling::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
-use crate::job::{SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
+use crate::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
 use crate::outcome::Refusal;
 use crate::settings::WriterSettings;
 use crate::shared::Shared;
@@ -197,7 +197,9 @@ impl Assembly {
         self.gauge.add(bytes);
         let content =
             SpoolContent { slices: std::mem::take(&mut self.slices), leases: std::mem::take(&mut self.leases) };
-        self.spool.send(SpoolPart { spool, offset_bytes, content: Mutex::new(Some(content)) }, shared, writers).await
+        self.spool
+            .send(SpoolPart { spool, offset_bytes, content: Mutex::new(PartContent::Held(content)) }, shared, writers)
+            .await
     }
 
     /// Waits until the spool file has all it was sent.
@@ -214,8 +216,8 @@ impl Assembly {
         self.close_block();
         let head = self.scan.finish()?;
         head.check(self.file.meta())?;
-        let payload = match (self.spool.file, self.is_placed) {
-            (Some(file), _) => Payload::Spooled(file),
+        let payload = match (&self.spool.file, self.is_placed) {
+            (Some(spool), _) => Payload::Spooled(spool.file().clone()),
             (None, true) => Payload::Placed(self.slices),
             (None, false) => Payload::Memory(self.slices),
         };
@@ -224,7 +226,7 @@ impl Assembly {
             Some(placement) => instance.placed(placement),
             None => instance,
         };
-        Ok(StoreInstance { instance, leases: self.leases })
+        Ok(StoreInstance { instance, leases: self.leases, spool: self.spool.file })
     }
 
     fn begin_block(&mut self, bytes: usize, lease: MemoryLease) {

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidegate_storage::{SpoolFile, StoreError};
+use tidegate_storage::StoreError;
 use tokio::sync::oneshot;
 
 use crate::job::{AppendJob, Job, SpoolPart};
 use crate::mailbox::HandoffTimeout;
+use crate::open_spool::OpenSpool;
 use crate::outcome::Refusal;
 use crate::patience::Patience;
 use crate::settings::WriterSettings;
@@ -22,7 +23,7 @@ pub(super) const MAX_HANDOVERS: u32 = 3;
 #[derive(Default)]
 pub(super) struct Spool {
     /// Known when the first part is in it.
-    pub(super) file: Option<Arc<SpoolFile>>,
+    pub(super) file: Option<Arc<OpenSpool>>,
     /// Parts on their way to it, the oldest first.
     under_way: VecDeque<Appending>,
 }
@@ -30,7 +31,7 @@ pub(super) struct Spool {
 /// A part on its way to the spool file.
 struct Appending {
     part: Arc<SpoolPart>,
-    reply: oneshot::Receiver<Result<Arc<SpoolFile>, StoreError>>,
+    reply: oneshot::Receiver<Result<Arc<OpenSpool>, StoreError>>,
     /// Until it is given up, however many writers lose it.
     patience: Patience,
 }
@@ -90,7 +91,7 @@ impl Appending {
     }
 
     /// Waits until the part is written, by one writer or, if that dies or hangs over it, by another.
-    async fn finish(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<Arc<SpoolFile>, Refusal> {
+    async fn finish(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<Arc<OpenSpool>, Refusal> {
         for _ in 0..=MAX_HANDOVERS {
             match self.patience.wait(&mut self.reply).await {
                 Ok(Ok(Err(StoreError::Contended)) | Err(_)) => {

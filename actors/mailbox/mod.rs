@@ -4,8 +4,8 @@
 //! capacity, however many associations there are. A dead writer leaves the queue to the others.
 //!
 //! There are two lanes. In general an idle writer takes the next job and a fair share of the rest. Of small instances that are to
-//! be synced one writer takes all that wait, and keeps its seat until it is at the commit log: more writers would divide between
-//! them what one sync serves, and each would have to be woken. There is a second seat while [`BACKLOG`] instances wait all the
+//! be synced one writer takes all that wait, and keeps its permit until it is at the commit log: more writers would divide between
+//! them what one sync serves, and each would have to be woken. There is a second permit while [`scheduler::BACKLOG`] instances wait all the
 //! same, and so on.
 //!
 //! What goes through the log waits for the next write of that, which one writer makes at a time. The others leave it theirs, write
@@ -15,24 +15,53 @@
 //! Writers that wait stand in a line. A job wakes one of them, the one that came last, for a large job of those on the core that has it;
 //! none if those who are awake will see to it.
 
-mod lanes;
+mod idle;
+mod next_task;
+pub(crate) mod queue;
+pub(crate) mod scheduler;
 
 use std::borrow::BorrowMut;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tidegate_memory::{Place, Stage};
-use tidegate_storage::Files;
-use tokio::sync::Semaphore;
+use tidegate_storage::{Files, SpoolFile};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use self::lanes::{Claimed, Lanes, Waiting};
-pub(crate) use self::lanes::{Logging, MAX_TO_LOG, Seat, Turn};
-use crate::hand::ToLog;
-use crate::job::{Job, Lane, StoreInstance};
+use self::next_task::Claimed;
+use self::queue::Lane;
+pub(crate) use self::scheduler::MAX_PENDING_WRITES;
+use self::scheduler::{Workload, WriterScheduler};
+use crate::job::{Job, PendingWrite, StoreInstance};
 use crate::latency::Latencies;
 use crate::patience::Patience;
+
+/// The workload of the real writers.
+#[derive(Debug)]
+pub(crate) enum Instances {}
+
+impl Workload for Instances {
+    type Waiting = Waiting;
+    type Job = Job;
+    type PendingWrite = PendingWrite;
+    type Files = Files<Arc<StoreInstance>>;
+    type Discard = Arc<SpoolFile>;
+}
+
+pub(crate) type SmallBatchPermit = scheduler::SmallBatchPermit<Instances>;
+pub(crate) type WalLeader = scheduler::WalLeader<Instances>;
+pub(crate) type WriterState = next_task::WriterState<Instances>;
+pub(crate) type InFlight = crate::in_flight::InFlight<Instances>;
+
+/// A job in a queue.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    job: Job,
+    place: OwnedSemaphorePermit,
+    since: Instant,
+}
 
 /// No place in the mailbox became free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +72,7 @@ pub struct HandoffTimeout;
 #[derive(Debug)]
 pub struct WriterMailbox {
     places: Arc<Semaphore>,
-    lanes: Arc<Lanes>,
+    scheduler: Arc<WriterScheduler<Instances>>,
     /// Held while the capacity changes.
     capacity: Mutex<usize>,
     /// Places to be taken away as they come free, because the capacity became smaller than what waits.
@@ -62,9 +91,13 @@ pub(crate) enum Task {
     /// Commit these, or append them to spool files.
     Jobs(Vec<Job>),
     /// Write the commit log for these.
-    Log(Vec<ToLog>, Logging),
+    Log(Vec<PendingWrite>, WalLeader),
     /// Write these files, while somebody else writes the commit log for them.
     Write(Files<Arc<StoreInstance>>),
+    /// Close this spool file, which nobody needs.
+    Discard(Arc<SpoolFile>),
+    /// Look again when the storage wants to be tended: that may have changed.
+    Nothing,
 }
 
 impl WriterMailbox {
@@ -73,7 +106,7 @@ impl WriterMailbox {
         Self {
             latencies,
             places: Arc::new(Semaphore::new(capacity)),
-            lanes: Arc::new(Lanes::new(capacity)),
+            scheduler: Arc::new(WriterScheduler::new(capacity)),
             capacity: Mutex::new(capacity),
             surplus: AtomicUsize::new(0),
             writers,
@@ -88,8 +121,8 @@ impl WriterMailbox {
         let mut capacity = self.capacity.lock();
         let old = std::mem::replace(&mut *capacity, new);
         if new >= old {
-            self.lanes.small.make_room(new);
-            self.lanes.large.make_room(new);
+            self.scheduler.small.make_room(new);
+            self.scheduler.large.make_room(new);
             let more = new - old;
             let kept = self
                 .surplus
@@ -125,10 +158,10 @@ impl WriterMailbox {
         let ticket = self.enqueued.fetch_add(1, Ordering::Relaxed);
         job.each_lease(&mut |lease| lease.enter_at(Stage::Queued, Place::Mailbox { ticket }));
         let lane = job.lane();
-        if !self.lanes.of(lane).put(Waiting { job, place, since }) {
+        if !self.scheduler.lane(lane).put(Waiting { job, place, since }) {
             return Err(HandoffTimeout);
         }
-        self.lanes.call(lane);
+        self.scheduler.call(lane);
         self.high_water.fetch_max(self.depth(), Ordering::Relaxed);
         Ok(())
     }
@@ -136,44 +169,54 @@ impl WriterMailbox {
     /// Waits for something to do. Of jobs it gives what else waits in the lane, at most `most`: of small ones, all; of large ones, a
     /// fair share. The places are free again at once: what a writer has in hand does not wait. Whoever stops waiting has taken
     /// nothing.
-    pub(crate) async fn take(&self, most: usize, turn: &mut Turn) -> Task {
-        let (lane, first) = match self.lanes.claim(turn).await {
+    pub(crate) async fn take(&self, most: usize, writer: &mut WriterState) -> Task {
+        let (lane, first) = match self.scheduler.next_task(writer).await {
             Claimed::First(lane, first) => (lane, first),
-            Claimed::ToLog(to_log, logging) => {
-                turn.seat = None; // others write meanwhile
-                return Task::Log(to_log, logging);
-            }
-            Claimed::Files(files) => {
-                turn.seat = None;
-                return Task::Write(files);
+            other => {
+                writer.permit = None; // others take small instances meanwhile
+                return match other {
+                    Claimed::Log(group, leader) => Task::Log(group, leader),
+                    Claimed::Files(files) => Task::Write(files),
+                    Claimed::Discard(spool) => Task::Discard(spool),
+                    Claimed::First(..) | Claimed::Nothing => Task::Nothing,
+                };
             }
         };
         let share = match lane {
-            Lane::Small => self.lanes.small.depth(),
+            Lane::Small => self.scheduler.small.depth(),
             // An idle writer that took all there is would leave the others nothing to do side by side.
             Lane::Large => {
-                turn.seat = None;
-                self.lanes.large.depth() / self.writers
+                writer.permit = None;
+                self.scheduler.large.depth() / self.writers
             }
         };
-        let more = std::iter::from_fn(|| self.lanes.of(lane).take()).take(share.min(most.saturating_sub(1)));
+        let more = std::iter::from_fn(|| self.scheduler.lane(lane).take()).take(share.min(most.saturating_sub(1)));
         Task::Jobs(std::iter::once(first).chain(more).map(|waiting| self.taken(waiting)).collect())
     }
 
-    /// Leaves a batch to the next write of the commit log. `Some`: it is for the one who asks to do that, for all that was
-    /// left; or, without [`Logging`], to see to its own, because there is no more room.
-    pub(crate) fn leave(&self, to_log: ToLog) -> Option<(Vec<ToLog>, Option<Logging>)> {
-        self.lanes.leave(to_log)
+    /// Adds a batch to the group of the next write of the log, as [`WriterScheduler::join_group`].
+    pub(crate) fn join_group(&self, pending: PendingWrite) -> Option<(Vec<PendingWrite>, Option<WalLeader>)> {
+        self.scheduler.join_group(pending)
     }
 
     /// Has a writer that has nothing to do write `files`; if there is none, whoever needs them does.
-    pub(crate) fn offer(&self, files: Files<Arc<StoreInstance>>) {
-        self.lanes.offer(files);
+    pub(crate) fn offload_files(&self, files: Files<Arc<StoreInstance>>) {
+        self.scheduler.offload_files(files);
     }
 
-    /// Has writers come for what waits, after one has died.
+    /// Has writers come for what waits, because this one does not.
     pub(crate) fn call_again(&self) {
-        self.lanes.call_again();
+        self.scheduler.call_again();
+    }
+
+    /// What a writer that starts works at.
+    pub(crate) fn in_flight(&self) -> InFlight {
+        InFlight::new(self.scheduler.clone())
+    }
+
+    /// For who gives spool files up.
+    pub(crate) fn scheduler(&self) -> Weak<WriterScheduler<Instances>> {
+        Arc::downgrade(&self.scheduler)
     }
 
     fn taken(&self, Waiting { job, place, since }: Waiting) -> Job {
@@ -200,7 +243,7 @@ impl WriterMailbox {
 
     /// Jobs waiting now.
     pub fn depth(&self) -> usize {
-        self.lanes.depth()
+        self.scheduler.depth()
     }
 
     /// The most jobs that waited at one time since this was last called.

@@ -2,9 +2,10 @@ use std::future::Future;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::lanes::BACKLOG;
+use super::scheduler::{BACKLOG, MAX_DISCARDS};
 use super::*;
-use crate::job::{AppendJob, CommitJob, SpoolPart, SpoolTarget, StoreInstance};
+use crate::job::{AppendJob, CommitJob, PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
+use crate::open_spool::OpenSpool;
 use bytes::Bytes;
 use tidegate_storage::head::Head;
 use tidegate_storage::layout::Layout;
@@ -28,18 +29,19 @@ fn meta() -> FileMeta {
 
 fn job() -> Job {
     let spool = SpoolTarget::New { meta_bytes: 0 };
-    let part = Arc::new(SpoolPart { spool, offset_bytes: 0, content: Mutex::default() });
+    let content = PartContent::Held(SpoolContent { slices: Vec::new(), leases: Vec::new() });
+    let part = Arc::new(SpoolPart { spool, offset_bytes: 0, content: Mutex::new(content) });
     Job::Append(AppendJob { part, reply: oneshot::channel().0 })
 }
 
 fn small_job() -> Job {
     let payload = Payload::Memory(vec![Bytes::from_static(b"small")]);
     let instance = Instance::new(Arriving::new(meta()), Head::default(), payload);
-    let store = Arc::new(StoreInstance { instance, leases: Vec::new() });
+    let store = Arc::new(StoreInstance { instance, leases: Vec::new(), spool: None });
     Job::Commit(CommitJob { store, lane: Lane::Small, reply: oneshot::channel().0 })
 }
 
-async fn take(mailbox: &WriterMailbox, most: usize, turn: &mut Turn) -> Vec<Job> {
+async fn take(mailbox: &WriterMailbox, most: usize, turn: &mut WriterState) -> Vec<Job> {
     match mailbox.take(most, turn).await {
         Task::Jobs(jobs) => jobs,
         other => panic!("{other:?}"),
@@ -65,7 +67,7 @@ async fn there_are_never_more_jobs_than_places_however_many_senders_try() {
 async fn a_place_is_free_as_soon_as_a_writer_has_taken_the_job() {
     let mailbox = mailbox(1, 1);
     mailbox.hand_over(PATIENCE, job).await.unwrap();
-    let mut turn = Turn::default();
+    let mut turn = WriterState::default();
     let (handed, taken) = tokio::join!(mailbox.hand_over(PATIENCE, job), take(&mailbox, 1, &mut turn));
     assert_eq!(handed, Ok(()));
     assert_eq!((taken.len(), mailbox.depth()), (1, 1));
@@ -77,14 +79,14 @@ async fn a_writer_leaves_the_others_their_share() {
     for _ in 0..9 {
         mailbox.hand_over(PATIENCE, job).await.unwrap();
     }
-    let taken = take(&mailbox, 16, &mut Turn::default()).await;
+    let taken = take(&mailbox, 16, &mut WriterState::default()).await;
     assert_eq!(taken.len(), 3, "one, and a quarter of the other eight");
-    let taken = take(&mailbox, 1, &mut Turn::default()).await;
+    let taken = take(&mailbox, 1, &mut WriterState::default()).await;
     assert_eq!(taken.len(), 1, "never more than asked for");
     assert_eq!(mailbox.depth(), 5);
-    let taken = take(&mailbox, 16, &mut Turn::default()).await;
+    let taken = take(&mailbox, 16, &mut WriterState::default()).await;
     assert_eq!(taken.len(), 2, "one, and a quarter of the other four");
-    let taken = take(&mailbox, 16, &mut Turn::default()).await;
+    let taken = take(&mailbox, 16, &mut WriterState::default()).await;
     assert_eq!((taken.len(), mailbox.depth()), (1, 2), "there is a writer for each of the others");
 }
 
@@ -111,7 +113,7 @@ async fn a_capacity_that_grows_lets_more_in_and_loses_nothing_that_waits() {
     assert_eq!(places(&mailbox).await, 2);
     mailbox.set_capacity(5);
     assert_eq!((places(&mailbox).await, mailbox.depth()), (3, 5));
-    let taken = take(&mailbox, 5, &mut Turn::default()).await;
+    let taken = take(&mailbox, 5, &mut WriterState::default()).await;
     assert_eq!((taken.len(), mailbox.depth()), (5, 0));
     assert_eq!(places(&mailbox).await, 5);
 }
@@ -124,42 +126,42 @@ async fn a_capacity_that_shrinks_holds_once_what_waits_has_gone() {
     }
     mailbox.set_capacity(2);
     assert_eq!(places(&mailbox).await, 0, "four wait where two may");
-    assert_eq!(take(&mailbox, 2, &mut Turn::default()).await.len(), 2);
+    assert_eq!(take(&mailbox, 2, &mut WriterState::default()).await.len(), 2);
     assert_eq!(places(&mailbox).await, 0, "two still wait");
-    assert_eq!(take(&mailbox, 1, &mut Turn::default()).await.len(), 1);
+    assert_eq!(take(&mailbox, 1, &mut WriterState::default()).await.len(), 1);
     assert_eq!(places(&mailbox).await, 1);
-    assert_eq!(take(&mailbox, 8, &mut Turn::default()).await.len(), 2);
+    assert_eq!(take(&mailbox, 8, &mut WriterState::default()).await.len(), 2);
     assert_eq!(places(&mailbox).await, 2);
     // Back again, with places still to be taken away.
     mailbox.set_capacity(1);
     mailbox.set_capacity(6);
-    take(&mailbox, 8, &mut Turn::default()).await;
+    take(&mailbox, 8, &mut WriterState::default()).await;
     assert_eq!(places(&mailbox).await, 6);
 }
 
 #[tokio::test(start_paused = true)]
 async fn small_instances_are_taken_all_at_once_by_one_writer() {
     let mailbox = mailbox(64, 4);
-    let mut turns = [Turn::default(), Turn::default()];
+    let mut turns = [WriterState::default(), WriterState::default()];
     for _ in 0..3 {
         mailbox.hand_over(PATIENCE, small_job).await.unwrap();
     }
     assert_eq!(take(&mailbox, 16, &mut turns[0]).await.len(), 3);
-    // Another finds no seat, but what is large.
+    // Another finds no permit, but what is large.
     mailbox.hand_over(PATIENCE, small_job).await.unwrap();
     mailbox.hand_over(PATIENCE, job).await.unwrap();
     let taken = take(&mailbox, 16, &mut turns[1]).await;
     assert!(matches!(taken[..], [Job::Append(_)]), "{taken:?}");
     assert!(timeout(PATIENCE.left(), take(&mailbox, 16, &mut turns[1])).await.is_err());
-    // One that has got as far, or has died, leaves its seat to it.
-    turns[0].seat = None;
+    // One that has got as far, or has died, leaves its permit to it.
+    turns[0].permit = None;
     assert_eq!(take(&mailbox, 16, &mut turns[1]).await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backlog_of_small_instances_opens_another_seat() {
+async fn a_backlog_of_small_instances_opens_another_permit() {
     let mailbox = mailbox(64, 4);
-    let mut turns = [Turn::default(), Turn::default(), Turn::default()];
+    let mut turns = [WriterState::default(), WriterState::default(), WriterState::default()];
     mailbox.hand_over(PATIENCE, small_job).await.unwrap();
     take(&mailbox, 16, &mut turns[0]).await;
     for _ in 0..BACKLOG {
@@ -184,7 +186,7 @@ impl Wake for Woken {
 #[tokio::test(start_paused = true)]
 async fn a_job_wakes_the_writer_that_came_last_and_no_other() {
     let mailbox = mailbox(64, 4);
-    let mut turns = [Turn::default(), Turn::default(), Turn::default()];
+    let mut turns = [WriterState::default(), WriterState::default(), WriterState::default()];
     let woken: [Arc<Woken>; 3] = Default::default();
     let mut waiting: Vec<_> = turns.iter_mut().map(|turn| Box::pin(take(&mailbox, 16, turn))).collect();
     let counts = || woken.each_ref().map(|woken| woken.0.load(Ordering::Relaxed));
@@ -206,14 +208,14 @@ async fn a_job_wakes_the_writer_that_came_last_and_no_other() {
 #[tokio::test(start_paused = true)]
 async fn one_writer_alone_serves_both_lanes_in_turn() {
     let mailbox = mailbox(16, 1);
-    let (mut turn, mut order) = (Turn::default(), Vec::new());
+    let (mut turn, mut order) = (WriterState::default(), Vec::new());
     for _ in 0..4 {
         mailbox.hand_over(PATIENCE, job).await.unwrap();
     }
     for _ in 0..4 {
         mailbox.hand_over(PATIENCE, small_job).await.unwrap();
         let taken = take(&mailbox, 1, &mut turn).await;
-        turn.seat = None;
+        turn.permit = None;
         order.push(taken[0].lane());
     }
     assert_eq!(order, [Lane::Small, Lane::Large, Lane::Small, Lane::Large]);
@@ -233,17 +235,17 @@ fn store(directory: &tempfile::TempDir) -> Store {
 }
 
 /// What is to go through the commit log of a store, for one instance.
-fn to_log(store: &Store, uid: &str) -> ToLog {
+fn to_log(store: &Store, uid: &str) -> PendingWrite {
     let instance = Instance::new(
         Arriving::new(FileMeta { sop_instance_uid: Uid::parse(uid.as_bytes()).unwrap(), ..meta() }),
         Head::default(),
         Payload::Memory(vec![Bytes::from_static(b"small")]),
     );
-    let job = Arc::new(StoreInstance { instance, leases: Vec::new() });
+    let job = Arc::new(StoreInstance { instance, leases: Vec::new(), spool: None });
     let commit = store.begin(vec![job.clone()], &|| ()).unwrap();
     assert!(commit.is_wholly_to_log());
     let job = Job::Commit(CommitJob { store: job, lane: Lane::Small, reply: oneshot::channel().0 });
-    ToLog { commit, jobs: vec![job], writer: 0, began: std::time::Instant::now() }
+    PendingWrite { commit, jobs: vec![job], writer: 0, began: std::time::Instant::now() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,35 +253,35 @@ async fn what_comes_while_one_writes_the_log_is_left_to_the_next_write() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory);
     let mailbox = mailbox(16, 4);
-    let Some((first, Some(logging))) = mailbox.leave(to_log(&store, "1.1")) else { panic!("nobody is at it") };
+    let Some((first, Some(logging))) = mailbox.join_group(to_log(&store, "1.1")) else { panic!("nobody is at it") };
     assert_eq!(first.len(), 1);
-    let mut turn = Turn::default();
-    for n in 0..MAX_TO_LOG {
-        assert!(mailbox.leave(to_log(&store, &format!("2.{n}"))).is_none(), "one is at it");
+    let mut turn = WriterState::default();
+    for n in 0..MAX_PENDING_WRITES {
+        assert!(mailbox.join_group(to_log(&store, &format!("2.{n}"))).is_none(), "one is at it");
     }
     assert!(timeout(PATIENCE.left(), mailbox.take(16, &mut turn)).await.is_err());
     // Beyond, each sees to its own.
-    assert!(matches!(mailbox.leave(to_log(&store, "3.1")), Some((own, None)) if own.len() == 1));
+    assert!(matches!(mailbox.join_group(to_log(&store, "3.1")), Some((own, None)) if own.len() == 1));
     drop(logging);
     match mailbox.take(16, &mut turn).await {
-        Task::Log(to_log, _) => assert_eq!(to_log.len(), MAX_TO_LOG),
+        Task::Log(to_log, _) => assert_eq!(to_log.len(), MAX_PENDING_WRITES),
         other => panic!("{other:?}"),
     }
-    // Whoever goes on to the log leaves its seat to the next.
-    let mut writing = Turn::default();
+    // Whoever goes on to the log leaves its permit to the next.
+    let mut writing = WriterState::default();
     mailbox.hand_over(PATIENCE, small_job).await.unwrap();
     assert_eq!(take(&mailbox, 16, &mut writing).await.len(), 1);
-    let Some((_, Some(logging))) = mailbox.leave(to_log(&store, "3.2")) else { panic!("nobody is at it") };
-    assert!(mailbox.leave(to_log(&store, "3.3")).is_none());
+    let Some((_, Some(logging))) = mailbox.join_group(to_log(&store, "3.2")) else { panic!("nobody is at it") };
+    assert!(mailbox.join_group(to_log(&store, "3.3")).is_none());
     drop(logging);
     let task = mailbox.take(16, &mut writing).await;
-    assert!(matches!(task, Task::Log(..)) && writing.seat.is_none());
+    assert!(matches!(task, Task::Log(..)) && writing.permit.is_none());
     mailbox.hand_over(PATIENCE, small_job).await.unwrap();
     assert_eq!(take(&mailbox, 16, &mut turn).await.len(), 1);
-    drop((task, turn.seat.take()));
+    drop((task, turn.permit.take()));
     // It has ended without a word to anybody: the next is told.
-    let Some((_, Some(logging))) = mailbox.leave(to_log(&store, "4.1")) else { panic!("nobody is at it") };
-    assert!(mailbox.leave(to_log(&store, "4.2")).is_none());
+    let Some((_, Some(logging))) = mailbox.join_group(to_log(&store, "4.1")) else { panic!("nobody is at it") };
+    assert!(mailbox.join_group(to_log(&store, "4.2")).is_none());
     let died = async {
         drop(logging);
         mailbox.call_again();
@@ -292,15 +294,59 @@ async fn what_comes_while_one_writes_the_log_is_left_to_the_next_write() {
 async fn files_to_be_written_wake_a_writer_that_sleeps_and_are_nobody_elses_business() {
     let directory = tempfile::tempdir().unwrap();
     let (store, mailbox) = (store(&directory), mailbox(16, 4));
-    let ToLog { commit, .. } = to_log(&store, "1.1");
-    let mut turn = Turn::default();
-    mailbox.offer(commit.files().unwrap());
+    let PendingWrite { commit, .. } = to_log(&store, "1.1");
+    let mut turn = WriterState::default();
+    mailbox.offload_files(commit.files().unwrap());
     assert!(
         timeout(PATIENCE.left(), mailbox.take(16, &mut turn)).await.is_err(),
         "all were busy: whoever is at the log writes them"
     );
-    let offered = async { mailbox.offer(commit.files().unwrap()) };
+    let offered = async { mailbox.offload_files(commit.files().unwrap()) };
     let (task, ()) = tokio::join!(mailbox.take(16, &mut turn), offered);
     assert!(matches!(task, Task::Write(_)), "{task:?}");
     assert!(timeout(PATIENCE.left(), mailbox.take(16, &mut turn)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spool_file_that_is_given_up_is_closed_by_a_writer_and_by_who_gives_it_up_if_there_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, mailbox) = (store(&directory), mailbox(16, 4));
+    let temp_files = || directory.path().join("root/.tidegate/tmp").read_dir().unwrap().count();
+    let open = || OpenSpool::new(store.spool(0).unwrap(), &mailbox);
+    drop(open());
+    assert_eq!(temp_files(), 0, "there is no writer");
+
+    let (in_flight, mut writer) = (mailbox.in_flight(), WriterState::default());
+    let given_up = async { drop(open()) };
+    let (task, ()) = tokio::join!(mailbox.take(16, &mut writer), given_up);
+    assert_eq!(temp_files(), 1);
+    assert!(matches!(task, Task::Discard(_)), "{task:?}");
+    drop(task);
+    assert_eq!(temp_files(), 0);
+
+    for _ in 0..MAX_DISCARDS {
+        drop(open());
+    }
+    drop(open());
+    assert_eq!(temp_files(), MAX_DISCARDS, "the list is full: that one was closed at once");
+    drop(in_flight.drain());
+    assert_eq!(temp_files(), 0, "nobody comes for them after the last writer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_writer_has_one_that_sleeps_look_at_its_timer() {
+    let mailbox = mailbox(16, 2);
+    let (ended, mut writer) = (mailbox.in_flight(), WriterState::default());
+    let end = async { drop(ended.drain()) };
+    let (task, ()) = tokio::join!(mailbox.take(16, &mut writer), end);
+    assert!(matches!(task, Task::Nothing), "{task:?}");
+}
+
+#[test]
+fn a_writer_that_was_given_up_holds_nothing_any_more() {
+    let mailbox = mailbox(16, 2);
+    let in_flight = mailbox.in_flight();
+    drop(in_flight.drain());
+    assert!(!in_flight.hold(vec![small_job()], None));
+    assert_eq!(in_flight.take_jobs().len(), 0);
 }

@@ -27,7 +27,7 @@ pub enum Exit {
         /// What the operating system says.
         why: String,
     },
-    /// Of what it asked the storage to do, nothing was done: errors only, one after the other.
+    /// Of what it asked the storage to do, nothing was done: errors only, one after the other, and one more from a trial of the storage.
     StorageFailing {
         /// How many.
         failures: u32,

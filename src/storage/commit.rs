@@ -28,12 +28,12 @@ use self::directories::Directories;
 pub(crate) use self::directories::KnownDirectories;
 pub use self::files::Files;
 use self::files::write_file;
-use self::logged::Logged;
-use self::naming::{Draft, Look, Named, Placed, Placing, Temp};
+use self::naming::{Draft, FreeName, Look, Named, Placed, Placing, Temp};
 use self::strategy::Strategy;
 use crate::error::StoreError;
 use crate::fs::Handle;
 use crate::instance::{Instance, Payload, Stored};
+use crate::paths::PathGuard;
 use crate::root::Root;
 use crate::settings::Durability;
 use crate::space;
@@ -58,15 +58,17 @@ pub struct Commit<I, H: Handle = File> {
 struct Item<I, H: Handle> {
     instance: I,
     state: State<H>,
-    /// The log may have an entry of it that would be replayed: if it is refused, that is made void first.
+    /// The name it is about to get. Kept until what the log has of a refused one is void: another commit of that name comes after it.
+    guard: Option<PathGuard>,
+    /// The log may have an entry of it, under this path, that would be replayed: if it is refused, that is made void first.
     entry: Option<PathBuf>,
 }
 
 /// How far an instance has come.
 #[derive(Debug)]
 enum State<H: Handle> {
-    /// It goes through the log, and has no name yet.
-    Logged(Logged),
+    /// It is new and goes through the log, and has no name yet.
+    Logged(FreeName),
     /// It is in a temp file.
     Written(Draft<H>),
     /// It has its name, which may have to be synced.
@@ -88,9 +90,10 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
         let mut items: VecDeque<_> = instances
             .into_iter()
             .map(|instance| {
-                let state = run.write((*instance).as_ref()).unwrap_or_else(State::Failed);
+                let mut guard = None;
+                let state = run.write((*instance).as_ref(), &mut guard).unwrap_or_else(State::Failed);
                 pulse();
-                Item { instance, state, entry: None }
+                Item { instance, state, guard, entry: None }
             })
             .collect();
         let files = run.prepare_log(&mut items, pulse);
@@ -119,9 +122,9 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
             run.name_logged(&mut items, &files, appended, pulse, answer);
         }
         run.sync_filesystem(&mut items, pulse);
-        each(&mut items, pulse, |instance, state| run.sync(instance, state));
-        each(&mut items, pulse, |instance, state| run.name(instance, state));
-        each(&mut items, pulse, |instance, state| run.sync_directories(instance, state));
+        each(&mut items, pulse, |instance, state, _| run.sync(instance, state));
+        each(&mut items, pulse, |instance, state, guard| run.name(instance, state, guard));
+        each(&mut items, pulse, |instance, state, _| run.sync_directories(instance, state));
         run.prove(&mut items);
         run.void_refused(&mut items);
         while let Some(item) = items.pop_front() {
@@ -135,12 +138,15 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
 fn each<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
     items: &mut VecDeque<Item<I, H>>,
     pulse: &dyn Fn(),
-    mut step: impl FnMut(&Instance<H>, State<H>) -> Result<State<H>, StoreError>,
+    mut step: impl FnMut(&Instance<H>, State<H>, &mut Option<PathGuard>) -> Result<State<H>, StoreError>,
 ) {
     for item in items {
         if !matches!(item.state, State::Failed(_)) {
             let state = std::mem::replace(&mut item.state, State::Failed(StoreError::Contended));
-            item.state = step((*item.instance).as_ref(), state).unwrap_or_else(State::Failed);
+            item.state = step((*item.instance).as_ref(), state, &mut item.guard).unwrap_or_else(State::Failed);
+            if item.entry.is_none() && !matches!(item.state, State::Written(_)) {
+                item.guard = None;
+            }
             pulse();
         }
     }
@@ -169,7 +175,7 @@ impl<H: Handle> Drop for Run<H> {
 }
 
 impl<H: Handle> Run<H> {
-    fn write(&mut self, instance: &Instance<H>) -> Result<State<H>, StoreError> {
+    fn write(&mut self, instance: &Instance<H>, guard: &mut Option<PathGuard>) -> Result<State<H>, StoreError> {
         if let Err(decided) = instance.rename_once(|| ()) {
             return decided.map(|stored| State::Named(Named::Settled(stored)));
         }
@@ -192,8 +198,9 @@ impl<H: Handle> Run<H> {
         }
         self.claim_space(instance.file_bytes())?;
         // Only what is new goes through the log: a file that is there may be somebody's who does not ask it.
-        if let Some(guard) = reserved.take_if(|_| name.is_first()) {
-            return Ok(State::Logged(Logged { name, guard }));
+        if let Some(reserved) = reserved.take_if(|_| name.is_first()) {
+            *guard = Some(reserved);
+            return Ok(State::Logged(name));
         }
         let strategy = if strategy == Strategy::Log { Strategy::PerFile } else { strategy };
         let temp = write_file(&self.store, &self.root, instance, strategy == Strategy::PerFile)?;
@@ -247,9 +254,14 @@ impl<H: Handle> Run<H> {
         Ok(state)
     }
 
-    fn name(&mut self, instance: &Instance<H>, state: State<H>) -> Result<State<H>, StoreError> {
+    fn name(
+        &mut self,
+        instance: &Instance<H>,
+        state: State<H>,
+        guard: &mut Option<PathGuard>,
+    ) -> Result<State<H>, StoreError> {
         match state {
-            State::Written(draft) => match self.place(instance, draft)? {
+            State::Written(draft) => match self.place(instance, draft, guard)? {
                 Placing::Named(named) => Ok(State::Named(named)),
                 Placing::PathTaken(_) => Err(StoreError::Contended), // only said of those in the log
             },

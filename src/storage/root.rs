@@ -206,6 +206,7 @@ impl<H: Handle> Root<H> {
     /// Replays the log of an earlier process, whatever is set now, and begins a new one if there is to be one and room for it.
     fn open_wal(self: &Arc<Self>, uses_wal: bool, recovery: &mut Recovery) -> Result<(), OpenError> {
         let path = self.wal_path();
+        let uses_wal = uses_wal && self.filesystem.kind.syncs_as_a_whole();
         if uses_wal {
             make_directory(&self.top, &path).map_err(OpenError::io("create", &path))?;
         }
@@ -218,8 +219,8 @@ impl<H: Handle> Root<H> {
         if stat.dev != self.dev {
             return Err(OpenError::TempElsewhere { path });
         }
-        let next_generation = replay(self, &directory, recovery)?;
-        let wal = match uses_wal.then(|| Wal::create(self, &directory, &path, next_generation)) {
+        let replayed = replay(self, &directory, recovery)?;
+        let wal = match uses_wal.then(|| Wal::create(self, &directory, &path, replayed)) {
             Some(Ok(wal)) => Some(wal),
             // Without room for a log there is none; what needs less is tried all the same.
             None | Some(Err(OpenError::Io { source: Errno::NOSPC | Errno::DQUOT, .. })) => {

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use dicom_core::Tag;
-use parking_lot::RwLock;
 
 use crate::commit::{Commit, KnownDirectories};
 use crate::error::{OpenError, StoreError};
@@ -18,6 +17,7 @@ use crate::root::Root;
 use crate::settings::{CommitStrategy, Durability, Placement, Settings};
 use crate::space;
 use crate::spool::SpoolFile;
+use crate::sync::Mutex;
 use crate::temp::{TempFile, TempNames};
 
 /// A block of most filesystems: fewer bytes might find room where no instance would.
@@ -38,7 +38,7 @@ pub(crate) struct Inner<H: Handle> {
     settings: Settings,
     placement: Placement,
     wanted: Arc<[Tag]>,
-    root: RwLock<Arc<Root<H>>>,
+    root: Mutex<Arc<Root<H>>>,
     pub(crate) temp_names: TempNames,
     pub(crate) known_directories: KnownDirectories,
     /// Instances that are being committed, by all threads.
@@ -64,7 +64,7 @@ impl<H: Handle> Store<H> {
             wanted: settings.layout.wanted(),
             placement: settings.placement(),
             settings,
-            root: RwLock::new(root),
+            root: Mutex::new(root),
             temp_names: TempNames::new(),
             known_directories: KnownDirectories::default(),
             in_commit: AtomicUsize::new(0),
@@ -109,7 +109,7 @@ impl<H: Handle> Store<H> {
 
     /// What filesystem the root is on, which decides by what syncs an instance becomes durable.
     pub fn filesystem(&self) -> Filesystem {
-        self.0.root.read().filesystem
+        self.0.root.lock().filesystem
     }
 
     /// Begins a temp file for a dataset that is not kept in memory. The file meta, which is the first to be written to it, has
@@ -145,12 +145,12 @@ impl<H: Handle> Store<H> {
 
     #[cfg(test)]
     pub(crate) fn root(&self) -> Arc<Root<H>> {
-        Arc::clone(&self.0.root.read())
+        Arc::clone(&self.0.root.lock())
     }
 
     /// When [`Self::checkpoint`] has something to do; `None`: nothing as long as nothing is committed.
     pub fn checkpoint_due(&self) -> Option<Instant> {
-        self.0.root.read().wal()?.checkpoint_due()
+        self.0.root.lock().wal()?.checkpoint_due()
     }
 
     /// Brings the files of instances to the disk that are durable by the write-ahead log alone, so that the log has room again, if that is
@@ -160,20 +160,20 @@ impl<H: Handle> Store<H> {
     /// # Errors
     /// The instances stay in the log. It is tried again when it is due again, and at the next start.
     pub fn checkpoint(&self, pulse: &dyn Fn()) -> Result<Recovery, StoreError> {
-        let root = Arc::clone(&self.0.root.read());
+        let root = Arc::clone(&self.0.root.lock());
         root.wal().map_or_else(|| Ok(Recovery::default()), |wal| wal.checkpoint_if_due(&root, pulse))
     }
 
     /// Instances that were refused and that the next start may store all the same, because the disk did not take that they are void.
     pub fn not_voided(&self) -> u64 {
-        self.0.root.read().wal().map_or(0, |wal| wal.not_voided())
+        self.0.root.lock().wal().map_or(0, |wal| wal.not_voided())
     }
 }
 
 impl<H: Handle> Drop for Inner<H> {
     /// A store that is closed in order leaves nothing to be done at the next start. What fails here is done then.
     fn drop(&mut self) {
-        let root = self.root.get_mut();
+        let root = &Arc::clone(&self.root.lock());
         if let Some(wal) = root.wal() {
             let _ = wal.checkpoint(root, &|| ());
         }
@@ -193,11 +193,11 @@ impl<H: Handle> Inner<H> {
     /// The root, made sure to be the directory its path leads to. One that was removed and put back on the same
     /// filesystem is taken up again.
     fn root(&self) -> Result<Arc<Root<H>>, StoreError> {
-        let root = Arc::clone(&self.root.read());
+        let root = Arc::clone(&self.root.lock());
         if root.was_current_lately() {
             return Ok(root);
         }
-        let mut current = self.root.write();
+        let mut current = self.root.lock();
         if !current.is_current() {
             let reopened = current.reopen()?;
             self.known_directories.clear();

@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::record::Entry;
 use self::record::{Frame, FramePlace, SegmentHeader};
-pub(crate) use self::replay::replay;
+pub(crate) use self::replay::{Replayed, replay};
 use self::segment::{Segment, draw_salt};
 use self::state::{Reserve, Slot, State};
 use crate::error::{OpenError, StoreError};
@@ -120,21 +120,24 @@ impl<H: Handle> Clone for Appended<H> {
 }
 
 impl<H: Handle> Wal<H> {
-    /// Makes the two segments, empty, in `directory`; any file there is given up. `generation` is higher than any before.
+    /// Makes the two segments, empty, in `directory`; those of an earlier log, which was `replayed`, are given up.
     pub(crate) fn create(
         root: &Root<H>,
         directory: &Arc<H>,
         path: &Path,
-        generation: u64,
+        replayed: Replayed,
     ) -> Result<Arc<Self>, OpenError> {
         let mount = root.filesystem.mount.unwrap_or(0);
         let root_id = replay::identity_of(&root.dir, &**directory).map_err(OpenError::io("examine", path))?;
+        let Replayed { next_generation, older } = replayed;
         let header = |generation| SegmentHeader { generation, salt: draw_salt(), mount, root: root_id };
-        let headers = [header(generation), header(generation + 1)];
+        let headers = [header(next_generation), header(next_generation + 1)];
         let create = |number: usize| Segment::<H>::create(directory, &root.trust, path, number, headers[number]);
-        let segments = [create(0)?, create(1)?];
+        let first = create(older)?; // rule 8
+        let second = create(1 - older)?;
+        let segments = if older == 0 { [first, second] } else { [second, first] };
         let slot = |number: usize| Slot::empty(headers[number], segments[number].laid_out_bytes());
-        let state = Mutex::new(State::new([slot(0), slot(1)], generation + 2));
+        let state = Mutex::new(State::new([slot(0), slot(1)], next_generation + 2));
         Ok(Arc::new(Self {
             directory: Arc::clone(directory),
             segments,

@@ -11,14 +11,8 @@ use crate::error::StoreError;
 use crate::fs::Handle;
 use crate::instance::{Instance, Stored};
 use crate::paths::PathGuard;
+use crate::temp::TempFile;
 use crate::wal::{Appended, Entry};
-
-/// An instance that is new and goes through the log.
-#[derive(Debug)]
-pub(super) struct Logged {
-    pub(super) name: FreeName,
-    pub(super) guard: PathGuard,
-}
 
 impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
     /// Appends to the log what goes through it of all of `commits`, as one frame, and returns once that is on the disk: the caller
@@ -88,12 +82,12 @@ impl<H: Handle> Run<H> {
     {
         let mut temps = files.take(pulse).into_iter();
         for item in items {
-            let Some(Logged { name, guard }) = take_logged(item) else { continue };
+            let Some(name) = take_logged(item) else { continue };
             item.entry = may_be_in_log.then(|| name.path.clone());
             item.state = match temps.next().unwrap_or(Err(StoreError::Contended)) {
                 Ok(temp) => {
                     temp.start_writing_out(0);
-                    State::Written(Draft::new(Temp::Own(temp), name, Strategy::PerFile).guarded(guard))
+                    State::Written(Draft::new(Temp::Own(temp), name, Strategy::PerFile).reserved())
                 }
                 Err(error) => State::Failed(error),
             };
@@ -115,13 +109,13 @@ impl<H: Handle> Run<H> {
         let frame = match appended {
             Appended::Durable(frame) => frame,
             Appended::NotSynced(error) => {
-                for item in items {
-                    if let Some(Logged { name, .. }) = take_logged(item) {
+                for item in items.iter_mut() {
+                    if let Some(name) = take_logged(item) {
                         item.entry = Some(name.path);
                         item.state = State::Failed(error.clone());
                     }
                 }
-                return;
+                return self.void_refused(items);
             }
             Appended::NoRoom => return self.go_another_way(items, files, false, pulse),
             Appended::NotWritten(_) => return self.go_another_way(items, files, true, pulse),
@@ -129,11 +123,15 @@ impl<H: Handle> Run<H> {
         let mut temps = files.take(pulse).into_iter();
         let mut at = 0;
         while let Some(item) = items.get_mut(at) {
-            if let Some(logged) = take_logged(item) {
-                let entry = logged.name.path.clone();
+            if let Some(name) = take_logged(item) {
+                let entry = name.path.clone();
                 let temp = temps.next().unwrap_or(Err(StoreError::Contended));
-                item.state = self.name_one((*item.instance).as_ref(), logged, temp).unwrap_or_else(State::Failed);
-                item.entry = (!matches!(item.state, State::Named(_))).then_some(entry);
+                let named = self.name_one((*item.instance).as_ref(), name, temp, &mut item.guard);
+                item.state = named.unwrap_or_else(State::Failed);
+                match item.state {
+                    State::Named(_) => item.guard = None,
+                    _ => item.entry = Some(entry),
+                }
                 pulse();
             }
             // Whoever waits for it need not wait for the names of the others.
@@ -150,15 +148,16 @@ impl<H: Handle> Run<H> {
             }
         }
         drop(frame);
-        // Somebody who does not ask the log has taken the name: they go another way, and the log is to know nothing of them.
-        self.void(items, |item| matches!(item.state, State::Written(_)));
+        // Those that are refused; and those whose name somebody has taken who does not ask the log: they go another way.
+        self.void(items, |item| matches!(item.state, State::Written(_) | State::Failed(_)));
     }
 
     fn name_one(
         &mut self,
         instance: &Instance<H>,
-        Logged { name, guard }: Logged,
-        temp: Result<crate::temp::TempFile<H>, StoreError>,
+        name: FreeName,
+        temp: Result<TempFile<H>, StoreError>,
+        guard: &mut Option<PathGuard>,
     ) -> Result<State<H>, StoreError> {
         let temp = temp?;
         // A checkpoint that finds it on the disk does not keep the next syncs waiting for all of them at once. For a small one it
@@ -166,7 +165,7 @@ impl<H: Handle> Run<H> {
         if !instance.is_small() {
             temp.start_writing_out(0);
         }
-        match self.place(instance, Draft::new(Temp::Own(temp), name, Strategy::Log).guarded(guard))? {
+        match self.place(instance, Draft::new(Temp::Own(temp), name, Strategy::Log).reserved(), guard)? {
             Placing::Named(named) => Ok(State::Named(named)),
             Placing::PathTaken(draft) => {
                 let name = match self.look(instance, self.path(instance, 1))? {
@@ -209,7 +208,10 @@ impl<H: Handle> Run<H> {
         for item in items.iter_mut() {
             if voided(item) {
                 match &outcome {
-                    Ok(()) => item.entry = None,
+                    Ok(()) => {
+                        item.entry = None;
+                        item.guard.take_if(|_| matches!(item.state, State::Failed(_)));
+                    }
                     Err(error) if !matches!(item.state, State::Failed(_)) => item.state = State::Failed(error.clone()),
                     Err(_) => {}
                 }
@@ -219,9 +221,9 @@ impl<H: Handle> Run<H> {
 }
 
 /// Takes out what goes through the log, to be replaced by what comes of it.
-fn take_logged<I, H: Handle>(item: &mut Item<I, H>) -> Option<Logged> {
+fn take_logged<I, H: Handle>(item: &mut Item<I, H>) -> Option<FreeName> {
     match std::mem::replace(&mut item.state, State::Failed(StoreError::Contended)) {
-        State::Logged(logged) => Some(logged),
+        State::Logged(name) => Some(name),
         other => {
             item.state = other;
             None
@@ -234,7 +236,7 @@ fn entries<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
     items: &VecDeque<Item<I, H>>,
 ) -> impl Iterator<Item = (Entry<'_>, &PathGuard)> {
     items.iter().filter_map(|item| {
-        let State::Logged(Logged { name, guard }) = &item.state else { return None };
+        let (State::Logged(name), Some(guard)) = (&item.state, &item.guard) else { return None };
         let instance = (*item.instance).as_ref();
         let content = Some(instance.pieces().collect());
         Some((Entry { path: &name.path, content, digest: instance.digest() }, guard))

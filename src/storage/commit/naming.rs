@@ -43,8 +43,6 @@ pub(super) struct Draft<H: Handle> {
     pub(super) temp: Temp<H>,
     pub(super) name: FreeName,
     pub(super) strategy: Strategy,
-    /// For the name, once it was asked for.
-    pub(super) guard: Option<PathGuard>,
     /// Whether the log has no entry of that name that a start could take for a later one.
     pub(super) is_log_clear: bool,
 }
@@ -129,7 +127,12 @@ impl<H: Handle> Run<H> {
     }
 
     /// Gives it its name, or finds out which it has.
-    pub(super) fn place(&mut self, instance: &Instance<H>, mut draft: Draft<H>) -> Result<Placing<H>, StoreError> {
+    pub(super) fn place(
+        &mut self,
+        instance: &Instance<H>,
+        mut draft: Draft<H>,
+        guard: &mut Option<PathGuard>,
+    ) -> Result<Placing<H>, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let path = draft.name.path.clone();
             // A name that need not be synced is given from the root on, without opening its directory.
@@ -137,7 +140,7 @@ impl<H: Handle> Run<H> {
                 true => Some(self.directories.open_or_create(parent(&path)?)?),
                 false => None,
             };
-            self.claim(&mut draft)?;
+            self.claim(&mut draft, guard)?;
             let (from, name) = match directory {
                 Some(directory) => (self.directories.file(directory), split(&path)?.1),
                 None => (&self.root.dir, path.as_os_str()),
@@ -187,11 +190,11 @@ impl<H: Handle> Run<H> {
     }
 
     /// Sees to it that nobody else gives the name meanwhile, and that the log has nothing to say of it.
-    fn claim(&self, draft: &mut Draft<H>) -> Result<(), StoreError> {
+    fn claim(&self, draft: &mut Draft<H>, guard: &mut Option<PathGuard>) -> Result<(), StoreError> {
         let key = self.root.paths.key(&draft.name.path);
-        if draft.guard.as_ref().is_none_or(|guard| guard.key() != key) {
-            draft.guard = None;
-            draft.guard = Some(self.root.paths.claim_path(key)?);
+        if guard.as_ref().is_none_or(|guard| guard.key() != key) {
+            *guard = None;
+            *guard = Some(self.root.paths.claim_path(key)?);
             draft.is_log_clear = false;
         }
         if let Some(wal) = self.root.wal()
@@ -213,12 +216,12 @@ impl FreeName {
 
 impl<H: Handle> Draft<H> {
     pub(super) fn new(temp: Temp<H>, name: FreeName, strategy: Strategy) -> Self {
-        Self { temp, name, strategy, guard: None, is_log_clear: false }
+        Self { temp, name, strategy, is_log_clear: false }
     }
 
-    /// The same, with the guard of its name. What the log has of that is of this instance, or goes with it.
-    pub(super) fn guarded(self, guard: PathGuard) -> Self {
-        Self { guard: Some(guard), is_log_clear: true, ..self }
+    /// The same, whose name the instance has reserved: what the log has of that is of this instance, or goes with it.
+    pub(super) fn reserved(self) -> Self {
+        Self { is_log_clear: true, ..self }
     }
 
     /// Renames the temp file, unless it has been decided meanwhile what becomes of the instance: that is the outer error.

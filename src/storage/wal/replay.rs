@@ -28,12 +28,26 @@ struct Found<H> {
     index: Index,
 }
 
-/// Settles every entry of the segments in `directory`, and returns when all of that is on the disk: a generation higher than all in the
-/// log. Until the segments are made anew, doing it again comes to the same.
+/// What a new log has to know of the old one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replayed {
+    /// Higher than all in the old log.
+    pub(crate) next_generation: u64,
+    /// The segment that is made anew first: were it the newer one, and the machine crashed in between, the next start would take the older
+    /// one for all there is.
+    pub(crate) older: usize,
+}
+
+/// Settles every entry of the segments in `directory`, and returns when all of that is on the disk. Until the segments are made anew,
+/// doing it again comes to the same.
 ///
 /// # Errors
 /// If the storage fails. What is wrong with one path is in `recovery`.
-pub(crate) fn replay<H: Handle>(root: &Arc<Root<H>>, directory: &H, recovery: &mut Recovery) -> Result<u64, OpenError> {
+pub(crate) fn replay<H: Handle>(
+    root: &Arc<Root<H>>,
+    directory: &H,
+    recovery: &mut Recovery,
+) -> Result<Replayed, OpenError> {
     let failed = |what| OpenError::io(what, root.path.join(".tidegate/log"));
     let mut segments = Vec::new();
     for name in names(directory).map_err(failed("list"))? {
@@ -45,7 +59,11 @@ pub(crate) fn replay<H: Handle>(root: &Arc<Root<H>>, directory: &H, recovery: &m
         segments.extend(look(root, directory, name, file, recovery)?);
     }
     segments.sort_by_key(|segment| segment.header.generation);
-    let next_generation = segments.last().map_or(1, |segment| segment.header.generation + 1);
+    let is_second = |segment: &Found<H>| segment.name == segment::name(1).as_str();
+    let replayed = Replayed {
+        next_generation: segments.last().map_or(1, |segment| segment.header.generation + 1),
+        older: usize::from(segments.iter().find(|segment| !is_waiting(&segment.name)).is_some_and(is_second)),
+    };
     let identity = identity_of(&root.dir, directory).map_err(failed("examine"))?;
 
     // The last entry of each path is what counts.
@@ -75,7 +93,11 @@ pub(crate) fn replay<H: Handle>(root: &Arc<Root<H>>, directory: &H, recovery: &m
         finish(directory, name, header, files).map_err(failed("keep a segment of"))?;
         recovery.waiting_files += files;
     }
-    Ok(next_generation)
+    Ok(replayed)
+}
+
+fn is_waiting(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(WAITING))
 }
 
 /// The log's segments, and those that wait for space.
@@ -83,7 +105,7 @@ fn names<H: Handle>(directory: &H) -> Result<Vec<OsString>, Errno> {
     let mut names: Vec<OsString> = (0..2).map(|number| segment::name(number).into()).collect();
     for entry in directory.list()? {
         let name = entry?.name;
-        if name.to_str().is_some_and(|name| name.starts_with(WAITING)) {
+        if is_waiting(&name) {
             names.push(name);
         }
     }
@@ -144,8 +166,7 @@ fn keep_segment<H: Handle>(
 
 /// Puts a segment out of the way of the next log: one with files that wait is kept, one that waited in vain no longer is done.
 fn finish<H: Handle>(directory: &H, name: &OsStr, header: &SegmentHeader, waiting_files: u64) -> Result<(), Errno> {
-    let is_waiting = name.to_str().is_some_and(|name| name.starts_with(WAITING));
-    match (waiting_files > 0, is_waiting) {
+    match (waiting_files > 0, is_waiting(name)) {
         (true, false) => {
             let waiting = OsString::from(format!("{WAITING}{}", header.generation));
             directory.rename(name, directory, Path::new(&waiting), crate::fs::Taken::Replace)

@@ -41,9 +41,7 @@ enum Standing {
     /// The file, all of it on the disk.
     Whole,
     /// Part of the file, as a crash leaves it: too short, or with pages of zeros.
-    Torn {
-        is_short: bool,
-    },
+    Torn,
     /// The file as the page cache has it, which the disk has not.
     Unwritten,
     /// An earlier file of ours, as it was stored.
@@ -89,17 +87,15 @@ fn verdict(since: Since, standing: Standing, is_modified_later: bool, is_changed
         (_, Standing::Whole) => Verdict::Keep,
         (_, Standing::Unwritten) => Verdict::Restore,
         (_, Standing::Obstructed(error)) => Verdict::SetAside(Reason::Obstructed { error: error.to_string() }),
-        // The names and lengths of the cache are those of the files.
-        (SameMount, Standing::Absent | Standing::Torn { is_short: true } | Standing::Older | Standing::Changed) => {
-            Verdict::Leave
-        }
-        (SameMount, Standing::Torn { is_short: false }) if is_modified_later => Verdict::Leave,
-        (Crash | Copied, Standing::Absent) | (SameMount | Crash, Standing::Torn { .. }) => Verdict::Restore,
-        (Copied, Standing::Torn { .. }) if !is_modified_later => Verdict::Restore,
+        // The names of the cache are those of the files.
+        (SameMount, Standing::Absent | Standing::Older | Standing::Changed) => Verdict::Leave,
+        (SameMount, Standing::Torn) if is_modified_later => Verdict::Leave,
+        (Crash | Copied, Standing::Absent) | (SameMount | Crash, Standing::Torn) => Verdict::Restore,
+        (Copied, Standing::Torn) if !is_modified_later => Verdict::Restore,
         // Nothing of ours gets a name that is in the log but by way of the log: it is an earlier one.
         (Crash, Standing::Older) if !is_changed_later => Verdict::Restore,
         (Crash, Standing::Older | Standing::Changed) => Verdict::SetAside(Reason::ChangedSince),
-        (Copied, Standing::Torn { .. } | Standing::Older | Standing::Changed) => Verdict::SetAside(Reason::ForeignLog),
+        (Copied, Standing::Torn | Standing::Older | Standing::Changed) => Verdict::SetAside(Reason::ForeignLog),
     }
 }
 
@@ -128,7 +124,7 @@ impl<'a, H: Handle> Restorer<'a, H> {
             Verdict::Leave => Ok(Settled::Left),
             Verdict::Restore => match self.write(&entry.path, &content, entry.digest) {
                 Ok(()) => Ok(Settled::Restored),
-                Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::MFILE | Errno::NFILE)) => Err(error),
+                Err(error) if is_of_the_storage(error) => Err(error),
                 Err(error) => self.set_aside(entry, &content, Reason::Obstructed { error: error.to_string() }),
             },
             Verdict::SetAside(reason) => self.set_aside(entry, &content, reason),
@@ -178,15 +174,16 @@ impl<'a, H: Handle> Restorer<'a, H> {
             Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => return Err(error),
             Err(error) => return Ok((Standing::Obstructed(error), None)),
         };
-        // A failure of it shows in what is read then.
-        let _ = self.root.trust.note(file.sync_data());
+        // A write-back that failed is reported once; what came of it shows in what is read then.
+        self.root.trust.note(file.sync_data()).or_else(|_| file.sync_data())?;
         file.start_write_back(0, None);
         let direct = dir.open(path, Open::ReadDirect);
         let on_disk = self.compare(direct.as_ref().unwrap_or(&file), stat.bytes, content);
         let standing = match on_disk {
-            Compared::Equal => Standing::Whole,
+            Compared::Equal if direct.is_ok() => Standing::Whole,
+            Compared::Equal => Standing::Unwritten, // for all that is known
             _ if self.compare(&file, stat.bytes, content) == Compared::Equal => Standing::Unwritten,
-            Compared::Torn { is_short } => Standing::Torn { is_short },
+            Compared::Torn => Standing::Torn,
             Compared::Other if Digest::recorded(&file).is_some_and(|own| digest_of(&file) == Ok(own)) => {
                 Standing::Older
             }
@@ -214,12 +211,12 @@ impl<'a, H: Handle> Restorer<'a, H> {
                     if found[differing.unwrap_or(0)..].iter().any(|byte| *byte != 0) {
                         return Compared::Other;
                     }
-                    compared = Compared::Torn { is_short: false };
+                    compared = Compared::Torn;
                 }
             }
         }
         match compared {
-            _ if bytes < content.len() as u64 => Compared::Torn { is_short: true },
+            _ if bytes < content.len() as u64 => Compared::Torn,
             compared => compared,
         }
     }
@@ -268,8 +265,14 @@ impl<'a, H: Handle> Restorer<'a, H> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Compared {
     Equal,
-    Torn { is_short: bool },
+    Torn,
     Other,
+}
+
+/// Whether an error speaks of the storage and not of a path.
+fn is_of_the_storage(error: Errno) -> bool {
+    use Errno as E;
+    matches!(error, E::IO | E::NOMEM | E::NOSPC | E::DQUOT | E::ROFS | E::MFILE | E::NFILE)
 }
 
 /// The directory for what is set aside, relative to the root; made if need be.
@@ -307,15 +310,14 @@ mod tests {
     #[test]
     fn what_people_did_is_theirs_and_what_a_crash_did_is_undone() {
         use Since::{Copied, Crash, SameMount};
-        let (short, zeros) = (Standing::Torn { is_short: true }, Standing::Torn { is_short: false });
         let verdict = |since, standing| verdict(since, standing, false, false);
-        for standing in [Standing::Absent, short, Standing::Older, Standing::Changed] {
+        for standing in [Standing::Absent, Standing::Older, Standing::Changed] {
             assert_eq!(verdict(SameMount, standing), Verdict::Leave, "{standing:?}");
         }
-        for standing in [Standing::Absent, short, zeros, Standing::Older, Standing::Unwritten] {
+        for standing in [Standing::Absent, Standing::Torn, Standing::Older, Standing::Unwritten] {
             assert_eq!(verdict(Crash, standing), Verdict::Restore, "{standing:?}");
         }
-        assert_eq!(verdict(SameMount, zeros), Verdict::Restore);
+        assert_eq!(verdict(SameMount, Standing::Torn), Verdict::Restore);
         assert_eq!(verdict(Crash, Standing::Changed), Verdict::SetAside(Reason::ChangedSince));
         for standing in [Standing::Older, Standing::Changed] {
             assert_eq!(verdict(Copied, standing), Verdict::SetAside(Reason::ForeignLog), "{standing:?}");
@@ -329,6 +331,6 @@ mod tests {
     #[test]
     fn a_file_that_was_touched_later_is_not_what_the_crash_left() {
         assert_eq!(verdict(Since::Crash, Standing::Older, true, true), Verdict::SetAside(Reason::ChangedSince));
-        assert_eq!(verdict(Since::SameMount, Standing::Torn { is_short: false }, true, true), Verdict::Leave);
+        assert_eq!(verdict(Since::SameMount, Standing::Torn, true, true), Verdict::Leave);
     }
 }

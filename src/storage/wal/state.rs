@@ -167,6 +167,9 @@ impl State {
 
     /// Appends no more to this segment; to the other, if it is free.
     fn leave(&mut self, segment: usize) {
+        if self.slots[segment].since.is_none() {
+            return; // nobody would come to free it
+        }
         let other = 1 - segment;
         self.active = (self.slots[other].since.is_none()).then_some(other);
     }

@@ -1,0 +1,119 @@
+//! What a writer does next, and its sleep until there is something.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::idle::Number;
+use super::queue::Lane;
+use super::scheduler::{SmallBatchPermit, State, WalLeader, Workload, WriterScheduler};
+
+/// Where a writer stands between one batch and the next.
+#[derive(Debug)]
+pub(crate) struct WriterState<W: Workload> {
+    /// What it has if it took small ones.
+    pub(crate) permit: Option<SmallBatchPermit<W>>,
+    /// Its last batch was of small ones. A large one that waits now is one that nobody else is free for.
+    took_small: bool,
+}
+
+/// What a writer has claimed.
+#[derive(Debug)]
+pub(crate) enum Claimed<W: Workload> {
+    /// The first job of a batch.
+    First(Lane, W::Waiting),
+    Log(Vec<W::PendingWrite>, WalLeader<W>),
+    Files(W::Files),
+    Discard(W::Discard),
+    /// It was woken, and others have what it was woken for, or it was woken to look at its timer.
+    Nothing,
+}
+
+/// A writer that waits for something to do, and has taken nothing when it stops waiting.
+#[derive(Debug)]
+pub(crate) struct NextTask<'a, W: Workload> {
+    scheduler: &'a Arc<WriterScheduler<W>>,
+    writer: &'a mut WriterState<W>,
+    /// While it stands in the line.
+    number: Option<Number>,
+}
+
+impl<W: Workload> WriterScheduler<W> {
+    /// Waits for something to do.
+    pub(crate) fn next_task<'a>(self: &'a Arc<Self>, writer: &'a mut WriterState<W>) -> NextTask<'a, W> {
+        NextTask { scheduler: self, writer, number: None }
+    }
+
+    fn try_claim(self: &Arc<Self>, state: &mut State<W>, writer: &mut WriterState<W>) -> Option<Claimed<W>> {
+        if let Some(files) = state.files.pop() {
+            return Some(Claimed::Files(files));
+        }
+        if let Some((pending, leader)) = self.try_lead(state) {
+            return Some(Claimed::Log(pending, leader));
+        }
+        // Before jobs, which may never come to an end: the disk has the space back at once.
+        if let Some(discard) = state.discards.pop() {
+            return Some(Claimed::Discard(discard));
+        }
+        let lanes = match writer.took_small {
+            true => [Lane::Large, Lane::Small],
+            false => [Lane::Small, Lane::Large],
+        };
+        lanes.into_iter().find_map(|lane| {
+            if lane == Lane::Small && writer.permit.is_none() {
+                if !self.has_permit(state) {
+                    return None;
+                }
+                writer.permit = Some(state.permit(self));
+            }
+            let first = self.lane(lane).take()?;
+            writer.took_small = lane == Lane::Small;
+            Some(Claimed::First(lane, first))
+        })
+    }
+}
+
+impl<W: Workload> Default for WriterState<W> {
+    fn default() -> Self {
+        Self { permit: None, took_small: false }
+    }
+}
+
+impl<W: Workload> Future for NextTask<'_, W> {
+    type Output = Claimed<W>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { scheduler, writer, number } = self.get_mut();
+        let mut state = scheduler.state.lock();
+        let woken = number.take().and_then(|number| state.idle.leave(number));
+        let was_woken = woken.is_some();
+        if let Some(permit) = woken {
+            writer.permit = permit;
+        }
+        if let Some(claimed) = scheduler.try_claim(&mut state, writer) {
+            return Poll::Ready(claimed);
+        }
+        state.take_back(writer.permit.take());
+        if was_woken {
+            return Poll::Ready(Claimed::Nothing);
+        }
+        *number = Some(state.idle.sleep(context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl<W: Workload> Drop for NextTask<'_, W> {
+    fn drop(&mut self) {
+        let Some(number) = self.number.take() else {
+            return;
+        };
+        let woken = {
+            let mut state = self.scheduler.state.lock();
+            state.idle.leave(number).map(|permit| state.take_back(permit))
+        };
+        if woken.is_some() {
+            self.scheduler.call_again(); // another has to come for what this one was woken for
+        }
+    }
+}

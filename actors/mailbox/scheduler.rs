@@ -1,0 +1,272 @@
+//! Which writer does what: the work that waits, and the writers that wait for it.
+//!
+//! What is scheduled is a [`Workload`], whose values are moved about and never looked into, so that `tests/schedules` can drive all of
+//! this with values of its own.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::idle::{Asleep, IdleWriters};
+use super::queue::{Lane, Queue};
+use crate::sync::{Mutex, MutexGuard};
+
+/// Small instances that wait before one more writer is called to them.
+pub(crate) const BACKLOG: usize = 16;
+
+/// Batches that wait for the next write of the commit log. Beyond, a writer does not leave its own there.
+pub(crate) const MAX_PENDING_WRITES: usize = 4;
+
+/// Spool files that wait to be closed by a writer. Beyond, a thread that gives one up closes it itself.
+pub(crate) const MAX_DISCARDS: usize = 64;
+
+/// What is scheduled.
+pub(crate) trait Workload: Debug + Sized + 'static {
+    /// A job in a queue.
+    type Waiting: Debug;
+    /// A job in a writer's hands.
+    type Job: Debug;
+    /// A batch that waits for the next write of the commit log.
+    type PendingWrite: Debug;
+    /// Files to be written while somebody else writes the commit log for them.
+    type Files: Debug;
+    /// A spool file to be closed.
+    type Discard: Debug;
+}
+
+/// All that waits.
+#[derive(Debug)]
+pub(crate) struct WriterScheduler<W: Workload> {
+    pub(crate) small: Queue<W::Waiting>,
+    pub(crate) large: Queue<W::Waiting>,
+    /// Locked by whoever takes something, and by whoever has put it there.
+    pub(super) state: Mutex<State<W>>,
+}
+
+/// The writers without work, and what is not for more than so many at a time.
+#[derive(Debug)]
+pub(super) struct State<W: Workload> {
+    pub(super) idle: IdleWriters<SmallBatchPermit<W>>,
+    /// Writers that have not ended or been given up.
+    attached: usize,
+    active_small_writers: usize,
+    pending_writes: Vec<W::PendingWrite>,
+    has_wal_leader: bool,
+    /// To be written by writers that were woken for it.
+    pub(super) files: Vec<W::Files>,
+    pub(super) discards: Vec<W::Discard>,
+}
+
+/// A writer that is there, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Attached<W: Workload>(Arc<WriterScheduler<W>>);
+
+/// The right to take small instances, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct SmallBatchPermit<W: Workload>(Option<Arc<WriterScheduler<W>>>);
+
+/// The right to write the commit log, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct WalLeader<W: Workload>(Arc<WriterScheduler<W>>);
+
+impl<W: Workload> WriterScheduler<W> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let state = State {
+            idle: IdleWriters::default(),
+            attached: 0,
+            active_small_writers: 0,
+            pending_writes: Vec::new(),
+            has_wal_leader: false,
+            files: Vec::new(),
+            discards: Vec::new(),
+        };
+        Self { small: Queue::new(capacity), large: Queue::new(capacity), state: Mutex::new(state) }
+    }
+
+    pub(crate) fn lane(&self, lane: Lane) -> &Queue<W::Waiting> {
+        match lane {
+            Lane::Small => &self.small,
+            Lane::Large => &self.large,
+        }
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.small.depth() + self.large.depth()
+    }
+
+    /// Counts a writer that has started.
+    pub(crate) fn attach(self: &Arc<Self>) -> Attached<W> {
+        self.state.lock().attached += 1;
+        Attached(Arc::clone(self))
+    }
+
+    /// Has a writer come for a job that was put into the lane, unless one that is awake will take it.
+    pub(crate) fn call(self: &Arc<Self>, lane: Lane) {
+        self.call_from(self.state.lock(), lane);
+    }
+
+    /// Has writers come for whatever waits: some that were to see to it will not.
+    pub(crate) fn call_again(self: &Arc<Self>) {
+        if self.small.depth() > 0 {
+            self.call(Lane::Small);
+        }
+        let state = self.state.lock();
+        if self.large.depth() > 0 || state.has_unclaimed() {
+            self.call_from(state, Lane::Large);
+        }
+    }
+
+    /// The same after the end of a writer. The checkpoint that it caused, or was to make, may be due with nobody who knows when: one
+    /// that sleeps asks the storage again.
+    pub(crate) fn call_after_an_end(self: &Arc<Self>) {
+        self.call_again();
+        let mut state = self.state.lock();
+        if let Some(asleep) = state.idle.next(Lane::Small) {
+            wake(state, asleep, None);
+        }
+    }
+
+    fn call_from(self: &Arc<Self>, mut state: MutexGuard<'_, State<W>>, lane: Lane) {
+        if lane == Lane::Small && !self.has_permit(&state) {
+            return;
+        }
+        if let Some(asleep) = state.idle.next(lane) {
+            let permit = (lane == Lane::Small).then(|| state.permit(self));
+            wake(state, asleep, permit);
+        }
+    }
+
+    /// Whether so many small instances wait that one more writer should see to them.
+    pub(super) fn has_permit(&self, state: &State<W>) -> bool {
+        self.small.depth() > state.active_small_writers * BACKLOG
+    }
+
+    /// What is to be written to the commit log, if nobody is at it.
+    pub(super) fn try_lead(self: &Arc<Self>, state: &mut State<W>) -> Option<(Vec<W::PendingWrite>, WalLeader<W>)> {
+        if state.has_wal_leader || state.pending_writes.is_empty() {
+            return None;
+        }
+        state.has_wal_leader = true;
+        Some((std::mem::take(&mut state.pending_writes), WalLeader(Arc::clone(self))))
+    }
+
+    /// Adds a batch to the group of the next write of the log. `Some`: the caller writes, as the leader for the whole group; or, without
+    /// [`WalLeader`], its own batch alone, because the group is full.
+    #[expect(clippy::type_complexity, reason = "said in the line above")]
+    pub(crate) fn join_group(
+        self: &Arc<Self>,
+        pending: W::PendingWrite,
+    ) -> Option<(Vec<W::PendingWrite>, Option<WalLeader<W>>)> {
+        let mut state = self.state.lock();
+        if state.has_wal_leader && state.pending_writes.len() >= MAX_PENDING_WRITES {
+            return Some((vec![pending], None));
+        }
+        state.pending_writes.push(pending);
+        self.try_lead(&mut state).map(|(group, leader)| (group, Some(leader)))
+    }
+
+    /// Has a writer that would sleep write `files`, if there is one.
+    pub(crate) fn offload_files(self: &Arc<Self>, files: W::Files) {
+        let mut state = self.state.lock();
+        if !state.idle.is_empty() {
+            state.files.push(files);
+            self.call_from(state, Lane::Large);
+        }
+    }
+
+    /// Has a writer drop `discard`; if there is no writer, or the list is full, this drops it.
+    pub(crate) fn discard(self: &Arc<Self>, discard: W::Discard) {
+        let mut state = self.state.lock();
+        if state.attached == 0 || state.discards.len() >= MAX_DISCARDS {
+            drop(state); // it takes a while
+            drop(discard);
+        } else {
+            state.discards.push(discard);
+            self.call_from(state, Lane::Large);
+        }
+    }
+}
+
+/// Wakes a writer that was taken out of the line.
+fn wake<W: Workload>(
+    mut state: MutexGuard<'_, State<W>>,
+    Asleep { number, waker, .. }: Asleep,
+    permit: Option<SmallBatchPermit<W>>,
+) {
+    state.idle.set_woken(number, permit);
+    drop(state);
+    waker.wake();
+}
+
+impl<W: Workload> State<W> {
+    pub(super) fn permit(&mut self, scheduler: &Arc<WriterScheduler<W>>) -> SmallBatchPermit<W> {
+        self.active_small_writers += 1;
+        SmallBatchPermit(Some(Arc::clone(scheduler)))
+    }
+
+    pub(super) fn take_back(&mut self, permit: Option<SmallBatchPermit<W>>) {
+        if let Some(mut permit) = permit {
+            self.active_small_writers -= 1;
+            permit.0 = None;
+        }
+    }
+
+    /// Whether anything waits outside of the queues that a writer could claim.
+    fn has_unclaimed(&self) -> bool {
+        (!self.has_wal_leader && !self.pending_writes.is_empty()) || !self.files.is_empty() || !self.discards.is_empty()
+    }
+}
+
+impl<W: Workload> Drop for Attached<W> {
+    /// No writer comes for what the last one leaves.
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.attached -= 1;
+        let left = if state.attached == 0 { std::mem::take(&mut state.discards) } else { Vec::new() };
+        drop(state);
+        drop(left);
+    }
+}
+
+impl<W: Workload> Drop for SmallBatchPermit<W> {
+    fn drop(&mut self) {
+        if let Some(scheduler) = self.0.take() {
+            let mut state = scheduler.state.lock();
+            state.active_small_writers -= 1;
+            scheduler.call_from(state, Lane::Small);
+        }
+    }
+}
+
+impl<W: Workload> Drop for WalLeader<W> {
+    fn drop(&mut self) {
+        // Nobody is called: whoever had it comes back at once, or has died, which calls all.
+        self.0.state.lock().has_wal_leader = false;
+    }
+}
+
+/// What `tests/schedules` asks for.
+#[cfg(test)]
+#[allow(dead_code, reason = "the unit tests do not")]
+impl<W: Workload> WriterScheduler<W> {
+    /// Whether small instances wait for which one more writer should be awake, though one sleeps.
+    pub(crate) fn is_small_forgotten(&self) -> bool {
+        let state = self.state.lock();
+        self.small.depth() > state.active_small_writers * BACKLOG && !state.idle.is_empty()
+    }
+
+    /// Open counts, each 0 when nothing is under way: jobs that wait, active small writers, leaders, batches, files and discards
+    /// that wait, writers.
+    pub(crate) fn open_counts(&self) -> [usize; 7] {
+        let state = self.state.lock();
+        let State { active_small_writers, has_wal_leader, pending_writes, files, discards, attached, .. } = &*state;
+        [
+            self.depth(),
+            *active_small_writers,
+            usize::from(*has_wal_leader),
+            pending_writes.len(),
+            files.len(),
+            discards.len(),
+            *attached,
+        ]
+    }
+}

@@ -1,0 +1,144 @@
+"""A node as a process over a given storage root: started, stopped, killed, and stopped in its tracks for a power cut."""
+
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+START_LIMIT_S = 60
+STOP_LIMIT_S = 60
+LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
+LAST_LINE = "storescu"
+NOBODY = 65534
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+CONFIGURATION = """\
+[memory]
+budget = "64 MiB"
+[associations]
+max = 64
+[writers]
+count = {writers}
+[storage]
+min_free = "0 B"
+commit = "{commit}"
+duplicates = "{duplicates}"
+[admin]
+listen = "off"
+"""
+
+
+class NotStarted(AssertionError):
+    """The node ended instead of listening."""
+
+
+def program() -> Path:
+    """The program under test."""
+    binary = os.environ.get("TIDEGATE_BIN")
+    assert binary and os.access(binary, os.X_OK), "TIDEGATE_BIN names no program"
+    return Path(binary).resolve()
+
+
+class Node:
+    """Use it as a context: at the end it is killed, if it still runs."""
+
+    def __init__(self, root: Path, log: Path, commit="adaptive", duplicates="replace", writers=4, as_nobody=False):
+        self.root, self.log_path = root, log
+        binary, configuration = program(), log.with_suffix(".toml")
+        configuration.write_text(CONFIGURATION.format(commit=commit, duplicates=duplicates, writers=writers))
+        if as_nobody:
+            # A directory of root's on the way to the program would be closed to it.
+            binary = Path(shutil.copy(binary, log.with_name("tidegate")))
+        under = ["setpriv", f"--reuid={NOBODY}", "--clear-groups"] if as_nobody else []
+        self._log = log.open("ab")
+        self._begin = log.stat().st_size
+        self.process = subprocess.Popen(
+            [*under, binary, "run", "--listen", "127.0.0.1:0", "--storage", root, "--config", configuration],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")},
+        )
+        self.started = self._wait_for_start()
+        self.port = int(LISTENING.search(self.started)[1])
+
+    def _wait_for_start(self) -> str:
+        said = b""
+        deadline = time.monotonic() + START_LIMIT_S
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while time.monotonic() < deadline:
+                if not selector.select(timeout=1):
+                    continue
+                part = os.read(self.process.stdout.fileno(), 4096)
+                said += part
+                if LAST_LINE in (started := said.decode(errors="replace")):
+                    return started
+                if not part:
+                    break
+        self.kill()
+        raise NotStarted(f"the node does not start: exit code {self.process.returncode}\n{self.log()}")
+
+    def __enter__(self) -> "Node":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.kill()
+
+    def log(self) -> str:
+        """What this process has said, without colours."""
+        return COLOUR.sub("", self.log_path.read_bytes()[self._begin :].decode(errors="replace"))
+
+    def lines(self, pattern: str) -> list[str]:
+        """The lines of the log that match, in whatever case."""
+        return [line for line in self.log().splitlines() if re.search(pattern, line, re.IGNORECASE)]
+
+    def trouble(self) -> list[str]:
+        """Warnings, errors, and why it did not start."""
+        return self.lines(r" (WARN|ERROR) |^tidegate: cannot")
+
+    def is_up(self) -> bool:
+        return self.process.poll() is None
+
+    def pause(self) -> None:
+        """Stops every thread where it is, as a power cut does; a copy of the disk can be taken then. Nothing if it has ended."""
+        if not self.is_up():
+            return
+        self.process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        while not all(task.joinpath("stat").read_text().rsplit(") ", 1)[1][0] in "TtZX" for task in tasks.iterdir()):
+            time.sleep(0.001)
+
+    def kill(self) -> None:
+        """SIGKILL; nothing if it has ended."""
+        self.process.kill()
+        self._end()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        if self.is_up():
+            self.process.send_signal(signal.SIGTERM)
+        return self._end()
+
+    def _end(self) -> int:
+        try:
+            self.process.communicate(timeout=STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+        finally:
+            self._log.close()
+        return self.process.returncode
+
+
+def recover(root: Path) -> str:
+    """What `recover --clean` says; it must succeed."""
+    done = subprocess.run(
+        [program(), "recover", "--clean", root], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, f"recover --clean ended with {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
