@@ -26,8 +26,8 @@ pub(super) fn between(world: &World, random: &mut Random) {
         threads::spend(Time::from_millis(random.below(4000)));
         act(world, random);
     }
-    if random.one_in(6) {
-        restore(world);
+    if random.one_in(2) {
+        restore(world, random);
     }
 }
 
@@ -67,7 +67,7 @@ fn do_one(world: &World, path: &Path, random: &mut Random) -> Result<bool, Errno
     let at = root().join(path);
     let mut volume = world.machine.lock();
     let volume: &mut Volume = &mut volume;
-    match random.below(13) {
+    match random.below(15) {
         0 => volume.edit(&at, b"edited by hand").map(|()| false),
         1 => {
             let bytes = volume.content(&at).ok_or(Errno::NOENT)?.len() as u64;
@@ -108,14 +108,26 @@ fn away(path: &Path) -> PathBuf {
     Path::new("/data/away").join(path)
 }
 
-/// Puts a copy of the root in its place.
-fn restore(world: &World) {
-    let Some((copied, snapshot)) = world.copy.take() else { return };
+/// Puts a copy of the root in its place; the log in it may be a later one than the files are.
+fn restore(world: &World, random: &mut Random) {
+    let Some((mut copied, snapshot)) = world.copy.take() else { return };
+    let own = root().join(".tidegate");
+    let later = world.machine.lock().snapshot(&own).filter(|_| random.one_in(2));
+    if later.is_some() {
+        copied = world.ledger.borrow().now();
+    }
     threads::note(|| "--- people restore the root".to_owned());
     let before = look(world);
     let lasts = {
         let mut volume = world.machine.lock();
-        if volume.remove_all(root()).and_then(|()| volume.restore(root(), &snapshot)).is_err() {
+        let mut put = || {
+            volume.remove_all(root())?;
+            volume.restore(root(), &snapshot)?;
+            let Some(later) = &later else { return Ok(()) };
+            volume.remove_all(&own)?;
+            volume.restore(&own, later)
+        };
+        if put().is_err() {
             drop(volume);
             return exempt_all(world, before.into_keys());
         }

@@ -64,7 +64,7 @@ impl Plan {
             0 => FilesystemKind::Fuse,
             1 => FilesystemKind::Overlay,
             2 => FilesystemKind::Memory,
-            3 => FilesystemKind::Xfs,
+            3 | 4 => FilesystemKind::Xfs,
             _ => FilesystemKind::Ext4,
         };
         let mut nature = Nature {
