@@ -40,9 +40,7 @@ enum Standing {
     /// The file, all of it on the disk.
     Whole,
     /// Part of the file, as a crash leaves it: too short, or with pages of zeros.
-    Torn {
-        is_short: bool,
-    },
+    Torn,
     /// The file as the page cache has it, which the disk has not.
     Unwritten,
     /// An earlier file of ours, as it was stored.
@@ -88,19 +86,18 @@ fn verdict(since: Since, standing: Standing, is_modified_later: bool, is_changed
         (_, Standing::Whole) => Verdict::Keep,
         (_, Standing::Unwritten) => Verdict::Restore,
         (_, Standing::Obstructed(error)) => Verdict::SetAside(Reason::Obstructed { error: error.to_string() }),
-        // The names and lengths of the cache are those of the files.
-        (SameMount, Standing::Absent | Standing::Torn { is_short: true } | Standing::Older | Standing::Changed) => {
-            Verdict::Leave
-        }
-        (SameMount, Standing::Torn { .. }) if is_modified_later => Verdict::Leave,
-        (Crash | Copied | Waited, Standing::Absent) | (SameMount | Crash, Standing::Torn { .. }) => Verdict::Restore,
-        (Copied | Waited, Standing::Torn { .. }) if !is_modified_later => Verdict::Restore,
+        // The names of the cache are those of the files. Their lengths need not be: an inode may have been forgotten after its
+        // write-back had failed.
+        (SameMount, Standing::Absent | Standing::Older | Standing::Changed) => Verdict::Leave,
+        (SameMount, Standing::Torn) if is_modified_later => Verdict::Leave,
+        (Crash | Copied | Waited, Standing::Absent) | (SameMount | Crash, Standing::Torn) => Verdict::Restore,
+        (Copied | Waited, Standing::Torn) if !is_modified_later => Verdict::Restore,
         // Nothing of ours gets a name that is in the log but by way of the log: it is an earlier one.
         (Crash, Standing::Older) if !is_changed_later => Verdict::Restore,
-        (Crash | Waited, Standing::Torn { .. } | Standing::Older | Standing::Changed) => {
+        (Crash | Waited, Standing::Torn | Standing::Older | Standing::Changed) => {
             Verdict::SetAside(Reason::ChangedSince)
         }
-        (Copied, Standing::Torn { .. } | Standing::Older | Standing::Changed) => Verdict::SetAside(Reason::ForeignLog),
+        (Copied, Standing::Torn | Standing::Older | Standing::Changed) => Verdict::SetAside(Reason::ForeignLog),
     }
 }
 
@@ -188,7 +185,7 @@ impl<'a, H: Handle> Restorer<'a, H> {
             Compared::Equal if direct.is_ok() => Standing::Whole,
             Compared::Equal => Standing::Unwritten, // for all that is known
             _ if self.compare(&file, stat.bytes, content) == Compared::Equal => Standing::Unwritten,
-            Compared::Torn { is_short } => Standing::Torn { is_short },
+            Compared::Torn => Standing::Torn,
             Compared::Other if Digest::recorded(&file).is_some_and(|own| digest_of(&file) == Ok(own)) => {
                 Standing::Older
             }
@@ -216,12 +213,12 @@ impl<'a, H: Handle> Restorer<'a, H> {
                     if found[differing.unwrap_or(0)..].iter().any(|byte| *byte != 0) {
                         return Compared::Other;
                     }
-                    compared = Compared::Torn { is_short: false };
+                    compared = Compared::Torn;
                 }
             }
         }
         match compared {
-            _ if bytes < content.len() as u64 => Compared::Torn { is_short: true },
+            _ if bytes < content.len() as u64 => Compared::Torn,
             compared => compared,
         }
     }
@@ -287,7 +284,7 @@ impl<'a, H: Handle> Restorer<'a, H> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Compared {
     Equal,
-    Torn { is_short: bool },
+    Torn,
     Other,
 }
 
@@ -332,15 +329,14 @@ mod tests {
     #[test]
     fn what_people_did_is_theirs_and_what_a_crash_did_is_undone() {
         use Since::{Copied, Crash, SameMount};
-        let (short, zeros) = (Standing::Torn { is_short: true }, Standing::Torn { is_short: false });
         let verdict = |since, standing| verdict(since, standing, false, false);
-        for standing in [Standing::Absent, short, Standing::Older, Standing::Changed] {
+        for standing in [Standing::Absent, Standing::Older, Standing::Changed] {
             assert_eq!(verdict(SameMount, standing), Verdict::Leave, "{standing:?}");
         }
-        for standing in [Standing::Absent, short, zeros, Standing::Older, Standing::Unwritten] {
+        for standing in [Standing::Absent, Standing::Torn, Standing::Older, Standing::Unwritten] {
             assert_eq!(verdict(Crash, standing), Verdict::Restore, "{standing:?}");
         }
-        assert_eq!(verdict(SameMount, zeros), Verdict::Restore);
+        assert_eq!(verdict(SameMount, Standing::Torn), Verdict::Restore);
         assert_eq!(verdict(Crash, Standing::Changed), Verdict::SetAside(Reason::ChangedSince));
         for standing in [Standing::Older, Standing::Changed] {
             assert_eq!(verdict(Copied, standing), Verdict::SetAside(Reason::ForeignLog), "{standing:?}");
@@ -354,6 +350,6 @@ mod tests {
     #[test]
     fn a_file_that_was_touched_later_is_not_what_the_crash_left() {
         assert_eq!(verdict(Since::Crash, Standing::Older, true, true), Verdict::SetAside(Reason::ChangedSince));
-        assert_eq!(verdict(Since::SameMount, Standing::Torn { is_short: false }, true, true), Verdict::Leave);
+        assert_eq!(verdict(Since::SameMount, Standing::Torn, true, true), Verdict::Leave);
     }
 }

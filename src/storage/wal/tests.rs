@@ -512,6 +512,8 @@ fn what_people_did_on_the_same_mount_is_theirs() {
         fs::write(root.join(path_of("1.2.0")), &corrected).unwrap();
         fs::remove_file(root.join(path_of("1.2.1"))).unwrap();
         truncate(&root.join(path_of("1.2.2")), 100);
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3);
+        fs::File::options().write(true).open(root.join(path_of("1.2.2"))).unwrap().set_modified(later).unwrap();
     };
     let (dir, _, recovery) = after(Since::SameMount, &site, change);
     let root = dir.path().join("root");
