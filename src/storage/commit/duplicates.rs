@@ -10,6 +10,7 @@ use crate::fault::{self, Step};
 use crate::fs::{Errno, Handle, Kind, Link, Open};
 use crate::instance::{Instance, Payload};
 use crate::meta::{DatasetStart, FileMeta};
+use crate::trust::Trust;
 
 /// Bytes read at a time when two datasets are compared.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -35,6 +36,8 @@ pub(super) enum Proof {
     None,
     /// A sync of it: whoever wrote it may not have synced it.
     Sync,
+    /// The same with its name, where a sync of its directory does not see to that.
+    SyncWithName,
     /// To be written again: a sync on this filesystem has failed, and of which file or name it spoke, nobody knows.
     Rewrite,
 }
@@ -43,8 +46,9 @@ impl<H: Handle> Run<H> {
     pub(super) fn proof(&self, instance: &Instance<H>) -> Proof {
         match self.fsync(instance) {
             false => Proof::None,
-            true if self.root.trust.failures() == 0 => Proof::Sync,
-            true => Proof::Rewrite,
+            true if self.root.trust.failures() > 0 => Proof::Rewrite,
+            true if self.root.filesystem.kind.syncs_as_a_whole() => Proof::Sync,
+            true => Proof::SyncWithName,
         }
     }
 }
@@ -55,6 +59,7 @@ pub(super) fn examine<H: Handle>(
     (path, name): (&Path, &OsStr),
     instance: &Instance<H>,
     proof: Proof,
+    trust: &Trust<H>,
 ) -> Result<Found, StoreError> {
     let failed = |what| move |error| StoreError::new(what, path, error);
     let name = Path::new(name);
@@ -88,7 +93,11 @@ pub(super) fn examine<H: Handle>(
     }
     let is_proved = match proof {
         Proof::None => true,
-        Proof::Sync => fault::point(Step::SyncStored).and_then(|()| stored.sync_data()).is_ok(),
+        Proof::Sync | Proof::SyncWithName => {
+            let sync = || if proof == Proof::Sync { stored.sync_data() } else { stored.sync() };
+            let synced = trust.note(fault::point(Step::SyncStored).and_then(|()| sync()));
+            synced.is_ok() && trust.failures() == 0
+        }
         Proof::Rewrite => false,
     };
     Ok(if is_proved { Found::Identical } else { Found::Unwritten })

@@ -104,7 +104,8 @@ impl<H: Handle> Run<H> {
             let Some(directory) = self.directories.open(parent)? else {
                 return free(path, None);
             };
-            let found = examine(self.directories.file(directory), (&path, name), instance, self.proof(instance))?;
+            let file = self.directories.file(directory);
+            let found = examine(file, (&path, name), instance, self.proof(instance), &self.root.trust)?;
             let stored = |stored| Ok(Look::Stored(Placed { stored, directory: Some(directory), temp: None }));
             match found {
                 Found::Nothing => return free(path, None),

@@ -89,8 +89,11 @@ pub(crate) fn replay<H: Handle>(
         }
     }
     restorer.finish().map_err(failed("sync the files of"))?;
+    // What a later segment has of the same paths, void entries above all, waits with it.
+    let mut waits = false;
     for (Found { name, header, .. }, files) in segments.iter().zip(waiting) {
-        finish(directory, name, header, files).map_err(failed("keep a segment of"))?;
+        waits |= files > 0;
+        finish(directory, name, header, waits).map_err(failed("keep a segment of"))?;
         recovery.waiting_files += files;
     }
     Ok(replayed)
@@ -165,8 +168,8 @@ fn keep_segment<H: Handle>(
 }
 
 /// Puts a segment out of the way of the next log: one with files that wait is kept, one that waited in vain no longer is done.
-fn finish<H: Handle>(directory: &H, name: &OsStr, header: &SegmentHeader, waiting_files: u64) -> Result<(), Errno> {
-    match (waiting_files > 0, is_waiting(name)) {
+fn finish<H: Handle>(directory: &H, name: &OsStr, header: &SegmentHeader, waits: bool) -> Result<(), Errno> {
+    match (waits, is_waiting(name)) {
         (true, false) => {
             let waiting = OsString::from(format!("{WAITING}{}", header.generation));
             directory.rename(name, directory, Path::new(&waiting), crate::fs::Taken::Replace)

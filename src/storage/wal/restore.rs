@@ -227,8 +227,10 @@ impl<'a, H: Handle> Restorer<'a, H> {
     fn restore(&mut self, entry: &Indexed, content: &[u8], seen: Option<Stat>) -> Result<Settled, Errno> {
         let (path, dir) = (&entry.path, &self.root.dir);
         let temp = self.temp(content, entry.digest)?;
-        if dir.stat_at(path, Link::NoFollow).ok() != seen {
-            return Ok(Settled::Left); // somebody has changed it within this moment
+        // Not its length: that may have become another by the look at it.
+        let identity = |stat: Stat| (stat.dev, stat.ino, stat.kind, stat.modified_ms);
+        if dir.stat_at(path, Link::NoFollow).ok().map(identity) != seen.map(identity) {
+            return self.set_aside(entry, content, Reason::ChangedSince); // within this moment
         }
         let renamed = temp.rename_over(dir, path.as_os_str()).or_else(|error| {
             if error != Errno::NOENT {
