@@ -57,6 +57,8 @@ struct Summary {
     left_files: u64,
     /// Not restored for want of space.
     waiting_files: u64,
+    /// Set aside by this start and earlier ones, and still there.
+    lost_files: u64,
     aside: Vec<AsideLine>,
 }
 
@@ -115,6 +117,7 @@ fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenErro
             restored_files: removed.restored_files,
             left_files: removed.left_files,
             waiting_files: removed.waiting_files,
+            lost_files: removed.lost_files,
             aside: removed.aside.iter().map(AsideLine::from).collect(),
         };
         return Ok(output::print(&serde_json::to_string(&summary).map_or_else(|_| String::new(), |line| line + "\n")));
@@ -151,6 +154,9 @@ fn explain_log(text: &mut String, recovery: &Recovery) {
     }
     if recovery.waiting_files > 0 {
         let _ = writeln!(text, "{} files wait in the commit log for free space", recovery.waiting_files);
+    }
+    if recovery.lost_files > 0 {
+        let _ = writeln!(text, "{} instances are set aside below .tidegate/lost", recovery.lost_files);
     }
     for AsideLine { path, kept_as, reason } in recovery.aside.iter().map(AsideLine::from) {
         let _ = match kept_as {

@@ -22,6 +22,12 @@ pub(super) fn log(recovery: &Recovery, layout: &Layout) {
             "acknowledged instances wait in the commit log for free space: make room and start again"
         );
     }
+    if recovery.lost_files > 0 {
+        tracing::warn!(
+            files = recovery.lost_files,
+            "instances are set aside below .tidegate/lost, and nobody has looked after them"
+        );
+    }
     for aside in recovery.aside.iter().take(MAX_LINES) {
         let (path, kept_as) = (layout.loggable(&aside.path), kept_as(aside, layout));
         match kept_as {

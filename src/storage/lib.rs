@@ -28,6 +28,8 @@ mod recovery;
 mod root;
 mod settings;
 mod shared_sync;
+#[cfg(test)]
+mod simulation;
 mod space;
 mod spool;
 mod store;

@@ -18,6 +18,8 @@ pub struct Recovery {
     pub aside: Vec<Aside>,
     /// Files that could not be restored for want of space: their segment of the log is kept until a start finds room.
     pub waiting_files: u64,
+    /// Files below `.tidegate/lost`, from this start and from earlier ones, that nobody has taken away.
+    pub lost_files: u64,
 }
 
 /// An acknowledged instance that is not in its place.

@@ -20,6 +20,9 @@ use crate::wal::{Wal, replay};
 /// What of ours is in the root beside the instances. A layout never makes a name that begins with a dot.
 pub(crate) const OWN: &str = ".tidegate";
 
+/// Where in it instances are set aside that are not in their places.
+pub(crate) const LOST: &str = "lost";
+
 /// Between two looks at whether what is ours is still in the root: four system calls. What is stored in between is no worse off
 /// than what was stored just before somebody tidied up.
 const LOOK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 10 });
@@ -65,6 +68,7 @@ impl<H: Handle> Root<H> {
         let mut recovery = Recovery::default();
         root.remove_temp_files(&mut recovery)?;
         root.open_wal(uses_wal, &mut recovery)?;
+        recovery.lost_files = root.count_lost()?;
         Ok((root, recovery))
     }
 
@@ -238,6 +242,17 @@ impl<H: Handle> Root<H> {
             let _ = self.wal.set(wal); // it was empty
         }
         Ok(())
+    }
+
+    /// Files that were set aside.
+    fn count_lost(&self) -> Result<u64, OpenError> {
+        let lost = self.path.join(OWN).join(LOST);
+        let directory = match self.top.open(&lost, Open::Directory) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT) => return Ok(0),
+            Err(error) => return Err(OpenError::io("open", &lost)(error)),
+        };
+        Ok(directory.list().map_err(OpenError::io("list", &lost))?.count() as u64)
     }
 
     /// Removes what earlier processes left among the temp files. Only the holder of the lock may.

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Run;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
-use crate::fs::{Errno, Handle, Kind, Link, Open, is_written};
+use crate::fs::{Errno, Handle, Kind, Link, Open};
 use crate::instance::{Instance, Payload};
 use crate::meta::{DatasetStart, FileMeta};
 
@@ -35,8 +35,8 @@ pub(super) enum Proof {
     None,
     /// A sync of it: whoever wrote it may not have synced it.
     Sync,
-    /// A look at the disk as well: a sync on this filesystem has failed, and of which file it spoke, nobody knows.
-    Disk,
+    /// To be written again: a sync on this filesystem has failed, and of which file or name it spoke, nobody knows.
+    Rewrite,
 }
 
 impl<H: Handle> Run<H> {
@@ -44,7 +44,7 @@ impl<H: Handle> Run<H> {
         match self.fsync(instance) {
             false => Proof::None,
             true if self.root.trust.failures() == 0 => Proof::Sync,
-            true => Proof::Disk,
+            true => Proof::Rewrite,
         }
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn examine<H: Handle>(
     let is_proved = match proof {
         Proof::None => true,
         Proof::Sync => fault::point(Step::SyncStored).and_then(|()| stored.sync_data()).is_ok(),
-        Proof::Disk => is_written(directory, name, &stored).unwrap_or(false),
+        Proof::Rewrite => false,
     };
     Ok(if is_proved { Found::Identical } else { Found::Unwritten })
 }

@@ -267,27 +267,3 @@ pub(crate) fn read_full<H: Handle>(file: &H, offset_bytes: u64, buffer: &mut [u8
     }
     Ok(filled)
 }
-
-/// Read at a time when two views of a file are compared.
-const COMPARED_BYTES: usize = 128 * 1024;
-
-/// Whether the disk has of the file at `path` in `directory` what the page cache has of it: a sync alone does not tell once another has
-/// failed. `false` as well where the filesystem cannot be read past the cache.
-pub(crate) fn is_written<H: Handle>(directory: &H, path: &Path, cached: &H) -> Result<bool, Errno> {
-    cached.sync_data()?;
-    let Ok(direct) = directory.open(path, Open::ReadDirect) else {
-        return Ok(false);
-    };
-    let (mut pages, mut expected) = (Pages::new(COMPARED_BYTES), vec![0; COMPARED_BYTES]);
-    for offset_bytes in (0..).step_by(COMPARED_BYTES) {
-        let read = read_full(cached, offset_bytes, &mut expected)?;
-        let found = pages.as_mut_slice();
-        if direct.read_at(offset_bytes, found)? != read || found[..read] != expected[..read] {
-            return Ok(false);
-        }
-        if read < COMPARED_BYTES {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}

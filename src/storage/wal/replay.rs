@@ -78,8 +78,8 @@ pub(crate) fn replay<H: Handle>(
     let mut restorer = Restorer::new(root);
     let mut waiting = vec![0; segments.len()];
     for (number, entry) in last.into_values().filter(|(_, entry)| !entry.is_void()) {
-        let Found { header, file, .. } = &segments[number];
-        match restorer.settle(since(root, identity, header), entry, file) {
+        let Found { name, header, file, .. } = &segments[number];
+        match restorer.settle(since(root, identity, header, is_waiting(name)), entry, file) {
             Ok(Settled::Kept) => {}
             Ok(Settled::Left) => recovery.left_files += 1,
             Ok(Settled::Restored) => recovery.restored_files += 1,
@@ -177,10 +177,11 @@ fn finish<H: Handle>(directory: &H, name: &OsStr, header: &SegmentHeader, waitin
 }
 
 /// What has happened since a segment was begun.
-fn since<H: Handle>(root: &Root<H>, identity: u128, header: &SegmentHeader) -> Since {
+fn since<H: Handle>(root: &Root<H>, identity: u128, header: &SegmentHeader, has_waited: bool) -> Since {
     match root.filesystem.mount {
         _ if header.root != identity => Since::Copied,
         Some(mount) if header.mount == mount => Since::SameMount,
+        _ if has_waited => Since::Waited,
         _ => Since::Crash,
     }
 }

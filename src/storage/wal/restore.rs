@@ -11,11 +11,8 @@ use crate::error::StoreError;
 use crate::fs::Pages;
 use crate::fs::{Errno, Handle, Kind, Link, Open, Stat};
 use crate::recovery::{Aside, Reason};
-use crate::root::{OWN, Root};
+use crate::root::{LOST, OWN, Root};
 use crate::temp::{PAGE_BYTES, TempFile, TempNames};
-
-/// Where instances are set aside that are not in their places.
-const LOST: &str = "lost";
 
 /// Read at a time when a file is held against its entry.
 const CHUNK_BYTES: usize = 32 * PAGE_BYTES;
@@ -32,6 +29,8 @@ pub(super) enum Since {
     Crash,
     /// The log was copied here together with the root, which may be newer or older.
     Copied,
+    /// A start found no room to restore it, and the node has stored since.
+    Waited,
 }
 
 /// What stands at the path of an entry.
@@ -82,19 +81,22 @@ pub(super) struct Restorer<'a, H: Handle> {
 }
 
 fn verdict(since: Since, standing: Standing, is_modified_later: bool, is_changed_later: bool) -> Verdict {
-    use Since::{Copied, Crash, SameMount};
+    use Since::{Copied, Crash, SameMount, Waited};
     match (since, standing) {
         (_, Standing::Whole) => Verdict::Keep,
         (_, Standing::Unwritten) => Verdict::Restore,
         (_, Standing::Obstructed(error)) => Verdict::SetAside(Reason::Obstructed { error: error.to_string() }),
-        // The names of the cache are those of the files.
+        // The names of the cache are those of the files. Their lengths need not be: an inode may have been forgotten after its
+        // write-back had failed.
         (SameMount, Standing::Absent | Standing::Older | Standing::Changed) => Verdict::Leave,
         (SameMount, Standing::Torn) if is_modified_later => Verdict::Leave,
-        (Crash | Copied, Standing::Absent) | (SameMount | Crash, Standing::Torn) => Verdict::Restore,
-        (Copied, Standing::Torn) if !is_modified_later => Verdict::Restore,
+        (Crash | Copied | Waited, Standing::Absent) | (SameMount | Crash, Standing::Torn) => Verdict::Restore,
+        (Copied | Waited, Standing::Torn) if !is_modified_later => Verdict::Restore,
         // Nothing of ours gets a name that is in the log but by way of the log: it is an earlier one.
         (Crash, Standing::Older) if !is_changed_later => Verdict::Restore,
-        (Crash, Standing::Older | Standing::Changed) => Verdict::SetAside(Reason::ChangedSince),
+        (Crash | Waited, Standing::Torn | Standing::Older | Standing::Changed) => {
+            Verdict::SetAside(Reason::ChangedSince)
+        }
         (Copied, Standing::Torn | Standing::Older | Standing::Changed) => Verdict::SetAside(Reason::ForeignLog),
     }
 }
@@ -117,16 +119,16 @@ impl<'a, H: Handle> Restorer<'a, H> {
         let modified = is_later(stat.map(|stat| stat.modified_ms));
         let changed = is_later(stat.map(|stat| stat.changed_ms));
         match verdict(since, standing, modified, changed) {
+            // Its content is on the disk; of its name, nobody knows.
+            Verdict::Keep if since == Since::SameMount && self.root.trust.failures() > 0 => {
+                self.restore(entry, &content, stat)
+            }
             Verdict::Keep => {
                 self.note_directories(&entry.path);
                 Ok(Settled::Kept)
             }
             Verdict::Leave => Ok(Settled::Left),
-            Verdict::Restore => match self.write(&entry.path, &content, entry.digest) {
-                Ok(()) => Ok(Settled::Restored),
-                Err(error) if is_of_the_storage(error) => Err(error),
-                Err(error) => self.set_aside(entry, &content, Reason::Obstructed { error: error.to_string() }),
-            },
+            Verdict::Restore => self.restore(entry, &content, stat),
             Verdict::SetAside(reason) => self.set_aside(entry, &content, reason),
         }
     }
@@ -163,12 +165,12 @@ impl<'a, H: Handle> Restorer<'a, H> {
 
     fn examine(&mut self, path: &Path, content: &[u8]) -> Result<(Standing, Option<Stat>), Errno> {
         let dir = &self.root.dir;
-        let opened = dir.stat_at(path, Link::NoFollow).and_then(|_| {
+        let opened = dir.stat_at(path, Link::NoFollow).and_then(|seen| {
             let file = dir.open(path, Open::Read)?;
-            file.stat().map(|stat| (file, stat))
+            file.stat().map(|stat| (file, stat, seen))
         });
-        let (file, stat) = match opened {
-            Ok((file, stat)) if stat.kind == Kind::File => (file, stat),
+        let (file, stat, seen) = match opened {
+            Ok((file, stat, seen)) if stat.kind == Kind::File => (file, stat, seen),
             Ok(_) => return Ok((Standing::Obstructed(Errno::ISDIR), None)),
             Err(Errno::NOENT) => return Ok((Standing::Absent, None)),
             Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => return Err(error),
@@ -189,7 +191,7 @@ impl<'a, H: Handle> Restorer<'a, H> {
             }
             Compared::Other => Standing::Changed,
         };
-        Ok((standing, Some(stat)))
+        Ok((standing, Some(seen)))
     }
 
     /// Holds a file of `bytes` against what it is to be. What cannot be read is taken for zeros.
@@ -221,21 +223,38 @@ impl<'a, H: Handle> Restorer<'a, H> {
         }
     }
 
-    /// Writes the file of an entry, in place of what stands there.
-    fn write(&mut self, path: &Path, content: &[u8], digest: Digest) -> Result<(), Errno> {
+    /// Writes the file of an entry, in place of what was `seen` there.
+    fn restore(&mut self, entry: &Indexed, content: &[u8], seen: Option<Stat>) -> Result<Settled, Errno> {
+        let (path, dir) = (&entry.path, &self.root.dir);
+        let temp = self.temp(content, entry.digest)?;
+        if dir.stat_at(path, Link::NoFollow).ok() != seen {
+            return Ok(Settled::Left); // somebody has changed it within this moment
+        }
+        let renamed = temp.rename_over(dir, path.as_os_str()).or_else(|error| {
+            if error != Errno::NOENT {
+                return Err(error);
+            }
+            self.make_directories(path)?;
+            temp.rename_over(dir, path.as_os_str())
+        });
+        match renamed {
+            Ok(()) => {
+                self.note_directories(path);
+                Ok(Settled::Restored)
+            }
+            Err(error) if is_of_the_storage(error) => Err(error),
+            Err(error) => self.set_aside(entry, content, Reason::Obstructed { error: error.to_string() }),
+        }
+    }
+
+    fn make_directories(&self, path: &Path) -> Result<(), Errno> {
         let mut directories: Vec<&Path> =
             path.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
         directories.reverse();
-        for directory in directories {
-            match self.root.dir.make_directory(directory) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let temp = self.temp(content, digest)?;
-        temp.rename_over(&self.root.dir, path.as_os_str())?;
-        self.note_directories(path);
-        Ok(())
+        directories.into_iter().try_for_each(|directory| match self.root.dir.make_directory(directory) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error),
+        })
     }
 
     fn temp(&self, content: &[u8], digest: Digest) -> Result<TempFile<H>, Errno> {
