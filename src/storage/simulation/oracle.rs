@@ -199,13 +199,11 @@ impl Ledger {
         })
     }
 
-    /// The root was restored from a copy that was made at `copied`: what the log in it has may be put where the copy had nothing.
+    /// The root was restored from a copy that was made at `copied`: where the copy has nothing, anything may be put that is in its log.
     pub(super) fn restored(&mut self, copied: u64, copy_has: impl Fn(&Path) -> bool) {
         for path in self.paths() {
             if !copy_has(&path) {
-                let at = self.step();
-                let acts = self.acts.entry(path).or_default();
-                acts.push(Act { at, left: Standing::Nothing, looks_lost: true, is_certain: false });
+                self.exempt(path);
             }
         }
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.begun <= copied) {

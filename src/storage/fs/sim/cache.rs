@@ -313,6 +313,11 @@ impl Volume {
         self.check_journal()?;
         let end = bytes.div_ceil(PAGE) as u32;
         if bytes < self.inode(key)?.cache.bytes {
+            if !bytes.is_multiple_of(PAGE) {
+                let at = (bytes % PAGE) as usize;
+                let zeros = [0; PAGE_BYTES];
+                self.write_page(key, end - 1, at, &zeros[at..])?;
+            }
             let inode = self.inode_mut(key)?;
             let gone: Vec<u32> = inode.cache.pages.range(end..).map(|(page, _)| *page).collect();
             let mut unreserved = 0;
@@ -322,11 +327,6 @@ impl Volume {
             let freed = inode.meta.extents.range(end..).count() as u64;
             self.reserved_blocks -= unreserved;
             self.used_blocks -= freed;
-            if !bytes.is_multiple_of(PAGE) {
-                let at = (bytes % PAGE) as usize;
-                let zeros = [0; PAGE_BYTES];
-                self.write_page(key, end - 1, at, &zeros[at..])?;
-            }
         }
         self.inode_mut(key)?.cache.bytes = bytes;
         let now_ms = self.time_of_day_ms();

@@ -97,6 +97,11 @@ impl Volume {
         self.inode(self.reach(path).ok()?).ok().map(|inode| inode.meta.modified_ms)
     }
 
+    /// Whether a file was last written to longer ago than that.
+    pub(crate) fn is_older_than(&self, path: &Path, ms: i64) -> bool {
+        self.modified_ms(path).is_some_and(|modified_ms| self.time_of_day_ms() - modified_ms > ms)
+    }
+
     /// Makes a file, in place of a file that is there.
     pub(crate) fn put(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Errno> {
         self.make_way(path)?;
