@@ -6,7 +6,7 @@ import pytest
 
 from ground import copy, disk, make_ext4, memory, mounted, served
 from node import Node, recover
-from senders import Instance, Ledger, store
+from senders import OWN, Instance, Ledger, store
 
 # By then a segment of the commit log has been checkpointed and freed; the disk below writes nothing by itself for ten minutes.
 CHECKPOINTED_S = 3
@@ -54,10 +54,13 @@ def test_what_was_acknowledged_survives_a_power_cut(ground, image, stack, commit
 
 @pytest.mark.parametrize("commit", ["adaptive", "log", "shared"])
 @pytest.mark.parametrize("stack", [overlay, fuse])
-def test_the_node_says_that_it_stores_file_by_file_there(ground, image, stack, commit):
+def test_the_node_stores_file_by_file_there_and_says_so(ground, image, stack, commit):
     stack(ground, ground.enter_context(disk(image, ground / "below")))
     with Node(ground / "stacked" / "storage", ground / "node.log", commit=commit) as node:
         assert node.lines("WARN.*(file by file|per-file|each file|by itself)"), node.log()
+        assert store(node.port, Ledger(), INSTANCES[0]) == [0]
+        segments = list((node.root / OWN / "log").glob("segment-*"))
+        assert not segments, "it says so, and has a commit log"
 
 
 def test_the_node_says_that_memory_is_not_durable(ground):
