@@ -98,6 +98,8 @@ pub(super) struct Ledger {
     exempt: BTreeMap<PathBuf, u64>,
     /// What a store said is not in its place.
     pub(super) reported: BTreeSet<PathBuf>,
+    /// A copy took the place of the root, with what was set aside in it.
+    was_restored: bool,
     /// The filesystem was mounted again, and no store has settled since what the log of the time before holds.
     is_unsettled: bool,
     /// Acknowledged, set aside, and found whole there.
@@ -115,6 +117,7 @@ impl Ledger {
             acts: BTreeMap::new(),
             exempt: BTreeMap::new(),
             reported: BTreeSet::new(),
+            was_restored: false,
             is_unsettled: false,
             found_aside: 0,
         }
@@ -201,6 +204,7 @@ impl Ledger {
 
     /// The root was restored from a copy that was made at `copied`: where the copy has nothing, anything may be put that is in its log.
     pub(super) fn restored(&mut self, copied: u64, copy_has: impl Fn(&Path) -> bool) {
+        self.was_restored = true;
         for path in self.paths() {
             if !copy_has(&path) {
                 self.exempt(path);
@@ -242,6 +246,8 @@ impl Ledger {
             let ended = match &attempt.answer {
                 Answer::Stored { path: stored, at } if stored == path => Some(*at),
                 Answer::Open | Answer::Undecided => None,
+                // Committed again, it may have found what it had left under another name not to be on the disk.
+                Answer::Stored { .. } if self.duplicates == Duplicates::KeepBoth => None,
                 _ => continue,
             };
             let left = Left::File(&subject.versions[attempt.version]);
@@ -345,7 +351,7 @@ impl Ledger {
         }
         self.check_wholeness(volume, root)?;
         let whole = |bytes: &Vec<u8>| self.subjects.iter().any(|subject| subject.versions.contains(bytes));
-        if let Some(torn) = aside.iter().find(|bytes| !whole(bytes)) {
+        if let Some(torn) = aside.iter().find(|bytes| !whole(bytes) && !self.was_restored) {
             return Err(format!("something set aside is not whole: {}", self.tell(Left::File(torn))));
         }
         Ok(())

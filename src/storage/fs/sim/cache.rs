@@ -333,7 +333,7 @@ impl Volume {
         self.change(key, Change::Layout, |meta| {
             drop(meta.extents.split_off(&end));
             meta.bytes = bytes;
-            meta.modified_ms = now_ms;
+            (meta.modified_ms, meta.changed_ms) = (now_ms, now_ms);
         })
     }
 }

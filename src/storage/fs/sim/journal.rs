@@ -99,11 +99,11 @@ impl Volume {
         let now_ms = self.time_of_day_ms();
         let inode = self.inode_mut(key)?;
         inode.changed_in = running;
-        if change == Change::Layout {
-            inode.laid_out_in = running;
-        }
         let meta = Arc::make_mut(&mut inode.meta);
-        meta.changed_ms = now_ms;
+        match change {
+            Change::Layout => inode.laid_out_in = running,
+            Change::Other => meta.changed_ms = now_ms,
+        }
         apply(meta);
         self.journal.changed.insert(key);
         Ok(())
