@@ -229,7 +229,12 @@ impl<'a, H: Handle> Restorer<'a, H> {
         let temp = self.temp(content, entry.digest)?;
         // Not its length: that may have become another by the look at it.
         let identity = |stat: Stat| (stat.dev, stat.ino, stat.kind, stat.modified_ms);
-        if dir.stat_at(path, Link::NoFollow).ok().map(identity) != seen.map(identity) {
+        let stands = match dir.stat_at(path, Link::NoFollow) {
+            Ok(stat) => Some(stat),
+            Err(Errno::NOENT) => None,
+            Err(error) => return Err(error),
+        };
+        if stands.map(identity) != seen.map(identity) {
             return self.set_aside(entry, content, Reason::ChangedSince); // within this moment
         }
         let renamed = temp.rename_over(dir, path.as_os_str()).or_else(|error| {
