@@ -286,16 +286,21 @@ fn make_directory<H: Handle>(top: &H, path: &Path) -> Result<(), Errno> {
     }
 }
 
-/// Makes `path` and what is missing above it, and syncs each directory that one was made in.
+/// Makes `path` and what is missing above it, and syncs each directory that one was made in; that of `path` in any case, since whoever
+/// made or moved it may not have.
 fn create_durably<H: Handle>(top: &H, path: &Path) -> Result<(), OpenError> {
     let is_missing = |path: &&Path| matches!(top.stat_at(path, Link::Follow), Err(Errno::NOENT | Errno::NOTDIR));
     let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
-    for made in missing.into_iter().rev() {
+    for made in missing.iter().rev() {
         make_directory(top, made).map_err(OpenError::io("create", made))?;
-        if let Some(parent) = made.parent() {
-            top.open(parent, Open::Directory)
-                .and_then(|parent| parent.sync())
-                .map_err(OpenError::io("sync", parent))?;
+    }
+    let made_in = missing.iter().chain([&path]).rev().filter_map(|made| made.parent());
+    for parent in made_in {
+        match top.open(parent, Open::Directory).and_then(|parent| parent.sync()) {
+            Ok(()) => {}
+            // A directory that this process may not read, and that was there.
+            Err(Errno::ACCESS) if !missing.contains(&path) => {}
+            Err(error) => return Err(OpenError::io("sync", parent)(error)),
         }
     }
     Ok(())
