@@ -245,6 +245,22 @@ fn a_writer_that_wakes_up_late_does_not_undo_what_happened_since() {
     }
 }
 
+/// Between the decision that a file may be replaced and its rename, nobody else gives that name: the last answer is the last rename.
+#[test]
+fn two_replacements_of_one_name_are_in_one_order() {
+    let site = Arc::new(Site::new());
+    site.commit(&instance(UID, &pixels(9, 5000))).unwrap();
+    let others = Arc::clone(&site);
+    arm(Step::Place, move || {
+        let newer = others.commit(&instance(UID, &pixels(2, 5000)));
+        assert!(matches!(newer, Err(StoreError::Contended)), "{newer:?}");
+        Ok(())
+    });
+    assert_eq!(site.outcome(&instance(UID, &pixels(1, 5000))), Outcome::Replaced);
+    assert_eq!(site.outcome(&instance(UID, &pixels(2, 5000))), Outcome::Replaced);
+    assert_stored(&site, 2);
+}
+
 #[test]
 fn a_withdrawn_instance_is_not_stored() {
     let site = Site::new();

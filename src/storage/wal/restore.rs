@@ -232,7 +232,8 @@ impl<'a, H: Handle> Restorer<'a, H> {
         let stands = match dir.stat_at(path, Link::NoFollow) {
             Ok(stat) => Some(stat),
             Err(Errno::NOENT) => None,
-            Err(error) => return Err(error),
+            Err(error) if is_of_the_storage(error) => return Err(error),
+            Err(error) => return self.set_aside(entry, content, Reason::Obstructed { error: error.to_string() }),
         };
         if stands.map(identity) != seen.map(identity) {
             return self.set_aside(entry, content, Reason::ChangedSince); // within this moment

@@ -1,185 +1,9 @@
-use std::cell::Cell;
+//! Writing the log, checkpoints, and what becomes of those that are refused.
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::path::Path;
 
-use super::record::SegmentHeader;
-use super::restore::Since;
-use super::{replay, segment};
-use crate::fault::{Step, arm};
-use crate::fs::{Errno, Handle, Open};
-use crate::support::*;
-use crate::{Commit, CommitStrategy, Duplicates, Instance, Outcome, Reason, Recovery, Store, StoreError, Stored};
-
-fn site() -> Site {
-    Site::with(|settings| settings.commit = CommitStrategy::Log)
-}
-
-fn finish(commit: Commit<&Instance>) -> Vec<Result<Stored, StoreError>> {
-    let mut stored = Vec::new();
-    commit.finish(&|| (), &mut |outcome| stored.push(outcome));
-    stored
-}
-
-fn fail(step: Step) {
-    arm(step, || Err(Errno::IO));
-}
-
-/// The root as a crash leaves it at this moment, opened: nothing that the open store does later is in it.
-fn after_crash(site: &Site, change: impl FnOnce(&Path)) -> (tempfile::TempDir, Store, u64) {
-    let (dir, store, recovery) = after(Since::Crash, site, change);
-    (dir, store, recovery.restored_files)
-}
-
-/// The root as it is at this moment, changed, and opened as if so much had happened.
-fn after(since: Since, site: &Site, change: impl FnOnce(&Path)) -> (tempfile::TempDir, Store, Recovery) {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("root");
-    copy(&site.root(), &root);
-    pass(since, &root);
-    change(&root);
-    let mut settings = settings(&root);
-    settings.commit = CommitStrategy::Log;
-    let (store, recovery) = Store::open(settings).unwrap();
-    (dir, store, recovery)
-}
-
-/// Has the copied segments of `root` say that they were written for it, on this mount or on another.
-fn pass(since: Since, root: &Path) {
-    let top = fs::File::top().unwrap();
-    let (dir, directory) =
-        (top.open(root, Open::Directory).unwrap(), top.open(&root.join(".tidegate/log"), Open::Directory).unwrap());
-    let mount = dir.filesystem().unwrap().mount.unwrap();
-    for number in 0..2 {
-        let path = root.join(".tidegate/log").join(segment::name(number));
-        let mut bytes = fs::read(&path).unwrap();
-        let mut header = SegmentHeader::decode(&bytes).unwrap();
-        if since != Since::Copied {
-            header.root = replay::identity_of(&dir, &directory).unwrap();
-        }
-        header.mount = if since == Since::SameMount { mount } else { mount ^ 1 };
-        bytes[..8192].copy_from_slice(&header.encode());
-        fs::write(&path, bytes).unwrap();
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
-
-fn truncate(path: &Path, bytes: u64) {
-    fs::File::options().write(true).open(path).unwrap().set_len(bytes).unwrap();
-}
-
-fn remove_all(root: &Path) {
-    for path in files(root) {
-        fs::remove_file(root.join(path)).unwrap();
-    }
-}
-
-fn assert_stored(root: &Path, path: PathBuf, uid: &str, seed: u8, bytes: usize) {
-    assert!(fs::read(root.join(path)).unwrap() == whole_file(uid, &pixels(seed, bytes)), "{uid} is not whole");
-}
-
-#[test]
-fn what_is_acknowledged_is_whole_whatever_state_its_file_is_in() {
-    let site = site();
-    let batch: Vec<_> = (0..5).map(|n| instance(&format!("1.2.{n}"), &pixels(n, 3000))).collect();
-    assert!(site.store.commit(&batch.iter().collect::<Vec<_>>(), &|| ()).iter().all(Result::is_ok));
-    assert_eq!(site.outcome(&instance("1.2.9", &pixels(9, 3000))), Outcome::New);
-    type Harm = fn(&Path);
-    let harm: [(&str, Harm, u64); 5] = [
-        ("none", |_| (), 0),
-        ("missing", remove_all, 6),
-        ("directories missing", |root| fs::remove_dir_all(root.join(STUDY)).unwrap(), 6),
-        ("cut short", |root| truncate(&root.join(path_of("1.2.3")), 200), 1),
-        (
-            "zeros",
-            |root| {
-                fs::write(root.join(path_of("1.2.9")), vec![0; whole_file("1.2.9", &pixels(9, 3000)).len()]).unwrap()
-            },
-            1,
-        ),
-    ];
-    for (what, harm, expected) in harm {
-        let (dir, store, restored) = after_crash(&site, harm);
-        assert_eq!(restored, expected, "{what}");
-        let root = dir.path().join("root");
-        assert_eq!(files(&root).len(), 6, "{what}");
-        for n in [0, 1, 2, 3, 4, 9] {
-            let uid = format!("1.2.{n}");
-            assert_stored(&root, path_of(&uid), &uid, n, 3000);
-        }
-        assert!(temp_files(&root).is_empty());
-        // It has been written out: what is done to the files from now on is not undone.
-        drop(store);
-        remove_all(&root);
-        let (_store, recovery) = Store::open(settings(&root)).unwrap();
-        assert_eq!((recovery.restored_files, files(&root).len()), (0, 0), "{what}");
-    }
-}
-
-#[test]
-fn a_frame_that_is_torn_counts_for_nothing_and_those_before_it_count() {
-    let site = site();
-    for n in 0..3 {
-        site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 3000))).unwrap();
-    }
-    let log = |root: &Path| root.join(".tidegate/log/segment-0");
-    let frame = |n: usize| 8192 + 4096 * n;
-    // In what it says of its files, and in a file. Behind the last frame there is nothing that tells damage from what was cut off.
-    let torn = [
-        (frame(2) + 3000, 2, 0),
-        (frame(2) + 5, 2, 0),
-        (frame(1) + 70, 2, 1),
-        (frame(1) + 3000, 2, 1),
-        (frame(0) + 20, 2, 1),
-    ];
-    for (at, intact, damaged) in torn {
-        let (dir, _store, recovery) = after(Since::Crash, &site, |root| {
-            remove_all(root);
-            let mut bytes = fs::read(log(root)).unwrap();
-            bytes[at] ^= 1;
-            fs::write(log(root), bytes).unwrap();
-        });
-        assert_eq!((recovery.restored_files, recovery.aside.len()), (intact, damaged), "{at}: {recovery:?}");
-        assert!(recovery.aside.iter().all(|aside| aside.reason == Reason::DamagedLog), "{at}: {recovery:?}");
-        assert_eq!(files(&dir.path().join("root")).len() as u64, intact);
-    }
-    let (_dir, _store, restored) = after_crash(&site, |root| {
-        remove_all(root);
-        fs::File::options().write(true).open(log(root)).unwrap().set_len(frame(2) as u64 + 50).unwrap();
-    });
-    assert_eq!(restored, 2, "cut off");
-}
-
-#[test]
-fn a_log_of_another_version_is_left_to_that_unless_there_is_nothing_in_it() {
-    let open = |root: &Path| {
-        let segment = root.join(".tidegate/log/segment-0");
-        let mut bytes = fs::read(&segment).unwrap();
-        bytes[6] = 1;
-        fs::write(&segment, bytes).unwrap();
-        Store::open(settings(root))
-    };
-    let site = site();
-    site.commit(&instance("1.2.1", &pixels(1, 3000))).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    copy(&site.root(), &dir.path().join("crashed"));
-    assert!(open(&dir.path().join("crashed")).unwrap_err().to_string().contains("start that version once"));
-    let root = site.root();
-    let Site { store, dir: _dir } = site;
-    drop(store);
-    assert!(open(&root).is_ok());
-}
+use super::*;
 
 #[test]
 fn a_log_that_is_full_goes_on_in_the_other_segment_and_then_file_by_file_until_it_is_tended() {
@@ -372,17 +196,6 @@ fn what_is_more_than_small_has_its_file_by_the_time_the_log_is_synced() {
 }
 
 #[test]
-fn what_is_in_the_log_but_cannot_be_written_is_refused_now_and_at_the_next_start() {
-    let site = site();
-    fail(Step::Write);
-    let refused = site.commit(&instance("1.2.1", &pixels(1, 500)));
-    assert!(matches!(refused, Err(StoreError::Io { source: Errno::IO, .. })), "{refused:?}");
-    let (dir, _, restored) = after_crash(&site, |_| ());
-    assert_eq!((restored, files(&dir.path().join("root"))), (0, Vec::new()));
-    assert_eq!(site.outcome(&instance("1.2.1", &pixels(1, 500))), Outcome::New);
-}
-
-#[test]
 fn a_log_takes_up_what_it_needs_and_is_taken_away_when_it_is_not_wanted() {
     let site = site();
     let segments = |root: &Path| -> Vec<u64> {
@@ -406,7 +219,7 @@ fn a_log_takes_up_what_it_needs_and_is_taken_away_when_it_is_not_wanted() {
     // One that is left for its age stays as it is.
     let aged = self::site();
     aged.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
-    std::thread::sleep(super::CHECKPOINT_AFTER);
+    std::thread::sleep(crate::wal::CHECKPOINT_AFTER);
     aged.store.checkpoint(&|| ()).unwrap();
     assert!(aged.store.checkpoint_due().is_none());
     assert_eq!(kib(&aged.root()), [64, 64]);
@@ -432,18 +245,6 @@ fn a_log_that_cannot_be_written_leaves_the_other_ways() {
     let (_dir, _, restored) = after_crash(&site, remove_all);
     assert_eq!(restored, 0, "nothing is in it");
     assert_eq!(site.files(), [path_of("1.2.1")]);
-}
-
-#[test]
-fn behind_a_frame_that_was_never_written_there_is_no_other() {
-    let site = site();
-    arm(Step::Log, || panic!("in the middle of it"));
-    let committed =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| site.commit(&instance("1.2.1", &pixels(1, 500)))));
-    assert!(committed.is_err());
-    site.commit(&instance("1.2.2", &pixels(2, 500))).unwrap();
-    let (_dir, _, restored) = after_crash(&site, remove_all);
-    assert_eq!(restored, 1);
 }
 
 #[test]
@@ -502,89 +303,6 @@ fn after_a_sync_that_failed_each_file_is_held_against_the_disk_before_its_segmen
 }
 
 #[test]
-fn what_people_did_on_the_same_mount_is_theirs() {
-    let site = site();
-    for n in 0..4 {
-        site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 500))).unwrap();
-    }
-    let corrected = b"corrected".to_vec();
-    let change = |root: &Path| {
-        fs::write(root.join(path_of("1.2.0")), &corrected).unwrap();
-        fs::remove_file(root.join(path_of("1.2.1"))).unwrap();
-        truncate(&root.join(path_of("1.2.2")), 100);
-        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3);
-        fs::File::options().write(true).open(root.join(path_of("1.2.2"))).unwrap().set_modified(later).unwrap();
-    };
-    let (dir, _, recovery) = after(Since::SameMount, &site, change);
-    let root = dir.path().join("root");
-    assert_eq!((recovery.restored_files, recovery.left_files), (0, 3), "{recovery:?}");
-    assert!(recovery.aside.is_empty(), "{recovery:?}");
-    assert_eq!(files(&root), [path_of("1.2.0"), path_of("1.2.2"), path_of("1.2.3")]);
-    assert_eq!(fs::read(root.join(path_of("1.2.0"))).unwrap(), corrected);
-    // After a crash of the machine nobody knows who did it: what is missing is brought back, what was changed is left.
-    let (dir, _, recovery) = after(Since::Crash, &site, change);
-    let root = dir.path().join("root");
-    assert_eq!(recovery.restored_files, 2, "{recovery:?}");
-    assert_eq!(fs::read(root.join(path_of("1.2.0"))).unwrap(), corrected);
-    let [aside] = &recovery.aside[..] else { panic!("{recovery:?}") };
-    assert_eq!((&aside.path, &aside.reason), (&path_of("1.2.0"), &Reason::ChangedSince));
-    assert!(fs::read(root.join(aside.kept_as.as_ref().unwrap())).unwrap() == whole_file("1.2.0", &pixels(0, 500)));
-}
-
-#[test]
-fn a_root_that_was_copied_with_its_log_is_not_made_older() {
-    let site = site();
-    for n in 0..2 {
-        site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 500))).unwrap();
-    }
-    let newer = whole_file("1.2.0", &pixels(7, 500));
-    let (dir, _, recovery) = after(Since::Copied, &site, |root| {
-        fs::write(root.join(path_of("1.2.0")), &newer).unwrap();
-        fs::remove_file(root.join(path_of("1.2.1"))).unwrap();
-    });
-    let root = dir.path().join("root");
-    assert!(fs::read(root.join(path_of("1.2.0"))).unwrap() == newer);
-    assert_eq!((recovery.restored_files, recovery.aside.len()), (1, 1), "{recovery:?}");
-    assert_eq!(recovery.aside[0].reason, Reason::ForeignLog);
-}
-
-#[test]
-fn one_path_that_cannot_be_written_does_not_stop_a_start() {
-    let site = site();
-    site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
-    site.commit(&instance_in("1.9", "1.9.1", "1.9.1.1", &pixels(2, 500))).unwrap();
-    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
-    let obstacles: [&dyn Fn(&Path); 3] = [
-        &|study| fs::write(study, b"a file").unwrap(),
-        &|study| std::os::unix::fs::symlink(elsewhere.path(), study).unwrap(),
-        &|study| {
-            std::os::unix::fs::symlink("round", study.with_file_name("round"))
-                .and_then(|()| std::os::unix::fs::symlink("round", study))
-                .unwrap()
-        },
-    ];
-    for since in [Since::Crash, Since::Copied] {
-        for obstruct in obstacles {
-            let (dir, store, recovery) = after(since, &site, |root| {
-                fs::remove_dir_all(root.join(STUDY)).unwrap();
-                obstruct(&root.join(STUDY));
-            });
-            let root = dir.path().join("root");
-            let [aside] = &recovery.aside[..] else { panic!("{recovery:?}") };
-            assert_eq!(aside.path, path_of("1.2.1"));
-            assert!(matches!(aside.reason, Reason::Obstructed { .. }), "{aside:?}");
-            assert!(
-                fs::read(root.join(aside.kept_as.as_ref().unwrap())).unwrap() == whole_file("1.2.1", &pixels(1, 500))
-            );
-            // The next start has nothing to say but that it is still there.
-            drop(store);
-            let (_, recovery) = Store::open(settings(&root)).unwrap();
-            assert_eq!(recovery, Recovery { lost_files: 1, ..Recovery::default() });
-        }
-    }
-}
-
-#[test]
 fn a_segment_is_not_freed_before_all_its_files_have_their_names() {
     let site = std::sync::Arc::new(site());
     let others = std::sync::Arc::clone(&site);
@@ -600,28 +318,6 @@ fn a_segment_is_not_freed_before_all_its_files_have_their_names() {
     });
     assert_eq!(site.outcome(&instance("1.2.1", &pixels(1, 500))), Outcome::New);
     assert_eq!(site.outcome(&instance("1.2.1", &pixels(2, 500))), Outcome::Replaced);
-}
-
-#[test]
-fn a_store_that_is_closed_in_order_leaves_nothing_in_the_log() {
-    let site = site();
-    site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
-    let root = site.root();
-    let Site { store, dir: _dir } = site;
-    drop(store);
-    fs::remove_file(root.join(path_of("1.2.1"))).unwrap();
-    let (_store, recovery) = Store::open(settings(&root)).unwrap();
-    assert_eq!((recovery.restored_files, files(&root).len()), (0, 0));
-}
-
-#[test]
-fn a_log_that_was_removed_is_not_relied_on() {
-    let site = site();
-    site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
-    fs::remove_dir_all(site.root().join(".tidegate/log")).unwrap();
-    site.commit(&instance("1.2.2", &pixels(2, 500))).unwrap();
-    let (dir, _, restored) = after_crash(&site, remove_all);
-    assert_eq!((restored, files(&dir.path().join("root"))), (1, vec![path_of("1.2.2")]));
 }
 
 #[test]
@@ -645,30 +341,13 @@ fn a_checkpoint_that_waits_in_vain_is_not_due_again_at_once() {
     let site = std::sync::Arc::new(site());
     let others = std::sync::Arc::clone(&site);
     arm(Step::Place, move || {
-        std::thread::sleep(super::CHECKPOINT_AFTER);
+        std::thread::sleep(crate::wal::CHECKPOINT_AFTER);
         assert!(matches!(others.store.checkpoint(&|| ()), Err(StoreError::Contended)));
         assert!(others.store.checkpoint_due().unwrap() > std::time::Instant::now());
         Ok(())
     });
     site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
     assert!(site.store.checkpoint_due().is_some(), "somebody has to come back");
-}
-
-#[test]
-fn whatever_refuses_an_instance_that_is_in_the_log_the_next_start_does_not_store_it() {
-    for step in [Step::Write, Step::Rename, Step::SyncLog] {
-        let site = site();
-        site.commit(&instance("1.2.9", &pixels(9, 500))).unwrap();
-        fail(step);
-        assert!(site.commit(&instance("1.2.1", &pixels(1, 500))).is_err(), "{step:?}");
-        let (dir, ..) = after_crash(&site, |_| ());
-        assert_eq!(files(&dir.path().join("root")), [path_of("1.2.9")], "{step:?}");
-        assert_eq!(site.store.not_voided(), 0);
-        // It may be sent again.
-        assert_eq!(site.outcome(&instance("1.2.1", &pixels(1, 500))), Outcome::New, "{step:?}");
-        let (dir, ..) = after_crash(&site, remove_all);
-        assert_stored(&dir.path().join("root"), path_of("1.2.1"), "1.2.1", 1, 500);
-    }
 }
 
 #[test]
