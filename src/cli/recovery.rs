@@ -90,14 +90,14 @@ mod tests {
 
     #[test]
     fn a_path_says_nothing_of_a_patient() {
-        let layout = Layout::parse("{PatientID}/{PatientID}-{SOPInstanceUID}.dcm").unwrap();
+        let layout = Layout::parse("{SOPInstanceUID}/{PatientID}.dcm").unwrap();
         let aside = Aside {
-            path: "P1/P1-1.2.3.dcm".into(),
-            kept_as: Some(".tidegate/lost/7-0-2-P1-1.2.3.dcm".into()),
+            path: "1.2.3/P1.dcm".into(),
+            kept_as: Some(".tidegate/lost/7-0-2-P1.dcm".into()),
             reason: Reason::ChangedSince,
         };
         assert_eq!(kept_as(&aside, &layout), Some(".tidegate/lost/7-0-2-…".into()));
-        let layout = Layout::parse("{PatientID}/{SOPInstanceUID}.dcm").unwrap();
+        let layout = Layout::parse("{StudyInstanceUID}/{SOPInstanceUID}.dcm").unwrap();
         assert_eq!(kept_as(&aside, &layout), aside.kept_as);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::OpenError;
 use crate::fs::{Errno, Handle, Kind, Lock, Open};
 use crate::meta::{FileMeta, StoredMeta};
-use crate::root::{OWN, holder_of, open_directory};
+use crate::root::{self, OWN, holder_of};
 use crate::sync::time_of_day_ms;
 
 /// Whether a node uses the root now.
@@ -39,11 +39,11 @@ pub struct Leftover {
 
 /// Tells every unfinished file in `root`, and whether a node uses it.
 pub fn tell(root: &Path, mut tell: impl FnMut(Leftover)) -> Result<Use, OpenError> {
-    open_directory(root).map_err(OpenError::io("open", root))?;
+    root::open(root, Open::Directory).map_err(OpenError::io("open", root))?;
     let own = root.join(OWN);
     let usage = usage(&own.join("lock"))?;
     let tmp = own.join("tmp");
-    let directory = match open_directory(&tmp) {
+    let directory = match root::open(&tmp, Open::Directory) {
         Ok(directory) => directory,
         Err(Errno::NOENT) => return Ok(usage),
         Err(error) => return Err(OpenError::io("open", &tmp)(error)),
@@ -64,8 +64,7 @@ pub fn tell(root: &Path, mut tell: impl FnMut(Leftover)) -> Result<Use, OpenErro
 }
 
 fn usage(lock: &Path) -> Result<Use, OpenError> {
-    let opened = File::top().and_then(|top| top.open(lock, Open::ReadNoFollow));
-    let file = match opened {
+    let file = match root::open(lock, Open::ReadNoFollow) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(Use::Never),
         Err(error) => return Err(OpenError::io("open", lock)(error)),

@@ -274,8 +274,10 @@ impl<H: Handle> Root<H> {
     }
 }
 
-pub(crate) fn open_directory(path: &Path) -> Result<File, Errno> {
-    File::top()?.open(path, Open::Directory)
+/// Opens what stands at `path`, which is taken from the working directory.
+pub(crate) fn open(path: &Path, how: Open) -> Result<File, Errno> {
+    let path = std::path::absolute(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?;
+    File::top()?.open(&path, how)
 }
 
 /// Makes one directory, or finds it made.

@@ -13,13 +13,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::fs::Errno;
+use crate::fs::{Errno, Open};
 
 use crate::error::OpenError;
 use crate::head::{HeadError, Mismatch};
 use crate::layout::Layout;
 pub use crate::meta::MetaFault;
-use crate::root::open_directory;
+use crate::root;
 use file::Checker;
 use tree::{Entry, Place, list};
 pub use walk::DatasetFault;
@@ -148,7 +148,7 @@ impl Verification {
 
     /// How many files there are to check, as far as directories can be read.
     pub fn count_files(&self) -> Result<u64, OpenError> {
-        let root = open_directory(&self.root).map_err(OpenError::io("open", &self.root))?;
+        let root = root::open(&self.root, Open::Directory).map_err(OpenError::io("open", &self.root))?;
         let mut files = 0;
         let counted = list(&root, |entry| {
             files += u64::from(matches!(entry, Entry::File(_)));
@@ -160,7 +160,7 @@ impl Verification {
     /// Checks every file and tells each verdict, from whichever thread has it, in no order. Holds a few hundred KiB for each
     /// thread, however many files there are.
     pub fn run(&self, tell: &(dyn Fn(Verdict) + Sync)) -> Result<Totals, OpenError> {
-        let root = open_directory(&self.root).map_err(OpenError::io("open", &self.root))?;
+        let root = root::open(&self.root, Open::Directory).map_err(OpenError::io("open", &self.root))?;
         let tally = Tally::default();
         let (sender, receiver) = crossbeam_channel::bounded::<Place>(LISTED_AHEAD);
         let listed = std::thread::scope(|scope| {

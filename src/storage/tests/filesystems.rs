@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "support/disk.rs"]
+mod disk;
 mod support;
 
 use std::fs;
@@ -160,11 +162,13 @@ fn a_root_on_another_filesystem_than_at_start_is_not_written_to() {
 #[test]
 fn without_room_for_a_commit_log_there_is_none_and_it_takes_up_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("root");
-    // One segment would fit.
-    let Some(_mounted) = SmallFilesystem::mount(&root, "6m") else {
+    let Some(disk) = disk::Disk::make(dir.path(), 24) else {
         return;
     };
+    let root = disk.mount.join("root");
+    // One segment would fit.
+    let free = rustix::fs::statvfs(&disk.mount).unwrap();
+    fs::write(disk.mount.join("ballast"), vec![1; (free.f_bavail * free.f_frsize - (6 << 20)) as usize]).unwrap();
     let mut settings = settings(&root);
     settings.commit = CommitStrategy::Log;
     let (store, _) = Store::open(settings).unwrap();

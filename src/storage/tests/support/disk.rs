@@ -1,6 +1,7 @@
 //! A filesystem of its own, and what a power cut leaves of it. It needs a user who may mount.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(dead_code, reason = "no test uses all of it")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
