@@ -16,8 +16,8 @@
 //!    of a path is the last that was acknowledged under it.
 //! 5. **When a segment may be freed.** When no frame of it is open, and each of its files is on the disk by proof, and a call has
 //!    succeeded *since* that needs the filesystem's journal ([`Trust::prove_journal`]).
-//! 6. **What proves a file.** A sync of the filesystem, if no sync on this root has failed since the first frame of the segment was
-//!    written. After a failure the page cache is not the disk: each file is read past it and held against its entry, and written anew
+//! 6. **What proves a file.** A sync of the filesystem, if no sync on this root has failed since before the first file of the segment
+//!    was written, which is before its frame. After a failure the page cache is not the disk: each file is read past it and held against its entry, and written anew
 //!    where it differs ([`restore`]). A checkpoint that fails is tried again; its segment stays.
 //! 7. **What people did is theirs.** A file that was changed, moved or removed since it got its name is left as it is.
 //! 8. **Oldest first.** A segment is freed only when no older one holds anything.
@@ -186,21 +186,24 @@ impl<H: Handle> Wal<H> {
         self.state.lock().with_room(bytes, files, Reserve::Kept).is_some()
     }
 
-    /// Appends `entries` as one frame, each under its path, and returns once they are durable or cannot be. `meanwhile` is for a frame
-    /// that takes the disk a while: it is done before that is waited for.
+    /// Appends `entries` as one frame, each under its path, and returns once they are durable or cannot be. `failures` is what
+    /// [`Trust::failures`] said before the first of their files was written. `meanwhile` is for a frame that takes the disk a while: it is
+    /// done before that is waited for.
     pub(crate) fn append(
         self: &Arc<Self>,
         entries: &[Entry<'_>],
         paths: &[&PathGuard],
+        failures: u64,
         meanwhile: Option<&dyn Fn()>,
     ) -> Appended<H> {
-        self.append_frame(entries, paths.iter().map(|path| path.key()), Reserve::Kept, meanwhile)
+        self.append_frame(entries, paths.iter().map(|path| path.key()), failures, Reserve::Kept, meanwhile)
     }
 
     fn append_frame(
         self: &Arc<Self>,
         entries: &[Entry<'_>],
         paths: impl Iterator<Item = PathKey>,
+        failures: u64,
         reserve: Reserve,
         meanwhile: Option<&dyn Fn()>,
     ) -> Appended<H> {
@@ -215,7 +218,7 @@ impl<H: Handle> Wal<H> {
             };
             // Whatever becomes of it: from now on something may be written there.
             let slot = &mut state.slots[segment];
-            let (number, offset_bytes) = slot.begin_frame(bytes, paths, now(), self.trust.failures());
+            let (number, offset_bytes) = slot.begin_frame(bytes, paths, now(), failures);
             (segment, FramePlace { generation: slot.header.generation, salt: slot.header.salt, number }, offset_bytes)
         };
         let mut guard = FrameGuard { wal: Arc::clone(self), segment, is_durable: false };
@@ -241,7 +244,8 @@ impl<H: Handle> Wal<H> {
     /// # Errors
     /// If the disk does not take it. The next start may store them.
     pub(crate) fn void(self: &Arc<Self>, entries: &[Entry<'_>], root: &Arc<Root<H>>) -> Result<(), StoreError> {
-        let voided = match self.append_frame(entries, std::iter::empty(), Reserve::Used, None) {
+        let failures = self.trust.failures();
+        let voided = match self.append_frame(entries, std::iter::empty(), failures, Reserve::Used, None) {
             Appended::Durable(_) => Ok(()),
             Appended::NotWritten(error) | Appended::NotSynced(error) => Err(error),
             Appended::NoRoom => Err(StoreError::Contended),

@@ -36,7 +36,8 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
         // What is more than small takes a while, and another thread is a wake-up away and has none of it in its caches.
         let write_files = || files().for_each(|files| files.write(pulse));
         let is_large = files().any(|files| !files.are_small());
-        let appended = wal.append(&entries, &guards, is_large.then_some(&write_files as &dyn Fn()));
+        let failures = commits.iter().map(|commit| commit.run.failures).min().unwrap_or(0);
+        let appended = wal.append(&entries, &guards, failures, is_large.then_some(&write_files as &dyn Fn()));
         pulse();
         for commit in commits {
             commit.appended = Some(appended.clone());

@@ -50,7 +50,7 @@ pub(super) struct Slot {
     pub(super) open: u32,
     /// When the first of its frames was written.
     since: Option<Instant>,
-    /// Syncs that had failed by then.
+    /// Syncs that had failed before the first of its files was written.
     pub(super) failures: u64,
     /// Its last frame was not written or not synced: none may follow.
     is_broken: bool,
@@ -68,7 +68,7 @@ impl Slot {
             paths: PathKeys::default(),
             open: 0,
             since: None,
-            failures: 0,
+            failures: u64::MAX,
             is_broken: false,
             is_closing: false,
         }
@@ -87,9 +87,8 @@ impl Slot {
         self.frames += 1;
         self.paths.extend(paths);
         self.open += 1;
-        if self.since.is_none() {
-            (self.since, self.failures) = (Some(now), failures);
-        }
+        self.since.get_or_insert(now);
+        self.failures = self.failures.min(failures);
         (number, offset_bytes)
     }
 
