@@ -202,9 +202,13 @@ impl Ledger {
         })
     }
 
+    /// People put a copy in place of the root: what they copied may be torn.
+    pub(super) fn begins_to_restore(&mut self) {
+        self.was_restored = true;
+    }
+
     /// The root was restored from a copy that was made at `copied`: where the copy has nothing, anything may be put that is in its log.
     pub(super) fn restored(&mut self, copied: u64, copy_has: impl Fn(&Path) -> bool) {
-        self.was_restored = true;
         for path in self.paths() {
             if !copy_has(&path) {
                 self.exempt(path);
@@ -288,12 +292,14 @@ impl Ledger {
         };
         if self.duplicates != Duplicates::Replace && matches!(found, Left::File(_)) {
             let is_theirs = |cause: &Cause<'_>| !cause.is_ours;
-            let lost =
-                causes.iter().filter(|cause| cause.is_certain && cause.is_ours && cause.left != found).find(|first| {
-                    let people = causes.iter().any(|act| is_theirs(act) && act.begun > first.begun);
-                    let later = causes.iter().filter(|cause| cause.left == found);
-                    !people && later.clone().all(|cause| cause.is_ours && Some(cause.begun) > first.ended)
-                });
+            // What was there when people restored the root went with the old one.
+            let is_of_this_root = |cause: &Cause<'_>| self.exempt.get(path).is_none_or(|since| cause.begun > *since);
+            let stands = |cause: &&Cause<'_>| cause.is_certain && cause.is_ours && is_of_this_root(cause);
+            let lost = causes.iter().filter(stands).filter(|cause| cause.left != found).find(|first| {
+                let people = causes.iter().any(|act| is_theirs(act) && act.begun > first.begun);
+                let later = causes.iter().filter(|cause| cause.left == found);
+                !people && later.clone().all(|cause| cause.is_ours && Some(cause.begun) > first.ended)
+            });
             if let Some(first) = lost {
                 let (found, first_told) = (self.tell(found), self.tell_cause(first));
                 let complaint = format!("{} holds {found} in place of {first_told}", path.display());
@@ -330,12 +336,7 @@ impl Ledger {
 
     /// Holds all that stands below the root against all that was answered and done.
     pub(super) fn check(&mut self, volume: &mut Volume, root: &Path) -> Result<(), String> {
-        let lost = root.join(".tidegate/lost");
-        // Among them whole segments of the log that were damaged.
-        let is_instance = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "dcm");
-        let set_aside = volume.files_below(&lost);
-        let aside: Vec<Vec<u8>> =
-            set_aside.iter().filter(is_instance).filter_map(|path| volume.content(&lost.join(path))).collect();
+        let aside = set_aside(volume, root);
         for path in self.paths() {
             if self.is_exempt(&path) {
                 continue;
@@ -359,6 +360,7 @@ impl Ledger {
 
     /// Whether every file under a final name is whole, or people's.
     pub(super) fn check_wholeness(&self, volume: &mut Volume, root: &Path) -> Result<(), String> {
+        let aside = set_aside(volume, root);
         for path in volume.files_below(root) {
             let is_known =
                 self.exempt.contains_key(&path) || self.reported.contains(&path) || self.acts.contains_key(&path);
@@ -366,11 +368,21 @@ impl Ledger {
                 continue;
             }
             let Standing::File(bytes) = Standing::at(volume, &root.join(&path)) else { continue };
-            let of = self.by_path.get(&path);
-            if of.is_some_and(|subject| !self.subjects[*subject].versions.contains(&bytes)) {
+            let Some(subject) = self.by_path.get(&path) else { continue };
+            let versions = &self.subjects[*subject].versions;
+            // One that could not be replaced is whole beside it, which a start that failed afterwards could not tell.
+            if !versions.contains(&bytes) && !versions.iter().any(|version| aside.contains(version)) {
                 return Err(format!("{} is {}", path.display(), self.tell(Left::File(&bytes))));
             }
         }
         Ok(())
     }
+}
+
+/// What was set aside. Whole segments of the log that were damaged are not among it.
+fn set_aside(volume: &mut Volume, root: &Path) -> Vec<Vec<u8>> {
+    let lost = root.join(".tidegate/lost");
+    let is_instance = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "dcm");
+    let names = volume.files_below(&lost);
+    names.iter().filter(is_instance).filter_map(|path| volume.content(&lost.join(path))).collect()
 }

@@ -121,6 +121,7 @@ fn restore(world: &World, random: &mut Random) {
         copied = world.ledger.borrow().now();
     }
     threads::note(|| "--- people restore the root".to_owned());
+    world.ledger.borrow_mut().begins_to_restore();
     let before = look(world);
     let lasts = {
         let mut volume = world.machine.lock();
