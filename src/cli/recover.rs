@@ -50,6 +50,8 @@ struct Summary {
     pid: Option<u32>,
     unfinished_files: u64,
     unfinished_bytes: u64,
+    /// Acknowledged instances that the commit log had before.
+    logged_files: u64,
     removed_files: u64,
     removed_bytes: u64,
     restored_files: u64,
@@ -100,11 +102,13 @@ fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenErro
         bytes += leftover.bytes;
         output::print(&line(&leftover, json));
     })?;
+    let logged = leftovers::logged(&root)?;
     let (in_use, pid) = match usage {
         Use::Never => ("never", None),
         Use::Free => ("free", None),
         Use::Held { pid } => ("held", pid),
     };
+    let aside_before = leftovers::set_aside(&root)?;
     let removed = if clean && usage != Use::Never { Store::open(settings)?.1 } else { Default::default() };
     if json {
         let summary = Summary {
@@ -112,28 +116,34 @@ fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenErro
             pid,
             unfinished_files: files,
             unfinished_bytes: bytes,
+            logged_files: logged,
             removed_files: removed.removed_files,
             removed_bytes: removed.removed_bytes,
             restored_files: removed.restored_files,
             left_files: removed.left_files,
             waiting_files: removed.waiting_files,
-            lost_files: removed.lost_files,
+            lost_files: aside_before.max(removed.lost_files),
             aside: removed.aside.iter().map(AsideLine::from).collect(),
         };
         return Ok(output::print(&serde_json::to_string(&summary).map_or_else(|_| String::new(), |line| line + "\n")));
     }
-    let mut text = explain(&root, usage, files, bytes);
+    let mut text = explain(&root, usage, files, bytes, logged);
     if clean {
         let _ = writeln!(text, "removed {} files, {}", removed.removed_files, size(removed.removed_bytes));
         let _ = writeln!(text, "restored {} files from the commit log", removed.restored_files);
         explain_log(&mut text, &removed);
-    } else if usage == Use::Free && files > 0 {
-        text.push_str("the next start of a node removes them, and so does --clean\n");
+    } else {
+        if usage == Use::Free && files > 0 {
+            text.push_str("the next start of a node removes them, and so does --clean\n");
+        }
+        if aside_before > 0 {
+            let _ = writeln!(text, "{aside_before} files lie in .tidegate/lost, set aside by earlier starts");
+        }
     }
     Ok(output::print(&text))
 }
 
-fn explain(root: &Path, usage: Use, files: u64, bytes: u64) -> String {
+fn explain(root: &Path, usage: Use, files: u64, bytes: u64, logged: u64) -> String {
     let root = root.display();
     let unfinished = format!("{files} unfinished files, {}", size(bytes));
     match usage {
@@ -142,8 +152,18 @@ fn explain(root: &Path, usage: Use, files: u64, bytes: u64) -> String {
             "{root}: a node is running{}; {unfinished}, which it is writing now\n",
             pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
         ),
-        Use::Free if files == 0 => format!("{root}: nothing is left to clean\n"),
-        Use::Free => format!("{root}: {unfinished}, none of them acknowledged to its sender\n"),
+        Use::Free if files == 0 && logged == 0 => format!("{root}: nothing is unfinished\n"),
+        Use::Free => {
+            let mut text = format!("{root}: {unfinished}, none of them acknowledged to its sender\n");
+            if logged > 0 {
+                let _ = writeln!(
+                    text,
+                    "{logged} acknowledged instances are in the commit log (.tidegate/log): the next start sees to it that their files are \
+                     whole, and so does --clean; do not delete it"
+                );
+            }
+            text
+        }
     }
 }
 

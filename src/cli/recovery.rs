@@ -13,7 +13,7 @@ pub(super) fn log(recovery: &Recovery, layout: &Layout) {
     if recovery.left_files > 0 {
         tracing::info!(
             files = recovery.left_files,
-            "files of the commit log were changed, moved or removed by somebody since, and are left as they are"
+            "stored files whose instances were still in the commit log were changed, moved or removed by somebody, and are left as they are"
         );
     }
     if recovery.waiting_files > 0 {
@@ -22,13 +22,15 @@ pub(super) fn log(recovery: &Recovery, layout: &Layout) {
             "acknowledged instances wait in the commit log for free space: make room and start again"
         );
     }
-    if recovery.lost_files > 0 {
-        tracing::warn!(
-            files = recovery.lost_files,
-            "instances are set aside below .tidegate/lost, and nobody has looked after them"
-        );
-    }
     for aside in recovery.aside.iter().take(MAX_LINES) {
+        if aside.path.starts_with(".tidegate") {
+            tracing::error!(
+                segment = %aside.path.display(),
+                kept_as = aside.kept_as.as_ref().map(|kept_as| kept_as.display().to_string()),
+                "part of the commit log is damaged: instances of the last second before the crash may be missing, have the senders check"
+            );
+            continue;
+        }
         let (path, kept_as) = (layout.loggable(&aside.path), kept_as(aside, layout));
         match kept_as {
             Some(kept_as) => tracing::error!(
@@ -48,6 +50,12 @@ pub(super) fn log(recovery: &Recovery, layout: &Layout) {
         tracing::error!(
             instances = recovery.aside.len() - MAX_LINES,
             "further instances set aside or lost: see `tidegate recover`"
+        );
+    }
+    if recovery.lost_files > 0 {
+        tracing::warn!(
+            files = recovery.lost_files,
+            "files lie in .tidegate/lost below the storage root: put each where it belongs, or delete it (docs/durability.md)"
         );
     }
 }
@@ -76,7 +84,8 @@ pub(super) fn warn_of_filesystem(root: &Path, filesystem: fs::Filesystem, durabi
         Durability::Fsync if !kind.syncs_as_a_whole() => tracing::warn!(
             root = %root.display(),
             filesystem = %kind,
-            "each instance is synced by itself: what a sync of this filesystem proves depends on what is below it"
+            "instances are synced one by one, whatever storage.commit says, and are as safe as what is below this filesystem: use a volume \
+             with ext4 or XFS"
         ),
         Durability::Fsync => {}
     }

@@ -49,7 +49,7 @@ pub enum StoreError {
     /// The filesystem is mounted read-only, which is also what it becomes after an error of its own.
     #[error("the filesystem is read-only")]
     ReadOnly,
-    /// A file stands where the layout needs a directory, or a directory where it needs a file; or a link leads elsewhere.
+    /// A file stands where the layout needs a directory, or a directory where it needs a file; or another filesystem.
     #[error("{} at {}", obstacle(*.source), path.display())]
     Obstructed {
         /// The path asked for, relative to the root.
@@ -220,7 +220,7 @@ fn held_by(owner: Option<Owner>) -> String {
 
 fn obstacle(source: Errno) -> &'static str {
     match source {
-        Errno::XDEV => "a link to another filesystem stands in the way",
+        Errno::XDEV => "another filesystem, mounted or linked, stands in the way",
         Errno::LOOP => "a circle of links stands in the way",
         Errno::NAMETOOLONG => "a name too long for the filesystem is needed",
         _ => "something else stands in the way",

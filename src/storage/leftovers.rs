@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::error::OpenError;
 use crate::fs::{Errno, Handle, Kind, Lock, Open};
 use crate::meta::{FileMeta, StoredMeta};
-use crate::root::{self, OWN, holder_of};
+use crate::root::{self, LOST, OWN, holder_of};
 use crate::sync::time_of_day_ms;
+use crate::wal::count_entries;
 
 /// Whether a node uses the root now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,26 @@ pub struct Leftover {
     pub age: Duration,
     /// What it was to become, where that much of it was written.
     pub meta: Option<FileMeta>,
+}
+
+/// Instances in the commit log of `root` that were acknowledged, and that the next start holds against their files.
+pub fn logged(root: &Path) -> Result<u64, OpenError> {
+    let log = root.join(OWN).join("log");
+    match root::open(&log, Open::Directory) {
+        Ok(directory) => count_entries(&directory).map_err(OpenError::io("read", &log)),
+        Err(Errno::NOENT) => Ok(0),
+        Err(error) => Err(OpenError::io("open", &log)(error)),
+    }
+}
+
+/// Files below `.tidegate/lost` of `root`: instances that earlier starts have set aside.
+pub fn set_aside(root: &Path) -> Result<u64, OpenError> {
+    let lost = root.join(OWN).join(LOST);
+    match root::open(&lost, Open::Directory) {
+        Ok(directory) => Ok(directory.list().map_err(OpenError::io("list", &lost))?.count() as u64),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(0),
+        Err(error) => Err(OpenError::io("open", &lost)(error)),
+    }
 }
 
 /// Tells every unfinished file in `root`, and whether a node uses it.

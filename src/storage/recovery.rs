@@ -53,7 +53,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Obstructed { error } => write!(f, "its path cannot be written: {error}"),
-            Self::ChangedSince => f.write_str("another file has been put there since"),
+            Self::ChangedSince => f.write_str("the file there was changed or replaced since"),
             Self::ForeignLog => f.write_str("the commit log was copied here, and another file stands there"),
             Self::DamagedLog => f.write_str("the commit log is damaged"),
         }

@@ -14,7 +14,7 @@ use crate::paths::Paths;
 use crate::recovery::Recovery;
 use crate::shared_sync::SharedSync;
 use crate::sync::{Mutex, now};
-use crate::trust::Trust;
+use crate::trust::{PROBE, Trust};
 use crate::wal::{Wal, replay};
 
 /// What of ours is in the root beside the instances. A layout never makes a name that begins with a dot.
@@ -73,13 +73,15 @@ impl<H: Handle> Root<H> {
     }
 
     /// Opens the root again after it, or what is ours in it, was removed or replaced.
-    pub(crate) fn reopen(&self) -> Result<Arc<Self>, OpenError> {
+    pub(crate) fn reopen(self: &Arc<Self>) -> Result<Arc<Self>, OpenError> {
         let root = Arc::new(Self::attach(&self.path, Some(self))?);
         if let Some(wal) = self.wal.get() {
-            let there = root.top.open(&root.wal_path(), Open::Directory);
-            match there.is_ok_and(|there| wal.is_linked() && is_same_file(&there, &wal.directory)) {
-                true => drop(root.wal.set(Arc::clone(wal))),
-                false => root.open_wal(true, &mut Recovery::default())?,
+            if wal.is_in(&root.dir) {
+                drop(root.wal.set(Arc::clone(wal)));
+            } else {
+                // Where it is now, no start looks for it: what is in it must be on the disk before another is begun.
+                wal.checkpoint(self, &|| ()).map_err(|_| OpenError::io("sync", &self.path)(Errno::IO))?;
+                root.open_wal(true, &mut Recovery::default())?;
             }
         }
         Ok(root)
@@ -134,11 +136,11 @@ impl<H: Handle> Root<H> {
 
     /// Whether the path still leads to this root and what is ours is still in it.
     pub(crate) fn is_current(&self) -> bool {
-        let is_linked = |file: &H| file.stat().is_ok_and(|stat| stat.links > 0);
+        let own = Path::new(OWN);
         self.is_in_place()
-            && is_linked(&self.tmp)
-            && is_linked(&self.lock)
-            && self.wal.get().is_none_or(|wal| wal.is_linked())
+            && is_at(&self.dir, &own.join("tmp"), &self.tmp)
+            && is_at(&self.dir, &own.join("lock"), &self.lock)
+            && self.wal.get().is_none_or(|wal| wal.is_in(&self.dir))
     }
 
     fn is_in_place(&self) -> bool {
@@ -183,7 +185,7 @@ impl<H: Handle> Root<H> {
         let trust = match before {
             // What is known of the filesystem goes with it, not with the directory.
             Some(before) => Arc::clone(&before.trust),
-            None => Arc::new(Trust::new(&dir).map_err(OpenError::io("open a file in", &own))?),
+            None => Arc::new(Trust::new(&dir).map_err(OpenError::io("open", own.join(PROBE)))?),
         };
         Ok(Self {
             filesystem: dir.filesystem().map_err(OpenError::io("examine", path))?,
@@ -249,7 +251,8 @@ impl<H: Handle> Root<H> {
         let lost = self.path.join(OWN).join(LOST);
         let directory = match self.top.open(&lost, Open::Directory) {
             Ok(directory) => directory,
-            Err(Errno::NOENT) => return Ok(0),
+            // Somebody's file there is in the way only if something has to be set aside.
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(0),
             Err(error) => return Err(OpenError::io("open", &lost)(error)),
         };
         Ok(directory.list().map_err(OpenError::io("list", &lost))?.count() as u64)
@@ -337,6 +340,14 @@ pub(crate) fn holder_of<H: Handle>(lock: &H) -> Option<u32> {
     let mut holder = [0; LOCK_TEXT_BYTES];
     let read = lock.read_at(0, &mut holder).ok()?;
     std::str::from_utf8(holder.get(..read)?).ok()?.trim().parse().ok()
+}
+
+/// Whether `path` below `dir` still leads to `handle`.
+pub(crate) fn is_at<H: Handle>(dir: &H, path: &Path, handle: &H) -> bool {
+    match (dir.stat_at(path, Link::NoFollow), handle.stat()) {
+        (Ok(there), Ok(ours)) => (there.dev, there.ino) == (ours.dev, ours.ino),
+        _ => false,
+    }
 }
 
 fn is_same_file<H: Handle>(a: &H, b: &H) -> bool {

@@ -12,7 +12,7 @@ use crate::fs::{Errno, Handle, Open};
 use crate::root::OWN;
 
 /// The file whose length is changed to see whether the journal is alive. It begins with the mount that a sync has failed on.
-const PROBE: &str = "journal";
+pub(crate) const PROBE: &str = "journal";
 
 /// Bytes of a mount at the beginning of the probe.
 const MOUNT_BYTES: u64 = 16;

@@ -39,14 +39,14 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::record::Entry;
 use self::record::{Frame, FramePlace, SegmentHeader};
-pub(crate) use self::replay::{Replayed, replay};
+pub(crate) use self::replay::{Replayed, count as count_entries, replay};
 use self::segment::{Segment, draw_salt};
 use self::state::{Reserve, Slot, State};
 use crate::error::{OpenError, StoreError};
 use crate::fs::Pages;
 use crate::fs::{Errno, Handle};
 use crate::paths::{PathGuard, PathKey};
-use crate::root::Root;
+use crate::root::{OWN, Root, is_at};
 use crate::sync::{Condvar, Mutex, now, time_of_day_ms};
 use crate::trust::Trust;
 
@@ -163,9 +163,12 @@ impl<H: Handle> Wal<H> {
         directory.sync()
     }
 
-    /// Whether the segments are still where the next start looks for them.
-    pub(crate) fn is_linked(&self) -> bool {
-        self.segments.iter().all(Segment::is_linked)
+    /// Whether the segments are still where the next start of the root `dir` looks for them.
+    pub(crate) fn is_in(&self, dir: &H) -> bool {
+        let log = Path::new(OWN).join("log");
+        let is_there =
+            |(number, segment): (usize, &Segment<H>)| is_at(dir, &log.join(segment::name(number)), &segment.file);
+        self.segments.iter().enumerate().all(is_there)
     }
 
     /// Whether there is an entry for that path, or one with the same hash.

@@ -78,21 +78,24 @@ pub(super) fn index<H: Handle>(segment: &H, header: &SegmentHeader, end_bytes: u
     Ok(index)
 }
 
-/// Whether a frame of any version or use begins where the first does.
-pub(super) fn holds_frame<H: Handle>(segment: &H, of_generation: Option<u64>) -> Result<bool, Errno> {
+/// Whether the first frame of a generation begins there, of whatever version.
+pub(super) fn holds_frame<H: Handle>(segment: &H, generation: u64, offset_bytes: u64) -> Result<bool, Errno> {
     let mut header = [0; FRAME_HEADER_BYTES];
-    // Earlier versions had one header.
-    for offset_bytes in [PAGE_BYTES, FRAMES_BEGIN_BYTES] {
-        let is_there = read_exact(segment, offset_bytes, &mut header)?
-            && match of_generation {
-                Some(generation) => FrameHeader::is_first_of(&header, generation),
-                None => FrameHeader::is_any(&header),
-            };
-        if is_there {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(read_exact(segment, offset_bytes, &mut header)? && FrameHeader::is_first_of(&header, generation))
+}
+
+/// Whether something stands where the first frame belongs that is neither a frame nor what a segment is laid out with.
+pub(super) fn begins_damaged<H: Handle>(segment: &H) -> Result<bool, Errno> {
+    let mut header = [0; FRAME_HEADER_BYTES];
+    let is_there = read_exact(segment, FRAMES_BEGIN_BYTES, &mut header)?;
+    Ok(!is_there || !(FrameHeader::is_any(&header) || header.iter().all(|byte| *byte == 0)))
+}
+
+/// Whether nothing stands where the first frame belongs.
+pub(super) fn begins_with_zeros<H: Handle>(segment: &H) -> Result<bool, Errno> {
+    let mut header = [0; FRAME_HEADER_BYTES];
+    read_full(segment, FRAMES_BEGIN_BYTES, &mut header)?;
+    Ok(header.iter().all(|byte| *byte == 0))
 }
 
 /// A frame's header and its entries.

@@ -61,11 +61,13 @@ impl SegmentHeader {
         header.repeat(2)
     }
 
-    /// The generation of a segment that another version has written.
-    pub(super) fn of_another_version(bytes: &[u8]) -> Option<u64> {
+    /// The generation of a segment that another version has written, and where the first frame of that begins.
+    pub(super) fn of_another_version(bytes: &[u8]) -> Option<(u64, u64)> {
         let (magic, rest) = bytes.split_first_chunk::<8>()?;
         let is_another = magic[..6] == SEGMENT_MAGIC[..6] && *magic != SEGMENT_MAGIC;
-        is_another.then(|| rest.first_chunk().copied().map(u64::from_le_bytes)).flatten()
+        let generation = is_another.then(|| rest.first_chunk().copied().map(u64::from_le_bytes)).flatten()?;
+        // Earlier versions had one header.
+        Some((generation, if magic[6..] < SEGMENT_MAGIC[6..] { PAGE_BYTES } else { FRAMES_BEGIN_BYTES }))
     }
 
     /// What the beginning of a segment says: the later of two headers, if the power failed while they were written.

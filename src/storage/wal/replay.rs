@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use twox_hash::XxHash3_128;
 
-use super::frames::{Index, holds_frame, index};
+use super::frames::{Index, begins_damaged, begins_with_zeros, holds_frame, index};
 use super::record::{FRAMES_BEGIN_BYTES, SegmentHeader};
 use super::restore::{Restorer, Settled, Since, lost_directory};
 use super::segment;
@@ -16,6 +16,7 @@ use crate::fault::{self, Step};
 use crate::fs::{Errno, Handle, Open};
 use crate::recovery::{Aside, Reason, Recovery};
 use crate::root::Root;
+use crate::sync::time_of_day_ms;
 
 /// A segment that could not be replayed for want of space is kept under such a name.
 const WAITING: &str = "waiting-";
@@ -128,22 +129,24 @@ fn look<H: Handle>(
     let mut headers = vec![0; FRAMES_BEGIN_BYTES as usize];
     let read = file.read_at(0, &mut headers).map_err(failed("read"))?;
     let headers = &headers[..read];
-    if let Some(generation) = SegmentHeader::of_another_version(headers)
-        && holds_frame(&file, Some(generation)).map_err(failed("read"))?
-    {
-        return Err(OpenError::LogOfAnotherVersion { path });
+    if let Some((generation, first_bytes)) = SegmentHeader::of_another_version(headers) {
+        if holds_frame(&file, generation, first_bytes).map_err(failed("read"))? {
+            return Err(OpenError::LogOfAnotherVersion { path });
+        }
+        return Ok(None);
     }
     if let Some(header) = SegmentHeader::decode(headers) {
         let end_bytes = file.stat().map_err(failed("examine"))?.bytes;
         let index = index(&file, &header, end_bytes).map_err(failed("read"))?;
-        if index.damaged_frames > 0 {
+        if index.damaged_frames > 0 || begins_damaged(&file).map_err(failed("read"))? {
             let kept_as = keep_segment(root, directory, &name, header.generation).map_err(failed("set aside"))?;
             let path = Path::new(".tidegate/log").join(&name);
             recovery.aside.push(Aside { path, kept_as: Some(kept_as), reason: Reason::DamagedLog });
         }
         return Ok(Some(Found { name, header, file, index }));
     }
-    if SegmentHeader::of_another_version(headers).is_none() && holds_frame(&file, None).map_err(failed("read"))? {
+    // One that was being made when the machine crashed has nothing but zeros in it.
+    if headers.iter().any(|byte| *byte != 0) || !begins_with_zeros(&file).map_err(failed("read"))? {
         let kept_as = keep_segment(root, directory, &name, 0).map_err(failed("set aside"))?;
         let path = Path::new(".tidegate/log").join(&name);
         recovery.aside.push(Aside { path, kept_as: Some(kept_as), reason: Reason::DamagedLog });
@@ -158,13 +161,32 @@ fn keep_segment<H: Handle>(
     name: &OsStr,
     generation: u64,
 ) -> Result<std::path::PathBuf, Errno> {
-    let mut kept = OsString::from(format!("{generation}-"));
+    let mut kept = OsString::from(format!("{generation}-{}-", time_of_day_ms()));
     kept.push(name);
     let kept_as = lost_directory(root)?.join(kept);
     match directory.link(name, &root.dir, &kept_as) {
-        Ok(()) | Err(Errno::EXIST) => Ok(kept_as),
+        Ok(()) => Ok(kept_as),
         Err(error) => Err(error),
     }
+}
+
+/// Instances that the log in `directory` has for the next start to settle, as far as they can be read.
+pub(crate) fn count<H: Handle>(directory: &H) -> Result<u64, Errno> {
+    let mut last = BTreeMap::new();
+    let mut segments = Vec::new();
+    for name in names(directory)? {
+        let Ok(file) = directory.open(Path::new(&name), Open::Read) else { continue };
+        let mut headers = vec![0; FRAMES_BEGIN_BYTES as usize];
+        let read = file.read_at(0, &mut headers)?;
+        if let Some(header) = SegmentHeader::decode(&headers[..read]) {
+            segments.push((header.generation, index(&file, &header, file.stat()?.bytes)?));
+        }
+    }
+    segments.sort_by_key(|(generation, _)| *generation);
+    for (_, index) in segments {
+        last.extend(index.entries.into_iter().map(|entry| (entry.path.clone(), entry.is_void())));
+    }
+    Ok(last.into_values().filter(|is_void| !is_void).count() as u64)
 }
 
 /// Puts a segment out of the way of the next log: one with files that wait is kept, one that waited in vain no longer is done.

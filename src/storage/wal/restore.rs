@@ -17,7 +17,7 @@ use crate::temp::{PAGE_BYTES, TempFile, TempNames};
 /// Read at a time when a file is held against its entry.
 const CHUNK_BYTES: usize = 32 * PAGE_BYTES;
 
-/// A file that changed so much later than its frame was written has been changed by somebody else.
+/// A file of ours may have been written so long after its frame, by a slow disk; later, somebody else has changed it.
 const LATER_MS: i64 = 2000;
 
 /// What has happened since the log was written.
@@ -115,9 +115,9 @@ impl<'a, H: Handle> Restorer<'a, H> {
             return self.settle_damaged(since, entry);
         };
         let (standing, stat) = self.examine(&entry.path, &content)?;
-        let is_later = |ms: Option<i64>| ms.is_some_and(|ms| ms > entry.time_ms.saturating_add(LATER_MS));
-        let modified = is_later(stat.map(|stat| stat.modified_ms));
-        let changed = is_later(stat.map(|stat| stat.changed_ms));
+        let modified = stat.is_some_and(|stat| stat.modified_ms > entry.time_ms.saturating_add(LATER_MS));
+        // An earlier file of ours is not only older than the entry's: nothing of it has changed since the frame was written.
+        let changed = stat.is_some_and(|stat| stat.changed_ms >= entry.time_ms);
         match verdict(since, standing, modified, changed) {
             // Its content is on the disk; of its name, nobody knows.
             Verdict::Keep if since == Since::SameMount && self.root.trust.failures() > 0 => {

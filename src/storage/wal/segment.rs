@@ -62,10 +62,6 @@ impl<H: Handle> Segment<H> {
         Ok(segment)
     }
 
-    pub(super) fn is_linked(&self) -> bool {
-        self.file.stat().is_ok_and(|stat| stat.links > 0)
-    }
-
     /// Writes `pieces` from `offset_bytes` on, a multiple of a page, past the page cache by way of `pages`; they are not durable yet.
     pub(super) fn write<'a>(
         &self,

@@ -82,7 +82,7 @@ fn a_log_of_another_version_is_left_to_that_unless_there_is_nothing_in_it() {
     let open = |root: &Path| {
         let segment = root.join(".tidegate/log/segment-0");
         let mut bytes = fs::read(&segment).unwrap();
-        bytes[6] = 1;
+        bytes[6] = 9;
         fs::write(&segment, bytes).unwrap();
         Store::open(settings(root))
     };
