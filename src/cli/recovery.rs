@@ -84,7 +84,7 @@ pub(super) fn warn_of_filesystem(root: &Path, filesystem: fs::Filesystem, durabi
         Durability::Fsync if !kind.syncs_as_a_whole() => tracing::warn!(
             root = %root.display(),
             filesystem = %kind,
-            "instances are synced one by one, whatever storage.commit says, and are as safe as what is below this filesystem: use a volume \
+            "instances are stored file by file, whatever storage.commit says, and are as safe as what is below this filesystem: use a volume \
              with ext4 or XFS"
         ),
         Durability::Fsync => {}
