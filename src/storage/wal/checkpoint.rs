@@ -1,10 +1,9 @@
 //! Bringing the files of a segment to the disk, and freeing it: rules 5 to 8.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::frames::index;
+use super::frames::{index, last_of_each};
 use super::record::SegmentHeader;
 use super::restore::{Restorer, Settled, Since, failed};
 use super::segment::draw_salt;
@@ -127,10 +126,10 @@ impl<H: Handle> Wal<H> {
             let path = Path::new(".tidegate/log").join(&name);
             recovery.aside.push(Aside { path, kept_as: None, reason: Reason::DamagedLog });
         }
-        let last: BTreeMap<_, _> = index.entries.iter().map(|entry| (entry.path.as_path(), entry)).collect();
+        let last = last_of_each(index.entries.iter().map(|entry| ((), entry)));
         let is_newer = |path: &Path| self.state.lock().slots[1 - segment].has(root.paths.key(path));
         let mut restorer = Restorer::new(root);
-        for entry in last.into_values().filter(|entry| !entry.is_void() && !is_newer(&entry.path)) {
+        for (_, entry) in last.into_iter().filter(|(_, entry)| !is_newer(&entry.path)) {
             match restorer.settle(Since::SameMount, entry, &file).map_err(failed(entry))? {
                 Settled::Kept => {}
                 Settled::Left => recovery.left_files += 1,

@@ -1,6 +1,7 @@
 //! Reading a segment: which entries its frames have, and where the disk has damaged it.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::SEGMENT_BYTES;
 use super::record::{EntryHeader, FRAME_HEADER_BYTES, FRAMES_BEGIN_BYTES, FrameHeader, PAGE_BYTES, SegmentHeader};
@@ -41,7 +42,7 @@ struct Content {
 }
 
 impl Indexed {
-    pub(super) fn is_void(&self) -> bool {
+    fn is_void(&self) -> bool {
         self.content.is_none()
     }
 
@@ -54,6 +55,21 @@ impl Indexed {
         let is_whole = read_exact(segment, offset_bytes, &mut content)? && Digest::of([&*content]) == self.digest;
         Ok(is_whole.then_some(content))
     }
+}
+
+/// The last entry of each path that is not void, of entries in the order they were written: what a start goes by. A void entry takes back
+/// the one before it, if that has the same content; what was acknowledged under the path before counts again.
+pub(super) fn last_of_each<'a, T: Copy>(entries: impl Iterator<Item = (T, &'a Indexed)>) -> Vec<(T, &'a Indexed)> {
+    let mut of_path: BTreeMap<&Path, Vec<(T, &Indexed)>> = BTreeMap::new();
+    for (of, entry) in entries {
+        let before = of_path.entry(&entry.path).or_default();
+        if !entry.is_void() {
+            before.push((of, entry));
+        } else if before.last().is_some_and(|(_, last)| last.digest == entry.digest) {
+            before.pop();
+        }
+    }
+    of_path.into_values().filter_map(|mut of_path| of_path.pop()).collect()
 }
 
 /// Reads what is in a segment with that header, up to `end_bytes`.

@@ -9,7 +9,7 @@
 //!
 //! Numbers are little endian. A frame belongs to a segment if generation and salt are those of its header: nothing that a peer sends
 //! can pass for one. Its checksum covers all but the contents, which have the digest that was made while the instance arrived. An
-//! entry of `u64::MAX` content bytes has none: it is *void*, and so is what the log has of that path before it.
+//! entry of `u64::MAX` content bytes has none: it makes the entry before it of the same path and digest *void*.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,13 +1,12 @@
 //! What a start finds in the log of an earlier process: instances that were acknowledged, and whose files may not be on the disk.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
 use twox_hash::XxHash3_128;
 
-use super::frames::{Index, begins_damaged, begins_with_zeros, holds_frame, index};
+use super::frames::{Index, begins_damaged, begins_with_zeros, holds_frame, index, last_of_each};
 use super::record::{FRAMES_BEGIN_BYTES, SegmentHeader};
 use super::restore::{Restorer, Settled, Since, lost_directory};
 use super::segment;
@@ -67,18 +66,16 @@ pub(crate) fn replay<H: Handle>(
     };
     let identity = identity_of(&root.dir, directory).map_err(failed("examine"))?;
 
-    // The last entry of each path is what counts.
-    let mut last = BTreeMap::new();
-    for (number, segment) in segments.iter().enumerate() {
-        last.extend(segment.index.entries.iter().map(|entry| (entry.path.as_path(), (number, entry))));
-    }
-    if last.values().any(|(_, entry)| !entry.is_void()) {
+    let in_order = segments.iter().enumerate();
+    let last =
+        last_of_each(in_order.flat_map(|(number, found)| found.index.entries.iter().map(move |entry| (number, entry))));
+    if !last.is_empty() {
         // For speed: so much is written out at once. What this one says is not believed.
         let _ = fault::point(Step::Checkpoint).and_then(|()| root.trust.note(directory.sync_filesystem(&|| ())));
     }
     let mut restorer = Restorer::new(root);
     let mut waiting = vec![0; segments.len()];
-    for (number, entry) in last.into_values().filter(|(_, entry)| !entry.is_void()) {
+    for (number, entry) in last {
         let Found { name, header, file, .. } = &segments[number];
         match restorer.settle(since(root, identity, header, is_waiting(name)), entry, file) {
             Ok(Settled::Kept) => {}
@@ -172,7 +169,6 @@ fn keep_segment<H: Handle>(
 
 /// Instances that the log in `directory` has for the next start to settle, as far as they can be read.
 pub(crate) fn count<H: Handle>(directory: &H) -> Result<u64, Errno> {
-    let mut last = BTreeMap::new();
     let mut segments = Vec::new();
     for name in names(directory)? {
         let Ok(file) = directory.open(Path::new(&name), Open::Read) else { continue };
@@ -183,10 +179,7 @@ pub(crate) fn count<H: Handle>(directory: &H) -> Result<u64, Errno> {
         }
     }
     segments.sort_by_key(|(generation, _)| *generation);
-    for (_, index) in segments {
-        last.extend(index.entries.into_iter().map(|entry| (entry.path.clone(), entry.is_void())));
-    }
-    Ok(last.into_values().filter(|is_void| !is_void).count() as u64)
+    Ok(last_of_each(segments.iter().flat_map(|(_, index)| &index.entries).map(|entry| ((), entry))).len() as u64)
 }
 
 /// Puts a segment out of the way of the next log: one with files that wait is kept, one that waited in vain no longer is done.

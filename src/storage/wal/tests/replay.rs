@@ -241,3 +241,16 @@ fn whatever_refuses_an_instance_that_is_in_the_log_the_next_start_does_not_store
         assert_stored(&dir.path().join("root"), path_of("1.2.1"), "1.2.1", 1, 500);
     }
 }
+
+#[test]
+fn a_refusal_takes_back_its_own_entry_and_not_what_was_acknowledged_before() {
+    let site = site();
+    site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
+    // Somebody has moved it away, and a resend is refused after it went into the log.
+    fs::remove_file(site.root().join(path_of("1.2.1"))).unwrap();
+    fail(Step::Rename);
+    assert!(site.commit(&instance("1.2.1", &pixels(1, 500))).is_err());
+    let (dir, _, restored) = after_crash(&site, |_| ());
+    assert_eq!(restored, 1);
+    assert_stored(&dir.path().join("root"), path_of("1.2.1"), "1.2.1", 1, 500);
+}
