@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::frames::{index, last_of_each};
 use super::record::SegmentHeader;
-use super::restore::{Restorer, Settled, Since, failed};
+use super::restore::{Restorer, Since, failed};
 use super::segment::draw_salt;
 use super::state::Room;
 use super::{RETRY_AFTER, RETRY_CONTENDED_AFTER, Wal};
@@ -130,12 +130,7 @@ impl<H: Handle> Wal<H> {
         let is_newer = |path: &Path| self.state.lock().slots[1 - segment].has(root.paths.key(path));
         let mut restorer = Restorer::new(root);
         for (_, entry) in last.into_iter().filter(|(_, entry)| !is_newer(&entry.path)) {
-            match restorer.settle(Since::SameMount, entry, &file).map_err(failed(entry))? {
-                Settled::Kept => {}
-                Settled::Left => recovery.left_files += 1,
-                Settled::Restored => recovery.restored_files += 1,
-                Settled::Aside(aside) => recovery.aside.push(aside),
-            }
+            restorer.settle(Since::SameMount, entry, &file).map_err(failed(entry))?.count(recovery);
             pulse();
         }
         restorer.finish().map_err(failed_on("sync the files of"))

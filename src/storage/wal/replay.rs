@@ -8,7 +8,7 @@ use twox_hash::XxHash3_128;
 
 use super::frames::{Index, begins_damaged, begins_with_zeros, holds_frame, index, last_of_each};
 use super::record::{FRAMES_BEGIN_BYTES, SegmentHeader};
-use super::restore::{Restorer, Settled, Since, lost_directory};
+use super::restore::{Restorer, Since, lost_directory};
 use super::segment;
 use crate::error::OpenError;
 use crate::fault::{self, Step};
@@ -78,10 +78,7 @@ pub(crate) fn replay<H: Handle>(
     for (number, entry) in last {
         let Found { name, header, file, .. } = &segments[number];
         match restorer.settle(since(root, identity, header, is_waiting(name)), entry, file) {
-            Ok(Settled::Kept) => {}
-            Ok(Settled::Left) => recovery.left_files += 1,
-            Ok(Settled::Restored) => recovery.restored_files += 1,
-            Ok(Settled::Aside(aside)) => recovery.aside.push(aside),
+            Ok(settled) => settled.count(recovery),
             Err(Errno::NOSPC | Errno::DQUOT) => waiting[number] += 1,
             Err(error) => return Err(OpenError::io("restore", root.path.join(&entry.path))(error)),
         }
@@ -161,10 +158,7 @@ fn keep_segment<H: Handle>(
     let mut kept = OsString::from(format!("{generation}-{}-", time_of_day_ms()));
     kept.push(name);
     let kept_as = lost_directory(root)?.join(kept);
-    match directory.link(name, &root.dir, &kept_as) {
-        Ok(()) => Ok(kept_as),
-        Err(error) => Err(error),
-    }
+    directory.link(name, &root.dir, &kept_as).map(|()| kept_as)
 }
 
 /// Instances that the log in `directory` has for the next start to settle, as far as they can be read.

@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::fs::Pages;
 use crate::fs::{Errno, Handle, Kind, Link, Open, Stat};
-use crate::recovery::{Aside, Reason};
+use crate::recovery::{Aside, Reason, Recovery};
 use crate::root::{LOST, OWN, Root};
 use crate::temp::{PAGE_BYTES, TempFile, TempNames};
 
@@ -68,6 +68,18 @@ pub(super) enum Settled {
     Left,
     Restored,
     Aside(Aside),
+}
+
+impl Settled {
+    /// Enters it into what is told of a start or a checkpoint.
+    pub(super) fn count(self, recovery: &mut Recovery) {
+        match self {
+            Self::Kept => {}
+            Self::Left => recovery.left_files += 1,
+            Self::Restored => recovery.restored_files += 1,
+            Self::Aside(aside) => recovery.aside.push(aside),
+        }
+    }
 }
 
 /// Settles entries of the log, one by one; [`Self::finish`] makes that durable.
