@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::OpenError;
 use crate::fs::{Errno, Handle, Kind, Lock, Open};
 use crate::meta::{FileMeta, StoredMeta};
-use crate::root::{self, LOST, OWN, holder_of};
+use crate::root::{self, OWN, holder_of};
 use crate::sync::time_of_day_ms;
 use crate::wal::count_entries;
 
@@ -50,12 +50,7 @@ pub fn logged(root: &Path) -> Result<u64, OpenError> {
 
 /// Files below `.tidegate/lost` of `root`: instances that earlier starts have set aside.
 pub fn set_aside(root: &Path) -> Result<u64, OpenError> {
-    let lost = root.join(OWN).join(LOST);
-    match root::open(&lost, Open::Directory) {
-        Ok(directory) => Ok(directory.list().map_err(OpenError::io("list", &lost))?.count() as u64),
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(0),
-        Err(error) => Err(OpenError::io("open", &lost)(error)),
-    }
+    root::count_lost(&root::open(root, Open::Directory).map_err(OpenError::io("open", root))?, Path::new(""))
 }
 
 /// Tells every unfinished file in `root`, and whether a node uses it.

@@ -68,7 +68,7 @@ impl<H: Handle> Root<H> {
         let mut recovery = Recovery::default();
         root.remove_temp_files(&mut recovery)?;
         root.open_wal(uses_wal, &mut recovery)?;
-        recovery.lost_files = root.count_lost()?;
+        recovery.lost_files = count_lost(&root.top, &root.path)?;
         Ok((root, recovery))
     }
 
@@ -246,18 +246,6 @@ impl<H: Handle> Root<H> {
         Ok(())
     }
 
-    /// Files that were set aside.
-    fn count_lost(&self) -> Result<u64, OpenError> {
-        let lost = self.path.join(OWN).join(LOST);
-        let directory = match self.top.open(&lost, Open::Directory) {
-            Ok(directory) => directory,
-            // Somebody's file there is in the way only if something has to be set aside.
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(0),
-            Err(error) => return Err(OpenError::io("open", &lost)(error)),
-        };
-        Ok(directory.list().map_err(OpenError::io("list", &lost))?.count() as u64)
-    }
-
     /// Removes what earlier processes left among the temp files. Only the holder of the lock may.
     fn remove_temp_files(&self, recovery: &mut Recovery) -> Result<(), OpenError> {
         let tmp = self.path.join(OWN).join("tmp");
@@ -275,6 +263,18 @@ impl<H: Handle> Root<H> {
         }
         Ok(())
     }
+}
+
+/// Files that starts have set aside in the root at `path`, seen from `top`.
+pub(crate) fn count_lost<H: Handle>(top: &H, path: &Path) -> Result<u64, OpenError> {
+    let lost = path.join(OWN).join(LOST);
+    let directory = match top.open(&lost, Open::Directory) {
+        Ok(directory) => directory,
+        // Somebody's file there is in the way only if something has to be set aside.
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(0),
+        Err(error) => return Err(OpenError::io("open", &lost)(error)),
+    };
+    Ok(directory.list().map_err(OpenError::io("list", &lost))?.count() as u64)
 }
 
 /// Opens what stands at `path`, which is taken from the working directory.
