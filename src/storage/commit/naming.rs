@@ -10,7 +10,7 @@ use super::strategy::Strategy;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::fs::{Errno, Handle, Link};
-use crate::instance::{Instance, Outcome, Stored};
+use crate::instance::{Instance, Outcome, Payload, Stored};
 use crate::paths::PathGuard;
 use crate::settings::Duplicates;
 use crate::spool::SpoolFile;
@@ -109,7 +109,11 @@ impl<H: Handle> Run<H> {
             let stored = |stored| Ok(Look::Stored(Placed { stored, directory: Some(directory), temp: None }));
             match found {
                 Found::Nothing => return free(path, None),
-                Found::Ours => return stored(stored_as(copy, path)),
+                Found::Ours => {
+                    let temp = self.unproved_name(instance, &path)?;
+                    let stored = stored_as(copy, path);
+                    return Ok(Look::Stored(Placed { stored, directory: Some(directory), temp }));
+                }
                 Found::Identical => return stored(Stored { outcome: Outcome::Identical, path }),
                 Found::Unwritten => return free(path, Some(Replaced::Unwritten)),
                 Found::Different => match self.store.placement(instance).duplicates {
@@ -120,6 +124,21 @@ impl<H: Handle> Run<H> {
             }
         }
         Err(StoreError::TooManyCopies { copies: MAX_COPIES })
+    }
+
+    /// The file of an instance that an earlier commit has placed at `path`, where that has to be synced for its name to last.
+    ///
+    /// # Errors
+    /// If a sync has failed since: another that succeeds would prove nothing, and there is no second copy to write anew.
+    fn unproved_name(&self, instance: &Instance<H>, path: &Path) -> Result<Option<Temp<H>>, StoreError> {
+        let Payload::Spooled(spool) = &instance.payload else { return Ok(None) };
+        if self.root.filesystem.kind.syncs_as_a_whole() || !self.fsync(instance) {
+            return Ok(None);
+        }
+        if self.root.trust.failures() > 0 {
+            return Err(StoreError::new("sync", path, Errno::IO));
+        }
+        Ok(Some(Temp::Spool(Arc::clone(spool))))
     }
 
     /// Whether nothing stands at `path`, as far as one look tells.

@@ -102,6 +102,8 @@ pub(super) struct Ledger {
     was_restored: bool,
     /// The filesystem was mounted again, and no store has settled since what the log of the time before holds.
     is_unsettled: bool,
+    /// When a start left files to wait for space.
+    waited: Vec<u64>,
     /// Acknowledged, set aside, and found whole there.
     pub(super) found_aside: u64,
 }
@@ -119,6 +121,7 @@ impl Ledger {
             reported: BTreeSet::new(),
             was_restored: false,
             is_unsettled: false,
+            waited: Vec::new(),
             found_aside: 0,
         }
     }
@@ -239,6 +242,9 @@ impl Ledger {
     /// A store has opened, and said what it has found.
     pub(super) fn opened(&mut self, recovery: &Recovery) {
         self.is_unsettled &= recovery.waiting_files > 0;
+        if recovery.waiting_files > 0 {
+            self.waited.push(self.step);
+        }
     }
 
     fn causes<'a>(&'a self, path: &'a Path) -> Vec<Cause<'a>> {
@@ -279,7 +285,13 @@ impl Ledger {
         let causes = self.causes(path);
         let is_superseded = |cause: &Cause<'_>| {
             let ended = cause.ended.unwrap_or(u64::MAX);
-            causes.iter().any(|later| later.is_certain && later.begun > ended && later.left != cause.left)
+            let supersedes = |later: &&Cause<'_>| later.is_certain && later.begun > ended && later.left != cause.left;
+            // What waited for space is put where people have removed what came there meanwhile.
+            let waits_for_path = |later: &Cause<'_>| {
+                let removed = |act: &Cause<'_>| !act.is_ours && act.left == Left::Nothing && act.begun > later.begun;
+                self.waited.iter().any(|at| (ended..later.begun).contains(at)) && causes.iter().any(removed)
+            };
+            causes.iter().filter(supersedes).any(|later| !(cause.is_ours && waits_for_path(later)))
         };
         let Some(_) = causes.iter().find(|cause| cause.left == found && !is_superseded(cause)) else {
             let all: Vec<_> = causes.iter().map(|cause| self.tell_cause(cause)).collect();

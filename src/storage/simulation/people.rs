@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
-use super::oracle::Standing;
+use super::oracle::{Ledger, Standing};
 use super::plan::{ROOT, root};
 use super::workload::look;
 use super::world::World;
@@ -38,9 +38,11 @@ fn act(world: &World, random: &mut Random) {
     }
     let path = random.pick(&paths).clone();
     let before = look(world);
+    // A file that a store is about to write anew: it has looked at it, and cannot look and rename in one call.
+    let is_looked_at = world.machine.lock().is_looked_at(&path);
     let done = do_one(world, &path, random);
     threads::note(|| format!("--- people at {}: {done:?}", path.display()));
-    let looks_lost = matches!(done, Ok(true));
+    let looks_lost = matches!(done, Ok(Some(true)));
     let moves_directory = before.keys().any(|seen| seen != &path && seen.parent() == path.parent())
         && !world
             .machine
@@ -51,61 +53,68 @@ fn act(world: &World, random: &mut Random) {
     for (seen, after) in look(world) {
         let is_changed = before.get(&seen) != Some(&after);
         let mut ledger = world.ledger.borrow_mut();
-        if (is_changed || seen == path) && !(lasts && world.machine.lock().is_on_device(&root().join(&seen))) {
+        let is_in_time = lasts && !(is_looked_at && seen == path);
+        if (is_changed || seen == path) && !(is_in_time && world.machine.lock().is_on_device(&root().join(&seen))) {
             ledger.exempt(seen.clone());
         }
         // What is being stored in a directory that was moved goes with it.
         let goes_with_it = moves_directory && seen.parent() == path.parent();
         if is_changed || goes_with_it {
             ledger.act(seen, after, looks_lost);
+        } else if seen == path && matches!(done, Ok(Some(_))) && is_torn(&ledger, &after) {
+            ledger.exempt(seen); // cut or copied, it is torn as it was, and theirs now
         }
     }
 }
 
-/// Whether what it left looks as a crash could have left it.
-fn do_one(world: &World, path: &Path, random: &mut Random) -> Result<bool, Errno> {
+/// Whether what it left looks as a crash could have left it; `None`: it left everything as it was.
+fn do_one(world: &World, path: &Path, random: &mut Random) -> Result<Option<bool>, Errno> {
     let at = root().join(path);
     let mut volume = world.machine.lock();
     let volume: &mut Volume = &mut volume;
     match random.below(15) {
-        0 => volume.edit(&at, b"edited by hand").map(|()| false),
+        0 => volume.edit(&at, b"edited by hand").map(|()| Some(false)),
         1 => {
             let bytes = volume.content(&at).ok_or(Errno::NOENT)?.len() as u64;
             // One that is cut just after it was stored looks torn by the disk.
             if !volume.is_older_than(&at, 3000) {
                 return Err(Errno::AGAIN);
             }
-            volume.resize(&at, random.below(bytes + 1)).map(|()| true)
+            volume.resize(&at, random.below(bytes + 1)).map(|()| Some(true))
         }
-        2 | 3 => volume.remove_all(&at).map(|()| true),
-        4 => volume.move_to(&at, &away(path)).map(|()| true),
-        5 => volume.replace_by_copy(&at, true).map(|()| false),
-        6 => volume.replace_by_copy(&at, false).map(|()| false),
-        7 => volume.put(&at, b"another file, put here by hand").map(|()| false),
+        2 | 3 => volume.remove_all(&at).map(|()| Some(true)),
+        4 => volume.move_to(&at, &away(path)).map(|()| Some(true)),
+        5 => volume.replace_by_copy(&at, true).map(|()| Some(false)),
+        6 => volume.replace_by_copy(&at, false).map(|()| Some(false)),
+        7 => volume.put(&at, b"another file, put here by hand").map(|()| Some(false)),
         8 => {
             volume.remove_all(&at)?;
-            volume.put_directory(&at).map(|()| false)
+            volume.put_directory(&at).map(|()| Some(false))
         }
         9 => {
             // A file where a directory was.
             let parent = at.parent().filter(|parent| *parent != root()).ok_or(Errno::INVAL)?.to_owned();
             volume.move_to(&parent, &away(path))?;
-            volume.put(&parent, b"in the way").map(|()| false)
+            volume.put(&parent, b"in the way").map(|()| Some(false))
         }
         10 => {
             let parent = at.parent().filter(|parent| *parent != root()).ok_or(Errno::INVAL)?.to_owned();
-            volume.remove_all(&parent).map(|()| true)
+            volume.remove_all(&parent).map(|()| Some(true))
         }
         11 => {
             let parent = at.parent().filter(|parent| *parent != root()).ok_or(Errno::INVAL)?.to_owned();
-            volume.set_writable(&parent, random.one_in(2)).map(|()| false)
+            volume.set_writable(&parent, random.one_in(2)).map(|()| Some(false))
         }
         _ => {
             let copied = world.ledger.borrow().now();
             *world.copy.borrow_mut() = volume.snapshot(root()).map(|snapshot| (copied, snapshot));
-            Ok(false)
+            Ok(None)
         }
     }
+}
+
+fn is_torn(ledger: &Ledger, standing: &Standing) -> bool {
+    matches!(standing, Standing::File(bytes) if !ledger.is_whole(bytes))
 }
 
 fn away(path: &Path) -> PathBuf {
@@ -150,7 +159,7 @@ fn restore(world: &World, random: &mut Random) {
             ledger.act(path.clone(), after.clone(), false);
         }
         // A copy of what a crash had torn.
-        if matches!(after, Standing::File(bytes) if !ledger.is_whole(bytes)) {
+        if is_torn(&ledger, after) {
             ledger.exempt(path.clone());
         }
     }

@@ -42,6 +42,12 @@ struct Content {
 }
 
 impl Indexed {
+    #[cfg(test)]
+    pub(super) fn of_test(path: PathBuf, digest: Digest) -> Self {
+        let content = Some(Content { offset_bytes: 0, bytes: 0 });
+        Self { path, digest, content, generation: 1, frame: 0, number: 0, time_ms: 0, is_in_last_frame: true }
+    }
+
     fn is_void(&self) -> bool {
         self.content.is_none()
     }
@@ -57,9 +63,11 @@ impl Indexed {
     }
 }
 
-/// The last entry of each path that is not void, of entries in the order they were written: what a start goes by. A void entry takes back
-/// the one before it, if that has the same content; what was acknowledged under the path before counts again.
-pub(super) fn last_of_each<'a, T: Copy>(entries: impl Iterator<Item = (T, &'a Indexed)>) -> Vec<(T, &'a Indexed)> {
+/// The entries of each path that count, of entries in the order they were written. A void entry takes back the one before it, if that
+/// has the same content; what was acknowledged under the path before counts again.
+pub(super) fn of_each_path<'a, T: Copy>(
+    entries: impl Iterator<Item = (T, &'a Indexed)>,
+) -> impl Iterator<Item = Vec<(T, &'a Indexed)>> {
     let mut of_path: BTreeMap<&Path, Vec<(T, &Indexed)>> = BTreeMap::new();
     for (of, entry) in entries {
         let before = of_path.entry(&entry.path).or_default();
@@ -69,7 +77,12 @@ pub(super) fn last_of_each<'a, T: Copy>(entries: impl Iterator<Item = (T, &'a In
             before.pop();
         }
     }
-    of_path.into_values().filter_map(|mut of_path| of_path.pop()).collect()
+    of_path.into_values().filter(|of_path| !of_path.is_empty())
+}
+
+/// The last entry of each path that counts.
+pub(super) fn last_of_each<'a, T: Copy>(entries: impl Iterator<Item = (T, &'a Indexed)>) -> Vec<(T, &'a Indexed)> {
+    of_each_path(entries).filter_map(|mut of_path| of_path.pop()).collect()
 }
 
 /// Reads what is in a segment with that header, up to `end_bytes`.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use twox_hash::XxHash3_128;
 
-use super::frames::{Index, begins_damaged, begins_with_zeros, holds_frame, index, last_of_each};
+use super::frames::{
+    Index, Indexed, begins_damaged, begins_with_zeros, holds_frame, index, last_of_each, of_each_path,
+};
 use super::record::{FRAMES_BEGIN_BYTES, SegmentHeader};
 use super::restore::{Restorer, Since, lost_directory};
 use super::segment;
@@ -67,17 +69,21 @@ pub(crate) fn replay<H: Handle>(
     let identity = identity_of(&root.dir, directory).map_err(failed("examine"))?;
 
     let in_order = segments.iter().enumerate();
-    let last =
-        last_of_each(in_order.flat_map(|(number, found)| found.index.entries.iter().map(move |entry| (number, entry))));
-    if !last.is_empty() {
+    let entries = in_order.flat_map(|(number, found)| found.index.entries.iter().map(move |entry| (number, entry)));
+    let paths: Vec<_> = of_each_path(entries).collect();
+    if !paths.is_empty() {
         // For speed: so much is written out at once. What this one says is not believed.
         let _ = fault::point(Step::Checkpoint).and_then(|()| root.trust.note(directory.sync_filesystem(&|| ())));
     }
     let mut restorer = Restorer::new(root);
     let mut waiting = vec![0; segments.len()];
-    for (number, entry) in last {
+    for (number, entry, is_last) in paths.iter().flat_map(|of_path| to_settle(of_path, &segments)) {
         let Found { name, header, file, .. } = &segments[number];
-        match restorer.settle(since(root, identity, header, is_waiting(name)), entry, file) {
+        let settled = match is_last {
+            true => restorer.settle(since(root, identity, header, is_waiting(name)), entry, file),
+            false => restorer.supersede(entry, file),
+        };
+        match settled {
             Ok(settled) => settled.count(recovery),
             Err(Errno::NOSPC | Errno::DQUOT) => waiting[number] += 1,
             Err(error) => return Err(OpenError::io("restore", root.path.join(&entry.path))(error)),
@@ -92,6 +98,21 @@ pub(crate) fn replay<H: Handle>(
         recovery.waiting_files += files;
     }
     Ok(replayed)
+}
+
+/// The entries of a path that a start settles: the last one, and each that waited for space while a later segment got an entry of the
+/// path, which was free.
+fn to_settle<'a, H>(
+    of_path: &[(usize, &'a Indexed)],
+    segments: &[Found<H>],
+) -> impl Iterator<Item = (usize, &'a Indexed, bool)> {
+    let superseded = of_path.windows(2).filter_map(|pair| {
+        let [(number, entry), (next, later)] = pair else { return None };
+        let has_waited = number != next && is_waiting(&segments[*number].name);
+        (has_waited && entry.digest != later.digest).then_some((*number, *entry, false))
+    });
+    let last = of_path.last().map(|(number, entry)| (*number, *entry, true));
+    superseded.collect::<Vec<_>>().into_iter().chain(last)
 }
 
 fn is_waiting(name: &OsStr) -> bool {
@@ -203,4 +224,34 @@ pub(super) fn identity_of<H: Handle>(root: &H, directory: &H) -> Result<u128, Er
     let identity = |handle: &H| handle.identity().map(|identity| (identity.ino, identity.birth));
     let both = (identity(root)?, identity(directory)?);
     Ok(XxHash3_128::oneshot(format!("{both:?}").as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::digest::Digest;
+
+    fn found(name: &str) -> Found<()> {
+        let header = SegmentHeader { generation: 1, salt: 0, mount: 0, root: 0 };
+        Found { name: name.into(), header, file: (), index: Index::default() }
+    }
+
+    fn entry(content: &[u8]) -> Indexed {
+        Indexed::of_test(PathBuf::from("1.dcm"), Digest::of([content]))
+    }
+
+    #[test]
+    fn what_waits_for_space_is_set_aside_if_its_path_was_given_to_another() {
+        let segments = [found("waiting-1"), found("segment-0"), found("segment-1")];
+        let (first, second) = (entry(b"first"), entry(b"second"));
+        let settled = |of_path: &[(usize, &Indexed)]| -> Vec<(usize, bool)> {
+            to_settle(of_path, &segments).map(|(number, _, is_last)| (number, is_last)).collect()
+        };
+        assert_eq!(settled(&[(0, &first), (1, &second)]), [(0, false), (1, true)]);
+        assert_eq!(settled(&[(0, &first), (1, &first)]), [(1, true)], "the same instance, sent again");
+        assert_eq!(settled(&[(0, &first), (0, &second)]), [(0, true)], "replaced before it had to wait");
+        assert_eq!(settled(&[(1, &first), (2, &second)]), [(2, true)], "it had its name before it was replaced");
+    }
 }

@@ -145,6 +145,14 @@ impl<'a, H: Handle> Restorer<'a, H> {
         }
     }
 
+    /// Sets an instance aside whose path was given to a later one, before it could be restored.
+    pub(super) fn supersede(&mut self, entry: &Indexed, segment: &H) -> Result<Settled, Errno> {
+        match entry.content(segment)? {
+            Some(content) => self.set_aside(entry, &content, Reason::ChangedSince),
+            None => Ok(Settled::Aside(damaged(entry))),
+        }
+    }
+
     /// Makes all that was settled durable.
     pub(super) fn finish(self) -> Result<(), Errno> {
         for path in &self.directories {
@@ -159,20 +167,19 @@ impl<'a, H: Handle> Restorer<'a, H> {
 
     /// The disk has damaged the entry. Its file may be whole all the same.
     fn settle_damaged(&mut self, since: Since, entry: &Indexed) -> Result<Settled, Errno> {
-        let lost = || Aside { path: entry.path.clone(), kept_as: None, reason: Reason::DamagedLog };
         let file = match self.root.dir.open(&entry.path, Open::Read) {
             Ok(file) => file,
             Err(_) if since == Since::SameMount => return Ok(Settled::Left),
             // It never got its name, so nobody was told that it is stored.
             Err(Errno::NOENT) if entry.is_in_last_frame => return Ok(Settled::Left),
-            Err(_) => return Ok(Settled::Aside(lost())),
+            Err(_) => return Ok(Settled::Aside(damaged(entry))),
         };
         let synced = file.sync_data();
         if self.root.trust.note(synced).is_ok() && digest_of(&file).is_ok_and(|digest| digest == entry.digest) {
             self.note_directories(&entry.path);
             return Ok(Settled::Kept);
         }
-        Ok(if since == Since::SameMount { Settled::Left } else { Settled::Aside(lost()) })
+        Ok(if since == Since::SameMount { Settled::Left } else { Settled::Aside(damaged(entry)) })
     }
 
     fn examine(&mut self, path: &Path, content: &[u8]) -> Result<(Standing, Option<Stat>), Errno> {
@@ -298,6 +305,11 @@ impl<'a, H: Handle> Restorer<'a, H> {
     fn note_directories(&mut self, path: &Path) {
         self.directories.extend(path.ancestors().skip(1).map(Path::to_owned));
     }
+}
+
+/// An entry that cannot be read, and is not where it belongs either.
+fn damaged(entry: &Indexed) -> Aside {
+    Aside { path: entry.path.clone(), kept_as: None, reason: Reason::DamagedLog }
 }
 
 /// How a file compares with its entry.

@@ -202,7 +202,10 @@ impl Handle for SimFile {
 
     fn stat_at(&self, path: &Path, link: Link) -> Result<Stat, Errno> {
         let said = || format!("{}", path.display());
-        self.call(Call::Look, said, |volume| volume.stat(volume.find(self.key(), path, link)?))
+        self.call(Call::Look, said, |volume| {
+            volume.note_look(path);
+            volume.stat(volume.find(self.key(), path, link)?)
+        })
     }
 
     fn identity(&self) -> Result<Identity, Errno> {

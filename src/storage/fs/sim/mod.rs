@@ -22,7 +22,7 @@ pub(crate) mod threads;
 mod volume;
 
 pub(crate) use self::disk::Ailment;
-pub(crate) use self::errors::Faults;
+pub(crate) use self::errors::{Call, Faults};
 pub(crate) use self::handle::SimFile;
 pub(crate) use self::journal::Aborted;
 pub(crate) use self::people::Snapshot;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::cache::Cache;
@@ -108,7 +109,12 @@ pub(crate) struct Volume {
     pub(crate) made_up: u64,
     /// Names that files were given, and what memory had of the file then.
     pub(super) given: Vec<(OsString, Cache)>,
+    /// When a name was looked at last.
+    looked_at: BTreeMap<OsString, u64>,
 }
+
+/// So many calls after a look at a name, a thread may still rely on what it has seen.
+const LOOK_CALLS: u64 = 40;
 
 /// A change of what is wrong with a machine.
 #[derive(Debug, Clone)]
@@ -142,6 +148,7 @@ impl Volume {
             events: Vec::new(),
             made_up: 0,
             given: Vec::new(),
+            looked_at: BTreeMap::new(),
         };
         volume.make_top();
         let _ = volume.commit(); // there is nothing to fail
@@ -157,6 +164,18 @@ impl Volume {
 
     pub(crate) fn is_alive(&self) -> bool {
         self.process.is_some()
+    }
+
+    pub(super) fn note_look(&mut self, path: &Path) {
+        if let Some(name) = path.file_name() {
+            self.looked_at.insert(name.to_owned(), self.calls);
+        }
+    }
+
+    /// Whether a thread may be about to act on what it saw under that name.
+    pub(crate) fn is_looked_at(&self, path: &Path) -> bool {
+        let at = path.file_name().and_then(|name| self.looked_at.get(name));
+        at.is_some_and(|at| self.calls - at < LOOK_CALLS)
     }
 
     /// What comes before each call of `process`. An error ends the call.
