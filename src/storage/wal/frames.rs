@@ -8,6 +8,9 @@ use super::record::{EntryHeader, FRAME_HEADER_BYTES, FRAMES_BEGIN_BYTES, FrameHe
 use crate::digest::Digest;
 use crate::fs::{Errno, Handle, read_full};
 
+/// Read at a time when a frame is searched for.
+const SEARCHED_BYTES: u64 = 1 << 20;
+
 /// What the frames of a segment have.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -101,10 +104,38 @@ pub(super) fn index<H: Handle>(segment: &H, header: &SegmentHeader, end_bytes: u
                 offset_bytes += (FRAME_HEADER_BYTES as u64 + frame.body_bytes).next_multiple_of(PAGE_BYTES);
             }
             // The end; or a damaged frame, if there is one behind it.
-            _ => offset_bytes += PAGE_BYTES,
+            _ => match find_header(segment, header, offset_bytes + PAGE_BYTES, end_bytes)? {
+                Some(at) => offset_bytes = at,
+                None => break,
+            },
         }
     }
     Ok(index)
+}
+
+/// Where the next page is, from `offset_bytes` up to `end_bytes`, that begins as a frame of this use of the segment does.
+fn find_header<H: Handle>(
+    segment: &H,
+    of: &SegmentHeader,
+    mut offset_bytes: u64,
+    end_bytes: u64,
+) -> Result<Option<u64>, Errno> {
+    let mut chunk = vec![0; SEARCHED_BYTES.min(end_bytes.saturating_sub(offset_bytes)) as usize];
+    while offset_bytes < end_bytes {
+        let read = read_full(segment, offset_bytes, &mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        let headers = chunk[..read].chunks(PAGE_BYTES as usize).map(|page| page.first_chunk());
+        let is_frame = |header: Option<&_>| {
+            header.is_some_and(|header| FrameHeader::decode(header, of.generation, of.salt).is_some())
+        };
+        if let Some(page) = headers.into_iter().position(is_frame) {
+            return Ok(Some(offset_bytes + page as u64 * PAGE_BYTES));
+        }
+        offset_bytes += read as u64;
+    }
+    Ok(None)
 }
 
 /// Whether the first frame of a generation begins there, of whatever version.

@@ -150,23 +150,27 @@ fn look<H: Handle>(
         }
         return Ok(None);
     }
-    if let Some(header) = SegmentHeader::decode(headers) {
-        let end_bytes = file.stat().map_err(failed("examine"))?.bytes;
-        let index = index(&file, &header, end_bytes).map_err(failed("read"))?;
-        if index.damaged_frames > 0 || begins_damaged(&file).map_err(failed("read"))? {
-            let kept_as = keep_segment(root, directory, &name, header.generation).map_err(failed("set aside"))?;
-            let path = Path::new(".tidegate/log").join(&name);
-            recovery.aside.push(Aside { path, kept_as: Some(kept_as), reason: Reason::DamagedLog });
+    let header = SegmentHeader::decode(headers);
+    let (index, is_damaged) = match &header {
+        Some(header) => {
+            let end_bytes = file.stat().map_err(failed("examine"))?.bytes;
+            let index = index(&file, header, end_bytes).map_err(failed("read"))?;
+            let is_damaged = index.damaged_frames > 0 || begins_damaged(&file).map_err(failed("read"))?;
+            (index, is_damaged)
         }
-        return Ok(Some(Found { name, header, file, index }));
-    }
-    // One that was being made when the machine crashed has nothing but zeros in it.
-    if headers.iter().any(|byte| *byte != 0) || !begins_with_zeros(&file).map_err(failed("read"))? {
-        let kept_as = keep_segment(root, directory, &name, 0).map_err(failed("set aside"))?;
+        // One that was being made when the machine crashed has nothing but zeros in it.
+        None => {
+            let is_blank = headers.iter().all(|byte| *byte == 0);
+            (Index::default(), !is_blank || !begins_with_zeros(&file).map_err(failed("read"))?)
+        }
+    };
+    if is_damaged {
+        let generation = header.as_ref().map_or(0, |header| header.generation);
+        let kept_as = keep_segment(root, directory, &name, generation).map_err(failed("set aside"))?;
         let path = Path::new(".tidegate/log").join(&name);
         recovery.aside.push(Aside { path, kept_as: Some(kept_as), reason: Reason::DamagedLog });
     }
-    Ok(None)
+    Ok(header.map(|header| Found { name, header, file, index }))
 }
 
 /// Keeps a damaged segment as it is, for a person who knows more.
