@@ -76,10 +76,12 @@ impl<H: Handle> Root<H> {
     pub(crate) fn reopen(self: &Arc<Self>) -> Result<Arc<Self>, OpenError> {
         let root = Arc::new(Self::attach(&self.path, Some(self))?);
         if let Some(wal) = self.wal.get() {
-            if wal.is_in(&root.dir) {
+            if wal.is_in(&root.dir).map_err(OpenError::io("examine", root.wal_path()))? {
                 drop(root.wal.set(Arc::clone(wal)));
             } else {
-                // Where it is now, no start looks for it: what is in it must be on the disk before another is begun.
+                // Where it is now, no start looks for it: what is in it must be on the disk before another is begun, and nothing may
+                // be appended to it any more.
+                wal.retire();
                 wal.checkpoint(self, &|| ()).map_err(|_| OpenError::io("sync", &self.path)(Errno::IO))?;
                 root.open_wal(true, &mut Recovery::default())?;
             }
@@ -134,13 +136,13 @@ impl<H: Handle> Root<H> {
         is_current
     }
 
-    /// Whether the path still leads to this root and what is ours is still in it.
+    /// Whether the path still leads to this root and what is ours is still in it, as far as can be told.
     pub(crate) fn is_current(&self) -> bool {
         let own = Path::new(OWN);
         self.is_in_place()
-            && is_at(&self.dir, &own.join("tmp"), &self.tmp)
-            && is_at(&self.dir, &own.join("lock"), &self.lock)
-            && self.wal.get().is_none_or(|wal| wal.is_in(&self.dir))
+            && is_at(&self.dir, &own.join("tmp"), &self.tmp) == Ok(true)
+            && is_at(&self.dir, &own.join("lock"), &self.lock) == Ok(true)
+            && self.wal.get().is_none_or(|wal| wal.is_in(&self.dir) == Ok(true))
     }
 
     fn is_in_place(&self) -> bool {
@@ -316,7 +318,7 @@ fn create_durably<H: Handle>(top: &H, path: &Path) -> Result<(), OpenError> {
 fn lock<H: Handle>(top: &H, root: &Path, path: &Path, before: Option<&Root<H>>) -> Result<Arc<H>, OpenError> {
     let file = top.open(path, Open::ReadWrite).map_err(OpenError::io("open", path))?;
     if let Some(before) = before
-        && is_same_file(&*before.lock, &file)
+        && is_same_file(&*before.lock, &file).map_err(OpenError::io("examine", path))?
     {
         return Ok(Arc::clone(&before.lock));
     }
@@ -342,17 +344,18 @@ pub(crate) fn holder_of<H: Handle>(lock: &H) -> Option<u32> {
     std::str::from_utf8(holder.get(..read)?).ok()?.trim().parse().ok()
 }
 
-/// Whether `path` below `dir` still leads to `handle`.
-pub(crate) fn is_at<H: Handle>(dir: &H, path: &Path, handle: &H) -> bool {
-    match (dir.stat_at(path, Link::NoFollow), handle.stat()) {
-        (Ok(there), Ok(ours)) => (there.dev, there.ino) == (ours.dev, ours.ino),
-        _ => false,
-    }
+/// Whether `path` below `dir` still leads to `handle`. An error says neither: it is not a reason to begin anew.
+pub(crate) fn is_at<H: Handle>(dir: &H, path: &Path, handle: &H) -> Result<bool, Errno> {
+    let there = match dir.stat_at(path, Link::NoFollow) {
+        Ok(there) => there,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let ours = handle.stat()?;
+    Ok((there.dev, there.ino) == (ours.dev, ours.ino))
 }
 
-fn is_same_file<H: Handle>(a: &H, b: &H) -> bool {
-    match (a.stat(), b.stat()) {
-        (Ok(a), Ok(b)) => (a.dev, a.ino) == (b.dev, b.ino),
-        _ => false,
-    }
+fn is_same_file<H: Handle>(a: &H, b: &H) -> Result<bool, Errno> {
+    let (a, b) = (a.stat()?, b.stat()?);
+    Ok((a.dev, a.ino) == (b.dev, b.ino))
 }

@@ -41,7 +41,7 @@ pub(crate) use self::record::Entry;
 use self::record::{Frame, FramePlace, SegmentHeader};
 pub(crate) use self::replay::{Replayed, count as count_entries, replay};
 use self::segment::{Segment, draw_salt};
-use self::state::{Reserve, Slot, State};
+use self::state::{Begun, Reserve, Slot, State};
 use crate::error::{OpenError, StoreError};
 use crate::fs::Pages;
 use crate::fs::{Errno, Handle};
@@ -94,7 +94,11 @@ pub(crate) enum Appended<H: Handle> {
     /// There is no room for it, or another thread has been writing for too long. There are other ways to commit.
     NoRoom,
     /// It may be in the log or not, and nothing more is appended to its segment. There are other ways to commit.
-    NotWritten(StoreError),
+    NotWritten {
+        error: StoreError,
+        /// The log has entries of its paths that are not its own.
+        has_earlier: bool,
+    },
     /// It may be in the log or not, and nothing more is appended to its segment. What is in it has failed.
     NotSynced(StoreError),
 }
@@ -106,6 +110,8 @@ pub(crate) struct FrameGuard<H: Handle> {
     segment: usize,
     /// If it is not, no frame may follow it.
     is_durable: bool,
+    /// The log has earlier entries of its paths.
+    has_earlier: bool,
 }
 
 impl<H: Handle> Clone for Appended<H> {
@@ -113,7 +119,9 @@ impl<H: Handle> Clone for Appended<H> {
         match self {
             Self::Durable(guard) => Self::Durable(Arc::clone(guard)),
             Self::NoRoom => Self::NoRoom,
-            Self::NotWritten(error) => Self::NotWritten(error.clone()),
+            Self::NotWritten { error, has_earlier } => {
+                Self::NotWritten { error: error.clone(), has_earlier: *has_earlier }
+            }
             Self::NotSynced(error) => Self::NotSynced(error.clone()),
         }
     }
@@ -164,11 +172,22 @@ impl<H: Handle> Wal<H> {
     }
 
     /// Whether the segments are still where the next start of the root `dir` looks for them.
-    pub(crate) fn is_in(&self, dir: &H) -> bool {
+    ///
+    /// # Errors
+    /// If that cannot be told now.
+    pub(crate) fn is_in(&self, dir: &H) -> Result<bool, Errno> {
         let log = Path::new(OWN).join("log");
-        let is_there =
-            |(number, segment): (usize, &Segment<H>)| is_at(dir, &log.join(segment::name(number)), &segment.file);
-        self.segments.iter().enumerate().all(is_there)
+        for (number, segment) in self.segments.iter().enumerate() {
+            if !is_at(dir, &log.join(segment::name(number)), &segment.file)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Appends nothing from now on. A commit that was begun before finds no room.
+    pub(crate) fn retire(&self) {
+        self.state.lock().is_retired = true;
     }
 
     /// Whether there is an entry for that path, or one with the same hash.
@@ -214,17 +233,17 @@ impl<H: Handle> Wal<H> {
             return Appended::NoRoom;
         };
         let bytes = Frame::bytes(entries);
-        let (segment, place, offset_bytes) = {
+        let (segment, place, Begun { offset_bytes, has_earlier, .. }) = {
             let mut state = self.state.lock();
             let Some(segment) = state.with_room(bytes, entries.len(), reserve) else {
                 return Appended::NoRoom;
             };
             // Whatever becomes of it: from now on something may be written there.
-            let slot = &mut state.slots[segment];
-            let (number, offset_bytes) = slot.begin_frame(bytes, paths, now(), failures);
-            (segment, FramePlace { generation: slot.header.generation, salt: slot.header.salt, number }, offset_bytes)
+            let begun = state.begin_frame(segment, bytes, paths, failures);
+            let SegmentHeader { generation, salt, .. } = state.slots[segment].header;
+            (segment, FramePlace { generation, salt, number: begun.number }, begun)
         };
-        let mut guard = FrameGuard { wal: Arc::clone(self), segment, is_durable: false };
+        let mut guard = FrameGuard { wal: Arc::clone(self), segment, is_durable: false, has_earlier };
         let (segment, frame) = (&self.segments[segment], Frame::new(place, entries, bytes, time_of_day_ms()));
         let written = match meanwhile {
             None => segment.write(offset_bytes, frame.slices(entries), &mut pages),
@@ -233,7 +252,8 @@ impl<H: Handle> Wal<H> {
             }
         };
         if let Err(error) = written {
-            return Appended::NotWritten(StoreError::new("write", "the commit log", error));
+            let error = StoreError::new("write", "the commit log", error);
+            return Appended::NotWritten { error, has_earlier };
         }
         if let Err(error) = segment.sync() {
             return Appended::NotSynced(StoreError::new("sync", "the commit log", error));
@@ -250,7 +270,7 @@ impl<H: Handle> Wal<H> {
         let failures = self.trust.failures();
         let voided = match self.append_frame(entries, std::iter::empty(), failures, Reserve::Used, None) {
             Appended::Durable(_) => Ok(()),
-            Appended::NotWritten(error) | Appended::NotSynced(error) => Err(error),
+            Appended::NotWritten { error, .. } | Appended::NotSynced(error) => Err(error),
             Appended::NoRoom => Err(StoreError::Contended),
         };
         // A log with nothing in it has nothing of them either.
@@ -270,6 +290,13 @@ impl<H: Handle> Wal<H> {
         let due = self.state.lock().due()?;
         // Another thread is at it, and may be given up over it: somebody has to look again.
         Some(if self.checkpointing.is_locked() { due.max(now() + RETRY_CONTENDED_AFTER) } else { due })
+    }
+}
+
+impl<H: Handle> FrameGuard<H> {
+    /// Whether the log has entries of its paths that were written before.
+    pub(crate) fn has_earlier(&self) -> bool {
+        self.has_earlier
     }
 }
 

@@ -44,9 +44,20 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
         }
         match appended {
             Appended::Durable(_) | Appended::NoRoom => Ok(()),
-            Appended::NotWritten(error) | Appended::NotSynced(error) => Err(error),
+            Appended::NotWritten { error, .. } | Appended::NotSynced(error) => Err(error),
         }
     }
+}
+
+/// What the log may have of instances that go another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OwnEntries {
+    /// Nothing. Of their paths it may have entries all the same, of earlier instances.
+    None,
+    /// Their entries, and no others of their paths.
+    Alone,
+    /// Their entries, and earlier ones of their paths.
+    BehindOthers,
 }
 
 impl<H: Handle> Run<H> {
@@ -67,16 +78,16 @@ impl<H: Handle> Run<H> {
         if has_room {
             return Some(files);
         }
-        self.go_another_way(items, &files, false, pulse);
+        self.go_another_way(items, &files, OwnEntries::None, pulse);
         None
     }
 
-    /// Has those that were to go through the log synced file by file instead; `may_be_in_log`: an entry of each may be in it.
+    /// Has those that were to go through the log synced file by file instead. Rule 4 of the log.
     fn go_another_way<I>(
         &self,
         items: &mut VecDeque<Item<I, H>>,
         files: &Files<I, H>,
-        may_be_in_log: bool,
+        own: OwnEntries,
         pulse: &dyn Fn(),
     ) where
         I: Deref<Target: AsRef<Instance<H>>>,
@@ -84,11 +95,12 @@ impl<H: Handle> Run<H> {
         let mut temps = files.take(pulse).into_iter();
         for item in items {
             let Some(name) = take_logged(item) else { continue };
-            item.entry = may_be_in_log.then(|| name.path.clone());
+            item.entry = (own != OwnEntries::None).then(|| name.path.clone());
             item.state = match temps.next().unwrap_or(Err(StoreError::Contended)) {
                 Ok(temp) => {
                     temp.start_writing_out(0);
-                    State::Written(Draft::new(Temp::Own(temp), name, Strategy::PerFile).reserved())
+                    let draft = Draft::new(Temp::Own(temp), name, Strategy::PerFile);
+                    State::Written(if own == OwnEntries::Alone { draft.reserved() } else { draft })
                 }
                 Err(error) => State::Failed(error),
             };
@@ -118,8 +130,11 @@ impl<H: Handle> Run<H> {
                 }
                 return self.void_refused(items);
             }
-            Appended::NoRoom => return self.go_another_way(items, files, false, pulse),
-            Appended::NotWritten(_) => return self.go_another_way(items, files, true, pulse),
+            Appended::NoRoom => return self.go_another_way(items, files, OwnEntries::None, pulse),
+            Appended::NotWritten { has_earlier, .. } => {
+                let own = if has_earlier { OwnEntries::BehindOthers } else { OwnEntries::Alone };
+                return self.go_another_way(items, files, own, pulse);
+            }
         };
         let mut temps = files.take(pulse).into_iter();
         let mut at = 0;
@@ -127,7 +142,8 @@ impl<H: Handle> Run<H> {
             if let Some(name) = take_logged(item) {
                 let entry = name.path.clone();
                 let temp = temps.next().unwrap_or(Err(StoreError::Contended));
-                let named = self.name_one((*item.instance).as_ref(), name, temp, &mut item.guard);
+                let is_alone = !frame.has_earlier();
+                let named = self.name_one((*item.instance).as_ref(), (name, temp), is_alone, &mut item.guard);
                 item.state = named.unwrap_or_else(State::Failed);
                 match item.state {
                     State::Named(_) => item.guard = None,
@@ -156,8 +172,8 @@ impl<H: Handle> Run<H> {
     fn name_one(
         &mut self,
         instance: &Instance<H>,
-        name: FreeName,
-        temp: Result<TempFile<H>, StoreError>,
+        (name, temp): (FreeName, Result<TempFile<H>, StoreError>),
+        is_alone: bool,
         guard: &mut Option<PathGuard>,
     ) -> Result<State<H>, StoreError> {
         let temp = temp?;
@@ -173,7 +189,7 @@ impl<H: Handle> Run<H> {
                     super::Look::Free(name) => name,
                     super::Look::Stored(placed) => return Ok(State::Named(Named::Placed(placed))),
                 };
-                Ok(State::Written(Draft { name, strategy: Strategy::PerFile, ..draft }))
+                Ok(State::Written(Draft { name, strategy: Strategy::PerFile, is_log_clear: is_alone, ..draft }))
             }
         }
     }

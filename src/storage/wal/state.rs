@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::record::{FRAMES_BEGIN_BYTES, PAGE_BYTES, SegmentHeader};
 use super::{CHECKPOINT_AFTER, MAX_FILES, SEGMENT_BYTES};
 use crate::paths::{PathKey, PathKeys};
+use crate::sync::now;
 
 /// Room at the end of a segment that only void entries may use, so that a refusal finds some.
 const RESERVE_BYTES: u64 = 4 * PAGE_BYTES;
@@ -34,6 +35,16 @@ pub(super) struct State {
     next_generation: u64,
     /// A checkpoint that did not succeed is not tried again before.
     retry_at: Option<Instant>,
+    /// No start looks for this log any more.
+    pub(super) is_retired: bool,
+}
+
+/// A frame that was begun.
+pub(super) struct Begun {
+    pub(super) number: u32,
+    pub(super) offset_bytes: u64,
+    /// The log has entries of its paths already.
+    pub(super) has_earlier: bool,
 }
 
 /// What is in a segment.
@@ -75,17 +86,10 @@ impl Slot {
     }
 
     /// Takes up room for a frame that is opened: its number, and where it begins.
-    pub(super) fn begin_frame(
-        &mut self,
-        bytes: u64,
-        paths: impl Iterator<Item = PathKey>,
-        now: Instant,
-        failures: u64,
-    ) -> (u32, u64) {
+    fn begin_frame(&mut self, bytes: u64, now: Instant, failures: u64) -> (u32, u64) {
         let (number, offset_bytes) = (self.frames, self.used_bytes);
         self.used_bytes += bytes.next_multiple_of(PAGE_BYTES);
         self.frames += 1;
-        self.paths.extend(paths);
         self.open += 1;
         self.since.get_or_insert(now);
         self.failures = self.failures.min(failures);
@@ -112,7 +116,7 @@ impl Slot {
 
 impl State {
     pub(super) fn new(slots: [Slot; 2], next_generation: u64) -> Self {
-        Self { active: Some(0), slots, next_generation, retry_at: None }
+        Self { active: Some(0), slots, next_generation, retry_at: None, is_retired: false }
     }
 
     pub(super) fn has(&self, path: PathKey) -> bool {
@@ -121,6 +125,9 @@ impl State {
 
     /// The segment to append so much to.
     pub(super) fn with_room(&mut self, bytes: u64, files: usize, reserve: Reserve) -> Option<usize> {
+        if self.is_retired {
+            return None;
+        }
         if let Some(active) = self.active
             && !self.slots[active].has_room(bytes, files, reserve)
         {
@@ -132,6 +139,23 @@ impl State {
             Reserve::Used => self.active.or_else(|| self.newest())?,
         };
         self.slots[segment].has_room(bytes, files, reserve).then_some(segment)
+    }
+
+    /// Opens a frame in `segment`, for which there is room.
+    pub(super) fn begin_frame(
+        &mut self,
+        segment: usize,
+        bytes: u64,
+        paths: impl Iterator<Item = PathKey>,
+        failures: u64,
+    ) -> Begun {
+        let mut has_earlier = false;
+        for path in paths {
+            has_earlier |= self.slots[1 - segment].has(path);
+            has_earlier |= !self.slots[segment].paths.insert(path);
+        }
+        let (number, offset_bytes) = self.slots[segment].begin_frame(bytes, now(), failures);
+        Begun { number, offset_bytes, has_earlier }
     }
 
     pub(super) fn leave_active(&mut self) {

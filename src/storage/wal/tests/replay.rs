@@ -4,6 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::wal::count_entries;
+
+fn entries(log: &Path) -> u64 {
+    let top = fs::File::top().unwrap();
+    count_entries(&top.open(log, Open::Directory).unwrap()).unwrap()
+}
 
 #[test]
 fn what_is_acknowledged_is_whole_whatever_state_its_file_is_in() {
@@ -223,6 +229,37 @@ fn a_log_that_was_removed_is_not_relied_on() {
     site.commit(&instance("1.2.2", &pixels(2, 500))).unwrap();
     let (dir, _, restored) = after_crash(&site, remove_all);
     assert_eq!((restored, files(&dir.path().join("root"))), (1, vec![path_of("1.2.2")]));
+}
+
+#[test]
+fn a_commit_that_began_before_the_log_was_moved_away_does_not_go_through_it() {
+    let site = site();
+    let begun = instance("1.2.1", &pixels(1, 500));
+    let commit = site.store.begin(vec![&begun], &|| ()).unwrap();
+    assert!(commit.is_wholly_to_log());
+    let (log, away) = (site.root().join(".tidegate/log"), site.root().join("away"));
+    fs::rename(&log, &away).unwrap();
+    site.commit(&instance("1.2.2", &pixels(2, 500))).unwrap();
+    commit.finish(&|| (), &mut |answer| drop(answer.unwrap()));
+    assert_eq!(entries(&away), 0);
+    assert_eq!(entries(&log), 1);
+    assert!(site.root().join(path_of("1.2.1")).exists());
+}
+
+#[test]
+fn a_path_that_the_log_knows_is_given_another_way_only_once_it_knows_it_no_more() {
+    for is_written in [false, true] {
+        let site = site();
+        site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
+        fs::remove_file(site.root().join(path_of("1.2.1"))).unwrap();
+        if is_written {
+            fail(Step::Log);
+        } else {
+            site.store.root().wal().unwrap().retire(); // there is no room in it
+        }
+        site.commit(&instance("1.2.1", &pixels(2, 500))).unwrap();
+        assert_eq!(entries(&site.root().join(".tidegate/log")), 0, "{is_written}");
+    }
 }
 
 #[test]
