@@ -50,8 +50,11 @@ class Course:
         medium.unlink()
         return Recording(image, log, end)
 
-    def load(self, commit: str, unwritable: str | None = None, make=None) -> tuple[Recording, Ledger]:
-        """A recording of load, and the ledger of its senders. The node may not write the study `unwritable`."""
+    def load(
+        self, commit: str, unwritable: str | None = None, make=None, until_refused=False
+    ) -> tuple[Recording, Ledger]:
+        """A recording of load, and the ledger of its senders. The node may not write the study `unwritable`. With `until_refused`,
+        the load lasts until an instance was refused, however slow the machine is."""
         ledger, make = Ledger(), make or MAKE[self.filesystem]
 
         def act(root: Path, device) -> None:
@@ -63,7 +66,8 @@ class Course:
                 if unwritable:
                     (root / unwritable).mkdir(mode=0o755)  # it can be looked into: the first to fail is what gives the name
                 for number in itertools.count():
-                    if time.monotonic() >= end:
+                    late_s = time.monotonic() - end
+                    if late_s >= 0 and (not until_refused or ledger.known(acknowledged=False) or late_s > 120):
                         break
                     if unwritable:
                         sender.store(Instance(unwritable, number))
@@ -162,7 +166,7 @@ def test_a_disk_that_was_full_when_the_power_went_is_recovered_when_there_is_roo
         with disk(image, ground / "prepared") as mount:
             (mount / "ballast").write_bytes(bytes(24 << 20))
 
-    recording, ledger = course.load("log", make=make_small)
+    recording, ledger = course.load("log", make=make_small, until_refused=True)
     refusals = ledger.known(acknowledged=False)
     assert refusals, "the disk did not run full"
     cuts = [chance.randrange(min(refusals) // 2, len(recording)) for _ in range(STATES)]
