@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use crate::fault::fault_points;
 use crate::observer::Observer;
 use crate::shared::{Alive, Shared};
-use crate::supervision::lifeline::{Held, Lifeline};
+use crate::supervision::liveness::{HeldWork, Liveness};
 use crate::supervision::spec::{ChildSpec, Group, Restart};
 
 type Body = Arc<dyn Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync>;
@@ -33,11 +33,11 @@ impl Guest {
     pub(crate) fn spec(self, shared: &Arc<Shared>) -> ChildSpec {
         let shared = shared.clone();
         let name = self.name.to_owned();
-        let make = move |lifeline| {
+        let make = move |liveness| {
             let _alive = Alive::new(&shared);
-            Ok(Running { guest: self.clone(), shared: shared.clone(), lifeline: Some(lifeline), _alive })
+            Ok(Running { guest: self.clone(), shared: shared.clone(), liveness: Some(liveness), _alive })
         };
-        ChildSpec { restart: Restart::Transient, ..ChildSpec::permanent(name, Group::Admin, make, Held::default) }
+        ChildSpec { restart: Restart::Transient, ..ChildSpec::permanent(name, Group::Admin, make, HeldWork::default) }
     }
 }
 
@@ -52,7 +52,7 @@ impl fmt::Debug for Guest {
 struct Running {
     guest: Guest,
     shared: Arc<Shared>,
-    lifeline: Option<Lifeline>,
+    liveness: Option<Liveness>,
     _alive: Alive,
 }
 
@@ -60,10 +60,10 @@ impl Actor for Running {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(lifeline) = self.lifeline.take() else { return };
+        let Some(liveness) = self.liveness.take() else { return };
         let body = (self.guest.body)(Observer::new(self.shared.clone()));
         let name = self.guest.name;
-        lifeline.ready();
+        liveness.ready();
         let work = async move {
             let body = async {
                 tokio::select! {
@@ -71,7 +71,7 @@ impl Actor for Running {
                     () = body => {}
                 }
             };
-            lifeline.during(body).await;
+            liveness.during(body).await;
         };
         ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::mailbox::WriterMailbox;
 pub(crate) use crate::mailbox::queue::Lane;
 use crate::open_spool::OpenSpool;
-use crate::supervision::lifeline::Held;
+use crate::supervision::liveness::HeldWork;
 
 /// Work for a writer. The association keeps its share of it, so that it outlives a writer: if `reply` is dropped instead of
 /// answered, the writer is gone, and the work is handed to another.
@@ -63,8 +63,8 @@ impl Job {
 }
 
 /// What the jobs hold that a writer had in its hands, for the record of its end.
-pub(crate) fn held_by(jobs: &[Job]) -> Held {
-    let mut held = Held { count: jobs.len(), ..Held::default() };
+pub(crate) fn held_by(jobs: &[Job]) -> HeldWork {
+    let mut held = HeldWork { count: jobs.len(), ..HeldWork::default() };
     let mut seen = Vec::new();
     for job in jobs {
         job.each_lease(&mut |lease| {

@@ -23,7 +23,7 @@ use crate::fault;
 use crate::incidents::Class;
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
-use crate::supervision::lifeline::{Lifeline, MessageKind};
+use crate::supervision::liveness::{Liveness, MessageKind};
 use crate::transport::{Port, TLS_LEASE_BYTES};
 use crate::turn_away::{most_at_one_time, turn_away};
 
@@ -35,7 +35,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// See the module.
 #[derive(Debug)]
 pub struct Listener {
-    work: Option<(std::net::TcpListener, Lifeline)>,
+    work: Option<(std::net::TcpListener, Liveness)>,
     port: Port,
     shared: Arc<Shared>,
     _alive: Alive,
@@ -65,9 +65,9 @@ pub fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, Sock
 
 impl Listener {
     /// A listener on `socket`, which others may hold too: connections that wait in it outlive a listener.
-    pub(crate) fn new(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, lifeline: Lifeline) -> Self {
+    pub(crate) fn new(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, liveness: Liveness) -> Self {
         let _alive = Alive::new(&shared);
-        Self { work: Some((socket, lifeline)), port, shared, _alive }
+        Self { work: Some((socket, liveness)), port, shared, _alive }
     }
 }
 
@@ -75,28 +75,28 @@ impl Actor for Listener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some((socket, lifeline)) = self.work.take() {
-            let work = work(socket, self.port, self.shared.clone(), lifeline);
+        if let Some((socket, liveness)) = self.work.take() {
+            let work = work(socket, self.port, self.shared.clone(), liveness);
             ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
         }
     }
 }
 
-async fn work(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, lifeline: Lifeline) {
+async fn work(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, liveness: Liveness) {
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
-        Err(error) => return lifeline.exit(Exit::NotStarted { why: error.to_string() }),
+        Err(error) => return liveness.exit(Exit::NotStarted { why: error.to_string() }),
     };
-    lifeline.ready();
-    lifeline.during(accept_all(socket, port, &shared, &lifeline)).await;
+    liveness.ready();
+    liveness.during(accept_all(socket, port, &shared, &liveness)).await;
 }
 
-async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, lifeline: &Lifeline) {
+async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, liveness: &Liveness) {
     let mut pressure = shared.pressure.subscribe();
     let turning_away = Arc::new(Semaphore::new(most_at_one_time(port)));
     let mut refused_by_system = false;
     let mut turn = 0_usize;
-    while !lifeline.is_fenced() {
+    while !liveness.is_fenced() {
         let accepted = tokio::select! {
             accepted = socket.accept(), if *pressure.borrow() < Level::PauseAccept => accepted,
             Ok(()) = pressure.changed() => continue,
@@ -107,11 +107,11 @@ async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, lifel
                 refused_by_system = false;
                 let thread = shared.roster.thread(turn).await;
                 let admitted = admit(stream, peer, port, thread, shared, &turning_away);
-                lifeline.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
+                liveness.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
                 turn = turn.wrapping_add(1);
             }
             Err(error) => {
-                lifeline.note(MessageKind::AcceptFailed);
+                liveness.note(MessageKind::AcceptFailed);
                 if !std::mem::replace(&mut refused_by_system, true) {
                     error!(%error, "connections cannot be accepted; will go on trying");
                 }

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tidegate_memory::StageBytes;
 use tokio::sync::watch;
 
-use crate::supervision::lifeline::Held;
+use crate::supervision::liveness::HeldWork;
 use crate::transport::Port;
 
 /// A-ABORT: source service-provider, reason not specified (PS3.8 §9.3.8).
@@ -82,8 +82,8 @@ impl Roster {
 
     /// Aborts every association of a thread that cannot do it: A-ABORT if the socket takes it, and the end of the connection.
     /// `by_stage` tells what an account holds.
-    pub(crate) fn cut_off(&self, thread: usize, by_stage: impl Fn(u64) -> StageBytes) -> Held {
-        let mut held = Held::default();
+    pub(crate) fn cut_off(&self, thread: usize, by_stage: impl Fn(u64) -> StageBytes) -> HeldWork {
+        let mut held = HeldWork::default();
         let mut entries = self.entries.lock();
         for (account, entry) in entries.extract_if(|_, entry| entry.thread == thread) {
             entry.abort();

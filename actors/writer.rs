@@ -21,7 +21,7 @@ use crate::mailbox::{InFlight, SmallBatchPermit, Task, WalLeader, WriterState};
 use crate::open_spool::OpenSpool;
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
-use crate::supervision::lifeline::{Lifeline, MessageKind};
+use crate::supervision::liveness::{Liveness, MessageKind};
 use crate::vitals::WriterVitals;
 
 /// For so long a writer that always finds work lets nothing else onto its thread.
@@ -43,7 +43,7 @@ impl Writer {
         store: Store,
         shared: Arc<Shared>,
         in_flight: Arc<InFlight>,
-        lifeline: Lifeline,
+        liveness: Liveness,
     ) -> Self {
         let _alive = Alive::new(&shared);
         let work = Work {
@@ -56,7 +56,7 @@ impl Writer {
             shared,
             in_flight,
             failures: RefCell::default(),
-            lifeline,
+            liveness,
         };
         Self { work: Some(work), _alive }
     }
@@ -87,12 +87,12 @@ struct Work {
     in_flight: Arc<InFlight>,
     failures: RefCell<Failures>,
     /// Dropped last: when the supervisor hears of the end, all else is known.
-    lifeline: Lifeline,
+    liveness: Liveness,
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.lifeline.held(held_by(&self.in_flight.drain()));
+        self.liveness.held(held_by(&self.in_flight.drain()));
     }
 }
 
@@ -104,20 +104,20 @@ enum Outcome {
 
 impl Work {
     async fn run(self) {
-        self.lifeline.ready();
+        self.liveness.ready();
         let mut writer = WriterState::default();
         let mut yielded = Instant::now();
-        while !self.lifeline.is_fenced() {
+        while !self.liveness.is_fenced() {
             let batch = self.shared.live().writers.batch;
             let task = tokio::select! {
                 biased;
                 task = self.shared.mailbox.take(batch, &mut writer) => Some(task),
                 // What waits is stored before a writer stops.
-                () = self.lifeline.stop_requested() => return self.lifeline.finish(),
+                () = self.liveness.stop_requested() => return self.liveness.finish(),
                 // Nobody else has: the others are asleep, or at a commit.
                 () = self.checkpoint_due() => None,
             };
-            if self.lifeline.is_fenced() {
+            if self.liveness.is_fenced() {
                 return; // the jobs go to another, as if this one had died over them
             }
             if let Some(task) = task {
@@ -127,7 +127,7 @@ impl Work {
             if self.failures.borrow().call_for_a_trial() {
                 self.leave_to_others(&mut writer);
                 if let Some(exit) = self.try_storage() {
-                    return self.lifeline.exit(exit);
+                    return self.liveness.exit(exit);
                 }
             }
             if self.is_checkpoint_due() {
@@ -164,8 +164,8 @@ impl Work {
 
     /// Checkpoints the commit log, which no answer waits for.
     fn checkpoint(&self) {
-        let _has_work = self.lifeline.busy();
-        match self.store.checkpoint(&|| self.lifeline.pulse()) {
+        let _has_work = self.liveness.busy();
+        match self.store.checkpoint(&|| self.liveness.progress()) {
             Ok(recovery) => {
                 if recovery.restored_files > 0 {
                     let files = recovery.restored_files;
@@ -184,11 +184,11 @@ impl Work {
     /// Does the task. Between the moment it has the jobs and the moment it answers, they and the permit may be taken away from it.
     fn work_at(&self, task: Task, permit: Option<SmallBatchPermit>) {
         let _busy = Busy::new(&self.shared.counters.writers_busy);
-        let _has_work = self.lifeline.busy();
+        let _has_work = self.liveness.busy();
         match task {
             Task::Jobs(jobs) => self.begin(jobs, permit),
             Task::Log(group, leader) => self.log(group, Some(leader)),
-            Task::Write(files) => files.write(&|| self.lifeline.pulse()),
+            Task::Write(files) => files.write(&|| self.liveness.progress()),
             Task::Discard(spool) => drop(spool),
             Task::Nothing => {}
         }
@@ -223,10 +223,10 @@ impl Work {
             return;
         }
         let (began, count) = (Instant::now(), instances.len());
-        self.lifeline.note(MessageKind::Commit);
+        self.liveness.note(MessageKind::Commit);
         let begun = match fail {
             Some(error) => Err(error),
-            None => self.store.begin(instances, &|| self.lifeline.pulse()),
+            None => self.store.begin(instances, &|| self.liveness.progress()),
         };
         match begun {
             // Whoever writes the log for others must not wait for one of them: for a name that two instances claim, say.
@@ -253,7 +253,7 @@ impl Work {
                 files.into_iter().filter(Files::are_small).for_each(|files| self.shared.mailbox.offload_files(files));
                 self.log(group, leader);
             }
-            None => files.into_iter().for_each(|files| files.write(&|| self.lifeline.pulse())),
+            None => files.into_iter().for_each(|files| files.write(&|| self.liveness.progress())),
         }
     }
 
@@ -278,14 +278,14 @@ impl Work {
     }
 
     fn write_log<'c>(&self, commits: impl IntoIterator<Item = &'c mut Commit<Arc<StoreInstance>>>) {
-        if let Err(error) = Commit::write_log(commits, &|| self.lifeline.pulse()) {
+        if let Err(error) = Commit::write_log(commits, &|| self.liveness.progress()) {
             tracing::error!(%error, "commit log failed, its instances are synced by themselves or refused");
         }
     }
 
     /// Gives the instances their names, and answers for the next jobs in flight.
     fn finish(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
-        commit.finish(&|| self.lifeline.pulse(), &mut |outcome| {
+        commit.finish(&|| self.liveness.progress(), &mut |outcome| {
             self.shared.latencies.commit.record(began.elapsed());
             fault::at(&self.reply_name);
             self.answer(Outcome::Committed(outcome));
@@ -293,9 +293,9 @@ impl Work {
     }
 
     fn append(&self, part: &SpoolPart) -> Result<Arc<OpenSpool>, StoreError> {
-        self.lifeline.note(MessageKind::Append);
+        self.liveness.note(MessageKind::Append);
         let spool = part.write(&self.store, &self.shared.mailbox)?;
-        self.lifeline.pulse();
+        self.liveness.progress();
         Ok(spool)
     }
 
@@ -322,7 +322,7 @@ impl Work {
 
     /// Writes to the storage on no instance's behalf. `Some`: it fails.
     fn try_storage(&self) -> Option<Exit> {
-        let _has_work = self.lifeline.busy();
+        let _has_work = self.liveness.busy();
         let trial = match fault::at(&self.trial_name) {
             Some(Told::Fail) => Err(StoreError::ReadOnly),
             Some(Told::Hold(_)) | None => self.store.try_write(),

@@ -34,7 +34,7 @@ use crate::patience::{Patience, within};
 use crate::roster::Enrolled;
 use crate::settings::LiveSettings;
 use crate::shared::{Phase, Shared};
-use crate::supervision::lifeline::{LastMessages, MessageKind};
+use crate::supervision::liveness::{LastMessages, MessageKind};
 use crate::transport::{Port, Transport};
 use crate::vitals::Listed;
 

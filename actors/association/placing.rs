@@ -4,7 +4,7 @@
 use super::connection::Connection;
 use super::ending::End;
 use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT};
-use crate::supervision::lifeline::MessageKind;
+use crate::supervision::liveness::MessageKind;
 
 /// Bytes of a PDU header and that of a PDV (PS3.8 §9.3.1, §9.3.5.1).
 const HEADERS: usize = 12;

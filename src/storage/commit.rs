@@ -77,7 +77,7 @@ enum State<H: Handle> {
 }
 
 impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
-    pub(crate) fn begin(store: Arc<Inner<H>>, root: Arc<Root<H>>, instances: Vec<I>, pulse: &dyn Fn()) -> Self {
+    pub(crate) fn begin(store: Arc<Inner<H>>, root: Arc<Root<H>>, instances: Vec<I>, progress: &dyn Fn()) -> Self {
         let mut run = Run {
             directories: Directories::new(Arc::clone(&root)),
             failures: root.trust.failures(),
@@ -92,11 +92,11 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
             .map(|instance| {
                 let mut guard = None;
                 let state = run.write((*instance).as_ref(), &mut guard).unwrap_or_else(State::Failed);
-                pulse();
+                progress();
                 Item { instance, state, guard, entry: None }
             })
             .collect();
-        let files = run.prepare_log(&mut items, pulse);
+        let files = run.prepare_log(&mut items, progress);
         Self { run, items, files, appended: None }
     }
 
@@ -112,24 +112,24 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
     }
 
     /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order and as soon as it
-    /// can. `pulse` is called as by [`Store::begin`](crate::Store::begin).
-    pub fn finish(mut self, pulse: &dyn Fn(), answer: &mut dyn FnMut(Result<Stored, StoreError>)) {
+    /// can. `progress` is called as by [`Store::begin`](crate::Store::begin).
+    pub fn finish(mut self, progress: &dyn Fn(), answer: &mut dyn FnMut(Result<Stored, StoreError>)) {
         if self.files.is_some() && self.appended.is_none() {
-            let _ = Self::write_log([&mut self], pulse);
+            let _ = Self::write_log([&mut self], progress);
         }
         let Self { mut run, mut items, files, appended } = self;
         if let (Some(files), Some(appended)) = (files, appended) {
-            run.name_logged(&mut items, &files, appended, pulse, answer);
+            run.name_logged(&mut items, &files, appended, progress, answer);
         }
-        run.sync_filesystem(&mut items, pulse);
-        each(&mut items, pulse, |instance, state, _| run.sync(instance, state));
-        each(&mut items, pulse, |instance, state, guard| run.name(instance, state, guard));
-        each(&mut items, pulse, |instance, state, _| run.sync_directories(instance, state));
+        run.sync_filesystem(&mut items, progress);
+        each(&mut items, progress, |instance, state, _| run.sync(instance, state));
+        each(&mut items, progress, |instance, state, guard| run.name(instance, state, guard));
+        each(&mut items, progress, |instance, state, _| run.sync_directories(instance, state));
         run.prove(&mut items);
         run.void_refused(&mut items);
         while let Some(item) = items.pop_front() {
             run.answer(item, answer);
-            pulse();
+            progress();
         }
     }
 }
@@ -137,7 +137,7 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
 /// Takes each through a step, with a sign of life after it.
 fn each<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
     items: &mut VecDeque<Item<I, H>>,
-    pulse: &dyn Fn(),
+    progress: &dyn Fn(),
     mut step: impl FnMut(&Instance<H>, State<H>, &mut Option<PathGuard>) -> Result<State<H>, StoreError>,
 ) {
     for item in items {
@@ -147,7 +147,7 @@ fn each<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
             if item.entry.is_none() && !matches!(item.state, State::Written(_)) {
                 item.guard = None;
             }
-            pulse();
+            progress();
         }
     }
 }
@@ -233,11 +233,11 @@ impl<H: Handle> Run<H> {
     }
 
     /// Syncs once for all that share it.
-    fn sync_filesystem<I>(&self, items: &mut VecDeque<Item<I, H>>, pulse: &dyn Fn()) {
+    fn sync_filesystem<I>(&self, items: &mut VecDeque<Item<I, H>>, progress: &dyn Fn()) {
         let shares =
             |item: &Item<I, H>| matches!(&item.state, State::Written(draft) if draft.strategy == Strategy::Shared);
         if items.iter().any(shares)
-            && let Err(error) = self.root.sync_filesystem(self.failures, pulse)
+            && let Err(error) = self.root.sync_filesystem(self.failures, progress)
         {
             items.iter_mut().filter(|item| shares(item)).for_each(|item| item.state = State::Failed(error.clone()));
         }

@@ -292,7 +292,7 @@ impl Handle for SimFile {
         self.sync_inode(Call::Sync, Change::Other)
     }
 
-    fn sync_filesystem(&self, pulse: &dyn Fn()) -> Result<(), Errno> {
+    fn sync_filesystem(&self, progress: &dyn Fn()) -> Result<(), Errno> {
         let call = Call::SyncFilesystem;
         let dirty = self.call(call, String::new, |volume| {
             if !volume.nature.kind.syncs_as_a_whole() {
@@ -310,7 +310,7 @@ impl Handle for SimFile {
                     Ok(())
                 },
             )?;
-            pulse();
+            progress();
         }
         self.call(
             call,
