@@ -68,8 +68,8 @@ fn association_thread(index: usize, shared: &Arc<Shared>) -> ChildSpec {
     let shared = shared.clone();
     let make = move |liveness| Ok(AssociationThread::new(index, shared.clone(), liveness));
     ChildSpec::permanent(format!("associations-{index}"), Group::AssociationThreads, make, move || {
-        for_release.roster.set_thread(index, None);
-        for_release.roster.cut_off(index, |account| for_release.budget.by_stage_of(account))
+        for_release.threads.set_thread(index, None);
+        for_release.threads.abort_all_on(index, |account| for_release.budget.by_stage_of(account))
     })
 }
 
@@ -94,7 +94,7 @@ impl Actor for AssociationThread {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some(liveness) = self.liveness.take() else { return };
-        self.shared.roster.set_thread(self.index, Some(Arbiter::current()));
+        self.shared.threads.set_thread(self.index, Some(Arbiter::current()));
         liveness.ready();
         let name = format!("associations-{}", self.index);
         let work = async move { liveness.during(fault_points(&name)).await };

@@ -20,7 +20,7 @@
 //! | [`listener`] | accepts connections, admits or turns them away ([`admission`]) |
 //! | [`association`] | one actor per connection: reads, assembles, hands over, answers |
 //! | [`transport`], [`certificate`] | the socket or TLS over it, and whose certificate was shown |
-//! | [`roster`] | which thread serves which association |
+//! | [`threads`] | which thread serves which association |
 //! | [`mailbox`] | the bounded way from associations to writers, the scheduler of these, and the group of the next write of the commit log |
 //! | [`in_flight`] | what a writer works at, where the supervisor can take it away |
 //! | [`open_spool`] | a spool file that a writer closes, whoever gives it up |
@@ -64,13 +64,13 @@ mod open_spool;
 pub mod outcome;
 pub mod patience;
 pub mod recent;
-mod roster;
 pub mod settings;
 pub mod shared;
 pub mod statistics;
 pub mod supervision;
 pub(crate) mod supervisor;
 mod sync;
+mod threads;
 mod transport;
 mod turn_away;
 mod vitals;

@@ -105,7 +105,7 @@ async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, liven
         match accepted {
             Ok((stream, peer)) => {
                 refused_by_system = false;
-                let thread = shared.roster.thread(turn).await;
+                let thread = shared.threads.thread(turn).await;
                 let admitted = admit(stream, peer, port, thread, shared, &turning_away);
                 liveness.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
                 turn = turn.wrapping_add(1);
@@ -163,12 +163,12 @@ fn admit(
         }
         return false;
     };
-    let enrolled = stream.into_std().and_then(|socket| {
-        let enrolled = shared.roster.enrol(holder.id(), thread, port, &socket)?;
-        Ok((socket, enrolled))
+    let assignment = stream.into_std().and_then(|socket| {
+        let assignment = shared.threads.assign(holder.id(), thread, port, &socket)?;
+        Ok((socket, assignment))
     });
-    let arrival = match enrolled {
-        Ok((socket, enrolled)) => Arrival { socket, peer, port, admitted, enrolled, holder, floor },
+    let arrival = match assignment {
+        Ok((socket, assignment)) => Arrival { socket, peer, port, admitted, assignment, holder, floor },
         Err(error) => {
             if let Some(unlogged) = shared.incident(Class::Limit, "descriptors", peer.ip()) {
                 error!(%peer, %error, unlogged, "connection could not be handed on, closed");

@@ -25,9 +25,9 @@ use crate::latency::Latencies;
 use crate::mailbox::WriterMailbox;
 use crate::outcome::Refusal;
 use crate::recent::{Recent, RefusedWhat};
-use crate::roster::Roster;
 use crate::settings::LiveSettings;
 use crate::supervision::tree::ChildStatus;
+use crate::threads::AssociationThreads;
 use crate::vitals::{OpenAssociations, WriterList};
 
 /// What the node is about.
@@ -49,7 +49,7 @@ pub struct Shared {
     pub(crate) mailbox: Arc<WriterMailbox>,
     pub(crate) budget: MemoryBudget,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) threads: Arc<AssociationThreads>,
     pub(crate) counters: Counters,
     pub(crate) latencies: Arc<Latencies>,
     pub(crate) recent: Recent,
@@ -99,7 +99,7 @@ impl Shared {
             started: SystemTime::now(),
             budget: MemoryBudget::new(live.memory_budget_bytes),
             admission: Arc::new(Admission::new(limits.max, limits.max_per_address, limits.max_per_calling_ae)),
-            roster: Arc::new(Roster::new(association_threads)),
+            threads: Arc::new(AssociationThreads::new(association_threads)),
             counters: Counters::default(),
             incidents: Incidents::default(),
             phase: watch::Sender::new(Phase::Serving),

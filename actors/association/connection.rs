@@ -31,10 +31,10 @@ use crate::fault::{self, Told};
 use crate::incidents::Class;
 use crate::job::StoreInstance;
 use crate::patience::{Patience, within};
-use crate::roster::Enrolled;
 use crate::settings::LiveSettings;
 use crate::shared::{Phase, Shared};
 use crate::supervision::liveness::{LastMessages, MessageKind};
+use crate::threads::Assignment;
 use crate::transport::{Port, Transport};
 use crate::vitals::Listed;
 
@@ -105,7 +105,7 @@ pub(crate) struct Connection {
     pub(super) buffer: ReceiveBuffer,
     pub(super) holder: Holder,
     pub(super) admitted: Admitted,
-    pub(super) enrolled: Enrolled,
+    pub(super) assignment: Assignment,
     pub(super) _floor: MemoryLease,
     /// Pays for what TLS holds.
     pub(super) tls_lease: Option<MemoryLease>,
@@ -146,7 +146,7 @@ impl Connection {
             buffer: ReceiveBuffer::new(),
             holder: arrival.holder,
             admitted: arrival.admitted,
-            enrolled: arrival.enrolled,
+            assignment: arrival.assignment,
             _floor: arrival.floor,
             tls_lease: None,
             contexts: None,

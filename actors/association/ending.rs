@@ -9,9 +9,9 @@ use tracing::{debug, error, info};
 use super::connection::Connection;
 use crate::incidents::Class;
 use crate::patience::within;
-use crate::roster::ABORT;
 use crate::supervision::exit::{Exit, Panic};
 use crate::supervision::spec::Restart;
+use crate::threads::ABORT;
 use crate::transport::Port;
 
 /// How long a peer has to close the connection after our last word (Sta13).
@@ -171,7 +171,7 @@ impl Drop for Connection {
         };
         if self.is_requested() {
             match self.port {
-                Port::Plain => self.enrolled.abort(),
+                Port::Plain => self.assignment.abort(),
                 // Within TLS nobody else could have said it.
                 Port::Tls => drop(self.transport.send_now(&ABORT)),
             }

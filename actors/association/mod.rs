@@ -22,9 +22,9 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 use tidegate_memory::{Holder, MemoryLease};
 
 use crate::admission::Admitted;
-use crate::roster::Enrolled;
 use crate::settings::{AssociationSettings, LiveSettings};
 use crate::shared::{Alive, Shared};
+use crate::threads::Assignment;
 use crate::transport::{Port, TLS_LEASE_BYTES};
 use connection::Connection;
 use receive_buffer::BULK_SEGMENT;
@@ -49,7 +49,7 @@ pub(crate) struct Arrival {
     pub(crate) peer: SocketAddr,
     pub(crate) port: Port,
     pub(crate) admitted: Admitted,
-    pub(crate) enrolled: Enrolled,
+    pub(crate) assignment: Assignment,
     pub(crate) holder: Holder,
     pub(crate) floor: MemoryLease,
 }
