@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use tidegate_storage::Store;
 
 use crate::fault::fault_points;
-use crate::guest::Guest;
 use crate::job::held_by;
 use crate::listener::{Listener, Sockets};
 use crate::mailbox::InFlight;
+use crate::service::Service;
 use crate::shared::{Alive, Shared};
 use crate::statistics::Statistics;
 use crate::supervision::liveness::{HeldWork, Liveness};
@@ -26,14 +26,14 @@ pub(crate) fn specs(
     writers: usize,
     association_threads: usize,
     sockets: Sockets,
-    guests: Vec<Guest>,
+    services: Vec<Service>,
 ) -> Vec<ChildSpec> {
     let mut specs = vec![statistics(shared)];
     specs.extend(sockets.plain.map(|socket| listener("listener", Port::Plain, shared, socket)));
     specs.extend(sockets.tls.map(|socket| listener("listener-tls", Port::Tls, shared, socket)));
     specs.extend((0..writers as u32).map(|index| writer(index, shared, store)));
     specs.extend((0..association_threads).map(|index| association_thread(index, shared)));
-    specs.extend(guests.into_iter().map(|guest| guest.spec(shared)));
+    specs.extend(services.into_iter().map(|service| service.spec(shared)));
     specs
 }
 

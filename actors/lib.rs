@@ -1,7 +1,7 @@
 //! Every actor of the node, and the messages between them.
 //!
 //! ```text
-//!                 ┌────────────┐  starts, watches, replaces: statistics, writers, association threads, listener, guests
+//!                 ┌────────────┐  starts, watches, replaces: statistics, writers, association threads, listener, services
 //!                 │ supervisor │───────────────┐
 //!                 └────────────┘               │
 //! ┌──────────┐ admitted socket ┌─────────────┐ │ Job{instance, place, reply}  ┌────────┐
@@ -29,7 +29,7 @@
 //! | [`failures`] | whether a writer's storage fails, or only some paths |
 //! | [`statistics`] | publishes the statistics line, acts on memory pressure |
 //! | [`patience`] | time that counts only while the observer was awake |
-//! | [`guest`] | children from outside: surfaces for operators |
+//! | [`service`] | children from outside: surfaces for operators |
 //! | [`observer`] | what the running node says of itself |
 //! | [`vitals`] | what each association and each writer is about, and the way to end an association |
 //! | [`outcome`] | what became of an instance, as a DIMSE status |
@@ -50,7 +50,6 @@ pub mod counters;
 mod descriptors;
 mod failures;
 pub mod fault;
-pub mod guest;
 pub mod history;
 mod in_flight;
 pub mod incidents;
@@ -64,6 +63,7 @@ mod open_spool;
 pub mod outcome;
 pub mod patience;
 pub mod recent;
+pub mod service;
 pub mod settings;
 pub mod shared;
 pub mod statistics;
@@ -79,10 +79,10 @@ pub mod writer;
 pub use association::FLOOR_LEASE_BYTES;
 pub use certificate::CertificateNames;
 pub use descriptors::{DESCRIPTORS_OF_ASSOCIATION, descriptors_of_writers};
-pub use guest::Guest;
 pub use node::{Heart, Node, StartError, Stopped};
 pub use observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
 pub use outcome::Reason;
+pub use service::Service;
 pub use settings::{
     AccessSettings, AssociationSettings, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
     Terms, WriterSettings,

@@ -1,4 +1,4 @@
-//! Children from outside this crate: surfaces for operators, which the supervisor starts, watches and restarts like its own.
+//! Children from outside this crate: services for operators, which the supervisor starts, watches and restarts like its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ type Body = Arc<dyn Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync>;
 
 /// A child from outside: a name, and what it does on a thread of its own until it is dropped or returns.
 #[derive(Clone)]
-pub struct Guest {
+pub struct Service {
     name: &'static str,
     body: Body,
 }
 
-impl Guest {
-    /// A guest called `name` in the log, whose `body` is called at each start.
+impl Service {
+    /// A service called `name` in the log, whose `body` is called at each start.
     pub fn new(
         name: &'static str,
         body: impl Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync + 'static,
@@ -35,22 +35,22 @@ impl Guest {
         let name = self.name.to_owned();
         let make = move |liveness| {
             let _alive = Alive::new(&shared);
-            Ok(Running { guest: self.clone(), shared: shared.clone(), liveness: Some(liveness), _alive })
+            Ok(Running { service: self.clone(), shared: shared.clone(), liveness: Some(liveness), _alive })
         };
         ChildSpec { restart: Restart::Transient, ..ChildSpec::permanent(name, Group::Admin, make, HeldWork::default) }
     }
 }
 
-impl fmt::Debug for Guest {
+impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Guest({})", self.name)
+        write!(f, "Service({})", self.name)
     }
 }
 
-/// A guest on its thread.
+/// A service on its thread.
 #[derive(Debug)]
 struct Running {
-    guest: Guest,
+    service: Service,
     shared: Arc<Shared>,
     liveness: Option<Liveness>,
     _alive: Alive,
@@ -61,8 +61,8 @@ impl Actor for Running {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some(liveness) = self.liveness.take() else { return };
-        let body = (self.guest.body)(Observer::new(self.shared.clone()));
-        let name = self.guest.name;
+        let body = (self.service.body)(Observer::new(self.shared.clone()));
+        let name = self.service.name;
         liveness.ready();
         let work = async move {
             let body = async {
