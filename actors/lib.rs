@@ -31,7 +31,7 @@
 //! | [`patience`] | time that counts only while the observer was awake |
 //! | [`service`] | children from outside: surfaces for operators |
 //! | [`observer`] | what the running node says of itself |
-//! | [`vitals`] | what each association and each writer is about, and the way to end an association |
+//! | [`activity`] | what each association and each writer is about, and the way to end an association |
 //! | [`outcome`] | what became of an instance, as a DIMSE status |
 //! | [`audit`] | what someone may have to answer for, on its way to be written down |
 //! | [`counters`], [`latency`] | the counters and histograms all of them share |
@@ -41,6 +41,7 @@
 //!
 //! What is not here: files (only through `tidegate_storage`), configuration files, the command line.
 
+mod activity;
 mod admission;
 pub mod association;
 pub mod audit;
@@ -73,9 +74,9 @@ mod sync;
 mod threads;
 mod transport;
 mod turn_away;
-mod vitals;
 pub mod writer;
 
+pub use activity::{AssociationUse, WriterUse};
 pub use association::FLOOR_LEASE_BYTES;
 pub use certificate::CertificateNames;
 pub use descriptors::{DESCRIPTORS_OF_ASSOCIATION, descriptors_of_writers};
@@ -92,7 +93,6 @@ pub use supervision::exit::{Exit, Panic, record_panics};
 pub use supervision::spec::Group;
 pub use supervision::tree::{ChildState, ChildStatus, Failure};
 pub use transport::TLS_LEASE_BYTES;
-pub use vitals::{AssociationUse, WriterUse};
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use tidegate_memory::{AllocatorStatistics, Holder, Level, MemorySnapshot, Place,
 use tidegate_storage::{Durability, Space, StoreError};
 use tracing::warn;
 
+use crate::activity::{AssociationUse, WriterUse};
 use crate::audit::AuditTrail;
 use crate::counters::Counters;
 use crate::history::Point;
@@ -18,7 +19,6 @@ use crate::latency::Latencies;
 use crate::recent::{ChildEnded, Refused};
 use crate::shared::{Phase, Shared};
 use crate::supervision::tree::ChildStatus;
-use crate::vitals::{AssociationUse, WriterUse};
 
 /// A look into the running node, from any thread.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ use tidegate_protocol::Rejection;
 use tidegate_storage::{Durability, Outcome, Placement, Store, Stored};
 use tokio::sync::{Semaphore, watch};
 
+use crate::activity::{OpenAssociations, WriterList};
 use crate::admission::Admission;
 use crate::association::FLOOR_LEASE_BYTES;
 use crate::audit::{AuditEvent, AuditTrail, widened};
@@ -28,7 +29,6 @@ use crate::recent::{Recent, RefusedWhat};
 use crate::settings::LiveSettings;
 use crate::supervision::tree::ChildStatus;
 use crate::threads::AssociationThreads;
-use crate::vitals::{OpenAssociations, WriterList};
 
 /// What the node is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 use tidegate_storage::{Commit, Files, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
+use crate::activity::WriterActivity;
 use crate::counters::Counter;
 use crate::failures::Failures;
 use crate::fault::{self, Told};
@@ -22,7 +23,6 @@ use crate::open_spool::OpenSpool;
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
-use crate::vitals::WriterVitals;
 
 /// For so long a writer that always finds work lets nothing else onto its thread.
 const YIELD_INTERVAL: Duration = Duration::from_millis(20);
@@ -48,7 +48,7 @@ impl Writer {
         let _alive = Alive::new(&shared);
         let work = Work {
             index,
-            vitals: shared.writers.start(index),
+            activity: shared.writers.start(index),
             name: format!("writer-{index}"),
             reply_name: format!("reply-{index}"),
             trial_name: format!("trial-{index}"),
@@ -76,7 +76,7 @@ impl Actor for Writer {
 #[derive(Debug)]
 struct Work {
     index: u32,
-    vitals: Arc<WriterVitals>,
+    activity: Arc<WriterActivity>,
     name: String,
     /// As the fault port knows the moment between commit and answer.
     reply_name: String,
@@ -192,11 +192,11 @@ impl Work {
             Task::Discard(spool) => drop(spool),
             Task::Nothing => {}
         }
-        self.vitals.took(0);
+        self.activity.set_jobs(0);
     }
 
     fn begin(&self, mut jobs: Vec<Job>, permit: Option<SmallBatchPermit>) {
-        self.vitals.took(jobs.len());
+        self.activity.set_jobs(jobs.len());
         jobs.sort_by_key(|job| matches!(job, Job::Commit(_))); // as they will be answered
         let (mut parts, mut instances) = (Vec::new(), Vec::new());
         for job in &jobs {
@@ -267,7 +267,7 @@ impl Work {
             commits.push((commit, began));
             jobs.extend(waiting);
         }
-        self.vitals.took(jobs.len());
+        self.activity.set_jobs(jobs.len());
         if !self.in_flight.hold_for_log(jobs, leader) {
             return;
         }
@@ -310,7 +310,7 @@ impl Work {
             }
             (Some(Job::Commit(CommitJob { store, reply, .. })), Outcome::Committed(stored)) => {
                 if stored.is_ok() {
-                    self.vitals.stored(store.instance.dataset_bytes());
+                    self.activity.stored(store.instance.dataset_bytes());
                 }
                 drop(store); // its memory is free when the association gets the answer
                 send(reply, stored)

@@ -25,6 +25,7 @@ use super::incoming::Incoming;
 use super::pace::Pace;
 use super::peer::Peer;
 use super::receive_buffer::ReceiveBuffer;
+use crate::activity::ActivityGuard;
 use crate::admission::Admitted;
 use crate::audit::Transfers;
 use crate::fault::{self, Told};
@@ -36,7 +37,6 @@ use crate::shared::{Phase, Shared};
 use crate::supervision::liveness::{LastMessages, MessageKind};
 use crate::threads::Assignment;
 use crate::transport::{Port, Transport};
-use crate::vitals::Listed;
 
 /// An operation that a writer has finished with, or lost.
 pub(super) struct Done {
@@ -96,7 +96,7 @@ pub(crate) struct Connection {
     pub(super) give_back: Instant,
     /// What is to be reported for an audit.
     pub(super) transfers: Transfers,
-    pub(super) listed: Listed,
+    pub(super) activity: ActivityGuard,
     /// C-STORE requests so far, and bytes of their datasets.
     pub(super) requests: u64,
     pub(super) dataset_bytes: u64,
@@ -120,7 +120,7 @@ impl Connection {
         let live = shared.live();
         Ok(Self {
             phase: shared.phase.subscribe(),
-            listed: shared.open.list(arrival.holder.id(), arrival.peer),
+            activity: shared.open.register(arrival.holder.id(), arrival.peer),
             peer: Peer::new(arrival.peer),
             over_address_limit: false,
             port: arrival.port,

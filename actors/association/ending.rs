@@ -67,7 +67,7 @@ impl Connection {
         self.has_ended = true;
         self.incoming = None;
         if let Some(trail) = &self.shared.audit {
-            self.transfers.report(&self.peer.for_audit(), self.listed.answered().1, trail);
+            self.transfers.report(&self.peer.for_audit(), self.activity.answered().1, trail);
         }
         let counters = &self.shared.counters;
         match end {
@@ -92,7 +92,7 @@ impl Connection {
             }
         }
         if self.is_established {
-            let (acknowledged, refused) = self.listed.answered();
+            let (acknowledged, refused) = self.activity.answered();
             info!(
                 peer = %self.peer.address,
                 calling_ae = ?self.peer.calling_ae_title,

@@ -48,7 +48,7 @@ impl Connection {
         self.window = usize::from(request.async_operations);
         self.shared.counters.associations_accepted.increment();
         self.shared.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
-        self.listed.requested(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
+        self.activity.requested(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
         self.holder.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
         info!(
             peer = %self.peer.address,

@@ -219,7 +219,7 @@ impl Connection {
         );
         self.shared.count_acknowledged(stored, durability, bytes);
         self.shared.latencies.response.record(commit.complete.elapsed());
-        self.listed.acknowledged();
+        self.activity.acknowledged();
         if let Some(trail) = &self.shared.audit {
             self.transfers.add(&commit.store.instance, &self.peer.for_audit(), trail);
         }
@@ -240,7 +240,7 @@ impl Connection {
             );
         }
         self.shared.count_refused(refusal, self.peer.address, &self.peer.calling_ae_title);
-        self.listed.refused();
+        self.activity.refused();
         self.protocol.respond(operation, status, &refusal.comment());
     }
 

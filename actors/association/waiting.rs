@@ -59,7 +59,7 @@ impl Connection {
                 }
             }
             Ok(()) = self.phase.changed() => {}
-            () = self.listed.asked_to_end() => {
+            () = self.activity.end_requested() => {
                 self.protocol.abort();
                 return Some(End::Evicted);
             }
@@ -101,7 +101,7 @@ impl Connection {
             Ok(0) | Err(_) => Err(End::ConnectionLost),
             Ok(bytes) => {
                 self.shared.counters.bytes_received.add(bytes as u64);
-                self.listed.received(bytes as u64);
+                self.activity.received(bytes as u64);
                 self.silent_for = Duration::ZERO;
                 self.give_back = Instant::now() + KEEP_SEGMENT;
                 match target {
