@@ -17,7 +17,7 @@
 //! | [`shared`] | what all actors share |
 //! | [`supervisor`], [`supervision`] | who runs, who has ended or hangs, what follows |
 //! | [`children`] | the children: how each is started |
-//! | [`listener`] | accepts connections, admits or turns them away ([`admission`]) |
+//! | [`listener`] | accepts connections, admits them ([`admission`]) or rejects them ([`overload`]) |
 //! | [`association`] | one actor per connection: reads, assembles, hands over, answers |
 //! | [`transport`], [`certificate`] | the socket or TLS over it, and whose certificate was shown |
 //! | [`threads`] | which thread serves which association |
@@ -62,6 +62,7 @@ pub mod node;
 pub mod observer;
 mod open_spool;
 pub mod outcome;
+mod overload;
 pub mod patience;
 pub mod recent;
 pub mod service;
@@ -73,7 +74,6 @@ pub(crate) mod supervisor;
 mod sync;
 mod threads;
 mod transport;
-mod turn_away;
 pub mod writer;
 
 pub use activity::{AssociationUse, WriterUse};

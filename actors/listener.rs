@@ -21,11 +21,11 @@ use crate::association::{Arrival, Association, FLOOR_LEASE_BYTES};
 use crate::descriptors;
 use crate::fault;
 use crate::incidents::Class;
+use crate::overload;
 use crate::shared::{Alive, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
 use crate::transport::{Port, TLS_LEASE_BYTES};
-use crate::turn_away::{most_at_one_time, turn_away};
 
 /// Connections the kernel may complete before we accept them: a burst of modalities at shift change.
 const BACKLOG: i32 = 4096;
@@ -93,7 +93,7 @@ async fn work(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, li
 
 async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, liveness: &Liveness) {
     let mut pressure = shared.pressure.subscribe();
-    let turning_away = Arc::new(Semaphore::new(most_at_one_time(port)));
+    let rejecting = Arc::new(Semaphore::new(overload::max_concurrent(port)));
     let mut refused_by_system = false;
     let mut turn = 0_usize;
     while !liveness.is_fenced() {
@@ -106,7 +106,7 @@ async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, liven
             Ok((stream, peer)) => {
                 refused_by_system = false;
                 let thread = shared.threads.thread(turn).await;
-                let admitted = admit(stream, peer, port, thread, shared, &turning_away);
+                let admitted = admit(stream, peer, port, thread, shared, &rejecting);
                 liveness.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
                 turn = turn.wrapping_add(1);
             }
@@ -121,14 +121,14 @@ async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, liven
     }
 }
 
-/// Hands a connection to an association on this thread, or turns it away.
+/// Hands a connection to an association on this thread, or rejects it.
 fn admit(
     stream: TcpStream,
     peer: SocketAddr,
     port: Port,
     (thread, handle): (usize, ArbiterHandle),
     shared: &Arc<Shared>,
-    turning_away: &Arc<Semaphore>,
+    rejecting: &Arc<Semaphore>,
 ) -> bool {
     let open = shared.admission.open();
     if descriptors::are_short(stream.as_fd(), open, shared.descriptor_reserve()) {
@@ -148,7 +148,7 @@ fn admit(
         if let Some(unlogged) = shared.worth_a_line(Class::Rejection, Rejection::LocalLimitExceeded.name(), peer.ip()) {
             warn!(%peer, associations = open, unlogged, "connection turned away: no room for another association");
         }
-        if let Ok(permit) = turning_away.clone().try_acquire_owned() {
+        if let Ok(permit) = rejecting.clone().try_acquire_owned() {
             let (tls, lease) = match port {
                 Port::Plain => (None, None),
                 Port::Tls => match (shared.live().tls.clone(), holder.lease(Stage::Tls, TLS_LEASE_BYTES)) {
@@ -157,7 +157,7 @@ fn admit(
                 },
             };
             actix_rt::spawn(async move {
-                turn_away(stream, tls).await;
+                overload::reject(stream, tls).await;
                 drop((permit, lease, holder));
             });
         }
