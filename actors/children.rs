@@ -12,7 +12,7 @@ use crate::job::held_by;
 use crate::listener::{Listener, Sockets};
 use crate::mailbox::InFlight;
 use crate::service::Service;
-use crate::shared::{Alive, Shared};
+use crate::shared::{ActorCount, Shared};
 use crate::statistics::Statistics;
 use crate::supervision::liveness::{HeldWork, Liveness};
 use crate::supervision::spec::{ChildSpec, Group};
@@ -79,13 +79,13 @@ struct AssociationThread {
     index: usize,
     shared: Arc<Shared>,
     liveness: Option<Liveness>,
-    _alive: Alive,
+    _actor_count: ActorCount,
 }
 
 impl AssociationThread {
     fn new(index: usize, shared: Arc<Shared>, liveness: Liveness) -> Self {
-        let _alive = Alive::new(&shared);
-        Self { index, shared, liveness: Some(liveness), _alive }
+        let _actor_count = ActorCount::new(&shared);
+        Self { index, shared, liveness: Some(liveness), _actor_count }
     }
 }
 

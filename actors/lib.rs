@@ -32,7 +32,7 @@
 //! | [`service`] | children from outside: surfaces for operators |
 //! | [`observer`] | what the running node says of itself |
 //! | [`activity`] | what each association and each writer is about, and the way to end an association |
-//! | [`outcome`] | what became of an instance, as a DIMSE status |
+//! | [`refusal`] | why an instance was refused, and its DIMSE status |
 //! | [`audit`] | what someone may have to answer for, on its way to be written down |
 //! | [`counters`], [`latency`] | the counters and histograms all of them share |
 //! | [`incidents`] | what peers do amiss, counted, and logged once in a while |
@@ -61,10 +61,10 @@ pub mod mailbox;
 pub mod node;
 pub mod observer;
 mod open_spool;
-pub mod outcome;
 mod overload;
 pub mod patience;
 pub mod recent;
+pub mod refusal;
 pub mod service;
 pub mod settings;
 pub mod shared;
@@ -82,7 +82,7 @@ pub use certificate::CertificateNames;
 pub use descriptors::{DESCRIPTORS_OF_ASSOCIATION, descriptors_of_writers};
 pub use node::{Heart, Node, StartError, Stopped};
 pub use observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
-pub use outcome::Reason;
+pub use refusal::Reason;
 pub use service::Service;
 pub use settings::{
     AccessSettings, AssociationSettings, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,

@@ -22,7 +22,7 @@ use crate::descriptors;
 use crate::fault;
 use crate::incidents::Class;
 use crate::overload;
-use crate::shared::{Alive, Shared};
+use crate::shared::{ActorCount, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
 use crate::transport::{Port, TLS_LEASE_BYTES};
@@ -38,7 +38,7 @@ pub struct Listener {
     work: Option<(std::net::TcpListener, Liveness)>,
     port: Port,
     shared: Arc<Shared>,
-    _alive: Alive,
+    _actor_count: ActorCount,
 }
 
 /// The sockets a node listens on.
@@ -66,8 +66,8 @@ pub fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, Sock
 impl Listener {
     /// A listener on `socket`, which others may hold too: connections that wait in it outlive a listener.
     pub(crate) fn new(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, liveness: Liveness) -> Self {
-        let _alive = Alive::new(&shared);
-        Self { work: Some((socket, liveness)), port, shared, _alive }
+        let _actor_count = ActorCount::new(&shared);
+        Self { work: Some((socket, liveness)), port, shared, _actor_count }
     }
 }
 

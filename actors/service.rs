@@ -8,7 +8,7 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::fault::fault_points;
 use crate::observer::Observer;
-use crate::shared::{Alive, Shared};
+use crate::shared::{ActorCount, Shared};
 use crate::supervision::liveness::{HeldWork, Liveness};
 use crate::supervision::spec::{ChildSpec, Group, Restart};
 
@@ -34,8 +34,8 @@ impl Service {
         let shared = shared.clone();
         let name = self.name.to_owned();
         let make = move |liveness| {
-            let _alive = Alive::new(&shared);
-            Ok(Running { service: self.clone(), shared: shared.clone(), liveness: Some(liveness), _alive })
+            let _actor_count = ActorCount::new(&shared);
+            Ok(Running { service: self.clone(), shared: shared.clone(), liveness: Some(liveness), _actor_count })
         };
         ChildSpec { restart: Restart::Transient, ..ChildSpec::permanent(name, Group::Admin, make, HeldWork::default) }
     }
@@ -53,7 +53,7 @@ struct Running {
     service: Service,
     shared: Arc<Shared>,
     liveness: Option<Liveness>,
-    _alive: Alive,
+    _actor_count: ActorCount,
 }
 
 impl Actor for Running {

@@ -24,8 +24,8 @@ use crate::history::History;
 use crate::incidents::{Class, Incidents};
 use crate::latency::Latencies;
 use crate::mailbox::WriterMailbox;
-use crate::outcome::Refusal;
 use crate::recent::{Recent, RefusedWhat};
+use crate::refusal::Refusal;
 use crate::settings::LiveSettings;
 use crate::supervision::tree::ChildStatus;
 use crate::threads::AssociationThreads;
@@ -226,16 +226,16 @@ impl Baseline {
 
 /// Counts an actor as long as there is one: it goes with the actor's value, on whatever way that goes.
 #[derive(Debug)]
-pub(crate) struct Alive(Arc<Shared>);
+pub(crate) struct ActorCount(Arc<Shared>);
 
-impl Alive {
+impl ActorCount {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         shared.counters.actors.increment();
         Self(shared.clone())
     }
 }
 
-impl Drop for Alive {
+impl Drop for ActorCount {
     fn drop(&mut self) {
         self.0.counters.actors.subtract(1);
     }

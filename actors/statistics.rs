@@ -17,7 +17,7 @@ use crate::fault;
 use crate::history::Point;
 use crate::latency::Distribution;
 use crate::observer::StatisticsSnapshot;
-use crate::shared::{Alive, Shared};
+use crate::shared::{ActorCount, Shared};
 use crate::supervision::liveness::{Liveness, MessageKind};
 
 /// How often memory is looked at.
@@ -29,13 +29,13 @@ const TICKS_A_SECOND: u64 = 10;
 #[derive(Debug)]
 pub struct Statistics {
     work: Option<(Figures, Liveness)>,
-    _alive: Alive,
+    _actor_count: ActorCount,
 }
 
 impl Statistics {
     pub(crate) fn new(shared: Arc<Shared>, liveness: Liveness) -> Self {
-        let _alive = Alive::new(&shared);
-        Self { work: Some((Figures::new(shared), liveness)), _alive }
+        let _actor_count = ActorCount::new(&shared);
+        Self { work: Some((Figures::new(shared), liveness)), _actor_count }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::incidents::Class;
 use crate::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, held_by};
 use crate::mailbox::{InFlight, SmallBatchPermit, Task, WalLeader, WriterState};
 use crate::open_spool::OpenSpool;
-use crate::shared::{Alive, Shared};
+use crate::shared::{ActorCount, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
 
@@ -34,7 +34,7 @@ const NO_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 #[derive(Debug)]
 pub struct Writer {
     work: Option<Work>,
-    _alive: Alive,
+    _actor_count: ActorCount,
 }
 
 impl Writer {
@@ -45,7 +45,7 @@ impl Writer {
         in_flight: Arc<InFlight>,
         liveness: Liveness,
     ) -> Self {
-        let _alive = Alive::new(&shared);
+        let _actor_count = ActorCount::new(&shared);
         let work = Work {
             index,
             activity: shared.writers.start(index),
@@ -58,7 +58,7 @@ impl Writer {
             failures: RefCell::default(),
             liveness,
         };
-        Self { work: Some(work), _alive }
+        Self { work: Some(work), _actor_count }
     }
 }
 

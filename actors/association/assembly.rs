@@ -12,7 +12,7 @@ use tidegate_storage::{Arriving, Instance, Payload, Placement};
 
 use super::spooling::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
 use crate::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
-use crate::outcome::Refusal;
+use crate::refusal::Refusal;
 use crate::settings::WriterSettings;
 use crate::shared::Shared;
 use crate::transport::Transport;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::assembly::{Assembly, SPOOL_CHUNK};
 use super::peer::Peer;
 use crate::job::StoreInstance;
-use crate::outcome::Refusal;
+use crate::refusal::Refusal;
 use crate::settings::{LiveSettings, WriterSettings};
 use crate::shared::Shared;
 use crate::transport::Transport;

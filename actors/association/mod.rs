@@ -23,7 +23,7 @@ use tidegate_memory::{Holder, MemoryLease};
 
 use crate::admission::Admitted;
 use crate::settings::{AssociationSettings, LiveSettings};
-use crate::shared::{Alive, Shared};
+use crate::shared::{ActorCount, Shared};
 use crate::threads::Assignment;
 use crate::transport::{Port, TLS_LEASE_BYTES};
 use connection::Connection;
@@ -39,7 +39,7 @@ pub const FLOOR_LEASE_BYTES: u64 = 32 * 1024;
 pub struct Association {
     connection: Option<Arrival>,
     shared: Arc<Shared>,
-    _alive: Alive,
+    _actor_count: ActorCount,
 }
 
 /// An admitted connection on its way to the thread that will serve it.
@@ -70,8 +70,8 @@ impl LiveSettings {
 
 impl Association {
     pub(crate) fn new(arrival: Arrival, shared: Arc<Shared>) -> Self {
-        let _alive = Alive::new(&shared);
-        Self { connection: Some(arrival), shared, _alive }
+        let _actor_count = ActorCount::new(&shared);
+        Self { connection: Some(arrival), shared, _actor_count }
     }
 }
 

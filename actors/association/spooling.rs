@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use crate::job::{AppendJob, Job, SpoolPart};
 use crate::mailbox::HandoffTimeout;
 use crate::open_spool::OpenSpool;
-use crate::outcome::Refusal;
 use crate::patience::Patience;
+use crate::refusal::Refusal;
 use crate::settings::WriterSettings;
 use crate::shared::Shared;
 

@@ -18,8 +18,8 @@ use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_
 use super::spooling::MAX_HANDOVERS;
 use crate::incidents::Class;
 use crate::job::{CommitJob, Job, Lane};
-use crate::outcome::Refusal;
 use crate::patience::Patience;
+use crate::refusal::Refusal;
 
 /// Bytes that come with those of a dataset, at most as a rule: its command set, and headers of PDUs.
 const MESSAGE_SLACK: usize = 2 * 1024;
