@@ -101,7 +101,7 @@ async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, liven
             accepted = socket.accept(), if *pressure.borrow() < Level::PauseAccept => accepted,
             Ok(()) = pressure.changed() => continue,
         };
-        fault::at("listener");
+        fault::point("listener");
         match accepted {
             Ok((stream, peer)) => {
                 refused_by_system = false;

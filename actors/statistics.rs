@@ -56,7 +56,7 @@ async fn work(mut figures: Figures, liveness: Liveness) {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            fault::at("statistics");
+            fault::point("statistics");
             liveness.note(MessageKind::MemoryLook);
             figures.watch();
             if figures.line_is_due() {

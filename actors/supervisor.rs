@@ -87,7 +87,7 @@ impl Supervisor {
     }
 
     fn look(&mut self) {
-        fault::at("supervisor");
+        fault::point("supervisor");
         let now = self.clock.look(Instant::now());
         let Look { ended, failure } = self.tree.look(now, &self.shared.live().supervision);
         for ended in &ended {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::activity::WriterActivity;
 use crate::counters::Counter;
 use crate::failures::Failures;
-use crate::fault::{self, Told};
+use crate::fault::{self, Injected};
 use crate::incidents::Class;
 use crate::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, held_by};
 use crate::mailbox::{InFlight, SmallBatchPermit, Task, WalLeader, WriterState};
@@ -209,9 +209,9 @@ impl Work {
         if !self.in_flight.hold(jobs, permit) {
             return;
         }
-        let fail = match fault::at(&self.name) {
-            Some(Told::Fail) => Some(StoreError::ReadOnly),
-            Some(Told::Hold(_)) | None => None,
+        let fail = match fault::point(&self.name) {
+            Some(Injected::Fail) => Some(StoreError::ReadOnly),
+            Some(Injected::Hold(_)) | None => None,
         };
 
         for part in parts {
@@ -287,7 +287,7 @@ impl Work {
     fn finish(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
         commit.finish(&|| self.liveness.progress(), &mut |outcome| {
             self.shared.latencies.commit.record(began.elapsed());
-            fault::at(&self.reply_name);
+            fault::point(&self.reply_name);
             self.answer(Outcome::Committed(outcome));
         });
     }
@@ -323,9 +323,9 @@ impl Work {
     /// Writes to the storage on no instance's behalf. `Some`: it fails.
     fn try_storage(&self) -> Option<Exit> {
         let _has_work = self.liveness.busy();
-        let trial = match fault::at(&self.trial_name) {
-            Some(Told::Fail) => Err(StoreError::ReadOnly),
-            Some(Told::Hold(_)) | None => self.store.try_write(),
+        let trial = match fault::point(&self.trial_name) {
+            Some(Injected::Fail) => Err(StoreError::ReadOnly),
+            Some(Injected::Hold(_)) | None => self.store.try_write(),
         };
         if trial.is_ok()
             && let Some(unlogged) = self.shared.worth_a_line(Class::Refusal, "storage_trial", NO_PEER)

@@ -28,7 +28,7 @@ use super::receive_buffer::ReceiveBuffer;
 use crate::activity::ActivityGuard;
 use crate::admission::Admitted;
 use crate::audit::Transfers;
-use crate::fault::{self, Told};
+use crate::fault::{self, Injected};
 use crate::incidents::Class;
 use crate::job::StoreInstance;
 use crate::patience::{Patience, within};
@@ -80,8 +80,8 @@ pub(crate) struct Connection {
     pub(super) pending: FuturesUnordered<LocalBoxFuture<'static, Done>>,
     pub(super) lost_by_writer: Vec<Commit>,
     pub(super) last_messages: LastMessages,
-    /// What a test made it take.
-    pub(super) hoard: Option<MemoryLease>,
+    /// Leased by a test, through the fault port.
+    pub(super) test_lease: Option<MemoryLease>,
     /// Whether the connection has come to an end of which the peer is told as is due.
     pub(super) has_ended: bool,
     pub(super) window: usize,
@@ -130,7 +130,7 @@ impl Connection {
             pending: FuturesUnordered::new(),
             lost_by_writer: Vec::new(),
             last_messages: LastMessages::default(),
-            hoard: None,
+            test_lease: None,
             has_ended: false,
             window: 1,
             is_established: false,
@@ -215,8 +215,8 @@ impl Connection {
     /// Takes note of what has come, for the line about the end of this association.
     pub(super) fn note(&mut self, kind: MessageKind) {
         self.last_messages.note(kind);
-        if let Some(Told::Hold(bytes)) = fault::at("association") {
-            self.hoard = self.holder.lease(Stage::Receiving, bytes).ok();
+        if let Some(Injected::Hold(bytes)) = fault::point("association") {
+            self.test_lease = self.holder.lease(Stage::Receiving, bytes).ok();
         }
     }
 

@@ -47,7 +47,7 @@ pub(crate) struct Model {
     payloads: Arc<AtomicUsize>,
     spools: Arc<AtomicUsize>,
     phase: Mutex<Phase>,
-    /// Told whenever a writer goes to sleep, hangs or ends, and of each phase.
+    /// Injected whenever a writer goes to sleep, hangs or ends, and of each phase.
     changed: Condvar,
 }
 
