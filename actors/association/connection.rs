@@ -1,7 +1,7 @@
 //! The life of one connection: read, parse, act, answer.
 //!
 //! At most one dataset is arriving at a time; up to the negotiated window of operations are with the writers. While the
-//! window is full, or a dataset waits for a place in the mailbox, nothing is read, and TCP slows the sender down.
+//! window is full, or a dataset waits for a slot of the mailbox, nothing is read, and TCP slows the sender down.
 
 use std::future::Future;
 use std::pin::pin;
@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Arrival;
-use super::ending::End;
-use super::incoming::Incoming;
+use super::end::End;
+use super::inbound_dataset::InboundDataset;
 use super::pace::Pace;
 use super::peer::Peer;
 use super::receive_buffer::ReceiveBuffer;
@@ -76,7 +76,7 @@ pub(crate) struct Connection {
     pub(super) over_address_limit: bool,
     pub(super) transport: Transport,
     pub(super) protocol: Association,
-    pub(super) incoming: Option<Incoming>,
+    pub(super) inbound: Option<InboundDataset>,
     pub(super) pending: FuturesUnordered<LocalBoxFuture<'static, Done>>,
     pub(super) lost_by_writer: Vec<Commit>,
     pub(super) last_messages: LastMessages,
@@ -93,7 +93,7 @@ pub(crate) struct Connection {
     pub(super) silent_for: Duration,
     pub(super) pace: Pace,
     /// When to look whether a leased segment can be given back.
-    pub(super) give_back: Instant,
+    pub(super) trim_at: Instant,
     /// What is to be reported for an audit.
     pub(super) transfers: Transfers,
     pub(super) activity: ActivityGuard,
@@ -101,7 +101,7 @@ pub(crate) struct Connection {
     pub(super) requests: u64,
     pub(super) dataset_bytes: u64,
     /// Bytes of the last complete dataset: those of a series are alike.
-    pub(super) usual_bytes: u64,
+    pub(super) typical_dataset_bytes: u64,
     pub(super) buffer: ReceiveBuffer,
     pub(super) holder: Holder,
     pub(super) admitted: Admitted,
@@ -126,7 +126,7 @@ impl Connection {
             port: arrival.port,
             transport: Transport::Plain(socket),
             protocol: Association::new(live.associations.policy.clone()),
-            incoming: None,
+            inbound: None,
             pending: FuturesUnordered::new(),
             lost_by_writer: Vec::new(),
             last_messages: LastMessages::default(),
@@ -138,11 +138,11 @@ impl Connection {
             request_patience: Patience::new(live.associations.request_timeout),
             silent_for: Duration::ZERO,
             pace: Pace::default(),
-            give_back: Instant::now(),
+            trim_at: Instant::now(),
             transfers: Transfers::default(),
             requests: 0,
             dataset_bytes: 0,
-            usual_bytes: 0,
+            typical_dataset_bytes: 0,
             buffer: ReceiveBuffer::new(),
             holder: arrival.holder,
             admitted: arrival.admitted,
@@ -175,7 +175,7 @@ impl Connection {
                 self.protocol.answer_release();
                 return End::Released;
             }
-            let idle = self.incoming.is_none() && self.pending.is_empty();
+            let idle = self.inbound.is_none() && self.pending.is_empty();
             let phase = *self.phase.borrow();
             if phase == Phase::Aborting || (phase == Phase::Draining && idle) {
                 self.protocol.abort();
@@ -243,7 +243,7 @@ impl Connection {
                     return Some(end);
                 }
                 let has_data_set = request.has_data_set;
-                self.incoming = Some(Incoming::new(request, &self.peer, &self.shared, &self.live));
+                self.inbound = Some(InboundDataset::new(request, &self.peer, &self.shared, &self.live));
                 if !has_data_set {
                     Box::pin(self.complete()).await;
                 }
@@ -258,7 +258,7 @@ impl Connection {
                 }
             }
             Event::ReleaseRequested => {
-                self.incoming = None;
+                self.inbound = None;
                 self.releasing = true;
             }
             Event::PeerAborted(abort) => {

@@ -3,17 +3,17 @@
 
 mod assembly;
 mod connection;
-mod ending;
-mod incoming;
-mod opening;
+mod direct_read;
+mod end;
+mod inbound_dataset;
+mod negotiate;
 mod pace;
 mod peer;
-mod placing;
+mod preamble;
 mod receive_buffer;
-mod requested;
-mod spooling;
-mod storing;
-mod waiting;
+mod spool;
+mod store;
+mod wait;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl LiveSettings {
         let AssociationSettings { policy, spool_threshold_bytes, .. } = &self.associations;
         let dataset = spool_threshold_bytes + 2 * BULK_SEGMENT as u64;
         (u64::from(policy.async_operations) + 2) * dataset
-            + (spooling::MAX_PARTS_UNDER_WAY as u64 + 1) * assembly::SPOOL_CHUNK
+            + (spool::MAX_PARTS_UNDER_WAY as u64 + 1) * assembly::SPOOL_CHUNK
             + FLOOR_LEASE_BYTES
             + TLS_LEASE_BYTES
             + 2 * u64::from(policy.max_request_length) // and the contexts it may lead to

@@ -65,7 +65,7 @@ impl Connection {
             None => self.run().await,
         };
         self.has_ended = true;
-        self.incoming = None;
+        self.inbound = None;
         if let Some(trail) = &self.shared.audit {
             self.transfers.report(&self.peer.for_audit(), self.activity.answered().1, trail);
         }

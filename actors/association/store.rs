@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::connection::{Answer, Commit, Connection, Done};
-use super::ending::End;
-use super::incoming::Incoming;
+use super::end::End;
+use super::inbound_dataset::InboundDataset;
 use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
-use super::spooling::MAX_HANDOVERS;
+use super::spool::MAX_HANDOVERS;
 use crate::incidents::Class;
 use crate::job::{CommitJob, Job, Lane};
 use crate::patience::Patience;
@@ -42,7 +42,7 @@ impl Connection {
 
     /// Ends the association at one of its limits; the instances the writers have are stored, but nobody is told.
     fn on_limit(&mut self, limit: &'static str) -> End {
-        self.incoming = None;
+        self.inbound = None;
         if let Some(unlogged) = self.incident(Class::Limit, limit) {
             warn!(
                 peer = %self.peer.address,
@@ -62,8 +62,8 @@ impl Connection {
         if let Some(end) = self.on_dataset_bytes(fragment.len()) {
             return Some(end);
         }
-        let incoming = self.incoming.as_mut()?;
-        let spent = incoming.push(fragment, self.buffer.lease(), &self.holder).is_err();
+        let inbound = self.inbound.as_mut()?;
+        let spent = inbound.push(fragment, self.buffer.lease(), &self.holder).is_err();
         self.spool_if_due(spent).await;
         None
     }
@@ -71,8 +71,9 @@ impl Connection {
     /// So many bytes of the dataset have come: whether it may have them.
     pub(super) fn on_dataset_bytes(&mut self, bytes: usize) -> Option<End> {
         self.dataset_bytes += bytes as u64;
-        let is_over = |incoming: &Incoming| incoming.bytes + bytes as u64 > self.live.associations.max_dataset_bytes;
-        if self.incoming.as_ref().is_some_and(is_over) { Some(self.on_limit("max_dataset")) } else { None }
+        let is_over =
+            |inbound: &InboundDataset| inbound.bytes + bytes as u64 > self.live.associations.max_dataset_bytes;
+        if self.inbound.as_ref().is_some_and(is_over) { Some(self.on_limit("max_dataset")) } else { None }
     }
 
     /// Sends to the spool what should go there: all there is if the budget is `spent`.
@@ -80,14 +81,14 @@ impl Connection {
         let is_pressed = self.under_pressure(FIRST_SEGMENT).is_none();
         let all = spent || is_pressed;
         let threshold = if is_pressed { FLOOR_SEGMENT as u64 } else { self.live.associations.spool_threshold_bytes };
-        if spent || self.incoming.as_ref().is_some_and(|incoming| incoming.wants_spooling(threshold, all)) {
+        if spent || self.inbound.as_ref().is_some_and(|inbound| inbound.wants_spooling(threshold, all)) {
             Box::pin(self.spool(all)).await;
         }
     }
 
     /// How large a receive segment may be under the present pressure; `None`: the floor must do.
     fn largest_segment(&self) -> Option<usize> {
-        let is_spooling = self.incoming.as_ref().is_some_and(Incoming::is_spooling);
+        let is_spooling = self.inbound.as_ref().is_some_and(InboundDataset::is_spooling);
         self.under_pressure(if is_spooling { BULK_SEGMENT } else { self.fitting_segment() })
     }
 
@@ -104,32 +105,32 @@ impl Connection {
     /// The smallest that holds the rest of a dataset like the one before: what is beyond it would be held in vain until that is
     /// stored.
     fn fitting_segment(&self) -> usize {
-        let received = self.incoming.as_ref().map_or(0, |incoming| incoming.bytes);
-        match self.usual_bytes.checked_sub(received) {
+        let received = self.inbound.as_ref().map_or(0, |inbound| inbound.bytes);
+        match self.typical_dataset_bytes.checked_sub(received) {
             Some(rest) => (rest as usize + MESSAGE_SLACK).next_power_of_two().clamp(FIRST_SEGMENT, LARGEST_SEGMENT),
             None => LARGEST_SEGMENT,
         }
     }
 
     async fn spool(&mut self, all: bool) {
-        let Some(mut incoming) = self.incoming.take() else {
+        let Some(mut inbound) = self.inbound.take() else {
             return;
         };
         let (shared, live) = (self.shared.clone(), self.live.clone());
-        self.attend(incoming.spool(all, &shared, &live.writers)).await;
-        self.incoming = Some(incoming);
+        self.attend(inbound.spool(all, &shared, &live.writers)).await;
+        self.inbound = Some(inbound);
     }
 
     /// The dataset is complete: to the writers with it, or the answer why not.
     pub(super) async fn complete(&mut self) {
-        let Some(incoming) = self.incoming.take() else {
+        let Some(inbound) = self.inbound.take() else {
             return;
         };
-        self.usual_bytes = incoming.bytes;
-        let (operation, complete) = (incoming.request.operation.clone(), Instant::now());
-        self.shared.latencies.receive.record(complete - incoming.began);
+        self.typical_dataset_bytes = inbound.bytes;
+        let (operation, complete) = (inbound.request.operation.clone(), Instant::now());
+        self.shared.latencies.receive.record(complete - inbound.began);
         let (shared, live) = (self.shared.clone(), self.live.clone());
-        match self.attend(incoming.finish(&shared, &live.writers)).await {
+        match self.attend(inbound.finish(&shared, &live.writers)).await {
             Ok(store) => {
                 let patience = Patience::new(self.live.writers.commit_timeout);
                 self.commit(Commit { operation, store: Arc::new(store), handovers: 0, complete, patience }).await;
@@ -263,14 +264,14 @@ impl Connection {
             if grown || self.buffer.shrink(needed) {
                 return None;
             }
-            if let Some(incoming) = &mut self.incoming
-                && incoming.holds_memory()
+            if let Some(inbound) = &mut self.inbound
+                && inbound.holds_memory()
             {
                 self.spool(true).await;
-                if let Some(mut incoming) = self.incoming.take() {
+                if let Some(mut inbound) = self.inbound.take() {
                     let (shared, live) = (self.shared.clone(), self.live.clone());
-                    self.attend(incoming.settle(&shared, &live.writers)).await;
-                    self.incoming = Some(incoming);
+                    self.attend(inbound.settle(&shared, &live.writers)).await;
+                    self.inbound = Some(inbound);
                 }
             } else if !self.lost_by_writer.is_empty() {
                 if self.hand_over_again().await.is_err() {
