@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tidegate_memory::{MemoryLease, Place, Stage};
+use tidegate_memory::{Location, MemoryLease, Stage};
 use tidegate_storage::{Commit, Durability, Instance, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
@@ -46,7 +46,7 @@ impl Job {
             Self::Commit(_) => Stage::Writing,
             Self::Append(_) => Stage::Spooling,
         };
-        self.each_lease(&mut |lease| lease.enter_at(stage, Place::Writer { index: writer }));
+        self.each_lease(&mut |lease| lease.enter_at(stage, Location::Writer { index: writer }));
     }
 
     /// Shows every lease that pays for the job's bytes.

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::snapshot::unattributed;
-use tidegate_memory::{AllocatorStatistics, Holder, Level, MemorySnapshot, Place, StageBytes};
+use tidegate_memory::{AllocatorStatistics, Holder, Level, Location, MemorySnapshot, StageBytes};
 use tidegate_storage::{Durability, Space, StoreError};
 use tracing::warn;
 
@@ -179,9 +179,10 @@ impl Observer {
         let pressure = *shared.pressure.borrow();
         let mut snapshot = shared.budget.snapshot(shared.probe.read()?, shared.baseline.get(), pressure);
         let taken = shared.mailbox.taken_so_far();
-        let places = snapshot.holders.iter_mut().flat_map(|holder| &mut holder.leases).map(|lease| &mut lease.place);
-        for place in places {
-            if let Place::Mailbox { ticket } = place {
+        let locations =
+            snapshot.holders.iter_mut().flat_map(|holder| &mut holder.leases).map(|lease| &mut lease.location);
+        for location in locations {
+            if let Location::Mailbox { ticket } = location {
                 *ticket = ticket.saturating_sub(taken);
             }
         }

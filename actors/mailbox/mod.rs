@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tidegate_memory::{Place, Stage};
+use tidegate_memory::{Location, Stage};
 use tidegate_storage::{Files, SpoolFile};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -156,7 +156,7 @@ impl WriterMailbox {
         let place = place.ok_or(HandoffTimeout)?;
         let job = make();
         let ticket = self.enqueued.fetch_add(1, Ordering::Relaxed);
-        job.each_lease(&mut |lease| lease.enter_at(Stage::Queued, Place::Mailbox { ticket }));
+        job.each_lease(&mut |lease| lease.enter_at(Stage::Queued, Location::Mailbox { ticket }));
         let lane = job.lane();
         if !self.scheduler.lane(lane).put(Waiting { job, place, since }) {
             return Err(HandoffTimeout);
