@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn whatever_does_not_speak_of_the_storage_ends_the_run() {
-        for other in [None, Some(StoreError::DiskFull), Some(StoreError::Withdrawn)] {
+        for other in [None, Some(StoreError::DiskFull), Some(StoreError::Cancelled)] {
             let mut failures = after(MAX_STORAGE_FAILURES - 1);
             failures.note(other);
             failures.note(denied());

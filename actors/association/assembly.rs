@@ -1,4 +1,4 @@
-//! The bytes of a dataset that is arriving, as the slices they come in, or read directly into the memory image of the file.
+//! The bytes of a dataset that is builder, as the slices they come in, or read directly into the memory image of the file.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tidegate_memory::allocator::prefer_huge_pages;
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
 use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::meta::FileMeta;
-use tidegate_storage::{Arriving, Instance, Payload, Placement};
+use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
 use super::spool::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
 use crate::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
@@ -28,7 +28,7 @@ const MAX_COPIED_BYTES: u64 = 64 * 1024;
 
 /// See the module.
 pub(super) struct Assembly {
-    file: Arriving,
+    file: FileBuilder,
     scan: HeadScan,
     slices: Vec<Bytes>,
     /// Pay for `slices`.
@@ -58,7 +58,7 @@ impl Assembly {
         let wanted = shared.wanted_for(placement.as_deref());
         Self {
             scan: HeadScan::new(transfer_syntax, wanted, HeadLimits::default()),
-            file: Arriving::new(meta),
+            file: FileBuilder::new(meta),
             slices: Vec::new(),
             leases: Vec::new(),
             is_contiguous: false,
@@ -218,12 +218,12 @@ impl Assembly {
         head.check(self.file.meta())?;
         let payload = match (&self.spool.file, self.is_contiguous) {
             (Some(spool), _) => Payload::Spooled(spool.file().clone()),
-            (None, true) => Payload::Placed(self.slices),
+            (None, true) => Payload::Contiguous(self.slices),
             (None, false) => Payload::Memory(self.slices),
         };
         let instance = Instance::new(self.file, head, payload);
         let instance = match self.placement {
-            Some(placement) => instance.placed(placement),
+            Some(placement) => instance.with_placement(placement),
             None => instance,
         };
         Ok(StoreInstance { instance, leases: self.leases, spool: self.spool.file })

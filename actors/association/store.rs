@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tidegate_memory::pressure::Level;
 use tidegate_protocol::{ErrorComment, Operation, Status};
-use tidegate_storage::{Durability, Instance, StoreError, Stored, Withdrawal};
+use tidegate_storage::{Cancellation, Durability, Instance, StoreError, Stored};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -199,10 +199,10 @@ impl Connection {
 
     /// Ends the wait for an instance: a writer that hangs over it does not store it later, unless it is stored already.
     fn give_up(&mut self, commit: &Commit, refusal: &Refusal) {
-        match commit.store.instance.withdraw() {
-            Withdrawal::TooLate(stored) => self.acknowledge(commit, &stored),
+        match commit.store.instance.cancel() {
+            Cancellation::TooLate(stored) => self.acknowledge(commit, &stored),
             // Being renamed just now: it may get stored whole, and an identical resend is answered with success.
-            Withdrawal::Withdrawn | Withdrawal::Undecided => self.refuse(&commit.operation, refusal),
+            Cancellation::Cancelled | Cancellation::Undecided => self.refuse(&commit.operation, refusal),
         }
     }
 

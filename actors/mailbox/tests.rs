@@ -11,7 +11,7 @@ use tidegate_storage::head::Head;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{Arriving, CommitStrategy, Duplicates, Durability, Instance, Payload, Settings, Store};
+use tidegate_storage::{CommitStrategy, Duplicates, Durability, FileBuilder, Instance, Payload, Settings, Store};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -36,7 +36,7 @@ fn job() -> Job {
 
 fn small_job() -> Job {
     let payload = Payload::Memory(vec![Bytes::from_static(b"small")]);
-    let instance = Instance::new(Arriving::new(meta()), Head::default(), payload);
+    let instance = Instance::new(FileBuilder::new(meta()), Head::default(), payload);
     let store = Arc::new(StoreInstance { instance, leases: Vec::new(), spool: None });
     Job::Commit(CommitJob { store, lane: Lane::Small, reply: oneshot::channel().0 })
 }
@@ -237,7 +237,7 @@ fn store(directory: &tempfile::TempDir) -> Store {
 /// What is to go through the commit log of a store, for one instance.
 fn to_log(store: &Store, uid: &str) -> PendingWrite {
     let instance = Instance::new(
-        Arriving::new(FileMeta { sop_instance_uid: Uid::parse(uid.as_bytes()).unwrap(), ..meta() }),
+        FileBuilder::new(FileMeta { sop_instance_uid: Uid::parse(uid.as_bytes()).unwrap(), ..meta() }),
         Head::default(),
         Payload::Memory(vec![Bytes::from_static(b"small")]),
     );
