@@ -28,7 +28,7 @@ use self::directories::Directories;
 pub(crate) use self::directories::KnownDirectories;
 pub use self::files::Files;
 use self::files::write_file;
-use self::naming::{Draft, FreeName, Look, Named, Placed, Placing, Temp};
+use self::naming::{Draft, FinalName, FreeName, Look, Named, Renaming, Temp};
 use self::strategy::Strategy;
 use crate::error::StoreError;
 use crate::fs::Handle;
@@ -190,13 +190,13 @@ impl<H: Handle> Run<H> {
         // Before a byte is written: a resend usually needs none.
         let name = match self.look(instance, first)? {
             Look::Free(name) => name,
-            Look::Stored(placed) => return Ok(State::Named(Named::Placed(placed))),
+            Look::Stored(named) => return Ok(State::Named(Named::Final(named))),
         };
         if let Payload::Spooled(spool) = &instance.payload {
             spool.temp().note(instance.digest());
             return Ok(State::Written(Draft::new(Temp::Spool(Arc::clone(spool)), name, strategy)));
         }
-        self.claim_space(instance.file_bytes())?;
+        self.reserve_space(instance.file_bytes())?;
         // Only what is new goes through the log: a file that is there may be somebody's who does not ask it.
         if let Some(reserved) = reserved.take_if(|_| name.is_first()) {
             *guard = Some(reserved);
@@ -218,7 +218,7 @@ impl<H: Handle> Run<H> {
     }
 
     /// Takes `bytes` from what may be written.
-    fn claim_space(&mut self, bytes: u64) -> Result<(), StoreError> {
+    fn reserve_space(&mut self, bytes: u64) -> Result<(), StoreError> {
         let min_free_bytes = self.store.settings().min_free_bytes;
         if min_free_bytes == 0 {
             return Ok(());
@@ -261,9 +261,9 @@ impl<H: Handle> Run<H> {
         guard: &mut Option<PathGuard>,
     ) -> Result<State<H>, StoreError> {
         match state {
-            State::Written(draft) => match self.place(instance, draft, guard)? {
-                Placing::Named(named) => Ok(State::Named(named)),
-                Placing::PathTaken(_) => Err(StoreError::Contended), // only said of those in the log
+            State::Written(draft) => match self.rename_to_final(instance, draft, guard)? {
+                Renaming::Named(named) => Ok(State::Named(named)),
+                Renaming::PathTaken(_) => Err(StoreError::Contended), // only said of those in the log
             },
             state => Ok(state),
         }
@@ -271,14 +271,14 @@ impl<H: Handle> Run<H> {
 
     /// Brings the names to the disk.
     fn sync_directories(&mut self, instance: &Instance<H>, state: State<H>) -> Result<State<H>, StoreError> {
-        if let State::Named(Named::Placed(placed)) = &state
-            && let Some(directory) = self.unsynced(instance, placed)
+        if let State::Named(Named::Final(named)) = &state
+            && let Some(directory) = self.unsynced(instance, named)
         {
-            let depth = placed.stored.path.components().count().saturating_sub(1);
+            let depth = named.stored.path.components().count().saturating_sub(1);
             self.directories.make_durable(directory, depth, &self.store.known_directories)?;
-            if let Some(Temp::Own(temp)) = &placed.temp {
+            if let Some(Temp::Own(temp)) = &named.temp {
                 temp.sync_name()?;
-            } else if let Some(Temp::Spool(spool)) = &placed.temp {
+            } else if let Some(Temp::Spool(spool)) = &named.temp {
                 spool.temp().sync_name()?;
             }
         }
@@ -286,14 +286,14 @@ impl<H: Handle> Run<H> {
     }
 
     /// The directory that has to be synced for a name to last.
-    fn unsynced(&self, instance: &Instance<H>, placed: &Placed<H>) -> Option<usize> {
-        placed.directory.filter(|_| self.store.placement(instance).durability == Durability::Fsync)
+    fn unsynced(&self, instance: &Instance<H>, named: &FinalName<H>) -> Option<usize> {
+        named.directory.filter(|_| self.store.placement(instance).durability == Durability::Fsync)
     }
 
     /// After all syncs: whether they did what they said.
     fn prove<I: Deref<Target: AsRef<Instance<H>>>>(&self, items: &mut VecDeque<Item<I, H>>) {
         let relies_on_it = |item: &Item<I, H>| match &item.state {
-            State::Named(Named::Placed(placed)) => self.unsynced((*item.instance).as_ref(), placed).is_some(),
+            State::Named(Named::Final(named)) => self.unsynced((*item.instance).as_ref(), named).is_some(),
             _ => false,
         };
         if items.iter().any(relies_on_it)
@@ -312,7 +312,7 @@ impl<H: Handle> Run<H> {
         let Item { instance, state, .. } = item;
         let outcome = match state {
             State::Named(Named::Settled(stored)) => Ok(stored),
-            State::Named(Named::Placed(placed)) => Ok((*instance).as_ref().settle(placed.stored)),
+            State::Named(Named::Final(named)) => Ok((*instance).as_ref().settle(named.stored)),
             State::Failed(error) => Err(self.explain((*instance).as_ref(), error)),
             State::Logged(_) | State::Written(_) => Err(StoreError::Contended), // each has been taken further
         };

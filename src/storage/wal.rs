@@ -38,7 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::record::Entry;
-use self::record::{Frame, FramePlace, SegmentHeader};
+use self::record::{Frame, FrameId, SegmentHeader};
 pub(crate) use self::replay::{Replayed, count as count_entries, replay};
 use self::segment::{Segment, draw_salt};
 use self::state::{Reserve, Slot, State};
@@ -214,7 +214,7 @@ impl<H: Handle> Wal<H> {
             return Appended::NoRoom;
         };
         let bytes = Frame::bytes(entries);
-        let (segment, place, offset_bytes) = {
+        let (segment, id, offset_bytes) = {
             let mut state = self.state.lock();
             let Some(segment) = state.with_room(bytes, entries.len(), reserve) else {
                 return Appended::NoRoom;
@@ -222,10 +222,10 @@ impl<H: Handle> Wal<H> {
             // Whatever becomes of it: from now on something may be written there.
             let slot = &mut state.slots[segment];
             let (number, offset_bytes) = slot.begin_frame(bytes, paths, now(), failures);
-            (segment, FramePlace { generation: slot.header.generation, salt: slot.header.salt, number }, offset_bytes)
+            (segment, FrameId { generation: slot.header.generation, salt: slot.header.salt, number }, offset_bytes)
         };
         let mut guard = FrameGuard { wal: Arc::clone(self), segment, is_durable: false };
-        let (segment, frame) = (&self.segments[segment], Frame::new(place, entries, bytes, time_of_day_ms()));
+        let (segment, frame) = (&self.segments[segment], Frame::new(id, entries, bytes, time_of_day_ms()));
         let written = match meanwhile {
             None => segment.write(offset_bytes, frame.slices(entries), &mut pages),
             Some(meanwhile) => {

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::files::{Files, ToWrite};
-use super::naming::{Draft, FreeName, Named, Placing, Temp};
+use super::naming::{Draft, FreeName, Named, Renaming, Temp};
 use super::{Commit, Item, Run, State, Strategy};
 use crate::error::StoreError;
 use crate::fs::Handle;
@@ -138,7 +138,7 @@ impl<H: Handle> Run<H> {
             // Whoever waits for it need not wait for the names of the others.
             match item.state {
                 State::Named(Named::Settled(_)) if at == 0 => {}
-                State::Named(Named::Placed(ref placed)) if at == 0 && placed.directory.is_none() => {}
+                State::Named(Named::Final(ref named)) if at == 0 && named.directory.is_none() => {}
                 _ => {
                     at += 1;
                     continue;
@@ -166,12 +166,12 @@ impl<H: Handle> Run<H> {
         if !instance.is_small() {
             temp.start_writing_out(0);
         }
-        match self.place(instance, Draft::new(Temp::Own(temp), name, Strategy::Log).reserved(), guard)? {
-            Placing::Named(named) => Ok(State::Named(named)),
-            Placing::PathTaken(draft) => {
+        match self.rename_to_final(instance, Draft::new(Temp::Own(temp), name, Strategy::Log).reserved(), guard)? {
+            Renaming::Named(named) => Ok(State::Named(named)),
+            Renaming::PathTaken(draft) => {
                 let name = match self.look(instance, self.path(instance, 1))? {
                     super::Look::Free(name) => name,
-                    super::Look::Stored(placed) => return Ok(State::Named(Named::Placed(placed))),
+                    super::Look::Stored(named) => return Ok(State::Named(Named::Final(named))),
                 };
                 Ok(State::Written(Draft { name, strategy: Strategy::PerFile, ..draft }))
             }

@@ -178,7 +178,8 @@ fn identical_bytes_need_no_write_but_are_synced() {
 
 #[test]
 fn an_instance_whose_thread_died_is_stored_by_the_next_whatever_the_step() {
-    for step in [Step::Write, Step::SyncData, Step::Place, Step::Rename, Step::Placed, Step::SyncDirectory] {
+    for step in [Step::Write, Step::SyncData, Step::BeforeRename, Step::Rename, Step::AfterRename, Step::SyncDirectory]
+    {
         for kind in [MEMORY, CONTIGUOUS, SPOOLED] {
             let site = Site::new();
             let instance = one(&site, kind, 1);
@@ -187,7 +188,7 @@ fn an_instance_whose_thread_died_is_stored_by_the_next_whatever_the_step() {
             }
             die_at(step, &site, &instance);
             let stored = site.commit(&instance).unwrap();
-            let again = kind != SPOOLED && matches!(step, Step::Placed | Step::SyncDirectory);
+            let again = kind != SPOOLED && matches!(step, Step::AfterRename | Step::SyncDirectory);
             assert_eq!(stored.outcome, if again { Outcome::Identical } else { Outcome::New }, "{step:?}");
             assert_stored(&site, 1);
             drop(instance);
@@ -204,7 +205,7 @@ fn a_retry_knows_its_own_file_under_every_policy() {
             let site = Site::with(|settings| settings.duplicates = duplicates);
             site.commit(&instance(UID, &pixels(9, 5000))).unwrap();
             let instance = &one(&site, kind, 1);
-            die_at(Step::Placed, &site, instance);
+            die_at(Step::AfterRename, &site, instance);
             assert_eq!(site.commit(instance).unwrap().path, path);
             assert_eq!(fs::read(site.root().join(path.clone())).unwrap(), whole_file(UID, &pixels(1, 5000)));
             assert_eq!(site.files().len(), if duplicates == Duplicates::Replace { 1 } else { 2 });
@@ -251,7 +252,7 @@ fn two_replacements_of_one_name_are_in_one_order() {
     let site = Arc::new(Site::new());
     site.commit(&instance(UID, &pixels(9, 5000))).unwrap();
     let others = Arc::clone(&site);
-    arm(Step::Place, move || {
+    arm(Step::BeforeRename, move || {
         let newer = others.commit(&instance(UID, &pixels(2, 5000)));
         assert!(matches!(newer, Err(StoreError::Contended)), "{newer:?}");
         Ok(())
@@ -328,7 +329,7 @@ fn a_directory_removed_before_the_rename_is_made_again() {
             site.commit(&instance("1.2.1", &pixels(1, 100))).unwrap();
             let instance = &one(&site, kind, 1);
             let gone = site.root().join(&gone);
-            arm(Step::Place, move || {
+            arm(Step::BeforeRename, move || {
                 fs::remove_dir_all(gone).unwrap();
                 Ok(())
             });
@@ -344,7 +345,7 @@ fn a_temp_file_removed_before_the_rename_is_a_failure() {
         let site = Site::new();
         let tmp = site.root().join(".tidegate/tmp");
         let instance = one(&site, kind, 1);
-        arm(Step::Place, move || {
+        arm(Step::BeforeRename, move || {
             for file in fs::read_dir(tmp).unwrap() {
                 fs::remove_file(file.unwrap().path()).unwrap();
             }
@@ -377,7 +378,7 @@ fn a_filesystem_that_cannot_rename_without_replacing_links_instead() {
 
 #[test]
 fn a_thread_that_hangs_in_a_rename_or_a_sync_does_not_take_the_next_one_with_it() {
-    for (kind, step) in [(MEMORY, Step::Place), (SPOOLED, Step::Place), (SPOOLED, Step::SyncData)] {
+    for (kind, step) in [(MEMORY, Step::BeforeRename), (SPOOLED, Step::BeforeRename), (SPOOLED, Step::SyncData)] {
         let site = Site::new();
         let instance = one(&site, kind, 1);
         let (reached, hangs) = std::sync::mpsc::sync_channel(0);
@@ -394,7 +395,7 @@ fn a_thread_that_hangs_in_a_rename_or_a_sync_does_not_take_the_next_one_with_it(
             });
             hangs.recv().unwrap();
             assert!(matches!(site.commit(instance), Err(StoreError::Contended)), "{step:?}");
-            if step == Step::Place {
+            if step == Step::BeforeRename {
                 assert_eq!(instance.cancel(), Cancellation::Undecided);
             }
             wake.send(()).unwrap();
