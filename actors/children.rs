@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tidegate_storage::Store;
 
 use crate::fault::fault_points;
-use crate::job::held_by;
+use crate::job::work_of;
 use crate::listener::{Listener, Sockets};
 use crate::mailbox::InFlight;
 use crate::service::Service;
@@ -59,7 +59,7 @@ fn writer(index: u32, shared: &Arc<Shared>, store: &Store) -> ChildSpec {
         *current.lock() = Some(in_flight.clone());
         Ok(Writer::new(index, store.clone(), shared.clone(), in_flight, liveness))
     };
-    let release = move || last.lock().take().map_or(HeldWork::default(), |in_flight| held_by(&in_flight.drain()));
+    let release = move || last.lock().take().map_or(HeldWork::default(), |in_flight| work_of(&in_flight.drain()));
     ChildSpec::permanent(format!("writer-{index}"), Group::Writers, make, release)
 }
 

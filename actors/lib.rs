@@ -4,7 +4,7 @@
 //!                 ┌────────────┐  starts, watches, replaces: statistics, writers, association threads, listener, services
 //!                 │ supervisor │───────────────┐
 //!                 └────────────┘               │
-//! ┌──────────┐ admitted socket ┌─────────────┐ │ Job{instance, place, reply}  ┌────────┐
+//! ┌──────────┐ admitted socket ┌─────────────┐ │ Job{instance, lane, reply}  ┌────────┐
 //! │ listener │────────────────▶│ association │─┼─▶ mailbox (bounded) ────────▶│ writer │ × count
 //! └──────────┘                 └─────────────┘ ▼                              └────────┘
 //!                                    ▲         outcome, over the reply             │

@@ -17,8 +17,8 @@ use crate::counters::Counter;
 use crate::failures::Failures;
 use crate::fault::{self, Injected};
 use crate::incidents::Class;
-use crate::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, held_by};
-use crate::mailbox::{InFlight, SmallBatchPermit, Task, WalLeader, WriterState};
+use crate::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, work_of};
+use crate::mailbox::{InFlight, SmallBatchPermit, WalLeader, WriterState, WriterTask};
 use crate::open_spool::OpenSpool;
 use crate::shared::{ActorCount, Shared};
 use crate::supervision::exit::Exit;
@@ -92,7 +92,7 @@ struct Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.liveness.held(held_by(&self.in_flight.drain()));
+        self.liveness.held(work_of(&self.in_flight.drain()));
     }
 }
 
@@ -124,15 +124,15 @@ impl Work {
                 self.work_at(task, writer.permit.take());
                 writer.permit = self.in_flight.take_permit();
             }
-            if self.failures.borrow().call_for_a_trial() {
-                self.leave_to_others(&mut writer);
+            if self.failures.borrow().should_try_storage() {
+                self.yield_backlog(&mut writer);
                 if let Some(exit) = self.try_storage() {
                     return self.liveness.exit(exit);
                 }
             }
             if self.is_checkpoint_due() {
                 // A checkpoint waits for what others have left for the log.
-                self.leave_to_others(&mut writer);
+                self.yield_backlog(&mut writer);
                 self.checkpoint();
             }
             // A mailbox that is never empty would otherwise keep control messages out. Not after every batch: it is three system calls.
@@ -144,9 +144,9 @@ impl Work {
     }
 
     /// Leaves what waits to other writers, before something that takes a while and that no answer waits for.
-    fn leave_to_others(&self, writer: &mut WriterState) {
+    fn yield_backlog(&self, writer: &mut WriterState) {
         writer.permit = None;
-        self.shared.mailbox.call_again();
+        self.shared.mailbox.wake_for_backlog();
     }
 
     /// Waits until the commit log is due for a checkpoint.
@@ -182,15 +182,15 @@ impl Work {
     }
 
     /// Does the task. Between the moment it has the jobs and the moment it answers, they and the permit may be taken away from it.
-    fn work_at(&self, task: Task, permit: Option<SmallBatchPermit>) {
+    fn work_at(&self, task: WriterTask, permit: Option<SmallBatchPermit>) {
         let _busy = Busy::new(&self.shared.counters.writers_busy);
         let _has_work = self.liveness.busy();
         match task {
-            Task::Jobs(jobs) => self.begin(jobs, permit),
-            Task::Log(group, leader) => self.log(group, Some(leader)),
-            Task::Write(files) => files.write(&|| self.liveness.progress()),
-            Task::Discard(spool) => drop(spool),
-            Task::Nothing => {}
+            WriterTask::Jobs(jobs) => self.begin(jobs, permit),
+            WriterTask::Log(group, leader) => self.log(group, Some(leader)),
+            WriterTask::Write(files) => files.write(&|| self.liveness.progress()),
+            WriterTask::Discard(spool) => drop(spool),
+            WriterTask::Nothing => {}
         }
         self.activity.set_jobs(0);
     }
@@ -206,7 +206,7 @@ impl Work {
                 Job::Commit(job) => instances.push(job.store.clone()),
             }
         }
-        if !self.in_flight.hold(jobs, permit) {
+        if !self.in_flight.begin(jobs, permit) {
             return;
         }
         let fail = match fault::point(&self.name) {
@@ -229,8 +229,8 @@ impl Work {
             None => self.store.begin(instances, &|| self.liveness.progress()),
         };
         match begun {
-            // Whoever writes the log for others must not wait for one of them: for a name that two instances claim, say.
-            Ok(commit) if commit.is_wholly_to_log() => self.leave(commit, began),
+            // Whoever writes the log for others must not wait for one of them: for a name that two instances have, say.
+            Ok(commit) if commit.is_wholly_to_log() => self.join_group(commit, began),
             Ok(mut commit) => {
                 drop(self.in_flight.take_permit());
                 self.write_log([&mut commit]);
@@ -241,7 +241,7 @@ impl Work {
     }
 
     /// Leaves what goes through the log to the next write of that, and writes its files meanwhile; or does that write.
-    fn leave(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
+    fn join_group(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
         let jobs = self.in_flight.take_jobs();
         if jobs.is_empty() {
             return; // taken away: others have them
@@ -268,7 +268,7 @@ impl Work {
             jobs.extend(waiting);
         }
         self.activity.set_jobs(jobs.len());
-        if !self.in_flight.hold_for_log(jobs, leader) {
+        if !self.in_flight.begin_group(jobs, leader) {
             return;
         }
         self.write_log(commits.iter_mut().map(|(commit, _)| commit));

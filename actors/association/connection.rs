@@ -57,7 +57,7 @@ pub(super) enum Answer {
 pub(super) struct Commit {
     pub(super) operation: Operation,
     pub(super) store: Arc<StoreInstance>,
-    pub(super) handovers: u32,
+    pub(super) retries: u32,
     /// When its last byte had come.
     pub(super) complete: Instant,
     /// Until it is given up, however many writers lose it.
@@ -78,7 +78,7 @@ pub(crate) struct Connection {
     pub(super) protocol: Association,
     pub(super) inbound: Option<InboundDataset>,
     pub(super) pending: FuturesUnordered<LocalBoxFuture<'static, Done>>,
-    pub(super) lost_by_writer: Vec<Commit>,
+    pub(super) to_retry: Vec<Commit>,
     pub(super) last_messages: LastMessages,
     /// Leased by a test, through the fault port.
     pub(super) test_lease: Option<MemoryLease>,
@@ -128,7 +128,7 @@ impl Connection {
             protocol: Association::new(live.associations.policy.clone()),
             inbound: None,
             pending: FuturesUnordered::new(),
-            lost_by_writer: Vec::new(),
+            to_retry: Vec::new(),
             last_messages: LastMessages::default(),
             test_lease: None,
             has_ended: false,
@@ -157,7 +157,7 @@ impl Connection {
 
     pub(super) async fn run(&mut self) -> End {
         loop {
-            if self.hand_over_again().await.is_err() {
+            if self.retry_lost().await.is_err() {
                 return End::ConnectionLost;
             }
             if self.may_read()

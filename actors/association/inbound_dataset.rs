@@ -25,7 +25,7 @@ pub(crate) struct InboundDataset {
     pub(super) began: Instant,
     /// Whether the last read was direct.
     pub(super) is_direct: bool,
-    /// Boxed, because it is handed on more often than it is allocated.
+    /// Boxed, because it is moved more often than it is allocated.
     assembly: Result<Box<Assembly>, Refusal>,
 }
 

@@ -15,7 +15,7 @@ use super::connection::{Answer, Commit, Connection, Done};
 use super::end::End;
 use super::inbound_dataset::InboundDataset;
 use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
-use super::spool::MAX_HANDOVERS;
+use super::spool::MAX_RETRIES;
 use crate::incidents::Class;
 use crate::job::{CommitJob, Job, Lane};
 use crate::patience::Patience;
@@ -133,24 +133,24 @@ impl Connection {
         match self.attend(inbound.finish(&shared, &live.writers)).await {
             Ok(store) => {
                 let patience = Patience::new(self.live.writers.commit_timeout);
-                self.commit(Commit { operation, store: Arc::new(store), handovers: 0, complete, patience }).await;
+                self.commit(Commit { operation, store: Arc::new(store), retries: 0, complete, patience }).await;
             }
             Err(refusal) => self.refuse(&operation, &refusal),
         }
     }
 
     pub(super) async fn commit(&mut self, mut commit: Commit) {
-        if commit.handovers > MAX_HANDOVERS {
+        if commit.retries > MAX_RETRIES {
             return self.give_up(&commit, &Refusal::WriterLost);
         }
         let (reply, outcome) = oneshot::channel();
         let (store, shared) = (commit.store.clone(), self.shared.clone());
         let mut handoff = commit.patience.for_step(self.live.writers.handoff_timeout);
         let lane = Lane::of(&store.instance, self.durability(&store.instance));
-        let handed = shared.mailbox.hand_over(&mut handoff, || Job::Commit(CommitJob { store, lane, reply }));
-        let handed = self.attend(handed).await;
+        let submitted = shared.mailbox.submit(&mut handoff, || Job::Commit(CommitJob { store, lane, reply }));
+        let submitted = self.attend(submitted).await;
         commit.patience.spend(handoff.spent());
-        match handed {
+        match submitted {
             Ok(()) => self.pending.push(Box::pin(async move {
                 let answer = match commit.patience.wait(outcome).await {
                     Ok(Ok(outcome)) => Answer::Outcome(outcome),
@@ -164,8 +164,8 @@ impl Connection {
     }
 
     /// Hands the instances that lost their writer to another. An error: the peer does not take its answers.
-    pub(super) async fn hand_over_again(&mut self) -> std::io::Result<()> {
-        while let Some(commit) = self.lost_by_writer.pop() {
+    pub(super) async fn retry_lost(&mut self) -> std::io::Result<()> {
+        while let Some(commit) = self.to_retry.pop() {
             Box::pin(self.commit(commit)).await;
             // It may have been answered: that nobody can store it.
             self.flush().await?;
@@ -184,9 +184,9 @@ impl Connection {
         match answer {
             Answer::Outcome(Ok(stored)) => self.acknowledge(&commit, &stored),
             Answer::WriterLost | Answer::Outcome(Err(StoreError::Contended)) => {
-                commit.handovers += 1;
+                commit.retries += 1;
                 self.shared.counters.handed_over_again.increment();
-                self.lost_by_writer.push(commit);
+                self.to_retry.push(commit);
             }
             Answer::Outcome(Err(error)) => self.refuse(&commit.operation, &error.into()),
             Answer::TimedOut => {
@@ -273,8 +273,8 @@ impl Connection {
                     self.attend(inbound.settle(&shared, &live.writers)).await;
                     self.inbound = Some(inbound);
                 }
-            } else if !self.lost_by_writer.is_empty() {
-                if self.hand_over_again().await.is_err() {
+            } else if !self.to_retry.is_empty() {
+                if self.retry_lost().await.is_err() {
                     return Some(End::ConnectionLost);
                 }
             } else if let Some(done) = self.pending.next().await {

@@ -123,7 +123,7 @@ impl ChildState {
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     pub(crate) ended: Vec<Ended>,
-    /// Injected once.
+    /// Reported once.
     pub(crate) failure: Option<Failure>,
 }
 
