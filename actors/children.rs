@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 use tidegate_storage::Store;
 
 use crate::fault::fault_points;
-use crate::guest::Guest;
-use crate::job::held_by;
+use crate::job::work_of;
 use crate::listener::{Listener, Sockets};
 use crate::mailbox::InFlight;
-use crate::shared::{Alive, Shared};
+use crate::service::Service;
+use crate::shared::{ActorCount, Shared};
 use crate::statistics::Statistics;
-use crate::supervision::lifeline::{Held, Lifeline};
+use crate::supervision::liveness::{HeldWork, Liveness};
 use crate::supervision::spec::{ChildSpec, Group};
 use crate::transport::Port;
 use crate::writer::Writer;
@@ -26,27 +26,27 @@ pub(crate) fn specs(
     writers: usize,
     association_threads: usize,
     sockets: Sockets,
-    guests: Vec<Guest>,
+    services: Vec<Service>,
 ) -> Vec<ChildSpec> {
     let mut specs = vec![statistics(shared)];
     specs.extend(sockets.plain.map(|socket| listener("listener", Port::Plain, shared, socket)));
     specs.extend(sockets.tls.map(|socket| listener("listener-tls", Port::Tls, shared, socket)));
     specs.extend((0..writers as u32).map(|index| writer(index, shared, store)));
     specs.extend((0..association_threads).map(|index| association_thread(index, shared)));
-    specs.extend(guests.into_iter().map(|guest| guest.spec(shared)));
+    specs.extend(services.into_iter().map(|service| service.spec(shared)));
     specs
 }
 
 fn statistics(shared: &Arc<Shared>) -> ChildSpec {
     let shared = shared.clone();
-    let make = move |lifeline| Ok(Statistics::new(shared.clone(), lifeline));
-    ChildSpec::permanent("statistics".to_owned(), Group::Statistics, make, Held::default)
+    let make = move |liveness| Ok(Statistics::new(shared.clone(), liveness));
+    ChildSpec::permanent("statistics".to_owned(), Group::Statistics, make, HeldWork::default)
 }
 
 fn listener(name: &str, port: Port, shared: &Arc<Shared>, socket: std::net::TcpListener) -> ChildSpec {
     let shared = shared.clone();
-    let make = move |lifeline| Ok(Listener::new(socket.try_clone()?, port, shared.clone(), lifeline));
-    ChildSpec::permanent(name.to_owned(), Group::Listener, make, Held::default)
+    let make = move |liveness| Ok(Listener::new(socket.try_clone()?, port, shared.clone(), liveness));
+    ChildSpec::permanent(name.to_owned(), Group::Listener, make, HeldWork::default)
 }
 
 fn writer(index: u32, shared: &Arc<Shared>, store: &Store) -> ChildSpec {
@@ -54,22 +54,22 @@ fn writer(index: u32, shared: &Arc<Shared>, store: &Store) -> ChildSpec {
     // Each start has its own: what a late writer lets go of is never its successor's.
     let current = Arc::new(Mutex::new(None::<Arc<InFlight>>));
     let last = current.clone();
-    let make = move |lifeline| {
+    let make = move |liveness| {
         let in_flight = Arc::new(shared.mailbox.in_flight());
         *current.lock() = Some(in_flight.clone());
-        Ok(Writer::new(index, store.clone(), shared.clone(), in_flight, lifeline))
+        Ok(Writer::new(index, store.clone(), shared.clone(), in_flight, liveness))
     };
-    let release = move || last.lock().take().map_or(Held::default(), |in_flight| held_by(&in_flight.drain()));
+    let release = move || last.lock().take().map_or(HeldWork::default(), |in_flight| work_of(&in_flight.drain()));
     ChildSpec::permanent(format!("writer-{index}"), Group::Writers, make, release)
 }
 
 fn association_thread(index: usize, shared: &Arc<Shared>) -> ChildSpec {
     let for_release = shared.clone();
     let shared = shared.clone();
-    let make = move |lifeline| Ok(AssociationThread::new(index, shared.clone(), lifeline));
+    let make = move |liveness| Ok(AssociationThread::new(index, shared.clone(), liveness));
     ChildSpec::permanent(format!("associations-{index}"), Group::AssociationThreads, make, move || {
-        for_release.roster.set_thread(index, None);
-        for_release.roster.cut_off(index, |account| for_release.budget.by_stage_of(account))
+        for_release.threads.set_thread(index, None);
+        for_release.threads.abort_all_on(index, |account| for_release.budget.by_stage_of(account))
     })
 }
 
@@ -78,14 +78,14 @@ fn association_thread(index: usize, shared: &Arc<Shared>) -> ChildSpec {
 struct AssociationThread {
     index: usize,
     shared: Arc<Shared>,
-    lifeline: Option<Lifeline>,
-    _alive: Alive,
+    liveness: Option<Liveness>,
+    _actor_count: ActorCount,
 }
 
 impl AssociationThread {
-    fn new(index: usize, shared: Arc<Shared>, lifeline: Lifeline) -> Self {
-        let _alive = Alive::new(&shared);
-        Self { index, shared, lifeline: Some(lifeline), _alive }
+    fn new(index: usize, shared: Arc<Shared>, liveness: Liveness) -> Self {
+        let _actor_count = ActorCount::new(&shared);
+        Self { index, shared, liveness: Some(liveness), _actor_count }
     }
 }
 
@@ -93,11 +93,11 @@ impl Actor for AssociationThread {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(lifeline) = self.lifeline.take() else { return };
-        self.shared.roster.set_thread(self.index, Some(Arbiter::current()));
-        lifeline.ready();
+        let Some(liveness) = self.liveness.take() else { return };
+        self.shared.threads.set_thread(self.index, Some(Arbiter::current()));
+        liveness.ready();
         let name = format!("associations-{}", self.index);
-        let work = async move { lifeline.during(fault_points(&name)).await };
+        let work = async move { liveness.during(fault_points(&name)).await };
         ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
 }

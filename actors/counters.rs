@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_protocol::Rejection;
 
-use crate::outcome::Reason;
+use crate::refusal::Reason;
 
 /// A number that several threads add to.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit};
 
 /// What a node needs beside its associations and writers: listeners, surfaces, its log, connections being turned away.
 const OTHERS: u64 = 32;
-/// An association has its socket twice (see `roster`), and may have a spool file, for which another is kept beside it.
+/// An association has its socket twice (see `threads`), and may have a spool file, for which another is kept beside it.
 pub const DESCRIPTORS_OF_ASSOCIATION: u64 = 4;
 
 /// What the writers need at most: a temp file and a directory for each instance of a batch, and some on the way.

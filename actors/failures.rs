@@ -22,7 +22,7 @@ impl Failures {
     }
 
     /// Whether the run is long enough for a trial.
-    pub(crate) fn call_for_a_trial(&self) -> bool {
+    pub(crate) fn should_try_storage(&self) -> bool {
         self.in_a_row >= MAX_STORAGE_FAILURES
     }
 
@@ -53,13 +53,13 @@ mod tests {
     #[test]
     fn a_path_that_fails_is_not_a_storage_that_fails() {
         let mut failures = after(MAX_STORAGE_FAILURES);
-        assert!(failures.call_for_a_trial());
+        assert!(failures.should_try_storage());
         assert_eq!(failures.verdict(&Ok(())), None);
         // And the next trial is as many failures away.
         (1..MAX_STORAGE_FAILURES).for_each(|_| failures.note(denied()));
-        assert!(!failures.call_for_a_trial());
+        assert!(!failures.should_try_storage());
         failures.note(denied());
-        assert!(failures.call_for_a_trial());
+        assert!(failures.should_try_storage());
     }
 
     #[test]
@@ -72,11 +72,11 @@ mod tests {
 
     #[test]
     fn whatever_does_not_speak_of_the_storage_ends_the_run() {
-        for other in [None, Some(StoreError::DiskFull), Some(StoreError::Withdrawn)] {
+        for other in [None, Some(StoreError::DiskFull), Some(StoreError::Cancelled)] {
             let mut failures = after(MAX_STORAGE_FAILURES - 1);
             failures.note(other);
             failures.note(denied());
-            assert!(!failures.call_for_a_trial());
+            assert!(!failures.should_try_storage());
         }
     }
 }

@@ -1,21 +1,21 @@
 //! Faults on demand, for tests: a port that makes a child panic, hang, or lose its thread. Nothing outside of the feature
 //! `test-faults`.
 //!
-//! A child passes [`at`] with its name where it does its work. A request is a line, `<child> <fault>`, answered by `armed`:
-//! the next child of that name, or of that name and a number (`writer` for `writer-3`), suffers it once.
+//! A child passes [`point`] with its name where it does its work. A request is a line, `<child> <fault>`, answered by `armed`:
+//! the next child of that name, or of that name and a number (`writer` for `writer-3`), has it once.
 //!
 //! | fault | what happens |
 //! |---|---|
 //! | `panic` | a panic |
 //! | `hang MS` | the thread sleeps that long |
 //! | `die` | the thread's event loop ends |
-//! | `fail` | told to the caller: the storage answers nothing but errors |
-//! | `hold BYTES` | told to the caller: it leases that much and keeps it |
+//! | `fail` | returned to the caller: the storage answers nothing but errors |
+//! | `hold BYTES` | returned to the caller: it leases that much and keeps it |
 
-/// What the caller has to do itself.
+/// A fault that the caller carries out itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "test-faults"), expect(dead_code, reason = "made by the port alone"))]
-pub(crate) enum Told {
+pub(crate) enum Injected {
     /// Fail.
     Fail,
     /// Lease so many bytes.
@@ -24,25 +24,25 @@ pub(crate) enum Told {
 
 #[cfg(not(feature = "test-faults"))]
 #[inline(always)]
-pub(crate) fn at(_child: &str) -> Option<Told> {
+pub(crate) fn point(_child: &str) -> Option<Injected> {
     None
 }
 
-/// Passes the fault port, for a child that has no work of its own to do it at.
+/// Passes the fault port, for a child without a loop of its own.
 pub(crate) async fn fault_points(name: &str) {
     if !cfg!(feature = "test-faults") {
         return std::future::pending().await;
     }
     loop {
-        at(name);
+        point(name);
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 
 #[cfg(feature = "test-faults")]
-pub(crate) use port::at;
-#[cfg(feature = "test-faults")]
 pub use port::open;
+#[cfg(feature = "test-faults")]
+pub(crate) use port::point;
 
 #[cfg(feature = "test-faults")]
 mod port {
@@ -52,27 +52,27 @@ mod port {
 
     use parking_lot::Mutex;
 
-    use super::Told;
+    use super::Injected;
 
     #[derive(Clone, Copy, Debug)]
     enum Fault {
         Panic,
         Hang(Duration),
         Die,
-        Told(Told),
+        Injected(Injected),
     }
 
     /// A handful at most.
     static ARMED: Mutex<Vec<(String, Fault)>> = Mutex::new(Vec::new());
 
-    /// Suffers what is armed for `child`.
+    /// Injects what is armed for `child`.
     #[allow(clippy::panic, reason = "that is what it is for")]
-    pub(crate) fn at(child: &str) -> Option<Told> {
-        let is_meant =
+    pub(crate) fn point(child: &str) -> Option<Injected> {
+        let matches_child =
             |name: &str| child.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
         let fault = {
             let mut armed = ARMED.lock();
-            let index = armed.iter().position(|(name, _)| is_meant(name))?;
+            let index = armed.iter().position(|(name, _)| matches_child(name))?;
             armed.remove(index).1
         };
         match fault {
@@ -81,21 +81,21 @@ mod port {
             Fault::Die => {
                 actix_rt::Arbiter::current().stop();
             }
-            Fault::Told(told) => return Some(told),
+            Fault::Injected(injected) => return Some(injected),
         }
         None
     }
 
     fn parse(line: &str) -> Option<(String, Fault)> {
-        let mut words = line.split_whitespace();
-        let (child, fault) = (words.next()?, words.next()?);
-        let mut number = || words.next()?.parse().ok();
+        let mut fields = line.split_whitespace();
+        let (child, fault) = (fields.next()?, fields.next()?);
+        let mut number = || fields.next()?.parse().ok();
         let fault = match fault {
             "panic" => Fault::Panic,
             "hang" => Fault::Hang(Duration::from_millis(number()?)),
             "die" => Fault::Die,
-            "fail" => Fault::Told(Told::Fail),
-            "hold" => Fault::Told(Told::Hold(number()?)),
+            "fail" => Fault::Injected(Injected::Fail),
+            "hold" => Fault::Injected(Injected::Hold(number()?)),
             _ => return None,
         };
         Some((child.to_owned(), fault))

@@ -1,21 +1,21 @@
-//! What associations hand to writers.
+//! The jobs that associations submit to writers.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tidegate_memory::{MemoryLease, Place, Stage};
+use tidegate_memory::{Location, MemoryLease, Stage};
 use tidegate_storage::{Commit, Durability, Instance, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
 use crate::mailbox::WriterMailbox;
 pub(crate) use crate::mailbox::queue::Lane;
 use crate::open_spool::OpenSpool;
-use crate::supervision::lifeline::Held;
+use crate::supervision::liveness::HeldWork;
 
 /// Work for a writer. The association keeps its share of it, so that it outlives a writer: if `reply` is dropped instead of
-/// answered, the writer is gone, and the work is handed to another.
+/// answered, the writer is gone, and the work is submitted to another.
 #[derive(Debug)]
 pub enum Job {
     /// Make an instance durable.
@@ -46,7 +46,7 @@ impl Job {
             Self::Commit(_) => Stage::Writing,
             Self::Append(_) => Stage::Spooling,
         };
-        self.each_lease(&mut |lease| lease.enter_at(stage, Place::Writer { index: writer }));
+        self.each_lease(&mut |lease| lease.enter_at(stage, Location::Writer { index: writer }));
     }
 
     /// Shows every lease that pays for the job's bytes.
@@ -62,9 +62,9 @@ impl Job {
     }
 }
 
-/// What the jobs hold that a writer had in its hands, for the record of its end.
-pub(crate) fn held_by(jobs: &[Job]) -> Held {
-    let mut held = Held { count: jobs.len(), ..Held::default() };
+/// What the jobs hold that a writer had in flight, for the record of its end.
+pub(crate) fn work_of(jobs: &[Job]) -> HeldWork {
+    let mut held = HeldWork { count: jobs.len(), ..HeldWork::default() };
     let mut seen = Vec::new();
     for job in jobs {
         job.each_lease(&mut |lease| {
@@ -128,7 +128,7 @@ pub struct AppendJob {
     pub reply: oneshot::Sender<Result<Arc<OpenSpool>, StoreError>>,
 }
 
-/// Part of a dataset on its way to the spool file. It may be written more than once, to the same place.
+/// Part of a dataset on its way to the spool file. It may be written more than once, at the same offset.
 #[derive(Debug)]
 pub struct SpoolPart {
     /// The spool file so far, or what a new one begins with.
@@ -140,7 +140,7 @@ pub struct SpoolPart {
 }
 
 /// The bytes of a [`SpoolPart`] are in memory until they are in the spool file: there is no third state, in which a part that is
-/// handed over again would leave a hole.
+/// submitted again would leave a hole.
 #[derive(Debug)]
 pub enum PartContent {
     /// Not written yet, or not with success.
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_whose_write_failed_keeps_its_bytes_and_is_written_when_it_is_handed_over_again() {
+    fn a_part_whose_write_failed_keeps_its_bytes_and_is_written_by_a_retry() {
         let directory = tempfile::tempdir().unwrap();
         let mailbox = WriterMailbox::new(1, 1, Arc::default());
         let part = part(SpoolTarget::New { meta_bytes: 0 }, 0);

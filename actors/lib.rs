@@ -1,10 +1,10 @@
 //! Every actor of the node, and the messages between them.
 //!
 //! ```text
-//!                 ┌────────────┐  starts, watches, replaces: statistics, writers, association threads, listener, guests
+//!                 ┌────────────┐  starts, watches, replaces: statistics, writers, association threads, listener, services
 //!                 │ supervisor │───────────────┐
 //!                 └────────────┘               │
-//! ┌──────────┐ admitted socket ┌─────────────┐ │ Job{instance, place, reply}  ┌────────┐
+//! ┌──────────┐ admitted socket ┌─────────────┐ │ Job{instance, lane, reply}  ┌────────┐
 //! │ listener │────────────────▶│ association │─┼─▶ mailbox (bounded) ────────▶│ writer │ × count
 //! └──────────┘                 └─────────────┘ ▼                              └────────┘
 //!                                    ▲         outcome, over the reply             │
@@ -17,10 +17,10 @@
 //! | [`shared`] | what all actors share |
 //! | [`supervisor`], [`supervision`] | who runs, who has ended or hangs, what follows |
 //! | [`children`] | the children: how each is started |
-//! | [`listener`] | accepts connections, admits or turns them away ([`admission`]) |
+//! | [`listener`] | accepts connections, admits them ([`admission`]) or rejects them ([`overload`]) |
 //! | [`association`] | one actor per connection: reads, assembles, hands over, answers |
 //! | [`transport`], [`certificate`] | the socket or TLS over it, and whose certificate was shown |
-//! | [`roster`] | which thread serves which association |
+//! | [`threads`] | which thread serves which association |
 //! | [`mailbox`] | the bounded way from associations to writers, the scheduler of these, and the group of the next write of the commit log |
 //! | [`in_flight`] | what a writer works at, where the supervisor can take it away |
 //! | [`open_spool`] | a spool file that a writer closes, whoever gives it up |
@@ -29,10 +29,10 @@
 //! | [`failures`] | whether a writer's storage fails, or only some paths |
 //! | [`statistics`] | publishes the statistics line, acts on memory pressure |
 //! | [`patience`] | time that counts only while the observer was awake |
-//! | [`guest`] | children from outside: surfaces for operators |
+//! | [`service`] | children from outside: surfaces for operators |
 //! | [`observer`] | what the running node says of itself |
-//! | [`vitals`] | what each association and each writer is about, and the way to end an association |
-//! | [`outcome`] | what became of an instance, as a DIMSE status |
+//! | [`activity`] | what each association and each writer is about, and the way to end an association |
+//! | [`refusal`] | why an instance was refused, and its DIMSE status |
 //! | [`audit`] | what someone may have to answer for, on its way to be written down |
 //! | [`counters`], [`latency`] | the counters and histograms all of them share |
 //! | [`incidents`] | what peers do amiss, counted, and logged once in a while |
@@ -41,6 +41,7 @@
 //!
 //! What is not here: files (only through `tidegate_storage`), configuration files, the command line.
 
+mod activity;
 mod admission;
 pub mod association;
 pub mod audit;
@@ -50,7 +51,6 @@ pub mod counters;
 mod descriptors;
 mod failures;
 pub mod fault;
-pub mod guest;
 pub mod history;
 mod in_flight;
 pub mod incidents;
@@ -61,28 +61,29 @@ pub mod mailbox;
 pub mod node;
 pub mod observer;
 mod open_spool;
-pub mod outcome;
+mod overload;
 pub mod patience;
 pub mod recent;
-mod roster;
+pub mod refusal;
+pub mod service;
 pub mod settings;
 pub mod shared;
 pub mod statistics;
 pub mod supervision;
 pub(crate) mod supervisor;
 mod sync;
+mod threads;
 mod transport;
-mod turn_away;
-mod vitals;
 pub mod writer;
 
+pub use activity::{AssociationUse, WriterUse};
 pub use association::FLOOR_LEASE_BYTES;
 pub use certificate::CertificateNames;
 pub use descriptors::{DESCRIPTORS_OF_ASSOCIATION, descriptors_of_writers};
-pub use guest::Guest;
 pub use node::{Heart, Node, StartError, Stopped};
 pub use observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
-pub use outcome::Reason;
+pub use refusal::Reason;
+pub use service::Service;
 pub use settings::{
     AccessSettings, AssociationSettings, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
     Terms, WriterSettings,
@@ -92,7 +93,6 @@ pub use supervision::exit::{Exit, Panic, record_panics};
 pub use supervision::spec::Group;
 pub use supervision::tree::{ChildState, ChildStatus, Failure};
 pub use transport::TLS_LEASE_BYTES;
-pub use vitals::{AssociationUse, WriterUse};
 
 #[cfg(test)]
 mod tests {

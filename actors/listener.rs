@@ -21,11 +21,11 @@ use crate::association::{Arrival, Association, FLOOR_LEASE_BYTES};
 use crate::descriptors;
 use crate::fault;
 use crate::incidents::Class;
-use crate::shared::{Alive, Shared};
+use crate::overload;
+use crate::shared::{ActorCount, Shared};
 use crate::supervision::exit::Exit;
-use crate::supervision::lifeline::{Lifeline, MessageKind};
+use crate::supervision::liveness::{Liveness, MessageKind};
 use crate::transport::{Port, TLS_LEASE_BYTES};
-use crate::turn_away::{most_at_one_time, turn_away};
 
 /// Connections the kernel may complete before we accept them: a burst of modalities at shift change.
 const BACKLOG: i32 = 4096;
@@ -35,10 +35,10 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// See the module.
 #[derive(Debug)]
 pub struct Listener {
-    work: Option<(std::net::TcpListener, Lifeline)>,
+    work: Option<(std::net::TcpListener, Liveness)>,
     port: Port,
     shared: Arc<Shared>,
-    _alive: Alive,
+    _actor_count: ActorCount,
 }
 
 /// The sockets a node listens on.
@@ -65,9 +65,9 @@ pub fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, Sock
 
 impl Listener {
     /// A listener on `socket`, which others may hold too: connections that wait in it outlive a listener.
-    pub(crate) fn new(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, lifeline: Lifeline) -> Self {
-        let _alive = Alive::new(&shared);
-        Self { work: Some((socket, lifeline)), port, shared, _alive }
+    pub(crate) fn new(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, liveness: Liveness) -> Self {
+        let _actor_count = ActorCount::new(&shared);
+        Self { work: Some((socket, liveness)), port, shared, _actor_count }
     }
 }
 
@@ -75,43 +75,43 @@ impl Actor for Listener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some((socket, lifeline)) = self.work.take() {
-            let work = work(socket, self.port, self.shared.clone(), lifeline);
+        if let Some((socket, liveness)) = self.work.take() {
+            let work = work(socket, self.port, self.shared.clone(), liveness);
             ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
         }
     }
 }
 
-async fn work(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, lifeline: Lifeline) {
+async fn work(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, liveness: Liveness) {
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
-        Err(error) => return lifeline.exit(Exit::NotStarted { why: error.to_string() }),
+        Err(error) => return liveness.exit(Exit::NotStarted { why: error.to_string() }),
     };
-    lifeline.ready();
-    lifeline.during(accept_all(socket, port, &shared, &lifeline)).await;
+    liveness.ready();
+    liveness.during(accept_all(socket, port, &shared, &liveness)).await;
 }
 
-async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, lifeline: &Lifeline) {
+async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, liveness: &Liveness) {
     let mut pressure = shared.pressure.subscribe();
-    let turning_away = Arc::new(Semaphore::new(most_at_one_time(port)));
+    let rejecting = Arc::new(Semaphore::new(overload::max_concurrent(port)));
     let mut refused_by_system = false;
     let mut turn = 0_usize;
-    while !lifeline.is_fenced() {
+    while !liveness.is_fenced() {
         let accepted = tokio::select! {
             accepted = socket.accept(), if *pressure.borrow() < Level::PauseAccept => accepted,
             Ok(()) = pressure.changed() => continue,
         };
-        fault::at("listener");
+        fault::point("listener");
         match accepted {
             Ok((stream, peer)) => {
                 refused_by_system = false;
-                let thread = shared.roster.thread(turn).await;
-                let admitted = admit(stream, peer, port, thread, shared, &turning_away);
-                lifeline.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
+                let thread = shared.threads.thread(turn).await;
+                let admitted = admit(stream, peer, port, thread, shared, &rejecting);
+                liveness.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
                 turn = turn.wrapping_add(1);
             }
             Err(error) => {
-                lifeline.note(MessageKind::AcceptFailed);
+                liveness.note(MessageKind::AcceptFailed);
                 if !std::mem::replace(&mut refused_by_system, true) {
                     error!(%error, "connections cannot be accepted; will go on trying");
                 }
@@ -121,14 +121,14 @@ async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, lifel
     }
 }
 
-/// Hands a connection to an association on this thread, or turns it away.
+/// Hands a connection to an association on this thread, or rejects it.
 fn admit(
     stream: TcpStream,
     peer: SocketAddr,
     port: Port,
     (thread, handle): (usize, ArbiterHandle),
     shared: &Arc<Shared>,
-    turning_away: &Arc<Semaphore>,
+    rejecting: &Arc<Semaphore>,
 ) -> bool {
     let open = shared.admission.open();
     if descriptors::are_short(stream.as_fd(), open, shared.descriptor_reserve()) {
@@ -148,7 +148,7 @@ fn admit(
         if let Some(unlogged) = shared.worth_a_line(Class::Rejection, Rejection::LocalLimitExceeded.name(), peer.ip()) {
             warn!(%peer, associations = open, unlogged, "connection turned away: no room for another association");
         }
-        if let Ok(permit) = turning_away.clone().try_acquire_owned() {
+        if let Ok(permit) = rejecting.clone().try_acquire_owned() {
             let (tls, lease) = match port {
                 Port::Plain => (None, None),
                 Port::Tls => match (shared.live().tls.clone(), holder.lease(Stage::Tls, TLS_LEASE_BYTES)) {
@@ -157,18 +157,18 @@ fn admit(
                 },
             };
             actix_rt::spawn(async move {
-                turn_away(stream, tls).await;
+                overload::reject(stream, tls).await;
                 drop((permit, lease, holder));
             });
         }
         return false;
     };
-    let enrolled = stream.into_std().and_then(|socket| {
-        let enrolled = shared.roster.enrol(holder.id(), thread, port, &socket)?;
-        Ok((socket, enrolled))
+    let assignment = stream.into_std().and_then(|socket| {
+        let assignment = shared.threads.assign(holder.id(), thread, port, &socket)?;
+        Ok((socket, assignment))
     });
-    let arrival = match enrolled {
-        Ok((socket, enrolled)) => Arrival { socket, peer, port, admitted, enrolled, holder, floor },
+    let arrival = match assignment {
+        Ok((socket, assignment)) => Arrival { socket, peer, port, admitted, assignment, holder, floor },
         Err(error) => {
             if let Some(unlogged) = shared.incident(Class::Limit, "descriptors", peer.ip()) {
                 error!(%peer, %error, unlogged, "connection could not be handed on, closed");

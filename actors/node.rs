@@ -16,10 +16,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::audit::AuditEvent;
-use crate::guest::Guest;
 use crate::listener::{Sockets, bind};
 use crate::observer::Observer;
 use crate::patience::{AwakeClock, within};
+use crate::service::Service;
 use crate::settings::{LiveSettings, NodeSettings};
 use crate::shared::{Phase, Shared};
 use crate::supervision::exit::Exit;
@@ -111,19 +111,19 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node, with `guests` as further children of its supervisor, and waits until all of it is ready. Must be called
+    /// Starts a node, with `services` as further children of its supervisor, and waits until all of it is ready. Must be called
     /// on an actix system.
     ///
     /// # Errors
     /// If the storage cannot be opened, the address not be listened on, or a child does not come up.
-    pub async fn start(settings: NodeSettings, guests: Vec<Guest>) -> Result<Self, StartError> {
+    pub async fn start(settings: NodeSettings, services: Vec<Service>) -> Result<Self, StartError> {
         let NodeSettings { listen, tls_listen, association_threads, writers, storage, audit_queue, live } = settings;
         let (store, recovery) = Store::open(storage)?;
         let (plain, local_address) = bind_if(listen)?.unzip();
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();
         let sockets = Sockets { plain, tls };
         let shared = Arc::new(Shared::new(live, writers, association_threads, audit_queue, &store)?);
-        let specs = crate::children::specs(&shared, &store, writers, association_threads, sockets, guests);
+        let specs = crate::children::specs(&shared, &store, writers, association_threads, sockets, services);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
         let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.clone());
         let (mut up, failure, heart) = (signs.up, signs.failure, Heart(signs.heart));

@@ -6,10 +6,11 @@ use std::time::{Instant, SystemTime};
 
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::snapshot::unattributed;
-use tidegate_memory::{AllocatorStatistics, Holder, Level, MemorySnapshot, Place, StageBytes};
+use tidegate_memory::{AllocatorStatistics, Holder, Level, Location, MemorySnapshot, StageBytes};
 use tidegate_storage::{Durability, Space, StoreError};
 use tracing::warn;
 
+use crate::activity::{AssociationUse, WriterUse};
 use crate::audit::AuditTrail;
 use crate::counters::Counters;
 use crate::history::Point;
@@ -18,7 +19,6 @@ use crate::latency::Latencies;
 use crate::recent::{ChildEnded, Refused};
 use crate::shared::{Phase, Shared};
 use crate::supervision::tree::ChildStatus;
-use crate::vitals::{AssociationUse, WriterUse};
 
 /// A look into the running node, from any thread.
 #[derive(Clone, Debug)]
@@ -179,9 +179,10 @@ impl Observer {
         let pressure = *shared.pressure.borrow();
         let mut snapshot = shared.budget.snapshot(shared.probe.read()?, shared.baseline.get(), pressure);
         let taken = shared.mailbox.taken_so_far();
-        let places = snapshot.holders.iter_mut().flat_map(|holder| &mut holder.leases).map(|lease| &mut lease.place);
-        for place in places {
-            if let Place::Mailbox { ticket } = place {
+        let locations =
+            snapshot.holders.iter_mut().flat_map(|holder| &mut holder.leases).map(|lease| &mut lease.location);
+        for location in locations {
+            if let Location::Mailbox { ticket } = location {
                 *ticket = ticket.saturating_sub(taken);
             }
         }

@@ -1,4 +1,4 @@
-//! A spool file that is being written, or waits to be committed, in the hands of an association and of writers.
+//! A spool file that is being written, or waits to be committed, shared by an association and writers.
 
 use std::ops::Deref;
 use std::sync::{Arc, Weak};

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use tidegate_protocol::{Rejection, Status};
 
-use crate::outcome::Reason;
+use crate::refusal::Reason;
 
 /// Events kept of a kind.
 pub const KEPT: usize = 64;

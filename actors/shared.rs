@@ -14,6 +14,7 @@ use tidegate_protocol::Rejection;
 use tidegate_storage::{Durability, Outcome, Placement, Store, Stored};
 use tokio::sync::{Semaphore, watch};
 
+use crate::activity::{OpenAssociations, WriterList};
 use crate::admission::Admission;
 use crate::association::FLOOR_LEASE_BYTES;
 use crate::audit::{AuditEvent, AuditTrail, widened};
@@ -23,12 +24,11 @@ use crate::history::History;
 use crate::incidents::{Class, Incidents};
 use crate::latency::Latencies;
 use crate::mailbox::WriterMailbox;
-use crate::outcome::Refusal;
 use crate::recent::{Recent, RefusedWhat};
-use crate::roster::Roster;
+use crate::refusal::Refusal;
 use crate::settings::LiveSettings;
 use crate::supervision::tree::ChildStatus;
-use crate::vitals::{OpenAssociations, WriterList};
+use crate::threads::AssociationThreads;
 
 /// What the node is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Shared {
     pub(crate) mailbox: Arc<WriterMailbox>,
     pub(crate) budget: MemoryBudget,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) threads: Arc<AssociationThreads>,
     pub(crate) counters: Counters,
     pub(crate) latencies: Arc<Latencies>,
     pub(crate) recent: Recent,
@@ -99,7 +99,7 @@ impl Shared {
             started: SystemTime::now(),
             budget: MemoryBudget::new(live.memory_budget_bytes),
             admission: Arc::new(Admission::new(limits.max, limits.max_per_address, limits.max_per_calling_ae)),
-            roster: Arc::new(Roster::new(association_threads)),
+            threads: Arc::new(AssociationThreads::new(association_threads)),
             counters: Counters::default(),
             incidents: Incidents::default(),
             phase: watch::Sender::new(Phase::Serving),
@@ -226,16 +226,16 @@ impl Baseline {
 
 /// Counts an actor as long as there is one: it goes with the actor's value, on whatever way that goes.
 #[derive(Debug)]
-pub(crate) struct Alive(Arc<Shared>);
+pub(crate) struct ActorCount(Arc<Shared>);
 
-impl Alive {
+impl ActorCount {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         shared.counters.actors.increment();
         Self(shared.clone())
     }
 }
 
-impl Drop for Alive {
+impl Drop for ActorCount {
     fn drop(&mut self) {
         self.0.counters.actors.subtract(1);
     }

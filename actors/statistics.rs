@@ -17,8 +17,8 @@ use crate::fault;
 use crate::history::Point;
 use crate::latency::Distribution;
 use crate::observer::StatisticsSnapshot;
-use crate::shared::{Alive, Shared};
-use crate::supervision::lifeline::{Lifeline, MessageKind};
+use crate::shared::{ActorCount, Shared};
+use crate::supervision::liveness::{Liveness, MessageKind};
 
 /// How often memory is looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -28,14 +28,14 @@ const TICKS_A_SECOND: u64 = 10;
 /// See the module.
 #[derive(Debug)]
 pub struct Statistics {
-    work: Option<(Figures, Lifeline)>,
-    _alive: Alive,
+    work: Option<(Figures, Liveness)>,
+    _actor_count: ActorCount,
 }
 
 impl Statistics {
-    pub(crate) fn new(shared: Arc<Shared>, lifeline: Lifeline) -> Self {
-        let _alive = Alive::new(&shared);
-        Self { work: Some((Figures::new(shared), lifeline)), _alive }
+    pub(crate) fn new(shared: Arc<Shared>, liveness: Liveness) -> Self {
+        let _actor_count = ActorCount::new(&shared);
+        Self { work: Some((Figures::new(shared), liveness)), _actor_count }
     }
 }
 
@@ -43,29 +43,29 @@ impl Actor for Statistics {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some((figures, lifeline)) = self.work.take() {
-            ctx.spawn(work(figures, lifeline).into_actor(self).map(|(), _, ctx| ctx.stop()));
+        if let Some((figures, liveness)) = self.work.take() {
+            ctx.spawn(work(figures, liveness).into_actor(self).map(|(), _, ctx| ctx.stop()));
         }
     }
 }
 
-async fn work(mut figures: Figures, lifeline: Lifeline) {
-    lifeline.ready();
+async fn work(mut figures: Figures, liveness: Liveness) {
+    liveness.ready();
     let looks = async {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            fault::at("statistics");
-            lifeline.note(MessageKind::MemoryLook);
+            fault::point("statistics");
+            liveness.note(MessageKind::MemoryLook);
             figures.watch();
             if figures.line_is_due() {
-                lifeline.note(MessageKind::StatisticsLine);
+                liveness.note(MessageKind::StatisticsLine);
                 figures.publish();
             }
         }
     };
-    lifeline.during(looks).await;
+    liveness.during(looks).await;
 }
 
 /// What is known from one look to the next.

@@ -15,7 +15,7 @@ use tracing::error;
 
 use crate::fault;
 use crate::patience::AwakeClock;
-use crate::shared::{Alive, Shared};
+use crate::shared::{ActorCount, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::spec::{ChildSpec, Group, Restart};
 use crate::supervision::tree::{Ended, Failure, Look, Next, Tree};
@@ -58,7 +58,7 @@ pub(crate) struct Supervisor {
     up: watch::Sender<bool>,
     failure: watch::Sender<Option<Failure>>,
     heart: watch::Sender<u64>,
-    _alive: Alive,
+    _actor_count: ActorCount,
 }
 
 impl Supervisor {
@@ -68,7 +68,7 @@ impl Supervisor {
         let supervisor = Self {
             tree: Tree::new(specs, changed.clone()),
             clock: AwakeClock::new(LONGEST_GAP, Instant::now()),
-            _alive: Alive::new(&shared),
+            _actor_count: ActorCount::new(&shared),
             shared,
             changed,
             stopping: Vec::new(),
@@ -87,7 +87,7 @@ impl Supervisor {
     }
 
     fn look(&mut self) {
-        fault::at("supervisor");
+        fault::point("supervisor");
         let now = self.clock.look(Instant::now());
         let Look { ended, failure } = self.tree.look(now, &self.shared.live().supervision);
         for ended in &ended {

@@ -12,17 +12,17 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 use tidegate_storage::{Commit, Files, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
+use crate::activity::WriterActivity;
 use crate::counters::Counter;
 use crate::failures::Failures;
-use crate::fault::{self, Told};
+use crate::fault::{self, Injected};
 use crate::incidents::Class;
-use crate::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, held_by};
-use crate::mailbox::{InFlight, SmallBatchPermit, Task, WalLeader, WriterState};
+use crate::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, work_of};
+use crate::mailbox::{InFlight, SmallBatchPermit, WalLeader, WriterState, WriterTask};
 use crate::open_spool::OpenSpool;
-use crate::shared::{Alive, Shared};
+use crate::shared::{ActorCount, Shared};
 use crate::supervision::exit::Exit;
-use crate::supervision::lifeline::{Lifeline, MessageKind};
-use crate::vitals::WriterVitals;
+use crate::supervision::liveness::{Liveness, MessageKind};
 
 /// For so long a writer that always finds work lets nothing else onto its thread.
 const YIELD_INTERVAL: Duration = Duration::from_millis(20);
@@ -34,7 +34,7 @@ const NO_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 #[derive(Debug)]
 pub struct Writer {
     work: Option<Work>,
-    _alive: Alive,
+    _actor_count: ActorCount,
 }
 
 impl Writer {
@@ -43,12 +43,12 @@ impl Writer {
         store: Store,
         shared: Arc<Shared>,
         in_flight: Arc<InFlight>,
-        lifeline: Lifeline,
+        liveness: Liveness,
     ) -> Self {
-        let _alive = Alive::new(&shared);
+        let _actor_count = ActorCount::new(&shared);
         let work = Work {
             index,
-            vitals: shared.writers.start(index),
+            activity: shared.writers.start(index),
             name: format!("writer-{index}"),
             reply_name: format!("reply-{index}"),
             trial_name: format!("trial-{index}"),
@@ -56,9 +56,9 @@ impl Writer {
             shared,
             in_flight,
             failures: RefCell::default(),
-            lifeline,
+            liveness,
         };
-        Self { work: Some(work), _alive }
+        Self { work: Some(work), _actor_count }
     }
 }
 
@@ -76,7 +76,7 @@ impl Actor for Writer {
 #[derive(Debug)]
 struct Work {
     index: u32,
-    vitals: Arc<WriterVitals>,
+    activity: Arc<WriterActivity>,
     name: String,
     /// As the fault port knows the moment between commit and answer.
     reply_name: String,
@@ -87,12 +87,12 @@ struct Work {
     in_flight: Arc<InFlight>,
     failures: RefCell<Failures>,
     /// Dropped last: when the supervisor hears of the end, all else is known.
-    lifeline: Lifeline,
+    liveness: Liveness,
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.lifeline.held(held_by(&self.in_flight.drain()));
+        self.liveness.held(work_of(&self.in_flight.drain()));
     }
 }
 
@@ -104,35 +104,35 @@ enum Outcome {
 
 impl Work {
     async fn run(self) {
-        self.lifeline.ready();
+        self.liveness.ready();
         let mut writer = WriterState::default();
         let mut yielded = Instant::now();
-        while !self.lifeline.is_fenced() {
+        while !self.liveness.is_fenced() {
             let batch = self.shared.live().writers.batch;
             let task = tokio::select! {
                 biased;
                 task = self.shared.mailbox.take(batch, &mut writer) => Some(task),
                 // What waits is stored before a writer stops.
-                () = self.lifeline.stop_requested() => return self.lifeline.finish(),
+                () = self.liveness.stop_requested() => return self.liveness.finish(),
                 // Nobody else has: the others are asleep, or at a commit.
                 () = self.checkpoint_due() => None,
             };
-            if self.lifeline.is_fenced() {
+            if self.liveness.is_fenced() {
                 return; // the jobs go to another, as if this one had died over them
             }
             if let Some(task) = task {
                 self.work_at(task, writer.permit.take());
                 writer.permit = self.in_flight.take_permit();
             }
-            if self.failures.borrow().call_for_a_trial() {
-                self.leave_to_others(&mut writer);
+            if self.failures.borrow().should_try_storage() {
+                self.yield_backlog(&mut writer);
                 if let Some(exit) = self.try_storage() {
-                    return self.lifeline.exit(exit);
+                    return self.liveness.exit(exit);
                 }
             }
             if self.is_checkpoint_due() {
                 // A checkpoint waits for what others have left for the log.
-                self.leave_to_others(&mut writer);
+                self.yield_backlog(&mut writer);
                 self.checkpoint();
             }
             // A mailbox that is never empty would otherwise keep control messages out. Not after every batch: it is three system calls.
@@ -144,9 +144,9 @@ impl Work {
     }
 
     /// Leaves what waits to other writers, before something that takes a while and that no answer waits for.
-    fn leave_to_others(&self, writer: &mut WriterState) {
+    fn yield_backlog(&self, writer: &mut WriterState) {
         writer.permit = None;
-        self.shared.mailbox.call_again();
+        self.shared.mailbox.wake_for_backlog();
     }
 
     /// Waits until the commit log is due for a checkpoint.
@@ -164,8 +164,8 @@ impl Work {
 
     /// Checkpoints the commit log, which no answer waits for.
     fn checkpoint(&self) {
-        let _has_work = self.lifeline.busy();
-        match self.store.checkpoint(&|| self.lifeline.pulse()) {
+        let _has_work = self.liveness.busy();
+        match self.store.checkpoint(&|| self.liveness.progress()) {
             Ok(recovery) => {
                 if recovery.restored_files > 0 {
                     let files = recovery.restored_files;
@@ -182,21 +182,21 @@ impl Work {
     }
 
     /// Does the task. Between the moment it has the jobs and the moment it answers, they and the permit may be taken away from it.
-    fn work_at(&self, task: Task, permit: Option<SmallBatchPermit>) {
+    fn work_at(&self, task: WriterTask, permit: Option<SmallBatchPermit>) {
         let _busy = Busy::new(&self.shared.counters.writers_busy);
-        let _has_work = self.lifeline.busy();
+        let _has_work = self.liveness.busy();
         match task {
-            Task::Jobs(jobs) => self.begin(jobs, permit),
-            Task::Log(group, leader) => self.log(group, Some(leader)),
-            Task::Write(files) => files.write(&|| self.lifeline.pulse()),
-            Task::Discard(spool) => drop(spool),
-            Task::Nothing => {}
+            WriterTask::Jobs(jobs) => self.begin(jobs, permit),
+            WriterTask::Log(group, leader) => self.log(group, Some(leader)),
+            WriterTask::Write(files) => files.write(&|| self.liveness.progress()),
+            WriterTask::Discard(spool) => drop(spool),
+            WriterTask::Nothing => {}
         }
-        self.vitals.took(0);
+        self.activity.set_jobs(0);
     }
 
     fn begin(&self, mut jobs: Vec<Job>, permit: Option<SmallBatchPermit>) {
-        self.vitals.took(jobs.len());
+        self.activity.set_jobs(jobs.len());
         jobs.sort_by_key(|job| matches!(job, Job::Commit(_))); // as they will be answered
         let (mut parts, mut instances) = (Vec::new(), Vec::new());
         for job in &jobs {
@@ -206,12 +206,12 @@ impl Work {
                 Job::Commit(job) => instances.push(job.store.clone()),
             }
         }
-        if !self.in_flight.hold(jobs, permit) {
+        if !self.in_flight.begin(jobs, permit) {
             return;
         }
-        let fail = match fault::at(&self.name) {
-            Some(Told::Fail) => Some(StoreError::ReadOnly),
-            Some(Told::Hold(_)) | None => None,
+        let fail = match fault::point(&self.name) {
+            Some(Injected::Fail) => Some(StoreError::ReadOnly),
+            Some(Injected::Hold(_)) | None => None,
         };
 
         for part in parts {
@@ -223,14 +223,14 @@ impl Work {
             return;
         }
         let (began, count) = (Instant::now(), instances.len());
-        self.lifeline.note(MessageKind::Commit);
+        self.liveness.note(MessageKind::Commit);
         let begun = match fail {
             Some(error) => Err(error),
-            None => self.store.begin(instances, &|| self.lifeline.pulse()),
+            None => self.store.begin(instances, &|| self.liveness.progress()),
         };
         match begun {
-            // Whoever writes the log for others must not wait for one of them: for a name that two instances claim, say.
-            Ok(commit) if commit.is_wholly_to_log() => self.leave(commit, began),
+            // Whoever writes the log for others must not wait for one of them: for a name that two instances have, say.
+            Ok(commit) if commit.is_wholly_to_log() => self.join_group(commit, began),
             Ok(mut commit) => {
                 drop(self.in_flight.take_permit());
                 self.write_log([&mut commit]);
@@ -241,7 +241,7 @@ impl Work {
     }
 
     /// Leaves what goes through the log to the next write of that, and writes its files meanwhile; or does that write.
-    fn leave(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
+    fn join_group(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
         let jobs = self.in_flight.take_jobs();
         if jobs.is_empty() {
             return; // taken away: others have them
@@ -253,7 +253,7 @@ impl Work {
                 files.into_iter().filter(Files::are_small).for_each(|files| self.shared.mailbox.offload_files(files));
                 self.log(group, leader);
             }
-            None => files.into_iter().for_each(|files| files.write(&|| self.lifeline.pulse())),
+            None => files.into_iter().for_each(|files| files.write(&|| self.liveness.progress())),
         }
     }
 
@@ -267,8 +267,8 @@ impl Work {
             commits.push((commit, began));
             jobs.extend(waiting);
         }
-        self.vitals.took(jobs.len());
-        if !self.in_flight.hold_for_log(jobs, leader) {
+        self.activity.set_jobs(jobs.len());
+        if !self.in_flight.begin_group(jobs, leader) {
             return;
         }
         self.write_log(commits.iter_mut().map(|(commit, _)| commit));
@@ -278,24 +278,24 @@ impl Work {
     }
 
     fn write_log<'c>(&self, commits: impl IntoIterator<Item = &'c mut Commit<Arc<StoreInstance>>>) {
-        if let Err(error) = Commit::write_log(commits, &|| self.lifeline.pulse()) {
+        if let Err(error) = Commit::write_log(commits, &|| self.liveness.progress()) {
             tracing::error!(%error, "commit log failed, its instances are synced by themselves or refused");
         }
     }
 
     /// Gives the instances their names, and answers for the next jobs in flight.
     fn finish(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
-        commit.finish(&|| self.lifeline.pulse(), &mut |outcome| {
+        commit.finish(&|| self.liveness.progress(), &mut |outcome| {
             self.shared.latencies.commit.record(began.elapsed());
-            fault::at(&self.reply_name);
+            fault::point(&self.reply_name);
             self.answer(Outcome::Committed(outcome));
         });
     }
 
     fn append(&self, part: &SpoolPart) -> Result<Arc<OpenSpool>, StoreError> {
-        self.lifeline.note(MessageKind::Append);
+        self.liveness.note(MessageKind::Append);
         let spool = part.write(&self.store, &self.shared.mailbox)?;
-        self.lifeline.pulse();
+        self.liveness.progress();
         Ok(spool)
     }
 
@@ -310,7 +310,7 @@ impl Work {
             }
             (Some(Job::Commit(CommitJob { store, reply, .. })), Outcome::Committed(stored)) => {
                 if stored.is_ok() {
-                    self.vitals.stored(store.instance.dataset_bytes());
+                    self.activity.stored(store.instance.dataset_bytes());
                 }
                 drop(store); // its memory is free when the association gets the answer
                 send(reply, stored)
@@ -322,10 +322,10 @@ impl Work {
 
     /// Writes to the storage on no instance's behalf. `Some`: it fails.
     fn try_storage(&self) -> Option<Exit> {
-        let _has_work = self.lifeline.busy();
-        let trial = match fault::at(&self.trial_name) {
-            Some(Told::Fail) => Err(StoreError::ReadOnly),
-            Some(Told::Hold(_)) | None => self.store.try_write(),
+        let _has_work = self.liveness.busy();
+        let trial = match fault::point(&self.trial_name) {
+            Some(Injected::Fail) => Err(StoreError::ReadOnly),
+            Some(Injected::Hold(_)) | None => self.store.try_write(),
         };
         if trial.is_ok()
             && let Some(unlogged) = self.shared.worth_a_line(Class::Refusal, "storage_trial", NO_PEER)

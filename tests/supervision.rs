@@ -229,12 +229,12 @@ fn a_dataset_that_loses_its_writer_while_the_budget_is_spent_goes_to_the_next() 
     let mut asking = request();
     asking.user_variables.push(UserVariableItem::Unknown(0x53, vec![0, 2, 0, 1]));
     let (mut wire, _) = Wire::associate(node.address(), asking);
-    let mut hoarder = associate(&node);
+    let mut greedy = associate(&node);
     // Less is left than any segment beyond the floor takes.
-    let hoard = BUDGET - FLOORS - (32 << 10);
-    node.arm(&[&format!("association hold {hoard}")]);
-    assert_eq!(hoarder.echo().status, 0);
-    assert!(held_bytes(&node) >= hoard);
+    let leased_bytes = BUDGET - FLOORS - (32 << 10);
+    node.arm(&[&format!("association hold {leased_bytes}")]);
+    assert_eq!(greedy.echo().status, 0);
+    assert!(held_bytes(&node) >= leased_bytes);
     node.arm(&["writer panic"]);
     // The message leaves less of the floor (16 KiB) than is worth a read.
     let rest = 14_400 - store_message(1, "1.2.3.68", &dataset("1.2.3.68", 0), 16_000).len();
@@ -242,7 +242,7 @@ fn a_dataset_that_loses_its_writer_while_the_budget_is_spent_goes_to_the_next() 
     assert_eq!(wire.store(1, "1.2.3.68", &content).status, 0);
     node.logged(&["child ended", "writer-0"]);
     wire.release();
-    hoarder.release();
+    greedy.release();
     assert_stored_whole(&node, "1.2.3.68", &content);
     assert_eq!(node.stop(), Some(0));
 }

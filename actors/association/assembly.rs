@@ -1,4 +1,4 @@
-//! The bytes of a dataset that is arriving, as the slices they come in, or read to their place in the file that is to be.
+//! The bytes of a dataset that is builder, as the slices they come in, or read directly into the memory image of the file.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use tidegate_memory::allocator::prefer_huge_pages;
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
 use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::meta::FileMeta;
-use tidegate_storage::{Arriving, Instance, Payload, Placement};
+use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
-use super::spooling::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
+use super::spool::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
 use crate::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
-use crate::outcome::Refusal;
+use crate::refusal::Refusal;
 use crate::settings::WriterSettings;
 use crate::shared::Shared;
 use crate::transport::Transport;
@@ -23,23 +23,23 @@ const SMALL_FRAGMENT: usize = 1024;
 const BLOCK: usize = 16 * 1024;
 /// Bytes of a part that goes to the spool file.
 pub(super) const SPOOL_CHUNK: u64 = 1024 * 1024;
-/// So many bytes that have come already are copied to their place; with more, a dataset goes on in slices.
-const MOST_COPIED: u64 = 64 * 1024;
+/// Bytes received before the first direct read that are copied into the contiguous block; a dataset with more stays in slices.
+const MAX_COPIED_BYTES: u64 = 64 * 1024;
 
 /// See the module.
 pub(super) struct Assembly {
-    file: Arriving,
+    file: FileBuilder,
     scan: HeadScan,
     slices: Vec<Bytes>,
     /// Pay for `slices`.
     leases: Vec<Arc<MemoryLease>>,
-    /// Whether what is here, behind what is in the spool, begins with the file meta: what comes is read to its place.
-    is_placed: bool,
+    /// Whether the memory is an image of the file, from the file meta or the spooled part on: later fragments are read directly.
+    is_contiguous: bool,
     /// Bytes in `slices` and `block`.
     held: u64,
     /// Bytes of the file sent to the spool.
     spooled: u64,
-    /// What came after the last slice, with room for more: small fragments, or what was read to its place.
+    /// What came after the last slice, with room for more: small fragments, or what was read directly.
     block: BytesMut,
     /// Pays for `block`.
     block_lease: Option<Arc<MemoryLease>>,
@@ -58,10 +58,10 @@ impl Assembly {
         let wanted = shared.wanted_for(placement.as_deref());
         Self {
             scan: HeadScan::new(transfer_syntax, wanted, HeadLimits::default()),
-            file: Arriving::new(meta),
+            file: FileBuilder::new(meta),
             slices: Vec::new(),
             leases: Vec::new(),
-            is_placed: false,
+            is_contiguous: false,
             held: 0,
             spooled: 0,
             block: BytesMut::new(),
@@ -72,7 +72,7 @@ impl Assembly {
         }
     }
 
-    /// As [`Incoming::push`](super::incoming::Incoming::push).
+    /// As [`InboundDataset::push`](super::inbound_dataset::InboundDataset::push).
     pub(super) fn push(
         &mut self,
         fragment: Bytes,
@@ -81,7 +81,7 @@ impl Assembly {
     ) -> Result<(), BudgetSpent> {
         self.note(&fragment);
         let fits = fragment.len() <= self.room();
-        if fragment.len() >= SMALL_FRAGMENT && !(fits && self.is_placed) {
+        if fragment.len() >= SMALL_FRAGMENT && !(fits && self.is_contiguous) {
             self.keep(fragment, lease);
             return Ok(());
         }
@@ -98,9 +98,9 @@ impl Assembly {
         Ok(())
     }
 
-    /// Whether what comes is read to its place, as far as there is memory for it.
-    pub(super) fn is_placed(&self) -> bool {
-        self.is_placed
+    /// Whether later fragments are read directly, as far as there is memory for it.
+    pub(super) fn is_contiguous(&self) -> bool {
+        self.is_contiguous
     }
 
     /// Bytes that the block in use can still take.
@@ -110,15 +110,15 @@ impl Assembly {
 
     /// Begins a block of `bytes`, a power of two, for what comes next; at the beginning of a dataset it takes what is here, too, and
     /// the file meta. Does nothing in a dataset that goes on in slices.
-    pub(super) fn place(&mut self, bytes: usize, holder: &Holder) -> Result<(), BudgetSpent> {
+    pub(super) fn begin_contiguous_block(&mut self, bytes: usize, holder: &Holder) -> Result<(), BudgetSpent> {
         let lease = |bytes: usize| holder.lease(Stage::Receiving, bytes as u64);
-        if self.is_placed {
+        if self.is_contiguous {
             self.begin_block(bytes, lease(bytes)?);
-        } else if self.spooled == 0 && self.held <= MOST_COPIED {
+        } else if self.spooled == 0 && self.held <= MAX_COPIED_BYTES {
             let meta = self.file.encoded_meta().clone();
             let bytes = bytes.max((meta.len() + self.held as usize + 1).next_power_of_two());
             self.begin_block(bytes, lease(bytes)?);
-            self.is_placed = true;
+            self.is_contiguous = true;
             self.held += meta.len() as u64;
             self.block.extend_from_slice(&meta);
             self.slices.drain(..).for_each(|slice| self.block.extend_from_slice(&slice));
@@ -130,13 +130,13 @@ impl Assembly {
         Ok(())
     }
 
-    /// Reads to the place begun, `most` bytes at the most: no more than there is room for.
+    /// Reads into the block begun, `most` bytes at the most: no more than there is room for.
     pub(super) async fn read_from(&mut self, transport: &mut Transport, most: usize) -> std::io::Result<usize> {
         transport.read_buf(&mut (&mut self.block).limit(most)).await
     }
 
-    /// Takes note of the last `bytes`, which were read to their place.
-    pub(super) fn note_placed(&mut self, bytes: usize) {
+    /// Accounts for the last `bytes`, which were read directly.
+    pub(super) fn note_direct_read(&mut self, bytes: usize) {
         let block = std::mem::take(&mut self.block);
         self.note(&block[block.len() - bytes..]);
         self.block = block;
@@ -156,9 +156,9 @@ impl Assembly {
         self.spool.is_used()
     }
 
-    /// Bytes that could go to the spool now: of what is placed whole blocks, unless `all` is to go.
+    /// Bytes that could go to the spool now: of a contiguous dataset whole blocks, unless `all` is to go.
     pub(super) fn ready_for_spool(&self, all: bool) -> u64 {
-        if all || !self.is_placed { self.held } else { self.held - self.block.len() as u64 }
+        if all || !self.is_contiguous { self.held } else { self.held - self.block.len() as u64 }
     }
 
     /// Whether anything is held in memory that spooling would free.
@@ -166,16 +166,16 @@ impl Assembly {
         self.held > 0 || self.spool.is_busy()
     }
 
-    /// As [`Incoming::spool`](super::incoming::Incoming::spool).
+    /// As [`InboundDataset::spool`](super::inbound_dataset::InboundDataset::spool).
     pub(super) async fn spool(&mut self, all: bool, shared: &Shared, writers: &WriterSettings) -> Result<(), Refusal> {
         self.spool.settle(MAX_PARTS_UNDER_WAY - 1, shared, writers).await?;
-        if all || !self.is_placed {
+        if all || !self.is_contiguous {
             self.close_block();
         }
         if self.slices.is_empty() {
             return Ok(());
         }
-        if self.spooled == 0 && !self.is_placed {
+        if self.spooled == 0 && !self.is_contiguous {
             let meta = self.file.encoded_meta().clone();
             self.held += meta.len() as u64;
             self.slices.insert(0, meta);
@@ -216,14 +216,14 @@ impl Assembly {
         self.close_block();
         let head = self.scan.finish()?;
         head.check(self.file.meta())?;
-        let payload = match (&self.spool.file, self.is_placed) {
+        let payload = match (&self.spool.file, self.is_contiguous) {
             (Some(spool), _) => Payload::Spooled(spool.file().clone()),
-            (None, true) => Payload::Placed(self.slices),
+            (None, true) => Payload::Contiguous(self.slices),
             (None, false) => Payload::Memory(self.slices),
         };
         let instance = Instance::new(self.file, head, payload);
         let instance = match self.placement {
-            Some(placement) => instance.placed(placement),
+            Some(placement) => instance.with_placement(placement),
             None => instance,
         };
         Ok(StoreInstance { instance, leases: self.leases, spool: self.spool.file })

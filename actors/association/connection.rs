@@ -1,7 +1,7 @@
 //! The life of one connection: read, parse, act, answer.
 //!
 //! At most one dataset is arriving at a time; up to the negotiated window of operations are with the writers. While the
-//! window is full, or a dataset waits for a place in the mailbox, nothing is read, and TCP slows the sender down.
+//! window is full, or a dataset waits for a slot of the mailbox, nothing is read, and TCP slows the sender down.
 
 use std::future::Future;
 use std::pin::pin;
@@ -20,23 +20,23 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Arrival;
-use super::ending::End;
-use super::incoming::Incoming;
+use super::end::End;
+use super::inbound_dataset::InboundDataset;
 use super::pace::Pace;
 use super::peer::Peer;
 use super::receive_buffer::ReceiveBuffer;
+use crate::activity::ActivityGuard;
 use crate::admission::Admitted;
 use crate::audit::Transfers;
-use crate::fault::{self, Told};
+use crate::fault::{self, Injected};
 use crate::incidents::Class;
 use crate::job::StoreInstance;
 use crate::patience::{Patience, within};
-use crate::roster::Enrolled;
 use crate::settings::LiveSettings;
 use crate::shared::{Phase, Shared};
-use crate::supervision::lifeline::{LastMessages, MessageKind};
+use crate::supervision::liveness::{LastMessages, MessageKind};
+use crate::threads::Assignment;
 use crate::transport::{Port, Transport};
-use crate::vitals::Listed;
 
 /// An operation that a writer has finished with, or lost.
 pub(super) struct Done {
@@ -57,7 +57,7 @@ pub(super) enum Answer {
 pub(super) struct Commit {
     pub(super) operation: Operation,
     pub(super) store: Arc<StoreInstance>,
-    pub(super) handovers: u32,
+    pub(super) retries: u32,
     /// When its last byte had come.
     pub(super) complete: Instant,
     /// Until it is given up, however many writers lose it.
@@ -76,12 +76,12 @@ pub(crate) struct Connection {
     pub(super) over_address_limit: bool,
     pub(super) transport: Transport,
     pub(super) protocol: Association,
-    pub(super) incoming: Option<Incoming>,
+    pub(super) inbound: Option<InboundDataset>,
     pub(super) pending: FuturesUnordered<LocalBoxFuture<'static, Done>>,
-    pub(super) lost_by_writer: Vec<Commit>,
+    pub(super) to_retry: Vec<Commit>,
     pub(super) last_messages: LastMessages,
-    /// What a test made it take.
-    pub(super) hoard: Option<MemoryLease>,
+    /// Leased by a test, through the fault port.
+    pub(super) test_lease: Option<MemoryLease>,
     /// Whether the connection has come to an end of which the peer is told as is due.
     pub(super) has_ended: bool,
     pub(super) window: usize,
@@ -93,19 +93,19 @@ pub(crate) struct Connection {
     pub(super) silent_for: Duration,
     pub(super) pace: Pace,
     /// When to look whether a leased segment can be given back.
-    pub(super) give_back: Instant,
+    pub(super) trim_at: Instant,
     /// What is to be reported for an audit.
     pub(super) transfers: Transfers,
-    pub(super) listed: Listed,
+    pub(super) activity: ActivityGuard,
     /// C-STORE requests so far, and bytes of their datasets.
     pub(super) requests: u64,
     pub(super) dataset_bytes: u64,
     /// Bytes of the last complete dataset: those of a series are alike.
-    pub(super) usual_bytes: u64,
+    pub(super) typical_dataset_bytes: u64,
     pub(super) buffer: ReceiveBuffer,
     pub(super) holder: Holder,
     pub(super) admitted: Admitted,
-    pub(super) enrolled: Enrolled,
+    pub(super) assignment: Assignment,
     pub(super) _floor: MemoryLease,
     /// Pays for what TLS holds.
     pub(super) tls_lease: Option<MemoryLease>,
@@ -120,17 +120,17 @@ impl Connection {
         let live = shared.live();
         Ok(Self {
             phase: shared.phase.subscribe(),
-            listed: shared.open.list(arrival.holder.id(), arrival.peer),
+            activity: shared.open.register(arrival.holder.id(), arrival.peer),
             peer: Peer::new(arrival.peer),
             over_address_limit: false,
             port: arrival.port,
             transport: Transport::Plain(socket),
             protocol: Association::new(live.associations.policy.clone()),
-            incoming: None,
+            inbound: None,
             pending: FuturesUnordered::new(),
-            lost_by_writer: Vec::new(),
+            to_retry: Vec::new(),
             last_messages: LastMessages::default(),
-            hoard: None,
+            test_lease: None,
             has_ended: false,
             window: 1,
             is_established: false,
@@ -138,15 +138,15 @@ impl Connection {
             request_patience: Patience::new(live.associations.request_timeout),
             silent_for: Duration::ZERO,
             pace: Pace::default(),
-            give_back: Instant::now(),
+            trim_at: Instant::now(),
             transfers: Transfers::default(),
             requests: 0,
             dataset_bytes: 0,
-            usual_bytes: 0,
+            typical_dataset_bytes: 0,
             buffer: ReceiveBuffer::new(),
             holder: arrival.holder,
             admitted: arrival.admitted,
-            enrolled: arrival.enrolled,
+            assignment: arrival.assignment,
             _floor: arrival.floor,
             tls_lease: None,
             contexts: None,
@@ -157,7 +157,7 @@ impl Connection {
 
     pub(super) async fn run(&mut self) -> End {
         loop {
-            if self.hand_over_again().await.is_err() {
+            if self.retry_lost().await.is_err() {
                 return End::ConnectionLost;
             }
             if self.may_read()
@@ -175,7 +175,7 @@ impl Connection {
                 self.protocol.answer_release();
                 return End::Released;
             }
-            let idle = self.incoming.is_none() && self.pending.is_empty();
+            let idle = self.inbound.is_none() && self.pending.is_empty();
             let phase = *self.phase.borrow();
             if phase == Phase::Aborting || (phase == Phase::Draining && idle) {
                 self.protocol.abort();
@@ -215,8 +215,8 @@ impl Connection {
     /// Takes note of what has come, for the line about the end of this association.
     pub(super) fn note(&mut self, kind: MessageKind) {
         self.last_messages.note(kind);
-        if let Some(Told::Hold(bytes)) = fault::at("association") {
-            self.hoard = self.holder.lease(Stage::Receiving, bytes).ok();
+        if let Some(Injected::Hold(bytes)) = fault::point("association") {
+            self.test_lease = self.holder.lease(Stage::Receiving, bytes).ok();
         }
     }
 
@@ -243,7 +243,7 @@ impl Connection {
                     return Some(end);
                 }
                 let has_data_set = request.has_data_set;
-                self.incoming = Some(Incoming::new(request, &self.peer, &self.shared, &self.live));
+                self.inbound = Some(InboundDataset::new(request, &self.peer, &self.shared, &self.live));
                 if !has_data_set {
                     Box::pin(self.complete()).await;
                 }
@@ -258,7 +258,7 @@ impl Connection {
                 }
             }
             Event::ReleaseRequested => {
-                self.incoming = None;
+                self.inbound = None;
                 self.releasing = true;
             }
             Event::PeerAborted(abort) => {

@@ -3,17 +3,17 @@
 
 mod assembly;
 mod connection;
-mod ending;
-mod incoming;
-mod opening;
+mod direct_read;
+mod end;
+mod inbound_dataset;
+mod negotiate;
 mod pace;
 mod peer;
-mod placing;
+mod preamble;
 mod receive_buffer;
-mod requested;
-mod spooling;
-mod storing;
-mod waiting;
+mod spool;
+mod store;
+mod wait;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 use tidegate_memory::{Holder, MemoryLease};
 
 use crate::admission::Admitted;
-use crate::roster::Enrolled;
 use crate::settings::{AssociationSettings, LiveSettings};
-use crate::shared::{Alive, Shared};
+use crate::shared::{ActorCount, Shared};
+use crate::threads::Assignment;
 use crate::transport::{Port, TLS_LEASE_BYTES};
 use connection::Connection;
 use receive_buffer::BULK_SEGMENT;
@@ -39,7 +39,7 @@ pub const FLOOR_LEASE_BYTES: u64 = 32 * 1024;
 pub struct Association {
     connection: Option<Arrival>,
     shared: Arc<Shared>,
-    _alive: Alive,
+    _actor_count: ActorCount,
 }
 
 /// An admitted connection on its way to the thread that will serve it.
@@ -49,7 +49,7 @@ pub(crate) struct Arrival {
     pub(crate) peer: SocketAddr,
     pub(crate) port: Port,
     pub(crate) admitted: Admitted,
-    pub(crate) enrolled: Enrolled,
+    pub(crate) assignment: Assignment,
     pub(crate) holder: Holder,
     pub(crate) floor: MemoryLease,
 }
@@ -61,7 +61,7 @@ impl LiveSettings {
         let AssociationSettings { policy, spool_threshold_bytes, .. } = &self.associations;
         let dataset = spool_threshold_bytes + 2 * BULK_SEGMENT as u64;
         (u64::from(policy.async_operations) + 2) * dataset
-            + (spooling::MAX_PARTS_UNDER_WAY as u64 + 1) * assembly::SPOOL_CHUNK
+            + (spool::MAX_PARTS_UNDER_WAY as u64 + 1) * assembly::SPOOL_CHUNK
             + FLOOR_LEASE_BYTES
             + TLS_LEASE_BYTES
             + 2 * u64::from(policy.max_request_length) // and the contexts it may lead to
@@ -70,8 +70,8 @@ impl LiveSettings {
 
 impl Association {
     pub(crate) fn new(arrival: Arrival, shared: Arc<Shared>) -> Self {
-        let _alive = Alive::new(&shared);
-        Self { connection: Some(arrival), shared, _alive }
+        let _actor_count = ActorCount::new(&shared);
+        Self { connection: Some(arrival), shared, _actor_count }
     }
 }
 

@@ -1,4 +1,4 @@
-//! How fast a message comes, by the time its peer was waited for: a sender that trickles holds a place for nothing, one on a slow
+//! How fast a message comes, by the time its peer was waited for: a sender that trickles takes up an association for nothing, one on a slow
 //! line makes progress.
 
 use std::time::Duration;

@@ -50,7 +50,7 @@ impl Peer {
 
     /// Where and how instances of the SOP class are stored; `None`: as the store's settings have it.
     pub(crate) fn placement(&self, access: &AccessSettings, sop_class: &str) -> Option<Arc<Placement>> {
-        let place = self.granted.as_ref()?.sop_class(sop_class).ok()??;
-        access.terms.get(place)?.placement.clone()
+        let index = self.granted.as_ref()?.sop_class(sop_class).ok()??;
+        access.terms.get(index)?.placement.clone()
     }
 }

@@ -66,8 +66,8 @@ impl<P> IdleWriters<P> {
         number
     }
 
-    /// Takes the writer out of the line. `Some`: it was woken, perhaps with a permit.
-    pub(super) fn leave(&mut self, number: Number) -> Option<Option<P>> {
+    /// removes the writer. `Some`: it was woken, perhaps with a permit.
+    pub(super) fn remove(&mut self, number: Number) -> Option<Option<P>> {
         self.asleep.retain(|asleep| asleep.number != number);
         let woken = self.woken.iter().position(|(other, _)| *other == number)?;
         Some(self.woken.swap_remove(woken).1)

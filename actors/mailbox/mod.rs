@@ -1,6 +1,6 @@
 //! The bounded way from associations to writers.
 //!
-//! A job needs a place before it can be sent, and keeps the place until a writer takes it: nobody can enqueue past the
+//! A job needs a slot before it can be sent, and keeps the slot until a writer takes it: nobody can enqueue past the
 //! capacity, however many associations there are. A dead writer leaves the queue to the others.
 //!
 //! There are two lanes. In general an idle writer takes the next job and a fair share of the rest. Of small instances that are to
@@ -12,7 +12,7 @@
 //! the files and go on: one write and one sync serve all of it, and nobody sleeps until somebody else has synced. The files of the
 //! one who is at the log are offered to a writer without work.
 //!
-//! Writers that wait stand in a line. A job wakes one of them, the one that came last, for a large job of those on the core that has it;
+//! Writers that wait form a stack. A job wakes one of them, the one that came last, for a large job of those on the core that has it;
 //! none if those who are awake will see to it.
 
 mod idle;
@@ -25,12 +25,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tidegate_memory::{Place, Stage};
+use tidegate_memory::{Location, Stage};
 use tidegate_storage::{Files, SpoolFile};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use self::next_task::Claimed;
+use self::next_task::Task;
 use self::queue::Lane;
 pub(crate) use self::scheduler::MAX_PENDING_WRITES;
 use self::scheduler::{Workload, WriterScheduler};
@@ -43,7 +43,7 @@ use crate::patience::Patience;
 pub(crate) enum Instances {}
 
 impl Workload for Instances {
-    type Waiting = Waiting;
+    type QueuedJob = QueuedJob;
     type Job = Job;
     type PendingWrite = PendingWrite;
     type Files = Files<Arc<StoreInstance>>;
@@ -57,13 +57,13 @@ pub(crate) type InFlight = crate::in_flight::InFlight<Instances>;
 
 /// A job in a queue.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct QueuedJob {
     job: Job,
-    place: OwnedSemaphorePermit,
-    since: Instant,
+    slot: OwnedSemaphorePermit,
+    queued_at: Instant,
 }
 
-/// No place in the mailbox became free in time.
+/// No slot in the mailbox became free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no writer took the dataset in time")]
 pub struct HandoffTimeout;
@@ -71,15 +71,15 @@ pub struct HandoffTimeout;
 /// The mailbox all writers of the pool share.
 #[derive(Debug)]
 pub struct WriterMailbox {
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     scheduler: Arc<WriterScheduler<Instances>>,
     /// Held while the capacity changes.
     capacity: Mutex<usize>,
-    /// Places to be taken away as they come free, because the capacity became smaller than what waits.
+    /// Slots to be taken away as they come free, because the capacity became smaller than what waits.
     surplus: AtomicUsize,
     writers: usize,
     high_water: AtomicUsize,
-    /// Jobs ever enqueued, and ever taken: a job's ticket less the latter is its place.
+    /// Jobs ever enqueued, and ever taken: a job's ticket less the latter is its position.
     enqueued: AtomicU64,
     taken: AtomicU64,
     latencies: Arc<Latencies>,
@@ -87,7 +87,7 @@ pub struct WriterMailbox {
 
 /// What a writer is to do.
 #[derive(Debug)]
-pub(crate) enum Task {
+pub(crate) enum WriterTask {
     /// Commit these, or append them to spool files.
     Jobs(Vec<Job>),
     /// Write the commit log for these.
@@ -105,7 +105,7 @@ impl WriterMailbox {
     pub fn new(capacity: usize, writers: usize, latencies: Arc<Latencies>) -> Self {
         Self {
             latencies,
-            places: Arc::new(Semaphore::new(capacity)),
+            slots: Arc::new(Semaphore::new(capacity)),
             scheduler: Arc::new(WriterScheduler::new(capacity)),
             capacity: Mutex::new(capacity),
             surplus: AtomicUsize::new(0),
@@ -116,7 +116,7 @@ impl WriterMailbox {
         }
     }
 
-    /// Changes the capacity, at least 1. Jobs that wait keep their places: a smaller capacity holds as soon as they are taken.
+    /// Changes the capacity, at least 1. Jobs that wait keep their slots: a smaller capacity holds as soon as they are taken.
     pub fn set_capacity(&self, new: usize) {
         let mut capacity = self.capacity.lock();
         let old = std::mem::replace(&mut *capacity, new);
@@ -128,57 +128,57 @@ impl WriterMailbox {
                 .surplus
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |surplus| Some(surplus.saturating_sub(more)))
                 .unwrap_or(0);
-            self.places.add_permits(more.saturating_sub(kept));
+            self.slots.add_permits(more.saturating_sub(kept));
         } else {
             let fewer = old - new;
-            let gone = self.places.forget_permits(fewer);
+            let gone = self.slots.forget_permits(fewer);
             self.surplus.fetch_add(fewer - gone, Ordering::Relaxed);
         }
     }
 
-    /// Waits for a place, then enqueues the job that `make` returns. A caller that lends its `patience` knows afterwards what the wait
+    /// Waits for a slot, then enqueues the job that `make` returns. A caller that lends its `patience` knows afterwards what the wait
     /// has used up.
     ///
     /// # Errors
-    /// [`HandoffTimeout`] if no place became free within `patience`; `make` is not called then.
-    pub async fn hand_over(
+    /// [`HandoffTimeout`] if no slot became free within `patience`; `make` is not called then.
+    pub async fn submit(
         &self,
         mut patience: impl BorrowMut<Patience>,
         make: impl FnOnce() -> Job,
     ) -> Result<(), HandoffTimeout> {
         let asked = Instant::now();
-        let place = match self.places.clone().try_acquire_owned() {
-            Ok(place) => Some(place),
-            Err(_) => patience.borrow_mut().wait(self.places.clone().acquire_owned()).await.ok().and_then(Result::ok),
+        let slot = match self.slots.clone().try_acquire_owned() {
+            Ok(slot) => Some(slot),
+            Err(_) => patience.borrow_mut().wait(self.slots.clone().acquire_owned()).await.ok().and_then(Result::ok),
         };
-        let since = Instant::now();
-        self.latencies.handoff_wait.record(since - asked);
-        let place = place.ok_or(HandoffTimeout)?;
+        let queued_at = Instant::now();
+        self.latencies.handoff_wait.record(queued_at - asked);
+        let slot = slot.ok_or(HandoffTimeout)?;
         let job = make();
         let ticket = self.enqueued.fetch_add(1, Ordering::Relaxed);
-        job.each_lease(&mut |lease| lease.enter_at(Stage::Queued, Place::Mailbox { ticket }));
+        job.each_lease(&mut |lease| lease.enter_at(Stage::Queued, Location::Mailbox { ticket }));
         let lane = job.lane();
-        if !self.scheduler.lane(lane).put(Waiting { job, place, since }) {
+        if !self.scheduler.lane(lane).put(QueuedJob { job, slot, queued_at }) {
             return Err(HandoffTimeout);
         }
-        self.scheduler.call(lane);
+        self.scheduler.wake_for(lane);
         self.high_water.fetch_max(self.depth(), Ordering::Relaxed);
         Ok(())
     }
 
     /// Waits for something to do. Of jobs it gives what else waits in the lane, at most `most`: of small ones, all; of large ones, a
-    /// fair share. The places are free again at once: what a writer has in hand does not wait. Whoever stops waiting has taken
+    /// fair share. The slots are free again at once: jobs in flight take no slot. Whoever stops waiting has taken
     /// nothing.
-    pub(crate) async fn take(&self, most: usize, writer: &mut WriterState) -> Task {
+    pub(crate) async fn take(&self, most: usize, writer: &mut WriterState) -> WriterTask {
         let (lane, first) = match self.scheduler.next_task(writer).await {
-            Claimed::First(lane, first) => (lane, first),
+            Task::First(lane, first) => (lane, first),
             other => {
                 writer.permit = None; // others take small instances meanwhile
                 return match other {
-                    Claimed::Log(group, leader) => Task::Log(group, leader),
-                    Claimed::Files(files) => Task::Write(files),
-                    Claimed::Discard(spool) => Task::Discard(spool),
-                    Claimed::First(..) | Claimed::Nothing => Task::Nothing,
+                    Task::Log(group, leader) => WriterTask::Log(group, leader),
+                    Task::Files(files) => WriterTask::Write(files),
+                    Task::Discard(spool) => WriterTask::Discard(spool),
+                    Task::First(..) | Task::Nothing => WriterTask::Nothing,
                 };
             }
         };
@@ -191,7 +191,7 @@ impl WriterMailbox {
             }
         };
         let more = std::iter::from_fn(|| self.scheduler.lane(lane).take()).take(share.min(most.saturating_sub(1)));
-        Task::Jobs(std::iter::once(first).chain(more).map(|waiting| self.taken(waiting)).collect())
+        WriterTask::Jobs(std::iter::once(first).chain(more).map(|waiting| self.taken(waiting)).collect())
     }
 
     /// Adds a batch to the group of the next write of the log, as [`WriterScheduler::join_group`].
@@ -205,8 +205,8 @@ impl WriterMailbox {
     }
 
     /// Has writers come for what waits, because this one does not.
-    pub(crate) fn call_again(&self) {
-        self.scheduler.call_again();
+    pub(crate) fn wake_for_backlog(&self) {
+        self.scheduler.wake_for_backlog();
     }
 
     /// What a writer that starts works at.
@@ -219,14 +219,14 @@ impl WriterMailbox {
         Arc::downgrade(&self.scheduler)
     }
 
-    fn taken(&self, Waiting { job, place, since }: Waiting) -> Job {
-        self.latencies.queue_wait.record(since.elapsed());
+    fn taken(&self, QueuedJob { job, slot, queued_at }: QueuedJob) -> Job {
+        self.latencies.queue_wait.record(queued_at.elapsed());
         self.taken.fetch_add(1, Ordering::Relaxed);
         let less = |surplus: usize| surplus.checked_sub(1);
         if self.surplus.load(Ordering::Relaxed) > 0
             && self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
         {
-            place.forget();
+            slot.forget();
         }
         job
     }

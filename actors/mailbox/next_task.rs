@@ -18,11 +18,11 @@ pub(crate) struct WriterState<W: Workload> {
     took_small: bool,
 }
 
-/// What a writer has claimed.
+/// What a writer has task.
 #[derive(Debug)]
-pub(crate) enum Claimed<W: Workload> {
+pub(crate) enum Task<W: Workload> {
     /// The first job of a batch.
-    First(Lane, W::Waiting),
+    First(Lane, W::QueuedJob),
     Log(Vec<W::PendingWrite>, WalLeader<W>),
     Files(W::Files),
     Discard(W::Discard),
@@ -35,7 +35,7 @@ pub(crate) enum Claimed<W: Workload> {
 pub(crate) struct NextTask<'a, W: Workload> {
     scheduler: &'a Arc<WriterScheduler<W>>,
     writer: &'a mut WriterState<W>,
-    /// While it stands in the line.
+    /// while it is in `IdleWriters`.
     number: Option<Number>,
 }
 
@@ -45,16 +45,16 @@ impl<W: Workload> WriterScheduler<W> {
         NextTask { scheduler: self, writer, number: None }
     }
 
-    fn try_claim(self: &Arc<Self>, state: &mut State<W>, writer: &mut WriterState<W>) -> Option<Claimed<W>> {
+    fn try_next(self: &Arc<Self>, state: &mut State<W>, writer: &mut WriterState<W>) -> Option<Task<W>> {
         if let Some(files) = state.files.pop() {
-            return Some(Claimed::Files(files));
+            return Some(Task::Files(files));
         }
         if let Some((pending, leader)) = self.try_lead(state) {
-            return Some(Claimed::Log(pending, leader));
+            return Some(Task::Log(pending, leader));
         }
         // Before jobs, which may never come to an end: the disk has the space back at once.
         if let Some(discard) = state.discards.pop() {
-            return Some(Claimed::Discard(discard));
+            return Some(Task::Discard(discard));
         }
         let lanes = match writer.took_small {
             true => [Lane::Large, Lane::Small],
@@ -62,14 +62,14 @@ impl<W: Workload> WriterScheduler<W> {
         };
         lanes.into_iter().find_map(|lane| {
             if lane == Lane::Small && writer.permit.is_none() {
-                if !self.has_permit(state) {
+                if !self.permits_another(state) {
                     return None;
                 }
                 writer.permit = Some(state.permit(self));
             }
             let first = self.lane(lane).take()?;
             writer.took_small = lane == Lane::Small;
-            Some(Claimed::First(lane, first))
+            Some(Task::First(lane, first))
         })
     }
 }
@@ -81,22 +81,22 @@ impl<W: Workload> Default for WriterState<W> {
 }
 
 impl<W: Workload> Future for NextTask<'_, W> {
-    type Output = Claimed<W>;
+    type Output = Task<W>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { scheduler, writer, number } = self.get_mut();
         let mut state = scheduler.state.lock();
-        let woken = number.take().and_then(|number| state.idle.leave(number));
+        let woken = number.take().and_then(|number| state.idle.remove(number));
         let was_woken = woken.is_some();
         if let Some(permit) = woken {
             writer.permit = permit;
         }
-        if let Some(claimed) = scheduler.try_claim(&mut state, writer) {
-            return Poll::Ready(claimed);
+        if let Some(task) = scheduler.try_next(&mut state, writer) {
+            return Poll::Ready(task);
         }
-        state.take_back(writer.permit.take());
+        state.return_permit(writer.permit.take());
         if was_woken {
-            return Poll::Ready(Claimed::Nothing);
+            return Poll::Ready(Task::Nothing);
         }
         *number = Some(state.idle.sleep(context.waker().clone()));
         Poll::Pending
@@ -110,10 +110,10 @@ impl<W: Workload> Drop for NextTask<'_, W> {
         };
         let woken = {
             let mut state = self.scheduler.state.lock();
-            state.idle.leave(number).map(|permit| state.take_back(permit))
+            state.idle.remove(number).map(|permit| state.return_permit(permit))
         };
         if woken.is_some() {
-            self.scheduler.call_again(); // another has to come for what this one was woken for
+            self.scheduler.wake_for_backlog(); // another has to come for what this one was woken for
         }
     }
 }

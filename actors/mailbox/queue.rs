@@ -53,7 +53,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether there was room: there is, for who has a place.
+    /// Whether there was room: there is, for who has a slot.
     pub(crate) fn put(&self, waiting: T) -> bool {
         // It cannot be closed: both ends live in self.
         self.channel.read().sender.try_send(waiting).is_ok()

@@ -22,8 +22,8 @@ pub(crate) const MAX_DISCARDS: usize = 64;
 /// What is scheduled.
 pub(crate) trait Workload: Debug + Sized + 'static {
     /// A job in a queue.
-    type Waiting: Debug;
-    /// A job in a writer's hands.
+    type QueuedJob: Debug;
+    /// A job in flight at a writer.
     type Job: Debug;
     /// A batch that waits for the next write of the commit log.
     type PendingWrite: Debug;
@@ -36,8 +36,8 @@ pub(crate) trait Workload: Debug + Sized + 'static {
 /// All that waits.
 #[derive(Debug)]
 pub(crate) struct WriterScheduler<W: Workload> {
-    pub(crate) small: Queue<W::Waiting>,
-    pub(crate) large: Queue<W::Waiting>,
+    pub(crate) small: Queue<W::QueuedJob>,
+    pub(crate) large: Queue<W::QueuedJob>,
     /// Locked by whoever takes something, and by whoever has put it there.
     pub(super) state: Mutex<State<W>>,
 }
@@ -82,7 +82,7 @@ impl<W: Workload> WriterScheduler<W> {
         Self { small: Queue::new(capacity), large: Queue::new(capacity), state: Mutex::new(state) }
     }
 
-    pub(crate) fn lane(&self, lane: Lane) -> &Queue<W::Waiting> {
+    pub(crate) fn lane(&self, lane: Lane) -> &Queue<W::QueuedJob> {
         match lane {
             Lane::Small => &self.small,
             Lane::Large => &self.large,
@@ -100,33 +100,33 @@ impl<W: Workload> WriterScheduler<W> {
     }
 
     /// Has a writer come for a job that was put into the lane, unless one that is awake will take it.
-    pub(crate) fn call(self: &Arc<Self>, lane: Lane) {
-        self.call_from(self.state.lock(), lane);
+    pub(crate) fn wake_for(self: &Arc<Self>, lane: Lane) {
+        self.wake_next(self.state.lock(), lane);
     }
 
     /// Has writers come for whatever waits: some that were to see to it will not.
-    pub(crate) fn call_again(self: &Arc<Self>) {
+    pub(crate) fn wake_for_backlog(self: &Arc<Self>) {
         if self.small.depth() > 0 {
-            self.call(Lane::Small);
+            self.wake_for(Lane::Small);
         }
         let state = self.state.lock();
         if self.large.depth() > 0 || state.has_unclaimed() {
-            self.call_from(state, Lane::Large);
+            self.wake_next(state, Lane::Large);
         }
     }
 
     /// The same after the end of a writer. The checkpoint that it caused, or was to make, may be due with nobody who knows when: one
     /// that sleeps asks the storage again.
-    pub(crate) fn call_after_an_end(self: &Arc<Self>) {
-        self.call_again();
+    pub(crate) fn wake_after_exit(self: &Arc<Self>) {
+        self.wake_for_backlog();
         let mut state = self.state.lock();
         if let Some(asleep) = state.idle.next(Lane::Small) {
             wake(state, asleep, None);
         }
     }
 
-    fn call_from(self: &Arc<Self>, mut state: MutexGuard<'_, State<W>>, lane: Lane) {
-        if lane == Lane::Small && !self.has_permit(&state) {
+    fn wake_next(self: &Arc<Self>, mut state: MutexGuard<'_, State<W>>, lane: Lane) {
+        if lane == Lane::Small && !self.permits_another(&state) {
             return;
         }
         if let Some(asleep) = state.idle.next(lane) {
@@ -136,7 +136,7 @@ impl<W: Workload> WriterScheduler<W> {
     }
 
     /// Whether so many small instances wait that one more writer should see to them.
-    pub(super) fn has_permit(&self, state: &State<W>) -> bool {
+    pub(super) fn permits_another(&self, state: &State<W>) -> bool {
         self.small.depth() > state.active_small_writers * BACKLOG
     }
 
@@ -169,7 +169,7 @@ impl<W: Workload> WriterScheduler<W> {
         let mut state = self.state.lock();
         if !state.idle.is_empty() {
             state.files.push(files);
-            self.call_from(state, Lane::Large);
+            self.wake_next(state, Lane::Large);
         }
     }
 
@@ -181,12 +181,12 @@ impl<W: Workload> WriterScheduler<W> {
             drop(discard);
         } else {
             state.discards.push(discard);
-            self.call_from(state, Lane::Large);
+            self.wake_next(state, Lane::Large);
         }
     }
 }
 
-/// Wakes a writer that was taken out of the line.
+/// Wakes a writer that was removed from `IdleWriters`.
 fn wake<W: Workload>(
     mut state: MutexGuard<'_, State<W>>,
     Asleep { number, waker, .. }: Asleep,
@@ -203,14 +203,14 @@ impl<W: Workload> State<W> {
         SmallBatchPermit(Some(Arc::clone(scheduler)))
     }
 
-    pub(super) fn take_back(&mut self, permit: Option<SmallBatchPermit<W>>) {
+    pub(super) fn return_permit(&mut self, permit: Option<SmallBatchPermit<W>>) {
         if let Some(mut permit) = permit {
             self.active_small_writers -= 1;
             permit.0 = None;
         }
     }
 
-    /// Whether anything waits outside of the queues that a writer could claim.
+    /// Whether anything waits outside of the queues that a writer could take.
     fn has_unclaimed(&self) -> bool {
         (!self.has_wal_leader && !self.pending_writes.is_empty()) || !self.files.is_empty() || !self.discards.is_empty()
     }
@@ -232,7 +232,7 @@ impl<W: Workload> Drop for SmallBatchPermit<W> {
         if let Some(scheduler) = self.0.take() {
             let mut state = scheduler.state.lock();
             state.active_small_writers -= 1;
-            scheduler.call_from(state, Lane::Small);
+            scheduler.wake_next(state, Lane::Small);
         }
     }
 }

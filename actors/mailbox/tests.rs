@@ -11,7 +11,7 @@ use tidegate_storage::head::Head;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{Arriving, CommitStrategy, Duplicates, Durability, Instance, Payload, Settings, Store};
+use tidegate_storage::{CommitStrategy, Duplicates, Durability, FileBuilder, Instance, Payload, Settings, Store};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -36,14 +36,14 @@ fn job() -> Job {
 
 fn small_job() -> Job {
     let payload = Payload::Memory(vec![Bytes::from_static(b"small")]);
-    let instance = Instance::new(Arriving::new(meta()), Head::default(), payload);
+    let instance = Instance::new(FileBuilder::new(meta()), Head::default(), payload);
     let store = Arc::new(StoreInstance { instance, leases: Vec::new(), spool: None });
     Job::Commit(CommitJob { store, lane: Lane::Small, reply: oneshot::channel().0 })
 }
 
 async fn take(mailbox: &WriterMailbox, most: usize, turn: &mut WriterState) -> Vec<Job> {
     match mailbox.take(most, turn).await {
-        Task::Jobs(jobs) => jobs,
+        WriterTask::Jobs(jobs) => jobs,
         other => panic!("{other:?}"),
     }
 }
@@ -57,19 +57,19 @@ fn mailbox(capacity: usize, writers: usize) -> WriterMailbox {
 #[tokio::test(start_paused = true)]
 async fn there_are_never_more_jobs_than_places_however_many_senders_try() {
     let mailbox = mailbox(4, 1);
-    let senders = (0..100).map(|_| mailbox.hand_over(PATIENCE, job));
-    let handed = futures_util::future::join_all(senders).await;
-    assert_eq!(handed.iter().filter(|result| result.is_ok()).count(), 4);
+    let senders = (0..100).map(|_| mailbox.submit(PATIENCE, job));
+    let submitted = futures_util::future::join_all(senders).await;
+    assert_eq!(submitted.iter().filter(|result| result.is_ok()).count(), 4);
     assert_eq!((mailbox.depth(), mailbox.take_high_water()), (4, 4));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_place_is_free_as_soon_as_a_writer_has_taken_the_job() {
     let mailbox = mailbox(1, 1);
-    mailbox.hand_over(PATIENCE, job).await.unwrap();
-    let mut turn = WriterState::default();
-    let (handed, taken) = tokio::join!(mailbox.hand_over(PATIENCE, job), take(&mailbox, 1, &mut turn));
-    assert_eq!(handed, Ok(()));
+    mailbox.submit(PATIENCE, job).await.unwrap();
+    let mut state = WriterState::default();
+    let (submitted, taken) = tokio::join!(mailbox.submit(PATIENCE, job), take(&mailbox, 1, &mut state));
+    assert_eq!(submitted, Ok(()));
     assert_eq!((taken.len(), mailbox.depth()), (1, 1));
 }
 
@@ -77,7 +77,7 @@ async fn a_place_is_free_as_soon_as_a_writer_has_taken_the_job() {
 async fn a_writer_leaves_the_others_their_share() {
     let mailbox = mailbox(16, 4);
     for _ in 0..9 {
-        mailbox.hand_over(PATIENCE, job).await.unwrap();
+        mailbox.submit(PATIENCE, job).await.unwrap();
     }
     let taken = take(&mailbox, 16, &mut WriterState::default()).await;
     assert_eq!(taken.len(), 3, "one, and a quarter of the other eight");
@@ -93,15 +93,15 @@ async fn a_writer_leaves_the_others_their_share() {
 #[tokio::test(start_paused = true)]
 async fn a_job_that_found_no_place_is_not_even_made() {
     let mailbox = mailbox(1, 1);
-    mailbox.hand_over(PATIENCE, job).await.unwrap();
-    let late = mailbox.hand_over(PATIENCE, || unreachable!()).await;
+    mailbox.submit(PATIENCE, job).await.unwrap();
+    let late = mailbox.submit(PATIENCE, || unreachable!()).await;
     assert_eq!(late, Err(HandoffTimeout));
 }
 
-/// Jobs that find a place within no time.
-async fn places(mailbox: &WriterMailbox) -> usize {
+/// Jobs that find a slot within no time.
+async fn slots(mailbox: &WriterMailbox) -> usize {
     let mut found = 0;
-    while mailbox.hand_over(Patience::new(Duration::ZERO), job).await.is_ok() {
+    while mailbox.submit(Patience::new(Duration::ZERO), job).await.is_ok() {
         found += 1;
     }
     found
@@ -110,33 +110,33 @@ async fn places(mailbox: &WriterMailbox) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_capacity_that_grows_lets_more_in_and_loses_nothing_that_waits() {
     let mailbox = mailbox(2, 1);
-    assert_eq!(places(&mailbox).await, 2);
+    assert_eq!(slots(&mailbox).await, 2);
     mailbox.set_capacity(5);
-    assert_eq!((places(&mailbox).await, mailbox.depth()), (3, 5));
+    assert_eq!((slots(&mailbox).await, mailbox.depth()), (3, 5));
     let taken = take(&mailbox, 5, &mut WriterState::default()).await;
     assert_eq!((taken.len(), mailbox.depth()), (5, 0));
-    assert_eq!(places(&mailbox).await, 5);
+    assert_eq!(slots(&mailbox).await, 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_capacity_that_shrinks_holds_once_what_waits_has_gone() {
     let mailbox = mailbox(6, 1);
     for _ in 0..4 {
-        mailbox.hand_over(PATIENCE, job).await.unwrap();
+        mailbox.submit(PATIENCE, job).await.unwrap();
     }
     mailbox.set_capacity(2);
-    assert_eq!(places(&mailbox).await, 0, "four wait where two may");
+    assert_eq!(slots(&mailbox).await, 0, "four wait where two may");
     assert_eq!(take(&mailbox, 2, &mut WriterState::default()).await.len(), 2);
-    assert_eq!(places(&mailbox).await, 0, "two still wait");
+    assert_eq!(slots(&mailbox).await, 0, "two still wait");
     assert_eq!(take(&mailbox, 1, &mut WriterState::default()).await.len(), 1);
-    assert_eq!(places(&mailbox).await, 1);
+    assert_eq!(slots(&mailbox).await, 1);
     assert_eq!(take(&mailbox, 8, &mut WriterState::default()).await.len(), 2);
-    assert_eq!(places(&mailbox).await, 2);
-    // Back again, with places still to be taken away.
+    assert_eq!(slots(&mailbox).await, 2);
+    // Back again, with slots still to be taken away.
     mailbox.set_capacity(1);
     mailbox.set_capacity(6);
     take(&mailbox, 8, &mut WriterState::default()).await;
-    assert_eq!(places(&mailbox).await, 6);
+    assert_eq!(slots(&mailbox).await, 6);
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,12 +144,12 @@ async fn small_instances_are_taken_all_at_once_by_one_writer() {
     let mailbox = mailbox(64, 4);
     let mut turns = [WriterState::default(), WriterState::default()];
     for _ in 0..3 {
-        mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+        mailbox.submit(PATIENCE, small_job).await.unwrap();
     }
     assert_eq!(take(&mailbox, 16, &mut turns[0]).await.len(), 3);
     // Another finds no permit, but what is large.
-    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
-    mailbox.hand_over(PATIENCE, job).await.unwrap();
+    mailbox.submit(PATIENCE, small_job).await.unwrap();
+    mailbox.submit(PATIENCE, job).await.unwrap();
     let taken = take(&mailbox, 16, &mut turns[1]).await;
     assert!(matches!(taken[..], [Job::Append(_)]), "{taken:?}");
     assert!(timeout(PATIENCE.left(), take(&mailbox, 16, &mut turns[1])).await.is_err());
@@ -162,13 +162,13 @@ async fn small_instances_are_taken_all_at_once_by_one_writer() {
 async fn a_backlog_of_small_instances_opens_another_permit() {
     let mailbox = mailbox(64, 4);
     let mut turns = [WriterState::default(), WriterState::default(), WriterState::default()];
-    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    mailbox.submit(PATIENCE, small_job).await.unwrap();
     take(&mailbox, 16, &mut turns[0]).await;
     for _ in 0..BACKLOG {
-        mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+        mailbox.submit(PATIENCE, small_job).await.unwrap();
     }
     assert!(timeout(PATIENCE.left(), take(&mailbox, 4, &mut turns[1])).await.is_err());
-    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    mailbox.submit(PATIENCE, small_job).await.unwrap();
     assert_eq!(take(&mailbox, 4, &mut turns[1]).await.len(), 4);
     assert!(timeout(PATIENCE.left(), take(&mailbox, 4, &mut turns[2])).await.is_err());
 }
@@ -193,10 +193,10 @@ async fn a_job_wakes_the_writer_that_came_last_and_no_other() {
     for (waiting, woken) in waiting.iter_mut().zip(&woken) {
         assert!(waiting.as_mut().poll(&mut Context::from_waker(&Waker::from(woken.clone()))).is_pending());
     }
-    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
-    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    mailbox.submit(PATIENCE, small_job).await.unwrap();
+    mailbox.submit(PATIENCE, small_job).await.unwrap();
     assert_eq!(counts(), [0, 0, 1], "who takes the first takes the second, too");
-    mailbox.hand_over(PATIENCE, job).await.unwrap();
+    mailbox.submit(PATIENCE, job).await.unwrap();
     assert_eq!(counts(), [0, 1, 1]);
     // Who was woken and goes away sends others.
     drop(waiting.pop());
@@ -208,14 +208,14 @@ async fn a_job_wakes_the_writer_that_came_last_and_no_other() {
 #[tokio::test(start_paused = true)]
 async fn one_writer_alone_serves_both_lanes_in_turn() {
     let mailbox = mailbox(16, 1);
-    let (mut turn, mut order) = (WriterState::default(), Vec::new());
+    let (mut state, mut order) = (WriterState::default(), Vec::new());
     for _ in 0..4 {
-        mailbox.hand_over(PATIENCE, job).await.unwrap();
+        mailbox.submit(PATIENCE, job).await.unwrap();
     }
     for _ in 0..4 {
-        mailbox.hand_over(PATIENCE, small_job).await.unwrap();
-        let taken = take(&mailbox, 1, &mut turn).await;
-        turn.permit = None;
+        mailbox.submit(PATIENCE, small_job).await.unwrap();
+        let taken = take(&mailbox, 1, &mut state).await;
+        state.permit = None;
         order.push(taken[0].lane());
     }
     assert_eq!(order, [Lane::Small, Lane::Large, Lane::Small, Lane::Large]);
@@ -237,7 +237,7 @@ fn store(directory: &tempfile::TempDir) -> Store {
 /// What is to go through the commit log of a store, for one instance.
 fn to_log(store: &Store, uid: &str) -> PendingWrite {
     let instance = Instance::new(
-        Arriving::new(FileMeta { sop_instance_uid: Uid::parse(uid.as_bytes()).unwrap(), ..meta() }),
+        FileBuilder::new(FileMeta { sop_instance_uid: Uid::parse(uid.as_bytes()).unwrap(), ..meta() }),
         Head::default(),
         Payload::Memory(vec![Bytes::from_static(b"small")]),
     );
@@ -255,39 +255,39 @@ async fn what_comes_while_one_writes_the_log_is_left_to_the_next_write() {
     let mailbox = mailbox(16, 4);
     let Some((first, Some(logging))) = mailbox.join_group(to_log(&store, "1.1")) else { panic!("nobody is at it") };
     assert_eq!(first.len(), 1);
-    let mut turn = WriterState::default();
+    let mut state = WriterState::default();
     for n in 0..MAX_PENDING_WRITES {
         assert!(mailbox.join_group(to_log(&store, &format!("2.{n}"))).is_none(), "one is at it");
     }
-    assert!(timeout(PATIENCE.left(), mailbox.take(16, &mut turn)).await.is_err());
+    assert!(timeout(PATIENCE.left(), mailbox.take(16, &mut state)).await.is_err());
     // Beyond, each sees to its own.
     assert!(matches!(mailbox.join_group(to_log(&store, "3.1")), Some((own, None)) if own.len() == 1));
     drop(logging);
-    match mailbox.take(16, &mut turn).await {
-        Task::Log(to_log, _) => assert_eq!(to_log.len(), MAX_PENDING_WRITES),
+    match mailbox.take(16, &mut state).await {
+        WriterTask::Log(to_log, _) => assert_eq!(to_log.len(), MAX_PENDING_WRITES),
         other => panic!("{other:?}"),
     }
     // Whoever goes on to the log leaves its permit to the next.
     let mut writing = WriterState::default();
-    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
+    mailbox.submit(PATIENCE, small_job).await.unwrap();
     assert_eq!(take(&mailbox, 16, &mut writing).await.len(), 1);
     let Some((_, Some(logging))) = mailbox.join_group(to_log(&store, "3.2")) else { panic!("nobody is at it") };
     assert!(mailbox.join_group(to_log(&store, "3.3")).is_none());
     drop(logging);
     let task = mailbox.take(16, &mut writing).await;
-    assert!(matches!(task, Task::Log(..)) && writing.permit.is_none());
-    mailbox.hand_over(PATIENCE, small_job).await.unwrap();
-    assert_eq!(take(&mailbox, 16, &mut turn).await.len(), 1);
-    drop((task, turn.permit.take()));
+    assert!(matches!(task, WriterTask::Log(..)) && writing.permit.is_none());
+    mailbox.submit(PATIENCE, small_job).await.unwrap();
+    assert_eq!(take(&mailbox, 16, &mut state).await.len(), 1);
+    drop((task, state.permit.take()));
     // It has ended without a word to anybody: the next is told.
     let Some((_, Some(logging))) = mailbox.join_group(to_log(&store, "4.1")) else { panic!("nobody is at it") };
     assert!(mailbox.join_group(to_log(&store, "4.2")).is_none());
     let died = async {
         drop(logging);
-        mailbox.call_again();
+        mailbox.wake_for_backlog();
     };
-    let (task, ()) = tokio::join!(mailbox.take(16, &mut turn), died);
-    assert!(matches!(task, Task::Log(..)));
+    let (task, ()) = tokio::join!(mailbox.take(16, &mut state), died);
+    assert!(matches!(task, WriterTask::Log(..)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,16 +295,16 @@ async fn files_to_be_written_wake_a_writer_that_sleeps_and_are_nobody_elses_busi
     let directory = tempfile::tempdir().unwrap();
     let (store, mailbox) = (store(&directory), mailbox(16, 4));
     let PendingWrite { commit, .. } = to_log(&store, "1.1");
-    let mut turn = WriterState::default();
+    let mut state = WriterState::default();
     mailbox.offload_files(commit.files().unwrap());
     assert!(
-        timeout(PATIENCE.left(), mailbox.take(16, &mut turn)).await.is_err(),
+        timeout(PATIENCE.left(), mailbox.take(16, &mut state)).await.is_err(),
         "all were busy: whoever is at the log writes them"
     );
     let offered = async { mailbox.offload_files(commit.files().unwrap()) };
-    let (task, ()) = tokio::join!(mailbox.take(16, &mut turn), offered);
-    assert!(matches!(task, Task::Write(_)), "{task:?}");
-    assert!(timeout(PATIENCE.left(), mailbox.take(16, &mut turn)).await.is_err());
+    let (task, ()) = tokio::join!(mailbox.take(16, &mut state), offered);
+    assert!(matches!(task, WriterTask::Write(_)), "{task:?}");
+    assert!(timeout(PATIENCE.left(), mailbox.take(16, &mut state)).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -320,7 +320,7 @@ async fn a_spool_file_that_is_given_up_is_closed_by_a_writer_and_by_who_gives_it
     let given_up = async { drop(open()) };
     let (task, ()) = tokio::join!(mailbox.take(16, &mut writer), given_up);
     assert_eq!(temp_files(), 1);
-    assert!(matches!(task, Task::Discard(_)), "{task:?}");
+    assert!(matches!(task, WriterTask::Discard(_)), "{task:?}");
     drop(task);
     assert_eq!(temp_files(), 0);
 
@@ -339,7 +339,7 @@ async fn the_end_of_a_writer_has_one_that_sleeps_look_at_its_timer() {
     let (ended, mut writer) = (mailbox.in_flight(), WriterState::default());
     let end = async { drop(ended.drain()) };
     let (task, ()) = tokio::join!(mailbox.take(16, &mut writer), end);
-    assert!(matches!(task, Task::Nothing), "{task:?}");
+    assert!(matches!(task, WriterTask::Nothing), "{task:?}");
 }
 
 #[test]
@@ -347,6 +347,6 @@ fn a_writer_that_was_given_up_holds_nothing_any_more() {
     let mailbox = mailbox(16, 2);
     let in_flight = mailbox.in_flight();
     drop(in_flight.drain());
-    assert!(!in_flight.hold(vec![small_job()], None));
+    assert!(!in_flight.begin(vec![small_job()], None));
     assert_eq!(in_flight.take_jobs().len(), 0);
 }

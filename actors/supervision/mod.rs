@@ -4,14 +4,14 @@
 //! | module | is |
 //! |---|---|
 //! | [`exit`] | the ways a child can end, and what is known of a panic |
-//! | [`lifeline`] | what a child holds as long as it lives, and what the supervisor reads of it |
+//! | [`liveness`] | what a child holds as long as it lives, and what the supervisor reads of it |
 //! | [`limits`] | restart intensity and backoff, as functions of time |
 //! | [`spec`] | what is to be known of a child to start it, and to start it again |
 //! | [`tree`] | the children and what each goes through; moved on by looks at given instants |
 
 pub mod exit;
-pub(crate) mod lifeline;
 pub(crate) mod limits;
+pub(crate) mod liveness;
 pub(crate) mod spec;
 pub(crate) mod tree;
 #[cfg(test)]

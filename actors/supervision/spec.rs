@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::{Actor, Context};
 use actix_rt::Arbiter;
 
-use super::lifeline::{Held, Lifeline};
+use super::liveness::{HeldWork, Liveness};
 
 /// How long a child has to end when it is asked to stop.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -80,10 +80,10 @@ pub(crate) struct ChildSpec {
     pub(crate) restart: Restart,
     /// How long it has to end when it is asked to stop.
     pub(crate) shutdown_grace: Duration,
-    /// Starts the child with a lifeline that it drops when it ends; `None`: on no thread of its own.
-    pub(crate) start: Box<dyn FnMut(Lifeline) -> io::Result<Option<Arbiter>> + Send>,
+    /// Starts the child with the [`Liveness`] that it drops when it ends; `None`: on no thread of its own.
+    pub(crate) start: Box<dyn FnMut(Liveness) -> io::Result<Option<Arbiter>> + Send>,
     /// Takes from a child that has ended or hangs what it had in hand, so that others get it; says what that was.
-    pub(crate) release: Box<dyn FnMut() -> Held + Send>,
+    pub(crate) release: Box<dyn FnMut() -> HeldWork + Send>,
 }
 
 impl ChildSpec {
@@ -91,8 +91,8 @@ impl ChildSpec {
     pub(crate) fn permanent<A>(
         name: String,
         group: Group,
-        mut make: impl FnMut(Lifeline) -> io::Result<A> + Send + 'static,
-        release: impl FnMut() -> Held + Send + 'static,
+        mut make: impl FnMut(Liveness) -> io::Result<A> + Send + 'static,
+        release: impl FnMut() -> HeldWork + Send + 'static,
     ) -> Self
     where
         A: Actor<Context = Context<A>> + Send,
@@ -102,8 +102,8 @@ impl ChildSpec {
             group,
             restart: Restart::Permanent,
             shutdown_grace: SHUTDOWN_GRACE,
-            start: Box::new(move |lifeline| {
-                let actor = make(lifeline)?;
+            start: Box::new(move |liveness| {
+                let actor = make(liveness)?;
                 let thread = Arbiter::try_new()?;
                 A::start_in_arbiter(&thread.handle(), move |_| actor);
                 Ok(Some(thread))

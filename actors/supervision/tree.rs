@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::exit::Exit;
-use super::lifeline::{Held, MessageKind, Watch, lifeline};
 use super::limits::{Backoff, Intensity, RestartLimit, SupervisionSettings};
+use super::liveness::{HeldWork, LivenessView, MessageKind, liveness};
 use super::spec::{ChildSpec, Escalation, Group, Restart};
 
 /// A child that is not ready this long after its start hangs.
@@ -24,7 +24,7 @@ pub(crate) struct Ended {
     pub(crate) restart: Restart,
     pub(crate) exit: Exit,
     pub(crate) lived: Duration,
-    pub(crate) held: Held,
+    pub(crate) held: HeldWork,
     pub(crate) last_messages: Vec<MessageKind>,
     pub(crate) next: Next,
 }
@@ -123,7 +123,7 @@ impl ChildState {
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     pub(crate) ended: Vec<Ended>,
-    /// Told once.
+    /// Reported once.
     pub(crate) failure: Option<Failure>,
 }
 
@@ -135,7 +135,7 @@ pub(crate) struct Tree {
     /// Groups started so far.
     begun: usize,
     /// Children that were given up and have not ended since.
-    fenced: Vec<Watch>,
+    fenced: Vec<LivenessView>,
     restarts: u64,
     failed: bool,
     changed: Arc<Notify>,
@@ -161,7 +161,7 @@ enum State {
 
 #[derive(Debug)]
 struct Running {
-    watch: Watch,
+    view: LivenessView,
     thread: Option<Arbiter>,
     started: Instant,
     progress: Option<u64>,
@@ -237,7 +237,7 @@ impl Tree {
     /// Finds out what has changed, and does what is due.
     pub(crate) fn look(&mut self, now: Instant, limits: &SupervisionSettings) -> Look {
         let mut look = Look::default();
-        self.fenced.retain(|watch| !watch.has_ended());
+        self.fenced.retain(|view| !view.has_ended());
         for index in 0..self.children.len() {
             if let Some(end) = self.children[index].end(now, limits) {
                 self.ended(index, end, now, limits, &mut look);
@@ -272,11 +272,11 @@ impl Tree {
     fn start(&mut self, index: usize, now: Instant, limits: &SupervisionSettings, look: &mut Look) {
         let child = &mut self.children[index];
         child.state = State::Down;
-        let (line, watch) = lifeline(self.changed.clone());
-        let started = (child.spec.start)(line);
+        let (child_side, view) = liveness(self.changed.clone());
+        let started = (child.spec.start)(child_side);
         let why = started.as_ref().err().map(ToString::to_string);
         let thread = started.ok().flatten();
-        let running = Running { watch, thread, started: now, progress: None, quiet_since: now };
+        let running = Running { view, thread, started: now, progress: None, quiet_since: now };
         match why {
             None => child.state = State::Running(running),
             Some(why) => {
@@ -287,26 +287,26 @@ impl Tree {
     }
 
     fn ended(&mut self, index: usize, end: End, now: Instant, limits: &SupervisionSettings, look: &mut Look) {
-        let End { exit, running: Running { watch, thread, started, .. }, was_asked } = end;
+        let End { exit, running: Running { view, thread, started, .. }, was_asked } = end;
         let leaves_a_thread = exit.leaves_a_thread();
         if leaves_a_thread {
-            watch.fence();
+            view.fence();
         }
         if let Some(thread) = &thread {
             thread.stop(); // one that hangs ends when it wakes up
         }
         let spec = &mut self.children[index].spec;
         let mut held = (spec.release)();
-        if held == Held::default() {
-            held = watch.held();
+        if held == HeldWork::default() {
+            held = view.held();
         }
         let (child, group, restart) = (spec.name.clone(), spec.group, spec.restart);
         let lived = now.saturating_duration_since(started);
-        let last_messages = watch.last_messages();
+        let last_messages = view.last_messages();
         self.children[index].last_exit = Some(exit.to_string());
         let next = if was_asked { Next::Nothing } else { self.next(index, &exit, lived, now, limits, look) };
-        if leaves_a_thread && !watch.has_ended() {
-            self.fenced.push(watch);
+        if leaves_a_thread && !view.has_ended() {
+            self.fenced.push(view);
             let (count, max) = (self.fenced.len(), limits.max_hung_threads);
             if count > max && !self.failed {
                 self.failed = true;
@@ -367,7 +367,7 @@ impl Child {
             State::Down => (ChildState::Down, None),
             State::Waiting { .. } => (ChildState::Restarting, None),
             State::Stopping { running, .. } => (ChildState::Stopping, Some(running)),
-            State::Running(running) if running.watch.is_ready() => (ChildState::Running, Some(running)),
+            State::Running(running) if running.view.is_ready() => (ChildState::Running, Some(running)),
             State::Running(running) => (ChildState::Starting, Some(running)),
         };
         let ms = |since: Instant| now.saturating_duration_since(since).as_millis() as u64;
@@ -385,7 +385,7 @@ impl Child {
     fn stop(&mut self, now: Instant) {
         self.state = match std::mem::replace(&mut self.state, State::Down) {
             State::Running(running) => {
-                running.watch.stop();
+                running.view.stop();
                 State::Stopping { running, until: now + self.spec.shutdown_grace }
             }
             State::Down | State::Waiting { .. } => State::Down,
@@ -400,9 +400,9 @@ impl Child {
             State::Stopping { running, until } => (running, Some(*until)),
             State::Down | State::Waiting { .. } => return None,
         };
-        self.was_ready |= running.watch.is_ready();
+        self.was_ready |= running.view.is_ready();
         let overdue = stop_by.is_some_and(|until| now >= until);
-        let exit = running.watch.exit().or_else(|| running.hangs(now, limits, overdue))?;
+        let exit = running.view.exit().or_else(|| running.hangs(now, limits, overdue))?;
         match std::mem::replace(&mut self.state, State::Down) {
             State::Running(running) => Some(End { exit, running, was_asked: false }),
             State::Stopping { running, .. } => Some(End { exit, running, was_asked: true }),
@@ -413,7 +413,7 @@ impl Child {
 
 impl Running {
     fn hangs(&mut self, now: Instant, limits: &SupervisionSettings, overdue: bool) -> Option<Exit> {
-        let progress = self.watch.progress();
+        let progress = self.view.progress();
         if progress.is_none() || progress != self.progress {
             self.progress = progress;
             self.quiet_since = now;
@@ -423,6 +423,6 @@ impl Running {
         if overdue || quiet_for >= limits.hang_timeout {
             return Some(Exit::Hung { quiet_for });
         }
-        (!self.watch.is_ready() && unready_for >= START_PATIENCE).then_some(Exit::Hung { quiet_for: unready_for })
+        (!self.view.is_ready() && unready_for >= START_PATIENCE).then_some(Exit::Hung { quiet_for: unready_for })
     }
 }

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, advance};
 
 use super::exit::Exit;
-use super::lifeline::{Busy, Held, Lifeline};
 use super::limits::{RestartLimit, SupervisionSettings};
+use super::liveness::{Busy, HeldWork, Liveness};
 use super::spec::{ChildSpec, Group, Restart};
 use super::tree::{Failure, Look, Next, Tree};
 
@@ -19,13 +19,13 @@ const LIMITS: SupervisionSettings = SupervisionSettings {
     max_hung_threads: 2,
 };
 
-/// Where a child's lifelines come to, one for each start, and how often it was released.
+/// Where a child's liveness come to, one for each start, and how often it was released.
 #[derive(Clone, Default)]
 struct Puppet(Arc<Mutex<Strings>>);
 
 #[derive(Default)]
 struct Strings {
-    lines: Vec<Lifeline>,
+    lines: Vec<Liveness>,
     starts: usize,
     releases: usize,
     refuse: bool,
@@ -51,7 +51,7 @@ impl Puppet {
             }),
             release: Box::new(move || {
                 releases.lock().releases += 1;
-                Held { count: 1, ..Held::default() }
+                HeldWork { count: 1, ..HeldWork::default() }
             }),
         }
     }
@@ -60,7 +60,7 @@ impl Puppet {
         self.0.lock().starts
     }
 
-    fn line(&self) -> Lifeline {
+    fn line(&self) -> Liveness {
         self.0.lock().lines.pop().unwrap()
     }
 
@@ -219,7 +219,7 @@ async fn only_work_without_progress_is_a_hang_and_its_late_end_is_no_second_one(
     let line = puppet.line();
     let busy = line.busy();
     for _ in 0..10 {
-        line.pulse();
+        line.progress();
         look(&mut tree);
         advance(LIMITS.hang_timeout - Duration::from_millis(1)).await;
         assert!(look(&mut tree).ended.is_empty(), "slow is not hung");
@@ -260,7 +260,7 @@ async fn more_hung_threads_than_allowed_bring_the_node_down() {
 #[tokio::test(start_paused = true)]
 async fn groups_start_in_order_each_when_the_one_before_is_ready() {
     let names = ["statistics", "writer-0", "associations-0", "listener", "admin"];
-    let started: Arc<Mutex<Vec<(&str, Lifeline)>>> = Arc::default();
+    let started: Arc<Mutex<Vec<(&str, Liveness)>>> = Arc::default();
     let specs = Group::ALL.into_iter().zip(names).rev().map(|(group, name)| {
         let started = started.clone();
         ChildSpec {
@@ -285,7 +285,7 @@ async fn groups_start_in_order_each_when_the_one_before_is_ready() {
 
 #[tokio::test(start_paused = true)]
 async fn a_child_that_never_gets_ready_hangs() {
-    let kept: Arc<Mutex<Vec<Lifeline>>> = Arc::default();
+    let kept: Arc<Mutex<Vec<Liveness>>> = Arc::default();
     let keep = kept.clone();
     let spec = ChildSpec {
         start: Box::new(move |line| {

@@ -26,9 +26,9 @@ pub struct Explanation {
     pub allowed: bool,
     /// The rule that decided; `None`: no rule matched, or there is none.
     pub decided_by: Option<String>,
-    /// The place of that rule, from 0.
+    /// The index of that rule, from 0.
     #[serde(skip)]
-    pub place: Option<usize>,
+    pub rule_index: Option<usize>,
     /// The rules up to it, in their order.
     pub looked_at: Vec<Looked>,
 }
@@ -37,7 +37,7 @@ impl Rules {
     /// What becomes of a C-STORE of `sop_class`, or without one of the association, and why.
     pub fn explain(&self, requestor: &Requestor<'_>, sop_class: Option<&str>) -> Explanation {
         let mut looked_at = Vec::new();
-        for (place, rule) in self.list().iter().enumerate() {
+        for (index, rule) in self.list().iter().enumerate() {
             let failed = rule.fails_at(requestor).or_else(|| match sop_class {
                 Some(sop_class) => (!rule.stores(sop_class)).then_some(Criterion::SopClass),
                 // Without a SOP class a denial of some of them decides nothing.
@@ -59,10 +59,10 @@ impl Rules {
             looked_at.push(Looked { rule: rule.name.clone(), allows: rule.allows, failed, wanted, found });
             if failed.is_none() {
                 let decided_by = Some(rule.name.clone());
-                return Explanation { allowed: rule.allows, decided_by, place: Some(place), looked_at };
+                return Explanation { allowed: rule.allows, decided_by, rule_index: Some(index), looked_at };
             }
         }
-        Explanation { allowed: self.list().is_empty(), decided_by: None, place: None, looked_at }
+        Explanation { allowed: self.list().is_empty(), decided_by: None, rule_index: None, looked_at }
     }
 }
 
@@ -86,10 +86,10 @@ mod tests {
         let mut compared = 0;
         for choice in 0_usize..(2 * criteria.len()).pow(3) {
             let mut rest = choice;
-            let rules = (0..3).map(|place| {
+            let rules = (0..3).map(|index| {
                 let which = rest % (2 * criteria.len());
                 rest /= 2 * criteria.len();
-                Rule { name: place.to_string(), criteria: criteria[which / 2].clone(), allows: which.is_multiple_of(2) }
+                Rule { name: index.to_string(), criteria: criteria[which / 2].clone(), allows: which.is_multiple_of(2) }
             });
             let rules = Rules::new(rules.collect());
             for (calling, called, address, names) in [

@@ -93,7 +93,7 @@ pub enum Criterion {
 /// Why an association is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The rule that denies it, by its place; `None`: no rule allows it.
+    /// The rule that denies it, by its index; `None`: no rule allows it.
     pub rule: Option<usize>,
     /// What about the peer it is that is not recognised; `None`: neither AE title alone.
     pub because: Option<Criterion>,
@@ -103,8 +103,8 @@ pub struct Refused {
 #[derive(Clone, Debug)]
 pub struct Granted {
     rules: Arc<[Rule]>,
-    /// The rules that hold for the association, apart from SOP classes, by place.
-    holding: Vec<usize>,
+    /// The rules that hold for the association, apart from SOP classes, by index.
+    matching: Vec<usize>,
 }
 
 /// Access rules, in their order.
@@ -127,19 +127,19 @@ impl Rules {
     /// # Errors
     /// Why it does not.
     pub fn admit(&self, requestor: &Requestor<'_>) -> Result<Granted, Refused> {
-        let holds = |(place, rule): (usize, &Rule)| rule.fails_at(requestor).is_none().then_some(place);
-        let holding: Vec<usize> = self.0.iter().enumerate().filter_map(holds).collect();
-        for &place in &holding {
-            let rule = &self.0[place];
+        let matches = |(index, rule): (usize, &Rule)| rule.fails_at(requestor).is_none().then_some(index);
+        let matching: Vec<usize> = self.0.iter().enumerate().filter_map(matches).collect();
+        for &index in &matching {
+            let rule = &self.0[index];
             if rule.allows {
-                return Ok(Granted { rules: self.0.clone(), holding });
+                return Ok(Granted { rules: self.0.clone(), matching });
             }
             if rule.criteria.sop_class.is_empty() {
-                return Err(Refused { rule: Some(place), because: rule.criteria.reason() });
+                return Err(Refused { rule: Some(index), because: rule.criteria.reason() });
             }
         }
         if self.0.is_empty() {
-            return Ok(Granted { rules: self.0.clone(), holding });
+            return Ok(Granted { rules: self.0.clone(), matching });
         }
         Err(Refused { rule: None, because: self.nearest(requestor) })
     }
@@ -153,7 +153,7 @@ impl Rules {
 }
 
 impl Granted {
-    /// The rule that decides on instances of `sop_class`, by its place. `Ok(None)`: there are no rules.
+    /// The rule that decides on instances of `sop_class`, by its index. `Ok(None)`: there are no rules.
     ///
     /// # Errors
     /// The rule that denies them; `None`: no rule allows them.
@@ -161,16 +161,16 @@ impl Granted {
         if self.rules.is_empty() {
             return Ok(None);
         }
-        let decides = |place: &&usize| self.rules[**place].stores(sop_class);
-        match self.holding.iter().find(decides) {
-            Some(&place) if self.rules[place].allows => Ok(Some(place)),
+        let decides = |index: &&usize| self.rules[**index].stores(sop_class);
+        match self.matching.iter().find(decides) {
+            Some(&index) if self.rules[index].allows => Ok(Some(index)),
             denied => Err(denied.copied()),
         }
     }
 
-    /// The first rule that lets the association in, by its place: its limits count.
+    /// The first rule that lets the association in, by its index: its limits count.
     pub fn association(&self) -> Option<usize> {
-        self.holding.iter().copied().find(|place| self.rules[*place].allows)
+        self.matching.iter().copied().find(|index| self.rules[*index].allows)
     }
 }
 

@@ -34,7 +34,7 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::{App, HttpServer, middleware, web};
 use socket2::{Domain, Protocol, Socket, Type};
-use tidegate_actors::{Guest, Observer};
+use tidegate_actors::{Observer, Service};
 use tokio::sync::watch;
 
 use events::Events;
@@ -112,8 +112,8 @@ impl Admin {
     }
 
     /// The surface as a child of the node's supervisor.
-    pub(crate) fn guest(self) -> Guest {
-        Guest::new("admin-http", move |observer| {
+    pub(crate) fn service(self) -> Service {
+        Service::new("admin-http", move |observer| {
             let listener = self.listener.try_clone();
             let leases = Leases::new(observer.open_account("admin http"));
             let storage = StorageWatch::new(observer.clone());

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tidegate_actors::patience::within;
-use tidegate_actors::{Guest, Observer};
+use tidegate_actors::{Observer, Service};
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::profile::Recording;
 use tidegate_memory::{AllocatorStatistics, Holder, MemoryLease, Stage, allocator};
@@ -129,9 +129,9 @@ impl AdminSocket {
 
 /// The socket at `path` as a child of the node's supervisor. It is bound when the child first starts, since the storage root it
 /// may lie in is made by the node; the node is worth more than its observation, and serves without it if need be.
-pub(crate) fn guest(path: PathBuf) -> Guest {
+pub(crate) fn service(path: PathBuf) -> Service {
     let bound = OnceLock::new();
-    Guest::new("admin-socket", move |observer| {
+    Service::new("admin-socket", move |observer| {
         let socket = bound.get_or_init(|| match AdminSocket::bind(&path) {
             Ok(socket) => Some(Arc::new(socket)),
             Err(error) => {

@@ -11,7 +11,7 @@ mod target;
 
 use std::time::Duration;
 
-use tidegate_actors::{Guest, Observer};
+use tidegate_actors::{Observer, Service};
 use tokio::time::sleep;
 
 pub(crate) use message::Origin;
@@ -22,8 +22,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The child that writes audit messages to `target`, in the name of `origin`.
-pub(crate) fn guest(target: Target, origin: Origin) -> Guest {
-    Guest::new("audit", move |observer| Box::pin(write_down(observer, target.clone(), origin.clone())))
+pub(crate) fn service(target: Target, origin: Origin) -> Service {
+    Service::new("audit", move |observer| Box::pin(write_down(observer, target.clone(), origin.clone())))
 }
 
 async fn write_down(observer: Observer, target: Target, origin: Origin) {

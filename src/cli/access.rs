@@ -95,7 +95,7 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
 }
 
 fn told<'a>(explanation: &'a Explanation, access: &AccessSettings, settings: &Settings) -> Told<'a> {
-    let terms: Terms = explanation.place.map(|place| access.terms[place].clone()).unwrap_or_default();
+    let terms: Terms = explanation.rule_index.map(|index| access.terms[index].clone()).unwrap_or_default();
     let usual = settings.node.storage.placement();
     let placement = terms.placement.as_deref().unwrap_or(&usual);
     Told {

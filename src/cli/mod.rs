@@ -17,7 +17,7 @@ mod root;
 mod run;
 #[cfg(test)]
 mod sample;
-mod service;
+mod service_manager;
 mod signals;
 mod start_up;
 mod text;

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_actors::{
-    DESCRIPTORS_OF_ASSOCIATION, Failure, Guest, LiveSettings, Node, NodeSettings, StartError, descriptors_of_writers,
+    DESCRIPTORS_OF_ASSOCIATION, Failure, LiveSettings, Node, NodeSettings, Service, StartError, descriptors_of_writers,
 };
 use tidegate_storage::Durability;
 
 use super::reload::Reloader;
 use super::signals::{Asked, Signals, StopSignal};
 use super::start_up::{AdminUrl, StartUp};
-use super::{Exit, logging, output, recovery, reload, service};
+use super::{Exit, logging, output, recovery, reload, service_manager};
 use crate::admin::{Admin, AdminSettings, DoorKeeper, Steering, socket};
 use crate::audit::{self, Origin};
 use crate::config::{ConfigError, Loaded, Settings};
@@ -80,15 +80,15 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
     let start_up = StartUp::of(&settings, certificate);
     let durability = settings.storage.durability;
     let (root, layout) = (settings.storage.root.clone(), settings.storage.layout.clone());
-    let mut guests = Vec::new();
+    let mut services = Vec::new();
     let (admin, door_keeper) = match admin {
-        Some(settings) => Some(bind_admin(settings, reloader.steering(), &mut guests)?),
+        Some(settings) => Some(bind_admin(settings, reloader.steering(), &mut services)?),
         None => None,
     }
     .unzip();
-    guests.extend(admin_socket.map(socket::guest));
-    guests.extend(audit.map(|target| audit::guest(target, origin(&settings))));
-    let node = Node::start(settings, guests).await?;
+    services.extend(admin_socket.map(socket::service));
+    services.extend(audit.map(|target| audit::service(target, origin(&settings))));
+    let node = Node::start(settings, services).await?;
     let mut signals = Signals::new().map_err(RunError::Signals)?;
     if durability == Durability::None {
         tracing::warn!(
@@ -98,20 +98,20 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
     }
     recovery::warn_of_filesystem(&root, node.filesystem(), durability);
     recovery::log(node.recovery(), &layout);
-    actix_rt::spawn(service::watchdog(node.heart()));
+    actix_rt::spawn(service_manager::watchdog(node.heart()));
     warn_of_open_root(&root);
     // Whoever started us may have closed stdout since: the node serves all the same.
     let _ = output::print(&start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin));
     let addresses: Vec<_> = [node.local_address(), node.tls_address()].into_iter().flatten().collect();
     let serving = format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
-    service::ready(&serving);
+    service_manager::ready(&serving);
 
     let reason = loop {
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::Stop(signal) => break Reason::Signal(signal),
                 Asked::Reload => {
-                    service::reloading();
+                    service_manager::reloading();
                     if let Some(settings) = reloader.reload() {
                         shutdown_grace = settings.shutdown_grace;
                         if let Some(keeper) = &door_keeper {
@@ -119,7 +119,7 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
                         }
                         node.apply(settings.node.live);
                     }
-                    service::ready(&serving);
+                    service_manager::ready(&serving);
                 }
             },
             failure = node.failed() => break Reason::Failure(failure),
@@ -142,12 +142,12 @@ fn announce(reason: &Reason, shutdown_grace: Duration) -> End {
     let grace = humantime::format_duration(shutdown_grace);
     match reason {
         Reason::Signal(signal) => {
-            service::stopping("asked to stop");
+            service_manager::stopping("asked to stop");
             tracing::info!(signal = signal.name, %grace, "stopping; a second signal exits at once");
             End::Asked
         }
         Reason::Failure(failure) => {
-            service::stopping(&format!("failed: {failure}"));
+            service_manager::stopping(&format!("failed: {failure}"));
             tracing::error!(%failure, %grace, "stopping with exit code 3; a signal exits at once");
             End::Failed
         }
@@ -165,12 +165,12 @@ fn origin(settings: &NodeSettings) -> Origin {
 fn bind_admin(
     settings: AdminSettings,
     steering: Steering,
-    guests: &mut Vec<Guest>,
+    services: &mut Vec<Service>,
 ) -> Result<(AdminUrl, DoorKeeper), RunError> {
     let address = settings.listen;
     let (admin, keeper) = Admin::bind(settings, steering).map_err(|source| RunError::Admin { address, source })?;
     let url = AdminUrl { scheme: admin.scheme(), address: admin.address() };
-    guests.push(admin.guest());
+    services.push(admin.service());
     Ok((url, keeper))
 }
 

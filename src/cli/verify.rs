@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn lines_are_for_people_or_for_programs() {
-        let faults = vec![Fault::Digest, Fault::Place { belongs_at: "a/\"b\".dcm".into() }];
+        let faults = vec![Fault::Digest, Fault::Misplaced { belongs_at: "a/\"b\".dcm".into() }];
         let verdict = Verdict { path: "x.dcm".into(), bytes: 7, digested: Digested::Differs, faults };
         let text = line(&verdict, false);
         assert!(text.starts_with("damaged x.dcm: its bytes are not those"), "{text}");

@@ -27,15 +27,15 @@ pub(super) fn access(
     if raw.access.len() > MAX_RULES {
         checks.refuse("access", &format!("has more than {MAX_RULES} rules"));
     }
-    for (place, rule) in raw.access.iter().take(MAX_RULES).enumerate() {
-        let earlier = raw.access[..place].iter().any(|earlier| earlier.name == rule.name);
+    for (index, rule) in raw.access.iter().take(MAX_RULES).enumerate() {
+        let earlier = raw.access[..index].iter().any(|earlier| earlier.name == rule.name);
         match read(rule, earlier, storage) {
             Ok((rule, granted)) => {
                 rules.push(rule);
                 terms.push(granted);
             }
             Err(complaint) => {
-                checks.refuse("access", &format!("rule {} ({:?}): {complaint}", place + 1, rule.name));
+                checks.refuse("access", &format!("rule {} ({:?}): {complaint}", index + 1, rule.name));
             }
         }
     }

@@ -98,7 +98,7 @@ fn origin(key: &str, told: Option<&str>, file: Option<&Path>) -> (String, bool) 
             let variable = key.to_uppercase().replace('.', "__");
             (format!("environment variable TIDEGATE__{variable}"), true)
         }
-        Some(place) => (place.to_owned(), false),
+        Some(origin) => (origin.to_owned(), false),
         None => match FLAG_OF_KEY.iter().find(|(flagged, _)| *flagged == key) {
             Some((_, flag)) => (format!("flag {flag}"), true),
             None => (file.map_or_else(String::new, |file| file.display().to_string()), false),
@@ -132,8 +132,8 @@ impl TomlFile {
             line: error.span().map_or(1, |span| line_of(span.start)),
             reason: error.message().replace('\n', "; "),
         })?;
-        let place = |offset| format!("{}:{}", path.display(), line_of(offset));
-        Ok(Self(table(document.get_ref(), &place)))
+        let origin_of = |offset| format!("{}:{}", path.display(), line_of(offset));
+        Ok(Self(table(document.get_ref(), &origin_of)))
     }
 }
 
@@ -147,17 +147,17 @@ impl Source for TomlFile {
     }
 }
 
-fn table(table: &DeTable<'_>, place: &impl Fn(usize) -> String) -> Map<String, Value> {
+fn table(table: &DeTable<'_>, origin_of: &impl Fn(usize) -> String) -> Map<String, Value> {
     table
         .iter()
         .map(|(name, entry)| {
-            let origin = place(name.span().start);
-            (name.get_ref().to_string(), Value::new(Some(&origin), kind(entry, place)))
+            let origin = origin_of(name.span().start);
+            (name.get_ref().to_string(), Value::new(Some(&origin), kind(entry, origin_of)))
         })
         .collect()
 }
 
-fn kind(entry: &Spanned<DeValue<'_>>, place: &impl Fn(usize) -> String) -> ValueKind {
+fn kind(entry: &Spanned<DeValue<'_>>, origin_of: &impl Fn(usize) -> String) -> ValueKind {
     match entry.get_ref() {
         DeValue::String(text) => ValueKind::String(text.to_string()),
         DeValue::Boolean(switch) => ValueKind::Boolean(*switch),
@@ -169,8 +169,11 @@ fn kind(entry: &Spanned<DeValue<'_>>, place: &impl Fn(usize) -> String) -> Value
         }
         DeValue::Datetime(instant) => ValueKind::String(instant.to_string()),
         DeValue::Array(entries) => ValueKind::Array(
-            entries.iter().map(|entry| Value::new(Some(&place(entry.span().start)), kind(entry, place))).collect(),
+            entries
+                .iter()
+                .map(|entry| Value::new(Some(&origin_of(entry.span().start)), kind(entry, origin_of)))
+                .collect(),
         ),
-        DeValue::Table(entries) => ValueKind::Table(table(entries, place)),
+        DeValue::Table(entries) => ValueKind::Table(table(entries, origin_of)),
     }
 }

@@ -135,7 +135,7 @@ impl MemoryBudget {
         Ok(())
     }
 
-    pub(crate) fn give_back(&self, stage: Stage, bytes: u64) {
+    pub(crate) fn release(&self, stage: Stage, bytes: u64) {
         self.0.stages.subtract(stage, bytes);
         self.0.pool(stage).fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_floor_is_to_be_had_whatever_others_take_and_give_back_meanwhile() {
+    fn a_floor_is_to_be_had_whatever_others_take_and_release_meanwhile() {
         const FLOORS: u64 = 4;
         let budget = MemoryBudget::new(100);
         budget.set_floor_reserve(FLOORS * 10);

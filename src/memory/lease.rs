@@ -19,7 +19,7 @@ use crate::stage::{Stage, StageBytes};
 /// Where leased bytes are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum Location {
     /// With whoever opened the account.
     #[default]
     Association,
@@ -67,7 +67,10 @@ impl Holder {
         self.0.budget.take(stage, bytes)?;
         let number = self.0.next_lease.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        self.0.records.lock().insert(number, Record { stage, bytes, born: now, entered: now, place: Place::default() });
+        self.0
+            .records
+            .lock()
+            .insert(number, Record { stage, bytes, born: now, entered: now, location: Location::default() });
         Ok(MemoryLease { account: self.0.clone(), number, bytes })
     }
 }
@@ -95,15 +98,15 @@ impl MemoryLease {
         self.update(stage, None);
     }
 
-    /// Moves the lease on to a stage and a place. The time in the stage starts anew only if the stage is another one.
-    pub fn enter_at(&self, stage: Stage, place: Place) {
-        self.update(stage, Some(place));
+    /// Moves the lease on to a stage and a location. The time in the stage starts anew only if the stage is another one.
+    pub fn enter_at(&self, stage: Stage, location: Location) {
+        self.update(stage, Some(location));
     }
 
-    fn update(&self, stage: Stage, place: Option<Place>) {
+    fn update(&self, stage: Stage, location: Option<Location>) {
         let mut records = self.account.records.lock();
         let Some(record) = records.get_mut(&self.number) else { return };
-        record.place = place.unwrap_or(record.place);
+        record.location = location.unwrap_or(record.location);
         if record.stage == stage {
             return;
         }
@@ -117,7 +120,7 @@ impl Drop for MemoryLease {
     fn drop(&mut self) {
         let record = self.account.records.lock().remove(&self.number);
         if let Some(record) = record {
-            self.account.budget.give_back(record.stage, record.bytes);
+            self.account.budget.release(record.stage, record.bytes);
         }
     }
 }
@@ -135,7 +138,7 @@ pub(crate) struct Record {
     pub(crate) bytes: u64,
     pub(crate) born: Instant,
     pub(crate) entered: Instant,
-    pub(crate) place: Place,
+    pub(crate) location: Location,
 }
 
 /// What is known of one holder.
@@ -210,23 +213,23 @@ mod tests {
         let holder = budget.open_account("CT1");
         let lease = holder.lease(Stage::Receiving, 300).unwrap();
         let at_birth = records(&holder)[0];
-        assert_eq!((at_birth.stage, at_birth.place), (Stage::Receiving, Place::Association));
+        assert_eq!((at_birth.stage, at_birth.location), (Stage::Receiving, Location::Association));
         assert_eq!(at_birth.born, at_birth.entered);
 
-        lease.enter_at(Stage::Queued, Place::Mailbox { ticket: 7 });
+        lease.enter_at(Stage::Queued, Location::Mailbox { ticket: 7 });
         let queued = records(&holder)[0];
         assert_eq!(
-            (queued.stage, queued.place, queued.born),
-            (Stage::Queued, Place::Mailbox { ticket: 7 }, at_birth.born)
+            (queued.stage, queued.location, queued.born),
+            (Stage::Queued, Location::Mailbox { ticket: 7 }, at_birth.born)
         );
         assert!(queued.entered > at_birth.entered);
 
         lease.enter(Stage::Writing);
         let writing = records(&holder)[0];
-        assert_eq!((writing.stage, writing.place), (Stage::Writing, Place::Mailbox { ticket: 7 }));
-        lease.enter_at(Stage::Writing, Place::Writer { index: 2 });
+        assert_eq!((writing.stage, writing.location), (Stage::Writing, Location::Mailbox { ticket: 7 }));
+        lease.enter_at(Stage::Writing, Location::Writer { index: 2 });
         let with_writer = records(&holder)[0];
-        assert_eq!((with_writer.place, with_writer.entered), (Place::Writer { index: 2 }, writing.entered));
+        assert_eq!((with_writer.location, with_writer.entered), (Location::Writer { index: 2 }, writing.entered));
 
         assert_eq!(budget.by_stage().get(Stage::Writing), 300);
         assert_eq!(budget.by_stage().total(), 300);

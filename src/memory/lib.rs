@@ -29,7 +29,7 @@ pub mod stage;
 
 pub use allocator::AllocatorStatistics;
 pub use budget::{BudgetSpent, MemoryBudget};
-pub use lease::{Holder, MemoryLease, Place};
+pub use lease::{Holder, Location, MemoryLease};
 pub use pressure::{Level, Watermarks};
 pub use snapshot::MemorySnapshot;
 pub use stage::{Stage, StageBytes};

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[inline(never)]
-    fn hoard_of_this_test() -> Vec<Vec<u8>> {
+    fn allocations_of_this_test() -> Vec<Vec<u8>> {
         black_box((0..64).map(|_| vec![1_u8; 1 << 20]).collect())
     }
 
@@ -117,24 +117,24 @@ mod tests {
     fn what_was_allocated_meanwhile_is_found_by_name() {
         let recording = Recording::start().unwrap();
         assert!(matches!(Recording::start(), Err(ProfileError::Busy)));
-        let hoard = hoard_of_this_test();
+        let allocations = allocations_of_this_test();
         let stacks = recording.stop().unwrap();
         let largest = stacks.stacks.iter().map(|stack| stack.bytes).max().unwrap();
         assert!((32 << 20..128 << 20).contains(&largest), "64 MiB were allocated in one place, {largest} found");
         let svg = String::from_utf8(stacks.draw(Format::Svg).unwrap()).unwrap();
-        assert!(svg.contains("<svg") && svg.contains("hoard_of_this_test"), "{}", &svg[..svg.len().min(4000)]);
-        drop(hoard);
+        assert!(svg.contains("<svg") && svg.contains("allocations_of_this_test"), "{}", &svg[..svg.len().min(4000)]);
+        drop(allocations);
 
         let recording = Recording::start().unwrap();
-        let hoard = hoard_of_this_test();
+        let allocations = allocations_of_this_test();
         let mut pprof = Vec::new();
         let zipped = recording.finish(Format::Pprof).unwrap();
         flate2::read::GzDecoder::new(&zipped[..]).read_to_end(&mut pprof).unwrap();
-        assert!(String::from_utf8_lossy(&pprof).contains("hoard_of_this_test"));
-        drop(hoard);
+        assert!(String::from_utf8_lossy(&pprof).contains("allocations_of_this_test"));
+        drop(allocations);
 
         drop(Recording::start().unwrap());
-        let unseen = hoard_of_this_test();
+        let unseen = allocations_of_this_test();
         let recording = Recording::start().expect("the one before was dropped");
         match recording.stop() {
             // Other tests of this process allocate too.

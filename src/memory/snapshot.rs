@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::allocator::AllocatorStatistics;
 use crate::budget::MemoryBudget;
-use crate::lease::{Account, Place, Record};
+use crate::lease::{Account, Location, Record};
 use crate::pressure::Level;
 use crate::stage::Stage;
 
@@ -78,7 +78,8 @@ pub struct LeaseUse {
     /// How long it has been in its stage.
     pub in_stage_ms: u64,
     /// Where its bytes are.
-    pub place: Place,
+    #[serde(rename = "place")]
+    pub location: Location,
 }
 
 impl MemoryBudget {
@@ -147,7 +148,7 @@ impl HolderUse {
                 bytes: record.bytes,
                 age_ms: ms(now.saturating_duration_since(record.born)),
                 in_stage_ms: ms(now.saturating_duration_since(record.entered)),
-                place: record.place,
+                location: record.location,
             });
         });
         Self {
@@ -183,7 +184,7 @@ mod tests {
             first.lease(Stage::Receiving, 200).unwrap(),
             first.lease(Stage::Receiving, 300).unwrap(),
         ];
-        leases[2].enter_at(Stage::Writing, Place::Writer { index: 1 });
+        leases[2].enter_at(Stage::Writing, Location::Writer { index: 1 });
         let allocator = AllocatorStatistics { allocated: 2000, ..Default::default() };
         let taken = budget.snapshot(allocator, 1400, Level::Purge);
 
@@ -205,7 +206,7 @@ mod tests {
         );
         let by_holder: Vec<_> = taken.holders.iter().map(|h| (h.label.as_str(), h.bytes, h.leases.len())).collect();
         assert_eq!(by_holder, [("CT1", 516, 3), ("MR7", 16, 1)]);
-        assert_eq!(taken.holders[0].leases[1].place, Place::Writer { index: 1 });
+        assert_eq!(taken.holders[0].leases[1].location, Location::Writer { index: 1 });
         assert!(taken.taken_unix_ms > 1_700_000_000_000);
 
         let text = serde_json::to_string(&taken).unwrap();

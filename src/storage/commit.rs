@@ -28,7 +28,7 @@ use self::directories::Directories;
 pub(crate) use self::directories::KnownDirectories;
 pub use self::files::Files;
 use self::files::write_file;
-use self::naming::{Draft, FreeName, Look, Named, Placed, Placing, Temp};
+use self::naming::{Draft, FinalName, FreeName, Look, Named, Renaming, Temp};
 use self::strategy::Strategy;
 use crate::error::StoreError;
 use crate::fs::Handle;
@@ -77,7 +77,7 @@ enum State<H: Handle> {
 }
 
 impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
-    pub(crate) fn begin(store: Arc<Inner<H>>, root: Arc<Root<H>>, instances: Vec<I>, pulse: &dyn Fn()) -> Self {
+    pub(crate) fn begin(store: Arc<Inner<H>>, root: Arc<Root<H>>, instances: Vec<I>, progress: &dyn Fn()) -> Self {
         let mut run = Run {
             directories: Directories::new(Arc::clone(&root)),
             failures: root.trust.failures(),
@@ -92,11 +92,11 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
             .map(|instance| {
                 let mut guard = None;
                 let state = run.write((*instance).as_ref(), &mut guard).unwrap_or_else(State::Failed);
-                pulse();
+                progress();
                 Item { instance, state, guard, entry: None }
             })
             .collect();
-        let files = run.prepare_log(&mut items, pulse);
+        let files = run.prepare_log(&mut items, progress);
         Self { run, items, files, appended: None }
     }
 
@@ -112,24 +112,24 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
     }
 
     /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order and as soon as it
-    /// can. `pulse` is called as by [`Store::begin`](crate::Store::begin).
-    pub fn finish(mut self, pulse: &dyn Fn(), answer: &mut dyn FnMut(Result<Stored, StoreError>)) {
+    /// can. `progress` is called as by [`Store::begin`](crate::Store::begin).
+    pub fn finish(mut self, progress: &dyn Fn(), answer: &mut dyn FnMut(Result<Stored, StoreError>)) {
         if self.files.is_some() && self.appended.is_none() {
-            let _ = Self::write_log([&mut self], pulse);
+            let _ = Self::write_log([&mut self], progress);
         }
         let Self { mut run, mut items, files, appended } = self;
         if let (Some(files), Some(appended)) = (files, appended) {
-            run.name_logged(&mut items, &files, appended, pulse, answer);
+            run.name_logged(&mut items, &files, appended, progress, answer);
         }
-        run.sync_filesystem(&mut items, pulse);
-        each(&mut items, pulse, |instance, state, _| run.sync(instance, state));
-        each(&mut items, pulse, |instance, state, guard| run.name(instance, state, guard));
-        each(&mut items, pulse, |instance, state, _| run.sync_directories(instance, state));
+        run.sync_filesystem(&mut items, progress);
+        each(&mut items, progress, |instance, state, _| run.sync(instance, state));
+        each(&mut items, progress, |instance, state, guard| run.name(instance, state, guard));
+        each(&mut items, progress, |instance, state, _| run.sync_directories(instance, state));
         run.prove(&mut items);
         run.void_refused(&mut items);
         while let Some(item) = items.pop_front() {
             run.answer(item, answer);
-            pulse();
+            progress();
         }
     }
 }
@@ -137,7 +137,7 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
 /// Takes each through a step, with a sign of life after it.
 fn each<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
     items: &mut VecDeque<Item<I, H>>,
-    pulse: &dyn Fn(),
+    progress: &dyn Fn(),
     mut step: impl FnMut(&Instance<H>, State<H>, &mut Option<PathGuard>) -> Result<State<H>, StoreError>,
 ) {
     for item in items {
@@ -147,7 +147,7 @@ fn each<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
             if item.entry.is_none() && !matches!(item.state, State::Written(_)) {
                 item.guard = None;
             }
-            pulse();
+            progress();
         }
     }
 }
@@ -190,13 +190,13 @@ impl<H: Handle> Run<H> {
         // Before a byte is written: a resend usually needs none.
         let name = match self.look(instance, first)? {
             Look::Free(name) => name,
-            Look::Stored(placed) => return Ok(State::Named(Named::Placed(placed))),
+            Look::Stored(named) => return Ok(State::Named(Named::Final(named))),
         };
         if let Payload::Spooled(spool) = &instance.payload {
             spool.temp().note(instance.digest());
             return Ok(State::Written(Draft::new(Temp::Spool(Arc::clone(spool)), name, strategy)));
         }
-        self.claim_space(instance.file_bytes())?;
+        self.reserve_space(instance.file_bytes())?;
         // Only what is new goes through the log: a file that is there may be somebody's who does not ask it.
         if let Some(reserved) = reserved.take_if(|_| name.is_first()) {
             *guard = Some(reserved);
@@ -218,7 +218,7 @@ impl<H: Handle> Run<H> {
     }
 
     /// Takes `bytes` from what may be written.
-    fn claim_space(&mut self, bytes: u64) -> Result<(), StoreError> {
+    fn reserve_space(&mut self, bytes: u64) -> Result<(), StoreError> {
         let min_free_bytes = self.store.settings().min_free_bytes;
         if min_free_bytes == 0 {
             return Ok(());
@@ -233,11 +233,11 @@ impl<H: Handle> Run<H> {
     }
 
     /// Syncs once for all that share it.
-    fn sync_filesystem<I>(&self, items: &mut VecDeque<Item<I, H>>, pulse: &dyn Fn()) {
+    fn sync_filesystem<I>(&self, items: &mut VecDeque<Item<I, H>>, progress: &dyn Fn()) {
         let shares =
             |item: &Item<I, H>| matches!(&item.state, State::Written(draft) if draft.strategy == Strategy::Shared);
         if items.iter().any(shares)
-            && let Err(error) = self.root.sync_filesystem(self.failures, pulse)
+            && let Err(error) = self.root.sync_filesystem(self.failures, progress)
         {
             items.iter_mut().filter(|item| shares(item)).for_each(|item| item.state = State::Failed(error.clone()));
         }
@@ -261,9 +261,9 @@ impl<H: Handle> Run<H> {
         guard: &mut Option<PathGuard>,
     ) -> Result<State<H>, StoreError> {
         match state {
-            State::Written(draft) => match self.place(instance, draft, guard)? {
-                Placing::Named(named) => Ok(State::Named(named)),
-                Placing::PathTaken(_) => Err(StoreError::Contended), // only said of those in the log
+            State::Written(draft) => match self.rename_to_final(instance, draft, guard)? {
+                Renaming::Named(named) => Ok(State::Named(named)),
+                Renaming::PathTaken(_) => Err(StoreError::Contended), // only said of those in the log
             },
             state => Ok(state),
         }
@@ -271,14 +271,14 @@ impl<H: Handle> Run<H> {
 
     /// Brings the names to the disk.
     fn sync_directories(&mut self, instance: &Instance<H>, state: State<H>) -> Result<State<H>, StoreError> {
-        if let State::Named(Named::Placed(placed)) = &state
-            && let Some(directory) = self.unsynced(instance, placed)
+        if let State::Named(Named::Final(named)) = &state
+            && let Some(directory) = self.unsynced(instance, named)
         {
-            let depth = placed.stored.path.components().count().saturating_sub(1);
+            let depth = named.stored.path.components().count().saturating_sub(1);
             self.directories.make_durable(directory, depth, &self.store.known_directories)?;
-            if let Some(Temp::Own(temp)) = &placed.temp {
+            if let Some(Temp::Own(temp)) = &named.temp {
                 temp.sync_name()?;
-            } else if let Some(Temp::Spool(spool)) = &placed.temp {
+            } else if let Some(Temp::Spool(spool)) = &named.temp {
                 spool.temp().sync_name()?;
             }
         }
@@ -286,14 +286,14 @@ impl<H: Handle> Run<H> {
     }
 
     /// The directory that has to be synced for a name to last.
-    fn unsynced(&self, instance: &Instance<H>, placed: &Placed<H>) -> Option<usize> {
-        placed.directory.filter(|_| self.store.placement(instance).durability == Durability::Fsync)
+    fn unsynced(&self, instance: &Instance<H>, named: &FinalName<H>) -> Option<usize> {
+        named.directory.filter(|_| self.store.placement(instance).durability == Durability::Fsync)
     }
 
     /// After all syncs: whether they did what they said.
     fn prove<I: Deref<Target: AsRef<Instance<H>>>>(&self, items: &mut VecDeque<Item<I, H>>) {
         let relies_on_it = |item: &Item<I, H>| match &item.state {
-            State::Named(Named::Placed(placed)) => self.unsynced((*item.instance).as_ref(), placed).is_some(),
+            State::Named(Named::Final(named)) => self.unsynced((*item.instance).as_ref(), named).is_some(),
             _ => false,
         };
         if items.iter().any(relies_on_it)
@@ -312,7 +312,7 @@ impl<H: Handle> Run<H> {
         let Item { instance, state, .. } = item;
         let outcome = match state {
             State::Named(Named::Settled(stored)) => Ok(stored),
-            State::Named(Named::Placed(placed)) => Ok((*instance).as_ref().settle(placed.stored)),
+            State::Named(Named::Final(named)) => Ok((*instance).as_ref().settle(named.stored)),
             State::Failed(error) => Err(self.explain((*instance).as_ref(), error)),
             State::Logged(_) | State::Written(_) => Err(StoreError::Contended), // each has been taken further
         };

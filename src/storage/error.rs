@@ -64,9 +64,9 @@ pub enum StoreError {
     /// A write to this spooled instance failed before, so what the file holds is not known to be whole.
     #[error("an earlier write of this spooled instance failed")]
     SpoolBroken,
-    /// [`Instance::withdraw`](crate::Instance::withdraw) was called before the instance got its final name.
-    #[error("the instance was withdrawn")]
-    Withdrawn,
+    /// [`Instance::cancel`](crate::Instance::cancel) was called before the instance got its final name.
+    #[error("the instance was cancelled")]
+    Cancelled,
     /// Another thread has held what this instance needs (its lock, its path, the commit log) for [`LOCK_TIMEOUT`](crate::sync).
     #[error("another thread is still at this instance")]
     Contended,
@@ -101,7 +101,7 @@ impl StoreError {
             | Self::OutOfDescriptors
             | Self::TempRemoved
             | Self::SpoolBroken
-            | Self::Withdrawn
+            | Self::Cancelled
             | Self::Contended => false,
         }
     }

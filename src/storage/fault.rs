@@ -13,12 +13,12 @@ pub(crate) enum Step {
     SyncData,
     /// Instead of syncing a file found already stored.
     SyncStored,
-    /// Before the gate is passed and the file renamed.
-    Place,
+    /// Before the file is renamed, after the commit has claimed the rename.
+    BeforeRename,
     /// Instead of the rename that does not replace.
     Rename,
     /// After the rename.
-    Placed,
+    AfterRename,
     /// Instead of syncing a directory.
     SyncDirectory,
     /// Instead of changing the journal to see whether it is alive.

@@ -19,9 +19,9 @@ use crate::sync::Mutex;
 /// log saves (`docs/performance.md`).
 pub(crate) const SMALL_MAX_BYTES: u64 = 64 * 1024;
 
-/// A file whose dataset is arriving: what it begins with is known, and its digest is made from the bytes as they come. What is stored
+/// A file whose dataset is builder: what it begins with is known, and its digest is made from the bytes as they come. What is stored
 /// later is held against what was received.
-pub struct Arriving {
+pub struct FileBuilder {
     meta: FileMeta,
     encoded_meta: Bytes,
     hasher: Hasher,
@@ -52,7 +52,7 @@ pub enum Payload<H: Handle = File> {
     Memory(Vec<Bytes>),
     /// As the file is to be: what it begins with, then the dataset. As far as its slices are whole pages of memory, they need not be
     /// copied on their way to the disk.
-    Placed(Vec<Bytes>),
+    Contiguous(Vec<Bytes>),
     /// In a temp file of the store it is to be committed to.
     Spooled(Arc<SpoolFile<H>>),
 }
@@ -84,9 +84,9 @@ pub enum Outcome {
 
 /// What giving an instance up came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Withdrawal {
+pub enum Cancellation {
     /// It will not be stored.
-    Withdrawn,
+    Cancelled,
     /// It is stored, as durably as the settings ask.
     TooLate(Stored),
     /// A thread is giving it its final name just now: it may be stored, whole, or not at all.
@@ -99,14 +99,14 @@ pub enum Withdrawal {
 enum CommitState {
     Open,
     Settled(Stored),
-    Withdrawn,
+    Cancelled,
 }
 
 fn bytes_of(slices: &[Bytes]) -> u64 {
     slices.iter().map(|slice| slice.len() as u64).sum()
 }
 
-impl Arriving {
+impl FileBuilder {
     /// A file that begins with `meta`.
     pub fn new(meta: FileMeta) -> Self {
         let encoded_meta = Bytes::from(meta.encode());
@@ -139,8 +139,8 @@ impl<H: Handle> AsRef<Self> for Instance<H> {
 
 impl<H: Handle> Instance<H> {
     /// An instance to be committed, whose dataset has come to its end: `payload` holds the bytes that `arrived` was told of.
-    pub fn new(arrived: Arriving, head: Head, payload: Payload<H>) -> Self {
-        let Arriving { meta, encoded_meta, hasher } = arrived;
+    pub fn new(arrived: FileBuilder, head: Head, payload: Payload<H>) -> Self {
+        let FileBuilder { meta, encoded_meta, hasher } = arrived;
         let (digest, state) = (hasher.digest(), Mutex::new(CommitState::Open));
         Self { meta, head, payload, encoded_meta, digest, placement: None, state }
     }
@@ -157,7 +157,7 @@ impl<H: Handle> Instance<H> {
 
     /// The same, to be stored where and how `placement` has it. The head must have been read for its layout.
     #[must_use]
-    pub fn placed(self, placement: Arc<Placement>) -> Self {
+    pub fn with_placement(self, placement: Arc<Placement>) -> Self {
         Self { placement: Some(placement), ..self }
     }
 
@@ -170,7 +170,7 @@ impl<H: Handle> Instance<H> {
     pub fn dataset_bytes(&self) -> u64 {
         match &self.payload {
             Payload::Memory(slices) => bytes_of(slices),
-            Payload::Placed(slices) => bytes_of(slices).saturating_sub(self.encoded_meta.len() as u64),
+            Payload::Contiguous(slices) => bytes_of(slices).saturating_sub(self.encoded_meta.len() as u64),
             Payload::Spooled(spool) => spool.dataset_bytes(),
         }
     }
@@ -184,7 +184,7 @@ impl<H: Handle> Instance<H> {
     pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let (meta, slices) = match &self.payload {
             Payload::Memory(slices) => (Some(&self.encoded_meta), slices.as_slice()),
-            Payload::Placed(slices) => (None, slices.as_slice()),
+            Payload::Contiguous(slices) => (None, slices.as_slice()),
             Payload::Spooled(_) => (None, &[][..]),
         };
         meta.into_iter().chain(slices).map(AsRef::as_ref)
@@ -207,15 +207,15 @@ impl<H: Handle> Instance<H> {
 
     /// Gives the instance up: from now on no commit gives it a final name, unless one has already, or is doing so at this
     /// moment. Does not block.
-    pub fn withdraw(&self) -> Withdrawal {
+    pub fn cancel(&self) -> Cancellation {
         let Some(mut state) = self.state.try_lock() else {
-            return Withdrawal::Undecided;
+            return Cancellation::Undecided;
         };
         match &*state {
-            CommitState::Settled(stored) => Withdrawal::TooLate(stored.clone()),
-            CommitState::Open | CommitState::Withdrawn => {
-                *state = CommitState::Withdrawn;
-                Withdrawal::Withdrawn
+            CommitState::Settled(stored) => Cancellation::TooLate(stored.clone()),
+            CommitState::Open | CommitState::Cancelled => {
+                *state = CommitState::Cancelled;
+                Cancellation::Cancelled
             }
         }
     }
@@ -229,7 +229,7 @@ impl<H: Handle> Instance<H> {
         match &*state {
             CommitState::Open => Ok(rename()),
             CommitState::Settled(stored) => Err(Ok(stored.clone())),
-            CommitState::Withdrawn => Err(Err(StoreError::Withdrawn)),
+            CommitState::Cancelled => Err(Err(StoreError::Cancelled)),
         }
     }
 

@@ -43,7 +43,7 @@ mod wal;
 pub use commit::{Commit, Files};
 pub use error::{OpenError, Owner, StoreError};
 pub use fs::Space;
-pub use instance::{Arriving, Instance, Outcome, Payload, Stored, Withdrawal};
+pub use instance::{Cancellation, FileBuilder, Instance, Outcome, Payload, Stored};
 pub use recovery::{Aside, Reason, Recovery};
 pub use settings::{CommitStrategy, Duplicates, Durability, Placement, Settings, UnknownWord};
 pub use spool::SpoolFile;

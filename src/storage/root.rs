@@ -109,9 +109,9 @@ impl<H: Handle> Root<H> {
     ///
     /// # Errors
     /// Also if another sync has failed since: which of the files it spoke of, nobody knows.
-    pub(crate) fn sync_filesystem(&self, failures: u64, pulse: &dyn Fn()) -> Result<(), StoreError> {
+    pub(crate) fn sync_filesystem(&self, failures: u64, progress: &dyn Fn()) -> Result<(), StoreError> {
         self.shared_sync.run(|| {
-            let synced = fault::point(Step::SyncFilesystem).and_then(|()| self.dir.sync_filesystem(pulse));
+            let synced = fault::point(Step::SyncFilesystem).and_then(|()| self.dir.sync_filesystem(progress));
             self.trust.note(synced).map_err(|error| self.failed("sync the filesystem of", error))
         })?;
         match self.trust.failures() == failures {

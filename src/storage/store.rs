@@ -121,12 +121,12 @@ impl<H: Handle> Store<H> {
 
     /// Stores every instance of `batch` and answers for each by itself, in order. Returns when all that `Ok` was said of
     /// is as durable as the settings ask; the instances share what syncing they can. The time it takes does not depend
-    /// on how many instances are stored already. `pulse` is called after each step of each instance: a commit that is slow
+    /// on how many instances are stored already. `progress` is called after each step of each instance: a commit that is slow
     /// can so be told from one that hangs.
-    pub fn commit(&self, batch: &[&Instance<H>], pulse: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
+    pub fn commit(&self, batch: &[&Instance<H>], progress: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
         let mut stored = Vec::with_capacity(batch.len());
-        match self.begin(batch.to_vec(), pulse) {
-            Ok(commit) => commit.finish(pulse, &mut |outcome| stored.push(outcome)),
+        match self.begin(batch.to_vec(), progress) {
+            Ok(commit) => commit.finish(progress, &mut |outcome| stored.push(outcome)),
             Err(error) => stored.resize(batch.len(), Err(error)),
         }
         stored
@@ -136,11 +136,11 @@ impl<H: Handle> Store<H> {
     ///
     /// # Errors
     /// If there is no root to store anything in.
-    pub fn begin<I>(&self, batch: Vec<I>, pulse: &dyn Fn()) -> Result<Commit<I, H>, StoreError>
+    pub fn begin<I>(&self, batch: Vec<I>, progress: &dyn Fn()) -> Result<Commit<I, H>, StoreError>
     where
         I: Deref<Target: AsRef<Instance<H>>> + Clone,
     {
-        Ok(Commit::begin(Arc::clone(&self.0), self.0.root()?, batch, pulse))
+        Ok(Commit::begin(Arc::clone(&self.0), self.0.root()?, batch, progress))
     }
 
     #[cfg(test)]
@@ -154,14 +154,14 @@ impl<H: Handle> Store<H> {
     }
 
     /// Brings the files of instances to the disk that are durable by the write-ahead log alone, so that the log has room again, if that is
-    /// due and no other thread is at it. What was found out about single files is in the answer. `pulse` is called while the disk makes
+    /// due and no other thread is at it. What was found out about single files is in the answer. `progress` is called while the disk makes
     /// progress.
     ///
     /// # Errors
     /// The instances stay in the log. It is tried again when it is due again, and at the next start.
-    pub fn checkpoint(&self, pulse: &dyn Fn()) -> Result<Recovery, StoreError> {
+    pub fn checkpoint(&self, progress: &dyn Fn()) -> Result<Recovery, StoreError> {
         let root = Arc::clone(&self.0.root.lock());
-        root.wal().map_or_else(|| Ok(Recovery::default()), |wal| wal.checkpoint_if_due(&root, pulse))
+        root.wal().map_or_else(|| Ok(Recovery::default()), |wal| wal.checkpoint_if_due(&root, progress))
     }
 
     /// Instances that were refused and that the next start may store all the same, because the disk did not take that they are void.

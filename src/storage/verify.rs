@@ -21,7 +21,7 @@ use crate::layout::Layout;
 pub use crate::meta::MetaFault;
 use crate::root;
 use file::Checker;
-use tree::{Entry, Place, list};
+use tree::{Entry, ScannedFile, list};
 pub use walk::DatasetFault;
 
 /// Files listed ahead of those that are checked.
@@ -104,7 +104,7 @@ pub enum Fault {
     Mismatch(Mismatch),
     /// The instance in it belongs elsewhere.
     #[error("the instance in it belongs at {}", belongs_at.display())]
-    Place {
+    Misplaced {
         /// Where the layout puts it.
         belongs_at: PathBuf,
     },
@@ -162,14 +162,14 @@ impl Verification {
     pub fn run(&self, tell: &(dyn Fn(Verdict) + Sync)) -> Result<Totals, OpenError> {
         let root = root::open(&self.root, Open::Directory).map_err(OpenError::io("open", &self.root))?;
         let tally = Tally::default();
-        let (sender, receiver) = crossbeam_channel::bounded::<Place>(LISTED_AHEAD);
+        let (sender, receiver) = crossbeam_channel::bounded::<ScannedFile>(LISTED_AHEAD);
         let listed = std::thread::scope(|scope| {
             for _ in 0..self.threads.get() {
                 let (receiver, tally) = (receiver.clone(), &tally);
                 scope.spawn(move || {
                     let mut checker = Checker::new(&self.layouts);
-                    for place in receiver {
-                        match check(&mut checker, &place) {
+                    for scanned in receiver {
+                        match check(&mut checker, &scanned) {
                             Some(verdict) => tally.tell(verdict, tell),
                             None => Tally::add(&tally.gone, 1),
                         }
@@ -178,7 +178,7 @@ impl Verification {
             }
             drop(receiver);
             let listed = list(&root, |entry| match entry {
-                Entry::File(place) => sender.send(place).is_ok(),
+                Entry::File(scanned) => sender.send(scanned).is_ok(),
                 Entry::Foreign => {
                     Tally::add(&tally.foreign, 1);
                     true
@@ -201,10 +201,10 @@ impl Verification {
     }
 }
 
-fn check(checker: &mut Checker<'_>, place: &Place) -> Option<Verdict> {
-    match place.open() {
-        Ok(file) => file.map(|file| checker.check(&file, &place.path)),
-        Err(error) => Some(unreadable(place.path.clone(), error)),
+fn check(checker: &mut Checker<'_>, scanned: &ScannedFile) -> Option<Verdict> {
+    match scanned.open() {
+        Ok(file) => file.map(|file| checker.check(&file, &scanned.path)),
+        Err(error) => Some(unreadable(scanned.path.clone(), error)),
     }
 }
 

@@ -38,7 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::record::Entry;
-use self::record::{Frame, FramePlace, SegmentHeader};
+use self::record::{Frame, FrameId, SegmentHeader};
 pub(crate) use self::replay::{Replayed, count as count_entries, replay};
 use self::segment::{Segment, draw_salt};
 use self::state::{Begun, Reserve, Slot, State};
@@ -241,7 +241,7 @@ impl<H: Handle> Wal<H> {
             // Whatever becomes of it: from now on something may be written there.
             let begun = state.begin_frame(segment, bytes, paths, failures);
             let SegmentHeader { generation, salt, .. } = state.slots[segment].header;
-            (segment, FramePlace { generation, salt, number: begun.number }, begun)
+            (segment, FrameId { generation, salt, number: begun.number }, begun)
         };
         let mut guard = FrameGuard { wal: Arc::clone(self), segment, is_durable: false, has_earlier };
         let (segment, frame) = (&self.segments[segment], Frame::new(place, entries, bytes, time_of_day_ms()));

@@ -11,7 +11,7 @@ use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{Arriving, CommitStrategy, Duplicates, Durability, Instance, Payload, Settings, Store};
+use tidegate_storage::{CommitStrategy, Duplicates, Durability, FileBuilder, Instance, Payload, Settings, Store};
 
 const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
 const EXPLICIT: &str = "1.2.840.10008.1.2.1";
@@ -102,9 +102,9 @@ fn instance(uid: &str) -> Instance {
         sending_ae_title: "COUNT".to_owned(),
         receiving_ae_title: "TIDEGATE".to_owned(),
     };
-    let mut arriving = Arriving::new(meta);
-    arriving.update(&dataset);
-    Instance::new(arriving, scan.finish().unwrap(), Payload::Memory(vec![dataset.into()]))
+    let mut builder = FileBuilder::new(meta);
+    builder.update(&dataset);
+    Instance::new(builder, scan.finish().unwrap(), Payload::Memory(vec![dataset.into()]))
 }
 
 fn layout() -> Layout {

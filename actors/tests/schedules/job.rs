@@ -36,7 +36,7 @@ pub(crate) struct Job {
 enum Outcome {
     Waiting,
     Answered,
-    /// The reply was dropped: the job is handed over again.
+    /// The reply was dropped: the job is submitted again.
     Lost,
 }
 
@@ -56,7 +56,7 @@ impl Job {
 }
 
 impl PendingReply {
-    /// Waits for the outcome. `false`: the job was lost, and is to be handed over again.
+    /// Waits for the outcome. `false`: the job was lost, and is to be submitted again.
     pub(crate) fn is_answered(&self) -> bool {
         let (outcome, changed) = &*self.0;
         let mut outcome = outcome.lock();

@@ -1,4 +1,4 @@
-//! The scheduler of writers, and what is in their hands, under thousands of schedules.
+//! The scheduler of writers, and the jobs in flight, under thousands of schedules.
 //!
 //! [shuttle](https://docs.rs/shuttle) runs a model of a few writers and associations on one thread and chooses, at each lock, who goes
 //! on. The scheduler and `InFlight` are the real ones, compiled here against shuttle's locks (`sync`); storage, jobs and the loop of a

@@ -24,7 +24,7 @@ pub(crate) struct Scenario {
     pub(crate) writers: usize,
     /// Besides one that only gives up spool files.
     pub(crate) associations: usize,
-    /// How often an association hands over a window of jobs and waits for the answers.
+    /// How often an association submits a window of jobs and waits for the answers.
     pub(crate) rounds: usize,
     pub(crate) window: usize,
     /// Writers that die, hang or are given up, at most.
@@ -47,7 +47,7 @@ pub(crate) struct Model {
     payloads: Arc<AtomicUsize>,
     spools: Arc<AtomicUsize>,
     phase: Mutex<Phase>,
-    /// Told whenever a writer goes to sleep, hangs or ends, and of each phase.
+    /// Notified whenever a writer goes to sleep, hangs or ends, and of each phase.
     changed: Condvar,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Log {
 pub(crate) enum Modelled {}
 
 impl Workload for Modelled {
-    type Waiting = Job;
+    type QueuedJob = Job;
     type Job = Job;
     type PendingWrite = Vec<Job>;
     type Files = Counted;
@@ -198,7 +198,7 @@ impl Model {
     }
 
     /// When the storage wants a checkpoint, as a writer is told that goes to sleep.
-    pub(crate) fn is_tending_due(&self) -> bool {
+    pub(crate) fn is_checkpoint_due(&self) -> bool {
         let log = self.log.lock();
         log.is_due && !log.is_checkpointing
     }
@@ -209,7 +209,7 @@ impl Model {
     }
 
     /// Says that a writer sleeps, hangs or has ended.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn notify(&self) {
         drop(self.phase.lock());
         self.changed.notify_all();
     }
@@ -224,10 +224,10 @@ impl Model {
     /// Hands over windows of jobs until each is answered.
     fn associate(&self) {
         for _ in 0..self.scenario.rounds {
-            let handed: Vec<_> = (0..self.scenario.window).map(|_| self.hand_over(self.any_lane())).collect();
-            for (mut lane, mut reply) in handed {
+            let submitted: Vec<_> = (0..self.scenario.window).map(|_| self.submit(self.any_lane())).collect();
+            for (mut lane, mut reply) in submitted {
                 while !reply.is_answered() {
-                    (lane, reply) = self.hand_over(lane);
+                    (lane, reply) = self.submit(lane);
                 }
             }
         }
@@ -238,11 +238,11 @@ impl Model {
         if thread_rng().gen_bool(0.7) { Lane::Small } else { Lane::Large }
     }
 
-    fn hand_over(&self, lane: Lane) -> (Lane, PendingReply) {
+    fn submit(&self, lane: Lane) -> (Lane, PendingReply) {
         let (job, reply) = Job::new(lane, Counted::new(&self.payloads));
         self.calling.fetch_add(1, Ordering::Relaxed);
         assert!(self.scheduler.lane(lane).put(job));
-        self.scheduler.call(lane);
+        self.scheduler.wake_for(lane);
         self.calling.fetch_sub(1, Ordering::Relaxed);
         (lane, reply)
     }
@@ -276,7 +276,7 @@ impl Model {
         writer.change(|status| (status.is_fenced, status.is_asked_to_stop) = (true, true));
         drop(writer.in_flight.drain());
         writer.change(|status| status.is_given_up = true);
-        self.tell();
+        self.notify();
     }
 
     /// Gives up writers that have only been slow.
@@ -311,7 +311,7 @@ impl Model {
         });
     }
 
-    /// What must hold once all that was handed over is answered and every writer sleeps, hangs or has ended.
+    /// What must hold once all that was submitted is answered and every writer sleeps, hangs or has ended.
     pub(crate) fn check_at_rest(&self) {
         let [waiting @ .., _attached] = self.scheduler.open_counts();
         assert_eq!(waiting, [0; 6], "left: jobs, active small writers, leaders, batches, files, discards");
@@ -322,7 +322,7 @@ impl Model {
                 status.is_asleep && !status.is_fenced && (status.has_timer || !has_timer)
             })
         };
-        let has_timer = !self.is_tending_due() || !sleeps(false) || sleeps(true);
+        let has_timer = !self.is_checkpoint_due() || !sleeps(false) || sleeps(true);
         assert!(has_timer, "a checkpoint is due, and nobody has a timer: {:#?}", self.statuses());
     }
 

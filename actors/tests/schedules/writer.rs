@@ -9,7 +9,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 
 use crate::job::Job;
-use crate::mailbox::next_task::{Claimed, WriterState};
+use crate::mailbox::next_task::{Task, WriterState};
 use crate::mailbox::queue::Lane;
 use crate::mailbox::scheduler::{SmallBatchPermit, WalLeader};
 use crate::model::{Model, Modelled, Phase, Writer};
@@ -22,7 +22,7 @@ const BATCH: usize = 3;
 struct Died;
 
 enum Next {
-    Task(Claimed<Modelled>),
+    Task(Task<Modelled>),
     Stop,
     Timer,
     Died,
@@ -32,7 +32,7 @@ pub(crate) fn live(model: &Model, writer: &Arc<Writer>) {
     let _ = run(model, writer);
     drop(writer.in_flight.drain());
     writer.change(|status| status.has_ended = true);
-    model.tell();
+    model.notify();
 }
 
 fn run(model: &Model, writer: &Arc<Writer>) -> Result<(), Died> {
@@ -46,17 +46,17 @@ fn run(model: &Model, writer: &Arc<Writer>) -> Result<(), Died> {
             Next::Stop => return Ok(()),
             Next::Died => return Err(Died),
             Next::Timer => {}
-            Next::Task(claimed) => {
+            Next::Task(task) => {
                 writer.change(|status| status.is_busy = true);
-                work_at(model, writer, claimed, &mut state)?;
+                work_at(model, writer, task, &mut state)?;
                 writer.change(|status| status.is_busy = false);
                 state.permit = writer.in_flight.take_permit();
             }
         }
-        if model.is_tending_due() && thread_rng().gen_bool(0.5) {
+        if model.is_checkpoint_due() && thread_rng().gen_bool(0.5) {
             state.permit = None;
-            model.scheduler.call_again();
-            tend(model, writer)?;
+            model.scheduler.wake_for_backlog();
+            checkpoint(model, writer)?;
         }
     }
     Ok(())
@@ -69,16 +69,16 @@ fn wait(model: &Model, writer: &Arc<Writer>, state: &mut WriterState<Modelled>) 
     let mut timer = None;
     loop {
         writer.status.lock().is_woken = false;
-        if let Poll::Ready(claimed) = task.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return Next::Task(claimed);
+        if let Poll::Ready(task) = task.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Next::Task(task);
         }
-        let has_timer = *timer.get_or_insert_with(|| model.is_tending_due());
+        let has_timer = *timer.get_or_insert_with(|| model.is_checkpoint_due());
         let mut status = writer.status.lock();
         status.has_timer = has_timer;
         while !(status.is_woken || status.is_asked_to_stop || status.is_timer_fired) {
             status.is_asleep = true;
             drop(status);
-            model.tell();
+            model.notify();
             status = writer.status.lock();
             if !(status.is_woken || status.is_asked_to_stop || status.is_timer_fired) {
                 status = writer.changed.wait(status).unwrap();
@@ -114,7 +114,7 @@ fn step(model: &Model, writer: &Writer) -> Result<(), Died> {
         _ => false,
     };
     writer.change(|status| status.is_hung = true);
-    model.tell();
+    model.notify();
     model.wait_until(|phase| phase == Phase::Over || (is_late && writer.is_fenced()));
     writer.change(|status| status.is_hung = false);
     Ok(())
@@ -123,26 +123,26 @@ fn step(model: &Model, writer: &Writer) -> Result<(), Died> {
 fn work_at(
     model: &Model,
     writer: &Writer,
-    claimed: Claimed<Modelled>,
+    task: Task<Modelled>,
     state: &mut WriterState<Modelled>,
 ) -> Result<(), Died> {
     let scheduler = &model.scheduler;
-    let (lane, first) = match claimed {
-        Claimed::First(lane, first) => (lane, first),
+    let (lane, first) = match task {
+        Task::First(lane, first) => (lane, first),
         other => {
             state.permit = None;
             return match other {
-                Claimed::Log(group, leader) => log(model, writer, group, Some(leader)),
-                Claimed::Files(files) => {
+                Task::Log(group, leader) => log(model, writer, group, Some(leader)),
+                Task::Files(files) => {
                     let _files = files;
                     step(model, writer)
                 }
-                Claimed::Discard(spool) => {
+                Task::Discard(spool) => {
                     thread::yield_now();
                     drop(spool);
                     Ok(())
                 }
-                Claimed::First(..) | Claimed::Nothing => Ok(()),
+                Task::First(..) | Task::Nothing => Ok(()),
             };
         }
     };
@@ -167,18 +167,18 @@ fn begin(
     permit: Option<SmallBatchPermit<Modelled>>,
 ) -> Result<(), Died> {
     let count = jobs.len();
-    if !writer.in_flight.hold(jobs, permit) {
+    if !writer.in_flight.begin(jobs, permit) {
         return Ok(());
     }
     step(model, writer)?;
     if lane == Lane::Small && thread_rng().gen_bool(0.8) {
-        return leave(model, writer);
+        return join_group(model, writer);
     }
     drop(writer.in_flight.take_permit());
     finish(model, writer, count)
 }
 
-fn leave(model: &Model, writer: &Writer) -> Result<(), Died> {
+fn join_group(model: &Model, writer: &Writer) -> Result<(), Died> {
     let jobs = writer.in_flight.take_jobs();
     if jobs.is_empty() {
         return Ok(());
@@ -196,7 +196,7 @@ fn leave(model: &Model, writer: &Writer) -> Result<(), Died> {
 fn log(model: &Model, writer: &Writer, group: Vec<Vec<Job>>, leader: Option<WalLeader<Modelled>>) -> Result<(), Died> {
     let jobs: Vec<_> = group.into_iter().flatten().collect();
     let count = jobs.len();
-    if !writer.in_flight.hold_for_log(jobs, leader) {
+    if !writer.in_flight.begin_group(jobs, leader) {
         return Ok(());
     }
     step(model, writer)?;
@@ -206,7 +206,7 @@ fn log(model: &Model, writer: &Writer, group: Vec<Vec<Job>>, leader: Option<WalL
     Ok(())
 }
 
-/// Answers for the jobs in hand, one after the other, unless they were taken away.
+/// Answers for the jobs in flight, one after the other, unless they were taken away.
 fn finish(model: &Model, writer: &Writer, count: usize) -> Result<(), Died> {
     for _ in 0..count {
         step(model, writer)?;
@@ -217,7 +217,7 @@ fn finish(model: &Model, writer: &Writer, count: usize) -> Result<(), Died> {
     Ok(())
 }
 
-fn tend(model: &Model, writer: &Writer) -> Result<(), Died> {
+fn checkpoint(model: &Model, writer: &Writer) -> Result<(), Died> {
     /// Held by the one that checkpoints.
     struct Checkpointing<'a>(&'a Model);
     impl Drop for Checkpointing<'_> {

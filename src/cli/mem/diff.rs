@@ -213,7 +213,7 @@ fn sorted(changes: impl Iterator<Item = Named>) -> Vec<Named> {
 #[cfg(test)]
 mod tests {
     use tidegate_memory::snapshot::LeaseUse;
-    use tidegate_memory::{Place, Stage};
+    use tidegate_memory::{Location, Stage};
 
     use super::*;
     use crate::cli::mem::sample;
@@ -225,7 +225,7 @@ mod tests {
             bytes,
             age_ms: 5000,
             in_stage_ms: 5000,
-            place: Place::Association,
+            location: Location::Association,
         };
         let earlier = sample::snapshot();
         let mut ct = earlier.holders[0].clone();

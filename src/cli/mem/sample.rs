@@ -1,12 +1,12 @@
 //! A node at one moment, for the tests of what is printed.
 
 use tidegate_memory::snapshot::{HolderUse, LeaseUse, StageUse};
-use tidegate_memory::{AllocatorStatistics, Level, MemorySnapshot, Place, Stage};
+use tidegate_memory::{AllocatorStatistics, Level, Location, MemorySnapshot, Stage};
 
 const MIB: u64 = 1 << 20;
 
-fn lease(stage: Stage, bytes: u64, age_ms: u64, in_stage_ms: u64, place: Place) -> LeaseUse {
-    LeaseUse { stage, bytes, age_ms, in_stage_ms, place }
+fn lease(stage: Stage, bytes: u64, age_ms: u64, in_stage_ms: u64, location: Location) -> LeaseUse {
+    LeaseUse { stage, bytes, age_ms, in_stage_ms, location }
 }
 
 /// An account that holds `leases`.
@@ -52,15 +52,15 @@ pub(super) fn of(holders: Vec<HolderUse>) -> MemorySnapshot {
 /// One association receives; another, with a hostile name, has one dataset with a writer and two in the mailbox.
 pub(super) fn snapshot() -> MemorySnapshot {
     let ct = vec![
-        lease(Stage::Floor, 64 << 10, 3_723_000, 3_723_000, Place::Association),
-        lease(Stage::Receiving, 8 * MIB, 12_300, 12_300, Place::Association),
+        lease(Stage::Floor, 64 << 10, 3_723_000, 3_723_000, Location::Association),
+        lease(Stage::Receiving, 8 * MIB, 12_300, 12_300, Location::Association),
     ];
     let mr = vec![
-        lease(Stage::Floor, 64 << 10, 100_000, 100_000, Place::Association),
-        lease(Stage::Writing, 2 * MIB, 90_000, 900, Place::Writer { index: 3 }),
-        lease(Stage::Writing, MIB, 89_000, 900, Place::Writer { index: 3 }),
-        lease(Stage::Queued, MIB, 20_000, 3_000, Place::Mailbox { ticket: 41 }),
-        lease(Stage::Queued, 128 << 10, 10_000, 200, Place::Mailbox { ticket: 44 }),
+        lease(Stage::Floor, 64 << 10, 100_000, 100_000, Location::Association),
+        lease(Stage::Writing, 2 * MIB, 90_000, 900, Location::Writer { index: 3 }),
+        lease(Stage::Writing, MIB, 89_000, 900, Location::Writer { index: 3 }),
+        lease(Stage::Queued, MIB, 20_000, 3_000, Location::Mailbox { ticket: 41 }),
+        lease(Stage::Queued, 128 << 10, 10_000, 200, Location::Mailbox { ticket: 44 }),
     ];
     of(vec![
         holder(7, "\"CT1\" from 10.0.0.7:50112", 3_723_000, ct),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidegate_memory::snapshot::HolderUse;
-use tidegate_memory::{MemorySnapshot, Place, Stage};
+use tidegate_memory::{Location, MemorySnapshot, Stage};
 
 use super::top::largest;
 use crate::cli::text::{Table, age, count, safe, size};
@@ -69,14 +69,14 @@ struct Link {
 fn chain(holder: &HolderUse, queue: &Queue) -> String {
     let mut links = BTreeMap::<(usize, u64), (String, Link)>::new();
     for lease in &holder.leases {
-        let (order, place) = match lease.place {
-            Place::Association => (0, String::new()),
-            Place::Mailbox { ticket } => (ticket, format!(", {}", queue.place(ticket))),
-            Place::Writer { index } => (u64::from(index), format!(", writer {index}")),
+        let (order, location) = match lease.location {
+            Location::Association => (0, String::new()),
+            Location::Mailbox { ticket } => (ticket, format!(", {}", queue.position(ticket))),
+            Location::Writer { index } => (u64::from(index), format!(", writer {index}")),
         };
         let (_, link) = links
             .entry((stage_order(lease.stage), order))
-            .or_insert_with(|| (format!("  → {}{place}", lease.stage.name()), Link::default()));
+            .or_insert_with(|| (format!("  → {}{location}", lease.stage.name()), Link::default()));
         link.bytes += lease.bytes;
         link.leases += 1;
         link.there_ms = link.there_ms.max(lease.in_stage_ms);
@@ -103,9 +103,9 @@ impl Queue {
             .holders
             .iter()
             .flat_map(|holder| &holder.leases)
-            .filter_map(|lease| match lease.place {
-                Place::Mailbox { ticket } => Some(ticket),
-                Place::Association | Place::Writer { .. } => None,
+            .filter_map(|lease| match lease.location {
+                Location::Mailbox { ticket } => Some(ticket),
+                Location::Association | Location::Writer { .. } => None,
             })
             .collect();
         tickets.sort_unstable();
@@ -113,7 +113,7 @@ impl Queue {
         Self(tickets)
     }
 
-    fn place(&self, ticket: u64) -> String {
+    fn position(&self, ticket: u64) -> String {
         match self.0.binary_search(&ticket) {
             Ok(before) => format!("mailbox place {} of {}", before + 1, self.0.len()),
             Err(_) => "mailbox".to_owned(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_memory::allocator::{AllocatorProbe, purge};
 use tidegate_memory::profile::{Format, Recording};
-use tidegate_memory::{MemoryBudget, Place, Stage};
+use tidegate_memory::{Location, MemoryBudget, Stage};
 
 fn main() -> Result<(), Box<dyn Error>> {
     leases()?;
@@ -47,10 +47,10 @@ fn leases() -> Result<(), Box<dyn Error>> {
     });
     let lease = holder.lease(Stage::Receiving, 65_536)?;
     let mut ticket = 0;
-    fastest("two changes of stage and place", 2000, || {
+    fastest("two changes of stage and location", 2000, || {
         ticket += 1;
-        lease.enter_at(Stage::Queued, Place::Mailbox { ticket });
-        lease.enter_at(Stage::Writing, Place::Writer { index: 1 });
+        lease.enter_at(Stage::Queued, Location::Mailbox { ticket });
+        lease.enter_at(Stage::Writing, Location::Writer { index: 1 });
     });
     let holders: Vec<_> = (0..1000).map(|n| budget.open_account(format!("association {n}"))).collect();
     let held: Result<Vec<_>, _> =

@@ -117,7 +117,7 @@ fn is_identical<H: Handle>(stored: &H, stored_bytes: u64, instance: &Instance<H>
     }
     let mut stored = BufReader::with_capacity(CHUNK_BYTES, ReadAt { file: stored, offset: theirs.offset });
     match &instance.payload {
-        Payload::Memory(_) | Payload::Placed(_) => {
+        Payload::Memory(_) | Payload::Contiguous(_) => {
             for piece in instance.dataset_pieces() {
                 if !begins_with(&mut stored, piece)? {
                     return Ok(false);

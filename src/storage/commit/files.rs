@@ -49,15 +49,15 @@ impl<I: Deref<Target: AsRef<Instance<H>>>, H: Handle> Files<I, H> {
         self.0.are_small
     }
 
-    /// Writes those that are not written, but for one that another thread is at. `pulse` is called after each.
-    pub fn write(&self, pulse: &dyn Fn()) {
-        self.0.write(self.0.files.iter(), pulse);
+    /// Writes those that are not written, but for one that another thread is at. `progress` is called after each.
+    pub fn write(&self, progress: &dyn Fn()) {
+        self.0.write(self.0.files.iter(), progress);
     }
 
     /// The temp files, in order: written by now, or else by this.
-    pub(super) fn take(&self, pulse: &dyn Fn()) -> Vec<Result<TempFile<H>, StoreError>> {
+    pub(super) fn take(&self, progress: &dyn Fn()) -> Vec<Result<TempFile<H>, StoreError>> {
         // From the other end: whoever is still at it is helped, and waited for no longer than one file takes.
-        self.0.write(self.0.files.iter().rev(), pulse);
+        self.0.write(self.0.files.iter().rev(), progress);
         let taken = |file: &Mutex<Option<ToWrite<I, H>>>| {
             let mut file = file.lock_in_time().ok_or(StoreError::Contended)?;
             file.take().and_then(|file| file.temp).unwrap_or(Err(StoreError::Contended))
@@ -67,7 +67,7 @@ impl<I: Deref<Target: AsRef<Instance<H>>>, H: Handle> Files<I, H> {
 }
 
 impl<I: Deref<Target: AsRef<Instance<H>>>, H: Handle> Unwritten<I, H> {
-    fn write<'a>(&self, files: impl Iterator<Item = &'a Mutex<Option<ToWrite<I, H>>>>, pulse: &dyn Fn())
+    fn write<'a>(&self, files: impl Iterator<Item = &'a Mutex<Option<ToWrite<I, H>>>>, progress: &dyn Fn())
     where
         I: 'a,
         H: 'a,
@@ -78,7 +78,7 @@ impl<I: Deref<Target: AsRef<Instance<H>>>, H: Handle> Unwritten<I, H> {
                 && file.temp.is_none()
             {
                 file.temp = Some(write_file(&self.store, &self.root, (*file.instance).as_ref(), false));
-                pulse();
+                progress();
             }
         }
     }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::files::{Files, ToWrite};
-use super::naming::{Draft, FreeName, Named, Placing, Temp};
+use super::naming::{Draft, FreeName, Named, Renaming, Temp};
 use super::{Commit, Item, Run, State, Strategy};
 use crate::error::StoreError;
 use crate::fs::Handle;
@@ -16,12 +16,12 @@ use crate::wal::{Appended, Entry};
 
 impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
     /// Appends to the log what goes through it of all of `commits`, as one frame, and returns once that is on the disk: the caller
-    /// leads the group. [`Self::finish`] does it for a batch that nobody has done it for. `pulse` is called as by
+    /// leads the group. [`Self::finish`] does it for a batch that nobody has done it for. `progress` is called as by
     /// [`Store::begin`](crate::Store::begin).
     ///
     /// # Errors
     /// If the log failed. Nothing is to be done about it: [`Self::finish`] stores each another way or says that it could not.
-    pub fn write_log<'c>(commits: impl IntoIterator<Item = &'c mut Self>, pulse: &dyn Fn()) -> Result<(), StoreError>
+    pub fn write_log<'c>(commits: impl IntoIterator<Item = &'c mut Self>, progress: &dyn Fn()) -> Result<(), StoreError>
     where
         I: 'c,
     {
@@ -34,11 +34,11 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
         let (entries, guards): (Vec<_>, Vec<_>) = commits.iter().flat_map(|commit| entries(&commit.items)).unzip();
         let files = || commits.iter().filter_map(|commit| commit.files.as_ref());
         // What is more than small takes a while, and another thread is a wake-up away and has none of it in its caches.
-        let write_files = || files().for_each(|files| files.write(pulse));
+        let write_files = || files().for_each(|files| files.write(progress));
         let is_large = files().any(|files| !files.are_small());
         let failures = commits.iter().map(|commit| commit.run.failures).min().unwrap_or(0);
         let appended = wal.append(&entries, &guards, failures, is_large.then_some(&write_files as &dyn Fn()));
-        pulse();
+        progress();
         for commit in commits {
             commit.appended = Some(appended.clone());
         }
@@ -62,7 +62,7 @@ enum OwnEntries {
 
 impl<H: Handle> Run<H> {
     /// Finds those that are to go through the log. If there is no room for them, they go another way.
-    pub(super) fn prepare_log<I>(&self, items: &mut VecDeque<Item<I, H>>, pulse: &dyn Fn()) -> Option<Files<I, H>>
+    pub(super) fn prepare_log<I>(&self, items: &mut VecDeque<Item<I, H>>, progress: &dyn Fn()) -> Option<Files<I, H>>
     where
         I: Deref<Target: AsRef<Instance<H>>> + Clone,
     {
@@ -78,7 +78,7 @@ impl<H: Handle> Run<H> {
         if has_room {
             return Some(files);
         }
-        self.go_another_way(items, &files, OwnEntries::None, pulse);
+        self.go_another_way(items, &files, OwnEntries::None, progress);
         None
     }
 
@@ -88,11 +88,11 @@ impl<H: Handle> Run<H> {
         items: &mut VecDeque<Item<I, H>>,
         files: &Files<I, H>,
         own: OwnEntries,
-        pulse: &dyn Fn(),
+        progress: &dyn Fn(),
     ) where
         I: Deref<Target: AsRef<Instance<H>>>,
     {
-        let mut temps = files.take(pulse).into_iter();
+        let mut temps = files.take(progress).into_iter();
         for item in items {
             let Some(name) = take_logged(item) else { continue };
             item.entry = (own != OwnEntries::None).then(|| name.path.clone());
@@ -114,7 +114,7 @@ impl<H: Handle> Run<H> {
         items: &mut VecDeque<Item<I, H>>,
         files: &Files<I, H>,
         appended: Appended<H>,
-        pulse: &dyn Fn(),
+        progress: &dyn Fn(),
         answer: &mut dyn FnMut(Result<Stored, StoreError>),
     ) where
         I: Deref<Target: AsRef<Instance<H>>>,
@@ -130,13 +130,13 @@ impl<H: Handle> Run<H> {
                 }
                 return self.void_refused(items);
             }
-            Appended::NoRoom => return self.go_another_way(items, files, OwnEntries::None, pulse),
+            Appended::NoRoom => return self.go_another_way(items, files, OwnEntries::None, progress),
             Appended::NotWritten { has_earlier, .. } => {
                 let own = if has_earlier { OwnEntries::BehindOthers } else { OwnEntries::Alone };
-                return self.go_another_way(items, files, own, pulse);
+                return self.go_another_way(items, files, own, progress);
             }
         };
-        let mut temps = files.take(pulse).into_iter();
+        let mut temps = files.take(progress).into_iter();
         let mut at = 0;
         while let Some(item) = items.get_mut(at) {
             if let Some(name) = take_logged(item) {
@@ -149,12 +149,12 @@ impl<H: Handle> Run<H> {
                     State::Named(_) => item.guard = None,
                     _ => item.entry = Some(entry),
                 }
-                pulse();
+                progress();
             }
             // Whoever waits for it need not wait for the names of the others.
             match item.state {
                 State::Named(Named::Settled(_)) if at == 0 => {}
-                State::Named(Named::Placed(ref placed)) if at == 0 && placed.directory.is_none() => {}
+                State::Named(Named::Final(ref named)) if at == 0 && named.directory.is_none() => {}
                 _ => {
                     at += 1;
                     continue;
@@ -182,12 +182,12 @@ impl<H: Handle> Run<H> {
         if !instance.is_small() {
             temp.start_writing_out(0);
         }
-        match self.place(instance, Draft::new(Temp::Own(temp), name, Strategy::Log).reserved(), guard)? {
-            Placing::Named(named) => Ok(State::Named(named)),
-            Placing::PathTaken(draft) => {
+        match self.rename_to_final(instance, Draft::new(Temp::Own(temp), name, Strategy::Log).reserved(), guard)? {
+            Renaming::Named(named) => Ok(State::Named(named)),
+            Renaming::PathTaken(draft) => {
                 let name = match self.look(instance, self.path(instance, 1))? {
                     super::Look::Free(name) => name,
-                    super::Look::Stored(placed) => return Ok(State::Named(Named::Placed(placed))),
+                    super::Look::Stored(named) => return Ok(State::Named(Named::Final(named))),
                 };
                 Ok(State::Written(Draft { name, strategy: Strategy::PerFile, is_log_clear: is_alone, ..draft }))
             }

@@ -25,13 +25,13 @@ const MAX_ATTEMPTS: u32 = 64;
 /// An instance whose bytes are under a final name.
 #[derive(Debug)]
 pub(super) enum Named<H: Handle> {
-    Placed(Placed<H>),
+    Final(FinalName<H>),
     /// Durably: by another commit of the same instance.
     Settled(Stored),
 }
 
-/// What a rename came to.
-pub(super) enum Placing<H: Handle> {
+/// The result of [`Run::rename_to_final`].
+pub(super) enum Renaming<H: Handle> {
     Named(Named<H>),
     /// The log knows the instance under this name, and somebody who does not ask it has taken that.
     PathTaken(Draft<H>),
@@ -75,7 +75,7 @@ enum Replaced {
 
 /// A final name.
 #[derive(Debug)]
-pub(super) struct Placed<H: Handle> {
+pub(super) struct FinalName<H: Handle> {
     pub(super) stored: Stored,
     /// What is yet to be synced for it to last, if anything is.
     pub(super) directory: Option<usize>,
@@ -86,7 +86,7 @@ pub(super) struct Placed<H: Handle> {
 /// What a look at the names an instance could have came to.
 pub(super) enum Look<H: Handle> {
     Free(FreeName),
-    Stored(Placed<H>),
+    Stored(FinalName<H>),
 }
 
 impl<H: Handle> Run<H> {
@@ -106,13 +106,13 @@ impl<H: Handle> Run<H> {
             };
             let file = self.directories.file(directory);
             let found = examine(file, (&path, name), instance, self.proof(instance), &self.root.trust)?;
-            let stored = |stored| Ok(Look::Stored(Placed { stored, directory: Some(directory), temp: None }));
+            let stored = |stored| Ok(Look::Stored(FinalName { stored, directory: Some(directory), temp: None }));
             match found {
                 Found::Nothing => return free(path, None),
                 Found::Ours => {
                     let temp = self.unproved_name(instance, &path)?;
                     let stored = stored_as(copy, path);
-                    return Ok(Look::Stored(Placed { stored, directory: Some(directory), temp }));
+                    return Ok(Look::Stored(FinalName { stored, directory: Some(directory), temp }));
                 }
                 Found::Identical => return stored(Stored { outcome: Outcome::Identical, path }),
                 Found::Unwritten => return free(path, Some(Replaced::Unwritten)),
@@ -146,13 +146,13 @@ impl<H: Handle> Run<H> {
         matches!(self.root.dir.stat_at(path, Link::NoFollow), Err(Errno::NOENT))
     }
 
-    /// Gives it its name, or finds out which it has.
-    pub(super) fn place(
+    /// Renames the temp file to its final name, or finds the name that the instance has already.
+    pub(super) fn rename_to_final(
         &mut self,
         instance: &Instance<H>,
         mut draft: Draft<H>,
         guard: &mut Option<PathGuard>,
-    ) -> Result<Placing<H>, StoreError> {
+    ) -> Result<Renaming<H>, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let path = draft.name.path.clone();
             // A name that need not be synced is given from the root on, without opening its directory.
@@ -160,19 +160,19 @@ impl<H: Handle> Run<H> {
                 true => Some(self.directories.open_or_create(parent(&path)?)?),
                 false => None,
             };
-            self.claim(&mut draft, guard)?;
+            self.guard_path(&mut draft, guard)?;
             let (from, name) = match directory {
                 Some(directory) => (self.directories.file(directory), split(&path)?.1),
                 None => (&self.root.dir, path.as_os_str()),
             };
             let renamed = match draft.rename(instance, from, name) {
                 Ok(renamed) => renamed,
-                Err(decided) => return decided.map(|stored| Placing::Named(Named::Settled(stored))),
+                Err(decided) => return decided.map(|stored| Renaming::Named(Named::Settled(stored))),
             };
             let FreeName { copy, replaces, .. } = draft.name;
             match renamed {
                 Ok(()) => {
-                    fault::point(Step::Placed).map_err(|error| StoreError::new("place", &path, error))?;
+                    fault::point(Step::AfterRename).map_err(|error| StoreError::new("rename to", &path, error))?;
                     let stored = match replaces {
                         Some(Replaced::Different) => Stored { outcome: Outcome::Replaced, path },
                         Some(Replaced::Unwritten) => Stored { outcome: Outcome::Identical, path },
@@ -180,7 +180,7 @@ impl<H: Handle> Run<H> {
                     };
                     let is_name_synced = directory.is_none() || self.root.filesystem.kind.syncs_as_a_whole();
                     let temp = (!is_name_synced).then_some(draft.temp);
-                    return Ok(Placing::Named(Named::Placed(Placed { stored, directory, temp })));
+                    return Ok(Renaming::Named(Named::Final(FinalName { stored, directory, temp })));
                 }
                 // Either end may be gone: the temp file, because an earlier commit of this instance renamed it, which
                 // the next look finds out; or the directory, which is then made anew.
@@ -196,10 +196,10 @@ impl<H: Handle> Run<H> {
                 Err(error) => return Err(StoreError::new("rename to", &path, error)),
             }
             if draft.strategy == Strategy::Log {
-                return Ok(Placing::PathTaken(draft));
+                return Ok(Renaming::PathTaken(draft));
             }
             match self.look(instance, self.path(instance, 1))? {
-                Look::Stored(placed) => return Ok(Placing::Named(Named::Placed(placed))),
+                Look::Stored(named) => return Ok(Renaming::Named(Named::Final(named))),
                 Look::Free(_) if !draft.temp.file().exists() => {
                     return Err(StoreError::TempRemoved);
                 }
@@ -209,8 +209,8 @@ impl<H: Handle> Run<H> {
         Err(StoreError::new("rename to", draft.name.path, Errno::BUSY))
     }
 
-    /// Sees to it that nobody else gives the name meanwhile, and that the log has nothing to say of it.
-    fn claim(&self, draft: &mut Draft<H>, guard: &mut Option<PathGuard>) -> Result<(), StoreError> {
+    /// Guards the final path against other commits, and clears the log of entries for it.
+    fn guard_path(&self, draft: &mut Draft<H>, guard: &mut Option<PathGuard>) -> Result<(), StoreError> {
         let key = self.root.paths.key(&draft.name.path);
         if guard.as_ref().is_none_or(|guard| guard.key() != key) {
             *guard = None;
@@ -253,7 +253,7 @@ impl<H: Handle> Draft<H> {
     ) -> Result<Result<(), Errno>, Result<Stored, StoreError>> {
         let temp = self.temp.file();
         instance.rename_once(|| {
-            fault::point(Step::Place)?;
+            fault::point(Step::BeforeRename)?;
             match self.name.replaces {
                 Some(_) => temp.rename_over(directory, name),
                 None => temp.rename_to_free(directory, name),

@@ -11,7 +11,7 @@ use crate::fs::Errno;
 use crate::fault::{Step, arm};
 use crate::support::*;
 use crate::temp::{TempFile, TempNames};
-use crate::{Duplicates, Durability, Instance, Outcome, Payload, StoreError, Withdrawal};
+use crate::{Cancellation, Duplicates, Durability, Instance, Outcome, Payload, StoreError};
 
 const UID: &str = "1.2.3.4.5";
 
@@ -27,13 +27,13 @@ fn die_at(step: Step, site: &Site, instance: &Instance) {
 
 const MEMORY: usize = 0;
 const SPOOLED: usize = 1;
-const PLACED: usize = 2;
+const CONTIGUOUS: usize = 2;
 
 fn one(site: &Site, kind: usize, seed: u8) -> Instance {
     let pixels = pixels(seed, 5000);
     match kind {
         MEMORY => instance(UID, &pixels),
-        PLACED => placed(UID, &pixels),
+        CONTIGUOUS => contiguous(UID, &pixels),
         _ => spooled(&site.store, UID, &pixels),
     }
 }
@@ -137,7 +137,7 @@ fn with_no_durability_nothing_is_synced() {
     for step in [Step::SyncData, Step::SyncDirectory, Step::SyncStored] {
         fail(step, Errno::IO);
     }
-    for instance in [MEMORY, PLACED, SPOOLED].map(|kind| one(&site, kind, 1)) {
+    for instance in [MEMORY, CONTIGUOUS, SPOOLED].map(|kind| one(&site, kind, 1)) {
         site.commit(&instance).unwrap();
     }
     assert_stored(&site, 1);
@@ -178,8 +178,9 @@ fn identical_bytes_need_no_write_but_are_synced() {
 
 #[test]
 fn an_instance_whose_thread_died_is_stored_by_the_next_whatever_the_step() {
-    for step in [Step::Write, Step::SyncData, Step::Place, Step::Rename, Step::Placed, Step::SyncDirectory] {
-        for kind in [MEMORY, PLACED, SPOOLED] {
+    for step in [Step::Write, Step::SyncData, Step::BeforeRename, Step::Rename, Step::AfterRename, Step::SyncDirectory]
+    {
+        for kind in [MEMORY, CONTIGUOUS, SPOOLED] {
             let site = Site::new();
             let instance = one(&site, kind, 1);
             if (step, kind) == (Step::Write, SPOOLED) {
@@ -187,7 +188,7 @@ fn an_instance_whose_thread_died_is_stored_by_the_next_whatever_the_step() {
             }
             die_at(step, &site, &instance);
             let stored = site.commit(&instance).unwrap();
-            let again = kind != SPOOLED && matches!(step, Step::Placed | Step::SyncDirectory);
+            let again = kind != SPOOLED && matches!(step, Step::AfterRename | Step::SyncDirectory);
             assert_eq!(stored.outcome, if again { Outcome::Identical } else { Outcome::New }, "{step:?}");
             assert_stored(&site, 1);
             drop(instance);
@@ -200,11 +201,11 @@ fn an_instance_whose_thread_died_is_stored_by_the_next_whatever_the_step() {
 #[test]
 fn a_retry_knows_its_own_file_under_every_policy() {
     for (duplicates, path) in [(Duplicates::Replace, path_of(UID)), (Duplicates::KeepBoth, copy_path(UID, 2))] {
-        for kind in [MEMORY, PLACED, SPOOLED] {
+        for kind in [MEMORY, CONTIGUOUS, SPOOLED] {
             let site = Site::with(|settings| settings.duplicates = duplicates);
             site.commit(&instance(UID, &pixels(9, 5000))).unwrap();
             let instance = &one(&site, kind, 1);
-            die_at(Step::Placed, &site, instance);
+            die_at(Step::AfterRename, &site, instance);
             assert_eq!(site.commit(instance).unwrap().path, path);
             assert_eq!(fs::read(site.root().join(path.clone())).unwrap(), whole_file(UID, &pixels(1, 5000)));
             assert_eq!(site.files().len(), if duplicates == Duplicates::Replace { 1 } else { 2 });
@@ -215,7 +216,7 @@ fn a_retry_knows_its_own_file_under_every_policy() {
 #[test]
 fn a_commit_of_what_is_stored_already_does_nothing_and_says_the_same() {
     let site = Site::new();
-    for instance in [MEMORY, PLACED, SPOOLED].map(|kind| one(&site, kind, 1)) {
+    for instance in [MEMORY, CONTIGUOUS, SPOOLED].map(|kind| one(&site, kind, 1)) {
         let first = site.commit(&instance).unwrap();
         fs::remove_file(site.root().join(path_of(UID))).unwrap();
         assert_eq!(site.commit(&instance).unwrap(), first);
@@ -251,7 +252,7 @@ fn two_replacements_of_one_name_are_in_one_order() {
     let site = Arc::new(Site::new());
     site.commit(&instance(UID, &pixels(9, 5000))).unwrap();
     let others = Arc::clone(&site);
-    arm(Step::Place, move || {
+    arm(Step::BeforeRename, move || {
         let newer = others.commit(&instance(UID, &pixels(2, 5000)));
         assert!(matches!(newer, Err(StoreError::Contended)), "{newer:?}");
         Ok(())
@@ -262,23 +263,23 @@ fn two_replacements_of_one_name_are_in_one_order() {
 }
 
 #[test]
-fn a_withdrawn_instance_is_not_stored() {
+fn a_cancelled_instance_is_not_stored() {
     let site = Site::new();
-    for instance in [MEMORY, PLACED, SPOOLED].map(|kind| one(&site, kind, 1)) {
+    for instance in [MEMORY, CONTIGUOUS, SPOOLED].map(|kind| one(&site, kind, 1)) {
         let instance = Arc::new(instance);
         let late = Arc::clone(&instance);
         arm(Step::SyncData, move || {
-            assert_eq!(late.withdraw(), Withdrawal::Withdrawn);
+            assert_eq!(late.cancel(), Cancellation::Cancelled);
             Ok(())
         });
-        assert!(matches!(site.commit(&instance), Err(StoreError::Withdrawn)));
-        assert!(matches!(site.commit(&instance), Err(StoreError::Withdrawn)));
-        assert_eq!(instance.withdraw(), Withdrawal::Withdrawn);
+        assert!(matches!(site.commit(&instance), Err(StoreError::Cancelled)));
+        assert!(matches!(site.commit(&instance), Err(StoreError::Cancelled)));
+        assert_eq!(instance.cancel(), Cancellation::Cancelled);
     }
     assert!(site.files().is_empty() && site.temp_files().is_empty());
     let stored = instance(UID, &pixels(1, 5000));
     let outcome = site.commit(&stored).unwrap();
-    assert_eq!(stored.withdraw(), Withdrawal::TooLate(outcome.clone()));
+    assert_eq!(stored.cancel(), Cancellation::TooLate(outcome.clone()));
     assert_eq!(site.commit(&stored).unwrap(), outcome);
 }
 
@@ -293,7 +294,7 @@ fn a_name_taken_between_the_look_and_the_rename_is_a_duplicate() {
         (Duplicates::Refuse, 1, Some(Outcome::Identical)),
         (Duplicates::Refuse, 2, None),
     ] {
-        for kind in [MEMORY, PLACED, SPOOLED] {
+        for kind in [MEMORY, CONTIGUOUS, SPOOLED] {
             let site = Arc::new(Site::with(|settings| settings.duplicates = duplicates));
             let instance = one(&site, kind, 1);
             let other = Arc::clone(&site);
@@ -323,12 +324,12 @@ fn a_name_taken_between_the_look_and_the_rename_is_a_duplicate() {
 #[test]
 fn a_directory_removed_before_the_rename_is_made_again() {
     for gone in [STUDY.to_owned(), format!("{STUDY}/{SERIES}")] {
-        for kind in [MEMORY, PLACED, SPOOLED] {
+        for kind in [MEMORY, CONTIGUOUS, SPOOLED] {
             let site = Site::new();
             site.commit(&instance("1.2.1", &pixels(1, 100))).unwrap();
             let instance = &one(&site, kind, 1);
             let gone = site.root().join(&gone);
-            arm(Step::Place, move || {
+            arm(Step::BeforeRename, move || {
                 fs::remove_dir_all(gone).unwrap();
                 Ok(())
             });
@@ -340,11 +341,11 @@ fn a_directory_removed_before_the_rename_is_made_again() {
 
 #[test]
 fn a_temp_file_removed_before_the_rename_is_a_failure() {
-    for kind in [MEMORY, PLACED, SPOOLED] {
+    for kind in [MEMORY, CONTIGUOUS, SPOOLED] {
         let site = Site::new();
         let tmp = site.root().join(".tidegate/tmp");
         let instance = one(&site, kind, 1);
-        arm(Step::Place, move || {
+        arm(Step::BeforeRename, move || {
             for file in fs::read_dir(tmp).unwrap() {
                 fs::remove_file(file.unwrap().path()).unwrap();
             }
@@ -377,7 +378,7 @@ fn a_filesystem_that_cannot_rename_without_replacing_links_instead() {
 
 #[test]
 fn a_thread_that_hangs_in_a_rename_or_a_sync_does_not_take_the_next_one_with_it() {
-    for (kind, step) in [(MEMORY, Step::Place), (SPOOLED, Step::Place), (SPOOLED, Step::SyncData)] {
+    for (kind, step) in [(MEMORY, Step::BeforeRename), (SPOOLED, Step::BeforeRename), (SPOOLED, Step::SyncData)] {
         let site = Site::new();
         let instance = one(&site, kind, 1);
         let (reached, hangs) = std::sync::mpsc::sync_channel(0);
@@ -394,8 +395,8 @@ fn a_thread_that_hangs_in_a_rename_or_a_sync_does_not_take_the_next_one_with_it(
             });
             hangs.recv().unwrap();
             assert!(matches!(site.commit(instance), Err(StoreError::Contended)), "{step:?}");
-            if step == Step::Place {
-                assert_eq!(instance.withdraw(), Withdrawal::Undecided);
+            if step == Step::BeforeRename {
+                assert_eq!(instance.cancel(), Cancellation::Undecided);
             }
             wake.send(()).unwrap();
             let late = hung.join().unwrap().unwrap();
@@ -450,14 +451,14 @@ fn whole_pages_go_past_the_page_cache_where_the_filesystem_can() {
 fn a_write_past_the_page_cache_that_is_refused_takes_the_other_way_and_one_that_fails_does_not() {
     let site = Site::new();
     fail(Step::WriteThrough, Errno::INVAL);
-    site.commit(&placed(UID, &pixels(1, 5000))).unwrap();
+    site.commit(&contiguous(UID, &pixels(1, 5000))).unwrap();
     assert_stored(&site, 1);
     assert!(!site.store.root().writes_through(), "once is enough");
 
     let site = Site::new();
     fail(Step::WriteThrough, Errno::NOSPC);
-    assert!(matches!(site.commit(&placed(UID, &pixels(1, 5000))), Err(StoreError::DiskFull)));
+    assert!(matches!(site.commit(&contiguous(UID, &pixels(1, 5000))), Err(StoreError::DiskFull)));
     assert!(site.temp_files().is_empty());
-    site.commit(&placed(UID, &pixels(1, 5000))).unwrap();
+    site.commit(&contiguous(UID, &pixels(1, 5000))).unwrap();
     assert_stored(&site, 1);
 }

@@ -117,7 +117,7 @@ impl Handle for File {
         retry_on_intr(|| rustix::fs::fsync(self))
     }
 
-    fn sync_filesystem(&self, pulse: &dyn Fn()) -> Result<(), Errno> {
+    fn sync_filesystem(&self, progress: &dyn Fn()) -> Result<(), Errno> {
         let (ended, ends) = crossbeam_channel::bounded(1);
         std::thread::scope(|scope| {
             let sync = move || {
@@ -136,7 +136,7 @@ impl Handle for File {
                     Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
                         let now = self.stat().ok().and_then(|stat| device_statistics(stat.dev));
                         if now.is_some() && now != written {
-                            pulse();
+                            progress();
                         }
                         written = now;
                     }

@@ -61,8 +61,8 @@ pub trait Handle: Debug + Send + Sync + Sized + 'static {
     fn sync_data(&self) -> Result<(), Errno>;
     /// The same, with all else that is known of the file or directory: the names in a directory.
     fn sync(&self) -> Result<(), Errno>;
-    /// Returns when everything on the filesystem of this directory is on its disk. `pulse` is called while the disk makes progress.
-    fn sync_filesystem(&self, pulse: &dyn Fn()) -> Result<(), Errno>;
+    /// Returns when everything on the filesystem of this directory is on its disk. `progress` is called while the disk makes progress.
+    fn sync_filesystem(&self, progress: &dyn Fn()) -> Result<(), Errno>;
 
     /// Makes a directory.
     fn make_directory(&self, path: &Path) -> Result<(), Errno>;

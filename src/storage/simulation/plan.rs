@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::fs::sim::{Aborted, Ailment, End, Event, Faults, Nature, Random};
 use crate::fs::{Errno, FilesystemKind};
 use crate::head::{Head, HeadLimits, HeadScan};
-use crate::instance::Arriving;
+use crate::instance::FileBuilder;
 use crate::layout::Layout;
 use crate::meta::FileMeta;
 use crate::settings::{CommitStrategy, Duplicates, Durability, Settings};
@@ -237,16 +237,16 @@ impl Subject {
     }
 
     /// Of a version, what an instance is made of. Where its memory lies does not depend on chance.
-    pub(super) fn arrived(&self, version: usize, settings: &Settings) -> (Arriving, Head) {
+    pub(super) fn arrived(&self, version: usize, settings: &Settings) -> (FileBuilder, Head) {
         let dataset = &self.datasets[version];
-        let begins_a_page = |arriving: &Arriving| arriving.encoded_meta().as_ptr().addr().is_multiple_of(4096);
+        let begins_a_page = |builder: &FileBuilder| builder.encoded_meta().as_ptr().addr().is_multiple_of(4096);
         let mut unused = Vec::new();
-        let mut arriving = Arriving::new(self.meta.clone());
-        while begins_a_page(&arriving) {
-            unused.push(std::mem::replace(&mut arriving, Arriving::new(self.meta.clone())));
+        let mut builder = FileBuilder::new(self.meta.clone());
+        while begins_a_page(&builder) {
+            unused.push(std::mem::replace(&mut builder, FileBuilder::new(self.meta.clone())));
         }
-        arriving.update(dataset);
-        (arriving, self.head(settings, dataset))
+        builder.update(dataset);
+        (builder, self.head(settings, dataset))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A node at work: writers that commit, alone and in groups, spools, resends, withdrawals, checkpoints.
+//! A node at work: writers that commit, alone and in groups, spools, resends, cancellations, checkpoints.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -63,9 +63,9 @@ impl Writer {
         }
         if self.random.one_in(12) {
             let (gone, delay_us) = (Arc::clone(self.random.pick(&instances)), self.random.below(3000));
-            threads::spawn("withdrawer", move || {
+            threads::spawn("canceller", move || {
                 threads::sleep(Time::from_micros(delay_us));
-                gone.instance.withdraw();
+                gone.instance.cancel();
             });
         }
         match self.random.below(3) {
@@ -137,7 +137,7 @@ impl Writer {
         };
         let not_voided = self.open.store.not_voided();
         let payload = match self.random.below(8) {
-            0 | 1 => Payload::Placed(blocks(&subject.versions[version], 8192, true)),
+            0 | 1 => Payload::Contiguous(blocks(&subject.versions[version], 8192, true)),
             2 => match self.spool(&subject, version) {
                 Ok(spool) => Payload::Spooled(Arc::new(spool)),
                 Err(error) => {

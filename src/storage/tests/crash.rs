@@ -65,7 +65,7 @@ fn store_until_killed(root: &Path, round: u32) {
                         .iter()
                         .map(|(uid, version)| match (count + thread) % 3 {
                             0 => spooled(store, uid, &pixels_of(uid, *version)),
-                            1 => placed(uid, &pixels_of(uid, *version)),
+                            1 => contiguous(uid, &pixels_of(uid, *version)),
                             _ => instance(uid, &pixels_of(uid, *version)),
                         })
                         .collect();

@@ -100,7 +100,7 @@ fn a_filesystem_that_cannot_be_written_past_the_page_cache_stores_all_the_same()
     let (store, _) = Store::open(settings(&root)).unwrap();
     for uid in ["1.2.3.4.5", "1.2.3.4.6"] {
         let pixels = pixels(1, 100_000);
-        commit(&store, &placed(uid, &pixels)).unwrap();
+        commit(&store, &contiguous(uid, &pixels)).unwrap();
         assert_eq!(fs::read(root.join(path_of(uid))).unwrap(), whole_file(uid, &pixels));
     }
 }

@@ -146,7 +146,7 @@ fn store_until_killed(root: &Path, acknowledged: &Path, strategy: CommitStrategy
                 let mut store_all = |versions: &[(String, u32)]| {
                     let arrived = |at: usize, uid: &str, pixels: &[u8]| match at % 2 {
                         0 => instance(uid, pixels),
-                        _ => placed(uid, pixels),
+                        _ => contiguous(uid, pixels),
                     };
                     let batch: Vec<Instance> = versions
                         .iter()

@@ -46,9 +46,9 @@ fn a_dataset_that_was_read_to_its_place_becomes_the_same_file_wherever_it_ends()
         for file_bytes in [front, 4094, 4096, 4098, 8192, 8194, 12_288, 20_000, 300_000] {
             let site = Site::with(|settings| settings.durability = durability);
             let pixels = pixels(3, file_bytes.max(front) - front);
-            assert_eq!(site.outcome(&placed("1.2.3.4.5", &pixels)), Outcome::New);
+            assert_eq!(site.outcome(&contiguous("1.2.3.4.5", &pixels)), Outcome::New);
             assert_eq!(fs::read(site.root().join(path_of("1.2.3.4.5"))).unwrap(), whole_file("1.2.3.4.5", &pixels));
-            for again in [placed("1.2.3.4.5", &pixels), instance("1.2.3.4.5", &pixels)] {
+            for again in [contiguous("1.2.3.4.5", &pixels), instance("1.2.3.4.5", &pixels)] {
                 assert_eq!(
                     again.dataset_bytes(),
                     (pixels.len() + dataset("1.2.3.4.5", STUDY, SERIES, &[]).len()) as u64
@@ -61,13 +61,13 @@ fn a_dataset_that_was_read_to_its_place_becomes_the_same_file_wherever_it_ends()
 }
 
 #[test]
-fn a_placed_dataset_that_lies_anyhow_in_memory_becomes_the_same_file() {
+fn a_contiguous_dataset_that_lies_anyhow_in_memory_becomes_the_same_file() {
     let site = Site::new();
     let pixels = pixels(4, 100_000);
     let (file, dataset) = (whole_file("1.2.3.4.5", &pixels), dataset("1.2.3.4.5", STUDY, SERIES, &pixels));
     let begin = on_a_page(&file[..8192]);
     let anyhow = std::iter::once(begin).chain(file[8192..].chunks(5000).map(Bytes::copy_from_slice)).collect();
-    site.commit(&instance_of(meta("1.2.3.4.5"), &dataset, Payload::Placed(anyhow))).unwrap();
+    site.commit(&instance_of(meta("1.2.3.4.5"), &dataset, Payload::Contiguous(anyhow))).unwrap();
     assert_eq!(fs::read(site.root().join(path_of("1.2.3.4.5"))).unwrap(), file);
 }
 
@@ -96,16 +96,16 @@ fn an_instance_can_have_a_placement_of_its_own() {
         durability: Durability::None,
         duplicates: Duplicates::KeepBoth,
     });
-    let placed = |pixels: &[u8]| instance("1.2.3.4.5", pixels).placed(placement.clone());
+    let with_placement = |pixels: &[u8]| instance("1.2.3.4.5", pixels).with_placement(placement.clone());
     site.commit(&instance("1.2.3.4.5", b"one.")).unwrap();
-    let batch = [placed(b"one."), placed(b"two."), instance("1.2.3.4.5", b"two.")];
+    let batch = [with_placement(b"one."), with_placement(b"two."), instance("1.2.3.4.5", b"two.")];
     let results = site.store.commit(&batch.iter().collect::<Vec<_>>(), &|| ());
     assert_eq!(results[0].as_ref().unwrap().outcome, Outcome::New);
     assert_eq!(results[1].as_ref().unwrap().outcome, Outcome::KeptBoth { copy: 2 });
     assert!(matches!(results[2], Err(StoreError::DuplicateRefused { .. })));
     let apart = ["apart/1.2.3.4.5", "apart/1.2.3.4.5~2"].map(std::path::PathBuf::from);
     assert_eq!(site.files(), [vec![path_of("1.2.3.4.5")], apart.to_vec()].concat());
-    let large = spooled(&site.store, "1.2.3.4.6", &pixels(3, 100_000)).placed(placement);
+    let large = spooled(&site.store, "1.2.3.4.6", &pixels(3, 100_000)).with_placement(placement);
     assert_eq!(site.commit(&large).unwrap().path, std::path::Path::new("apart/1.2.3.4.6"));
 }
 

@@ -186,7 +186,7 @@ fn a_file_of_another_instance_is_found() {
     let (totals, verdicts) = verify(&site.root());
     assert_eq!(totals.damaged, 2);
     for (verdict, belongs_at) in verdicts.iter().zip([&six, &five]) {
-        assert_eq!(verdict.faults, [Fault::Place { belongs_at: belongs_at.clone() }]);
+        assert_eq!(verdict.faults, [Fault::Misplaced { belongs_at: belongs_at.clone() }]);
         assert_eq!(verdict.digested, Digested::Matches);
     }
 }
@@ -199,7 +199,7 @@ fn a_renamed_file_is_found() {
         let to = path.with_file_name(name);
         fs::create_dir_all(site.root().join(&to).parent().unwrap()).unwrap();
         fs::rename(site.root().join(&path), site.root().join(&to)).unwrap();
-        assert_eq!(damage(&site, &to).faults, [Fault::Place { belongs_at: path.clone() }]);
+        assert_eq!(damage(&site, &to).faults, [Fault::Misplaced { belongs_at: path.clone() }]);
         fs::rename(site.root().join(&to), site.root().join(&path)).unwrap();
     }
 }

@@ -54,7 +54,7 @@ impl<'a> Checker<'a> {
         let mut bytes = 0;
         let mut found = Found::default();
         match self.read(file, &mut hasher, &mut bytes, &mut found) {
-            Ok(()) => self.judge_place(path, &mut found),
+            Ok(()) => self.check_path(path, &mut found),
             Err(error) => found.faults.push(Fault::Unreadable { after_bytes: bytes, error }),
         }
         file.start_write_back(0, None); // it is not read again
@@ -110,7 +110,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Holds path, file meta and dataset against each other.
-    fn judge_place(&self, path: &Path, found: &mut Found) {
+    fn check_path(&self, path: &Path, found: &mut Found) {
         let (Some(stored), Some(head)) = (&found.stored, found.head.take()) else { return };
         let head = match head.finish() {
             Ok(head) => head,
@@ -127,7 +127,7 @@ impl<'a> Checker<'a> {
         }
         let in_place = self.layouts.iter().any(|layout| layout.copy_at(&stored.meta, &head, path).is_some());
         if let (false, Some(layout)) = (in_place, self.layouts.first()) {
-            found.faults.push(Fault::Place { belongs_at: layout.path(&stored.meta, &head, 1) });
+            found.faults.push(Fault::Misplaced { belongs_at: layout.path(&stored.meta, &head, 1) });
         }
     }
 }

@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 64;
 /// Something met below the root.
 pub(super) enum Entry {
     /// A regular file.
-    File(Place),
+    File(ScannedFile),
     /// Nothing that a store makes: a link, a device, a name that begins with a period.
     Foreign,
     /// A directory that cannot be looked into, or a name that cannot be looked at.
@@ -23,13 +23,13 @@ pub(super) enum Entry {
 }
 
 /// A name in an open directory.
-pub(super) struct Place {
+pub(super) struct ScannedFile {
     pub(super) path: PathBuf,
     directory: Arc<File>,
     name: OsString,
 }
 
-impl Place {
+impl ScannedFile {
     /// Opens the file; `None` when it is gone, or is no regular file any more.
     pub(super) fn open(&self) -> Result<Option<File>, Errno> {
         match self.directory.open(Path::new(&self.name), Open::ReadNoFollow) {
@@ -108,7 +108,7 @@ fn look(directory: &Arc<File>, name: &OsStr, kind: Option<Kind>, path: &Path) ->
         Kind::Directory => {
             Looked::Directory(path.to_owned(), directory.open(Path::new(name), Open::DirectoryNoFollow)?)
         }
-        Kind::File => Looked::Entry(Entry::File(Place {
+        Kind::File => Looked::Entry(Entry::File(ScannedFile {
             path: path.to_owned(),
             directory: Arc::clone(directory),
             name: name.to_owned(),

@@ -18,25 +18,25 @@ use crate::sync::{Patience, now};
 
 impl<H: Handle> Wal<H> {
     /// Checkpoints what is due, unless another thread is at it. What was found out about single files is in the answer.
-    pub(crate) fn checkpoint_if_due(&self, root: &Arc<Root<H>>, pulse: &dyn Fn()) -> Result<Recovery, StoreError> {
+    pub(crate) fn checkpoint_if_due(&self, root: &Arc<Root<H>>, progress: &dyn Fn()) -> Result<Recovery, StoreError> {
         let mut recovery = Recovery::default();
         let Some(_alone) = self.checkpointing.try_lock() else {
             return Ok(recovery);
         };
         let is_due = || self.state.lock().due().is_some_and(|due| due <= now());
         while is_due() {
-            self.free_oldest(root, Room::Larger, pulse, &mut recovery)?;
+            self.free_oldest(root, Room::Larger, progress, &mut recovery)?;
         }
         Ok(recovery)
     }
 
     /// Brings the files of every frame written so far to the disk and frees the segments.
-    pub(crate) fn checkpoint(&self, root: &Arc<Root<H>>, pulse: &dyn Fn()) -> Result<(), StoreError> {
+    pub(crate) fn checkpoint(&self, root: &Arc<Root<H>>, progress: &dyn Fn()) -> Result<(), StoreError> {
         let Some(_alone) = self.checkpointing.lock_in_time() else {
             return Err(StoreError::Contended);
         };
         for _ in 0..self.segments.len() {
-            self.free_oldest(root, Room::AsItIs, pulse, &mut Recovery::default())?; // somebody waits for this
+            self.free_oldest(root, Room::AsItIs, progress, &mut Recovery::default())?; // somebody waits for this
         }
         Ok(())
     }
@@ -57,7 +57,7 @@ impl<H: Handle> Wal<H> {
         &self,
         root: &Arc<Root<H>>,
         room: Room,
-        pulse: &dyn Fn(),
+        progress: &dyn Fn(),
         recovery: &mut Recovery,
     ) -> Result<(), StoreError> {
         let (mut state, mut patience) = (self.state.lock(), Patience::new());
@@ -79,7 +79,8 @@ impl<H: Handle> Wal<H> {
         };
         let wanted_bytes = state.wanted_bytes(segment, room);
         drop(state);
-        let freed = self.prove(segment, root, pulse, recovery).and_then(|()| self.free(segment, header, wanted_bytes));
+        let freed =
+            self.prove(segment, root, progress, recovery).and_then(|()| self.free(segment, header, wanted_bytes));
         let mut state = self.state.lock();
         match freed {
             Ok(()) => state.freed(segment, header, self.segments[segment].laid_out_bytes()),
@@ -93,17 +94,17 @@ impl<H: Handle> Wal<H> {
         &self,
         segment: usize,
         root: &Arc<Root<H>>,
-        pulse: &dyn Fn(),
+        progress: &dyn Fn(),
         recovery: &mut Recovery,
     ) -> Result<(), StoreError> {
-        let synced = fault::point(Step::Checkpoint).and_then(|()| self.directory.sync_filesystem(pulse));
+        let synced = fault::point(Step::Checkpoint).and_then(|()| self.directory.sync_filesystem(progress));
         let synced = self.trust.note(synced);
-        pulse();
+        progress();
         let failures = self.state.lock().slots[segment].failures;
         if synced.is_ok() && self.trust.failures() == failures {
             return root.prove_journal();
         }
-        self.restore(segment, root, pulse, recovery)
+        self.restore(segment, root, progress, recovery)
     }
 
     /// Proves each file by itself, and writes it anew where it is not on the disk.
@@ -111,7 +112,7 @@ impl<H: Handle> Wal<H> {
         &self,
         segment: usize,
         root: &Arc<Root<H>>,
-        pulse: &dyn Fn(),
+        progress: &dyn Fn(),
         recovery: &mut Recovery,
     ) -> Result<(), StoreError> {
         let failed_on = |what| move |error| StoreError::new(what, "the commit log", error);
@@ -131,7 +132,7 @@ impl<H: Handle> Wal<H> {
         let mut restorer = Restorer::new(root);
         for (_, entry) in last.into_iter().filter(|(_, entry)| !is_newer(&entry.path)) {
             restorer.settle(Since::SameMount, entry, &file).map_err(failed(entry))?.count(recovery);
-            pulse();
+            progress();
         }
         restorer.finish().map_err(failed_on("sync the files of"))
     }

@@ -111,7 +111,7 @@ impl Entry<'_> {
 
 /// Which frame of the log: of this use of a segment, the `number`th, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FramePlace {
+pub(super) struct FrameId {
     pub(super) generation: u64,
     pub(super) salt: u64,
     pub(super) number: u32,
@@ -130,8 +130,8 @@ impl Frame {
     }
 
     /// Of `bytes`, as [`Self::bytes`] gives them.
-    pub(super) fn new(at: FramePlace, entries: &[Entry<'_>], bytes: u64, time_ms: i64) -> Self {
-        let FramePlace { generation, salt, number } = at;
+    pub(super) fn new(id: FrameId, entries: &[Entry<'_>], bytes: u64, time_ms: i64) -> Self {
+        let FrameId { generation, salt, number } = id;
         let names_bytes: usize = entries.iter().map(Entry::name_bytes).sum();
         let mut header = Vec::with_capacity(FRAME_HEADER_BYTES + names_bytes);
         header.extend(FRAME_MAGIC);

@@ -155,12 +155,17 @@ impl<'a, H: Handle> Restorer<'a, H> {
 
     /// Makes all that was settled durable.
     pub(super) fn finish(self) -> Result<(), Errno> {
+        let mut is_out_of_reach = false;
         for path in &self.directories {
             match self.root.dir.open(path, Open::Directory) {
                 Ok(directory) => self.root.trust.note(directory.sync())?,
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => {} // moved away since
+                // Moved away since, or not to be read: its names are the journal's all the same.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => is_out_of_reach = true,
                 Err(error) => return Err(error),
             }
+        }
+        if is_out_of_reach {
+            self.root.trust.note(self.root.dir.sync_filesystem(&|| ()))?;
         }
         self.root.trust.prove_journal()
     }

@@ -174,8 +174,8 @@ impl Handle for SimFile {
             let found = match volume.find(self.key(), path, link) {
                 Ok(_) if how == Open::New => return Err(Errno::EXIST),
                 Err(Errno::NOENT) if matches!(how, Open::New | Open::ReadWrite) => {
-                    let place = volume.place(self.key(), path)?;
-                    volume.make(&place, Kind::File, PathBuf::new())?
+                    let dentry = volume.dentry(self.key(), path)?;
+                    volume.make(&dentry, Kind::File, PathBuf::new())?
                 }
                 found => found?,
             };
@@ -295,7 +295,7 @@ impl Handle for SimFile {
         self.sync_inode(Call::Sync, Change::Other)
     }
 
-    fn sync_filesystem(&self, pulse: &dyn Fn()) -> Result<(), Errno> {
+    fn sync_filesystem(&self, progress: &dyn Fn()) -> Result<(), Errno> {
         let call = Call::SyncFilesystem;
         let dirty = self.call(call, String::new, |volume| {
             if !volume.nature.kind.syncs_as_a_whole() {
@@ -313,7 +313,7 @@ impl Handle for SimFile {
                     Ok(())
                 },
             )?;
-            pulse();
+            progress();
         }
         self.call(
             call,
@@ -340,16 +340,16 @@ impl Handle for SimFile {
             if volume.find(self.key(), path, Link::NoFollow).is_ok() {
                 return Err(Errno::EXIST);
             }
-            let place = volume.place(self.key(), path)?;
-            volume.make(&place, Kind::Directory, PathBuf::new()).map(drop)
+            let dentry = volume.dentry(self.key(), path)?;
+            volume.make(&dentry, Kind::Directory, PathBuf::new()).map(drop)
         })
     }
 
     fn rename(&self, name: &OsStr, to: &Self, to_path: &Path, taken: Taken) -> Result<(), Errno> {
         let said = || format!("to #{} {} {taken:?}", to.key(), to_path.display());
         self.call(Call::Rename, said, |volume| {
-            let from = volume.place(self.key(), Path::new(name))?;
-            let to = volume.place(to.key(), to_path)?;
+            let from = volume.dentry(self.key(), Path::new(name))?;
+            let to = volume.dentry(to.key(), to_path)?;
             volume.rename(&from, &to, taken)
         })
     }
@@ -357,16 +357,16 @@ impl Handle for SimFile {
     fn link(&self, name: &OsStr, to: &Self, to_path: &Path) -> Result<(), Errno> {
         let said = || format!("to #{} {}", to.key(), to_path.display());
         self.call(Call::Link, said, |volume| {
-            let from = volume.place(self.key(), Path::new(name))?;
-            let to = volume.place(to.key(), to_path)?;
+            let from = volume.dentry(self.key(), Path::new(name))?;
+            let to = volume.dentry(to.key(), to_path)?;
             volume.link(&from, &to)
         })
     }
 
     fn unlink(&self, name: &OsStr) -> Result<(), Errno> {
         self.call(Call::Unlink, String::new, |volume| {
-            let place = volume.place(self.key(), Path::new(name))?;
-            volume.unlink(&place)
+            let dentry = volume.dentry(self.key(), Path::new(name))?;
+            volume.unlink(&dentry)
         })
     }
 

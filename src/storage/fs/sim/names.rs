@@ -14,7 +14,7 @@ const MAX_LINKS: u32 = 16;
 
 /// Where a name is, or would be.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Dentry {
     pub(super) directory: Key,
     pub(super) name: OsString,
 }
@@ -61,12 +61,12 @@ impl Volume {
         self.inode(key).map(|inode| &*inode.meta)
     }
 
-    pub(super) fn entry(&self, place: &Place) -> Result<Option<Key>, Errno> {
-        let directory = self.meta(place.directory)?;
+    pub(super) fn entry(&self, dentry: &Dentry) -> Result<Option<Key>, Errno> {
+        let directory = self.meta(dentry.directory)?;
         if directory.kind != Kind::Directory {
             return Err(Errno::NOTDIR);
         }
-        Ok(directory.entries.get(&place.name).copied())
+        Ok(directory.entries.get(&dentry.name).copied())
     }
 
     /// What stands at `path`.
@@ -83,8 +83,8 @@ impl Volume {
                 Component::CurDir => {}
                 Component::ParentDir => at = self.meta(at)?.parent,
                 Component::Normal(name) => {
-                    let place = Place { directory: at, name: name.to_owned() };
-                    let found = self.entry(&place)?.ok_or(Errno::NOENT)?;
+                    let dentry = Dentry { directory: at, name: name.to_owned() };
+                    let found = self.entry(&dentry)?.ok_or(Errno::NOENT)?;
                     let meta = self.meta(found)?;
                     let is_followed = components.peek().is_some() || link == Link::Follow;
                     if meta.kind == Kind::Link && is_followed {
@@ -100,14 +100,14 @@ impl Volume {
     }
 
     /// The directory of `path` and the name in it.
-    pub(super) fn place(&self, from: Key, path: &Path) -> Result<Place, Errno> {
+    pub(super) fn dentry(&self, from: Key, path: &Path) -> Result<Dentry, Errno> {
         let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
         let parent = path.parent().unwrap_or(Path::new(""));
         let directory = self.find(from, parent, Link::Follow)?;
         if self.meta(directory)?.kind != Kind::Directory {
             return Err(Errno::NOTDIR);
         }
-        Ok(Place { directory, name })
+        Ok(Dentry { directory, name })
     }
 
     fn check_writable(&self, directory: Key) -> Result<(), Errno> {
@@ -121,35 +121,35 @@ impl Volume {
     }
 
     /// Makes a file, directory or link where nothing is.
-    pub(super) fn make(&mut self, place: &Place, kind: Kind, target: PathBuf) -> Result<Key, Errno> {
-        if self.entry(place)?.is_some() {
+    pub(super) fn make(&mut self, dentry: &Dentry, kind: Kind, target: PathBuf) -> Result<Key, Errno> {
+        if self.entry(dentry)?.is_some() {
             return Err(Errno::EXIST);
         }
-        let directory = self.meta(place.directory)?;
+        let directory = self.meta(dentry.directory)?;
         if directory.links == 0 {
             return Err(Errno::NOENT);
         }
-        self.check_writable(place.directory)?;
-        let dev = self.meta(place.directory)?.dev;
-        let key = self.add(place.directory, kind, dev, target);
-        self.enter(place, key)?;
+        self.check_writable(dentry.directory)?;
+        let dev = self.meta(dentry.directory)?.dev;
+        let key = self.add(dentry.directory, kind, dev, target);
+        self.enter(dentry, key)?;
         Ok(key)
     }
 
     /// Names an inode, in place of whatever had the name.
-    fn enter(&mut self, place: &Place, key: Key) -> Result<(), Errno> {
+    fn enter(&mut self, dentry: &Dentry, key: Key) -> Result<(), Errno> {
         let now_ms = self.time_of_day_ms();
-        let name = place.name.clone();
-        self.change(place.directory, Change::Other, |meta| {
+        let name = dentry.name.clone();
+        self.change(dentry.directory, Change::Other, |meta| {
             meta.entries.insert(name, key);
             meta.modified_ms = now_ms;
         })
     }
 
-    fn leave(&mut self, place: &Place) -> Result<(), Errno> {
+    fn leave(&mut self, dentry: &Dentry) -> Result<(), Errno> {
         let now_ms = self.time_of_day_ms();
-        self.change(place.directory, Change::Other, |meta| {
-            meta.entries.remove(&place.name);
+        self.change(dentry.directory, Change::Other, |meta| {
+            meta.entries.remove(&dentry.name);
             meta.modified_ms = now_ms;
         })
     }
@@ -160,7 +160,7 @@ impl Volume {
         Ok(())
     }
 
-    pub(super) fn rename(&mut self, from: &Place, to: &Place, taken: Taken) -> Result<(), Errno> {
+    pub(super) fn rename(&mut self, from: &Dentry, to: &Dentry, taken: Taken) -> Result<(), Errno> {
         if taken == Taken::Fail && !self.nature.renames_to_free {
             return Err(Errno::INVAL);
         }
@@ -195,7 +195,7 @@ impl Volume {
         there.map_or(Ok(()), |there| self.unlinked(there))
     }
 
-    pub(super) fn link(&mut self, from: &Place, to: &Place) -> Result<(), Errno> {
+    pub(super) fn link(&mut self, from: &Dentry, to: &Dentry) -> Result<(), Errno> {
         let linked = self.entry(from)?.ok_or(Errno::NOENT)?;
         if self.entry(to)?.is_some() {
             return Err(Errno::EXIST);
@@ -210,24 +210,24 @@ impl Volume {
         self.change(linked, Change::Other, |meta| meta.links += 1)
     }
 
-    pub(super) fn unlink(&mut self, place: &Place) -> Result<(), Errno> {
-        let gone = self.entry(place)?.ok_or(Errno::NOENT)?;
+    pub(super) fn unlink(&mut self, dentry: &Dentry) -> Result<(), Errno> {
+        let gone = self.entry(dentry)?.ok_or(Errno::NOENT)?;
         if self.meta(gone)?.kind == Kind::Directory {
             return Err(Errno::ISDIR);
         }
-        self.check_writable(place.directory)?;
-        self.leave(place)?;
+        self.check_writable(dentry.directory)?;
+        self.leave(dentry)?;
         self.unlinked(gone)
     }
 
     /// Removes a name with all that is below it, as people do.
-    pub(super) fn remove(&mut self, place: &Place) -> Result<(), Errno> {
-        let gone = self.entry(place)?.ok_or(Errno::NOENT)?;
+    pub(super) fn remove(&mut self, dentry: &Dentry) -> Result<(), Errno> {
+        let gone = self.entry(dentry)?.ok_or(Errno::NOENT)?;
         let below: Vec<OsString> = self.meta(gone)?.entries.keys().cloned().collect();
         for name in below {
-            self.remove(&Place { directory: gone, name })?;
+            self.remove(&Dentry { directory: gone, name })?;
         }
-        self.leave(place)?;
+        self.leave(dentry)?;
         self.unlinked(gone)
     }
 

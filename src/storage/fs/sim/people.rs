@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::disk::PAGE_BYTES;
 use super::journal::{Change, Key};
-use super::names::Place;
+use super::names::Dentry;
 use super::volume::{TOP, Volume};
 use crate::fs::{Errno, Kind, Link, Taken};
 
@@ -105,11 +105,11 @@ impl Volume {
     /// Makes a file, in place of a file that is there.
     pub(crate) fn put(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Errno> {
         self.make_way(path)?;
-        let place = self.place(TOP, path)?;
-        if self.entry(&place)?.is_some() {
-            self.remove(&place)?;
+        let dentry = self.dentry(TOP, path)?;
+        if self.entry(&dentry)?.is_some() {
+            self.remove(&dentry)?;
         }
-        let key = self.make(&place, Kind::File, PathBuf::new())?;
+        let key = self.make(&dentry, Kind::File, PathBuf::new())?;
         self.write_cached(key, 0, bytes).map(drop)
     }
 
@@ -134,13 +134,13 @@ impl Volume {
     }
 
     pub(crate) fn put_directory(&mut self, path: &Path) -> Result<(), Errno> {
-        let place = self.place(TOP, path)?;
-        self.make(&place, Kind::Directory, PathBuf::new()).map(drop)
+        let dentry = self.dentry(TOP, path)?;
+        self.make(&dentry, Kind::Directory, PathBuf::new()).map(drop)
     }
 
     pub(crate) fn put_link(&mut self, path: &Path, target: &Path) -> Result<(), Errno> {
-        let place = self.place(TOP, path)?;
-        self.make(&place, Kind::Link, target.to_owned()).map(drop)
+        let dentry = self.dentry(TOP, path)?;
+        self.make(&dentry, Kind::Link, target.to_owned()).map(drop)
     }
 
     /// Makes a directory another filesystem, as a mount on it does.
@@ -161,13 +161,13 @@ impl Volume {
     /// Removes what is at `path`, and all below it.
     pub(crate) fn remove_all(&mut self, path: &Path) -> Result<(), Errno> {
         self.check_journal()?;
-        let place = self.place(TOP, path)?;
-        self.remove(&place)
+        let dentry = self.dentry(TOP, path)?;
+        self.remove(&dentry)
     }
 
     pub(crate) fn move_to(&mut self, from: &Path, to: &Path) -> Result<(), Errno> {
         self.make_way(to)?;
-        let (from, to) = (self.place(TOP, from)?, self.place(TOP, to)?);
+        let (from, to) = (self.dentry(TOP, from)?, self.dentry(TOP, to)?);
         self.rename(&from, &to, Taken::Replace)
     }
 
@@ -214,6 +214,6 @@ impl Volume {
 
     /// Where a file is in the directory of another name, for those who look for one.
     pub(crate) fn has(&self, path: &Path) -> bool {
-        self.place(TOP, path).and_then(|place: Place| self.entry(&place)).is_ok_and(|entry| entry.is_some())
+        self.dentry(TOP, path).and_then(|dentry: Dentry| self.entry(&dentry)).is_ok_and(|entry| entry.is_some())
     }
 }

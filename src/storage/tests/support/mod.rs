@@ -13,7 +13,8 @@ use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::{DatasetStart, FileMeta};
 use tidegate_storage::uid::Uid;
 use tidegate_storage::{
-    Arriving, CommitStrategy, Duplicates, Durability, Instance, Outcome, Payload, Settings, Store, StoreError, Stored,
+    CommitStrategy, Duplicates, Durability, FileBuilder, Instance, Outcome, Payload, Settings, Store, StoreError,
+    Stored,
 };
 
 pub(crate) const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
@@ -148,9 +149,9 @@ pub(crate) fn instance_of(meta: FileMeta, dataset: &[u8], payload: Payload) -> I
     let wanted = settings(Path::new("")).layout.wanted();
     let mut scan = HeadScan::new(&meta.transfer_syntax_uid, wanted, HeadLimits::default());
     let _ = scan.feed(dataset);
-    let mut arriving = Arriving::new(meta);
-    arriving.update(dataset);
-    Instance::new(arriving, scan.finish().unwrap(), payload)
+    let mut builder = FileBuilder::new(meta);
+    builder.update(dataset);
+    Instance::new(builder, scan.finish().unwrap(), payload)
 }
 
 /// An instance of the default series, in memory.
@@ -163,10 +164,10 @@ pub(crate) fn instance_in(study: &str, series: &str, uid: &str, pixels: &[u8]) -
     instance_of(meta(uid), &dataset, Payload::Memory(slices(&dataset)))
 }
 
-/// The same as it comes in long fragments: read to its place in the file, in blocks of memory that begin on a page.
-pub(crate) fn placed(uid: &str, pixels: &[u8]) -> Instance {
+/// The same as it comes in long fragments: read directly, in blocks of memory that begin on a page.
+pub(crate) fn contiguous(uid: &str, pixels: &[u8]) -> Instance {
     let blocks = whole_file(uid, pixels).chunks(8192).map(on_a_page).collect();
-    instance_of(meta(uid), &dataset(uid, STUDY, SERIES, pixels), Payload::Placed(blocks))
+    instance_of(meta(uid), &dataset(uid, STUDY, SERIES, pixels), Payload::Contiguous(blocks))
 }
 
 /// A copy of `bytes` that begins on a page of memory.
@@ -180,7 +181,7 @@ pub(crate) fn on_a_page(bytes: &[u8]) -> Bytes {
 
 /// A spool file that has its file meta.
 pub(crate) fn spool(store: &Store, uid: &str) -> tidegate_storage::SpoolFile {
-    let encoded = Arriving::new(meta(uid)).encoded_meta().clone();
+    let encoded = FileBuilder::new(meta(uid)).encoded_meta().clone();
     let spool = store.spool(encoded.len() as u64).unwrap();
     spool.write(0, &[encoded]).unwrap();
     spool

@@ -89,7 +89,7 @@ fn a_name_taken_from_outside_is_kept_by_who_has_it() {
     ] {
         let site = Site::with(|settings| (settings.commit, settings.duplicates) = (CommitStrategy::Log, duplicates));
         let path = site.root().join(path_of("1.2.1"));
-        arm(Step::Place, move || {
+        arm(Step::BeforeRename, move || {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, b"somebody's").unwrap();
             Ok(())
@@ -306,7 +306,7 @@ fn after_a_sync_that_failed_each_file_is_held_against_the_disk_before_its_segmen
 fn a_segment_is_not_freed_before_all_its_files_have_their_names() {
     let site = std::sync::Arc::new(site());
     let others = std::sync::Arc::clone(&site);
-    arm(Step::Place, move || {
+    arm(Step::BeforeRename, move || {
         // It is durable by now, and nowhere but in the log. Whoever needs the name has to wait, and waits in vain.
         let second = others.commit(&instance("1.2.1", &pixels(2, 500)));
         assert!(matches!(second, Err(StoreError::Contended)), "{second:?}");
@@ -340,7 +340,7 @@ fn a_name_taken_from_outside_makes_nobody_wait_for_itself() {
 fn a_checkpoint_that_waits_in_vain_is_not_due_again_at_once() {
     let site = std::sync::Arc::new(site());
     let others = std::sync::Arc::clone(&site);
-    arm(Step::Place, move || {
+    arm(Step::BeforeRename, move || {
         std::thread::sleep(crate::wal::CHECKPOINT_AFTER);
         assert!(matches!(others.store.checkpoint(&|| ()), Err(StoreError::Contended)));
         assert!(others.store.checkpoint_due().unwrap() > std::time::Instant::now());

@@ -12,25 +12,25 @@ use tokio::sync::Notify;
 
 /// The open associations, by account.
 #[derive(Debug, Default)]
-pub(crate) struct OpenAssociations(Mutex<BTreeMap<u64, Arc<AssociationVitals>>>);
+pub(crate) struct OpenAssociations(Mutex<BTreeMap<u64, Arc<AssociationActivity>>>);
 
-/// An association in the list, until this is dropped.
+/// Keeps an association in the list; dropping it removes the entry.
 #[derive(Debug)]
-pub(crate) struct Listed {
+pub(crate) struct ActivityGuard {
     list: Arc<OpenAssociations>,
     account: u64,
-    vitals: Arc<AssociationVitals>,
+    activity: Arc<AssociationActivity>,
 }
 
-/// What is known of an association.
+/// The figures of an association.
 #[derive(Debug)]
-pub(crate) struct AssociationVitals {
+pub(crate) struct AssociationActivity {
     opened: Instant,
     peer: SocketAddr,
     titles: OnceLock<Titles>,
     received_bytes: AtomicU64,
     /// When the peer last sent something, in milliseconds since `opened`.
-    heard_ms: AtomicU64,
+    last_activity_ms: AtomicU64,
     acknowledged: AtomicU64,
     refused: AtomicU64,
     end: Notify,
@@ -71,39 +71,39 @@ pub struct AssociationUse {
 }
 
 impl OpenAssociations {
-    /// Lists the association with this account.
-    pub(crate) fn list(self: &Arc<Self>, account: u64, peer: SocketAddr) -> Listed {
-        let vitals = Arc::new(AssociationVitals {
+    /// Registers the association with this account.
+    pub(crate) fn register(self: &Arc<Self>, account: u64, peer: SocketAddr) -> ActivityGuard {
+        let activity = Arc::new(AssociationActivity {
             opened: Instant::now(),
             peer,
             titles: OnceLock::new(),
             received_bytes: AtomicU64::new(0),
-            heard_ms: AtomicU64::new(0),
+            last_activity_ms: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             end: Notify::new(),
         });
-        self.0.lock().insert(account, vitals.clone());
-        Listed { list: self.clone(), account, vitals }
+        self.0.lock().insert(account, activity.clone());
+        ActivityGuard { list: self.clone(), account, activity }
     }
 
     /// Asks the association with this account to end; whether there is one. It does when it next waits for something.
     pub(crate) fn end(&self, account: u64) -> bool {
-        let vitals = self.0.lock().get(&account).cloned();
-        vitals.is_some_and(|vitals| {
-            vitals.end.notify_one();
+        let activity = self.0.lock().get(&account).cloned();
+        activity.is_some_and(|activity| {
+            activity.end.notify_one();
             true
         })
     }
 
     /// Every one, the oldest first. `held_bytes` tells what an account holds.
     pub(crate) fn all(&self, held_bytes: impl Fn(u64) -> u64) -> Vec<AssociationUse> {
-        let open: Vec<_> = self.0.lock().iter().map(|(account, vitals)| (*account, vitals.clone())).collect();
-        open.into_iter().map(|(account, vitals)| vitals.read(account, held_bytes(account))).collect()
+        let open: Vec<_> = self.0.lock().iter().map(|(account, activity)| (*account, activity.clone())).collect();
+        open.into_iter().map(|(account, activity)| activity.read(account, held_bytes(account))).collect()
     }
 }
 
-impl AssociationVitals {
+impl AssociationActivity {
     fn read(&self, id: u64, held_bytes: u64) -> AssociationUse {
         let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         let age = self.opened.elapsed();
@@ -114,7 +114,7 @@ impl AssociationVitals {
             calling_ae_title: titles.map(|titles| titles.calling.clone()).unwrap_or_default(),
             called_ae_title: titles.map(|titles| titles.called.clone()).unwrap_or_default(),
             age,
-            quiet: age.saturating_sub(Duration::from_millis(load(&self.heard_ms))),
+            quiet: age.saturating_sub(Duration::from_millis(load(&self.last_activity_ms))),
             received_bytes: load(&self.received_bytes),
             held_bytes,
             acknowledged: load(&self.acknowledged),
@@ -128,65 +128,71 @@ fn add(figure: &AtomicU64, n: u64) {
     figure.store(figure.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
-impl Listed {
+impl ActivityGuard {
     /// Bytes have come.
     pub(crate) fn received(&self, bytes: u64) {
-        add(&self.vitals.received_bytes, bytes);
-        self.vitals.heard_ms.store(self.vitals.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
+        add(&self.activity.received_bytes, bytes);
+        self.activity.last_activity_ms.store(self.activity.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     /// The request is known.
     pub(crate) fn requested(&self, peer: SocketAddr, calling: &str, called: &str) {
-        let _ = self.vitals.titles.set(Titles { peer, calling: calling.to_owned(), called: called.to_owned() });
+        let _ = self.activity.titles.set(Titles { peer, calling: calling.to_owned(), called: called.to_owned() });
     }
 
     /// An instance was acknowledged.
     pub(crate) fn acknowledged(&self) {
-        add(&self.vitals.acknowledged, 1);
+        add(&self.activity.acknowledged, 1);
     }
 
     /// An instance was refused.
     pub(crate) fn refused(&self) {
-        add(&self.vitals.refused, 1);
+        add(&self.activity.refused, 1);
     }
 
     /// Instances acknowledged and refused so far.
     pub(crate) fn answered(&self) -> (u64, u64) {
-        (self.vitals.acknowledged.load(Ordering::Relaxed), self.vitals.refused.load(Ordering::Relaxed))
+        (self.activity.acknowledged.load(Ordering::Relaxed), self.activity.refused.load(Ordering::Relaxed))
     }
 
     /// Waits until somebody asks for the end of the association. Nobody's asking is lost, whenever it comes.
-    pub(crate) async fn asked_to_end(&self) {
-        self.vitals.end.notified().await;
+    pub(crate) async fn end_requested(&self) {
+        self.activity.end.notified().await;
     }
 }
 
-impl Drop for Listed {
+impl Drop for ActivityGuard {
     fn drop(&mut self) {
         self.list.0.lock().remove(&self.account);
     }
 }
 
-/// The writers, by their number in the pool. A writer that is started anew gets vitals of its own, so that the one before it, if it
-/// still hangs, writes to nobody's.
+/// The writers, by their number in the pool. A writer that is started anew gets an entry of its own, so that the one before it, if it
+/// still hangs, does not write to it.
 #[derive(Debug)]
-pub(crate) struct WriterList(Mutex<Vec<Arc<WriterVitals>>>);
+pub(crate) struct WriterList(Mutex<Vec<Arc<WriterActivity>>>);
 
-/// What is known of a writer since it was last started.
+/// The figures of a writer since it was last started.
 #[derive(Debug)]
-pub(crate) struct WriterVitals {
+pub(crate) struct WriterActivity {
     started: Instant,
     jobs: AtomicU64,
     /// When it took them, in milliseconds since `started`.
-    took_ms: AtomicU64,
+    jobs_since_ms: AtomicU64,
     instances_total: AtomicU64,
     bytes_total: AtomicU64,
 }
 
-impl Default for WriterVitals {
+impl Default for WriterActivity {
     fn default() -> Self {
         let zero = AtomicU64::default;
-        Self { started: Instant::now(), jobs: zero(), took_ms: zero(), instances_total: zero(), bytes_total: zero() }
+        Self {
+            started: Instant::now(),
+            jobs: zero(),
+            jobs_since_ms: zero(),
+            instances_total: zero(),
+            bytes_total: zero(),
+        }
     }
 }
 
@@ -208,26 +214,26 @@ impl WriterList {
         Self(Mutex::new((0..count).map(|_| Arc::default()).collect()))
     }
 
-    /// Vitals for a writer that starts.
-    pub(crate) fn start(&self, index: u32) -> Arc<WriterVitals> {
-        let vitals = Arc::<WriterVitals>::default();
+    /// Activity of a writer that starts.
+    pub(crate) fn start(&self, index: u32) -> Arc<WriterActivity> {
+        let activity = Arc::<WriterActivity>::default();
         if let Some(entry) = self.0.lock().get_mut(index as usize) {
-            *entry = vitals.clone();
+            *entry = activity.clone();
         }
-        vitals
+        activity
     }
 
     /// Every one, in order.
     pub(crate) fn all(&self) -> Vec<WriterUse> {
-        self.0.lock().iter().map(|vitals| vitals.read()).collect()
+        self.0.lock().iter().map(|activity| activity.read()).collect()
     }
 }
 
-impl WriterVitals {
+impl WriterActivity {
     fn read(&self) -> WriterUse {
         let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         let jobs = load(&self.jobs);
-        let busy = self.started.elapsed().saturating_sub(Duration::from_millis(load(&self.took_ms)));
+        let busy = self.started.elapsed().saturating_sub(Duration::from_millis(load(&self.jobs_since_ms)));
         WriterUse {
             jobs,
             busy: if jobs > 0 { busy } else { Duration::ZERO },
@@ -237,8 +243,8 @@ impl WriterVitals {
     }
 
     /// It has taken so many jobs, or none any more.
-    pub(crate) fn took(&self, jobs: usize) {
-        self.took_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    pub(crate) fn set_jobs(&self, jobs: usize) {
+        self.jobs_since_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
         self.jobs.store(jobs as u64, Ordering::Relaxed);
     }
 
@@ -257,12 +263,12 @@ mod tests {
     async fn an_association_hears_that_it_is_to_end_even_if_it_was_not_listening() {
         let list = Arc::<OpenAssociations>::default();
         let peer = "127.0.0.1:4242".parse().unwrap();
-        let listed = list.list(7, peer);
-        let other = list.list(8, peer);
+        let activity = list.register(7, peer);
+        let other = list.register(8, peer);
         assert!(list.end(7) && list.end(8) && !list.end(9));
-        listed.asked_to_end().await;
-        other.asked_to_end().await;
-        drop((listed, other));
+        activity.end_requested().await;
+        other.end_requested().await;
+        drop((activity, other));
         assert!(!list.end(7));
         assert!(list.all(|_| 0).is_empty());
     }
@@ -270,13 +276,13 @@ mod tests {
     #[test]
     fn what_an_association_does_is_listed() {
         let list = Arc::<OpenAssociations>::default();
-        let listed = list.list(3, "127.0.0.1:4242".parse().unwrap());
+        let activity = list.register(3, "127.0.0.1:4242".parse().unwrap());
         assert_eq!(list.all(|_| 0)[0].calling_ae_title, "");
-        listed.requested("10.0.0.7:104".parse().unwrap(), "CT1", "TIDEGATE");
-        listed.received(100);
-        listed.received(20);
-        listed.acknowledged();
-        listed.refused();
+        activity.requested("10.0.0.7:104".parse().unwrap(), "CT1", "TIDEGATE");
+        activity.received(100);
+        activity.received(20);
+        activity.acknowledged();
+        activity.refused();
         let found = &list.all(|account| account * 10)[0];
         assert_eq!((found.id, found.calling_ae_title.as_str(), found.called_ae_title.as_str()), (3, "CT1", "TIDEGATE"));
         assert_eq!(found.peer.port(), 104, "who is behind the balancer");
@@ -288,7 +294,7 @@ mod tests {
     fn a_writer_started_anew_begins_from_nothing() {
         let list = WriterList::new(2);
         let first = list.start(1);
-        first.took(3);
+        first.set_jobs(3);
         first.stored(500);
         assert_eq!((list.all()[1].jobs, list.all()[1].bytes_total, list.all()[0].jobs), (3, 500, 0));
         let _second = list.start(1);

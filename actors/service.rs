@@ -1,4 +1,4 @@
-//! Children from outside this crate: surfaces for operators, which the supervisor starts, watches and restarts like its own.
+//! Children from outside this crate: services for operators, which the supervisor starts, watches and restarts like its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::fault::fault_points;
 use crate::observer::Observer;
-use crate::shared::{Alive, Shared};
-use crate::supervision::lifeline::{Held, Lifeline};
+use crate::shared::{ActorCount, Shared};
+use crate::supervision::liveness::{HeldWork, Liveness};
 use crate::supervision::spec::{ChildSpec, Group, Restart};
 
 type Body = Arc<dyn Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync>;
 
 /// A child from outside: a name, and what it does on a thread of its own until it is dropped or returns.
 #[derive(Clone)]
-pub struct Guest {
+pub struct Service {
     name: &'static str,
     body: Body,
 }
 
-impl Guest {
-    /// A guest called `name` in the log, whose `body` is called at each start.
+impl Service {
+    /// A service called `name` in the log, whose `body` is called at each start.
     pub fn new(
         name: &'static str,
         body: impl Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync + 'static,
@@ -33,37 +33,37 @@ impl Guest {
     pub(crate) fn spec(self, shared: &Arc<Shared>) -> ChildSpec {
         let shared = shared.clone();
         let name = self.name.to_owned();
-        let make = move |lifeline| {
-            let _alive = Alive::new(&shared);
-            Ok(Running { guest: self.clone(), shared: shared.clone(), lifeline: Some(lifeline), _alive })
+        let make = move |liveness| {
+            let _actor_count = ActorCount::new(&shared);
+            Ok(Running { service: self.clone(), shared: shared.clone(), liveness: Some(liveness), _actor_count })
         };
-        ChildSpec { restart: Restart::Transient, ..ChildSpec::permanent(name, Group::Admin, make, Held::default) }
+        ChildSpec { restart: Restart::Transient, ..ChildSpec::permanent(name, Group::Admin, make, HeldWork::default) }
     }
 }
 
-impl fmt::Debug for Guest {
+impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Guest({})", self.name)
+        write!(f, "Service({})", self.name)
     }
 }
 
-/// A guest on its thread.
+/// A service on its thread.
 #[derive(Debug)]
 struct Running {
-    guest: Guest,
+    service: Service,
     shared: Arc<Shared>,
-    lifeline: Option<Lifeline>,
-    _alive: Alive,
+    liveness: Option<Liveness>,
+    _actor_count: ActorCount,
 }
 
 impl Actor for Running {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(lifeline) = self.lifeline.take() else { return };
-        let body = (self.guest.body)(Observer::new(self.shared.clone()));
-        let name = self.guest.name;
-        lifeline.ready();
+        let Some(liveness) = self.liveness.take() else { return };
+        let body = (self.service.body)(Observer::new(self.shared.clone()));
+        let name = self.service.name;
+        liveness.ready();
         let work = async move {
             let body = async {
                 tokio::select! {
@@ -71,7 +71,7 @@ impl Actor for Running {
                     () = body => {}
                 }
             };
-            lifeline.during(body).await;
+            liveness.during(body).await;
         };
         ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }

@@ -1,5 +1,5 @@
 //! Which association is served by which thread, with a second descriptor of its socket: when a thread hangs, nobody on it can
-//! say goodbye to its peers, so the supervisor does.
+//! send A-ABORT to its peers, so the supervisor does.
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tidegate_memory::StageBytes;
 use tokio::sync::watch;
 
-use crate::supervision::lifeline::Held;
+use crate::supervision::liveness::HeldWork;
 use crate::transport::Port;
 
 /// A-ABORT: source service-provider, reason not specified (PS3.8 §9.3.8).
@@ -19,8 +19,8 @@ pub(crate) const ABORT: [u8; 10] = [7, 0, 0, 0, 0, 4, 0, 0, 2, 0];
 
 /// The threads that serve associations, and the associations on each.
 #[derive(Debug)]
-pub(crate) struct Roster {
-    threads: watch::Sender<Vec<Option<ArbiterHandle>>>,
+pub(crate) struct AssociationThreads {
+    handles: watch::Sender<Vec<Option<ArbiterHandle>>>,
     entries: Mutex<HashMap<u64, Entry>>,
 }
 
@@ -31,36 +31,36 @@ struct Entry {
     socket: TcpStream,
 }
 
-/// An association in the roster, until this is dropped.
+/// Keeps an association assigned to its thread; dropping it removes the entry.
 #[derive(Debug)]
-pub(crate) struct Enrolled {
-    roster: Arc<Roster>,
+pub(crate) struct Assignment {
+    threads: Arc<AssociationThreads>,
     account: u64,
 }
 
-impl Roster {
+impl AssociationThreads {
     pub(crate) fn new(threads: usize) -> Self {
-        Self { threads: watch::Sender::new(vec![None; threads]), entries: Mutex::default() }
+        Self { handles: watch::Sender::new(vec![None; threads]), entries: Mutex::default() }
     }
 
     /// Thread `index` can serve associations, or no longer.
     pub(crate) fn set_thread(&self, index: usize, handle: Option<ArbiterHandle>) {
-        self.threads.send_modify(|threads| {
+        self.handles.send_modify(|threads| {
             if let Some(thread) = threads.get_mut(index) {
                 *thread = handle;
             }
         });
     }
 
-    /// The first thread that can serve an association, from number `turn` on. While there is none, because the last one has
+    /// The first thread that can serve an association, from number `first` on. While there is none, because the last one has
     /// died, this waits for its successor: the supervisor starts that or ends the node.
-    pub(crate) async fn thread(&self, turn: usize) -> (usize, ArbiterHandle) {
+    pub(crate) async fn thread(&self, first: usize) -> (usize, ArbiterHandle) {
         loop {
-            if let Some(thread) = first_from(turn, &self.threads.borrow()) {
+            if let Some(thread) = first_ready_from(first, &self.handles.borrow()) {
                 return thread;
             }
             // The sender is ours: this fails never.
-            let _ = self.threads.subscribe().wait_for(|threads| first_from(turn, threads).is_some()).await;
+            let _ = self.handles.subscribe().wait_for(|threads| first_ready_from(first, threads).is_some()).await;
         }
     }
 
@@ -68,22 +68,22 @@ impl Roster {
     ///
     /// # Errors
     /// If there is no descriptor left.
-    pub(crate) fn enrol(
+    pub(crate) fn assign(
         self: &Arc<Self>,
         account: u64,
         thread: usize,
         port: Port,
         socket: &TcpStream,
-    ) -> std::io::Result<Enrolled> {
+    ) -> std::io::Result<Assignment> {
         let entry = Entry { thread, port, socket: socket.try_clone()? };
         self.entries.lock().insert(account, entry);
-        Ok(Enrolled { roster: self.clone(), account })
+        Ok(Assignment { threads: self.clone(), account })
     }
 
     /// Aborts every association of a thread that cannot do it: A-ABORT if the socket takes it, and the end of the connection.
     /// `by_stage` tells what an account holds.
-    pub(crate) fn cut_off(&self, thread: usize, by_stage: impl Fn(u64) -> StageBytes) -> Held {
-        let mut held = Held::default();
+    pub(crate) fn abort_all_on(&self, thread: usize, by_stage: impl Fn(u64) -> StageBytes) -> HeldWork {
+        let mut held = HeldWork::default();
         let mut entries = self.entries.lock();
         for (account, entry) in entries.extract_if(|_, entry| entry.thread == thread) {
             entry.abort();
@@ -95,8 +95,8 @@ impl Roster {
     }
 }
 
-fn first_from(turn: usize, threads: &[Option<ArbiterHandle>]) -> Option<(usize, ArbiterHandle)> {
-    let numbers = (0..threads.len()).map(|offset| (turn + offset) % threads.len());
+fn first_ready_from(first: usize, threads: &[Option<ArbiterHandle>]) -> Option<(usize, ArbiterHandle)> {
+    let numbers = (0..threads.len()).map(|offset| (first + offset) % threads.len());
     numbers.filter_map(|number| Some((number, threads[number].clone()?))).next()
 }
 
@@ -109,19 +109,19 @@ impl Entry {
     }
 }
 
-impl Enrolled {
+impl Assignment {
     /// Says A-ABORT to the peer, unless the supervisor has said it already: both find out when a thread dies, and one of them is
     /// enough.
     pub(crate) fn abort(&self) {
-        if let Some(entry) = self.roster.entries.lock().remove(&self.account) {
+        if let Some(entry) = self.threads.entries.lock().remove(&self.account) {
             entry.abort();
         }
     }
 }
 
-impl Drop for Enrolled {
+impl Drop for Assignment {
     fn drop(&mut self) {
-        self.roster.entries.lock().remove(&self.account);
+        self.threads.entries.lock().remove(&self.account);
     }
 }
 
@@ -134,60 +134,60 @@ mod tests {
 
     fn associate(
         listener: &TcpListener,
-        roster: &Arc<Roster>,
+        threads: &Arc<AssociationThreads>,
         account: u64,
         thread: usize,
-    ) -> (TcpStream, TcpStream, Enrolled) {
+    ) -> (TcpStream, TcpStream, Assignment) {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().unwrap();
-        let enrolled = roster.enrol(account, thread, Port::Plain, &socket).unwrap();
-        (peer, socket, enrolled)
+        let assignment = threads.assign(account, thread, Port::Plain, &socket).unwrap();
+        (peer, socket, assignment)
     }
 
-    fn last_words(mut peer: TcpStream) -> Vec<u8> {
-        let mut words = Vec::new();
-        peer.read_to_end(&mut words).unwrap();
-        words
+    fn read_to_end_of(mut peer: TcpStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).unwrap();
+        bytes
     }
 
     #[test]
-    fn only_the_associations_of_the_thread_are_cut_off() {
+    fn only_the_associations_of_the_thread_are_aborted() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let roster = Arc::new(Roster::new(2));
-        let (hung, _its_socket, enrolled) = associate(&listener, &roster, 1, 0);
-        let (well, its_socket, _enrolled) = associate(&listener, &roster, 2, 1);
-        assert_eq!(roster.cut_off(0, |_| StageBytes::default()).count, 1);
-        assert_eq!(last_words(hung), ABORT);
-        drop(enrolled);
-        assert_eq!(roster.entries.lock().len(), 1);
-        drop((its_socket, _enrolled));
-        assert_eq!(last_words(well), [], "closed with its last descriptor, and without a word");
+        let threads = Arc::new(AssociationThreads::new(2));
+        let (hung, _its_socket, assignment) = associate(&listener, &threads, 1, 0);
+        let (well, its_socket, _other) = associate(&listener, &threads, 2, 1);
+        assert_eq!(threads.abort_all_on(0, |_| StageBytes::default()).count, 1);
+        assert_eq!(read_to_end_of(hung), ABORT);
+        drop(assignment);
+        assert_eq!(threads.entries.lock().len(), 1);
+        drop((its_socket, _other));
+        assert_eq!(read_to_end_of(well), Vec::<u8>::new(), "closed with its last descriptor, and without a word");
     }
 
     #[test]
     fn an_association_that_has_aborted_is_not_aborted_again() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let roster = Arc::new(Roster::new(1));
-        let (peer, socket, enrolled) = associate(&listener, &roster, 1, 0);
-        enrolled.abort();
-        assert_eq!(roster.cut_off(0, |_| StageBytes::default()).count, 0);
+        let threads = Arc::new(AssociationThreads::new(1));
+        let (peer, socket, assignment) = associate(&listener, &threads, 1, 0);
+        assignment.abort();
+        assert_eq!(threads.abort_all_on(0, |_| StageBytes::default()).count, 0);
         drop(socket);
-        assert_eq!(last_words(peer), ABORT);
+        assert_eq!(read_to_end_of(peer), ABORT);
     }
 
     #[test]
     fn threads_take_turns_a_dead_one_is_passed_over_and_where_all_are_dead_the_next_is_waited_for() {
         actix_rt::System::new().block_on(async {
-            let roster = Roster::new(3);
+            let threads = AssociationThreads::new(3);
             let handle = actix_rt::Arbiter::current();
-            let wait = roster.thread(0);
+            let wait = threads.thread(0);
             tokio::pin!(wait);
             assert!(futures_util::FutureExt::now_or_never(wait.as_mut()).is_none());
-            roster.set_thread(2, Some(handle.clone()));
+            threads.set_thread(2, Some(handle.clone()));
             assert_eq!(wait.await.0, 2);
-            roster.set_thread(0, Some(handle));
-            for (turn, thread) in [0, 2, 2, 0].into_iter().enumerate() {
-                assert_eq!(roster.thread(turn).await.0, thread);
+            threads.set_thread(0, Some(handle));
+            for (first, thread) in [0, 2, 2, 0].into_iter().enumerate() {
+                assert_eq!(threads.thread(first).await.0, thread);
             }
         });
     }

@@ -8,20 +8,20 @@ use tokio::time::sleep;
 
 /// The node serves.
 pub(super) fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// The configuration is read again; [`ready`] tells the end of it.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(_) => tell(&[NotifyState::Reloading]),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
     }
 }
 
 /// The node stops.
 pub(super) fn stopping(status: &str) {
-    tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+    notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
 /// Tells the watchdog twice in its time that the node lives, as long as the supervisor's heart goes on beating: a process that
@@ -31,13 +31,13 @@ pub(super) async fn watchdog(mut heart: Heart) {
     let interval = (patience / 2).max(Duration::from_millis(10));
     // After a pause of the process this may be due before the supervisor has beaten again: the beat is waited for.
     while heart.beats_again().await {
-        tell(&[NotifyState::Watchdog]);
+        notify(&[NotifyState::Watchdog]);
         sleep(interval).await;
     }
 }
 
 /// A service manager that does not listen is no reason to fail.
-fn tell(state: &[NotifyState<'_>]) {
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "the service manager could not be told");
     }

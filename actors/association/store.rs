@@ -6,20 +6,20 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tidegate_memory::pressure::Level;
 use tidegate_protocol::{ErrorComment, Operation, Status};
-use tidegate_storage::{Durability, Instance, StoreError, Stored, Withdrawal};
+use tidegate_storage::{Cancellation, Durability, Instance, StoreError, Stored};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::connection::{Answer, Commit, Connection, Done};
-use super::ending::End;
-use super::incoming::Incoming;
+use super::end::End;
+use super::inbound_dataset::InboundDataset;
 use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
-use super::spooling::MAX_HANDOVERS;
+use super::spool::MAX_RETRIES;
 use crate::incidents::Class;
 use crate::job::{CommitJob, Job, Lane};
-use crate::outcome::Refusal;
 use crate::patience::Patience;
+use crate::refusal::Refusal;
 
 /// Bytes that come with those of a dataset, at most as a rule: its command set, and headers of PDUs.
 const MESSAGE_SLACK: usize = 2 * 1024;
@@ -42,7 +42,7 @@ impl Connection {
 
     /// Ends the association at one of its limits; the instances the writers have are stored, but nobody is told.
     fn on_limit(&mut self, limit: &'static str) -> End {
-        self.incoming = None;
+        self.inbound = None;
         if let Some(unlogged) = self.incident(Class::Limit, limit) {
             warn!(
                 peer = %self.peer.address,
@@ -62,8 +62,8 @@ impl Connection {
         if let Some(end) = self.on_dataset_bytes(fragment.len()) {
             return Some(end);
         }
-        let incoming = self.incoming.as_mut()?;
-        let spent = incoming.push(fragment, self.buffer.lease(), &self.holder).is_err();
+        let inbound = self.inbound.as_mut()?;
+        let spent = inbound.push(fragment, self.buffer.lease(), &self.holder).is_err();
         self.spool_if_due(spent).await;
         None
     }
@@ -71,8 +71,9 @@ impl Connection {
     /// So many bytes of the dataset have come: whether it may have them.
     pub(super) fn on_dataset_bytes(&mut self, bytes: usize) -> Option<End> {
         self.dataset_bytes += bytes as u64;
-        let is_over = |incoming: &Incoming| incoming.bytes + bytes as u64 > self.live.associations.max_dataset_bytes;
-        if self.incoming.as_ref().is_some_and(is_over) { Some(self.on_limit("max_dataset")) } else { None }
+        let is_over =
+            |inbound: &InboundDataset| inbound.bytes + bytes as u64 > self.live.associations.max_dataset_bytes;
+        if self.inbound.as_ref().is_some_and(is_over) { Some(self.on_limit("max_dataset")) } else { None }
     }
 
     /// Sends to the spool what should go there: all there is if the budget is `spent`.
@@ -80,14 +81,14 @@ impl Connection {
         let is_pressed = self.under_pressure(FIRST_SEGMENT).is_none();
         let all = spent || is_pressed;
         let threshold = if is_pressed { FLOOR_SEGMENT as u64 } else { self.live.associations.spool_threshold_bytes };
-        if spent || self.incoming.as_ref().is_some_and(|incoming| incoming.wants_spooling(threshold, all)) {
+        if spent || self.inbound.as_ref().is_some_and(|inbound| inbound.wants_spooling(threshold, all)) {
             Box::pin(self.spool(all)).await;
         }
     }
 
     /// How large a receive segment may be under the present pressure; `None`: the floor must do.
     fn largest_segment(&self) -> Option<usize> {
-        let is_spooling = self.incoming.as_ref().is_some_and(Incoming::is_spooling);
+        let is_spooling = self.inbound.as_ref().is_some_and(InboundDataset::is_spooling);
         self.under_pressure(if is_spooling { BULK_SEGMENT } else { self.fitting_segment() })
     }
 
@@ -104,52 +105,52 @@ impl Connection {
     /// The smallest that holds the rest of a dataset like the one before: what is beyond it would be held in vain until that is
     /// stored.
     fn fitting_segment(&self) -> usize {
-        let received = self.incoming.as_ref().map_or(0, |incoming| incoming.bytes);
-        match self.usual_bytes.checked_sub(received) {
+        let received = self.inbound.as_ref().map_or(0, |inbound| inbound.bytes);
+        match self.typical_dataset_bytes.checked_sub(received) {
             Some(rest) => (rest as usize + MESSAGE_SLACK).next_power_of_two().clamp(FIRST_SEGMENT, LARGEST_SEGMENT),
             None => LARGEST_SEGMENT,
         }
     }
 
     async fn spool(&mut self, all: bool) {
-        let Some(mut incoming) = self.incoming.take() else {
+        let Some(mut inbound) = self.inbound.take() else {
             return;
         };
         let (shared, live) = (self.shared.clone(), self.live.clone());
-        self.attend(incoming.spool(all, &shared, &live.writers)).await;
-        self.incoming = Some(incoming);
+        self.attend(inbound.spool(all, &shared, &live.writers)).await;
+        self.inbound = Some(inbound);
     }
 
     /// The dataset is complete: to the writers with it, or the answer why not.
     pub(super) async fn complete(&mut self) {
-        let Some(incoming) = self.incoming.take() else {
+        let Some(inbound) = self.inbound.take() else {
             return;
         };
-        self.usual_bytes = incoming.bytes;
-        let (operation, complete) = (incoming.request.operation.clone(), Instant::now());
-        self.shared.latencies.receive.record(complete - incoming.began);
+        self.typical_dataset_bytes = inbound.bytes;
+        let (operation, complete) = (inbound.request.operation.clone(), Instant::now());
+        self.shared.latencies.receive.record(complete - inbound.began);
         let (shared, live) = (self.shared.clone(), self.live.clone());
-        match self.attend(incoming.finish(&shared, &live.writers)).await {
+        match self.attend(inbound.finish(&shared, &live.writers)).await {
             Ok(store) => {
                 let patience = Patience::new(self.live.writers.commit_timeout);
-                self.commit(Commit { operation, store: Arc::new(store), handovers: 0, complete, patience }).await;
+                self.commit(Commit { operation, store: Arc::new(store), retries: 0, complete, patience }).await;
             }
             Err(refusal) => self.refuse(&operation, &refusal),
         }
     }
 
     pub(super) async fn commit(&mut self, mut commit: Commit) {
-        if commit.handovers > MAX_HANDOVERS {
+        if commit.retries > MAX_RETRIES {
             return self.give_up(&commit, &Refusal::WriterLost);
         }
         let (reply, outcome) = oneshot::channel();
         let (store, shared) = (commit.store.clone(), self.shared.clone());
         let mut handoff = commit.patience.for_step(self.live.writers.handoff_timeout);
         let lane = Lane::of(&store.instance, self.durability(&store.instance));
-        let handed = shared.mailbox.hand_over(&mut handoff, || Job::Commit(CommitJob { store, lane, reply }));
-        let handed = self.attend(handed).await;
+        let submitted = shared.mailbox.submit(&mut handoff, || Job::Commit(CommitJob { store, lane, reply }));
+        let submitted = self.attend(submitted).await;
         commit.patience.spend(handoff.spent());
-        match handed {
+        match submitted {
             Ok(()) => self.pending.push(Box::pin(async move {
                 let answer = match commit.patience.wait(outcome).await {
                     Ok(Ok(outcome)) => Answer::Outcome(outcome),
@@ -163,8 +164,8 @@ impl Connection {
     }
 
     /// Hands the instances that lost their writer to another. An error: the peer does not take its answers.
-    pub(super) async fn hand_over_again(&mut self) -> std::io::Result<()> {
-        while let Some(commit) = self.lost_by_writer.pop() {
+    pub(super) async fn retry_lost(&mut self) -> std::io::Result<()> {
+        while let Some(commit) = self.to_retry.pop() {
             Box::pin(self.commit(commit)).await;
             // It may have been answered: that nobody can store it.
             self.flush().await?;
@@ -183,9 +184,9 @@ impl Connection {
         match answer {
             Answer::Outcome(Ok(stored)) => self.acknowledge(&commit, &stored),
             Answer::WriterLost | Answer::Outcome(Err(StoreError::Contended)) => {
-                commit.handovers += 1;
+                commit.retries += 1;
                 self.shared.counters.handed_over_again.increment();
-                self.lost_by_writer.push(commit);
+                self.to_retry.push(commit);
             }
             Answer::Outcome(Err(error)) => self.refuse(&commit.operation, &error.into()),
             Answer::TimedOut => {
@@ -198,10 +199,10 @@ impl Connection {
 
     /// Ends the wait for an instance: a writer that hangs over it does not store it later, unless it is stored already.
     fn give_up(&mut self, commit: &Commit, refusal: &Refusal) {
-        match commit.store.instance.withdraw() {
-            Withdrawal::TooLate(stored) => self.acknowledge(commit, &stored),
+        match commit.store.instance.cancel() {
+            Cancellation::TooLate(stored) => self.acknowledge(commit, &stored),
             // Being renamed just now: it may get stored whole, and an identical resend is answered with success.
-            Withdrawal::Withdrawn | Withdrawal::Undecided => self.refuse(&commit.operation, refusal),
+            Cancellation::Cancelled | Cancellation::Undecided => self.refuse(&commit.operation, refusal),
         }
     }
 
@@ -219,7 +220,7 @@ impl Connection {
         );
         self.shared.count_acknowledged(stored, durability, bytes);
         self.shared.latencies.response.record(commit.complete.elapsed());
-        self.listed.acknowledged();
+        self.activity.acknowledged();
         if let Some(trail) = &self.shared.audit {
             self.transfers.add(&commit.store.instance, &self.peer.for_audit(), trail);
         }
@@ -240,7 +241,7 @@ impl Connection {
             );
         }
         self.shared.count_refused(refusal, self.peer.address, &self.peer.calling_ae_title);
-        self.listed.refused();
+        self.activity.refused();
         self.protocol.respond(operation, status, &refusal.comment());
     }
 
@@ -263,17 +264,17 @@ impl Connection {
             if grown || self.buffer.shrink(needed) {
                 return None;
             }
-            if let Some(incoming) = &mut self.incoming
-                && incoming.holds_memory()
+            if let Some(inbound) = &mut self.inbound
+                && inbound.holds_memory()
             {
                 self.spool(true).await;
-                if let Some(mut incoming) = self.incoming.take() {
+                if let Some(mut inbound) = self.inbound.take() {
                     let (shared, live) = (self.shared.clone(), self.live.clone());
-                    self.attend(incoming.settle(&shared, &live.writers)).await;
-                    self.incoming = Some(incoming);
+                    self.attend(inbound.settle(&shared, &live.writers)).await;
+                    self.inbound = Some(inbound);
                 }
-            } else if !self.lost_by_writer.is_empty() {
-                if self.hand_over_again().await.is_err() {
+            } else if !self.to_retry.is_empty() {
+                if self.retry_lost().await.is_err() {
                     return Some(End::ConnectionLost);
                 }
             } else if let Some(done) = self.pending.next().await {

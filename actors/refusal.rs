@@ -224,7 +224,7 @@ fn of_store_error(error: &StoreError) -> (Reason, &'static str) {
         StoreError::TempRemoved | StoreError::SpoolBroken => {
             (Reason::UnfinishedLost, "receiver lost the unfinished instance, send it again")
         }
-        StoreError::Withdrawn | StoreError::Contended => {
+        StoreError::Cancelled | StoreError::Contended => {
             (Reason::GivenUp, "receiver gave the instance up, send it again")
         }
         StoreError::OutOfDescriptors => {

@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::connection::Connection;
-use super::ending::End;
-use super::incoming::Incoming;
+use super::direct_read::ReadTarget;
+use super::end::End;
+use super::inbound_dataset::InboundDataset;
 use super::pace::TooSlow;
-use super::placing::Target;
 use super::receive_buffer::ReceiveBuffer;
 use crate::incidents::Class;
 use crate::patience::coarse_slice;
@@ -27,17 +27,17 @@ impl Connection {
     pub(super) async fn wait(&mut self) -> Option<End> {
         let reading = self.may_read();
         let target = match reading {
-            true => match self.target().await {
+            true => match self.read_target().await {
                 Ok(target) => target,
                 Err(end) => return Some(end),
             },
-            false => Target::Buffer(0),
+            false => ReadTarget::Buffer(0),
         };
         let is_owed = reading && self.is_owed();
         // What is there already is taken without a look at anything else, as often as tokio lets one task have its way.
         if reading
             && self.pending.is_empty()
-            && let Some(read) = read(target, &mut self.transport, &mut self.buffer, &mut self.incoming).now_or_never()
+            && let Some(read) = read(target, &mut self.transport, &mut self.buffer, &mut self.inbound).now_or_never()
         {
             return match self.on_read(read, target).await {
                 Ok(bytes) => self.note_pace(is_owed, Duration::ZERO, bytes),
@@ -59,11 +59,11 @@ impl Connection {
                 }
             }
             Ok(()) = self.phase.changed() => {}
-            () = self.listed.asked_to_end() => {
+            () = self.activity.end_requested() => {
                 self.protocol.abort();
                 return Some(End::Evicted);
             }
-            read = read(target, &mut self.transport, &mut self.buffer, &mut self.incoming), if reading => arrived = Some(read),
+            read = read(target, &mut self.transport, &mut self.buffer, &mut self.inbound), if reading => arrived = Some(read),
             () = sleep_until(began + look), if reading => is_time_up = true,
         }
         if !reading {
@@ -95,18 +95,18 @@ impl Connection {
     }
 
     /// Takes note of a read; the bytes that came.
-    async fn on_read(&mut self, read: std::io::Result<usize>, target: Target) -> Result<u64, End> {
+    async fn on_read(&mut self, read: std::io::Result<usize>, target: ReadTarget) -> Result<u64, End> {
         match read {
             Ok(0) if !self.is_requested() => Err(End::NothingSaid),
             Ok(0) | Err(_) => Err(End::ConnectionLost),
             Ok(bytes) => {
                 self.shared.counters.bytes_received.add(bytes as u64);
-                self.listed.received(bytes as u64);
+                self.activity.received(bytes as u64);
                 self.silent_for = Duration::ZERO;
-                self.give_back = Instant::now() + KEEP_SEGMENT;
+                self.trim_at = Instant::now() + KEEP_SEGMENT;
                 match target {
-                    Target::Place(_) => self.on_placed(bytes).await.map_or(Ok(bytes as u64), Err),
-                    Target::Buffer(_) => Ok(bytes as u64),
+                    ReadTarget::Dataset(_) => self.on_direct_read(bytes).await.map_or(Ok(bytes as u64), Err),
+                    ReadTarget::Buffer(_) => Ok(bytes as u64),
                 }
             }
         }
@@ -169,21 +169,21 @@ impl Connection {
             let minimum = self.minimum_rate();
             look = look.min(coarse_slice(minimum.window)).min(self.pace.until_verdict(&minimum));
         }
-        if self.incoming.is_none() && !self.buffer.is_parked() {
-            look = look.min(self.give_back.saturating_duration_since(now));
+        if self.inbound.is_none() && !self.buffer.is_parked() {
+            look = look.min(self.trim_at.saturating_duration_since(now));
         }
         look
     }
 
     /// The peer was waited for until the next look, and nothing came. The bytes that have come all the same.
-    async fn on_clock(&mut self, waited: Duration, target: Target) -> Result<u64, End> {
+    async fn on_clock(&mut self, waited: Duration, target: ReadTarget) -> Result<u64, End> {
         // When a stopped process continues, its timers may fire before it is known what its sockets have.
         yield_now().await;
-        let late = read(target, &mut self.transport, &mut self.buffer, &mut self.incoming).now_or_never();
+        let late = read(target, &mut self.transport, &mut self.buffer, &mut self.inbound).now_or_never();
         if let Some(read) = late {
             return self.on_read(read, target).await;
         }
-        self.give_memory_back();
+        self.trim();
         if !self.is_requested() {
             let is_over = self.request_patience.left().is_zero();
             return if is_over { Err(End::RequestTimeout) } else { Ok(0) }; // AA-2: no word to who said none
@@ -192,14 +192,14 @@ impl Connection {
         if self.silent_for < self.live.associations.idle_timeout { Ok(0) } else { Err(self.on_silence()) }
     }
 
-    fn give_memory_back(&mut self) {
+    fn trim(&mut self) {
         let now = Instant::now();
-        if self.incoming.is_none() && now >= self.give_back {
+        if self.inbound.is_none() && now >= self.trim_at {
             let needed = self.protocol.needed();
             if self.buffer.shrink(needed) {
                 self.buffer.park();
             }
-            self.give_back = now + KEEP_SEGMENT; // for what is still in use
+            self.trim_at = now + KEEP_SEGMENT; // for what is still in use
         }
     }
 
@@ -215,13 +215,13 @@ impl Connection {
 
 /// Reads what the peer has sent to where it is to go. 0: the peer has closed.
 async fn read(
-    target: Target,
+    target: ReadTarget,
     transport: &mut Transport,
     buffer: &mut ReceiveBuffer,
-    incoming: &mut Option<Incoming>,
+    inbound: &mut Option<InboundDataset>,
 ) -> std::io::Result<usize> {
-    match (target, incoming) {
-        (Target::Place(most), Some(incoming)) => incoming.read_from(transport, most).await,
-        (Target::Buffer(most) | Target::Place(most), _) => buffer.read_from(transport, most).await,
+    match (target, inbound) {
+        (ReadTarget::Dataset(most), Some(inbound)) => inbound.read_from(transport, most).await,
+        (ReadTarget::Buffer(most) | ReadTarget::Dataset(most), _) => buffer.read_from(transport, most).await,
     }
 }

@@ -9,9 +9,9 @@ use tracing::{debug, error, info};
 use super::connection::Connection;
 use crate::incidents::Class;
 use crate::patience::within;
-use crate::roster::ABORT;
 use crate::supervision::exit::{Exit, Panic};
 use crate::supervision::spec::Restart;
+use crate::threads::ABORT;
 use crate::transport::Port;
 
 /// How long a peer has to close the connection after our last word (Sta13).
@@ -65,9 +65,9 @@ impl Connection {
             None => self.run().await,
         };
         self.has_ended = true;
-        self.incoming = None;
+        self.inbound = None;
         if let Some(trail) = &self.shared.audit {
-            self.transfers.report(&self.peer.for_audit(), self.listed.answered().1, trail);
+            self.transfers.report(&self.peer.for_audit(), self.activity.answered().1, trail);
         }
         let counters = &self.shared.counters;
         match end {
@@ -92,7 +92,7 @@ impl Connection {
             }
         }
         if self.is_established {
-            let (acknowledged, refused) = self.listed.answered();
+            let (acknowledged, refused) = self.activity.answered();
             info!(
                 peer = %self.peer.address,
                 calling_ae = ?self.peer.calling_ae_title,
@@ -171,7 +171,7 @@ impl Drop for Connection {
         };
         if self.is_requested() {
             match self.port {
-                Port::Plain => self.enrolled.abort(),
+                Port::Plain => self.assignment.abort(),
                 // Within TLS nobody else could have said it.
                 Port::Tls => drop(self.transport.send_now(&ABORT)),
             }

@@ -12,30 +12,30 @@ use tokio::time::Instant;
 use super::assembly::{Assembly, SPOOL_CHUNK};
 use super::peer::Peer;
 use crate::job::StoreInstance;
-use crate::outcome::Refusal;
+use crate::refusal::Refusal;
 use crate::settings::{LiveSettings, WriterSettings};
 use crate::shared::Shared;
 use crate::transport::Transport;
 
 /// See the module.
-pub(crate) struct Incoming {
+pub(crate) struct InboundDataset {
     pub(crate) request: StoreRequest,
     /// Bytes so far.
     pub(crate) bytes: u64,
     pub(super) began: Instant,
-    /// Whether what was read last went to its place.
-    pub(super) is_placing: bool,
-    /// Boxed, because it is handed on more often than it is allocated.
+    /// Whether the last read was direct.
+    pub(super) is_direct: bool,
+    /// Boxed, because it is moved more often than it is allocated.
     assembly: Result<Box<Assembly>, Refusal>,
 }
 
-impl Incoming {
+impl InboundDataset {
     /// Begins with the request; whether it can be stored at all is known by now.
     pub(crate) fn new(request: StoreRequest, peer: &Peer, shared: &Arc<Shared>, live: &LiveSettings) -> Self {
         let placement = peer.placement(&live.access, &request.abstract_syntax);
         let assembly = file_meta(&request, peer, &live.associations.policy.ae_title)
             .map(|meta| Box::new(Assembly::new(meta, &request.transfer_syntax, placement, shared)));
-        Self { request, bytes: 0, began: Instant::now(), is_placing: false, assembly }
+        Self { request, bytes: 0, began: Instant::now(), is_direct: false, assembly }
     }
 
     /// Takes the next fragment, cut from a segment that `lease` pays for.
@@ -56,24 +56,24 @@ impl Incoming {
         }
     }
 
-    /// Whether the dataset is read to its place in the file, as far as there is memory for it.
-    pub(crate) fn is_placed(&self) -> bool {
-        self.assembly.as_ref().is_ok_and(|assembly| assembly.is_placed())
+    /// Whether the dataset is read directly, as far as there is memory for it.
+    pub(crate) fn is_contiguous(&self) -> bool {
+        self.assembly.as_ref().is_ok_and(|assembly| assembly.is_contiguous())
     }
 
-    /// How many bytes can be read to their place.
+    /// How many bytes can be read directly.
     pub(crate) fn room(&self) -> usize {
-        self.assembly.as_ref().map_or(0, |assembly| if assembly.is_placed() { assembly.room() } else { 0 })
+        self.assembly.as_ref().map_or(0, |assembly| if assembly.is_contiguous() { assembly.room() } else { 0 })
     }
 
-    /// Makes a place of `bytes`, a power of two, for what comes next, unless the budget is spent or the dataset goes on in slices.
-    pub(crate) fn place(&mut self, bytes: usize, holder: &Holder) {
+    /// Begins a block of `bytes`, a power of two, for direct reads, unless the budget is spent or the dataset stays in slices.
+    pub(crate) fn begin_contiguous_block(&mut self, bytes: usize, holder: &Holder) {
         if let Ok(assembly) = &mut self.assembly {
-            let _ = assembly.place(bytes, holder); // there is the other way
+            let _ = assembly.begin_contiguous_block(bytes, holder); // there is the other way
         }
     }
 
-    /// Reads bytes of the dataset to their place, `most` at the most: no more than there is [room](Self::room) for.
+    /// Reads bytes of the dataset directly, `most` at the most: no more than there is [room](Self::room) for.
     pub(crate) async fn read_from(&mut self, transport: &mut Transport, most: usize) -> std::io::Result<usize> {
         match &mut self.assembly {
             Ok(assembly) => assembly.read_from(transport, most).await,
@@ -81,11 +81,11 @@ impl Incoming {
         }
     }
 
-    /// Takes note of the last `bytes`, which were read to their place.
-    pub(crate) fn note_placed(&mut self, bytes: usize) {
+    /// Accounts for the last `bytes`, which were read directly.
+    pub(crate) fn note_direct_read(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
         if let Ok(assembly) = &mut self.assembly {
-            assembly.note_placed(bytes);
+            assembly.note_direct_read(bytes);
         }
     }
 

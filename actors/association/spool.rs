@@ -9,15 +9,15 @@ use tokio::sync::oneshot;
 use crate::job::{AppendJob, Job, SpoolPart};
 use crate::mailbox::HandoffTimeout;
 use crate::open_spool::OpenSpool;
-use crate::outcome::Refusal;
 use crate::patience::Patience;
+use crate::refusal::Refusal;
 use crate::settings::WriterSettings;
 use crate::shared::Shared;
 
 /// Parts on their way to the spool file while the next is received. With one alone, receiver and writer wait for each other in turns.
 pub(super) const MAX_PARTS_UNDER_WAY: usize = 2;
-/// How often an instance, or part of one, is handed to another writer because its writer died or hung.
-pub(super) const MAX_HANDOVERS: u32 = 3;
+/// How often an instance, or part of one, is submitted to another writer because its writer died or hung.
+pub(super) const MAX_RETRIES: u32 = 3;
 
 /// Where a dataset is that is too large for memory.
 #[derive(Default)]
@@ -85,14 +85,14 @@ impl Appending {
         let (reply, appended) = oneshot::channel();
         let mut handoff = patience.for_step(writers.handoff_timeout);
         let job = part.clone();
-        shared.mailbox.hand_over(&mut handoff, || Job::Append(AppendJob { part: job, reply })).await?;
+        shared.mailbox.submit(&mut handoff, || Job::Append(AppendJob { part: job, reply })).await?;
         patience.spend(handoff.spent());
         Ok(Self { part, reply: appended, patience })
     }
 
     /// Waits until the part is written, by one writer or, if that dies or hangs over it, by another.
     async fn finish(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<Arc<OpenSpool>, Refusal> {
-        for _ in 0..=MAX_HANDOVERS {
+        for _ in 0..=MAX_RETRIES {
             match self.patience.wait(&mut self.reply).await {
                 Ok(Ok(Err(StoreError::Contended)) | Err(_)) => {
                     shared.counters.handed_over_again.increment();

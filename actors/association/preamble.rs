@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use tracing::{debug, info};
 
 use super::connection::Connection;
-use super::ending::End;
+use super::end::End;
 use crate::audit::Denial;
 use crate::certificate::CertificateNames;
 use crate::shared::Phase;

@@ -1,4 +1,4 @@
-//! Tells a peer that this node has no room for its association now: A-ASSOCIATE-RJ, transient, local-limit-exceeded
+//! Rejects a connection while the node has no room for its association: A-ASSOCIATE-RJ, transient, local-limit-exceeded
 //! (PS3.8 §9.3.4). It costs two kilobytes and a few seconds at most; over TLS a handshake and what TLS holds besides.
 
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::patience::within;
 use crate::transport::{Port, TLS_HANDSHAKE};
 
 /// How long the peer has to send its request and to take the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// More of a request than this is not read before it is answered.
-const MOST_READ: u64 = 256 * 1024;
+const MAX_READ_BYTES: u64 = 256 * 1024;
 
-/// How many may be turned away at one time; beyond, connections are closed without a word. A handshake takes a millisecond of
+/// Connections that may be rejected at one time. Beyond, they are closed without an answer. A handshake takes a millisecond of
 /// the listener's thread, and memory of the budget.
-pub(crate) fn most_at_one_time(port: Port) -> usize {
+pub(crate) fn max_concurrent(port: Port) -> usize {
     match port {
         Port::Plain => 256,
         Port::Tls => 16,
@@ -28,7 +28,7 @@ pub(crate) fn most_at_one_time(port: Port) -> usize {
 }
 
 /// Shakes hands first if there is `tls`, reads the request away, answers, and waits for the peer to close.
-pub(crate) async fn turn_away(stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
+pub(crate) async fn reject(stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
     let answered = async {
         match tls {
             None => answer(stream).await,
@@ -42,7 +42,7 @@ pub(crate) async fn turn_away(stream: TcpStream, tls: Option<Arc<ServerConfig>>)
             }
         }
     };
-    let _ = within(PATIENCE, answered).await;
+    let _ = within(TIMEOUT, answered).await;
 }
 
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
@@ -52,7 +52,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Res
         return Ok(()); // not a request: no answer
     };
     let length = u64::from(u32::from_be_bytes([l3, l2, l1, l0]));
-    discard((&mut stream).take(length.min(MOST_READ))).await?;
+    discard((&mut stream).take(length.min(MAX_READ_BYTES))).await?;
     let (result, source, reason) = Rejection::LocalLimitExceeded.fields();
     stream.write_all(&[3, 0, 0, 0, 0, 4, 0, result, source, reason]).await?;
     stream.flush().await?;

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::connection::Connection;
-use super::ending::End;
+use super::end::End;
 use crate::audit::{AuditEvent, Denial};
 use crate::incidents::Class;
 use crate::patience::within;
@@ -48,7 +48,7 @@ impl Connection {
         self.window = usize::from(request.async_operations);
         self.shared.counters.associations_accepted.increment();
         self.shared.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
-        self.listed.requested(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
+        self.activity.requested(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
         self.holder.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
         info!(
             peer = %self.peer.address,
@@ -72,7 +72,7 @@ impl Connection {
         let access = self.live.access.clone();
         if let Err(refused) = self.peer.ask(&access, &request.called_ae_title) {
             self.shared.counters.associations_denied.increment();
-            let rule = refused.rule.map(|place| access.rules.list()[place].name.as_str());
+            let rule = refused.rule.map(|index| access.rules.list()[index].name.as_str());
             if let Some(unlogged) = self.deny(Denial::Access(rule.map(str::to_owned))) {
                 let calling_ae = &self.peer.calling_ae_title;
                 warn!(peer = %self.peer.address, ?calling_ae, rule, unlogged, "access denied");
@@ -89,8 +89,8 @@ impl Connection {
         if self.over_address_limit || !self.admitted.call_as(&self.peer.calling_ae_title) {
             return Err(Rejection::LocalLimitExceeded);
         }
-        if let Some(place) = self.peer.granted.as_ref().and_then(Granted::association) {
-            let (rule, limit) = (&access.rules.list()[place].name, access.terms[place].max_associations);
+        if let Some(index) = self.peer.granted.as_ref().and_then(Granted::association) {
+            let (rule, limit) = (&access.rules.list()[index].name, access.terms[index].max_associations);
             if !self.admitted.fall_under(rule, limit) {
                 return Err(Rejection::LocalLimitExceeded);
             }
@@ -139,8 +139,8 @@ impl Connection {
 
     /// The access rule that lets the association in.
     fn rule(&self) -> Option<&str> {
-        let place = self.peer.granted.as_ref()?.association()?;
-        Some(&self.live.access.rules.list()[place].name)
+        let index = self.peer.granted.as_ref()?.association()?;
+        Some(&self.live.access.rules.list()[index].name)
     }
 
     /// Leases what the presentation contexts take. When datasets hold the whole budget, that is for a moment: what they hold is on

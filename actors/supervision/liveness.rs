@@ -1,6 +1,6 @@
 //! What a child holds as long as it lives, and what the supervisor reads of it.
 //!
-//! The child drops its [`Lifeline`] on whatever way it ends, an unwinding panic and the end of its thread included; so its
+//! The child drops its [`Liveness`] on whatever way it ends, an unwinding panic and the end of its thread included; so its
 //! end is noticed without a message that could be lost. All that the child writes on the way are relaxed atomics of its own.
 
 use std::sync::Arc;
@@ -85,7 +85,7 @@ impl LastMessages {
 
 /// What a child had in hand when it ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct HeldWork {
     /// Jobs of a writer, associations of a thread.
     pub(crate) count: usize,
     /// The leases of these.
@@ -93,14 +93,14 @@ pub(crate) struct Held {
 }
 
 #[derive(Debug)]
-struct Line {
+struct Signals {
     progress: AtomicU64,
     busy: AtomicBool,
     ready: AtomicBool,
     fenced: AtomicBool,
     stop: watch::Sender<bool>,
     last_messages: LastMessages,
-    held: Mutex<Held>,
+    held: Mutex<HeldWork>,
     exit: Mutex<Option<Exit>>,
     ended: AtomicBool,
     changed: Arc<Notify>,
@@ -108,15 +108,15 @@ struct Line {
 
 /// The child's end.
 #[derive(Debug)]
-pub(crate) struct Lifeline(Arc<Line>);
+pub(crate) struct Liveness(Arc<Signals>);
 
 /// The supervisor's end.
 #[derive(Clone, Debug)]
-pub(crate) struct Watch(Arc<Line>);
+pub(crate) struct LivenessView(Arc<Signals>);
 
 /// Both ends; `changed` is told when the child gets ready or ends.
-pub(crate) fn lifeline(changed: Arc<Notify>) -> (Lifeline, Watch) {
-    let line = Arc::new(Line {
+pub(crate) fn liveness(changed: Arc<Notify>) -> (Liveness, LivenessView) {
+    let signals = Arc::new(Signals {
         progress: AtomicU64::new(0),
         busy: AtomicBool::new(false),
         ready: AtomicBool::new(false),
@@ -128,10 +128,10 @@ pub(crate) fn lifeline(changed: Arc<Notify>) -> (Lifeline, Watch) {
         ended: AtomicBool::new(false),
         changed,
     });
-    (Lifeline(line.clone()), Watch(line))
+    (Liveness(signals.clone()), LivenessView(signals))
 }
 
-impl Lifeline {
+impl Liveness {
     /// The child can do its work: who depends on it may start.
     pub(crate) fn ready(&self) {
         self.0.ready.store(true, Ordering::Relaxed);
@@ -139,7 +139,7 @@ impl Lifeline {
     }
 
     /// A sign of life: one step done.
-    pub(crate) fn pulse(&self) {
+    pub(crate) fn progress(&self) {
         // One writer: no need for an atomic addition.
         self.0.progress.store(self.0.progress.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
@@ -150,7 +150,7 @@ impl Lifeline {
 
     /// From now until the guard is dropped the child must show progress.
     pub(crate) fn busy(&self) -> Busy<'_> {
-        self.pulse();
+        self.progress();
         self.0.busy.store(true, Ordering::Relaxed);
         Busy(self)
     }
@@ -161,7 +161,7 @@ impl Lifeline {
         let _busy = self.busy();
         let mut stop = self.0.stop.subscribe();
         loop {
-            self.pulse();
+            self.progress();
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = sleep(BEAT) => {}
@@ -190,7 +190,7 @@ impl Lifeline {
     }
 
     /// What the child lets go of as it ends by a panic, for the record.
-    pub(crate) fn held(&self, held: Held) {
+    pub(crate) fn held(&self, held: HeldWork) {
         *self.0.held.lock() = held;
     }
 
@@ -206,7 +206,7 @@ impl Lifeline {
     }
 }
 
-impl Drop for Lifeline {
+impl Drop for Liveness {
     fn drop(&mut self) {
         let mut exit = self.0.exit.lock();
         if exit.is_none() {
@@ -224,9 +224,9 @@ impl Drop for Lifeline {
     }
 }
 
-/// See [`Lifeline::busy`].
+/// See [`Liveness::busy`].
 #[derive(Debug)]
-pub(crate) struct Busy<'a>(&'a Lifeline);
+pub(crate) struct Busy<'a>(&'a Liveness);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
@@ -234,7 +234,7 @@ impl Drop for Busy<'_> {
     }
 }
 
-impl Watch {
+impl LivenessView {
     /// How the child ended, if it has.
     pub(crate) fn exit(&self) -> Option<Exit> {
         self.has_ended().then(|| self.0.exit.lock().clone()).flatten()
@@ -257,7 +257,7 @@ impl Watch {
         self.0.last_messages.list()
     }
 
-    pub(crate) fn held(&self) -> Held {
+    pub(crate) fn held(&self) -> HeldWork {
         *self.0.held.lock()
     }
 
@@ -277,8 +277,8 @@ impl Watch {
 mod tests {
     use super::*;
 
-    fn ends() -> (Lifeline, Watch) {
-        lifeline(Arc::default())
+    fn ends() -> (Liveness, LivenessView) {
+        liveness(Arc::default())
     }
 
     #[test]
@@ -296,53 +296,53 @@ mod tests {
 
     #[test]
     fn every_way_to_end_is_told_from_the_others() {
-        let (child, watch) = ends();
-        assert_eq!(watch.exit(), None);
+        let (child, view) = ends();
+        assert_eq!(view.exit(), None);
         child.finish();
         drop(child);
-        assert_eq!(watch.exit(), Some(Exit::Finished));
+        assert_eq!(view.exit(), Some(Exit::Finished));
 
-        let (child, watch) = ends();
-        watch.stop();
+        let (child, view) = ends();
+        view.stop();
         child.finish();
         drop(child);
-        assert_eq!(watch.exit(), Some(Exit::Stopped));
+        assert_eq!(view.exit(), Some(Exit::Stopped));
 
-        let (child, watch) = ends();
+        let (child, view) = ends();
         drop(child);
-        assert_eq!(watch.exit(), Some(Exit::ThreadDied));
+        assert_eq!(view.exit(), Some(Exit::ThreadDied));
 
-        let (child, watch) = ends();
+        let (child, view) = ends();
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
             let _child = child;
             panic!("on purpose");
         }));
-        assert!(matches!(watch.exit(), Some(Exit::Panicked(_))));
+        assert!(matches!(view.exit(), Some(Exit::Panicked(_))));
     }
 
     #[test]
     fn only_a_child_with_work_has_to_show_progress() {
-        let (child, watch) = ends();
-        assert_eq!(watch.progress(), None);
+        let (child, view) = ends();
+        assert_eq!(view.progress(), None);
         let busy = child.busy();
-        let before = watch.progress().unwrap();
-        child.pulse();
-        assert_ne!(watch.progress().unwrap(), before);
+        let before = view.progress().unwrap();
+        child.progress();
+        assert_ne!(view.progress().unwrap(), before);
         drop(busy);
-        assert_eq!(watch.progress(), None);
+        assert_eq!(view.progress(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_child_that_waits_beats_until_it_is_asked_to_stop() {
-        let (child, watch) = ends();
+        let (child, view) = ends();
         let looks = async {
             sleep(BEAT / 2).await;
-            let first = watch.progress().unwrap();
+            let first = view.progress().unwrap();
             sleep(BEAT * 4).await;
-            assert!(watch.progress().unwrap() >= first + 4);
-            watch.stop();
+            assert!(view.progress().unwrap() >= first + 4);
+            view.stop();
         };
         tokio::join!(child.beat(), looks);
-        assert_eq!(watch.progress(), None);
+        assert_eq!(view.progress(), None);
     }
 }
