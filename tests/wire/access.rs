@@ -184,7 +184,7 @@ proxy_protocol_from = ["127.0.0.1"]
 level = "debug"
 
 [associations]
-association_request_timeout = "2s"
+association_request_timeout = "5s"
 max_per_address = 1
 
 [[access]]
@@ -252,7 +252,7 @@ fn a_header_from_who_is_not_trusted_with_it_is_not_dicom() {
 /// What is answered to these bytes until the node closes.
 fn heard(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(180))).unwrap();
     stream.write_all(bytes).unwrap();
     let mut heard = Vec::new();
     let _ = stream.read_to_end(&mut heard); // a reset is an end as well

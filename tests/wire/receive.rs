@@ -5,9 +5,8 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use crate::node::Node;
+use crate::node::{Node, eventually};
 use crate::wire::{CT, Response, Wire, command, dataset, p_data, request, store_command, store_message};
 use dicom_ul::pdu::{AbortRQSource, Pdu, PresentationContextProposed, UserVariableItem};
 use rustix::process::Signal;
@@ -284,10 +283,8 @@ fn an_association_beyond_a_limit_is_rejected_as_transient_and_admitted_later() {
         drop(third);
         first.release();
         // The place is free when the connection is gone, a moment after the release.
-        let admitted = (0..200).any(|_| {
-            std::thread::sleep(Duration::from_millis(25));
-            matches!(Wire::connect(node.address()).ask(request()), Some(Pdu::AssociationAC(_)))
-        });
+        let admitted =
+            eventually(|| matches!(Wire::connect(node.address()).ask(request()), Some(Pdu::AssociationAC(_))));
         assert!(admitted, "{limit}");
         second.release();
     }
@@ -416,7 +413,7 @@ fn sigterm_lets_an_association_finish_its_instance() {
     let sent = dataset("1.2.3.14", 200_000);
     let message = store_message(1, "1.2.3.14", &sent, 16_000);
     busy.send(&message[..100_000]);
-    std::thread::sleep(Duration::from_millis(200)); // the node is to be in the middle of it
+    node.wait_until_received(80_000); // the node is in the middle of it
     node.signal(Signal::TERM);
     assert!(matches!(idle.pdu(), Some(Pdu::AbortRQ { .. })), "an idle association is ended");
     busy.send(&message[100_000..]);

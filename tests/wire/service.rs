@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::node::Node;
+use crate::node::{Node, PATIENCE, eventually};
 use crate::wire::{Wire, dataset, p_data, request, store_command};
 use dicom_ul::pdu::Pdu;
 use rustix::process::Signal;
@@ -23,7 +23,7 @@ impl Manager {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket, path: path.to_str().unwrap().to_owned(), _directory: directory }
     }
 
@@ -109,7 +109,7 @@ fn what_can_change_changes_at_once_and_what_cannot_is_named() {
     node.logged(&[" statistics ", "budget_bytes=104857600"]);
     open.release();
     // The place is free once the node has seen the end of the connection.
-    let served = (0..1000).any(|_| matches!(Wire::connect(node.address()).ask(request()), Some(Pdu::AssociationAC(_))));
+    let served = eventually(|| matches!(Wire::connect(node.address()).ask(request()), Some(Pdu::AssociationAC(_))));
     assert!(served, "the one who was in has left");
     assert_eq!(node.stop(), Some(0));
 }

@@ -255,7 +255,7 @@ fn a_handshake_that_does_not_get_on_is_closed_by_the_artim_timer() {
         assert_eq!(say(node.tls_address(), said), b"");
     }
     let mut silent = Authority::connect(&authority.client(None, &TLS13), node.tls_address());
-    silent.flush().unwrap();
+    let _ = silent.flush(); // the timer may be faster than the handshake
     assert!(!matches!(silent.read(&mut [0; 1]), Ok(1..)), "closed");
     assert_eq!(node.stop(), Some(0));
 }

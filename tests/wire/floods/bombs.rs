@@ -69,12 +69,13 @@ fn a_header_alone_takes_no_memory_for_what_it_announces() {
         .map(|peer| {
             let uid = format!("1.2.3.504.{peer}");
             let (mut wire, _) = Wire::associate(node.address(), request());
-            wire.send(&p_data(1, 3, &store_command(1, &uid)));
-            wire.send(&p_data(1, 0, &dataset(&uid, 120_000))[..2000]);
+            let sent = [&p_data(1, 3, &store_command(1, &uid))[..], &p_data(1, 0, &dataset(&uid, 120_000))[..2000]];
+            wire.send(&sent.concat());
             wire
         })
         .collect();
-    std::thread::sleep(Duration::from_millis(500)); // all that is sent has been read
+    let least = p_data(1, 3, &store_command(1, "1.2.3.504.0")).len() + 2000;
+    node.wait_until_each_received(PEERS as usize, least as u64);
     let (_, leased) = node.held();
     assert!(leased <= PEERS * 112 * 1024, "{} bytes for each", leased / PEERS);
     drop(wires);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::node::{Node, eventually};
+use crate::node::{Node, PATIENCE, eventually};
 use crate::wire::{Wire, dataset, p_data, request, store_command, store_message};
 use dicom_ul::pdu::Pdu;
 use flate2::Compression;

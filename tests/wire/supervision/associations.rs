@@ -44,7 +44,7 @@ fn an_association_that_holds_more_than_it_can_have_use_for_is_ended() {
 
 #[test]
 fn associations_of_a_thread_that_hangs_or_died_are_aborted_and_those_of_the_others_go_on() {
-    for (fault, cause) in [("associations hang 4000", "hung"), ("associations die", "its thread died")] {
+    for (fault, cause) in [("associations hang", "hung"), ("associations die", "its thread died")] {
         let mut node = start(&[("TIDEGATE__ASSOCIATIONS__ARBITERS", "2")]);
         let before = at_rest(&node);
         let mut wires: Vec<_> = (0..2).map(|_| associate(&node)).collect();
@@ -60,6 +60,7 @@ fn associations_of_a_thread_that_hangs_or_died_are_aborted_and_those_of_the_othe
         for _ in 0..4 {
             assert_eq!(store(&node, "1.2.3.62"), 0, "on every thread");
         }
+        node.wake();
         node.wait_for_no_more_than(before);
         assert_eq!(held_bytes(&node), 0);
         assert_eq!(node.stop(), Some(0));
@@ -73,8 +74,7 @@ fn over_tls_an_association_that_panics_says_goodbye_and_one_whose_thread_hangs_i
     authority.sign("node", "localhost", 1);
     let [certificate, key] = ["node.pem", "node.key"].map(|file| authority.path(file).to_str().unwrap().to_owned());
     // Of a thread that died the association and the supervisor take leave at one time: the connection may be closed first.
-    let faults =
-        [("association panic", Some(true)), ("associations hang 4000", Some(false)), ("associations die", None)];
+    let faults = [("association panic", Some(true)), ("associations hang", Some(false)), ("associations die", None)];
     for (fault, says_goodbye) in faults {
         let mut node = start(&[
             ("TIDEGATE__TLS__LISTEN", "127.0.0.1:0"),
@@ -98,6 +98,7 @@ fn over_tls_an_association_that_panics_says_goodbye_and_one_whose_thread_hangs_i
         assert!(eventually(is_counted), "{fault}");
         assert_eq!(store(&node, "1.2.3.65"), 0, "{fault}: the node goes on");
         assert_eq!(held_bytes(&node), 0);
+        node.wake();
         node.wait_for_hung_threads();
         assert_eq!(node.stop(), Some(0));
     }
