@@ -93,12 +93,13 @@ fn over_tls_an_association_that_panics_says_goodbye_and_one_whose_thread_hangs_i
         let is_closed = heard.is_none();
         assert_eq!(says_goodbye.unwrap_or(!is_closed), !is_closed, "{fault}");
         assert!(is_closed || is_abort(heard) && wire.pdu().is_none(), "{fault}");
+        // An association that hangs is counted when it has ended.
+        node.wake();
         let aborted = "tidegate_associations_aborted_total 1";
         let is_counted = || crate::http::get(node.admin_address(), "/metrics").body.contains(aborted);
         assert!(eventually(is_counted), "{fault}");
         assert_eq!(store(&node, "1.2.3.65"), 0, "{fault}: the node goes on");
         assert_eq!(held_bytes(&node), 0);
-        node.wake();
         node.wait_for_hung_threads();
         assert_eq!(node.stop(), Some(0));
     }

@@ -57,7 +57,7 @@ fn what_is_left_to_a_writer_that_dies_or_hangs_over_the_commit_log_is_stored_by_
         let mut node = start(&[]);
         // Small ones: all go through the log, and whoever syncs it has batches of others in hand.
         std::thread::scope(|scope| {
-            for sender in 0..SENDERS {
+            let send = |sender: usize| {
                 let mut wire = associate(&node);
                 scope.spawn(move || {
                     for number in 0..EACH {
@@ -65,15 +65,25 @@ fn what_is_left_to_a_writer_that_dies_or_hangs_over_the_commit_log_is_stored_by_
                         assert_eq!(wire.store(1, &uid, &dataset(&uid, 2000)).status, 0, "{fault}: {uid}");
                     }
                     wire.release();
-                });
-            }
+                })
+            };
+            let senders: Vec<_> = (0..SENDERS).map(send).collect();
             node.arm(&[fault, fault]);
+            // A hang ends once one is found out: as long as one lasts, writers that come to the log after it hang as well.
+            let mut ended = 0;
+            while senders.iter().any(|sender| !sender.is_finished()) {
+                let now = node.log_text().matches("child ended").count();
+                if now > ended {
+                    ended = now;
+                    node.wake();
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
         });
         node.logged(&["child ended", "writer-"]);
         let mut expected: Vec<_> = (0..SENDERS * EACH).map(|n| format!("{}.dcm", uid(n / EACH, n % EACH))).collect();
         expected.sort();
         assert_eq!(stored(&node), expected, "{fault}: each once");
-        node.wake();
         node.wait_for_hung_threads();
         assert_eq!((node.temp_files(), held_bytes(&node)), (0, 0));
         assert_eq!(node.stop(), Some(0));
