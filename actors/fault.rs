@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `panic` | a panic |
 //! | `hang MS` | the thread sleeps that long |
+//! | `hang` | the thread sleeps until the line `wake` comes: however late a hang is found out, it still hangs |
 //! | `die` | the thread's event loop ends |
 //! | `fail` | returned to the caller: the storage answers nothing but errors |
 //! | `hold BYTES` | returned to the caller: it leases that much and keeps it |
@@ -50,20 +51,30 @@ mod port {
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
-    use parking_lot::Mutex;
+    use parking_lot::{Condvar, Mutex};
 
     use super::Injected;
 
     #[derive(Clone, Copy, Debug)]
     enum Fault {
         Panic,
-        Hang(Duration),
+        /// For so long; without a time, until it is woken.
+        Hang(Option<Duration>),
         Die,
         Injected(Injected),
     }
 
     /// A handful at most.
     static ARMED: Mutex<Vec<(String, Fault)>> = Mutex::new(Vec::new());
+    /// How often `wake` has been said.
+    static WAKES: Mutex<u64> = Mutex::new(0);
+    static WOKEN: Condvar = Condvar::new();
+
+    fn sleep_until_woken() {
+        let mut wakes = WAKES.lock();
+        let before = *wakes;
+        WOKEN.wait_while(&mut wakes, |wakes| *wakes == before);
+    }
 
     /// Injects what is armed for `child`.
     #[allow(clippy::panic, reason = "that is what it is for")]
@@ -77,7 +88,8 @@ mod port {
         };
         match fault {
             Fault::Panic => panic!("fault port: {child} is to panic"),
-            Fault::Hang(time) => std::thread::sleep(time),
+            Fault::Hang(Some(time)) => std::thread::sleep(time),
+            Fault::Hang(None) => sleep_until_woken(),
             Fault::Die => {
                 actix_rt::Arbiter::current().stop();
             }
@@ -92,7 +104,7 @@ mod port {
         let mut number = || fields.next()?.parse().ok();
         let fault = match fault {
             "panic" => Fault::Panic,
-            "hang" => Fault::Hang(Duration::from_millis(number()?)),
+            "hang" => Fault::Hang(number().map(Duration::from_millis)),
             "die" => Fault::Die,
             "fail" => Fault::Injected(Injected::Fail),
             "hold" => Fault::Injected(Injected::Hold(number()?)),
@@ -121,6 +133,11 @@ mod port {
             let answer = match line?.as_str() {
                 "forget" => {
                     ARMED.lock().clear();
+                    "armed\n"
+                }
+                "wake" => {
+                    *WAKES.lock() += 1;
+                    WOKEN.notify_all();
                     "armed\n"
                 }
                 line => match parse(line) {

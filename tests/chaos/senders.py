@@ -8,31 +8,12 @@ from pathlib import Path
 
 import peers
 import scu
-
-CT = "1.2.840.10008.5.1.4.1.1.2"
-EXPLICIT = "1.2.840.10008.1.2.1"
-
-
-def element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
-    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
-    tag = group.to_bytes(2, "little") + number.to_bytes(2, "little")
-    if vr == b"OW":
-        return tag + vr + bytes(2) + len(value).to_bytes(4, "little") + value
-    return tag + vr + len(value).to_bytes(2, "little") + value
+from ct import CT, EXPLICIT, element, image
 
 
 def dataset(uid: str, study: str, pixels: int) -> bytes:
     """A CT image whose every byte follows from its UID."""
-    return b"".join(
-        (
-            element(0x0008, 0x0016, b"UI", CT.encode()),
-            element(0x0008, 0x0018, b"UI", uid.encode()),
-            element(0x0010, 0x0010, b"PN", b"Chaos^Test"),
-            element(0x0020, 0x000D, b"UI", study.encode()),
-            element(0x0020, 0x000E, b"UI", f"{study}.1".encode()),
-            element(0x7FE0, 0x0010, b"OW", random.Random(uid).randbytes(pixels)),
-        )
-    )
+    return image(uid, study, element(0x0010, 0x0010, b"PN", b"Chaos^Test"), random.Random(uid).randbytes(pixels))
 
 
 def part10(uid: str, content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The blocks of shell in the documents, and what the comment above each says of running it. `tests/documents.rs` holds that each has one.
+"""The blocks of shell in the documents, and what the comment above each says of running it. `tests/tidy/documents.rs` holds that each has one.
 
 | comment | it is run |
 |---|---|

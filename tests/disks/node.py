@@ -1,18 +1,15 @@
 """A node as a process over a given storage root: started, stopped, killed, and stopped in its tracks for a power cut."""
 
-import os
 import re
-import selectors
 import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
-START_LIMIT_S = 60
-STOP_LIMIT_S = 60
-LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
-LAST_LINE = "storescu"
+import launch
+from launch import program
+
 NOBODY = 65534
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -36,13 +33,6 @@ class NotStarted(AssertionError):
     """The node ended instead of listening."""
 
 
-def program() -> Path:
-    """The program under test."""
-    binary = os.environ.get("TIDEGATE_BIN")
-    assert binary and os.access(binary, os.X_OK), "TIDEGATE_BIN names no program"
-    return Path(binary).resolve()
-
-
 class Node:
     """Use it as a context: at the end it is killed, if it still runs."""
 
@@ -61,27 +51,13 @@ class Node:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")},
+            env=launch.environment(),
         )
-        self.started = self._wait_for_start()
-        self.port = int(LISTENING.search(self.started)[1])
-
-    def _wait_for_start(self) -> str:
-        said = b""
-        deadline = time.monotonic() + START_LIMIT_S
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            while time.monotonic() < deadline:
-                if not selector.select(timeout=1):
-                    continue
-                part = os.read(self.process.stdout.fileno(), 4096)
-                said += part
-                if LAST_LINE in (started := said.decode(errors="replace")):
-                    return started
-                if not part:
-                    break
-        self.kill()
-        raise NotStarted(f"the node does not start: exit code {self.process.returncode}\n{self.log()}")
+        self.started = launch.start_up_lines(self.process)
+        if self.started is None:
+            self.kill()
+            raise NotStarted(f"the node does not start: exit code {self.process.returncode}\n{self.log()}")
+        self.port = launch.port(self.started)
 
     def __enter__(self) -> "Node":
         return self
@@ -120,18 +96,12 @@ class Node:
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
-        if self.is_up():
-            self.process.send_signal(signal.SIGTERM)
+        launch.terminate(self.process)
         return self._end()
 
     def _end(self) -> int:
-        try:
-            self.process.communicate(timeout=STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.communicate()
-        finally:
-            self._log.close()
+        launch.wait(self.process)
+        self._log.close()
         return self.process.returncode
 
 

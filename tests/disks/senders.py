@@ -8,19 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import scu
+from ct import CT, EXPLICIT, element, image
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
-EXPLICIT = "1.2.840.10008.1.2.1"
 OWN = ".tidegate"
 FOREVER = 1 << 62
-
-
-def element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
-    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
-    tag = group.to_bytes(2, "little") + number.to_bytes(2, "little")
-    if vr == b"OW":
-        return tag + vr + bytes(2) + len(value).to_bytes(4, "little") + value
-    return tag + vr + len(value).to_bytes(2, "little") + value
 
 
 @dataclass(frozen=True)
@@ -43,16 +34,8 @@ class Instance:
 
     def dataset(self) -> bytes:
         """A CT image."""
-        return b"".join(
-            (
-                element(0x0008, 0x0016, b"UI", CT.encode()),
-                element(0x0008, 0x0018, b"UI", self.uid.encode()),
-                element(0x0010, 0x0020, b"LO", f"VERSION {self.version:06}".encode()),
-                element(0x0020, 0x000D, b"UI", self.study.encode()),
-                element(0x0020, 0x000E, b"UI", f"{self.study}.1".encode()),
-                element(0x7FE0, 0x0010, b"OW", random.Random(f"{self.uid} {self.version}").randbytes(self.pixels)),
-            )
-        )
+        version = element(0x0010, 0x0020, b"LO", f"VERSION {self.version:06}".encode())
+        return image(self.uid, self.study, version, random.Random(f"{self.uid} {self.version}").randbytes(self.pixels))
 
 
 def digest(dataset: bytes) -> bytes:

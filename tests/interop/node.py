@@ -1,21 +1,14 @@
 """A Tidegate node as a process on a port of its own, over a storage root of its own."""
 
-import os
 import re
-import selectors
-import signal
 import subprocess
-import time
 from pathlib import Path
 
+import launch
 from part10 import Part10
 
-START_LIMIT_S = 60
-STOP_LIMIT_S = 60
-LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
 LISTENING_FOR_TLS = re.compile(r"^tls: 127\.0\.0\.1:(\d+),", re.MULTILINE)
 ADMIN = re.compile(r"^admin: (https?://\S+)/", re.MULTILINE)
-LAST_LINE = "storescu"
 
 
 class Node:
@@ -27,47 +20,31 @@ class Node:
     under: tuple[str, ...] = ()
 
     def __init__(self, directory: Path, configuration: Path | None = None, **settings: str):
-        binary = os.environ.get(self.binary_variable)
-        assert binary and os.access(binary, os.X_OK), f"{self.binary_variable} names no program"
+        binary = launch.program(self.binary_variable)
         self.root = directory / "storage"
         self.log_path = directory / "node.log"
         self.log = self.log_path.open("ab")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
-        environment["TIDEGATE__ADMIN__LISTEN"] = "off"  # the default port is one, and nodes run side by side
-        environment |= {f"TIDEGATE__{name.upper()}": value for name, value in settings.items()}
+        # The default port of the admin surface is one, and nodes run side by side.
+        settings = {"admin__listen": "off"} | settings
         file = ["--config", str(configuration)] if configuration else []
         self.process = subprocess.Popen(
-            [*self.under, str(Path(binary).resolve()), "run", "--listen", "127.0.0.1:0", "--storage", str(self.root), *file],
+            [*self.under, str(binary), "run", "--listen", "127.0.0.1:0", "--storage", str(self.root), *file],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.log,
             cwd=directory,
-            env=environment,
+            env=launch.environment(**settings),
         )
-        started = self._wait_for_start()
-        self.port = int(LISTENING.search(started)[1])
+        started = launch.start_up_lines(self.process)
+        if started is None:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the node does not say where it listens\n{self.log_path.read_text()}")
+        self.port = launch.port(started)
         admin = ADMIN.search(started)
         self.url = admin[1] if admin else None
         tls = LISTENING_FOR_TLS.search(started)
         self.tls_port = int(tls[1]) if tls else None
-
-    def _wait_for_start(self) -> str:
-        said = b""
-        deadline = time.monotonic() + START_LIMIT_S
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            while time.monotonic() < deadline:
-                if not selector.select(timeout=1):
-                    continue
-                part = os.read(self.process.stdout.fileno(), 4096)
-                said += part
-                if LAST_LINE in (started := said.decode(errors="replace")):
-                    return started
-                if not part:
-                    break
-        self.process.kill()
-        self.process.wait()
-        raise AssertionError(f"the node does not say where it listens: {said!r}\n{self.log_path.read_text()}")
 
     def files(self) -> list[Path]:
         """Everything under the storage root but what the node keeps for itself."""
@@ -86,16 +63,10 @@ class Node:
         """Ends the node as a service manager does, and holds it to an orderly end; once."""
         if self.log.closed:
             return
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.communicate(timeout=STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.communicate()
-            raise AssertionError(f"the node does not stop\n{self.log_path.read_text()}") from None
-        finally:
-            self.log.close()
+        launch.terminate(self.process)
+        has_ended = launch.wait(self.process)
+        self.log.close()
+        assert has_ended, f"the node does not stop\n{self.log_path.read_text()}"
         log = self.log_path.read_text(errors="replace")
         assert self.process.returncode == 0, f"the node ended with {self.process.returncode}\n{log}"
         assert self.panics or "child ended" not in log, log

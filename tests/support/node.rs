@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -139,6 +139,21 @@ impl Node {
         assert!(eventually(|| received() >= bytes), "{bytes} bytes have not arrived");
     }
 
+    /// Waits until each of `count` associations has received so many bytes: all that its peer has sent.
+    pub(crate) fn wait_until_each_received(&self, count: usize, bytes: u64) {
+        let received = || {
+            let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+                .args(["associations", "--json", "--storage"])
+                .arg(self.storage())
+                .output()
+                .unwrap();
+            let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            let found = found.as_array().unwrap();
+            found.iter().filter(|association| association["received_bytes"].as_u64().unwrap() >= bytes).count()
+        };
+        assert!(eventually(|| received() == count), "{} of {count} have received {bytes} bytes", received());
+    }
+
     /// How many temp files there are.
     pub(crate) fn temp_files(&self) -> usize {
         fs::read_dir(self.storage().join(Path::new(".tidegate/tmp"))).unwrap().count()
@@ -206,6 +221,11 @@ impl Node {
         assert_eq!(answers, "armed\n".repeat(faults.len()));
     }
 
+    /// Ends every hang without a time of its own (`<child> hang`).
+    pub(crate) fn wake(&self) {
+        self.arm(&["wake"]);
+    }
+
     /// Waits until no thread hangs any more, as the statistics line has it: at an interval of a second.
     pub(crate) fn wait_for_hung_threads(&self) {
         let from = self.log_text().len();
@@ -249,15 +269,19 @@ impl Node {
     }
 }
 
-/// Looks a hundred times a second, for half a minute, whether something has come about.
+/// Far beyond what anything takes on a machine that is busy with other work: only a test that fails waits so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Looks a hundred times a second whether something has come about, until patience is over.
 pub(crate) fn eventually(mut has_come: impl FnMut() -> bool) -> bool {
-    for _ in 0..3000 {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
         if has_come() {
             return true;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    false
+    has_come()
 }
 
 impl Drop for Node {

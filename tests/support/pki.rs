@@ -99,7 +99,7 @@ impl Authority {
     /// A TLS stream to a node that calls itself `localhost`; the handshake comes with the first write.
     pub(crate) fn connect(client: &Arc<ClientConfig>, address: std::net::SocketAddr) -> Tls {
         let stream = std::net::TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(180))).unwrap();
         StreamOwned::new(ClientConnection::new(client.clone(), "localhost".try_into().unwrap()).unwrap(), stream)
     }
 }

@@ -142,7 +142,7 @@ fn steps_end_with_the_one_that_the_receiver_does_not_keep_up_with() {
         thread::sleep(Duration::from_millis(10));
         Act::Acknowledge
     });
-    let load = "model = \"steps\"\nrates_per_s = [10, 2000, 4000]\nstep_s = 1\narrival = \"even\"\nknee_p99_ms = 400";
+    let load = "model = \"steps\"\nrates_per_s = [10, 2000, 4000]\nstep_s = 2\narrival = \"even\"\nknee_p99_ms = 1500";
     let (result, _) = run_plan(&mut plan(&receiver, load, "count = 1\nlifetime = \"run\""));
     let knees: Vec<_> = result.steps.iter().map(|step| (step.offered_per_s, step.knee)).collect();
     assert_eq!(knees, [(10.0, true), (2000.0, false)]);

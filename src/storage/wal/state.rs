@@ -231,6 +231,12 @@ impl State {
         self.retry_at = None;
     }
 
+    /// Whether the next checkpoint is due because a segment is full, and not because it has been in use for long.
+    #[cfg(test)]
+    pub(super) fn is_oldest_full(&self) -> bool {
+        self.oldest().is_some_and(|oldest| self.active != Some(oldest))
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         let oldest = self.oldest()?;
         let since = self.slots[oldest].since?;

@@ -209,7 +209,8 @@ fn a_log_takes_up_what_it_needs_and_is_taken_away_when_it_is_not_wanted() {
     let mut steps = Vec::new();
     for n in 0..255 {
         site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 500))).unwrap();
-        if site.store.checkpoint_due().is_some_and(|at| at <= std::time::Instant::now()) {
+        // Not what is due for its age: that is a matter of how fast this machine is.
+        if site.store.root().wal().unwrap().state.lock().is_oldest_full() {
             site.store.checkpoint(&|| ()).unwrap(); // one that is full is laid out for more before it is used again
         }
         steps.push(kib(&site.root()));
@@ -271,13 +272,14 @@ fn a_segment_that_cannot_be_freed_stays_and_others_go_on() {
     let site = site();
     site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
     fail(Step::Free);
+    let before = std::time::Instant::now();
     // The name is in the log, so its replacement needs a checkpoint.
     assert!(matches!(site.commit(&instance("1.2.1", &pixels(2, 500))), Err(StoreError::Io { .. })));
     let (dir, ..) = after_crash(&site, remove_all);
     assert_stored(&dir.path().join("root"), path_of("1.2.1"), "1.2.1", 1, 500);
     assert_eq!(site.outcome(&instance("1.2.3", &pixels(3, 500))), Outcome::New);
     let due = site.store.checkpoint_due().unwrap();
-    assert!(due > std::time::Instant::now(), "not at once, which would fail at once");
+    assert!(due > before, "not at once, which would fail at once");
 }
 
 #[test]
@@ -342,8 +344,9 @@ fn a_checkpoint_that_waits_in_vain_is_not_due_again_at_once() {
     let others = std::sync::Arc::clone(&site);
     arm(Step::BeforeRename, move || {
         std::thread::sleep(crate::wal::CHECKPOINT_AFTER);
+        let before = std::time::Instant::now();
         assert!(matches!(others.store.checkpoint(&|| ()), Err(StoreError::Contended)));
-        assert!(others.store.checkpoint_due().unwrap() > std::time::Instant::now());
+        assert!(others.store.checkpoint_due().unwrap() > before);
         Ok(())
     });
     site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();

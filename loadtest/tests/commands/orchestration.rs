@@ -1,0 +1,137 @@
+//! The commands that start receivers themselves, on receivers that are known to be good or bad. With `TIDEGATE_BIN` naming a node, on that
+//! as well.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The receiver itself: a process that the tests below start.
+#[test]
+#[ignore = "no test: the fake receiver, started by the others"]
+fn serve_as_fake_receiver() {
+    if env::var_os("FAKE_LISTEN").is_some() {
+        crate::fake::serve();
+    }
+}
+
+/// Describes a fake receiver with a fault, and says where.
+fn describe(directory: &Path, name: &str, fault: &str) -> PathBuf {
+    let path = directory.join(format!("{name}.toml"));
+    let text = format!(
+        "name = \"{name}\"\ndurability = \"for a test\"\nfiles = \"{{dir}}\"\nstop = \"SIGTERM\"\n\
+         command = [{:?}, \"--exact\", \"orchestration::serve_as_fake_receiver\", \"--ignored\", \"--nocapture\"]\n\
+         [environment]\nFAKE_LISTEN = \"127.0.0.1:{{port}}\"\nFAKE_DIR = \"{{dir}}\"\nFAKE_FAULT = \"{fault}\"\n",
+        env::current_exe().unwrap()
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// Runs a command of the harness on small instances.
+fn loadtest(directory: &Path, command: &str, arguments: &[&str]) -> (Output, String) {
+    let scenario = directory.join("small.toml");
+    fs::write(&scenario, SCENARIO).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
+        .args([command, "--scenario"])
+        .arg(&scenario)
+        .arg("--ground")
+        .arg(directory.join("ground"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    (output, text)
+}
+
+const SCENARIO: &str = include_str!("../../scenarios/sr-tiny.toml");
+
+#[test]
+fn compare_tells_the_receiver_that_loses_from_the_one_that_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let (good, bad) = (describe(directory.path(), "good", ""), describe(directory.path(), "bad", "lose"));
+    let page = directory.path().join("page.html");
+    let (targets, html) = ([good.to_str().unwrap(), bad.to_str().unwrap()], page.to_str().unwrap());
+    let arguments =
+        ["--targets", targets[0], targets[1], "--rounds", "2", "--seconds", "0.3", "--html", html, "--markdown"];
+    let (output, text) = loadtest(directory.path(), "compare", &arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let row =
+        |name: &str| text.lines().find(|line| line.starts_with(&format!("| {name}"))).unwrap_or_default().to_owned();
+    assert!(row("good").contains("all whole") && row("good").contains("for a test"), "{text}");
+    assert!(row("bad").contains(" lost") && !row("bad").contains("| 0 lost"), "{text}");
+    assert!(fs::read_to_string(page).unwrap().contains("Receivers compared"));
+    let left = fs::read_dir(directory.path().join("ground")).unwrap().count();
+    assert_eq!(left, 0, "what was stored is removed");
+}
+
+#[test]
+fn crash_passes_a_receiver_that_keeps_its_word_and_fails_those_that_do_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let crash = |name: &str, fault: &str| {
+        let receiver = describe(directory.path(), name, fault);
+        let arguments = ["--receiver", receiver.to_str().unwrap(), "--rounds", "2", "--longest", "0.2"];
+        let (output, text) = loadtest(directory.path(), "crash", &arguments);
+        let ground = directory.path().join("ground/crash");
+        let kept = ground.exists();
+        let _ = fs::remove_dir_all(ground);
+        (output.status.code(), text, kept)
+    };
+    let (code, text, kept) = crash("good", "");
+    assert!(code == Some(0) && text.contains("Passed: good killed 2 times") && !kept, "{text}");
+    for fault in ["lose", "cut"] {
+        let (code, text, kept) = crash(fault, fault);
+        assert!(code == Some(1) && text.contains(&format!("Failed: {fault} lost or broke")) && kept, "{text}");
+    }
+}
+
+#[test]
+fn soak_finds_the_receiver_that_leaks() {
+    let directory = tempfile::tempdir().unwrap();
+    let soak = |name: &str, fault: &str, tolerance: &str| {
+        let receiver = describe(directory.path(), name, fault);
+        let arguments = ["--receiver", receiver.to_str().unwrap(), "--hours", "0.001", "--load-seconds", "0.4"];
+        let more = ["--pause-seconds", "0.2", "--tolerance", tolerance];
+        let (output, text) = loadtest(directory.path(), "soak", &[&arguments[..], &more].concat());
+        (output.status.code(), text)
+    };
+    let (code, text) = soak("leaking", "leak", "1 MiB");
+    assert!(code == Some(1) && text.contains("Leak: what leaking holds grows"), "{text}");
+    // Seconds cannot rule out a small leak; that more than this would have been seen, they can.
+    let (code, text) = soak("steady", "", "900 GiB");
+    assert!(code == Some(0) && text.contains("No leak"), "{text}");
+}
+
+#[test]
+fn tune_recommends_the_setting_that_is_faster() {
+    let directory = tempfile::tempdir().unwrap();
+    // A node in name: its command line is a node's, and behind it stands the fake.
+    let node = directory.path().join("node");
+    let script = format!(
+        "#!/bin/sh\nFAKE_LISTEN=$3 FAKE_DIR=$5 exec {:?} --exact orchestration::serve_as_fake_receiver --ignored --nocapture\n",
+        env::current_exe().unwrap()
+    );
+    fs::write(&node, script).unwrap();
+    fs::set_permissions(&node, fs::Permissions::from_mode(0o700)).unwrap();
+    let arguments = ["--node", node.to_str().unwrap(), "--seconds", "0.3", "--repeats", "1", "--budget", "2m"];
+    let (output, text) =
+        loadtest(directory.path(), "tune", &[&arguments[..], &["--try", "writers.count=2,4,8"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.contains("[writers]\ncount = ") && !text.contains("count = 2\n"), "{text}");
+    assert!(text.contains("Without syncs") && text.contains("open load"), "{text}");
+}
+
+#[test]
+fn a_real_node_survives_being_killed_and_is_steady() {
+    let Some(node) = env::var_os("TIDEGATE_BIN") else {
+        return;
+    };
+    let node = node.to_str().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (output, text) = loadtest(directory.path(), "crash", &["--node", node, "--rounds", "2", "--longest", "0.5"]);
+    assert!(output.status.success() && text.contains("Passed: Tidegate killed 2 times"), "{output:?}");
+    let arguments = ["--node", node, "--hours", "0.001", "--load-seconds", "0.4", "--pause-seconds", "0.3"];
+    let (output, text) = loadtest(directory.path(), "soak", &[&arguments[..], &["--tolerance", "900 GiB"]].concat());
+    assert!(output.status.success() && text.contains("leases at rest"), "{output:?}");
+}

@@ -1,0 +1,228 @@
+//! `run` as a process, against the sink that speaks DICOM and against raw bytes: its result, its exit codes, its explanations.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+
+use dicom_core::VR;
+use dicom_dictionary_std::tags;
+use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
+use dicom_ul::pdu::{self as ul, Pdu};
+use serde_json::Value;
+
+fn loadtest() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
+}
+
+/// A sink that acknowledges everything over so many connections.
+struct Sink {
+    process: Child,
+    address: String,
+}
+
+impl Sink {
+    fn start(connections: u32) -> Self {
+        let mut process = loadtest()
+            .args(["limit", "--listen", "127.0.0.1:0", "--dicom", "--connections"])
+            .arg(connections.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Self { process, address: line.trim().rsplit_once(' ').unwrap().1.to_owned() }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn scenario(directory: &Path, load: &str) -> String {
+    let path = directory.join("scenario.toml");
+    let text = format!(
+        "name = \"test\"\n[load]\n{load}\n[associations]\ncount = 2\nlifetime = \"run\"\n\
+         [[mix]]\nmodality = \"CT\"\nsize = \"100 KiB\"\ninstances = 5\n[[mix]]\nmodality = \"SR\"\n"
+    );
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn run(address: &str, scenario: &str, flags: &[&str]) -> Output {
+    loadtest().args(["run", "--scenario", scenario, "--target", address]).args(flags).output().unwrap()
+}
+
+#[test]
+fn the_result_on_stdout_in_the_file_and_in_the_report_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (json, html) = (directory.path().join("r.json"), directory.path().join("r.html"));
+    let sink = Sink::start(3);
+    let scenario = scenario(directory.path(), "instances = 60");
+    let flags = ["--json", "--seed", "9", "--result", json.to_str().unwrap(), "--html", html.to_str().unwrap()];
+    let output = run(&sink.address, &scenario, &flags);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result, serde_json::from_slice::<Value>(&fs::read(&json).unwrap()).unwrap());
+    assert_eq!((&result["schema"], &result["seed"], &result["scenario"]), (&1.into(), &9.into(), &"test".into()));
+    assert_eq!((&result["totals"]["acknowledged"], &result["latency"]["count"]), (&60.into(), &60.into()));
+    assert_eq!(result["modalities"].as_array().unwrap().len(), 2);
+    assert!(fs::read_to_string(&html).unwrap().contains("<svg"));
+    // A run is compared with its own result.
+    let sink = Sink::start(3);
+    let output = run(&sink.address, &scenario, &["--baseline", json.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    // Without a terminal each second is a line on stderr.
+    assert!(text(&output.stderr).contains("associations"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_broken_objective_is_exit_code_1_and_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let scenario = scenario(directory.path(), "instances = 20");
+    for (objective, code) in [("failures=0", 0), ("rate=1000000000/s", 1), ("rss=1GiB", 1)] {
+        let sink = Sink::start(3);
+        let output = run(&sink.address, &scenario, &["--objective", objective, "--json"]);
+        assert_eq!(output.status.code(), Some(code), "{objective}: {}", text(&output.stderr));
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(result["objectives"][0]["text"], objective);
+        assert_eq!(result["objectives"][0]["met"], code == 0);
+    }
+}
+
+#[test]
+fn a_receiver_that_keeps_nothing_is_found_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let empty = directory.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let scenario = scenario(directory.path(), "instances = 20");
+    for verify in [["--verify", empty.to_str().unwrap()], ["--verify-hook", "true"]] {
+        let sink = Sink::start(3);
+        let output = run(&sink.address, &scenario, &[&verify[..], &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(result["verification"]["lost"].as_array().unwrap().len(), 20);
+    }
+}
+
+#[test]
+fn what_cannot_run_is_exit_code_2_and_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let good = scenario(directory.path(), "instances = 1");
+    let bad = directory.path().join("bad.toml");
+    fs::write(&bad, "name = \"bad\"\n[load]\nduration_s = 1\n\n[[mix]]\nmodality = \"CT\"\nwieght = 2\n").unwrap();
+    for (scenario, flags, expected) in [
+        (good.as_str(), &[][..], "no association with 127.0.0.1:"),
+        (bad.to_str().unwrap(), &[], "bad.toml:7: wieght: unknown field `wieght`"),
+        ("no-such-scenario", &[], "hospital-day"),
+        ("knee", &["--duration", "5"], "has no effect on a load in steps"),
+        (good.as_str(), &["--tls-ca", "/nonexistent/ca.pem"], "/nonexistent/ca.pem"),
+        (good.as_str(), &["--objective", "p99=fast"], "write it as 250ms"),
+        ("tls", &[], "--tls-ca FILE"),
+    ] {
+        let output = run(&gone, scenario, flags);
+        assert_eq!(output.status.code(), Some(2), "{expected}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(expected), "{expected} in {}", text(&output.stderr));
+    }
+}
+
+/// Answers one connection with these bytes when it has asked for an association.
+fn answer_with(bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 64];
+        stream.read_exact(&mut request).unwrap();
+        stream.write_all(&bytes).unwrap();
+        // Until the generator is gone, so that it reads all of it.
+        drain(stream);
+    });
+    address
+}
+
+fn drain(mut stream: TcpStream) {
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+}
+
+#[test]
+fn whatever_a_peer_answers_is_told_for_what_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let scenario = scenario(directory.path(), "instances = 1");
+    let written = |pdu: &Pdu| {
+        let mut bytes = Vec::new();
+        ul::write_pdu(&mut bytes, pdu).unwrap();
+        bytes
+    };
+    let rejection = Pdu::AssociationRJ(ul::AssociationRJ {
+        result: ul::AssociationRJResult::Transient,
+        source: ul::AssociationRJSource::ServiceProviderPresentation(
+            ul::AssociationRJServiceProviderPresentationReason::LocalLimitExceeded,
+        ),
+    });
+    let refusal = Pdu::AssociationAC(ul::AssociationAC {
+        protocol_version: 1,
+        calling_ae_title: "LOADTEST".into(),
+        called_ae_title: "TIDEGATE".into(),
+        application_context_name: "1.2.840.10008.3.1.1.1".into(),
+        presentation_contexts: vec![ul::PresentationContextResult {
+            id: 1,
+            reason: ul::PresentationContextResultReason::AbstractSyntaxNotSupported,
+            transfer_syntax: "1.2.840.10008.1.2".into(),
+        }],
+        user_variables: Vec::new(),
+    });
+    for (bytes, expected) in [
+        (written(&rejection), "association rejected: result 2, source 3, reason 2"),
+        (written(&refusal), "no presentation context accepted: results [3]"),
+        (b"\x07\0\0\0\0\x04\0\0\x02\x01".to_vec(), "aborted by the peer: source 2, reason 1"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "the peer's answer is no C-STORE-RSP"),
+        (b"\x06\0\0\0\0\x04\0\0\0\0".to_vec(), "PDU of type 0x06 while waiting for A-ASSOCIATE-AC"),
+    ] {
+        let output = run(&answer_with(bytes), &scenario, &[]);
+        assert_eq!(output.status.code(), Some(2), "{expected}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(expected), "{expected} in {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_directory_of_ones_own_files_is_sent_under_fresh_uids() {
+    let directory = tempfile::tempdir().unwrap();
+    let images = directory.path().join("images");
+    fs::create_dir(&images).unwrap();
+    // A file of another implementation.
+    let mut object = InMemDicomObject::new_empty();
+    for (tag, value) in [
+        (tags::SOP_CLASS_UID, "1.2.840.10008.5.1.4.1.1.7"),
+        (tags::SOP_INSTANCE_UID, "1.2.3.4"),
+        (tags::STUDY_INSTANCE_UID, "1.2.3.5"),
+        (tags::SERIES_INSTANCE_UID, "1.2.3.6"),
+    ] {
+        object.put_str(tag, VR::UI, value);
+    }
+    let meta = FileMetaTableBuilder::new().transfer_syntax("1.2.840.10008.1.2.1");
+    object.with_meta(meta).unwrap().write_to_file(images.join("one.dcm")).unwrap();
+    let path = directory.path().join("mine.toml");
+    fs::write(&path, "name = \"mine\"\n[load]\ninstances = 6\n[associations]\ncount = 1\nlifetime = \"run\"\n[[mix]]\nfiles = \"images\"\n").unwrap();
+    let acked = directory.path().join("acked");
+    let sink = Sink::start(2);
+    let output = run(&sink.address, path.to_str().unwrap(), &["--acked", acked.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let record = fs::read_to_string(&acked).unwrap();
+    let mut uids: Vec<_> = record.lines().map(|line| line.split_once(' ').unwrap().0).collect();
+    uids.sort_unstable();
+    uids.dedup();
+    assert_eq!(uids.len(), 6);
+    assert!(uids.iter().all(|uid| uid.starts_with("2.25.")), "{record}");
+}

@@ -1,0 +1,7 @@
+//! The program as a shell sees it: arguments and environment in, output and exit code out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod commands;
+mod process;
+mod verify;

@@ -1,0 +1,184 @@
+//! `tidegate verify` and `tidegate recover` on what a real node stored, whole and damaged, beside it and after it was killed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::process::{Running, output, tidegate, told};
+use dicom_dictionary_std::uids;
+use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
+use rustix::process::Signal;
+use serde_json::Value;
+
+fn node(directory: &Path) -> Running {
+    Running::start(tidegate(directory, &["--listen", "127.0.0.1:0", "--storage", "data"]))
+}
+
+/// Elements in implicit VR little endian.
+fn elements(group: u16, elements: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (element, value) in elements {
+        let padding = value.len() % 2;
+        bytes.extend([group.to_le_bytes(), element.to_le_bytes()].concat());
+        bytes.extend(((value.len() + padding) as u32).to_le_bytes());
+        bytes.extend(*value);
+        bytes.extend(vec![0; padding]);
+    }
+    bytes
+}
+
+/// Sends an instance, all of it or its beginning, and waits for the answer to a whole one.
+fn send(node: &Running, sop_instance_uid: &str, whole: bool) -> dicom_ul::ClientAssociation<std::net::TcpStream> {
+    let mut association = dicom_ul::ClientAssociationOptions::new()
+        .calling_ae_title("CT1")
+        .with_presentation_context(uids::CT_IMAGE_STORAGE, vec![uids::IMPLICIT_VR_LITTLE_ENDIAN])
+        .establish(node.address_after("listening on "))
+        .unwrap();
+    let presentation_context_id = association.presentation_contexts()[0].id;
+    let uid = sop_instance_uid.as_bytes();
+    let command = elements(
+        0,
+        &[
+            (0x0002, uids::CT_IMAGE_STORAGE.as_bytes()),
+            (0x0100, &[1, 0]),
+            (0x0110, &[1, 0]),
+            (0x0700, &[0, 0]),
+            (0x0800, &[1, 0]),
+            (0x1000, uid),
+        ],
+    );
+    let group_length = elements(0, &[(0, &(command.len() as u32).to_le_bytes())]);
+    let mut dataset = elements(8, &[(0x16, uids::CT_IMAGE_STORAGE.as_bytes()), (0x18, uid)]);
+    dataset.extend(elements(0x20, &[(0x0D, b"1.2"), (0x0E, b"1.2.3")]));
+    dataset.extend(elements(0x7FE0, &[(0x10, &[7; 20_000])]));
+    if !whole {
+        dataset.truncate(15_000);
+    }
+    for (value_type, is_last, data) in
+        [(PDataValueType::Command, true, [group_length, command].concat()), (PDataValueType::Data, whole, dataset)]
+    {
+        let value = PDataValue { presentation_context_id, value_type, is_last, data };
+        association.send(&Pdu::PData { data: vec![value] }).unwrap();
+    }
+    if whole {
+        assert!(matches!(association.receive().unwrap(), Pdu::PData { .. }));
+    }
+    association
+}
+
+fn path_of(directory: &Path, uid: &str) -> PathBuf {
+    directory.join("data/1.2/1.2.3").join(format!("{uid}.dcm"))
+}
+
+fn verify(directory: &Path, arguments: &[&str]) -> (i32, Vec<Value>) {
+    let mut command = tidegate(directory, &[&["verify", "data", "--json"], arguments].concat());
+    let (code, stdout, stderr) = told(&mut command);
+    assert_eq!(stderr, "", "no progress bar where there is no terminal");
+    (code, stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+#[test]
+fn damage_is_told_beside_a_running_node_and_ends_with_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let node = node(at);
+    let _associations: Vec<_> = ["1.2.3.1", "1.2.3.2", "1.2.3.3"].map(|uid| send(&node, uid, true)).into();
+
+    let (code, lines) = verify(at, &[]);
+    assert_eq!(code, 0, "{lines:?}");
+    assert_eq!((lines.len(), &lines[0]["files"], &lines[0]["whole"]), (1, &3.into(), &3.into()));
+    let (code, lines) = verify(at, &["--all", "--threads", "1"]);
+    assert_eq!((code, lines.len()), (0, 4), "{lines:?}");
+
+    let mut bytes = fs::read(path_of(at, "1.2.3.1")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path_of(at, "1.2.3.1"), bytes).unwrap();
+    fs::rename(path_of(at, "1.2.3.2"), path_of(at, "1.2.3.20")).unwrap();
+    let (code, lines) = verify(at, &[]);
+    assert_eq!((code, lines.len()), (1, 3), "{lines:?}");
+    let summary = &lines[2];
+    assert_eq!((&summary["damaged"], &summary["whole"]), (&2.into(), &1.into()));
+
+    let (code, stdout, _) = told(&mut tidegate(at, &["verify", "data"]));
+    assert_eq!(code, 1);
+    assert!(
+        stdout.contains("damaged 1.2/1.2.3/1.2.3.20.dcm: the instance in it belongs at 1.2/1.2.3/1.2.3.2.dcm"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("data: 3 files, 59.9 KiB") && stdout.contains("1 whole, 0 malformed as received, 2 damaged"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn the_layout_is_that_of_the_configuration_or_any_that_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let node = node(at);
+    let _association = send(&node, "1.2.3.1", true);
+    let flat = "{SOPInstanceUID}";
+    let (code, lines) = verify(at, &["--layout", flat]);
+    assert_eq!((code, &lines[0]["faults"][0]), (1, &"the instance in it belongs at 1.2.3.1".into()));
+    let default = "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm";
+    assert_eq!(verify(at, &["--layout", flat, "--layout", default]).0, 0);
+    fs::write(at.join("t.toml"), format!("[storage]\nroot = 'data'\nlayout = '{flat}'\n")).unwrap();
+    assert_eq!(told(&mut tidegate(at, &["verify", "--config", "t.toml"])).0, 1);
+}
+
+#[test]
+fn wrong_use_is_told() {
+    let (code, _, stderr) = output(&["verify", "nowhere"]);
+    assert_eq!(code, 1);
+    assert!(stderr.starts_with("tidegate: cannot open nowhere: "), "{stderr}");
+    assert_eq!(output(&["verify", ".", "--layout", "{Nonsense}"]).0, 2);
+    assert_eq!(output(&["recover", "nowhere"]).0, 1);
+    let (code, stdout, _) = output(&["recover", "."]);
+    assert_eq!((code, stdout.as_str()), (0, ".: no node has ever stored here\n"));
+}
+
+#[test]
+fn what_a_kill_left_is_explained_and_cleaned() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let mut command = tidegate(at, &["--listen", "127.0.0.1:0", "--storage", "data"]);
+    // Every dataset of some size is spooled, so that there is something to leave.
+    command.env("TIDEGATE__MEMORY__SPOOL_THRESHOLD", "64 KiB");
+    let mut node = Running::start(command);
+    let _stored = send(&node, "1.2.3.1", true);
+    let tmp = at.join("data/.tidegate/tmp");
+    fs::write(tmp.join("cut"), fs::read(path_of(at, "1.2.3.1")).unwrap()).unwrap();
+    let (code, stdout, _) = told(&mut tidegate(at, &["recover", "data"]));
+    assert_eq!(code, 0);
+    assert!(stdout.contains(&format!("a node is running (process {})", node.child.id())), "{stdout}");
+    let (code, _, stderr) = told(&mut tidegate(at, &["recover", "data", "--clean"]));
+    assert_eq!(code, 1);
+    assert!(stderr.contains(&node.child.id().to_string()), "{stderr}");
+
+    node.signal(Signal::KILL);
+    node.child.wait().unwrap();
+    let (code, stdout, _) = told(&mut tidegate(at, &["recover", "data"]));
+    assert_eq!(code, 0);
+    assert!(stdout.contains("cut: instance 1.2.3.1 from CT1, 20."), "{stdout}");
+    assert!(stdout.contains("data: 1 unfinished files") && tmp.join("cut").exists(), "{stdout}");
+    let (code, stdout, _) = told(&mut tidegate(at, &["recover", "data", "--clean", "--json"]));
+    let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((code, &lines[0]["calling_ae_title"], &lines[1]["removed_files"]), (0, &"CT1".into(), &1.into()));
+    assert!(!tmp.join("cut").exists() && path_of(at, "1.2.3.1").exists());
+}
+
+#[test]
+fn completions_and_man_pages_come_from_the_grammar() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, stdout, stderr) = output(&["completions", shell]);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{shell}");
+        assert!(stdout.contains("check-config"), "{shell}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (code, _, stderr) = told(&mut tidegate(directory.path(), &["man", "pages/here"]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    for page in ["tidegate.1", "tidegate-run.1", "tidegate-verify.1", "tidegate-mem-top.1"] {
+        let text = fs::read_to_string(directory.path().join("pages/here").join(page)).unwrap();
+        assert!(text.contains(".TH "), "{page}");
+    }
+}

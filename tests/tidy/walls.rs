@@ -1,0 +1,113 @@
+//! The walls between the rooms that Cargo cannot hold: what each must never name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources(room: &str, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(room)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(path.to_str().unwrap(), out);
+        } else if path.extension().is_some_and(|ending| ending == "rs")
+            || path.file_name().is_some_and(|name| name == "Cargo.toml")
+        {
+            out.push(path);
+        }
+    }
+}
+
+/// Asserts that no source or manifest of `room` says any of `words`.
+fn never_says(room: &str, words: &[&str]) {
+    let mut files = Vec::new();
+    sources(room, &mut files);
+    assert!(!files.is_empty(), "{room} is empty");
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for word in words {
+            assert!(!text.contains(word), "{} says {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn protocol_knows_no_actors_sockets_files_or_clocks() {
+    let words = ["actix", "tokio", "std::fs", "std::net", "std::time", "jemalloc"];
+    never_says("src/protocol", &words);
+}
+
+#[test]
+fn access_knows_no_actors_sockets_files_or_clocks() {
+    let words = ["actix", "tokio", "std::fs", "std::time", "tidegate-protocol", "tidegate-storage", "jemalloc"];
+    never_says("src/access", &words);
+}
+
+#[test]
+fn storage_knows_no_actors_sockets_or_leases() {
+    let words = ["actix", "tokio", "std::net", "tidegate-memory", "tidegate-protocol", "jemalloc"];
+    never_says("src/storage", &words);
+}
+
+/// Everything else there goes through `storage::fs::Handle`, which a test can put a simulated disk behind.
+#[test]
+fn storage_names_the_operating_system_in_one_room() {
+    let words = ["rustix", "libc::", "std::os::unix::fs", "std::fs::read", "std::fs::write", "OpenOptions"];
+    let mut files = Vec::new();
+    sources("src/storage", &mut files);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage");
+    let is_exempt = |path: &Path| {
+        let path = path.strip_prefix(&root).unwrap();
+        let in_tests = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches");
+        in_tests || path.ends_with("tests.rs") || path == Path::new("fs/linux.rs") || path.ends_with("Cargo.toml")
+    };
+    for file in files.iter().filter(|file| !is_exempt(file)) {
+        let text = fs::read_to_string(file).unwrap();
+        for word in words {
+            let is_errno = word == "rustix" && file.ends_with("fs/mod.rs"); // re-exports the error numbers
+            assert!(is_errno || !text.contains(word), "{} says {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn memory_knows_nothing_else_of_ours() {
+    let words = ["actix", "tokio", "tidegate-protocol", "tidegate-storage", "tidegate-actors"];
+    never_says("src/memory", &words);
+}
+
+#[test]
+fn actors_touch_no_files_and_read_no_configuration() {
+    let words = ["std::fs", "File::", "OpenOptions", "serde", "config.workspace", "clap", "jemalloc_ctl"];
+    never_says("actors", &words);
+}
+
+#[test]
+fn the_load_test_knows_only_the_wire() {
+    let words = ["tidegate-actors", "tidegate-storage", "tidegate-memory", "tidegate_actors"];
+    never_says("loadtest", &words);
+}
+
+/// No hook, no shell: nothing a peer sends can become a command.
+#[test]
+fn nothing_starts_a_process() {
+    for room in [
+        "src/protocol",
+        "src/storage/commit",
+        "src/storage/head",
+        "src/memory",
+        "src/admin",
+        "src/cli",
+        "src/config",
+        "actors",
+    ] {
+        never_says(room, &["process::Command", "Command::new(\"", "execv", "posix_spawn"]);
+    }
+}
+
+#[test]
+fn unsafe_code_is_in_memory_only() {
+    let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    assert!(manifest.contains("unsafe_code = \"deny\""));
+    for room in ["src/protocol", "src/storage", "src/admin", "src/cli", "src/config", "actors", "loadtest"] {
+        never_says(room, &["unsafe_code", "unsafe {", "#[unsafe("]);
+    }
+}

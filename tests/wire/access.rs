@@ -1,0 +1,373 @@
+//! Who is let in and on what terms, as a whole process has it: rules, balancers, users.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::node::{Node, eventually};
+use crate::wire::{CT, Wire, dataset, request};
+use dicom_ul::pdu::{
+    AssociationRQ, Pdu, PresentationContextResultReason, UserIdentity, UserIdentityType, UserVariableItem,
+};
+use rustix::process::Signal;
+
+/// A node with this configuration file, which goes with the directory.
+struct Configured {
+    node: Node,
+    file: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Configured {
+    fn start(text: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), text)
+    }
+
+    fn start_in(directory: tempfile::TempDir, text: &str) -> Self {
+        let file = directory.path().join("tidegate.toml");
+        fs::write(&file, text).unwrap();
+        let node = Node::start_with(&["--config", file.to_str().unwrap()], &[]);
+        Self { node, file, _directory: directory }
+    }
+
+    fn reload(&self, text: &str) {
+        let before = self.node.log_text().matches("configuration reloaded").count();
+        fs::write(&self.file, text).unwrap();
+        self.node.signal(Signal::HUP);
+        assert!(eventually(|| self.node.log_text().matches("configuration reloaded").count() > before));
+    }
+
+    fn files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        walk(&self.node.storage(), &mut files);
+        let root = format!("{}/", self.node.storage().display());
+        let mut files: Vec<_> = files
+            .into_iter()
+            .map(|path| path.to_str().unwrap().strip_prefix(&root).unwrap().to_owned())
+            .filter(|path| !path.starts_with(".tidegate"))
+            .collect();
+        files.sort();
+        files
+    }
+}
+
+fn walk(directory: &std::path::Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { walk(&path, out) } else { out.push(path) }
+    }
+}
+
+fn calling(title: &str) -> AssociationRQ {
+    AssociationRQ { calling_ae_title: title.into(), ..request() }
+}
+
+/// Result, source and reason of the rejection that answers a request.
+fn rejection(address: SocketAddr, request: AssociationRQ) -> (u8, u8, u8) {
+    match Wire::connect(address).ask(request) {
+        Some(Pdu::AssociationRJ(rejection)) => {
+            let mut bytes = Vec::new();
+            dicom_ul::pdu::write_pdu(&mut bytes, &Pdu::AssociationRJ(rejection)).unwrap();
+            (bytes[7], bytes[8], bytes[9])
+        }
+        other => panic!("not rejected: {other:?}"),
+    }
+}
+
+const RULES: &str = r#"
+[storage]
+duplicates = "refuse"
+
+[[access]]
+name = "no lab"
+action = "deny"
+calling = ["LAB*"]
+
+[[access]]
+name = "one at a time"
+action = "allow"
+calling = ["SLOW"]
+max_associations = 1
+
+[[access]]
+name = "ct"
+action = "allow"
+calling = ["CT*"]
+called = ["TIDEGATE"]
+sop_class = ["CTImageStorage"]
+layout = "ct/{SOPInstanceUID}.dcm"
+duplicates = "keep-both"
+durability = "none"
+
+[[access]]
+name = "elsewhere"
+action = "allow"
+from = ["192.0.2.0/24"]
+"#;
+
+#[test]
+fn the_first_rule_that_matches_decides_how_an_association_is_answered_and_stored() {
+    let mut configured = Configured::start(RULES);
+    let address = configured.node.address();
+    assert_eq!(rejection(address, calling("LAB7")), (1, 1, 3), "calling AE title not recognised");
+    assert_eq!(rejection(address, calling("ANOTHER")), (1, 1, 3), "nobody allows this one");
+    let called = AssociationRQ { called_ae_title: "ELSEWHERE".into(), ..calling("CT1") };
+    assert_eq!(rejection(address, called), (1, 1, 7), "called AE title not recognised");
+
+    let mr = "1.2.840.10008.5.1.4.1.1.4";
+    let mut both = calling("CT1");
+    both.presentation_contexts[1].abstract_syntax = mr.into();
+    let (mut wire, answer) = Wire::associate(address, both);
+    let reasons: Vec<_> = answer.presentation_contexts.iter().map(|context| context.reason.clone()).collect();
+    assert_eq!(reasons, [PresentationContextResultReason::Acceptance, PresentationContextResultReason::UserRejection]);
+    let statuses: Vec<_> =
+        [100, 100, 200].map(|pixels| wire.store(1, "1.2.3", &dataset("1.2.3", pixels)).status).into();
+    assert_eq!(statuses, [0, 0, 0], "an identical resend, and another version that is kept beside");
+    wire.release();
+    assert_eq!(configured.files(), ["ct/1.2.3.dcm", "ct/1.2.3~2.dcm"]);
+    configured.node.logged(&["association accepted", "rule=\"ct\""]);
+
+    let (slow, _) = Wire::associate(address, calling("SLOW"));
+    assert_eq!(rejection(address, calling("SLOW")), (2, 3, 2), "the rule's limit");
+    slow.release();
+    assert!(eventually(|| matches!(Wire::connect(address).ask(calling("SLOW")), Some(Pdu::AssociationAC(_)))));
+    assert_eq!(configured.node.stop(), Some(0));
+}
+
+#[test]
+fn who_is_denied_is_counted_each_time_and_logged_once() {
+    let text = format!("[log]\nrepeat_interval = \"1h\"\n{RULES}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tidegate.toml");
+    fs::write(&file, text).unwrap();
+    let node = Node::start_with(&["--config", file.to_str().unwrap(), "--admin", "127.0.0.1:0"], &[]);
+    for _ in 0..5 {
+        assert_eq!(rejection(node.address(), calling("LAB7")), (1, 1, 3));
+    }
+    let page = crate::http::get(node.admin_address(), "/metrics").body;
+    assert!(page.contains("tidegate_incidents_total{class=\"denial\",kind=\"access\"} 5"), "{page}");
+    let log = node.log_text();
+    assert_eq!(log.matches("access denied").count(), 1, "{log}");
+    assert_eq!(log.matches("association rejected").count(), 1, "{log}");
+}
+
+#[test]
+fn rules_change_on_sighup_for_the_next_association() {
+    let configured = Configured::start(RULES);
+    let address = configured.node.address();
+    let (mut open, _) = Wire::associate(address, calling("CT1"));
+    configured.reload(&RULES.replace("CT*", "XA*"));
+    assert_eq!(rejection(address, calling("CT1")), (1, 1, 3));
+    assert_eq!(open.store(1, "1.2.4", &dataset("1.2.4", 100)).status, 0, "an open association keeps its rules");
+    assert_eq!(configured.files(), ["ct/1.2.4.dcm"]);
+    fs::write(&configured.file, RULES.replace("\"deny\"", "\"maybe\"")).unwrap();
+    configured.node.signal(Signal::HUP);
+    configured.node.logged(&["configuration not reloaded", "rule 1", "maybe"]);
+    assert!(matches!(Wire::connect(address).ask(calling("XA1")), Some(Pdu::AssociationAC(_))));
+}
+
+#[test]
+fn a_large_instance_is_stored_where_its_rule_has_it_too() {
+    let configured = Configured::start(&format!("[memory]\nspool_threshold = \"64 KiB\"\n{RULES}"));
+    let (mut wire, _) = Wire::associate(configured.node.address(), calling("CT1"));
+    assert_eq!(wire.store(1, "1.2.5", &dataset("1.2.5", 3 << 20)).status, 0);
+    assert_eq!(configured.files(), ["ct/1.2.5.dcm"]);
+}
+
+const BALANCED: &str = r#"
+[node]
+proxy_protocol_from = ["127.0.0.1"]
+
+[log]
+level = "debug"
+
+[associations]
+association_request_timeout = "5s"
+max_per_address = 1
+
+[[access]]
+name = "behind"
+action = "allow"
+from = ["203.0.113.0/24", "2001:db8::/32"]
+"#;
+
+/// Associates behind a header; the header is sent in pieces of one byte.
+fn behind(address: SocketAddr, header: &[u8]) -> (Wire, Option<Pdu>) {
+    let mut wire = Wire::connect(address);
+    for byte in header {
+        wire.send(&[*byte]);
+    }
+    let answer = wire.ask(request());
+    (wire, answer)
+}
+
+fn version_2(command: u8, source: [u8; 4]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.extend([0x20 | command, 0x11, 0, 12]);
+    header.extend(source);
+    header.extend([10, 0, 0, 1, 0x30, 0x39, 0x2B, 0x68]);
+    header
+}
+
+#[test]
+fn behind_a_balancer_rules_limits_and_the_log_see_the_peer() {
+    let mut configured = Configured::start(BALANCED);
+    let address = configured.node.address();
+    let (one, answer) = behind(address, b"PROXY TCP4 203.0.113.9 10.0.0.1 4711 11112\r\n");
+    assert!(matches!(answer, Some(Pdu::AssociationAC(_))), "{answer:?}");
+    configured.node.logged(&["association accepted", "peer=203.0.113.9:4711"]);
+    let (_, answer) = behind(address, &version_2(1, [203, 0, 113, 9]));
+    assert!(matches!(answer, Some(Pdu::AssociationRJ(_))), "the limit of the address: {answer:?}");
+    let (two, answer) = behind(address, &version_2(1, [203, 0, 113, 10]));
+    assert!(matches!(answer, Some(Pdu::AssociationAC(_))), "{answer:?}");
+    let (three, answer) = behind(address, b"PROXY TCP6 2001:db8::1 ::1 4711 11112\r\n");
+    assert!(matches!(answer, Some(Pdu::AssociationAC(_))), "{answer:?}");
+    let (_, answer) = behind(address, &version_2(1, [198, 51, 100, 1]));
+    assert!(matches!(answer, Some(Pdu::AssociationRJ(_))), "an address that no rule allows: {answer:?}");
+    [one, two, three].into_iter().for_each(Wire::release);
+
+    // Without a header, with half of one, with one that is none; and the balancer's own look whether the port is open.
+    assert_eq!(heard(address, &[1, 0, 0, 0, 0, 10, 0, 0]), b"");
+    configured.node.logged(&["connection refused", "no PROXY header"]);
+    assert_eq!(heard(address, b"PROXY TCP4 203.0."), b"", "closed by the timer");
+    assert_eq!(heard(address, b"PROXY TCP4 nonsense 10.0.0.1 1 2\r\n"), b"");
+    let mut local = TcpStream::connect(address).unwrap();
+    local.write_all(&version_2(0, [0; 4])).unwrap();
+    drop(local);
+    assert_eq!(configured.node.stop(), Some(0));
+}
+
+#[test]
+fn a_header_from_who_is_not_trusted_with_it_is_not_dicom() {
+    let mut node = Node::start(&[("TIDEGATE__LOG__LEVEL", "debug"), ("TIDEGATE__LOG__REPEAT_INTERVAL", "0s")]);
+    for header in [b"PROXY TCP4 203.0.113.9 10.0.0.1 1 2\r\n".to_vec(), version_2(1, [203, 0, 113, 9])] {
+        assert_eq!(heard(node.address(), &header), b"");
+    }
+    assert!(eventually(|| node.log_text().matches("connection is not dicom").count() == 2));
+    assert_eq!(node.stop(), Some(0));
+}
+
+/// What is answered to these bytes until the node closes.
+fn heard(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(180))).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut heard = Vec::new();
+    let _ = stream.read_to_end(&mut heard); // a reset is an end as well
+    heard
+}
+
+/// A line of the users' file, as the command makes it.
+fn hashed(name: &str, passcode: &str) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["hash-passcode", name])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(format!("{passcode}\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn as_user(name: &str, passcode: Option<&str>, respond: bool) -> AssociationRQ {
+    let mut request = request();
+    let kind = if passcode.is_some() { UserIdentityType::UsernamePassword } else { UserIdentityType::Username };
+    let identity = UserIdentity::new(respond, kind, name.into(), passcode.unwrap_or_default().into());
+    request.user_variables.push(UserVariableItem::UserIdentityItem(identity));
+    request
+}
+
+#[test]
+fn users_are_held_to_their_passcodes_and_none_of_them_is_logged() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = directory.path().join("users");
+    fs::write(&users, format!("# users\n{}", hashed("ct1", "open sesame"))).unwrap();
+    let text = |required: bool| {
+        format!(
+            "[log]\nlevel = \"trace\"\n[user_identity]\nfile = {:?}\nrequired = {required}\n",
+            users.to_str().unwrap()
+        )
+    };
+    let mut configured = Configured::start_in(directory, &text(true));
+    let address = configured.node.address();
+    for _ in 0..2 {
+        let (wire, answer) = Wire::associate(address, as_user("ct1", Some("open sesame"), true));
+        assert!(answer.user_variables.iter().any(|item| matches!(item, UserVariableItem::Unknown(0x59, _))));
+        wire.release();
+    }
+    for wrong in [
+        as_user("ct1", Some("wrong-passcode"), true),
+        as_user("ct2", Some("open sesame"), true),
+        as_user("ct1", None, false),
+        request(),
+    ] {
+        assert_eq!(rejection(address, wrong), (1, 1, 1));
+    }
+    configured.reload(&text(false));
+    Wire::associate(address, request()).0.release();
+    assert_eq!(rejection(address, as_user("ct1", Some("wrong-passcode"), false)), (1, 1, 1));
+    let log = configured.node.log_text();
+    assert!(!log.contains("sesame") && !log.contains("wrong-passcode") && !log.contains("argon2"));
+    assert_eq!(configured.node.stop(), Some(0)); // and the memory of the hashes is given back
+}
+
+fn check_access(file: &std::path::Path, arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["check-access", "--config", file.to_str().unwrap()])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn check_access_tells_the_rule_and_why_not_the_ones_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("t.toml");
+    fs::write(&file, RULES).unwrap();
+    let told = check_access(&file, &["--calling", "CT1", "--from", "10.0.0.1", "--sop-class", CT]);
+    assert_eq!(
+        told,
+        "deny \"no lab\": does not match, calling is \"CT1\", not [\"LAB*\"]\n\
+         allow \"one at a time\": does not match, calling is \"CT1\", not [\"SLOW\"]\n\
+         allow \"ct\": matches\n\
+         allowed: instances of this SOP class, by rule \"ct\"\n\
+         \x20 max_associations unlimited, layout ct/{SOPInstanceUID}.dcm, duplicates keep-both, durability none\n"
+    );
+    let told = check_access(&file, &["--calling", "LAB1", "--called", "X", "--from", "192.0.2.1", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["allowed"], &told["decided_by"]), (&false.into(), &"no lab".into()));
+    let told = check_access(&file, &["--calling", "X", "--from", "::1", "--subject", "CN=x"]);
+    assert!(told.ends_with("denied: the association, because no rule matches\n"), "{told}");
+}
+
+#[test]
+fn mistakes_in_rules_are_told_with_their_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("t.toml");
+    for (rule, complaint) in [
+        ("name = \"a\"", "rule 1: missing field `action`"),
+        ("name = \"a\"\naction = \"allow\"\ncaling = [\"X\"]", "unknown field `caling`"),
+        ("name = \"a\"\naction = \"allow\"\nfrom = [\"10.0.0.0/33\"]", "is not a network"),
+        ("name = \"a\"\naction = \"deny\"\nlayout = \"x/{SOPInstanceUID}\"", "a rule that denies has no"),
+        ("name = \"a\"\naction = \"allow\"\nlayout = \"../{SOPInstanceUID}\"", "layout:"),
+        (
+            "name = \"a\"\naction = \"allow\"\n[[access]]\nname = \"a\"\naction = \"deny\"",
+            "rule 2 (\"a\"): an earlier rule",
+        ),
+    ] {
+        fs::write(&file, format!("[[access]]\n{rule}\n")).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["check-config", "--config", file.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(told.contains(complaint), "{rule}: {told}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Probes and metrics: what a balancer and Prometheus read.
+
+use super::*;
+
+/// The samples of `/metrics`: by name and labels.
+fn scrape(node: &Node) -> BTreeMap<String, f64> {
+    let answer = get(node.admin_address(), "/metrics");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
+    assert!(answer.body.ends_with("# EOF\n"));
+    let samples = answer.body.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_node_that_serves_is_live_and_ready() {
+    let mut node = Node::start(&[SURFACE]);
+    assert_eq!(get(node.admin_address(), "/live").body, r#"{"status":"live"}"#);
+    let answer = get(node.admin_address(), "/ready");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["ready"], true);
+    for name in ["serving", "listener", "writers", "storage", "space", "memory"] {
+        assert!(check(&answer, name), "{answer:?}");
+    }
+    assert_eq!(node.temp_files(), 0, "a look at the disk leaves nothing");
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn a_node_down_to_its_reserve_is_not_ready_and_says_so() {
+    let node = Node::start(&[SURFACE, ("TIDEGATE__STORAGE__MIN_FREE", "1000 TiB")]);
+    let answer = get(node.admin_address(), "/ready");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(!check(&answer, "space") && check(&answer, "storage") && check(&answer, "writers"), "{answer:?}");
+    assert_eq!(scrape(&node)["tidegate_ready"], 0.0);
+}
+
+#[test]
+fn a_node_whose_storage_is_gone_is_not_ready_until_it_is_back() {
+    let node = Node::start(&[SURFACE]);
+    let away = node.storage().with_file_name("away");
+    fs::rename(node.storage(), &away).unwrap();
+    assert!(eventually(|| get(node.admin_address(), "/ready").status == 503));
+    let answer = get(node.admin_address(), "/ready");
+    assert!(!check(&answer, "storage"), "{answer:?}");
+    fs::rename(&away, node.storage()).unwrap();
+    assert!(eventually(|| get(node.admin_address(), "/ready").status == 200));
+}
+
+#[test]
+fn what_happens_is_counted_and_no_peer_makes_a_series() {
+    let mut node = Node::start(&[SURFACE]);
+    let before = scrape(&node);
+    assert_eq!(before["tidegate_instances_acknowledged_total{outcome=\"durable\"}"], 0.0);
+    for title in ["CT1", "{x=\"y\"}", "MR\\7\n"] {
+        let mut asking = request();
+        asking.calling_ae_title = title.into();
+        let (mut wire, _) = Wire::associate(node.address(), asking);
+        assert_eq!(wire.store(1, "1.2.3.80", &dataset("1.2.3.80", 50_000)).status, 0);
+        assert_eq!(wire.store(2, "1.2.3.81", &dataset("1.2.3.82", 50_000)).status, 0xA900);
+        wire.release();
+    }
+    let after = scrape(&node);
+    let names = |samples: &BTreeMap<String, f64>| samples.keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(names(&before), names(&after), "the series are those of the program");
+    for (name, value) in [
+        ("tidegate_instances_acknowledged_total{outcome=\"durable\"}", 1.0),
+        ("tidegate_instances_acknowledged_total{outcome=\"identical\"}", 2.0),
+        ("tidegate_instances_refused_total{reason=\"data_set_mismatch\",status=\"A900\"}", 3.0),
+        ("tidegate_associations_accepted_total", 3.0),
+        ("tidegate_receive_duration_seconds_count", 6.0),
+        ("tidegate_receive_duration_seconds_bucket{le=\"+Inf\"}", 6.0),
+        ("tidegate_handoff_wait_seconds_count", 3.0),
+        ("tidegate_queue_wait_seconds_count", 3.0),
+        ("tidegate_commit_duration_seconds_count", 3.0),
+        ("tidegate_response_duration_seconds_count", 3.0),
+        ("tidegate_restarts_total{group=\"writers\"}", 0.0),
+        ("tidegate_writers_running", 16.0),
+        ("tidegate_storage_writable", 1.0),
+        ("tidegate_ready", 1.0),
+    ] {
+        assert_eq!(after[name], value, "{name}");
+    }
+    assert!(after["tidegate_received_bytes_total"] > 300_000.0);
+    assert!(after["tidegate_acknowledged_bytes_total"] > 150_000.0);
+    assert!(after["tidegate_allocator_resident_bytes"] >= after["tidegate_allocator_allocated_bytes"]);
+    assert!(after.len() < 250, "{} series", after.len());
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn every_metric_is_documented_and_every_documented_one_is_there() {
+    let node = Node::start(&[SURFACE]);
+    let text = get(node.admin_address(), "/metrics").body;
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let served: BTreeSet<_> =
+        types.map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() }).collect();
+    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md")).unwrap();
+    let rows = document.lines().filter(|line| line.starts_with("| `tidegate_"));
+    let names = rows.flat_map(|line| line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
+    let documented: BTreeSet<_> = names.map(|name| name.split('{').next().unwrap().to_owned()).collect();
+    assert_eq!(served, documented);
+    let labels = |name: &str, label: &str| -> BTreeSet<String> {
+        let values = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        values
+            .map(|line| line.split(&format!("{label}=\"")).nth(1).unwrap().split('"').next().unwrap().to_owned())
+            .collect()
+    };
+    for (name, label) in [
+        ("tidegate_instances_refused_total", "reason"),
+        ("tidegate_associations_rejected_total", "reason"),
+        ("tidegate_memory_leased_bytes", "stage"),
+        ("tidegate_restarts_total", "group"),
+    ] {
+        for value in labels(name, label) {
+            assert!(document.contains(&format!("`{value}`")), "{label} {value} is not documented");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Who may use the surface, and what its clients hold.
+
+use super::*;
+
+#[test]
+fn nobody_gets_past_the_guard() {
+    let node = Node::start(&[SURFACE]);
+    let address = node.admin_address();
+    assert_eq!(
+        ask(address, "GET", "/api/status", &[("Host", "evil.example")], "").status,
+        421,
+        "a name that was rebound"
+    );
+    assert_eq!(ask(address, "POST", "/api/drain", &[("Origin", "http://evil.example")], "").status, 403);
+    assert_eq!(get(address, "/ready").json()["checks"][0]["detail"], "associations are accepted");
+    let page = get(address, "/");
+    assert_eq!(page.status, 200);
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+
+    let node = Node::start(&[SURFACE, ("TIDEGATE__ADMIN__TOKEN", "0123456789abcdef")]);
+    let address = node.admin_address();
+    for path in ["/metrics", "/api/status", "/api/config", "/api/events", "/nothing"] {
+        let answer = get(address, path);
+        assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")), "{path}");
+    }
+    assert_eq!(get(address, "/live").status, 200);
+    let ready = get(address, "/ready");
+    assert_eq!(
+        (ready.status, ready.json()["checks"][0]["detail"].as_str()),
+        (200, Some("")),
+        "no details for strangers"
+    );
+    let shown = [("Authorization", "Bearer 0123456789abcdef"), ("Host", "gateway1.example")];
+    assert_eq!(ask(address, "GET", "/metrics", &shown, "").status, 200, "whoever has the token may use any name");
+}
+
+/// The status of an answer over TLS, and the certificate that was shown; `None` if there is no answer.
+fn status_over_tls(node: &Node, client: &std::sync::Arc<rustls::ClientConfig>, token: &str) -> Option<(u16, Vec<u8>)> {
+    use std::io::{Read, Write};
+    let mut stream = Authority::connect(client, node.admin_address());
+    let head = "GET /api/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    write!(stream, "{head}Authorization: Bearer {token}\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let status = String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()?;
+    Some((status, stream.conn.peer_certificates()?[0].to_vec()))
+}
+
+#[test]
+fn token_and_certificates_of_the_surface_change_on_sighup_and_mistakes_change_nothing() {
+    let authority = Authority::new();
+    authority.sign("admin", "localhost", 1);
+    let path = |name: &str| authority.path(name).to_str().unwrap().to_owned();
+    fs::write(path("token"), "0123456789abcdef").unwrap();
+    let (certificate, key, token) = (path("admin.pem"), path("admin.key"), path("token"));
+    let mut node = Node::start(&[
+        ("TIDEGATE__ADMIN__LISTEN", "0.0.0.0:0"),
+        ("TIDEGATE__ADMIN__TLS_CERTIFICATE", &certificate),
+        ("TIDEGATE__ADMIN__TLS_KEY", &key),
+        ("TIDEGATE__ADMIN__TOKEN_FILE", &token),
+    ]);
+    let client = authority.client(None, &TLS13);
+    let first = status_over_tls(&node, &client, "0123456789abcdef").unwrap();
+    assert_eq!(first.0, 200);
+    assert_eq!(status_over_tls(&node, &client, "another").unwrap().0, 401);
+
+    authority.sign("other", "localhost", 2);
+    fs::copy(path("other.pem"), path("admin.pem")).unwrap();
+    node.signal(Signal::HUP);
+    node.logged(&["configuration not reloaded", "admin.tls_key"]);
+    assert_eq!(status_over_tls(&node, &client, "0123456789abcdef"), Some(first.clone()), "the old one goes on");
+
+    fs::copy(path("other.key"), path("admin.key")).unwrap();
+    fs::write(path("token"), "fedcba9876543210").unwrap();
+    node.signal(Signal::HUP);
+    let now = || status_over_tls(&node, &client, "fedcba9876543210");
+    assert!(eventually(|| now().is_some_and(|(status, shown)| status == 200 && shown != first.1)));
+    assert_eq!(status_over_tls(&node, &client, "0123456789abcdef").unwrap().0, 401);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn a_token_that_goes_with_the_address_stays_as_long_as_the_surface_listens_there() {
+    let authority = Authority::new();
+    authority.sign("admin", "localhost", 1);
+    let path = |name: &str| authority.path(name).to_str().unwrap().to_owned();
+    let text = |listen: &str, rest: &str| format!("[admin]\nlisten = '{listen}'\n{rest}");
+    let keys = format!(
+        "tls_certificate = '{}'\ntls_key = '{}'\ntoken = '0123456789abcdef'\n",
+        path("admin.pem"),
+        path("admin.key")
+    );
+    fs::write(path("t.toml"), text("0.0.0.0:0", &keys)).unwrap();
+    let mut node = Node::start_with_own_admin(&["--config", &path("t.toml")]);
+    fs::write(path("t.toml"), text("127.0.0.1:0", "")).unwrap();
+    node.signal(Signal::HUP);
+    node.logged(&["admin.listen has changed", "until the next start"]);
+    let client = authority.client(None, &TLS13);
+    assert_eq!(status_over_tls(&node, &client, "another").unwrap().0, 401);
+    assert_eq!(status_over_tls(&node, &client, "0123456789abcdef").unwrap().0, 200);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn what_clients_hold_is_leased_for_as_long_as_they_do() {
+    use std::io::{Read, Write};
+    let mut node = Node::start(&[SURFACE]);
+    let held = || {
+        let snapshot: serde_json::Value = serde_json::from_str(&node.mem(&["top", "--json"])).unwrap();
+        let holders = snapshot["holders"].as_array().unwrap().iter();
+        let of_http = holders.filter(|holder| holder["label"] == "admin http");
+        of_http.map(|holder| holder["bytes"].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(held(), 0);
+    let mut streams: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(node.admin_address()).unwrap()).collect();
+    for stream in &mut streams {
+        write!(stream, "GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        assert_ne!(stream.read(&mut [0; 1]).unwrap(), 0);
+    }
+    // Three connections, and an event.
+    assert!(eventually(|| held() > 3 * 160 * 1024), "{}", held());
+    drop(streams);
+    assert!(eventually(|| held() == 0), "{}", held());
+    assert_eq!(node.stop(), Some(0));
+}

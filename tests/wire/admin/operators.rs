@@ -1,0 +1,183 @@
+//! What an operator sees and changes, over HTTP and from the command line.
+
+use super::*;
+
+/// What a client sends with a request that changes something.
+const OPERATOR: (&str, &str) = ("X-Tidegate", "1");
+
+fn change(node: &Node, method: &str, path: &str, body: &str) -> Answer {
+    ask(node.admin_address(), method, path, &[OPERATOR, ("Content-Type", "application/json")], body)
+}
+
+fn json(node: &Node, path: &str) -> serde_json::Value {
+    let answer = get(node.admin_address(), path);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+/// An association that has sent half a dataset.
+fn busy(node: &Node, calling_ae_title: &str) -> Wire {
+    let mut asking = request();
+    asking.calling_ae_title = calling_ae_title.into();
+    let (mut wire, _) = Wire::associate(node.address(), asking);
+    wire.send(&p_data(1, 3, &store_command(1, "1.2.3.90")));
+    wire.send(&p_data(1, 0, &dataset("1.2.3.90", 200_000)[..120_000]));
+    node.wait_until_received(100_000);
+    wire
+}
+
+#[test]
+fn an_association_is_listed_with_what_it_does_and_aborted_when_asked() {
+    let mut node = Node::start(&[SURFACE]);
+    let (mut other, _) = Wire::associate(node.address(), request());
+    let mut wire = busy(&node, "CT_1");
+    let found = json(&node, "/api/associations");
+    let found = found.as_array().unwrap().iter().find(|found| found["calling_ae_title"] == "CT_1").unwrap();
+    assert_eq!(found["called_ae_title"], "TIDEGATE");
+    assert!(found["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert!(found["received_bytes"].as_u64().unwrap() > 120_000, "{found}");
+    assert!(found["held_bytes"].as_u64().unwrap() > 100_000, "{found}");
+    let path = format!("/api/associations/{}", found["id"]);
+    assert_eq!(ask(node.admin_address(), "DELETE", &path, &[], "").status, 403, "a web page could send that");
+    assert_eq!(change(&node, "DELETE", &path, "").status, 202);
+    assert!(matches!(wire.pdu(), Some(Pdu::AbortRQ { .. })));
+    assert!(eventually(|| json(&node, "/api/associations").as_array().unwrap().len() == 1));
+    assert_eq!(change(&node, "DELETE", &path, "").status, 404);
+    assert_eq!(change(&node, "DELETE", "/api/associations/x", "").status, 404);
+    node.logged(&["WARN", "an operator asked for it"]);
+    assert_eq!(other.store(1, "1.2.3.91", &dataset("1.2.3.91", 1000)).status, 0, "nobody else is touched");
+    let found = &json(&node, "/api/associations")[0];
+    assert_eq!((found["acknowledged"].as_u64(), found["refused"].as_u64()), (Some(1), Some(0)));
+    other.release();
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn a_node_that_drains_rejects_new_associations_and_lets_the_open_ones_go_on() {
+    let mut node = Node::start(&[SURFACE]);
+    let (mut open, _) = Wire::associate(node.address(), request());
+    let answer = change(&node, "POST", "/api/drain", "");
+    assert_eq!((answer.status, answer.json()["draining"].as_bool()), (202, Some(true)));
+    let answer = get(node.admin_address(), "/ready");
+    assert!(answer.status == 503 && !check(&answer, "serving"), "{answer:?}");
+    assert!(matches!(Wire::connect(node.address()).ask(request()), Some(Pdu::AssociationRJ(_))));
+    assert_eq!(open.store(1, "1.2.3.92", &dataset("1.2.3.92", 1000)).status, 0);
+    assert_eq!(json(&node, "/api/status")["phase"], "drained");
+    assert_eq!(change(&node, "DELETE", "/api/drain", "").json()["draining"], false);
+    assert_eq!(get(node.admin_address(), "/ready").status, 200);
+    Wire::associate(node.address(), request()).0.release();
+    open.release();
+    change(&node, "POST", "/api/drain", "");
+    assert_eq!(node.stop(), Some(0), "a drained node stops like any other");
+}
+
+#[test]
+fn the_log_level_is_changed_while_the_node_runs_and_the_configuration_is_told_without_its_secrets() {
+    let token = ("TIDEGATE__ADMIN__TOKEN", "0123456789abcdef");
+    let mut node = Node::start(&[SURFACE, token]);
+    let shown = ("Authorization", "Bearer 0123456789abcdef");
+    let asked = |method: &str, path: &str, body: &str| {
+        ask(node.admin_address(), method, path, &[shown, ("Content-Type", "application/json")], body)
+    };
+    assert_eq!(asked("GET", "/api/loglevel", "").json()["level"], "info");
+    assert_eq!(asked("PUT", "/api/loglevel", r#"{"level":"debug"}"#).json()["level"], "debug");
+    assert_eq!(asked("GET", "/api/loglevel", "").json()["level"], "debug");
+    let (mut wire, _) = Wire::associate(node.address(), request());
+    assert_eq!(wire.store(1, "1.2.3.93", &dataset("1.2.3.93", 1000)).status, 0);
+    node.logged(&["DEBUG", "instance stored"]);
+    wire.release();
+    for wrong in [r#"{"level":"loud"}"#, r#"{"level":"debug","more":1}"#, "debug", ""] {
+        assert_eq!(asked("PUT", "/api/loglevel", wrong).status, 400, "{wrong}");
+    }
+    let config = asked("GET", "/api/config", "");
+    assert_eq!(config.json()["admin"]["token"], "(masked)");
+    assert_eq!(config.json()["storage"]["duplicates"], "replace");
+    assert!(!config.body.contains("0123456789abcdef"));
+    assert!(!node.log_text().contains("0123456789abcdef"));
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn an_event_comes_each_second_to_whoever_listens() {
+    use std::io::{BufRead, BufReader, Write};
+    let mut node = Node::start(&[SURFACE]);
+    let _wire = busy(&node, "LISTED");
+    let mut stream = std::net::TcpStream::connect(node.admin_address()).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    write!(stream, "GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let events: Vec<serde_json::Value> = lines
+        .filter_map(|line| line.strip_prefix("data: ").map(|data| serde_json::from_str(data).unwrap()))
+        .take(3)
+        .collect();
+    let at = |event: &serde_json::Value| event["status"]["now_unix_ms"].as_u64().unwrap();
+    assert!(at(&events[0]) < at(&events[1]) && at(&events[1]) < at(&events[2]));
+    assert_eq!(events[2]["associations"][0]["calling_ae_title"], "LISTED");
+    assert_eq!(events[2]["writers"]["writers"].as_array().unwrap().len(), 16);
+    drop(_wire);
+    assert_eq!(node.stop(), Some(0), "who listens keeps no node from stopping");
+}
+
+#[test]
+fn what_was_refused_and_what_is_written_can_be_looked_at_afterwards() {
+    let node = Node::start(&[SURFACE]);
+    let mut asking = request();
+    asking.calling_ae_title = "<b>CT</b>".into();
+    let (mut wire, _) = Wire::associate(node.address(), asking);
+    assert_eq!(wire.store(1, "1.2.3.94", &dataset("1.2.3.95", 1000)).status, 0xA900);
+    assert_eq!(wire.store(2, "1.2.3.94", &dataset("1.2.3.94", 1000)).status, 0);
+    wire.release();
+    let status = json(&node, "/api/status");
+    let refused = &status["refused"][0];
+    assert_eq!((refused["reason"].as_str(), refused["status"].as_str()), (Some("data_set_mismatch"), Some("A900")));
+    assert_eq!(refused["calling_ae_title"].as_str().unwrap().trim(), "<b>CT</b>");
+    let writers = json(&node, "/api/writers");
+    let stored: u64 =
+        writers["writers"].as_array().unwrap().iter().map(|w| w["instances_total"].as_u64().unwrap()).sum();
+    assert_eq!(stored, 1);
+    let acknowledged = || -> u64 {
+        let points = json(&node, "/api/history");
+        points.as_array().unwrap().iter().map(|point| point["acknowledged"].as_u64().unwrap()).sum()
+    };
+    assert!(eventually(|| acknowledged() == 1));
+    assert_eq!(json(&node, "/api/history?seconds=1").as_array().unwrap().len(), 1);
+    assert_eq!(get(node.admin_address(), "/api/history?seconds=x").status, 400);
+    assert_eq!(json(&node, "/api/memory")["budget_bytes"], status["budget_bytes"]);
+}
+
+/// Exit code and stdout of a command that asks this node.
+fn said(node: &Node, arguments: &[&str]) -> (i32, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let output = command.args(arguments).arg("--storage").arg(node.storage()).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_command_line_says_the_same_and_its_exit_code_is_a_health_check() {
+    let mut node = Node::start(&[SURFACE]);
+    let mut wire = busy(&node, "CT\u{7}1");
+    let (code, text) = said(&node, &["status"]);
+    assert!(code == 0 && text.starts_with("TIDEGATE: tidegate ") && text.contains("serving, ready"), "{code} {text}");
+    let of = |arguments: &[&str]| -> serde_json::Value { serde_json::from_str(&said(&node, arguments).1).unwrap() };
+    let names = |value: serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(names(of(&["status", "--json"])), names(json(&node, "/api/status")));
+    assert_eq!(of(&["writers", "--json"])["writers"].as_array().unwrap().len(), 16);
+    assert!(said(&node, &["writers"]).1.contains("\nwriter-7 "));
+    let (_, text) = said(&node, &["associations"]);
+    assert!(text.contains("CT\\u{7}1") && !text.contains('\u{7}'), "{text:?}");
+    let lines = said(&node, &["top", "--json", "--frames", "2"]).1;
+    assert_eq!(lines.lines().count(), 2);
+    assert!(lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["status"].is_object()));
+    assert_eq!(said(&node, &["top", "--frames", "1"]).1.matches("TIDEGATE: ").count(), 1, "no terminal, no view");
+
+    let id = of(&["associations", "--json"])[0]["id"].to_string();
+    assert_eq!(said(&node, &["associations", "--abort", &id]).1, format!("association {id} is being aborted\n"));
+    assert!(matches!(wire.pdu(), Some(Pdu::AbortRQ { .. })));
+    assert!(eventually(|| said(&node, &["associations"]).1 == "nobody is connected\n"));
+    change(&node, "POST", "/api/drain", "");
+    let (code, text) = said(&node, &["status"]);
+    assert!(code == 1 && text.contains("NOT READY     serving: "), "{code} {text}");
+    assert_eq!(said(&node, &["status", "--live"]).0, 0, "it answers: it is not to be restarted");
+    assert_eq!(node.stop(), Some(0));
+}

@@ -1,0 +1,65 @@
+//! A node that leaks on purpose (feature `test-faults`): it says so itself, and does what it can to stay below its ceiling.
+
+use std::io::{ErrorKind, Read};
+use std::time::Duration;
+
+use crate::node::{Node, eventually};
+use crate::wire::{Wire, dataset, p_data, request, store_command};
+use dicom_ul::pdu::{Pdu, write_pdu};
+
+#[test]
+fn a_leak_in_a_quiet_node_is_told_once_with_its_slope() {
+    let node = Node::start(&[("TIDEGATE__LOG__FORMAT", "json"), ("TIDEGATE_TEST_LEAK_KIB", "8")]);
+    let told = || -> Vec<serde_json::Value> {
+        let log = std::fs::read_to_string(node.log()).unwrap();
+        let lines = log.lines().filter(|line| line.contains("still grows"));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    assert!(eventually(|| !told().is_empty()));
+    std::thread::sleep(Duration::from_secs(5));
+    let told = told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    // 8 KiB are leaked ten times a second, or as often as the machine gets round to it.
+    let slope = told[0]["slope_bytes_per_s"].as_f64().unwrap();
+    assert!((1.0..160_000.0).contains(&slope), "{told:?}");
+    assert_eq!(told[0]["unattributed"], true);
+}
+
+#[test]
+fn memory_that_runs_short_is_met_level_by_level_up_to_the_abort_of_who_holds_most() {
+    // The ceiling is budget + 48 MiB: 1 MiB ten times a second reach it in a few seconds.
+    let node = Node::start(&[
+        ("TIDEGATE__LOG__FORMAT", "json"),
+        ("TIDEGATE__ASSOCIATIONS__MAX", "64"),
+        ("TIDEGATE__MEMORY__BUDGET", "8 MiB"),
+        ("TIDEGATE__MEMORY__SPOOL_THRESHOLD", "2 MiB"),
+        ("TIDEGATE_TEST_LEAK_KIB", "1024"),
+    ]);
+    let _small = Wire::associate(node.address(), request()).0;
+    let mut asking = request();
+    asking.calling_ae_title = "HOLDS_MOST".into();
+    let mut large = Wire::associate(node.address(), asking).0;
+    large.send(&p_data(1, 3, &store_command(1, "1.2.3.300")));
+    for fragment in dataset("1.2.3.300", 1_500_000)[..1_000_000].chunks(64_000) {
+        large.send(&p_data(1, 0, fragment));
+    }
+    let answer = large.pdu();
+    assert!(matches!(answer, Some(Pdu::AbortRQ { .. })), "{answer:?}");
+
+    let log = std::fs::read_to_string(node.log()).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let levels: Vec<_> =
+        lines.iter().filter(|line| line["message"] == "memory pressure").map(|line| &line["level"]).collect();
+    assert_eq!(levels, ["Purge", "Shrink", "Spool", "PauseAccept", "Abort"]);
+    let evicted = lines.iter().find(|line| line["message"] == "association aborted: it held most").unwrap();
+    assert!(evicted["association"].as_str().unwrap().contains("HOLDS_MOST"), "{evicted}");
+
+    // No new association is taken: the request waits.
+    let mut waiting = Wire::connect(node.address());
+    let mut bytes = Vec::new();
+    write_pdu(&mut bytes, &Pdu::AssociationRQ(request())).unwrap();
+    waiting.send(&bytes);
+    waiting.0.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let error = waiting.0.read(&mut [0; 10]).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+}

@@ -1,0 +1,261 @@
+//! TLS as a whole process serves it: who is let in, what is refused, how certificates change under way, what is left behind.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::node::{Node, eventually};
+use crate::pki::{Authority, Tls};
+use crate::wire::{Wire, dataset, request};
+use dicom_ul::pdu::{Pdu, write_pdu};
+use rustix::process::Signal;
+use rustls::version::{TLS12, TLS13};
+
+/// A node that listens for TLS with the certificate `node.pem`, and these settings besides.
+fn start(authority: &Authority, settings: &[(&str, &str)]) -> Node {
+    let paths = ["node.pem", "node.key", "ca.pem"].map(|file| authority.path(file).to_str().unwrap().to_owned());
+    let mut environment = vec![
+        ("TIDEGATE__TLS__LISTEN", "127.0.0.1:0"),
+        ("TIDEGATE__TLS__CERTIFICATE", paths[0].as_str()),
+        ("TIDEGATE__TLS__KEY", paths[1].as_str()),
+        ("TIDEGATE__TLS__CLIENT_CA", paths[2].as_str()),
+        ("TIDEGATE__LOG__LEVEL", "debug"),
+    ];
+    environment.extend(settings);
+    Node::start(&environment)
+}
+
+fn authority() -> Authority {
+    let authority = Authority::new();
+    authority.sign("node", "localhost", 1);
+    authority.sign("client", "ct1.example", 2);
+    authority
+}
+
+fn associate(mut stream: Tls) -> Wire<Tls> {
+    let mut bytes = Vec::new();
+    write_pdu(&mut bytes, &Pdu::AssociationRQ(request())).unwrap();
+    stream.write_all(&bytes).unwrap();
+    let mut wire = Wire(stream);
+    assert!(matches!(wire.pdu(), Some(Pdu::AssociationAC(_))));
+    wire
+}
+
+/// Whether the peer gets no further than the handshake.
+fn is_refused(mut stream: Tls) -> bool {
+    let mut bytes = Vec::new();
+    write_pdu(&mut bytes, &Pdu::AssociationRQ(request())).unwrap();
+    // In TLS 1.3 the client is done before the node has looked at its certificate.
+    stream.write_all(&bytes).is_err() || !matches!(stream.read(&mut bytes), Ok(1..))
+}
+
+#[test]
+fn instances_arrive_over_tls_and_what_tls_holds_is_leased() {
+    let authority = authority();
+    let mut node = start(&authority, &[]);
+    for (turn, version) in [&TLS12, &TLS13].into_iter().enumerate() {
+        let mut wire = associate(Authority::connect(&authority.client(None, version), node.tls_address()));
+        let (uid, length) = (format!("1.2.{turn}"), 20 << 20);
+        let data = dataset(&uid, length);
+        assert_eq!(wire.store(1, &uid, &data).status, 0);
+        let top: serde_json::Value = serde_json::from_str(&node.mem(&["top", "--json"])).unwrap();
+        let tls = top["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "tls").unwrap();
+        assert_eq!(tls["bytes"], 96 * 1024);
+        wire.release();
+        let stored: Vec<_> =
+            walk(&node.storage()).into_iter().filter(|path| path.ends_with(format!("{uid}.dcm"))).collect();
+        assert!(fs::read(&stored[0]).unwrap().ends_with(&data), "not stored as sent");
+    }
+    assert_eq!(node.stop(), Some(0)); // and nothing is leased any more
+}
+
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn peers_without_a_certificate_that_counts_are_refused_and_the_others_served() {
+    let authority = authority();
+    authority.sign("revoked", "stolen.example", 3);
+    authority.revoke(&[3]);
+    let stranger = Authority::new();
+    stranger.sign("client", "ct1.example", 2);
+    let crl = authority.path("crl.pem");
+    let mut node = start(
+        &authority,
+        &[
+            ("TIDEGATE__TLS__CLIENT_AUTH", "required"),
+            ("TIDEGATE__TLS__CLIENT_CRLS", crl.to_str().unwrap()),
+            ("TIDEGATE__LOG__REPEAT_INTERVAL", "0s"),
+        ],
+    );
+    node.logged(&["tls revocation list in force", "CN=Test authority"]);
+    for version in [&TLS12, &TLS13] {
+        let foreign = {
+            // Trusts our authority, and shows a certificate of another.
+            for file in ["client.pem", "client.key"] {
+                fs::copy(stranger.path(file), authority.path(&format!("foreign{}", &file[6..]))).unwrap();
+            }
+            authority.client(Some("foreign"), version)
+        };
+        for client in [authority.client(None, version), authority.client(Some("revoked"), version), foreign] {
+            assert!(is_refused(Authority::connect(&client, node.tls_address())));
+        }
+        associate(Authority::connect(&authority.client(Some("client"), version), node.tls_address())).release();
+    }
+    node.logged(&["tls handshake done", "CN=ct1.example"]);
+    assert_eq!(node.log_text().matches("tls handshake failed").count(), 6);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn handshakes_that_fail_are_counted_and_logged_once_for_a_peer() {
+    let authority = authority();
+    let node = start(
+        &authority,
+        &[
+            ("TIDEGATE__TLS__CLIENT_AUTH", "required"),
+            ("TIDEGATE__LOG__REPEAT_INTERVAL", "1h"),
+            ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"),
+        ],
+    );
+    let client = authority.client(None, &TLS13);
+    for _ in 0..5 {
+        assert!(is_refused(Authority::connect(&client, node.tls_address())));
+    }
+    let counted = "tidegate_incidents_total{class=\"denial\",kind=\"tls_handshake\"} 5";
+    assert!(eventually(|| crate::http::get(node.admin_address(), "/metrics").body.contains(counted)));
+    assert_eq!(node.log_text().matches("tls handshake failed").count(), 1);
+}
+
+#[test]
+fn a_revocation_list_past_its_next_update_still_counts_and_is_warned_of() {
+    let authority = authority();
+    authority.sign("revoked", "stolen.example", 3);
+    authority.revoke_until(&[3], 2021);
+    let crl = authority.path("crl.pem");
+    let node = start(
+        &authority,
+        &[("TIDEGATE__TLS__CLIENT_AUTH", "required"), ("TIDEGATE__TLS__CLIENT_CRLS", crl.to_str().unwrap())],
+    );
+    let warning = ["tls revocation list is past its next update", "CN=Test authority"];
+    node.logged(&warning);
+    assert!(is_refused(Authority::connect(&authority.client(Some("revoked"), &TLS13), node.tls_address())));
+    associate(Authority::connect(&authority.client(Some("client"), &TLS13), node.tls_address())).release();
+    node.signal(Signal::HUP);
+    assert!(eventually(|| node.log_text().matches(warning[0]).count() == 2), "again at each reload");
+    authority.revoke(&[3]);
+    node.signal(Signal::HUP);
+    node.logged(&["tls revocation list in force"]);
+}
+
+#[test]
+fn a_peer_over_the_limits_is_told_so_within_tls() {
+    let authority = authority();
+    let mut node = start(&authority, &[("TIDEGATE__ASSOCIATIONS__MAX", "1")]);
+    let client = authority.client(None, &TLS13);
+    let mut first = associate(Authority::connect(&client, node.tls_address()));
+    let mut second = Wire(Authority::connect(&client, node.tls_address()));
+    let Some(Pdu::AssociationRJ(rejection)) = second.ask(request()) else { panic!("not rejected") };
+    let mut told = Vec::new();
+    write_pdu(&mut told, &Pdu::AssociationRJ(rejection)).unwrap();
+    assert_eq!(told[7..], [2, 3, 2], "transient, local limit exceeded");
+    drop(second);
+    assert_eq!(say(node.tls_address(), b"GET / HTTP/1.1\r\n\r\n"), b"", "no word to who speaks no TLS");
+    assert_eq!(first.store(1, "1.2.3", &dataset("1.2.3", 1000)).status, 0);
+    first.release();
+    node.settled();
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn a_certificate_is_optional_but_a_wrong_one_is_not() {
+    let authority = authority();
+    let stranger = Authority::new();
+    stranger.sign("client", "ct1.example", 2);
+    let node = start(&authority, &[("TIDEGATE__TLS__CLIENT_AUTH", "optional")]);
+    associate(Authority::connect(&authority.client(None, &TLS13), node.tls_address())).release();
+    associate(Authority::connect(&authority.client(Some("client"), &TLS13), node.tls_address())).release();
+    fs::copy(stranger.path("client.pem"), authority.path("foreign.pem")).unwrap();
+    fs::copy(stranger.path("client.key"), authority.path("foreign.key")).unwrap();
+    assert!(is_refused(Authority::connect(&authority.client(Some("foreign"), &TLS13), node.tls_address())));
+}
+
+#[test]
+fn certificates_change_on_sighup_and_a_bad_one_changes_nothing() {
+    let authority = authority();
+    let node = start(&authority, &[]);
+    let client = authority.client(None, &TLS13);
+    let shown = |node: &Node| {
+        let wire = associate(Authority::connect(&client, node.tls_address()));
+        let leaf = wire.0.conn.peer_certificates().unwrap()[0].to_vec();
+        wire.release();
+        leaf
+    };
+    let first = shown(&node);
+    let mut open = associate(Authority::connect(&client, node.tls_address()));
+
+    fs::write(authority.path("node.pem"), "-----BEGIN CERTIFICATE-----\nnot one").unwrap();
+    node.signal(Signal::HUP);
+    node.logged(&["configuration not reloaded", "tls.certificate"]);
+    assert_eq!(shown(&node), first, "the old certificate goes on");
+
+    authority.sign("other", "localhost", 9);
+    fs::copy(authority.path("other.pem"), authority.path("node.pem")).unwrap();
+    node.signal(Signal::HUP);
+    node.logged(&["configuration not reloaded", "tls.key"]);
+    assert_eq!(shown(&node), first, "a certificate without its key");
+
+    fs::copy(authority.path("other.key"), authority.path("node.key")).unwrap();
+    node.signal(Signal::HUP);
+    assert!(eventually(|| node.log_text().contains("configuration reloaded")));
+    let second = shown(&node);
+    assert_ne!(second, first);
+    assert_eq!(open.store(1, "1.2.3", &dataset("1.2.3", 1000)).status, 0, "an association from before goes on");
+    open.release();
+}
+
+/// Sends `bytes`, and reads what comes until the node closes.
+fn say(address: std::net::SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut heard = Vec::new();
+    let _ = stream.read_to_end(&mut heard); // a reset is an end as well
+    heard
+}
+
+#[test]
+fn the_wrong_language_on_either_port_is_recognised_and_closed_without_a_word() {
+    let authority = authority();
+    let mut node = start(&authority, &[]);
+    let mut plain = Vec::new();
+    write_pdu(&mut plain, &Pdu::AssociationRQ(request())).unwrap();
+    for bytes in [&plain[..], b"GET / HTTP/1.1\r\n\r\n"] {
+        assert_eq!(say(node.tls_address(), bytes), b"");
+    }
+    assert!(eventually(|| node.log_text().matches("no tls on the tls port").count() == 2));
+    let mut hello = Authority::connect(&authority.client(None, &TLS13), node.address());
+    assert!(hello.write_all(b"x").is_err());
+    node.logged(&["connection is not dicom", "Tls"]);
+    // A record that says handshake and is none.
+    assert!(say(node.tls_address(), &[0x16, 3, 3, 0, 4, 99, 99, 99, 99]).len() <= 7, "more than an alert");
+    node.logged(&["tls handshake failed"]);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn a_handshake_that_does_not_get_on_is_closed_by_the_artim_timer() {
+    let authority = authority();
+    let mut node = start(&authority, &[("TIDEGATE__ASSOCIATIONS__ASSOCIATION_REQUEST_TIMEOUT", "300ms")]);
+    // Nothing at all, the beginning of a record, and a handshake with no request after it.
+    for said in [&b""[..], &[0x16, 3, 1, 2, 0, 1]] {
+        assert_eq!(say(node.tls_address(), said), b"");
+    }
+    let mut silent = Authority::connect(&authority.client(None, &TLS13), node.tls_address());
+    let _ = silent.flush(); // the timer may be faster than the handshake
+    assert!(!matches!(silent.read(&mut [0; 1]), Ok(1..)), "closed");
+    assert_eq!(node.stop(), Some(0));
+}
