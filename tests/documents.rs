@@ -50,7 +50,7 @@ fn metrics(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn alerts_and_dashboard_name_metrics_that_there_are() {
-    let documented = read("docs/metrics.md");
+    let documented = read("docs/observe.md");
     let documented = metrics(&documented);
     for path in [
         "conf/prometheus/alerts.yml",
