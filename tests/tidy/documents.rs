@@ -48,7 +48,7 @@ fn metrics(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn alerts_and_dashboard_name_metrics_that_there_are() {
-    let documented = read("docs/metrics.md");
+    let documented = read("docs/observe.md");
     let documented = metrics(&documented);
     for path in [
         "conf/prometheus/alerts.yml",
@@ -64,9 +64,11 @@ fn alerts_and_dashboard_name_metrics_that_there_are() {
 
 #[test]
 fn links_in_the_documents_lead_somewhere() {
-    let mut documents: Vec<PathBuf> =
-        fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    documents.extend(["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    let mut documents: Vec<PathBuf> = ["docs", "docs/decisions", ""]
+        .iter()
+        .flat_map(|directory| fs::read_dir(root().join(directory)).unwrap().map(|entry| entry.unwrap().path()))
+        .collect();
+    documents.push(root().join("loadtest/README.md"));
     let mut links = 0;
     for document in documents.iter().filter(|path| path.extension().is_some_and(|ending| ending == "md")) {
         let text = fs::read_to_string(document).unwrap();
@@ -102,31 +104,6 @@ fn every_command_in_the_documents_is_run_or_is_not_for_a_reason() {
         }
     }
     assert!(run > 30, "{run}");
-}
-
-/// Receiver, meaning of success, and of a table of BENCHMARKS.md the medians of rate and peak RSS, row by row.
-fn measured(table: &str) -> Vec<[String; 4]> {
-    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(2);
-    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
-    let median = |cell: &str| cell.split(" (").next().unwrap().to_owned();
-    cells.map(|cells| [cells[1].to_owned(), cells[3].to_owned(), median(cells[4]), median(cells[8])]).collect()
-}
-
-#[test]
-fn the_comparison_in_the_readme_is_that_of_the_benchmarks() {
-    let (readme, benchmarks) = (read("README.md"), read("BENCHMARKS.md"));
-    let tables: Vec<_> =
-        benchmarks.split("\n## ").filter(|section| section.contains("| receiver |")).map(measured).collect();
-    let [ct, small] = &tables[..] else { unreachable!("two tables") };
-    assert_eq!(ct.len(), small.len());
-    for ([receiver, success, rate, rss], [_, _, small_rate, small_rss]) in ct.iter().zip(small) {
-        let start = format!("| {receiver} | {success} | {rate} | {rss} | {small_rate}");
-        let row = readme.lines().find(|line| line.starts_with(&start));
-        assert!(
-            row.is_some_and(|row| row.ends_with(&format!(" | {small_rss} |"))),
-            "not in README.md: {start} … | {small_rss} |"
-        );
-    }
 }
 
 #[test]

@@ -36,8 +36,8 @@ fn overview() -> String {
          Printed by `tidegate conformance` from the configuration in effect, in the structure of PS3.2 annex N. The copy in `docs/` is that of the \
          defaults.\n\n\
          ## 1 Overview\n\n\
-         Tidegate receives SOP instances over the network and stores each as a DICOM file. It is an association acceptor only: it \
-         sends, queries, prints and commits nothing.\n\n\
+         Tidegate receives SOP instances over the network and stores each as a DICOM file. It is an association acceptor only: it does not \
+         send, query or print, and it does not offer Storage Commitment.\n\n\
          {head}{rows}\n\
          It supports no media storage application profile, no DICOMweb service and no real-time video.\n\n\
          ## 2 Table of contents\n\n\
@@ -58,8 +58,8 @@ fn overview() -> String {
 fn introduction() -> String {
     format!(
         "## 3 Introduction\n\n\
-         For those who connect a sender to this node: modality and PACS administrators and integrators, who know the terms of the standard. \
-         A comparison of two conformance statements is a first step and no proof: try the two systems with each other.\n\n\
+         This statement is for modality and PACS administrators and integrators who connect a sender to this node and know the terms of the standard. \
+         A comparison of two conformance statements is a first step and no proof: test the two systems with each other.\n\n\
          | | |\n|---|---|\n{}{}{}",
         row(["Product", &format!("Tidegate {}", env!("CARGO_PKG_VERSION"))]),
         row(["Implementation class UID", &code(IMPLEMENTATION_CLASS_UID)]),
@@ -70,7 +70,10 @@ fn introduction() -> String {
 fn implementation_model(subject: &Subject<'_>) -> String {
     let storage = &subject.settings.node.storage;
     let durable = match storage.durability {
-        Durability::Fsync => "its data, its name and every directory on the way to it are synced to the disk",
+        Durability::Fsync => {
+            "its data, its name and every directory on the way to it are synced to the disk, or the whole instance is in a synced write-ahead log \
+             from which a start restores it"
+        }
         Durability::None => {
             "it is written; it is **not** synced, and a power failure may lose it (`storage.durability = \"none\"`)"
         }
@@ -78,10 +81,9 @@ fn implementation_model(subject: &Subject<'_>) -> String {
     format!(
         "## 4 Implementation model\n\n\
          One application entity, {ae}, waits for associations. Real-world activity: a remote AE sends instances; each is written to a \
-         file below the storage root, and answered with success when {durable}. Nothing is held back for later: there is no transfer from memory to \
-         an archive after the answer.\n\n\
+         file below the storage root, and answered with success when {durable}. No part of an instance is in memory only after the response.\n\n\
          Instances are stored at **level 2 (full)** of PS3.4 §B.4.1: every attribute, standard and private, is kept. No dataset is parsed \
-         behind the elements that name its file, none is coerced, none is re-encoded: the file holds the bytes that were received, behind a \
+         beyond the elements that name its file, coerced, or re-encoded: the file has the received bytes, behind a \
          file meta with the transfer syntax of their presentation context. Digital signatures stay valid.\n",
         ae = code(&subject.policy.ae_title),
     )
@@ -89,7 +91,7 @@ fn implementation_model(subject: &Subject<'_>) -> String {
 
 fn services(subject: &Subject<'_>) -> String {
     let duplicates = match subject.settings.node.storage.duplicates {
-        Duplicates::Replace => "takes the place of the stored one",
+        Duplicates::Replace => "replaces the stored one",
         Duplicates::KeepBoth => "is stored beside the stored one",
         Duplicates::Refuse => "is refused with status 0111",
     };
@@ -98,14 +100,14 @@ fn services(subject: &Subject<'_>) -> String {
          ### 5.1 Verification service as SCP\n\n\
          Each C-ECHO is answered with 0000.\n\n\
          ### 5.2 Storage service as SCP\n\n\
-         An instance whose bytes are stored already under its SOP Instance UID is answered with 0000 and not written again. A different one under \
-         the same UID {duplicates} (`storage.duplicates` is {word}). A SOP Instance UID of up to 255 characters of digits and periods is taken.\n\n\
+         Storage is idempotent: an instance whose bytes are stored already under its SOP Instance UID is answered with 0000 and not written again. A different one under \
+         the same UID {duplicates} (`storage.duplicates` is {word}). A SOP Instance UID may have up to 255 characters of digits and periods.\n\n\
          Status of the C-STORE response:\n\n\
          {head}{rows}\n\
-         Every status but 0000 comes with an Error Comment (0000,0902) of at most {comment} characters that says why. The association goes on after \
+         Every status but 0000 comes with an Error Comment (0000,0902) of at most {comment} characters with the cause. The association continues after \
          any of them.\n\n\
          ### 5.3 Support of character sets\n\n\
-         Every Specific Character Set (0008,0005): text is stored as it came. Where a file is named by a text element, bytes other than \
+         Every Specific Character Set (0008,0005): text is stored as received. Where a text element names a file, bytes other than \
          `A-Z a-z 0-9 . _ -` are written as `%` and two hexadecimal digits.\n",
         word = code(subject.settings.node.storage.duplicates),
         head = head(["Status", "Meaning", "Further meaning", "Sender should"]),
@@ -116,14 +118,12 @@ fn services(subject: &Subject<'_>) -> String {
 
 fn status(status: Status) -> String {
     let (class, meaning, advice) = match status {
-        Status::Success => ("Success", "stored as said in section 4, or the same bytes were", "–"),
-        Status::ProcessingFailure => {
-            ("Failure", "storage failed in a way that does not pass by itself", "ask the operator")
-        }
+        Status::Success => ("Success", "stored as section 4 says, or the same bytes were stored before", "–"),
+        Status::ProcessingFailure => ("Failure", "storage failed, and a retry will not help", "ask the operator"),
         Status::DuplicateSopInstance => {
             ("Failure", "a different instance is stored under this UID", "find out which is right")
         }
-        Status::InvalidSopInstance => ("Failure", "the SOP Instance UID is no UID", "be corrected"),
+        Status::InvalidSopInstance => ("Failure", "the SOP Instance UID is not a UID", "be corrected"),
         Status::SopClassNotSupported => {
             ("Failure", "the SOP class is not that of the presentation context", "be corrected")
         }
@@ -144,7 +144,7 @@ fn status(status: Status) -> String {
 fn configuration(subject: &Subject<'_>) -> String {
     let Subject { settings, live, policy } = *subject;
     let associations = &live.associations;
-    let called = if policy.require_called_ae_title { "is rejected" } else { "is served too" };
+    let called = if policy.require_called_ae_title { "is rejected" } else { "is accepted too" };
     format!(
         "## 6 Configuration\n\n\
          | | |\n|---|---|\n{}{}{}{}{}{}{}{}\n\
@@ -152,9 +152,12 @@ fn configuration(subject: &Subject<'_>) -> String {
         row(["AE title", &code(&policy.ae_title)]),
         row(["Listens on", &listens(settings)]),
         row(["ARTIM timer: connection to A-ASSOCIATE-RQ", &time(associations.request_timeout)]),
-        row(["Silence of the peer, between messages or within one, until A-ABORT", &time(associations.idle_timeout)]),
-        row(["Peer does not take an answer, until A-ABORT", &time(associations.send_timeout)]),
-        row(["Longest wait for a place with the writers, until A700", &time(live.writers.handoff_timeout)]),
+        row([
+            "Silence of the peer between messages, until A-ABORT (within a message a minimum rate applies)",
+            &time(associations.idle_timeout)
+        ]),
+        row(["Peer does not read a response, until the connection is closed", &time(associations.send_timeout)]),
+        row(["Longest wait for a slot of the writers' queue, until A700", &time(live.writers.handoff_timeout)]),
         row(["Longest wait for the disk, until A700", &time(live.writers.commit_timeout)]),
         row(["Layout of the storage root", &code(settings.node.storage.layout.template())]),
     )
@@ -193,7 +196,7 @@ fn network(subject: &Subject<'_>) -> String {
          ### 7.3 Rejections\n\n\
          {rejection_head}{rejections}\n\
          ### 7.4 Physical network and addresses\n\n\
-         TCP over IPv4 and IPv6. Names are not looked up. `TCP_NODELAY` is set, and a response is sent at once.\n\n\
+         TCP over IPv4 and IPv6. The node resolves no names. `TCP_NODELAY` is set, and a response is sent at once.\n\n\
          ### 7.5 Media\n\n\
          None. Stored files are DICOM files (PS3.10 §7) without a DICOMDIR.\n",
         general = [
@@ -250,12 +253,10 @@ const REJECTIONS: [Rejection; 7] = [
 fn rejection(rejection: Rejection) -> String {
     let when = match rejection {
         Rejection::ApplicationContext => "the application context is not DICOM's",
-        Rejection::NoReasonGiven => {
-            "no access rule lets the association in, or its user identity is missing or not right"
-        }
-        Rejection::CallingAeTitle => "no access rule lets the calling AE title in",
+        Rejection::NoReasonGiven => "no access rule allows the association, or its user identity is missing or wrong",
+        Rejection::CallingAeTitle => "no access rule allows the calling AE title",
         Rejection::CalledAeTitle => {
-            "another AE title is called, and `node.require_called_ae_title` is set; or no access rule lets the called one in"
+            "another AE title is called, and `node.require_called_ae_title` is set; or no access rule allows the called one"
         }
         Rejection::ProtocolVersion => "the protocol version is not 1",
         Rejection::LocalLimitExceeded => "a limit on associations is reached; try again later",
@@ -273,21 +274,21 @@ fn security(subject: &Subject<'_>) -> String {
     let Settings { certificate, audit, .. } = subject.settings;
     let transport = match certificate {
         None => {
-            "No secure transport connection profile of PS3.15 is in force: the DICOM port speaks plain TCP. Run it on a network of its own, or \
-             give it a certificate (`[tls]`)."
+            "No secure transport connection profile of PS3.15 is in force: the DICOM port speaks plain TCP. Run it on a separate network, or \
+             configure a certificate (`[tls]`)."
         }
         Some(_) => {
             "Secure transport connection: the modified BCP 195 profile of PS3.15 §B.12, TLS 1.3 and 1.2 with ephemeral keys and authenticated \
-             encryption. Certificates and revocation lists are read again on request."
+             encryption. Certificates and revocation lists are reloaded on SIGHUP."
         }
     };
     let clients = match certificate.as_ref().map(|own| own.client_auth) {
         None | Some(ClientAuth::None) => "Peers are not asked for a certificate.",
-        Some(ClientAuth::Optional) => "A certificate that a peer shows is verified.",
-        Some(ClientAuth::Required) => "Peers must show a certificate, which is verified.",
+        Some(ClientAuth::Optional) => "A certificate that a peer presents is verified.",
+        Some(ClientAuth::Required) => "Peers must present a certificate, which is verified.",
     };
     let rules = match subject.live.access.rules.list().len() {
-        0 => "Every peer is let in.".to_owned(),
+        0 => "Every peer is allowed.".to_owned(),
         count => format!("Access is decided by {count} rules over AE titles, addresses, certificates and SOP classes."),
     };
     let audit = match audit {
@@ -306,7 +307,7 @@ fn annex() -> String {
         "## Annex A: SOP classes and transfer syntaxes\n\n\
          ### A.1 Storage SOP classes\n\n{head}{classes}\n\
          ### A.2 Transfer syntaxes\n\n\
-         Every transfer syntax of the standard, those yet to come included, is accepted for every SOP class: what is below \
+         Every transfer syntax of the standard, future ones included, is accepted for every SOP class: every UID below \
          `1.2.840.10008.1.2`. These are known by name:\n\n{head}{syntaxes}",
         head = head(["Name", "UID"]),
         classes = storage_sop_classes().map(list).collect::<String>(),

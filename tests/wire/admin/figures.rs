@@ -98,7 +98,7 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let served: BTreeSet<_> =
         types.map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() }).collect();
-    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md")).unwrap();
+    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observe.md")).unwrap();
     let rows = document.lines().filter(|line| line.starts_with("| `tidegate_"));
     let names = rows.flat_map(|line| line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
     let documented: BTreeSet<_> = names.map(|name| name.split('{').next().unwrap().to_owned()).collect();
