@@ -92,8 +92,9 @@ pub(crate) struct Totals {
     pub(crate) associations_rejected: u64,
     /// Could not connect, or ended by anything but a release.
     pub(crate) associations_failed: u64,
-    /// What bad citizens did and met, by `kind.outcome`; never counted in anything above.
-    pub(crate) citizens: BTreeMap<String, u64>,
+    /// What bad peers did and met, by `kind.outcome`; never counted in anything above.
+    #[serde(rename = "citizens")]
+    pub(crate) bad_peers: BTreeMap<String, u64>,
 }
 
 impl Totals {

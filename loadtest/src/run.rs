@@ -22,7 +22,7 @@ use crate::{baseline, render, target};
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// Scenario file, or the name of one that is shipped: ct, mr, cr-dx, us-multiframe, mammo-dbt, whole-slide, sr-tiny,
-    /// hospital-day, tls, bad-citizens, knee
+    /// hospital-day, tls, bad-peers, knee
     #[arg(long, value_name = "FILE")]
     scenario: String,
     /// Where the receiver listens

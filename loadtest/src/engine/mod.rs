@@ -25,7 +25,7 @@ pub(crate) use plan::{Overrides, Plan};
 
 use crate::acked::AckedLog;
 use crate::association::AssociationError;
-use crate::citizens;
+use crate::bad_peers;
 use crate::generate::files::FilesError;
 use crate::objective;
 use crate::result::{RunResult, SCHEMA, Second, Usage};
@@ -108,7 +108,7 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
     };
     let mut monitor = Monitor::new(&run, plan.take_sampler());
     let mut ledger = Ledger::new(plan.seed, Arc::clone(&catalogue));
-    let badly_behaved = citizens::Citizens::default();
+    let badly_behaved = bad_peers::BadPeers::default();
     thread::scope(|scope| {
         badly_behaved.start(scope, plan);
         let worked = work(scope, &run, &mut ledger, |left| monitor.watch(left, watch));
@@ -119,7 +119,7 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
     run.books.unsent(run.schedule.never_taken(ended));
 
     let mut totals = run.books.totals();
-    totals.citizens = badly_behaved.counts();
+    totals.bad_peers = badly_behaved.counts();
     let [latency, service] = run.books.latencies();
     let elapsed = run.books.last_answer().unwrap_or(ended).saturating_duration_since(start);
     let result = RunResult {

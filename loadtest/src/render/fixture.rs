@@ -15,7 +15,7 @@ pub(crate) fn run(seed: u64, slower: f64) -> RunResult {
     let mut totals = Totals { associations_opened: 8, ..Totals::default() };
     let series: Vec<Second> = (1..=90).map(|t| second(t, slower, &mut random, &mut whole, &mut totals)).collect();
     totals.refused = BTreeMap::from([("A700".to_owned(), 12), ("0122".to_owned(), 3)]);
-    totals.citizens = BTreeMap::from([("slow_loris.aborted".to_owned(), 4), ("port_check.closed".to_owned(), 90)]);
+    totals.bad_peers = BTreeMap::from([("slow_loris.aborted".to_owned(), 4), ("port_check.closed".to_owned(), 90)]);
     RunResult {
         schema: SCHEMA,
         scenario: "ct".to_owned(),

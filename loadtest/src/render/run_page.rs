@@ -38,7 +38,7 @@ pub(crate) fn page(run: &RunResult, base: Option<&RunResult>) -> Page {
     if run.modalities.len() > 1 {
         page.table("Modalities", &modalities(run));
     }
-    page.table("Bad citizens", &citizens(run));
+    page.table("Bad peers", &bad_peers(run));
     if let Some(verification) = &run.verification {
         page.markup("Truth check", &truth(verification));
     }
@@ -275,9 +275,9 @@ pub(crate) fn answers(run: &RunResult) -> Table {
     table
 }
 
-fn citizens(run: &RunResult) -> Table {
-    let mut table = Table::new(&["bad citizen", "outcome", "times"]);
-    for (name, times) in &run.totals.citizens {
+fn bad_peers(run: &RunResult) -> Table {
+    let mut table = Table::new(&["bad peer", "outcome", "times"]);
+    for (name, times) in &run.totals.bad_peers {
         let (kind, outcome) = name.split_once('.').unwrap_or((name, ""));
         table.row([kind.replace('_', " "), outcome.replace('_', " "), count(*times)]);
     }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use bytesize::ByteSize;
 
 pub(crate) use place::ScenarioError;
-pub(crate) use raw::{Arrival, CitizenKind, Lifetime, Range};
+pub(crate) use raw::{Arrival, BadPeerKind, Lifetime, Range};
 
 use crate::generate::{Encoding, Modality, Shape};
 
@@ -27,7 +27,7 @@ pub(crate) struct Scenario {
     pub(crate) associations: Associations,
     pub(crate) load: Load,
     pub(crate) tls: Option<TlsSettings>,
-    pub(crate) citizens: Vec<Citizen>,
+    pub(crate) bad_peers: Vec<BadPeer>,
 }
 
 /// One kind of study in the mix.
@@ -107,8 +107,8 @@ pub(crate) struct TlsSettings {
 
 /// Peers that behave badly beside the load.
 #[derive(Clone, Debug)]
-pub(crate) struct Citizen {
-    pub(crate) kind: CitizenKind,
+pub(crate) struct BadPeer {
+    pub(crate) kind: BadPeerKind,
     /// So many of them at a time.
     pub(crate) count: u32,
     /// Each begins anew so often; 0 is at once.

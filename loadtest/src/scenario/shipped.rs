@@ -1,7 +1,7 @@
 //! The scenarios that come with the program; their names can stand where a file's can.
 
 const SHIPPED: [(&str, &str); 11] = [
-    ("bad-citizens", include_str!("../../scenarios/bad-citizens.toml")),
+    ("bad-peers", include_str!("../../scenarios/bad-peers.toml")),
     ("cr-dx", include_str!("../../scenarios/cr-dx.toml")),
     ("ct", include_str!("../../scenarios/ct.toml")),
     ("hospital-day", include_str!("../../scenarios/hospital-day.toml")),

@@ -37,7 +37,7 @@ fn file(path: &Path, ledger: &Ledger, findings: &mut Findings) {
         Err(problem) => return findings.partial.push(broken(&problem)),
     };
     match ledger.find(&file.sop_instance) {
-        Known::Citizens => {}
+        Known::BadPeers => {}
         Known::Foreign => match file.check_whole() {
             Ok(()) => findings.saw_extra(path.display().to_string()),
             Err(problem) => findings.partial.push(broken(&problem)),

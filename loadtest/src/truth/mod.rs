@@ -17,8 +17,8 @@ use crate::engine::{Catalogue, Instance};
 use crate::result::Verification;
 use crate::uid;
 
-/// Association numbers from here on belong to bad citizens, whose instances nobody was promised.
-pub(crate) const FIRST_CITIZEN: u32 = 90_000;
+/// Association numbers from here on belong to bad peers, whose instances nobody was promised.
+pub(crate) const FIRST_BAD_PEER: u32 = 90_000;
 /// Files of others that are listed; how many more there are stands in the last line. A storage root may hold millions.
 const MAX_EXTRA: usize = 1000;
 
@@ -71,8 +71,8 @@ impl Ledger {
         let Some(parsed) = uid::parse_instance(sop_instance).filter(|parsed| parsed.seed == self.seed) else {
             return Known::Foreign;
         };
-        if parsed.association >= FIRST_CITIZEN {
-            return Known::Citizens;
+        if parsed.association >= FIRST_BAD_PEER {
+            return Known::BadPeers;
         }
         let found = self.entries.binary_search_by_key(&parsed.association, |(number, _)| *number).ok().and_then(|at| {
             let (_, entries) = self.entries.get(at)?;
@@ -111,7 +111,7 @@ struct Place {
 /// Whose an instance is.
 enum Known {
     Ours(Place),
-    Citizens,
+    BadPeers,
     Foreign,
 }
 

@@ -51,7 +51,7 @@ fn whole_lost_corrupt_partial_and_extra_are_told_apart() {
     put("other-copy", &sop_instance(1, 5), &of(1));
     put("copy", &sop_instance(1, 5), &of(5));
     put("unacknowledged and cut", &sop_instance(1, 6), &of(6)[..500]);
-    put("a citizen's", &sop_instance(90_000, 1), &of(0)[..500]);
+    put("a bad peer's", &sop_instance(90_000, 1), &of(0)[..500]);
     put("somebody else's", "1.2.3", &of(0));
     put("of a run before", &sop_instance(2, 1), &of(0));
     fs::write(series.join("index.db"), b"sqlite").unwrap();

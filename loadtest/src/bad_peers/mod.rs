@@ -9,32 +9,32 @@ use std::thread::Scope;
 use std::time::Duration;
 
 use crate::engine::{Plan, pause};
-use crate::scenario::CitizenKind;
-use crate::truth::FIRST_CITIZEN;
+use crate::scenario::BadPeerKind;
+use crate::truth::FIRST_BAD_PEER;
 
 use kinds::Visit;
 
 /// All of them in one run.
 #[derive(Debug, Default)]
-pub(crate) struct Citizens {
+pub(crate) struct BadPeers {
     stop: AtomicBool,
     counts: Mutex<BTreeMap<String, u64>>,
 }
 
-impl Citizens {
-    /// Lets them loose on the plan's target, each on a thread of its own, until [`Citizens::stop`].
+impl BadPeers {
+    /// Lets them loose on the plan's target, each on a thread of its own, until [`BadPeers::stop`].
     pub(crate) fn start<'scope, 'env>(&'env self, scope: &'scope Scope<'scope, 'env>, plan: &'env Plan) {
-        let mut number = FIRST_CITIZEN;
-        for citizen in &plan.scenario.citizens {
-            for _ in 0..citizen.count {
-                let visit = Visit::new(plan, citizen, number, &self.stop);
-                scope.spawn(move || self.live(&visit, citizen.kind, citizen.every_s));
+        let mut number = FIRST_BAD_PEER;
+        for bad_peer in &plan.scenario.bad_peers {
+            for _ in 0..bad_peer.count {
+                let visit = Visit::new(plan, bad_peer, number, &self.stop);
+                scope.spawn(move || self.live(&visit, bad_peer.kind, bad_peer.every_s));
                 number += 1;
             }
         }
     }
 
-    fn live(&self, visit: &Visit<'_>, kind: CitizenKind, every_s: f64) {
+    fn live(&self, visit: &Visit<'_>, kind: BadPeerKind, every_s: f64) {
         for round in 0.. {
             if self.stop.load(Ordering::Relaxed) {
                 return;
@@ -46,7 +46,7 @@ impl Citizens {
         }
     }
 
-    fn count(&self, kind: CitizenKind, outcome: &str) {
+    fn count(&self, kind: BadPeerKind, outcome: &str) {
         let name = clap::ValueEnum::to_possible_value(&kind).map(|value| value.get_name().to_owned());
         let key = format!("{}.{outcome}", name.unwrap_or_default());
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
