@@ -11,10 +11,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::engine::{self, EngineError, Overrides, Plan};
+use crate::reconcile::Verify;
 use crate::result::{RunResult, Sampler, Second};
 use crate::scenario::{Arrival, Pace, Scenario, ScenarioError};
 use crate::target::{Receiver, TargetError};
-use crate::truth::Verify;
 
 /// A step whose p99 is longer is past the knee: a modality's operator notices.
 const KNEE_P99_MS: f64 = 1000.0;

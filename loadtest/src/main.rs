@@ -1,7 +1,7 @@
 //! Load-test harness for DICOM C-STORE receivers. It knows only the wire.
 //!
 //! `scenario` says what is sent; `generate` makes it, `dataset` and `message` hold it, encoded once. `engine` turns a scenario into load:
-//! a worker a thread over `association` and `wire`, paced by its schedule, with `bad_peers` beside it. `truth` holds the receiver to what it
+//! a worker a thread over `association` and `wire`, paced by its schedule, with `bad_peers` beside it. `reconcile` holds the receiver to what it
 //! acknowledged, `objective` to what was wanted. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at
 //! the receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `store`, `limit` and `verify` are the plain tools.
 
@@ -31,6 +31,7 @@ mod ratio;
 mod raw;
 #[cfg(test)]
 mod receiver;
+mod reconcile;
 mod render;
 mod report;
 mod result;
@@ -41,7 +42,6 @@ mod statistics;
 mod store;
 mod target;
 mod tls;
-mod truth;
 mod tune;
 mod uid;
 mod usage;

@@ -177,7 +177,7 @@ pub(crate) struct Step {
     pub(crate) knee: bool,
 }
 
-/// What the truth check found.
+/// What the reconciliation found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verification {
     pub(crate) acknowledged: u64,

@@ -13,9 +13,9 @@ use thiserror::Error;
 use crate::engine::{self, EngineError, Overrides, Plan};
 use crate::live::View;
 use crate::objective::Wanted;
+use crate::reconcile::Verify;
 use crate::result::{RunResult, Sampler};
 use crate::scenario::{Scenario, TlsSettings};
-use crate::truth::Verify;
 use crate::{baseline, render, target};
 
 /// What is run, against whom, and what must come of it.

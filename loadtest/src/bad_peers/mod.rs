@@ -9,8 +9,8 @@ use std::thread::Scope;
 use std::time::Duration;
 
 use crate::engine::{Plan, pause};
+use crate::reconcile::FIRST_BAD_PEER;
 use crate::scenario::BadPeerKind;
-use crate::truth::FIRST_BAD_PEER;
 
 use kinds::Visit;
 

@@ -77,7 +77,7 @@ fn cpu_s_per_gib(run: &RunResult) -> f64 {
     run.target_usage.filter(|_| gib > 0.0).map_or(f64::NAN, |usage| usage.cpu_s() / gib)
 }
 
-/// What the truth check found over all runs, and what was not stored at all.
+/// What the reconciliation found over all runs, and what was not stored at all.
 fn verified(contender: &Contender) -> String {
     let failed: u64 = contender.runs.iter().map(|run| run.totals.failed()).sum();
     let checks: Vec<_> = contender.runs.iter().filter_map(|run| run.verification.as_ref()).collect();

@@ -28,10 +28,10 @@ use crate::association::AssociationError;
 use crate::bad_peers;
 use crate::generate::files::FilesError;
 use crate::objective;
+use crate::reconcile::{self, Ledger, ReconcileError};
 use crate::result::{RunResult, SCHEMA, Second, Usage};
 use crate::scenario::{Pace, ScenarioError};
 use crate::tls::TlsError;
-use crate::truth::{self, Ledger, TruthError};
 
 use books::Books;
 use monitor::Monitor;
@@ -67,7 +67,7 @@ pub(crate) enum EngineError {
     #[error("an association's thread ended by a panic")]
     Panicked,
     #[error("cannot check what was stored")]
-    Truth(#[from] TruthError),
+    Reconcile(#[from] ReconcileError),
 }
 
 /// Runs a plan to its end and judges it: load, then verification, then objectives. `watch` sees each second as it is closed.
@@ -77,7 +77,7 @@ pub(crate) enum EngineError {
 pub(crate) fn run(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<RunResult, EngineError> {
     let (mut result, ledger) = load(plan, watch)?;
     if let Some(verify) = &plan.verify {
-        result.verification = Some(truth::check(&ledger, verify)?);
+        result.verification = Some(reconcile::check(&ledger, verify)?);
     }
     result.objectives = objective::judge(&plan.objectives, &result);
     Ok(result)

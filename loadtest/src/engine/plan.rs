@@ -12,10 +12,10 @@ use super::{Catalogue, EngineError};
 use crate::association::{Association, AssociationError};
 use crate::objective::Wanted;
 use crate::pdu::AssociateRequest;
+use crate::reconcile::Verify;
 use crate::result::Sampler;
 use crate::scenario::{Pace, Range, Scenario, TlsSettings};
 use crate::tls::TlsClient;
-use crate::truth::Verify;
 use crate::wire::Wire;
 
 /// Everything that a run needs.

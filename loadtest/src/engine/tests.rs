@@ -3,8 +3,8 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::receiver::{Act, Receiver};
+use crate::reconcile::Verify;
 use crate::scenario::Scenario;
-use crate::truth::Verify;
 
 /// A scenario of tiny instances of two kinds, with these lines in `[load]` and `[associations]`.
 fn scenario(load: &str, associations: &str) -> Scenario {
@@ -63,7 +63,7 @@ fn what_is_sent_is_what_the_ledger_says_and_the_seed_decides() {
         std::fs::write(directory.path().join(uid), acked_digest(dataset)).unwrap();
     }
     let hook = Verify::Hook(format!("cd {} && cat", directory.path().display()));
-    let verification = truth::check(&ledger, &hook).unwrap();
+    let verification = reconcile::check(&ledger, &hook).unwrap();
     assert_eq!((verification.acknowledged, verification.whole), (30, 30), "{verification:?}");
 }
 
@@ -95,7 +95,7 @@ fn refusals_aborts_and_lost_connections_are_counted_apart_and_the_load_goes_on()
     assert_eq!(totals.refused.get("A700"), Some(&1));
     assert_eq!((totals.associations_opened, totals.associations_failed), (3, 2));
     // What was never acknowledged is known as such: everything is lost for a hook that finds nothing.
-    let verification = truth::check(&ledger, &Verify::Hook("true".into())).unwrap();
+    let verification = reconcile::check(&ledger, &Verify::Hook("true".into())).unwrap();
     assert_eq!((verification.lost.len(), verification.unacknowledged_absent), (17, 3));
 }
 
@@ -218,6 +218,6 @@ fn bad_peers_are_counted_apart_and_take_nothing_from_the_load() {
     of_bad_peers.dedup();
     assert_eq!(of_bad_peers, [0, 7]);
     let of_load =
-        stored.keys().filter(|uid| crate::uid::parse_instance(uid).unwrap().association < truth::FIRST_BAD_PEER);
+        stored.keys().filter(|uid| crate::uid::parse_instance(uid).unwrap().association < reconcile::FIRST_BAD_PEER);
     assert_eq!(of_load.count() as u64, result.totals.acknowledged);
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::acked;
 use crate::association::{Association, AssociationError};
 use crate::random::Random;
+use crate::reconcile::Entry;
 use crate::scenario::{Lifetime, Pace, Range};
-use crate::truth::Entry;
 
 use super::Run;
 use super::books::Answered;

@@ -40,7 +40,7 @@ pub(crate) fn page(run: &RunResult, base: Option<&RunResult>) -> Page {
     }
     page.table("Bad peers", &bad_peers(run));
     if let Some(verification) = &run.verification {
-        page.markup("Truth check", &truth(verification));
+        page.markup("Reconciliation", &reconciliation(verification));
     }
     page.facts("How it was measured", &facts(run));
     page
@@ -293,7 +293,7 @@ pub(crate) fn objectives(run: &RunResult) -> Table {
     table
 }
 
-fn truth(found: &Verification) -> String {
+fn reconciliation(found: &Verification) -> String {
     let mut table = Table::new(&["instances", "", "meaning"]);
     let mut row =
         |name: &str, number: u64, meaning: &str| table.row([name.to_owned(), count(number), meaning.to_owned()]);

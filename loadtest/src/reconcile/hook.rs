@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::thread;
 
-use super::{Findings, Found, Ledger, Place, TruthError};
+use super::{Findings, Found, Ledger, Place, ReconcileError};
 use crate::acked;
 use crate::part10::Part10File;
 
@@ -16,7 +16,7 @@ const AT_A_TIME: usize = 4;
 
 /// Runs `command` once for each instance, with its SOP Instance UID as the last argument. An exit code other than 0, or nothing
 /// printed, is an instance that is not there.
-pub(super) fn look(command: &str, ledger: &Ledger, findings: &mut Findings) -> Result<(), TruthError> {
+pub(super) fn look(command: &str, ledger: &Ledger, findings: &mut Findings) -> Result<(), ReconcileError> {
     let instances = Mutex::new(ledger.all());
     let next = || instances.lock().unwrap_or_else(PoisonError::into_inner).next();
     let seen: Vec<Result<Vec<(Place, Found)>, io::Error>> = thread::scope(|scope| {
@@ -35,7 +35,7 @@ pub(super) fn look(command: &str, ledger: &Ledger, findings: &mut Findings) -> R
         joined.map(|seen| seen.unwrap_or_else(|_| Err(io::Error::other("a thread ended by a panic")))).collect()
     });
     for seen in seen {
-        for (place, found) in seen.map_err(TruthError::Hook)? {
+        for (place, found) in seen.map_err(ReconcileError::Hook)? {
             findings.saw(place, found);
         }
     }

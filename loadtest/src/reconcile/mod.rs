@@ -1,4 +1,4 @@
-//! The truth check: what the receiver has against what was sent, byte for byte.
+//! Reconciles what the receiver has with what was sent, byte for byte.
 //!
 //! Nothing is hashed while the load runs. Every instance is remembered by a few numbers, from which its dataset is made again.
 
@@ -33,7 +33,7 @@ pub(crate) enum Verify {
 
 /// Why nothing could be checked.
 #[derive(Debug, Error)]
-pub(crate) enum TruthError {
+pub(crate) enum ReconcileError {
     #[error("cannot list {directory}")]
     List { directory: PathBuf, source: io::Error },
     #[error("cannot run the command of --verify-hook")]
@@ -130,7 +130,7 @@ enum Found {
 ///
 /// # Errors
 /// When there is no looking.
-pub(crate) fn check(ledger: &Ledger, verify: &Verify) -> Result<Verification, TruthError> {
+pub(crate) fn check(ledger: &Ledger, verify: &Verify) -> Result<Verification, ReconcileError> {
     let mut findings = Findings::new(ledger);
     match verify {
         Verify::Directory(directory) => directory::look(directory, ledger, &mut findings)?,
