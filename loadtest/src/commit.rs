@@ -32,7 +32,7 @@ pub(crate) enum Mode {
 
 /// What all connections share.
 #[derive(Debug)]
-pub(crate) struct Ground {
+pub(crate) struct Workdir {
     root: PathBuf,
     directory: File,
     mode: Mode,
@@ -40,7 +40,7 @@ pub(crate) struct Ground {
     log: Option<Log>,
 }
 
-impl Ground {
+impl Workdir {
     pub(crate) fn new(root: &Path, mode: Mode) -> io::Result<Self> {
         fs::create_dir_all(root.join(".tmp"))?;
         let log = if mode == Mode::Log { Some(Log::create(root)?) } else { None };
@@ -56,7 +56,7 @@ impl Ground {
 /// One connection's files: `study/series/instance` under the root, each written to `.tmp` first.
 #[derive(Debug)]
 pub(crate) struct StudyWriter<'a> {
-    ground: &'a Ground,
+    workdir: &'a Workdir,
     temporary: PathBuf,
     study: PathBuf,
     series: PathBuf,
@@ -65,11 +65,11 @@ pub(crate) struct StudyWriter<'a> {
 
 impl<'a> StudyWriter<'a> {
     /// Makes the directory of study number `study`.
-    pub(crate) fn new(ground: &'a Ground, study: usize) -> io::Result<Self> {
+    pub(crate) fn new(workdir: &'a Workdir, study: usize) -> io::Result<Self> {
         let name = format!("study{study:05}");
-        let directory = ground.root.join(&name);
-        let temporary = ground.root.join(".tmp").join(&name);
-        let writer = Self { ground, temporary, series: directory.clone(), study: directory, written: 0 };
+        let directory = workdir.root.join(&name);
+        let temporary = workdir.root.join(".tmp").join(&name);
+        let writer = Self { workdir, temporary, series: directory.clone(), study: directory, written: 0 };
         writer.make_directory(&writer.study)?;
         Ok(writer)
     }
@@ -87,7 +87,7 @@ impl<'a> StudyWriter<'a> {
     fn make_directory(&self, path: &Path) -> io::Result<()> {
         fs::create_dir(path)?;
         match path.parent() {
-            Some(parent) if self.ground.syncs_names() => sync_directory(parent),
+            Some(parent) if self.workdir.syncs_names() => sync_directory(parent),
             _ => Ok(()),
         }
     }
@@ -108,7 +108,7 @@ impl OpenFile<'_, '_> {
 
     /// Makes the whole content durable by the log, if there is one.
     pub(crate) fn log(&mut self, content: &[u8]) -> io::Result<()> {
-        if let Some(log) = &self.writer.ground.log {
+        if let Some(log) = &self.writer.workdir.log {
             self.half = Some(log.append(content)?);
         }
         Ok(())
@@ -117,20 +117,20 @@ impl OpenFile<'_, '_> {
     /// Gives the file its final name, durably when that was asked for.
     pub(crate) fn commit(self) -> io::Result<()> {
         let Self { file, writer, half } = self;
-        let ground = writer.ground;
-        match (ground.mode, half) {
+        let workdir = writer.workdir;
+        match (workdir.mode, half) {
             (Mode::Discard | Mode::None, _) | (Mode::Log, Some(_)) => {}
             (Mode::PerFile, _) | (Mode::Log, None) => file.sync_data()?,
-            (Mode::Shared, _) => ground.files.run(|| Ok(rustix::fs::syncfs(&ground.directory)?))?,
+            (Mode::Shared, _) => workdir.files.run(|| Ok(rustix::fs::syncfs(&workdir.directory)?))?,
         }
         drop(file);
         let name = writer.series.join(format!("instance{:010}.dcm", writer.written));
         fs::rename(&writer.temporary, name)?;
-        if ground.syncs_names() || (ground.mode == Mode::Log && half.is_none()) {
+        if workdir.syncs_names() || (workdir.mode == Mode::Log && half.is_none()) {
             sync_directory(&writer.series)?;
         }
         writer.written += 1;
-        match (&ground.log, half) {
+        match (&workdir.log, half) {
             (Some(log), Some(half)) => log.written(half),
             _ => Ok(()),
         }
@@ -149,8 +149,8 @@ mod tests {
     fn files_are_spread_over_series_and_no_temporary_file_stays() {
         for mode in [Mode::None, Mode::PerFile, Mode::Shared, Mode::Log] {
             let root = tempfile::tempdir().unwrap();
-            let ground = Ground::new(root.path(), mode).unwrap();
-            let mut writer = StudyWriter::new(&ground, 3).unwrap();
+            let workdir = Workdir::new(root.path(), mode).unwrap();
+            let mut writer = StudyWriter::new(&workdir, 3).unwrap();
             for index in 0..=FILES_PER_SERIES {
                 let mut file = writer.begin().unwrap();
                 file.write_all(&index.to_le_bytes()).unwrap();

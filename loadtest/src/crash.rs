@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use crate::drive::{Drive, DriveError, Ground, LoadArgs, Once, ReceiverArgs, tell};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, tell};
 use crate::random::Random;
 use crate::render::{self, Table};
 use crate::result::Verification;
 use crate::target::{Receiver, Running};
 use crate::verify;
+use crate::workdir::Workdir;
 
 /// A load that acknowledges nothing in this time is no load; the receiver is killed all the same.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,7 +37,7 @@ pub(crate) struct CrashArgs {
     longest: f64,
     /// Where it stores while it is crashed; a directory `crash` is made there, and removed at the end when nothing is lost
     #[arg(long, default_value = ".", value_name = "DIR")]
-    ground: PathBuf,
+    workdir: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -60,21 +61,21 @@ struct Round {
 pub(crate) fn run(args: &CrashArgs) -> Result<bool, DriveError> {
     let receiver = args.receiver.receiver()?;
     let drive = Drive::new(&args.load)?;
-    let ground = Ground::new(&args.ground, "crash")?;
-    let rounds = crash(args, &receiver, &drive, &ground)?;
+    let workdir = Workdir::new(&args.workdir, "crash")?;
+    let rounds = crash(args, &receiver, &drive, &workdir)?;
     let passed = rounds.iter().all(|round| round.verification.passed());
     tell(&rounds, args.json, || text(&receiver, &rounds));
     if !passed {
-        println!("what was found stays in {}", ground.keep().display());
+        println!("what was found stays in {}", workdir.keep().display());
     }
     Ok(passed)
 }
 
-fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, ground: &Ground) -> Result<Vec<Round>, DriveError> {
+fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, workdir: &Workdir) -> Result<Vec<Round>, DriveError> {
     let mut random = Random::stream(args.load.seed, 0xC7A5);
     let longest_ms = (args.longest.max(0.0) * 1000.0) as u64;
-    let acked = ground.work().join("acknowledged");
-    let mut running = Running::start(receiver, &ground.storage(), &ground.work())?;
+    let acked = workdir.work().join("acknowledged");
+    let mut running = Running::start(receiver, &workdir.storage(), &workdir.work())?;
     let mut rounds = Vec::new();
     for round in 1..=args.rounds {
         let after = Duration::from_millis(random.between(0, longest_ms));
@@ -90,7 +91,7 @@ fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, ground: &Ground) 
         let killed = Instant::now();
         // The old one is waited for before the new one may have its directory.
         drop(running);
-        running = Running::start(receiver, &ground.storage(), &ground.work())?;
+        running = Running::start(receiver, &workdir.storage(), &workdir.work())?;
         let restarted_in_ms = killed.elapsed().as_millis() as u64;
         let files = running.files().ok_or_else(|| {
             DriveError::Usage(format!("{}: without `files` in its description nothing can be checked", receiver.name))

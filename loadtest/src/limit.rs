@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use thiserror::Error;
 
-use crate::commit::{Ground, Mode, StudyWriter};
+use crate::commit::{Mode, StudyWriter, Workdir};
 use crate::discard;
 use crate::generate::{Encoding, MAX_NATIVE_BYTES, ct_image};
 use crate::raw::{FAILED, STORED};
@@ -109,14 +109,14 @@ fn write_files(args: &LimitArgs) -> Result<Measured, LimitError> {
     }
     let dataset = ct_image(args.size.as_u64(), Encoding::Explicit, 1).to_bytes();
     let (files, threads) = (args.files.unwrap_or_default(), u64::from(args.threads));
-    let ground = Ground::new(&args.dir, args.mode).map_err(args.failed())?;
+    let workdir = Workdir::new(&args.dir, args.mode).map_err(args.failed())?;
     let (started, before) = (Instant::now(), Usage::now());
     let tallies = thread::scope(|scope| {
         let running: Vec<_> = (0..threads)
             .map(|number| {
                 let share = files / threads + u64::from(number < files % threads);
-                let (dataset, ground) = (&dataset, &ground);
-                scope.spawn(move || write_share(ground, number as usize, share, dataset).map_err(args.failed()))
+                let (dataset, workdir) = (&dataset, &workdir);
+                scope.spawn(move || write_share(workdir, number as usize, share, dataset).map_err(args.failed()))
             })
             .collect();
         running.into_iter().map(|thread| thread.join().map_err(|_| LimitError::Panicked)?).collect::<Result<_, _>>()
@@ -124,9 +124,9 @@ fn write_files(args: &LimitArgs) -> Result<Measured, LimitError> {
     Ok((started.elapsed(), tallies, before))
 }
 
-fn write_share(ground: &Ground, number: usize, share: u64, bytes: &[u8]) -> io::Result<Tally> {
+fn write_share(workdir: &Workdir, number: usize, share: u64, bytes: &[u8]) -> io::Result<Tally> {
     let mut tally = Tally::default();
-    let mut writer = StudyWriter::new(ground, number)?;
+    let mut writer = StudyWriter::new(workdir, number)?;
     for _ in 0..share {
         let begun = Instant::now();
         let mut file = writer.begin()?;
@@ -143,7 +143,7 @@ fn write_share(ground: &Ground, number: usize, share: u64, bytes: &[u8]) -> io::
 /// Serves `--connections` connections; the clock runs from the first of them to the end of the last.
 fn serve(args: &LimitArgs, address: SocketAddr) -> Result<Measured, LimitError> {
     let keeps = !args.dicom && args.mode != Mode::Discard;
-    let ground = keeps.then(|| Ground::new(&args.dir, args.mode)).transpose().map_err(args.failed())?;
+    let workdir = keeps.then(|| Workdir::new(&args.dir, args.mode)).transpose().map_err(args.failed())?;
     let tls = match args.tls.as_slice() {
         [certificate, key] => Some(TlsServer::new(certificate, key)?),
         _ => None,
@@ -159,8 +159,8 @@ fn serve(args: &LimitArgs, address: SocketAddr) -> Result<Measured, LimitError> 
             if number == 0 {
                 (started, before) = (Instant::now(), Usage::now());
             }
-            let (ground, tls) = (ground.as_ref(), tls.as_ref());
-            running.push(scope.spawn(move || serve_connection(args, ground, tls, number, stream)));
+            let (workdir, tls) = (workdir.as_ref(), tls.as_ref());
+            running.push(scope.spawn(move || serve_connection(args, workdir, tls, number, stream)));
         }
         running.into_iter().map(|thread| thread.join().map_err(|_| LimitError::Panicked)?).collect::<Result<_, _>>()
     })?;
@@ -169,7 +169,7 @@ fn serve(args: &LimitArgs, address: SocketAddr) -> Result<Measured, LimitError> 
 
 fn serve_connection(
     args: &LimitArgs,
-    ground: Option<&Ground>,
+    workdir: Option<&Workdir>,
     tls: Option<&TlsServer>,
     number: usize,
     stream: TcpStream,
@@ -177,18 +177,18 @@ fn serve_connection(
     stream.set_nodelay(true).map_err(LimitError::Connection)?;
     match tls {
         _ if args.dicom => discard::serve(stream).map_err(LimitError::Connection),
-        Some(tls) => serve_frames(args, ground, number, tls.stream(stream).map_err(LimitError::Connection)?),
-        None => serve_frames(args, ground, number, stream),
+        Some(tls) => serve_frames(args, workdir, number, tls.stream(stream).map_err(LimitError::Connection)?),
+        None => serve_frames(args, workdir, number, stream),
     }
 }
 
 fn serve_frames(
     args: &LimitArgs,
-    ground: Option<&Ground>,
+    workdir: Option<&Workdir>,
     number: usize,
     mut stream: impl Read + Write,
 ) -> Result<Tally, LimitError> {
-    let mut writer = ground.map(|ground| StudyWriter::new(ground, number)).transpose().map_err(args.failed())?;
+    let mut writer = workdir.map(|workdir| StudyWriter::new(workdir, number)).transpose().map_err(args.failed())?;
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut tally = Tally::default();
     while let Some(length) = read_length(&mut stream).map_err(LimitError::Connection)? {

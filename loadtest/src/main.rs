@@ -47,6 +47,7 @@ mod uid;
 mod usage;
 mod verify;
 mod wire;
+mod workdir;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -40,8 +40,8 @@ fn loadtest(directory: &Path, command: &str, arguments: &[&str]) -> (Output, Str
     let output = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
         .args([command, "--scenario"])
         .arg(&scenario)
-        .arg("--ground")
-        .arg(directory.join("ground"))
+        .arg("--workdir")
+        .arg(directory.join("workdir"))
         .args(arguments)
         .output()
         .unwrap();
@@ -66,7 +66,7 @@ fn compare_tells_the_receiver_that_loses_from_the_one_that_does_not() {
     assert!(row("good").contains("all whole") && row("good").contains("for a test"), "{text}");
     assert!(row("bad").contains(" lost") && !row("bad").contains("| 0 lost"), "{text}");
     assert!(fs::read_to_string(page).unwrap().contains("Receivers compared"));
-    let left = fs::read_dir(directory.path().join("ground")).unwrap().count();
+    let left = fs::read_dir(directory.path().join("workdir")).unwrap().count();
     assert_eq!(left, 0, "what was stored is removed");
 }
 
@@ -77,9 +77,9 @@ fn crash_passes_a_receiver_that_keeps_its_word_and_fails_those_that_do_not() {
         let receiver = describe(directory.path(), name, fault);
         let arguments = ["--receiver", receiver.to_str().unwrap(), "--rounds", "2", "--longest", "0.2"];
         let (output, text) = loadtest(directory.path(), "crash", &arguments);
-        let ground = directory.path().join("ground/crash");
-        let kept = ground.exists();
-        let _ = fs::remove_dir_all(ground);
+        let workdir = directory.path().join("workdir/crash");
+        let kept = workdir.exists();
+        let _ = fs::remove_dir_all(workdir);
         (output.status.code(), text, kept)
     };
     let (code, text, kept) = crash("good", "");

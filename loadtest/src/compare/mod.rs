@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::drive::{Drive, DriveError, Ground, LoadArgs, Once, tell};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, tell};
 use crate::result::RunResult;
 use crate::target::{Receiver, Running};
+use crate::workdir::Workdir;
 
 /// Who is compared, and how.
 #[derive(Debug, Args)]
@@ -28,7 +29,7 @@ pub(crate) struct CompareArgs {
     seconds: f64,
     /// Where the receivers store; each run has a directory of its own, which is removed after it
     #[arg(long, default_value = ".", value_name = "DIR")]
-    ground: PathBuf,
+    workdir: PathBuf,
     /// Print the table as Markdown
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
@@ -105,8 +106,8 @@ fn contender(receiver: &Receiver) -> Contender {
 
 /// One run of one receiver, from its start to its end, in an empty directory.
 fn measure(args: &CompareArgs, drive: &Drive, receiver: &Receiver, round: u64) -> Result<RunResult, DriveError> {
-    let ground = Ground::new(&args.ground, "compare")?;
-    let running = Running::start(receiver, &ground.storage(), &ground.work())?;
+    let workdir = Workdir::new(&args.workdir, "compare")?;
+    let running = Running::start(receiver, &workdir.storage(), &workdir.work())?;
     let once = Once {
         seed: args.load.seed.wrapping_add(round),
         duration_s: args.seconds,

@@ -13,10 +13,11 @@ use serde_json::Value;
 use super::workload::{Load, Workload};
 use super::{Figures, RatioError, Tls, visits};
 use crate::commit::Mode;
-use crate::drive::{DriveError, Ground};
+use crate::drive::DriveError;
 use crate::result::{Sampler, Usage};
 use crate::target::{ProcessSampler, Receiver, Running};
 use crate::tls::TlsClient;
+use crate::workdir::Workdir;
 
 /// Between two looks at the memory of a receiver.
 const LOOK: Duration = Duration::from_millis(20);
@@ -48,18 +49,18 @@ impl Contender {
         workload: Workload,
         scale: f64,
         tls: Option<&Tls>,
-        ground: &Ground,
+        workdir: &Workdir,
     ) -> Result<Figures, RatioError> {
         match (self, workload.load(scale)) {
             (Self::Receiver(receiver), load) => {
-                let running = Running::start(receiver, &ground.storage(), &ground.work())?;
+                let running = Running::start(receiver, &workdir.storage(), &workdir.work())?;
                 let address = tls.map_or_else(|| running.address(), Tls::address);
                 let client = tls.map(|_| TlsClient::trusting(&address)).transpose()?;
                 let figures = match (load, workload) {
                     (Some(load), _) => {
                         let mut watched = ProcessSampler::new(running.pid())?;
                         let send = sender(&address, load, tls, &["--called-ae", &receiver.called_ae]);
-                        self.sent(send, load, Some(&mut watched), ground)?
+                        self.sent(send, load, Some(&mut watched), workdir)?
                     }
                     (None, Workload::Idle) => {
                         visits::idle(running.pid(), &address, client.as_ref(), &receiver.called_ae)
@@ -72,9 +73,9 @@ impl Contender {
                 Ok(figures)
             }
             (Self::Limit(mode), Some(load)) => {
-                let mut limit = Limit::start(*mode, load, tls, ground)?;
+                let mut limit = Limit::start(*mode, load, tls, workdir)?;
                 let send = sender(&limit.address, load, tls, &["--raw"]);
-                let figures = self.sent(send, load, None, ground)?;
+                let figures = self.sent(send, load, None, workdir)?;
                 let usage = limit.usage().map_err(RatioError::Myself)?;
                 Ok(figures.with_usage(usage, load))
             }
@@ -88,7 +89,7 @@ impl Contender {
         mut send: Command,
         load: Load,
         mut watched: Option<&mut ProcessSampler>,
-        ground: &Ground,
+        workdir: &Workdir,
     ) -> Result<Figures, RatioError> {
         let mut sending = send.stdout(Stdio::piped()).spawn().map_err(RatioError::Myself)?;
         while sending.try_wait().map_err(RatioError::Myself)?.is_none() {
@@ -99,7 +100,7 @@ impl Contender {
         }
         let usage = watched.and_then(|watched| watched.sample().and_then(|_| watched.usage()));
         let begun = Instant::now();
-        let disk = File::open(ground.storage()).map_err(DriveError::file(&ground.storage()))?;
+        let disk = File::open(workdir.storage()).map_err(DriveError::file(&workdir.storage()))?;
         rustix::fs::syncfs(disk).map_err(|error| RatioError::Myself(error.into()))?;
         let sync_s = begun.elapsed().as_secs_f64();
         let said = output(&mut sending).map_err(RatioError::Myself)?;
@@ -157,8 +158,8 @@ struct Limit {
 }
 
 impl Limit {
-    fn start(mode: Mode, load: Load, tls: Option<&Tls>, ground: &Ground) -> Result<Self, RatioError> {
-        let storage = ground.storage();
+    fn start(mode: Mode, load: Load, tls: Option<&Tls>, workdir: &Workdir) -> Result<Self, RatioError> {
+        let storage = workdir.storage();
         fs::create_dir_all(&storage).map_err(DriveError::file(&storage))?;
         let mode = clap::ValueEnum::to_possible_value(&mode).map(|value| value.get_name().to_owned());
         let process = myself()

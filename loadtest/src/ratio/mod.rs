@@ -19,9 +19,10 @@ use thiserror::Error;
 use self::contender::Contender;
 use self::workload::Workload;
 use crate::commit::Mode;
-use crate::drive::{DriveError, Ground, setting, tell};
+use crate::drive::{DriveError, setting, tell};
 use crate::target::{Receiver, TargetError, free_port};
 use crate::tls::TlsError;
+use crate::workdir::Workdir;
 
 /// What a disk does behind a sync, discards for one, is over by then.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -55,7 +56,7 @@ pub(crate) struct RatioArgs {
     scale: f64,
     /// Where the receivers store: on the disk that is meant
     #[arg(long, default_value = ".", value_name = "DIR")]
-    ground: PathBuf,
+    workdir: PathBuf,
     /// Print the tables as Markdown
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
@@ -125,8 +126,8 @@ pub(crate) enum RatioError {
 }
 
 /// Returns once the disk has nothing more to do for what happened on it before.
-fn settle(ground: &Path) -> Result<(), RatioError> {
-    let directory = File::open(ground).map_err(DriveError::file(ground))?;
+fn settle(workdir: &Path) -> Result<(), RatioError> {
+    let directory = File::open(workdir).map_err(DriveError::file(workdir))?;
     rustix::fs::syncfs(directory).map_err(|error| RatioError::Myself(error.into()))?;
     thread::sleep(SETTLE);
     Ok(())
@@ -154,16 +155,16 @@ pub(crate) fn run(args: &RatioArgs) -> Result<bool, RatioError> {
                 let Some(contender) = contenders.get(index).filter(|contender| contender.takes(*workload)) else {
                     continue;
                 };
-                let ground = Ground::new(&args.ground, &format!("ratio-{}", spent.len()))?;
-                let figures = contender.measure(*workload, args.scale, tls.as_ref(), &ground)?;
+                let workdir = Workdir::new(&args.workdir, &format!("ratio-{}", spent.len()))?;
+                let figures = contender.measure(*workload, args.scale, tls.as_ref(), &workdir)?;
                 eprintln!("{workload:?}, round {}: {} {:.0}/s", round + 1, contender.name(), figures.per_s);
                 result.add(index, figures);
                 // Its space is needed, its names are not removed before all is measured: ext4 gives no inode again that was freed in
                 // the last minutes, and whoever creates a file next to thousands of these looks at each of them.
-                ground.empty()?;
-                spent.push(ground);
+                workdir.empty()?;
+                spent.push(workdir);
                 // What the disk still does for the last one is not the next one's.
-                settle(&args.ground)?;
+                settle(&args.workdir)?;
             }
         }
         results.push(result);

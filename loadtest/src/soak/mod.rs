@@ -16,9 +16,10 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde::Serialize;
 
-use crate::drive::{Aim, Drive, DriveError, Ground, LoadArgs, Once, ReceiverArgs, tell};
+use crate::drive::{Aim, Drive, DriveError, LoadArgs, Once, ReceiverArgs, tell};
 use crate::result::{Sampler, TargetSample};
 use crate::target::{self, Running};
+use crate::workdir::Workdir;
 use judge::{Judgement, Verdict};
 
 /// Between two looks while it rests.
@@ -54,7 +55,7 @@ pub(crate) struct SoakArgs {
     tolerance: ByteSize,
     /// Where a receiver that is started here stores; what it has stored is removed in each pause
     #[arg(long, default_value = ".", value_name = "DIR")]
-    ground: PathBuf,
+    workdir: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -107,11 +108,11 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, DriveError> {
         }
         None => {
             let receiver = args.receiver.receiver()?;
-            let ground = Ground::new(&args.ground, "soak")?;
-            let running = Running::start(&receiver, &ground.storage(), &ground.work())?;
+            let workdir = Workdir::new(&args.workdir, "soak")?;
+            let running = Running::start(&receiver, &workdir.storage(), &workdir.work())?;
             let clear = || {
                 // What is still being written will be there in the next pause.
-                let _ = clear(&ground.storage());
+                let _ = clear(&workdir.storage());
             };
             let soaked = soak(args, &drive, &receiver.name, &|| Ok(running.aim()?), &clear)?;
             running.stop()?;

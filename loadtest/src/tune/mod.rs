@@ -12,9 +12,10 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde::Serialize;
 
-use crate::drive::{Drive, DriveError, Ground, LoadArgs, Once, setting, tell};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, setting, tell};
 use crate::result::{RunResult, Step};
 use crate::target::{Receiver, Running};
+use crate::workdir::Workdir;
 use search::{Axis, Rules, Search, Settings};
 
 /// What is tried when nothing is said. The values of an axis rise with what they cost.
@@ -63,7 +64,7 @@ pub(crate) struct TuneArgs {
     max_p99_ms: Option<f64>,
     /// Where the node stores: the filesystem that is tuned for. Each run has a directory of its own, which is removed after it
     #[arg(long, default_value = ".", value_name = "DIR")]
-    ground: PathBuf,
+    workdir: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -161,7 +162,7 @@ pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
         None
     };
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
-    let filesystem = filesystem(&args.ground);
+    let filesystem = filesystem(&args.workdir);
     let tuned = Tuned { scenario: drive.name().to_owned(), search, knee, unsynced, cpus, filesystem };
     if let Some(path) = &args.html {
         fs::write(path, report::page(&tuned)).map_err(DriveError::file(path))?;
@@ -178,9 +179,9 @@ fn one_run(
     seed: u64,
     steps: &[f64],
 ) -> Result<RunResult, DriveError> {
-    let ground = Ground::new(&args.ground, "tune")?;
+    let workdir = Workdir::new(&args.workdir, "tune")?;
     let receiver = Receiver::tidegate(&args.node, settings);
-    let running = Running::start(&receiver, &ground.storage(), &ground.work())?;
+    let running = Running::start(&receiver, &workdir.storage(), &workdir.work())?;
     let once = Once { seed, duration_s: args.seconds, steps_per_s: steps.to_vec(), ..Once::default() };
     let result = drive.run(running.aim()?, &once, &mut |_| {})?;
     running.stop()?;
