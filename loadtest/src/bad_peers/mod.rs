@@ -1,4 +1,4 @@
-//! Peers that behave badly beside the load. They have UIDs of their own and accounts of their own, so that the load's stay what they are.
+//! Peers that behave badly beside the load. They have UIDs of their own and counts of their own, so that the load's stay what they are.
 
 mod kinds;
 

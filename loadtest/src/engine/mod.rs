@@ -1,11 +1,11 @@
 //! The engine: a scenario becomes a plan, a plan becomes load, and what came of it a [`RunResult`].
 
-mod books;
 mod catalogue;
 mod course;
 mod monitor;
 mod pipeline;
 mod plan;
+mod recorder;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -33,8 +33,8 @@ use crate::result::{RunResult, SCHEMA, Second, Usage};
 use crate::scenario::{Pace, ScenarioError};
 use crate::tls::TlsError;
 
-use books::Books;
 use monitor::Monitor;
+use recorder::Recorder;
 use schedule::Schedule;
 use worker::Worker;
 
@@ -99,7 +99,7 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
     let run = Run {
         plan,
         schedule: Schedule::new(&plan.scenario.load, plan.seed, start, Arc::clone(&plan.stop)),
-        books: Books::new(catalogue.kinds.len(), steps),
+        recorder: Recorder::new(catalogue.kinds.len(), steps),
         start,
         keeps_ledger: plan.verify.is_some(),
         acked: plan.acked.as_deref().map(AckedLog::append_to).transpose().map_err(EngineError::Acked)?,
@@ -116,12 +116,12 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         worked
     })?;
     let ended = Instant::now();
-    run.books.unsent(run.schedule.never_taken(ended));
+    run.recorder.unsent(run.schedule.never_taken(ended));
 
-    let mut totals = run.books.totals();
+    let mut totals = run.recorder.totals();
     totals.bad_peers = badly_behaved.counts();
-    let [latency, service] = run.books.latencies();
-    let elapsed = run.books.last_answer().unwrap_or(ended).saturating_duration_since(start);
+    let [latency, service] = run.recorder.latencies();
+    let elapsed = run.recorder.last_answer().unwrap_or(ended).saturating_duration_since(start);
     let result = RunResult {
         schema: SCHEMA,
         scenario: plan.scenario.name.clone(),
@@ -134,7 +134,7 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         totals,
         latency,
         service,
-        modalities: run.books.modalities(catalogue.kinds.iter().map(|kind| kind.name.as_str())),
+        modalities: run.recorder.modalities(catalogue.kinds.iter().map(|kind| kind.name.as_str())),
         steps: monitor.steps(),
         generator: Usage::now().since(usage),
         target_usage: monitor.target_usage(),
@@ -150,7 +150,7 @@ struct Run<'a> {
     plan: &'a Plan,
     catalogue: Arc<Catalogue>,
     schedule: Schedule,
-    books: Books,
+    recorder: Recorder,
     start: Instant,
     keeps_ledger: bool,
     acked: Option<AckedLog>,

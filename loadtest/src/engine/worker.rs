@@ -10,9 +10,9 @@ use crate::reconcile::Entry;
 use crate::scenario::{Lifetime, Pace, Range};
 
 use super::Run;
-use super::books::Answered;
 use super::course::{Course, Instance};
 use super::pipeline::{Outstanding, Pipeline};
+use super::recorder::Answered;
 use super::schedule::{Slot, Turn};
 
 /// Longest sleep, after which a worker looks whether the load is over.
@@ -65,9 +65,9 @@ impl<'a> Worker<'a> {
             let stood = match self.connect() {
                 Ok(association) => {
                     failures = 0;
-                    self.run.books.opened();
+                    self.run.recorder.opened();
                     let ended = self.serve(association);
-                    self.run.books.closed();
+                    self.run.recorder.closed();
                     ended
                 }
                 Err(error) => Err(error),
@@ -75,7 +75,7 @@ impl<'a> Worker<'a> {
             let Err(error) = stood else {
                 continue;
             };
-            self.run.books.failed(&error);
+            self.run.recorder.failed(&error);
             self.run.complain(self.number, &error);
             failures += 1;
             let asked_to_come_again = error.is_transient_rejection();
@@ -84,7 +84,7 @@ impl<'a> Worker<'a> {
             }
             self.sleep_until(Instant::now() + (RECONNECT_PAUSE * failures).min(MAX_PAUSE));
         }
-        self.run.books.unsent(u64::from(self.slot.is_some()));
+        self.run.recorder.unsent(u64::from(self.slot.is_some()));
         self.ledger
     }
 
@@ -136,7 +136,7 @@ impl<'a> Worker<'a> {
         let window = association.window(self.run.plan.scenario.associations.async_window);
         let mut pipeline = Pipeline::new(framed, window, self.run.plan.timeout());
         let result = self.pump(&mut association, &mut pipeline);
-        self.run.books.unanswered(pipeline.outstanding() as u64);
+        self.run.recorder.unanswered(pipeline.outstanding() as u64);
         result?;
         association.release()
     }
@@ -208,7 +208,7 @@ impl<'a> Worker<'a> {
         self.course.advance();
         let template = self.run.catalogue.templates.get(instance.template as usize);
         if !template.is_some_and(|template| association.accepted(template.context)) {
-            self.run.books.unsent(1);
+            self.run.recorder.unsent(1);
             return Next::At(now);
         }
         let uids = instance.uids(self.run.plan.seed, self.number);
@@ -223,7 +223,7 @@ impl<'a> Worker<'a> {
         let now = Instant::now();
         let template = self.run.catalogue.templates.get(done.instance.template as usize);
         let (bytes, kind) = template.map_or((0, 0), |template| (template.dataset.len(), template.kind));
-        self.run.books.answered(&Answered {
+        self.run.recorder.answered(&Answered {
             status,
             bytes,
             kind,

@@ -11,7 +11,7 @@ use crate::result::{
 /// Ninety seconds of about two hundred instances each, of a target that is `slower` times slower than another.
 pub(crate) fn run(seed: u64, slower: f64) -> RunResult {
     let mut random = Random::new(seed);
-    let mut whole = Latency::recorder();
+    let mut whole = Latency::empty_histogram();
     let mut totals = Totals { associations_opened: 8, ..Totals::default() };
     let series: Vec<Second> = (1..=90).map(|t| second(t, slower, &mut random, &mut whole, &mut totals)).collect();
     totals.refused = BTreeMap::from([("A700".to_owned(), 12), ("0122".to_owned(), 3)]);
@@ -68,7 +68,7 @@ fn second(
     totals: &mut Totals,
 ) -> Second {
     let answers = ((170.0 + 60.0 * random.unit()) / slower) as u64;
-    let mut histogram = Latency::recorder();
+    let mut histogram = Latency::empty_histogram();
     // A disk that stalls now and then.
     let stall = if t.is_multiple_of(30) { 6.0 } else { 1.0 };
     for _ in 0..answers {
