@@ -1,7 +1,7 @@
 //! The engine: a scenario becomes a plan, a plan becomes load, and what came of it a [`RunResult`].
 
 mod catalogue;
-mod course;
+mod itinerary;
 mod monitor;
 mod pipeline;
 mod plan;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 pub(crate) use catalogue::Catalogue;
-pub(crate) use course::Instance;
+pub(crate) use itinerary::Instance;
 pub(crate) use plan::{Overrides, Plan};
 
 use crate::acked::AckedLog;

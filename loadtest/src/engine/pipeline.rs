@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::course::Instance;
+use super::itinerary::Instance;
 use super::schedule::Slot;
 use crate::association::{Association, AssociationError};
 use crate::dataset::InstanceUids;

@@ -10,7 +10,7 @@ use crate::reconcile::Entry;
 use crate::scenario::{Lifetime, Pace, Range};
 
 use super::Run;
-use super::course::{Course, Instance};
+use super::itinerary::{Instance, Itinerary};
 use super::pipeline::{Outstanding, Pipeline};
 use super::recorder::Answered;
 use super::schedule::{Slot, Turn};
@@ -28,7 +28,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Worker<'a> {
     run: &'a Run<'a>,
     number: u32,
-    course: Course<'a>,
+    itinerary: Itinerary<'a>,
     random: Random,
     /// Due, and not begun.
     slot: Option<Slot>,
@@ -42,7 +42,7 @@ impl<'a> Worker<'a> {
         Self {
             run,
             number,
-            course: Course::new(&run.catalogue, run.plan.seed, number),
+            itinerary: Itinerary::new(&run.catalogue, run.plan.seed, number),
             random: Random::stream(run.plan.seed, 0x1000_0000 + u64::from(number)),
             slot: None,
             ready_at: run.start,
@@ -198,14 +198,14 @@ impl<'a> Worker<'a> {
             }
             return Next::At(slot.intended);
         }
-        let instance = self.course.peek();
+        let instance = self.itinerary.peek();
         let lifetime = self.run.plan.scenario.associations.lifetime;
         if pipeline.last().is_some_and(|last| ends(lifetime, last, instance)) {
             // It is for the next association.
             return Next::Nothing;
         }
         self.slot = None;
-        self.course.advance();
+        self.itinerary.advance();
         let template = self.run.catalogue.templates.get(instance.template as usize);
         if !template.is_some_and(|template| association.accepted(template.context)) {
             self.run.recorder.unsent(1);
