@@ -60,7 +60,7 @@ struct Round {
 /// When the receiver does not start, or start again, or a round cannot be checked.
 pub(crate) fn run(args: &CrashArgs) -> Result<bool, DriveError> {
     let receiver = args.receiver.receiver()?;
-    let drive = Drive::new(&args.load)?;
+    let drive = Drive::new(&args.load.scenario, &args.load.shape)?;
     let workdir = Workdir::new(&args.workdir, "crash")?;
     let rounds = crash(args, &receiver, &drive, &workdir)?;
     let passed = rounds.iter().all(|round| round.verification.passed());
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &CrashArgs) -> Result<bool, DriveError> {
 }
 
 fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, workdir: &Workdir) -> Result<Vec<Round>, DriveError> {
-    let mut random = Random::stream(args.load.seed, 0xC7A5);
+    let mut random = Random::stream(args.load.shape.seed, 0xC7A5);
     let longest_ms = (args.longest.max(0.0) * 1000.0) as u64;
     let acked = workdir.work().join("acknowledged");
     let mut running = Running::start(receiver, &workdir.storage(), &workdir.work())?;
@@ -80,8 +80,8 @@ fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, workdir: &Workdir
     for round in 1..=args.rounds {
         let after = Duration::from_millis(random.between(0, longest_ms));
         let once = Once {
-            seed: args.load.seed.wrapping_add(u64::from(round)),
-            duration_s: args.longest + 2.0 * PATIENCE.as_secs_f64(),
+            seed: args.load.shape.seed.wrapping_add(u64::from(round)),
+            duration_s: Some(args.longest + 2.0 * PATIENCE.as_secs_f64()),
             acked: Some(acked.clone()),
             stop: Arc::new(AtomicBool::new(false)),
             gives_up: true,

@@ -3,19 +3,17 @@
 //! `scenario` says what is sent; `generate` makes it, `dataset` and `message` hold it, encoded once. `engine` turns a scenario into load:
 //! a worker a thread over `association` and `wire`, paced by its schedule, with `bad_peers` beside it. `reconcile` holds the receiver to what it
 //! acknowledged, `objective` to what was wanted. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at
-//! the receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `store`, `limit` and `verify` are the plain tools.
+//! the receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `limit` is what receivers are held against.
 
 mod acked;
 mod association;
 mod bad_peers;
 mod baseline;
-mod commit;
 mod compare;
 mod crash;
 mod dataset;
 mod diff;
 mod dimse;
-mod discard;
 mod drive;
 mod engine;
 mod generate;
@@ -27,19 +25,15 @@ mod objective;
 mod part10;
 mod pdu;
 mod random;
-mod ratio;
-mod raw;
 #[cfg(test)]
 mod receiver;
 mod reconcile;
 mod render;
-mod report;
 mod result;
 mod run;
 mod scenario;
 mod soak;
 mod statistics;
-mod store;
 mod target;
 mod tls;
 mod tune;
@@ -66,13 +60,7 @@ struct Cli {
 enum Command {
     /// Run a scenario against a receiver: measure it, hold it to objectives, and check that nothing was lost
     Run(Box<run::RunArgs>),
-    /// Send generated CT images over concurrent associations, each waiting for an answer before its next instance
-    Store(store::StoreArgs),
-    /// Write the same bytes to the same number of files with the same syncs as a receiver, and no DICOM
-    Limit(limit::LimitArgs),
-    /// Hold a node against the limit: the loads that throughput is claimed for, in turns, as ratios
-    Ratio(ratio::RatioArgs),
-    /// Put the same load on several receivers in turn, and show them side by side
+    /// Put the same loads on several receivers in turn, and show them side by side; beside a limit, as ratios
     Compare(compare::CompareArgs),
     /// Kill a receiver at random under load, start it again, and check what it had acknowledged
     Crash(crash::CrashArgs),
@@ -82,6 +70,8 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Find the settings of a node that serve a load best on this host
     Tune(tune::TuneArgs),
+    /// Be the receiver that others are held against: what a durable one cannot leave out, and nothing else
+    Limit(limit::LimitArgs),
     /// Check that every acknowledged instance is found whole under a receiver's storage root
     Verify(verify::VerifyArgs),
 }
@@ -106,9 +96,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<bool, Box<dyn Error>> {
     Ok(match command {
         Command::Run(args) => run::run(&args)?,
-        Command::Store(args) => store::run(&args)?,
         Command::Limit(args) => limit::run(&args)?,
-        Command::Ratio(args) => ratio::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,
         Command::Crash(args) => crash::run(&args)?,
         Command::Diff(args) => diff::run(&args)?,

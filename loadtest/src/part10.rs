@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::acked::{self, DatasetDigest};
 use crate::generate::Encoding;
+use crate::pdu;
 
 /// The most bytes of file meta that are read.
 const MAX_META_BYTES: u32 = 64 * 1024;
@@ -132,6 +133,26 @@ impl Part10File {
     }
 }
 
+/// What stands before the dataset in a file: preamble, prefix and file meta (PS3.10 §7.1). UIDs may be padded or not.
+pub(crate) fn file_start(sop_class: &[u8], sop_instance: &[u8], transfer_syntax: &[u8]) -> Vec<u8> {
+    let mut meta = b"\x02\0\x01\0OB\0\0\x02\0\0\0\0\x01".to_vec();
+    let class = pdu::IMPLEMENTATION_CLASS.as_bytes();
+    for (number, uid) in [(0x0002_u16, sop_class), (0x0003, sop_instance), (0x0010, transfer_syntax), (0x0012, class)] {
+        let length = u16::try_from(uid.len().next_multiple_of(2)).unwrap_or(u16::MAX);
+        meta.extend_from_slice(&[2, 0]);
+        meta.extend_from_slice(&number.to_le_bytes());
+        meta.extend_from_slice(b"UI");
+        meta.extend_from_slice(&length.to_le_bytes());
+        meta.extend_from_slice(uid);
+        meta.resize(meta.len() + uid.len() % 2, 0);
+    }
+    let mut start = vec![0; 128];
+    start.extend_from_slice(b"DICM\x02\0\0\0UL\x04\0");
+    start.extend_from_slice(&u32::try_from(meta.len()).unwrap_or(u32::MAX).to_le_bytes());
+    start.extend_from_slice(&meta);
+    start
+}
+
 /// The length of an element's header and of its value (PS3.5 §7.1).
 fn read_header(reader: &mut impl Read, explicit: bool) -> io::Result<(u64, u32)> {
     let mut header = [0; 8];
@@ -208,6 +229,19 @@ pub(crate) mod tests {
             file.check_whole().unwrap();
             assert_eq!(file.dataset_digest().unwrap(), acked::digest([&dataset[..]].into_iter()));
         }
+    }
+
+    #[test]
+    fn another_implementation_reads_the_start_of_a_file() {
+        let dataset = ct_image(64, Encoding::Explicit, 1).to_bytes();
+        let syntax = Encoding::Explicit.transfer_syntax();
+        let mut file = file_start(b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.3", syntax.as_bytes());
+        file.extend_from_slice(&dataset);
+        let read = dicom_object::from_reader(&file[..]).unwrap();
+        let meta = read.meta();
+        assert_eq!(meta.media_storage_sop_instance_uid.trim_end_matches('\0'), "1.2.3");
+        assert_eq!(meta.media_storage_sop_class_uid.trim_end_matches('\0'), "1.2.840.10008.5.1.4.1.1.2");
+        assert_eq!(meta.transfer_syntax.trim_end_matches('\0'), syntax);
     }
 
     #[test]

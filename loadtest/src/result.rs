@@ -39,6 +39,12 @@ pub(crate) struct RunResult {
     pub(crate) steps: Vec<Step>,
     pub(crate) generator: Usage,
     pub(crate) target_usage: Option<Usage>,
+    /// The target's resident set before the load.
+    #[serde(default)]
+    pub(crate) target_resting_bytes: Option<u64>,
+    /// Time that a sync of the target's whole filesystem took after the load, where one was made.
+    #[serde(default)]
+    pub(crate) sync_after_s: Option<f64>,
     pub(crate) verification: Option<Verification>,
     pub(crate) objectives: Vec<Objective>,
 }

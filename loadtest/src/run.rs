@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use thiserror::Error;
 
+use crate::drive::{EndArgs, ShapeArgs};
 use crate::engine::{self, EngineError, Overrides, Plan};
 use crate::live::View;
 use crate::objective::Wanted;
@@ -21,8 +22,8 @@ use crate::{baseline, render, target};
 /// What is run, against whom, and what must come of it.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Scenario file, or the name of one that is shipped: ct, mr, cr-dx, us-multiframe, mammo-dbt, whole-slide, sr-tiny,
-    /// hospital-day, tls, bad-peers, knee
+    /// Scenario file, or the name of one that ships: ct, mr, cr-dx, us-multiframe, mammo-dbt, whole-slide, sr-tiny, hospital-day, tls,
+    /// bad-peers, knee; or of a throughput load: tiny, ct1, ct8, ct64, ct512, large, giant, idle, churn
     #[arg(long, value_name = "FILE")]
     scenario: String,
     /// Where the receiver listens
@@ -34,18 +35,10 @@ pub(crate) struct RunArgs {
     /// AE title of the generator
     #[arg(long, value_name = "AET")]
     calling_ae: Option<String>,
-    /// What is sent follows from the seed: a second run with the same one sends the same instances again
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Seconds that the load lasts, instead of the scenario's end
-    #[arg(long, value_name = "S")]
-    duration: Option<f64>,
-    /// Instances to send in all, instead of the scenario's end
-    #[arg(long, value_name = "N")]
-    instances: Option<u64>,
-    /// Associations open at a time
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    associations: Option<u32>,
+    #[command(flatten)]
+    shape: ShapeArgs,
+    #[command(flatten)]
+    end: EndArgs,
     /// Send so many instances a second, whatever the receiver does
     #[arg(long, value_name = "R")]
     rate: Option<f64>,
@@ -161,10 +154,11 @@ fn plan(args: &RunArgs) -> Result<Plan, RunError> {
         target: args.target.clone(),
         called_ae: args.called_ae.clone(),
         calling_ae: args.calling_ae.clone(),
-        seed: Some(args.seed),
-        duration_s: args.duration,
-        instances: args.instances,
-        associations: args.associations,
+        seed: Some(args.shape.seed),
+        duration_s: args.end.duration,
+        instances: args.end.instances,
+        associations: args.shape.associations,
+        size_bytes: args.shape.size.map(|size| size.as_u64()),
         rate_per_s: args.rate,
         max_pdu_bytes,
         async_window: args.async_window,

@@ -58,7 +58,7 @@ fn compare_tells_the_receiver_that_loses_from_the_one_that_does_not() {
     let page = directory.path().join("page.html");
     let (targets, html) = ([good.to_str().unwrap(), bad.to_str().unwrap()], page.to_str().unwrap());
     let arguments =
-        ["--targets", targets[0], targets[1], "--rounds", "2", "--seconds", "0.3", "--html", html, "--markdown"];
+        ["--receiver", targets[0], targets[1], "--rounds", "2", "--duration", "0.3", "--html", html, "--markdown"];
     let (output, text) = loadtest(directory.path(), "compare", &arguments);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let row =
@@ -68,6 +68,27 @@ fn compare_tells_the_receiver_that_loses_from_the_one_that_does_not() {
     assert!(fs::read_to_string(page).unwrap().contains("Receivers compared"));
     let left = fs::read_dir(directory.path().join("workdir")).unwrap().count();
     assert_eq!(left, 0, "what was stored is removed");
+}
+
+#[test]
+fn a_receiver_is_held_against_the_limit_load_by_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = describe(directory.path(), "good", "");
+    let arguments = ["--receiver", good.to_str().unwrap(), "--limit", "none,log", "--rounds", "1", "--markdown"];
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
+        .args(["compare", "--scenario", "tiny,large", "--size", "3 MiB", "--scale", "0.001", "--workdir"])
+        .arg(directory.path().join("workdir"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.contains("### tiny\n") && text.contains("### large\n"), "{text}");
+    for name in ["| good", "| limit: none", "| limit: log"] {
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with(name)).collect();
+        assert!(rows.len() == 2 && rows.iter().all(|row| row.contains("all whole")), "{text}");
+    }
+    assert!(text.contains("of limit") && text.contains("| 1.00 |"), "{text}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `run` as a process, against the sink that speaks DICOM and against raw bytes: its result, its exit codes, its explanations.
+//! `run` as a process, against the limit and against raw bytes: its result, its exit codes, its explanations.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,17 +19,16 @@ fn loadtest() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
 }
 
-/// A sink that acknowledges everything over so many connections.
+/// The limit in a mode that acknowledges everything and keeps nothing.
 struct Sink {
     process: Child,
     address: String,
 }
 
 impl Sink {
-    fn start(connections: u32) -> Self {
+    fn start() -> Self {
         let mut process = loadtest()
-            .args(["limit", "--listen", "127.0.0.1:0", "--dicom", "--connections"])
-            .arg(connections.to_string())
+            .args(["limit", "--listen", "127.0.0.1:0", "--mode", "discard"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -68,7 +67,7 @@ fn run(address: &str, scenario: &str, flags: &[&str]) -> Output {
 fn the_result_on_stdout_in_the_file_and_in_the_report_is_one() {
     let directory = tempfile::tempdir().unwrap();
     let (json, html) = (directory.path().join("r.json"), directory.path().join("r.html"));
-    let sink = Sink::start(3);
+    let sink = Sink::start();
     let scenario = scenario(directory.path(), "instances = 60");
     let flags = ["--json", "--seed", "9", "--result", json.to_str().unwrap(), "--html", html.to_str().unwrap()];
     let output = run(&sink.address, &scenario, &flags);
@@ -80,7 +79,7 @@ fn the_result_on_stdout_in_the_file_and_in_the_report_is_one() {
     assert_eq!(result["modalities"].as_array().unwrap().len(), 2);
     assert!(fs::read_to_string(&html).unwrap().contains("<svg"));
     // A run is compared with its own result.
-    let sink = Sink::start(3);
+    let sink = Sink::start();
     let output = run(&sink.address, &scenario, &["--baseline", json.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     // Without a terminal each second is a line on stderr.
@@ -92,7 +91,7 @@ fn a_broken_objective_is_exit_code_1_and_said() {
     let directory = tempfile::tempdir().unwrap();
     let scenario = scenario(directory.path(), "instances = 20");
     for (objective, code) in [("failures=0", 0), ("rate=1000000000/s", 1), ("rss=1GiB", 1)] {
-        let sink = Sink::start(3);
+        let sink = Sink::start();
         let output = run(&sink.address, &scenario, &["--objective", objective, "--json"]);
         assert_eq!(output.status.code(), Some(code), "{objective}: {}", text(&output.stderr));
         let result: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -108,7 +107,7 @@ fn a_receiver_that_keeps_nothing_is_found_out() {
     fs::create_dir(&empty).unwrap();
     let scenario = scenario(directory.path(), "instances = 20");
     for verify in [["--verify", empty.to_str().unwrap()], ["--verify-hook", "true"]] {
-        let sink = Sink::start(3);
+        let sink = Sink::start();
         let output = run(&sink.address, &scenario, &[&verify[..], &["--json"]].concat());
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
         let result: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -218,7 +217,7 @@ fn a_directory_of_ones_own_files_is_sent_under_fresh_uids() {
     let path = directory.path().join("mine.toml");
     fs::write(&path, "name = \"mine\"\n[load]\ninstances = 6\n[associations]\ncount = 1\nlifetime = \"run\"\n[[mix]]\nfiles = \"images\"\n").unwrap();
     let acked = directory.path().join("acked");
-    let sink = Sink::start(2);
+    let sink = Sink::start();
     let output = run(&sink.address, path.to_str().unwrap(), &["--acked", acked.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let record = fs::read_to_string(&acked).unwrap();

@@ -11,7 +11,9 @@ mod schedule;
 mod tests;
 mod worker;
 
+use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -64,6 +66,8 @@ pub(crate) enum EngineError {
     Acked(#[source] io::Error),
     #[error("cannot start a thread for association {number}")]
     Thread { number: u32, source: io::Error },
+    #[error("cannot sync the filesystem of {directory}")]
+    Sync { directory: PathBuf, source: io::Error },
     #[error("an association's thread ended by a panic")]
     Panicked,
     #[error("cannot check what was stored")]
@@ -76,6 +80,12 @@ pub(crate) enum EngineError {
 /// When the run cannot begin or be checked; what fails on the way is counted in the result.
 pub(crate) fn run(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<RunResult, EngineError> {
     let (mut result, ledger) = load(plan, watch)?;
+    if let Some(directory) = &plan.sync_after {
+        let begun = Instant::now();
+        let synced = File::open(directory).and_then(|directory| Ok(rustix::fs::syncfs(directory)?));
+        synced.map_err(|source| EngineError::Sync { directory: directory.clone(), source })?;
+        result.sync_after_s = Some(begun.elapsed().as_secs_f64());
+    }
     if let Some(verify) = &plan.verify {
         result.verification = Some(reconcile::check(&ledger, verify)?);
     }
@@ -138,6 +148,8 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         steps: monitor.steps(),
         generator: Usage::now().since(usage),
         target_usage: monitor.target_usage(),
+        target_resting_bytes: monitor.target_resting_bytes(),
+        sync_after_s: None,
         series: monitor.into_series(),
         verification: None,
         objectives: Vec::new(),

@@ -16,14 +16,24 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Monitor<'a> {
     run: &'a Run<'a>,
     sampler: Option<Box<dyn Sampler>>,
+    resting_bytes: Option<u64>,
     series: Vec<Second>,
     steps: Vec<Step>,
     fell_behind: bool,
 }
 
 impl<'a> Monitor<'a> {
-    pub(super) fn new(run: &'a Run<'a>, sampler: Option<Box<dyn Sampler>>) -> Self {
-        Self { run, sampler, series: Vec::new(), steps: Vec::new(), fell_behind: false }
+    /// Looks at the target before the load, too.
+    pub(super) fn new(run: &'a Run<'a>, mut sampler: Option<Box<dyn Sampler>>) -> Self {
+        let resting = sampler.as_mut().and_then(|sampler| sampler.sample());
+        Self {
+            run,
+            sampler,
+            resting_bytes: resting.map(|seen| seen.rss_bytes),
+            series: Vec::new(),
+            steps: Vec::new(),
+            fell_behind: false,
+        }
     }
 
     /// Watches until `working` is let go of by all who work.
@@ -106,6 +116,10 @@ impl<'a> Monitor<'a> {
 
     pub(super) fn target_usage(&self) -> Option<Usage> {
         self.sampler.as_ref()?.usage()
+    }
+
+    pub(super) fn target_resting_bytes(&self) -> Option<u64> {
+        self.resting_bytes
     }
 
     pub(super) fn into_series(self) -> Vec<Second> {

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) target: String,
     pub(crate) seed: u64,
     pub(crate) verify: Option<Verify>,
+    /// The filesystem of this directory is synced after the load, and the time that it takes is noted.
+    pub(crate) sync_after: Option<PathBuf>,
     /// Where each acknowledged instance is recorded as its answer comes.
     pub(crate) acked: Option<PathBuf>,
     pub(crate) objectives: Vec<Wanted>,
@@ -48,6 +50,8 @@ pub(crate) struct Overrides {
     pub(crate) duration_s: Option<f64>,
     pub(crate) instances: Option<u64>,
     pub(crate) associations: Option<u32>,
+    /// Bytes of the native pixels of every generated instance.
+    pub(crate) size_bytes: Option<u64>,
     /// Makes the load an open one.
     pub(crate) rate_per_s: Option<f64>,
     pub(crate) max_pdu_bytes: Option<u32>,
@@ -65,6 +69,9 @@ impl Plan {
     pub(crate) fn from_scenario(scenario: &Scenario, overrides: &Overrides) -> Result<Self, EngineError> {
         let mut scenario = scenario.clone();
         override_load(&mut scenario, overrides)?;
+        if let Some(bytes) = overrides.size_bytes {
+            scenario.set_size(bytes).map_err(EngineError::Override)?;
+        }
         let associations = &mut scenario.associations;
         let Overrides { called_ae, calling_ae, .. } = overrides.clone();
         associations.called_ae = called_ae.unwrap_or_else(|| associations.called_ae.clone());
@@ -81,6 +88,7 @@ impl Plan {
             target: overrides.target.clone(),
             seed: overrides.seed.unwrap_or(1),
             verify: None,
+            sync_after: None,
             acked: None,
             objectives: Vec::new(),
             stop: Arc::default(),

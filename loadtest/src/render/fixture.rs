@@ -43,6 +43,8 @@ pub(crate) fn run(seed: u64, slower: f64) -> RunResult {
         steps: vec![step(100.0, 100.0, 9.0, false), step(200.0, 199.0, 14.0, true), step(400.0, 260.0, 900.0, false)],
         generator: Usage { user_s: 1.5, system_s: 6.2, peak_rss_bytes: 18 << 20 },
         target_usage: Some(Usage { user_s: 12.0, system_s: 40.0, peak_rss_bytes: 130 << 20 }),
+        target_resting_bytes: Some(30 << 20),
+        sync_after_s: None,
         verification: Some(Verification {
             acknowledged: 18_000,
             whole: 17_999,

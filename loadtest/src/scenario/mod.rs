@@ -136,6 +136,25 @@ impl Scenario {
         }
     }
 
+    /// Gives every generated instance that has pixels so many bytes of them, before they are encoded.
+    ///
+    /// # Errors
+    /// When there are no such instances, or no image has this size; in words.
+    pub(crate) fn set_size(&mut self, bytes: u64) -> Result<(), String> {
+        let mut changed = false;
+        for study in &mut self.mix {
+            let Source::Generated { shapes, encoding, .. } = &mut study.source else {
+                continue;
+            };
+            let Some(base) = shapes.first() else {
+                continue;
+            };
+            *shapes = vec![mix::sized(base, bytes, *encoding)?];
+            changed = true;
+        }
+        if changed { Ok(()) } else { Err("nothing in this scenario has pixels whose size could be changed".to_owned()) }
+    }
+
     /// Checks the TOML `text` of `origin`; relative paths in it begin at `directory`.
     ///
     /// # Errors

@@ -94,7 +94,7 @@ pub(crate) struct Soaked {
 /// # Errors
 /// When the receiver does not start or cannot be seen, or a load cannot start.
 pub(crate) fn run(args: &SoakArgs) -> Result<bool, DriveError> {
-    let drive = Drive::new(&args.load)?;
+    let drive = Drive::new(&args.load.scenario, &args.load.shape)?;
     let soaked = match &args.target {
         Some(address) => {
             let look = || target::sampler(args.pid, args.tidegate.as_deref());
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, DriveError> {
                     "--target needs --pid or --tidegate: growth is judged by what it holds".to_owned(),
                 ));
             }
-            let aim = || Ok(Aim { address: address.clone(), called_ae: None, sampler: look()? });
+            let aim = || Ok(Aim { address: address.clone(), called_ae: None, tls: None, sampler: look()? });
             soak(args, &drive, address, &aim, &|| {})?
         }
         None => {
@@ -139,7 +139,11 @@ fn soak(
     while started.elapsed().as_secs_f64() < length_s || soaked.cycles.len() < judge::MIN_CYCLES {
         let number = soaked.cycles.len() as u64;
         let begun_s = started.elapsed().as_secs_f64();
-        let once = Once { seed: args.load.seed.wrapping_add(number), duration_s: args.load_seconds, ..Once::default() };
+        let once = Once {
+            seed: args.load.shape.seed.wrapping_add(number),
+            duration_s: Some(args.load_seconds),
+            ..Once::default()
+        };
         let result = drive.run(aim()?, &once, &mut |_| {})?;
         let loaded: Vec<(f64, TargetSample)> =
             result.series.iter().filter_map(|second| Some((begun_s + second.t_s, second.target.clone()?))).collect();

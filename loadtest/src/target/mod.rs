@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub(crate) use launch::{Running, free_port};
-pub(crate) use process::ProcessSampler;
 pub(crate) use spec::Receiver;
 
 use crate::result::Sampler;
@@ -35,6 +34,8 @@ pub(crate) enum TargetError {
     Ended { name: String, status: String, output: String },
     #[error("{name}: took no association within {seconds} s; the end of its output:\n{output}")]
     NotReady { name: String, seconds: u64, output: String },
+    #[error("cannot find this program, or a port for it")]
+    Program(#[source] io::Error),
     #[error("cannot end the process group of {name}")]
     Stop { name: String, source: io::Error },
 }

@@ -12,7 +12,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde::Serialize;
 
-use crate::drive::{Drive, DriveError, LoadArgs, Once, setting, tell};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, Steps, setting, tell};
 use crate::result::{RunResult, Step};
 use crate::target::{Receiver, Running};
 use crate::workdir::Workdir;
@@ -118,7 +118,7 @@ impl Figures {
 /// # Errors
 /// When the node does not start with a value, or the load cannot be made.
 pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
-    let drive = Drive::new(&args.load)?;
+    let drive = Drive::new(&args.load.scenario, &args.load.shape)?;
     let deadline = Instant::now() + args.budget;
     let run_s = args.seconds + BETWEEN_RUNS_S;
     let left = || deadline.saturating_duration_since(Instant::now()).as_secs_f64();
@@ -131,10 +131,10 @@ pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
         max_p99_ms: args.max_p99_ms,
     };
     let fixed: Settings = args.settings.iter().cloned().collect();
-    let mut seed = args.load.seed;
+    let mut seed = args.load.shape.seed;
     let mut measure = |settings: &Settings| -> Result<Figures, DriveError> {
         seed += 1;
-        let run = one_run(args, &drive, settings, seed, &[])?;
+        let run = one_run(args, &drive, settings, seed, None)?;
         let figures = Figures::of(&run);
         eprintln!(
             "{}: {:.1} MiB/s, p99 {:.1} ms, {:.0} s left",
@@ -152,12 +152,14 @@ pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
         search::one_by_one(&axes, &fixed, &rules, time_for, &mut measure)?
     };
     let capacity = search.best_figures().map_or(0.0, |figures| figures.per_s);
-    let steps: Vec<f64> = KNEE_SHARES.iter().map(|share| (capacity * share).max(1.0)).collect();
-    let knee = if left() > run_s { one_run(args, &drive, &search.best, seed + 1, &steps)?.steps } else { Vec::new() };
+    let rates_per_s = KNEE_SHARES.iter().map(|share| (capacity * share).max(1.0)).collect();
+    let steps = Steps { rates_per_s, step_s: args.seconds };
+    let knee =
+        if left() > run_s { one_run(args, &drive, &search.best, seed + 1, Some(steps))?.steps } else { Vec::new() };
     let unsynced = if left() > run_s {
         let mut settings = search.best.clone();
         settings.insert("storage.durability".to_owned(), "none".to_owned());
-        Some(Figures::of(&one_run(args, &drive, &settings, seed + 2, &[])?))
+        Some(Figures::of(&one_run(args, &drive, &settings, seed + 2, None)?))
     } else {
         None
     };
@@ -177,12 +179,13 @@ fn one_run(
     drive: &Drive,
     settings: &Settings,
     seed: u64,
-    steps: &[f64],
+    steps: Option<Steps>,
 ) -> Result<RunResult, DriveError> {
     let workdir = Workdir::new(&args.workdir, "tune")?;
     let receiver = Receiver::tidegate(&args.node, settings);
     let running = Running::start(&receiver, &workdir.storage(), &workdir.work())?;
-    let once = Once { seed, duration_s: args.seconds, steps_per_s: steps.to_vec(), ..Once::default() };
+    let duration_s = steps.is_none().then_some(args.seconds);
+    let once = Once { seed, duration_s, steps, ..Once::default() };
     let result = drive.run(running.aim()?, &once, &mut |_| {})?;
     running.stop()?;
     Ok(result)
