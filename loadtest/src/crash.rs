@@ -1,10 +1,9 @@
 //! Kills the receiver at random under load, starts it again, and holds it to what it acknowledged; round after round over the same
 //! storage.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,10 +12,10 @@ use serde::Serialize;
 
 use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, tell};
 use crate::random::Random;
+use crate::reconcile::{self, Ledger, Verify};
 use crate::render::{self, Table};
 use crate::result::Verification;
 use crate::target::{Receiver, Running};
-use crate::verify;
 use crate::workdir::Workdir;
 
 /// A load that acknowledges nothing in this time is no load; the receiver is killed all the same.
@@ -74,7 +73,8 @@ pub(crate) fn run(args: &CrashArgs) -> Result<bool, DriveError> {
 fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, workdir: &Workdir) -> Result<Vec<Round>, DriveError> {
     let mut random = Random::stream(args.load.shape.seed, 0xC7A5);
     let longest_ms = (args.longest.max(0.0) * 1000.0) as u64;
-    let acked = workdir.work().join("acknowledged");
+    let catalogue = drive.catalogue(args.load.shape.seed)?;
+    let mut ledger = Ledger::new(args.load.shape.seed, Arc::clone(&catalogue));
     let mut running = Running::start(receiver, &workdir.storage(), &workdir.work())?;
     let mut rounds = Vec::new();
     for round in 1..=args.rounds {
@@ -82,12 +82,11 @@ fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, workdir: &Workdir
         let once = Once {
             seed: args.load.shape.seed.wrapping_add(u64::from(round)),
             duration_s: Some(args.longest + 2.0 * PATIENCE.as_secs_f64()),
-            acked: Some(acked.clone()),
-            stop: Arc::new(AtomicBool::new(false)),
+            catalogue: Some(Arc::clone(&catalogue)),
             gives_up: true,
             ..Once::default()
         };
-        kill_under_load(drive, &running, &once, &acked, after)?;
+        ledger.merge(kill_under_load(drive, &running, &once, after)?);
         let killed = Instant::now();
         // The old one is waited for before the new one may have its directory.
         drop(running);
@@ -96,7 +95,7 @@ fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, workdir: &Workdir
         let files = running.files().ok_or_else(|| {
             DriveError::Usage(format!("{}: without `files` in its description nothing can be checked", receiver.name))
         })?;
-        let verification = verify::check(&acked, &files)?;
+        let verification = reconcile::check(&ledger, &Verify::Directory(files))?;
         eprintln!(
             "round {round} of {}: killed after {} ms, {} acknowledged so far, {} lost, {} corrupt, {} partial",
             args.rounds,
@@ -112,21 +111,14 @@ fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, workdir: &Workdir
     Ok(rounds)
 }
 
-/// Puts the load on it and kills it `after` the first new line in the record of acknowledged instances.
-fn kill_under_load(
-    drive: &Drive,
-    running: &Running,
-    once: &Once,
-    acked: &Path,
-    after: Duration,
-) -> Result<(), DriveError> {
-    let recorded = || fs::metadata(acked).map_or(0, |file| file.len());
-    let before = recorded();
+/// Puts the load on it, kills it `after` its first acknowledgement, and says what was sent.
+fn kill_under_load(drive: &Drive, running: &Running, once: &Once, after: Duration) -> Result<Ledger, DriveError> {
     let aim = running.aim()?;
     thread::scope(|scope| {
-        let load = scope.spawn(|| drive.run(aim, once, &mut |_| {}));
+        let load = scope.spawn(|| drive.load(aim, once));
         let begun = Instant::now();
-        while recorded() == before && !load.is_finished() && begun.elapsed() < PATIENCE {
+        let acknowledged = || once.acknowledged.load(Ordering::Relaxed);
+        while acknowledged() == 0 && !load.is_finished() && begun.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(1));
         }
         if !load.is_finished() {
@@ -136,7 +128,7 @@ fn kill_under_load(
         once.stop.store(true, Ordering::Relaxed);
         let loaded = load.join().map_err(|_| DriveError::Usage("the load ended by a panic".to_owned()))?;
         killed?;
-        loaded.map(|_| ())
+        loaded
     })
 }
 

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytesize::ByteSize;
 use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::engine::{self, EngineError, Overrides, Plan};
-use crate::reconcile::Verify;
+use crate::engine::{self, Catalogue, EngineError, Overrides, Plan};
+use crate::reconcile::{Ledger, ReconcileError, Verify};
 use crate::result::{RunResult, Sampler, Second};
 use crate::scenario::{Arrival, Pace, Scenario, ScenarioError, TlsSettings};
 use crate::target::{Receiver, TargetError};
@@ -120,8 +120,10 @@ pub(crate) struct Once {
     pub(crate) sync_after: Option<PathBuf>,
     /// Where every instance is looked for afterwards.
     pub(crate) verify: Option<PathBuf>,
-    /// Where acknowledged instances are recorded as they are, with a digest each: it takes the generator some CPU.
-    pub(crate) acked: Option<PathBuf>,
+    /// What is sent, when it is encoded already: see [`Drive::catalogue`].
+    pub(crate) catalogue: Option<Arc<Catalogue>>,
+    /// Counts instances as they are acknowledged.
+    pub(crate) acknowledged: Arc<AtomicU64>,
     /// Ends the load soon after it is set.
     pub(crate) stop: Arc<AtomicBool>,
     /// Whether every association that breaks ends the load's part that it carried.
@@ -153,7 +155,7 @@ pub(crate) enum DriveError {
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error(transparent)]
-    Verify(#[from] crate::verify::VerifyError),
+    Reconcile(#[from] ReconcileError),
     #[error("cannot make {path}")]
     File { path: PathBuf, source: io::Error },
     #[error("{0}")]
@@ -198,11 +200,36 @@ impl Drive {
         &self.scenario.name
     }
 
+    /// Everything that the load sends, encoded once for several loads of different seeds: what differs between them is UIDs and order.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn catalogue(&self, seed: u64) -> Result<Arc<Catalogue>, DriveError> {
+        let aim = Aim { address: String::new(), called_ae: None, tls: None, sampler: None };
+        let plan = self.plan(aim, &Once::default())?;
+        Ok(Arc::new(Catalogue::new(&plan.scenario, seed)?))
+    }
+
     /// Puts the load on a receiver, and calls `watch` once a second.
     ///
     /// # Errors
     /// When the load cannot start; what fails on the way is in the result.
     pub(crate) fn run(&self, aim: Aim, once: &Once, watch: &mut dyn FnMut(&Second)) -> Result<RunResult, DriveError> {
+        Ok(engine::run(&self.plan(aim, once)?, watch)?)
+    }
+
+    /// Puts the load on a receiver and says what was sent, without a look at what became of it.
+    ///
+    /// # Errors
+    /// As [`Drive::run`].
+    pub(crate) fn load(&self, aim: Aim, once: &Once) -> Result<Ledger, DriveError> {
+        let mut plan = self.plan(aim, once)?;
+        plan.keeps_ledger = true;
+        let (_, ledger) = engine::load(&plan, &mut |_| {})?;
+        Ok(ledger)
+    }
+
+    fn plan(&self, aim: Aim, once: &Once) -> Result<Plan, DriveError> {
         let mut scenario = self.scenario.clone();
         if let Some(Steps { rates_per_s, step_s }) = once.steps.clone() {
             let (arrival, knee_p99_ms) = (Arrival::Poisson, KNEE_P99_MS);
@@ -230,10 +257,11 @@ impl Drive {
         }
         plan.sync_after = once.sync_after.clone();
         plan.verify = once.verify.clone().map(Verify::Directory);
-        plan.acked = once.acked.clone();
+        plan.catalogue.clone_from(&once.catalogue);
+        plan.acknowledged = Arc::clone(&once.acknowledged);
         plan.stop = Arc::clone(&once.stop);
         plan.quiet = once.gives_up;
-        Ok(engine::run(&plan, watch)?)
+        Ok(plan)
     }
 }
 

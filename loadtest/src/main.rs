@@ -5,7 +5,6 @@
 //! acknowledged, `objective` to what was wanted. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at
 //! the receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `limit` is what receivers are held against.
 
-mod acked;
 mod association;
 mod bad_peers;
 mod baseline;
@@ -39,7 +38,6 @@ mod tls;
 mod tune;
 mod uid;
 mod usage;
-mod verify;
 mod wire;
 mod workdir;
 
@@ -72,8 +70,6 @@ enum Command {
     Tune(tune::TuneArgs),
     /// Be the receiver that others are held against: what a durable one cannot leave out, and nothing else
     Limit(limit::LimitArgs),
-    /// Check that every acknowledged instance is found whole under a receiver's storage root
-    Verify(verify::VerifyArgs),
 }
 
 fn main() -> ExitCode {
@@ -102,6 +98,5 @@ fn run(command: Command) -> Result<bool, Box<dyn Error>> {
         Command::Diff(args) => diff::run(&args)?,
         Command::Soak(args) => soak::run(&args)?,
         Command::Tune(args) => tune::run(&args)?,
-        Command::Verify(args) => verify::run(&args)?,
     })
 }

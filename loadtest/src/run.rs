@@ -57,9 +57,6 @@ pub(crate) struct RunArgs {
     /// What must be reached, as in p99=250ms, rate=200/s, rate=150MiB/s, rss=200MiB, failures=0
     #[arg(long = "objective", value_name = "NAME=VALUE")]
     objectives: Vec<Wanted>,
-    /// Append SOP Instance UID and SHA-256 of the dataset of each acknowledged instance to this file
-    #[arg(long, value_name = "FILE")]
-    acked: Option<PathBuf>,
     /// Write the result as JSON
     #[arg(long, value_name = "FILE.json")]
     result: Option<PathBuf>,
@@ -172,7 +169,6 @@ fn plan(args: &RunArgs) -> Result<Plan, RunError> {
         (None, Some(command)) => Some(Verify::Hook(command.clone())),
         (None, None) => None,
     };
-    plan.acked.clone_from(&args.acked);
     plan.objectives.clone_from(&args.objectives);
     Ok(plan)
 }

@@ -27,11 +27,12 @@ struct Sink {
 
 impl Sink {
     fn start() -> Self {
-        let mut process = loadtest()
-            .args(["limit", "--listen", "127.0.0.1:0", "--mode", "discard"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::with(&["--mode", "discard"])
+    }
+
+    fn with(flags: &[&str]) -> Self {
+        let mut process =
+            loadtest().args(["limit", "--listen", "127.0.0.1:0"]).args(flags).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         Self { process, address: line.trim().rsplit_once(' ').unwrap().1.to_owned() }
@@ -216,14 +217,29 @@ fn a_directory_of_ones_own_files_is_sent_under_fresh_uids() {
     object.with_meta(meta).unwrap().write_to_file(images.join("one.dcm")).unwrap();
     let path = directory.path().join("mine.toml");
     fs::write(&path, "name = \"mine\"\n[load]\ninstances = 6\n[associations]\ncount = 1\nlifetime = \"run\"\n[[mix]]\nfiles = \"images\"\n").unwrap();
-    let acked = directory.path().join("acked");
-    let sink = Sink::start();
-    let output = run(&sink.address, path.to_str().unwrap(), &["--acked", acked.to_str().unwrap()]);
+    let root = directory.path().join("root");
+    let limit = Sink::with(&["--mode", "none", "--dir", root.to_str().unwrap()]);
+    let output = run(&limit.address, path.to_str().unwrap(), &["--verify", root.to_str().unwrap(), "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let record = fs::read_to_string(&acked).unwrap();
-    let mut uids: Vec<_> = record.lines().map(|line| line.split_once(' ').unwrap().0).collect();
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["verification"]["whole"], 6);
+    let mut uids = uids_below(&root);
     uids.sort_unstable();
     uids.dedup();
     assert_eq!(uids.len(), 6);
-    assert!(uids.iter().all(|uid| uid.starts_with("2.25.")), "{record}");
+    assert!(uids.iter().all(|uid| uid.starts_with("2.25.")), "{uids:?}");
+}
+
+/// The SOP Instance UIDs in the files below a directory.
+fn uids_below(directory: &Path) -> Vec<String> {
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => uids_below(&path),
+            false => {
+                let object = dicom_object::open_file(&path).unwrap();
+                vec![object.element(tags::SOP_INSTANCE_UID).unwrap().to_str().unwrap().into_owned()]
+            }
+        })
+        .collect()
 }

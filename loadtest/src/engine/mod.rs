@@ -25,7 +25,6 @@ pub(crate) use catalogue::Catalogue;
 pub(crate) use itinerary::Instance;
 pub(crate) use plan::{Overrides, Plan};
 
-use crate::acked::AckedLog;
 use crate::association::AssociationError;
 use crate::bad_peers;
 use crate::generate::files::FilesError;
@@ -62,8 +61,6 @@ pub(crate) enum EngineError {
     Override(String),
     #[error("no association with {target}: is it running, and does it know {calling_ae}?")]
     Unreachable { target: String, calling_ae: String, source: AssociationError },
-    #[error("cannot write the record of acknowledged instances")]
-    Acked(#[source] io::Error),
     #[error("cannot start a thread for association {number}")]
     Thread { number: u32, source: io::Error },
     #[error("cannot sync the filesystem of {directory}")]
@@ -93,12 +90,15 @@ pub(crate) fn run(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<RunResu
     Ok(result)
 }
 
-/// Only the load of a plan, with the account of what was sent, which is empty unless the plan verifies.
+/// Only the load of a plan, with the ledger of what was sent, which is empty unless the plan keeps one or verifies.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunResult, Ledger), EngineError> {
-    let catalogue = Arc::new(Catalogue::new(&plan.scenario, plan.seed)?);
+    let catalogue = match &plan.catalogue {
+        Some(catalogue) => Arc::clone(catalogue),
+        None => Arc::new(Catalogue::new(&plan.scenario, plan.seed)?),
+    };
     warm_up(plan, &catalogue)?;
     let steps = match &plan.scenario.load.pace {
         Pace::Steps { rates_per_s, .. } => rates_per_s.len(),
@@ -111,8 +111,7 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         schedule: Schedule::new(&plan.scenario.load, plan.seed, start, Arc::clone(&plan.stop)),
         recorder: Recorder::new(catalogue.kinds.len(), steps),
         start,
-        keeps_ledger: plan.verify.is_some(),
-        acked: plan.acked.as_deref().map(AckedLog::append_to).transpose().map_err(EngineError::Acked)?,
+        keeps_ledger: plan.keeps_ledger || plan.verify.is_some(),
         complaints: std::sync::atomic::AtomicUsize::new(0),
         catalogue: Arc::clone(&catalogue),
     };
@@ -165,7 +164,6 @@ struct Run<'a> {
     recorder: Recorder,
     start: Instant,
     keeps_ledger: bool,
-    acked: Option<AckedLog>,
     complaints: std::sync::atomic::AtomicUsize,
 }
 

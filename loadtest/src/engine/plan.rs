@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,8 +27,12 @@ pub(crate) struct Plan {
     pub(crate) verify: Option<Verify>,
     /// The filesystem of this directory is synced after the load, and the time that it takes is noted.
     pub(crate) sync_after: Option<PathBuf>,
-    /// Where each acknowledged instance is recorded as its answer comes.
-    pub(crate) acked: Option<PathBuf>,
+    /// The ledger is kept even if nothing is verified.
+    pub(crate) keeps_ledger: bool,
+    /// What is sent, when it is encoded already. UIDs follow from the seed all the same.
+    pub(crate) catalogue: Option<Arc<Catalogue>>,
+    /// Counts instances as they are acknowledged.
+    pub(crate) acknowledged: Arc<AtomicU64>,
     pub(crate) objectives: Vec<Wanted>,
     /// Set from anywhere, ends the load soon after.
     pub(crate) stop: Arc<AtomicBool>,
@@ -89,7 +93,9 @@ impl Plan {
             seed: overrides.seed.unwrap_or(1),
             verify: None,
             sync_after: None,
-            acked: None,
+            keeps_ledger: false,
+            catalogue: None,
+            acknowledged: Arc::default(),
             objectives: Vec::new(),
             stop: Arc::default(),
             quiet: false,

@@ -1,9 +1,9 @@
 //! One association of the load after the other, on a thread of its own: take what is due, send it, read the answers.
 
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::acked;
 use crate::association::{Association, AssociationError};
 use crate::random::Random;
 use crate::reconcile::Entry;
@@ -237,26 +237,12 @@ impl<'a> Worker<'a> {
             if let Some(entry) = self.ledger.get_mut(done.entry).filter(|_| self.run.keeps_ledger) {
                 entry.acknowledged = true;
             }
-            self.record(&done.instance);
+            self.run.plan.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
         if let Pace::Closed { think_time_ms: Range { low, high } } = self.run.plan.scenario.load.pace
             && high > 0
         {
             self.ready_at = now + Duration::from_millis(self.random.between(low, high));
-        }
-    }
-
-    /// Writes an acknowledged instance to the record of `--acked`, when there is one.
-    fn record(&self, instance: &Instance) {
-        let template = self.run.catalogue.templates.get(instance.template as usize);
-        if let (Some(log), Some(template)) = (&self.run.acked, template) {
-            let uids = instance.uids(self.run.plan.seed, self.number);
-            let start = template.dataset.patched_start(&uids);
-            let digest = acked::digest(std::iter::once(&start[..]).chain(template.dataset.rest()));
-            if let Err(error) = log.record(&uids.sop_instance, &digest) {
-                eprintln!("cannot write the record of acknowledged instances: {error}");
-                self.run.schedule.end_now();
-            }
         }
     }
 }

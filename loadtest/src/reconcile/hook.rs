@@ -7,8 +7,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::thread;
 
+use sha2::{Digest, Sha256};
+
 use super::{Findings, Found, Ledger, Place, ReconcileError};
-use crate::acked;
 use crate::part10::Part10File;
 
 /// Commands that run at a time.
@@ -59,11 +60,20 @@ fn ask(command: &str, uid: &str, ledger: &Ledger, place: Place) -> io::Result<Fo
     let mut parts = std::iter::once(&start[..]).chain(rest);
     let is_digest = answer.len() == 64 && answer.bytes().all(|byte| byte.is_ascii_hexdigit());
     let whole = if is_digest {
-        answer.eq_ignore_ascii_case(&acked::digest(parts))
+        answer.eq_ignore_ascii_case(&digest(parts))
     } else if Path::new(answer).exists() {
         Part10File::open(Path::new(answer)).and_then(|mut file| file.dataset_is(&mut parts)).unwrap_or(false)
     } else {
         return Ok(Found::Absent);
     };
     Ok(if whole { Found::Whole } else { Found::Other })
+}
+
+/// SHA-256 of a dataset given in parts, in lower-case hexadecimal.
+pub(super) fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    format!("{:x}", hasher.finalize())
 }
