@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, tell};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, seconds, tell};
 use crate::random::Random;
 use crate::reconcile::{self, Ledger, Verify};
 use crate::render::{self, Table};
@@ -31,8 +31,8 @@ pub(crate) struct CrashArgs {
     /// Times that it is killed
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
-    /// Longest time from the first acknowledged instance of a round to the kill, in seconds
-    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    /// Longest time from the first acknowledged instance of a round to the kill
+    #[arg(long, default_value = "3s", value_name = "TIME", value_parser = seconds)]
     longest: f64,
     /// Where it stores while it is crashed; a directory `crash` is made there, and removed at the end when nothing is lost
     #[arg(long, default_value = ".", value_name = "DIR")]
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &CrashArgs) -> Result<bool, DriveError> {
 
 fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, workdir: &Workdir) -> Result<Vec<Round>, DriveError> {
     let mut random = Random::stream(args.load.shape.seed, 0xC7A5);
-    let longest_ms = (args.longest.max(0.0) * 1000.0) as u64;
+    let longest_ms = (args.longest * 1000.0) as u64;
     let catalogue = drive.catalogue(args.load.shape.seed)?;
     let mut ledger = Ledger::new(args.load.shape.seed, Arc::clone(&catalogue));
     let mut running = Running::start(receiver, &workdir.storage(), &workdir.work())?;

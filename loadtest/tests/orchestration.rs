@@ -116,8 +116,8 @@ fn soak_finds_the_receiver_that_leaks() {
     let directory = tempfile::tempdir().unwrap();
     let soak = |name: &str, fault: &str, tolerance: &str| {
         let receiver = describe(directory.path(), name, fault);
-        let arguments = ["--receiver", receiver.to_str().unwrap(), "--hours", "0.001", "--load-seconds", "0.4"];
-        let more = ["--pause-seconds", "0.2", "--tolerance", tolerance];
+        let arguments = ["--receiver", receiver.to_str().unwrap(), "--duration", "4s", "--load", "400ms"];
+        let more = ["--pause", "200ms", "--tolerance", tolerance];
         let (output, text) = loadtest(directory.path(), "soak", &[&arguments[..], &more].concat());
         (output.status.code(), text)
     };
@@ -139,7 +139,7 @@ fn tune_recommends_the_setting_that_is_faster() {
     );
     fs::write(&node, script).unwrap();
     fs::set_permissions(&node, fs::Permissions::from_mode(0o700)).unwrap();
-    let arguments = ["--node", node.to_str().unwrap(), "--seconds", "0.3", "--repeats", "1", "--budget", "2m"];
+    let arguments = ["--node", node.to_str().unwrap(), "--duration", "300ms", "--rounds", "1", "--budget", "2m"];
     let (output, text) =
         loadtest(directory.path(), "tune", &[&arguments[..], &["--try", "writers.count=2,4,8"]].concat());
     assert!(output.status.success(), "{output:?}");
@@ -156,7 +156,7 @@ fn a_real_node_survives_being_killed_and_is_steady() {
     let directory = tempfile::tempdir().unwrap();
     let (output, text) = loadtest(directory.path(), "crash", &["--node", node, "--rounds", "2", "--longest", "0.5"]);
     assert!(output.status.success() && text.contains("Passed: Tidegate killed 2 times"), "{output:?}");
-    let arguments = ["--node", node, "--hours", "0.001", "--load-seconds", "0.4", "--pause-seconds", "0.3"];
+    let arguments = ["--node", node, "--duration", "4s", "--load", "400ms", "--pause", "300ms"];
     let (output, text) = loadtest(directory.path(), "soak", &[&arguments[..], &["--tolerance", "900 GiB"]].concat());
     assert!(output.status.success() && text.contains("leases at rest"), "{output:?}");
 }
