@@ -108,10 +108,10 @@ fn the_log_of_the_limit_is_used_again_when_its_files_are_synced() {
     let root = directory.path().join("root");
     let limit = Limit::start(&root, &["--mode", "log"]);
     // Half as much again as both halves hold.
-    let mix = "[[mix]]\nmodality = \"CT\"\nsize = \"1 MiB\"\ninstances = 100\n";
-    let (output, result) = run(&scenario(directory.path(), 192, 4, mix), &limit.address, &root, &[]);
+    let mix = "[[mix]]\nmodality = \"CT\"\nsize = \"56 KiB\"\ninstances = 100\n";
+    let (output, result) = run(&scenario(directory.path(), 3400, 4, mix), &limit.address, &root, &[]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(result["verification"]["whole"], 192);
+    assert_eq!(result["verification"]["whole"], 3400);
 }
 
 #[test]

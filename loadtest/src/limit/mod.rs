@@ -50,12 +50,12 @@ pub(crate) enum Mode {
     Discard,
     /// The file is written to the page cache and renamed, nothing is synced
     None,
-    /// The file is written to the page cache; its data is synced before its rename, its directory after it
+    /// The file is written to the page cache as it arrives; its data is synced before its rename, its directory after it
     PerFile,
     /// The file is written past the page cache (O_DIRECT) and renamed; one sync of file and directory each
     Direct,
     /// The instance is in a log: one direct write and one sync for all that wait; its file is written after the answer. What exceeds
-    /// 2 MiB is written as in `direct`
+    /// 64 KiB is written as in `direct`
     Log,
 }
 
@@ -67,7 +67,7 @@ impl Mode {
             Self::None => "written to the page cache, nothing synced",
             Self::PerFile => "file and directory synced",
             Self::Direct => "file written past the page cache, file and directory synced",
-            Self::Log => "synced in a log by group commit",
+            Self::Log => "synced in a log by group commit, or file and directory",
         }
     }
 
