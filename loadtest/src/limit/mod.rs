@@ -50,7 +50,7 @@ pub(crate) enum Mode {
     Discard,
     /// The file is written to the page cache and renamed, nothing is synced
     None,
-    /// The file is written to the page cache as it arrives; its data is synced before its rename, its directory after it
+    /// The file is written to the page cache; its data is synced before its rename, its directory after it
     PerFile,
     /// The file is written past the page cache (O_DIRECT) and renamed; one sync of file and directory each
     Direct,

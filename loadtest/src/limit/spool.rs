@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -21,11 +22,12 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Starts the thread that writes `file` from its beginning.
+    /// Creates the file `path`, and the thread that writes it.
     ///
     /// # Errors
-    /// When there is no thread to be had.
-    pub(super) fn new(file: File, direct: bool) -> io::Result<Self> {
+    /// Those of the filesystem.
+    pub(super) fn create(path: &Path, direct: bool) -> io::Result<Self> {
+        let file = File::create_new(path)?;
         let (parts, incoming) = sync_channel::<Buffer>(PARTS - 1);
         // Room for every buffer there is: the writer never waits here.
         let (back, written) = sync_channel(PARTS + 1);

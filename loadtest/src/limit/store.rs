@@ -2,13 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-use rustix::fs::Advice;
 
 use super::buffer::{BUFFER_BYTES, Buffer};
 use super::log::{Log, Member};
@@ -19,8 +16,6 @@ use super::{Mode, set_direct};
 const FILES_PER_SERIES: u64 = 100;
 /// The largest file that goes through the log: of larger ones the bytes cost more than the syncs.
 const MAX_LOGGED_BYTES: usize = 64 * 1024;
-/// Written to the page cache as soon as it is there, so that the disk works while the rest arrives.
-const EAGER_BYTES: usize = 128 * 1024;
 
 /// What all associations share.
 #[derive(Debug)]
@@ -84,8 +79,6 @@ pub(super) struct Incoming<'a> {
     buffer: Buffer,
     /// Takes what exceeds one buffer.
     spool: Option<Spool>,
-    /// What is written through the page cache is written as it arrives: the file, and how much of the buffer is in it.
-    begun: Option<(File, usize)>,
     temporary: PathBuf,
 }
 
@@ -104,7 +97,7 @@ impl<'a> Study<'a> {
         }
         let mut buffer = self.store.buffer();
         buffer.extend(start);
-        Ok(Incoming { store: self.store, buffer, spool: None, begun: None, temporary: self.temporary.clone() })
+        Ok(Incoming { store: self.store, buffer, spool: None, temporary: self.temporary.clone() })
     }
 
     /// Makes a whole instance durable, calls `answer` as soon as that is done, and finishes its file.
@@ -113,7 +106,7 @@ impl<'a> Study<'a> {
     /// Those of the filesystem and of `answer`.
     pub(super) fn store(&mut self, incoming: Incoming<'_>, answer: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let store = self.store;
-        let Incoming { mut buffer, spool, begun, .. } = incoming;
+        let Incoming { mut buffer, spool, .. } = incoming;
         if store.mode == Mode::Discard {
             store.give_back(buffer);
             return answer();
@@ -133,14 +126,9 @@ impl<'a> Study<'a> {
             store.give_back(buffer);
             return answered;
         }
-        let file = match (spool, begun) {
-            (Some(spool), _) => spool.end(buffer)?,
-            (None, Some((file, written))) => {
-                file.write_all_at(buffer.filled().get(written..).unwrap_or_default(), written as u64)?;
-                store.give_back(buffer);
-                file
-            }
-            (None, None) => {
+        let file = match spool {
+            Some(spool) => spool.end(buffer)?,
+            None => {
                 let file = self.write(&buffer, store.mode.is_direct())?;
                 store.give_back(buffer);
                 file
@@ -188,30 +176,12 @@ impl Incoming<'_> {
             if self.buffer.room().is_empty() {
                 self.pass_on()?;
             }
-            let most = if self.store.mode == Mode::PerFile { EAGER_BYTES } else { BUFFER_BYTES };
             let room = self.buffer.room();
-            let part = room.len().min(usize::try_from(left).unwrap_or(usize::MAX)).min(most);
+            let part = room.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             stream.read_exact(room.get_mut(..part).unwrap_or_default())?;
             self.buffer.advance(part);
             left -= part as u64;
-            if left > 0 && part == EAGER_BYTES && self.spool.is_none() {
-                self.write_eagerly()?;
-            }
         }
-        Ok(())
-    }
-
-    /// Writes what is there to the page cache, and has the disk begin with it.
-    fn write_eagerly(&mut self) -> io::Result<()> {
-        let (file, written) = match &mut self.begun {
-            Some(begun) => begun,
-            none => none.insert((File::create_new(&self.temporary)?, 0)),
-        };
-        let (pages, _) = self.buffer.split();
-        let part = pages.get(*written..).unwrap_or_default();
-        file.write_all_at(part, *written as u64)?;
-        start_write_back(file, *written as u64, part.len());
-        *written = pages.len();
         Ok(())
     }
 
@@ -223,39 +193,25 @@ impl Incoming<'_> {
         }
         let spool = match &mut self.spool {
             Some(spool) => spool,
-            none => {
-                // What is in the file already is written again with the first part.
-                let file = match self.begun.take() {
-                    Some((file, _)) => file,
-                    None => File::create_new(&self.temporary)?,
-                };
-                none.insert(Spool::new(file, self.store.mode.is_direct())?)
-            }
+            none => none.insert(Spool::create(&self.temporary, self.store.mode.is_direct())?),
         };
         spool.pass(&mut self.buffer)
     }
 }
 
-/// Writes the content of `buffer` at `offset`, whole pages past the page cache when `direct`. The rest of the last page goes first: it
-/// is on its way while the pages are written, and the file has its length.
+/// Writes the content of `buffer` at `offset`, whole pages past the page cache when `direct`. The rest of the last page goes first, so that
+/// the file has its length.
 pub(super) fn write_part(file: &File, buffer: &Buffer, offset: u64, direct: bool) -> io::Result<()> {
     let (pages, rest) = buffer.split();
     if !direct || pages.is_empty() {
         return file.write_all_at(buffer.filled(), offset);
     }
     if !rest.is_empty() {
-        let end = offset + pages.len() as u64;
         set_direct(file, false)?;
-        file.write_all_at(rest, end)?;
-        start_write_back(file, end, rest.len());
+        file.write_all_at(rest, offset + pages.len() as u64)?;
     }
     set_direct(file, true)?;
     file.write_all_at(pages, offset)
-}
-
-/// Has the kernel begin to write pages of the cache to the disk. It is a hint: a sync follows in any case.
-fn start_write_back(file: &File, offset: u64, bytes: usize) {
-    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(bytes as u64), Advice::DontNeed);
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
