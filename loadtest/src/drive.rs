@@ -11,11 +11,13 @@ use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::engine::{self, Catalogue, EngineError, Overrides, Plan};
+use crate::catalogue::Catalogue;
+use crate::engine::{self, EngineError};
+use crate::plan::{Overrides, Plan};
 use crate::reconcile::{Ledger, ReconcileError, Verify};
-use crate::result::{RunResult, Sampler, Second};
-use crate::scenario::{Arrival, Pace, Scenario, ScenarioError, TlsSettings};
-use crate::target::{Receiver, TargetError};
+use crate::result::{RunResult, Second};
+use crate::scenario::{Arrival, Pace, Scenario, ScenarioError};
+use crate::target::{Aim, Receiver, TargetError};
 
 /// A step whose p99 is longer is past the knee: a modality's operator notices.
 const KNEE_P99_MS: f64 = 1000.0;
@@ -137,14 +139,6 @@ pub(crate) struct Steps {
     pub(crate) step_s: f64,
 }
 
-/// Whom a load is put on.
-pub(crate) struct Aim {
-    pub(crate) address: String,
-    pub(crate) called_ae: Option<String>,
-    pub(crate) tls: Option<TlsSettings>,
-    pub(crate) sampler: Option<Box<dyn Sampler>>,
-}
-
 /// Why a measurement could not go on.
 #[derive(Debug, Error)]
 pub(crate) enum DriveError {
@@ -207,7 +201,7 @@ impl Drive {
     pub(crate) fn catalogue(&self, seed: u64) -> Result<Arc<Catalogue>, DriveError> {
         let aim = Aim { address: String::new(), called_ae: None, tls: None, sampler: None };
         let plan = self.plan(aim, &Once::default())?;
-        Ok(Arc::new(Catalogue::new(&plan.scenario, seed)?))
+        Ok(Arc::new(Catalogue::new(&plan.scenario, seed).map_err(EngineError::from)?))
     }
 
     /// Puts the load on a receiver, and calls `watch` once a second.
@@ -251,7 +245,7 @@ impl Drive {
             reconnect: once.gives_up.then_some(false),
             ..Overrides::default()
         };
-        let mut plan = Plan::from_scenario(&scenario, &overrides)?;
+        let mut plan = Plan::from_scenario(&scenario, &overrides).map_err(EngineError::from)?;
         if let Some(sampler) = aim.sampler {
             plan = plan.with_sampler(sampler);
         }

@@ -1,13 +1,15 @@
 //! Load-test harness for DICOM C-STORE receivers. It knows only the wire.
 //!
-//! `scenario` says what is sent; `generate` makes it, `dataset` and `message` hold it, encoded once. `engine` turns a scenario into load:
-//! a worker a thread over `association` and `wire`, paced by its schedule, with `bad_peers` beside it. `reconcile` holds the receiver to what it
-//! acknowledged, `objective` to what was wanted. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at
-//! the receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `limit` is what receivers are held against.
+//! `scenario` says what is sent; `generate` makes it, `dataset` and `message` hold it, encoded once; a `catalogue` is all of it, an
+//! `itinerary` what one association sends. `plan` is a scenario with its target, and `engine` turns it into load: a worker a thread over
+//! `association` and `wire`, paced by its schedule, with `bad_peers` beside it. `reconcile` holds the receiver to what it acknowledged,
+//! `objective` to what was wanted. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at the
+//! receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `limit` is what receivers are held against.
 
 mod association;
 mod bad_peers;
 mod baseline;
+mod catalogue;
 mod compare;
 mod crash;
 mod dataset;
@@ -15,7 +17,9 @@ mod diff;
 mod dimse;
 mod drive;
 mod engine;
+mod figures;
 mod generate;
+mod itinerary;
 mod latency;
 mod limit;
 mod live;
@@ -23,6 +27,7 @@ mod message;
 mod objective;
 mod part10;
 mod pdu;
+mod plan;
 mod random;
 #[cfg(test)]
 mod receiver;

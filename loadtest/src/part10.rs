@@ -6,13 +6,14 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::generate::Encoding;
 use crate::pdu;
 
 /// The most bytes of file meta that are read.
 const MAX_META_BYTES: u32 = 64 * 1024;
 /// Bytes compared at a time.
 const COMPARED_BYTES: usize = 1 << 18;
+const EXPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1";
+const IMPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
 const UNDEFINED_LENGTH: u32 = 0xFFFF_FFFF;
 
 /// Why a file is no whole DICOM file.
@@ -105,8 +106,8 @@ impl Part10File {
     /// Only for uncompressed little endian; an element of undefined length ends the check, since nothing says its end.
     pub(crate) fn check_whole(&mut self) -> Result<(), Part10Error> {
         let explicit = match self.transfer_syntax.as_str() {
-            syntax if syntax == Encoding::Explicit.transfer_syntax() => true,
-            syntax if syntax == Encoding::Implicit.transfer_syntax() => false,
+            EXPLICIT_LITTLE_ENDIAN => true,
+            IMPLICIT_LITTLE_ENDIAN => false,
             _ => return Ok(()),
         };
         let mut at = self.dataset_at;
@@ -187,7 +188,7 @@ pub(crate) mod tests {
     use dicom_object::FileMetaTableBuilder;
 
     use super::*;
-    use crate::generate::ct_image;
+    use crate::generate::{Encoding, ct_image};
 
     /// A file with `dataset` in it, its file meta written by another implementation.
     pub(crate) fn write_file(path: &Path, sop_instance: &str, syntax: Encoding, dataset: &[u8]) {

@@ -11,13 +11,14 @@ use clap::Args;
 use thiserror::Error;
 
 use crate::drive::{EndArgs, ShapeArgs};
-use crate::engine::{self, EngineError, Overrides, Plan};
+use crate::engine::{self, EngineError};
 use crate::live::View;
 use crate::objective::Wanted;
+use crate::plan::{Overrides, Plan};
 use crate::reconcile::Verify;
 use crate::result::{RunResult, Sampler};
 use crate::scenario::{Scenario, TlsSettings};
-use crate::{baseline, render, target};
+use crate::{render, target};
 
 /// What is run, against whom, and what must come of it.
 #[derive(Debug, Args)]
@@ -163,7 +164,7 @@ fn plan(args: &RunArgs) -> Result<Plan, RunError> {
         reconnect: None,
         tls: tls(args, scenario.tls.as_ref()),
     };
-    let mut plan = Plan::from_scenario(&scenario, &overrides)?;
+    let mut plan = Plan::from_scenario(&scenario, &overrides).map_err(EngineError::from)?;
     plan.verify = match (&args.verify, &args.verify_hook) {
         (Some(directory), _) => Some(Verify::Directory(directory.clone())),
         (None, Some(command)) => Some(Verify::Hook(command.clone())),
@@ -205,7 +206,7 @@ fn write(args: &RunArgs, result: &RunResult, base: Option<&RunResult>) -> Result
     } else {
         print!("{}", render::text(result));
         if let Some(base) = base {
-            print!("{}", baseline::run_text(base, result));
+            print!("{}", render::comparison(base, result));
         }
     }
     if let Some(path) = &args.result {

@@ -196,7 +196,8 @@ mod tests {
     use rustls::server::WebPkiClientVerifier;
 
     use super::*;
-    use crate::engine::{self, Overrides, Plan};
+    use crate::engine;
+    use crate::plan::{Overrides, Plan};
     use crate::receiver::{Act, Receiver};
     use crate::scenario::Scenario;
 

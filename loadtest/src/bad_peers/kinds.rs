@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::association::{Association, AssociationError};
 use crate::dataset::{Dataset, InstanceUids};
-use crate::engine::Plan;
 use crate::generate::{Encoding, ct_image};
 use crate::message::{Framed, Message};
 use crate::pdu::{AssociateRequest, PresentationContext};
+use crate::plan::Plan;
 use crate::scenario::{BadPeer, BadPeerKind};
 use crate::uid::{UidKind, uid};
 use crate::wire::Wire;

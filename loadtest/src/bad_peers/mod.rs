@@ -5,10 +5,10 @@ mod kinds;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread::Scope;
-use std::time::Duration;
+use std::thread::{self, Scope};
+use std::time::{Duration, Instant};
 
-use crate::engine::{Plan, pause};
+use crate::plan::Plan;
 use crate::reconcile::FIRST_BAD_PEER;
 use crate::scenario::BadPeerKind;
 
@@ -60,5 +60,17 @@ impl BadPeers {
     /// What they did and met, by `kind.outcome`.
     pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A pause that ends early when `stop` is set.
+fn pause(length: Duration, stop: &AtomicBool) {
+    let until = Instant::now() + length;
+    while !stop.load(Ordering::Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::sleep(left.min(Duration::from_millis(50)));
     }
 }

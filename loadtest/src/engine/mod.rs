@@ -1,10 +1,7 @@
 //! The engine: a scenario becomes a plan, a plan becomes load, and what came of it a [`RunResult`].
 
-mod catalogue;
-mod itinerary;
 mod monitor;
 mod pipeline;
-mod plan;
 mod recorder;
 mod schedule;
 #[cfg(test)]
@@ -14,25 +11,21 @@ mod worker;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
-pub(crate) use catalogue::Catalogue;
-pub(crate) use itinerary::Instance;
-pub(crate) use plan::{Overrides, Plan};
-
 use crate::association::AssociationError;
 use crate::bad_peers;
-use crate::generate::files::FilesError;
+use crate::catalogue::{Catalogue, CatalogueError};
 use crate::objective;
+use crate::plan::{Plan, PlanError};
 use crate::reconcile::{self, Ledger, ReconcileError};
 use crate::result::{RunResult, SCHEMA, Second, Usage};
 use crate::scenario::{Pace, ScenarioError};
-use crate::tls::TlsError;
 
 use monitor::Monitor;
 use recorder::Recorder;
@@ -49,16 +42,10 @@ const MAX_COMPLAINTS: usize = 10;
 pub(crate) enum EngineError {
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
-    #[error("the scenario needs more than 128 presentation contexts: use fewer different kinds of files")]
-    TooManyContexts,
     #[error(transparent)]
-    Files(#[from] FilesError),
-    #[error("cannot use TLS")]
-    Tls(#[from] TlsError),
-    #[error("{what} has no effect on a load in steps: remove it, or take another scenario")]
-    Steps { what: &'static str },
-    #[error("{0}")]
-    Override(String),
+    Catalogue(#[from] CatalogueError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     #[error("no association with {target}: is it running, and does it know {calling_ae}?")]
     Unreachable { target: String, calling_ae: String, source: AssociationError },
     #[error("cannot start a thread for association {number}")]
@@ -242,16 +229,4 @@ fn work<'scope, 'env>(
         ledger.add(number, thread.join().map_err(|_| EngineError::Panicked)?);
     }
     started
-}
-
-/// A pause that ends early when `stop` is set.
-pub(crate) fn pause(length: Duration, stop: &AtomicBool) {
-    let until = Instant::now() + length;
-    while !stop.load(Ordering::Relaxed) {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        thread::sleep(left.min(Duration::from_millis(50)));
-    }
 }

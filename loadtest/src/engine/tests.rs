@@ -1,9 +1,11 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::plan::Overrides;
 use crate::receiver::{Act, Receiver};
 use crate::reconcile::Verify;
 use crate::scenario::Scenario;
@@ -178,7 +180,7 @@ fn overrides_take_the_place_of_what_the_scenario_says() {
     assert!(error.contains("more than 0"), "{error}");
     let steps = scenario("model = \"steps\"\nrates_per_s = [1]", "");
     let error = Plan::from_scenario(&steps, &Overrides { duration_s: Some(1.0), ..Overrides::default() });
-    assert!(matches!(error, Err(EngineError::Steps { .. })));
+    assert!(matches!(error, Err(PlanError::Steps { .. })));
 }
 
 #[test]

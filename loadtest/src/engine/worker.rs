@@ -10,10 +10,10 @@ use crate::reconcile::Entry;
 use crate::scenario::{Lifetime, Pace, Range};
 
 use super::Run;
-use super::itinerary::{Instance, Itinerary};
 use super::pipeline::{Outstanding, Pipeline};
 use super::recorder::Answered;
 use super::schedule::{Slot, Turn};
+use crate::itinerary::{Instance, Itinerary};
 
 /// Longest sleep, after which a worker looks whether the load is over.
 const GLANCE: Duration = Duration::from_millis(200);

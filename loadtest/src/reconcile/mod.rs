@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::engine::{Catalogue, Instance};
+use crate::catalogue::Catalogue;
+use crate::itinerary::Instance;
 use crate::result::Verification;
 use crate::uid;
 

@@ -16,9 +16,9 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde::Serialize;
 
-use crate::drive::{Aim, Drive, DriveError, LoadArgs, Once, ReceiverArgs, seconds, tell};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, seconds, tell};
 use crate::result::{Sampler, TargetSample};
-use crate::target::{self, Running};
+use crate::target::{self, Aim, Running};
 use crate::workdir::Workdir;
 use judge::{Judgement, Verdict};
 

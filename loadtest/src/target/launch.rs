@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::spec::{Receiver, StopSignal};
-use super::{TargetError, process::ProcessSampler, tidegate::TidegateSampler};
+use super::{Aim, TargetError, process::ProcessSampler, tidegate::TidegateSampler};
 use crate::association::Association;
-use crate::drive::Aim;
 use crate::pdu::{AssociateRequest, PresentationContext};
 use crate::result::{Sampler, TargetKind, TargetSample, Usage};
 use crate::scenario::TlsSettings;

@@ -14,6 +14,7 @@ pub(crate) use launch::{Running, free_port};
 pub(crate) use spec::Receiver;
 
 use crate::result::Sampler;
+use crate::scenario::TlsSettings;
 
 /// Why a receiver cannot be started or seen.
 #[derive(Debug, Error)]
@@ -50,4 +51,12 @@ pub(crate) fn sampler(pid: Option<u32>, tidegate_root: Option<&Path>) -> Result<
         (None, Some(pid)) => Some(Box::new(process::ProcessSampler::new(pid)?)),
         (None, None) => None,
     })
+}
+
+/// Whom a load is put on.
+pub(crate) struct Aim {
+    pub(crate) address: String,
+    pub(crate) called_ae: Option<String>,
+    pub(crate) tls: Option<TlsSettings>,
+    pub(crate) sampler: Option<Box<dyn Sampler>>,
 }

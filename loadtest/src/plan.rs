@@ -8,15 +8,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Catalogue, EngineError};
+use thiserror::Error;
+
 use crate::association::{Association, AssociationError};
+use crate::catalogue::Catalogue;
 use crate::objective::Wanted;
 use crate::pdu::AssociateRequest;
 use crate::reconcile::Verify;
 use crate::result::Sampler;
 use crate::scenario::{Pace, Range, Scenario, TlsSettings};
-use crate::tls::TlsClient;
+use crate::tls::{TlsClient, TlsError};
 use crate::wire::Wire;
+
+/// Why a scenario cannot be run so.
+#[derive(Debug, Error)]
+pub(crate) enum PlanError {
+    #[error("cannot use TLS")]
+    Tls(#[from] TlsError),
+    #[error("{what} has no effect on a load in steps: remove it, or take another scenario")]
+    Steps { what: &'static str },
+    #[error("{0}")]
+    Override(String),
+}
 
 /// Everything that a run needs.
 pub(crate) struct Plan {
@@ -70,11 +83,11 @@ impl Plan {
     ///
     /// # Errors
     /// When the two do not go together, or TLS cannot be set up.
-    pub(crate) fn from_scenario(scenario: &Scenario, overrides: &Overrides) -> Result<Self, EngineError> {
+    pub(crate) fn from_scenario(scenario: &Scenario, overrides: &Overrides) -> Result<Self, PlanError> {
         let mut scenario = scenario.clone();
         override_load(&mut scenario, overrides)?;
         if let Some(bytes) = overrides.size_bytes {
-            scenario.set_size(bytes).map_err(EngineError::Override)?;
+            scenario.set_size(bytes).map_err(PlanError::Override)?;
         }
         let associations = &mut scenario.associations;
         let Overrides { called_ae, calling_ae, .. } = overrides.clone();
@@ -109,7 +122,7 @@ impl Plan {
         Self { sampler: Mutex::new(Some(sampler)), ..self }
     }
 
-    pub(super) fn take_sampler(&self) -> Option<Box<dyn Sampler>> {
+    pub(crate) fn take_sampler(&self) -> Option<Box<dyn Sampler>> {
         self.sampler.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -147,7 +160,7 @@ impl Plan {
     }
 
     /// The load in words.
-    pub(super) fn describe_load(&self) -> String {
+    pub(crate) fn describe_load(&self) -> String {
         let load = &self.scenario.load;
         let mut text = match &load.pace {
             Pace::Closed { think_time_ms: Range { high: 0, .. } } => "closed".to_owned(),
@@ -172,17 +185,17 @@ impl Plan {
     }
 }
 
-fn override_load(scenario: &mut Scenario, overrides: &Overrides) -> Result<(), EngineError> {
+fn override_load(scenario: &mut Scenario, overrides: &Overrides) -> Result<(), PlanError> {
     let load = &mut scenario.load;
     if let Some(rate_per_s) = overrides.rate_per_s {
         if rate_per_s <= 0.0 || !rate_per_s.is_finite() {
-            return Err(EngineError::Override(format!(
+            return Err(PlanError::Override(format!(
                 "a rate of {rate_per_s} instances a second: it must be more than 0"
             )));
         }
         let arrival = match load.pace {
             Pace::Open { arrival, .. } => arrival,
-            Pace::Steps { .. } => return Err(EngineError::Steps { what: "a rate" }),
+            Pace::Steps { .. } => return Err(PlanError::Steps { what: "a rate" }),
             Pace::Closed { .. } => Default::default(),
         };
         load.pace = Pace::Open { rate_per_s, arrival };
@@ -191,10 +204,10 @@ fn override_load(scenario: &mut Scenario, overrides: &Overrides) -> Result<(), E
         return Ok(());
     }
     if matches!(load.pace, Pace::Steps { .. }) {
-        return Err(EngineError::Steps { what: "a duration or a number of instances" });
+        return Err(PlanError::Steps { what: "a duration or a number of instances" });
     }
     if let Some(duration_s) = overrides.duration_s.filter(|duration_s| !(0.0..=1e8).contains(duration_s)) {
-        return Err(EngineError::Override(format!("a duration of {duration_s} s: it must be from 0 to 100000000")));
+        return Err(PlanError::Override(format!("a duration of {duration_s} s: it must be from 0 to 100000000")));
     }
     // Whoever says how long does not mean how many, and the other way round.
     (load.duration_s, load.instances) = (overrides.duration_s, overrides.instances);

@@ -1,6 +1,6 @@
 //! What one association sends, one study after the other: it follows from the seed and the association's number alone.
 
-use super::catalogue::{Catalogue, Kind, Studies};
+use crate::catalogue::{Catalogue, Kind, Studies};
 use crate::dataset::InstanceUids;
 use crate::random::Random;
 use crate::uid::{UidKind, uid};
