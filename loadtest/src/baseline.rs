@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use crate::render;
+use crate::figures;
 use crate::result::{RunResult, Second};
 use crate::statistics::{
     Interval, MIN_SECONDS, design_effect, mean, quantile_interval, quantile_ratio, ratio_of_means,
@@ -102,11 +102,6 @@ pub(crate) fn differences(base: &RunResult, new: &RunResult) -> Vec<String> {
     differences
 }
 
-/// For the terminal.
-pub(crate) fn run_text(base: &RunResult, new: &RunResult) -> String {
-    render::comparison_text(&compare(base, new), &differences(base, new))
-}
-
 /// Whole seconds of the middle: the first fills queues and caches, the last is seldom whole.
 fn middle(run: &RunResult) -> &[Second] {
     run.series.get(1..run.series.len().saturating_sub(1)).unwrap_or_default()
@@ -122,7 +117,7 @@ fn throughput(
     let series = |run| middle(run).iter().map(second).collect::<Vec<f64>>();
     let ratio = ratio_of_means(&series(base), &series(new), base.seed ^ new.seed.rotate_left(32));
     let verdict = Verdict::of(ratio, Good::High);
-    Finding { name, base: render::rate(whole(base)), new: render::rate(whole(new)), ratio, verdict }
+    Finding { name, base: figures::rate(whole(base)), new: figures::rate(whole(new)), ratio, verdict }
 }
 
 fn latency(name: &'static str, quantile: f64, base: &RunResult, new: &RunResult) -> Option<Finding> {
@@ -132,7 +127,7 @@ fn latency(name: &'static str, quantile: f64, base: &RunResult, new: &RunResult)
         quantile_interval(histogram, quantile, design_effect(histogram, &run.series, quantile)).filter(|_| enough)
     };
     let ratio = bounds(base, &base_all).zip(bounds(new, &new_all)).map(|(base, new)| quantile_ratio(base, new));
-    let shown = |histogram: &Histogram<u64>| render::ms(histogram.value_at_quantile(quantile) as f64 / 1000.0);
+    let shown = |histogram: &Histogram<u64>| figures::ms(histogram.value_at_quantile(quantile) as f64 / 1000.0);
     Some(Finding { name, base: shown(&base_all), new: shown(&new_all), ratio, verdict: Verdict::of(ratio, Good::Low) })
 }
 
@@ -145,7 +140,7 @@ fn resident(base: &RunResult, new: &RunResult) -> Option<Finding> {
         return None;
     }
     let ratio = ratio_of_means(&base, &new, 1);
-    let shown = |series: &[f64]| render::bytes(mean(series));
+    let shown = |series: &[f64]| figures::bytes(mean(series));
     let verdict = Verdict::of(ratio, Good::Low);
     Some(Finding { name: "target's RSS, mean", base: shown(&base), new: shown(&new), ratio, verdict })
 }
@@ -153,7 +148,7 @@ fn resident(base: &RunResult, new: &RunResult) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::fixture;
+    use crate::render::{self, fixture};
 
     fn verdict(findings: &[Finding], name: &str) -> Verdict {
         findings.iter().find(|finding| finding.name == name).unwrap().verdict
@@ -195,6 +190,6 @@ mod tests {
         other.target.durability = None;
         let differences = differences(&base, &other);
         assert_eq!(differences.len(), 2, "{differences:?}");
-        assert!(run_text(&base, &other).contains("scenario differs: ct in the baseline, mr now"));
+        assert!(render::comparison(&base, &other).contains("scenario differs: ct in the baseline, mr now"));
     }
 }

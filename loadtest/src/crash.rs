@@ -1,22 +1,22 @@
 //! Kills the receiver at random under load, starts it again, and holds it to what it acknowledged; round after round over the same
 //! storage.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
 
-use crate::drive::{Drive, DriveError, Ground, LoadArgs, Once, ReceiverArgs, tell};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, seconds, tell};
 use crate::random::Random;
+use crate::reconcile::{self, Ledger, Verify};
 use crate::render::{self, Table};
 use crate::result::Verification;
 use crate::target::{Receiver, Running};
-use crate::verify;
+use crate::workdir::Workdir;
 
 /// A load that acknowledges nothing in this time is no load; the receiver is killed all the same.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,12 +31,12 @@ pub(crate) struct CrashArgs {
     /// Times that it is killed
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
-    /// Longest time from the first acknowledged instance of a round to the kill, in seconds
-    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    /// Longest time from the first acknowledged instance of a round to the kill
+    #[arg(long, default_value = "3s", value_name = "TIME", value_parser = seconds)]
     longest: f64,
     /// Where it stores while it is crashed; a directory `crash` is made there, and removed at the end when nothing is lost
     #[arg(long, default_value = ".", value_name = "DIR")]
-    ground: PathBuf,
+    workdir: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -59,43 +59,43 @@ struct Round {
 /// When the receiver does not start, or start again, or a round cannot be checked.
 pub(crate) fn run(args: &CrashArgs) -> Result<bool, DriveError> {
     let receiver = args.receiver.receiver()?;
-    let drive = Drive::new(&args.load)?;
-    let ground = Ground::new(&args.ground, "crash")?;
-    let rounds = crash(args, &receiver, &drive, &ground)?;
+    let drive = Drive::new(&args.load.scenario, &args.load.shape)?;
+    let workdir = Workdir::new(&args.workdir, "crash")?;
+    let rounds = crash(args, &receiver, &drive, &workdir)?;
     let passed = rounds.iter().all(|round| round.verification.passed());
     tell(&rounds, args.json, || text(&receiver, &rounds));
     if !passed {
-        println!("what was found stays in {}", ground.keep().display());
+        println!("what was found stays in {}", workdir.keep().display());
     }
     Ok(passed)
 }
 
-fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, ground: &Ground) -> Result<Vec<Round>, DriveError> {
-    let mut random = Random::stream(args.load.seed, 0xC7A5);
-    let longest_ms = (args.longest.max(0.0) * 1000.0) as u64;
-    let acked = ground.work().join("acknowledged");
-    let mut running = Running::start(receiver, &ground.storage(), &ground.work())?;
+fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, workdir: &Workdir) -> Result<Vec<Round>, DriveError> {
+    let mut random = Random::stream(args.load.shape.seed, 0xC7A5);
+    let longest_ms = (args.longest * 1000.0) as u64;
+    let catalogue = drive.catalogue(args.load.shape.seed)?;
+    let mut ledger = Ledger::new(args.load.shape.seed, Arc::clone(&catalogue));
+    let mut running = Running::start(receiver, &workdir.storage(), &workdir.work())?;
     let mut rounds = Vec::new();
     for round in 1..=args.rounds {
         let after = Duration::from_millis(random.between(0, longest_ms));
         let once = Once {
-            seed: args.load.seed.wrapping_add(u64::from(round)),
-            duration_s: args.longest + 2.0 * PATIENCE.as_secs_f64(),
-            acked: Some(acked.clone()),
-            stop: Arc::new(AtomicBool::new(false)),
+            seed: args.load.shape.seed.wrapping_add(u64::from(round)),
+            duration_s: Some(args.longest + 2.0 * PATIENCE.as_secs_f64()),
+            catalogue: Some(Arc::clone(&catalogue)),
             gives_up: true,
             ..Once::default()
         };
-        kill_under_load(drive, &running, &once, &acked, after)?;
+        ledger.merge(kill_under_load(drive, &running, &once, after)?);
         let killed = Instant::now();
         // The old one is waited for before the new one may have its directory.
         drop(running);
-        running = Running::start(receiver, &ground.storage(), &ground.work())?;
+        running = Running::start(receiver, &workdir.storage(), &workdir.work())?;
         let restarted_in_ms = killed.elapsed().as_millis() as u64;
         let files = running.files().ok_or_else(|| {
             DriveError::Usage(format!("{}: without `files` in its description nothing can be checked", receiver.name))
         })?;
-        let verification = verify::check(&acked, &files)?;
+        let verification = reconcile::check(&ledger, &Verify::Directory(files))?;
         eprintln!(
             "round {round} of {}: killed after {} ms, {} acknowledged so far, {} lost, {} corrupt, {} partial",
             args.rounds,
@@ -111,21 +111,14 @@ fn crash(args: &CrashArgs, receiver: &Receiver, drive: &Drive, ground: &Ground) 
     Ok(rounds)
 }
 
-/// Puts the load on it and kills it `after` the first new line in the record of acknowledged instances.
-fn kill_under_load(
-    drive: &Drive,
-    running: &Running,
-    once: &Once,
-    acked: &Path,
-    after: Duration,
-) -> Result<(), DriveError> {
-    let recorded = || fs::metadata(acked).map_or(0, |file| file.len());
-    let before = recorded();
+/// Puts the load on it, kills it `after` its first acknowledgement, and says what was sent.
+fn kill_under_load(drive: &Drive, running: &Running, once: &Once, after: Duration) -> Result<Ledger, DriveError> {
     let aim = running.aim()?;
     thread::scope(|scope| {
-        let load = scope.spawn(|| drive.run(aim, once, &mut |_| {}));
+        let load = scope.spawn(|| drive.load(aim, once));
         let begun = Instant::now();
-        while recorded() == before && !load.is_finished() && begun.elapsed() < PATIENCE {
+        let acknowledged = || once.acknowledged.load(Ordering::Relaxed);
+        while acknowledged() == 0 && !load.is_finished() && begun.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(1));
         }
         if !load.is_finished() {
@@ -135,7 +128,7 @@ fn kill_under_load(
         once.stop.store(true, Ordering::Relaxed);
         let loaded = load.join().map_err(|_| DriveError::Usage("the load ended by a panic".to_owned()))?;
         killed?;
-        loaded.map(|_| ())
+        loaded
     })
 }
 

@@ -60,6 +60,7 @@ impl Dataset {
     }
 
     /// Everything in one piece, with the UIDs still to be filled in.
+    #[cfg(test)]
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.start.clone();
         self.rest().for_each(|part| bytes.extend_from_slice(part));

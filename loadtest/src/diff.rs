@@ -29,7 +29,7 @@ pub(crate) struct DiffArgs {
 /// When a file cannot be read or written, or is no result.
 pub(crate) fn run(args: &DiffArgs) -> io::Result<bool> {
     let (base, new) = (render::read(&args.base)?, render::read(&args.new)?);
-    print!("{}", baseline::run_text(&base, &new));
+    print!("{}", render::comparison(&base, &new));
     if let Some(path) = &args.html {
         fs::write(path, render::html(&new, Some(&base)))?;
     }

@@ -68,29 +68,35 @@ impl StoreResponse {
 
 /// The C-STORE-RSP of success to an encoded C-STORE-RQ; `None` when it is none.
 pub(crate) fn success(request: &[u8]) -> Option<Vec<u8>> {
-    let (mut class, mut message_id, mut instance) = (None, None, None);
-    let mut rest = request;
-    while let Some((&[_, _, low, high, a, b, c, d], after)) = rest.split_first_chunk::<8>() {
-        let (value, after) = after.split_at_checked(u32::from_le_bytes([a, b, c, d]) as usize)?;
-        match u16::from_le_bytes([low, high]) {
-            0x0002 => class = Some(value),
-            0x0110 => message_id = Some(value),
-            0x1000 => instance = Some(value),
-            _ => {}
-        }
-        rest = after;
-    }
     let mut body = Vec::new();
-    element(&mut body, 0x0002, class?);
+    element(&mut body, 0x0002, value(request, 0x0002)?);
     element(&mut body, 0x0100, &0x8001_u16.to_le_bytes());
-    element(&mut body, 0x0120, message_id?);
+    element(&mut body, 0x0120, value(request, 0x0110)?);
     element(&mut body, 0x0800, &0x0101_u16.to_le_bytes());
     element(&mut body, 0x0900, &[0, 0]);
-    element(&mut body, 0x1000, instance?);
+    element(&mut body, 0x1000, value(request, 0x1000)?);
     let mut bytes = Vec::new();
     element(&mut bytes, 0x0000, &u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend_from_slice(&body);
     Some(bytes)
+}
+
+/// The Affected SOP Class UID and the Affected SOP Instance UID of an encoded C-STORE-RQ, padded as they came; `None` when it is none.
+pub(crate) fn affected(request: &[u8]) -> Option<(&[u8], &[u8])> {
+    Some((value(request, 0x0002)?, value(request, 0x1000)?))
+}
+
+/// The value of one element of group 0000.
+fn value(command: &[u8], number: u16) -> Option<&[u8]> {
+    let mut rest = command;
+    loop {
+        let (&[_, _, low, high, a, b, c, d], after) = rest.split_first_chunk::<8>()?;
+        let (value, after) = after.split_at_checked(u32::from_le_bytes([a, b, c, d]) as usize)?;
+        if u16::from_le_bytes([low, high]) == number {
+            return Some(value);
+        }
+        rest = after;
+    }
 }
 
 /// Appends one element of group 0000 and returns the offset of its value.

@@ -1,36 +1,60 @@
 //! One load against one receiver that the harness has started: what tuning, soaking, crashing and comparing have in common.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::{fs, io};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use bytesize::ByteSize;
 use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::engine::{self, EngineError, Overrides, Plan};
-use crate::result::{RunResult, Sampler, Second};
+use crate::catalogue::Catalogue;
+use crate::engine::{self, EngineError};
+use crate::plan::{Overrides, Plan};
+use crate::reconcile::{Ledger, ReconcileError, Verify};
+use crate::result::{RunResult, Second};
 use crate::scenario::{Arrival, Pace, Scenario, ScenarioError};
-use crate::target::{Receiver, TargetError};
-use crate::truth::Verify;
+use crate::target::{Aim, Receiver, TargetError};
 
 /// A step whose p99 is longer is past the knee: a modality's operator notices.
 const KNEE_P99_MS: f64 = 1000.0;
 
-/// The load, as the command line gives it.
+/// The load of a command that has one.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LoadArgs {
     /// The load: a scenario file, or the name of one that ships (ct, mr, hospital-day, …)
     #[arg(long, default_value = "ct", value_name = "FILE|NAME")]
     pub(crate) scenario: String,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArgs,
+}
+
+/// What is different from the scenario.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ShapeArgs {
     /// Associations at a time, in place of the scenario's
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) associations: Option<u32>,
-    /// UIDs, pixels and every choice follow from it
+    /// Pixel data of every generated instance before it is encoded, in place of the scenario's
+    #[arg(long)]
+    pub(crate) size: Option<ByteSize>,
+    /// UIDs, pixels and every choice follow from the seed: a second run with the same one sends the same instances again
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+/// When the load ends, in place of what the scenario says.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct EndArgs {
+    /// Time that the load lasts: seconds, or with a unit, as in 90s, 10m, 8h
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) duration: Option<f64>,
+    /// Instances to send in all
+    #[arg(long, value_name = "N")]
+    pub(crate) instances: Option<u64>,
 }
 
 /// The receiver that is started for it.
@@ -54,6 +78,15 @@ pub(crate) fn tell(found: &impl Serialize, json: bool, text: impl FnOnce() -> St
     } else {
         print!("{}", text());
     }
+}
+
+/// Seconds, from a number of them, or from one with a unit: `90`, `250ms`, `90s`, `10m`, `8h`.
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("", 1.0)];
+    let found = units.into_iter().find_map(|(unit, length_s)| Some((text.strip_suffix(unit)?, length_s)));
+    let number = found.and_then(|(number, length_s)| Some(number.trim().parse::<f64>().ok()? * length_s));
+    let wrong = || format!("{text:?}: seconds, or a number with ms, s, m or h are expected, as in 10m");
+    number.filter(|seconds| (0.0..=1e8).contains(seconds)).ok_or_else(wrong)
 }
 
 /// One `KEY=VALUE`.
@@ -80,25 +113,30 @@ impl ReceiverArgs {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Once {
     pub(crate) seed: u64,
-    pub(crate) duration_s: f64,
-    /// Open loads one after the other, of so many instances a second and `duration_s` each, until the receiver does not keep up.
-    /// Without them the scenario's own pace for `duration_s`.
-    pub(crate) steps_per_s: Vec<f64>,
+    /// With this or `instances` the load ends so, otherwise as the scenario says.
+    pub(crate) duration_s: Option<f64>,
+    pub(crate) instances: Option<u64>,
+    /// Open loads in place of the scenario's pace, until the receiver does not keep up.
+    pub(crate) steps: Option<Steps>,
+    /// The filesystem of this directory is synced after the load, and the time that it takes is in the result.
+    pub(crate) sync_after: Option<PathBuf>,
     /// Where every instance is looked for afterwards.
     pub(crate) verify: Option<PathBuf>,
-    /// Where acknowledged instances are recorded as they are, with a digest each: it takes the generator some CPU.
-    pub(crate) acked: Option<PathBuf>,
+    /// What is sent, when it is encoded already: see [`Drive::catalogue`].
+    pub(crate) catalogue: Option<Arc<Catalogue>>,
+    /// Counts instances as they are acknowledged.
+    pub(crate) acknowledged: Arc<AtomicU64>,
     /// Ends the load soon after it is set.
     pub(crate) stop: Arc<AtomicBool>,
     /// Whether every association that breaks ends the load's part that it carried.
     pub(crate) gives_up: bool,
 }
 
-/// Whom a load is put on.
-pub(crate) struct Aim {
-    pub(crate) address: String,
-    pub(crate) called_ae: Option<String>,
-    pub(crate) sampler: Option<Box<dyn Sampler>>,
+/// So many instances a second, one rate after the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Steps {
+    pub(crate) rates_per_s: Vec<f64>,
+    pub(crate) step_s: f64,
 }
 
 /// Why a measurement could not go on.
@@ -111,7 +149,7 @@ pub(crate) enum DriveError {
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error(transparent)]
-    Verify(#[from] crate::verify::VerifyError),
+    Reconcile(#[from] ReconcileError),
     #[error("cannot make {path}")]
     File { path: PathBuf, source: io::Error },
     #[error("{0}")]
@@ -130,13 +168,25 @@ impl DriveError {
 pub(crate) struct Drive {
     scenario: Scenario,
     associations: Option<u32>,
+    size_bytes: Option<u64>,
+    scale: f64,
 }
 
 impl Drive {
     /// # Errors
     /// When there is no such scenario, or it is none.
-    pub(crate) fn new(args: &LoadArgs) -> Result<Self, DriveError> {
-        Ok(Self { scenario: Scenario::load(&args.scenario)?, associations: args.associations })
+    pub(crate) fn new(scenario: &str, shape: &ShapeArgs) -> Result<Self, DriveError> {
+        Ok(Self {
+            scenario: Scenario::load(scenario)?,
+            associations: shape.associations,
+            size_bytes: shape.size.map(|size| size.as_u64()),
+            scale: 1.0,
+        })
+    }
+
+    /// The same with so large a part of its instances and its time.
+    pub(crate) fn scaled(self, scale: f64) -> Self {
+        Self { scale, ..self }
     }
 
     /// The scenario's name.
@@ -144,101 +194,84 @@ impl Drive {
         &self.scenario.name
     }
 
+    /// Everything that the load sends, encoded once for several loads of different seeds: what differs between them is UIDs and order.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn catalogue(&self, seed: u64) -> Result<Arc<Catalogue>, DriveError> {
+        let aim = Aim { address: String::new(), called_ae: None, tls: None, sampler: None };
+        let plan = self.plan(aim, &Once::default())?;
+        Ok(Arc::new(Catalogue::new(&plan.scenario, seed).map_err(EngineError::from)?))
+    }
+
     /// Puts the load on a receiver, and calls `watch` once a second.
     ///
     /// # Errors
     /// When the load cannot start; what fails on the way is in the result.
     pub(crate) fn run(&self, aim: Aim, once: &Once, watch: &mut dyn FnMut(&Second)) -> Result<RunResult, DriveError> {
+        Ok(engine::run(&self.plan(aim, once)?, watch)?)
+    }
+
+    /// Puts the load on a receiver and says what was sent, without a look at what became of it.
+    ///
+    /// # Errors
+    /// As [`Drive::run`].
+    pub(crate) fn load(&self, aim: Aim, once: &Once) -> Result<Ledger, DriveError> {
+        let mut plan = self.plan(aim, once)?;
+        plan.keeps_ledger = true;
+        let (_, ledger) = engine::load(&plan, &mut |_| {})?;
+        Ok(ledger)
+    }
+
+    fn plan(&self, aim: Aim, once: &Once) -> Result<Plan, DriveError> {
         let mut scenario = self.scenario.clone();
-        let steps = !once.steps_per_s.is_empty();
-        if steps {
-            let rates_per_s = once.steps_per_s.clone();
-            let (step_s, arrival, knee_p99_ms) = (once.duration_s, Arrival::Poisson, KNEE_P99_MS);
+        if let Some(Steps { rates_per_s, step_s }) = once.steps.clone() {
+            let (arrival, knee_p99_ms) = (Arrival::Poisson, KNEE_P99_MS);
             scenario.load.pace = Pace::Steps { rates_per_s, step_s, arrival, knee_p99_ms };
         }
+        let load = &mut scenario.load;
+        if once.duration_s.is_some() || once.instances.is_some() {
+            (load.duration_s, load.instances) = (once.duration_s, once.instances);
+        }
+        load.duration_s = load.duration_s.map(|duration_s| duration_s * self.scale);
+        load.instances = load.instances.map(|instances| ((instances as f64 * self.scale) as u64).max(1));
         let overrides = Overrides {
             target: aim.address,
             called_ae: aim.called_ae,
+            tls: aim.tls,
             seed: Some(once.seed),
-            duration_s: (!steps).then_some(once.duration_s),
             associations: self.associations,
+            size_bytes: self.size_bytes,
             reconnect: once.gives_up.then_some(false),
             ..Overrides::default()
         };
-        let mut plan = Plan::from_scenario(&scenario, &overrides)?;
+        let mut plan = Plan::from_scenario(&scenario, &overrides).map_err(EngineError::from)?;
         if let Some(sampler) = aim.sampler {
             plan = plan.with_sampler(sampler);
         }
+        plan.sync_after = once.sync_after.clone();
         plan.verify = once.verify.clone().map(Verify::Directory);
-        plan.acked = once.acked.clone();
+        plan.catalogue.clone_from(&once.catalogue);
+        plan.acknowledged = Arc::clone(&once.acknowledged);
         plan.stop = Arc::clone(&once.stop);
         plan.quiet = once.gives_up;
-        Ok(engine::run(&plan, watch)?)
+        Ok(plan)
     }
 }
 
-/// A directory for one load, made for it and removed after it.
-#[derive(Debug)]
-pub(crate) struct Ground {
-    path: PathBuf,
-    stays: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Ground {
-    /// Makes `name` below `parent`.
-    ///
-    /// # Errors
-    /// Those of the filesystem; also when it is there already, since whose it is nobody knows.
-    pub(crate) fn new(parent: &Path, name: &str) -> Result<Self, DriveError> {
-        let path = parent.join(name);
-        fs::create_dir_all(parent).and_then(|()| fs::create_dir(&path)).map_err(DriveError::file(&path))?;
-        Ok(Self { path, stays: false })
-    }
-
-    /// Leaves it for a person to look at, and says where it is.
-    pub(crate) fn keep(mut self) -> PathBuf {
-        self.stays = true;
-        self.path.clone()
-    }
-
-    /// Gives the space of everything in it back, and leaves the files.
-    ///
-    /// # Errors
-    /// Those of the filesystem.
-    pub(crate) fn empty(&self) -> Result<(), DriveError> {
-        empty(&self.path).map_err(DriveError::file(&self.path))
-    }
-
-    /// Where the receiver stores.
-    pub(crate) fn storage(&self) -> PathBuf {
-        self.path.join("storage")
-    }
-
-    /// Where its configuration, its log and the record of acknowledged instances are.
-    pub(crate) fn work(&self) -> PathBuf {
-        self.path.join("work")
-    }
-}
-
-impl Drop for Ground {
-    /// What is dirty in the page cache is written or forgotten here, so that the next load doesn't pay for it.
-    fn drop(&mut self) {
-        if !self.stays {
-            let _ = fs::remove_dir_all(&self.path);
+    #[test]
+    fn a_time_is_a_number_of_seconds_or_has_a_unit() {
+        for (text, expected_s) in
+            [("30", 30.0), ("0.5", 0.5), ("250ms", 0.25), ("90s", 90.0), ("1.5m", 90.0), ("8h", 28_800.0)]
+        {
+            assert_eq!(seconds(text), Ok(expected_s), "{text}");
         }
-        rustix::fs::sync();
-    }
-}
-
-fn empty(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            empty(&entry.path())?;
-        } else if kind.is_file() {
-            fs::OpenOptions::new().write(true).open(entry.path())?.set_len(0)?;
+        for wrong in ["m", "-1s", "", "ten", "1d", "NaN", "1e12"] {
+            assert!(seconds(wrong).unwrap_err().contains("as in 10m"), "{wrong}");
         }
     }
-    Ok(())
 }

@@ -26,7 +26,7 @@ pub(crate) struct Latency {
 
 impl Latency {
     /// An empty histogram of microseconds, to three significant digits, that counts what is too long as an hour.
-    pub(crate) fn recorder() -> Histogram<u64> {
+    pub(crate) fn empty_histogram() -> Histogram<u64> {
         match Histogram::new_with_bounds(1, MAX_LATENCY_US, 3) {
             Ok(histogram) => histogram,
             Err(error) => unreachable!("constant bounds: {error}"),
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_latency_keeps_its_whole_distribution_through_json() {
-        let mut recorder = Latency::recorder();
+        let mut recorder = Latency::empty_histogram();
         for us in 1..=100_000 {
             recorder.saturating_record(us);
         }
@@ -85,14 +85,14 @@ mod tests {
 
     #[test]
     fn nothing_measured_is_zeros_and_no_histogram() {
-        let latency = Latency::of(&Latency::recorder());
+        let latency = Latency::of(&Latency::empty_histogram());
         assert_eq!(latency, Latency::default());
         assert!(latency.histogram().is_none());
     }
 
     #[test]
     fn a_latency_beyond_the_bounds_counts_as_the_longest() {
-        let mut recorder = Latency::recorder();
+        let mut recorder = Latency::empty_histogram();
         recorder.saturating_record(u64::MAX);
         assert!(Latency::of(&recorder).max_ms >= 3_600_000.0);
     }

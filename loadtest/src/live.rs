@@ -15,7 +15,7 @@ use ratatui::style::{Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Sparkline};
 
-use crate::engine::Plan;
+use crate::plan::Plan;
 use crate::result::Second;
 
 /// Seconds that the curves go back.

@@ -1,24 +1,25 @@
 //! Load-test harness for DICOM C-STORE receivers. It knows only the wire.
 //!
-//! `scenario` says what is sent; `generate` makes it, `dataset` and `message` hold it, encoded once. `engine` turns a scenario into load:
-//! a worker a thread over `association` and `wire`, paced by its schedule, with `citizens` beside it. `truth` holds the receiver to what it
-//! acknowledged, `objective` to what was wanted. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at
-//! the receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `store`, `limit` and `verify` are the plain tools.
+//! `scenario` says what is sent; `generate` makes it, `dataset` and `message` hold it, encoded once; a `catalogue` is all of it, an
+//! `itinerary` what one association sends. `plan` is a scenario with its target, and `engine` turns it into load: a worker a thread over
+//! `association` and `wire`, paced by its schedule, with `bad_peers` beside it. `reconcile` holds the receiver to what it acknowledged,
+//! `objective` to what was wanted. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at the
+//! receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `limit` is what receivers are held against.
 
-mod acked;
 mod association;
+mod bad_peers;
 mod baseline;
-mod citizens;
-mod commit;
+mod catalogue;
 mod compare;
 mod crash;
 mod dataset;
 mod diff;
 mod dimse;
-mod discard;
 mod drive;
 mod engine;
+mod figures;
 mod generate;
+mod itinerary;
 mod latency;
 mod limit;
 mod live;
@@ -26,27 +27,24 @@ mod message;
 mod objective;
 mod part10;
 mod pdu;
+mod plan;
 mod random;
-mod ratio;
-mod raw;
 #[cfg(test)]
 mod receiver;
+mod reconcile;
 mod render;
-mod report;
 mod result;
 mod run;
 mod scenario;
 mod soak;
 mod statistics;
-mod store;
 mod target;
 mod tls;
-mod truth;
 mod tune;
 mod uid;
 mod usage;
-mod verify;
 mod wire;
+mod workdir;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -65,13 +63,7 @@ struct Cli {
 enum Command {
     /// Run a scenario against a receiver: measure it, hold it to objectives, and check that nothing was lost
     Run(Box<run::RunArgs>),
-    /// Send generated CT images over concurrent associations, each waiting for an answer before its next instance
-    Store(store::StoreArgs),
-    /// Write the same bytes to the same number of files with the same syncs as a receiver, and no DICOM
-    Limit(limit::LimitArgs),
-    /// Hold a node against the limit: the loads that throughput is claimed for, in turns, as ratios
-    Ratio(ratio::RatioArgs),
-    /// Put the same load on several receivers in turn, and show them side by side
+    /// Put the same loads on several receivers in turn, and show them side by side; beside a limit, as ratios
     Compare(compare::CompareArgs),
     /// Kill a receiver at random under load, start it again, and check what it had acknowledged
     Crash(crash::CrashArgs),
@@ -81,8 +73,8 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Find the settings of a node that serve a load best on this host
     Tune(tune::TuneArgs),
-    /// Check that every acknowledged instance is found whole under a receiver's storage root
-    Verify(verify::VerifyArgs),
+    /// Be the receiver that others are held against: what a durable one cannot leave out, and nothing else
+    Limit(limit::LimitArgs),
 }
 
 fn main() -> ExitCode {
@@ -105,14 +97,11 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<bool, Box<dyn Error>> {
     Ok(match command {
         Command::Run(args) => run::run(&args)?,
-        Command::Store(args) => store::run(&args)?,
         Command::Limit(args) => limit::run(&args)?,
-        Command::Ratio(args) => ratio::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,
         Command::Crash(args) => crash::run(&args)?,
         Command::Diff(args) => diff::run(&args)?,
         Command::Soak(args) => soak::run(&args)?,
         Command::Tune(args) => tune::run(&args)?,
-        Command::Verify(args) => verify::run(&args)?,
     })
 }

@@ -47,17 +47,6 @@ impl Framed {
         Self::new(framer.bytes, rest, &data, message_id, sop_instance, dataset)
     }
 
-    /// The dataset as one frame of the limit: a big endian 64-bit length, then the bytes.
-    pub(crate) fn raw(dataset: &Dataset) -> Self {
-        let length = dataset.start.len();
-        let mut bytes = Vec::with_capacity(length + 8);
-        bytes.extend_from_slice(&dataset.len().to_be_bytes());
-        bytes.extend_from_slice(&dataset.start);
-        let data = Placed { start: 0, fragment_bytes: length.max(1), header_bytes: 8 };
-        let sop_instance = data.positions(dataset.places.sop_instance, size_of::<UidBytes>());
-        Self::new(bytes, (dataset.period.clone(), dataset.end.clone()), &data, Vec::new(), sop_instance, dataset)
-    }
-
     fn new(
         mut bytes: Vec<u8>,
         (period, end): (Vec<u8>, Vec<u8>),
@@ -163,7 +152,7 @@ impl Framer {
             pdu::pdata_header(&mut self.bytes, self.context, fragment.len(), control | last);
             self.bytes.extend_from_slice(fragment);
         }
-        Placed { start, fragment_bytes: self.fragment_bytes, header_bytes: PDATA_OVERHEAD }
+        Placed { start, fragment_bytes: self.fragment_bytes }
     }
 }
 
@@ -171,12 +160,11 @@ impl Framer {
 struct Placed {
     start: usize,
     fragment_bytes: usize,
-    header_bytes: usize,
 }
 
 impl Placed {
     fn position(&self, offset: usize) -> usize {
-        let headers = (offset / self.fragment_bytes + 1) * self.header_bytes;
+        let headers = (offset / self.fragment_bytes + 1) * PDATA_OVERHEAD;
         self.start + headers + offset
     }
 
@@ -252,18 +240,6 @@ mod tests {
             message.patch(1, &UIDS);
             let (_, data, _) = reassemble(&wire(&message, step));
             assert!(data == expected(&dataset), "fragments of {fragment_bytes}");
-        }
-    }
-
-    #[test]
-    fn a_raw_frame_is_the_length_and_the_patched_dataset() {
-        for size in [20_000, 9 << 20] {
-            let dataset = ct_image(size, Encoding::Explicit, 1);
-            let mut message = Message::new(Arc::new(Framed::raw(&dataset)));
-            message.patch(1, &UIDS);
-            let wire = wire(&message, usize::MAX);
-            assert_eq!(wire[..8], dataset.len().to_be_bytes());
-            assert!(wire[8..] == expected(&dataset));
         }
     }
 

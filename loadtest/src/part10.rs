@@ -4,16 +4,16 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::acked::{self, DatasetDigest};
-use crate::generate::Encoding;
+use crate::pdu;
 
 /// The most bytes of file meta that are read.
 const MAX_META_BYTES: u32 = 64 * 1024;
 /// Bytes compared at a time.
 const COMPARED_BYTES: usize = 1 << 18;
+const EXPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1";
+const IMPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
 const UNDEFINED_LENGTH: u32 = 0xFFFF_FFFF;
 
 /// Why a file is no whole DICOM file.
@@ -73,14 +73,6 @@ impl Part10File {
         })
     }
 
-    /// SHA-256 of every byte behind the file meta.
-    pub(crate) fn dataset_digest(&mut self) -> Result<DatasetDigest, Part10Error> {
-        self.reader.seek(SeekFrom::Start(self.dataset_at))?;
-        let mut hasher = Sha256::new();
-        io::copy(&mut self.reader, &mut hasher)?;
-        Ok(acked::hexadecimal(hasher))
-    }
-
     /// Every byte behind the file meta.
     pub(crate) fn dataset(&mut self) -> Result<Vec<u8>, Part10Error> {
         self.reader.seek(SeekFrom::Start(self.dataset_at))?;
@@ -114,8 +106,8 @@ impl Part10File {
     /// Only for uncompressed little endian; an element of undefined length ends the check, since nothing says its end.
     pub(crate) fn check_whole(&mut self) -> Result<(), Part10Error> {
         let explicit = match self.transfer_syntax.as_str() {
-            syntax if syntax == Encoding::Explicit.transfer_syntax() => true,
-            syntax if syntax == Encoding::Implicit.transfer_syntax() => false,
+            EXPLICIT_LITTLE_ENDIAN => true,
+            IMPLICIT_LITTLE_ENDIAN => false,
             _ => return Ok(()),
         };
         let mut at = self.dataset_at;
@@ -130,6 +122,26 @@ impl Part10File {
         }
         if at == self.length && at > self.dataset_at { Ok(()) } else { Err(Part10Error::Cut) }
     }
+}
+
+/// What stands before the dataset in a file: preamble, prefix and file meta (PS3.10 §7.1). UIDs may be padded or not.
+pub(crate) fn file_start(sop_class: &[u8], sop_instance: &[u8], transfer_syntax: &[u8]) -> Vec<u8> {
+    let mut meta = b"\x02\0\x01\0OB\0\0\x02\0\0\0\0\x01".to_vec();
+    let class = pdu::IMPLEMENTATION_CLASS.as_bytes();
+    for (number, uid) in [(0x0002_u16, sop_class), (0x0003, sop_instance), (0x0010, transfer_syntax), (0x0012, class)] {
+        let length = u16::try_from(uid.len().next_multiple_of(2)).unwrap_or(u16::MAX);
+        meta.extend_from_slice(&[2, 0]);
+        meta.extend_from_slice(&number.to_le_bytes());
+        meta.extend_from_slice(b"UI");
+        meta.extend_from_slice(&length.to_le_bytes());
+        meta.extend_from_slice(uid);
+        meta.resize(meta.len() + uid.len() % 2, 0);
+    }
+    let mut start = vec![0; 128];
+    start.extend_from_slice(b"DICM\x02\0\0\0UL\x04\0");
+    start.extend_from_slice(&u32::try_from(meta.len()).unwrap_or(u32::MAX).to_le_bytes());
+    start.extend_from_slice(&meta);
+    start
 }
 
 /// The length of an element's header and of its value (PS3.5 §7.1).
@@ -176,7 +188,7 @@ pub(crate) mod tests {
     use dicom_object::FileMetaTableBuilder;
 
     use super::*;
-    use crate::generate::ct_image;
+    use crate::generate::{Encoding, ct_image};
 
     /// A file with `dataset` in it, its file meta written by another implementation.
     pub(crate) fn write_file(path: &Path, sop_instance: &str, syntax: Encoding, dataset: &[u8]) {
@@ -206,8 +218,21 @@ pub(crate) mod tests {
                 ("1.2.3", syntax.transfer_syntax())
             );
             file.check_whole().unwrap();
-            assert_eq!(file.dataset_digest().unwrap(), acked::digest([&dataset[..]].into_iter()));
+            assert!(file.dataset_is([&dataset[..]].into_iter()).unwrap());
         }
+    }
+
+    #[test]
+    fn another_implementation_reads_the_start_of_a_file() {
+        let dataset = ct_image(64, Encoding::Explicit, 1).to_bytes();
+        let syntax = Encoding::Explicit.transfer_syntax();
+        let mut file = file_start(b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.3", syntax.as_bytes());
+        file.extend_from_slice(&dataset);
+        let read = dicom_object::from_reader(&file[..]).unwrap();
+        let meta = read.meta();
+        assert_eq!(meta.media_storage_sop_instance_uid.trim_end_matches('\0'), "1.2.3");
+        assert_eq!(meta.media_storage_sop_class_uid.trim_end_matches('\0'), "1.2.840.10008.5.1.4.1.1.2");
+        assert_eq!(meta.transfer_syntax.trim_end_matches('\0'), syntax);
     }
 
     #[test]

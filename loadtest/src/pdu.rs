@@ -8,7 +8,7 @@ pub(crate) const PDATA_OVERHEAD: usize = 12;
 /// The part of [`PDATA_OVERHEAD`] that counts against the maximum PDU length: PDV length and message control header.
 pub(crate) const PDV_OVERHEAD: usize = 6;
 const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
-const IMPLEMENTATION_CLASS: &str = "2.25.271828182845904523536028747135266249775";
+pub(crate) const IMPLEMENTATION_CLASS: &str = "2.25.271828182845904523536028747135266249775";
 const IMPLEMENTATION_VERSION: &str = "TIDEGATE_LOAD";
 
 /// What stands in an A-ASSOCIATE-RQ.
@@ -99,6 +99,13 @@ pub(crate) fn accept(request: &[u8], max_pdu_length_bytes: u32) -> Vec<u8> {
     body.extend_from_slice(&contexts);
     item(&mut body, 0x50, &user);
     pdu(0x02, &body)
+}
+
+/// The first transfer syntax that a request's body proposes for a presentation context: the one that [`accept`] takes.
+pub(crate) fn transfer_syntax(request: &[u8], context: u8) -> Option<&[u8]> {
+    let contexts = items(request.get(68..)?).filter(|(kind, _)| *kind == 0x20);
+    let (_, found) = contexts.into_iter().find(|(_, value)| value.first() == Some(&context))?;
+    items(found.get(4..)?).find(|(kind, _)| *kind == 0x40).map(|(_, syntax)| syntax)
 }
 
 /// Appends the header of a P-DATA-TF PDU that holds one PDV with `fragment_length` bytes of a message.

@@ -39,6 +39,12 @@ pub(crate) struct RunResult {
     pub(crate) steps: Vec<Step>,
     pub(crate) generator: Usage,
     pub(crate) target_usage: Option<Usage>,
+    /// The target's resident set before the load.
+    #[serde(default)]
+    pub(crate) target_resting_bytes: Option<u64>,
+    /// Time that a sync of the target's whole filesystem took after the load, where one was made.
+    #[serde(default)]
+    pub(crate) sync_after_s: Option<f64>,
     pub(crate) verification: Option<Verification>,
     pub(crate) objectives: Vec<Objective>,
 }
@@ -92,8 +98,9 @@ pub(crate) struct Totals {
     pub(crate) associations_rejected: u64,
     /// Could not connect, or ended by anything but a release.
     pub(crate) associations_failed: u64,
-    /// What bad citizens did and met, by `kind.outcome`; never counted in anything above.
-    pub(crate) citizens: BTreeMap<String, u64>,
+    /// What bad peers did and met, by `kind.outcome`; never counted in anything above.
+    #[serde(rename = "citizens")]
+    pub(crate) bad_peers: BTreeMap<String, u64>,
 }
 
 impl Totals {
@@ -176,7 +183,7 @@ pub(crate) struct Step {
     pub(crate) knee: bool,
 }
 
-/// What the truth check found.
+/// What the reconciliation found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verification {
     pub(crate) acknowledged: u64,

@@ -10,19 +10,21 @@ use bytesize::ByteSize;
 use clap::Args;
 use thiserror::Error;
 
-use crate::engine::{self, EngineError, Overrides, Plan};
+use crate::drive::{EndArgs, ShapeArgs};
+use crate::engine::{self, EngineError};
 use crate::live::View;
 use crate::objective::Wanted;
+use crate::plan::{Overrides, Plan};
+use crate::reconcile::Verify;
 use crate::result::{RunResult, Sampler};
 use crate::scenario::{Scenario, TlsSettings};
-use crate::truth::Verify;
-use crate::{baseline, render, target};
+use crate::{render, target};
 
 /// What is run, against whom, and what must come of it.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Scenario file, or the name of one that is shipped: ct, mr, cr-dx, us-multiframe, mammo-dbt, whole-slide, sr-tiny,
-    /// hospital-day, tls, bad-citizens, knee
+    /// Scenario file, or the name of one that ships: ct, mr, cr-dx, us-multiframe, mammo-dbt, whole-slide, sr-tiny, hospital-day, tls,
+    /// bad-peers, knee; or of a throughput load: tiny, ct1, ct8, ct64, ct512, large, giant, idle, churn
     #[arg(long, value_name = "FILE")]
     scenario: String,
     /// Where the receiver listens
@@ -34,18 +36,10 @@ pub(crate) struct RunArgs {
     /// AE title of the generator
     #[arg(long, value_name = "AET")]
     calling_ae: Option<String>,
-    /// What is sent follows from the seed: a second run with the same one sends the same instances again
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Seconds that the load lasts, instead of the scenario's end
-    #[arg(long, value_name = "S")]
-    duration: Option<f64>,
-    /// Instances to send in all, instead of the scenario's end
-    #[arg(long, value_name = "N")]
-    instances: Option<u64>,
-    /// Associations open at a time
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    associations: Option<u32>,
+    #[command(flatten)]
+    shape: ShapeArgs,
+    #[command(flatten)]
+    end: EndArgs,
     /// Send so many instances a second, whatever the receiver does
     #[arg(long, value_name = "R")]
     rate: Option<f64>,
@@ -64,9 +58,6 @@ pub(crate) struct RunArgs {
     /// What must be reached, as in p99=250ms, rate=200/s, rate=150MiB/s, rss=200MiB, failures=0
     #[arg(long = "objective", value_name = "NAME=VALUE")]
     objectives: Vec<Wanted>,
-    /// Append SOP Instance UID and SHA-256 of the dataset of each acknowledged instance to this file
-    #[arg(long, value_name = "FILE")]
-    acked: Option<PathBuf>,
     /// Write the result as JSON
     #[arg(long, value_name = "FILE.json")]
     result: Option<PathBuf>,
@@ -161,10 +152,11 @@ fn plan(args: &RunArgs) -> Result<Plan, RunError> {
         target: args.target.clone(),
         called_ae: args.called_ae.clone(),
         calling_ae: args.calling_ae.clone(),
-        seed: Some(args.seed),
-        duration_s: args.duration,
-        instances: args.instances,
-        associations: args.associations,
+        seed: Some(args.shape.seed),
+        duration_s: args.end.duration,
+        instances: args.end.instances,
+        associations: args.shape.associations,
+        size_bytes: args.shape.size.map(|size| size.as_u64()),
         rate_per_s: args.rate,
         max_pdu_bytes,
         async_window: args.async_window,
@@ -172,13 +164,12 @@ fn plan(args: &RunArgs) -> Result<Plan, RunError> {
         reconnect: None,
         tls: tls(args, scenario.tls.as_ref()),
     };
-    let mut plan = Plan::from_scenario(&scenario, &overrides)?;
+    let mut plan = Plan::from_scenario(&scenario, &overrides).map_err(EngineError::from)?;
     plan.verify = match (&args.verify, &args.verify_hook) {
         (Some(directory), _) => Some(Verify::Directory(directory.clone())),
         (None, Some(command)) => Some(Verify::Hook(command.clone())),
         (None, None) => None,
     };
-    plan.acked.clone_from(&args.acked);
     plan.objectives.clone_from(&args.objectives);
     Ok(plan)
 }
@@ -215,7 +206,7 @@ fn write(args: &RunArgs, result: &RunResult, base: Option<&RunResult>) -> Result
     } else {
         print!("{}", render::text(result));
         if let Some(base) = base {
-            print!("{}", baseline::run_text(base, result));
+            print!("{}", render::comparison(base, result));
         }
     }
     if let Some(path) = &args.result {

@@ -46,14 +46,6 @@ pub(crate) struct TlsClient {
 }
 
 impl TlsClient {
-    /// TLS with whoever answers.
-    ///
-    /// # Errors
-    /// When the host of `target`, a `HOST:PORT`, is no name.
-    pub(crate) fn trusting(target: &str) -> Result<Self, TlsError> {
-        Self::new(&TlsSettings { insecure: true, ..TlsSettings::default() }, target)
-    }
-
     /// Sets up TLS towards `target`, a `HOST:PORT`.
     ///
     /// # Errors
@@ -96,18 +88,6 @@ impl TlsClient {
     }
 }
 
-/// A socket, or TLS over one, for who may block.
-pub(crate) trait Stream: Read + Write + Send {}
-impl<T: Read + Write + Send> Stream for T {}
-
-/// The connected socket, with TLS over it if there is `tls`.
-pub(crate) fn stream(socket: TcpStream, tls: Option<&TlsClient>) -> io::Result<Box<dyn Stream>> {
-    Ok(match tls {
-        Some(tls) => Box::new(StreamOwned::new(tls.connection()?, socket)),
-        None => Box::new(socket),
-    })
-}
-
 /// The other side, of the limit.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsServer {
@@ -127,7 +107,7 @@ impl TlsServer {
     }
 
     /// TLS over a connected socket, by blocking reads and writes.
-    pub(crate) fn stream(&self, socket: TcpStream) -> io::Result<impl Stream + use<>> {
+    pub(crate) fn stream(&self, socket: TcpStream) -> io::Result<impl Read + Write + use<>> {
         let connection = ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
         Ok(StreamOwned::new(connection, ReadAhead(BufReader::with_capacity(READ_AHEAD_BYTES, socket))))
     }
@@ -216,7 +196,8 @@ mod tests {
     use rustls::server::WebPkiClientVerifier;
 
     use super::*;
-    use crate::engine::{self, Overrides, Plan};
+    use crate::engine;
+    use crate::plan::{Overrides, Plan};
     use crate::receiver::{Act, Receiver};
     use crate::scenario::Scenario;
 

@@ -45,7 +45,8 @@ fn cpu_ticks(stat: &str) -> Option<(u64, u64)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-fn peak_rss_kib(status: &str) -> Option<u64> {
+/// The peak in a `/proc/[pid]/status`.
+pub(crate) fn peak_rss_kib(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }

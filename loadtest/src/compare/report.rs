@@ -3,18 +3,29 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::Contender;
+use super::{Compared, Contender};
 use crate::render::{Line, Page, Plot, Scale, Table, bytes, count, ms, per_second, rate};
 use crate::result::RunResult;
 use crate::statistics::median;
 
-/// The table, and what went wrong below it.
-pub(crate) fn text(contenders: &[Contender], markdown: bool) -> String {
-    let table = table(contenders);
-    let mut text = if markdown { table.markdown() } else { table.text() };
-    for contender in contenders {
-        for problem in problems(contender) {
+/// Fewer associations say nothing of the memory that one of them takes.
+const MANY_ASSOCIATIONS: u64 = 100;
+
+/// A table for each load, and what went wrong below it.
+pub(crate) fn text(loads: &[Compared], markdown: bool) -> String {
+    let mut text = String::new();
+    for load in loads {
+        // Writing to a String never fails.
+        if loads.len() > 1 {
+            let _ = writeln!(text, "{}{}\n", if markdown { "### " } else { "" }, load.scenario);
+        }
+        let table = table(&load.contenders);
+        text += &if markdown { table.markdown() } else { table.text() };
+        for problem in load.contenders.iter().flat_map(problems) {
             let _ = writeln!(text, "{problem}");
+        }
+        if loads.len() > 1 {
+            text.push('\n');
         }
     }
     text
@@ -30,40 +41,58 @@ fn problems(contender: &Contender) -> BTreeSet<String> {
 }
 
 fn table(contenders: &[Contender]) -> Table {
-    let head = [
-        "receiver",
-        "version",
-        "success means",
-        "instances/s",
-        "MiB/s",
-        "p50",
-        "p99",
-        "peak RSS",
-        "CPU-s/GiB",
-        "verified",
-    ];
+    let limit = fastest_limit(contenders);
+    let crowded = contenders.iter().flat_map(Contender::runs).any(|run| associations(run) >= MANY_ASSOCIATIONS);
+    let mut head = vec!["receiver", "version", "success means", "instances/s"];
+    head.extend(limit.map(|_| "of limit"));
+    head.push("MiB/s");
+    head.extend(limit.map(|_| "synced/s"));
+    head.extend(["p50", "p99"]);
+    head.extend(limit.map(|_| "of limit"));
+    head.push("peak RSS");
+    head.extend(crowded.then_some("for each association"));
+    head.push("CPU-s/GiB");
+    head.extend(limit.map(|_| "of limit"));
+    head.push("verified");
     let mut table = Table::new(&head);
     for contender in contenders {
-        let runs = &contender.runs;
-        table.row([
-            contender.name.clone(),
-            contender.version.clone(),
-            contender.durability.clone(),
-            figure(runs, RunResult::per_s, rate),
-            figure(runs, RunResult::mib_per_s, rate),
-            figure(runs, |run| run.latency.p50_ms, ms),
-            figure(runs, |run| run.latency.p99_ms, ms),
-            figure(runs, |run| run.target_usage.map_or(f64::NAN, |usage| usage.peak_rss_bytes as f64), bytes),
-            figure(runs, cpu_s_per_gib, rate),
-            verified(contender),
-        ]);
+        let of_limit = |value: fn(&RunResult) -> f64| limit.map(|limit| ratio(contender, limit, value));
+        let shown = |value: fn(&RunResult) -> f64, show: fn(f64) -> String| figure(contender, value, show);
+        let mut cells = vec![contender.name.clone(), contender.version.clone(), contender.durability.clone()];
+        cells.push(shown(RunResult::per_s, rate));
+        cells.extend(of_limit(RunResult::per_s));
+        cells.push(shown(RunResult::mib_per_s, rate));
+        cells.extend(limit.map(|_| shown(synced_per_s, rate)));
+        cells.push(shown(|run| run.latency.p50_ms, ms));
+        cells.push(shown(|run| run.latency.p99_ms, ms));
+        cells.extend(of_limit(|run| run.latency.p99_ms));
+        cells.push(shown(peak_rss_bytes, bytes));
+        cells.extend(crowded.then(|| shown(bytes_per_association, bytes)));
+        cells.push(shown(cpu_s_per_gib, rate));
+        cells.extend(of_limit(cpu_s_per_gib));
+        cells.push(verified(contender));
+        table.row(cells);
     }
     table
 }
 
+/// The limit that stores most instances a second, by its median.
+fn fastest_limit(contenders: &[Contender]) -> Option<&Contender> {
+    let rate = |limit: &&Contender| median(&limit.runs().map(RunResult::per_s).collect::<Vec<_>>()).unwrap_or(0.0);
+    contenders.iter().filter(|contender| contender.is_limit).max_by(|one, other| rate(one).total_cmp(&rate(other)))
+}
+
+/// The median of the ratios within a round.
+fn ratio(contender: &Contender, limit: &Contender, value: fn(&RunResult) -> f64) -> String {
+    let rounds = contender.runs.iter().zip(&limit.runs);
+    let ratios = rounds.filter_map(|(one, limit)| Some(value(one.as_ref()?) / value(limit.as_ref()?)));
+    let ratios: Vec<f64> = ratios.filter(|ratio| ratio.is_finite()).collect();
+    median(&ratios).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
 /// The median, and the range behind it.
-fn figure(runs: &[RunResult], value: impl Fn(&RunResult) -> f64, show: fn(f64) -> String) -> String {
-    let values: Vec<f64> = runs.iter().map(value).filter(|value| value.is_finite()).collect();
+fn figure(contender: &Contender, value: fn(&RunResult) -> f64, show: fn(f64) -> String) -> String {
+    let values: Vec<f64> = contender.runs().map(value).filter(|value| value.is_finite()).collect();
     let Some(middle) = median(&values) else {
         return "–".to_owned();
     };
@@ -77,10 +106,30 @@ fn cpu_s_per_gib(run: &RunResult) -> f64 {
     run.target_usage.filter(|_| gib > 0.0).map_or(f64::NAN, |usage| usage.cpu_s() / gib)
 }
 
-/// What the truth check found over all runs, and what was not stored at all.
+/// Instances a second with the time that it took afterwards to sync the whole filesystem.
+fn synced_per_s(run: &RunResult) -> f64 {
+    run.sync_after_s.map_or(f64::NAN, |sync_s| run.totals.acknowledged as f64 / (run.elapsed_s + sync_s))
+}
+
+fn peak_rss_bytes(run: &RunResult) -> f64 {
+    run.target_usage.map_or(f64::NAN, |usage| usage.peak_rss_bytes as f64)
+}
+
+/// What the resident set grew by for each association, from before the load to its peak.
+fn bytes_per_association(run: &RunResult) -> f64 {
+    let resting = run.target_resting_bytes.map_or(f64::NAN, |bytes| bytes as f64);
+    (peak_rss_bytes(run) - resting) / associations(run) as f64
+}
+
+/// The most associations that stood at the end of a second.
+fn associations(run: &RunResult) -> u64 {
+    run.series.iter().map(|second| second.associations).max().unwrap_or_default()
+}
+
+/// What the reconciliation found over all runs, and what was not stored at all.
 fn verified(contender: &Contender) -> String {
-    let failed: u64 = contender.runs.iter().map(|run| run.totals.failed()).sum();
-    let checks: Vec<_> = contender.runs.iter().filter_map(|run| run.verification.as_ref()).collect();
+    let failed: u64 = contender.runs().map(|run| run.totals.failed()).sum();
+    let checks: Vec<_> = contender.runs().filter_map(|run| run.verification.as_ref()).collect();
     let sum =
         |list: fn(&crate::result::Verification) -> usize| checks.iter().map(|check| list(check) as u64).sum::<u64>();
     let (lost, corrupt, partial) = (sum(|c| c.lost.len()), sum(|c| c.corrupt.len()), sum(|c| c.partial.len()));
@@ -95,15 +144,29 @@ fn verified(contender: &Contender) -> String {
     said
 }
 
-/// The page: the table, and every run over time.
-pub(crate) fn page(scenario: &str, contenders: &[Contender]) -> String {
-    let run = contenders.iter().find_map(|contender| contender.runs.first());
-    let lead = run.map(|run| format!("{} · {} CPUs, {}", run.load, run.host.cpus, run.host.kernel)).unwrap_or_default();
-    let mut page = Page::new(&format!("Receivers compared: {scenario}"), &lead);
-    page.table("Medians and ranges", &table(contenders));
-    page.paragraph("Receivers take turns, and another one begins each round. Rows with another meaning of success are no rivals: a receiver that syncs does more for each answer.");
+/// The page: of each load the table, and a run of each receiver over time.
+pub(crate) fn page(loads: &[Compared]) -> String {
+    let names: Vec<&str> = loads.iter().map(|load| load.scenario.as_str()).collect();
+    let run = loads.iter().flat_map(|load| &load.contenders).find_map(|contender| contender.runs().next());
+    let lead = run.map(|run| format!("{} CPUs, {}", run.host.cpus, run.host.kernel)).unwrap_or_default();
+    let mut page = Page::new(&format!("Receivers compared: {}", names.join(", ")), &lead);
+    page.paragraph("Medians and ranges. Receivers take turns, and another one begins each round. Rows with another meaning of success are no rivals: a receiver that syncs does more for each answer.");
+    for load in loads {
+        let of = load.contenders.iter().find_map(|contender| contender.runs().next());
+        let of = of.map(|run| format!("{}: {}", load.scenario, run.load)).unwrap_or_else(|| load.scenario.clone());
+        page.table(&of, &table(&load.contenders));
+        plots(&mut page, &load.contenders);
+        for problem in load.contenders.iter().flat_map(problems) {
+            page.paragraph(&problem);
+        }
+    }
+    page.finish()
+}
+
+/// The middle run of each receiver over time.
+fn plots(page: &mut Page, contenders: &[Contender]) {
     let middle = |contender: &Contender| {
-        let mut runs: Vec<&RunResult> = contender.runs.iter().collect();
+        let mut runs: Vec<&RunResult> = contender.runs().collect();
         runs.sort_by(|one, other| one.per_s().total_cmp(&other.per_s()));
         runs.get(runs.len() / 2).map(|run| (contender.name.clone(), (*run).clone()))
     };
@@ -136,12 +199,6 @@ pub(crate) fn page(scenario: &str, contenders: &[Contender]) -> String {
             ),
         ],
     );
-    for contender in contenders {
-        for problem in problems(contender) {
-            page.paragraph(&problem);
-        }
-    }
-    page.finish()
 }
 
 #[cfg(test)]
@@ -149,36 +206,66 @@ mod tests {
     use super::*;
     use crate::render::fixture;
 
-    fn contenders() -> Vec<Contender> {
-        let contender = |name: &str, durability: &str, slower: &[f64]| Contender {
+    fn contender(name: &str, durability: &str, slower: &[f64]) -> Contender {
+        Contender {
             name: name.into(),
             version: "1".into(),
             durability: durability.into(),
-            runs: slower.iter().zip(1..).map(|(slower, seed)| fixture::run(seed, *slower)).collect(),
+            is_limit: false,
+            runs: slower.iter().zip(1..).map(|(slower, seed)| Some(fixture::run(seed, *slower))).collect(),
             problems: Vec::new(),
-        };
+        }
+    }
+
+    fn loads() -> Vec<Compared> {
         let mut broken = contender("broken", "unknown", &[]);
+        broken.runs.push(None);
         broken.problems.push("no licence".into());
-        vec![
+        let contenders = vec![
             contender("quick", "nothing synced", &[1.0, 0.9, 1.1]),
             contender("slow", "all synced", &[2.0, 2.0]),
             broken,
-        ]
+        ];
+        vec![Compared { scenario: "ct".into(), contenders }]
+    }
+
+    fn row(text: &str, name: &str) -> String {
+        text.lines().find(|line| line.contains(name)).unwrap().to_owned()
     }
 
     #[test]
     fn each_row_has_its_median_its_range_and_what_its_success_means() {
-        let text = text(&contenders(), true);
-        let row = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().to_owned();
-        assert!(row("quick").contains("nothing synced") && row("quick").contains(" – "), "{text}");
-        assert!(row("slow").contains("2 lost") && row("slow").contains("not stored"), "{text}");
-        assert!(row("| broken").contains("| – | – |"), "{text}");
-        assert!(text.contains("broken: no licence"), "{text}");
+        let text = text(&loads(), true);
+        assert!(row(&text, "quick").contains("nothing synced") && row(&text, "quick").contains(" – "), "{text}");
+        assert!(row(&text, "slow").contains("2 lost") && row(&text, "slow").contains("not stored"), "{text}");
+        assert!(row(&text, "| broken").contains("| – | – |"), "{text}");
+        assert!(text.contains("broken: no licence") && !text.contains("of limit"), "{text}");
+    }
+
+    #[test]
+    fn each_is_held_against_the_fastest_limit_round_by_round() {
+        let mut slow = contender("limit: slow", "all synced", &[2.0, 1.0, 3.0]);
+        let mut fast = contender("limit: fast", "all synced", &[1.0, 0.5, 2.0]);
+        let mut node = contender("node", "all synced", &[4.0, 1.0, 2.0]);
+        (slow.is_limit, fast.is_limit) = (true, true);
+        // A round that one of the two failed has no ratio.
+        node.runs.push(None);
+        fast.runs.push(Some(fixture::run(9, 1.0)));
+        let load = |scenario: &str, contenders| Compared { scenario: scenario.into(), contenders };
+        let text = text(&[load("tiny", vec![node, slow, fast]), load("large", Vec::new())], true);
+        assert!(text.starts_with("### tiny\n") && text.contains("\n### large\n"), "{text}");
+        let ratios = |name: &str| {
+            let cells: Vec<String> = row(&text, name).split(" | ").map(|cell| cell.trim().to_owned()).collect();
+            cells[4].clone()
+        };
+        assert_eq!(ratios("limit: fast"), "1.00", "{text}");
+        assert!(ratios("limit: slow").parse::<f64>().unwrap() < 0.8, "{text}");
+        assert!(ratios("node").parse::<f64>().unwrap() < 0.8, "{text}");
     }
 
     #[test]
     fn the_page_draws_the_middle_run_of_each() {
-        let html = page("ct", &contenders());
+        let html = page(&loads());
         assert!(html.contains("Receivers compared: ct") && html.matches("<figure").count() == 3);
         assert!(html.contains("broken: no licence"));
     }

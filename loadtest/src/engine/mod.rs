@@ -1,40 +1,34 @@
 //! The engine: a scenario becomes a plan, a plan becomes load, and what came of it a [`RunResult`].
 
-mod books;
-mod catalogue;
-mod course;
 mod monitor;
 mod pipeline;
-mod plan;
+mod recorder;
 mod schedule;
 #[cfg(test)]
 mod tests;
 mod worker;
 
+use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
-pub(crate) use catalogue::Catalogue;
-pub(crate) use course::Instance;
-pub(crate) use plan::{Overrides, Plan};
-
-use crate::acked::AckedLog;
 use crate::association::AssociationError;
-use crate::citizens;
-use crate::generate::files::FilesError;
+use crate::bad_peers;
+use crate::catalogue::{Catalogue, CatalogueError};
 use crate::objective;
+use crate::plan::{Plan, PlanError};
+use crate::reconcile::{self, Ledger, ReconcileError};
 use crate::result::{RunResult, SCHEMA, Second, Usage};
 use crate::scenario::{Pace, ScenarioError};
-use crate::tls::TlsError;
-use crate::truth::{self, Ledger, TruthError};
 
-use books::Books;
 use monitor::Monitor;
+use recorder::Recorder;
 use schedule::Schedule;
 use worker::Worker;
 
@@ -48,26 +42,20 @@ const MAX_COMPLAINTS: usize = 10;
 pub(crate) enum EngineError {
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
-    #[error("the scenario needs more than 128 presentation contexts: use fewer different kinds of files")]
-    TooManyContexts,
     #[error(transparent)]
-    Files(#[from] FilesError),
-    #[error("cannot use TLS")]
-    Tls(#[from] TlsError),
-    #[error("{what} has no effect on a load in steps: remove it, or take another scenario")]
-    Steps { what: &'static str },
-    #[error("{0}")]
-    Override(String),
+    Catalogue(#[from] CatalogueError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     #[error("no association with {target}: is it running, and does it know {calling_ae}?")]
     Unreachable { target: String, calling_ae: String, source: AssociationError },
-    #[error("cannot write the record of acknowledged instances")]
-    Acked(#[source] io::Error),
     #[error("cannot start a thread for association {number}")]
     Thread { number: u32, source: io::Error },
+    #[error("cannot sync the filesystem of {directory}")]
+    Sync { directory: PathBuf, source: io::Error },
     #[error("an association's thread ended by a panic")]
     Panicked,
     #[error("cannot check what was stored")]
-    Truth(#[from] TruthError),
+    Reconcile(#[from] ReconcileError),
 }
 
 /// Runs a plan to its end and judges it: load, then verification, then objectives. `watch` sees each second as it is closed.
@@ -76,19 +64,28 @@ pub(crate) enum EngineError {
 /// When the run cannot begin or be checked; what fails on the way is counted in the result.
 pub(crate) fn run(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<RunResult, EngineError> {
     let (mut result, ledger) = load(plan, watch)?;
+    if let Some(directory) = &plan.sync_after {
+        let begun = Instant::now();
+        let synced = File::open(directory).and_then(|directory| Ok(rustix::fs::syncfs(directory)?));
+        synced.map_err(|source| EngineError::Sync { directory: directory.clone(), source })?;
+        result.sync_after_s = Some(begun.elapsed().as_secs_f64());
+    }
     if let Some(verify) = &plan.verify {
-        result.verification = Some(truth::check(&ledger, verify)?);
+        result.verification = Some(reconcile::check(&ledger, verify)?);
     }
     result.objectives = objective::judge(&plan.objectives, &result);
     Ok(result)
 }
 
-/// Only the load of a plan, with the account of what was sent, which is empty unless the plan verifies.
+/// Only the load of a plan, with the ledger of what was sent, which is empty unless the plan keeps one or verifies.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunResult, Ledger), EngineError> {
-    let catalogue = Arc::new(Catalogue::new(&plan.scenario, plan.seed)?);
+    let catalogue = match &plan.catalogue {
+        Some(catalogue) => Arc::clone(catalogue),
+        None => Arc::new(Catalogue::new(&plan.scenario, plan.seed)?),
+    };
     warm_up(plan, &catalogue)?;
     let steps = match &plan.scenario.load.pace {
         Pace::Steps { rates_per_s, .. } => rates_per_s.len(),
@@ -99,16 +96,15 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
     let run = Run {
         plan,
         schedule: Schedule::new(&plan.scenario.load, plan.seed, start, Arc::clone(&plan.stop)),
-        books: Books::new(catalogue.kinds.len(), steps),
+        recorder: Recorder::new(catalogue.kinds.len(), steps),
         start,
-        keeps_ledger: plan.verify.is_some(),
-        acked: plan.acked.as_deref().map(AckedLog::append_to).transpose().map_err(EngineError::Acked)?,
+        keeps_ledger: plan.keeps_ledger || plan.verify.is_some(),
         complaints: std::sync::atomic::AtomicUsize::new(0),
         catalogue: Arc::clone(&catalogue),
     };
     let mut monitor = Monitor::new(&run, plan.take_sampler());
     let mut ledger = Ledger::new(plan.seed, Arc::clone(&catalogue));
-    let badly_behaved = citizens::Citizens::default();
+    let badly_behaved = bad_peers::BadPeers::default();
     thread::scope(|scope| {
         badly_behaved.start(scope, plan);
         let worked = work(scope, &run, &mut ledger, |left| monitor.watch(left, watch));
@@ -116,12 +112,12 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         worked
     })?;
     let ended = Instant::now();
-    run.books.unsent(run.schedule.never_taken(ended));
+    run.recorder.unsent(run.schedule.never_taken(ended));
 
-    let mut totals = run.books.totals();
-    totals.citizens = badly_behaved.counts();
-    let [latency, service] = run.books.latencies();
-    let elapsed = run.books.last_answer().unwrap_or(ended).saturating_duration_since(start);
+    let mut totals = run.recorder.totals();
+    totals.bad_peers = badly_behaved.counts();
+    let [latency, service] = run.recorder.latencies();
+    let elapsed = run.recorder.last_answer().unwrap_or(ended).saturating_duration_since(start);
     let result = RunResult {
         schema: SCHEMA,
         scenario: plan.scenario.name.clone(),
@@ -134,10 +130,12 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         totals,
         latency,
         service,
-        modalities: run.books.modalities(catalogue.kinds.iter().map(|kind| kind.name.as_str())),
+        modalities: run.recorder.modalities(catalogue.kinds.iter().map(|kind| kind.name.as_str())),
         steps: monitor.steps(),
         generator: Usage::now().since(usage),
         target_usage: monitor.target_usage(),
+        target_resting_bytes: monitor.target_resting_bytes(),
+        sync_after_s: None,
         series: monitor.into_series(),
         verification: None,
         objectives: Vec::new(),
@@ -150,10 +148,9 @@ struct Run<'a> {
     plan: &'a Plan,
     catalogue: Arc<Catalogue>,
     schedule: Schedule,
-    books: Books,
+    recorder: Recorder,
     start: Instant,
     keeps_ledger: bool,
-    acked: Option<AckedLog>,
     complaints: std::sync::atomic::AtomicUsize,
 }
 
@@ -232,16 +229,4 @@ fn work<'scope, 'env>(
         ledger.add(number, thread.join().map_err(|_| EngineError::Panicked)?);
     }
     started
-}
-
-/// A pause that ends early when `stop` is set.
-pub(crate) fn pause(length: Duration, stop: &AtomicBool) {
-    let until = Instant::now() + length;
-    while !stop.load(Ordering::Relaxed) {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        thread::sleep(left.min(Duration::from_millis(50)));
-    }
 }

@@ -1,4 +1,4 @@
-//! Closes the books once a second, looks at the target, and ends a load in steps when the receiver has fallen behind.
+//! Closes the recorded second, looks at the target, and ends a load in steps when the receiver has fallen behind.
 
 use std::fs;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -16,14 +16,24 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Monitor<'a> {
     run: &'a Run<'a>,
     sampler: Option<Box<dyn Sampler>>,
+    resting_bytes: Option<u64>,
     series: Vec<Second>,
     steps: Vec<Step>,
     fell_behind: bool,
 }
 
 impl<'a> Monitor<'a> {
-    pub(super) fn new(run: &'a Run<'a>, sampler: Option<Box<dyn Sampler>>) -> Self {
-        Self { run, sampler, series: Vec::new(), steps: Vec::new(), fell_behind: false }
+    /// Looks at the target before the load, too.
+    pub(super) fn new(run: &'a Run<'a>, mut sampler: Option<Box<dyn Sampler>>) -> Self {
+        let resting = sampler.as_mut().and_then(|sampler| sampler.sample());
+        Self {
+            run,
+            sampler,
+            resting_bytes: resting.map(|seen| seen.rss_bytes),
+            series: Vec::new(),
+            steps: Vec::new(),
+            fell_behind: false,
+        }
     }
 
     /// Watches until `working` is let go of by all who work.
@@ -47,7 +57,7 @@ impl<'a> Monitor<'a> {
 
     fn close_second(&mut self, now: Instant, watch: &mut dyn FnMut(&Second)) {
         let t_s = now.saturating_duration_since(self.run.start).as_secs_f64();
-        let mut second = self.run.books.close_second(t_s, self.run.schedule.backlog(now));
+        let mut second = self.run.recorder.close_second(t_s, self.run.schedule.backlog(now));
         second.target = self.sampler.as_mut().and_then(|sampler| sampler.sample());
         watch(&second);
         self.series.push(second);
@@ -62,7 +72,7 @@ impl<'a> Monitor<'a> {
         while let Some(&offered_per_s) = rates_per_s.get(self.steps.len()).filter(|_| !self.fell_behind) {
             let number = self.steps.len();
             let ended_s = (number + 1) as f64 * step_s + knee_p99_ms / 1000.0;
-            let Some(account) = self.run.books.step(number).filter(|_| now_s >= ended_s || done) else {
+            let Some(step_record) = self.run.recorder.step(number).filter(|_| now_s >= ended_s || done) else {
                 return;
             };
             let taken = self.run.schedule.step(number);
@@ -70,9 +80,11 @@ impl<'a> Monitor<'a> {
             if now_s < (number + 1) as f64 * step_s || taken.taken == 0 {
                 return;
             }
-            let (p50_ms, p99_ms) =
-                (us_to_ms(account.latency.value_at_quantile(0.5)), us_to_ms(account.latency.value_at_quantile(0.99)));
-            let in_time = account.in_time as f64;
+            let (p50_ms, p99_ms) = (
+                us_to_ms(step_record.latency.value_at_quantile(0.5)),
+                us_to_ms(step_record.latency.value_at_quantile(0.99)),
+            );
+            let in_time = step_record.in_time as f64;
             let kept_up = !taken.behind && in_time >= KEPT_UP * taken.taken as f64 && p99_ms <= *knee_p99_ms;
             self.steps.push(Step { offered_per_s, achieved_per_s: in_time / step_s, p50_ms, p99_ms, knee: false });
             if !kept_up {
@@ -104,6 +116,10 @@ impl<'a> Monitor<'a> {
 
     pub(super) fn target_usage(&self) -> Option<Usage> {
         self.sampler.as_ref()?.usage()
+    }
+
+    pub(super) fn target_resting_bytes(&self) -> Option<u64> {
+        self.resting_bytes
     }
 
     pub(super) fn into_series(self) -> Vec<Second> {

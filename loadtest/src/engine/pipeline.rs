@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::course::Instance;
 use super::schedule::Slot;
 use crate::association::{Association, AssociationError};
 use crate::dataset::InstanceUids;
+use crate::itinerary::Instance;
 use crate::message::{Framed, Message};
 
 /// A message that waits for its answer.

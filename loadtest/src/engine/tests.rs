@@ -1,10 +1,14 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::plan::Overrides;
 use crate::receiver::{Act, Receiver};
+use crate::reconcile::Verify;
 use crate::scenario::Scenario;
-use crate::truth::Verify;
 
 /// A scenario of tiny instances of two kinds, with these lines in `[load]` and `[associations]`.
 fn scenario(load: &str, associations: &str) -> Scenario {
@@ -60,15 +64,15 @@ fn what_is_sent_is_what_the_ledger_says_and_the_seed_decides() {
     // The ledger makes the same datasets again.
     let directory = tempfile::tempdir().unwrap();
     for (uid, dataset) in &once {
-        std::fs::write(directory.path().join(uid), acked_digest(dataset)).unwrap();
+        std::fs::write(directory.path().join(uid), digest(dataset)).unwrap();
     }
     let hook = Verify::Hook(format!("cd {} && cat", directory.path().display()));
-    let verification = truth::check(&ledger, &hook).unwrap();
+    let verification = reconcile::check(&ledger, &hook).unwrap();
     assert_eq!((verification.acknowledged, verification.whole), (30, 30), "{verification:?}");
 }
 
-fn acked_digest(dataset: &[u8]) -> String {
-    crate::acked::digest(std::iter::once(dataset))
+fn digest(dataset: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(dataset))
 }
 
 #[test]
@@ -95,7 +99,7 @@ fn refusals_aborts_and_lost_connections_are_counted_apart_and_the_load_goes_on()
     assert_eq!(totals.refused.get("A700"), Some(&1));
     assert_eq!((totals.associations_opened, totals.associations_failed), (3, 2));
     // What was never acknowledged is known as such: everything is lost for a hook that finds nothing.
-    let verification = truth::check(&ledger, &Verify::Hook("true".into())).unwrap();
+    let verification = reconcile::check(&ledger, &Verify::Hook("true".into())).unwrap();
     assert_eq!((verification.lost.len(), verification.unacknowledged_absent), (17, 3));
 }
 
@@ -176,26 +180,26 @@ fn overrides_take_the_place_of_what_the_scenario_says() {
     assert!(error.contains("more than 0"), "{error}");
     let steps = scenario("model = \"steps\"\nrates_per_s = [1]", "");
     let error = Plan::from_scenario(&steps, &Overrides { duration_s: Some(1.0), ..Overrides::default() });
-    assert!(matches!(error, Err(EngineError::Steps { .. })));
+    assert!(matches!(error, Err(PlanError::Steps { .. })));
 }
 
 #[test]
-fn bad_citizens_are_counted_apart_and_take_nothing_from_the_load() {
+fn bad_peers_are_counted_apart_and_take_nothing_from_the_load() {
     let receiver = Receiver::start(|_| Act::Acknowledge);
-    let citizens = "duration_s = 3600\n[[citizens]]\nkind = \"duplicates\"\nsize = \"1 KiB\"\nevery_s = 0.02\n\
-                    [[citizens]]\nkind = \"mid-dataset-abort\"\nsize = \"1 KiB\"\nevery_s = 0.02\n\
-                    [[citizens]]\nkind = \"port-check\"\nevery_s = 0.02\n[[citizens]]\nkind = \"http\"\nevery_s = 0.02\n\
-                    [[citizens]]\nkind = \"half-open\"\nsize = \"1 KiB\"\n[[citizens]]\nkind = \"slow-loris\"\n\
-                    [[citizens]]\nkind = \"reconnect-storm\"\nevery_s = 0.02\n\
-                    [[citizens]]\nkind = \"huge-instance\"\nsize = \"16 MiB\"\nevery_s = 0.02\n";
-    let mut plan = plan(&receiver, citizens, "count = 1");
+    let bad_peers = "duration_s = 3600\n[[bad_peers]]\nkind = \"duplicates\"\nsize = \"1 KiB\"\nevery_s = 0.02\n\
+                    [[bad_peers]]\nkind = \"mid-dataset-abort\"\nsize = \"1 KiB\"\nevery_s = 0.02\n\
+                    [[bad_peers]]\nkind = \"port-check\"\nevery_s = 0.02\n[[bad_peers]]\nkind = \"http\"\nevery_s = 0.02\n\
+                    [[bad_peers]]\nkind = \"half-open\"\nsize = \"1 KiB\"\n[[bad_peers]]\nkind = \"slow-loris\"\n\
+                    [[bad_peers]]\nkind = \"reconnect-storm\"\nevery_s = 0.02\n\
+                    [[bad_peers]]\nkind = \"huge-instance\"\nsize = \"16 MiB\"\nevery_s = 0.02\n";
+    let mut plan = plan(&receiver, bad_peers, "count = 1");
     plan.verify = Some(Verify::Hook("true".into()));
     let stop = Arc::clone(&plan.stop);
     // Not before each of them can have visited a few times; a flood would only fill the queue of connections to be accepted.
     let connections = Arc::clone(&receiver.connections);
     let enough = move |second: &Second| second.t_s > 1.5 && connections.load(Ordering::Relaxed) > 100;
     let (result, _) = load(&plan, &mut |second| stop.store(enough(second), Ordering::Relaxed)).unwrap();
-    let citizens = &result.totals.citizens;
+    let bad_peers = &result.totals.bad_peers;
     for expected in [
         "duplicates.acknowledged",
         "half-open.outlasted",
@@ -206,18 +210,18 @@ fn bad_citizens_are_counted_apart_and_take_nothing_from_the_load() {
         "reconnect-storm.released",
         "slow-loris.outlasted",
     ] {
-        assert!(citizens.contains_key(expected), "{expected} in {citizens:?}");
+        assert!(bad_peers.contains_key(expected), "{expected} in {bad_peers:?}");
     }
     assert_eq!(result.totals.failed() + result.totals.associations_failed, 0, "{:?}", result.totals);
-    // What the load was promised is what the receiver has, besides what citizens sent under their own numbers.
+    // What the load was promised is what the receiver has, besides what bad peers sent under their own numbers.
     let stored = receiver.stored.lock().unwrap();
-    // Of the citizens' numbers only those are there who finish what they begin: duplicates first, the huge instance last.
-    let of_citizens = stored.keys().filter_map(|uid| crate::uid::parse_instance(uid)?.association.checked_sub(90_000));
-    let mut of_citizens: Vec<_> = of_citizens.collect();
-    of_citizens.sort_unstable();
-    of_citizens.dedup();
-    assert_eq!(of_citizens, [0, 7]);
+    // Of the bad peers only those that finish what they begin are there: duplicates first, the huge instance last.
+    let of_bad_peers = stored.keys().filter_map(|uid| crate::uid::parse_instance(uid)?.association.checked_sub(90_000));
+    let mut of_bad_peers: Vec<_> = of_bad_peers.collect();
+    of_bad_peers.sort_unstable();
+    of_bad_peers.dedup();
+    assert_eq!(of_bad_peers, [0, 7]);
     let of_load =
-        stored.keys().filter(|uid| crate::uid::parse_instance(uid).unwrap().association < truth::FIRST_CITIZEN);
+        stored.keys().filter(|uid| crate::uid::parse_instance(uid).unwrap().association < reconcile::FIRST_BAD_PEER);
     assert_eq!(of_load.count() as u64, result.totals.acknowledged);
 }

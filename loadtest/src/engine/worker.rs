@@ -1,19 +1,19 @@
 //! One association of the load after the other, on a thread of its own: take what is due, send it, read the answers.
 
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::acked;
 use crate::association::{Association, AssociationError};
 use crate::random::Random;
+use crate::reconcile::Entry;
 use crate::scenario::{Lifetime, Pace, Range};
-use crate::truth::Entry;
 
 use super::Run;
-use super::books::Answered;
-use super::course::{Course, Instance};
 use super::pipeline::{Outstanding, Pipeline};
+use super::recorder::Answered;
 use super::schedule::{Slot, Turn};
+use crate::itinerary::{Instance, Itinerary};
 
 /// Longest sleep, after which a worker looks whether the load is over.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -28,7 +28,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Worker<'a> {
     run: &'a Run<'a>,
     number: u32,
-    course: Course<'a>,
+    itinerary: Itinerary<'a>,
     random: Random,
     /// Due, and not begun.
     slot: Option<Slot>,
@@ -42,7 +42,7 @@ impl<'a> Worker<'a> {
         Self {
             run,
             number,
-            course: Course::new(&run.catalogue, run.plan.seed, number),
+            itinerary: Itinerary::new(&run.catalogue, run.plan.seed, number),
             random: Random::stream(run.plan.seed, 0x1000_0000 + u64::from(number)),
             slot: None,
             ready_at: run.start,
@@ -65,9 +65,9 @@ impl<'a> Worker<'a> {
             let stood = match self.connect() {
                 Ok(association) => {
                     failures = 0;
-                    self.run.books.opened();
+                    self.run.recorder.opened();
                     let ended = self.serve(association);
-                    self.run.books.closed();
+                    self.run.recorder.closed();
                     ended
                 }
                 Err(error) => Err(error),
@@ -75,7 +75,7 @@ impl<'a> Worker<'a> {
             let Err(error) = stood else {
                 continue;
             };
-            self.run.books.failed(&error);
+            self.run.recorder.failed(&error);
             self.run.complain(self.number, &error);
             failures += 1;
             let asked_to_come_again = error.is_transient_rejection();
@@ -84,7 +84,7 @@ impl<'a> Worker<'a> {
             }
             self.sleep_until(Instant::now() + (RECONNECT_PAUSE * failures).min(MAX_PAUSE));
         }
-        self.run.books.unsent(u64::from(self.slot.is_some()));
+        self.run.recorder.unsent(u64::from(self.slot.is_some()));
         self.ledger
     }
 
@@ -136,7 +136,7 @@ impl<'a> Worker<'a> {
         let window = association.window(self.run.plan.scenario.associations.async_window);
         let mut pipeline = Pipeline::new(framed, window, self.run.plan.timeout());
         let result = self.pump(&mut association, &mut pipeline);
-        self.run.books.unanswered(pipeline.outstanding() as u64);
+        self.run.recorder.unanswered(pipeline.outstanding() as u64);
         result?;
         association.release()
     }
@@ -198,17 +198,17 @@ impl<'a> Worker<'a> {
             }
             return Next::At(slot.intended);
         }
-        let instance = self.course.peek();
+        let instance = self.itinerary.peek();
         let lifetime = self.run.plan.scenario.associations.lifetime;
         if pipeline.last().is_some_and(|last| ends(lifetime, last, instance)) {
             // It is for the next association.
             return Next::Nothing;
         }
         self.slot = None;
-        self.course.advance();
+        self.itinerary.advance();
         let template = self.run.catalogue.templates.get(instance.template as usize);
         if !template.is_some_and(|template| association.accepted(template.context)) {
-            self.run.books.unsent(1);
+            self.run.recorder.unsent(1);
             return Next::At(now);
         }
         let uids = instance.uids(self.run.plan.seed, self.number);
@@ -223,7 +223,7 @@ impl<'a> Worker<'a> {
         let now = Instant::now();
         let template = self.run.catalogue.templates.get(done.instance.template as usize);
         let (bytes, kind) = template.map_or((0, 0), |template| (template.dataset.len(), template.kind));
-        self.run.books.answered(&Answered {
+        self.run.recorder.answered(&Answered {
             status,
             bytes,
             kind,
@@ -237,26 +237,12 @@ impl<'a> Worker<'a> {
             if let Some(entry) = self.ledger.get_mut(done.entry).filter(|_| self.run.keeps_ledger) {
                 entry.acknowledged = true;
             }
-            self.record(&done.instance);
+            self.run.plan.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
         if let Pace::Closed { think_time_ms: Range { low, high } } = self.run.plan.scenario.load.pace
             && high > 0
         {
             self.ready_at = now + Duration::from_millis(self.random.between(low, high));
-        }
-    }
-
-    /// Writes an acknowledged instance to the record of `--acked`, when there is one.
-    fn record(&self, instance: &Instance) {
-        let template = self.run.catalogue.templates.get(instance.template as usize);
-        if let (Some(log), Some(template)) = (&self.run.acked, template) {
-            let uids = instance.uids(self.run.plan.seed, self.number);
-            let start = template.dataset.patched_start(&uids);
-            let digest = acked::digest(std::iter::once(&start[..]).chain(template.dataset.rest()));
-            if let Err(error) = log.record(&uids.sop_instance, &digest) {
-                eprintln!("cannot write the record of acknowledged instances: {error}");
-                self.run.schedule.end_now();
-            }
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::{Table, escape, percent};
-use crate::baseline::{Finding, Verdict};
+use crate::baseline::{self, Finding, Verdict};
+use crate::result::RunResult;
 
 const EXPLANATION: &str = "The change and its bounds of 95 % confidence. Throughput: moving-block bootstrap over seconds; percentiles: order statistics of the \
 whole histogram, widened by how much the seconds differ. What varies between one run and the next (the machine, the disk's \
@@ -21,8 +22,12 @@ fn table(findings: &[Finding]) -> Table {
     table
 }
 
-/// For the terminal.
-pub(crate) fn comparison_text(findings: &[Finding], differences: &[String]) -> String {
+/// A run held against an earlier one, for the terminal.
+pub(crate) fn comparison(base: &RunResult, new: &RunResult) -> String {
+    comparison_text(&baseline::compare(base, new), &baseline::differences(base, new))
+}
+
+fn comparison_text(findings: &[Finding], differences: &[String]) -> String {
     let mut text = String::from("Compared with the baseline (95 % confidence):\n");
     text.push_str(&table(findings).text());
     for difference in differences {

@@ -11,11 +11,11 @@ use crate::result::{
 /// Ninety seconds of about two hundred instances each, of a target that is `slower` times slower than another.
 pub(crate) fn run(seed: u64, slower: f64) -> RunResult {
     let mut random = Random::new(seed);
-    let mut whole = Latency::recorder();
+    let mut whole = Latency::empty_histogram();
     let mut totals = Totals { associations_opened: 8, ..Totals::default() };
     let series: Vec<Second> = (1..=90).map(|t| second(t, slower, &mut random, &mut whole, &mut totals)).collect();
     totals.refused = BTreeMap::from([("A700".to_owned(), 12), ("0122".to_owned(), 3)]);
-    totals.citizens = BTreeMap::from([("slow_loris.aborted".to_owned(), 4), ("port_check.closed".to_owned(), 90)]);
+    totals.bad_peers = BTreeMap::from([("slow_loris.aborted".to_owned(), 4), ("port_check.closed".to_owned(), 90)]);
     RunResult {
         schema: SCHEMA,
         scenario: "ct".to_owned(),
@@ -43,6 +43,8 @@ pub(crate) fn run(seed: u64, slower: f64) -> RunResult {
         steps: vec![step(100.0, 100.0, 9.0, false), step(200.0, 199.0, 14.0, true), step(400.0, 260.0, 900.0, false)],
         generator: Usage { user_s: 1.5, system_s: 6.2, peak_rss_bytes: 18 << 20 },
         target_usage: Some(Usage { user_s: 12.0, system_s: 40.0, peak_rss_bytes: 130 << 20 }),
+        target_resting_bytes: Some(30 << 20),
+        sync_after_s: None,
         verification: Some(Verification {
             acknowledged: 18_000,
             whole: 17_999,
@@ -68,7 +70,7 @@ fn second(
     totals: &mut Totals,
 ) -> Second {
     let answers = ((170.0 + 60.0 * random.unit()) / slower) as u64;
-    let mut histogram = Latency::recorder();
+    let mut histogram = Latency::empty_histogram();
     // A disk that stalls now and then.
     let stall = if t.is_multiple_of(30) { 6.0 } else { 1.0 };
     for _ in 0..answers {

@@ -1,7 +1,6 @@
 //! Results as people read them: a table for the terminal, and pages that need nothing but themselves.
 
 mod baseline;
-mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod page;
@@ -19,8 +18,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-pub(crate) use baseline::{comparison_html, comparison_text};
-pub(crate) use figures::{bytes, count, escape, ms, percent, rate};
+pub(crate) use baseline::{comparison, comparison_html};
 pub(crate) use page::{Page, Tone};
 pub(crate) use plot::{Line, Plot, Shape};
 pub(crate) use run_page::{per_second, steps_plots};
@@ -28,6 +26,7 @@ pub(crate) use scale::Scale;
 pub(crate) use table::Table;
 pub(crate) use text::text;
 
+pub(crate) use crate::figures::{bytes, count, escape, ms, percent, rate};
 use crate::result::RunResult;
 
 /// The report of one run, compared with `base` when there is one.

@@ -38,9 +38,9 @@ pub(crate) fn page(run: &RunResult, base: Option<&RunResult>) -> Page {
     if run.modalities.len() > 1 {
         page.table("Modalities", &modalities(run));
     }
-    page.table("Bad citizens", &citizens(run));
+    page.table("Bad peers", &bad_peers(run));
     if let Some(verification) = &run.verification {
-        page.markup("Truth check", &truth(verification));
+        page.markup("Reconciliation", &reconciliation(verification));
     }
     page.facts("How it was measured", &facts(run));
     page
@@ -275,9 +275,9 @@ pub(crate) fn answers(run: &RunResult) -> Table {
     table
 }
 
-fn citizens(run: &RunResult) -> Table {
-    let mut table = Table::new(&["bad citizen", "outcome", "times"]);
-    for (name, times) in &run.totals.citizens {
+fn bad_peers(run: &RunResult) -> Table {
+    let mut table = Table::new(&["bad peer", "outcome", "times"]);
+    for (name, times) in &run.totals.bad_peers {
         let (kind, outcome) = name.split_once('.').unwrap_or((name, ""));
         table.row([kind.replace('_', " "), outcome.replace('_', " "), count(*times)]);
     }
@@ -293,7 +293,7 @@ pub(crate) fn objectives(run: &RunResult) -> Table {
     table
 }
 
-fn truth(found: &Verification) -> String {
+fn reconciliation(found: &Verification) -> String {
     let mut table = Table::new(&["instances", "", "meaning"]);
     let mut row =
         |name: &str, number: u64, meaning: &str| table.row([name.to_owned(), count(number), meaning.to_owned()]);

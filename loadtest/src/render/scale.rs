@@ -1,6 +1,6 @@
 //! From a value to its place on an axis, and the ticks of the axis.
 
-use super::figures;
+use crate::figures;
 
 /// How an axis runs, and what its figures are.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -42,7 +42,7 @@ fn a_run_that_saw_little_shows_little() {
     run.objectives.clear();
     run.steps.clear();
     let html = super::html(&run, None);
-    for hidden in ["Leases by stage", "Mailbox depth", "Objectives", "Truth check", "knee", "NaN", "inf"] {
+    for hidden in ["Leases by stage", "Mailbox depth", "Objectives", "Reconciliation", "knee", "NaN", "inf"] {
         assert!(!html.contains(hidden), "{hidden}");
     }
     assert!(html.contains("Passed: stored instances were not verified"));

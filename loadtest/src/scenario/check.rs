@@ -6,8 +6,8 @@ use bytesize::ByteSize;
 
 use super::mix::study_kind;
 use super::place::{Problems, ScenarioError};
-use super::raw::{self, CitizenKind, Model, Range};
-use super::{Associations, Citizen, Load, Pace, Scenario, TlsSettings};
+use super::raw::{self, BadPeerKind, Model, Range};
+use super::{Associations, BadPeer, Load, Pace, Scenario, TlsSettings};
 use crate::generate::MAX_NATIVE_BYTES;
 
 /// Associations that a run may have open at a time.
@@ -27,10 +27,11 @@ pub(super) fn check(raw: raw::Scenario, text: &str, origin: &str, directory: &Pa
     let load = load(raw.load, &mut problems);
     let associations = associations(raw.associations, &mut problems);
     let tls = raw.tls.map(|tls| self::tls(tls, directory, &mut problems));
-    let citizens = raw.citizens.iter().enumerate().map(|(index, citizen)| self::citizen(citizen, index, &mut problems));
-    let citizens = citizens.collect();
+    let bad_peers =
+        raw.bad_peers.iter().enumerate().map(|(index, bad_peer)| self::bad_peer(bad_peer, index, &mut problems));
+    let bad_peers = bad_peers.collect();
     let (name, description) = (raw.name, raw.description);
-    problems.into_result(Scenario { name, description, mix, associations, load, tls, citizens })
+    problems.into_result(Scenario { name, description, mix, associations, load, tls, bad_peers })
 }
 
 fn load(raw: raw::Load, problems: &mut Problems<'_>) -> Load {
@@ -142,18 +143,18 @@ fn tls(raw: raw::Tls, directory: &Path, problems: &mut Problems<'_>) -> TlsSetti
     TlsSettings { ca, insecure: raw.insecure, client, server_name: raw.server_name }
 }
 
-fn citizen(raw: &raw::Citizen, index: usize, problems: &mut Problems<'_>) -> Citizen {
+fn bad_peer(raw: &raw::BadPeer, index: usize, problems: &mut Problems<'_>) -> BadPeer {
     if raw.count == 0 || raw.count > 1000 {
-        problems.add(&format!("citizens.{index}.count"), "must be from 1 to 1000");
+        problems.add(&format!("bad_peers.{index}.count"), "must be from 1 to 1000");
     }
     let every_s = raw.every_s.unwrap_or(1.0);
     if !(0.0..=86_400.0).contains(&every_s) {
-        problems.add(&format!("citizens.{index}.every_s"), "must be from 0 to 86400");
+        problems.add(&format!("bad_peers.{index}.every_s"), "must be from 0 to 86400");
     }
-    let usual = if raw.kind == CitizenKind::HugeInstance { ByteSize::gib(1) } else { ByteSize::kib(512) };
+    let usual = if raw.kind == BadPeerKind::HugeInstance { ByteSize::gib(1) } else { ByteSize::kib(512) };
     let size = raw.size.unwrap_or(usual);
     if size.as_u64() > MAX_NATIVE_BYTES {
-        problems.add(&format!("citizens.{index}.size"), "a dataset's pixels have at most 4 GiB less four bytes");
+        problems.add(&format!("bad_peers.{index}.size"), "a dataset's pixels have at most 4 GiB less four bytes");
     }
-    Citizen { kind: raw.kind, count: raw.count, every_s, size }
+    BadPeer { kind: raw.kind, count: raw.count, every_s, size }
 }

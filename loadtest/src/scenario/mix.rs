@@ -13,6 +13,7 @@ use crate::generate::{Encoding, MAX_NATIVE_BYTES, Modality, Shape};
 const VARIANTS: u64 = 4;
 /// Bytes of one encapsulated frame before it is encoded.
 const MAX_FRAME_BYTES: u64 = 256 << 20;
+const TOO_WIDE: &str = "a frame can have no more than 65535 rows and columns: make it smaller, or give frames";
 const DEFAULT_FILES_MAX: ByteSize = ByteSize::gib(1);
 
 /// A kind of study from what `key` says; `None`, with the problem noted, when it says nothing that can be sent.
@@ -155,16 +156,33 @@ fn shapes(
         .collect()
 }
 
-/// A shape of five rows to four columns whose native pixels have about so many bytes.
 fn of_size(base: Shape, bytes: u64, key: &str, problems: &mut Problems<'_>) -> Shape {
+    let shape = with_pixels(&base, bytes);
+    shape.unwrap_or_else(|| {
+        problems.add(key, TOO_WIDE);
+        base
+    })
+}
+
+/// The shape of an image like `base` whose native pixels have about so many bytes.
+///
+/// # Errors
+/// When there is no such image; in words.
+pub(super) fn sized(base: &Shape, bytes: u64, encoding: Encoding) -> Result<Shape, String> {
+    let shape = with_pixels(base, bytes).ok_or_else(|| format!("{}: {TOO_WIDE}", ByteSize::b(bytes)))?;
+    let most = if encoding.is_encapsulated() { MAX_FRAME_BYTES } else { MAX_NATIVE_BYTES };
+    match shape.native_bytes() {
+        made if made > most => {
+            Err(format!("{} of pixels: at most {} can be made", ByteSize::b(made), ByteSize::b(most)))
+        }
+        _ => Ok(shape),
+    }
+}
+
+/// A shape of five rows to four columns whose native pixels have about so many bytes.
+fn with_pixels(base: &Shape, bytes: u64) -> Option<Shape> {
     let pixels = bytes / base.pixel_bytes().max(1) / u64::from(base.frames.max(1));
     let columns = ((pixels as f64 * 0.8).sqrt() as u64).max(1);
     let rows = (pixels / columns).max(1);
-    match (u16::try_from(rows), u16::try_from(columns)) {
-        (Ok(rows), Ok(columns)) => Shape { rows, columns, ..base },
-        _ => {
-            problems.add(key, "a frame can have no more than 65535 rows and columns: make it smaller, or give frames");
-            base
-        }
-    }
+    Some(Shape { rows: u16::try_from(rows).ok()?, columns: u16::try_from(columns).ok()?, ..*base })
 }

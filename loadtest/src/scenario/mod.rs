@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use bytesize::ByteSize;
 
 pub(crate) use place::ScenarioError;
-pub(crate) use raw::{Arrival, CitizenKind, Lifetime, Range};
+pub(crate) use raw::{Arrival, BadPeerKind, Lifetime, Range};
 
 use crate::generate::{Encoding, Modality, Shape};
 
@@ -27,7 +27,7 @@ pub(crate) struct Scenario {
     pub(crate) associations: Associations,
     pub(crate) load: Load,
     pub(crate) tls: Option<TlsSettings>,
-    pub(crate) citizens: Vec<Citizen>,
+    pub(crate) bad_peers: Vec<BadPeer>,
 }
 
 /// One kind of study in the mix.
@@ -107,8 +107,8 @@ pub(crate) struct TlsSettings {
 
 /// Peers that behave badly beside the load.
 #[derive(Clone, Debug)]
-pub(crate) struct Citizen {
-    pub(crate) kind: CitizenKind,
+pub(crate) struct BadPeer {
+    pub(crate) kind: BadPeerKind,
     /// So many of them at a time.
     pub(crate) count: u32,
     /// Each begins anew so often; 0 is at once.
@@ -134,6 +134,25 @@ impl Scenario {
                 None => Err(ScenarioError::Unreadable { name: name.to_owned(), source, shipped: shipped::names() }),
             },
         }
+    }
+
+    /// Gives every generated instance that has pixels so many bytes of them, before they are encoded.
+    ///
+    /// # Errors
+    /// When there are no such instances, or no image has this size; in words.
+    pub(crate) fn set_size(&mut self, bytes: u64) -> Result<(), String> {
+        let mut changed = false;
+        for study in &mut self.mix {
+            let Source::Generated { shapes, encoding, .. } = &mut study.source else {
+                continue;
+            };
+            let Some(base) = shapes.first() else {
+                continue;
+            };
+            *shapes = vec![mix::sized(base, bytes, *encoding)?];
+            changed = true;
+        }
+        if changed { Ok(()) } else { Err("nothing in this scenario has pixels whose size could be changed".to_owned()) }
     }
 
     /// Checks the TOML `text` of `origin`; relative paths in it begin at `directory`.

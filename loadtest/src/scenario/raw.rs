@@ -23,7 +23,7 @@ pub(super) struct Scenario {
     pub(super) tls: Option<Tls>,
     pub(super) mix: Vec<StudyKind>,
     #[serde(default)]
-    pub(super) citizens: Vec<Citizen>,
+    pub(super) bad_peers: Vec<BadPeer>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -139,8 +139,8 @@ fn one() -> u32 {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Citizen {
-    pub(super) kind: CitizenKind,
+pub(super) struct BadPeer {
+    pub(super) kind: BadPeerKind,
     #[serde(default = "one")]
     pub(super) count: u32,
     pub(super) every_s: Option<f64>,
@@ -150,7 +150,7 @@ pub(super) struct Citizen {
 /// Ways to behave badly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum CitizenKind {
+pub(crate) enum BadPeerKind {
     /// Sends a message a byte at a time
     SlowLoris,
     /// Aborts in the middle of a dataset

@@ -1,14 +1,23 @@
 //! The scenarios that come with the program; their names can stand where a file's can.
 
-const SHIPPED: [(&str, &str); 11] = [
-    ("bad-citizens", include_str!("../../scenarios/bad-citizens.toml")),
+const SHIPPED: [(&str, &str); 20] = [
+    ("bad-peers", include_str!("../../scenarios/bad-peers.toml")),
+    ("churn", include_str!("../../scenarios/churn.toml")),
     ("cr-dx", include_str!("../../scenarios/cr-dx.toml")),
     ("ct", include_str!("../../scenarios/ct.toml")),
+    ("ct1", include_str!("../../scenarios/ct1.toml")),
+    ("ct512", include_str!("../../scenarios/ct512.toml")),
+    ("ct64", include_str!("../../scenarios/ct64.toml")),
+    ("ct8", include_str!("../../scenarios/ct8.toml")),
+    ("giant", include_str!("../../scenarios/giant.toml")),
     ("hospital-day", include_str!("../../scenarios/hospital-day.toml")),
+    ("idle", include_str!("../../scenarios/idle.toml")),
     ("knee", include_str!("../../scenarios/knee.toml")),
+    ("large", include_str!("../../scenarios/large.toml")),
     ("mammo-dbt", include_str!("../../scenarios/mammo-dbt.toml")),
     ("mr", include_str!("../../scenarios/mr.toml")),
     ("sr-tiny", include_str!("../../scenarios/sr-tiny.toml")),
+    ("tiny", include_str!("../../scenarios/tiny.toml")),
     ("tls", include_str!("../../scenarios/tls.toml")),
     ("us-multiframe", include_str!("../../scenarios/us-multiframe.toml")),
     ("whole-slide", include_str!("../../scenarios/whole-slide.toml")),

@@ -92,7 +92,7 @@ fn every_wrong_value_is_told_with_its_line_its_key_and_the_way_out() {
         ("[associations]\ncount = 0", "", "test.toml:5: associations.count: must be from 1 to 10000"),
         ("[associations]\ncalling_ae = \"A_TITLE_LONGER_THAN_16\"", "", "an AE title has 1 to 16"),
         ("[tls]\nkey = \"k\"", "", "tls: a client has a certificate and a key"),
-        ("[[citizens]]\nkind = \"http\"\ncount = 5000", "", "citizens.0.count: must be from 1 to 1000"),
+        ("[[bad_peers]]\nkind = \"http\"\ncount = 5000", "", "bad_peers.0.count: must be from 1 to 1000"),
     ] {
         let complaint = complaint(&with(load, mix));
         assert!(complaint.contains(expected), "{expected}\nin {complaint}");

@@ -16,9 +16,10 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde::Serialize;
 
-use crate::drive::{Aim, Drive, DriveError, Ground, LoadArgs, Once, ReceiverArgs, tell};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, seconds, tell};
 use crate::result::{Sampler, TargetSample};
-use crate::target::{self, Running};
+use crate::target::{self, Aim, Running};
+use crate::workdir::Workdir;
 use judge::{Judgement, Verdict};
 
 /// Between two looks while it rests.
@@ -40,21 +41,21 @@ pub(crate) struct SoakArgs {
     tidegate: Option<PathBuf>,
     #[command(flatten)]
     load: LoadArgs,
-    /// For how long, in hours; 0.1 is six minutes. Never fewer than eight cycles, since fewer have no verdict
-    #[arg(long)]
-    hours: f64,
+    /// Length of the soak, as in 8h. Never fewer than eight cycles, since fewer have no verdict
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    duration: f64,
     /// Length of the load in each cycle
-    #[arg(long, default_value_t = 40.0, value_name = "SECONDS")]
-    load_seconds: f64,
+    #[arg(long = "load", default_value = "40s", value_name = "TIME", value_parser = seconds)]
+    load_s: f64,
     /// Length of the pause behind it; allocators need some ten seconds to give memory back
-    #[arg(long, default_value_t = 20.0, value_name = "SECONDS")]
-    pause_seconds: f64,
+    #[arg(long = "pause", default_value = "20s", value_name = "TIME", value_parser = seconds)]
+    pause_s: f64,
     /// Growth in an hour that is not yet called a leak
     #[arg(long, default_value = "1 MiB", value_name = "SIZE")]
     tolerance: ByteSize,
     /// Where a receiver that is started here stores; what it has stored is removed in each pause
     #[arg(long, default_value = ".", value_name = "DIR")]
-    ground: PathBuf,
+    workdir: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -93,7 +94,7 @@ pub(crate) struct Soaked {
 /// # Errors
 /// When the receiver does not start or cannot be seen, or a load cannot start.
 pub(crate) fn run(args: &SoakArgs) -> Result<bool, DriveError> {
-    let drive = Drive::new(&args.load)?;
+    let drive = Drive::new(&args.load.scenario, &args.load.shape)?;
     let soaked = match &args.target {
         Some(address) => {
             let look = || target::sampler(args.pid, args.tidegate.as_deref());
@@ -102,16 +103,16 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, DriveError> {
                     "--target needs --pid or --tidegate: growth is judged by what it holds".to_owned(),
                 ));
             }
-            let aim = || Ok(Aim { address: address.clone(), called_ae: None, sampler: look()? });
+            let aim = || Ok(Aim { address: address.clone(), called_ae: None, tls: None, sampler: look()? });
             soak(args, &drive, address, &aim, &|| {})?
         }
         None => {
             let receiver = args.receiver.receiver()?;
-            let ground = Ground::new(&args.ground, "soak")?;
-            let running = Running::start(&receiver, &ground.storage(), &ground.work())?;
+            let workdir = Workdir::new(&args.workdir, "soak")?;
+            let running = Running::start(&receiver, &workdir.storage(), &workdir.work())?;
             let clear = || {
                 // What is still being written will be there in the next pause.
-                let _ = clear(&ground.storage());
+                let _ = clear(&workdir.storage());
             };
             let soaked = soak(args, &drive, &receiver.name, &|| Ok(running.aim()?), &clear)?;
             running.stop()?;
@@ -134,17 +135,18 @@ fn soak(
 ) -> Result<Soaked, DriveError> {
     let mut soaked = Soaked { receiver: receiver.to_owned(), scenario: drive.name().to_owned(), ..Soaked::default() };
     let started = Instant::now();
-    let length_s = args.hours * 3600.0;
+    let length_s = args.duration;
     while started.elapsed().as_secs_f64() < length_s || soaked.cycles.len() < judge::MIN_CYCLES {
         let number = soaked.cycles.len() as u64;
         let begun_s = started.elapsed().as_secs_f64();
-        let once = Once { seed: args.load.seed.wrapping_add(number), duration_s: args.load_seconds, ..Once::default() };
+        let once =
+            Once { seed: args.load.shape.seed.wrapping_add(number), duration_s: Some(args.load_s), ..Once::default() };
         let result = drive.run(aim()?, &once, &mut |_| {})?;
         let loaded: Vec<(f64, TargetSample)> =
             result.series.iter().filter_map(|second| Some((begun_s + second.t_s, second.target.clone()?))).collect();
         let sampler = aim()?.sampler;
         clear();
-        let resting = rest(sampler, started, args.pause_seconds);
+        let resting = rest(sampler, started, args.pause_s);
         soaked.cycles.push(Cycle {
             end_s: started.elapsed().as_secs_f64(),
             acknowledged: result.totals.acknowledged,

@@ -72,10 +72,10 @@ mod tests {
     /// `seconds` of `answers` each around `mean_ms`; every second lies off by up to `drift` of it.
     fn run(mean_ms: f64, drift: f64, seconds: u64, answers: u64, seed: u64) -> (Histogram<u64>, Vec<Second>) {
         let mut random = Random::new(seed);
-        let mut whole = Latency::recorder();
+        let mut whole = Latency::empty_histogram();
         let series = (0..seconds)
             .map(|_| {
-                let mut histogram = Latency::recorder();
+                let mut histogram = Latency::empty_histogram();
                 let mean_ms = mean_ms * (1.0 + drift * (2.0 * random.unit() - 1.0));
                 for _ in 0..answers {
                     histogram.saturating_record((1000.0 * random.exponential(mean_ms)) as u64 + 1);
@@ -132,7 +132,7 @@ mod tests {
     fn a_rare_percentile_of_few_answers_has_no_interval() {
         let (histogram, _) = run(10.0, 0.0, 5, 100, 1);
         assert_eq!(quantile_interval(&histogram, 0.999, 1.0), None);
-        assert_eq!(quantile_interval(&Latency::recorder(), 0.5, 1.0), None);
+        assert_eq!(quantile_interval(&Latency::empty_histogram(), 0.5, 1.0), None);
     }
 
     #[test]

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::spec::{Receiver, StopSignal};
-use super::{TargetError, process::ProcessSampler, tidegate::TidegateSampler};
+use super::{Aim, TargetError, process::ProcessSampler, tidegate::TidegateSampler};
 use crate::association::Association;
-use crate::drive::Aim;
 use crate::pdu::{AssociateRequest, PresentationContext};
 use crate::result::{Sampler, TargetKind, TargetSample, Usage};
+use crate::scenario::TlsSettings;
+use crate::tls::TlsClient;
 use crate::wire::Wire;
 
 /// What is proposed to see whether it takes associations; every storage receiver knows it.
@@ -86,9 +87,9 @@ impl Running {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Its process; that of the first, if it has children.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// How it is spoken to over TLS, if it is.
+    fn tls(&self) -> Option<TlsSettings> {
+        self.receiver.tls.then(|| TlsSettings { insecure: true, ..TlsSettings::default() })
     }
 
     /// It, as a load aims at it.
@@ -97,7 +98,7 @@ impl Running {
     /// When it has ended.
     pub(crate) fn aim(&self) -> Result<Aim, TargetError> {
         let called_ae = Some(self.receiver.called_ae.clone());
-        Ok(Aim { address: self.address(), called_ae, sampler: Some(self.sampler()?) })
+        Ok(Aim { address: self.address(), called_ae, tls: self.tls(), sampler: Some(self.sampler()?) })
     }
 
     /// Where its plain Part-10 files are, if it has such.
@@ -198,11 +199,16 @@ impl Running {
             max_pdu_length_bytes: 16_384,
             window: 1,
         };
-        let Ok(wire) = TcpStream::connect(("127.0.0.1", self.port)).and_then(Wire::plain) else {
+        let Ok(socket) = TcpStream::connect(("127.0.0.1", self.port)) else {
             return false;
         };
-        let association = Association::request(wire, &request, Duration::from_secs(2));
-        association.is_ok_and(|association| association.release().is_ok())
+        let wire = match self.tls().map(|settings| TlsClient::new(&settings, &self.address())) {
+            Some(Ok(tls)) => tls.wire(socket),
+            Some(Err(_)) => return false,
+            None => Wire::plain(socket),
+        };
+        let association = wire.map(|wire| Association::request(wire, &request, Duration::from_secs(2)));
+        association.is_ok_and(|association| association.is_ok_and(|association| association.release().is_ok()))
     }
 
     fn last_lines(&self) -> String {

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub(crate) use launch::{Running, free_port};
-pub(crate) use process::ProcessSampler;
 pub(crate) use spec::Receiver;
 
 use crate::result::Sampler;
+use crate::scenario::TlsSettings;
 
 /// Why a receiver cannot be started or seen.
 #[derive(Debug, Error)]
@@ -35,6 +35,8 @@ pub(crate) enum TargetError {
     Ended { name: String, status: String, output: String },
     #[error("{name}: took no association within {seconds} s; the end of its output:\n{output}")]
     NotReady { name: String, seconds: u64, output: String },
+    #[error("cannot find this program, or a port for it")]
+    Program(#[source] io::Error),
     #[error("cannot end the process group of {name}")]
     Stop { name: String, source: io::Error },
 }
@@ -49,4 +51,12 @@ pub(crate) fn sampler(pid: Option<u32>, tidegate_root: Option<&Path>) -> Result<
         (None, Some(pid)) => Some(Box::new(process::ProcessSampler::new(pid)?)),
         (None, None) => None,
     })
+}
+
+/// Whom a load is put on.
+pub(crate) struct Aim {
+    pub(crate) address: String,
+    pub(crate) called_ae: Option<String>,
+    pub(crate) tls: Option<TlsSettings>,
+    pub(crate) sampler: Option<Box<dyn Sampler>>,
 }

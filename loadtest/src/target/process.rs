@@ -5,6 +5,7 @@ use std::fs;
 
 use super::TargetError;
 use crate::result::{Sampler, TargetKind, TargetSample, Usage};
+use crate::usage;
 
 /// Watches a process tree. A receiver that forks a process for each association is one receiver.
 #[derive(Debug)]
@@ -45,13 +46,13 @@ impl Sampler for ProcessSampler {
     fn sample(&mut self) -> Option<TargetSample> {
         let (times, mut seen) = look(self.root)?;
         self.last = times;
-        self.peak_rss_bytes = self.peak_rss_bytes.max(seen.rss_bytes);
+        self.peak_rss_bytes = self.peak_rss_bytes.max(seen.rss_bytes).max(peak_of(self.root).unwrap_or_default());
         let since = self.usage()?;
         seen.cpu_s = since.cpu_s();
         Some(seen)
     }
 
-    /// The peak is the highest sum that a sample has seen, not that of the kernel, which knows no trees.
+    /// The peak is the highest sum that a sample has seen, and no less than the first process has had by itself, which the kernel knows.
     fn usage(&self) -> Option<Usage> {
         let seconds = |now: u64, then: u64| now.saturating_sub(then) as f64 / ticks_per_s();
         Some(Usage {
@@ -95,6 +96,12 @@ fn look(root: u32) -> Option<(Times, TargetSample)> {
     }
     sample.threads = Some(threads);
     table.contains_key(&root).then_some((times, sample))
+}
+
+/// The kernel's peak of the resident set of one process.
+fn peak_of(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some(usage::peak_rss_kib(&status)? * 1024)
 }
 
 /// One line of the process table.

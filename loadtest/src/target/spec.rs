@@ -1,13 +1,16 @@
 //! A receiver as a TOML file describes it: how it is started, when it is ready, how it is stopped, what its success means.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{self, Path};
 use std::process::{Command, Stdio};
 
+use clap::ValueEnum;
 use serde::Deserialize;
 
-use super::TargetError;
+use super::{TargetError, free_port};
+use crate::limit::Mode;
 
 /// How to run one receiver. `{port}`, `{dir}` (where it shall store) and `{work}` (for its configuration and log) stand for what the
 /// harness picks, in `command`, `environment`, `write` and `files`.
@@ -33,6 +36,12 @@ pub(crate) struct Receiver {
     /// Directory of plain Part-10 files; leave it out when the receiver stores otherwise, and nothing is verified.
     #[serde(default)]
     pub(crate) files: Option<String>,
+    /// It listens for TLS; its certificate is not looked at.
+    #[serde(default)]
+    pub(crate) tls: bool,
+    /// A bound that others are held against.
+    #[serde(skip)]
+    pub(crate) is_limit: bool,
     #[serde(default)]
     pub(crate) stop: StopSignal,
     /// Time to take its first association.
@@ -104,6 +113,9 @@ impl Receiver {
         // Its default port is one, and receivers are measured beside each other.
         environment.entry("TIDEGATE__ADMIN__LISTEN".to_owned()).or_insert_with(|| "off".to_owned());
         let arguments = ["run", "--listen", "127.0.0.1:{port}", "--storage", "{dir}"].map(str::to_owned);
+        // A path is as of this directory; the node is started in another one.
+        let is_path = program.components().count() > 1;
+        let program = path::absolute(program).ok().filter(|_| is_path).unwrap_or_else(|| program.to_owned());
         let power_safe = settings.get("storage.durability").is_none_or(|value| value == "fsync");
         Self {
             name: "Tidegate".to_owned(),
@@ -114,10 +126,57 @@ impl Receiver {
             environment,
             write: BTreeMap::new(),
             files: Some("{dir}".to_owned()),
+            tls: false,
+            is_limit: false,
             stop: StopSignal::Term,
             ready_timeout_s: 30,
             stop_timeout_s: 40,
         }
+    }
+
+    /// This program as the limit.
+    ///
+    /// # Errors
+    /// When this program's own file is not known.
+    pub(crate) fn limit(mode: Mode) -> Result<Self, TargetError> {
+        let name = mode.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let program = env::current_exe().map_err(TargetError::Program)?.display().to_string();
+        let arguments = ["limit", "--listen", "127.0.0.1:{port}", "--dir", "{dir}", "--mode", &name];
+        Ok(Self {
+            name: format!("limit: {name}"),
+            command: [program.as_str()].into_iter().chain(arguments).map(str::to_owned).collect(),
+            version_command: vec![program, "--version".to_owned()],
+            durability: mode.durability().to_owned(),
+            called_ae: "LIMIT".to_owned(),
+            environment: BTreeMap::new(),
+            write: BTreeMap::new(),
+            files: (mode != Mode::Discard).then(|| "{dir}".to_owned()),
+            tls: false,
+            is_limit: true,
+            stop: StopSignal::Term,
+            ready_timeout_s: 30,
+            stop_timeout_s: 30,
+        })
+    }
+
+    /// The same node or limit, which listens for TLS with these PEM files.
+    ///
+    /// # Errors
+    /// When there is no port for the node's plain listener.
+    pub(crate) fn over_tls(mut self, certificate: &Path, key: &Path) -> Result<Self, TargetError> {
+        let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
+        if self.is_limit {
+            self.command.extend(["--tls".to_owned(), certificate, key]);
+        } else {
+            let plain = format!("127.0.0.1:{}", free_port().map_err(TargetError::Program)?);
+            let address = "127.0.0.1:{port}".to_owned();
+            self.command.iter_mut().filter(|word| **word == address).for_each(|word| word.clone_from(&plain));
+            for (name, value) in [("tls.listen", address), ("tls.certificate", certificate), ("tls.key", key)] {
+                self.environment.insert(variable(name), value);
+            }
+        }
+        self.tls = true;
+        Ok(self)
     }
 }
 
@@ -201,5 +260,8 @@ mod tests {
         let settings = BTreeMap::from([("writers.mailbox_capacity".to_owned(), "8".to_owned())]);
         let receiver = Receiver::tidegate(Path::new("/bin/tidegate"), &settings);
         assert_eq!(receiver.environment.get("TIDEGATE__WRITERS__MAILBOX_CAPACITY").map(String::as_str), Some("8"));
+        let node = |program: &str| Receiver::tidegate(Path::new(program), &settings).command[0].clone();
+        assert_eq!(node("tidegate"), "tidegate", "looked for in PATH");
+        assert!(node("target/release/tidegate").starts_with('/'), "it is started in another directory");
     }
 }

@@ -12,9 +12,10 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde::Serialize;
 
-use crate::drive::{Drive, DriveError, Ground, LoadArgs, Once, setting, tell};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, Steps, seconds, setting, tell};
 use crate::result::{RunResult, Step};
 use crate::target::{Receiver, Running};
+use crate::workdir::Workdir;
 use search::{Axis, Rules, Search, Settings};
 
 /// What is tried when nothing is said. The values of an axis rise with what they cost.
@@ -38,14 +39,14 @@ pub(crate) struct TuneArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// Time for everything
-    #[arg(long, default_value = "10m", value_parser = duration)]
-    budget: Duration,
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = seconds)]
+    budget: f64,
     /// Length of a run
-    #[arg(long, default_value_t = 6.0, value_name = "SECONDS")]
-    seconds: f64,
+    #[arg(long, default_value = "6s", value_name = "TIME", value_parser = seconds)]
+    duration: f64,
     /// Runs of each combination, of which the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    repeats: u32,
+    rounds: u32,
     /// Values to try for a configuration key, from the cheapest to the dearest; given once or more, it replaces what is tried otherwise
     #[arg(long = "try", value_name = "KEY=VALUE,VALUE…", value_parser = axis)]
     axes: Vec<Axis>,
@@ -59,11 +60,11 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "SIZE")]
     max_rss: Option<ByteSize>,
     /// Combinations whose p99 is longer are out
-    #[arg(long, value_name = "MILLISECONDS")]
-    max_p99_ms: Option<f64>,
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    max_p99: Option<f64>,
     /// Where the node stores: the filesystem that is tuned for. Each run has a directory of its own, which is removed after it
     #[arg(long, default_value = ".", value_name = "DIR")]
-    ground: PathBuf,
+    workdir: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -117,23 +118,23 @@ impl Figures {
 /// # Errors
 /// When the node does not start with a value, or the load cannot be made.
 pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
-    let drive = Drive::new(&args.load)?;
-    let deadline = Instant::now() + args.budget;
-    let run_s = args.seconds + BETWEEN_RUNS_S;
+    let drive = Drive::new(&args.load.scenario, &args.load.shape)?;
+    let deadline = Instant::now() + Duration::from_secs_f64(args.budget);
+    let run_s = args.duration + BETWEEN_RUNS_S;
     let left = || deadline.saturating_duration_since(Instant::now()).as_secs_f64();
     // The knee and the run without syncs have their part of the budget.
     let reserve_s = run_s * (KNEE_SHARES.len() + 1) as f64;
     let axes = if args.axes.is_empty() { default_axes() } else { args.axes.clone() };
     let rules = Rules {
-        repeats: args.repeats as usize,
+        repeats: args.rounds as usize,
         max_rss_bytes: args.max_rss.map(|size| size.as_u64() as f64),
-        max_p99_ms: args.max_p99_ms,
+        max_p99_ms: args.max_p99.map(|longest_s| longest_s * 1000.0),
     };
     let fixed: Settings = args.settings.iter().cloned().collect();
-    let mut seed = args.load.seed;
+    let mut seed = args.load.shape.seed;
     let mut measure = |settings: &Settings| -> Result<Figures, DriveError> {
         seed += 1;
-        let run = one_run(args, &drive, settings, seed, &[])?;
+        let run = one_run(args, &drive, settings, seed, None)?;
         let figures = Figures::of(&run);
         eprintln!(
             "{}: {:.1} MiB/s, p99 {:.1} ms, {:.0} s left",
@@ -151,17 +152,19 @@ pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
         search::one_by_one(&axes, &fixed, &rules, time_for, &mut measure)?
     };
     let capacity = search.best_figures().map_or(0.0, |figures| figures.per_s);
-    let steps: Vec<f64> = KNEE_SHARES.iter().map(|share| (capacity * share).max(1.0)).collect();
-    let knee = if left() > run_s { one_run(args, &drive, &search.best, seed + 1, &steps)?.steps } else { Vec::new() };
+    let rates_per_s = KNEE_SHARES.iter().map(|share| (capacity * share).max(1.0)).collect();
+    let steps = Steps { rates_per_s, step_s: args.duration };
+    let knee =
+        if left() > run_s { one_run(args, &drive, &search.best, seed + 1, Some(steps))?.steps } else { Vec::new() };
     let unsynced = if left() > run_s {
         let mut settings = search.best.clone();
         settings.insert("storage.durability".to_owned(), "none".to_owned());
-        Some(Figures::of(&one_run(args, &drive, &settings, seed + 2, &[])?))
+        Some(Figures::of(&one_run(args, &drive, &settings, seed + 2, None)?))
     } else {
         None
     };
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
-    let filesystem = filesystem(&args.ground);
+    let filesystem = filesystem(&args.workdir);
     let tuned = Tuned { scenario: drive.name().to_owned(), search, knee, unsynced, cpus, filesystem };
     if let Some(path) = &args.html {
         fs::write(path, report::page(&tuned)).map_err(DriveError::file(path))?;
@@ -176,12 +179,13 @@ fn one_run(
     drive: &Drive,
     settings: &Settings,
     seed: u64,
-    steps: &[f64],
+    steps: Option<Steps>,
 ) -> Result<RunResult, DriveError> {
-    let ground = Ground::new(&args.ground, "tune")?;
+    let workdir = Workdir::new(&args.workdir, "tune")?;
     let receiver = Receiver::tidegate(&args.node, settings);
-    let running = Running::start(&receiver, &ground.storage(), &ground.work())?;
-    let once = Once { seed, duration_s: args.seconds, steps_per_s: steps.to_vec(), ..Once::default() };
+    let running = Running::start(&receiver, &workdir.storage(), &workdir.work())?;
+    let duration_s = steps.is_none().then_some(args.duration);
+    let once = Once { seed, duration_s, steps, ..Once::default() };
     let result = drive.run(running.aim()?, &once, &mut |_| {})?;
     running.stop()?;
     Ok(result)
@@ -202,19 +206,6 @@ fn axis(text: &str) -> Result<Axis, String> {
     let values: Vec<String> =
         values.split(',').map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()).collect();
     if values.is_empty() { Err(format!("{key}: no value to try")) } else { Ok(Axis { key, values }) }
-}
-
-/// `90s`, `10m`, `2h`
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?}: a number and s, m or h are expected, as in 10m");
-    let unit_s = match text.chars().last() {
-        Some('s') => 1.0,
-        Some('m') => 60.0,
-        Some('h') => 3600.0,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = text.get(..text.len() - 1).unwrap_or_default().trim().parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * unit_s).map_err(|_| wrong())
 }
 
 /// The filesystem that holds `path`, as `/proc` names it.
@@ -238,11 +229,6 @@ mod tests {
 
     #[test]
     fn what_the_command_line_says_is_understood_or_explained() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
-        for wrong in ["10", "m", "-1s", ""] {
-            assert!(duration(wrong).unwrap_err().contains("as in 10m"), "{wrong}");
-        }
         let sizes = axis("memory.spool_threshold=1 MiB, 8 MiB").unwrap();
         assert_eq!((sizes.key.as_str(), sizes.values.len()), ("memory.spool_threshold", 2));
         assert!(axis("writers.count=").is_err() && axis("writers.count").is_err());

@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use dicom_ul::association::server::ServerAssociationOptions;
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
+use serde_json::Value;
 
 fn loadtest() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
@@ -25,62 +26,105 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The limit as a process, killed when it is dropped.
+struct Limit {
+    process: Child,
+    address: String,
+}
+
+impl Limit {
+    fn start(root: &Path, flags: &[&str]) -> Self {
+        let mut process = loadtest()
+            .args(["limit", "--listen", "127.0.0.1:0", "--dir"])
+            .arg(root)
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Self { process, address: line.trim().rsplit_once(' ').unwrap().1.to_owned() }
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Writes a scenario of so many instances of a `[[mix]]` over so many associations, and says where.
+fn scenario(directory: &Path, instances: u32, associations: u32, mix: &str) -> PathBuf {
+    let path = directory.join("scenario.toml");
+    let text = format!(
+        "name = \"test\"\n[load]\ninstances = {instances}\n\
+         [associations]\ncount = {associations}\nlifetime = \"run\"\ntimeout_s = 20\n{mix}\n"
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// Sends a scenario and looks below `root` for what was acknowledged.
+fn run(scenario: &Path, address: &str, root: &Path, flags: &[&str]) -> (Output, Value) {
+    let output = loadtest()
+        .args(["run", "--json", "--target", address, "--scenario"])
+        .arg(scenario)
+        .arg("--verify")
+        .arg(root)
+        .args(flags)
+        .output()
+        .unwrap();
+    let result = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    (output, result)
+}
+
+/// Instances that are less than a page, some pages, and more than what the limit holds in memory.
+const SIZES: &str = "[[mix]]\nmodality = \"CT\"\nsize = \"1 KiB\"\ninstances = 50\nweight = 4\n\
+                     [[mix]]\nmodality = \"CT\"\nsize = \"100 KiB\"\ninstances = 10\n\
+                     [[mix]]\nmodality = \"CT\"\nsize = \"9 MiB\"\ninstances = 2\n";
+
 #[test]
-fn the_limit_stores_exactly_the_datasets_that_were_acknowledged() {
-    let directory = tempfile::tempdir().unwrap();
-    limit_stores_what_is_acknowledged(directory.path(), &[], &[]);
+fn the_limit_has_what_it_acknowledged_in_every_mode_that_stores() {
+    for mode in ["none", "per-file", "direct", "log"] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        let limit = Limit::start(&root, &["--mode", mode]);
+        let scenario = scenario(directory.path(), 400, 3, SIZES);
+        let (output, result) = run(&scenario, &limit.address, &root, &[]);
+        assert!(output.status.success(), "{mode}: {output:?}");
+        assert_eq!(result["totals"]["acknowledged"], 400, "{mode}");
+        let found = &result["verification"];
+        assert_eq!((&found["whole"], &found["extra"]), (&400.into(), &Value::Array(Vec::new())), "{mode}");
+        assert_eq!(fs::read_dir(root.join(".tmp")).unwrap().count(), 0, "{mode}");
+    }
 }
 
 #[test]
-fn and_so_it_does_over_tls() {
+fn the_log_of_the_limit_is_used_again_when_its_files_are_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    let limit = Limit::start(&root, &["--mode", "log"]);
+    // Half as much again as both halves hold.
+    let mix = "[[mix]]\nmodality = \"CT\"\nsize = \"56 KiB\"\ninstances = 100\n";
+    let (output, result) = run(&scenario(directory.path(), 3400, 4, mix), &limit.address, &root, &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(result["verification"]["whole"], 3400);
+}
+
+#[test]
+fn and_over_tls() {
     let directory = tempfile::tempdir().unwrap();
     let [certificate, key] = ["c.pem", "k.pem"].map(|name| directory.path().join(name).display().to_string());
     let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(&certificate, issued.cert.pem()).unwrap();
     fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
-    limit_stores_what_is_acknowledged(directory.path(), &["--tls", &certificate, &key], &["--tls"]);
-}
-
-fn limit_stores_what_is_acknowledged(directory: &Path, more_of_limit: &[&str], more_of_store: &[&str]) {
-    let (root, acked) = (directory.join("root"), directory.join("acked"));
-    let mut sink = loadtest()
-        .args(["limit", "--listen", "127.0.0.1:0", "--connections", "3", "--dir"])
-        .arg(&root)
-        .args(more_of_limit)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(sink.stdout.take().unwrap()).lines();
-    let address = lines.next().unwrap().unwrap().rsplit_once(' ').unwrap().1.to_owned();
-
-    let sent = loadtest()
-        .args(["store", "--raw", "--target", &address, "--associations", "3", "--instances", "205"])
-        .args(["--size", "2 KiB", "--acked"])
-        .arg(&acked)
-        .args(more_of_store)
-        .output()
-        .unwrap();
-    assert!(sent.status.success(), "{sent:?}");
-    assert!(sink.wait().unwrap().success());
-    assert!(lines.next().unwrap().unwrap().starts_with("205 files"));
-
-    // The record and the files name the same datasets, by their UIDs and their bytes.
-    let record = fs::read_to_string(&acked).unwrap();
-    let mut recorded: Vec<_> = record.lines().map(|line| line.split_once(' ').unwrap().0).collect();
-    recorded.sort_unstable();
-    let files = files_below(&root);
-    let mut stored: Vec<_> = files.iter().map(|path| sop_instance(fs::read(path).unwrap())).collect();
-    stored.sort_unstable();
-    assert_eq!(stored, recorded);
-    stored.dedup();
-    assert_eq!(stored.len(), 205);
-}
-
-/// The SOP Instance UID of an explicit VR dataset.
-fn sop_instance(dataset: Vec<u8>) -> String {
-    let file = part10(dataset, uids::EXPLICIT_VR_LITTLE_ENDIAN, "1.2.3");
-    let object = dicom_object::from_reader(&file[..]).unwrap();
-    object.element(tags::SOP_INSTANCE_UID).unwrap().to_str().unwrap().into_owned()
+    let root = directory.path().join("root");
+    let limit = Limit::start(&root, &["--tls", &certificate, &key]);
+    let scenario = scenario(directory.path(), 60, 2, SIZES);
+    let (output, result) = run(&scenario, &limit.address, &root, &["--tls-insecure"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(result["verification"]["whole"], 60);
 }
 
 fn part10(dataset: Vec<u8>, transfer_syntax: &str, sop_instance: &str) -> Vec<u8> {
@@ -99,8 +143,7 @@ fn part10(dataset: Vec<u8>, transfer_syntax: &str, sop_instance: &str) -> Vec<u8
 
 /// Takes one association over small PDUs and answers every instance with what `status` says of its number; those answered
 /// with success are stored under `root`.
-fn receive(listener: &TcpListener, root: &Path, status: impl Fn(u16) -> u16) {
-    let (stream, _) = listener.accept().unwrap();
+fn receive(stream: TcpStream, root: &Path, status: impl Fn(u16) -> u16) {
     let mut association = ServerAssociationOptions::new()
         .accept_any()
         .with_abstract_syntax(uids::CT_IMAGE_STORAGE)
@@ -150,70 +193,45 @@ fn answer(command: &[u8], dataset: Vec<u8>, root: &Path, status: impl Fn(u16) ->
     }
 }
 
-/// Runs the generator's one association against [`receive`] and returns its output and where its record is.
-fn store(directory: &Path, status: impl Fn(u16) -> u16 + Send) -> Output {
+/// Sends twelve instances over one association to [`receive`], which comes after one that only looks whether the receiver is there.
+fn store(directory: &Path, flags: &[&str], status: impl Fn(u16) -> u16 + Sync) -> (Output, Value) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let root = directory.join("root");
     fs::create_dir(&root).unwrap();
+    let mix = "[[mix]]\nmodality = \"CT\"\nsize = \"20 KiB\"\ntransfer_syntax = \"implicit\"\ninstances = 12";
+    let scenario = scenario(directory, 12, 1, mix);
     thread::scope(|scope| {
-        scope.spawn(|| receive(&listener, &root, status));
-        loadtest()
-            .args(["store", "--target", &address, "--associations", "1", "--instances", "12", "--json"])
-            .args(["--size", "20 KiB", "--transfer-syntax", "implicit", "--acked"])
-            .arg(directory.join("acked"))
-            .output()
-            .unwrap()
+        scope.spawn(|| (0..2).for_each(|_| receive(listener.accept().unwrap().0, &root, &status)));
+        run(&scenario, &address, &root, flags)
     })
 }
 
-fn verify(directory: &Path) -> Output {
-    loadtest()
-        .arg("verify")
-        .arg("--acked")
-        .arg(directory.join("acked"))
-        .arg("--dir")
-        .arg(directory.join("root"))
-        .output()
-        .unwrap()
-}
-
 #[test]
-fn what_a_receiver_acknowledges_is_verified_and_what_it_loses_is_found() {
+fn what_another_implementation_acknowledges_is_found_and_what_it_loses_is_missed() {
     let directory = tempfile::tempdir().unwrap();
-    let sent = store(directory.path(), |_| 0);
-    assert!(sent.status.success(), "{sent:?}");
-    let verified = verify(directory.path());
-    assert!(verified.status.success(), "{verified:?}");
-    assert!(String::from_utf8(verified.stdout).unwrap().contains("12 acknowledged: 12 whole"));
+    let (output, result) = store(directory.path(), &[], |_| 0);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!((&result["totals"]["acknowledged"], &result["verification"]["whole"]), (&12.into(), &12.into()));
+    assert_eq!(files_below(&directory.path().join("root")).len(), 12);
 
-    let files = files_below(&directory.path().join("root"));
-    fs::remove_file(&files[0]).unwrap();
-    let whole = fs::read(&files[1]).unwrap();
-    fs::write(&files[1], &whole[..whole.len() - 1]).unwrap();
-    let verified = verify(directory.path());
-    assert_eq!(verified.status.code(), Some(1));
-    let text = String::from_utf8(verified.stdout).unwrap();
-    assert!(text.contains("12 acknowledged: 10 whole, 1 lost, 1 corrupt; 11 files"), "{text}");
-}
-
-#[test]
-fn refused_instances_are_counted_by_status_and_fail_the_run() {
     let directory = tempfile::tempdir().unwrap();
-    let sent = store(directory.path(), |message_id| if message_id % 3 == 0 { 0xA700 } else { 0 });
-    assert_eq!(sent.status.code(), Some(1));
-    let json = String::from_utf8(sent.stdout).unwrap();
-    assert!(json.contains("\"stored\":8,") && json.contains("\"refused\":{\"A700\":4}"), "{json}");
-    assert_eq!(fs::read_to_string(directory.path().join("acked")).unwrap().lines().count(), 8);
-    assert!(verify(directory.path()).status.success());
+    let elsewhere = directory.path().join("root");
+    let (output, result) = store(directory.path(), &[], |_| {
+        // The file of the message before is gone when the next one comes.
+        files_below(&elsewhere).first().map(fs::remove_file).transpose().unwrap();
+        0
+    });
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(result["verification"]["lost"].as_array().unwrap().len(), 11);
 }
 
 #[test]
-fn a_receiver_that_is_not_there_fails_the_run() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    let sent = loadtest().args(["store", "--target", &address, "--instances", "5"]).output().unwrap();
-    assert_eq!(sent.status.code(), Some(1));
-    assert!(String::from_utf8(sent.stdout).unwrap().contains("failed: 5, unanswered: 0, never sent: 5"));
+fn refused_instances_are_counted_by_status_and_can_fail_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let status = |message_id| if message_id % 3 == 0 { 0xA700 } else { 0 };
+    let (output, result) = store(directory.path(), &["--objective", "failures=0"], status);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!((&result["totals"]["acknowledged"], &result["totals"]["refused"]["A700"]), (&8.into(), &4.into()));
+    assert_eq!(result["verification"]["whole"], 8);
 }

@@ -36,8 +36,8 @@ fn loadtest(directory: &Path, command: &str, arguments: &[&str]) -> (Output, Str
     let output = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
         .args([command, "--scenario"])
         .arg(&scenario)
-        .arg("--ground")
-        .arg(directory.join("ground"))
+        .arg("--workdir")
+        .arg(directory.join("workdir"))
         .args(arguments)
         .output()
         .unwrap();
@@ -54,7 +54,7 @@ fn compare_tells_the_receiver_that_loses_from_the_one_that_does_not() {
     let page = directory.path().join("page.html");
     let (targets, html) = ([good.to_str().unwrap(), bad.to_str().unwrap()], page.to_str().unwrap());
     let arguments =
-        ["--targets", targets[0], targets[1], "--rounds", "2", "--seconds", "0.3", "--html", html, "--markdown"];
+        ["--receiver", targets[0], targets[1], "--rounds", "2", "--duration", "0.3", "--html", html, "--markdown"];
     let (output, text) = loadtest(directory.path(), "compare", &arguments);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let row =
@@ -62,8 +62,29 @@ fn compare_tells_the_receiver_that_loses_from_the_one_that_does_not() {
     assert!(row("good").contains("all whole") && row("good").contains("for a test"), "{text}");
     assert!(row("bad").contains(" lost") && !row("bad").contains("| 0 lost"), "{text}");
     assert!(fs::read_to_string(page).unwrap().contains("Receivers compared"));
-    let left = fs::read_dir(directory.path().join("ground")).unwrap().count();
+    let left = fs::read_dir(directory.path().join("workdir")).unwrap().count();
     assert_eq!(left, 0, "what was stored is removed");
+}
+
+#[test]
+fn a_receiver_is_held_against_the_limit_load_by_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = describe(directory.path(), "good", "");
+    let arguments = ["--receiver", good.to_str().unwrap(), "--limit", "none,log", "--rounds", "1", "--markdown"];
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
+        .args(["compare", "--scenario", "tiny,large", "--size", "3 MiB", "--scale", "0.001", "--workdir"])
+        .arg(directory.path().join("workdir"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.contains("### tiny\n") && text.contains("### large\n"), "{text}");
+    for name in ["| good", "| limit: none", "| limit: log"] {
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with(name)).collect();
+        assert!(rows.len() == 2 && rows.iter().all(|row| row.contains("all whole")), "{text}");
+    }
+    assert!(text.contains("of limit") && text.contains("| 1.00 |"), "{text}");
 }
 
 #[test]
@@ -73,9 +94,9 @@ fn crash_passes_a_receiver_that_keeps_its_word_and_fails_those_that_do_not() {
         let receiver = describe(directory.path(), name, fault);
         let arguments = ["--receiver", receiver.to_str().unwrap(), "--rounds", "2", "--longest", "0.2"];
         let (output, text) = loadtest(directory.path(), "crash", &arguments);
-        let ground = directory.path().join("ground/crash");
-        let kept = ground.exists();
-        let _ = fs::remove_dir_all(ground);
+        let workdir = directory.path().join("workdir/crash");
+        let kept = workdir.exists();
+        let _ = fs::remove_dir_all(workdir);
         (output.status.code(), text, kept)
     };
     let (code, text, kept) = crash("good", "");
@@ -91,8 +112,8 @@ fn soak_finds_the_receiver_that_leaks() {
     let directory = tempfile::tempdir().unwrap();
     let soak = |name: &str, fault: &str, tolerance: &str| {
         let receiver = describe(directory.path(), name, fault);
-        let arguments = ["--receiver", receiver.to_str().unwrap(), "--hours", "0.001", "--load-seconds", "0.4"];
-        let more = ["--pause-seconds", "0.2", "--tolerance", tolerance];
+        let arguments = ["--receiver", receiver.to_str().unwrap(), "--duration", "4s", "--load", "400ms"];
+        let more = ["--pause", "200ms", "--tolerance", tolerance];
         let (output, text) = loadtest(directory.path(), "soak", &[&arguments[..], &more].concat());
         (output.status.code(), text)
     };
@@ -114,7 +135,7 @@ fn tune_recommends_the_setting_that_is_faster() {
     );
     fs::write(&node, script).unwrap();
     fs::set_permissions(&node, fs::Permissions::from_mode(0o700)).unwrap();
-    let arguments = ["--node", node.to_str().unwrap(), "--seconds", "0.3", "--repeats", "1", "--budget", "2m"];
+    let arguments = ["--node", node.to_str().unwrap(), "--duration", "300ms", "--rounds", "1", "--budget", "2m"];
     let (output, text) =
         loadtest(directory.path(), "tune", &[&arguments[..], &["--try", "writers.count=2,4,8"]].concat());
     assert!(output.status.success(), "{output:?}");
@@ -131,7 +152,7 @@ fn a_real_node_survives_being_killed_and_is_steady() {
     let directory = tempfile::tempdir().unwrap();
     let (output, text) = loadtest(directory.path(), "crash", &["--node", node, "--rounds", "2", "--longest", "0.5"]);
     assert!(output.status.success() && text.contains("Passed: Tidegate killed 2 times"), "{output:?}");
-    let arguments = ["--node", node, "--hours", "0.001", "--load-seconds", "0.4", "--pause-seconds", "0.3"];
+    let arguments = ["--node", node, "--duration", "4s", "--load", "400ms", "--pause", "300ms"];
     let (output, text) = loadtest(directory.path(), "soak", &[&arguments[..], &["--tolerance", "900 GiB"]].concat());
     assert!(output.status.success() && text.contains("leases at rest"), "{output:?}");
 }

@@ -1,4 +1,4 @@
-//! `run` as a process, against the sink that speaks DICOM and against raw bytes: its result, its exit codes, its explanations.
+//! `run` as a process, against the limit and against raw bytes: its result, its exit codes, its explanations.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,20 +17,20 @@ fn loadtest() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
 }
 
-/// A sink that acknowledges everything over so many connections.
+/// The limit in a mode that acknowledges everything and keeps nothing.
 struct Sink {
     process: Child,
     address: String,
 }
 
 impl Sink {
-    fn start(connections: u32) -> Self {
-        let mut process = loadtest()
-            .args(["limit", "--listen", "127.0.0.1:0", "--dicom", "--connections"])
-            .arg(connections.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    fn start() -> Self {
+        Self::with(&["--mode", "discard"])
+    }
+
+    fn with(flags: &[&str]) -> Self {
+        let mut process =
+            loadtest().args(["limit", "--listen", "127.0.0.1:0"]).args(flags).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         Self { process, address: line.trim().rsplit_once(' ').unwrap().1.to_owned() }
@@ -66,7 +66,7 @@ fn run(address: &str, scenario: &str, flags: &[&str]) -> Output {
 fn the_result_on_stdout_in_the_file_and_in_the_report_is_one() {
     let directory = tempfile::tempdir().unwrap();
     let (json, html) = (directory.path().join("r.json"), directory.path().join("r.html"));
-    let sink = Sink::start(3);
+    let sink = Sink::start();
     let scenario = scenario(directory.path(), "instances = 60");
     let flags = ["--json", "--seed", "9", "--result", json.to_str().unwrap(), "--html", html.to_str().unwrap()];
     let output = run(&sink.address, &scenario, &flags);
@@ -78,7 +78,7 @@ fn the_result_on_stdout_in_the_file_and_in_the_report_is_one() {
     assert_eq!(result["modalities"].as_array().unwrap().len(), 2);
     assert!(fs::read_to_string(&html).unwrap().contains("<svg"));
     // A run is compared with its own result.
-    let sink = Sink::start(3);
+    let sink = Sink::start();
     let output = run(&sink.address, &scenario, &["--baseline", json.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     // Without a terminal each second is a line on stderr.
@@ -90,7 +90,7 @@ fn a_broken_objective_is_exit_code_1_and_said() {
     let directory = tempfile::tempdir().unwrap();
     let scenario = scenario(directory.path(), "instances = 20");
     for (objective, code) in [("failures=0", 0), ("rate=1000000000/s", 1), ("rss=1GiB", 1)] {
-        let sink = Sink::start(3);
+        let sink = Sink::start();
         let output = run(&sink.address, &scenario, &["--objective", objective, "--json"]);
         assert_eq!(output.status.code(), Some(code), "{objective}: {}", text(&output.stderr));
         let result: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -106,7 +106,7 @@ fn a_receiver_that_keeps_nothing_is_found_out() {
     fs::create_dir(&empty).unwrap();
     let scenario = scenario(directory.path(), "instances = 20");
     for verify in [["--verify", empty.to_str().unwrap()], ["--verify-hook", "true"]] {
-        let sink = Sink::start(3);
+        let sink = Sink::start();
         let output = run(&sink.address, &scenario, &[&verify[..], &["--json"]].concat());
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
         let result: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -215,14 +215,29 @@ fn a_directory_of_ones_own_files_is_sent_under_fresh_uids() {
     object.with_meta(meta).unwrap().write_to_file(images.join("one.dcm")).unwrap();
     let path = directory.path().join("mine.toml");
     fs::write(&path, "name = \"mine\"\n[load]\ninstances = 6\n[associations]\ncount = 1\nlifetime = \"run\"\n[[mix]]\nfiles = \"images\"\n").unwrap();
-    let acked = directory.path().join("acked");
-    let sink = Sink::start(2);
-    let output = run(&sink.address, path.to_str().unwrap(), &["--acked", acked.to_str().unwrap()]);
+    let root = directory.path().join("root");
+    let limit = Sink::with(&["--mode", "none", "--dir", root.to_str().unwrap()]);
+    let output = run(&limit.address, path.to_str().unwrap(), &["--verify", root.to_str().unwrap(), "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let record = fs::read_to_string(&acked).unwrap();
-    let mut uids: Vec<_> = record.lines().map(|line| line.split_once(' ').unwrap().0).collect();
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["verification"]["whole"], 6);
+    let mut uids = uids_below(&root);
     uids.sort_unstable();
     uids.dedup();
     assert_eq!(uids.len(), 6);
-    assert!(uids.iter().all(|uid| uid.starts_with("2.25.")), "{record}");
+    assert!(uids.iter().all(|uid| uid.starts_with("2.25.")), "{uids:?}");
+}
+
+/// The SOP Instance UIDs in the files below a directory.
+fn uids_below(directory: &Path) -> Vec<String> {
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => uids_below(&path),
+            false => {
+                let object = dicom_object::open_file(&path).unwrap();
+                vec![object.element(tags::SOP_INSTANCE_UID).unwrap().to_str().unwrap().into_owned()]
+            }
+        })
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! What happened, entered by every association and closed once a second.
+//! Records what happened: every association enters its answers, the monitor closes each second.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,20 +9,20 @@ use hdrhistogram::Histogram;
 use crate::association::AssociationError;
 use crate::result::{Latency, Modality, Second, Totals, us_to_ms};
 
-/// The accounts of a run.
+/// Records what the associations of a run see.
 #[derive(Debug)]
-pub(crate) struct Books {
+pub(crate) struct Recorder {
     open_associations: AtomicU64,
-    accounts: Mutex<Accounts>,
+    records: Mutex<Records>,
 }
 
 #[derive(Debug)]
-struct Accounts {
+struct Records {
     totals: Totals,
     latency: Histogram<u64>,
     service: Histogram<u64>,
     kinds: Vec<(u64, u64, Histogram<u64>)>,
-    steps: Vec<StepAccount>,
+    steps: Vec<StepRecord>,
     second: Second,
     second_latency: Histogram<u64>,
     last_answer: Option<Instant>,
@@ -30,7 +30,7 @@ struct Accounts {
 
 /// What was answered of the instances due in one step.
 #[derive(Clone, Debug)]
-pub(crate) struct StepAccount {
+pub(crate) struct StepRecord {
     pub(crate) latency: Histogram<u64>,
     /// Before the step's time was up, and the latency that is granted.
     pub(crate) in_time: u64,
@@ -50,29 +50,29 @@ pub(crate) struct Answered {
     pub(crate) answered: Instant,
 }
 
-impl Books {
+impl Recorder {
     pub(crate) fn new(kinds: usize, steps: usize) -> Self {
-        let step = StepAccount { latency: Latency::recorder(), in_time: 0 };
-        let accounts = Accounts {
+        let step = StepRecord { latency: Latency::empty_histogram(), in_time: 0 };
+        let records = Records {
             totals: Totals::default(),
-            latency: Latency::recorder(),
-            service: Latency::recorder(),
-            kinds: (0..kinds).map(|_| (0, 0, Latency::recorder())).collect(),
+            latency: Latency::empty_histogram(),
+            service: Latency::empty_histogram(),
+            kinds: (0..kinds).map(|_| (0, 0, Latency::empty_histogram())).collect(),
             steps: vec![step; steps],
             second: Second::default(),
-            second_latency: Latency::recorder(),
+            second_latency: Latency::empty_histogram(),
             last_answer: None,
         };
-        Self { open_associations: AtomicU64::new(0), accounts: Mutex::new(accounts) }
+        Self { open_associations: AtomicU64::new(0), records: Mutex::new(records) }
     }
 
-    fn accounts(&self) -> MutexGuard<'_, Accounts> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn opened(&self) {
         self.open_associations.fetch_add(1, Ordering::Relaxed);
-        self.accounts().totals.associations_opened += 1;
+        self.records().totals.associations_opened += 1;
     }
 
     /// An association that stood has ended.
@@ -82,7 +82,7 @@ impl Books {
 
     /// An association never stood, or ended by `error`.
     pub(crate) fn failed(&self, error: &AssociationError) {
-        let totals = &mut self.accounts().totals;
+        let totals = &mut self.records().totals;
         match error {
             AssociationError::Rejected { .. } | AssociationError::ContextsRefused(_) => {
                 totals.associations_rejected += 1
@@ -94,26 +94,26 @@ impl Books {
     pub(crate) fn answered(&self, answered: &Answered) {
         let us = |since: Instant| us(answered.answered.saturating_duration_since(since));
         let (latency, service) = (us(answered.intended), us(answered.begun));
-        let mut accounts = self.accounts();
-        accounts.last_answer = accounts.last_answer.max(Some(answered.answered));
+        let mut records = self.records();
+        records.last_answer = records.last_answer.max(Some(answered.answered));
         if answered.status != 0 {
-            *accounts.totals.refused.entry(format!("{:04X}", answered.status)).or_default() += 1;
-            accounts.second.failed += 1;
+            *records.totals.refused.entry(format!("{:04X}", answered.status)).or_default() += 1;
+            records.second.failed += 1;
             return;
         }
-        accounts.totals.acknowledged += 1;
-        accounts.totals.bytes += answered.bytes;
-        accounts.second.acknowledged += 1;
-        accounts.second.bytes += answered.bytes;
-        accounts.latency.saturating_record(latency);
-        accounts.service.saturating_record(service);
-        accounts.second_latency.saturating_record(latency);
-        if let Some((acknowledged, bytes, histogram)) = accounts.kinds.get_mut(answered.kind) {
+        records.totals.acknowledged += 1;
+        records.totals.bytes += answered.bytes;
+        records.second.acknowledged += 1;
+        records.second.bytes += answered.bytes;
+        records.latency.saturating_record(latency);
+        records.service.saturating_record(service);
+        records.second_latency.saturating_record(latency);
+        if let Some((acknowledged, bytes, histogram)) = records.kinds.get_mut(answered.kind) {
             *acknowledged += 1;
             *bytes += answered.bytes;
             histogram.saturating_record(latency);
         }
-        if let Some(step) = accounts.steps.get_mut(answered.step) {
+        if let Some(step) = records.steps.get_mut(answered.step) {
             step.latency.saturating_record(latency);
             step.in_time += u64::from(answered.in_time);
         }
@@ -121,21 +121,21 @@ impl Books {
 
     /// So many instances were begun and will not be answered.
     pub(crate) fn unanswered(&self, count: u64) {
-        let mut accounts = self.accounts();
-        accounts.totals.unanswered += count;
-        accounts.second.failed += count;
+        let mut records = self.records();
+        records.totals.unanswered += count;
+        records.second.failed += count;
     }
 
     /// So many instances were due and will not be begun.
     pub(crate) fn unsent(&self, count: u64) {
-        self.accounts().totals.unsent += count;
+        self.records().totals.unsent += count;
     }
 
     /// What was entered since the last second was closed.
     pub(crate) fn close_second(&self, t_s: f64, backlog: u64) -> Second {
-        let mut accounts = self.accounts();
-        let mut second = std::mem::take(&mut accounts.second);
-        let latency = &mut accounts.second_latency;
+        let mut records = self.records();
+        let mut second = std::mem::take(&mut records.second);
+        let latency = &mut records.second_latency;
         second.p50_ms = us_to_ms(latency.value_at_quantile(0.5));
         second.p99_ms = us_to_ms(latency.value_at_quantile(0.99));
         second.max_ms = us_to_ms(latency.max());
@@ -143,34 +143,34 @@ impl Books {
         Second { t_s, backlog, associations: self.open_associations.load(Ordering::Relaxed), ..second }
     }
 
-    pub(crate) fn step(&self, step: usize) -> Option<StepAccount> {
-        self.accounts().steps.get(step).cloned()
+    pub(crate) fn step(&self, step: usize) -> Option<StepRecord> {
+        self.records().steps.get(step).cloned()
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        self.accounts().totals.clone()
+        self.records().totals.clone()
     }
 
     pub(crate) fn last_answer(&self) -> Option<Instant> {
-        self.accounts().last_answer
+        self.records().last_answer
     }
 
     /// From the intended start, and from the first byte.
     pub(crate) fn latencies(&self) -> [Latency; 2] {
-        let accounts = self.accounts();
-        [&accounts.latency, &accounts.service].map(Latency::of)
+        let records = self.records();
+        [&records.latency, &records.service].map(Latency::of)
     }
 
     /// Per kind of study, under these names.
     pub(crate) fn modalities<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Modality> {
-        let accounts = self.accounts();
+        let records = self.records();
         let modality = |(name, (acknowledged, bytes, latency)): (&str, &(u64, u64, Histogram<u64>))| Modality {
             name: name.to_owned(),
             acknowledged: *acknowledged,
             bytes: *bytes,
             latency: Latency::of(latency),
         };
-        names.zip(&accounts.kinds).map(modality).collect()
+        names.zip(&records.kinds).map(modality).collect()
     }
 }
 

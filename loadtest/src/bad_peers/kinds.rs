@@ -1,4 +1,4 @@
-//! What each bad citizen does on one visit.
+//! What each bad peer does on one visit.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use crate::association::{Association, AssociationError};
 use crate::dataset::{Dataset, InstanceUids};
-use crate::engine::Plan;
 use crate::generate::{Encoding, ct_image};
 use crate::message::{Framed, Message};
 use crate::pdu::{AssociateRequest, PresentationContext};
-use crate::scenario::{Citizen, CitizenKind};
+use crate::plan::Plan;
+use crate::scenario::{BadPeer, BadPeerKind};
 use crate::uid::{UidKind, uid};
 use crate::wire::Wire;
 
@@ -24,37 +24,37 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: pacs\r\nUser-Agent: Mozilla/5.0\r\n
 /// A-ABORT by the service user (PS3.8 §9.3.8).
 const ABORT: &[u8] = &[0x07, 0, 0, 0, 0, 4, 0, 0, 0, 0];
 
-/// One bad citizen.
+/// One bad peer.
 pub(super) struct Visit<'a> {
     plan: &'a Plan,
-    kind: CitizenKind,
+    kind: BadPeerKind,
     number: u32,
     dataset: Dataset,
     stop: &'a AtomicBool,
 }
 
 impl<'a> Visit<'a> {
-    pub(super) fn new(plan: &'a Plan, citizen: &Citizen, number: u32, stop: &'a AtomicBool) -> Self {
-        let dataset = ct_image(citizen.size.as_u64(), Encoding::Explicit, plan.seed);
-        Self { plan, kind: citizen.kind, number, dataset, stop }
+    pub(super) fn new(plan: &'a Plan, bad_peer: &BadPeer, number: u32, stop: &'a AtomicBool) -> Self {
+        let dataset = ct_image(bad_peer.size.as_u64(), Encoding::Explicit, plan.seed);
+        Self { plan, kind: bad_peer.kind, number, dataset, stop }
     }
 
     /// Visits once and says what came of it.
     pub(super) fn once(&self, round: u64) -> Vec<String> {
         let outcome = match self.kind {
-            CitizenKind::PortCheck => self.plan.wire().map(|_| "connected".to_owned()).map_err(AssociationError::from),
-            CitizenKind::Http => self.http(),
-            CitizenKind::ReconnectStorm => {
+            BadPeerKind::PortCheck => self.plan.wire().map(|_| "connected".to_owned()).map_err(AssociationError::from),
+            BadPeerKind::Http => self.http(),
+            BadPeerKind::ReconnectStorm => {
                 self.associate().and_then(Association::release).map(|()| "released".to_owned())
             }
-            CitizenKind::SlowLoris => self.byte_by_byte(round),
-            CitizenKind::HalfOpen => self.half(round).and_then(|mut wire| self.hold(&mut wire)),
-            CitizenKind::MidDatasetAbort => self.half(round).and_then(|mut wire| {
+            BadPeerKind::SlowLoris => self.byte_by_byte(round),
+            BadPeerKind::HalfOpen => self.half(round).and_then(|mut wire| self.hold(&mut wire)),
+            BadPeerKind::MidDatasetAbort => self.half(round).and_then(|mut wire| {
                 write_all(&mut wire, ABORT, self.plan.timeout())?;
                 Ok("aborted".to_owned())
             }),
-            CitizenKind::HugeInstance => return self.stores(round, 1),
-            CitizenKind::Duplicates => return self.stores(round, 2),
+            BadPeerKind::HugeInstance => return self.stores(round, 1),
+            BadPeerKind::Duplicates => return self.stores(round, 2),
         };
         vec![outcome.unwrap_or_else(|error| name_of(&error))]
     }
@@ -159,7 +159,7 @@ impl<'a> Visit<'a> {
         Ok("outlasted".to_owned())
     }
 
-    /// Whether the receiver says or ends anything within `patience`: it owes a bad citizen nothing but an abort.
+    /// Whether the receiver says or ends anything within `patience`: it owes a bad peer nothing but an abort.
     fn is_cut_off(&self, wire: &mut Wire, patience: Duration) -> io::Result<bool> {
         let until = Instant::now() + patience;
         if !wire.wait(false, until)?.readable {

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Findings, Found, Known, Ledger, TruthError};
+use super::{Findings, Found, Known, Ledger, ReconcileError};
 use crate::part10::{Part10Error, Part10File};
 
 /// Looks at every file below `root`. Directories and files with a hidden name are a receiver's own, and not yet instances.
-pub(super) fn look(root: &Path, ledger: &Ledger, findings: &mut Findings) -> Result<(), TruthError> {
+pub(super) fn look(root: &Path, ledger: &Ledger, findings: &mut Findings) -> Result<(), ReconcileError> {
     let mut directories = vec![root.to_owned()];
     while let Some(directory) = directories.pop() {
-        let failed = |source| TruthError::List { directory: directory.clone(), source };
+        let failed = |source| ReconcileError::List { directory: directory.clone(), source };
         for entry in fs::read_dir(&directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
@@ -37,7 +37,7 @@ fn file(path: &Path, ledger: &Ledger, findings: &mut Findings) {
         Err(problem) => return findings.partial.push(broken(&problem)),
     };
     match ledger.find(&file.sop_instance) {
-        Known::Citizens => {}
+        Known::BadPeers => {}
         Known::Foreign => match file.check_whole() {
             Ok(()) => findings.saw_extra(path.display().to_string()),
             Err(problem) => findings.partial.push(broken(&problem)),

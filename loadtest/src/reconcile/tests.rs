@@ -51,7 +51,7 @@ fn whole_lost_corrupt_partial_and_extra_are_told_apart() {
     put("other-copy", &sop_instance(1, 5), &of(1));
     put("copy", &sop_instance(1, 5), &of(5));
     put("unacknowledged and cut", &sop_instance(1, 6), &of(6)[..500]);
-    put("a citizen's", &sop_instance(90_000, 1), &of(0)[..500]);
+    put("a bad peer's", &sop_instance(90_000, 1), &of(0)[..500]);
     put("somebody else's", "1.2.3", &of(0));
     put("of a run before", &sop_instance(2, 1), &of(0));
     fs::write(series.join("index.db"), b"sqlite").unwrap();
@@ -82,7 +82,7 @@ fn a_hook_tells_by_path_or_digest_and_its_silence_is_absence() {
         write_file(&path(number), &sop_instance(1, number), Encoding::Explicit, &bytes);
         fs::write(root.join(sop_instance(1, number)), path(number).display().to_string()).unwrap();
     }
-    let digest = |number| acked(&dataset(&ledger, number)).to_uppercase();
+    let digest = |number| hook::digest(std::iter::once(&dataset(&ledger, number)[..])).to_uppercase();
     fs::write(root.join(sop_instance(1, 3)), digest(3)).unwrap();
     fs::write(root.join(sop_instance(1, 5)), digest(3)).unwrap();
     fs::write(root.join(sop_instance(1, 6)), digest(6)).unwrap();
@@ -91,10 +91,6 @@ fn a_hook_tells_by_path_or_digest_and_its_silence_is_absence() {
     assert_eq!((found.acknowledged, found.whole), (5, 3));
     assert_eq!((found.lost.len(), found.corrupt), (0, vec![sop_instance(1, 2), sop_instance(1, 5)]));
     assert_eq!((found.unacknowledged_whole, found.unacknowledged_absent), (1, 1));
-}
-
-fn acked(bytes: &[u8]) -> String {
-    crate::acked::digest(std::iter::once(bytes))
 }
 
 #[test]
@@ -114,4 +110,22 @@ fn all_that_is_lost_is_listed_and_of_others_files_a_thousand() {
     let found = check(&ledger, &Verify::Directory(root.path().to_owned())).unwrap();
     assert_eq!(found.lost.len(), 1505);
     assert_eq!((found.extra.len(), found.extra.last().unwrap().as_str()), (1001, "and 3 more"));
+}
+
+#[test]
+fn what_several_runs_sent_is_looked_for_at_once() {
+    let (mut ledger, root) = (ledger(), tempfile::tempdir().unwrap());
+    let mut later = Ledger::new(SEED + 1, Arc::clone(&ledger.catalogue));
+    let entry = |number| Entry { instance: Instance { template: 0, number, study: 0, series: 0 }, acknowledged: true };
+    later.add(0, vec![entry(0), entry(1)]);
+    ledger.merge(later);
+    let of_later = |number| String::from_utf8(uid(SEED + 1, 0, UidKind::Instance, number).to_vec()).unwrap();
+    let Known::Ours(place) = ledger.find(&of_later(0)) else { panic!("not known") };
+    let (mut bytes, rest) = ledger.dataset(place).unwrap();
+    rest.for_each(|part| bytes.extend_from_slice(part));
+    write_file(&root.path().join("later"), &of_later(0), Encoding::Explicit, &bytes);
+    write_file(&root.path().join("earlier"), &sop_instance(1, 0), Encoding::Explicit, &dataset(&ledger, 0));
+    let found = check(&ledger, &Verify::Directory(root.path().to_owned())).unwrap();
+    assert_eq!((found.acknowledged, found.whole, found.lost.len()), (7, 2, 5));
+    assert!(found.lost.contains(&of_later(1)));
 }

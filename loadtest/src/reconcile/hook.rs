@@ -7,8 +7,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::thread;
 
-use super::{Findings, Found, Ledger, Place, TruthError};
-use crate::acked;
+use sha2::{Digest, Sha256};
+
+use super::{Findings, Found, Ledger, Place, ReconcileError};
 use crate::part10::Part10File;
 
 /// Commands that run at a time.
@@ -16,7 +17,7 @@ const AT_A_TIME: usize = 4;
 
 /// Runs `command` once for each instance, with its SOP Instance UID as the last argument. An exit code other than 0, or nothing
 /// printed, is an instance that is not there.
-pub(super) fn look(command: &str, ledger: &Ledger, findings: &mut Findings) -> Result<(), TruthError> {
+pub(super) fn look(command: &str, ledger: &Ledger, findings: &mut Findings) -> Result<(), ReconcileError> {
     let instances = Mutex::new(ledger.all());
     let next = || instances.lock().unwrap_or_else(PoisonError::into_inner).next();
     let seen: Vec<Result<Vec<(Place, Found)>, io::Error>> = thread::scope(|scope| {
@@ -35,7 +36,7 @@ pub(super) fn look(command: &str, ledger: &Ledger, findings: &mut Findings) -> R
         joined.map(|seen| seen.unwrap_or_else(|_| Err(io::Error::other("a thread ended by a panic")))).collect()
     });
     for seen in seen {
-        for (place, found) in seen.map_err(TruthError::Hook)? {
+        for (place, found) in seen.map_err(ReconcileError::Hook)? {
             findings.saw(place, found);
         }
     }
@@ -59,11 +60,20 @@ fn ask(command: &str, uid: &str, ledger: &Ledger, place: Place) -> io::Result<Fo
     let mut parts = std::iter::once(&start[..]).chain(rest);
     let is_digest = answer.len() == 64 && answer.bytes().all(|byte| byte.is_ascii_hexdigit());
     let whole = if is_digest {
-        answer.eq_ignore_ascii_case(&acked::digest(parts))
+        answer.eq_ignore_ascii_case(&digest(parts))
     } else if Path::new(answer).exists() {
         Part10File::open(Path::new(answer)).and_then(|mut file| file.dataset_is(&mut parts)).unwrap_or(false)
     } else {
         return Ok(Found::Absent);
     };
     Ok(if whole { Found::Whole } else { Found::Other })
+}
+
+/// SHA-256 of a dataset given in parts, in lower-case hexadecimal.
+pub(super) fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    format!("{:x}", hasher.finalize())
 }

@@ -3,16 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use thiserror::Error;
+
 use crate::dataset::Dataset;
+use crate::generate::files::FilesError;
 use crate::generate::{self, files};
 use crate::message::Framed;
 use crate::pdu::PresentationContext;
 use crate::scenario::{Range, Scenario, Source};
 
-use super::EngineError;
-
 /// Presentation contexts that one association can have: the odd numbers of a byte (PS3.8 §9.3.2.2).
 const MAX_CONTEXTS: usize = 128;
+
+/// Why a scenario's datasets cannot be made.
+#[derive(Debug, Error)]
+pub(crate) enum CatalogueError {
+    #[error("the scenario needs more than 128 presentation contexts: use fewer different kinds of files")]
+    TooManyContexts,
+    #[error(transparent)]
+    Files(#[from] FilesError),
+}
 
 /// What can be sent.
 #[derive(Debug)]
@@ -57,7 +67,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// When a directory of files cannot be used, or there are more kinds of instances than presentation contexts.
-    pub(crate) fn new(scenario: &Scenario, seed: u64) -> Result<Self, EngineError> {
+    pub(crate) fn new(scenario: &Scenario, seed: u64) -> Result<Self, CatalogueError> {
         let mut catalogue = Self {
             templates: Vec::new(),
             contexts: Vec::new(),
@@ -81,7 +91,7 @@ impl Catalogue {
                     for study in files::load(directory, *limit)? {
                         let instances = study.instances.into_iter();
                         let instances = instances.map(|(series, dataset)| Ok((series, catalogue.add(dataset)?)));
-                        studies.push(instances.collect::<Result<Vec<_>, EngineError>>()?);
+                        studies.push(instances.collect::<Result<Vec<_>, CatalogueError>>()?);
                     }
                     Studies::Given(studies)
                 }
@@ -94,13 +104,13 @@ impl Catalogue {
     }
 
     /// Adds a template of the kind that is being made and returns its index.
-    fn add(&mut self, dataset: Dataset) -> Result<usize, EngineError> {
+    fn add(&mut self, dataset: Dataset) -> Result<usize, CatalogueError> {
         let same = |context: &&PresentationContext| {
             context.abstract_syntax == dataset.sop_class && context.transfer_syntax == dataset.transfer_syntax
         };
         let context = match self.contexts.iter().find(same) {
             Some(context) => context.id,
-            None if self.contexts.len() == MAX_CONTEXTS => return Err(EngineError::TooManyContexts),
+            None if self.contexts.len() == MAX_CONTEXTS => return Err(CatalogueError::TooManyContexts),
             None => {
                 let id = u8::try_from(self.contexts.len() * 2 + 1).unwrap_or(u8::MAX);
                 let (abstract_syntax, transfer_syntax) = (dataset.sop_class.clone(), dataset.transfer_syntax.clone());

@@ -1,4 +1,4 @@
-//! The truth check: what the receiver has against what was sent, byte for byte.
+//! Reconciles what the receiver has with what was sent, byte for byte.
 //!
 //! Nothing is hashed while the load runs. Every instance is remembered by a few numbers, from which its dataset is made again.
 
@@ -13,12 +13,13 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::engine::{Catalogue, Instance};
+use crate::catalogue::Catalogue;
+use crate::itinerary::Instance;
 use crate::result::Verification;
 use crate::uid;
 
-/// Association numbers from here on belong to bad citizens, whose instances nobody was promised.
-pub(crate) const FIRST_CITIZEN: u32 = 90_000;
+/// Association numbers from here on belong to bad peers, whose instances nobody was promised.
+pub(crate) const FIRST_BAD_PEER: u32 = 90_000;
 /// Files of others that are listed; how many more there are stands in the last line. A storage root may hold millions.
 const MAX_EXTRA: usize = 1000;
 
@@ -33,7 +34,7 @@ pub(crate) enum Verify {
 
 /// Why nothing could be checked.
 #[derive(Debug, Error)]
-pub(crate) enum TruthError {
+pub(crate) enum ReconcileError {
     #[error("cannot list {directory}")]
     List { directory: PathBuf, source: io::Error },
     #[error("cannot run the command of --verify-hook")]
@@ -47,35 +48,52 @@ pub(crate) struct Entry {
     pub(crate) acknowledged: bool,
 }
 
-/// Everything that was begun in a run.
+/// Everything that was begun in a run, or in several runs from one catalogue.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// Of the run that is added to.
     seed: u64,
     catalogue: Arc<Catalogue>,
-    /// By association, each in the order of its instances' numbers.
-    entries: Vec<(u32, Vec<Entry>)>,
+    /// By seed and association.
+    associations: Vec<Sent>,
+}
+
+/// What one association of one run began.
+#[derive(Debug)]
+struct Sent {
+    seed: u64,
+    number: u32,
+    /// In the order of the instances' numbers.
+    entries: Vec<Entry>,
 }
 
 impl Ledger {
     pub(crate) fn new(seed: u64, catalogue: Arc<Catalogue>) -> Self {
-        Self { seed, catalogue, entries: Vec::new() }
+        Self { seed, catalogue, associations: Vec::new() }
     }
 
     /// Adds what association `number` began; the numbers rise.
     pub(crate) fn add(&mut self, number: u32, entries: Vec<Entry>) {
-        self.entries.push((number, entries));
+        self.associations.push(Sent { seed: self.seed, number, entries });
+    }
+
+    /// Adds what another run from the same catalogue began.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.associations.extend(other.associations);
+        self.associations.sort_by_key(|sent| (sent.seed, sent.number));
     }
 
     /// The place of the instance with this UID.
     fn find(&self, sop_instance: &str) -> Known {
-        let Some(parsed) = uid::parse_instance(sop_instance).filter(|parsed| parsed.seed == self.seed) else {
+        let Some(parsed) = uid::parse_instance(sop_instance) else {
             return Known::Foreign;
         };
-        if parsed.association >= FIRST_CITIZEN {
-            return Known::Citizens;
+        if parsed.association >= FIRST_BAD_PEER && self.associations.iter().any(|sent| sent.seed == parsed.seed) {
+            return Known::BadPeers;
         }
-        let found = self.entries.binary_search_by_key(&parsed.association, |(number, _)| *number).ok().and_then(|at| {
-            let (_, entries) = self.entries.get(at)?;
+        let key = (parsed.seed, parsed.association);
+        let found = self.associations.binary_search_by_key(&key, |sent| (sent.seed, sent.number)).ok().and_then(|at| {
+            let entries = &self.associations.get(at)?.entries;
             let entry = entries.binary_search_by_key(&parsed.index, |entry| u64::from(entry.instance.number)).ok()?;
             Some(Place { association: at, entry })
         });
@@ -84,17 +102,17 @@ impl Ledger {
 
     /// The parts of the dataset that was sent, in order: the first is its own, the rest its template's.
     fn dataset(&self, place: Place) -> Option<(Vec<u8>, impl Iterator<Item = &[u8]>)> {
-        let (number, entries) = self.entries.get(place.association)?;
+        let Sent { seed, number, entries } = self.associations.get(place.association)?;
         let instance = entries.get(place.entry)?.instance;
         let dataset = &self.catalogue.templates.get(instance.template as usize)?.dataset;
-        Some((dataset.patched_start(&instance.uids(self.seed, *number)), dataset.rest()))
+        Some((dataset.patched_start(&instance.uids(*seed, *number)), dataset.rest()))
     }
 
     /// All of them with their UIDs, in order.
     fn all(&self) -> impl Iterator<Item = (Place, String, bool)> {
-        self.entries.iter().enumerate().flat_map(move |(association, (number, entries))| {
+        self.associations.iter().enumerate().flat_map(|(association, Sent { seed, number, entries })| {
             entries.iter().enumerate().map(move |(entry, known)| {
-                let uid = known.instance.uids(self.seed, *number).sop_instance;
+                let uid = known.instance.uids(*seed, *number).sop_instance;
                 (Place { association, entry }, String::from_utf8_lossy(&uid).into_owned(), known.acknowledged)
             })
         })
@@ -111,7 +129,7 @@ struct Place {
 /// Whose an instance is.
 enum Known {
     Ours(Place),
-    Citizens,
+    BadPeers,
     Foreign,
 }
 
@@ -130,7 +148,7 @@ enum Found {
 ///
 /// # Errors
 /// When there is no looking.
-pub(crate) fn check(ledger: &Ledger, verify: &Verify) -> Result<Verification, TruthError> {
+pub(crate) fn check(ledger: &Ledger, verify: &Verify) -> Result<Verification, ReconcileError> {
     let mut findings = Findings::new(ledger);
     match verify {
         Verify::Directory(directory) => directory::look(directory, ledger, &mut findings)?,
@@ -149,7 +167,7 @@ struct Findings {
 
 impl Findings {
     fn new(ledger: &Ledger) -> Self {
-        let found = ledger.entries.iter().map(|(_, entries)| vec![Found::Absent; entries.len()]).collect();
+        let found = ledger.associations.iter().map(|sent| vec![Found::Absent; sent.entries.len()]).collect();
         Self { found, extra: Vec::new(), more_extra: 0, partial: Vec::new() }
     }
 

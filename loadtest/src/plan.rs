@@ -4,19 +4,32 @@ use std::fmt::Write;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Catalogue, EngineError};
+use thiserror::Error;
+
 use crate::association::{Association, AssociationError};
+use crate::catalogue::Catalogue;
 use crate::objective::Wanted;
 use crate::pdu::AssociateRequest;
+use crate::reconcile::Verify;
 use crate::result::Sampler;
 use crate::scenario::{Pace, Range, Scenario, TlsSettings};
-use crate::tls::TlsClient;
-use crate::truth::Verify;
+use crate::tls::{TlsClient, TlsError};
 use crate::wire::Wire;
+
+/// Why a scenario cannot be run so.
+#[derive(Debug, Error)]
+pub(crate) enum PlanError {
+    #[error("cannot use TLS")]
+    Tls(#[from] TlsError),
+    #[error("{what} has no effect on a load in steps: remove it, or take another scenario")]
+    Steps { what: &'static str },
+    #[error("{0}")]
+    Override(String),
+}
 
 /// Everything that a run needs.
 pub(crate) struct Plan {
@@ -25,8 +38,14 @@ pub(crate) struct Plan {
     pub(crate) target: String,
     pub(crate) seed: u64,
     pub(crate) verify: Option<Verify>,
-    /// Where each acknowledged instance is recorded as its answer comes.
-    pub(crate) acked: Option<PathBuf>,
+    /// The filesystem of this directory is synced after the load, and the time that it takes is noted.
+    pub(crate) sync_after: Option<PathBuf>,
+    /// The ledger is kept even if nothing is verified.
+    pub(crate) keeps_ledger: bool,
+    /// What is sent, when it is encoded already. UIDs follow from the seed all the same.
+    pub(crate) catalogue: Option<Arc<Catalogue>>,
+    /// Counts instances as they are acknowledged.
+    pub(crate) acknowledged: Arc<AtomicU64>,
     pub(crate) objectives: Vec<Wanted>,
     /// Set from anywhere, ends the load soon after.
     pub(crate) stop: Arc<AtomicBool>,
@@ -48,6 +67,8 @@ pub(crate) struct Overrides {
     pub(crate) duration_s: Option<f64>,
     pub(crate) instances: Option<u64>,
     pub(crate) associations: Option<u32>,
+    /// Bytes of the native pixels of every generated instance.
+    pub(crate) size_bytes: Option<u64>,
     /// Makes the load an open one.
     pub(crate) rate_per_s: Option<f64>,
     pub(crate) max_pdu_bytes: Option<u32>,
@@ -62,9 +83,12 @@ impl Plan {
     ///
     /// # Errors
     /// When the two do not go together, or TLS cannot be set up.
-    pub(crate) fn from_scenario(scenario: &Scenario, overrides: &Overrides) -> Result<Self, EngineError> {
+    pub(crate) fn from_scenario(scenario: &Scenario, overrides: &Overrides) -> Result<Self, PlanError> {
         let mut scenario = scenario.clone();
         override_load(&mut scenario, overrides)?;
+        if let Some(bytes) = overrides.size_bytes {
+            scenario.set_size(bytes).map_err(PlanError::Override)?;
+        }
         let associations = &mut scenario.associations;
         let Overrides { called_ae, calling_ae, .. } = overrides.clone();
         associations.called_ae = called_ae.unwrap_or_else(|| associations.called_ae.clone());
@@ -81,7 +105,10 @@ impl Plan {
             target: overrides.target.clone(),
             seed: overrides.seed.unwrap_or(1),
             verify: None,
-            acked: None,
+            sync_after: None,
+            keeps_ledger: false,
+            catalogue: None,
+            acknowledged: Arc::default(),
             objectives: Vec::new(),
             stop: Arc::default(),
             quiet: false,
@@ -95,7 +122,7 @@ impl Plan {
         Self { sampler: Mutex::new(Some(sampler)), ..self }
     }
 
-    pub(super) fn take_sampler(&self) -> Option<Box<dyn Sampler>> {
+    pub(crate) fn take_sampler(&self) -> Option<Box<dyn Sampler>> {
         self.sampler.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -133,7 +160,7 @@ impl Plan {
     }
 
     /// The load in words.
-    pub(super) fn describe_load(&self) -> String {
+    pub(crate) fn describe_load(&self) -> String {
         let load = &self.scenario.load;
         let mut text = match &load.pace {
             Pace::Closed { think_time_ms: Range { high: 0, .. } } => "closed".to_owned(),
@@ -158,17 +185,17 @@ impl Plan {
     }
 }
 
-fn override_load(scenario: &mut Scenario, overrides: &Overrides) -> Result<(), EngineError> {
+fn override_load(scenario: &mut Scenario, overrides: &Overrides) -> Result<(), PlanError> {
     let load = &mut scenario.load;
     if let Some(rate_per_s) = overrides.rate_per_s {
         if rate_per_s <= 0.0 || !rate_per_s.is_finite() {
-            return Err(EngineError::Override(format!(
+            return Err(PlanError::Override(format!(
                 "a rate of {rate_per_s} instances a second: it must be more than 0"
             )));
         }
         let arrival = match load.pace {
             Pace::Open { arrival, .. } => arrival,
-            Pace::Steps { .. } => return Err(EngineError::Steps { what: "a rate" }),
+            Pace::Steps { .. } => return Err(PlanError::Steps { what: "a rate" }),
             Pace::Closed { .. } => Default::default(),
         };
         load.pace = Pace::Open { rate_per_s, arrival };
@@ -177,10 +204,10 @@ fn override_load(scenario: &mut Scenario, overrides: &Overrides) -> Result<(), E
         return Ok(());
     }
     if matches!(load.pace, Pace::Steps { .. }) {
-        return Err(EngineError::Steps { what: "a duration or a number of instances" });
+        return Err(PlanError::Steps { what: "a duration or a number of instances" });
     }
     if let Some(duration_s) = overrides.duration_s.filter(|duration_s| !(0.0..=1e8).contains(duration_s)) {
-        return Err(EngineError::Override(format!("a duration of {duration_s} s: it must be from 0 to 100000000")));
+        return Err(PlanError::Override(format!("a duration of {duration_s} s: it must be from 0 to 100000000")));
     }
     // Whoever says how long does not mean how many, and the other way round.
     (load.duration_s, load.instances) = (overrides.duration_s, overrides.instances);

@@ -1,6 +1,6 @@
 //! What one association sends, one study after the other: it follows from the seed and the association's number alone.
 
-use super::catalogue::{Catalogue, Kind, Studies};
+use crate::catalogue::{Catalogue, Kind, Studies};
 use crate::dataset::InstanceUids;
 use crate::random::Random;
 use crate::uid::{UidKind, uid};
@@ -29,7 +29,7 @@ impl Instance {
 
 /// An endless row of instances.
 #[derive(Debug)]
-pub(crate) struct Course<'a> {
+pub(crate) struct Itinerary<'a> {
     catalogue: &'a Catalogue,
     random: Random,
     /// The instance that comes next.
@@ -38,16 +38,16 @@ pub(crate) struct Course<'a> {
     rest: Vec<(u32, bool)>,
 }
 
-impl<'a> Course<'a> {
+impl<'a> Itinerary<'a> {
     pub(crate) fn new(catalogue: &'a Catalogue, seed: u64, association: u32) -> Self {
         let next = Instance { template: 0, number: 0, study: 0, series: 0 };
-        let mut course =
+        let mut itinerary =
             Self { catalogue, random: Random::stream(seed, u64::from(association)), next, rest: Vec::new() };
-        course.next.template = course.begin_study();
-        course
+        itinerary.next.template = itinerary.begin_study();
+        itinerary
     }
 
-    /// The instance that comes next, which stays so until [`Course::advance`].
+    /// The instance that comes next, which stays so until [`Itinerary::advance`].
     pub(crate) fn peek(&self) -> Instance {
         self.next
     }
@@ -124,11 +124,11 @@ mod tests {
     }
 
     fn sent(catalogue: &Catalogue, seed: u64, association: u32, count: usize) -> Vec<Instance> {
-        let mut course = Course::new(catalogue, seed, association);
+        let mut itinerary = Itinerary::new(catalogue, seed, association);
         let mut sent = Vec::new();
         for _ in 0..count {
-            sent.push(course.peek());
-            course.advance();
+            sent.push(itinerary.peek());
+            itinerary.advance();
         }
         sent
     }
