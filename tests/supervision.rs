@@ -372,10 +372,10 @@ fn over_tls_an_association_that_panics_says_goodbye_and_one_whose_thread_hangs_i
         if fault.starts_with("association ") {
             wire.send(&p_data(1, 3, &store_command(1, "1.2.3.64")));
         }
-        let heard = wire.pdu();
-        let is_closed = heard.is_none();
+        let pdu = wire.pdu();
+        let is_closed = pdu.is_none();
         assert_eq!(says_goodbye.unwrap_or(!is_closed), !is_closed, "{fault}");
-        assert!(is_closed || is_abort(heard) && wire.pdu().is_none(), "{fault}");
+        assert!(is_closed || is_abort(pdu) && wire.pdu().is_none(), "{fault}");
         let aborted = "tidegate_associations_aborted_total 1";
         let is_counted = || http::get(node.admin_address(), "/metrics").body.contains(aborted);
         assert!(eventually(is_counted), "{fault}");
