@@ -2,10 +2,10 @@ use std::future::Future;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use super::job::{AppendJob, CommitJob, PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
+use super::open_spool::OpenSpool;
 use super::scheduler::{BACKLOG, MAX_DISCARDS};
 use super::*;
-use crate::job::{AppendJob, CommitJob, PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
-use crate::open_spool::OpenSpool;
 use bytes::Bytes;
 use tidegate_storage::head::Head;
 use tidegate_storage::layout::Layout;

@@ -3,6 +3,8 @@
 //! It runs on a thread of its own, because a commit blocks. What it works at is in its [`InFlight`], which the supervisor can take away:
 //! whatever the writer still does has no effect then.
 
+mod failures;
+
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -12,15 +14,15 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 use tidegate_storage::{Commit, Files, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
-use crate::activity::WriterActivity;
-use crate::counters::Counter;
-use crate::failures::Failures;
+use self::failures::Failures;
 use crate::fault::{self, Injected};
-use crate::incidents::Class;
-use crate::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, work_of};
+use crate::gauges::activity::WriterActivity;
+use crate::gauges::counters::Counter;
+use crate::gauges::incidents::Class;
+use crate::mailbox::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, work_of};
+use crate::mailbox::open_spool::OpenSpool;
 use crate::mailbox::{InFlight, SmallBatchPermit, WalLeader, WriterState, WriterTask};
-use crate::open_spool::OpenSpool;
-use crate::shared::{ActorCount, Shared};
+use crate::node::shared::{ActorCount, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use futures_util::future::LocalBoxFuture;
 
+use super::liveness::{HeldWork, Liveness};
+use super::spec::{ChildSpec, Group, Restart};
 use crate::fault::fault_points;
-use crate::observer::Observer;
-use crate::shared::{ActorCount, Shared};
-use crate::supervision::liveness::{HeldWork, Liveness};
-use crate::supervision::spec::{ChildSpec, Group, Restart};
+use crate::gauges::observer::Observer;
+use crate::node::shared::{ActorCount, Shared};
 
 type Body = Arc<dyn Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync>;
 

@@ -13,11 +13,11 @@ use tidegate_memory::{Stage, StageBytes};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
+use super::history::Point;
+use super::latency::Distribution;
+use super::observer::StatisticsSnapshot;
 use crate::fault;
-use crate::history::Point;
-use crate::latency::Distribution;
-use crate::observer::StatisticsSnapshot;
-use crate::shared::{ActorCount, Shared};
+use crate::node::shared::{ActorCount, Shared};
 use crate::supervision::liveness::{Liveness, MessageKind};
 
 /// How often memory is looked at.

@@ -7,16 +7,16 @@ use actix_rt::Arbiter;
 use parking_lot::Mutex;
 use tidegate_storage::Store;
 
+use super::shared::{ActorCount, Shared};
 use crate::fault::fault_points;
-use crate::job::work_of;
-use crate::listener::{Listener, Sockets};
+use crate::gauges::statistics::Statistics;
 use crate::mailbox::InFlight;
-use crate::service::Service;
-use crate::shared::{ActorCount, Shared};
-use crate::statistics::Statistics;
+use crate::mailbox::job::work_of;
+use crate::network::listener::{Listener, Sockets};
+use crate::network::transport::Port;
 use crate::supervision::liveness::{HeldWork, Liveness};
+use crate::supervision::service::Service;
 use crate::supervision::spec::{ChildSpec, Group};
-use crate::transport::Port;
 use crate::writer::Writer;
 
 /// All children of a node.

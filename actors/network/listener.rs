@@ -17,15 +17,15 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
+use super::descriptors;
+use super::overload;
+use super::transport::{Port, TLS_LEASE_BYTES};
 use crate::association::{Arrival, Association, FLOOR_LEASE_BYTES};
-use crate::descriptors;
 use crate::fault;
-use crate::incidents::Class;
-use crate::overload;
-use crate::shared::{ActorCount, Shared};
+use crate::gauges::incidents::Class;
+use crate::node::shared::{ActorCount, Shared};
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
-use crate::transport::{Port, TLS_LEASE_BYTES};
 
 /// Connections the kernel may complete before we accept them: a burst of modalities at shift change.
 const BACKLOG: i32 = 4096;
