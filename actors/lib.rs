@@ -37,7 +37,7 @@ pub mod patience;
 pub mod refusal;
 pub mod supervision;
 mod sync;
-pub mod writer;
+mod writer;
 
 pub use association::FLOOR_LEASE_BYTES;
 pub use gauges::activity::{AssociationUse, WriterUse};

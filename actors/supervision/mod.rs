@@ -3,6 +3,7 @@
 //!
 //! | module | is |
 //! |---|---|
+//! | [`child`] | the actor of a child that runs on a thread of its own |
 //! | [`exit`] | the ways a child can end, and what is known of a panic |
 //! | [`liveness`] | what a child holds as long as it lives, and what the supervisor reads of it |
 //! | [`limits`] | restart intensity and backoff, as functions of time |
@@ -12,6 +13,7 @@
 //! | [`threads`] | which thread serves which association |
 //! | [`tree`] | the children and what each goes through; moved on by looks at given instants |
 
+pub(crate) mod child;
 pub mod exit;
 pub(crate) mod limits;
 pub(crate) mod liveness;
