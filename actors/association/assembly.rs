@@ -11,11 +11,11 @@ use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
 use super::spool::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
-use crate::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
+use crate::mailbox::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
+use crate::network::transport::Transport;
+use crate::node::settings::WriterSettings;
+use crate::node::shared::Shared;
 use crate::refusal::Refusal;
-use crate::settings::WriterSettings;
-use crate::shared::Shared;
-use crate::transport::Transport;
 
 /// Fragments shorter than this are copied together: a slice of its own would cost more memory than it holds.
 const SMALL_FRAGMENT: usize = 1024;

@@ -25,18 +25,18 @@ use super::inbound_dataset::InboundDataset;
 use super::pace::Pace;
 use super::peer::Peer;
 use super::receive_buffer::ReceiveBuffer;
-use crate::activity::ActivityGuard;
-use crate::admission::Admitted;
-use crate::audit::Transfers;
 use crate::fault::{self, Injected};
-use crate::incidents::Class;
-use crate::job::StoreInstance;
+use crate::gauges::activity::ActivityGuard;
+use crate::gauges::audit::Transfers;
+use crate::gauges::incidents::Class;
+use crate::mailbox::job::StoreInstance;
+use crate::network::admission::Admitted;
+use crate::network::transport::{Port, Transport};
+use crate::node::settings::LiveSettings;
+use crate::node::shared::{Phase, Shared};
 use crate::patience::{Patience, within};
-use crate::settings::LiveSettings;
-use crate::shared::{Phase, Shared};
 use crate::supervision::liveness::{LastMessages, MessageKind};
-use crate::threads::Assignment;
-use crate::transport::{Port, Transport};
+use crate::supervision::threads::Assignment;
 
 /// An operation that a writer has finished with, or lost.
 pub(super) struct Done {

@@ -7,12 +7,12 @@ use tidegate_protocol::state::State;
 use tracing::{debug, error, info};
 
 use super::connection::Connection;
-use crate::incidents::Class;
+use crate::gauges::incidents::Class;
+use crate::network::transport::Port;
 use crate::patience::within;
 use crate::supervision::exit::{Exit, Panic};
 use crate::supervision::spec::Restart;
-use crate::threads::ABORT;
-use crate::transport::Port;
+use crate::supervision::threads::ABORT;
 
 /// How long a peer has to close the connection after our last word (Sta13).
 const LINGER: Duration = Duration::from_secs(2);

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::assembly::{Assembly, SPOOL_CHUNK};
 use super::peer::Peer;
-use crate::job::StoreInstance;
+use crate::mailbox::job::StoreInstance;
+use crate::network::transport::Transport;
+use crate::node::settings::{LiveSettings, WriterSettings};
+use crate::node::shared::Shared;
 use crate::refusal::Refusal;
-use crate::settings::{LiveSettings, WriterSettings};
-use crate::shared::Shared;
-use crate::transport::Transport;
 
 /// See the module.
 pub(crate) struct InboundDataset {

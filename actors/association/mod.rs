@@ -21,11 +21,11 @@ use std::sync::Arc;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tidegate_memory::{Holder, MemoryLease};
 
-use crate::admission::Admitted;
-use crate::settings::{AssociationSettings, LiveSettings};
-use crate::shared::{ActorCount, Shared};
-use crate::threads::Assignment;
-use crate::transport::{Port, TLS_LEASE_BYTES};
+use crate::network::admission::Admitted;
+use crate::network::transport::{Port, TLS_LEASE_BYTES};
+use crate::node::settings::{AssociationSettings, LiveSettings};
+use crate::node::shared::{ActorCount, Shared};
+use crate::supervision::threads::Assignment;
 use connection::Connection;
 use receive_buffer::BULK_SEGMENT;
 

@@ -13,11 +13,11 @@ use tracing::{info, warn};
 
 use super::connection::Connection;
 use super::end::End;
-use crate::audit::{AuditEvent, Denial};
-use crate::incidents::Class;
+use crate::gauges::audit::{AuditEvent, Denial};
+use crate::gauges::incidents::Class;
+use crate::node::settings::AccessSettings;
+use crate::node::shared::Phase;
 use crate::patience::within;
-use crate::settings::AccessSettings;
-use crate::shared::Phase;
 
 /// Between two tries to lease what the presentation contexts take.
 const LEASE_RETRY: Duration = Duration::from_millis(10);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::settings::MinimumRate;
+use crate::node::settings::MinimumRate;
 
 /// Counts only while a message is under way and the socket is read: what the disk or a full mailbox takes is not held against
 /// the peer.

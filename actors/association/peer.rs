@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tidegate_access::{Granted, Requestor};
 use tidegate_storage::Placement;
 
-use crate::audit::AuditPeer;
-use crate::certificate::CertificateNames;
-use crate::settings::AccessSettings;
+use crate::gauges::audit::AuditPeer;
+use crate::network::certificate::CertificateNames;
+use crate::node::settings::AccessSettings;
 
 /// Who is at the other end.
 #[derive(Debug)]

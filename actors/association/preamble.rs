@@ -8,10 +8,10 @@ use tracing::{debug, info};
 
 use super::connection::Connection;
 use super::end::End;
-use crate::audit::Denial;
-use crate::certificate::CertificateNames;
-use crate::shared::Phase;
-use crate::transport::{Port, TLS_HANDSHAKE, TLS_LEASE_BYTES, Transport};
+use crate::gauges::audit::Denial;
+use crate::network::certificate::CertificateNames;
+use crate::network::transport::{Port, TLS_HANDSHAKE, TLS_LEASE_BYTES, Transport};
+use crate::node::shared::Phase;
 
 impl Connection {
     /// Makes the connection ready for the first PDU; its end if it does not come to that.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
 
-use crate::transport::Transport;
+use crate::network::transport::Transport;
 
 /// Bytes of the segment every association can count on.
 pub(crate) const FLOOR_SEGMENT: usize = 16 * 1024;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tidegate_storage::StoreError;
 use tokio::sync::oneshot;
 
-use crate::job::{AppendJob, Job, SpoolPart};
 use crate::mailbox::HandoffTimeout;
-use crate::open_spool::OpenSpool;
+use crate::mailbox::job::{AppendJob, Job, SpoolPart};
+use crate::mailbox::open_spool::OpenSpool;
+use crate::node::settings::WriterSettings;
+use crate::node::shared::Shared;
 use crate::patience::Patience;
 use crate::refusal::Refusal;
-use crate::settings::WriterSettings;
-use crate::shared::Shared;
 
 /// Parts on their way to the spool file while the next is received. With one alone, receiver and writer wait for each other in turns.
 pub(super) const MAX_PARTS_UNDER_WAY: usize = 2;

@@ -16,8 +16,8 @@ use super::end::End;
 use super::inbound_dataset::InboundDataset;
 use super::receive_buffer::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, LARGEST_SEGMENT};
 use super::spool::MAX_RETRIES;
-use crate::incidents::Class;
-use crate::job::{CommitJob, Job, Lane};
+use crate::gauges::incidents::Class;
+use crate::mailbox::job::{CommitJob, Job, Lane};
 use crate::patience::Patience;
 use crate::refusal::Refusal;
 

@@ -14,10 +14,10 @@ use super::end::End;
 use super::inbound_dataset::InboundDataset;
 use super::pace::TooSlow;
 use super::receive_buffer::ReceiveBuffer;
-use crate::incidents::Class;
+use crate::gauges::incidents::Class;
+use crate::network::transport::Transport;
+use crate::node::settings::{AssociationSettings, MinimumRate};
 use crate::patience::coarse_slice;
-use crate::settings::{AssociationSettings, MinimumRate};
-use crate::transport::Transport;
 
 /// How long a leased segment is kept while nothing arrives.
 const KEEP_SEGMENT: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tidegate_actors::latency::Histogram;
+use tidegate_actors::gauges::latency::Histogram;
 
 fn entries(c: &mut Criterion) {
     let histogram = Arc::new(Histogram::default());

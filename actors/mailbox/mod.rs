@@ -16,7 +16,10 @@
 //! none if those who are awake will see to it.
 
 mod idle;
+pub(crate) mod in_flight;
+pub(crate) mod job;
 mod next_task;
+pub(crate) mod open_spool;
 pub(crate) mod queue;
 pub(crate) mod scheduler;
 
@@ -30,12 +33,12 @@ use tidegate_storage::{Files, SpoolFile};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use self::job::{Job, PendingWrite, StoreInstance};
 use self::next_task::Task;
 use self::queue::Lane;
 pub(crate) use self::scheduler::MAX_PENDING_WRITES;
 use self::scheduler::{Workload, WriterScheduler};
-use crate::job::{Job, PendingWrite, StoreInstance};
-use crate::latency::Latencies;
+use crate::gauges::latency::Latencies;
 use crate::patience::Patience;
 
 /// The workload of the real writers.
@@ -53,7 +56,7 @@ impl Workload for Instances {
 pub(crate) type SmallBatchPermit = scheduler::SmallBatchPermit<Instances>;
 pub(crate) type WalLeader = scheduler::WalLeader<Instances>;
 pub(crate) type WriterState = next_task::WriterState<Instances>;
-pub(crate) type InFlight = crate::in_flight::InFlight<Instances>;
+pub(crate) type InFlight = in_flight::InFlight<Instances>;
 
 /// A job in a queue.
 #[derive(Debug)]

@@ -2,10 +2,10 @@ use std::future::Future;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use super::job::{AppendJob, CommitJob, PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
+use super::open_spool::OpenSpool;
 use super::scheduler::{BACKLOG, MAX_DISCARDS};
 use super::*;
-use crate::job::{AppendJob, CommitJob, PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
-use crate::open_spool::OpenSpool;
 use bytes::Bytes;
 use tidegate_storage::head::Head;
 use tidegate_storage::layout::Layout;
@@ -41,8 +41,8 @@ fn small_job() -> Job {
     Job::Commit(CommitJob { store, lane: Lane::Small, reply: oneshot::channel().0 })
 }
 
-async fn take(mailbox: &WriterMailbox, most: usize, turn: &mut WriterState) -> Vec<Job> {
-    match mailbox.take(most, turn).await {
+async fn take(mailbox: &WriterMailbox, most: usize, state: &mut WriterState) -> Vec<Job> {
+    match mailbox.take(most, state).await {
         WriterTask::Jobs(jobs) => jobs,
         other => panic!("{other:?}"),
     }
@@ -142,35 +142,35 @@ async fn a_capacity_that_shrinks_holds_once_what_waits_has_gone() {
 #[tokio::test(start_paused = true)]
 async fn small_instances_are_taken_all_at_once_by_one_writer() {
     let mailbox = mailbox(64, 4);
-    let mut turns = [WriterState::default(), WriterState::default()];
+    let mut states = [WriterState::default(), WriterState::default()];
     for _ in 0..3 {
         mailbox.submit(PATIENCE, small_job).await.unwrap();
     }
-    assert_eq!(take(&mailbox, 16, &mut turns[0]).await.len(), 3);
+    assert_eq!(take(&mailbox, 16, &mut states[0]).await.len(), 3);
     // Another finds no permit, but what is large.
     mailbox.submit(PATIENCE, small_job).await.unwrap();
     mailbox.submit(PATIENCE, job).await.unwrap();
-    let taken = take(&mailbox, 16, &mut turns[1]).await;
+    let taken = take(&mailbox, 16, &mut states[1]).await;
     assert!(matches!(taken[..], [Job::Append(_)]), "{taken:?}");
-    assert!(timeout(PATIENCE.left(), take(&mailbox, 16, &mut turns[1])).await.is_err());
+    assert!(timeout(PATIENCE.left(), take(&mailbox, 16, &mut states[1])).await.is_err());
     // One that has got as far, or has died, leaves its permit to it.
-    turns[0].permit = None;
-    assert_eq!(take(&mailbox, 16, &mut turns[1]).await.len(), 1);
+    states[0].permit = None;
+    assert_eq!(take(&mailbox, 16, &mut states[1]).await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_backlog_of_small_instances_opens_another_permit() {
     let mailbox = mailbox(64, 4);
-    let mut turns = [WriterState::default(), WriterState::default(), WriterState::default()];
+    let mut states = [WriterState::default(), WriterState::default(), WriterState::default()];
     mailbox.submit(PATIENCE, small_job).await.unwrap();
-    take(&mailbox, 16, &mut turns[0]).await;
+    take(&mailbox, 16, &mut states[0]).await;
     for _ in 0..BACKLOG {
         mailbox.submit(PATIENCE, small_job).await.unwrap();
     }
-    assert!(timeout(PATIENCE.left(), take(&mailbox, 4, &mut turns[1])).await.is_err());
+    assert!(timeout(PATIENCE.left(), take(&mailbox, 4, &mut states[1])).await.is_err());
     mailbox.submit(PATIENCE, small_job).await.unwrap();
-    assert_eq!(take(&mailbox, 4, &mut turns[1]).await.len(), 4);
-    assert!(timeout(PATIENCE.left(), take(&mailbox, 4, &mut turns[2])).await.is_err());
+    assert_eq!(take(&mailbox, 4, &mut states[1]).await.len(), 4);
+    assert!(timeout(PATIENCE.left(), take(&mailbox, 4, &mut states[2])).await.is_err());
 }
 
 /// Counts how often it is woken.
@@ -186,9 +186,9 @@ impl Wake for Woken {
 #[tokio::test(start_paused = true)]
 async fn a_job_wakes_the_writer_that_came_last_and_no_other() {
     let mailbox = mailbox(64, 4);
-    let mut turns = [WriterState::default(), WriterState::default(), WriterState::default()];
+    let mut states = [WriterState::default(), WriterState::default(), WriterState::default()];
     let woken: [Arc<Woken>; 3] = Default::default();
-    let mut waiting: Vec<_> = turns.iter_mut().map(|turn| Box::pin(take(&mailbox, 16, turn))).collect();
+    let mut waiting: Vec<_> = states.iter_mut().map(|state| Box::pin(take(&mailbox, 16, state))).collect();
     let counts = || woken.each_ref().map(|woken| woken.0.load(Ordering::Relaxed));
     for (waiting, woken) in waiting.iter_mut().zip(&woken) {
         assert!(waiting.as_mut().poll(&mut Context::from_waker(&Waker::from(woken.clone()))).is_pending());

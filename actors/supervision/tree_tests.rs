@@ -19,13 +19,13 @@ const LIMITS: SupervisionSettings = SupervisionSettings {
     max_hung_threads: 2,
 };
 
-/// Where a child's liveness come to, one for each start, and how often it was released.
+/// The liveness of a child, one for each start, and how often it was released.
 #[derive(Clone, Default)]
 struct Puppet(Arc<Mutex<Strings>>);
 
 #[derive(Default)]
 struct Strings {
-    lines: Vec<Liveness>,
+    children: Vec<Liveness>,
     starts: usize,
     releases: usize,
     refuse: bool,
@@ -39,14 +39,14 @@ impl Puppet {
             group,
             restart,
             shutdown_grace: Duration::from_secs(5),
-            start: Box::new(move |line| {
+            start: Box::new(move |child| {
                 let mut strings = starts.lock();
                 strings.starts += 1;
                 if strings.refuse {
                     return Err(io::Error::other("no threads left"));
                 }
-                line.ready();
-                strings.lines.push(line);
+                child.ready();
+                strings.children.push(child);
                 Ok(None)
             }),
             release: Box::new(move || {
@@ -60,15 +60,15 @@ impl Puppet {
         self.0.lock().starts
     }
 
-    fn line(&self) -> Liveness {
-        self.0.lock().lines.pop().unwrap()
+    fn child(&self) -> Liveness {
+        self.0.lock().children.pop().unwrap()
     }
 
     /// Ends the child by a panic.
     fn panic(&self) {
-        let line = self.line();
+        let child = self.child();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-            let _line = line;
+            let _child = child;
             panic!("on purpose");
         }));
         assert!(panicked.is_err());
@@ -200,7 +200,7 @@ async fn the_restart_policy_decides_about_ends_that_are_normal() {
         [(Restart::Permanent, 2, 2), (Restart::Transient, 1, 2), (Restart::Temporary, 1, 1)]
     {
         let (puppet, mut tree) = one(Group::Writers, restart);
-        puppet.line().finish();
+        puppet.child().finish();
         look(&mut tree);
         assert_eq!(puppet.starts(), unasked, "{restart:?}");
         let (puppet, mut tree) = one(Group::Writers, restart);
@@ -216,10 +216,10 @@ async fn only_work_without_progress_is_a_hang_and_its_late_end_is_no_second_one(
     advance(Duration::from_secs(3600)).await;
     assert!(look(&mut tree).ended.is_empty(), "idle is not hung");
 
-    let line = puppet.line();
-    let busy = line.busy();
+    let child = puppet.child();
+    let busy = child.busy();
     for _ in 0..10 {
-        line.progress();
+        child.progress();
         look(&mut tree);
         advance(LIMITS.hang_timeout - Duration::from_millis(1)).await;
         assert!(look(&mut tree).ended.is_empty(), "slow is not hung");
@@ -227,12 +227,12 @@ async fn only_work_without_progress_is_a_hang_and_its_late_end_is_no_second_one(
     advance(Duration::from_millis(1)).await;
     let ended = look(&mut tree).ended;
     assert_eq!(ended[0].exit, Exit::Hung { quiet_for: LIMITS.hang_timeout });
-    assert!(line.is_fenced());
+    assert!(child.is_fenced());
     assert_eq!((tree.hung_threads(), puppet.starts()), (1, 2));
 
     drop::<Busy<'_>>(busy);
-    line.finish();
-    drop(line);
+    child.finish();
+    drop(child);
     assert!(look(&mut tree).ended.is_empty());
     assert_eq!((tree.hung_threads(), puppet.starts()), (0, 2));
 }
@@ -243,9 +243,9 @@ async fn more_hung_threads_than_allowed_bring_the_node_down() {
     let limits = SupervisionSettings { restarts: RestartLimit { max: 100, window: Duration::from_secs(60) }, ..LIMITS };
     let mut hung = Vec::new();
     for count in 1..=3 {
-        let line = puppet.line();
-        std::mem::forget(line.busy());
-        hung.push(line);
+        let child = puppet.child();
+        std::mem::forget(child.busy());
+        hung.push(child);
         tree.look(Instant::now(), &limits);
         advance(limits.hang_timeout).await;
         let look = tree.look(Instant::now(), &limits);
@@ -264,8 +264,8 @@ async fn groups_start_in_order_each_when_the_one_before_is_ready() {
     let specs = Group::ALL.into_iter().zip(names).rev().map(|(group, name)| {
         let started = started.clone();
         ChildSpec {
-            start: Box::new(move |line| {
-                started.lock().push((name, line));
+            start: Box::new(move |child| {
+                started.lock().push((name, child));
                 Ok(None)
             }),
             ..Puppet::default().spec(name, group, Restart::Permanent)
@@ -288,8 +288,8 @@ async fn a_child_that_never_gets_ready_hangs() {
     let kept: Arc<Mutex<Vec<Liveness>>> = Arc::default();
     let keep = kept.clone();
     let spec = ChildSpec {
-        start: Box::new(move |line| {
-            keep.lock().push(line);
+        start: Box::new(move |child| {
+            keep.lock().push(child);
             Ok(None)
         }),
         ..Puppet::default().spec("child", Group::Statistics, Restart::Permanent)
@@ -310,7 +310,7 @@ async fn a_child_that_cannot_be_started_is_tried_again() {
     puppet.0.lock().refuse = false;
     advance(Duration::from_millis(100)).await;
     look(&mut tree);
-    assert_eq!(puppet.0.lock().lines.len(), 1);
+    assert_eq!(puppet.0.lock().children.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -319,7 +319,7 @@ async fn a_child_asked_to_stop_has_its_grace_and_is_given_up_after_it() {
     tree.stop(Group::Writers, Instant::now());
     look(&mut tree);
     assert!(!tree.is_down(Group::Writers));
-    puppet.line().finish();
+    puppet.child().finish();
     assert!(look(&mut tree).ended.is_empty());
     assert!(tree.is_down(Group::Writers));
 

@@ -22,12 +22,12 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     let mut association = established();
-    let heard = drive(&mut association, &p_data(3, data), usize::MAX);
+    let observed = drive(&mut association, &p_data(3, data), usize::MAX);
     let mut pieces: Vec<_> = data.chunks(7).map(|piece| p_data(1, piece)).collect();
     pieces.push(p_data(3, b""));
     let again = drive(&mut established(), &pieces.concat(), usize::MAX);
-    assert_eq!(heard.events, again.events);
-    if let [Event::StoreRequested(request)] = &heard.events[..] {
+    assert_eq!(observed.events, again.events);
+    if let [Event::StoreRequested(request)] = &observed.events[..] {
         association.respond(&request.operation, Status::CannotUnderstand, &ErrorComment::new("fuzz"));
         let sent = association.take_output();
         // PDUs of one PDV each; together a command set that begins with its own length.

@@ -62,14 +62,14 @@ pub(crate) fn established() -> Association {
 
 /// What came of some bytes: events with neighbouring fragments joined, and everything sent.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub(crate) struct Observed {
     pub(crate) events: Vec<Event>,
     pub(crate) sent: Vec<u8>,
 }
 
 /// Feeds `bytes` in pieces of `piece` bytes as a caller who grants everything, and checks what must hold whatever they are.
-pub(crate) fn drive(association: &mut Association, bytes: &[u8], piece: usize) -> Heard {
-    let mut heard = Heard::default();
+pub(crate) fn drive(association: &mut Association, bytes: &[u8], piece: usize) -> Observed {
+    let mut observed = Observed::default();
     let mut dataset = Vec::new();
     let mut input = BytesMut::new();
     let mut ended = false;
@@ -83,7 +83,7 @@ pub(crate) fn drive(association: &mut Association, bytes: &[u8], piece: usize) -
                 Event::Violated(_) | Event::PeerAborted(_) | Event::NotDicom(_) | Event::Rejected(_) => ended = true,
                 _ => {}
             }
-            heard.sent.extend(association.take_output());
+            observed.sent.extend(association.take_output());
             match event {
                 Event::Fragment(fragment) => {
                     assert!(!fragment.is_empty());
@@ -91,18 +91,18 @@ pub(crate) fn drive(association: &mut Association, bytes: &[u8], piece: usize) -
                 }
                 event => {
                     if !dataset.is_empty() {
-                        heard.events.push(Event::Fragment(std::mem::take(&mut dataset).into()));
+                        observed.events.push(Event::Fragment(std::mem::take(&mut dataset).into()));
                     }
-                    heard.events.push(event);
+                    observed.events.push(event);
                 }
             }
         }
         assert!(input.len() < association.needed(), "bytes are kept that are not needed");
         assert!(association.needed() <= 64 * 1024 + 6);
-        heard.sent.extend(association.take_output());
+        observed.sent.extend(association.take_output());
     }
     if !dataset.is_empty() {
-        heard.events.push(Event::Fragment(dataset.into()));
+        observed.events.push(Event::Fragment(dataset.into()));
     }
-    heard
+    observed
 }

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, HttpResponseBuilder, Resource, Route, web};
 use serde::{Deserialize, Serialize};
-use tidegate_actors::history::POINTS;
+use tidegate_actors::gauges::history::POINTS;
 
 use super::dashboard;
 use super::guard::Trusted;

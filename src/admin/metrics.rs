@@ -9,7 +9,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use tidegate_actors::latency::Histogram;
+use tidegate_actors::gauges::latency::Histogram;
 use tidegate_actors::{ChildState, Group, Observer, Phase, Reason, StatisticsSnapshot, StorageLook};
 use tidegate_memory::Stage;
 use tidegate_memory::allocator::AllocatorError;

@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tidegate_actors::history::Point;
-use tidegate_actors::recent::{ChildEnded, Refused, RefusedWhat};
+use tidegate_actors::gauges::history::Point;
+use tidegate_actors::gauges::recent::{ChildEnded, Refused, RefusedWhat};
 use tidegate_actors::{AssociationUse, ChildState, ChildStatus, Group, Observer, Phase, StorageLook, WriterUse};
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::{Level, Stage, StageBytes};

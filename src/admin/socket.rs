@@ -155,10 +155,10 @@ fn looks(observer: Observer) -> impl Fn(Ask) -> Answer {
     let storage = StorageWatch::new(observer.clone());
     let runtime = Handle::current();
     move |ask| match ask {
-        Ask::Memory => told(observer.memory(), |snapshot| Answer::Memory(Box::new(snapshot))),
+        Ask::Memory => answer_or_error(observer.memory(), |snapshot| Answer::Memory(Box::new(snapshot))),
         Ask::Status => {
             let status = runtime.block_on(Status::of(&observer, &storage));
-            told(status, |status| Answer::Status(Box::new(status)))
+            answer_or_error(status, |status| Answer::Status(Box::new(status)))
         }
         Ask::Associations => Answer::Associations(Association::all(&observer)),
         Ask::Writers => Answer::Writers(Writers::of(&observer)),
@@ -172,7 +172,7 @@ fn looks(observer: Observer) -> impl Fn(Ask) -> Answer {
     }
 }
 
-fn told<T>(outcome: Result<T, AllocatorError>, answer: impl FnOnce(T) -> Answer) -> Answer {
+fn answer_or_error<T>(outcome: Result<T, AllocatorError>, answer: impl FnOnce(T) -> Answer) -> Answer {
     outcome.map_or_else(|error| Answer::Refused(error.to_string()), answer)
 }
 

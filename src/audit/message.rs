@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use tidegate_actors::audit::{AuditEvent, AuditPeer, AuditRecord, AuditStudy, Denial};
+use tidegate_actors::gauges::audit::{AuditEvent, AuditPeer, AuditRecord, AuditStudy, Denial};
 
 /// The node, as messages name it.
 #[derive(Debug, Clone)]

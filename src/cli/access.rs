@@ -43,7 +43,7 @@ pub(super) struct CheckAccessArgs {
 
 /// What is said, as JSON.
 #[derive(Serialize)]
-struct Told<'a> {
+struct Decision<'a> {
     #[serde(flatten)]
     explanation: &'a Explanation,
     max_associations: Option<usize>,
@@ -60,9 +60,9 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
     let called = args.called.as_deref().unwrap_or(&policy.ae_title);
     let requestor = Requestor { calling: &args.calling, called, address: args.from, certificate: &subjects };
     let explanation = live.access.rules.explain(&requestor, args.sop_class.as_deref());
-    let told = told(&explanation, &live.access, settings);
+    let decision = decision(&explanation, &live.access, settings);
     if args.json {
-        return match serde_json::to_string_pretty(&told) {
+        return match serde_json::to_string_pretty(&decision) {
             Ok(text) => output::print(&format!("{text}\n")),
             Err(error) => {
                 output::complain(&error.to_string());
@@ -82,8 +82,8 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
         None => format!("{verdict}: {what}, because no rule matches\n"),
     });
     if explanation.allowed {
-        let limit = told.max_associations.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
-        let Told { layout, duplicates, durability, .. } = &told;
+        let limit = decision.max_associations.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+        let Decision { layout, duplicates, durability, .. } = &decision;
         text.push_str(&format!(
             "  max_associations {limit}, layout {layout}, duplicates {duplicates}, durability {durability}\n"
         ));
@@ -94,11 +94,11 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
     output::print(&text)
 }
 
-fn told<'a>(explanation: &'a Explanation, access: &AccessSettings, settings: &Settings) -> Told<'a> {
+fn decision<'a>(explanation: &'a Explanation, access: &AccessSettings, settings: &Settings) -> Decision<'a> {
     let terms: Terms = explanation.rule_index.map(|index| access.terms[index].clone()).unwrap_or_default();
     let usual = settings.node.storage.placement();
     let placement = terms.placement.as_deref().unwrap_or(&usual);
-    Told {
+    Decision {
         explanation,
         max_associations: terms.max_associations,
         layout: placement.layout.template().to_owned(),

@@ -64,41 +64,41 @@ impl Client {
 
     /// Who holds what now.
     pub(super) fn memory(&self) -> Result<MemorySnapshot, AskError> {
-        self.told(Ask::Memory, |answer| if let Answer::Memory(told) = answer { Ok(*told) } else { Err(answer) })
+        self.request(Ask::Memory, |answer| if let Answer::Memory(found) = answer { Ok(*found) } else { Err(answer) })
     }
 
     /// The node in one look.
     pub(super) fn status(&self) -> Result<Status, AskError> {
-        self.told(Ask::Status, |answer| if let Answer::Status(told) = answer { Ok(*told) } else { Err(answer) })
+        self.request(Ask::Status, |answer| if let Answer::Status(found) = answer { Ok(*found) } else { Err(answer) })
     }
 
     /// Every open association, the oldest first.
     pub(super) fn associations(&self) -> Result<Vec<Association>, AskError> {
-        self.told(
+        self.request(
             Ask::Associations,
-            |answer| if let Answer::Associations(told) = answer { Ok(told) } else { Err(answer) },
+            |answer| if let Answer::Associations(found) = answer { Ok(found) } else { Err(answer) },
         )
     }
 
     /// Every writer.
     pub(super) fn writers(&self) -> Result<Writers, AskError> {
-        self.told(Ask::Writers, |answer| if let Answer::Writers(told) = answer { Ok(told) } else { Err(answer) })
+        self.request(Ask::Writers, |answer| if let Answer::Writers(found) = answer { Ok(found) } else { Err(answer) })
     }
 
     /// The last seconds, the oldest first.
     pub(super) fn history(&self, seconds: u64) -> Result<Vec<Second>, AskError> {
         let ask = Ask::History { seconds };
-        self.told(ask, |answer| if let Answer::History(told) = answer { Ok(told) } else { Err(answer) })
+        self.request(ask, |answer| if let Answer::History(found) = answer { Ok(found) } else { Err(answer) })
     }
 
     /// Has an association aborted.
     pub(super) fn abort(&self, id: u64) -> Result<(), AskError> {
-        self.told(Ask::Abort { id }, |answer| if let Answer::Abort { .. } = answer { Ok(()) } else { Err(answer) })
+        self.request(Ask::Abort { id }, |answer| if let Answer::Abort { .. } = answer { Ok(()) } else { Err(answer) })
     }
 
     /// Has freed pages given back.
     pub(super) fn purge(&self) -> Result<Purged, AskError> {
-        self.told(Ask::Purge, |answer| if let Answer::Purge(told) = answer { Ok(told) } else { Err(answer) })
+        self.request(Ask::Purge, |answer| if let Answer::Purge(found) = answer { Ok(found) } else { Err(answer) })
     }
 
     /// Has a profile taken, and waits for it.
@@ -119,7 +119,7 @@ impl Client {
         serde_json::from_slice(&profile).map_err(|error| AskError::NotUnderstood(error.to_string()))
     }
 
-    fn told<T>(&self, ask: Ask, of: impl FnOnce(Answer) -> Result<T, Answer>) -> Result<T, AskError> {
+    fn request<T>(&self, ask: Ask, of: impl FnOnce(Answer) -> Result<T, Answer>) -> Result<T, AskError> {
         of(self.ask(ask, PATIENCE)?.0).map_err(misplaced)
     }
 
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     /// What the client makes of a node that answers every request with `answer`.
-    fn told(answer: &'static [u8]) -> AskError {
+    fn error_of(answer: &'static [u8]) -> AskError {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
         let listener = UnixListener::bind(&path).unwrap();
@@ -233,7 +233,7 @@ mod tests {
             ),
             (b"", "the connection to the node broke: "),
         ] {
-            let error = told(answer).to_string();
+            let error = error_of(answer).to_string();
             assert!(error.starts_with(expected), "{error}");
         }
     }
@@ -245,7 +245,7 @@ mod tests {
         drop(UnixListener::bind(&dead).unwrap());
         for path in [dead, directory.path().join("missing"), "/dev/null/admin.sock".into()] {
             let error = Client::new(path.clone()).memory().unwrap_err();
-            assert!(matches!(error, AskError::NoNode(ref told) if *told == path), "{error}");
+            assert!(matches!(error, AskError::NoNode(ref found) if *found == path), "{error}");
         }
         let long = Client::new(directory.path().join("x".repeat(108)));
         assert!(matches!(long.memory(), Err(AskError::PathTooLong(_))));

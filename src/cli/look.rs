@@ -47,8 +47,8 @@ pub(super) fn status(args: StatusArgs) -> Exit {
     let StatusArgs { look: LookArgs { reach, json }, live } = args;
     look(reach, |client| {
         let status = client.status()?;
-        let told = show(json, &status, status_text);
-        Ok(if live || status.readiness.ready { told } else { Exit::Failed })
+        let printed = show(json, &status, status_text);
+        Ok(if live || status.readiness.ready { printed } else { Exit::Failed })
     })
 }
 

@@ -165,10 +165,10 @@ impl From<Exit> for ExitCode {
 pub(crate) fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(told) => {
-            let wrong = told.use_stderr();
+        Err(error) => {
+            let wrong = error.use_stderr();
             // A closed stdout or stderr leaves nobody to tell.
-            let _ = told.print();
+            let _ = error.print();
             return if wrong { Exit::Misused } else { Exit::Done };
         }
     };

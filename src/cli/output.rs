@@ -44,10 +44,10 @@ pub(super) fn one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let told = error.to_string();
-        if !line.contains(&told) {
+        let text = error.to_string();
+        if !line.contains(&text) {
             line.push_str(": ");
-            line.push_str(&told);
+            line.push_str(&text);
         }
         cause = error.source();
     }

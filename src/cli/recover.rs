@@ -97,7 +97,7 @@ pub(super) fn run(args: RecoverArgs) -> Exit {
 fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenError> {
     let root = settings.root.clone();
     let (mut files, mut bytes) = (0, 0);
-    let usage = leftovers::tell(&root, |leftover| {
+    let usage = leftovers::scan(&root, |leftover| {
         files += 1;
         bytes += leftover.bytes;
         output::print(&line(&leftover, json));

@@ -98,8 +98,8 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
     bar.finish_and_clear();
     match totals {
         Ok(totals) => {
-            let told = output::print(&summary(&root, &totals, json));
-            if totals.damaged > 0 { Exit::Failed } else { told }
+            let printed = output::print(&summary(&root, &totals, json));
+            if totals.damaged > 0 { Exit::Failed } else { printed }
         }
         Err(error) => {
             output::complain(&output::one_line(&error));

@@ -97,12 +97,12 @@ mod tests {
         new.writers.batch = 5;
         new.memory.spool_threshold = super::super::human::Size(1 << 20);
         let changes = Changes::between(&started, &current, &new);
-        let told = |changes: &[Change]| {
+        let texts = |changes: &[Change]| {
             changes.iter().map(|c| format!("{}: {} to {}", c.key, c.from, c.to)).collect::<Vec<_>>()
         };
-        assert_eq!(told(&changes.live), ["memory.spool_threshold: \"8 MiB\" to \"1 MiB\"", "writers.batch: 4 to 5"]);
+        assert_eq!(texts(&changes.live), ["memory.spool_threshold: \"8 MiB\" to \"1 MiB\"", "writers.batch: 4 to 5"]);
         // Told again each time: the node still runs with what it was started with.
-        assert_eq!(told(&changes.at_restart), ["writers.count: 16 to 3"]);
+        assert_eq!(texts(&changes.at_restart), ["writers.count: 16 to 3"]);
         assert_eq!(Changes::between(&started, &started, &started), Changes::default());
     }
 }

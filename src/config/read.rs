@@ -117,13 +117,13 @@ fn typed(text: &toml::Value, default: &toml::Value) -> toml::Value {
     typed.unwrap_or_else(|| text.to_owned().into())
 }
 
-fn expectation(default: &toml::Value, told: &str) -> String {
+fn expectation(default: &toml::Value, message: &str) -> String {
     match default {
         toml::Value::Integer(_) => "must be a whole number".to_owned(),
         toml::Value::Boolean(_) => "must be true or false".to_owned(),
         toml::Value::Array(_) => "must be a list of texts, such as [\"a\", \"b\"]".to_owned(),
-        _ if told.starts_with("invalid type") => "must be text in quotes".to_owned(),
-        _ => told.to_owned(),
+        _ if message.starts_with("invalid type") => "must be text in quotes".to_owned(),
+        _ => message.to_owned(),
     }
 }
 

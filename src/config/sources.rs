@@ -92,8 +92,8 @@ fn flatten(key: String, value: Value, file: Option<&Path>, given: &mut Given) {
 
 /// The file source names file and line, the environment itself. Overrides carry no origin, nor do tables, which only a file
 /// can hold.
-fn origin(key: &str, told: Option<&str>, file: Option<&Path>) -> (String, bool) {
-    match told {
+fn origin(key: &str, location: Option<&str>, file: Option<&Path>) -> (String, bool) {
+    match location {
         Some("the environment") => {
             let variable = key.to_uppercase().replace('.', "__");
             (format!("environment variable TIDEGATE__{variable}"), true)

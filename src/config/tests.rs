@@ -104,12 +104,12 @@ fn every_mistake_is_told_with_key_value_place_and_what_is_allowed() {
         ("writers.count = 2.5: must be a whole number", "t.toml:6"),
     ];
 
-    let mut told = problems(text, &variables);
+    let mut found = problems(text, &variables);
 
-    let layout = told.iter().position(|(told, _)| told.starts_with("storage.layout = \"all.dcm\": "));
-    assert_eq!(told.remove(layout.unwrap()).1, "t.toml:11");
-    let expected = expected.map(|(told, origin)| (told.to_owned(), origin.to_owned()));
-    assert_eq!(told, expected);
+    let layout = found.iter().position(|(found, _)| found.starts_with("storage.layout = \"all.dcm\": "));
+    assert_eq!(found.remove(layout.unwrap()).1, "t.toml:11");
+    let expected = expected.map(|(found, origin)| (found.to_owned(), origin.to_owned()));
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -120,17 +120,17 @@ fn the_admin_socket_follows_the_storage_root() {
     assert_eq!(socket("[admin]\nsocket = 'off'\n"), None);
     assert_eq!(socket("[admin]\nsocket = '/run/tidegate.sock'\n"), Some("/run/tidegate.sock".into()));
     for refused in [String::new(), "x".repeat(108)] {
-        let told = problems(&format!("[admin]\nsocket = '{refused}'\n"), &[]);
-        assert!(told[0].0.ends_with("must be \"auto\", \"off\" or a path of at most 107 bytes"), "{told:?}");
+        let found = problems(&format!("[admin]\nsocket = '{refused}'\n"), &[]);
+        assert!(found[0].0.ends_with("must be \"auto\", \"off\" or a path of at most 107 bytes"), "{found:?}");
     }
 }
 
 #[test]
 fn a_key_in_the_wrong_section_is_found() {
-    let told = problems("[memory]\nmin_free = '1 GiB'\n", &[]);
-    assert_eq!(told[0].0, "memory.min_free = \"1 GiB\": unknown key; did you mean storage.min_free?");
-    let told = problems("node = 5\n", &[]);
-    assert_eq!(told[0].0, "node = 5: is a section, not a value: write its keys under [node]");
+    let found = problems("[memory]\nmin_free = '1 GiB'\n", &[]);
+    assert_eq!(found[0].0, "memory.min_free = \"1 GiB\": unknown key; did you mean storage.min_free?");
+    let found = problems("node = 5\n", &[]);
+    assert_eq!(found[0].0, "node = 5: is a section, not a value: write its keys under [node]");
 }
 
 #[test]
@@ -147,21 +147,21 @@ fn values_of_another_type_are_refused() {
         ("[associations]\ntransfer_syntax_preference = ['1.02']", "must be transfer syntax UIDs"),
         ("[node]\nlisten = 'localhost:104'", "must be \"off\" or an IP address and a port"),
     ] {
-        let told = problems(line, &[]);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].0.contains(complaint), "{line}: {told:?}");
+        let found = problems(line, &[]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].0.contains(complaint), "{line}: {found:?}");
     }
 }
 
 #[test]
 fn sums_name_both_values_and_the_way_out() {
-    let told = problems("[associations]\nmax = 2000\n[memory]\nbudget = '64 MiB'\nspool_threshold = '32 MiB'\n", &[]);
-    assert_eq!(told.len(), 2, "{told:?}");
+    let found = problems("[associations]\nmax = 2000\n[memory]\nbudget = '64 MiB'\nspool_threshold = '32 MiB'\n", &[]);
+    assert_eq!(found.len(), 2, "{found:?}");
     for part in ["associations.max = 2000", "at least \"67 MiB\"", "at most 1920"] {
-        assert!(told[0].0.contains(part), "{part} not in {}", told[0].0);
+        assert!(found[0].0.contains(part), "{part} not in {}", found[0].0);
     }
     for part in ["memory.spool_threshold = \"32 MiB\"", "memory.budget = \"64 MiB\"", "at most \"16 MiB\""] {
-        assert!(told[1].0.contains(part), "{part} not in {}", told[1].0);
+        assert!(found[1].0.contains(part), "{part} not in {}", found[1].0);
     }
     // What the refusal asks for is enough.
     load_text("[associations]\nmax = 1920\n[memory]\nbudget = '64 MiB'\n", &[]).unwrap();
@@ -170,8 +170,8 @@ fn sums_name_both_values_and_the_way_out() {
 
 #[test]
 fn a_sum_is_not_told_of_a_value_that_is_wrong_itself() {
-    let told = problems("[associations]\nmax = 9000\n[memory]\nbudget = 'lots'\n", &[]);
-    assert_eq!(told.len(), 1, "{told:?}");
+    let found = problems("[associations]\nmax = 9000\n[memory]\nbudget = 'lots'\n", &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
 }
 
 #[test]
@@ -196,9 +196,9 @@ fn what_is_printed_reads_back() {
 
 #[test]
 fn a_budget_beyond_the_machine_is_refused_with_the_way_out() {
-    let told = problems("[memory]\nbudget = '900 TiB'\n", &[]);
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].0.contains("more than there is") && told[0].0.contains("lower memory.budget"), "{told:?}");
+    let found = problems("[memory]\nbudget = '900 TiB'\n", &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].0.contains("more than there is") && found[0].0.contains("lower memory.budget"), "{found:?}");
 }
 
 /// A certificate, its key, and the directory they are in.
@@ -222,15 +222,15 @@ fn a_surface_that_others_can_reach_must_ask_who_they_are_and_not_in_clear_text()
     for listen in ["0.0.0.0:9112", "[::]:9112", "192.0.2.1:9112"] {
         let admin = |keys: &[&str]| format!("[admin]\nlisten = '{listen}'\n{}", keys.concat());
         for nothing_asked in [&[][..], &[tls]] {
-            let told = problems(&admin(nothing_asked), &[]);
+            let found = problems(&admin(nothing_asked), &[]);
             assert!(
-                told[0].0.contains("set admin.tls_certificate and admin.tls_key, and admin.token_file"),
-                "{told:?}"
+                found[0].0.contains("set admin.tls_certificate and admin.tls_key, and admin.token_file"),
+                "{found:?}"
             );
         }
-        let told = problems(&admin(&[token]), &[]);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].0.contains("could be read on its way there: set admin.tls_certificate"), "{told:?}");
+        let found = problems(&admin(&[token]), &[]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].0.contains("could be read on its way there: set admin.tls_certificate"), "{found:?}");
         for asked in [&[token, tls][..], &[tls, client_ca], &[token, tls, client_ca]] {
             let door = load_text(&admin(asked), &[]).unwrap().settings.admin.unwrap().door;
             assert_eq!((door.token.is_some(), door.tls.is_some()), (asked.contains(&token), true));
@@ -252,16 +252,16 @@ fn a_token_is_read_from_its_file_and_never_told() {
     let settings = load_text(&text, &[]).unwrap().settings.admin.unwrap();
     assert_eq!(settings.door.token.as_deref(), Some("0123456789abcdef"));
     assert!(!format!("{settings:?}").contains("0123456789abcdef"));
-    let told = problems("[admin]\ntoken = 'too short'\n", &[]);
-    assert!(told[0].0.starts_with("admin.token = (masked): must be 16 to 256 characters"), "{told:?}");
+    let found = problems("[admin]\ntoken = 'too short'\n", &[]);
+    assert!(found[0].0.starts_with("admin.token = (masked): must be 16 to 256 characters"), "{found:?}");
     for line in ["token = 1234567812345678", "tokn = 'too short'"] {
-        let told = problems(&format!("[admin]\n{line}\n"), &[]);
-        assert!(told[0].0.contains(" = (masked): "), "{told:?}");
+        let found = problems(&format!("[admin]\n{line}\n"), &[]);
+        assert!(found[0].0.contains(" = (masked): "), "{found:?}");
     }
-    let told = problems(&format!("{text}token = '0123456789abcdef'\n"), &[]);
-    assert!(told[0].0.contains("cannot be set together with admin.token"), "{told:?}");
-    let told = problems("[admin]\ntoken_file = '/nowhere/token'\n", &[]);
-    assert!(told[0].0.contains("cannot be read: "), "{told:?}");
+    let found = problems(&format!("{text}token = '0123456789abcdef'\n"), &[]);
+    assert!(found[0].0.contains("cannot be set together with admin.token"), "{found:?}");
+    let found = problems("[admin]\ntoken_file = '/nowhere/token'\n", &[]);
+    assert!(found[0].0.contains("cannot be read: "), "{found:?}");
 }
 
 #[test]
@@ -272,8 +272,8 @@ fn the_files_of_the_surface_are_read_and_one_that_is_missing_is_named_by_its_key
         (format!("{tls}tls_client_ca = '/nowhere/a.pem'\n"), &["admin.tls_client_ca"]),
         (tls.replace("tls_key", "tls_client_ca"), &["admin.tls_client_ca", "admin.tls_key"]),
     ] {
-        let told = problems(&format!("[admin]\n{keys}"), &[]);
-        let keys: Vec<_> = told.iter().map(|(told, _)| told.split(" = ").next().unwrap()).collect();
-        assert_eq!(keys, expected, "{told:?}");
+        let found = problems(&format!("[admin]\n{keys}"), &[]);
+        let keys: Vec<_> = found.iter().map(|(found, _)| found.split(" = ").next().unwrap()).collect();
+        assert_eq!(keys, expected, "{found:?}");
     }
 }

@@ -138,7 +138,7 @@ fn client_verifier(
                 lists.extend(read);
             }
             Ok(_) => refuse_file(crls, path, "has no certificate revocation list in PEM", checks),
-            Err(error) => refuse_file(crls, path, &told(&error), checks),
+            Err(error) => refuse_file(crls, path, &reason(&error), checks),
         }
     }
     if !checks.sound(&[crls]) {
@@ -168,7 +168,7 @@ pub(super) fn certificates(
             None
         }
         Err(error) => {
-            refuse_file(name, path, &told(&error), checks);
+            refuse_file(name, path, &reason(&error), checks);
             None
         }
     }
@@ -179,7 +179,7 @@ pub(super) fn key((name, path): (&str, &str), checks: &mut Checks<'_>) -> Option
         checks.refuse(name, "must be the path of a file with the private key in PEM");
         return None;
     }
-    PrivateKeyDer::from_pem_file(path).map_err(|error| refuse_file(name, path, &told(&error), checks)).ok()
+    PrivateKeyDer::from_pem_file(path).map_err(|error| refuse_file(name, path, &reason(&error), checks)).ok()
 }
 
 /// `None`: it cannot be read, which whoever builds the verifier finds out.
@@ -223,7 +223,7 @@ fn refuse_file(name: &str, path: impl AsRef<Path>, complaint: &str, checks: &mut
 }
 
 /// The error without what rustls calls its own kinds of it.
-fn told(error: &pem::Error) -> String {
+fn reason(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => format!("cannot be read: {error}"),
         pem::Error::NoItemsFound => "has none in PEM".to_owned(),

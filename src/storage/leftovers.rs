@@ -54,7 +54,7 @@ pub fn set_aside(root: &Path) -> Result<u64, OpenError> {
 }
 
 /// Tells every unfinished file in `root`, and whether a node uses it.
-pub fn tell(root: &Path, mut tell: impl FnMut(Leftover)) -> Result<Use, OpenError> {
+pub fn scan(root: &Path, mut report: impl FnMut(Leftover)) -> Result<Use, OpenError> {
     root::open(root, Open::Directory).map_err(OpenError::io("open", root))?;
     let own = root.join(OWN);
     let usage = usage(&own.join("lock"))?;
@@ -73,7 +73,7 @@ pub fn tell(root: &Path, mut tell: impl FnMut(Leftover)) -> Result<Use, OpenErro
             Err(error) => return Err(OpenError::io("open", &tmp)(error)),
         };
         if let Some(leftover) = leftover(&file, tmp.join(name)) {
-            tell(leftover);
+            report(leftover);
         }
     }
     Ok(usage)

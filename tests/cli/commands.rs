@@ -8,7 +8,7 @@ use dicom_dictionary_std::uids;
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
 use rustix::process::Signal;
 
-use crate::process::{Running, output, tidegate, told};
+use crate::process::{Running, output, run_to_end, tidegate};
 
 fn http(address: SocketAddr, request_line: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -60,7 +60,7 @@ fn check_config_accepts_the_defaults_and_shows_the_sums() {
     assert_eq!(output(&["check-config"]).0, 0);
     let directory = tempfile::tempdir().unwrap();
     let mut command = tidegate(directory.path(), &["check-config"]);
-    let (code, stdout, stderr) = told(command.env("TIDEGATE__MEMORY__BUDGET", "512 MiB"));
+    let (code, stdout, stderr) = run_to_end(command.env("TIDEGATE__MEMORY__BUDGET", "512 MiB"));
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.starts_with("configuration is valid\n"), "{stdout}");
     for sum in ["512 MiB", "floor leases 16 MiB", "512 associations of 32 KiB", "496 MiB"] {
@@ -76,16 +76,16 @@ fn every_configuration_error_is_told_at_once_and_exits_2() {
     for command in ["check-config", "print-config", "run"] {
         let mut command = tidegate(directory.path(), &[command, "--config", "t.toml"]);
         command.env("TIDEGATE__MEMORY__BUDGET", "plenty").env("TIDEGATE__STORGE__ROOT", "x");
-        let (code, stdout, stderr) = told(&mut command);
+        let (code, stdout, stderr) = run_to_end(&mut command);
         assert_eq!((code, stdout.as_str()), (2, ""));
-        for told in [
+        for expected in [
             "node.ae_title = \"SEVENTEEN_LETTERS\" (t.toml:2): must be 1 to 16 characters",
             "node.listen_on = \"x\" (t.toml:3): unknown key; did you mean node.listen?",
             "writers.count = 0 (t.toml:5): must be 1 to 256",
             "memory.budget = \"plenty\" (environment variable TIDEGATE__MEMORY__BUDGET): must be \"auto\", a size",
             "(environment variable TIDEGATE__STORGE__ROOT): unknown key; did you mean storage.root?",
         ] {
-            assert!(stderr.contains(told), "{told} is not in {stderr}");
+            assert!(stderr.contains(expected), "{expected} is not in {stderr}");
         }
         assert_eq!(stderr.lines().count(), 6, "{stderr}");
     }
@@ -115,7 +115,7 @@ fn the_template_is_printed_as_it_stands_and_is_valid() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("t.toml"), stdout).unwrap();
     let command = &mut tidegate(directory.path(), &["print-config", "--config", "t.toml"]);
-    assert_eq!(told(command), output(&["print-config"]));
+    assert_eq!(run_to_end(command), output(&["print-config"]));
 }
 
 #[test]
@@ -123,20 +123,20 @@ fn the_printed_configuration_gives_the_same_configuration() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = tidegate(directory.path(), &["print-config"]);
     command.env("TIDEGATE__NODE__AE_TITLE", "FROM_ENV").env("TIDEGATE__ASSOCIATIONS__MAX_PER_ADDRESS", "4");
-    let (code, printed, _) = told(&mut command);
+    let (code, printed, _) = run_to_end(&mut command);
     assert_eq!(code, 0);
     assert!(printed.contains("ae_title = \"FROM_ENV\"") && printed.contains("max_per_address = 4"));
 
     std::fs::write(directory.path().join("t.toml"), &printed).unwrap();
     let command = &mut tidegate(directory.path(), &["print-config", "--config", "t.toml"]);
-    assert_eq!(told(command), (0, printed, String::new()));
+    assert_eq!(run_to_end(command), (0, printed, String::new()));
 }
 
 #[test]
 fn a_secret_is_not_printed() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = tidegate(directory.path(), &["print-config"]);
-    let (code, printed, stderr) = told(command.env("TIDEGATE__ADMIN__TOKEN", "0123456789abcdef"));
+    let (code, printed, stderr) = run_to_end(command.env("TIDEGATE__ADMIN__TOKEN", "0123456789abcdef"));
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(printed.contains("token = \"(masked)\"") && !printed.contains("0123456789abcdef"), "{printed}");
 }
@@ -315,7 +315,7 @@ fn a_root_that_cannot_be_made_is_one_clear_line_and_exits_1() {
     std::fs::write(directory.path().join("file"), "").unwrap();
     let command =
         &mut tidegate(directory.path(), &["--listen", "127.0.0.1:0", "--admin", "off", "--storage", "file/data"]);
-    let (code, stdout, stderr) = told(command);
+    let (code, stdout, stderr) = run_to_end(command);
     assert_eq!((code, stdout.as_str()), (1, ""));
     let complaints: Vec<&str> = stderr.lines().filter(|line| line.starts_with("tidegate: ")).collect();
     assert_eq!(complaints.len(), 1, "{stderr}");
@@ -327,7 +327,7 @@ fn one_root_serves_one_node() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--listen", "127.0.0.1:0"];
     let first = Running::start(tidegate(directory.path(), &arguments));
-    let (code, stdout, stderr) = told(&mut tidegate(directory.path(), &arguments));
+    let (code, stdout, stderr) = run_to_end(&mut tidegate(directory.path(), &arguments));
     assert_eq!((code, stdout.as_str()), (1, ""));
     assert!(stderr.contains("data") && stderr.contains(&first.child.id().to_string()), "{stderr}");
 }

@@ -22,12 +22,12 @@ pub(crate) fn tidegate(directory: &Path, arguments: &[&str]) -> Command {
 
 pub(crate) fn output(arguments: &[&str]) -> (i32, String, String) {
     let directory = tempfile::tempdir().unwrap();
-    told(&mut tidegate(directory.path(), arguments))
+    run_to_end(&mut tidegate(directory.path(), arguments))
 }
 
 /// Runs a command that ends by itself: exit code, stdout, stderr. One that runs on (a node that should not have started)
 /// is ended after a minute and fails the test.
-pub(crate) fn told(command: &mut Command) -> (i32, String, String) {
+pub(crate) fn run_to_end(command: &mut Command) -> (i32, String, String) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     for _ in 0..6000 {
         if child.try_wait().unwrap().is_some() {
@@ -64,9 +64,9 @@ impl Running {
         while !lines.last().is_some_and(|line: &String| line.contains("storescu")) {
             let mut line = String::new();
             if stdout.read_line(&mut line).unwrap() == 0 {
-                let mut told = String::new();
-                stderr.read_to_string(&mut told).unwrap();
-                panic!("ended while starting: {lines:?} {told}");
+                let mut rest = String::new();
+                stderr.read_to_string(&mut rest).unwrap();
+                panic!("ended while starting: {lines:?} {rest}");
             }
             lines.push(line.trim_end().to_owned());
         }

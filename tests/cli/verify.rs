@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::process::{Running, output, tidegate, told};
+use crate::process::{Running, output, run_to_end, tidegate};
 use dicom_dictionary_std::uids;
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
 use rustix::process::Signal;
@@ -71,7 +71,7 @@ fn path_of(directory: &Path, uid: &str) -> PathBuf {
 
 fn verify(directory: &Path, arguments: &[&str]) -> (i32, Vec<Value>) {
     let mut command = tidegate(directory, &[&["verify", "data", "--json"], arguments].concat());
-    let (code, stdout, stderr) = told(&mut command);
+    let (code, stdout, stderr) = run_to_end(&mut command);
     assert_eq!(stderr, "", "no progress bar where there is no terminal");
     (code, stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
@@ -99,7 +99,7 @@ fn damage_is_told_beside_a_running_node_and_ends_with_1() {
     let summary = &lines[2];
     assert_eq!((&summary["damaged"], &summary["whole"]), (&2.into(), &1.into()));
 
-    let (code, stdout, _) = told(&mut tidegate(at, &["verify", "data"]));
+    let (code, stdout, _) = run_to_end(&mut tidegate(at, &["verify", "data"]));
     assert_eq!(code, 1);
     assert!(
         stdout.contains("damaged 1.2/1.2.3/1.2.3.20.dcm: the instance in it belongs at 1.2/1.2.3/1.2.3.2.dcm"),
@@ -123,7 +123,7 @@ fn the_layout_is_that_of_the_configuration_or_any_that_is_named() {
     let default = "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm";
     assert_eq!(verify(at, &["--layout", flat, "--layout", default]).0, 0);
     fs::write(at.join("t.toml"), format!("[storage]\nroot = 'data'\nlayout = '{flat}'\n")).unwrap();
-    assert_eq!(told(&mut tidegate(at, &["verify", "--config", "t.toml"])).0, 1);
+    assert_eq!(run_to_end(&mut tidegate(at, &["verify", "--config", "t.toml"])).0, 1);
 }
 
 #[test]
@@ -148,20 +148,20 @@ fn what_a_kill_left_is_explained_and_cleaned() {
     let _stored = send(&node, "1.2.3.1", true);
     let tmp = at.join("data/.tidegate/tmp");
     fs::write(tmp.join("cut"), fs::read(path_of(at, "1.2.3.1")).unwrap()).unwrap();
-    let (code, stdout, _) = told(&mut tidegate(at, &["recover", "data"]));
+    let (code, stdout, _) = run_to_end(&mut tidegate(at, &["recover", "data"]));
     assert_eq!(code, 0);
     assert!(stdout.contains(&format!("a node is running (process {})", node.child.id())), "{stdout}");
-    let (code, _, stderr) = told(&mut tidegate(at, &["recover", "data", "--clean"]));
+    let (code, _, stderr) = run_to_end(&mut tidegate(at, &["recover", "data", "--clean"]));
     assert_eq!(code, 1);
     assert!(stderr.contains(&node.child.id().to_string()), "{stderr}");
 
     node.signal(Signal::KILL);
     node.child.wait().unwrap();
-    let (code, stdout, _) = told(&mut tidegate(at, &["recover", "data"]));
+    let (code, stdout, _) = run_to_end(&mut tidegate(at, &["recover", "data"]));
     assert_eq!(code, 0);
     assert!(stdout.contains("cut: instance 1.2.3.1 from CT1, 20."), "{stdout}");
     assert!(stdout.contains("data: 1 unfinished files") && tmp.join("cut").exists(), "{stdout}");
-    let (code, stdout, _) = told(&mut tidegate(at, &["recover", "data", "--clean", "--json"]));
+    let (code, stdout, _) = run_to_end(&mut tidegate(at, &["recover", "data", "--clean", "--json"]));
     let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, &lines[0]["calling_ae_title"], &lines[1]["removed_files"]), (0, &"CT1".into(), &1.into()));
     assert!(!tmp.join("cut").exists() && path_of(at, "1.2.3.1").exists());
@@ -175,7 +175,7 @@ fn completions_and_man_pages_come_from_the_grammar() {
         assert!(stdout.contains("check-config"), "{shell}");
     }
     let directory = tempfile::tempdir().unwrap();
-    let (code, _, stderr) = told(&mut tidegate(directory.path(), &["man", "pages/here"]));
+    let (code, _, stderr) = run_to_end(&mut tidegate(directory.path(), &["man", "pages/here"]));
     assert_eq!((code, stderr.as_str()), (0, ""));
     for page in ["tidegate.1", "tidegate-run.1", "tidegate-verify.1", "tidegate-mem-top.1"] {
         let text = fs::read_to_string(directory.path().join("pages/here").join(page)).unwrap();

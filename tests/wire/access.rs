@@ -229,10 +229,10 @@ fn behind_a_balancer_rules_limits_and_the_log_see_the_peer() {
     [one, two, three].into_iter().for_each(Wire::release);
 
     // Without a header, with half of one, with one that is none; and the balancer's own look whether the port is open.
-    assert_eq!(heard(address, &[1, 0, 0, 0, 0, 10, 0, 0]), b"");
+    assert_eq!(reply_to(address, &[1, 0, 0, 0, 0, 10, 0, 0]), b"");
     configured.node.logged(&["connection refused", "no PROXY header"]);
-    assert_eq!(heard(address, b"PROXY TCP4 203.0."), b"", "closed by the timer");
-    assert_eq!(heard(address, b"PROXY TCP4 nonsense 10.0.0.1 1 2\r\n"), b"");
+    assert_eq!(reply_to(address, b"PROXY TCP4 203.0."), b"", "closed by the timer");
+    assert_eq!(reply_to(address, b"PROXY TCP4 nonsense 10.0.0.1 1 2\r\n"), b"");
     let mut local = TcpStream::connect(address).unwrap();
     local.write_all(&version_2(0, [0; 4])).unwrap();
     drop(local);
@@ -243,20 +243,20 @@ fn behind_a_balancer_rules_limits_and_the_log_see_the_peer() {
 fn a_header_from_who_is_not_trusted_with_it_is_not_dicom() {
     let mut node = Node::start(&[("TIDEGATE__LOG__LEVEL", "debug"), ("TIDEGATE__LOG__REPEAT_INTERVAL", "0s")]);
     for header in [b"PROXY TCP4 203.0.113.9 10.0.0.1 1 2\r\n".to_vec(), version_2(1, [203, 0, 113, 9])] {
-        assert_eq!(heard(node.address(), &header), b"");
+        assert_eq!(reply_to(node.address(), &header), b"");
     }
     assert!(eventually(|| node.log_text().matches("connection is not dicom").count() == 2));
     assert_eq!(node.stop(), Some(0));
 }
 
 /// What is answered to these bytes until the node closes.
-fn heard(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+fn reply_to(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(std::time::Duration::from_secs(180))).unwrap();
     stream.write_all(bytes).unwrap();
-    let mut heard = Vec::new();
-    let _ = stream.read_to_end(&mut heard); // a reset is an end as well
-    heard
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply); // a reset is an end as well
+    reply
 }
 
 /// A line of the users' file, as the command makes it.
@@ -330,20 +330,20 @@ fn check_access_tells_the_rule_and_why_not_the_ones_before() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("t.toml");
     fs::write(&file, RULES).unwrap();
-    let told = check_access(&file, &["--calling", "CT1", "--from", "10.0.0.1", "--sop-class", CT]);
+    let printed = check_access(&file, &["--calling", "CT1", "--from", "10.0.0.1", "--sop-class", CT]);
     assert_eq!(
-        told,
+        printed,
         "deny \"no lab\": does not match, calling is \"CT1\", not [\"LAB*\"]\n\
          allow \"one at a time\": does not match, calling is \"CT1\", not [\"SLOW\"]\n\
          allow \"ct\": matches\n\
          allowed: instances of this SOP class, by rule \"ct\"\n\
          \x20 max_associations unlimited, layout ct/{SOPInstanceUID}.dcm, duplicates keep-both, durability none\n"
     );
-    let told = check_access(&file, &["--calling", "LAB1", "--called", "X", "--from", "192.0.2.1", "--json"]);
-    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((&told["allowed"], &told["decided_by"]), (&false.into(), &"no lab".into()));
-    let told = check_access(&file, &["--calling", "X", "--from", "::1", "--subject", "CN=x"]);
-    assert!(told.ends_with("denied: the association, because no rule matches\n"), "{told}");
+    let printed = check_access(&file, &["--calling", "LAB1", "--called", "X", "--from", "192.0.2.1", "--json"]);
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((&printed["allowed"], &printed["decided_by"]), (&false.into(), &"no lab".into()));
+    let printed = check_access(&file, &["--calling", "X", "--from", "::1", "--subject", "CN=x"]);
+    assert!(printed.ends_with("denied: the association, because no rule matches\n"), "{printed}");
 }
 
 #[test]
@@ -366,8 +366,8 @@ fn mistakes_in_rules_are_told_with_their_number() {
             .args(["check-config", "--config", file.to_str().unwrap()])
             .output()
             .unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
+        let printed = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2));
-        assert!(told.contains(complaint), "{rule}: {told}");
+        assert!(printed.contains(complaint), "{rule}: {printed}");
     }
 }

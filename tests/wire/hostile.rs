@@ -14,7 +14,7 @@ use dicom_ul::pdu::{Pdu, PresentationContextProposed, UserVariableItem, write_pd
 
 /// What the standard has a peer told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Answer {
     /// A-ABORT with this source and reason.
     Abort(u8, u8),
     /// A-ASSOCIATE-RJ with this result, source and reason.
@@ -24,13 +24,13 @@ enum Told {
 }
 
 /// The last PDU before the end of the connection.
-fn last_word(wire: &mut Wire) -> Told {
+fn read_answer(wire: &mut Wire) -> Answer {
     let mut bytes = Vec::new();
     let _ = wire.0.read_to_end(&mut bytes);
     match bytes.last_chunk::<10>() {
-        Some(&[7, 0, 0, 0, 0, 4, 0, 0, source, reason]) => Told::Abort(source, reason),
-        Some(&[3, 0, 0, 0, 0, 4, 0, result, source, reason]) => Told::Reject(result, source, reason),
-        _ => Told::Closed,
+        Some(&[7, 0, 0, 0, 0, 4, 0, 0, source, reason]) => Answer::Abort(source, reason),
+        Some(&[3, 0, 0, 0, 0, 4, 0, result, source, reason]) => Answer::Reject(result, source, reason),
+        _ => Answer::Closed,
     }
 }
 
@@ -61,14 +61,14 @@ struct Case {
     name: &'static str,
     associated: bool,
     sent: Vec<u8>,
-    told: Told,
+    answer: Answer,
     kind: &'static str,
 }
 
 fn cases() -> Vec<Case> {
-    use Told::{Abort, Closed, Reject};
+    use Answer::{Abort, Closed, Reject};
     let mut cases = Vec::new();
-    let mut case = |name, associated, sent, told, kind| cases.push(Case { name, associated, sent, told, kind });
+    let mut case = |name, associated, sent, answer, kind| cases.push(Case { name, associated, sent, answer, kind });
     // Before an association (Sta2).
     case("P-DATA before an association", false, p_data(1, 3, &echo(1)), Abort(0, 0), "unexpected_pdu");
     case("release before an association", false, vec![5, 0, 0, 0, 0, 4, 0, 0, 0, 0], Abort(0, 0), "unexpected_pdu");
@@ -132,7 +132,7 @@ fn each_violation_gets_the_standards_answer_and_is_counted_and_logged_once() {
     let mut node = Node::start(&[("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"), ("TIDEGATE__LOG__REPEAT_INTERVAL", "1h")]);
     let (mut good, _) = Wire::associate(node.address(), request());
     let mut counted = BTreeMap::new();
-    for Case { name, associated, sent, told, kind } in cases() {
+    for Case { name, associated, sent, answer, kind } in cases() {
         let mut wire = Wire::connect(node.address());
         if associated {
             assert!(matches!(wire.ask(request()), Some(Pdu::AssociationAC(_))), "{name}");
@@ -140,7 +140,7 @@ fn each_violation_gets_the_standards_answer_and_is_counted_and_logged_once() {
         // The answer may come, and the connection end, before all of it is sent.
         let _ = wire.0.write_all(&sent);
         let _ = wire.0.shutdown(Shutdown::Write);
-        assert_eq!(last_word(&mut wire), told, "{name}");
+        assert_eq!(read_answer(&mut wire), answer, "{name}");
         if !kind.is_empty() {
             *counted.entry(kind.to_owned()).or_insert(0) += 1;
         }
@@ -164,9 +164,9 @@ fn a_storage_root_that_others_can_enter_or_change_is_warned_of() {
             fs::set_permissions(root, fs::Permissions::from_mode(mode)).unwrap();
         });
         let log = node.log_text();
-        let told =
+        let answer =
             ["every user of this machine can enter the storage root", "the group of the storage root can change"];
-        let warned: usize = told.iter().map(|told| log.matches(told).count()).sum();
+        let warned: usize = answer.iter().map(|answer| log.matches(answer).count()).sum();
         assert_eq!(warned, warnings, "{mode:o}: {log}");
     }
 }

@@ -10,19 +10,19 @@ use dicom_ul::pdu::{Pdu, write_pdu};
 #[test]
 fn a_leak_in_a_quiet_node_is_told_once_with_its_slope() {
     let node = Node::start(&[("TIDEGATE__LOG__FORMAT", "json"), ("TIDEGATE_TEST_LEAK_KIB", "8")]);
-    let told = || -> Vec<serde_json::Value> {
+    let reports = || -> Vec<serde_json::Value> {
         let log = std::fs::read_to_string(node.log()).unwrap();
         let lines = log.lines().filter(|line| line.contains("still grows"));
         lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     };
-    assert!(eventually(|| !told().is_empty()));
+    assert!(eventually(|| !reports().is_empty()));
     std::thread::sleep(Duration::from_secs(5));
-    let told = told();
-    assert_eq!(told.len(), 1, "{told:?}");
+    let reports = reports();
+    assert_eq!(reports.len(), 1, "{reports:?}");
     // 8 KiB are leaked ten times a second, or as often as the machine gets round to it.
-    let slope = told[0]["slope_bytes_per_s"].as_f64().unwrap();
-    assert!((1.0..160_000.0).contains(&slope), "{told:?}");
-    assert_eq!(told[0]["unattributed"], true);
+    let slope = reports[0]["slope_bytes_per_s"].as_f64().unwrap();
+    assert!((1.0..160_000.0).contains(&slope), "{reports:?}");
+    assert_eq!(reports[0]["unattributed"], true);
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Manager {
         Self { socket, path: path.to_str().unwrap().to_owned(), _directory: directory }
     }
 
-    fn told(&self) -> Option<String> {
+    fn next_message(&self) -> Option<String> {
         let mut bytes = [0; 4096];
         match self.socket.recv(&mut bytes) {
             Ok(length) => Some(String::from_utf8(bytes[..length].to_vec()).unwrap()),
@@ -36,11 +36,11 @@ impl Manager {
     }
 
     /// The next message that is none of the watchdog's.
-    fn told_of_state(&self) -> String {
+    fn next_state(&self) -> String {
         loop {
-            let Some(told) = self.told() else { panic!("the service manager is not told") };
-            if !told.starts_with("WATCHDOG") {
-                return told;
+            let Some(message) = self.next_message() else { panic!("the service manager is not told") };
+            if !message.starts_with("WATCHDOG") {
+                return message;
             }
         }
     }
@@ -64,17 +64,17 @@ fn the_service_manager_hears_of_the_start_the_reload_the_stop_and_of_every_beat(
     let (manager, directory) = (Manager::new(), tempfile::tempdir().unwrap());
     let more = [("NOTIFY_SOCKET", manager.path.as_str()), ("WATCHDOG_USEC", "200000")];
     let mut node = start(directory.path(), "", &more);
-    let ready = manager.told_of_state();
+    let ready = manager.next_state();
     assert!(ready.starts_with("READY=1\nSTATUS=serving on 127.0.0.1:"), "{ready}");
     for _ in 0..5 {
-        assert_eq!(manager.told().unwrap().trim_end(), "WATCHDOG=1");
+        assert_eq!(manager.next_message().unwrap().trim_end(), "WATCHDOG=1");
     }
     node.signal(Signal::HUP);
-    let reloading = manager.told_of_state();
+    let reloading = manager.next_state();
     assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
-    assert!(manager.told_of_state().starts_with("READY=1\n"));
+    assert!(manager.next_state().starts_with("READY=1\n"));
     assert_eq!(node.stop(), Some(0));
-    assert_eq!(manager.told_of_state().trim_end(), "STOPPING=1\nSTATUS=asked to stop");
+    assert_eq!(manager.next_state().trim_end(), "STOPPING=1\nSTATUS=asked to stop");
 }
 
 #[cfg(feature = "test-faults")]
@@ -83,10 +83,10 @@ fn a_supervisor_that_hangs_takes_the_watchdogs_beat_with_it() {
     let (manager, directory) = (Manager::new(), tempfile::tempdir().unwrap());
     let more = [("NOTIFY_SOCKET", manager.path.as_str()), ("WATCHDOG_USEC", "200000")];
     let node = start(directory.path(), "", &more);
-    manager.told_of_state();
+    manager.next_state();
     node.arm(&["supervisor hang 60000"]);
-    manager.socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    let beats = (0..100).take_while(|_| manager.told().is_some()).count();
+    manager.socket.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+    let beats = (0..100).take_while(|_| manager.next_message().is_some()).count();
     assert!(beats < 100, "still beating");
 }
 

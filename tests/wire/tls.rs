@@ -159,9 +159,9 @@ fn a_peer_over_the_limits_is_told_so_within_tls() {
     let mut first = associate(Authority::connect(&client, node.tls_address()));
     let mut second = Wire(Authority::connect(&client, node.tls_address()));
     let Some(Pdu::AssociationRJ(rejection)) = second.ask(request()) else { panic!("not rejected") };
-    let mut told = Vec::new();
-    write_pdu(&mut told, &Pdu::AssociationRJ(rejection)).unwrap();
-    assert_eq!(told[7..], [2, 3, 2], "transient, local limit exceeded");
+    let mut bytes = Vec::new();
+    write_pdu(&mut bytes, &Pdu::AssociationRJ(rejection)).unwrap();
+    assert_eq!(bytes[7..], [2, 3, 2], "transient, local limit exceeded");
     drop(second);
     assert_eq!(say(node.tls_address(), b"GET / HTTP/1.1\r\n\r\n"), b"", "no word to who speaks no TLS");
     assert_eq!(first.store(1, "1.2.3", &dataset("1.2.3", 1000)).status, 0);
@@ -222,9 +222,9 @@ fn say(address: std::net::SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream.write_all(bytes).unwrap();
-    let mut heard = Vec::new();
-    let _ = stream.read_to_end(&mut heard); // a reset is an end as well
-    heard
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply); // a reset is an end as well
+    reply
 }
 
 #[test]

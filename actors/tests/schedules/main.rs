@@ -17,7 +17,7 @@
 #![allow(unreachable_pub, reason = "the sources of the node say what the node shows")]
 #![allow(dead_code, reason = "the node uses more of the scheduler than the model")]
 
-#[path = "../../in_flight.rs"]
+#[path = "../../mailbox/in_flight.rs"]
 mod in_flight;
 mod job;
 mod mailbox;

@@ -126,8 +126,8 @@ fn render_stacks(stacks: &[Stack]) -> String {
         let dull = |name: &&String| {
             !["alloc::", "<alloc::", "__rust", "std::", "core::", "<core::"].iter().any(|p| name.starts_with(p))
         };
-        let told: Vec<_> = stack.functions.iter().filter(dull).take(5).map(|name| safe(name)).collect();
-        text.push_str(&format!("{:>10}  {}\n", size(stack.bytes), told.join("\n            ← ")));
+        let names: Vec<_> = stack.functions.iter().filter(dull).take(5).map(|name| safe(name)).collect();
+        text.push_str(&format!("{:>10}  {}\n", size(stack.bytes), names.join("\n            ← ")));
     }
     text
 }

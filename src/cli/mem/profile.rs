@@ -92,10 +92,10 @@ mod tests {
     #[test]
     fn what_cannot_be_written_is_told_before_the_node_is_asked() {
         let nobody = Client::new("/nowhere/admin.sock".into());
-        let told = take(&nobody, 1, "/nowhere/heap.svg".into()).unwrap_err().to_string();
-        assert!(told.starts_with("cannot write /nowhere/heap.svg: "), "{told}");
-        let told = take(&nobody, 1, "heap.txt".into()).unwrap_err().to_string();
-        assert_eq!(told, "heap.txt: end the name in .svg for a flame graph or in .pb.gz for pprof");
+        let error = take(&nobody, 1, "/nowhere/heap.svg".into()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot write /nowhere/heap.svg: "), "{error}");
+        let error = take(&nobody, 1, "heap.txt".into()).unwrap_err().to_string();
+        assert_eq!(error, "heap.txt: end the name in .svg for a flame graph or in .pb.gz for pprof");
     }
 
     #[test]

@@ -146,16 +146,16 @@ fn show(
 
 /// Looks once a second until nobody wants to know.
 fn looking(client: Client) -> Receiver<Result<Look, AskError>> {
-    let (tell, told) = sync_channel(1);
+    let (sender, receiver) = sync_channel(1);
     thread::spawn(move || {
         loop {
             thread::sleep(PERIOD);
-            if let Err(TrySendError::Disconnected(_)) = tell.try_send(Look::at(&client)) {
+            if let Err(TrySendError::Disconnected(_)) = sender.try_send(Look::at(&client)) {
                 return;
             }
         }
     });
-    told
+    receiver
 }
 
 /// The second that a look has brought, if it is a new one.

@@ -96,11 +96,11 @@ fn what_is_acknowledged_is_there_and_what_is_refused_is_not_whatever_happens() {
     );
     let mut complaints = tally.complaints.into_inner().unwrap();
     complaints.sort();
-    let told = complaints.iter().fold(String::new(), |mut told, (seed, complaint)| {
-        let _ = writeln!(told, "TIDEGATE_SEED={seed}: {complaint}");
-        told
+    let text = complaints.iter().fold(String::new(), |mut text, (seed, complaint)| {
+        let _ = writeln!(text, "TIDEGATE_SEED={seed}: {complaint}");
+        text
     });
-    assert!(complaints.is_empty(), "{told}");
+    assert!(complaints.is_empty(), "{text}");
 }
 
 #[test]

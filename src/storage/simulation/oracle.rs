@@ -294,13 +294,13 @@ impl Ledger {
             causes.iter().filter(supersedes).any(|later| !(cause.is_ours && waits_for_path(later)))
         };
         let Some(_) = causes.iter().find(|cause| cause.left == found && !is_superseded(cause)) else {
-            let all: Vec<_> = causes.iter().map(|cause| self.tell_cause(cause)).collect();
+            let all: Vec<_> = causes.iter().map(|cause| self.describe_cause(cause)).collect();
             let is_last = |cause: &&Cause<'_>| cause.is_ours && cause.is_certain && !is_superseded(cause);
             let mut ours: Vec<_> = causes.iter().filter(is_last).filter_map(Cause::bytes).collect();
             if ours.is_empty() {
                 ours.extend(causes.iter().filter(|cause| cause.is_ours).filter_map(Cause::bytes));
             }
-            return Err((format!("{} holds {}, of {}", path.display(), self.tell(found), all.join("; ")), ours));
+            return Err((format!("{} holds {}, of {}", path.display(), self.describe(found), all.join("; ")), ours));
         };
         if self.duplicates != Duplicates::Replace && matches!(found, Left::File(_)) {
             let is_theirs = |cause: &Cause<'_>| !cause.is_ours;
@@ -313,7 +313,7 @@ impl Ledger {
                 !people && later.clone().all(|cause| cause.is_ours && Some(cause.begun) > first.ended)
             });
             if let Some(first) = lost {
-                let (found, first_told) = (self.tell(found), self.tell_cause(first));
+                let (found, first_told) = (self.describe(found), self.describe_cause(first));
                 let complaint = format!("{} holds {found} in place of {first_told}", path.display());
                 return Err((complaint, first.bytes().into_iter().collect()));
             }
@@ -321,7 +321,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn tell(&self, left: Left<'_>) -> String {
+    fn describe(&self, left: Left<'_>) -> String {
         let Left::File(bytes) = left else { return format!("{left:?}").to_lowercase() };
         let versions = self.subjects.iter().enumerate().flat_map(|(subject, all)| {
             all.versions.iter().enumerate().map(move |(version, bytes)| (subject, version, bytes))
@@ -335,7 +335,7 @@ impl Ledger {
         format!("{} bytes of nobody's, the last {zeros} zeros", bytes.len())
     }
 
-    fn tell_cause(&self, cause: &Cause<'_>) -> String {
+    fn describe_cause(&self, cause: &Cause<'_>) -> String {
         let by = match (cause.is_ours, cause.is_certain) {
             (true, true) => "acknowledged",
             (true, false) => "possible",
@@ -343,7 +343,7 @@ impl Ledger {
             (false, false) => "people's, or lost",
         };
         let ended = cause.ended.map_or_else(|| "…".to_owned(), |ended| ended.to_string());
-        format!("{} {by} {}–{ended}", self.tell(cause.left), cause.begun)
+        format!("{} {by} {}–{ended}", self.describe(cause.left), cause.begun)
     }
 
     /// Holds all that stands below the root against all that was answered and done.
@@ -365,7 +365,7 @@ impl Ledger {
         self.check_wholeness(volume, root)?;
         let whole = |bytes: &Vec<u8>| self.subjects.iter().any(|subject| subject.versions.contains(bytes));
         if let Some(torn) = aside.iter().find(|bytes| !whole(bytes) && !self.was_restored) {
-            return Err(format!("something set aside is not whole: {}", self.tell(Left::File(torn))));
+            return Err(format!("something set aside is not whole: {}", self.describe(Left::File(torn))));
         }
         Ok(())
     }
@@ -384,7 +384,7 @@ impl Ledger {
             let versions = &self.subjects[*subject].versions;
             // One that could not be replaced is whole beside it, which a start that failed afterwards could not tell.
             if !versions.contains(&bytes) && !versions.iter().any(|version| aside.contains(version)) {
-                return Err(format!("{} is {}", path.display(), self.tell(Left::File(&bytes))));
+                return Err(format!("{} is {}", path.display(), self.describe(Left::File(&bytes))));
             }
         }
         Ok(())

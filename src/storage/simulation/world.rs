@@ -186,9 +186,9 @@ impl World {
         let (arrived, head) = subject.arrived(0, &self.plan.settings);
         let instance = Instance::new(arrived, head, Payload::Memory(vec![subject.datasets[0].clone()]));
         let answer = store.commit(&[&instance], &|| ()).pop().unwrap();
-        let told = answer.as_ref().map(drop).map_err(|error| format!("it does not store again: {error}"));
+        let stored = answer.as_ref().map(drop).map_err(|error| format!("it does not store again: {error}"));
         self.answered(attempt, answer, false);
-        if self.plan.has_people { Ok(()) } else { told } // they may be in the way
+        if self.plan.has_people { Ok(()) } else { stored } // they may be in the way
     }
 
     pub(super) fn is_alive(&self) -> bool {

@@ -20,7 +20,7 @@ enum Sent {
 
 /// What the caller is to hear, whatever the cuts.
 #[derive(Debug, PartialEq, Eq)]
-enum Heard {
+enum Observed {
     Store { context_id: u8, message_id: u16, has_data_set: bool },
     Data(Vec<u8>),
     DatasetComplete,
@@ -103,43 +103,45 @@ fn stream(messages: &[Sent], cuts: &Cuts) -> Vec<u8> {
     bytes
 }
 
-fn expected(messages: &[Sent]) -> (Vec<Heard>, Vec<u16>) {
-    let (mut heard, mut answered) = (vec![], vec![]);
+fn expected(messages: &[Sent]) -> (Vec<Observed>, Vec<u16>) {
+    let (mut observed, mut answered) = (vec![], vec![]);
     for (number, message) in messages.iter().enumerate() {
         let message_id = number as u16;
         match message {
             Sent::Store(context_id, dataset) => {
-                heard.push(Heard::Store { context_id: *context_id, message_id, has_data_set: true });
+                observed.push(Observed::Store { context_id: *context_id, message_id, has_data_set: true });
                 if !dataset.is_empty() {
-                    heard.push(Heard::Data(dataset.clone()));
+                    observed.push(Observed::Data(dataset.clone()));
                 }
-                heard.push(Heard::DatasetComplete);
+                observed.push(Observed::DatasetComplete);
             }
-            Sent::StoreWithoutDataset => heard.push(Heard::Store { context_id: 1, message_id, has_data_set: false }),
+            Sent::StoreWithoutDataset => {
+                observed.push(Observed::Store { context_id: 1, message_id, has_data_set: false })
+            }
             Sent::Echo => {
-                heard.push(Heard::Echoed);
+                observed.push(Observed::Echoed);
                 answered.push(message_id);
             }
             Sent::Find(_) => {
-                heard.push(Heard::Refused(C_FIND));
+                observed.push(Observed::Refused(C_FIND));
                 answered.push(message_id);
             }
         }
     }
-    (heard, answered)
+    (observed, answered)
 }
 
-fn heard(events: Vec<Event>) -> Vec<Heard> {
+fn observed(events: Vec<Event>) -> Vec<Observed> {
     let hear = |event| match event {
-        Event::StoreRequested(request) => Heard::Store {
+        Event::StoreRequested(request) => Observed::Store {
             context_id: request.operation.context_id,
             message_id: request.operation.message_id,
             has_data_set: request.has_data_set,
         },
-        Event::Fragment(data) => Heard::Data(data.to_vec()),
-        Event::DatasetComplete => Heard::DatasetComplete,
-        Event::Echoed => Heard::Echoed,
-        Event::OperationRefused(field) => Heard::Refused(field),
+        Event::Fragment(data) => Observed::Data(data.to_vec()),
+        Event::DatasetComplete => Observed::DatasetComplete,
+        Event::Echoed => Observed::Echoed,
+        Event::OperationRefused(field) => Observed::Refused(field),
         other => panic!("{other:?}"),
     };
     joined(events).into_iter().map(hear).collect()
@@ -207,10 +209,10 @@ proptest! {
     #[test]
     fn any_fragmentation_of_the_same_messages_means_the_same(messages in messages(), cuts in cuts()) {
         let bytes = stream(&messages, &cuts);
-        let (expected_heard, expected_answered) = expected(&messages);
+        let (expected_observed, expected_answered) = expected(&messages);
         for past_the_input in [false, true] {
             let (events, sent) = drive(&mut established(), &bytes, &cuts.tcp_bytes, past_the_input);
-            prop_assert_eq!(&heard(events), &expected_heard);
+            prop_assert_eq!(&observed(events), &expected_observed);
             let answered: Vec<_> = responses(&sent)
                 .iter()
                 .map(|(_, response)| u16::from_le_bytes(response[&0x0120][..].try_into().unwrap()))

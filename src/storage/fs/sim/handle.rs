@@ -27,8 +27,8 @@ struct OpenFile {
     how: Open,
     number: u64,
     /// Write-back errors it was told of, of its file and of the filesystem.
-    told: AtomicU64,
-    told_of_filesystem: AtomicU64,
+    seen_errors: AtomicU64,
+    seen_filesystem_errors: AtomicU64,
 }
 
 impl Drop for OpenFile {
@@ -51,18 +51,18 @@ impl SimFile {
     fn of(machine: &Machine, volume: &mut Volume, process: u32, key: Key, how: Open) -> Result<Self, Errno> {
         volume.next_handle += 1;
         let number = volume.next_handle;
-        let told_of_filesystem = AtomicU64::new(volume.errors.sample());
+        let seen_filesystem_errors = AtomicU64::new(volume.errors.sample());
         let inode = volume.inode_mut(key)?;
         inode.handles += 1;
-        let told = AtomicU64::new(inode.errors.sample());
+        let seen_errors = AtomicU64::new(inode.errors.sample());
         Ok(Self(Arc::new(OpenFile {
             machine: Arc::clone(machine),
             process,
             key,
             how,
             number,
-            told,
-            told_of_filesystem,
+            seen_errors,
+            seen_filesystem_errors,
         })))
     }
 
@@ -116,9 +116,9 @@ impl SimFile {
     }
 
     fn check_errors(&self, volume: &mut Volume) -> Result<(), Errno> {
-        let mut told = self.0.told.load(Ordering::Relaxed);
-        let checked = volume.inode_mut(self.key())?.errors.check(&mut told);
-        self.0.told.store(told, Ordering::Relaxed);
+        let mut seen_errors = self.0.seen_errors.load(Ordering::Relaxed);
+        let checked = volume.inode_mut(self.key())?.errors.check(&mut seen_errors);
+        self.0.seen_errors.store(seen_errors, Ordering::Relaxed);
         checked
     }
 
@@ -326,9 +326,9 @@ impl Handle for SimFile {
                 threads::spend(Time::from_micros(volume.random.below(sync_us + 1)));
                 volume.fail(call)?;
                 let committed = volume.commit();
-                let mut told = self.0.told_of_filesystem.load(Ordering::Relaxed);
-                let checked = volume.errors.check(&mut told);
-                self.0.told_of_filesystem.store(told, Ordering::Relaxed);
+                let mut seen_errors = self.0.seen_filesystem_errors.load(Ordering::Relaxed);
+                let checked = volume.errors.check(&mut seen_errors);
+                self.0.seen_filesystem_errors.store(seen_errors, Ordering::Relaxed);
                 committed.and(checked)
             },
         )

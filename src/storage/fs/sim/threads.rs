@@ -148,7 +148,7 @@ impl State {
                     return panicked;
                 }
                 if !self.pass_time() {
-                    return panicked.and(Err(self.told("a deadlock")));
+                    return panicked.and(Err(self.describe("a deadlock")));
                 }
                 continue;
             };
@@ -173,8 +173,8 @@ impl State {
                 Some(Signal::Ended(ended)) => {
                     self.step();
                     if let Err(payload) = ended {
-                        let told = || format!("thread {} panicked: {}", threads[next].name, text(&*payload));
-                        panicked = panicked.and_then(|()| Err(told()));
+                        let described = || format!("thread {} panicked: {}", threads[next].name, text(&*payload));
+                        panicked = panicked.and_then(|()| Err(described()));
                         // The others come to an end by errors.
                         self.machine.lock().end(super::volume::End::Kill);
                     }
@@ -183,7 +183,7 @@ impl State {
                 None => return Err("a thread is gone".to_owned()),
             }
         }
-        Err(self.told("no end"))
+        Err(self.describe("no end"))
     }
 
     /// Of the threads that can go on, one.
@@ -224,7 +224,7 @@ impl State {
         true
     }
 
-    fn told(&self, what: &str) -> String {
+    fn describe(&self, what: &str) -> String {
         let threads = self.threads.borrow();
         let alive = threads.iter().filter(|thread| thread.fiber.is_some());
         let waits: Vec<_> = alive.map(|thread| format!("{} waits for {:?}", thread.name, thread.waits)).collect();

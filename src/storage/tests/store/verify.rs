@@ -287,25 +287,25 @@ fn a_foreign_attribute_is_no_digest() {
 fn leftovers_are_told_and_opening_the_store_cleans_them() {
     let site = Site::new();
     let root = site.root();
-    let mut told = Vec::new();
+    let mut found = Vec::new();
     let pid = Some(std::process::id());
     let unfinished = spooled(&site.store, "1.2.3.4.5", &pixels(1, 5000));
-    assert_eq!(leftovers::tell(&root, |leftover| told.push(leftover)).unwrap(), Use::Held { pid });
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].meta, Some(meta("1.2.3.4.5")));
-    assert_eq!(told[0].bytes, whole_file("1.2.3.4.5", &pixels(1, 5000)).len() as u64);
+    assert_eq!(leftovers::scan(&root, |leftover| found.push(leftover)).unwrap(), Use::Held { pid });
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].meta, Some(meta("1.2.3.4.5")));
+    assert_eq!(found[0].bytes, whole_file("1.2.3.4.5", &pixels(1, 5000)).len() as u64);
 
     // As a crash leaves it.
-    let kept = fs::read(&told[0].path).unwrap();
+    let kept = fs::read(&found[0].path).unwrap();
     let Site { store, dir } = site;
     drop((unfinished, store));
-    fs::write(&told[0].path, kept).unwrap();
-    fs::write(told[0].path.with_file_name("other"), b"DICM").unwrap();
-    let mut told = Vec::new();
-    assert_eq!(leftovers::tell(&root, |leftover| told.push(leftover)).unwrap(), Use::Free);
-    assert_eq!((told.len(), told.iter().filter(|leftover| leftover.meta.is_none()).count()), (2, 1));
+    fs::write(&found[0].path, kept).unwrap();
+    fs::write(found[0].path.with_file_name("other"), b"DICM").unwrap();
+    let mut found = Vec::new();
+    assert_eq!(leftovers::scan(&root, |leftover| found.push(leftover)).unwrap(), Use::Free);
+    assert_eq!((found.len(), found.iter().filter(|leftover| leftover.meta.is_none()).count()), (2, 1));
     let (_, recovery) = Store::open(settings(&root)).unwrap();
-    let removed_bytes = told.iter().map(|leftover| leftover.bytes).sum();
+    let removed_bytes = found.iter().map(|leftover| leftover.bytes).sum();
     assert_eq!(recovery, Recovery { removed_files: 2, removed_bytes, ..Recovery::default() });
-    assert_eq!(leftovers::tell(dir.path(), |_| panic!("nothing is there")).unwrap(), Use::Never);
+    assert_eq!(leftovers::scan(dir.path(), |_| panic!("nothing is there")).unwrap(), Use::Never);
 }

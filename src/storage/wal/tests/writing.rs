@@ -240,8 +240,8 @@ fn a_log_that_cannot_be_written_leaves_the_other_ways() {
     let slice = instance("1.2.1", &pixels(1, 500));
     let mut commit = site.store.begin(vec![&slice], &|| ()).unwrap();
     fail(Step::Log);
-    let told = Commit::write_log([&mut commit], &|| ());
-    assert!(matches!(told, Err(StoreError::Io { source: Errno::IO, .. })), "{told:?}");
+    let written = Commit::write_log([&mut commit], &|| ());
+    assert!(matches!(written, Err(StoreError::Io { source: Errno::IO, .. })), "{written:?}");
     assert!(matches!(finish(commit)[..], [Ok(Stored { outcome: Outcome::New, .. })]));
     let (_dir, _, restored) = after_crash(&site, remove_all);
     assert_eq!(restored, 0, "nothing is in it");

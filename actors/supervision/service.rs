@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use futures_util::future::LocalBoxFuture;
 
+use super::child::ChildActor;
+use super::liveness::{HeldWork, Liveness};
+use super::spec::{ChildSpec, Group, Restart};
 use crate::fault::fault_points;
-use crate::observer::Observer;
-use crate::shared::{ActorCount, Shared};
-use crate::supervision::liveness::{HeldWork, Liveness};
-use crate::supervision::spec::{ChildSpec, Group, Restart};
+use crate::gauges::observer::Observer;
+use crate::node::shared::Shared;
 
 type Body = Arc<dyn Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync>;
 
@@ -34,45 +34,29 @@ impl Service {
         let shared = shared.clone();
         let name = self.name.to_owned();
         let make = move |liveness| {
-            let _actor_count = ActorCount::new(&shared);
-            Ok(Running { service: self.clone(), shared: shared.clone(), liveness: Some(liveness), _actor_count })
+            let (service, observer) = (self.clone(), Observer::new(shared.clone()));
+            Ok(ChildActor::new(&shared, move || service.run(observer, liveness)))
         };
         ChildSpec { restart: Restart::Transient, ..ChildSpec::permanent(name, Group::Admin, make, HeldWork::default) }
+    }
+
+    fn run(self, observer: Observer, liveness: Liveness) -> impl Future<Output = ()> + 'static {
+        let body = (self.body)(observer);
+        liveness.ready();
+        async move {
+            let body = async {
+                tokio::select! {
+                    () = fault_points(self.name) => {}
+                    () = body => {}
+                }
+            };
+            liveness.during(body).await;
+        }
     }
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Service({})", self.name)
-    }
-}
-
-/// A service on its thread.
-#[derive(Debug)]
-struct Running {
-    service: Service,
-    shared: Arc<Shared>,
-    liveness: Option<Liveness>,
-    _actor_count: ActorCount,
-}
-
-impl Actor for Running {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(liveness) = self.liveness.take() else { return };
-        let body = (self.service.body)(Observer::new(self.shared.clone()));
-        let name = self.service.name;
-        liveness.ready();
-        let work = async move {
-            let body = async {
-                tokio::select! {
-                    () = fault_points(name) => {}
-                    () = body => {}
-                }
-            };
-            liveness.during(body).await;
-        };
-        ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
 }

@@ -17,7 +17,7 @@ const ANYONE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub enum Class {
     /// The protocol was broken; answered with A-ABORT.
     Violation,
-    /// An association was rejected; answered with A-ASSOCIATE-RJ. Counted in [`Counters`](crate::counters::Counters).
+    /// An association was rejected; answered with A-ASSOCIATE-RJ. Counted in [`Counters`](crate::gauges::counters::Counters).
     Rejection,
     /// A request was answered with a failure status. Counted there too.
     Refusal,

@@ -9,9 +9,9 @@ use tidegate_memory::{Location, MemoryLease, Stage};
 use tidegate_storage::{Commit, Durability, Instance, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
-use crate::mailbox::WriterMailbox;
-pub(crate) use crate::mailbox::queue::Lane;
-use crate::open_spool::OpenSpool;
+use super::WriterMailbox;
+use super::open_spool::OpenSpool;
+pub(crate) use super::queue::Lane;
 use crate::supervision::liveness::HeldWork;
 
 /// Work for a writer. The association keeps its share of it, so that it outlives a writer: if `reply` is dropped instead of

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tidegate_memory::allocator::{AllocatorStatistics, purge};
 use tidegate_memory::pressure::{self, Level, Watermarks};
 use tidegate_memory::sentinel::{self, Sample, Sentinel};
@@ -13,11 +12,12 @@ use tidegate_memory::{Stage, StageBytes};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
+use super::history::Point;
+use super::latency::Distribution;
+use super::observer::StatisticsSnapshot;
 use crate::fault;
-use crate::history::Point;
-use crate::latency::Distribution;
-use crate::observer::StatisticsSnapshot;
-use crate::shared::{ActorCount, Shared};
+use crate::node::shared::Shared;
+use crate::supervision::child::ChildActor;
 use crate::supervision::liveness::{Liveness, MessageKind};
 
 /// How often memory is looked at.
@@ -25,31 +25,13 @@ const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two evictions, two looks of the sentinel: one second.
 const TICKS_A_SECOND: u64 = 10;
 
-/// See the module.
-#[derive(Debug)]
-pub struct Statistics {
-    work: Option<(Figures, Liveness)>,
-    _actor_count: ActorCount,
+/// The child of the supervisor that does it.
+pub(crate) fn child(shared: &Arc<Shared>, liveness: Liveness) -> ChildActor {
+    let figures = Figures::new(shared.clone());
+    ChildActor::new(shared, move || run(figures, liveness))
 }
 
-impl Statistics {
-    pub(crate) fn new(shared: Arc<Shared>, liveness: Liveness) -> Self {
-        let _actor_count = ActorCount::new(&shared);
-        Self { work: Some((Figures::new(shared), liveness)), _actor_count }
-    }
-}
-
-impl Actor for Statistics {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some((figures, liveness)) = self.work.take() {
-            ctx.spawn(work(figures, liveness).into_actor(self).map(|(), _, ctx| ctx.stop()));
-        }
-    }
-}
-
-async fn work(mut figures: Figures, liveness: Liveness) {
+async fn run(mut figures: Figures, liveness: Liveness) {
     liveness.ready();
     let looks = async {
         let mut ticks = interval(TICK);

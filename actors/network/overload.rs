@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::transport::{Port, TLS_HANDSHAKE};
 use crate::patience::within;
-use crate::transport::{Port, TLS_HANDSHAKE};
 
 /// How long the peer has to send its request and to take the answer.
 const TIMEOUT: Duration = Duration::from_secs(5);

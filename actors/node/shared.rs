@@ -14,21 +14,21 @@ use tidegate_protocol::Rejection;
 use tidegate_storage::{Durability, Outcome, Placement, Store, Stored};
 use tokio::sync::{Semaphore, watch};
 
-use crate::activity::{OpenAssociations, WriterList};
-use crate::admission::Admission;
+use super::settings::LiveSettings;
 use crate::association::FLOOR_LEASE_BYTES;
-use crate::audit::{AuditEvent, AuditTrail, widened};
-use crate::counters::Counters;
-use crate::descriptors::descriptors_of_writers;
-use crate::history::History;
-use crate::incidents::{Class, Incidents};
-use crate::latency::Latencies;
+use crate::gauges::activity::{OpenAssociations, WriterList};
+use crate::gauges::audit::{AuditEvent, AuditTrail, widened};
+use crate::gauges::counters::Counters;
+use crate::gauges::history::History;
+use crate::gauges::incidents::{Class, Incidents};
+use crate::gauges::latency::Latencies;
+use crate::gauges::recent::{Recent, RefusedWhat};
 use crate::mailbox::WriterMailbox;
-use crate::recent::{Recent, RefusedWhat};
+use crate::network::admission::Admission;
+use crate::network::descriptors::descriptors_of_writers;
 use crate::refusal::Refusal;
-use crate::settings::LiveSettings;
+use crate::supervision::threads::AssociationThreads;
 use crate::supervision::tree::ChildStatus;
-use crate::threads::AssociationThreads;
 
 /// What the node is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

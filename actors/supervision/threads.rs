@@ -11,8 +11,8 @@ use socket2::SockRef;
 use tidegate_memory::StageBytes;
 use tokio::sync::watch;
 
-use crate::supervision::liveness::HeldWork;
-use crate::transport::Port;
+use super::liveness::HeldWork;
+use crate::network::transport::Port;
 
 /// A-ABORT: source service-provider, reason not specified (PS3.8 §9.3.8).
 pub(crate) const ABORT: [u8; 10] = [7, 0, 0, 0, 0, 4, 0, 0, 2, 0];

@@ -4,6 +4,10 @@
 //! ready. Stop: the listener, the associations, which finish the instance they are at, then the groups in the opposite order.
 //! Whoever accepts work starts last and stops first.
 
+pub(crate) mod children;
+pub mod settings;
+pub mod shared;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +19,17 @@ use tidegate_storage::{OpenError, Recovery, Store};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::audit::AuditEvent;
-use crate::listener::{Sockets, bind};
-use crate::observer::Observer;
+use self::settings::{LiveSettings, NodeSettings};
+use self::shared::{Phase, Shared};
+use crate::gauges::audit::AuditEvent;
+use crate::gauges::observer::Observer;
+use crate::network::listener::{Sockets, bind};
 use crate::patience::{AwakeClock, within};
-use crate::service::Service;
-use crate::settings::{LiveSettings, NodeSettings};
-use crate::shared::{Phase, Shared};
 use crate::supervision::exit::Exit;
+use crate::supervision::service::Service;
 use crate::supervision::spec::{Group, SHUTDOWN_GRACE};
+use crate::supervision::supervisor::{StopGroup, Supervisor};
 use crate::supervision::tree::Failure;
-use crate::supervisor::{StopGroup, Supervisor};
 
 /// After the grace period, how long associations get to say A-ABORT.
 const ABORT_GRACE: Duration = Duration::from_secs(3);
@@ -123,7 +127,7 @@ impl Node {
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();
         let sockets = Sockets { plain, tls };
         let shared = Arc::new(Shared::new(live, writers, association_threads, audit_queue, &store)?);
-        let specs = crate::children::specs(&shared, &store, writers, association_threads, sockets, services);
+        let specs = children::specs(&shared, &store, writers, association_threads, sockets, services);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
         let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.clone());
         let (mut up, failure, heart) = (signs.up, signs.failure, Heart(signs.heart));

@@ -3,24 +3,25 @@
 //! It runs on a thread of its own, because a commit blocks. What it works at is in its [`InFlight`], which the supervisor can take away:
 //! whatever the writer still does has no effect then.
 
+mod failures;
+
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tidegate_storage::{Commit, Files, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
-use crate::activity::WriterActivity;
-use crate::counters::Counter;
-use crate::failures::Failures;
+use self::failures::Failures;
 use crate::fault::{self, Injected};
-use crate::incidents::Class;
-use crate::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, work_of};
+use crate::gauges::activity::WriterActivity;
+use crate::gauges::counters::Counter;
+use crate::gauges::incidents::Class;
+use crate::mailbox::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, work_of};
+use crate::mailbox::open_spool::OpenSpool;
 use crate::mailbox::{InFlight, SmallBatchPermit, WalLeader, WriterState, WriterTask};
-use crate::open_spool::OpenSpool;
-use crate::shared::{ActorCount, Shared};
+use crate::node::shared::Shared;
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
 
@@ -30,51 +31,9 @@ const YIELD_INTERVAL: Duration = Duration::from_millis(20);
 /// Stands for all peers where log lines are limited to one per peer.
 const NO_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// See the module.
+/// See the module. A writer is dropped by its end, a panic, or the end of its thread.
 #[derive(Debug)]
-pub struct Writer {
-    work: Option<Work>,
-    _actor_count: ActorCount,
-}
-
-impl Writer {
-    pub(crate) fn new(
-        index: u32,
-        store: Store,
-        shared: Arc<Shared>,
-        in_flight: Arc<InFlight>,
-        liveness: Liveness,
-    ) -> Self {
-        let _actor_count = ActorCount::new(&shared);
-        let work = Work {
-            index,
-            activity: shared.writers.start(index),
-            name: format!("writer-{index}"),
-            reply_name: format!("reply-{index}"),
-            trial_name: format!("trial-{index}"),
-            store,
-            shared,
-            in_flight,
-            failures: RefCell::default(),
-            liveness,
-        };
-        Self { work: Some(work), _actor_count }
-    }
-}
-
-impl Actor for Writer {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(work) = self.work.take() {
-            ctx.spawn(work.run().into_actor(self).map(|(), _, ctx| ctx.stop()));
-        }
-    }
-}
-
-/// What a writer does, until it is dropped: by its end, a panic, or the end of its thread.
-#[derive(Debug)]
-struct Work {
+pub(crate) struct Writer {
     index: u32,
     activity: Arc<WriterActivity>,
     name: String,
@@ -90,7 +49,7 @@ struct Work {
     liveness: Liveness,
 }
 
-impl Drop for Work {
+impl Drop for Writer {
     fn drop(&mut self) {
         self.liveness.held(work_of(&self.in_flight.drain()));
     }
@@ -102,8 +61,29 @@ enum Outcome {
     Committed(Result<Stored, StoreError>),
 }
 
-impl Work {
-    async fn run(self) {
+impl Writer {
+    pub(crate) fn new(
+        index: u32,
+        store: Store,
+        shared: Arc<Shared>,
+        in_flight: Arc<InFlight>,
+        liveness: Liveness,
+    ) -> Self {
+        Self {
+            index,
+            activity: shared.writers.start(index),
+            name: format!("writer-{index}"),
+            reply_name: format!("reply-{index}"),
+            trial_name: format!("trial-{index}"),
+            store,
+            shared,
+            in_flight,
+            failures: RefCell::default(),
+            liveness,
+        }
+    }
+
+    pub(crate) async fn run(self) {
         self.liveness.ready();
         let mut writer = WriterState::default();
         let mut yielded = Instant::now();

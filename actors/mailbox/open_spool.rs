@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 
 use tidegate_storage::SpoolFile;
 
-use crate::mailbox::scheduler::WriterScheduler;
-use crate::mailbox::{Instances, WriterMailbox};
+use super::scheduler::WriterScheduler;
+use super::{Instances, WriterMailbox};
 
 /// A spool file that a writer closes, whichever thread gives it up last. To remove and close a large file that has no name yet takes the
 /// filesystem a quarter of a second for each GiB or so, and an association thread serves other associations meanwhile.

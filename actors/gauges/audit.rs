@@ -13,7 +13,7 @@ use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 use tidegate_storage::Instance;
 use tokio::sync::Notify;
 
-use crate::counters::Counter;
+use super::counters::Counter;
 
 /// Specific Character Set.
 const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);

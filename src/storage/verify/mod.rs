@@ -159,7 +159,7 @@ impl Verification {
 
     /// Checks every file and tells each verdict, from whichever thread has it, in no order. Holds a few hundred KiB for each
     /// thread, however many files there are.
-    pub fn run(&self, tell: &(dyn Fn(Verdict) + Sync)) -> Result<Totals, OpenError> {
+    pub fn run(&self, report: &(dyn Fn(Verdict) + Sync)) -> Result<Totals, OpenError> {
         let root = root::open(&self.root, Open::Directory).map_err(OpenError::io("open", &self.root))?;
         let tally = Tally::default();
         let (sender, receiver) = crossbeam_channel::bounded::<ScannedFile>(LISTED_AHEAD);
@@ -170,7 +170,7 @@ impl Verification {
                     let mut checker = Checker::new(&self.layouts);
                     for scanned in receiver {
                         match check(&mut checker, &scanned) {
-                            Some(verdict) => tally.tell(verdict, tell),
+                            Some(verdict) => tally.report(verdict, report),
                             None => Tally::add(&tally.gone, 1),
                         }
                     }
@@ -189,7 +189,7 @@ impl Verification {
                     true
                 }
                 Entry::Unreadable { path, error } => {
-                    tally.tell(unreadable(path, error), tell);
+                    tally.report(unreadable(path, error), report);
                     true
                 }
             });
@@ -230,7 +230,7 @@ impl Tally {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
-    fn tell(&self, verdict: Verdict, tell: &(dyn Fn(Verdict) + Sync)) {
+    fn report(&self, verdict: Verdict, report: &(dyn Fn(Verdict) + Sync)) {
         Self::add(&self.files, 1);
         Self::add(&self.bytes, verdict.bytes);
         Self::add(&self.without_digest, u64::from(verdict.digested == Digested::NotRecorded));
@@ -239,7 +239,7 @@ impl Tally {
             Condition::MalformedAsReceived => Self::add(&self.malformed_as_received, 1),
             Condition::Damaged => Self::add(&self.damaged, 1),
         }
-        tell(verdict);
+        report(verdict);
     }
 
     fn totals(self) -> Totals {

@@ -13,12 +13,12 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tracing::error;
 
+use super::exit::Exit;
+use super::spec::{ChildSpec, Group, Restart};
+use super::tree::{Ended, Failure, Look, Next, Tree};
 use crate::fault;
+use crate::node::shared::{ActorCount, Shared};
 use crate::patience::AwakeClock;
-use crate::shared::{ActorCount, Shared};
-use crate::supervision::exit::Exit;
-use crate::supervision::spec::{ChildSpec, Group, Restart};
-use crate::supervision::tree::{Ended, Failure, Look, Next, Tree};
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(100);

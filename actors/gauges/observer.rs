@@ -10,14 +10,14 @@ use tidegate_memory::{AllocatorStatistics, Holder, Level, Location, MemorySnapsh
 use tidegate_storage::{Durability, Space, StoreError};
 use tracing::warn;
 
-use crate::activity::{AssociationUse, WriterUse};
-use crate::audit::AuditTrail;
-use crate::counters::Counters;
-use crate::history::Point;
-use crate::incidents::Class;
-use crate::latency::Latencies;
-use crate::recent::{ChildEnded, Refused};
-use crate::shared::{Phase, Shared};
+use super::activity::{AssociationUse, WriterUse};
+use super::audit::AuditTrail;
+use super::counters::Counters;
+use super::history::Point;
+use super::incidents::Class;
+use super::latency::Latencies;
+use super::recent::{ChildEnded, Refused};
+use crate::node::shared::{Phase, Shared};
 use crate::supervision::tree::ChildStatus;
 
 /// A look into the running node, from any thread.
@@ -67,7 +67,7 @@ impl Observer {
         self.0.recent.ended()
     }
 
-    /// The last `count` seconds, oldest first; there are [`crate::history::POINTS`] at most.
+    /// The last `count` seconds, oldest first; there are [`crate::gauges::history::POINTS`] at most.
     pub fn history(&self, count: usize) -> Vec<Point> {
         self.0.history.last(count)
     }

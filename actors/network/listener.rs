@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::Actor;
 use actix_rt::ArbiterHandle;
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_memory::Stage;
@@ -17,29 +17,21 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
+use super::descriptors;
+use super::overload;
+use super::transport::{Port, TLS_LEASE_BYTES};
 use crate::association::{Arrival, Association, FLOOR_LEASE_BYTES};
-use crate::descriptors;
 use crate::fault;
-use crate::incidents::Class;
-use crate::overload;
-use crate::shared::{ActorCount, Shared};
+use crate::gauges::incidents::Class;
+use crate::node::shared::Shared;
+use crate::supervision::child::ChildActor;
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
-use crate::transport::{Port, TLS_LEASE_BYTES};
 
 /// Connections the kernel may complete before we accept them: a burst of modalities at shift change.
 const BACKLOG: i32 = 4096;
 /// Pause after the operating system refused a connection, for want of file descriptors most likely.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-
-/// See the module.
-#[derive(Debug)]
-pub struct Listener {
-    work: Option<(std::net::TcpListener, Liveness)>,
-    port: Port,
-    shared: Arc<Shared>,
-    _actor_count: ActorCount,
-}
 
 /// The sockets a node listens on.
 #[derive(Debug)]
@@ -63,26 +55,14 @@ pub fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, Sock
     Ok((socket, local_address))
 }
 
-impl Listener {
-    /// A listener on `socket`, which others may hold too: connections that wait in it outlive a listener.
-    pub(crate) fn new(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, liveness: Liveness) -> Self {
-        let _actor_count = ActorCount::new(&shared);
-        Self { work: Some((socket, liveness)), port, shared, _actor_count }
-    }
+/// The child of the supervisor that accepts on `socket`. Others may have the socket too: connections that wait in it outlive a
+/// listener.
+pub(crate) fn child(socket: std::net::TcpListener, port: Port, shared: &Arc<Shared>, liveness: Liveness) -> ChildActor {
+    let for_run = shared.clone();
+    ChildActor::new(shared, move || run(socket, port, for_run, liveness))
 }
 
-impl Actor for Listener {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some((socket, liveness)) = self.work.take() {
-            let work = work(socket, self.port, self.shared.clone(), liveness);
-            ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
-        }
-    }
-}
-
-async fn work(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, liveness: Liveness) {
+async fn run(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, liveness: Liveness) {
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => return liveness.exit(Exit::NotStarted { why: error.to_string() }),

@@ -1,0 +1,21 @@
+//! What the node says of itself: figures, the last minutes, and what has to be recorded.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`counters`], [`latency`] | the counters and histograms that all actors share |
+//! | [`activity`] | what each association and each writer is about, and the way to end an association |
+//! | [`history`], [`recent`] | the last minutes, and what went wrong in them |
+//! | [`incidents`] | violations and limits by peer: counted, and logged once in a while |
+//! | [`audit`] | events for an audit repository, on their way to the service that sends them |
+//! | [`statistics`] | the actor that publishes the statistics line and acts on memory pressure |
+//! | [`observer`] | a view of all of it for the surfaces of operators |
+
+pub(crate) mod activity;
+pub mod audit;
+pub mod counters;
+pub mod history;
+pub mod incidents;
+pub mod latency;
+pub mod observer;
+pub mod recent;
+pub mod statistics;

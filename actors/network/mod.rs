@@ -1,0 +1,15 @@
+//! From the listening socket to an admitted connection.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`listener`] | the actor that accepts connections, and admits or rejects them |
+//! | [`admission`], [`descriptors`] | the limits that decide: associations by peer, file descriptors |
+//! | [`overload`] | the rejection of a connection that finds no room |
+//! | [`transport`], [`certificate`] | the socket or TLS over it, and whose certificate was shown |
+
+pub(crate) mod admission;
+pub mod certificate;
+pub(crate) mod descriptors;
+pub mod listener;
+pub(crate) mod overload;
+pub(crate) mod transport;

@@ -1,0 +1,90 @@
+//! The children of the supervisor: for each its name, its group, its restart policy, and how it is started.
+
+use std::sync::Arc;
+
+use actix_rt::Arbiter;
+use parking_lot::Mutex;
+use tidegate_storage::Store;
+
+use super::shared::Shared;
+use crate::fault::fault_points;
+use crate::gauges::statistics;
+use crate::mailbox::InFlight;
+use crate::mailbox::job::work_of;
+use crate::network::listener::{self, Sockets};
+use crate::network::transport::Port;
+use crate::supervision::child::ChildActor;
+use crate::supervision::liveness::{HeldWork, Liveness};
+use crate::supervision::service::Service;
+use crate::supervision::spec::{ChildSpec, Group};
+use crate::supervision::threads::AssociationThreads;
+use crate::writer::Writer;
+
+/// All children of a node.
+pub(crate) fn specs(
+    shared: &Arc<Shared>,
+    store: &Store,
+    writers: usize,
+    association_threads: usize,
+    sockets: Sockets,
+    services: Vec<Service>,
+) -> Vec<ChildSpec> {
+    let mut specs = vec![statistics_spec(shared)];
+    specs.extend(sockets.plain.map(|socket| listener_spec("listener", Port::Plain, shared, socket)));
+    specs.extend(sockets.tls.map(|socket| listener_spec("listener-tls", Port::Tls, shared, socket)));
+    specs.extend((0..writers as u32).map(|index| writer_spec(index, shared, store)));
+    specs.extend((0..association_threads).map(|index| association_thread_spec(index, shared)));
+    specs.extend(services.into_iter().map(|service| service.spec(shared)));
+    specs
+}
+
+fn statistics_spec(shared: &Arc<Shared>) -> ChildSpec {
+    let shared = shared.clone();
+    let make = move |liveness| Ok(statistics::child(&shared, liveness));
+    ChildSpec::permanent("statistics".to_owned(), Group::Statistics, make, HeldWork::default)
+}
+
+fn listener_spec(name: &str, port: Port, shared: &Arc<Shared>, socket: std::net::TcpListener) -> ChildSpec {
+    let shared = shared.clone();
+    let make = move |liveness| Ok(listener::child(socket.try_clone()?, port, &shared, liveness));
+    ChildSpec::permanent(name.to_owned(), Group::Listener, make, HeldWork::default)
+}
+
+fn writer_spec(index: u32, shared: &Arc<Shared>, store: &Store) -> ChildSpec {
+    let (shared, store) = (shared.clone(), store.clone());
+    // Each start has its own: what a late writer lets go of is never its successor's.
+    let current = Arc::new(Mutex::new(None::<Arc<InFlight>>));
+    let last = current.clone();
+    let make = move |liveness| {
+        let in_flight = Arc::new(shared.mailbox.in_flight());
+        *current.lock() = Some(in_flight.clone());
+        let writer = Writer::new(index, store.clone(), shared.clone(), in_flight, liveness);
+        Ok(ChildActor::new(&shared, move || writer.run()))
+    };
+    let release = move || last.lock().take().map_or(HeldWork::default(), |in_flight| work_of(&in_flight.drain()));
+    ChildSpec::permanent(format!("writer-{index}"), Group::Writers, make, release)
+}
+
+fn association_thread_spec(index: usize, shared: &Arc<Shared>) -> ChildSpec {
+    let for_release = shared.clone();
+    let shared = shared.clone();
+    let make = move |liveness| {
+        let threads = shared.threads.clone();
+        Ok(ChildActor::new(&shared, move || serve_associations(index, threads, liveness)))
+    };
+    ChildSpec::permanent(format!("associations-{index}"), Group::AssociationThreads, make, move || {
+        for_release.threads.set_thread(index, None);
+        for_release.threads.abort_all_on(index, |account| for_release.budget.by_stage_of(account))
+    })
+}
+
+/// Makes this thread available to associations, and shows that it lives.
+fn serve_associations(
+    index: usize,
+    threads: Arc<AssociationThreads>,
+    liveness: Liveness,
+) -> impl Future<Output = ()> + 'static {
+    threads.set_thread(index, Some(Arbiter::current()));
+    liveness.ready();
+    async move { liveness.during(fault_points(&format!("associations-{index}"))).await }
+}

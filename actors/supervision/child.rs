@@ -1,0 +1,37 @@
+//! The actor of a supervised child: one loop on a thread of its own.
+
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use futures_util::future::LocalBoxFuture;
+
+use crate::node::shared::{ActorCount, Shared};
+
+type Start = Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Send>;
+
+/// An actor that runs one future to its end. A child that is not started drops what the future would have owned.
+pub(crate) struct ChildActor {
+    start: Option<Start>,
+    _actor_count: ActorCount,
+}
+
+impl ChildActor {
+    /// `start` is called on the thread of the child, and what it returns runs there.
+    pub(crate) fn new<F>(shared: &Arc<Shared>, start: impl FnOnce() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let _actor_count = ActorCount::new(shared);
+        Self { start: Some(Box::new(|| Box::pin(start()))), _actor_count }
+    }
+}
+
+impl Actor for ChildActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(start) = self.start.take() {
+            ctx.spawn(start().into_actor(self).map(|(), _, ctx| ctx.stop()));
+        }
+    }
+}
