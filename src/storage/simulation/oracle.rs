@@ -208,6 +208,8 @@ impl Ledger {
     /// People put a copy in place of the root: what they copied may be torn.
     pub(super) fn begins_to_restore(&mut self) {
         self.was_restored = true;
+        // Until a start has settled the log of the copy, a file that is removed looks like one that the copy never had.
+        self.is_unsettled = true;
     }
 
     /// The root was restored from a copy that was made at `copied`: where the copy has nothing, anything may be put that is in its log.
