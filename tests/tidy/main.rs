@@ -4,4 +4,5 @@
 
 mod documents;
 mod modules;
+mod sizes;
 mod walls;
