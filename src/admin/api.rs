@@ -1,5 +1,7 @@
 //! The routes, each with its method and path: what is served is this list, and a test holds `openapi.json` to it.
 
+use std::time::Duration;
+
 use actix_web::http::Method;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, HttpResponseBuilder, Resource, Route, web};
@@ -8,27 +10,17 @@ use tidegate_actors::gauges::history::POINTS;
 
 use super::dashboard;
 use super::guard::Trusted;
-use super::model::{Association, Drain, Second, Status, Writers};
+use super::metrics;
+use super::model::{Association, Complaint, Drain, Second, Status, Writers};
 use super::ready::Readiness;
-use super::{SCRAPE_MAX_AGE, Surface, metrics};
+use super::surface::Surface;
 
 /// The OpenAPI document.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
+/// How old a look at the disk may be that a scraper reads of.
+const SCRAPE_MAX_AGE: Duration = Duration::from_secs(5);
 /// A request body is a word or two.
 const MAX_BODY_BYTES: usize = 1024;
-
-/// Why something was not done, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Complaint {
-    pub(super) error: String,
-}
-
-impl Complaint {
-    pub(super) fn new(error: impl ToString) -> Self {
-        Self { error: error.to_string() }
-    }
-}
 
 /// What was aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

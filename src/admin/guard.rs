@@ -15,7 +15,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
 use subtle::ConstantTimeEq;
 
-use super::Access;
+use super::model::Complaint;
 
 /// A request that changes something must have this header, with any value, or a token.
 pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
@@ -36,6 +36,12 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (header::CACHE_CONTROL, "no-store"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
+
+/// What requests must show.
+#[derive(Clone)]
+pub(super) struct Access {
+    pub(super) token: Option<String>,
+}
 
 /// Whether the request has shown who sends it, as far as the configuration asks for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +89,7 @@ impl Refusal {
         if self == Self::Token {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        response.json(super::api::Complaint::new(self))
+        response.json(Complaint::new(self))
     }
 }
 

@@ -16,8 +16,6 @@ use actix_web::web::{self, Bytes};
 use tidegate_actors::TLS_LEASE_BYTES;
 use tidegate_memory::{Holder, MemoryLease, Stage};
 
-use super::Surface;
-
 /// Most of a request that is buffered before it is refused (actix-http's `MAX_BUFFER_SIZE`), and of an answer beside its body.
 const CONNECTION_BYTES: u64 = (128 + 32) << 10;
 
@@ -47,14 +45,14 @@ impl Leases {
 
 /// Charges for each answer of known length. Of others, which are events, their maker does.
 pub(super) async fn lease(
-    surface: web::Data<Surface>,
+    leases: web::Data<Leases>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let response = next.call(request).await?;
     Ok(response.map_body(|_, body| {
         let lease = match body.size() {
-            BodySize::Sized(bytes @ 1..) => surface.leases.charge(bytes),
+            BodySize::Sized(bytes @ 1..) => leases.charge(bytes),
             BodySize::None | BodySize::Sized(0) | BodySize::Stream => None,
         };
         Leased { body: body.boxed(), _lease: lease }.boxed()

@@ -8,6 +8,7 @@
 //! | [`model`] | what is said, over HTTP and over the socket |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
 //! | [`storage`] | looks at the disk for all of these |
+//! | [`surface`] | what all requests share |
 //! | [`steering`] | configuration and log level |
 //! | [`leases`] | what requests and answers hold |
 //! | [`socket`], [`wire`] | the socket that the command line asks |
@@ -24,6 +25,7 @@ mod settings;
 pub(crate) mod socket;
 mod steering;
 mod storage;
+mod surface;
 pub(crate) mod wire;
 
 use std::io;
@@ -34,12 +36,14 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::{App, HttpServer, middleware, web};
 use socket2::{Domain, Protocol, Socket, Type};
-use tidegate_actors::{Observer, Service};
+use tidegate_actors::Service;
 use tokio::sync::watch;
 
 use events::Events;
+use guard::Access;
 use leases::Leases;
 use storage::StorageWatch;
+use surface::Surface;
 
 #[cfg(test)]
 pub(crate) use ready::{Check, Readiness};
@@ -50,8 +54,6 @@ pub(crate) use steering::Steering;
 const MAX_CONNECTIONS: usize = 64;
 /// A client that has not sent its request by then is cut off.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How old a look at the disk may be that a scraper reads of.
-const SCRAPE_MAX_AGE: Duration = Duration::from_secs(5);
 
 /// A bound admin surface.
 pub(crate) struct Admin {
@@ -66,21 +68,6 @@ pub(crate) struct Admin {
 pub(crate) struct DoorKeeper {
     listen: SocketAddr,
     doors: watch::Sender<Door>,
-}
-
-/// What requests must show.
-#[derive(Clone)]
-struct Access {
-    token: Option<String>,
-}
-
-/// What all requests share.
-struct Surface {
-    observer: Observer,
-    storage: StorageWatch,
-    events: Events,
-    steering: Steering,
-    leases: Leases,
 }
 
 impl Admin {
@@ -170,10 +157,12 @@ async fn serve(
 fn server(listener: TcpListener, door: Door, surface: web::Data<Surface>) -> io::Result<Server> {
     let leases = surface.leases.clone();
     let access = web::Data::new(Access { token: door.token });
+    let account = web::Data::new(leases.clone());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(access.clone())
             .app_data(surface.clone())
+            .app_data(account.clone())
             .wrap(middleware::from_fn(guard::guard))
             .wrap(middleware::from_fn(leases::lease))
             .configure(api::configure)

@@ -16,6 +16,19 @@ use super::storage::StorageWatch;
 /// How old a look at the disk may be.
 const STORAGE_MAX_AGE: Duration = Duration::from_secs(5);
 
+/// Why something was not done, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Complaint {
+    pub(super) error: String,
+}
+
+impl Complaint {
+    pub(super) fn new(error: impl ToString) -> Self {
+        Self { error: error.to_string() }
+    }
+}
+
 /// The node in one look.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

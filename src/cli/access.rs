@@ -11,7 +11,8 @@ use tidegate_access::rules::Criterion;
 use tidegate_access::{Explanation, Requestor, users};
 use tidegate_actors::{AccessSettings, Terms};
 
-use super::{Exit, FileArgs, output};
+use super::configuration::FileArgs;
+use super::{Exit, output};
 use crate::config::Settings;
 
 /// Longest passcode taken, in bytes: the field's length is 16 bits (PS3.7 §D.3.3.7).

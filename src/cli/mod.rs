@@ -1,8 +1,10 @@
-//! The command line: its grammar, its exit codes, and which command does what.
+//! The command line: its grammar, and which command does what.
 
 mod access;
 mod client;
+mod configuration;
 mod conformance;
+mod exit;
 mod inspect;
 mod logging;
 mod look;
@@ -24,13 +26,13 @@ mod text;
 mod top;
 mod verify;
 
-use std::path::PathBuf;
-use std::process::ExitCode;
-
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{self, ConfigError, Flags};
+use configuration::{FileArgs, with_config};
 
+use crate::config::{self, Flags};
+
+pub(crate) use exit::Exit;
 pub(crate) use logging::LogLevel;
 
 /// A DICOM C-STORE receiver: point any DICOM sender at it and it stores whole, durable Part 10 files.
@@ -113,13 +115,6 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct FileArgs {
-    /// Configuration file (TOML); without it the built-in defaults and the environment apply
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
 struct RunArgs {
     #[command(flatten)]
     file: FileArgs,
@@ -135,30 +130,6 @@ struct RunArgs {
     /// Where to serve the admin HTTP surface, or "off" [admin.listen]; port 0 picks a free port
     #[arg(long, value_name = "ADDR:PORT")]
     admin: Option<String>,
-}
-
-/// How the process ends. Scripts rely on these numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// 0: the command did what it was asked.
-    Done,
-    /// 1: it failed while starting or running.
-    Failed,
-    /// 2: the command line or the configuration is wrong; nothing was started.
-    Misused,
-    /// 3: the node went down in order because its supervisor gave up.
-    GaveUp,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        match exit {
-            Exit::Done => Self::SUCCESS,
-            Exit::Failed => Self::FAILURE,
-            Exit::Misused => Self::from(2),
-            Exit::GaveUp => Self::from(3),
-        }
-    }
 }
 
 /// Parses the command line of this process and carries it out.
@@ -209,20 +180,10 @@ pub(crate) fn main() -> Exit {
     }
 }
 
-fn with_config(file: Option<PathBuf>, flags: Flags, command: impl FnOnce(config::Loaded) -> Exit) -> Exit {
-    match config::load(file.as_deref(), config::process_environment(), &flags) {
-        Ok(loaded) => command(loaded),
-        Err(error) => refuse(&error),
-    }
-}
-
-fn refuse(error: &ConfigError) -> Exit {
-    output::complain(&error.to_string());
-    Exit::Misused
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]

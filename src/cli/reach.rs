@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::client::Client;
-use super::{Exit, output, refuse};
+use super::configuration::refuse;
+use super::{Exit, output};
 use crate::config::{self, Flags};
 
 /// Which node.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use tidegate_actors::NodeSettings;
 
-use super::{Exit, refuse};
+use super::Exit;
+use super::configuration::refuse;
 use crate::config::{self, Flags};
 
 /// Which storage root.

@@ -90,12 +90,7 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
     services.extend(audit.map(|target| audit::service(target, origin(&settings))));
     let node = Node::start(settings, services).await?;
     let mut signals = Signals::new().map_err(RunError::Signals)?;
-    if durability == Durability::None {
-        tracing::warn!(
-            %durability,
-            "instances are acknowledged before they are durable: a power failure may lose them"
-        );
-    }
+    warn_of_durability(durability);
     recovery::warn_of_filesystem(&root, node.filesystem(), durability);
     recovery::log(node.recovery(), &layout);
     actix_rt::spawn(service_manager::watchdog(node.heart()));
@@ -135,6 +130,15 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
         "stopped"
     );
     Ok(end)
+}
+
+fn warn_of_durability(durability: Durability) {
+    if durability == Durability::None {
+        tracing::warn!(
+            %durability,
+            "instances are acknowledged before they are durable: a power failure may lose them"
+        );
+    }
 }
 
 /// Says why the node stops.

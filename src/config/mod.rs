@@ -15,90 +15,32 @@ mod problem;
 mod raw;
 mod read;
 mod reference;
+mod settings;
 mod sources;
 #[cfg(test)]
 mod template_tests;
 mod tls;
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use tidegate_actors::NodeSettings;
-
-use crate::admin::AdminSettings;
+use std::path::Path;
 
 pub(crate) use changes::Changes;
 pub(crate) use human::{period_text, size_text};
 pub(crate) use masked::masked;
+pub(crate) use problem::ConfigError;
 pub(crate) use raw::Raw;
 pub(crate) use reference::reference;
+pub(crate) use settings::{LogFormat, LogSettings, Settings};
 pub(crate) use sources::{Environment, Flags, process_environment};
 pub(crate) use tls::{ClientAuth, OwnCertificate, RevocationList, Tls};
 
-use crate::audit::Target;
-use problem::Problem;
-
 /// The commented template: every key with its default. A test holds it equal to [`Raw::default`].
 pub(crate) const TEMPLATE: &str = include_str!("../../conf/tidegate.toml");
-
-/// Settings that cannot be wrong any more.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) node: NodeSettings,
-    /// The certificate that TLS peers see; `None`: no TLS.
-    pub(crate) certificate: Option<OwnCertificate>,
-    /// Whom TLS peers' certificates are looked up in.
-    pub(crate) revocation_lists: Vec<RevocationList>,
-    /// How long associations get to finish when the node is asked to stop.
-    pub(crate) shutdown_grace: Duration,
-    /// Where the admin surface listens; `None` = off.
-    pub(crate) admin: Option<AdminSettings>,
-    /// Path of the admin socket; `None` = off.
-    pub(crate) admin_socket: Option<PathBuf>,
-    pub(crate) log: LogSettings,
-    /// Where audit messages go; `None`: nowhere.
-    pub(crate) audit: Option<Target>,
-}
-
-/// What is logged, and in which form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LogSettings {
-    pub(crate) format: LogFormat,
-    pub(crate) level: tracing::Level,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// A valid configuration: as written, and as each room takes it.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) raw: Raw,
     pub(crate) settings: Settings,
-}
-
-/// Why there is no configuration to run with.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
-    /// The file given by `--config` cannot be read.
-    #[error("cannot read the configuration file {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
-    /// The file is no TOML at all.
-    #[error("{}:{line}: not valid TOML: {reason}", path.display())]
-    Syntax { path: PathBuf, line: usize, reason: String },
-    /// The `config` crate could not put the sources together (an environment variable that is not UTF-8).
-    #[error("configuration cannot be read: {0}")]
-    Sources(#[from] ::config::ConfigError),
-    /// Keys or values that are not allowed, all of them.
-    #[error("configuration is not valid\n{}", problem::list(.0))]
-    Invalid(Vec<Problem>),
 }
 
 /// Reads the sources, lays each over the ones before it, and checks the result.

@@ -1,6 +1,8 @@
-//! One mistake in the configuration, and how a list of them reads.
+//! One mistake in the configuration, how a list of them reads, and the error that there is no configuration.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 
 /// A key that cannot stand as it is. Ordered by key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +25,24 @@ impl fmt::Display for Problem {
 }
 
 /// One indented line a problem.
-pub(super) fn list(problems: &[Problem]) -> String {
+fn list(problems: &[Problem]) -> String {
     let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
     lines.join("\n")
+}
+
+/// Why there is no configuration to run with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file given by `--config` cannot be read.
+    #[error("cannot read the configuration file {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// The file is no TOML at all.
+    #[error("{}:{line}: not valid TOML: {reason}", path.display())]
+    Syntax { path: PathBuf, line: usize, reason: String },
+    /// The `config` crate could not put the sources together (an environment variable that is not UTF-8).
+    #[error("configuration cannot be read: {0}")]
+    Sources(#[from] ::config::ConfigError),
+    /// Keys or values that are not allowed, all of them.
+    #[error("configuration is not valid\n{}", list(.0))]
+    Invalid(Vec<Problem>),
 }

@@ -10,7 +10,7 @@ use ::config::{Config, Map, Source, Value, ValueKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::ConfigError;
+use super::problem::ConfigError;
 
 /// Values given on the command line; `None` = flag not given.
 #[derive(Debug, Clone, Default)]

@@ -1,3 +1,6 @@
+use std::path::PathBuf;
+
+use super::problem::Problem;
 use super::*;
 
 fn environment(variables: &[(&str, &str)]) -> Environment {

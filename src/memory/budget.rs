@@ -1,62 +1,26 @@
 //! The memory budget: one number that all leases together never exceed.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-
 use crate::lease::{Account, Holder};
-use crate::stage::{Stage, StageBytes, StageCounters};
-
-/// The budget is spent: the bytes were not leased.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("memory budget is spent: {asked} bytes asked for, {held} of {limit} held")]
-pub struct BudgetSpent {
-    /// Bytes asked for.
-    pub asked: u64,
-    /// Bytes held by all leases at that moment.
-    pub held: u64,
-    /// The budget.
-    pub limit: u64,
-}
+pub use crate::pool::BudgetSpent;
+use crate::pool::Pool;
+use crate::stage::StageBytes;
 
 /// How many bytes all leases together may hold. Clones share one budget.
 #[derive(Clone, Debug)]
-pub struct MemoryBudget(Arc<Budget>);
-
-#[derive(Debug)]
-struct Budget {
-    limit: AtomicU64,
-    floor_reserve: AtomicU64,
-    /// Bytes held by leases for [`Stage::Floor`], and by all others. Apart, so that whether a lease leaves the reserve alone does
-    /// not hang on two counts read at two instants.
-    floors: AtomicU64,
-    others: AtomicU64,
-    highest: AtomicU64,
-    stages: StageCounters,
-    holders: Mutex<BTreeMap<u64, Weak<Account>>>,
-    next_holder: AtomicU64,
-}
+pub struct MemoryBudget(Arc<Pool<Account>>);
 
 impl MemoryBudget {
     /// A budget of `limit_bytes`.
     pub fn new(limit_bytes: u64) -> Self {
-        Self(Arc::new(Budget {
-            limit: AtomicU64::new(limit_bytes),
-            floor_reserve: AtomicU64::new(0),
-            floors: AtomicU64::new(0),
-            others: AtomicU64::new(0),
-            highest: AtomicU64::new(0),
-            stages: StageCounters::default(),
-            holders: Mutex::default(),
-            next_holder: AtomicU64::new(1),
-        }))
+        Self(Arc::new(Pool::new(limit_bytes)))
     }
 
     /// The budget, in bytes.
     pub fn limit(&self) -> u64 {
-        self.0.limit.load(Ordering::Relaxed)
+        self.0.limit()
     }
 
     /// Changes the budget. Nothing is taken from those who hold leases: if more is held than the new budget allows, no lease
@@ -65,14 +29,14 @@ impl MemoryBudget {
         self.0.limit.store(limit_bytes, Ordering::Relaxed);
     }
 
-    /// Keeps so many bytes for [`Stage::Floor`]: what is not yet leased of them is not to be had for anything else.
+    /// Keeps so many bytes for [`Stage::Floor`](crate::Stage::Floor): what is not yet leased of them is not to be had for anything else.
     pub fn set_floor_reserve(&self, bytes: u64) {
         self.0.floor_reserve.store(bytes, Ordering::Relaxed);
     }
 
     /// Bytes held by all leases.
     pub fn held(&self) -> u64 {
-        self.0.floors.load(Ordering::Relaxed) + self.0.others.load(Ordering::Relaxed)
+        self.0.held()
     }
 
     /// The most that [`Self::held`] has ever been.
@@ -88,7 +52,8 @@ impl MemoryBudget {
 
     /// Opens an account for someone who will hold leases. `label` is what people will read: it must be safe to print.
     pub fn open_account(&self, label: impl Into<String>) -> Holder {
-        let account = Arc::new(Account::new(self.clone(), self.0.next_holder.fetch_add(1, Ordering::Relaxed), label));
+        let account =
+            Arc::new(Account::new(Arc::clone(&self.0), self.0.next_holder.fetch_add(1, Ordering::Relaxed), label));
         self.0.holders.lock().insert(account.id(), Arc::downgrade(&account));
         Holder::new(account)
     }
@@ -110,55 +75,14 @@ impl MemoryBudget {
     pub(crate) fn accounts(&self) -> Vec<Arc<Account>> {
         self.0.holders.lock().values().filter_map(Weak::upgrade).collect()
     }
-
-    pub(crate) fn close(&self, account: u64) {
-        self.0.holders.lock().remove(&account);
-    }
-
-    /// Others never hold more than the budget without the reserve, so a floor within the reserve is always to be had.
-    pub(crate) fn take(&self, stage: Stage, asked: u64) -> Result<(), BudgetSpent> {
-        let limit = self.limit();
-        let reserve = self.0.floor_reserve.load(Ordering::Relaxed);
-        let beside = match stage {
-            Stage::Floor => self.0.others.load(Ordering::Relaxed),
-            _ => self.0.floors.load(Ordering::Relaxed).max(reserve),
-        };
-        let taken = self.0.pool(stage).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-            held.checked_add(asked)?.checked_add(beside).filter(|sum| *sum <= limit)?;
-            Some(held + asked)
-        });
-        if taken.is_err() {
-            return Err(BudgetSpent { asked, held: self.held(), limit });
-        }
-        self.0.highest.fetch_max(self.held(), Ordering::Relaxed);
-        self.0.stages.add(stage, asked);
-        Ok(())
-    }
-
-    pub(crate) fn release(&self, stage: Stage, bytes: u64) {
-        self.0.stages.subtract(stage, bytes);
-        self.0.pool(stage).fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn move_on(&self, from: Stage, to: Stage, bytes: u64) {
-        self.0.stages.add(to, bytes);
-        self.0.stages.subtract(from, bytes);
-        if from == Stage::Floor || to == Stage::Floor {
-            self.0.pool(to).fetch_add(bytes, Ordering::Relaxed);
-            self.0.pool(from).fetch_sub(bytes, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Budget {
-    fn pool(&self, stage: Stage) -> &AtomicU64 {
-        if stage == Stage::Floor { &self.floors } else { &self.others }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
+    use crate::stage::Stage;
 
     #[test]
     fn the_budget_is_never_exceeded_and_comes_back() {

@@ -7,7 +7,17 @@ use jemalloc_pprof::{FlamegraphOptions, Mapping, StackProfile, WeightedStack};
 use mappings::MAPPINGS;
 use serde::{Deserialize, Serialize};
 
-use crate::profile::{Format, ProfileError};
+use crate::profile_error::ProfileError;
+
+/// What a profile is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A flame graph for a browser.
+    Svg,
+    /// Gzipped protocol buffers, for `pprof` and its kin.
+    Pprof,
+}
 
 /// What was allocated while a [`crate::profile::Recording`] was on and is still held, by call stack.
 ///

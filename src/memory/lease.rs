@@ -13,7 +13,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{BudgetSpent, MemoryBudget};
+use crate::pool::{BudgetSpent, Pool};
 use crate::stage::{Stage, StageBytes};
 
 /// Where leased bytes are.
@@ -145,7 +145,7 @@ pub(crate) struct Record {
 #[derive(Debug)]
 pub(crate) struct Account {
     id: u64,
-    budget: MemoryBudget,
+    budget: Arc<Pool<Account>>,
     label: Mutex<String>,
     since: Instant,
     next_lease: AtomicU64,
@@ -155,7 +155,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(budget: MemoryBudget, id: u64, label: impl Into<String>) -> Self {
+    pub(crate) fn new(budget: Arc<Pool<Self>>, id: u64, label: impl Into<String>) -> Self {
         Self {
             id,
             budget,
@@ -200,6 +200,7 @@ impl Drop for Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::MemoryBudget;
 
     fn records(holder: &Holder) -> Vec<Record> {
         let mut seen = Vec::new();

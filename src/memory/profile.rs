@@ -6,42 +6,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jemalloc_pprof::{JemallocProfCtl, PROF_CTL};
-use serde::{Deserialize, Serialize};
 
-pub use crate::heap_stacks::HeapStacks;
-
-/// What a profile is written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// A flame graph for a browser.
-    Svg,
-    /// Gzipped protocol buffers, for `pprof` and its kin.
-    Pprof,
-}
-
-/// There is no profile.
-#[derive(Debug, thiserror::Error)]
-pub enum ProfileError {
-    /// jemalloc was started without: `MALLOC_CONF` says `prof:false`.
-    #[error("heap profiling is off in this process (MALLOC_CONF overrides prof:true)")]
-    Off,
-    /// One at a time.
-    #[error("a heap profile is being recorded already")]
-    Busy,
-    /// jemalloc would not start or stop.
-    #[error("jemalloc refused to profile: {0}")]
-    Refused(tikv_jemalloc_ctl::Error),
-    /// Nothing that was allocated during the recording is still held, or less than the sampling sees.
-    #[error("nothing was allocated and kept while the heap profile was recorded")]
-    Empty,
-    /// Its addresses mean nothing in this process, which runs another build.
-    #[error("the heap profile is of another build: this one has no {0} like it")]
-    OtherBuild(String),
-    /// It could not be written to the directory for temporary files, read back, or drawn.
-    #[error("the heap profile could not be made: {0}")]
-    Dump(Box<dyn std::error::Error + Send + Sync>),
-}
+pub use crate::heap_stacks::{Format, HeapStacks};
+pub use crate::profile_error::ProfileError;
 
 /// A recording in progress: one in the process. Dropping it ends it.
 #[derive(Debug)]

@@ -53,6 +53,11 @@ pub fn is_uid(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
+/// UIDs are padded with NUL, AE titles with spaces; peers mix them up.
+pub(crate) fn unpadded(text: &str) -> &str {
+    text.trim_matches(['\0', ' '])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

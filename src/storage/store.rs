@@ -11,10 +11,11 @@ use dicom_core::Tag;
 use crate::commit::{Commit, KnownDirectories};
 use crate::error::{OpenError, StoreError};
 use crate::fs::{Filesystem, Handle, Space, reports_failed_write_back};
+use crate::inner::Inner;
 use crate::instance::{Instance, Stored};
 use crate::recovery::Recovery;
 use crate::root::Root;
-use crate::settings::{CommitStrategy, Durability, Placement, Settings};
+use crate::settings::{CommitStrategy, Durability, Settings};
 use crate::space;
 use crate::spool::SpoolFile;
 use crate::sync::Mutex;
@@ -31,18 +32,6 @@ impl<H: Handle> Clone for Store<H> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
-}
-
-#[derive(Debug)]
-pub(crate) struct Inner<H: Handle> {
-    settings: Settings,
-    placement: Placement,
-    wanted: Arc<[Tag]>,
-    root: Mutex<Arc<Root<H>>>,
-    pub(crate) temp_names: TempNames,
-    pub(crate) known_directories: KnownDirectories,
-    /// Instances that are being committed, by all threads.
-    pub(crate) in_commit: AtomicUsize,
 }
 
 impl Store {
@@ -167,42 +156,5 @@ impl<H: Handle> Store<H> {
     /// Instances that were refused and that the next start may store all the same, because the disk did not take that they are void.
     pub fn not_voided(&self) -> u64 {
         self.0.root.lock().wal().map_or(0, |wal| wal.not_voided())
-    }
-}
-
-impl<H: Handle> Drop for Inner<H> {
-    /// A store that is closed in order leaves nothing to be done at the next start. What fails here is done then.
-    fn drop(&mut self) {
-        let root = &Arc::clone(&self.root.lock());
-        if let Some(wal) = root.wal() {
-            let _ = wal.checkpoint(root, &|| ());
-        }
-    }
-}
-
-impl<H: Handle> Inner<H> {
-    /// Where and how `instance` is stored.
-    pub(crate) fn placement<'a>(&'a self, instance: &'a Instance<H>) -> &'a Placement {
-        instance.placement().unwrap_or(&self.placement)
-    }
-
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// The root, made sure to be the directory its path leads to. One that was removed and put back on the same
-    /// filesystem is taken up again.
-    fn root(&self) -> Result<Arc<Root<H>>, StoreError> {
-        let root = Arc::clone(&self.root.lock());
-        if root.was_current_lately() {
-            return Ok(root);
-        }
-        let mut current = self.root.lock();
-        if !current.is_current() {
-            let reopened = current.reopen()?;
-            self.known_directories.clear();
-            *current = reopened;
-        }
-        Ok(Arc::clone(&current))
     }
 }

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
-use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,18 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
-use crate::fs::{Errno, Handle, Link, Open, Taken};
+use crate::fs::{Errno, Handle, Link, Open, PAGE_BYTES, Taken, write_all_at};
 use crate::root::Root;
 
 /// Of a number of 64 bits.
 const MAX_DIGITS: usize = 20;
-
-/// Most slices one `writev` takes (`IOV_MAX` of Linux).
-const MAX_SLICES: usize = 1024;
-
-/// What is written past the page cache begins and ends on a multiple of this, in memory and in the file: a page, and no less than a
-/// block of any disk.
-pub(crate) const PAGE_BYTES: usize = 4096;
 
 /// Makes names for temp files: what this store draws once, then a count. No two stores, nor two files of one, share a name.
 #[derive(Debug)]
@@ -204,34 +196,6 @@ fn cut_to_pages<'a>(slices: &mut Vec<&'a [u8]>) -> Vec<&'a [u8]> {
         *last = rest;
     }
     behind
-}
-
-/// Writes all of `slices` to `file` from `offset_bytes` on, where they lie.
-pub(crate) fn write_all_at<'a, H: Handle>(
-    file: &H,
-    mut offset_bytes: u64,
-    slices: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<(), Errno> {
-    let mut slices = slices.into_iter().filter(|slice| !slice.is_empty()).map(IoSlice::new);
-    let most = slices.size_hint().1.unwrap_or(MAX_SLICES);
-    let mut group: Vec<IoSlice<'a>> = Vec::with_capacity(most.min(MAX_SLICES));
-    loop {
-        group.clear();
-        group.extend(slices.by_ref().take(MAX_SLICES));
-        if group.is_empty() {
-            return Ok(());
-        }
-        let mut rest = group.as_mut_slice();
-        while !rest.is_empty() {
-            match file.write_at(offset_bytes, rest)? {
-                0 => return Err(Errno::IO),
-                written => {
-                    offset_bytes += written as u64;
-                    IoSlice::advance_slices(&mut rest, written);
-                }
-            }
-        }
-    }
 }
 
 impl<H: Handle> Drop for TempFile<H> {

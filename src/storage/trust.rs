@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fs::{Errno, Handle, Open};
-use crate::root::OWN;
+use crate::own::OWN;
 
 /// The file whose length is changed to see whether the journal is alive. It begins with the mount that a sync has failed on.
 pub(crate) const PROBE: &str = "journal";

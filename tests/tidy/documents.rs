@@ -84,6 +84,27 @@ fn links_in_the_documents_lead_somewhere() {
     assert!(links > 20, "{links}");
 }
 
+/// Where a path in backticks begins that is looked for.
+const ROOMS: [&str; 7] = ["src/", "actors/", "tests/", "loadtest/", "conf/", "docs/", ".ci/"];
+
+#[test]
+fn paths_that_the_documents_name_are_there() {
+    let mut paths = 0;
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/security.md"] {
+        let text = read(document);
+        let prose: String = text.split("```").step_by(2).collect();
+        for quoted in
+            prose.split('`').skip(1).step_by(2).filter(|quoted| ROOMS.iter().any(|room| quoted.starts_with(room)))
+        {
+            // Arguments may follow a script; a pattern stands for the files of its directory.
+            let path = quoted.split([' ', '*']).next().unwrap();
+            assert!(root().join(path).exists(), "{document}: {quoted}");
+            paths += 1;
+        }
+    }
+    assert!(paths > 60, "{paths}");
+}
+
 /// What a comment above a block of shell may say (`tests/commands/blocks.py`).
 const RUN: [&str; 4] = ["run", "run beside a node", "run in ci", "run under systemd"];
 

@@ -1,6 +1,7 @@
 //! The same loads on several receivers, in turns and round after round, so that what drifts on the host meets them all. A limit that
 //! takes part is a receiver like any other; what counts then is the ratio within a round.
 
+mod contender;
 mod report;
 
 use std::collections::BTreeMap;
@@ -10,13 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
 
 use crate::drive::{Drive, DriveError, EndArgs, Once, ShapeArgs, setting, tell};
 use crate::limit::Mode;
 use crate::result::RunResult;
 use crate::target::{Receiver, Running};
 use crate::workdir::Workdir;
+use contender::{Compared, Contender};
 
 /// What a disk does behind a sync, discards for one, is over by then.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -64,50 +65,6 @@ pub(crate) struct CompareArgs {
     /// Write a report with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-}
-
-/// One load, and what it came to with each receiver.
-#[derive(Debug, Serialize)]
-pub(crate) struct Compared {
-    pub(crate) scenario: String,
-    pub(crate) contenders: Vec<Contender>,
-}
-
-/// One receiver and what its runs came to.
-#[derive(Debug, Serialize)]
-pub(crate) struct Contender {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) durability: String,
-    /// Others are held against it.
-    pub(crate) is_limit: bool,
-    /// By round; `None` where it failed.
-    pub(crate) runs: Vec<Option<RunResult>>,
-    /// Why runs are missing.
-    pub(crate) problems: Vec<String>,
-}
-
-impl Contender {
-    fn new(receiver: &Receiver) -> Self {
-        Self {
-            name: receiver.name.clone(),
-            version: receiver.version(),
-            durability: receiver.durability.clone(),
-            is_limit: receiver.is_limit,
-            runs: Vec::new(),
-            problems: Vec::new(),
-        }
-    }
-
-    /// Whether it stored all that it acknowledged, and every run came to its end.
-    pub(crate) fn passed(&self) -> bool {
-        self.problems.is_empty() && self.runs().all(RunResult::passed)
-    }
-
-    /// The runs that came to their end.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = &RunResult> {
-        self.runs.iter().flatten()
-    }
 }
 
 /// Runs all rounds of all loads; `false` when a receiver lost something or could not be run.

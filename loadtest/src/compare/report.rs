@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::{Compared, Contender};
+use super::contender::{Compared, Contender};
 use crate::render::{Line, Page, Plot, Scale, Table, bytes, count, ms, per_second, rate};
 use crate::result::RunResult;
 use crate::statistics::median;

@@ -3,6 +3,7 @@
 mod monitor;
 mod pipeline;
 mod recorder;
+mod run;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,6 @@ mod worker;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -29,13 +29,12 @@ use crate::scenario::{Pace, ScenarioError};
 
 use monitor::Monitor;
 use recorder::Recorder;
+use run::Run;
 use schedule::Schedule;
 use worker::Worker;
 
 /// Stack of an association's thread, which holds a read buffer and little else.
 const STACK_BYTES: usize = 256 * 1024;
-/// Complaints of associations that are printed; the rest are only counted.
-const MAX_COMPLAINTS: usize = 10;
 
 /// Why a run could not be.
 #[derive(Debug, Error)]
@@ -141,40 +140,6 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         objectives: Vec::new(),
     };
     Ok((result, ledger))
-}
-
-/// What all associations of a run share.
-struct Run<'a> {
-    plan: &'a Plan,
-    catalogue: Arc<Catalogue>,
-    schedule: Schedule,
-    recorder: Recorder,
-    start: Instant,
-    keeps_ledger: bool,
-    complaints: std::sync::atomic::AtomicUsize,
-}
-
-impl Run<'_> {
-    /// Whether an answer at `now` to an instance due in `step` counts as kept up with.
-    fn in_time(&self, step: usize, now: Instant) -> bool {
-        match &self.plan.scenario.load.pace {
-            Pace::Steps { step_s, knee_p99_ms, .. } => {
-                let until_s = (step + 1) as f64 * step_s + knee_p99_ms / 1000.0;
-                now.saturating_duration_since(self.start).as_secs_f64() <= until_s
-            }
-            Pace::Closed { .. } | Pace::Open { .. } => true,
-        }
-    }
-
-    /// Says why an association failed, unless so many have been said.
-    fn complain(&self, number: u32, error: &AssociationError) {
-        let said = self.complaints.fetch_add(1, Ordering::Relaxed);
-        if said < MAX_COMPLAINTS && !self.plan.quiet {
-            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            let more = if said + 1 == MAX_COMPLAINTS { " (further failures are only counted)" } else { "" };
-            eprintln!("association {number}: {error}{cause}{more}");
-        }
-    }
 }
 
 /// One association before the clock runs: it shows that the target is there, and for what length of PDU to frame.

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::Run;
+use super::run::Run;
 use crate::result::{Host, Sampler, Second, Step, Target, TargetKind, Usage, us_to_ms};
 use crate::scenario::Pace;
 

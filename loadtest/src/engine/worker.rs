@@ -9,9 +9,9 @@ use crate::random::Random;
 use crate::reconcile::Entry;
 use crate::scenario::{Lifetime, Pace, Range};
 
-use super::Run;
 use super::pipeline::{Outstanding, Pipeline};
 use super::recorder::Answered;
+use super::run::Run;
 use super::schedule::{Slot, Turn};
 use crate::itinerary::{Instance, Itinerary};
 

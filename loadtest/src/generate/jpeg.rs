@@ -2,7 +2,7 @@
 
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
-use super::pixels::Shape;
+use super::shape::Shape;
 
 const QUALITY: u8 = 80;
 

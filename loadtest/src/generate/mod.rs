@@ -7,10 +7,11 @@ mod modality;
 mod pixels;
 mod rle;
 mod sequences;
+mod shape;
 mod tables;
 
 pub(crate) use modality::Modality;
-pub(crate) use pixels::{Encoding, Shape};
+pub(crate) use shape::{Encoding, Shape};
 
 use crate::dataset::Dataset;
 

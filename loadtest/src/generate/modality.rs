@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::element::{Elements, Row};
-use super::pixels::Shape;
+use super::shape::Shape;
 use super::{sequences, tables};
 
 /// A kind of instance that can be generated.

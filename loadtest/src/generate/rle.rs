@@ -1,6 +1,6 @@
 //! RLE Lossless (PS3.5 §G): one segment a byte of a sample, most significant first, each packed by rows.
 
-use super::pixels::Shape;
+use super::shape::Shape;
 
 /// A frame's fragment.
 pub(super) fn encode(samples: &[u16], shape: &Shape) -> Vec<u8> {

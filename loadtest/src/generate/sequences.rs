@@ -1,7 +1,7 @@
 //! What the tables cannot say: the sequences of each modality's definition, and what depends on the shape.
 
 use super::element::{Elements, Row};
-use super::pixels::Shape;
+use super::shape::Shape;
 
 /// A code of one scheme (PS3.3 §8).
 fn code(value: &'static str, scheme: &'static str, meaning: &'static str) -> Vec<Elements> {

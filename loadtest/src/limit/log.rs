@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::buffer::{BUFFER_BYTES, Buffer, PAGE_BYTES};
-use super::set_direct;
+use super::direct::set_direct;
 
 /// Bytes of each half: one is appended to while the files of the other are synced.
 const HALF_BYTES: u64 = 64 << 20;

@@ -5,21 +5,22 @@
 
 mod buffer;
 mod connection;
+mod direct;
 mod log;
+mod mode;
 mod spool;
 mod store;
 
-use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use clap::{Args, ValueEnum};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use clap::Args;
 use thiserror::Error;
 
+pub(crate) use self::mode::Mode;
 use self::store::Store;
 use crate::tls::{TlsError, TlsServer};
 
@@ -41,39 +42,6 @@ pub(crate) struct LimitArgs {
     /// Serve TLS with the certificate chain and the key of these PEM files
     #[arg(long, num_args = 2, value_names = ["CERTIFICATE", "KEY"])]
     tls: Vec<PathBuf>,
-}
-
-/// What has happened to an instance when the limit answers success.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mode {
-    /// Nothing is written
-    Discard,
-    /// The file is written to the page cache and renamed, nothing is synced
-    None,
-    /// The file is written to the page cache; its data is synced before its rename, its directory after it
-    PerFile,
-    /// The file is written past the page cache (O_DIRECT) and renamed; one sync of file and directory each
-    Direct,
-    /// The instance is in a log: one direct write and one sync for all that wait; its file is written after the answer. What exceeds
-    /// 64 KiB is written as in `direct`
-    Log,
-}
-
-impl Mode {
-    /// The meaning of success, for a table.
-    pub(crate) fn durability(self) -> &'static str {
-        match self {
-            Self::Discard => "nothing written",
-            Self::None => "written to the page cache, nothing synced",
-            Self::PerFile => "file and directory synced",
-            Self::Direct => "file written past the page cache, file and directory synced",
-            Self::Log => "synced in a log by group commit, or file and directory",
-        }
-    }
-
-    fn is_direct(self) -> bool {
-        matches!(self, Self::Direct | Self::Log)
-    }
 }
 
 /// Why the limit could not run.
@@ -119,15 +87,5 @@ fn serve(store: &Store, tls: Option<&TlsServer>, socket: TcpStream) -> io::Resul
     match tls {
         Some(tls) => connection::serve(tls.stream(socket)?, store),
         None => connection::serve(socket, store),
-    }
-}
-
-/// Lets `file` be written past the page cache, or not. A filesystem that knows no direct writes goes on without.
-fn set_direct(file: &File, direct: bool) -> io::Result<()> {
-    let flags = fcntl_getfl(file)?;
-    let wanted = if direct { flags | OFlags::DIRECT } else { flags - OFlags::DIRECT };
-    match fcntl_setfl(file, wanted) {
-        Err(rustix::io::Errno::INVAL) if direct => Ok(()),
-        set => Ok(set?),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::buffer::{BUFFER_BYTES, Buffer};
-use super::store::write_part;
+use super::direct::write_part;
 
 /// Parts under way: one that is written, and one that waits.
 const PARTS: usize = 2;

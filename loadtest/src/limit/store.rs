@@ -2,15 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::buffer::{BUFFER_BYTES, Buffer};
+use super::direct::write_part;
 use super::log::{Log, Member};
+use super::mode::Mode;
 use super::spool::Spool;
-use super::{Mode, set_direct};
 
 /// Files in one series directory.
 const FILES_PER_SERIES: u64 = 100;
@@ -197,21 +197,6 @@ impl Incoming<'_> {
         };
         spool.pass(&mut self.buffer)
     }
-}
-
-/// Writes the content of `buffer` at `offset`, whole pages past the page cache when `direct`. The rest of the last page goes first, so that
-/// the file has its length.
-pub(super) fn write_part(file: &File, buffer: &Buffer, offset: u64, direct: bool) -> io::Result<()> {
-    let (pages, rest) = buffer.split();
-    if !direct || pages.is_empty() {
-        return file.write_all_at(buffer.filled(), offset);
-    }
-    if !rest.is_empty() {
-        set_direct(file, false)?;
-        file.write_all_at(rest, offset + pages.len() as u64)?;
-    }
-    set_direct(file, true)?;
-    file.write_all_at(pages, offset)
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Findings, Found, Known, Ledger, ReconcileError};
+use super::findings::{Findings, Found, ReconcileError};
+use super::ledger::{Known, Ledger};
 use crate::part10::{Part10Error, Part10File};
 
 /// Looks at every file below `root`. Directories and files with a hidden name are a receiver's own, and not yet instances.

@@ -9,7 +9,8 @@ use std::thread;
 
 use sha2::{Digest, Sha256};
 
-use super::{Findings, Found, Ledger, Place, ReconcileError};
+use super::findings::{Findings, Found, ReconcileError};
+use super::ledger::{Ledger, Place};
 use crate::part10::Part10File;
 
 /// Commands that run at a time.

@@ -1,8 +1,12 @@
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use super::ledger::Known;
 use super::*;
+use crate::catalogue::Catalogue;
 use crate::generate::Encoding;
+use crate::itinerary::Instance;
 use crate::part10::tests::write_file;
 use crate::scenario::Scenario;
 use crate::uid::{UidKind, uid};

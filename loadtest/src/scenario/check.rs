@@ -4,10 +4,10 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 
+use super::checked::{Associations, BadPeer, Load, Pace, Scenario, TlsSettings};
 use super::mix::study_kind;
 use super::place::{Problems, ScenarioError};
 use super::raw::{self, BadPeerKind, Model, Range};
-use super::{Associations, BadPeer, Load, Pace, Scenario, TlsSettings};
 use crate::generate::MAX_NATIVE_BYTES;
 
 /// Associations that a run may have open at a time.

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 
+use super::checked::{Source, StudyKind};
 use super::place::Problems;
 use super::raw::{self, Range, SizeRange};
-use super::{Source, StudyKind};
 use crate::generate::{Encoding, MAX_NATIVE_BYTES, Modality, Shape};
 
 /// Different shapes made for a range of sizes or frames.

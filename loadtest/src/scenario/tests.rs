@@ -1,3 +1,5 @@
+use bytesize::ByteSize;
+
 use super::*;
 
 fn parse(text: &str) -> Result<Scenario, ScenarioError> {

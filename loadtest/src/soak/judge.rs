@@ -2,9 +2,22 @@
 
 use serde::Serialize;
 
-use super::Cycle;
 use crate::result::TargetSample;
 use crate::statistics::{Slope, median, theil_sen};
+
+/// A load and the pause behind it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Cycle {
+    /// From the start of the soak to the end of the pause.
+    pub(crate) end_s: f64,
+    pub(crate) acknowledged: u64,
+    pub(crate) failed: u64,
+    /// The median of the second half of the load.
+    pub(crate) loaded_rss_bytes: Option<f64>,
+    /// The least of the second half of the pause.
+    pub(crate) resting_rss_bytes: Option<f64>,
+    pub(crate) resting_leased_bytes: Option<f64>,
+}
 
 /// The part of the cycles that fills caches and pools, and is not judged.
 const WARM_UP: f64 = 0.2;

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use clap::Args;
-use serde::Serialize;
 
 use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, seconds, tell};
 use crate::result::{Sampler, TargetSample};
 use crate::target::{self, Aim, Running};
 use crate::workdir::Workdir;
-use judge::{Judgement, Verdict};
+use judge::{Cycle, Verdict};
+use report::Soaked;
 
 /// Between two looks while it rests.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -62,31 +62,6 @@ pub(crate) struct SoakArgs {
     /// Write a report with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-}
-
-/// A load and the pause behind it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Cycle {
-    /// From the start of the soak to the end of the pause.
-    pub(crate) end_s: f64,
-    pub(crate) acknowledged: u64,
-    pub(crate) failed: u64,
-    /// The median of the second half of the load.
-    pub(crate) loaded_rss_bytes: Option<f64>,
-    /// The least of the second half of the pause.
-    pub(crate) resting_rss_bytes: Option<f64>,
-    pub(crate) resting_leased_bytes: Option<f64>,
-}
-
-/// Everything that was seen.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Soaked {
-    pub(crate) receiver: String,
-    pub(crate) scenario: String,
-    pub(crate) cycles: Vec<Cycle>,
-    pub(crate) judgements: Vec<Judgement>,
-    /// Each second: from the start, and what was seen.
-    pub(crate) samples: Vec<(f64, TargetSample)>,
 }
 
 /// Soaks and prints the verdict; `false` when there is a leak.

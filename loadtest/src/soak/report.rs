@@ -2,9 +2,22 @@
 
 use std::fmt::Write;
 
-use super::judge::{Judgement, Verdict};
-use super::{Cycle, Soaked};
+use serde::Serialize;
+
+use super::judge::{Cycle, Judgement, Verdict};
 use crate::render::{Line, Page, Plot, Scale, Table, Tone, bytes, count};
+use crate::result::TargetSample;
+
+/// Everything that was seen.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Soaked {
+    pub(crate) receiver: String,
+    pub(crate) scenario: String,
+    pub(crate) cycles: Vec<Cycle>,
+    pub(crate) judgements: Vec<Judgement>,
+    /// Each second: from the start, and what was seen.
+    pub(crate) samples: Vec<(f64, TargetSample)>,
+}
 
 /// One line a cycle while it runs.
 pub(crate) fn progress(cycle: &Cycle, number: u64, length_s: f64) -> String {
@@ -94,7 +107,7 @@ pub(crate) fn page(soaked: &Soaked) -> String {
     let over = |label: &str, figure: &dyn Fn(&Cycle) -> Option<f64>| {
         Line::new(label, soaked.cycles.iter().filter_map(|cycle| Some((cycle.end_s, figure(cycle)?))))
     };
-    let seen = |label: &str, figure: &dyn Fn(&crate::result::TargetSample) -> Option<u64>| {
+    let seen = |label: &str, figure: &dyn Fn(&TargetSample) -> Option<u64>| {
         Line::new(label, soaked.samples.iter().filter_map(|(t, sample)| Some((*t, figure(sample)? as f64))))
     };
     let leased = seen("leased", &|sample| sample.leased_bytes);
@@ -132,7 +145,6 @@ pub(crate) fn page(soaked: &Soaked) -> String {
 mod tests {
     use super::super::judge::judge;
     use super::*;
-    use crate::result::TargetSample;
 
     fn soaked(growth: f64) -> Soaked {
         let cycle = |index: u32| Cycle {

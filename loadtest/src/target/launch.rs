@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::error::TargetError;
+use super::port::free_port;
+use super::process::ProcessSampler;
 use super::spec::{Receiver, StopSignal};
-use super::{Aim, TargetError, process::ProcessSampler, tidegate::TidegateSampler};
+use super::tidegate::TidegateSampler;
 use crate::association::Association;
 use crate::pdu::{AssociateRequest, PresentationContext};
 use crate::result::{Sampler, TargetKind, TargetSample, Usage};
@@ -28,6 +31,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Lines of its output that are shown when it fails.
 const LAST_LINES: usize = 12;
 
+/// Whom a load is put on.
+pub(crate) struct Aim {
+    pub(crate) address: String,
+    pub(crate) called_ae: Option<String>,
+    pub(crate) tls: Option<TlsSettings>,
+    pub(crate) sampler: Option<Box<dyn Sampler>>,
+}
+
 /// A running receiver with its whole process group. Dropped, it is killed: no run leaves anything behind.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -36,14 +47,6 @@ pub(crate) struct Running {
     port: u16,
     directory: PathBuf,
     work: PathBuf,
-}
-
-/// A port of the loopback that nobody uses at the moment.
-///
-/// # Errors
-/// When the system has none.
-pub(crate) fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl Running {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use super::TargetError;
+use super::error::TargetError;
 use crate::result::{Sampler, TargetKind, TargetSample, Usage};
 use crate::usage;
 

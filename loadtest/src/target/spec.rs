@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use super::{TargetError, free_port};
+use super::error::TargetError;
+use super::port::free_port;
 use crate::limit::Mode;
 
 /// How to run one receiver. `{port}`, `{dir}` (where it shall store) and `{work}` (for its configuration and log) stand for what the

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::TargetError;
+use super::error::TargetError;
 use super::process::ProcessSampler;
 use crate::result::{Sampler, TargetKind, TargetSample, Usage};
 

@@ -1,5 +1,6 @@
 //! Finds the settings of a node that serve a load best on this host, by running it.
 
+mod figures;
 mod report;
 mod search;
 
@@ -10,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use clap::Args;
-use serde::Serialize;
 
 use crate::drive::{Drive, DriveError, LoadArgs, Once, Steps, seconds, setting, tell};
-use crate::result::{RunResult, Step};
+use crate::result::RunResult;
 use crate::target::{Receiver, Running};
 use crate::workdir::Workdir;
-use search::{Axis, Rules, Search, Settings};
+use figures::Figures;
+use report::Tuned;
+use search::{Axis, Rules, Settings};
 
 /// What is tried when nothing is said. The values of an axis rise with what they cost.
 const AXES: [(&str, &[&str]); 4] = [
@@ -71,46 +73,6 @@ pub(crate) struct TuneArgs {
     /// Write a report with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-}
-
-/// Everything that was found.
-#[derive(Debug, Serialize)]
-pub(crate) struct Tuned {
-    pub(crate) scenario: String,
-    pub(crate) search: Search,
-    /// Open loads with the settings recommended.
-    pub(crate) knee: Vec<Step>,
-    /// The settings recommended, and none synced: what durability costs. It is never recommended.
-    pub(crate) unsynced: Option<Figures>,
-    pub(crate) cpus: u64,
-    pub(crate) filesystem: String,
-}
-
-/// What one run came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Figures {
-    pub(crate) per_s: f64,
-    pub(crate) mib_per_s: f64,
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
-    pub(crate) peak_rss_bytes: f64,
-    pub(crate) cpu_s_per_gib: f64,
-    pub(crate) failed: f64,
-}
-
-impl Figures {
-    fn of(run: &RunResult) -> Self {
-        let usage = run.target_usage.unwrap_or_default();
-        Self {
-            per_s: run.per_s(),
-            mib_per_s: run.mib_per_s(),
-            p50_ms: run.latency.p50_ms,
-            p99_ms: run.latency.p99_ms,
-            peak_rss_bytes: usage.peak_rss_bytes as f64,
-            cpu_s_per_gib: usage.cpu_s() / (run.totals.bytes as f64 / f64::from(1 << 30)).max(f64::MIN_POSITIVE),
-            failed: run.totals.failed() as f64,
-        }
-    }
 }
 
 /// Searches and prints what it found; `true` always, for no setting is wrong.

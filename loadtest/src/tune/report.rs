@@ -3,9 +3,25 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::search::{Settings, Trial};
-use super::{Figures, Tuned};
+use serde::Serialize;
+
+use super::figures::Figures;
+use super::search::{Search, Settings, Trial};
 use crate::render::{Line, Page, Plot, Scale, Shape, Table, bytes, ms, percent, rate, steps_plots};
+use crate::result::Step;
+
+/// Everything that was found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Tuned {
+    pub(crate) scenario: String,
+    pub(crate) search: Search,
+    /// Open loads with the settings recommended.
+    pub(crate) knee: Vec<Step>,
+    /// The settings recommended, and none synced: what durability costs. It is never recommended.
+    pub(crate) unsynced: Option<Figures>,
+    pub(crate) cpus: u64,
+    pub(crate) filesystem: String,
+}
 
 /// For the terminal.
 pub(crate) fn text(tuned: &Tuned) -> String {
@@ -140,7 +156,6 @@ fn scatter(trials: &[Trial]) -> Plot {
 mod tests {
     use super::super::search::{Axis, Rules, one_by_one};
     use super::*;
-    use crate::result::Step;
 
     fn tuned() -> Tuned {
         let axes = [

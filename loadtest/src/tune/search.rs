@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Figures;
+use super::figures::Figures;
 use crate::statistics::median;
 
 /// Configuration keys and their values.

@@ -3,18 +3,10 @@
 
 mod statement;
 
-use tidegate_actors::LiveSettings;
-use tidegate_protocol::Policy;
+use statement::Subject;
 
 use super::{Exit, output};
 use crate::config::Settings;
-
-/// What the statement is about.
-struct Subject<'a> {
-    settings: &'a Settings,
-    live: &'a LiveSettings,
-    policy: &'a Policy,
-}
 
 /// Prints the statement, as Markdown.
 pub(super) fn print(settings: &Settings) -> Exit {

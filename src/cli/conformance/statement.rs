@@ -3,14 +3,22 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use tidegate_actors::AccessSettings;
+use tidegate_actors::{AccessSettings, LiveSettings};
 use tidegate_protocol::registry::{Registered, storage_sop_classes, transfer_syntaxes};
 use tidegate_protocol::syntaxes::{APPLICATION_CONTEXT, VERIFICATION};
-use tidegate_protocol::{ErrorComment, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Rejection, Status};
+use tidegate_protocol::{
+    ErrorComment, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Policy, Rejection, Status,
+};
 use tidegate_storage::{Duplicates, Durability};
 
-use super::Subject;
 use crate::config::{ClientAuth, Settings, period_text, size_text};
+
+/// What the statement is about.
+pub(super) struct Subject<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) live: &'a LiveSettings,
+    pub(super) policy: &'a Policy,
+}
 
 pub(super) fn write(subject: &Subject<'_>) -> String {
     [

@@ -10,21 +10,17 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
-use serde::Serialize;
 
 use super::client::{AskError, Client};
 use super::reach::Reach;
 use super::{Exit, look, output};
-use crate::admin::model::{Association, Second, Status, Writers};
 use crate::admin::wire::line;
-use view::{Doing, View};
+use view::{Doing, Look, PAST_SECONDS, View};
 
 /// Time from frame to frame.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long a key may wait for its effect.
 const KEY_WAIT: Duration = Duration::from_millis(100);
-/// Seconds of the past that a view begins with.
-const PAST_SECONDS: u64 = 300;
 
 /// `tidegate top`
 #[derive(Debug, Args)]
@@ -38,20 +34,6 @@ pub(super) struct TopArgs {
     /// End after so many frames
     #[arg(long, value_name = "N")]
     frames: Option<u64>,
-}
-
-/// The node at one moment.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Look {
-    pub(super) status: Status,
-    pub(super) associations: Vec<Association>,
-    pub(super) writers: Writers,
-}
-
-impl Look {
-    fn at(client: &Client) -> Result<Self, AskError> {
-        Ok(Self { status: client.status()?, associations: client.associations()?, writers: client.writers()? })
-    }
 }
 
 pub(super) fn run(args: TopArgs) -> Exit {
@@ -156,11 +138,4 @@ fn looking(client: Client) -> Receiver<Result<Look, AskError>> {
         }
     });
     receiver
-}
-
-/// The second that a look has brought, if it is a new one.
-fn newer(past: &[Second], look: &Look) -> Option<Second> {
-    let second = look.status.last_second?;
-    let last = past.last().map_or(0, |last| last.at_unix_ms);
-    (second.at_unix_ms > last).then_some(second)
 }

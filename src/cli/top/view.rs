@@ -4,9 +4,27 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use serde::Serialize;
 
-use super::{Look, PAST_SECONDS, newer};
-use crate::admin::model::{Association, Second};
+use crate::admin::model::{Association, Second, Status, Writers};
+use crate::cli::client::{AskError, Client};
+
+/// Seconds of the past that a view begins with.
+pub(super) const PAST_SECONDS: u64 = 300;
+
+/// The node at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Look {
+    pub(super) status: Status,
+    pub(super) associations: Vec<Association>,
+    pub(super) writers: Writers,
+}
+
+impl Look {
+    pub(super) fn at(client: &Client) -> Result<Self, AskError> {
+        Ok(Self { status: client.status()?, associations: client.associations()?, writers: client.writers()? })
+    }
+}
 
 /// By what associations are sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +160,13 @@ impl View {
         }
         Doing::Nothing
     }
+}
+
+/// The second that a look has brought, if it is a new one.
+fn newer(past: &[Second], look: &Look) -> Option<Second> {
+    let second = look.status.last_second?;
+    let last = past.last().map_or(0, |last| last.at_unix_ms);
+    (second.at_unix_ms > last).then_some(second)
 }
 
 #[cfg(test)]

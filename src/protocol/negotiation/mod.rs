@@ -1,42 +1,21 @@
 //! Association negotiation: what a request gets as its answer (PS3.8 §7.1, PS3.7 Annex D.3).
 
-use std::sync::Arc;
-
 use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResult,
     PresentationContextResultReason as Reason,
 };
 
-use crate::syntaxes::{APPLICATION_CONTEXT, AbstractSyntax, is_standard_transfer_syntax, is_uid};
+use crate::syntaxes::{APPLICATION_CONTEXT, AbstractSyntax, is_standard_transfer_syntax, is_uid, unpadded};
 
+mod contexts;
+mod policy;
 mod user_information;
 
+use contexts::Context;
+pub(crate) use contexts::Contexts;
+pub use policy::Policy;
+pub use user_information::UserIdentity;
 use user_information::answer_user_information;
-
-/// What this node offers and accepts. Validated by whoever builds it.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// Our AE title, 1 to 16 characters (PS3.5 §6.2, AE).
-    pub ae_title: String,
-    /// Whether a request for another called AE title is rejected.
-    pub require_called_ae_title: bool,
-    /// Largest P-DATA-TF PDU a peer may send, in bytes of its variable field; 0 for no limit (PS3.8 §D.1).
-    pub max_pdu_length: u32,
-    /// Longest A-ASSOCIATE-RQ taken, in bytes of its variable field.
-    pub max_request_length: u32,
-    /// Longest command set taken, in bytes; those of a storage service are below 500.
-    pub max_command_set: u32,
-    /// Most presentation contexts accepted of one request; those that could be accepted beyond it are refused.
-    pub max_contexts: usize,
-    /// How many operations a peer may have outstanding, when it asks for more than one; at least 1.
-    pub async_operations: u16,
-    /// Whether abstract syntaxes that are private or newer than this build are stored too.
-    pub accept_unknown_sop_classes: bool,
-    /// Whether transfer syntaxes outside the standard are stored too.
-    pub accept_unknown_transfer_syntaxes: bool,
-    /// Transfer syntax UIDs to choose first, best first; where none of them is proposed, the requestor's order decides.
-    pub transfer_syntax_preference: Vec<String>,
-}
 
 /// A request as it arrived, for whoever decides about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,21 +34,6 @@ pub struct AssociateRequest {
     pub user_identity: Option<UserIdentity>,
     /// The peer's implementation class UID and version name, as far as given. A peer's string, but of bounded length.
     pub implementation: String,
-}
-
-/// A user name, and the passcode if one is given. Bytes of a peer; neither is shown by `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct UserIdentity {
-    /// The user name, UTF-8 by the standard.
-    pub name: Vec<u8>,
-    /// The passcode; `None` where the name alone was given.
-    pub passcode: Option<Vec<u8>>,
-}
-
-impl std::fmt::Debug for UserIdentity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UserIdentity").field("has_passcode", &self.passcode.is_some()).finish_non_exhaustive()
-    }
 }
 
 /// Why an association is refused: result, source and reason of the A-ASSOCIATE-RJ PDU (PS3.8 §9.3.4).
@@ -127,45 +91,6 @@ impl Rejection {
             Self::TemporaryCongestion => (2, 3, 1),
             Self::LocalLimitExceeded => (2, 3, 2),
         }
-    }
-}
-
-/// An accepted presentation context.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Context {
-    pub(crate) abstract_syntax: Arc<str>,
-    pub(crate) transfer_syntax: Arc<str>,
-}
-
-/// The accepted presentation contexts of an association, by their odd ID (PS3.8 §9.3.2.2).
-#[derive(Debug, Default)]
-pub(crate) struct Contexts(Vec<Option<Context>>);
-
-impl Contexts {
-    fn insert(&mut self, id: u8, context: Context) {
-        let index = usize::from(id / 2);
-        if self.0.len() <= index {
-            self.0.resize_with(index + 1, || None);
-        }
-        self.0[index] = Some(context);
-    }
-
-    pub(crate) fn get(&self, id: u8) -> Option<&Context> {
-        (id % 2 == 1).then(|| self.0.get(usize::from(id / 2))).flatten()?.as_ref()
-    }
-
-    fn remove(&mut self, id: u8) {
-        if let Some(context) = self.0.get_mut(usize::from(id / 2)) {
-            *context = None;
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.iter().count()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Context> {
-        self.0.iter().flatten()
     }
 }
 
@@ -301,11 +226,6 @@ fn choose(policy: &Policy, context: &PresentationContextProposed) -> Result<Stri
         .or_else(|| acceptable().next())
         .cloned()
         .ok_or(Reason::TransferSyntaxesNotSupported)
-}
-
-/// UIDs are padded with NUL, AE titles with spaces; peers mix them up.
-pub(crate) fn unpadded(text: &str) -> &str {
-    text.trim_matches(['\0', ' '])
 }
 
 #[cfg(test)]

@@ -4,12 +4,29 @@ use std::collections::HashSet;
 
 use dicom_ul::pdu::{self, RequestorRoles, UserIdentityType, UserVariableItem};
 
-use super::{Contexts, Policy, UserIdentity, unpadded};
+use super::contexts::Contexts;
+use super::policy::Policy;
+use crate::syntaxes::unpadded;
 use crate::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 
 /// Item types that `dicom_ul` passes through undecoded.
 pub(super) const ASYNC_OPERATIONS_WINDOW: u8 = 0x53;
 pub(super) const USER_IDENTITY_RESPONSE: u8 = 0x59;
+
+/// A user name, and the passcode if one is given. Bytes of a peer; neither is shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserIdentity {
+    /// The user name, UTF-8 by the standard.
+    pub name: Vec<u8>,
+    /// The passcode; `None` where the name alone was given.
+    pub passcode: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for UserIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserIdentity").field("has_passcode", &self.passcode.is_some()).finish_non_exhaustive()
+    }
+}
 
 /// What the user information comes to.
 pub(super) struct UserInformation {

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Result as IoResult};
 use std::path::Path;
 
-use super::Run;
+use super::run::Run;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::fs::{Errno, Handle, Kind, Link, Open};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::error::StoreError;
 use crate::fs::Handle;
+use crate::inner::Inner;
 use crate::instance::Instance;
 use crate::root::Root;
-use crate::store::Inner;
 use crate::sync::Mutex;
 use crate::temp::TempFile;
 

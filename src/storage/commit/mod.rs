@@ -12,6 +12,7 @@ mod files;
 mod logged;
 mod naming;
 mod obstacle;
+mod run;
 mod strategy;
 
 #[cfg(test)]
@@ -29,15 +30,16 @@ pub(crate) use self::directories::KnownDirectories;
 pub use self::files::Files;
 use self::files::write_file;
 use self::naming::{Draft, FinalName, FreeName, Look, Named, Renaming, Temp};
+use self::run::Run;
 use self::strategy::Strategy;
 use crate::error::StoreError;
 use crate::fs::Handle;
+use crate::inner::Inner;
 use crate::instance::{Instance, Payload, Stored};
 use crate::paths::PathGuard;
 use crate::root::Root;
 use crate::settings::Durability;
 use crate::space;
-use crate::store::Inner;
 use crate::wal::Appended;
 
 /// A batch on its way: written as far as it does not go through the write-ahead log. What is left, [`Commit::finish`] does.
@@ -149,28 +151,6 @@ fn each<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
             }
             progress();
         }
-    }
-}
-
-/// One run over a batch.
-#[derive(Debug)]
-struct Run<H: Handle> {
-    store: Arc<Inner<H>>,
-    root: Arc<Root<H>>,
-    directories: Directories<H>,
-    /// Syncs that had failed before anything of the batch was written.
-    failures: u64,
-    /// What is free on the disk as far as this batch knows, once it had to ask.
-    free_bytes: Option<u64>,
-    /// In the batch.
-    instances: usize,
-    /// Instances that were being committed when it began, its own among them.
-    in_commit: usize,
-}
-
-impl<H: Handle> Drop for Run<H> {
-    fn drop(&mut self) {
-        self.store.in_commit.fetch_sub(self.instances, Ordering::Relaxed);
     }
 }
 

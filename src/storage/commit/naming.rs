@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Run;
 use super::duplicates::{Found, examine};
+use super::run::Run;
 use super::strategy::Strategy;
 use crate::error::StoreError;
 use crate::fault::{self, Step};

@@ -23,7 +23,7 @@ use std::path::Path;
 pub use rustix::io::Errno;
 
 pub use self::linux::reports_failed_write_back;
-pub(crate) use self::pages::Pages;
+pub(crate) use self::pages::{PAGE_BYTES, Pages};
 
 /// An open file or directory. Paths are relative to the directory they are given to, or absolute.
 ///
@@ -266,4 +266,46 @@ pub(crate) fn read_full<H: Handle>(file: &H, offset_bytes: u64, buffer: &mut [u8
         }
     }
     Ok(filled)
+}
+
+/// Most slices one `writev` takes (`IOV_MAX` of Linux).
+const MAX_SLICES: usize = 1024;
+
+/// Writes all of `slices` to `file` from `offset_bytes` on, where they lie.
+pub(crate) fn write_all_at<'a, H: Handle>(
+    file: &H,
+    mut offset_bytes: u64,
+    slices: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(), Errno> {
+    let mut slices = slices.into_iter().filter(|slice| !slice.is_empty()).map(IoSlice::new);
+    let most = slices.size_hint().1.unwrap_or(MAX_SLICES);
+    let mut group: Vec<IoSlice<'a>> = Vec::with_capacity(most.min(MAX_SLICES));
+    loop {
+        group.clear();
+        group.extend(slices.by_ref().take(MAX_SLICES));
+        if group.is_empty() {
+            return Ok(());
+        }
+        let mut rest = group.as_mut_slice();
+        while !rest.is_empty() {
+            match file.write_at(offset_bytes, rest)? {
+                0 => return Err(Errno::IO),
+                written => {
+                    offset_bytes += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+            }
+        }
+    }
+}
+
+/// Whether `path` below `dir` still leads to `handle`. An error says neither: it is not a reason to begin anew.
+pub(crate) fn is_at<H: Handle>(dir: &H, path: &Path, handle: &H) -> Result<bool, Errno> {
+    let there = match dir.stat_at(path, Link::NoFollow) {
+        Ok(there) => there,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let ours = handle.stat()?;
+    Ok((there.dev, there.ino) == (ours.dev, ours.ino))
 }

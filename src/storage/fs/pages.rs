@@ -1,7 +1,10 @@
 //! Writing in whole pages, which is what goes past the page cache.
 
-use super::{Errno, Handle};
-use crate::temp::{PAGE_BYTES, write_all_at};
+use super::{Errno, Handle, write_all_at};
+
+/// What is written past the page cache begins and ends on a multiple of this, in memory and in the file: a page, and no less than a
+/// block of any disk.
+pub(crate) const PAGE_BYTES: usize = 4096;
 
 /// Memory that begins on a page, which all that is written is copied to first.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::outcome::{HeadError, Limit, Progress};
 use super::scan::Scan;
-use super::{HeadError, Limit, Progress};
 
 const BUFFER_BYTES: usize = 4096;
 /// What the inflater is given at a time. How much it makes of a stream before a broken place depends on how much of the stream it

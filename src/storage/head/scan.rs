@@ -10,7 +10,7 @@ use super::element::{
     Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
     SEQUENCE_DELIMITATION, UNDEFINED_LENGTH, looks_like_vr,
 };
-use super::{Head, HeadError, HeadLimits, Limit, Progress};
+use super::outcome::{Head, HeadError, HeadLimits, Limit, Progress};
 
 /// What is kept of a wanted value. No element a file can be named by comes near it.
 const MAX_KEPT_BYTES: usize = 1024;

@@ -10,17 +10,8 @@ use std::fmt::Write;
 use dicom_core::Tag;
 use sha2::{Digest, Sha256};
 
+use super::limits::CUT_MARK_BYTES;
 use super::template::{Component, Field, Function, Piece};
-
-/// What a file name may have on common file systems.
-pub(super) const MAX_NAME_BYTES: usize = 255;
-
-/// `~` and a SHA-256 in hexadecimal.
-pub(super) const CUT_MARK_BYTES: usize = 1 + 64;
-
-/// What may come on top of literals and values: `~` and the number of a copy, and the two bytes by
-/// which escaping the first character of a reserved name makes it longer.
-pub(super) const RESERVED_BYTES: usize = 11 + 2;
 
 const MISSING: &str = "_";
 

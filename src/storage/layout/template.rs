@@ -4,14 +4,8 @@ use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, TagRange, Virt
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
 
-use super::LayoutError;
-use super::component::{CUT_MARK_BYTES, MAX_NAME_BYTES, RESERVED_BYTES};
-
-/// Components of 255 bytes and their separators stay below 3 KiB of the 4 KiB a path may have,
-/// which leaves the rest to the root.
-pub(super) const MAX_COMPONENTS: usize = 12;
-
-pub(super) const MAX_TEMPLATE_BYTES: usize = 1024;
+use super::error::LayoutError;
+use super::limits::{CUT_MARK_BYTES, MAX_COMPONENTS, MAX_NAME_BYTES, MAX_TEMPLATE_BYTES, RESERVED_BYTES};
 
 /// What is left of one value at the least when it has to be cut: this, a mark and its hash.
 const MIN_VALUE_BYTES: usize = CUT_MARK_BYTES + 1;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use dicom_core::Tag;
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::verdict::{Digested, Fault, Verdict};
 use super::walk::{DatasetFault, Walk};
-use super::{Digested, Fault, Verdict};
 use crate::digest::{Digest, Hasher};
 use crate::fs::{Errno, Handle, read_full};
 use crate::head::{HeadLimits, HeadScan, encoding_of, is_standard};

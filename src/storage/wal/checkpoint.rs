@@ -2,16 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::frames::{index, last_of_each};
 use super::record::SegmentHeader;
 use super::restore::{Restorer, Since, failed};
 use super::segment::draw_salt;
-use super::state::Room;
-use super::{RETRY_AFTER, RETRY_CONTENDED_AFTER, Wal};
+use super::state::{Reserve, Room};
+use super::{Appended, Entry, RETRY_AFTER, RETRY_CONTENDED_AFTER, Wal};
 use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::fs::{Handle, Open};
+use crate::paths::PathKey;
 use crate::recovery::{Aside, Reason, Recovery};
 use crate::root::Root;
 use crate::sync::{Patience, now};
@@ -39,6 +41,32 @@ impl<H: Handle> Wal<H> {
             self.free_oldest(root, Room::AsItIs, progress, &mut Recovery::default())?; // somebody waits for this
         }
         Ok(())
+    }
+
+    /// Returns once the log has no entry for that path: a file gets it that does not go through the log.
+    pub(crate) fn clear_of(self: &Arc<Self>, path: PathKey, root: &Arc<Root<H>>) -> Result<(), StoreError> {
+        while self.has(path) {
+            self.checkpoint(root, &|| ())?;
+        }
+        Ok(())
+    }
+
+    /// Makes what the log has of these paths void, durably: rule 3. The caller holds no frame that it has to wait for.
+    ///
+    /// # Errors
+    /// If the disk does not take it. The next start may store them.
+    pub(crate) fn void(self: &Arc<Self>, entries: &[Entry<'_>], root: &Arc<Root<H>>) -> Result<(), StoreError> {
+        let failures = self.trust.failures();
+        let voided = match self.append_frame(entries, std::iter::empty(), failures, Reserve::Used, None) {
+            Appended::Durable(_) => Ok(()),
+            Appended::NotWritten { error, .. } | Appended::NotSynced(error) => Err(error),
+            Appended::NoRoom => Err(StoreError::Contended),
+        };
+        // A log with nothing in it has nothing of them either.
+        voided.or_else(|error| self.try_checkpoint_all(root).map_err(|_| error)).inspect_err(|_| {
+            self.not_voided.fetch_add(entries.len() as u64, Ordering::Relaxed);
+            self.state.lock().leave_active(); // due at once
+        })
     }
 
     /// The same, if no thread has to be waited for.

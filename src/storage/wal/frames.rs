@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::SEGMENT_BYTES;
-use super::record::{EntryHeader, FRAME_HEADER_BYTES, FRAMES_BEGIN_BYTES, FrameHeader, PAGE_BYTES, SegmentHeader};
+use super::record::{
+    EntryHeader, FRAME_HEADER_BYTES, FRAMES_BEGIN_BYTES, FrameHeader, PAGE_BYTES, SEGMENT_BYTES, SegmentHeader,
+};
 use crate::digest::Digest;
 use crate::fs::{Errno, Handle, read_full};
 

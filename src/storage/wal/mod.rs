@@ -37,29 +37,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use self::record::Entry;
+pub(crate) use self::record::{Entry, SEGMENT_BYTES};
 use self::record::{Frame, FrameId, SegmentHeader};
-pub(crate) use self::replay::{Replayed, count as count_entries, replay};
-use self::segment::{Segment, draw_salt};
-use self::state::{Begun, Reserve, Slot, State};
+pub(crate) use self::replay::{count as count_entries, replay};
+use self::segment::{Segment, draw_salt, identity_of};
+use self::state::{Begun, Replayed, Reserve, Slot, State};
 use crate::error::{OpenError, StoreError};
-use crate::fs::Pages;
-use crate::fs::{Errno, Handle};
+use crate::fs::{Errno, Filesystem, Handle, Pages, is_at};
+use crate::own::OWN;
 use crate::paths::{PathGuard, PathKey};
-use crate::root::{OWN, Root, is_at};
 use crate::sync::{Condvar, Mutex, now, time_of_day_ms};
 use crate::trust::Trust;
 
-/// Most bytes of one segment. Twice that is what the log takes up on the disk once it has been full; until then, a segment that
-/// was full is laid out for more before it is used again, by the thread that checkpoints, so that nobody waits for it.
-pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
 /// A frame is gathered and written so much at a time: most are smaller.
 const GATHERED_BYTES: usize = if cfg!(test) { 8 << 10 } else { 256 << 10 };
 
-/// Most files of one segment: what a checkpoint has to sync, and a start to look at.
-const MAX_FILES: usize = 8192;
-/// A segment with something in it is checkpointed after this time: what has to be looked at after a crash is young.
-const CHECKPOINT_AFTER: Duration = Duration::from_secs(1);
 /// After a checkpoint that failed.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// After a checkpoint that waited in vain for a file to get its name, and while another thread is at one.
@@ -128,19 +120,21 @@ impl<H: Handle> Clone for Appended<H> {
 }
 
 impl<H: Handle> Wal<H> {
-    /// Makes the two segments, empty, in `directory`; those of an earlier log, which was `replayed`, are given up.
+    /// Makes the two segments, empty, in `directory` of the root `dir`; those of an earlier log, which was `replayed`, are given up.
     pub(crate) fn create(
-        root: &Root<H>,
+        dir: &H,
+        filesystem: &Filesystem,
+        trust: &Arc<Trust<H>>,
         directory: &Arc<H>,
         path: &Path,
         replayed: Replayed,
     ) -> Result<Arc<Self>, OpenError> {
-        let mount = root.filesystem.mount.unwrap_or(0);
-        let root_id = replay::identity_of(&root.dir, &**directory).map_err(OpenError::io("examine", path))?;
+        let mount = filesystem.mount.unwrap_or(0);
+        let root_id = identity_of(dir, directory).map_err(OpenError::io("examine", path))?;
         let Replayed { next_generation, older } = replayed;
         let header = |generation| SegmentHeader { generation, salt: draw_salt(), mount, root: root_id };
         let headers = [header(next_generation), header(next_generation + 1)];
-        let create = |number: usize| Segment::<H>::create(directory, &root.trust, path, number, headers[number]);
+        let create = |number: usize| Segment::<H>::create(directory, trust, path, number, headers[number]);
         let first = create(older)?; // rule 8
         let second = create(1 - older)?;
         let segments = if older == 0 { [first, second] } else { [second, first] };
@@ -149,7 +143,7 @@ impl<H: Handle> Wal<H> {
         Ok(Arc::new(Self {
             directory: Arc::clone(directory),
             segments,
-            trust: Arc::clone(&root.trust),
+            trust: Arc::clone(trust),
             mount,
             root: root_id,
             state,
@@ -193,14 +187,6 @@ impl<H: Handle> Wal<H> {
     /// Whether there is an entry for that path, or one with the same hash.
     pub(crate) fn has(&self, path: PathKey) -> bool {
         self.state.lock().has(path)
-    }
-
-    /// Returns once the log has no entry for that path: a file gets it that does not go through the log.
-    pub(crate) fn clear_of(self: &Arc<Self>, path: PathKey, root: &Arc<Root<H>>) -> Result<(), StoreError> {
-        while self.has(path) {
-            self.checkpoint(root, &|| ())?;
-        }
-        Ok(())
     }
 
     /// Whether there is room for files of so many bytes altogether, as far as a look tells.
@@ -260,24 +246,6 @@ impl<H: Handle> Wal<H> {
         }
         guard.is_durable = true;
         Appended::Durable(Arc::new(guard))
-    }
-
-    /// Makes what the log has of these paths void, durably: rule 3. The caller holds no frame that it has to wait for.
-    ///
-    /// # Errors
-    /// If the disk does not take it. The next start may store them.
-    pub(crate) fn void(self: &Arc<Self>, entries: &[Entry<'_>], root: &Arc<Root<H>>) -> Result<(), StoreError> {
-        let failures = self.trust.failures();
-        let voided = match self.append_frame(entries, std::iter::empty(), failures, Reserve::Used, None) {
-            Appended::Durable(_) => Ok(()),
-            Appended::NotWritten { error, .. } | Appended::NotSynced(error) => Err(error),
-            Appended::NoRoom => Err(StoreError::Contended),
-        };
-        // A log with nothing in it has nothing of them either.
-        voided.or_else(|error| self.try_checkpoint_all(root).map_err(|_| error)).inspect_err(|_| {
-            self.not_voided.fetch_add(entries.len() as u64, Ordering::Relaxed);
-            self.state.lock().leave_active(); // due at once
-        })
     }
 
     /// Refused instances that the next start may store, because the disk did not take that they are void.

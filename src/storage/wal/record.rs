@@ -20,6 +20,10 @@ use crate::digest::Digest;
 /// Header and frames begin at multiples of this: a frame never shares a page with one that is being written to the disk.
 pub(super) const PAGE_BYTES: u64 = 4096;
 
+/// Most bytes of one segment. Twice that is what the log takes up on the disk once it has been full; until then, a segment that
+/// was full is laid out for more before it is used again, by the thread that checkpoints, so that nobody waits for it.
+pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
+
 /// Where the first frame begins: behind both headers.
 pub(super) const FRAMES_BEGIN_BYTES: u64 = 2 * PAGE_BYTES;
 

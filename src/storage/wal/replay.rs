@@ -4,14 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
-use twox_hash::XxHash3_128;
-
 use super::frames::{
     Index, Indexed, begins_damaged, begins_with_zeros, holds_frame, index, last_of_each, of_each_path,
 };
 use super::record::{FRAMES_BEGIN_BYTES, SegmentHeader};
 use super::restore::{Restorer, Since, lost_directory};
-use super::segment;
+use super::segment::{self, identity_of};
+use super::state::Replayed;
 use crate::error::OpenError;
 use crate::fault::{self, Step};
 use crate::fs::{Errno, Handle, Open};
@@ -28,16 +27,6 @@ struct Found<H> {
     header: SegmentHeader,
     file: H,
     index: Index,
-}
-
-/// What a new log has to know of the old one.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Replayed {
-    /// Higher than all in the old log.
-    pub(crate) next_generation: u64,
-    /// The segment that is made anew first: were it the newer one, and the machine crashed in between, the next start would take the older
-    /// one for all there is.
-    pub(crate) older: usize,
 }
 
 /// Settles every entry of the segments in `directory`, and returns when all of that is on the disk. Until the segments are made anew,
@@ -221,13 +210,6 @@ fn since<H: Handle>(root: &Root<H>, identity: u128, header: &SegmentHeader, has_
         _ if has_waited => Since::Waited,
         _ => Since::Crash,
     }
-}
-
-/// Tells this root, with this log in it, from a copy.
-pub(super) fn identity_of<H: Handle>(root: &H, directory: &H) -> Result<u128, Errno> {
-    let identity = |handle: &H| handle.identity().map(|identity| (identity.ino, identity.birth));
-    let both = (identity(root)?, identity(directory)?);
-    Ok(XxHash3_128::oneshot(format!("{both:?}").as_bytes()))
 }
 
 #[cfg(test)]

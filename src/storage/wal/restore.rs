@@ -8,11 +8,10 @@ use std::sync::Arc;
 use super::frames::Indexed;
 use crate::digest::Digest;
 use crate::error::StoreError;
-use crate::fs::Pages;
-use crate::fs::{Errno, Handle, Kind, Link, Open, Stat};
+use crate::fs::{Errno, Handle, Kind, Link, Open, PAGE_BYTES, Pages, Stat};
 use crate::recovery::{Aside, Reason, Recovery};
 use crate::root::{LOST, OWN, Root};
-use crate::temp::{PAGE_BYTES, TempFile, TempNames};
+use crate::temp::{TempFile, TempNames};
 
 /// Read at a time when a file is held against its entry.
 const CHUNK_BYTES: usize = 32 * PAGE_BYTES;

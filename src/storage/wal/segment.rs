@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use twox_hash::XxHash3_128;
+
 use super::record::{FRAMES_BEGIN_BYTES, PAGE_BYTES, SegmentHeader};
 use crate::error::OpenError;
 use crate::fault::{self, Step};
-use crate::fs::Pages;
-use crate::fs::{Errno, Handle, Open};
-use crate::temp::write_all_at;
+use crate::fs::{Errno, Handle, Open, Pages, write_all_at};
 use crate::trust::Trust;
 
 /// What a segment is laid out with when it is made.
@@ -34,6 +34,13 @@ pub(super) struct Segment<H> {
 
 pub(super) fn name(number: usize) -> String {
     format!("segment-{number}")
+}
+
+/// Tells this root, with this log in it, from a copy.
+pub(super) fn identity_of<H: Handle>(root: &H, directory: &H) -> Result<u128, Errno> {
+    let identity = |handle: &H| handle.identity().map(|identity| (identity.ino, identity.birth));
+    let both = (identity(root)?, identity(directory)?);
+    Ok(XxHash3_128::oneshot(format!("{both:?}").as_bytes()))
 }
 
 impl<H: Handle> Segment<H> {

@@ -1,14 +1,29 @@
 //! What is in the two segments: bookkeeping only, it touches no disk.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::record::{FRAMES_BEGIN_BYTES, PAGE_BYTES, SegmentHeader};
-use super::{CHECKPOINT_AFTER, MAX_FILES, SEGMENT_BYTES};
+use super::record::{FRAMES_BEGIN_BYTES, PAGE_BYTES, SEGMENT_BYTES, SegmentHeader};
 use crate::paths::{PathKey, PathKeys};
 use crate::sync::now;
 
+/// Most files of one segment: what a checkpoint has to sync, and a start to look at.
+const MAX_FILES: usize = 8192;
+
+/// A segment with something in it is checkpointed after this time: what has to be looked at after a crash is young.
+pub(super) const CHECKPOINT_AFTER: Duration = Duration::from_secs(1);
+
 /// Room at the end of a segment that only void entries may use, so that a refusal finds some.
 const RESERVE_BYTES: u64 = 4 * PAGE_BYTES;
+
+/// What a new log has to know of the old one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replayed {
+    /// Higher than all in the old log.
+    pub(crate) next_generation: u64,
+    /// The segment that is made anew first: were it the newer one, and the machine crashed in between, the next start would take the older
+    /// one for all there is.
+    pub(crate) older: usize,
+}
 
 /// What of a segment a frame may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use dicom_dictionary_std::tags;
 use proptest::prelude::*;
 
 use super::*;
+use crate::meta::FileMeta;
 use element::{ITEM, ITEM_DELIMITATION, SEQUENCE_DELIMITATION};
 
 const IMPLICIT_LE: &str = "1.2.840.10008.1.2";

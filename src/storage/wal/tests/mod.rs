@@ -13,7 +13,7 @@ use crate::fs::{Errno, Handle, Open};
 use crate::support::*;
 use crate::wal::record::SegmentHeader;
 use crate::wal::restore::Since;
-use crate::wal::{replay as old_log, segment};
+use crate::wal::segment::{self, identity_of};
 use crate::{Commit, CommitStrategy, Duplicates, Instance, Outcome, Reason, Recovery, Store, StoreError, Stored};
 
 fn site() -> Site {
@@ -60,7 +60,7 @@ fn pass(since: Since, root: &Path) {
         let mut bytes = fs::read(&path).unwrap();
         let mut header = SegmentHeader::decode(&bytes).unwrap();
         if since != Since::Copied {
-            header.root = old_log::identity_of(&dir, &directory).unwrap();
+            header.root = identity_of(&dir, &directory).unwrap();
         }
         header.mount = if since == Since::SameMount { mount } else { mount ^ 1 };
         bytes[..8192].copy_from_slice(&header.encode());

@@ -220,7 +220,7 @@ fn a_log_takes_up_what_it_needs_and_is_taken_away_when_it_is_not_wanted() {
     // One that is left for its age stays as it is.
     let aged = self::site();
     aged.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
-    std::thread::sleep(crate::wal::CHECKPOINT_AFTER);
+    std::thread::sleep(crate::wal::state::CHECKPOINT_AFTER);
     aged.store.checkpoint(&|| ()).unwrap();
     assert!(aged.store.checkpoint_due().is_none());
     assert_eq!(kib(&aged.root()), [64, 64]);
@@ -343,7 +343,7 @@ fn a_checkpoint_that_waits_in_vain_is_not_due_again_at_once() {
     let site = std::sync::Arc::new(site());
     let others = std::sync::Arc::clone(&site);
     arm(Step::BeforeRename, move || {
-        std::thread::sleep(crate::wal::CHECKPOINT_AFTER);
+        std::thread::sleep(crate::wal::state::CHECKPOINT_AFTER);
         let before = std::time::Instant::now();
         assert!(matches!(others.store.checkpoint(&|| ()), Err(StoreError::Contended)));
         assert!(others.store.checkpoint_due().unwrap() > before);

@@ -1,5 +1,7 @@
 //! The storage root while it is in use: held open, locked against other nodes, cleared of temp files at start.
 
+mod open;
+
 use std::fs::File;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -9,19 +11,14 @@ use std::time::{Duration, Instant};
 
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
-use crate::fs::{Errno, Filesystem, Handle, Kind, Link, Lock, Open};
+use crate::fs::{Errno, Filesystem, Handle, Kind, Link, Lock, Open, is_at};
+pub(crate) use crate::own::{LOST, OWN};
 use crate::paths::Paths;
 use crate::recovery::Recovery;
 use crate::shared_sync::SharedSync;
 use crate::sync::{Mutex, now};
 use crate::trust::{PROBE, Trust};
-use crate::wal::{Wal, replay};
-
-/// What of ours is in the root beside the instances. A layout never makes a name that begins with a dot.
-pub(crate) const OWN: &str = ".tidegate";
-
-/// Where in it instances are set aside that are not in their places.
-pub(crate) const LOST: &str = "lost";
+use crate::wal::Wal;
 
 /// Between two looks at whether what is ours is still in the root: four system calls. What is stored in between is no worse off
 /// than what was stored just before somebody tidied up.
@@ -55,40 +52,6 @@ pub(crate) struct Root<H: Handle = File> {
 }
 
 impl<H: Handle> Root<H> {
-    /// Opens the root for the first time, creating it if need be, and recovers what an earlier process left.
-    pub(crate) fn open(path: &Path, uses_wal: bool) -> Result<(Arc<Self>, Recovery), OpenError> {
-        let path = std::path::absolute(path).map_err(|error| OpenError::Io {
-            what: "resolve",
-            path: path.to_owned(),
-            source: Errno::from_io_error(&error).unwrap_or(Errno::INVAL),
-        })?;
-        let top = H::top().map_err(OpenError::io("open", "/"))?;
-        create_durably(&top, &path)?;
-        let root = Arc::new(Self::attach(&path, None)?);
-        let mut recovery = Recovery::default();
-        root.remove_temp_files(&mut recovery)?;
-        root.open_wal(uses_wal, &mut recovery)?;
-        recovery.lost_files = count_lost(&root.top, &root.path)?;
-        Ok((root, recovery))
-    }
-
-    /// Opens the root again after it, or what is ours in it, was removed or replaced.
-    pub(crate) fn reopen(self: &Arc<Self>) -> Result<Arc<Self>, OpenError> {
-        let root = Arc::new(Self::attach(&self.path, Some(self))?);
-        if let Some(wal) = self.wal.get() {
-            if wal.is_in(&root.dir).map_err(OpenError::io("examine", root.wal_path()))? {
-                drop(root.wal.set(Arc::clone(wal)));
-            } else {
-                // Where it is now, no start looks for it: what is in it must be on the disk before another is begun, and nothing may
-                // be appended to it any more.
-                wal.retire();
-                wal.checkpoint(self, &|| ()).map_err(|_| OpenError::io("sync", &self.path)(Errno::IO))?;
-                root.open_wal(true, &mut Recovery::default())?;
-            }
-        }
-        Ok(root)
-    }
-
     /// The write-ahead log, if instances may go through it.
     pub(crate) fn wal(&self) -> Option<&Arc<Wal<H>>> {
         self.wal.get()
@@ -207,47 +170,6 @@ impl<H: Handle> Root<H> {
         })
     }
 
-    fn wal_path(&self) -> PathBuf {
-        self.path.join(OWN).join("log")
-    }
-
-    /// Replays the log of an earlier process, whatever is set now, and begins a new one if there is to be one and room for it.
-    fn open_wal(self: &Arc<Self>, uses_wal: bool, recovery: &mut Recovery) -> Result<(), OpenError> {
-        let path = self.wal_path();
-        let uses_wal = uses_wal && self.filesystem.kind.syncs_as_a_whole();
-        if uses_wal {
-            make_directory(&self.top, &path).map_err(OpenError::io("create", &path))?;
-        }
-        let directory = match self.top.open(&path, Open::Directory) {
-            Ok(directory) => Arc::new(directory),
-            Err(Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(OpenError::io("open", &path)(error)),
-        };
-        let stat = directory.stat().map_err(OpenError::io("examine", &path))?;
-        if stat.dev != self.dev {
-            return Err(OpenError::TempElsewhere { path });
-        }
-        let replayed = replay(self, &directory, recovery)?;
-        let wal = match uses_wal.then(|| Wal::create(self, &directory, &path, replayed)) {
-            Some(Ok(wal)) => Some(wal),
-            // Without room for a log there is none; what needs less is tried all the same.
-            None | Some(Err(OpenError::Io { source: Errno::NOSPC | Errno::DQUOT, .. })) => {
-                Wal::<H>::remove(&directory).map_err(OpenError::io("remove the segments in", &path))?;
-                None
-            }
-            Some(Err(error)) => return Err(error),
-        };
-        for made_in in [&path, &self.path.join(OWN), &self.path] {
-            let synced = self.top.open(made_in, Open::Directory).and_then(|made_in| made_in.sync());
-            self.trust.note(synced).map_err(OpenError::io("sync", made_in))?;
-        }
-        self.trust.prove_journal().map_err(OpenError::io("write to", &self.path))?;
-        if let Some(wal) = wal {
-            let _ = self.wal.set(wal); // it was empty
-        }
-        Ok(())
-    }
-
     /// Removes what earlier processes left among the temp files. Only the holder of the lock may.
     fn remove_temp_files(&self, recovery: &mut Recovery) -> Result<(), OpenError> {
         let tmp = self.path.join(OWN).join("tmp");
@@ -342,17 +264,6 @@ pub(crate) fn holder_of<H: Handle>(lock: &H) -> Option<u32> {
     let mut holder = [0; LOCK_TEXT_BYTES];
     let read = lock.read_at(0, &mut holder).ok()?;
     std::str::from_utf8(holder.get(..read)?).ok()?.trim().parse().ok()
-}
-
-/// Whether `path` below `dir` still leads to `handle`. An error says neither: it is not a reason to begin anew.
-pub(crate) fn is_at<H: Handle>(dir: &H, path: &Path, handle: &H) -> Result<bool, Errno> {
-    let there = match dir.stat_at(path, Link::NoFollow) {
-        Ok(there) => there,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    let ours = handle.stat()?;
-    Ok((there.dev, there.ino) == (ours.dev, ours.ino))
 }
 
 fn is_same_file<H: Handle>(a: &H, b: &H) -> Result<bool, Errno> {

@@ -1,0 +1,17 @@
+//! What all requests share.
+
+use tidegate_actors::Observer;
+
+use super::events::Events;
+use super::leases::Leases;
+use super::steering::Steering;
+use super::storage::StorageWatch;
+
+/// What all requests share.
+pub(super) struct Surface {
+    pub(super) observer: Observer,
+    pub(super) storage: StorageWatch,
+    pub(super) events: Events,
+    pub(super) steering: Steering,
+    pub(super) leases: Leases,
+}

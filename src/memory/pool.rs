@@ -1,0 +1,101 @@
+//! The bytes that all leases take from and give back to.
+
+use std::collections::BTreeMap;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::stage::{Stage, StageCounters};
+
+/// The budget is spent: the bytes were not leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("memory budget is spent: {asked} bytes asked for, {held} of {limit} held")]
+pub struct BudgetSpent {
+    /// Bytes asked for.
+    pub asked: u64,
+    /// Bytes held by all leases at that moment.
+    pub held: u64,
+    /// The budget.
+    pub limit: u64,
+}
+
+/// The counters of a budget, and the accounts `A` whose leases hold of it.
+#[derive(Debug)]
+pub(crate) struct Pool<A> {
+    pub(crate) limit: AtomicU64,
+    pub(crate) floor_reserve: AtomicU64,
+    /// Bytes held by leases for [`Stage::Floor`], and by all others. Apart, so that whether a lease leaves the reserve alone does
+    /// not hang on two counts read at two instants.
+    pub(crate) floors: AtomicU64,
+    pub(crate) others: AtomicU64,
+    pub(crate) highest: AtomicU64,
+    pub(crate) stages: StageCounters,
+    pub(crate) holders: Mutex<BTreeMap<u64, Weak<A>>>,
+    pub(crate) next_holder: AtomicU64,
+}
+
+impl<A> Pool<A> {
+    pub(crate) fn new(limit_bytes: u64) -> Self {
+        Self {
+            limit: AtomicU64::new(limit_bytes),
+            floor_reserve: AtomicU64::new(0),
+            floors: AtomicU64::new(0),
+            others: AtomicU64::new(0),
+            highest: AtomicU64::new(0),
+            stages: StageCounters::default(),
+            holders: Mutex::default(),
+            next_holder: AtomicU64::new(1),
+        }
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn held(&self) -> u64 {
+        self.floors.load(Ordering::Relaxed) + self.others.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn close(&self, account: u64) {
+        self.holders.lock().remove(&account);
+    }
+
+    /// Others never hold more than the budget without the reserve, so a floor within the reserve is always to be had.
+    pub(crate) fn take(&self, stage: Stage, asked: u64) -> Result<(), BudgetSpent> {
+        let limit = self.limit();
+        let reserve = self.floor_reserve.load(Ordering::Relaxed);
+        let beside = match stage {
+            Stage::Floor => self.others.load(Ordering::Relaxed),
+            _ => self.floors.load(Ordering::Relaxed).max(reserve),
+        };
+        let taken = self.pool(stage).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            held.checked_add(asked)?.checked_add(beside).filter(|sum| *sum <= limit)?;
+            Some(held + asked)
+        });
+        if taken.is_err() {
+            return Err(BudgetSpent { asked, held: self.held(), limit });
+        }
+        self.highest.fetch_max(self.held(), Ordering::Relaxed);
+        self.stages.add(stage, asked);
+        Ok(())
+    }
+
+    pub(crate) fn release(&self, stage: Stage, bytes: u64) {
+        self.stages.subtract(stage, bytes);
+        self.pool(stage).fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn move_on(&self, from: Stage, to: Stage, bytes: u64) {
+        self.stages.add(to, bytes);
+        self.stages.subtract(from, bytes);
+        if from == Stage::Floor || to == Stage::Floor {
+            self.pool(to).fetch_add(bytes, Ordering::Relaxed);
+            self.pool(from).fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn pool(&self, stage: Stage) -> &AtomicU64 {
+        if stage == Stage::Floor { &self.floors } else { &self.others }
+    }
+}

@@ -1,0 +1,161 @@
+//! How far a head may be looked for, and what comes of it: the wanted values, or an error.
+
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
+
+use crate::meta::FileMeta;
+use crate::uid::trim_padding;
+
+/// How much of a dataset's head is worked through before it is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Headers walked: elements, items and delimiters. A value that is skipped, a sequence of
+    /// defined length included, counts as one.
+    pub max_elements: u32,
+    /// Sequences of undefined length inside one another.
+    pub max_depth: u32,
+    /// Bytes worked on: headers and kept values, and every inflated byte of a deflated dataset.
+    /// A skipped value costs nothing and counts for nothing.
+    pub max_bytes: u64,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { max_elements: 1 << 18, max_depth: 256, max_bytes: 16 << 20 }
+    }
+}
+
+/// Whether a scan wants more of the dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// The head may go on in the next fragment.
+    More,
+    /// The outcome is known, good or bad; further fragments are ignored.
+    Done,
+}
+
+/// The wanted values of a dataset, as far as it has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub(super) values: Vec<(Tag, Vec<u8>)>,
+}
+
+impl Head {
+    /// The raw value of a wanted element: without padding, at most 1 KiB of it, in the dataset's
+    /// character set. `None` when the dataset does not have it, or has it as a sequence of
+    /// undefined length; an element with no value gives an empty slice.
+    pub fn value(&self, tag: Tag) -> Option<&[u8]> {
+        let (_, raw) = self.values.iter().find(|(kept, _)| *kept == tag)?;
+        Some(trim_padding(raw))
+    }
+
+    /// Holds the dataset's SOP Class and SOP Instance UIDs against those of the command set
+    /// (PS3.4 §B.2.3, status A900). One that is absent or empty is no mismatch.
+    pub fn check(&self, meta: &FileMeta) -> Result<(), Mismatch> {
+        let agrees = |tag, uid: &str| self.value(tag).is_none_or(|value| value.is_empty() || value == uid.as_bytes());
+        if !agrees(tags::SOP_CLASS_UID, meta.sop_class_uid.as_str()) {
+            return Err(Mismatch::SopClass);
+        }
+        if !agrees(tags::SOP_INSTANCE_UID, meta.sop_instance_uid.as_str()) {
+            return Err(Mismatch::SopInstance);
+        }
+        Ok(())
+    }
+
+    /// A head with the given values, for tests of what is built on one.
+    #[cfg(test)]
+    pub(crate) fn with(values: &[(Tag, &[u8])]) -> Self {
+        Self { values: values.iter().map(|(tag, value)| (*tag, value.to_vec())).collect() }
+    }
+}
+
+/// Dataset and command set disagree on what the instance is. The texts fit an Error Comment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// (0008,0016) is not the Affected SOP Class UID.
+    #[error("sop class uid differs between dataset and command")]
+    SopClass,
+    /// (0008,0018) is not the Affected SOP Instance UID.
+    #[error("sop instance uid differs between dataset and command")]
+    SopInstance,
+}
+
+/// Why a dataset has no readable head. The texts name tags and offsets only, never a value, and
+/// fit an Error Comment of 64 characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// Not one byte of dataset.
+    #[error("dataset is empty")]
+    Empty,
+    /// The first bytes are no data element in this transfer syntax.
+    #[error("no dataset of this transfer syntax: bad first element")]
+    NotADataset,
+    /// What should be a VR is none (PS3.5 §7.1.2).
+    #[error("element {tag} has no valid vr")]
+    InvalidVr {
+        /// The element.
+        tag: Tag,
+    },
+    /// The element's VR cannot have undefined length (PS3.5 §7.1.2).
+    #[error("element {tag} cannot have undefined length")]
+    UndefinedLength {
+        /// The element.
+        tag: Tag,
+    },
+    /// An item or a delimiter that no sequence is open for (PS3.5 §7.5).
+    #[error("item or delimiter {tag} out of place at byte {offset}")]
+    StrayDelimiter {
+        /// What was found.
+        tag: Tag,
+        /// Bytes from the start of the dataset, inflated when it is deflated.
+        offset: u64,
+    },
+    /// A sequence holds something other than items (PS3.5 §7.5).
+    #[error("{tag} where an item should be at byte {offset}")]
+    NotAnItem {
+        /// What was found.
+        tag: Tag,
+        /// Bytes from the start of the dataset, inflated when it is deflated.
+        offset: u64,
+    },
+    /// The dataset ends before a value of its head does.
+    #[error("dataset ends within the value of {tag}")]
+    ValuePastEnd {
+        /// The element.
+        tag: Tag,
+    },
+    /// The dataset ends inside an element header or an open sequence of its head.
+    #[error("dataset ends within an element or sequence of its head")]
+    Truncated,
+    /// The deflated stream is broken or ends early.
+    #[error("deflated dataset is broken")]
+    Deflate,
+    /// The head is beyond one of the [`HeadLimits`].
+    #[error("head of dataset exceeds its limit of {which}")]
+    Limit {
+        /// The limit.
+        which: Limit,
+    },
+}
+
+/// One of the [`HeadLimits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// [`HeadLimits::max_elements`]
+    Elements,
+    /// [`HeadLimits::max_depth`]
+    Depth,
+    /// [`HeadLimits::max_bytes`]
+    Bytes,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Elements => "elements",
+            Self::Depth => "depth",
+            Self::Bytes => "bytes",
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! What the clones of a store and their commits share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use dicom_core::Tag;
+
+use crate::commit::KnownDirectories;
+use crate::error::StoreError;
+use crate::fs::Handle;
+use crate::instance::Instance;
+use crate::root::Root;
+use crate::settings::{Placement, Settings};
+use crate::sync::Mutex;
+use crate::temp::TempNames;
+
+/// An open store. The last clone or commit that goes away closes it.
+#[derive(Debug)]
+pub(crate) struct Inner<H: Handle> {
+    pub(crate) settings: Settings,
+    pub(crate) placement: Placement,
+    pub(crate) wanted: Arc<[Tag]>,
+    pub(crate) root: Mutex<Arc<Root<H>>>,
+    pub(crate) temp_names: TempNames,
+    pub(crate) known_directories: KnownDirectories,
+    /// Instances that are being committed, by all threads.
+    pub(crate) in_commit: AtomicUsize,
+}
+
+impl<H: Handle> Drop for Inner<H> {
+    /// A store that is closed in order leaves nothing to be done at the next start. What fails here is done then.
+    fn drop(&mut self) {
+        let root = &Arc::clone(&self.root.lock());
+        if let Some(wal) = root.wal() {
+            let _ = wal.checkpoint(root, &|| ());
+        }
+    }
+}
+
+impl<H: Handle> Inner<H> {
+    /// Where and how `instance` is stored.
+    pub(crate) fn placement<'a>(&'a self, instance: &'a Instance<H>) -> &'a Placement {
+        instance.placement().unwrap_or(&self.placement)
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The root, made sure to be the directory its path leads to. One that was removed and put back on the same
+    /// filesystem is taken up again.
+    pub(crate) fn root(&self) -> Result<Arc<Root<H>>, StoreError> {
+        let root = Arc::clone(&self.root.lock());
+        if root.was_current_lately() {
+            return Ok(root);
+        }
+        let mut current = self.root.lock();
+        if !current.is_current() {
+            let reopened = current.reopen()?;
+            self.known_directories.clear();
+            *current = reopened;
+        }
+        Ok(Arc::clone(&current))
+    }
+}

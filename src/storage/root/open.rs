@@ -1,0 +1,90 @@
+//! Opening a root, its write-ahead log among it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Root, count_lost, create_durably, make_directory};
+use crate::error::OpenError;
+use crate::fs::{Errno, Handle, Open};
+use crate::own::OWN;
+use crate::recovery::Recovery;
+use crate::wal::{Wal, replay};
+
+impl<H: Handle> Root<H> {
+    /// Opens the root for the first time, creating it if need be, and recovers what an earlier process left.
+    pub(crate) fn open(path: &Path, uses_wal: bool) -> Result<(Arc<Self>, Recovery), OpenError> {
+        let path = std::path::absolute(path).map_err(|error| OpenError::Io {
+            what: "resolve",
+            path: path.to_owned(),
+            source: Errno::from_io_error(&error).unwrap_or(Errno::INVAL),
+        })?;
+        let top = H::top().map_err(OpenError::io("open", "/"))?;
+        create_durably(&top, &path)?;
+        let root = Arc::new(Self::attach(&path, None)?);
+        let mut recovery = Recovery::default();
+        root.remove_temp_files(&mut recovery)?;
+        root.open_wal(uses_wal, &mut recovery)?;
+        recovery.lost_files = count_lost(&root.top, &root.path)?;
+        Ok((root, recovery))
+    }
+
+    /// Opens the root again after it, or what is ours in it, was removed or replaced.
+    pub(crate) fn reopen(self: &Arc<Self>) -> Result<Arc<Self>, OpenError> {
+        let root = Arc::new(Self::attach(&self.path, Some(self))?);
+        if let Some(wal) = self.wal.get() {
+            if wal.is_in(&root.dir).map_err(OpenError::io("examine", root.wal_path()))? {
+                drop(root.wal.set(Arc::clone(wal)));
+            } else {
+                // Where it is now, no start looks for it: what is in it must be on the disk before another is begun, and nothing may
+                // be appended to it any more.
+                wal.retire();
+                wal.checkpoint(self, &|| ()).map_err(|_| OpenError::io("sync", &self.path)(Errno::IO))?;
+                root.open_wal(true, &mut Recovery::default())?;
+            }
+        }
+        Ok(root)
+    }
+
+    fn wal_path(&self) -> PathBuf {
+        self.path.join(OWN).join("log")
+    }
+
+    /// Replays the log of an earlier process, whatever is set now, and begins a new one if there is to be one and room for it.
+    fn open_wal(self: &Arc<Self>, uses_wal: bool, recovery: &mut Recovery) -> Result<(), OpenError> {
+        let path = self.wal_path();
+        let uses_wal = uses_wal && self.filesystem.kind.syncs_as_a_whole();
+        if uses_wal {
+            make_directory(&self.top, &path).map_err(OpenError::io("create", &path))?;
+        }
+        let directory = match self.top.open(&path, Open::Directory) {
+            Ok(directory) => Arc::new(directory),
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(OpenError::io("open", &path)(error)),
+        };
+        let stat = directory.stat().map_err(OpenError::io("examine", &path))?;
+        if stat.dev != self.dev {
+            return Err(OpenError::TempElsewhere { path });
+        }
+        let replayed = replay(self, &directory, recovery)?;
+        let wal = match uses_wal
+            .then(|| Wal::create(&self.dir, &self.filesystem, &self.trust, &directory, &path, replayed))
+        {
+            Some(Ok(wal)) => Some(wal),
+            // Without room for a log there is none; what needs less is tried all the same.
+            None | Some(Err(OpenError::Io { source: Errno::NOSPC | Errno::DQUOT, .. })) => {
+                Wal::<H>::remove(&directory).map_err(OpenError::io("remove the segments in", &path))?;
+                None
+            }
+            Some(Err(error)) => return Err(error),
+        };
+        for made_in in [&path, &self.path.join(OWN), &self.path] {
+            let synced = self.top.open(made_in, Open::Directory).and_then(|made_in| made_in.sync());
+            self.trust.note(synced).map_err(OpenError::io("sync", made_in))?;
+        }
+        self.trust.prove_journal().map_err(OpenError::io("write to", &self.path))?;
+        if let Some(wal) = wal {
+            let _ = self.wal.set(wal); // it was empty
+        }
+        Ok(())
+    }
+}
