@@ -79,7 +79,7 @@ pub(crate) fn run(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<RunResu
 /// Only the load of a plan, with the ledger of what was sent, which is empty unless the plan keeps one or verifies.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run()`].
 pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunResult, Ledger), EngineError> {
     let catalogue = match &plan.catalogue {
         Some(catalogue) => Arc::clone(catalogue),
