@@ -238,7 +238,7 @@ impl<H: Handle> Wal<H> {
             let Some(segment) = state.with_room(bytes, entries.len(), reserve) else {
                 return Appended::NoRoom;
             };
-            // Whatever becomes of it: from now on something may be written there.
+            // From here on the segment may contain parts of the frame, whatever the outcome.
             let begun = state.begin_frame(segment, bytes, paths, failures);
             let SegmentHeader { generation, salt, .. } = state.slots[segment].header;
             (segment, FrameId { generation, salt, number: begun.number }, begun)
@@ -262,10 +262,10 @@ impl<H: Handle> Wal<H> {
         Appended::Durable(Arc::new(guard))
     }
 
-    /// Makes what the log has of these paths void, durably: rule 3. The caller holds no frame that it has to wait for.
+    /// Voids the log's entries of these paths durably (rule 3). The caller must not hold a frame, for which this call would wait.
     ///
     /// # Errors
-    /// If the disk does not take it. The next start may store them.
+    /// If the write or the sync fails. The next start may then store the instances.
     pub(crate) fn void(self: &Arc<Self>, entries: &[Entry<'_>], root: &Arc<Root<H>>) -> Result<(), StoreError> {
         let failures = self.trust.failures();
         let voided = match self.append_frame(entries, std::iter::empty(), failures, Reserve::Used, None) {
@@ -273,28 +273,28 @@ impl<H: Handle> Wal<H> {
             Appended::NotWritten { error, .. } | Appended::NotSynced(error) => Err(error),
             Appended::NoRoom => Err(StoreError::Contended),
         };
-        // A log with nothing in it has nothing of them either.
+        // An empty log has no entry of these paths.
         voided.or_else(|error| self.try_checkpoint_all(root).map_err(|_| error)).inspect_err(|_| {
             self.not_voided.fetch_add(entries.len() as u64, Ordering::Relaxed);
             self.state.lock().leave_active(); // due at once
         })
     }
 
-    /// Refused instances that the next start may store, because the disk did not take that they are void.
+    /// Number of refused instances that the next start may store, because voiding their entries failed.
     pub(crate) fn not_voided(&self) -> u64 {
         self.not_voided.load(Ordering::Relaxed)
     }
 
-    /// When the log is to be checkpointed: at once if a segment is full. `None`: there is nothing in it.
+    /// When the next checkpoint is due: at once if a segment is full. `None` if the log is empty.
     pub(crate) fn checkpoint_due(&self) -> Option<Instant> {
         let due = self.state.lock().due()?;
-        // Another thread is at it, and may be given up over it: somebody has to look again.
+        // Another thread is checkpointing and may be fenced meanwhile, so the caller looks again later.
         Some(if self.checkpointing.is_locked() { due.max(now() + RETRY_CONTENDED_AFTER) } else { due })
     }
 }
 
 impl<H: Handle> FrameGuard<H> {
-    /// Whether the log has entries of its paths that were written before.
+    /// Whether the log has earlier entries of the paths of this frame.
     pub(crate) fn has_earlier(&self) -> bool {
         self.has_earlier
     }
