@@ -1,4 +1,4 @@
-//! The storage root while it is in use: held open, locked against other nodes, cleared of temp files at start.
+//! The open storage root: held by handle, locked against other nodes, cleared of temp files at start.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -17,21 +17,21 @@ use crate::sync::{Mutex, now};
 use crate::trust::{PROBE, Trust};
 use crate::wal::{Wal, replay};
 
-/// What of ours is in the root beside the instances. A layout never makes a name that begins with a dot.
+/// The node's own directory in the root, beside the instances. A layout never makes a name that begins with a dot.
 pub(crate) const OWN: &str = ".tidegate";
 
-/// Where in it instances are set aside that are not in their places.
+/// The quarantine in it: the directory of instances that are not at their paths.
 pub(crate) const LOST: &str = "lost";
 
 /// Between two looks at whether what is ours is still in the root: four system calls. What is stored in between is no worse off
 /// than what was stored just before somebody tidied up.
 const LOOK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 10 });
 
-/// Length of what the lock file says: the holder's process id, padded, and a line feed.
+/// Length of the lock file's content: the holder's process id, padded, and a line feed.
 const LOCK_TEXT_BYTES: usize = 20;
 
-/// The root and what is needed of it, by handle: whatever is mounted or moved later, a write that has begun ends
-/// on the filesystem it began on.
+/// The root and the directories in it, by handle: if something is mounted or moved later, a write ends on the filesystem on which it
+/// began.
 #[derive(Debug)]
 pub(crate) struct Root<H: Handle = File> {
     pub(crate) path: PathBuf,
@@ -39,23 +39,23 @@ pub(crate) struct Root<H: Handle = File> {
     pub(crate) tmp: H,
     top: H,
     lock: Arc<H>,
-    /// What filesystem it is on.
+    /// The filesystem of the root.
     pub(crate) filesystem: Filesystem,
     pub(crate) trust: Arc<Trust<H>>,
     pub(crate) paths: Arc<Paths>,
-    /// None unless small instances are to go through it.
+    /// `None` unless small instances go through the log.
     wal: OnceLock<Arc<Wal<H>>>,
     shared_sync: Arc<SharedSync>,
-    /// Whether files are written past the page cache: until the filesystem has said that it cannot.
+    /// Whether files are written past the page cache. Cleared when the filesystem refuses it.
     writes_through: AtomicBool,
-    /// When what is ours was last seen, unless something has been missing since.
+    /// When the node's own files were last seen in the root; `None` if one was missing since.
     seen: Mutex<Option<Instant>>,
     pub(crate) dev: u64,
     pub(crate) ino: u64,
 }
 
 impl<H: Handle> Root<H> {
-    /// Opens the root for the first time, creating it if need be, and recovers what an earlier process left.
+    /// Opens the root for the first time, creates it if need be, and recovers from the previous process.
     pub(crate) fn open(path: &Path, uses_wal: bool) -> Result<(Arc<Self>, Recovery), OpenError> {
         let path = std::path::absolute(path).map_err(|error| OpenError::Io {
             what: "resolve",
@@ -72,15 +72,15 @@ impl<H: Handle> Root<H> {
         Ok((root, recovery))
     }
 
-    /// Opens the root again after it, or what is ours in it, was removed or replaced.
+    /// Opens the root again after it, or one of the node's own files in it, was removed or replaced.
     pub(crate) fn reopen(self: &Arc<Self>) -> Result<Arc<Self>, OpenError> {
         let root = Arc::new(Self::attach(&self.path, Some(self))?);
         if let Some(wal) = self.wal.get() {
             if wal.is_in(&root.dir).map_err(OpenError::io("examine", root.wal_path()))? {
                 drop(root.wal.set(Arc::clone(wal)));
             } else {
-                // Where it is now, no start looks for it: what is in it must be on the disk before another is begun, and nothing may
-                // be appended to it any more.
+                // No start looks for the old log at its present path. Its files must be on the disk before a new log begins, and it must
+                // take no more frames.
                 wal.retire();
                 wal.checkpoint(self, &|| ()).map_err(|_| OpenError::io("sync", &self.path)(Errno::IO))?;
                 root.open_wal(true, &mut Recovery::default())?;
@@ -99,16 +99,16 @@ impl<H: Handle> Root<H> {
         self.writes_through.load(Ordering::Relaxed)
     }
 
-    /// The filesystem cannot.
+    /// Records that the filesystem does not support it.
     pub(crate) fn write_through_no_more(&self) {
         self.writes_through.store(false, Ordering::Relaxed);
     }
 
-    /// Returns once everything written before, to whatever file, is on the disk. `failures` is what [`Trust::failures`] said before
-    /// the first of it was written.
+    /// Returns when all earlier writes, to any file, are on the disk. `failures` is the value of [`Trust::failures`] before the first of
+    /// these writes.
     ///
     /// # Errors
-    /// Also if another sync has failed since: which of the files it spoke of, nobody knows.
+    /// Also if another sync has failed since: that failure does not say which files it concerns.
     pub(crate) fn sync_filesystem(&self, failures: u64, progress: &dyn Fn()) -> Result<(), StoreError> {
         self.shared_sync.run(|| {
             let synced = fault::point(Step::SyncFilesystem).and_then(|()| self.dir.sync_filesystem(progress));
@@ -120,13 +120,13 @@ impl<H: Handle> Root<H> {
         }
     }
 
-    /// Succeeds if the syncs that have succeeded so far did what they say.
+    /// Succeeds if the successful syncs so far took effect.
     pub(crate) fn prove_journal(&self) -> Result<(), StoreError> {
         let proved = self.trust.note(fault::point(Step::ProveJournal)).and_then(|()| self.trust.prove_journal());
         proved.map_err(|error| self.failed("change the journal of", error))
     }
 
-    /// Whether the path still leads to this root, and what is ours was in it within the last [`LOOK_INTERVAL`].
+    /// Whether the path still leads to this root, and the node's own files were seen in it within the last [`LOOK_INTERVAL`].
     pub(crate) fn was_current_lately(&self) -> bool {
         if self.seen.lock().is_some_and(|seen| now().saturating_duration_since(seen) < LOOK_INTERVAL) {
             return self.is_in_place();
@@ -136,7 +136,7 @@ impl<H: Handle> Root<H> {
         is_current
     }
 
-    /// Whether the path still leads to this root and what is ours is still in it, as far as can be told.
+    /// Whether the path still leads to this root and the node's own files are still in it, as far as one look shows.
     pub(crate) fn is_current(&self) -> bool {
         let own = Path::new(OWN);
         self.is_in_place()

@@ -1,4 +1,4 @@
-//! The directories a batch puts files into: opened once, made where missing, synced once.
+//! The directories of a batch: opened once, created where missing, synced once.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
