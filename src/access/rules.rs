@@ -94,7 +94,7 @@ pub enum Criterion {
 pub struct Refused {
     /// The rule that denies it, by its index; `None`: no rule allows it.
     pub rule: Option<usize>,
-    /// The property of the peer that is not recognised; `None` if it is neither AE title alone.
+    /// The property of the peer that is not recognised; `None` if the refusal is not due to one AE title alone.
     pub because: Option<Criterion>,
 }
 

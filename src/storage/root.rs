@@ -23,8 +23,8 @@ pub(crate) const OWN: &str = ".tidegate";
 /// The quarantine in it: the directory of instances that are not at their paths.
 pub(crate) const LOST: &str = "lost";
 
-/// Between two looks at whether what is ours is still in the root: four system calls. What is stored in between is no worse off
-/// than what was stored just before somebody tidied up.
+/// Interval between two checks that the node's own files are still in the root; a check is four system calls. An instance stored in
+/// between is at no greater risk than one stored just before the removal.
 const LOOK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 10 });
 
 /// Length of the lock file's content: the holder's process id, padded, and a line feed.
@@ -150,7 +150,7 @@ impl<H: Handle> Root<H> {
         stat.is_ok_and(|stat| (stat.dev, stat.ino) == (self.dev, self.ino))
     }
 
-    /// What it means that `what` was answered with `error`, for what must be there as long as the root is.
+    /// The meaning of `error` from the call `what`, for a file that must exist as long as the root does.
     pub(crate) fn failed(&self, what: &'static str, error: Errno) -> StoreError {
         match error {
             Errno::NOENT | Errno::STALE => {
@@ -168,7 +168,7 @@ impl<H: Handle> Root<H> {
             source => OpenError::Io { what: "open", path: path.to_owned(), source },
         })?;
         let stat = dir.stat().map_err(OpenError::io("examine", path))?;
-        // Before anything is made in it: what is mounted there now may be somebody else's.
+        // Before anything is created in it: a filesystem mounted there now may belong to another application.
         if before.is_some_and(|before| before.dev != stat.dev) {
             return Err(OpenError::OtherFilesystem { root: path.to_owned() });
         }
@@ -185,7 +185,7 @@ impl<H: Handle> Root<H> {
             return Err(OpenError::TempElsewhere { path: tmp_path });
         }
         let trust = match before {
-            // What is known of the filesystem goes with it, not with the directory.
+            // Facts about the filesystem are reset with it, not with the directory.
             Some(before) => Arc::clone(&before.trust),
             None => Arc::new(Trust::new(&dir).map_err(OpenError::io("open", own.join(PROBE)))?),
         };
@@ -211,7 +211,8 @@ impl<H: Handle> Root<H> {
         self.path.join(OWN).join("log")
     }
 
-    /// Replays the log of an earlier process, whatever is set now, and begins a new one if there is to be one and room for it.
+    /// Replays the log of an earlier process, whatever the settings are now. Creates a new log if the settings ask for one and there is
+    /// room.
     fn open_wal(self: &Arc<Self>, uses_wal: bool, recovery: &mut Recovery) -> Result<(), OpenError> {
         let path = self.wal_path();
         let uses_wal = uses_wal && self.filesystem.kind.syncs_as_a_whole();
@@ -230,7 +231,7 @@ impl<H: Handle> Root<H> {
         let replayed = replay(self, &directory, recovery)?;
         let wal = match uses_wal.then(|| Wal::create(self, &directory, &path, replayed)) {
             Some(Ok(wal)) => Some(wal),
-            // Without room for a log there is none; what needs less is tried all the same.
+            // Without room there is no log. The other strategies need less room and are tried all the same.
             None | Some(Err(OpenError::Io { source: Errno::NOSPC | Errno::DQUOT, .. })) => {
                 Wal::<H>::remove(&directory).map_err(OpenError::io("remove the segments in", &path))?;
                 None
@@ -248,14 +249,14 @@ impl<H: Handle> Root<H> {
         Ok(())
     }
 
-    /// Removes what earlier processes left among the temp files. Only the holder of the lock may.
+    /// Removes the temp files of earlier processes. Only the holder of the lock may do so.
     fn remove_temp_files(&self, recovery: &mut Recovery) -> Result<(), OpenError> {
         let tmp = self.path.join(OWN).join("tmp");
         for entry in self.tmp.list().map_err(OpenError::io("list", &tmp))? {
             let name = entry.map_err(OpenError::io("list", &tmp))?.name;
             let failed = |what| OpenError::io(what, tmp.join(&name));
             let stat = self.tmp.stat_at(Path::new(&name), Link::NoFollow).map_err(failed("examine"))?;
-            // A directory is none of ours: somebody must have a reason.
+            // The node never creates a directory here, so it leaves one alone.
             if stat.kind == Kind::Directory {
                 continue;
             }
@@ -267,7 +268,7 @@ impl<H: Handle> Root<H> {
     }
 }
 
-/// Files that starts have set aside in the root at `path`, seen from `top`.
+/// Number of files that starts have quarantined in the root at `path`, seen from `top`.
 pub(crate) fn count_lost<H: Handle>(top: &H, path: &Path) -> Result<u64, OpenError> {
     let lost = path.join(OWN).join(LOST);
     let directory = match top.open(&lost, Open::Directory) {
@@ -279,13 +280,13 @@ pub(crate) fn count_lost<H: Handle>(top: &H, path: &Path) -> Result<u64, OpenErr
     Ok(directory.list().map_err(OpenError::io("list", &lost))?.count() as u64)
 }
 
-/// Opens what stands at `path`, which is taken from the working directory.
+/// Opens the file or directory at `path`, relative to the working directory.
 pub(crate) fn open(path: &Path, how: Open) -> Result<File, Errno> {
     let path = std::path::absolute(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?;
     File::top()?.open(&path, how)
 }
 
-/// Makes one directory, or finds it made.
+/// Creates one directory, unless it exists.
 fn make_directory<H: Handle>(top: &H, path: &Path) -> Result<(), Errno> {
     match top.make_directory(path) {
         Err(Errno::EXIST) => Ok(()),
@@ -313,8 +314,8 @@ fn create_durably<H: Handle>(top: &H, path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Takes the lock at `path`, which is free again as soon as its holder has ended, however it ended. A lock that this
-/// process holds already is kept: `flock` would take it for somebody else's.
+/// Takes the lock at `path`. The kernel releases it when its holder ends, however it ends. A lock that this process already holds is
+/// kept: `flock` would treat it as another holder's.
 fn lock<H: Handle>(top: &H, root: &Path, path: &Path, before: Option<&Root<H>>) -> Result<Arc<H>, OpenError> {
     let file = top.open(path, Open::ReadWrite).map_err(OpenError::io("open", path))?;
     if let Some(before) = before
@@ -331,7 +332,7 @@ fn lock<H: Handle>(top: &H, root: &Path, path: &Path, before: Option<&Root<H>>) 
             return Err(OpenError::Io { what: "lock", path: path.to_owned(), source });
         }
     }
-    // The lock is the handle; the number is for a person who meets it. Padded, so that none longer shows behind it.
+    // The handle is the lock; the number is for an operator. It is padded to overwrite a longer one.
     let text = format!("{:<1$}\n", std::process::id(), LOCK_TEXT_BYTES - 1);
     let _ = file.write_at(0, &[IoSlice::new(text.as_bytes())]);
     Ok(Arc::new(file))
@@ -344,7 +345,7 @@ pub(crate) fn holder_of<H: Handle>(lock: &H) -> Option<u32> {
     std::str::from_utf8(holder.get(..read)?).ok()?.trim().parse().ok()
 }
 
-/// Whether `path` below `dir` still leads to `handle`. An error says neither: it is not a reason to begin anew.
+/// Whether `path` below `dir` still leads to `handle`. An error decides neither way: it is no reason to open the root again.
 pub(crate) fn is_at<H: Handle>(dir: &H, path: &Path, handle: &H) -> Result<bool, Errno> {
     let there = match dir.stat_at(path, Link::NoFollow) {
         Ok(there) => there,

@@ -128,7 +128,7 @@ impl<'a, H: Handle> Restorer<'a, H> {
         };
         let (standing, stat) = self.examine(&entry.path, &content)?;
         let modified = stat.is_some_and(|stat| stat.modified_ms > entry.time_ms.saturating_add(LATER_MS));
-        // The entry's path has an earlier file of the node only if nothing about that file has changed since the frame was written.
+        // Two facts identify an earlier file of the node: its content, and that nothing about it has changed since the frame was written.
         let changed = stat.is_some_and(|stat| stat.changed_ms >= entry.time_ms);
         match verdict(since, standing, modified, changed) {
             // The content is on the disk, but the name may not be.
