@@ -33,7 +33,7 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
         commits.retain(|commit| commit.run.root.wal().is_some_and(|own| Arc::ptr_eq(own, &wal)));
         let (entries, guards): (Vec<_>, Vec<_>) = commits.iter().flat_map(|commit| entries(&commit.items)).unzip();
         let files = || commits.iter().filter_map(|commit| commit.files.as_ref());
-        // What is more than small takes a while, and another thread is a wake-up away and has none of it in its caches.
+        // Writing larger instances takes a while, and waking another thread costs time and finds its caches cold.
         let write_files = || files().for_each(|files| files.write(progress));
         let is_large = files().any(|files| !files.are_small());
         let failures = commits.iter().map(|commit| commit.run.failures).min().unwrap_or(0);
@@ -236,7 +236,7 @@ impl<H: Handle> Run<H> {
     }
 }
 
-/// Takes out what goes through the log, to be replaced by what comes of it.
+/// Takes the logged items out of the batch; the caller replaces them by their outcomes.
 fn take_logged<I, H: Handle>(item: &mut Item<I, H>) -> Option<FreeName> {
     match std::mem::replace(&mut item.state, State::Failed(StoreError::Contended)) {
         State::Logged(name) => Some(name),
@@ -247,7 +247,7 @@ fn take_logged<I, H: Handle>(item: &mut Item<I, H>) -> Option<FreeName> {
     }
 }
 
-/// What the log is to keep of a batch, each under its path.
+/// The log entries of a batch, each under its path.
 fn entries<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
     items: &VecDeque<Item<I, H>>,
 ) -> impl Iterator<Item = (Entry<'_>, &PathGuard)> {

@@ -244,7 +244,7 @@ impl<H: Handle> Draft<H> {
         Self { is_log_clear: true, ..self }
     }
 
-    /// Renames the temp file, unless it has been decided meanwhile what becomes of the instance: that is the outer error.
+    /// Renames the temp file, unless the outcome of the instance was decided meanwhile: that decision is the outer error.
     fn rename(
         &self,
         instance: &Instance<H>,
@@ -271,7 +271,7 @@ impl<H: Handle> Temp<H> {
     }
 }
 
-/// What an instance that got the name of `copy` is said to be.
+/// The outcome of an instance that got the name of `copy`.
 fn stored_as(copy: u32, path: PathBuf) -> Stored {
     let outcome = if copy == 1 { Outcome::New } else { Outcome::KeptBoth { copy } };
     Stored { outcome, path }
