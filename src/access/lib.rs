@@ -1,9 +1,10 @@
-//! Who may associate, and store what. Pure: no sockets, files or clocks; whoever has them asks.
+//! Access control: the peers that may associate, and the instances they may store. Pure: no sockets, files or clocks; its callers have
+//! them.
 //!
-//! | module | what it knows |
+//! | module | subject |
 //! |---|---|
 //! | [`rules`] | access rules: the first that matches decides |
-//! | [`explain`] | why a rule matched or did not |
+//! | [`explain`] | the reason why a rule matched or did not |
 //! | [`users`] | names and hashed passcodes (PS3.7 §D.3.3.7) |
 
 pub mod explain;

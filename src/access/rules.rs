@@ -1,9 +1,8 @@
-//! Access rules. Each has criteria; the first rule whose criteria all match decides, and whoever matches none is denied. A list
-//! without rules lets everyone in.
+//! Access rules. Each has criteria. The first rule whose criteria all match decides; a peer that matches none is denied. An empty list of
+//! rules admits every peer.
 //!
-//! Criteria about the association (AE titles, address, certificate) are looked at when it is asked for; those about SOP classes
-//! for each presentation context. An association comes about if any SOP class could be stored on it. C-ECHO is served to whoever
-//! is let in.
+//! Criteria of the association (AE titles, address, certificate) are checked at its request; those of SOP classes for each presentation
+//! context. An association is admitted if any SOP class could be stored on it. C-ECHO is served to every admitted peer.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ impl Pattern {
         Self(WildMatch::new(pattern))
     }
 
-    /// Whether all of `text` matches.
+    /// Whether the pattern matches all of `text`.
     pub fn matches(&self, text: &str) -> bool {
         self.0.matches(text)
     }
@@ -34,7 +33,7 @@ impl Pattern {
     }
 }
 
-/// What must be the case for a rule to decide: of each list one item must match. An empty list matches everything.
+/// The criteria of a rule: one item of each list must match. An empty list matches everything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Criteria {
     /// Calling AE title.
@@ -55,20 +54,20 @@ pub struct Criteria {
 pub struct Rule {
     /// What it is called, in logs and explanations.
     pub name: String,
-    /// When it decides.
+    /// The criteria under which it decides.
     pub criteria: Criteria,
-    /// Whether what it decides is to let in.
+    /// Whether the rule admits.
     pub allows: bool,
 }
 
-/// The peer, as far as rules ask.
+/// The peer, as far as rules need it.
 #[derive(Clone, Copy, Debug)]
 pub struct Requestor<'a> {
     /// Calling AE title, without padding.
     pub calling: &'a str,
     /// Called AE title, without padding.
     pub called: &'a str,
-    /// Its address: the real one, where a balancer stands between.
+    /// Its address; behind a balancer, the original one.
     pub address: IpAddr,
     /// The names in its certificate; empty without one.
     pub certificate: &'a [&'a str],
@@ -90,16 +89,16 @@ pub enum Criterion {
     SopClass,
 }
 
-/// Why an association is refused.
+/// The reason why an association is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The rule that denies it, by its index; `None`: no rule allows it.
     pub rule: Option<usize>,
-    /// What about the peer it is that is not recognised; `None`: neither AE title alone.
+    /// The property of the peer that is not recognised; `None` if the refusal is not due to one AE title alone.
     pub because: Option<Criterion>,
 }
 
-/// What the rules came to for one association, for as long as it lasts.
+/// The result of the rules for one association, for its lifetime.
 #[derive(Clone, Debug)]
 pub struct Granted {
     rules: Arc<[Rule]>,
@@ -122,10 +121,10 @@ impl Rules {
         &self.0
     }
 
-    /// Whether an association comes about.
+    /// Whether the association is admitted.
     ///
     /// # Errors
-    /// Why it does not.
+    /// The reason for the refusal.
     pub fn admit(&self, requestor: &Requestor<'_>) -> Result<Granted, Refused> {
         let matches = |(index, rule): (usize, &Rule)| rule.fails_at(requestor).is_none().then_some(index);
         let matching: Vec<usize> = self.0.iter().enumerate().filter_map(matches).collect();
@@ -144,7 +143,7 @@ impl Rules {
         Err(Refused { rule: None, because: self.nearest(requestor) })
     }
 
-    /// The one criterion that keeps the requestor from being let in by some rule.
+    /// The single criterion that keeps some rule from admitting the requestor.
     fn nearest(&self, requestor: &Requestor<'_>) -> Option<Criterion> {
         let lacks = |wanted| self.0.iter().any(|rule| rule.allows && rule.fails_only_at(requestor, wanted));
         // Whoever is known by its own title is told about the other one.
@@ -168,7 +167,7 @@ impl Granted {
         }
     }
 
-    /// The first rule that lets the association in, by its index: its limits count.
+    /// The first rule that admits the association, by its index: its limits apply.
     pub fn association(&self) -> Option<usize> {
         self.matching.iter().copied().find(|index| self.rules[*index].allows)
     }
@@ -215,7 +214,7 @@ impl Criteria {
         }
     }
 
-    /// What a denial by these criteria is put down to.
+    /// The criterion to which a denial by these criteria is attributed.
     fn reason(&self) -> Option<Criterion> {
         match self {
             _ if !self.calling.is_empty() => Some(Criterion::Calling),

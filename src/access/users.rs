@@ -5,9 +5,9 @@
 //! ct1:$argon2id$v=19$m=12288,t=3,p=1$…$…
 //! ```
 //!
-//! A name that was right once is recognised again by a keyed digest, in memory only, so that a modality that associates for every
-//! study costs one Argon2 computation and not hundreds. Whoever does not know the passcode costs one each time, and that takes
-//! the same time whether there is such a user or not.
+//! A verified name is recognised again by a keyed digest, in memory only, so that a modality that associates for every study costs one
+//! Argon2 computation and not hundreds. A wrong passcode costs one computation each time, which takes the same time whether or not the
+//! user exists.
 
 use std::collections::HashMap;
 
@@ -20,14 +20,14 @@ use subtle::ConstantTimeEq;
 
 /// Memory a hash takes, in KiB, its passes and lanes: one of the settings OWASP's password storage cheat sheet recommends for Argon2id.
 const NEW_HASH: (u32, u32, u32) = (12 * 1024, 3, 1);
-/// A hash that takes more than this, in KiB, is not taken from a file: it would come out of every association's memory.
+/// Most memory of a hash, in KiB. A hash above it is not accepted from a file: it would take memory from the associations.
 const MOST_MEMORY_KIB: u32 = 64 * 1024;
 /// Longest user name, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
 /// Most users in a file.
 const MAX_USERS: usize = 10_000;
 
-/// What is wrong with a users' file.
+/// An error of a users' file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UsersError {
     /// A line that is no `name:hash`.
@@ -47,7 +47,7 @@ pub enum UsersError {
 /// Users and their hashed passcodes.
 pub struct Users {
     hashes: HashMap<Vec<u8>, String>,
-    /// Held against when there is no such user.
+    /// The hash that a passcode is compared with if there is no such user.
     nobody: String,
     memory_bytes: u64,
     key: [u8; 32],
@@ -59,7 +59,7 @@ impl Users {
     /// Reads a users' file.
     ///
     /// # Errors
-    /// The first line that cannot stand, by number.
+    /// The number of the first invalid line.
     pub fn parse(text: &str) -> Result<Self, UsersError> {
         let mut hashes = HashMap::new();
         let mut most_kib = NEW_HASH.0;
@@ -96,12 +96,12 @@ impl Users {
         self.hashes.len()
     }
 
-    /// What [`Self::verify`] takes at most, in bytes, while it runs.
+    /// Most memory that [`Self::verify`] takes while it runs, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
 
-    /// Whether this was found right before: cheap.
+    /// Whether this pair was verified before. Cheap.
     pub fn remembers(&self, name: &[u8], passcode: &[u8]) -> bool {
         let digest = self.digest(name, passcode);
         self.known.lock().get(name).is_some_and(|known| known.ct_eq(&digest).into())

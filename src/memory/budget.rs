@@ -1,4 +1,4 @@
-//! The memory budget: one number that all leases together never exceed.
+//! The memory budget. Invariant: the leases together never exceed it, unless a lower limit was set while they were held.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -8,7 +8,7 @@ pub use crate::pool::BudgetSpent;
 use crate::pool::Pool;
 use crate::stage::StageBytes;
 
-/// How many bytes all leases together may hold. Clones share one budget.
+/// The number of bytes that all leases together may hold. Clones share one budget.
 #[derive(Clone, Debug)]
 pub struct MemoryBudget(Arc<Pool<Account>>);
 
@@ -23,13 +23,13 @@ impl MemoryBudget {
         self.0.limit()
     }
 
-    /// Changes the budget. Nothing is taken from those who hold leases: if more is held than the new budget allows, no lease
-    /// is given until enough has come back.
+    /// Changes the budget. Existing leases are kept: if they exceed the new budget, no lease is granted until enough bytes have been
+    /// returned.
     pub fn set_limit(&self, limit_bytes: u64) {
         self.0.limit.store(limit_bytes, Ordering::Relaxed);
     }
 
-    /// Keeps so many bytes for [`Stage::Floor`](crate::Stage::Floor): what is not yet leased of them is not to be had for anything else.
+    /// Reserves so many bytes for [`Stage::Floor`]. No other stage can lease the part of them that is not leased yet.
     pub fn set_floor_reserve(&self, bytes: u64) {
         self.0.floor_reserve.store(bytes, Ordering::Relaxed);
     }
@@ -44,13 +44,13 @@ impl MemoryBudget {
         self.0.highest.load(Ordering::Relaxed)
     }
 
-    /// Bytes held by stage, for a line that is written often: a handful of loads, no walk over the holders. The stages are
-    /// read one after the other, so under load their sum may differ from [`Self::held`] by what moved meanwhile.
+    /// Bytes held by stage, for a frequent log line: a few loads, no walk over the holders. The stages are read one after the other, so
+    /// under load their sum may differ from [`Self::held`].
     pub fn by_stage(&self) -> StageBytes {
         self.0.stages.read()
     }
 
-    /// Opens an account for someone who will hold leases. `label` is what people will read: it must be safe to print.
+    /// Opens an account for a holder of leases. `label` is shown to people: it must be safe to print.
     pub fn open_account(&self, label: impl Into<String>) -> Holder {
         let account =
             Arc::new(Account::new(Arc::clone(&self.0), self.0.next_holder.fetch_add(1, Ordering::Relaxed), label));
@@ -58,20 +58,20 @@ impl MemoryBudget {
         Holder::new(account)
     }
 
-    /// What the leases of the account with this [`Holder::id`] hold; nothing if there is none.
+    /// Bytes leased on the account with this [`Holder::id`]; nothing if there is none.
     pub fn by_stage_of(&self, account: u64) -> StageBytes {
         let account = self.0.holders.lock().get(&account).and_then(Weak::upgrade);
         account.map(|account| account.by_stage()).unwrap_or_default()
     }
 
-    /// Everyone whose leases hold more than `limit_bytes`: account, label and what is held. A walk over all leases.
+    /// All holders whose leases exceed `limit_bytes`: account, label and bytes. This walks over all leases.
     pub fn over(&self, limit_bytes: u64) -> Vec<(u64, String, StageBytes)> {
         let use_of = |account: &Arc<Account>| (account.id(), account.label(), account.by_stage());
         self.accounts().iter().map(use_of).filter(|(_, _, bytes)| bytes.total() > limit_bytes).collect()
     }
 
-    /// Everyone who holds an account, oldest first. The lock on the list is held to copy references and no longer; nobody may
-    /// hold it when the last reference to an account goes, because closing the account takes it again.
+    /// All holders, oldest first. The lock on the list is held only to copy references. No thread may hold it while it drops the last
+    /// reference to an account, because closing the account takes the lock again.
     pub(crate) fn accounts(&self) -> Vec<Arc<Account>> {
         self.0.holders.lock().values().filter_map(Weak::upgrade).collect()
     }

@@ -1,8 +1,8 @@
-//! Accounts and leases: who holds how much, for what, where, since when.
+//! Accounts and leases: the holder of each lease, its bytes, stage, location and age.
 //!
-//! A [`MemoryLease`] pays for bytes before they are read, travels with them, and gives them back when it is dropped. Every
-//! lease is on the account of a [`Holder`] (an association, most of the time) and has a record there. The record costs a lock
-//! nobody else wants and two readings of the clock: about 120 ns for taking a lease and dropping it.
+//! A [`MemoryLease`] pays for bytes before they are read, travels with them, and returns them to the budget on drop. Every lease belongs
+//! to the account of a [`Holder`] (usually an association) and has a record there. The record costs an uncontended lock and two readings
+//! of the clock: about 120 ns for taking a lease and dropping it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,26 +16,26 @@ use serde::{Deserialize, Serialize};
 use crate::pool::{BudgetSpent, Pool};
 use crate::stage::{Stage, StageBytes};
 
-/// Where leased bytes are.
+/// The location of leased bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Location {
-    /// With whoever opened the account.
+    /// With the holder of the account.
     #[default]
     Association,
     /// In the writers' mailbox.
     Mailbox {
-        /// Rises by one with each job: the job with the lowest is the next to be taken.
+        /// Rises by one with each job: the writers take the job with the lowest number next.
         ticket: u64,
     },
     /// With a writer.
     Writer {
-        /// Its number in the pool, from 0.
+        /// The writer's number in the pool, from 0.
         index: u32,
     },
 }
 
-/// An account leases are taken on. It is closed when this and the last lease taken on it are dropped.
+/// An account of leases. It is closed when the holder and the last lease on it are dropped.
 #[derive(Debug)]
 pub struct Holder(Arc<Account>);
 
@@ -44,25 +44,25 @@ impl Holder {
         Self(account)
     }
 
-    /// Unique as long as the node runs, and rising: [`crate::snapshot::HolderUse::id`].
+    /// Unique and rising during the life of the node: [`crate::snapshot::HolderUse::id`].
     pub fn id(&self) -> u64 {
         self.0.id
     }
 
-    /// Renames the account, once more is known of its owner.
+    /// Renames the account, for example when the calling AE title is known.
     pub fn set_label(&self, label: impl Into<String>) {
         *self.0.label.lock() = label.into();
     }
 
-    /// What the account's leases hold.
+    /// Bytes held by the leases of the account.
     pub fn by_stage(&self) -> StageBytes {
         self.0.by_stage()
     }
 
-    /// Leases `bytes`, which are with the holder until [`MemoryLease::enter_at`] says otherwise.
+    /// Leases `bytes`. Their location is the holder until [`MemoryLease::enter_at`] changes it.
     ///
     /// # Errors
-    /// [`BudgetSpent`] if the budget does not hold them; nothing is leased then.
+    /// [`BudgetSpent`] if the budget does not have room for them; nothing is leased then.
     pub fn lease(&self, stage: Stage, bytes: u64) -> Result<MemoryLease, BudgetSpent> {
         self.0.budget.take(stage, bytes)?;
         let number = self.0.next_lease.fetch_add(1, Ordering::Relaxed);
@@ -75,7 +75,7 @@ impl Holder {
     }
 }
 
-/// Bytes of the budget that are someone's until this is dropped.
+/// Bytes of the budget that belong to a holder until this is dropped.
 pub struct MemoryLease {
     account: Arc<Account>,
     number: u64,
@@ -88,17 +88,17 @@ impl MemoryLease {
         self.bytes
     }
 
-    /// What it is for at this moment.
+    /// The present purpose of the bytes.
     pub fn stage(&self) -> Option<Stage> {
         self.account.records.lock().get(&self.number).map(|record| record.stage)
     }
 
-    /// Moves the lease on to another stage; the bytes stay where they are.
+    /// Moves the lease to another stage; its location is unchanged.
     pub fn enter(&self, stage: Stage) {
         self.update(stage, None);
     }
 
-    /// Moves the lease on to a stage and a location. The time in the stage starts anew only if the stage is another one.
+    /// Moves the lease to a stage and a location. The time in the stage restarts only if the stage changes.
     pub fn enter_at(&self, stage: Stage, location: Location) {
         self.update(stage, Some(location));
     }
@@ -131,7 +131,7 @@ impl fmt::Debug for MemoryLease {
     }
 }
 
-/// What is known of one lease.
+/// The record of one lease.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
     pub(crate) stage: Stage,
@@ -141,7 +141,7 @@ pub(crate) struct Record {
     pub(crate) location: Location,
 }
 
-/// What is known of one holder.
+/// The record of one holder.
 #[derive(Debug)]
 pub(crate) struct Account {
     id: u64,
@@ -149,8 +149,8 @@ pub(crate) struct Account {
     label: Mutex<String>,
     since: Instant,
     next_lease: AtomicU64,
-    /// By number, which is by age. A tree, because its memory shrinks with it: an association that once held a thousand leases
-    /// keeps nothing of them.
+    /// By number, and so by age. A tree shrinks with its content: an association that once held a thousand leases does not keep memory
+    /// for them.
     records: Mutex<BTreeMap<u64, Record>>,
 }
 
@@ -178,14 +178,14 @@ impl Account {
         self.since
     }
 
-    /// What all leases hold.
+    /// Bytes held by all leases.
     pub(crate) fn by_stage(&self) -> StageBytes {
         let mut bytes = StageBytes::default();
         self.each_record(|record| bytes.add(record.stage, record.bytes));
         bytes
     }
 
-    /// Shows every lease, oldest first, while this account (and no other) stands still.
+    /// Visits every lease, oldest first, while this account (and no other) is locked.
     pub(crate) fn each_record(&self, mut see: impl FnMut(&Record)) {
         self.records.lock().values().for_each(&mut see);
     }

@@ -1,17 +1,16 @@
-//! Memory as a number in the configuration: the budget, the leases that pay for every byte held, and the allocator's own
-//! figures beside them.
+//! Memory accounting: a budget in bytes, the leases that pay for all bytes held, and the allocator's statistics.
 //!
-//! | module | what it knows |
+//! | module | subject |
 //! |---|---|
-//! | [`budget`] | how much may be held altogether |
-//! | [`lease`] | who holds how much, for what, where, since when |
-//! | [`stage`] | what leased bytes are for |
-//! | [`snapshot`] | all of it at one moment, in a form that travels |
-//! | [`pressure`] | how near the process is to its ceiling, and what that calls for |
-//! | [`sentinel`] | whether a quiet node still grows; [`slope`] is its arithmetic |
-//! | [`host`] | how much memory the machine or its container lets this process have |
+//! | [`budget`] | the upper bound of all leases together |
+//! | [`lease`] | the holder of each lease, its bytes, purpose, location and age |
+//! | [`stage`] | the purpose of leased bytes |
+//! | [`snapshot`] | a consistent, serialisable view of all leases at one moment |
+//! | [`pressure`] | the distance of the process from its ceiling, and the reaction to it |
+//! | [`sentinel`] | growth of a quiet node; [`slope`] is its arithmetic |
+//! | [`host`] | the memory limit of this process, from the machine or its container |
 //! | [`allocator`] | jemalloc: its settings and its statistics |
-//! | [`profile`] | jemalloc: which call stacks allocated what |
+//! | [`profile`] | jemalloc: allocations by call stack |
 //!
 //! Nothing else in the workspace names jemalloc.
 

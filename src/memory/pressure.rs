@@ -1,17 +1,17 @@
-//! How near the process is to its ceiling, and what that calls for.
+//! The pressure level: how near the process is to its ceiling, and the reaction to it.
 //!
-//! Leases say what was admitted, `resident` says what the host sees: pages of fragments, caches and freed memory that has not
-//! been given back come on top. The level is a pure function of that figure and of the level before.
+//! Leases count admitted bytes; `resident` is the memory that the host sees, with fragmented pages, caches and freed memory not yet
+//! returned. The level is a pure function of `resident` and the previous level.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What the process may have beyond its budget: code, stacks, the allocator's own structures and its fragments, and what the
-/// node allocates for itself before anyone connects.
+/// Allowance beyond the budget: code, stacks, the allocator's own structures and fragmentation, and the node's own allocations before the
+/// first association.
 pub const ALLOWANCE_BYTES: u64 = 48 << 20;
 
-/// A pressure level. Each has the effects of those below it.
+/// A pressure level. Each level includes the effects of the lower ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
@@ -19,15 +19,15 @@ pub enum Level {
     /// No effect.
     #[default]
     Normal,
-    /// Free pages that the allocator keeps for reuse are given back to the system at once.
+    /// Free pages that the allocator keeps for reuse are returned to the system at once.
     Purge,
     /// Receive buffers no longer grow beyond the floor of their association, and idle ones shrink to it.
     Shrink,
-    /// Every dataset goes to disk as it arrives, whatever its size.
+    /// Every dataset is spooled to disk as it arrives, whatever its size.
     Spool,
     /// No new association is accepted: A-ASSOCIATE-RJ, transient, local limit exceeded (PS3.8 §9.3.4).
     PauseAccept,
-    /// The association that holds most is aborted (A-ABORT, PS3.8 §9.3.8), one at each observation.
+    /// The association that holds the most bytes is aborted (A-ABORT, PS3.8 §9.3.8), one at each observation.
     Abort,
 }
 
@@ -35,7 +35,7 @@ impl Level {
     /// Every level, rising.
     pub const ALL: [Level; 6] = [Self::Normal, Self::Purge, Self::Shrink, Self::Spool, Self::PauseAccept, Self::Abort];
 
-    /// The name it has in logs, statistics and snapshots.
+    /// The name of the level in logs, statistics and snapshots.
     pub fn name(self) -> &'static str {
         match self {
             Self::Normal => "normal",
@@ -78,12 +78,12 @@ pub struct Watermarks {
 }
 
 impl Watermarks {
-    /// For a budget of `budget_bytes`.
+    /// The thresholds for a budget of `budget_bytes`.
     pub fn new(budget_bytes: u64) -> Self {
         Self { ceiling_bytes: budget_bytes.saturating_add(ALLOWANCE_BYTES) }
     }
 
-    /// What `resident` shall never exceed.
+    /// The ceiling: the upper bound that `resident` must not exceed.
     pub fn ceiling_bytes(&self) -> u64 {
         self.ceiling_bytes
     }

@@ -1,4 +1,4 @@
-//! The leak sentinel: says once, with the evidence, that a quiet node still grows.
+//! The leak sentinel: it reports once, with the evidence, that a quiet node still grows.
 //!
 //! A node at rest may hold much (caches, buffers at their high-water mark), swing (buffers that fill and empty) and jump (a
 //! table that doubled), but what it returns to between swings must not go on rising. So a series rises only if both hold:
@@ -14,12 +14,12 @@ use crate::slope::{Slope, slope};
 use crate::snapshot::StageUse;
 use crate::stage::Stage;
 
-/// When growth is called a leak.
+/// The thresholds above which growth is a leak.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// How long a time is looked at. A swing with a rise of three quarters of it, or longer, would be taken for a leak.
     pub window: Duration,
-    /// Less than this over the window is not worth waking anyone, and what an allocator's caches may do.
+    /// Growth below this over the window is within the noise of an allocator's caches, and not worth an alarm.
     pub minimum_rise_bytes: u64,
     /// The same for the number of leases in a stage.
     pub minimum_rise_leases: u64,
@@ -32,14 +32,14 @@ impl Default for Settings {
     }
 }
 
-/// What is observed at one moment.
+/// One observation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Time since some fixed moment, rising from sample to sample.
     pub at: Duration,
-    /// Whether the node has been at rest since the last sample. Others are not looked at: under load it may grow.
+    /// Whether the node has been at rest since the last sample. Other samples are ignored: under load the node may grow.
     pub quiet: bool,
-    /// Memory no lease speaks for.
+    /// Allocated memory that no lease covers.
     pub unattributed_bytes: i64,
     /// What is leased: [`crate::MemoryBudget::stages`].
     pub stages: Vec<StageUse>,
@@ -50,34 +50,34 @@ pub struct Sample {
 /// The evidence of a leak.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeakReport {
-    /// How fast it grows: the fastest of the series that rise.
+    /// The rate of growth: that of the fastest rising series.
     pub slope_bytes_per_s: f64,
-    /// Lower end of the 95 % confidence interval of that.
+    /// Lower end of the 95 % confidence interval of the rate.
     pub slope_low_bytes_per_s: f64,
     /// How many standard errors the slope is above 0.
     pub t: f64,
-    /// The time the samples cover.
+    /// The time that the samples cover.
     pub window_s: f64,
-    /// Samples there are.
+    /// Number of samples.
     pub samples: usize,
     /// The stage that grows fastest, in bytes or in leases, if any does.
     pub stage: Option<Stage>,
     /// Whether memory grows that no lease speaks for.
     pub unattributed: bool,
-    /// Who has held bytes longest.
+    /// The holder that has held bytes longest.
     pub oldest_holder: Option<OldestHolder>,
 }
 
-/// Who has held bytes longest.
+/// The holder that has held bytes longest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldestHolder {
-    /// Who it is.
+    /// The label of the holder.
     pub label: String,
     /// How long it has been there.
     pub age_ms: u64,
 }
 
-/// Watches samples for growth. Its memory is bounded: 256 samples a window, however often it is fed.
+/// Watches samples for growth. Its memory is bounded: 256 samples a window, at any rate of samples.
 #[derive(Debug)]
 pub struct Sentinel {
     settings: Settings,

@@ -1,4 +1,4 @@
-//! What an association tells its caller: requests, data, and every way it can end.
+//! The events of an association: requests, data, and every way in which it can end.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::negotiation::{AssociateRequest, Rejection};
 use crate::state::Input;
 use crate::syntaxes::VERIFICATION;
 
-/// What came of the bytes read so far.
+/// An event from the bytes consumed so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// A request awaits [`Association::accept`](crate::Association::accept) or [`reject`](crate::Association::reject).
     AssociateRequested(AssociateRequest),
-    /// The request was turned down by the policy; the A-ASSOCIATE-RJ is in the output.
+    /// The policy rejected the request; the A-ASSOCIATE-RJ is in the output.
     Rejected(Rejection),
-    /// The peer does not speak DICOM; nothing is answered.
+    /// The peer does not speak DICOM; no answer is sent.
     NotDicom(NotDicom),
     /// A C-STORE-RQ; its dataset follows unless [`StoreRequest::has_data_set`] is false. To be answered with
     /// [`Association::respond`](crate::Association::respond).
@@ -34,16 +34,16 @@ pub enum Event {
     /// The peer asks for release: to be answered with [`Association::answer_release`](crate::Association::answer_release) once nothing is outstanding. A dataset
     /// that was under way is void.
     ReleaseRequested,
-    /// The peer aborted, perhaps after we did. A dataset that was under way is void.
+    /// The peer aborted, perhaps after this side did. An incomplete dataset is void.
     PeerAborted(PeerAbort),
-    /// The peer broke the protocol; the A-ABORT is in the output. A dataset that was under way is void.
+    /// The peer broke the protocol; the A-ABORT is in the output. An incomplete dataset is void.
     Violated(Violation),
 }
 
 /// A C-STORE-RQ (PS3.7 §9.3.1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreRequest {
-    /// What the response has to refer to.
+    /// The fields that the response has to repeat.
     pub operation: Operation,
     /// Abstract syntax of the presentation context.
     pub abstract_syntax: Arc<str>,
@@ -70,14 +70,14 @@ impl StoreRequest {
     }
 }
 
-/// What speaks on the port instead of DICOM, by its first bytes.
+/// The protocol of a peer that does not speak DICOM, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NotDicom {
     /// An HTTP request.
     Http,
     /// A TLS ClientHello.
     Tls,
-    /// A PROXY header, from someone who is not trusted with it.
+    /// A PROXY header from an address that is not trusted to send one.
     Proxy,
 }
 
@@ -90,16 +90,16 @@ pub struct PeerAbort {
     pub reason: u8,
 }
 
-/// What a peer did against the protocol.
+/// A violation of the protocol by the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Violation {
     /// A PDU of a type the standard does not know.
     #[error("unrecognized PDU type {0:#04x}")]
     UnrecognizedPdu(u8),
-    /// A PDU that has no place in the present state.
+    /// A PDU that is not allowed in the present state.
     #[error("PDU type {0:#04x} is out of place")]
     UnexpectedPdu(u8),
-    /// A PDU longer than taken, or of a length its type cannot have.
+    /// A PDU longer than the limit, or of a length that its type cannot have.
     #[error("PDU type {pdu_type:#04x} of {length} bytes")]
     PduLength {
         /// The type in the header.
@@ -116,7 +116,7 @@ pub enum Violation {
     /// A PDV on a presentation context that was not accepted.
     #[error("presentation context {0} was not accepted")]
     ContextNotAccepted(u8),
-    /// A PDV that has no place in the message under way: a dataset without a command, a command inside a dataset, a change of
+    /// A PDV that is not allowed in the present message: a dataset without a command, a command inside a dataset, a change of
     /// presentation context.
     #[error("PDV is out of place in the message under way")]
     UnexpectedPdv,
@@ -126,7 +126,7 @@ pub enum Violation {
         /// The limit.
         allowed: u32,
     },
-    /// A command set that cannot be acted on.
+    /// A command set that cannot be executed.
     #[error(transparent)]
     Command(#[from] CommandError),
 }

@@ -1,23 +1,23 @@
 //! The DICOM upper layer (PS3.8) and DIMSE (PS3.7) of a storage SCP, as a state machine without sockets, clocks or files.
 //!
-//! Bytes go in through [`Association::poll`], what has to be sent comes out of [`Association::take_output`]; in between there
-//! are [`Event`]s. Who reads the socket, who stores a dataset and what time it is are questions for the caller, so every
-//! transition can be tested with a byte slice.
+//! The caller passes bytes to [`Association::poll`] and sends the bytes from [`Association::take_output`]; between them, [`Event`]s
+//! report the progress. The caller reads the socket, stores datasets and keeps the time, so every transition can be tested with a byte
+//! slice.
 //!
-//! | module | what it knows |
+//! | module | subject |
 //! |---|---|
 //! | [`state`] | the acceptor's part of the PS3.8 §9.2 state table |
-//! | [`negotiation`] | which proposal gets which answer: contexts, async window, roles, user identity |
-//! | [`proxy`] | the PROXY protocol's header: who the peer behind a balancer is |
+//! | [`negotiation`] | the answer to each proposal: contexts, async window, roles, user identity |
+//! | [`proxy`] | the header of the PROXY protocol: the address of the peer behind a balancer |
 //! | [`syntaxes`] | the standard's storage SOP classes and transfer syntaxes |
-//! | [`registry`] | the same as lists, for whoever has to name them all |
+//! | [`registry`] | the same as lists, for callers that enumerate them |
 //! | [`command`] | DIMSE command sets, in and out (PS3.7 §6.3, Annex E) |
 //! | [`status`] | C-STORE status codes |
-//! | [`event`] | what an association tells its caller |
-//! | [`association`] | all of it together |
+//! | [`event`] | the events that an association reports to its caller |
+//! | [`association`] | the state machine that combines them |
 //!
-//! Between the bytes and [`association`] stand three private ones: `framing` (headers, and PDUs out), `deframer` (the byte
-//! stream cut into PDUs and PDVs, uncopied) and `message` (PDVs joined to messages).
+//! Three private modules lie between the bytes and [`association`]: `framing` (headers, and PDUs out), `deframer` (cuts the byte stream
+//! into PDUs and PDVs without copying) and `message` (joins PDVs to messages).
 
 pub mod association;
 pub mod command;

@@ -34,19 +34,19 @@ pub enum StoreError {
     /// The storage root is gone, has become another filesystem, or is held by another node.
     #[error("the storage root is unavailable: {source}")]
     RootUnavailable {
-        /// What is wrong with it.
+        /// The defect of the root.
         #[source]
         source: Box<OpenError>,
     },
     /// The process may not write there.
     #[error("no permission to write {}{}", path.display(), held_by(*.owner))]
     PermissionDenied {
-        /// What was to be written, or the directory that keeps it from being written.
+        /// The path to be written, or the directory that prevents it.
         path: PathBuf,
-        /// Who owns that directory, where it was found.
+        /// The owner of that directory, if it was found.
         owner: Option<Owner>,
     },
-    /// The filesystem is mounted read-only, which is also what it becomes after an error of its own.
+    /// The filesystem is mounted read-only, or became read-only after an error of its own.
     #[error("the filesystem is read-only")]
     ReadOnly,
     /// A file stands where the layout needs a directory, or a directory where it needs a file; or another filesystem.
@@ -61,7 +61,7 @@ pub enum StoreError {
     /// The temp file was removed by someone else before it got its final name.
     #[error("the temp file was removed from outside")]
     TempRemoved,
-    /// A write to this spooled instance failed before, so what the file holds is not known to be whole.
+    /// An earlier write to this spooled instance failed, so its file is not known to be whole.
     #[error("an earlier write of this spooled instance failed")]
     SpoolBroken,
     /// [`Instance::cancel`](crate::Instance::cancel) was called before the instance got its final name.
@@ -76,9 +76,9 @@ pub enum StoreError {
     /// Anything else the operating system answers.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was being done, as a verb.
+        /// The failed operation, as a verb.
         what: &'static str,
-        /// What it was done to.
+        /// The object of the operation.
         path: PathBuf,
         /// The answer.
         #[source]
@@ -118,7 +118,7 @@ impl StoreError {
         self
     }
 
-    /// What it means that `what` was answered with `source` for `path`.
+    /// The error for the operation `what` on `path`, which failed with `source`.
     pub(crate) fn new(what: &'static str, path: impl AsRef<Path>, source: Errno) -> Self {
         let path = path.as_ref().to_owned();
         match source {
@@ -175,9 +175,9 @@ pub enum OpenError {
     /// Anything else the operating system answers.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was being done, as a verb.
+        /// The failed operation, as a verb.
         what: &'static str,
-        /// What it was done to.
+        /// The object of the operation.
         path: PathBuf,
         /// The answer.
         #[source]
@@ -186,7 +186,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// For `map_err`: `what` was being done to `path`.
+    /// For `map_err`: `what` is the failed operation on `path`.
     pub(crate) fn io(what: &'static str, path: impl AsRef<Path>) -> impl FnOnce(Errno) -> Self {
         move |source| Self::Io { what, path: path.as_ref().to_owned(), source }
     }
@@ -205,7 +205,7 @@ impl From<OpenError> for StoreError {
     }
 }
 
-/// Who may write a directory.
+/// The users that may write a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
     /// The user.

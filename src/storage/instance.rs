@@ -1,4 +1,4 @@
-//! An instance to be stored, and what became of it.
+//! An instance to be stored, and the outcome of storing it.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -27,8 +27,8 @@ pub struct FileBuilder {
     hasher: Hasher,
 }
 
-/// A received SOP Instance. It may be committed again, by any thread, after a commit failed or its thread died; and
-/// also while another thread is still at it: it is stored once.
+/// A received SOP Instance. A commit is idempotent: any thread may commit the instance again after a commit failed or its thread died, or
+/// while another thread is still committing it. It is stored once.
 #[derive(Debug)]
 pub struct Instance<H: Handle = File> {
     /// What the file meta says (PS3.10 §7.1).
@@ -57,23 +57,23 @@ pub enum Payload<H: Handle = File> {
     Spooled(Arc<SpoolFile<H>>),
 }
 
-/// An instance that is stored.
+/// A stored instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// How it came to be.
+    /// The outcome of the commit.
     pub outcome: Outcome,
-    /// Where, relative to the root.
+    /// The path of the file, relative to the root.
     pub path: PathBuf,
 }
 
-/// What storing an instance came to.
+/// The outcome of storing an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing was stored under its SOP Instance UID.
     New,
     /// The same bytes were stored already; nothing was written.
     Identical,
-    /// It took the place of different bytes.
+    /// The instance replaced different bytes.
     Replaced,
     /// It was stored beside different bytes, as the `copy`th version (from 2).
     KeptBoth {
@@ -82,19 +82,19 @@ pub enum Outcome {
     },
 }
 
-/// What giving an instance up came to.
+/// The outcome of cancelling an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancellation {
     /// It will not be stored.
     Cancelled,
     /// It is stored, as durably as the settings ask.
     TooLate(Stored),
-    /// A thread is giving it its final name just now: it may be stored, whole, or not at all.
+    /// A thread is renaming it at this moment: it may become stored, whole, or not at all.
     Undecided,
 }
 
-/// What has been decided of an instance: every rename of it asks first. A writer that hung and was given up may wake up at any time later: by then
-/// its instance may be stored, acknowledged and replaced by a newer one, which it must not replace in turn.
+/// The decision about an instance. Fencing: every rename asks it first. A writer that hung and was fenced may wake up at any later time,
+/// when its instance may be stored, acknowledged and replaced by a newer one, which it must not replace in turn.
 #[derive(Debug)]
 enum CommitState {
     Open,
@@ -205,8 +205,8 @@ impl<H: Handle> Instance<H> {
         !matches!(self.payload, Payload::Spooled(_)) && self.dataset_bytes() <= SMALL_MAX_BYTES
     }
 
-    /// Gives the instance up: from now on no commit gives it a final name, unless one has already, or is doing so at this
-    /// moment. Does not block.
+    /// Cancels the instance: from now on no commit gives it a final name, unless one has done so or is doing so at this moment. Does not
+    /// block.
     pub fn cancel(&self) -> Cancellation {
         let Some(mut state) = self.state.try_lock() else {
             return Cancellation::Undecided;
@@ -220,9 +220,9 @@ impl<H: Handle> Instance<H> {
         }
     }
 
-    /// Runs `rename` if nothing has been decided yet; otherwise the error is what has.
+    /// Runs `rename` if nothing is decided yet. Otherwise returns the decision as the error.
     pub(crate) fn rename_once<T>(&self, rename: impl FnOnce() -> T) -> Result<T, Result<Stored, StoreError>> {
-        // A thread that hangs in the rename must not take the next one with it.
+        // A thread that hangs in the rename must not block the next one.
         let Some(state) = self.state.lock_in_time() else {
             return Err(Err(StoreError::Contended));
         };
@@ -233,7 +233,7 @@ impl<H: Handle> Instance<H> {
         }
     }
 
-    /// Records that the instance is durably stored. The first to say so is right.
+    /// Records that the instance is durably stored. The first record counts.
     pub(crate) fn settle(&self, stored: Stored) -> Stored {
         let mut state = self.state.lock();
         if let CommitState::Settled(first) = &*state {

@@ -1,12 +1,12 @@
-//! Where received instances go: the layout that names them, the durable commit that makes them files, and recovery.
+//! Durable storage of received instances: the layout of their paths, the durable commit, and recovery.
 //!
-//! [`Store::commit`] is the one way in. With [`Durability::Fsync`], when it answers `Ok` for an instance, the whole file,
-//! its name and every directory on the way to it are on the disk, or all of that is in the commit log, which is. A file under
-//! a final name is always whole: it was written, and it or its copy in the log was synced, before it got that name.
+//! [`Store::commit`] is the one entry point. Invariant, with [`Durability::Fsync`]: when it answers `Ok` for an instance, the whole file,
+//! its name and every directory above it are on the disk, or the commit log on the disk holds all of that. A file under a final name is
+//! always whole: it, or its copy in the log, was written and synced before the rename.
 //!
-//! This crate knows no sockets, actors or memory leases. Its calls block.
+//! This crate has no sockets, actors or memory leases. Its calls block.
 
-// The tests in here and those beside the crate share their means.
+// The unit tests and the integration tests share their support code.
 #[cfg(test)]
 extern crate self as tidegate_storage;
 #[cfg(test)]

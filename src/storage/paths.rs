@@ -1,4 +1,4 @@
-//! Which final names are about to be given: at most one commit gives a name at a time, so that the order of renames is that of answers.
+//! Reservations of final names. Invariant: at most one commit at a time renames to a path, so renames and answers have the same order.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::StoreError;
 use crate::sync::{Condvar, Mutex, Patience};
 
-/// Names below one root that commits are about to give.
+/// The paths below one root that commits have reserved.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
     taken: Mutex<PathKeys>,
@@ -16,14 +16,14 @@ pub(crate) struct Paths {
     hasher: RandomState,
 }
 
-/// A path, hashed: two that collide wait for each other, and cost a checkpoint at worst.
+/// The hash of a path. Two paths that collide wait for each other, and cost a checkpoint at worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PathKey(u64);
 
-/// Paths, hashed once.
+/// A set of paths, by the hash they already have.
 pub(crate) type PathKeys = HashSet<PathKey, BuildHasherDefault<AsIs>>;
 
-/// Takes a [`PathKey`] for the hash that it is.
+/// Uses a [`PathKey`] as its own hash.
 #[derive(Debug, Default)]
 pub(crate) struct AsIs(u64);
 
@@ -41,7 +41,7 @@ impl Hasher for AsIs {
     }
 }
 
-/// A name that no other commit gives to a file as long as this is held.
+/// The reservation of a path. While it is held, no other commit renames a file to that path.
 #[derive(Debug)]
 pub(crate) struct PathGuard {
     paths: Arc<Paths>,
@@ -49,21 +49,21 @@ pub(crate) struct PathGuard {
 }
 
 impl Paths {
-    /// Tells a path from others. All of them come from one layout, so that no two ways of writing it mean the same.
+    /// The key of a path. All paths come from one layout, so no path has two spellings.
     pub(crate) fn key(&self, path: &Path) -> PathKey {
         PathKey(self.hasher.hash_one(path.as_os_str()))
     }
 
-    /// The name with that key; `None` if another commit is about to give it.
+    /// Reserves the path with that key; `None` if another commit holds it.
     pub(crate) fn reserve_path(self: &Arc<Self>, key: PathKey) -> Option<PathGuard> {
         let is_free = self.taken.lock().insert(key);
         is_free.then(|| PathGuard { paths: Arc::clone(self), key })
     }
 
-    /// The same, once nobody else is about to give it.
+    /// Reserves the path with that key, and waits for another commit to release it.
     ///
     /// # Errors
-    /// [`StoreError::Contended`] if somebody has been for too long.
+    /// [`StoreError::Contended`] if another commit holds it beyond the timeout.
     pub(crate) fn claim_path(self: &Arc<Self>, key: PathKey) -> Result<PathGuard, StoreError> {
         let (mut taken, mut patience) = (self.taken.lock(), Patience::new());
         while !taken.insert(key) {

@@ -1,51 +1,51 @@
-//! What a store found when it opened, and did about it.
+//! The report of recovery: the findings of a store at its opening, and its actions.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// What a store found when it opened, and did about it.
+/// The findings of a store at its opening, and its actions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recovery {
-    /// Temp files removed: instances that were being written when the last process ended, none of them acknowledged.
+    /// Temp files removed. They held unacknowledged instances that the last process was writing when it ended.
     pub removed_files: u64,
-    /// Bytes they held.
+    /// Bytes of the removed temp files.
     pub removed_bytes: u64,
-    /// Acknowledged instances whose files had not reached the disk, written again from the commit log.
+    /// Acknowledged instances whose files were not on the disk; replay rewrote them from the commit log.
     pub restored_files: u64,
-    /// Files that people have changed, moved or removed since they were stored. They are left as they are.
+    /// Files that people changed, moved or removed after they were stored. Replay left them as they are.
     pub left_files: u64,
-    /// Instances of the commit log that are not in their places: what a person has to look at.
+    /// Instances of the commit log that are not at their paths. An operator has to examine them.
     pub aside: Vec<Aside>,
-    /// Files that could not be restored for want of space: their segment of the log is kept until a start finds room.
+    /// Files that could not be restored for lack of space. Their log segment is kept until a start has room for them.
     pub waiting_files: u64,
-    /// Files below `.tidegate/lost`, from this start and from earlier ones, that nobody has taken away.
+    /// Files quarantined below `.tidegate/lost`, by this start and by earlier ones, and not yet removed by an operator.
     pub lost_files: u64,
 }
 
-/// An acknowledged instance that is not in its place.
+/// An acknowledged instance that is not at its path: set aside, or lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aside {
-    /// Where it belongs, relative to the root; where the log no longer says, the segment.
+    /// The path of the instance, relative to the root. If the log no longer holds it, the path of the log segment.
     pub path: PathBuf,
-    /// Where its bytes are instead, relative to the root; `None` if they are lost.
+    /// The path at which its bytes are quarantined, relative to the root; `None` if they are lost.
     pub kept_as: Option<PathBuf>,
-    /// Why.
+    /// Why the instance is not at its path.
     pub reason: Reason,
 }
 
-/// Why an acknowledged instance is not in its place.
+/// Why an acknowledged instance is not at its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// Its path could not be looked at or written.
+    /// The path could not be examined or written.
     Obstructed {
-        /// The answer of the operating system.
+        /// The error of the operating system.
         error: String,
     },
-    /// Another file stands there, which people have changed or put there since.
+    /// The path has another file, which was changed or put there since.
     ChangedSince,
-    /// The log was copied or restored together with the root: what stands there may be newer.
+    /// The log was copied or restored together with the root. The file at the path may be newer than the log.
     ForeignLog,
-    /// The disk has damaged the log, and the file is not whole either.
+    /// The log is damaged on the disk, and the file is incomplete as well.
     DamagedLog,
 }
 

@@ -1,4 +1,5 @@
-//! What a store is told when it opens: where, how files are named, how durable, what a second instance under a known UID means.
+//! The settings of a store at its opening: root, layout, durability, sync strategy, and the policy for a second instance under a known
+//! UID.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,11 +17,11 @@ pub struct Settings {
     pub root: PathBuf,
     /// How an instance's path below the root is made.
     pub layout: Layout,
-    /// What must be on the disk before an instance counts as stored.
+    /// The durability of a stored instance.
     pub durability: Durability,
-    /// By what syncs that is come to.
+    /// The sync strategy that achieves it.
     pub commit: CommitStrategy,
-    /// What to do with different bytes under a SOP Instance UID that is already stored.
+    /// The policy for different bytes under a SOP Instance UID that is already stored.
     pub duplicates: Duplicates,
     /// Nothing is written that would leave less than this many bytes of the filesystem free. 0 turns the check off.
     pub min_free_bytes: u64,
@@ -31,9 +32,9 @@ pub struct Settings {
 pub struct Placement {
     /// How its path below the root is made.
     pub layout: Layout,
-    /// What must be on the disk before it counts as stored.
+    /// The durability of the instance once it is stored.
     pub durability: Durability,
-    /// What to do with different bytes under its SOP Instance UID, where its layout puts it.
+    /// The policy for different bytes under its SOP Instance UID, at the path of its layout.
     pub duplicates: Duplicates,
 }
 
@@ -45,7 +46,7 @@ impl Settings {
     }
 }
 
-/// What must be on the disk before an instance counts as stored.
+/// Durability: the state of the disk that an instance needs to count as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
     /// Data, name and directories are synced first: a stored instance survives a power cut. Written `fsync`.
@@ -55,7 +56,7 @@ pub enum Durability {
     None,
 }
 
-/// By what syncs an instance becomes durable. All of them end in the same: only the time it takes differs.
+/// The sync strategy of instances. The result is the same with all of them; only the duration differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CommitStrategy {
     /// Whichever of the others is the fastest for the size of an instance and the number of those that are being stored.
@@ -64,7 +65,7 @@ pub enum CommitStrategy {
     Adaptive,
     /// Each file by itself, then its directory. Written `per-file`.
     PerFile,
-    /// The whole filesystem once, for all that are being stored; then their directories. Written `shared`.
+    /// The whole filesystem once, for all instances in commit; then their directories. Written `shared`.
     Shared,
     /// A log that holds all that are being stored, once; the files later. Written `log`.
     Log,

@@ -3,7 +3,7 @@
 use crate::error::StoreError;
 use crate::sync::{Condvar, Mutex, Patience};
 
-/// Syncs of one thing. A thread that comes while one runs waits for the next, together with all others that came meanwhile.
+/// The syncs of one object. A thread that arrives during a sync waits for the next one, together with all others that arrived meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct SharedSync {
     state: Mutex<State>,
@@ -15,11 +15,11 @@ struct State {
     started: u64,
     ended: u64,
     running: bool,
-    /// The last one that failed. Linux reports a failure once: every thread that relied on that sync must learn of it from here.
+    /// The last failed sync. Linux reports a failure once, so every follower of that sync reads the error here.
     failed: Option<(u64, StoreError)>,
 }
 
-/// The sync that a thread leads. However it ends, a panic included, its followers are released.
+/// The sync that a leader runs. Dropping it releases the followers, after a panic as well.
 struct Leader<'a> {
     shared: &'a SharedSync,
     number: u64,
@@ -32,7 +32,7 @@ impl SharedSync {
         let (mut state, mut patience) = (self.state.lock(), Patience::new());
         let wanted = state.started + 1;
         while state.ended < wanted && state.running {
-            // A leader that hangs must not hang its followers.
+            // A leader that hangs must not block its followers.
             if !self.ended.wait(&mut state, &mut patience) {
                 return Err(StoreError::Contended);
             }

@@ -1,4 +1,4 @@
-//! A dataset too large for memory, received straight into the temp file it will be committed from.
+//! The spool: a dataset too large for memory is received directly into the temp file from which it is committed.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -14,13 +14,12 @@ use crate::space;
 use crate::sync::{Mutex, MutexGuard};
 use crate::temp::{TempFile, TempNames};
 
-/// Bytes appended between two looks at the space that is left.
+/// Bytes appended between two checks of the free space.
 const ROOM_CHECK_INTERVAL_BYTES: u64 = 8 * 1024 * 1024;
 
-/// A temp file that takes the file meta and the dataset behind it as they come. Dropped uncommitted, it is removed.
-///
-/// Any thread may write any part of it, and a part may be written again while a thread that was given up is still
-/// at it: both write the same bytes to the same place.
+/// A temp file that receives the file meta and then the dataset, in parts. Dropping it uncommitted removes it. Any thread may write any
+/// part, and writing a part is idempotent: a fenced thread may still be writing it while another writes the same bytes at the same
+/// offset.
 #[derive(Debug)]
 pub struct SpoolFile<H: Handle = File> {
     temp: TempFile<H>,
@@ -33,21 +32,21 @@ pub struct SpoolFile<H: Handle = File> {
     data: Mutex<Data>,
 }
 
-/// What is known of the data.
+/// The state of the data.
 #[derive(Debug)]
 struct Data {
     health: Health,
-    /// Where the parts that were written begin and end, in order; parts that touch are one.
+    /// Begin and end of the written parts, in order. Adjacent parts are merged.
     parts: Vec<(u64, u64)>,
 }
 
-/// What is known of the data on the disk.
+/// The state of the data on the disk.
 #[derive(Debug, Clone, Copy)]
 enum Health {
     Unsynced,
     Synced,
-    /// A write or sync failed. Linux reports a failed sync once and then takes the pages for clean, so a second sync
-    /// would succeed without the data being on the disk.
+    /// A write or sync failed. Linux reports a failed sync once and then marks the pages clean, so a second sync would succeed although
+    /// the data is not on the disk.
     Broken,
 }
 
@@ -71,8 +70,8 @@ impl<H: Handle> SpoolFile<H> {
         })
     }
 
-    /// Writes the part that begins at `offset_bytes` of the file, which begins with the file meta. After an error the instance can no longer be
-    /// committed. The parts must leave no gap by the time it is.
+    /// Writes the part at `offset_bytes` of the file, which begins with the file meta. After an error the instance cannot be committed
+    /// any more. The parts must be contiguous at the commit.
     pub fn write(&self, offset_bytes: u64, slices: &[Bytes]) -> Result<(), StoreError> {
         if let Health::Broken = self.lock()?.health {
             return Err(StoreError::SpoolBroken);
@@ -80,7 +79,7 @@ impl<H: Handle> SpoolFile<H> {
         let end_bytes = offset_bytes + slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
         let bytes = || slices.iter().map(|slice| slice.as_ref());
         let written = self.check_room(offset_bytes, end_bytes).and_then(|()| match self.durability {
-            // While the rest still arrives: by its end the disk has most of it.
+            // Write through while later parts still arrive, so that most of the data is on the disk at the end.
             Durability::Fsync => self.temp.write_through(offset_bytes, bytes()),
             Durability::None => self.temp.write_at(offset_bytes, bytes()),
         });
@@ -89,12 +88,12 @@ impl<H: Handle> SpoolFile<H> {
         written
     }
 
-    /// Bytes of the file so far.
+    /// Number of bytes of the file so far.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the dataset so far.
+    /// Number of bytes of the dataset so far.
     pub fn dataset_bytes(&self) -> u64 {
         self.file_bytes().saturating_sub(self.meta_bytes)
     }
@@ -103,16 +102,16 @@ impl<H: Handle> SpoolFile<H> {
         &self.temp
     }
 
-    /// The file, and where in it the dataset begins.
+    /// The file, and the offset of the dataset in it.
     pub(crate) fn dataset(&self) -> (&H, u64) {
         (&self.temp.file, self.meta_bytes)
     }
 
-    /// Returns when what was written is as durable as asked for. Two threads that commit this instance take turns:
-    /// a failed sync is reported to one of them only.
+    /// Returns when the written data has the requested durability. Two threads that commit this instance exclude each other, because
+    /// Linux reports a failed sync to one of them only.
     ///
     /// # Errors
-    /// [`StoreError::SpoolBroken`] if a part is missing, or a write or sync of one has failed.
+    /// [`StoreError::SpoolBroken`] if a part is missing, or if the write or the sync of a part failed.
     pub(crate) fn sync(&self, durability: Durability) -> Result<(), StoreError> {
         let mut data = self.lock()?;
         if !data.is_whole(self.file_bytes()) {
@@ -129,7 +128,7 @@ impl<H: Handle> SpoolFile<H> {
         }
     }
 
-    /// Held for the time of a sync. A thread that hangs in one must not take the next one with it.
+    /// Locks the data with a timeout: a thread that hangs in a sync must not block the next one.
     fn lock(&self) -> Result<MutexGuard<'_, Data>, StoreError> {
         self.data.lock_in_time().ok_or(StoreError::Contended)
     }
@@ -146,7 +145,7 @@ impl<H: Handle> SpoolFile<H> {
 }
 
 impl Data {
-    /// Takes note of a part that was written, or of one that was not.
+    /// Records a written part, or a failed write.
     fn note(&mut self, written: Option<(u64, u64)>) {
         let Some((mut begin, mut end)) = written else {
             self.health = Health::Broken;
@@ -166,7 +165,7 @@ impl Data {
         self.parts.insert(at, (begin, end));
     }
 
-    /// Whether the parts leave no gap in so many bytes.
+    /// Whether the parts cover `bytes` without a gap.
     fn is_whole(&self, bytes: u64) -> bool {
         self.parts == [(0, bytes)]
     }

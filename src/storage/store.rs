@@ -21,10 +21,10 @@ use crate::spool::SpoolFile;
 use crate::sync::Mutex;
 use crate::temp::{TempFile, TempNames};
 
-/// A block of most filesystems: fewer bytes might find room where no instance would.
+/// One block of most filesystems. A smaller test file could find room where an instance would not.
 const TRIAL_BYTES: usize = 4096;
 
-/// An open storage root; a clone is the same one. No other process can open it until all are dropped or the process ends.
+/// An open storage root. A clone refers to the same one. No other process can open it until all clones are dropped or the process ends.
 #[derive(Debug)]
 pub struct Store<H: Handle = File>(Arc<Inner<H>>);
 
@@ -35,15 +35,15 @@ impl<H: Handle> Clone for Store<H> {
 }
 
 impl Store {
-    /// Opens the root, creating it durably when absent, takes its lock, and recovers what an earlier process left: its temp
-    /// files are removed, the instances in its commit log written out.
+    /// Opens the root, takes its lock and recovers from the previous process: removes its temp files, and replays its commit log. A
+    /// missing root is created durably.
     pub fn open(settings: Settings) -> Result<(Self, Recovery), OpenError> {
         Self::open_on(settings)
     }
 }
 
 impl<H: Handle> Store<H> {
-    /// The same, on whatever filesystem `H` stands for.
+    /// As [`Store::open`], on any filesystem `H`.
     pub(crate) fn open_on(settings: Settings) -> Result<(Self, Recovery), OpenError> {
         let wants_wal = settings.durability == Durability::Fsync
             && matches!(settings.commit, CommitStrategy::Adaptive | CommitStrategy::Log)
@@ -61,30 +61,30 @@ impl<H: Handle> Store<H> {
         Ok((Self(Arc::new(store)), recovery))
     }
 
-    /// The elements a dataset's head must be read for, sorted.
+    /// The elements that the head of a dataset must contain, sorted.
     pub fn wanted(&self) -> Arc<[Tag]> {
         Arc::clone(&self.0.wanted)
     }
 
-    /// What the store was opened with.
+    /// The settings with which the store was opened.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// Whether `bytes` more can be stored without going below the space to be kept free. An answer for this moment: it
-    /// reserves nothing.
+    /// Whether `bytes` more can be stored without going below the space to be kept free. The answer holds for this moment: it reserves
+    /// nothing.
     pub fn room(&self, bytes: u64) -> Result<(), StoreError> {
         let root = self.0.root()?;
         space::check(bytes, space::of(&root)?.free_bytes, self.0.settings.min_free_bytes)
     }
 
-    /// The space there is.
+    /// The size and the free space of the filesystem.
     pub fn space(&self) -> Result<Space, StoreError> {
         space::of(&*self.0.root()?)
     }
 
-    /// Writes a small file, as a commit does, and removes it again: whether instances could be stored at this moment, the space to be
-    /// kept free aside.
+    /// Writes a small file as a commit does, and removes it. Success means that instances could be stored at this moment, apart from the
+    /// space to be kept free.
     pub fn try_write(&self) -> Result<(), StoreError> {
         let root = self.0.root()?;
         let temp = TempFile::create(&root, &self.0.temp_names)?;
@@ -96,22 +96,21 @@ impl<H: Handle> Store<H> {
         Ok(())
     }
 
-    /// What filesystem the root is on, which decides by what syncs an instance becomes durable.
+    /// The filesystem of the root, which decides by which syncs an instance becomes durable.
     pub fn filesystem(&self) -> Filesystem {
         self.0.root.lock().filesystem
     }
 
-    /// Begins a temp file for a dataset that is not kept in memory. The file meta, which is the first to be written to it, has
-    /// `meta_bytes`.
+    /// Begins a temp file for a dataset that is not kept in memory. The file meta is written to it first and has `meta_bytes`.
     pub fn spool(&self, meta_bytes: u64) -> Result<SpoolFile<H>, StoreError> {
         let Inner { temp_names, settings, .. } = &*self.0;
         SpoolFile::create(&self.0.root()?, temp_names, meta_bytes, settings.min_free_bytes, settings.durability)
     }
 
-    /// Stores every instance of `batch` and answers for each by itself, in order. Returns when all that `Ok` was said of
-    /// is as durable as the settings ask; the instances share what syncing they can. The time it takes does not depend
-    /// on how many instances are stored already. `progress` is called after each step of each instance: a commit that is slow
-    /// can so be told from one that hangs.
+    /// Stores every instance of `batch` and answers each separately, in order. When the call returns, every instance answered with `Ok`
+    /// has the durability that the settings ask for; the instances share syncs where they can. The duration does not depend on the number
+    /// of instances in the store. `progress` is called after each step of each instance, so that a slow commit can be told from one that
+    /// hangs.
     pub fn commit(&self, batch: &[&Instance<H>], progress: &dyn Fn()) -> Vec<Result<Stored, StoreError>> {
         let mut stored = Vec::with_capacity(batch.len());
         match self.begin(batch.to_vec(), progress) {
@@ -121,10 +120,10 @@ impl<H: Handle> Store<H> {
         stored
     }
 
-    /// The first half of [`Self::commit`]: writes those instances that do not go through the commit log. Any thread may do the other.
+    /// The first half of [`Self::commit`]: writes the instances that do not go through the commit log. Any thread may do the second half.
     ///
     /// # Errors
-    /// If there is no root to store anything in.
+    /// If the root is missing.
     pub fn begin<I>(&self, batch: Vec<I>, progress: &dyn Fn()) -> Result<Commit<I, H>, StoreError>
     where
         I: Deref<Target: AsRef<Instance<H>>> + Clone,
@@ -137,23 +136,23 @@ impl<H: Handle> Store<H> {
         Arc::clone(&self.0.root.lock())
     }
 
-    /// When [`Self::checkpoint`] has something to do; `None`: nothing as long as nothing is committed.
+    /// When [`Self::checkpoint`] is due; `None` if nothing is to be done before the next commit.
     pub fn checkpoint_due(&self) -> Option<Instant> {
         self.0.root.lock().wal()?.checkpoint_due()
     }
 
-    /// Brings the files of instances to the disk that are durable by the write-ahead log alone, so that the log has room again, if that is
-    /// due and no other thread is at it. What was found out about single files is in the answer. `progress` is called while the disk makes
+    /// Runs a checkpoint if it is due and no other thread is checkpointing: makes the files durable that are durable only through the
+    /// write-ahead log, and frees room in the log. Returns the findings about single files. `progress` is called while the disk makes
     /// progress.
     ///
     /// # Errors
-    /// The instances stay in the log. It is tried again when it is due again, and at the next start.
+    /// The instances stay in the log. The checkpoint is retried when it is due again, and at the next start.
     pub fn checkpoint(&self, progress: &dyn Fn()) -> Result<Recovery, StoreError> {
         let root = Arc::clone(&self.0.root.lock());
         root.wal().map_or_else(|| Ok(Recovery::default()), |wal| wal.checkpoint_if_due(&root, progress))
     }
 
-    /// Instances that were refused and that the next start may store all the same, because the disk did not take that they are void.
+    /// Number of refused instances that the next start may store, because voiding their log entries failed.
     pub fn not_voided(&self) -> u64 {
         self.0.root.lock().wal().map_or(0, |wal| wal.not_voided())
     }

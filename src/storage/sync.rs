@@ -1,4 +1,4 @@
-//! Locks, waits and the clock, as storage uses them. In a simulation the seed decides who gets a lock, and time is the simulation's.
+//! Locks, waits and the clock for storage. In a simulation the seed decides which thread gets a lock, and the time is simulated.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,14 +9,15 @@ use crate::fs::sim::sync as source;
 
 pub(crate) use parking_lot::MutexGuard;
 
-/// How long a thread waits for another that syncs or renames the same thing: longer than a healthy disk takes, short enough that
-/// an instance on which one thread hangs does not make others look as if they hung too.
+/// How long a thread waits for another that syncs or renames the same object. It is longer than a healthy disk takes, and short enough
+/// that one thread that hangs on an instance does not make the threads waiting for it look hung.
 pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
 
-/// A wait is cut into so many slices, and each counts as no more than its share: a process that was stopped meanwhile has not waited.
+/// A wait is divided into this many slices. Each counts as no more than its share, so a process that was stopped meanwhile has not
+/// waited.
 const SLICES: u32 = 20;
 
-/// A lock that is waited for no longer than [`LOCK_TIMEOUT`], unless its holder never blocks.
+/// A lock whose waiters give up after [`LOCK_TIMEOUT`], unless its holder never blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
 
@@ -25,17 +26,17 @@ impl<T> Mutex<T> {
         Self(parking_lot::Mutex::new(value))
     }
 
-    /// For what is held for a few instructions at a time.
+    /// Locks without a timeout, for critical sections of a few instructions.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         source::lock(&self.0)
     }
 
-    /// `None`: another thread has it.
+    /// `None` if another thread holds the lock.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.0.try_lock()
     }
 
-    /// For what is held while a disk works. `None`: another thread has had it for [`LOCK_TIMEOUT`].
+    /// Locks with a timeout, for critical sections with I/O. `None` if another thread held the lock for [`LOCK_TIMEOUT`].
     pub(crate) fn lock_in_time(&self) -> Option<MutexGuard<'_, T>> {
         source::lock_in_time(&self.0)
     }
@@ -45,23 +46,23 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Threads that wait for a change of what a [`Mutex`] guards.
+/// A condition variable for the state that a [`Mutex`] guards.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(parking_lot::Condvar);
 
-/// What is left of a wait.
+/// The remaining time of a wait.
 #[derive(Debug)]
 pub(crate) struct Patience(source::Patience);
 
 impl Patience {
-    /// [`LOCK_TIMEOUT`] from now.
+    /// A wait that ends [`LOCK_TIMEOUT`] from now.
     pub(crate) fn new() -> Self {
         Self(source::Patience::new())
     }
 }
 
 impl Condvar {
-    /// Waits for a while; `false` once the patience has come to its end. The caller looks again at what it waits for, either way.
+    /// Waits for a slice; `false` at the end of the timeout. In either case the caller checks its condition again.
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>, patience: &mut Patience) -> bool {
         source::wait(&self.0, guard, &mut patience.0)
     }
@@ -71,7 +72,7 @@ impl Condvar {
     }
 }
 
-/// The time, for what is due.
+/// The monotonic time, for deadlines.
 pub(crate) fn now() -> Instant {
     source::now()
 }
@@ -82,7 +83,7 @@ pub(crate) fn time_of_day_ms() -> i64 {
     now.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// The real ones.
+/// The real implementation, outside of simulations.
 #[cfg_attr(test, allow(dead_code, reason = "what a thread outside of a simulation uses"))]
 pub(crate) mod real {
     use std::time::{Duration, Instant, SystemTime};

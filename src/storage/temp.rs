@@ -1,4 +1,4 @@
-//! Files being written: in `.tidegate/tmp` under a name never used again, gone when dropped unless renamed.
+//! Temp files: files in `.tidegate/tmp` under a name that is never reused. A temp file is removed on drop unless it was renamed.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use crate::fault::{self, Step};
 use crate::fs::{Errno, Handle, Link, Open, PAGE_BYTES, Taken, write_all_at};
 use crate::root::Root;
 
-/// Of a number of 64 bits.
+/// Most decimal digits of a 64-bit number.
 const MAX_DIGITS: usize = 20;
 
 /// Makes names for temp files: what this store draws once, then a count. No two stores, nor two files of one, share a name.
@@ -36,7 +36,7 @@ impl TempNames {
     }
 }
 
-/// A file on its way to a final name. Dropped before it got one, it is removed.
+/// A file without a final name. Dropping it before it is renamed removes it.
 #[derive(Debug)]
 pub(crate) struct TempFile<H: Handle> {
     pub(crate) file: H,
@@ -46,20 +46,20 @@ pub(crate) struct TempFile<H: Handle> {
 }
 
 impl<H: Handle> TempFile<H> {
-    /// A new, empty file.
+    /// Creates an empty file.
     pub(crate) fn create(root: &Arc<Root<H>>, names: &TempNames) -> Result<Self, StoreError> {
         Self::begin(root, names).map_err(|error| root.failed("create a temp file in", error))
     }
 
-    /// The same, with the bare answer of the operating system.
+    /// As [`Self::create`], with the bare error of the operating system.
     pub(crate) fn begin(root: &Arc<Root<H>>, names: &TempNames) -> Result<Self, Errno> {
         let name = names.next();
         let file = root.tmp.open(Path::new(&name), Open::New)?;
         Ok(Self { file, name, root: Arc::clone(root), renamed: AtomicBool::new(false) })
     }
 
-    /// Writes all of `slices` from `offset_bytes` on, where they lie: nothing is gathered first. The same bytes may be written
-    /// to the same place again, by any thread.
+    /// Writes all of `slices` from `offset_bytes` on, without gathering them first. The write is idempotent: any thread may write the
+    /// same bytes at the same offset again.
     pub(crate) fn write_at<'a>(
         &self,
         offset_bytes: u64,
@@ -68,7 +68,7 @@ impl<H: Handle> TempFile<H> {
         self.write_all(offset_bytes, slices).map_err(|error| self.root.failed("write a temp file in", error))
     }
 
-    /// The same, with the bare answer of the operating system.
+    /// As [`Self::write_at`], with the bare error of the operating system.
     pub(crate) fn write_all<'a>(
         &self,
         offset_bytes: u64,
@@ -78,8 +78,8 @@ impl<H: Handle> TempFile<H> {
         write_all_at(&self.file, offset_bytes, slices)
     }
 
-    /// The same for what is to be synced soon: whole pages of memory that come to lie on whole blocks of the disk go there at once,
-    /// without a copy in the page cache (`O_DIRECT`), where the filesystem can. The kernel begins to write out the rest.
+    /// As [`Self::write_at`], for data that is synced soon. Whole pages of memory at page-aligned offsets are written to the disk at once,
+    /// past the page cache (`O_DIRECT`), if the filesystem supports it. The kernel starts writing back the rest.
     pub(crate) fn write_through<'a>(
         &self,
         offset_bytes: u64,
@@ -96,7 +96,7 @@ impl<H: Handle> TempFile<H> {
         };
         let write = || {
             fault::point(Step::Write)?;
-            // What is behind comes first: it is on its way meanwhile, and a file that is long enough is written to with fewer locks.
+            // The unaligned rest comes first: its write-back runs meanwhile, and a write that does not extend the file takes fewer locks.
             if !behind.is_empty() {
                 let offset_bytes = offset_bytes + slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
                 write_all_at(&self.file, offset_bytes, behind)?;
@@ -105,7 +105,7 @@ impl<H: Handle> TempFile<H> {
             let pages = || slices.iter().copied();
             match fault::point(Step::WriteThrough).and_then(|()| write_all_at(&direct, offset_bytes, pages())) {
                 Err(Errno::INVAL) => {
-                    self.root.write_through_no_more(); // it asks for more than we give
+                    self.root.write_through_no_more(); // the filesystem asks for a larger alignment
                     write_all_at(&self.file, offset_bytes, pages())?;
                     self.start_writing_out(offset_bytes);
                     Ok(())
@@ -116,7 +116,7 @@ impl<H: Handle> TempFile<H> {
         write().map_err(|error| self.root.failed("write a temp file in", error))
     }
 
-    /// A handle that writes past the page cache; `None` where there is no such thing.
+    /// A handle that writes past the page cache; `None` if the filesystem does not support direct I/O.
     fn direct(&self) -> Option<H> {
         if !self.root.writes_through() {
             return None;
@@ -128,13 +128,13 @@ impl<H: Handle> TempFile<H> {
         opened.ok()
     }
 
-    /// Notes the digest of what was written at the file. Where the filesystem cannot, the file goes without.
+    /// Records the digest of the content in an attribute of the file. On a filesystem without attributes the file has none.
     pub(crate) fn note(&self, digest: Digest) {
         let _ = digest.record(&self.file);
     }
 
-    /// Has the kernel begin writing the data out from `offset_bytes` on, without waiting for it. Files that are on their way
-    /// together are made durable together, by fewer commits of the filesystem's journal.
+    /// Starts the kernel's write-back from `offset_bytes` on, without waiting for it. Files whose write-back runs at the same time become
+    /// durable with fewer commits of the filesystem's journal.
     pub(crate) fn start_writing_out(&self, offset_bytes: u64) {
         self.file.start_write_back(offset_bytes, None);
     }
@@ -145,17 +145,17 @@ impl<H: Handle> TempFile<H> {
         self.root.trust.note(synced).map_err(|error| self.root.failed("sync a temp file in", error))
     }
 
-    /// Returns when the file's name is on the disk, where a sync of its directory does not see to that.
+    /// Returns when the file's name is on the disk, for filesystems where a sync of the directory does not ensure that.
     pub(crate) fn sync_name(&self) -> Result<(), StoreError> {
         self.root.trust.note(self.file.sync()).map_err(|error| self.root.failed("sync a file in", error))
     }
 
-    /// Gives the file its final name; `EXIST` if that is taken.
+    /// Renames the file to its final name; `EXIST` if that name is taken.
     pub(crate) fn rename_to_free(&self, directory: &H, name: &OsStr) -> Result<(), Errno> {
         let renamed = fault::point(Step::Rename)
             .and_then(|()| self.root.tmp.rename(self.name(), directory, Path::new(name), Taken::Fail));
         match renamed {
-            // The filesystem cannot (NFS, some FUSE). A hard link does not replace either; the temp name goes on drop.
+            // The filesystem has no rename without replacing (NFS, some FUSE). A hard link does not replace either; drop removes the temp name.
             Err(Errno::INVAL | Errno::NOSYS) => self.root.tmp.link(self.name(), directory, Path::new(name)),
             Ok(()) => {
                 self.renamed.store(true, Ordering::Release);
@@ -165,14 +165,14 @@ impl<H: Handle> TempFile<H> {
         }
     }
 
-    /// Gives the file its final name, in place of the file that has it.
+    /// Renames the file to its final name and replaces the file under that name.
     pub(crate) fn rename_over(&self, directory: &H, name: &OsStr) -> Result<(), Errno> {
         self.root.tmp.rename(self.name(), directory, Path::new(name), Taken::Replace)?;
         self.renamed.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Whether the file still stands under its temp name.
+    /// Whether the temp name still exists.
     pub(crate) fn exists(&self) -> bool {
         self.root.tmp.stat_at(Path::new(&self.name), Link::NoFollow).is_ok()
     }
@@ -182,7 +182,7 @@ impl<H: Handle> TempFile<H> {
     }
 }
 
-/// Leaves in `slices` what of their beginning is whole pages of memory; gives what comes behind.
+/// Cuts `slices` to their leading whole pages of memory, and returns the rest.
 fn cut_to_pages<'a>(slices: &mut Vec<&'a [u8]>) -> Vec<&'a [u8]> {
     let begins_a_page = |slice: &[u8]| slice.as_ptr().addr().is_multiple_of(PAGE_BYTES);
     let is_whole = |slice: &&[u8]| begins_a_page(slice) && slice.len().is_multiple_of(PAGE_BYTES);
@@ -201,7 +201,7 @@ fn cut_to_pages<'a>(slices: &mut Vec<&'a [u8]>) -> Vec<&'a [u8]> {
 impl<H: Handle> Drop for TempFile<H> {
     fn drop(&mut self) {
         if !*self.renamed.get_mut() {
-            // Gone already if a commit died between the rename and the note of it. What cannot be removed, recovery finds.
+            // The name is already gone if a commit died between the rename and recording it. Recovery removes files that remain.
             let _ = self.root.tmp.unlink(OsStr::new(&self.name));
         }
     }

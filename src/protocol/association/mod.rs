@@ -1,4 +1,4 @@
-//! An association as the acceptor sees it: bytes in, events and answers out.
+//! An association on the acceptor's side: it takes bytes, and produces events and answers.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::negotiation::{Contexts, Negotiated, Policy, Rejection, negotiate};
 use crate::state::{Action, Input, State, action};
 use crate::status::{ErrorComment, Status};
 
-/// The acceptor's side of one association. See the crate's page for how to use it.
+/// The acceptor's side of one association. The page of the crate says how to use it.
 #[derive(Debug)]
 pub struct Association {
     policy: Arc<Policy>,
@@ -26,7 +26,7 @@ pub struct Association {
     message: Message,
     contexts: Contexts,
     peer_max_pdu_length: u32,
-    /// The request that awaits an answer; there is one in Sta3 only.
+    /// The request that awaits an answer. There is one in Sta3 only.
     pending: Option<Box<Pending>>,
     output: Vec<u8>,
 }
@@ -52,14 +52,14 @@ impl Association {
         }
     }
 
-    /// Where the association stands.
+    /// The state of the association.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes bytes off `input` until there is something to tell. `None`: more input is needed, at least up to
-    /// [`Self::needed`] contiguous bytes, and fewer than those are left in `input`. Everything but PDU headers, PDV headers and
-    /// the A-ASSOCIATE-RQ is consumed as it comes, whatever the length of its PDU.
+    /// Consumes bytes of `input` until there is an event. `None`: more input is needed, at least up to [`Self::needed`] contiguous bytes,
+    /// and `input` has fewer left. PDU headers, PDV headers and the A-ASSOCIATE-RQ are consumed whole; everything else is consumed as it
+    /// arrives, whatever the length of its PDU.
     ///
     /// After every event there may be output; a caller that goes on polling without sending it lets it grow by one answer for
     /// each request in `input`.
@@ -81,13 +81,13 @@ impl Association {
         }
     }
 
-    /// Once [`Self::poll`] has taken all of its input: so many bytes of the dataset of a C-STORE-RQ come next. They, or the first
-    /// of them, may be read to where they belong instead of into the input, if [`Self::pass_dataset`] is told.
+    /// After [`Self::poll`] has consumed all input: the number of bytes of the dataset of a C-STORE-RQ that come next. The caller may
+    /// read them, or the first of them, directly to their destination, and report them to [`Self::pass_dataset`].
     pub fn dataset_left(&self) -> usize {
         if matches!(self.message, Message::Dataset { .. }) { self.deframer.value_left() } else { 0 }
     }
 
-    /// So many bytes of [`Self::dataset_left`] have been read.
+    /// Reports that the caller has read so many bytes of [`Self::dataset_left`].
     pub fn pass_dataset(&mut self, bytes: usize) {
         self.deframer.pass_value(bytes);
     }
@@ -99,7 +99,7 @@ impl Association {
         self.deframer.needed()
     }
 
-    /// Whether a PDU or a DIMSE message has begun and is yet to end: the peer owes the rest of it.
+    /// Whether a PDU or a DIMSE message is incomplete: the peer owes the rest of it.
     pub fn is_inside_message(&self) -> bool {
         self.deframer.is_inside_pdu() || !matches!(self.message, Message::None)
     }
@@ -128,8 +128,8 @@ impl Association {
         }
     }
 
-    /// Turns accepted presentation contexts of the request reported last down whose abstract syntax is `denied`; how many there
-    /// were. Does nothing outside Sta3.
+    /// Refuses the accepted presentation contexts of the last reported request whose abstract syntax is `denied`, and returns their
+    /// number. Does nothing outside Sta3.
     pub fn reject_contexts(&mut self, denied: impl Fn(&str) -> bool) -> usize {
         self.pending.as_mut().map_or(0, |pending| pending.negotiated.reject_contexts(denied))
     }
@@ -161,8 +161,7 @@ impl Association {
         }
     }
 
-    /// Ends the association on our account: an A-ABORT goes out (AA-1), unless there is no association yet or no longer. A
-    /// dataset that was under way is void.
+    /// Aborts the association from this side: an A-ABORT is sent (AA-1), unless there is no association. An incomplete dataset is void.
     pub fn abort(&mut self) {
         // In Sta2 there is nothing to abort yet: it is as when the ARTIM timer expires.
         let input = if self.state == State::Sta2 { Input::ArtimExpired } else { Input::RequestAbort };
@@ -191,7 +190,7 @@ impl Association {
     fn begin_pdu(&mut self, header: PduHeader, input: &[u8]) -> Result<Option<Event>, Violation> {
         let PduHeader { pdu_type, length } = header;
         let expected = input_of(pdu_type);
-        // Behind a header that is a PDU's, `input` holds what the peer likes.
+        // After a valid PDU header, `input` may hold any bytes of the peer.
         if self.state == State::Sta2
             && expected.is_none()
             && let Some(stranger) = NotDicom::recognize(input)
@@ -279,7 +278,7 @@ impl Association {
         }))
     }
 
-    /// Answers what is not a C-STORE: C-ECHO is served, a C-CANCEL has no response, all else is refused (PS3.7 §9.1.5, §C.5).
+    /// Answers a command other than C-STORE: C-ECHO is served, a C-CANCEL has no response, all others are refused (PS3.7 §9.1.5, §C.5).
     fn answer_at_once(&mut self, operation: &Operation) -> Option<Event> {
         match operation.command_field {
             command_field::C_ECHO_RQ => {
@@ -295,13 +294,13 @@ impl Association {
         }
     }
 
-    /// The state table's answer to a violation; `None` where the association was over already.
+    /// The answer of the state table to a violation; `None` if the association was already over.
     fn violated(&mut self, violation: Violation) -> Option<Event> {
         self.drop_what_is_under_way();
         match self.act(violation.input())? {
             Action::Aa1 => write_abort(&mut self.output, 0, 0),
             Action::Aa8 => write_abort(&mut self.output, 2, violation.reason()),
-            // One at a time: a peer that does not read its answers gets no more of them.
+            // One at a time: a peer that does not read its answers gets no further ones.
             Action::Aa7 if self.output.is_empty() => {
                 write_abort(&mut self.output, 2, violation.reason());
                 return None;

@@ -1,4 +1,4 @@
-//! The directories a batch puts files into: opened once, made where missing, synced once.
+//! The directories of a batch: opened once, created where missing, synced once.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ impl<H: Handle> Directories<H> {
         Err(StoreError::new("create", path, Errno::NOENT))
     }
 
-    /// Takes note that a directory is not at its path any more.
+    /// Records that a directory is no longer at its path.
     pub(super) fn forget(&mut self, directory: usize) {
         self.open[directory].path = None;
     }
@@ -98,7 +98,7 @@ impl<H: Handle> Directories<H> {
             entry = self.open_parent(entry)?;
             self.sync(entry)?;
         }
-        // Not before all of them are.
+        // Only after all of them are synced.
         known.extend(fresh, self.root.trust.failures());
         Ok(())
     }
@@ -127,7 +127,8 @@ impl<H: Handle> Directories<H> {
             .clone()
     }
 
-    /// Makes every missing directory on the way to `path`. Whoever makes one, it is synced before it is relied on.
+    /// Creates every missing directory above `path` and `path` itself. A commit syncs them before it relies on them, whichever process
+    /// created them.
     pub(super) fn create(&self, path: &Path) -> Result<(), StoreError> {
         let mut upwards: Vec<&Path> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
         upwards.reverse();

@@ -15,7 +15,7 @@ use crate::trust::Trust;
 /// Bytes read at a time when two datasets are compared.
 const CHUNK_BYTES: usize = 128 * 1024;
 
-/// What has the name an instance is to have.
+/// The file at the name that an instance is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,
@@ -29,16 +29,16 @@ pub(super) enum Found {
     Different,
 }
 
-/// What is asked of a file that is found identical.
+/// The proof required of a file that is found identical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
     /// Nothing.
     None,
-    /// A sync of it: whoever wrote it may not have synced it.
+    /// A sync of the file: the process that wrote it may not have synced it.
     Sync,
     /// The same with its name, where a sync of its directory does not see to that.
     SyncWithName,
-    /// To be written again: a sync on this filesystem has failed, and of which file or name it spoke, nobody knows.
+    /// Write it again: a sync on this filesystem has failed, and the failure does not say which file or name it concerns.
     Rewrite,
 }
 
@@ -53,7 +53,7 @@ impl<H: Handle> Run<H> {
     }
 }
 
-/// Looks at what is called `name` in `directory`, at `path` below the root.
+/// Examines the file `name` in `directory`, at `path` below the root.
 pub(super) fn examine<H: Handle>(
     directory: &H,
     (path, name): (&Path, &OsStr),
@@ -87,7 +87,7 @@ pub(super) fn examine<H: Handle>(
     {
         return Ok(Found::Ours);
     }
-    // Whatever cannot be read cannot be relied on.
+    // A file that cannot be read cannot be relied on.
     if !is_identical(&stored, stat.bytes, instance).unwrap_or(false) {
         return Ok(Found::Different);
     }

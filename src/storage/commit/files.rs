@@ -1,4 +1,4 @@
-//! The files of instances that are in the commit log: whoever has nothing else to do writes them while it is synced.
+//! The files of instances in the write-ahead log. Idle threads write them while the log is synced.
 
 use std::fs::File;
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use crate::root::Root;
 use crate::sync::Mutex;
 use crate::temp::TempFile;
 
-/// Files to be written before the commit that they belong to can be finished; a clone stands for the same ones.
+/// The files that must be written before their commit can be finished. A clone refers to the same files.
 #[derive(Debug)]
 pub struct Files<I, H: Handle = File>(Arc<Unwritten<I, H>>);
 
@@ -21,7 +21,7 @@ struct Unwritten<I, H: Handle> {
     store: Arc<Inner<H>>,
     root: Arc<Root<H>>,
     are_small: bool,
-    /// Each locked by the one that writes it, and empty once it was taken.
+    /// A thread locks the file that it writes. `None` once the file was taken.
     files: Vec<Mutex<Option<ToWrite<I, H>>>>,
 }
 
@@ -44,19 +44,19 @@ impl<I: Deref<Target: AsRef<Instance<H>>>, H: Handle> Files<I, H> {
         Self(Arc::new(Unwritten { store: Arc::clone(store), root: Arc::clone(root), are_small, files }))
     }
 
-    /// Whether each is of a small instance. For what is more than that, it does not pay to call another thread.
+    /// Whether all files are of small instances. For larger ones it does not pay to wake another thread.
     pub fn are_small(&self) -> bool {
         self.0.are_small
     }
 
-    /// Writes those that are not written, but for one that another thread is at. `progress` is called after each.
+    /// Writes the files that are not written, except those that another thread is writing. `progress` is called after each.
     pub fn write(&self, progress: &dyn Fn()) {
         self.0.write(self.0.files.iter(), progress);
     }
 
-    /// The temp files, in order: written by now, or else by this.
+    /// Takes the temp files, in order. Writes those that no thread has written.
     pub(super) fn take(&self, progress: &dyn Fn()) -> Vec<Result<TempFile<H>, StoreError>> {
-        // From the other end: whoever is still at it is helped, and waited for no longer than one file takes.
+        // In reverse order: this helps a thread that is still writing, and waits for it no longer than one file takes.
         self.0.write(self.0.files.iter().rev(), progress);
         let taken = |file: &Mutex<Option<ToWrite<I, H>>>| {
             let mut file = file.lock_in_time().ok_or(StoreError::Contended)?;
@@ -84,7 +84,7 @@ impl<I: Deref<Target: AsRef<Instance<H>>>, H: Handle> Unwritten<I, H> {
     }
 }
 
-/// A temp file with the bytes of an instance that is in memory, and with their digest; `is_synced_next`, by itself.
+/// Writes a temp file with the bytes and the digest of an instance in memory; `is_synced_next` if the file itself is synced next.
 pub(super) fn write_file<H: Handle>(
     store: &Inner<H>,
     root: &Arc<Root<H>>,

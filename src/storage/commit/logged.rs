@@ -15,12 +15,12 @@ use crate::temp::TempFile;
 use crate::wal::{Appended, Entry};
 
 impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
-    /// Appends to the log what goes through it of all of `commits`, as one frame, and returns once that is on the disk: the caller
-    /// leads the group. [`Self::finish`] does it for a batch that nobody has done it for. `progress` is called as by
+    /// Appends the logged items of all `commits` as one frame, and returns when the frame is on the disk. The caller leads the group.
+    /// [`Self::finish`] calls it for a batch that no leader has written. `progress` is called as by
     /// [`Store::begin`](crate::Store::begin).
     ///
     /// # Errors
-    /// If the log failed. Nothing is to be done about it: [`Self::finish`] stores each another way or says that it could not.
+    /// If the log failed. The caller need not react: [`Self::finish`] stores each item another way or refuses it.
     pub fn write_log<'c>(commits: impl IntoIterator<Item = &'c mut Self>, progress: &dyn Fn()) -> Result<(), StoreError>
     where
         I: 'c,
@@ -29,11 +29,11 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
         let Some(wal) = commits.first().and_then(|first| first.run.root.wal()).cloned() else {
             return Ok(());
         };
-        // Another root may have been put in its place meanwhile.
+        // Another root may have replaced it meanwhile.
         commits.retain(|commit| commit.run.root.wal().is_some_and(|own| Arc::ptr_eq(own, &wal)));
         let (entries, guards): (Vec<_>, Vec<_>) = commits.iter().flat_map(|commit| entries(&commit.items)).unzip();
         let files = || commits.iter().filter_map(|commit| commit.files.as_ref());
-        // What is more than small takes a while, and another thread is a wake-up away and has none of it in its caches.
+        // Writing larger instances takes a while, and waking another thread costs time and finds its caches cold.
         let write_files = || files().for_each(|files| files.write(progress));
         let is_large = files().any(|files| !files.are_small());
         let failures = commits.iter().map(|commit| commit.run.failures).min().unwrap_or(0);
@@ -49,19 +49,19 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
     }
 }
 
-/// What the log may have of instances that go another way.
+/// The entries that the log may have of items that are committed another way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OwnEntries {
-    /// Nothing. Of their paths it may have entries all the same, of earlier instances.
+    /// None of these items. The log may still have entries of their paths, from earlier instances.
     None,
-    /// Their entries, and no others of their paths.
+    /// Entries of these items, and no others of their paths.
     Alone,
-    /// Their entries, and earlier ones of their paths.
+    /// Entries of these items, and earlier ones of their paths.
     BehindOthers,
 }
 
 impl<H: Handle> Run<H> {
-    /// Finds those that are to go through the log. If there is no room for them, they go another way.
+    /// Finds the items that go through the log. If the log has no room for them, they are committed another way.
     pub(super) fn prepare_log<I>(&self, items: &mut VecDeque<Item<I, H>>, progress: &dyn Fn()) -> Option<Files<I, H>>
     where
         I: Deref<Target: AsRef<Instance<H>>> + Clone,
@@ -82,7 +82,7 @@ impl<H: Handle> Run<H> {
         None
     }
 
-    /// Has those that were to go through the log synced file by file instead. Rule 4 of the log.
+    /// Has the logged items synced file by file instead (rule 4 of the log).
     fn go_another_way<I>(
         &self,
         items: &mut VecDeque<Item<I, H>>,
@@ -107,8 +107,7 @@ impl<H: Handle> Run<H> {
         }
     }
 
-    /// Gives those that went through the log their names, once that is written. Answers for as many as it can at the beginning of the
-    /// batch.
+    /// Names the files of the logged items after the frame is written. Answers as many items as possible at the beginning of the batch.
     pub(super) fn name_logged<I>(
         &mut self,
         items: &mut VecDeque<Item<I, H>>,
@@ -151,7 +150,7 @@ impl<H: Handle> Run<H> {
                 }
                 progress();
             }
-            // Whoever waits for it need not wait for the names of the others.
+            // A client that waits for this item need not wait for the names of the others.
             match item.state {
                 State::Named(Named::Settled(_)) if at == 0 => {}
                 State::Named(Named::Final(ref named)) if at == 0 && named.directory.is_none() => {}
@@ -165,7 +164,7 @@ impl<H: Handle> Run<H> {
             }
         }
         drop(frame);
-        // Those that are refused; and those whose name somebody has taken who does not ask the log: they go another way.
+        // The refused items; and items whose name was taken by a process that does not consult the log: these are committed another way.
         self.void(items, |item| matches!(item.state, State::Written(_) | State::Failed(_)));
     }
 
@@ -194,7 +193,7 @@ impl<H: Handle> Run<H> {
         }
     }
 
-    /// Makes void what the log has of those that are refused.
+    /// Voids the log entries of refused items.
     pub(super) fn void_refused<I>(&self, items: &mut VecDeque<Item<I, H>>)
     where
         I: Deref<Target: AsRef<Instance<H>>>,
@@ -202,7 +201,7 @@ impl<H: Handle> Run<H> {
         self.void(items, |item| matches!(item.state, State::Failed(_)));
     }
 
-    /// Makes void what the log has of those that `which` says. One of which it cannot be made void is refused.
+    /// Voids the log entries of the items that `which` selects. An item whose entry cannot be voided is refused.
     fn void<I>(&self, items: &mut VecDeque<Item<I, H>>, which: impl Fn(&Item<I, H>) -> bool)
     where
         I: Deref<Target: AsRef<Instance<H>>>,
@@ -237,7 +236,7 @@ impl<H: Handle> Run<H> {
     }
 }
 
-/// Takes out what goes through the log, to be replaced by what comes of it.
+/// Takes the logged items out of the batch; the caller replaces them by their outcomes.
 fn take_logged<I, H: Handle>(item: &mut Item<I, H>) -> Option<FreeName> {
     match std::mem::replace(&mut item.state, State::Failed(StoreError::Contended)) {
         State::Logged(name) => Some(name),
@@ -248,7 +247,7 @@ fn take_logged<I, H: Handle>(item: &mut Item<I, H>) -> Option<FreeName> {
     }
 }
 
-/// What the log is to keep of a batch, each under its path.
+/// The log entries of a batch, each under its path.
 fn entries<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
     items: &VecDeque<Item<I, H>>,
 ) -> impl Iterator<Item = (Entry<'_>, &PathGuard)> {

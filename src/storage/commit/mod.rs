@@ -1,10 +1,10 @@
-//! The durable commit: instances become files, several at a time.
+//! The durable commit: it turns a batch of instances into files.
 //!
-//! For each: look whether its name is taken, write a temp file, sync it, rename it without replacing, sync the directory
-//! it went to and those made on the way there. Every [`Item`] of a batch takes a step before any takes the next, so one
-//! commit of the filesystem's journal serves several, and a directory is synced once. An instance that goes through the write-ahead log
-//! is appended to that instead of synced, by one frame for several batches; its temp file is written meanwhile, and gets its name
-//! before the others get theirs. Each is answered by itself, in order, and as soon as it can be.
+//! The steps of an instance: check whether its name is taken, write a temp file, sync the file, rename it without replacing, sync its
+//! directory and the directories created above it. All [`Item`]s of a batch take one step before any takes the next, so one commit of
+//! the filesystem's journal serves several items, and a directory is synced once. An instance that goes through the write-ahead log is
+//! not synced: a group commit appends it, one frame for several batches. Its temp file is written meanwhile and renamed before the other
+//! temp files of the batch. Each item is answered separately, in order, and as early as possible.
 
 mod directories;
 mod duplicates;
@@ -42,16 +42,16 @@ use crate::settings::Durability;
 use crate::space;
 use crate::wal::Appended;
 
-/// A batch on its way: written as far as it does not go through the write-ahead log. What is left, [`Commit::finish`] does.
+/// A batch whose temp files are written, except those of items that go through the write-ahead log. [`Commit::finish`] does the rest.
 #[derive(Debug)]
 #[must_use = "an instance is stored when the commit is finished"]
 pub struct Commit<I, H: Handle = File> {
     run: Run<H>,
-    /// Those that are yet to be answered, in order.
+    /// The unanswered items, in order.
     items: VecDeque<Item<I, H>>,
-    /// The files of those that go through the log, if any do.
+    /// The files of the items that go through the log, if there are any.
     files: Option<Files<I, H>>,
-    /// What became of these in the log, once that was tried.
+    /// The outcome of appending those items to the log, once that was tried.
     appended: Option<Appended<H>>,
 }
 
@@ -60,20 +60,22 @@ pub struct Commit<I, H: Handle = File> {
 struct Item<I, H: Handle> {
     instance: I,
     state: State<H>,
-    /// The name it is about to get. Kept until what the log has of a refused one is void: another commit of that name comes after it.
+    /// The reservation of its path. A refused item keeps it until its entry in the log is void, so that another commit of the path comes
+    /// after that.
     guard: Option<PathGuard>,
-    /// The log may have an entry of it, under this path, that would be replayed: if it is refused, that is made void first.
+    /// The path under which the log may have an entry of this item. If the item is refused, the entry is voided first, so that no replay
+    /// applies it.
     entry: Option<PathBuf>,
 }
 
-/// How far an instance has come.
+/// The progress of an item.
 #[derive(Debug)]
 enum State<H: Handle> {
-    /// It is new and goes through the log, and has no name yet.
+    /// The instance is new and goes through the log. It has no name yet.
     Logged(FreeName),
-    /// It is in a temp file.
+    /// The instance is in a temp file.
     Written(Draft<H>),
-    /// It has its name, which may have to be synced.
+    /// The file has its final name, which may still have to be synced.
     Named(Named<H>),
     Failed(StoreError),
 }
@@ -102,19 +104,19 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
         Self { run, items, files, appended: None }
     }
 
-    /// Whether all that is yet to be stored of it goes through the log, so that a frame of that is all it waits for.
+    /// Whether every item still to be stored goes through the log, so that the batch waits for a frame only.
     pub fn is_wholly_to_log(&self) -> bool {
         self.files.is_some() && !self.items.iter().any(|item| matches!(item.state, State::Written(_)))
     }
 
-    /// The files of what goes through the log: there is time for them while the frame is written. [`Self::finish`] writes them if
-    /// nobody has.
+    /// The files of the items that go through the log. Other threads may write them while the frame is written; [`Self::finish`] writes
+    /// those that remain.
     pub fn files(&self) -> Option<Files<I, H>> {
         self.files.clone()
     }
 
-    /// Gives every instance its name, durably if the settings ask for that, and answers for each by itself, in order and as soon as it
-    /// can. `progress` is called as by [`Store::begin`](crate::Store::begin).
+    /// Gives every file its final name, durably if the settings ask for that. Each instance is answered separately, in order, and as
+    /// early as possible. `progress` is called as by [`Store::begin`](crate::Store::begin).
     pub fn finish(mut self, progress: &dyn Fn(), answer: &mut dyn FnMut(Result<Stored, StoreError>)) {
         if self.files.is_some() && self.appended.is_none() {
             let _ = Self::write_log([&mut self], progress);
@@ -136,7 +138,7 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
     }
 }
 
-/// Takes each through a step, with a sign of life after it.
+/// Takes each item through a step, and reports progress after it.
 fn each<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
     items: &mut VecDeque<Item<I, H>>,
     progress: &dyn Fn(),
@@ -161,13 +163,13 @@ impl<H: Handle> Run<H> {
         }
         let in_memory = !matches!(instance.payload, Payload::Spooled(_));
         let strategy = self.strategy(instance, in_memory);
-        // Before the look, so that what it says of the name holds among all commits that reserve.
+        // Reserve before the look, so that its result holds among all commits that reserve.
         let first = self.path(instance, 1);
         let mut reserved = match strategy {
             Strategy::Log => self.root.paths.reserve_path(self.root.paths.key(&first)),
             _ => None,
         };
-        // Before a byte is written: a resend usually needs none.
+        // Look before the first write: a resend usually needs none.
         let name = match self.look(instance, first)? {
             Look::Free(name) => name,
             Look::Stored(named) => return Ok(State::Named(Named::Final(named))),
@@ -177,7 +179,7 @@ impl<H: Handle> Run<H> {
             return Ok(State::Written(Draft::new(Temp::Spool(Arc::clone(spool)), name, strategy)));
         }
         self.reserve_space(instance.file_bytes())?;
-        // Only what is new goes through the log: a file that is there may be somebody's who does not ask it.
+        // Only a new instance goes through the log: an existing file may belong to a process that does not consult the log.
         if let Some(reserved) = reserved.take_if(|_| name.is_first()) {
             *guard = Some(reserved);
             return Ok(State::Logged(name));
@@ -197,7 +199,7 @@ impl<H: Handle> Run<H> {
         }
     }
 
-    /// Takes `bytes` from what may be written.
+    /// Deducts `bytes` from the free space.
     fn reserve_space(&mut self, bytes: u64) -> Result<(), StoreError> {
         let min_free_bytes = self.store.settings().min_free_bytes;
         if min_free_bytes == 0 {
@@ -212,7 +214,7 @@ impl<H: Handle> Run<H> {
         Ok(())
     }
 
-    /// Syncs once for all that share it.
+    /// Syncs the filesystem once for all items that share it.
     fn sync_filesystem<I>(&self, items: &mut VecDeque<Item<I, H>>, progress: &dyn Fn()) {
         let shares =
             |item: &Item<I, H>| matches!(&item.state, State::Written(draft) if draft.strategy == Strategy::Shared);
@@ -243,13 +245,13 @@ impl<H: Handle> Run<H> {
         match state {
             State::Written(draft) => match self.rename_to_final(instance, draft, guard)? {
                 Renaming::Named(named) => Ok(State::Named(named)),
-                Renaming::PathTaken(_) => Err(StoreError::Contended), // only said of those in the log
+                Renaming::PathTaken(_) => Err(StoreError::Contended), // occurs only for items in the log
             },
             state => Ok(state),
         }
     }
 
-    /// Brings the names to the disk.
+    /// Makes the names durable.
     fn sync_directories(&mut self, instance: &Instance<H>, state: State<H>) -> Result<State<H>, StoreError> {
         if let State::Named(Named::Final(named)) = &state
             && let Some(directory) = self.unsynced(instance, named)
@@ -270,7 +272,7 @@ impl<H: Handle> Run<H> {
         named.directory.filter(|_| self.store.placement(instance).durability == Durability::Fsync)
     }
 
-    /// After all syncs: whether they did what they said.
+    /// Proves after all syncs that they took effect.
     fn prove<I: Deref<Target: AsRef<Instance<H>>>>(&self, items: &mut VecDeque<Item<I, H>>) {
         let relies_on_it = |item: &Item<I, H>| match &item.state {
             State::Named(Named::Final(named)) => self.unsynced((*item.instance).as_ref(), named).is_some(),
@@ -294,9 +296,9 @@ impl<H: Handle> Run<H> {
             State::Named(Named::Settled(stored)) => Ok(stored),
             State::Named(Named::Final(named)) => Ok((*instance).as_ref().settle(named.stored)),
             State::Failed(error) => Err(self.explain((*instance).as_ref(), error)),
-            State::Logged(_) | State::Written(_) => Err(StoreError::Contended), // each has been taken further
+            State::Logged(_) | State::Written(_) => Err(StoreError::Contended), // unreachable: every item has left these states
         };
-        drop(instance); // who hears of it may count on its memory
+        drop(instance); // the receiver of the answer may count on its memory being free
         answer(outcome);
     }
 

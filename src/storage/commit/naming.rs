@@ -1,4 +1,4 @@
-//! How an instance gets its final name: a look at the names it could have, and a rename that replaces nothing.
+//! The final name of an instance: a look at the possible names, and a rename that replaces nothing.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::settings::Duplicates;
 use crate::spool::SpoolFile;
 use crate::temp::TempFile;
 
-/// Most versions of one SOP Instance UID that are kept beside each other: each resend is compared with all of them.
+/// Most versions of one SOP Instance UID that are kept beside each other. Each resend is compared with all of them.
 const MAX_COPIES: u32 = 1000;
 
 /// How often a rename is tried while others take the names seen free, or remove directories. Each time one of them got on.
@@ -33,7 +33,7 @@ pub(super) enum Named<H: Handle> {
 /// The result of [`Run::rename_to_final`].
 pub(super) enum Renaming<H: Handle> {
     Named(Named<H>),
-    /// The log knows the instance under this name, and somebody who does not ask it has taken that.
+    /// The log has the instance under this name, and a process that does not consult the log has taken it.
     PathTaken(Draft<H>),
 }
 
@@ -43,33 +43,33 @@ pub(super) struct Draft<H: Handle> {
     pub(super) temp: Temp<H>,
     pub(super) name: FreeName,
     pub(super) strategy: Strategy,
-    /// Whether the log has no entry of that name that a start could take for a later one.
+    /// Whether the log has no entry of that name that a replay could take for a later one.
     pub(super) is_log_clear: bool,
 }
 
-/// The temp file of this commit, or the one the instance came with.
+/// The temp file of this commit, or the spool file of the instance.
 #[derive(Debug)]
 pub(super) enum Temp<H: Handle> {
     Own(TempFile<H>),
     Spool(Arc<SpoolFile<H>>),
 }
 
-/// The name an instance is to have, as far as was seen.
+/// The name that an instance is to have, according to the last look.
 #[derive(Debug)]
 pub(super) struct FreeName {
     pub(super) copy: u32,
-    /// Below the root.
+    /// Relative to the root.
     pub(super) path: PathBuf,
-    /// What stands there, and is to be replaced.
+    /// The file at that path that is to be replaced.
     replaces: Option<Replaced>,
 }
 
 /// A file that is to be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Replaced {
-    /// It has different bytes.
+    /// Its bytes are different.
     Different,
-    /// It has the same, of which the disk does not have all.
+    /// Its bytes are the same, but not all of them are on the disk.
     Unwritten,
 }
 
@@ -77,26 +77,26 @@ enum Replaced {
 #[derive(Debug)]
 pub(super) struct FinalName<H: Handle> {
     pub(super) stored: Stored,
-    /// What is yet to be synced for it to last, if anything is.
+    /// The directory that still has to be synced for the name to be durable, if any.
     pub(super) directory: Option<usize>,
-    /// Its file, where that has to be synced for its name to last.
+    /// Its file, if the file has to be synced for its name to be durable.
     pub(super) temp: Option<Temp<H>>,
 }
 
-/// What a look at the names an instance could have came to.
+/// The result of a look at the names that an instance could have.
 pub(super) enum Look<H: Handle> {
     Free(FreeName),
     Stored(FinalName<H>),
 }
 
 impl<H: Handle> Run<H> {
-    /// Goes through the names the instance could have while they are taken, from the path of the `first` on.
+    /// Tries the possible names of the instance, beginning with the path of the `first`, while they are taken.
     pub(super) fn look(&mut self, instance: &Instance<H>, first: PathBuf) -> Result<Look<H>, StoreError> {
         let mut first = Some(first);
         for copy in 1..=MAX_COPIES {
             let path = first.take().unwrap_or_else(|| self.path(instance, copy));
             let free = |path, replaces| Ok(Look::Free(FreeName { copy, path, replaces }));
-            // Most instances are new, and that is found out without opening anything.
+            // Most instances are new. This check finds that out without opening a file.
             if self.is_free(&path) {
                 return free(path, None);
             }
@@ -141,12 +141,12 @@ impl<H: Handle> Run<H> {
         Ok(Some(Temp::Spool(Arc::clone(spool))))
     }
 
-    /// Whether nothing stands at `path`, as far as one look tells.
+    /// Whether the path is free, as far as one look shows.
     fn is_free(&self, path: &Path) -> bool {
         matches!(self.root.dir.stat_at(path, Link::NoFollow), Err(Errno::NOENT))
     }
 
-    /// Renames the temp file to its final name, or finds the name that the instance has already.
+    /// Renames the temp file to its final name, or finds the name that the instance already has.
     pub(super) fn rename_to_final(
         &mut self,
         instance: &Instance<H>,
@@ -209,7 +209,7 @@ impl<H: Handle> Run<H> {
         Err(StoreError::new("rename to", draft.name.path, Errno::BUSY))
     }
 
-    /// Guards the final path against other commits, and clears the log of entries for it.
+    /// Reserves the final path against other commits, and clears the log of entries for it.
     fn guard_path(&self, draft: &mut Draft<H>, guard: &mut Option<PathGuard>) -> Result<(), StoreError> {
         let key = self.root.paths.key(&draft.name.path);
         if guard.as_ref().is_none_or(|guard| guard.key() != key) {
@@ -244,7 +244,7 @@ impl<H: Handle> Draft<H> {
         Self { is_log_clear: true, ..self }
     }
 
-    /// Renames the temp file, unless it has been decided meanwhile what becomes of the instance: that is the outer error.
+    /// Renames the temp file, unless the outcome of the instance was decided meanwhile: that decision is the outer error.
     fn rename(
         &self,
         instance: &Instance<H>,
@@ -271,7 +271,7 @@ impl<H: Handle> Temp<H> {
     }
 }
 
-/// What an instance that got the name of `copy` is said to be.
+/// The outcome of an instance that got the name of `copy`.
 fn stored_as(copy: u32, path: PathBuf) -> Stored {
     let outcome = if copy == 1 { Outcome::New } else { Outcome::KeptBoth { copy } };
     Stored { outcome, path }

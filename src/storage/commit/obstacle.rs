@@ -1,4 +1,4 @@
-//! What keeps an instance from being written: said so that a person can remove it.
+//! The obstacle to a write, named in the error so that an operator can remove it.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::fs::{Errno, Handle, Link};
 use crate::instance::Instance;
 
 impl<H: Handle> Run<H> {
-    /// The error as an operator is to read it: with the directory that may not be written to, and without what is about a patient.
+    /// The error for an operator: it names the directory that is not writable, and contains no patient data.
     pub(super) fn explain(&self, instance: &Instance<H>, error: StoreError) -> StoreError {
         let error = match error {
             StoreError::PermissionDenied { path, owner: None } => match self.locked_directory(&path) {

@@ -1,34 +1,34 @@
-//! By what syncs an instance is to become durable.
+//! The sync strategy of an instance: by which syncs it becomes durable.
 
 use crate::instance::SMALL_MAX_BYTES;
 use crate::settings::{CommitStrategy, Durability};
 use crate::wal::SEGMENT_BYTES;
 
-/// Largest instance that goes through the log, where the strategy is left to us. Measured: `docs/performance.md`.
+/// Largest instance that goes through the log if the settings leave the choice to the store. Measured: `docs/performance.md`.
 const LOG_MAX_BYTES: u64 = SMALL_MAX_BYTES;
 
-/// The same while nothing else is being stored: there is bandwidth to write it twice, and what is felt is the one flush that
-/// is waited for instead of several.
+/// The same limit while no other instance is in commit. The disk then has bandwidth to write the instance twice, and one flush has a
+/// lower latency than several.
 const LOG_ALONE_MAX_BYTES: u64 = 1024 * 1024;
 
 /// Largest instance that goes through the log at all.
 const LOG_LIMIT_BYTES: u64 = SEGMENT_BYTES / 16;
 
-/// What is done for one instance.
+/// The syncs of one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strategy {
     /// Nothing is synced.
     Unsynced,
-    /// Its data before its rename, its directory after it.
+    /// Sync the data before the rename, the directory after it.
     PerFile,
-    /// The filesystem before the renames of all that wait, their directories after them.
+    /// Sync the filesystem before the renames of all waiting instances, their directories after them.
     Shared,
-    /// The log before its rename.
+    /// Sync the log before the rename.
     Log,
 }
 
 impl Strategy {
-    /// For an instance of `bytes` in memory, while `in_commit` instances are being stored.
+    /// The strategy for an instance of `bytes` in memory, while `in_commit` instances are in commit.
     pub(super) fn choose(
         durability: Durability,
         wish: CommitStrategy,
@@ -46,7 +46,7 @@ impl Strategy {
         }
     }
 
-    /// Whether the name of a file must be synced for it to last.
+    /// Whether the name of a file must be synced to be durable.
     pub(super) fn syncs_names(self) -> bool {
         matches!(self, Self::PerFile | Self::Shared)
     }

@@ -1,13 +1,13 @@
-//! The seam under storage: the calls it makes of a filesystem, and what each of them promises.
+//! The filesystem interface of storage: the calls that storage makes, and the guarantees of each.
 //!
-//! [`Handle`] is implemented for [`std::fs::File`], which is Linux, and in tests for a simulated filesystem whose disk, page cache and
-//! errors a seed decides. Storage is generic over it; nothing else in this crate names the operating system.
+//! [`Handle`] is implemented for [`std::fs::File`] on Linux, and in tests for a simulated filesystem: a seed decides its disk, its page
+//! cache and its errors. Storage is generic over it; nothing else in this crate names the operating system.
 //!
-//! What a call promises is what Linux promises, and no more (`docs/durability.md`):
-//! - A write is in the page cache. It is on the disk after [`Handle::sync_data`] of that file has succeeded, if no earlier sync of it
-//!   failed: a failed write-back is reported once, and leaves pages that are clean and were never written.
+//! A call guarantees no more than Linux does (`docs/durability.md`):
+//! - A write is in the page cache. It is on the disk after a successful [`Handle::sync_data`] of that file, provided that no earlier sync
+//!   of it failed. Linux reports a failed write-back once, and leaves pages marked clean that were never written.
 //! - [`Handle::sync_filesystem`] covers every file, and reports an earlier error of any of them once.
-//! - A journal that has been aborted can let a sync succeed that did nothing. [`Handle::truncate`] to another length fails then.
+//! - An aborted journal can let a sync succeed that wrote nothing. [`Handle::truncate`] to another length fails in that case.
 
 mod linux;
 mod pages;
@@ -25,48 +25,48 @@ pub use rustix::io::Errno;
 pub use self::linux::reports_failed_write_back;
 pub(crate) use self::pages::{PAGE_BYTES, Pages};
 
-/// An open file or directory. Paths are relative to the directory they are given to, or absolute.
+/// An open file or directory. Paths are relative to the directory that receives the call, or absolute.
 ///
-/// Every error is the operating system's own; an interrupted call is repeated.
+/// Every error is the operating system's own. An interrupted call is repeated.
 pub trait Handle: Debug + Send + Sync + Sized + 'static {
-    /// The entries of a directory as they are read.
+    /// An iterator over the entries of a directory.
     type Entries: Iterator<Item = Result<Entry, Errno>>;
 
-    /// The directory that absolute paths begin at.
+    /// The root directory of absolute paths.
     fn top() -> Result<Self, Errno>;
-    /// Opens what stands at `path`.
+    /// Opens the file or directory at `path`.
     fn open(&self, path: &Path, how: Open) -> Result<Self, Errno>;
-    /// Looks at this file or directory.
+    /// The metadata of this file or directory.
     fn stat(&self) -> Result<Stat, Errno>;
-    /// Looks at what stands at `path`, a symbolic link itself unless it is to be followed.
+    /// The metadata of the object at `path`; `link` says whether a symbolic link is followed.
     fn stat_at(&self, path: &Path, link: Link) -> Result<Stat, Errno>;
-    /// Tells a directory from all there ever were on this machine, as far as the filesystem can.
+    /// Distinguishes a directory from all others that ever existed on this machine, as far as the filesystem can.
     fn identity(&self) -> Result<Identity, Errno>;
-    /// The entries of this directory, `.` and `..` left out.
+    /// The entries of this directory, without `.` and `..`.
     fn list(&self) -> Result<Self::Entries, Errno>;
-    /// Whether this process may make and remove names in the directory at `path`.
+    /// Succeeds if this process may create and remove names in the directory at `path`.
     fn may_write(&self, path: &Path) -> Result<(), Errno>;
 
-    /// Writes the beginning of `slices` from `offset_bytes` on, and tells how many bytes that was.
+    /// Writes the beginning of `slices` from `offset_bytes` on, and returns the number of bytes written.
     fn write_at(&self, offset_bytes: u64, slices: &[IoSlice<'_>]) -> Result<usize, Errno>;
-    /// Reads from `offset_bytes` on, and tells how many bytes there were; 0 at the end.
+    /// Reads from `offset_bytes` on, and returns the number of bytes read; 0 at the end.
     fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> Result<usize, Errno>;
-    /// Makes the file as long as that. Needs the filesystem's journal: an error tells that it has been aborted.
+    /// Sets the length of the file. The call needs the filesystem's journal: an error means that the journal is aborted.
     fn truncate(&self, bytes: u64) -> Result<(), Errno>;
-    /// Has the kernel begin to write `bytes` from `offset_bytes` on, or all behind it, and forget those that are written. A hint.
+    /// Starts the kernel's write-back of `bytes` from `offset_bytes` on, or of everything behind it, and drops written pages. A hint.
     fn start_write_back(&self, offset_bytes: u64, bytes: Option<NonZeroU64>);
-    /// Has the kernel forget what it has of the file, as far as it can, and expect that all of it is read. A hint.
+    /// Drops the cached pages of the file as far as possible, and announces that all of it is read. A hint.
     fn expect_reading(&self) {}
-    /// Returns when the content of this file is on the disk, and what is needed to read it.
+    /// Returns when the content of this file is on the disk, with the metadata needed to read it (`fdatasync`).
     fn sync_data(&self) -> Result<(), Errno>;
-    /// The same, with all else that is known of the file or directory: the names in a directory.
+    /// As [`Self::sync_data`], with all other metadata of the file or directory: the names in a directory (`fsync`).
     fn sync(&self) -> Result<(), Errno>;
     /// Returns when everything on the filesystem of this directory is on its disk. `progress` is called while the disk makes progress.
     fn sync_filesystem(&self, progress: &dyn Fn()) -> Result<(), Errno>;
 
     /// Makes a directory.
     fn make_directory(&self, path: &Path) -> Result<(), Errno>;
-    /// Renames `name` to `to_path` below another directory; [`Errno::EXIST`] if that is taken and not to be replaced.
+    /// Renames `name` to `to_path` below another directory; [`Errno::EXIST`] if the name is taken and `taken` forbids replacing it.
     fn rename(&self, name: &OsStr, to: &Self, to_path: &Path, taken: Taken) -> Result<(), Errno>;
     /// Gives the file `name` a second name, which must be free.
     fn link(&self, name: &OsStr, to: &Self, to_path: &Path) -> Result<(), Errno>;
@@ -75,14 +75,14 @@ pub trait Handle: Debug + Send + Sync + Sized + 'static {
 
     /// Sets an extended attribute of the file.
     fn set_attribute(&self, name: &str, value: &[u8]) -> Result<(), Errno>;
-    /// Reads one, and tells its length.
+    /// Reads an extended attribute, and returns its length.
     fn attribute(&self, name: &str, value: &mut [u8]) -> Result<usize, Errno>;
 
-    /// The space there is on the filesystem.
+    /// The size and the free space of the filesystem.
     fn space(&self) -> Result<Space, Errno>;
-    /// What filesystem this directory is on.
+    /// The filesystem of this directory.
     fn filesystem(&self) -> Result<Filesystem, Errno>;
-    /// Takes the advisory lock of this file, which ends with the process; [`Errno::WOULDBLOCK`] if another process has it.
+    /// Takes the advisory lock of this file, which the process holds until it ends; [`Errno::WOULDBLOCK`] if another process holds it.
     fn take_lock(&self, lock: Lock) -> Result<(), Errno>;
 }
 
@@ -91,50 +91,50 @@ pub trait Handle: Debug + Send + Sync + Sized + 'static {
 pub enum Open {
     /// A directory.
     Directory,
-    /// A directory that no link leads to.
+    /// A directory that is not reached through a symbolic link.
     DirectoryNoFollow,
-    /// To read what stands there, a link followed, without waiting for what is no file.
+    /// For reading. A link is followed; opening something that is not a file does not block.
     Read,
-    /// The same, no link followed.
+    /// For reading, without following a link.
     ReadNoFollow,
-    /// To read past the page cache; [`Errno::INVAL`] where the filesystem cannot.
+    /// For reading past the page cache; [`Errno::INVAL`] if the filesystem does not support it.
     ReadDirect,
-    /// A new file, to read and write.
+    /// A new file, for reading and writing.
     New,
-    /// To read and write, created if it is not there.
+    /// For reading and writing; created if it is missing.
     ReadWrite,
-    /// To read and write past the page cache what is there; [`Errno::INVAL`] where the filesystem cannot.
+    /// An existing file, for reading and writing past the page cache; [`Errno::INVAL`] if the filesystem does not support it.
     Direct,
 }
 
-/// What a look at a symbolic link sees.
+/// Whether a symbolic link is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// What it leads to.
+    /// The target of the link.
     Follow,
-    /// The link.
+    /// The link itself.
     NoFollow,
 }
 
-/// What a rename does with a name that is taken.
+/// The action of a rename whose target name is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// Fails.
+    /// The rename fails.
     Fail,
-    /// Replaces the file, at once.
+    /// The rename replaces the file atomically.
     Replace,
 }
 
-/// Who else may have an advisory lock at the same time.
+/// How far an advisory lock excludes others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lock {
-    /// Nobody.
+    /// No other holder.
     Exclusive,
-    /// Others that share it.
+    /// Other holders that share it.
     Shared,
 }
 
-/// What stands under a name.
+/// The kind of an object in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -152,26 +152,26 @@ pub enum Kind {
 pub struct Entry {
     /// The name.
     pub name: OsString,
-    /// What it names, where the filesystem says so in passing.
+    /// Its kind, if the filesystem reports it with the entry.
     pub kind: Option<Kind>,
 }
 
-/// What is known of a file or directory.
+/// The metadata of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// The filesystem.
     pub dev: u64,
     /// The inode on it.
     pub ino: u64,
-    /// What it is.
+    /// The kind of the object.
     pub kind: Kind,
-    /// Names it has.
+    /// Number of its names.
     pub links: u64,
     /// Its length.
     pub bytes: u64,
     /// When its content changed, in milliseconds since 1970.
     pub modified_ms: i64,
-    /// When anything about it changed, in milliseconds since 1970: nobody can set this time.
+    /// When its metadata or content last changed, in milliseconds since 1970. No process can set this time.
     pub changed_ms: i64,
     /// The user who owns it.
     pub uid: u32,
@@ -179,7 +179,7 @@ pub struct Stat {
     pub mode: u32,
 }
 
-/// A directory among all there ever were. Filesystems use an inode number again, hence the time of birth.
+/// The identity of a directory among all that ever existed. Filesystems reuse inode numbers, hence the time of birth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The filesystem.

@@ -1,4 +1,4 @@
-//! The storage root while it is in use: held open, locked against other nodes, cleared of temp files at start.
+//! The open storage root: held by handle, locked against other nodes, cleared of temp files at start.
 
 mod open;
 
@@ -20,15 +20,15 @@ use crate::sync::{Mutex, now};
 use crate::trust::{PROBE, Trust};
 use crate::wal::Wal;
 
-/// Between two looks at whether what is ours is still in the root: four system calls. What is stored in between is no worse off
-/// than what was stored just before somebody tidied up.
+/// Interval between two checks that the node's own files are still in the root; a check is four system calls. An instance stored in
+/// between is at no greater risk than one stored just before the removal.
 const LOOK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 10 });
 
-/// Length of what the lock file says: the holder's process id, padded, and a line feed.
+/// Length of the lock file's content: the holder's process id, padded, and a line feed.
 const LOCK_TEXT_BYTES: usize = 20;
 
-/// The root and what is needed of it, by handle: whatever is mounted or moved later, a write that has begun ends
-/// on the filesystem it began on.
+/// The root and the directories in it, by handle: if something is mounted or moved later, a write ends on the filesystem on which it
+/// began.
 #[derive(Debug)]
 pub(crate) struct Root<H: Handle = File> {
     pub(crate) path: PathBuf,
@@ -36,16 +36,16 @@ pub(crate) struct Root<H: Handle = File> {
     pub(crate) tmp: H,
     top: H,
     lock: Arc<H>,
-    /// What filesystem it is on.
+    /// The filesystem of the root.
     pub(crate) filesystem: Filesystem,
     pub(crate) trust: Arc<Trust<H>>,
     pub(crate) paths: Arc<Paths>,
-    /// None unless small instances are to go through it.
+    /// `None` unless small instances go through the log.
     wal: OnceLock<Arc<Wal<H>>>,
     shared_sync: Arc<SharedSync>,
-    /// Whether files are written past the page cache: until the filesystem has said that it cannot.
+    /// Whether files are written past the page cache. Cleared when the filesystem refuses it.
     writes_through: AtomicBool,
-    /// When what is ours was last seen, unless something has been missing since.
+    /// When the node's own files were last seen in the root; `None` if one was missing since.
     seen: Mutex<Option<Instant>>,
     pub(crate) dev: u64,
     pub(crate) ino: u64,
@@ -62,16 +62,16 @@ impl<H: Handle> Root<H> {
         self.writes_through.load(Ordering::Relaxed)
     }
 
-    /// The filesystem cannot.
+    /// Records that the filesystem does not support it.
     pub(crate) fn write_through_no_more(&self) {
         self.writes_through.store(false, Ordering::Relaxed);
     }
 
-    /// Returns once everything written before, to whatever file, is on the disk. `failures` is what [`Trust::failures`] said before
-    /// the first of it was written.
+    /// Returns when all earlier writes, to any file, are on the disk. `failures` is the value of [`Trust::failures`] before the first of
+    /// these writes.
     ///
     /// # Errors
-    /// Also if another sync has failed since: which of the files it spoke of, nobody knows.
+    /// Also if another sync has failed since: that failure does not say which files it concerns.
     pub(crate) fn sync_filesystem(&self, failures: u64, progress: &dyn Fn()) -> Result<(), StoreError> {
         self.shared_sync.run(|| {
             let synced = fault::point(Step::SyncFilesystem).and_then(|()| self.dir.sync_filesystem(progress));
@@ -83,13 +83,13 @@ impl<H: Handle> Root<H> {
         }
     }
 
-    /// Succeeds if the syncs that have succeeded so far did what they say.
+    /// Succeeds if the successful syncs so far took effect.
     pub(crate) fn prove_journal(&self) -> Result<(), StoreError> {
         let proved = self.trust.note(fault::point(Step::ProveJournal)).and_then(|()| self.trust.prove_journal());
         proved.map_err(|error| self.failed("change the journal of", error))
     }
 
-    /// Whether the path still leads to this root, and what is ours was in it within the last [`LOOK_INTERVAL`].
+    /// Whether the path still leads to this root, and the node's own files were seen in it within the last [`LOOK_INTERVAL`].
     pub(crate) fn was_current_lately(&self) -> bool {
         if self.seen.lock().is_some_and(|seen| now().saturating_duration_since(seen) < LOOK_INTERVAL) {
             return self.is_in_place();
@@ -99,7 +99,7 @@ impl<H: Handle> Root<H> {
         is_current
     }
 
-    /// Whether the path still leads to this root and what is ours is still in it, as far as can be told.
+    /// Whether the path still leads to this root and the node's own files are still in it, as far as one look shows.
     pub(crate) fn is_current(&self) -> bool {
         let own = Path::new(OWN);
         self.is_in_place()
@@ -113,7 +113,7 @@ impl<H: Handle> Root<H> {
         stat.is_ok_and(|stat| (stat.dev, stat.ino) == (self.dev, self.ino))
     }
 
-    /// What it means that `what` was answered with `error`, for what must be there as long as the root is.
+    /// The meaning of `error` from the call `what`, for a file that must exist as long as the root does.
     pub(crate) fn failed(&self, what: &'static str, error: Errno) -> StoreError {
         match error {
             Errno::NOENT | Errno::STALE => {
@@ -131,7 +131,7 @@ impl<H: Handle> Root<H> {
             source => OpenError::Io { what: "open", path: path.to_owned(), source },
         })?;
         let stat = dir.stat().map_err(OpenError::io("examine", path))?;
-        // Before anything is made in it: what is mounted there now may be somebody else's.
+        // Before anything is created in it: a filesystem mounted there now may belong to another application.
         if before.is_some_and(|before| before.dev != stat.dev) {
             return Err(OpenError::OtherFilesystem { root: path.to_owned() });
         }
@@ -148,7 +148,7 @@ impl<H: Handle> Root<H> {
             return Err(OpenError::TempElsewhere { path: tmp_path });
         }
         let trust = match before {
-            // What is known of the filesystem goes with it, not with the directory.
+            // Facts about the filesystem are reset with it, not with the directory.
             Some(before) => Arc::clone(&before.trust),
             None => Arc::new(Trust::new(&dir).map_err(OpenError::io("open", own.join(PROBE)))?),
         };
@@ -177,7 +177,7 @@ impl<H: Handle> Root<H> {
             let name = entry.map_err(OpenError::io("list", &tmp))?.name;
             let failed = |what| OpenError::io(what, tmp.join(&name));
             let stat = self.tmp.stat_at(Path::new(&name), Link::NoFollow).map_err(failed("examine"))?;
-            // A directory is none of ours: somebody must have a reason.
+            // The node never creates a directory here, so it leaves one alone.
             if stat.kind == Kind::Directory {
                 continue;
             }
@@ -189,7 +189,7 @@ impl<H: Handle> Root<H> {
     }
 }
 
-/// Files that starts have set aside in the root at `path`, seen from `top`.
+/// Number of files that starts have quarantined in the root at `path`, seen from `top`.
 pub(crate) fn count_lost<H: Handle>(top: &H, path: &Path) -> Result<u64, OpenError> {
     let lost = path.join(OWN).join(LOST);
     let directory = match top.open(&lost, Open::Directory) {
@@ -201,13 +201,13 @@ pub(crate) fn count_lost<H: Handle>(top: &H, path: &Path) -> Result<u64, OpenErr
     Ok(directory.list().map_err(OpenError::io("list", &lost))?.count() as u64)
 }
 
-/// Opens what stands at `path`, which is taken from the working directory.
+/// Opens the file or directory at `path`, relative to the working directory.
 pub(crate) fn open(path: &Path, how: Open) -> Result<File, Errno> {
     let path = std::path::absolute(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?;
     File::top()?.open(&path, how)
 }
 
-/// Makes one directory, or finds it made.
+/// Creates one directory, unless it exists.
 fn make_directory<H: Handle>(top: &H, path: &Path) -> Result<(), Errno> {
     match top.make_directory(path) {
         Err(Errno::EXIST) => Ok(()),
@@ -235,8 +235,8 @@ fn create_durably<H: Handle>(top: &H, path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Takes the lock at `path`, which is free again as soon as its holder has ended, however it ended. A lock that this
-/// process holds already is kept: `flock` would take it for somebody else's.
+/// Takes the lock at `path`. The kernel releases it when its holder ends, however it ends. A lock that this process already holds is
+/// kept: `flock` would treat it as another holder's.
 fn lock<H: Handle>(top: &H, root: &Path, path: &Path, before: Option<&Root<H>>) -> Result<Arc<H>, OpenError> {
     let file = top.open(path, Open::ReadWrite).map_err(OpenError::io("open", path))?;
     if let Some(before) = before
@@ -253,7 +253,7 @@ fn lock<H: Handle>(top: &H, root: &Path, path: &Path, before: Option<&Root<H>>) 
             return Err(OpenError::Io { what: "lock", path: path.to_owned(), source });
         }
     }
-    // The lock is the handle; the number is for a person who meets it. Padded, so that none longer shows behind it.
+    // The handle is the lock; the number is for an operator. It is padded to overwrite a longer one.
     let text = format!("{:<1$}\n", std::process::id(), LOCK_TEXT_BYTES - 1);
     let _ = file.write_at(0, &[IoSlice::new(text.as_bytes())]);
     Ok(Arc::new(file))

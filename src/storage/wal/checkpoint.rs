@@ -1,4 +1,4 @@
-//! Bringing the files of a segment to the disk, and freeing it: rules 5 to 8.
+//! The checkpoint: it proves that the files of a segment are on the disk, and frees the segment (rules 5 to 8).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::root::Root;
 use crate::sync::{Patience, now};
 
 impl<H: Handle> Wal<H> {
-    /// Checkpoints what is due, unless another thread is at it. What was found out about single files is in the answer.
+    /// Checkpoints the segments that are due, unless another thread is checkpointing. Returns the findings about single files.
     pub(crate) fn checkpoint_if_due(&self, root: &Arc<Root<H>>, progress: &dyn Fn()) -> Result<Recovery, StoreError> {
         let mut recovery = Recovery::default();
         let Some(_alone) = self.checkpointing.try_lock() else {
@@ -32,7 +32,7 @@ impl<H: Handle> Wal<H> {
         Ok(recovery)
     }
 
-    /// Brings the files of every frame written so far to the disk and frees the segments.
+    /// Makes the files of all frames written so far durable, and frees the segments.
     pub(crate) fn checkpoint(&self, root: &Arc<Root<H>>, progress: &dyn Fn()) -> Result<(), StoreError> {
         let Some(_alone) = self.checkpointing.lock_in_time() else {
             return Err(StoreError::Contended);
@@ -79,8 +79,8 @@ impl<H: Handle> Wal<H> {
         self.checkpoint(root, &|| ())
     }
 
-    /// Checkpoints the segment that was written first. Never another before it: a name may be in both, and the later file is
-    /// the one that counts.
+    /// Checkpoints the segment that was written first, never another before it: both may have an entry of the same path, and the later
+    /// entry counts.
     fn free_oldest(
         &self,
         root: &Arc<Root<H>>,
@@ -135,7 +135,7 @@ impl<H: Handle> Wal<H> {
         self.restore(segment, root, progress, recovery)
     }
 
-    /// Proves each file by itself, and writes it anew where it is not on the disk.
+    /// Proves each file separately, and rewrites a file that is not on the disk.
     fn restore(
         &self,
         segment: usize,
@@ -165,7 +165,7 @@ impl<H: Handle> Wal<H> {
         restorer.finish().map_err(failed_on("sync the files of"))
     }
 
-    /// Empties a segment; it is to have room for `wanted_bytes` from now on, if the disk has it.
+    /// Empties a segment, and allocates `wanted_bytes` for it if the disk has the space.
     fn free(&self, segment: usize, header: SegmentHeader, wanted_bytes: u64) -> Result<(), StoreError> {
         let segment = &self.segments[segment];
         let _ = segment.lay_out(wanted_bytes);

@@ -1,4 +1,4 @@
-//! Reading a segment: which entries its frames have, and where the disk has damaged it.
+//! Reading a segment: the entries of its frames, and damage on the disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,33 +9,33 @@ use super::record::{
 use crate::digest::Digest;
 use crate::fs::{Errno, Handle, read_full};
 
-/// Read at a time when a frame is searched for.
+/// Bytes read at a time in the search for a frame.
 const SEARCHED_BYTES: u64 = 1 << 20;
 
-/// What the frames of a segment have.
+/// The entries of a segment's frames.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// In the order they were written.
     pub(super) entries: Vec<Indexed>,
-    /// Frames whose own bytes are damaged, though others follow: what was in them is not known.
+    /// Number of frames that are damaged although others follow. Their entries are unknown.
     pub(super) damaged_frames: u32,
 }
 
-/// An entry of the log, and where its content is.
+/// An entry of the log, and the location of its content.
 #[derive(Debug, Clone)]
 pub(super) struct Indexed {
-    /// Where it belongs, relative to the root.
+    /// The path of the file, relative to the root.
     pub(super) path: PathBuf,
     pub(super) digest: Digest,
-    /// In the segment; `None`: it is void.
+    /// Location in the segment; `None` if the entry is void.
     content: Option<Content>,
     pub(super) generation: u64,
     pub(super) frame: u32,
-    /// Its place in the frame.
+    /// Index of the entry in its frame.
     pub(super) number: u32,
     /// When its frame was written, in milliseconds since 1970.
     pub(super) time_ms: i64,
-    /// No frame follows, so that it may have been cut off by a crash before it was durable.
+    /// No frame follows, so a crash may have cut this one off before it was durable.
     pub(super) is_in_last_frame: bool,
 }
 
@@ -56,7 +56,7 @@ impl Indexed {
         self.content.is_none()
     }
 
-    /// Its bytes, as they stand in the segment; `None`: they are not those that were written.
+    /// The content of the entry; `None` if its bytes are not those that were written.
     pub(super) fn content<H: Handle>(&self, segment: &H) -> Result<Option<Vec<u8>>, Errno> {
         let Some(Content { offset_bytes, bytes }) = self.content else {
             return Ok(None);
@@ -67,8 +67,8 @@ impl Indexed {
     }
 }
 
-/// The entries of each path that count, of entries in the order they were written. A void entry takes back the one before it, if that
-/// has the same content; what was acknowledged under the path before counts again.
+/// The effective entries of each path, from entries in the order they were written. A void entry revokes the entry before it with the
+/// same content; the entry acknowledged under the path before that is effective again.
 pub(super) fn of_each_path<'a, T: Copy>(
     entries: impl Iterator<Item = (T, &'a Indexed)>,
 ) -> impl Iterator<Item = Vec<(T, &'a Indexed)>> {
@@ -84,12 +84,12 @@ pub(super) fn of_each_path<'a, T: Copy>(
     of_path.into_values().filter(|of_path| !of_path.is_empty())
 }
 
-/// The last entry of each path that counts.
+/// The last effective entry of each path.
 pub(super) fn last_of_each<'a, T: Copy>(entries: impl Iterator<Item = (T, &'a Indexed)>) -> Vec<(T, &'a Indexed)> {
     of_each_path(entries).filter_map(|mut of_path| of_path.pop()).collect()
 }
 
-/// Reads what is in a segment with that header, up to `end_bytes`.
+/// Indexes the segment with that header, up to `end_bytes`.
 pub(super) fn index<H: Handle>(segment: &H, header: &SegmentHeader, end_bytes: u64) -> Result<Index, Errno> {
     let mut index = Index::default();
     let (mut offset_bytes, mut due) = (FRAMES_BEGIN_BYTES, 0);
@@ -104,7 +104,7 @@ pub(super) fn index<H: Handle>(segment: &H, header: &SegmentHeader, end_bytes: u
                 due = frame.number + 1;
                 offset_bytes += (FRAME_HEADER_BYTES as u64 + frame.body_bytes).next_multiple_of(PAGE_BYTES);
             }
-            // The end; or a damaged frame, if there is one behind it.
+            // This is the end, or a damaged frame if another one follows.
             _ => match find_header(segment, header, offset_bytes + PAGE_BYTES, end_bytes)? {
                 Some(at) => offset_bytes = at,
                 None => break,
@@ -114,7 +114,7 @@ pub(super) fn index<H: Handle>(segment: &H, header: &SegmentHeader, end_bytes: u
     Ok(index)
 }
 
-/// Where the next page is, from `offset_bytes` up to `end_bytes`, that begins as a frame of this use of the segment does.
+/// Offset of the next page, from `offset_bytes` up to `end_bytes`, that begins like a frame of this use of the segment.
 fn find_header<H: Handle>(
     segment: &H,
     of: &SegmentHeader,
@@ -159,10 +159,10 @@ pub(super) fn begins_with_zeros<H: Handle>(segment: &H) -> Result<bool, Errno> {
     Ok(header.iter().all(|byte| *byte == 0))
 }
 
-/// A frame's header and its entries.
+/// The header of a frame, and its entries.
 type ReadFrame = (FrameHeader, Option<Vec<Indexed>>);
 
-/// The frame that begins at `offset_bytes`, if one does whose own bytes are right.
+/// The frame at `offset_bytes`, if there is one with a correct checksum.
 fn read_frame<H: Handle>(segment: &H, of: &SegmentHeader, offset_bytes: u64) -> Result<Option<ReadFrame>, Errno> {
     let mut header = [0; FRAME_HEADER_BYTES];
     if !read_exact(segment, offset_bytes, &mut header)? {

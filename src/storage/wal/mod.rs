@@ -1,26 +1,26 @@
-//! The write-ahead log: small instances become durable together, by one write and one sync, and their files follow unsynced.
+//! The write-ahead log: a group commit makes small instances durable with one write and one sync. Their files are written without a sync.
 //!
-//! `.tidegate/log` holds two segments. Frames are appended to one, and synced, one at a time, until it is full, or nothing was for
-//! a while; then the other is taken, and the first is *checkpointed*: its files are brought to the disk, and it is marked free.
-//! [`replay()`] does the same for what an earlier process left.
+//! `.tidegate/log` holds two segments. Frames are appended to one segment, and each is synced before the next, until the segment is
+//! full or has been idle for a while. Then the log switches to the other segment and *checkpoints* the first: it makes the segment's
+//! files durable and marks the segment free. At a start, [`replay()`] does the same for the segments of an earlier process.
 //!
-//! The rules. (`simulation` holds every one of them against a disk that fails in every way it knows.)
-//! 1. **Frame before name.** A file gets its final name after its frame is durable: a torn file under a final name is in the log.
-//! 2. **One frame at a time.** A frame is written after the sync of the one before it. Behind one whose write or sync failed there is
-//!    no other in that segment. So a frame with another behind it was durable, and damage to it is damage.
-//! 3. **What a frame owes its group.** The leader that appends a frame holds a [`FrameGuard`] for all whose entries are in it. Each entry
-//!    is answered when its file has its name. One that is refused is made void by a further frame *before* the answer
-//!    ([`Wal::void`]): what was refused is not stored by a later start.
-//! 4. **Order of names.** At most one commit gives a name at a time ([`crate::paths`]), so the order of frames is that of names. A name
-//!    that the log has an entry for is given to a file that goes another way only after a checkpoint ([`Wal::clear_of`]): the last entry
-//!    of a path is the last that was acknowledged under it.
-//! 5. **When a segment may be freed.** When no frame of it is open, and each of its files is on the disk by proof, and a call has
-//!    succeeded *since* that needs the filesystem's journal ([`Trust::prove_journal`]).
-//! 6. **What proves a file.** A sync of the filesystem, if no sync on this root has failed since before the first file of the segment
-//!    was written, which is before its frame. After a failure the page cache is not the disk: each file is read past it and held against its entry, and written anew
-//!    where it differs ([`restore`]). A checkpoint that fails is tried again; its segment stays.
-//! 7. **What people did is theirs.** A file that was changed, moved or removed since it got its name is left as it is.
-//! 8. **Oldest first.** A segment is freed only when no older one holds anything.
+//! Invariants, each tested by `simulation` against every failure that the simulated disk has:
+//! 1. **Frame before name.** A file gets its final name after its frame is durable. A torn file under a final name is therefore in the log.
+//! 2. **One frame at a time.** A frame is written after the sync of its predecessor. No frame follows one whose write or sync failed in
+//!    the same segment. A frame that has a successor was therefore durable, and a mismatch in it is damage, not a torn write.
+//! 3. **Obligations of a frame.** The leader that appends a frame holds a [`FrameGuard`] for all entries of its group. An entry is
+//!    answered when its file has its final name. A refused entry is voided by a further frame *before* the answer ([`Wal::void`]), so
+//!    that no later start stores a refused instance.
+//! 4. **Order of names.** At most one commit at a time names a file at a path ([`crate::paths`]), so frames and names have the same
+//!    order. A file that bypasses the log gets a path with entries in the log only after a checkpoint ([`Wal::clear_of`]). The last entry
+//!    of a path is therefore the last instance acknowledged under it.
+//! 5. **Freeing a segment.** A segment is freed when none of its frames is open, each of its files is proved to be on the disk, and a
+//!    call that needs the filesystem's journal has succeeded *since* ([`Trust::prove_journal`]).
+//! 6. **Proof of a file.** A sync of the filesystem proves a file if no sync on this root has failed since before the first file of the
+//!    segment was written, which is before its frame. After a failure the page cache does not show the disk: each file is read past
+//!    the cache, compared with its entry and rewritten if it differs ([`restore`]). A failed checkpoint is retried; its segment stays.
+//! 7. **Changes by people stand.** A file that was changed, moved or removed after it got its name is left as it is.
+//! 8. **Oldest first.** A segment is freed only when no older segment holds an entry.
 
 mod checkpoint;
 mod frames;
@@ -54,55 +54,55 @@ const GATHERED_BYTES: usize = if cfg!(test) { 8 << 10 } else { 256 << 10 };
 
 /// After a checkpoint that failed.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
-/// After a checkpoint that waited in vain for a file to get its name, and while another thread is at one.
+/// Delay of the retry after a checkpoint timed out waiting for a file to get its name, and while another thread checkpoints.
 const RETRY_CONTENDED_AFTER: Duration = Duration::from_secs(1);
 
-/// The log of one root.
+/// The write-ahead log of one root.
 #[derive(Debug)]
 pub(crate) struct Wal<H: Handle> {
-    /// For telling this log from another, and for syncing the filesystem.
+    /// Identifies this log; also the handle that the filesystem is synced through.
     pub(crate) directory: Arc<H>,
     segments: [Segment<H>; 2],
     trust: Arc<Trust<H>>,
-    /// What the headers of its segments say.
+    /// The mount and the root recorded in the segment headers.
     mount: u128,
     root: u128,
     state: Mutex<State>,
     /// Held by the leader that writes a frame.
     writing: Mutex<Pages>,
-    /// A frame has been closed.
+    /// Notified when a frame is closed.
     closed: Condvar,
     /// Held by the thread that checkpoints.
     checkpointing: Mutex<()>,
-    /// Refused instances that could not be made void.
+    /// Number of refused instances whose entries could not be voided.
     not_voided: AtomicU64,
 }
 
-/// What became of a frame.
+/// The outcome of appending a frame.
 #[derive(Debug)]
 pub(crate) enum Appended<H: Handle> {
-    /// It is on the disk.
+    /// The frame is on the disk.
     Durable(Arc<FrameGuard<H>>),
-    /// There is no room for it, or another thread has been writing for too long. There are other ways to commit.
+    /// The log has no room, or another thread held the log beyond the timeout. The caller may commit without the log.
     NoRoom,
-    /// It may be in the log or not, and nothing more is appended to its segment. There are other ways to commit.
+    /// The frame may or may not be in the log. Its segment takes no more frames. The caller may commit without the log.
     NotWritten {
         error: StoreError,
-        /// The log has entries of its paths that are not its own.
+        /// The log has entries of the same paths from other frames.
         has_earlier: bool,
     },
-    /// It may be in the log or not, and nothing more is appended to its segment. What is in it has failed.
+    /// The frame may or may not be in the log. Its segment takes no more frames. Its instances have failed.
     NotSynced(StoreError),
 }
 
-/// A frame whose files are yet to get their names: its segment is not freed.
+/// An open frame: some of its files have no final name yet. While the guard lives, the segment is not freed.
 #[derive(Debug)]
 pub(crate) struct FrameGuard<H: Handle> {
     wal: Arc<Wal<H>>,
     segment: usize,
-    /// If it is not, no frame may follow it.
+    /// If false, no frame may follow this one.
     is_durable: bool,
-    /// The log has earlier entries of its paths.
+    /// The log has earlier entries of the same paths.
     has_earlier: bool,
 }
 
@@ -120,7 +120,7 @@ impl<H: Handle> Clone for Appended<H> {
 }
 
 impl<H: Handle> Wal<H> {
-    /// Makes the two segments, empty, in `directory` of the root `dir`; those of an earlier log, which was `replayed`, are given up.
+    /// Creates the two segments, empty, in `directory`. They replace those of an earlier log, which was `replayed`.
     pub(crate) fn create(
         dir: &H,
         filesystem: &Filesystem,
@@ -154,7 +154,7 @@ impl<H: Handle> Wal<H> {
         }))
     }
 
-    /// Removes the segments in `directory`, durably: what they held is void.
+    /// Removes the segments in `directory` durably, and their entries with them.
     pub(crate) fn remove(directory: &H) -> Result<(), Errno> {
         for number in 0..2 {
             match directory.unlink(segment::name(number).as_ref()) {
@@ -168,7 +168,7 @@ impl<H: Handle> Wal<H> {
     /// Whether the segments are still where the next start of the root `dir` looks for them.
     ///
     /// # Errors
-    /// If that cannot be told now.
+    /// If the segments cannot be examined.
     pub(crate) fn is_in(&self, dir: &H) -> Result<bool, Errno> {
         let log = Path::new(OWN).join("log");
         for (number, segment) in self.segments.iter().enumerate() {
@@ -179,12 +179,12 @@ impl<H: Handle> Wal<H> {
         Ok(true)
     }
 
-    /// Appends nothing from now on. A commit that was begun before finds no room.
+    /// Stops appending. A commit that began earlier gets [`Appended::NoRoom`].
     pub(crate) fn retire(&self) {
         self.state.lock().is_retired = true;
     }
 
-    /// Whether there is an entry for that path, or one with the same hash.
+    /// Whether the log has an entry for `path`, or for a path with the same hash.
     pub(crate) fn has(&self, path: PathKey) -> bool {
         self.state.lock().has(path)
     }
@@ -194,9 +194,9 @@ impl<H: Handle> Wal<H> {
         self.state.lock().with_room(bytes, files, Reserve::Kept).is_some()
     }
 
-    /// Appends `entries` as one frame, each under its path, and returns once they are durable or cannot be. `failures` is what
-    /// [`Trust::failures`] said before the first of their files was written. `meanwhile` is for a frame that takes the disk a while: it is
-    /// done before that is waited for.
+    /// Appends `entries` as one frame, each under its path, and returns when the frame is durable or has failed. `failures` is the
+    /// value of [`Trust::failures`] before the first of their files was written. `meanwhile` runs before the wait for the disk, for a
+    /// frame that takes the disk a while.
     pub(crate) fn append(
         self: &Arc<Self>,
         entries: &[Entry<'_>],
@@ -224,7 +224,7 @@ impl<H: Handle> Wal<H> {
             let Some(segment) = state.with_room(bytes, entries.len(), reserve) else {
                 return Appended::NoRoom;
             };
-            // Whatever becomes of it: from now on something may be written there.
+            // From here on the segment may contain parts of the frame, whatever the outcome.
             let begun = state.begin_frame(segment, bytes, paths, failures);
             let SegmentHeader { generation, salt, .. } = state.slots[segment].header;
             (segment, FrameId { generation, salt, number: begun.number }, begun)
@@ -253,16 +253,16 @@ impl<H: Handle> Wal<H> {
         self.not_voided.load(Ordering::Relaxed)
     }
 
-    /// When the log is to be checkpointed: at once if a segment is full. `None`: there is nothing in it.
+    /// When the next checkpoint is due: at once if a segment is full. `None` if the log is empty.
     pub(crate) fn checkpoint_due(&self) -> Option<Instant> {
         let due = self.state.lock().due()?;
-        // Another thread is at it, and may be given up over it: somebody has to look again.
+        // Another thread is checkpointing and may be fenced meanwhile, so the caller looks again later.
         Some(if self.checkpointing.is_locked() { due.max(now() + RETRY_CONTENDED_AFTER) } else { due })
     }
 }
 
 impl<H: Handle> FrameGuard<H> {
-    /// Whether the log has entries of its paths that were written before.
+    /// Whether the log has earlier entries of the paths of this frame.
     pub(crate) fn has_earlier(&self) -> bool {
         self.has_earlier
     }

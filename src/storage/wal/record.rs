@@ -1,4 +1,4 @@
-//! The format of the commit log: a segment is a header, written twice, and frames, each the entries of one group commit.
+//! The format of the write-ahead log. A segment is a header, written twice, and frames; a frame holds the entries of one group commit.
 //!
 //! ```text
 //! segment = header header frame*          each begins on a page of 4096 bytes
@@ -7,9 +7,9 @@
 //! name    = path_bytes content_bytes xxh3-128 path
 //! ```
 //!
-//! Numbers are little endian. A frame belongs to a segment if generation and salt are those of its header: nothing that a peer sends
-//! can pass for one. Its checksum covers all but the contents, which have the digest that was made while the instance arrived. An
-//! entry of `u64::MAX` content bytes has none: it makes the entry before it of the same path and digest *void*.
+//! Numbers are little endian. A frame belongs to a segment if its generation and salt are those of the segment's header, so no bytes of a
+//! peer can pass for a frame. Its checksum covers everything except the contents, which have the digest computed while the instance
+//! arrived. An entry with `u64::MAX` content bytes has no content: it *voids* the entry before it with the same path and digest.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +17,7 @@ use std::path::{Component, Path};
 
 use crate::digest::Digest;
 
-/// Header and frames begin at multiples of this: a frame never shares a page with one that is being written to the disk.
+/// Alignment of headers and frames: a frame never shares a page with one that is being written to the disk.
 pub(super) const PAGE_BYTES: u64 = 4096;
 
 /// Most bytes of one segment. Twice that is what the log takes up on the disk once it has been full; until then, a segment that
@@ -32,16 +32,16 @@ pub(super) const FRAMES_BEGIN_BYTES: u64 = 2 * PAGE_BYTES;
 const SEGMENT_MAGIC: [u8; 8] = *b"TGLOG\0\x03\0";
 const FRAME_MAGIC: [u8; 4] = *b"TGLF";
 pub(super) const FRAME_HEADER_BYTES: usize = 4 + 4 + 8 + 4 + 4 + 4 + 8 + 8 + 8;
-/// Content bytes of an entry that is void.
+/// Content bytes of a void entry.
 const VOID: u64 = u64::MAX;
 const NAME_HEADER_BYTES: usize = 4 + 8 + Digest::BYTES;
 
-/// What a segment says of itself.
+/// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
-    /// Rises with each use of any segment: of two, the lower was written first.
+    /// Rises with each use of any segment: of two segments, the one with the lower generation was written first.
     pub(super) generation: u64,
-    /// Drawn for this use of it.
+    /// Drawn at random for this use of the segment.
     pub(super) salt: u64,
     /// The mount of the filesystem that it was written on ([`crate::fs::Filesystem::mount`]); 0 if that was not known.
     pub(super) mount: u128,
@@ -74,7 +74,7 @@ impl SegmentHeader {
         Some((generation, if magic[6..] < SEGMENT_MAGIC[6..] { PAGE_BYTES } else { FRAMES_BEGIN_BYTES }))
     }
 
-    /// What the beginning of a segment says: the later of two headers, if the power failed while they were written.
+    /// Decodes the beginning of a segment: the later of its two headers, if the power failed while they were written.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let headers = bytes.chunks(PAGE_BYTES as usize).take(2).filter_map(Self::decode_one);
         headers.max_by_key(|header| header.generation)
@@ -91,7 +91,7 @@ impl SegmentHeader {
     }
 }
 
-/// A file as the log keeps it: where it belongs, relative to the root, and what is in it; `None`: what the log has of it is void.
+/// A file in the log: its path relative to the root, and its content; `None` voids the earlier entry.
 pub(crate) struct Entry<'a> {
     pub(crate) path: &'a Path,
     pub(crate) content: Option<Vec<&'a [u8]>>,
@@ -107,13 +107,13 @@ impl Entry<'_> {
         NAME_HEADER_BYTES + self.path.as_os_str().len()
     }
 
-    /// What it takes up in a frame.
+    /// Bytes of the entry in a frame.
     fn bytes(&self) -> u64 {
         (self.name_bytes() + self.content_bytes()) as u64
     }
 }
 
-/// Which frame of the log: of this use of a segment, the `number`th, from 0.
+/// The identity of a frame: the use of a segment, and the frame's number in it, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FrameId {
     pub(super) generation: u64,
@@ -121,14 +121,14 @@ pub(super) struct FrameId {
     pub(super) number: u32,
 }
 
-/// The small parts of a frame; `content` stays where it lies.
+/// The encoded header and names of a frame. The contents are not copied.
 pub(super) struct Frame {
-    /// With the names behind it.
+    /// Followed by the names.
     header: Vec<u8>,
 }
 
 impl Frame {
-    /// What a frame of these takes up.
+    /// Bytes of a frame with these entries.
     pub(super) fn bytes(entries: &[Entry<'_>]) -> u64 {
         FRAME_HEADER_BYTES as u64 + entries.iter().map(Entry::bytes).sum::<u64>()
     }
@@ -160,14 +160,14 @@ impl Frame {
         Self { header }
     }
 
-    /// All of it, in order.
+    /// All slices of the frame, in order.
     pub(super) fn slices<'a>(&'a self, entries: &'a [Entry<'a>]) -> impl Iterator<Item = &'a [u8]> {
         let contents = entries.iter().flat_map(|entry| entry.content.iter().flatten().copied());
         std::iter::once(self.header.as_slice()).chain(contents)
     }
 }
 
-/// What a frame's header says of the rest.
+/// The decoded header of a frame.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FrameHeader {
     crc: u32,
@@ -179,11 +179,11 @@ pub(super) struct FrameHeader {
     pub(super) time_ms: i64,
 }
 
-/// What a frame says of one entry.
+/// One decoded entry of a frame.
 pub(super) struct EntryHeader<'a> {
     pub(super) path: &'a Path,
     pub(super) digest: Digest,
-    /// `None`: it is void.
+    /// `None` if it is void.
     pub(super) content_bytes: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! What a start finds in the log of an earlier process: instances that were acknowledged, and whose files may not be on the disk.
+//! Replay: a start settles the instances of an earlier process's log, which were acknowledged and may not be on the disk.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -18,10 +18,10 @@ use crate::recovery::{Aside, Reason, Recovery};
 use crate::root::Root;
 use crate::sync::time_of_day_ms;
 
-/// A segment that could not be replayed for want of space is kept under such a name.
+/// Name of a segment that could not be replayed for lack of space, and is kept.
 const WAITING: &str = "waiting-";
 
-/// A segment with frames in it.
+/// A segment that holds frames.
 struct Found<H> {
     name: OsString,
     header: SegmentHeader,
@@ -33,7 +33,7 @@ struct Found<H> {
 /// doing it again comes to the same.
 ///
 /// # Errors
-/// If the storage fails. What is wrong with one path is in `recovery`.
+/// If the storage fails. Errors of single paths are in `recovery`.
 pub(crate) fn replay<H: Handle>(
     root: &Arc<Root<H>>,
     directory: &H,
@@ -61,7 +61,7 @@ pub(crate) fn replay<H: Handle>(
     let entries = in_order.flat_map(|(number, found)| found.index.entries.iter().map(move |entry| (number, entry)));
     let paths: Vec<_> = of_each_path(entries).collect();
     if !paths.is_empty() {
-        // For speed: so much is written out at once. What this one says is not believed.
+        // For speed: one sync writes everything back at once. Its success is not relied on.
         let _ = fault::point(Step::Checkpoint).and_then(|()| root.trust.note(directory.sync_filesystem(&|| ())));
     }
     let mut restorer = Restorer::new(root);
@@ -79,7 +79,7 @@ pub(crate) fn replay<H: Handle>(
         }
     }
     restorer.finish().map_err(failed("sync the files of"))?;
-    // What a later segment has of the same paths, void entries above all, waits with it.
+    // The entries of a later segment for the same paths, voids above all, wait with it.
     let mut waits = false;
     for (Found { name, header, .. }, files) in segments.iter().zip(waiting) {
         waits |= files > 0;
@@ -108,7 +108,7 @@ fn is_waiting(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with(WAITING))
 }
 
-/// The log's segments, and those that wait for space.
+/// The segments of the log, and those that wait for space.
 fn names<H: Handle>(directory: &H) -> Result<Vec<OsString>, Errno> {
     let mut names: Vec<OsString> = (0..2).map(|number| segment::name(number).into()).collect();
     for entry in directory.list()? {
@@ -120,7 +120,7 @@ fn names<H: Handle>(directory: &H) -> Result<Vec<OsString>, Errno> {
     Ok(names)
 }
 
-/// What is in a segment, if anything is.
+/// The contents of a segment, if it holds frames.
 fn look<H: Handle>(
     root: &Arc<Root<H>>,
     directory: &H,
@@ -147,7 +147,7 @@ fn look<H: Handle>(
             let is_damaged = index.damaged_frames > 0 || begins_damaged(&file).map_err(failed("read"))?;
             (index, is_damaged)
         }
-        // One that was being made when the machine crashed has nothing but zeros in it.
+        // A segment that was being created when the machine crashed holds only zeros.
         None => {
             let is_blank = headers.iter().all(|byte| *byte == 0);
             (Index::default(), !is_blank || !begins_with_zeros(&file).map_err(failed("read"))?)
@@ -162,7 +162,7 @@ fn look<H: Handle>(
     Ok(header.map(|header| Found { name, header, file, index }))
 }
 
-/// Keeps a damaged segment as it is, for a person who knows more.
+/// Keeps a damaged segment as it is, for an expert to examine.
 fn keep_segment<H: Handle>(
     root: &Root<H>,
     directory: &H,
@@ -175,7 +175,7 @@ fn keep_segment<H: Handle>(
     directory.link(name, &root.dir, &kept_as).map(|()| kept_as)
 }
 
-/// Instances that the log in `directory` has for the next start to settle, as far as they can be read.
+/// Number of instances in the log in `directory` that the next start has to settle, as far as they can be read.
 pub(crate) fn count<H: Handle>(directory: &H) -> Result<u64, Errno> {
     let mut segments = Vec::new();
     for name in names(directory)? {
@@ -202,7 +202,7 @@ fn finish<H: Handle>(directory: &H, name: &OsStr, header: &SegmentHeader, waits:
     }
 }
 
-/// What has happened since a segment was begun.
+/// The events since a segment was begun.
 fn since<H: Handle>(root: &Root<H>, identity: u128, header: &SegmentHeader, has_waited: bool) -> Since {
     match root.filesystem.mount {
         _ if header.root != identity => Since::Copied,

@@ -1,4 +1,4 @@
-//! An entry of the log against the file at its path: what stands there, whose it is, and what is to be done.
+//! Settling one entry of the log: it compares the file at the entry's path with the entry, and decides what to do.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -13,54 +13,54 @@ use crate::recovery::{Aside, Reason, Recovery};
 use crate::root::{LOST, OWN, Root};
 use crate::temp::{TempFile, TempNames};
 
-/// Read at a time when a file is held against its entry.
+/// Bytes read at a time when a file is compared with its entry.
 const CHUNK_BYTES: usize = 32 * PAGE_BYTES;
 
-/// A file of ours may have been written so long after its frame, by a slow disk; later, somebody else has changed it.
+/// Longest time between a frame and the write of its file, on a slow disk. A file modified later was changed by another process.
 const LATER_MS: i64 = 2000;
 
-/// What has happened since the log was written.
+/// The events since the log was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Since {
-    /// Nothing but the end of a process, at most: each file that was acknowledged has got its name, and the page cache is still there.
+    /// At most the end of a process. Each acknowledged file has its name, and the page cache is intact.
     SameMount,
-    /// The machine may have crashed: a file may be missing, short or in part zeros.
+    /// The machine may have crashed. A file may be missing, short or in part zeros.
     Crash,
-    /// The log was copied here together with the root, which may be newer or older.
+    /// The log was copied to this machine together with the root, which may be newer or older.
     Copied,
-    /// A start found no room to restore it, and the node has stored since.
+    /// An earlier start had no room to restore the entry, and the node has stored instances since.
     Waited,
 }
 
-/// What stands at the path of an entry.
+/// The state of the path of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Absent,
-    /// The file, all of it on the disk.
+    /// The whole file is on the disk.
     Whole,
     /// Part of the file, as a crash leaves it: too short, or with pages of zeros.
     Torn,
-    /// The file as the page cache has it, which the disk has not.
+    /// The whole file is in the page cache, but not on the disk.
     Unwritten,
-    /// An earlier file of ours, as it was stored.
+    /// An earlier file of the node, unchanged since it was stored.
     Older,
     Changed,
     Obstructed(Errno),
 }
 
-/// What is to be done about an entry.
+/// The action for an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Verdict {
-    /// It is stored.
+    /// Keep the file: the instance is stored.
     Keep,
-    /// Somebody has changed, moved or removed it since.
+    /// Leave the path: the file was changed, moved or removed since.
     Leave,
-    /// Its file is written again.
+    /// Write the file again.
     Restore,
     SetAside(Reason),
 }
 
-/// What became of an entry.
+/// The outcome for an entry.
 #[derive(Debug)]
 pub(super) enum Settled {
     Kept,
@@ -70,7 +70,7 @@ pub(super) enum Settled {
 }
 
 impl Settled {
-    /// Enters it into what is told of a start or a checkpoint.
+    /// Adds the outcome to the report of a start or a checkpoint.
     pub(super) fn count(self, recovery: &mut Recovery) {
         match self {
             Self::Kept => {}
@@ -81,12 +81,12 @@ impl Settled {
     }
 }
 
-/// Settles entries of the log, one by one; [`Self::finish`] makes that durable.
+/// Settles entries of the log, one at a time. [`Self::finish`] makes the results durable.
 #[derive(Debug)]
 pub(super) struct Restorer<'a, H: Handle> {
     root: &'a Arc<Root<H>>,
     names: TempNames,
-    /// Directories whose names are to be durable.
+    /// Directories whose names have to be made durable.
     directories: BTreeSet<PathBuf>,
     pages: Pages,
 }
@@ -117,20 +117,20 @@ impl<'a, H: Handle> Restorer<'a, H> {
         Self { root, names: TempNames::new(), directories: BTreeSet::new(), pages: Pages::new(CHUNK_BYTES) }
     }
 
-    /// Sees to it that the instance of an entry is where it belongs, or where it can be found.
+    /// Ensures that the instance of an entry is at its path, or in quarantine.
     ///
     /// # Errors
-    /// Of the storage, not of a path: the entry stays in the log.
+    /// Errors of the storage, not of a path. The entry stays in the log.
     pub(super) fn settle(&mut self, since: Since, entry: &Indexed, segment: &H) -> Result<Settled, Errno> {
         let Some(content) = entry.content(segment)? else {
             return self.settle_damaged(since, entry);
         };
         let (standing, stat) = self.examine(&entry.path, &content)?;
         let modified = stat.is_some_and(|stat| stat.modified_ms > entry.time_ms.saturating_add(LATER_MS));
-        // An earlier file of ours is not only older than the entry's: nothing of it has changed since the frame was written.
+        // Two facts identify an earlier file of the node: its content, and that nothing about it has changed since the frame was written.
         let changed = stat.is_some_and(|stat| stat.changed_ms >= entry.time_ms);
         match verdict(since, standing, modified, changed) {
-            // Its content is on the disk; of its name, nobody knows.
+            // The content is on the disk, but the name may not be.
             Verdict::Keep if since == Since::SameMount && self.root.trust.failures() > 0 => {
                 self.restore(entry, &content, stat)
             }
@@ -144,7 +144,7 @@ impl<'a, H: Handle> Restorer<'a, H> {
         }
     }
 
-    /// Sets an instance aside whose path was given to a later one, before it could be restored.
+    /// Quarantines an instance whose path was given to a later one before it could be restored.
     pub(super) fn supersede(&mut self, entry: &Indexed, segment: &H) -> Result<Settled, Errno> {
         match entry.content(segment)? {
             Some(content) => self.set_aside(entry, &content, Reason::ChangedSince),
@@ -152,13 +152,13 @@ impl<'a, H: Handle> Restorer<'a, H> {
         }
     }
 
-    /// Makes all that was settled durable.
+    /// Makes all settled entries durable.
     pub(super) fn finish(self) -> Result<(), Errno> {
         let mut is_out_of_reach = false;
         for path in &self.directories {
             match self.root.dir.open(path, Open::Directory) {
                 Ok(directory) => self.root.trust.note(directory.sync())?,
-                // Moved away since, or not to be read: its names are the journal's all the same.
+                // The directory was moved away, or is not readable. A sync of the filesystem covers its names.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => is_out_of_reach = true,
                 Err(error) => return Err(error),
             }
@@ -169,12 +169,12 @@ impl<'a, H: Handle> Restorer<'a, H> {
         self.root.trust.prove_journal()
     }
 
-    /// The disk has damaged the entry. Its file may be whole all the same.
+    /// Settles an entry that is damaged on the disk. Its file may still be whole.
     fn settle_damaged(&mut self, since: Since, entry: &Indexed) -> Result<Settled, Errno> {
         let file = match self.root.dir.open(&entry.path, Open::Read) {
             Ok(file) => file,
             Err(_) if since == Since::SameMount => return Ok(Settled::Left),
-            // It never got its name, so nobody was told that it is stored.
+            // The file never got its name, so the instance was never acknowledged.
             Err(Errno::NOENT) if entry.is_in_last_frame => return Ok(Settled::Left),
             Err(_) => return Ok(Settled::Aside(damaged(entry))),
         };
@@ -199,7 +199,7 @@ impl<'a, H: Handle> Restorer<'a, H> {
             Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => return Err(error),
             Err(error) => return Ok((Standing::Obstructed(error), None)),
         };
-        // A write-back that failed is reported once; what came of it shows in what is read then.
+        // Linux reports a failed write-back once. Its effect shows in the bytes read next.
         self.root.trust.note(file.sync_data()).or_else(|_| file.sync_data())?;
         file.start_write_back(0, None);
         let direct = dir.open(path, Open::ReadDirect);
@@ -217,7 +217,7 @@ impl<'a, H: Handle> Restorer<'a, H> {
         Ok((standing, Some(seen)))
     }
 
-    /// Holds a file of `bytes` against what it is to be. What cannot be read is taken for zeros.
+    /// Compares a file of `bytes` with its expected content. Unreadable bytes count as zeros.
     fn compare(&mut self, file: &H, bytes: u64, content: &[u8]) -> Compared {
         if bytes > content.len() as u64 {
             return Compared::Other;
@@ -225,14 +225,14 @@ impl<'a, H: Handle> Restorer<'a, H> {
         let mut compared = Compared::Equal;
         for (at, expected) in content.chunks(CHUNK_BYTES).enumerate() {
             let chunk = &mut self.pages.as_mut_slice()[..CHUNK_BYTES];
-            // In one call: past the cache, the end of a file can only be met from the beginning of a page.
+            // In one call: direct I/O can reach the end of a file only from the beginning of a page.
             let read = file.read_at((at * CHUNK_BYTES) as u64, chunk).unwrap_or(0).min(expected.len());
             chunk[read..].fill(0);
             for (expected, found) in expected.chunks(PAGE_BYTES).zip(chunk.chunks(PAGE_BYTES)) {
                 let found = &found[..expected.len()];
                 if found != expected {
                     let differing = expected.iter().zip(found).position(|(expected, found)| expected != found);
-                    // A page that is cut off, or was never written.
+                    // The page is cut off, or was never written.
                     if found[differing.unwrap_or(0)..].iter().any(|byte| *byte != 0) {
                         return Compared::Other;
                     }
@@ -246,11 +246,11 @@ impl<'a, H: Handle> Restorer<'a, H> {
         }
     }
 
-    /// Writes the file of an entry, in place of what was `seen` there.
+    /// Writes the file of an entry, in place of the file that was `seen` there.
     fn restore(&mut self, entry: &Indexed, content: &[u8], seen: Option<Stat>) -> Result<Settled, Errno> {
         let (path, dir) = (&entry.path, &self.root.dir);
         let temp = self.temp(content, entry.digest)?;
-        // Not its length: that may have become another by the look at it.
+        // Without the length: the examination itself may have changed it.
         let identity = |stat: Stat| (stat.dev, stat.ino, stat.kind, stat.modified_ms);
         let stands = match dir.stat_at(path, Link::NoFollow) {
             Ok(stat) => Some(stat),
@@ -311,12 +311,12 @@ impl<'a, H: Handle> Restorer<'a, H> {
     }
 }
 
-/// An entry that cannot be read, and is not where it belongs either.
+/// An entry that cannot be read, and whose file is not at its path either.
 fn damaged(entry: &Indexed) -> Aside {
     Aside { path: entry.path.clone(), kept_as: None, reason: Reason::DamagedLog }
 }
 
-/// How a file compares with its entry.
+/// The result of comparing a file with its entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Compared {
     Equal,
@@ -324,13 +324,13 @@ enum Compared {
     Other,
 }
 
-/// Whether an error speaks of the storage and not of a path.
+/// Whether an error concerns the storage and not a path.
 fn is_of_the_storage(error: Errno) -> bool {
     use Errno as E;
     matches!(error, E::IO | E::NOMEM | E::NOSPC | E::DQUOT | E::ROFS | E::MFILE | E::NFILE)
 }
 
-/// The directory for what is set aside, relative to the root; made if need be.
+/// The quarantine directory, relative to the root. It is created if need be.
 pub(super) fn lost_directory<H: Handle>(root: &Root<H>) -> Result<PathBuf, Errno> {
     let lost = Path::new(OWN).join(LOST);
     match root.dir.make_directory(&lost) {
@@ -339,7 +339,7 @@ pub(super) fn lost_directory<H: Handle>(root: &Root<H>) -> Result<PathBuf, Errno
     }
 }
 
-/// The digest of what is in a file.
+/// The digest of a file's content.
 fn digest_of<H: Handle>(file: &H) -> Result<Digest, Errno> {
     let (mut hasher, mut chunk, mut offset_bytes) = (crate::digest::Hasher::default(), vec![0; CHUNK_BYTES], 0);
     loop {
@@ -353,7 +353,7 @@ fn digest_of<H: Handle>(file: &H) -> Result<Digest, Errno> {
     }
 }
 
-/// What to tell of an entry that could not be settled.
+/// The error for an entry that could not be settled.
 pub(super) fn failed(entry: &Indexed) -> impl FnOnce(Errno) -> StoreError {
     move |error| StoreError::new("restore", &entry.path, error)
 }

@@ -1,4 +1,4 @@
-//! One file of the commit log.
+//! One segment of the write-ahead log: a file.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU64;
@@ -14,19 +14,19 @@ use crate::fault::{self, Step};
 use crate::fs::{Errno, Handle, Open, Pages, write_all_at};
 use crate::trust::Trust;
 
-/// What a segment is laid out with when it is made.
+/// Initial allocation of a segment.
 const FIRST_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 4 << 20 };
 
-/// Zeros that are synced together: syncs of the other segment wait for that much and not for more.
+/// Number of zeros written before each sync. It bounds the time that a sync of the other segment waits for this one.
 const LAID_OUT_AT_ONCE_BYTES: u64 = 2 << 20;
 
 const ZEROS: &[u8] = &[0; PAGE_BYTES as usize];
 
-/// A segment's file, open for as long as the log is.
+/// The file of a segment. It stays open as long as the log.
 #[derive(Debug)]
 pub(super) struct Segment<H> {
     pub(super) file: H,
-    /// The same past the page cache, where the filesystem can.
+    /// The same file for direct I/O, if the filesystem supports it.
     direct: Option<H>,
     trust: Arc<Trust<H>>,
     laid_out_bytes: AtomicU64,
@@ -44,7 +44,7 @@ pub(super) fn identity_of<H: Handle>(root: &H, directory: &H) -> Result<u128, Er
 }
 
 impl<H: Handle> Segment<H> {
-    /// Makes segment `number` empty, durably but for its name.
+    /// Creates segment `number`, empty. Its content is durable, its name is not yet.
     pub(super) fn create(
         directory: &H,
         trust: &Arc<Trust<H>>,
@@ -61,7 +61,7 @@ impl<H: Handle> Segment<H> {
         let mut segment = Self { file, direct, trust: Arc::clone(trust), laid_out_bytes };
         let make = |segment: &Self| segment.lay_out(FIRST_BYTES).and_then(|()| segment.mark_free(header));
         let made = match make(&segment) {
-            // Past the cache it asks for more than we give.
+            // Direct I/O on this filesystem asks for a larger alignment than the log uses.
             Err(Errno::INVAL) if segment.direct.take().is_some() => make(&segment),
             made => made,
         };
@@ -69,7 +69,8 @@ impl<H: Handle> Segment<H> {
         Ok(segment)
     }
 
-    /// Writes `pieces` from `offset_bytes` on, a multiple of a page, past the page cache by way of `pages`; they are not durable yet.
+    /// Writes `pieces` from `offset_bytes` on, past the page cache, through the buffer `pages`. `offset_bytes` is a multiple of a page.
+    /// The pieces are not durable yet.
     pub(super) fn write<'a>(
         &self,
         offset_bytes: u64,
@@ -84,8 +85,8 @@ impl<H: Handle> Segment<H> {
         self.direct.as_ref().unwrap_or(&self.file)
     }
 
-    /// Has `pieces`, of `bytes` altogether, written by the kernel, without waiting for the disk. Their last page is written whole: the
-    /// kernel would read it first.
+    /// Starts the kernel's write of `pieces`, `bytes` in total, without waiting for the disk. The last page is written whole: otherwise
+    /// the kernel would read it first.
     pub(super) fn start_writing<'a>(
         &self,
         offset_bytes: u64,
@@ -99,18 +100,18 @@ impl<H: Handle> Segment<H> {
         Ok(())
     }
 
-    /// Returns once all that was written is on the disk.
+    /// Returns when all writes so far are on the disk.
     pub(super) fn sync(&self) -> Result<(), Errno> {
         self.trust.note(fault::point(Step::SyncLog).and_then(|()| self.file.sync_data()))
     }
 
-    /// How much of it is laid out. A frame that overwrites what is there needs no commit of the filesystem's journal, and is
-    /// synced in a fraction of the time.
+    /// The allocated size. A frame that overwrites allocated bytes needs no commit of the filesystem's journal, so its sync takes a
+    /// fraction of the time.
     pub(super) fn laid_out_bytes(&self) -> u64 {
         self.laid_out_bytes.load(Ordering::Relaxed)
     }
 
-    /// Lays it out with zeros up to `bytes`, durably. Only while nothing is appended to it.
+    /// Fills the file with zeros up to `bytes`, durably. Only while nothing is appended to it.
     pub(super) fn lay_out(&self, bytes: u64) -> Result<(), Errno> {
         if self.laid_out_bytes() >= bytes {
             return Ok(()); // as at most checkpoints
@@ -122,21 +123,21 @@ impl<H: Handle> Segment<H> {
                 (self.laid_out_bytes(), bytes.min(self.laid_out_bytes() + LAID_OUT_AT_ONCE_BYTES));
             write_all_at(self.writable(), from_bytes, [&zeros[..(to_bytes - from_bytes) as usize]])?;
             self.trust.note(self.file.sync_data())?;
-            // Where these zeros lie is known to the journal alone.
+            // The location of these zeros is recorded in the journal only.
             self.trust.prove_journal()?;
             self.laid_out_bytes.store(to_bytes, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// Makes all frames in it void, durably.
+    /// Invalidates all frames in the segment, durably.
     pub(super) fn mark_free(&self, header: SegmentHeader) -> Result<(), Errno> {
         Pages::new(FRAMES_BEGIN_BYTES as usize).write(self.writable(), 0, [header.encode().as_slice()])?;
         self.trust.note(self.file.sync_data())
     }
 }
 
-/// A number that nobody can know before.
+/// Draws a number that nobody can predict.
 pub(super) fn draw_salt() -> u64 {
     RandomState::new().hash_one(())
 }

@@ -1,4 +1,4 @@
-//! What is in the two segments: bookkeeping only, it touches no disk.
+//! The contents of the two segments. This is bookkeeping in memory: it does no I/O.
 
 use std::time::{Duration, Instant};
 
@@ -28,59 +28,59 @@ pub(crate) struct Replayed {
 /// What of a segment a frame may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reserve {
-    /// All but the reserve.
+    /// Everything except the reserve.
     Kept,
-    /// All of it.
+    /// The whole segment.
     Used,
 }
 
-/// What a segment is to have once it is free.
+/// The size of a segment after it is freed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Room {
-    /// More, if it was full and not just left for its age.
+    /// Larger, if the segment was full and was not just left for its age.
     Larger,
     AsItIs,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
-    /// The segment that is appended to, if any can be.
+    /// The segment that frames are appended to, if there is one.
     active: Option<usize>,
     pub(super) slots: [Slot; 2],
     next_generation: u64,
-    /// A checkpoint that did not succeed is not tried again before.
+    /// Earliest time of the next checkpoint after one that failed.
     retry_at: Option<Instant>,
-    /// No start looks for this log any more.
+    /// No later start reads this log.
     pub(super) is_retired: bool,
 }
 
-/// A frame that was begun.
+/// An open frame.
 pub(super) struct Begun {
     pub(super) number: u32,
     pub(super) offset_bytes: u64,
-    /// The log has entries of its paths already.
+    /// The log already has entries of the same paths.
     pub(super) has_earlier: bool,
 }
 
-/// What is in a segment.
+/// The contents of one segment.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) header: SegmentHeader,
-    /// What it is laid out for.
+    /// Allocated size of the segment.
     room_bytes: u64,
     used_bytes: u64,
     frames: u32,
     /// Paths of the entries in its frames.
     paths: PathKeys,
-    /// Frames with files that are yet to get their names.
+    /// Number of frames with files that have no final name yet.
     pub(super) open: u32,
     /// When the first of its frames was written.
     since: Option<Instant>,
-    /// Syncs that had failed before the first of its files was written.
+    /// Number of failed syncs before the first of its files was written.
     pub(super) failures: u64,
-    /// Its last frame was not written or not synced: none may follow.
+    /// The write or the sync of its last frame failed: no frame may follow.
     is_broken: bool,
-    /// A checkpoint is about to free it.
+    /// A checkpoint is about to free the segment.
     is_closing: bool,
 }
 
@@ -100,7 +100,7 @@ impl Slot {
         }
     }
 
-    /// Takes up room for a frame that is opened: its number, and where it begins.
+    /// Allocates room for a frame and opens it. Returns the number and the offset of the frame.
     fn begin_frame(&mut self, bytes: u64, now: Instant, failures: u64) -> (u32, u64) {
         let (number, offset_bytes) = (self.frames, self.used_bytes);
         self.used_bytes += bytes.next_multiple_of(PAGE_BYTES);
@@ -123,7 +123,7 @@ impl Slot {
         self.paths.contains(&path)
     }
 
-    /// Where its frames end.
+    /// Offset of the end of its frames.
     pub(super) fn used_bytes(&self) -> u64 {
         self.used_bytes
     }
@@ -138,7 +138,7 @@ impl State {
         self.slots.iter().any(|slot| slot.has(path))
     }
 
-    /// The segment to append so much to.
+    /// The segment that has room for `bytes` and `files`.
     pub(super) fn with_room(&mut self, bytes: u64, files: usize, reserve: Reserve) -> Option<usize> {
         if self.is_retired {
             return None;
@@ -150,13 +150,13 @@ impl State {
         }
         let segment = match reserve {
             Reserve::Kept => self.active?,
-            // What the last frame has is made void behind it, never before it.
+            // An entry is voided by a later frame, never by an earlier one.
             Reserve::Used => self.active.or_else(|| self.newest())?,
         };
         self.slots[segment].has_room(bytes, files, reserve).then_some(segment)
     }
 
-    /// Opens a frame in `segment`, for which there is room.
+    /// Opens a frame in `segment`, which must have room for it.
     pub(super) fn begin_frame(
         &mut self,
         segment: usize,
@@ -185,25 +185,25 @@ impl State {
         }
     }
 
-    /// No frame may follow the last of this segment.
+    /// Forbids any further frame in this segment.
     pub(super) fn close_broken(&mut self, segment: usize) {
         self.slots[segment].is_broken = true;
         self.leave_if_active(segment);
     }
 
-    /// Begins to free a segment: nothing is appended to it.
+    /// Begins to free a segment: no frame is appended to it any more.
     pub(super) fn begin_closing(&mut self, segment: usize) {
         self.slots[segment].is_closing = true;
         self.leave_if_active(segment);
     }
 
-    /// It was not freed.
+    /// Keeps a segment whose checkpoint failed.
     pub(super) fn keep(&mut self, segment: usize, retry_at: Instant) {
         self.slots[segment].is_closing = false;
         self.retry_at = Some(retry_at);
     }
 
-    /// Appends no more to this segment; to the other, if it is free.
+    /// Stops appending to this segment, and switches to the other if it is free.
     fn leave(&mut self, segment: usize) {
         if self.slots[segment].since.is_none() {
             return; // nobody would come to free it
@@ -212,7 +212,7 @@ impl State {
         self.active = (self.slots[other].since.is_none()).then_some(other);
     }
 
-    /// Of the segments with something in them, the one that was written first.
+    /// The non-empty segment that was written first.
     pub(super) fn oldest(&self) -> Option<usize> {
         self.filled().min_by_key(|segment| self.slots[*segment].header.generation)
     }
@@ -230,7 +230,7 @@ impl State {
         self.next_generation - 1
     }
 
-    /// What segment is to be laid out for once it is free.
+    /// The size that the segment is to have after it is freed.
     pub(super) fn wanted_bytes(&self, segment: usize, room: Room) -> u64 {
         let Slot { room_bytes, used_bytes, .. } = self.slots[segment];
         let largest = self.slots.iter().map(|slot| slot.room_bytes).max().unwrap_or(0);
@@ -246,7 +246,7 @@ impl State {
         self.retry_at = None;
     }
 
-    /// Whether the next checkpoint is due because a segment is full, and not because it has been in use for long.
+    /// Whether the next checkpoint is due because a segment is full, and not because of its age.
     #[cfg(test)]
     pub(super) fn is_oldest_full(&self) -> bool {
         self.oldest().is_some_and(|oldest| self.active != Some(oldest))
