@@ -29,7 +29,7 @@ impl MemoryBudget {
         self.0.limit.store(limit_bytes, Ordering::Relaxed);
     }
 
-    /// Reserves so many bytes for [`Stage::Floor`]. No other stage can lease the part of them that is not leased yet.
+    /// Reserves so many bytes for [`Stage::Floor`](crate::Stage::Floor). No other stage can lease the part of them that is not leased yet.
     pub fn set_floor_reserve(&self, bytes: u64) {
         self.0.floor_reserve.store(bytes, Ordering::Relaxed);
     }
