@@ -18,7 +18,8 @@
 //! | [`supervisor`], [`supervision`] | who runs, who has ended or hangs, what follows |
 //! | [`children`] | the children: how each is started |
 //! | [`listener`] | accepts connections, admits them ([`admission`]) or rejects them ([`overload`]) |
-//! | [`association`] | one actor per connection: reads, assembles, hands over, answers |
+//! | [`association`] | one actor per connection: reads, parses, answers |
+//! | [`ingest`] | the one way in for datasets: assembly, spooling, handoff to the writers, retry |
 //! | [`transport`], [`certificate`] | the socket or TLS over it, and whose certificate was shown |
 //! | [`threads`] | which thread serves which association |
 //! | [`mailbox`] | the bounded way from associations to writers, the scheduler of these, and the group of the next write of the commit log |
@@ -54,6 +55,7 @@ pub mod fault;
 pub mod history;
 mod in_flight;
 pub mod incidents;
+mod ingest;
 mod job;
 pub mod latency;
 pub mod listener;
@@ -77,7 +79,7 @@ mod transport;
 pub mod writer;
 
 pub use activity::{AssociationUse, WriterUse};
-pub use association::FLOOR_LEASE_BYTES;
+pub use admission::FLOOR_LEASE_BYTES;
 pub use certificate::CertificateNames;
 pub use descriptors::{DESCRIPTORS_OF_ASSOCIATION, descriptors_of_writers};
 pub use node::{Heart, Node, StartError, Stopped};

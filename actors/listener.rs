@@ -17,7 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use crate::association::{Arrival, Association, FLOOR_LEASE_BYTES};
+use crate::admission::FLOOR_LEASE_BYTES;
+use crate::association::{Arrival, Association};
 use crate::descriptors;
 use crate::fault;
 use crate::incidents::Class;

@@ -15,13 +15,13 @@ use tidegate_storage::{Durability, Outcome, Placement, Store, Stored};
 use tokio::sync::{Semaphore, watch};
 
 use crate::activity::{OpenAssociations, WriterList};
-use crate::admission::Admission;
-use crate::association::FLOOR_LEASE_BYTES;
+use crate::admission::{Admission, FLOOR_LEASE_BYTES};
 use crate::audit::{AuditEvent, AuditTrail, widened};
 use crate::counters::Counters;
 use crate::descriptors::descriptors_of_writers;
 use crate::history::History;
 use crate::incidents::{Class, Incidents};
+use crate::ingest::Ingest;
 use crate::latency::Latencies;
 use crate::mailbox::WriterMailbox;
 use crate::recent::{Recent, RefusedWhat};
@@ -50,7 +50,7 @@ pub struct Shared {
     pub(crate) budget: MemoryBudget,
     pub(crate) admission: Arc<Admission>,
     pub(crate) threads: Arc<AssociationThreads>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) latencies: Arc<Latencies>,
     pub(crate) recent: Recent,
     pub(crate) history: History,
@@ -100,7 +100,7 @@ impl Shared {
             budget: MemoryBudget::new(live.memory_budget_bytes),
             admission: Arc::new(Admission::new(limits.max, limits.max_per_address, limits.max_per_calling_ae)),
             threads: Arc::new(AssociationThreads::new(association_threads)),
-            counters: Counters::default(),
+            counters: Arc::default(),
             incidents: Incidents::default(),
             phase: watch::Sender::new(Phase::Serving),
             pressure: watch::Sender::new(Level::Normal),
@@ -143,6 +143,19 @@ impl Shared {
     pub(crate) fn record(&self, event: impl FnOnce() -> AuditEvent) {
         if let Some(trail) = &self.audit {
             trail.record(event());
+        }
+    }
+
+    /// The way in for a source that begins with these settings.
+    pub(crate) fn ingest(&self, live: &LiveSettings) -> Ingest {
+        Ingest {
+            mailbox: self.mailbox.clone(),
+            counters: self.counters.clone(),
+            latencies: self.latencies.clone(),
+            pressure: self.pressure.subscribe(),
+            durability: self.durability,
+            writers: live.writers,
+            spool_threshold_bytes: live.associations.spool_threshold_bytes,
         }
     }
 

@@ -8,12 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::LocalBoxFuture;
-use futures_util::stream::FuturesUnordered;
 use tidegate_memory::{Holder, MemoryLease, Stage};
-use tidegate_protocol::{Association, Event, Operation};
-use tidegate_storage::{StoreError, Stored};
+use tidegate_protocol::{Association, Event, Operation, StoreRequest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -21,7 +17,6 @@ use tracing::{debug, info, warn};
 
 use super::Arrival;
 use super::end::End;
-use super::inbound_dataset::InboundDataset;
 use super::pace::Pace;
 use super::peer::Peer;
 use super::receive_buffer::ReceiveBuffer;
@@ -30,7 +25,7 @@ use crate::admission::Admitted;
 use crate::audit::Transfers;
 use crate::fault::{self, Injected};
 use crate::incidents::Class;
-use crate::job::StoreInstance;
+use crate::ingest::{Handoffs, Inbound, Ingest};
 use crate::patience::{Patience, within};
 use crate::settings::LiveSettings;
 use crate::shared::{Phase, Shared};
@@ -38,30 +33,12 @@ use crate::supervision::liveness::{LastMessages, MessageKind};
 use crate::threads::Assignment;
 use crate::transport::{Port, Transport};
 
-/// An operation that a writer has finished with, or lost.
-pub(super) struct Done {
-    pub(super) commit: Commit,
-    pub(super) answer: Answer,
-}
-
-/// What a writer made of an operation.
-pub(super) enum Answer {
-    Outcome(Result<Stored, StoreError>),
-    /// It died over it, or was given up.
-    WriterLost,
-    /// It has not answered in time.
-    TimedOut,
-}
-
-/// An instance that is to be stored, and answered for.
-pub(super) struct Commit {
+/// What an answer to a C-STORE-RQ needs, while the instance is with the writers.
+#[derive(Debug)]
+pub(super) struct Request {
     pub(super) operation: Operation,
-    pub(super) store: Arc<StoreInstance>,
-    pub(super) retries: u32,
     /// When its last byte had come.
     pub(super) complete: Instant,
-    /// Until it is given up, however many writers lose it.
-    pub(super) patience: Patience,
 }
 
 /// See the module.
@@ -76,9 +53,9 @@ pub(crate) struct Connection {
     pub(super) over_address_limit: bool,
     pub(super) transport: Transport,
     pub(super) protocol: Association,
-    pub(super) inbound: Option<InboundDataset>,
-    pub(super) pending: FuturesUnordered<LocalBoxFuture<'static, Done>>,
-    pub(super) to_retry: Vec<Commit>,
+    pub(super) ingest: Arc<Ingest>,
+    pub(super) inbound: Inbound<StoreRequest>,
+    pub(super) handoffs: Handoffs<Request>,
     pub(super) last_messages: LastMessages,
     /// Leased by a test, through the fault port.
     pub(super) test_lease: Option<MemoryLease>,
@@ -100,8 +77,6 @@ pub(crate) struct Connection {
     /// C-STORE requests so far, and bytes of their datasets.
     pub(super) requests: u64,
     pub(super) dataset_bytes: u64,
-    /// Bytes of the last complete dataset: those of a series are alike.
-    pub(super) typical_dataset_bytes: u64,
     pub(super) buffer: ReceiveBuffer,
     pub(super) holder: Holder,
     pub(super) admitted: Admitted,
@@ -118,6 +93,7 @@ impl Connection {
         let socket = TcpStream::from_std(arrival.socket)?;
         socket.set_nodelay(true)?;
         let live = shared.live();
+        let ingest = Arc::new(shared.ingest(&live));
         Ok(Self {
             phase: shared.phase.subscribe(),
             activity: shared.open.register(arrival.holder.id(), arrival.peer),
@@ -126,9 +102,9 @@ impl Connection {
             port: arrival.port,
             transport: Transport::Plain(socket),
             protocol: Association::new(live.associations.policy.clone()),
-            inbound: None,
-            pending: FuturesUnordered::new(),
-            to_retry: Vec::new(),
+            inbound: Inbound::new(ingest.clone()),
+            handoffs: Handoffs::new(ingest.clone()),
+            ingest,
             last_messages: LastMessages::default(),
             test_lease: None,
             has_ended: false,
@@ -142,7 +118,6 @@ impl Connection {
             transfers: Transfers::default(),
             requests: 0,
             dataset_bytes: 0,
-            typical_dataset_bytes: 0,
             buffer: ReceiveBuffer::new(),
             holder: arrival.holder,
             admitted: arrival.admitted,
@@ -171,11 +146,11 @@ impl Connection {
                 }
                 continue;
             }
-            if self.releasing && self.pending.is_empty() {
+            if self.releasing && self.handoffs.is_empty() {
                 self.protocol.answer_release();
                 return End::Released;
             }
-            let idle = self.inbound.is_none() && self.pending.is_empty();
+            let idle = !self.inbound.is_receiving() && self.handoffs.is_empty();
             let phase = *self.phase.borrow();
             if phase == Phase::Aborting || (phase == Phase::Draining && idle) {
                 self.protocol.abort();
@@ -203,8 +178,8 @@ impl Connection {
         loop {
             tokio::select! {
                 output = &mut future => return output,
-                Some(done) = self.pending.next(), if !self.pending.is_empty() => {
-                    self.settle(done);
+                Some(returned) = self.handoffs.next(), if !self.handoffs.is_empty() => {
+                    self.settle(returned);
                     // A peer that does not take its answer is found out at the next flush.
                     let _ = self.flush().await;
                 }
@@ -243,7 +218,7 @@ impl Connection {
                     return Some(end);
                 }
                 let has_data_set = request.has_data_set;
-                self.inbound = Some(InboundDataset::new(request, &self.peer, &self.shared, &self.live));
+                self.begin_dataset(request);
                 if !has_data_set {
                     Box::pin(self.complete()).await;
                 }
@@ -258,7 +233,7 @@ impl Connection {
                 }
             }
             Event::ReleaseRequested => {
-                self.inbound = None;
+                self.inbound.discard();
                 self.releasing = true;
             }
             Event::PeerAborted(abort) => {

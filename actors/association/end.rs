@@ -65,7 +65,7 @@ impl Connection {
             None => self.run().await,
         };
         self.has_ended = true;
-        self.inbound = None;
+        self.inbound.discard();
         if let Some(trail) = &self.shared.audit {
             self.transfers.report(&self.peer.for_audit(), self.activity.answered().1, trail);
         }
@@ -186,7 +186,7 @@ impl Drop for Connection {
             cause = %exit,
             held_bytes = held.total(),
             held = held.text(),
-            with_writers = self.pending.len(),
+            with_writers = self.handoffs.len(),
             mailbox_depth = self.shared.mailbox.depth(),
             last_messages = ?self.last_messages.list(),
             "child ended"

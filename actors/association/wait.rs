@@ -2,22 +2,19 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use tidegate_protocol::state::State;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::connection::Connection;
-use super::direct_read::ReadTarget;
 use super::end::End;
-use super::inbound_dataset::InboundDataset;
 use super::pace::TooSlow;
-use super::receive_buffer::ReceiveBuffer;
+use super::read::{ReadTarget, read};
 use crate::incidents::Class;
 use crate::patience::coarse_slice;
 use crate::settings::{AssociationSettings, MinimumRate};
-use crate::transport::Transport;
 
 /// How long a leased segment is kept while nothing arrives.
 const KEEP_SEGMENT: Duration = Duration::from_secs(1);
@@ -36,7 +33,7 @@ impl Connection {
         let is_owed = reading && self.is_owed();
         // What is there already is taken without a look at anything else, as often as tokio lets one task have its way.
         if reading
-            && self.pending.is_empty()
+            && self.handoffs.is_empty()
             && let Some(read) = read(target, &mut self.transport, &mut self.buffer, &mut self.inbound).now_or_never()
         {
             return match self.on_read(read, target).await {
@@ -52,8 +49,8 @@ impl Connection {
         let (mut arrived, mut is_time_up) = (None, false);
         tokio::select! {
             biased; // what the peer has sent comes before the clock
-            Some(done) = self.pending.next(), if !self.pending.is_empty() => {
-                self.settle(done);
+            Some(returned) = self.handoffs.next(), if !self.handoffs.is_empty() => {
+                self.settle(returned);
                 if self.flush().await.is_err() {
                     return Some(End::ConnectionLost);
                 }
@@ -149,7 +146,7 @@ impl Connection {
     }
 
     pub(super) fn may_read(&self) -> bool {
-        !self.releasing && self.pending.len() < self.window
+        !self.releasing && self.handoffs.len() < self.window
     }
 
     pub(super) fn is_requested(&self) -> bool {
@@ -169,7 +166,7 @@ impl Connection {
             let minimum = self.minimum_rate();
             look = look.min(coarse_slice(minimum.window)).min(self.pace.until_verdict(&minimum));
         }
-        if self.inbound.is_none() && !self.buffer.is_parked() {
+        if !self.inbound.is_receiving() && !self.buffer.is_parked() {
             look = look.min(self.trim_at.saturating_duration_since(now));
         }
         look
@@ -194,7 +191,7 @@ impl Connection {
 
     fn trim(&mut self) {
         let now = Instant::now();
-        if self.inbound.is_none() && now >= self.trim_at {
+        if !self.inbound.is_receiving() && now >= self.trim_at {
             let needed = self.protocol.needed();
             if self.buffer.shrink(needed) {
                 self.buffer.park();
@@ -210,18 +207,5 @@ impl Connection {
         }
         self.protocol.abort();
         End::TimedOut
-    }
-}
-
-/// Reads what the peer has sent to where it is to go. 0: the peer has closed.
-async fn read(
-    target: ReadTarget,
-    transport: &mut Transport,
-    buffer: &mut ReceiveBuffer,
-    inbound: &mut Option<InboundDataset>,
-) -> std::io::Result<usize> {
-    match (target, inbound) {
-        (ReadTarget::Dataset(most), Some(inbound)) => inbound.read_from(transport, most).await,
-        (ReadTarget::Buffer(most) | ReadTarget::Dataset(most), _) => buffer.read_from(transport, most).await,
     }
 }
