@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidegate_memory::{Holder, MemoryLease, Stage};
 use tidegate_protocol::{Association, Event, Operation, StoreRequest};
@@ -16,8 +15,8 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Arrival;
+use super::clock::Clock;
 use super::end::End;
-use super::pace::Pace;
 use super::peer::Peer;
 use super::receive_buffer::ReceiveBuffer;
 use crate::activity::ActivityGuard;
@@ -26,7 +25,7 @@ use crate::audit::Transfers;
 use crate::fault::{self, Injected};
 use crate::incidents::Class;
 use crate::ingest::{Handoffs, Inbound, Ingest};
-use crate::patience::{Patience, within};
+use crate::patience::within;
 use crate::settings::LiveSettings;
 use crate::shared::{Phase, Shared};
 use crate::supervision::liveness::{LastMessages, MessageKind};
@@ -64,13 +63,7 @@ pub(crate) struct Connection {
     pub(super) window: usize,
     pub(super) is_established: bool,
     pub(super) releasing: bool,
-    /// For the association request, and for what comes before it (ARTIM).
-    pub(super) request_patience: Patience,
-    /// How long the peer was waited for since it last sent something, or was last given something it waited for.
-    pub(super) silent_for: Duration,
-    pub(super) pace: Pace,
-    /// When to look whether a leased segment can be given back.
-    pub(super) trim_at: Instant,
+    pub(super) clock: Clock,
     /// What is to be reported for an audit.
     pub(super) transfers: Transfers,
     pub(super) activity: ActivityGuard,
@@ -111,10 +104,7 @@ impl Connection {
             window: 1,
             is_established: false,
             releasing: false,
-            request_patience: Patience::new(live.associations.request_timeout),
-            silent_for: Duration::ZERO,
-            pace: Pace::default(),
-            trim_at: Instant::now(),
+            clock: Clock::new(&live.associations, Instant::now()),
             transfers: Transfers::default(),
             requests: 0,
             dataset_bytes: 0,

@@ -1,6 +1,7 @@
 //! An association: one actor per connection. It owns the socket, speaks through `tidegate_protocol` and is a source of datasets for
 //! [`crate::ingest`]; an answer goes out when the outcome is there.
 
+mod clock;
 mod connection;
 mod end;
 mod file_meta;

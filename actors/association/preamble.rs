@@ -20,7 +20,7 @@ impl Connection {
         if self.port == Port::Plain && !is_proxied {
             return None;
         }
-        let mut patience = self.request_patience;
+        let mut patience = self.clock.request_patience();
         let mut phase = self.phase.clone();
         let opening = async {
             if is_proxied && let Err(end) = self.learn_source().await {
@@ -35,7 +35,7 @@ impl Connection {
             opened = patience.wait(opening) => opened.unwrap_or(Some(End::NothingSaid)),
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => Some(End::Stopping),
         };
-        self.request_patience = patience;
+        self.clock.spend_on_request(patience.spent());
         end
     }
 

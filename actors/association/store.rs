@@ -1,7 +1,5 @@
 //! From the first fragment of a dataset to the answer about it.
 
-use std::time::Duration;
-
 use tidegate_protocol::{ErrorComment, Operation, Status, StoreRequest};
 use tidegate_storage::Stored;
 use tokio::time::Instant;
@@ -137,7 +135,7 @@ impl Connection {
             Returned::Ended(ended) => self.answer(&ended),
             Returned::Lost => {}
         }
-        self.silent_for = Duration::ZERO; // the peer waited for us, not we for it
+        self.clock.settled();
     }
 
     fn answer(&mut self, ended: &Ended<Request>) {

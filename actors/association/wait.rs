@@ -8,16 +8,13 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use super::clock::Awaited;
 use super::connection::Connection;
 use super::end::End;
 use super::pace::TooSlow;
 use super::read::{ReadTarget, read};
 use crate::incidents::Class;
-use crate::patience::coarse_slice;
-use crate::settings::{AssociationSettings, MinimumRate};
-
-/// How long a leased segment is kept while nothing arrives.
-const KEEP_SEGMENT: Duration = Duration::from_secs(1);
+use crate::settings::MinimumRate;
 
 impl Connection {
     /// Nothing can be parsed now: waits for bytes, for a writer, for the clock, or for the node.
@@ -69,7 +66,7 @@ impl Connection {
         // Beyond `look` the process was stopped, or the thread served other associations: the peer was not waited for.
         let waited = began.elapsed().min(look);
         if !self.is_requested() {
-            self.request_patience.spend(waited);
+            self.clock.spend_on_request(waited);
         }
         let received = match arrived {
             Some(read) => self.on_read(read, target).await,
@@ -87,7 +84,7 @@ impl Connection {
         if !is_owed {
             return None;
         }
-        let TooSlow { bytes } = self.pace.note(waited, received, &self.minimum_rate()).err()?;
+        let TooSlow { bytes } = self.clock.note_pace(waited, received).err()?;
         Some(self.on_trickle(bytes))
     }
 
@@ -99,8 +96,7 @@ impl Connection {
             Ok(bytes) => {
                 self.shared.counters.bytes_received.add(bytes as u64);
                 self.activity.received(bytes as u64);
-                self.silent_for = Duration::ZERO;
-                self.trim_at = Instant::now() + KEEP_SEGMENT;
+                self.clock.received(Instant::now());
                 match target {
                     ReadTarget::Dataset(_) => self.on_direct_read(bytes).await.map_or(Ok(bytes as u64), Err),
                     ReadTarget::Buffer(_) => Ok(bytes as u64),
@@ -114,12 +110,8 @@ impl Connection {
         self.protocol.state() == State::Sta6 && (self.protocol.is_inside_message() || !self.buffer.bytes().is_empty())
     }
 
-    fn minimum_rate(&self) -> MinimumRate {
-        self.live.associations.minimum_rate
-    }
-
     fn on_trickle(&mut self, bytes: u64) -> End {
-        let MinimumRate { bytes_per_s, window } = self.minimum_rate();
+        let MinimumRate { bytes_per_s, window } = self.live.associations.minimum_rate;
         if let Some(unlogged) = self.incident(Class::Limit, "min_rate") {
             warn!(
                 peer = %self.peer.address,
@@ -153,23 +145,10 @@ impl Connection {
         self.protocol.state() != State::Sta2
     }
 
-    /// How long to wait for the peer before the next look at its times: a part of each at most, because a pause of the process is
-    /// counted up to that.
+    /// How long to wait for the peer before the next look at its times.
     fn until_look(&self, is_owed: bool, now: Instant) -> Duration {
-        let AssociationSettings { idle_timeout, request_timeout, .. } = self.live.associations;
-        let mut look = if self.is_requested() {
-            coarse_slice(idle_timeout).min(idle_timeout.saturating_sub(self.silent_for))
-        } else {
-            coarse_slice(request_timeout).min(self.request_patience.left()) // for all of it: not renewed by each byte
-        };
-        if is_owed {
-            let minimum = self.minimum_rate();
-            look = look.min(coarse_slice(minimum.window)).min(self.pace.until_verdict(&minimum));
-        }
-        if !self.inbound.is_receiving() && !self.buffer.is_parked() {
-            look = look.min(self.trim_at.saturating_duration_since(now));
-        }
-        look
+        let may_trim = !self.inbound.is_receiving() && !self.buffer.is_parked();
+        self.clock.until_look(Awaited { is_requested: self.is_requested(), is_owed, may_trim }, now)
     }
 
     /// The peer was waited for until the next look, and nothing came. The bytes that have come all the same.
@@ -182,21 +161,20 @@ impl Connection {
         }
         self.trim();
         if !self.is_requested() {
-            let is_over = self.request_patience.left().is_zero();
+            let is_over = self.clock.is_request_overdue();
             return if is_over { Err(End::RequestTimeout) } else { Ok(0) }; // AA-2: no word to who said none
         }
-        self.silent_for += waited;
-        if self.silent_for < self.live.associations.idle_timeout { Ok(0) } else { Err(self.on_silence()) }
+        if self.clock.is_silent_too_long(waited) { Err(self.on_silence()) } else { Ok(0) }
     }
 
     fn trim(&mut self) {
         let now = Instant::now();
-        if !self.inbound.is_receiving() && now >= self.trim_at {
+        if !self.inbound.is_receiving() && self.clock.is_trim_due(now) {
             let needed = self.protocol.needed();
             if self.buffer.shrink(needed) {
                 self.buffer.park();
             }
-            self.trim_at = now + KEEP_SEGMENT; // for what is still in use
+            self.clock.trimmed(now);
         }
     }
 
