@@ -1,32 +1,35 @@
 //! An association: one actor per connection. It owns the socket, speaks through `tidegate_protocol` and is a source of datasets for
 //! [`crate::ingest`]; an answer goes out when the outcome is there.
 
+mod arrival;
 mod clock;
+mod close;
 mod connection;
 mod end;
 mod file_meta;
+mod io;
+mod leases;
 mod negotiate;
 mod pace;
 mod peer;
 mod preamble;
 mod read;
 mod receive_buffer;
+mod session;
 mod store;
 mod wait;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use tidegate_memory::{Holder, MemoryLease};
 
-use crate::admission::{Admitted, FLOOR_LEASE_BYTES};
+use crate::admission::FLOOR_LEASE_BYTES;
 use crate::ingest::sizing::BULK_SEGMENT;
 use crate::ingest::{MAX_PARTS_UNDER_WAY, SPOOL_CHUNK};
 use crate::settings::{AssociationSettings, LiveSettings};
 use crate::shared::{ActorCount, Shared};
-use crate::threads::Assignment;
-use crate::transport::{Port, TLS_LEASE_BYTES};
+use crate::transport::TLS_LEASE_BYTES;
+pub(crate) use arrival::Arrival;
 use connection::Connection;
 
 /// See the module.
@@ -35,18 +38,6 @@ pub struct Association {
     connection: Option<Arrival>,
     shared: Arc<Shared>,
     _actor_count: ActorCount,
-}
-
-/// An admitted connection on its way to the thread that will serve it.
-#[derive(Debug)]
-pub(crate) struct Arrival {
-    pub(crate) socket: std::net::TcpStream,
-    pub(crate) peer: SocketAddr,
-    pub(crate) port: Port,
-    pub(crate) admitted: Admitted,
-    pub(crate) assignment: Assignment,
-    pub(crate) holder: Holder,
-    pub(crate) floor: MemoryLease,
 }
 
 impl LiveSettings {

@@ -44,7 +44,7 @@ impl Connection {
                 "association beyond a limit, aborted"
             );
         }
-        self.protocol.abort();
+        self.session.abort();
         End::LimitReached
     }
 
@@ -58,7 +58,7 @@ impl Connection {
         if let Some(end) = self.on_dataset_bytes(fragment.len()) {
             return Some(end);
         }
-        let is_spent = self.inbound.push(fragment, self.buffer.lease(), &self.holder).is_err();
+        let is_spent = self.inbound.push(fragment, self.io.segment_lease(), self.leases.holder()).is_err();
         self.spool_if_due(is_spent).await;
         None
     }
@@ -163,7 +163,7 @@ impl Connection {
         if let Some(trail) = &self.shared.audit {
             self.transfers.add(instance, &self.peer.for_audit(), trail);
         }
-        self.protocol.respond(&request.operation, Status::Success, &ErrorComment::default());
+        self.session.respond(&request.operation, Status::Success, &ErrorComment::default());
     }
 
     pub(super) fn refuse(&mut self, operation: &Operation, refusal: &Refusal) {
@@ -181,26 +181,26 @@ impl Connection {
         }
         self.shared.count_refused(refusal, self.peer.address, &self.peer.calling_ae_title);
         self.activity.refused();
-        self.protocol.respond(operation, status, &refusal.comment());
+        self.session.respond(operation, status, &refusal.comment());
     }
 
     /// Makes room for the next read. When the budget is spent, what is held goes to the spool or to the writers until the
     /// floor is free again: every association can always go on, so none waits for another.
     pub(super) async fn make_room(&mut self) -> Option<End> {
-        let needed = self.protocol.needed();
-        if self.buffer.has_room(needed) { None } else { Box::pin(self.find_room(needed)).await }
+        let needed = self.session.needed();
+        if self.io.has_room(needed) { None } else { Box::pin(self.find_room(needed)).await }
     }
 
     async fn find_room(&mut self, needed: usize) -> Option<End> {
         loop {
-            if self.buffer.has_room(needed) {
+            if self.io.has_room(needed) {
                 return None;
             }
             let grown = match self.inbound.largest_segment() {
-                Some(largest) => self.buffer.grow(&self.holder, needed, largest).is_ok(),
-                None => needed > FLOOR_SEGMENT && self.buffer.grow(&self.holder, needed, FLOOR_SEGMENT).is_ok(),
+                Some(largest) => self.io.grow(self.leases.holder(), needed, largest).is_ok(),
+                None => needed > FLOOR_SEGMENT && self.io.grow(self.leases.holder(), needed, FLOOR_SEGMENT).is_ok(),
             };
-            if grown || self.buffer.shrink(needed) {
+            if grown || self.io.shrink(needed) {
                 return None;
             }
             if self.inbound.holds_memory() {
@@ -220,7 +220,7 @@ impl Connection {
                     let peer = self.peer.address;
                     warn!(%peer, bytes = needed, unlogged, "memory budget is spent, association request given up");
                 }
-                self.protocol.abort();
+                self.session.abort();
                 return Some(End::OutOfMemory);
             }
         }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tidegate_protocol::state::State;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
@@ -11,8 +10,8 @@ use tracing::warn;
 use super::clock::Awaited;
 use super::connection::Connection;
 use super::end::End;
+use super::io::ReadTarget;
 use super::pace::TooSlow;
-use super::read::{ReadTarget, read};
 use crate::incidents::Class;
 use crate::settings::MinimumRate;
 
@@ -31,7 +30,7 @@ impl Connection {
         // What is there already is taken without a look at anything else, as often as tokio lets one task have its way.
         if reading
             && self.handoffs.is_empty()
-            && let Some(read) = read(target, &mut self.transport, &mut self.buffer, &mut self.inbound).now_or_never()
+            && let Some(read) = self.io.read(target, &mut self.inbound).now_or_never()
         {
             return match self.on_read(read, target).await {
                 Ok(bytes) => self.note_pace(is_owed, Duration::ZERO, bytes),
@@ -39,7 +38,7 @@ impl Connection {
             };
         }
         if is_owed {
-            self.acknowledge_at_once();
+            self.io.acknowledge_at_once();
         }
         let began = Instant::now();
         let look = self.until_look(is_owed, began);
@@ -54,10 +53,10 @@ impl Connection {
             }
             Ok(()) = self.phase.changed() => {}
             () = self.activity.end_requested() => {
-                self.protocol.abort();
+                self.session.abort();
                 return Some(End::Evicted);
             }
-            read = read(target, &mut self.transport, &mut self.buffer, &mut self.inbound), if reading => arrived = Some(read),
+            read = self.io.read(target, &mut self.inbound), if reading => arrived = Some(read),
             () = sleep_until(began + look), if reading => is_time_up = true,
         }
         if !reading {
@@ -65,7 +64,7 @@ impl Connection {
         }
         // Beyond `look` the process was stopped, or the thread served other associations: the peer was not waited for.
         let waited = began.elapsed().min(look);
-        if !self.is_requested() {
+        if !self.session.is_requested() {
             self.clock.spend_on_request(waited);
         }
         let received = match arrived {
@@ -91,7 +90,7 @@ impl Connection {
     /// Takes note of a read; the bytes that came.
     async fn on_read(&mut self, read: std::io::Result<usize>, target: ReadTarget) -> Result<u64, End> {
         match read {
-            Ok(0) if !self.is_requested() => Err(End::NothingSaid),
+            Ok(0) if !self.session.is_requested() => Err(End::NothingSaid),
             Ok(0) | Err(_) => Err(End::ConnectionLost),
             Ok(bytes) => {
                 self.shared.counters.bytes_received.add(bytes as u64);
@@ -107,7 +106,8 @@ impl Connection {
 
     /// Whether the peer has begun something that it is yet to end.
     fn is_owed(&mut self) -> bool {
-        self.protocol.state() == State::Sta6 && (self.protocol.is_inside_message() || !self.buffer.bytes().is_empty())
+        let has_unparsed = !self.io.unparsed().is_empty();
+        self.session.is_owed(has_unparsed)
     }
 
     fn on_trickle(&mut self, bytes: u64) -> End {
@@ -123,44 +123,30 @@ impl Connection {
                 "association too slow, aborted"
             );
         }
-        self.protocol.abort();
+        self.session.abort();
         End::TooSlow
     }
 
-    /// A sender that leaves Nagle's algorithm on (DCMTK does) keeps the end of a dataset back until all before it is
-    /// acknowledged, and the kernel would delay that by 40 ms for an answer of ours that cannot come before the end. Linux
-    /// forgets the option as it goes, so it is set whenever all there was has been read and more is to come.
-    fn acknowledge_at_once(&self) {
-        #[cfg(target_os = "linux")]
-        if let Some(socket) = self.transport.socket() {
-            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true); // a hint: without it we are only slower
-        }
-    }
-
     pub(super) fn may_read(&self) -> bool {
-        !self.releasing && self.handoffs.len() < self.window
-    }
-
-    pub(super) fn is_requested(&self) -> bool {
-        self.protocol.state() != State::Sta2
+        self.session.may_read(self.handoffs.len())
     }
 
     /// How long to wait for the peer before the next look at its times.
     fn until_look(&self, is_owed: bool, now: Instant) -> Duration {
-        let may_trim = !self.inbound.is_receiving() && !self.buffer.is_parked();
-        self.clock.until_look(Awaited { is_requested: self.is_requested(), is_owed, may_trim }, now)
+        let may_trim = !self.inbound.is_receiving() && !self.io.is_parked();
+        self.clock.until_look(Awaited { is_requested: self.session.is_requested(), is_owed, may_trim }, now)
     }
 
     /// The peer was waited for until the next look, and nothing came. The bytes that have come all the same.
     async fn on_clock(&mut self, waited: Duration, target: ReadTarget) -> Result<u64, End> {
         // When a stopped process continues, its timers may fire before it is known what its sockets have.
         yield_now().await;
-        let late = read(target, &mut self.transport, &mut self.buffer, &mut self.inbound).now_or_never();
+        let late = self.io.read(target, &mut self.inbound).now_or_never();
         if let Some(read) = late {
             return self.on_read(read, target).await;
         }
         self.trim();
-        if !self.is_requested() {
+        if !self.session.is_requested() {
             let is_over = self.clock.is_request_overdue();
             return if is_over { Err(End::RequestTimeout) } else { Ok(0) }; // AA-2: no word to who said none
         }
@@ -170,10 +156,7 @@ impl Connection {
     fn trim(&mut self) {
         let now = Instant::now();
         if !self.inbound.is_receiving() && self.clock.is_trim_due(now) {
-            let needed = self.protocol.needed();
-            if self.buffer.shrink(needed) {
-                self.buffer.park();
-            }
+            self.io.trim(self.session.needed());
             self.clock.trimmed(now);
         }
     }
@@ -183,7 +166,7 @@ impl Connection {
             let calling_ae = &self.peer.calling_ae_title;
             warn!(peer = %self.peer.address, ?calling_ae, unlogged, "association idle too long, aborted");
         }
-        self.protocol.abort();
+        self.session.abort();
         End::TimedOut
     }
 }
