@@ -15,7 +15,8 @@
 //! |---|---|
 //! | [`node`] | starts and stops everything in order; the settings, what all actors share, the list of children |
 //! | [`network`] | listens, admits or rejects connections; the socket, or TLS over it |
-//! | [`association`] | one actor per connection: reads, assembles, submits, answers |
+//! | [`association`] | one actor per connection: reads, parses, answers |
+//! | [`ingest`] | the one way in for datasets: assembly, spooling, hand-off to the writers, retry |
 //! | [`mailbox`] | the bounded way from associations to writers: jobs, queues, the scheduler, the group of the next write of the log |
 //! | [`writer`] | one actor on a thread of its own: commits what it takes from the mailbox |
 //! | [`supervision`] | who runs, who has ended or hangs, what follows |
@@ -30,6 +31,7 @@
 pub mod association;
 pub mod fault;
 pub mod gauges;
+mod ingest;
 pub mod mailbox;
 pub mod network;
 pub mod node;
@@ -39,9 +41,9 @@ pub mod supervision;
 mod sync;
 mod writer;
 
-pub use association::FLOOR_LEASE_BYTES;
 pub use gauges::activity::{AssociationUse, WriterUse};
 pub use gauges::observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
+pub use network::admission::FLOOR_LEASE_BYTES;
 pub use network::certificate::CertificateNames;
 pub use network::descriptors::{DESCRIPTORS_OF_ASSOCIATION, descriptors_of_writers};
 pub use network::transport::TLS_LEASE_BYTES;

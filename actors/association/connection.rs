@@ -6,62 +6,34 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::LocalBoxFuture;
-use futures_util::stream::FuturesUnordered;
-use tidegate_memory::{Holder, MemoryLease, Stage};
-use tidegate_protocol::{Association, Event, Operation};
-use tidegate_storage::{StoreError, Stored};
-use tokio::net::TcpStream;
+use tidegate_protocol::{Event, Operation, StoreRequest};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::Arrival;
+use super::arrival::Arrival;
+use super::clock::Clock;
 use super::end::End;
-use super::inbound_dataset::InboundDataset;
-use super::pace::Pace;
+use super::io::Io;
+use super::leases::Leases;
 use super::peer::Peer;
-use super::receive_buffer::ReceiveBuffer;
+use super::session::Session;
 use crate::fault::{self, Injected};
 use crate::gauges::activity::ActivityGuard;
 use crate::gauges::audit::Transfers;
 use crate::gauges::incidents::Class;
-use crate::mailbox::job::StoreInstance;
-use crate::network::admission::Admitted;
-use crate::network::transport::{Port, Transport};
+use crate::ingest::{Handoffs, Inbound, Ingest};
 use crate::node::settings::LiveSettings;
 use crate::node::shared::{Phase, Shared};
-use crate::patience::{Patience, within};
 use crate::supervision::liveness::{LastMessages, MessageKind};
-use crate::supervision::threads::Assignment;
 
-/// An operation that a writer has finished with, or lost.
-pub(super) struct Done {
-    pub(super) commit: Commit,
-    pub(super) answer: Answer,
-}
-
-/// What a writer made of an operation.
-pub(super) enum Answer {
-    Outcome(Result<Stored, StoreError>),
-    /// It died over it, or was given up.
-    WriterLost,
-    /// It has not answered in time.
-    TimedOut,
-}
-
-/// An instance that is to be stored, and answered for.
-pub(super) struct Commit {
+/// What an answer to a C-STORE-RQ needs, while the instance is with the writers.
+#[derive(Debug)]
+pub(super) struct Request {
     pub(super) operation: Operation,
-    pub(super) store: Arc<StoreInstance>,
-    pub(super) retries: u32,
     /// When its last byte had come.
     pub(super) complete: Instant,
-    /// Until it is given up, however many writers lose it.
-    pub(super) patience: Patience,
 }
 
 /// See the module.
@@ -71,85 +43,42 @@ pub(crate) struct Connection {
     pub(super) live: Arc<LiveSettings>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) peer: Peer,
-    pub(super) port: Port,
-    /// The address behind a balancer has as many associations as it may.
-    pub(super) over_address_limit: bool,
-    pub(super) transport: Transport,
-    pub(super) protocol: Association,
-    pub(super) inbound: Option<InboundDataset>,
-    pub(super) pending: FuturesUnordered<LocalBoxFuture<'static, Done>>,
-    pub(super) to_retry: Vec<Commit>,
+    pub(super) io: Io,
+    pub(super) session: Session,
+    pub(super) ingest: Arc<Ingest>,
+    pub(super) inbound: Inbound<StoreRequest>,
+    pub(super) handoffs: Handoffs<Request>,
     pub(super) last_messages: LastMessages,
-    /// Leased by a test, through the fault port.
-    pub(super) test_lease: Option<MemoryLease>,
-    /// Whether the connection has come to an end of which the peer is told as is due.
-    pub(super) has_ended: bool,
-    pub(super) window: usize,
-    pub(super) is_established: bool,
-    pub(super) releasing: bool,
-    /// For the association request, and for what comes before it (ARTIM).
-    pub(super) request_patience: Patience,
-    /// How long the peer was waited for since it last sent something, or was last given something it waited for.
-    pub(super) silent_for: Duration,
-    pub(super) pace: Pace,
-    /// When to look whether a leased segment can be given back.
-    pub(super) trim_at: Instant,
+    pub(super) clock: Clock,
     /// What is to be reported for an audit.
     pub(super) transfers: Transfers,
     pub(super) activity: ActivityGuard,
     /// C-STORE requests so far, and bytes of their datasets.
     pub(super) requests: u64,
     pub(super) dataset_bytes: u64,
-    /// Bytes of the last complete dataset: those of a series are alike.
-    pub(super) typical_dataset_bytes: u64,
-    pub(super) buffer: ReceiveBuffer,
-    pub(super) holder: Holder,
-    pub(super) admitted: Admitted,
-    pub(super) assignment: Assignment,
-    pub(super) _floor: MemoryLease,
-    /// Pays for what TLS holds.
-    pub(super) tls_lease: Option<MemoryLease>,
-    /// Pays for the presentation contexts.
-    pub(super) contexts: Option<MemoryLease>,
+    pub(super) leases: Leases,
 }
 
 impl Connection {
     pub(crate) fn open(arrival: Arrival, shared: Arc<Shared>) -> std::io::Result<Self> {
-        let socket = TcpStream::from_std(arrival.socket)?;
-        socket.set_nodelay(true)?;
+        let io = Io::new(arrival.socket, arrival.port)?;
         let live = shared.live();
+        let ingest = Arc::new(shared.ingest(&live));
         Ok(Self {
             phase: shared.phase.subscribe(),
             activity: shared.open.register(arrival.holder.id(), arrival.peer),
             peer: Peer::new(arrival.peer),
-            over_address_limit: false,
-            port: arrival.port,
-            transport: Transport::Plain(socket),
-            protocol: Association::new(live.associations.policy.clone()),
-            inbound: None,
-            pending: FuturesUnordered::new(),
-            to_retry: Vec::new(),
+            io,
+            session: Session::new(live.associations.policy.clone()),
+            inbound: Inbound::new(ingest.clone()),
+            handoffs: Handoffs::new(ingest.clone()),
+            ingest,
             last_messages: LastMessages::default(),
-            test_lease: None,
-            has_ended: false,
-            window: 1,
-            is_established: false,
-            releasing: false,
-            request_patience: Patience::new(live.associations.request_timeout),
-            silent_for: Duration::ZERO,
-            pace: Pace::default(),
-            trim_at: Instant::now(),
+            clock: Clock::new(&live.associations, Instant::now()),
             transfers: Transfers::default(),
             requests: 0,
             dataset_bytes: 0,
-            typical_dataset_bytes: 0,
-            buffer: ReceiveBuffer::new(),
-            holder: arrival.holder,
-            admitted: arrival.admitted,
-            assignment: arrival.assignment,
-            _floor: arrival.floor,
-            tls_lease: None,
-            contexts: None,
+            leases: Leases::new(arrival.holder, arrival.admitted, arrival.assignment, arrival.floor),
             live,
             shared,
         })
@@ -161,7 +90,7 @@ impl Connection {
                 return End::ConnectionLost;
             }
             if self.may_read()
-                && let Some(event) = self.protocol.poll(self.buffer.bytes())
+                && let Some(event) = self.session.poll(self.io.unparsed())
             {
                 if let Some(end) = self.on_event(event).await {
                     return end;
@@ -171,14 +100,14 @@ impl Connection {
                 }
                 continue;
             }
-            if self.releasing && self.pending.is_empty() {
-                self.protocol.answer_release();
+            if self.session.is_releasing() && self.handoffs.is_empty() {
+                self.session.answer_release();
                 return End::Released;
             }
-            let idle = self.inbound.is_none() && self.pending.is_empty();
+            let idle = !self.inbound.is_receiving() && self.handoffs.is_empty();
             let phase = *self.phase.borrow();
             if phase == Phase::Aborting || (phase == Phase::Draining && idle) {
-                self.protocol.abort();
+                self.session.abort();
                 return End::Stopping;
             }
             if let Some(end) = self.wait().await {
@@ -203,8 +132,8 @@ impl Connection {
         loop {
             tokio::select! {
                 output = &mut future => return output,
-                Some(done) = self.pending.next(), if !self.pending.is_empty() => {
-                    self.settle(done);
+                Some(returned) = self.handoffs.next(), if !self.handoffs.is_empty() => {
+                    self.settle(returned);
                     // A peer that does not take its answer is found out at the next flush.
                     let _ = self.flush().await;
                 }
@@ -216,7 +145,7 @@ impl Connection {
     pub(super) fn note(&mut self, kind: MessageKind) {
         self.last_messages.note(kind);
         if let Some(Injected::Hold(bytes)) = fault::point("association") {
-            self.test_lease = self.holder.lease(Stage::Receiving, bytes).ok();
+            self.leases.hold_for_test(bytes);
         }
     }
 
@@ -243,7 +172,7 @@ impl Connection {
                     return Some(end);
                 }
                 let has_data_set = request.has_data_set;
-                self.inbound = Some(InboundDataset::new(request, &self.peer, &self.shared, &self.live));
+                self.begin_dataset(request);
                 if !has_data_set {
                     Box::pin(self.complete()).await;
                 }
@@ -258,8 +187,8 @@ impl Connection {
                 }
             }
             Event::ReleaseRequested => {
-                self.inbound = None;
-                self.releasing = true;
+                self.inbound.discard();
+                self.session.begin_release();
             }
             Event::PeerAborted(abort) => {
                 info!(peer = %self.peer.address, source = abort.source, reason = abort.reason, "peer aborted");
@@ -278,11 +207,10 @@ impl Connection {
 
     /// Sends what there is to send.
     pub(super) async fn flush(&mut self) -> std::io::Result<()> {
-        if !self.protocol.has_output() {
+        let Some(output) = self.session.take_output() else {
             return Ok(());
-        }
-        let output = self.protocol.take_output();
-        let sent = within(self.live.associations.send_timeout, self.transport.write_all(&output)).await;
+        };
+        let sent = self.io.send(&output, self.live.associations.send_timeout).await;
         if sent.is_err()
             && let Some(unlogged) = self.incident(Class::Limit, "send_timeout")
         {

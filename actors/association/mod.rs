@@ -1,38 +1,36 @@
-//! An association: one actor per connection. It owns the socket, speaks through `tidegate_protocol`, assembles datasets and
-//! hands them to the writers; the answer goes out when the writer's outcome is there.
+//! An association: one actor per connection. It owns the socket, speaks through `tidegate_protocol` and is a source of datasets for
+//! [`crate::ingest`]; an answer goes out when the outcome is there.
 
-mod assembly;
+mod arrival;
+mod clock;
+mod close;
 mod connection;
-mod direct_read;
 mod end;
-mod inbound_dataset;
+mod file_meta;
+mod io;
+mod leases;
 mod negotiate;
 mod pace;
 mod peer;
 mod preamble;
+mod read;
 mod receive_buffer;
-mod spool;
+mod session;
 mod store;
 mod wait;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use tidegate_memory::{Holder, MemoryLease};
 
-use crate::network::admission::Admitted;
-use crate::network::transport::{Port, TLS_LEASE_BYTES};
+use crate::ingest::sizing::BULK_SEGMENT;
+use crate::ingest::{MAX_PARTS_UNDER_WAY, SPOOL_CHUNK};
+use crate::network::admission::FLOOR_LEASE_BYTES;
+use crate::network::transport::TLS_LEASE_BYTES;
 use crate::node::settings::{AssociationSettings, LiveSettings};
 use crate::node::shared::{ActorCount, Shared};
-use crate::supervision::threads::Assignment;
+pub(crate) use arrival::Arrival;
 use connection::Connection;
-use receive_buffer::BULK_SEGMENT;
-
-/// What each association may hold from admission to its end, in bytes: its first receive segment (16 KiB, while something arrives),
-/// its actor and connection (6 KiB measured), a command set (8 KiB at most), and some. It is what lets every association make progress
-/// when the budget is spent.
-pub const FLOOR_LEASE_BYTES: u64 = 32 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -42,18 +40,6 @@ pub struct Association {
     _actor_count: ActorCount,
 }
 
-/// An admitted connection on its way to the thread that will serve it.
-#[derive(Debug)]
-pub(crate) struct Arrival {
-    pub(crate) socket: std::net::TcpStream,
-    pub(crate) peer: SocketAddr,
-    pub(crate) port: Port,
-    pub(crate) admitted: Admitted,
-    pub(crate) assignment: Assignment,
-    pub(crate) holder: Holder,
-    pub(crate) floor: MemoryLease,
-}
-
 impl LiveSettings {
     /// More than an association can have use for, in bytes: a full window of operations with the writers and a dataset on its
     /// way, each up to the spool threshold and a segment beyond it on either side, and what is on its way to the spool.
@@ -61,7 +47,7 @@ impl LiveSettings {
         let AssociationSettings { policy, spool_threshold_bytes, .. } = &self.associations;
         let dataset = spool_threshold_bytes + 2 * BULK_SEGMENT as u64;
         (u64::from(policy.async_operations) + 2) * dataset
-            + (spool::MAX_PARTS_UNDER_WAY as u64 + 1) * assembly::SPOOL_CHUNK
+            + (MAX_PARTS_UNDER_WAY as u64 + 1) * SPOOL_CHUNK
             + FLOOR_LEASE_BYTES
             + TLS_LEASE_BYTES
             + 2 * u64::from(policy.max_request_length) // and the contexts it may lead to

@@ -1,14 +1,12 @@
 //! An association is asked for: whether there is room for it, and the answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidegate_access::rules::Criterion;
 use tidegate_access::{Granted, Users};
-use tidegate_memory::{MemoryLease, Stage};
+use tidegate_memory::Stage;
 use tidegate_protocol::syntaxes::VERIFICATION;
 use tidegate_protocol::{AssociateRequest, Rejection, UserIdentity};
-use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::connection::Connection;
@@ -19,18 +17,14 @@ use crate::node::settings::AccessSettings;
 use crate::node::shared::Phase;
 use crate::patience::within;
 
-/// Between two tries to lease what the presentation contexts take.
-const LEASE_RETRY: Duration = Duration::from_millis(10);
-/// What an accepted presentation context takes, in bytes, its two UIDs included.
-const CONTEXT_BYTES: u64 = 160;
-
 impl Connection {
     pub(super) async fn on_request(&mut self, mut request: AssociateRequest) -> Option<End> {
         self.peer.calling_ae_title = std::mem::take(&mut request.calling_ae_title);
         let rejection = match self.decide(&mut request).await {
             Ok(()) => {
-                self.contexts = self.lease_contexts(request.contexts_accepted).await;
-                self.contexts.is_none().then_some(Rejection::LocalLimitExceeded)
+                let patience = self.live.associations.request_timeout;
+                let is_leased = self.leases.lease_contexts(request.contexts_accepted, patience).await;
+                (!is_leased).then_some(Rejection::LocalLimitExceeded)
             }
             Err(rejection) => Some(rejection),
         };
@@ -40,16 +34,14 @@ impl Connection {
                 let calling_ae = &self.peer.calling_ae_title;
                 warn!(peer = %self.peer.address, ?calling_ae, ?rejection, unlogged, "association rejected");
             }
-            self.protocol.reject(rejection);
+            self.session.reject(rejection);
             return Some(End::Rejected);
         }
-        self.protocol.accept();
-        self.is_established = true;
-        self.window = usize::from(request.async_operations);
+        self.session.accept(request.async_operations);
         self.shared.counters.associations_accepted.increment();
         self.shared.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
         self.activity.requested(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
-        self.holder.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
+        self.leases.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
         info!(
             peer = %self.peer.address,
             calling_ae = ?self.peer.calling_ae_title,
@@ -85,13 +77,13 @@ impl Connection {
         }
         let peer = &self.peer;
         let denied = |sop_class: &str| sop_class != VERIFICATION && peer.is_denied(sop_class);
-        request.contexts_accepted -= self.protocol.reject_contexts(denied);
-        if self.over_address_limit || !self.admitted.call_as(&self.peer.calling_ae_title) {
+        request.contexts_accepted -= self.session.reject_contexts(denied);
+        if !self.leases.call_as(&self.peer.calling_ae_title) {
             return Err(Rejection::LocalLimitExceeded);
         }
         if let Some(index) = self.peer.granted.as_ref().and_then(Granted::association) {
             let (rule, limit) = (&access.rules.list()[index].name, access.terms[index].max_associations);
-            if !self.admitted.fall_under(rule, limit) {
+            if !self.leases.fall_under(rule, limit) {
                 return Err(Rejection::LocalLimitExceeded);
             }
         }
@@ -123,7 +115,7 @@ impl Connection {
     async fn verify(&self, users: Arc<Users>, name: Vec<u8>, passcode: Vec<u8>) -> bool {
         let verifying = async {
             let _turn = self.shared.verifying.acquire().await;
-            let _lease = self.lease_patiently(Stage::Negotiating, users.memory_bytes()).await;
+            let _lease = self.leases.lease_patiently(Stage::Negotiating, users.memory_bytes()).await;
             tokio::task::spawn_blocking(move || users.verify(&name, &passcode)).await.unwrap_or(false)
         };
         within(self.live.associations.request_timeout, verifying).await.unwrap_or(false)
@@ -141,23 +133,5 @@ impl Connection {
     fn rule(&self) -> Option<&str> {
         let index = self.peer.granted.as_ref()?.association()?;
         Some(&self.live.access.rules.list()[index].name)
-    }
-
-    /// Leases what the presentation contexts take. When datasets hold the whole budget, that is for a moment: what they hold is on
-    /// its way to the disk.
-    async fn lease_contexts(&self, count: usize) -> Option<MemoryLease> {
-        let patience = self.live.associations.request_timeout;
-        let lease = self.lease_patiently(Stage::Negotiating, count as u64 * CONTEXT_BYTES);
-        within(patience, lease).await.ok()
-    }
-
-    /// Waits until there is so much: what holds the budget is on its way to the disk. The caller bounds the time.
-    pub(super) async fn lease_patiently(&self, stage: Stage, bytes: u64) -> MemoryLease {
-        loop {
-            match self.holder.lease(stage, bytes) {
-                Ok(lease) => return lease,
-                Err(_) => sleep(LEASE_RETRY).await,
-            }
-        }
     }
 }

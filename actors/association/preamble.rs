@@ -1,32 +1,30 @@
 //! What comes before the first PDU: a balancer's PROXY header and the TLS handshake, within the same ARTIM timer as the request
 //! (PS3.8 §9.1.4).
 
-use tidegate_memory::Stage;
 use tidegate_protocol::proxy::{self, Source};
-use tokio::io::AsyncReadExt;
 use tracing::{debug, info};
 
 use super::connection::Connection;
 use super::end::End;
 use crate::gauges::audit::Denial;
 use crate::network::certificate::CertificateNames;
-use crate::network::transport::{Port, TLS_HANDSHAKE, TLS_LEASE_BYTES, Transport};
+use crate::network::transport::{Port, TLS_HANDSHAKE};
 use crate::node::shared::Phase;
 
 impl Connection {
     /// Makes the connection ready for the first PDU; its end if it does not come to that.
     pub(super) async fn open_up(&mut self) -> Option<End> {
         let is_proxied = self.live.access.is_proxy(self.peer.address.ip());
-        if self.port == Port::Plain && !is_proxied {
+        if self.io.port() == Port::Plain && !is_proxied {
             return None;
         }
-        let mut patience = self.request_patience;
+        let mut patience = self.clock.request_patience();
         let mut phase = self.phase.clone();
         let opening = async {
             if is_proxied && let Err(end) = self.learn_source().await {
                 return Some(end);
             }
-            match self.port {
+            match self.io.port() {
                 Port::Plain => None,
                 Port::Tls => self.begin_tls().await,
             }
@@ -35,14 +33,13 @@ impl Connection {
             opened = patience.wait(opening) => opened.unwrap_or(Some(End::NothingSaid)),
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => Some(End::Stopping),
         };
-        self.request_patience = patience;
+        self.clock.spend_on_request(patience.spent());
         end
     }
 
     /// Takes the PROXY header off the connection: from here on the peer is who it names.
     async fn learn_source(&mut self) -> Result<(), End> {
         let balancer = self.peer.address;
-        let Transport::Plain(socket) = &mut self.transport else { return Err(End::ConnectionLost) };
         let mut header = Vec::new();
         let source = loop {
             match proxy::missing(&header) {
@@ -51,7 +48,7 @@ impl Connection {
                 Ok(missing) => {
                     let read = header.len();
                     header.resize(read + missing, 0);
-                    match socket.read(&mut header[read..]).await {
+                    match self.io.read_plain(&mut header[read..]).await {
                         Ok(0) if read == 0 => return Err(End::NothingSaid),
                         Ok(0) | Err(_) => return Err(End::ConnectionLost),
                         Ok(count) => header.truncate(read + count),
@@ -62,7 +59,7 @@ impl Connection {
         match source {
             Ok(Source::Peer(peer)) => {
                 self.peer.address = peer;
-                self.holder.set_label(format!("connection from {peer}"));
+                self.leases.set_label(format!("connection from {peer}"));
             }
             Ok(Source::Balancer) => {}
             Err(error) => {
@@ -72,32 +69,29 @@ impl Connection {
                 return Err(End::NoProxyHeader);
             }
         }
-        self.over_address_limit = !self.admitted.come_from(self.peer.address.ip());
+        self.leases.come_from(self.peer.address.ip());
         Ok(())
     }
 
     async fn begin_tls(&mut self) -> Option<End> {
-        let mut first = [0];
-        let Some(socket) = self.transport.socket() else { return Some(End::ConnectionLost) };
-        match socket.peek(&mut first).await {
-            Ok(0) => return Some(End::NothingSaid),
+        match self.io.first_byte().await {
+            Ok(None) => return Some(End::NothingSaid),
             Err(_) => return Some(End::ConnectionLost),
-            Ok(_) if first[0] != TLS_HANDSHAKE => {
-                debug!(peer = %self.peer.address, first_byte = first[0], "no tls on the tls port");
+            Ok(Some(TLS_HANDSHAKE)) => {}
+            Ok(Some(first_byte)) => {
+                debug!(peer = %self.peer.address, first_byte, "no tls on the tls port");
                 return Some(End::NotTls);
             }
-            Ok(_) => {}
         }
         let Some(config) = self.live.tls.clone() else { return Some(End::Stopping) };
-        self.tls_lease = Some(self.lease_patiently(Stage::Tls, TLS_LEASE_BYTES).await);
-        if let Err(error) = self.transport.accept_tls(config).await {
+        self.leases.lease_tls().await;
+        if let Err(error) = self.io.accept_tls(config).await {
             if let Some(unlogged) = self.deny(Denial::TlsHandshake(error.to_string())) {
                 info!(peer = %self.peer.address, %error, unlogged, "tls handshake failed");
             }
             return Some(End::HandshakeFailed);
         }
-        if let Transport::Tls(stream) = &self.transport {
-            let session = stream.get_ref().1;
+        if let Some(session) = self.io.tls() {
             let leaf = session.peer_certificates().and_then(|chain| chain.first());
             self.peer.certificate = leaf.map(|leaf| Box::new(CertificateNames::of(leaf)));
             self.shared.counters.tls_handshakes.increment();

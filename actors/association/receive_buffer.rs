@@ -5,16 +5,9 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
 
+use crate::ingest::sizing::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT};
 use crate::network::transport::Transport;
 
-/// Bytes of the segment every association can count on.
-pub(crate) const FLOOR_SEGMENT: usize = 16 * 1024;
-/// Leased segments begin with this size and double up to [`LARGEST_SEGMENT`], or [`BULK_SEGMENT`].
-pub(crate) const FIRST_SEGMENT: usize = 64 * 1024;
-/// Big enough that a read costs little per byte, small enough that a dataset does not pin much more than itself.
-pub(crate) const LARGEST_SEGMENT: usize = 256 * 1024;
-/// The same for what goes to the spool as it comes and holds few of them: fewer and longer reads, a tenth less work.
-pub(crate) const BULK_SEGMENT: usize = 1024 * 1024;
 /// A rest of a segment shorter than this is not read into.
 const SMALLEST_READ: usize = 2 * 1024;
 
@@ -76,7 +69,7 @@ impl ReceiveBuffer {
         &mut self.segment
     }
 
-    /// What a slice of the segment in use has to hold on to.
+    /// The lease that a slice of the segment in use has to keep.
     pub(crate) fn lease(&self) -> Option<&Arc<MemoryLease>> {
         self.lease.as_ref()
     }
@@ -137,8 +130,10 @@ impl ReceiveBuffer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use tidegate_memory::MemoryBudget;
+
+    use super::*;
+    use crate::ingest::sizing::LARGEST_SEGMENT;
 
     /// A buffer that has been read into.
     fn in_use() -> ReceiveBuffer {

@@ -2,25 +2,18 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
-use tidegate_protocol::state::State;
+use futures_util::FutureExt;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use super::clock::Awaited;
 use super::connection::Connection;
-use super::direct_read::ReadTarget;
 use super::end::End;
-use super::inbound_dataset::InboundDataset;
+use super::io::ReadTarget;
 use super::pace::TooSlow;
-use super::receive_buffer::ReceiveBuffer;
 use crate::gauges::incidents::Class;
-use crate::network::transport::Transport;
-use crate::node::settings::{AssociationSettings, MinimumRate};
-use crate::patience::coarse_slice;
-
-/// How long a leased segment is kept while nothing arrives.
-const KEEP_SEGMENT: Duration = Duration::from_secs(1);
+use crate::node::settings::MinimumRate;
 
 impl Connection {
     /// Nothing can be parsed now: waits for bytes, for a writer, for the clock, or for the node.
@@ -36,8 +29,8 @@ impl Connection {
         let is_owed = reading && self.is_owed();
         // What is there already is taken without a look at anything else, as often as tokio lets one task have its way.
         if reading
-            && self.pending.is_empty()
-            && let Some(read) = read(target, &mut self.transport, &mut self.buffer, &mut self.inbound).now_or_never()
+            && self.handoffs.is_empty()
+            && let Some(read) = self.io.read(target, &mut self.inbound).now_or_never()
         {
             return match self.on_read(read, target).await {
                 Ok(bytes) => self.note_pace(is_owed, Duration::ZERO, bytes),
@@ -45,25 +38,25 @@ impl Connection {
             };
         }
         if is_owed {
-            self.acknowledge_at_once();
+            self.io.acknowledge_at_once();
         }
         let began = Instant::now();
         let look = self.until_look(is_owed, began);
         let (mut arrived, mut is_time_up) = (None, false);
         tokio::select! {
             biased; // what the peer has sent comes before the clock
-            Some(done) = self.pending.next(), if !self.pending.is_empty() => {
-                self.settle(done);
+            Some(returned) = self.handoffs.next(), if !self.handoffs.is_empty() => {
+                self.settle(returned);
                 if self.flush().await.is_err() {
                     return Some(End::ConnectionLost);
                 }
             }
             Ok(()) = self.phase.changed() => {}
             () = self.activity.end_requested() => {
-                self.protocol.abort();
+                self.session.abort();
                 return Some(End::Evicted);
             }
-            read = read(target, &mut self.transport, &mut self.buffer, &mut self.inbound), if reading => arrived = Some(read),
+            read = self.io.read(target, &mut self.inbound), if reading => arrived = Some(read),
             () = sleep_until(began + look), if reading => is_time_up = true,
         }
         if !reading {
@@ -71,8 +64,8 @@ impl Connection {
         }
         // Beyond `look` the process was stopped, or the thread served other associations: the peer was not waited for.
         let waited = began.elapsed().min(look);
-        if !self.is_requested() {
-            self.request_patience.spend(waited);
+        if !self.session.is_requested() {
+            self.clock.spend_on_request(waited);
         }
         let received = match arrived {
             Some(read) => self.on_read(read, target).await,
@@ -90,20 +83,19 @@ impl Connection {
         if !is_owed {
             return None;
         }
-        let TooSlow { bytes } = self.pace.note(waited, received, &self.minimum_rate()).err()?;
+        let TooSlow { bytes } = self.clock.note_pace(waited, received).err()?;
         Some(self.on_trickle(bytes))
     }
 
     /// Takes note of a read; the bytes that came.
     async fn on_read(&mut self, read: std::io::Result<usize>, target: ReadTarget) -> Result<u64, End> {
         match read {
-            Ok(0) if !self.is_requested() => Err(End::NothingSaid),
+            Ok(0) if !self.session.is_requested() => Err(End::NothingSaid),
             Ok(0) | Err(_) => Err(End::ConnectionLost),
             Ok(bytes) => {
                 self.shared.counters.bytes_received.add(bytes as u64);
                 self.activity.received(bytes as u64);
-                self.silent_for = Duration::ZERO;
-                self.trim_at = Instant::now() + KEEP_SEGMENT;
+                self.clock.received(Instant::now());
                 match target {
                     ReadTarget::Dataset(_) => self.on_direct_read(bytes).await.map_or(Ok(bytes as u64), Err),
                     ReadTarget::Buffer(_) => Ok(bytes as u64),
@@ -114,15 +106,12 @@ impl Connection {
 
     /// Whether the peer has begun something that it is yet to end.
     fn is_owed(&mut self) -> bool {
-        self.protocol.state() == State::Sta6 && (self.protocol.is_inside_message() || !self.buffer.bytes().is_empty())
-    }
-
-    fn minimum_rate(&self) -> MinimumRate {
-        self.live.associations.minimum_rate
+        let has_unparsed = !self.io.unparsed().is_empty();
+        self.session.is_owed(has_unparsed)
     }
 
     fn on_trickle(&mut self, bytes: u64) -> End {
-        let MinimumRate { bytes_per_s, window } = self.minimum_rate();
+        let MinimumRate { bytes_per_s, window } = self.live.associations.minimum_rate;
         if let Some(unlogged) = self.incident(Class::Limit, "min_rate") {
             warn!(
                 peer = %self.peer.address,
@@ -134,72 +123,41 @@ impl Connection {
                 "association too slow, aborted"
             );
         }
-        self.protocol.abort();
+        self.session.abort();
         End::TooSlow
     }
 
-    /// A sender that leaves Nagle's algorithm on (DCMTK does) keeps the end of a dataset back until all before it is
-    /// acknowledged, and the kernel would delay that by 40 ms for an answer of ours that cannot come before the end. Linux
-    /// forgets the option as it goes, so it is set whenever all there was has been read and more is to come.
-    fn acknowledge_at_once(&self) {
-        #[cfg(target_os = "linux")]
-        if let Some(socket) = self.transport.socket() {
-            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true); // a hint: without it we are only slower
-        }
-    }
-
     pub(super) fn may_read(&self) -> bool {
-        !self.releasing && self.pending.len() < self.window
+        self.session.may_read(self.handoffs.len())
     }
 
-    pub(super) fn is_requested(&self) -> bool {
-        self.protocol.state() != State::Sta2
-    }
-
-    /// How long to wait for the peer before the next look at its times: a part of each at most, because a pause of the process is
-    /// counted up to that.
+    /// How long to wait for the peer before the next look at its times.
     fn until_look(&self, is_owed: bool, now: Instant) -> Duration {
-        let AssociationSettings { idle_timeout, request_timeout, .. } = self.live.associations;
-        let mut look = if self.is_requested() {
-            coarse_slice(idle_timeout).min(idle_timeout.saturating_sub(self.silent_for))
-        } else {
-            coarse_slice(request_timeout).min(self.request_patience.left()) // for all of it: not renewed by each byte
-        };
-        if is_owed {
-            let minimum = self.minimum_rate();
-            look = look.min(coarse_slice(minimum.window)).min(self.pace.until_verdict(&minimum));
-        }
-        if self.inbound.is_none() && !self.buffer.is_parked() {
-            look = look.min(self.trim_at.saturating_duration_since(now));
-        }
-        look
+        let may_trim = !self.inbound.is_receiving() && !self.io.is_parked();
+        self.clock.until_look(Awaited { is_requested: self.session.is_requested(), is_owed, may_trim }, now)
     }
 
     /// The peer was waited for until the next look, and nothing came. The bytes that have come all the same.
     async fn on_clock(&mut self, waited: Duration, target: ReadTarget) -> Result<u64, End> {
         // When a stopped process continues, its timers may fire before it is known what its sockets have.
         yield_now().await;
-        let late = read(target, &mut self.transport, &mut self.buffer, &mut self.inbound).now_or_never();
+        let late = self.io.read(target, &mut self.inbound).now_or_never();
         if let Some(read) = late {
             return self.on_read(read, target).await;
         }
         self.trim();
-        if !self.is_requested() {
-            let is_over = self.request_patience.left().is_zero();
+        if !self.session.is_requested() {
+            let is_over = self.clock.is_request_overdue();
             return if is_over { Err(End::RequestTimeout) } else { Ok(0) }; // AA-2: no word to who said none
         }
-        self.silent_for += waited;
-        if self.silent_for < self.live.associations.idle_timeout { Ok(0) } else { Err(self.on_silence()) }
+        if self.clock.is_silent_too_long(waited) { Err(self.on_silence()) } else { Ok(0) }
     }
 
     fn trim(&mut self) {
         let now = Instant::now();
-        if self.inbound.is_none() && now >= self.trim_at {
-            let needed = self.protocol.needed();
-            if self.buffer.shrink(needed) {
-                self.buffer.park();
-            }
-            self.trim_at = now + KEEP_SEGMENT; // for what is still in use
+        if !self.inbound.is_receiving() && self.clock.is_trim_due(now) {
+            self.io.trim(self.session.needed());
+            self.clock.trimmed(now);
         }
     }
 
@@ -208,20 +166,7 @@ impl Connection {
             let calling_ae = &self.peer.calling_ae_title;
             warn!(peer = %self.peer.address, ?calling_ae, unlogged, "association idle too long, aborted");
         }
-        self.protocol.abort();
+        self.session.abort();
         End::TimedOut
-    }
-}
-
-/// Reads what the peer has sent to where it is to go. 0: the peer has closed.
-async fn read(
-    target: ReadTarget,
-    transport: &mut Transport,
-    buffer: &mut ReceiveBuffer,
-    inbound: &mut Option<InboundDataset>,
-) -> std::io::Result<usize> {
-    match (target, inbound) {
-        (ReadTarget::Dataset(most), Some(inbound)) => inbound.read_from(transport, most).await,
-        (ReadTarget::Buffer(most) | ReadTarget::Dataset(most), _) => buffer.read_from(transport, most).await,
     }
 }

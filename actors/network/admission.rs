@@ -8,6 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+/// What each association may hold from admission to its end, in bytes: its first receive segment (16 KiB, while something arrives),
+/// its actor and connection (6 KiB measured), a command set (8 KiB at most), and some. It is what lets every association make progress
+/// when the budget is spent.
+pub const FLOOR_LEASE_BYTES: u64 = 32 * 1024;
+
 /// The counts, and what they may come to.
 #[derive(Debug)]
 pub(crate) struct Admission {

@@ -17,10 +17,11 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
+use super::admission::FLOOR_LEASE_BYTES;
 use super::descriptors;
 use super::overload;
 use super::transport::{Port, TLS_LEASE_BYTES};
-use crate::association::{Arrival, Association, FLOOR_LEASE_BYTES};
+use crate::association::{Arrival, Association};
 use crate::fault;
 use crate::gauges::incidents::Class;
 use crate::node::shared::Shared;

@@ -15,7 +15,6 @@ use tidegate_storage::{Durability, Outcome, Placement, Store, Stored};
 use tokio::sync::{Semaphore, watch};
 
 use super::settings::LiveSettings;
-use crate::association::FLOOR_LEASE_BYTES;
 use crate::gauges::activity::{OpenAssociations, WriterList};
 use crate::gauges::audit::{AuditEvent, AuditTrail, widened};
 use crate::gauges::counters::Counters;
@@ -23,8 +22,9 @@ use crate::gauges::history::History;
 use crate::gauges::incidents::{Class, Incidents};
 use crate::gauges::latency::Latencies;
 use crate::gauges::recent::{Recent, RefusedWhat};
+use crate::ingest::Ingest;
 use crate::mailbox::WriterMailbox;
-use crate::network::admission::Admission;
+use crate::network::admission::{Admission, FLOOR_LEASE_BYTES};
 use crate::network::descriptors::descriptors_of_writers;
 use crate::refusal::Refusal;
 use crate::supervision::threads::AssociationThreads;
@@ -50,7 +50,7 @@ pub struct Shared {
     pub(crate) budget: MemoryBudget,
     pub(crate) admission: Arc<Admission>,
     pub(crate) threads: Arc<AssociationThreads>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) latencies: Arc<Latencies>,
     pub(crate) recent: Recent,
     pub(crate) history: History,
@@ -100,7 +100,7 @@ impl Shared {
             budget: MemoryBudget::new(live.memory_budget_bytes),
             admission: Arc::new(Admission::new(limits.max, limits.max_per_address, limits.max_per_calling_ae)),
             threads: Arc::new(AssociationThreads::new(association_threads)),
-            counters: Counters::default(),
+            counters: Arc::default(),
             incidents: Incidents::default(),
             phase: watch::Sender::new(Phase::Serving),
             pressure: watch::Sender::new(Level::Normal),
@@ -143,6 +143,19 @@ impl Shared {
     pub(crate) fn record(&self, event: impl FnOnce() -> AuditEvent) {
         if let Some(trail) = &self.audit {
             trail.record(event());
+        }
+    }
+
+    /// The way in for a source that begins with these settings.
+    pub(crate) fn ingest(&self, live: &LiveSettings) -> Ingest {
+        Ingest {
+            mailbox: self.mailbox.clone(),
+            counters: self.counters.clone(),
+            latencies: self.latencies.clone(),
+            pressure: self.pressure.subscribe(),
+            durability: self.durability,
+            writers: live.writers,
+            spool_threshold_bytes: live.associations.spool_threshold_bytes,
         }
     }
 

@@ -80,6 +80,13 @@ fn actors_touch_no_files_and_read_no_configuration() {
     never_says("actors", &words);
 }
 
+/// The one way in serves any source.
+#[test]
+fn ingest_knows_no_socket_no_pdu_and_no_association() {
+    let words = ["tokio::net", "std::net", "socket2", "crate::transport", "crate::association", "StoreRequest"];
+    never_says("actors/ingest", &words);
+}
+
 #[test]
 fn the_load_test_knows_only_the_wire() {
     let words = ["tidegate-actors", "tidegate-storage", "tidegate-memory", "tidegate_actors"];

@@ -1,4 +1,4 @@
-//! The bytes of a dataset that is builder, as the slices they come in, or read directly into the memory image of the file.
+//! The bytes of a dataset that arrives, as the slices they come in, or read directly into the memory image of the file.
 
 use std::sync::Arc;
 
@@ -7,14 +7,12 @@ use parking_lot::Mutex;
 use tidegate_memory::allocator::prefer_huge_pages;
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
 use tidegate_storage::head::{HeadLimits, HeadScan};
-use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
+use super::Ingest;
+use super::dataset::Description;
 use super::spool::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
 use crate::mailbox::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
-use crate::network::transport::Transport;
-use crate::node::settings::WriterSettings;
-use crate::node::shared::Shared;
 use crate::refusal::Refusal;
 
 /// Fragments shorter than this are copied together: a slice of its own would cost more memory than it holds.
@@ -22,7 +20,7 @@ const SMALL_FRAGMENT: usize = 1024;
 /// Bytes of a block that small fragments are copied to.
 const BLOCK: usize = 16 * 1024;
 /// Bytes of a part that goes to the spool file.
-pub(super) const SPOOL_CHUNK: u64 = 1024 * 1024;
+pub(crate) const SPOOL_CHUNK: u64 = 1024 * 1024;
 /// Bytes received before the first direct read that are copied into the contiguous block; a dataset with more stays in slices.
 const MAX_COPIED_BYTES: u64 = 64 * 1024;
 
@@ -49,15 +47,10 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    pub(super) fn new(
-        meta: FileMeta,
-        transfer_syntax: &str,
-        placement: Option<Arc<Placement>>,
-        shared: &Arc<Shared>,
-    ) -> Self {
-        let wanted = shared.wanted_for(placement.as_deref());
+    pub(super) fn new(description: Description, ingest: &Ingest) -> Self {
+        let Description { meta, placement, wanted } = description;
         Self {
-            scan: HeadScan::new(transfer_syntax, wanted, HeadLimits::default()),
+            scan: HeadScan::new(&meta.transfer_syntax_uid, wanted, HeadLimits::default()),
             file: FileBuilder::new(meta),
             slices: Vec::new(),
             leases: Vec::new(),
@@ -67,12 +60,12 @@ impl Assembly {
             block: BytesMut::new(),
             block_lease: None,
             spool: Spool::default(),
-            gauge: SpoolGauge::new(shared.clone()),
+            gauge: SpoolGauge::new(ingest.counters.clone()),
             placement,
         }
     }
 
-    /// As [`InboundDataset::push`](super::inbound_dataset::InboundDataset::push).
+    /// As [`InboundDataset::push`](super::dataset::InboundDataset::push).
     pub(super) fn push(
         &mut self,
         fragment: Bytes,
@@ -109,7 +102,7 @@ impl Assembly {
     }
 
     /// Begins a block of `bytes`, a power of two, for what comes next; at the beginning of a dataset it takes what is here, too, and
-    /// the file meta. Does nothing in a dataset that goes on in slices.
+    /// the file meta. Does nothing in a dataset that stays in slices.
     pub(super) fn begin_contiguous_block(&mut self, bytes: usize, holder: &Holder) -> Result<(), BudgetSpent> {
         let lease = |bytes: usize| holder.lease(Stage::Receiving, bytes as u64);
         if self.is_contiguous {
@@ -130,9 +123,9 @@ impl Assembly {
         Ok(())
     }
 
-    /// Reads into the block begun, `most` bytes at the most: no more than there is room for.
-    pub(super) async fn read_from(&mut self, transport: &mut Transport, most: usize) -> std::io::Result<usize> {
-        transport.read_buf(&mut (&mut self.block).limit(most)).await
+    /// Where a direct read of `most` bytes goes to: the block begun, which has room for them.
+    pub(super) fn direct_target(&mut self, most: usize) -> impl BufMut {
+        (&mut self.block).limit(most)
     }
 
     /// Accounts for the last `bytes`, which were read directly.
@@ -166,9 +159,9 @@ impl Assembly {
         self.held > 0 || self.spool.is_busy()
     }
 
-    /// As [`InboundDataset::spool`](super::inbound_dataset::InboundDataset::spool).
-    pub(super) async fn spool(&mut self, all: bool, shared: &Shared, writers: &WriterSettings) -> Result<(), Refusal> {
-        self.spool.settle(MAX_PARTS_UNDER_WAY - 1, shared, writers).await?;
+    /// As [`InboundDataset::spool`](super::dataset::InboundDataset::spool).
+    pub(super) async fn spool(&mut self, all: bool, ingest: &Ingest) -> Result<(), Refusal> {
+        self.spool.settle(MAX_PARTS_UNDER_WAY - 1, ingest).await?;
         if all || !self.is_contiguous {
             self.close_block();
         }
@@ -183,7 +176,7 @@ impl Assembly {
         let spool = match &self.spool.file {
             Some(file) => SpoolTarget::Open(file.clone()),
             None => {
-                shared.counters.datasets_spooled.increment();
+                ingest.counters.datasets_spooled.increment();
                 SpoolTarget::New { meta_bytes: self.file.encoded_meta().len() as u64 }
             }
         };
@@ -198,20 +191,20 @@ impl Assembly {
         let content =
             SpoolContent { slices: std::mem::take(&mut self.slices), leases: std::mem::take(&mut self.leases) };
         self.spool
-            .send(SpoolPart { spool, offset_bytes, content: Mutex::new(PartContent::Held(content)) }, shared, writers)
+            .send(SpoolPart { spool, offset_bytes, content: Mutex::new(PartContent::Held(content)) }, ingest)
             .await
     }
 
     /// Waits until the spool file has all it was sent.
-    pub(super) async fn settle(&mut self, shared: &Shared, writers: &WriterSettings) -> Result<(), Refusal> {
-        self.spool.settle(0, shared, writers).await
+    pub(super) async fn settle(&mut self, ingest: &Ingest) -> Result<(), Refusal> {
+        self.spool.settle(0, ingest).await
     }
 
     /// The dataset is complete: the instance to be stored, or why it is not.
-    pub(super) async fn finish(mut self, shared: &Shared, writers: &WriterSettings) -> Result<StoreInstance, Refusal> {
+    pub(super) async fn finish(mut self, ingest: &Ingest) -> Result<StoreInstance, Refusal> {
         if self.spool.is_used() {
-            self.spool(true, shared, writers).await?;
-            self.settle(shared, writers).await?;
+            self.spool(true, ingest).await?;
+            self.settle(ingest).await?;
         }
         self.close_block();
         let head = self.scan.finish()?;

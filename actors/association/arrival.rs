@@ -1,0 +1,21 @@
+//! An admitted connection on its way to the thread that will serve it.
+
+use std::net::SocketAddr;
+
+use tidegate_memory::{Holder, MemoryLease};
+
+use crate::network::admission::Admitted;
+use crate::network::transport::Port;
+use crate::supervision::threads::Assignment;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) socket: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) port: Port,
+    pub(crate) admitted: Admitted,
+    pub(crate) assignment: Assignment,
+    pub(crate) holder: Holder,
+    pub(crate) floor: MemoryLease,
+}

@@ -1,0 +1,161 @@
+//! The bytes of a connection: its transport, and the buffer it is read into.
+
+use std::io::{ErrorKind, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustls::{ServerConfig, ServerConnection};
+use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::receive_buffer::ReceiveBuffer;
+use crate::ingest::Inbound;
+use crate::network::transport::{Port, Transport};
+use crate::patience::{Expired, within};
+
+/// Where a read goes to, and how many bytes at the most.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ReadTarget {
+    /// To be parsed.
+    Buffer(usize),
+    /// Into the inbound dataset: the bytes belong to it and need no parsing.
+    Dataset(usize),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Io {
+    port: Port,
+    transport: Transport,
+    buffer: ReceiveBuffer,
+}
+
+impl Io {
+    pub(super) fn new(socket: std::net::TcpStream, port: Port) -> Result<Self> {
+        let socket = TcpStream::from_std(socket)?;
+        socket.set_nodelay(true)?;
+        Ok(Self { port, transport: Transport::Plain(socket), buffer: ReceiveBuffer::new() })
+    }
+
+    /// The port that the connection came to.
+    pub(super) fn port(&self) -> Port {
+        self.port
+    }
+
+    /// Bytes read but not parsed.
+    pub(super) fn unparsed(&mut self) -> &mut BytesMut {
+        self.buffer.bytes()
+    }
+
+    /// The lease of the segment in use.
+    pub(super) fn segment_lease(&self) -> Option<&Arc<MemoryLease>> {
+        self.buffer.lease()
+    }
+
+    /// As [`ReceiveBuffer::is_parked`].
+    pub(super) fn is_parked(&self) -> bool {
+        self.buffer.is_parked()
+    }
+
+    /// As [`ReceiveBuffer::has_room`].
+    pub(super) fn has_room(&mut self, needed: usize) -> bool {
+        self.buffer.has_room(needed)
+    }
+
+    /// As [`ReceiveBuffer::grow`].
+    pub(super) fn grow(
+        &mut self,
+        holder: &Holder,
+        needed: usize,
+        largest: usize,
+    ) -> std::result::Result<(), BudgetSpent> {
+        self.buffer.grow(holder, needed, largest)
+    }
+
+    /// As [`ReceiveBuffer::shrink`].
+    pub(super) fn shrink(&mut self, needed: usize) -> bool {
+        self.buffer.shrink(needed)
+    }
+
+    /// Gives memory back that nothing has come into.
+    pub(super) fn trim(&mut self, needed: usize) {
+        if self.buffer.shrink(needed) {
+            self.buffer.park();
+        }
+    }
+
+    /// Reads what the peer has sent to its target. 0: the peer has closed.
+    pub(super) async fn read<R>(&mut self, target: ReadTarget, inbound: &mut Inbound<R>) -> Result<usize> {
+        let (ReadTarget::Dataset(most) | ReadTarget::Buffer(most)) = target;
+        if let ReadTarget::Dataset(_) = target
+            && let Some(mut dataset) = inbound.direct_target(most)
+        {
+            return self.transport.read_buf(&mut dataset).await;
+        }
+        self.buffer.read_from(&mut self.transport, most).await
+    }
+
+    /// Reads what the peer sends after the end, past the buffer.
+    pub(super) async fn read_rest(&mut self, rest: &mut BytesMut) -> Result<usize> {
+        self.transport.read_buf(rest).await
+    }
+
+    /// Reads what comes before TLS and the first PDU.
+    pub(super) async fn read_plain(&mut self, bytes: &mut [u8]) -> Result<usize> {
+        match &mut self.transport {
+            Transport::Plain(socket) => socket.read(bytes).await,
+            Transport::Tls(_) | Transport::Unavailable => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Looks at the first byte and leaves it there; `None`: the peer has closed.
+    pub(super) async fn first_byte(&self) -> Result<Option<u8>> {
+        let mut first = [0];
+        let socket = self.transport.socket().ok_or(ErrorKind::NotConnected)?;
+        let bytes = socket.peek(&mut first).await?;
+        Ok((bytes > 0).then_some(first[0]))
+    }
+
+    /// As [`Transport::accept_tls`].
+    pub(super) async fn accept_tls(&mut self, config: Arc<ServerConfig>) -> Result<()> {
+        self.transport.accept_tls(config).await
+    }
+
+    /// What was negotiated for TLS.
+    pub(super) fn tls(&self) -> Option<&ServerConnection> {
+        match &self.transport {
+            Transport::Tls(stream) => Some(stream.get_ref().1),
+            Transport::Plain(_) | Transport::Unavailable => None,
+        }
+    }
+
+    /// Sends all of it.
+    ///
+    /// # Errors
+    /// [`Expired`] if the peer has not taken it in time.
+    pub(super) async fn send(&mut self, bytes: &[u8], timeout: Duration) -> std::result::Result<Result<()>, Expired> {
+        within(timeout, self.transport.write_all(bytes)).await
+    }
+
+    /// As [`Transport::send_now`].
+    pub(super) fn send_now(&mut self, bytes: &[u8]) -> Result<()> {
+        self.transport.send_now(bytes)
+    }
+
+    /// A sender that leaves Nagle's algorithm on (DCMTK does) keeps the end of a dataset back until all before it is
+    /// acknowledged, and the kernel would delay that by 40 ms for an answer of ours that cannot come before the end. Linux
+    /// forgets the option as it goes, so it is set whenever all there was has been read and more is to come.
+    pub(super) fn acknowledge_at_once(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(socket) = self.transport.socket() {
+            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true); // a hint: without it we are only slower
+        }
+    }
+
+    /// As [`Transport::close`].
+    pub(super) async fn close(&mut self) {
+        self.transport.close().await;
+    }
+}

@@ -1,0 +1,111 @@
+//! What the node has granted to a connection: its place among the admitted, its thread, and its account with the leases that pay for
+//! the connection itself.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tidegate_memory::{Holder, MemoryLease, Stage, StageBytes};
+use tokio::time::sleep;
+
+use crate::network::admission::Admitted;
+use crate::network::transport::TLS_LEASE_BYTES;
+use crate::patience::within;
+use crate::supervision::threads::Assignment;
+
+/// Between two tries to lease memory.
+const LEASE_RETRY: Duration = Duration::from_millis(10);
+/// What an accepted presentation context takes, in bytes, its two UIDs included.
+const CONTEXT_BYTES: u64 = 160;
+
+/// See the module.
+pub(super) struct Leases {
+    /// Leased by a test, through the fault port.
+    test_lease: Option<MemoryLease>,
+    holder: Holder,
+    /// The address behind a balancer has as many associations as it may.
+    is_over_address_limit: bool,
+    admitted: Admitted,
+    assignment: Assignment,
+    _floor: MemoryLease,
+    /// Pays for what TLS holds.
+    tls: Option<MemoryLease>,
+    /// Pays for the presentation contexts.
+    contexts: Option<MemoryLease>,
+}
+
+impl Leases {
+    pub(super) fn new(holder: Holder, admitted: Admitted, assignment: Assignment, floor: MemoryLease) -> Self {
+        Self {
+            test_lease: None,
+            holder,
+            is_over_address_limit: false,
+            admitted,
+            assignment,
+            _floor: floor,
+            tls: None,
+            contexts: None,
+        }
+    }
+
+    /// The account of the connection.
+    pub(super) fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    pub(super) fn set_label(&self, label: String) {
+        self.holder.set_label(label);
+    }
+
+    /// Bytes that the account holds.
+    pub(super) fn by_stage(&self) -> StageBytes {
+        self.holder.by_stage()
+    }
+
+    /// Leases what a test asks for, and keeps it.
+    pub(super) fn hold_for_test(&mut self, bytes: u64) {
+        self.test_lease = self.holder.lease(Stage::Receiving, bytes).ok();
+    }
+
+    /// Leases what TLS takes, as soon as there is so much.
+    pub(super) async fn lease_tls(&mut self) {
+        self.tls = Some(self.lease_patiently(Stage::Tls, TLS_LEASE_BYTES).await);
+    }
+
+    /// Leases what so many presentation contexts take; `false`: that was not to be had in time. When datasets hold the whole budget,
+    /// that is for a moment: what they hold is on its way to the disk.
+    pub(super) async fn lease_contexts(&mut self, count: usize, patience: Duration) -> bool {
+        let lease = self.lease_patiently(Stage::Negotiating, count as u64 * CONTEXT_BYTES);
+        self.contexts = within(patience, lease).await.ok();
+        self.contexts.is_some()
+    }
+
+    /// Waits until there is so much: what holds the budget is on its way to the disk. The caller bounds the time.
+    pub(super) async fn lease_patiently(&self, stage: Stage, bytes: u64) -> MemoryLease {
+        loop {
+            match self.holder.lease(stage, bytes) {
+                Ok(lease) => return lease,
+                Err(_) => sleep(LEASE_RETRY).await,
+            }
+        }
+    }
+
+    /// Counts the connection for the address behind a balancer.
+    pub(super) fn come_from(&mut self, address: IpAddr) {
+        self.is_over_address_limit = !self.admitted.come_from(address);
+    }
+
+    /// Counts the connection for its calling AE title; `false` if the limit of that, or of its address, is reached.
+    pub(super) fn call_as(&mut self, calling_ae_title: &str) -> bool {
+        !self.is_over_address_limit && self.admitted.call_as(calling_ae_title)
+    }
+
+    /// As [`Admitted::fall_under`].
+    pub(super) fn fall_under(&mut self, rule: &str, limit: Option<usize>) -> bool {
+        self.admitted.fall_under(rule, limit)
+    }
+
+    /// As [`Assignment::abort`].
+    pub(super) fn abort(&self) {
+        self.assignment.abort();
+    }
+}

@@ -1,0 +1,162 @@
+//! The association as negotiated: the protocol's state machine, the window, and whether it is established, being released or over.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tidegate_protocol::state::State;
+use tidegate_protocol::{Association, ErrorComment, Event, Operation, Policy, Rejection, Status};
+
+/// See the module.
+pub(super) struct Session {
+    protocol: Association,
+    /// Operations that the peer may have outstanding.
+    window: usize,
+    is_established: bool,
+    /// Whether the peer has asked for release.
+    is_releasing: bool,
+    /// Whether the connection has come to an end of which the peer is told as is due.
+    has_ended: bool,
+}
+
+impl Session {
+    pub(super) fn new(policy: Arc<Policy>) -> Self {
+        let protocol = Association::new(policy);
+        Self { protocol, window: 1, is_established: false, is_releasing: false, has_ended: false }
+    }
+
+    /// As [`Association::poll`].
+    pub(super) fn poll(&mut self, input: &mut BytesMut) -> Option<Event> {
+        self.protocol.poll(input)
+    }
+
+    /// As [`Association::needed`].
+    pub(super) fn needed(&self) -> usize {
+        self.protocol.needed()
+    }
+
+    /// As [`Association::dataset_left`].
+    pub(super) fn dataset_left(&self) -> usize {
+        self.protocol.dataset_left()
+    }
+
+    /// As [`Association::pass_dataset`].
+    pub(super) fn pass_dataset(&mut self, bytes: usize) {
+        self.protocol.pass_dataset(bytes);
+    }
+
+    /// Bytes for the peer, if there are any.
+    pub(super) fn take_output(&mut self) -> Option<Vec<u8>> {
+        self.protocol.has_output().then(|| self.protocol.take_output())
+    }
+
+    /// Whether the association request has come.
+    pub(super) fn is_requested(&self) -> bool {
+        self.protocol.state() != State::Sta2
+    }
+
+    /// Whether the association was accepted.
+    pub(super) fn is_established(&self) -> bool {
+        self.is_established
+    }
+
+    /// Whether the peer has begun something that it is yet to end. `has_unparsed`: a header has come in part.
+    pub(super) fn is_owed(&self, has_unparsed: bool) -> bool {
+        self.protocol.state() == State::Sta6 && (self.protocol.is_inside_message() || has_unparsed)
+    }
+
+    /// Whether the peer may send, with so many of its operations at the writers.
+    pub(super) fn may_read(&self, with_writers: usize) -> bool {
+        !self.is_releasing && with_writers < self.window
+    }
+
+    /// Accepts the association, with a window of so many operations.
+    pub(super) fn accept(&mut self, async_operations: u16) {
+        self.protocol.accept();
+        self.is_established = true;
+        self.window = usize::from(async_operations);
+    }
+
+    /// As [`Association::reject_contexts`].
+    pub(super) fn reject_contexts(&mut self, denied: impl Fn(&str) -> bool) -> usize {
+        self.protocol.reject_contexts(denied)
+    }
+
+    /// As [`Association::reject`].
+    pub(super) fn reject(&mut self, rejection: Rejection) {
+        self.protocol.reject(rejection);
+    }
+
+    /// As [`Association::respond`].
+    pub(super) fn respond(&mut self, operation: &Operation, status: Status, comment: &ErrorComment) {
+        self.protocol.respond(operation, status, comment);
+    }
+
+    /// The peer asks for release: nothing more is read, and the answer follows those to its operations.
+    pub(super) fn begin_release(&mut self) {
+        self.is_releasing = true;
+    }
+
+    /// Whether the peer has asked for release.
+    pub(super) fn is_releasing(&self) -> bool {
+        self.is_releasing
+    }
+
+    /// As [`Association::answer_release`].
+    pub(super) fn answer_release(&mut self) {
+        self.protocol.answer_release();
+    }
+
+    /// As [`Association::abort`].
+    pub(super) fn abort(&mut self) {
+        self.protocol.abort();
+    }
+
+    /// The connection has come to its end.
+    pub(super) fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    /// Whether the peer has been told of the end, or need not be.
+    pub(super) fn is_over(&self) -> bool {
+        self.has_ended || matches!(self.protocol.state(), State::Sta1 | State::Sta13)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        Session::new(Arc::new(Policy {
+            ae_title: "TIDEGATE".to_owned(),
+            require_called_ae_title: false,
+            max_pdu_length: 0,
+            max_request_length: 1 << 16,
+            max_command_set: 1 << 16,
+            max_contexts: 128,
+            async_operations: 1,
+            accept_unknown_sop_classes: false,
+            accept_unknown_transfer_syntaxes: false,
+            transfer_syntax_preference: Vec::new(),
+        }))
+    }
+
+    #[test]
+    fn a_full_window_and_a_release_stop_the_reading() {
+        let mut session = session();
+        assert!(session.may_read(0) && !session.may_read(1));
+        session.accept(3);
+        assert!(session.may_read(2) && !session.may_read(3));
+        session.begin_release();
+        assert!(!session.may_read(0) && session.is_releasing());
+    }
+
+    #[test]
+    fn before_a_request_the_peer_owes_nothing_and_hears_nothing() {
+        let mut session = session();
+        assert!(!session.is_requested() && !session.is_owed(true) && !session.is_over());
+        assert!(session.take_output().is_none());
+        session.end();
+        assert!(session.is_over());
+    }
+}

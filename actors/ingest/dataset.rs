@@ -1,0 +1,138 @@
+//! A dataset that arrives, or that passes by because it will not be stored.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+use dicom_core::Tag;
+use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
+use tidegate_storage::Placement;
+use tidegate_storage::meta::FileMeta;
+use tokio::time::Instant;
+
+use super::Ingest;
+use super::assembly::{Assembly, SPOOL_CHUNK};
+use crate::mailbox::job::StoreInstance;
+use crate::refusal::Refusal;
+
+/// What is known of a dataset before its first byte.
+pub(crate) struct Description {
+    /// The file meta information, transfer syntax included.
+    pub(crate) meta: FileMeta,
+    /// Where and how it is stored; `None`: as the store's settings have it.
+    pub(crate) placement: Option<Arc<Placement>>,
+    /// The elements to be read of it.
+    pub(crate) wanted: Arc<[Tag]>,
+}
+
+/// See the module.
+pub(crate) struct InboundDataset {
+    ingest: Arc<Ingest>,
+    /// Bytes so far.
+    bytes: u64,
+    began: Instant,
+    /// Boxed, because it is moved more often than it is allocated.
+    assembly: Result<Box<Assembly>, Refusal>,
+}
+
+impl InboundDataset {
+    pub(super) fn new(description: Result<Description, Refusal>, ingest: Arc<Ingest>) -> Self {
+        let assembly = description.map(|description| Box::new(Assembly::new(description, &ingest)));
+        Self { ingest, bytes: 0, began: Instant::now(), assembly }
+    }
+
+    /// Bytes so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes the next fragment, cut from a segment that `lease` pays for.
+    ///
+    /// # Errors
+    /// [`BudgetSpent`] if small fragments need a block that cannot be had: the fragment is taken all the same, but what is
+    /// held must be spooled before the next one.
+    pub(super) fn push(
+        &mut self,
+        fragment: Bytes,
+        lease: Option<&Arc<MemoryLease>>,
+        holder: &Holder,
+    ) -> Result<(), BudgetSpent> {
+        self.bytes += fragment.len() as u64;
+        match &mut self.assembly {
+            Ok(assembly) => assembly.push(fragment, lease, holder),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether the dataset is read directly, as far as there is memory for it.
+    pub(super) fn is_contiguous(&self) -> bool {
+        self.assembly.as_ref().is_ok_and(|assembly| assembly.is_contiguous())
+    }
+
+    /// How many bytes can be read directly.
+    pub(super) fn room(&self) -> usize {
+        self.assembly.as_ref().map_or(0, |assembly| if assembly.is_contiguous() { assembly.room() } else { 0 })
+    }
+
+    /// Begins a block of `bytes`, a power of two, for direct reads, unless the budget is spent or the dataset stays in slices.
+    pub(super) fn begin_contiguous_block(&mut self, bytes: usize, holder: &Holder) {
+        if let Ok(assembly) = &mut self.assembly {
+            let _ = assembly.begin_contiguous_block(bytes, holder); // there is the other way
+        }
+    }
+
+    /// Where a direct read of `most` bytes goes to, no more than there is [room](Self::room) for.
+    pub(super) fn direct_target(&mut self, most: usize) -> Option<impl BufMut> {
+        self.assembly.as_mut().ok().map(|assembly| assembly.direct_target(most))
+    }
+
+    /// Accounts for the last `bytes`, which were read directly.
+    pub(super) fn note_direct_read(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        if let Ok(assembly) = &mut self.assembly {
+            assembly.note_direct_read(bytes);
+        }
+    }
+
+    /// Whether so much is held that it should go to the spool, `all` of it or what makes whole parts.
+    pub(super) fn wants_spooling(&self, threshold: u64, all: bool) -> bool {
+        self.assembly.as_ref().is_ok_and(|assembly| {
+            let enough = if assembly.is_spooling() { SPOOL_CHUNK.min(threshold) } else { threshold };
+            assembly.ready_for_spool(all) >= enough
+        })
+    }
+
+    /// Whether it goes to the spool as it comes.
+    pub(super) fn is_spooling(&self) -> bool {
+        self.assembly.as_ref().is_ok_and(|assembly| assembly.is_spooling())
+    }
+
+    /// Whether anything is held in memory that spooling would free.
+    pub(super) fn holds_memory(&self) -> bool {
+        self.assembly.as_ref().is_ok_and(|assembly| assembly.holds_memory())
+    }
+
+    /// Sends what is held on its way to the spool file, `all` of it or what makes whole parts, once so little is under way that it
+    /// may. A failure makes the rest of the dataset pass by.
+    pub(crate) async fn spool(&mut self, all: bool) {
+        if let Ok(assembly) = &mut self.assembly
+            && let Err(refusal) = assembly.spool(all, &self.ingest).await
+        {
+            self.assembly = Err(refusal);
+        }
+    }
+
+    /// Waits until the spool file has all it was sent.
+    pub(crate) async fn settle(&mut self) {
+        if let Ok(assembly) = &mut self.assembly
+            && let Err(refusal) = assembly.settle(&self.ingest).await
+        {
+            self.assembly = Err(refusal);
+        }
+    }
+
+    /// The dataset was complete at that time: the instance to be stored, or the refusal.
+    pub(crate) async fn finish(self, complete: Instant) -> Result<StoreInstance, Refusal> {
+        self.ingest.latencies.receive.record(complete - self.began);
+        self.assembly?.finish(&self.ingest).await
+    }
+}

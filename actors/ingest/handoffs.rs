@@ -1,0 +1,104 @@
+//! The instances of one source that are with the writers.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tidegate_storage::Stored;
+
+use super::Ingest;
+use super::handoff::{Answer, Handoff, Outcome, Reply};
+use crate::mailbox::job::StoreInstance;
+
+/// An instance on its way to an outcome. `R` is what the source needs to answer for it.
+#[derive(Debug)]
+pub(crate) struct InstanceHandoff<R> {
+    request: R,
+    handoff: Handoff<Arc<StoreInstance>>,
+}
+
+/// An instance with its outcome.
+#[derive(Debug)]
+pub(crate) struct Ended<R> {
+    pub(crate) request: R,
+    pub(crate) store: Arc<StoreInstance>,
+    pub(crate) outcome: Outcome<Stored>,
+}
+
+/// An instance that comes back from the writers.
+#[derive(Debug)]
+pub(crate) enum Returned<R> {
+    Ended(Ended<R>),
+    /// Its writer is lost: it waits in [`Handoffs::take_lost`].
+    Lost,
+}
+
+impl<R> InstanceHandoff<R> {
+    pub(crate) fn new(request: R, store: StoreInstance, ingest: &Ingest) -> Self {
+        Self { request, handoff: Handoff::new(Arc::new(store), ingest) }
+    }
+
+    /// Submits the instance, as [`Handoff::submit`]; then [`Handoffs::push`] takes it. An error: the outcome, for [`Self::end`].
+    pub(crate) async fn submit(&mut self, ingest: &Ingest) -> Result<Reply<Stored>, Outcome<Stored>> {
+        self.handoff.submit(ingest).await
+    }
+
+    /// The instance with its outcome.
+    pub(crate) fn end(self, outcome: Outcome<Stored>) -> Ended<R> {
+        Ended { request: self.request, store: self.handoff.work, outcome }
+    }
+}
+
+/// See the module.
+pub(crate) struct Handoffs<R> {
+    ingest: Arc<Ingest>,
+    with_writers: FuturesUnordered<LocalBoxFuture<'static, (InstanceHandoff<R>, Answer<Stored>)>>,
+    to_retry: Vec<InstanceHandoff<R>>,
+}
+
+impl<R: 'static> Handoffs<R> {
+    pub(crate) fn new(ingest: Arc<Ingest>) -> Self {
+        Self { ingest, with_writers: FuturesUnordered::new(), to_retry: Vec::new() }
+    }
+
+    /// Instances that are with the writers.
+    pub(crate) fn len(&self) -> usize {
+        self.with_writers.len()
+    }
+
+    /// Whether no instance is with the writers.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.with_writers.is_empty()
+    }
+
+    /// Waits for the writers on behalf of an instance that was submitted.
+    pub(crate) fn push(&mut self, mut instance: InstanceHandoff<R>, mut reply: Reply<Stored>) {
+        self.with_writers.push(Box::pin(async move {
+            let answer = instance.handoff.answer(&mut reply).await;
+            (instance, answer)
+        }));
+    }
+
+    /// The next instance that comes back; `None`: none is with the writers. Nothing is lost if this is dropped while it waits.
+    pub(crate) async fn next(&mut self) -> Option<Returned<R>> {
+        let (mut instance, answer) = self.with_writers.next().await?;
+        Some(match instance.handoff.judge(answer, &self.ingest.counters) {
+            Some(outcome) => Returned::Ended(instance.end(outcome)),
+            None => {
+                self.to_retry.push(instance);
+                Returned::Lost
+            }
+        })
+    }
+
+    /// Whether an instance is to be submitted again.
+    pub(crate) fn has_lost(&self) -> bool {
+        !self.to_retry.is_empty()
+    }
+
+    /// An instance that is to be submitted again.
+    pub(crate) fn take_lost(&mut self) -> Option<InstanceHandoff<R>> {
+        self.to_retry.pop()
+    }
+}

@@ -1,0 +1,173 @@
+//! The datasets of one source, of which one arrives at a time.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
+
+use super::Ingest;
+use super::dataset::{Description, InboundDataset};
+use super::sizing::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, block_for, segment_for};
+use crate::refusal::Refusal;
+
+/// Bytes of a fragment still to come from which on a dataset is read directly: two reads for less cost more than they spare.
+const MIN_DIRECT_BYTES: usize = 32 * 1024;
+
+/// See the module. `R` is what the source needs to answer for a dataset.
+pub(crate) struct Inbound<R> {
+    ingest: Arc<Ingest>,
+    current: Option<(R, InboundDataset)>,
+    /// Whether the last read was direct.
+    is_direct: bool,
+    /// Bytes of the last complete dataset: those of a series are alike.
+    typical_dataset_bytes: u64,
+}
+
+/// How the next bytes of a dataset are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NextRead {
+    /// So many bytes at the most, into [`Inbound::direct_target`].
+    Direct(usize),
+    /// Through the buffer of the source, the next header alone: a direct read may follow it.
+    Header,
+    /// Through the buffer of the source.
+    Buffered,
+}
+
+impl<R> Inbound<R> {
+    pub(crate) fn new(ingest: Arc<Ingest>) -> Self {
+        Self { ingest, current: None, is_direct: false, typical_dataset_bytes: 0 }
+    }
+
+    /// Begins a dataset; whether it can be stored at all is known by now. A refused one passes by and is answered when it has ended.
+    pub(crate) fn begin(&mut self, request: R, description: Result<Description, Refusal>) {
+        self.is_direct = false;
+        self.current = Some((request, InboundDataset::new(description, self.ingest.clone())));
+    }
+
+    /// Whether a dataset arrives.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Drops the dataset that arrives: nobody waits for it.
+    pub(crate) fn discard(&mut self) {
+        self.current = None;
+    }
+
+    /// Bytes of the dataset so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.dataset().map_or(0, InboundDataset::bytes)
+    }
+
+    /// Whether the dataset holds memory that spooling would free.
+    pub(crate) fn holds_memory(&self) -> bool {
+        self.dataset().is_some_and(InboundDataset::holds_memory)
+    }
+
+    /// Takes the next fragment, as [`InboundDataset::push`].
+    pub(crate) fn push(
+        &mut self,
+        fragment: Bytes,
+        lease: Option<&Arc<MemoryLease>>,
+        holder: &Holder,
+    ) -> Result<(), BudgetSpent> {
+        match &mut self.current {
+            Some((_, dataset)) => dataset.push(fragment, lease, holder),
+            None => Ok(()),
+        }
+    }
+
+    /// How the next `left` bytes of the dataset, the rest of a fragment, are read. Begins a block for a direct read if there is none.
+    pub(crate) fn next_read(&mut self, left: usize, holder: &Holder) -> NextRead {
+        if self.current.is_none() {
+            return NextRead::Buffered;
+        }
+        // Short fragments are read many at a time, whatever came before them.
+        let was_direct = std::mem::take(&mut self.is_direct);
+        if left >= MIN_DIRECT_BYTES || (left > 0 && was_direct) {
+            match self.direct_read_bytes(left, holder) {
+                0 => NextRead::Buffered,
+                bytes => NextRead::Direct(bytes),
+            }
+        } else if was_direct {
+            NextRead::Header
+        } else {
+            NextRead::Buffered
+        }
+    }
+
+    /// How many of the next `left` bytes may be read directly; 0 if they go through the buffer.
+    fn direct_read_bytes(&mut self, left: usize, holder: &Holder) -> usize {
+        let block = match self.dataset() {
+            Some(dataset) if dataset.room() == 0 => self.fitting_block(dataset),
+            _ => None,
+        };
+        let Some((_, dataset)) = &mut self.current else {
+            return 0;
+        };
+        if let Some(bytes) = block {
+            dataset.begin_contiguous_block(bytes, holder);
+        }
+        self.is_direct = dataset.room() > 0;
+        dataset.room().min(left)
+    }
+
+    /// Bytes of a block for a dataset like the one before, or for what is yet to come of it, under the present pressure; without one
+    /// before it, no more than has come already. `None`: there should be no block.
+    fn fitting_block(&self, dataset: &InboundDataset) -> Option<usize> {
+        let bytes = dataset.bytes();
+        let rest = self.typical_dataset_bytes.saturating_sub(if dataset.is_contiguous() { bytes } else { 0 });
+        self.ingest.under_pressure(block_for(if rest > 0 { rest } else { bytes.next_power_of_two() }))
+    }
+
+    /// Where a direct read of `most` bytes goes to; `None`: no dataset arrives that has room.
+    pub(crate) fn direct_target(&mut self, most: usize) -> Option<impl BufMut> {
+        self.current.as_mut()?.1.direct_target(most)
+    }
+
+    /// Accounts for the last `bytes`, which were read directly.
+    pub(crate) fn note_direct_read(&mut self, bytes: usize) {
+        if let Some((_, dataset)) = &mut self.current {
+            dataset.note_direct_read(bytes);
+        }
+    }
+
+    /// Whether the dataset is to be spooled now: `Some(true)` all of it, `Some(false)` what makes whole parts. `is_spent` says that the
+    /// budget had nothing for the last fragment.
+    pub(crate) fn spooling_due(&self, is_spent: bool) -> Option<bool> {
+        let is_pressed = self.ingest.under_pressure(FIRST_SEGMENT).is_none();
+        let all = is_spent || is_pressed;
+        let threshold = if is_pressed { FLOOR_SEGMENT as u64 } else { self.ingest.spool_threshold_bytes };
+        let is_due = is_spent || self.dataset().is_some_and(|dataset| dataset.wants_spooling(threshold, all));
+        is_due.then_some(all)
+    }
+
+    /// How large a receive segment of the source may be; `None`: its floor must do.
+    pub(crate) fn largest_segment(&self) -> Option<usize> {
+        let is_spooling = self.dataset().is_some_and(InboundDataset::is_spooling);
+        let fitting = if is_spooling { BULK_SEGMENT } else { segment_for(self.typical_dataset_bytes, self.bytes()) };
+        self.ingest.under_pressure(fitting)
+    }
+
+    /// Takes the dataset out, so that the source can do other things while it is spooled. [`Self::put_back`] follows.
+    pub(crate) fn take(&mut self) -> Option<(R, InboundDataset)> {
+        self.current.take()
+    }
+
+    /// Puts a dataset back that [`Self::take`] took out.
+    pub(crate) fn put_back(&mut self, current: (R, InboundDataset)) {
+        self.current = Some(current);
+    }
+
+    /// The dataset is complete: the source finishes it.
+    pub(crate) fn complete(&mut self) -> Option<(R, InboundDataset)> {
+        let complete = self.current.take()?;
+        self.typical_dataset_bytes = complete.1.bytes();
+        Some(complete)
+    }
+
+    fn dataset(&self) -> Option<&InboundDataset> {
+        self.current.as_ref().map(|(_, dataset)| dataset)
+    }
+}
