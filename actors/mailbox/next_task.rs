@@ -18,7 +18,7 @@ pub(crate) struct WriterState<W: Workload> {
     took_small: bool,
 }
 
-/// What a writer has task.
+/// A task that the scheduler gives to a writer.
 #[derive(Debug)]
 pub(crate) enum Task<W: Workload> {
     /// The first job of a batch.
@@ -35,7 +35,7 @@ pub(crate) enum Task<W: Workload> {
 pub(crate) struct NextTask<'a, W: Workload> {
     scheduler: &'a Arc<WriterScheduler<W>>,
     writer: &'a mut WriterState<W>,
-    /// while it is in `IdleWriters`.
+    /// The writer's number among the idle writers, while it is one of them.
     number: Option<Number>,
 }
 

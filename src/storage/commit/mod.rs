@@ -258,10 +258,8 @@ impl<H: Handle> Run<H> {
         {
             let depth = named.stored.path.components().count().saturating_sub(1);
             self.directories.make_durable(directory, depth, &self.store.known_directories)?;
-            if let Some(Temp::Own(temp)) = &named.temp {
-                temp.sync_name()?;
-            } else if let Some(Temp::Spool(spool)) = &named.temp {
-                spool.temp().sync_name()?;
+            if let Some(temp) = &named.temp {
+                temp.file().sync_name()?;
             }
         }
         Ok(state)

@@ -126,10 +126,11 @@ impl<H: Handle> Run<H> {
         Err(StoreError::TooManyCopies { copies: MAX_COPIES })
     }
 
-    /// The file of an instance that an earlier commit has placed at `path`, where that has to be synced for its name to last.
+    /// The spool file that an earlier commit of this instance renamed to `path`, if the filesystem makes a name durable only by a sync of
+    /// the file.
     ///
     /// # Errors
-    /// If a sync has failed since: another that succeeds would prove nothing, and there is no second copy to write anew.
+    /// If a sync has failed on this root. A later sync proves nothing, and the spool file is the only copy of the instance.
     fn unproved_name(&self, instance: &Instance<H>, path: &Path) -> Result<Option<Temp<H>>, StoreError> {
         let Payload::Spooled(spool) = &instance.payload else { return Ok(None) };
         if self.root.filesystem.kind.syncs_as_a_whole() || !self.fsync(instance) {
@@ -263,7 +264,7 @@ impl<H: Handle> Draft<H> {
 }
 
 impl<H: Handle> Temp<H> {
-    fn file(&self) -> &TempFile<H> {
+    pub(super) fn file(&self) -> &TempFile<H> {
         match self {
             Temp::Own(temp) => temp,
             Temp::Spool(spool) => spool.temp(),

@@ -89,8 +89,8 @@ pub(crate) fn replay<H: Handle>(
     Ok(replayed)
 }
 
-/// The entries of a path that a start settles: the last one, and each that waited for space while a later segment got an entry of the
-/// path, which was free.
+/// The entries of a path that a start settles: the last one, and each entry of a waiting segment that a later segment supersedes. The
+/// path was free while the segment waited for space, so another instance could take it.
 fn to_settle<'a, H>(
     of_path: &[(usize, &'a Indexed)],
     segments: &[Found<H>],
