@@ -9,7 +9,7 @@ use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
 use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
-use super::Ingest;
+use super::context::Ingest;
 use super::dataset::Description;
 use super::spool::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
 use crate::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};

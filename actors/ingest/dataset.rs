@@ -9,8 +9,8 @@ use tidegate_storage::Placement;
 use tidegate_storage::meta::FileMeta;
 use tokio::time::Instant;
 
-use super::Ingest;
 use super::assembly::{Assembly, SPOOL_CHUNK};
+use super::context::Ingest;
 use crate::job::StoreInstance;
 use crate::refusal::Refusal;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tidegate_storage::{Cancellation, StoreError, Stored};
 use tokio::sync::oneshot;
 
-use super::Ingest;
+use super::context::Ingest;
 use crate::counters::Counters;
 use crate::job::{AppendJob, CommitJob, Job, Lane, SpoolPart, StoreInstance};
 use crate::open_spool::OpenSpool;

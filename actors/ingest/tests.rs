@@ -1,6 +1,7 @@
 //! A second source, to hold the way in to its contract: bytes from a channel, without an association. It stores through leases, mailbox
 //! and real writers, and is refused like any other source.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Actor;
@@ -11,7 +12,7 @@ use tidegate_protocol::{Policy, Status};
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{CommitStrategy, Duplicates, Outcome, Settings, Store, Stored};
+use tidegate_storage::{CommitStrategy, Duplicates, Durability, Outcome, Settings, Store, Stored};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -19,7 +20,7 @@ use super::*;
 use crate::mailbox::{WriterState, WriterTask};
 use crate::refusal::{Reason, Refusal};
 use crate::settings::{
-    AccessSettings, AssociationSettings, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings,
+    AccessSettings, AssociationSettings, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings, WriterSettings,
 };
 use crate::shared::Shared;
 use crate::supervision::liveness::{LivenessView, liveness};
@@ -235,9 +236,9 @@ async fn take_in(inbound: &mut Inbound<()>, mut bytes: Bytes, holder: &Holder) -
 
 async fn hand_off(store: crate::job::StoreInstance, ingest: &Arc<Ingest>) -> Result<Stored, Refusal> {
     let mut handoffs = Handoffs::new(ingest.clone());
-    let mut next = Some(InstanceHandoff::new((), store, ingest));
+    let mut next = Some(handoffs.begin((), store));
     while let Some(mut instance) = next.take() {
-        match instance.submit(ingest).await {
+        match instance.submit().await {
             Ok(reply) => handoffs.push(instance, reply),
             Err(outcome) => return instance.end(outcome).outcome,
         }
