@@ -26,15 +26,15 @@ impl Connection {
         };
         self.session.end();
         self.inbound.discard();
-        if let Some(trail) = &self.shared.audit {
-            self.transfers.report(&self.peer.for_audit(), self.activity.answered().1, trail);
+        if let Some(trail) = &self.node.shared.audit {
+            self.record.report(&self.peer, trail);
         }
-        let counters = &self.shared.counters;
+        let counters = &self.node.shared.counters;
         match end {
             End::Released | End::Stopping | End::Rejected => {}
             End::NothingSaid => {
                 counters.connections_not_dicom.increment();
-                self.shared.incidents.count(Class::Stranger, "nothing_said"); // a port check
+                self.node.shared.incidents.count(Class::Stranger, "nothing_said"); // a port check
             }
             End::RequestTimeout => {
                 counters.connections_not_dicom.increment();
@@ -52,7 +52,7 @@ impl Connection {
             }
         }
         if self.session.is_established() {
-            let (acknowledged, refused) = self.activity.answered();
+            let (acknowledged, refused) = self.record.answered();
             info!(
                 peer = %self.peer.address,
                 calling_ae = ?self.peer.calling_ae_title,
@@ -124,7 +124,7 @@ impl Drop for Connection {
             return;
         }
         let exit = if std::thread::panicking() {
-            self.shared.counters.associations_panicked.increment();
+            self.node.shared.counters.associations_panicked.increment();
             Exit::Panicked(Panic::of_this_thread())
         } else {
             Exit::ThreadDied
@@ -136,7 +136,7 @@ impl Drop for Connection {
                 Port::Tls => drop(self.io.send_now(&ABORT)),
             }
         }
-        self.shared.counters.associations_aborted.increment();
+        self.node.shared.counters.associations_aborted.increment();
         let held = self.leases.by_stage();
         error!(
             child = "association",
@@ -147,10 +147,10 @@ impl Drop for Connection {
             held_bytes = held.total(),
             held = held.text(),
             with_writers = self.handoffs.len(),
-            mailbox_depth = self.shared.mailbox.depth(),
-            last_messages = ?self.last_messages.list(),
+            mailbox_depth = self.node.shared.mailbox.depth(),
+            last_messages = ?self.record.last_messages(),
             "child ended"
         );
-        self.shared.recent.add_ended(&format!("association of {}", self.peer.address), exit, "nothing");
+        self.node.shared.recent.add_ended(&format!("association of {}", self.peer.address), exit, "nothing");
     }
 }

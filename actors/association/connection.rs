@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tidegate_protocol::{Event, Operation, StoreRequest};
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -17,16 +16,15 @@ use super::clock::Clock;
 use super::end::End;
 use super::io::Io;
 use super::leases::Leases;
+use super::node::Node;
 use super::peer::Peer;
+use super::record::Record;
 use super::session::Session;
 use crate::fault::{self, Injected};
-use crate::gauges::activity::ActivityGuard;
-use crate::gauges::audit::Transfers;
 use crate::gauges::incidents::Class;
-use crate::ingest::{Handoffs, Inbound, Ingest};
-use crate::node::settings::LiveSettings;
+use crate::ingest::{Handoffs, Inbound};
 use crate::node::shared::{Phase, Shared};
-use crate::supervision::liveness::{LastMessages, MessageKind};
+use crate::supervision::liveness::MessageKind;
 
 /// What an answer to a C-STORE-RQ needs, while the instance is with the writers.
 #[derive(Debug)]
@@ -38,49 +36,33 @@ pub(super) struct Request {
 
 /// See the module.
 pub(crate) struct Connection {
-    pub(super) shared: Arc<Shared>,
-    /// The settings of the moment it began.
-    pub(super) live: Arc<LiveSettings>,
-    pub(super) phase: watch::Receiver<Phase>,
+    pub(super) node: Node,
     pub(super) peer: Peer,
     pub(super) io: Io,
     pub(super) session: Session,
-    pub(super) ingest: Arc<Ingest>,
     pub(super) inbound: Inbound<StoreRequest>,
     pub(super) handoffs: Handoffs<Request>,
-    pub(super) last_messages: LastMessages,
     pub(super) clock: Clock,
-    /// What is to be reported for an audit.
-    pub(super) transfers: Transfers,
-    pub(super) activity: ActivityGuard,
-    /// C-STORE requests so far, and bytes of their datasets.
-    pub(super) requests: u64,
-    pub(super) dataset_bytes: u64,
+    pub(super) record: Record,
     pub(super) leases: Leases,
 }
 
 impl Connection {
     pub(crate) fn open(arrival: Arrival, shared: Arc<Shared>) -> std::io::Result<Self> {
         let io = Io::new(arrival.socket, arrival.port)?;
-        let live = shared.live();
-        let ingest = Arc::new(shared.ingest(&live));
+        let activity = shared.open.register(arrival.holder.id(), arrival.peer);
+        let node = Node::new(shared);
+        let ingest = Arc::new(node.shared.ingest(&node.live));
         Ok(Self {
-            phase: shared.phase.subscribe(),
-            activity: shared.open.register(arrival.holder.id(), arrival.peer),
             peer: Peer::new(arrival.peer),
             io,
-            session: Session::new(live.associations.policy.clone()),
+            session: Session::new(node.live.associations.policy.clone()),
             inbound: Inbound::new(ingest.clone()),
-            handoffs: Handoffs::new(ingest.clone()),
-            ingest,
-            last_messages: LastMessages::default(),
-            clock: Clock::new(&live.associations, Instant::now()),
-            transfers: Transfers::default(),
-            requests: 0,
-            dataset_bytes: 0,
+            handoffs: Handoffs::new(ingest),
+            clock: Clock::new(&node.live.associations, Instant::now()),
+            record: Record::new(activity),
             leases: Leases::new(arrival.holder, arrival.admitted, arrival.assignment, arrival.floor),
-            live,
-            shared,
+            node,
         })
     }
 
@@ -105,7 +87,7 @@ impl Connection {
                 return End::Released;
             }
             let idle = !self.inbound.is_receiving() && self.handoffs.is_empty();
-            let phase = *self.phase.borrow();
+            let phase = self.node.phase();
             if phase == Phase::Aborting || (phase == Phase::Draining && idle) {
                 self.session.abort();
                 return End::Stopping;
@@ -118,12 +100,12 @@ impl Connection {
 
     /// Counts what the peer did amiss. `Some`: it is to be logged, with how many of its kind were not since the last line.
     pub(super) fn incident(&self, class: Class, kind: &'static str) -> Option<u64> {
-        self.shared.incident(class, kind, self.peer.address.ip())
+        self.node.shared.incident(class, kind, self.peer.address.ip())
     }
 
     /// The same for what is counted elsewhere.
     pub(super) fn worth_a_line(&self, class: Class, kind: &'static str) -> Option<u64> {
-        self.shared.worth_a_line(class, kind, self.peer.address.ip())
+        self.node.shared.worth_a_line(class, kind, self.peer.address.ip())
     }
 
     /// Waits for `future`, answering meanwhile for what the writers finish.
@@ -143,7 +125,7 @@ impl Connection {
 
     /// Takes note of what has come, for the line about the end of this association.
     pub(super) fn note(&mut self, kind: MessageKind) {
-        self.last_messages.note(kind);
+        self.record.note(kind);
         if let Some(Injected::Hold(bytes)) = fault::point("association") {
             self.leases.hold_for_test(bytes);
         }
@@ -155,7 +137,7 @@ impl Connection {
             // What is rare or long is boxed: it is not to take room in every association that waits.
             Event::AssociateRequested(request) => return Box::pin(self.on_request(request)).await,
             Event::Rejected(rejection) => {
-                self.shared.count_rejected(rejection, self.peer.address, "");
+                self.node.shared.count_rejected(rejection, self.peer.address, "");
                 if let Some(unlogged) = self.worth_a_line(Class::Rejection, rejection.name()) {
                     warn!(peer = %self.peer.address, ?rejection, unlogged, "association rejected");
                 }
@@ -210,7 +192,7 @@ impl Connection {
         let Some(output) = self.session.take_output() else {
             return Ok(());
         };
-        let sent = self.io.send(&output, self.live.associations.send_timeout).await;
+        let sent = self.io.send(&output, self.node.live.associations.send_timeout).await;
         if sent.is_err()
             && let Some(unlogged) = self.incident(Class::Limit, "send_timeout")
         {

@@ -159,3 +159,39 @@ impl Io {
         self.transport.close().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn connect() -> (TcpStream, Io) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        (peer, Io::new(socket, Port::Plain).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_first_byte_is_looked_at_and_left_for_those_who_read() {
+        let (mut peer, mut io) = connect();
+        peer.write_all(b"header").unwrap();
+        assert_eq!(io.first_byte().await.unwrap(), Some(b'h'));
+        let mut header = [0; 4];
+        assert_eq!(io.read_plain(&mut header).await.unwrap(), 4);
+        assert_eq!((&header, io.unparsed().is_empty(), io.is_parked()), (b"head", true, true));
+        drop(peer);
+        assert_eq!(io.read_plain(&mut header).await.unwrap(), 2);
+        assert_eq!(io.first_byte().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let (_peer, mut io) = connect();
+        let sent = io.send(&vec![0; 64 << 20], Duration::from_millis(50)).await;
+        assert_eq!(sent.map(|_| ()), Err(Expired));
+    }
+}

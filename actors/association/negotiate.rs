@@ -22,14 +22,14 @@ impl Connection {
         self.peer.calling_ae_title = std::mem::take(&mut request.calling_ae_title);
         let rejection = match self.decide(&mut request).await {
             Ok(()) => {
-                let patience = self.live.associations.request_timeout;
+                let patience = self.node.live.associations.request_timeout;
                 let is_leased = self.leases.lease_contexts(request.contexts_accepted, patience).await;
                 (!is_leased).then_some(Rejection::LocalLimitExceeded)
             }
             Err(rejection) => Some(rejection),
         };
         if let Some(rejection) = rejection {
-            self.shared.count_rejected(rejection, self.peer.address, &self.peer.calling_ae_title);
+            self.node.shared.count_rejected(rejection, self.peer.address, &self.peer.calling_ae_title);
             if let Some(unlogged) = self.worth_a_line(Class::Rejection, rejection.name()) {
                 let calling_ae = &self.peer.calling_ae_title;
                 warn!(peer = %self.peer.address, ?calling_ae, ?rejection, unlogged, "association rejected");
@@ -38,9 +38,9 @@ impl Connection {
             return Some(End::Rejected);
         }
         self.session.accept(request.async_operations);
-        self.shared.counters.associations_accepted.increment();
-        self.shared.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
-        self.activity.requested(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
+        self.node.shared.counters.associations_accepted.increment();
+        self.node.shared.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
+        self.record.accepted(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
         self.leases.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
         info!(
             peer = %self.peer.address,
@@ -58,12 +58,12 @@ impl Connection {
 
     /// Whether the association comes about. Contexts that the access rules deny are turned down on the way.
     async fn decide(&mut self, request: &mut AssociateRequest) -> Result<(), Rejection> {
-        if *self.phase.borrow() != Phase::Serving {
+        if self.node.phase() != Phase::Serving {
             return Err(Rejection::TemporaryCongestion);
         }
-        let access = self.live.access.clone();
+        let access = self.node.live.access.clone();
         if let Err(refused) = self.peer.ask(&access, &request.called_ae_title) {
-            self.shared.counters.associations_denied.increment();
+            self.node.shared.counters.associations_denied.increment();
             let rule = refused.rule.map(|index| access.rules.list()[index].name.as_str());
             if let Some(unlogged) = self.deny(Denial::Access(rule.map(str::to_owned))) {
                 let calling_ae = &self.peer.calling_ae_title;
@@ -103,7 +103,7 @@ impl Connection {
         if is_right {
             return Ok(());
         }
-        self.shared.counters.users_rejected.increment();
+        self.node.shared.counters.users_rejected.increment();
         if let Some(unlogged) = self.deny(Denial::UserIdentity) {
             let calling_ae = &self.peer.calling_ae_title;
             warn!(peer = %self.peer.address, ?calling_ae, unlogged, "user identity is missing or not right");
@@ -114,24 +114,24 @@ impl Connection {
     /// Computes the hash of a passcode on a thread of its own: this one serves others too.
     async fn verify(&self, users: Arc<Users>, name: Vec<u8>, passcode: Vec<u8>) -> bool {
         let verifying = async {
-            let _turn = self.shared.verifying.acquire().await;
+            let _turn = self.node.shared.verifying.acquire().await;
             let _lease = self.leases.lease_patiently(Stage::Negotiating, users.memory_bytes()).await;
             tokio::task::spawn_blocking(move || users.verify(&name, &passcode)).await.unwrap_or(false)
         };
-        within(self.live.associations.request_timeout, verifying).await.unwrap_or(false)
+        within(self.node.live.associations.request_timeout, verifying).await.unwrap_or(false)
     }
 
     /// Counts that the peer is not let in, and puts it down for an audit. `Some`: it is to be logged, with how many of its kind were
     /// not since the last line.
     pub(super) fn deny(&self, denial: Denial) -> Option<u64> {
         let unlogged = self.incident(Class::Denial, denial.name());
-        self.shared.record(|| AuditEvent::Denied { peer: self.peer.for_audit(), denial });
+        self.node.shared.record(|| AuditEvent::Denied { peer: self.peer.for_audit(), denial });
         unlogged
     }
 
     /// The access rule that lets the association in.
     fn rule(&self) -> Option<&str> {
         let index = self.peer.granted.as_ref()?.association()?;
-        Some(&self.live.access.rules.list()[index].name)
+        Some(&self.node.live.access.rules.list()[index].name)
     }
 }

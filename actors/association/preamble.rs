@@ -14,12 +14,12 @@ use crate::node::shared::Phase;
 impl Connection {
     /// Makes the connection ready for the first PDU; its end if it does not come to that.
     pub(super) async fn open_up(&mut self) -> Option<End> {
-        let is_proxied = self.live.access.is_proxy(self.peer.address.ip());
+        let is_proxied = self.node.live.access.is_proxy(self.peer.address.ip());
         if self.io.port() == Port::Plain && !is_proxied {
             return None;
         }
         let mut patience = self.clock.request_patience();
-        let mut phase = self.phase.clone();
+        let mut phase = self.node.watch_phase();
         let opening = async {
             if is_proxied && let Err(end) = self.learn_source().await {
                 return Some(end);
@@ -83,7 +83,7 @@ impl Connection {
                 return Some(End::NotTls);
             }
         }
-        let Some(config) = self.live.tls.clone() else { return Some(End::Stopping) };
+        let Some(config) = self.node.live.tls.clone() else { return Some(End::Stopping) };
         self.leases.lease_tls().await;
         if let Err(error) = self.io.accept_tls(config).await {
             if let Some(unlogged) = self.deny(Denial::TlsHandshake(error.to_string())) {
@@ -94,7 +94,7 @@ impl Connection {
         if let Some(session) = self.io.tls() {
             let leaf = session.peer_certificates().and_then(|chain| chain.first());
             self.peer.certificate = leaf.map(|leaf| Box::new(CertificateNames::of(leaf)));
-            self.shared.counters.tls_handshakes.increment();
+            self.node.shared.counters.tls_handshakes.increment();
             debug!(
                 peer = %self.peer.address,
                 version = ?session.protocol_version(),

@@ -11,23 +11,14 @@ use super::file_meta::describe;
 use crate::gauges::incidents::Class;
 use crate::ingest::sizing::FLOOR_SEGMENT;
 use crate::ingest::{Ended, InstanceHandoff, Returned};
-use crate::mailbox::job::StoreInstance;
+use crate::node::settings::AssociationSettings;
 use crate::refusal::Refusal;
 
 impl Connection {
     /// A C-STORE-RQ has come: whether the association may have one more.
     pub(super) fn on_store_request(&mut self) -> Option<End> {
-        let settings = &self.live.associations;
-        let reached = |limit: Option<u64>, so_far| limit.is_some_and(|limit| so_far >= limit);
-        let limit = match () {
-            () if reached(settings.max_instances, self.requests) => "max_instances",
-            () if reached(settings.max_bytes, self.dataset_bytes) => "max_bytes",
-            () => {
-                self.requests += 1;
-                return None;
-            }
-        };
-        Some(self.on_limit(limit))
+        let AssociationSettings { max_instances, max_bytes, .. } = self.node.live.associations;
+        self.record.begin_request(max_instances, max_bytes).err().map(|limit| self.on_limit(limit))
     }
 
     /// Ends the association at one of its limits; the instances the writers have are stored, but nobody is told.
@@ -38,8 +29,8 @@ impl Connection {
                 peer = %self.peer.address,
                 calling_ae = ?self.peer.calling_ae_title,
                 limit,
-                instances = self.requests,
-                bytes = self.dataset_bytes,
+                instances = self.record.requests(),
+                bytes = self.record.dataset_bytes(),
                 unlogged,
                 "association beyond a limit, aborted"
             );
@@ -50,7 +41,7 @@ impl Connection {
 
     /// The dataset of a C-STORE-RQ begins.
     pub(super) fn begin_dataset(&mut self, request: StoreRequest) {
-        let description = describe(&request, &self.peer, &self.shared, &self.live);
+        let description = describe(&request, &self.peer, &self.node.shared, &self.node.live);
         self.inbound.begin(request, description);
     }
 
@@ -65,9 +56,9 @@ impl Connection {
 
     /// So many bytes of the dataset have come: whether it may have them.
     pub(super) fn on_dataset_bytes(&mut self, bytes: usize) -> Option<End> {
-        self.dataset_bytes += bytes as u64;
+        self.record.add_dataset_bytes(bytes);
         let is_over = self.inbound.is_receiving()
-            && self.inbound.bytes() + bytes as u64 > self.live.associations.max_dataset_bytes;
+            && self.inbound.bytes() + bytes as u64 > self.node.live.associations.max_dataset_bytes;
         is_over.then(|| self.on_limit("max_dataset"))
     }
 
@@ -101,19 +92,14 @@ impl Connection {
         };
         let complete = Instant::now();
         match self.attend(dataset.finish(complete)).await {
-            Ok(store) => self.hand_off(self.handoff(Request { operation, complete }, store)).await,
+            Ok(store) => self.hand_off(self.handoffs.begin(Request { operation, complete }, store)).await,
             Err(refusal) => self.refuse(&operation, &refusal),
         }
     }
 
-    fn handoff(&self, request: Request, store: StoreInstance) -> InstanceHandoff<Request> {
-        InstanceHandoff::new(request, store, &self.ingest)
-    }
-
     /// Submits an instance to the writers; meanwhile answers for others.
     async fn hand_off(&mut self, mut instance: InstanceHandoff<Request>) {
-        let ingest = self.ingest.clone();
-        match self.attend(instance.submit(&ingest)).await {
+        match self.attend(instance.submit()).await {
             Ok(reply) => self.handoffs.push(instance, reply),
             Err(outcome) => self.answer(&instance.end(outcome)),
         }
@@ -145,10 +131,9 @@ impl Connection {
         }
     }
 
-    fn acknowledge(&mut self, Ended { request, store, .. }: &Ended<Request>, stored: &Stored) {
+    fn acknowledge(&mut self, Ended { request, store, durability, .. }: &Ended<Request>, stored: &Stored) {
         let instance = &store.instance;
         let bytes = instance.dataset_bytes();
-        let durability = self.ingest.durability(instance);
         debug!(
             peer = %self.peer.address,
             sop_instance_uid = instance.meta.sop_instance_uid.as_str(),
@@ -157,12 +142,9 @@ impl Connection {
             durability = %durability,
             "instance stored"
         );
-        self.shared.count_acknowledged(stored, durability, bytes);
-        self.shared.latencies.response.record(request.complete.elapsed());
-        self.activity.acknowledged();
-        if let Some(trail) = &self.shared.audit {
-            self.transfers.add(instance, &self.peer.for_audit(), trail);
-        }
+        self.node.shared.count_acknowledged(stored, *durability, bytes);
+        self.node.shared.latencies.response.record(request.complete.elapsed());
+        self.record.acknowledged(instance, &self.peer, self.node.shared.audit.as_deref());
         self.session.respond(&request.operation, Status::Success, &ErrorComment::default());
     }
 
@@ -179,8 +161,8 @@ impl Connection {
                 "instance refused"
             );
         }
-        self.shared.count_refused(refusal, self.peer.address, &self.peer.calling_ae_title);
-        self.activity.refused();
+        self.node.shared.count_refused(refusal, self.peer.address, &self.peer.calling_ae_title);
+        self.record.refused();
         self.session.respond(operation, status, &refusal.comment());
     }
 

@@ -51,8 +51,8 @@ impl Connection {
                     return Some(End::ConnectionLost);
                 }
             }
-            Ok(()) = self.phase.changed() => {}
-            () = self.activity.end_requested() => {
+            Ok(()) = self.node.phase_changed() => {}
+            () = self.record.end_requested() => {
                 self.session.abort();
                 return Some(End::Evicted);
             }
@@ -93,8 +93,8 @@ impl Connection {
             Ok(0) if !self.session.is_requested() => Err(End::NothingSaid),
             Ok(0) | Err(_) => Err(End::ConnectionLost),
             Ok(bytes) => {
-                self.shared.counters.bytes_received.add(bytes as u64);
-                self.activity.received(bytes as u64);
+                self.node.shared.counters.bytes_received.add(bytes as u64);
+                self.record.received(bytes as u64);
                 self.clock.received(Instant::now());
                 match target {
                     ReadTarget::Dataset(_) => self.on_direct_read(bytes).await.map_or(Ok(bytes as u64), Err),
@@ -111,7 +111,7 @@ impl Connection {
     }
 
     fn on_trickle(&mut self, bytes: u64) -> End {
-        let MinimumRate { bytes_per_s, window } = self.live.associations.minimum_rate;
+        let MinimumRate { bytes_per_s, window } = self.node.live.associations.minimum_rate;
         if let Some(unlogged) = self.incident(Class::Limit, "min_rate") {
             warn!(
                 peer = %self.peer.address,

@@ -9,8 +9,8 @@ use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
 use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
-use super::Ingest;
-use super::dataset::Description;
+use super::context::Ingest;
+use super::description::Description;
 use super::spool::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
 use crate::mailbox::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
 use crate::refusal::Refusal;

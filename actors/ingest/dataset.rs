@@ -3,26 +3,14 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
-use dicom_core::Tag;
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
-use tidegate_storage::Placement;
-use tidegate_storage::meta::FileMeta;
 use tokio::time::Instant;
 
-use super::Ingest;
 use super::assembly::{Assembly, SPOOL_CHUNK};
+use super::context::Ingest;
+use super::description::Description;
 use crate::mailbox::job::StoreInstance;
 use crate::refusal::Refusal;
-
-/// What is known of a dataset before its first byte.
-pub(crate) struct Description {
-    /// The file meta information, transfer syntax included.
-    pub(crate) meta: FileMeta,
-    /// Where and how it is stored; `None`: as the store's settings have it.
-    pub(crate) placement: Option<Arc<Placement>>,
-    /// The elements to be read of it.
-    pub(crate) wanted: Arc<[Tag]>,
-}
 
 /// See the module.
 pub(crate) struct InboundDataset {

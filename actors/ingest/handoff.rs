@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tidegate_storage::{Cancellation, StoreError, Stored};
 use tokio::sync::oneshot;
 
-use super::Ingest;
+use super::context::Ingest;
 use crate::gauges::counters::Counters;
 use crate::mailbox::job::{AppendJob, CommitJob, Job, Lane, SpoolPart, StoreInstance};
 use crate::mailbox::open_spool::OpenSpool;

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tidegate_storage::Stored;
+use tidegate_storage::{Durability, Stored};
 
-use super::Ingest;
+use super::context::Ingest;
 use super::handoff::{Answer, Handoff, Outcome, Reply};
 use crate::mailbox::job::StoreInstance;
 
 /// An instance on its way to an outcome. `R` is what the source needs to answer for it.
 #[derive(Debug)]
 pub(crate) struct InstanceHandoff<R> {
+    ingest: Arc<Ingest>,
     request: R,
     handoff: Handoff<Arc<StoreInstance>>,
 }
@@ -23,6 +24,8 @@ pub(crate) struct InstanceHandoff<R> {
 pub(crate) struct Ended<R> {
     pub(crate) request: R,
     pub(crate) store: Arc<StoreInstance>,
+    /// How durable it was to be.
+    pub(crate) durability: Durability,
     pub(crate) outcome: Outcome<Stored>,
 }
 
@@ -35,18 +38,16 @@ pub(crate) enum Returned<R> {
 }
 
 impl<R> InstanceHandoff<R> {
-    pub(crate) fn new(request: R, store: StoreInstance, ingest: &Ingest) -> Self {
-        Self { request, handoff: Handoff::new(Arc::new(store), ingest) }
-    }
-
     /// Submits the instance, as [`Handoff::submit`]; then [`Handoffs::push`] takes it. An error: the outcome, for [`Self::end`].
-    pub(crate) async fn submit(&mut self, ingest: &Ingest) -> Result<Reply<Stored>, Outcome<Stored>> {
-        self.handoff.submit(ingest).await
+    pub(crate) async fn submit(&mut self) -> Result<Reply<Stored>, Outcome<Stored>> {
+        self.handoff.submit(&self.ingest).await
     }
 
     /// The instance with its outcome.
     pub(crate) fn end(self, outcome: Outcome<Stored>) -> Ended<R> {
-        Ended { request: self.request, store: self.handoff.work, outcome }
+        let Self { ingest, request, handoff: Handoff { work: store, .. } } = self;
+        let durability = ingest.durability(&store.instance);
+        Ended { request, store, durability, outcome }
     }
 }
 
@@ -60,6 +61,12 @@ pub(crate) struct Handoffs<R> {
 impl<R: 'static> Handoffs<R> {
     pub(crate) fn new(ingest: Arc<Ingest>) -> Self {
         Self { ingest, with_writers: FuturesUnordered::new(), to_retry: Vec::new() }
+    }
+
+    /// An instance that is to be stored, for [`InstanceHandoff::submit`].
+    pub(crate) fn begin(&self, request: R, store: StoreInstance) -> InstanceHandoff<R> {
+        let handoff = Handoff::new(Arc::new(store), &self.ingest);
+        InstanceHandoff { ingest: self.ingest.clone(), request, handoff }
     }
 
     /// Instances that are with the writers.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes};
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
 
-use super::Ingest;
-use super::dataset::{Description, InboundDataset};
+use super::context::Ingest;
+use super::dataset::InboundDataset;
+use super::description::Description;
 use super::sizing::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, block_for, segment_for};
 use crate::refusal::Refusal;
 

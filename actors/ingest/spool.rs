@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Ingest;
+use super::context::Ingest;
 use super::handoff::{Handoff, Reply};
 use crate::gauges::counters::Counters;
 use crate::mailbox::job::SpoolPart;

@@ -1,6 +1,7 @@
 //! A second source, to hold the way in to its contract: bytes from a channel, without an association. It stores through leases, mailbox
 //! and real writers, and is refused like any other source.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Actor;
@@ -11,14 +12,14 @@ use tidegate_protocol::{Policy, Status};
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{CommitStrategy, Duplicates, Outcome, Settings, Store, Stored};
+use tidegate_storage::{CommitStrategy, Duplicates, Durability, Outcome, Settings, Store, Stored};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::*;
 use crate::mailbox::{WriterState, WriterTask};
 use crate::node::settings::{
-    AccessSettings, AssociationSettings, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings,
+    AccessSettings, AssociationSettings, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings, WriterSettings,
 };
 use crate::node::shared::Shared;
 use crate::refusal::{Reason, Refusal};
@@ -238,9 +239,9 @@ async fn take_in(inbound: &mut Inbound<()>, mut bytes: Bytes, holder: &Holder) -
 
 async fn hand_off(store: crate::mailbox::job::StoreInstance, ingest: &Arc<Ingest>) -> Result<Stored, Refusal> {
     let mut handoffs = Handoffs::new(ingest.clone());
-    let mut next = Some(InstanceHandoff::new((), store, ingest));
+    let mut next = Some(handoffs.begin((), store));
     while let Some(mut instance) = next.take() {
-        match instance.submit(ingest).await {
+        match instance.submit().await {
             Ok(reply) => handoffs.push(instance, reply),
             Err(outcome) => return instance.end(outcome).outcome,
         }

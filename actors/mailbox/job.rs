@@ -1,6 +1,6 @@
 //! The jobs that associations submit to writers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,8 +9,7 @@ use tidegate_memory::{Location, MemoryLease, Stage};
 use tidegate_storage::{Commit, Durability, Instance, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
-use super::WriterMailbox;
-use super::open_spool::OpenSpool;
+use super::open_spool::{CloseSpool, OpenSpool};
 pub(crate) use super::queue::Lane;
 use crate::supervision::liveness::HeldWork;
 
@@ -159,18 +158,18 @@ pub struct SpoolContent {
 }
 
 impl SpoolPart {
-    /// Writes the part to its spool file, unless that has been done. The bytes stay in memory until [`Self::set_written`].
+    /// Writes the part to its spool file, unless that has been done. A new one is closed by `closer`. The bytes stay in memory until [`Self::set_written`].
     ///
     /// # Errors
     /// If the spool file cannot be created or written.
-    pub(crate) fn write(&self, store: &Store, mailbox: &WriterMailbox) -> Result<Arc<OpenSpool>, StoreError> {
+    pub(crate) fn write(&self, store: &Store, closer: Weak<dyn CloseSpool>) -> Result<Arc<OpenSpool>, StoreError> {
         // A copy of the references: the lock must not be held during the write, and a writer that repeats it needs the bytes.
         let content = match &*self.content.lock() {
             PartContent::Held(content) => content.clone(),
             PartContent::Written(spool) => return Ok(spool.clone()),
         };
         let spool = match &self.spool {
-            SpoolTarget::New { meta_bytes } => Arc::new(OpenSpool::new(store.spool(*meta_bytes)?, mailbox)),
+            SpoolTarget::New { meta_bytes } => Arc::new(OpenSpool::new(store.spool(*meta_bytes)?, closer)),
             SpoolTarget::Open(spool) => spool.clone(),
         };
         spool.write(self.offset_bytes, &content.slices)?;
@@ -202,6 +201,7 @@ mod tests {
     use tidegate_storage::{CommitStrategy, Duplicates, Settings};
 
     use super::*;
+    use crate::mailbox::WriterMailbox;
 
     fn store(directory: &tempfile::TempDir, name: &str, min_free_bytes: u64) -> Store {
         let settings = Settings {
@@ -226,8 +226,8 @@ mod tests {
         let mailbox = WriterMailbox::new(1, 1, Arc::default());
         let part = part(SpoolTarget::New { meta_bytes: 0 }, 0);
         let full = store(&directory, "full", u64::MAX);
-        assert!(matches!(part.write(&full, &mailbox), Err(StoreError::BelowMinFree { .. })));
-        let spool = part.write(&store(&directory, "well", 0), &mailbox).unwrap();
+        assert!(matches!(part.write(&full, mailbox.spool_closer()), Err(StoreError::BelowMinFree { .. })));
+        let spool = part.write(&store(&directory, "well", 0), mailbox.spool_closer()).unwrap();
         assert_eq!(spool.file_bytes(), 4);
     }
 
@@ -236,12 +236,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (store, mailbox) = (store(&directory, "well", 0), WriterMailbox::new(1, 1, Arc::default()));
         let first = part(SpoolTarget::New { meta_bytes: 0 }, 0);
-        let spool = first.write(&store, &mailbox).unwrap();
+        let spool = first.write(&store, mailbox.spool_closer()).unwrap();
         first.set_written(&spool);
-        assert!(Arc::ptr_eq(&first.write(&store, &mailbox).unwrap(), &spool), "not a new file without the bytes");
+        assert!(
+            Arc::ptr_eq(&first.write(&store, mailbox.spool_closer()).unwrap(), &spool),
+            "not a new file without the bytes"
+        );
         let second = part(SpoolTarget::Open(spool.clone()), 4);
-        second.set_written(&second.write(&store, &mailbox).unwrap());
-        assert!(Arc::ptr_eq(&second.write(&store, &mailbox).unwrap(), &spool));
+        second.set_written(&second.write(&store, mailbox.spool_closer()).unwrap());
+        assert!(Arc::ptr_eq(&second.write(&store, mailbox.spool_closer()).unwrap(), &spool));
         assert_eq!(spool.file_bytes(), 8);
     }
 }

@@ -35,6 +35,7 @@ use tokio::time::Instant;
 
 use self::job::{Job, PendingWrite, StoreInstance};
 use self::next_task::Task;
+use self::open_spool::CloseSpool;
 use self::queue::Lane;
 pub(crate) use self::scheduler::MAX_PENDING_WRITES;
 use self::scheduler::{Workload, WriterScheduler};
@@ -57,6 +58,12 @@ pub(crate) type SmallBatchPermit = scheduler::SmallBatchPermit<Instances>;
 pub(crate) type WalLeader = scheduler::WalLeader<Instances>;
 pub(crate) type WriterState = next_task::WriterState<Instances>;
 pub(crate) type InFlight = in_flight::InFlight<Instances>;
+
+impl CloseSpool for WriterScheduler<Instances> {
+    fn close_spool(self: Arc<Self>, file: Arc<SpoolFile>) {
+        Self::discard(&self, file);
+    }
+}
 
 /// A job in a queue.
 #[derive(Debug)]
@@ -217,9 +224,10 @@ impl WriterMailbox {
         InFlight::new(self.scheduler.clone())
     }
 
-    /// For who gives spool files up.
-    pub(crate) fn scheduler(&self) -> Weak<WriterScheduler<Instances>> {
-        Arc::downgrade(&self.scheduler)
+    /// Closes the spool files that an association gives up.
+    pub(crate) fn spool_closer(&self) -> Weak<dyn CloseSpool> {
+        let scheduler: Arc<dyn CloseSpool> = self.scheduler.clone();
+        Arc::downgrade(&scheduler)
     }
 
     fn taken(&self, QueuedJob { job, slot, queued_at }: QueuedJob) -> Job {

@@ -5,8 +5,11 @@ use std::sync::{Arc, Weak};
 
 use tidegate_storage::SpoolFile;
 
-use super::scheduler::WriterScheduler;
-use super::{Instances, WriterMailbox};
+/// Has a spool file closed by a writer: the scheduler of the writers does.
+pub(crate) trait CloseSpool: std::fmt::Debug + Send + Sync {
+    /// Has a writer close `file`, which nobody else uses.
+    fn close_spool(self: Arc<Self>, file: Arc<SpoolFile>);
+}
 
 /// A spool file that a writer closes, whichever thread gives it up last. To remove and close a large file that has no name yet takes the
 /// filesystem a quarter of a second for each GiB or so, and an association thread serves other associations meanwhile.
@@ -21,13 +24,13 @@ pub struct OpenSpool {
 struct Closer {
     file: Option<Arc<SpoolFile>>,
     /// Weak, because the mailbox holds jobs that hold this.
-    scheduler: Weak<WriterScheduler<Instances>>,
+    scheduler: Weak<dyn CloseSpool>,
 }
 
 impl OpenSpool {
-    pub(crate) fn new(file: SpoolFile, mailbox: &WriterMailbox) -> Self {
+    pub(crate) fn new(file: SpoolFile, scheduler: Weak<dyn CloseSpool>) -> Self {
         let file = Arc::new(file);
-        let _closer = Closer { file: Some(file.clone()), scheduler: mailbox.scheduler() };
+        let _closer = Closer { file: Some(file.clone()), scheduler };
         Self { file, _closer }
     }
 
@@ -49,7 +52,7 @@ impl Drop for Closer {
     fn drop(&mut self) {
         // Without a mailbox there are no writers, and it is closed here.
         if let (Some(file), Some(scheduler)) = (self.file.take(), self.scheduler.upgrade()) {
-            scheduler.discard(file);
+            scheduler.close_spool(file);
         }
     }
 }

@@ -312,7 +312,7 @@ async fn a_spool_file_that_is_given_up_is_closed_by_a_writer_and_by_who_gives_it
     let directory = tempfile::tempdir().unwrap();
     let (store, mailbox) = (store(&directory), mailbox(16, 4));
     let temp_files = || directory.path().join("root/.tidegate/tmp").read_dir().unwrap().count();
-    let open = || OpenSpool::new(store.spool(0).unwrap(), &mailbox);
+    let open = || OpenSpool::new(store.spool(0).unwrap(), mailbox.spool_closer());
     drop(open());
     assert_eq!(temp_files(), 0, "there is no writer");
 

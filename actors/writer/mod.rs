@@ -274,7 +274,7 @@ impl Writer {
 
     fn append(&self, part: &SpoolPart) -> Result<Arc<OpenSpool>, StoreError> {
         self.liveness.note(MessageKind::Append);
-        let spool = part.write(&self.store, &self.shared.mailbox)?;
+        let spool = part.write(&self.store, self.shared.mailbox.spool_closer())?;
         self.liveness.progress();
         Ok(spool)
     }

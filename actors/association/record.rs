@@ -1,0 +1,130 @@
+//! What a connection has done so far: for operators, for the audit trail, for the log line about its end, and for its limits.
+
+use std::net::SocketAddr;
+
+use tidegate_storage::Instance;
+
+use super::peer::Peer;
+use crate::gauges::activity::ActivityGuard;
+use crate::gauges::audit::{AuditTrail, Transfers};
+use crate::supervision::liveness::{LastMessages, MessageKind};
+
+/// See the module.
+pub(super) struct Record {
+    last_messages: LastMessages,
+    /// What is to be reported for an audit.
+    transfers: Transfers,
+    activity: ActivityGuard,
+    /// C-STORE requests so far.
+    requests: u64,
+    /// Bytes of their datasets.
+    dataset_bytes: u64,
+}
+
+impl Record {
+    pub(super) fn new(activity: ActivityGuard) -> Self {
+        let (last_messages, transfers) = (LastMessages::default(), Transfers::default());
+        Self { last_messages, transfers, activity, requests: 0, dataset_bytes: 0 }
+    }
+
+    pub(super) fn note(&self, kind: MessageKind) {
+        self.last_messages.note(kind);
+    }
+
+    /// The last messages, the latest last.
+    pub(super) fn last_messages(&self) -> Vec<MessageKind> {
+        self.last_messages.list()
+    }
+
+    /// Counts a C-STORE request, unless the association has reached the limit that is returned.
+    pub(super) fn begin_request(
+        &mut self,
+        max_instances: Option<u64>,
+        max_bytes: Option<u64>,
+    ) -> Result<(), &'static str> {
+        let is_reached = |limit: Option<u64>, so_far| limit.is_some_and(|limit| so_far >= limit);
+        if is_reached(max_instances, self.requests) {
+            return Err("max_instances");
+        }
+        if is_reached(max_bytes, self.dataset_bytes) {
+            return Err("max_bytes");
+        }
+        self.requests += 1;
+        Ok(())
+    }
+
+    /// Bytes of a dataset have come.
+    pub(super) fn add_dataset_bytes(&mut self, bytes: usize) {
+        self.dataset_bytes += bytes as u64;
+    }
+
+    /// C-STORE requests so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Bytes of their datasets.
+    pub(super) fn dataset_bytes(&self) -> u64 {
+        self.dataset_bytes
+    }
+
+    /// Bytes were read from the peer.
+    pub(super) fn received(&self, bytes: u64) {
+        self.activity.received(bytes);
+    }
+
+    /// The association is accepted.
+    pub(super) fn accepted(&self, peer: SocketAddr, calling: &str, called: &str) {
+        self.activity.requested(peer, calling, called);
+    }
+
+    /// An instance was acknowledged.
+    pub(super) fn acknowledged(&mut self, instance: &Instance, peer: &Peer, trail: Option<&AuditTrail>) {
+        self.activity.acknowledged();
+        if let Some(trail) = trail {
+            self.transfers.add(instance, &peer.for_audit(), trail);
+        }
+    }
+
+    /// An instance was refused.
+    pub(super) fn refused(&self) {
+        self.activity.refused();
+    }
+
+    /// Instances acknowledged and refused so far.
+    pub(super) fn answered(&self) -> (u64, u64) {
+        self.activity.answered()
+    }
+
+    /// Reports for an audit what the association has stored.
+    pub(super) fn report(&mut self, peer: &Peer, trail: &AuditTrail) {
+        self.transfers.report(&peer.for_audit(), self.activity.answered().1, trail);
+    }
+
+    /// Waits until an operator or the node asks for the end of the association.
+    pub(super) async fn end_requested(&self) {
+        self.activity.end_requested().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::gauges::activity::OpenAssociations;
+
+    #[test]
+    fn the_request_beyond_a_limit_is_not_counted() {
+        let open = Arc::<OpenAssociations>::default();
+        let mut record = Record::new(open.register(1, "127.0.0.1:104".parse().unwrap()));
+        for _ in 0..2 {
+            assert_eq!(record.begin_request(Some(2), Some(100)), Ok(()));
+            record.add_dataset_bytes(50);
+        }
+        assert_eq!(record.begin_request(Some(2), Some(100)), Err("max_instances"));
+        assert_eq!(record.begin_request(None, Some(100)), Err("max_bytes"));
+        assert_eq!((record.requests(), record.dataset_bytes()), (2, 100));
+        assert_eq!(record.begin_request(None, None), Ok(()));
+    }
+}

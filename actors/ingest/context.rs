@@ -1,0 +1,40 @@
+//! What a source stores with.
+
+use std::sync::Arc;
+
+use tidegate_memory::pressure::Level;
+use tidegate_storage::{Durability, Instance};
+use tokio::sync::watch;
+
+use super::sizing;
+use crate::gauges::counters::Counters;
+use crate::gauges::latency::Latencies;
+use crate::mailbox::WriterMailbox;
+use crate::node::settings::WriterSettings;
+
+/// The writers, and the settings of the moment the source began.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    pub(crate) mailbox: Arc<WriterMailbox>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) latencies: Arc<Latencies>,
+    /// How short memory is.
+    pub(crate) pressure: watch::Receiver<Level>,
+    /// How durable an instance without a placement of its own is made.
+    pub(crate) durability: Durability,
+    pub(crate) writers: WriterSettings,
+    /// Bytes of a dataset kept in memory.
+    pub(crate) spool_threshold_bytes: u64,
+}
+
+impl Ingest {
+    /// How durable an instance is to be before it is acknowledged.
+    pub(crate) fn durability(&self, instance: &Instance) -> Durability {
+        instance.placement().map_or(self.durability, |placement| placement.durability)
+    }
+
+    /// What the present pressure leaves of `bytes` that are wanted for receiving; `None`: nothing may be held that can go to the spool.
+    pub(crate) fn under_pressure(&self, bytes: usize) -> Option<usize> {
+        sizing::under_pressure(*self.pressure.borrow(), bytes)
+    }
+}
