@@ -14,8 +14,8 @@ use super::open_spool::OpenSpool;
 pub(crate) use super::queue::Lane;
 use crate::supervision::liveness::HeldWork;
 
-/// Work for a writer. The association keeps its share of it, so that it outlives a writer: if `reply` is dropped instead of
-/// answered, the writer is gone, and the work is submitted to another.
+/// Work for a writer. The association keeps its share of it, so that the work outlives a writer. A reply that is
+/// dropped without an answer means that the writer is gone: the association submits the work again.
 #[derive(Debug)]
 pub enum Job {
     /// Make an instance durable.
@@ -139,8 +139,8 @@ pub struct SpoolPart {
     pub content: Mutex<PartContent>,
 }
 
-/// The bytes of a [`SpoolPart`] are in memory until they are in the spool file: there is no third state, in which a part that is
-/// submitted again would leave a hole.
+/// The bytes of a [`SpoolPart`] are in memory until they are in the spool file: there is no third state, in which a
+/// part that is submitted again would leave a hole.
 #[derive(Debug)]
 pub enum PartContent {
     /// Not written yet, or not with success.
@@ -159,12 +159,14 @@ pub struct SpoolContent {
 }
 
 impl SpoolPart {
-    /// Writes the part to its spool file, unless that has been done. The bytes stay in memory until [`Self::set_written`].
+    /// Writes the part to its spool file, unless that has been done. The bytes stay in memory until
+    /// [`Self::set_written`].
     ///
     /// # Errors
     /// If the spool file cannot be created or written.
     pub(crate) fn write(&self, store: &Store, mailbox: &WriterMailbox) -> Result<Arc<OpenSpool>, StoreError> {
-        // A copy of the references: the lock must not be held during the write, and a writer that repeats it needs the bytes.
+        // A copy of the references: the lock must not be held during the write, and a writer that repeats it needs the
+        // bytes.
         let content = match &*self.content.lock() {
             PartContent::Held(content) => content.clone(),
             PartContent::Written(spool) => return Ok(spool.clone()),
