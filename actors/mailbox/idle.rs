@@ -1,30 +1,30 @@
-//! The writers without work.
+//! The stack of idle writers: wake-ups are LIFO.
 
 use std::task::Waker;
 
 use super::queue::Lane;
 use crate::sync::current_core;
 
-/// Writers that wait for work. `P` is what a writer may be given when it is woken.
+/// Writers that wait for work. `P` is the permit that a writer may be given with its wake-up.
 #[derive(Debug)]
 pub(super) struct IdleWriters<P> {
-    /// In the order they came.
+    /// In the order of their arrival.
     asleep: Vec<Asleep>,
-    /// Woken, but not there yet.
+    /// Woken, and not yet polled.
     woken: Vec<(Number, Option<P>)>,
     last_number: u64,
 }
 
-/// A writer that waits.
+/// A waiting writer.
 #[derive(Debug)]
 pub(super) struct Asleep {
     pub(super) number: Number,
     pub(super) waker: Waker,
-    /// The processor it went to sleep on, and which it wakes on unless another is free.
+    /// The core it went to sleep on, and wakes up on unless another core is free.
     core: usize,
 }
 
-/// Tells one wait from another.
+/// Identifies one wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Number(u64);
 
@@ -39,9 +39,9 @@ impl<P> IdleWriters<P> {
         self.asleep.is_empty()
     }
 
-    /// The writer to be woken for a job of the lane: the last that came. For a large one rather the last that went to sleep on this
-    /// core, whose caches have the job, and which need not interrupt another. A small one is better off on a core that waits for the
-    /// disk.
+    /// Removes the writer to be woken for a job of the lane: the last that came. A large job prefers the last one that
+    /// went to sleep on this core: its caches hold the job's data, and no other core is interrupted. A small job is
+    /// better served by a core that waits for the disk.
     pub(super) fn next(&mut self, lane: Lane) -> Option<Asleep> {
         let near = match lane {
             Lane::Large => self.asleep_on(current_core()),
@@ -54,7 +54,7 @@ impl<P> IdleWriters<P> {
         self.asleep.iter().rposition(|asleep| asleep.core == core)
     }
 
-    /// Notes that a writer is on its way, perhaps with a permit.
+    /// Records that a writer was woken, perhaps with a permit.
     pub(super) fn set_woken(&mut self, number: Number, permit: Option<P>) {
         self.woken.push((number, permit));
     }
@@ -66,7 +66,7 @@ impl<P> IdleWriters<P> {
         number
     }
 
-    /// removes the writer. `Some`: it was woken, perhaps with a permit.
+    /// Removes the writer. `Some`: it had been woken, perhaps with a permit.
     pub(super) fn remove(&mut self, number: Number) -> Option<Option<P>> {
         self.asleep.retain(|asleep| asleep.number != number);
         let woken = self.woken.iter().position(|(other, _)| *other == number)?;
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!([0, 1, 7].map(|core| idle.asleep_on(core)), [Some(3), Some(2), None]);
         let last = |idle: &mut IdleWriters<()>, lane| idle.next(lane).map(|asleep| asleep.number.0);
         assert_eq!(last(&mut idle, Lane::Small), Some(4));
-        // None of these can be this core.
+        // No core has this number.
         idle.asleep.iter_mut().for_each(|asleep| asleep.core = usize::MAX);
         assert_eq!([(); 4].map(|()| last(&mut idle, Lane::Large)), [Some(3), Some(2), Some(1), None]);
     }

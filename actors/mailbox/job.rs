@@ -13,8 +13,8 @@ use super::open_spool::{CloseSpool, OpenSpool};
 pub(crate) use super::queue::Lane;
 use crate::supervision::liveness::HeldWork;
 
-/// Work for a writer. The association keeps its share of it, so that it outlives a writer: if `reply` is dropped instead of
-/// answered, the writer is gone, and the work is submitted to another.
+/// Work for a writer. The association keeps its share of it, so that the work outlives a writer. A reply that is
+/// dropped without an answer means that the writer is gone: the association submits the work again.
 #[derive(Debug)]
 pub enum Job {
     /// Make an instance durable.
@@ -138,8 +138,8 @@ pub struct SpoolPart {
     pub content: Mutex<PartContent>,
 }
 
-/// The bytes of a [`SpoolPart`] are in memory until they are in the spool file: there is no third state, in which a part that is
-/// submitted again would leave a hole.
+/// The bytes of a [`SpoolPart`] are in memory until they are in the spool file: there is no third state, in which a
+/// part that is submitted again would leave a hole.
 #[derive(Debug)]
 pub enum PartContent {
     /// Not written yet, or not with success.
@@ -158,7 +158,8 @@ pub struct SpoolContent {
 }
 
 impl SpoolPart {
-    /// Writes the part to its spool file, unless that has been done. A new one is closed by `closer`. The bytes stay in memory until [`Self::set_written`].
+    /// Writes the part to its spool file, unless that has been done. `closer` closes a new one. The bytes stay
+    /// in memory until [`Self::set_written`].
     ///
     /// # Errors
     /// If the spool file cannot be created or written.

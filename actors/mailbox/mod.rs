@@ -1,19 +1,21 @@
-//! The bounded way from associations to writers.
+//! The bounded queue between associations and writers.
 //!
-//! A job needs a slot before it can be sent, and keeps the slot until a writer takes it: nobody can enqueue past the
-//! capacity, however many associations there are. A dead writer leaves the queue to the others.
+//! Invariant: a job holds a slot from before it is queued until a writer takes it, so the queue never exceeds its
+//! capacity, however many associations there are. The death of a writer leaves the queue to the other writers.
 //!
-//! There are two lanes. In general an idle writer takes the next job and a fair share of the rest. Of small instances that are to
-//! be synced one writer takes all that wait, and keeps its permit until it is at the commit log: more writers would divide between
-//! them what one sync serves, and each would have to be woken. There is a second permit while [`scheduler::BACKLOG`] instances wait all the
-//! same, and so on.
+//! There are two lanes. From the large lane, an idle writer takes the next job and a fair share of the rest. The small
+//! lane holds small instances that are to be synced: one writer takes all that wait, and keeps its permit until it
+//! reaches the commit log. More writers would divide what one sync can serve, and each would have to be woken. A
+//! further permit exists for every [`scheduler::BACKLOG`] instances that wait nevertheless.
 //!
-//! What goes through the log waits for the next write of that, which one writer makes at a time. The others leave it theirs, write
-//! the files and go on: one write and one sync serve all of it, and nobody sleeps until somebody else has synced. The files of the
-//! one who is at the log are offered to a writer without work.
+//! Group commit: one writer at a time, the leader, writes the commit log. The followers leave their batches to the next
+//! write, write their files meanwhile, and take other work. One write and one sync serve the whole group, and no writer
+//! sleeps until another has synced. The leader's own small files are offered to an idle writer. Once
+//! [`MAX_PENDING_WRITES`] batches wait, a further writer does not join: it writes the log for its own batch alone.
 //!
-//! Writers that wait form a stack. A job wakes one of them, the one that came last, for a large job of those on the core that has it;
-//! none if those who are awake will see to it.
+//! Wake-ups are LIFO: idle writers form a stack, and a job wakes at most one of them, the last that came. A large job
+//! prefers the last one that went to sleep on the submitting core. No writer is woken if one that is awake will take
+//! the job.
 
 mod idle;
 pub(crate) mod in_flight;
@@ -42,7 +44,7 @@ use self::scheduler::{Workload, WriterScheduler};
 use crate::gauges::latency::Latencies;
 use crate::patience::Patience;
 
-/// The workload of the real writers.
+/// The workload of the writers in production.
 #[derive(Debug)]
 pub(crate) enum Instances {}
 
@@ -83,30 +85,30 @@ pub struct HandoffTimeout;
 pub struct WriterMailbox {
     slots: Arc<Semaphore>,
     scheduler: Arc<WriterScheduler<Instances>>,
-    /// Held while the capacity changes.
+    /// Locked while the capacity changes.
     capacity: Mutex<usize>,
-    /// Slots to be taken away as they come free, because the capacity became smaller than what waits.
+    /// Slots to be withdrawn as they are released, because the capacity was lowered below the number of waiting jobs.
     surplus: AtomicUsize,
     writers: usize,
     high_water: AtomicUsize,
-    /// Jobs ever enqueued, and ever taken: a job's ticket less the latter is its position.
+    /// Jobs enqueued since the start, and taken since the start. A job's position is its ticket minus the latter.
     enqueued: AtomicU64,
     taken: AtomicU64,
     latencies: Arc<Latencies>,
 }
 
-/// What a writer is to do.
+/// The next task of a writer.
 #[derive(Debug)]
 pub(crate) enum WriterTask {
-    /// Commit these, or append them to spool files.
+    /// Commit these jobs, or append their parts to spool files.
     Jobs(Vec<Job>),
-    /// Write the commit log for these.
+    /// Write the commit log for this group, as its leader.
     Log(Vec<PendingWrite>, WalLeader),
-    /// Write these files, while somebody else writes the commit log for them.
+    /// Write these files, while the leader writes the commit log for them.
     Write(Files<Arc<StoreInstance>>),
-    /// Close this spool file, which nobody needs.
+    /// Close this spool file, which is no longer needed.
     Discard(Arc<SpoolFile>),
-    /// Look again when the storage wants to be tended: that may have changed.
+    /// No work. The time of the next checkpoint may have changed: ask the storage again.
     Nothing,
 }
 
@@ -126,7 +128,8 @@ impl WriterMailbox {
         }
     }
 
-    /// Changes the capacity, at least 1. Jobs that wait keep their slots: a smaller capacity holds as soon as they are taken.
+    /// Changes the capacity, at least 1. Waiting jobs keep their slots: a lower capacity takes effect as they are
+    /// taken.
     pub fn set_capacity(&self, new: usize) {
         let mut capacity = self.capacity.lock();
         let old = std::mem::replace(&mut *capacity, new);
@@ -146,8 +149,8 @@ impl WriterMailbox {
         }
     }
 
-    /// Waits for a slot, then enqueues the job that `make` returns. A caller that lends its `patience` knows afterwards what the wait
-    /// has used up.
+    /// Waits for a slot, then enqueues the job that `make` returns. A caller that lends its `patience` can read from it
+    /// afterwards how much time the wait used up.
     ///
     /// # Errors
     /// [`HandoffTimeout`] if no slot became free within `patience`; `make` is not called then.
@@ -176,14 +179,14 @@ impl WriterMailbox {
         Ok(())
     }
 
-    /// Waits for something to do. Of jobs it gives what else waits in the lane, at most `most`: of small ones, all; of large ones, a
-    /// fair share. The slots are free again at once: jobs in flight take no slot. Whoever stops waiting has taken
-    /// nothing.
+    /// Waits for a task. With the first job of a lane it returns further jobs, at most `most` in all: from the small
+    /// lane all that wait, from the large lane a fair share. Their slots are free at once: jobs in flight hold no slot.
+    /// Cancel safe: a caller that drops the future has taken nothing.
     pub(crate) async fn take(&self, most: usize, writer: &mut WriterState) -> WriterTask {
         let (lane, first) = match self.scheduler.next_task(writer).await {
             Task::First(lane, first) => (lane, first),
             other => {
-                writer.permit = None; // others take small instances meanwhile
+                writer.permit = None; // another writer takes small instances meanwhile
                 return match other {
                     Task::Log(group, leader) => WriterTask::Log(group, leader),
                     Task::Files(files) => WriterTask::Write(files),
@@ -194,7 +197,7 @@ impl WriterMailbox {
         };
         let share = match lane {
             Lane::Small => self.scheduler.small.depth(),
-            // An idle writer that took all there is would leave the others nothing to do side by side.
+            // A writer that took every job would leave the other writers idle.
             Lane::Large => {
                 writer.permit = None;
                 self.scheduler.large.depth() / self.writers
@@ -209,17 +212,17 @@ impl WriterMailbox {
         self.scheduler.join_group(pending)
     }
 
-    /// Has a writer that has nothing to do write `files`; if there is none, whoever needs them does.
+    /// Gives `files` to an idle writer. Without one, the commit that needs them writes them itself.
     pub(crate) fn offload_files(&self, files: Files<Arc<StoreInstance>>) {
         self.scheduler.offload_files(files);
     }
 
-    /// Has writers come for what waits, because this one does not.
+    /// Wakes writers for the waiting work, because this writer will not take it.
     pub(crate) fn wake_for_backlog(&self) {
         self.scheduler.wake_for_backlog();
     }
 
-    /// What a writer that starts works at.
+    /// A list of jobs in flight for a writer that starts.
     pub(crate) fn in_flight(&self) -> InFlight {
         InFlight::new(self.scheduler.clone())
     }
@@ -242,22 +245,22 @@ impl WriterMailbox {
         job
     }
 
-    /// Jobs that may wait.
+    /// The number of jobs that may wait.
     pub fn capacity(&self) -> usize {
         *self.capacity.lock()
     }
 
-    /// Jobs ever taken: how many stand before a job is its ticket less this.
+    /// Jobs taken since the start. The number of jobs before a waiting job is its ticket minus this.
     pub(crate) fn taken_so_far(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Jobs waiting now.
+    /// The number of jobs that wait now.
     pub fn depth(&self) -> usize {
         self.scheduler.depth()
     }
 
-    /// The most jobs that waited at one time since this was last called.
+    /// The largest number of jobs that waited at one time since the last call.
     pub fn take_high_water(&self) -> usize {
         self.high_water.swap(self.depth(), Ordering::Relaxed)
     }
