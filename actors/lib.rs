@@ -21,6 +21,7 @@
 //! | [`writer`] | one actor on a thread of its own: commits what it takes from the mailbox |
 //! | [`supervision`] | who runs, who has ended or hangs, what follows |
 //! | [`gauges`] | figures, events and records of what the node does, for operators |
+//! | [`committed`] | the event that an instance is stored, for everything behind the storage |
 //! | [`refusal`] | why an instance was refused, and its DIMSE status |
 //! | [`patience`] | time that counts only while the observer was awake |
 //! | [`sync`] | the locks of the mailbox, which a model replaces |
@@ -29,6 +30,7 @@
 //! What is not here: files (only through `tidegate_storage`), configuration files, the command line.
 
 pub mod association;
+mod committed;
 pub mod fault;
 pub mod gauges;
 mod ingest;
@@ -41,17 +43,18 @@ pub mod supervision;
 mod sync;
 mod writer;
 
+pub use committed::{Committed, Origin, Sink};
 pub use gauges::activity::{AssociationUse, WriterUse};
 pub use gauges::observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
 pub use network::admission::FLOOR_LEASE_BYTES;
 pub use network::certificate::CertificateNames;
 pub use network::descriptors::{DESCRIPTORS_OF_ASSOCIATION, descriptors_of_writers};
 pub use network::transport::TLS_LEASE_BYTES;
+pub use node::phase::Phase;
 pub use node::settings::{
     AccessSettings, AssociationSettings, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
     Terms, WriterSettings,
 };
-pub use node::shared::Phase;
 pub use node::{Heart, Node, StartError, Stopped};
 pub use refusal::Reason;
 pub use supervision::exit::{Exit, Panic, record_panics};

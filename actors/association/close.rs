@@ -26,15 +26,15 @@ impl Connection {
         };
         self.session.end();
         self.inbound.discard();
-        if let Some(trail) = &self.node.shared.audit {
+        if let Some(trail) = &self.node.env.gauges.audit {
             self.record.report(&self.peer, trail);
         }
-        let counters = &self.node.shared.counters;
+        let counters = &self.node.env.gauges.counters;
         match end {
             End::Released | End::Stopping | End::Rejected => {}
             End::NothingSaid => {
                 counters.connections_not_dicom.increment();
-                self.node.shared.incidents.count(Class::Stranger, "nothing_said"); // a port check
+                self.node.env.gauges.incidents.count(Class::Stranger, "nothing_said"); // a port check
             }
             End::RequestTimeout => {
                 counters.connections_not_dicom.increment();
@@ -124,7 +124,7 @@ impl Drop for Connection {
             return;
         }
         let exit = if std::thread::panicking() {
-            self.node.shared.counters.associations_panicked.increment();
+            self.node.env.gauges.counters.associations_panicked.increment();
             Exit::Panicked(Panic::of_this_thread())
         } else {
             Exit::ThreadDied
@@ -136,7 +136,7 @@ impl Drop for Connection {
                 Port::Tls => drop(self.io.send_now(&ABORT)),
             }
         }
-        self.node.shared.counters.associations_aborted.increment();
+        self.node.env.gauges.counters.associations_aborted.increment();
         let held = self.leases.by_stage();
         error!(
             child = "association",
@@ -147,10 +147,10 @@ impl Drop for Connection {
             held_bytes = held.total(),
             held = held.text(),
             with_writers = self.handoffs.len(),
-            mailbox_depth = self.node.shared.mailbox.depth(),
+            mailbox_depth = self.node.env.mailbox.depth(),
             last_messages = ?self.record.last_messages(),
             "child ended"
         );
-        self.node.shared.recent.add_ended(&format!("association of {}", self.peer.address), exit, "nothing");
+        self.node.env.gauges.recent.add_ended(&format!("association of {}", self.peer.address), exit, "nothing");
     }
 }

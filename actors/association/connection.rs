@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use super::arrival::Arrival;
 use super::clock::Clock;
 use super::end::End;
+use super::env::Env;
 use super::io::Io;
 use super::leases::Leases;
 use super::node::Node;
@@ -23,7 +24,7 @@ use super::session::Session;
 use crate::fault::{self, Injected};
 use crate::gauges::incidents::Class;
 use crate::ingest::{Handoffs, Inbound};
-use crate::node::shared::{Phase, Shared};
+use crate::node::phase::Phase;
 use crate::supervision::liveness::MessageKind;
 
 /// What an answer to a C-STORE-RQ needs, while the instance is with the writers.
@@ -48,13 +49,13 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(arrival: Arrival, shared: Arc<Shared>) -> std::io::Result<Self> {
+    pub(crate) fn open(arrival: Arrival, env: Arc<Env>) -> std::io::Result<Self> {
         let io = Io::new(arrival.socket, arrival.port)?;
-        let activity = shared.open.register(arrival.holder.id(), arrival.peer);
-        let node = Node::new(shared);
-        let ingest = Arc::new(node.shared.ingest(&node.live));
+        let activity = env.gauges.open.register(arrival.holder.id(), arrival.peer);
+        let node = Node::new(env);
+        let ingest = Arc::new(node.env.ingest(&node.live));
         Ok(Self {
-            peer: Peer::new(arrival.peer),
+            peer: Peer::new(arrival.holder.id(), arrival.peer),
             io,
             session: Session::new(node.live.associations.policy.clone()),
             inbound: Inbound::new(ingest.clone()),
@@ -100,12 +101,12 @@ impl Connection {
 
     /// Counts what the peer did amiss. `Some`: it is to be logged, with how many of its kind were not since the last line.
     pub(super) fn incident(&self, class: Class, kind: &'static str) -> Option<u64> {
-        self.node.shared.incident(class, kind, self.peer.address.ip())
+        self.node.env.gauges.incidents.note(class, kind, self.peer.address.ip())
     }
 
     /// The same for what is counted elsewhere.
     pub(super) fn worth_a_line(&self, class: Class, kind: &'static str) -> Option<u64> {
-        self.node.shared.worth_a_line(class, kind, self.peer.address.ip())
+        self.node.env.gauges.incidents.worth_a_line(class, kind, self.peer.address.ip())
     }
 
     /// Waits for `future`, answering meanwhile for what the writers finish.
@@ -137,7 +138,7 @@ impl Connection {
             // What is rare or long is boxed: it is not to take room in every association that waits.
             Event::AssociateRequested(request) => return Box::pin(self.on_request(request)).await,
             Event::Rejected(rejection) => {
-                self.node.shared.count_rejected(rejection, self.peer.address, "");
+                self.node.env.gauges.count_rejected(rejection, self.peer.address, "");
                 if let Some(unlogged) = self.worth_a_line(Class::Rejection, rejection.name()) {
                     warn!(peer = %self.peer.address, ?rejection, unlogged, "association rejected");
                 }

@@ -1,28 +1,26 @@
 //! From a C-STORE-RQ to the description of its dataset.
 
-use std::sync::Arc;
-
 use tidegate_protocol::StoreRequest;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
 
+use super::env::Env;
 use super::peer::Peer;
 use crate::ingest::Description;
 use crate::node::settings::LiveSettings;
-use crate::node::shared::Shared;
 use crate::refusal::Refusal;
 
 /// What is known of a dataset from its request, or why it is refused whatever follows.
 pub(super) fn describe(
     request: &StoreRequest,
     peer: &Peer,
-    shared: &Arc<Shared>,
+    env: &Env,
     live: &LiveSettings,
 ) -> Result<Description, Refusal> {
     let placement = peer.placement(&live.access, &request.abstract_syntax);
     let meta = file_meta(request, peer, &live.associations.policy.ae_title)?;
-    let wanted = shared.wanted_for(placement.as_deref());
-    Ok(Description { meta, placement, wanted })
+    let wanted = env.wanted_for(placement.as_deref());
+    Ok(Description { origin: peer.origin.clone(), meta, placement, wanted })
 }
 
 /// The file meta information, which the command set alone gives.

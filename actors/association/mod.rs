@@ -6,6 +6,7 @@ mod clock;
 mod close;
 mod connection;
 mod end;
+mod env;
 mod file_meta;
 mod io;
 mod leases;
@@ -25,20 +26,20 @@ use std::sync::Arc;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 
+use crate::gauges::counters::ActorCount;
 use crate::ingest::sizing::BULK_SEGMENT;
 use crate::ingest::{MAX_PARTS_UNDER_WAY, SPOOL_CHUNK};
 use crate::network::admission::FLOOR_LEASE_BYTES;
 use crate::network::transport::TLS_LEASE_BYTES;
 use crate::node::settings::{AssociationSettings, LiveSettings};
-use crate::node::shared::{ActorCount, Shared};
 pub(crate) use arrival::Arrival;
 use connection::Connection;
+pub(crate) use env::Env;
 
 /// See the module.
-#[derive(Debug)]
 pub struct Association {
     connection: Option<Arrival>,
-    shared: Arc<Shared>,
+    env: Arc<Env>,
     _actor_count: ActorCount,
 }
 
@@ -57,9 +58,9 @@ impl LiveSettings {
 }
 
 impl Association {
-    pub(crate) fn new(arrival: Arrival, shared: Arc<Shared>) -> Self {
-        let _actor_count = ActorCount::new(&shared);
-        Self { connection: Some(arrival), shared, _actor_count }
+    pub(crate) fn new(arrival: Arrival, env: Arc<Env>) -> Self {
+        let _actor_count = ActorCount::new(&env.gauges.counters);
+        Self { connection: Some(arrival), env, _actor_count }
     }
 }
 
@@ -70,7 +71,7 @@ impl Actor for Association {
         let Some(arrival) = self.connection.take() else {
             return ctx.stop();
         };
-        match Connection::open(arrival, self.shared.clone()) {
+        match Connection::open(arrival, self.env.clone()) {
             Ok(connection) => {
                 ctx.spawn(Box::new(connection).serve().into_actor(self).map(|(), _, ctx| ctx.stop()));
             }

@@ -13,8 +13,8 @@ use super::connection::Connection;
 use super::end::End;
 use crate::gauges::audit::{AuditEvent, Denial};
 use crate::gauges::incidents::Class;
+use crate::node::phase::Phase;
 use crate::node::settings::AccessSettings;
-use crate::node::shared::Phase;
 use crate::patience::within;
 
 impl Connection {
@@ -29,7 +29,7 @@ impl Connection {
             Err(rejection) => Some(rejection),
         };
         if let Some(rejection) = rejection {
-            self.node.shared.count_rejected(rejection, self.peer.address, &self.peer.calling_ae_title);
+            self.node.env.gauges.count_rejected(rejection, self.peer.address, &self.peer.calling_ae_title);
             if let Some(unlogged) = self.worth_a_line(Class::Rejection, rejection.name()) {
                 let calling_ae = &self.peer.calling_ae_title;
                 warn!(peer = %self.peer.address, ?calling_ae, ?rejection, unlogged, "association rejected");
@@ -37,9 +37,11 @@ impl Connection {
             self.session.reject(rejection);
             return Some(End::Rejected);
         }
+        let rule = self.rule().map(str::to_owned);
+        self.peer.accepted(rule);
         self.session.accept(request.async_operations);
-        self.node.shared.counters.associations_accepted.increment();
-        self.node.shared.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
+        self.node.env.gauges.counters.associations_accepted.increment();
+        self.node.env.gauges.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
         self.record.accepted(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
         self.leases.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
         info!(
@@ -63,7 +65,7 @@ impl Connection {
         }
         let access = self.node.live.access.clone();
         if let Err(refused) = self.peer.ask(&access, &request.called_ae_title) {
-            self.node.shared.counters.associations_denied.increment();
+            self.node.env.gauges.counters.associations_denied.increment();
             let rule = refused.rule.map(|index| access.rules.list()[index].name.as_str());
             if let Some(unlogged) = self.deny(Denial::Access(rule.map(str::to_owned))) {
                 let calling_ae = &self.peer.calling_ae_title;
@@ -103,7 +105,7 @@ impl Connection {
         if is_right {
             return Ok(());
         }
-        self.node.shared.counters.users_rejected.increment();
+        self.node.env.gauges.counters.users_rejected.increment();
         if let Some(unlogged) = self.deny(Denial::UserIdentity) {
             let calling_ae = &self.peer.calling_ae_title;
             warn!(peer = %self.peer.address, ?calling_ae, unlogged, "user identity is missing or not right");
@@ -114,7 +116,7 @@ impl Connection {
     /// Computes the hash of a passcode on a thread of its own: this one serves others too.
     async fn verify(&self, users: Arc<Users>, name: Vec<u8>, passcode: Vec<u8>) -> bool {
         let verifying = async {
-            let _turn = self.node.shared.verifying.acquire().await;
+            let _turn = self.node.env.verifying.acquire().await;
             let _lease = self.leases.lease_patiently(Stage::Negotiating, users.memory_bytes()).await;
             tokio::task::spawn_blocking(move || users.verify(&name, &passcode)).await.unwrap_or(false)
         };
@@ -125,7 +127,7 @@ impl Connection {
     /// not since the last line.
     pub(super) fn deny(&self, denial: Denial) -> Option<u64> {
         let unlogged = self.incident(Class::Denial, denial.name());
-        self.node.shared.record(|| AuditEvent::Denied { peer: self.peer.for_audit(), denial });
+        self.node.env.gauges.record(|| AuditEvent::Denied { peer: self.peer.for_audit(), denial });
         unlogged
     }
 

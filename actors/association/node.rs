@@ -1,23 +1,24 @@
-//! The node as a connection sees it: what all share, the settings of the moment the connection began, and the phase.
+//! The node as a connection sees it: what every association gets, the settings of the moment the connection began, and the phase.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::env::Env;
+use crate::node::phase::Phase;
 use crate::node::settings::LiveSettings;
-use crate::node::shared::{Phase, Shared};
 
 /// See the module.
 pub(super) struct Node {
-    pub(super) shared: Arc<Shared>,
+    pub(super) env: Arc<Env>,
     /// The settings of the moment the connection began.
     pub(super) live: Arc<LiveSettings>,
     phase: watch::Receiver<Phase>,
 }
 
 impl Node {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { live: shared.live(), phase: shared.phase.subscribe(), shared }
+    pub(super) fn new(env: Arc<Env>) -> Self {
+        Self { live: env.live.get(), phase: env.phase.clone(), env }
     }
 
     /// What the node is about.

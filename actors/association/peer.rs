@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidegate_access::{Granted, Requestor};
 use tidegate_storage::Placement;
 
+use crate::committed::Origin;
 use crate::gauges::audit::AuditPeer;
 use crate::network::certificate::CertificateNames;
 use crate::node::settings::AccessSettings;
@@ -21,11 +22,25 @@ pub(crate) struct Peer {
     pub(crate) certificate: Option<Box<CertificateNames>>,
     /// What the access rules came to, once there is an association.
     pub(crate) granted: Option<Granted>,
+    /// As everything behind the storage knows it.
+    pub(crate) origin: Arc<Origin>,
 }
 
 impl Peer {
-    pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, calling_ae_title: String::new(), certificate: None, granted: None }
+    /// The peer of the association with this account.
+    pub(crate) fn new(association: u64, address: SocketAddr) -> Self {
+        let origin = Origin { association, peer: address, calling_ae_title: String::new(), rule: None };
+        Self { address, calling_ae_title: String::new(), certificate: None, granted: None, origin: Arc::new(origin) }
+    }
+
+    /// Its association is accepted, by this access rule: what it sends comes from the peer as it is known now.
+    pub(crate) fn accepted(&mut self, rule: Option<String>) {
+        self.origin = Arc::new(Origin {
+            association: self.origin.association,
+            peer: self.address,
+            calling_ae_title: self.calling_ae_title.clone(),
+            rule,
+        });
     }
 
     /// As the audit trail names it.

@@ -9,7 +9,7 @@ use super::end::End;
 use crate::gauges::audit::Denial;
 use crate::network::certificate::CertificateNames;
 use crate::network::transport::{Port, TLS_HANDSHAKE};
-use crate::node::shared::Phase;
+use crate::node::phase::Phase;
 
 impl Connection {
     /// Makes the connection ready for the first PDU; its end if it does not come to that.
@@ -94,7 +94,7 @@ impl Connection {
         if let Some(session) = self.io.tls() {
             let leaf = session.peer_certificates().and_then(|chain| chain.first());
             self.peer.certificate = leaf.map(|leaf| Box::new(CertificateNames::of(leaf)));
-            self.node.shared.counters.tls_handshakes.increment();
+            self.node.env.gauges.counters.tls_handshakes.increment();
             debug!(
                 peer = %self.peer.address,
                 version = ?session.protocol_version(),

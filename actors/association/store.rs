@@ -41,7 +41,7 @@ impl Connection {
 
     /// The dataset of a C-STORE-RQ begins.
     pub(super) fn begin_dataset(&mut self, request: StoreRequest) {
-        let description = describe(&request, &self.peer, &self.node.shared, &self.node.live);
+        let description = describe(&request, &self.peer, &self.node.env, &self.node.live);
         self.inbound.begin(request, description);
     }
 
@@ -142,9 +142,9 @@ impl Connection {
             durability = %durability,
             "instance stored"
         );
-        self.node.shared.count_acknowledged(stored, *durability, bytes);
-        self.node.shared.latencies.response.record(request.complete.elapsed());
-        self.record.acknowledged(instance, &self.peer, self.node.shared.audit.as_deref());
+        self.node.env.gauges.count_acknowledged(stored, *durability, bytes);
+        self.node.env.gauges.latencies.response.record(request.complete.elapsed());
+        self.record.acknowledged(instance, &self.peer, self.node.env.gauges.audit.as_deref());
         self.session.respond(&request.operation, Status::Success, &ErrorComment::default());
     }
 
@@ -161,7 +161,7 @@ impl Connection {
                 "instance refused"
             );
         }
-        self.node.shared.count_refused(refusal, self.peer.address, &self.peer.calling_ae_title);
+        self.node.env.gauges.count_refused(refusal, self.peer.address, &self.peer.calling_ae_title);
         self.record.refused();
         self.session.respond(operation, status, &refusal.comment());
     }

@@ -93,7 +93,7 @@ impl Connection {
             Ok(0) if !self.session.is_requested() => Err(End::NothingSaid),
             Ok(0) | Err(_) => Err(End::ConnectionLost),
             Ok(bytes) => {
-                self.node.shared.counters.bytes_received.add(bytes as u64);
+                self.node.env.gauges.counters.bytes_received.add(bytes as u64);
                 self.record.received(bytes as u64);
                 self.clock.received(Instant::now());
                 match target {

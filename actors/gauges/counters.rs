@@ -1,5 +1,6 @@
 //! The counters all actors share. Each only rises, but for the gauges, which say so.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_protocol::Rejection;
@@ -115,5 +116,22 @@ impl Counters {
     /// Instances acknowledged.
     pub fn acknowledged_total(&self) -> u64 {
         self.instances_durable.get() + self.instances_unsynced.get() + self.instances_identical.get()
+    }
+}
+
+/// Counts an actor as long as there is one: it goes with the actor's value, on whatever way that goes.
+#[derive(Debug)]
+pub(crate) struct ActorCount(Arc<Counters>);
+
+impl ActorCount {
+    pub(crate) fn new(counters: &Arc<Counters>) -> Self {
+        counters.actors.increment();
+        Self(counters.clone())
+    }
+}
+
+impl Drop for ActorCount {
+    fn drop(&mut self) {
+        self.0.actors.subtract(1);
     }
 }

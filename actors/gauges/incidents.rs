@@ -49,6 +49,8 @@ pub struct Incidents(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// For so long a peer gets no further line of one kind.
+    repeat_interval: Duration,
     counts: BTreeMap<(Class, &'static str), u64>,
     lines: HashMap<(IpAddr, Class, &'static str), Line>,
 }
@@ -62,20 +64,19 @@ struct Line {
 
 impl Incidents {
     /// Counts one. `Some`: it is to be logged, with how many of its kind from that peer were not since the last line.
-    pub(crate) fn note(&self, class: Class, kind: &'static str, peer: IpAddr, interval: Duration) -> Option<u64> {
+    pub(crate) fn note(&self, class: Class, kind: &'static str, peer: IpAddr) -> Option<u64> {
         self.count(class, kind);
-        self.worth_a_line(class, kind, peer, interval)
+        self.worth_a_line(class, kind, peer)
     }
 
     /// Whether one that is counted elsewhere is to be logged.
-    pub(crate) fn worth_a_line(
-        &self,
-        class: Class,
-        kind: &'static str,
-        peer: IpAddr,
-        interval: Duration,
-    ) -> Option<u64> {
-        self.0.lock().worth_a_line(class, kind, peer, interval, Instant::now())
+    pub(crate) fn worth_a_line(&self, class: Class, kind: &'static str, peer: IpAddr) -> Option<u64> {
+        self.0.lock().worth_a_line(class, kind, peer, Instant::now())
+    }
+
+    /// Sets how long a peer gets no further line of one kind.
+    pub(crate) fn set_repeat_interval(&self, interval: Duration) {
+        self.0.lock().repeat_interval = interval;
     }
 
     /// Counts one that gets no line of its own.
@@ -96,14 +97,8 @@ impl Incidents {
 }
 
 impl State {
-    fn worth_a_line(
-        &mut self,
-        class: Class,
-        kind: &'static str,
-        peer: IpAddr,
-        interval: Duration,
-        now: Instant,
-    ) -> Option<u64> {
+    fn worth_a_line(&mut self, class: Class, kind: &'static str, peer: IpAddr, now: Instant) -> Option<u64> {
+        let interval = self.repeat_interval;
         let mut key = (peer, class, kind);
         if self.lines.len() >= MAX_REMEMBERED && !self.lines.contains_key(&key) {
             self.lines.retain(|_, line| now.duration_since(line.at) < interval);
@@ -137,9 +132,10 @@ mod tests {
 
     #[test]
     fn one_line_for_each_peer_kind_and_interval() {
-        let (mut state, start) = (State::default(), Instant::now());
+        let mut state = State { repeat_interval: MINUTE, ..State::default() };
+        let start = Instant::now();
         let mut note = |kind, number, second| {
-            state.worth_a_line(Class::Violation, kind, peer(number), MINUTE, start + Duration::from_secs(second))
+            state.worth_a_line(Class::Violation, kind, peer(number), start + Duration::from_secs(second))
         };
         assert_eq!(note("pdv-length", 1, 0), Some(0));
         assert_eq!(note("pdv-length", 1, 1), None);
@@ -154,25 +150,27 @@ mod tests {
     fn every_one_is_logged_if_there_is_no_interval() {
         let incidents = Incidents::default();
         for _ in 0..3 {
-            assert_eq!(incidents.note(Class::Limit, "min_rate", peer(1), Duration::ZERO), Some(0));
+            assert_eq!(incidents.note(Class::Limit, "min_rate", peer(1)), Some(0));
         }
-        assert_eq!(incidents.note(Class::Limit, "max_dataset", peer(1), MINUTE), Some(0));
-        assert_eq!(incidents.note(Class::Limit, "max_dataset", peer(1), MINUTE), None);
+        incidents.set_repeat_interval(MINUTE);
+        assert_eq!(incidents.note(Class::Limit, "max_dataset", peer(1)), Some(0));
+        assert_eq!(incidents.note(Class::Limit, "max_dataset", peer(1)), None);
         assert_eq!((incidents.total(Class::Limit), incidents.total(Class::Violation)), (5, 0), "all are counted");
         assert_eq!(incidents.counts()[&(Class::Limit, "min_rate")], 3);
     }
 
     #[test]
     fn any_number_of_peers_takes_bounded_room() {
-        let (mut state, start) = (State::default(), Instant::now());
+        let mut state = State { repeat_interval: MINUTE, ..State::default() };
+        let start = Instant::now();
         let mut logged = 0;
         for number in 0..3 * MAX_REMEMBERED as u32 {
-            logged += usize::from(state.worth_a_line(Class::Stranger, "http", peer(number), MINUTE, start).is_some());
+            logged += usize::from(state.worth_a_line(Class::Stranger, "http", peer(number), start).is_some());
         }
         assert_eq!(logged, MAX_REMEMBERED + 1, "the others share a line");
         assert_eq!(state.lines.len(), MAX_REMEMBERED + 1);
         let later = start + MINUTE;
-        assert_eq!(state.worth_a_line(Class::Stranger, "http", peer(u32::MAX >> 8), MINUTE, later), Some(0));
+        assert_eq!(state.worth_a_line(Class::Stranger, "http", peer(u32::MAX >> 8), later), Some(0));
         assert_eq!(state.lines.len(), 1, "what is old is forgotten");
     }
 }

@@ -11,6 +11,7 @@
 //! | [`observer`] | a view of all of it for the surfaces of operators |
 
 pub(crate) mod activity;
+mod all;
 pub mod audit;
 pub mod counters;
 pub mod history;
@@ -19,3 +20,5 @@ pub mod latency;
 pub mod observer;
 pub mod recent;
 pub mod statistics;
+
+pub(crate) use self::all::Gauges;

@@ -17,7 +17,8 @@ use super::history::Point;
 use super::incidents::Class;
 use super::latency::Latencies;
 use super::recent::{ChildEnded, Refused};
-use crate::node::shared::{Phase, Shared};
+use crate::node::phase::Phase;
+use crate::node::shared::Shared;
 use crate::supervision::tree::ChildStatus;
 
 /// A look into the running node, from any thread.
@@ -39,37 +40,37 @@ impl Observer {
 
     /// What the node has counted since it started.
     pub fn counters(&self) -> &Counters {
-        &self.0.counters
+        &self.0.gauges.counters
     }
 
     /// What peers did amiss since it started, by kind; rejections and refusals are among [`Self::counters`].
     pub fn incidents(&self) -> BTreeMap<(Class, &'static str), u64> {
-        self.0.incidents.counts()
+        self.0.gauges.incidents.counts()
     }
 
     /// How long the steps of instances took since it started.
     pub fn latencies(&self) -> &Latencies {
-        &self.0.latencies
+        &self.0.gauges.latencies
     }
 
     /// Every child of the supervisor, as it last saw them: a second ago at most.
     pub fn children(&self) -> Arc<[ChildStatus]> {
-        self.0.children.read().clone()
+        self.0.gauges.children.read().clone()
     }
 
     /// What was refused lately, the latest first.
     pub fn recently_refused(&self) -> Vec<Refused> {
-        self.0.recent.refused()
+        self.0.gauges.recent.refused()
     }
 
     /// Children that ended lately, the latest first.
     pub fn recently_ended(&self) -> Vec<ChildEnded> {
-        self.0.recent.ended()
+        self.0.gauges.recent.ended()
     }
 
     /// The last `count` seconds, oldest first; there are [`crate::gauges::history::POINTS`] at most.
     pub fn history(&self, count: usize) -> Vec<Point> {
-        self.0.history.last(count)
+        self.0.gauges.history.last(count)
     }
 
     /// What the node is about.
@@ -101,7 +102,7 @@ impl Observer {
 
     /// Every open association, the oldest first.
     pub fn associations(&self) -> Vec<AssociationUse> {
-        self.0.open.all(|account| self.0.budget.by_stage_of(account).total())
+        self.0.gauges.open.all(|account| self.0.budget.by_stage_of(account).total())
     }
 
     /// Associations open.
@@ -111,7 +112,7 @@ impl Observer {
 
     /// Every writer since it was last started, in the order of [`Self::children`].
     pub fn writers(&self) -> Vec<WriterUse> {
-        self.0.writers.all()
+        self.0.gauges.writers.all()
     }
 
     /// Jobs waiting for a writer.
@@ -122,7 +123,7 @@ impl Observer {
     /// Aborts the association with this [`AssociationUse::id`], because an operator wants it; false if there is none. Its peer gets
     /// an A-ABORT, its unfinished dataset is dropped.
     pub fn abort(&self, id: u64) -> bool {
-        let found = self.0.open.end(id);
+        let found = self.0.gauges.open.end(id);
         if found {
             warn!(id, "association aborted: an operator asked for it");
         }
@@ -162,7 +163,7 @@ impl Observer {
 
     /// What is to be written down for an audit; `None`: nothing is.
     pub fn audit(&self) -> Option<Arc<AuditTrail>> {
-        self.0.audit.clone()
+        self.0.gauges.audit.clone()
     }
 
     /// An account for someone outside the actors who will hold leases of the node's budget.
@@ -263,7 +264,7 @@ pub struct StatisticsSnapshot {
 impl StatisticsSnapshot {
     pub(crate) fn of(shared: &Shared) -> Result<Self, AllocatorError> {
         let allocator = shared.probe.read()?;
-        let counters = &shared.counters;
+        let counters = &shared.gauges.counters;
         let (leased, baseline_bytes) = (shared.budget.by_stage(), shared.baseline.get());
         Ok(Self {
             at: Instant::now(),

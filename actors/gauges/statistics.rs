@@ -28,7 +28,7 @@ const TICKS_A_SECOND: u64 = 10;
 /// The child of the supervisor that does it.
 pub(crate) fn child(shared: &Arc<Shared>, liveness: Liveness) -> ChildActor {
     let figures = Figures::new(shared.clone());
-    ChildActor::new(shared, move || run(figures, liveness))
+    ChildActor::new(&shared.gauges.counters, move || run(figures, liveness))
 }
 
 async fn run(mut figures: Figures, liveness: Liveness) {
@@ -77,7 +77,7 @@ struct Second {
 
 impl Second {
     fn begin(shared: &Shared) -> Self {
-        let counters = &shared.counters;
+        let counters = &shared.gauges.counters;
         Self {
             began: Instant::now(),
             leased: shared.budget.by_stage(),
@@ -86,8 +86,8 @@ impl Second {
             acknowledged: counters.acknowledged_total(),
             acknowledged_bytes: counters.bytes_acknowledged.get(),
             refused: counters.refused_total(),
-            response: shared.latencies.response.read(),
-            commit: shared.latencies.commit.read(),
+            response: shared.gauges.latencies.response.read(),
+            commit: shared.gauges.latencies.commit.read(),
         }
     }
 
@@ -115,7 +115,7 @@ impl Second {
             pressure: *shared.pressure.borrow(),
             associations: shared.admission.open(),
             mailbox_depth: self.mailbox_depth,
-            writers_busy: shared.counters.writers_busy.get(),
+            writers_busy: shared.gauges.counters.writers_busy.get(),
             received_bytes: now.received_bytes - self.received_bytes,
             acknowledged: now.acknowledged - self.acknowledged,
             acknowledged_bytes: now.acknowledged_bytes - self.acknowledged_bytes,
@@ -148,8 +148,8 @@ impl Figures {
         // Of a life before this one, if the actor was restarted, the first line tells nothing.
         let last_line = LastLine {
             at,
-            acknowledged_total: shared.counters.acknowledged_total(),
-            acknowledged_bytes_total: shared.counters.bytes_acknowledged.get(),
+            acknowledged_total: shared.gauges.counters.acknowledged_total(),
+            acknowledged_bytes_total: shared.gauges.counters.bytes_acknowledged.get(),
         };
         let second = Second::begin(&shared);
         Self { sentinel: Sentinel::new(sentinel_settings()), started: at, ticks: 0, shared, last_line, second }
@@ -203,7 +203,7 @@ impl Figures {
         if each_second {
             let (next, point) = self.second.end(&self.shared, &allocator);
             self.second = next;
-            self.shared.history.push(point);
+            self.shared.gauges.history.push(point);
             self.look_for_leaks(&allocator);
         }
     }
@@ -221,7 +221,7 @@ impl Figures {
         let snapshot = self.shared.budget.snapshot(allocator, self.shared.baseline.get(), Level::Abort);
         if let Some(most) = snapshot.holders.into_iter().max_by_key(|holder| holder.bytes) {
             warn!(association = most.label, bytes = most.bytes, "association aborted: it held most");
-            self.shared.open.end(most.id);
+            self.shared.gauges.open.end(most.id);
         }
     }
 
@@ -235,7 +235,7 @@ impl Figures {
             oldest_holder: shared.budget.oldest_holder(),
         };
         if let Some(leak) = self.sentinel.observe(sample) {
-            shared.counters.leaks_suspected.increment();
+            shared.gauges.counters.leaks_suspected.increment();
             warn!(
                 slope_bytes_per_s = leak.slope_bytes_per_s,
                 slope_low_bytes_per_s = leak.slope_low_bytes_per_s,

@@ -12,6 +12,7 @@ use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 use super::context::Ingest;
 use super::description::Description;
 use super::spool::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
+use crate::committed::Origin;
 use crate::mailbox::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
 use crate::refusal::Refusal;
 
@@ -44,11 +45,12 @@ pub(super) struct Assembly {
     spool: Spool,
     gauge: SpoolGauge,
     placement: Option<Arc<Placement>>,
+    origin: Arc<Origin>,
 }
 
 impl Assembly {
     pub(super) fn new(description: Description, ingest: &Ingest) -> Self {
-        let Description { meta, placement, wanted } = description;
+        let Description { origin, meta, placement, wanted } = description;
         Self {
             scan: HeadScan::new(&meta.transfer_syntax_uid, wanted, HeadLimits::default()),
             file: FileBuilder::new(meta),
@@ -62,6 +64,7 @@ impl Assembly {
             spool: Spool::default(),
             gauge: SpoolGauge::new(ingest.counters.clone()),
             placement,
+            origin,
         }
     }
 
@@ -219,7 +222,7 @@ impl Assembly {
             Some(placement) => instance.with_placement(placement),
             None => instance,
         };
-        Ok(StoreInstance { instance, leases: self.leases, spool: self.spool.file })
+        Ok(StoreInstance { instance, origin: self.origin, leases: self.leases, spool: self.spool.file })
     }
 
     fn begin_block(&mut self, bytes: usize, lease: MemoryLease) {

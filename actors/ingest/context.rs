@@ -7,6 +7,7 @@ use tidegate_storage::{Durability, Instance};
 use tokio::sync::watch;
 
 use super::sizing;
+use crate::committed::Sinks;
 use crate::gauges::counters::Counters;
 use crate::gauges::latency::Latencies;
 use crate::mailbox::WriterMailbox;
@@ -25,6 +26,7 @@ pub(crate) struct Ingest {
     pub(crate) writers: WriterSettings,
     /// Bytes of a dataset kept in memory.
     pub(crate) spool_threshold_bytes: u64,
+    pub(crate) sinks: Sinks,
 }
 
 impl Ingest {

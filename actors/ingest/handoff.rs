@@ -10,7 +10,7 @@ use tidegate_storage::{Cancellation, StoreError, Stored};
 use tokio::sync::oneshot;
 
 use super::context::Ingest;
-use crate::gauges::counters::Counters;
+use crate::committed::Committed;
 use crate::mailbox::job::{AppendJob, CommitJob, Job, Lane, SpoolPart, StoreInstance};
 use crate::mailbox::open_spool::OpenSpool;
 use crate::patience::Patience;
@@ -34,7 +34,7 @@ pub(crate) trait Work {
     fn job(&self, ingest: &Ingest, reply: oneshot::Sender<Result<Self::Output, StoreError>>) -> Job;
 
     /// No writer is waited for any more: cancels the work. The outcome is `refusal`, unless the work was done before that.
-    fn cancel(&self, refusal: Refusal) -> Outcome<Self::Output>;
+    fn cancel(&self, ingest: &Ingest, refusal: Refusal) -> Outcome<Self::Output>;
 }
 
 impl Work for Arc<StoreInstance> {
@@ -46,9 +46,14 @@ impl Work for Arc<StoreInstance> {
     }
 
     /// A writer that hangs over the instance does not store it later, unless it is stored already.
-    fn cancel(&self, refusal: Refusal) -> Outcome<Stored> {
+    fn cancel(&self, ingest: &Ingest, refusal: Refusal) -> Outcome<Stored> {
         match self.instance.cancel() {
-            Cancellation::TooLate(stored) => Ok(stored),
+            // Its writer was fenced or hangs, and may never tell.
+            Cancellation::TooLate(stored) => {
+                let (origin, instance) = (&self.origin, &self.instance);
+                ingest.sinks.tell(&Committed { origin, instance, stored: &stored });
+                Ok(stored)
+            }
             // Being renamed just now: it may get stored whole, and an identical resend is answered with success.
             Cancellation::Cancelled | Cancellation::Undecided => Err(refusal),
         }
@@ -63,7 +68,7 @@ impl Work for Arc<SpoolPart> {
     }
 
     /// Whatever is written of it goes with the spool file.
-    fn cancel(&self, refusal: Refusal) -> Outcome<Arc<OpenSpool>> {
+    fn cancel(&self, _ingest: &Ingest, refusal: Refusal) -> Outcome<Arc<OpenSpool>> {
         Err(refusal)
     }
 }
@@ -98,13 +103,13 @@ impl<W: Work> Handoff<W> {
     /// The outcome, if no writer takes it: there was no slot within `handoff_timeout`, or too many writers have lost it.
     pub(crate) async fn submit(&mut self, ingest: &Ingest) -> Result<Reply<W::Output>, Outcome<W::Output>> {
         if self.retries > MAX_RETRIES {
-            return Err(self.work.cancel(Refusal::WriterLost));
+            return Err(self.work.cancel(ingest, Refusal::WriterLost));
         }
         let (reply, answered) = oneshot::channel();
         let mut handoff = self.patience.for_step(ingest.writers.handoff_timeout);
         let submitted = ingest.mailbox.submit(&mut handoff, || self.work.job(ingest, reply)).await;
         self.patience.spend(handoff.spent());
-        submitted.map(|()| answered).map_err(|timeout| self.work.cancel(timeout.into()))
+        submitted.map(|()| answered).map_err(|timeout| self.work.cancel(ingest, timeout.into()))
     }
 
     /// Waits for the answer of the writer.
@@ -117,17 +122,17 @@ impl<W: Work> Handoff<W> {
     }
 
     /// The retry rule: what follows from an answer. `None`: the work is to be submitted again.
-    pub(super) fn judge(&mut self, answer: Answer<W::Output>, counters: &Counters) -> Option<Outcome<W::Output>> {
+    pub(super) fn judge(&mut self, answer: Answer<W::Output>, ingest: &Ingest) -> Option<Outcome<W::Output>> {
         match answer {
             Answer::WriterLost | Answer::Outcome(Err(StoreError::Contended)) => {
                 self.retries += 1;
-                counters.handed_over_again.increment();
+                ingest.counters.handed_over_again.increment();
                 None
             }
             Answer::Outcome(outcome) => Some(outcome.map_err(Refusal::from)),
             Answer::TimedOut => {
-                counters.commits_timed_out.increment();
-                Some(self.work.cancel(Refusal::CommitTimeout))
+                ingest.counters.commits_timed_out.increment();
+                Some(self.work.cancel(ingest, Refusal::CommitTimeout))
             }
         }
     }
@@ -136,7 +141,7 @@ impl<W: Work> Handoff<W> {
     pub(super) async fn finish(&mut self, reply: &mut Reply<W::Output>, ingest: &Ingest) -> Outcome<W::Output> {
         loop {
             let answer = self.answer(reply).await;
-            if let Some(outcome) = self.judge(answer, &ingest.counters) {
+            if let Some(outcome) = self.judge(answer, ingest) {
                 return outcome;
             }
             match self.submit(ingest).await {

@@ -90,7 +90,7 @@ impl<R: 'static> Handoffs<R> {
     /// The next instance that comes back; `None`: none is with the writers. Nothing is lost if this is dropped while it waits.
     pub(crate) async fn next(&mut self) -> Option<Returned<R>> {
         let (mut instance, answer) = self.with_writers.next().await?;
-        Some(match instance.handoff.judge(answer, &self.ingest.counters) {
+        Some(match instance.handoff.judge(answer, &self.ingest) {
             Some(outcome) => Returned::Ended(instance.end(outcome)),
             None => {
                 self.to_retry.push(instance);

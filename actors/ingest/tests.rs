@@ -1,14 +1,17 @@
 //! A second source, to hold the way in to its contract: bytes from a channel, without an association. It stores through leases, mailbox
 //! and real writers, and is refused like any other source.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Actor;
 use bytes::{BufMut, Bytes};
+use parking_lot::Mutex;
 use tidegate_access::Rules;
 use tidegate_memory::{BudgetSpent, Holder, Stage};
 use tidegate_protocol::{Policy, Status};
+use tidegate_storage::digest::Digest;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
@@ -17,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::*;
+use crate::committed::{Committed, Origin, Sink, Sinks};
 use crate::mailbox::{WriterState, WriterTask};
 use crate::node::settings::{
     AccessSettings, AssociationSettings, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings, WriterSettings,
@@ -35,6 +39,7 @@ struct Node {
     directory: tempfile::TempDir,
     store: Store,
     shared: Arc<Shared>,
+    heard: Arc<Heard>,
     writers: Vec<LivenessView>,
 }
 
@@ -42,6 +47,23 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.writers.iter().for_each(LivenessView::stop);
     }
+}
+
+/// A sink that keeps what it hears: SOP Instance UID, path, and the digest of the file.
+#[derive(Default)]
+struct Heard(Mutex<Vec<(String, PathBuf, Digest)>>);
+
+impl Sink for Heard {
+    fn committed(&self, event: &Committed<'_>) {
+        assert_eq!(**event.origin, origin());
+        let uid = event.instance.meta.sop_instance_uid.as_str().to_owned();
+        self.0.lock().push((uid, event.stored.path.clone(), event.instance.digest()));
+    }
+}
+
+fn origin() -> Origin {
+    let peer = "127.0.0.1:104".parse().unwrap();
+    Origin { association: 0, peer, calling_ae_title: "CHANNEL".to_owned(), rule: Some("channels".to_owned()) }
 }
 
 /// Why the source has not stored an instance.
@@ -64,16 +86,23 @@ impl Node {
             min_free_bytes,
         };
         let store = Store::open(settings).unwrap().0;
-        let shared = Arc::new(Shared::new(live(writers), 2, 1, None, &store).unwrap());
-        Self { directory, store, shared, writers: Vec::new() }
+        let heard = Arc::<Heard>::default();
+        let sinks = Sinks::new(vec![heard.clone()]);
+        let shared = Arc::new(Shared::new(live(writers), 2, 1, None, &store, sinks).unwrap());
+        Self { directory, store, shared, heard, writers: Vec::new() }
+    }
+
+    /// The SOP Instance UIDs that the sink has heard, in order.
+    fn heard(&self) -> Vec<String> {
+        self.heard.0.lock().iter().map(|(uid, ..)| uid.clone()).collect()
     }
 
     fn start_writer(&mut self) {
         let (child, view) = liveness(Arc::default());
         let in_flight = Arc::new(self.shared.mailbox.in_flight());
         let number = self.writers.len() as u32;
-        let writer = Writer::new(number, self.store.clone(), self.shared.clone(), in_flight, child);
-        ChildActor::new(&self.shared, move || writer.run()).start();
+        let writer = Writer::new(number, self.store.clone(), self.shared.writer_env(), in_flight, child);
+        ChildActor::new(&self.shared.gauges.counters, move || writer.run()).start();
         self.writers.push(view);
     }
 
@@ -178,7 +207,7 @@ async fn store(shared: &Arc<Shared>, sop_instance: &str, bytes: Vec<u8>, message
         }
     };
     let holder = shared.budget.open_account("a source without an association");
-    let ingest = Arc::new(shared.ingest(&shared.live()));
+    let ingest = Arc::new(shared.association_env().ingest(&shared.live()));
     let receive = async {
         let mut channel = channel; // closed with this
         let mut inbound = Inbound::new(ingest.clone());
@@ -190,7 +219,10 @@ async fn store(shared: &Arc<Shared>, sop_instance: &str, bytes: Vec<u8>, message
             sending_ae_title: String::new(),
             receiving_ae_title: String::new(),
         };
-        inbound.begin((), Ok(Description { meta, placement: None, wanted: shared.wanted_for(None) }));
+        inbound.begin(
+            (),
+            Ok(Description { origin: Arc::new(origin()), meta, placement: None, wanted: shared.store.wanted() }),
+        );
         while let Some(bytes) = channel.recv().await {
             take_in(&mut inbound, bytes, &holder).await?;
         }
@@ -274,9 +306,15 @@ fn datasets_are_stored_from_slices_in_place_and_by_way_of_the_spool() {
             let stored = store(&node.shared, uid, bytes.clone(), message).await.unwrap();
             assert_stored(&node.shared, uid, bytes, stored).await;
         }
-        let counters = &node.shared.counters;
+        let counters = &node.shared.gauges.counters;
         assert_eq!((counters.datasets_spooled.get(), counters.spool_bytes.get()), (2, 0));
         assert_eq!(node.shared.budget.held(), 0);
+        assert_eq!(node.heard(), ["1.2.1", "1.2.1", "1.2.2", "1.2.2", "1.2.3", "1.2.3"], "each, and each again");
+        for pair in node.heard.0.lock().chunks(2) {
+            let (uid, path, digest) = &pair[0];
+            assert!(node.directory.path().join(path).exists(), "{uid}");
+            assert_eq!((path, digest), (&pair[1].1, &pair[1].2), "{uid}");
+        }
     });
 }
 
@@ -297,7 +335,7 @@ fn an_instance_and_a_spool_part_outlive_their_writers() {
             node.writers.drain(..).for_each(|writer| writer.stop());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert_eq!(node.shared.counters.handed_over_again.get(), 2 * u64::from(handoff::MAX_RETRIES));
+        assert_eq!(node.shared.gauges.counters.handed_over_again.get(), 2 * u64::from(handoff::MAX_RETRIES));
     });
 }
 
@@ -318,6 +356,29 @@ fn an_instance_and_a_spool_part_are_refused_when_writer_after_writer_is_lost() {
             assert_eq!(refusal(stored).reason(), Reason::WriterLost);
         }
         assert_eq!(node.shared.mailbox.depth(), 0);
+        assert!(node.heard().is_empty(), "of what is refused nobody hears");
+    });
+}
+
+#[test]
+fn a_committed_instance_is_told_of_though_its_source_is_gone() {
+    run(async {
+        let mut node = Node::new(0, patient());
+        let shared = node.shared.clone();
+        tokio::select! {
+            stored = store(&shared, "1.2.1", dataset("1.2.1", 500), 200) => panic!("{stored:?}"),
+            () = async {
+                while shared.mailbox.depth() == 0 {
+                    tokio::task::yield_now().await;
+                }
+            } => {}
+        }
+        node.start_writer();
+        while node.heard().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(node.heard(), ["1.2.1"]);
+        assert!(node.directory.path().join("1.2.1").exists());
     });
 }
 
@@ -360,7 +421,7 @@ fn without_a_slot_or_an_answer_in_time_it_is_refused_and_cancelled() {
         let mut node = Node::new(0, WriterSettings { commit_timeout: soon, ..patient() });
         let timed_out = store(&node.shared, "1.2.1", dataset("1.2.1", 500), 200).await;
         assert_eq!(refusal(timed_out).reason(), Reason::CommitTimeout);
-        assert_eq!(node.shared.counters.commits_timed_out.get(), 1);
+        assert_eq!(node.shared.gauges.counters.commits_timed_out.get(), 1);
         node.start_writer();
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!node.directory.path().join("1.2.1").exists(), "a writer that comes late does not store it");

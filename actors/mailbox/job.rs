@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::open_spool::{CloseSpool, OpenSpool};
 pub(crate) use super::queue::Lane;
+use crate::committed::Origin;
 use crate::supervision::liveness::HeldWork;
 
 /// Work for a writer. The association keeps its share of it, so that the work outlives a writer. A reply that is
@@ -95,6 +96,8 @@ pub(crate) struct PendingWrite {
 pub struct StoreInstance {
     /// What to store.
     pub instance: Instance,
+    /// Who sent it.
+    pub origin: Arc<Origin>,
     /// Pays for its slices.
     pub leases: Vec<Arc<MemoryLease>>,
     /// The spool file of the instance, which is closed by this and not by the instance: dropped after it.

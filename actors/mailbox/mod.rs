@@ -245,6 +245,11 @@ impl WriterMailbox {
         job
     }
 
+    /// The number of writers in the pool.
+    pub(crate) fn writers(&self) -> usize {
+        self.writers
+    }
+
     /// The number of jobs that may wait.
     pub fn capacity(&self) -> usize {
         *self.capacity.lock()

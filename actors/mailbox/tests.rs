@@ -6,6 +6,7 @@ use super::job::{AppendJob, CommitJob, PartContent, SpoolContent, SpoolPart, Spo
 use super::open_spool::OpenSpool;
 use super::scheduler::{BACKLOG, MAX_DISCARDS};
 use super::*;
+use crate::committed::Origin;
 use bytes::Bytes;
 use tidegate_storage::head::Head;
 use tidegate_storage::layout::Layout;
@@ -14,6 +15,11 @@ use tidegate_storage::uid::Uid;
 use tidegate_storage::{CommitStrategy, Duplicates, Durability, FileBuilder, Instance, Payload, Settings, Store};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+fn origin() -> Arc<Origin> {
+    let peer = "127.0.0.1:104".parse().unwrap();
+    Arc::new(Origin { association: 1, peer, calling_ae_title: String::new(), rule: None })
+}
 
 fn meta() -> FileMeta {
     let uid = || Uid::parse(b"1.2.3").unwrap();
@@ -37,7 +43,7 @@ fn job() -> Job {
 fn small_job() -> Job {
     let payload = Payload::Memory(vec![Bytes::from_static(b"small")]);
     let instance = Instance::new(FileBuilder::new(meta()), Head::default(), payload);
-    let store = Arc::new(StoreInstance { instance, leases: Vec::new(), spool: None });
+    let store = Arc::new(StoreInstance { instance, origin: origin(), leases: Vec::new(), spool: None });
     Job::Commit(CommitJob { store, lane: Lane::Small, reply: oneshot::channel().0 })
 }
 
@@ -241,7 +247,7 @@ fn to_log(store: &Store, uid: &str) -> PendingWrite {
         Head::default(),
         Payload::Memory(vec![Bytes::from_static(b"small")]),
     );
-    let job = Arc::new(StoreInstance { instance, leases: Vec::new(), spool: None });
+    let job = Arc::new(StoreInstance { instance, origin: origin(), leases: Vec::new(), spool: None });
     let commit = store.begin(vec![job.clone()], &|| ()).unwrap();
     assert!(commit.is_wholly_to_log());
     let job = Job::Commit(CommitJob { store: job, lane: Lane::Small, reply: oneshot::channel().0 });

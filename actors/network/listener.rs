@@ -9,36 +9,59 @@ use std::time::Duration;
 use actix::Actor;
 use actix_rt::ArbiterHandle;
 use socket2::{Domain, Protocol, Socket, Type};
-use tidegate_memory::Stage;
 use tidegate_memory::pressure::Level;
+use tidegate_memory::{MemoryBudget, Stage};
 use tidegate_protocol::Rejection;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use super::admission::FLOOR_LEASE_BYTES;
-use super::descriptors;
+use super::admission::{Admission, FLOOR_LEASE_BYTES};
+use super::descriptors::{self, descriptors_of_writers};
 use super::overload;
 use super::transport::{Port, TLS_LEASE_BYTES};
-use crate::association::{Arrival, Association};
+use crate::association::{self, Arrival, Association};
 use crate::fault;
+use crate::gauges::Gauges;
 use crate::gauges::incidents::Class;
-use crate::node::shared::Shared;
+use crate::node::live::Live;
 use crate::supervision::child::ChildActor;
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
+use crate::supervision::threads::AssociationThreads;
 
 /// Connections the kernel may complete before we accept them: a burst of modalities at shift change.
 const BACKLOG: i32 = 4096;
 /// Pause after the operating system refused a connection, for want of file descriptors most likely.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// What a listener gets of the node.
+pub(crate) struct Env {
+    pub(crate) live: Arc<Live>,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) budget: MemoryBudget,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) threads: Arc<AssociationThreads>,
+    pub(crate) pressure: watch::Receiver<Level>,
+    /// How many there are.
+    pub(crate) writers: usize,
+    /// For each association.
+    pub(crate) associations: Arc<association::Env>,
+}
+
 /// The sockets a node listens on.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     pub(crate) plain: Option<std::net::TcpListener>,
     pub(crate) tls: Option<std::net::TcpListener>,
+}
+
+impl Env {
+    /// File descriptors that are not for associations.
+    fn descriptor_reserve(&self) -> u64 {
+        descriptors_of_writers(self.writers, self.live.get().writers.batch)
+    }
 }
 
 /// Opens the listening socket; the address tells the port if any free one was asked for.
@@ -58,22 +81,22 @@ pub fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, Sock
 
 /// The child of the supervisor that accepts on `socket`. Others may have the socket too: connections that wait in it outlive a
 /// listener.
-pub(crate) fn child(socket: std::net::TcpListener, port: Port, shared: &Arc<Shared>, liveness: Liveness) -> ChildActor {
-    let for_run = shared.clone();
-    ChildActor::new(shared, move || run(socket, port, for_run, liveness))
+pub(crate) fn child(socket: std::net::TcpListener, port: Port, env: Env, liveness: Liveness) -> ChildActor {
+    let counters = env.gauges.counters.clone();
+    ChildActor::new(&counters, move || run(socket, port, env, liveness))
 }
 
-async fn run(socket: std::net::TcpListener, port: Port, shared: Arc<Shared>, liveness: Liveness) {
+async fn run(socket: std::net::TcpListener, port: Port, env: Env, liveness: Liveness) {
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => return liveness.exit(Exit::NotStarted { why: error.to_string() }),
     };
     liveness.ready();
-    liveness.during(accept_all(socket, port, &shared, &liveness)).await;
+    liveness.during(accept_all(socket, port, &env, &liveness)).await;
 }
 
-async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, liveness: &Liveness) {
-    let mut pressure = shared.pressure.subscribe();
+async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liveness) {
+    let mut pressure = env.pressure.clone();
     let rejecting = Arc::new(Semaphore::new(overload::max_concurrent(port)));
     let mut refused_by_system = false;
     let mut turn = 0_usize;
@@ -86,8 +109,8 @@ async fn accept_all(socket: TcpListener, port: Port, shared: &Arc<Shared>, liven
         match accepted {
             Ok((stream, peer)) => {
                 refused_by_system = false;
-                let thread = shared.threads.thread(turn).await;
-                let admitted = admit(stream, peer, port, thread, shared, &rejecting);
+                let thread = env.threads.thread(turn).await;
+                let admitted = admit(stream, peer, port, thread, env, &rejecting);
                 liveness.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
                 turn = turn.wrapping_add(1);
             }
@@ -108,31 +131,33 @@ fn admit(
     peer: SocketAddr,
     port: Port,
     (thread, handle): (usize, ArbiterHandle),
-    shared: &Arc<Shared>,
+    env: &Env,
     rejecting: &Arc<Semaphore>,
 ) -> bool {
-    let open = shared.admission.open();
-    if descriptors::are_short(stream.as_fd(), open, shared.descriptor_reserve()) {
+    let open = env.admission.open();
+    if descriptors::are_short(stream.as_fd(), open, env.descriptor_reserve()) {
         // Not told why: that would take the descriptor for seconds.
-        if let Some(unlogged) = shared.incident(Class::Limit, "descriptors", peer.ip()) {
+        if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip()) {
             error!(%peer, associations = open, unlogged, "too few file descriptors (LimitNOFILE), connection closed");
         }
         return false;
     }
-    let holder = shared.budget.open_account(format!("connection from {peer}"));
+    let holder = env.budget.open_account(format!("connection from {peer}"));
     // A balancer's connections count for the addresses behind it.
-    let address = (!shared.live().access.is_proxy(peer.ip())).then(|| peer.ip());
-    let admitted = shared.admission.admit(address);
+    let address = (!env.live.get().access.is_proxy(peer.ip())).then(|| peer.ip());
+    let admitted = env.admission.admit(address);
     let floor = holder.lease(Stage::Floor, FLOOR_LEASE_BYTES);
     let (Some(admitted), Ok(floor)) = (admitted, floor) else {
-        shared.count_rejected(Rejection::LocalLimitExceeded, peer, "");
-        if let Some(unlogged) = shared.worth_a_line(Class::Rejection, Rejection::LocalLimitExceeded.name(), peer.ip()) {
+        env.gauges.count_rejected(Rejection::LocalLimitExceeded, peer, "");
+        if let Some(unlogged) =
+            env.gauges.incidents.worth_a_line(Class::Rejection, Rejection::LocalLimitExceeded.name(), peer.ip())
+        {
             warn!(%peer, associations = open, unlogged, "connection turned away: no room for another association");
         }
         if let Ok(permit) = rejecting.clone().try_acquire_owned() {
             let (tls, lease) = match port {
                 Port::Plain => (None, None),
-                Port::Tls => match (shared.live().tls.clone(), holder.lease(Stage::Tls, TLS_LEASE_BYTES)) {
+                Port::Tls => match (env.live.get().tls.clone(), holder.lease(Stage::Tls, TLS_LEASE_BYTES)) {
                     (Some(config), Ok(lease)) => (Some(config), Some(lease)),
                     _ => return false,
                 },
@@ -145,19 +170,19 @@ fn admit(
         return false;
     };
     let assignment = stream.into_std().and_then(|socket| {
-        let assignment = shared.threads.assign(holder.id(), thread, port, &socket)?;
+        let assignment = env.threads.assign(holder.id(), thread, port, &socket)?;
         Ok((socket, assignment))
     });
     let arrival = match assignment {
         Ok((socket, assignment)) => Arrival { socket, peer, port, admitted, assignment, holder, floor },
         Err(error) => {
-            if let Some(unlogged) = shared.incident(Class::Limit, "descriptors", peer.ip()) {
+            if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip()) {
                 error!(%peer, %error, unlogged, "connection could not be handed on, closed");
             }
             return false;
         }
     };
-    let shared = shared.clone();
-    Association::start_in_arbiter(&handle, move |_| Association::new(arrival, shared));
+    let env = env.associations.clone();
+    Association::start_in_arbiter(&handle, move |_| Association::new(arrival, env));
     true
 }

@@ -7,7 +7,9 @@ use parking_lot::Mutex;
 use tidegate_storage::Store;
 
 use super::shared::Shared;
+use crate::association;
 use crate::fault::fault_points;
+use crate::gauges::observer::Observer;
 use crate::gauges::statistics;
 use crate::mailbox::InFlight;
 use crate::mailbox::job::work_of;
@@ -29,12 +31,15 @@ pub(crate) fn specs(
     sockets: Sockets,
     services: Vec<Service>,
 ) -> Vec<ChildSpec> {
+    let associations = Arc::new(shared.association_env());
     let mut specs = vec![statistics_spec(shared)];
-    specs.extend(sockets.plain.map(|socket| listener_spec("listener", Port::Plain, shared, socket)));
-    specs.extend(sockets.tls.map(|socket| listener_spec("listener-tls", Port::Tls, shared, socket)));
+    specs.extend(sockets.plain.map(|socket| listener_spec("listener", Port::Plain, shared, &associations, socket)));
+    specs.extend(sockets.tls.map(|socket| listener_spec("listener-tls", Port::Tls, shared, &associations, socket)));
     specs.extend((0..writers as u32).map(|index| writer_spec(index, shared, store)));
     specs.extend((0..association_threads).map(|index| association_thread_spec(index, shared)));
-    specs.extend(services.into_iter().map(|service| service.spec(shared)));
+    specs.extend(
+        services.into_iter().map(|service| service.spec(&shared.gauges.counters, Observer::new(shared.clone()))),
+    );
     specs
 }
 
@@ -44,9 +49,16 @@ fn statistics_spec(shared: &Arc<Shared>) -> ChildSpec {
     ChildSpec::permanent("statistics".to_owned(), Group::Statistics, make, HeldWork::default)
 }
 
-fn listener_spec(name: &str, port: Port, shared: &Arc<Shared>, socket: std::net::TcpListener) -> ChildSpec {
-    let shared = shared.clone();
-    let make = move |liveness| Ok(listener::child(socket.try_clone()?, port, &shared, liveness));
+fn listener_spec(
+    name: &str,
+    port: Port,
+    shared: &Arc<Shared>,
+    associations: &Arc<association::Env>,
+    socket: std::net::TcpListener,
+) -> ChildSpec {
+    let (shared, associations) = (shared.clone(), associations.clone());
+    let make =
+        move |liveness| Ok(listener::child(socket.try_clone()?, port, shared.listener_env(&associations), liveness));
     ChildSpec::permanent(name.to_owned(), Group::Listener, make, HeldWork::default)
 }
 
@@ -58,8 +70,8 @@ fn writer_spec(index: u32, shared: &Arc<Shared>, store: &Store) -> ChildSpec {
     let make = move |liveness| {
         let in_flight = Arc::new(shared.mailbox.in_flight());
         *current.lock() = Some(in_flight.clone());
-        let writer = Writer::new(index, store.clone(), shared.clone(), in_flight, liveness);
-        Ok(ChildActor::new(&shared, move || writer.run()))
+        let writer = Writer::new(index, store.clone(), shared.writer_env(), in_flight, liveness);
+        Ok(ChildActor::new(&shared.gauges.counters, move || writer.run()))
     };
     let release = move || last.lock().take().map_or(HeldWork::default(), |in_flight| work_of(&in_flight.drain()));
     ChildSpec::permanent(format!("writer-{index}"), Group::Writers, make, release)
@@ -70,7 +82,7 @@ fn association_thread_spec(index: usize, shared: &Arc<Shared>) -> ChildSpec {
     let shared = shared.clone();
     let make = move |liveness| {
         let threads = shared.threads.clone();
-        Ok(ChildActor::new(&shared, move || serve_associations(index, threads, liveness)))
+        Ok(ChildActor::new(&shared.gauges.counters, move || serve_associations(index, threads, liveness)))
     };
     ChildSpec::permanent(format!("associations-{index}"), Group::AssociationThreads, make, move || {
         for_release.threads.set_thread(index, None);

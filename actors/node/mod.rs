@@ -5,6 +5,8 @@
 //! Whoever accepts work starts last and stops first.
 
 pub(crate) mod children;
+pub(crate) mod live;
+pub(crate) mod phase;
 pub mod settings;
 pub mod shared;
 
@@ -19,8 +21,10 @@ use tidegate_storage::{OpenError, Recovery, Store};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use self::phase::Phase;
 use self::settings::{LiveSettings, NodeSettings};
-use self::shared::{Phase, Shared};
+use self::shared::Shared;
+use crate::committed::{Sink, Sinks};
 use crate::gauges::audit::AuditEvent;
 use crate::gauges::observer::Observer;
 use crate::network::listener::{Sockets, bind};
@@ -115,28 +119,32 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node, with `services` as further children of its supervisor, and waits until all of it is ready. Must be called
-    /// on an actix system.
+    /// Starts a node, with `services` as further children of its supervisor and `sinks` that hear of committed instances, and waits until
+    /// all of it is ready. Must be called on an actix system.
     ///
     /// # Errors
     /// If the storage cannot be opened, the address not be listened on, or a child does not come up.
-    pub async fn start(settings: NodeSettings, services: Vec<Service>) -> Result<Self, StartError> {
+    pub async fn start(
+        settings: NodeSettings,
+        services: Vec<Service>,
+        sinks: Vec<Arc<dyn Sink>>,
+    ) -> Result<Self, StartError> {
         let NodeSettings { listen, tls_listen, association_threads, writers, storage, audit_queue, live } = settings;
         let (store, recovery) = Store::open(storage)?;
         let (plain, local_address) = bind_if(listen)?.unzip();
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();
         let sockets = Sockets { plain, tls };
-        let shared = Arc::new(Shared::new(live, writers, association_threads, audit_queue, &store)?);
+        let shared = Arc::new(Shared::new(live, writers, association_threads, audit_queue, &store, Sinks::new(sinks))?);
         let specs = children::specs(&shared, &store, writers, association_threads, sockets, services);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
-        let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.clone());
+        let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.supervisor_env());
         let (mut up, failure, heart) = (signs.up, signs.failure, Heart(signs.heart));
         let node =
             Self { local_address, tls_address, recovery, shared, supervisor, supervisor_thread, failure, heart, store };
         let refused = tokio::select! {
             up = within(START_TIMEOUT, up.wait_for(|up| *up)) => match up {
                 Ok(Ok(_)) => {
-                    node.shared.record(|| AuditEvent::Started);
+                    node.shared.gauges.record(|| AuditEvent::Started);
                     return Ok(node);
                 }
                 Ok(Err(_)) => StartError::Failed(Failure::Supervisor(Exit::ThreadDied)),
@@ -223,7 +231,7 @@ impl Node {
         let associations_aborted = self.shared.admission.open();
         self.shared.phase.send_replace(Phase::Aborting);
         self.wait_for_associations(ABORT_GRACE).await;
-        self.shared.record(|| AuditEvent::Stopping);
+        self.shared.gauges.record(|| AuditEvent::Stopping);
         self.wait_for_audit().await;
         for group in Group::ALL.into_iter().rev() {
             // A supervisor that does not answer is the failure that brought the node down.
@@ -233,7 +241,7 @@ impl Node {
         self.wait_for_actors().await;
         Stopped {
             associations_aborted,
-            actors_left: self.shared.counters.actors.get(),
+            actors_left: self.shared.gauges.counters.actors.get(),
             leased_bytes_left: self.shared.budget.held(),
         }
     }
@@ -250,12 +258,13 @@ impl Node {
 
     /// What has happened is written down before the node is gone, unless that takes too long.
     async fn wait_for_audit(&self) {
-        wait_until(AUDIT_GRACE, || self.shared.audit.as_ref().is_none_or(|trail| trail.is_done())).await;
+        wait_until(AUDIT_GRACE, || self.shared.gauges.audit.as_ref().is_none_or(|trail| trail.is_done())).await;
     }
 
     /// Threads that were told to end drop their actors a moment later.
     async fn wait_for_actors(&self) {
-        wait_until(LAST_GRACE, || self.shared.counters.actors.get() == 0 && self.shared.budget.held() == 0).await;
+        wait_until(LAST_GRACE, || self.shared.gauges.counters.actors.get() == 0 && self.shared.budget.held() == 0)
+            .await;
     }
 }
 

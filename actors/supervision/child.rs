@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use futures_util::future::LocalBoxFuture;
 
-use crate::node::shared::{ActorCount, Shared};
+use crate::gauges::counters::{ActorCount, Counters};
 
 type Start = Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Send>;
 
@@ -17,11 +17,11 @@ pub(crate) struct ChildActor {
 
 impl ChildActor {
     /// `start` is called on the thread of the child, and what it returns runs there.
-    pub(crate) fn new<F>(shared: &Arc<Shared>, start: impl FnOnce() -> F + Send + 'static) -> Self
+    pub(crate) fn new<F>(counters: &Arc<Counters>, start: impl FnOnce() -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + 'static,
     {
-        let _actor_count = ActorCount::new(shared);
+        let _actor_count = ActorCount::new(counters);
         Self { start: Some(Box::new(|| Box::pin(start()))), _actor_count }
     }
 }

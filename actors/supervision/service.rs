@@ -9,8 +9,8 @@ use super::child::ChildActor;
 use super::liveness::{HeldWork, Liveness};
 use super::spec::{ChildSpec, Group, Restart};
 use crate::fault::fault_points;
+use crate::gauges::counters::Counters;
 use crate::gauges::observer::Observer;
-use crate::node::shared::Shared;
 
 type Body = Arc<dyn Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync>;
 
@@ -30,12 +30,12 @@ impl Service {
         Self { name, body: Arc::new(body) }
     }
 
-    pub(crate) fn spec(self, shared: &Arc<Shared>) -> ChildSpec {
-        let shared = shared.clone();
+    pub(crate) fn spec(self, counters: &Arc<Counters>, observer: Observer) -> ChildSpec {
+        let counters = counters.clone();
         let name = self.name.to_owned();
         let make = move |liveness| {
-            let (service, observer) = (self.clone(), Observer::new(shared.clone()));
-            Ok(ChildActor::new(&shared, move || service.run(observer, liveness)))
+            let (service, observer) = (self.clone(), observer.clone());
+            Ok(ChildActor::new(&counters, move || service.run(observer, liveness)))
         };
         ChildSpec { restart: Restart::Transient, ..ChildSpec::permanent(name, Group::Admin, make, HeldWork::default) }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
 use actix_rt::Arbiter;
+use tidegate_memory::MemoryBudget;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tracing::error;
@@ -17,7 +18,10 @@ use super::exit::Exit;
 use super::spec::{ChildSpec, Group, Restart};
 use super::tree::{Ended, Failure, Look, Next, Tree};
 use crate::fault;
-use crate::node::shared::{ActorCount, Shared};
+use crate::gauges::Gauges;
+use crate::gauges::counters::ActorCount;
+use crate::mailbox::WriterMailbox;
+use crate::node::live::Live;
 use crate::patience::AwakeClock;
 
 /// Between two looks.
@@ -44,12 +48,19 @@ pub(crate) struct Signs {
     pub(crate) heart: watch::Receiver<u64>,
 }
 
+/// What the supervisor gets of the node.
+pub(crate) struct Env {
+    pub(crate) live: Arc<Live>,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) mailbox: Arc<WriterMailbox>,
+    pub(crate) budget: MemoryBudget,
+}
+
 /// See the module.
-#[derive(Debug)]
 pub(crate) struct Supervisor {
     tree: Tree,
     clock: AwakeClock,
-    shared: Arc<Shared>,
+    env: Env,
     changed: Arc<Notify>,
     stopping: Vec<(Group, oneshot::Sender<()>)>,
     looks: u64,
@@ -63,13 +74,13 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Starts the supervisor, and it the children.
-    pub(crate) fn start(thread: &Arbiter, specs: Vec<ChildSpec>, shared: Arc<Shared>) -> (Addr<Self>, Signs) {
+    pub(crate) fn start(thread: &Arbiter, specs: Vec<ChildSpec>, env: Env) -> (Addr<Self>, Signs) {
         let changed = Arc::<Notify>::default();
         let supervisor = Self {
             tree: Tree::new(specs, changed.clone()),
             clock: AwakeClock::new(LONGEST_GAP, Instant::now()),
-            _actor_count: ActorCount::new(&shared),
-            shared,
+            _actor_count: ActorCount::new(&env.gauges.counters),
+            env,
             changed,
             stopping: Vec::new(),
             looks: 0,
@@ -89,7 +100,7 @@ impl Supervisor {
     fn look(&mut self) {
         fault::point("supervisor");
         let now = self.clock.look(Instant::now());
-        let Look { ended, failure } = self.tree.look(now, &self.shared.live().supervision);
+        let Look { ended, failure } = self.tree.look(now, &self.env.live.get().supervision);
         for ended in &ended {
             self.record(ended);
         }
@@ -97,8 +108,8 @@ impl Supervisor {
             error!(%failure, "the node cannot go on and goes down in order");
             self.failure.send_replace(Some(failure));
         }
-        self.shared.counters.restarts.set(self.tree.restarts());
-        self.shared.counters.hung_threads.set(self.tree.hung_threads() as u64);
+        self.env.gauges.counters.restarts.set(self.tree.restarts());
+        self.env.gauges.counters.hung_threads.set(self.tree.hung_threads() as u64);
         if self.tree.is_up() {
             self.up.send_if_modified(|up| !std::mem::replace(up, true));
         }
@@ -108,7 +119,7 @@ impl Supervisor {
         }
         let each_second = self.looks.is_multiple_of(LOOKS_A_WALK);
         if each_second || !ended.is_empty() || !self.is_known_to_be_up {
-            *self.shared.children.write() = self.tree.children(now).into();
+            *self.env.gauges.children.write() = self.tree.children(now).into();
             self.is_known_to_be_up = self.tree.is_up();
         }
         if each_second {
@@ -147,22 +158,22 @@ impl Supervisor {
             held_count = held.count,
             held_bytes = held.bytes.total(),
             held = held.bytes.text(),
-            mailbox_depth = self.shared.mailbox.depth(),
+            mailbox_depth = self.env.mailbox.depth(),
             last_messages = ?last_messages,
             next = what_next,
             restart_in_ms,
             "child ended"
         );
-        self.shared.recent.add_ended(child, exit, what_next);
+        self.env.gauges.recent.add_ended(child, exit, what_next);
         if *group == Group::Writers && matches!(next, Next::Restart(_)) {
-            self.shared.counters.writers_replaced.increment();
+            self.env.gauges.counters.writers_replaced.increment();
         }
     }
 
     /// Ends an association that holds more than any can have use for. One a second: who holds most first.
     fn look_for_greed(&self) {
-        let limit_bytes = self.shared.live().association_limit_bytes();
-        let greediest = self.shared.budget.over(limit_bytes).into_iter().max_by_key(|(_, _, bytes)| bytes.total());
+        let limit_bytes = self.env.live.get().association_limit_bytes();
+        let greediest = self.env.budget.over(limit_bytes).into_iter().max_by_key(|(_, _, bytes)| bytes.total());
         if let Some((account, label, bytes)) = greediest {
             let exit = Exit::OverLimit { held_bytes: bytes.total(), limit_bytes };
             error!(
@@ -172,11 +183,11 @@ impl Supervisor {
                 cause = %exit,
                 held_bytes = bytes.total(),
                 held = bytes.text(),
-                mailbox_depth = self.shared.mailbox.depth(),
+                mailbox_depth = self.env.mailbox.depth(),
                 "child ended"
             );
-            self.shared.recent.add_ended(&format!("association {label}"), exit, "nothing");
-            self.shared.open.end(account);
+            self.env.gauges.recent.add_ended(&format!("association {label}"), exit, "nothing");
+            self.env.gauges.open.end(account);
         }
     }
 }

@@ -14,14 +14,16 @@ use tidegate_storage::{Commit, Files, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
 use self::failures::Failures;
+use crate::committed::{Committed, Sinks};
 use crate::fault::{self, Injected};
+use crate::gauges::Gauges;
 use crate::gauges::activity::WriterActivity;
 use crate::gauges::counters::Counter;
 use crate::gauges::incidents::Class;
 use crate::mailbox::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, work_of};
 use crate::mailbox::open_spool::OpenSpool;
-use crate::mailbox::{InFlight, SmallBatchPermit, WalLeader, WriterState, WriterTask};
-use crate::node::shared::Shared;
+use crate::mailbox::{InFlight, SmallBatchPermit, WalLeader, WriterMailbox, WriterState, WriterTask};
+use crate::node::live::Live;
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
 
@@ -31,8 +33,16 @@ const YIELD_INTERVAL: Duration = Duration::from_millis(20);
 /// Stands for all peers where log lines are limited to one per peer.
 const NO_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
+/// What a writer gets of the node.
+#[derive(Clone)]
+pub(crate) struct Env {
+    pub(crate) live: Arc<Live>,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) mailbox: Arc<WriterMailbox>,
+    pub(crate) sinks: Sinks,
+}
+
 /// See the module. A writer is dropped by its end, a panic, or the end of its thread.
-#[derive(Debug)]
 pub(crate) struct Writer {
     index: u32,
     activity: Arc<WriterActivity>,
@@ -42,7 +52,7 @@ pub(crate) struct Writer {
     /// As it knows the trial of a storage that has failed.
     trial_name: String,
     store: Store,
-    shared: Arc<Shared>,
+    env: Env,
     in_flight: Arc<InFlight>,
     failures: RefCell<Failures>,
     /// Dropped last: when the supervisor hears of the end, all else is known.
@@ -62,21 +72,15 @@ enum Outcome {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        index: u32,
-        store: Store,
-        shared: Arc<Shared>,
-        in_flight: Arc<InFlight>,
-        liveness: Liveness,
-    ) -> Self {
+    pub(crate) fn new(index: u32, store: Store, env: Env, in_flight: Arc<InFlight>, liveness: Liveness) -> Self {
         Self {
             index,
-            activity: shared.writers.start(index),
+            activity: env.gauges.writers.start(index),
             name: format!("writer-{index}"),
             reply_name: format!("reply-{index}"),
             trial_name: format!("trial-{index}"),
             store,
-            shared,
+            env,
             in_flight,
             failures: RefCell::default(),
             liveness,
@@ -88,10 +92,10 @@ impl Writer {
         let mut writer = WriterState::default();
         let mut yielded = Instant::now();
         while !self.liveness.is_fenced() {
-            let batch = self.shared.live().writers.batch;
+            let batch = self.env.live.get().writers.batch;
             let task = tokio::select! {
                 biased;
-                task = self.shared.mailbox.take(batch, &mut writer) => Some(task),
+                task = self.env.mailbox.take(batch, &mut writer) => Some(task),
                 // What waits is stored before a writer stops.
                 () = self.liveness.stop_requested() => return self.liveness.finish(),
                 // Nobody else has: the others are asleep, or at a commit.
@@ -126,7 +130,7 @@ impl Writer {
     /// Leaves what waits to other writers, before something that takes a while and that no answer waits for.
     fn yield_backlog(&self, writer: &mut WriterState) {
         writer.permit = None;
-        self.shared.mailbox.wake_for_backlog();
+        self.env.mailbox.wake_for_backlog();
     }
 
     /// Waits until the commit log is due for a checkpoint.
@@ -163,7 +167,7 @@ impl Writer {
 
     /// Does the task. Between the moment it has the jobs and the moment it answers, they and the permit may be taken away from it.
     fn work_at(&self, task: WriterTask, permit: Option<SmallBatchPermit>) {
-        let _busy = Busy::new(&self.shared.counters.writers_busy);
+        let _busy = Busy::new(&self.env.gauges.counters.writers_busy);
         let _has_work = self.liveness.busy();
         match task {
             WriterTask::Jobs(jobs) => self.begin(jobs, permit),
@@ -227,10 +231,10 @@ impl Writer {
             return; // taken away: others have them
         }
         let files = commit.files();
-        match self.shared.mailbox.join_group(PendingWrite { commit, jobs, writer: self.index, began }) {
+        match self.env.mailbox.join_group(PendingWrite { commit, jobs, writer: self.index, began }) {
             Some((group, leader)) => {
                 drop(self.in_flight.take_permit()); // others write meanwhile
-                files.into_iter().filter(Files::are_small).for_each(|files| self.shared.mailbox.offload_files(files));
+                files.into_iter().filter(Files::are_small).for_each(|files| self.env.mailbox.offload_files(files));
                 self.log(group, leader);
             }
             None => files.into_iter().for_each(|files| files.write(&|| self.liveness.progress())),
@@ -266,7 +270,7 @@ impl Writer {
     /// Gives the instances their names, and answers for the next jobs in flight.
     fn finish(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
         commit.finish(&|| self.liveness.progress(), &mut |outcome| {
-            self.shared.latencies.commit.record(began.elapsed());
+            self.env.gauges.latencies.commit.record(began.elapsed());
             fault::point(&self.reply_name);
             self.answer(Outcome::Committed(outcome));
         });
@@ -274,7 +278,7 @@ impl Writer {
 
     fn append(&self, part: &SpoolPart) -> Result<Arc<OpenSpool>, StoreError> {
         self.liveness.note(MessageKind::Append);
-        let spool = part.write(&self.store, self.shared.mailbox.spool_closer())?;
+        let spool = part.write(&self.store, self.env.mailbox.spool_closer())?;
         self.liveness.progress();
         Ok(spool)
     }
@@ -289,8 +293,9 @@ impl Writer {
                 send(reply, appended)
             }
             (Some(Job::Commit(CommitJob { store, reply, .. })), Outcome::Committed(stored)) => {
-                if stored.is_ok() {
+                if let Ok(stored) = &stored {
                     self.activity.stored(store.instance.dataset_bytes());
+                    self.env.sinks.tell(&Committed { origin: &store.origin, instance: &store.instance, stored });
                 }
                 drop(store); // its memory is free when the association gets the answer
                 send(reply, stored)
@@ -308,7 +313,7 @@ impl Writer {
             Some(Injected::Hold(_)) | None => self.store.try_write(),
         };
         if trial.is_ok()
-            && let Some(unlogged) = self.shared.worth_a_line(Class::Refusal, "storage_trial", NO_PEER)
+            && let Some(unlogged) = self.env.gauges.incidents.worth_a_line(Class::Refusal, "storage_trial", NO_PEER)
         {
             tracing::warn!(unlogged, "instances in a row could not be stored, but the storage itself is well");
         }

@@ -88,7 +88,7 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
     .unzip();
     services.extend(admin_socket.map(socket::service));
     services.extend(audit.map(|target| audit::service(target, origin(&settings))));
-    let node = Node::start(settings, services).await?;
+    let node = Node::start(settings, services, Vec::new()).await?;
     let mut signals = Signals::new().map_err(RunError::Signals)?;
     warn_of_durability(durability);
     recovery::warn_of_filesystem(&root, node.filesystem(), durability);

@@ -11,9 +11,9 @@ pub const ATTRIBUTE: &str = "user.tidegate.xxh128";
 /// The digest as it is written: hexadecimal, most significant digit first.
 const TEXT_BYTES: usize = 32;
 
-/// XXH3-128 of a file's bytes.
+/// XXH3-128 of a file's bytes. Shown as `xxh128sum` shows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Digest(u128);
+pub struct Digest(u128);
 
 /// A digest in the making.
 pub(crate) struct Hasher(xxhash3_128::Hasher);
@@ -36,7 +36,7 @@ impl Hasher {
 
 impl Digest {
     /// Of all `pieces`, one behind the other.
-    pub(crate) fn of<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub fn of<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = Hasher::default();
         pieces.into_iter().for_each(|piece| hasher.update(piece));
         hasher.digest()

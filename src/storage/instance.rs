@@ -151,7 +151,7 @@ impl<H: Handle> Instance<H> {
     }
 
     /// The digest of its file.
-    pub(crate) fn digest(&self) -> Digest {
+    pub fn digest(&self) -> Digest {
         self.digest
     }
 

@@ -1,0 +1,57 @@
+//! What associations get of the node.
+
+use std::sync::Arc;
+
+use dicom_core::Tag;
+use tidegate_memory::pressure::Level;
+use tidegate_storage::{Durability, Placement};
+use tokio::sync::{Semaphore, watch};
+
+use crate::committed::Sinks;
+use crate::gauges::Gauges;
+use crate::gauges::audit::widened;
+use crate::ingest::Ingest;
+use crate::mailbox::WriterMailbox;
+use crate::node::live::Live;
+use crate::node::phase::Phase;
+use crate::node::settings::LiveSettings;
+
+/// See the module. All associations share one.
+pub(crate) struct Env {
+    pub(crate) live: Arc<Live>,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) mailbox: Arc<WriterMailbox>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) pressure: watch::Receiver<Level>,
+    /// The elements that are read of a dataset which is stored as the store's settings have it.
+    pub(crate) wanted: Arc<[Tag]>,
+    pub(crate) durability: Durability,
+    pub(crate) sinks: Sinks,
+    /// Passcodes are verified one at a time: each takes some MiB and tens of milliseconds.
+    pub(crate) verifying: Semaphore,
+}
+
+impl Env {
+    /// The way in for a source that begins with these settings.
+    pub(crate) fn ingest(&self, live: &LiveSettings) -> Ingest {
+        Ingest {
+            mailbox: self.mailbox.clone(),
+            counters: self.gauges.counters.clone(),
+            latencies: self.gauges.latencies.clone(),
+            pressure: self.pressure.clone(),
+            durability: self.durability,
+            writers: live.writers,
+            spool_threshold_bytes: live.associations.spool_threshold_bytes,
+            sinks: self.sinks.clone(),
+        }
+    }
+
+    /// The elements that are read of a dataset which is stored as `placement` has it.
+    pub(crate) fn wanted_for(&self, placement: Option<&Placement>) -> Arc<[Tag]> {
+        match placement {
+            None => self.wanted.clone(),
+            Some(placement) if self.gauges.audit.is_some() => widened(&placement.layout.wanted()),
+            Some(placement) => placement.layout.wanted(),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! All gauges of a node, and the events that touch more than one of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tidegate_protocol::Rejection;
+use tidegate_storage::{Durability, Outcome, Stored};
+
+use super::activity::{OpenAssociations, WriterList};
+use super::audit::{AuditEvent, AuditTrail};
+use super::counters::Counters;
+use super::history::History;
+use super::incidents::Incidents;
+use super::latency::Latencies;
+use super::recent::{Recent, RefusedWhat};
+use crate::refusal::Refusal;
+use crate::supervision::tree::ChildStatus;
+
+/// See the module.
+pub(crate) struct Gauges {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) latencies: Arc<Latencies>,
+    pub(crate) recent: Recent,
+    pub(crate) history: History,
+    pub(crate) incidents: Incidents,
+    pub(crate) open: Arc<OpenAssociations>,
+    pub(crate) writers: WriterList,
+    pub(crate) audit: Option<Arc<AuditTrail>>,
+    /// The supervisor's children, as it last saw them.
+    pub(crate) children: RwLock<Arc<[ChildStatus]>>,
+}
+
+impl Gauges {
+    /// The gauges of a node with so many writers. `audit_queue`: how many audit messages may wait; `None`: there is no audit trail.
+    pub(crate) fn new(writers: usize, audit_queue: Option<usize>) -> Self {
+        Self {
+            counters: Arc::default(),
+            latencies: Arc::default(),
+            recent: Recent::new(),
+            history: History::new(),
+            incidents: Incidents::default(),
+            open: Arc::default(),
+            writers: WriterList::new(writers),
+            audit: audit_queue.map(AuditTrail::new),
+            children: RwLock::new(Arc::new([])),
+        }
+    }
+
+    /// Records an event in the audit trail, if there is one.
+    pub(crate) fn record(&self, event: impl FnOnce() -> AuditEvent) {
+        if let Some(trail) = &self.audit {
+            trail.record(event());
+        }
+    }
+
+    /// Counts a refused instance, and keeps it among the recent ones.
+    pub(crate) fn count_refused(&self, refusal: &Refusal, peer: SocketAddr, calling_ae_title: &str) {
+        let reason = refusal.reason();
+        self.counters.refused(reason).increment();
+        self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Instance(reason), refusal);
+    }
+
+    /// Counts a rejected association, and keeps it among the recent ones.
+    pub(crate) fn count_rejected(&self, rejection: Rejection, peer: SocketAddr, calling_ae_title: &str) {
+        self.counters.rejected(rejection).increment();
+        self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Association(rejection), "association rejected");
+    }
+
+    /// Counts an acknowledged instance by what its acknowledgement means.
+    pub(crate) fn count_acknowledged(&self, stored: &Stored, durability: Durability, dataset_bytes: u64) {
+        let counters = &self.counters;
+        match (stored.outcome, durability) {
+            (Outcome::Identical, _) => counters.instances_identical.increment(),
+            (Outcome::New | Outcome::Replaced | Outcome::KeptBoth { .. }, Durability::Fsync) => {
+                counters.instances_durable.increment()
+            }
+            (Outcome::New | Outcome::Replaced | Outcome::KeptBoth { .. }, Durability::None) => {
+                counters.instances_unsynced.increment();
+            }
+        }
+        counters.bytes_acknowledged.add(dataset_bytes);
+    }
+}
