@@ -19,7 +19,7 @@ const SLICES: u32 = 8;
 
 /// A [`Patience`] is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it took too long")]
+#[error("timed out")]
 pub struct Expired;
 
 impl From<Expired> for std::io::Error {

@@ -23,7 +23,7 @@ pub enum Refusal {
     #[error("nothing can be stored on a verification context")]
     NotAStorageContext,
     /// The command says that no dataset follows.
-    #[error("c-store without a data set")]
+    #[error("c-store request without a data set")]
     NoDataSet,
     /// The head of the dataset cannot be read.
     #[error("{0}")]
@@ -32,13 +32,13 @@ pub enum Refusal {
     #[error("{0}")]
     Mismatch(#[from] Mismatch),
     /// No writer had room in time.
-    #[error("storage is busy, send again later")]
+    #[error("storage is busy, retry later")]
     Busy(#[from] HandoffTimeout),
     /// The instance lost its writer more often than is tried again.
-    #[error("storage failed, send again later")]
+    #[error("storage failed, retry later")]
     WriterLost,
     /// No writer answered for it in time.
-    #[error("storage does not answer, send again later")]
+    #[error("storage does not respond, retry later")]
     CommitTimeout,
     /// The storage refused it or failed.
     #[error("{0}")]

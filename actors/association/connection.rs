@@ -197,7 +197,7 @@ impl Connection {
         if sent.is_err()
             && let Some(unlogged) = self.incident(Class::Limit, "send_timeout")
         {
-            warn!(peer = %self.peer.address, unlogged, "peer does not take its answers, connection closed");
+            warn!(peer = %self.peer.address, unlogged, "peer does not read its responses, connection closed");
         }
         sent?
     }

@@ -76,7 +76,7 @@ impl Actor for Association {
                 ctx.spawn(Box::new(connection).serve().into_actor(self).map(|(), _, ctx| ctx.stop()));
             }
             Err(error) => {
-                tracing::warn!(%error, "connection could not be taken over");
+                tracing::warn!(%error, "cannot register the connection with its thread");
                 ctx.stop();
             }
         }

@@ -108,7 +108,7 @@ impl Connection {
         self.node.env.gauges.counters.users_rejected.increment();
         if let Some(unlogged) = self.deny(Denial::UserIdentity) {
             let calling_ae = &self.peer.calling_ae_title;
-            warn!(peer = %self.peer.address, ?calling_ae, unlogged, "user identity is missing or not right");
+            warn!(peer = %self.peer.address, ?calling_ae, unlogged, "user identity is missing or wrong");
         }
         Err(Rejection::NoReasonGiven)
     }

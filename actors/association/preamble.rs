@@ -64,7 +64,7 @@ impl Connection {
             Ok(Source::Balancer) => {}
             Err(error) => {
                 if let Some(unlogged) = self.deny(Denial::NoProxyHeader) {
-                    info!(%balancer, %error, unlogged, "connection refused: node.proxy_protocol_from names this address");
+                    info!(%balancer, %error, unlogged, "connection closed: no valid proxy header, but node.proxy_protocol_from has this address");
                 }
                 return Err(End::NoProxyHeader);
             }
@@ -100,7 +100,7 @@ impl Connection {
                 version = ?session.protocol_version(),
                 suite = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
                 certificate = self.peer.certificate.as_ref().map(|names| tracing::field::debug(&names.subject)),
-                "tls handshake done"
+                "tls handshake completed"
             );
         }
         None

@@ -32,7 +32,7 @@ impl Connection {
                 instances = self.record.requests(),
                 bytes = self.record.dataset_bytes(),
                 unlogged,
-                "association beyond a limit, aborted"
+                "association over a limit, aborted"
             );
         }
         self.session.abort();
@@ -200,7 +200,7 @@ impl Connection {
             } else {
                 if let Some(unlogged) = self.incident(Class::Limit, "memory_budget") {
                     let peer = self.peer.address;
-                    warn!(%peer, bytes = needed, unlogged, "memory budget is spent, association request given up");
+                    warn!(%peer, bytes = needed, unlogged, "memory budget is exhausted, association request dropped");
                 }
                 self.session.abort();
                 return Some(End::OutOfMemory);

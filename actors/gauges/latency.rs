@@ -111,7 +111,7 @@ impl Distribution {
 pub struct Latencies {
     /// From the command set to the last byte of the dataset: the sender and the network.
     pub receive: Histogram,
-    /// For a place in the writers' mailbox: the pressure that senders feel. Parts of spooled datasets are counted too.
+    /// The wait for a slot in the writers' mailbox: the back-pressure on senders. Parts of spooled datasets are counted too.
     pub handoff_wait: Histogram,
     /// In the mailbox, until a writer takes the job.
     pub queue_wait: Histogram,

@@ -125,7 +125,7 @@ impl Observer {
     pub fn abort(&self, id: u64) -> bool {
         let found = self.0.gauges.open.end(id);
         if found {
-            warn!(id, "association aborted: an operator asked for it");
+            warn!(id, "association aborted by an operator");
         }
         found
     }
@@ -133,14 +133,14 @@ impl Observer {
     /// No new associations from now on; those that are open go on. A node that is stopping goes on with that.
     pub fn drain(&self) {
         if self.change_phase(Phase::Serving, Phase::Drained) {
-            warn!("draining: an operator asked for it; new associations are rejected");
+            warn!("drained by an operator; new associations are rejected");
         }
     }
 
     /// New associations again; false if the node is stopping.
     pub fn undrain(&self) -> bool {
         if self.change_phase(Phase::Drained, Phase::Serving) {
-            warn!("no longer draining: an operator asked for it");
+            warn!("drain ended by an operator");
         }
         self.phase() == Phase::Serving
     }

@@ -167,7 +167,7 @@ impl Figures {
         leak_on_purpose();
         let mut allocator = match self.shared.probe.read() {
             Ok(allocator) => allocator,
-            Err(error) => return warn!(%error, "memory cannot be watched"),
+            Err(error) => return warn!(%error, "cannot read the memory statistics"),
         };
         if self.ticks == TICKS_A_SECOND && !self.shared.baseline.is_set() {
             // By now every thread has made what it keeps.
@@ -212,7 +212,7 @@ impl Figures {
     fn purged(&self) -> Option<AllocatorStatistics> {
         purge()
             .and_then(|()| self.shared.probe.read())
-            .inspect_err(|error| warn!(%error, "free pages could not be given back"))
+            .inspect_err(|error| warn!(%error, "cannot return free pages"))
             .ok()
     }
 
@@ -220,7 +220,7 @@ impl Figures {
     fn evict(&self, allocator: AllocatorStatistics) {
         let snapshot = self.shared.budget.snapshot(allocator, self.shared.baseline.get(), Level::Abort);
         if let Some(most) = snapshot.holders.into_iter().max_by_key(|holder| holder.bytes) {
-            warn!(association = most.label, bytes = most.bytes, "association aborted: it held most");
+            warn!(association = most.label, bytes = most.bytes, "association aborted: the largest holder of memory");
             self.shared.gauges.open.end(most.id);
         }
     }
@@ -245,7 +245,7 @@ impl Figures {
                 oldest_holder = leak.oldest_holder.as_ref().map(|holder| holder.label.as_str()),
                 oldest_holder_age_ms = leak.oldest_holder.as_ref().map(|holder| holder.age_ms),
                 unattributed_bytes = unattributed(allocator.allocated, shared.budget.held(), shared.baseline.get()),
-                "memory that nobody should hold still grows while the node is quiet"
+                "possible leak: memory grows while the node is quiet"
             );
         }
     }
@@ -253,7 +253,7 @@ impl Figures {
     fn publish(&mut self) {
         let now = match StatisticsSnapshot::of(&self.shared) {
             Ok(now) => now,
-            Err(error) => return warn!(%error, "no statistics this time"),
+            Err(error) => return warn!(%error, "statistics not logged"),
         };
         let leased = &now.leased;
         info!(

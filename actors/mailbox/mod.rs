@@ -77,7 +77,7 @@ pub(crate) struct QueuedJob {
 
 /// No slot in the mailbox became free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no writer took the dataset in time")]
+#[error("no mailbox slot became free in time")]
 pub struct HandoffTimeout;
 
 /// The mailbox all writers of the pool share.

@@ -117,7 +117,7 @@ async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liven
             Err(error) => {
                 liveness.note(MessageKind::AcceptFailed);
                 if !std::mem::replace(&mut refused_by_system, true) {
-                    error!(%error, "connections cannot be accepted; will go on trying");
+                    error!(%error, "cannot accept connections; retrying");
                 }
                 sleep(ACCEPT_BACKOFF).await;
             }
@@ -152,7 +152,7 @@ fn admit(
         if let Some(unlogged) =
             env.gauges.incidents.worth_a_line(Class::Rejection, Rejection::LocalLimitExceeded.name(), peer.ip())
         {
-            warn!(%peer, associations = open, unlogged, "connection turned away: no room for another association");
+            warn!(%peer, associations = open, unlogged, "connection rejected: no room for another association");
         }
         if let Ok(permit) = rejecting.clone().try_acquire_owned() {
             let (tls, lease) = match port {
@@ -177,7 +177,7 @@ fn admit(
         Ok((socket, assignment)) => Arrival { socket, peer, port, admitted, assignment, holder, floor },
         Err(error) => {
             if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip()) {
-                error!(%peer, %error, unlogged, "connection could not be handed on, closed");
+                error!(%peer, %error, unlogged, "cannot hand the connection to an association thread, closed");
             }
             return false;
         }

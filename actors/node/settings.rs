@@ -128,7 +128,7 @@ pub struct WriterSettings {
     pub mailbox_capacity: usize,
     /// Instances one writer commits together, at least 1.
     pub batch: usize,
-    /// How long an association waits for a place in the mailbox before it answers A700.
+    /// How long an association waits for a mailbox slot before it answers A700.
     pub handoff_timeout: Duration,
     /// How long an association waits in all for a complete dataset to be stored, however many writers die or hang over it,
     /// before it gives it up and answers A700.

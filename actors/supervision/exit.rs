@@ -76,9 +76,9 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stopped => write!(f, "stopped"),
-            Self::Finished => write!(f, "finished unasked"),
+            Self::Finished => write!(f, "finished unexpectedly"),
             Self::Panicked(panic) => write!(f, "panicked: {panic}"),
-            Self::Hung { quiet_for } => write!(f, "hung: no step for {} ms", quiet_for.as_millis()),
+            Self::Hung { quiet_for } => write!(f, "hung: no progress for {} ms", quiet_for.as_millis()),
             Self::ThreadDied => write!(f, "its thread died"),
             Self::NotStarted { why } => write!(f, "could not be started: {why}"),
             Self::StorageFailing { failures, last } => {
@@ -102,7 +102,12 @@ pub struct Panic {
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.message, if self.location.is_empty() { "an unknown place" } else { &self.location })
+        write!(
+            f,
+            "{} at {}",
+            self.message,
+            if self.location.is_empty() { "an unknown location" } else { &self.location }
+        )
     }
 }
 

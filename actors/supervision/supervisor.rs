@@ -105,7 +105,7 @@ impl Supervisor {
             self.record(ended);
         }
         if let Some(failure) = failure {
-            error!(%failure, "the node cannot go on and goes down in order");
+            error!(%failure, "node failed, stopping in order");
             self.failure.send_replace(Some(failure));
         }
         self.env.gauges.counters.restarts.set(self.tree.restarts());

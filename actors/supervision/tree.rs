@@ -46,7 +46,7 @@ pub(crate) enum Next {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// Children that were started again died again, too often.
-    #[error("{child} {exit}; {max} restarts within {window:?} are allowed and were used up")]
+    #[error("{child} {exit}: more than {max} restarts within {window:?}")]
     TooManyRestarts {
         /// The last that died.
         child: String,
@@ -58,7 +58,7 @@ pub enum Failure {
         window: Duration,
     },
     /// More threads hang than can be replaced.
-    #[error("{count} threads hang and {max} are allowed; the last was that of {child}")]
+    #[error("{count} hung threads, {max} allowed; the last is that of {child}")]
     TooManyHungThreads {
         /// Whose thread was the last.
         child: String,

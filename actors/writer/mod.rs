@@ -153,15 +153,17 @@ impl Writer {
             Ok(recovery) => {
                 if recovery.restored_files > 0 {
                     let files = recovery.restored_files;
-                    tracing::warn!(files, "files that the disk had lost were written again from the commit log");
+                    tracing::warn!(files, "files that the disk had lost were rewritten from the commit log");
                 }
                 for aside in recovery.aside {
                     let (path, reason) = (self.store.settings().layout.loggable(&aside.path), aside.reason);
                     tracing::error!(path = %path.display(), %reason, "acknowledged instance set aside below .tidegate/lost");
                 }
             }
-            Err(StoreError::Contended) => tracing::debug!("checkpoint of the commit log waited in vain"),
-            Err(error) => tracing::error!(%error, "checkpoint of the commit log failed, its instances stay in it"),
+            Err(StoreError::Contended) => {
+                tracing::debug!("checkpoint of the commit log postponed: an instance is in use")
+            }
+            Err(error) => tracing::error!(%error, "checkpoint of the commit log failed, its instances stay in the log"),
         }
     }
 
@@ -263,7 +265,7 @@ impl Writer {
 
     fn write_log<'c>(&self, commits: impl IntoIterator<Item = &'c mut Commit<Arc<StoreInstance>>>) {
         if let Err(error) = Commit::write_log(commits, &|| self.liveness.progress()) {
-            tracing::error!(%error, "commit log failed, its instances are synced by themselves or refused");
+            tracing::error!(%error, "commit log failed, its instances are synced one by one or refused");
         }
     }
 
@@ -315,7 +317,10 @@ impl Writer {
         if trial.is_ok()
             && let Some(unlogged) = self.env.gauges.incidents.worth_a_line(Class::Refusal, "storage_trial", NO_PEER)
         {
-            tracing::warn!(unlogged, "instances in a row could not be stored, but the storage itself is well");
+            tracing::warn!(
+                unlogged,
+                "consecutive instances could not be stored, but the test of the storage succeeded"
+            );
         }
         self.failures.borrow_mut().verdict(&trial)
     }

@@ -31,13 +31,13 @@ const MAX_USERS: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UsersError {
     /// A line that is no `name:hash`.
-    #[error("line {0}: is not NAME:HASH as `tidegate hash-passcode` writes it")]
+    #[error("line {0}: not NAME:HASH as `tidegate hash-passcode` prints it")]
     Line(usize),
     /// A hash of another kind, or one that takes too much.
-    #[error("line {0}: the hash is not an Argon2 hash that takes at most {most} MiB", most = MOST_MEMORY_KIB / 1024)]
+    #[error("line {0}: not an Argon2 hash that needs at most {most} MiB", most = MOST_MEMORY_KIB / 1024)]
     Hash(usize),
     /// A name twice.
-    #[error("line {0}: the name stands in an earlier line too")]
+    #[error("line {0}: the name is also in an earlier line")]
     Twice(usize),
     /// Too many lines.
     #[error("more than {MAX_USERS} users")]

@@ -84,7 +84,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         actix_web::error::InternalError::from_response(error, response).into()
     }));
     app.app_data(web::PathConfig::default().error_handler(|error, _| {
-        let response = complain(HttpResponse::NotFound(), "there is no such association");
+        let response = complain(HttpResponse::NotFound(), "no such association");
         actix_web::error::InternalError::from_response(error, response).into()
     }));
     for (path, methods) in routes() {
@@ -95,11 +95,11 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
 }
 
 async fn not_found() -> HttpResponse {
-    complain(HttpResponse::NotFound(), "there is nothing here: /api/openapi.json says what there is")
+    complain(HttpResponse::NotFound(), "not found; the API is described in /api/openapi.json")
 }
 
 async fn not_allowed() -> HttpResponse {
-    complain(HttpResponse::MethodNotAllowed(), "this cannot be done here: /api/openapi.json says what can")
+    complain(HttpResponse::MethodNotAllowed(), "method not allowed; the API is described in /api/openapi.json")
 }
 
 fn complain(mut response: HttpResponseBuilder, error: impl ToString) -> HttpResponse {
@@ -150,7 +150,7 @@ async fn history(surface: web::Data<Surface>, span: web::Query<Span>) -> HttpRes
 async fn events(surface: web::Data<Surface>) -> HttpResponse {
     match surface.events.listen(&surface.observer, &surface.storage) {
         Some(events) => HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/event-stream")).streaming(events),
-        None => complain(HttpResponse::ServiceUnavailable(), "as many listen already as may"),
+        None => complain(HttpResponse::ServiceUnavailable(), "too many subscribers to events"),
     }
 }
 
@@ -164,7 +164,7 @@ async fn abort(surface: web::Data<Surface>, id: web::Path<u64>) -> HttpResponse 
     if surface.observer.abort(id) {
         HttpResponse::Accepted().json(Aborted { id })
     } else {
-        complain(HttpResponse::NotFound(), "there is no such association")
+        complain(HttpResponse::NotFound(), "no such association")
     }
 }
 

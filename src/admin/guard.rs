@@ -70,11 +70,11 @@ pub(super) async fn guard(
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Refusal {
-    #[error("this surface answers to an IP address or to localhost only: call it by one of these, or set admin.token")]
+    #[error("the host must be an IP address or localhost: use one of them, or set admin.token")]
     Host,
-    #[error("a bearer token is needed: Authorization: Bearer …")]
+    #[error("a bearer token is required: Authorization: Bearer …")]
     Token,
-    #[error("a request that changes something needs the header {OPERATOR_HEADER}: 1, or a bearer token")]
+    #[error("a request that changes something requires the header {OPERATOR_HEADER}: 1 or a bearer token")]
     Operator,
 }
 

@@ -76,53 +76,52 @@ impl Figures {
             let of_group = children.iter().filter(|child| child.group == group);
             ([group.name()], of_group.map(|child| child.restarts).sum())
         });
-        page.counters("restarts", "Parts of the node that were started again", None, &["group"], restarts)?;
-        page.gauge(
-            "hung_threads",
-            "Threads given up because they hang, which still do",
-            None,
-            self.statistics.hung_threads,
-        )?;
-        page.gauge("actors", "Actors there are", None, self.statistics.actors)
+        page.counters("restarts", "Children restarted by the supervisor", None, &["group"], restarts)?;
+        page.gauge("hung_threads", "Fenced threads that still hang", None, self.statistics.hung_threads)?;
+        page.gauge("actors", "Actors alive", None, self.statistics.actors)
     }
 
     fn associations(&self, page: &mut Page<'_>) -> fmt::Result {
         let counters = self.observer.counters();
         let max = self.observer.limits().associations;
-        page.gauge("associations", "Associations open", None, self.statistics.associations as u64)?;
-        page.gauge("associations_max", "Associations that may be open", None, max as u64)?;
+        page.gauge("associations", "Open associations", None, self.statistics.associations as u64)?;
+        page.gauge("associations_max", "Limit of open associations", None, max as u64)?;
         let accepted = counters.associations_accepted.get();
         page.counter("associations_accepted", "Associations accepted", None, accepted)?;
         let rejected = Rejection::ALL.map(|rejection| ([rejection.name()], counters.rejected(rejection).get()));
         page.counters("associations_rejected", "Associations rejected", None, &["reason"], rejected)?;
         let lost = counters.associations_lost.get();
-        page.counter("associations_lost", "Associations the peer aborted, or whose connection broke", None, lost)?;
+        page.counter("associations_lost", "Associations aborted by the peer, or whose connection broke", None, lost)?;
         let aborted = counters.associations_aborted.get();
-        page.counter("associations_aborted", "Associations this node aborted", None, aborted)?;
+        page.counter("associations_aborted", "Associations aborted by this node", None, aborted)?;
         let panicked = counters.associations_panicked.get();
-        page.counter("associations_panicked", "Associations a panic ended", None, panicked)?;
+        page.counter("associations_panicked", "Associations ended by a panic", None, panicked)?;
         let not_dicom = counters.connections_not_dicom.get();
-        page.counter("connections_not_dicom", "Connections that spoke something else, or nothing", None, not_dicom)?;
+        page.counter("connections_not_dicom", "Connections that did not speak DICOM", None, not_dicom)?;
         let counts = [
             (
                 "connections_not_tls",
-                "Connections to the TLS port that spoke something else",
+                "Connections to the TLS port that did not speak TLS",
                 &counters.connections_not_tls,
             ),
-            ("proxy_headers_missing", "Balancers' connections without a PROXY header", &counters.proxy_headers_missing),
-            ("tls_handshakes", "TLS handshakes that came about", &counters.tls_handshakes),
+            (
+                "proxy_headers_missing",
+                "Connections of balancers without a PROXY header",
+                &counters.proxy_headers_missing,
+            ),
+            ("tls_handshakes", "TLS handshakes that completed", &counters.tls_handshakes),
             ("tls_handshakes_failed", "TLS handshakes that failed", &counters.tls_handshakes_failed),
-            ("associations_denied", "Associations no access rule lets in", &counters.associations_denied),
-            ("users_rejected", "Associations whose user identity was missing or not right", &counters.users_rejected),
+            ("associations_denied", "Associations denied by the access rules", &counters.associations_denied),
+            ("users_rejected", "Associations whose user identity was missing or wrong", &counters.users_rejected),
         ];
         for (name, help, counter) in counts {
             page.counter(name, help, None, counter.get())?;
         }
         let lost = self.observer.audit().map_or(0, |trail| trail.dropped.get());
-        page.counter("audit_messages_lost", "Audit messages that found their queue full", None, lost)?;
+        page.counter("audit_messages_lost", "Audit messages dropped because their queue was full", None, lost)?;
         let incidents = self.observer.incidents();
         let incidents = incidents.iter().map(|((class, kind), count)| ([class.name(), *kind], *count));
-        page.counters("incidents", "What peers did amiss", None, &["class", "kind"], incidents)?;
+        page.counters("incidents", "Misbehaviour of peers", None, &["class", "kind"], incidents)?;
         page.counter("received", "Bytes read from connections", BYTES, counters.bytes_received.get())
     }
 
@@ -140,20 +139,20 @@ impl Figures {
         let refused = Reason::ALL.map(|reason| (reason, counters.refused(reason).get()));
         let refused = refused.map(|(reason, count)| ([reason.name().to_owned(), reason.status().to_string()], count));
         let refused = refused.each_ref().map(|([reason, status], count)| ([reason.as_str(), status.as_str()], *count));
-        let help = "Instances answered with anything but success";
+        let help = "Instances answered with a failure";
         page.counters("instances_refused", help, None, &["reason", "status"], refused)?;
         let spooled = counters.datasets_spooled.get();
-        page.counter("datasets_spooled", "Datasets that went through a file as they arrived", None, spooled)?;
+        page.counter("datasets_spooled", "Datasets spooled to disk while they arrived", None, spooled)?;
         let in_spool = counters.spool_bytes.get();
-        page.gauge("spool", "Bytes in files of datasets that are still arriving", BYTES, in_spool)?;
+        page.gauge("spool", "Bytes in spool files of datasets that are still arriving", BYTES, in_spool)?;
         let latencies = self.observer.latencies();
         let help = "From the command set to the last byte of the dataset: sender and network";
         page.histogram("receive_duration", help, &latencies.receive)?;
-        let help = "Wait for a place in the writers' mailbox";
+        let help = "Wait for a slot in the writers' mailbox";
         page.histogram("handoff_wait", help, &latencies.handoff_wait)?;
-        let help = "Time in the writers' mailbox";
+        let help = "Time in the writers' mailbox until a writer takes the job";
         page.histogram("queue_wait", help, &latencies.queue_wait)?;
-        let help = "From a writer beginning with an instance until it is stored";
+        let help = "From the start of a writer's batch until the instance is stored";
         page.histogram("commit_duration", help, &latencies.commit)?;
         let help = "From the last byte of the dataset to its acknowledgement";
         page.histogram("response_duration", help, &latencies.response)
@@ -162,51 +161,51 @@ impl Figures {
     fn writers(&self, page: &mut Page<'_>) -> fmt::Result {
         let counters = self.observer.counters();
         let depth = self.statistics.mailbox_depth as u64;
-        page.gauge("mailbox_depth", "Jobs waiting for a writer", None, depth)?;
+        page.gauge("mailbox_depth", "Jobs that wait for a writer", None, depth)?;
         let capacity = self.observer.limits().mailbox_capacity as u64;
         page.gauge("mailbox_capacity", "Jobs that may wait for a writer", None, capacity)?;
         let children = self.observer.children();
         let writers = || children.iter().filter(|child| child.group == Group::Writers);
         let running = writers().filter(|child| child.state == ChildState::Running).count() as u64;
-        page.gauge("writers", "Writers there should be", None, writers().count() as u64)?;
-        page.gauge("writers_running", "Writers that run", None, running)?;
-        page.gauge("writers_busy", "Writers with work in hand", None, self.statistics.writers_busy)?;
+        page.gauge("writers", "Writers configured", None, writers().count() as u64)?;
+        page.gauge("writers_running", "Writers running", None, running)?;
+        page.gauge("writers_busy", "Writers with jobs in flight", None, self.statistics.writers_busy)?;
         let again = counters.handed_over_again.get();
-        page.counter("handovers", "Jobs handed to another writer because theirs died or hung", None, again)?;
+        page.counter("handovers", "Jobs retried on another writer because theirs died or hung", None, again)?;
         let timed_out = counters.commits_timed_out.get();
         page.counter("commits_timed_out", "Instances given up because no writer answered in time", None, timed_out)
     }
 
     fn memory(&self, page: &mut Page<'_>) -> fmt::Result {
         let StatisticsSnapshot { budget_bytes, leased, leased_highest_bytes, baseline_bytes, .. } = self.statistics;
-        page.gauge("memory_budget", "What all leases together may hold", BYTES, budget_bytes)?;
+        page.gauge("memory_budget", "Limit of the sum of all leases", BYTES, budget_bytes)?;
         let by_stage = Stage::ALL.map(|stage| ([stage.name()], leased.get(stage)));
-        page.gauges("memory_leased", "What leases hold", BYTES, &["stage"], by_stage)?;
-        page.gauge("memory_leased_highest", "The most that leases have held", BYTES, leased_highest_bytes)?;
+        page.gauges("memory_leased", "Leased bytes", BYTES, &["stage"], by_stage)?;
+        page.gauge("memory_leased_highest", "Highest sum of all leases so far", BYTES, leased_highest_bytes)?;
         page.gauge("memory_baseline", "Allocated beyond leases when the node had started", BYTES, baseline_bytes)?;
         let help = "Allocated, and neither leased nor in the baseline";
         page.gauge("memory_unattributed", help, BYTES, self.statistics.unattributed_bytes)?;
         let help = "0 normal, 1 purge, 2 shrink, 3 spool, 4 pause_accept, 5 abort";
         page.gauge("memory_pressure_level", help, None, self.statistics.pressure as u64)?;
         let suspected = self.observer.counters().leaks_suspected.get();
-        page.counter("memory_leaks_suspected", "Times a quiet node was seen to grow", None, suspected)?;
+        page.counter("memory_leaks_suspected", "Times the leak sentinel saw a quiet node grow", None, suspected)?;
         let allocator = self.statistics.allocator;
-        page.gauge("allocator_allocated", "jemalloc: handed out", BYTES, allocator.allocated)?;
-        page.gauge("allocator_active", "jemalloc: in pages that hold anything", BYTES, allocator.active)?;
-        page.gauge("allocator_metadata", "jemalloc: its own structures", BYTES, allocator.metadata)?;
+        page.gauge("allocator_allocated", "jemalloc: allocated by the program", BYTES, allocator.allocated)?;
+        page.gauge("allocator_active", "jemalloc: pages with at least one allocation", BYTES, allocator.active)?;
+        page.gauge("allocator_metadata", "jemalloc: its own metadata", BYTES, allocator.metadata)?;
         page.gauge("allocator_resident", "jemalloc: physical memory", BYTES, allocator.resident)?;
-        page.gauge("allocator_mapped", "jemalloc: in active extents", BYTES, allocator.mapped)?;
-        page.gauge("allocator_retained", "jemalloc: address space without memory", BYTES, allocator.retained)
+        page.gauge("allocator_mapped", "jemalloc: address space in use", BYTES, allocator.mapped)?;
+        page.gauge("allocator_retained", "jemalloc: address space kept without memory", BYTES, allocator.retained)
     }
 
     fn storage(&self, page: &mut Page<'_>) -> fmt::Result {
         let written = self.storage.as_ref().is_some_and(|look| look.written.is_ok());
-        let help = "1 if a file could be written just now; 0 too if the disk does not answer";
+        let help = "1 if a test file could be written; 0 if not, or if the disk does not respond";
         page.gauge("storage_writable", help, None, u64::from(written))?;
         let min_free_bytes = self.observer.limits().min_free_bytes;
-        page.gauge("storage_min_free", "Space to be kept free", BYTES, min_free_bytes)?;
+        page.gauge("storage_min_free", "Space reserved by storage.min_free", BYTES, min_free_bytes)?;
         if let Some(Ok(space)) = self.storage.as_ref().map(|look| look.space.as_ref()) {
-            page.gauge("storage_free", "Space an instance may take", BYTES, space.free_bytes)?;
+            page.gauge("storage_free", "Free space of the filesystem", BYTES, space.free_bytes)?;
             page.gauge("storage_size", "Size of the filesystem", BYTES, space.size_bytes)?;
         }
         Ok(())

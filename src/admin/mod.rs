@@ -122,7 +122,7 @@ impl DoorKeeper {
     pub(crate) fn apply(&self, settings: Option<AdminSettings>) {
         let Some(AdminSettings { door, .. }) = settings.filter(|settings| settings.listen == self.listen) else {
             tracing::warn!(
-                "admin.listen has changed: token and certificates of the admin surface stay until the next start"
+                "admin.listen has changed: the admin surface keeps its token and certificates until the next start"
             );
             return;
         };

@@ -62,7 +62,7 @@ fn check(name: &str, ok: bool, detail: impl Into<String>) -> Check {
 fn check_phase(phase: Phase) -> Check {
     let (ok, detail) = match phase {
         Phase::Serving => (true, "associations are accepted"),
-        Phase::Drained => (false, "an operator asked the node to drain"),
+        Phase::Drained => (false, "the node was drained by an operator"),
         Phase::Draining | Phase::Aborting => (false, "the node is stopping"),
     };
     check("serving", ok, detail)
@@ -95,7 +95,7 @@ fn check_storage(look: Result<StorageLook, NoAnswer>, min_free_bytes: u64) -> (C
     };
     let space = match look.space {
         Ok(space) => {
-            let detail = format!("{} are free, {} are to be kept", mib(space.free_bytes), size_text(min_free_bytes));
+            let detail = format!("{} free, {} reserved", mib(space.free_bytes), size_text(min_free_bytes));
             check("space", space.free_bytes > min_free_bytes, detail)
         }
         Err(error) => check("space", false, error.to_string()),
@@ -149,7 +149,7 @@ mod tests {
         let of = |space, written| check_storage(Ok(StorageLook { space, written }), 1 << 30);
         let (storage, free) = of(space(5 << 30), Ok(()));
         assert!(storage.ok && free.ok);
-        assert_eq!(free.detail, "5 GiB are free, 1 GiB are to be kept");
+        assert_eq!(free.detail, "5 GiB free, 1 GiB reserved");
         let (storage, free) = of(space(1 << 30), Ok(()));
         assert!(storage.ok && !free.ok, "the last byte above the reserve is gone");
         let (storage, free) = of(space(5 << 30), Err(StoreError::ReadOnly));

@@ -53,13 +53,13 @@ pub(crate) enum SocketError {
     #[error("the path is {} bytes long and a unix socket allows 107: set [admin] socket to a shorter one", .0.as_os_str().len())]
     PathTooLong(PathBuf),
     /// Another process answers there.
-    #[error("another process listens on it: give each node an [admin] socket of its own")]
+    #[error("another process listens on the socket: give each node its own [admin] socket")]
     InUse,
     /// Something is there that is not ours to remove.
-    #[error("there is a file that is no socket: remove it, or set [admin] socket to another path")]
+    #[error("the file is not a socket: remove it, or set [admin] socket to another path")]
     NotASocket,
     /// The operating system refuses.
-    #[error("cannot {what} it: {source}")]
+    #[error("cannot {what} the socket: {source}")]
     Io { what: &'static str, source: io::Error },
 }
 
@@ -119,7 +119,7 @@ impl AdminSocket {
                     conversations.spawn(converse(stream, observed.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "admin socket cannot accept; will go on trying");
+                    tracing::warn!(%error, "admin socket cannot accept connections; retrying");
                     sleep(ACCEPT_BACKOFF).await;
                 }
             }
@@ -135,7 +135,7 @@ pub(crate) fn service(path: PathBuf) -> Service {
         let socket = bound.get_or_init(|| match AdminSocket::bind(&path) {
             Ok(socket) => Some(Arc::new(socket)),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "no admin socket: `tidegate status`, `top` and `mem` cannot ask this node");
+                tracing::warn!(path = %path.display(), %error, "no admin socket: `tidegate status`, `top` and `mem` cannot reach this node");
                 None
             }
         });

@@ -158,7 +158,7 @@ async fn one_profile_at_a_time_and_none_for_who_has_left() {
     with_socket(&path, move || {
         let long = say(&asked, long.as_bytes());
         // The first has its turn when another is refused one.
-        while profiled(&asked, &short) != Err("a heap profile is being recorded already".to_owned()) {}
+        while profiled(&asked, &short) != Err("a heap profile is already being recorded".to_owned()) {}
         drop(long);
         // Its turn ends with it, and someone else has one.
         let bytes = loop {

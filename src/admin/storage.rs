@@ -26,7 +26,7 @@ struct Seen {
 
 /// The disk has not answered in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the disk has not answered for {} ms", .0.as_millis())]
+#[error("the disk has not responded for {} ms", .0.as_millis())]
 pub(super) struct NoAnswer(Duration);
 
 impl StorageWatch {

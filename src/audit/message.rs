@@ -82,7 +82,7 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
                 Denial::TlsHandshake(error) => format!("TLS handshake failed: {error}"),
                 Denial::Access(Some(rule)) => format!("association rejected: denied by access rule {rule:?}"),
                 Denial::Access(None) => "association rejected: no access rule allows it".to_owned(),
-                Denial::UserIdentity => "association rejected: user identity is missing or not right".to_owned(),
+                Denial::UserIdentity => "association rejected: user identity is missing or wrong".to_owned(),
                 Denial::NoProxyHeader => "connection refused: no PROXY header".to_owned(),
             };
             let kind = if matches!(denial, Denial::UserIdentity) { &LOGIN } else { &NODE };

@@ -36,7 +36,7 @@ async fn write_down(observer: Observer, target: Target, origin: Origin) {
         let mut pause = FIRST_PAUSE;
         while let Err(error) = sink.send(&message).await {
             if pause == FIRST_PAUSE {
-                tracing::error!(%error, "audit message not written; will go on trying");
+                tracing::error!(%error, "audit message not written; retrying");
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -49,7 +49,7 @@ async fn write_down(observer: Observer, target: Target, origin: Origin) {
             tracing::error!(
                 lost = dropped - told_dropped,
                 lost_total = dropped,
-                "audit messages lost: the queue was full"
+                "audit messages dropped: the queue was full"
             );
             told_dropped = dropped;
         }

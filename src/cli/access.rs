@@ -25,16 +25,16 @@ pub(super) struct CheckAccessArgs {
     /// Calling AE title
     #[arg(long, value_name = "AET")]
     calling: String,
-    /// Called AE title; without it the one of the node
+    /// Called AE title; by default that of the node
     #[arg(long, value_name = "AET")]
     called: Option<String>,
     /// Address of the peer
     #[arg(long, value_name = "ADDRESS")]
     from: IpAddr,
-    /// SOP class UID of an instance to be stored; without it the association alone is asked about
+    /// SOP class UID of an instance to be stored; without it, only the association is checked
     #[arg(long, value_name = "UID")]
     sop_class: Option<String>,
-    /// Subject of the peer's certificate, or an alternative name such as DNS:ct1.example; can be given several times
+    /// Subject of the peer's certificate, or an alternative name such as DNS:ct1.example; may be repeated
     #[arg(long, value_name = "NAME")]
     subject: Vec<String>,
     /// Print one JSON object
@@ -90,7 +90,7 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
         ));
     }
     if policy.require_called_ae_title && called != policy.ae_title {
-        text.push_str("but node.require_called_ae_title has any other called AE title rejected\n");
+        text.push_str("but node.require_called_ae_title rejects this called AE title\n");
     }
     output::print(&text)
 }
@@ -133,14 +133,16 @@ pub(super) fn hash(name: &str) -> Exit {
         }
     };
     if !(1..=MAX_PASSCODE_BYTES).contains(&passcode.len()) {
-        output::complain(&format!("a passcode has 1 to {MAX_PASSCODE_BYTES} bytes"));
+        output::complain(&format!("a passcode must have 1 to {MAX_PASSCODE_BYTES} bytes"));
         return Exit::Misused;
     }
     match users::line(name, passcode.as_bytes()) {
         Some(line) => output::print(&format!("{line}\n")),
         None => {
             let most = users::MAX_NAME_BYTES;
-            output::complain(&format!("a user name has 1 to {most} bytes, no colon and no control character"));
+            output::complain(&format!(
+                "a user name must have 1 to {most} bytes, without colons and control characters"
+            ));
             Exit::Misused
         }
     }

@@ -23,7 +23,7 @@ const MAX_ANSWER_BYTES: u64 = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
     /// Nothing is there, or what is there belonged to a node that has ended.
-    #[error("no node is running with the admin socket {}; name the right one by --socket, --config or --storage", .0.display())]
+    #[error("no node is running with the admin socket {}; name the right one with --socket, --config or --storage", .0.display())]
     NoNode(PathBuf),
     /// The socket is another user's.
     #[error("permission denied for the admin socket {}: run this as the user that the node runs as, or as root", .0.display())]
@@ -33,21 +33,21 @@ pub(super) enum AskError {
     PathTooLong(PathBuf),
     /// The other side is a tidegate that speaks otherwise.
     #[error(
-        "the node is tidegate {node} and speaks version {version} of the admin protocol, this is {} and speaks \
-         {VERSION}: use the program the node runs", env!("CARGO_PKG_VERSION")
+        "the node is tidegate {node} and speaks version {version} of the admin protocol, this program is {} and speaks \
+         {VERSION}: use the program that the node runs", env!("CARGO_PKG_VERSION")
     )]
     OtherVersion { node: String, version: u32 },
     /// The node says why not.
-    #[error("the node refuses: {0}")]
+    #[error("the node refused the request: {0}")]
     Refused(String),
     /// The node is too busy, or stuck.
-    #[error("the node has not answered in time")]
+    #[error("the node did not answer in time")]
     TooLate,
     /// The answer is none of ours.
-    #[error("the node's answer is not understood: {0}")]
+    #[error("cannot parse the answer of the node: {0}")]
     NotUnderstood(String),
     /// The connection broke.
-    #[error("the connection to the node broke: {0}")]
+    #[error("lost the connection to the node: {0}")]
     Broken(#[from] io::Error),
 }
 
@@ -187,7 +187,7 @@ fn misplaced(answer: Answer) -> AskError {
         | Answer::History(_)
         | Answer::Abort { .. }
         | Answer::Purge(_)
-        | Answer::Profile { .. } => "another thing was asked for".to_owned(),
+        | Answer::Profile { .. } => "it belongs to another request".to_owned(),
     })
 }
 
@@ -219,19 +219,22 @@ mod tests {
         for (answer, expected) in [
             (
                 &b"{\"version\":99,\"tidegate\":\"9.1.0\",\"answer\":\"new\"}\n"[..],
-                "the node is tidegate 9.1.0 and speaks version 99 of the admin protocol, this is",
+                "the node is tidegate 9.1.0 and speaks version 99 of the admin protocol, this program is",
             ),
-            (b"{\"version\":1,\"tidegate\":\"0.1.0\",\"answer\":{\"refused\":\"busy\"}}\n", "the node refuses: busy"),
-            (b"hello\n", "the node's answer is not understood: "),
+            (
+                b"{\"version\":1,\"tidegate\":\"0.1.0\",\"answer\":{\"refused\":\"busy\"}}\n",
+                "the node refused the request: busy",
+            ),
+            (b"hello\n", "cannot parse the answer of the node: "),
             (
                 b"{\"version\":1,\"tidegate\":\"0.1.0\",\"answer\":{\"profile\":{\"bytes\":999999999999}}}\n",
-                "the node's answer is not understood: a profile of 999999999999 bytes",
+                "cannot parse the answer of the node: a profile of 999999999999 bytes",
             ),
             (
                 b"{\"version\":1,\"tidegate\":\"0.1.0\",\"answer\":{\"profile\":{\"bytes\":4}}}\nabc",
-                "the connection to the node broke: ",
+                "lost the connection to the node: ",
             ),
-            (b"", "the connection to the node broke: "),
+            (b"", "lost the connection to the node: "),
         ] {
             let error = error_of(answer).to_string();
             assert!(error.starts_with(expected), "{error}");

@@ -15,7 +15,7 @@ pub(super) fn check(settings: &Settings) -> Exit {
         "configuration is valid\n\
          \x20 memory: budget {budget}, of which floor leases {floor} ({associations} associations of {each}), \
          {rest} shared between datasets\n\
-         \x20 a dataset goes to disk from {spool}; {writers} writers, {mailbox} datasets may wait for one\n",
+         \x20 datasets above {spool} are spooled to disk; {writers} writers, {mailbox} mailbox slots\n",
         budget = size_text(live.memory_budget_bytes),
         floor = size_text(floor),
         each = size_text(FLOOR_LEASE_BYTES),

@@ -17,7 +17,7 @@ const LATEST: usize = 5;
 pub(super) struct StatusArgs {
     #[command(flatten)]
     look: LookArgs,
-    /// Exit with 0 if the node answers at all, ready or not: for a probe after which it is restarted
+    /// Exit with 0 if the node answers, ready or not: for a liveness probe
     #[arg(long)]
     live: bool,
 }
@@ -27,7 +27,7 @@ pub(super) struct StatusArgs {
 pub(super) struct LookArgs {
     #[command(flatten)]
     reach: Reach,
-    /// Print JSON for programs instead of text for people
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -37,7 +37,7 @@ pub(super) struct LookArgs {
 pub(super) struct AssociationsArgs {
     #[command(flatten)]
     look: LookArgs,
-    /// Abort the association with this number, which the list tells, instead of listing
+    /// Abort the association with this ID (see the list) instead of listing
     #[arg(long, value_name = "ID")]
     abort: Option<u64>,
 }
@@ -84,13 +84,13 @@ pub(super) fn status_text(status: &Status) -> String {
         format!("receiving     {}", flow(status)),
         format!("associations  {} of {}", status.associations, status.associations_max),
         format!(
-            "writers       {} of {} running, {} busy; {} of {} places of the mailbox taken",
+            "writers       {} of {} running, {} busy; {} of {} mailbox slots in use",
             status.writers_running, status.writers, status.writers_busy, status.mailbox_depth, status.mailbox_capacity
         ),
         format!("memory        {}", memory(status)),
         format!("disk          {}", disk(status)),
         format!(
-            "so far        {} stored ({}, {}), {} refused, {} restarts, {} threads hanging",
+            "since start   {} stored ({}, {}), {} refused, {} restarts, {} hung threads",
             status.acknowledged_total,
             size(status.acknowledged_bytes_total),
             if status.durability == "fsync" { "durable" } else { "not synced" },
@@ -124,11 +124,11 @@ pub(super) fn headline(status: &Status) -> String {
 }
 
 fn flow(status: &Status) -> String {
-    let Some(second) = &status.last_second else { return "nothing is known yet".to_owned() };
+    let Some(second) = &status.last_second else { return "no figures yet".to_owned() };
     let per_s = |n: u64| n.saturating_mul(1000) / second.length_ms.max(1);
     let response = second.response.map_or_else(
-        || "nobody answered in the last second".to_owned(),
-        |of| format!("response {} (99 in 100 within {})", duration(of.p50_us), duration(of.p99_us)),
+        || "no response in the last second".to_owned(),
+        |of| format!("response p50 {}, p99 {}", duration(of.p50_us), duration(of.p99_us)),
     );
     format!("{}/s, {} instances/s, {response}", size(per_s(second.received_bytes)), per_s(second.acknowledged))
 }
@@ -147,13 +147,13 @@ pub(super) fn memory(status: &Status) -> String {
 pub(super) fn disk(status: &Status) -> String {
     match &status.storage {
         Some(storage) => format!(
-            "{} free of {}, {} to be kept{}",
+            "{} free of {}, {} reserved{}",
             size(storage.free_bytes),
             size(storage.size_bytes),
             size(storage.min_free_bytes),
-            if storage.writable { "" } else { ", CANNOT BE WRITTEN" }
+            if storage.writable { "" } else { ", NOT WRITABLE" }
         ),
-        None => "DOES NOT ANSWER".to_owned(),
+        None => "NOT RESPONDING".to_owned(),
     }
 }
 
@@ -170,10 +170,10 @@ fn refused_text(now_unix_ms: u64, refused: &[RefusedEntry]) -> String {
 
 fn associations_text(all: &[Association]) -> String {
     if all.is_empty() {
-        return "nobody is connected\n".to_owned();
+        return "no open associations\n".to_owned();
     }
     let mut table =
-        Table::new(["CALLING AE", "ID", "OPEN", "SILENT", "RECEIVED", "RATE", "HOLDS", "STORED", "REFUSED", ""]);
+        Table::new(["CALLING AE", "ID", "OPEN", "IDLE", "RECEIVED", "RATE", "HELD", "STORED", "REFUSED", ""]);
     for association in all {
         table.row([
             title(association),
@@ -200,12 +200,12 @@ pub(super) fn title(association: &Association) -> String {
 }
 
 fn writers_text(writers: &Writers) -> String {
-    let mut table = Table::new(["WRITER", "JOBS", "FOR", "STORED", "BYTES", "RESTARTS", ""]);
+    let mut table = Table::new(["WRITER", "JOBS", "BUSY", "STORED", "BYTES", "RESTARTS", ""]);
     for writer in &writers.writers {
         let remark = match (&writer.last_exit, writer.state.as_str()) {
             (None, "running") => String::new(),
             (None, state) => state.to_owned(),
-            (Some(exit), state) => format!("{state}; before: {}", safe(exit)),
+            (Some(exit), state) => format!("{state}; last exit: {}", safe(exit)),
         };
         table.row([
             writer.name.clone(),
@@ -217,7 +217,7 @@ fn writers_text(writers: &Writers) -> String {
             remark,
         ]);
     }
-    format!("{}\nmailbox: {} of {} places taken\n", table.render(), writers.mailbox_depth, writers.mailbox_capacity)
+    format!("{}\nmailbox: {} of {} slots in use\n", table.render(), writers.mailbox_depth, writers.mailbox_capacity)
 }
 
 #[cfg(test)]
@@ -229,13 +229,13 @@ mod tests {
     fn a_status_fits_a_screen_and_names_what_fails() {
         let expected = "\
 GATEWAY: tidegate 0.1.0, serving, not ready, up 1h 2m
-receiving     24.0 MiB/s, 41 instances/s, response 6.2 ms (99 in 100 within 1.2 s)
+receiving     24.0 MiB/s, 41 instances/s, response p50 6.2 ms, p99 1.2 s
 associations  2 of 512
-writers       8 of 8 running, 3 busy; 5 of 64 places of the mailbox taken
+writers       8 of 8 running, 3 busy; 5 of 64 mailbox slots in use
 memory        52.0 MiB held of 512.0 MiB (10 %), resident 90.0 MiB, pressure normal
-disk          100.0 MiB free of 500.0 GiB, 512.0 MiB to be kept
-so far        1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 threads hanging
-NOT READY     space: 100 MiB are free, 512 MiB are to be kept
+disk          100.0 MiB free of 500.0 GiB, 512.0 MiB reserved
+since start   1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 hung threads
+NOT READY     space: 100 MiB free, 512 MiB reserved
 
 REFUSED                       STATUS   AGO
 MR\\u{1b}[2J 10.0.0.8:50113      A700  9.0s  below_min_free: 7 bytes are free
@@ -253,10 +253,10 @@ writer-2  1m 5s  panicked: on purpose; then: restart
         assert!(text.contains("MR\\u{1b}[2J") && text.contains("from 10.0.0.8:50113"), "{text}");
         assert!(text.contains("(negotiating)"), "{text}");
         assert!(!text.contains('\u{1b}'));
-        assert_eq!(associations_text(&[]), "nobody is connected\n");
+        assert_eq!(associations_text(&[]), "no open associations\n");
         let text = writers_text(&sample::writers());
         assert!(
-            text.contains("running; before: panicked") && text.ends_with("mailbox: 5 of 64 places taken\n"),
+            text.contains("running; last exit: panicked") && text.ends_with("mailbox: 5 of 64 slots in use\n"),
             "{text}"
         );
     }

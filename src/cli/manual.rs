@@ -46,7 +46,7 @@ pub(super) fn pages(command: Command, directory: &Path) -> Exit {
 /// `tidegate man …`
 #[derive(Debug, clap::Args)]
 pub(super) struct ManArgs {
-    /// Directory to write them to, made when missing
+    /// Directory to write them to; created if missing
     #[arg(value_name = "DIR")]
     pub(super) directory: PathBuf,
 }

@@ -35,7 +35,7 @@ use crate::config::{self, Flags};
 pub(crate) use exit::Exit;
 pub(crate) use logging::LogLevel;
 
-/// A DICOM C-STORE receiver: point any DICOM sender at it and it stores whole, durable Part 10 files.
+/// A DICOM storage node (C-STORE SCP): it stores each received instance as a durable Part 10 file
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 struct Cli {
@@ -46,18 +46,18 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Without a command, tidegate runs the receiver, and no configuration file is needed.
+Without a command, tidegate runs the node. A configuration file is optional.
 
-A setting is taken from the first place that has it:
+The first source that sets a key wins:
   1. a flag                       --listen 127.0.0.1:11112
   2. an environment variable      TIDEGATE__NODE__LISTEN=127.0.0.1:11112
   3. the file given by --config   [node] listen = \"127.0.0.1:11112\"
   4. the built-in default         see `tidegate print-config --default`
 
-SIGHUP has a running node read its configuration again.
+A running node reloads its configuration on SIGHUP.
 
-Exit codes: 0 stopped as asked, 1 failed while starting or running, 2 usage or configuration error, 3 gave up: parts of
-the node died or hung more often than [supervision] allows (the log has the evidence).
+Exit codes: 0 stopped on request, 1 failed to start or to run, 2 usage or configuration error, 3 gave up: parts of the
+node died or hung more often than [supervision] allows (see the log).
 
 Try it:
   tidegate --storage ./data
@@ -66,51 +66,51 @@ Try it:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Receive instances until stopped by SIGTERM or SIGINT (what happens when no command is given)
+    /// Run the node until SIGTERM or SIGINT (the default command)
     Run(RunArgs),
-    /// Say whether the configuration is valid, with every mistake in it at once
+    /// Validate the configuration and report all its errors at once
     CheckConfig(FileArgs),
-    /// Print the configuration in effect, in the form of a configuration file
+    /// Print the effective configuration as a configuration file
     PrintConfig {
         /// Print the commented template instead: every key with its default, bounds and purpose
         #[arg(long, conflicts_with = "config")]
         default: bool,
-        /// Print the reference of all keys instead, as a Markdown document
+        /// Print the reference of all keys instead, in Markdown
         #[arg(long, conflicts_with_all = ["config", "default"])]
         reference: bool,
         #[command(flatten)]
         file: FileArgs,
     },
-    /// Say which access rule decides about a peer, and why the earlier ones do not
+    /// Explain which access rule applies to a peer, and why the rules before it do not match
     CheckAccess(access::CheckAccessArgs),
-    /// Read a passcode from the standard input and print a line for user_identity.file
+    /// Read a passcode from standard input and print its line for user_identity.file
     HashPasscode {
         /// User name
         #[arg(value_name = "NAME")]
         name: String,
     },
-    /// Say how a running node is; exits with 1 if it is not ready
+    /// Show the state of a running node; exit with 1 if it is not ready
     Status(look::StatusArgs),
     /// List the open associations of a running node, or abort one
     Associations(look::AssociationsArgs),
-    /// List the writers of a running node, and how full their mailbox is
+    /// List the writers of a running node, and the depth of their mailbox
     Writers(look::LookArgs),
-    /// Watch a running node: throughput, response, memory by stage, associations
+    /// Live view of a running node: throughput, response times, memory by stage, associations
     Top(top::TopArgs),
-    /// Ask a running node who holds which memory
+    /// Inspect the memory of a running node: leases, holders, growth, heap profile
     Mem(mem::MemArgs),
-    /// Prove that every stored file is whole, and say which are not
+    /// Verify every stored file, and report those that are damaged
     Verify(verify::VerifyArgs),
-    /// Say what a crash left in a storage root, and clean it
+    /// Show what a crash left in a storage root; with --clean, clean it up
     Recover(recover::RecoverArgs),
-    /// Print the DICOM Conformance Statement of the configuration in effect (PS3.2), as a Markdown document
+    /// Print the DICOM Conformance Statement (PS3.2) of the effective configuration, in Markdown
     Conformance(FileArgs),
-    /// Print a script that has a shell complete this command line
+    /// Print a completion script for a shell
     Completions {
-        /// For which shell
+        /// Shell that the script is for
         shell: manual::CompletedShell,
     },
-    /// Write the man pages
+    /// Write the man pages into a directory
     Man(manual::ManArgs),
 }
 
@@ -118,7 +118,7 @@ enum Command {
 struct RunArgs {
     #[command(flatten)]
     file: FileArgs,
-    /// Where to accept associations [node.listen]; port 0 picks a free port
+    /// Address on which to accept associations [node.listen]; port 0 picks a free port
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
     /// AE title of this node [node.ae_title]
@@ -127,7 +127,7 @@ struct RunArgs {
     /// Directory in which received instances are stored [storage.root]
     #[arg(long, value_name = "DIR")]
     storage: Option<String>,
-    /// Where to serve the admin HTTP surface, or "off" [admin.listen]; port 0 picks a free port
+    /// Address of the admin HTTP surface, or "off" [admin.listen]; port 0 picks a free port
     #[arg(long, value_name = "ADDR:PORT")]
     admin: Option<String>,
 }

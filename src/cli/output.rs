@@ -28,7 +28,7 @@ pub(super) fn show<T: Serialize>(json: bool, what: &T, render: impl FnOnce(&T) -
     match serde_json::to_string_pretty(what) {
         Ok(text) => print(&(text + "\n")),
         Err(error) => {
-            complain(&format!("cannot print it as JSON: {error}"));
+            complain(&format!("cannot print the answer as JSON: {error}"));
             Exit::Failed
         }
     }

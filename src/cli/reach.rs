@@ -37,7 +37,9 @@ impl Reach {
         let flags = Flags { storage: self.storage, ..Flags::default() };
         let loaded = config::load(self.config.as_deref(), config::process_environment(), &flags);
         loaded.map_err(|error| refuse(&error))?.settings.admin_socket.ok_or_else(|| {
-            output::complain("the admin socket of this node is off (admin.socket): set it to \"auto\" to ask the node");
+            output::complain(
+                "the admin socket of this node is off (admin.socket): set it to \"auto\" to query the node",
+            );
             Exit::Failed
         })
     }

@@ -15,19 +15,19 @@ use super::{Exit, output};
 /// `tidegate recover …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A node that starts cleans its storage root by itself, so this is never needed; it tells what there is to clean before that.
-An unfinished file is an instance that was being received: no sender was told that it is stored, so every sender still has it
-and sends it again. What was acknowledged and is in the commit log only, is written to its place. Without --clean nothing is changed.
+A node cleans its storage root at its start, so this command is never required; it shows beforehand what there is to clean.
+An unfinished file is an instance that was being received. It was never acknowledged, so its sender still has it and sends it
+again. An acknowledged instance that is only in the commit log is restored to its path. Without --clean nothing is changed.
 
   tidegate recover /var/lib/tidegate/data
   tidegate recover --config /etc/tidegate/tidegate.toml --clean")]
 pub(super) struct RecoverArgs {
     #[command(flatten)]
     root: RootArgs,
-    /// Do what a node does when it starts: finish what was acknowledged, remove what was not
+    /// Do what a node does at its start: restore acknowledged instances, remove unfinished files
     #[arg(long)]
     clean: bool,
-    /// One JSON object a line: a file each, and the totals last
+    /// Print one JSON object per line: one for each file, then the totals
     #[arg(long)]
     json: bool,
 }
@@ -134,10 +134,10 @@ fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenErro
         explain_log(&mut text, &removed);
     } else {
         if usage == Use::Free && files > 0 {
-            text.push_str("the next start of a node removes them, and so does --clean\n");
+            text.push_str("the next start of the node removes them, and so does --clean\n");
         }
         if aside_before > 0 {
-            let _ = writeln!(text, "{aside_before} files lie in .tidegate/lost, set aside by earlier starts");
+            let _ = writeln!(text, "{aside_before} files are in .tidegate/lost, set aside by earlier starts");
         }
     }
     Ok(output::print(&text))
@@ -149,17 +149,17 @@ fn explain(root: &Path, usage: Use, files: u64, bytes: u64, logged: u64) -> Stri
     match usage {
         Use::Never => format!("{root}: no node has ever stored here\n"),
         Use::Held { pid } => format!(
-            "{root}: a node is running{}; {unfinished}, which it is writing now\n",
+            "{root}: a node is running{}; {unfinished}, being written now\n",
             pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
         ),
-        Use::Free if files == 0 && logged == 0 => format!("{root}: nothing is unfinished\n"),
+        Use::Free if files == 0 && logged == 0 => format!("{root}: no unfinished files\n"),
         Use::Free => {
-            let mut text = format!("{root}: {unfinished}, none of them acknowledged to its sender\n");
+            let mut text = format!("{root}: {unfinished}, none of them acknowledged\n");
             if logged > 0 {
                 let _ = writeln!(
                     text,
-                    "{logged} acknowledged instances are in the commit log (.tidegate/log): the next start sees to it that their files are \
-                     whole, and so does --clean; do not delete it"
+                    "{logged} acknowledged instances are in the commit log (.tidegate/log): the next start restores their files where \
+                     needed, and so does --clean; do not delete it"
                 );
             }
             text
@@ -170,10 +170,11 @@ fn explain(root: &Path, usage: Use, files: u64, bytes: u64, logged: u64) -> Stri
 /// What of the commit log a person should look at.
 fn explain_log(text: &mut String, recovery: &Recovery) {
     if recovery.left_files > 0 {
-        let _ = writeln!(text, "left {} files that somebody has changed, moved or removed since", recovery.left_files);
+        let _ =
+            writeln!(text, "left {} files unchanged that were changed, moved or removed since", recovery.left_files);
     }
     if recovery.waiting_files > 0 {
-        let _ = writeln!(text, "{} files wait in the commit log for free space", recovery.waiting_files);
+        let _ = writeln!(text, "{} files stay in the commit log until there is free space", recovery.waiting_files);
     }
     if recovery.lost_files > 0 {
         let _ = writeln!(text, "{} instances are set aside below .tidegate/lost", recovery.lost_files);
@@ -201,7 +202,7 @@ fn line(leftover: &Leftover, json: bool) -> String {
         return serde_json::to_string(&line).map_or_else(|_| String::new(), |line| line + "\n");
     }
     let what = meta.map_or_else(
-        || "not even its file meta was written".to_owned(),
+        || "without file meta".to_owned(),
         |meta| format!("instance {} from {}", meta.sop_instance_uid, meta.sending_ae_title.escape_default()),
     );
     let age = humantime::format_duration(std::time::Duration::from_secs(age_s));

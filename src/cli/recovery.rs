@@ -13,13 +13,13 @@ pub(super) fn log(recovery: &Recovery, layout: &Layout) {
     if recovery.left_files > 0 {
         tracing::info!(
             files = recovery.left_files,
-            "stored files whose instances were still in the commit log were changed, moved or removed by somebody, and are left as they are"
+            "files of instances in the commit log were changed, moved or removed since they were stored; left as they are"
         );
     }
     if recovery.waiting_files > 0 {
         tracing::error!(
             files = recovery.waiting_files,
-            "acknowledged instances wait in the commit log for free space: make room and start again"
+            "acknowledged instances stay in the commit log for lack of free space: make room and restart"
         );
     }
     for aside in recovery.aside.iter().take(MAX_LINES) {
@@ -27,7 +27,7 @@ pub(super) fn log(recovery: &Recovery, layout: &Layout) {
             tracing::error!(
                 segment = %aside.path.display(),
                 kept_as = aside.kept_as.as_ref().map(|kept_as| kept_as.display().to_string()),
-                "part of the commit log is damaged: instances of the last second before the crash may be missing, have the senders check"
+                "part of the commit log is damaged: instances of the last second before the crash may be missing; check with the senders"
             );
             continue;
         }
@@ -37,25 +37,25 @@ pub(super) fn log(recovery: &Recovery, layout: &Layout) {
                 path = %path.display(),
                 kept_as = %kept_as.display(),
                 reason = %aside.reason,
-                "acknowledged instance set aside: look at its path, then move it there or delete it"
+                "acknowledged instance set aside: compare it with its path, then move it there or delete it"
             ),
             None => tracing::error!(
                 path = %path.display(),
                 reason = %aside.reason,
-                "acknowledged instance lost: have it sent again"
+                "acknowledged instance lost: ask its sender to send it again"
             ),
         }
     }
     if recovery.aside.len() > MAX_LINES {
         tracing::error!(
             instances = recovery.aside.len() - MAX_LINES,
-            "further instances set aside or lost: see `tidegate recover`"
+            "further instances were set aside or lost: run `tidegate recover`"
         );
     }
     if recovery.lost_files > 0 {
         tracing::warn!(
             files = recovery.lost_files,
-            "files lie in .tidegate/lost below the storage root: put each where it belongs, or delete it (docs/durability.md)"
+            "files are in .tidegate/lost below the storage root: move each to its path, or delete it (docs/durability.md)"
         );
     }
 }
@@ -79,13 +79,13 @@ pub(super) fn warn_of_filesystem(root: &Path, filesystem: fs::Filesystem, durabi
         Durability::Fsync if kind == fs::FilesystemKind::Memory => tracing::warn!(
             root = %root.display(),
             filesystem = %kind,
-            "the storage root is in memory: what is acknowledged does not survive a restart of the machine"
+            "the storage root is in memory: acknowledged instances do not survive a reboot"
         ),
         Durability::Fsync if !kind.syncs_as_a_whole() => tracing::warn!(
             root = %root.display(),
             filesystem = %kind,
-            "instances are stored file by file, whatever storage.commit says, and are as safe as what is below this filesystem: use a volume \
-             with ext4 or XFS"
+            "instances are synced file by file, whatever storage.commit says, and are only as durable as the storage below this filesystem: \
+             use a volume with ext4 or XFS"
         ),
         Durability::Fsync => {}
     }

@@ -34,18 +34,18 @@ impl Reloader {
             Err(error) => {
                 // A line of the log is one line, however many mistakes there are.
                 let error = error.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ");
-                tracing::error!(error, "configuration not reloaded: everything stays as it is");
+                tracing::error!(error, "configuration not reloaded: the current settings stay in force");
                 return None;
             }
         };
         let changes = Changes::between(&self.started, &self.current, &raw);
         if let Err(error) = self.log_level.set(settings.log.level) {
-            tracing::error!(%error, "configuration not reloaded: everything stays as it is");
+            tracing::error!(%error, "configuration not reloaded: the current settings stay in force");
             return None;
         }
         for change in &changes.at_restart {
             let (key, from, to) = (&change.key, &change.from, &change.to);
-            tracing::warn!(%key, %from, %to, "setting changes at the next start only");
+            tracing::warn!(%key, %from, %to, "setting takes effect at the next start");
         }
         for change in &changes.live {
             let (key, from, to) = (&change.key, &change.from, &change.to);
@@ -95,7 +95,7 @@ pub(super) fn log_revocation_list(list: &RevocationList) {
             path,
             ?issuer,
             next_update,
-            "tls revocation list is past its next update: it still counts, but who was revoked since is let in"
+            "tls revocation list is past its next update: it stays in force, but certificates revoked since are accepted"
         );
     } else {
         tracing::info!(path, ?issuer, next_update, "tls revocation list in force");

@@ -15,7 +15,7 @@ pub(super) struct RootArgs {
     /// Storage root [storage.root]
     #[arg(value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Configuration file, for storage.root and the keys that say what is in it
+    /// Configuration file, for storage.root and the keys that describe its contents
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -47,7 +47,7 @@ enum RunError {
     Admin { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("cannot wait for signals")]
+    #[error("cannot install signal handlers")]
     Signals(#[source] io::Error),
 }
 
@@ -212,7 +212,7 @@ fn raise_open_files_limit(settings: &NodeSettings) {
         tracing::warn!(
             limit = getrlimit(Resource::Nofile).current,
             wanted,
-            "too few open files allowed for associations.max: raise the limit (ulimit -n) or lower the setting"
+            "open file limit is too low for associations.max: raise the limit (ulimit -n) or lower the setting"
         );
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn status() -> Status {
             ready: false,
             checks: vec![
                 check("writers", true, "8 of 8 are running"),
-                check("space", false, "100 MiB are free, 512 MiB are to be kept"),
+                check("space", false, "100 MiB free, 512 MiB reserved"),
             ],
         },
         durability: "fsync".to_owned(),

@@ -39,6 +39,6 @@ pub(super) async fn watchdog(mut heart: Heart) {
 /// A service manager that does not listen is no reason to fail.
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the service manager could not be told");
+        tracing::warn!(%error, "cannot notify the service manager");
     }
 }

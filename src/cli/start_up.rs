@@ -66,12 +66,12 @@ impl StartUp {
         }
         if let (Some(tls), Some(certificate)) = (tls, &self.certificate) {
             let clients = match certificate.client_auth {
-                ClientAuth::None => "none asked of peers",
-                ClientAuth::Optional => "verified if a peer shows one",
-                ClientAuth::Required => "required of peers",
+                ClientAuth::None => "client certificates not requested",
+                ClientAuth::Optional => "client certificates verified if presented",
+                ClientAuth::Required => "client certificates required",
             };
             let OwnCertificate { subject, not_after, .. } = certificate;
-            let _ = writeln!(lines, "tls: {tls}, certificate {subject:?} until {not_after}, {clients}");
+            let _ = writeln!(lines, "tls: {tls}, certificate {subject:?} valid until {not_after}, {clients}");
         }
         let called = shell_word(ae_title);
         // With `--anonymous-tls +cf` a peer checks the certificate without showing one.

@@ -18,30 +18,31 @@ use super::{Exit, output};
 /// `tidegate verify …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every file below DIR is read to its end: it must be a Part 10 file, its file meta and its whole dataset well-formed, its UIDs those
-that the layout makes its path of, and its bytes those whose digest was recorded when it was committed (an extended attribute; a
-copy made without them has none). A dataset that came malformed from its sender is told apart from damage by that digest.
+Every file below DIR is read to its end. It must be a Part 10 file with well-formed file meta and a well-formed dataset; its path
+must be the one that the layout makes of its UIDs; its bytes must match the digest that was recorded at the commit (an extended
+attribute, which is absent from a copy made without such attributes). The digest also tells damage from a dataset that its sender
+sent malformed.
 
-Nothing is changed, symbolic links are not followed, and a node may be running meanwhile. What is below .tidegate, or begins
-with a period, is passed over. `ionice -c3 tidegate verify DIR` keeps out of the way of a busy one.
+Nothing is changed, symbolic links are not followed, and a node may be running. Entries below .tidegate, and names that begin with
+a period, are skipped. `ionice -c3 tidegate verify DIR` leaves the disk to a busy node.
 
-Exit codes: 0 every file is whole, 1 some are damaged or cannot be read, 2 usage or configuration error.
+Exit codes: 0 no file is damaged, 1 some are damaged or cannot be read, 2 usage or configuration error.
 
   tidegate verify /var/lib/tidegate/data
   tidegate verify --config /etc/tidegate/tidegate.toml --json")]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     root: RootArgs,
-    /// Layout of the files, in place of storage.layout; again for each layout the root has had
+    /// Layout of the files, instead of storage.layout; repeat it for each layout that the root has had
     #[arg(long, value_name = "TEMPLATE", value_parser = Layout::parse)]
     layout: Vec<Layout>,
-    /// Files read at one time
+    /// Files read in parallel
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
-    /// Tell of every file, not only of those with faults
+    /// Report every file, not only those with faults
     #[arg(long)]
     all: bool,
-    /// One JSON object a line: a file each, and the totals last
+    /// Print one JSON object per line: one for each file, then the totals
     #[arg(long)]
     json: bool,
 }
@@ -112,7 +113,7 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
 fn bar() -> ProgressBar {
     let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
-    let style = "{bar:30} {percent}% {pos}/{len} files, {elapsed} gone, {eta} to go";
+    let style = "{bar:30} {percent}% {pos}/{len} files, {elapsed} elapsed, {eta} left";
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style);
     }
@@ -163,7 +164,7 @@ fn summary(root: &Path, totals: &Totals, json: bool) -> String {
         ByteSize(bytes).display().iec(),
     );
     if without_digest > 0 {
-        text.push_str(&format!("{without_digest} have no digest: their structure was proved, not every byte\n"));
+        text.push_str(&format!("{without_digest} have no digest: their structure was verified, not every byte\n"));
     }
     text
 }

@@ -70,7 +70,7 @@ fn read(
     let AccessRule { max_associations, layout, duplicates, durability, .. } = raw;
     let has_terms = max_associations.is_some() || layout.is_some() || duplicates.is_some() || durability.is_some();
     if !allows && has_terms {
-        return Err("a rule that denies has no max_associations, layout, duplicates or durability".to_owned());
+        return Err("a deny rule cannot have max_associations, layout, duplicates or durability".to_owned());
     }
     let criteria = Criteria {
         calling: patterns(&raw.calling)?,
@@ -133,7 +133,7 @@ fn users(raw: &Raw, checks: &mut Checks<'_>) -> Option<Arc<Users>> {
     let path = raw.user_identity.file.trim();
     if path.is_empty() {
         if raw.user_identity.required {
-            checks.refuse("user_identity.required", "needs user_identity.file: without it nobody has a passcode");
+            checks.refuse("user_identity.required", "requires user_identity.file, which has the users' passcodes");
         }
         return None;
     }

@@ -30,13 +30,13 @@ pub(super) fn admin(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<Option<
         if token.is_none() && !asks_for_certificates {
             checks.refuse(
                 "admin.listen",
-                "others than this machine could read and steer the node: set admin.tls_certificate and admin.tls_key, and \
+                "other machines could read and control the node: set admin.tls_certificate and admin.tls_key, and \
                  admin.token_file (a bearer token) or admin.tls_client_ca (clients with a certificate) or both; or listen on 127.0.0.1",
             );
         } else if tls.is_none() {
             checks.refuse(
                 "admin.listen",
-                "the bearer token could be read on its way there: set admin.tls_certificate and admin.tls_key, or listen on \
+                "the bearer token would travel in clear text: set admin.tls_certificate and admin.tls_key, or listen on \
                  127.0.0.1",
             );
         }
@@ -70,7 +70,7 @@ fn token(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<String> {
     if !TOKEN_CHARS.contains(&token.len()) || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let (least, most) = TOKEN_CHARS.into_inner();
         let complaint = format!(
-            "must be {least} to {most} characters of printable ASCII without spaces; `openssl rand -hex 24` makes one"
+            "must be {least} to {most} characters of printable ASCII without spaces; `openssl rand -hex 24` generates one"
         );
         checks.refuse(key, &complaint);
     }

@@ -118,7 +118,10 @@ fn listen(key: &str, address: &str, checks: &mut Checks<'_>) -> Option<Option<So
 fn listen_for_tls(raw: &Raw, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
     let address = listen("tls.listen", &raw.tls.listen, checks)?;
     if address.is_none() && raw.node.listen.trim() == "off" {
-        checks.refuse("node.listen", "cannot be \"off\" while tls.listen is: nobody could associate; set one of them");
+        checks.refuse(
+            "node.listen",
+            "cannot be \"off\" while tls.listen is \"off\": the node would accept no association; set one of them",
+        );
     }
     Some(address)
 }
@@ -200,7 +203,7 @@ fn writer_settings(raw: &Raw, checks: &mut Checks<'_>) -> WriterSettings {
     let keys = ["writers.commit_timeout", "supervision.hang_timeout"];
     if checks.sound(&keys) && commit_timeout <= hang_timeout.0 {
         let complaint = format!(
-            "not more than supervision.hang_timeout = \"{0}\": a dataset whose writer hangs could never be stored by another; \
+            "must be longer than supervision.hang_timeout = \"{0}\", or no other writer could store the dataset of one that hangs; \
              raise writers.commit_timeout above \"{0}\" or lower supervision.hang_timeout",
             period_text(hang_timeout.0),
         );
@@ -234,7 +237,7 @@ fn memory(raw: &Raw, associations: usize, with_tls: bool, checks: &mut Checks<'_
     };
     if checks.sound(&["memory.budget"]) && budget.saturating_add(ALLOWANCE_BYTES) > host_bytes {
         let complaint = format!(
-            "more than there is: this process may use {}, and needs {} beside its budget; lower memory.budget to at most \
+            "exceeds the available memory: this process may use {} and needs {} besides its budget; lower memory.budget to at most \
              \"{}\"",
             size_text(host_bytes),
             size_text(ALLOWANCE_BYTES),

@@ -37,7 +37,7 @@ pub(crate) struct Limit(pub(crate) Option<i64>);
 
 /// What such a value looks like in a file.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged, expecting = "must be text in quotes or a whole number")]
+#[serde(untagged, expecting = "must be a quoted string or a whole number")]
 enum Scalar {
     Integer(i64),
     Text(String),

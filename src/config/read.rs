@@ -121,8 +121,8 @@ fn expectation(default: &toml::Value, message: &str) -> String {
     match default {
         toml::Value::Integer(_) => "must be a whole number".to_owned(),
         toml::Value::Boolean(_) => "must be true or false".to_owned(),
-        toml::Value::Array(_) => "must be a list of texts, such as [\"a\", \"b\"]".to_owned(),
-        _ if message.starts_with("invalid type") => "must be text in quotes".to_owned(),
+        toml::Value::Array(_) => "must be a list of strings, such as [\"a\", \"b\"]".to_owned(),
+        _ if message.starts_with("invalid type") => "must be a quoted string".to_owned(),
         _ => message.to_owned(),
     }
 }

@@ -139,14 +139,14 @@ fn a_key_in_the_wrong_section_is_found() {
 #[test]
 fn values_of_another_type_are_refused() {
     for (line, complaint) in [
-        ("[node]\nae_title = 5", "must be text in quotes"),
+        ("[node]\nae_title = 5", "must be a quoted string"),
         ("[node]\nrequire_called_ae_title = 'yes'", "must be true or false"),
         ("[writers]\ncount = '8'", "must be a whole number"),
         ("[writers]\ncount = 99999999999999999999", "must be a whole number"),
         ("[memory]\nbudget = -1", "must be \"auto\", a size such as"),
         ("[writers]\nhandoff_timeout = 30", "must be a duration with its unit"),
-        ("[associations]\nmax_per_address = true", "must be text in quotes or a whole number"),
-        ("[associations]\ntransfer_syntax_preference = '1.2'", "must be a list of texts"),
+        ("[associations]\nmax_per_address = true", "must be a quoted string or a whole number"),
+        ("[associations]\ntransfer_syntax_preference = '1.2'", "must be a list of strings"),
         ("[associations]\ntransfer_syntax_preference = ['1.02']", "must be transfer syntax UIDs"),
         ("[node]\nlisten = 'localhost:104'", "must be \"off\" or an IP address and a port"),
     ] {
@@ -201,7 +201,10 @@ fn what_is_printed_reads_back() {
 fn a_budget_beyond_the_machine_is_refused_with_the_way_out() {
     let found = problems("[memory]\nbudget = '900 TiB'\n", &[]);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].0.contains("more than there is") && found[0].0.contains("lower memory.budget"), "{found:?}");
+    assert!(
+        found[0].0.contains("exceeds the available memory") && found[0].0.contains("lower memory.budget"),
+        "{found:?}"
+    );
 }
 
 /// A certificate, its key, and the directory they are in.
@@ -233,7 +236,7 @@ fn a_surface_that_others_can_reach_must_ask_who_they_are_and_not_in_clear_text()
         }
         let found = problems(&admin(&[token]), &[]);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].0.contains("could be read on its way there: set admin.tls_certificate"), "{found:?}");
+        assert!(found[0].0.contains("would travel in clear text: set admin.tls_certificate"), "{found:?}");
         for asked in [&[token, tls][..], &[tls, client_ca], &[token, tls, client_ca]] {
             let door = load_text(&admin(asked), &[]).unwrap().settings.admin.unwrap().door;
             assert_eq!((door.token.is_some(), door.tls.is_some()), (asked.contains(&token), true));

@@ -137,7 +137,7 @@ fn client_verifier(
                 told_lists.extend(read.iter().filter_map(|list| revocation_list(path, list)));
                 lists.extend(read);
             }
-            Ok(_) => refuse_file(crls, path, "has no certificate revocation list in PEM", checks),
+            Ok(_) => refuse_file(crls, path, "contains no certificate revocation list in PEM", checks),
             Err(error) => refuse_file(crls, path, &reason(&error), checks),
         }
     }
@@ -164,7 +164,7 @@ pub(super) fn certificates(
     match read {
         Ok(certificates) if !certificates.is_empty() => Some(certificates),
         Ok(_) => {
-            refuse_file(name, path, "has no certificate in PEM", checks);
+            refuse_file(name, path, "contains no certificate in PEM", checks);
             None
         }
         Err(error) => {
@@ -206,7 +206,7 @@ fn own_certificate(
     checks: &mut Checks<'_>,
 ) -> Option<OwnCertificate> {
     let Some(Ok((_, leaf))) = chain.first().map(|leaf| X509Certificate::from_der(leaf)) else {
-        checks.refuse(name, "its first certificate cannot be read");
+        checks.refuse(name, "the first certificate cannot be parsed");
         return None;
     };
     Some(OwnCertificate {
@@ -226,7 +226,7 @@ fn refuse_file(name: &str, path: impl AsRef<Path>, complaint: &str, checks: &mut
 fn reason(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => format!("cannot be read: {error}"),
-        pem::Error::NoItemsFound => "has none in PEM".to_owned(),
+        pem::Error::NoItemsFound => "contains no such item in PEM".to_owned(),
         other => format!("is not valid PEM: {other}"),
     }
 }

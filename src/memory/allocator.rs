@@ -69,7 +69,7 @@ pub struct AllocatorProbe {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum AllocatorError {
     /// It has no statistics.
-    #[error("jemalloc statistics are not to be had: {0}")]
+    #[error("cannot read the jemalloc statistics: {0}")]
     Statistics(Error),
     /// It gave nothing back.
     #[error("jemalloc did not purge its pages: error {0}")]

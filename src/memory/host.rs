@@ -25,7 +25,7 @@ pub enum HostError {
         error: io::Error,
     },
     /// `/proc/meminfo` has no `MemTotal`.
-    #[error("{}: no MemTotal in it", path.display())]
+    #[error("{}: no MemTotal", path.display())]
     NoTotal {
         /// The file.
         path: PathBuf,

@@ -10,7 +10,7 @@ use crate::stage::{Stage, StageCounters};
 
 /// The budget is spent: the bytes were not leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("memory budget is spent: {asked} bytes asked for, {held} of {limit} held")]
+#[error("memory budget is exhausted: {asked} bytes requested, {held} of {limit} leased")]
 pub struct BudgetSpent {
     /// Bytes asked for.
     pub asked: u64,

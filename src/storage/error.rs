@@ -24,7 +24,7 @@ pub enum StoreError {
     #[error("the disk is full")]
     DiskFull,
     /// Storing this instance would leave less space free than is to be kept.
-    #[error("{free_bytes} bytes are free on the disk, of which {min_free_bytes} are to be kept")]
+    #[error("{free_bytes} bytes free on the disk, {min_free_bytes} reserved")]
     BelowMinFree {
         /// Bytes free now.
         free_bytes: u64,
@@ -59,7 +59,7 @@ pub enum StoreError {
         source: Errno,
     },
     /// The temp file was removed by someone else before it got its final name.
-    #[error("the temp file was removed from outside")]
+    #[error("the temp file was removed by another program")]
     TempRemoved,
     /// An earlier write to this spooled instance failed, so its file is not known to be whole.
     #[error("an earlier write of this spooled instance failed")]
@@ -68,7 +68,7 @@ pub enum StoreError {
     #[error("the instance was cancelled")]
     Cancelled,
     /// Another thread has held what this instance needs (its lock, its path, the commit log) for [`LOCK_TIMEOUT`](crate::sync).
-    #[error("another thread is still at this instance")]
+    #[error("another thread is still storing this instance")]
     Contended,
     /// There is no file descriptor left, of the process or of the machine.
     #[error("out of file descriptors")]

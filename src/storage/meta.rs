@@ -92,10 +92,10 @@ pub(crate) struct StoredMeta {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetaFault {
     /// Shorter than a preamble, or without `DICM` behind it.
-    #[error("no Part 10 file: DICM is not at byte 128")]
+    #[error("not a Part 10 file: no DICM at byte 128")]
     NotPart10,
     /// (0002,0000) is missing, or the elements of the group do not end where it says.
-    #[error("file meta group length (0002,0000) is not where the group ends")]
+    #[error("file meta group length (0002,0000) does not match the end of the group")]
     GroupLength,
     /// A UID that every file has is missing or is none.
     #[error("file meta has no valid (0002,{element:04X})")]

@@ -57,13 +57,13 @@ pub enum InvalidUid {
     #[error("uid is empty")]
     Empty,
     /// Longer than [`MAX_UID_LENGTH`].
-    #[error("uid of {length} characters, at most {MAX_UID_LENGTH} are taken")]
+    #[error("uid has {length} characters, at most {MAX_UID_LENGTH} are allowed")]
     TooLong {
         /// Length in bytes, without padding.
         length: usize,
     },
     /// Something other than digits and periods.
-    #[error("uid holds more than 0-9 and . (character {at})")]
+    #[error("uid has a character other than 0-9 and . (at {at})")]
     Character {
         /// The first that is something else, counted from 1. What it is goes into no log: it may be a patient's name.
         at: usize,

@@ -42,7 +42,7 @@ def test_what_is_sent_is_seen(node, browse):
     assert HOSTILE in browser.find_element(By.ID, "associations").text
     assert not browser.find_elements(By.CSS_SELECTOR, "#associations img")
     load.stop()
-    until(lambda: "Nobody is connected." in text(browser, "main"), "nobody any more")
+    until(lambda: "No open associations." in text(browser, "main"), "nobody any more")
     # Whoever comes later sees the same past.
     later = ready(browse(node.url + "/"))
     until(lambda: len(later.execute_script("return state.points")) > 2, "the past")
@@ -89,8 +89,8 @@ def test_a_refusal_and_a_drain_are_seen(node, browse):
 def test_a_page_whose_node_is_gone_says_so(node, browse):
     browser = ready(browse(node.url + "/"))
     node.stop()
-    until(lambda: text(browser, "health") == "no connection to the node", "it is noticed")
-    assert "as it last was" in text(browser, "notice")
+    until(lambda: text(browser, "health") == "disconnected", "it is noticed")
+    assert "the last ones received" in text(browser, "notice")
 
 
 def test_a_token_is_asked_for_and_kept_for_the_session(start_node, browse):

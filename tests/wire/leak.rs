@@ -51,7 +51,8 @@ fn memory_that_runs_short_is_met_level_by_level_up_to_the_abort_of_who_holds_mos
     let levels: Vec<_> =
         lines.iter().filter(|line| line["message"] == "memory pressure").map(|line| &line["level"]).collect();
     assert_eq!(levels, ["Purge", "Shrink", "Spool", "PauseAccept", "Abort"]);
-    let evicted = lines.iter().find(|line| line["message"] == "association aborted: it held most").unwrap();
+    let evicted =
+        lines.iter().find(|line| line["message"] == "association aborted: the largest holder of memory").unwrap();
     assert!(evicted["association"].as_str().unwrap().contains("HOLDS_MOST"), "{evicted}");
 
     // No new association is taken: the request waits.

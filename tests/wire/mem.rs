@@ -127,7 +127,7 @@ fn half_a_dataset_is_found_with_the_name_of_who_sent_it_and_gone_with_them() {
     let text = said(&node, &["who", "--over", "1MiB"]);
     assert!(text.starts_with("\"MAMMO_7\" from 127.0.0.1:") && text.contains("\n  → receiving "), "{text}");
     assert!(!text.contains("WIRE"), "{text}");
-    assert_eq!(said(&node, &["who", "--over", "1MiB", "--older", "1day"]), "nobody holds that much for that long\n");
+    assert_eq!(said(&node, &["who", "--over", "1MiB", "--older", "1day"]), "no holder matches\n");
 
     wire.release();
     let top = until(|| json(&node, &["top"]), |top| holder(top, "MAMMO_7").is_none());

@@ -99,7 +99,7 @@ fn what_can_change_changes_at_once_and_what_cannot_is_named() {
                    [memory]\nbudget = '100 MiB'\n[writers]\nmailbox_capacity = 3\n[node]\nae_title = 'OTHER'\n";
     reconfigure(&node, directory.path(), changed, &["configuration reloaded", "changed=6", "at_next_start=1"]);
     node.logged(&["setting changed", "associations.max", "from=512", "to=1"]);
-    node.logged(&["WARN", "next start only", "associations.arbiters", "from=2", "to=7"]);
+    node.logged(&["WARN", "at the next start", "associations.arbiters", "from=2", "to=7"]);
 
     // The limit holds for the next one, and who is in stays in.
     assert!(matches!(Wire::connect(node.address()).ask(request()), Some(Pdu::AssociationRJ(_))));

@@ -105,7 +105,7 @@ fn peers_without_a_certificate_that_counts_are_refused_and_the_others_served() {
         }
         associate(Authority::connect(&authority.client(Some("client"), version), node.tls_address())).release();
     }
-    node.logged(&["tls handshake done", "CN=ct1.example"]);
+    node.logged(&["tls handshake completed", "CN=ct1.example"]);
     assert_eq!(node.log_text().matches("tls handshake failed").count(), 6);
     assert_eq!(node.stop(), Some(0));
 }

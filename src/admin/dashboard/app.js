@@ -4,8 +4,8 @@
 
 const STAGES = ["floor", "tls", "negotiating", "receiving", "queued", "writing", "spooling", "admin"];
 const STAGE_WORDS = {
-  floor: "floors of associations", tls: "TLS", negotiating: "negotiating", receiving: "receiving", queued: "queued for writers",
-  writing: "with writers", spooling: "on the way to the spool", admin: "admin",
+  floor: "association floors", tls: "TLS", negotiating: "negotiating", receiving: "receiving", queued: "queued for writers",
+  writing: "being committed", spooling: "being spooled", admin: "admin",
 };
 const KEEP = 600;
 const SVG = "http://www.w3.org/2000/svg";
@@ -75,7 +75,7 @@ function headers(more = {}) {
 }
 async function ask(path, options = {}) {
   const answer = await fetch(path, { ...options, headers: headers(options.headers), cache: "no-store" });
-  if (answer.status === 401) { signIn(); throw new Error("a token is needed"); }
+  if (answer.status === 401) { signIn(); throw new Error("a token is required"); }
   return answer;
 }
 async function change(method, path) {
@@ -87,7 +87,7 @@ function notice(text) { say("notice", text); $("notice").hidden = !text; }
 function signIn() {
   $("main").hidden = true;
   $("sign-in").hidden = false;
-  health("a token is needed", "");
+  health("token required", "");
   $("token").focus();
 }
 $("sign-in").addEventListener("submit", (event) => {
@@ -109,8 +109,8 @@ async function live() {
     } catch (error) {
       if (!$("sign-in").hidden) return;
     }
-    health("no connection to the node", "bad");
-    notice("The node does not answer. What is below is as it last was.");
+    health("disconnected", "bad");
+    notice("The node does not respond. The figures below are the last ones received.");
     await new Promise((done) => setTimeout(done, wait));
   }
 }
@@ -121,7 +121,7 @@ async function listen(heard) {
   let rest = "";
   for (;;) {
     // A node that says nothing for this long is not there any more, whatever the connection says.
-    const late = new Promise((_, fail) => setTimeout(() => fail(new Error("nothing heard")), 8000));
+    const late = new Promise((_, fail) => setTimeout(() => fail(new Error("no event in time")), 8000));
     const { value, done } = await Promise.race([reader.read(), late]).catch((error) => { reader.cancel().catch(() => {}); throw error; });
     if (done) return;
     rest += value;
@@ -183,7 +183,7 @@ function show() {
   refusals(status.refused);
   ended(status.ended);
   put($("checks"), status.readiness.checks.map((check) => make("li", { class: check.ok ? "ok" : "bad" },
-    make("b", {}, `${check.name}: ${check.ok ? "good" : "failing"}`), make("p", {}, check.detail))));
+    make("b", {}, `${check.name}: ${check.ok ? "ok" : "failing"}`), make("p", {}, check.detail))));
 }
 
 function tiles(status) {
@@ -193,32 +193,32 @@ function tiles(status) {
   say("instances", `${count(Math.round(second.acknowledged * per))} instances/s`);
   const answered = second.response || state.points.findLast((point) => point.response)?.response;
   say("p50", answered ? micros(answered.p50_us) : "–");
-  say("p99", answered ? `99 % within ${micros(answered.p99_us)}` : "nobody answered yet");
+  say("p99", answered ? `p99 ${micros(answered.p99_us)}` : "no response yet");
   say("associations-open", count(status.associations));
   say("associations-max", `of ${count(status.associations_max)}`);
   fill("associations-meter", status.associations, status.associations_max);
   const waiting = Math.max(second.mailbox_depth || 0, status.mailbox_depth);
   say("mailbox", count(waiting));
-  say("mailbox-max", `of ${count(status.mailbox_capacity)} places`);
+  say("mailbox-max", `of ${count(status.mailbox_capacity)} slots`);
   if (status.storage) {
     const { free_bytes, size_bytes, min_free_bytes, writable } = status.storage;
     say("disk", `${bytes(free_bytes)} free`);
-    say("disk-sub", writable ? `of ${bytes(size_bytes, 0)}` : "cannot be written");
+    say("disk-sub", writable ? `of ${bytes(size_bytes, 0)}` : "not writable");
     fill("disk-meter", size_bytes - free_bytes, size_bytes);
     grade("disk", !writable || free_bytes <= min_free_bytes ? "bad" : free_bytes < 2 * min_free_bytes ? "warn" : "");
   } else {
-    say("disk", "no answer");
-    say("disk-sub", "the disk does not answer");
+    say("disk", "no response");
+    say("disk-sub", "the disk does not respond");
     grade("disk", "bad");
   }
   say("refused", count(status.refused_total));
-  say("restarts", status.hung_threads ? `${plural(status.hung_threads, "thread")} hanging` : plural(status.restarts_total, "restart"));
+  say("restarts", status.hung_threads ? plural(status.hung_threads, "hung thread") : plural(status.restarts_total, "restart"));
   const lately = state.points.slice(-60).some((point) => point.refused > 0);
   $("trouble-tile").className = `tile ${status.hung_threads > 0 || lately ? "bad" : status.restarts_total > 0 ? "warn" : ""}`;
   spark("spark-rate", (point) => point.received_bytes);
   spark("spark-response", (point) => point.response?.p50_us ?? 0);
   spark("spark-refused", (point) => point.refused);
-  // Against its places: how near it came to being full, and not only how it moved.
+  // Against its capacity: how near it came to being full, and not only how it moved.
   spark("spark-mailbox", (point) => point.mailbox_depth, status.mailbox_capacity);
 }
 function grade(id, kind) { $(id).closest(".tile").className = `tile ${kind}`; }
@@ -304,10 +304,10 @@ function memory() {
     f.svg.append(draw("path", { class: "line budget", d: line(f.points, (p) => f.x(p.at_unix_ms), (p) => f.y(p.budget_bytes)) }));
     f.svg.append(draw("text", { class: "budget-label", x: f.right - 6, y: f.y(now.budget_bytes) + 17, "text-anchor": "end" }, `budget ${bytes(now.budget_bytes, 0)}`));
   } else {
-    f.svg.append(draw("text", { class: "budget-label", x: f.right - 6, y: f.top + 8, "text-anchor": "end" }, `↑ budget ${bytes(now.budget_bytes, 0)}, ${(now.budget_bytes / used).toFixed(0)} times as much as was used`));
+    f.svg.append(draw("text", { class: "budget-label", x: f.right - 6, y: f.top + 8, "text-anchor": "end" }, `↑ budget ${bytes(now.budget_bytes, 0)}, ${(now.budget_bytes / used).toFixed(0)} × the peak`));
   }
   const percent = total(now) * 100 / Math.max(now.budget_bytes, 1);
-  const sums = `holding ${bytes(total(now))} of ${bytes(now.budget_bytes, 0)} (${percent < 10 ? percent.toFixed(1) : percent.toFixed(0)} %), resident ${bytes(now.resident_bytes)}, pressure ${now.pressure}`;
+  const sums = `held ${bytes(total(now))} of ${bytes(now.budget_bytes, 0)} (${percent < 10 ? percent.toFixed(1) : percent.toFixed(0)} %), resident ${bytes(now.resident_bytes)}, pressure ${now.pressure}`;
   say("memory-now", sums);
   f.box.setAttribute("aria-label", `Memory by stage: ${sums}`);
   const tip = cursor(f, total);
@@ -337,7 +337,7 @@ function legend(now) {
   const entry = (mark, words, value) => make("li", {}, swatch(mark), make("span", {}, words), make("span", { class: value ? "value" : "value zero" }, bytes(value)));
   put($("legend"), [
     ...STAGES.map((stage) => entry(draw("rect", { class: stage }), STAGE_WORDS[stage], now.leased[stage])),
-    entry(draw("path", { class: "line resident", d: "M0 6H12" }), "resident, what the host sees", now.resident_bytes),
+    entry(draw("path", { class: "line resident", d: "M0 6H12" }), "resident, as the host sees it", now.resident_bytes),
   ]);
 }
 
@@ -383,8 +383,8 @@ function latency() {
     { of: (point) => point.response?.p50_us ?? null, kind: "s-response" },
   ]);
   const now = points.findLast((point) => point.response);
-  if (now) named("latency", "Response and commit", [["s-response", `response ${micros(now.response.p50_us)}`], ["s-response99", `99 % within ${micros(now.response.p99_us)}`], ["s-commit", `commit ${micros(now.commit?.p50_us ?? null)}`]]);
-  else say("latency-now", "nobody was answered in this time");
+  if (now) named("latency", "Response and commit", [["s-response", `p50 ${micros(now.response.p50_us)}`], ["s-response99", `p99 ${micros(now.response.p99_us)}`], ["s-commit", `commit p50 ${micros(now.commit?.p50_us ?? null)}`]]);
+  else say("latency-now", "no response in this period");
 }
 
 // The words beside a chart's title: each line by its colour and its name.
@@ -405,17 +405,17 @@ function table(associations, status) {
     const id = String(association.id);
     // A row stays the same element: a button in it keeps the focus.
     const row = rows.get(id) ?? abortable(id);
-    const quiet = association.quiet_ms > 10000 ? ` (silent ${age(association.quiet_ms)})` : "";
+    const quiet = association.quiet_ms > 10000 ? ` (idle ${age(association.quiet_ms)})` : "";
     const title = shown(association.calling_ae_title.trim());
     const button = row.lastElementChild;
-    button.firstElementChild.setAttribute("aria-label", `Abort the association of ${title || "(not yet known)"} from ${association.peer}`);
+    button.firstElementChild.setAttribute("aria-label", `Abort the association of ${title || "(unknown)"} from ${association.peer}`);
     const cells = [
       cell("Calling AE", title || "(negotiating)", title ? "lead" : "lead none"),
       cell("Peer", association.peer, "mono"),
       cell("Open", `${age(association.age_ms)}${quiet}`, "n"),
       cell("Rate", perSecond(state.rates.get(association.id) ?? 0), "n"),
       cell("Received", bytes(association.received_bytes), "n"),
-      cell("Holds", bytes(association.held_bytes), "n"),
+      cell("Held", bytes(association.held_bytes), "n"),
       cell("Stored", count(association.acknowledged), "n"),
       cell("Refused", count(association.refused), association.refused ? "n attention" : "n"),
     ];
@@ -427,7 +427,7 @@ function table(associations, status) {
   while (body.rows.length > wanted.length) body.lastElementChild.remove();
   $("associations").hidden = !associations.length;
   $("no-associations").hidden = Boolean(associations.length);
-  say("associations-shown", associations.length < status.associations ? `the ${associations.length} that hold most, of ${count(status.associations)}` : "");
+  say("associations-shown", associations.length < status.associations ? `the ${associations.length} largest holders of ${count(status.associations)}` : "");
 }
 function abortable(id) {
   const button = make("button", { type: "button", class: "row-action" }, "Abort");
@@ -441,16 +441,16 @@ async function abort(id) {
   if (!association) return;
   const name = shown(association.calling_ae_title.trim()) || "this peer";
   const yes = await confirmed(`Abort the association of ${name}?`,
-    `${association.peer} gets an A-ABORT. What it has stored stays stored; the dataset it is sending is dropped, and the sender will have to send it again.`, "Abort it");
+    `${association.peer} gets an A-ABORT. What it has stored stays stored; the dataset it is sending is dropped, and the sender will have to send it again.`, "Abort");
   if (yes) await attempt(() => change("DELETE", `api/associations/${id}`));
 }
 $("drain").addEventListener("click", async () => {
   if (state.tick.status.phase === "drained") { await attempt(() => change("DELETE", "api/drain")); return; }
-  const yes = await confirmed("Drain this node?", "New associations are rejected (transient) and load balancers are told that it is not ready. Those that are open go on.", "Drain");
+  const yes = await confirmed("Drain this node?", "New associations are rejected (transient) and load balancers are told that it is not ready. Open associations continue.", "Drain");
   if (yes) await attempt(() => change("POST", "api/drain"));
 });
 async function attempt(work) {
-  try { await work(); } catch (error) { notice(`It was not done: ${error.message}`); }
+  try { await work(); } catch (error) { notice(`Request failed: ${error.message}`); }
 }
 function confirmed(title, text, yes) {
   say("confirm-title", title);
@@ -484,16 +484,16 @@ function refusals(refused) {
     rows.set(key, row);
   }
   put($("refusals").tBodies[0], [...rows.values()].slice(0, 8).map(({ event, times }) => make("tr", {},
-    cell("When", `${clock(event.at_unix_ms)}${times > 1 ? ` and ${count(times - 1)} before` : ""}`, "when"),
-    cell("Who", `${shown(event.calling_ae_title.trim()) || "(unknown)"} ${event.peer}`),
+    cell("When", `${clock(event.at_unix_ms)}${times > 1 ? `, ${count(times - 1)} earlier` : ""}`, "when"),
+    cell("Sender", `${shown(event.calling_ae_title.trim()) || "(unknown)"} ${event.peer}`),
     cell("Status", event.status ?? "rejected", "mono"),
-    cell("Why", `${event.reason.replaceAll("_", " ")}: ${shown(event.detail)}`, "wide"))));
+    cell("Reason", `${event.reason.replaceAll("_", " ")}: ${shown(event.detail)}`, "wide"))));
   $("refusals").hidden = !refused.length;
   $("no-refusals").hidden = Boolean(refused.length);
 }
 function ended(events) {
   put($("ended").tBodies[0], events.slice(0, 12).map((event) => make("tr", {},
-    cell("When", clock(event.at_unix_ms), "when"), cell("Part", shown(event.child)), cell("How", shown(event.cause), "wide"), cell("Then", event.next))));
+    cell("When", clock(event.at_unix_ms), "when"), cell("Part", shown(event.child)), cell("Cause", shown(event.cause), "wide"), cell("Action", event.next))));
   $("ended").hidden = !events.length;
   $("no-ended").hidden = Boolean(events.length);
 }

@@ -118,9 +118,9 @@ impl Diff {
 
 /// Each stack as its bytes and the functions worth reading: those of allocation itself and of the runtime say nothing.
 fn render_stacks(stacks: &[Stack]) -> String {
-    let mut text = String::from("\nALLOCATED MEANWHILE AND STILL HELD, BY CALL STACK\n");
+    let mut text = String::from("\nALLOCATED BETWEEN THE SNAPSHOTS AND STILL LIVE, BY CALL STACK\n");
     if stacks.is_empty() {
-        text.push_str("nothing that was sampled\n");
+        text.push_str("no samples\n");
     }
     for stack in stacks {
         let dull = |name: &&String| {

@@ -29,8 +29,8 @@ use who::{Least, Queue, Who};
 /// `tidegate mem …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The node is found as `tidegate run` would place it: by --config, --storage and the environment, or by the path of its
-socket. Only the user it runs as, and root, may ask.
+The node is located like `tidegate run` would place it: by --config, --storage and the environment, or by the path of its
+socket. Only the user that it runs as, and root, may connect.
 
   tidegate mem top
   tidegate mem who --over 10MiB --older 60s
@@ -39,7 +39,7 @@ socket. Only the user it runs as, and root, may ask.
 pub(super) struct MemArgs {
     #[command(flatten)]
     reach: Reach,
-    /// Print JSON for programs instead of text for people
+    /// Print JSON instead of text
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -50,38 +50,38 @@ pub(super) struct MemArgs {
 enum MemCommand {
     /// Bytes, leases and oldest lease, by stage and by association
     Top,
-    /// Each holder with its chain: association, stage, writer or place in the mailbox, since when
+    /// Each holder of memory: association, stage, writer or position in the mailbox, and since when
     Who {
-        /// Leave out who holds no more than this, such as 10MiB
+        /// Show only holders of more than this, such as 10MiB
         #[arg(long, value_name = "SIZE", default_value = "0", value_parser = bytes)]
         over: u64,
-        /// Leave out what is held no longer than this, such as 60s
+        /// Show only leases older than this, such as 60s
         #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
         older: Duration,
     },
-    /// What grew and what shrank between now and then, by stage and by association
+    /// Growth between two snapshots, by stage and by association
     Diff {
-        /// Time from the first look to the second
+        /// Seconds between the snapshots
         #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
         seconds: u64,
-        /// Record allocations meanwhile, and tell by call stack what is still held of them
+        /// Record the allocations in between, and show by call stack those that are still live
         #[arg(long)]
         stacks: bool,
     },
-    /// Heap profile of the live process: which code allocated what is held
+    /// Heap profile of the live process: live bytes by the code that allocated them
     Profile {
-        /// How long allocations are sampled
+        /// Seconds for which allocations are sampled
         #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=MAX_PROFILE_SECONDS))]
         seconds: u64,
-        /// Where to write it: .svg is a flame graph, .pb.gz is for pprof
+        /// File to write: .svg for a flame graph, .pb.gz for pprof
         #[arg(short, long, value_name = "FILE", default_value = "heap.svg")]
         output: PathBuf,
     },
-    /// Give freed pages back to the system, and print the allocator's figures before and after
+    /// Return free pages to the system, and print the allocator's figures before and after
     Purge,
     /// Live view, a frame a second: bars by stage, resident against budget, largest holders
     Watch {
-        /// End after so many frames
+        /// Stop after N frames
         #[arg(long, value_name = "N")]
         frames: Option<u64>,
     },
@@ -100,7 +100,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 enum MemError {
     #[error(transparent)]
     Ask(#[from] AskError),
-    #[error("the node was started anew between the two looks: they cannot be compared")]
+    #[error("the node restarted between the two snapshots: they cannot be compared")]
     Restarted,
     #[error(transparent)]
     Profile(#[from] profile::ProfileError),
@@ -143,7 +143,7 @@ fn carry_out(client: &Client, command: MemCommand, json: bool) -> Result<Exit, M
         }
         MemCommand::Diff { seconds, stacks } => {
             let before = client.memory()?;
-            hint(json, &format!("looked once; looking again in {seconds} s"));
+            hint(json, &format!("first snapshot taken; the second follows in {seconds} s"));
             let recorded = if stacks {
                 Some(client.profile(seconds)?)
             } else {

@@ -39,11 +39,11 @@ impl Who {
     /// The chains; `queue` tells the places in the mailbox.
     pub(super) fn render(&self, queue: &Queue) -> String {
         if self.holders.is_empty() {
-            return "nobody holds that much for that long\n".to_owned();
+            return "no holder matches\n".to_owned();
         }
         let chains = self.holders.iter().map(|holder| {
             format!(
-                "{}: {} in {}, here for {}\n{}",
+                "{}: {} in {}, open for {}\n{}",
                 safe(&holder.label),
                 size(holder.bytes),
                 count(holder.leases.len() as u64, "lease"),
@@ -82,7 +82,7 @@ fn chain(holder: &HolderUse, queue: &Queue) -> String {
         link.there_ms = link.there_ms.max(lease.in_stage_ms);
         link.held_ms = link.held_ms.max(lease.age_ms);
     }
-    let mut table = Table::new(["  STAGE", "BYTES", "LEASES", "THERE FOR", "HELD FOR"]);
+    let mut table = Table::new(["  STAGE", "BYTES", "LEASES", "IN STAGE", "HELD FOR"]);
     for (what, link) in links.into_values() {
         table.row([what, size(link.bytes), link.leases.to_string(), age(link.there_ms), age(link.held_ms)]);
     }
@@ -115,7 +115,7 @@ impl Queue {
 
     fn position(&self, ticket: u64) -> String {
         match self.0.binary_search(&ticket) {
-            Ok(before) => format!("mailbox place {} of {}", before + 1, self.0.len()),
+            Ok(before) => format!("mailbox position {} of {}", before + 1, self.0.len()),
             Err(_) => "mailbox".to_owned(),
         }
     }
@@ -134,17 +134,17 @@ mod tests {
     #[test]
     fn each_holder_has_its_chain() {
         let expected = "\
-\"CT1\" from 10.0.0.7:50112: 8.1 MiB in 2 leases, here for 1h 2m
-  STAGE           BYTES  LEASES  THERE FOR  HELD FOR
-  → floor      64.0 KiB       1      1h 2m     1h 2m
-  → receiving   8.0 MiB       1        12s       12s
+\"CT1\" from 10.0.0.7:50112: 8.1 MiB in 2 leases, open for 1h 2m
+  STAGE           BYTES  LEASES  IN STAGE  HELD FOR
+  → floor      64.0 KiB       1     1h 2m     1h 2m
+  → receiving   8.0 MiB       1       12s       12s
 
-\"MR\\u{1b}[2J\" from 10.0.0.8:1: 4.2 MiB in 5 leases, here for 1m 40s
-  STAGE                               BYTES  LEASES  THERE FOR  HELD FOR
-  → floor                          64.0 KiB       1     1m 40s    1m 40s
-  → queued, mailbox place 1 of 2    1.0 MiB       1       3.0s       20s
-  → queued, mailbox place 2 of 2  128.0 KiB       1       0.2s       10s
-  → writing, writer 3               3.0 MiB       2       0.9s    1m 30s
+\"MR\\u{1b}[2J\" from 10.0.0.8:1: 4.2 MiB in 5 leases, open for 1m 40s
+  STAGE                                  BYTES  LEASES  IN STAGE  HELD FOR
+  → floor                             64.0 KiB       1    1m 40s    1m 40s
+  → queued, mailbox position 1 of 2    1.0 MiB       1      3.0s       20s
+  → queued, mailbox position 2 of 2  128.0 KiB       1      0.2s       10s
+  → writing, writer 3                  3.0 MiB       2      0.9s    1m 30s
 ";
         assert_eq!(rendered(Least::default()), expected);
     }
@@ -157,6 +157,6 @@ mod tests {
         let older = rendered(Least { over_bytes: 1 << 20, older_ms: 60_000 });
         assert!(older.starts_with("\"MR\\u{1b}[2J\" from 10.0.0.8:1: 3.1 MiB in 3 leases"), "{older}");
         assert!(!older.contains("CT1") && !older.contains("queued"), "{older}");
-        assert_eq!(rendered(Least { over_bytes: 1 << 30, older_ms: 0 }), "nobody holds that much for that long\n");
+        assert_eq!(rendered(Least { over_bytes: 1 << 30, older_ms: 0 }), "no holder matches\n");
     }
 }

@@ -60,7 +60,7 @@ fn sums(view: &View) -> Paragraph<'static> {
         Line::from(format!("memory  {}", memory(status))),
         Line::from(format!("disk    {}", disk(status))),
         Line::from(format!(
-            "so far  {} stored, {} refused, {} restarts, {} threads hanging",
+            "total   {} stored, {} refused, {} restarts, {} hung threads",
             status.acknowledged_total, status.refused_total, status.restarts_total, status.hung_threads
         )),
     ])
@@ -77,8 +77,8 @@ fn draw_throughput(frame: &mut Frame<'_>, view: &View, area: Rect) {
 fn draw_response(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let last = view.past.iter().rev().find_map(|second| second.response);
     let title = last.map_or_else(
-        || " response: nobody was answered ".to_owned(),
-        |last| format!(" response {}, 99 in 100 within {} ", duration(last.p50_us), duration(last.p99_us)),
+        || " response: none yet ".to_owned(),
+        |last| format!(" response p50 {}, p99 {} ", duration(last.p50_us), duration(last.p99_us)),
     );
     let median = |second: &Second| second.response.map_or(0, |response| response.p50_us);
     draw_spark(frame, area, title, view.past.iter().map(median), Color::Cyan);
@@ -116,8 +116,7 @@ fn draw_memory(frame: &mut Frame<'_>, view: &View, area: Rect) {
 
 fn draw_pool(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let writers = &view.look.writers;
-    let title =
-        format!(" writers; {} of {} places of the mailbox taken ", writers.mailbox_depth, writers.mailbox_capacity);
+    let title = format!(" writers; {} of {} mailbox slots in use ", writers.mailbox_depth, writers.mailbox_capacity);
     let spans = writers.writers.iter().flat_map(|writer| {
         let (color, doing) = match (writer.state.as_str(), writer.jobs) {
             ("running", 0) => (Color::DarkGray, "idle".to_owned()),
@@ -132,7 +131,7 @@ fn draw_pool(frame: &mut Frame<'_>, view: &View, area: Rect) {
 }
 
 fn draw_associations(frame: &mut Frame<'_>, view: &View, area: Rect) {
-    let heading = ["CALLING AE", "PEER", "OPEN", "SILENT", "RATE", "RECEIVED", "HOLDS", "STORED", "REFUSED"];
+    let heading = ["CALLING AE", "PEER", "OPEN", "IDLE", "RATE", "RECEIVED", "HELD", "STORED", "REFUSED"];
     let right = |text: String| Cell::from(Line::from(text).right_aligned());
     let rows = view.sorted().into_iter().map(|one| {
         let refused = if one.refused > 0 { Style::from(Color::Red) } else { Style::new() };
@@ -187,7 +186,7 @@ fn foot_line(view: &View) -> Line<'static> {
     if !view.notice.is_empty() {
         return Line::from(view.notice.clone()).style(Color::Yellow);
     }
-    Line::from("q leave  ↑↓ choose  a abort  s sort").style(Color::DarkGray)
+    Line::from("q quit  ↑↓ select  a abort  s sort").style(Color::DarkGray)
 }
 
 #[cfg(test)]
@@ -218,14 +217,14 @@ mod tests {
             "GATEWAY: tidegate 0.1.0",
             "failing: space",
             "receiving 24.0 MiB/s",
-            "response 6.2 ms",
+            "response p50 6.2 ms",
             "budget of 512.0 MiB",
             "queued 10.0 MiB",
-            "5 of 64 places",
-            "3 of 512 associations, by what they hold",
+            "5 of 64 mailbox slots",
+            "3 of 512 associations, by memory held",
             "CT_ROOM_1",
             "MR\\u{1b}[2J",
-            "q leave",
+            "q quit",
         ] {
             assert!(text.contains(shown), "{shown} is not in\n{text}");
         }

@@ -24,14 +24,14 @@ const KEY_WAIT: Duration = Duration::from_millis(100);
 
 /// `tidegate top`
 #[derive(Debug, Args)]
-#[command(after_help = "Keys: q leave, up and down choose an association, a abort it, s sort by the next column.")]
+#[command(after_help = "Keys: q quits, up and down select an association, a aborts it, s sorts by the next column.")]
 pub(super) struct TopArgs {
     #[command(flatten)]
     reach: Reach,
-    /// Print a line of JSON a second instead of a view
+    /// Print one line of JSON per second instead of a view
     #[arg(long)]
     json: bool,
-    /// End after so many frames
+    /// Stop after N frames
     #[arg(long, value_name = "N")]
     frames: Option<u64>,
 }

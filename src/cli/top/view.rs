@@ -47,7 +47,7 @@ impl Sort {
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Held => "what they hold",
+            Self::Held => "memory held",
             Self::Rate => "rate",
             Self::Received => "received",
             Self::Age => "age",
@@ -154,7 +154,7 @@ impl View {
             KeyCode::Char('s') => self.sort = self.sort.next(),
             KeyCode::Char('a') => match self.chosen.filter(|_| self.chosen_row().is_some()) {
                 Some(id) => self.confirming = Some(id),
-                None => self.note("choose an association with the arrow keys first".to_owned()),
+                None => self.note("select an association with the arrow keys first".to_owned()),
             },
             _ => {}
         }
@@ -187,7 +187,7 @@ mod tests {
     fn an_association_is_aborted_only_after_it_is_chosen_and_confirmed() {
         let mut view = view();
         assert_eq!(press(&mut view, KeyCode::Char('a')), Doing::Nothing);
-        assert!(view.confirming.is_none() && view.notice.contains("choose"));
+        assert!(view.confirming.is_none() && view.notice.contains("select"));
         press(&mut view, KeyCode::Down);
         press(&mut view, KeyCode::Char('a'));
         assert_eq!(view.confirming, Some(7), "the one that holds most");

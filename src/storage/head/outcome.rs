@@ -89,7 +89,7 @@ pub enum HeadError {
     #[error("dataset is empty")]
     Empty,
     /// The first bytes are no data element in this transfer syntax.
-    #[error("no dataset of this transfer syntax: bad first element")]
+    #[error("not a dataset of this transfer syntax: bad first element")]
     NotADataset,
     /// What should be a VR is none (PS3.5 §7.1.2).
     #[error("element {tag} has no valid vr")]
@@ -112,7 +112,7 @@ pub enum HeadError {
         offset: u64,
     },
     /// A sequence holds something other than items (PS3.5 §7.5).
-    #[error("{tag} where an item should be at byte {offset}")]
+    #[error("{tag} instead of an item at byte {offset}")]
     NotAnItem {
         /// What was found.
         tag: Tag,
@@ -129,10 +129,10 @@ pub enum HeadError {
     #[error("dataset ends within an element or sequence of its head")]
     Truncated,
     /// The deflated stream is broken or ends early.
-    #[error("deflated dataset is broken")]
+    #[error("deflated dataset is corrupt")]
     Deflate,
     /// The head is beyond one of the [`HeadLimits`].
-    #[error("head of dataset exceeds its limit of {which}")]
+    #[error("head of the dataset exceeds its limit of {which}")]
     Limit {
         /// The limit.
         which: Limit,

@@ -59,7 +59,7 @@ pub enum DatasetFault {
         offset: u64,
     },
     /// A value is longer than the item or sequence it is in.
-    #[error("{tag} at byte {offset} reaches beyond the end of what it is in")]
+    #[error("{tag} at byte {offset} extends beyond the end of its item or sequence")]
     BeyondParent {
         /// The element or item.
         tag: Tag,
@@ -75,7 +75,7 @@ pub enum DatasetFault {
         offset: u64,
     },
     /// Elements ascend in every dataset (PS3.5 §7.1).
-    #[error("{tag} at byte {offset} stands behind {before}, out of order")]
+    #[error("{tag} at byte {offset} follows {before}, out of order")]
     OutOfOrder {
         /// The element.
         tag: Tag,
@@ -85,19 +85,19 @@ pub enum DatasetFault {
         offset: u64,
     },
     /// More sequences inside one another than are followed.
-    #[error("sequences are nested deeper than is looked at, at byte {offset}")]
+    #[error("sequences are nested too deeply at byte {offset}")]
     TooDeep {
         /// Where.
         offset: u64,
     },
     /// The deflated stream is broken or ends early.
-    #[error("deflated dataset is broken at byte {offset} of it")]
+    #[error("deflated dataset is corrupt at its byte {offset}")]
     Deflate {
         /// How far it could be read.
         offset: u64,
     },
     /// The deflated stream goes on and on.
-    #[error("deflated dataset is longer than {max_bytes} bytes, no more of it is looked at")]
+    #[error("deflated dataset is longer than {max_bytes} bytes, the rest was not verified")]
     TooLong {
         /// The bound.
         max_bytes: u64,

@@ -91,7 +91,7 @@ fn a_dataset_without_end_is_aborted_at_its_limit_and_leaves_nothing() {
     wire.send(&p_data(1, 3, &store_command(1, "1.2.3.504")));
     let held = stream(&node, &mut wire, &dataset("1.2.3.504", 0), &[7; 65_000], u64::MAX, before);
     assert!(held <= SHARE, "{held} bytes");
-    node.logged(&["association beyond a limit, aborted", "max_dataset"]);
+    node.logged(&["association over a limit, aborted", "max_dataset"]);
     node.wait_for_temp_files(0);
     assert!(!node.storage().join("1.2.3/1.2.3.4/1.2.3.504.dcm").exists());
     // A dataset of just the limit is taken.
@@ -112,7 +112,7 @@ fn an_association_ends_at_its_number_of_instances_or_bytes() {
         }
         wire.send(&p_data(1, 3, &store_command(1, "1.2.3.506.3")));
         assert!(matches!(wire.pdu(), Some(Pdu::AbortRQ { .. })), "{limit}");
-        node.logged(&["association beyond a limit, aborted", limit]);
+        node.logged(&["association over a limit, aborted", limit]);
         let (mut wire, _) = Wire::associate(node.address(), request());
         assert_eq!(wire.store(1, "1.2.3.506.3", &dataset("1.2.3.506.3", 4000)).status, 0, "it comes back: {limit}");
         wire.release();

@@ -230,7 +230,7 @@ fn without_descriptors_those_who_are_in_go_on_and_those_outside_come_in_later() 
     // Not even `accept` has one left. It must not spin over it.
     limit_descriptors(&node, 3);
     let waiting = TcpStream::connect(node.address()).unwrap();
-    node.logged(&["connections cannot be accepted; will go on trying"]);
+    node.logged(&["cannot accept connections; retrying"]);
     let ticks = cpu_ticks(&node);
     std::thread::sleep(Duration::from_secs(2)); // the time over which processor time is measured
     let ticks = cpu_ticks(&node) - ticks;

@@ -83,7 +83,7 @@ fn more_restarts_than_allowed_end_the_node_in_order_with_a_code_of_its_own() {
     }
     assert!(is_abort(idle.pdu()), "an open association is told");
     assert_eq!(node.wait(), Some(3));
-    let record = node.logged(&["the node cannot go on", "writer-0 panicked", "2 restarts within 60s"]);
+    let record = node.logged(&["node failed, stopping in order", "writer-0 panicked", "2 restarts within 60s"]);
     assert!(record.contains("ERROR"), "{record}");
 }
 
@@ -93,7 +93,7 @@ fn more_hung_threads_than_allowed_end_the_node() {
     node.arm(&["writer hang 60000", "writer hang 60000"]);
     let mut wire = associate(&node);
     wire.send(&store_message(1, "1.2.3.67", &dataset("1.2.3.67", 500), 16_000));
-    node.logged(&["the node cannot go on", "2 threads hang and 1 are allowed"]);
+    node.logged(&["node failed, stopping in order", "2 hung threads, 1 allowed"]);
     let answer = wire.pdu();
     assert!(answer.is_some(), "it is answered, whatever the answer");
     assert_eq!(node.wait(), Some(3));

@@ -35,7 +35,7 @@ fn the_dataset_of_a_writer_that_hangs_goes_to_the_next_and_its_late_result_is_ig
         fs::remove_file(node.storage().join("1.2.3/1.2.3.4/1.2.3.51.dcm")).unwrap();
         node.arm(&[fault]);
         assert_eq!(store(&node, "1.2.3.51"), 0, "{fault}");
-        let record = node.logged(&["child ended", "writer-0", "hung: no step for"]);
+        let record = node.logged(&["child ended", "writer-0", "hung: no progress for"]);
         assert!(record.contains("held_count=1"), "{record}");
         // Its thread wakes up, finds that it was given up, and ends.
         node.wake();
@@ -137,7 +137,7 @@ fn a_dataset_that_no_writer_answers_for_is_given_up_in_time_and_may_be_sent_agai
     node.arm(&["writer hang", "writer hang"]);
     let mut wire = associate(&node);
     let refused = wire.store(1, "1.2.3.54", &dataset("1.2.3.54", 5000));
-    assert_eq!((refused.status, refused.comment.as_str()), (0xA700, "storage does not answer, send again later"));
+    assert_eq!((refused.status, refused.comment.as_str()), (0xA700, "storage does not respond, retry later"));
     // The association lives, and is served once both hangs are found out.
     let mut message = 1;
     let served = eventually(|| {
@@ -208,7 +208,7 @@ fn a_writer_whose_storage_only_fails_starts_afresh_and_in_the_end_the_node_gives
         assert_eq!(wire.store(10 + i, "1.2.3.57", &dataset("1.2.3.57", 50)).status, 0xA700);
     }
     assert_eq!(wire.store(28, "1.2.3.57", &dataset("1.2.3.57", 50)).status, 0);
-    node.logged(&["the storage itself is well"]);
+    node.logged(&["the test of the storage succeeded"]);
     node.arm(&["writer fail"; 32]);
     node.arm(&["trial fail"; 2]);
     for i in 0..16 {
