@@ -1,4 +1,4 @@
-//! The node as a connection sees it: what all share, the settings of the moment the connection began, and the phase.
+//! The node as a connection sees it: the shared state, the settings from the start of the connection, and the phase.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::node::shared::{Phase, Shared};
 /// See the module.
 pub(super) struct Node {
     pub(super) shared: Arc<Shared>,
-    /// The settings of the moment the connection began.
+    /// The settings in force when the connection began.
     pub(super) live: Arc<LiveSettings>,
     phase: watch::Receiver<Phase>,
 }
@@ -20,17 +20,17 @@ impl Node {
         Self { live: shared.live(), phase: shared.phase.subscribe(), shared }
     }
 
-    /// What the node is about.
+    /// The present phase.
     pub(super) fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
 
-    /// Waits for the next phase. An error: there is no node any more.
+    /// Waits for the next phase. An error: the node has ended.
     pub(super) async fn phase_changed(&mut self) -> Result<(), watch::error::RecvError> {
         self.phase.changed().await
     }
 
-    /// Another view of the phase.
+    /// A second receiver of the phase.
     pub(super) fn watch_phase(&self) -> watch::Receiver<Phase> {
         self.phase.clone()
     }

@@ -1,4 +1,4 @@
-//! What all actors of a node share.
+//! The state that the actors of a node share.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -30,20 +30,20 @@ use crate::refusal::Refusal;
 use crate::supervision::threads::AssociationThreads;
 use crate::supervision::tree::ChildStatus;
 
-/// What the node is about.
+/// The phase of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Everything is served.
+    /// Associations are accepted.
     Serving,
-    /// An operator asked for it: no new associations; those that are open go on.
+    /// Drained by an operator: new associations are rejected, open ones continue.
     Drained,
-    /// The node stops: no new associations; those that are open finish the instance they are at.
+    /// Stopping: new associations are rejected, open ones finish their current instance.
     Draining,
-    /// The grace period is over: associations end now.
+    /// The grace period is over: open associations are aborted.
     Aborting,
 }
 
-/// What all actors of a node share.
+/// The state that the actors of a node share.
 pub struct Shared {
     live: RwLock<Arc<LiveSettings>>,
     pub(crate) mailbox: Arc<WriterMailbox>,
@@ -60,26 +60,26 @@ pub struct Shared {
     pub(crate) started: SystemTime,
     pub(crate) incidents: Incidents,
     pub(crate) phase: watch::Sender<Phase>,
-    /// How short memory is, as the statistics actor sees it.
+    /// The pressure level, set by the statistics actor.
     pub(crate) pressure: watch::Sender<Level>,
     pub(crate) open: Arc<OpenAssociations>,
     pub(crate) writers: WriterList,
     pub(crate) probe: AllocatorProbe,
     pub(crate) baseline: Baseline,
-    /// Elements the layout is made of.
+    /// Elements that the layout needs.
     pub(crate) wanted: Arc<[Tag]>,
     pub(crate) durability: Durability,
     pub(crate) audit: Option<Arc<AuditTrail>>,
-    /// Passcodes are looked at one at a time: each takes some MiB and tens of milliseconds.
+    /// One passcode is verified at a time: a verification takes some MiB and tens of milliseconds.
     pub(crate) verifying: Semaphore,
     writer_count: usize,
 }
 
 impl Shared {
-    /// For a node that begins with these settings.
+    /// The state of a node that starts with these settings.
     ///
     /// # Errors
-    /// If jemalloc does not tell its figures.
+    /// If jemalloc's figures cannot be read.
     pub(crate) fn new(
         live: LiveSettings,
         writers: usize,
@@ -119,16 +119,16 @@ impl Shared {
         Ok(shared)
     }
 
-    /// The settings of this moment. Who needs them to agree with each other keeps what this returns.
+    /// The settings now in force. A caller that needs several of them to agree keeps the returned value.
     pub(crate) fn live(&self) -> Arc<LiveSettings> {
         self.live.read().clone()
     }
 
-    /// Puts other settings in force, all at once.
+    /// Applies new settings, all at once.
     pub(crate) fn apply(&self, mut live: LiveSettings) {
         let mut current = self.live.write();
         if live.tls.is_none() {
-            live.tls.clone_from(&current.tls); // the port stays open to the end of the node
+            live.tls.clone_from(&current.tls); // the port stays open until the node stops
         }
         let limits = &live.associations;
         self.admission.set_limits(limits.max, limits.max_per_address, limits.max_per_calling_ae);
@@ -139,14 +139,14 @@ impl Shared {
         self.reserve_floors();
     }
 
-    /// Puts down what has just happened, if anybody wants to know.
+    /// Records an event for the audit, if there is one.
     pub(crate) fn record(&self, event: impl FnOnce() -> AuditEvent) {
         if let Some(trail) = &self.audit {
             trail.record(event());
         }
     }
 
-    /// The way in for a source that begins with these settings.
+    /// The ingest context of a source that begins with these settings.
     pub(crate) fn ingest(&self, live: &LiveSettings) -> Ingest {
         Ingest {
             mailbox: self.mailbox.clone(),
@@ -159,7 +159,7 @@ impl Shared {
         }
     }
 
-    /// The elements to be read of a dataset that is stored so.
+    /// The elements to be read from a dataset with this placement.
     pub(crate) fn wanted_for(&self, placement: Option<&Placement>) -> Arc<[Tag]> {
         match placement {
             None => self.wanted.clone(),
@@ -168,40 +168,40 @@ impl Shared {
         }
     }
 
-    /// Who may come must find his floor, however much datasets hold by then.
+    /// Reserves the floor leases of all associations that may be open, so that datasets cannot use them up.
     fn reserve_floors(&self) {
         self.budget.set_floor_reserve(self.live().associations.max as u64 * FLOOR_LEASE_BYTES);
     }
 
-    /// Counts an instance that was refused, and remembers it for a while.
+    /// Counts a refused instance, and adds it to the recent refusals.
     pub(crate) fn count_refused(&self, refusal: &Refusal, peer: SocketAddr, calling_ae_title: &str) {
         let reason = refusal.reason();
         self.counters.refused(reason).increment();
         self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Instance(reason), refusal);
     }
 
-    /// Counts an association that was rejected, and remembers it for a while.
+    /// Counts a rejected association, and adds it to the recent refusals.
     pub(crate) fn count_rejected(&self, rejection: Rejection, peer: SocketAddr, calling_ae_title: &str) {
         self.counters.rejected(rejection).increment();
         self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Association(rejection), "association rejected");
     }
 
-    /// File descriptors that are not for associations.
+    /// File descriptors that associations do not get.
     pub(crate) fn descriptor_reserve(&self) -> u64 {
         descriptors_of_writers(self.writer_count, self.live().writers.batch)
     }
 
-    /// Counts what a peer did amiss. `Some`: it is to be logged, with how many of its kind were not since the last line.
+    /// Counts an incident of a peer. `Some`: it is to be logged, with the number of its kind that were not logged since the last line.
     pub(crate) fn incident(&self, class: Class, kind: &'static str, peer: IpAddr) -> Option<u64> {
         self.incidents.note(class, kind, peer, self.live().log_repeat_interval)
     }
 
-    /// The same for what is counted elsewhere.
+    /// Like [`Self::incident`], for an event that is counted elsewhere.
     pub(crate) fn worth_a_line(&self, class: Class, kind: &'static str, peer: IpAddr) -> Option<u64> {
         self.incidents.worth_a_line(class, kind, peer, self.live().log_repeat_interval)
     }
 
-    /// Counts an acknowledged instance by what its acknowledgement means.
+    /// Counts an acknowledged instance, by the meaning of its acknowledgement.
     pub(crate) fn count_acknowledged(&self, stored: &Stored, durability: Durability, dataset_bytes: u64) {
         let counters = &self.counters;
         match (stored.outcome, durability) {
@@ -217,12 +217,12 @@ impl Shared {
     }
 }
 
-/// What jemalloc had allocated beyond all leases when the node had started: code's own tables, threads, the mailbox.
+/// Bytes allocated beyond all leases when the node had started: tables, threads, the mailbox.
 #[derive(Debug, Default)]
 pub(crate) struct Baseline(AtomicU64);
 
 impl Baseline {
-    /// Takes the measure.
+    /// Measures the baseline.
     pub(crate) fn set(&self, allocator: &AllocatorStatistics, held_bytes: u64) {
         self.0.store(allocator.allocated.saturating_sub(held_bytes), Ordering::Relaxed);
     }
@@ -231,13 +231,13 @@ impl Baseline {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Whether it has been measured: nothing allocated at all is no measure.
+    /// Whether the baseline is measured. A measured one is never 0.
     pub(crate) fn is_set(&self) -> bool {
         self.get() > 0
     }
 }
 
-/// Counts an actor as long as there is one: it goes with the actor's value, on whatever way that goes.
+/// Counts an actor while it exists. It is a field of the actor, so every way to drop the actor is counted.
 #[derive(Debug)]
 pub(crate) struct ActorCount(Arc<Shared>);
 

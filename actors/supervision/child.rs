@@ -9,14 +9,14 @@ use crate::node::shared::{ActorCount, Shared};
 
 type Start = Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Send>;
 
-/// An actor that runs one future to its end. A child that is not started drops what the future would have owned.
+/// An actor that runs one future to its end. A child that is never started drops the captures of that future.
 pub(crate) struct ChildActor {
     start: Option<Start>,
     _actor_count: ActorCount,
 }
 
 impl ChildActor {
-    /// `start` is called on the thread of the child, and what it returns runs there.
+    /// `start` is called on the child's thread, and the returned future runs there.
     pub(crate) fn new<F>(shared: &Arc<Shared>, start: impl FnOnce() -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + 'static,
