@@ -12,7 +12,7 @@ fn a_leak_in_a_quiet_node_is_told_once_with_its_slope() {
     let node = Node::start(&[("TIDEGATE__LOG__FORMAT", "json"), ("TIDEGATE_TEST_LEAK_KIB", "8")]);
     let reports = || -> Vec<serde_json::Value> {
         let log = std::fs::read_to_string(node.log()).unwrap();
-        let lines = log.lines().filter(|line| line.contains("still grows"));
+        let lines = log.lines().filter(|line| line.contains("possible leak"));
         lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     assert!(eventually(|| !reports().is_empty()));
