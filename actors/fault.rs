@@ -1,17 +1,17 @@
-//! Faults on demand, for tests: a port that makes a child panic, hang, or lose its thread. Nothing outside of the feature
-//! `test-faults`.
+//! Faults on demand, for tests: a port that makes a child panic, hang, or lose its thread. Without the feature `test-faults`, this compiles to
+//! nothing.
 //!
-//! A child passes [`point`] with its name where it does its work. A request is a line, `<child> <fault>`, answered by `armed`:
-//! the next child of that name, or of that name and a number (`writer` for `writer-3`), has it once.
+//! A child calls [`point`] with its name where it works. A request is a line, `<child> <fault>`, answered by `armed`. The next child of that
+//! name, or of that name and a number (`writer` for `writer-3`), gets the fault once.
 //!
-//! | fault | what happens |
+//! | fault | effect |
 //! |---|---|
 //! | `panic` | a panic |
-//! | `hang MS` | the thread sleeps that long |
-//! | `hang` | the thread sleeps until the line `wake` comes: however late a hang is found out, it still hangs |
+//! | `hang MS` | the thread sleeps for MS milliseconds |
+//! | `hang` | the thread sleeps until the line `wake` arrives, however late the hang is detected |
 //! | `die` | the thread's event loop ends |
-//! | `fail` | returned to the caller: the storage answers nothing but errors |
-//! | `hold BYTES` | returned to the caller: it leases that much and keeps it |
+//! | `fail` | returned to the caller: every storage call fails |
+//! | `hold BYTES` | returned to the caller: it leases BYTES and keeps them |
 
 /// A fault that the caller carries out itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@
 pub(crate) enum Injected {
     /// Fail.
     Fail,
-    /// Lease so many bytes.
+    /// Lease this many bytes, and keep them.
     Hold(u64),
 }
 
@@ -58,15 +58,15 @@ mod port {
     #[derive(Clone, Copy, Debug)]
     enum Fault {
         Panic,
-        /// For so long; without a time, until it is woken.
+        /// The time; `None`: until `wake`.
         Hang(Option<Duration>),
         Die,
         Injected(Injected),
     }
 
-    /// A handful at most.
+    /// Few at most.
     static ARMED: Mutex<Vec<(String, Fault)>> = Mutex::new(Vec::new());
-    /// How often `wake` has been said.
+    /// Number of `wake` lines.
     static WAKES: Mutex<u64> = Mutex::new(0);
     static WOKEN: Condvar = Condvar::new();
 
@@ -76,7 +76,7 @@ mod port {
         WOKEN.wait_while(&mut wakes, |wakes| *wakes == before);
     }
 
-    /// Injects what is armed for `child`.
+    /// Injects the fault that is armed for `child`.
     #[allow(clippy::panic, reason = "that is what it is for")]
     pub(crate) fn point(child: &str) -> Option<Injected> {
         let matches_child =
@@ -113,10 +113,10 @@ mod port {
         Some((child.to_owned(), fault))
     }
 
-    /// Opens the port on a free port of the loopback; the log says which.
+    /// Opens the fault port on a free port of the loopback address, which is logged.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     pub fn open() -> std::io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         tracing::warn!(address = %listener.local_addr()?, "fault port open: this build is for tests");

@@ -17,17 +17,17 @@
 //! | [`network`] | listens, admits or rejects connections; the socket, or TLS over it |
 //! | [`association`] | one actor per connection: reads, parses, answers |
 //! | [`ingest`] | the one way in for datasets: assembly, spooling, hand-off to the writers, retry |
-//! | [`mailbox`] | the bounded way from associations to writers: jobs, queues, the scheduler, the group of the next write of the log |
-//! | [`writer`] | one actor on a thread of its own: commits what it takes from the mailbox |
-//! | [`supervision`] | who runs, who has ended or hangs, what follows |
-//! | [`gauges`] | figures, events and records of what the node does, for operators |
+//! | [`mailbox`] | the bounded queue from associations to writers: jobs, lanes, the scheduler, the group of the next frame |
+//! | [`writer`] | one actor on a thread of its own: takes jobs from the mailbox and commits them |
+//! | [`supervision`] | starts, watches and replaces the parts of the node |
+//! | [`gauges`] | counters, histograms, events and records, for operators |
 //! | [`committed`] | the event that an instance is stored, for everything behind the storage |
-//! | [`refusal`] | why an instance was refused, and its DIMSE status |
+//! | [`refusal`] | the reasons of a refusal, and their DIMSE statuses |
 //! | [`patience`] | time that counts only while the observer was awake |
-//! | [`sync`] | the locks of the mailbox, which a model replaces |
+//! | [`sync`] | the locks of the mailbox, which a model checker replaces |
 //! | [`fault`] | faults on demand, for tests |
 //!
-//! What is not here: files (only through `tidegate_storage`), configuration files, the command line.
+//! This crate touches files only through `tidegate_storage`, and knows no configuration file and no command line.
 
 pub mod association;
 mod committed;

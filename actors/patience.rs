@@ -12,9 +12,9 @@ use futures_util::FutureExt;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
-/// The longest slice: a pause costs a wait at most this much.
+/// The longest slice, which is the most that a pause costs a wait.
 const LONGEST_SLICE: Duration = Duration::from_millis(250);
-/// Slices of a wait that is short, at least: a pause is to leave most of it.
+/// Least number of slices of a short wait, so that a pause leaves most of it.
 const SLICES: u32 = 8;
 
 /// A [`Patience`] is used up.
@@ -56,15 +56,15 @@ impl Patience {
         self.left = self.left.saturating_sub(time);
     }
 
-    /// A patience of its own for one step: what is left, and not more than `most`. The caller spends here what the step has spent.
+    /// The patience of one step: the time left, at most `most`. The caller spends here the time that the step has spent.
     pub fn for_step(&self, most: Duration) -> Self {
         Self::new(self.left.min(most))
     }
 
-    /// Waits for `future`, as long as there is patience left. What `future` has ready counts, however late it is.
+    /// Waits for `future` while time is left. A future that is ready counts, however late it is polled.
     ///
     /// # Errors
-    /// [`Expired`] if nothing is left; `future` is dropped.
+    /// [`Expired`] if no time is left; `future` is dropped.
     pub async fn wait<F: Future>(&mut self, future: F) -> Result<F::Output, Expired> {
         let mut future = pin!(future);
         loop {
@@ -78,7 +78,7 @@ impl Patience {
                 Err(_) => {}
             }
         }
-        // When a stopped process continues, its timers may fire before it is known what its sockets have.
+        // When a stopped process continues, its timers may fire before the reactor has polled its sockets.
         yield_now().await;
         future.now_or_never().ok_or(Expired)
     }
@@ -88,21 +88,20 @@ impl Patience {
     }
 }
 
-/// A part of `total` as long as one look at the clock may count, where timers that fire more often would cost too much: of hundreds of
-/// associations that are idle for minutes.
+/// The slice of `total` where more frequent timers would cost too much: for hundreds of associations that are idle for minutes.
 pub(crate) fn coarse_slice(total: Duration) -> Duration {
     (total / SLICES).max(Duration::from_millis(1))
 }
 
-/// Waits for `future` for as long as `patience`, of which a pause of the process takes one slice at most.
+/// Waits for `future` for at most `patience`, of which a pause of the process costs one slice.
 ///
 /// # Errors
-/// [`Expired`] if that was not enough.
+/// [`Expired`] after that time.
 pub async fn within<F: Future>(patience: Duration, future: F) -> Result<F::Output, Expired> {
     Patience::new(patience).wait(future).await
 }
 
-/// The time that an observer has lived through, if it looks often: more than the longest gap between two looks is not counted.
+/// The time during which an observer was awake. The time between two looks counts up to the longest gap.
 #[derive(Debug)]
 pub(crate) struct AwakeClock {
     longest_gap: Duration,
@@ -111,12 +110,12 @@ pub(crate) struct AwakeClock {
 }
 
 impl AwakeClock {
-    /// A clock that shows `now`. `longest_gap` is some multiple of the interval at which it will be looked at.
+    /// A clock that shows `now`. `longest_gap` is a small multiple of the interval of the looks.
     pub(crate) fn new(longest_gap: Duration, now: Instant) -> Self {
         Self { longest_gap, looked: now, awake: now }
     }
 
-    /// Looks at it. The result compares with other looks at this clock alone.
+    /// The clock's time. Compare it only with times of the same clock.
     pub(crate) fn look(&mut self, now: Instant) -> Instant {
         self.awake += now.saturating_duration_since(self.looked).min(self.longest_gap);
         self.looked = now;

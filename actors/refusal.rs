@@ -1,4 +1,4 @@
-//! What became of an instance: why it was refused, and the DIMSE status its sender gets. The one place where these meet.
+//! The refusal of an instance, and its DIMSE status. No other module maps an error to a status.
 
 use tidegate_protocol::{ErrorComment, Status};
 use tidegate_storage::StoreError;
@@ -34,18 +34,18 @@ pub enum Refusal {
     /// No writer had room in time.
     #[error("storage is busy, retry later")]
     Busy(#[from] HandoffTimeout),
-    /// The instance lost its writer more often than is tried again.
+    /// The instance lost its writer, and the retries are used up.
     #[error("storage failed, retry later")]
     WriterLost,
-    /// No writer answered for it in time.
+    /// No writer answered within `commit_timeout`.
     #[error("storage does not respond, retry later")]
     CommitTimeout,
-    /// The storage refused it or failed.
+    /// An error of the storage.
     #[error("{0}")]
     Store(#[from] StoreError),
 }
 
-/// Why instances are not stored, as far as one counts it: few and fixed, so that they can be labels.
+/// The reason of a refusal, as it is counted. The set is small and fixed, so that reasons can be labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The Affected SOP Instance UID is not a UID.
@@ -62,9 +62,9 @@ pub enum Reason {
     UnreadableHead,
     /// Dataset and command name different classes or instances.
     DataSetMismatch,
-    /// No place in the mailbox came free in time.
+    /// No mailbox slot came free in time.
     Busy,
-    /// It lost its writer too often.
+    /// The instance lost its writer too often.
     WriterLost,
     /// No writer answered in time.
     CommitTimeout,
@@ -72,7 +72,7 @@ pub enum Reason {
     Duplicate,
     /// The disk is full.
     DiskFull,
-    /// The disk is down to its reserve.
+    /// Free space is down to the reserve.
     BelowMinFree,
     /// The storage root is gone.
     StorageUnavailable,
@@ -80,13 +80,13 @@ pub enum Reason {
     PermissionDenied,
     /// The filesystem is read-only.
     ReadOnly,
-    /// The unfinished file is gone or broken.
+    /// The temp file was removed, or an earlier write of it failed.
     UnfinishedLost,
-    /// It was given up while a writer was at it.
+    /// The instance was cancelled while a writer had it.
     GivenUp,
-    /// There is no file descriptor left.
+    /// No file descriptor is left.
     OutOfDescriptors,
-    /// Something else stands at the instance's path.
+    /// Another kind of file is at the instance's path.
     Obstructed,
     /// The operating system reported another error.
     StorageFailure,
@@ -118,7 +118,7 @@ impl Reason {
         Self::StorageFailure,
     ];
 
-    /// The name it has in metrics and lists.
+    /// Name in metrics and lists.
     pub fn name(self) -> &'static str {
         match self {
             Self::InvalidInstanceUid => "invalid_instance_uid",
@@ -145,7 +145,7 @@ impl Reason {
         }
     }
 
-    /// The status for the sender (PS3.4 §B.2.3). What can pass by itself is A700, which senders send again; what cannot is 0110.
+    /// The status for the sender (PS3.4 §B.2.3). A cause that can pass by itself is A700, which senders retry; one that cannot is 0110.
     pub fn status(self) -> Status {
         match self {
             Self::InvalidInstanceUid => Status::InvalidSopInstance,
@@ -172,7 +172,7 @@ impl Reason {
 }
 
 impl Refusal {
-    /// What it is counted as.
+    /// The reason as which it is counted.
     pub fn reason(&self) -> Reason {
         match self {
             Self::InstanceUid(_) => Reason::InvalidInstanceUid,
@@ -203,7 +203,7 @@ impl Refusal {
     }
 }
 
-/// The reason of each storage error, and what the person at the modality should read: no paths, no more than 64 characters.
+/// The reason of each storage error, and its text for the operator of the modality: without paths, at most 64 characters.
 fn of_store_error(error: &StoreError) -> (Reason, &'static str) {
     match error {
         StoreError::DuplicateRefused { .. } => {

@@ -1,5 +1,5 @@
-//! The times of a connection: for the association request, for a silent peer, for one that trickles, and for a receive segment that is
-//! not used. Nothing here waits: the connection waits, and notes here how long.
+//! The timers of a connection: association request (ARTIM), idle peer, minimum rate, and unused receive segment. The clock does not wait
+//! itself: the connection waits, and reports the time that it waited.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::pace::{Pace, TooSlow};
 use crate::node::settings::{AssociationSettings, MinimumRate};
 use crate::patience::{Patience, coarse_slice};
 
-/// How long a leased segment is kept while nothing arrives.
+/// How long a leased segment is kept without traffic.
 const KEEP_SEGMENT: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -18,23 +18,23 @@ pub(super) struct Clock {
     request_timeout: Duration,
     idle_timeout: Duration,
     minimum_rate: MinimumRate,
-    /// For the association request, and for what comes before it (ARTIM).
+    /// Time left for the association request and everything before it (ARTIM).
     request_patience: Patience,
-    /// How long the peer was waited for since it last sent something, or was last given something it waited for.
+    /// Time spent waiting for the peer since its last byte, or since the last outcome that it waited for.
     silent_for: Duration,
     pace: Pace,
-    /// When to look whether a leased segment can be given back.
+    /// When to check whether a leased segment can be returned.
     trim_at: Instant,
 }
 
-/// What a connection waits for, as far as it bounds the wait.
+/// The state of a connection that bounds its next wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Awaited {
-    /// The association request has come.
+    /// The association request has arrived.
     pub(super) is_requested: bool,
-    /// The peer has begun something that it is yet to end.
+    /// The peer has begun a message and owes the rest.
     pub(super) is_owed: bool,
-    /// There is a segment that may be given back.
+    /// A segment may be returned.
     pub(super) may_trim: bool,
 }
 
@@ -52,60 +52,60 @@ impl Clock {
         }
     }
 
-    /// The time left for the association request, for a wait that [`Self::spend_on_request`] is told of.
+    /// The time left for the association request. A wait within it is reported to [`Self::spend_on_request`].
     pub(super) fn request_patience(&self) -> Patience {
         self.request_patience
     }
 
-    /// The peer was waited for so long without an association request.
+    /// Spends `waited` of the time for the association request.
     pub(super) fn spend_on_request(&mut self, waited: Duration) {
         self.request_patience.spend(waited);
     }
 
-    /// Whether the time for the association request is over.
+    /// Whether the time for the association request is used up.
     pub(super) fn is_request_overdue(&self) -> bool {
         self.request_patience.left().is_zero()
     }
 
-    /// The peer has sent something.
+    /// Bytes have arrived: the idle timer starts again.
     pub(super) fn received(&mut self, now: Instant) {
         self.silent_for = Duration::ZERO;
         self.trim_at = now + KEEP_SEGMENT;
     }
 
-    /// An instance has come back from the writers: the peer waited for us, not we for it.
+    /// An instance has returned from the writers: the peer waited for the node, so the idle timer starts again.
     pub(super) fn settled(&mut self) {
         self.silent_for = Duration::ZERO;
     }
 
-    /// The peer was waited for so long and sent nothing. `true`: it is silent for too long.
+    /// Adds `waited` to the idle time. `true`: the idle timeout has expired.
     pub(super) fn is_silent_too_long(&mut self, waited: Duration) -> bool {
         self.silent_for += waited;
         self.silent_for >= self.idle_timeout
     }
 
-    /// The peer, in the middle of a message, was waited for so long and sent so many bytes.
+    /// Records that the peer, in the middle of a message, sent `bytes` while it was waited for.
     pub(super) fn note_pace(&mut self, waited: Duration, bytes: u64) -> Result<(), TooSlow> {
         self.pace.note(waited, bytes, &self.minimum_rate)
     }
 
-    /// Whether it is time to look for a segment that can be given back.
+    /// Whether it is time to check for a segment that can be returned.
     pub(super) fn is_trim_due(&self, now: Instant) -> bool {
         now >= self.trim_at
     }
 
-    /// That was looked for; what is still in use is looked at again later.
+    /// The check was made; the next one follows later.
     pub(super) fn trimmed(&mut self, now: Instant) {
         self.trim_at = now + KEEP_SEGMENT;
     }
 
-    /// How long to wait for the peer before the next look at its times: a part of each at most, because a pause of the process is
-    /// counted up to that.
+    /// The longest wait before the next look at the timers: a slice of each timer at most, because a pause of the process counts as one
+    /// slice.
     pub(super) fn until_look(&self, awaited: Awaited, now: Instant) -> Duration {
         let mut look = if awaited.is_requested {
             coarse_slice(self.idle_timeout).min(self.idle_timeout.saturating_sub(self.silent_for))
         } else {
-            coarse_slice(self.request_timeout).min(self.request_patience.left()) // for all of it: not renewed by each byte
+            coarse_slice(self.request_timeout).min(self.request_patience.left()) // bounds the whole request: a byte does not restart it
         };
         if awaited.is_owed {
             look = look.min(coarse_slice(self.minimum_rate.window)).min(self.pace.until_verdict(&self.minimum_rate));

@@ -1,4 +1,4 @@
-//! The end of a connection: what is counted and logged, what the peer is told, and the A-ABORT of a connection that was dropped.
+//! The end of a connection: counters, log line, last PDU, and the A-ABORT of a connection that is dropped by a panic.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::supervision::exit::{Exit, Panic};
 use crate::supervision::spec::Restart;
 use crate::supervision::threads::ABORT;
 
-/// How long a peer has to close the connection after our last word (Sta13).
+/// How long a peer has to close the connection after the last PDU (Sta13).
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Connection {
@@ -66,7 +66,7 @@ impl Connection {
         }
         let _ = self.flush().await;
         match end {
-            // Closing with bytes unread would reset the connection and could take our last word with it.
+            // A close with unread bytes resets the connection, and the peer might lose the last PDU.
             End::Released
             | End::Rejected
             | End::Violation
@@ -90,7 +90,7 @@ impl Connection {
         }
     }
 
-    /// Sta13: nothing is awaited but the end of the connection.
+    /// Sta13: waits for the peer to close the connection.
     async fn linger(&mut self) {
         let rest = async {
             let mut rest = bytes::BytesMut::with_capacity(2048);
@@ -117,8 +117,8 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Without an end of its own the association is unwound by a panic, or its thread has died: the peer gets its A-ABORT all
-    /// the same, if the socket takes it. Everything held is freed after this, field by field.
+    /// A connection that has not ended in order is unwound by a panic, or its thread has died. The peer gets an A-ABORT, if the socket
+    /// accepts it. The fields then free everything that the connection held.
     fn drop(&mut self) {
         if self.session.is_over() {
             return;
@@ -132,7 +132,7 @@ impl Drop for Connection {
         if self.session.is_requested() {
             match self.io.port() {
                 Port::Plain => self.leases.abort(),
-                // Within TLS nobody else could have said it.
+                // Only this connection can send within its TLS session.
                 Port::Tls => drop(self.io.send_now(&ABORT)),
             }
         }

@@ -1,7 +1,7 @@
-//! The life of one connection: read, parse, act, answer.
+//! The loop of one connection: read, parse, act, respond.
 //!
-//! At most one dataset is arriving at a time; up to the negotiated window of operations are with the writers. While the
-//! window is full, or a dataset waits for a slot of the mailbox, nothing is read, and TCP slows the sender down.
+//! Invariants: at most one dataset arrives at a time, and at most the negotiated window of operations is at the writers. While the window
+//! is full, or a dataset waits for a mailbox slot, the socket is not read, so TCP slows the sender down (back-pressure).
 
 use std::future::Future;
 use std::pin::pin;
@@ -27,11 +27,11 @@ use crate::ingest::{Handoffs, Inbound};
 use crate::node::phase::Phase;
 use crate::supervision::liveness::MessageKind;
 
-/// What an answer to a C-STORE-RQ needs, while the instance is with the writers.
+/// The part of a C-STORE-RQ that its response needs, kept while the instance is at the writers.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) operation: Operation,
-    /// When its last byte had come.
+    /// When the last byte of its dataset had arrived.
     pub(super) complete: Instant,
 }
 
@@ -99,17 +99,17 @@ impl Connection {
         }
     }
 
-    /// Counts what the peer did amiss. `Some`: it is to be logged, with how many of its kind were not since the last line.
+    /// Counts an incident of the peer. `Some`: it is to be logged, with the number of its kind that were not logged since the last line.
     pub(super) fn incident(&self, class: Class, kind: &'static str) -> Option<u64> {
         self.node.env.gauges.incidents.note(class, kind, self.peer.address.ip())
     }
 
-    /// The same for what is counted elsewhere.
+    /// Like [`Self::incident`], for an event that is counted elsewhere.
     pub(super) fn worth_a_line(&self, class: Class, kind: &'static str) -> Option<u64> {
         self.node.env.gauges.incidents.worth_a_line(class, kind, self.peer.address.ip())
     }
 
-    /// Waits for `future`, answering meanwhile for what the writers finish.
+    /// Waits for `future`, and meanwhile answers the instances that the writers return.
     pub(super) async fn attend<F: Future>(&mut self, future: F) -> F::Output {
         let mut future = pin!(future);
         loop {
@@ -117,14 +117,14 @@ impl Connection {
                 output = &mut future => return output,
                 Some(returned) = self.handoffs.next(), if !self.handoffs.is_empty() => {
                     self.settle(returned);
-                    // A peer that does not take its answer is found out at the next flush.
+                    // If the peer does not read, the next flush fails too and ends the association.
                     let _ = self.flush().await;
                 }
             }
         }
     }
 
-    /// Takes note of what has come, for the line about the end of this association.
+    /// Records a message, for the log line about the end of this association.
     pub(super) fn note(&mut self, kind: MessageKind) {
         self.record.note(kind);
         if let Some(Injected::Hold(bytes)) = fault::point("association") {
@@ -135,7 +135,7 @@ impl Connection {
     async fn on_event(&mut self, event: Event) -> Option<End> {
         self.note(kind_of(&event));
         match event {
-            // What is rare or long is boxed: it is not to take room in every association that waits.
+            // Rare or long futures are boxed: otherwise every waiting association would hold room for them.
             Event::AssociateRequested(request) => return Box::pin(self.on_request(request)).await,
             Event::Rejected(rejection) => {
                 self.node.env.gauges.count_rejected(rejection, self.peer.address, "");
@@ -188,7 +188,7 @@ impl Connection {
         None
     }
 
-    /// Sends what there is to send.
+    /// Sends the pending output.
     pub(super) async fn flush(&mut self) -> std::io::Result<()> {
         let Some(output) = self.session.take_output() else {
             return Ok(());

@@ -7,35 +7,35 @@ pub(super) enum End {
     Released,
     /// The association was rejected.
     Rejected,
-    /// The connection closed before it said anything.
+    /// The connection closed before its first byte.
     NothingSaid,
-    /// No association request within its time.
+    /// No association request arrived in time.
     RequestTimeout,
-    /// The peer spoke something else.
+    /// The peer did not speak DICOM.
     NotDicom,
-    /// A balancer did not say whom it speaks for.
+    /// A balancer sent no PROXY header.
     NoProxyHeader,
-    /// The peer spoke something else than TLS on the TLS port.
+    /// The peer did not speak TLS on the TLS port.
     NotTls,
-    /// The peer and we did not come to terms about TLS, or its certificate is none we trust.
+    /// The TLS handshake failed: no common parameters, or a certificate that is not trusted.
     HandshakeFailed,
     /// The peer aborted.
     PeerAborted,
-    /// The peer closed or lost the connection without a word.
+    /// The connection broke, or the peer closed it without release or abort.
     ConnectionLost,
-    /// The peer broke the protocol and was told so.
+    /// The peer violated the protocol and got an A-ABORT.
     Violation,
-    /// The peer kept us waiting.
+    /// The idle timeout expired.
     TimedOut,
-    /// The peer trickled.
+    /// The peer sent less than the minimum rate.
     TooSlow,
-    /// The peer sent more than an association or a dataset may have.
+    /// The association or a dataset reached its limit.
     LimitReached,
     /// The node is stopping.
     Stopping,
-    /// A request so long that the memory budget did not hold it.
+    /// The memory budget had no room for the association request.
     OutOfMemory,
-    /// It was ended from outside, for the good of the others (memory is short and it held most, or it held more than any may) or
-    /// because an operator asked for it. Whoever did it has logged why.
+    /// The association was ended from outside: by an operator, under memory pressure as the largest holder, or over its memory limit. The
+    /// cause has a log line of its own.
     Evicted,
 }

@@ -1,4 +1,4 @@
-//! What associations get of the node.
+//! The environment of associations: the parts of the node that they use.
 
 use std::sync::Arc;
 

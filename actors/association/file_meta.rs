@@ -10,7 +10,7 @@ use crate::ingest::Description;
 use crate::node::settings::LiveSettings;
 use crate::refusal::Refusal;
 
-/// What is known of a dataset from its request, or why it is refused whatever follows.
+/// The description of a dataset, from its request; or the refusal that is already certain.
 pub(super) fn describe(
     request: &StoreRequest,
     peer: &Peer,
@@ -23,7 +23,7 @@ pub(super) fn describe(
     Ok(Description { origin: peer.origin.clone(), meta, placement, wanted })
 }
 
-/// The file meta information, which the command set alone gives.
+/// The file meta information, from the command set alone.
 fn file_meta(request: &StoreRequest, peer: &Peer, receiving_ae_title: &str) -> Result<FileMeta, Refusal> {
     if !request.has_data_set {
         return Err(Refusal::NoDataSet);

@@ -1,4 +1,4 @@
-//! The bytes of a connection: its transport, and the buffer it is read into.
+//! The bytes of a connection: its transport, and its receive buffer.
 
 use std::io::{ErrorKind, Result};
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::ingest::Inbound;
 use crate::network::transport::{Port, Transport};
 use crate::patience::{Expired, within};
 
-/// Where a read goes to, and how many bytes at the most.
+/// The destination of a read, and its limit in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ReadTarget {
-    /// To be parsed.
+    /// The receive buffer, to be parsed.
     Buffer(usize),
-    /// Into the inbound dataset: the bytes belong to it and need no parsing.
+    /// The inbound dataset: the bytes are its own and need no parsing.
     Dataset(usize),
 }
 
@@ -39,7 +39,7 @@ impl Io {
         Ok(Self { port, transport: Transport::Plain(socket), buffer: ReceiveBuffer::new() })
     }
 
-    /// The port that the connection came to.
+    /// The port that accepted the connection.
     pub(super) fn port(&self) -> Port {
         self.port
     }
@@ -79,14 +79,14 @@ impl Io {
         self.buffer.shrink(needed)
     }
 
-    /// Gives memory back that nothing has come into.
+    /// Returns memory that holds no bytes.
     pub(super) fn trim(&mut self, needed: usize) {
         if self.buffer.shrink(needed) {
             self.buffer.park();
         }
     }
 
-    /// Reads what the peer has sent to its target. 0: the peer has closed.
+    /// Reads into `target`. 0: the peer has closed the connection.
     pub(super) async fn read<R>(&mut self, target: ReadTarget, inbound: &mut Inbound<R>) -> Result<usize> {
         let (ReadTarget::Dataset(most) | ReadTarget::Buffer(most)) = target;
         if let ReadTarget::Dataset(_) = target
@@ -97,12 +97,12 @@ impl Io {
         self.buffer.read_from(&mut self.transport, most).await
     }
 
-    /// Reads what the peer sends after the end, past the buffer.
+    /// Reads bytes after the end of the association, past the receive buffer.
     pub(super) async fn read_rest(&mut self, rest: &mut BytesMut) -> Result<usize> {
         self.transport.read_buf(rest).await
     }
 
-    /// Reads what comes before TLS and the first PDU.
+    /// Reads bytes that precede TLS and the first PDU.
     pub(super) async fn read_plain(&mut self, bytes: &mut [u8]) -> Result<usize> {
         match &mut self.transport {
             Transport::Plain(socket) => socket.read(bytes).await,
@@ -110,7 +110,7 @@ impl Io {
         }
     }
 
-    /// Looks at the first byte and leaves it there; `None`: the peer has closed.
+    /// Peeks at the first byte; `None`: the peer has closed the connection.
     pub(super) async fn first_byte(&self) -> Result<Option<u8>> {
         let mut first = [0];
         let socket = self.transport.socket().ok_or(ErrorKind::NotConnected)?;
@@ -123,7 +123,7 @@ impl Io {
         self.transport.accept_tls(config).await
     }
 
-    /// What was negotiated for TLS.
+    /// The negotiated TLS parameters.
     pub(super) fn tls(&self) -> Option<&ServerConnection> {
         match &self.transport {
             Transport::Tls(stream) => Some(stream.get_ref().1),
@@ -131,10 +131,10 @@ impl Io {
         }
     }
 
-    /// Sends all of it.
+    /// Sends all of `bytes`.
     ///
     /// # Errors
-    /// [`Expired`] if the peer has not taken it in time.
+    /// [`Expired`] if the peer does not read them in time.
     pub(super) async fn send(&mut self, bytes: &[u8], timeout: Duration) -> std::result::Result<Result<()>, Expired> {
         within(timeout, self.transport.write_all(bytes)).await
     }
@@ -144,13 +144,13 @@ impl Io {
         self.transport.send_now(bytes)
     }
 
-    /// A sender that leaves Nagle's algorithm on (DCMTK does) keeps the end of a dataset back until all before it is
-    /// acknowledged, and the kernel would delay that by 40 ms for an answer of ours that cannot come before the end. Linux
-    /// forgets the option as it goes, so it is set whenever all there was has been read and more is to come.
+    /// Has the kernel acknowledge at once (`TCP_QUICKACK`). A sender with Nagle's algorithm on (DCMTK) holds the end of a dataset back until
+    /// everything before it is acknowledged. The kernel would delay that acknowledgement by 40 ms to send it with a response, which cannot
+    /// come before the end. Linux resets the option by itself, so it is set whenever the socket is read empty and more is due.
     pub(super) fn acknowledge_at_once(&self) {
         #[cfg(target_os = "linux")]
         if let Some(socket) = self.transport.socket() {
-            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true); // a hint: without it we are only slower
+            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true); // a hint: a failure costs time only
         }
     }
 

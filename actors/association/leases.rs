@@ -1,5 +1,4 @@
-//! What the node has granted to a connection: its place among the admitted, its thread, and its account with the leases that pay for
-//! the connection itself.
+//! The resources granted to a connection: its admission, its thread, and its account, with the leases of the connection itself.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,9 +11,9 @@ use crate::network::transport::TLS_LEASE_BYTES;
 use crate::patience::within;
 use crate::supervision::threads::Assignment;
 
-/// Between two tries to lease memory.
+/// Pause between two attempts to lease memory.
 const LEASE_RETRY: Duration = Duration::from_millis(10);
-/// What an accepted presentation context takes, in bytes, its two UIDs included.
+/// Bytes of an accepted presentation context, its two UIDs included.
 const CONTEXT_BYTES: u64 = 160;
 
 /// See the module.
@@ -22,12 +21,12 @@ pub(super) struct Leases {
     /// Leased by a test, through the fault port.
     test_lease: Option<MemoryLease>,
     holder: Holder,
-    /// The address behind a balancer has as many associations as it may.
+    /// The address behind the balancer is at its limit of associations.
     is_over_address_limit: bool,
     admitted: Admitted,
     assignment: Assignment,
     _floor: MemoryLease,
-    /// Pays for what TLS holds.
+    /// Pays for the buffers of TLS.
     tls: Option<MemoryLease>,
     /// Pays for the presentation contexts.
     contexts: Option<MemoryLease>,
@@ -56,30 +55,30 @@ impl Leases {
         self.holder.set_label(label);
     }
 
-    /// Bytes that the account holds.
+    /// Bytes that the account holds, by stage.
     pub(super) fn by_stage(&self) -> StageBytes {
         self.holder.by_stage()
     }
 
-    /// Leases what a test asks for, and keeps it.
+    /// Leases `bytes` for a test, and keeps them.
     pub(super) fn hold_for_test(&mut self, bytes: u64) {
         self.test_lease = self.holder.lease(Stage::Receiving, bytes).ok();
     }
 
-    /// Leases what TLS takes, as soon as there is so much.
+    /// Leases the memory of TLS, as soon as the budget has it.
     pub(super) async fn lease_tls(&mut self) {
         self.tls = Some(self.lease_patiently(Stage::Tls, TLS_LEASE_BYTES).await);
     }
 
-    /// Leases what so many presentation contexts take; `false`: that was not to be had in time. When datasets hold the whole budget,
-    /// that is for a moment: what they hold is on its way to the disk.
+    /// Leases the memory of `count` presentation contexts; `false`: the budget did not have it in time. Datasets that hold the whole budget
+    /// are on their way to the disk, so the wait is usually short.
     pub(super) async fn lease_contexts(&mut self, count: usize, patience: Duration) -> bool {
         let lease = self.lease_patiently(Stage::Negotiating, count as u64 * CONTEXT_BYTES);
         self.contexts = within(patience, lease).await.ok();
         self.contexts.is_some()
     }
 
-    /// Waits until there is so much: what holds the budget is on its way to the disk. The caller bounds the time.
+    /// Waits until the budget has `bytes`. The caller bounds the wait.
     pub(super) async fn lease_patiently(&self, stage: Stage, bytes: u64) -> MemoryLease {
         loop {
             match self.holder.lease(stage, bytes) {
@@ -94,7 +93,7 @@ impl Leases {
         self.is_over_address_limit = !self.admitted.come_from(address);
     }
 
-    /// Counts the connection for its calling AE title; `false` if the limit of that, or of its address, is reached.
+    /// Counts the connection for its calling AE title; `false` if the limit of the title or of the address is reached.
     pub(super) fn call_as(&mut self, calling_ae_title: &str) -> bool {
         !self.is_over_address_limit && self.admitted.call_as(calling_ae_title)
     }

@@ -1,5 +1,8 @@
-//! An association: one actor per connection. It owns the socket, speaks through `tidegate_protocol` and is a source of datasets for
-//! [`crate::ingest`]; an answer goes out when the outcome is there.
+//! An association: one actor for each connection.
+//!
+//! Invariant: a C-STORE is answered with success only after a writer's outcome. The association owns the socket, speaks through
+//! `tidegate_protocol`, and is a source of datasets for [`crate::ingest`]. A `Connection` is composed of nine parts, each with its own
+//! state: node, peer, io, session, inbound, handoffs, clock, record, leases.
 
 mod arrival;
 mod clock;
@@ -44,8 +47,8 @@ pub struct Association {
 }
 
 impl LiveSettings {
-    /// More than an association can have use for, in bytes: a full window of operations with the writers and a dataset on its
-    /// way, each up to the spool threshold and a segment beyond it on either side, and what is on its way to the spool.
+    /// The most that an association can need, in bytes: a full window of operations at the writers and one dataset that arrives, each up
+    /// to the spool threshold and a segment on either side, and the spool parts in flight.
     pub(crate) fn association_limit_bytes(&self) -> u64 {
         let AssociationSettings { policy, spool_threshold_bytes, .. } = &self.associations;
         let dataset = spool_threshold_bytes + 2 * BULK_SEGMENT as u64;
@@ -53,7 +56,7 @@ impl LiveSettings {
             + (MAX_PARTS_UNDER_WAY as u64 + 1) * SPOOL_CHUNK
             + FLOOR_LEASE_BYTES
             + TLS_LEASE_BYTES
-            + 2 * u64::from(policy.max_request_length) // and the contexts it may lead to
+            + 2 * u64::from(policy.max_request_length) // the request, and the contexts that it proposes
     }
 }
 

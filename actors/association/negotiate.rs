@@ -1,4 +1,4 @@
-//! An association is asked for: whether there is room for it, and the answer.
+//! The decision about an A-ASSOCIATE-RQ: phase, access rules, limits, user identity; then the response.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl Connection {
         None
     }
 
-    /// Whether the association comes about. Contexts that the access rules deny are turned down on the way.
+    /// Decides whether the association is accepted, and rejects the contexts that the access rules deny.
     async fn decide(&mut self, request: &mut AssociateRequest) -> Result<(), Rejection> {
         if self.node.phase() != Phase::Serving {
             return Err(Rejection::TemporaryCongestion);
@@ -92,7 +92,7 @@ impl Connection {
         self.identify(&access, request.user_identity.take()).await
     }
 
-    /// Whether the user is who it says (PS3.7 §D.3.3.7).
+    /// Verifies the user identity (PS3.7 §D.3.3.7).
     async fn identify(&self, access: &AccessSettings, identity: Option<UserIdentity>) -> Result<(), Rejection> {
         let Some(users) = &access.users else { return Ok(()) };
         let is_right = match identity {
@@ -113,7 +113,7 @@ impl Connection {
         Err(Rejection::NoReasonGiven)
     }
 
-    /// Computes the hash of a passcode on a thread of its own: this one serves others too.
+    /// Computes the hash of a passcode on a blocking thread: this thread serves other associations too.
     async fn verify(&self, users: Arc<Users>, name: Vec<u8>, passcode: Vec<u8>) -> bool {
         let verifying = async {
             let _turn = self.node.env.verifying.acquire().await;
@@ -123,15 +123,15 @@ impl Connection {
         within(self.node.live.associations.request_timeout, verifying).await.unwrap_or(false)
     }
 
-    /// Counts that the peer is not let in, and puts it down for an audit. `Some`: it is to be logged, with how many of its kind were
-    /// not since the last line.
+    /// Counts a denied peer and records it for the audit. `Some`: it is to be logged, with the number of its kind that were not logged since
+    /// the last line.
     pub(super) fn deny(&self, denial: Denial) -> Option<u64> {
         let unlogged = self.incident(Class::Denial, denial.name());
         self.node.env.gauges.record(|| AuditEvent::Denied { peer: self.peer.for_audit(), denial });
         unlogged
     }
 
-    /// The access rule that lets the association in.
+    /// Name of the access rule that admits the association.
     fn rule(&self) -> Option<&str> {
         let index = self.peer.granted.as_ref()?.association()?;
         Some(&self.node.live.access.rules.list()[index].name)

@@ -1,4 +1,4 @@
-//! The node as a connection sees it: what every association gets, the settings of the moment the connection began, and the phase.
+//! The node as a connection sees it: the environment of associations, the settings from the start of the connection, and the phase.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::node::settings::LiveSettings;
 /// See the module.
 pub(super) struct Node {
     pub(super) env: Arc<Env>,
-    /// The settings of the moment the connection began.
+    /// The settings in force when the connection began.
     pub(super) live: Arc<LiveSettings>,
     phase: watch::Receiver<Phase>,
 }
@@ -21,17 +21,17 @@ impl Node {
         Self { live: env.live.get(), phase: env.phase.clone(), env }
     }
 
-    /// What the node is about.
+    /// The present phase.
     pub(super) fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
 
-    /// Waits for the next phase. An error: there is no node any more.
+    /// Waits for the next phase. An error: the node has ended.
     pub(super) async fn phase_changed(&mut self) -> Result<(), watch::error::RecvError> {
         self.phase.changed().await
     }
 
-    /// Another view of the phase.
+    /// A second receiver of the phase.
     pub(super) fn watch_phase(&self) -> watch::Receiver<Phase> {
         self.phase.clone()
     }

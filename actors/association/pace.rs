@@ -1,32 +1,31 @@
-//! How fast a message comes, by the time its peer was waited for: a sender that trickles takes up an association for nothing, one on a slow
-//! line makes progress.
+//! The rate at which a message arrives, measured over the time spent waiting for its peer. A sender that trickles blocks an association; a
+//! sender on a slow line makes progress.
 
 use std::time::Duration;
 
 use crate::node::settings::MinimumRate;
 
-/// Counts only while a message is under way and the socket is read: what the disk or a full mailbox takes is not held against
-/// the peer.
+/// Counts only while a message arrives and the socket is read: time that the disk or a full mailbox takes is not the peer's.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     waited: Duration,
     bytes: u64,
 }
 
-/// The peer sent less than it has to.
+/// The peer sent less than the minimum rate.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooSlow {
-    /// Bytes it sent within the window.
+    /// Bytes that it sent within the window.
     pub(super) bytes: u64,
 }
 
 impl Pace {
-    /// How long to wait for the peer until there is a verdict.
+    /// The time until the window ends and the rate is judged.
     pub(super) fn until_verdict(&self, minimum: &MinimumRate) -> Duration {
         minimum.window.saturating_sub(self.waited)
     }
 
-    /// The peer was waited for, in the middle of a message, and sent so many bytes.
+    /// Records that the peer, in the middle of a message, sent `bytes` while it was waited for.
     pub(super) fn note(&mut self, waited: Duration, bytes: u64, minimum: &MinimumRate) -> Result<(), TooSlow> {
         self.waited += waited;
         self.bytes += bytes;
@@ -34,7 +33,7 @@ impl Pace {
             return Ok(());
         }
         let Self { waited, bytes } = std::mem::take(self);
-        // It may have been waited for longer than the window: the thread was busy.
+        // The wait may exceed the window if the thread was busy.
         let owed = u128::from(minimum.bytes_per_s) * waited.as_millis() / 1000;
         if u128::from(bytes) < owed { Err(TooSlow { bytes }) } else { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! Who is at the other end, and what it may do.
+//! The peer: its identity, and its permissions.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use crate::gauges::audit::AuditPeer;
 use crate::network::certificate::CertificateNames;
 use crate::node::settings::AccessSettings;
 
-/// Who is at the other end.
+/// The peer of a connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// Its own, also where a balancer stands between.
+    /// The address of the peer itself, also behind a balancer.
     pub(crate) address: SocketAddr,
-    /// A peer's string: escape it before printing.
+    /// Chosen by the peer: escape it before printing.
     pub(crate) calling_ae_title: String,
-    /// Of a TLS peer that showed a certificate: one that was verified.
+    /// The verified certificate of a TLS peer, if it presented one.
     pub(crate) certificate: Option<Box<CertificateNames>>,
-    /// What the access rules came to, once there is an association.
+    /// The decision of the access rules, once the association is requested.
     pub(crate) granted: Option<Granted>,
     /// As everything behind the storage knows it.
     pub(crate) origin: Arc<Origin>,
@@ -43,13 +43,13 @@ impl Peer {
         });
     }
 
-    /// As the audit trail names it.
+    /// The peer as audit messages name it.
     pub(crate) fn for_audit(&self) -> AuditPeer {
         let certificate = self.certificate.as_ref().map(|names| names.subject.clone()).unwrap_or_default();
         AuditPeer { address: self.address, calling_ae_title: self.calling_ae_title.clone(), certificate }
     }
 
-    /// Asks the access rules about it. What they grant is kept.
+    /// Applies the access rules to the peer, and keeps what they grant.
     pub(crate) fn ask(&mut self, access: &AccessSettings, called: &str) -> Result<(), tidegate_access::Refused> {
         let names: Vec<&str> = self.certificate.iter().flat_map(|names| names.all()).collect();
         let (calling, address) = (self.calling_ae_title.as_str(), self.address.ip());
@@ -58,12 +58,12 @@ impl Peer {
         Ok(())
     }
 
-    /// Whether instances of the SOP class are denied to it.
+    /// Whether the rules deny the peer instances of the SOP class.
     pub(crate) fn is_denied(&self, sop_class: &str) -> bool {
         self.granted.as_ref().is_none_or(|granted| granted.sop_class(sop_class).is_err())
     }
 
-    /// Where and how instances of the SOP class are stored; `None`: as the store's settings have it.
+    /// The placement of instances of the SOP class; `None`: that of the store's settings.
     pub(crate) fn placement(&self, access: &AccessSettings, sop_class: &str) -> Option<Arc<Placement>> {
         let index = self.granted.as_ref()?.sop_class(sop_class).ok()??;
         access.terms.get(index)?.placement.clone()

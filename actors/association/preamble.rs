@@ -1,4 +1,4 @@
-//! What comes before the first PDU: a balancer's PROXY header and the TLS handshake, within the same ARTIM timer as the request
+//! Everything before the first PDU: the PROXY header of a balancer and the TLS handshake, within the ARTIM timer of the request
 //! (PS3.8 §9.1.4).
 
 use tidegate_protocol::proxy::{self, Source};
@@ -12,7 +12,7 @@ use crate::network::transport::{Port, TLS_HANDSHAKE};
 use crate::node::phase::Phase;
 
 impl Connection {
-    /// Makes the connection ready for the first PDU; its end if it does not come to that.
+    /// Makes the connection ready for the first PDU. `Some`: the connection ends before it.
     pub(super) async fn open_up(&mut self) -> Option<End> {
         let is_proxied = self.node.live.access.is_proxy(self.peer.address.ip());
         if self.io.port() == Port::Plain && !is_proxied {
@@ -37,7 +37,7 @@ impl Connection {
         end
     }
 
-    /// Takes the PROXY header off the connection: from here on the peer is who it names.
+    /// Reads the PROXY header, which names the peer from here on.
     async fn learn_source(&mut self) -> Result<(), End> {
         let balancer = self.peer.address;
         let mut header = Vec::new();

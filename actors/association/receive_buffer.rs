@@ -1,4 +1,4 @@
-//! The memory a connection reads into: a floor that is always there, and leased segments beyond it.
+//! The memory that a connection reads into: the floor segment, which is always granted, and leased segments beyond it.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
 use crate::ingest::sizing::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT};
 use crate::network::transport::Transport;
 
-/// A rest of a segment shorter than this is not read into.
+/// The rest of a segment is used for reads only from this length on.
 const SMALLEST_READ: usize = 2 * 1024;
 
-/// Bytes are read into the segment in use and split off it as slices; a segment lives as long as any slice of it.
+/// Bytes are read into the segment in use, and split off as slices. A segment lives as long as any of its slices.
 #[derive(Debug)]
 pub(crate) struct ReceiveBuffer {
-    /// What is read but not parsed, and the room behind it.
+    /// The unparsed bytes, and the room behind them.
     segment: BytesMut,
-    /// What the segment in use was made with, in bytes.
+    /// Size of the segment in use, in bytes.
     size: usize,
-    /// Whether there is no segment. A capacity of 0 does not tell: what is read into a segment is split off it, to the last byte.
+    /// Whether there is no segment. A capacity of 0 does not imply that: a segment can be split off to its last byte.
     parked: bool,
-    /// Pays for the segment in use; the floor is paid for from admission on.
+    /// Pays for the segment in use. The floor lease, taken at admission, pays for the floor segment.
     lease: Option<Arc<MemoryLease>>,
-    /// The floor, while a leased segment is in use.
+    /// The floor segment, while a leased segment is in use.
     floor: BytesMut,
     next_size: usize,
 }
@@ -39,8 +39,7 @@ impl ReceiveBuffer {
         }
     }
 
-    /// Reads what the peer has sent, `most` bytes at the most; waits for it without a segment if there is none. 0: the peer has
-    /// closed.
+    /// Reads at most `most` bytes; a parked buffer waits without a segment. 0: the peer has closed the connection.
     pub(crate) async fn read_from(&mut self, transport: &mut Transport, most: usize) -> std::io::Result<usize> {
         if self.parked {
             transport.readable().await?;
@@ -50,44 +49,44 @@ impl ReceiveBuffer {
         transport.read_buf(&mut (&mut self.segment).limit(most)).await
     }
 
-    /// Whether there is no segment at all: most associations of most nodes wait for their peer most of the time.
+    /// Whether there is no segment. Most associations wait for their peer most of the time, and then need none.
     pub(crate) fn is_parked(&self) -> bool {
         self.parked
     }
 
-    /// Gives the floor back to the allocator until something arrives, if nothing is in it.
+    /// Returns an empty floor segment to the allocator until bytes arrive.
     pub(crate) fn park(&mut self) {
-        // Whoever still holds a slice of it keeps it alive: a second floor beside it is not paid for.
+        // A slice elsewhere keeps the segment alive, and the floor lease does not pay for a second one.
         if self.lease.is_none() && self.segment.is_empty() && self.segment.try_reclaim(FLOOR_SEGMENT) {
             self.segment = BytesMut::new();
             self.parked = true;
         }
     }
 
-    /// Bytes read but not parsed. Reading appends to it: never past its capacity, see [`Self::has_room`].
+    /// The unparsed bytes. A read appends to them, never past the capacity: see [`Self::has_room`].
     pub(crate) fn bytes(&mut self) -> &mut BytesMut {
         &mut self.segment
     }
 
-    /// The lease that a slice of the segment in use has to keep.
+    /// The lease that each slice of the segment in use must keep.
     pub(crate) fn lease(&self) -> Option<&Arc<MemoryLease>> {
         self.lease.as_ref()
     }
 
-    /// Whether a read makes sense: the segment in use has room, if need be after moving the unparsed bytes to its front,
-    /// for `needed` contiguous bytes in all.
+    /// Whether the segment in use has room for `needed` contiguous bytes in all, if necessary after the unparsed bytes are moved to its
+    /// front.
     pub(crate) fn has_room(&mut self, needed: usize) -> bool {
         if self.parked {
             return needed <= FLOOR_SEGMENT;
         }
         if self.segment.is_empty() && self.segment.capacity() < self.size {
-            let _ = self.segment.try_reclaim(self.size); // only if no slice is left; no harm if there is
+            let _ = self.segment.try_reclaim(self.size); // succeeds only if no slice is left; otherwise nothing changes
         }
         let missing = needed.saturating_sub(self.segment.len()).max(SMALLEST_READ);
         self.segment.capacity() - self.segment.len() >= missing || self.segment.try_reclaim(missing)
     }
 
-    /// Goes on in a new segment that holds at least `needed` bytes, and no more than `largest` beyond need.
+    /// Continues in a new leased segment of at least `needed` bytes, and of at most `largest` unless more is needed.
     pub(crate) fn grow(&mut self, holder: &Holder, needed: usize, largest: usize) -> Result<(), BudgetSpent> {
         if self.parked {
             self.segment = BytesMut::with_capacity(FLOOR_SEGMENT);
@@ -95,7 +94,7 @@ impl ReceiveBuffer {
         }
         let usual = self.next_size.min(largest);
         let size = usual.max(needed.next_power_of_two());
-        // Only an A-ASSOCIATE-RQ needs more contiguous bytes than a segment usually has.
+        // Only an A-ASSOCIATE-RQ can need more contiguous bytes than a usual segment has.
         let stage = if size == usual { Stage::Receiving } else { Stage::Negotiating };
         let lease = holder.lease(stage, size as u64)?;
         let mut segment = BytesMut::with_capacity(size);
@@ -109,7 +108,7 @@ impl ReceiveBuffer {
         Ok(())
     }
 
-    /// Goes back to the floor, if its slices are gone and it holds `needed` bytes.
+    /// Returns to the floor segment, if its slices are gone and it holds `needed` bytes.
     pub(crate) fn shrink(&mut self, needed: usize) -> bool {
         if self.lease.is_none() {
             return self.has_room(needed);

@@ -1,4 +1,4 @@
-//! What a connection has done so far: for operators, for the audit trail, for the log line about its end, and for its limits.
+//! The counts of a connection: for operators, the audit trail, the log line about its end, and its limits.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::supervision::liveness::{LastMessages, MessageKind};
 /// See the module.
 pub(super) struct Record {
     last_messages: LastMessages,
-    /// What is to be reported for an audit.
+    /// Instances still to be reported for the audit.
     transfers: Transfers,
     activity: ActivityGuard,
     /// C-STORE requests so far.
@@ -36,7 +36,7 @@ impl Record {
         self.last_messages.list()
     }
 
-    /// Counts a C-STORE request, unless the association has reached the limit that is returned.
+    /// Counts a C-STORE request. An error: the name of the limit that the association has reached.
     pub(super) fn begin_request(
         &mut self,
         max_instances: Option<u64>,
@@ -53,7 +53,7 @@ impl Record {
         Ok(())
     }
 
-    /// Bytes of a dataset have come.
+    /// Adds bytes of a dataset.
     pub(super) fn add_dataset_bytes(&mut self, bytes: usize) {
         self.dataset_bytes += bytes as u64;
     }
@@ -68,7 +68,7 @@ impl Record {
         self.dataset_bytes
     }
 
-    /// Bytes were read from the peer.
+    /// Adds bytes read from the peer.
     pub(super) fn received(&self, bytes: u64) {
         self.activity.received(bytes);
     }
@@ -96,12 +96,12 @@ impl Record {
         self.activity.answered()
     }
 
-    /// Reports for an audit what the association has stored.
+    /// Reports the stored instances for the audit.
     pub(super) fn report(&mut self, peer: &Peer, trail: &AuditTrail) {
         self.transfers.report(&peer.for_audit(), self.activity.answered().1, trail);
     }
 
-    /// Waits until an operator or the node asks for the end of the association.
+    /// Waits until an operator or the node requests the end of the association.
     pub(super) async fn end_requested(&self) {
         self.activity.end_requested().await;
     }

@@ -1,4 +1,4 @@
-//! The association as negotiated: the protocol's state machine, the window, and whether it is established, being released or over.
+//! The association as negotiated: the protocol's state machine, the window, and the phase (established, being released, over).
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use tidegate_protocol::{Association, ErrorComment, Event, Operation, Policy, Rej
 /// See the module.
 pub(super) struct Session {
     protocol: Association,
-    /// Operations that the peer may have outstanding.
+    /// Operations that the peer may have outstanding (asynchronous operations window).
     window: usize,
     is_established: bool,
     /// Whether the peer has asked for release.
     is_releasing: bool,
-    /// Whether the connection has come to an end of which the peer is told as is due.
+    /// Whether the connection has ended in order, so that the drop need not send an A-ABORT.
     has_ended: bool,
 }
 
@@ -49,7 +49,7 @@ impl Session {
         self.protocol.has_output().then(|| self.protocol.take_output())
     }
 
-    /// Whether the association request has come.
+    /// Whether the A-ASSOCIATE-RQ has arrived.
     pub(super) fn is_requested(&self) -> bool {
         self.protocol.state() != State::Sta2
     }
@@ -59,17 +59,17 @@ impl Session {
         self.is_established
     }
 
-    /// Whether the peer has begun something that it is yet to end. `has_unparsed`: a header has come in part.
+    /// Whether the peer has begun a message and owes the rest. `has_unparsed`: part of a header has arrived.
     pub(super) fn is_owed(&self, has_unparsed: bool) -> bool {
         self.protocol.state() == State::Sta6 && (self.protocol.is_inside_message() || has_unparsed)
     }
 
-    /// Whether the peer may send, with so many of its operations at the writers.
+    /// Whether the window has room, with `with_writers` operations at the writers.
     pub(super) fn may_read(&self, with_writers: usize) -> bool {
         !self.is_releasing && with_writers < self.window
     }
 
-    /// Accepts the association, with a window of so many operations.
+    /// Accepts the association, with a window of `async_operations`.
     pub(super) fn accept(&mut self, async_operations: u16) {
         self.protocol.accept();
         self.is_established = true;
@@ -91,7 +91,7 @@ impl Session {
         self.protocol.respond(operation, status, comment);
     }
 
-    /// The peer asks for release: nothing more is read, and the answer follows those to its operations.
+    /// Begins the release: nothing more is read, and the A-RELEASE-RP follows the responses to all operations.
     pub(super) fn begin_release(&mut self) {
         self.is_releasing = true;
     }
@@ -111,12 +111,12 @@ impl Session {
         self.protocol.abort();
     }
 
-    /// The connection has come to its end.
+    /// The connection has ended.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
     }
 
-    /// Whether the peer has been told of the end, or need not be.
+    /// Whether the connection has ended in order.
     pub(super) fn is_over(&self) -> bool {
         self.has_ended || matches!(self.protocol.state(), State::Sta1 | State::Sta13)
     }

@@ -1,4 +1,4 @@
-//! From the first fragment of a dataset to the answer about it.
+//! C-STORE: from the first fragment of a dataset to its response.
 
 use tidegate_protocol::{ErrorComment, Operation, Status, StoreRequest};
 use tidegate_storage::Stored;
@@ -15,13 +15,13 @@ use crate::node::settings::AssociationSettings;
 use crate::refusal::Refusal;
 
 impl Connection {
-    /// A C-STORE-RQ has come: whether the association may have one more.
+    /// Counts a C-STORE-RQ. `Some`: the association has reached a limit and ends.
     pub(super) fn on_store_request(&mut self) -> Option<End> {
         let AssociationSettings { max_instances, max_bytes, .. } = self.node.live.associations;
         self.record.begin_request(max_instances, max_bytes).err().map(|limit| self.on_limit(limit))
     }
 
-    /// Ends the association at one of its limits; the instances the writers have are stored, but nobody is told.
+    /// Ends the association at a limit. Instances at the writers are stored, but their responses are not sent.
     fn on_limit(&mut self, limit: &'static str) -> End {
         self.inbound.discard();
         if let Some(unlogged) = self.incident(Class::Limit, limit) {
@@ -39,7 +39,7 @@ impl Connection {
         End::LimitReached
     }
 
-    /// The dataset of a C-STORE-RQ begins.
+    /// Begins the dataset of a C-STORE-RQ.
     pub(super) fn begin_dataset(&mut self, request: StoreRequest) {
         let description = describe(&request, &self.peer, &self.node.env, &self.node.live);
         self.inbound.begin(request, description);
@@ -54,7 +54,7 @@ impl Connection {
         None
     }
 
-    /// So many bytes of the dataset have come: whether it may have them.
+    /// Adds `bytes` of the dataset. `Some`: the dataset exceeds its limit, and the association ends.
     pub(super) fn on_dataset_bytes(&mut self, bytes: usize) -> Option<End> {
         self.record.add_dataset_bytes(bytes);
         let is_over = self.inbound.is_receiving()
@@ -62,7 +62,7 @@ impl Connection {
         is_over.then(|| self.on_limit("max_dataset"))
     }
 
-    /// Sends to the spool what should go there: all there is if the budget is spent.
+    /// Spools the dataset as far as that is due; if the budget is exhausted, all of it.
     pub(super) async fn spool_if_due(&mut self, is_spent: bool) {
         if let Some(all) = self.inbound.spooling_due(is_spent) {
             Box::pin(self.spool(all)).await;
@@ -77,7 +77,7 @@ impl Connection {
         self.inbound.put_back(current);
     }
 
-    /// Waits until all that was sent to the spool file is in it.
+    /// Waits until the spool file has all parts that were sent to it.
     async fn settle_spool(&mut self) {
         if let Some(mut current) = self.inbound.take() {
             self.attend(current.1.settle()).await;
@@ -85,7 +85,7 @@ impl Connection {
         }
     }
 
-    /// The dataset is complete: to the writers with it, or the answer why not.
+    /// Hands a complete dataset to the writers, or responds with its refusal.
     pub(super) async fn complete(&mut self) {
         let Some((StoreRequest { operation, .. }, dataset)) = self.inbound.complete() else {
             return;
@@ -97,7 +97,7 @@ impl Connection {
         }
     }
 
-    /// Submits an instance to the writers; meanwhile answers for others.
+    /// Submits an instance to the writers, and meanwhile answers the instances that they return.
     async fn hand_off(&mut self, mut instance: InstanceHandoff<Request>) {
         match self.attend(instance.submit()).await {
             Ok(reply) => self.handoffs.push(instance, reply),
@@ -105,17 +105,17 @@ impl Connection {
         }
     }
 
-    /// Submits the instances that lost their writer to another. An error: the peer does not take its answers.
+    /// Submits the instances whose writer was lost again. An error: the peer does not read its responses.
     pub(super) async fn retry_lost(&mut self) -> std::io::Result<()> {
         while let Some(instance) = self.handoffs.take_lost() {
             Box::pin(self.hand_off(instance)).await;
-            // It may have been answered: that nobody can store it.
+            // The retry may have ended in a refusal.
             self.flush().await?;
         }
         Ok(())
     }
 
-    /// An instance has come back from the writers.
+    /// Handles an instance that has returned from the writers.
     pub(super) fn settle(&mut self, returned: Returned<Request>) {
         match returned {
             Returned::Ended(ended) => self.answer(&ended),
@@ -166,8 +166,8 @@ impl Connection {
         self.session.respond(operation, status, &refusal.comment());
     }
 
-    /// Makes room for the next read. When the budget is spent, what is held goes to the spool or to the writers until the
-    /// floor is free again: every association can always go on, so none waits for another.
+    /// Makes room for the next read. If the budget is exhausted, the association spools its dataset, or waits for the writers, until its
+    /// floor segment is free again. So every association makes progress, and none waits for another.
     pub(super) async fn make_room(&mut self) -> Option<End> {
         let needed = self.session.needed();
         if self.io.has_room(needed) { None } else { Box::pin(self.find_room(needed)).await }

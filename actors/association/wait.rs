@@ -1,4 +1,4 @@
-//! What a connection waits for when there is nothing to parse: bytes, a writer, the clock, the node; and how slow a peer may be.
+//! The wait of a connection that has nothing to parse: for bytes, a writer, a timer, or a phase of the node.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::gauges::incidents::Class;
 use crate::node::settings::MinimumRate;
 
 impl Connection {
-    /// Nothing can be parsed now: waits for bytes, for a writer, for the clock, or for the node.
+    /// Waits for bytes, a writer, a timer, or a phase of the node, whichever comes first.
     pub(super) async fn wait(&mut self) -> Option<End> {
         let reading = self.may_read();
         let target = match reading {
@@ -27,7 +27,7 @@ impl Connection {
             false => ReadTarget::Buffer(0),
         };
         let is_owed = reading && self.is_owed();
-        // What is there already is taken without a look at anything else, as often as tokio lets one task have its way.
+        // Bytes that are available are read without arming a timer, as long as tokio's budget of the task permits.
         if reading
             && self.handoffs.is_empty()
             && let Some(read) = self.io.read(target, &mut self.inbound).now_or_never()
@@ -44,7 +44,7 @@ impl Connection {
         let look = self.until_look(is_owed, began);
         let (mut arrived, mut is_time_up) = (None, false);
         tokio::select! {
-            biased; // what the peer has sent comes before the clock
+            biased; // received bytes come before the timer
             Some(returned) = self.handoffs.next(), if !self.handoffs.is_empty() => {
                 self.settle(returned);
                 if self.flush().await.is_err() {
@@ -62,7 +62,7 @@ impl Connection {
         if !reading {
             return None;
         }
-        // Beyond `look` the process was stopped, or the thread served other associations: the peer was not waited for.
+        // Time beyond `look` is not the peer's: the process was stopped, or the thread served other associations.
         let waited = began.elapsed().min(look);
         if !self.session.is_requested() {
             self.clock.spend_on_request(waited);
@@ -78,7 +78,7 @@ impl Connection {
         }
     }
 
-    /// Judges a peer that owes us something by what came in which time.
+    /// Judges the rate of a peer that owes the rest of a message.
     fn note_pace(&mut self, is_owed: bool, waited: Duration, received: u64) -> Option<End> {
         if !is_owed {
             return None;
@@ -87,7 +87,7 @@ impl Connection {
         Some(self.on_trickle(bytes))
     }
 
-    /// Takes note of a read; the bytes that came.
+    /// Accounts for a read, and returns its bytes.
     async fn on_read(&mut self, read: std::io::Result<usize>, target: ReadTarget) -> Result<u64, End> {
         match read {
             Ok(0) if !self.session.is_requested() => Err(End::NothingSaid),
@@ -104,7 +104,7 @@ impl Connection {
         }
     }
 
-    /// Whether the peer has begun something that it is yet to end.
+    /// Whether the peer has begun a message and owes the rest.
     fn is_owed(&mut self) -> bool {
         let has_unparsed = !self.io.unparsed().is_empty();
         self.session.is_owed(has_unparsed)
@@ -131,15 +131,15 @@ impl Connection {
         self.session.may_read(self.handoffs.len())
     }
 
-    /// How long to wait for the peer before the next look at its times.
+    /// The longest wait before the next look at the timers.
     fn until_look(&self, is_owed: bool, now: Instant) -> Duration {
         let may_trim = !self.inbound.is_receiving() && !self.io.is_parked();
         self.clock.until_look(Awaited { is_requested: self.session.is_requested(), is_owed, may_trim }, now)
     }
 
-    /// The peer was waited for until the next look, and nothing came. The bytes that have come all the same.
+    /// Handles a wait that ended without a byte. Returns the bytes that have arrived after all.
     async fn on_clock(&mut self, waited: Duration, target: ReadTarget) -> Result<u64, End> {
-        // When a stopped process continues, its timers may fire before it is known what its sockets have.
+        // When a stopped process continues, its timers may fire before the reactor has polled its sockets.
         yield_now().await;
         let late = self.io.read(target, &mut self.inbound).now_or_never();
         if let Some(read) = late {
@@ -148,7 +148,7 @@ impl Connection {
         self.trim();
         if !self.session.is_requested() {
             let is_over = self.clock.is_request_overdue();
-            return if is_over { Err(End::RequestTimeout) } else { Ok(0) }; // AA-2: no word to who said none
+            return if is_over { Err(End::RequestTimeout) } else { Ok(0) }; // AA-2: closed without a PDU
         }
         if self.clock.is_silent_too_long(waited) { Err(self.on_silence()) } else { Ok(0) }
     }

@@ -119,7 +119,7 @@ impl Counters {
     }
 }
 
-/// Counts an actor as long as there is one: it goes with the actor's value, on whatever way that goes.
+/// Counts an actor while it exists. It is a field of the actor, so every way to drop the actor is counted.
 #[derive(Debug)]
 pub(crate) struct ActorCount(Arc<Counters>);
 

@@ -1,4 +1,4 @@
-//! The bytes of a dataset that arrives, as the slices they come in, or read directly into the memory image of the file.
+//! The bytes of an arriving dataset: slices of receive segments, or a memory image of the file that is read into directly.
 
 use std::sync::Arc;
 
@@ -16,13 +16,14 @@ use crate::committed::Origin;
 use crate::mailbox::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
 use crate::refusal::Refusal;
 
-/// Fragments shorter than this are copied together: a slice of its own would cost more memory than it holds.
+/// Fragments shorter than this are copied together: a slice of each would cost more memory than it holds.
 const SMALL_FRAGMENT: usize = 1024;
-/// Bytes of a block that small fragments are copied to.
+/// Bytes of a block that small fragments are copied into.
 const BLOCK: usize = 16 * 1024;
-/// Bytes of a part that goes to the spool file.
+/// Bytes of a spool part.
 pub(crate) const SPOOL_CHUNK: u64 = 1024 * 1024;
-/// Bytes received before the first direct read that are copied into the contiguous block; a dataset with more stays in slices.
+/// At most this many bytes received before the first direct read are copied into the contiguous block. A dataset with more stays in
+/// slices.
 const MAX_COPIED_BYTES: u64 = 64 * 1024;
 
 /// See the module.
@@ -30,17 +31,18 @@ pub(super) struct Assembly {
     file: FileBuilder,
     scan: HeadScan,
     slices: Vec<Bytes>,
-    /// Pay for `slices`.
+    /// The leases of `slices`.
     leases: Vec<Arc<MemoryLease>>,
-    /// Whether the memory is an image of the file, from the file meta or the spooled part on: later fragments are read directly.
+    /// Whether the memory is an image of the file, from the file meta or from the end of the spooled part on, so that later fragments are
+    /// read directly.
     is_contiguous: bool,
     /// Bytes in `slices` and `block`.
     held: u64,
     /// Bytes of the file sent to the spool.
     spooled: u64,
-    /// What came after the last slice, with room for more: small fragments, or what was read directly.
+    /// The bytes after the last slice, with room for more: small fragments, or direct reads.
     block: BytesMut,
-    /// Pays for `block`.
+    /// The lease of `block`.
     block_lease: Option<Arc<MemoryLease>>,
     spool: Spool,
     gauge: SpoolGauge,
@@ -94,18 +96,18 @@ impl Assembly {
         Ok(())
     }
 
-    /// Whether later fragments are read directly, as far as there is memory for it.
+    /// Whether later fragments are read directly, if memory permits.
     pub(super) fn is_contiguous(&self) -> bool {
         self.is_contiguous
     }
 
-    /// Bytes that the block in use can still take.
+    /// Free bytes of the block in use.
     pub(super) fn room(&self) -> usize {
         self.block.capacity() - self.block.len()
     }
 
-    /// Begins a block of `bytes`, a power of two, for what comes next; at the beginning of a dataset it takes what is here, too, and
-    /// the file meta. Does nothing in a dataset that stays in slices.
+    /// Leases and begins a block of `bytes`, a power of two, for the next direct reads. The first block of a dataset also takes the file
+    /// meta and the bytes so far. Does nothing in a dataset that stays in slices.
     pub(super) fn begin_contiguous_block(&mut self, bytes: usize, holder: &Holder) -> Result<(), BudgetSpent> {
         let lease = |bytes: usize| holder.lease(Stage::Receiving, bytes as u64);
         if self.is_contiguous {
@@ -126,12 +128,12 @@ impl Assembly {
         Ok(())
     }
 
-    /// Where a direct read of `most` bytes goes to: the block begun, which has room for them.
+    /// The target of a direct read of `most` bytes: the block in use, which has room for them.
     pub(super) fn direct_target(&mut self, most: usize) -> impl BufMut {
         (&mut self.block).limit(most)
     }
 
-    /// Accounts for the last `bytes`, which were read directly.
+    /// Accounts for `bytes` that were read directly.
     pub(super) fn note_direct_read(&mut self, bytes: usize) {
         let block = std::mem::take(&mut self.block);
         self.note(&block[block.len() - bytes..]);
@@ -142,22 +144,22 @@ impl Assembly {
     }
 
     fn note(&mut self, bytes: &[u8]) {
-        let _ = self.scan.feed(bytes); // the verdict comes with finish()
+        let _ = self.scan.feed(bytes); // an error shows in finish()
         self.file.update(bytes);
         self.held += bytes.len() as u64;
     }
 
-    /// Whether any of it is in a spool file, or on its way there.
+    /// Whether any part is in the spool file or in flight to it.
     pub(super) fn is_spooling(&self) -> bool {
         self.spool.is_used()
     }
 
-    /// Bytes that could go to the spool now: of a contiguous dataset whole blocks, unless `all` is to go.
+    /// Bytes that can be spooled now: of a contiguous dataset whole blocks only, unless `all`.
     pub(super) fn ready_for_spool(&self, all: bool) -> u64 {
         if all || !self.is_contiguous { self.held } else { self.held - self.block.len() as u64 }
     }
 
-    /// Whether anything is held in memory that spooling would free.
+    /// Whether the dataset holds memory that spooling would free.
     pub(super) fn holds_memory(&self) -> bool {
         self.held > 0 || self.spool.is_busy()
     }
@@ -198,12 +200,12 @@ impl Assembly {
             .await
     }
 
-    /// Waits until the spool file has all it was sent.
+    /// Waits until the spool file has all parts that were sent.
     pub(super) async fn settle(&mut self, ingest: &Ingest) -> Result<(), Refusal> {
         self.spool.settle(0, ingest).await
     }
 
-    /// The dataset is complete: the instance to be stored, or why it is not.
+    /// Finishes the dataset: the instance to be stored, or its refusal.
     pub(super) async fn finish(mut self, ingest: &Ingest) -> Result<StoreInstance, Refusal> {
         if self.spool.is_used() {
             self.spool(true, ingest).await?;
@@ -231,7 +233,7 @@ impl Assembly {
         self.block_lease = Some(Arc::new(lease));
     }
 
-    /// Makes a slice of what is in the block; the next goes on behind it.
+    /// Splits the bytes of the block off as a slice; later bytes follow behind it.
     fn close_block(&mut self) {
         if !self.block.is_empty() {
             let slice = self.block.split().freeze();

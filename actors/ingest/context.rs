@@ -1,4 +1,4 @@
-//! What a source stores with.
+//! The part of the node that a source stores with.
 
 use std::sync::Arc;
 
@@ -19,23 +19,23 @@ pub(crate) struct Ingest {
     pub(crate) mailbox: Arc<WriterMailbox>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) latencies: Arc<Latencies>,
-    /// How short memory is.
+    /// The pressure level.
     pub(crate) pressure: watch::Receiver<Level>,
-    /// How durable an instance without a placement of its own is made.
+    /// Durability of an instance without a placement of its own.
     pub(crate) durability: Durability,
     pub(crate) writers: WriterSettings,
-    /// Bytes of a dataset kept in memory.
+    /// Bytes of a dataset that are kept in memory; a longer one is spooled.
     pub(crate) spool_threshold_bytes: u64,
     pub(crate) sinks: Sinks,
 }
 
 impl Ingest {
-    /// How durable an instance is to be before it is acknowledged.
+    /// Durability that the instance must have before it is acknowledged.
     pub(crate) fn durability(&self, instance: &Instance) -> Durability {
         instance.placement().map_or(self.durability, |placement| placement.durability)
     }
 
-    /// What the present pressure leaves of `bytes` that are wanted for receiving; `None`: nothing may be held that can go to the spool.
+    /// The share of `bytes` that the present pressure permits for receiving; `None`: everything that can be spooled must be.
     pub(crate) fn under_pressure(&self, bytes: usize) -> Option<usize> {
         sizing::under_pressure(*self.pressure.borrow(), bytes)
     }

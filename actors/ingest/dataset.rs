@@ -1,4 +1,4 @@
-//! A dataset that arrives, or that passes by because it will not be stored.
+//! An inbound dataset: one that will be stored, or one that is refused and discarded while it arrives.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) struct InboundDataset {
     /// Bytes so far.
     bytes: u64,
     began: Instant,
-    /// Boxed, because it is moved more often than it is allocated.
+    /// Boxed: it is moved more often than it is allocated.
     assembly: Result<Box<Assembly>, Refusal>,
 }
 
@@ -33,11 +33,11 @@ impl InboundDataset {
         self.bytes
     }
 
-    /// Takes the next fragment, cut from a segment that `lease` pays for.
+    /// Adds the next fragment, a slice of a segment that `lease` pays for.
     ///
     /// # Errors
-    /// [`BudgetSpent`] if small fragments need a block that cannot be had: the fragment is taken all the same, but what is
-    /// held must be spooled before the next one.
+    /// [`BudgetSpent`] if small fragments need a block that the budget does not have. The fragment is added all the same, but the dataset
+    /// must be spooled before the next one.
     pub(super) fn push(
         &mut self,
         fragment: Bytes,
@@ -51,29 +51,29 @@ impl InboundDataset {
         }
     }
 
-    /// Whether the dataset is read directly, as far as there is memory for it.
+    /// Whether the dataset is read directly, if memory permits.
     pub(super) fn is_contiguous(&self) -> bool {
         self.assembly.as_ref().is_ok_and(|assembly| assembly.is_contiguous())
     }
 
-    /// How many bytes can be read directly.
+    /// Bytes that can be read directly into the block in use.
     pub(super) fn room(&self) -> usize {
         self.assembly.as_ref().map_or(0, |assembly| if assembly.is_contiguous() { assembly.room() } else { 0 })
     }
 
-    /// Begins a block of `bytes`, a power of two, for direct reads, unless the budget is spent or the dataset stays in slices.
+    /// Begins a block of `bytes`, a power of two, for direct reads, unless the budget is exhausted or the dataset stays in slices.
     pub(super) fn begin_contiguous_block(&mut self, bytes: usize, holder: &Holder) {
         if let Ok(assembly) = &mut self.assembly {
-            let _ = assembly.begin_contiguous_block(bytes, holder); // there is the other way
+            let _ = assembly.begin_contiguous_block(bytes, holder); // without a block, fragments become slices
         }
     }
 
-    /// Where a direct read of `most` bytes goes to, no more than there is [room](Self::room) for.
+    /// The target of a direct read of `most` bytes, at most the [room](Self::room).
     pub(super) fn direct_target(&mut self, most: usize) -> Option<impl BufMut> {
         self.assembly.as_mut().ok().map(|assembly| assembly.direct_target(most))
     }
 
-    /// Accounts for the last `bytes`, which were read directly.
+    /// Accounts for `bytes` that were read directly.
     pub(super) fn note_direct_read(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
         if let Ok(assembly) = &mut self.assembly {
@@ -81,7 +81,7 @@ impl InboundDataset {
         }
     }
 
-    /// Whether so much is held that it should go to the spool, `all` of it or what makes whole parts.
+    /// Whether the bytes that can be spooled, `all` of them or whole parts, have reached the threshold.
     pub(super) fn wants_spooling(&self, threshold: u64, all: bool) -> bool {
         self.assembly.as_ref().is_ok_and(|assembly| {
             let enough = if assembly.is_spooling() { SPOOL_CHUNK.min(threshold) } else { threshold };
@@ -89,18 +89,18 @@ impl InboundDataset {
         })
     }
 
-    /// Whether it goes to the spool as it comes.
+    /// Whether the dataset is being spooled as it arrives.
     pub(super) fn is_spooling(&self) -> bool {
         self.assembly.as_ref().is_ok_and(|assembly| assembly.is_spooling())
     }
 
-    /// Whether anything is held in memory that spooling would free.
+    /// Whether the dataset holds memory that spooling would free.
     pub(super) fn holds_memory(&self) -> bool {
         self.assembly.as_ref().is_ok_and(|assembly| assembly.holds_memory())
     }
 
-    /// Sends what is held on its way to the spool file, `all` of it or what makes whole parts, once so little is under way that it
-    /// may. A failure makes the rest of the dataset pass by.
+    /// Sends the held bytes to the spool file, all of them or whole parts, as soon as the bound on parts in flight permits. After a failure
+    /// the rest of the dataset is discarded.
     pub(crate) async fn spool(&mut self, all: bool) {
         if let Ok(assembly) = &mut self.assembly
             && let Err(refusal) = assembly.spool(all, &self.ingest).await
@@ -109,7 +109,7 @@ impl InboundDataset {
         }
     }
 
-    /// Waits until the spool file has all it was sent.
+    /// Waits until the spool file has all parts that were sent.
     pub(crate) async fn settle(&mut self) {
         if let Ok(assembly) = &mut self.assembly
             && let Err(refusal) = assembly.settle(&self.ingest).await
@@ -118,7 +118,7 @@ impl InboundDataset {
         }
     }
 
-    /// The dataset was complete at that time: the instance to be stored, or the refusal.
+    /// Finishes the dataset, which was complete at `complete`: the instance to be stored, or the refusal.
     pub(crate) async fn finish(self, complete: Instant) -> Result<StoreInstance, Refusal> {
         self.ingest.latencies.receive.record(complete - self.began);
         self.assembly?.finish(&self.ingest).await

@@ -1,4 +1,4 @@
-//! What is known of a dataset before its first byte.
+//! The description of a dataset, known before its first byte.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ pub(crate) struct Description {
     pub(crate) origin: Arc<Origin>,
     /// The file meta information, transfer syntax included.
     pub(crate) meta: FileMeta,
-    /// Where and how it is stored; `None`: as the store's settings have it.
+    /// The placement; `None`: that of the store's settings.
     pub(crate) placement: Option<Arc<Placement>>,
-    /// The elements to be read of it.
+    /// The elements to be read from the dataset.
     pub(crate) wanted: Arc<[Tag]>,
 }

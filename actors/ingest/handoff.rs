@@ -1,8 +1,8 @@
-//! Handing work to a writer, and the one retry rule.
+//! The hand-off of work to a writer, and the one retry rule.
 //!
-//! A writer answers over a one-shot reply. A reply that is dropped means that the writer has died or was fenced: the same work is
-//! submitted to another, at most [`MAX_RETRIES`] times and within `commit_timeout` in all. Commits are idempotent, and a spool part is
-//! written by position, so two writers may do the same work.
+//! Invariant: work is submitted at least once and has one outcome. A writer answers over a one-shot reply. A dropped reply means that the
+//! writer has died or was fenced; the same work is then submitted again, at most [`MAX_RETRIES`] times and within `commit_timeout` in all.
+//! Commits are idempotent, and a spool part is written by position, so two writers may do the same work.
 
 use std::sync::Arc;
 
@@ -16,24 +16,24 @@ use crate::mailbox::open_spool::OpenSpool;
 use crate::patience::Patience;
 use crate::refusal::Refusal;
 
-/// How often work is submitted to another writer because its writer died or hung.
+/// Most retries of one piece of work after its writer died or hung.
 pub(crate) const MAX_RETRIES: u32 = 3;
 
-/// What a writer is to answer over.
+/// The sender over which a writer answers.
 pub(crate) type Reply<T> = oneshot::Receiver<Result<T, StoreError>>;
 
-/// What came of work in the end.
+/// The final outcome of work.
 pub(crate) type Outcome<T> = Result<T, Refusal>;
 
-/// Work of which the source keeps its share until there is an outcome.
+/// Work for a writer. The source keeps its share until there is an outcome.
 pub(crate) trait Work {
-    /// What a writer makes of it.
+    /// The result of a writer.
     type Output;
 
     /// The job for a writer, which answers over `reply`.
     fn job(&self, ingest: &Ingest, reply: oneshot::Sender<Result<Self::Output, StoreError>>) -> Job;
 
-    /// No writer is waited for any more: cancels the work. The outcome is `refusal`, unless the work was done before that.
+    /// Cancels the work. The outcome is `refusal`, unless a writer has finished the work before.
     fn cancel(&self, ingest: &Ingest, refusal: Refusal) -> Outcome<Self::Output>;
 }
 
@@ -45,16 +45,16 @@ impl Work for Arc<StoreInstance> {
         Job::Commit(CommitJob { store: self.clone(), lane, reply })
     }
 
-    /// A writer that hangs over the instance does not store it later, unless it is stored already.
+    /// Prevents a hung writer from storing the instance later, unless it is stored already.
     fn cancel(&self, ingest: &Ingest, refusal: Refusal) -> Outcome<Stored> {
         match self.instance.cancel() {
-            // Its writer was fenced or hangs, and may never tell.
+            // The writer was fenced or hangs, and may never tell the sinks.
             Cancellation::TooLate(stored) => {
                 let (origin, instance) = (&self.origin, &self.instance);
                 ingest.sinks.tell(&Committed { origin, instance, stored: &stored });
                 Ok(stored)
             }
-            // Being renamed just now: it may get stored whole, and an identical resend is answered with success.
+            // The rename is in progress. The instance may get stored; an identical resend is then answered with success.
             Cancellation::Cancelled | Cancellation::Undecided => Err(refusal),
         }
     }
@@ -67,7 +67,7 @@ impl Work for Arc<SpoolPart> {
         Job::Append(AppendJob { part: self.clone(), reply })
     }
 
-    /// Whatever is written of it goes with the spool file.
+    /// Nothing to cancel: written bytes are removed with the spool file.
     fn cancel(&self, _ingest: &Ingest, refusal: Refusal) -> Outcome<Arc<OpenSpool>> {
         Err(refusal)
     }
@@ -77,18 +77,18 @@ impl Work for Arc<SpoolPart> {
 #[derive(Debug)]
 pub(super) enum Answer<T> {
     Outcome(Result<T, StoreError>),
-    /// It died over the work, or was fenced.
+    /// The writer died or was fenced.
     WriterLost,
-    /// It has not answered in time.
+    /// The writer did not answer in time.
     TimedOut,
 }
 
-/// Work on its way to an outcome.
+/// Work between its first submission and its outcome.
 #[derive(Debug)]
 pub(crate) struct Handoff<W> {
     pub(super) work: W,
     retries: u32,
-    /// Until the work is given up, however many writers lose it.
+    /// Time left for the work, over all retries.
     patience: Patience,
 }
 
@@ -97,10 +97,10 @@ impl<W: Work> Handoff<W> {
         Self { work, retries: 0, patience: Patience::new(ingest.writers.commit_timeout) }
     }
 
-    /// Submits the work to the writers, as soon as their mailbox has a slot.
+    /// Submits the work as soon as the mailbox has a slot.
     ///
     /// # Errors
-    /// The outcome, if no writer takes it: there was no slot within `handoff_timeout`, or too many writers have lost it.
+    /// The outcome, if the work cannot be submitted: no slot came free within `handoff_timeout`, or the retries are used up.
     pub(crate) async fn submit(&mut self, ingest: &Ingest) -> Result<Reply<W::Output>, Outcome<W::Output>> {
         if self.retries > MAX_RETRIES {
             return Err(self.work.cancel(ingest, Refusal::WriterLost));
@@ -112,7 +112,7 @@ impl<W: Work> Handoff<W> {
         submitted.map(|()| answered).map_err(|timeout| self.work.cancel(ingest, timeout.into()))
     }
 
-    /// Waits for the answer of the writer.
+    /// Waits for the writer's answer.
     pub(super) async fn answer(&mut self, reply: &mut Reply<W::Output>) -> Answer<W::Output> {
         match self.patience.wait(reply).await {
             Ok(Ok(outcome)) => Answer::Outcome(outcome),
@@ -121,7 +121,7 @@ impl<W: Work> Handoff<W> {
         }
     }
 
-    /// The retry rule: what follows from an answer. `None`: the work is to be submitted again.
+    /// The retry rule: the outcome that follows from an answer. `None`: the work is to be submitted again.
     pub(super) fn judge(&mut self, answer: Answer<W::Output>, ingest: &Ingest) -> Option<Outcome<W::Output>> {
         match answer {
             Answer::WriterLost | Answer::Outcome(Err(StoreError::Contended)) => {
@@ -137,7 +137,7 @@ impl<W: Work> Handoff<W> {
         }
     }
 
-    /// Waits for the outcome, by one writer or, if that is lost, by another.
+    /// Submits the work, with retries, until there is an outcome.
     pub(super) async fn finish(&mut self, reply: &mut Reply<W::Output>, ingest: &Ingest) -> Outcome<W::Output> {
         loop {
             let answer = self.answer(reply).await;

@@ -1,4 +1,4 @@
-//! The instances of one source that are with the writers.
+//! The instances of one source that are at the writers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::context::Ingest;
 use super::handoff::{Answer, Handoff, Outcome, Reply};
 use crate::mailbox::job::StoreInstance;
 
-/// An instance on its way to an outcome. `R` is what the source needs to answer for it.
+/// An instance between submission and outcome. `R` is the request that the source answers.
 #[derive(Debug)]
 pub(crate) struct InstanceHandoff<R> {
     ingest: Arc<Ingest>,
@@ -24,21 +24,21 @@ pub(crate) struct InstanceHandoff<R> {
 pub(crate) struct Ended<R> {
     pub(crate) request: R,
     pub(crate) store: Arc<StoreInstance>,
-    /// How durable it was to be.
+    /// The durability that was required.
     pub(crate) durability: Durability,
     pub(crate) outcome: Outcome<Stored>,
 }
 
-/// An instance that comes back from the writers.
+/// An instance that returns from the writers.
 #[derive(Debug)]
 pub(crate) enum Returned<R> {
     Ended(Ended<R>),
-    /// Its writer is lost: it waits in [`Handoffs::take_lost`].
+    /// Its writer is lost: [`Handoffs::take_lost`] has it, to be submitted again.
     Lost,
 }
 
 impl<R> InstanceHandoff<R> {
-    /// Submits the instance, as [`Handoff::submit`]; then [`Handoffs::push`] takes it. An error: the outcome, for [`Self::end`].
+    /// Submits the instance, as [`Handoff::submit`]. Pass it to [`Handoffs::push`] afterwards; an error is the outcome for [`Self::end`].
     pub(crate) async fn submit(&mut self) -> Result<Reply<Stored>, Outcome<Stored>> {
         self.handoff.submit(&self.ingest).await
     }
@@ -63,23 +63,23 @@ impl<R: 'static> Handoffs<R> {
         Self { ingest, with_writers: FuturesUnordered::new(), to_retry: Vec::new() }
     }
 
-    /// An instance that is to be stored, for [`InstanceHandoff::submit`].
+    /// Begins the hand-off of an instance, to be submitted by [`InstanceHandoff::submit`].
     pub(crate) fn begin(&self, request: R, store: StoreInstance) -> InstanceHandoff<R> {
         let handoff = Handoff::new(Arc::new(store), &self.ingest);
         InstanceHandoff { ingest: self.ingest.clone(), request, handoff }
     }
 
-    /// Instances that are with the writers.
+    /// Number of instances at the writers.
     pub(crate) fn len(&self) -> usize {
         self.with_writers.len()
     }
 
-    /// Whether no instance is with the writers.
+    /// Whether no instance is at the writers.
     pub(crate) fn is_empty(&self) -> bool {
         self.with_writers.is_empty()
     }
 
-    /// Waits for the writers on behalf of an instance that was submitted.
+    /// Adds a submitted instance, to wait for its reply.
     pub(crate) fn push(&mut self, mut instance: InstanceHandoff<R>, mut reply: Reply<Stored>) {
         self.with_writers.push(Box::pin(async move {
             let answer = instance.handoff.answer(&mut reply).await;
@@ -87,7 +87,7 @@ impl<R: 'static> Handoffs<R> {
         }));
     }
 
-    /// The next instance that comes back; `None`: none is with the writers. Nothing is lost if this is dropped while it waits.
+    /// Waits for the next instance to return; `None`: none is at the writers. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Returned<R>> {
         let (mut instance, answer) = self.with_writers.next().await?;
         Some(match instance.handoff.judge(answer, &self.ingest) {
@@ -99,12 +99,12 @@ impl<R: 'static> Handoffs<R> {
         })
     }
 
-    /// Whether an instance is to be submitted again.
+    /// Whether an instance must be submitted again.
     pub(crate) fn has_lost(&self) -> bool {
         !self.to_retry.is_empty()
     }
 
-    /// An instance that is to be submitted again.
+    /// Takes an instance that must be submitted again.
     pub(crate) fn take_lost(&mut self) -> Option<InstanceHandoff<R>> {
         self.to_retry.pop()
     }

@@ -1,4 +1,4 @@
-//! The datasets of one source, of which one arrives at a time.
+//! The inbound side of one source. At most one dataset arrives at a time.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use super::description::Description;
 use super::sizing::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, block_for, segment_for};
 use crate::refusal::Refusal;
 
-/// Bytes of a fragment still to come from which on a dataset is read directly: two reads for less cost more than they spare.
+/// Least rest of a fragment that is read directly. For a shorter one, the extra read costs more than it saves.
 const MIN_DIRECT_BYTES: usize = 32 * 1024;
 
-/// See the module. `R` is what the source needs to answer for a dataset.
+/// See the module. `R` is the request that the source answers.
 pub(crate) struct Inbound<R> {
     ingest: Arc<Ingest>,
     current: Option<(R, InboundDataset)>,
     /// Whether the last read was direct.
     is_direct: bool,
-    /// Bytes of the last complete dataset: those of a series are alike.
+    /// Bytes of the last complete dataset. The instances of a series have about the same size.
     typical_dataset_bytes: u64,
 }
 
-/// How the next bytes of a dataset are read.
+/// The kind of the next read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextRead {
-    /// So many bytes at the most, into [`Inbound::direct_target`].
+    /// At most this many bytes, into [`Inbound::direct_target`].
     Direct(usize),
-    /// Through the buffer of the source, the next header alone: a direct read may follow it.
+    /// Only the next header, into the source's buffer: a direct read may follow.
     Header,
-    /// Through the buffer of the source.
+    /// Into the source's buffer.
     Buffered,
 }
 
@@ -40,18 +40,18 @@ impl<R> Inbound<R> {
         Self { ingest, current: None, is_direct: false, typical_dataset_bytes: 0 }
     }
 
-    /// Begins a dataset; whether it can be stored at all is known by now. A refused one passes by and is answered when it has ended.
+    /// Begins a dataset. A dataset that is refused already is discarded while it arrives, and answered at its end.
     pub(crate) fn begin(&mut self, request: R, description: Result<Description, Refusal>) {
         self.is_direct = false;
         self.current = Some((request, InboundDataset::new(description, self.ingest.clone())));
     }
 
-    /// Whether a dataset arrives.
+    /// Whether a dataset is arriving.
     pub(crate) fn is_receiving(&self) -> bool {
         self.current.is_some()
     }
 
-    /// Drops the dataset that arrives: nobody waits for it.
+    /// Drops the arriving dataset without an answer.
     pub(crate) fn discard(&mut self) {
         self.current = None;
     }
@@ -66,7 +66,7 @@ impl<R> Inbound<R> {
         self.dataset().is_some_and(InboundDataset::holds_memory)
     }
 
-    /// Takes the next fragment, as [`InboundDataset::push`].
+    /// Adds the next fragment, as [`InboundDataset::push`].
     pub(crate) fn push(
         &mut self,
         fragment: Bytes,
@@ -79,12 +79,12 @@ impl<R> Inbound<R> {
         }
     }
 
-    /// How the next `left` bytes of the dataset, the rest of a fragment, are read. Begins a block for a direct read if there is none.
+    /// Chooses the read for the next `left` bytes of the dataset, the rest of a fragment. Begins a block for a direct read if necessary.
     pub(crate) fn next_read(&mut self, left: usize, holder: &Holder) -> NextRead {
         if self.current.is_none() {
             return NextRead::Buffered;
         }
-        // Short fragments are read many at a time, whatever came before them.
+        // Many short fragments are read at once, whatever preceded them.
         let was_direct = std::mem::take(&mut self.is_direct);
         if left >= MIN_DIRECT_BYTES || (left > 0 && was_direct) {
             match self.direct_read_bytes(left, holder) {
@@ -98,7 +98,7 @@ impl<R> Inbound<R> {
         }
     }
 
-    /// How many of the next `left` bytes may be read directly; 0 if they go through the buffer.
+    /// How many of the next `left` bytes may be read directly; 0: the buffer is used.
     fn direct_read_bytes(&mut self, left: usize, holder: &Holder) -> usize {
         let block = match self.dataset() {
             Some(dataset) if dataset.room() == 0 => self.fitting_block(dataset),
@@ -114,28 +114,28 @@ impl<R> Inbound<R> {
         dataset.room().min(left)
     }
 
-    /// Bytes of a block for a dataset like the one before, or for what is yet to come of it, under the present pressure; without one
-    /// before it, no more than has come already. `None`: there should be no block.
+    /// Size of the next block: for the expected rest of a dataset as long as the previous one, under the present pressure; without a previous
+    /// one, at most the bytes received so far. `None`: no block.
     fn fitting_block(&self, dataset: &InboundDataset) -> Option<usize> {
         let bytes = dataset.bytes();
         let rest = self.typical_dataset_bytes.saturating_sub(if dataset.is_contiguous() { bytes } else { 0 });
         self.ingest.under_pressure(block_for(if rest > 0 { rest } else { bytes.next_power_of_two() }))
     }
 
-    /// Where a direct read of `most` bytes goes to; `None`: no dataset arrives that has room.
+    /// The target of a direct read of `most` bytes; `None`: no arriving dataset has room.
     pub(crate) fn direct_target(&mut self, most: usize) -> Option<impl BufMut> {
         self.current.as_mut()?.1.direct_target(most)
     }
 
-    /// Accounts for the last `bytes`, which were read directly.
+    /// Accounts for `bytes` that were read directly.
     pub(crate) fn note_direct_read(&mut self, bytes: usize) {
         if let Some((_, dataset)) = &mut self.current {
             dataset.note_direct_read(bytes);
         }
     }
 
-    /// Whether the dataset is to be spooled now: `Some(true)` all of it, `Some(false)` what makes whole parts. `is_spent` says that the
-    /// budget had nothing for the last fragment.
+    /// Whether the dataset must be spooled now: `Some(true)` all of it, `Some(false)` whole parts. `is_spent`: the budget had no memory for
+    /// the last fragment.
     pub(crate) fn spooling_due(&self, is_spent: bool) -> Option<bool> {
         let is_pressed = self.ingest.under_pressure(FIRST_SEGMENT).is_none();
         let all = is_spent || is_pressed;
@@ -144,24 +144,24 @@ impl<R> Inbound<R> {
         is_due.then_some(all)
     }
 
-    /// How large a receive segment of the source may be; `None`: its floor must do.
+    /// Largest size of a receive segment of the source; `None`: only its floor segment.
     pub(crate) fn largest_segment(&self) -> Option<usize> {
         let is_spooling = self.dataset().is_some_and(InboundDataset::is_spooling);
         let fitting = if is_spooling { BULK_SEGMENT } else { segment_for(self.typical_dataset_bytes, self.bytes()) };
         self.ingest.under_pressure(fitting)
     }
 
-    /// Takes the dataset out, so that the source can do other things while it is spooled. [`Self::put_back`] follows.
+    /// Takes the dataset out, so that the source can attend to other work while it is spooled. [`Self::put_back`] must follow.
     pub(crate) fn take(&mut self) -> Option<(R, InboundDataset)> {
         self.current.take()
     }
 
-    /// Puts a dataset back that [`Self::take`] took out.
+    /// Puts back the dataset that [`Self::take`] took out.
     pub(crate) fn put_back(&mut self, current: (R, InboundDataset)) {
         self.current = Some(current);
     }
 
-    /// The dataset is complete: the source finishes it.
+    /// Takes the complete dataset, for the source to finish.
     pub(crate) fn complete(&mut self) -> Option<(R, InboundDataset)> {
         let complete = self.current.take()?;
         self.typical_dataset_bytes = complete.1.bytes();

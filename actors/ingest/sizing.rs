@@ -1,20 +1,20 @@
-//! How large the memory is that a dataset is received into.
+//! Sizes of receive segments and blocks.
 
 use tidegate_memory::pressure::Level;
 
-/// Bytes of the segment that a source can always count on.
+/// Bytes of the floor segment, which a source always has.
 pub(crate) const FLOOR_SEGMENT: usize = 16 * 1024;
-/// Leased segments begin with this size and double up to [`LARGEST_SEGMENT`], or [`BULK_SEGMENT`].
+/// First size of a leased segment. Later ones double, up to [`LARGEST_SEGMENT`] or [`BULK_SEGMENT`].
 pub(crate) const FIRST_SEGMENT: usize = 64 * 1024;
-/// Big enough that a read costs little per byte, small enough that a dataset does not pin much more than itself.
+/// Large enough for a low cost per byte, small enough that a dataset pins little more than itself.
 pub(crate) const LARGEST_SEGMENT: usize = 256 * 1024;
-/// The same for a dataset that goes to the spool as it comes and holds few of them: fewer and longer reads, a tenth less work.
+/// Largest segment of a dataset that is being spooled and holds few segments: fewer and longer reads, a tenth less CPU time.
 pub(crate) const BULK_SEGMENT: usize = 1024 * 1024;
 
-/// Bytes that come with those of a dataset, at most as a rule: its command set, and headers of PDUs.
+/// Usual maximum of the bytes around a dataset: its command set, and PDU headers.
 const MESSAGE_SLACK: usize = 2 * 1024;
 
-/// What a pressure level leaves of `bytes` that are wanted for receiving; `None`: nothing may be held that can go to the spool.
+/// The share of `bytes` that a pressure level permits for receiving; `None`: everything that can be spooled must be.
 pub(super) fn under_pressure(level: Level, bytes: usize) -> Option<usize> {
     match level {
         Level::Normal | Level::Purge => Some(bytes),
@@ -23,8 +23,8 @@ pub(super) fn under_pressure(level: Level, bytes: usize) -> Option<usize> {
     }
 }
 
-/// The smallest segment that holds the rest of a dataset of `typical` bytes of which `received` have come: a larger one would be held in
-/// vain until the dataset is stored.
+/// The smallest segment that holds the rest of a dataset of `typical` bytes after `received`. A larger one would pin unused memory until the
+/// dataset is stored.
 pub(super) fn segment_for(typical: u64, received: u64) -> usize {
     match typical.checked_sub(received) {
         Some(rest) => (rest as usize + MESSAGE_SLACK).next_power_of_two().clamp(FIRST_SEGMENT, LARGEST_SEGMENT),
@@ -32,8 +32,8 @@ pub(super) fn segment_for(typical: u64, received: u64) -> usize {
     }
 }
 
-/// Bytes of a block that holds `rest`, or as much of it as leaves no more than a quarter of the block empty: a power of two, which is
-/// what the allocator has without a loss.
+/// Size of a block for `rest`, or for as much of it as leaves at most a quarter of the block empty. A power of two, which the allocator serves
+/// without waste.
 pub(super) fn block_for(rest: u64) -> usize {
     let whole = rest.clamp(FIRST_SEGMENT as u64, BULK_SEGMENT as u64).next_power_of_two();
     let is_filled = rest >= whole - whole / 4;

@@ -1,4 +1,4 @@
-//! A dataset on its way to a spool file, part by part, by way of the writers.
+//! Spooling: the parts of a dataset go to its spool file through the writers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use crate::mailbox::job::SpoolPart;
 use crate::mailbox::open_spool::OpenSpool;
 use crate::refusal::Refusal;
 
-/// Parts on their way to the spool file while the next is received. With one alone, receiver and writer wait for each other in turns.
+/// Most parts in flight to the spool file while the next is received. With one, receiver and writer would wait for each other in turns.
 pub(crate) const MAX_PARTS_UNDER_WAY: usize = 2;
 
-/// Where a dataset is that is too large for memory.
+/// The spool file of a dataset, and its parts in flight.
 #[derive(Default)]
 pub(super) struct Spool {
-    /// Known when the first part is in it.
+    /// Known once the first part is written.
     pub(super) file: Option<Arc<OpenSpool>>,
-    /// Parts on their way to it, the oldest first.
+    /// Parts in flight, the oldest first.
     under_way: VecDeque<Appending>,
 }
 
-/// A part on its way to the spool file.
+/// A part in flight to the spool file.
 struct Appending {
     handoff: Handoff<Arc<SpoolPart>>,
     reply: Reply<Arc<OpenSpool>>,
@@ -33,12 +33,12 @@ impl Spool {
         self.file.is_some() || !self.under_way.is_empty()
     }
 
-    /// Whether any of it is on its way.
+    /// Whether any part was sent.
     pub(super) fn is_busy(&self) -> bool {
         !self.under_way.is_empty()
     }
 
-    /// Sends a part on its way.
+    /// Sends a part to the writers.
     pub(super) async fn send(&mut self, part: SpoolPart, ingest: &Ingest) -> Result<(), Refusal> {
         let mut handoff = Handoff::new(Arc::new(part), ingest);
         match handoff.submit(ingest).await {
@@ -48,7 +48,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Waits until at most so many parts are under way, and none before there is a file.
+    /// Waits until the file exists and at most `most` parts are in flight, or no part is.
     pub(super) async fn settle(&mut self, most: usize, ingest: &Ingest) -> Result<(), Refusal> {
         while (self.file.is_none() || self.under_way.len() > most)
             && let Some(Appending { handoff, reply }) = self.under_way.front_mut()
@@ -60,7 +60,7 @@ impl Spool {
     }
 }
 
-/// Bytes of this dataset in spool files, counted as long as it is arriving.
+/// Bytes of this dataset in its spool file, counted in the gauge while it arrives.
 pub(super) struct SpoolGauge {
     counters: Arc<Counters>,
     bytes: u64,

@@ -1,5 +1,5 @@
-//! A second source, to hold the way in to its contract: bytes from a channel, without an association. It stores through leases, mailbox
-//! and real writers, and is refused like any other source.
+//! A second source, which proves the contract of the way in: bytes from a channel, without an association. It stores through leases,
+//! mailbox and real writers, and is refused like any other source.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ fn origin() -> Origin {
     Origin { association: 0, peer, calling_ae_title: "CHANNEL".to_owned(), rule: Some("channels".to_owned()) }
 }
 
-/// Why the source has not stored an instance.
+/// The error of a source that did not store an instance.
 #[derive(Debug)]
 enum Failed {
     /// Nothing was leased, so nothing was read.
@@ -106,7 +106,7 @@ impl Node {
         self.writers.push(view);
     }
 
-    /// A writer that takes one job and is fenced over it.
+    /// A writer that takes one job and is then fenced.
     async fn lose_writer(&self) {
         let in_flight = self.shared.mailbox.in_flight();
         match self.shared.mailbox.take(1, &mut WriterState::default()).await {
@@ -196,7 +196,7 @@ fn dataset(sop_instance: &str, pixels: usize) -> Vec<u8> {
     dataset
 }
 
-/// Stores a dataset that comes over a channel in messages of `message` bytes; long ones are read in place.
+/// Stores a dataset that arrives over a channel in messages of `message` bytes; long messages are read directly.
 async fn store(shared: &Arc<Shared>, sop_instance: &str, bytes: Vec<u8>, message: usize) -> Result<Stored, Failed> {
     let (sender, channel) = mpsc::channel::<Bytes>(2);
     let feed = async move {
@@ -236,7 +236,7 @@ async fn store(shared: &Arc<Shared>, sop_instance: &str, bytes: Vec<u8>, message
     stored
 }
 
-/// Takes one message of a dataset: in place if that pays, else as a slice that is leased.
+/// Takes one message of a dataset: by a direct read if that pays, otherwise as a leased slice.
 async fn take_in(inbound: &mut Inbound<()>, mut bytes: Bytes, holder: &Holder) -> Result<(), Failed> {
     while !bytes.is_empty() {
         let is_spent = match inbound.next_read(bytes.len(), holder) {

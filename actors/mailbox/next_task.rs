@@ -1,4 +1,4 @@
-//! What a writer does next, and its sleep until there is something.
+//! The next task of a writer, and its sleep while there is none.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,12 +9,12 @@ use super::idle::Number;
 use super::queue::Lane;
 use super::scheduler::{SmallBatchPermit, State, WalLeader, Workload, WriterScheduler};
 
-/// Where a writer stands between one batch and the next.
+/// The state of a writer between two batches.
 #[derive(Debug)]
 pub(crate) struct WriterState<W: Workload> {
-    /// What it has if it took small ones.
+    /// Its permit, if it has taken small instances.
     pub(crate) permit: Option<SmallBatchPermit<W>>,
-    /// Its last batch was of small ones. A large one that waits now is one that nobody else is free for.
+    /// Whether its last batch was of small instances. It then prefers the large lane, for whose jobs no other writer was free.
     took_small: bool,
 }
 
@@ -26,11 +26,11 @@ pub(crate) enum Task<W: Workload> {
     Log(Vec<W::PendingWrite>, WalLeader<W>),
     Files(W::Files),
     Discard(W::Discard),
-    /// It was woken, and others have what it was woken for, or it was woken to look at its timer.
+    /// No task: another writer has taken the work, or the writer was woken to look at its timer.
     Nothing,
 }
 
-/// A writer that waits for something to do, and has taken nothing when it stops waiting.
+/// The wait of a writer for a task. Cancel-safe: a dropped wait has taken nothing.
 #[derive(Debug)]
 pub(crate) struct NextTask<'a, W: Workload> {
     scheduler: &'a Arc<WriterScheduler<W>>,
@@ -40,7 +40,7 @@ pub(crate) struct NextTask<'a, W: Workload> {
 }
 
 impl<W: Workload> WriterScheduler<W> {
-    /// Waits for something to do.
+    /// Waits for a task.
     pub(crate) fn next_task<'a>(self: &'a Arc<Self>, writer: &'a mut WriterState<W>) -> NextTask<'a, W> {
         NextTask { scheduler: self, writer, number: None }
     }
@@ -52,7 +52,7 @@ impl<W: Workload> WriterScheduler<W> {
         if let Some((pending, leader)) = self.try_lead(state) {
             return Some(Task::Log(pending, leader));
         }
-        // Before jobs, which may never come to an end: the disk has the space back at once.
+        // Before jobs, which may never end: the disk gets the space back at once.
         if let Some(discard) = state.discards.pop() {
             return Some(Task::Discard(discard));
         }
@@ -113,7 +113,7 @@ impl<W: Workload> Drop for NextTask<'_, W> {
             state.idle.remove(number).map(|permit| state.return_permit(permit))
         };
         if woken.is_some() {
-            self.scheduler.wake_for_backlog(); // another has to come for what this one was woken for
+            self.scheduler.wake_for_backlog(); // another writer must take the work that this one was woken for
         }
     }
 }

@@ -1,21 +1,22 @@
-//! A spool file that is being written, or waits to be committed, shared by an association and writers.
+//! An open spool file, shared by an association and writers until its commit.
 
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
 use tidegate_storage::SpoolFile;
 
-/// Has a spool file closed by a writer: the scheduler of the writers does.
+/// Has a writer close a spool file. The scheduler of the writers implements it.
 pub(crate) trait CloseSpool: std::fmt::Debug + Send + Sync {
-    /// Has a writer close `file`, which nobody else uses.
+    /// Has a writer close `file`, which has no other user.
     fn close_spool(self: Arc<Self>, file: Arc<SpoolFile>);
 }
 
-/// A spool file that a writer closes, whichever thread gives it up last. To remove and close a large file that has no name yet takes the
-/// filesystem a quarter of a second for each GiB or so, and an association thread serves other associations meanwhile.
+/// A spool file that a writer closes, whichever thread drops it last: removing a large file without a final name takes the filesystem about a
+/// quarter of a second for each GiB, and an association thread serves other associations. Without a writer, or if too many files wait to be
+/// closed, the dropping thread closes it.
 #[derive(Debug)]
 pub struct OpenSpool {
-    // Dropped in this order: the file that `closer` has is the last.
+    // Fields drop in this order: `closer` gets the last reference to the file.
     file: Arc<SpoolFile>,
     _closer: Closer,
 }
@@ -23,7 +24,7 @@ pub struct OpenSpool {
 #[derive(Debug)]
 struct Closer {
     file: Option<Arc<SpoolFile>>,
-    /// Weak, because the mailbox holds jobs that hold this.
+    /// Weak: the mailbox holds jobs, which hold this.
     scheduler: Weak<dyn CloseSpool>,
 }
 
@@ -34,7 +35,7 @@ impl OpenSpool {
         Self { file, _closer }
     }
 
-    /// For the payload of an instance. Whoever takes it keeps the [`OpenSpool`] for longer.
+    /// The file, for the payload of an instance. The caller must keep the [`OpenSpool`] for longer.
     pub(crate) fn file(&self) -> &Arc<SpoolFile> {
         &self.file
     }
@@ -50,7 +51,7 @@ impl Deref for OpenSpool {
 
 impl Drop for Closer {
     fn drop(&mut self) {
-        // Without a mailbox there are no writers, and it is closed here.
+        // Without a mailbox there are no writers: the file is closed here.
         if let (Some(file), Some(scheduler)) = (self.file.take(), self.scheduler.upgrade()) {
             scheduler.close_spool(file);
         }

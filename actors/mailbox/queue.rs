@@ -4,19 +4,19 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::sync::RwLock;
 
-/// Which jobs stand behind which.
+/// The lane of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Small instances to be made durable: one sync serves all that wait.
+    /// Small instances to be synced: one sync serves all that wait.
     Small,
-    /// All else: the disk works at several at once.
+    /// All other jobs: the disk processes several at once.
     Large,
 }
 
 /// The jobs of one lane.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    /// Replaced by a longer one when the capacity outgrows it; locked for as long as a job goes in or out.
+    /// Replaced by a longer channel when the capacity grows. Locked while a job is put or taken.
     channel: RwLock<Channel<T>>,
 }
 
@@ -47,15 +47,15 @@ impl<T> Queue<T> {
         if channel.sender.capacity().is_some_and(|room| room < capacity) {
             let longer = Channel::new(capacity);
             for job in channel.receiver.try_iter() {
-                let _ = longer.sender.try_send(job); // there is room for all of them
+                let _ = longer.sender.try_send(job); // cannot fail: the new channel is longer
             }
             *channel = longer;
         }
     }
 
-    /// Whether there was room: there is, for who has a slot.
+    /// Adds a job. False: no room, which cannot happen to a caller with a slot.
     pub(crate) fn put(&self, waiting: T) -> bool {
-        // It cannot be closed: both ends live in self.
+        // The channel cannot be closed: `self` owns both ends.
         self.channel.read().sender.try_send(waiting).is_ok()
     }
 

@@ -1,7 +1,7 @@
-//! Which writer does what: the work that waits, and the writers that wait for it.
+//! The scheduler: it assigns the work that waits to the writers.
 //!
-//! What is scheduled is a [`Workload`], whose values are moved about and never looked into, so that `tests/schedules` can drive all of
-//! this with values of its own.
+//! Invariant: while work waits, a writer is awake that will take it, or is at work and will look again. The scheduler moves the values of a
+//! [`Workload`] and never inspects them, so `tests/schedules` drives it with values of its own.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,61 +10,61 @@ use super::idle::{Asleep, IdleWriters};
 use super::queue::{Lane, Queue};
 use crate::sync::{Mutex, MutexGuard};
 
-/// Small instances that wait before one more writer is called to them.
+/// Small instances that must wait before one more writer is woken for them.
 pub(crate) const BACKLOG: usize = 16;
 
-/// Batches that wait for the next write of the commit log. Beyond, a writer does not leave its own there.
+/// Most batches that wait for the next frame. Above, a writer writes its own.
 pub(crate) const MAX_PENDING_WRITES: usize = 4;
 
-/// Spool files that wait to be closed by a writer. Beyond, a thread that gives one up closes it itself.
+/// Most spool files that wait to be closed by a writer. Above, the dropping thread closes the file.
 pub(crate) const MAX_DISCARDS: usize = 64;
 
-/// What is scheduled.
+/// The values that are scheduled.
 pub(crate) trait Workload: Debug + Sized + 'static {
     /// A job in a queue.
     type QueuedJob: Debug;
     /// A job in flight at a writer.
     type Job: Debug;
-    /// A batch that waits for the next write of the commit log.
+    /// A batch that waits for the next frame.
     type PendingWrite: Debug;
-    /// Files to be written while somebody else writes the commit log for them.
+    /// Temp files to be written while the leader writes their frame.
     type Files: Debug;
     /// A spool file to be closed.
     type Discard: Debug;
 }
 
-/// All that waits.
+/// The work that waits, and the writers.
 #[derive(Debug)]
 pub(crate) struct WriterScheduler<W: Workload> {
     pub(crate) small: Queue<W::QueuedJob>,
     pub(crate) large: Queue<W::QueuedJob>,
-    /// Locked by whoever takes something, and by whoever has put it there.
+    /// Locked by a writer that takes work, and by a thread after it has added work.
     pub(super) state: Mutex<State<W>>,
 }
 
-/// The writers without work, and what is not for more than so many at a time.
+/// The idle writers, the permits, and the work outside of the queues.
 #[derive(Debug)]
 pub(super) struct State<W: Workload> {
     pub(super) idle: IdleWriters<SmallBatchPermit<W>>,
-    /// Writers that have not ended or been given up.
+    /// Writers that have neither ended nor been fenced.
     attached: usize,
     active_small_writers: usize,
     pending_writes: Vec<W::PendingWrite>,
     has_wal_leader: bool,
-    /// To be written by writers that were woken for it.
+    /// Files to be written by writers that were woken for them.
     pub(super) files: Vec<W::Files>,
     pub(super) discards: Vec<W::Discard>,
 }
 
-/// A writer that is there, until this is dropped.
+/// Keeps a writer counted until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Attached<W: Workload>(Arc<WriterScheduler<W>>);
 
-/// The right to take small instances, until it is dropped.
+/// The permit to take small instances, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct SmallBatchPermit<W: Workload>(Option<Arc<WriterScheduler<W>>>);
 
-/// The right to write the commit log, until it is dropped.
+/// Leadership of the group commit, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct WalLeader<W: Workload>(Arc<WriterScheduler<W>>);
 
@@ -99,12 +99,12 @@ impl<W: Workload> WriterScheduler<W> {
         Attached(Arc::clone(self))
     }
 
-    /// Has a writer come for a job that was put into the lane, unless one that is awake will take it.
+    /// Wakes a writer for a job that was put into the lane, unless a writer that is awake will take it.
     pub(crate) fn wake_for(self: &Arc<Self>, lane: Lane) {
         self.wake_next(self.state.lock(), lane);
     }
 
-    /// Has writers come for whatever waits: some that were to see to it will not.
+    /// Wakes writers for all waiting work, after a writer turns away from it.
     pub(crate) fn wake_for_backlog(self: &Arc<Self>) {
         if self.small.depth() > 0 {
             self.wake_for(Lane::Small);
@@ -115,8 +115,8 @@ impl<W: Workload> WriterScheduler<W> {
         }
     }
 
-    /// The same after the end of a writer. The checkpoint that it caused, or was to make, may be due with nobody who knows when: one
-    /// that sleeps asks the storage again.
+    /// Wakes writers after the end of a writer. The checkpoint that it caused, or was to make, may be due and no sleeping writer may have a
+    /// timer for it, so one of them asks the storage again.
     pub(crate) fn wake_after_exit(self: &Arc<Self>) {
         self.wake_for_backlog();
         let mut state = self.state.lock();
@@ -135,12 +135,12 @@ impl<W: Workload> WriterScheduler<W> {
         }
     }
 
-    /// Whether so many small instances wait that one more writer should see to them.
+    /// Whether enough small instances wait for one more writer.
     pub(super) fn permits_another(&self, state: &State<W>) -> bool {
         self.small.depth() > state.active_small_writers * BACKLOG
     }
 
-    /// What is to be written to the commit log, if nobody is at it.
+    /// Takes the waiting group and the leadership, if there is no leader.
     pub(super) fn try_lead(self: &Arc<Self>, state: &mut State<W>) -> Option<(Vec<W::PendingWrite>, WalLeader<W>)> {
         if state.has_wal_leader || state.pending_writes.is_empty() {
             return None;
@@ -149,8 +149,8 @@ impl<W: Workload> WriterScheduler<W> {
         Some((std::mem::take(&mut state.pending_writes), WalLeader(Arc::clone(self))))
     }
 
-    /// Adds a batch to the group of the next write of the log. `Some`: the caller writes, as the leader for the whole group; or, without
-    /// [`WalLeader`], its own batch alone, because the group is full.
+    /// Adds a batch to the group of the next frame. `Some`: the caller writes the frame, as the leader for the whole group; or, without a
+    /// [`WalLeader`], for its own batch alone, because the group is full.
     #[expect(clippy::type_complexity, reason = "said in the line above")]
     pub(crate) fn join_group(
         self: &Arc<Self>,
@@ -164,7 +164,7 @@ impl<W: Workload> WriterScheduler<W> {
         self.try_lead(&mut state).map(|(group, leader)| (group, Some(leader)))
     }
 
-    /// Has a writer that would sleep write `files`, if there is one.
+    /// Has an idle writer write `files`, if there is one.
     pub(crate) fn offload_files(self: &Arc<Self>, files: W::Files) {
         let mut state = self.state.lock();
         if !state.idle.is_empty() {
@@ -173,11 +173,11 @@ impl<W: Workload> WriterScheduler<W> {
         }
     }
 
-    /// Has a writer drop `discard`; if there is no writer, or the list is full, this drops it.
+    /// Has a writer drop `discard`. Without a writer, or if the list is full, the caller's thread drops it.
     pub(crate) fn discard(self: &Arc<Self>, discard: W::Discard) {
         let mut state = self.state.lock();
         if state.attached == 0 || state.discards.len() >= MAX_DISCARDS {
-            drop(state); // it takes a while
+            drop(state); // not under the lock: dropping takes long
             drop(discard);
         } else {
             state.discards.push(discard);
@@ -210,14 +210,14 @@ impl<W: Workload> State<W> {
         }
     }
 
-    /// Whether anything waits outside of the queues that a writer could take.
+    /// Whether work outside of the queues waits that a writer could take.
     fn has_unclaimed(&self) -> bool {
         (!self.has_wal_leader && !self.pending_writes.is_empty()) || !self.files.is_empty() || !self.discards.is_empty()
     }
 }
 
 impl<W: Workload> Drop for Attached<W> {
-    /// No writer comes for what the last one leaves.
+    /// The last writer drops the remaining discards: no other writer will.
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.attached -= 1;
@@ -239,12 +239,12 @@ impl<W: Workload> Drop for SmallBatchPermit<W> {
 
 impl<W: Workload> Drop for WalLeader<W> {
     fn drop(&mut self) {
-        // Nobody is called: whoever had it comes back at once, or has died, which calls all.
+        // Wakes no writer: the former leader looks for work at once, or has died, which wakes the others.
         self.0.state.lock().has_wal_leader = false;
     }
 }
 
-/// What `tests/schedules` asks for.
+/// Queries of `tests/schedules`.
 #[cfg(test)]
 #[allow(dead_code, reason = "the unit tests do not")]
 impl<W: Workload> WriterScheduler<W> {

@@ -1,4 +1,4 @@
-//! How many associations may be open: altogether, from one address, with one calling AE title.
+//! Admission: the limits of open associations, in all, by address, by calling AE title, and by access rule.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,23 +8,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-/// What each association may hold from admission to its end, in bytes: its first receive segment (16 KiB, while something arrives),
-/// its actor and connection (6 KiB measured), a command set (8 KiB at most), and some. It is what lets every association make progress
-/// when the budget is spent.
+/// Bytes of the floor lease, which each association has from admission to its end: the floor segment (16 KiB, while bytes arrive), actor
+/// and connection (6 KiB measured), a command set (at most 8 KiB), and a margin. Invariant: with its floor alone, every association makes
+/// progress when the budget is exhausted.
 pub const FLOOR_LEASE_BYTES: u64 = 32 * 1024;
 
-/// The counts, and what they may come to.
+/// The counts and their limits.
 #[derive(Debug)]
 pub(crate) struct Admission {
     open: AtomicUsize,
     max: AtomicUsize,
     by_address: Tally<IpAddr>,
     by_calling_ae: Tally<String>,
-    /// By the name of the access rule that let them in; each rule has its own limit.
+    /// By the name of the access rule; each rule has a limit of its own.
     by_rule: Tally<String>,
 }
 
-/// A connection that is counted until this is dropped.
+/// Keeps a connection counted until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     admission: Arc<Admission>,
@@ -44,20 +44,19 @@ impl Admission {
         }
     }
 
-    /// Changes the limits. Who is in stays in.
+    /// Changes the limits. Open connections stay.
     pub(crate) fn set_limits(&self, max: usize, per_address: Option<usize>, per_calling_ae: Option<usize>) {
         self.max.store(max, Ordering::Relaxed);
         self.by_address.set_limit(per_address);
         self.by_calling_ae.set_limit(per_calling_ae);
     }
 
-    /// Connections open now.
+    /// Open connections.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Admits a connection, or does not because a limit is reached. A balancer's connection comes from an address that is not
-    /// yet known: `None`.
+    /// Admits a connection, unless a limit is reached. `None`: the address is behind a balancer and not known yet.
     pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Admitted> {
         let max = self.max.load(Ordering::Relaxed);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < max).then_some(open + 1)).ok()?;
@@ -70,7 +69,7 @@ impl Admission {
 }
 
 impl Admitted {
-    /// Counts the connection for the address it turned out to come from; false if its limit is reached.
+    /// Counts the connection for the address that the PROXY header names; false if the limit is reached.
     pub(crate) fn come_from(&mut self, address: IpAddr) -> bool {
         if self.address.is_some() || !self.admission.by_address.enter(&address) {
             return false;
@@ -79,7 +78,7 @@ impl Admitted {
         true
     }
 
-    /// Counts the connection for the access rule that lets it in too; false if the rule's limit is reached.
+    /// Counts the connection for its access rule; false if the rule's limit is reached.
     pub(crate) fn fall_under(&mut self, rule: &str, limit: Option<usize>) -> bool {
         let rule = rule.to_owned();
         if !self.admission.by_rule.enter_within(&rule, limit) {
@@ -89,7 +88,7 @@ impl Admitted {
         true
     }
 
-    /// Counts the connection for a calling AE title too; false if its limit is reached.
+    /// Counts the connection for its calling AE title; false if the limit is reached.
     pub(crate) fn call_as(&mut self, calling_ae: &str) -> bool {
         let calling_ae = calling_ae.to_owned();
         if !self.admission.by_calling_ae.enter(&calling_ae) {
@@ -115,7 +114,7 @@ impl Drop for Admitted {
     }
 }
 
-/// Counts by key; a key nobody stands under takes no room.
+/// Counts by key. A key with count 0 takes no memory.
 #[derive(Debug)]
 struct Tally<K>(Mutex<Counts<K>>);
 

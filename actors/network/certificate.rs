@@ -3,12 +3,12 @@
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Longer names are left out: nobody has them for a good reason, and a rule must not match part of one.
+/// Longest name in bytes. A longer one is left out: a rule must not match part of a name.
 const MAX_NAME_BYTES: usize = 1024;
-/// Alternative names beyond this number are left out.
+/// Most alternative names; the others are left out.
 const MAX_NAMES: usize = 64;
 
-/// Whom a certificate is for. Strings of whoever issued it: escape them before printing.
+/// The subject of a certificate. Its strings come from the issuer: escape them before printing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateNames {
     /// The subject, such as `CN=ct1, O=Example Hospital`, in the certificate's order.
@@ -18,7 +18,7 @@ pub struct CertificateNames {
 }
 
 impl CertificateNames {
-    /// Of a certificate in DER; nothing if it cannot be read.
+    /// Reads the names of a certificate in DER; none if it cannot be parsed.
     pub fn of(der: &[u8]) -> Self {
         let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Self::default() };
         let fits = |name: &String| name.len() <= MAX_NAME_BYTES;

@@ -1,5 +1,7 @@
-//! The listener accepts connections. One that is admitted goes to an association actor, with its floor lease; one that is not
-//! is told so (A-ASSOCIATE-RJ, transient) instead of being left to wait.
+//! The listener: accepts connections, and admits or rejects them.
+//!
+//! Invariant: a connection is served only with its floor lease. An admitted connection goes to an association actor. A connection without
+//! room is answered with A-ASSOCIATE-RJ (transient) at once.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -31,12 +33,12 @@ use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
 use crate::supervision::threads::AssociationThreads;
 
-/// Connections the kernel may complete before we accept them: a burst of modalities at shift change.
+/// Backlog of the listening socket: room for a burst of modalities at shift change.
 const BACKLOG: i32 = 4096;
-/// Pause after the operating system refused a connection, for want of file descriptors most likely.
+/// Pause after `accept` failed, most likely for lack of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// What a listener gets of the node.
+/// The environment of a listener.
 pub(crate) struct Env {
     pub(crate) live: Arc<Live>,
     pub(crate) gauges: Arc<Gauges>,
@@ -50,7 +52,7 @@ pub(crate) struct Env {
     pub(crate) associations: Arc<association::Env>,
 }
 
-/// The sockets a node listens on.
+/// The listening sockets of a node.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     pub(crate) plain: Option<std::net::TcpListener>,
@@ -58,16 +60,16 @@ pub(crate) struct Sockets {
 }
 
 impl Env {
-    /// File descriptors that are not for associations.
+    /// File descriptors that associations do not get.
     fn descriptor_reserve(&self) -> u64 {
         descriptors_of_writers(self.writers, self.live.get().writers.batch)
     }
 }
 
-/// Opens the listening socket; the address tells the port if any free one was asked for.
+/// Opens a listening socket, and returns its actual address.
 ///
 /// # Errors
-/// What the operating system says.
+/// The error of the operating system.
 pub fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -79,8 +81,8 @@ pub fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, Sock
     Ok((socket, local_address))
 }
 
-/// The child of the supervisor that accepts on `socket`. Others may have the socket too: connections that wait in it outlive a
-/// listener.
+/// The child of the supervisor that accepts on `socket`. The supervisor keeps a duplicate of the socket, so that waiting connections
+/// survive a restart of the listener.
 pub(crate) fn child(socket: std::net::TcpListener, port: Port, env: Env, liveness: Liveness) -> ChildActor {
     let counters = env.gauges.counters.clone();
     ChildActor::new(&counters, move || run(socket, port, env, liveness))
@@ -136,14 +138,14 @@ fn admit(
 ) -> bool {
     let open = env.admission.open();
     if descriptors::are_short(stream.as_fd(), open, env.descriptor_reserve()) {
-        // Not told why: that would take the descriptor for seconds.
+        // Closed without a rejection, which would hold the descriptor for seconds.
         if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip()) {
             error!(%peer, associations = open, unlogged, "too few file descriptors (LimitNOFILE), connection closed");
         }
         return false;
     }
     let holder = env.budget.open_account(format!("connection from {peer}"));
-    // A balancer's connections count for the addresses behind it.
+    // A connection from a balancer counts for the address behind it.
     let address = (!env.live.get().access.is_proxy(peer.ip())).then(|| peer.ip());
     let admitted = env.admission.admit(address);
     let floor = holder.lease(Stage::Floor, FLOOR_LEASE_BYTES);

@@ -1,5 +1,5 @@
 //! Rejects a connection while the node has no room for its association: A-ASSOCIATE-RJ, transient, local-limit-exceeded
-//! (PS3.8 §9.3.4). It costs two kilobytes and a few seconds at most; over TLS a handshake and what TLS holds besides.
+//! (PS3.8 §9.3.4). A rejection costs at most two kilobytes and a few seconds; over TLS, the memory of a TLS session besides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use tokio_rustls::TlsAcceptor;
 use super::transport::{Port, TLS_HANDSHAKE};
 use crate::patience::within;
 
-/// How long the peer has to send its request and to take the answer.
+/// Time for the peer to send its request and to read the answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// More of a request than this is not read before it is answered.
+/// Most bytes of a request that are read before the answer.
 const MAX_READ_BYTES: u64 = 256 * 1024;
 
-/// Connections that may be rejected at one time. Beyond, they are closed without an answer. A handshake takes a millisecond of
-/// the listener's thread, and memory of the budget.
+/// Most connections that are being rejected at once; above, they are closed without an answer. A handshake takes a millisecond of the
+/// listener's thread, and memory of the budget.
 pub(crate) fn max_concurrent(port: Port) -> usize {
     match port {
         Port::Plain => 256,
@@ -27,7 +27,7 @@ pub(crate) fn max_concurrent(port: Port) -> usize {
     }
 }
 
-/// Shakes hands first if there is `tls`, reads the request away, answers, and waits for the peer to close.
+/// Completes the TLS handshake if there is one, reads the request, answers, and waits for the peer to close.
 pub(crate) async fn reject(stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
     let answered = async {
         match tls {
@@ -37,7 +37,7 @@ pub(crate) async fn reject(stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
                 stream.peek(&mut first).await?;
                 match first {
                     [TLS_HANDSHAKE] => answer(TlsAcceptor::from(config).accept(stream).await?).await,
-                    _ => Ok(()), // no word to who does not understand it
+                    _ => Ok(()), // closed without an answer that the peer could not parse
                 }
             }
         }
@@ -49,7 +49,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Res
     let mut header = [0; 6];
     stream.read_exact(&mut header).await?;
     let [1, _, l3, l2, l1, l0] = header else {
-        return Ok(()); // not a request: no answer
+        return Ok(()); // not an A-ASSOCIATE-RQ: no answer
     };
     let length = u64::from(u32::from_be_bytes([l3, l2, l1, l0]));
     discard((&mut stream).take(length.min(MAX_READ_BYTES))).await?;

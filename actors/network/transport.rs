@@ -1,5 +1,4 @@
-//! What an association reads and writes: its socket, or TLS over it. A read of the plain kind costs what it costs on the socket
-//! itself.
+//! The transport of an association: its socket, or TLS over it. A plain read costs no more than a read of the socket itself.
 
 use std::future::poll_fn;
 use std::io::{Error, ErrorKind, Result, Write};
@@ -16,17 +15,17 @@ use tokio_rustls::server::TlsStream;
 
 /// Bytes read off the socket at a time; rustls alone would ask for 4 KiB.
 const CIPHERTEXT_BYTES: usize = 32 * 1024;
-/// Plaintext that waits to become records.
+/// Plaintext buffered for records.
 const UNSENT_BYTES: usize = 16 * 1024;
 
-/// What TLS takes for one association, in bytes: ciphertext read ahead, a record that is coming in and its plaintext (16 KiB
-/// each, RFC 8446 §5.1), records that go out; in the handshake, instead, a chain of certificates of up to 64 KiB.
+/// Memory of TLS for one association, in bytes: ciphertext read ahead, an incoming record and its plaintext (16 KiB each, RFC 8446 §5.1),
+/// and outgoing records; during the handshake, instead, a certificate chain of up to 64 KiB.
 pub const TLS_LEASE_BYTES: u64 = 96 * 1024;
 
 /// First byte of a TLS record of the handshake kind (RFC 8446 §5.1).
 pub(crate) const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Which of the ports a connection came to.
+/// The port that accepted a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Port {
     Plain,
@@ -38,12 +37,12 @@ pub(crate) enum Port {
 pub(crate) enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<BufReader<TcpStream>>>),
-    /// While a handshake has the socket, and after one that failed.
+    /// During a handshake, and after a failed one.
     Unavailable,
 }
 
 impl Transport {
-    /// The socket, where there is one.
+    /// The socket, if there is one.
     pub(crate) fn socket(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(socket) => Some(socket),
@@ -52,7 +51,7 @@ impl Transport {
         }
     }
 
-    /// The plain socket, to be given to a handshake.
+    /// Takes the plain socket, for a handshake.
     pub(crate) fn take_plain(&mut self) -> Option<TcpStream> {
         match std::mem::replace(self, Self::Unavailable) {
             Self::Plain(socket) => Some(socket),
@@ -73,7 +72,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Waits until there is something to read. An error or the end is something, too.
+    /// Waits until the socket is readable, which includes an error and the end.
     pub(crate) async fn readable(&mut self) -> Result<()> {
         match self {
             Self::Plain(socket) => socket.readable().await,
@@ -82,7 +81,7 @@ impl Transport {
         }
     }
 
-    /// Appends what there is to `buffer`, as far as it has room. 0: the peer has closed.
+    /// Appends the available bytes to `buffer`, within its capacity. 0: the peer has closed the connection.
     pub(crate) async fn read_buf(&mut self, buffer: &mut impl BufMut) -> Result<usize> {
         match self {
             Self::Plain(socket) => socket.read_buf(buffer).await,
@@ -91,7 +90,7 @@ impl Transport {
         }
     }
 
-    /// Sends all of it.
+    /// Sends all bytes.
     pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Plain(socket) => socket.write_all(bytes).await,
@@ -103,14 +102,14 @@ impl Transport {
         }
     }
 
-    /// Tells a TLS peer that nothing more will come (RFC 8446 §6.1); a plain one hears the end of the connection itself.
+    /// Sends `close_notify` to a TLS peer (RFC 8446 §6.1). A plain connection needs nothing.
     pub(crate) async fn close(&mut self) {
         if let Self::Tls(stream) = self {
-            let _ = stream.shutdown().await; // the peer may be gone
+            let _ = stream.shutdown().await; // the peer may have closed already
         }
     }
 
-    /// Sends as much of it as the socket takes without waiting: last words of who cannot wait.
+    /// Sends as many bytes as the socket accepts without waiting, for a drop.
     pub(crate) fn send_now(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Plain(socket) => SockRef::from(&*socket).send(bytes).map(drop),

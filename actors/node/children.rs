@@ -1,4 +1,4 @@
-//! The children of the supervisor: for each its name, its group, its restart policy, and how it is started.
+//! The children of the supervisor: name, group, restart policy and start of each.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ fn listener_spec(
 
 fn writer_spec(index: u32, shared: &Arc<Shared>, store: &Store) -> ChildSpec {
     let (shared, store) = (shared.clone(), store.clone());
-    // Each start has its own: what a late writer lets go of is never its successor's.
+    // Each start has its own `InFlight`, so that a late writer never drops the jobs of its successor.
     let current = Arc::new(Mutex::new(None::<Arc<InFlight>>));
     let last = current.clone();
     let make = move |liveness| {
@@ -90,7 +90,7 @@ fn association_thread_spec(index: usize, shared: &Arc<Shared>) -> ChildSpec {
     })
 }
 
-/// Makes this thread available to associations, and shows that it lives.
+/// Makes this thread available to associations, and sends its heartbeat.
 fn serve_associations(
     index: usize,
     threads: Arc<AssociationThreads>,

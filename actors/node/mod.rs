@@ -1,8 +1,8 @@
 //! The node: the order in which its actors start and stop.
 //!
-//! Start: storage (recovery), then the supervisor, which starts its children group after group, each when the one before is
-//! ready. Stop: the listener, the associations, which finish the instance they are at, then the groups in the opposite order.
-//! Whoever accepts work starts last and stops first.
+//! Invariant: the part that accepts work starts last and stops first. Start: the storage with its recovery, then the supervisor, which
+//! starts its children group after group, each when the one before is ready. Stop: the listener, the associations, which finish their
+//! current instance, then the groups in the opposite order.
 
 pub(crate) mod children;
 pub(crate) mod live;
@@ -35,17 +35,17 @@ use crate::supervision::spec::{Group, SHUTDOWN_GRACE};
 use crate::supervision::supervisor::{StopGroup, Supervisor};
 use crate::supervision::tree::Failure;
 
-/// After the grace period, how long associations get to say A-ABORT.
+/// Time for associations to send A-ABORT after the grace period.
 const ABORT_GRACE: Duration = Duration::from_secs(3);
-/// At the end, how long the last audit messages get to be written.
+/// Time for the last audit messages to be written.
 const AUDIT_GRACE: Duration = Duration::from_secs(2);
-/// How long the children have to get ready.
+/// Time for the children to become ready.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the supervisor has to answer, beyond what its children have to end; and the last actors to be dropped.
+/// Time for the supervisor to answer, beyond the time that its children have to end; also for the last actors to be dropped.
 const LAST_GRACE: Duration = Duration::from_secs(1);
-/// Between two looks whether the supervisor lives.
+/// Interval at which the supervisor's heartbeat is checked.
 const HEART_LOOK: Duration = Duration::from_millis(250);
-/// The longest time between two of these looks that counts: the supervisor cannot do its rounds while the process is stopped.
+/// The longest gap between two checks that counts: while the process is stopped, the supervisor has no heartbeat.
 const LONGEST_GAP: Duration = HEART_LOOK.saturating_mul(2);
 
 /// Why a node did not start.
@@ -54,21 +54,21 @@ pub enum StartError {
     /// The storage root cannot be used.
     #[error(transparent)]
     Storage(#[from] OpenError),
-    /// jemalloc does not tell its figures, so the budget could not be enforced.
+    /// jemalloc's figures cannot be read, so memory pressure could not be watched.
     #[error(transparent)]
     Allocator(#[from] AllocatorError),
-    /// The listening socket cannot be had.
+    /// The listening socket cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address asked for.
         address: SocketAddr,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// There is no thread for the supervisor.
+    /// The supervisor's thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
-    /// A child died or hung as it started, again and again.
+    /// A child died or hung at its start, more often than it may be restarted.
     #[error("cannot start: {0}")]
     Failed(Failure),
     /// The children took too long.
@@ -79,25 +79,25 @@ pub enum StartError {
 /// How a node stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped {
-    /// Associations that had to be aborted in the middle of an instance.
+    /// Associations that were aborted in the middle of an instance.
     pub associations_aborted: usize,
-    /// Actors that are still there: of threads that hang, or leaked.
+    /// Actors that still exist: on hung threads, or leaked.
     pub actors_left: u64,
-    /// Bytes that are still leased, by them.
+    /// Bytes that they still lease.
     pub leased_bytes_left: u64,
 }
 
-/// Tells from outside whether the supervisor lives: its count rises as long as it does its rounds.
+/// The supervisor's heartbeat, seen from outside: the count rises with each of its looks.
 #[derive(Clone, Debug)]
 pub struct Heart(watch::Receiver<u64>);
 
 impl Heart {
-    /// Rounds so far.
+    /// Heartbeats so far.
     pub fn beats(&self) -> u64 {
         *self.0.borrow()
     }
 
-    /// Waits until there was a round since this was last called. False: there will be none.
+    /// Waits for a heartbeat since the last call. False: the supervisor has ended.
     pub async fn beats_again(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }
@@ -119,11 +119,11 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node, with `services` as further children of its supervisor and `sinks` that hear of committed instances, and waits until
-    /// all of it is ready. Must be called on an actix system.
+    /// Starts a node, with `services` as further children of its supervisor and `sinks` that are told of committed instances, and waits
+    /// until every child is ready. Must be called on an actix system.
     ///
     /// # Errors
-    /// If the storage cannot be opened, the address not be listened on, or a child does not come up.
+    /// If the storage cannot be opened, an address cannot be bound, or a child does not become ready.
     pub async fn start(
         settings: NodeSettings,
         services: Vec<Service>,
@@ -156,42 +156,42 @@ impl Node {
         Err(refused)
     }
 
-    /// Where it listens without TLS, if it does; tells the port if any free one was asked for.
+    /// The address without TLS, if any, with the actual port.
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.local_address
     }
 
-    /// Where it listens for TLS, if it does.
+    /// The address with TLS, if any.
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.tls_address
     }
 
-    /// A look into the running node, for whoever wants to know what it holds.
+    /// A view of the running node, for the surfaces of operators.
     pub fn observer(&self) -> Observer {
         Observer::new(self.shared.clone())
     }
 
-    /// What an earlier end of the node left behind.
+    /// What the recovery at the start found.
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
     }
 
-    /// What filesystem the storage root is on.
+    /// The filesystem of the storage root.
     pub fn filesystem(&self) -> tidegate_storage::fs::Filesystem {
         self.store.filesystem()
     }
 
-    /// The supervisor's heart.
+    /// The supervisor's heartbeat.
     pub fn heart(&self) -> Heart {
         self.heart.clone()
     }
 
-    /// Puts other settings in force, all at once. Open associations keep their timers and what they have negotiated.
+    /// Applies new settings, all at once. Open associations keep their timers and their negotiated values.
     pub fn apply(&self, live: LiveSettings) {
         self.shared.apply(live);
     }
 
-    /// Waits until the node cannot go on; the evidence is in the log by then. Stop it.
+    /// Waits until the node fails. The evidence is in the log by then; the caller must stop the node.
     pub async fn failed(&self) -> Failure {
         let mut failure = self.failure.clone();
         let told = async {
@@ -206,7 +206,7 @@ impl Node {
         }
     }
 
-    /// Waits until the supervisor has not done a round for as long as any child may hang.
+    /// Waits until the supervisor has had no heartbeat for the time after which a child counts as hung.
     async fn supervisor_hangs(&self) -> Duration {
         let mut clock = AwakeClock::new(LONGEST_GAP, Instant::now());
         let (mut beats, mut since) = (self.heart.beats(), clock.look(Instant::now()));
@@ -222,8 +222,8 @@ impl Node {
         }
     }
 
-    /// Stops the node: no new associations, those that are open get `grace` to finish the instance they are at, then they are
-    /// aborted. What has been acknowledged is stored.
+    /// Stops the node. No new associations are accepted; open ones have `grace` to finish their current instance and are then aborted.
+    /// Acknowledged instances are stored.
     pub async fn stop(self, grace: Duration) -> Stopped {
         self.shared.phase.send_replace(Phase::Draining);
         let mut answers = self.stop_group(Group::Listener).await;
@@ -234,7 +234,7 @@ impl Node {
         self.shared.gauges.record(|| AuditEvent::Stopping);
         self.wait_for_audit().await;
         for group in Group::ALL.into_iter().rev() {
-            // A supervisor that does not answer is the failure that brought the node down.
+            // A supervisor that does not answer is the very failure that stops the node.
             answers = answers && self.stop_group(group).await;
         }
         self.supervisor_thread.stop();
@@ -246,7 +246,7 @@ impl Node {
         }
     }
 
-    /// Stops a group; whether the supervisor has answered.
+    /// Stops a group. False: the supervisor did not answer.
     async fn stop_group(&self, group: Group) -> bool {
         let patience = SHUTDOWN_GRACE + LAST_GRACE;
         within(patience, self.supervisor.send(StopGroup(group))).await.is_ok_and(|answer| answer.is_ok())
@@ -256,26 +256,26 @@ impl Node {
         wait_until(patience, || self.shared.admission.open() == 0).await;
     }
 
-    /// What has happened is written down before the node is gone, unless that takes too long.
+    /// Waits until the audit has written its last messages, for a bounded time.
     async fn wait_for_audit(&self) {
         wait_until(AUDIT_GRACE, || self.shared.gauges.audit.as_ref().is_none_or(|trail| trail.is_done())).await;
     }
 
-    /// Threads that were told to end drop their actors a moment later.
+    /// Waits for ending threads to drop their actors, for a bounded time.
     async fn wait_for_actors(&self) {
         wait_until(LAST_GRACE, || self.shared.gauges.counters.actors.get() == 0 && self.shared.budget.held() == 0)
             .await;
     }
 }
 
-/// Looks again and again whether something has come about, for as long as `patience`.
+/// Polls a condition until it holds, for at most `patience`.
 async fn wait_until(patience: Duration, has_come: impl Fn() -> bool) {
     let looks = async {
         while !has_come() {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    let _ = within(patience, looks).await; // what is left is counted by the caller
+    let _ = within(patience, looks).await; // the caller counts what is left
 }
 
 fn bind_if(address: Option<SocketAddr>) -> Result<Option<(std::net::TcpListener, SocketAddr)>, StartError> {

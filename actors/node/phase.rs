@@ -1,14 +1,14 @@
-//! What the node is about.
+//! The phase of a node.
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Everything is served.
+    /// Associations are accepted.
     Serving,
-    /// An operator asked for it: no new associations; those that are open go on.
+    /// Drained by an operator: new associations are rejected, open ones continue.
     Drained,
-    /// The node stops: no new associations; those that are open finish the instance they are at.
+    /// Stopping: new associations are rejected, open ones finish their current instance.
     Draining,
-    /// The grace period is over: associations end now.
+    /// The grace period is over: open associations are aborted.
     Aborting,
 }

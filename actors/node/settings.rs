@@ -1,4 +1,4 @@
-//! The settings the actors own. Whoever builds them has validated them.
+//! The settings of the actors. They are valid: `src/config` checks them before it builds these types.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tidegate_storage::Placement;
 
 pub use crate::supervision::limits::{RestartLimit, SupervisionSettings};
 
-/// Everything a node needs to start. What stands here outside of `live` holds until the node stops.
+/// Everything that a node needs to start. Settings outside of `live` hold until the node stops.
 #[derive(Debug)]
 pub struct NodeSettings {
-    /// Where to listen for associations without TLS; port 0 takes a free one. Here or for TLS, or both.
+    /// Address for associations without TLS; port 0 takes a free port. At least one of the two addresses is set.
     pub listen: Option<SocketAddr>,
-    /// Where to listen for associations over TLS. Then [`LiveSettings::tls`] is there.
+    /// Address for associations over TLS. If set, so is [`LiveSettings::tls`].
     pub tls_listen: Option<SocketAddr>,
     /// Threads that serve associations, at least 1.
     pub association_threads: usize,
@@ -24,54 +24,54 @@ pub struct NodeSettings {
     pub writers: usize,
     /// Storage.
     pub storage: tidegate_storage::Settings,
-    /// Audit records that may wait to be written down; `None`: nobody writes them down.
+    /// Capacity of the audit queue; `None`: no audit.
     pub audit_queue: Option<usize>,
-    /// What can be changed while the node runs.
+    /// Settings that can change while the node runs.
     pub live: LiveSettings,
 }
 
-/// What can be changed while the node runs, all of it at once.
+/// Settings that can change while the node runs, all at once.
 #[derive(Clone, Debug)]
 pub struct LiveSettings {
     /// Associations.
     pub associations: AssociationSettings,
-    /// Certificate, versions and whom to trust, for handshakes from now on.
+    /// Certificate, versions and trusted authorities, for later handshakes.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Who is let in, and on what terms.
+    /// Access rules and users.
     pub access: Arc<AccessSettings>,
     /// Writers.
     pub writers: WriterSettings,
-    /// What all leases together may hold, in bytes.
+    /// Limit of the sum of all leases, in bytes.
     pub memory_budget_bytes: u64,
     /// How often the statistics line is logged; `None`: never.
     pub statistics_interval: Option<Duration>,
-    /// What one peer does amiss, of one kind, is logged once in this time.
+    /// Incidents of one kind by one peer are logged once in this time.
     pub log_repeat_interval: Duration,
     /// Supervision.
     pub supervision: SupervisionSettings,
 }
 
-/// Who is let in, and on what terms. An association keeps what it began with.
+/// Access rules and users. An association keeps those in force at its start.
 #[derive(Debug)]
 pub struct AccessSettings {
     /// Access rules.
     pub rules: Rules,
-    /// What each of them grants, by its place.
+    /// The terms of each rule, by its index.
     pub terms: Vec<Terms>,
-    /// Balancers: connections from here begin with a PROXY header.
+    /// Addresses of balancers, whose connections begin with a PROXY header.
     pub proxies: Vec<IpNet>,
-    /// Who is known by name and passcode; `None`: any name is taken.
+    /// Users and their passcodes; `None`: any name is accepted.
     pub users: Option<Arc<Users>>,
-    /// Whether a peer that names no user is turned away.
+    /// Whether a peer without a user identity is rejected.
     pub require_user: bool,
 }
 
 /// What an access rule grants.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
-    /// Associations open at one time that the rule has let in; `None`: no limit of its own.
+    /// Limit of open associations under the rule; `None`: no limit of its own.
     pub max_associations: Option<usize>,
-    /// Where and how what it lets in is stored; `None`: as the store's settings have it.
+    /// Placement of the instances; `None`: that of the store's settings.
     pub placement: Option<Arc<Placement>>,
 }
 
@@ -83,54 +83,53 @@ impl AccessSettings {
     }
 }
 
-/// Limits and timers of associations. An association keeps those it began with.
+/// Limits and timers of associations. An association keeps those in force at its start.
 #[derive(Clone, Debug)]
 pub struct AssociationSettings {
-    /// Associations open at one time, at least 1.
+    /// Limit of open associations, at least 1.
     pub max: usize,
-    /// Associations open at one time with one calling AE title; `None`: no limit of its own.
+    /// Limit of open associations for each calling AE title; `None`: no limit of its own.
     pub max_per_calling_ae: Option<usize>,
-    /// Associations open at one time from one address; `None`: no limit of its own.
+    /// Limit of open associations for each address; `None`: no limit of its own.
     pub max_per_address: Option<usize>,
-    /// What is offered and accepted.
+    /// The policy of the negotiation.
     pub policy: Arc<Policy>,
-    /// Bytes of a dataset kept in memory; what is longer goes to the spool.
+    /// Bytes of a dataset that are kept in memory; a longer one is spooled.
     pub spool_threshold_bytes: u64,
-    /// From the opening of the connection to the end of the A-ASSOCIATE-RQ (ARTIM, PS3.8 §9.1.4).
+    /// Time from accept to the end of the A-ASSOCIATE-RQ (ARTIM, PS3.8 §9.1.4).
     pub request_timeout: Duration,
-    /// Without a byte from the peer while one is awaited.
+    /// Time without a byte from the peer while one is awaited.
     pub idle_timeout: Duration,
-    /// For the peer to take an answer.
+    /// Time for the peer to read a response.
     pub send_timeout: Duration,
-    /// What a peer has to send once it has begun a message.
+    /// Minimum rate of a peer within a message.
     pub minimum_rate: MinimumRate,
-    /// Longest dataset taken, in bytes.
+    /// Longest dataset that is accepted, in bytes.
     pub max_dataset_bytes: u64,
-    /// C-STORE requests served in one association; `None`: no limit.
+    /// Limit of C-STORE requests of an association; `None`: no limit.
     pub max_instances: Option<u64>,
-    /// Dataset bytes taken in one association; `None`: no limit.
+    /// Limit of dataset bytes of an association; `None`: no limit.
     pub max_bytes: Option<u64>,
 }
 
-/// Within each window in which it is waited for, a peer has to send its rate on average.
+/// The rate that a peer must reach on average over each window of time spent waiting for it.
 #[derive(Clone, Copy, Debug)]
 pub struct MinimumRate {
-    /// 0: any rate will do.
+    /// 0: no minimum.
     pub bytes_per_s: u64,
-    /// Stalls shorter than this do no harm, if there is enough before or after them.
+    /// Shorter stalls are permitted, if the average over the window suffices.
     pub window: Duration,
 }
 
 /// The writer pool.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterSettings {
-    /// Datasets that may wait for a writer, at least 1.
+    /// Slots of the mailbox, at least 1.
     pub mailbox_capacity: usize,
-    /// Instances one writer commits together, at least 1.
+    /// Largest batch of one writer, at least 1.
     pub batch: usize,
     /// How long an association waits for a mailbox slot before it answers A700.
     pub handoff_timeout: Duration,
-    /// How long an association waits in all for a complete dataset to be stored, however many writers die or hang over it,
-    /// before it gives it up and answers A700.
+    /// How long an association waits in all, over any number of retries, for a complete dataset to be stored before it answers A700.
     pub commit_timeout: Duration,
 }

@@ -1,4 +1,4 @@
-//! What the parts of a node share, and what each actor gets of it.
+//! The state that the parts of a node share, and the environment that each actor gets of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,8 @@ use crate::supervision::supervisor;
 use crate::supervision::threads::AssociationThreads;
 use crate::writer;
 
-/// What the parts of a node share. Only the node and its views see all of it: each actor gets what it uses.
+/// The state that the parts of a node share. Only the node and its views see all of it. Each actor gets an environment with the parts
+/// that it uses.
 pub struct Shared {
     pub(crate) live: Arc<Live>,
     pub(crate) gauges: Arc<Gauges>,
@@ -35,20 +36,20 @@ pub struct Shared {
     pub(crate) store: Store,
     pub(crate) started: SystemTime,
     pub(crate) phase: watch::Sender<Phase>,
-    /// How short memory is, as the statistics actor sees it.
+    /// The pressure level, set by the statistics actor.
     pub(crate) pressure: watch::Sender<Level>,
     pub(crate) probe: AllocatorProbe,
     pub(crate) baseline: Baseline,
     pub(crate) durability: Durability,
-    /// What hears of committed instances.
+    /// The sinks of committed instances.
     pub(crate) sinks: Sinks,
 }
 
 impl Shared {
-    /// For a node that begins with these settings.
+    /// The state of a node that starts with these settings.
     ///
     /// # Errors
-    /// If jemalloc does not tell its figures.
+    /// If jemalloc's figures cannot be read.
     pub(crate) fn new(
         live: LiveSettings,
         writers: usize,
@@ -84,28 +85,28 @@ impl Shared {
         self.live.get()
     }
 
-    /// Puts other settings in force, all at once.
+    /// Applies new settings, all at once.
     pub(crate) fn apply(&self, mut live: LiveSettings) {
         if live.tls.is_none() {
-            live.tls.clone_from(&self.live().tls); // the port stays open to the end of the node
+            live.tls.clone_from(&self.live().tls); // the port stays open until the node stops
         }
         self.live.set(live);
         self.put_in_force();
     }
 
-    /// Tells the parts that keep settings of their own.
+    /// Passes settings on to the parts that keep a copy.
     fn put_in_force(&self) {
         let live = self.live();
         let limits = &live.associations;
         self.admission.set_limits(limits.max, limits.max_per_address, limits.max_per_calling_ae);
         self.budget.set_limit(live.memory_budget_bytes);
-        // Every peer that may come must find its floor, however much datasets hold by then.
+        // Datasets cannot use up the floor leases of associations that are yet to come.
         self.budget.set_floor_reserve(limits.max as u64 * FLOOR_LEASE_BYTES);
         self.mailbox.set_capacity(live.writers.mailbox_capacity);
         self.gauges.incidents.set_repeat_interval(live.log_repeat_interval);
     }
 
-    /// What an association gets.
+    /// The environment of all associations.
     pub(crate) fn association_env(&self) -> association::Env {
         association::Env {
             live: self.live.clone(),
@@ -120,7 +121,7 @@ impl Shared {
         }
     }
 
-    /// What a listener gets.
+    /// The environment of a listener.
     pub(crate) fn listener_env(&self, associations: &Arc<association::Env>) -> listener::Env {
         listener::Env {
             live: self.live.clone(),
@@ -134,7 +135,7 @@ impl Shared {
         }
     }
 
-    /// What a writer gets.
+    /// The environment of a writer.
     pub(crate) fn writer_env(&self) -> writer::Env {
         writer::Env {
             live: self.live.clone(),
@@ -144,7 +145,7 @@ impl Shared {
         }
     }
 
-    /// What the supervisor gets.
+    /// The environment of the supervisor.
     pub(crate) fn supervisor_env(&self) -> supervisor::Env {
         supervisor::Env {
             live: self.live.clone(),
@@ -155,12 +156,12 @@ impl Shared {
     }
 }
 
-/// What jemalloc had allocated beyond all leases when the node had started: code's own tables, threads, the mailbox.
+/// Bytes allocated beyond all leases when the node had started: tables, threads, the mailbox.
 #[derive(Debug, Default)]
 pub(crate) struct Baseline(AtomicU64);
 
 impl Baseline {
-    /// Takes the measure.
+    /// Measures the baseline.
     pub(crate) fn set(&self, allocator: &AllocatorStatistics, held_bytes: u64) {
         self.0.store(allocator.allocated.saturating_sub(held_bytes), Ordering::Relaxed);
     }
@@ -169,7 +170,7 @@ impl Baseline {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Whether it has been measured: nothing allocated at all is no measure.
+    /// Whether the baseline is measured. A measured one is never 0.
     pub(crate) fn is_set(&self) -> bool {
         self.get() > 0
     }

@@ -9,7 +9,7 @@ use crate::gauges::counters::{ActorCount, Counters};
 
 type Start = Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Send>;
 
-/// An actor that runs one future to its end. A child that is not started drops what the future would have owned.
+/// An actor that runs one future to its end. A child that is never started drops the captures of that future.
 pub(crate) struct ChildActor {
     start: Option<Start>,
     _actor_count: ActorCount,

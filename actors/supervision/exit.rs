@@ -1,4 +1,4 @@
-//! The ways a child can end, and what is known of a panic.
+//! The ways in which a child can end, and the record of a panic.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -8,33 +8,32 @@ use std::time::Duration;
 /// How a child ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It was asked to.
+    /// It was asked to stop.
     Stopped,
-    /// It returned although nobody had asked it to.
+    /// It returned without being asked to stop.
     Finished,
-    /// A panic unwound through it. Its thread lives, and is given up with it.
+    /// A panic unwound through it. Its thread is alive, and is given up with it.
     Panicked(Panic),
-    /// It had work, and for this long it has not come a step further. Its thread may be blocked for ever: it is fenced, so
-    /// that what it still does has no effect.
+    /// It had work and made no progress. Its thread may be blocked for ever. The child is fenced: its later results have no effect.
     Hung {
-        /// Time without a sign of life.
+        /// Time without progress.
         quiet_for: Duration,
     },
-    /// Its thread ended under it.
+    /// Its thread ended.
     ThreadDied,
-    /// It could not be started, for want of a thread or of what it needs.
+    /// It could not be started, for lack of a thread or of a resource.
     NotStarted {
-        /// What the operating system says.
+        /// The error of the operating system.
         why: String,
     },
-    /// Of what it asked the storage to do, nothing was done: errors only, one after the other, and one more from a trial of the storage.
+    /// A writer's storage fails: consecutive errors, and the test of the storage failed too.
     StorageFailing {
-        /// How many.
+        /// Number of consecutive errors.
         failures: u32,
-        /// The last of them.
+        /// The last error.
         last: String,
     },
-    /// It held more bytes than a child of its kind can have use for.
+    /// It held more bytes than a child of its kind can need.
     OverLimit {
         /// Bytes held.
         held_bytes: u64,
@@ -44,7 +43,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Whether this is how a child should end.
+    /// Whether this end needs no action.
     pub fn is_normal(&self) -> bool {
         match self {
             Self::Stopped | Self::Finished => true,
@@ -57,7 +56,7 @@ impl Exit {
         }
     }
 
-    /// Whether the thread it ran on may still be at it.
+    /// Whether its thread may still be running.
     pub(crate) fn leaves_a_thread(&self) -> bool {
         match self {
             Self::Hung { .. } => true,
@@ -91,7 +90,7 @@ impl fmt::Display for Exit {
     }
 }
 
-/// What a panic said, and where.
+/// The record of a panic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panic {
     /// Its message.
@@ -115,8 +114,8 @@ thread_local! {
     static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) };
 }
 
-/// From now on every panic of this process is logged as a line of its own, and remembered for who looks after the thread.
-/// In place of what panics did before: the process calls it once.
+/// Installs a panic hook that logs each panic and records it for the supervisor of the thread. It replaces the previous hook; the process
+/// calls it once.
 pub fn record_panics() {
     std::panic::set_hook(Box::new(|info| {
         let panic = Panic::of(info);
@@ -136,7 +135,7 @@ impl Panic {
         }
     }
 
-    /// The panic that unwinds through this thread, as far as it was recorded.
+    /// The recorded panic that unwinds through this thread.
     pub(crate) fn of_this_thread() -> Self {
         let recorded = LAST.with(|last| last.try_borrow_mut().ok().and_then(|mut last| last.take()));
         recorded.unwrap_or_else(|| Self { message: "not recorded".to_owned(), location: String::new() })

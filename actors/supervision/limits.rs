@@ -9,10 +9,10 @@ use tokio::time::Instant;
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// The longest delay.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
-/// A child that lived this long has recovered: its next restart comes at once again.
+/// A child that has lived this long has recovered: its next restart comes at once again.
 const RECOVERED_AFTER: Duration = Duration::from_secs(10);
 
-/// How many restarts are too many.
+/// Restart intensity: the restarts allowed within a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartLimit {
     /// Restarts allowed within the window.
@@ -21,14 +21,14 @@ pub struct RestartLimit {
     pub window: Duration,
 }
 
-/// When a child counts as hung, and how much misbehaviour is too much.
+/// The limits of the supervision.
 #[derive(Clone, Copy, Debug)]
 pub struct SupervisionSettings {
-    /// A child with work that makes no step for this long hangs.
+    /// A child with work and without progress for this long counts as hung.
     pub hang_timeout: Duration,
-    /// Restarts of the children of one group; beyond, the node goes down.
+    /// Restart intensity of one group; above it, the node stops.
     pub restarts: RestartLimit,
-    /// Threads that hang and were replaced; beyond, the node goes down.
+    /// Most fenced threads that still hang; above it, the node stops.
     pub max_hung_threads: usize,
 }
 
@@ -37,7 +37,7 @@ pub struct SupervisionSettings {
 pub(crate) struct Intensity(VecDeque<Instant>);
 
 impl Intensity {
-    /// Counts a restart at `now`. True: it is one too many.
+    /// Counts a restart at `now`. True: the limit is exceeded.
     pub(crate) fn exceeds(&mut self, now: Instant, limit: RestartLimit) -> bool {
         while self.0.front().is_some_and(|first| now.saturating_duration_since(*first) >= limit.window) {
             self.0.pop_front();
@@ -47,7 +47,7 @@ impl Intensity {
     }
 }
 
-/// How long a child waits for its restart: nothing the first time, then ever longer, unless it lives long between.
+/// The backoff of a child: no delay for the first restart, then growing delays, until it has lived long enough.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     in_a_row: u32,

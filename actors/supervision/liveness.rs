@@ -1,7 +1,7 @@
-//! What a child holds as long as it lives, and what the supervisor reads of it.
+//! The liveness of a child: the half that the child holds, and the view of the supervisor.
 //!
-//! The child drops its [`Liveness`] on whatever way it ends, an unwinding panic and the end of its thread included; so its
-//! end is noticed without a message that could be lost. All that the child writes on the way are relaxed atomics of its own.
+//! Invariant: no end of a child is missed. The child drops its [`Liveness`] however it ends, by return, by a panic that unwinds, or by the
+//! end of its thread; no message is needed that could be lost. On the way, the child writes only relaxed atomics of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,24 +14,24 @@ use tokio::time::sleep;
 
 use super::exit::{Exit, Panic};
 
-/// Between two beats of a child that is not always at work.
+/// Interval of the heartbeat of a child that waits without blocking.
 const BEAT: Duration = Duration::from_millis(250);
 
-/// What a child did last, for the record of its end.
+/// The kind of a message, for the record of a child's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum MessageKind {
-    /// Nothing yet.
+    /// No message yet.
     None = 0,
-    /// A batch of instances to be made durable.
+    /// A batch of instances to be committed.
     Commit,
-    /// Part of a large dataset for its spool file.
+    /// A spool part.
     Append,
     /// A connection that was admitted.
     Admitted,
-    /// A connection that was turned away.
+    /// A connection that was rejected.
     TurnedAway,
-    /// A connection the operating system did not give.
+    /// A failed `accept`.
     AcceptFailed,
     /// A look at the memory.
     MemoryLook,
@@ -83,12 +83,12 @@ impl LastMessages {
     }
 }
 
-/// What a child had in hand when it ended.
+/// The work that a child had when it ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HeldWork {
     /// Jobs of a writer, associations of a thread.
     pub(crate) count: usize,
-    /// The leases of these.
+    /// Their leases.
     pub(crate) bytes: StageBytes,
 }
 
@@ -106,15 +106,15 @@ struct Signals {
     changed: Arc<Notify>,
 }
 
-/// The child's end.
+/// The half of the child.
 #[derive(Debug)]
 pub(crate) struct Liveness(Arc<Signals>);
 
-/// The supervisor's end.
+/// The half of the supervisor.
 #[derive(Clone, Debug)]
 pub(crate) struct LivenessView(Arc<Signals>);
 
-/// Both ends; `changed` is told when the child gets ready or ends.
+/// Creates both halves; `changed` is notified when the child becomes ready or ends.
 pub(crate) fn liveness(changed: Arc<Notify>) -> (Liveness, LivenessView) {
     let signals = Arc::new(Signals {
         progress: AtomicU64::new(0),
@@ -132,15 +132,15 @@ pub(crate) fn liveness(changed: Arc<Notify>) -> (Liveness, LivenessView) {
 }
 
 impl Liveness {
-    /// The child can do its work: who depends on it may start.
+    /// Reports that the child is ready: children that depend on it may start.
     pub(crate) fn ready(&self) {
         self.0.ready.store(true, Ordering::Relaxed);
         self.0.changed.notify_one();
     }
 
-    /// A sign of life: one step done.
+    /// Reports progress.
     pub(crate) fn progress(&self) {
-        // One writer: no need for an atomic addition.
+        // Only this child writes the count, so it needs no atomic addition.
         self.0.progress.store(self.0.progress.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
@@ -148,15 +148,14 @@ impl Liveness {
         self.0.last_messages.note(kind);
     }
 
-    /// From now until the guard is dropped the child must show progress.
+    /// Until the guard is dropped, the child has work and must report progress.
     pub(crate) fn busy(&self) -> Busy<'_> {
         self.progress();
         self.0.busy.store(true, Ordering::Relaxed);
         Busy(self)
     }
 
-    /// Beats as long as it is polled, for a child that waits without blocking: its thread must never be still. Ends when the
-    /// child is asked to stop.
+    /// Sends a heartbeat while it is polled, for a child that waits without blocking. Ends when the child is asked to stop.
     async fn beat(&self) {
         let _busy = self.busy();
         let mut stop = self.0.stop.subscribe();
@@ -169,8 +168,7 @@ impl Liveness {
         }
     }
 
-    /// Does `work` and beats meanwhile, until it is done or the child is asked to stop: the life of a child that waits without
-    /// blocking.
+    /// Runs `work` with a heartbeat, until it is done or the child is asked to stop.
     pub(crate) async fn during(&self, work: impl Future<Output = ()>) {
         tokio::select! {
             () = self.beat() => {}
@@ -181,25 +179,25 @@ impl Liveness {
 
     /// Waits until the child is asked to stop.
     pub(crate) async fn stop_requested(&self) {
-        let _ = self.0.stop.subscribe().wait_for(|stop| *stop).await; // the sender is ours
+        let _ = self.0.stop.subscribe().wait_for(|stop| *stop).await; // cannot fail: `self` owns the sender
     }
 
-    /// Whether this child was given up: nothing that it does may have an effect any more.
+    /// Whether this child is fenced: nothing that it does may have an effect any more.
     pub(crate) fn is_fenced(&self) -> bool {
         self.0.fenced.load(Ordering::Relaxed)
     }
 
-    /// What the child lets go of as it ends by a panic, for the record.
+    /// Records the work that the child drops at its end.
     pub(crate) fn held(&self, held: HeldWork) {
         *self.0.held.lock() = held;
     }
 
-    /// The child is about to end, and says why.
+    /// Ends the child with a cause.
     pub(crate) fn exit(&self, exit: Exit) {
         *self.0.exit.lock() = Some(exit);
     }
 
-    /// The child has nothing more to do, and is about to end.
+    /// Ends the child without a fault.
     pub(crate) fn finish(&self) {
         let asked = *self.0.stop.borrow();
         self.exit(if asked { Exit::Stopped } else { Exit::Finished });
@@ -215,7 +213,7 @@ impl Drop for Liveness {
             } else if *self.0.stop.borrow() {
                 Exit::Stopped
             } else {
-                Exit::ThreadDied // dropped without a word
+                Exit::ThreadDied // dropped without a cause
             });
         }
         drop(exit);
@@ -248,7 +246,7 @@ impl LivenessView {
         self.0.ready.load(Ordering::Relaxed)
     }
 
-    /// The count of steps, if the child has work: it must rise.
+    /// The progress count, if the child has work. It must rise.
     pub(crate) fn progress(&self) -> Option<u64> {
         self.0.busy.load(Ordering::Relaxed).then(|| self.0.progress.load(Ordering::Relaxed))
     }
@@ -266,7 +264,7 @@ impl LivenessView {
         self.0.stop.send_replace(true);
     }
 
-    /// Gives the child up.
+    /// Fences the child.
     pub(crate) fn fence(&self) {
         self.0.fenced.store(true, Ordering::Relaxed);
         self.stop();

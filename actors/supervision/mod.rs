@@ -1,17 +1,17 @@
-//! The supervisor, its children and what it knows of them. [`supervisor`] is the actor; the rest is logic without an actor: how a
-//! child can end, how it shows that it is alive, how it is started again, and when that is no longer tried.
+//! Supervision: the supervisor starts, watches and replaces the parts of the node. [`supervisor`] is the actor. The rest is logic without an
+//! actor and without a clock, so that tests can drive it.
 //!
 //! | module | is |
 //! |---|---|
 //! | [`child`] | the actor of a child that runs on a thread of its own |
-//! | [`exit`] | the ways a child can end, and what is known of a panic |
-//! | [`liveness`] | what a child holds as long as it lives, and what the supervisor reads of it |
+//! | [`exit`] | the ways in which a child can end, and the record of a panic |
+//! | [`liveness`] | the heartbeat and progress of a child, its end, and its fence |
 //! | [`limits`] | restart intensity and backoff, as functions of time |
-//! | [`spec`] | what is to be known of a child to start it, and to start it again |
-//! | [`service`] | a child from outside this crate: a surface for operators |
-//! | [`supervisor`] | the actor that looks at the tree and carries out what follows |
-//! | [`threads`] | which thread serves which association |
-//! | [`tree`] | the children and what each goes through; moved on by looks at given instants |
+//! | [`spec`] | the specification of a child: how it is started and restarted |
+//! | [`service`] | a child from outside this crate, such as a surface for operators |
+//! | [`supervisor`] | the actor that advances the tree and acts on the result |
+//! | [`threads`] | the association threads, and the associations on each |
+//! | [`tree`] | the states of all children, advanced by looks at given instants |
 
 pub(crate) mod child;
 pub mod exit;

@@ -1,4 +1,4 @@
-//! Children from outside this crate: services for operators, which the supervisor starts, watches and restarts like its own.
+//! Children from outside this crate: services for operators. The supervisor starts, watches and restarts them like its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::gauges::observer::Observer;
 
 type Body = Arc<dyn Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync>;
 
-/// A child from outside: a name, and what it does on a thread of its own until it is dropped or returns.
+/// A child from outside: a name, and a body that runs on a thread of its own until it returns or is dropped.
 #[derive(Clone)]
 pub struct Service {
     name: &'static str,
@@ -22,7 +22,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service called `name` in the log, whose `body` is called at each start.
+    /// A service with `name` in the log. `body` is called at each start.
     pub fn new(
         name: &'static str,
         body: impl Fn(Observer) -> LocalBoxFuture<'static, ()> + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! What is to be known of a child to start it, and to start it again.
+//! The specification of a child: how it is started, restarted and released.
 
 use std::fmt;
 use std::io;
@@ -9,25 +9,24 @@ use actix_rt::Arbiter;
 
 use super::liveness::{HeldWork, Liveness};
 
-/// How long a child has to end when it is asked to stop.
+/// Time for a child to end after it is asked to stop.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// When a child that ended is started again.
+/// Restart policy of a child (OTP terms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Restart {
-    /// Always, but when it was asked to stop.
+    /// Restarted after every end, unless it was asked to stop.
     Permanent,
-    /// When it ended as it should not have: surfaces for operators.
+    /// Restarted after an abnormal end: surfaces for operators.
     Transient,
-    /// Never: associations.
+    /// Never restarted: associations.
     Temporary,
 }
 
-/// Children of one kind. They start in this order, group after group, and stop in the opposite one; they share a restart
-/// limit.
+/// Children of one kind, which share a restart limit. Groups start in this order, and stop in the opposite order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// The statistics and the memory's watch.
+    /// Statistics and memory pressure.
     Statistics,
     /// The writers.
     Writers,
@@ -39,20 +38,20 @@ pub enum Group {
     Admin,
 }
 
-/// What follows when the children of a group are restarted too often.
+/// The escalation of a group that exceeds its restart limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Escalation {
-    /// The node goes down in order, and whoever started the process starts it again.
+    /// The node stops in order, for the service manager to start it again.
     Node,
-    /// The group is given up; the node goes on without it.
+    /// The group is given up; the node continues without it.
     Group,
 }
 
 impl Group {
-    /// Every group, in the order of their start.
+    /// Every group, in start order.
     pub const ALL: [Self; 5] = [Self::Statistics, Self::Writers, Self::AssociationThreads, Self::Listener, Self::Admin];
 
-    /// The name it has in metrics and lists.
+    /// Name in metrics and lists.
     pub fn name(self) -> &'static str {
         match self {
             Self::Statistics => "statistics",
@@ -63,7 +62,7 @@ impl Group {
         }
     }
 
-    /// What follows when this group's children are restarted too often.
+    /// The escalation of this group.
     pub(crate) fn escalation(self) -> Escalation {
         match self {
             Self::Statistics | Self::Writers | Self::AssociationThreads | Self::Listener => Escalation::Node,
@@ -72,17 +71,17 @@ impl Group {
     }
 }
 
-/// A child: its name, how it is started, and what its end means.
+/// The specification of a child.
 pub(crate) struct ChildSpec {
-    /// As it stands in the log: `writer-3`.
+    /// Name in the log, such as `writer-3`.
     pub(crate) name: String,
     pub(crate) group: Group,
     pub(crate) restart: Restart,
-    /// How long it has to end when it is asked to stop.
+    /// Time for it to end after it is asked to stop.
     pub(crate) shutdown_grace: Duration,
-    /// Starts the child with the [`Liveness`] that it drops when it ends; `None`: on no thread of its own.
+    /// Starts the child with the [`Liveness`] that it drops at its end; `None`: it has no thread of its own.
     pub(crate) start: Box<dyn FnMut(Liveness) -> io::Result<Option<Arbiter>> + Send>,
-    /// Takes from a child that has ended or hangs what it had in hand, so that others get it; says what that was.
+    /// Takes the work of a child that has ended or hangs, so that other children get it, and returns its record.
     pub(crate) release: Box<dyn FnMut() -> HeldWork + Send>,
 }
 

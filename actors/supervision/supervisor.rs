@@ -1,8 +1,7 @@
-//! The supervisor starts its children in order, finds out when one has ended or hangs, says what it held, replaces it, and
-//! gives up when that happens too often. It looks after associations that hold too much, too.
+//! The supervisor: starts the children in order, detects one that has ended or hangs, logs the evidence, replaces it, and stops the node if
+//! that happens too often. It also ends associations over their memory limit.
 //!
-//! It runs on a thread of its own and never blocks: what it does is a look at atomics ten times a second, and at once when a
-//! child has ended.
+//! Invariant: the supervisor never blocks. It has a thread of its own, and reads atomics ten times a second, and at once when a child ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,31 +23,31 @@ use crate::mailbox::WriterMailbox;
 use crate::node::live::Live;
 use crate::patience::AwakeClock;
 
-/// Between two looks.
+/// Interval of the looks.
 const TICK: Duration = Duration::from_millis(100);
-/// The longest time between two looks that counts. More has passed when the process was stopped or its machine suspended: then the
-/// children had no more of it than the supervisor.
+/// The longest gap between two looks that counts. A longer one means that the process was stopped or the machine suspended, and the children
+/// with it.
 const LONGEST_GAP: Duration = TICK.saturating_mul(2);
-/// Looks between two walks over all leases: one second.
+/// Looks between two checks of all accounts: one second.
 const LOOKS_A_WALK: u64 = 10;
 
-/// Stop the children of a group; answered when they have ended or were given up.
+/// Asks the children of a group to stop. Answered when all have ended or are given up.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct StopGroup(pub(crate) Group);
 
-/// What the supervisor says of itself.
+/// The signals of the supervisor.
 #[derive(Debug)]
 pub(crate) struct Signs {
     /// Every child was ready.
     pub(crate) up: watch::Receiver<bool>,
-    /// Why the node cannot go on.
+    /// The failure that ends the node.
     pub(crate) failure: watch::Receiver<Option<Failure>>,
-    /// Looks done.
+    /// Number of looks: the heartbeat.
     pub(crate) heart: watch::Receiver<u64>,
 }
 
-/// What the supervisor gets of the node.
+/// The environment of the supervisor.
 pub(crate) struct Env {
     pub(crate) live: Arc<Live>,
     pub(crate) gauges: Arc<Gauges>,
@@ -64,7 +63,7 @@ pub(crate) struct Supervisor {
     changed: Arc<Notify>,
     stopping: Vec<(Group, oneshot::Sender<()>)>,
     looks: u64,
-    /// Whether the list of children was published when all of them were up.
+    /// Whether the list of children was published after all of them were ready.
     is_known_to_be_up: bool,
     up: watch::Sender<bool>,
     failure: watch::Sender<Option<Failure>>,
@@ -129,7 +128,7 @@ impl Supervisor {
         self.heart.send_replace(self.looks);
     }
 
-    /// The one record of a child's end.
+    /// Logs the record of a child's end.
     fn record(&self, ended: &Ended) {
         let Ended { child, group, restart, exit, lived, held, last_messages, next } = ended;
         let (what_next, restart_in_ms) = match next {
@@ -170,7 +169,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends an association that holds more than any can have use for. One a second: who holds most first.
+    /// Ends an association that holds more than any can need: at most one a second, the largest first.
     fn look_for_greed(&self) {
         let limit_bytes = self.env.live.get().association_limit_bytes();
         let greediest = self.env.budget.over(limit_bytes).into_iter().max_by_key(|(_, _, bytes)| bytes.total());
@@ -201,7 +200,7 @@ impl Actor for Supervisor {
     }
 }
 
-/// Looks again when something has changed, or after a while.
+/// Schedules the next look: after a notification, or after the interval.
 fn next_look(supervisor: &Supervisor, ctx: &mut Context<Supervisor>) {
     let changed = supervisor.changed.clone();
     let wait = async move {

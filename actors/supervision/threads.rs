@@ -1,5 +1,5 @@
-//! Which association is served by which thread, with a second descriptor of its socket: when a thread hangs, nobody on it can
-//! send A-ABORT to its peers, so the supervisor does.
+//! The association threads, and the associations on each, with a second descriptor of each socket. If a thread hangs, the supervisor sends
+//! A-ABORT over these to its peers.
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
@@ -31,7 +31,7 @@ struct Entry {
     socket: TcpStream,
 }
 
-/// Keeps an association assigned to its thread; dropping it removes the entry.
+/// The assignment of an association to its thread. Dropping it removes the entry.
 #[derive(Debug)]
 pub(crate) struct Assignment {
     threads: Arc<AssociationThreads>,
@@ -43,7 +43,7 @@ impl AssociationThreads {
         Self { handles: watch::Sender::new(vec![None; threads]), entries: Mutex::default() }
     }
 
-    /// Thread `index` can serve associations, or no longer.
+    /// Sets the handle of thread `index`; `None`: it serves no associations.
     pub(crate) fn set_thread(&self, index: usize, handle: Option<ArbiterHandle>) {
         self.handles.send_modify(|threads| {
             if let Some(thread) = threads.get_mut(index) {
@@ -52,22 +52,22 @@ impl AssociationThreads {
         });
     }
 
-    /// The first thread that can serve an association, from number `first` on. While there is none, because the last one has
-    /// died, this waits for its successor: the supervisor starts that or ends the node.
+    /// The first available thread from number `first` on. If all have died, waits for a successor: the supervisor starts one, or stops the
+    /// node.
     pub(crate) async fn thread(&self, first: usize) -> (usize, ArbiterHandle) {
         loop {
             if let Some(thread) = first_ready_from(first, &self.handles.borrow()) {
                 return thread;
             }
-            // The sender is ours: this fails never.
+            // Cannot fail: `self` owns the sender.
             let _ = self.handles.subscribe().wait_for(|threads| first_ready_from(first, threads).is_some()).await;
         }
     }
 
-    /// Enters the association with this account.
+    /// Adds the association with this account.
     ///
     /// # Errors
-    /// If there is no descriptor left.
+    /// If no descriptor is left.
     pub(crate) fn assign(
         self: &Arc<Self>,
         account: u64,
@@ -80,8 +80,8 @@ impl AssociationThreads {
         Ok(Assignment { threads: self.clone(), account })
     }
 
-    /// Aborts every association of a thread that cannot do it: A-ABORT if the socket takes it, and the end of the connection.
-    /// `by_stage` tells what an account holds.
+    /// Aborts every association of a thread that cannot: sends A-ABORT if the socket accepts it, and shuts the connection down. `by_stage`
+    /// gives the bytes of an account.
     pub(crate) fn abort_all_on(&self, thread: usize, by_stage: impl Fn(u64) -> StageBytes) -> HeldWork {
         let mut held = HeldWork::default();
         let mut entries = self.entries.lock();
@@ -101,7 +101,7 @@ fn first_ready_from(first: usize, threads: &[Option<ArbiterHandle>]) -> Option<(
 }
 
 impl Entry {
-    /// A-ABORT, if the socket takes it. Within TLS nobody but the association itself could say it.
+    /// Sends A-ABORT, if the socket accepts it. Within TLS only the association itself could.
     fn abort(&self) {
         if self.port == Port::Plain {
             let _ = SockRef::from(&self.socket).send(&ABORT);
@@ -110,8 +110,7 @@ impl Entry {
 }
 
 impl Assignment {
-    /// Says A-ABORT to the peer, unless the supervisor has said it already: both find out when a thread dies, and one of them is
-    /// enough.
+    /// Sends A-ABORT to the peer, unless the supervisor has: both detect the death of a thread, and the first one sends it.
     pub(crate) fn abort(&self) {
         if let Some(entry) = self.threads.entries.lock().remove(&self.account) {
             entry.abort();

@@ -1,5 +1,5 @@
-//! The children and what each goes through. Nothing happens by itself: a look at a given instant finds out what has ended or
-//! hangs, starts what is due, and tells what it found.
+//! The states of all children. The tree has no clock and no thread: a look at a given instant detects the children that have ended or hang,
+//! restarts those that are due, and returns what it found.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::limits::{Backoff, Intensity, RestartLimit, SupervisionSettings};
 use super::liveness::{HeldWork, LivenessView, MessageKind, liveness};
 use super::spec::{ChildSpec, Escalation, Group, Restart};
 
-/// A child that is not ready this long after its start hangs.
+/// A child that is not ready this long after its start counts as hung.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The end of a child: the evidence, and what is done about it.
+/// The end of a child: the evidence, and the consequence.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) child: String,
@@ -29,42 +29,42 @@ pub(crate) struct Ended {
     pub(crate) next: Next,
 }
 
-/// What follows the end of a child.
+/// The consequence of a child's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// It is started again after this time.
+    /// It is restarted after this delay.
     Restart(Duration),
-    /// That was its end.
+    /// None.
     Nothing,
     /// Its group is given up.
     GroupGivenUp,
-    /// The node goes down.
+    /// The node stops.
     NodeGoesDown,
 }
 
-/// Why the node cannot go on.
+/// The failure that ends the node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// Children that were started again died again, too often.
+    /// A group exceeded its restart limit.
     #[error("{child} {exit}: more than {max} restarts within {window:?}")]
     TooManyRestarts {
-        /// The last that died.
+        /// The child that died last.
         child: String,
-        /// How.
+        /// How it ended.
         exit: Exit,
         /// Restarts allowed.
         max: u32,
-        /// Within this time.
+        /// The window.
         window: Duration,
     },
-    /// More threads hang than can be replaced.
+    /// More fenced threads hang than are allowed.
     #[error("{count} hung threads, {max} allowed; the last is that of {child}")]
     TooManyHungThreads {
-        /// Whose thread was the last.
+        /// The child whose thread was the last.
         child: String,
         /// Threads that hang.
         count: usize,
-        /// Threads that may.
+        /// Threads that may hang.
         max: usize,
     },
     /// The supervisor itself has died or hangs.
@@ -72,42 +72,42 @@ pub enum Failure {
     Supervisor(Exit),
 }
 
-/// What can be said of a child at one moment.
+/// The status of a child at one moment.
 #[derive(Clone, Debug)]
 pub struct ChildStatus {
-    /// As it stands in the log: `writer-3`.
+    /// Name in the log, such as `writer-3`.
     pub name: String,
-    /// Its kind.
+    /// Its group.
     pub group: Group,
-    /// What it is about.
+    /// Its state.
     pub state: ChildState,
-    /// Since when it runs, in milliseconds; 0 if it does not.
+    /// Time since its start, in milliseconds; 0 if it does not run.
     pub uptime_ms: u64,
-    /// For how long it has had work and not come a step further.
+    /// Time with work and without progress.
     pub quiet_ms: u64,
-    /// How often it was started again.
+    /// Number of restarts.
     pub restarts: u64,
     /// How it last ended.
     pub last_exit: Option<String>,
 }
 
-/// What a child is about.
+/// The state of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChildState {
-    /// Started, and not ready yet.
+    /// Started, not ready yet.
     Starting,
-    /// It does its work.
+    /// Ready.
     Running,
-    /// It has ended and is started again in a moment.
+    /// Ended, waits for its restart.
     Restarting,
-    /// It was asked to stop.
+    /// Asked to stop.
     Stopping,
-    /// It does not run and will not.
+    /// Ended for good.
     Down,
 }
 
 impl ChildState {
-    /// The name it has in lists.
+    /// Name in lists.
     pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -119,11 +119,11 @@ impl ChildState {
     }
 }
 
-/// What a look found.
+/// The result of a look.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     pub(crate) ended: Vec<Ended>,
-    /// Reported once.
+    /// Returned once.
     pub(crate) failure: Option<Failure>,
 }
 
@@ -134,7 +134,7 @@ pub(crate) struct Tree {
     intensities: [Intensity; Group::ALL.len()],
     /// Groups started so far.
     begun: usize,
-    /// Children that were given up and have not ended since.
+    /// Fenced children that have not ended since.
     fenced: Vec<LivenessView>,
     restarts: u64,
     failed: bool,
@@ -178,7 +178,7 @@ struct End {
 }
 
 impl Tree {
-    /// A tree of these children, none of them started. `changed` is told when a look is worth while.
+    /// A tree of children, none of them started. `changed` is notified when a look is due.
     pub(crate) fn new(specs: Vec<ChildSpec>, changed: Arc<Notify>) -> Self {
         let child = |spec| Child {
             spec,
@@ -204,12 +204,12 @@ impl Tree {
         self.restarts
     }
 
-    /// Threads that were given up and still hang.
+    /// Fenced threads that still hang.
     pub(crate) fn hung_threads(&self) -> usize {
         self.fenced.len()
     }
 
-    /// Every child, in the order of their start.
+    /// The status of every child, in start order.
     pub(crate) fn children(&self, now: Instant) -> Vec<ChildStatus> {
         self.children.iter().map(|child| child.status(now)).collect()
     }
@@ -224,7 +224,7 @@ impl Tree {
         self.children.iter().all(|child| child.spec.group != group || matches!(child.state, State::Down))
     }
 
-    /// Asks the children of a group to stop; looks tell when they have, or have been given up. No group is begun after that.
+    /// Asks the children of a group to stop. Later looks find when they have ended or are given up. No group is started any more.
     pub(crate) fn stop(&mut self, group: Group, now: Instant) {
         self.begun = Group::ALL.len();
         self.stop_children(group, now);
@@ -234,7 +234,7 @@ impl Tree {
         self.children.iter_mut().filter(|child| child.spec.group == group).for_each(|child| child.stop(now));
     }
 
-    /// Finds out what has changed, and does what is due.
+    /// Detects changes, and carries out everything that is due at `now`.
     pub(crate) fn look(&mut self, now: Instant, limits: &SupervisionSettings) -> Look {
         let mut look = Look::default();
         self.fenced.retain(|view| !view.has_ended());
@@ -254,7 +254,7 @@ impl Tree {
         look
     }
 
-    /// Starts the next groups as far as those before them are ready.
+    /// Starts the next groups, each if the group before it is ready.
     fn begin_groups(&mut self, now: Instant, limits: &SupervisionSettings, look: &mut Look) {
         while let Some(group) = Group::ALL.get(self.begun).copied() {
             if !self.children.iter().all(|child| child.spec.group >= group || child.was_ready) {
@@ -293,7 +293,7 @@ impl Tree {
             view.fence();
         }
         if let Some(thread) = &thread {
-            thread.stop(); // one that hangs ends when it wakes up
+            thread.stop(); // a hung thread ends when it wakes up
         }
         let spec = &mut self.children[index].spec;
         let mut held = (spec.release)();
@@ -318,7 +318,7 @@ impl Tree {
         }
     }
 
-    /// Decides what follows the end of a child, and makes it so.
+    /// Decides the consequence of a child's end, and applies it.
     fn next(
         &mut self,
         index: usize,
@@ -393,7 +393,7 @@ impl Child {
         };
     }
 
-    /// How the child has ended since the last look, if it has: it is down then.
+    /// How the child has ended since the last look, if it has. It is down then.
     fn end(&mut self, now: Instant, limits: &SupervisionSettings) -> Option<End> {
         let (running, stop_by) = match &mut self.state {
             State::Running(running) => (running, None),
@@ -406,7 +406,7 @@ impl Child {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Running(running) => Some(End { exit, running, was_asked: false }),
             State::Stopping { running, .. } => Some(End { exit, running, was_asked: true }),
-            State::Down | State::Waiting { .. } => None, // seen above
+            State::Down | State::Waiting { .. } => None, // handled above
         }
     }
 }

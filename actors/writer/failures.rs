@@ -1,13 +1,13 @@
-//! Whether a writer's storage fails, or only some of the paths that instances ask for.
+//! Tells a storage that fails from single paths that fail.
 
 use tidegate_storage::StoreError;
 
 use crate::supervision::exit::Exit;
 
-/// Storage errors in a row after which a writer makes a trial of the storage itself.
+/// Consecutive storage errors after which a writer tests the storage.
 const MAX_STORAGE_FAILURES: u32 = 16;
 
-/// Storage errors of one writer, without a success in between.
+/// Consecutive storage errors of one writer.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     in_a_row: u32,
@@ -15,22 +15,22 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// The outcome of a job. Errors that speak of the instance, or that pass by themselves, end a run as a success does.
+    /// Records the outcome of a job. A success ends the run of errors; so does an error of the instance, or one that passes by itself.
     pub(crate) fn note(&mut self, error: Option<StoreError>) {
         self.last = error.filter(StoreError::is_storage_failure);
         self.in_a_row = if self.last.is_some() { self.in_a_row + 1 } else { 0 };
     }
 
-    /// Whether the run is long enough for a trial.
+    /// Whether the run is long enough for a test.
     pub(crate) fn should_try_storage(&self) -> bool {
         self.in_a_row >= MAX_STORAGE_FAILURES
     }
 
-    /// Tells a failing storage from a failing path: a directory of another owner fails for every instance of its study, however often
-    /// these are sent, and must not take the writers down. Ends the run, so that a trial is made once in so many failures and not for each.
+    /// `Some` if the test failed too, so that the storage fails and not only a path. A directory of another owner fails for every
+    /// instance of its study, and must not end the writers. Ends the run: the next test is `MAX_STORAGE_FAILURES` errors away.
     pub(crate) fn verdict(&mut self, trial: &Result<(), StoreError>) -> Option<Exit> {
         let Self { in_a_row: failures, last } = std::mem::take(self);
-        // A trial may also end in what passes by itself: for a disk that is full no writer has to start afresh.
+        // An error that passes by itself, such as a full disk, needs no restart of the writer.
         trial.as_ref().err().filter(|error| error.is_storage_failure())?;
         Some(Exit::StorageFailing { failures, last: last?.to_string() })
     }

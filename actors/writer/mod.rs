@@ -1,7 +1,8 @@
-//! A writer makes instances durable: it takes jobs from the mailbox, a batch at a time, commits them, and answers each.
+//! A writer takes jobs from the mailbox, a batch at a time, commits them, and answers each.
 //!
-//! It runs on a thread of its own, because a commit blocks. What it works at is in its [`InFlight`], which the supervisor can take away:
-//! whatever the writer still does has no effect then.
+//! Invariant: a job is answered at most once, by the holder of [`InFlight`]. Jobs in flight are in there until their answer. The
+//! supervisor drains it to fence a writer: a fenced writer finds no job to answer, so its later results have no effect. A writer has a
+//! thread of its own, because a commit blocks.
 
 mod failures;
 
@@ -27,13 +28,13 @@ use crate::node::live::Live;
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
 
-/// For so long a writer that always finds work lets nothing else onto its thread.
+/// The longest time that a writer with work keeps other tasks off its thread.
 const YIELD_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Stands for all peers where log lines are limited to one per peer.
+/// The peer in rate-limited log lines that concern no single peer.
 const NO_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// What a writer gets of the node.
+/// The environment of a writer.
 #[derive(Clone)]
 pub(crate) struct Env {
     pub(crate) live: Arc<Live>,
@@ -47,15 +48,15 @@ pub(crate) struct Writer {
     index: u32,
     activity: Arc<WriterActivity>,
     name: String,
-    /// As the fault port knows the moment between commit and answer.
+    /// Name of the fault point between commit and answer.
     reply_name: String,
-    /// As it knows the trial of a storage that has failed.
+    /// Name of the fault point in the test of the storage.
     trial_name: String,
     store: Store,
     env: Env,
     in_flight: Arc<InFlight>,
     failures: RefCell<Failures>,
-    /// Dropped last: when the supervisor hears of the end, all else is known.
+    /// Dropped last: the supervisor learns of the end when everything else is recorded.
     liveness: Liveness,
 }
 
@@ -65,7 +66,7 @@ impl Drop for Writer {
     }
 }
 
-/// What came of a job.
+/// The outcome of a job.
 enum Outcome {
     Appended(Result<Arc<OpenSpool>, StoreError>),
     Committed(Result<Stored, StoreError>),
@@ -98,11 +99,11 @@ impl Writer {
                 task = self.env.mailbox.take(batch, &mut writer) => Some(task),
                 // What waits is stored before a writer stops.
                 () = self.liveness.stop_requested() => return self.liveness.finish(),
-                // Nobody else has: the others are asleep, or at a commit.
+                // No other writer has made the checkpoint: the others sleep or commit.
                 () = self.checkpoint_due() => None,
             };
             if self.liveness.is_fenced() {
-                return; // the jobs go to another, as if this one had died over them
+                return; // dropped replies: the jobs are retried on another writer
             }
             if let Some(task) = task {
                 self.work_at(task, writer.permit.take());
@@ -115,11 +116,11 @@ impl Writer {
                 }
             }
             if self.is_checkpoint_due() {
-                // A checkpoint waits for what others have left for the log.
+                // The checkpoint waits until the log has answered the batches of other writers.
                 self.yield_backlog(&mut writer);
                 self.checkpoint();
             }
-            // A mailbox that is never empty would otherwise keep control messages out. Not after every batch: it is three system calls.
+            // A mailbox that is never empty would starve control messages. Not after every batch: a yield costs three system calls.
             if yielded.elapsed() >= YIELD_INTERVAL {
                 tokio::task::yield_now().await;
                 yielded = Instant::now();
@@ -127,7 +128,7 @@ impl Writer {
         }
     }
 
-    /// Leaves what waits to other writers, before something that takes a while and that no answer waits for.
+    /// Leaves the backlog to other writers, before long work that no reply waits for.
     fn yield_backlog(&self, writer: &mut WriterState) {
         writer.permit = None;
         self.env.mailbox.wake_for_backlog();
@@ -137,7 +138,7 @@ impl Writer {
     async fn checkpoint_due(&self) {
         match self.store.checkpoint_due() {
             Some(at) => tokio::time::sleep_until(at.into()).await,
-            // Whoever changes that comes here afterwards.
+            // A writer that appends to the log asks again after its batch.
             None => std::future::pending().await,
         }
     }
@@ -146,7 +147,7 @@ impl Writer {
         self.store.checkpoint_due().is_some_and(|at| at <= Instant::now())
     }
 
-    /// Checkpoints the commit log, which no answer waits for.
+    /// Checkpoints the commit log. No reply waits for it.
     fn checkpoint(&self) {
         let _has_work = self.liveness.busy();
         match self.store.checkpoint(&|| self.liveness.progress()) {
@@ -167,7 +168,7 @@ impl Writer {
         }
     }
 
-    /// Does the task. Between the moment it has the jobs and the moment it answers, they and the permit may be taken away from it.
+    /// Carries out a task. The supervisor may take the jobs and the permit away at any time before the answers.
     fn work_at(&self, task: WriterTask, permit: Option<SmallBatchPermit>) {
         let _busy = Busy::new(&self.env.gauges.counters.writers_busy);
         let _has_work = self.liveness.busy();
@@ -183,7 +184,7 @@ impl Writer {
 
     fn begin(&self, mut jobs: Vec<Job>, permit: Option<SmallBatchPermit>) {
         self.activity.set_jobs(jobs.len());
-        jobs.sort_by_key(|job| matches!(job, Job::Commit(_))); // as they will be answered
+        jobs.sort_by_key(|job| matches!(job, Job::Commit(_))); // the order of the answers
         let (mut parts, mut instances) = (Vec::new(), Vec::new());
         for job in &jobs {
             job.enter_at(self.index);
@@ -215,7 +216,8 @@ impl Writer {
             None => self.store.begin(instances, &|| self.liveness.progress()),
         };
         match begun {
-            // Whoever writes the log for others must not wait for one of them: for a name that two instances have, say.
+            // A leader must not wait for a member of its group, for example for a path that two instances share. So it leads only
+            // batches that need nothing but the frame.
             Ok(commit) if commit.is_wholly_to_log() => self.join_group(commit, began),
             Ok(mut commit) => {
                 drop(self.in_flight.take_permit());
@@ -226,11 +228,12 @@ impl Writer {
         }
     }
 
-    /// Leaves what goes through the log to the next write of that, and writes its files meanwhile; or does that write.
+    /// Joins the group of the next frame. A follower leaves its jobs to the leader and writes its temp files meanwhile; a leader writes
+    /// the frame.
     fn join_group(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
         let jobs = self.in_flight.take_jobs();
         if jobs.is_empty() {
-            return; // taken away: others have them
+            return; // fenced: the jobs are retried elsewhere
         }
         let files = commit.files();
         match self.env.mailbox.join_group(PendingWrite { commit, jobs, writer: self.index, began }) {
@@ -243,7 +246,7 @@ impl Writer {
         }
     }
 
-    /// Writes the commit log, gives the instances their names and answers for them.
+    /// Writes one frame for the group, gives the files their names, and answers every job.
     fn log(&self, group: Vec<PendingWrite>, leader: Option<WalLeader>) {
         let (mut jobs, mut commits) = (Vec::new(), Vec::new());
         for PendingWrite { commit, jobs: waiting, writer, began } in group {
@@ -259,7 +262,7 @@ impl Writer {
         }
         self.write_log(commits.iter_mut().map(|(commit, _)| commit));
         commits.into_iter().for_each(|(commit, began)| self.finish(commit, began));
-        // Not before: the more instances come meanwhile, the more the next write serves.
+        // Not earlier: batches that arrive meanwhile share the next frame.
         self.in_flight.resign_leader();
     }
 
@@ -269,7 +272,7 @@ impl Writer {
         }
     }
 
-    /// Gives the instances their names, and answers for the next jobs in flight.
+    /// Gives the files their names, and answers the next jobs in flight.
     fn finish(&self, commit: Commit<Arc<StoreInstance>>, began: Instant) {
         commit.finish(&|| self.liveness.progress(), &mut |outcome| {
             self.env.gauges.latencies.commit.record(began.elapsed());
@@ -285,7 +288,7 @@ impl Writer {
         Ok(spool)
     }
 
-    /// Answers for the next job in flight, unless it was taken away.
+    /// Answers the next job in flight, unless the writer was fenced.
     fn answer(&self, outcome: Outcome) {
         let error = match (self.in_flight.pop(), outcome) {
             (Some(Job::Append(AppendJob { part, reply })), Outcome::Appended(appended)) => {
@@ -299,7 +302,7 @@ impl Writer {
                     self.activity.stored(store.instance.dataset_bytes());
                     self.env.sinks.tell(&Committed { origin: &store.origin, instance: &store.instance, stored });
                 }
-                drop(store); // its memory is free when the association gets the answer
+                drop(store); // the memory is free before the association has the answer
                 send(reply, stored)
             }
             _ => return,
@@ -307,7 +310,7 @@ impl Writer {
         self.failures.borrow_mut().note(error);
     }
 
-    /// Writes to the storage on no instance's behalf. `Some`: it fails.
+    /// Tests the storage with a write of its own. `Some`: the storage fails, and the writer ends.
     fn try_storage(&self) -> Option<Exit> {
         let _has_work = self.liveness.busy();
         let trial = match fault::point(&self.trial_name) {
@@ -326,15 +329,15 @@ impl Writer {
     }
 }
 
-/// Answers, and tells of an error. An association that is gone does not hear it: an instance is stored all the same, a spool
-/// file goes.
+/// Sends the outcome, and returns its error. If the association has ended, the outcome is dropped: an instance stays stored, a spool
+/// file is removed.
 fn send<T>(reply: oneshot::Sender<Result<T, StoreError>>, outcome: Result<T, StoreError>) -> Option<StoreError> {
     let error = outcome.as_ref().err().cloned();
     let _ = reply.send(outcome);
     error
 }
 
-/// Counts a writer as busy until it is dropped, a panic included.
+/// Counts a writer as busy until the guard is dropped, by a panic too.
 struct Busy<'a>(&'a Counter);
 
 impl<'a> Busy<'a> {

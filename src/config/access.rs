@@ -1,4 +1,4 @@
-//! `[[access]]`, `[user_identity]` and the balancers: from what a file says to whom the node lets in.
+//! `[[access]]`, `[user_identity]` and the balancers: from the raw tables to access settings.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use tidegate_storage::{Duplicates, Durability, Placement};
 use super::checks::{ASSOCIATIONS, Checks};
 use super::raw::{AccessRule, Raw};
 
-/// A rule's name stands in log lines and metrics.
+/// Longest name of a rule, which is written to log lines.
 const MAX_NAME_CHARACTERS: usize = 64;
-/// Each association is held against every rule.
+/// Most rules. Each association is compared with every rule.
 const MAX_RULES: usize = 1000;
 
-/// Builds the settings. `storage` is what rules without a placement of their own have; `None` if that cannot stand.
+/// Builds the settings. `storage` has the placement of rules without one of their own; `None` if it is invalid.
 pub(super) fn access(
     raw: &Raw,
     storage: Option<&tidegate_storage::Settings>,
@@ -101,7 +101,7 @@ fn placement(raw: &AccessRule, storage: Option<&tidegate_storage::Settings>) -> 
         raw.duplicates.as_deref().map(str::parse).transpose().map_err(|error| word("duplicates", error))?;
     let durability: Option<Durability> =
         raw.durability.as_deref().map(str::parse).transpose().map_err(|error| word("durability", error))?;
-    // Without settings of the store there is a mistake elsewhere, and no configuration.
+    // Without storage settings another key is invalid, and the configuration is refused anyway.
     let Some(usual) = storage.map(tidegate_storage::Settings::placement) else { return Ok(None) };
     Ok(Some(Arc::new(Placement {
         layout: layout.unwrap_or(usual.layout),

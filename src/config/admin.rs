@@ -1,5 +1,5 @@
-//! `[admin]`: where the HTTP surface listens, and what it asks of clients. Beyond the loopback it must ask for something, and not
-//! in clear text.
+//! `[admin]`: the address of the HTTP surface, and the authentication of its clients. Invariant: outside the loopback address, clients must
+//! authenticate, and not in clear text.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use super::raw;
 use super::tls::{self, ClientAuth, Files, Tls};
 use crate::admin::{AdminSettings, Door};
 
-/// A token that can be guessed is none.
+/// Length of a token: a shorter one could be guessed.
 const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
 
 /// The surface's settings; `Some(None)`: off.
@@ -77,7 +77,7 @@ fn token(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<String> {
     Some(token)
 }
 
-/// With an authority of clients, each must show a certificate of it.
+/// With a client authority, each client must present a certificate of it.
 fn tls(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<Tls> {
     let [certificate, key, client_ca] =
         [&raw.tls_certificate, &raw.tls_key, &raw.tls_client_ca].map(|path| path.trim());

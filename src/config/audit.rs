@@ -1,4 +1,4 @@
-//! `[audit]`: where audit messages go.
+//! `[audit]`: the destination of audit messages.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::audit::Target;
 const ALLOWED: &str =
     "must be \"off\", \"file:PATH\", or \"udp://HOST:PORT\", \"tcp://HOST:PORT\" or \"tls://HOST:PORT\"";
 
-/// Where to, and how many may wait.
+/// The destination, and the capacity of the queue.
 pub(super) fn audit(raw: &Raw, checks: &mut Checks<'_>) -> Option<(Option<Target>, usize)> {
     let queue = checks.count("audit.queue", raw.audit.queue, 16..=65_536);
     let sink = raw.audit.sink.trim();

@@ -1,11 +1,11 @@
-//! What differs between two configurations, and what of it a running node can take over.
+//! The differences between two configurations: those that a running node applies, and those that need a restart.
 
 use toml::Value;
 
 use super::Raw;
 use super::masked::{MASK, SECRETS};
 
-/// Keys that hold from the start of the node to its end. All others can change while it runs.
+/// Keys that need a restart. All others can change while the node runs.
 pub(super) const NEEDS_RESTART: [&str; 18] = [
     "node.listen",
     "tls.listen",
@@ -27,7 +27,7 @@ pub(super) const NEEDS_RESTART: [&str; 18] = [
     "audit.queue",
 ];
 
-/// A key with another value than before.
+/// A key whose value differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) key: String,
@@ -35,17 +35,17 @@ pub(crate) struct Change {
     pub(crate) to: String,
 }
 
-/// What is different.
+/// The differences.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
-    /// In force as soon as it is applied.
+    /// Applied at once.
     pub(crate) live: Vec<Change>,
-    /// Not before the next start.
+    /// Applied at the next start.
     pub(crate) at_restart: Vec<Change>,
 }
 
 impl Changes {
-    /// What `new` has otherwise than `current`; of keys that need a restart, than `started`, with which the node was started.
+    /// The differences of `new` from `current`; for keys that need a restart, from `started`, the configuration at the start.
     pub(crate) fn between(started: &Raw, current: &Raw, new: &Raw) -> Self {
         let (started, current, new) = (keys(started), keys(current), keys(new));
         let mut changes = Self::default();

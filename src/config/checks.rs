@@ -1,4 +1,4 @@
-//! Bounds of single values. A value beyond them becomes a [`Problem`] that says what is allowed.
+//! Bounds of single values. A value out of bounds becomes a [`Problem`] that states the bounds.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -10,10 +10,10 @@ use super::problem::Problem;
 use super::raw::defaults;
 use super::sources::Given;
 
-/// How many associations a limit may allow.
+/// Bounds of every limit of associations.
 pub(super) const ASSOCIATIONS: RangeInclusive<usize> = 1..=65_536;
 
-/// Checks values one by one; a refused value is recorded and something within bounds goes on in its place.
+/// Checks values one by one. An invalid value is recorded, and a value within bounds takes its place.
 pub(super) struct Checks<'a> {
     given: &'a Given,
     problems: &'a mut Vec<Problem>,
@@ -36,7 +36,7 @@ impl<'a> Checks<'a> {
         self.problems.push(Problem { key: key.to_owned(), value, origin, complaint: complaint.to_owned() });
     }
 
-    /// None of the keys is refused already: a sum over them means something.
+    /// Whether none of the keys is refused, so that a check across them makes sense.
     pub(super) fn sound(&self, keys: &[&str]) -> bool {
         !self.problems.iter().any(|problem| keys.contains(&problem.key.as_str()))
     }

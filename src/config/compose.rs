@@ -1,4 +1,4 @@
-//! From the raw mirror to the settings types each room owns: every bound, and the sums that must come out across keys.
+//! From the raw mirror to the settings types of each crate: every bound, and the checks across keys.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -28,24 +28,24 @@ use super::tls::tls;
 use super::{LogFormat, LogSettings, Settings};
 
 const MIB: u64 = 1 << 20;
-/// Taken for granted where the system does not say how much memory there is.
+/// Assumed memory of the host if the system does not tell it.
 const HOST_BYTES_IF_UNKNOWN: u64 = 2 << 30;
-/// What the budget must hold beyond the floor leases, so that datasets need not all go to disk.
+/// Least part of the budget beyond the floor leases, so that not every dataset must be spooled.
 const SHARED_MEMORY_MIN_BYTES: u64 = 4 * MIB;
-/// A single dataset may take this part of the budget before it is spooled.
+/// The spool threshold is at most this fraction of the budget.
 const SPOOL_SHARE: u64 = 4;
-/// Where the admin socket is below the storage root: with the lock, so that whoever holds the root owns the socket.
+/// Path of the admin socket below the storage root: beside the lock, so that the owner of the root owns the socket.
 const SOCKET_BELOW_ROOT: &str = ".tidegate/admin.sock";
-/// What `sun_path` holds before its NUL (unix(7)).
+/// Longest path in `sun_path`, without the NUL (unix(7)).
 const SOCKET_PATH_BYTES: usize = 107;
-/// Shorter, and a child that waits for its turn on a busy machine would look hung: it beats four times a second.
+/// With a shorter timeout, a child that waits for a processor on a busy machine would count as hung: the heartbeat comes four times a second.
 const HANG_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const RESTART_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
-/// Shorter, and a single lost packet would tell a slow line from a standing one.
+/// With a shorter window, a single lost packet could abort an association.
 const RATE_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 
-/// Builds the settings; `None`, or a problem added to `problems`, when they cannot stand.
+/// Builds the settings; `None`, or an entry in `problems`, if they are invalid.
 pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> Option<Settings> {
     let mut checks = Checks::new(given, problems);
     let checks = &mut checks;
@@ -73,7 +73,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     });
     let log_repeat_interval =
         checks.period("log.repeat_interval", raw.log.repeat_interval, Duration::ZERO..=Duration::from_secs(3600));
-    // Every check is done: from here on a value that is missing ends it.
+    // All checks are done. From here on, a missing value ends the composition.
     let (audit, audit_queue) = audit?;
     let (tls, certificate, revocation_lists) = match tls {
         Some(tls) => (Some(tls.server), Some(tls.own), tls.revocation_lists),
@@ -246,7 +246,7 @@ fn memory(raw: &Raw, associations: usize, with_tls: bool, checks: &mut Checks<'_
         checks.refuse("memory.budget", &complaint);
     }
     let spool = checks.size("memory.spool_threshold", raw.memory.spool_threshold, 1 << 16..=1 << 40);
-    // Every association may come to the TLS port.
+    // Every association may use the TLS port.
     let each = FLOOR_LEASE_BYTES + if with_tls { TLS_LEASE_BYTES } else { 0 };
     let floor = associations as u64 * each;
     let needed = floor + SHARED_MEMORY_MIN_BYTES;
@@ -319,7 +319,7 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
     })
 }
 
-/// A path that was written and cannot be bound is a mistake; a storage root that makes the default too long is none.
+/// A configured path that cannot be bound is an error; a storage root that makes the default path too long is not.
 fn admin_socket(raw: &Raw, checks: &mut Checks<'_>) -> Option<PathBuf> {
     match raw.admin.socket.trim() {
         "off" => None,

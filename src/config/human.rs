@@ -1,4 +1,4 @@
-//! Values written as people write them: sizes, durations, and limits that may be lifted. What is printed reads back as the same value.
+//! Human-readable values: sizes, durations, and limits that may be "unlimited". Invariant: a printed value reads back as the same value.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) struct PeriodOrOff(pub(crate) Option<Duration>);
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub(crate) struct Limit(pub(crate) Option<i64>);
 
-/// What such a value looks like in a file.
+/// The form of such a value in a file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged, expecting = "must be a quoted string or a whole number")]
 enum Scalar {
@@ -158,7 +158,7 @@ impl From<Limit> for Scalar {
     }
 }
 
-/// A number of bytes in the largest unit that says it exactly.
+/// A number of bytes in the largest unit that is exact.
 pub(crate) fn size_text(bytes: u64) -> String {
     const UNITS: [(u64, &str); 8] = [
         (1 << 40, "TiB"),

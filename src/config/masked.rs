@@ -1,13 +1,13 @@
-//! Values that are nobody's business: they are in no log line, no complaint and no answer of the admin surface.
+//! Secrets. Invariant: they appear in no log line, no error message and no answer of the admin surface.
 
 use super::Raw;
 
 /// Keys whose values are secret.
 pub(super) const SECRETS: [&str; 1] = ["admin.token"];
-/// What is shown instead.
+/// The text shown instead of a secret.
 pub(super) const MASK: &str = "(masked)";
 
-/// The same configuration with its secrets masked; a secret that is not set is seen not to be.
+/// The configuration with its secrets masked. An empty secret stays visibly empty.
 pub(crate) fn masked(raw: &Raw) -> Raw {
     let mut raw = raw.clone();
     let secrets = [&mut raw.admin.token];

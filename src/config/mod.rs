@@ -1,7 +1,7 @@
-//! Configuration: built-in defaults < file < environment < flags, composed into the settings types each room owns.
+//! Configuration: built-in defaults < file < environment < flags, composed into the settings types of each crate.
 //!
-//! `sources` layers what was given, `read` lays it over the defaults of `raw`, which mirrors the file, and `compose` checks
-//! every bound and builds [`Settings`]. Nothing stops at the first mistake: a [`ConfigError`] lists all of them.
+//! `sources` merges the sources, `read` applies them to the defaults of `raw`, which mirrors the file, and `compose` checks every bound and
+//! builds [`Settings`]. A [`ConfigError`] lists all errors, not only the first.
 
 mod access;
 mod admin;

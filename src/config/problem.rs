@@ -1,10 +1,10 @@
-//! One mistake in the configuration, how a list of them reads, and the error that there is no configuration.
+//! A problem of one key, a list of them as text, and the error of a configuration.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// A key that cannot stand as it is. Ordered by key.
+/// A problem of one key. Ordered by key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
     /// Dotted path, as in `associations.max`.
@@ -13,7 +13,7 @@ pub(crate) struct Problem {
     pub(super) value: String,
     /// Where it was set: file and line, environment variable, flag, or the built-in default.
     pub(super) origin: String,
-    /// What is wrong with it and what is allowed.
+    /// The fault, and the allowed values.
     pub(super) complaint: String,
 }
 
@@ -24,19 +24,19 @@ impl fmt::Display for Problem {
     }
 }
 
-/// One indented line a problem.
+/// One indented line for each problem.
 fn list(problems: &[Problem]) -> String {
     let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
     lines.join("\n")
 }
 
-/// Why there is no configuration to run with.
+/// The error of a configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// The file given by `--config` cannot be read.
     #[error("cannot read the configuration file {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    /// The file is no TOML at all.
+    /// The file is not TOML.
     #[error("{}:{line}: not valid TOML: {reason}", path.display())]
     Syntax { path: PathBuf, line: usize, reason: String },
     /// The `config` crate could not put the sources together (an environment variable that is not UTF-8).

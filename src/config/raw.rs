@@ -1,4 +1,4 @@
-//! The configuration as a file writes it, with the built-in defaults. What the keys mean stands in `conf/tidegate.toml`.
+//! The configuration in the shape of the file, with the built-in defaults. `conf/tidegate.toml` explains the keys.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! From what the sources say to the raw mirror: known keys, each of the right shape.
+//! From the merged sources to the raw mirror: known keys, each with a value of the right type.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use super::problem::Problem;
 use super::raw::{AccessRule, Raw, defaults};
 use super::sources::{Given, GivenValue};
 
-/// Reads the given values over the defaults. Each key is tried on its own, so that every mistake is told and not only the
-/// first; a key that cannot be read keeps its default here.
+/// Applies the given values to the defaults. Each key is parsed on its own, so that every error is reported and not only the first. A key that
+/// cannot be parsed keeps its default here.
 pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
     let defaults = defaults();
     let mut problems = Vec::new();
@@ -44,7 +44,7 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
     }
     match accepted.try_into() {
         Ok(raw) => (raw, problems),
-        // Cannot be: each key was accepted alone, and keys do not depend on each other here.
+        // Unreachable: each key was accepted alone, and keys do not depend on each other here.
         Err(error) => {
             problems.push(Problem {
                 key: "configuration".to_owned(),
@@ -57,7 +57,7 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
     }
 }
 
-/// Whether the tables of `[[access]]` have their shapes; the first that has not, by number.
+/// Checks the tables of `[[access]]`. An error names the first invalid one, by number.
 fn rules(given: &GivenValue) -> Result<(), String> {
     let Some(tables) = given.value.as_array().filter(|_| !given.is_text) else {
         return Err("must be written as tables, each under [[access]], in the file".to_owned());
@@ -73,7 +73,7 @@ fn empty_table() -> toml::Value {
     toml::Value::Table(toml::Table::new())
 }
 
-/// The section, name and value of a key that is known and whose value has its shape; `None` for an empty section.
+/// Section, name and value of a known key with a value of its type; `None` for an empty section.
 fn try_key<'k>(
     key: &'k str,
     given: &GivenValue,
@@ -100,7 +100,7 @@ fn try_key<'k>(
     }
 }
 
-/// A variable's text as the type its key has; text that is none of that type stays text, and is refused as such.
+/// The text of a variable as a value of its key's type. Text that does not parse stays text, and is refused later.
 fn typed(text: &toml::Value, default: &toml::Value) -> toml::Value {
     let Some(text) = text.as_str() else {
         return text.clone();
@@ -127,7 +127,7 @@ fn expectation(default: &toml::Value, message: &str) -> String {
     }
 }
 
-/// The value for people; masked if the key is, or was probably meant to be, one of a secret.
+/// The value as text; masked if the key is, or was probably meant to be, a secret.
 fn shown(key: &str, defaults: &BTreeMap<String, toml::Value>, value: &toml::Value) -> String {
     let meant = if defaults.contains_key(key) { Some(key) } else { meant(key, defaults) };
     if meant.is_some_and(|key| SECRETS.contains(&key)) { MASK.to_owned() } else { value.to_string() }

@@ -1,4 +1,4 @@
-//! A configuration that was checked, in the types that each room takes.
+//! The validated configuration, in the types of each crate.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use super::tls::{OwnCertificate, RevocationList};
 use crate::admin::AdminSettings;
 use crate::audit::Target;
 
-/// Settings that cannot be wrong any more.
+/// Valid settings.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) node: NodeSettings,
     /// The certificate that TLS peers see; `None`: no TLS.
     pub(crate) certificate: Option<OwnCertificate>,
-    /// Whom TLS peers' certificates are looked up in.
+    /// Revocation lists for the certificates of TLS peers.
     pub(crate) revocation_lists: Vec<RevocationList>,
-    /// How long associations get to finish when the node is asked to stop.
+    /// Time for associations to finish when the node stops.
     pub(crate) shutdown_grace: Duration,
-    /// Where the admin surface listens; `None` = off.
+    /// The admin surface; `None`: off.
     pub(crate) admin: Option<AdminSettings>,
     /// Path of the admin socket; `None` = off.
     pub(crate) admin_socket: Option<PathBuf>,
     pub(crate) log: LogSettings,
-    /// Where audit messages go; `None`: nowhere.
+    /// Destination of audit messages; `None`: off.
     pub(crate) audit: Option<Target>,
 }
 
-/// What is logged, and in which form.
+/// Format and level of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogSettings {
     pub(crate) format: LogFormat,

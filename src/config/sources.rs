@@ -1,7 +1,7 @@
-//! Where values come from: a TOML file, the environment and the command line, laid over each other by the `config` crate.
+//! The sources of values: a TOML file, the environment and the command line, merged by the `config` crate.
 //!
-//! The file is parsed here rather than by that crate, for the sake of line numbers and of types as strict as TOML's own
-//! (`config` would round `2.5` to an integer).
+//! The file is parsed here and not by that crate, for line numbers and for types as strict as TOML's own (`config` would round `2.5` to an
+//! integer).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,10 +29,10 @@ pub(crate) fn process_environment() -> Environment {
     Environment::with_prefix("TIDEGATE").prefix_separator("__").separator("__")
 }
 
-/// What the sources say, by dotted key. A key that no source sets is absent.
+/// The merged values, by dotted key. A key that no source sets is absent.
 pub(super) type Given = BTreeMap<String, GivenValue>;
 
-/// A value and who set it.
+/// A value and its source.
 #[derive(Debug, Clone)]
 pub(super) struct GivenValue {
     pub(super) value: toml::Value,
@@ -49,7 +49,7 @@ const FLAG_OF_KEY: [(&str, &str); 4] = [
     ("admin.listen", "--admin"),
 ];
 
-/// Lays the sources over each other and lists the keys that are left. A file is its path and its text.
+/// Merges the sources and lists their keys. A file is given by its path and its text.
 pub(super) fn gather(
     file: Option<(&Path, &str)>,
     environment: Environment,
@@ -120,7 +120,7 @@ fn into_toml(value: Value) -> toml::Value {
     }
 }
 
-/// A configuration file, parsed, each of its values knowing its line.
+/// A parsed configuration file. Each value knows its line.
 #[derive(Debug, Clone)]
 struct TomlFile(Map<String, Value>);
 

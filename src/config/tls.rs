@@ -1,4 +1,4 @@
-//! Certificates, keys and whom to trust, from the files that `[tls]` and `[admin]` name to what a handshake needs.
+//! Certificates, keys and trusted authorities: from the files of `[tls]` and `[admin]` to the configuration of rustls.
 //!
 //! The profile is the "Modified BCP 195" one of PS3.15 §B.12: TLS 1.2 and 1.3, and of 1.2 only suites with ephemeral keys and
 //! authenticated encryption. rustls has no others. Sessions are not resumed: each association is a whole handshake, and so
@@ -19,14 +19,14 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use super::checks::Checks;
 use super::raw;
 
-/// Whether a client must show a certificate.
+/// The requirement of a client certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientAuth {
-    /// None is asked for.
+    /// No certificate is requested.
     None,
-    /// One is asked for; if one is shown, it is verified.
+    /// A certificate is requested; if one is presented, it is verified.
     Optional,
-    /// None, or none that is trusted: no association.
+    /// Without a trusted certificate, the handshake fails.
     Required,
 }
 
@@ -47,13 +47,13 @@ pub(crate) struct OwnCertificate {
 pub(crate) struct RevocationList {
     pub(crate) path: String,
     pub(crate) issuer: String,
-    /// `None`: it does not say.
+    /// `None`: the list has no such date.
     pub(crate) next_update: Option<String>,
-    /// Whether a newer one should be there by now.
+    /// Whether that date has passed.
     pub(crate) is_overdue: bool,
 }
 
-/// What a server needs for TLS, and what to say of it.
+/// The TLS configuration of a server, and its description.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     pub(crate) server: Arc<ServerConfig>,
@@ -61,7 +61,7 @@ pub(crate) struct Tls {
     pub(crate) revocation_lists: Vec<RevocationList>,
 }
 
-/// Which key names which file; each is what was written there.
+/// The configured files, each with the key that names it.
 pub(super) struct Files<'a> {
     pub(super) certificate: (&'static str, &'a str),
     pub(super) key: (&'static str, &'a str),
@@ -87,7 +87,7 @@ pub(super) fn tls(raw: &raw::Tls, checks: &mut Checks<'_>) -> Option<Tls> {
     load(&files, checks)
 }
 
-/// Reads the files. One that cannot be used becomes a problem of its key.
+/// Reads the files. A file that cannot be used becomes a problem of its key.
 pub(super) fn load(files: &Files<'_>, checks: &mut Checks<'_>) -> Option<Tls> {
     let client_auth = files.client_auth;
     let certificates = certificates(files.certificate, checks);
@@ -182,7 +182,7 @@ pub(super) fn key((name, path): (&str, &str), checks: &mut Checks<'_>) -> Option
     PrivateKeyDer::from_pem_file(path).map_err(|error| refuse_file(name, path, &reason(&error), checks)).ok()
 }
 
-/// `None`: it cannot be read, which whoever builds the verifier finds out.
+/// `None`: it cannot be parsed; building the verifier then fails.
 fn revocation_list(path: &str, der: &[u8]) -> Option<RevocationList> {
     let (_, list) = CertificateRevocationList::from_der(der).ok()?;
     Some(RevocationList {
@@ -222,7 +222,7 @@ fn refuse_file(name: &str, path: impl AsRef<Path>, complaint: &str, checks: &mut
     checks.refuse(name, &format!("{}: {complaint}", path.as_ref().display()));
 }
 
-/// The error without what rustls calls its own kinds of it.
+/// The error without rustls' names of its kinds.
 fn reason(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => format!("cannot be read: {error}"),

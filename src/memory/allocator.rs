@@ -1,4 +1,4 @@
-//! jemalloc: the settings, each with its reason, and the figures it reports.
+//! jemalloc: its settings, each with its reason, and its statistics.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -13,13 +13,13 @@ static GLOBAL: jemallocator::Jemalloc = jemallocator::Jemalloc;
 /// The settings jemalloc reads before `main`. The figures are `examples/measure.rs`'s on two cores, each against the same run with
 /// the one setting changed (`MALLOC_CONF=dirty_decay_ms:0 …`).
 ///
-/// - `cache_oblivious:false`: what is larger than 14 KiB begins on a page, so that a disk can be written from it without a copy. By
-///   default it begins anywhere in one, for the sake of caches that are no better off with it here.
-/// - `background_thread:true`: freed pages go back even while every thread of ours sleeps. Without it 24 MiB that eight threads
-///   had freed were still resident three seconds later, with it 4 MiB.
-/// - `dirty_decay_ms:1000`: freed segments are used again for a second, then given back. With 0 every dataset faults its pages in
-///   anew: 591 µs instead of 17 µs for 16 segments of 64 KiB. With 10000 nothing is faster, and 50 MiB stayed instead of 4.
-/// - `muzzy_decay_ms:0`: pages on their way back wait in no second list, which `resident` would count.
+/// - `cache_oblivious:false`: an allocation above 14 KiB begins on a page, so that a disk can be written from it without a copy. By
+///   default it begins anywhere in a page, which spares caches elsewhere and gains nothing here.
+/// - `background_thread:true`: freed pages are returned even while every thread of the node sleeps. Without it, 24 MiB that eight threads
+///   had freed were still resident after three seconds; with it, 4 MiB.
+/// - `dirty_decay_ms:1000`: freed segments are reused for a second, then returned. With 0, every dataset faults its pages in again:
+///   591 µs instead of 17 µs for 16 segments of 64 KiB. With 10000, nothing is faster, and 50 MiB stayed instead of 4.
+/// - `muzzy_decay_ms:0`: returned pages do not wait in a second list, which `resident` would count.
 /// - `narenas:4`: arenas keep their free pages apart. Eight held 55 MiB beyond what was allocated where four held 36 MiB; one holds
 ///   12 MiB, but then every thread waits for the same lock.
 /// - `prof:true,prof_active:false,lg_prof_sample:19`: a heap profile can be switched on in the running process. At rest it costs
@@ -34,19 +34,19 @@ static MALLOC_CONF: &[u8; 138] =
 
 /// Bytes of a large page of memory, on x86-64 and AArch64 with pages of 4 KiB.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
-/// For less, a page of that size would mostly hold nothing.
+/// Smaller blocks would leave a page of that size mostly empty.
 const SMALLEST_HUGE_BLOCK: usize = 256 << 10;
 
-/// What jemalloc says of itself, in bytes.
+/// jemalloc's statistics, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllocatorStatistics {
-    /// Handed out to the program.
+    /// Allocated by the program.
     pub allocated: u64,
-    /// In pages that hold anything handed out.
+    /// In pages with at least one allocation.
     pub active: u64,
-    /// For jemalloc's own structures.
+    /// In jemalloc's own metadata.
     pub metadata: u64,
-    /// In physical memory, as far as jemalloc knows: what the host sees.
+    /// In physical memory, as jemalloc knows it: the memory that the host sees.
     pub resident: u64,
     /// In active extents.
     pub mapped: u64,
@@ -54,7 +54,7 @@ pub struct AllocatorStatistics {
     pub retained: u64,
 }
 
-/// Reads [`AllocatorStatistics`]; names are resolved once, a reading takes microseconds.
+/// Reads [`AllocatorStatistics`]. Names are resolved once; a reading takes microseconds.
 pub struct AllocatorProbe {
     epoch: epoch_mib,
     allocated: stats::allocated_mib,
@@ -68,10 +68,10 @@ pub struct AllocatorProbe {
 /// jemalloc refused.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum AllocatorError {
-    /// It has no statistics.
+    /// The statistics cannot be read.
     #[error("cannot read the jemalloc statistics: {0}")]
     Statistics(Error),
-    /// It gave nothing back.
+    /// The purge failed.
     #[error("jemalloc did not purge its pages: error {0}")]
     Purge(i32),
 }
@@ -100,7 +100,7 @@ impl AllocatorProbe {
     /// The figures of this moment.
     ///
     /// # Errors
-    /// If jemalloc refuses, which it does not once [`Self::new`] has succeeded.
+    /// If jemalloc refuses, which does not happen after [`Self::new`] has succeeded.
     pub fn read(&self) -> Result<AllocatorStatistics, AllocatorError> {
         let read = || {
             self.epoch.advance()?;
@@ -117,10 +117,10 @@ impl AllocatorProbe {
     }
 }
 
-/// Gives every free page of every arena back to the system at once, whatever the decay settings say.
+/// Returns every free page of every arena to the system at once, regardless of the decay settings.
 ///
 /// # Errors
-/// [`AllocatorError::Purge`] if jemalloc refuses, which it has no reason to.
+/// [`AllocatorError::Purge`] if jemalloc refuses.
 #[allow(unsafe_code)]
 pub fn purge() -> Result<(), AllocatorError> {
     // 4096 is MALLCTL_ARENAS_ALL.
@@ -131,10 +131,9 @@ pub fn purge() -> Result<(), AllocatorError> {
     if code == 0 { Ok(()) } else { Err(AllocatorError::Purge(code)) }
 }
 
-/// Asks the system for pages of 2 MiB around `block`, which must begin on a page and have been allocated just now: a disk that is
-/// written from it is told of one piece instead of a hundred. A wish, not more. Where it is granted, the rest of such a page is in
-/// memory too, whether or not jemalloc has handed it out: the host sees up to 2 MiB more for each than `resident` says, as long
-/// as something in it is in use.
+/// Asks the system for pages of 2 MiB around `block`, which must begin on a page and be newly allocated: a write from it then reaches the
+/// disk as one piece instead of a hundred. This is only advice. If it is granted, the rest of such a page is in memory too, allocated or
+/// not: while any part is in use, the host sees up to 2 MiB more for each page than `resident` reports.
 #[allow(unsafe_code)]
 pub fn prefer_huge_pages(block: &[MaybeUninit<u8>]) {
     if block.len() < SMALLEST_HUGE_BLOCK {

@@ -8,7 +8,7 @@ pub use crate::pool::BudgetSpent;
 use crate::pool::Pool;
 use crate::stage::StageBytes;
 
-/// The number of bytes that all leases together may hold. Clones share one budget.
+/// The limit of the sum of all leases. Clones share one budget.
 #[derive(Clone, Debug)]
 pub struct MemoryBudget(Arc<Pool<Account>>);
 
@@ -29,7 +29,7 @@ impl MemoryBudget {
         self.0.limit.store(limit_bytes, Ordering::Relaxed);
     }
 
-    /// Reserves so many bytes for [`Stage::Floor`](crate::Stage::Floor). No other stage can lease the part of them that is not leased yet.
+    /// Reserves bytes for [`Stage::Floor`](crate::Stage::Floor). No other stage can lease the part of the reserve that is not leased yet.
     pub fn set_floor_reserve(&self, bytes: u64) {
         self.0.floor_reserve.store(bytes, Ordering::Relaxed);
     }
@@ -39,7 +39,7 @@ impl MemoryBudget {
         self.0.held()
     }
 
-    /// The most that [`Self::held`] has ever been.
+    /// The highest value of [`Self::held`] so far.
     pub fn highest(&self) -> u64 {
         self.0.highest.load(Ordering::Relaxed)
     }

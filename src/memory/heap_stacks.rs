@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::profile_error::ProfileError;
 
-/// What a profile is written as.
+/// The format of a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -19,34 +19,34 @@ pub enum Format {
     Pprof,
 }
 
-/// What was allocated while a [`crate::profile::Recording`] was on and is still held, by call stack.
+/// The allocations made during a [`crate::profile::Recording`] that are still live, by call stack.
 ///
 /// Addresses are relative to the executable or library they lie in, so that another process of the same build can draw them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeapStacks {
-    /// Every call stack and what it holds.
+    /// Every call stack with its live bytes.
     pub stacks: Vec<HeapStack>,
-    /// The executable and the libraries the stacks go through.
+    /// The executable and the libraries that the stacks pass through.
     pub objects: Vec<Object>,
 }
 
 /// One call stack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeapStack {
-    /// Bytes allocated by it and still held, as estimated from the samples.
+    /// Live bytes that it allocated, as estimated from the samples.
     pub bytes: u64,
     /// Its return addresses in order, each an index into [`HeapStacks::objects`] and an offset from where that is loaded.
     pub frames: Vec<(usize, usize)>,
 }
 
-/// A loadable segment of the executable or a library: what must be the same for an offset to mean the same.
+/// A loadable segment of the executable or a library. An offset is valid only in an identical segment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Object {
     /// Its file, without the directories.
     pub name: String,
-    /// Where the segment lies in it.
+    /// Offset of the segment in the file.
     pub file_offset: u64,
-    /// How long it is in memory.
+    /// Length in memory.
     pub bytes: usize,
     /// The linker's hash of the contents, in hexadecimal; not every linker makes one.
     pub build_id: Option<String>,
@@ -77,8 +77,8 @@ impl HeapStacks {
     }
 
     /// Draws the stacks with the names of their functions. The names come from the debug information of *this* process's
-    /// executable, and looking them up costs memory (as much as the executable's debug information has) and time. In a node that has a budget to keep it belongs
-    /// elsewhere: in the process that asked for the profile.
+    /// executable. The look-up costs time, and as much memory as that debug information has, so it belongs in the process that asked for
+    /// the profile and not in the node.
     ///
     /// # Errors
     /// [`ProfileError::OtherBuild`] if this process does not run what the node runs, [`ProfileError::Dump`] if the flame graph
@@ -95,7 +95,7 @@ impl HeapStacks {
                 profile.to_flamegraph(&mut options).map_err(|error| ProfileError::Dump(error.into()))
             }
         };
-        backtrace::clear_symbol_cache(); // it would stay for ever, and no lease speaks for it
+        backtrace::clear_symbol_cache(); // it would stay for ever, without a lease
         drawn
     }
 
@@ -117,7 +117,7 @@ impl HeapStacks {
         Ok(named)
     }
 
-    /// The stacks as if they had been recorded where `mappings` are.
+    /// The stacks relocated to `mappings`.
     fn load_at(&self, mappings: &[Mapping]) -> Result<StackProfile, ProfileError> {
         let starts: Vec<usize> = self
             .objects

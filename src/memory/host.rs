@@ -1,10 +1,10 @@
-//! How much memory this process may use: what its control groups allow, or what the machine has.
+//! The memory limit of this process: that of its control groups, or the machine's memory.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How much, and who says so.
+/// A memory limit and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostMemory {
     /// The smallest limit that applies.
@@ -13,7 +13,7 @@ pub struct HostMemory {
     pub source: PathBuf,
 }
 
-/// The machine could not be asked.
+/// The machine's memory could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// A file of `/proc` could not be read.
@@ -21,7 +21,7 @@ pub enum HostError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
     /// `/proc/meminfo` has no `MemTotal`.
@@ -43,8 +43,8 @@ pub fn host_memory() -> Result<HostMemory, HostError> {
 
 const MIB: u64 = 1 << 20;
 
-/// The budget for a host that lets us use `host_bytes`: a quarter, at least 32 MiB, at most 2 GiB, in whole MiB. A quarter,
-/// because the host's page cache is what makes commits fast, and the receiver is seldom alone.
+/// The default budget for a host with `host_bytes`: a quarter, at least 32 MiB, at most 2 GiB, in whole MiB. A quarter, because commits need
+/// the host's page cache, and the node is seldom alone on its host.
 pub fn default_budget(host_bytes: u64) -> u64 {
     (host_bytes / 4 / MIB * MIB).clamp(32 * MIB, 2048 * MIB)
 }
@@ -61,7 +61,7 @@ fn read(root: &Path) -> Result<HostMemory, HostError> {
         let bytes = parse_limit(&fs::read_to_string(&source).ok()?)?;
         Some(HostMemory { bytes, source })
     });
-    // The machine last: of equals `min_by_key` takes the first, and the nearer limit says more.
+    // The machine comes last: of equal limits `min_by_key` takes the first, and the nearer one says more.
     Ok(limits.chain([machine.clone()]).min_by_key(|memory| memory.bytes).unwrap_or(machine))
 }
 

@@ -1,4 +1,4 @@
-//! The bytes that all leases take from and give back to.
+//! The pool of bytes from which all leases are taken.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 
 use crate::stage::{Stage, StageCounters};
 
-/// The budget is spent: the bytes were not leased.
+/// The budget is exhausted: the bytes were not leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("memory budget is exhausted: {asked} bytes requested, {held} of {limit} leased")]
 pub struct BudgetSpent {
-    /// Bytes asked for.
+    /// Bytes requested.
     pub asked: u64,
     /// Bytes held by all leases at that moment.
     pub held: u64,
@@ -20,13 +20,13 @@ pub struct BudgetSpent {
     pub limit: u64,
 }
 
-/// The counters of a budget, and the accounts `A` whose leases hold of it.
+/// The counters of a budget, and the accounts `A` that lease from it.
 #[derive(Debug)]
 pub(crate) struct Pool<A> {
     pub(crate) limit: AtomicU64,
     pub(crate) floor_reserve: AtomicU64,
-    /// Bytes held by leases for [`Stage::Floor`], and by all others. Apart, so that whether a lease leaves the reserve alone does
-    /// not hang on two counts read at two instants.
+    /// Bytes held by leases of [`Stage::Floor`], and of all other stages. They are separate, so that the check of the reserve does not depend
+    /// on two counts read at two instants.
     pub(crate) floors: AtomicU64,
     pub(crate) others: AtomicU64,
     pub(crate) highest: AtomicU64,
@@ -61,7 +61,7 @@ impl<A> Pool<A> {
         self.holders.lock().remove(&account);
     }
 
-    /// Others never hold more than the budget without the reserve, so a floor within the reserve is always to be had.
+    /// Invariant: other stages never hold more than the budget less the reserve, so a floor within the reserve is always available.
     pub(crate) fn take(&self, stage: Stage, asked: u64) -> Result<(), BudgetSpent> {
         let limit = self.limit();
         let reserve = self.floor_reserve.load(Ordering::Relaxed);

@@ -117,8 +117,8 @@ impl Watermarks {
     }
 }
 
-/// The level that follows `current` when `resident_bytes` are resident: up at once, as far as the figure says; down only past
-/// those levels whose own mark to leave has been passed.
+/// The level that follows `current` at `resident_bytes`: up at once, to the highest level reached; down only past the levels whose lower
+/// threshold is passed.
 pub fn next(current: Level, resident_bytes: u64, marks: &Watermarks) -> Level {
     let entered =
         Level::ALL.into_iter().rfind(|level| resident_bytes >= marks.enter_bytes(*level)).unwrap_or(Level::Normal);

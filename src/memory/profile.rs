@@ -1,7 +1,7 @@
-//! The heap profile of the live process: which call stacks allocated what is still held.
+//! The heap profile of the live process: live bytes by the call stacks that allocated them.
 //!
-//! jemalloc notes the call stack of about one allocation in every 512 KiB while a [`Recording`] is on, and forgets it when the
-//! allocation is freed. What is left at the end is what grew meanwhile.
+//! During a [`Recording`], jemalloc samples the call stack of about one allocation in every 512 KiB, and drops it when the allocation is
+//! freed. The remaining samples show the growth since the start.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +10,7 @@ use jemalloc_pprof::{JemallocProfCtl, PROF_CTL};
 pub use crate::heap_stacks::{Format, HeapStacks};
 pub use crate::profile_error::ProfileError;
 
-/// A recording in progress: one in the process. Dropping it ends it.
+/// A recording in progress. There is at most one in the process; dropping it ends it.
 #[derive(Debug)]
 #[must_use = "dropping it ends the recording"]
 pub struct Recording(());
@@ -18,7 +18,7 @@ pub struct Recording(());
 static RECORDING: AtomicBool = AtomicBool::new(false);
 
 impl Recording {
-    /// Starts to record. The caller decides for how long.
+    /// Starts a recording. The caller decides when it ends.
     ///
     /// # Errors
     /// [`ProfileError::Off`], [`ProfileError::Busy`] or [`ProfileError::Refused`].
@@ -44,7 +44,7 @@ impl Recording {
         if stacks.stacks.is_empty() { Err(ProfileError::Empty) } else { Ok(stacks) }
     }
 
-    /// [`Self::stop`], then [`HeapStacks::draw`] in this very process: mind what that costs.
+    /// [`Self::stop`], then [`HeapStacks::draw`] in this process, at the cost stated there.
     ///
     /// # Errors
     /// Those of both.
@@ -55,7 +55,7 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        // Whoever is refused here had been refused before; then there is nothing to end.
+        // If jemalloc refuses here, it refused the start too, and there is nothing to end.
         let _ = with_control(|control| control.deactivate().map_err(ProfileError::Refused));
         RECORDING.store(false, Ordering::Release);
     }
@@ -63,7 +63,7 @@ impl Drop for Recording {
 
 fn with_control<T>(act: impl FnOnce(&mut JemallocProfCtl) -> Result<T, ProfileError>) -> Result<T, ProfileError> {
     let control = PROF_CTL.as_ref().ok_or(ProfileError::Off)?;
-    // Only a `Recording` locks it, there is one, and it never waits: the lock's own waiting is not for threads of a runtime.
+    // Only the one `Recording` locks it, by `try_lock`: a blocking wait would stall a thread of the runtime.
     act(&mut *control.try_lock().map_err(|_| ProfileError::Busy)?)
 }
 

@@ -1,21 +1,21 @@
-//! Why there is no heap profile.
+//! The errors of heap profiles.
 
-/// There is no profile.
+/// An error of a heap profile.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// jemalloc was started without: `MALLOC_CONF` says `prof:false`.
+    /// Profiling is off: `MALLOC_CONF` has `prof:false`.
     #[error("heap profiling is off in this process (MALLOC_CONF overrides prof:true)")]
     Off,
-    /// One at a time.
+    /// Another recording is in progress.
     #[error("a heap profile is already being recorded")]
     Busy,
-    /// jemalloc would not start or stop.
+    /// jemalloc refused to start or stop.
     #[error("jemalloc refused to profile: {0}")]
     Refused(tikv_jemalloc_ctl::Error),
-    /// Nothing that was allocated during the recording is still held, or less than the sampling sees.
+    /// No sampled allocation of the recording is still live. Growth below the sampling interval is not seen.
     #[error("no sampled allocation is still live since the heap profile was started")]
     Empty,
-    /// Its addresses mean nothing in this process, which runs another build.
+    /// The profile is of another build, so its addresses are invalid in this process.
     #[error("the heap profile is of another build: {0} differs from that of this program")]
     OtherBuild(String),
     /// It could not be written to the directory for temporary files, read back, or drawn.

@@ -1,9 +1,9 @@
 //! The leak sentinel: it reports once, with the evidence, that a quiet node still grows.
 //!
-//! A node at rest may hold much (caches, buffers at their high-water mark), swing (buffers that fill and empty) and jump (a
-//! table that doubled), but what it returns to between swings must not go on rising. So a series rises only if both hold:
-//! the line of least squares goes up with a certainty that noise does not reach, *and* the lowest values of the four quarters of
-//! the window go up one after the other. A jump lifts the floor once; a saw-tooth does not lift it at all.
+//! A quiet node may hold much memory (caches, buffers at their high-water mark). Its use may swing (buffers that fill and empty) and jump (a
+//! table that doubles), but the minimum between swings must not keep rising. So a series rises only if both conditions hold: its line of
+//! least squares rises with a certainty that noise does not reach, *and* the minima of the four quarters of the window rise one after the
+//! other. A jump raises the minimum once; a saw-tooth does not raise it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::stage::Stage;
 /// The thresholds above which growth is a leak.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// How long a time is looked at. A swing with a rise of three quarters of it, or longer, would be taken for a leak.
+    /// The window. A swing that rises for three quarters of it, or longer, would be reported as a leak.
     pub window: Duration,
     /// Growth below this over the window is within the noise of an allocator's caches, and not worth an alarm.
     pub minimum_rise_bytes: u64,

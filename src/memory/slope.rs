@@ -1,4 +1,4 @@
-//! A straight line through samples, and how sure one can be that it rises.
+//! Linear regression through samples, with the confidence of its slope.
 
 use std::iter::zip;
 
@@ -15,7 +15,7 @@ pub struct Slope {
     pub t: f64,
 }
 
-/// Fewer samples give no interval: with one or two residuals more than the line has parameters, chance looks like proof.
+/// Least number of samples for an interval. With only one or two residuals beyond the parameters, chance looks like proof.
 pub const MINIMUM_SAMPLES: usize = 8;
 
 /// The slope through `samples` of (seconds, value), in order of time.

@@ -1,5 +1,4 @@
-//! All that is known of the node's memory at one moment, in a form that travels: for the admin surface, the command line and
-//! the load test.
+//! A serialisable snapshot of the node's memory, for the admin surface, the command line and the load test.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,24 +10,23 @@ use crate::lease::{Account, Location, Record};
 use crate::pressure::Level;
 use crate::stage::Stage;
 
-/// Who holds what, and what the allocator says beside it.
+/// The holders and their leases, and the allocator's statistics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemorySnapshot {
-    /// When it was taken: milliseconds since 1970 in UTC.
+    /// Time of the snapshot, in milliseconds since the Unix epoch.
     pub taken_unix_ms: u64,
     /// The budget.
     pub budget_bytes: u64,
-    /// The sum of all leases below. Holders are read one after the other, so that none waits for the others: under load this
-    /// may differ, even upwards, from what was held at any one instant, by what was leased and given back during the walk.
+    /// The sum of all leases below. Holders are read one after the other, so that none waits for the others. Under load the sum may differ from
+    /// the bytes held at any one instant, by the leases taken and returned during the walk.
     pub held_bytes: u64,
-    /// The most that was held at any one instant since the node started. Never more than the budget was then.
+    /// The most bytes held at any instant since the start, never above the budget of that instant.
     pub highest_bytes: u64,
-    /// jemalloc's figures, read just before the leases.
+    /// jemalloc's statistics, read just before the leases.
     pub allocator: AllocatorStatistics,
-    /// What the node had allocated when it was ready and nobody had connected.
+    /// Bytes allocated when the node was ready, before the first connection.
     pub baseline_bytes: u64,
-    /// `allocator.allocated` − `held_bytes` − `baseline_bytes`: memory no lease speaks for. Below zero while bytes are leased
-    /// that have not been allocated yet.
+    /// `allocator.allocated` − `held_bytes` − `baseline_bytes`: memory without a lease. Negative while leased bytes are not allocated yet.
     pub unattributed_bytes: i64,
     /// The pressure level in force.
     pub pressure: Level,
@@ -38,27 +36,27 @@ pub struct MemorySnapshot {
     pub holders: Vec<HolderUse>,
 }
 
-/// What is held for one purpose.
+/// The leases of one stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageUse {
     /// The purpose.
     pub stage: Stage,
     /// Bytes leased for it.
     pub bytes: u64,
-    /// Leases there are.
+    /// Number of leases.
     pub leases: u64,
-    /// How long the lease that has been in the stage longest has been there; 0 if there is none.
+    /// Longest time of a lease in the stage; 0 if there is none.
     pub oldest_ms: u64,
 }
 
-/// What one holder has.
+/// The leases of one holder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HolderUse {
     /// Unique as long as the node runs, and rising.
     pub id: u64,
-    /// Who it is: an association's peer and calling AE title, most of the time.
+    /// Its label: usually the peer and calling AE title of an association.
     pub label: String,
-    /// How long it has been there.
+    /// Time since it was opened.
     pub age_ms: u64,
     /// The sum of its leases.
     pub bytes: u64,
@@ -69,22 +67,22 @@ pub struct HolderUse {
 /// One lease.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeaseUse {
-    /// What it is for.
+    /// Its stage.
     pub stage: Stage,
-    /// How many bytes it pays for.
+    /// Bytes that it pays for.
     pub bytes: u64,
-    /// How long ago it was taken.
+    /// Time since it was taken.
     pub age_ms: u64,
-    /// How long it has been in its stage.
+    /// Time in its stage.
     pub in_stage_ms: u64,
-    /// Where its bytes are.
+    /// The location of its bytes.
     #[serde(rename = "place")]
     pub location: Location,
 }
 
 impl MemoryBudget {
-    /// Everything at this moment. `allocator` should have been read just before. The cost grows with the number of leases
-    /// (about 50 bytes each): it is for someone who asks, [`Self::by_stage`] and [`Self::stages`] are for what goes on for ever.
+    /// A snapshot of everything. Read `allocator` just before. The cost grows with the number of leases (about 50 bytes each), so this is for
+    /// requests of operators; use [`Self::by_stage`] and [`Self::stages`] for periodic figures.
     pub fn snapshot(&self, allocator: AllocatorStatistics, baseline_bytes: u64, pressure: Level) -> MemorySnapshot {
         let mut stages = empty_stages();
         let holders: Vec<HolderUse> =
@@ -114,7 +112,7 @@ impl MemoryBudget {
         stages
     }
 
-    /// The label and the age of the holder that holds bytes and has been there longest.
+    /// Label and age of the oldest holder that holds bytes.
     pub fn oldest_holder(&self) -> Option<(String, Duration)> {
         self.accounts().iter().find_map(|account| {
             let mut bytes = 0;
@@ -124,7 +122,7 @@ impl MemoryBudget {
     }
 }
 
-/// Memory no lease speaks for: what is allocated beyond `held_bytes` and `baseline_bytes`. May be negative.
+/// Memory without a lease: allocated bytes beyond `held_bytes` and `baseline_bytes`. May be negative.
 pub fn unattributed(allocated_bytes: u64, held_bytes: u64, baseline_bytes: u64) -> i64 {
     allocated_bytes.wrapping_sub(held_bytes).wrapping_sub(baseline_bytes).cast_signed()
 }

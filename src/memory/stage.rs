@@ -1,4 +1,4 @@
-//! What leased bytes are for, and how many there are of each kind.
+//! The stages of leased bytes, and the bytes in each.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -6,24 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// What leased bytes are for.
+/// The purpose of leased bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Stage {
-    /// The floor of an association: its first receive segment, its command sets, its answers.
+    /// The floor of an association: its first receive segment, command sets and responses.
     Floor,
-    /// What TLS holds for an association: records coming in and going out, and their plaintext.
+    /// The buffers of TLS for an association: records in both directions, and their plaintext.
     Tls,
-    /// Negotiation: a request that is longer than the floor holds, and the presentation contexts that were accepted.
+    /// Negotiation: an association request that exceeds the floor, and the accepted presentation contexts.
     Negotiating,
     /// A dataset that is still arriving.
     Receiving,
-    /// A complete dataset on its way to a writer.
+    /// A complete dataset that waits for a writer.
     Queued,
-    /// A dataset in the hands of a writer.
+    /// A dataset that a writer commits.
     Writing,
-    /// Part of a large dataset on its way into the spool.
+    /// A part in flight to a spool file.
     Spooling,
     /// Requests to the admin surface and their answers.
     Admin,
@@ -42,7 +42,7 @@ impl Stage {
         Self::Admin,
     ];
 
-    /// The name it has in logs, statistics and snapshots.
+    /// Name in logs, statistics and snapshots.
     pub fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
@@ -73,7 +73,7 @@ impl StageBytes {
         self.0[stage as usize]
     }
 
-    /// Bytes leased altogether.
+    /// The sum over all stages.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
@@ -85,7 +85,7 @@ impl StageBytes {
         self.0[stage as usize] += bytes;
     }
 
-    /// The stages that hold something, as one would write them down: `receiving=65536 queued=1024`, or `nothing`.
+    /// The stages that hold bytes, as text: `receiving=65536 queued=1024`, or `nothing`.
     pub fn text(&self) -> String {
         let held = Stage::ALL.into_iter().filter(|stage| self.get(*stage) > 0);
         let parts: Vec<_> = held.map(|stage| format!("{stage}={}", self.get(stage))).collect();

@@ -1,11 +1,11 @@
-//! Cuts a byte stream into PDUs and PDVs without copying (PS3.8 §9.3). Knows lengths only: what may come when is not its business.
+//! Cuts a byte stream into PDUs and PDVs without copying (PS3.8 §9.3). It knows lengths only, and no order of PDUs.
 
 use bytes::{Buf, BytesMut};
 
 use crate::event::Violation;
 use crate::framing::{PDU_HEADER, PDV_HEADER, PduHeader, PdvHeader, pdu_type};
 
-/// What the byte stream consists of.
+/// A frame of the byte stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     /// A PDU begins. Unless [`Deframer::skip_pdu`] is called now, the PDVs of a P-DATA-TF follow, or the whole of any other.
@@ -14,7 +14,7 @@ pub(crate) enum Frame {
     Control(u8, BytesMut),
     /// A PDV begins, and fits its PDU.
     Pdv(PdvHeader),
-    /// The next bytes of the PDV: never empty, and all there are.
+    /// The next bytes of the PDV: never empty, and all that are available.
     Fragment(BytesMut),
     /// The end of a PDV that is the last of its command set or dataset.
     End,
@@ -31,13 +31,13 @@ enum Position {
     Pdv { pdu_left: u32 },
     /// `left` more bytes of a PDV, with `pdu_left` of the PDU after them.
     Value { pdu_left: u32, left: u32, is_last: bool },
-    /// The rest of a PDU nobody is interested in.
+    /// The rest of a PDU that is skipped.
     Skip { left: usize },
-    /// Nothing, ever.
+    /// Nothing any more.
     Closed,
 }
 
-/// Where in the byte stream of a transport connection we are. Holds no bytes.
+/// The position in the byte stream of a transport connection. It holds no bytes.
 #[derive(Debug)]
 pub(crate) struct Deframer {
     position: Position,
@@ -48,7 +48,7 @@ impl Deframer {
         Self { position: Position::Pdu }
     }
 
-    /// How many contiguous bytes of input make the next step possible.
+    /// Contiguous bytes of input that the next step needs.
     pub(crate) fn needed(&self) -> usize {
         match self.position {
             Position::Pdu => PDU_HEADER,
@@ -58,7 +58,7 @@ impl Deframer {
         }
     }
 
-    /// Whether a PDU has begun and is yet to end.
+    /// Whether a PDU is incomplete.
     pub(crate) fn is_inside_pdu(&self) -> bool {
         !matches!(
             self.position,
@@ -74,14 +74,14 @@ impl Deframer {
         }
     }
 
-    /// So many bytes of [`Self::value_left`] have been read without coming through here.
+    /// Reports `bytes` of [`Self::value_left`] that were read directly.
     pub(crate) fn pass_value(&mut self, bytes: usize) {
         if let Position::Value { left, .. } = &mut self.position {
             *left = left.saturating_sub(bytes as u32);
         }
     }
 
-    /// Drops what is left of the PDU under way, whatever has been seen of it.
+    /// Skips the rest of the current PDU.
     pub(crate) fn skip_pdu(&mut self) {
         let left = match self.position {
             Position::Control { whole, .. } => whole,
@@ -92,7 +92,7 @@ impl Deframer {
         self.position = Position::Skip { left };
     }
 
-    /// Drops everything that is still to come.
+    /// Skips all further input.
     pub(crate) fn close(&mut self) {
         self.position = Position::Closed;
     }

@@ -111,12 +111,12 @@ fn write_short_pdu(out: &mut Vec<u8>, pdu_type: u8, fields: [u8; 4]) {
     out.extend_from_slice(&fields);
 }
 
-/// Appends `command` to `out` as P-DATA-TF PDUs of one PDV each, none longer than the peer takes (0: any length).
+/// Appends `command` to `out` as P-DATA-TF PDUs of one PDV each, none longer than the peer accepts (0: any length).
 pub(crate) fn write_command(out: &mut Vec<u8>, context_id: u8, command: &[u8], peer_max_pdu_length: u32) {
     let most = match peer_max_pdu_length {
         0 => usize::MAX,
-        // A fragment has an even number of bytes (PS3.8 §E.1). A peer that takes less than a PDV header and two bytes could be
-        // sent nothing at all; like this it gets an answer.
+        // A fragment has an even number of bytes (PS3.8 §E.1). A peer whose limit is below a PDV header and two bytes could not be sent
+        // anything; it gets a longer PDU instead.
         length => ((length as usize).saturating_sub(PDV_HEADER) & !1).max(2),
     };
     let mut fragments = command.chunks(most).peekable();

@@ -6,7 +6,7 @@ use crate::command::{Operation, Request, command_field};
 use crate::event::Violation;
 use crate::framing::PdvHeader;
 
-/// How far the message has come. Fragments of messages do not interleave (PS3.8 §E.1), so there is at most one.
+/// The progress of the message. Fragments of messages do not interleave (PS3.8 §E.1), so there is at most one.
 #[derive(Debug, Default)]
 pub(crate) enum Message {
     #[default]
@@ -19,11 +19,11 @@ pub(crate) enum Message {
     Dataset {
         context_id: u8,
     },
-    /// The dataset of any other request, dropped; the request is dealt with at its end.
+    /// The dataset of any other request. It is dropped; the request is handled at its end.
     Unwanted(Operation),
 }
 
-/// What the end of a command set or of a dataset can complete.
+/// The element that the end of a command set or of a dataset completes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Completed {
     /// The command set of a C-STORE-RQ.
@@ -57,7 +57,7 @@ impl Message {
         Ok(())
     }
 
-    /// Takes the next bytes of the PDV begun; hands them back if they are for whoever stores the dataset.
+    /// Takes the next bytes of the current PDV; returns them if they belong to a dataset to be stored.
     pub(crate) fn take(&mut self, fragment: BytesMut) -> Option<Bytes> {
         match self {
             Self::Command { bytes, .. } => {
@@ -69,8 +69,7 @@ impl Message {
         }
     }
 
-    /// The last fragment of a command set or of a dataset has come; `None` while more of the message is to come that has to be
-    /// dropped first.
+    /// Ends a command set or a dataset at its last fragment; `None` while more of the message follows that must be dropped first.
     pub(crate) fn end(&mut self) -> Result<Option<Completed>, Violation> {
         Ok(match std::mem::take(self) {
             Self::None => None,

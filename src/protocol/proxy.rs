@@ -1,46 +1,46 @@
-//! The PROXY protocol, versions 1 and 2: a header before the first byte of a connection, in which a balancer says who the peer
-//! really is (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
+//! The PROXY protocol, versions 1 and 2: a header before the first byte of a connection, in which a balancer names the actual peer
+//! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 
 use core::net::SocketAddr;
 
 use ppp::{v1, v2};
 
-/// Longest header taken, in bytes. Version 1 has at most 107; version 2 may carry vendors' extensions behind the addresses,
+/// Longest header that is accepted, in bytes. Version 1 has at most 107; version 2 may carry vendors' extensions behind the addresses,
 /// which balancers keep far below this.
 pub const MAX_HEADER: usize = 1024;
 
-/// What version 2 begins with.
+/// The signature of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family, and the length of the rest.
 const FIXED_V2: usize = 16;
-/// What version 1 begins with.
+/// The first bytes of version 1.
 const PREFIX: &[u8; 6] = b"PROXY ";
 
-/// Who a connection comes from, by its header.
+/// The source of a connection, from its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A peer behind the balancer.
     Peer(SocketAddr),
-    /// The balancer itself (LOCAL: its health check), or someone it cannot name (UNKNOWN, a Unix socket).
+    /// The balancer itself (LOCAL: its health check), or a peer that it cannot name (UNKNOWN, a Unix socket).
     Balancer,
 }
 
-/// Bytes that are no header, or one that is too long.
+/// Not a header, or one that is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no PROXY header of at most {MAX_HEADER} bytes")]
 pub struct NotAHeader;
 
-/// Whether a connection that begins so begins with a header, as far as can be told.
+/// Whether the first bytes of a connection can be those of a header.
 pub fn begins(first: &[u8]) -> bool {
     let agrees = |with: &[u8]| !first.is_empty() && first.iter().zip(with).all(|(a, b)| a == b);
     agrees(SIGNATURE) || agrees(PREFIX)
 }
 
-/// How many more bytes belong to the header that begins with `header`, at least: 0 once it is whole. Who reads no more than
-/// that takes none of what follows the header.
+/// The least number of bytes that complete the header that begins with `header`; 0 once it is whole. A caller that reads no more than this
+/// reads nothing behind the header.
 ///
 /// # Errors
-/// As soon as it is clear that there is none.
+/// As soon as the bytes cannot be a header.
 pub fn missing(header: &[u8]) -> Result<usize, NotAHeader> {
     if header.is_empty() {
         return Ok(PREFIX.len());
@@ -62,7 +62,7 @@ pub fn missing(header: &[u8]) -> Result<usize, NotAHeader> {
     if whole > MAX_HEADER { Err(NotAHeader) } else { Ok(whole.saturating_sub(header.len())) }
 }
 
-/// Reads a whole header, of which [`missing`] says 0.
+/// Parses a whole header, for which [`missing`] is 0.
 ///
 /// # Errors
 /// If it is malformed.

@@ -1,5 +1,5 @@
-//! The registry of the standard as a list (PS3.6 annex A): for whoever has to name everything that is served. What is served is
-//! decided in [`crate::syntaxes`], whose tables can be asked, but not listed.
+//! The registry of the standard as lists (PS3.6 annex A), for callers that enumerate the supported UIDs. [`crate::syntaxes`] decides about
+//! support; its tables can be queried, but not listed.
 
 use dicom_core::dictionary::UidDictionary;
 use dicom_dictionary_std::StandardSopClassDictionary;

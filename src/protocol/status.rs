@@ -15,9 +15,9 @@ pub enum Status {
     InvalidSopInstance,
     /// 0122: the SOP class is not the context's, or not one that can be stored.
     SopClassNotSupported,
-    /// 0211: this node does not do the requested DIMSE operation.
+    /// 0211: the requested DIMSE operation is not supported.
     UnrecognizedOperation,
-    /// A700: out of resources; the peer may send the instance again later.
+    /// A700: out of resources; the peer may retry later.
     OutOfResources,
     /// A900: the dataset is not what the command says it is.
     DataSetMismatch,
@@ -61,8 +61,8 @@ impl fmt::Display for Status {
     }
 }
 
-/// The value of element (0000,0902), VR LO: at most 64 characters of the default repertoire, no backslash, no control
-/// characters. Whatever text it is made from, it comes out as that.
+/// The value of element (0000,0902), VR LO. Invariant: at most 64 characters of the default repertoire, no backslash, no control characters,
+/// whatever text it is made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorComment(String);
 

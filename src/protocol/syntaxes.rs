@@ -9,7 +9,7 @@ pub const VERIFICATION: &str = "1.2.840.10008.1.1";
 /// DICOM application context name (PS3.7 §A.2.1).
 pub const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 
-/// What kind of abstract syntax a UID names.
+/// The kind of an abstract syntax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AbstractSyntax {
     /// A storage SOP class of the standard, current or retired (PS3.4 §B.5).
@@ -53,7 +53,7 @@ pub fn is_uid(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
-/// UIDs are padded with NUL, AE titles with spaces; peers mix them up.
+/// Removes padding. UIDs are padded with NUL, AE titles with spaces; some peers confuse the two.
 pub(crate) fn unpadded(text: &str) -> &str {
     text.trim_matches(['\0', ' '])
 }

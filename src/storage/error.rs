@@ -23,12 +23,12 @@ pub enum StoreError {
     /// The filesystem, or the quota on it, is full.
     #[error("the disk is full")]
     DiskFull,
-    /// Storing this instance would leave less space free than is to be kept.
+    /// Storing this instance would use the reserved space.
     #[error("{free_bytes} bytes free on the disk, {min_free_bytes} reserved")]
     BelowMinFree {
         /// Bytes free now.
         free_bytes: u64,
-        /// Bytes to be kept free.
+        /// Bytes reserved.
         min_free_bytes: u64,
     },
     /// The storage root is gone, has become another filesystem, or is held by another node.

@@ -1,4 +1,4 @@
-//! What a crash left in a root: told without changing anything. [`Store::open`](crate::Store::open) is what cleans it.
+//! A report of the files that a crash left in a root. It changes nothing; [`Store::open`](crate::Store::open) cleans the root.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use crate::root::{self, OWN, holder_of};
 use crate::sync::time_of_day_ms;
 use crate::wal::count_entries;
 
-/// Whether a node uses the root now.
+/// The use of a root by a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// No node ever did.
+    /// No node has ever used it.
     Never,
-    /// None does.
+    /// No node uses it now.
     Free,
-    /// One does: what is unfinished is its work of this moment.
+    /// A node uses it now: unfinished files are its present work.
     Held {
-        /// Its process, where the lock file says.
+        /// Its process ID, if the lock file has it.
         pid: Option<u32>,
     },
 }
@@ -28,17 +28,17 @@ pub enum Use {
 /// A file that was being written: an instance that was never acknowledged, so that its sender still has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// Where.
+    /// Path below the root.
     pub path: PathBuf,
-    /// How long it is.
+    /// Length in bytes.
     pub bytes: u64,
-    /// How long ago it was written to last.
+    /// Time since the last write.
     pub age: Duration,
-    /// What it was to become, where that much of it was written.
+    /// Its file meta, if that was written.
     pub meta: Option<FileMeta>,
 }
 
-/// Instances in the commit log of `root` that were acknowledged, and that the next start holds against their files.
+/// Acknowledged instances in the commit log of `root`, which the next start compares with their files.
 pub fn logged(root: &Path) -> Result<u64, OpenError> {
     let log = root.join(OWN).join("log");
     match root::open(&log, Open::Directory) {
@@ -53,7 +53,7 @@ pub fn set_aside(root: &Path) -> Result<u64, OpenError> {
     root::count_lost(&root::open(root, Open::Directory).map_err(OpenError::io("open", root))?, Path::new(""))
 }
 
-/// Tells every unfinished file in `root`, and whether a node uses it.
+/// Reports every unfinished file in `root`, and whether a node uses the root.
 pub fn scan(root: &Path, mut report: impl FnMut(Leftover)) -> Result<Use, OpenError> {
     root::open(root, Open::Directory).map_err(OpenError::io("open", root))?;
     let own = root.join(OWN);

@@ -1,7 +1,7 @@
 //! The directory in a root that is the node's own.
 
-/// What of ours is in the root beside the instances. A layout never makes a name that begins with a dot.
+/// The node's own directory in the root. No layout makes a name that begins with a period.
 pub(crate) const OWN: &str = ".tidegate";
 
-/// Where in it instances are set aside that are not in their places.
+/// Subdirectory for instances that are set aside.
 pub(crate) const LOST: &str = "lost";

@@ -8,7 +8,7 @@ pub(crate) fn of<H: Handle>(root: &Root<H>) -> Result<Space, StoreError> {
     root.dir.space().map_err(|error| root.failed("ask for the free space of", error))
 }
 
-/// Whether `bytes` more can be written with `free_bytes` free of which `min_free_bytes` are to be kept.
+/// Whether `bytes` more can be written with `free_bytes` free, of which `min_free_bytes` are reserved.
 pub(crate) fn check(bytes: u64, free_bytes: u64, min_free_bytes: u64) -> Result<(), StoreError> {
     match free_bytes.checked_sub(bytes) {
         Some(left) if left >= min_free_bytes => Ok(()),

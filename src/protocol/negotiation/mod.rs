@@ -1,4 +1,4 @@
-//! Association negotiation: what a request gets as its answer (PS3.8 §7.1, PS3.7 Annex D.3).
+//! Association negotiation: the answer to a request (PS3.8 §7.1, PS3.7 Annex D.3).
 
 use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResult,
@@ -17,7 +17,7 @@ pub use policy::Policy;
 pub use user_information::UserIdentity;
 use user_information::answer_user_information;
 
-/// A request as it arrived, for whoever decides about it.
+/// A request as it arrived, for the caller's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssociateRequest {
     /// Calling AE title without padding. A peer's string: escape it before printing.
@@ -28,7 +28,7 @@ pub struct AssociateRequest {
     pub contexts_proposed: usize,
     /// How many of them will be accepted.
     pub contexts_accepted: usize,
-    /// Operations the peer may have outstanding; 1 where it did not negotiate.
+    /// Operations that the peer may have outstanding; 1 if it did not negotiate.
     pub async_operations: u16,
     /// The user the peer names, if it names one by a name or a name and passcode (PS3.7 §D.3.3.7).
     pub user_identity: Option<UserIdentity>,
@@ -36,7 +36,7 @@ pub struct AssociateRequest {
     pub implementation: String,
 }
 
-/// Why an association is refused: result, source and reason of the A-ASSOCIATE-RJ PDU (PS3.8 §9.3.4).
+/// The reason of a rejection: result, source and reason of the A-ASSOCIATE-RJ PDU (PS3.8 §9.3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rejection {
     /// Permanent, by the service user: the application context is not DICOM's.
@@ -67,7 +67,7 @@ impl Rejection {
         Self::TemporaryCongestion,
     ];
 
-    /// The name it has in metrics and lists.
+    /// Name in metrics and lists.
     pub fn name(self) -> &'static str {
         match self {
             Self::ApplicationContext => "application_context",
@@ -94,7 +94,7 @@ impl Rejection {
     }
 }
 
-/// What a request has come to: the answer, and what holds if it is given.
+/// The outcome of a negotiation: the answer, and the terms if the association is accepted.
 #[derive(Debug)]
 pub(crate) struct Negotiated {
     pub(crate) answer: AssociationAC,

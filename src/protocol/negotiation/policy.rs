@@ -1,6 +1,6 @@
-//! What this node offers and accepts.
+//! The policy of the negotiation.
 
-/// What this node offers and accepts. Validated by whoever builds it.
+/// The terms that this node offers and accepts. The caller has validated them.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Our AE title, 1 to 16 characters (PS3.5 §6.2, AE).
@@ -9,13 +9,13 @@ pub struct Policy {
     pub require_called_ae_title: bool,
     /// Largest P-DATA-TF PDU a peer may send, in bytes of its variable field; 0 for no limit (PS3.8 §D.1).
     pub max_pdu_length: u32,
-    /// Longest A-ASSOCIATE-RQ taken, in bytes of its variable field.
+    /// Longest A-ASSOCIATE-RQ that is accepted, in bytes of its variable field.
     pub max_request_length: u32,
-    /// Longest command set taken, in bytes; those of a storage service are below 500.
+    /// Longest command set that is accepted, in bytes. Those of a storage service are below 500.
     pub max_command_set: u32,
     /// Most presentation contexts accepted of one request; those that could be accepted beyond it are refused.
     pub max_contexts: usize,
-    /// How many operations a peer may have outstanding, when it asks for more than one; at least 1.
+    /// Most operations that a peer may have outstanding if it asks for more than one; at least 1.
     pub async_operations: u16,
     /// Whether abstract syntaxes that are private or newer than this build are stored too.
     pub accept_unknown_sop_classes: bool,

@@ -1,4 +1,4 @@
-//! The user information items of an association request and what is answered to them (PS3.7 Annex D.3.3).
+//! The user information items of an association request, and the answers to them (PS3.7 Annex D.3.3).
 
 use std::collections::HashSet;
 
@@ -28,11 +28,11 @@ impl std::fmt::Debug for UserIdentity {
     }
 }
 
-/// What the user information comes to.
+/// The outcome of the user information.
 pub(super) struct UserInformation {
     /// The items of the answer.
     pub(super) answer: Vec<UserVariableItem>,
-    /// Largest P-DATA-TF PDU the peer takes; 0 for no limit.
+    /// Largest P-DATA-TF PDU that the peer accepts; 0: no limit.
     pub(super) peer_max_pdu_length: u32,
     pub(super) peer_implementation: String,
     /// Operations the peer may have outstanding.

@@ -1,11 +1,10 @@
-//! The PS3.8 §9.2 state table, whole, as data: [`action`] looks up what the standard names (`AA-8`, `AR-4`), [`Action::next`]
-//! where it leads. This node only ever accepts, and never asks for a release, so of the thirteen states it meets six:
-//! Sta1, Sta2, Sta3, Sta6, Sta8 and Sta13.
+//! The PS3.8 §9.2 state table, complete, as data: [`action`] looks up the action (`AA-8`, `AR-4`), [`Action::next`] the next state. This node is
+//! always the acceptor and never requests a release, so it reaches six of the thirteen states: Sta1, Sta2, Sta3, Sta6, Sta8 and Sta13.
 
-/// Where an association stands (PS3.8 §9.2.1), in the order of the table's columns.
+/// A state of an association (PS3.8 §9.2.1), in the order of the table's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Idle: no transport connection, or one that is to be closed without another word.
+    /// Idle: no transport connection, or one that is to be closed without a PDU.
     Sta1,
     /// Transport open, A-ASSOCIATE-RQ awaited.
     Sta2,
@@ -29,16 +28,16 @@ pub enum State {
     Sta11,
     /// Release collision, acceptor: the local answer is awaited.
     Sta12,
-    /// Our last word is said; the peer is to close the transport connection.
+    /// The last PDU is sent; the peer is to close the transport connection.
     Sta13,
 }
 
-/// What can happen (PS3.8 §9.2.3), in the order of the table's rows.
+/// An event (PS3.8 §9.2.3), in the order of the table's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Local: ask for an association.
+    /// Local: request an association.
     RequestAssociation,
-    /// The transport connection asked for is there.
+    /// The requested transport connection is open.
     TransportConfirmed,
     /// A-ASSOCIATE-AC PDU.
     AssociateAccept,
@@ -56,7 +55,7 @@ pub enum Input {
     SendData,
     /// P-DATA-TF PDU.
     Data,
-    /// Local: ask for release.
+    /// Local: request release.
     RequestRelease,
     /// A-RELEASE-RQ PDU.
     ReleaseRequest,
@@ -196,8 +195,7 @@ const TABLE: [[Option<Action>; 13]; 19] = {
     ]
 };
 
-/// What to do in `state` when `input` happens (PS3.8 table 9-10); `None` where the table is blank: it cannot happen, or makes
-/// no sense.
+/// The action for `input` in `state` (PS3.8 table 9-10); `None` where the table is blank: the combination cannot happen.
 pub fn action(state: State, input: Input) -> Option<Action> {
     TABLE[input as usize][state as usize]
 }

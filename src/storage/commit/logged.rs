@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::Commit;
 use super::files::{Files, ToWrite};
-use super::naming::{Draft, FreeName, Named, Renaming, Temp};
-use super::{Commit, Item, Run, State, Strategy};
+use super::item::{Item, State};
+use super::naming::{Draft, FreeName, Look, Named, Renaming, Temp};
+use super::run::Run;
+use super::strategy::Strategy;
 use crate::error::StoreError;
 use crate::fs::Handle;
 use crate::instance::{Instance, Stored};
@@ -185,8 +188,8 @@ impl<H: Handle> Run<H> {
             Renaming::Named(named) => Ok(State::Named(named)),
             Renaming::PathTaken(draft) => {
                 let name = match self.look(instance, self.path(instance, 1))? {
-                    super::Look::Free(name) => name,
-                    super::Look::Stored(named) => return Ok(State::Named(Named::Final(named))),
+                    Look::Free(name) => name,
+                    Look::Stored(named) => return Ok(State::Named(Named::Final(named))),
                 };
                 Ok(State::Written(Draft { name, strategy: Strategy::PerFile, is_log_clear: is_alone, ..draft }))
             }

@@ -1,4 +1,4 @@
-//! What one run over a batch works with.
+//! The state that the steps of one batch share: store, root, directories, and the free space.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,19 +8,19 @@ use crate::fs::Handle;
 use crate::inner::Inner;
 use crate::root::Root;
 
-/// One run over a batch.
+/// One run over a batch. While it exists, its instances count as being committed.
 #[derive(Debug)]
 pub(super) struct Run<H: Handle> {
     pub(super) store: Arc<Inner<H>>,
     pub(super) root: Arc<Root<H>>,
     pub(super) directories: Directories<H>,
-    /// Syncs that had failed before anything of the batch was written.
+    /// Number of failed syncs before the first write of the batch.
     pub(super) failures: u64,
-    /// What is free on the disk as far as this batch knows, once it had to ask.
+    /// Free bytes of the disk less those of this batch, once they were needed.
     pub(super) free_bytes: Option<u64>,
-    /// In the batch.
+    /// Instances of the batch.
     pub(super) instances: usize,
-    /// Instances that were being committed when it began, its own among them.
+    /// Instances that were being committed when the run began, its own included.
     pub(super) in_commit: usize,
 }
 

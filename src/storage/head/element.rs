@@ -5,7 +5,7 @@ use dicom_core::{Tag, VR};
 /// The longest element header: explicit VR with a 32-bit length.
 pub(crate) const MAX_HEADER_BYTES: usize = 12;
 
-/// The shortest element header, which is enough to tell how long it really is.
+/// The shortest element header. It suffices to know the full length.
 pub(crate) const MIN_HEADER_BYTES: usize = 8;
 
 /// A length that says the end is marked by a delimiter (PS3.5 §7.1.1).
@@ -26,7 +26,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// The encoding a dataset really has, by what stands for a VR in its first element. Some
+    /// The actual encoding of a dataset, from the bytes at the VR of its first element. Some
     /// writers announce a compressed syntax and leave the dataset in implicit VR, or the reverse;
     /// readers cope, so such an instance is worth keeping.
     pub(crate) fn as_written(self, vr: [u8; 2]) -> Self {
@@ -47,7 +47,7 @@ pub(crate) struct Header {
     pub(crate) length: u32,
 }
 
-/// What the bytes of a header gathered so far say.
+/// The result of decoding the bytes of a header gathered so far.
 pub(crate) enum Decoded {
     Header(Header),
     /// The header is this many bytes long, more than were given.

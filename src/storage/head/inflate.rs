@@ -6,8 +6,8 @@ use super::outcome::{HeadError, Limit, Progress};
 use super::scan::Scan;
 
 const BUFFER_BYTES: usize = 4096;
-/// What the inflater is given at a time. How much it makes of a stream before a broken place depends on how much of the stream it
-/// has seen, so that must not depend on how the network cut the stream.
+/// Bytes passed to the inflater at once. Its output before a corrupt byte depends on the input that it has seen, so the input must not
+/// depend on how the network cut the stream.
 const BLOCK_BYTES: usize = 512;
 
 pub(super) struct Inflate {
@@ -15,7 +15,7 @@ pub(super) struct Inflate {
     stream: Decompress,
     max_bytes: u64,
     buffer: Box<[u8; BUFFER_BYTES]>,
-    /// The block under way.
+    /// The current block.
     block: Vec<u8>,
     at_end: bool,
 }
@@ -37,7 +37,7 @@ impl Inflate {
         self.at_end
     }
 
-    /// Feeds what the whole blocks of `deflated` inflate to into `scan`, until that is done.
+    /// Inflates the whole blocks of `deflated` into `scan`, until the scan is done.
     pub(super) fn feed(&mut self, mut deflated: &[u8], scan: &mut Scan) -> Progress {
         while !deflated.is_empty() {
             let now = deflated.len().min(BLOCK_BYTES - self.block.len());
@@ -63,7 +63,7 @@ impl Inflate {
         while !self.at_end {
             let Step { taken, inflated, end } = self.step(deflated);
             deflated = &deflated[taken..];
-            // What came before a broken place counts: else the head would depend on how the network cut the stream.
+            // Bytes before a corrupt one count; otherwise the head would depend on how the network cut the stream.
             if scan.feed(&self.buffer[..inflated]) == Progress::Done {
                 return Progress::Done;
             }
@@ -101,9 +101,9 @@ impl Inflate {
     }
 }
 
-/// What came of one buffer.
+/// The result of one buffer.
 struct Step {
-    /// Bytes of the deflated stream that are dealt with.
+    /// Bytes of the deflated stream that were consumed.
     taken: usize,
     /// Bytes in the buffer.
     inflated: usize,

@@ -1,4 +1,4 @@
-//! How far a head may be looked for, and what comes of it: the wanted values, or an error.
+//! The limits of the scan for a head, and its outcome: the wanted values, or an error.
 
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -6,7 +6,7 @@ use dicom_dictionary_std::tags;
 use crate::meta::FileMeta;
 use crate::uid::trim_padding;
 
-/// How much of a dataset's head is worked through before it is given up.
+/// Limits of the scan for a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Headers walked: elements, items and delimiters. A value that is skipped, a sequence of
@@ -14,7 +14,7 @@ pub struct HeadLimits {
     pub max_elements: u32,
     /// Sequences of undefined length inside one another.
     pub max_depth: u32,
-    /// Bytes worked on: headers and kept values, and every inflated byte of a deflated dataset.
+    /// Bytes processed: headers and kept values, and every inflated byte of a deflated dataset.
     /// A skipped value costs nothing and counts for nothing.
     pub max_bytes: u64,
 }
@@ -29,13 +29,13 @@ impl Default for HeadLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Progress {
-    /// The head may go on in the next fragment.
+    /// The head may continue in the next fragment.
     More,
     /// The outcome is known, good or bad; further fragments are ignored.
     Done,
 }
 
-/// The wanted values of a dataset, as far as it has them.
+/// The wanted values that a dataset has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     pub(super) values: Vec<(Tag, Vec<u8>)>,

@@ -12,7 +12,7 @@ use super::element::{
 };
 use super::outcome::{Head, HeadError, HeadLimits, Limit, Progress};
 
-/// What is kept of a wanted value. No element a file can be named by comes near it.
+/// Most bytes kept of a wanted value, far above any element that a layout can use.
 const MAX_KEPT_BYTES: usize = 1024;
 
 const FILE_META_GROUP: u16 = 0x0002;
@@ -32,7 +32,7 @@ pub(super) struct Scan {
     /// The value of `open` within the outermost UN of undefined length, whose content is in
     /// implicit VR little endian whatever stands around it (PS3.5 §6.2.2, CP-246).
     implicit_from: Option<u32>,
-    /// Bytes taken.
+    /// Bytes consumed.
     offset: u64,
     elements: u32,
     /// An element of the dataset itself was met: one beyond the command and file meta groups that
@@ -98,7 +98,7 @@ impl Scan {
         }
     }
 
-    /// Gives the scan up: the bytes it needs cannot be had.
+    /// Ends the scan with an error: the bytes that it needs are not available.
     pub(super) fn fail(&mut self, error: HeadError) -> Progress {
         self.state = State::Failed(error);
         Progress::Done

@@ -1,7 +1,7 @@
 //! Makes one name of a path: any bytes in, 1..=255 harmless bytes out.
 //!
 //! A value keeps `A-Z a-z 0-9 . _ -`; every other byte, and a period at either end, becomes `%` and
-//! two hexadecimal digits. What is too long is cut and ends in `~` and the SHA-256 of the whole
+//! two hexadecimal digits. A value that is too long is cut and ends in `~` and the SHA-256 of the whole
 //! value. As neither `%` nor `~` is kept, different values stay different.
 
 use std::borrow::Cow;
@@ -60,7 +60,7 @@ impl Field {
     }
 }
 
-/// The first `n` characters of UTF-8, or bytes of what is something else.
+/// The first `n` characters of UTF-8, or the first `n` bytes of another encoding.
 fn first(value: &[u8], n: usize) -> &[u8] {
     let end = match std::str::from_utf8(value) {
         Ok(text) => text.char_indices().nth(n).map(|(at, _)| at),
@@ -77,7 +77,7 @@ fn push_encoded(name: &mut String, value: &[u8], max_bytes: usize) {
         b'.' => !is_edge(at),
         byte => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
     };
-    // What is kept goes over in one piece: of most values, UIDs for one, all of it.
+    // Bytes that are kept are copied in one piece: for most values, such as UIDs, all of them.
     let mut rest = 0;
     for (at, &byte) in value.iter().enumerate().filter(|(at, byte)| !is_kept(*at, **byte)) {
         push_kept(name, &value[rest..at]);

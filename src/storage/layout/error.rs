@@ -1,13 +1,13 @@
-//! Why a template is refused.
+//! The errors of a template.
 
 use dicom_core::Tag;
 
 use super::limits;
 
-/// Why a template is refused. Columns count from 1.
+/// An error of a template. Columns count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// Nothing at all.
+    /// The template is empty.
     #[error("the layout is empty; the default is {:?}", limits::DEFAULT)]
     Empty,
     /// More text than any layout needs.
@@ -58,7 +58,7 @@ pub enum LayoutError {
         /// What stands there.
         name: String,
     },
-    /// An element no path can be made of.
+    /// An element that cannot be part of a path.
     #[error("column {column}: element {tag} {why}; use a text element of the dataset in front of its pixel data")]
     UnsuitableElement {
         /// Where.
@@ -68,7 +68,7 @@ pub enum LayoutError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A function there is not.
+    /// An unknown function.
     #[error("column {column}: unknown function {name:?}; there are first:N, hash:N and or:TEXT")]
     UnknownFunction {
         /// Where.
@@ -96,7 +96,7 @@ pub enum LayoutError {
         /// Where the component starts.
         column: usize,
     },
-    /// Two instances could be given the same path.
+    /// Two instances could get the same path.
     #[error(
         "two instances could share a path; one component must hold the whole {{SOPInstanceUID}}, without functions, as its only field"
     )]

@@ -1,6 +1,6 @@
-//! The layout: a template that turns what an instance says of itself into a relative path.
+//! The layout: a template that turns elements of an instance into a relative path.
 //!
-//! It is the only place where a peer's string becomes part of a path. `template` reads the grammar,
+//! Invariant: a peer's string becomes part of a path here and nowhere else. `template` reads the grammar,
 //! `component` encodes values so that they can neither leave the root nor collide.
 //!
 //! ```text

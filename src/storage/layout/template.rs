@@ -1,4 +1,4 @@
-//! Reads a template into components, and refuses whatever could go wrong with one later.
+//! Parses a template into components, and refuses everything that could fail later.
 
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, TagRange, VirtualVr};
 use dicom_core::{Tag, VR};
@@ -7,7 +7,7 @@ use dicom_dictionary_std::{StandardDataDictionary, tags};
 use super::error::LayoutError;
 use super::limits::{CUT_MARK_BYTES, MAX_COMPONENTS, MAX_NAME_BYTES, MAX_TEMPLATE_BYTES, RESERVED_BYTES};
 
-/// What is left of one value at the least when it has to be cut: this, a mark and its hash.
+/// Least bytes of a cut value, before the mark and the hash.
 const MIN_VALUE_BYTES: usize = CUT_MARK_BYTES + 1;
 
 const MAX_ALTERNATIVE_BYTES: usize = 64;
@@ -15,7 +15,7 @@ const MAX_ALTERNATIVE_BYTES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Component {
     pub(super) pieces: Vec<Piece>,
-    /// What each of its fields may take once encoded.
+    /// Room of each field once encoded, in bytes.
     pub(super) max_value_bytes: usize,
 }
 

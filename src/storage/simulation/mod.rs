@@ -1,4 +1,4 @@
-//! Histories of a node on a simulated machine, each from a seed, and what must be true in the end whatever happened.
+//! Histories of a node on a simulated machine, each from a seed, and the invariants that must hold at the end of each.
 //!
 //! `TIDEGATE_HISTORIES=100000 cargo test -p tidegate-storage --lib simulation` runs that many; `TIDEGATE_SEED=17` runs one and
 //! tells every call of it.
@@ -23,14 +23,14 @@ use self::world::{Outcome, history};
 /// Run by a plain `cargo test`.
 const HISTORIES: u64 = 2000;
 
-/// A run that has found so many complaints has found enough.
+/// A run stops after this many violations.
 const MAX_COMPLAINTS: usize = 20;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|number| number.parse().expect("a number"))
 }
 
-/// What many histories came to.
+/// The result of many histories.
 #[derive(Debug, Default)]
 struct Tally {
     histories: AtomicU64,

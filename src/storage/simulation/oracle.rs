@@ -1,4 +1,4 @@
-//! What may stand where, by what was answered and by what people did.
+//! The oracle: which content each path may have, according to the answers and to the acts of people.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::fs::sim::Volume;
 use crate::recovery::Recovery;
 use crate::settings::Duplicates;
 
-/// What stands at a path.
+/// The content of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
     Nothing,
@@ -28,7 +28,7 @@ impl Standing {
     }
 }
 
-/// What an instance was answered with.
+/// The answer to an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Answer {
     /// There was no answer: it may be stored at any time, or never.
@@ -50,7 +50,7 @@ struct Attempt {
     answer: Answer,
 }
 
-/// What people did to a path.
+/// An act of people on a path.
 #[derive(Debug)]
 struct Act {
     at: u64,
@@ -84,7 +84,7 @@ enum Left<'a> {
     Other,
 }
 
-/// All that was asked, answered and done in a history.
+/// The requests, answers and acts of a history.
 #[derive(Debug)]
 pub(super) struct Ledger {
     step: u64,
@@ -96,7 +96,7 @@ pub(super) struct Ledger {
     acts: BTreeMap<PathBuf, Vec<Act>>,
     /// Since when nobody can tell what is to stand there, until something is acknowledged.
     exempt: BTreeMap<PathBuf, u64>,
-    /// What a store said is not in its place.
+    /// Instances that a store reported as set aside or lost.
     pub(super) reported: BTreeSet<PathBuf>,
     /// A copy took the place of the root, with what was set aside in it.
     was_restored: bool,
@@ -277,7 +277,7 @@ impl Ledger {
         causes
     }
 
-    /// Whether that may stand there. If not, it may still be right if one of those is set aside.
+    /// Whether the path may have this content. If not, the content may still be right if one of the returned is set aside.
     fn check_path(&self, path: &Path, standing: &Standing) -> Result<(), (String, Vec<Vec<u8>>)> {
         let found = match standing {
             Standing::Nothing => Left::Nothing,
@@ -348,7 +348,7 @@ impl Ledger {
         format!("{} {by} {}–{ended}", self.describe(cause.left), cause.begun)
     }
 
-    /// Holds all that stands below the root against all that was answered and done.
+    /// Compares everything below the root with the answers and the acts.
     pub(super) fn check(&mut self, volume: &mut Volume, root: &Path) -> Result<(), String> {
         let aside = set_aside(volume, root);
         for path in self.paths() {

@@ -1,4 +1,4 @@
-//! What a seed has in store for a history.
+//! The plan of a history, from its seed.
 
 use std::path::{Path, PathBuf};
 
@@ -38,14 +38,14 @@ pub(super) struct Plan {
     pub(super) nature: Nature,
     pub(super) settings: Settings,
     pub(super) eras: Vec<Era>,
-    /// Once in so many times, an instance is one that was sent before.
+    /// One in this many instances is a resend.
     pub(super) resends_percent: u64,
     pub(super) subjects: usize,
     pub(super) has_people: bool,
     pub(super) final_end: End,
 }
 
-/// From one start to the next.
+/// The part of a history from one start to the next.
 #[derive(Debug)]
 pub(super) struct Era {
     pub(super) writers: u64,
@@ -119,7 +119,7 @@ impl Plan {
     }
 }
 
-/// What goes wrong in a history.
+/// The faults of a history.
 #[derive(Debug, Clone, Copy)]
 enum Troubles {
     None,

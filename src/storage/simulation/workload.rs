@@ -162,7 +162,7 @@ impl Writer {
     }
 }
 
-/// What is sent next: something new, other bytes under a known UID, or the same again.
+/// The next instance: a new one, other bytes under a known UID, or a resend.
 fn choose(ledger: &mut Ledger, plan: &Plan, random: &mut Random) -> (usize, usize) {
     let known = ledger.subjects.len();
     if known < plan.subjects && (known == 0 || !random.percent(plan.resends_percent)) {
@@ -178,7 +178,7 @@ fn choose(ledger: &mut Ledger, plan: &Plan, random: &mut Random) -> (usize, usiz
     (subject, ledger.subjects[subject].add_version(random))
 }
 
-/// Checkpoints what is due until the writers have ended.
+/// Makes due checkpoints until the writers have ended.
 pub(super) fn checkpoint(world: &World, open: &Open, writers: &Cell<u64>) {
     while writers.get() > 0 && world.is_alive() {
         threads::sleep(Time::from_millis(150));
@@ -190,7 +190,7 @@ pub(super) fn checkpoint(world: &World, open: &Open, writers: &Cell<u64>) {
     }
 }
 
-/// Checkpoints until there is nothing left to be done.
+/// Makes checkpoints until the log is empty.
 pub(super) fn quiet_down(world: &World, store: &Store<SimFile>) -> Result<(), String> {
     for _ in 0..40 {
         let Some(due) = store.checkpoint_due() else { return Ok(()) };
@@ -208,7 +208,7 @@ pub(super) fn is_undecided(error: &StoreError) -> bool {
     matches!(error, StoreError::Contended)
 }
 
-/// What stands at each path there is something to say of.
+/// The content of each path that the ledger knows.
 pub(super) fn look(world: &World) -> BTreeMap<std::path::PathBuf, super::oracle::Standing> {
     let paths = world.ledger.borrow().paths();
     let mut volume = world.machine.lock();

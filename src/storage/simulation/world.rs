@@ -1,4 +1,4 @@
-//! A history: starts of a node on one machine, what happens in between, and what is to be there in the end.
+//! A history: starts of a node on one machine, the events in between, and the checks at the end.
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::instance::{Instance, Payload, Stored};
 use crate::recovery::Recovery;
 use crate::store::Store;
 
-/// What a history is about.
+/// A history.
 pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) machine: Machine,
@@ -31,7 +31,7 @@ pub(super) struct Open {
     pub(super) lane: Lane,
 }
 
-/// What a history came to.
+/// The result of a history.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) result: Result<(), String>,

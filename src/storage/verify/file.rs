@@ -1,4 +1,4 @@
-//! One file, read once from front to end: digest, file meta, the whole dataset, and whether it stands where it belongs.
+//! The check of one file, in one read: digest, file meta, whole dataset, and path.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,14 +15,14 @@ use crate::head::{HeadLimits, HeadScan, encoding_of, is_standard};
 use crate::layout::Layout;
 use crate::meta::{FileMeta, StoredMeta};
 
-/// Read at a time.
+/// Bytes of one read.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Inflated at a time.
+/// Bytes of one inflated buffer.
 const INFLATED_BYTES: usize = 64 * 1024;
 /// Deflate makes at most 1032 bytes of one: a deflated dataset of any honest size stays below.
 const MAX_INFLATED_BYTES: u64 = 16 << 30;
 
-/// What one thread needs to check files, one after another.
+/// The buffers and layouts of a thread that checks files.
 pub(super) struct Checker<'a> {
     layouts: &'a [Layout],
     /// The elements that any of the layouts names.
@@ -30,7 +30,7 @@ pub(super) struct Checker<'a> {
     chunk: Box<[u8]>,
 }
 
-/// What was found out about a file's bytes.
+/// The findings about a file's bytes.
 #[derive(Default)]
 struct Found {
     faults: Vec<Fault>,
@@ -46,9 +46,9 @@ impl<'a> Checker<'a> {
         Self { layouts, wanted: wanted.into(), chunk: vec![0; CHUNK_BYTES].into() }
     }
 
-    /// Checks the open `file`, which stands at `path` below the root.
+    /// Checks the open `file` at `path` below the root.
     pub(super) fn check(&mut self, file: &File, path: &Path) -> Verdict {
-        // So that what is read comes from the disk, as far as the kernel can forget it; and is read ahead.
+        // Drops cached pages, so that the bytes come from the disk, and enables read-ahead.
         file.expect_reading();
         let mut hasher = Hasher::default();
         let mut bytes = 0;
@@ -109,7 +109,7 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    /// Holds path, file meta and dataset against each other.
+    /// Compares path, file meta and dataset.
     fn check_path(&self, path: &Path, found: &mut Found) {
         let (Some(stored), Some(head)) = (&found.stored, found.head.take()) else { return };
         let head = match head.finish() {
@@ -132,7 +132,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// The dataset on its way into the walk.
+/// The dataset as input of the walk.
 enum Dataset {
     Plain(Walk),
     Deflated(Box<Inflating>),

@@ -1,4 +1,4 @@
-//! Proof that what is stored is whole: every file of a root, read to its end.
+//! Verification: proves that every file of a root is whole, by reading it to its end.
 //!
 //! `tree` lists the files, `file` checks one, `walk` goes through its dataset. It reads and changes nothing, so it may run
 //! beside a node: a file under a final name is whole at any moment.
@@ -38,7 +38,7 @@ pub struct Totals {
     pub damaged: u64,
     /// Of them, malformed as received.
     pub malformed_as_received: u64,
-    /// Of them, without a recorded digest: their structure was proved, not every byte.
+    /// Of them, without a recorded digest: their structure was verified, not every byte.
     pub without_digest: u64,
     /// Links, devices and names with a leading period, which were passed over.
     pub foreign: u64,

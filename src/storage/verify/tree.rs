@@ -12,13 +12,13 @@ use crate::fs::{Errno, Handle, Kind, Link, Open};
 /// Directories inside one another. A layout makes at most eleven.
 const MAX_DEPTH: usize = 64;
 
-/// Something met below the root.
+/// An entry below the root.
 pub(super) enum Entry {
     /// A regular file.
     File(ScannedFile),
-    /// Nothing that a store makes: a link, a device, a name that begins with a period.
+    /// An entry that no store makes: a link, a device, a name that begins with a period.
     Foreign,
-    /// A directory that cannot be looked into, or a name that cannot be looked at.
+    /// A directory that cannot be listed, or a name that cannot be examined.
     Unreadable { path: PathBuf, error: Errno },
 }
 
@@ -79,7 +79,7 @@ pub(super) fn list(root: &File, mut met: impl FnMut(Entry) -> bool) -> Result<()
                 true
             }
             Ok(Looked::Directory(path, _)) => met(Entry::Unreadable { path, error: Errno::NAMETOOLONG }),
-            // Gone between the listing and the look: somebody's right.
+            // Removed between the listing and the look, which other programs may do.
             Err((_, Errno::NOENT)) => true,
             Err((path, error)) => met(Entry::Unreadable { path, error }),
         };

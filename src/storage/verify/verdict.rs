@@ -1,4 +1,4 @@
-//! What there is to say about one file.
+//! The verdict about one file.
 
 use std::path::PathBuf;
 
@@ -7,20 +7,20 @@ use crate::fs::Errno;
 use crate::head::{HeadError, Mismatch};
 use crate::meta::MetaFault;
 
-/// What there is to say about one file.
+/// The verdict about one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// Relative to the root.
     pub path: PathBuf,
     /// Bytes read.
     pub bytes: u64,
-    /// What its digest says.
+    /// The comparison with its digest.
     pub digested: Digested,
-    /// What is wrong with it; nothing, for most.
+    /// Its faults; none for most files.
     pub faults: Vec<Fault>,
 }
 
-/// What the digest that was recorded with a file says.
+/// The comparison of a file with its recorded digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Digested {
     /// The bytes are those that were committed.
@@ -31,10 +31,10 @@ pub enum Digested {
     NotRecorded,
 }
 
-/// How a file came off.
+/// The condition of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// Nothing is wrong with it.
+    /// No fault.
     Whole,
     /// Its dataset breaks the standard's rules, and did so when it arrived: the bytes are those that were committed.
     MalformedAsReceived,
@@ -43,7 +43,7 @@ pub enum Condition {
 }
 
 impl Verdict {
-    /// How the file came off.
+    /// The condition of the file.
     pub fn condition(&self) -> Condition {
         let of_the_sender = |fault: &Fault| matches!(fault, Fault::Dataset(_));
         if self.faults.is_empty() {
@@ -67,7 +67,7 @@ pub enum Fault {
         /// The system's reason.
         error: Errno,
     },
-    /// Its front is no file meta.
+    /// It does not begin with valid file meta.
     #[error(transparent)]
     Meta(#[from] MetaFault),
     /// Its dataset is not whole.

@@ -1,5 +1,5 @@
-//! The walk over a whole dataset: every element, down into every sequence, iterative and indifferent to where fragments
-//! begin and end. Values are skipped; what is held is one header and a frame for each open sequence and item.
+//! The walk over a whole dataset: every element, in every sequence. It is iterative and does not depend on the boundaries of fragments. It skips
+//! values, and holds one header and a frame for each open sequence and item.
 
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
 use dicom_core::{Tag, VR};
@@ -16,7 +16,7 @@ const MAX_FRAMES: usize = 512;
 
 const FILE_META_GROUP: u16 = 0x0002;
 
-/// What is wrong with a dataset. Offsets are in bytes from its start, inflated when it is deflated.
+/// A fault of a dataset. Offsets are in bytes from its start, after inflation if it is deflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DatasetFault {
     /// Not one byte.
@@ -27,7 +27,7 @@ pub enum DatasetFault {
     ValueCut {
         /// The element or item.
         tag: Tag,
-        /// What is not there of it.
+        /// Bytes that are missing.
         missing_bytes: u64,
     },
     /// It ends inside a header.
@@ -42,7 +42,7 @@ pub enum DatasetFault {
         /// The innermost element that is open.
         tag: Tag,
     },
-    /// What should be a VR is none (PS3.5 §7.1.2).
+    /// No valid VR (PS3.5 §7.1.2).
     #[error("element {tag} at byte {offset} has no valid vr")]
     InvalidVr {
         /// The element.
@@ -96,7 +96,7 @@ pub enum DatasetFault {
         /// How far it could be read.
         offset: u64,
     },
-    /// The deflated stream goes on and on.
+    /// The deflated stream exceeds the bound.
     #[error("deflated dataset is longer than {max_bytes} bytes, the rest was not verified")]
     TooLong {
         /// The bound.
@@ -316,8 +316,8 @@ fn value(tag: Tag, length: u32) -> State {
     if length == 0 { State::Header } else { State::Value { tag, left: u64::from(length) } }
 }
 
-/// What an element is made of: `None` for a value, or what stands in it and, where it differs from what is around it, how that is
-/// encoded. An error where the VR allows no undefined length.
+/// The content of an element: `None` for a value; otherwise the kind of its content and, if it differs from the surroundings, its encoding. An
+/// error if the VR does not allow undefined length.
 fn content_of(header: &Header) -> Result<Option<(Kind, Option<Encoding>)>, ()> {
     let undefined = header.length == UNDEFINED_LENGTH;
     Ok(match header.vr.as_ref() {

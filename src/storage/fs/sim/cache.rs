@@ -1,4 +1,4 @@
-//! The page cache: writes go to it, and from there to the device when the kernel finds the time or a sync asks for it.
+//! The page cache: writes go to it, and from it to the device by write-back or by a sync.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ struct Cached {
     is_dirty: bool,
 }
 
-/// What memory has of a file.
+/// The pages of a file in memory.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cache {
     /// The length as a process sees it.
@@ -29,7 +29,7 @@ impl Cache {
         Self { bytes, ..Self::default() }
     }
 
-    /// Whether that can be the content, as far as it is in memory.
+    /// Whether `bytes` can be the content, judged by the pages in memory.
     pub(super) fn may_hold(&self, bytes: &[u8]) -> bool {
         let pages = bytes.chunks(PAGE_BYTES).enumerate();
         self.bytes == bytes.len() as u64
@@ -64,7 +64,7 @@ impl Cache {
 }
 
 impl Volume {
-    /// Writes to the page cache from `offset_bytes` on as long as there is room, and tells how many bytes that were.
+    /// Writes to the page cache from `offset_bytes` on while there is room, and returns the number of bytes.
     pub(super) fn write_cached(&mut self, key: Key, offset_bytes: u64, bytes: &[u8]) -> Result<usize, Errno> {
         let mut written = 0;
         while written < bytes.len() {
@@ -132,7 +132,7 @@ impl Volume {
         extent.map_or([0; PAGE_BYTES], |block| self.device.peek(*block).bytes())
     }
 
-    /// Reads by way of the page cache, or past it.
+    /// Reads through the page cache, or past it.
     pub(super) fn read(
         &mut self,
         key: Key,
@@ -268,7 +268,7 @@ impl Volume {
         written
     }
 
-    /// What the kernel does by itself in between: writes back and forgets some of any file.
+    /// The kernel's own work: writes back and drops some pages of any file.
     pub(super) fn background(&mut self) {
         let live = self.inodes.len();
         let key = self.random.index(live) as Key;
@@ -302,7 +302,7 @@ impl Volume {
         }
     }
 
-    /// Forgets the clean pages of a file: a later read sees what is on the disk.
+    /// Drops the clean pages of a file: a later read sees the disk.
     pub(super) fn drop_clean(&mut self, key: Key) {
         if let Ok(inode) = self.inode_mut(key) {
             inode.cache.pages.retain(|_, cached| cached.is_dirty);

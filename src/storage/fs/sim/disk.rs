@@ -40,7 +40,7 @@ impl Page {
     }
 }
 
-/// What is wrong with the device.
+/// A fault of the device.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ailment {
     /// Every write fails.
@@ -53,7 +53,7 @@ pub(crate) struct Ailment {
     pub(crate) flushes: Option<Errno>,
     /// One flush in so many fails.
     pub(crate) one_flush_in: u64,
-    /// A thin pool is full: what was never written finds no room.
+    /// A thin pool is full: blocks that were never written find no room.
     pub(crate) thin: Option<Errno>,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Device {
     /// Blocks with something volatile.
     unflushed: Vec<u32>,
     pub(crate) ailment: Ailment,
-    /// Errors it has answered.
+    /// Errors so far.
     pub(crate) errors: u64,
 }
 
@@ -124,9 +124,9 @@ impl Device {
         Ok(())
     }
 
-    /// Loses any of what was not flushed.
+    /// Loses any unflushed versions.
     pub(super) fn power_cut(&mut self, random: &mut Random) {
-        // Once in a while all of it or nothing: what a device without a cache does, and one that writes nothing until it must.
+        // Sometimes all or none: like a device without a cache, or one that writes nothing before a flush.
         match random.below(8) {
             0 => self.keep(|_| 0),
             1 => self.keep(|versions| versions),

@@ -3,8 +3,8 @@
 use super::random::Random;
 use crate::fs::Errno;
 
-/// What a file or a filesystem remembers of failed write-backs (`errseq_t`): each handle is told once, and one that is opened after
-/// somebody has been told is not.
+/// The record of failed write-backs of a file or a filesystem (`errseq_t`): each handle reports an error once, and a handle that is opened
+/// after a report does not report it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct WriteBackErrors {
     count: u64,
@@ -21,12 +21,12 @@ impl WriteBackErrors {
         self.last = Some(error);
     }
 
-    /// From where on a handle that is opened now is told.
+    /// The position from which a handle opened now reports errors.
     pub(super) fn sample(&self) -> u64 {
         if self.was_seen { self.count } else { 0 }
     }
 
-    /// Tells a handle that was told up to `seen`.
+    /// The error for a handle that has reported up to `seen`.
     pub(super) fn check(&mut self, seen: &mut u64) -> Result<(), Errno> {
         match self.last {
             Some(error) if self.count != *seen => {
@@ -65,7 +65,7 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// An error that this call can end with though nothing is wrong with the device.
+    /// An error of this call on a sound device.
     pub(super) fn error(self, random: &mut Random) -> Option<Errno> {
         let errors: &[Errno] = match self {
             Self::Open | Self::List => &[Errno::IO, Errno::MFILE, Errno::ACCESS, Errno::NOMEM],
@@ -91,7 +91,7 @@ impl Call {
     }
 }
 
-/// What the seed, or a script, has in store for the calls to come.
+/// The errors that the seed or a script injects into later calls.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Faults {
     /// One call in so many fails.

@@ -1,4 +1,4 @@
-//! The handle of a simulated file: every call is a point where another thread may go on, and the machine may end.
+//! The handle of a simulated file. At every call another thread may run, and the machine may end.
 
 use std::ffi::OsStr;
 use std::io::IoSlice;
@@ -26,7 +26,7 @@ struct OpenFile {
     key: Key,
     how: Open,
     number: u64,
-    /// Write-back errors it was told of, of its file and of the filesystem.
+    /// Write-back errors that it has reported, of its file and of the filesystem.
     seen_errors: AtomicU64,
     seen_filesystem_errors: AtomicU64,
 }
@@ -100,7 +100,7 @@ impl SimFile {
         matches!(self.0.how, Open::Direct | Open::ReadDirect)
     }
 
-    /// What a sync does first: it writes what is dirty, and other threads go on meanwhile.
+    /// The first part of a sync: writes dirty pages, while other threads run.
     fn write_out(&self, call: Call) -> Result<(), Errno> {
         self.call(call, String::new, |volume| {
             let sync_us = volume.nature.sync_us;

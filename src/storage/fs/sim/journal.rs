@@ -1,5 +1,5 @@
-//! Names and inodes, and the journal that takes them to the disk: transactions commit one after the other, each with all that was
-//! changed in any file since the one before.
+//! Names and inodes, and the journal that writes them to the disk. Transactions commit one after the other, each with the changes of all files
+//! since the one before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -12,10 +12,10 @@ use super::errors::WriteBackErrors;
 use super::volume::Volume;
 use crate::fs::{Errno, FilesystemKind, Kind};
 
-/// Tells an inode from all others there ever were; its number may be used again.
+/// Identifies an inode over the whole history; its number may be reused.
 pub(crate) type Key = u32;
 
-/// What the journal keeps of a file or directory.
+/// The metadata of a file or directory in the journal.
 #[derive(Debug, Clone)]
 pub(super) struct Meta {
     pub(super) ino: u64,
@@ -50,7 +50,7 @@ pub(super) struct Inode {
     pub(super) handles: u32,
 }
 
-/// What part of a change is.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     /// The length, and where data lies: a sync of the data needs it.
@@ -59,7 +59,7 @@ pub(super) enum Change {
     Other,
 }
 
-/// How an aborted journal shows.
+/// The behaviour of an aborted journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Aborted {
     /// As of Linux 6.1 with `errors=remount-ro`: syncs with nothing to write succeed.
@@ -194,7 +194,7 @@ impl Inode {
         Self { meta, cache, changed_in: 0, laid_out_in: 0, errors: WriteBackErrors::default(), handles: 0 }
     }
 
-    /// Forgets what memory knows better than the disk's metadata, as when the kernel needs the memory.
+    /// Drops metadata in memory that the disk has too, as under memory pressure.
     pub(super) fn evict(&mut self) {
         self.cache = Cache::new(self.meta.bytes);
         self.errors = WriteBackErrors::default();

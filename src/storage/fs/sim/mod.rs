@@ -1,5 +1,5 @@
-//! A simulated machine below the seam: a disk with a volatile cache, a page cache, a journal, errors, people, threads and the
-//! time, all of it decided by a seed.
+//! A simulated machine behind the seam: a disk with a volatile cache, a page cache, a journal, errors, people, threads and the clock. The seed
+//! decides everything.
 //!
 //! [`Simulation::enter`] makes it the world of the current thread: [`SimFile`]'s top is its root directory, and the locks and the clock
 //! of [`crate::sync`] are its own.

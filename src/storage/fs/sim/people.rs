@@ -1,4 +1,4 @@
-//! What people do to files behind the node's back. They meet no errors, and their hands are quick: each act is one step.
+//! Changes that people make to files beside the node. They meet no errors, and each act is one step.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::names::Dentry;
 use super::volume::{TOP, Volume};
 use crate::fs::{Errno, Kind, Link, Taken};
 
-/// All that is in a directory, as a copy of it keeps it.
+/// The content of a directory, as a copy keeps it.
 #[derive(Debug, Clone)]
 pub(crate) enum Snapshot {
     File { bytes: Vec<u8>, modified_ms: i64 },
@@ -23,7 +23,7 @@ impl Volume {
         self.find(TOP, path, Link::NoFollow)
     }
 
-    /// What the file at `path` holds as a process reads it; `None` where there is no file, and where it cannot be read.
+    /// The content of the file at `path` as a process reads it; `None`: no file, or unreadable.
     pub(crate) fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let key = self.reach(path).ok()?;
         self.content_of(key)
@@ -212,7 +212,7 @@ impl Volume {
         self.commit()
     }
 
-    /// Where a file is in the directory of another name, for those who look for one.
+    /// The path of a file in the directory of another name.
     pub(crate) fn has(&self, path: &Path) -> bool {
         self.dentry(TOP, path).and_then(|dentry: Dentry| self.entry(&dentry)).is_ok_and(|entry| entry.is_some())
     }

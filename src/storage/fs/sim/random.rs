@@ -1,6 +1,6 @@
 //! The one source of chance in a simulation: the same seed gives the same history.
 
-/// SplitMix64: small, and good enough to choose by.
+/// SplitMix64: small, and good enough for choices.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
@@ -9,7 +9,7 @@ impl Random {
         Self(seed ^ 0x5bf0_3635_dcd3_9d51)
     }
 
-    /// Another source, which what is drawn from this one later does not change.
+    /// A second source, independent of later draws from this one.
     pub(crate) fn fork(&mut self) -> Self {
         Self::new(self.next())
     }

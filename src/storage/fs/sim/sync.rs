@@ -49,7 +49,7 @@ pub(crate) enum Patience {
 
 impl Patience {
     pub(crate) fn new() -> Self {
-        threads::step(); // what it has done before it begins to wait
+        threads::step(); // the work before the wait
         match threads::is_simulated() {
             true => Self::Simulated(threads::time() + LOCK_TIMEOUT),
             false => Self::Real(real::Patience::new()),
@@ -66,7 +66,7 @@ pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>, patience
         return false;
     }
     let mutex = MutexGuard::mutex(guard);
-    // Any thread that goes on may be the one that notifies: the caller looks again.
+    // Any running thread may be the one that notifies: the caller checks again.
     MutexGuard::unlocked(guard, || {
         threads::wait_for_others(Some(until));
         while mutex.is_locked() {

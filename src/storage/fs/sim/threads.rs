@@ -1,5 +1,5 @@
-//! The threads of a simulation: coroutines on one thread of the operating system. The seed chooses which of them goes on at each call of
-//! a handle and at each lock; time passes when it is spent, and when all of them wait.
+//! The threads of a simulation: coroutines on one thread of the operating system. At each call of a handle and at each lock the seed chooses
+//! which one runs. Time passes when it is spent, and when all of them wait.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -28,14 +28,14 @@ struct State {
     machine: Machine,
     time: Cell<Time>,
     random: RefCell<Random>,
-    /// A thread gives way at one point in so many.
+    /// A thread yields at one point in this many.
     switch_one_in: u64,
     threads: RefCell<Vec<Thread>>,
-    /// The one that runs.
+    /// The running thread.
     running: Cell<Option<usize>>,
     /// The process that a thread is of which is begun now, and the one that makes calls outside of any.
     process: Cell<u32>,
-    /// Counts what a thread does that others may wait for.
+    /// Counts acts that other threads may wait for.
     step: Cell<u64>,
     hash: Cell<u64>,
     is_told: bool,
@@ -53,7 +53,7 @@ struct Thread {
     looked_at: u64,
 }
 
-/// What a thread that does not run waits for.
+/// The reason for which a thread does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waits {
     Nothing,
@@ -186,7 +186,7 @@ impl State {
         Err(self.describe("no end"))
     }
 
-    /// Of the threads that can go on, one.
+    /// Chooses one of the runnable threads.
     fn next(&self) -> Option<usize> {
         let threads = self.threads.borrow();
         let now = self.time.get();
@@ -208,7 +208,7 @@ impl State {
         (0..threads.len()).filter(|thread| can_go_on(&threads[*thread])).nth(chosen)
     }
 
-    /// Nobody can go on: the next deadline is now. `false`: there is none.
+    /// No thread is runnable: advances the clock to the next deadline. `false`: there is none.
     fn pass_time(&self) -> bool {
         let threads = self.threads.borrow();
         let deadline = |thread: &Thread| match thread.waits {
@@ -284,7 +284,7 @@ pub(super) fn is_in_simulation() -> bool {
     HERE.with_borrow(Option::is_some)
 }
 
-/// Lets another thread go on, if the seed says so.
+/// Lets another thread run, if the seed says so.
 pub(crate) fn pause() {
     if let Some(state) = on_a_thread() {
         let gives_way = state.random.borrow_mut().one_in(state.switch_one_in);
@@ -295,7 +295,7 @@ pub(crate) fn pause() {
     }
 }
 
-/// Others may have waited for what this thread does now.
+/// Counts an act that other threads may wait for.
 pub(super) fn step() {
     HERE.with_borrow(|here| here.iter().for_each(|state| state.step()));
 }

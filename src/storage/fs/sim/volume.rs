@@ -1,4 +1,4 @@
-//! A simulated machine with one filesystem: what is in its memory, what is on its disk, and how it starts again.
+//! A simulated machine with one filesystem: its memory, its disk, and its restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -22,7 +22,7 @@ pub(super) const TOP: Key = 0;
 /// A simulated machine, shared by all handles.
 pub(crate) type Machine = Arc<parking_lot::Mutex<Volume>>;
 
-/// What a machine is like, for the whole of a history.
+/// The properties of a machine, constant over a history.
 #[derive(Debug, Clone)]
 pub(crate) struct Nature {
     pub(crate) kind: FilesystemKind,
@@ -36,13 +36,13 @@ pub(crate) struct Nature {
     /// A list tells the kinds of what is in it.
     pub(crate) lists_kinds: bool,
     pub(crate) abort_shows: Aborted,
-    /// The kernel does something by itself at one call in so many.
+    /// The kernel does work of its own at one call in this many.
     pub(crate) background_one_in: u64,
-    /// The journal commits by itself at one call in so many.
+    /// The journal commits by itself at one call in this many.
     pub(crate) commit_one_in: u64,
-    /// What a call takes, at most.
+    /// Longest time of a call.
     pub(crate) call_us: u64,
-    /// What a sync takes, at most.
+    /// Longest time of a sync.
     pub(crate) sync_us: u64,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Volume {
     pub(super) locks: BTreeMap<Key, Vec<(u64, bool)>>,
     pub(super) next_handle: u64,
     mount: u128,
-    /// The process that lives.
+    /// The live process.
     pub(super) process: Option<u32>,
     last_process: u32,
     pub(crate) faults: Faults,
@@ -116,7 +116,7 @@ pub(crate) struct Volume {
 /// So many calls after a look at a name, a thread may still rely on what it has seen.
 const LOOK_CALLS: u64 = 40;
 
-/// A change of what is wrong with a machine.
+/// A change of the machine's faults.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     Ailment(Ailment),
@@ -236,7 +236,7 @@ impl Volume {
         self.journal.aborted.is_some()
     }
 
-    /// Nothing is wrong any more, but what a restart has to put right.
+    /// Ends all faults, except those that only a restart repairs.
     pub(crate) fn heal(&mut self) {
         self.device.ailment = Ailment::default();
         self.faults = Faults::default();
@@ -244,7 +244,7 @@ impl Volume {
         self.nature.capacity_blocks = self.nature.capacity_blocks.max(1 << 20);
     }
 
-    /// The end of the process that lives, and of more.
+    /// Ends the live process, and more.
     pub(crate) fn end(&mut self, end: End) {
         self.process = None;
         self.ends_at = None;
@@ -261,7 +261,7 @@ impl Volume {
             End::Remount => {
                 let live: Vec<Key> = self.live().collect();
                 for key in live {
-                    let _ = self.write_back_file(key); // nobody is told
+                    let _ = self.write_back_file(key); // no handle reports it
                 }
                 let _ = self.commit();
                 self.mount_again();
