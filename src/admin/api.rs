@@ -1,4 +1,4 @@
-//! The routes, each with its method and path: what is served is this list, and a test holds `openapi.json` to it.
+//! The routes, each with its method and path. A test compares this list with `openapi.json`.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use super::surface::Surface;
 
 /// The OpenAPI document.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
-/// How old a look at the disk may be that a scraper reads of.
+/// Greatest age of the disk's figures in a scrape.
 const SCRAPE_MAX_AGE: Duration = Duration::from_secs(5);
-/// A request body is a word or two.
+/// Longest request body, in bytes: a word or two.
 const MAX_BODY_BYTES: usize = 1024;
 
 /// What was aborted.
@@ -73,7 +73,7 @@ pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
     ]
 }
 
-/// Serves them, and 404 or 405 for everything else.
+/// Serves the routes, and answers 404 or 405 to everything else.
 pub(super) fn configure(app: &mut web::ServiceConfig) {
     app.app_data(web::JsonConfig::default().limit(MAX_BODY_BYTES).error_handler(|error, _| {
         let response = complain(HttpResponse::BadRequest(), &error);
@@ -111,7 +111,7 @@ async fn live() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(r#"{"status":"live"}"#)
 }
 
-/// 200 if the node should be sent associations, 503 if not; the body says why.
+/// 200 if the node is ready for associations, otherwise 503; the body names the failed check.
 async fn ready(surface: web::Data<Surface>, trusted: web::ReqData<Trusted>) -> HttpResponse {
     let mut readiness = Readiness::of(&surface.observer, &surface.storage).await;
     if !trusted.into_inner().0 {
@@ -158,7 +158,7 @@ async fn associations(surface: web::Data<Surface>) -> HttpResponse {
     HttpResponse::Ok().json(Association::all(&surface.observer))
 }
 
-/// 202: it is aborted as soon as it waits for something, which it does all the time.
+/// 202: the association is aborted at its next wait, which is soon.
 async fn abort(surface: web::Data<Surface>, id: web::Path<u64>) -> HttpResponse {
     let id = id.into_inner();
     if surface.observer.abort(id) {
@@ -198,13 +198,13 @@ async fn draining(surface: web::Data<Surface>) -> HttpResponse {
     HttpResponse::Ok().json(Drain::of(&surface.observer))
 }
 
-/// No new associations, and not ready; those that are open go on.
+/// Drains the node: new associations are rejected, `/ready` fails, open associations continue.
 async fn drain(surface: web::Data<Surface>) -> HttpResponse {
     surface.observer.drain();
     HttpResponse::Accepted().json(Drain::of(&surface.observer))
 }
 
-/// New associations again; 409 if the node is stopping.
+/// Ends the drain; 409 if the node is stopping.
 async fn undrain(surface: web::Data<Surface>) -> HttpResponse {
     if surface.observer.undrain() {
         HttpResponse::Ok().json(Drain::of(&surface.observer))

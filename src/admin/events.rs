@@ -1,5 +1,5 @@
-//! `GET /api/events`: the node as it is, once a second, as server-sent events. One look serves all who listen, and there is none while
-//! nobody does.
+//! `GET /api/events`: the state of the node once a second, as server-sent events. One look serves all subscribers; without a subscriber there
+//! is none.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -19,17 +19,17 @@ use super::storage::StorageWatch;
 
 /// Time from event to event.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Listeners at one time.
+/// Most subscribers at one time.
 const MAX_LISTENERS: usize = 16;
-/// Associations an event tells of: those that hold most.
+/// Most associations in an event: the largest holders of memory.
 const MAX_ASSOCIATIONS: usize = 100;
 
-/// What an event tells.
+/// The data of an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tick {
     pub(super) status: Status,
-    /// Those that hold most, most first.
+    /// The largest holders of memory first.
     pub(super) associations: Vec<Association>,
     pub(super) writers: Writers,
 }
@@ -44,14 +44,14 @@ impl Tick {
     }
 }
 
-/// The one who looks, as long as there are listeners.
+/// The task that looks, while there are subscribers.
 #[derive(Debug)]
 pub(super) struct Events {
     looks: Mutex<Weak<watch::Sender<Event>>>,
     leases: Leases,
 }
 
-/// An event as it is sent, and the lease of its bytes, which all who listen share.
+/// An event as it is sent, with the lease of its bytes, which all subscribers share.
 type Event = (Bytes, Option<Arc<MemoryLease>>);
 
 impl Events {
@@ -59,7 +59,7 @@ impl Events {
         Self { looks: Mutex::default(), leases }
     }
 
-    /// A stream of events; `None` if there are listeners enough.
+    /// A stream of events; `None` if there are too many subscribers.
     pub(super) fn listen(
         &self,
         observer: &Observer,
@@ -84,7 +84,7 @@ impl Events {
     }
 }
 
-/// Looks once a second until the last listener is gone.
+/// Looks once a second until the last subscriber has gone.
 async fn look(looks: Weak<watch::Sender<Event>>, observer: Observer, storage: StorageWatch, leases: Leases) {
     let mut clock = interval(PERIOD);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);

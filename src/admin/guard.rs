@@ -1,9 +1,9 @@
-//! Who may ask what. In front of every route.
+//! Authentication and authorisation, in front of every route.
 //!
-//! - A browser on this machine can be led by any web page to send requests to the loopback: *DNS rebinding* makes the page's own name
-//!   point here, so without a token only names that cannot be rebound are answered; and a request that *changes* something must have
-//!   a header that no page can send to another origin without asking first (CORS), which is never answered.
-//! - Beyond the loopback a token or a client certificate is asked for, by the configuration's own rule.
+//! - Any web page can make a browser on this machine send requests to the loopback address. *DNS rebinding* points the page's own name here,
+//!   so without a token only hosts that cannot be rebound are answered. A request that *changes* something must have a header that no page
+//!   can send to another origin without a preflight request (CORS), which is never granted.
+//! - Outside the loopback address, the configuration requires a token or a client certificate.
 
 use std::net::IpAddr;
 
@@ -20,10 +20,10 @@ use super::model::Complaint;
 /// A request that changes something must have this header, with any value, or a token.
 pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
 
-/// What anyone may read who can connect: probes, and the page, which has no figure in it.
+/// Routes without authentication: probes, and the page, which contains no figures.
 const OPEN: [&str; 6] = ["/live", "/ready", "/", "/style.css", "/app.js", "/icon.svg"];
 
-/// Nothing from elsewhere, no frames, no forms, no guessing of types, nothing kept.
+/// Security headers: no foreign sources, no frames, no forms, no type sniffing, no caching.
 const HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -37,17 +37,17 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// What requests must show.
+/// The requirements of a request.
 #[derive(Clone)]
 pub(super) struct Access {
     pub(super) token: Option<String>,
 }
 
-/// Whether the request has shown who sends it, as far as the configuration asks for that.
+/// Whether the request is authenticated, as far as the configuration requires it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trusted(pub(super) bool);
 
-/// Answers for the request, or lets it pass.
+/// Refuses the request, or lets it pass.
 pub(super) async fn guard(
     access: web::Data<Access>,
     request: ServiceRequest,
@@ -67,7 +67,7 @@ pub(super) async fn guard(
     Ok(response)
 }
 
-/// Why a request is not answered.
+/// The reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Refusal {
     #[error("the host must be an IP address or localhost: use one of them, or set admin.token")]
@@ -116,8 +116,7 @@ fn shows(headers: &HeaderMap, token: &str) -> bool {
     shown.is_some_and(|(_, shown)| shown.trim().as_bytes().ct_eq(token.as_bytes()).into())
 }
 
-/// Whether the host asked for is an address or localhost: no name server says what these are. A client without a `Host` is no
-/// browser.
+/// Whether the requested host is an IP address or localhost, which no name server resolves. A client without a `Host` is not a browser.
 fn names_an_address(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST) else { return true };
     let Ok(host) = host.to_str() else { return false };

@@ -1,6 +1,6 @@
-//! What the surface holds for its clients, on the node's own budget: their connections, and answers until they are sent.
+//! The memory of the surface's clients, leased from the node's budget: connections, and responses until they are sent.
 //!
-//! Clients are served even when the budget is spent, for that is when somebody asks. They are few.
+//! Clients are served even if the budget is exhausted, because operators ask at that time. They are few.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ const CONNECTION_BYTES: u64 = (128 + 32) << 10;
 #[derive(Clone, Debug)]
 pub(super) struct Leases(Arc<Holder>);
 
-/// A lease that is given back when its connection is closed.
+/// A lease that is returned when its connection closes.
 struct OfConnection(#[expect(dead_code, reason = "held, not read")] Option<MemoryLease>);
 
 impl Leases {
@@ -31,19 +31,19 @@ impl Leases {
         Self(Arc::new(account))
     }
 
-    /// Leases bytes, if there are any left to lease.
+    /// Leases bytes, if the budget has them.
     pub(super) fn charge(&self, bytes: u64) -> Option<MemoryLease> {
         self.0.lease(Stage::Admin, bytes).ok()
     }
 
-    /// Charges for a connection that has been made, over TLS or not.
+    /// Leases the memory of a connection, with or without TLS.
     pub(super) fn on_connect(&self, connection: &dyn Any, extensions: &mut Extensions) {
         let tls = if connection.is::<TcpStream>() { 0 } else { TLS_LEASE_BYTES };
         extensions.insert(OfConnection(self.charge(CONNECTION_BYTES + tls)));
     }
 }
 
-/// Charges for each answer of known length. Of others, which are events, their maker does.
+/// Leases each response of known length. The others are events, which have a lease of their own.
 pub(super) async fn lease(
     leases: web::Data<Leases>,
     request: ServiceRequest,
@@ -59,7 +59,7 @@ pub(super) async fn lease(
     }))
 }
 
-/// A body that is paid for.
+/// A body with its lease.
 struct Leased {
     body: BoxBody,
     _lease: Option<MemoryLease>,

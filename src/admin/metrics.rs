@@ -1,5 +1,5 @@
-//! `GET /metrics`: the node's figures in the OpenMetrics text format. Read when asked for: the node counts in relaxed atomics of
-//! its own and knows nothing of Prometheus. No label has a value that a peer or an operator could choose.
+//! `GET /metrics`: the node's figures in the OpenMetrics text format. They are read at each request: the node counts in relaxed atomics and
+//! does not know Prometheus. Invariant: no label has a value that a peer or an operator could choose.
 
 use std::fmt;
 use std::time::UNIX_EPOCH;
@@ -18,7 +18,7 @@ use tidegate_protocol::Rejection;
 /// Media type of the text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The figures of this moment as text. `storage` is `None` if the disk did not answer.
+/// The present figures as text. `storage` is `None` if the disk did not respond.
 pub(super) fn text(observer: Observer, storage: Option<StorageLook>, ready: bool) -> Result<String, MetricsError> {
     let statistics = observer.statistics()?;
     let mut registry = Registry::with_prefix("tidegate");
@@ -28,7 +28,7 @@ pub(super) fn text(observer: Observer, storage: Option<StorageLook>, ready: bool
     Ok(text)
 }
 
-/// Why there are no figures.
+/// The error of a scrape.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MetricsError {
     #[error(transparent)]
@@ -215,7 +215,7 @@ impl Figures {
 const BYTES: Option<&Unit> = Some(&Unit::Bytes);
 const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
 
-/// Writes metrics one after the other.
+/// Writes metrics to a page.
 struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {

@@ -2,16 +2,16 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | [`settings`] | where it listens and whom it serves |
-//! | [`guard`] | who may ask what over HTTP |
+//! | [`settings`] | its address, and the authentication of its clients |
+//! | [`guard`] | authentication and authorisation over HTTP |
 //! | [`api`] | the routes |
-//! | [`model`] | what is said, over HTTP and over the socket |
+//! | [`model`] | the answers, over HTTP and over the socket |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
 //! | [`storage`] | looks at the disk for all of these |
-//! | [`surface`] | what all requests share |
+//! | [`surface`] | the state that all requests share |
 //! | [`steering`] | configuration and log level |
-//! | [`leases`] | what requests and answers hold |
-//! | [`socket`], [`wire`] | the socket that the command line asks |
+//! | [`leases`] | the memory of requests and responses |
+//! | [`socket`], [`wire`] | the socket that the command line connects to |
 
 mod api;
 mod dashboard;

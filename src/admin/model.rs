@@ -1,5 +1,5 @@
-//! What the surfaces for operators say, over HTTP and over the socket: one form, in which both the dashboard and the command line
-//! read it. Field by field it stands in `openapi.json`, which tests hold to this.
+//! The answers of the surfaces for operators: one model over HTTP and over the socket, for the dashboard and the command line. `openapi.json`
+//! describes each field; tests compare the two.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use super::storage::StorageWatch;
 /// How old a look at the disk may be.
 const STORAGE_MAX_AGE: Duration = Duration::from_secs(5);
 
-/// Why something was not done, for people.
+/// The reason of a failed request, as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Complaint {
@@ -29,7 +29,7 @@ impl Complaint {
     }
 }
 
-/// The node in one look.
+/// The status of the node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Status {
@@ -40,7 +40,7 @@ pub(crate) struct Status {
     /// `serving`, `drained`, `stopping` or `aborting`.
     pub(crate) phase: String,
     pub(crate) readiness: Readiness,
-    /// What an acknowledgement means: `fsync` or `none`.
+    /// The meaning of an acknowledgement: `fsync` or `none`.
     pub(crate) durability: String,
     pub(crate) associations: u64,
     pub(crate) associations_max: u64,
@@ -63,13 +63,13 @@ pub(crate) struct Status {
     pub(crate) resident_bytes: u64,
     pub(crate) allocated_bytes: u64,
     pub(crate) unattributed_bytes: i64,
-    /// Absent while the disk does not answer.
+    /// Absent while the disk does not respond.
     pub(crate) storage: Option<Storage>,
-    /// The last second that is over.
+    /// The last complete second.
     pub(crate) last_second: Option<Second>,
-    /// What was refused lately, the latest first.
+    /// Recent refusals, the latest first.
     pub(crate) refused: Vec<RefusedEntry>,
-    /// Parts of the node that ended lately, the latest first.
+    /// Recent ends of parts of the node, the latest first.
     pub(crate) ended: Vec<EndedEntry>,
 }
 
@@ -102,12 +102,12 @@ pub(crate) struct Second {
     pub(crate) acknowledged: u64,
     pub(crate) acknowledged_bytes: u64,
     pub(crate) refused: u64,
-    /// Of those who were answered in it, what they waited; absent if nobody was.
+    /// The response times in it; absent without a response.
     pub(crate) response: Option<Quantiles>,
     pub(crate) commit: Option<Quantiles>,
 }
 
-/// Of several durations, in microseconds.
+/// Quantiles of a duration, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Quantiles {
@@ -140,7 +140,7 @@ pub(crate) struct RefusedEntry {
     /// As the peer wrote it: escape it before showing it.
     pub(crate) calling_ae_title: String,
     pub(crate) reason: String,
-    /// Of an instance: the DIMSE status, such as `A700`.
+    /// The DIMSE status of a refused instance, such as `A700`.
     pub(crate) status: Option<String>,
     pub(crate) detail: String,
 }
@@ -159,14 +159,14 @@ pub(crate) struct EndedEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Association {
-    /// Unique as long as the node runs: what aborts it.
+    /// Unique while the node runs; names the association to be aborted.
     pub(crate) id: u64,
     pub(crate) peer: String,
     /// As the peer wrote it: escape it before showing it. Empty until it is accepted.
     pub(crate) calling_ae_title: String,
     pub(crate) called_ae_title: String,
     pub(crate) age_ms: u64,
-    /// Since the peer last sent something.
+    /// Time since the peer's last byte.
     pub(crate) quiet_ms: u64,
     pub(crate) received_bytes: u64,
     pub(crate) held_bytes: u64,
@@ -178,17 +178,17 @@ pub(crate) struct Association {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Writer {
-    /// As it stands in the log: `writer-3`.
+    /// Name in the log, such as `writer-3`.
     pub(crate) name: String,
     /// `starting`, `running`, `restarting`, `stopping` or `down`.
     pub(crate) state: String,
-    /// Jobs in hand.
+    /// Jobs in flight.
     pub(crate) jobs: u64,
-    /// How long it has had them; 0 without any.
+    /// Time since it took them; 0 without any.
     pub(crate) busy_ms: u64,
-    /// For how long it has had work and made no step.
+    /// Time with work and without progress.
     pub(crate) quiet_ms: u64,
-    /// Since it was last started.
+    /// Since its last start.
     pub(crate) instances_total: u64,
     pub(crate) bytes_total: u64,
     pub(crate) uptime_ms: u64,

@@ -1,4 +1,4 @@
-//! Whether the node should be sent associations: what a load balancer asks.
+//! Readiness: the checks behind `/ready`, for load balancers.
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use tidegate_memory::Level;
 use super::storage::{NoAnswer, StorageWatch};
 use crate::config::size_text;
 
-/// How old a look at the disk may be.
+/// Greatest age of a look at the disk.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// The answer of `GET /ready`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Readiness {
-    /// Whether every check is passed.
+    /// Whether every check passes.
     pub(crate) ready: bool,
     pub(crate) checks: Vec<Check>,
 }
 
-/// One thing that must be as it should.
+/// One condition of readiness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Check {
     /// `serving`, `listener`, `writers`, `storage`, `space` or `memory`.
     pub(crate) name: String,
     pub(crate) ok: bool,
-    /// What was found, for people.
+    /// The finding, as text.
     pub(crate) detail: String,
 }
 
@@ -48,7 +48,7 @@ impl Readiness {
         Self { ready: checks.iter().all(|check| check.ok), checks }
     }
 
-    /// The same without what was found, for those who have not shown who they are.
+    /// The same without the findings, for clients that are not authenticated.
     pub(super) fn without_details(mut self) -> Self {
         self.checks.iter_mut().for_each(|check| check.detail.clear());
         self
@@ -74,7 +74,7 @@ fn check_listener(children: &[ChildStatus]) -> Check {
     check("listener", state == Some(ChildState::Running), detail)
 }
 
-/// One that lives is enough to serve; the others are restarted meanwhile.
+/// One running writer is enough; the others are being restarted.
 fn check_writers(children: &[ChildStatus]) -> Check {
     let writers = || children.iter().filter(|child| child.group == Group::Writers);
     let running = writers().filter(|child| child.state == ChildState::Running).count();

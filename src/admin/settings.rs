@@ -1,20 +1,20 @@
-//! What the configuration says of the surface.
+//! The settings of the surface.
 
 use std::net::SocketAddr;
 
 use crate::config::Tls;
 
-/// Where the surface listens and whom it serves.
+/// Address of the surface, and authentication of its clients.
 #[derive(Clone, Debug)]
 pub(crate) struct AdminSettings {
     pub(crate) listen: SocketAddr,
     pub(crate) door: Door,
 }
 
-/// Whom the surface serves. It can be another while the node runs.
+/// Authentication of clients. It can change while the node runs.
 #[derive(Clone)]
 pub(crate) struct Door {
-    /// What clients must show; `None`: nothing.
+    /// The token that clients must present; `None`: none.
     pub(crate) token: Option<String>,
     /// `None`: plain HTTP.
     pub(crate) tls: Option<Tls>,

@@ -1,7 +1,7 @@
-//! The admin socket: a Unix domain socket on which the running node tells its own user who holds which memory and what it is about.
+//! The admin socket: a Unix domain socket on which the running node answers its own user's command line.
 //!
-//! Bounded like everything that others can send us to: [`MAX_CONNECTIONS`] at a time (the next one waits in the backlog), a
-//! request of at most [`MAX_REQUEST_BYTES`] within [`TIMEOUT`], one request a connection, one profile at a time.
+//! Bounds: [`MAX_CONNECTIONS`] connections at a time (the next one waits in the backlog), a request of at most [`MAX_REQUEST_BYTES`] within
+//! [`TIMEOUT`], one request for each connection, one profile at a time.
 
 use std::fs;
 use std::io;
@@ -30,13 +30,13 @@ use super::wire::{
     Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Purged, Request, Response, Spoken, VERSION, line,
 };
 
-/// Conversations at one time.
+/// Most connections at one time.
 const MAX_CONNECTIONS: usize = 4;
-/// How long a client may take to send its request, and to take what we send.
+/// Time for a client to send its request, and to read the answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause after the operating system refused a connection.
+/// Pause after a failed `accept`.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// Nobody but the owner (and root) may connect.
+/// Only the owner (and root) may connect.
 const SOCKET_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// A bound admin socket. Its file is removed when this is dropped.
@@ -46,7 +46,7 @@ pub(crate) struct AdminSocket {
     _file: SocketFile,
 }
 
-/// Why there is no admin socket. The node can do without.
+/// The error of the admin socket. The node runs without it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocketError {
     /// `sun_path` holds 108 bytes.
@@ -55,7 +55,7 @@ pub(crate) enum SocketError {
     /// Another process answers there.
     #[error("another process listens on the socket: give each node its own [admin] socket")]
     InUse,
-    /// Something is there that is not ours to remove.
+    /// The path is another kind of file, which the node must not remove.
     #[error("the file is not a socket: remove it, or set [admin] socket to another path")]
     NotASocket,
     /// The operating system refuses.
@@ -69,7 +69,7 @@ impl SocketError {
     }
 }
 
-/// What conversations have in common.
+/// The state that connections share.
 struct Observed<F> {
     look: F,
     account: Holder,

@@ -1,4 +1,4 @@
-//! What an operator may see and change of the process beside its node: the configuration in effect, and the log level.
+//! The process settings that operators can see and change: the configuration in effect, and the log level.
 
 use std::sync::Arc;
 

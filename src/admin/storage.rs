@@ -1,5 +1,5 @@
-//! Looks at the storage for whoever asks, without letting a disk that hangs, or many who ask, do harm: one look at a time, on a
-//! thread that may block; its result is good for a while.
+//! Looks at the storage for all surfaces. A disk that hangs, or many requests, do no harm: at most one look is in progress, on a thread that may
+//! block, and its result is shared for a while.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use tidegate_actors::{Observer, StorageLook};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-/// How long whoever asks waits for the disk.
+/// Longest wait of a request for the disk.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// See the module.
@@ -24,7 +24,7 @@ struct Seen {
     looking_since: Option<Instant>,
 }
 
-/// The disk has not answered in time.
+/// The disk has not responded in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the disk has not responded for {} ms", .0.as_millis())]
 pub(super) struct NoAnswer(Duration);
@@ -34,7 +34,7 @@ impl StorageWatch {
         Self { observer, seen: watch::Sender::new(Seen::default()) }
     }
 
-    /// What the storage is like, as of `max_age` ago at most.
+    /// The state of the storage, at most `max_age` old.
     pub(super) async fn look(&self, max_age: Duration) -> Result<StorageLook, NoAnswer> {
         let mut seen = self.seen.subscribe();
         if let Some((at, look)) = &seen.borrow().look
@@ -51,7 +51,7 @@ impl StorageWatch {
         seen.look.as_ref().map(|(_, look)| look.clone()).ok_or(NoAnswer(PATIENCE))
     }
 
-    /// Begins a look, unless one is under way.
+    /// Begins a look, unless one is in progress.
     fn begin(&self) {
         let is_first = self.seen.send_if_modified(|seen| {
             let is_first = seen.looking_since.is_none();

@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The state that all requests share.
 
 use tidegate_actors::Observer;
 
@@ -7,7 +7,7 @@ use super::leases::Leases;
 use super::steering::Steering;
 use super::storage::StorageWatch;
 
-/// What all requests share.
+/// The state that all requests share.
 pub(super) struct Surface {
     pub(super) observer: Observer,
     pub(super) storage: StorageWatch,

@@ -1,11 +1,11 @@
-//! What is said over the admin socket: one request a connection, one line of JSON each way.
+//! The protocol of the admin socket: one request for each connection, one line of JSON each way.
 //!
 //! ```text
 //! → {"version":1,"ask":"memory"}
 //! ← {"version":1,"tidegate":"0.1.0","answer":{"memory":{…}}}
 //! ```
-//! A profile follows its line as that many bytes of JSON, `"answer":{"profile":{"bytes":4711}}`: call stacks, which whoever asked
-//! draws, because looking names up takes more memory than a node has to spare.
+//! A profile follows its line as that many bytes of JSON, `"answer":{"profile":{"bytes":4711}}`: call stacks, which the client draws, because
+//! looking names up takes more memory than a node has to spare.
 
 use serde::{Deserialize, Serialize};
 use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
@@ -27,13 +27,13 @@ pub(crate) struct Request {
     pub(crate) ask: Ask,
 }
 
-/// What can be asked.
+/// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Ask {
-    /// Who holds what now.
+    /// The holders of memory and their leases.
     Memory,
-    /// The node in one look.
+    /// The status of the node.
     Status,
     /// Every open association.
     Associations,
@@ -43,7 +43,7 @@ pub(crate) enum Ask {
     History { seconds: u64 },
     /// End an association.
     Abort { id: u64 },
-    /// Give freed pages back to the system.
+    /// Return free pages to the system.
     Purge,
     /// A heap profile of the coming seconds, 1 to [`MAX_PROFILE_SECONDS`].
     Profile { seconds: u64 },
@@ -58,7 +58,7 @@ pub(crate) struct Response {
     pub(crate) answer: Answer,
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
@@ -72,11 +72,11 @@ pub(crate) enum Answer {
         id: u64,
     },
     Purge(Purged),
-    /// So many bytes follow the line.
+    /// Number of bytes that follow the line.
     Profile {
         bytes: u64,
     },
-    /// Why it is not answered, for people.
+    /// The reason of a refusal, as text.
     Refused(String),
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Purged {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Spoken {
     pub(crate) version: u32,
-    /// Only responses say it.
+    /// Present in responses only.
     #[serde(default)]
     pub(crate) tidegate: String,
 }

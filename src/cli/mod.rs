@@ -56,7 +56,7 @@ The first source that sets a key wins:
 
 A running node reloads its configuration on SIGHUP.
 
-Exit codes: 0 stopped on request, 1 failed to start or to run, 2 usage or configuration error, 3 gave up: parts of the
+Exit codes: 0 stopped on request, 1 failed to start or to run, 2 usage or configuration error, 3 gave up: parts of the \
 node died or hung more often than [supervision] allows (see the log).
 
 Try it:

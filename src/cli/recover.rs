@@ -15,8 +15,8 @@ use super::{Exit, output};
 /// `tidegate recover …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A node cleans its storage root at its start, so this command is never required; it shows beforehand what there is to clean.
-An unfinished file is an instance that was being received. It was never acknowledged, so its sender still has it and sends it
+A node cleans its storage root at its start, so this command is never required; it shows beforehand what there is to clean. \
+An unfinished file is an instance that was being received. It was never acknowledged, so its sender still has it and sends it \
 again. An acknowledged instance that is only in the commit log is restored to its path. Without --clean nothing is changed.
 
   tidegate recover /var/lib/tidegate/data

@@ -18,12 +18,12 @@ use super::{Exit, output};
 /// `tidegate verify …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every file below DIR is read to its end. It must be a Part 10 file with well-formed file meta and a well-formed dataset; its path
-must be the one that the layout makes of its UIDs; its bytes must match the digest that was recorded at the commit (an extended
-attribute, which is absent from a copy made without such attributes). The digest also tells damage from a dataset that its sender
+Every file below DIR is read to its end. It must be a Part 10 file with well-formed file meta and a well-formed dataset; its path \
+must be the one that the layout makes of its UIDs; its bytes must match the digest that was recorded at the commit (an extended \
+attribute, which is absent from a copy made without such attributes). The digest also tells damage from a dataset that its sender \
 sent malformed.
 
-Nothing is changed, symbolic links are not followed, and a node may be running. Entries below .tidegate, and names that begin with
+Nothing is changed, symbolic links are not followed, and a node may be running. Entries below .tidegate, and names that begin with \
 a period, are skipped. `ionice -c3 tidegate verify DIR` leaves the disk to a busy node.
 
 Exit codes: 0 no file is damaged, 1 some are damaged or cannot be read, 2 usage or configuration error.

@@ -29,8 +29,8 @@ use who::{Least, Queue, Who};
 /// `tidegate mem …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The node is located like `tidegate run` would place it: by --config, --storage and the environment, or by the path of its
-socket. Only the user that it runs as, and root, may connect.
+The node is found by --config, --storage and the environment, as `tidegate run` reads them, or by the path of its socket. \
+Only the user that it runs as, and root, may connect.
 
   tidegate mem top
   tidegate mem who --over 10MiB --older 60s
