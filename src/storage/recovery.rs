@@ -22,6 +22,20 @@ pub struct Recovery {
     pub lost_files: u64,
 }
 
+impl Recovery {
+    /// Adds the findings of another checkpoint.
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { removed_files, removed_bytes, restored_files, left_files, aside, waiting_files, lost_files } = other;
+        self.removed_files += removed_files;
+        self.removed_bytes += removed_bytes;
+        self.restored_files += restored_files;
+        self.left_files += left_files;
+        self.aside.extend(aside);
+        self.waiting_files += waiting_files;
+        self.lost_files += lost_files;
+    }
+}
+
 /// An acknowledged instance that is not at its path: set aside, or lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aside {

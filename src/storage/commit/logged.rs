@@ -76,7 +76,7 @@ impl<H: Handle> Run<H> {
             return None;
         }
         let bytes = logged().map(|item| (*item.instance).as_ref().file_bytes()).sum();
-        let has_room = wal.has_room(bytes, to_write.len());
+        let has_room = wal.wait_for_room(bytes, to_write.len(), &self.root, progress);
         let files = Files::new(&self.store, &self.root, to_write);
         if has_room {
             return Some(files);

@@ -21,15 +21,47 @@ use crate::sync::{Patience, now};
 impl<H: Handle> Wal<H> {
     /// Checkpoints the segments that are due, unless another thread is checkpointing. Returns the findings about single files.
     pub(crate) fn checkpoint_if_due(&self, root: &Arc<Root<H>>, progress: &dyn Fn()) -> Result<Recovery, StoreError> {
-        let mut recovery = Recovery::default();
-        let Some(_alone) = self.checkpointing.try_lock() else {
-            return Ok(recovery);
-        };
-        let is_due = || self.state.lock().due().is_some_and(|due| due <= now());
-        while is_due() {
-            self.free_oldest(root, Room::Larger, progress, &mut recovery)?;
+        if let Some(_alone) = self.checkpointing.try_lock() {
+            self.free_due(root, progress)?;
         }
-        Ok(recovery)
+        Ok(std::mem::take(&mut *self.findings.lock()))
+    }
+
+    /// Frees the segments that are due, and returns how many.
+    fn free_due(&self, root: &Arc<Root<H>>, progress: &dyn Fn()) -> Result<usize, StoreError> {
+        let is_due = || self.state.lock().due().is_some_and(|due| due <= now());
+        let mut freed = 0;
+        while is_due() {
+            self.free_oldest(root, Room::Larger, progress)?;
+            freed += 1;
+        }
+        Ok(freed)
+    }
+
+    /// Waits until there is room for `files` files of so many bytes altogether: for a checkpoint, which this makes unless another thread
+    /// does. `false` if that does not help, or takes too long. The caller holds no frame.
+    pub(crate) fn wait_for_room(&self, bytes: u64, files: usize, root: &Arc<Root<H>>, progress: &dyn Fn()) -> bool {
+        let mut patience = Patience::new();
+        loop {
+            if self.has_room(bytes, files) {
+                return true;
+            }
+            if !self.state.lock().may_get_room(bytes) {
+                return false;
+            }
+            if let Some(_alone) = self.checkpointing.try_lock() {
+                match self.free_due(root, progress) {
+                    Ok(freed) if freed > 0 => continue,
+                    Ok(_) | Err(_) => return false,
+                }
+            }
+            let mut state = self.state.lock();
+            if !self.closed.wait(&mut state, &mut patience) {
+                return false;
+            }
+            drop(state);
+            progress();
+        }
     }
 
     /// Makes the files of all frames written so far durable, and frees the segments.
@@ -38,7 +70,7 @@ impl<H: Handle> Wal<H> {
             return Err(StoreError::Contended);
         };
         for _ in 0..self.segments.len() {
-            self.free_oldest(root, Room::AsItIs, progress, &mut Recovery::default())?; // somebody waits for this
+            self.free_oldest(root, Room::AsItIs, progress)?; // somebody waits for this
         }
         Ok(())
     }
@@ -81,13 +113,7 @@ impl<H: Handle> Wal<H> {
 
     /// Checkpoints the segment that was written first, never another before it: both may have an entry of the same path, and the later
     /// entry counts.
-    fn free_oldest(
-        &self,
-        root: &Arc<Root<H>>,
-        room: Room,
-        progress: &dyn Fn(),
-        recovery: &mut Recovery,
-    ) -> Result<(), StoreError> {
+    fn free_oldest(&self, root: &Arc<Root<H>>, room: Room, progress: &dyn Fn()) -> Result<(), StoreError> {
         let (mut state, mut patience) = (self.state.lock(), Patience::new());
         let Some(segment) = state.oldest() else {
             return Ok(());
@@ -107,32 +133,35 @@ impl<H: Handle> Wal<H> {
         };
         let wanted_bytes = state.wanted_bytes(segment, room);
         drop(state);
-        let freed =
-            self.prove(segment, root, progress, recovery).and_then(|()| self.free(segment, header, wanted_bytes));
+        let freed = self.prove(segment, root, progress).and_then(|()| self.free(segment, header, wanted_bytes));
         let mut state = self.state.lock();
         match freed {
             Ok(()) => state.freed(segment, header, self.segments[segment].laid_out_bytes()),
             Err(_) => state.keep(segment, now() + RETRY_AFTER),
         }
+        drop(state);
+        self.closed.notify_all();
         freed
     }
 
     /// Returns when each file of a segment is proved to be on the disk.
-    fn prove(
-        &self,
-        segment: usize,
-        root: &Arc<Root<H>>,
-        progress: &dyn Fn(),
-        recovery: &mut Recovery,
-    ) -> Result<(), StoreError> {
+    fn prove(&self, segment: usize, root: &Arc<Root<H>>, progress: &dyn Fn()) -> Result<(), StoreError> {
+        let began = now();
         let synced = fault::point(Step::Checkpoint).and_then(|()| self.directory.sync_filesystem(progress));
         let synced = self.trust.note(synced);
         progress();
-        let failures = self.state.lock().slots[segment].failures;
+        let failures = {
+            let mut state = self.state.lock();
+            state.adapt(segment, now() - began);
+            state.slots[segment].failures
+        };
         if synced.is_ok() && self.trust.failures() == failures {
             return root.prove_journal();
         }
-        self.restore(segment, root, progress, recovery)
+        let mut findings = Recovery::default();
+        let restored = self.restore(segment, root, progress, &mut findings);
+        self.findings.lock().add(findings);
+        restored
     }
 
     /// Proves each file separately, and rewrites a file that is not on the disk.

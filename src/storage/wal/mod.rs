@@ -46,6 +46,7 @@ use crate::error::{OpenError, StoreError};
 use crate::fs::{Errno, Filesystem, Handle, Pages, is_at};
 use crate::own::OWN;
 use crate::paths::{PathGuard, PathKey};
+use crate::recovery::Recovery;
 use crate::sync::{Condvar, Mutex, now, time_of_day_ms};
 use crate::trust::Trust;
 
@@ -70,10 +71,12 @@ pub(crate) struct Wal<H: Handle> {
     state: Mutex<State>,
     /// Held by the leader that writes a frame.
     writing: Mutex<Pages>,
-    /// Notified when a frame is closed.
+    /// Notified when a frame is closed and when a segment was freed, or not.
     closed: Condvar,
     /// Held by the thread that checkpoints.
     checkpointing: Mutex<()>,
+    /// Findings of checkpoints that nobody was told of yet.
+    findings: Mutex<Recovery>,
     /// Number of refused instances whose entries could not be voided.
     not_voided: AtomicU64,
 }
@@ -150,6 +153,7 @@ impl<H: Handle> Wal<H> {
             writing: Mutex::new(Pages::new(GATHERED_BYTES)),
             closed: Condvar::default(),
             checkpointing: Mutex::default(),
+            findings: Mutex::default(),
             not_voided: AtomicU64::new(0),
         }))
     }

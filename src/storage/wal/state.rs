@@ -9,6 +9,16 @@ use crate::sync::now;
 /// Most files of one segment: what a checkpoint has to sync, and a start to look at.
 const MAX_FILES: usize = 8192;
 
+/// A new log begins with so many. Each checkpoint that keeps within [`CHECKPOINT_TARGET`] doubles them.
+const FIRST_FILES: usize = 256;
+
+/// However slow the disk is. Fewer would cost more in syncs of the log than they spare.
+const MIN_FILES: usize = 32;
+
+/// A checkpoint is to take no longer: meanwhile the disk's queue is full of files, and a write of the log waits behind them. The number of
+/// files in a segment follows from it, by the speed that the last checkpoint found.
+const CHECKPOINT_TARGET: Duration = Duration::from_millis(250);
+
 /// A segment with something in it is checkpointed after this time: what has to be looked at after a crash is young.
 pub(super) const CHECKPOINT_AFTER: Duration = Duration::from_secs(1);
 
@@ -52,6 +62,8 @@ pub(super) struct State {
     retry_at: Option<Instant>,
     /// No later start reads this log.
     pub(super) is_retired: bool,
+    /// Files that a segment may have, as far as the disk's speed is known.
+    max_files: usize,
 }
 
 /// An open frame.
@@ -111,12 +123,14 @@ impl Slot {
         (number, offset_bytes)
     }
 
-    fn has_room(&self, bytes: u64, files: usize, reserve: Reserve) -> bool {
+    fn has_room(&self, bytes: u64, files: usize, max_files: usize, reserve: Reserve) -> bool {
         if self.is_broken || self.is_closing {
             return false;
         }
         let reserved_bytes = if reserve == Reserve::Kept { RESERVE_BYTES } else { 0 };
-        self.used_bytes + bytes + reserved_bytes <= self.room_bytes && self.paths.len() + files <= MAX_FILES
+        // A batch is not divided: the first may have more files.
+        let max_files = if self.paths.is_empty() { MAX_FILES } else { max_files };
+        self.used_bytes + bytes + reserved_bytes <= self.room_bytes && self.paths.len() + files <= max_files
     }
 
     pub(super) fn has(&self, path: PathKey) -> bool {
@@ -131,7 +145,7 @@ impl Slot {
 
 impl State {
     pub(super) fn new(slots: [Slot; 2], next_generation: u64) -> Self {
-        Self { active: Some(0), slots, next_generation, retry_at: None, is_retired: false }
+        Self { active: Some(0), slots, next_generation, retry_at: None, is_retired: false, max_files: FIRST_FILES }
     }
 
     pub(super) fn has(&self, path: PathKey) -> bool {
@@ -144,7 +158,7 @@ impl State {
             return None;
         }
         if let Some(active) = self.active
-            && !self.slots[active].has_room(bytes, files, reserve)
+            && !self.slots[active].has_room(bytes, files, self.max_files, reserve)
         {
             self.leave(active);
         }
@@ -153,7 +167,25 @@ impl State {
             // An entry is voided by a later frame, never by an earlier one.
             Reserve::Used => self.active.or_else(|| self.newest())?,
         };
-        self.slots[segment].has_room(bytes, files, reserve).then_some(segment)
+        self.slots[segment].has_room(bytes, files, self.max_files, reserve).then_some(segment)
+    }
+
+    /// Whether a checkpoint may free a segment that has room for `bytes`. False after one that failed.
+    pub(super) fn may_get_room(&self, bytes: u64) -> bool {
+        let largest = self.slots.iter().map(|slot| slot.room_bytes).max().unwrap_or(0);
+        let fits = FRAMES_BEGIN_BYTES + bytes + RESERVE_BYTES <= largest;
+        fits && !self.is_retired && self.retry_at.is_none()
+    }
+
+    /// Adapts the number of files in a segment to the disk: one sync of the filesystem has taken so long for those of `segment`.
+    pub(super) fn adapt(&mut self, segment: usize, took: Duration) {
+        let files = self.slots[segment].paths.len();
+        if took > CHECKPOINT_TARGET {
+            let in_time = (files as f64 * CHECKPOINT_TARGET.as_secs_f64() / took.as_secs_f64()) as usize;
+            self.max_files = in_time.clamp(MIN_FILES, self.max_files);
+        } else if 2 * files > self.max_files {
+            self.max_files = (2 * self.max_files).min(MAX_FILES);
+        }
     }
 
     /// Opens a frame in `segment`, which must have room for it.
