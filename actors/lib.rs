@@ -30,6 +30,7 @@
 
 pub mod association;
 pub mod fault;
+pub mod fixed;
 pub mod gauges;
 mod ingest;
 pub mod mailbox;

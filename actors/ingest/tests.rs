@@ -64,7 +64,7 @@ impl Node {
             min_free_bytes,
         };
         let store = Store::open(settings).unwrap().0;
-        let shared = Arc::new(Shared::new(live(writers), 2, 1, None, &store).unwrap());
+        let shared = Arc::new(Shared::new(live(writers), 2, 1, false, &store).unwrap());
         Self { directory, store, shared, writers: Vec::new() }
     }
 
@@ -103,7 +103,6 @@ fn live(writers: WriterSettings) -> LiveSettings {
         max_pdu_length: 0,
         max_request_length: 0,
         max_command_set: 0,
-        max_contexts: 1,
         async_operations: 1,
         accept_unknown_sop_classes: false,
         accept_unknown_transfer_syntaxes: false,

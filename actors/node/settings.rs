@@ -24,8 +24,8 @@ pub struct NodeSettings {
     pub writers: usize,
     /// Storage.
     pub storage: tidegate_storage::Settings,
-    /// Audit records that may wait to be written down; `None`: nobody writes them down.
-    pub audit_queue: Option<usize>,
+    /// Whether audit records are written down.
+    pub audits: bool,
     /// What can be changed while the node runs.
     pub live: LiveSettings,
 }

@@ -15,6 +15,7 @@ use tidegate_storage::{Durability, Outcome, Placement, Store, Stored};
 use tokio::sync::{Semaphore, watch};
 
 use super::settings::LiveSettings;
+use crate::fixed::AUDIT_QUEUE;
 use crate::gauges::activity::{OpenAssociations, WriterList};
 use crate::gauges::audit::{AuditEvent, AuditTrail, widened};
 use crate::gauges::counters::Counters;
@@ -84,7 +85,7 @@ impl Shared {
         live: LiveSettings,
         writers: usize,
         association_threads: usize,
-        audit_queue: Option<usize>,
+        audits: bool,
         store: &Store,
     ) -> Result<Self, AllocatorError> {
         let limits = &live.associations;
@@ -108,8 +109,8 @@ impl Shared {
             writers: WriterList::new(writers),
             probe: AllocatorProbe::new()?,
             baseline: Baseline::default(),
-            wanted: if audit_queue.is_some() { widened(&store.wanted()) } else { store.wanted() },
-            audit: audit_queue.map(AuditTrail::new),
+            wanted: if audits { widened(&store.wanted()) } else { store.wanted() },
+            audit: audits.then(|| AuditTrail::new(AUDIT_QUEUE)),
             durability: store.settings().durability,
             verifying: Semaphore::new(1),
             writer_count: writers,

@@ -70,7 +70,9 @@ pub(super) async fn guard(
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Refusal {
-    #[error("this surface answers to an IP address or to localhost only: call it by one of these, or set admin.token")]
+    #[error(
+        "this surface answers to an IP address or to localhost only: call it by one of these, or set admin.token_file"
+    )]
     Host,
     #[error("a bearer token is needed: Authorization: Bearer …")]
     Token,

@@ -24,7 +24,7 @@ pub(super) fn admin(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<Option<
             "must be \"off\" or an IP address and a port, such as 127.0.0.1:9112",
         )?,
     };
-    let keys = ["admin.token", "admin.token_file", "admin.tls_certificate", "admin.tls_key", "admin.tls_client_ca"];
+    let keys = ["admin.token_file", "admin.tls_certificate", "admin.tls_key", "admin.tls_client_ca"];
     if checks.sound(&keys) && !is_loopback(listen.ip()) {
         let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.own.client_auth == ClientAuth::Required);
         if token.is_none() && !asks_for_certificates {
@@ -52,27 +52,22 @@ fn is_loopback(ip: IpAddr) -> bool {
 }
 
 fn token(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<String> {
-    let (key, token) = match (raw.token.trim(), raw.token_file.trim()) {
-        ("", "") => return None,
-        (token, "") => ("admin.token", token.to_owned()),
-        ("", path) => match fs::read_to_string(path) {
-            Ok(text) => ("admin.token_file", text.trim().to_owned()),
+    let token = match raw.token_file.trim() {
+        "" => return None,
+        path => match fs::read_to_string(path) {
+            Ok(text) => text.trim().to_owned(),
             Err(error) => {
                 checks.refuse("admin.token_file", &format!("cannot be read: {error}"));
                 return None;
             }
         },
-        (_, _) => {
-            checks.refuse("admin.token_file", "cannot be set together with admin.token: leave one of them empty");
-            return None;
-        }
     };
     if !TOKEN_CHARS.contains(&token.len()) || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let (least, most) = TOKEN_CHARS.into_inner();
         let complaint = format!(
-            "must be {least} to {most} characters of printable ASCII without spaces; `openssl rand -hex 24` makes one"
+            "must hold {least} to {most} characters of printable ASCII without spaces; `openssl rand -hex 24` makes one"
         );
-        checks.refuse(key, &complaint);
+        checks.refuse("admin.token_file", &complaint);
     }
     Some(token)
 }

@@ -14,12 +14,11 @@ use crate::audit::Target;
 const ALLOWED: &str =
     "must be \"off\", \"file:PATH\", or \"udp://HOST:PORT\", \"tcp://HOST:PORT\" or \"tls://HOST:PORT\"";
 
-/// Where to, and how many may wait.
-pub(super) fn audit(raw: &Raw, checks: &mut Checks<'_>) -> Option<(Option<Target>, usize)> {
-    let queue = checks.count("audit.queue", raw.audit.queue, 16..=65_536);
+/// Where to; `Some(None)`: nowhere.
+pub(super) fn audit(raw: &Raw, checks: &mut Checks<'_>) -> Option<Option<Target>> {
     let sink = raw.audit.sink.trim();
     if sink == "off" {
-        return Some((None, queue));
+        return Some(None);
     }
     let target = match sink.split_once(':') {
         Some(("file", path)) if !path.is_empty() && !path.contains('\0') => Some(Target::File(path.into())),
@@ -34,7 +33,7 @@ pub(super) fn audit(raw: &Raw, checks: &mut Checks<'_>) -> Option<(Option<Target
     if target.is_none() {
         checks.refuse("audit.sink", ALLOWED);
     }
-    Some((Some(target?), queue))
+    Some(Some(target?))
 }
 
 /// `//HOST:PORT`, as host and as a whole.

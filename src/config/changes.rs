@@ -3,10 +3,9 @@
 use toml::Value;
 
 use super::Raw;
-use super::masked::{MASK, SECRETS};
 
 /// Keys that hold from the start of the node to its end. All others can change while it runs.
-pub(super) const NEEDS_RESTART: [&str; 18] = [
+pub(super) const NEEDS_RESTART: [&str; 17] = [
     "node.listen",
     "tls.listen",
     "associations.arbiters",
@@ -24,7 +23,6 @@ pub(super) const NEEDS_RESTART: [&str; 18] = [
     "audit.ca",
     "audit.certificate",
     "audit.key",
-    "audit.queue",
 ];
 
 /// A key with another value than before.
@@ -54,9 +52,7 @@ impl Changes {
             let before = if needs_restart { &started } else { &current };
             let from = before.iter().find(|(name, _)| *name == key).map(|(_, value)| value.to_string());
             if from.as_ref() != Some(&to.to_string()) {
-                let is_secret = SECRETS.contains(&key.as_str());
-                let shown = |value: String| if is_secret { MASK.to_owned() } else { value };
-                let change = Change { from: shown(from.unwrap_or_default()), to: shown(to.to_string()), key };
+                let change = Change { from: from.unwrap_or_default(), to: to.to_string(), key };
                 if needs_restart { changes.at_restart.push(change) } else { changes.live.push(change) }
             }
         }

@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::human::{Limit, Period, Size, SizeOrUnlimited, period_text, size_text};
-use super::masked::{MASK, SECRETS};
 use super::problem::Problem;
 use super::raw::defaults;
 use super::sources::Given;
@@ -26,7 +25,6 @@ impl<'a> Checks<'a> {
 
     pub(super) fn refuse(&mut self, key: &str, complaint: &str) {
         let (value, origin) = match self.given.get(key) {
-            Some(given) if SECRETS.contains(&key) => (MASK.to_owned(), given.origin.clone()),
             Some(given) => (given.value.to_string(), given.origin.clone()),
             None => {
                 let default = defaults().get(key).map(ToString::to_string);

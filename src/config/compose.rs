@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tidegate_actors::{
     AssociationSettings, FLOOR_LEASE_BYTES, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
-    TLS_LEASE_BYTES, WriterSettings,
+    TLS_LEASE_BYTES, WriterSettings, fixed,
 };
 use tidegate_memory::host::{default_budget, host_memory};
 use tidegate_memory::pressure::ALLOWANCE_BYTES;
@@ -23,6 +23,7 @@ use super::checks::{ASSOCIATIONS, Checks};
 use super::human::{Period, Size, SizeOrAuto, period_text, size_text};
 use super::problem::Problem;
 use super::raw::Raw;
+use super::removed::COMMIT_SHARED;
 use super::sources::Given;
 use super::tls::tls;
 use super::{LogFormat, LogSettings, Settings};
@@ -41,8 +42,6 @@ const SOCKET_PATH_BYTES: usize = 107;
 /// Shorter, and a child that waits for its turn on a busy machine would look hung: it beats four times a second.
 const HANG_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const RESTART_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
-/// Shorter, and a single lost packet would tell a slow line from a standing one.
-const RATE_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 
 /// Builds the settings; `None`, or a problem added to `problems`, when they cannot stand.
@@ -74,7 +73,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     let log_repeat_interval =
         checks.period("log.repeat_interval", raw.log.repeat_interval, Duration::ZERO..=Duration::from_secs(3600));
     // Every check is done: from here on a value that is missing ends it.
-    let (audit, audit_queue) = audit?;
+    let audit = audit?;
     let (tls, certificate, revocation_lists) = match tls {
         Some(tls) => (Some(tls.server), Some(tls.own), tls.revocation_lists),
         None => (None, None, Vec::new()),
@@ -95,7 +94,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         association_threads,
         writers,
         storage: storage?,
-        audit_queue: audit.is_some().then_some(audit_queue),
+        audits: audit.is_some(),
         live,
     };
     let (admin, log) = (admin?, log?);
@@ -145,14 +144,12 @@ fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
         );
     }
     let max_request_length = checks.size("associations.max_request_length", raw.max_request_length, 16 << 10..=MIB);
-    let max_command_set = checks.size("associations.max_command_set", raw.max_command_set, 1 << 10..=8 << 10);
     Policy {
         ae_title,
         require_called_ae_title,
         max_pdu_length: u32::try_from(max_pdu_length).unwrap_or(u32::MAX),
         max_request_length: u32::try_from(max_request_length).unwrap_or(u32::MAX),
-        max_command_set: u32::try_from(max_command_set).unwrap_or(u32::MAX),
-        max_contexts: checks.count("associations.max_contexts", raw.max_contexts, 1..=128),
+        max_command_set: fixed::MAX_COMMAND_SET_BYTES,
         async_operations: checks.count("associations.async_operations", raw.async_operations, 1..=64),
         accept_unknown_sop_classes: raw.accept_unknown_sop_classes,
         accept_unknown_transfer_syntaxes: raw.accept_unknown_transfer_syntaxes,
@@ -175,10 +172,10 @@ fn associations(raw: &Raw, max: usize, spool_threshold_bytes: u64, checks: &mut 
             TIMEOUT,
         ),
         idle_timeout: checks.period("associations.idle_timeout", raw.idle_timeout, TIMEOUT),
-        send_timeout: checks.period("associations.send_timeout", raw.send_timeout, TIMEOUT),
+        send_timeout: fixed::send_timeout(),
         minimum_rate: MinimumRate {
             bytes_per_s: checks.size("associations.min_rate", raw.min_rate, 0..=MIB),
-            window: checks.period("associations.min_rate_window", raw.min_rate_window, RATE_WINDOW),
+            window: fixed::min_rate_window(),
         },
         max_dataset_bytes: checks.size("associations.max_dataset", raw.max_dataset, MIB..=1 << 50),
         max_instances: checks.limit("associations.max_instances", raw.max_instances, 1..=1_000_000_000),
@@ -222,7 +219,7 @@ fn supervision(raw: &Raw, checks: &mut Checks<'_>) -> SupervisionSettings {
             max: checks.count("supervision.max_restarts", raw.max_restarts, 0..=10_000),
             window: checks.period("supervision.restart_window", raw.restart_window, RESTART_WINDOW),
         },
-        max_hung_threads: checks.count("supervision.max_hung_threads", raw.max_hung_threads, 0..=256),
+        max_hung_threads: fixed::max_hung_threads(),
     }
 }
 
@@ -284,16 +281,21 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
         &raw.durability,
         &[("fsync", Durability::Fsync), ("none", Durability::None)],
     );
-    let commit = checks.chosen(
-        "storage.commit",
-        &raw.commit,
-        &[
-            ("adaptive", CommitStrategy::Adaptive),
-            ("per-file", CommitStrategy::PerFile),
-            ("shared", CommitStrategy::Shared),
-            ("log", CommitStrategy::Log),
-        ],
-    );
+    let commit = match raw.commit.as_str() {
+        "shared" => {
+            checks.refuse("storage.commit", COMMIT_SHARED);
+            None
+        }
+        word => checks.chosen(
+            "storage.commit",
+            word,
+            &[
+                ("adaptive", CommitStrategy::Adaptive),
+                ("per-file", CommitStrategy::PerFile),
+                ("log", CommitStrategy::Log),
+            ],
+        ),
+    };
     let duplicates = checks.chosen(
         "storage.duplicates",
         &raw.duplicates,

@@ -10,11 +10,11 @@ mod changes;
 mod checks;
 mod compose;
 mod human;
-mod masked;
 mod problem;
 mod raw;
 mod read;
 mod reference;
+mod removed;
 mod settings;
 mod sources;
 #[cfg(test)]
@@ -25,7 +25,6 @@ use std::path::Path;
 
 pub(crate) use changes::Changes;
 pub(crate) use human::{period_text, size_text};
-pub(crate) use masked::masked;
 pub(crate) use problem::ConfigError;
 pub(crate) use raw::Raw;
 pub(crate) use reference::reference;

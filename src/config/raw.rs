@@ -61,7 +61,6 @@ pub(super) struct Audit {
     pub(super) ca: String,
     pub(super) certificate: String,
     pub(super) key: String,
-    pub(super) queue: i64,
 }
 
 /// A table of `[[access]]`. Name and action have no default.
@@ -99,17 +98,13 @@ pub(super) struct Associations {
     pub(super) arbiters: i64,
     pub(super) max_pdu_length: Size,
     pub(super) max_request_length: Size,
-    pub(super) max_contexts: i64,
-    pub(super) max_command_set: Size,
     pub(super) max_dataset: Size,
     pub(super) max_instances: Limit,
     pub(super) max_bytes: SizeOrUnlimited,
     pub(super) async_operations: i64,
     pub(super) association_request_timeout: Period,
     pub(super) idle_timeout: Period,
-    pub(super) send_timeout: Period,
     pub(super) min_rate: Size,
-    pub(super) min_rate_window: Period,
     pub(super) accept_unknown_sop_classes: bool,
     pub(super) accept_unknown_transfer_syntaxes: bool,
     pub(super) transfer_syntax_preference: Vec<String>,
@@ -138,7 +133,6 @@ pub(super) struct Supervision {
     pub(super) hang_timeout: Period,
     pub(super) max_restarts: i64,
     pub(super) restart_window: Period,
-    pub(super) max_hung_threads: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -156,7 +150,6 @@ pub(super) struct Storage {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
     pub(super) listen: String,
-    pub(super) token: String,
     pub(super) token_file: String,
     pub(super) tls_certificate: String,
     pub(super) tls_key: String,
@@ -201,7 +194,7 @@ impl Default for Tls {
 impl Default for Audit {
     fn default() -> Self {
         let none = String::new;
-        Self { sink: "off".to_owned(), ca: none(), certificate: none(), key: none(), queue: 1024 }
+        Self { sink: "off".to_owned(), ca: none(), certificate: none(), key: none() }
     }
 }
 
@@ -214,17 +207,13 @@ impl Default for Associations {
             arbiters: 2,
             max_pdu_length: Size(128 << 10),
             max_request_length: Size(256 << 10),
-            max_contexts: 128,
-            max_command_set: Size(4 << 10),
             max_dataset: Size(16 << 30),
             max_instances: Limit(Some(1_000_000)),
             max_bytes: SizeOrUnlimited(Some(4 << 40)),
             async_operations: 8,
             association_request_timeout: seconds(30),
             idle_timeout: seconds(600),
-            send_timeout: seconds(30),
             min_rate: Size(256),
-            min_rate_window: seconds(60),
             accept_unknown_sop_classes: true,
             accept_unknown_transfer_syntaxes: true,
             transfer_syntax_preference: Vec::new(),
@@ -246,7 +235,7 @@ impl Default for Memory {
 
 impl Default for Supervision {
     fn default() -> Self {
-        Self { hang_timeout: seconds(30), max_restarts: 10, restart_window: seconds(60), max_hung_threads: 8 }
+        Self { hang_timeout: seconds(30), max_restarts: 10, restart_window: seconds(60) }
     }
 }
 
@@ -267,7 +256,6 @@ impl Default for Admin {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:9112".to_owned(),
-            token: String::new(),
             token_file: String::new(),
             tls_certificate: String::new(),
             tls_key: String::new(),
