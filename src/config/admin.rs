@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use super::checks::Checks;
-use super::raw;
+use super::keys;
 use super::tls::{self, ClientAuth, Files, Tls};
 use crate::admin::{AdminSettings, Door};
 
@@ -13,7 +13,7 @@ use crate::admin::{AdminSettings, Door};
 const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
 
 /// The surface's settings; `Some(None)`: off.
-pub(super) fn admin(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<Option<AdminSettings>> {
+pub(super) fn admin(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<Option<AdminSettings>> {
     let token = token(raw, checks);
     let tls = tls(raw, checks);
     let listen: SocketAddr = match raw.listen.trim() {
@@ -51,7 +51,7 @@ fn is_loopback(ip: IpAddr) -> bool {
     }
 }
 
-fn token(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<String> {
+fn token(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<String> {
     let token = match raw.token_file.trim() {
         "" => return None,
         path => match fs::read_to_string(path) {
@@ -73,7 +73,7 @@ fn token(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<String> {
 }
 
 /// With an authority of clients, each must show a certificate of it.
-fn tls(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<Tls> {
+fn tls(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<Tls> {
     let [certificate, key, client_ca] =
         [&raw.tls_certificate, &raw.tls_key, &raw.tls_client_ca].map(|path| path.trim());
     if [certificate, key, client_ca].iter().all(|path| path.is_empty()) {

@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::checks::Checks;
-use super::raw::{self, Raw};
+use super::keys::{self, Raw};
 use super::tls::{certificates, key};
 use crate::audit::Target;
 
@@ -44,7 +44,7 @@ fn address(rest: &str) -> Option<(&str, String)> {
     is_right.then(|| (host.trim_matches(['[', ']']), address.to_owned()))
 }
 
-fn tls(raw: &raw::Audit, host: &str, address: String, checks: &mut Checks<'_>) -> Option<Target> {
+fn tls(raw: &keys::Audit, host: &str, address: String, checks: &mut Checks<'_>) -> Option<Target> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(("audit.ca", &raw.ca), checks)? {
         if let Err(error) = roots.add(certificate) {

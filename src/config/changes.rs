@@ -1,29 +1,6 @@
 //! What differs between two configurations, and what of it a running node can take over.
 
-use toml::Value;
-
-use super::Raw;
-
-/// Keys that hold from the start of the node to its end. All others can change while it runs.
-pub(super) const NEEDS_RESTART: [&str; 17] = [
-    "node.listen",
-    "tls.listen",
-    "associations.arbiters",
-    "writers.count",
-    "storage.root",
-    "storage.layout",
-    "storage.durability",
-    "storage.commit",
-    "storage.duplicates",
-    "storage.min_free",
-    "admin.listen",
-    "admin.socket",
-    "log.format",
-    "audit.sink",
-    "audit.ca",
-    "audit.certificate",
-    "audit.key",
-];
+use super::keys::{Raw, needs_restart, values};
 
 /// A key with another value than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,43 +22,24 @@ pub(crate) struct Changes {
 impl Changes {
     /// What `new` has otherwise than `current`; of keys that need a restart, than `started`, with which the node was started.
     pub(crate) fn between(started: &Raw, current: &Raw, new: &Raw) -> Self {
-        let (started, current, new) = (keys(started), keys(current), keys(new));
+        let (started, current, new) = (values(started), values(current), values(new));
         let mut changes = Self::default();
         for (key, to) in new {
-            let needs_restart = NEEDS_RESTART.contains(&key.as_str());
-            let before = if needs_restart { &started } else { &current };
+            let at_restart = needs_restart(&key);
+            let before = if at_restart { &started } else { &current };
             let from = before.iter().find(|(name, _)| *name == key).map(|(_, value)| value.to_string());
             if from.as_ref() != Some(&to.to_string()) {
                 let change = Change { from: from.unwrap_or_default(), to: to.to_string(), key };
-                if needs_restart { changes.at_restart.push(change) } else { changes.live.push(change) }
+                if at_restart { changes.at_restart.push(change) } else { changes.live.push(change) }
             }
         }
         changes
     }
 }
 
-fn keys(raw: &Raw) -> Vec<(String, Value)> {
-    let Ok(Value::Table(sections)) = Value::try_from(raw) else { return Vec::new() };
-    let keys = sections.into_iter().flat_map(|(section, table)| match table {
-        Value::Table(table) => table.into_iter().map(|(name, value)| (format!("{section}.{name}"), value)).collect(),
-        // `[[access]]`, as one.
-        rules => vec![(section, rules)],
-    });
-    keys.collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::raw::defaults;
     use super::*;
-
-    #[test]
-    fn every_key_named_here_exists() {
-        let known = defaults();
-        for key in NEEDS_RESTART {
-            assert!(known.contains_key(key), "{key}");
-        }
-    }
 
     #[test]
     fn what_changed_is_told_by_key_and_by_when_it_counts() {

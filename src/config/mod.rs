@@ -1,17 +1,18 @@
 //! Configuration: built-in defaults < file < environment < flags, composed into the settings types each room owns.
 //!
-//! `sources` layers what was given, `read` lays it over the defaults of `raw`, which mirrors the file, and `compose` checks
+//! `keys` is the table of keys. `sources` layers what was given, `read` lays it over the defaults of the table, and `compose` checks
 //! every bound and builds [`Settings`]. Nothing stops at the first mistake: a [`ConfigError`] lists all of them.
 
 mod access;
 mod admin;
 mod audit;
+mod bounds;
 mod changes;
 mod checks;
 mod compose;
 mod human;
+mod keys;
 mod problem;
-mod raw;
 mod read;
 mod reference;
 mod removed;
@@ -25,8 +26,8 @@ use std::path::Path;
 
 pub(crate) use changes::Changes;
 pub(crate) use human::{period_text, size_text};
+pub(crate) use keys::Raw;
 pub(crate) use problem::ConfigError;
-pub(crate) use raw::Raw;
 pub(crate) use reference::reference;
 pub(crate) use settings::{LogFormat, LogSettings, Settings};
 pub(crate) use sources::{Environment, Flags, process_environment};

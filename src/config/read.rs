@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::keys::{AccessRule, Raw, defaults};
 use super::problem::Problem;
-use super::raw::{AccessRule, Raw, defaults};
 use super::removed::{REMOVED, may_be_secret};
 use super::sources::{Given, GivenValue};
 

@@ -41,7 +41,7 @@ pub(super) fn may_be_secret(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::raw::defaults;
+    use crate::config::keys::defaults;
 
     #[test]
     fn no_removed_key_is_a_key_and_the_limits_told_are_those_in_force() {
