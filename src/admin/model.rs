@@ -1,5 +1,5 @@
 //! What the surfaces for operators say, over HTTP and over the socket: one form, in which both the dashboard and the command line
-//! read it. Field by field it stands in `openapi.json`, which tests hold to this.
+//! read it. Field by field it stands in `openapi.json`, which `tests/tidy/openapi.rs` holds to this.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
