@@ -32,6 +32,7 @@
 pub mod association;
 mod committed;
 pub mod fault;
+pub mod fixed;
 pub mod gauges;
 mod ingest;
 pub mod mailbox;

@@ -133,7 +133,6 @@ mod tests {
             max_pdu_length: 0,
             max_request_length: 1 << 16,
             max_command_set: 1 << 16,
-            max_contexts: 128,
             async_operations: 1,
             accept_unknown_sop_classes: false,
             accept_unknown_transfer_syntaxes: false,

@@ -14,6 +14,7 @@ use super::history::History;
 use super::incidents::Incidents;
 use super::latency::Latencies;
 use super::recent::{Recent, RefusedWhat};
+use crate::fixed::AUDIT_QUEUE;
 use crate::refusal::Refusal;
 use crate::supervision::tree::ChildStatus;
 
@@ -32,8 +33,8 @@ pub(crate) struct Gauges {
 }
 
 impl Gauges {
-    /// The gauges of a node with so many writers. `audit_queue`: how many audit messages may wait; `None`: there is no audit trail.
-    pub(crate) fn new(writers: usize, audit_queue: Option<usize>) -> Self {
+    /// The gauges of a node with so many writers; `audits`: with an audit trail.
+    pub(crate) fn new(writers: usize, audits: bool) -> Self {
         Self {
             counters: Arc::default(),
             latencies: Arc::default(),
@@ -42,7 +43,7 @@ impl Gauges {
             incidents: Incidents::default(),
             open: Arc::default(),
             writers: WriterList::new(writers),
-            audit: audit_queue.map(AuditTrail::new),
+            audit: audits.then(|| AuditTrail::new(AUDIT_QUEUE)),
             children: RwLock::new(Arc::new([])),
         }
     }

@@ -88,7 +88,7 @@ impl Node {
         let store = Store::open(settings).unwrap().0;
         let heard = Arc::<Heard>::default();
         let sinks = Sinks::new(vec![heard.clone()]);
-        let shared = Arc::new(Shared::new(live(writers), 2, 1, None, &store, sinks).unwrap());
+        let shared = Arc::new(Shared::new(live(writers), 2, 1, false, &store, sinks).unwrap());
         Self { directory, store, shared, heard, writers: Vec::new() }
     }
 
@@ -132,7 +132,6 @@ fn live(writers: WriterSettings) -> LiveSettings {
         max_pdu_length: 0,
         max_request_length: 0,
         max_command_set: 0,
-        max_contexts: 1,
         async_operations: 1,
         accept_unknown_sop_classes: false,
         accept_unknown_transfer_syntaxes: false,

@@ -129,12 +129,12 @@ impl Node {
         services: Vec<Service>,
         sinks: Vec<Arc<dyn Sink>>,
     ) -> Result<Self, StartError> {
-        let NodeSettings { listen, tls_listen, association_threads, writers, storage, audit_queue, live } = settings;
+        let NodeSettings { listen, tls_listen, association_threads, writers, storage, audits, live } = settings;
         let (store, recovery) = Store::open(storage)?;
         let (plain, local_address) = bind_if(listen)?.unzip();
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();
         let sockets = Sockets { plain, tls };
-        let shared = Arc::new(Shared::new(live, writers, association_threads, audit_queue, &store, Sinks::new(sinks))?);
+        let shared = Arc::new(Shared::new(live, writers, association_threads, audits, &store, Sinks::new(sinks))?);
         let specs = children::specs(&shared, &store, writers, association_threads, sockets, services);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
         let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.supervisor_env());

@@ -24,8 +24,8 @@ pub struct NodeSettings {
     pub writers: usize,
     /// Storage.
     pub storage: tidegate_storage::Settings,
-    /// Capacity of the audit queue; `None`: no audit.
-    pub audit_queue: Option<usize>,
+    /// Whether there is an audit trail.
+    pub audits: bool,
     /// Settings that can change while the node runs.
     pub live: LiveSettings,
 }

@@ -54,12 +54,12 @@ impl Shared {
         live: LiveSettings,
         writers: usize,
         association_threads: usize,
-        audit_queue: Option<usize>,
+        audits: bool,
         store: &Store,
         sinks: Sinks,
     ) -> Result<Self, AllocatorError> {
         let limits = &live.associations;
-        let gauges = Arc::new(Gauges::new(writers, audit_queue));
+        let gauges = Arc::new(Gauges::new(writers, audits));
         let shared = Self {
             mailbox: Arc::new(WriterMailbox::new(live.writers.mailbox_capacity, writers, gauges.latencies.clone())),
             gauges,

@@ -16,7 +16,6 @@ pub(crate) fn policy() -> Arc<Policy> {
         max_pdu_length: MAX_PDU_LENGTH,
         max_request_length: 64 * 1024,
         max_command_set: MAX_COMMAND_SET,
-        max_contexts: 128,
         async_operations: 8,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,

@@ -70,7 +70,7 @@ pub(super) async fn guard(
 /// The reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Refusal {
-    #[error("the host must be an IP address or localhost: use one of them, or set admin.token")]
+    #[error("the host must be an IP address or localhost: use one of them, or set admin.token_file")]
     Host,
     #[error("a bearer token is required: Authorization: Bearer …")]
     Token,

@@ -1,5 +1,5 @@
 //! The answers of the surfaces for operators: one model over HTTP and over the socket, for the dashboard and the command line. `openapi.json`
-//! describes each field; tests compare the two.
+//! describes each field; `tests/tidy/openapi.rs` compares the two.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

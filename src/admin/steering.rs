@@ -15,7 +15,7 @@ pub(crate) struct Steering {
 }
 
 impl Steering {
-    /// `config` must have its secrets masked.
+    /// `config` holds no secrets: they are in files that it names.
     pub(crate) fn new(config: Value, log_level: LogLevel) -> Self {
         Self { config: Arc::new(RwLock::new(config)), log_level }
     }

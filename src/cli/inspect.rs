@@ -3,7 +3,7 @@
 use tidegate_actors::FLOOR_LEASE_BYTES;
 
 use super::{Exit, output};
-use crate::config::{Raw, Settings, TEMPLATE, masked, size_text};
+use crate::config::{Raw, Settings, TEMPLATE, size_text};
 
 /// Says that the configuration is valid, and what its numbers add up to.
 pub(super) fn check(settings: &Settings) -> Exit {
@@ -26,10 +26,10 @@ pub(super) fn check(settings: &Settings) -> Exit {
     ))
 }
 
-/// Prints the effective configuration as a file that gives the same configuration again, but for its secrets, which are masked: it
-/// is printed to be shown to others.
+/// Prints the effective configuration as a file that gives the same configuration again. It holds no
+/// secrets: they are in files that it names.
 pub(super) fn print(raw: &Raw) -> Exit {
-    match toml::to_string(&masked(raw)) {
+    match toml::to_string(raw) {
         Ok(text) => output::print(&text),
         Err(error) => {
             output::complain(&format!("cannot print the configuration: {error}"));

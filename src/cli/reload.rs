@@ -2,7 +2,7 @@
 
 use super::logging::LogLevel;
 use crate::admin::{AdminSettings, Steering};
-use crate::config::{Changes, ConfigError, Loaded, OwnCertificate, Raw, RevocationList, Settings, masked};
+use crate::config::{Changes, ConfigError, Loaded, OwnCertificate, Raw, RevocationList, Settings};
 
 /// Knows what the node runs with, and where to look for something else.
 pub(super) struct Reloader {
@@ -81,9 +81,9 @@ pub(super) fn log_certificates(of_node: Option<&OwnCertificate>, admin: Option<&
     }
 }
 
-/// The configuration as operators may see it.
+/// The configuration for operators. It holds no secrets: they are in files that it names.
 fn shown(raw: &Raw) -> serde_json::Value {
-    serde_json::to_value(masked(raw)).unwrap_or_default()
+    serde_json::to_value(raw).unwrap_or_default()
 }
 
 /// Says which list peers' certificates are looked up in from now on.

@@ -8,8 +8,8 @@ use tidegate_actors::{AccessSettings, Terms};
 use tidegate_storage::layout::Layout;
 use tidegate_storage::{Duplicates, Durability, Placement};
 
-use super::checks::{ASSOCIATIONS, Checks};
-use super::raw::{AccessRule, Raw};
+use super::checks::Checks;
+use super::keys::{ASSOCIATIONS, AccessRule, Raw};
 
 /// Longest name of a rule, which is written to log lines.
 const MAX_NAME_CHARACTERS: usize = 64;
@@ -82,7 +82,7 @@ fn read(
     let max_associations = match max_associations {
         None => None,
         Some(limit) => {
-            Some(usize::try_from(*limit).ok().filter(|limit| ASSOCIATIONS.contains(limit)).ok_or_else(|| {
+            Some(usize::try_from(*limit).ok().filter(|_| ASSOCIATIONS.contains(limit)).ok_or_else(|| {
                 format!("max_associations = {limit} must be {} to {}", ASSOCIATIONS.start(), ASSOCIATIONS.end())
             })?)
         }

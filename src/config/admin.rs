@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use super::checks::Checks;
-use super::raw;
+use super::keys;
 use super::tls::{self, ClientAuth, Files, Tls};
 use crate::admin::{AdminSettings, Door};
 
@@ -13,7 +13,7 @@ use crate::admin::{AdminSettings, Door};
 const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
 
 /// The surface's settings; `Some(None)`: off.
-pub(super) fn admin(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<Option<AdminSettings>> {
+pub(super) fn admin(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<Option<AdminSettings>> {
     let token = token(raw, checks);
     let tls = tls(raw, checks);
     let listen: SocketAddr = match raw.listen.trim() {
@@ -24,7 +24,7 @@ pub(super) fn admin(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<Option<
             "must be \"off\" or an IP address and a port, such as 127.0.0.1:9112",
         )?,
     };
-    let keys = ["admin.token", "admin.token_file", "admin.tls_certificate", "admin.tls_key", "admin.tls_client_ca"];
+    let keys = ["admin.token_file", "admin.tls_certificate", "admin.tls_key", "admin.tls_client_ca"];
     if checks.sound(&keys) && !is_loopback(listen.ip()) {
         let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.own.client_auth == ClientAuth::Required);
         if token.is_none() && !asks_for_certificates {
@@ -51,34 +51,29 @@ fn is_loopback(ip: IpAddr) -> bool {
     }
 }
 
-fn token(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<String> {
-    let (key, token) = match (raw.token.trim(), raw.token_file.trim()) {
-        ("", "") => return None,
-        (token, "") => ("admin.token", token.to_owned()),
-        ("", path) => match fs::read_to_string(path) {
-            Ok(text) => ("admin.token_file", text.trim().to_owned()),
+fn token(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<String> {
+    let token = match raw.token_file.trim() {
+        "" => return None,
+        path => match fs::read_to_string(path) {
+            Ok(text) => text.trim().to_owned(),
             Err(error) => {
                 checks.refuse("admin.token_file", &format!("cannot be read: {error}"));
                 return None;
             }
         },
-        (_, _) => {
-            checks.refuse("admin.token_file", "cannot be set together with admin.token: leave one of them empty");
-            return None;
-        }
     };
     if !TOKEN_CHARS.contains(&token.len()) || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let (least, most) = TOKEN_CHARS.into_inner();
         let complaint = format!(
-            "must be {least} to {most} characters of printable ASCII without spaces; `openssl rand -hex 24` generates one"
+            "must hold {least} to {most} characters of printable ASCII without spaces; `openssl rand -hex 24` generates one"
         );
-        checks.refuse(key, &complaint);
+        checks.refuse("admin.token_file", &complaint);
     }
     Some(token)
 }
 
 /// With a client authority, each client must present a certificate of it.
-fn tls(raw: &raw::Admin, checks: &mut Checks<'_>) -> Option<Tls> {
+fn tls(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<Tls> {
     let [certificate, key, client_ca] =
         [&raw.tls_certificate, &raw.tls_key, &raw.tls_client_ca].map(|path| path.trim());
     if [certificate, key, client_ca].iter().all(|path| path.is_empty()) {

@@ -7,19 +7,18 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::checks::Checks;
-use super::raw::{self, Raw};
+use super::keys::{self, Raw};
 use super::tls::{certificates, key};
 use crate::audit::Target;
 
 const ALLOWED: &str =
     "must be \"off\", \"file:PATH\", or \"udp://HOST:PORT\", \"tcp://HOST:PORT\" or \"tls://HOST:PORT\"";
 
-/// The destination, and the capacity of the queue.
-pub(super) fn audit(raw: &Raw, checks: &mut Checks<'_>) -> Option<(Option<Target>, usize)> {
-    let queue = checks.count("audit.queue", raw.audit.queue, 16..=65_536);
+/// The destination; `Some(None)`: there is none.
+pub(super) fn audit(raw: &Raw, checks: &mut Checks<'_>) -> Option<Option<Target>> {
     let sink = raw.audit.sink.trim();
     if sink == "off" {
-        return Some((None, queue));
+        return Some(None);
     }
     let target = match sink.split_once(':') {
         Some(("file", path)) if !path.is_empty() && !path.contains('\0') => Some(Target::File(path.into())),
@@ -34,7 +33,7 @@ pub(super) fn audit(raw: &Raw, checks: &mut Checks<'_>) -> Option<(Option<Target
     if target.is_none() {
         checks.refuse("audit.sink", ALLOWED);
     }
-    Some((Some(target?), queue))
+    Some(Some(target?))
 }
 
 /// `//HOST:PORT`, as host and as a whole.
@@ -45,7 +44,7 @@ fn address(rest: &str) -> Option<(&str, String)> {
     is_right.then(|| (host.trim_matches(['[', ']']), address.to_owned()))
 }
 
-fn tls(raw: &raw::Audit, host: &str, address: String, checks: &mut Checks<'_>) -> Option<Target> {
+fn tls(raw: &keys::Audit, host: &str, address: String, checks: &mut Checks<'_>) -> Option<Target> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(("audit.ca", &raw.ca), checks)? {
         if let Err(error) = roots.add(certificate) {

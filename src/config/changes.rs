@@ -1,31 +1,6 @@
 //! The differences between two configurations: those that a running node applies, and those that need a restart.
 
-use toml::Value;
-
-use super::Raw;
-use super::masked::{MASK, SECRETS};
-
-/// Keys that need a restart. All others can change while the node runs.
-pub(super) const NEEDS_RESTART: [&str; 18] = [
-    "node.listen",
-    "tls.listen",
-    "associations.arbiters",
-    "writers.count",
-    "storage.root",
-    "storage.layout",
-    "storage.durability",
-    "storage.commit",
-    "storage.duplicates",
-    "storage.min_free",
-    "admin.listen",
-    "admin.socket",
-    "log.format",
-    "audit.sink",
-    "audit.ca",
-    "audit.certificate",
-    "audit.key",
-    "audit.queue",
-];
+use super::keys::{Raw, needs_restart, values};
 
 /// A key whose value differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,45 +22,24 @@ pub(crate) struct Changes {
 impl Changes {
     /// The differences of `new` from `current`; for keys that need a restart, from `started`, the configuration at the start.
     pub(crate) fn between(started: &Raw, current: &Raw, new: &Raw) -> Self {
-        let (started, current, new) = (keys(started), keys(current), keys(new));
+        let (started, current, new) = (values(started), values(current), values(new));
         let mut changes = Self::default();
         for (key, to) in new {
-            let needs_restart = NEEDS_RESTART.contains(&key.as_str());
-            let before = if needs_restart { &started } else { &current };
+            let at_restart = needs_restart(&key);
+            let before = if at_restart { &started } else { &current };
             let from = before.iter().find(|(name, _)| *name == key).map(|(_, value)| value.to_string());
             if from.as_ref() != Some(&to.to_string()) {
-                let is_secret = SECRETS.contains(&key.as_str());
-                let shown = |value: String| if is_secret { MASK.to_owned() } else { value };
-                let change = Change { from: shown(from.unwrap_or_default()), to: shown(to.to_string()), key };
-                if needs_restart { changes.at_restart.push(change) } else { changes.live.push(change) }
+                let change = Change { from: from.unwrap_or_default(), to: to.to_string(), key };
+                if at_restart { changes.at_restart.push(change) } else { changes.live.push(change) }
             }
         }
         changes
     }
 }
 
-fn keys(raw: &Raw) -> Vec<(String, Value)> {
-    let Ok(Value::Table(sections)) = Value::try_from(raw) else { return Vec::new() };
-    let keys = sections.into_iter().flat_map(|(section, table)| match table {
-        Value::Table(table) => table.into_iter().map(|(name, value)| (format!("{section}.{name}"), value)).collect(),
-        // `[[access]]`, as one.
-        rules => vec![(section, rules)],
-    });
-    keys.collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::raw::defaults;
     use super::*;
-
-    #[test]
-    fn every_key_named_here_exists() {
-        let known = defaults();
-        for key in NEEDS_RESTART {
-            assert!(known.contains_key(key), "{key}");
-        }
-    }
 
     #[test]
     fn what_changed_is_told_by_key_and_by_when_it_counts() {

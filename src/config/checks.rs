@@ -1,17 +1,8 @@
-//! Bounds of single values. A value out of bounds becomes a [`Problem`] that states the bounds.
+//! Refusals of values. Each becomes a [`Problem`] that states what is allowed.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-use std::time::Duration;
-
-use super::human::{Limit, Period, Size, SizeOrUnlimited, period_text, size_text};
-use super::masked::{MASK, SECRETS};
+use super::keys::defaults;
 use super::problem::Problem;
-use super::raw::defaults;
 use super::sources::Given;
-
-/// Bounds of every limit of associations.
-pub(super) const ASSOCIATIONS: RangeInclusive<usize> = 1..=65_536;
 
 /// Checks values one by one. An invalid value is recorded, and a value within bounds takes its place.
 pub(super) struct Checks<'a> {
@@ -26,7 +17,6 @@ impl<'a> Checks<'a> {
 
     pub(super) fn refuse(&mut self, key: &str, complaint: &str) {
         let (value, origin) = match self.given.get(key) {
-            Some(given) if SECRETS.contains(&key) => (MASK.to_owned(), given.origin.clone()),
             Some(given) => (given.value.to_string(), given.origin.clone()),
             None => {
                 let default = defaults().get(key).map(ToString::to_string);
@@ -39,71 +29,6 @@ impl<'a> Checks<'a> {
     /// Whether none of the keys is refused, so that a check across them makes sense.
     pub(super) fn sound(&self, keys: &[&str]) -> bool {
         !self.problems.iter().any(|problem| keys.contains(&problem.key.as_str()))
-    }
-
-    pub(super) fn count<T>(&mut self, key: &str, value: i64, allowed: RangeInclusive<T>) -> T
-    where
-        T: TryFrom<i64> + PartialOrd + Copy + Display,
-    {
-        match T::try_from(value) {
-            Ok(value) if allowed.contains(&value) => value,
-            _ => {
-                self.refuse(key, &format!("must be {} to {}", allowed.start(), allowed.end()));
-                *allowed.start()
-            }
-        }
-    }
-
-    pub(super) fn limit<T>(&mut self, key: &str, Limit(value): Limit, allowed: RangeInclusive<T>) -> Option<T>
-    where
-        T: TryFrom<i64> + PartialOrd + Copy + Display,
-    {
-        let value = value?;
-        match T::try_from(value) {
-            Ok(value) if allowed.contains(&value) => Some(value),
-            _ => {
-                let (least, most) = allowed.into_inner();
-                self.refuse(key, &format!("must be \"unlimited\" or {least} to {most}"));
-                None
-            }
-        }
-    }
-
-    pub(super) fn size(&mut self, key: &str, Size(value): Size, allowed: RangeInclusive<u64>) -> u64 {
-        self.within(key, value, allowed, |&bytes| size_text(bytes))
-    }
-
-    pub(super) fn size_or_unlimited(
-        &mut self,
-        key: &str,
-        SizeOrUnlimited(value): SizeOrUnlimited,
-        allowed: RangeInclusive<u64>,
-    ) -> Option<u64> {
-        let text = |bytes: &u64| size_text(*bytes);
-        let outside = value.is_some_and(|value| !allowed.contains(&value));
-        if outside {
-            let complaint = format!("must be \"unlimited\" or {} to {}", text(allowed.start()), text(allowed.end()));
-            self.refuse(key, &complaint);
-        }
-        value.filter(|_| !outside)
-    }
-
-    pub(super) fn period(&mut self, key: &str, Period(value): Period, allowed: RangeInclusive<Duration>) -> Duration {
-        self.within(key, value, allowed, |&period| period_text(period))
-    }
-
-    fn within<T: PartialOrd + Copy>(
-        &mut self,
-        key: &str,
-        value: T,
-        allowed: RangeInclusive<T>,
-        text: impl Fn(&T) -> String,
-    ) -> T {
-        if allowed.contains(&value) {
-            return value;
-        }
-        self.refuse(key, &format!("must be {} to {}", text(allowed.start()), text(allowed.end())));
-        *allowed.start()
     }
 
     pub(super) fn chosen<T: Copy>(&mut self, key: &str, value: &str, choices: &[(&str, T)]) -> Option<T> {

@@ -1,14 +1,12 @@
 //! From the raw mirror to the settings types of each crate: every bound, and the checks across keys.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidegate_actors::{
     AssociationSettings, FLOOR_LEASE_BYTES, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
-    TLS_LEASE_BYTES, WriterSettings,
+    TLS_LEASE_BYTES, WriterSettings, fixed,
 };
 use tidegate_memory::host::{default_budget, host_memory};
 use tidegate_memory::pressure::ALLOWANCE_BYTES;
@@ -19,10 +17,11 @@ use tidegate_storage::{CommitStrategy, Duplicates, Durability};
 use super::access::access;
 use super::admin;
 use super::audit::audit;
-use super::checks::{ASSOCIATIONS, Checks};
-use super::human::{Period, Size, SizeOrAuto, period_text, size_text};
+use super::checks::Checks;
+use super::human::{SizeOrAuto, period_text, size_text};
+use super::keys::Raw;
 use super::problem::Problem;
-use super::raw::Raw;
+use super::removed::COMMIT_SHARED;
 use super::sources::Given;
 use super::tls::tls;
 use super::{LogFormat, LogSettings, Settings};
@@ -38,43 +37,28 @@ const SPOOL_SHARE: u64 = 4;
 const SOCKET_BELOW_ROOT: &str = ".tidegate/admin.sock";
 /// Longest path in `sun_path`, without the NUL (unix(7)).
 const SOCKET_PATH_BYTES: usize = 107;
-/// With a shorter timeout, a child that waits for a processor on a busy machine would count as hung: the heartbeat comes four times a second.
-const HANG_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
-const RESTART_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
-/// With a shorter window, a single lost packet could abort an association.
-const RATE_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
-
 /// Builds the settings; `None`, or an entry in `problems`, if they are invalid.
 pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> Option<Settings> {
     let mut checks = Checks::new(given, problems);
     let checks = &mut checks;
+    let mut raw = raw.clone();
+    raw.keep_within_bounds(|key, complaint| checks.refuse(key, complaint));
+    let raw = &raw;
     let listen = listen("node.listen", &raw.node.listen, checks);
     let tls_listen = listen_for_tls(raw, checks);
     let tls = tls_listen.flatten().and_then(|_| tls(&raw.tls, checks));
-    let shutdown_grace =
-        checks.period("node.shutdown_grace", raw.node.shutdown_grace, Duration::ZERO..=Duration::from_secs(3600));
-    let max = checks.count("associations.max", raw.associations.max, ASSOCIATIONS);
-    let association_threads = checks.count("associations.arbiters", raw.associations.arbiters, 1..=64);
+    let max = number(raw.associations.max);
     let (memory_budget_bytes, spool_threshold_bytes) = memory(raw, max, tls.is_some(), checks);
     let associations = associations(raw, max, spool_threshold_bytes, checks);
-    let writers = checks.count("writers.count", raw.writers.count, 1..=256);
     let writer_settings = writer_settings(raw, checks);
-    let supervision = supervision(raw, checks);
     let storage = storage(raw, checks);
     let access = access(raw, storage.as_ref(), checks);
     let admin = admin::admin(&raw.admin, checks);
     let admin_socket = admin_socket(raw, checks);
     let log = log(raw, checks);
     let audit = audit(raw, checks);
-    let statistics_interval = raw.log.statistics_interval.0.map(|interval| {
-        let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
-        checks.period("log.statistics_interval", Period(interval), allowed)
-    });
-    let log_repeat_interval =
-        checks.period("log.repeat_interval", raw.log.repeat_interval, Duration::ZERO..=Duration::from_secs(3600));
     // All checks are done. From here on, a missing value ends the composition.
-    let (audit, audit_queue) = audit?;
+    let audit = audit?;
     let (tls, certificate, revocation_lists) = match tls {
         Some(tls) => (Some(tls.server), Some(tls.own), tls.revocation_lists),
         None => (None, None, Vec::new()),
@@ -85,20 +69,20 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         access,
         writers: writer_settings,
         memory_budget_bytes,
-        statistics_interval,
-        log_repeat_interval,
-        supervision,
+        statistics_interval: raw.log.statistics_interval.0,
+        log_repeat_interval: raw.log.repeat_interval.0,
+        supervision: supervision(raw),
     };
     let node = NodeSettings {
         listen: listen?,
         tls_listen: tls_listen?,
-        association_threads,
-        writers,
+        association_threads: number(raw.associations.arbiters),
+        writers: number(raw.writers.count),
         storage: storage?,
-        audit_queue: audit.is_some().then_some(audit_queue),
+        audits: audit.is_some(),
         live,
     };
-    let (admin, log) = (admin?, log?);
+    let (admin, log, shutdown_grace) = (admin?, log?, raw.node.shutdown_grace.0);
     Some(Settings { node, certificate, revocation_lists, shutdown_grace, admin, admin_socket, log, audit })
 }
 
@@ -140,23 +124,19 @@ fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
     let ae_title = ae_title(raw, checks);
     let require_called_ae_title = raw.node.require_called_ae_title;
     let raw = &raw.associations;
-    let max_pdu_length = checks.size("associations.max_pdu_length", raw.max_pdu_length, 4096..=16 * MIB);
     if !raw.transfer_syntax_preference.iter().all(|uid| is_uid(uid)) {
         checks.refuse(
             "associations.transfer_syntax_preference",
             "must be transfer syntax UIDs, such as \"1.2.840.10008.1.2.4.90\"",
         );
     }
-    let max_request_length = checks.size("associations.max_request_length", raw.max_request_length, 16 << 10..=MIB);
-    let max_command_set = checks.size("associations.max_command_set", raw.max_command_set, 1 << 10..=8 << 10);
     Policy {
         ae_title,
         require_called_ae_title,
-        max_pdu_length: u32::try_from(max_pdu_length).unwrap_or(u32::MAX),
-        max_request_length: u32::try_from(max_request_length).unwrap_or(u32::MAX),
-        max_command_set: u32::try_from(max_command_set).unwrap_or(u32::MAX),
-        max_contexts: checks.count("associations.max_contexts", raw.max_contexts, 1..=128),
-        async_operations: checks.count("associations.async_operations", raw.async_operations, 1..=64),
+        max_pdu_length: u32::try_from(raw.max_pdu_length.0).unwrap_or(u32::MAX),
+        max_request_length: u32::try_from(raw.max_request_length.0).unwrap_or(u32::MAX),
+        max_command_set: fixed::MAX_COMMAND_SET_BYTES,
+        async_operations: number(raw.async_operations),
         accept_unknown_sop_classes: raw.accept_unknown_sop_classes,
         accept_unknown_transfer_syntaxes: raw.accept_unknown_transfer_syntaxes,
         transfer_syntax_preference: raw.transfer_syntax_preference.clone(),
@@ -168,24 +148,17 @@ fn associations(raw: &Raw, max: usize, spool_threshold_bytes: u64, checks: &mut 
     let raw = &raw.associations;
     AssociationSettings {
         max,
-        max_per_calling_ae: checks.limit("associations.max_per_calling_ae", raw.max_per_calling_ae, ASSOCIATIONS),
-        max_per_address: checks.limit("associations.max_per_address", raw.max_per_address, ASSOCIATIONS),
+        max_per_calling_ae: raw.max_per_calling_ae.0.map(number),
+        max_per_address: raw.max_per_address.0.map(number),
         policy: Arc::new(policy),
         spool_threshold_bytes,
-        request_timeout: checks.period(
-            "associations.association_request_timeout",
-            raw.association_request_timeout,
-            TIMEOUT,
-        ),
-        idle_timeout: checks.period("associations.idle_timeout", raw.idle_timeout, TIMEOUT),
-        send_timeout: checks.period("associations.send_timeout", raw.send_timeout, TIMEOUT),
-        minimum_rate: MinimumRate {
-            bytes_per_s: checks.size("associations.min_rate", raw.min_rate, 0..=MIB),
-            window: checks.period("associations.min_rate_window", raw.min_rate_window, RATE_WINDOW),
-        },
-        max_dataset_bytes: checks.size("associations.max_dataset", raw.max_dataset, MIB..=1 << 50),
-        max_instances: checks.limit("associations.max_instances", raw.max_instances, 1..=1_000_000_000),
-        max_bytes: checks.size_or_unlimited("associations.max_bytes", raw.max_bytes, MIB..=1 << 50),
+        request_timeout: raw.association_request_timeout.0,
+        idle_timeout: raw.idle_timeout.0,
+        send_timeout: fixed::send_timeout(),
+        minimum_rate: MinimumRate { bytes_per_s: raw.min_rate.0, window: fixed::min_rate_window() },
+        max_dataset_bytes: raw.max_dataset.0,
+        max_instances: raw.max_instances.0.map(number),
+        max_bytes: raw.max_bytes.0,
     }
 }
 
@@ -199,7 +172,7 @@ fn is_uid(text: &str) -> bool {
 
 fn writer_settings(raw: &Raw, checks: &mut Checks<'_>) -> WriterSettings {
     let (raw, hang_timeout) = (&raw.writers, raw.supervision.hang_timeout);
-    let commit_timeout = checks.period("writers.commit_timeout", raw.commit_timeout, TIMEOUT);
+    let commit_timeout = raw.commit_timeout.0;
     let keys = ["writers.commit_timeout", "supervision.hang_timeout"];
     if checks.sound(&keys) && commit_timeout <= hang_timeout.0 {
         let complaint = format!(
@@ -210,22 +183,19 @@ fn writer_settings(raw: &Raw, checks: &mut Checks<'_>) -> WriterSettings {
         checks.refuse("writers.commit_timeout", &complaint);
     }
     WriterSettings {
-        mailbox_capacity: checks.count("writers.mailbox_capacity", raw.mailbox_capacity, 1..=65_536),
-        batch: checks.count("writers.batch", raw.batch, 1..=256),
-        handoff_timeout: checks.period("writers.handoff_timeout", raw.handoff_timeout, TIMEOUT),
+        mailbox_capacity: number(raw.mailbox_capacity),
+        batch: number(raw.batch),
+        handoff_timeout: raw.handoff_timeout.0,
         commit_timeout,
     }
 }
 
-fn supervision(raw: &Raw, checks: &mut Checks<'_>) -> SupervisionSettings {
+fn supervision(raw: &Raw) -> SupervisionSettings {
     let raw = &raw.supervision;
     SupervisionSettings {
-        hang_timeout: checks.period("supervision.hang_timeout", raw.hang_timeout, HANG_TIMEOUT),
-        restarts: RestartLimit {
-            max: checks.count("supervision.max_restarts", raw.max_restarts, 0..=10_000),
-            window: checks.period("supervision.restart_window", raw.restart_window, RESTART_WINDOW),
-        },
-        max_hung_threads: checks.count("supervision.max_hung_threads", raw.max_hung_threads, 0..=256),
+        hang_timeout: raw.hang_timeout.0,
+        restarts: RestartLimit { max: number(raw.max_restarts), window: raw.restart_window.0 },
+        max_hung_threads: fixed::max_hung_threads(),
     }
 }
 
@@ -233,7 +203,7 @@ fn memory(raw: &Raw, associations: usize, with_tls: bool, checks: &mut Checks<'_
     let host_bytes = host_memory().map_or(HOST_BYTES_IF_UNKNOWN, |host| host.bytes);
     let budget = match raw.memory.budget {
         SizeOrAuto(None) => default_budget(host_bytes),
-        SizeOrAuto(Some(bytes)) => checks.size("memory.budget", Size(bytes), 8 * MIB..=1 << 50),
+        SizeOrAuto(Some(bytes)) => bytes,
     };
     if checks.sound(&["memory.budget"]) && budget.saturating_add(ALLOWANCE_BYTES) > host_bytes {
         let complaint = format!(
@@ -245,7 +215,7 @@ fn memory(raw: &Raw, associations: usize, with_tls: bool, checks: &mut Checks<'_
         );
         checks.refuse("memory.budget", &complaint);
     }
-    let spool = checks.size("memory.spool_threshold", raw.memory.spool_threshold, 1 << 16..=1 << 40);
+    let spool = raw.memory.spool_threshold.0;
     // Every association may use the TLS port.
     let each = FLOOR_LEASE_BYTES + if with_tls { TLS_LEASE_BYTES } else { 0 };
     let floor = associations as u64 * each;
@@ -287,16 +257,21 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
         &raw.durability,
         &[("fsync", Durability::Fsync), ("none", Durability::None)],
     );
-    let commit = checks.chosen(
-        "storage.commit",
-        &raw.commit,
-        &[
-            ("adaptive", CommitStrategy::Adaptive),
-            ("per-file", CommitStrategy::PerFile),
-            ("shared", CommitStrategy::Shared),
-            ("log", CommitStrategy::Log),
-        ],
-    );
+    let commit = match raw.commit.as_str() {
+        "shared" => {
+            checks.refuse("storage.commit", COMMIT_SHARED);
+            None
+        }
+        word => checks.chosen(
+            "storage.commit",
+            word,
+            &[
+                ("adaptive", CommitStrategy::Adaptive),
+                ("per-file", CommitStrategy::PerFile),
+                ("log", CommitStrategy::Log),
+            ],
+        ),
+    };
     let duplicates = checks.chosen(
         "storage.duplicates",
         &raw.duplicates,
@@ -311,7 +286,7 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
     };
     Some(tidegate_storage::Settings {
         root: raw.root.clone().into(),
-        min_free_bytes: checks.size("storage.min_free", raw.min_free, 0..=1 << 50),
+        min_free_bytes: raw.min_free.0,
         layout: layout?,
         durability: durability?,
         commit: commit?,
@@ -350,4 +325,9 @@ fn log(raw: &Raw, checks: &mut Checks<'_>) -> Option<LogSettings> {
         ],
     );
     Some(LogSettings { format: format?, level: level? })
+}
+
+/// A number that is within its bounds, and so within its type.
+fn number<T: TryFrom<i64> + Default>(number: i64) -> T {
+    T::try_from(number).unwrap_or_default()
 }

@@ -1,20 +1,21 @@
 //! Configuration: built-in defaults < file < environment < flags, composed into the settings types of each crate.
 //!
-//! `sources` merges the sources, `read` applies them to the defaults of `raw`, which mirrors the file, and `compose` checks every bound and
-//! builds [`Settings`]. A [`ConfigError`] lists all errors, not only the first.
+//! `keys` is the table of keys. `sources` merges the sources, `read` applies them to the defaults of the table, and `compose` checks every
+//! bound and builds [`Settings`]. A [`ConfigError`] lists all errors, not only the first.
 
 mod access;
 mod admin;
 mod audit;
+mod bounds;
 mod changes;
 mod checks;
 mod compose;
 mod human;
-mod masked;
+mod keys;
 mod problem;
-mod raw;
 mod read;
 mod reference;
+mod removed;
 mod settings;
 mod sources;
 #[cfg(test)]
@@ -25,9 +26,8 @@ use std::path::Path;
 
 pub(crate) use changes::Changes;
 pub(crate) use human::{period_text, size_text};
-pub(crate) use masked::masked;
+pub(crate) use keys::Raw;
 pub(crate) use problem::ConfigError;
-pub(crate) use raw::Raw;
 pub(crate) use reference::reference;
 pub(crate) use settings::{LogFormat, LogSettings, Settings};
 pub(crate) use sources::{Environment, Flags, process_environment};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::masked::{MASK, SECRETS};
+use super::keys::{AccessRule, Raw, defaults};
 use super::problem::Problem;
-use super::raw::{AccessRule, Raw, defaults};
+use super::removed::{REMOVED, may_be_secret};
 use super::sources::{Given, GivenValue};
 
 /// Applies the given values to the defaults. Each key is parsed on its own, so that every error is reported and not only the first. A key that
@@ -127,14 +127,16 @@ fn expectation(default: &toml::Value, message: &str) -> String {
     }
 }
 
-/// The value as text; masked if the key is, or was probably meant to be, a secret.
+/// The value as text; masked if no key has this name and the name is that of a secret.
 fn shown(key: &str, defaults: &BTreeMap<String, toml::Value>, value: &toml::Value) -> String {
-    let meant = if defaults.contains_key(key) { Some(key) } else { meant(key, defaults) };
-    if meant.is_some_and(|key| SECRETS.contains(&key)) { MASK.to_owned() } else { value.to_string() }
+    if !defaults.contains_key(key) && may_be_secret(key) { "(masked)".to_owned() } else { value.to_string() }
 }
 
 /// The complaint about a key that does not exist, with the key that was probably meant.
 fn unknown(key: &str, defaults: &BTreeMap<String, toml::Value>) -> String {
+    if let Some((_, complaint)) = REMOVED.iter().find(|(removed, _)| *removed == key) {
+        return (*complaint).to_owned();
+    }
     match meant(key, defaults) {
         Some(known) => format!("unknown key; did you mean {known}?"),
         None => "unknown key; `tidegate print-config --default` shows every key".to_owned(),

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::TEMPLATE;
-use super::changes::NEEDS_RESTART;
+use super::keys::needs_restart;
 
 /// A key with its default.
 struct Key<'a> {
@@ -43,8 +43,7 @@ pub(crate) fn reference() -> String {
 /// The keys that share a comment, or a comment of its own.
 fn describe(out: &mut String, section: &str, keys: &[Key<'_>], comment: &[&str]) {
     for Key { name, default } in keys {
-        let live =
-            if NEEDS_RESTART.contains(&format!("{section}.{name}").as_str()) { "needs a restart" } else { "live" };
+        let live = if needs_restart(&format!("{section}.{name}")) { "needs a restart" } else { "live" };
         let variable = format!("TIDEGATE__{section}__{name}").to_uppercase();
         let _ = writeln!(out, "### `{section}.{name}`\n\nDefault `{default}` · {live} · `{variable}`\n");
     }
@@ -76,7 +75,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::raw::defaults;
+    use crate::config::keys::defaults;
 
     #[test]
     fn the_document_is_what_is_printed() {

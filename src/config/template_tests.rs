@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compose::compose;
-use super::raw::{Raw, defaults};
+use super::keys::{AccessRule, KEYS, Raw, defaults, needs_restart};
 use super::sources::{Given, GivenValue};
 use super::{ConfigError, TEMPLATE};
 
@@ -78,6 +78,40 @@ fn template_states_what_an_association_holds() {
     }
 }
 
+#[test]
+fn template_lists_the_keys_in_the_order_of_the_table() {
+    let (mut section, mut listed) = ("", Vec::new());
+    for line in TEMPLATE.lines().filter(|line| !line.starts_with('#')) {
+        match (line.strip_prefix('[').and_then(|line| line.strip_suffix(']')), line.split_once(" = ")) {
+            (Some(name), _) => section = name,
+            (None, Some((name, _))) => listed.push(format!("{section}.{name}")),
+            (None, None) => {}
+        }
+    }
+    assert_eq!(listed, KEYS.iter().map(|key| key.path).collect::<Vec<_>>());
+}
+
+/// The example at the end has every key of a rule.
+#[test]
+fn template_shows_every_key_of_a_rule() {
+    let example = TEMPLATE.split_once("#   [[access]]\n").unwrap().1;
+    let example: String = example.lines().map(|line| format!("{}\n", line.trim_start_matches("#   "))).collect();
+    let AccessRule {
+        calling,
+        called,
+        from,
+        certificate,
+        sop_class,
+        max_associations,
+        layout,
+        duplicates,
+        durability,
+        ..
+    } = toml::from_str(&example).unwrap();
+    assert!([calling, called, from, certificate, sop_class].iter().all(|criterion| !criterion.is_empty()));
+    assert!(max_associations.is_some() && [layout, duplicates, durability].iter().all(Option::is_some));
+}
+
 /// The functions that the comment on `storage.layout` shows.
 #[test]
 fn template_shows_layouts_that_are_allowed() {
@@ -93,5 +127,6 @@ fn template_names_every_key_that_needs_a_restart() {
     let text = TEMPLATE.lines().take_while(|line| line.starts_with('#')).map(|line| line.trim_start_matches("# "));
     let text = text.collect::<Vec<_>>().join(" ");
     let list = text.split("which need a restart: ").nth(1).and_then(|rest| rest.split(". ").next()).unwrap();
-    assert_eq!(list.split(", ").collect::<Vec<_>>(), super::changes::NEEDS_RESTART);
+    let keys = KEYS.iter().map(|key| key.path).filter(|path| needs_restart(path));
+    assert_eq!(list.split(", ").collect::<Vec<_>>(), keys.collect::<Vec<_>>());
 }

@@ -17,7 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::checks::Checks;
-use super::raw;
+use super::keys;
 
 /// The requirement of a client certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub(super) struct Files<'a> {
 }
 
 /// Reads what `[tls]` names.
-pub(super) fn tls(raw: &raw::Tls, checks: &mut Checks<'_>) -> Option<Tls> {
+pub(super) fn tls(raw: &keys::Tls, checks: &mut Checks<'_>) -> Option<Tls> {
     let client_auth = checks.chosen(
         "tls.client_auth",
         &raw.client_auth,

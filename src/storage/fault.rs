@@ -23,8 +23,6 @@ pub(crate) enum Step {
     SyncDirectory,
     /// Instead of changing the journal to see whether it is alive.
     ProveJournal,
-    /// Instead of syncing the filesystem for a batch.
-    SyncFilesystem,
     /// Instead of appending to the commit log.
     Log,
     /// Instead of syncing the commit log.

@@ -29,7 +29,6 @@ mod paths;
 mod recovery;
 mod root;
 mod settings;
-mod shared_sync;
 #[cfg(test)]
 mod simulation;
 mod space;

@@ -65,8 +65,6 @@ pub enum CommitStrategy {
     Adaptive,
     /// Each file by itself, then its directory. Written `per-file`.
     PerFile,
-    /// The whole filesystem once, for all instances in commit; then their directories. Written `shared`.
-    Shared,
     /// A log that holds all that are being stored, once; the files later. Written `log`.
     Log,
 }
@@ -122,9 +120,8 @@ impl FromStr for CommitStrategy {
         match word {
             "adaptive" => Ok(Self::Adaptive),
             "per-file" => Ok(Self::PerFile),
-            "shared" => Ok(Self::Shared),
             "log" => Ok(Self::Log),
-            _ => Err(UnknownWord { word: word.to_owned(), allowed: "adaptive, per-file, shared, log" }),
+            _ => Err(UnknownWord { word: word.to_owned(), allowed: "adaptive, per-file, log" }),
         }
     }
 }
@@ -134,7 +131,6 @@ impl fmt::Display for CommitStrategy {
         f.pad(match self {
             Self::Adaptive => "adaptive",
             Self::PerFile => "per-file",
-            Self::Shared => "shared",
             Self::Log => "log",
         })
     }
@@ -172,8 +168,8 @@ mod tests {
         for durability in [Durability::Fsync, Durability::None] {
             assert_eq!(durability.to_string().parse(), Ok(durability));
         }
-        use CommitStrategy::{Adaptive, Log, PerFile, Shared};
-        for commit in [Adaptive, PerFile, Shared, Log] {
+        use CommitStrategy::{Adaptive, Log, PerFile};
+        for commit in [Adaptive, PerFile, Log] {
             assert_eq!(commit.to_string().parse(), Ok(commit));
         }
         for duplicates in [Duplicates::Replace, Duplicates::KeepBoth, Duplicates::Refuse] {

@@ -136,7 +136,6 @@ fn association() -> Association {
         max_pdu_length: PDU_BYTES as u32,
         max_request_length: 256 * 1024,
         max_command_set: 4096,
-        max_contexts: 128,
         async_operations: 1,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,

@@ -85,13 +85,13 @@ def faults_at_random(node: FaultyNode, chance: random.Random) -> int:
     return armed
 
 
-def test_nothing_acknowledged_is_lost_and_nothing_is_left_unanswered_whatever_fails(tmp_path):
+def test_nothing_acknowledged_is_lost_and_nothing_is_left_unanswered_whatever_fails(tmp_path, monkeypatch):
     print(f"CHAOS_SEED={SEED}")
+    monkeypatch.setenv("TIDEGATE_TEST_MAX_HUNG_THREADS", "200")
     node = FaultyNode(
         tmp_path,
         supervision__hang_timeout="1s",
         supervision__max_restarts="10000",
-        supervision__max_hung_threads="200",
         writers__commit_timeout="30s",
         memory__spool_threshold="256 KiB",
         storage__min_free="0 B",

@@ -135,10 +135,16 @@ fn the_printed_configuration_gives_the_same_configuration() {
 #[test]
 fn a_secret_is_not_printed() {
     let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("token"), "0123456789abcdef").unwrap();
+    let mut command = tidegate(directory.path(), &["print-config"]);
+    let (code, printed, stderr) = run_to_end(command.env("TIDEGATE__ADMIN__TOKEN_FILE", "token"));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(printed.contains("token_file = \"token\"") && !printed.contains("0123456789abcdef"), "{printed}");
+
     let mut command = tidegate(directory.path(), &["print-config"]);
     let (code, printed, stderr) = run_to_end(command.env("TIDEGATE__ADMIN__TOKEN", "0123456789abcdef"));
-    assert_eq!((code, stderr.as_str()), (0, ""));
-    assert!(printed.contains("token = \"(masked)\"") && !printed.contains("0123456789abcdef"), "{printed}");
+    assert_eq!((code, printed.as_str()), (2, ""));
+    assert!(stderr.contains("admin.token = (masked)") && !stderr.contains("0123456789abcdef"), "{stderr}");
 }
 
 #[test]

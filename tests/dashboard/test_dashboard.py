@@ -93,8 +93,9 @@ def test_a_page_whose_node_is_gone_says_so(node, browse):
     assert "the last ones received" in text(browser, "notice")
 
 
-def test_a_token_is_asked_for_and_kept_for_the_session(start_node, browse):
-    node = start_node(admin__token="0123456789abcdef")
+def test_a_token_is_asked_for_and_kept_for_the_session(start_node, browse, tmp_path):
+    (tmp_path / "token").write_text("0123456789abcdef")
+    node = start_node(admin__token_file=str(tmp_path / "token"))
     browser = browse(node.url + "/")
     field = until(lambda: next((e for e in browser.find_elements(By.ID, "token") if e.is_displayed()), None), "the question")
     field.send_keys("wrong-wrong-wrong", Keys.ENTER)

@@ -23,7 +23,7 @@ SEED = os.environ.get("TIDEGATE_DISK_SEED", "1")
 # Sparse: only what is written counts.
 MAKE = {"ext4": lambda image: make_ext4(image, "1G", "-N", "16384"), "xfs": lambda image: make_xfs(image, "512M")}
 OPTIONS = {"ext4": "nodiscard", "xfs": "nodiscard,nouuid"}
-MODES = ["adaptive", "log", "shared", "per-file"]
+MODES = ["adaptive", "log", "per-file"]
 # Faults that are told of one state.
 TOLD = 5
 

@@ -55,7 +55,7 @@ def send_it_all(node: Node, ledger: Ledger) -> list[int | None]:
 
 
 @pytest.mark.parametrize("obstruct", [owned_by_root, closed_by_root, linked_to_another_filesystem, a_file])
-@pytest.mark.parametrize("commit", ["adaptive", "shared", "per-file"])
+@pytest.mark.parametrize("commit", ["adaptive", "per-file"])
 def test_the_others_lose_nothing_and_the_log_names_it_once(ground, mount, commit, obstruct):
     root, ledger = mount / "storage", Ledger()
     with Node(root, ground / "node.log", commit=commit, writers=16, as_nobody=True) as node:

@@ -16,7 +16,7 @@ AFTER_S = 2.5
 
 @pytest.mark.parametrize(
     ("commit", "power"),
-    [("adaptive", "is-cut"), ("log", "is-cut"), ("shared", "is-cut"), ("per-file", "is-cut"), ("adaptive", "stays")],
+    [("adaptive", "is-cut"), ("log", "is-cut"), ("per-file", "is-cut"), ("adaptive", "stays")],
 )
 def test_what_was_acknowledged_before_and_after_the_error_is_whole(ground, commit, power):
     images = ground.enter_context(memory(ground / "images", "1g"))

@@ -36,7 +36,7 @@ def fuse(ground, below):
     return "mirrored"
 
 
-@pytest.mark.parametrize("commit", ["adaptive", "log", "shared", "per-file"])
+@pytest.mark.parametrize("commit", ["adaptive", "log", "per-file"])
 @pytest.mark.parametrize("stack", [overlay, fuse])
 def test_what_was_acknowledged_survives_a_power_cut(ground, image, stack, commit):
     below, ledger = ground.enter_context(disk(image, ground / "below", "-o", "commit=600")), Ledger()
@@ -52,7 +52,7 @@ def test_what_was_acknowledged_survives_a_power_cut(ground, image, stack, commit
     assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("commit", ["adaptive", "log", "shared"])
+@pytest.mark.parametrize("commit", ["adaptive", "log"])
 @pytest.mark.parametrize("stack", [overlay, fuse])
 def test_the_node_stores_file_by_file_there_and_says_so(ground, image, stack, commit):
     stack(ground, ground.enter_context(disk(image, ground / "below")))

@@ -64,8 +64,8 @@ def start(root: Path, log: Path, **settings) -> Node:
 @pytest.mark.parametrize("ending", [Node.stop, Node.kill], ids=["sigterm", "sigkill"])
 @pytest.mark.parametrize(
     ("commit", "restarted_while_full"),
-    [("adaptive", False), ("adaptive", True), ("shared", False)],
-    ids=["adaptive-extended-first", "adaptive-restarted-while-full", "shared-extended-first"],
+    [("adaptive", False), ("adaptive", True)],
+    ids=["adaptive-extended-first", "adaptive-restarted-while-full"],
 )
 def test_what_was_acknowledged_is_whole_after_the_storage_was_extended(ground, commit, restarted_while_full, ending):
     storage = ground.enter_context(memory(ground / "thin", "96m"))

@@ -22,8 +22,10 @@ def program(variable: str = "TIDEGATE_BIN") -> Path:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """That of this process without Tidegate's own variables, and with these settings, as `section__key="value"`."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE")}
+    """That of this process without Tidegate's own variables, except those of a build for tests, and with these settings, as
+    `section__key="value"`."""
+    theirs = re.compile(r"(?!TIDEGATE)|TIDEGATE_TEST_")
+    own = {name: value for name, value in os.environ.items() if theirs.match(name)}
     return own | {f"TIDEGATE__{name.upper()}": value for name, value in settings.items()}
 
 

@@ -66,7 +66,6 @@ fn association() -> Association {
         max_pdu_length: 1024 * 1024,
         max_request_length: 256 * 1024,
         max_command_set: 4096,
-        max_contexts: 128,
         async_operations: 1,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,

@@ -35,7 +35,6 @@ fn understood(bytes: &[u8]) -> String {
         max_pdu_length: 4096,
         max_request_length: 64 * 1024,
         max_command_set: 1024,
-        max_contexts: 128,
         async_operations: 1,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,

@@ -170,10 +170,7 @@ fn answer_contexts(
         if std::mem::replace(&mut seen[usize::from(context.id)], true) {
             continue;
         }
-        let choice = match choose(policy, context) {
-            Ok(_) if contexts.count() >= policy.max_contexts => Err(Reason::NoReason),
-            choice => choice,
-        };
+        let choice = choose(policy, context);
         results.push(PresentationContextResult {
             id: context.id,
             reason: match &choice {

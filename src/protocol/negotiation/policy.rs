@@ -13,8 +13,6 @@ pub struct Policy {
     pub max_request_length: u32,
     /// Longest command set that is accepted, in bytes. Those of a storage service are below 500.
     pub max_command_set: u32,
-    /// Most presentation contexts accepted of one request; those that could be accepted beyond it are refused.
-    pub max_contexts: usize,
     /// Most operations that a peer may have outstanding if it asks for more than one; at least 1.
     pub async_operations: u16,
     /// Whether abstract syntaxes that are private or newer than this build are stored too.

@@ -14,7 +14,6 @@ fn policy() -> Policy {
         max_pdu_length: 131_072,
         max_request_length: 256 * 1024,
         max_command_set: 4096,
-        max_contexts: 128,
         async_operations: 8,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
@@ -208,30 +207,10 @@ fn rejections_have_their_own_place_in_tables() {
 }
 
 #[test]
-fn contexts_beyond_the_limit_are_refused_one_by_one() {
-    let mut policy = policy();
-    policy.max_contexts = 2;
-    let (contexts, results) = answer_contexts(
-        &policy,
-        &[
-            context(1, CT, &[EXPLICIT]),
-            context(3, "1.2.840.10008.5.1.4.1.2.2.1", &[EXPLICIT]),
-            context(5, CT, &[EXPLICIT]),
-            context(7, CT, &[EXPLICIT]),
-            context(9, "1.2.840.10008.5.1.4.1.2.2.1", &[EXPLICIT]),
-        ],
-    );
-    let reasons: Vec<_> = results.into_iter().map(|result| result.reason).collect();
-    assert_eq!(
-        reasons,
-        [
-            Reason::Acceptance,
-            Reason::AbstractSyntaxNotSupported, // it takes no place
-            Reason::Acceptance,
-            Reason::NoReason,
-            Reason::AbstractSyntaxNotSupported,
-        ]
-    );
-    assert_eq!(contexts.count(), 2);
-    assert_eq!(contexts.get(7), None);
+fn no_request_has_more_than_128_contexts_accepted() {
+    let proposed: Vec<_> = (0..1000).map(|number| context((number % 256) as u8, CT, &[EXPLICIT])).collect();
+    let (contexts, results) = answer_contexts(&policy(), &proposed);
+    assert_eq!((contexts.count(), results.len()), (128, 256), "the IDs are odd, and each is answered once");
+    let accepted = |result: &&PresentationContextResult| result.reason == Reason::Acceptance;
+    assert!(results.iter().filter(accepted).all(|result| result.id % 2 == 1));
 }

@@ -26,7 +26,7 @@ fn head(criterion: &mut Criterion) {
 }
 
 fn commit(criterion: &mut Criterion) {
-    let strategies = [CommitStrategy::PerFile, CommitStrategy::Shared, CommitStrategy::Log];
+    let strategies = [CommitStrategy::PerFile, CommitStrategy::Log];
     let mut ways: Vec<_> = strategies.map(|strategy| (strategy.to_string(), Durability::Fsync, strategy)).into();
     ways.push(("none".to_owned(), Durability::None, CommitStrategy::PerFile));
     for (bytes, batch) in [(10 * 1024, 1), (10 * 1024, 16), (512 * 1024, 1), (512 * 1024, 8)] {

@@ -97,7 +97,6 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
         if let (Some(files), Some(appended)) = (files, appended) {
             run.name_logged(&mut items, &files, appended, progress, answer);
         }
-        run.sync_filesystem(&mut items, progress);
         each(&mut items, progress, |instance, state, _| run.sync(instance, state));
         each(&mut items, progress, |instance, state, guard| run.name(instance, state, guard));
         each(&mut items, progress, |instance, state, _| run.sync_directories(instance, state));

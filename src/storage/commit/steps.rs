@@ -56,12 +56,8 @@ impl<H: Handle> Run<H> {
 
     fn strategy(&self, instance: &Instance<H>, in_memory: bool) -> Strategy {
         let has_log = in_memory && self.root.wal().is_some();
-        let syncs_as_a_whole = in_memory && self.root.filesystem.kind.syncs_as_a_whole();
         let (durability, wish) = (self.store.placement(instance).durability, self.store.settings().commit);
-        match Strategy::choose(durability, wish, has_log, instance.dataset_bytes(), self.in_commit) {
-            Strategy::Shared if !syncs_as_a_whole => Strategy::PerFile,
-            strategy => strategy,
-        }
+        Strategy::choose(durability, wish, has_log, instance.dataset_bytes(), self.in_commit)
     }
 
     /// Deducts `bytes` from the free space.
@@ -77,17 +73,6 @@ impl<H: Handle> Run<H> {
         space::check(bytes, free_bytes, min_free_bytes)?;
         self.free_bytes = Some(free_bytes - bytes);
         Ok(())
-    }
-
-    /// Syncs the filesystem once for all items that share it.
-    pub(super) fn sync_filesystem<I>(&self, items: &mut VecDeque<Item<I, H>>, progress: &dyn Fn()) {
-        let shares =
-            |item: &Item<I, H>| matches!(&item.state, State::Written(draft) if draft.strategy == Strategy::Shared);
-        if items.iter().any(shares)
-            && let Err(error) = self.root.sync_filesystem(self.failures, progress)
-        {
-            items.iter_mut().filter(|item| shares(item)).for_each(|item| item.state = State::Failed(error.clone()));
-        }
     }
 
     pub(super) fn sync(&self, instance: &Instance<H>, state: State<H>) -> Result<State<H>, StoreError> {

@@ -21,8 +21,6 @@ pub(super) enum Strategy {
     Unsynced,
     /// Sync the data before the rename, the directory after it.
     PerFile,
-    /// Sync the filesystem before the renames of all waiting instances, their directories after them.
-    Shared,
     /// Sync the log before the rename.
     Log,
 }
@@ -41,14 +39,13 @@ impl Strategy {
             (Durability::None, _) => Self::Unsynced,
             (Durability::Fsync, CommitStrategy::Adaptive) if has_log && bytes <= worth_logging => Self::Log,
             (Durability::Fsync, CommitStrategy::Log) if has_log && bytes <= LOG_LIMIT_BYTES => Self::Log,
-            (Durability::Fsync, CommitStrategy::Shared) => Self::Shared,
             (Durability::Fsync, _) => Self::PerFile,
         }
     }
 
     /// Whether the name of a file must be synced to be durable.
     pub(super) fn syncs_names(self) -> bool {
-        matches!(self, Self::PerFile | Self::Shared)
+        self == Self::PerFile
     }
 }
 

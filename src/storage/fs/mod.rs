@@ -233,8 +233,8 @@ pub enum FilesystemKind {
 }
 
 impl FilesystemKind {
-    /// Whether a sync of the whole filesystem is known to write and to report on every file of it: what the commit log and
-    /// `commit = "shared"` need.
+    /// Whether a sync of the whole filesystem is known to write and to report on every file of it: what the commit log
+    /// needs.
     pub fn syncs_as_a_whole(self) -> bool {
         matches!(self, Self::Ext4 | Self::Xfs | Self::Btrfs | Self::Zfs)
     }

@@ -15,7 +15,6 @@ use crate::fs::{Errno, Filesystem, Handle, Kind, Link, Lock, Open, is_at};
 pub(crate) use crate::own::{LOST, OWN};
 use crate::paths::Paths;
 use crate::recovery::Recovery;
-use crate::shared_sync::SharedSync;
 use crate::sync::{Mutex, now};
 use crate::trust::{PROBE, Trust};
 use crate::wal::Wal;
@@ -42,7 +41,6 @@ pub(crate) struct Root<H: Handle = File> {
     pub(crate) paths: Arc<Paths>,
     /// `None` unless small instances go through the log.
     wal: OnceLock<Arc<Wal<H>>>,
-    shared_sync: Arc<SharedSync>,
     /// Whether files are written past the page cache. Cleared when the filesystem refuses it.
     writes_through: AtomicBool,
     /// When the node's own files were last seen in the root; `None` if one was missing since.
@@ -65,22 +63,6 @@ impl<H: Handle> Root<H> {
     /// Records that the filesystem does not support it.
     pub(crate) fn write_through_no_more(&self) {
         self.writes_through.store(false, Ordering::Relaxed);
-    }
-
-    /// Returns when all earlier writes, to any file, are on the disk. `failures` is the value of [`Trust::failures`] before the first of
-    /// these writes.
-    ///
-    /// # Errors
-    /// Also if another sync has failed since: that failure does not say which files it concerns.
-    pub(crate) fn sync_filesystem(&self, failures: u64, progress: &dyn Fn()) -> Result<(), StoreError> {
-        self.shared_sync.run(|| {
-            let synced = fault::point(Step::SyncFilesystem).and_then(|()| self.dir.sync_filesystem(progress));
-            self.trust.note(synced).map_err(|error| self.failed("sync the filesystem of", error))
-        })?;
-        match self.trust.failures() == failures {
-            true => Ok(()),
-            false => Err(self.failed("sync the filesystem of", Errno::IO)),
-        }
     }
 
     /// Succeeds if the successful syncs so far took effect.
@@ -162,7 +144,6 @@ impl<H: Handle> Root<H> {
             trust,
             paths: before.map(|before| Arc::clone(&before.paths)).unwrap_or_default(),
             wal: OnceLock::new(),
-            shared_sync: before.map(|before| Arc::clone(&before.shared_sync)).unwrap_or_default(),
             writes_through: AtomicBool::new(true),
             seen: Mutex::new(None),
             dev: stat.dev,

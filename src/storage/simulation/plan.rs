@@ -89,8 +89,7 @@ impl Plan {
             _ => "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm",
         };
         let commit = match random.below(6) {
-            0 => CommitStrategy::PerFile,
-            1 => CommitStrategy::Shared,
+            0 | 1 => CommitStrategy::PerFile,
             2 | 3 => CommitStrategy::Log,
             _ => CommitStrategy::Adaptive,
         };

@@ -27,7 +27,7 @@ fn main() {
     match arguments.iter().position(|argument| argument == "--store-until-killed") {
         Some(at) => store_until_killed(Path::new(&arguments[at + 1]), arguments[at + 2].parse().unwrap()),
         None => {
-            for way in ["per-file", "shared", "log", "adaptive", "none"] {
+            for way in ["per-file", "log", "adaptive", "none"] {
                 kill_again_and_again(way);
             }
         }

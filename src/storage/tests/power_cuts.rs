@@ -34,7 +34,7 @@ fn main() {
         return store_until_killed(Path::new(root), Path::new(acknowledged), strategy.parse().unwrap());
     }
     let cuts: u32 = env::var("TIDEGATE_POWER_CUTS").map_or(4, |cuts| cuts.parse().unwrap());
-    for strategy in [CommitStrategy::Log, CommitStrategy::Adaptive, CommitStrategy::Shared, CommitStrategy::PerFile] {
+    for strategy in [CommitStrategy::Log, CommitStrategy::Adaptive, CommitStrategy::PerFile] {
         // The log is what has most to recover.
         let cuts = if strategy == CommitStrategy::Log { cuts } else { cuts.div_ceil(4) };
         let mut tally = Tally::default();

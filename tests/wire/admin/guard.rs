@@ -19,7 +19,10 @@ fn nobody_gets_past_the_guard() {
     assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
 
-    let node = Node::start(&[SURFACE, ("TIDEGATE__ADMIN__TOKEN", "0123456789abcdef")]);
+    let token_file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&token_file, "0123456789abcdef").unwrap();
+    let token = ("TIDEGATE__ADMIN__TOKEN_FILE", token_file.path().to_str().unwrap());
+    let node = Node::start(&[SURFACE, token]);
     let address = node.admin_address();
     for path in ["/metrics", "/api/status", "/api/config", "/api/events", "/nothing"] {
         let answer = get(address, path);
@@ -88,10 +91,12 @@ fn a_token_that_goes_with_the_address_stays_as_long_as_the_surface_listens_there
     let path = |name: &str| authority.path(name).to_str().unwrap().to_owned();
     let text = |listen: &str, rest: &str| format!("[admin]\nlisten = '{listen}'\n{rest}");
     let keys = format!(
-        "tls_certificate = '{}'\ntls_key = '{}'\ntoken = '0123456789abcdef'\n",
+        "tls_certificate = '{}'\ntls_key = '{}'\ntoken_file = '{}'\n",
         path("admin.pem"),
-        path("admin.key")
+        path("admin.key"),
+        path("token")
     );
+    fs::write(path("token"), "0123456789abcdef").unwrap();
     fs::write(path("t.toml"), text("0.0.0.0:0", &keys)).unwrap();
     let mut node = Node::start_with_own_admin(&["--config", &path("t.toml")]);
     fs::write(path("t.toml"), text("127.0.0.1:0", "")).unwrap();

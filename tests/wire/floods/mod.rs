@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::node::{Node, PATIENCE, eventually};
-use crate::wire::{Wire, dataset, p_data, request, store_command, store_message};
+use crate::wire::{Wire, dataset, p_data, request, store_command};
 use dicom_ul::pdu::Pdu;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;

@@ -89,7 +89,7 @@ fn more_restarts_than_allowed_end_the_node_in_order_with_a_code_of_its_own() {
 
 #[test]
 fn more_hung_threads_than_allowed_end_the_node() {
-    let mut node = start(&[("TIDEGATE__SUPERVISION__MAX_HUNG_THREADS", "1"), ("TIDEGATE__NODE__SHUTDOWN_GRACE", "1s")]);
+    let mut node = start(&[("TIDEGATE_TEST_MAX_HUNG_THREADS", "1"), ("TIDEGATE__NODE__SHUTDOWN_GRACE", "1s")]);
     node.arm(&["writer hang 60000", "writer hang 60000"]);
     let mut wire = associate(&node);
     wire.send(&store_message(1, "1.2.3.67", &dataset("1.2.3.67", 500), 16_000));

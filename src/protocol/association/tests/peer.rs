@@ -29,7 +29,6 @@ pub(super) fn policy() -> Policy {
         max_pdu_length: MAX_PDU_LENGTH,
         max_request_length: 256 * 1024,
         max_command_set: 4096,
-        max_contexts: 128,
         async_operations: 8,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,

@@ -50,7 +50,7 @@ fn store_and_cut(durability: Durability, commit_by: CommitStrategy) -> Option<Ve
 
 #[test]
 fn what_is_acknowledged_survives_a_power_cut() {
-    for commit_by in [CommitStrategy::PerFile, CommitStrategy::Shared, CommitStrategy::Log, CommitStrategy::Adaptive] {
+    for commit_by in [CommitStrategy::PerFile, CommitStrategy::Log, CommitStrategy::Adaptive] {
         let Some(found) = store_and_cut(Durability::Fsync, commit_by) else {
             return;
         };

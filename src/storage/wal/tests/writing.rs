@@ -360,15 +360,3 @@ fn a_checkpoint_that_waits_in_vain_is_not_due_again_at_once() {
     site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
     assert!(site.store.checkpoint_due().is_some(), "somebody has to come back");
 }
-
-#[test]
-fn an_instance_written_before_a_shared_sync_failed_is_not_acknowledged_after_it() {
-    let site = Site::with(|settings| settings.commit = CommitStrategy::Shared);
-    let (first, second) = (instance("1.2.1", &pixels(1, 5000)), instance("1.2.2", &pixels(2, 5000)));
-    let begun = site.store.begin(vec![&first], &|| ()).unwrap(); // written, not synced
-    fail(Step::SyncFilesystem); // writes out both, fails, and tells once
-    assert!(site.commit(&second).is_err());
-    let outcomes = finish(begun);
-    assert!(outcomes[0].is_err(), "{outcomes:?}");
-    assert_eq!(site.outcome(&first), Outcome::New, "sent again, it is written again");
-}

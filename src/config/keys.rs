@@ -1,0 +1,223 @@
+//! The table of configuration keys, a row each. The mirror of the file, the defaults, the bounds and the reload classes derive from it;
+//! tests hold `conf/tidegate.toml`, which says what each key means, to it.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::bounds::Bounded;
+use super::human::{Limit, Period, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+/// Associations that a limit may allow.
+pub(super) const ASSOCIATIONS: RangeInclusive<i64> = 1..=65_536;
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=s(86_400);
+/// At a second and less, a child that waits for its turn on a busy machine would look hung: it sends four heartbeats a second.
+const HANG_TIMEOUT: RangeInclusive<Duration> = s(1)..=s(3600);
+
+/// When a changed value takes effect in a running node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reload {
+    /// At a reload.
+    Live,
+    /// At the next start.
+    AtRestart,
+}
+
+/// A key of the table.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Dotted, as in `associations.max`.
+    pub(super) path: &'static str,
+    pub(super) reload: Reload,
+}
+
+/// Expands the table. A row is `name: type = default, reload class;`, with the bounds before the semicolon if the value has any.
+macro_rules! keys {
+    ($($section:ident: $Section:ident {
+        $($key:ident: $Type:ty = $default:expr, $reload:ident $(, $bounds:expr)?;)*
+    })*) => {
+        /// A configuration file. Its shape is checked when it is read, its bounds before it is composed.
+        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub(crate) struct Raw {
+            $(pub(super) $section: $Section,)*
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub(super) access: Vec<AccessRule>,
+        }
+
+        $(
+            #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+            #[serde(default, deny_unknown_fields)]
+            pub(super) struct $Section {
+                $(pub(super) $key: $Type,)*
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $($key: $default,)* }
+                }
+            }
+        )*
+
+        /// Every key, in the order of the table.
+        pub(super) const KEYS: &[Key] =
+            &[$($(Key { path: concat!(stringify!($section), ".", stringify!($key)), reload: Reload::$reload },)*)*];
+
+        impl Raw {
+            /// Calls `refuse` with the key and the complaint for each value out of bounds, and puts one within them in its place.
+            pub(super) fn keep_within_bounds(&mut self, mut refuse: impl FnMut(&str, &str)) {
+                $($($(
+                    if let Err(complaint) = self.$section.$key.keep_within(&($bounds)) {
+                        refuse(concat!(stringify!($section), ".", stringify!($key)), &complaint);
+                    }
+                )?)*)*
+            }
+        }
+    };
+}
+
+keys! {
+    node: Node {
+        ae_title: String = text("TIDEGATE"), Live;
+        listen: String = text("0.0.0.0:11112"), AtRestart;
+        require_called_ae_title: bool = false, Live;
+        shutdown_grace: Period = Period(s(30)), Live, s(0)..=s(3600);
+        proxy_protocol_from: Vec<String> = Vec::new(), Live;
+    }
+    tls: Tls {
+        listen: String = text("off"), AtRestart;
+        certificate: String = text(""), Live;
+        key: String = text(""), Live;
+        client_auth: String = text("none"), Live;
+        client_ca: String = text(""), Live;
+        client_crls: Vec<String> = Vec::new(), Live;
+    }
+    associations: Associations {
+        max: i64 = 512, Live, ASSOCIATIONS;
+        max_per_calling_ae: Limit = Limit(None), Live, ASSOCIATIONS;
+        max_per_address: Limit = Limit(None), Live, ASSOCIATIONS;
+        arbiters: i64 = 2, AtRestart, 1..=64;
+        max_pdu_length: Size = Size(128 * KIB), Live, 4 * KIB..=16 * MIB;
+        max_request_length: Size = Size(256 * KIB), Live, 16 * KIB..=MIB;
+        max_dataset: Size = Size(16 << 30), Live, MIB..=1024 * TIB;
+        max_instances: Limit = Limit(Some(1_000_000)), Live, 1..=1_000_000_000;
+        max_bytes: SizeOrUnlimited = SizeOrUnlimited(Some(4 * TIB)), Live, MIB..=1024 * TIB;
+        async_operations: i64 = 8, Live, 1..=64;
+        association_request_timeout: Period = Period(s(30)), Live, TIMEOUT;
+        idle_timeout: Period = Period(s(600)), Live, TIMEOUT;
+        min_rate: Size = Size(256), Live, 0..=MIB;
+        accept_unknown_sop_classes: bool = true, Live;
+        accept_unknown_transfer_syntaxes: bool = true, Live;
+        transfer_syntax_preference: Vec<String> = Vec::new(), Live;
+    }
+    writers: Writers {
+        count: i64 = 16, AtRestart, 1..=256;
+        mailbox_capacity: i64 = 64, Live, 1..=65_536;
+        batch: i64 = 16, Live, 1..=256;
+        handoff_timeout: Period = Period(s(30)), Live, TIMEOUT;
+        commit_timeout: Period = Period(s(120)), Live, TIMEOUT;
+    }
+    memory: Memory {
+        budget: SizeOrAuto = SizeOrAuto(None), Live, 8 * MIB..=1024 * TIB;
+        spool_threshold: Size = Size(8 * MIB), Live, 64 * KIB..=TIB;
+    }
+    supervision: Supervision {
+        hang_timeout: Period = Period(s(30)), Live, HANG_TIMEOUT;
+        max_restarts: i64 = 10, Live, 0..=10_000;
+        restart_window: Period = Period(s(60)), Live, s(1)..=s(86_400);
+    }
+    storage: Storage {
+        root: String = text("./data"), AtRestart;
+        layout: String = text("{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"), AtRestart;
+        durability: String = text("fsync"), AtRestart;
+        commit: String = text("adaptive"), AtRestart;
+        duplicates: String = text("replace"), AtRestart;
+        min_free: Size = Size(512 * MIB), AtRestart, 0..=1024 * TIB;
+    }
+    admin: Admin {
+        listen: String = text("127.0.0.1:9112"), AtRestart;
+        token_file: String = text(""), Live;
+        tls_certificate: String = text(""), Live;
+        tls_key: String = text(""), Live;
+        tls_client_ca: String = text(""), Live;
+        socket: String = text("auto"), AtRestart;
+    }
+    log: Log {
+        format: String = text("text"), AtRestart;
+        level: String = text("info"), Live;
+        statistics_interval: PeriodOrOff = PeriodOrOff(Some(s(10))), Live, s(1)..=s(3600);
+        repeat_interval: Period = Period(s(60)), Live, s(0)..=s(3600);
+    }
+    user_identity: UserIdentity {
+        file: String = text(""), Live;
+        required: bool = false, Live;
+    }
+    audit: Audit {
+        sink: String = text("off"), AtRestart;
+        ca: String = text(""), AtRestart;
+        certificate: String = text(""), AtRestart;
+        key: String = text(""), AtRestart;
+    }
+}
+
+/// A table of `[[access]]`, all of whose keys are live. Name and action have no default; what is left out is as if there were no such
+/// criterion or term.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccessRule {
+    pub(super) name: String,
+    pub(super) action: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) calling: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) called: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) from: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) certificate: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) sop_class: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_associations: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) layout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) duplicates: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) durability: Option<String>,
+}
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+/// Whether a changed value of the key takes effect at the next start only.
+pub(super) fn needs_restart(path: &str) -> bool {
+    KEYS.iter().any(|key| key.path == path && key.reload == Reload::AtRestart)
+}
+
+/// The default of every key, by dotted path.
+pub(super) fn defaults() -> BTreeMap<String, toml::Value> {
+    values(&Raw::default()).into_iter().collect()
+}
+
+/// The value of every key, by dotted path; `[[access]]` is one.
+pub(super) fn values(raw: &Raw) -> Vec<(String, toml::Value)> {
+    let Ok(toml::Value::Table(sections)) = toml::Value::try_from(raw) else { return Vec::new() };
+    let values = sections.into_iter().flat_map(|(section, table)| match table {
+        toml::Value::Table(table) => {
+            table.into_iter().map(|(name, value)| (format!("{section}.{name}"), value)).collect()
+        }
+        rules => vec![(section, rules)],
+    });
+    values.collect()
+}
