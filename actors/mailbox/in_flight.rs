@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::mailbox::scheduler::{Attached, SmallBatchPermit, WalLeader, Workload, WriterScheduler};
+use crate::mailbox::queue::Lane;
+use crate::mailbox::scheduler::{Attached, LanePermit, WalLeader, Workload, WriterScheduler};
 use crate::sync::Mutex;
 
 /// The jobs in flight at a writer, and its permits. Shared with the supervisor.
@@ -17,7 +18,7 @@ pub(crate) struct InFlight<W: Workload> {
 #[derive(Debug)]
 struct State<W: Workload> {
     jobs: VecDeque<W::Job>,
-    permit: Option<SmallBatchPermit<W>>,
+    permit: Option<LanePermit<W>>,
     leader: Option<WalLeader<W>>,
     /// `None` once the writer has ended or was fenced. A fenced writer may wake up at any later moment. It holds
     /// nothing from then on, because nothing would drain it if it stopped once more.
@@ -34,7 +35,7 @@ impl<W: Workload> InFlight<W> {
 
     /// Takes up a batch. `false`: the writer was fenced, and other writers get the batch.
     #[must_use]
-    pub(crate) fn begin(&self, jobs: Vec<W::Job>, permit: Option<SmallBatchPermit<W>>) -> bool {
+    pub(crate) fn begin(&self, jobs: Vec<W::Job>, permit: Option<LanePermit<W>>) -> bool {
         self.begin_all(jobs, permit, None)
     }
 
@@ -44,7 +45,7 @@ impl<W: Workload> InFlight<W> {
         self.begin_all(jobs, None, leader)
     }
 
-    fn begin_all(&self, jobs: Vec<W::Job>, permit: Option<SmallBatchPermit<W>>, leader: Option<WalLeader<W>>) -> bool {
+    fn begin_all(&self, jobs: Vec<W::Job>, permit: Option<LanePermit<W>>, leader: Option<WalLeader<W>>) -> bool {
         let mut state = self.state.lock();
         if state.attached.is_none() {
             return false; // the arguments are dropped after the lock
@@ -53,8 +54,14 @@ impl<W: Workload> InFlight<W> {
         true
     }
 
-    pub(crate) fn take_permit(&self) -> Option<SmallBatchPermit<W>> {
+    pub(crate) fn take_permit(&self) -> Option<LanePermit<W>> {
         self.state.lock().permit.take()
+    }
+
+    /// Returns the permit if it is one for the lane.
+    pub(crate) fn drop_permit_for(&self, lane: Lane) {
+        let permit = self.state.lock().permit.take_if(|permit| permit.lane() == lane);
+        drop(permit); // after the lock
     }
 
     /// Resigns as leader: any writer may make the next write of the commit log.

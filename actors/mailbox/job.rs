@@ -40,6 +40,17 @@ impl Job {
         }
     }
 
+    /// Bytes that it has for the disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Commit(job) => job.store.instance.dataset_bytes(),
+            Self::Append(job) => match &*job.part.content.lock() {
+                PartContent::Held(content) => content.slices.iter().map(|slice| slice.len() as u64).sum(),
+                PartContent::Written(_) => 0,
+            },
+        }
+    }
+
     /// The job is at this writer now.
     pub(crate) fn enter_at(&self, writer: u32) {
         let stage = match self {

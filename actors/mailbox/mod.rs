@@ -3,7 +3,8 @@
 //! Invariant: a job holds a slot from before it is queued until a writer takes it, so the queue never exceeds its
 //! capacity, however many associations there are. The death of a writer leaves the queue to the other writers.
 //!
-//! There are two lanes. From the large lane, an idle writer takes the next job and a fair share of the rest. The small
+//! There are two lanes. From the large lane, an idle writer takes the next job and a fair share of the rest. The number
+//! of writers that may do so follows the disk ([`concurrency`]). The small
 //! lane holds small instances that are to be synced: one writer takes all that wait, and keeps its permit until it
 //! reaches the commit log. More writers would divide what one sync can serve, and each would have to be woken. A
 //! further permit exists for every [`scheduler::BACKLOG`] instances that wait nevertheless.
@@ -17,6 +18,7 @@
 //! prefers the last one that went to sleep on the submitting core. No writer is woken if one that is awake will take
 //! the job.
 
+mod concurrency;
 mod idle;
 pub(crate) mod in_flight;
 pub(crate) mod job;
@@ -28,6 +30,7 @@ pub(crate) mod scheduler;
 use std::borrow::BorrowMut;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidegate_memory::{Location, Stage};
@@ -56,7 +59,7 @@ impl Workload for Instances {
     type Discard = Arc<SpoolFile>;
 }
 
-pub(crate) type SmallBatchPermit = scheduler::SmallBatchPermit<Instances>;
+pub(crate) type LanePermit = scheduler::LanePermit<Instances>;
 pub(crate) type WalLeader = scheduler::WalLeader<Instances>;
 pub(crate) type WriterState = next_task::WriterState<Instances>;
 pub(crate) type InFlight = in_flight::InFlight<Instances>;
@@ -198,10 +201,7 @@ impl WriterMailbox {
         let share = match lane {
             Lane::Small => self.scheduler.small.depth(),
             // A writer that took every job would leave the other writers idle.
-            Lane::Large => {
-                writer.permit = None;
-                self.scheduler.large.depth() / self.writers
-            }
+            Lane::Large => self.scheduler.large.depth() / self.scheduler.large_writers(self.writers),
         };
         let more = std::iter::from_fn(|| self.scheduler.lane(lane).take()).take(share.min(most.saturating_sub(1)));
         WriterTask::Jobs(std::iter::once(first).chain(more).map(|waiting| self.taken(waiting)).collect())
@@ -210,6 +210,11 @@ impl WriterMailbox {
     /// Adds a batch to the group of the next write of the log, as [`WriterScheduler::join_group`].
     pub(crate) fn join_group(&self, pending: PendingWrite) -> Option<(Vec<PendingWrite>, Option<WalLeader>)> {
         self.scheduler.join_group(pending)
+    }
+
+    /// As [`WriterScheduler::note_large_batch`].
+    pub(crate) fn note_large_batch(&self, jobs: usize, bytes: u64, took: Duration) {
+        self.scheduler.note_large_batch(jobs, bytes, took);
     }
 
     /// Gives `files` to an idle writer. Without one, the commit that needs them writes them itself.

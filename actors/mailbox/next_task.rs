@@ -7,13 +7,15 @@ use std::task::{Context, Poll};
 
 use super::idle::Number;
 use super::queue::Lane;
-use super::scheduler::{SmallBatchPermit, State, WalLeader, Workload, WriterScheduler};
+use super::scheduler::{LanePermit, State, WalLeader, Workload, WriterScheduler};
 
 /// The state of a writer between two batches.
 #[derive(Debug)]
 pub(crate) struct WriterState<W: Workload> {
     /// Its permit, if it has taken small instances.
-    pub(crate) permit: Option<SmallBatchPermit<W>>,
+    pub(crate) permit: Option<LanePermit<W>>,
+    /// The permit of the lane that it has just changed from.
+    old_permit: Option<LanePermit<W>>,
     /// Whether its last batch was of small instances. It then prefers the large lane, for whose jobs no other writer was free.
     took_small: bool,
 }
@@ -61,11 +63,11 @@ impl<W: Workload> WriterScheduler<W> {
             false => [Lane::Small, Lane::Large],
         };
         lanes.into_iter().find_map(|lane| {
-            if lane == Lane::Small && writer.permit.is_none() {
-                if !self.permits_another(state) {
+            if writer.permit.as_ref().is_none_or(|permit| permit.lane() != lane) {
+                if !self.permits_another(state, lane) {
                     return None;
                 }
-                writer.permit = Some(state.permit(self));
+                writer.old_permit = writer.permit.replace(state.permit(self, lane));
             }
             let first = self.lane(lane).take()?;
             writer.took_small = lane == Lane::Small;
@@ -76,7 +78,7 @@ impl<W: Workload> WriterScheduler<W> {
 
 impl<W: Workload> Default for WriterState<W> {
     fn default() -> Self {
-        Self { permit: None, took_small: false }
+        Self { permit: None, old_permit: None, took_small: false }
     }
 }
 
@@ -89,9 +91,12 @@ impl<W: Workload> Future for NextTask<'_, W> {
         let woken = number.take().and_then(|number| state.idle.remove(number));
         let was_woken = woken.is_some();
         if let Some(permit) = woken {
+            writer.took_small = permit.as_ref().is_some_and(|permit| permit.lane() == Lane::Large);
             writer.permit = permit;
         }
         if let Some(task) = scheduler.try_next(&mut state, writer) {
+            drop(state);
+            writer.old_permit = None; // another writer may come for what this one has left
             return Poll::Ready(task);
         }
         state.return_permit(writer.permit.take());

@@ -5,7 +5,9 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::concurrency::Concurrency;
 use super::idle::{Asleep, IdleWriters};
 use super::queue::{Lane, Queue};
 use crate::sync::{Mutex, MutexGuard};
@@ -14,7 +16,7 @@ use crate::sync::{Mutex, MutexGuard};
 pub(crate) const BACKLOG: usize = 16;
 
 /// Most batches that wait for the next frame. Above, a writer writes its own.
-pub(crate) const MAX_PENDING_WRITES: usize = 4;
+pub(crate) const MAX_PENDING_WRITES: usize = 16;
 
 /// Most spool files that wait to be closed by a writer. Above, the dropping thread closes the file.
 pub(crate) const MAX_DISCARDS: usize = 64;
@@ -45,10 +47,12 @@ pub(crate) struct WriterScheduler<W: Workload> {
 /// The idle writers, the permits, and the work outside of the queues.
 #[derive(Debug)]
 pub(super) struct State<W: Workload> {
-    pub(super) idle: IdleWriters<SmallBatchPermit<W>>,
+    pub(super) idle: IdleWriters<LanePermit<W>>,
     /// Writers that have neither ended nor been fenced.
     attached: usize,
-    active_small_writers: usize,
+    /// Writers with a permit, by lane.
+    active: [usize; 2],
+    concurrency: Concurrency,
     pending_writes: Vec<W::PendingWrite>,
     has_wal_leader: bool,
     /// Files to be written by writers that were woken for them.
@@ -60,20 +64,31 @@ pub(super) struct State<W: Workload> {
 #[derive(Debug)]
 pub(crate) struct Attached<W: Workload>(Arc<WriterScheduler<W>>);
 
-/// The permit to take small instances, until it is dropped.
+/// The permit to take jobs of a lane, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct SmallBatchPermit<W: Workload>(Option<Arc<WriterScheduler<W>>>);
+pub(crate) struct LanePermit<W: Workload> {
+    lane: Lane,
+    /// `None` once it was returned.
+    scheduler: Option<Arc<WriterScheduler<W>>>,
+}
 
 /// Leadership of the group commit, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct WalLeader<W: Workload>(Arc<WriterScheduler<W>>);
+
+impl<W: Workload> LanePermit<W> {
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
+    }
+}
 
 impl<W: Workload> WriterScheduler<W> {
     pub(crate) fn new(capacity: usize) -> Self {
         let state = State {
             idle: IdleWriters::default(),
             attached: 0,
-            active_small_writers: 0,
+            active: [0; 2],
+            concurrency: Concurrency::default(),
             pending_writes: Vec::new(),
             has_wal_leader: false,
             files: Vec::new(),
@@ -110,7 +125,9 @@ impl<W: Workload> WriterScheduler<W> {
             self.wake_for(Lane::Small);
         }
         let state = self.state.lock();
-        if self.large.depth() > 0 || state.has_unclaimed() {
+        if state.has_unclaimed() {
+            Self::wake_any(state);
+        } else {
             self.wake_next(state, Lane::Large);
         }
     }
@@ -125,19 +142,44 @@ impl<W: Workload> WriterScheduler<W> {
         }
     }
 
+    /// Wakes a writer for the jobs of the lane, if one more may take them.
     fn wake_next(self: &Arc<Self>, mut state: MutexGuard<'_, State<W>>, lane: Lane) {
-        if lane == Lane::Small && !self.permits_another(&state) {
-            return;
-        }
-        if let Some(asleep) = state.idle.next(lane) {
-            let permit = (lane == Lane::Small).then(|| state.permit(self));
-            wake(state, asleep, permit);
+        if self.permits_another(&state, lane)
+            && let Some(asleep) = state.idle.next(lane)
+        {
+            let permit = state.permit(self, lane);
+            wake(state, asleep, Some(permit));
         }
     }
 
-    /// Whether enough small instances wait for one more writer.
-    pub(super) fn permits_another(&self, state: &State<W>) -> bool {
-        self.small.depth() > state.active_small_writers * BACKLOG
+    /// Wakes a writer for work outside of the queues.
+    fn wake_any(mut state: MutexGuard<'_, State<W>>) {
+        if let Some(asleep) = state.idle.next(Lane::Large) {
+            wake(state, asleep, None);
+        }
+    }
+
+    /// Whether one more writer may take jobs of the lane: enough small instances wait for it, or the disk can serve one more large job.
+    pub(super) fn permits_another(&self, state: &State<W>, lane: Lane) -> bool {
+        let (waiting, active) = (self.lane(lane).depth(), state.active[lane as usize]);
+        match lane {
+            Lane::Small => waiting > active * BACKLOG,
+            Lane::Large => waiting > 0 && state.concurrency.permits(active),
+        }
+    }
+
+    /// Writers of `writers` that may take large jobs at a time.
+    pub(crate) fn large_writers(&self, writers: usize) -> usize {
+        self.state.lock().concurrency.limit(writers)
+    }
+
+    /// Adapts the number of writers that may take large jobs: a batch of `jobs` with `bytes` took so long.
+    pub(crate) fn note_large_batch(self: &Arc<Self>, jobs: usize, bytes: u64, took: Duration) {
+        let mut state = self.state.lock();
+        let (writers, is_waiting) = (state.attached, self.large.depth() > 0);
+        if state.concurrency.note(jobs, bytes, took, writers, is_waiting) {
+            self.wake_next(state, Lane::Large);
+        }
     }
 
     /// Takes the waiting group and the leadership, if there is no leader.
@@ -169,7 +211,7 @@ impl<W: Workload> WriterScheduler<W> {
         let mut state = self.state.lock();
         if !state.idle.is_empty() {
             state.files.push(files);
-            self.wake_next(state, Lane::Large);
+            Self::wake_any(state);
         }
     }
 
@@ -181,7 +223,7 @@ impl<W: Workload> WriterScheduler<W> {
             drop(discard);
         } else {
             state.discards.push(discard);
-            self.wake_next(state, Lane::Large);
+            Self::wake_any(state);
         }
     }
 }
@@ -190,7 +232,7 @@ impl<W: Workload> WriterScheduler<W> {
 fn wake<W: Workload>(
     mut state: MutexGuard<'_, State<W>>,
     Asleep { number, waker, .. }: Asleep,
-    permit: Option<SmallBatchPermit<W>>,
+    permit: Option<LanePermit<W>>,
 ) {
     state.idle.set_woken(number, permit);
     drop(state);
@@ -198,15 +240,15 @@ fn wake<W: Workload>(
 }
 
 impl<W: Workload> State<W> {
-    pub(super) fn permit(&mut self, scheduler: &Arc<WriterScheduler<W>>) -> SmallBatchPermit<W> {
-        self.active_small_writers += 1;
-        SmallBatchPermit(Some(Arc::clone(scheduler)))
+    pub(super) fn permit(&mut self, scheduler: &Arc<WriterScheduler<W>>, lane: Lane) -> LanePermit<W> {
+        self.active[lane as usize] += 1;
+        LanePermit { lane, scheduler: Some(Arc::clone(scheduler)) }
     }
 
-    pub(super) fn return_permit(&mut self, permit: Option<SmallBatchPermit<W>>) {
+    pub(super) fn return_permit(&mut self, permit: Option<LanePermit<W>>) {
         if let Some(mut permit) = permit {
-            self.active_small_writers -= 1;
-            permit.0 = None;
+            self.active[permit.lane as usize] -= 1;
+            permit.scheduler = None;
         }
     }
 
@@ -227,12 +269,12 @@ impl<W: Workload> Drop for Attached<W> {
     }
 }
 
-impl<W: Workload> Drop for SmallBatchPermit<W> {
+impl<W: Workload> Drop for LanePermit<W> {
     fn drop(&mut self) {
-        if let Some(scheduler) = self.0.take() {
+        if let Some(scheduler) = self.scheduler.take() {
             let mut state = scheduler.state.lock();
-            state.active_small_writers -= 1;
-            scheduler.wake_next(state, Lane::Small);
+            state.active[self.lane as usize] -= 1;
+            scheduler.wake_next(state, self.lane);
         }
     }
 }
@@ -251,17 +293,18 @@ impl<W: Workload> WriterScheduler<W> {
     /// Whether small instances wait for which one more writer should be awake, though one sleeps.
     pub(crate) fn is_small_forgotten(&self) -> bool {
         let state = self.state.lock();
-        self.small.depth() > state.active_small_writers * BACKLOG && !state.idle.is_empty()
+        self.permits_another(&state, Lane::Small) && !state.idle.is_empty()
     }
 
-    /// Open counts, each 0 when nothing is under way: jobs that wait, active small writers, leaders, batches, files and discards
+    /// Open counts, each 0 when nothing is under way: jobs that wait, permits of either lane, leaders, batches, files and discards
     /// that wait, writers.
-    pub(crate) fn open_counts(&self) -> [usize; 7] {
+    pub(crate) fn open_counts(&self) -> [usize; 8] {
         let state = self.state.lock();
-        let State { active_small_writers, has_wal_leader, pending_writes, files, discards, attached, .. } = &*state;
+        let State { active, has_wal_leader, pending_writes, files, discards, attached, .. } = &*state;
         [
             self.depth(),
-            *active_small_writers,
+            active[0],
+            active[1],
             usize::from(*has_wal_leader),
             pending_writes.len(),
             files.len(),

@@ -21,9 +21,9 @@ use crate::gauges::Gauges;
 use crate::gauges::activity::WriterActivity;
 use crate::gauges::counters::Counter;
 use crate::gauges::incidents::Class;
-use crate::mailbox::job::{AppendJob, CommitJob, Job, PendingWrite, SpoolPart, StoreInstance, work_of};
+use crate::mailbox::job::{AppendJob, CommitJob, Job, Lane, PendingWrite, SpoolPart, StoreInstance, work_of};
 use crate::mailbox::open_spool::OpenSpool;
-use crate::mailbox::{InFlight, SmallBatchPermit, WalLeader, WriterMailbox, WriterState, WriterTask};
+use crate::mailbox::{InFlight, LanePermit, WalLeader, WriterMailbox, WriterState, WriterTask};
 use crate::node::live::Live;
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
@@ -169,11 +169,11 @@ impl Writer {
     }
 
     /// Carries out a task. The supervisor may take the jobs and the permit away at any time before the answers.
-    fn work_at(&self, task: WriterTask, permit: Option<SmallBatchPermit>) {
+    fn work_at(&self, task: WriterTask, permit: Option<LanePermit>) {
         let _busy = Busy::new(&self.env.gauges.counters.writers_busy);
         let _has_work = self.liveness.busy();
         match task {
-            WriterTask::Jobs(jobs) => self.begin(jobs, permit),
+            WriterTask::Jobs(jobs) => self.work_at_jobs(jobs, permit),
             WriterTask::Log(group, leader) => self.log(group, Some(leader)),
             WriterTask::Write(files) => files.write(&|| self.liveness.progress()),
             WriterTask::Discard(spool) => drop(spool),
@@ -182,7 +182,17 @@ impl Writer {
         self.activity.set_jobs(0);
     }
 
-    fn begin(&self, mut jobs: Vec<Job>, permit: Option<SmallBatchPermit>) {
+    /// Works at a batch. The time that the disk takes for large jobs decides how many writers may take them.
+    fn work_at_jobs(&self, jobs: Vec<Job>, permit: Option<LanePermit>) {
+        let is_large = permit.as_ref().is_some_and(|permit| permit.lane() == Lane::Large);
+        let (began, count, bytes) = (Instant::now(), jobs.len(), jobs.iter().map(Job::bytes).sum());
+        self.begin(jobs, permit);
+        if is_large {
+            self.env.mailbox.note_large_batch(count, bytes, began.elapsed());
+        }
+    }
+
+    fn begin(&self, mut jobs: Vec<Job>, permit: Option<LanePermit>) {
         self.activity.set_jobs(jobs.len());
         jobs.sort_by_key(|job| matches!(job, Job::Commit(_))); // the order of the answers
         let (mut parts, mut instances) = (Vec::new(), Vec::new());
@@ -220,7 +230,7 @@ impl Writer {
             // batches that need nothing but the frame.
             Ok(commit) if commit.is_wholly_to_log() => self.join_group(commit, began),
             Ok(mut commit) => {
-                drop(self.in_flight.take_permit());
+                self.in_flight.drop_permit_for(Lane::Small);
                 self.write_log([&mut commit]);
                 self.finish(commit, began);
             }

@@ -1,5 +1,7 @@
 //! The scheduler itself, compiled against the primitives of this test.
 
+#[path = "../../mailbox/concurrency.rs"]
+mod concurrency;
 #[path = "../../mailbox/idle.rs"]
 mod idle;
 #[path = "../../mailbox/next_task.rs"]

@@ -314,7 +314,7 @@ impl Model {
     /// What must hold once all that was submitted is answered and every writer sleeps, hangs or has ended.
     pub(crate) fn check_at_rest(&self) {
         let [waiting @ .., _attached] = self.scheduler.open_counts();
-        assert_eq!(waiting, [0; 6], "left: jobs, active small writers, leaders, batches, files, discards");
+        assert_eq!(waiting, [0; 7], "left: jobs, permits of either lane, leaders, batches, files, discards");
         assert_eq!(self.spools.load(Ordering::Relaxed), 0, "spool files that nobody closed");
         let sleeps = |has_timer: bool| {
             self.writers.iter().any(|writer| {
@@ -331,7 +331,7 @@ impl Model {
     }
 
     fn check_at_the_end(&self) {
-        assert_eq!(self.scheduler.open_counts(), [0; 7]);
+        assert_eq!(self.scheduler.open_counts(), [0; 8]);
         let left = [&self.payloads, &self.spools].map(|count| count.load(Ordering::Relaxed));
         assert_eq!(left, [0, 0], "payloads and spool files that were never dropped");
     }

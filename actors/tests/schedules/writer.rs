@@ -11,7 +11,7 @@ use shuttle::thread;
 use crate::job::Job;
 use crate::mailbox::next_task::{Task, WriterState};
 use crate::mailbox::queue::Lane;
-use crate::mailbox::scheduler::{SmallBatchPermit, WalLeader};
+use crate::mailbox::scheduler::{LanePermit, WalLeader};
 use crate::model::{Model, Modelled, Phase, Writer};
 
 /// Jobs of a batch, at most.
@@ -164,7 +164,7 @@ fn begin(
     writer: &Writer,
     lane: Lane,
     jobs: Vec<Job>,
-    permit: Option<SmallBatchPermit<Modelled>>,
+    permit: Option<LanePermit<Modelled>>,
 ) -> Result<(), Died> {
     let count = jobs.len();
     if !writer.in_flight.begin(jobs, permit) {

@@ -1,0 +1,110 @@
+//! How many writers may commit large jobs at a time.
+//!
+//! A disk that serves many requests at once gains by many writers. One that does not only gets a longer queue: each sync takes as many
+//! times longer, and small instances wait behind large ones. The limit follows the time that a job takes: above [`SLOW`] there are
+//! fewer writers, and larger batches; below [`FAST`] one more, as long as jobs wait.
+
+use std::time::Duration;
+
+/// A job for which the disk needs longer waits in a queue of the disk.
+const SLOW: Duration = Duration::from_millis(100);
+/// Within this time the disk could do more at once.
+const FAST: Duration = Duration::from_millis(50);
+/// One writer may hang: the other goes on.
+const LEAST: usize = 2;
+/// A node begins with so many, and gets to more within some hundred jobs if the disk is fast.
+const FIRST: usize = 4;
+/// A MiB takes as much of the disk as a job does without its bytes, or less.
+const MIB: f64 = 1_048_576.0;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Concurrency {
+    limit: usize,
+    /// Batches that were begun under another limit and are yet to end: they say nothing of this one.
+    to_skip: usize,
+}
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Self { limit: FIRST, to_skip: 0 }
+    }
+}
+
+impl Concurrency {
+    /// Whether another writer may take large jobs while `active` do.
+    pub(super) fn permits(&self, active: usize) -> bool {
+        active < self.limit
+    }
+
+    /// Writers of `writers` that may take large jobs.
+    pub(super) fn limit(&self, writers: usize) -> usize {
+        self.limit.min(writers).max(1)
+    }
+
+    /// A batch of so many jobs and bytes is done. `true`: one more writer may come than before.
+    pub(super) fn note(&mut self, jobs: usize, bytes: u64, took: Duration, writers: usize, is_waiting: bool) -> bool {
+        if self.to_skip > 0 {
+            self.to_skip -= 1;
+            return false;
+        }
+        let limit = self.limit(writers);
+        let a_job = took.div_f64(jobs.max(1) as f64 + bytes as f64 / MIB);
+        if a_job > SLOW && limit > LEAST {
+            self.limit = (limit * 3 / 4).max(LEAST);
+            self.to_skip = limit;
+        } else if a_job < FAST && is_waiting && limit < writers {
+            self.limit = limit + 1;
+            self.to_skip = limit;
+            return true;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRITERS: usize = 16;
+
+    /// The limit that a disk leads to which takes `alone` for a CT slice and serves `at_once` of them in that time.
+    fn settled(alone: Duration, at_once: usize) -> usize {
+        let mut concurrency = Concurrency::default();
+        for _ in 0..2000 {
+            let limit = concurrency.limit(WRITERS);
+            let took = alone.mul_f64((limit as f64 / at_once as f64).max(1.0));
+            concurrency.note(1, 512 << 10, took, WRITERS, true);
+        }
+        concurrency.limit(WRITERS)
+    }
+
+    #[test]
+    fn a_disk_that_serves_one_at_a_time_gets_few_writers_and_a_fast_one_all() {
+        assert_eq!(settled(Duration::from_millis(3), 8), WRITERS);
+        assert_eq!(settled(Duration::from_millis(10), 4), WRITERS);
+        assert!((3..=6).contains(&settled(Duration::from_millis(25), 1)));
+        assert_eq!(settled(Duration::from_secs(1), 1), LEAST);
+    }
+
+    #[test]
+    fn a_disk_that_gets_fast_again_gets_all_writers_back_if_jobs_wait() {
+        let mut concurrency = Concurrency::default();
+        while concurrency.limit(WRITERS) > LEAST {
+            concurrency.note(1, 0, Duration::from_secs(1), WRITERS, true);
+        }
+        for _ in 0..1000 {
+            assert!(!concurrency.note(1, 0, Duration::from_millis(1), WRITERS, false));
+        }
+        assert_eq!(concurrency.limit(WRITERS), LEAST, "nobody asks for more");
+        let more = (0..1000).filter(|_| concurrency.note(1, 0, Duration::from_millis(1), WRITERS, true)).count();
+        assert_eq!((more, concurrency.limit(WRITERS)), (WRITERS - LEAST, WRITERS));
+    }
+
+    #[test]
+    fn a_large_dataset_may_take_longer() {
+        let mut concurrency = Concurrency::default();
+        concurrency.note(1, 100 << 20, Duration::from_secs(7), WRITERS, true);
+        assert_eq!(concurrency.limit(WRITERS), FIRST);
+    }
+}
