@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::settings::LiveSettings;
 use crate::gauges::activity::{OpenAssociations, WriterList};
+use crate::gauges::alarm::Alarms;
 use crate::gauges::audit::{AuditEvent, AuditTrail, widened};
 use crate::gauges::counters::Counters;
 use crate::gauges::history::History;
@@ -59,6 +60,7 @@ pub struct Shared {
     pub(crate) store: Store,
     pub(crate) started: SystemTime,
     pub(crate) incidents: Incidents,
+    pub(crate) alarms: Alarms,
     pub(crate) phase: watch::Sender<Phase>,
     /// How short memory is, as the statistics actor sees it.
     pub(crate) pressure: watch::Sender<Level>,
@@ -102,6 +104,7 @@ impl Shared {
             threads: Arc::new(AssociationThreads::new(association_threads)),
             counters: Arc::default(),
             incidents: Incidents::default(),
+            alarms: Alarms::default(),
             phase: watch::Sender::new(Phase::Serving),
             pressure: watch::Sender::new(Level::Normal),
             open: Arc::default(),

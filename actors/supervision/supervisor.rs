@@ -11,12 +11,13 @@ use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message
 use actix_rt::Arbiter;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::exit::Exit;
 use super::spec::{ChildSpec, Group, Restart};
-use super::tree::{Ended, Failure, Look, Next, Tree};
+use super::tree::{ChildStatus, Ended, Failure, Look, Next, Tree};
 use crate::fault;
+use crate::gauges::alarm::Alarm;
 use crate::node::shared::{ActorCount, Shared};
 use crate::patience::AwakeClock;
 
@@ -25,6 +26,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// The longest time between two looks that counts. More has passed when the process was stopped or its machine suspended: then the
 /// children had no more of it than the supervisor.
 const LONGEST_GAP: Duration = TICK.saturating_mul(2);
+/// A pause of the process that is logged. A busy machine makes shorter ones.
+const LOGGED_STALL: Duration = Duration::from_secs(2);
 /// Looks between two walks over all leases: one second.
 const LOOKS_A_WALK: u64 = 10;
 
@@ -53,6 +56,10 @@ pub(crate) struct Supervisor {
     changed: Arc<Notify>,
     stopping: Vec<(Group, oneshot::Sender<()>)>,
     looks: u64,
+    /// Logged so far.
+    wals_replaced: u64,
+    /// Whether a child hung at the last look.
+    is_alarmed: bool,
     /// Whether the list of children was published when all of them were up.
     is_known_to_be_up: bool,
     up: watch::Sender<bool>,
@@ -73,6 +80,8 @@ impl Supervisor {
             changed,
             stopping: Vec::new(),
             looks: 0,
+            is_alarmed: false,
+            wals_replaced: 0,
             is_known_to_be_up: false,
             up: watch::Sender::new(false),
             failure: watch::Sender::new(None),
@@ -88,6 +97,7 @@ impl Supervisor {
 
     fn look(&mut self) {
         fault::point("supervisor");
+        self.note_stall();
         let now = self.clock.look(Instant::now());
         let Look { ended, failure } = self.tree.look(now, &self.shared.live().supervision);
         for ended in &ended {
@@ -108,14 +118,50 @@ impl Supervisor {
         }
         let each_second = self.looks.is_multiple_of(LOOKS_A_WALK);
         if each_second || !ended.is_empty() || !self.is_known_to_be_up {
-            *self.shared.children.write() = self.tree.children(now).into();
+            let children: Arc<[ChildStatus]> = self.tree.children(now).into();
+            self.look_for_hangs(&children);
+            *self.shared.children.write() = children;
             self.is_known_to_be_up = self.tree.is_up();
         }
         if each_second {
             self.look_for_greed();
+            self.look_for_moved_wal();
         }
         self.looks += 1;
         self.heart.send_replace(self.looks);
+    }
+
+    /// Counts the time in which the process did not run, and says so if that was long.
+    fn note_stall(&self) {
+        let stalled = self.clock.asleep(Instant::now());
+        let stalled_ms = stalled.as_millis() as u64;
+        self.shared.counters.stalled_ms.add(stalled_ms);
+        if stalled >= LOGGED_STALL {
+            warn!(stalled_ms, "the node did not run: stopped, suspended, or without CPU");
+        }
+    }
+
+    /// Says that somebody has moved the commit log away.
+    fn look_for_moved_wal(&mut self) {
+        let replaced = self.shared.store.wals_replaced();
+        if replaced > self.wals_replaced {
+            warn!(
+                times = replaced - self.wals_replaced,
+                "the commit log was moved away or removed while the node stored: its instances were synced, and a new one was begun in \
+                 .tidegate/log; find out who touches .tidegate"
+            );
+            self.wals_replaced = replaced;
+        }
+    }
+
+    /// Raises the alarm before a child that hangs is given up: then what it holds is still with it. Once for each hang.
+    fn look_for_hangs(&mut self, children: &[ChildStatus]) {
+        let alarming_ms = self.shared.live().supervision.hang_timeout.as_millis() as u64 * 2 / 3;
+        let hanging = children.iter().find(|child| child.quiet_ms >= alarming_ms);
+        if let Some(child) = hanging.filter(|_| !self.is_alarmed) {
+            self.shared.alarms.raise(Alarm::Hang { child: child.name.clone() });
+        }
+        self.is_alarmed = hanging.is_some();
     }
 
     /// The one record of a child's end.

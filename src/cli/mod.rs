@@ -1,6 +1,8 @@
 //! The command line: its grammar, and which command does what.
 
 mod access;
+mod ask_error;
+mod attempt;
 mod client;
 mod configuration;
 mod conformance;
@@ -54,7 +56,7 @@ A setting is taken from the first place that has it:
   3. the file given by --config   [node] listen = \"127.0.0.1:11112\"
   4. the built-in default         see `tidegate print-config --default`
 
-SIGHUP has a running node read its configuration again.
+SIGHUP has a running node read its configuration again, SIGUSR1 has it write a flight record.
 
 Exit codes: 0 stopped as asked, 1 failed while starting or running, 2 usage or configuration error, 3 gave up: parts of
 the node died or hung more often than [supervision] allows (the log has the evidence).

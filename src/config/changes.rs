@@ -6,7 +6,7 @@ use super::Raw;
 use super::masked::{MASK, SECRETS};
 
 /// Keys that hold from the start of the node to its end. All others can change while it runs.
-pub(super) const NEEDS_RESTART: [&str; 18] = [
+pub(super) const NEEDS_RESTART: [&str; 19] = [
     "node.listen",
     "tls.listen",
     "associations.arbiters",
@@ -20,6 +20,7 @@ pub(super) const NEEDS_RESTART: [&str; 18] = [
     "admin.listen",
     "admin.socket",
     "log.format",
+    "log.flight_records",
     "audit.sink",
     "audit.ca",
     "audit.certificate",

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +25,8 @@ use super::raw::Raw;
 use super::sources::Given;
 use super::tls::tls;
 use super::{LogFormat, LogSettings, Settings};
+use crate::admin::{SOCKET_PATH_BYTES, SocketPath};
+use crate::flight::RecordPath;
 
 const MIB: u64 = 1 << 20;
 /// Taken for granted where the system does not say how much memory there is.
@@ -34,10 +35,6 @@ const HOST_BYTES_IF_UNKNOWN: u64 = 2 << 30;
 const SHARED_MEMORY_MIN_BYTES: u64 = 4 * MIB;
 /// A single dataset may take this part of the budget before it is spooled.
 const SPOOL_SHARE: u64 = 4;
-/// Where the admin socket is below the storage root: with the lock, so that whoever holds the root owns the socket.
-const SOCKET_BELOW_ROOT: &str = ".tidegate/admin.sock";
-/// What `sun_path` holds before its NUL (unix(7)).
-const SOCKET_PATH_BYTES: usize = 107;
 /// Shorter, and a child that waits for its turn on a busy machine would look hung: it beats four times a second.
 const HANG_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const RESTART_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
@@ -66,6 +63,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     let admin = admin::admin(&raw.admin, checks);
     let admin_socket = admin_socket(raw, checks);
     let log = log(raw, checks);
+    let flight_records = flight_records(raw, checks);
     let audit = audit(raw, checks);
     let statistics_interval = raw.log.statistics_interval.0.map(|interval| {
         let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -99,7 +97,17 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         live,
     };
     let (admin, log) = (admin?, log?);
-    Some(Settings { node, certificate, revocation_lists, shutdown_grace, admin, admin_socket, log, audit })
+    Some(Settings {
+        node,
+        certificate,
+        revocation_lists,
+        shutdown_grace,
+        admin,
+        admin_socket,
+        log,
+        audit,
+        flight_records,
+    })
 }
 
 fn listen(key: &str, address: &str, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
@@ -317,10 +325,10 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
 }
 
 /// A path that was written and cannot be bound is a mistake; a storage root that makes the default too long is none.
-fn admin_socket(raw: &Raw, checks: &mut Checks<'_>) -> Option<PathBuf> {
+fn admin_socket(raw: &Raw, checks: &mut Checks<'_>) -> Option<SocketPath> {
     match raw.admin.socket.trim() {
         "off" => None,
-        "auto" => Some(Path::new(&raw.storage.root).join(SOCKET_BELOW_ROOT)),
+        "auto" => Some(SocketPath::Of(raw.storage.root.clone().into())),
         path => {
             if !(1..=SOCKET_PATH_BYTES).contains(&path.len()) || path.contains('\0') {
                 checks.refuse(
@@ -328,7 +336,26 @@ fn admin_socket(raw: &Raw, checks: &mut Checks<'_>) -> Option<PathBuf> {
                     &format!("must be \"auto\", \"off\" or a path of at most {SOCKET_PATH_BYTES} bytes"),
                 );
             }
-            Some(path.into())
+            Some(SocketPath::At(path.into()))
+        }
+    }
+}
+
+/// A directory below the storage root would hang together with it.
+fn flight_records(raw: &Raw, checks: &mut Checks<'_>) -> Option<RecordPath> {
+    match raw.log.flight_records.trim() {
+        "off" => None,
+        "auto" => Some(RecordPath::Auto),
+        path => {
+            let is_below_root = || {
+                let absolute = |path: &str| std::path::absolute(path).unwrap_or_default();
+                absolute(path).starts_with(absolute(&raw.storage.root))
+            };
+            if path.is_empty() || path.contains('\0') || is_below_root() {
+                let complaint = "must be \"auto\", \"off\" or the path of a directory outside storage.root";
+                checks.refuse("log.flight_records", complaint);
+            }
+            Some(RecordPath::At(path.into()))
         }
     }
 }

@@ -171,6 +171,7 @@ pub(super) struct Log {
     pub(super) level: String,
     pub(super) statistics_interval: PeriodOrOff,
     pub(super) repeat_interval: Period,
+    pub(super) flight_records: String,
 }
 
 impl Default for Node {
@@ -284,6 +285,7 @@ impl Default for Log {
             level: "info".to_owned(),
             statistics_interval: PeriodOrOff(Some(Duration::from_secs(10))),
             repeat_interval: seconds(60),
+            flight_records: "auto".to_owned(),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! A configuration that was checked, in the types that each room takes.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_actors::NodeSettings;
 
 use super::tls::{OwnCertificate, RevocationList};
-use crate::admin::AdminSettings;
+use crate::admin::{AdminSettings, SocketPath};
 use crate::audit::Target;
+use crate::flight::RecordPath;
 
 /// Settings that cannot be wrong any more.
 #[derive(Debug)]
@@ -21,11 +21,13 @@ pub(crate) struct Settings {
     pub(crate) shutdown_grace: Duration,
     /// Where the admin surface listens; `None` = off.
     pub(crate) admin: Option<AdminSettings>,
-    /// Path of the admin socket; `None` = off.
-    pub(crate) admin_socket: Option<PathBuf>,
+    /// Where the admin socket is; `None` = off.
+    pub(crate) admin_socket: Option<SocketPath>,
     pub(crate) log: LogSettings,
     /// Where audit messages go; `None`: nowhere.
     pub(crate) audit: Option<Target>,
+    /// Where flight records are kept; `None`: none are written.
+    pub(crate) flight_records: Option<RecordPath>,
 }
 
 /// What is logged, and in which form.
