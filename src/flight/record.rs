@@ -62,7 +62,6 @@ struct Counts {
     restarts_total: u64,
     commits_timed_out_total: u64,
     handovers_total: u64,
-    spooled_total: u64,
     hung_threads: u64,
     spool_bytes: u64,
 }
@@ -128,7 +127,6 @@ impl Record {
                 restarts_total: statistics.restarts_total,
                 commits_timed_out_total: counters.commits_timed_out.get(),
                 handovers_total: counters.handed_over_again.get(),
-                spooled_total: counters.datasets_spooled.get(),
                 hung_threads: statistics.hung_threads,
                 spool_bytes: statistics.spool_bytes,
             },
