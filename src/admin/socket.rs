@@ -25,7 +25,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use super::model::{Association, Second, Status, Writers};
-use super::socket_path::SocketPath;
+use super::socket_path::{Link, SocketPath};
 use super::storage::StorageWatch;
 use super::wire::{
     Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Purged, Request, Response, Spoken, VERSION, line,
@@ -51,6 +51,7 @@ const SOCKET_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 pub(crate) struct AdminSocket {
     listener: StdListener,
     _file: SocketFile,
+    _link: Option<Link>,
 }
 
 /// Why there is no admin socket. The node can do without.
@@ -102,7 +103,7 @@ impl AdminSocket {
         socket.set_nonblocking(true).map_err(SocketError::io("set up"))?;
         socket.listen(MAX_CONNECTIONS as i32).map_err(SocketError::io("listen on"))?;
         let listener = StdListener::from(std::os::fd::OwnedFd::from(socket));
-        Ok(Self { listener, _file: file })
+        Ok(Self { listener, _file: file, _link: None })
     }
 
     /// Answers until it is dropped. `look` answers what is asked of the node, on a thread that may block; `account` is charged for
@@ -153,8 +154,8 @@ pub(crate) fn service(path: SocketPath) -> Service {
 /// Binds the socket; removes what dead nodes have left beside it, and leaves the link below the storage root.
 fn open(path: &SocketPath) -> Option<Arc<AdminSocket>> {
     let at = path.prepare();
-    let socket = match AdminSocket::bind(&at) {
-        Ok(socket) => Arc::new(socket),
+    let mut socket = match AdminSocket::bind(&at) {
+        Ok(socket) => socket,
         Err(error) => {
             tracing::warn!(path = %at.display(), %error, "no admin socket: `tidegate status`, `top` and `mem` cannot ask this node");
             return None;
@@ -163,12 +164,16 @@ fn open(path: &SocketPath) -> Option<Arc<AdminSocket>> {
     tracing::info!(path = %at.display(), "admin socket open");
     if matches!(path, SocketPath::Of(_)) {
         // On the disk of the storage root, which the node has just opened.
-        if let Err(error) = path.link(&at) {
-            tracing::warn!(%error, "no link to the admin socket below the storage root: clients must name the root as the node does");
+        match path.link(&at) {
+            Ok(link) => socket._link = link,
+            Err(error) => tracing::warn!(
+                %error,
+                "no link to the admin socket below the storage root: clients must name the root as the node does"
+            ),
         }
         spawn_blocking(move || at.parent().into_iter().for_each(sweep));
     }
-    Some(socket)
+    Some(Arc::new(socket))
 }
 
 /// Removes the sockets of dead nodes from a runtime directory.

@@ -64,11 +64,12 @@ impl SocketPath {
     }
 
     /// Leaves the link below the root that leads to the socket `bound`. This waits for the disk of the root.
-    pub(super) fn link(&self, bound: &Path) -> io::Result<()> {
-        let Self::Of(root) = self else { return Ok(()) };
+    /// It is removed with what is returned; `None`: none is needed.
+    pub(super) fn link(&self, bound: &Path) -> io::Result<Option<Link>> {
+        let Self::Of(root) = self else { return Ok(None) };
         let link = root.join(BELOW_ROOT);
         if link == bound {
-            return Ok(());
+            return Ok(None);
         }
         match fs::symlink_metadata(&link) {
             Ok(found) if found.is_symlink() || found.file_type().is_socket() => fs::remove_file(&link)?,
@@ -76,7 +77,23 @@ impl SocketPath {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        symlink(bound, &link)
+        symlink(bound, &link)?;
+        Ok(Some(Link { path: link, target: bound.to_owned() }))
+    }
+}
+
+/// A link to a socket, removed with this if it still leads there.
+#[derive(Debug)]
+pub(super) struct Link {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if fs::read_link(&self.path).is_ok_and(|target| target == self.target) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -162,11 +179,12 @@ mod tests {
         let path = SocketPath::Of(directory.path().to_owned());
         let link = directory.path().join(BELOW_ROOT);
         fs::create_dir(link.parent().unwrap()).unwrap();
-        for target in ["/run/a.sock", "/run/b.sock"] {
-            path.link(Path::new(target)).unwrap();
-            assert_eq!(fs::read_link(&link).unwrap(), Path::new(target));
-        }
-        fs::remove_file(&link).unwrap();
+        let first = path.link(Path::new("/run/a.sock")).unwrap();
+        let second = path.link(Path::new("/run/b.sock")).unwrap();
+        drop(first);
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("/run/b.sock"), "that of a later node stays");
+        drop(second);
+        assert!(!link.is_symlink());
         fs::write(&link, "a person's").unwrap();
         assert!(path.link(Path::new("/run/a.sock")).is_err());
         assert_eq!(fs::read(&link).unwrap(), b"a person's");

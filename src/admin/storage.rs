@@ -36,11 +36,9 @@ pub(super) struct Sight {
 }
 
 impl StorageWatch {
-    /// Begins the first look: it is there before the disk can hang.
+    /// Nothing is looked at before somebody asks.
     pub(super) fn new(observer: Observer) -> Self {
-        let watch = Self { observer, seen: watch::Sender::new(Seen::default()) };
-        watch.begin();
-        watch
+        Self { observer, seen: watch::Sender::new(Seen::default()) }
     }
 
     /// What is known of the storage, from a look that is `max_age` old at most unless the disk takes longer than `patience` for one.
