@@ -1,7 +1,7 @@
 //! The admin socket: a Unix domain socket on which the running node tells its own user who holds which memory and what it is about.
 //!
 //! Bounded like everything that others can send us to: [`MAX_CONNECTIONS`] at a time (the next one waits in the backlog), a
-//! request of at most [`MAX_REQUEST_BYTES`] within [`TIMEOUT`], one request a connection, one profile at a time.
+//! request of at most [`MAX_REQUEST_BYTES`] within [`REQUEST_TIMEOUT`], one request a connection, one profile at a time.
 
 use std::fs;
 use std::io;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::socket_peercred;
 use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::runtime;
 
 use super::ask_error::{AskError, Found};
 use crate::admin::wire::{Answer, Ask, Request, Response, Spoken, VERSION, line};
@@ -27,8 +27,11 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Asks the first node that accepts at one of `sockets`.
     pub(super) fn run(&self, sockets: &[PathBuf], ask: Ask) -> Result<(Answer, Vec<u8>), AskError> {
-        let mut stream = self.connect_to_any(sockets)?;
-        let _ = socket_peercred(&stream).map(|peer| self.node.set(peer.pid.as_raw_nonzero().get().unsigned_abs()));
+        let stream = self.connect_to_any(sockets)?;
+        let (mut stream, process) = listener_of(stream)?;
+        if let Some(process) = process {
+            let _ = self.node.set(process); // once
+        }
         let request = line(&Request { version: VERSION, ask }).map_err(io::Error::from)?;
         stream.write_all(&request).map_err(|error| self.too_late(error))?;
         let mut reader = BufReader::new(Timed { stream, deadline: self.deadline });
@@ -90,6 +93,19 @@ impl Attempt {
             _ => AskError::Broken(error),
         }
     }
+}
+
+/// The stream, and the process that listens at its other end; `None`: it is in another namespace of processes, where it has no number here.
+fn listener_of(stream: UnixStream) -> io::Result<(UnixStream, Option<u32>)> {
+    let io = runtime::Builder::new_current_thread().enable_io().build()?;
+    let _entered = io.enter();
+    stream.set_nonblocking(true)?;
+    let stream = tokio::net::UnixStream::from_std(stream)?;
+    let process =
+        stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok()).filter(|process| *process > 0);
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok((stream, process))
 }
 
 /// A stream that is read until a deadline, however slowly its bytes come.
