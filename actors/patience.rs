@@ -115,6 +115,11 @@ impl AwakeClock {
         Self { longest_gap, looked: now, awake: now }
     }
 
+    /// What the next look leaves out: the time beyond the longest gap.
+    pub(crate) fn asleep(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.looked).saturating_sub(self.longest_gap)
+    }
+
     /// The clock's time. Compare it only with times of the same clock.
     pub(crate) fn look(&mut self, now: Instant) -> Instant {
         self.awake += now.saturating_duration_since(self.looked).min(self.longest_gap);
@@ -205,7 +210,9 @@ mod tests {
             assert_eq!(clock.look(Instant::now()), began + tick * count);
         }
         advance(HOUR).await;
+        assert_eq!(clock.asleep(Instant::now()), HOUR - gap);
         assert_eq!(clock.look(Instant::now()), began + tick * 10 + gap);
+        assert_eq!(clock.asleep(Instant::now()), Duration::ZERO);
         assert_eq!(clock.look(Instant::now()), began + tick * 10 + gap);
         advance(tick).await;
         assert_eq!(clock.look(Instant::now()), began + tick * 11 + gap);

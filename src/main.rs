@@ -4,6 +4,7 @@ mod admin;
 mod audit;
 mod cli;
 mod config;
+mod flight;
 
 use std::process::ExitCode;
 

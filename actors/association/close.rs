@@ -51,19 +51,7 @@ impl Connection {
                 counters.associations_aborted.increment();
             }
         }
-        if self.session.is_established() {
-            let (acknowledged, refused) = self.record.answered();
-            info!(
-                peer = %self.peer.address,
-                calling_ae = ?self.peer.calling_ae_title,
-                ?end,
-                acknowledged,
-                refused,
-                "association ended"
-            );
-        } else {
-            debug!(peer = %self.peer.address, ?end, "connection ended");
-        }
+        self.log_end(end);
         let _ = self.flush().await;
         match end {
             // A close with unread bytes resets the connection, and the peer might lose the last PDU.
@@ -87,6 +75,30 @@ impl Connection {
         }
         if self.io.port() == Port::Tls {
             let _ = within(LINGER, Box::pin(self.io.close())).await;
+        }
+    }
+
+    /// The line about the end: what it was about, and where the time went.
+    fn log_end(&self, end: End) {
+        if self.session.is_established() {
+            let (acknowledged, refused) = self.record.answered();
+            let times = self.record.times;
+            info!(
+                peer = %self.peer.address,
+                calling_ae = ?self.peer.calling_ae_title,
+                ?end,
+                acknowledged,
+                refused,
+                bytes = self.record.dataset_bytes(),
+                studies = self.record.studies(),
+                duration_ms = self.record.age().as_millis() as u64,
+                receive_ms = times.receive.as_millis() as u64,
+                handoff_ms = times.handoff.as_millis() as u64,
+                commit_ms = times.commit().as_millis() as u64,
+                "association ended"
+            );
+        } else {
+            debug!(peer = %self.peer.address, ?end, "connection ended");
         }
     }
 

@@ -1,11 +1,15 @@
 //! The counts of a connection: for operators, the audit trail, the log line about its end, and its limits.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tidegate_storage::Instance;
+use tokio::time::Instant;
 
 use super::peer::Peer;
 use crate::gauges::activity::ActivityGuard;
+use crate::gauges::audit::STUDY_INSTANCE_UID;
 use crate::gauges::audit::{AuditTrail, Transfers};
 use crate::supervision::liveness::{LastMessages, MessageKind};
 
@@ -19,12 +23,36 @@ pub(super) struct Record {
     requests: u64,
     /// Bytes of their datasets.
     dataset_bytes: u64,
+    opened: Instant,
+    /// Studies of the instances acknowledged.
+    studies: Studies,
+    /// Where the time went.
+    pub(super) times: Times,
+}
+
+/// Where the time of an association's instances went, in sum: several may be on their way at one time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Times {
+    /// From the command set to the last byte: sender and network.
+    pub(super) receive: Duration,
+    /// Waiting for a slot of the mailbox.
+    pub(super) handoff: Duration,
+    /// From the last byte to the outcome.
+    pub(super) response: Duration,
+}
+
+impl Times {
+    /// From the hand-off to the outcome: the writers' queue and the disk.
+    pub(super) fn commit(&self) -> Duration {
+        self.response.saturating_sub(self.handoff)
+    }
 }
 
 impl Record {
     pub(super) fn new(activity: ActivityGuard) -> Self {
         let (last_messages, transfers) = (LastMessages::default(), Transfers::default());
-        Self { last_messages, transfers, activity, requests: 0, dataset_bytes: 0 }
+        let (opened, studies, times) = (Instant::now(), Studies::default(), Times::default());
+        Self { last_messages, transfers, activity, requests: 0, dataset_bytes: 0, opened, studies, times }
     }
 
     pub(super) fn note(&self, kind: MessageKind) {
@@ -68,6 +96,16 @@ impl Record {
         self.dataset_bytes
     }
 
+    /// Since the connection was opened.
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// Studies of the instances acknowledged; [`MOST_STUDIES`] means that or more. 0 if the layout does not read their UIDs.
+    pub(super) fn studies(&self) -> usize {
+        self.studies.0.len()
+    }
+
     /// Adds bytes read from the peer.
     pub(super) fn received(&self, bytes: u64) {
         self.activity.received(bytes);
@@ -81,6 +119,7 @@ impl Record {
     /// An instance was acknowledged.
     pub(super) fn acknowledged(&mut self, instance: &Instance, peer: &Peer, trail: Option<&AuditTrail>) {
         self.activity.acknowledged();
+        self.studies.add(instance);
         if let Some(trail) = trail {
             self.transfers.add(instance, &peer.for_audit(), trail);
         }
@@ -104,6 +143,26 @@ impl Record {
     /// Waits until an operator or the node requests the end of the association.
     pub(super) async fn end_requested(&self) {
         self.activity.end_requested().await;
+    }
+}
+
+/// Studies of one association that are counted apart.
+const MOST_STUDIES: usize = 256;
+
+/// The studies seen, by a hash of their UIDs: an association is to hold no more than it must.
+#[derive(Debug, Default)]
+struct Studies(Vec<u64>);
+
+impl Studies {
+    fn add(&mut self, instance: &Instance) {
+        let Some(uid) = instance.head.value(STUDY_INSTANCE_UID) else { return };
+        let mut hasher = DefaultHasher::new();
+        uid.hash(&mut hasher);
+        let hash = hasher.finish();
+        // Those of a series follow each other.
+        if self.0.last() != Some(&hash) && self.0.len() < MOST_STUDIES && !self.0.contains(&hash) {
+            self.0.push(hash);
+        }
     }
 }
 

@@ -91,6 +91,7 @@ impl Connection {
             return;
         };
         let complete = Instant::now();
+        self.record.times.receive += dataset.receive_time(complete);
         match self.attend(dataset.finish(complete)).await {
             Ok(store) => self.hand_off(self.handoffs.begin(Request { operation, complete }, store)).await,
             Err(refusal) => self.refuse(&operation, &refusal),
@@ -99,7 +100,10 @@ impl Connection {
 
     /// Submits an instance to the writers, and meanwhile answers the instances that they return.
     async fn hand_off(&mut self, mut instance: InstanceHandoff<Request>) {
-        match self.attend(instance.submit()).await {
+        let began = Instant::now();
+        let submitted = self.attend(instance.submit()).await;
+        self.record.times.handoff += began.elapsed();
+        match submitted {
             Ok(reply) => self.handoffs.push(instance, reply),
             Err(outcome) => self.answer(&instance.end(outcome)),
         }
@@ -125,6 +129,7 @@ impl Connection {
     }
 
     fn answer(&mut self, ended: &Ended<Request>) {
+        self.record.times.response += ended.request.complete.elapsed();
         match &ended.outcome {
             Ok(stored) => self.acknowledge(ended, stored),
             Err(refusal) => self.refuse(&ended.request.operation, refusal),

@@ -8,6 +8,7 @@ use tidegate_protocol::Rejection;
 use tidegate_storage::{Durability, Outcome, Stored};
 
 use super::activity::{OpenAssociations, WriterList};
+use super::alarm::Alarms;
 use super::audit::{AuditEvent, AuditTrail};
 use super::counters::Counters;
 use super::history::History;
@@ -25,6 +26,7 @@ pub(crate) struct Gauges {
     pub(crate) recent: Recent,
     pub(crate) history: History,
     pub(crate) incidents: Incidents,
+    pub(crate) alarms: Alarms,
     pub(crate) open: Arc<OpenAssociations>,
     pub(crate) writers: WriterList,
     pub(crate) audit: Option<Arc<AuditTrail>>,
@@ -41,6 +43,7 @@ impl Gauges {
             recent: Recent::new(),
             history: History::new(),
             incidents: Incidents::default(),
+            alarms: Alarms::default(),
             open: Arc::default(),
             writers: WriterList::new(writers),
             audit: audits.then(|| AuditTrail::new(AUDIT_QUEUE)),

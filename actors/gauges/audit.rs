@@ -20,7 +20,7 @@ const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
 /// Patient ID.
 const PATIENT_ID: Tag = Tag(0x0010, 0x0020);
 /// Study Instance UID.
-const STUDY_INSTANCE_UID: Tag = Tag(0x0020, 0x000D);
+pub(crate) const STUDY_INSTANCE_UID: Tag = Tag(0x0020, 0x000D);
 /// Studies of one association that are counted side by side; one more, and the first is reported before its end.
 const MOST_STUDIES: usize = 8;
 /// SOP classes of a study that are counted apart.

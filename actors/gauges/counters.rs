@@ -89,6 +89,8 @@ pub struct Counters {
     pub associations_panicked: Counter,
     /// Gauge: threads that were given up because they hung, and still do.
     pub hung_threads: Counter,
+    /// Milliseconds in which the process did not run although it should have: stopped, suspended, or without CPU.
+    pub stalled_ms: Counter,
     /// Gauge: actors there are.
     pub actors: Counter,
     /// Times the sentinel found memory growing that nobody should hold.

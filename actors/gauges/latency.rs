@@ -18,7 +18,7 @@ pub const BOUNDS_US: [u64; 18] = [
     250_000,
     500_000,
     1_000_000,
-    2_500_000,
+    2_000_000,
     5_000_000,
     10_000_000,
     30_000_000,
@@ -132,7 +132,7 @@ mod tests {
             histogram.record(Duration::from_micros(us));
         }
         let found: Vec<_> = histogram.read().buckets().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(found, [(0.000_25, 2), (0.000_5, 1), (1.0, 1), (2.5, 1), (f64::INFINITY, 1)]);
+        assert_eq!(found, [(0.000_25, 2), (0.000_5, 1), (1.0, 1), (2.0, 1), (f64::INFINITY, 1)]);
     }
 
     #[test]

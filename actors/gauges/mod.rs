@@ -11,6 +11,7 @@
 //! | [`observer`] | a view of all of it for the surfaces of operators |
 
 pub(crate) mod activity;
+pub mod alarm;
 mod all;
 pub mod audit;
 pub mod counters;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::snapshot::unattributed;
@@ -11,6 +11,7 @@ use tidegate_storage::{Durability, Space, StoreError};
 use tracing::warn;
 
 use super::activity::{AssociationUse, WriterUse};
+use super::alarm::Alarm;
 use super::audit::AuditTrail;
 use super::counters::Counters;
 use super::history::Point;
@@ -158,7 +159,27 @@ impl Observer {
     /// Looks at the storage, by asking for its space and by writing a small file. Blocks for as long as the disk does.
     pub fn look_at_storage(&self) -> StorageLook {
         let store = &self.0.store;
-        StorageLook { space: store.space(), written: store.try_write() }
+        StorageLook { space: store.space(), written: store.try_write(), set_aside: store.set_aside() }
+    }
+
+    /// Waits for the next alarm, for `patience`: a flight record is due. Called by one thread, which may block.
+    pub fn wait_for_alarm(&self, patience: Duration) -> Option<Alarm> {
+        self.0.gauges.alarms.next(patience)
+    }
+
+    /// The alarm that [`Self::wait_for_alarm`] returned is dealt with.
+    pub fn alarm_handled(&self) {
+        self.0.gauges.alarms.handled();
+    }
+
+    /// Asks for a flight record.
+    pub fn raise(&self, alarm: Alarm) {
+        self.0.gauges.alarms.raise(alarm);
+    }
+
+    /// Whether every alarm raised so far is dealt with.
+    pub fn alarms_are_handled(&self) -> bool {
+        self.0.gauges.alarms.are_handled()
     }
 
     /// What is to be written down for an audit; `None`: nothing is.
@@ -213,6 +234,8 @@ pub struct StorageLook {
     pub space: Result<Space, StoreError>,
     /// Whether a file could be written.
     pub written: Result<(), StoreError>,
+    /// Files quarantined below `.tidegate/lost`.
+    pub set_aside: Result<u64, StoreError>,
 }
 
 /// The node's figures at one moment: what the statistics line says, and what the admin surface will. Fields with `_total` only

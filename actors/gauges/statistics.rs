@@ -12,6 +12,7 @@ use tidegate_memory::{Stage, StageBytes};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
+use super::alarm::Alarm;
 use super::history::Point;
 use super::latency::Distribution;
 use super::observer::StatisticsSnapshot;
@@ -195,6 +196,9 @@ impl Figures {
                 associations = self.shared.admission.open(),
                 "memory pressure"
             );
+        }
+        if level >= Level::Abort && before < Level::Abort {
+            self.shared.gauges.alarms.raise(Alarm::Pressure);
         }
         if level >= Level::Abort && each_second {
             self.evict(allocator);

@@ -1,6 +1,7 @@
 //! An inbound dataset: one that will be stored, or one that is refused and discarded while it arrives.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
@@ -31,6 +32,11 @@ impl InboundDataset {
     /// Bytes so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// From the command set to `complete`.
+    pub(crate) fn receive_time(&self, complete: Instant) -> Duration {
+        complete - self.began
     }
 
     /// Adds the next fragment, a slice of a segment that `lease` pays for.
@@ -120,7 +126,7 @@ impl InboundDataset {
 
     /// Finishes the dataset, which was complete at `complete`: the instance to be stored, or the refusal.
     pub(crate) async fn finish(self, complete: Instant) -> Result<StoreInstance, Refusal> {
-        self.ingest.latencies.receive.record(complete - self.began);
+        self.ingest.latencies.receive.record(self.receive_time(complete));
         self.assembly?.finish(&self.ingest).await
     }
 }

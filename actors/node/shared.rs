@@ -152,6 +152,7 @@ impl Shared {
             gauges: self.gauges.clone(),
             mailbox: self.mailbox.clone(),
             budget: self.budget.clone(),
+            store: self.store.clone(),
         }
     }
 }

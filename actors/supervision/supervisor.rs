@@ -9,15 +9,17 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
 use actix_rt::Arbiter;
 use tidegate_memory::MemoryBudget;
+use tidegate_storage::Store;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::exit::Exit;
 use super::spec::{ChildSpec, Group, Restart};
-use super::tree::{Ended, Failure, Look, Next, Tree};
+use super::tree::{ChildStatus, Ended, Failure, Look, Next, Tree};
 use crate::fault;
 use crate::gauges::Gauges;
+use crate::gauges::alarm::Alarm;
 use crate::gauges::counters::ActorCount;
 use crate::mailbox::WriterMailbox;
 use crate::node::live::Live;
@@ -28,7 +30,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// The longest gap between two looks that counts. A longer one means that the process was stopped or the machine suspended, and the children
 /// with it.
 const LONGEST_GAP: Duration = TICK.saturating_mul(2);
-/// Looks between two checks of all accounts: one second.
+/// A pause of the process that is logged. A busy machine makes shorter ones.
+const LOGGED_STALL: Duration = Duration::from_secs(2);
+/// Looks between two walks over all leases: one second.
 const LOOKS_A_WALK: u64 = 10;
 
 /// Asks the children of a group to stop. Answered when all have ended or are given up.
@@ -53,6 +57,7 @@ pub(crate) struct Env {
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) mailbox: Arc<WriterMailbox>,
     pub(crate) budget: MemoryBudget,
+    pub(crate) store: Store,
 }
 
 /// See the module.
@@ -63,7 +68,11 @@ pub(crate) struct Supervisor {
     changed: Arc<Notify>,
     stopping: Vec<(Group, oneshot::Sender<()>)>,
     looks: u64,
-    /// Whether the list of children was published after all of them were ready.
+    /// Logged so far.
+    wals_replaced: u64,
+    /// Whether a child hung at the last look.
+    is_alarmed: bool,
+    /// Whether the list of children was published when all of them were up.
     is_known_to_be_up: bool,
     up: watch::Sender<bool>,
     failure: watch::Sender<Option<Failure>>,
@@ -83,6 +92,8 @@ impl Supervisor {
             changed,
             stopping: Vec::new(),
             looks: 0,
+            is_alarmed: false,
+            wals_replaced: 0,
             is_known_to_be_up: false,
             up: watch::Sender::new(false),
             failure: watch::Sender::new(None),
@@ -98,6 +109,7 @@ impl Supervisor {
 
     fn look(&mut self) {
         fault::point("supervisor");
+        self.note_stall();
         let now = self.clock.look(Instant::now());
         let Look { ended, failure } = self.tree.look(now, &self.env.live.get().supervision);
         for ended in &ended {
@@ -118,14 +130,50 @@ impl Supervisor {
         }
         let each_second = self.looks.is_multiple_of(LOOKS_A_WALK);
         if each_second || !ended.is_empty() || !self.is_known_to_be_up {
-            *self.env.gauges.children.write() = self.tree.children(now).into();
+            let children: Arc<[ChildStatus]> = self.tree.children(now).into();
+            self.look_for_hangs(&children);
+            *self.env.gauges.children.write() = children;
             self.is_known_to_be_up = self.tree.is_up();
         }
         if each_second {
             self.look_for_greed();
+            self.look_for_moved_wal();
         }
         self.looks += 1;
         self.heart.send_replace(self.looks);
+    }
+
+    /// Counts the time in which the process did not run, and says so if that was long.
+    fn note_stall(&self) {
+        let stalled = self.clock.asleep(Instant::now());
+        let stalled_ms = stalled.as_millis() as u64;
+        self.env.gauges.counters.stalled_ms.add(stalled_ms);
+        if stalled >= LOGGED_STALL {
+            warn!(stalled_ms, "the node did not run: stopped, suspended, or without CPU");
+        }
+    }
+
+    /// Says that somebody has moved the commit log away.
+    fn look_for_moved_wal(&mut self) {
+        let replaced = self.env.store.wals_replaced();
+        if replaced > self.wals_replaced {
+            warn!(
+                times = replaced - self.wals_replaced,
+                "the commit log was moved away or removed while the node stored: its instances were synced, and a new one was begun in \
+                 .tidegate/log; find out who touches .tidegate"
+            );
+            self.wals_replaced = replaced;
+        }
+    }
+
+    /// Raises the alarm before a child that hangs is given up: then what it holds is still with it. Once for each hang.
+    fn look_for_hangs(&mut self, children: &[ChildStatus]) {
+        let alarming_ms = self.env.live.get().supervision.hang_timeout.as_millis() as u64 * 2 / 3;
+        let hanging = children.iter().find(|child| child.quiet_ms >= alarming_ms);
+        if let Some(child) = hanging.filter(|_| !self.is_alarmed) {
+            self.env.gauges.alarms.raise(Alarm::Hang { child: child.name.clone() });
+        }
+        self.is_alarmed = hanging.is_some();
     }
 
     /// Logs the record of a child's end.

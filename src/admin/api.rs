@@ -13,6 +13,7 @@ use super::guard::Trusted;
 use super::metrics;
 use super::model::{Association, Complaint, Drain, Second, Status, Writers};
 use super::ready::Readiness;
+use super::storage::{ANSWER_TIME, GLANCE};
 use super::surface::Surface;
 
 /// The OpenAPI document.
@@ -113,7 +114,7 @@ async fn live() -> HttpResponse {
 
 /// 200 if the node is ready for associations, otherwise 503; the body names the failed check.
 async fn ready(surface: web::Data<Surface>, trusted: web::ReqData<Trusted>) -> HttpResponse {
-    let mut readiness = Readiness::of(&surface.observer, &surface.storage).await;
+    let mut readiness = Readiness::of(&surface.observer, &surface.storage, ANSWER_TIME).await;
     if !trusted.into_inner().0 {
         readiness = readiness.without_details();
     }
@@ -122,8 +123,8 @@ async fn ready(surface: web::Data<Surface>, trusted: web::ReqData<Trusted>) -> H
 }
 
 async fn scrape(surface: web::Data<Surface>) -> HttpResponse {
-    let ready = Readiness::of(&surface.observer, &surface.storage).await.ready;
-    let storage = surface.storage.look(SCRAPE_MAX_AGE).await.ok();
+    let ready = Readiness::of(&surface.observer, &surface.storage, GLANCE).await.ready;
+    let storage = surface.storage.look(SCRAPE_MAX_AGE, GLANCE).await;
     match metrics::text(surface.observer.clone(), storage, ready) {
         Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
         Err(error) => complain(HttpResponse::InternalServerError(), error),

@@ -10,16 +10,19 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use tidegate_actors::gauges::latency::Histogram;
-use tidegate_actors::{ChildState, Group, Observer, Phase, Reason, StatisticsSnapshot, StorageLook};
+use tidegate_actors::{ChildState, Group, Observer, Phase, Reason, StatisticsSnapshot};
 use tidegate_memory::Stage;
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_protocol::Rejection;
 
+use super::process::ProcessFigures;
+use super::storage::Sight;
+
 /// Media type of the text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The present figures as text. `storage` is `None` if the disk did not respond.
-pub(super) fn text(observer: Observer, storage: Option<StorageLook>, ready: bool) -> Result<String, MetricsError> {
+/// The figures of this moment as text.
+pub(super) fn text(observer: Observer, storage: Sight, ready: bool) -> Result<String, MetricsError> {
     let statistics = observer.statistics()?;
     let mut registry = Registry::with_prefix("tidegate");
     registry.register_collector(Box::new(Figures { observer, statistics, storage, ready }));
@@ -41,7 +44,7 @@ pub(super) enum MetricsError {
 struct Figures {
     observer: Observer,
     statistics: StatisticsSnapshot,
-    storage: Option<StorageLook>,
+    storage: Sight,
     ready: bool,
 }
 
@@ -49,12 +52,30 @@ impl Collector for Figures {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let page = &mut Page(encoder);
         self.node(page)?;
+        process(page)?;
         self.associations(page)?;
         self.instances(page)?;
         self.writers(page)?;
         self.memory(page)?;
         self.storage(page)
     }
+}
+
+/// What the kernel does not tell is 0: the series are those of the program.
+fn process(page: &mut Page<'_>) -> fmt::Result {
+    let figures = ProcessFigures::read();
+    let times = [
+        ("cpu", "Time that threads of the node ran", figures.cpu_s),
+        ("cpu_wait", "Time that threads of the node were ready and waited for a processor", figures.cpu_wait_s),
+        ("cpu_throttled", "Time that the node's control group had spent its quota", figures.throttled_s),
+    ];
+    for (name, help, time_s) in times {
+        page.counter_f64(name, help, SECONDS, time_s.unwrap_or_default())?;
+    }
+    let open = figures.open_descriptors.unwrap_or_default();
+    page.gauge("open_descriptors", "File descriptors in use", None, open)?;
+    let most = figures.max_descriptors.unwrap_or_default();
+    page.gauge("max_descriptors", "File descriptors that may be in use; 0: no limit", None, most)
 }
 
 impl Figures {
@@ -78,6 +99,9 @@ impl Figures {
         });
         page.counters("restarts", "Children restarted by the supervisor", None, &["group"], restarts)?;
         page.gauge("hung_threads", "Fenced threads that still hang", None, self.statistics.hung_threads)?;
+        let stalled_s = self.observer.counters().stalled_ms.get() as f64 / 1000.0;
+        let help = "Time in which the process did not run although it should have: stopped, suspended, or without CPU";
+        page.counter_f64("stalled", help, SECONDS, stalled_s)?;
         page.gauge("actors", "Actors alive", None, self.statistics.actors)
     }
 
@@ -170,6 +194,9 @@ impl Figures {
         page.gauge("writers", "Writers configured", None, writers().count() as u64)?;
         page.gauge("writers_running", "Writers running", None, running)?;
         page.gauge("writers_busy", "Writers with jobs in flight", None, self.statistics.writers_busy)?;
+        let longest = self.observer.writers().iter().map(|writer| writer.busy).max().unwrap_or_default();
+        let help = "Age of the oldest batch at a writer";
+        page.gauge("writers_longest", help, SECONDS, longest.as_secs_f64())?;
         let again = counters.handed_over_again.get();
         page.counter("handovers", "Jobs retried on another writer because theirs died or hung", None, again)?;
         let timed_out = counters.commits_timed_out.get();
@@ -199,12 +226,22 @@ impl Figures {
     }
 
     fn storage(&self, page: &mut Page<'_>) -> fmt::Result {
-        let written = self.storage.as_ref().is_some_and(|look| look.written.is_ok());
+        let Sight { last, unanswered } = &self.storage;
+        let written = last.as_ref().is_none_or(|(_, look)| look.written.is_ok()) && unanswered.is_none();
         let help = "1 if a test file could be written; 0 if not, or if the disk does not respond";
         page.gauge("storage_writable", help, None, u64::from(written))?;
+        let unanswered_s = unanswered.map_or(0.0, |time| time.as_secs_f64());
+        page.gauge("storage_unanswered", "How long the disk has not answered; 0 if it does", SECONDS, unanswered_s)?;
+        let age_s = last.as_ref().map_or(0.0, |(age, _)| age.as_secs_f64());
+        page.gauge("storage_look_age", "Age of the figures of the storage", SECONDS, age_s)?;
         let min_free_bytes = self.observer.limits().min_free_bytes;
         page.gauge("storage_min_free", "Space reserved by storage.min_free", BYTES, min_free_bytes)?;
-        if let Some(Ok(space)) = self.storage.as_ref().map(|look| look.space.as_ref()) {
+        let Some((_, look)) = last else { return Ok(()) };
+        if let Ok(set_aside) = look.set_aside {
+            let help = "Files below .tidegate/lost: acknowledged instances that an operator has to look at";
+            page.gauge("storage_set_aside", help, None, set_aside)?;
+        }
+        if let Ok(space) = &look.space {
             page.gauge("storage_free", "Free space of the filesystem", BYTES, space.free_bytes)?;
             page.gauge("storage_size", "Size of the filesystem", BYTES, space.size_bytes)?;
         }
@@ -240,6 +277,11 @@ impl Page<'_> {
 
     fn counter(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> fmt::Result {
         self.counters(name, help, unit, &[], [([], value)])
+    }
+
+    fn counter_f64(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        metric.encode_counter::<[(&str, &str); 0], f64, f64>(&value, None)
     }
 
     fn counters<'a, const LABELS: usize>(

@@ -6,12 +6,13 @@
 //! | [`guard`] | authentication and authorisation over HTTP |
 //! | [`api`] | the routes |
 //! | [`model`] | the answers, over HTTP and over the socket |
+//! | [`process`] | what the kernel accounts for this process |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
 //! | [`storage`] | looks at the disk for all of these |
 //! | [`surface`] | the state that all requests share |
 //! | [`steering`] | configuration and log level |
 //! | [`leases`] | the memory of requests and responses |
-//! | [`socket`], [`wire`] | the socket that the command line connects to |
+//! | [`socket`], [`socket_path`], [`wire`] | the socket that the command line connects to |
 
 mod api;
 mod dashboard;
@@ -20,9 +21,11 @@ mod guard;
 mod leases;
 mod metrics;
 pub(crate) mod model;
+mod process;
 mod ready;
 mod settings;
 pub(crate) mod socket;
+mod socket_path;
 mod steering;
 mod storage;
 mod surface;
@@ -48,6 +51,7 @@ use surface::Surface;
 #[cfg(test)]
 pub(crate) use ready::{Check, Readiness};
 pub(crate) use settings::{AdminSettings, Door};
+pub(crate) use socket_path::{MAX_BYTES as SOCKET_PATH_BYTES, SocketPath};
 pub(crate) use steering::Steering;
 
 /// Enough for probes, scrapers and a person; one who opens more connections waits.

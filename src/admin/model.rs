@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tidegate_actors::gauges::history::Point;
 use tidegate_actors::gauges::recent::{ChildEnded, Refused, RefusedWhat};
-use tidegate_actors::{AssociationUse, ChildState, ChildStatus, Group, Observer, Phase, StorageLook, WriterUse};
+use tidegate_actors::{AssociationUse, ChildState, ChildStatus, Group, Observer, Phase, WriterUse};
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::{Level, Stage, StageBytes};
 
 use super::ready::Readiness;
-use super::storage::StorageWatch;
+use super::storage::{ANSWER_TIME, Sight, StorageWatch};
 
 /// How old a look at the disk may be.
 const STORAGE_MAX_AGE: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ pub(crate) struct Status {
     pub(crate) resident_bytes: u64,
     pub(crate) allocated_bytes: u64,
     pub(crate) unattributed_bytes: i64,
-    /// Absent while the disk does not respond.
+    /// As it was last seen; absent while it has not been seen yet, or does not tell its space.
     pub(crate) storage: Option<Storage>,
     /// The last complete second.
     pub(crate) last_second: Option<Second>,
@@ -81,6 +81,12 @@ pub(crate) struct Storage {
     pub(crate) free_bytes: u64,
     pub(crate) size_bytes: u64,
     pub(crate) min_free_bytes: u64,
+    /// The age of these figures.
+    pub(crate) age_ms: u64,
+    /// How long the disk has not answered; absent if it does.
+    pub(crate) unanswered_ms: Option<u64>,
+    /// Files below `.tidegate/lost`.
+    pub(crate) set_aside: u64,
 }
 
 /// One second of the node.
@@ -216,8 +222,8 @@ pub(crate) struct Drain {
 
 impl Status {
     pub(super) async fn of(observer: &Observer, storage: &StorageWatch) -> Result<Self, AllocatorError> {
-        let readiness = Readiness::of(observer, storage).await;
-        let look = storage.look(STORAGE_MAX_AGE).await.ok();
+        let readiness = Readiness::of(observer, storage, ANSWER_TIME).await;
+        let sight = storage.look(STORAGE_MAX_AGE, ANSWER_TIME).await;
         let (statistics, limits, counters) = (observer.statistics()?, observer.limits(), observer.counters());
         let children = observer.children();
         let writers = || children.iter().filter(|child| child.group == Group::Writers);
@@ -250,7 +256,7 @@ impl Status {
             resident_bytes: statistics.allocator.resident,
             allocated_bytes: statistics.allocator.allocated,
             unattributed_bytes: statistics.unattributed_bytes,
-            storage: look.and_then(|look| Storage::of(&look, limits.min_free_bytes)),
+            storage: Storage::of(&sight, limits.min_free_bytes),
             last_second: observer.history(1).last().map(Second::of),
             refused: observer.recently_refused().iter().map(RefusedEntry::of).collect(),
             ended: observer.recently_ended().iter().map(EndedEntry::of).collect(),
@@ -268,10 +274,18 @@ fn phase_name(phase: Phase) -> &'static str {
 }
 
 impl Storage {
-    fn of(look: &StorageLook, min_free_bytes: u64) -> Option<Self> {
+    fn of(sight: &Sight, min_free_bytes: u64) -> Option<Self> {
+        let (age, look) = sight.last.as_ref()?;
         let space = look.space.as_ref().ok()?;
-        let writable = look.written.is_ok();
-        Some(Self { writable, free_bytes: space.free_bytes, size_bytes: space.size_bytes, min_free_bytes })
+        Some(Self {
+            writable: look.written.is_ok() && sight.unanswered.is_none(),
+            free_bytes: space.free_bytes,
+            size_bytes: space.size_bytes,
+            min_free_bytes,
+            age_ms: ms(*age),
+            unanswered_ms: sight.unanswered.map(ms),
+            set_aside: look.set_aside.as_ref().copied().unwrap_or_default(),
+        })
     }
 }
 
@@ -333,7 +347,7 @@ impl RefusedEntry {
 }
 
 impl EndedEntry {
-    fn of(ended: &ChildEnded) -> Self {
+    pub(crate) fn of(ended: &ChildEnded) -> Self {
         Self {
             at_unix_ms: unix_ms(ended.at),
             child: ended.child.clone(),

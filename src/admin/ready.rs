@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_actors::{ChildState, ChildStatus, Group, Observer, Phase, StorageLook};
+use tidegate_actors::{ChildState, ChildStatus, Group, Observer, Phase};
 use tidegate_memory::Level;
 
-use super::storage::{NoAnswer, StorageWatch};
+use super::storage::{Sight, StorageWatch};
 use crate::config::size_text;
 
 /// Greatest age of a look at the disk.
@@ -33,8 +33,9 @@ pub(crate) struct Check {
 }
 
 impl Readiness {
-    pub(super) async fn of(observer: &Observer, storage: &StorageWatch) -> Self {
-        let look = storage.look(MAX_AGE).await;
+    /// `patience`: how long the disk has for a fresh look.
+    pub(super) async fn of(observer: &Observer, storage: &StorageWatch, patience: Duration) -> Self {
+        let look = storage.look(MAX_AGE, patience).await;
         let children = observer.children();
         let (storage, space) = check_storage(look, observer.limits().min_free_bytes);
         let checks = vec![
@@ -81,17 +82,23 @@ fn check_writers(children: &[ChildStatus]) -> Check {
     check("writers", running > 0, format!("{running} of {} are running", writers().count()))
 }
 
-fn check_storage(look: Result<StorageLook, NoAnswer>, min_free_bytes: u64) -> (Check, Check) {
-    let look = match look {
-        Ok(look) => look,
-        Err(no_answer) => {
-            let detail = no_answer.to_string();
-            return (check("storage", false, &detail), check("space", false, &detail));
-        }
+fn check_storage(sight: Sight, min_free_bytes: u64) -> (Check, Check) {
+    let Sight { last, unanswered } = sight;
+    let Some((age, look)) = last else {
+        let detail = unanswered.map_or_else(|| "the first look is under way".to_owned(), no_answer);
+        let check = |name| check(name, unanswered.is_none(), &detail);
+        return (check("storage"), check("space"));
     };
-    let storage = match look.written {
-        Ok(()) => check("storage", true, "a file can be written"),
-        Err(error) => check("storage", false, error.to_string()),
+    let storage = match (unanswered, look.written) {
+        (Some(time), Ok(())) => {
+            let detail = format!("{}; {} s ago a file could be written", no_answer(time), age.as_secs());
+            check("storage", false, detail)
+        }
+        (Some(time), Err(error)) => {
+            check("storage", false, format!("{}; {} s ago: {error}", no_answer(time), age.as_secs()))
+        }
+        (None, Ok(())) => check("storage", true, "a file can be written"),
+        (None, Err(error)) => check("storage", false, error.to_string()),
     };
     let space = match look.space {
         Ok(space) => {
@@ -101,6 +108,10 @@ fn check_storage(look: Result<StorageLook, NoAnswer>, min_free_bytes: u64) -> (C
         Err(error) => check("space", false, error.to_string()),
     };
     (storage, space)
+}
+
+fn no_answer(time: Duration) -> String {
+    format!("the disk has not answered for {} ms", time.as_millis())
 }
 
 fn mib(bytes: u64) -> String {
@@ -113,6 +124,7 @@ fn check_memory(pressure: Level) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_actors::StorageLook;
     use tidegate_storage::{Space, StoreError};
 
     use super::*;
@@ -146,7 +158,11 @@ mod tests {
     #[test]
     fn a_disk_that_fails_is_told_from_one_that_is_full_and_one_that_hangs() {
         let space = |free_bytes| Ok(Space { free_bytes, size_bytes: 10 << 30 });
-        let of = |space, written| check_storage(Ok(StorageLook { space, written }), 1 << 30);
+        let sight = |space, written, unanswered| {
+            let look = StorageLook { space, written, set_aside: Ok(0) };
+            Sight { last: Some((Duration::from_secs(15), look)), unanswered }
+        };
+        let of = |space, written| check_storage(sight(space, written, None), 1 << 30);
         let (storage, free) = of(space(5 << 30), Ok(()));
         assert!(storage.ok && free.ok);
         assert_eq!(free.detail, "5 GiB free, 1 GiB reserved");
@@ -155,6 +171,11 @@ mod tests {
         let (storage, free) = of(space(5 << 30), Err(StoreError::ReadOnly));
         assert!(!storage.ok && free.ok);
         assert_eq!(storage.detail, "the filesystem is read-only");
+        let (storage, free) = check_storage(sight(space(5 << 30), Ok(()), Some(Duration::from_secs(9))), 1 << 30);
+        assert!(!storage.ok && free.ok, "its space is that of the last look");
+        assert_eq!(storage.detail, "the disk has not answered for 9000 ms; 15 s ago a file could be written");
+        let (storage, free) = check_storage(Sight { last: None, unanswered: None }, 1 << 30);
+        assert!(storage.ok && free.ok, "a node that has just opened its storage");
     }
 
     #[test]

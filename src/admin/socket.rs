@@ -1,7 +1,7 @@
 //! The admin socket: a Unix domain socket on which the running node answers its own user's command line.
 //!
 //! Bounds: [`MAX_CONNECTIONS`] connections at a time (the next one waits in the backlog), a request of at most [`MAX_REQUEST_BYTES`] within
-//! [`TIMEOUT`], one request for each connection, one profile at a time.
+//! [`REQUEST_TIMEOUT`], one request for each connection, one profile at a time.
 
 use std::fs;
 use std::io;
@@ -25,6 +25,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use super::model::{Association, Second, Status, Writers};
+use super::socket_path::{Link, SocketPath};
 use super::storage::StorageWatch;
 use super::wire::{
     Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Purged, Request, Response, Spoken, VERSION, line,
@@ -32,8 +33,14 @@ use super::wire::{
 
 /// Most connections at one time.
 const MAX_CONNECTIONS: usize = 4;
-/// Time for a client to send its request, and to read the answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take to send its request: less than a client waits for its answer, since it may wait behind a silent one.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long it may take to receive the answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Sockets in a runtime directory that a start examines.
+const MAX_SWEPT: usize = 1024;
+/// A younger socket may belong to a node that does not listen yet.
+const SWEPT_AGE: Duration = Duration::from_secs(60);
 /// Pause after a failed `accept`.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Only the owner (and root) may connect.
@@ -44,6 +51,7 @@ const SOCKET_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 pub(crate) struct AdminSocket {
     listener: StdListener,
     _file: SocketFile,
+    _link: Option<Link>,
 }
 
 /// The error of the admin socket. The node runs without it.
@@ -95,7 +103,7 @@ impl AdminSocket {
         socket.set_nonblocking(true).map_err(SocketError::io("set up"))?;
         socket.listen(MAX_CONNECTIONS as i32).map_err(SocketError::io("listen on"))?;
         let listener = StdListener::from(std::os::fd::OwnedFd::from(socket));
-        Ok(Self { listener, _file: file })
+        Ok(Self { listener, _file: file, _link: None })
     }
 
     /// Answers until it is dropped. `look` answers what is asked of the node, on a thread that may block; `account` is charged for
@@ -127,19 +135,12 @@ impl AdminSocket {
     }
 }
 
-/// The socket at `path` as a child of the node's supervisor. It is bound when the child first starts, since the storage root it
+/// The socket as a child of the node's supervisor. It is bound when the child first starts, since the storage root it
 /// may lie in is made by the node; the node is worth more than its observation, and serves without it if need be.
-pub(crate) fn service(path: PathBuf) -> Service {
+pub(crate) fn service(path: SocketPath) -> Service {
     let bound = OnceLock::new();
     Service::new("admin-socket", move |observer| {
-        let socket = bound.get_or_init(|| match AdminSocket::bind(&path) {
-            Ok(socket) => Some(Arc::new(socket)),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "no admin socket: `tidegate status`, `top` and `mem` cannot reach this node");
-                None
-            }
-        });
-        let socket = socket.clone();
+        let socket = bound.get_or_init(|| open(&path)).clone();
         Box::pin(async move {
             let Some(socket) = socket else { return };
             let account = observer.open_account("admin socket");
@@ -148,6 +149,46 @@ pub(crate) fn service(path: PathBuf) -> Service {
             }
         })
     })
+}
+
+/// Binds the socket; removes what dead nodes have left beside it, and leaves the link below the storage root.
+fn open(path: &SocketPath) -> Option<Arc<AdminSocket>> {
+    let at = path.prepare();
+    let mut socket = match AdminSocket::bind(&at) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!(path = %at.display(), %error, "no admin socket: `tidegate status`, `top` and `mem` cannot ask this node");
+            return None;
+        }
+    };
+    tracing::info!(path = %at.display(), "admin socket open");
+    if matches!(path, SocketPath::Of(_)) {
+        // On the disk of the storage root, which the node has just opened.
+        match path.link(&at) {
+            Ok(link) => socket._link = link,
+            Err(error) => tracing::warn!(
+                %error,
+                "no link to the admin socket below the storage root: clients must name the root as the node does"
+            ),
+        }
+        spawn_blocking(move || at.parent().into_iter().for_each(sweep));
+    }
+    Some(Arc::new(socket))
+}
+
+/// Removes the sockets of dead nodes from a runtime directory.
+fn sweep(directory: &Path) {
+    let is_old = |path: &PathBuf| {
+        let modified = fs::symlink_metadata(path).and_then(|found| found.modified());
+        modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age >= SWEPT_AGE))
+    };
+    let found =
+        fs::read_dir(directory).into_iter().flatten().take(MAX_SWEPT).filter_map(|entry| Some(entry.ok()?.path()));
+    for path in found.filter(|path| path.extension().is_some_and(|ending| ending == "sock")).filter(is_old) {
+        if let (Ok(address), Ok(probe)) = (SockAddr::unix(&path), Socket::new(Domain::UNIX, Type::STREAM, None)) {
+            let _ = remove_stale(&path, &address, &probe); // one that is in use stays
+        }
+    }
 }
 
 /// Answers what can be asked of the node itself. Called on threads that may block.
@@ -225,7 +266,7 @@ where
     F: Fn(Ask) -> Answer + Send + Sync + 'static,
 {
     let _lease = observed.charge(MAX_REQUEST_BYTES);
-    let answer = match within(TIMEOUT, read_request(&mut stream)).await {
+    let answer = match within(REQUEST_TIMEOUT, read_request(&mut stream)).await {
         Ok(Some(Ok(ask))) => match ask {
             Ask::Memory | Ask::Status | Ask::Associations | Ask::Writers | Ask::History { .. } | Ask::Abort { .. } => {
                 observed.clone().blocking(move |observed| (observed.look)(ask)).await
@@ -235,7 +276,7 @@ where
                 Ok(Some(profile)) => {
                     send(&mut stream, &observed, Answer::Profile { bytes: profile.len() as u64 }).await;
                     let _lease = observed.charge(profile.len() as u64);
-                    let _ = within(TIMEOUT, stream.write_all(&profile)).await;
+                    let _ = within(ANSWER_TIMEOUT, stream.write_all(&profile)).await;
                     return;
                 }
                 Ok(None) => return,
@@ -254,7 +295,7 @@ async fn send<F>(stream: &mut UnixStream, observed: &Observed<F>, answer: Answer
         return;
     };
     let _lease = observed.charge(line.len() as u64);
-    let _ = within(TIMEOUT, stream.write_all(&line)).await;
+    let _ = within(ANSWER_TIMEOUT, stream.write_all(&line)).await;
 }
 
 /// The request, or why it is none; `None` if the client left without saying one.

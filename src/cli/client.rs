@@ -1,65 +1,34 @@
 //! Asks a node over its admin socket.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket, Type};
 use tidegate_memory::MemorySnapshot;
 use tidegate_memory::profile::HeapStacks;
 
+use super::ask_error::{AskError, Found};
+use super::attempt::Attempt;
 use crate::admin::model::{Association, Second, Status, Writers};
-use crate::admin::wire::{Answer, Ask, MAX_PROFILE_SECONDS, Purged, Request, Response, Spoken, VERSION, line};
+use crate::admin::wire::{Answer, Ask, MAX_PROFILE_SECONDS, Purged};
 
-/// How long a node may take for an answer, beyond the time a profile is asked to take. A node cuts idle clients off after
-/// five seconds, so even the one behind them in the backlog has its turn in this time.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The most that an answer line or a profile may have: far beyond 65,536 associations, far below what would harm us.
-const MAX_ANSWER_BYTES: u64 = 256 << 20;
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
-    /// Nothing is there, or what is there belonged to a node that has ended.
-    #[error("no node is running with the admin socket {}; name the right one with --socket, --config or --storage", .0.display())]
-    NoNode(PathBuf),
-    /// The socket is another user's.
-    #[error("permission denied for the admin socket {}: run this as the user that the node runs as, or as root", .0.display())]
-    Denied(PathBuf),
-    /// `sun_path` holds 108 bytes.
-    #[error("the path {} is too long for a unix socket: set [admin] socket of the node to a shorter one", .0.display())]
-    PathTooLong(PathBuf),
-    /// The other side is a tidegate that speaks otherwise.
-    #[error(
-        "the node is tidegate {node} and speaks version {version} of the admin protocol, this program is {} and speaks \
-         {VERSION}: use the program that the node runs", env!("CARGO_PKG_VERSION")
-    )]
-    OtherVersion { node: String, version: u32 },
-    /// The node says why not.
-    #[error("the node refused the request: {0}")]
-    Refused(String),
-    /// The node is too busy, or stuck.
-    #[error("the node did not answer in time")]
-    TooLate,
-    /// The answer is none of ours.
-    #[error("cannot parse the answer of the node: {0}")]
-    NotUnderstood(String),
-    /// The connection broke.
-    #[error("lost the connection to the node: {0}")]
-    Broken(#[from] io::Error),
-}
+/// How much longer a client thread has than its socket, so that the more exact error is told.
+const LAST_WORD: Duration = Duration::from_millis(100);
 
 /// A node that can be asked.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
-    socket: PathBuf,
+    /// Where it may listen: the first place at which a node answers counts.
+    sockets: Vec<PathBuf>,
+    /// How long an answer may take, beyond the time that a profile is asked to take.
+    timeout: Duration,
 }
 
 impl Client {
-    pub(super) fn new(socket: PathBuf) -> Self {
-        Self { socket }
+    pub(super) fn new(sockets: Vec<PathBuf>, timeout: Duration) -> Self {
+        Self { sockets, timeout }
     }
 
     /// Who holds what now.
@@ -103,77 +72,29 @@ impl Client {
 
     /// Has a profile taken, and waits for it.
     pub(super) fn profile(&self, seconds: u64) -> Result<HeapStacks, AskError> {
-        let patience = PATIENCE + Duration::from_secs(seconds.min(MAX_PROFILE_SECONDS));
-        let (answer, mut rest) = self.ask(Ask::Profile { seconds }, patience)?;
-        let Answer::Profile { bytes } = answer else {
+        let timeout = self.timeout + Duration::from_secs(seconds.min(MAX_PROFILE_SECONDS));
+        let (answer, profile) = self.ask(Ask::Profile { seconds }, timeout)?;
+        let Answer::Profile { .. } = answer else {
             return Err(misplaced(answer));
         };
-        if bytes > MAX_ANSWER_BYTES {
-            return Err(AskError::NotUnderstood(format!("a profile of {bytes} bytes")));
-        }
-        let mut profile = Vec::new();
-        rest.by_ref().take(bytes).read_to_end(&mut profile).map_err(too_late)?;
-        if profile.len() as u64 != bytes {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
         serde_json::from_slice(&profile).map_err(|error| AskError::NotUnderstood(error.to_string()))
     }
 
     fn request<T>(&self, ask: Ask, of: impl FnOnce(Answer) -> Result<T, Answer>) -> Result<T, AskError> {
-        of(self.ask(ask, PATIENCE)?.0).map_err(misplaced)
+        of(self.ask(ask, self.timeout)?.0).map_err(misplaced)
     }
 
-    fn ask(&self, ask: Ask, patience: Duration) -> Result<(Answer, BufReader<UnixStream>), AskError> {
-        let mut stream = self.connect()?;
-        stream.set_read_timeout(Some(patience))?;
-        let request = line(&Request { version: VERSION, ask }).map_err(io::Error::from)?;
-        stream.write_all(&request).map_err(too_late)?;
-        let mut reader = BufReader::new(stream);
-        let mut answer = Vec::new();
-        reader.by_ref().take(MAX_ANSWER_BYTES).read_until(b'\n', &mut answer).map_err(too_late)?;
-        if answer.is_empty() {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        Ok((parse(&answer)?, reader))
-    }
-
-    fn connect(&self) -> Result<UnixStream, AskError> {
-        let path = || self.socket.clone();
-        let address = SockAddr::unix(&self.socket).map_err(|_| AskError::PathTooLong(path()))?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // It bounds the wait for a place in the backlog too.
-        socket.set_write_timeout(Some(PATIENCE))?;
-        match socket.connect(&address) {
-            Ok(()) => Ok(UnixStream::from(OwnedFd::from(socket))),
-            Err(error) => Err(match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
-                    AskError::NoNode(path())
-                }
-                io::ErrorKind::PermissionDenied => AskError::Denied(path()),
-                _ => too_late(error),
-            }),
-        }
-    }
-}
-
-/// A socket whose timeout is over says that it would block.
-fn too_late(error: io::Error) -> AskError {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::TooLate,
-        _ => AskError::Broken(error),
-    }
-}
-
-fn parse(line: &[u8]) -> Result<Answer, AskError> {
-    let not_understood = |error: serde_json::Error| AskError::NotUnderstood(error.to_string());
-    let spoken: Spoken = serde_json::from_slice(line).map_err(not_understood)?;
-    if spoken.version != VERSION {
-        return Err(AskError::OtherVersion { node: spoken.tidegate, version: spoken.version });
-    }
-    let response: Response = serde_json::from_slice(line).map_err(not_understood)?;
-    match response.answer {
-        Answer::Refused(why) => Err(AskError::Refused(why)),
-        answer => Ok(answer),
+    /// Asks on a thread of its own: a path on a disk that hangs keeps its caller for ever. The answer, and the bytes that follow it.
+    fn ask(&self, ask: Ask, timeout: Duration) -> Result<(Answer, Vec<u8>), AskError> {
+        let (answers, answered) = sync_channel(1);
+        let node = Arc::<OnceLock<u32>>::default();
+        let attempt = Attempt { node: node.clone(), timeout, deadline: Instant::now() + timeout };
+        let sockets = self.sockets.clone();
+        let asking = thread::Builder::new().name("ask".to_owned());
+        asking.spawn(move || drop(answers.send(attempt.run(&sockets, ask))))?;
+        answered
+            .recv_timeout(timeout + LAST_WORD)
+            .unwrap_or_else(|_| Err(AskError::TooLate { timeout, found: Found::of(node.get().copied()) }))
     }
 }
 
@@ -193,9 +114,12 @@ fn misplaced(answer: Answer) -> AskError {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(180);
 
     /// What the client makes of a node that answers every request with `answer`.
     fn error_of(answer: &'static [u8]) -> AskError {
@@ -209,7 +133,7 @@ mod tests {
             stream.write_all(answer).unwrap();
             request
         });
-        let error = Client::new(path).profile(1).unwrap_err();
+        let error = Client::new(vec![path], LONG).profile(1).unwrap_err();
         assert_eq!(node.join().unwrap(), "{\"version\":1,\"ask\":{\"profile\":{\"seconds\":1}}}\n");
         error
     }
@@ -247,10 +171,21 @@ mod tests {
         let dead = directory.path().join("admin.sock");
         drop(UnixListener::bind(&dead).unwrap());
         for path in [dead, directory.path().join("missing"), "/dev/null/admin.sock".into()] {
-            let error = Client::new(path.clone()).memory().unwrap_err();
-            assert!(matches!(error, AskError::NoNode(ref found) if *found == path), "{error}");
+            let error = Client::new(vec![path.clone()], LONG).memory().unwrap_err();
+            assert!(matches!(error, AskError::NoNode(ref found) if found[..] == [path]), "{error}");
         }
-        let long = Client::new(directory.path().join("x".repeat(108)));
+        let long = Client::new(vec![directory.path().join("x".repeat(108))], LONG);
         assert!(matches!(long.memory(), Err(AskError::PathTooLong(_))));
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_is_named_when_the_time_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let _silent = UnixListener::bind(&path).unwrap();
+        let missing = directory.path().join("missing");
+        let error = Client::new(vec![missing, path], Duration::from_millis(300)).memory().unwrap_err().to_string();
+        let expected = format!("the node has not answered within 300ms: process {} ", std::process::id());
+        assert!(error.starts_with(&expected), "{error}");
     }
 }

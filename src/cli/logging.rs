@@ -11,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogFormat, LogSettings};
+use crate::flight::{Messages, MessagesLayer};
 
 /// The log's level, to be changed while the process runs.
 #[derive(Clone, Debug)]
@@ -48,11 +49,11 @@ fn targets(level: Level) -> Targets {
         .with_target("tidegate", level)
 }
 
-/// Installs the process's log, and has panics go to it.
-pub(super) fn init(settings: &LogSettings) -> LogLevel {
+/// Installs the process's log, and has panics go to it. Its last lines are kept in `messages`.
+pub(super) fn init(settings: &LogSettings, messages: Messages) -> LogLevel {
     let (targets, handle) = reload::Layer::new(targets(settings.level));
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let registry = tracing_subscriber::registry().with(targets);
+    let registry = tracing_subscriber::registry().with(targets).with(MessagesLayer(messages));
     // The one way this fails is a log that is installed already.
     let _ = match settings.format {
         LogFormat::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),

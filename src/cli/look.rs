@@ -1,9 +1,13 @@
 //! `tidegate status`, `associations` and `writers`: one look at the running node each.
 
-use clap::Args;
+use std::collections::BTreeMap;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::Exit;
-use super::client::{AskError, Client};
+use super::ask_error::AskError;
+use super::client::Client;
 use super::output::{self, show};
 use super::reach::Reach;
 use super::text::{Table, age, duration, safe, size};
@@ -40,6 +44,16 @@ pub(super) struct AssociationsArgs {
     /// Abort the association with this ID (see the list) instead of listing
     #[arg(long, value_name = "ID")]
     abort: Option<u64>,
+    /// Sum up the open associations instead of listing them
+    #[arg(long, value_name = "WHAT", conflicts_with = "abort")]
+    by: Option<By>,
+}
+
+/// What associations are summed up by.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum By {
+    /// Calling AE title
+    Ae,
 }
 
 /// Exits with 0 if the node is ready and with 1 if not, for health checks.
@@ -53,13 +67,14 @@ pub(super) fn status(args: StatusArgs) -> Exit {
 }
 
 pub(super) fn associations(args: AssociationsArgs) -> Exit {
-    let AssociationsArgs { look: LookArgs { reach, json }, abort } = args;
-    look(reach, |client| match abort {
-        Some(id) => {
+    let AssociationsArgs { look: LookArgs { reach, json }, abort, by } = args;
+    look(reach, |client| match (abort, by) {
+        (Some(id), _) => {
             client.abort(id)?;
             Ok(show(json, &serde_json::json!({ "id": id }), |_| format!("association {id} is being aborted\n")))
         }
-        None => Ok(show(json, &client.associations()?, |all| associations_text(all))),
+        (None, Some(By::Ae)) => Ok(show(json, &by_ae(&client.associations()?), |all| by_ae_text(all))),
+        (None, None) => Ok(show(json, &client.associations()?, |all| associations_text(all))),
     })
 }
 
@@ -147,11 +162,19 @@ pub(super) fn memory(status: &Status) -> String {
 pub(super) fn disk(status: &Status) -> String {
     match &status.storage {
         Some(storage) => format!(
-            "{} free of {}, {} reserved{}",
+            "{} free of {}, {} reserved{}{}",
             size(storage.free_bytes),
             size(storage.size_bytes),
             size(storage.min_free_bytes),
-            if storage.writable { "" } else { ", NOT WRITABLE" }
+            match (storage.unanswered_ms, storage.writable) {
+                (Some(ms), _) => format!(", NOT RESPONDING for {} (figures of {} ago)", age(ms), age(storage.age_ms)),
+                (None, true) => String::new(),
+                (None, false) => ", NOT WRITABLE".to_owned(),
+            },
+            match storage.set_aside {
+                0 => String::new(),
+                count => format!(", {count} INSTANCES SET ASIDE in .tidegate/lost"),
+            }
         ),
         None => "NOT RESPONDING".to_owned(),
     }
@@ -191,9 +214,79 @@ fn associations_text(all: &[Association]) -> String {
     table.render()
 }
 
+/// The open associations of one calling AE title.
+#[derive(Debug, PartialEq, Serialize)]
+struct OfAe {
+    /// As the peers wrote it.
+    calling_ae_title: String,
+    associations: u64,
+    /// Of the one that is open longest.
+    oldest_ms: u64,
+    /// Of the one that has been silent longest.
+    quiet_ms: u64,
+    received_bytes: u64,
+    held_bytes: u64,
+    acknowledged: u64,
+    refused: u64,
+}
+
+/// The associations summed up by calling AE title, those that hold most first.
+fn by_ae(all: &[Association]) -> Vec<OfAe> {
+    let mut sums = BTreeMap::<&str, OfAe>::new();
+    for association in all {
+        let title = association.calling_ae_title.trim();
+        let sum = sums.entry(title).or_insert_with(|| OfAe {
+            calling_ae_title: title.to_owned(),
+            associations: 0,
+            oldest_ms: 0,
+            quiet_ms: 0,
+            received_bytes: 0,
+            held_bytes: 0,
+            acknowledged: 0,
+            refused: 0,
+        });
+        sum.associations += 1;
+        sum.oldest_ms = sum.oldest_ms.max(association.age_ms);
+        sum.quiet_ms = sum.quiet_ms.max(association.quiet_ms);
+        sum.received_bytes += association.received_bytes;
+        sum.held_bytes += association.held_bytes;
+        sum.acknowledged += association.acknowledged;
+        sum.refused += association.refused;
+    }
+    let mut sums: Vec<_> = sums.into_values().collect();
+    sums.sort_by_key(|sum| std::cmp::Reverse(sum.held_bytes));
+    sums
+}
+
+fn by_ae_text(all: &[OfAe]) -> String {
+    if all.is_empty() {
+        return "no open associations\n".to_owned();
+    }
+    let mut table =
+        Table::new(["CALLING AE", "OPEN", "OLDEST", "SILENT", "RECEIVED", "HOLDS", "STORED", "REFUSED", ""]);
+    for sum in all {
+        table.row([
+            named(&sum.calling_ae_title),
+            sum.associations.to_string(),
+            age(sum.oldest_ms),
+            age(sum.quiet_ms),
+            size(sum.received_bytes),
+            size(sum.held_bytes),
+            sum.acknowledged.to_string(),
+            sum.refused.to_string(),
+            String::new(),
+        ]);
+    }
+    table.render()
+}
+
 /// The calling AE title, as far as it is known.
 pub(super) fn title(association: &Association) -> String {
-    match association.calling_ae_title.trim() {
+    named(&association.calling_ae_title)
+}
+
+fn named(calling_ae_title: &str) -> String {
+    match calling_ae_title.trim() {
         "" => "(negotiating)".to_owned(),
         title => safe(title),
     }
@@ -254,6 +347,15 @@ writer-2  1m 5s  panicked: on purpose; then: restart
         assert!(text.contains("(negotiating)"), "{text}");
         assert!(!text.contains('\u{1b}'));
         assert_eq!(associations_text(&[]), "no open associations\n");
+        let mut twice = sample::associations();
+        twice.extend(sample::associations());
+        let sums = by_ae(&twice);
+        let titles: Vec<_> = sums.iter().map(|sum| sum.calling_ae_title.as_str()).collect();
+        assert_eq!(titles, ["MR\u{1b}[2J", "CT_ROOM_1", ""], "those that hold most first");
+        assert_eq!((sums[0].associations, sums[0].held_bytes, sums[0].acknowledged), (2, 60 << 20, 56));
+        let text = by_ae_text(&sums);
+        assert!(text.contains("CT_ROOM_1") && !text.contains('\u{1b}'), "{text}");
+        assert_eq!(by_ae_text(&[]), "no open associations\n");
         let text = writers_text(&sample::writers());
         assert!(
             text.contains("running; last exit: panicked") && text.ends_with("mailbox: 5 of 64 slots in use\n"),

@@ -1,6 +1,8 @@
 //! The command line: its grammar, and which command does what.
 
 mod access;
+mod ask_error;
+mod attempt;
 mod client;
 mod configuration;
 mod conformance;
@@ -54,7 +56,7 @@ The first source that sets a key wins:
   3. the file given by --config   [node] listen = \"127.0.0.1:11112\"
   4. the built-in default         see `tidegate print-config --default`
 
-A running node reloads its configuration on SIGHUP.
+A running node reloads its configuration on SIGHUP, and writes a flight record on SIGUSR1.
 
 Exit codes: 0 stopped on request, 1 failed to start or to run, 2 usage or configuration error, 3 gave up: parts of the \
 node died or hung more often than [supervision] allows (see the log).

@@ -1,6 +1,7 @@
 //! Which running node a command asks: found as `tidegate run` would place it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -21,26 +22,47 @@ pub(super) struct Reach {
     /// Storage root of the node [storage.root]
     #[arg(long, value_name = "DIR", global = true)]
     storage: Option<String>,
+    /// How long the node may take for an answer [environment: TIDEGATE_TIMEOUT; default: 3s]
+    #[arg(long, value_name = "TIME", global = true, value_parser = timeout)]
+    timeout: Option<Duration>,
+}
+
+/// The variable that stands for the flag.
+const TIMEOUT_VARIABLE: &str = "TIDEGATE_TIMEOUT";
+/// A node that lives answers within milliseconds, whatever its disk does.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let is_allowed = (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&timeout);
+    if is_allowed { Ok(timeout) } else { Err("must be 100ms to 1h".to_owned()) }
 }
 
 impl Reach {
     /// Someone to ask it; or why not, which has been told.
     pub(super) fn client(self) -> Result<Client, Exit> {
-        self.socket().map(Client::new)
+        let of_environment = std::env::var(TIMEOUT_VARIABLE).ok().map(|text| timeout(&text)).transpose();
+        let of_environment = of_environment.map_err(|error| {
+            output::complain(&format!("{TIMEOUT_VARIABLE}: {error}"));
+            Exit::Misused
+        })?;
+        let timeout = self.timeout.or(of_environment).unwrap_or(TIMEOUT);
+        Ok(Client::new(self.sockets()?, timeout))
     }
 
-    /// Where the node's socket is.
-    fn socket(self) -> Result<PathBuf, Exit> {
+    /// Where the node's socket may be.
+    fn sockets(self) -> Result<Vec<PathBuf>, Exit> {
         if let Some(socket) = self.socket {
-            return Ok(socket);
+            return Ok(vec![socket]);
         }
         let flags = Flags { storage: self.storage, ..Flags::default() };
         let loaded = config::load(self.config.as_deref(), config::process_environment(), &flags);
-        loaded.map_err(|error| refuse(&error))?.settings.admin_socket.ok_or_else(|| {
+        let path = loaded.map_err(|error| refuse(&error))?.settings.admin_socket.ok_or_else(|| {
             output::complain(
                 "the admin socket of this node is off (admin.socket): set it to \"auto\" to query the node",
             );
             Exit::Failed
-        })
+        })?;
+        Ok(path.candidates())
     }
 }

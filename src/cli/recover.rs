@@ -15,6 +15,8 @@ use super::{Exit, output};
 /// `tidegate recover …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Exits with 1 if acknowledged instances are set aside or lost.
+
 A node cleans its storage root at its start, so this command is never required; it shows beforehand what there is to clean. \
 An unfinished file is an instance that was being received. It was never acknowledged, so its sender still has it and sends it \
 again. An acknowledged instance that is only in the commit log is restored to its path. Without --clean nothing is changed.
@@ -125,7 +127,9 @@ fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenErro
             lost_files: aside_before.max(removed.lost_files),
             aside: removed.aside.iter().map(AsideLine::from).collect(),
         };
-        return Ok(output::print(&serde_json::to_string(&summary).map_or_else(|_| String::new(), |line| line + "\n")));
+        let lost_files = summary.lost_files;
+        let printed = serde_json::to_string(&summary).map_or_else(|_| String::new(), |line| line + "\n");
+        return Ok(verdict(output::print(&printed), lost_files, removed.aside.len()));
     }
     let mut text = explain(&root, usage, files, bytes, logged);
     if clean {
@@ -140,7 +144,19 @@ fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenErro
             let _ = writeln!(text, "{aside_before} files are in .tidegate/lost, set aside by earlier starts");
         }
     }
-    Ok(output::print(&text))
+    Ok(verdict(output::print(&text), aside_before.max(removed.lost_files), removed.aside.len()))
+}
+
+/// Exit code 1 if acknowledged instances are not where they belong: scripts and people are to stop there.
+fn verdict(printed: Exit, lost_files: u64, aside: usize) -> Exit {
+    if lost_files == 0 && aside == 0 {
+        return printed;
+    }
+    output::complain(
+        "acknowledged instances are set aside or lost: look at .tidegate/lost below the storage root, put each file where it belongs or \
+         delete it (docs/durability.md)",
+    );
+    Exit::Failed
 }
 
 fn explain(root: &Path, usage: Use, files: u64, bytes: u64, logged: u64) -> String {

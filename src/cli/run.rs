@@ -7,10 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tidegate_actors::gauges::alarm::Alarm;
+use tidegate_actors::patience::within;
 use tidegate_actors::{
-    DESCRIPTORS_OF_ASSOCIATION, Failure, LiveSettings, Node, NodeSettings, Service, StartError, descriptors_of_writers,
+    DESCRIPTORS_OF_ASSOCIATION, Failure, LiveSettings, Node, NodeSettings, Observer, Service, StartError,
+    descriptors_of_writers,
 };
 use tidegate_storage::Durability;
+use tokio::time::sleep;
 
 use super::reload::Reloader;
 use super::signals::{Asked, Signals, StopSignal};
@@ -19,16 +23,21 @@ use super::{Exit, logging, output, recovery, reload, service_manager};
 use crate::admin::{Admin, AdminSettings, DoorKeeper, Steering, socket};
 use crate::audit::{self, Origin};
 use crate::config::{ConfigError, Loaded, Settings};
+use crate::flight::{self, Messages};
+
+/// At the end, how long the last flight record gets to be written.
+const RECORD_GRACE: Duration = Duration::from_secs(10);
 
 /// Runs the node until it is asked to stop, or cannot go on. `load` reads the configuration again.
 pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError> + 'static) -> Exit {
-    let log_level = logging::init(&loaded.settings.log);
+    let messages = Messages::default();
+    let log_level = logging::init(&loaded.settings.log, messages.clone());
     #[cfg(feature = "test-faults")]
     if let Err(error) = tidegate_actors::fault::open() {
         tracing::error!(%error, "no fault port");
     }
     let reloader = Reloader::new(loaded.raw, log_level, Box::new(load));
-    match actix_rt::System::new().block_on(serve(loaded.settings, reloader)) {
+    match actix_rt::System::new().block_on(serve(loaded.settings, reloader, messages)) {
         Ok(End::Asked) => Exit::Done,
         Ok(End::Failed) => Exit::GaveUp,
         Err(error) => {
@@ -63,7 +72,7 @@ enum Reason {
     Failure(Failure),
 }
 
-async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunError> {
+async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -> Result<End, RunError> {
     let Settings {
         node: settings,
         certificate,
@@ -73,6 +82,7 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
         admin_socket,
         log: _,
         audit,
+        flight_records,
     } = settings;
     raise_open_files_limit(&settings);
     reload::log_certificates(certificate.as_ref(), admin.as_ref());
@@ -89,6 +99,7 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
     services.extend(admin_socket.map(socket::service));
     services.extend(audit.map(|target| audit::service(target, origin(&settings))));
     let node = Node::start(settings, services, Vec::new()).await?;
+    let keeps_records = flight_records.is_some_and(|path| flight::start(&path, &root, messages, node.observer()));
     let mut signals = Signals::new().map_err(RunError::Signals)?;
     warn_of_durability(durability);
     recovery::warn_of_filesystem(&root, node.filesystem(), durability);
@@ -101,28 +112,18 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
     let serving = format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
     service_manager::ready(&serving);
 
-    let reason = loop {
-        tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Stop(signal) => break Reason::Signal(signal),
-                Asked::Reload => {
-                    service_manager::reloading();
-                    if let Some(settings) = reloader.reload() {
-                        shutdown_grace = settings.shutdown_grace;
-                        if let Some(keeper) = &door_keeper {
-                            keeper.apply(settings.admin);
-                        }
-                        node.apply(settings.node.live);
-                    }
-                    service_manager::ready(&serving);
-                }
-            },
-            failure = node.failed() => break Reason::Failure(failure),
-        }
-    };
+    let reason =
+        reason_to_stop(&node, &mut signals, &mut reloader, door_keeper.as_ref(), &serving, &mut shutdown_grace).await;
     let end = announce(&reason, shutdown_grace);
+    if let Reason::Failure(failure) = &reason {
+        node.observer().raise(Alarm::GaveUp { failure: failure.to_string() });
+    }
     actix_rt::spawn(async move { std::process::exit(signals.next_stop().await.exit_code) });
+    let observer = node.observer();
     let stopped = node.stop(shutdown_grace).await;
+    if keeps_records {
+        wait_for_records(&observer).await;
+    }
     tracing::info!(
         associations_aborted = stopped.associations_aborted,
         actors_left = stopped.actors_left,
@@ -130,6 +131,47 @@ async fn serve(settings: Settings, mut reloader: Reloader) -> Result<End, RunErr
         "stopped"
     );
     Ok(end)
+}
+
+/// A flight record that is due is written before the process is gone, unless that takes too long.
+async fn wait_for_records(observer: &Observer) {
+    let are_written = async {
+        while !observer.alarms_are_handled() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let _ = within(RECORD_GRACE, are_written).await; // the log says what could not be written
+}
+
+/// Why the node cannot go on, or who asked it to stop.
+async fn reason_to_stop(
+    node: &Node,
+    signals: &mut Signals,
+    reloader: &mut Reloader,
+    door_keeper: Option<&DoorKeeper>,
+    serving: &str,
+    shutdown_grace: &mut Duration,
+) -> Reason {
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop(signal) => return Reason::Signal(signal),
+                Asked::Record => node.observer().raise(Alarm::Asked),
+                Asked::Reload => {
+                    service_manager::reloading();
+                    if let Some(settings) = reloader.reload() {
+                        *shutdown_grace = settings.shutdown_grace;
+                        if let Some(keeper) = door_keeper {
+                            keeper.apply(settings.admin);
+                        }
+                        node.apply(settings.node.live);
+                    }
+                    service_manager::ready(serving);
+                }
+            },
+            failure = node.failed() => return Reason::Failure(failure),
+        }
+    }
 }
 
 fn warn_of_durability(durability: Durability) {

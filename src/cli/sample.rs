@@ -92,6 +92,9 @@ pub(super) fn status() -> Status {
             free_bytes: 100 * MIB,
             size_bytes: 500 << 30,
             min_free_bytes: 512 * MIB,
+            age_ms: 300,
+            unanswered_ms: None,
+            set_aside: 0,
         }),
         last_second: Some(second(NOW)),
         refused: vec![

@@ -6,11 +6,12 @@ use std::task::Poll;
 
 use actix_rt::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM, SIGINT and SIGHUP, from the moment it is made; until then they keep their default action and end the process at once.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1, from the moment it is made; until then they keep their default action and end the process at once.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user: Signal,
 }
 
 /// What is asked for.
@@ -18,6 +19,8 @@ pub(super) struct Signals {
 pub(super) enum Asked {
     /// SIGHUP: to read the configuration again.
     Reload,
+    /// SIGUSR1: to write a flight record.
+    Record,
     /// To stop.
     Stop(StopSignal),
 }
@@ -36,6 +39,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -48,6 +52,8 @@ impl Signals {
                 Poll::Ready(Asked::Stop(StopSignal { name: "SIGINT", exit_code: 130 }))
             } else if self.hang_up.poll_recv(cx).is_ready() {
                 Poll::Ready(Asked::Reload)
+            } else if self.user.poll_recv(cx).is_ready() {
+                Poll::Ready(Asked::Record)
             } else {
                 Poll::Pending
             }

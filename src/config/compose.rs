@@ -1,7 +1,6 @@
 //! From the raw mirror to the settings types of each crate: every bound, and the checks across keys.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidegate_actors::{
@@ -25,6 +24,8 @@ use super::removed::COMMIT_SHARED;
 use super::sources::Given;
 use super::tls::tls;
 use super::{LogFormat, LogSettings, Settings};
+use crate::admin::{SOCKET_PATH_BYTES, SocketPath};
+use crate::flight::RecordPath;
 
 const MIB: u64 = 1 << 20;
 /// Assumed memory of the host if the system does not tell it.
@@ -33,10 +34,6 @@ const HOST_BYTES_IF_UNKNOWN: u64 = 2 << 30;
 const SHARED_MEMORY_MIN_BYTES: u64 = 4 * MIB;
 /// The spool threshold is at most this fraction of the budget.
 const SPOOL_SHARE: u64 = 4;
-/// Path of the admin socket below the storage root: beside the lock, so that the owner of the root owns the socket.
-const SOCKET_BELOW_ROOT: &str = ".tidegate/admin.sock";
-/// Longest path in `sun_path`, without the NUL (unix(7)).
-const SOCKET_PATH_BYTES: usize = 107;
 /// Builds the settings; `None`, or an entry in `problems`, if they are invalid.
 pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> Option<Settings> {
     let mut checks = Checks::new(given, problems);
@@ -56,6 +53,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     let admin = admin::admin(&raw.admin, checks);
     let admin_socket = admin_socket(raw, checks);
     let log = log(raw, checks);
+    let flight_records = flight_records(raw, checks);
     let audit = audit(raw, checks);
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
@@ -83,7 +81,17 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         live,
     };
     let (admin, log, shutdown_grace) = (admin?, log?, raw.node.shutdown_grace.0);
-    Some(Settings { node, certificate, revocation_lists, shutdown_grace, admin, admin_socket, log, audit })
+    Some(Settings {
+        node,
+        certificate,
+        revocation_lists,
+        shutdown_grace,
+        admin,
+        admin_socket,
+        log,
+        audit,
+        flight_records,
+    })
 }
 
 fn listen(key: &str, address: &str, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
@@ -295,10 +303,10 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
 }
 
 /// A configured path that cannot be bound is an error; a storage root that makes the default path too long is not.
-fn admin_socket(raw: &Raw, checks: &mut Checks<'_>) -> Option<PathBuf> {
+fn admin_socket(raw: &Raw, checks: &mut Checks<'_>) -> Option<SocketPath> {
     match raw.admin.socket.trim() {
         "off" => None,
-        "auto" => Some(Path::new(&raw.storage.root).join(SOCKET_BELOW_ROOT)),
+        "auto" => Some(SocketPath::Of(raw.storage.root.clone().into())),
         path => {
             if !(1..=SOCKET_PATH_BYTES).contains(&path.len()) || path.contains('\0') {
                 checks.refuse(
@@ -306,7 +314,26 @@ fn admin_socket(raw: &Raw, checks: &mut Checks<'_>) -> Option<PathBuf> {
                     &format!("must be \"auto\", \"off\" or a path of at most {SOCKET_PATH_BYTES} bytes"),
                 );
             }
-            Some(path.into())
+            Some(SocketPath::At(path.into()))
+        }
+    }
+}
+
+/// A directory below the storage root would hang together with it.
+fn flight_records(raw: &Raw, checks: &mut Checks<'_>) -> Option<RecordPath> {
+    match raw.log.flight_records.trim() {
+        "off" => None,
+        "auto" => Some(RecordPath::Auto),
+        path => {
+            let is_below_root = || {
+                let absolute = |path: &str| std::path::absolute(path).unwrap_or_default();
+                absolute(path).starts_with(absolute(&raw.storage.root))
+            };
+            if path.is_empty() || path.contains('\0') || is_below_root() {
+                let complaint = "must be \"auto\", \"off\" or the path of a directory outside storage.root";
+                checks.refuse("log.flight_records", complaint);
+            }
+            Some(RecordPath::At(path.into()))
         }
     }
 }

@@ -152,6 +152,7 @@ keys! {
         level: String = text("info"), Live;
         statistics_interval: PeriodOrOff = PeriodOrOff(Some(s(10))), Live, s(1)..=s(3600);
         repeat_interval: Period = Period(s(60)), Live, s(0)..=s(3600);
+        flight_records: String = text("auto"), AtRestart;
     }
     user_identity: UserIdentity {
         file: String = text(""), Live;

@@ -1,13 +1,13 @@
 //! The validated configuration, in the types of each crate.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_actors::NodeSettings;
 
 use super::tls::{OwnCertificate, RevocationList};
-use crate::admin::AdminSettings;
+use crate::admin::{AdminSettings, SocketPath};
 use crate::audit::Target;
+use crate::flight::RecordPath;
 
 /// Valid settings.
 #[derive(Debug)]
@@ -21,11 +21,13 @@ pub(crate) struct Settings {
     pub(crate) shutdown_grace: Duration,
     /// The admin surface; `None`: off.
     pub(crate) admin: Option<AdminSettings>,
-    /// Path of the admin socket; `None` = off.
-    pub(crate) admin_socket: Option<PathBuf>,
+    /// Where the admin socket is; `None` = off.
+    pub(crate) admin_socket: Option<SocketPath>,
     pub(crate) log: LogSettings,
     /// Destination of audit messages; `None`: off.
     pub(crate) audit: Option<Target>,
+    /// Where flight records are kept; `None`: none are written.
+    pub(crate) flight_records: Option<RecordPath>,
 }
 
 /// Format and level of the log.

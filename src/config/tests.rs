@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use super::problem::Problem;
 use super::*;
+use crate::admin::SocketPath;
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
     let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
@@ -118,10 +119,10 @@ fn every_mistake_is_told_with_key_value_place_and_what_is_allowed() {
 #[test]
 fn the_admin_socket_follows_the_storage_root() {
     let socket = |text: &str| load_text(text, &[]).unwrap().settings.admin_socket;
-    assert_eq!(socket(""), Some("./data/.tidegate/admin.sock".into()));
-    assert_eq!(socket("[storage]\nroot = '/srv/dicom'\n"), Some("/srv/dicom/.tidegate/admin.sock".into()));
+    assert_eq!(socket(""), Some(SocketPath::Of("./data".into())));
+    assert_eq!(socket("[storage]\nroot = '/srv/dicom'\n"), Some(SocketPath::Of("/srv/dicom".into())));
     assert_eq!(socket("[admin]\nsocket = 'off'\n"), None);
-    assert_eq!(socket("[admin]\nsocket = '/run/tidegate.sock'\n"), Some("/run/tidegate.sock".into()));
+    assert_eq!(socket("[admin]\nsocket = '/run/tidegate.sock'\n"), Some(SocketPath::At("/run/tidegate.sock".into())));
     for refused in [String::new(), "x".repeat(108)] {
         let found = problems(&format!("[admin]\nsocket = '{refused}'\n"), &[]);
         assert!(found[0].0.ends_with("must be \"auto\", \"off\" or a path of at most 107 bytes"), "{found:?}");

@@ -1,7 +1,7 @@
 //! What the clones of a store and their commits share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dicom_core::Tag;
 
@@ -25,6 +25,8 @@ pub(crate) struct Inner<H: Handle> {
     pub(crate) known_directories: KnownDirectories,
     /// Instances that are being committed, by all threads.
     pub(crate) in_commit: AtomicUsize,
+    /// Write-ahead logs that were found moved away or removed.
+    pub(crate) wals_replaced: AtomicU64,
 }
 
 impl<H: Handle> Drop for Inner<H> {
@@ -57,6 +59,11 @@ impl<H: Handle> Inner<H> {
         let mut current = self.root.lock();
         if !current.is_current() {
             let reopened = current.reopen()?;
+            if let (Some(before), Some(now)) = (current.wal(), reopened.wal())
+                && !Arc::ptr_eq(before, now)
+            {
+                self.wals_replaced.fetch_add(1, Ordering::Relaxed);
+            }
             self.known_directories.clear();
             *current = reopened;
         }

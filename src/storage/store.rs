@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use dicom_core::Tag;
@@ -57,6 +57,7 @@ impl<H: Handle> Store<H> {
             temp_names: TempNames::new(),
             known_directories: KnownDirectories::default(),
             in_commit: AtomicUsize::new(0),
+            wals_replaced: AtomicU64::new(0),
         };
         Ok((Self(Arc::new(store)), recovery))
     }
@@ -94,6 +95,11 @@ impl<H: Handle> Store<H> {
             root.prove_journal()?;
         }
         Ok(())
+    }
+
+    /// Number of files quarantined below `.tidegate/lost` that an operator has not removed.
+    pub fn set_aside(&self) -> Result<u64, StoreError> {
+        Ok(self.0.root()?.set_aside()?)
     }
 
     /// The filesystem of the root, which decides by which syncs an instance becomes durable.
@@ -150,6 +156,12 @@ impl<H: Handle> Store<H> {
     pub fn checkpoint(&self, progress: &dyn Fn()) -> Result<Recovery, StoreError> {
         let root = Arc::clone(&self.0.root.lock());
         root.wal().map_or_else(|| Ok(Recovery::default()), |wal| wal.checkpoint_if_due(&root, progress))
+    }
+
+    /// How often the write-ahead log was found moved away or removed while the root was open, and another was begun. The instances of the
+    /// former were synced first.
+    pub fn wals_replaced(&self) -> u64 {
+        self.0.wals_replaced.load(Ordering::Relaxed)
     }
 
     /// Number of refused instances that the next start may store, because voiding their log entries failed.

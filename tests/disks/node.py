@@ -25,7 +25,11 @@ min_free = "0 B"
 commit = "{commit}"
 duplicates = "{duplicates}"
 [admin]
-listen = "off"
+listen = "{admin}"
+[log]
+flight_records = "{records}"
+[supervision]
+hang_timeout = "{hang_timeout}"
 """
 
 
@@ -36,10 +40,23 @@ class NotStarted(AssertionError):
 class Node:
     """Use it as a context: at the end it is killed, if it still runs."""
 
-    def __init__(self, root: Path, log: Path, commit="adaptive", duplicates="replace", writers=4, as_nobody=False):
+    def __init__(
+        self,
+        root: Path,
+        log: Path,
+        commit="adaptive",
+        duplicates="replace",
+        writers=4,
+        as_nobody=False,
+        admin="off",
+        records="off",
+        hang_timeout="30s",
+    ):
         self.root, self.log_path = root, log
         binary, configuration = program(), log.with_suffix(".toml")
-        configuration.write_text(CONFIGURATION.format(commit=commit, duplicates=duplicates, writers=writers))
+        settings = dict(commit=commit, duplicates=duplicates, writers=writers)
+        settings |= dict(admin=admin, records=records, hang_timeout=hang_timeout)
+        configuration.write_text(CONFIGURATION.format(**settings))
         if as_nobody:
             # A directory of root's on the way to the program would be closed to it.
             binary = Path(shutil.copy(binary, log.with_name("tidegate")))

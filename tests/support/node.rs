@@ -58,6 +58,7 @@ impl Node {
             .arg(directory.path().join("storage"))
             .args(arguments)
             .env("TIDEGATE__STORAGE__MIN_FREE", "0 B")
+            .env("TIDEGATE__LOG__FLIGHT_RECORDS", directory.path().join("flight"))
             .envs(environment.iter().copied())
             .current_dir(directory.path())
             .stdin(Stdio::null())
@@ -109,6 +110,11 @@ impl Node {
     /// The file it logs to.
     pub(crate) fn log(&self) -> PathBuf {
         self.directory.path().join("log")
+    }
+
+    /// Where it keeps its flight records.
+    pub(crate) fn flight_records(&self) -> PathBuf {
+        self.directory.path().join("flight")
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -28,11 +28,12 @@ fn every_alert_has_its_page_and_every_page_its_alert() {
     let described: Vec<&str> =
         lines(&pages, "### ").into_iter().filter(|title| title.starts_with("Tidegate")).collect();
     assert_eq!(alerts, described);
-    for field in ["expr: ", "severity: ", "summary: ", "runbook: "] {
+    assert_eq!(lines(&rules, "expr: ").len(), alerts.len() + lines(&rules, "- record: ").len());
+    for field in ["severity: ", "summary: ", "runbook: "] {
         assert_eq!(lines(&rules, field).len(), alerts.len(), "{field}");
     }
     for (alert, url) in alerts.iter().zip(lines(&rules, "runbook_url: ")) {
-        assert_eq!(url, format!("'docs/operate.md#{}'", alert.to_lowercase()));
+        assert_eq!(url, format!("'https://tidegate.example.org/docs/operate.md#{}'", alert.to_lowercase()));
     }
 }
 

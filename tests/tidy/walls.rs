@@ -80,6 +80,22 @@ fn actors_touch_no_files_and_read_no_configuration() {
     never_says("actors", &words);
 }
 
+/// An answer to an operator waits for no disk of the storage: `storage` looks at it on a thread of its own. The socket's files are in a runtime
+/// directory, those of `process` in `/proc`.
+#[test]
+fn the_surfaces_for_operators_look_at_the_storage_in_one_place() {
+    let mut files = Vec::new();
+    sources("src/admin", &mut files);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        assert_eq!(text.contains("look_at_storage"), name == "storage.rs", "{name}");
+        let touches_files = text.contains("std::fs") || text.contains("tokio::fs");
+        let may = ["socket.rs", "socket_path.rs", "process.rs"].contains(&name);
+        assert!(may || !touches_files, "{name} touches files");
+    }
+}
+
 /// The one way in serves any source.
 #[test]
 fn ingest_knows_no_socket_no_pdu_and_no_association() {

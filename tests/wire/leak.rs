@@ -64,3 +64,18 @@ fn memory_that_runs_short_is_met_level_by_level_up_to_the_abort_of_who_holds_mos
     let error = waiting.0.read(&mut [0; 10]).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
 }
+
+#[test]
+fn memory_pressure_that_aborts_leaves_a_flight_record() {
+    let node = Node::start(&[
+        ("TIDEGATE_TEST_LEAK_KIB", "2048"),
+        ("TIDEGATE__MEMORY__BUDGET", "16 MiB"),
+        ("TIDEGATE__MEMORY__SPOOL_THRESHOLD", "1 MiB"),
+        ("TIDEGATE__ASSOCIATIONS__MAX", "16"),
+    ]);
+    let line = node.logged(&["flight record written", "memory pressure has reached abort"]);
+    let path = line.split("path=").nth(1).unwrap().split(' ').next().unwrap();
+    let record: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!((record["alarm"].as_str(), record["pressure"].as_str()), (Some("pressure"), Some("abort")));
+    assert!(record["unattributed_bytes"].as_i64().unwrap() > 16 << 20, "{}", record["unattributed_bytes"]);
+}

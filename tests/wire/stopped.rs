@@ -121,6 +121,28 @@ fn a_peer_whose_bytes_wait_in_the_socket_or_come_right_after_is_not_silent() {
 }
 
 #[test]
+fn a_client_of_a_stopped_node_says_so_in_time_and_the_node_says_how_long_it_did_not_run() {
+    let mut node = Node::start(&[]);
+    let status = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["status", "--timeout", "2s", "--storage"]).arg(node.storage());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    node.signal(Signal::STOP);
+    for _ in 0..3 {
+        let (code, said) = status();
+        assert_eq!(code, Some(1), "{said}");
+        let expected = format!("the node has not answered within 2s: process {0} is stopped", node.pid());
+        assert!(said.contains(&expected) && said.contains(&format!("`kill -CONT {}`", node.pid())), "{said}");
+    }
+    sleep(Duration::from_secs(6));
+    node.signal(Signal::CONT);
+    node.logged(&["WARN", "the node did not run", "stalled_ms="]);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
 fn a_node_that_stops_gives_its_associations_the_grace_they_were_promised() {
     let mut node = Node::start(&[("TIDEGATE__NODE__SHUTDOWN_GRACE", "8s")]);
     let (mut wire, _) = Wire::associate(node.address(), request());

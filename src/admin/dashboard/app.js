@@ -201,9 +201,9 @@ function tiles(status) {
   say("mailbox", count(waiting));
   say("mailbox-max", `of ${count(status.mailbox_capacity)} slots`);
   if (status.storage) {
-    const { free_bytes, size_bytes, min_free_bytes, writable } = status.storage;
+    const { free_bytes, size_bytes, min_free_bytes, writable, unanswered_ms } = status.storage;
     say("disk", `${bytes(free_bytes)} free`);
-    say("disk-sub", writable ? `of ${bytes(size_bytes, 0)}` : "not writable");
+    say("disk-sub", unanswered_ms ? `no answer for ${Math.round(unanswered_ms / 1000)} s` : writable ? `of ${bytes(size_bytes, 0)}` : "not writable");
     fill("disk-meter", size_bytes - free_bytes, size_bytes);
     grade("disk", !writable || free_bytes <= min_free_bytes ? "bad" : free_bytes < 2 * min_free_bytes ? "warn" : "");
   } else {

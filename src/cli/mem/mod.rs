@@ -19,7 +19,8 @@ use tidegate_memory::AllocatorStatistics;
 
 use super::{Exit, output};
 use crate::admin::wire::{MAX_PROFILE_SECONDS, Purged};
-use crate::cli::client::{AskError, Client};
+use crate::cli::ask_error::AskError;
+use crate::cli::client::Client;
 use crate::cli::output::show;
 use crate::cli::reach::Reach;
 use crate::cli::text::{Table, growth, size};

@@ -8,7 +8,8 @@ use rustix::fs::{Access, access};
 use serde::Serialize;
 use tidegate_memory::profile::{self, Format};
 
-use crate::cli::client::{AskError, Client};
+use crate::cli::ask_error::AskError;
+use crate::cli::client::Client;
 use crate::cli::text::size;
 
 /// Why there is no profile.
@@ -91,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_told_before_the_node_is_asked() {
-        let nobody = Client::new("/nowhere/admin.sock".into());
+        let nobody = Client::new(vec!["/nowhere/admin.sock".into()], std::time::Duration::from_secs(180));
         let error = take(&nobody, 1, "/nowhere/heap.svg".into()).unwrap_err().to_string();
         assert!(error.starts_with("cannot write /nowhere/heap.svg: "), "{error}");
         let error = take(&nobody, 1, "heap.txt".into()).unwrap_err().to_string();

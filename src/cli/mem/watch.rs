@@ -10,7 +10,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::top::{largest, oldest_ms};
 use crate::admin::wire::line;
-use crate::cli::client::{AskError, Client};
+use crate::cli::ask_error::AskError;
+use crate::cli::client::Client;
 use crate::cli::signals::Signals;
 use crate::cli::text::{age, count, cut, safe, signed, size};
 use crate::cli::{Exit, output};

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
-use super::client::{AskError, Client};
+use super::ask_error::AskError;
+use super::client::Client;
 use super::reach::Reach;
 use super::{Exit, look, output};
 use crate::admin::wire::line;

@@ -7,7 +7,8 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde::Serialize;
 
 use crate::admin::model::{Association, Second, Status, Writers};
-use crate::cli::client::{AskError, Client};
+use crate::cli::ask_error::AskError;
+use crate::cli::client::Client;
 
 /// Seconds of the past that a view begins with.
 pub(super) const PAST_SECONDS: u64 = 300;

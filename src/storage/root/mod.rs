@@ -90,6 +90,11 @@ impl<H: Handle> Root<H> {
             && self.wal.get().is_none_or(|wal| wal.is_in(&self.dir) == Ok(true))
     }
 
+    /// Number of files quarantined below the root.
+    pub(crate) fn set_aside(&self) -> Result<u64, OpenError> {
+        count_lost(&self.top, &self.path)
+    }
+
     fn is_in_place(&self) -> bool {
         let stat = self.top.stat_at(&self.path, Link::Follow);
         stat.is_ok_and(|stat| (stat.dev, stat.ino) == (self.dev, self.ino))

@@ -183,3 +183,100 @@ fn the_command_line_says_the_same_and_its_exit_code_is_a_health_check() {
     assert_eq!(said(&node, &["status", "--live"]).0, 0, "it answers: it is not to be restarted");
     assert_eq!(node.stop(), Some(0));
 }
+
+/// The flight records that the node has written, as they are told in its log.
+fn records(node: &Node) -> Vec<serde_json::Value> {
+    let mut paths: Vec<_> = fs::read_dir(node.flight_records()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
+    paths.sort();
+    paths.iter().map(|path| serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn a_signal_has_the_node_write_down_what_it_is_about() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut node = Node::start(&[SURFACE]);
+    let (mut other, _) = Wire::associate(node.address(), request());
+    assert_eq!(other.store(1, "1.2.3.96", &dataset("1.2.3.96", 1000)).status, 0);
+    let _wire = busy(&node, "CT_1");
+    assert!(eventually(|| !json(&node, "/api/history").as_array().unwrap().is_empty()));
+    node.signal(Signal::USR1);
+    let line = node.logged(&["WARN", "flight record written", "an operator asked for it"]);
+    let path = line.split("path=").nth(1).unwrap().split(' ').next().unwrap();
+    assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(node.flight_records()).unwrap().permissions().mode() & 0o777, 0o700);
+    let record = &records(&node)[0];
+    assert_eq!((record["alarm"].as_str(), record["phase"].as_str()), (Some("asked"), Some("Serving")));
+    assert_eq!(record["counters"]["acknowledged_total"], 1);
+    let holders = record["holders"].as_array().unwrap();
+    assert!(holders[0]["label"].as_str().unwrap().contains("CT_1"), "who holds most comes first: {holders:?}");
+    assert_eq!(record["writers"]["writers"].as_array().unwrap().len(), 16);
+    assert!(!record["history"].as_array().unwrap().is_empty());
+    assert!(record["allocator"]["resident"].as_u64().unwrap() > 0);
+    let messages = record["messages"].as_array().unwrap();
+    assert!(messages.iter().any(|line| line.as_str().unwrap().contains("admin socket open")), "{messages:?}");
+    assert!(record["children"].as_array().unwrap().iter().any(|child| child["name"] == "listener"));
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn the_end_of_an_association_says_how_much_it_sent_and_where_the_time_went_and_titles_are_summed_up() {
+    let mut node = Node::start(&[SURFACE]);
+    let mut asking = request();
+    asking.calling_ae_title = "CT_2".into();
+    let open: Vec<_> = (0..3).map(|_| Wire::associate(node.address(), asking.clone()).0).collect();
+    let (code, text) = said(&node, &["associations", "--by", "ae", "--json"]);
+    let sums: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, sums.as_array().unwrap().len()), (0, 1), "{sums}");
+    assert_eq!(
+        (sums[0]["calling_ae_title"].as_str().map(str::trim), sums[0]["associations"].as_u64()),
+        (Some("CT_2"), Some(3))
+    );
+    assert!(said(&node, &["associations", "--by", "ae"]).1.contains("CT_2"));
+    drop(open);
+    let (mut wire, _) = Wire::associate(node.address(), request());
+    let mut bytes = 0;
+    for (number, uid) in ["1.2.3.97", "1.2.3.98", "1.2.4.1"].into_iter().enumerate() {
+        let content = dataset(uid, 20_000);
+        bytes += content.len();
+        assert_eq!(wire.store(number as u16, uid, &content).status, 0);
+    }
+    wire.release();
+    let line = node.logged(&["association ended", "acknowledged=3"]);
+    let field = |name: &str| -> u64 {
+        let (_, rest) = line.split_once(&format!(" {name}=")).unwrap_or_else(|| panic!("{name}: {line}"));
+        rest.split(' ').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(field("bytes"), bytes as u64);
+    assert!((1..=3).contains(&field("studies")), "{line}");
+    assert!(field("duration_ms") >= field("commit_ms"), "one at a time: {line}");
+    assert!(field("receive_ms") + field("handoff_ms") <= field("duration_ms"), "{line}");
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn instances_set_aside_are_counted_and_a_commit_log_that_is_moved_away_is_told() {
+    let mut node = Node::start(&[SURFACE]);
+    let (mut wire, _) = Wire::associate(node.address(), request());
+    assert_eq!(wire.store(1, "1.2.3.99", &dataset("1.2.3.99", 1000)).status, 0);
+    let own = node.storage().join(".tidegate");
+    fs::create_dir_all(own.join("lost")).unwrap();
+    fs::write(own.join("lost/7-0-2-x.dcm"), "x").unwrap();
+    let metric = || get(node.admin_address(), "/metrics").body.contains("\ntidegate_storage_set_aside 1\n");
+    assert!(eventually(metric));
+    assert!(said(&node, &["status"]).1.contains("1 INSTANCES SET ASIDE"));
+    fs::rename(own.join("log"), node.storage().with_file_name("away")).unwrap();
+    let mut number = 1;
+    assert!(eventually(|| {
+        number += 1;
+        let uid = format!("1.2.3.100.{number}");
+        assert_eq!(wire.store(number, &uid, &dataset(&uid, 1000)).status, 0, "nothing is refused for it");
+        node.log_text().contains("the commit log was moved away or removed")
+    }));
+    wire.release();
+    assert_eq!(node.stop(), Some(0));
+    let mut recover = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let output = recover.arg("recover").arg(node.storage()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("set aside or lost"), "{output:?}");
+}

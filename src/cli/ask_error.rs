@@ -1,0 +1,118 @@
+//! Why a node that was asked has not answered, in words that say what to do.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::admin::wire::VERSION;
+
+/// Threads of a node that are examined.
+const MAX_THREADS: usize = 4096;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    /// Nothing is there, or what is there belonged to a node that has ended.
+    #[error("no node is running with the admin socket {}; name the right one with --socket, --config or --storage", either(.0))]
+    NoNode(Vec<PathBuf>),
+    /// The socket is another user's.
+    #[error("permission denied for the admin socket {}: run this as the user that the node runs as, or as root", .0.display())]
+    Denied(PathBuf),
+    /// `sun_path` holds 108 bytes.
+    #[error("the path {} is too long for a unix socket: set [admin] socket of the node to a shorter one", .0.display())]
+    PathTooLong(PathBuf),
+    /// The other side is a tidegate that speaks otherwise.
+    #[error(
+        "the node is tidegate {node} and speaks version {version} of the admin protocol, this program is {} and speaks \
+         {VERSION}: use the program that the node runs", env!("CARGO_PKG_VERSION")
+    )]
+    OtherVersion { node: String, version: u32 },
+    /// The node says why not.
+    #[error("the node refused the request: {0}")]
+    Refused(String),
+    /// The node is too busy, or stuck.
+    #[error("the node did not answer within {}: {found}", humantime::format_duration(*.timeout))]
+    TooLate { timeout: Duration, found: Found },
+    /// The answer is none of ours.
+    #[error("cannot parse the answer of the node: {0}")]
+    NotUnderstood(String),
+    /// The connection broke.
+    #[error("lost the connection to the node: {0}")]
+    Broken(#[from] io::Error),
+}
+
+/// What is found out about a node that does not answer, without asking it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Not even a connection came about: its process is not known.
+    Nothing,
+    /// Its threads, by state (proc(5)).
+    Process { id: u32, threads: usize, stopped: usize, in_disk: usize },
+}
+
+impl Found {
+    /// What the process does that listens at the socket, if a connection came about.
+    pub(super) fn of(process: Option<u32>) -> Self {
+        let Some(id) = process else { return Self::Nothing };
+        let tasks = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().take(MAX_THREADS);
+        let states: Vec<char> = tasks.filter_map(|task| state_of(&task.ok()?.path())).collect();
+        let count = |wanted: &[char]| states.iter().filter(|state| wanted.contains(state)).count();
+        Self::Process { id, threads: states.len(), stopped: count(&['T', 't']), in_disk: count(&['D']) }
+    }
+}
+
+/// The state of a thread: it follows the name, which may hold anything, in parentheses.
+fn state_of(task: &Path) -> Option<char> {
+    let stat = fs::read_to_string(task.join("stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Nothing => write!(
+                f,
+                "no connection to its admin socket came about: as many clients wait there as may, or the socket lies on a disk that hangs"
+            ),
+            Self::Process { id, threads, stopped, .. } if threads > 0 && stopped == threads => {
+                write!(
+                    f,
+                    "process {id} is stopped, by SIGSTOP, a debugger or a frozen container; `kill -CONT {id}` continues it"
+                )
+            }
+            Self::Process { id, threads, in_disk, .. } if in_disk > 0 => write!(
+                f,
+                "process {id} runs, and {in_disk} of its {threads} threads wait for a disk; /metrics and its log say more"
+            ),
+            Self::Process { id, threads, .. } => {
+                write!(
+                    f,
+                    "process {id} runs with {threads} threads; it may be short of CPU: see `top -H -p {id}` and its log"
+                )
+            }
+        }
+    }
+}
+
+/// The paths, for a sentence.
+fn either(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_is_told_by_what_the_threads_do() {
+        let process = |stopped, in_disk| Found::Process { id: 7, threads: 20, stopped, in_disk }.to_string();
+        assert!(process(20, 0).contains("process 7 is stopped") && process(20, 0).contains("`kill -CONT 7`"));
+        assert!(process(0, 3).contains("3 of its 20 threads wait for a disk"));
+        assert!(process(1, 0).contains("process 7 runs with 20 threads"));
+        let found = Found::of(Some(std::process::id()));
+        assert!(matches!(found, Found::Process { threads: 1.., stopped: 0, .. }), "{found:?}");
+        assert_eq!(Found::of(None), Found::Nothing);
+    }
+}

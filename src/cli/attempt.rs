@@ -1,0 +1,140 @@
+//! One attempt to ask a node: a request line, an answer line, and the bytes that follow it.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::runtime;
+
+use super::ask_error::{AskError, Found};
+use crate::admin::wire::{Answer, Ask, Request, Response, Spoken, VERSION, line};
+
+/// The most that an answer line or a profile may have: far beyond 65,536 associations, far below what would harm us.
+const MAX_ANSWER_BYTES: u64 = 256 << 20;
+
+/// See the module.
+pub(super) struct Attempt {
+    /// The process that listens at the socket, once there is a connection.
+    pub(super) node: Arc<OnceLock<u32>>,
+    pub(super) timeout: Duration,
+    pub(super) deadline: Instant,
+}
+
+impl Attempt {
+    /// Asks the first node that accepts at one of `sockets`.
+    pub(super) fn run(&self, sockets: &[PathBuf], ask: Ask) -> Result<(Answer, Vec<u8>), AskError> {
+        let stream = self.connect_to_any(sockets)?;
+        let (mut stream, process) = listener_of(stream)?;
+        if let Some(process) = process {
+            let _ = self.node.set(process); // once
+        }
+        let request = line(&Request { version: VERSION, ask }).map_err(io::Error::from)?;
+        stream.write_all(&request).map_err(|error| self.too_late(error))?;
+        let mut reader = BufReader::new(Timed { stream, deadline: self.deadline });
+        let mut answer = Vec::new();
+        let read = reader.by_ref().take(MAX_ANSWER_BYTES).read_until(b'\n', &mut answer);
+        read.map_err(|error| self.too_late(error))?;
+        if answer.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let answer = parse(&answer)?;
+        let Answer::Profile { bytes } = answer else { return Ok((answer, Vec::new())) };
+        if bytes > MAX_ANSWER_BYTES {
+            return Err(AskError::NotUnderstood(format!("a profile of {bytes} bytes")));
+        }
+        let mut profile = Vec::new();
+        reader.take(bytes).read_to_end(&mut profile).map_err(|error| self.too_late(error))?;
+        if profile.len() as u64 != bytes {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok((answer, profile))
+    }
+
+    /// A connection to the first socket at which a node accepts; otherwise the error that says most.
+    fn connect_to_any(&self, sockets: &[PathBuf]) -> Result<UnixStream, AskError> {
+        let mut why = None;
+        for socket in sockets {
+            match self.connect(socket) {
+                Ok(stream) => return Ok(stream),
+                Err(AskError::NoNode(_)) => {}
+                Err(error) => why = why.or(Some(error)),
+            }
+        }
+        Err(why.unwrap_or_else(|| AskError::NoNode(sockets.to_vec())))
+    }
+
+    fn connect(&self, path: &Path) -> Result<UnixStream, AskError> {
+        let address = SockAddr::unix(path).map_err(|_| AskError::PathTooLong(path.to_owned()))?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // It bounds the wait for a place in the backlog too.
+        socket.set_write_timeout(Some(remaining(self.deadline)))?;
+        match socket.connect(&address) {
+            Ok(()) => Ok(UnixStream::from(OwnedFd::from(socket))),
+            Err(error) => Err(match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
+                    AskError::NoNode(vec![path.to_owned()])
+                }
+                io::ErrorKind::PermissionDenied => AskError::Denied(path.to_owned()),
+                _ => self.too_late(error),
+            }),
+        }
+    }
+
+    /// A socket whose timeout is over says that it would block.
+    fn too_late(&self, error: io::Error) -> AskError {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                AskError::TooLate { timeout: self.timeout, found: Found::of(self.node.get().copied()) }
+            }
+            _ => AskError::Broken(error),
+        }
+    }
+}
+
+/// The stream, and the process that listens at its other end; `None`: it is in another namespace of processes, where it has no number here.
+fn listener_of(stream: UnixStream) -> io::Result<(UnixStream, Option<u32>)> {
+    let io = runtime::Builder::new_current_thread().enable_io().build()?;
+    let _entered = io.enter();
+    stream.set_nonblocking(true)?;
+    let stream = tokio::net::UnixStream::from_std(stream)?;
+    let process =
+        stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok()).filter(|process| *process > 0);
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok((stream, process))
+}
+
+/// A stream that is read until a deadline, however slowly its bytes come.
+struct Timed {
+    stream: UnixStream,
+    deadline: Instant,
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(remaining(self.deadline)))?;
+        self.stream.read(buffer)
+    }
+}
+
+/// Never zero, which would stand for no timeout.
+fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+}
+
+fn parse(line: &[u8]) -> Result<Answer, AskError> {
+    let not_understood = |error: serde_json::Error| AskError::NotUnderstood(error.to_string());
+    let spoken: Spoken = serde_json::from_slice(line).map_err(not_understood)?;
+    if spoken.version != VERSION {
+        return Err(AskError::OtherVersion { node: spoken.tidegate, version: spoken.version });
+    }
+    let response: Response = serde_json::from_slice(line).map_err(not_understood)?;
+    match response.answer {
+        Answer::Refused(why) => Err(AskError::Refused(why)),
+        answer => Ok(answer),
+    }
+}

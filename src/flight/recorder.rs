@@ -1,0 +1,91 @@
+//! The thread that writes flight records. It waits for alarms and for nothing else: not for the storage, and for no lock that a dataset
+//! waits for.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use tidegate_actors::Observer;
+use tidegate_actors::gauges::alarm::Alarm;
+
+use super::directory::{RecordDirectory, RecordPath};
+use super::messages::Messages;
+use super::record::Record;
+
+/// An alarm that comes of itself within this time after a record adds little to it: a disk that hangs makes one for each writer.
+const PAUSE: Duration = Duration::from_secs(60);
+/// How long the thread waits at a time.
+const WAIT: Duration = Duration::from_secs(3600);
+
+/// Starts the thread, for the node of `observer` with this storage root. False: there is no directory or no thread, and the node serves without
+/// records.
+pub(crate) fn start(path: &RecordPath, root: &Path, messages: Messages, observer: Observer) -> bool {
+    let directory = match path.open(root) {
+        Ok(directory) => directory,
+        Err(error) => {
+            tracing::warn!(?path, %error, "no flight records: set log.flight_records to a directory of the node's user");
+            return false;
+        }
+    };
+    tracing::info!(path = %directory.path().display(), "flight records are kept here");
+    let recorder = Recorder { directory, messages, observer, last: None };
+    // Its stack is there before memory is short.
+    let started = thread::Builder::new().name("flight-record".to_owned()).spawn(move || recorder.run());
+    if let Err(error) = &started {
+        tracing::warn!(%error, "no flight records: there is no thread for them");
+    }
+    started.is_ok()
+}
+
+struct Recorder {
+    directory: RecordDirectory,
+    messages: Messages,
+    observer: Observer,
+    last: Option<Instant>,
+}
+
+impl Recorder {
+    fn run(mut self) {
+        loop {
+            if let Some(alarm) = self.observer.wait_for_alarm(WAIT) {
+                self.heard(&alarm);
+                self.observer.alarm_handled();
+            }
+        }
+    }
+
+    fn heard(&mut self, alarm: &Alarm) {
+        if comes_of_itself(alarm) && self.last.is_some_and(|last| last.elapsed() < PAUSE) {
+            return;
+        }
+        let written = Record::of(alarm, &self.observer, self.messages.list())
+            .map_err(io::Error::other)
+            .and_then(|record| self.directory.write(&name(alarm), |file| write(&record, file)));
+        self.last = Some(Instant::now());
+        match written {
+            Ok((path, bytes)) => {
+                tracing::warn!(path = %path.display(), bytes, reason = %alarm, "flight record written");
+            }
+            Err(error) => tracing::error!(%error, reason = %alarm, "no flight record could be written"),
+        }
+    }
+}
+
+fn comes_of_itself(alarm: &Alarm) -> bool {
+    match alarm {
+        Alarm::Pressure | Alarm::Hang { .. } => true,
+        Alarm::GaveUp { .. } | Alarm::Asked => false,
+    }
+}
+
+/// Names sort by time.
+fn name(alarm: &Alarm) -> String {
+    let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "");
+    format!("{at}-{}-{}", std::process::id(), alarm.name())
+}
+
+fn write(record: &Record, file: &mut BufWriter<std::fs::File>) -> io::Result<()> {
+    serde_json::to_writer(&mut *file, record)?;
+    file.write_all(b"\n")
+}
