@@ -42,6 +42,7 @@ mod sync;
 mod writer;
 
 pub use gauges::activity::{AssociationUse, WriterUse};
+pub use gauges::counters::SpoolReason;
 pub use gauges::observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
 pub use network::admission::FLOOR_LEASE_BYTES;
 pub use network::certificate::CertificateNames;

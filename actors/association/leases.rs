@@ -7,7 +7,8 @@ use std::time::Duration;
 use tidegate_memory::{Holder, MemoryLease, Stage, StageBytes};
 use tokio::time::sleep;
 
-use crate::network::admission::Admitted;
+use crate::ingest::sizing::FLOOR_SEGMENT;
+use crate::network::admission::{Admitted, FLOOR_LEASE_BYTES};
 use crate::network::transport::TLS_LEASE_BYTES;
 use crate::patience::within;
 use crate::supervision::threads::Assignment;
@@ -16,6 +17,10 @@ use crate::supervision::threads::Assignment;
 const LEASE_RETRY: Duration = Duration::from_millis(10);
 /// What an accepted presentation context takes, in bytes, its two UIDs included.
 const CONTEXT_BYTES: u64 = 160;
+
+/// What the state of an association takes while it waits for its peer, in bytes: the measure of 480 of them. The rest of the floor is
+/// allocated when it is needed.
+const ASSOCIATION_BYTES: u64 = 5632;
 
 /// See the module.
 pub(super) struct Leases {
@@ -26,7 +31,9 @@ pub(super) struct Leases {
     is_over_address_limit: bool,
     admitted: Admitted,
     assignment: Assignment,
-    _floor: MemoryLease,
+    floor: MemoryLease,
+    /// Whether the floor has a segment.
+    has_segment: bool,
     /// Pays for what TLS holds.
     tls: Option<MemoryLease>,
     /// Pays for the presentation contexts.
@@ -35,13 +42,15 @@ pub(super) struct Leases {
 
 impl Leases {
     pub(super) fn new(holder: Holder, admitted: Admitted, assignment: Assignment, floor: MemoryLease) -> Self {
+        floor.set_unused(FLOOR_LEASE_BYTES - ASSOCIATION_BYTES);
         Self {
             test_lease: None,
             holder,
             is_over_address_limit: false,
             admitted,
             assignment,
-            _floor: floor,
+            floor,
+            has_segment: false,
             tls: None,
             contexts: None,
         }
@@ -59,6 +68,15 @@ impl Leases {
     /// Bytes that the account holds.
     pub(super) fn by_stage(&self) -> StageBytes {
         self.holder.by_stage()
+    }
+
+    /// States whether the floor has a segment at the moment.
+    pub(super) fn set_segment(&mut self, is_there: bool) {
+        if self.has_segment != is_there {
+            self.has_segment = is_there;
+            let segment = if is_there { FLOOR_SEGMENT as u64 } else { 0 };
+            self.floor.set_unused(FLOOR_LEASE_BYTES - ASSOCIATION_BYTES - segment);
+        }
     }
 
     /// Leases what a test asks for, and keeps it.

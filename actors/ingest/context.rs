@@ -6,8 +6,8 @@ use tidegate_memory::pressure::Level;
 use tidegate_storage::{Durability, Instance};
 use tokio::sync::watch;
 
-use super::sizing;
-use crate::gauges::counters::Counters;
+use super::sizing::{self, FIRST_SEGMENT};
+use crate::gauges::counters::{Counters, SpoolReason};
 use crate::gauges::latency::Latencies;
 use crate::mailbox::WriterMailbox;
 use crate::node::settings::WriterSettings;
@@ -36,5 +36,16 @@ impl Ingest {
     /// What the present pressure leaves of `bytes` that are wanted for receiving; `None`: nothing may be held that can go to the spool.
     pub(crate) fn under_pressure(&self, bytes: usize) -> Option<usize> {
         sizing::under_pressure(*self.pressure.borrow(), bytes)
+    }
+
+    /// Why a dataset is spooled now: `all` of it, or what makes whole parts because it is longer than the threshold.
+    pub(super) fn spool_reason(&self, all: bool) -> SpoolReason {
+        if !all {
+            SpoolReason::Threshold
+        } else if self.under_pressure(FIRST_SEGMENT).is_none() {
+            SpoolReason::Pressure
+        } else {
+            SpoolReason::Budget
+        }
     }
 }

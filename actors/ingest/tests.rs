@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::*;
+use crate::gauges::counters::SpoolReason;
 use crate::mailbox::{WriterState, WriterTask};
 use crate::node::settings::{
     AccessSettings, AssociationSettings, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings, WriterSettings,
@@ -275,7 +276,7 @@ fn datasets_are_stored_from_slices_in_place_and_by_way_of_the_spool() {
             assert_stored(&node.shared, uid, bytes, stored).await;
         }
         let counters = &node.shared.counters;
-        assert_eq!((counters.datasets_spooled.get(), counters.spool_bytes.get()), (2, 0));
+        assert_eq!((counters.spooled(SpoolReason::Threshold).get(), counters.spool_bytes.get()), (2, 0));
         assert_eq!(node.shared.budget.held(), 0);
     });
 }

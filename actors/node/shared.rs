@@ -146,6 +146,11 @@ impl Shared {
         }
     }
 
+    /// Writers there should be.
+    pub(crate) fn writer_count(&self) -> usize {
+        self.writer_count
+    }
+
     /// The way in for a source that begins with these settings.
     pub(crate) fn ingest(&self, live: &LiveSettings) -> Ingest {
         Ingest {
@@ -217,14 +222,14 @@ impl Shared {
     }
 }
 
-/// What jemalloc had allocated beyond all leases when the node had started: code's own tables, threads, the mailbox.
+/// What the program held beyond all leases when the node had started: its own tables, the state of its threads, the mailbox.
 #[derive(Debug, Default)]
 pub(crate) struct Baseline(AtomicU64);
 
 impl Baseline {
     /// Takes the measure.
-    pub(crate) fn set(&self, allocator: &AllocatorStatistics, held_bytes: u64) {
-        self.0.store(allocator.allocated.saturating_sub(held_bytes), Ordering::Relaxed);
+    pub(crate) fn set(&self, allocator: &AllocatorStatistics, budget: &MemoryBudget) {
+        self.0.store(allocator.in_use().saturating_sub(budget.in_use()), Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {

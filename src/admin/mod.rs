@@ -20,12 +20,14 @@ mod guard;
 mod leases;
 mod metrics;
 pub(crate) mod model;
+mod page;
 mod ready;
 mod settings;
 pub(crate) mod socket;
 mod steering;
 mod storage;
 mod surface;
+mod system;
 pub(crate) mod wire;
 
 use std::io;
