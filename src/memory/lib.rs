@@ -13,17 +13,20 @@
 //! | [`process`] | this process as the kernel accounts for it |
 //! | [`usage`] | processor time used and waited for over an interval, and the machine's |
 //! | [`allocator`] | jemalloc: its settings and its statistics |
+//! | [`arenas`] | jemalloc: pages, arenas and size classes of the live process |
 //! | [`profile`] | jemalloc: allocations by call stack |
 //!
 //! Nothing else in the workspace names jemalloc.
 
 pub mod allocator;
+pub mod arenas;
 pub mod budget;
 pub mod cgroup;
 mod heap_stacks;
 pub mod host;
 pub mod lease;
 mod pool;
+mod pprof;
 pub mod pressure;
 pub mod process;
 pub mod profile;

@@ -12,8 +12,10 @@ pub enum ProfileError {
     /// jemalloc would not start or stop.
     #[error("jemalloc refused to profile: {0}")]
     Refused(tikv_jemalloc_ctl::Error),
-    /// Nothing that was allocated during the recording is still held, or less than the sampling sees.
-    #[error("nothing was allocated and kept while the heap profile was recorded")]
+    /// No sample: nothing that was allocated during the recording is still held, or less than the sampling sees.
+    #[error(
+        "no sample: one allocation in every 512 KiB is noted, and none of those is still held; record for longer, or see what grew with `tidegate mem diff`"
+    )]
     Empty,
     /// Its addresses mean nothing in this process, which runs another build.
     #[error("the heap profile is of another build: this one has no {0} like it")]
