@@ -11,7 +11,9 @@ use tidegate_memory::MemorySnapshot;
 use tidegate_memory::profile::HeapStacks;
 
 use crate::admin::model::{Association, Second, Status, Writers};
-use crate::admin::wire::{Answer, Ask, MAX_PROFILE_SECONDS, Purged, Request, Response, Spoken, VERSION, line};
+use crate::admin::wire::{
+    Allocator, Answer, Ask, MAX_PROFILE_SECONDS, Purged, Request, Response, Spoken, VERSION, line,
+};
 
 /// How long a node may take for an answer, beyond the time a profile is asked to take. A node cuts idle clients off after
 /// five seconds, so even the one behind them in the backlog has its turn in this time.
@@ -94,6 +96,16 @@ impl Client {
     /// Has an association aborted.
     pub(super) fn abort(&self, id: u64) -> Result<(), AskError> {
         self.request(Ask::Abort { id }, |answer| if let Answer::Abort { .. } = answer { Ok(()) } else { Err(answer) })
+    }
+
+    /// The allocator in detail.
+    pub(super) fn allocator(&self) -> Result<Allocator, AskError> {
+        self.request(
+            Ask::Allocator,
+            |answer| {
+                if let Answer::Allocator(found) = answer { Ok(*found) } else { Err(answer) }
+            },
+        )
     }
 
     /// Has freed pages given back.
@@ -186,6 +198,7 @@ fn misplaced(answer: Answer) -> AskError {
         | Answer::Writers(_)
         | Answer::History(_)
         | Answer::Abort { .. }
+        | Answer::Allocator(_)
         | Answer::Purge(_)
         | Answer::Profile { .. } => "another thing was asked for".to_owned(),
     })
