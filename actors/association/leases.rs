@@ -21,6 +21,8 @@ const CONTEXT_BYTES: u64 = 160;
 /// What the state of an association takes while it waits for its peer, in bytes: the measure of 480 of them. The rest of the floor is
 /// allocated when it is needed.
 const ASSOCIATION_BYTES: u64 = 5632;
+/// The same for what TLS holds then: the measure of 200 of them.
+const TLS_IDLE_BYTES: u64 = 42 << 10;
 
 /// See the module.
 pub(super) struct Leases {
@@ -76,6 +78,14 @@ impl Leases {
             self.has_segment = is_there;
             let segment = if is_there { FLOOR_SEGMENT as u64 } else { 0 };
             self.floor.set_unused(FLOOR_LEASE_BYTES - ASSOCIATION_BYTES - segment);
+            self.note_tls();
+        }
+    }
+
+    /// States what TLS holds: all of its lease while something arrives.
+    fn note_tls(&self) {
+        if let Some(tls) = &self.tls {
+            tls.set_unused(if self.has_segment { 0 } else { TLS_LEASE_BYTES - TLS_IDLE_BYTES });
         }
     }
 
@@ -87,6 +97,7 @@ impl Leases {
     /// Leases what TLS takes, as soon as there is so much.
     pub(super) async fn lease_tls(&mut self) {
         self.tls = Some(self.lease_patiently(Stage::Tls, TLS_LEASE_BYTES).await);
+        self.note_tls();
     }
 
     /// Leases what so many presentation contexts take; `false`: that was not to be had in time. When datasets hold the whole budget,
