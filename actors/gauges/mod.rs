@@ -8,7 +8,7 @@
 //! | [`incidents`] | violations and limits by peer: counted, and logged once in a while |
 //! | [`audit`] | events for an audit repository, on their way to the service that sends them |
 //! | [`statistics`] | the actor that acts on memory pressure, watches for leaks and publishes the statistics line |
-//! | [`line`] | the statistics line of an interval |
+//! | [`line`](mod@line) | the statistics line of an interval |
 //! | [`observer`] | a view of all of it for the surfaces of operators |
 
 pub(crate) mod activity;
