@@ -46,6 +46,7 @@ mod writer;
 
 pub use committed::{Committed, Origin, Sink};
 pub use gauges::activity::{AssociationUse, WriterUse};
+pub use gauges::counters::SpoolReason;
 pub use gauges::observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
 pub use network::admission::FLOOR_LEASE_BYTES;
 pub use network::certificate::CertificateNames;

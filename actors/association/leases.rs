@@ -6,7 +6,8 @@ use std::time::Duration;
 use tidegate_memory::{Holder, MemoryLease, Stage, StageBytes};
 use tokio::time::sleep;
 
-use crate::network::admission::Admitted;
+use crate::ingest::sizing::FLOOR_SEGMENT;
+use crate::network::admission::{Admitted, FLOOR_LEASE_BYTES};
 use crate::network::transport::TLS_LEASE_BYTES;
 use crate::patience::within;
 use crate::supervision::threads::Assignment;
@@ -15,6 +16,12 @@ use crate::supervision::threads::Assignment;
 const LEASE_RETRY: Duration = Duration::from_millis(10);
 /// Bytes of an accepted presentation context, its two UIDs included.
 const CONTEXT_BYTES: u64 = 160;
+
+/// What the state of an association takes while it waits for its peer, in bytes: the measure of 480 of them. The rest of the floor is
+/// allocated when it is needed.
+const ASSOCIATION_BYTES: u64 = 5632;
+/// The same for what TLS holds then: the measure of 200 of them.
+const TLS_IDLE_BYTES: u64 = 42 << 10;
 
 /// See the module.
 pub(super) struct Leases {
@@ -25,7 +32,9 @@ pub(super) struct Leases {
     is_over_address_limit: bool,
     admitted: Admitted,
     assignment: Assignment,
-    _floor: MemoryLease,
+    floor: MemoryLease,
+    /// Whether the floor has a segment.
+    has_segment: bool,
     /// Pays for the buffers of TLS.
     tls: Option<MemoryLease>,
     /// Pays for the presentation contexts.
@@ -34,13 +43,15 @@ pub(super) struct Leases {
 
 impl Leases {
     pub(super) fn new(holder: Holder, admitted: Admitted, assignment: Assignment, floor: MemoryLease) -> Self {
+        floor.set_unused(FLOOR_LEASE_BYTES - ASSOCIATION_BYTES);
         Self {
             test_lease: None,
             holder,
             is_over_address_limit: false,
             admitted,
             assignment,
-            _floor: floor,
+            floor,
+            has_segment: false,
             tls: None,
             contexts: None,
         }
@@ -60,6 +71,23 @@ impl Leases {
         self.holder.by_stage()
     }
 
+    /// States whether the floor has a segment at the moment.
+    pub(super) fn set_segment(&mut self, is_there: bool) {
+        if self.has_segment != is_there {
+            self.has_segment = is_there;
+            let segment = if is_there { FLOOR_SEGMENT as u64 } else { 0 };
+            self.floor.set_unused(FLOOR_LEASE_BYTES - ASSOCIATION_BYTES - segment);
+            self.note_tls();
+        }
+    }
+
+    /// States what TLS holds: all of its lease while something arrives.
+    fn note_tls(&self) {
+        if let Some(tls) = &self.tls {
+            tls.set_unused(if self.has_segment { 0 } else { TLS_LEASE_BYTES - TLS_IDLE_BYTES });
+        }
+    }
+
     /// Leases `bytes` for a test, and keeps them.
     pub(super) fn hold_for_test(&mut self, bytes: u64) {
         self.test_lease = self.holder.lease(Stage::Receiving, bytes).ok();
@@ -68,6 +96,7 @@ impl Leases {
     /// Leases the memory of TLS, as soon as the budget has it.
     pub(super) async fn lease_tls(&mut self) {
         self.tls = Some(self.lease_patiently(Stage::Tls, TLS_LEASE_BYTES).await);
+        self.note_tls();
     }
 
     /// Leases the memory of `count` presentation contexts; `false`: the budget did not have it in time. Datasets that hold the whole budget

@@ -95,6 +95,7 @@ impl Connection {
             Ok(bytes) => {
                 self.node.env.gauges.counters.bytes_received.add(bytes as u64);
                 self.record.received(bytes as u64);
+                self.leases.set_segment(!self.io.is_parked());
                 self.clock.received(Instant::now());
                 match target {
                     ReadTarget::Dataset(_) => self.on_direct_read(bytes).await.map_or(Ok(bytes as u64), Err),
@@ -157,6 +158,7 @@ impl Connection {
         let now = Instant::now();
         if !self.inbound.is_receiving() && self.clock.is_trim_due(now) {
             self.io.trim(self.session.needed());
+            self.leases.set_segment(!self.io.is_parked());
             self.clock.trimmed(now);
         }
     }

@@ -38,6 +38,31 @@ impl Counter {
     }
 }
 
+/// Why a dataset was spooled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolReason {
+    /// It is longer than `[memory] spool_threshold`.
+    Threshold,
+    /// The budget had nothing for its next bytes.
+    Budget,
+    /// Memory pressure asks for it: the level `Spool` or above.
+    Pressure,
+}
+
+impl SpoolReason {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::Threshold, Self::Budget, Self::Pressure];
+
+    /// The name it has in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Threshold => "threshold",
+            Self::Budget => "budget",
+            Self::Pressure => "pressure",
+        }
+    }
+}
+
 /// What the node has done since it started.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -71,8 +96,6 @@ pub struct Counters {
     pub bytes_received: Counter,
     /// Dataset bytes of the acknowledged instances.
     pub bytes_acknowledged: Counter,
-    /// Datasets that went to the spool.
-    pub datasets_spooled: Counter,
     /// Gauge: bytes in spool files of datasets that are still arriving.
     pub spool_bytes: Counter,
     /// Gauge: writers that have jobs in hand.
@@ -93,10 +116,11 @@ pub struct Counters {
     pub stalled_ms: Counter,
     /// Gauge: actors there are.
     pub actors: Counter,
-    /// Times the sentinel found memory growing that nobody should hold.
+    /// Times the sentinel suspected a leak.
     pub leaks_suspected: Counter,
     refused: [Counter; Reason::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
+    spooled: [Counter; SpoolReason::ALL.len()],
 }
 
 impl Counters {
@@ -108,6 +132,11 @@ impl Counters {
     /// Associations rejected for this reason.
     pub fn rejected(&self, rejection: Rejection) -> &Counter {
         &self.rejected[rejection as usize]
+    }
+
+    /// Datasets that went to the spool for this reason.
+    pub fn spooled(&self, reason: SpoolReason) -> &Counter {
+        &self.spooled[reason as usize]
     }
 
     /// Instances answered with anything but success.

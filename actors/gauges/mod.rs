@@ -7,7 +7,8 @@
 //! | [`history`], [`recent`] | the last minutes, and what went wrong in them |
 //! | [`incidents`] | violations and limits by peer: counted, and logged once in a while |
 //! | [`audit`] | events for an audit repository, on their way to the service that sends them |
-//! | [`statistics`] | the actor that publishes the statistics line and acts on memory pressure |
+//! | [`statistics`] | the actor that acts on memory pressure, watches for leaks and publishes the statistics line |
+//! | [`line`](mod@line) | the statistics line of an interval |
 //! | [`observer`] | a view of all of it for the surfaces of operators |
 
 pub(crate) mod activity;
@@ -18,6 +19,7 @@ pub mod counters;
 pub mod history;
 pub mod incidents;
 pub mod latency;
+mod line;
 pub mod observer;
 pub mod recent;
 pub mod statistics;

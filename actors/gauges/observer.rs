@@ -250,11 +250,13 @@ pub struct StatisticsSnapshot {
     pub budget_bytes: u64,
     /// What they hold, by stage.
     pub leased: StageBytes,
+    /// Of that, leased for later and not allocated now.
+    pub leased_unused_bytes: u64,
     /// The most they have held.
     pub leased_highest_bytes: u64,
-    /// Allocated beyond leases when the node had started.
+    /// In use beyond leases when the node had started.
     pub baseline_bytes: u64,
-    /// Allocated, and neither leased nor in the baseline.
+    /// In use, and neither leased nor in the baseline.
     pub unattributed_bytes: i64,
     /// How short memory is.
     pub pressure: Level,
@@ -296,7 +298,8 @@ impl StatisticsSnapshot {
             leased,
             leased_highest_bytes: shared.budget.highest(),
             baseline_bytes,
-            unattributed_bytes: unattributed(allocator.allocated, leased.total(), baseline_bytes),
+            leased_unused_bytes: shared.budget.unused(),
+            unattributed_bytes: unattributed(&allocator, shared.budget.in_use(), baseline_bytes),
             pressure: *shared.pressure.borrow(),
             associations: shared.admission.open(),
             mailbox_depth: shared.mailbox.depth(),

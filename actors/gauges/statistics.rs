@@ -10,12 +10,12 @@ use tidegate_memory::sentinel::{self, Sample, Sentinel};
 use tidegate_memory::snapshot::unattributed;
 use tidegate_memory::{Stage, StageBytes};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::alarm::Alarm;
 use super::history::Point;
 use super::latency::Distribution;
-use super::observer::StatisticsSnapshot;
+use super::line::Line;
 use crate::fault;
 use crate::node::shared::Shared;
 use crate::supervision::child::ChildActor;
@@ -25,6 +25,8 @@ use crate::supervision::liveness::{Liveness, MessageKind};
 const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two evictions, two looks of the sentinel: one second.
 const TICKS_A_SECOND: u64 = 10;
+/// The statistics line shows the slope of unattributed memory from this rise on.
+const MINIMUM_SHOWN_RISE_BYTES: u64 = 1 << 20;
 
 /// The child of the supervisor that does it.
 pub(crate) fn child(shared: &Arc<Shared>, liveness: Liveness) -> ChildActor {
@@ -58,7 +60,7 @@ struct Figures {
     sentinel: Sentinel,
     started: Instant,
     ticks: u64,
-    last_line: LastLine,
+    line: Line,
     second: Second,
 }
 
@@ -128,38 +130,21 @@ impl Second {
     }
 }
 
-/// What the last statistics line told of what only rises.
-#[derive(Debug)]
-struct LastLine {
-    at: Instant,
-    acknowledged_total: u64,
-    acknowledged_bytes_total: u64,
-}
-
-impl LastLine {
-    fn of(snapshot: &StatisticsSnapshot) -> Self {
-        let StatisticsSnapshot { at, acknowledged_total, acknowledged_bytes_total, .. } = *snapshot;
-        Self { at, acknowledged_total, acknowledged_bytes_total }
-    }
-}
-
 impl Figures {
     fn new(shared: Arc<Shared>) -> Self {
-        let at = Instant::now();
-        // Of a life before this one, if the actor was restarted, the first line tells nothing.
-        let last_line = LastLine {
-            at,
-            acknowledged_total: shared.gauges.counters.acknowledged_total(),
-            acknowledged_bytes_total: shared.gauges.counters.bytes_acknowledged.get(),
-        };
-        let second = Second::begin(&shared);
-        Self { sentinel: Sentinel::new(sentinel_settings()), started: at, ticks: 0, shared, last_line, second }
+        let (line, second) = (Line::begin(&shared), Second::begin(&shared));
+        Self { sentinel: Sentinel::new(sentinel_settings()), started: Instant::now(), ticks: 0, shared, line, second }
     }
 
     fn line_is_due(&self) -> bool {
         let interval = self.shared.live().statistics_interval;
         // Half a tick early is nearer than half a tick late.
-        interval.is_some_and(|interval| self.last_line.at.elapsed() + TICK / 2 >= interval)
+        interval.is_some_and(|interval| self.line.age() + TICK / 2 >= interval)
+    }
+
+    fn publish(&mut self) {
+        let slope = self.sentinel.slope_bytes_per_s(MINIMUM_SHOWN_RISE_BYTES).unwrap_or(0.0);
+        self.line.publish(&self.shared, slope);
     }
 
     /// Looks at the memory, and does what the pressure asks for.
@@ -172,7 +157,7 @@ impl Figures {
         };
         if self.ticks == TICKS_A_SECOND && !self.shared.baseline.is_set() {
             // By now every thread has made what it keeps.
-            self.shared.baseline.set(&allocator, self.shared.budget.held());
+            self.shared.baseline.set(&allocator, &self.shared.budget);
         }
         let each_second = self.ticks.is_multiple_of(TICKS_A_SECOND);
         self.ticks += 1;
@@ -203,12 +188,14 @@ impl Figures {
         if level >= Level::Abort && each_second {
             self.evict(allocator);
         }
+        let unattributed = unattributed(&allocator, self.shared.budget.in_use(), self.shared.baseline.get());
         self.second.look(&self.shared);
+        self.line.look(&self.shared, unattributed);
         if each_second {
             let (next, point) = self.second.end(&self.shared, &allocator);
             self.second = next;
             self.shared.gauges.history.push(point);
-            self.look_for_leaks(&allocator);
+            self.look_for_leaks(unattributed);
         }
     }
 
@@ -229,76 +216,30 @@ impl Figures {
         }
     }
 
-    fn look_for_leaks(&mut self, allocator: &AllocatorStatistics) {
+    fn look_for_leaks(&mut self, unattributed_bytes: i64) {
         let shared = &self.shared;
-        let sample = Sample {
-            at: self.started.elapsed(),
-            quiet: self.ticks > 2 * TICKS_A_SECOND && shared.admission.open() == 0 && shared.mailbox.depth() == 0,
-            unattributed_bytes: unattributed(allocator.allocated, shared.budget.held(), shared.baseline.get()),
-            stages: shared.budget.stages(),
-            oldest_holder: shared.budget.oldest_holder(),
-        };
-        if let Some(leak) = self.sentinel.observe(sample) {
-            shared.gauges.counters.leaks_suspected.increment();
-            warn!(
-                slope_bytes_per_s = leak.slope_bytes_per_s,
-                slope_low_bytes_per_s = leak.slope_low_bytes_per_s,
-                window_s = leak.window_s,
-                unattributed = leak.unattributed,
-                stage = leak.stage.map(Stage::name),
-                oldest_holder = leak.oldest_holder.as_ref().map(|holder| holder.label.as_str()),
-                oldest_holder_age_ms = leak.oldest_holder.as_ref().map(|holder| holder.age_ms),
-                unattributed_bytes = unattributed(allocator.allocated, shared.budget.held(), shared.baseline.get()),
-                "possible leak: memory grows while the node is quiet"
-            );
-        }
-    }
-
-    fn publish(&mut self) {
-        let now = match StatisticsSnapshot::of(&self.shared) {
-            Ok(now) => now,
-            Err(error) => return warn!(%error, "statistics not logged"),
-        };
-        let leased = &now.leased;
-        info!(
-            allocated_bytes = now.allocator.allocated,
-            active_bytes = now.allocator.active,
-            metadata_bytes = now.allocator.metadata,
-            resident_bytes = now.allocator.resident,
-            mapped_bytes = now.allocator.mapped,
-            retained_bytes = now.allocator.retained,
-            budget_bytes = now.budget_bytes,
-            leased_bytes = leased.total(),
-            leased_highest_bytes = now.leased_highest_bytes,
-            leased_floor_bytes = leased.get(Stage::Floor),
-            leased_tls_bytes = leased.get(Stage::Tls),
-            leased_negotiating_bytes = leased.get(Stage::Negotiating),
-            leased_receiving_bytes = leased.get(Stage::Receiving),
-            leased_queued_bytes = leased.get(Stage::Queued),
-            leased_writing_bytes = leased.get(Stage::Writing),
-            leased_spooling_bytes = leased.get(Stage::Spooling),
-            leased_admin_bytes = leased.get(Stage::Admin),
-            unattributed_bytes = now.unattributed_bytes,
-            baseline_bytes = now.baseline_bytes,
-            pressure = ?now.pressure,
-            associations = now.associations,
-            mailbox_depth = now.mailbox_depth,
-            mailbox_high_water = self.shared.mailbox.take_high_water(),
-            writers_busy = now.writers_busy,
-            spool_bytes = now.spool_bytes,
-            instances = now.acknowledged_total - self.last_line.acknowledged_total,
-            instance_bytes = now.acknowledged_bytes_total - self.last_line.acknowledged_bytes_total,
-            interval_ms = now.at.duration_since(self.last_line.at).as_millis() as u64,
-            refused_total = now.refused_total,
-            writers_replaced_total = now.writers_replaced_total,
-            restarts_total = now.restarts_total,
-            associations_panicked_total = now.associations_panicked_total,
-            hung_threads = now.hung_threads,
-            actors = now.actors,
-            durability = %self.shared.durability,
-            "statistics"
+        let quiet = shared.admission.open() == 0 && shared.mailbox.depth() == 0;
+        let stages = if quiet { shared.budget.stages() } else { Vec::new() };
+        let sample = Sample { at: self.started.elapsed(), quiet, unattributed_bytes, stages };
+        let Some(leak) = self.sentinel.observe(sample) else { return };
+        shared.gauges.counters.leaks_suspected.increment();
+        // Memory without a lease has no holder to blame.
+        let holder = leak.stage.and_then(|stage| shared.budget.oldest_holder_in(stage));
+        let next =
+            if leak.unattributed { "tidegate mem diff --stacks --seconds 60" } else { "tidegate mem who --older 60s" };
+        warn!(
+            slope_bytes_per_s = leak.slope_bytes_per_s,
+            slope_low_bytes_per_s = leak.slope_low_bytes_per_s,
+            window_s = leak.window_s,
+            unattributed = leak.unattributed,
+            stage = leak.stage.map(Stage::name),
+            oldest_holder = holder.as_ref().map(|(label, _)| label.as_str()),
+            oldest_holder_age_ms = holder.as_ref().map(|(_, age)| age.as_millis() as u64),
+            unattributed_bytes,
+            associations = shared.admission.open(),
+            next,
+            "memory leak suspected: the lowest level keeps rising"
         );
-        self.last_line = LastLine::of(&now);
     }
 }
 

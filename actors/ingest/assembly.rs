@@ -181,7 +181,7 @@ impl Assembly {
         let spool = match &self.spool.file {
             Some(file) => SpoolTarget::Open(file.clone()),
             None => {
-                ingest.counters.datasets_spooled.increment();
+                ingest.counters.spooled(ingest.spool_reason(all)).increment();
                 SpoolTarget::New { meta_bytes: self.file.encoded_meta().len() as u64 }
             }
         };

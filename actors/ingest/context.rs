@@ -6,9 +6,9 @@ use tidegate_memory::pressure::Level;
 use tidegate_storage::{Durability, Instance};
 use tokio::sync::watch;
 
-use super::sizing;
+use super::sizing::{self, FIRST_SEGMENT};
 use crate::committed::Sinks;
-use crate::gauges::counters::Counters;
+use crate::gauges::counters::{Counters, SpoolReason};
 use crate::gauges::latency::Latencies;
 use crate::mailbox::WriterMailbox;
 use crate::node::settings::WriterSettings;
@@ -38,5 +38,16 @@ impl Ingest {
     /// The share of `bytes` that the present pressure permits for receiving; `None`: everything that can be spooled must be.
     pub(crate) fn under_pressure(&self, bytes: usize) -> Option<usize> {
         sizing::under_pressure(*self.pressure.borrow(), bytes)
+    }
+
+    /// Why a dataset is spooled now: `all` of it, or what makes whole parts because it is longer than the threshold.
+    pub(super) fn spool_reason(&self, all: bool) -> SpoolReason {
+        if !all {
+            SpoolReason::Threshold
+        } else if self.under_pressure(FIRST_SEGMENT).is_none() {
+            SpoolReason::Pressure
+        } else {
+            SpoolReason::Budget
+        }
     }
 }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::committed::{Committed, Origin, Sink, Sinks};
+use crate::gauges::counters::SpoolReason;
 use crate::mailbox::{WriterState, WriterTask};
 use crate::node::settings::{
     AccessSettings, AssociationSettings, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings, WriterSettings,
@@ -306,7 +307,7 @@ fn datasets_are_stored_from_slices_in_place_and_by_way_of_the_spool() {
             assert_stored(&node.shared, uid, bytes, stored).await;
         }
         let counters = &node.shared.gauges.counters;
-        assert_eq!((counters.datasets_spooled.get(), counters.spool_bytes.get()), (2, 0));
+        assert_eq!((counters.spooled(SpoolReason::Threshold).get(), counters.spool_bytes.get()), (2, 0));
         assert_eq!(node.shared.budget.held(), 0);
         assert_eq!(node.heard(), ["1.2.1", "1.2.1", "1.2.2", "1.2.2", "1.2.3", "1.2.3"], "each, and each again");
         for pair in node.heard.0.lock().chunks(2) {

@@ -163,8 +163,8 @@ pub(crate) struct Baseline(AtomicU64);
 
 impl Baseline {
     /// Measures the baseline.
-    pub(crate) fn set(&self, allocator: &AllocatorStatistics, held_bytes: u64) {
-        self.0.store(allocator.allocated.saturating_sub(held_bytes), Ordering::Relaxed);
+    pub(crate) fn set(&self, allocator: &AllocatorStatistics, budget: &MemoryBudget) {
+        self.0.store(allocator.in_use().saturating_sub(budget.in_use()), Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {

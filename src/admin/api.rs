@@ -7,6 +7,8 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, HttpResponseBuilder, Resource, Route, web};
 use serde::{Deserialize, Serialize};
 use tidegate_actors::gauges::history::POINTS;
+use tidegate_memory::profile::{ProfileError, Recording};
+use tokio::time::sleep;
 
 use super::dashboard;
 use super::guard::Trusted;
@@ -15,11 +17,14 @@ use super::model::{Association, Complaint, Drain, Second, Status, Writers};
 use super::ready::Readiness;
 use super::storage::{ANSWER_TIME, GLANCE};
 use super::surface::Surface;
+use super::wire::MAX_PROFILE_SECONDS;
 
 /// The OpenAPI document.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
 /// Greatest age of the disk's figures in a scrape.
 const SCRAPE_MAX_AGE: Duration = Duration::from_secs(5);
+/// Length of a heap profile that is asked for without one.
+const DEFAULT_PROFILE_SECONDS: u64 = 10;
 /// Longest request body, in bytes: a word or two.
 const MAX_BODY_BYTES: usize = 1024;
 
@@ -43,6 +48,12 @@ struct Span {
     seconds: Option<usize>,
 }
 
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Length {
+    seconds: Option<u64>,
+}
+
 /// Every route.
 pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
     vec![
@@ -53,6 +64,7 @@ pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
         ("/live", vec![(Method::GET, web::get().to(live))]),
         ("/ready", vec![(Method::GET, web::get().to(ready))]),
         ("/metrics", vec![(Method::GET, web::get().to(scrape))]),
+        ("/debug/pprof/heap", vec![(Method::GET, web::get().to(profile))]),
         ("/api/openapi.json", vec![(Method::GET, web::get().to(openapi))]),
         ("/api/status", vec![(Method::GET, web::get().to(status))]),
         ("/api/history", vec![(Method::GET, web::get().to(history))]),
@@ -127,6 +139,28 @@ async fn scrape(surface: web::Data<Surface>) -> HttpResponse {
     let storage = surface.storage.look(SCRAPE_MAX_AGE, GLANCE).await;
     match metrics::text(surface.observer.clone(), storage, ready) {
         Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
+        Err(error) => complain(HttpResponse::InternalServerError(), error),
+    }
+}
+
+/// Heap profile of the coming seconds in the format of pprof, by addresses: looking names up takes more memory than a node has to
+/// spare, and profilers do it. A client that leaves ends the recording.
+async fn profile(length: web::Query<Length>) -> HttpResponse {
+    let seconds = length.seconds.unwrap_or(DEFAULT_PROFILE_SECONDS);
+    if !(1..=MAX_PROFILE_SECONDS).contains(&seconds) {
+        return complain(HttpResponse::BadRequest(), format!("seconds must be 1 to {MAX_PROFILE_SECONDS}"));
+    }
+    let length = Duration::from_secs(seconds);
+    let recording = match Recording::start() {
+        Ok(recording) => recording,
+        Err(error @ ProfileError::Busy) => return complain(HttpResponse::Conflict(), error),
+        Err(error) => return complain(HttpResponse::InternalServerError(), error),
+    };
+    sleep(length).await;
+    let profile = web::block(move || recording.stop()?.addresses(length)).await;
+    match profile {
+        Ok(Ok(profile)) => HttpResponse::Ok().content_type("application/octet-stream").body(profile),
+        Ok(Err(error)) => complain(HttpResponse::InternalServerError(), error),
         Err(error) => complain(HttpResponse::InternalServerError(), error),
     }
 }

@@ -23,6 +23,9 @@ pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
 /// Routes without authentication: probes, and the page, which contains no figures.
 const OPEN: [&str; 6] = ["/live", "/ready", "/", "/style.css", "/app.js", "/icon.svg"];
 
+/// Below this the insides of the process are told: never without a token, not even on the loopback.
+const OF_OPERATORS: &str = "/debug/";
+
 /// Security headers: no foreign sources, no frames, no forms, no type sniffing, no caching.
 const HEADERS: [(HeaderName, &str); 6] = [
     (
@@ -74,6 +77,8 @@ enum Refusal {
     Host,
     #[error("a bearer token is required: Authorization: Bearer …")]
     Token,
+    #[error("this is answered with a bearer token only, and none is set: set admin.token_file")]
+    NoToken,
     #[error("a request that changes something requires the header {OPERATOR_HEADER}: 1 or a bearer token")]
     Operator,
 }
@@ -83,7 +88,7 @@ impl Refusal {
         let status = match self {
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::Token => StatusCode::UNAUTHORIZED,
-            Self::Operator => StatusCode::FORBIDDEN,
+            Self::NoToken | Self::Operator => StatusCode::FORBIDDEN,
         };
         let mut response = HttpResponse::build(status);
         if self == Self::Token {
@@ -101,6 +106,9 @@ fn judge(access: &Access, method: &Method, path: &str, headers: &HeaderMap) -> R
     let trusted = access.token.is_none() || has_token;
     if !trusted && !OPEN.contains(&path) {
         return Err(Refusal::Token);
+    }
+    if path.starts_with(OF_OPERATORS) && access.token.is_none() {
+        return Err(Refusal::NoToken);
     }
     let changes = !matches!(*method, Method::GET | Method::HEAD);
     if changes && !has_token && !headers.contains_key(OPERATOR_HEADER) {

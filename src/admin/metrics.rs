@@ -5,18 +5,18 @@ use std::fmt;
 use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::{Registry, Unit};
-use tidegate_actors::gauges::latency::Histogram;
-use tidegate_actors::{ChildState, Group, Observer, Phase, Reason, StatisticsSnapshot};
+use prometheus_client::registry::Registry;
+use tidegate_actors::{ChildState, Group, Observer, Phase, Reason, SpoolReason, StatisticsSnapshot};
 use tidegate_memory::Stage;
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_protocol::Rejection;
 
+use super::page::{BYTES, Page, SECONDS};
 use super::process::ProcessFigures;
 use super::storage::Sight;
+use super::system;
 
 /// Media type of the text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -24,8 +24,11 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// The figures of this moment as text.
 pub(super) fn text(observer: Observer, storage: Sight, ready: bool) -> Result<String, MetricsError> {
     let statistics = observer.statistics()?;
-    let mut registry = Registry::with_prefix("tidegate");
-    registry.register_collector(Box::new(Figures { observer, statistics, storage, ready }));
+    let started = observer.started();
+    let mut registry = Registry::default();
+    let node = registry.sub_registry_with_prefix("tidegate");
+    node.register_collector(Box::new(Figures { observer, statistics, storage, ready }));
+    registry.register_collector(Box::new(system::Process { started }));
     let mut text = String::with_capacity(32 * 1024);
     encode(&mut text, &registry)?;
     Ok(text)
@@ -57,6 +60,7 @@ impl Collector for Figures {
         self.instances(page)?;
         self.writers(page)?;
         self.memory(page)?;
+        system::control_group(page)?;
         self.storage(page)
     }
 }
@@ -95,7 +99,7 @@ impl Figures {
         let children = self.observer.children();
         let restarts = Group::ALL.map(|group| {
             let of_group = children.iter().filter(|child| child.group == group);
-            ([group.name()], of_group.map(|child| child.restarts).sum())
+            ([group.name()], of_group.map(|child| child.restarts).sum::<u64>())
         });
         page.counters("restarts", "Children restarted by the supervisor", None, &["group"], restarts)?;
         page.gauge("hung_threads", "Fenced threads that still hang", None, self.statistics.hung_threads)?;
@@ -165,8 +169,8 @@ impl Figures {
         let refused = refused.each_ref().map(|([reason, status], count)| ([reason.as_str(), status.as_str()], *count));
         let help = "Instances answered with a failure";
         page.counters("instances_refused", help, None, &["reason", "status"], refused)?;
-        let spooled = counters.datasets_spooled.get();
-        page.counter("datasets_spooled", "Datasets spooled to disk while they arrived", None, spooled)?;
+        let spooled = SpoolReason::ALL.map(|reason| ([reason.name()], counters.spooled(reason).get()));
+        page.counters("datasets_spooled", "Datasets spooled to disk while they arrived", None, &["reason"], spooled)?;
         let in_spool = counters.spool_bytes.get();
         page.gauge("spool", "Bytes in spool files of datasets that are still arriving", BYTES, in_spool)?;
         let latencies = self.observer.latencies();
@@ -209,15 +213,18 @@ impl Figures {
         let by_stage = Stage::ALL.map(|stage| ([stage.name()], leased.get(stage)));
         page.gauges("memory_leased", "Leased bytes", BYTES, &["stage"], by_stage)?;
         page.gauge("memory_leased_highest", "Highest sum of all leases so far", BYTES, leased_highest_bytes)?;
-        page.gauge("memory_baseline", "Allocated beyond leases when the node had started", BYTES, baseline_bytes)?;
-        let help = "Allocated, and neither leased nor in the baseline";
+        page.gauge("memory_baseline", "In use beyond leases when the node had started", BYTES, baseline_bytes)?;
+        let unused = self.statistics.leased_unused_bytes;
+        page.gauge("memory_leased_unused", "Leased for later and not allocated now", BYTES, unused)?;
+        let help = "In use, and neither leased nor in the baseline";
         page.gauge("memory_unattributed", help, BYTES, self.statistics.unattributed_bytes)?;
         let help = "0 normal, 1 purge, 2 shrink, 3 spool, 4 pause_accept, 5 abort";
         page.gauge("memory_pressure_level", help, None, self.statistics.pressure as u64)?;
         let suspected = self.observer.counters().leaks_suspected.get();
-        page.counter("memory_leaks_suspected", "Times the leak sentinel saw a quiet node grow", None, suspected)?;
+        page.counter("memory_leaks_suspected", "Times the sentinel suspected a leak", None, suspected)?;
         let allocator = self.statistics.allocator;
         page.gauge("allocator_allocated", "jemalloc: allocated by the program", BYTES, allocator.allocated)?;
+        page.gauge("allocator_cached", "jemalloc: freed, in the caches of threads", BYTES, allocator.cached)?;
         page.gauge("allocator_active", "jemalloc: pages with at least one allocation", BYTES, allocator.active)?;
         page.gauge("allocator_metadata", "jemalloc: its own metadata", BYTES, allocator.metadata)?;
         page.gauge("allocator_resident", "jemalloc: physical memory", BYTES, allocator.resident)?;
@@ -247,71 +254,4 @@ impl Figures {
         }
         Ok(())
     }
-}
-
-const BYTES: Option<&Unit> = Some(&Unit::Bytes);
-const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
-
-/// Writes metrics to a page.
-struct Page<'a>(DescriptorEncoder<'a>);
-
-impl Page<'_> {
-    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: impl EncodeGaugeValue) -> fmt::Result {
-        self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
-    }
-
-    fn gauges<const LABELS: usize, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        labels: &[&str; LABELS],
-        values: [([&str; LABELS], u64); N],
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-        for (of, value) in values {
-            metric.encode_family(&pairs(labels, &of))?.encode_gauge(&value)?;
-        }
-        Ok(())
-    }
-
-    fn counter(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> fmt::Result {
-        self.counters(name, help, unit, &[], [([], value)])
-    }
-
-    fn counter_f64(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
-        metric.encode_counter::<[(&str, &str); 0], f64, f64>(&value, None)
-    }
-
-    fn counters<'a, const LABELS: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        labels: &[&str; LABELS],
-        values: impl IntoIterator<Item = ([&'a str; LABELS], u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
-        for (of, value) in values {
-            let of = pairs(labels, &of);
-            if of.is_empty() {
-                metric.encode_counter::<[(&str, &str); 0], u64, u64>(&value, None)?;
-            } else {
-                metric.encode_family(&of)?.encode_counter::<[(&str, &str); 0], u64, u64>(&value, None)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
-        let read = histogram.read();
-        let buckets: Vec<_> = read.buckets().collect();
-        let mut metric = self.0.encode_descriptor(name, help, SECONDS, MetricType::Histogram)?;
-        metric.encode_histogram::<[(&str, &str); 0]>(read.sum_s(), read.count(), &buckets, None)
-    }
-}
-
-fn pairs<'a>(labels: &[&'a str], values: &[&'a str]) -> Vec<(&'a str, &'a str)> {
-    labels.iter().copied().zip(values.iter().copied()).collect()
 }

@@ -21,6 +21,7 @@ mod guard;
 mod leases;
 mod metrics;
 pub(crate) mod model;
+mod page;
 mod process;
 mod ready;
 mod settings;
@@ -29,6 +30,7 @@ mod socket_path;
 mod steering;
 mod storage;
 mod surface;
+mod system;
 pub(crate) mod wire;
 
 use std::io;

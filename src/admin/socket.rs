@@ -16,6 +16,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tidegate_actors::patience::within;
 use tidegate_actors::{Observer, Service};
 use tidegate_memory::allocator::AllocatorError;
+use tidegate_memory::arenas::AllocatorDetail;
+use tidegate_memory::cgroup::{self, GroupMemory, Resource};
+use tidegate_memory::process::ProcessFigures;
 use tidegate_memory::profile::Recording;
 use tidegate_memory::{AllocatorStatistics, Holder, MemoryLease, Stage, allocator};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -28,7 +31,7 @@ use super::model::{Association, Second, Status, Writers};
 use super::socket_path::{Link, SocketPath};
 use super::storage::StorageWatch;
 use super::wire::{
-    Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Purged, Request, Response, Spoken, VERSION, line,
+    Allocator, Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Purged, Request, Response, Spoken, VERSION, line,
 };
 
 /// Most connections at one time.
@@ -209,7 +212,9 @@ fn looks(observer: Observer) -> impl Fn(Ask) -> Answer {
         }
         Ask::Abort { id } if observer.abort(id) => Answer::Abort { id },
         Ask::Abort { id } => Answer::Refused(format!("there is no association {id}")),
-        Ask::Purge | Ask::Profile { .. } => Answer::Refused("this is not asked of the node".to_owned()),
+        Ask::Allocator | Ask::Purge | Ask::Profile { .. } => {
+            Answer::Refused("this is not asked of the node".to_owned())
+        }
     }
 }
 
@@ -271,6 +276,7 @@ where
             Ask::Memory | Ask::Status | Ask::Associations | Ask::Writers | Ask::History { .. } | Ask::Abort { .. } => {
                 observed.clone().blocking(move |observed| (observed.look)(ask)).await
             }
+            Ask::Allocator => observed.clone().blocking(|_| allocator_detail()).await,
             Ask::Purge => observed.clone().blocking(|_| purge()).await,
             Ask::Profile { seconds } => match profile(seconds, &mut stream).await {
                 Ok(Some(profile)) => {
@@ -353,6 +359,19 @@ async fn profile(seconds: u64, client: &mut UnixStream) -> Result<Option<Vec<u8>
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("the node failed at the profile: see its log".to_owned()),
     }
+}
+
+fn allocator_detail() -> Answer {
+    let process = ProcessFigures::read();
+    answer_or_error(AllocatorDetail::read(), |detail| {
+        Answer::Allocator(Box::new(Allocator {
+            detail,
+            process_resident_bytes: process.map(|process| process.resident_bytes),
+            process_virtual_bytes: process.map(|process| process.virtual_bytes),
+            control_group: GroupMemory::read(),
+            memory_stalled_us: cgroup::stalled(Resource::Memory).map(|stalled| stalled.as_micros() as u64),
+        }))
+    })
 }
 
 fn purge() -> Answer {

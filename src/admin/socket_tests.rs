@@ -11,6 +11,7 @@ fn snapshot(budget: &MemoryBudget) -> MemorySnapshot {
         taken_unix_ms: 7,
         budget_bytes: budget.limit(),
         held_bytes: budget.held(),
+        unused_bytes: budget.unused(),
         highest_bytes: budget.highest(),
         allocator: AllocatorStatistics::default(),
         baseline_bytes: 0,

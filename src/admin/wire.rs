@@ -8,6 +8,8 @@
 //! looking names up takes more memory than a node has to spare.
 
 use serde::{Deserialize, Serialize};
+use tidegate_memory::arenas::AllocatorDetail;
+use tidegate_memory::cgroup::GroupMemory;
 use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
 
 use super::model::{Association, Second, Status, Writers};
@@ -43,6 +45,8 @@ pub(crate) enum Ask {
     History { seconds: u64 },
     /// End an association.
     Abort { id: u64 },
+    /// The allocator in detail, and the memory of the process and its control group.
+    Allocator,
     /// Return free pages to the system.
     Purge,
     /// A heap profile of the coming seconds, 1 to [`MAX_PROFILE_SECONDS`].
@@ -71,6 +75,7 @@ pub(crate) enum Answer {
     Abort {
         id: u64,
     },
+    Allocator(Box<Allocator>),
     Purge(Purged),
     /// Number of bytes that follow the line.
     Profile {
@@ -78,6 +83,20 @@ pub(crate) enum Answer {
     },
     /// The reason of a refusal, as text.
     Refused(String),
+}
+
+/// The memory of the process, from the allocator's sizes of blocks to the control group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Allocator {
+    pub(crate) detail: AllocatorDetail,
+    /// Physical memory of the process, code and stacks included; `None`: the kernel does not tell.
+    pub(crate) process_resident_bytes: Option<u64>,
+    /// Address space of the process.
+    pub(crate) process_virtual_bytes: Option<u64>,
+    /// `None`: no control group accounts for the process.
+    pub(crate) control_group: Option<GroupMemory>,
+    /// Microseconds in which some task of the group, or of the machine, waited for memory, since it exists.
+    pub(crate) memory_stalled_us: Option<u64>,
 }
 
 /// The allocator's figures around a purge.
@@ -116,6 +135,7 @@ mod tests {
         for (text, ask) in [
             (r#"{"version":1,"ask":"memory"}"#, Ask::Memory),
             (r#"{"version":1,"ask":"purge"}"#, Ask::Purge),
+            (r#"{"version":1,"ask":"allocator"}"#, Ask::Allocator),
             (r#"{"version":1,"ask":"status"}"#, Ask::Status),
             (r#"{"version":1,"ask":{"history":{"seconds":60}}}"#, Ask::History { seconds: 60 }),
             (r#"{"version":1,"ask":{"abort":{"id":7}}}"#, Ask::Abort { id: 7 }),

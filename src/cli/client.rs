@@ -12,7 +12,7 @@ use tidegate_memory::profile::HeapStacks;
 use super::ask_error::{AskError, Found};
 use super::attempt::Attempt;
 use crate::admin::model::{Association, Second, Status, Writers};
-use crate::admin::wire::{Answer, Ask, MAX_PROFILE_SECONDS, Purged};
+use crate::admin::wire::{Allocator, Answer, Ask, MAX_PROFILE_SECONDS, Purged};
 
 /// How much longer a client thread has than its socket, so that the more exact error is told.
 const LAST_WORD: Duration = Duration::from_millis(100);
@@ -65,6 +65,16 @@ impl Client {
         self.request(Ask::Abort { id }, |answer| if let Answer::Abort { .. } = answer { Ok(()) } else { Err(answer) })
     }
 
+    /// The allocator in detail.
+    pub(super) fn allocator(&self) -> Result<Allocator, AskError> {
+        self.request(
+            Ask::Allocator,
+            |answer| {
+                if let Answer::Allocator(found) = answer { Ok(*found) } else { Err(answer) }
+            },
+        )
+    }
+
     /// Has freed pages given back.
     pub(super) fn purge(&self) -> Result<Purged, AskError> {
         self.request(Ask::Purge, |answer| if let Answer::Purge(found) = answer { Ok(found) } else { Err(answer) })
@@ -107,6 +117,7 @@ fn misplaced(answer: Answer) -> AskError {
         | Answer::Writers(_)
         | Answer::History(_)
         | Answer::Abort { .. }
+        | Answer::Allocator(_)
         | Answer::Purge(_)
         | Answer::Profile { .. } => "it belongs to another request".to_owned(),
     })
@@ -185,7 +196,7 @@ mod tests {
         let _silent = UnixListener::bind(&path).unwrap();
         let missing = directory.path().join("missing");
         let error = Client::new(vec![missing, path], Duration::from_millis(300)).memory().unwrap_err().to_string();
-        let expected = format!("the node has not answered within 300ms: process {} ", std::process::id());
+        let expected = format!("the node did not answer within 300ms: process {} ", std::process::id());
         assert!(error.starts_with(&expected), "{error}");
     }
 }

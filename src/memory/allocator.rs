@@ -5,7 +5,7 @@ use std::ptr;
 
 use rustix::mm::Advice;
 use serde::{Deserialize, Serialize};
-use tikv_jemalloc_ctl::{Error, epoch, epoch_mib, stats};
+use tikv_jemalloc_ctl::{Access, AsName, Error, Mib, epoch, epoch_mib, stats};
 
 #[global_allocator]
 static GLOBAL: jemallocator::Jemalloc = jemallocator::Jemalloc;
@@ -52,6 +52,18 @@ pub struct AllocatorStatistics {
     pub mapped: u64,
     /// Kept as address space without memory behind it.
     pub retained: u64,
+    /// Freed by the program and kept in the caches of its threads, for the next allocation of the same size. jemalloc counts it as
+    /// allocated.
+    #[serde(default)]
+    pub cached: u64,
+}
+
+impl AllocatorStatistics {
+    /// Bytes that the program holds: allocated, and not in the caches of threads. A cache that was read while its thread filled it
+    /// may be off by an allocation.
+    pub fn in_use(&self) -> u64 {
+        self.allocated.saturating_sub(self.cached)
+    }
 }
 
 /// Reads [`AllocatorStatistics`]. Names are resolved once; a reading takes microseconds.
@@ -63,7 +75,11 @@ pub struct AllocatorProbe {
     resident: stats::resident_mib,
     mapped: stats::mapped_mib,
     retained: stats::retained_mib,
+    cached: Mib<[usize; 4]>,
 }
+
+/// The caches of all threads in all arenas: 4096 is MALLCTL_ARENAS_ALL.
+const CACHED: &[u8] = b"stats.arenas.4096.tcache_bytes\0";
 
 /// jemalloc refused.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -94,6 +110,7 @@ impl AllocatorProbe {
             resident: stats::resident::mib()?,
             mapped: stats::mapped::mib()?,
             retained: stats::retained::mib()?,
+            cached: CACHED.name().mib()?,
         })
     }
 
@@ -111,6 +128,7 @@ impl AllocatorProbe {
                 resident: self.resident.read()? as u64,
                 mapped: self.mapped.read()? as u64,
                 retained: self.retained.read()? as u64,
+                cached: Access::<usize>::read(&self.cached)? as u64,
             })
         };
         read().map_err(AllocatorError::Statistics)

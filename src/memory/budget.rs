@@ -39,6 +39,16 @@ impl MemoryBudget {
         self.0.held()
     }
 
+    /// Bytes of [`Self::held`] that are leased for later and not allocated now: [`crate::MemoryLease::set_unused`].
+    pub fn unused(&self) -> u64 {
+        self.0.unused.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that leases hold and the holders have allocated.
+    pub fn in_use(&self) -> u64 {
+        self.held().saturating_sub(self.unused())
+    }
+
     /// The highest value of [`Self::held`] so far.
     pub fn highest(&self) -> u64 {
         self.0.highest.load(Ordering::Relaxed)

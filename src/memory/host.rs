@@ -4,6 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::cgroup::{self, GroupFile};
+
+const LIMIT: GroupFile = GroupFile { controller: "memory", v2: "memory.max", v1: Some("memory.limit_in_bytes") };
+
 /// A memory limit and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostMemory {
@@ -57,56 +61,12 @@ fn read(root: &Path) -> Result<HostMemory, HostError> {
     };
     let Some(bytes) = parse_mem_total(&meminfo) else { return Err(HostError::NoTotal { path }) };
     let machine = HostMemory { bytes, source: path };
-    let limits = limit_files(root).into_iter().filter_map(|source| {
+    let limits = cgroup::files(root, LIMIT).into_iter().filter_map(|source| {
         let bytes = parse_limit(&fs::read_to_string(&source).ok()?)?;
         Some(HostMemory { bytes, source })
     });
     // The machine comes last: of equal limits `min_by_key` takes the first, and the nearer one says more.
     Ok(limits.chain([machine.clone()]).min_by_key(|memory| memory.bytes).unwrap_or(machine))
-}
-
-/// Every file that may hold a limit for this process. In a container the path in `/proc/self/cgroup` may be the one outside it,
-/// which the mount does not show; the mount's own root is then the container's group, so the walk goes up to it.
-fn limit_files(root: &Path) -> Vec<PathBuf> {
-    let text = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    let groups = parse_cgroup(&text);
-    let mounts = [
-        ("sys/fs/cgroup", groups.v2, "memory.max"),
-        ("sys/fs/cgroup/unified", groups.v2, "memory.max"),
-        ("sys/fs/cgroup/memory", groups.v1_memory, "memory.limit_in_bytes"),
-    ];
-    let mut files = Vec::new();
-    for (mount, group, file) in mounts {
-        let Some(group) = group else { continue };
-        let up = Path::new(group).ancestors().map(|group| group.strip_prefix("/").unwrap_or(group));
-        files.extend(up.map(|group| root.join(mount).join(group).join(file)));
-    }
-    files
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Groups<'a> {
-    v2: Option<&'a str>,
-    v1_memory: Option<&'a str>,
-}
-
-/// Reads `/proc/self/cgroup`: lines of `hierarchy:controllers:path`, version 2 being `0::path` (cgroups(7)).
-fn parse_cgroup(text: &str) -> Groups<'_> {
-    let mut groups = Groups::default();
-    for line in text.lines() {
-        let mut parts = line.splitn(3, ':');
-        let (Some(hierarchy), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
-            continue;
-        };
-        // A process outside the root of its cgroup namespace is shown as `/../…`: there is no such path under the mount.
-        let path = if path.contains("/..") { "/" } else { path };
-        if hierarchy == "0" && controllers.is_empty() {
-            groups.v2 = Some(path);
-        } else if controllers.split(',').any(|controller| controller == "memory") {
-            groups.v1_memory = Some(path);
-        }
-    }
-    groups
 }
 
 /// Reads `memory.max` or `memory.limit_in_bytes`. `None` is no limit; version 1 says that with a number near 2⁶³, which is
@@ -151,10 +111,6 @@ mod tests {
         assert_eq!(parse_mem_total("MemTotal: many kB\n"), None);
         assert_eq!(parse_limit("1073741824\n"), Some(1 << 30));
         assert_eq!(parse_limit("max\n"), None);
-        assert_eq!(parse_cgroup("0::/a.slice/b.service\n"), Groups { v2: Some("/a.slice/b.service"), v1_memory: None });
-        let hybrid = "9:name=systemd:/x\n4:cpu,memory:/a:b\n0::/\nnonsense\n";
-        assert_eq!(parse_cgroup(hybrid), Groups { v2: Some("/"), v1_memory: Some("/a:b") });
-        assert_eq!(parse_cgroup("0::/../../outside\n"), Groups { v2: Some("/"), v1_memory: None });
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Holder {
             .records
             .lock()
             .insert(number, Record { stage, bytes, born: now, entered: now, location: Location::default() });
-        Ok(MemoryLease { account: self.0.clone(), number, bytes })
+        Ok(MemoryLease { account: self.0.clone(), number, bytes, unused: AtomicU64::new(0) })
     }
 }
 
@@ -80,12 +80,26 @@ pub struct MemoryLease {
     account: Arc<Account>,
     number: u64,
     bytes: u64,
+    unused: AtomicU64,
 }
 
 impl MemoryLease {
     /// Bytes leased.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// States how many of the bytes are not allocated now, because the lease is for the most that its holder may need. They stay
+    /// leased. Without this all of them count as allocated. One thread at a time calls it.
+    pub fn set_unused(&self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        let before = self.unused.swap(bytes, Ordering::Relaxed);
+        let unused = &self.account.budget.unused;
+        if bytes >= before {
+            unused.fetch_add(bytes - before, Ordering::Relaxed);
+        } else {
+            unused.fetch_sub(before - bytes, Ordering::Relaxed);
+        }
     }
 
     /// The present purpose of the bytes.
@@ -118,6 +132,9 @@ impl MemoryLease {
 
 impl Drop for MemoryLease {
     fn drop(&mut self) {
+        if *self.unused.get_mut() > 0 {
+            self.set_unused(0);
+        }
         let record = self.account.records.lock().remove(&self.number);
         if let Some(record) = record {
             self.account.budget.release(record.stage, record.bytes);
@@ -237,6 +254,22 @@ mod tests {
         drop(lease);
         assert!(records(&holder).is_empty());
         assert_eq!((budget.held(), budget.by_stage().total()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_leased_and_not_allocated_is_known_until_the_lease_ends() {
+        let budget = MemoryBudget::new(1000);
+        let holder = budget.open_account("CT1");
+        let floor = holder.lease(Stage::Floor, 300).unwrap();
+        let other = holder.lease(Stage::Receiving, 100).unwrap();
+        assert_eq!((budget.unused(), budget.in_use()), (0, 400));
+        floor.set_unused(250);
+        floor.set_unused(200);
+        assert_eq!((budget.unused(), budget.in_use(), budget.held()), (200, 200, 400));
+        floor.set_unused(u64::MAX);
+        assert_eq!(budget.unused(), 300, "no more than it has");
+        drop((floor, other));
+        assert_eq!((budget.unused(), budget.held()), (0, 0));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) struct Pool<A> {
     pub(crate) floors: AtomicU64,
     pub(crate) others: AtomicU64,
     pub(crate) highest: AtomicU64,
+    /// Of the bytes held, those that are leased and not allocated at the moment.
+    pub(crate) unused: AtomicU64,
     pub(crate) stages: StageCounters,
     pub(crate) holders: Mutex<BTreeMap<u64, Weak<A>>>,
     pub(crate) next_holder: AtomicU64,
@@ -43,6 +45,7 @@ impl<A> Pool<A> {
             floors: AtomicU64::new(0),
             others: AtomicU64::new(0),
             highest: AtomicU64::new(0),
+            unused: AtomicU64::new(0),
             stages: StageCounters::default(),
             holders: Mutex::default(),
             next_holder: AtomicU64::new(1),

@@ -12,8 +12,10 @@ pub enum ProfileError {
     /// jemalloc refused to start or stop.
     #[error("jemalloc refused to profile: {0}")]
     Refused(tikv_jemalloc_ctl::Error),
-    /// No sampled allocation of the recording is still live. Growth below the sampling interval is not seen.
-    #[error("no sampled allocation is still live since the heap profile was started")]
+    /// No sample: nothing that was allocated during the recording is still held, or less than the sampling sees.
+    #[error(
+        "no sample: one allocation in every 512 KiB is noted, and none of those is still held; record for longer, or see what grew with `tidegate mem diff`"
+    )]
     Empty,
     /// The profile is of another build, so its addresses are invalid in this process.
     #[error("the heap profile is of another build: {0} differs from that of this program")]

@@ -20,13 +20,16 @@ pub struct MemorySnapshot {
     /// The sum of all leases below. Holders are read one after the other, so that none waits for the others. Under load the sum may differ from
     /// the bytes held at any one instant, by the leases taken and returned during the walk.
     pub held_bytes: u64,
+    /// Bytes of them that are leased for later and not allocated now.
+    #[serde(default)]
+    pub unused_bytes: u64,
     /// The most bytes held at any instant since the start, never above the budget of that instant.
     pub highest_bytes: u64,
     /// jemalloc's statistics, read just before the leases.
     pub allocator: AllocatorStatistics,
-    /// Bytes allocated when the node was ready, before the first connection.
+    /// Bytes that the node had in use beyond leases when it was ready and nobody had connected.
     pub baseline_bytes: u64,
-    /// `allocator.allocated` − `held_bytes` − `baseline_bytes`: memory without a lease. Negative while leased bytes are not allocated yet.
+    /// Memory that no lease covers: [`unattributed`].
     pub unattributed_bytes: i64,
     /// The pressure level in force.
     pub pressure: Level,
@@ -87,15 +90,17 @@ impl MemoryBudget {
         let mut stages = empty_stages();
         let holders: Vec<HolderUse> =
             self.accounts().iter().map(|account| HolderUse::of(account, &mut stages)).collect();
-        let held_bytes = stages.iter().map(|stage| stage.bytes).sum();
+        let held_bytes: u64 = stages.iter().map(|stage| stage.bytes).sum();
+        let unused_bytes = self.unused();
         MemorySnapshot {
             taken_unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms),
             budget_bytes: self.limit(),
             held_bytes,
+            unused_bytes,
             highest_bytes: self.highest(),
             allocator,
             baseline_bytes,
-            unattributed_bytes: unattributed(allocator.allocated, held_bytes, baseline_bytes),
+            unattributed_bytes: unattributed(&allocator, held_bytes.saturating_sub(unused_bytes), baseline_bytes),
             pressure,
             stages,
             holders,
@@ -112,19 +117,20 @@ impl MemoryBudget {
         stages
     }
 
-    /// Label and age of the oldest holder that holds bytes.
-    pub fn oldest_holder(&self) -> Option<(String, Duration)> {
+    /// The label and the age of the oldest holder with a lease in `stage`.
+    pub fn oldest_holder_in(&self, stage: Stage) -> Option<(String, Duration)> {
         self.accounts().iter().find_map(|account| {
-            let mut bytes = 0;
-            account.each_record(|record| bytes += record.bytes);
-            (bytes > 0).then(|| (account.label(), account.since().elapsed()))
+            let mut holds = false;
+            account.each_record(|record| holds |= record.stage == stage);
+            holds.then(|| (account.label(), account.since().elapsed()))
         })
     }
 }
 
-/// Memory without a lease: allocated bytes beyond `held_bytes` and `baseline_bytes`. May be negative.
-pub fn unattributed(allocated_bytes: u64, held_bytes: u64, baseline_bytes: u64) -> i64 {
-    allocated_bytes.wrapping_sub(held_bytes).wrapping_sub(baseline_bytes).cast_signed()
+/// Memory that no lease covers: what the program holds (allocated, and not in the caches of its threads) beyond the `leased_bytes` that
+/// their holders have allocated and the `baseline_bytes`. Negative for moments: a segment is leased before it is allocated.
+pub fn unattributed(allocator: &AllocatorStatistics, leased_bytes: u64, baseline_bytes: u64) -> i64 {
+    allocator.in_use().wrapping_sub(leased_bytes).wrapping_sub(baseline_bytes).cast_signed()
 }
 
 impl StageUse {
@@ -215,8 +221,10 @@ mod tests {
 
     #[test]
     fn what_is_leased_and_not_yet_allocated_makes_unattributed_negative() {
-        assert_eq!(unattributed(100, 250, 30), -180);
-        assert_eq!(unattributed(u64::MAX >> 1, 0, 0), i64::MAX);
+        let allocator = |allocated, cached| AllocatorStatistics { allocated, cached, ..Default::default() };
+        assert_eq!(unattributed(&allocator(100, 0), 250, 30), -180);
+        assert_eq!(unattributed(&allocator(100, 60), 20, 20), 0, "what threads have cached is not in use");
+        assert_eq!(unattributed(&allocator(u64::MAX >> 1, 0), 0, 0), i64::MAX);
     }
 
     #[test]
@@ -224,14 +232,15 @@ mod tests {
         let budget = MemoryBudget::new(1000);
         let idle = budget.open_account("idle");
         let busy = budget.open_account("busy");
-        assert_eq!(budget.oldest_holder(), None);
+        assert_eq!(budget.oldest_holder_in(Stage::Queued), None);
         let lease = busy.lease(Stage::Queued, 7).unwrap();
         let counted = |stages: Vec<StageUse>| stages.iter().map(|s| (s.bytes, s.leases)).collect::<Vec<_>>();
         let taken = budget.snapshot(AllocatorStatistics::default(), 0, Level::Normal);
         assert_eq!(counted(budget.stages()), counted(taken.stages));
-        assert_eq!(budget.oldest_holder().unwrap().0, "busy", "the older one holds nothing");
+        assert_eq!(budget.oldest_holder_in(Stage::Queued).unwrap().0, "busy", "the older one holds nothing");
+        assert_eq!(budget.oldest_holder_in(Stage::Floor), None);
         drop((lease, idle));
-        assert_eq!(budget.oldest_holder(), None);
+        assert_eq!(budget.oldest_holder_in(Stage::Queued), None);
     }
 
     #[test]

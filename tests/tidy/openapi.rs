@@ -71,7 +71,9 @@ fn serde_text(attributes: &[Attribute], key: &str) -> Option<String> {
                 } else if let Ok(value) = meta.value() {
                     value.parse::<LitStr>()?;
                 } else {
-                    assert!(meta.path.is_ident("deny_unknown_fields"), "an attribute of serde that is not known here");
+                    // Both are about reading.
+                    let reads = ["deny_unknown_fields", "default"].iter().any(|name| meta.path.is_ident(name));
+                    assert!(reads, "an attribute of serde that is not known here");
                 }
                 Ok(())
             })

@@ -324,7 +324,8 @@ fn no_name_leaves_the_root_collides_or_forges_a_line() {
         assert!(line.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{line:?}");
     }
     let labels = crate::http::get(node.admin_address(), "/metrics").body;
-    assert!(labels.lines().all(|line| line.starts_with("tidegate_") || line.starts_with('#')), "{labels}");
+    let is_ours = |line: &str| ["tidegate_", "process_", "#"].iter().any(|begin| line.starts_with(begin));
+    assert!(labels.lines().all(is_ours), "{labels}");
     assert!(!labels.contains("passwd") && !labels.contains("tidegate_up"), "a peer's string became a label");
     assert_eq!(node.stop(), Some(0));
 }

@@ -8,11 +8,12 @@ use crate::wire::{Wire, dataset, p_data, request, store_command};
 use dicom_ul::pdu::{Pdu, write_pdu};
 
 #[test]
-fn a_leak_in_a_quiet_node_is_told_once_with_its_slope() {
+fn a_leak_beside_open_associations_is_told_once_with_its_slope_and_the_next_command() {
     let node = Node::start(&[("TIDEGATE__LOG__FORMAT", "json"), ("TIDEGATE_TEST_LEAK_KIB", "8")]);
+    let _open = [(); 2].map(|()| Wire::associate(node.address(), request()).0);
     let reports = || -> Vec<serde_json::Value> {
         let log = std::fs::read_to_string(node.log()).unwrap();
-        let lines = log.lines().filter(|line| line.contains("possible leak"));
+        let lines = log.lines().filter(|line| line.contains("memory leak suspected"));
         lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     assert!(eventually(|| !reports().is_empty()));
@@ -22,7 +23,24 @@ fn a_leak_in_a_quiet_node_is_told_once_with_its_slope() {
     // 8 KiB are leaked ten times a second, or as often as the machine gets round to it.
     let slope = reports[0]["slope_bytes_per_s"].as_f64().unwrap();
     assert!((1.0..160_000.0).contains(&slope), "{reports:?}");
-    assert_eq!(reports[0]["unattributed"], true);
+    assert_eq!((&reports[0]["unattributed"], reports[0]["associations"].as_u64()), (&true.into(), Some(2)));
+    assert_eq!(reports[0]["next"], "tidegate mem diff --stacks --seconds 60");
+    assert!(reports[0]["oldest_holder"].is_null(), "no lease speaks for it: {reports:?}");
+}
+
+#[test]
+fn the_function_that_leaks_is_the_first_of_its_stack() {
+    let node = Node::start(&[("TIDEGATE_TEST_LEAK_KIB", "256")]);
+    let mut seen = serde_json::Value::Null;
+    for seconds in ["5", "20", "60"] {
+        let text = node.mem(&["diff", "--stacks", "--seconds", seconds, "--json"]);
+        seen = serde_json::from_str(&text).unwrap();
+        if seen["stacks"][0]["functions"][0].as_str().is_some_and(|name| name.contains("leak_on_purpose")) {
+            assert!(seen["unattributed"]["after_bytes"].is_i64(), "the growth is told as well: {seen}");
+            return;
+        }
+    }
+    panic!("{seen:#}");
 }
 
 #[test]

@@ -198,6 +198,52 @@ fn a_purge_shows_the_figures_around_it() {
     assert!(figures["after"]["resident"].as_u64().unwrap() > 0, "{figures}");
 }
 
+/// Thread caches, floors that nobody uses, what the writers keep: none of it is memory that nobody speaks for.
+#[test]
+fn at_rest_less_than_a_mebibyte_is_unattributed_also_beside_480_idle_associations() {
+    let node = Node::start(&[("TIDEGATE__ASSOCIATIONS__MAX", "500"), ("TIDEGATE__LOG__STATISTICS_INTERVAL", "1s")]);
+    let unattributed = || json(&node, &["top"])["unattributed_bytes"].as_i64().unwrap();
+    let is_little = |bytes: &i64| bytes.unsigned_abs() < MIB;
+    until(unattributed, is_little);
+
+    let idle: Vec<Wire> = (0..480).map(|_| Wire::associate(node.address(), request()).0).collect();
+    until(unattributed, is_little);
+    let leased = stage_bytes(&json(&node, &["top"]), "floor");
+    assert_eq!(leased, 480 * 32 * 1024, "they are leased all the same");
+    drop(idle);
+
+    std::thread::scope(|scope| {
+        for client in 0..16 {
+            let address = node.address();
+            scope.spawn(move || {
+                let (mut wire, _) = Wire::associate(address, request());
+                for i in 0..20 {
+                    let uid = format!("1.2.3.{client}.{i}");
+                    assert_eq!(wire.store(i, &uid, &dataset(&uid, 300_000)).status, 0);
+                }
+                wire.release();
+            });
+        }
+    });
+    node.settled();
+    until(unattributed, is_little);
+}
+
+#[test]
+fn the_allocator_is_told_in_detail_beside_the_system() {
+    let node = Node::start(&[]);
+    let text = said(&node, &["stats"]);
+    for heading in ["JEMALLOC ", "\ndirty ", "\nprocess resident ", "\nARENA ", "\nSMALL ", "\nLARGE "] {
+        assert!(text.contains(heading), "{heading}: {text}");
+    }
+    let stats = json(&node, &["stats"]);
+    let (detail, resident) = (&stats["detail"], stats["process_resident_bytes"].as_u64().unwrap());
+    assert!(resident > detail["statistics"]["resident"].as_u64().unwrap() / 2, "{stats}");
+    let arenas = detail["arenas"].as_array().unwrap();
+    let dirty: u64 = arenas.iter().map(|arena| arena["dirty_bytes"].as_u64().unwrap()).sum();
+    assert_eq!(detail["all"]["dirty_bytes"].as_u64().unwrap(), dirty);
+}
+
 #[test]
 fn a_profile_of_the_live_node_is_written_in_the_form_its_name_asks_for() {
     let node = Node::start(&[]);
@@ -219,11 +265,11 @@ fn a_profile_of_the_live_node_is_written_in_the_form_its_name_asks_for() {
     let grown = |seconds: u64| {
         let for_seconds = seconds.to_string();
         let arguments = ["diff", "--stacks", "--seconds", for_seconds.as_str()];
-        while_allocating(&node, seconds, || json(&node, &arguments))["stacks"].to_string()
+        while_allocating(&node, seconds, || json(&node, &arguments))["stacks"][0]["functions"][0].to_string()
     };
-    let names_the_code = |functions: &String| functions.contains("tidegate_actors::association");
-    let functions = for_long_enough(grown, names_the_code);
-    assert!(names_the_code(&functions), "{functions}");
+    let names_the_code = |function: &String| function.contains("(ingest/assembly.rs:");
+    let function = for_long_enough(grown, names_the_code);
+    assert!(names_the_code(&function), "{function}");
 }
 
 #[test]

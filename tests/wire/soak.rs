@@ -115,7 +115,7 @@ fn a_node_that_is_quiet_again_holds_what_it_held_before() {
         readings.push(Reading::of(&node));
     }
     let log = fs::read_to_string(node.log()).unwrap();
-    assert!(!log.contains("possible leak"), "false alarm: {log}");
+    assert!(!log.contains("memory leak suspected"), "false alarm: {log}");
     let (first, last) = (&readings[0], &readings[ROUNDS]);
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     for (round, reading) in readings.iter().enumerate() {

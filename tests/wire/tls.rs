@@ -51,6 +51,26 @@ fn is_refused(mut stream: Tls) -> bool {
 }
 
 #[test]
+fn beside_idle_associations_over_tls_less_than_a_mebibyte_is_unattributed() {
+    let authority = authority();
+    let mut node = start(&authority, &[]);
+    let unattributed = || -> i64 {
+        let snapshot: serde_json::Value = serde_json::from_str(&node.mem(&["top", "--json"])).unwrap();
+        snapshot["unattributed_bytes"].as_i64().unwrap()
+    };
+    let config = authority.client(Some("client"), &TLS13);
+    let idle: Vec<_> = (0..64).map(|_| associate(Authority::connect(&config, node.tls_address()))).collect();
+    let mut found = 0;
+    let is_little = eventually(|| {
+        found = unattributed();
+        found.unsigned_abs() < 1 << 20
+    });
+    assert!(is_little, "{found} bytes");
+    drop(idle);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
 fn instances_arrive_over_tls_and_what_tls_holds_is_leased() {
     let authority = authority();
     let mut node = start(&authority, &[]);

@@ -5,15 +5,22 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidegate_memory::MemorySnapshot;
+use tidegate_memory::profile::SAMPLE_BYTES;
 use tidegate_memory::snapshot::HolderUse;
 
 use crate::cli::text::{Table, age, growth, safe, signed, size};
+
+/// Functions shown of a call stack.
+const STACK_FUNCTIONS: usize = 6;
+/// So many samples name the code that grows for certain.
+const EXPECTED_SAMPLES: f64 = 10.0;
 
 /// What has changed; what has not is left out of the lists, which begin with the largest growth.
 #[derive(Debug, Serialize)]
 pub(super) struct Diff {
     milliseconds: u64,
     held: Change,
+    /// Allocated, and not in the caches of threads.
     allocated: Change,
     resident: Change,
     unattributed: Change,
@@ -28,7 +35,7 @@ pub(super) struct Diff {
 #[derive(Debug, Serialize)]
 struct Stack {
     bytes: u64,
-    /// Functions, innermost first.
+    /// The function that allocated, then its callers.
     functions: Vec<String>,
 }
 
@@ -79,7 +86,7 @@ impl Diff {
         Some(Self {
             milliseconds: after.taken_unix_ms.saturating_sub(before.taken_unix_ms),
             held: Change::between(before.held_bytes, after.held_bytes),
-            allocated: Change::between(before.allocator.allocated, after.allocator.allocated),
+            allocated: Change::between(before.allocator.in_use(), after.allocator.in_use()),
             resident: Change::between(before.allocator.resident, after.allocator.resident),
             unattributed: Change { before_bytes: before.unattributed_bytes, after_bytes: after.unattributed_bytes },
             stages: stages(before, after),
@@ -88,17 +95,46 @@ impl Diff {
         })
     }
 
-    /// Adds what the call stacks recorded meanwhile still hold: bytes, and functions from the innermost out.
+    /// Adds what the call stacks recorded meanwhile still hold: bytes, and functions from the one that allocated outwards.
     pub(super) fn with_stacks(mut self, stacks: Vec<(u64, Vec<String>)>) -> Self {
         self.stacks = Some(stacks.into_iter().map(|(bytes, functions)| Stack { bytes, functions }).collect());
         self
+    }
+
+    /// Each stack as its bytes, the function that allocated them and its callers.
+    fn render_stacks(&self, stacks: &[Stack]) -> String {
+        let mut text = String::from("\nALLOCATED MEANWHILE AND STILL HELD, BY CALL STACK\n");
+        if stacks.is_empty() {
+            text.push_str(&self.why_no_sample());
+        }
+        for stack in stacks {
+            let names: Vec<_> = stack.functions.iter().take(STACK_FUNCTIONS).map(|name| safe(name)).collect();
+            text.push_str(&format!("{:>10}  {}\n", size(stack.bytes), names.join("\n            ← ")));
+        }
+        text
+    }
+
+    /// What a recording without a sample means, and how long one with samples takes.
+    fn why_no_sample(&self) -> String {
+        let grown = u64::try_from(self.allocated.growth()).unwrap_or(0);
+        if grown == 0 {
+            return "no sample, and allocated memory did not grow\n".to_owned();
+        }
+        let expected = grown as f64 / SAMPLE_BYTES as f64;
+        let seconds = self.milliseconds as f64 / 1e3 * EXPECTED_SAMPLES / expected;
+        let advice = if expected < EXPECTED_SAMPLES {
+            format!("record for {} s", seconds.ceil())
+        } else {
+            "it was allocated before the recording began".to_owned()
+        };
+        format!("no sample: {grown} bytes grew, {expected:.1} samples expected: {advice}\n")
     }
 
     pub(super) fn render(&self) -> String {
         let mut sums = Table::new(["", "GROWTH", "BEFORE", "NOW"]);
         for (name, change) in [
             ("held", self.held),
-            ("allocated", self.allocated),
+            ("in use", self.allocated),
             ("resident", self.resident),
             ("unattributed", self.unattributed),
         ] {
@@ -111,25 +147,9 @@ impl Diff {
             sums.render(),
             table("STAGE", &self.stages),
             table("ASSOCIATION", &self.associations),
-            self.stacks.as_deref().map(render_stacks).unwrap_or_default()
+            self.stacks.as_deref().map(|stacks| self.render_stacks(stacks)).unwrap_or_default()
         )
     }
-}
-
-/// Each stack as its bytes and the functions worth reading: those of allocation itself and of the runtime say nothing.
-fn render_stacks(stacks: &[Stack]) -> String {
-    let mut text = String::from("\nALLOCATED BETWEEN THE SNAPSHOTS AND STILL LIVE, BY CALL STACK\n");
-    if stacks.is_empty() {
-        text.push_str("no samples\n");
-    }
-    for stack in stacks {
-        let dull = |name: &&String| {
-            !["alloc::", "<alloc::", "__rust", "std::", "core::", "<core::"].iter().any(|p| name.starts_with(p))
-        };
-        let names: Vec<_> = stack.functions.iter().filter(dull).take(5).map(|name| safe(name)).collect();
-        text.push_str(&format!("{:>10}  {}\n", size(stack.bytes), names.join("\n            ← ")));
-    }
-    text
 }
 
 fn table(heading: &str, changes: &[Named]) -> String {
@@ -246,7 +266,7 @@ mod tests {
 in 10s
                  GROWTH    BEFORE       NOW
 held           -1.2 MiB  12.2 MiB  11.1 MiB
-allocated           0 B  20.0 MiB  20.0 MiB
+in use              0 B  20.0 MiB  20.0 MiB
 resident      -30.5 MiB  31.5 MiB   1.0 MiB
 unattributed   +1.2 MiB   1.2 MiB   2.4 MiB
 
@@ -262,6 +282,28 @@ ASSOCIATION                      GROWTH   BEFORE       NOW  LEASES
 \"MR\\u{1b}[2J\" from 10.0.0.8:1  -4.2 MiB  4.2 MiB       0 B      -5  gone
 ";
         assert_eq!(Diff::of(&sample::snapshot(), &later()).unwrap().render(), expected);
+    }
+
+    #[test]
+    fn a_recording_without_a_sample_says_how_long_one_with_samples_takes() {
+        let mut later = later();
+        later.allocator.allocated += 256 << 10;
+        let diff = Diff::of(&sample::snapshot(), &later).unwrap().with_stacks(Vec::new());
+        let rendered = diff.render();
+        assert!(rendered.contains("\nSTAGE "), "the growth is told all the same: {rendered}");
+        let told = "no sample: 262144 bytes grew, 0.5 samples expected: record for 200 s\n";
+        assert!(rendered.ends_with(told), "{rendered}");
+        let unchanged = Diff::of(&sample::snapshot(), &sample::snapshot()).unwrap().with_stacks(Vec::new());
+        assert!(unchanged.render().ends_with("no sample, and allocated memory did not grow\n"));
+    }
+
+    #[test]
+    fn the_function_that_allocated_comes_first() {
+        let functions = ["node::grow", "node::run"].map(str::to_owned).to_vec();
+        let diff = Diff::of(&sample::snapshot(), &later()).unwrap().with_stacks(vec![(3 << 20, functions)]);
+        let told =
+            "\nALLOCATED MEANWHILE AND STILL HELD, BY CALL STACK\n   3.0 MiB  node::grow\n            ← node::run\n";
+        assert!(diff.render().ends_with(told), "{}", diff.render());
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod diff;
 mod profile;
 #[cfg(test)]
 mod sample;
+mod stats;
 mod top;
 mod watch;
 mod who;
@@ -35,7 +36,8 @@ Only the user that it runs as, and root, may connect.
 
   tidegate mem top
   tidegate mem who --over 10MiB --older 60s
-  tidegate mem diff --seconds 60
+  tidegate mem diff --seconds 60 --stacks
+  tidegate mem stats
   tidegate mem profile --seconds 30 -o heap.svg")]
 pub(super) struct MemArgs {
     #[command(flatten)]
@@ -78,6 +80,8 @@ enum MemCommand {
         #[arg(short, long, value_name = "FILE", default_value = "heap.svg")]
         output: PathBuf,
     },
+    /// The allocator's pages, arenas and size classes, beside the process and its control group
+    Stats,
     /// Return free pages to the system, and print the allocator's figures before and after
     Purge,
     /// Live view, a frame a second: bars by stage, resident against budget, largest holders
@@ -90,6 +94,8 @@ enum MemCommand {
 
 /// Call stacks that `mem diff --stacks` tells.
 const LARGEST_STACKS: usize = 10;
+/// The crates that run our code: they are at the outer end of every stack.
+const RUNTIME: [&str; 3] = ["actix", "actix-rt", "tokio"];
 
 fn bytes(text: &str) -> Result<u64, String> {
     let size: Result<ByteSize, _> = text.trim().parse();
@@ -153,7 +159,8 @@ fn carry_out(client: &Client, command: MemCommand, json: bool) -> Result<Exit, M
             };
             let mut diff = Diff::of(&before, &client.memory()?).ok_or(MemError::Restarted)?;
             if let Some(recorded) = recorded {
-                diff = diff.with_stacks(recorded.largest(LARGEST_STACKS).map_err(profile::ProfileError::from)?);
+                diff =
+                    diff.with_stacks(recorded.largest(LARGEST_STACKS, &RUNTIME).map_err(profile::ProfileError::from)?);
             }
             show(json, &diff, Diff::render)
         }
@@ -162,6 +169,7 @@ fn carry_out(client: &Client, command: MemCommand, json: bool) -> Result<Exit, M
             let taken = profile::take(client, seconds, output)?;
             show(json, &taken, profile::Taken::render)
         }
+        MemCommand::Stats => show(json, &client.allocator()?, stats::render),
         MemCommand::Purge => show(json, &client.purge()?, purged),
         MemCommand::Watch { frames } => watch::run(client, frames, json),
     })
@@ -178,6 +186,7 @@ fn purged(Purged { before, after }: &Purged) -> String {
     let figures = |of: &AllocatorStatistics| {
         [
             ("allocated", of.allocated),
+            ("cached", of.cached),
             ("active", of.active),
             ("metadata", of.metadata),
             ("resident", of.resident),
@@ -206,10 +215,12 @@ mod tests {
             resident: 90 << 20,
             mapped: 120 << 20,
             retained: 0,
+            cached: 4 << 20,
         };
         let after = AllocatorStatistics { resident: 25 << 20, mapped: 30 << 20, retained: 90 << 20, ..before };
         let expected = "              BEFORE     AFTER     CHANGE
 allocated   20.0 MiB  20.0 MiB        0 B
+cached       4.0 MiB   4.0 MiB        0 B
 active      21.0 MiB  21.0 MiB        0 B
 metadata     3.0 MiB   3.0 MiB        0 B
 resident    90.0 MiB  25.0 MiB  -65.0 MiB

@@ -35,6 +35,7 @@ pub(super) fn of(holders: Vec<HolderUse>) -> MemorySnapshot {
         taken_unix_ms: 1_700_000_000_000,
         budget_bytes: 512 * MIB,
         held_bytes,
+        unused_bytes: 0,
         highest_bytes: 40 * MIB,
         allocator: AllocatorStatistics {
             allocated: 20 * MIB,

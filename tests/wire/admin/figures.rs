@@ -86,6 +86,8 @@ fn what_happens_is_counted_and_no_peer_makes_a_series() {
     }
     assert!(after["tidegate_received_bytes_total"] > 300_000.0);
     assert!(after["tidegate_acknowledged_bytes_total"] > 150_000.0);
+    assert!(after["process_resident_memory_bytes"] > 1e6 && after["process_cpu_seconds_total"] > 0.0);
+    assert!(after["process_open_fds"] > 3.0 && after["process_start_time_seconds"] > 1.7e9);
     assert!(after["tidegate_allocator_resident_bytes"] >= after["tidegate_allocator_allocated_bytes"]);
     assert!(after.len() < 250, "{} series", after.len());
     assert_eq!(node.stop(), Some(0));
@@ -99,7 +101,7 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
     let served: BTreeSet<_> =
         types.map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() }).collect();
     let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observe.md")).unwrap();
-    let rows = document.lines().filter(|line| line.starts_with("| `tidegate_"));
+    let rows = document.lines().filter(|line| line.starts_with("| `tidegate_") || line.starts_with("| `process_"));
     let names = rows.flat_map(|line| line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
     let documented: BTreeSet<_> = names.map(|name| name.split('{').next().unwrap().to_owned()).collect();
     assert_eq!(served, documented);
@@ -114,6 +116,9 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
         ("tidegate_associations_rejected_total", "reason"),
         ("tidegate_memory_leased_bytes", "stage"),
         ("tidegate_restarts_total", "group"),
+        ("tidegate_datasets_spooled_total", "reason"),
+        ("tidegate_cgroup_memory_events_total", "event"),
+        ("tidegate_pressure_stalled_seconds_total", "resource"),
     ] {
         for value in labels(name, label) {
             assert!(document.contains(&format!("`{value}`")), "{label} {value} is not documented");

@@ -39,6 +39,25 @@ fn nobody_gets_past_the_guard() {
     assert_eq!(ask(address, "GET", "/metrics", &shown, "").status, 200, "whoever has the token may use any name");
 }
 
+#[test]
+fn a_heap_profile_is_for_whoever_has_the_token() {
+    const PATH: &str = "/debug/pprof/heap?seconds=1";
+    let node = Node::start(&[SURFACE]);
+    let answer = get(node.admin_address(), PATH);
+    assert_eq!(answer.status, 403, "the loopback is not enough");
+    assert!(answer.body.contains("admin.token_file"), "{}", answer.body);
+
+    let node = Node::start(&[SURFACE, ("TIDEGATE__ADMIN__TOKEN", "0123456789abcdef")]);
+    let address = node.admin_address();
+    assert_eq!(get(address, PATH).status, 401);
+    let shown = [("Authorization", "Bearer 0123456789abcdef")];
+    assert_eq!(ask(address, "GET", "/debug/pprof/heap?seconds=0", &shown, "").status, 400);
+    let answer = ask(address, "GET", PATH, &shown, "");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/octet-stream")));
+    let length: usize = answer.header("content-length").unwrap().parse().unwrap();
+    assert!(length > 50, "{length} bytes");
+}
+
 /// The status of an answer over TLS, and the certificate that was shown; `None` if there is no answer.
 fn status_over_tls(node: &Node, client: &std::sync::Arc<rustls::ClientConfig>, token: &str) -> Option<(u16, Vec<u8>)> {
     use std::io::{Read, Write};
