@@ -56,9 +56,13 @@ pub(crate) fn bytes(value: f64) -> String {
     format!("{} TiB", digits(value))
 }
 
-/// A ratio as a change in percent with its sign.
-pub(crate) fn percent(ratio: f64) -> String {
-    format!("{:+.1} %", (ratio - 1.0) * 100.0)
+/// A ratio as a change in percent with its sign, and as a multiple where that is shorter.
+pub(crate) fn change(ratio: f64) -> String {
+    match ratio {
+        ratio if ratio >= 2.0 => format!("×{}", digits(ratio)),
+        ratio if ratio > 0.0 && ratio <= 0.5 => format!("÷{}", digits(1.0 / ratio)),
+        ratio => format!("{:+.1} %", (ratio - 1.0) * 100.0),
+    }
 }
 
 /// Text that is safe within HTML, in attributes too.
@@ -92,7 +96,8 @@ mod tests {
         assert_eq!(rate(-1234.0), "-1\u{202f}234");
         assert_eq!((ms(0.5), ms(12_345.0)), ("0.50 ms".into(), "12.3 s".into()));
         assert_eq!((bytes(1536.0), bytes(1_073_741_824.0)), ("1.50 KiB".into(), "1.00 GiB".into()));
-        assert_eq!((percent(1.125), percent(0.9)), ("+12.5 %".into(), "-10.0 %".into()));
+        assert_eq!((change(1.125), change(0.9)), ("+12.5 %".into(), "-10.0 %".into()));
+        assert_eq!((change(37.59), change(0.1)), ("×37.6".into(), "÷10.0".into()));
     }
 
     #[test]

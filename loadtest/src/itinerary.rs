@@ -1,4 +1,5 @@
-//! What one association sends, one study after the other: it follows from the seed and the association's number alone.
+//! What one association sends, one study after the other: it follows from the seed and the association's number alone. Its UIDs follow
+//! from the number of the run.
 
 use crate::catalogue::{Catalogue, Kind, Studies};
 use crate::dataset::InstanceUids;
@@ -16,9 +17,9 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Its UIDs when association number `association` sends it in the run of `seed`.
-    pub(crate) fn uids(&self, seed: u64, association: u32) -> InstanceUids {
-        let of = |kind, index: u32| uid(seed, association as usize, kind, u64::from(index));
+    /// Its UIDs when association number `association` sends it in the run numbered `run`.
+    pub(crate) fn uids(&self, run: u64, association: u32) -> InstanceUids {
+        let of = |kind, index: u32| uid(run, association as usize, kind, u64::from(index));
         InstanceUids {
             sop_instance: of(UidKind::Instance, self.number),
             study: of(UidKind::Study, self.study),

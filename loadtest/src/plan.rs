@@ -18,6 +18,7 @@ use crate::reconcile::Verify;
 use crate::result::Sampler;
 use crate::scenario::{Pace, Range, Scenario, TlsSettings};
 use crate::tls::{TlsClient, TlsError};
+use crate::uid;
 use crate::wire::Wire;
 
 /// Why a scenario cannot be run so.
@@ -36,13 +37,16 @@ pub(crate) struct Plan {
     pub(crate) scenario: Scenario,
     /// `HOST:PORT`.
     pub(crate) target: String,
+    /// Decides the datasets, their order and the arrivals.
     pub(crate) seed: u64,
+    /// Decides the UIDs.
+    pub(crate) run: u64,
     pub(crate) verify: Option<Verify>,
     /// The filesystem of this directory is synced after the load, and the time that it takes is noted.
     pub(crate) sync_after: Option<PathBuf>,
     /// The ledger is kept even if nothing is verified.
     pub(crate) keeps_ledger: bool,
-    /// What is sent, when it is encoded already. UIDs follow from the seed all the same.
+    /// What is sent, when it is encoded already.
     pub(crate) catalogue: Option<Arc<Catalogue>>,
     /// Counts instances as they are acknowledged.
     pub(crate) acknowledged: Arc<AtomicU64>,
@@ -64,6 +68,8 @@ pub(crate) struct Overrides {
     pub(crate) calling_ae: Option<String>,
     /// 1 when nothing is said.
     pub(crate) seed: Option<u64>,
+    /// One that no other run has when nothing is said.
+    pub(crate) run: Option<u64>,
     pub(crate) duration_s: Option<f64>,
     pub(crate) instances: Option<u64>,
     pub(crate) associations: Option<u32>,
@@ -76,6 +82,8 @@ pub(crate) struct Overrides {
     pub(crate) timeout_s: Option<u64>,
     pub(crate) reconnect: Option<bool>,
     pub(crate) tls: Option<TlsSettings>,
+    /// Files of the user's own are sent with their own patients.
+    pub(crate) keep_patient: bool,
 }
 
 impl Plan {
@@ -88,6 +96,9 @@ impl Plan {
         override_load(&mut scenario, overrides)?;
         if let Some(bytes) = overrides.size_bytes {
             scenario.set_size(bytes).map_err(PlanError::Override)?;
+        }
+        if overrides.keep_patient {
+            scenario.keep_patients();
         }
         let associations = &mut scenario.associations;
         let Overrides { called_ae, calling_ae, .. } = overrides.clone();
@@ -104,6 +115,7 @@ impl Plan {
             scenario,
             target: overrides.target.clone(),
             seed: overrides.seed.unwrap_or(1),
+            run: overrides.run.unwrap_or_else(uid::fresh_run),
             verify: None,
             sync_after: None,
             keeps_ledger: false,

@@ -20,6 +20,9 @@ pub(crate) struct RunResult {
     /// Name of the scenario.
     pub(crate) scenario: String,
     pub(crate) seed: u64,
+    /// The number that the UIDs follow from; the seed with `--resend`.
+    #[serde(default)]
+    pub(crate) run: u64,
     pub(crate) started_unix_ms: u64,
     /// From the start of the load to the last answer.
     pub(crate) elapsed_s: f64,
@@ -45,6 +48,9 @@ pub(crate) struct RunResult {
     /// Time that a sync of the target's whole filesystem took after the load, where one was made.
     #[serde(default)]
     pub(crate) sync_after_s: Option<f64>,
+    /// Why the load was ended before its time.
+    #[serde(default)]
+    pub(crate) stopped: Option<String>,
     pub(crate) verification: Option<Verification>,
     pub(crate) objectives: Vec<Objective>,
 }
@@ -193,6 +199,12 @@ pub(crate) struct Verification {
     pub(crate) lost: Vec<String>,
     /// UIDs acknowledged and found with other bytes.
     pub(crate) corrupt: Vec<String>,
+    /// Acknowledged and found with the bytes that were sent, but with another SOP class, transfer syntax or name: each with what differs.
+    #[serde(default)]
+    pub(crate) mislabelled: Vec<String>,
+    /// UIDs of which there is more than one file.
+    #[serde(default)]
+    pub(crate) duplicated: Vec<String>,
     /// Files or UIDs that the run never sent.
     pub(crate) extra: Vec<String>,
     /// Never acknowledged, and whole all the same: allowed.
@@ -201,13 +213,6 @@ pub(crate) struct Verification {
     pub(crate) unacknowledged_absent: u64,
     /// Found in part though never acknowledged, or files that are no whole DICOM file.
     pub(crate) partial: Vec<String>,
-}
-
-impl Verification {
-    /// Whether nothing was lost or broken. Extra files are told and forgiven: a storage root may have been in use before.
-    pub(crate) fn passed(&self) -> bool {
-        self.lost.is_empty() && self.corrupt.is_empty() && self.partial.is_empty()
-    }
 }
 
 /// One `--objective` and how it came out.
@@ -221,11 +226,6 @@ pub(crate) struct Objective {
 }
 
 impl RunResult {
-    /// Whether the run is good: nothing lost, every objective met.
-    pub(crate) fn passed(&self) -> bool {
-        self.verification.as_ref().is_none_or(Verification::passed) && self.objectives.iter().all(|each| each.met)
-    }
-
     /// Acknowledged instances a second.
     pub(crate) fn per_s(&self) -> f64 {
         self.totals.acknowledged as f64 / self.elapsed_s.max(f64::EPSILON)

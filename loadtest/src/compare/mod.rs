@@ -14,6 +14,7 @@ use clap::Args;
 
 use crate::drive::{Drive, DriveError, EndArgs, Once, ShapeArgs, setting, tell};
 use crate::limit::Mode;
+use crate::reconcile::Verify;
 use crate::result::RunResult;
 use crate::target::{Receiver, Running};
 use crate::workdir::Workdir;
@@ -146,7 +147,7 @@ fn measure(
         duration_s: args.end.duration,
         instances: args.end.instances,
         sync_after: Some(workdir.storage()),
-        verify: running.files(),
+        verify: running.files().map(Verify::Directory),
         ..Once::default()
     };
     let result = drive.run(running.aim()?, &once, &mut |_| {})?;

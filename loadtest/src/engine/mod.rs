@@ -102,7 +102,7 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         catalogue: Arc::clone(&catalogue),
     };
     let mut monitor = Monitor::new(&run, plan.take_sampler());
-    let mut ledger = Ledger::new(plan.seed, Arc::clone(&catalogue));
+    let mut ledger = Ledger::new(plan.run, Arc::clone(&catalogue));
     let badly_behaved = bad_peers::BadPeers::default();
     thread::scope(|scope| {
         badly_behaved.start(scope, plan);
@@ -117,10 +117,12 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
     totals.bad_peers = badly_behaved.counts();
     let [latency, service] = run.recorder.latencies();
     let elapsed = run.recorder.last_answer().unwrap_or(ended).saturating_duration_since(start);
+    let stopped = monitor.stopped();
     let result = RunResult {
         schema: SCHEMA,
         scenario: plan.scenario.name.clone(),
         seed: plan.seed,
+        run: plan.run,
         started_unix_ms,
         elapsed_s: elapsed.as_secs_f64(),
         target: monitor.target(),
@@ -136,6 +138,7 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         target_resting_bytes: monitor.target_resting_bytes(),
         sync_after_s: None,
         series: monitor.into_series(),
+        stopped,
         verification: None,
         objectives: Vec::new(),
     };

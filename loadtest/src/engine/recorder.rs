@@ -151,6 +151,15 @@ impl Recorder {
         self.records().totals.clone()
     }
 
+    /// How many were answered or given up, and by what, while none was acknowledged; `None` once one was.
+    pub(crate) fn nothing_but_failures(&self) -> Option<(u64, String)> {
+        let totals = &self.records().totals;
+        let refused = totals.refused.iter().map(|(status, count)| format!("{status} to {count}"));
+        let unanswered = (totals.unanswered > 0).then(|| format!("{} without an answer", totals.unanswered));
+        let failed = totals.refused.values().sum::<u64>() + totals.unanswered;
+        (totals.acknowledged == 0).then(|| (failed, refused.chain(unanswered).collect::<Vec<_>>().join(", ")))
+    }
+
     pub(crate) fn last_answer(&self) -> Option<Instant> {
         self.records().last_answer
     }

@@ -211,7 +211,7 @@ impl<'a> Worker<'a> {
             self.run.recorder.unsent(1);
             return Next::At(now);
         }
-        let uids = instance.uids(self.run.plan.seed, self.number);
+        let uids = instance.uids(self.run.plan.run, self.number);
         pipeline.begin(instance, &uids, slot, self.ledger.len());
         if self.run.keeps_ledger {
             self.ledger.push(Entry { instance, acknowledged: false });

@@ -3,13 +3,13 @@
 use super::{
     Line, Page, Plot, Scale, Shape, Table, Tone, bytes, comparison_html, count, escape, ms, rate, status, target_plots,
 };
-use crate::baseline;
+use crate::baseline::Comparison;
 use crate::result::{Latency, RunResult, Second, Step, Usage, Verification};
 
 /// UIDs that are listed; the JSON has them all.
 const MAX_UIDS: usize = 50;
 
-pub(crate) fn page(run: &RunResult, base: Option<&RunResult>) -> Page {
+pub(crate) fn page(run: &RunResult, compared: Option<&Comparison>) -> Page {
     let target = run.target.name.as_deref().unwrap_or("an unknown receiver");
     let lead = format!("{target} at {}, {} · {}", run.target.address, run.load, utc(run.started_unix_ms));
     let mut page = Page::new(&format!("Load test: {}", run.scenario), &lead);
@@ -20,9 +20,8 @@ pub(crate) fn page(run: &RunResult, base: Option<&RunResult>) -> Page {
     };
     page.verdict(tone, &verdict(run));
     page.tiles(&tiles(run));
-    if let Some(base) = base {
-        let findings = baseline::compare(base, run);
-        page.markup("Against the baseline", &comparison_html(&findings, &baseline::differences(base, run)));
+    if let Some(compared) = compared {
+        page.markup("Against the baseline", &comparison_html(compared));
     }
     page.table("Objectives", &objectives(run));
     page.plots("Throughput", &throughput(run));
@@ -48,30 +47,22 @@ pub(crate) fn page(run: &RunResult, base: Option<&RunResult>) -> Page {
 
 /// The whole run in a sentence.
 pub(crate) fn verdict(run: &RunResult) -> String {
-    let mut said = Vec::new();
+    let mut said = run.faults();
+    let start = if said.is_empty() { "Passed" } else { "Failed" };
     match &run.verification {
-        Some(found) if found.passed() => {
+        Some(found) if found.passed() && found.acknowledged > 0 => {
             said.push(format!("all {} acknowledged instances found whole", count(found.whole)))
         }
-        Some(found) => said.push(format!(
-            "{} of {} acknowledged instances lost, {} corrupt, {} partial files",
-            count(found.lost.len() as u64),
-            count(found.acknowledged),
-            count(found.corrupt.len() as u64),
-            count(found.partial.len() as u64)
-        )),
+        Some(_) => {}
         None => said.push("stored instances were not verified".to_owned()),
     }
-    let missed = run.objectives.iter().filter(|objective| !objective.met).count();
-    match (missed, run.objectives.len()) {
-        (_, 0) => {}
-        (0, all) => said.push(format!("{all} of {all} objectives met")),
-        (missed, all) => said.push(format!("{missed} of {all} objectives broken")),
+    let all = run.objectives.len();
+    if all > 0 && run.objectives.iter().all(|objective| objective.met) {
+        said.push(format!("{all} of {all} objectives met"));
     }
     if run.totals.failed() > 0 {
         said.push(format!("{} instances not stored", count(run.totals.failed())));
     }
-    let start = if run.passed() { "Passed" } else { "Failed" };
     format!("{start}: {}.", said.join("; "))
 }
 
@@ -301,12 +292,20 @@ fn reconciliation(found: &Verification) -> String {
     row("whole", found.whole, "acknowledged, and found with the bytes that were sent");
     row("lost", found.lost.len() as u64, "acknowledged, and not found");
     row("corrupt", found.corrupt.len() as u64, "acknowledged, and found with other bytes");
+    row("mislabelled", found.mislabelled.len() as u64, "whole, but under another SOP class, transfer syntax or name");
+    row("duplicated", found.duplicated.len() as u64, "in more than one file");
     row("partial", found.partial.len() as u64, "files that are no whole instance");
     row("extra", found.extra.len() as u64, "found, and not of this run");
     row("unacknowledged, whole", found.unacknowledged_whole, "stored before the answer was lost: allowed");
     row("unacknowledged, absent", found.unacknowledged_absent, "never stored, never promised: allowed");
     let mut html = table.html();
-    for (name, uids) in [("Lost", &found.lost), ("Corrupt", &found.corrupt), ("Partial", &found.partial)] {
+    for (name, uids) in [
+        ("Lost", &found.lost),
+        ("Corrupt", &found.corrupt),
+        ("Mislabelled", &found.mislabelled),
+        ("Duplicated", &found.duplicated),
+        ("Partial", &found.partial),
+    ] {
         if !uids.is_empty() {
             let items: String = uids.iter().take(MAX_UIDS).map(|uid| format!("<li>{}</li>", escape(uid))).collect();
             let more = uids.len().saturating_sub(MAX_UIDS);

@@ -40,8 +40,8 @@ pub(crate) enum Source {
         /// Of each series.
         instances: Range,
     },
-    /// Whole studies out of a directory, of at most so many bytes.
-    Files { directory: PathBuf, limit: ByteSize },
+    /// Whole studies out of a directory, of at most so many bytes, with other patients unless they are to be kept.
+    Files { directory: PathBuf, limit: ByteSize, keep_patient: bool },
 }
 
 /// The associations of the load.

@@ -54,6 +54,15 @@ impl Scenario {
         if changed { Ok(()) } else { Err("nothing in this scenario has pixels whose size could be changed".to_owned()) }
     }
 
+    /// Sends one's own files with the patients' own names and everything else in them.
+    pub(crate) fn keep_patients(&mut self) {
+        for study in &mut self.mix {
+            if let Source::Files { keep_patient, .. } = &mut study.source {
+                *keep_patient = true;
+            }
+        }
+    }
+
     /// Checks the TOML `text` of `origin`; relative paths in it begin at `directory`.
     ///
     /// # Errors

@@ -33,7 +33,9 @@ fn a_file_is_read_before_a_shipped_name_and_its_paths_begin_at_its_directory() {
     let path = directory.path().join("mine.toml");
     fs::write(&path, "name = \"mine\"\n[load]\ninstances = 3\n[[mix]]\nfiles = \"images\"\n").unwrap();
     let scenario = Scenario::load(path.to_str().unwrap()).unwrap();
-    let Source::Files { directory: images, limit } = &scenario.mix[0].source else { panic!("{scenario:?}") };
+    let Source::Files { directory: images, limit, keep_patient: false } = &scenario.mix[0].source else {
+        panic!("{scenario:?}")
+    };
     assert_eq!((images, *limit), (&directory.path().join("images"), ByteSize::gib(1)));
     let error = Scenario::load("no-such").unwrap_err().to_string();
     assert!(error.contains("no-such") && error.contains("hospital-day"), "{error}");

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::figures::Figures;
 use super::search::{Search, Settings, Trial};
-use crate::render::{Line, Page, Plot, Scale, Shape, Table, bytes, ms, percent, rate, steps_plots};
+use crate::render::{Line, Page, Plot, Scale, Shape, Table, bytes, change, ms, rate, steps_plots};
 use crate::result::Step;
 
 /// Everything that was found.
@@ -89,7 +89,7 @@ fn cost_of_syncs(best: Figures, unsynced: Figures) -> String {
     format!(
         "Without syncs (storage.durability = \"none\", never recommended) it would be {} MiB/s, {}.",
         rate(unsynced.mib_per_s),
-        percent(unsynced.mib_per_s / best.mib_per_s)
+        change(unsynced.mib_per_s / best.mib_per_s)
     )
 }
 
@@ -206,7 +206,7 @@ mod tests {
     fn what_was_found_is_said_and_drawn() {
         let text = text(&tuned());
         for said in
-            ["8          800    400", "keeps up with 500 instances/s", "it would be 800 MiB/s, +100.0 %", "[writers]"]
+            ["8          800    400", "keeps up with 500 instances/s", "it would be 800 MiB/s, ×2.00", "[writers]"]
         {
             assert!(text.contains(said), "{said} in {text}");
         }

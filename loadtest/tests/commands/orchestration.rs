@@ -121,7 +121,10 @@ fn soak_finds_the_receiver_that_leaks() {
     assert!(code == Some(1) && text.contains("Leak: what leaking holds grows"), "{text}");
     // Seconds cannot rule out a small leak; that more than this would have been seen, they can.
     let (code, text) = soak("steady", "", "900 GiB");
-    assert!(code == Some(0) && text.contains("No leak"), "{text}");
+    assert!(code == Some(0) && text.contains("All acknowledged instances were found whole. No leak"), "{text}");
+    // One that leaks nothing and drops one in a hundred.
+    let (code, text) = soak("dropping", "drop-100", "900 GiB");
+    assert!(code == Some(1) && text.contains("acknowledged instances") && text.contains(" lost"), "{text}");
 }
 
 #[test]
