@@ -1,17 +1,22 @@
 //! Two sets of runs against each other: what is better, what is worse, and what nobody can tell.
 
 use crate::figures;
+use crate::noise::Noise;
 use crate::result::RunResult;
 use crate::statistics::{Interval, MIN_RUNS, mean, median, ratio_of_runs};
 
 /// A difference that is smaller than this part is none that anybody acts on.
 const LEAST_DIFFERENCE: f64 = 0.01;
 
+/// Of so many comparisons of a thing with itself one may find a figure better or worse: the bounds hold for all figures together
+/// (Bonferroni). Of twenty, three or more are then found in fewer than one in a hundred cases.
+const WRONG: f64 = 0.02;
+
 /// Two sets of runs, compared.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Comparison {
     pub(crate) findings: Vec<Finding>,
-    /// Why the two do not measure the same thing.
+    /// Why the two do not measure the same thing, or not well.
     pub(crate) differences: Vec<String>,
     pub(crate) base_runs: usize,
     pub(crate) new_runs: usize,
@@ -116,8 +121,12 @@ impl Comparison {
         let paired = in_turns(&base, &new);
         let findings = FIGURES.iter().filter_map(|figure| figure.compare(&base, &new, paired)).collect();
         let differences = base.first().zip(new.first()).map(|(base, new)| differences(base, new));
+        let noise = Noise::worst(base.iter().chain(&new).map(|run| run.noise.as_ref()));
+        let doubt =
+            noise.and_then(|noise| noise.doubt()).map(|doubt| format!("the figures are {doubt} (the worst run)"));
+        let differences: Vec<String> = differences.unwrap_or_default().into_iter().chain(doubt).collect();
         let (base_runs, new_runs) = (base.len(), new.len());
-        Self { findings, differences: differences.unwrap_or_default(), base_runs, new_runs, paired }
+        Self { findings, differences, base_runs, new_runs, paired }
     }
 
     pub(crate) fn is_worse(&self) -> bool {
@@ -146,7 +155,7 @@ impl Figure {
             return None;
         }
         let change = median(&new)? / median(&base)?;
-        let ratio = ratio_of_runs(&base, &new, paired, FIGURES.len());
+        let ratio = ratio_of_runs(&base, &new, paired, 1.0 - WRONG / FIGURES.len() as f64);
         let verdict = Verdict::of(ratio, self.good);
         let change = change.is_finite().then_some(ratio.map_or(change, |ratio| ratio.estimate));
         Some(Finding { name: self.name, base: self.shown(&base), new: self.shown(&new), change, ratio, verdict })

@@ -119,6 +119,8 @@ pub(crate) struct Once {
     /// With this or `instances` the load ends so, otherwise as the scenario says.
     pub(crate) duration_s: Option<f64>,
     pub(crate) instances: Option<u64>,
+    /// Each association sends its equal share of `instances`, so that the same ones are sent whoever is quicker.
+    pub(crate) equal_shares: bool,
     /// Open loads in place of the scenario's pace, until the receiver does not keep up.
     pub(crate) steps: Option<Steps>,
     /// The filesystem of this directory is synced after the load, and the time that it takes is in the result.
@@ -194,6 +196,21 @@ impl Drive {
         Self { scale, ..self }
     }
 
+    /// Whether instances are sent at a rate, whatever the receiver does.
+    pub(crate) fn is_open(&self) -> bool {
+        self.scenario.groups().iter().all(|sender| !matches!(sender.pace, Pace::Closed { .. }))
+    }
+
+    /// Whether it has senders with paces of their own.
+    pub(crate) fn has_senders(&self) -> bool {
+        !self.scenario.senders.is_empty()
+    }
+
+    /// Whether the load goes through rates of its own.
+    pub(crate) fn has_steps(&self) -> bool {
+        matches!(self.scenario.load.pace, Pace::Steps { .. })
+    }
+
     /// The scenario's name.
     pub(crate) fn name(&self) -> &str {
         &self.scenario.name
@@ -261,6 +278,7 @@ impl Drive {
         plan.acknowledged = Arc::clone(&once.acknowledged);
         plan.stop = Arc::clone(&once.stop);
         plan.quiet = once.gives_up;
+        plan.equal_shares = once.equal_shares;
         Ok(plan)
     }
 }

@@ -24,6 +24,7 @@ mod latency;
 mod limit;
 mod live;
 mod message;
+mod noise;
 mod objective;
 mod part10;
 mod pdu;

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::noise::Noise;
+
 pub(crate) use crate::latency::{Latency, us_to_ms};
 pub(crate) use crate::usage::Usage;
 
@@ -38,6 +40,9 @@ pub(crate) struct RunResult {
     /// One entry a second, in order.
     pub(crate) series: Vec<Second>,
     pub(crate) modalities: Vec<Modality>,
+    /// By sender, where the scenario has several.
+    #[serde(default)]
+    pub(crate) senders: Vec<Modality>,
     /// Of a load in steps, in order; empty otherwise.
     pub(crate) steps: Vec<Step>,
     pub(crate) generator: Usage,
@@ -48,6 +53,9 @@ pub(crate) struct RunResult {
     /// Time that a sync of the target's whole filesystem took after the load, where one was made.
     #[serde(default)]
     pub(crate) sync_after_s: Option<f64>,
+    /// Who else used the generator's machine; `None` where it does not say.
+    #[serde(default)]
+    pub(crate) noise: Option<Noise>,
     /// Why the load was ended before its time.
     #[serde(default)]
     pub(crate) stopped: Option<String>,
@@ -99,6 +107,9 @@ pub(crate) struct Totals {
     pub(crate) unanswered: u64,
     /// Due and never begun: their association never stood, or the open load's queue was full or its time over.
     pub(crate) unsent: u64,
+    /// Answered with success in the time for warming up, and in no other figure.
+    #[serde(default)]
+    pub(crate) warm_up: u64,
     pub(crate) associations_opened: u64,
     /// A-ASSOCIATE-RJ, or the presentation context refused.
     pub(crate) associations_rejected: u64,

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::baseline::Comparison;
 use crate::catalogue::Catalogue;
-use crate::drive::{EndArgs, ShapeArgs};
+use crate::drive::{EndArgs, ShapeArgs, seconds};
 use crate::engine::{self, EngineError};
 use crate::live::View;
 use crate::objective::Wanted;
@@ -48,6 +48,9 @@ pub(crate) struct RunArgs {
     /// Send so many instances a second, whatever the receiver does
     #[arg(long, value_name = "R")]
     rate: Option<f64>,
+    /// Leave this time at the beginning out of the figures: what is sent in it is verified all the same
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    warm_up: Option<f64>,
     /// Maximum PDU length that the generator offers
     #[arg(long, value_name = "SIZE")]
     max_pdu: Option<ByteSize>,
@@ -70,6 +73,9 @@ pub(crate) struct RunArgs {
     /// Write the result as JSON
     #[arg(long, value_name = "FILE.json")]
     result: Option<PathBuf>,
+    /// Write each second as a line of CSV
+    #[arg(long, value_name = "FILE.csv")]
+    csv: Option<PathBuf>,
     /// Write a report for people
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
@@ -174,6 +180,7 @@ fn plan(args: &RunArgs) -> Result<Plan, RunError> {
         associations: args.shape.associations,
         size_bytes: args.shape.size.map(|size| size.as_u64()),
         rate_per_s: args.rate,
+        warm_up_s: args.warm_up,
         max_pdu_bytes,
         async_window: args.async_window,
         timeout_s: None,
@@ -228,6 +235,9 @@ fn write(args: &RunArgs, result: &RunResult, compared: Option<&Comparison>) -> R
     }
     if let Some(path) = &args.result {
         to(path, json + "\n")?;
+    }
+    if let Some(path) = &args.csv {
+        to(path, render::csv(result))?;
     }
     if let Some(path) = &args.html {
         to(path, render::html(result, compared))?;

@@ -74,7 +74,7 @@ impl<'a> Monitor<'a> {
         };
         let hopeless = failed >= HOPELESS && now.saturating_duration_since(self.run.start) >= GRACE;
         if hopeless {
-            self.run.schedule.end_now();
+            self.run.end_now();
             self.stopped = Some(format!("ended early, since none of the first {failed} instances was stored ({by})"));
         }
         !hopeless
@@ -82,7 +82,7 @@ impl<'a> Monitor<'a> {
 
     fn close_second(&mut self, now: Instant, watch: &mut dyn FnMut(&Second)) {
         let t_s = now.saturating_duration_since(self.run.start).as_secs_f64();
-        let mut second = self.run.recorder.close_second(t_s, self.run.schedule.backlog(now));
+        let mut second = self.run.recorder.close_second(t_s, self.run.backlog(now));
         second.target = self.sampler.as_mut().and_then(|sampler| sampler.sample());
         watch(&second);
         self.series.push(second);
@@ -100,7 +100,9 @@ impl<'a> Monitor<'a> {
             let Some(step_record) = self.run.recorder.step(number).filter(|_| now_s >= ended_s || done) else {
                 return;
             };
-            let taken = self.run.schedule.step(number);
+            let Some(taken) = self.run.groups.first().map(|group| group.schedule.step(number)) else {
+                return;
+            };
             // A step that was not gone through to its end says nothing.
             if now_s < (number + 1) as f64 * step_s || taken.taken == 0 {
                 return;
@@ -114,7 +116,7 @@ impl<'a> Monitor<'a> {
             self.steps.push(Step { offered_per_s, achieved_per_s: in_time / step_s, p50_ms, p99_ms, knee: false });
             if !kept_up {
                 self.fell_behind = true;
-                self.run.schedule.end_now();
+                self.run.end_now();
             }
         }
     }

@@ -52,7 +52,7 @@ fn method(compared: &Comparison) -> String {
         "not made in turns: what drifted between them counts as theirs"
     };
     format!(
-        "{} runs against {}, {how}. Medians and ranges; bounds of 95 % confidence for all figures together, each run one observation.",
+        "{} runs against {}, {how}. Medians and ranges; bounds of 98 % confidence for all figures together, each run one observation.",
         compared.base_runs, compared.new_runs
     )
 }

@@ -34,6 +34,7 @@ pub(crate) fn run(seed: u64, slower: f64) -> RunResult {
         load: "closed, 8 associations for 90 s".to_owned(),
         latency: Latency::of(&whole),
         service: Latency::of(&whole),
+        senders: Vec::new(),
         modalities: vec![Modality {
             name: "CT".to_owned(),
             acknowledged: totals.acknowledged,
@@ -47,6 +48,7 @@ pub(crate) fn run(seed: u64, slower: f64) -> RunResult {
         target_usage: Some(Usage { user_s: 12.0, system_s: 40.0, peak_rss_bytes: 130 << 20 }),
         target_resting_bytes: Some(30 << 20),
         sync_after_s: None,
+        noise: None,
         stopped: None,
         verification: Some(Verification {
             acknowledged: 18_000,

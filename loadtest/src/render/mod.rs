@@ -1,6 +1,7 @@
 //! Results as people read them: a table for the terminal, and pages that need nothing but themselves.
 
 mod baseline;
+mod csv;
 mod dry_run;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -19,7 +20,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-pub(crate) use baseline::{comparison, comparison_html};
+pub(crate) use baseline::{comparison, comparison_html, verdict};
+pub(crate) use csv::csv;
 pub(crate) use dry_run::dry_run;
 pub(crate) use page::{Page, Tone};
 pub(crate) use plot::{Line, Plot, Shape};
@@ -29,7 +31,7 @@ pub(crate) use table::Table;
 pub(crate) use text::text;
 
 use crate::baseline::Comparison;
-pub(crate) use crate::figures::{bytes, change, count, escape, ms, rate};
+pub(crate) use crate::figures::{bytes, change, count, escape, ms, rate, utc};
 use crate::result::RunResult;
 
 /// The report of one run, with the comparison of the sets that it belongs to when there is one.

@@ -2,9 +2,10 @@
 
 use super::{
     Line, Page, Plot, Scale, Shape, Table, Tone, bytes, comparison_html, count, escape, ms, rate, status, target_plots,
+    utc,
 };
 use crate::baseline::Comparison;
-use crate::result::{Latency, RunResult, Second, Step, Usage, Verification};
+use crate::result::{Latency, Modality, RunResult, Second, Step, Usage, Verification};
 
 /// UIDs that are listed; the JSON has them all.
 const MAX_UIDS: usize = 50;
@@ -19,6 +20,9 @@ pub(crate) fn page(run: &RunResult, compared: Option<&Comparison>) -> Page {
         (true, None) => Tone::Open,
     };
     page.verdict(tone, &verdict(run));
+    if let Some(doubt) = run.noise.and_then(|noise| noise.doubt()) {
+        page.careful(&format!("The figures are {doubt}."));
+    }
     page.tiles(&tiles(run));
     if let Some(compared) = compared {
         page.markup("Against the baseline", &comparison_html(compared));
@@ -30,12 +34,15 @@ pub(crate) fn page(run: &RunResult, compared: Option<&Comparison>) -> Page {
     page.plots("The receiver", &target_plots::plots(run));
     if !run.steps.is_empty() {
         let achieved = "Where the lines part, the receiver no longer keeps up.";
-        page.plots("Load in steps", &steps_plots(&run.steps, achieved));
+        page.plots("Saturation: load in steps", &steps_plots(&run.steps, achieved));
     }
     page.table("Steps", &steps(run));
     page.table("Answers", &answers(run));
     if run.modalities.len() > 1 {
         page.table("Modalities", &modalities(run));
+    }
+    if run.senders.len() > 1 {
+        page.table("Senders", &shares("sender", &run.senders));
     }
     page.table("Bad peers", &bad_peers(run));
     if let Some(verification) = &run.verification {
@@ -196,8 +203,13 @@ pub(crate) fn latencies(run: &RunResult) -> Table {
 }
 
 pub(crate) fn modalities(run: &RunResult) -> Table {
-    let mut table = Table::new(&["modality", "acknowledged", "bytes", "p50", "p99", "max"]);
-    for each in &run.modalities {
+    shares("modality", &run.modalities)
+}
+
+/// The shares of kinds or senders.
+pub(crate) fn shares(what: &str, shares: &[Modality]) -> Table {
+    let mut table = Table::new(&[what, "acknowledged", "bytes", "p50", "p99", "max"]);
+    for each in shares {
         let latency = [each.latency.p50_ms, each.latency.p99_ms, each.latency.max_ms].map(ms);
         table.row([each.name.clone(), count(each.acknowledged), bytes(each.bytes as f64)].into_iter().chain(latency));
     }
@@ -344,20 +356,9 @@ fn facts(run: &RunResult) -> Vec<(&'static str, String)> {
     if let Some(usage) = &run.target_usage {
         facts.push(("Receiver used", used(usage)));
     }
+    if let Some(noise) = &run.noise {
+        facts.push(("Others used", noise.words()));
+    }
     facts.push(("Latency", "From the moment an instance was due to the last byte of its answer: under an open load a receiver that stalls makes the instances behind it late too.".to_owned()));
     facts
-}
-
-/// Date and time in UTC (days to civil date: H. Hinnant's algorithm).
-pub(crate) fn utc(unix_ms: u64) -> String {
-    let seconds = unix_ms / 1000;
-    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", rest / 3600, rest / 60 % 60)
 }

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::fixture;
-use super::run_page::utc;
+use super::utc;
 
 #[test]
 fn the_page_shows_everything_and_asks_nobody_for_anything() {
@@ -18,7 +18,7 @@ fn the_page_shows_everything_and_asks_nobody_for_anything() {
         ">knee<",
         "2.25.1</li>",
         "Against the baseline",
-        ">better</td>",
+        ">worse</td>",
         "slow loris",
         "file and directory synced before the answer",
         "2026-11-23 23:46 UTC",

@@ -5,16 +5,19 @@ mod checked;
 mod mix;
 mod place;
 mod raw;
+mod senders;
 mod shipped;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::fs;
 use std::path::Path;
 
-pub(crate) use checked::{BadPeer, Load, Pace, Scenario, Source, TlsSettings};
+pub(crate) use checked::{BadPeer, Load, Pace, Scenario, Sender, Source, TlsSettings};
 pub(crate) use place::ScenarioError;
 pub(crate) use raw::{Arrival, BadPeerKind, Lifetime, Range};
+pub(crate) use trace::Visit;
 
 impl Scenario {
     /// Reads the file `name`, or the shipped scenario of that name.

@@ -33,7 +33,7 @@ pub(crate) fn serve() {
     let receiver = Arc::new(Receiver {
         directory: variable("FAKE_DIR").into(),
         fault: variable("FAKE_FAULT"),
-        pause: Duration::from_millis(if writers < 4 { 20 } else { 0 }),
+        pause: Duration::from_millis(if writers < 4 { 200 } else { 0 }),
         taken: AtomicU64::new(0),
         leaked: Mutex::default(),
     });

@@ -67,9 +67,11 @@ fn run(address: &str, scenario: &str, flags: &[&str]) -> Output {
 fn the_result_on_stdout_in_the_file_and_in_the_report_is_one() {
     let directory = tempfile::tempdir().unwrap();
     let (json, html) = (directory.path().join("r.json"), directory.path().join("r.html"));
+    let csv = directory.path().join("r.csv");
     let sink = Sink::start();
     let scenario = scenario(directory.path(), "instances = 60");
     let flags = ["--json", "--seed", "9", "--result", json.to_str().unwrap(), "--html", html.to_str().unwrap()];
+    let flags = [&flags[..], &["--csv", csv.to_str().unwrap()]].concat();
     let output = run(&sink.address, &scenario, &flags);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -78,6 +80,8 @@ fn the_result_on_stdout_in_the_file_and_in_the_report_is_one() {
     assert_eq!((&result["totals"]["acknowledged"], &result["latency"]["count"]), (&60.into(), &60.into()));
     assert_eq!(result["modalities"].as_array().unwrap().len(), 2);
     assert!(fs::read_to_string(&html).unwrap().contains("<svg"));
+    assert_eq!(fs::read_to_string(&csv).unwrap().lines().count(), 1 + result["series"].as_array().unwrap().len());
+    assert!(result["noise"]["steal"].as_f64().is_some(), "{result}");
     // A run is compared with its own result.
     let sink = Sink::start();
     let output = run(&sink.address, &scenario, &["--baseline", json.to_str().unwrap()]);
