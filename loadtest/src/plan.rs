@@ -184,10 +184,8 @@ impl Plan {
     /// The load in words.
     pub(crate) fn describe_load(&self) -> String {
         let load = &self.scenario.load;
-        if !self.scenario.senders.is_empty() {
-            return self.describe_senders();
-        }
         let mut text = match &load.pace {
+            _ if !self.scenario.senders.is_empty() => self.describe_senders(),
             Pace::Closed { think_time_ms: Range { high: 0, .. } } => "closed".to_owned(),
             Pace::Closed { think_time_ms: Range { low, high } } => {
                 format!("closed, {low} to {high} ms between instances")
@@ -197,7 +195,9 @@ impl Plan {
             Pace::Trace { visits } => format!("a trace of {} associations", visits.len()),
         };
         // Writing to a String never fails.
-        let _ = write!(text, ", {} associations", self.scenario.associations.count);
+        if self.scenario.senders.is_empty() {
+            let _ = write!(text, ", {} associations", self.scenario.associations.count);
+        }
         if let Some(instances) = load.instances {
             let _ = write!(text, ", {instances} instances");
         }

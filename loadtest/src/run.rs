@@ -25,8 +25,8 @@ use crate::{render, target};
 /// What is run, against whom, and what must come of it.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Scenario file, or the name of one that ships: ct, mr, cr-dx, us-multiframe, mammo-dbt, whole-slide, sr-tiny, hospital-day, tls,
-    /// bad-peers, knee; or of a throughput load: tiny, ct1, ct8, ct64, ct512, large, giant, idle, churn
+    /// Scenario file, or the name of one that ships: ct, mr, cr-dx, us-multiframe, mammo-dbt, whole-slide, sr-tiny, hospital-day, site,
+    /// tls, bad-peers, knee; or of a throughput load: tiny, ct1, ct8, ct64, ct512, large, giant, idle, churn
     #[arg(long, value_name = "FILE")]
     scenario: String,
     /// Where the receiver listens

@@ -42,7 +42,7 @@ fn variance(values: &[f64]) -> f64 {
 fn student(freedom: usize, confidence: f64) -> f64 {
     let exponent = i32::try_from(freedom).unwrap_or(i32::MAX) - 1;
     let area = |to: f64| {
-        const STEPS: u32 = 400;
+        const STEPS: u32 = 100;
         let width = to / f64::from(STEPS);
         let at = |step: u32| (f64::from(step) * width).cos().max(0.0).powi(exponent);
         // Simpson's rule.
@@ -51,7 +51,7 @@ fn student(freedom: usize, confidence: f64) -> f64 {
     };
     let wanted = confidence * area(FRAC_PI_2);
     let (mut low, mut high) = (0.0, FRAC_PI_2);
-    for _ in 0..60 {
+    for _ in 0..40 {
         let middle = (low + high) / 2.0;
         if area(middle) < wanted { low = middle } else { high = middle }
     }
