@@ -203,7 +203,10 @@ mod tests {
         for name in ["instances/s", "MiB/s", "latency p50", "latency p90"] {
             assert_eq!(verdict(&slower, name), Verdict::Worse, "{slower:#?}");
         }
-        assert!(!fixture::compared(1.0).is_worse());
+        let same = fixture::compared(1.0);
+        assert!(!same.is_worse());
+        let text = render::comparison(&same);
+        assert!(text.starts_with("No difference shown: instances/s may differ by "), "{text}");
     }
 
     #[test]

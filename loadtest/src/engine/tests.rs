@@ -190,12 +190,15 @@ fn senders_have_their_own_kinds_paces_and_associations() {
                 lifetime = \"run\"\ninstances_per_association = 5\n\
                 [[senders]]\nname = \"reports\"\nmix = [\"SR\"]\nrate_per_s = 10\narrival = \"even\"\nlifetime = \"run\"\n";
     let (result, _) = run_plan(&mut plan_of(text, &receiver));
+    // Two devices of 20 a second and one of 10, for two seconds; what a slow machine did not come to is unsent.
     let of: Vec<_> = result.senders.iter().map(|sender| (sender.name.as_str(), sender.acknowledged)).collect();
-    assert_eq!(of, [("CT", 80), ("reports", 20)], "two devices of 20 a second and one of 10, for two seconds");
-    assert_eq!(result.modalities.iter().map(|kind| kind.acknowledged).collect::<Vec<_>>(), [80, 20]);
-    // Of the CTs at most five instances an association, of the reports one association in all.
-    assert!((17..=21).contains(&result.totals.associations_opened), "{:?}", result.totals);
-    assert_eq!(result.totals.failed(), 0);
+    let [("CT", slices), ("reports", reports)] = of[..] else { panic!("{of:?}") };
+    assert!((1..=80).contains(&slices) && (1..=20).contains(&reports), "{of:?}");
+    assert_eq!(slices + reports + result.totals.unsent, 100);
+    assert_eq!(result.modalities.iter().map(|kind| kind.acknowledged).collect::<Vec<_>>(), [slices, reports]);
+    // Of the CTs five instances an association and not more, of the reports one association in all.
+    assert!(result.totals.associations_opened > slices.div_ceil(5), "{:?}", result.totals);
+    assert!(result.totals.associations_opened <= slices.div_ceil(5) + 5, "{:?}", result.totals);
 }
 
 #[test]
@@ -240,8 +243,12 @@ fn what_warms_up_is_sent_and_in_no_figure() {
     let receiver = Receiver::start(|_| Act::Acknowledge);
     let load = "model = \"open\"\nrate_per_s = 50\narrival = \"even\"\nduration_s = 2\nwarm_up_s = 1";
     let (result, ledger) = run_plan(&mut plan(&receiver, load, "count = 2"));
-    assert_eq!((result.totals.acknowledged, result.totals.warm_up, result.latency.count), (50, 50, 50));
-    assert_eq!(reconcile::check(&ledger, &Verify::Hook("true".into())).unwrap().acknowledged, 100);
+    let totals = &result.totals;
+    assert_eq!(totals.acknowledged + totals.warm_up + totals.unsent, 100);
+    assert!((1..=50).contains(&totals.warm_up) && totals.acknowledged > 0, "{totals:?}");
+    assert_eq!(result.latency.count, totals.acknowledged);
+    let verified = reconcile::check(&ledger, &Verify::Hook("true".into())).unwrap();
+    assert_eq!(verified.acknowledged, totals.acknowledged + totals.warm_up);
 }
 
 #[test]

@@ -38,10 +38,14 @@ pub(crate) fn verdict(compared: &Comparison) -> String {
         );
     }
     let said: Vec<String> = [Verdict::Worse, Verdict::Better].into_iter().filter_map(named).collect();
-    match said.is_empty() {
-        true => "No difference shown.".to_owned(),
-        false => format!("{}.", said.join("; ")),
+    if !said.is_empty() {
+        return format!("{}.", said.join("; "));
     }
+    // How large a difference may still be there says more than that none was shown.
+    let may_be = compared.findings.iter().find_map(|finding| Some((finding.name, finding.ratio?)));
+    let may_be =
+        may_be.map(|(name, ratio)| format!(": {name} may differ by {} to {}", change(ratio.low), change(ratio.high)));
+    format!("No difference shown{}.", may_be.unwrap_or_default())
 }
 
 /// How it was compared.

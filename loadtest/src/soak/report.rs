@@ -105,7 +105,7 @@ fn storage(cycles: &[Cycle]) -> String {
 pub(crate) fn page(soaked: &Soaked) -> String {
     let hours = soaked.cycles.last().map_or(0.0, |cycle| cycle.end_s / 3600.0);
     let lead = format!("{}, scenario {}, {hours:.2} hours", soaked.receiver, soaked.scenario);
-    let mut page = Page::new("Soak", &lead);
+    let mut page = Page::of_command("Soak", &lead);
     let all = |verdict| soaked.judgements.iter().all(|judgement| judgement.verdict == verdict);
     let leaks = soaked.judgements.iter().any(|judgement| judgement.verdict == Verdict::Leak);
     let faulty = soaked.cycles.iter().any(|cycle| !cycle.faults.is_empty());

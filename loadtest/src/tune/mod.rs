@@ -37,7 +37,7 @@ const TOGETHER: [&str; 2] = ["writers.count", "writers.mailbox_capacity"];
 /// The bound on p99 when nothing is said, and the bound at the knee: a modality's operator notices more.
 const P99_BOUND_MS: f64 = 1000.0;
 /// Open loads at the end, as shares of what the closed load came to.
-const KNEE_SHARES: [f64; 7] = [0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1];
+const KNEE_SHARES: [f64; 7] = [0.5, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3];
 /// The part of the budget that is kept for them and for the run without syncs.
 const RESERVE: f64 = 0.2;
 /// A run of a setting that is slower than this many times what was measured first is cut off; its rate stands all the same.

@@ -121,7 +121,8 @@ fn details(tuned: &Tuned) -> Vec<String> {
     }
     if let Some(best) = search.best_figures() {
         said.push(format!(
-            "With these settings: {} instances/s, {} MiB/s, p99 {}, {}.",
+            "With what is {}: {} instances/s, {} MiB/s, p99 {}, {}.",
+            if search.best.is_empty() { "configured" } else { "recommended" },
             rate(best.per_s),
             rate(best.mib_per_s),
             ms(best.p99_ms),
@@ -129,9 +130,11 @@ fn details(tuned: &Tuned) -> Vec<String> {
         ));
         said.extend(tuned.unsynced.map(|unsynced| cost_of_syncs(best, unsynced)));
     }
-    if let Some(knee) = tuned.knee.iter().find(|step| step.knee) {
+    if let Some((index, knee)) = tuned.knee.iter().enumerate().find(|(_, step)| step.knee) {
+        // No step that it did not keep up with: the knee lies beyond.
+        let at_least = if index + 1 == tuned.knee.len() { "at least " } else { "" };
         said.push(format!(
-            "Under an open load it keeps up with {} instances/s (p50 {}, p99 {}).",
+            "Under an open load it keeps up with {at_least}{} instances/s (p50 {}, p99 {}).",
             rate(knee.offered_per_s),
             ms(knee.p50_ms),
             ms(knee.p99_ms)
