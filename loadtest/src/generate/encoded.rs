@@ -6,7 +6,7 @@ use crate::part10::has_long_length;
 /// The group of pixel data.
 pub(super) const PIXELS: u16 = 0x7FE0;
 /// Deepest nesting of sequences that is followed.
-const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// A data element's header.
 pub(super) struct Element {

@@ -4,7 +4,7 @@
 //! that no length changes. This is not de-identification by PS3.15: pixels, dates of the study and UIDs of other objects stay.
 
 use super::element::Tag;
-use super::encoded::Element;
+use super::encoded::{Element, MAX_DEPTH};
 
 /// In place of the patient's name.
 pub(super) const NAME: &[u8] = b"Load^Test ";
@@ -89,14 +89,27 @@ pub(super) fn patient_id(number: usize) -> Vec<u8> {
 /// Overwrites what identifies in the elements of `bytes` from `at` to `end`, sequences and all; `all` is for what is within an attribute
 /// that identifies as a whole. `None` when they cannot be followed.
 pub(super) fn overwrite(bytes: &mut [u8], at: usize, end: usize, explicit: bool, all: bool) -> Option<()> {
-    let mut at = at;
+    overwrite_nested(bytes, (at, end), explicit, all, 0)
+}
+
+fn overwrite_nested(
+    bytes: &mut [u8],
+    (mut at, end): (usize, usize),
+    explicit: bool,
+    all: bool,
+    depth: usize,
+) -> Option<()> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
     while at < end {
         let element = Element::read(bytes, at, explicit)?;
         let next = element.end(bytes, explicit, 0).filter(|&next| next <= end)?;
         let all = all || identifies(element.tag, element.vr);
         let is_item = element.tag == (0xFFFE, 0xE000);
         if is_item || element.is_sequence(bytes) {
-            overwrite(bytes, element.value_at, next, explicit && element.items_explicit, all)?;
+            let value = (element.value_at, next);
+            overwrite_nested(bytes, value, explicit && element.items_explicit, all, depth + 1)?;
         } else if all && element.tag.0 != 0xFFFE {
             let is_text = element.vr.map_or(element.tag.0 % 2 == 0, |vr| TEXT.contains(&&vr));
             bytes.get_mut(element.value_at..next)?.fill(if is_text { b' ' } else { 0 });
@@ -134,6 +147,19 @@ mod tests {
             }
         }
         assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn sequences_nested_without_end_are_not_followed() {
+        // An item with a sequence with an item …, each of a length that is given.
+        let mut bytes = Vec::new();
+        for _ in 0..200 {
+            let length = (bytes.len() as u32 + 8).to_le_bytes();
+            let item = (bytes.len() as u32).to_le_bytes();
+            bytes = [&[8, 0, 0x40, 0x11][..], &length, &[0xFE, 0xFF, 0, 0xE0], &item, &bytes].concat();
+        }
+        let end = bytes.len();
+        assert_eq!(overwrite(&mut bytes, 0, end, false, false), None);
     }
 
     #[test]
