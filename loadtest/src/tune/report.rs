@@ -122,7 +122,7 @@ fn details(tuned: &Tuned) -> Vec<String> {
     if let Some(best) = search.best_figures() {
         said.push(format!(
             "With what is {}: {} instances/s, {} MiB/s, p99 {}, {}.",
-            if search.best.is_empty() { "configured" } else { "recommended" },
+            if search.changes() { "recommended" } else { "configured" },
             rate(best.per_s),
             rate(best.mib_per_s),
             ms(best.p99_ms),
@@ -156,7 +156,7 @@ fn cost_of_syncs(best: Figures, unsynced: Figures) -> String {
 /// As the configuration file has them.
 fn lines(tuned: &Tuned) -> String {
     let Tuned { scenario, cpus, filesystem, search, .. } = tuned;
-    if search.best.is_empty() {
+    if !search.changes() {
         return "# Nothing to change.\n".to_owned();
     }
     let mut text =

@@ -17,6 +17,8 @@ use crate::statistics::{MIN_RUNS, ratio_of_runs};
 
 /// A trial that reaches this share of another is as good: nobody changes a configuration for less.
 const AS_GOOD: f64 = 0.95;
+/// Of each comparison. It is looked after every round whether there is an answer, and each look is another chance to be wrong.
+const CONFIDENCE: f64 = 0.99;
 /// Rounds after which a stage that is still open stays so.
 const MAX_ROUNDS: usize = 30;
 
@@ -68,6 +70,11 @@ pub(crate) struct Search {
 }
 
 impl Search {
+    /// Whether anything is recommended that is not configured.
+    pub(crate) fn changes(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage.answer, Answer::Take(_)))
+    }
+
     /// The medians of the settings that are recommended, from the last stage that had them.
     pub(crate) fn best_figures(&self) -> Option<Figures> {
         let stage = self.stages.last()?;
@@ -185,7 +192,7 @@ fn judge(trials: &[Trial], rules: &Rules) -> (Answer, Option<f64>) {
     let ratio = |new: usize, old: usize| {
         let (new, old) = (values(new), values(old));
         let both = new.len().min(old.len());
-        ratio_of_runs(old.get(..both)?, new.get(..both)?, true, 0.95)
+        ratio_of_runs(old.get(..both)?, new.get(..both)?, true, CONFIDENCE)
     };
     let as_good = |one: usize, other: usize| ratio(one, other).is_some_and(|ratio| ratio.low >= AS_GOOD);
     if kept.is_empty() {
