@@ -1,21 +1,39 @@
-//! Two runs against each other: what is better, what is worse, and what nobody can tell.
-
-use hdrhistogram::Histogram;
+//! Two sets of runs against each other: what is better, what is worse, and what nobody can tell.
 
 use crate::figures;
-use crate::result::{RunResult, Second};
-use crate::statistics::{
-    Interval, MIN_SECONDS, design_effect, mean, quantile_interval, quantile_ratio, ratio_of_means,
-};
+use crate::noise::Noise;
+use crate::result::RunResult;
+use crate::statistics::{Interval, MIN_RUNS, mean, median, ratio_of_runs};
 
-/// One figure of both runs.
+/// A difference that is smaller than this part is none that anybody acts on.
+const LEAST_DIFFERENCE: f64 = 0.01;
+
+/// Of so many comparisons of a thing with itself one may find a figure better or worse: the bounds hold for all figures together
+/// (Bonferroni). Of twenty, three or more are then found in fewer than one in a hundred cases.
+const WRONG: f64 = 0.02;
+
+/// Two sets of runs, compared.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Comparison {
+    pub(crate) findings: Vec<Finding>,
+    /// Why the two do not measure the same thing, or not well.
+    pub(crate) differences: Vec<String>,
+    pub(crate) base_runs: usize,
+    pub(crate) new_runs: usize,
+    /// Whether the runs were made in turns.
+    pub(crate) paired: bool,
+}
+
+/// One figure of both sets.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Finding {
     pub(crate) name: &'static str,
-    /// With their units.
+    /// The median with its unit, and the range where there are several runs.
     pub(crate) base: String,
     pub(crate) new: String,
-    /// The new by the base; `None` when the runs are too short for bounds.
+    /// The new median by the base's.
+    pub(crate) change: Option<f64>,
+    /// The new by the base, with bounds; `None` of too few runs.
     pub(crate) ratio: Option<Interval>,
     pub(crate) verdict: Verdict,
 }
@@ -25,10 +43,9 @@ pub(crate) struct Finding {
 pub(crate) enum Verdict {
     Better,
     Worse,
-    /// The bounds hold both better and worse.
+    /// The bounds hold both better and worse, or the difference is too small to matter.
     NoDifference,
-    /// Too few seconds, or the answers beyond the percentile are too few or come from too few of them.
-    TooShort,
+    TooFew,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,13 +60,14 @@ impl Verdict {
             Self::Better => "better",
             Self::Worse => "worse",
             Self::NoDifference => "no difference shown",
-            Self::TooShort => "too little to tell",
+            Self::TooFew => "too few runs to tell",
         }
     }
 
     fn of(ratio: Option<Interval>, good: Good) -> Self {
         match ratio {
-            None => Self::TooShort,
+            None => Self::TooFew,
+            Some(ratio) if (ratio.estimate - 1.0).abs() < LEAST_DIFFERENCE => Self::NoDifference,
             Some(ratio) if ratio.low > 1.0 => {
                 if good == Good::High {
                     Self::Better
@@ -69,23 +87,90 @@ impl Verdict {
     }
 }
 
-/// Every figure that both runs have.
-pub(crate) fn compare(base: &RunResult, new: &RunResult) -> Vec<Finding> {
-    let mut findings = vec![
-        throughput("instances/s", base, new, RunResult::per_s, |second| second.acknowledged as f64),
-        throughput("MiB/s", base, new, RunResult::mib_per_s, |second| second.bytes as f64),
-    ];
-    for (name, quantile) in
-        [("latency p50", 0.5), ("latency p90", 0.9), ("latency p99", 0.99), ("latency p99.9", 0.999)]
-    {
-        findings.extend(latency(name, quantile, base, new));
+/// A figure of a run, how it is shown, and which way is good.
+struct Figure {
+    name: &'static str,
+    good: Good,
+    show: fn(f64) -> String,
+    of: fn(&RunResult) -> f64,
+}
+
+const FIGURES: [Figure; 7] = [
+    Figure { name: "instances/s", good: Good::High, show: figures::rate, of: RunResult::per_s },
+    Figure { name: "MiB/s", good: Good::High, show: figures::rate, of: RunResult::mib_per_s },
+    Figure { name: "latency p50", good: Good::Low, show: figures::ms, of: |run| run.latency.p50_ms },
+    Figure { name: "latency p90", good: Good::Low, show: figures::ms, of: |run| run.latency.p90_ms },
+    Figure { name: "latency p99", good: Good::Low, show: figures::ms, of: |run| run.latency.p99_ms },
+    Figure { name: "latency p99.9", good: Good::Low, show: figures::ms, of: |run| run.latency.p999_ms },
+    Figure { name: "target's RSS, mean", good: Good::Low, show: figures::bytes, of: resident },
+];
+
+/// `NaN` of a target that was not looked at.
+fn resident(run: &RunResult) -> f64 {
+    let seen: Vec<f64> =
+        run.series.iter().filter_map(|second| second.target.as_ref()).map(|target| target.rss_bytes as f64).collect();
+    if seen.is_empty() { f64::NAN } else { mean(&seen) }
+}
+
+impl Comparison {
+    /// Compares two sets; of none there is nothing to tell.
+    pub(crate) fn of(mut base: Vec<RunResult>, mut new: Vec<RunResult>) -> Self {
+        for runs in [&mut base, &mut new] {
+            runs.sort_by_key(|run| run.started_unix_ms);
+        }
+        let paired = in_turns(&base, &new);
+        let findings = FIGURES.iter().filter_map(|figure| figure.compare(&base, &new, paired)).collect();
+        let differences = base.first().zip(new.first()).map(|(base, new)| differences(base, new));
+        let noise = Noise::worst(base.iter().chain(&new).map(|run| run.noise.as_ref()));
+        let doubt =
+            noise.and_then(|noise| noise.doubt()).map(|doubt| format!("the figures are {doubt} (the worst run)"));
+        let differences: Vec<String> = differences.unwrap_or_default().into_iter().chain(doubt).collect();
+        let (base_runs, new_runs) = (base.len(), new.len());
+        Self { findings, differences, base_runs, new_runs, paired }
     }
-    findings.extend(resident(base, new));
-    findings
+
+    pub(crate) fn is_worse(&self) -> bool {
+        self.findings.iter().any(|finding| finding.verdict == Verdict::Worse)
+    }
+}
+
+/// Whether one of each was run before the next of either, so that each pair met the same host.
+fn in_turns(base: &[RunResult], new: &[RunResult]) -> bool {
+    let pairs: Vec<(u64, u64)> = base
+        .iter()
+        .zip(new)
+        .map(|(base, new)| (base.started_unix_ms, new.started_unix_ms))
+        .map(|(base, new)| (base.min(new), base.max(new)))
+        .collect();
+    let follow = pairs.windows(2).all(|two| matches!(two, [(_, last), (next, _)] if last < next));
+    base.len() == new.len() && base.len() >= MIN_RUNS && follow
+}
+
+impl Figure {
+    /// `None` when a run does not have it.
+    fn compare(&self, base: &[RunResult], new: &[RunResult], paired: bool) -> Option<Finding> {
+        let of = |runs: &[RunResult]| runs.iter().map(self.of).collect::<Vec<f64>>();
+        let (base, new) = (of(base), of(new));
+        if base.iter().chain(&new).any(|value| value.is_nan()) {
+            return None;
+        }
+        let change = median(&new)? / median(&base)?;
+        let ratio = ratio_of_runs(&base, &new, paired, 1.0 - WRONG / FIGURES.len() as f64);
+        let verdict = Verdict::of(ratio, self.good);
+        let change = change.is_finite().then_some(ratio.map_or(change, |ratio| ratio.estimate));
+        Some(Finding { name: self.name, base: self.shown(&base), new: self.shown(&new), change, ratio, verdict })
+    }
+
+    fn shown(&self, values: &[f64]) -> String {
+        let middle = (self.show)(median(values).unwrap_or(f64::NAN));
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(0.0, f64::max);
+        if values.len() == 1 { middle } else { format!("{middle} ({} – {})", (self.show)(low), (self.show)(high)) }
+    }
 }
 
 /// Why the two do not measure the same thing.
-pub(crate) fn differences(base: &RunResult, new: &RunResult) -> Vec<String> {
+fn differences(base: &RunResult, new: &RunResult) -> Vec<String> {
     let mut differences = Vec::new();
     let mut differ = |what: &str, base: &str, new: &str| {
         if base != new {
@@ -94,7 +179,6 @@ pub(crate) fn differences(base: &RunResult, new: &RunResult) -> Vec<String> {
     };
     differ("scenario", &base.scenario, &new.scenario);
     differ("load", &base.load, &new.load);
-    differ("seed", &base.seed.to_string(), &new.seed.to_string());
     differ("number of CPUs", &base.host.cpus.to_string(), &new.host.cpus.to_string());
     differ("kernel", &base.host.kernel, &new.host.kernel);
     let durability = |run: &RunResult| run.target.durability.clone().unwrap_or_else(|| "unknown".to_owned());
@@ -102,84 +186,74 @@ pub(crate) fn differences(base: &RunResult, new: &RunResult) -> Vec<String> {
     differences
 }
 
-/// Whole seconds of the middle: the first fills queues and caches, the last is seldom whole.
-fn middle(run: &RunResult) -> &[Second] {
-    run.series.get(1..run.series.len().saturating_sub(1)).unwrap_or_default()
-}
-
-fn throughput(
-    name: &'static str,
-    base: &RunResult,
-    new: &RunResult,
-    whole: fn(&RunResult) -> f64,
-    second: fn(&Second) -> f64,
-) -> Finding {
-    let series = |run| middle(run).iter().map(second).collect::<Vec<f64>>();
-    let ratio = ratio_of_means(&series(base), &series(new), base.seed ^ new.seed.rotate_left(32));
-    let verdict = Verdict::of(ratio, Good::High);
-    Finding { name, base: figures::rate(whole(base)), new: figures::rate(whole(new)), ratio, verdict }
-}
-
-fn latency(name: &'static str, quantile: f64, base: &RunResult, new: &RunResult) -> Option<Finding> {
-    let (base_all, new_all) = (base.latency.histogram()?, new.latency.histogram()?);
-    let bounds = |run: &RunResult, histogram| {
-        let enough = middle(run).len() >= MIN_SECONDS;
-        quantile_interval(histogram, quantile, design_effect(histogram, &run.series, quantile)).filter(|_| enough)
-    };
-    let ratio = bounds(base, &base_all).zip(bounds(new, &new_all)).map(|(base, new)| quantile_ratio(base, new));
-    let shown = |histogram: &Histogram<u64>| figures::ms(histogram.value_at_quantile(quantile) as f64 / 1000.0);
-    Some(Finding { name, base: shown(&base_all), new: shown(&new_all), ratio, verdict: Verdict::of(ratio, Good::Low) })
-}
-
-fn resident(base: &RunResult, new: &RunResult) -> Option<Finding> {
-    let series = |run| -> Vec<f64> {
-        middle(run).iter().filter_map(|second| second.target.as_ref()).map(|target| target.rss_bytes as f64).collect()
-    };
-    let (base, new) = (series(base), series(new));
-    if base.is_empty() || new.is_empty() {
-        return None;
-    }
-    let ratio = ratio_of_means(&base, &new, 1);
-    let shown = |series: &[f64]| figures::bytes(mean(series));
-    let verdict = Verdict::of(ratio, Good::Low);
-    Some(Finding { name: "target's RSS, mean", base: shown(&base), new: shown(&new), ratio, verdict })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use crate::render::{self, fixture};
 
-    fn verdict(findings: &[Finding], name: &str) -> Verdict {
-        findings.iter().find(|finding| finding.name == name).unwrap().verdict
+    fn verdict(compared: &Comparison, name: &str) -> Verdict {
+        compared.findings.iter().find(|finding| finding.name == name).unwrap().verdict
     }
 
     #[test]
-    fn a_slower_run_is_worse_and_the_same_again_is_no_difference() {
-        let base = fixture::run(1, 1.0);
-        let findings = compare(&base, &fixture::run(2, 1.3));
+    fn slower_runs_are_worse_and_the_same_again_is_no_difference() {
+        let slower = fixture::compared(1.3);
+        assert!(slower.paired && slower.is_worse());
         for name in ["instances/s", "MiB/s", "latency p50", "latency p90"] {
-            assert_eq!(verdict(&findings, name), Verdict::Worse, "{findings:#?}");
+            assert_eq!(verdict(&slower, name), Verdict::Worse, "{slower:#?}");
         }
-        // The longest hundredth comes from three stalls alone: too few to tell anything, though thousands of answers were counted.
-        assert!(
-            matches!(verdict(&findings, "latency p99"), Verdict::NoDifference | Verdict::TooShort),
-            "{findings:#?}"
-        );
-        let findings = compare(&fixture::run(2, 1.3), &base);
-        assert_eq!(verdict(&findings, "instances/s"), Verdict::Better);
-        let findings = compare(&base, &fixture::run(3, 1.0));
-        for name in ["instances/s", "latency p50", "latency p90"] {
-            assert_eq!(verdict(&findings, name), Verdict::NoDifference, "{findings:#?}");
-        }
+        let same = fixture::compared(1.0);
+        assert!(!same.is_worse());
+        let text = render::comparison(&same);
+        assert!(text.starts_with("No difference shown: instances/s may differ by "), "{text}");
     }
 
     #[test]
-    fn a_run_of_a_moment_tells_nothing() {
-        let mut short = fixture::run(1, 1.0);
-        short.series.truncate(4);
-        let findings = compare(&short, &fixture::run(2, 3.0));
-        assert!(findings.iter().all(|finding| finding.verdict == Verdict::TooShort), "{findings:#?}");
+    fn one_run_against_one_tells_nothing_but_the_change() {
+        let compared = Comparison::of(vec![fixture::run(1, 1.0)], vec![fixture::run(2, 3.0)]);
+        assert!(compared.findings.iter().all(|finding| finding.verdict == Verdict::TooFew), "{compared:#?}");
+        assert!(compared.findings[0].change.unwrap() < 0.4);
+        let text = render::comparison(&compared);
+        assert!(text.starts_with("Cannot be told: 1 and 1 runs") && text.contains("--rounds 6"), "{text}");
+    }
+
+    /// A run on a host whose figures drift: each resembles the one before, and its latencies follow its rate.
+    fn on_a_drifting_host(base: &RunResult, random: &mut Random, drift: &mut f64, started: u64) -> RunResult {
+        let mut noise = |size: f64| size * ((0..12).map(|_| random.unit()).sum::<f64>() - 6.0);
+        *drift = 0.9 * *drift + noise(0.04);
+        let factor = |own: f64| (*drift + own).exp();
+        let mut run = base.clone();
+        run.started_unix_ms = started;
+        run.elapsed_s = base.elapsed_s * factor(noise(0.02));
+        let latency = &mut run.latency;
+        latency.p50_ms *= factor(noise(0.03));
+        latency.p90_ms *= factor(noise(0.05));
+        latency.p99_ms *= factor(noise(0.15));
+        latency.p999_ms *= factor(noise(0.3));
+        run
+    }
+
+    #[test]
+    fn of_twenty_identical_pairs_at_most_two_have_a_figure_that_is_told_apart() {
+        let base = fixture::run(1, 1.0);
+        let mut random = Random::new(11);
+        let mut drift = 0.0;
+        for twenty in 0..5 {
+            let mut false_ones = 0;
+            for _ in 0..20 {
+                let mut made = |number| on_a_drifting_host(&base, &mut random, &mut drift, number);
+                // Another one first in each round.
+                let runs: Vec<RunResult> = (0..12).map(&mut made).collect();
+                let of = |which: usize| runs.iter().enumerate().filter(move |(at, _)| (at + at / 2) % 2 == which);
+                let [one, other] = [0, 1].map(|which| of(which).map(|(_, run)| run.clone()).collect::<Vec<_>>());
+                let compared = Comparison::of(one, other);
+                assert!(compared.paired);
+                let told = |finding: &Finding| matches!(finding.verdict, Verdict::Better | Verdict::Worse);
+                false_ones += usize::from(compared.findings.iter().any(told));
+            }
+            assert!(false_ones <= 2, "{false_ones} of 20, twenty {twenty}");
+        }
     }
 
     #[test]
@@ -188,8 +262,8 @@ mod tests {
         let mut other = fixture::run(1, 1.0);
         other.scenario = "mr".into();
         other.target.durability = None;
-        let differences = differences(&base, &other);
-        assert_eq!(differences.len(), 2, "{differences:?}");
-        assert!(render::comparison(&base, &other).contains("scenario differs: ct in the baseline, mr now"));
+        let compared = Comparison::of(vec![base], vec![other]);
+        assert_eq!(compared.differences.len(), 2, "{compared:?}");
+        assert!(render::comparison(&compared).contains("scenario differs: ct in the baseline, mr now"));
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Catalogue {
     pub(crate) kinds: Vec<Kind>,
     /// Sum of the weights of all kinds.
     pub(crate) weight: u64,
+    /// What was done to files of the user's own, in sentences.
+    pub(crate) notes: Vec<String>,
     framed: Mutex<BTreeMap<usize, Arc<Vec<Arc<Framed>>>>>,
 }
 
@@ -73,6 +75,7 @@ impl Catalogue {
             contexts: Vec::new(),
             kinds: Vec::new(),
             weight: 0,
+            notes: Vec::new(),
             framed: Mutex::default(),
         };
         for study in &scenario.mix {
@@ -86,9 +89,11 @@ impl Catalogue {
                     }
                     Studies::Generated { templates, series: *series, instances: *instances }
                 }
-                Source::Files { directory, limit } => {
+                Source::Files { directory, limit, keep_patient } => {
                     let mut studies = Vec::new();
-                    for study in files::load(directory, *limit)? {
+                    let files = files::load(directory, *limit, *keep_patient)?;
+                    catalogue.notes.push(files.note);
+                    for study in files.studies {
                         let instances = study.instances.into_iter();
                         let instances = instances.map(|(series, dataset)| Ok((series, catalogue.add(dataset)?)));
                         studies.push(instances.collect::<Result<Vec<_>, CatalogueError>>()?);

@@ -1,4 +1,4 @@
-//! Two results that were measured before, against each other.
+//! Results that were measured before, against each other.
 
 use std::fs;
 use std::io;
@@ -6,19 +6,23 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::baseline::{self, Verdict};
+use crate::baseline::Comparison;
 use crate::render;
+use crate::result::RunResult;
 
 /// Which results.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// What `run --result` wrote first
-    #[arg(value_name = "BASE.json")]
-    base: PathBuf,
-    /// What it wrote later
-    #[arg(value_name = "NEW.json")]
-    new: PathBuf,
-    /// Write the report of the later run, with the comparison in it
+    /// What `run --result` wrote of one run each: shows the change, and cannot tell whether it is one
+    #[arg(value_names = ["BASE.json", "NEW.json"], num_args = 2, conflicts_with_all = ["base", "new"])]
+    files: Vec<PathBuf>,
+    /// Results of several runs of the one, from three on
+    #[arg(long, value_name = "FILE.json", num_args = 1.., requires = "new", required_unless_present = "files")]
+    base: Vec<PathBuf>,
+    /// And of the other. Runs that were made in turns are compared in pairs
+    #[arg(long, value_name = "FILE.json", num_args = 1.., requires = "base")]
+    new: Vec<PathBuf>,
+    /// Write the report of the last new run, with the comparison in it
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
@@ -28,10 +32,17 @@ pub(crate) struct DiffArgs {
 /// # Errors
 /// When a file cannot be read or written, or is no result.
 pub(crate) fn run(args: &DiffArgs) -> io::Result<bool> {
-    let (base, new) = (render::read(&args.base)?, render::read(&args.new)?);
-    print!("{}", render::comparison(&base, &new));
-    if let Some(path) = &args.html {
-        fs::write(path, render::html(&new, Some(&base)))?;
+    let (base, new) = match args.files.as_slice() {
+        [base, new] => (std::slice::from_ref(base), std::slice::from_ref(new)),
+        _ => (args.base.as_slice(), args.new.as_slice()),
+    };
+    let read = |paths: &[PathBuf]| paths.iter().map(|path| render::read(path)).collect::<io::Result<Vec<RunResult>>>();
+    let (base, new) = (read(base)?, read(new)?);
+    let last = new.last().cloned();
+    let compared = Comparison::of(base, new);
+    print!("{}", render::comparison(&compared));
+    if let (Some(path), Some(last)) = (&args.html, last) {
+        fs::write(path, render::html(&last, Some(&compared)))?;
     }
-    Ok(baseline::compare(&base, &new).iter().all(|finding| finding.verdict != Verdict::Worse))
+    Ok(!compared.is_worse())
 }

@@ -41,9 +41,12 @@ pub(crate) struct ShapeArgs {
     /// Pixel data of every generated instance before it is encoded, in place of the scenario's
     #[arg(long)]
     pub(crate) size: Option<ByteSize>,
-    /// UIDs, pixels and every choice follow from the seed: a second run with the same one sends the same instances again
+    /// Decides kinds, sizes, pixels, their order and the arrivals: the same seed is the same load. UIDs are new in every run all the same
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Send files of one's own with the names, IDs and everything else in them; without it another patient takes their place
+    #[arg(long)]
+    pub(crate) keep_patient: bool,
 }
 
 /// When the load ends, in place of what the scenario says.
@@ -116,12 +119,14 @@ pub(crate) struct Once {
     /// With this or `instances` the load ends so, otherwise as the scenario says.
     pub(crate) duration_s: Option<f64>,
     pub(crate) instances: Option<u64>,
+    /// Each association sends its equal share of `instances`, so that the same ones are sent whoever is quicker.
+    pub(crate) equal_shares: bool,
     /// Open loads in place of the scenario's pace, until the receiver does not keep up.
     pub(crate) steps: Option<Steps>,
     /// The filesystem of this directory is synced after the load, and the time that it takes is in the result.
     pub(crate) sync_after: Option<PathBuf>,
-    /// Where every instance is looked for afterwards.
-    pub(crate) verify: Option<PathBuf>,
+    /// How every instance is looked for afterwards.
+    pub(crate) verify: Option<Verify>,
     /// What is sent, when it is encoded already: see [`Drive::catalogue`].
     pub(crate) catalogue: Option<Arc<Catalogue>>,
     /// Counts instances as they are acknowledged.
@@ -169,6 +174,7 @@ pub(crate) struct Drive {
     scenario: Scenario,
     associations: Option<u32>,
     size_bytes: Option<u64>,
+    keep_patient: bool,
     scale: f64,
 }
 
@@ -180,6 +186,7 @@ impl Drive {
             scenario: Scenario::load(scenario)?,
             associations: shape.associations,
             size_bytes: shape.size.map(|size| size.as_u64()),
+            keep_patient: shape.keep_patient,
             scale: 1.0,
         })
     }
@@ -189,12 +196,27 @@ impl Drive {
         Self { scale, ..self }
     }
 
+    /// Whether instances are sent at a rate, whatever the receiver does.
+    pub(crate) fn is_open(&self) -> bool {
+        self.scenario.groups().iter().all(|sender| !matches!(sender.pace, Pace::Closed { .. }))
+    }
+
+    /// Whether it has senders with paces of their own.
+    pub(crate) fn has_senders(&self) -> bool {
+        !self.scenario.senders.is_empty()
+    }
+
+    /// Whether the load goes through rates of its own.
+    pub(crate) fn has_steps(&self) -> bool {
+        matches!(self.scenario.load.pace, Pace::Steps { .. })
+    }
+
     /// The scenario's name.
     pub(crate) fn name(&self) -> &str {
         &self.scenario.name
     }
 
-    /// Everything that the load sends, encoded once for several loads of different seeds: what differs between them is UIDs and order.
+    /// Everything that the load sends, encoded once for several loads: what differs between them is UIDs, and with another seed the order.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -242,6 +264,7 @@ impl Drive {
             seed: Some(once.seed),
             associations: self.associations,
             size_bytes: self.size_bytes,
+            keep_patient: self.keep_patient,
             reconnect: once.gives_up.then_some(false),
             ..Overrides::default()
         };
@@ -250,11 +273,12 @@ impl Drive {
             plan = plan.with_sampler(sampler);
         }
         plan.sync_after = once.sync_after.clone();
-        plan.verify = once.verify.clone().map(Verify::Directory);
+        plan.verify.clone_from(&once.verify);
         plan.catalogue.clone_from(&once.catalogue);
         plan.acknowledged = Arc::clone(&once.acknowledged);
         plan.stop = Arc::clone(&once.stop);
         plan.quiet = once.gives_up;
+        plan.equal_shares = once.equal_shares;
         Ok(plan)
     }
 }

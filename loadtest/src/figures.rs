@@ -56,9 +56,27 @@ pub(crate) fn bytes(value: f64) -> String {
     format!("{} TiB", digits(value))
 }
 
-/// A ratio as a change in percent with its sign.
-pub(crate) fn percent(ratio: f64) -> String {
-    format!("{:+.1} %", (ratio - 1.0) * 100.0)
+/// A ratio as a change in percent with its sign, and as a multiple where that is shorter.
+pub(crate) fn change(ratio: f64) -> String {
+    match ratio {
+        ratio if ratio >= 2.0 => format!("×{}", digits(ratio)),
+        ratio if ratio > 0.0 && ratio <= 0.5 => format!("÷{}", digits(1.0 / ratio)),
+        ratio => format!("{:+.1} %", (ratio - 1.0) * 100.0),
+    }
+}
+
+/// Date and time in UTC (days to civil date: H. Hinnant's algorithm).
+pub(crate) fn utc(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1000;
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", rest / 3600, rest / 60 % 60)
 }
 
 /// Text that is safe within HTML, in attributes too.
@@ -92,7 +110,8 @@ mod tests {
         assert_eq!(rate(-1234.0), "-1\u{202f}234");
         assert_eq!((ms(0.5), ms(12_345.0)), ("0.50 ms".into(), "12.3 s".into()));
         assert_eq!((bytes(1536.0), bytes(1_073_741_824.0)), ("1.50 KiB".into(), "1.00 GiB".into()));
-        assert_eq!((percent(1.125), percent(0.9)), ("+12.5 %".into(), "-10.0 %".into()));
+        assert_eq!((change(1.125), change(0.9)), ("+12.5 %".into(), "-10.0 %".into()));
+        assert_eq!((change(37.59), change(0.1)), ("×37.6".into(), "÷10.0".into()));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What one association sends, one study after the other: it follows from the seed and the association's number alone.
+//! What one association sends, one study after the other: it follows from the seed and the association's number alone. Its UIDs follow
+//! from the number of the run.
 
 use crate::catalogue::{Catalogue, Kind, Studies};
 use crate::dataset::InstanceUids;
@@ -16,9 +17,9 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Its UIDs when association number `association` sends it in the run of `seed`.
-    pub(crate) fn uids(&self, seed: u64, association: u32) -> InstanceUids {
-        let of = |kind, index: u32| uid(seed, association as usize, kind, u64::from(index));
+    /// Its UIDs when association number `association` sends it in the run numbered `run`.
+    pub(crate) fn uids(&self, run: u64, association: u32) -> InstanceUids {
+        let of = |kind, index: u32| uid(run, association as usize, kind, u64::from(index));
         InstanceUids {
             sop_instance: of(UidKind::Instance, self.number),
             study: of(UidKind::Study, self.study),
@@ -30,7 +31,8 @@ impl Instance {
 /// An endless row of instances.
 #[derive(Debug)]
 pub(crate) struct Itinerary<'a> {
-    catalogue: &'a Catalogue,
+    /// The kinds that it sends.
+    kinds: Vec<&'a Kind>,
     random: Random,
     /// The instance that comes next.
     next: Instance,
@@ -39,10 +41,12 @@ pub(crate) struct Itinerary<'a> {
 }
 
 impl<'a> Itinerary<'a> {
-    pub(crate) fn new(catalogue: &'a Catalogue, seed: u64, association: u32) -> Self {
+    /// Of the kinds with these places in the catalogue.
+    pub(crate) fn new(catalogue: &'a Catalogue, kinds: &[usize], seed: u64, association: u32) -> Self {
+        let kinds = kinds.iter().filter_map(|&kind| catalogue.kinds.get(kind)).collect();
         let next = Instance { template: 0, number: 0, study: 0, series: 0 };
         let mut itinerary =
-            Self { catalogue, random: Random::stream(seed, u64::from(association)), next, rest: Vec::new() };
+            Self { kinds, random: Random::stream(seed, u64::from(association)), next, rest: Vec::new() };
         itinerary.next.template = itinerary.begin_study();
         itinerary
     }
@@ -99,8 +103,9 @@ impl<'a> Itinerary<'a> {
     }
 
     fn draw_kind(&mut self) -> Option<&'a Kind> {
-        let mut drawn = self.random.between(1, self.catalogue.weight.max(1));
-        self.catalogue.kinds.iter().find(|kind| {
+        let weight: u64 = self.kinds.iter().map(|kind| kind.weight).sum();
+        let mut drawn = self.random.between(1, weight.max(1));
+        self.kinds.iter().copied().find(|kind| {
             let found = drawn <= kind.weight;
             drawn = drawn.saturating_sub(kind.weight);
             found
@@ -124,7 +129,7 @@ mod tests {
     }
 
     fn sent(catalogue: &Catalogue, seed: u64, association: u32, count: usize) -> Vec<Instance> {
-        let mut itinerary = Itinerary::new(catalogue, seed, association);
+        let mut itinerary = Itinerary::new(catalogue, &[0, 1], seed, association);
         let mut sent = Vec::new();
         for _ in 0..count {
             sent.push(itinerary.peek());

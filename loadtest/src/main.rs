@@ -3,7 +3,7 @@
 //! `scenario` says what is sent; `generate` makes it, `dataset` and `message` hold it, encoded once; a `catalogue` is all of it, an
 //! `itinerary` what one association sends. `plan` is a scenario with its target, and `engine` turns it into load: a worker a thread over
 //! `association` and `wire`, paced by its schedule, with `bad_peers` beside it. `reconcile` holds the receiver to what it acknowledged,
-//! `objective` to what was wanted. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at the
+//! `objective` to what was wanted, `verdict` says why a run is not good. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at the
 //! receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `limit` is what receivers are held against.
 
 mod association;
@@ -24,6 +24,7 @@ mod latency;
 mod limit;
 mod live;
 mod message;
+mod noise;
 mod objective;
 mod part10;
 mod pdu;
@@ -43,6 +44,7 @@ mod tls;
 mod tune;
 mod uid;
 mod usage;
+mod verdict;
 mod wire;
 mod workdir;
 

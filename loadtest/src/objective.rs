@@ -27,6 +27,8 @@ enum Bound {
     Rss(u64),
     /// At most so many instances refused, unanswered and unsent.
     Failures(u64),
+    /// At most such a share of all instances.
+    FailedShare(f64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +53,15 @@ pub(crate) enum ObjectiveError {
     Rate(String),
     #[error("{0} is no size: write it as 200MiB")]
     Size(String),
-    #[error("{0} is no whole number")]
+    #[error("{0} is neither a whole number nor a share: write it as 0, 20 or 5%")]
     Count(String),
+}
+
+impl Wanted {
+    /// Whether it bounds what may fail.
+    pub(crate) fn is_about_failures(&self) -> bool {
+        matches!(self.bound, Bound::Failures(_) | Bound::FailedShare(_))
+    }
 }
 
 impl FromStr for Wanted {
@@ -70,7 +79,7 @@ impl FromStr for Wanted {
             "max" => latency(Quantile::Max)?,
             "rate" => rate(value)?,
             "rss" => Bound::Rss(value.parse::<ByteSize>().map_err(|_| ObjectiveError::Size(value.into()))?.as_u64()),
-            "failures" => Bound::Failures(value.parse().map_err(|_| ObjectiveError::Count(value.into()))?),
+            "failures" => failures(value)?,
             _ => return Err(ObjectiveError::NoSuch(name.into())),
         };
         Ok(Self { text: text.to_owned(), bound })
@@ -83,6 +92,17 @@ fn milliseconds(text: &str) -> Result<f64, ObjectiveError> {
         (number.is_finite() && number >= 0.0).then_some(number * factor)
     });
     parsed.ok_or_else(|| ObjectiveError::Duration(text.into()))
+}
+
+fn failures(text: &str) -> Result<Bound, ObjectiveError> {
+    let bound = match text.strip_suffix('%') {
+        Some(share) => {
+            let share = share.trim().parse::<f64>().ok().filter(|share| (0.0..=100.0).contains(share));
+            share.map(|share| Bound::FailedShare(share / 100.0))
+        }
+        None => text.parse().ok().map(Bound::Failures),
+    };
+    bound.ok_or_else(|| ObjectiveError::Count(text.into()))
 }
 
 fn rate(text: &str) -> Result<Bound, ObjectiveError> {
@@ -124,6 +144,10 @@ impl Bound {
                     Some(peak) => (ByteSize::b(peak).display().iec().to_string(), peak <= bound),
                     None => not_measured(),
                 }
+            }
+            Self::FailedShare(bound) => {
+                let share = result.failed_share();
+                (format!("{:.2} %", 100.0 * share), share <= bound)
             }
             Self::Failures(bound) => (result.totals.failed().to_string(), result.totals.failed() <= bound),
         }
@@ -179,6 +203,7 @@ mod tests {
             ("rate=50/s", "rate=50.1/s", "50.0/s"),
             ("rate=10MiB/s", "rate=10.1MiB/s", "10.0 MiB/s"),
             ("failures=3", "failures=2", "3"),
+            ("failures=3%", "failures=2.9%", "2.91 %"),
         ] {
             let expected = [(measured.to_owned(), true), (measured.to_owned(), false)];
             assert_eq!(judged(&[met, broken], &result()), expected, "{met}");
@@ -206,6 +231,7 @@ mod tests {
             ("rate=200", "200/s or 150MiB/s"),
             ("rss=big", "200MiB"),
             ("failures=few", "whole number"),
+            ("failures=101%", "20 or 5%"),
         ] {
             let error = text.parse::<Wanted>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

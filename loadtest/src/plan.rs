@@ -18,6 +18,7 @@ use crate::reconcile::Verify;
 use crate::result::Sampler;
 use crate::scenario::{Pace, Range, Scenario, TlsSettings};
 use crate::tls::{TlsClient, TlsError};
+use crate::uid;
 use crate::wire::Wire;
 
 /// Why a scenario cannot be run so.
@@ -36,17 +37,22 @@ pub(crate) struct Plan {
     pub(crate) scenario: Scenario,
     /// `HOST:PORT`.
     pub(crate) target: String,
+    /// Decides the datasets, their order and the arrivals.
     pub(crate) seed: u64,
+    /// Decides the UIDs.
+    pub(crate) run: u64,
     pub(crate) verify: Option<Verify>,
     /// The filesystem of this directory is synced after the load, and the time that it takes is noted.
     pub(crate) sync_after: Option<PathBuf>,
     /// The ledger is kept even if nothing is verified.
     pub(crate) keeps_ledger: bool,
-    /// What is sent, when it is encoded already. UIDs follow from the seed all the same.
+    /// What is sent, when it is encoded already.
     pub(crate) catalogue: Option<Arc<Catalogue>>,
     /// Counts instances as they are acknowledged.
     pub(crate) acknowledged: Arc<AtomicU64>,
     pub(crate) objectives: Vec<Wanted>,
+    /// Each association sends its equal share of the instances: two runs of one seed send the same ones, whoever is quicker.
+    pub(crate) equal_shares: bool,
     /// Set from anywhere, ends the load soon after.
     pub(crate) stop: Arc<AtomicBool>,
     /// Say nothing about associations that fail.
@@ -64,6 +70,8 @@ pub(crate) struct Overrides {
     pub(crate) calling_ae: Option<String>,
     /// 1 when nothing is said.
     pub(crate) seed: Option<u64>,
+    /// One that no other run has when nothing is said.
+    pub(crate) run: Option<u64>,
     pub(crate) duration_s: Option<f64>,
     pub(crate) instances: Option<u64>,
     pub(crate) associations: Option<u32>,
@@ -76,6 +84,10 @@ pub(crate) struct Overrides {
     pub(crate) timeout_s: Option<u64>,
     pub(crate) reconnect: Option<bool>,
     pub(crate) tls: Option<TlsSettings>,
+    /// Left out of the figures at the beginning.
+    pub(crate) warm_up_s: Option<f64>,
+    /// Files of the user's own are sent with their own patients.
+    pub(crate) keep_patient: bool,
 }
 
 impl Plan {
@@ -88,6 +100,9 @@ impl Plan {
         override_load(&mut scenario, overrides)?;
         if let Some(bytes) = overrides.size_bytes {
             scenario.set_size(bytes).map_err(PlanError::Override)?;
+        }
+        if overrides.keep_patient {
+            scenario.keep_patients();
         }
         let associations = &mut scenario.associations;
         let Overrides { called_ae, calling_ae, .. } = overrides.clone();
@@ -104,12 +119,14 @@ impl Plan {
             scenario,
             target: overrides.target.clone(),
             seed: overrides.seed.unwrap_or(1),
+            run: overrides.run.unwrap_or_else(uid::fresh_run),
             verify: None,
             sync_after: None,
             keeps_ledger: false,
             catalogue: None,
             acknowledged: Arc::default(),
             objectives: Vec::new(),
+            equal_shares: false,
             stop: Arc::default(),
             quiet: false,
             tls,
@@ -138,6 +155,11 @@ impl Plan {
         }
     }
 
+    /// Whether the target is reached over loopback.
+    pub(crate) fn is_local(&self) -> bool {
+        self.target.to_socket_addrs().is_ok_and(|mut addresses| addresses.any(|address| address.ip().is_loopback()))
+    }
+
     /// Longest wait for the target.
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_secs(self.scenario.associations.timeout_s)
@@ -147,11 +169,11 @@ impl Plan {
     ///
     /// # Errors
     /// Those of the association.
-    pub(crate) fn connect(&self, catalogue: &Catalogue) -> Result<Association, AssociationError> {
+    pub(crate) fn connect(&self, catalogue: &Catalogue, calling_ae: &str) -> Result<Association, AssociationError> {
         let settings = &self.scenario.associations;
         let request = AssociateRequest {
             called_ae: &settings.called_ae,
-            calling_ae: &settings.calling_ae,
+            calling_ae,
             contexts: &catalogue.contexts,
             max_pdu_length_bytes: settings.max_pdu_bytes,
             window: settings.async_window,
@@ -163,15 +185,19 @@ impl Plan {
     pub(crate) fn describe_load(&self) -> String {
         let load = &self.scenario.load;
         let mut text = match &load.pace {
+            _ if !self.scenario.senders.is_empty() => self.describe_senders(),
             Pace::Closed { think_time_ms: Range { high: 0, .. } } => "closed".to_owned(),
             Pace::Closed { think_time_ms: Range { low, high } } => {
                 format!("closed, {low} to {high} ms between instances")
             }
             Pace::Open { rate_per_s, arrival } => format!("open, {rate_per_s}/s {arrival:?}").to_lowercase(),
             Pace::Steps { rates_per_s, step_s, .. } => format!("open, {} steps of {step_s} s", rates_per_s.len()),
+            Pace::Trace { visits } => format!("a trace of {} associations", visits.len()),
         };
         // Writing to a String never fails.
-        let _ = write!(text, ", {} associations", self.scenario.associations.count);
+        if self.scenario.senders.is_empty() {
+            let _ = write!(text, ", {} associations", self.scenario.associations.count);
+        }
         if let Some(instances) = load.instances {
             let _ = write!(text, ", {instances} instances");
         }
@@ -185,8 +211,32 @@ impl Plan {
     }
 }
 
+impl Plan {
+    fn describe_senders(&self) -> String {
+        let each = self.scenario.senders.iter().map(|sender| {
+            let pace = match &sender.pace {
+                Pace::Open { rate_per_s, .. } => format!("{rate_per_s}/s"),
+                _ => "closed".to_owned(),
+            };
+            format!("{} over {} associations, {pace}", sender.name, sender.associations)
+        });
+        each.collect::<Vec<_>>().join("; ")
+    }
+}
+
 fn override_load(scenario: &mut Scenario, overrides: &Overrides) -> Result<(), PlanError> {
+    let has_senders = !scenario.senders.is_empty();
+    for (given, what) in
+        [(overrides.rate_per_s.is_some(), "a rate"), (overrides.associations.is_some(), "a number of associations")]
+    {
+        if given && has_senders {
+            return Err(PlanError::Override(format!(
+                "{what} has no effect on [[senders]], which have their own: remove it"
+            )));
+        }
+    }
     let load = &mut scenario.load;
+    load.warm_up_s = overrides.warm_up_s.unwrap_or(load.warm_up_s);
     if let Some(rate_per_s) = overrides.rate_per_s {
         if rate_per_s <= 0.0 || !rate_per_s.is_finite() {
             return Err(PlanError::Override(format!(
@@ -196,7 +246,7 @@ fn override_load(scenario: &mut Scenario, overrides: &Overrides) -> Result<(), P
         let arrival = match load.pace {
             Pace::Open { arrival, .. } => arrival,
             Pace::Steps { .. } => return Err(PlanError::Steps { what: "a rate" }),
-            Pace::Closed { .. } => Default::default(),
+            Pace::Closed { .. } | Pace::Trace { .. } => Default::default(),
         };
         load.pace = Pace::Open { rate_per_s, arrival };
     }

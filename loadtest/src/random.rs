@@ -1,10 +1,11 @@
-//! Numbers that follow from a seed alone, so that two runs with the same seed send the same instances.
+//! Numbers that follow from a seed alone, so that two runs with the same seed send the same datasets in the same order.
 
 /// SplitMix64, which every seed, zero too, starts well. Not for secrets.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
 impl Random {
+    #[cfg(test)]
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }

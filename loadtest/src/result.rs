@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::noise::Noise;
+
 pub(crate) use crate::latency::{Latency, us_to_ms};
 pub(crate) use crate::usage::Usage;
 
@@ -20,6 +22,9 @@ pub(crate) struct RunResult {
     /// Name of the scenario.
     pub(crate) scenario: String,
     pub(crate) seed: u64,
+    /// The number that the UIDs follow from; the seed with `--resend`.
+    #[serde(default)]
+    pub(crate) run: u64,
     pub(crate) started_unix_ms: u64,
     /// From the start of the load to the last answer.
     pub(crate) elapsed_s: f64,
@@ -35,6 +40,9 @@ pub(crate) struct RunResult {
     /// One entry a second, in order.
     pub(crate) series: Vec<Second>,
     pub(crate) modalities: Vec<Modality>,
+    /// By sender, where the scenario has several.
+    #[serde(default)]
+    pub(crate) senders: Vec<Modality>,
     /// Of a load in steps, in order; empty otherwise.
     pub(crate) steps: Vec<Step>,
     pub(crate) generator: Usage,
@@ -45,6 +53,12 @@ pub(crate) struct RunResult {
     /// Time that a sync of the target's whole filesystem took after the load, where one was made.
     #[serde(default)]
     pub(crate) sync_after_s: Option<f64>,
+    /// Who else used the generator's machine; `None` where it does not say.
+    #[serde(default)]
+    pub(crate) noise: Option<Noise>,
+    /// Why the load was ended before its time.
+    #[serde(default)]
+    pub(crate) stopped: Option<String>,
     pub(crate) verification: Option<Verification>,
     pub(crate) objectives: Vec<Objective>,
 }
@@ -93,6 +107,9 @@ pub(crate) struct Totals {
     pub(crate) unanswered: u64,
     /// Due and never begun: their association never stood, or the open load's queue was full or its time over.
     pub(crate) unsent: u64,
+    /// Answered with success in the time for warming up, and in no other figure.
+    #[serde(default)]
+    pub(crate) warm_up: u64,
     pub(crate) associations_opened: u64,
     /// A-ASSOCIATE-RJ, or the presentation context refused.
     pub(crate) associations_rejected: u64,
@@ -193,6 +210,12 @@ pub(crate) struct Verification {
     pub(crate) lost: Vec<String>,
     /// UIDs acknowledged and found with other bytes.
     pub(crate) corrupt: Vec<String>,
+    /// Acknowledged and found with the bytes that were sent, but with another SOP class, transfer syntax or name: each with what differs.
+    #[serde(default)]
+    pub(crate) mislabelled: Vec<String>,
+    /// UIDs of which there is more than one file.
+    #[serde(default)]
+    pub(crate) duplicated: Vec<String>,
     /// Files or UIDs that the run never sent.
     pub(crate) extra: Vec<String>,
     /// Never acknowledged, and whole all the same: allowed.
@@ -201,13 +224,6 @@ pub(crate) struct Verification {
     pub(crate) unacknowledged_absent: u64,
     /// Found in part though never acknowledged, or files that are no whole DICOM file.
     pub(crate) partial: Vec<String>,
-}
-
-impl Verification {
-    /// Whether nothing was lost or broken. Extra files are told and forgiven: a storage root may have been in use before.
-    pub(crate) fn passed(&self) -> bool {
-        self.lost.is_empty() && self.corrupt.is_empty() && self.partial.is_empty()
-    }
 }
 
 /// One `--objective` and how it came out.
@@ -221,11 +237,6 @@ pub(crate) struct Objective {
 }
 
 impl RunResult {
-    /// Whether the run is good: nothing lost, every objective met.
-    pub(crate) fn passed(&self) -> bool {
-        self.verification.as_ref().is_none_or(Verification::passed) && self.objectives.iter().all(|each| each.met)
-    }
-
     /// Acknowledged instances a second.
     pub(crate) fn per_s(&self) -> f64 {
         self.totals.acknowledged as f64 / self.elapsed_s.max(f64::EPSILON)

@@ -10,7 +10,9 @@ use bytesize::ByteSize;
 use clap::Args;
 use thiserror::Error;
 
-use crate::drive::{EndArgs, ShapeArgs};
+use crate::baseline::Comparison;
+use crate::catalogue::Catalogue;
+use crate::drive::{EndArgs, ShapeArgs, seconds};
 use crate::engine::{self, EngineError};
 use crate::live::View;
 use crate::objective::Wanted;
@@ -23,13 +25,16 @@ use crate::{render, target};
 /// What is run, against whom, and what must come of it.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Scenario file, or the name of one that ships: ct, mr, cr-dx, us-multiframe, mammo-dbt, whole-slide, sr-tiny, hospital-day, tls,
-    /// bad-peers, knee; or of a throughput load: tiny, ct1, ct8, ct64, ct512, large, giant, idle, churn
+    /// Scenario file, or the name of one that ships: ct, mr, cr-dx, us-multiframe, mammo-dbt, whole-slide, sr-tiny, hospital-day, site,
+    /// tls, bad-peers, knee; or of a throughput load: tiny, ct1, ct8, ct64, ct512, large, giant, idle, churn
     #[arg(long, value_name = "FILE")]
     scenario: String,
     /// Where the receiver listens
-    #[arg(long, value_name = "HOST:PORT")]
-    target: String,
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "dry_run")]
+    target: Option<String>,
+    /// Say what would be sent, and connect to nobody
+    #[arg(long)]
+    dry_run: bool,
     /// AE title of the receiver
     #[arg(long, value_name = "AET")]
     called_ae: Option<String>,
@@ -43,12 +48,19 @@ pub(crate) struct RunArgs {
     /// Send so many instances a second, whatever the receiver does
     #[arg(long, value_name = "R")]
     rate: Option<f64>,
+    /// Leave this time at the beginning out of the figures: what is sent in it is verified all the same
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    warm_up: Option<f64>,
     /// Maximum PDU length that the generator offers
     #[arg(long, value_name = "SIZE")]
     max_pdu: Option<ByteSize>,
     /// Messages outstanding on an association at a time, where the receiver grants it
     #[arg(long, value_name = "N")]
     async_window: Option<u16>,
+    /// Let the UIDs follow from the seed, so that a second run with the same seed sends the same instances again: how a receiver takes
+    /// what it has already. Without it no instance is ever sent twice
+    #[arg(long)]
+    resend: bool,
     /// Look for every instance below this directory afterwards
     #[arg(long, value_name = "DIR", conflicts_with = "verify_hook")]
     verify: Option<PathBuf>,
@@ -61,10 +73,13 @@ pub(crate) struct RunArgs {
     /// Write the result as JSON
     #[arg(long, value_name = "FILE.json")]
     result: Option<PathBuf>,
+    /// Write each second as a line of CSV
+    #[arg(long, value_name = "FILE.csv")]
+    csv: Option<PathBuf>,
     /// Write a report for people
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
-    /// Compare with the result of an earlier run
+    /// Show what changed from the result of an earlier run, without a verdict: that takes several runs, and diff
     #[arg(long, value_name = "FILE.json")]
     baseline: Option<PathBuf>,
     /// The receiver's process, on this machine: its memory and CPU are measured, with its children's
@@ -125,6 +140,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<bool, RunError> {
         None => None,
     };
     let mut plan = plan(args)?;
+    if args.dry_run {
+        let catalogue = Catalogue::new(&plan.scenario, plan.seed).map_err(EngineError::from)?;
+        print!("{}", render::dry_run(&plan.describe_load(), &plan.scenario.name, &catalogue));
+        return Ok(true);
+    }
     if let Some(sampler) = target::sampler(args.pid, args.tidegate.as_deref())? {
         plan = plan.with_sampler(sampler as Box<dyn Sampler>);
     }
@@ -138,7 +158,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<bool, RunError> {
     let result = engine::run(&plan, &mut |second| view.show(second));
     drop(view);
     let result = result?;
-    write(args, &result, base.as_ref())?;
+    let compared = base.map(|base| Comparison::of(vec![base], vec![result.clone()]));
+    write(args, &result, compared.as_ref())?;
     Ok(result.passed())
 }
 
@@ -149,19 +170,22 @@ fn plan(args: &RunArgs) -> Result<Plan, RunError> {
         None => None,
     };
     let overrides = Overrides {
-        target: args.target.clone(),
+        target: args.target.clone().unwrap_or_default(),
         called_ae: args.called_ae.clone(),
         calling_ae: args.calling_ae.clone(),
         seed: Some(args.shape.seed),
+        run: args.resend.then_some(args.shape.seed),
         duration_s: args.end.duration,
         instances: args.end.instances,
         associations: args.shape.associations,
         size_bytes: args.shape.size.map(|size| size.as_u64()),
         rate_per_s: args.rate,
+        warm_up_s: args.warm_up,
         max_pdu_bytes,
         async_window: args.async_window,
         timeout_s: None,
         reconnect: None,
+        keep_patient: args.shape.keep_patient,
         tls: tls(args, scenario.tls.as_ref()),
     };
     let mut plan = Plan::from_scenario(&scenario, &overrides).map_err(EngineError::from)?;
@@ -196,7 +220,7 @@ fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> io::Result<()> {
     Ok(())
 }
 
-fn write(args: &RunArgs, result: &RunResult, base: Option<&RunResult>) -> Result<(), RunError> {
+fn write(args: &RunArgs, result: &RunResult, compared: Option<&Comparison>) -> Result<(), RunError> {
     let to = |path: &PathBuf, text: String| {
         fs::write(path, text).map_err(|source| RunError::Write { path: path.clone(), source })
     };
@@ -205,15 +229,18 @@ fn write(args: &RunArgs, result: &RunResult, base: Option<&RunResult>) -> Result
         println!("{json}");
     } else {
         print!("{}", render::text(result));
-        if let Some(base) = base {
-            print!("{}", render::comparison(base, result));
+        if let Some(compared) = compared {
+            print!("\n{}", render::comparison(compared));
         }
     }
     if let Some(path) = &args.result {
         to(path, json + "\n")?;
     }
+    if let Some(path) = &args.csv {
+        to(path, render::csv(result))?;
+    }
     if let Some(path) = &args.html {
-        to(path, render::html(result, base))?;
+        to(path, render::html(result, compared))?;
     }
     Ok(())
 }

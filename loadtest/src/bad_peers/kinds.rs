@@ -76,7 +76,7 @@ impl<'a> Visit<'a> {
     }
 
     fn message(&self, association: &Association, round: u64) -> Message {
-        let of = |kind| uid(self.plan.seed, self.number as usize, kind, round);
+        let of = |kind| uid(self.plan.run, self.number as usize, kind, round);
         let uids = InstanceUids {
             sop_instance: of(UidKind::Instance),
             study: of(UidKind::Study),

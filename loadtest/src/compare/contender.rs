@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::baseline::Comparison;
 use crate::result::RunResult;
 use crate::target::Receiver;
 
@@ -41,6 +42,13 @@ impl Contender {
     /// Whether it stored all that it acknowledged, and every run came to its end.
     pub(crate) fn passed(&self) -> bool {
         self.problems.is_empty() && self.runs().all(RunResult::passed)
+    }
+
+    /// Held against another, over the rounds that both came through.
+    pub(crate) fn against(&self, base: &Self) -> Comparison {
+        let both = base.runs.iter().zip(&self.runs).filter_map(|(base, new)| base.clone().zip(new.clone()));
+        let (base, new) = both.unzip();
+        Comparison::of(base, new)
     }
 
     /// The runs that came to their end.

@@ -14,6 +14,7 @@ use clap::Args;
 
 use crate::drive::{Drive, DriveError, EndArgs, Once, ShapeArgs, setting, tell};
 use crate::limit::Mode;
+use crate::reconcile::Verify;
 use crate::result::RunResult;
 use crate::target::{Receiver, Running};
 use crate::workdir::Workdir;
@@ -28,10 +29,10 @@ pub(crate) struct CompareArgs {
     /// Descriptions of receivers, as in loadtest/targets/
     #[arg(long = "receiver", value_name = "FILE", num_args = 1..)]
     receivers: Vec<PathBuf>,
-    /// A tidegate binary that takes part
+    /// A tidegate binary that takes part; given again, another one: the others are held against the first
     #[arg(long, value_name = "PATH")]
-    node: Option<PathBuf>,
-    /// A setting of the node, by its configuration key; may be given again
+    node: Vec<PathBuf>,
+    /// A setting of the nodes, by its configuration key; may be given again
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting, requires = "node")]
     settings: Vec<(String, String)>,
     /// Limits that take part: others are held against the fastest, as ratios
@@ -50,7 +51,7 @@ pub(crate) struct CompareArgs {
     /// Send over TLS; node and limits use the certificate chain and the key of these PEM files
     #[arg(long, num_args = 2, value_names = ["CERTIFICATE", "KEY"], conflicts_with = "receivers")]
     tls: Vec<PathBuf>,
-    /// Runs of each receiver; the table shows the median and the range
+    /// Runs of each receiver; the table shows the median and the range. From three on there is a verdict, six are better
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Where the receivers store; each run has a directory of its own, which is removed at the end
@@ -114,6 +115,11 @@ fn receivers(args: &CompareArgs) -> Result<Vec<Receiver>, DriveError> {
     };
     let settings: BTreeMap<_, _> = args.settings.iter().cloned().collect();
     let mut receivers: Vec<Receiver> = args.node.iter().map(|node| Receiver::tidegate(node, &settings)).collect();
+    if receivers.len() > 1 {
+        for (receiver, (node, number)) in receivers.iter_mut().zip(args.node.iter().zip(1..)) {
+            receiver.name = format!("{} {number} ({})", receiver.name, node.display());
+        }
+    }
     for mode in &args.limit {
         receivers.push(Receiver::limit(*mode)?);
     }
@@ -146,7 +152,7 @@ fn measure(
         duration_s: args.end.duration,
         instances: args.end.instances,
         sync_after: Some(workdir.storage()),
-        verify: running.files(),
+        verify: running.files().map(Verify::Directory),
         ..Once::default()
     };
     let result = drive.run(running.aim()?, &once, &mut |_| {})?;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::contender::{Compared, Contender};
-use crate::render::{Line, Page, Plot, Scale, Table, bytes, count, ms, per_second, rate};
+use crate::noise::Noise;
+use crate::render::{Line, Page, Plot, Scale, Table, Tone, bytes, count, ms, per_second, rate, verdict};
 use crate::result::RunResult;
 use crate::statistics::median;
 
@@ -19,8 +20,11 @@ pub(crate) fn text(loads: &[Compared], markdown: bool) -> String {
         if loads.len() > 1 {
             let _ = writeln!(text, "{}{}\n", if markdown { "### " } else { "" }, load.scenario);
         }
-        let table = table(&load.contenders);
+        let table = table(&load.contenders, Columns::All);
         text += &if markdown { table.markdown() } else { table.text() };
+        for said in verdicts(load).into_iter().chain(doubt(load)) {
+            let _ = writeln!(text, "{said}");
+        }
         for problem in load.contenders.iter().flat_map(problems) {
             let _ = writeln!(text, "{problem}");
         }
@@ -29,6 +33,25 @@ pub(crate) fn text(loads: &[Compared], markdown: bool) -> String {
         }
     }
     text
+}
+
+/// Each receiver against the first in a sentence; limits are held against in the table.
+fn verdicts(load: &Compared) -> Vec<String> {
+    let mut contenders = load.contenders.iter().filter(|contender| !contender.is_limit);
+    let Some(first) = contenders.next() else {
+        return Vec::new();
+    };
+    let against = |contender: &Contender| {
+        format!("{} against {}: {}", contender.name, first.name, verdict(&contender.against(first)))
+    };
+    contenders.map(against).collect()
+}
+
+/// Whether the machine was quiet, by the worst run.
+fn doubt(load: &Compared) -> Option<String> {
+    let runs = load.contenders.iter().flat_map(Contender::runs);
+    let doubt = Noise::worst(runs.map(|run| run.noise.as_ref()))?.doubt()?;
+    Some(format!("Careful: the figures are {doubt} (the worst run)."))
 }
 
 /// Each problem once, with its receiver.
@@ -40,38 +63,51 @@ fn problems(contender: &Contender) -> BTreeSet<String> {
     contender.problems.iter().map(named).collect()
 }
 
-fn table(contenders: &[Contender]) -> Table {
+/// The part of the columns that a table shows: a terminal and a document take all, a page two tables that fit its width.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Columns {
+    All,
+    Speed,
+    Cost,
+}
+
+/// A column: its head, and its cell for each receiver.
+type Column<'a> = (&'static str, Box<dyn Fn(&Contender) -> String + 'a>);
+
+fn table(contenders: &[Contender], columns: Columns) -> Table {
     let limit = fastest_limit(contenders);
     let crowded = contenders.iter().flat_map(Contender::runs).any(|run| associations(run) >= MANY_ASSOCIATIONS);
-    let mut head = vec!["receiver", "version", "success means", "instances/s"];
-    head.extend(limit.map(|_| "of limit"));
-    head.push("MiB/s");
-    head.extend(limit.map(|_| "synced/s"));
-    head.extend(["p50", "p99"]);
-    head.extend(limit.map(|_| "of limit"));
-    head.push("peak RSS");
-    head.extend(crowded.then_some("for each association"));
-    head.push("CPU-s/GiB");
-    head.extend(limit.map(|_| "of limit"));
-    head.push("verified");
-    let mut table = Table::new(&head);
+    let shown = |value: fn(&RunResult) -> f64, show: fn(f64) -> String| -> Box<dyn Fn(&Contender) -> String + '_> {
+        Box::new(move |contender| figure(contender, value, show))
+    };
+    let of_limit = |value: fn(&RunResult) -> f64| -> Option<Column<'_>> {
+        limit.map(|limit| -> Column<'_> { ("of limit", Box::new(move |contender| ratio(contender, limit, value))) })
+    };
+    let mut picked: Vec<Column<'_>> = vec![("receiver", Box::new(|contender| contender.name.clone()))];
+    if columns != Columns::Speed {
+        picked.push(("version", Box::new(|contender| contender.version.clone())));
+    }
+    if columns != Columns::Cost {
+        picked.push(("success means", Box::new(|contender| contender.durability.clone())));
+        picked.push(("instances/s", shown(RunResult::per_s, rate)));
+        picked.extend(of_limit(RunResult::per_s));
+        picked.push(("MiB/s", shown(RunResult::mib_per_s, rate)));
+        picked.extend(limit.map(|_| ("synced/s", shown(synced_per_s, rate))));
+        picked.push(("p50", shown(|run| run.latency.p50_ms, ms)));
+        picked.push(("p99", shown(|run| run.latency.p99_ms, ms)));
+        picked.extend(of_limit(|run| run.latency.p99_ms));
+    }
+    if columns != Columns::Speed {
+        picked.push(("peak RSS", shown(peak_rss_bytes, bytes)));
+        picked.extend(crowded.then(|| ("for each association", shown(bytes_per_association, bytes))));
+        picked.push(("CPU-s/GiB", shown(cpu_s_per_gib, rate)));
+        picked.extend(of_limit(cpu_s_per_gib));
+        picked.push(("verified", Box::new(verified)));
+    }
+    let heads: Vec<&str> = picked.iter().map(|(head, _)| *head).collect();
+    let mut table = Table::new(&heads);
     for contender in contenders {
-        let of_limit = |value: fn(&RunResult) -> f64| limit.map(|limit| ratio(contender, limit, value));
-        let shown = |value: fn(&RunResult) -> f64, show: fn(f64) -> String| figure(contender, value, show);
-        let mut cells = vec![contender.name.clone(), contender.version.clone(), contender.durability.clone()];
-        cells.push(shown(RunResult::per_s, rate));
-        cells.extend(of_limit(RunResult::per_s));
-        cells.push(shown(RunResult::mib_per_s, rate));
-        cells.extend(limit.map(|_| shown(synced_per_s, rate)));
-        cells.push(shown(|run| run.latency.p50_ms, ms));
-        cells.push(shown(|run| run.latency.p99_ms, ms));
-        cells.extend(of_limit(|run| run.latency.p99_ms));
-        cells.push(shown(peak_rss_bytes, bytes));
-        cells.extend(crowded.then(|| shown(bytes_per_association, bytes)));
-        cells.push(shown(cpu_s_per_gib, rate));
-        cells.extend(of_limit(cpu_s_per_gib));
-        cells.push(verified(contender));
-        table.row(cells);
+        table.row(picked.iter().map(|(_, cell)| cell(contender)));
     }
     table
 }
@@ -133,15 +169,47 @@ fn verified(contender: &Contender) -> String {
     let sum =
         |list: fn(&crate::result::Verification) -> usize| checks.iter().map(|check| list(check) as u64).sum::<u64>();
     let (lost, corrupt, partial) = (sum(|c| c.lost.len()), sum(|c| c.corrupt.len()), sum(|c| c.partial.len()));
-    let mut said = match (checks.len(), lost + corrupt + partial) {
+    let others = sum(|c| c.mislabelled.len() + c.duplicated.len());
+    let mut said = match (checks.len(), lost + corrupt + partial + others) {
         (0, _) => "not checked".to_owned(),
         (_, 0) => "all whole".to_owned(),
         _ => format!("{} lost, {} changed, {} partial", count(lost), count(corrupt), count(partial)),
     };
+    if others > 0 {
+        let _ = write!(said, ", {} mislabelled or duplicated", count(others));
+    }
     if failed > 0 {
         let _ = write!(said, "; {} not stored", count(failed));
     }
     said
+}
+
+/// The answer over all loads: who failed, and who is better or worse than the first.
+fn summary(loads: &[Compared]) -> String {
+    let failed: BTreeSet<&str> = loads
+        .iter()
+        .flat_map(|load| &load.contenders)
+        .filter(|contender| !contender.passed())
+        .map(|contender| contender.name.as_str())
+        .collect();
+    let mut said = match failed.is_empty() {
+        true => vec!["All receivers stored what they acknowledged.".to_owned()],
+        false => vec![format!("Failed: {}.", failed.into_iter().collect::<Vec<_>>().join(", "))],
+    };
+    for load in loads {
+        let of_load = |said: String| if loads.len() > 1 { format!("{}: {said}", load.scenario) } else { said };
+        said.extend(verdicts(load).into_iter().map(of_load));
+    }
+    said.join(" ")
+}
+
+fn tone(loads: &[Compared]) -> Tone {
+    let contenders = || loads.iter().flat_map(|load| &load.contenders);
+    match contenders().all(Contender::passed) {
+        false => Tone::Bad,
+        true if contenders().filter(|contender| !contender.is_limit).count() > loads.len() => Tone::Open,
+        true => Tone::Good,
+    }
 }
 
 /// The page: of each load the table, and a run of each receiver over time.
@@ -149,12 +217,23 @@ pub(crate) fn page(loads: &[Compared]) -> String {
     let names: Vec<&str> = loads.iter().map(|load| load.scenario.as_str()).collect();
     let run = loads.iter().flat_map(|load| &load.contenders).find_map(|contender| contender.runs().next());
     let lead = run.map(|run| format!("{} CPUs, {}", run.host.cpus, run.host.kernel)).unwrap_or_default();
-    let mut page = Page::new(&format!("Receivers compared: {}", names.join(", ")), &lead);
+    let mut page = Page::of_command(&format!("Receivers compared: {}", names.join(", ")), &lead);
+    page.verdict(tone(loads), &summary(loads));
+    for said in loads.iter().filter_map(doubt) {
+        page.careful(&said);
+    }
     page.paragraph("Medians and ranges. Receivers take turns, and another one begins each round. Rows with another meaning of success are no rivals: a receiver that syncs does more for each answer.");
     for load in loads {
         let of = load.contenders.iter().find_map(|contender| contender.runs().next());
         let of = of.map(|run| format!("{}: {}", load.scenario, run.load)).unwrap_or_else(|| load.scenario.clone());
-        page.table(&of, &table(&load.contenders));
+        page.table(&of, &table(&load.contenders, Columns::Speed));
+        for said in verdicts(load) {
+            page.paragraph(&said);
+        }
+        page.table(
+            &format!("{}: what it cost, and what was found", load.scenario),
+            &table(&load.contenders, Columns::Cost),
+        );
         plots(&mut page, &load.contenders);
         for problem in load.contenders.iter().flat_map(problems) {
             page.paragraph(&problem);
@@ -268,5 +347,17 @@ mod tests {
         let html = page(&loads());
         assert!(html.contains("Receivers compared: ct") && html.matches("<figure").count() == 3);
         assert!(html.contains("broken: no licence"));
+        // The verdict first, the command and the date; no table has more columns than a page holds.
+        assert!(html.find("class=\"verdict bad\"").unwrap() < html.find("<table").unwrap(), "{html}");
+        assert!(
+            html.contains("Failed: broken, quick, slow.") && html.contains("slow against quick: Cannot be told"),
+            "{html}"
+        );
+        assert!(html.contains("<code>") && html.contains(" UTC"));
+        assert!(
+            html.split("<table")
+                .skip(1)
+                .all(|table| table.split("</thead>").next().unwrap().matches("<th").count() <= 9)
+        );
     }
 }

@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::association::AssociationError;
 use crate::bad_peers;
 use crate::catalogue::{Catalogue, CatalogueError};
+use crate::noise::{Machine, Noise};
 use crate::objective;
 use crate::plan::{Plan, PlanError};
 use crate::reconcile::{self, Ledger, ReconcileError};
@@ -30,7 +31,6 @@ use crate::scenario::{Pace, ScenarioError};
 use monitor::Monitor;
 use recorder::Recorder;
 use run::Run;
-use schedule::Schedule;
 use worker::Worker;
 
 /// Stack of an association's thread, which holds a read buffer and little else.
@@ -88,21 +88,21 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
     warm_up(plan, &catalogue)?;
     let steps = match &plan.scenario.load.pace {
         Pace::Steps { rates_per_s, .. } => rates_per_s.len(),
-        Pace::Closed { .. } | Pace::Open { .. } => 0,
+        Pace::Closed { .. } | Pace::Open { .. } | Pace::Trace { .. } => 0,
     };
     let started_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let (start, usage) = (Instant::now(), Usage::now());
+    let (start, usage, machine) = (Instant::now(), Usage::now(), Machine::now());
     let run = Run {
         plan,
-        schedule: Schedule::new(&plan.scenario.load, plan.seed, start, Arc::clone(&plan.stop)),
-        recorder: Recorder::new(catalogue.kinds.len(), steps),
+        recorder: Recorder::new(catalogue.kinds.len(), plan.scenario.senders.len(), steps),
+        groups: run::groups(plan, start),
         start,
         keeps_ledger: plan.keeps_ledger || plan.verify.is_some(),
         complaints: std::sync::atomic::AtomicUsize::new(0),
         catalogue: Arc::clone(&catalogue),
     };
     let mut monitor = Monitor::new(&run, plan.take_sampler());
-    let mut ledger = Ledger::new(plan.seed, Arc::clone(&catalogue));
+    let mut ledger = Ledger::new(plan.run, Arc::clone(&catalogue));
     let badly_behaved = bad_peers::BadPeers::default();
     thread::scope(|scope| {
         badly_behaved.start(scope, plan);
@@ -111,16 +111,20 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         worked
     })?;
     let ended = Instant::now();
-    run.recorder.unsent(run.schedule.never_taken(ended));
+    run.recorder.unsent(run.never_taken(ended));
 
     let mut totals = run.recorder.totals();
     totals.bad_peers = badly_behaved.counts();
     let [latency, service] = run.recorder.latencies();
-    let elapsed = run.recorder.last_answer().unwrap_or(ended).saturating_duration_since(start);
+    let elapsed = run.recorder.last_answer().unwrap_or(ended).saturating_duration_since(run.measured_from());
+    let stopped = monitor.stopped();
+    let generator = Usage::now().since(usage);
+    let noise = noise(plan, machine, &generator, monitor.target_usage());
     let result = RunResult {
         schema: SCHEMA,
         scenario: plan.scenario.name.clone(),
         seed: plan.seed,
+        run: plan.run,
         started_unix_ms,
         elapsed_s: elapsed.as_secs_f64(),
         target: monitor.target(),
@@ -129,17 +133,27 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         totals,
         latency,
         service,
+        senders: run.recorder.senders(plan.scenario.senders.iter().map(|sender| sender.name.as_str())),
         modalities: run.recorder.modalities(catalogue.kinds.iter().map(|kind| kind.name.as_str())),
         steps: monitor.steps(),
-        generator: Usage::now().since(usage),
+        generator,
         target_usage: monitor.target_usage(),
         target_resting_bytes: monitor.target_resting_bytes(),
         sync_after_s: None,
         series: monitor.into_series(),
+        noise,
+        stopped,
         verification: None,
         objectives: Vec::new(),
     };
     Ok((result, ledger))
+}
+
+/// What others took of this machine since `before`.
+fn noise(plan: &Plan, before: Option<Machine>, generator: &Usage, receiver: Option<Usage>) -> Option<Noise> {
+    // A receiver on another machine uses none of this one's time.
+    let receiver_s = receiver.map(|usage| usage.cpu_s()).or((!plan.is_local()).then_some(0.0));
+    Some(before?.noise(&Machine::now()?, generator.cpu_s(), receiver_s))
 }
 
 /// One association before the clock runs: it shows that the target is there, and for what length of PDU to frame.
@@ -149,7 +163,7 @@ fn warm_up(plan: &Plan, catalogue: &Catalogue) -> Result<(), EngineError> {
         calling_ae: plan.scenario.associations.calling_ae.clone(),
         source,
     };
-    let association = plan.connect(catalogue).map_err(unreachable)?;
+    let association = plan.connect(catalogue, &plan.scenario.associations.calling_ae).map_err(unreachable)?;
     let refused = catalogue.contexts.iter().filter(|context| !association.accepted(context.id));
     for context in refused {
         eprintln!(
@@ -172,19 +186,21 @@ fn work<'scope, 'env>(
     let (working, done) = mpsc::sync_channel::<()>(1);
     let mut threads = Vec::new();
     let mut started = Ok(());
-    for number in 0..run.plan.scenario.associations.count {
-        let working = working.clone();
-        let builder = thread::Builder::new().name(format!("association {number}")).stack_size(STACK_BYTES);
-        let spawned = builder.spawn_scoped(scope, move || {
-            let _working = working;
-            Worker::new(run, number).work()
-        });
-        match spawned {
-            Ok(thread) => threads.push((number, thread)),
-            Err(source) => {
-                run.schedule.end_now();
-                started = Err(EngineError::Thread { number, source });
-                break;
+    'groups: for (group, index) in run.groups.iter().zip(0..) {
+        for number in group.first..group.first + group.sender.associations {
+            let working = working.clone();
+            let builder = thread::Builder::new().name(format!("association {number}")).stack_size(STACK_BYTES);
+            let spawned = builder.spawn_scoped(scope, move || {
+                let _working = working;
+                Worker::new(run, group, index, number).work()
+            });
+            match spawned {
+                Ok(thread) => threads.push((number, thread)),
+                Err(source) => {
+                    run.end_now();
+                    started = Err(EngineError::Thread { number, source });
+                    break 'groups;
+                }
             }
         }
     }

@@ -5,12 +5,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::run::Run;
+use crate::objective::Wanted;
 use crate::result::{Host, Sampler, Second, Step, Target, TargetKind, Usage, us_to_ms};
 use crate::scenario::Pace;
 
 /// The part of what is offered that a receiver must answer in time to have kept up.
 const KEPT_UP: f64 = 0.95;
 const SECOND: Duration = Duration::from_secs(1);
+/// While nothing has been acknowledged, so often is looked whether everything fails.
+const GLANCE: Duration = Duration::from_millis(100);
+/// A receiver has so long, and so many instances, for its first success.
+const GRACE: Duration = Duration::from_millis(500);
+const HOPELESS: u64 = 10;
 
 /// Watches one run.
 pub(super) struct Monitor<'a> {
@@ -20,6 +26,8 @@ pub(super) struct Monitor<'a> {
     series: Vec<Second>,
     steps: Vec<Step>,
     fell_behind: bool,
+    /// Why the load was ended.
+    stopped: Option<String>,
 }
 
 impl<'a> Monitor<'a> {
@@ -33,14 +41,17 @@ impl<'a> Monitor<'a> {
             series: Vec::new(),
             steps: Vec::new(),
             fell_behind: false,
+            stopped: None,
         }
     }
 
     /// Watches until `working` is let go of by all who work.
     pub(super) fn watch(&mut self, working: &Receiver<()>, watch: &mut dyn FnMut(&Second)) {
         let mut tick = self.run.start + SECOND;
+        let mut unproven = !self.run.plan.objectives.iter().any(Wanted::is_about_failures);
         loop {
             let left = tick.saturating_duration_since(Instant::now());
+            let left = if unproven { left.min(GLANCE) } else { left };
             let done = working.recv_timeout(left) == Err(RecvTimeoutError::Disconnected);
             let now = Instant::now();
             if done || now >= tick {
@@ -49,15 +60,29 @@ impl<'a> Monitor<'a> {
                 tick = (tick + SECOND).max(now);
             }
             self.judge_steps(now, done);
+            unproven = unproven && self.is_hopeful(now);
             if done {
                 return;
             }
         }
     }
 
+    /// Ends a load of which everything fails from the start; `false` when there is no need to look again.
+    fn is_hopeful(&mut self, now: Instant) -> bool {
+        let Some((failed, by)) = self.run.recorder.nothing_but_failures() else {
+            return false;
+        };
+        let hopeless = failed >= HOPELESS && now.saturating_duration_since(self.run.start) >= GRACE;
+        if hopeless {
+            self.run.end_now();
+            self.stopped = Some(format!("ended early, since none of the first {failed} instances was stored ({by})"));
+        }
+        !hopeless
+    }
+
     fn close_second(&mut self, now: Instant, watch: &mut dyn FnMut(&Second)) {
         let t_s = now.saturating_duration_since(self.run.start).as_secs_f64();
-        let mut second = self.run.recorder.close_second(t_s, self.run.schedule.backlog(now));
+        let mut second = self.run.recorder.close_second(t_s, self.run.backlog(now));
         second.target = self.sampler.as_mut().and_then(|sampler| sampler.sample());
         watch(&second);
         self.series.push(second);
@@ -75,7 +100,9 @@ impl<'a> Monitor<'a> {
             let Some(step_record) = self.run.recorder.step(number).filter(|_| now_s >= ended_s || done) else {
                 return;
             };
-            let taken = self.run.schedule.step(number);
+            let Some(taken) = self.run.groups.first().map(|group| group.schedule.step(number)) else {
+                return;
+            };
             // A step that was not gone through to its end says nothing.
             if now_s < (number + 1) as f64 * step_s || taken.taken == 0 {
                 return;
@@ -89,7 +116,7 @@ impl<'a> Monitor<'a> {
             self.steps.push(Step { offered_per_s, achieved_per_s: in_time / step_s, p50_ms, p99_ms, knee: false });
             if !kept_up {
                 self.fell_behind = true;
-                self.run.schedule.end_now();
+                self.run.end_now();
             }
         }
     }
@@ -120,6 +147,10 @@ impl<'a> Monitor<'a> {
 
     pub(super) fn target_resting_bytes(&self) -> Option<u64> {
         self.resting_bytes
+    }
+
+    pub(super) fn stopped(&self) -> Option<String> {
+        self.stopped.clone()
     }
 
     pub(super) fn into_series(self) -> Vec<Second> {

@@ -22,6 +22,7 @@ struct Records {
     latency: Histogram<u64>,
     service: Histogram<u64>,
     kinds: Vec<(u64, u64, Histogram<u64>)>,
+    senders: Vec<(u64, u64, Histogram<u64>)>,
     steps: Vec<StepRecord>,
     second: Second,
     second_latency: Histogram<u64>,
@@ -42,6 +43,9 @@ pub(crate) struct Answered {
     pub(crate) status: u16,
     pub(crate) bytes: u64,
     pub(crate) kind: usize,
+    pub(crate) sender: usize,
+    /// It was due before figures begin.
+    pub(crate) warms_up: bool,
     pub(crate) step: usize,
     pub(crate) in_time: bool,
     pub(crate) intended: Instant,
@@ -51,13 +55,14 @@ pub(crate) struct Answered {
 }
 
 impl Recorder {
-    pub(crate) fn new(kinds: usize, steps: usize) -> Self {
+    pub(crate) fn new(kinds: usize, senders: usize, steps: usize) -> Self {
         let step = StepRecord { latency: Latency::empty_histogram(), in_time: 0 };
         let records = Records {
             totals: Totals::default(),
             latency: Latency::empty_histogram(),
             service: Latency::empty_histogram(),
             kinds: (0..kinds).map(|_| (0, 0, Latency::empty_histogram())).collect(),
+            senders: (0..senders).map(|_| (0, 0, Latency::empty_histogram())).collect(),
             steps: vec![step; steps],
             second: Second::default(),
             second_latency: Latency::empty_histogram(),
@@ -101,14 +106,21 @@ impl Recorder {
             records.second.failed += 1;
             return;
         }
-        records.totals.acknowledged += 1;
-        records.totals.bytes += answered.bytes;
         records.second.acknowledged += 1;
         records.second.bytes += answered.bytes;
+        if answered.warms_up {
+            records.totals.warm_up += 1;
+            records.second_latency.saturating_record(latency);
+            return;
+        }
+        records.totals.acknowledged += 1;
+        records.totals.bytes += answered.bytes;
         records.latency.saturating_record(latency);
         records.service.saturating_record(service);
         records.second_latency.saturating_record(latency);
-        if let Some((acknowledged, bytes, histogram)) = records.kinds.get_mut(answered.kind) {
+        let Records { kinds, senders, .. } = &mut *records;
+        let shares = [kinds.get_mut(answered.kind), senders.get_mut(answered.sender)];
+        for (acknowledged, bytes, histogram) in shares.into_iter().flatten() {
             *acknowledged += 1;
             *bytes += answered.bytes;
             histogram.saturating_record(latency);
@@ -151,6 +163,16 @@ impl Recorder {
         self.records().totals.clone()
     }
 
+    /// How many were answered or given up, and by what, while none was acknowledged; `None` once one was.
+    pub(crate) fn nothing_but_failures(&self) -> Option<(u64, String)> {
+        let totals = &self.records().totals;
+        let refused = totals.refused.iter().map(|(status, count)| format!("{status} to {count}"));
+        let unanswered = (totals.unanswered > 0).then(|| format!("{} without an answer", totals.unanswered));
+        let failed = totals.refused.values().sum::<u64>() + totals.unanswered;
+        (totals.acknowledged + totals.warm_up == 0)
+            .then(|| (failed, refused.chain(unanswered).collect::<Vec<_>>().join(", ")))
+    }
+
     pub(crate) fn last_answer(&self) -> Option<Instant> {
         self.records().last_answer
     }
@@ -163,15 +185,23 @@ impl Recorder {
 
     /// Per kind of study, under these names.
     pub(crate) fn modalities<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Modality> {
-        let records = self.records();
-        let modality = |(name, (acknowledged, bytes, latency)): (&str, &(u64, u64, Histogram<u64>))| Modality {
-            name: name.to_owned(),
-            acknowledged: *acknowledged,
-            bytes: *bytes,
-            latency: Latency::of(latency),
-        };
-        names.zip(&records.kinds).map(modality).collect()
+        shares(names, &self.records().kinds)
     }
+
+    /// Per sender, under these names.
+    pub(crate) fn senders<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Modality> {
+        shares(names, &self.records().senders)
+    }
+}
+
+fn shares<'a>(names: impl Iterator<Item = &'a str>, shares: &[(u64, u64, Histogram<u64>)]) -> Vec<Modality> {
+    let modality = |(name, (acknowledged, bytes, latency)): (&str, &(u64, u64, Histogram<u64>))| Modality {
+        name: name.to_owned(),
+        acknowledged: *acknowledged,
+        bytes: *bytes,
+        latency: Latency::of(latency),
+    };
+    names.zip(shares).map(modality).collect()
 }
 
 fn us(duration: Duration) -> u64 {

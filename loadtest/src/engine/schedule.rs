@@ -1,12 +1,13 @@
 //! When instances are due. Of an open load all associations share one row of times that runs on whatever the receiver does: an
 //! instance that is taken late has waited since it was due, so no stall can hide (no coordinated omission).
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::random::Random;
-use crate::scenario::{Arrival, Load, Pace};
+use crate::scenario::{Arrival, Load, Pace, Visit};
 
 /// An instance that is due.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +35,13 @@ pub(crate) struct Schedule {
     start: Instant,
     end: Option<Instant>,
     /// Instances that may still be taken.
-    left: AtomicU64,
+    left: Arc<AtomicU64>,
     over: AtomicBool,
     stop: Arc<AtomicBool>,
     /// The row of times; `None` for a closed load.
     row: Option<Mutex<Row>>,
+    /// The associations of a recorded log that nobody has taken.
+    visits: Option<Mutex<VecDeque<Visit>>>,
 }
 
 #[derive(Debug)]
@@ -66,10 +69,10 @@ impl Schedule {
     pub(crate) fn new(load: &Load, seed: u64, start: Instant, stop: Arc<AtomicBool>) -> Self {
         let duration_s = match &load.pace {
             Pace::Steps { rates_per_s, step_s, .. } => Some(rates_per_s.len() as f64 * step_s),
-            Pace::Closed { .. } | Pace::Open { .. } => load.duration_s,
+            Pace::Closed { .. } | Pace::Open { .. } | Pace::Trace { .. } => load.duration_s,
         };
         let row = match &load.pace {
-            Pace::Closed { .. } => None,
+            Pace::Closed { .. } | Pace::Trace { .. } => None,
             Pace::Open { rate_per_s, arrival } => Some((vec![*rate_per_s], f64::INFINITY, *arrival)),
             Pace::Steps { rates_per_s, step_s, arrival, .. } => Some((rates_per_s.clone(), *step_s, *arrival)),
         };
@@ -78,14 +81,38 @@ impl Schedule {
             let random = Random::stream(seed, 0x7177);
             Mutex::new(Row { random, arrival, rates_per_s, step_s, next: Duration::ZERO, taken })
         });
+        let visits = match &load.pace {
+            Pace::Trace { visits } => Some(Mutex::new(visits.iter().cloned().collect())),
+            Pace::Closed { .. } | Pace::Open { .. } | Pace::Steps { .. } => None,
+        };
         Self {
             start,
+            visits,
             end: duration_s.map(|duration_s| start + Duration::from_secs_f64(duration_s)),
-            left: AtomicU64::new(load.instances.unwrap_or(u64::MAX)),
+            left: Arc::new(AtomicU64::new(load.instances.unwrap_or(u64::MAX))),
             over: AtomicBool::new(false),
             stop,
             row,
         }
+    }
+
+    /// The same, with the number of instances shared with `other`.
+    pub(crate) fn sharing_with(self, other: &Self) -> Self {
+        Self { left: Arc::clone(&other.left), ..self }
+    }
+
+    /// Whether recorded associations are played.
+    pub(crate) fn is_trace(&self) -> bool {
+        self.visits.is_some()
+    }
+
+    /// The next recorded association that nobody has taken, with its time.
+    pub(crate) fn take_visit(&self, now: Instant) -> Option<(Instant, Visit)> {
+        if self.is_over(now) {
+            return None;
+        }
+        let visit = self.visits.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        Some((self.start + Duration::from_secs_f64(visit.at_s), visit))
     }
 
     /// What is next for an association that is free at `now`. A closed load is due when the association is; of an open one the next
@@ -147,6 +174,11 @@ impl Schedule {
     /// Exactly how many were due and never taken when the load ended at `now`; of a closed load those of `instances` that are left.
     pub(crate) fn never_taken(&self, now: Instant) -> u64 {
         let left = self.left.load(Ordering::Relaxed);
+        if let Some(visits) = &self.visits {
+            let visits = visits.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = |visit: &&Visit| self.start + Duration::from_secs_f64(visit.at_s) <= now;
+            return visits.iter().filter(due).map(|visit| visit.instances).sum();
+        }
         let Some(row) = &self.row else {
             return if left > u64::MAX / 2 { 0 } else { left };
         };
@@ -211,7 +243,7 @@ mod tests {
 
     fn schedule(pace: Pace, duration_s: Option<f64>, instances: Option<u64>) -> (Schedule, Instant) {
         let start = Instant::now();
-        let load = Load { pace, duration_s, instances };
+        let load = Load { pace, duration_s, instances, warm_up_s: 0.0 };
         (Schedule::new(&load, 1, start, Arc::default()), start)
     }
 

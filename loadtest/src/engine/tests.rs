@@ -76,6 +76,24 @@ fn digest(dataset: &[u8]) -> String {
 }
 
 #[test]
+fn equal_shares_make_two_runs_send_the_same_whoever_is_quicker() {
+    let sent = |slow: u64| {
+        // One in three answers is late, another one each time.
+        let receiver = Receiver::start(move |number| {
+            thread::sleep(Duration::from_millis(if number % 3 == slow { 5 } else { 0 }));
+            Act::Acknowledge
+        });
+        let mut plan = plan(&receiver, "instances = 50", "count = 4");
+        (plan.equal_shares, plan.run) = (true, 1);
+        let (result, _) = run_plan(&mut plan);
+        assert_eq!((result.totals.acknowledged, result.totals.failed()), (50, 0));
+        let stored = std::mem::take(&mut *receiver.stored.lock().unwrap());
+        stored.into_iter().collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert_eq!(sent(0), sent(1));
+}
+
+#[test]
 fn lifetimes_decide_how_many_associations_there_are() {
     for (lifetime, expected) in [("run", 1), ("instance", 20)] {
         let receiver = Receiver::start(|_| Act::Acknowledge);
@@ -152,6 +170,85 @@ fn steps_end_with_the_one_that_the_receiver_does_not_keep_up_with() {
     assert_eq!(knees, [(10.0, true), (2000.0, false)]);
     assert!(result.steps[1].achieved_per_s < 1000.0, "{:?}", result.steps);
     assert!(result.totals.unsent > 1000, "{:?}", result.totals);
+}
+
+/// The same with a name of one's own for what a sender sends.
+fn plan_of(text: &str, receiver: &Receiver) -> Plan {
+    let scenario = Scenario::parse(text, "t.toml", Path::new("")).unwrap_or_else(|error| panic!("{error}"));
+    let overrides = Overrides { target: receiver.address.clone(), ..Overrides::default() };
+    let mut plan = Plan::from_scenario(&scenario, &overrides).unwrap();
+    plan.quiet = true;
+    plan
+}
+
+#[test]
+fn senders_have_their_own_kinds_paces_and_associations() {
+    let receiver = Receiver::start(|_| Act::Acknowledge);
+    let text = "name = \"t\"\n[load]\nduration_s = 2\n[associations]\ntimeout_s = 10\n\
+                [[mix]]\nname = \"slices\"\nmodality = \"CT\"\nrows = 8\ncolumns = 8\ninstances = 50\n[[mix]]\nmodality = \"SR\"\n\
+                [[senders]]\nname = \"CT\"\ncount = 2\nassociations = 2\nmix = [\"slices\"]\nrate_per_s = 20\narrival = \"even\"\n\
+                lifetime = \"run\"\ninstances_per_association = 5\n\
+                [[senders]]\nname = \"reports\"\nmix = [\"SR\"]\nrate_per_s = 10\narrival = \"even\"\nlifetime = \"run\"\n";
+    let (result, _) = run_plan(&mut plan_of(text, &receiver));
+    // Two devices of 20 a second and one of 10, for two seconds; what a slow machine did not come to is unsent.
+    let of: Vec<_> = result.senders.iter().map(|sender| (sender.name.as_str(), sender.acknowledged)).collect();
+    let [("CT", slices), ("reports", reports)] = of[..] else { panic!("{of:?}") };
+    assert!((1..=80).contains(&slices) && (1..=20).contains(&reports), "{of:?}");
+    assert_eq!(slices + reports + result.totals.unsent, 100);
+    assert_eq!(result.modalities.iter().map(|kind| kind.acknowledged).collect::<Vec<_>>(), [slices, reports]);
+    // Of the CTs five instances an association and not more, of the reports one association in all.
+    assert!(result.totals.associations_opened > slices.div_ceil(5), "{:?}", result.totals);
+    assert!(result.totals.associations_opened <= slices.div_ceil(5) + 5, "{:?}", result.totals);
+}
+
+#[test]
+fn a_number_of_instances_is_shared_by_all_senders() {
+    let receiver = Receiver::start(|_| Act::Acknowledge);
+    let text = "name = \"t\"\n[load]\ninstances = 60\n[[mix]]\nmodality = \"SR\"\n\
+                [[senders]]\nname = \"one\"\n[[senders]]\nname = \"two\"\ncount = 2\n";
+    let (result, _) = run_plan(&mut plan_of(text, &receiver));
+    assert_eq!((result.totals.acknowledged, result.totals.failed()), (60, 0));
+    assert_eq!(result.senders.iter().map(|sender| sender.acknowledged).sum::<u64>(), 60);
+}
+
+#[test]
+fn a_recorded_log_is_played_at_its_times_and_what_its_associations_sent_is_sent() {
+    let receiver = Receiver::start(|_| Act::Acknowledge);
+    let directory = tempfile::tempdir().unwrap();
+    let line = |second: &str, peer: u8, more: &str, message: &str| {
+        format!(
+            "{{\"timestamp\":\"2026-11-28T10:00:{second}Z\",\"peer\":\"10.0.0.{peer}:1\",\"calling_ae\":\"CT{peer}\"{more},\"message\":\"{message}\"}}\n"
+        )
+    };
+    let log = [
+        line("00.000000", 1, "", "association accepted"),
+        line("00.500000", 2, "", "association accepted"),
+        line("01.000000", 1, ",\"acknowledged\":20,\"refused\":0", "association ended"),
+        line("01.200000", 2, ",\"acknowledged\":3,\"refused\":1", "association ended"),
+    ];
+    std::fs::write(directory.path().join("node.log"), log.concat()).unwrap();
+    let text = "name = \"t\"\n[load]\nmodel = \"trace\"\ntrace = \"node.log\"\n[[mix]]\nmodality = \"SR\"\n";
+    let scenario = Scenario::parse(text, "t.toml", directory.path()).unwrap();
+    let overrides = Overrides { target: receiver.address.clone(), ..Overrides::default() };
+    let mut plan = Plan::from_scenario(&scenario, &overrides).unwrap();
+    let (result, _) = run_plan(&mut plan);
+    assert_eq!((result.totals.acknowledged, result.totals.failed()), (24, 0));
+    assert_eq!(result.totals.associations_opened, 2);
+    // The last is due at 0.5 s and three quarters of 0.7 s.
+    assert!(result.elapsed_s >= 1.02, "{}", result.elapsed_s);
+}
+
+#[test]
+fn what_warms_up_is_sent_and_in_no_figure() {
+    let receiver = Receiver::start(|_| Act::Acknowledge);
+    let load = "model = \"open\"\nrate_per_s = 50\narrival = \"even\"\nduration_s = 2\nwarm_up_s = 1";
+    let (result, ledger) = run_plan(&mut plan(&receiver, load, "count = 2"));
+    let totals = &result.totals;
+    assert_eq!(totals.acknowledged + totals.warm_up + totals.unsent, 100);
+    assert!((1..=50).contains(&totals.warm_up) && totals.acknowledged > 0, "{totals:?}");
+    assert_eq!(result.latency.count, totals.acknowledged);
+    let verified = reconcile::check(&ledger, &Verify::Hook("true".into())).unwrap();
+    assert_eq!(verified.acknowledged, totals.acknowledged + totals.warm_up);
 }
 
 #[test]

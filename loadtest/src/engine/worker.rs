@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use crate::association::{Association, AssociationError};
 use crate::random::Random;
 use crate::reconcile::Entry;
-use crate::scenario::{Lifetime, Pace, Range};
+use crate::scenario::{Lifetime, Pace, Range, Visit};
 
 use super::pipeline::{Outstanding, Pipeline};
 use super::recorder::Answered;
-use super::run::Run;
+use super::run::{Group, Run};
 use super::schedule::{Slot, Turn};
 use crate::itinerary::{Instance, Itinerary};
 
@@ -27,6 +27,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Runs associations until the load is over.
 pub(crate) struct Worker<'a> {
     run: &'a Run<'a>,
+    group: &'a Group,
+    /// The group's place among the senders.
+    sender: usize,
     number: u32,
     itinerary: Itinerary<'a>,
     random: Random,
@@ -35,19 +38,62 @@ pub(crate) struct Worker<'a> {
     /// Under a closed load, when the pause after the last answer ends.
     ready_at: Instant,
     ledger: Vec<Entry>,
+    /// Instances that this association may still begin, where each has its share.
+    share: Option<u64>,
+    /// The recorded association that is played, and how many of its instances were taken.
+    visit: Option<(Instant, Visit, u64)>,
+    /// Instances begun on this association, and how many it may have.
+    begun: u64,
+    limit: u64,
 }
 
 impl<'a> Worker<'a> {
-    pub(crate) fn new(run: &'a Run<'a>, number: u32) -> Self {
+    pub(super) fn new(run: &'a Run<'a>, group: &'a Group, sender: usize, number: u32) -> Self {
         Self {
             run,
+            group,
+            sender,
             number,
-            itinerary: Itinerary::new(&run.catalogue, run.plan.seed, number),
+            itinerary: Itinerary::new(&run.catalogue, &group.sender.kinds, run.plan.seed, number),
             random: Random::stream(run.plan.seed, 0x1000_0000 + u64::from(number)),
             slot: None,
             ready_at: run.start,
             ledger: Vec::new(),
+            share: share(run, number),
+            visit: None,
+            begun: 0,
+            limit: u64::MAX,
         }
+    }
+
+    /// What is next by the schedule and by this association's share. A recorded association is begun only `between` associations.
+    fn turn(&mut self, now: Instant, ahead: bool, between: bool) -> Turn {
+        if self.share == Some(0) {
+            return Turn::Over;
+        }
+        if !self.group.schedule.is_trace() {
+            return self.group.schedule.turn(now, ahead);
+        }
+        if self.visit.as_ref().is_none_or(|(_, visit, taken)| *taken >= visit.instances) {
+            let next = if between { self.group.schedule.take_visit(now) } else { None };
+            self.visit = next.map(|(at, visit)| (at, visit, 0));
+        }
+        let Some((at, visit, taken)) = &mut self.visit else {
+            return Turn::Over;
+        };
+        // Evenly over the time that the association lasted.
+        let intended = *at + Duration::from_secs_f64(visit.lasts_s * *taken as f64 / visit.instances as f64);
+        if intended > now && !ahead {
+            return Turn::Wait(intended);
+        }
+        *taken += 1;
+        Turn::Take(Slot { intended, step: 0 })
+    }
+
+    /// Notes what is to be begun.
+    fn take(&mut self, slot: Slot) {
+        self.slot = Some(slot);
+        self.share = self.share.map(|share| share.saturating_sub(1));
     }
 
     /// Sends until there is nothing more to send, and returns what was begun.
@@ -58,8 +104,10 @@ impl<'a> Worker<'a> {
         let mut failures = 0;
         loop {
             // Whoever opens an association for a study opens it when there is something to send.
-            let eager = settings.lifetime == Lifetime::Run && failures == 0 && self.slot.is_none();
-            if !eager && !self.claim() || self.run.schedule.is_over(Instant::now()) && self.slot.is_none() {
+            let waits = self.group.schedule.is_trace() || self.group.sender.instances_per_association.is_some();
+            let lasts = self.group.sender.lifetime == Lifetime::Run && !waits;
+            let eager = lasts && failures == 0 && self.slot.is_none();
+            if !eager && !self.claim() || self.group.schedule.is_over(Instant::now()) && self.slot.is_none() {
                 break;
             }
             let stood = match self.connect() {
@@ -84,7 +132,8 @@ impl<'a> Worker<'a> {
             }
             self.sleep_until(Instant::now() + (RECONNECT_PAUSE * failures).min(MAX_PAUSE));
         }
-        self.run.recorder.unsent(u64::from(self.slot.is_some()));
+        let rest = self.visit.as_ref().map_or(0, |(_, visit, taken)| visit.instances.saturating_sub(*taken));
+        self.run.recorder.unsent(u64::from(self.slot.is_some()) + rest);
         self.ledger
     }
 
@@ -92,13 +141,13 @@ impl<'a> Worker<'a> {
     fn claim(&mut self) -> bool {
         while self.slot.is_none() {
             let now = Instant::now();
-            let turn = if self.ready_at > now && !self.run.schedule.is_over(now) {
+            let turn = if self.ready_at > now && !self.group.schedule.is_over(now) {
                 Turn::Wait(self.ready_at)
             } else {
-                self.run.schedule.turn(now, true)
+                self.turn(now, true, true)
             };
             match turn {
-                Turn::Take(slot) => self.slot = Some(slot),
+                Turn::Take(slot) => self.take(slot),
                 Turn::Wait(until) => thread::sleep((until - now).min(GLANCE)),
                 Turn::Over => return false,
             }
@@ -114,7 +163,7 @@ impl<'a> Worker<'a> {
     fn sleep_until(&self, until: Instant) {
         loop {
             let now = Instant::now();
-            if now >= until || self.run.schedule.is_over(now) {
+            if now >= until || self.group.schedule.is_over(now) {
                 return;
             }
             thread::sleep((until - now).min(GLANCE));
@@ -122,8 +171,14 @@ impl<'a> Worker<'a> {
     }
 
     fn connect(&mut self) -> Result<Association, AssociationError> {
-        let association = self.run.plan.connect(&self.run.catalogue)?;
-        if let (Pace::Closed { .. }, Some(slot)) = (&self.run.plan.scenario.load.pace, &mut self.slot) {
+        let recorded = self.visit.as_ref().map(|(_, visit, _)| visit.calling_ae.as_str());
+        // The wire has room for sixteen characters, and an AE title has at least one.
+        let recorded = recorded.filter(|title| (1..=16).contains(&title.len()) && title.is_ascii());
+        let calling_ae = recorded.unwrap_or(&self.group.sender.calling_ae);
+        let association = self.run.plan.connect(&self.run.catalogue, calling_ae)?;
+        let limit = self.group.sender.instances_per_association;
+        (self.begun, self.limit) = (0, limit.map_or(u64::MAX, |range| self.random.between(range.low, range.high)));
+        if let (Pace::Closed { .. }, Some(slot)) = (&self.group.sender.pace, &mut self.slot) {
             // A closed load begins when its association stands.
             slot.intended = Instant::now();
         }
@@ -177,12 +232,15 @@ impl<'a> Worker<'a> {
     /// Begins the next message, if one is due.
     fn begin(&mut self, association: &Association, pipeline: &mut Pipeline) -> Next {
         let now = Instant::now();
+        if self.begun >= self.limit {
+            return Next::Nothing;
+        }
         if self.slot.is_none() {
-            if self.ready_at > now && !self.run.schedule.is_over(now) {
+            if self.ready_at > now && !self.group.schedule.is_over(now) {
                 return Next::At(self.ready_at);
             }
-            match self.run.schedule.turn(now, pipeline.is_idle()) {
-                Turn::Take(slot) => self.slot = Some(slot),
+            match self.turn(now, pipeline.is_idle(), false) {
+                Turn::Take(slot) => self.take(slot),
                 Turn::Wait(until) => return Next::At(until),
                 Turn::Over => return Next::Nothing,
             }
@@ -192,26 +250,27 @@ impl<'a> Worker<'a> {
         };
         if slot.intended > now {
             // The load may end while it waits.
-            if self.run.schedule.is_over(now) {
+            if self.group.schedule.is_over(now) {
                 self.slot = None;
                 return Next::Nothing;
             }
             return Next::At(slot.intended);
         }
         let instance = self.itinerary.peek();
-        let lifetime = self.run.plan.scenario.associations.lifetime;
+        let lifetime = self.group.sender.lifetime;
         if pipeline.last().is_some_and(|last| ends(lifetime, last, instance)) {
             // It is for the next association.
             return Next::Nothing;
         }
         self.slot = None;
+        self.begun += 1;
         self.itinerary.advance();
         let template = self.run.catalogue.templates.get(instance.template as usize);
         if !template.is_some_and(|template| association.accepted(template.context)) {
             self.run.recorder.unsent(1);
             return Next::At(now);
         }
-        let uids = instance.uids(self.run.plan.seed, self.number);
+        let uids = instance.uids(self.run.plan.run, self.number);
         pipeline.begin(instance, &uids, slot, self.ledger.len());
         if self.run.keeps_ledger {
             self.ledger.push(Entry { instance, acknowledged: false });
@@ -227,6 +286,8 @@ impl<'a> Worker<'a> {
             status,
             bytes,
             kind,
+            sender: self.sender,
+            warms_up: done.slot.intended < self.run.measured_from(),
             step: done.slot.step,
             in_time: self.run.in_time(done.slot.step, now),
             intended: done.slot.intended,
@@ -239,12 +300,19 @@ impl<'a> Worker<'a> {
             }
             self.run.plan.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
-        if let Pace::Closed { think_time_ms: Range { low, high } } = self.run.plan.scenario.load.pace
+        if let Pace::Closed { think_time_ms: Range { low, high } } = self.group.sender.pace
             && high > 0
         {
             self.ready_at = now + Duration::from_millis(self.random.between(low, high));
         }
     }
+}
+
+/// The share of association `number`, where each has one.
+fn share(run: &Run<'_>, number: u32) -> Option<u64> {
+    let count = u64::from(run.plan.scenario.associations.count.max(1));
+    let instances = run.plan.scenario.load.instances.filter(|_| run.plan.equal_shares)?;
+    Some(instances / count + u64::from(u64::from(number) < instances % count))
 }
 
 /// What came of an association's wish to begin a message.

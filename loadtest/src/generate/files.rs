@@ -1,6 +1,6 @@
 //! A directory of the user's own DICOM files, each with room for fresh UIDs in the place of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use bytesize::ByteSize;
 use thiserror::Error;
 
-use super::element::header;
+use super::element::{Tag, header};
+use super::encoded::{Element, PIXELS};
+use super::identity::{self, Deed};
 use crate::dataset::{Dataset, Places};
 use crate::part10::{Part10Error, Part10File};
 use crate::uid::UID_LENGTH;
@@ -17,8 +19,6 @@ use crate::uid::UID_LENGTH;
 const NOT_PATCHABLE: [&str; 2] = ["1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"];
 const MEDIA_DIRECTORY: &str = "1.2.840.10008.1.3.10";
 const IMPLICIT: &str = "1.2.840.10008.1.2";
-/// Deepest nesting of sequences that is followed.
-const MAX_DEPTH: usize = 16;
 
 /// Why a directory gives no studies.
 #[derive(Debug, Error)]
@@ -42,19 +42,29 @@ pub(crate) struct UserStudy {
 /// By its own UID, a study and its series, by theirs, with their numbers.
 type Studies = BTreeMap<Vec<u8>, (UserStudy, BTreeMap<Vec<u8>, usize>)>;
 
-/// Reads every usable file under `directory` into memory, at most `limit` of them all, and sorts them into their studies.
+/// What a directory gives.
+#[derive(Debug)]
+pub(crate) struct UserFiles {
+    pub(crate) studies: Vec<UserStudy>,
+    /// What was done to them, in a sentence.
+    pub(crate) note: String,
+}
+
+/// Reads every usable file under `directory` into memory, at most `limit` of them all, and sorts them into their studies. Patients are
+/// replaced unless `keep_patient`.
 /// What is no DICOM file is passed over, and said on stderr if it looks like one.
 ///
 /// # Errors
 /// When the directory cannot be read, holds too much, or nothing usable.
-pub(crate) fn load(directory: &Path, limit: ByteSize) -> Result<Vec<UserStudy>, FilesError> {
+pub(crate) fn load(directory: &Path, limit: ByteSize, keep_patient: bool) -> Result<UserFiles, FilesError> {
     let mut paths = Vec::new();
     list(directory, &mut paths)?;
     paths.sort();
     let mut studies = Studies::new();
-    let (mut bytes, mut reason) = (0, String::new());
+    let mut treatment = Treatment { keep_patient, ..Treatment::default() };
+    let (mut bytes, mut files, mut reason) = (0, 0, String::new());
     for path in paths {
-        let usable = match read(&path) {
+        let usable = match treatment.read(&path) {
             Ok(usable) => usable,
             Err(Part10Error::NoPrefix) => continue,
             Err(error) => {
@@ -64,6 +74,7 @@ pub(crate) fn load(directory: &Path, limit: ByteSize) -> Result<Vec<UserStudy>, 
             }
         };
         bytes += usable.dataset.len();
+        files += 1;
         if bytes > limit.as_u64() {
             return Err(FilesError::TooMuch { directory: directory.to_owned(), limit });
         }
@@ -75,7 +86,8 @@ pub(crate) fn load(directory: &Path, limit: ByteSize) -> Result<Vec<UserStudy>, 
     if studies.is_empty() {
         return Err(FilesError::None { directory: directory.to_owned(), reason });
     }
-    Ok(studies.into_values().map(|(study, _)| study).collect())
+    let studies = studies.into_values().map(|(study, _)| study).collect();
+    Ok(UserFiles { studies, note: treatment.note(directory, files) })
 }
 
 fn list(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<(), FilesError> {
@@ -97,89 +109,133 @@ struct Usable {
     series: Vec<u8>,
 }
 
-fn read(path: &Path) -> Result<Usable, Part10Error> {
-    let mut file = Part10File::open(path)?;
-    if file.sop_class == MEDIA_DIRECTORY || NOT_PATCHABLE.contains(&file.transfer_syntax.as_str()) {
-        return Err(Part10Error::NotPatchable);
-    }
-    let explicit = file.transfer_syntax != IMPLICIT;
-    let bytes = file.dataset()?;
-    patchable(&bytes, explicit, file.sop_class, file.transfer_syntax).ok_or(Part10Error::NotPatchable)
+/// What is done to the files on their way.
+#[derive(Debug, Default)]
+struct Treatment {
+    keep_patient: bool,
+    /// The ID, or else the name, of each patient that was met, with its number.
+    patients: BTreeMap<Vec<u8>, usize>,
+    /// What was replaced, emptied or removed in any of them.
+    touched: BTreeSet<Tag>,
 }
 
-/// The dataset with each of the three UIDs replaced by one of the patchable length.
-fn patchable(bytes: &[u8], explicit: bool, sop_class: String, transfer_syntax: String) -> Option<Usable> {
-    let mut start = Vec::with_capacity(bytes.len() + 3 * UID_LENGTH);
-    let mut found = [None, None, None];
-    let mut originals = [Vec::new(), Vec::new(), Vec::new()];
-    let mut at = 0;
-    while found.contains(&None) {
-        let element = Element::read(bytes, at, explicit)?;
-        let end = element.end(bytes, explicit, 0)?;
-        let which = match element.tag {
-            (0x0008, 0x0018) => Some(0),
-            (0x0020, 0x000D) => Some(1),
-            (0x0020, 0x000E) => Some(2),
-            _ => None,
-        };
-        match which {
-            Some(which) => {
-                header(&mut start, explicit, element.tag, "UI", UID_LENGTH);
-                *found.get_mut(which)? = Some(start.len());
-                *originals.get_mut(which)? = bytes.get(element.value_at..end)?.to_vec();
-                start.extend_from_slice(&[b'0'; UID_LENGTH]);
+impl Treatment {
+    fn read(&mut self, path: &Path) -> Result<Usable, Part10Error> {
+        let mut file = Part10File::open(path)?;
+        if file.sop_class == MEDIA_DIRECTORY || NOT_PATCHABLE.contains(&file.transfer_syntax.as_str()) {
+            return Err(Part10Error::NotPatchable);
+        }
+        let explicit = file.transfer_syntax != IMPLICIT;
+        let bytes = file.dataset()?;
+        self.patchable(&bytes, explicit, file.sop_class, file.transfer_syntax).ok_or(Part10Error::NotPatchable)
+    }
+
+    /// The dataset with each of the three UIDs replaced by one of the patchable length, and with another patient.
+    fn patchable(&mut self, bytes: &[u8], explicit: bool, sop_class: String, syntax: String) -> Option<Usable> {
+        let id = self.patient(bytes, explicit)?;
+        let mut start = Vec::with_capacity(bytes.len() + 3 * UID_LENGTH);
+        let mut found = [None, None, None];
+        let mut originals = [Vec::new(), Vec::new(), Vec::new()];
+        let mut at = 0;
+        // Without a patient to look for, nothing behind the UIDs need be understood.
+        while at < bytes.len() && (!self.keep_patient || found.contains(&None)) {
+            let element = Element::read(bytes, at, explicit)?;
+            let end = element.end(bytes, explicit, 0)?;
+            let which = match element.tag {
+                (0x0008, 0x0018) => Some(0),
+                (0x0020, 0x000D) => Some(1),
+                (0x0020, 0x000E) => Some(2),
+                _ => None,
+            };
+            match which {
+                Some(which) => {
+                    header(&mut start, explicit, element.tag, "UI", UID_LENGTH);
+                    *found.get_mut(which)? = Some(start.len());
+                    *originals.get_mut(which)? = bytes.get(element.value_at..end)?.to_vec();
+                    start.extend_from_slice(&[b'0'; UID_LENGTH]);
+                }
+                // A retired group length (PS3.5 §7.2) would no longer be right.
+                None if element.tag.1 == 0 => {}
+                None if self.keep_patient => start.extend_from_slice(bytes.get(at..end)?),
+                None => self.put(&mut start, &element, bytes.get(at..end)?, explicit, &id)?,
             }
-            // A retired group length (PS3.5 §7.2) would no longer be right.
-            None if element.tag.1 == 0 => {}
-            None => start.extend_from_slice(bytes.get(at..end)?),
+            at = end;
         }
-        at = end;
-    }
-    start.extend_from_slice(bytes.get(at..)?);
-    let [sop_instance, study, series] = found;
-    let places = Places { sop_instance: sop_instance?, study: study?, series: series? };
-    let dataset =
-        Dataset { sop_class, transfer_syntax, start, period: Vec::new(), repeats: 0, end: Vec::new(), places };
-    let [_, study, series] = originals;
-    Some(Usable { dataset, study, series })
-}
-
-struct Element {
-    tag: (u16, u16),
-    value_at: usize,
-    /// `None` is the undefined length.
-    length: Option<usize>,
-    items_explicit: bool,
-}
-
-impl Element {
-    fn read(bytes: &[u8], at: usize, explicit: bool) -> Option<Self> {
-        let &[g0, g1, e0, e1, a, b, c, d] = bytes.get(at..)?.first_chunk::<8>()?;
-        let tag = (u16::from_le_bytes([g0, g1]), u16::from_le_bytes([e0, e1]));
-        let long = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk::<4>()?));
-        let (value_at, length, items_explicit) = match (explicit && tag.0 != 0xFFFE, [a, b]) {
-            (false, _) => (at + 8, u32::from_le_bytes([a, b, c, d]), explicit),
-            // Unknown, of undefined length: a sequence in implicit VR (PS3.5 §6.2.2, note 4).
-            (true, vr) if crate::part10::has_long_length(vr) => (at + 12, long(at + 8)?, vr != *b"UN"),
-            (true, _) => (at + 8, u32::from(u16::from_le_bytes([c, d])), true),
-        };
-        let length = (length != u32::MAX).then_some(length as usize);
-        Some(Self { tag, value_at, length, items_explicit })
+        start.extend_from_slice(bytes.get(at..)?);
+        let [sop_instance, study, series] = found;
+        let places = Places { sop_instance: sop_instance?, study: study?, series: series? };
+        let [_, study, series] = originals;
+        let (period, end) = (Vec::new(), Vec::new());
+        let dataset = Dataset { sop_class, transfer_syntax: syntax, start, period, repeats: 0, end, places };
+        Some(Usable { dataset, study, series })
     }
 
-    /// Where the element ends, delimiters included.
-    fn end(&self, bytes: &[u8], explicit: bool, depth: usize) -> Option<usize> {
-        if let Some(length) = self.length {
-            return self.value_at.checked_add(length).filter(|&end| end <= bytes.len());
-        }
-        let explicit = explicit && self.items_explicit;
-        let mut at = self.value_at;
-        loop {
-            let inner = Element::read(bytes, at, explicit)?;
-            if matches!(inner.tag, (0xFFFE, 0xE0DD | 0xE00D)) {
-                return Some(inner.value_at);
+    /// The ID that stands for the patient of this dataset.
+    fn patient(&mut self, bytes: &[u8], explicit: bool) -> Option<Vec<u8>> {
+        let mut original = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let element = Element::read(bytes, at, explicit)?;
+            if element.tag > (0x0010, 0x0020) {
+                break;
             }
-            at = if depth < MAX_DEPTH { inner.end(bytes, explicit, depth + 1)? } else { return None };
+            let end = element.end(bytes, explicit, 0)?;
+            if matches!(element.tag, (0x0010, 0x0010 | 0x0020)) && end > element.value_at {
+                original = bytes.get(element.value_at..end)?.to_vec();
+            }
+            at = end;
         }
+        let next = self.patients.len();
+        Some(identity::patient_id(*self.patients.entry(original).or_insert(next)))
+    }
+
+    /// Appends one element, `whole` with its header, without what identifies.
+    fn put(&mut self, start: &mut Vec<u8>, element: &Element, whole: &[u8], explicit: bool, id: &[u8]) -> Option<()> {
+        let deed = identity::deed(element.tag, element.vr);
+        if deed != Deed::Keep {
+            self.touched.insert(element.tag);
+        }
+        let mut replace = |vr, value: &[u8]| {
+            header(start, explicit, element.tag, vr, value.len());
+            start.extend_from_slice(value);
+        };
+        match deed {
+            Deed::Name => replace("PN", identity::NAME),
+            Deed::Id => replace("LO", id),
+            Deed::Empty => {
+                let vr = element.vr.unwrap_or(*b"LO");
+                replace(std::str::from_utf8(&vr).ok()?, b"");
+            }
+            Deed::Remove => {}
+            Deed::Keep | Deed::Blank => {
+                let from = start.len();
+                start.extend_from_slice(whole);
+                let is_nested = element.tag.0 < PIXELS && element.length != Some(0);
+                if deed == Deed::Blank || is_nested && element.is_sequence_at(whole) {
+                    let end = start.len();
+                    identity::overwrite(start, from, end, explicit, deed == Deed::Blank)?;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// In a sentence, with the number of files.
+    fn note(&self, directory: &Path, files: usize) -> String {
+        let patients = self.patients.len();
+        if self.keep_patient {
+            return format!(
+                "{}: {files} files of {patients} patients, sent with the patients' own names and IDs",
+                directory.display()
+            );
+        }
+        let touched: Vec<String> =
+            self.touched.iter().map(|(group, number)| format!("({group:04X},{number:04X})")).collect();
+        format!(
+            "{}: {files} files of {patients} patients, sent as Load^Test with IDs from LTF0000001; replaced, emptied or removed: {}; \
+             pixels are not looked into",
+            directory.display(),
+            touched.join(" ")
+        )
     }
 }

@@ -1,7 +1,9 @@
 //! Datasets that need no files: valid, of true sizes and shapes, and the same for the same seed.
 
 mod element;
+mod encoded;
 pub(crate) mod files;
+mod identity;
 mod jpeg;
 mod modality;
 mod pixels;

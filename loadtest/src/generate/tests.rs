@@ -149,7 +149,7 @@ fn a_users_files_come_in_their_studies_and_keep_all_but_their_uids() {
         std::fs::write(path, part10(&made, &bytes)).unwrap();
     }
     let limit = bytesize::ByteSize::mib(1);
-    let studies = files::load(directory.path(), limit).unwrap();
+    let studies = files::load(directory.path(), limit, true).unwrap().studies;
     let shape: Vec<Vec<usize>> =
         studies.iter().map(|study| study.instances.iter().map(|(series, _)| *series).collect()).collect();
     assert_eq!(shape, [vec![0, 1], vec![0]]);
@@ -157,10 +157,10 @@ fn a_users_files_come_in_their_studies_and_keep_all_but_their_uids() {
     let made = dataset(Modality::Dbt, small(Modality::Dbt).as_ref(), Encoding::Rle, 7);
     assert_eq!((&read_back.start, read_back.places), (&made.to_bytes(), made.places));
 
-    let error = files::load(directory.path(), bytesize::ByteSize::kib(1)).unwrap_err().to_string();
+    let error = files::load(directory.path(), bytesize::ByteSize::kib(1), true).unwrap_err().to_string();
     assert!(error.contains("more than 1.0 KiB") && error.contains("files_max"), "{error}");
     let empty = tempfile::tempdir().unwrap();
-    assert!(matches!(files::load(empty.path(), limit), Err(files::FilesError::None { .. })));
+    assert!(matches!(files::load(empty.path(), limit, true), Err(files::FilesError::None { .. })));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn sequences_of_undefined_length_are_stepped_over() {
     let at = bytes.windows(4).position(|tag| tag == [0x10, 0, 0x10, 0]).unwrap();
     let whole = [&bytes[..at], &sequence.concat(), &bytes[at..]].concat();
     std::fs::write(directory.path().join("1"), part10(&made, &whole)).unwrap();
-    let studies = files::load(directory.path(), bytesize::ByteSize::mib(1)).unwrap();
+    let studies = files::load(directory.path(), bytesize::ByteSize::mib(1), true).unwrap().studies;
     let found = &studies[0].instances[0].1;
     assert_eq!(found.places.sop_instance, made.places.sop_instance);
     assert_eq!(found.places.study, made.places.study + sequence.concat().len());

@@ -20,14 +20,14 @@ pub(super) fn look(root: &Path, ledger: &Ledger, findings: &mut Findings) -> Res
             if entry.file_type().map_err(failed)?.is_dir() {
                 directories.push(entry.path());
             } else {
-                file(&entry.path(), ledger, findings);
+                file(&entry.path(), root, ledger, findings);
             }
         }
     }
     Ok(())
 }
 
-fn file(path: &Path, ledger: &Ledger, findings: &mut Findings) {
+fn file(path: &Path, root: &Path, ledger: &Ledger, findings: &mut Findings) {
     let broken = |problem: &Part10Error| format!("{}: {problem}", path.display());
     let mut file = match Part10File::open(path) {
         Ok(file) => file,
@@ -48,7 +48,13 @@ fn file(path: &Path, ledger: &Ledger, findings: &mut Findings) {
                 return;
             };
             match file.dataset_is(std::iter::once(&start[..]).chain(rest)) {
-                Ok(true) => findings.saw(place, Found::Whole),
+                Ok(true) => {
+                    let name = path.strip_prefix(root).unwrap_or(path);
+                    match ledger.mislabelled(place, &file, name) {
+                        Some(problem) => findings.saw_mislabelled(place, format!("{}: {problem}", path.display())),
+                        None => findings.saw(place, Found::Whole),
+                    }
+                }
                 Ok(false) => findings.saw(place, Found::Other),
                 Err(problem) => findings.partial.push(broken(&problem)),
             }

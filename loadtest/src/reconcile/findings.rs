@@ -1,5 +1,6 @@
 //! What the receiver has, against the ledger.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -27,13 +28,17 @@ pub(super) enum Found {
     Absent,
     /// Other bytes than were sent.
     Other,
-    /// Also when there are other files of the same UID.
+    /// The bytes that were sent, under other labels.
+    Mislabelled,
     Whole,
 }
 
 /// What was seen so far.
 pub(super) struct Findings {
-    found: Vec<Vec<Found>>,
+    /// With the number of files.
+    found: Vec<Vec<(Found, u32)>>,
+    /// What is wrong with the labels, by place.
+    labels: BTreeMap<(usize, usize), String>,
     extra: Vec<String>,
     more_extra: u64,
     pub(super) partial: Vec<String>,
@@ -41,14 +46,19 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn new(ledger: &Ledger) -> Self {
-        let found = ledger.associations.iter().map(|sent| vec![Found::Absent; sent.entries.len()]).collect();
-        Self { found, extra: Vec::new(), more_extra: 0, partial: Vec::new() }
+        let found = ledger.associations.iter().map(|sent| vec![(Found::Absent, 0); sent.entries.len()]).collect();
+        Self { found, labels: BTreeMap::new(), extra: Vec::new(), more_extra: 0, partial: Vec::new() }
     }
 
     pub(super) fn saw(&mut self, place: Place, found: Found) {
         if let Some(seen) = self.found.get_mut(place.association).and_then(|entries| entries.get_mut(place.entry)) {
-            *seen = found.max(*seen);
+            *seen = (found.max(seen.0), seen.1 + 1);
         }
+    }
+
+    pub(super) fn saw_mislabelled(&mut self, place: Place, problem: String) {
+        self.labels.insert((place.association, place.entry), problem);
+        self.saw(place, Found::Mislabelled);
     }
 
     pub(super) fn saw_extra(&mut self, path: String) {
@@ -59,19 +69,28 @@ impl Findings {
         let mut verification = Verification { extra: self.extra, partial: self.partial, ..Verification::default() };
         for (place, uid, acknowledged) in ledger.all() {
             let found = self.found.get(place.association).and_then(|entries| entries.get(place.entry));
-            let found = found.copied().unwrap_or_default();
+            let (found, files) = found.copied().unwrap_or_default();
+            if files > 1 {
+                verification.duplicated.push(uid.clone());
+            }
             verification.acknowledged += u64::from(acknowledged);
             match (acknowledged, found) {
                 (true, Found::Whole) => verification.whole += 1,
+                (true, Found::Mislabelled) => {
+                    let problem = self.labels.get(&(place.association, place.entry)).cloned().unwrap_or_default();
+                    verification.mislabelled.push(format!("{uid}: {problem}"));
+                }
                 (true, Found::Other) => verification.corrupt.push(uid),
                 (true, Found::Absent) => verification.lost.push(uid),
                 (false, Found::Whole) => verification.unacknowledged_whole += 1,
-                (false, Found::Other) => verification.partial.push(uid),
+                (false, Found::Other | Found::Mislabelled) => verification.partial.push(uid),
                 (false, Found::Absent) => verification.unacknowledged_absent += 1,
             }
         }
         verification.lost.sort_unstable();
         verification.corrupt.sort_unstable();
+        verification.mislabelled.sort_unstable();
+        verification.duplicated.sort_unstable();
         verification.partial.sort_unstable();
         verification.extra.sort_unstable();
         if self.more_extra > 0 {

@@ -21,7 +21,7 @@ const AT_A_TIME: usize = 4;
 pub(super) fn look(command: &str, ledger: &Ledger, findings: &mut Findings) -> Result<(), ReconcileError> {
     let instances = Mutex::new(ledger.all());
     let next = || instances.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let seen: Vec<Result<Vec<(Place, Found)>, io::Error>> = thread::scope(|scope| {
+    let seen: Vec<Result<Vec<(Place, Seen)>, io::Error>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..AT_A_TIME)
             .map(|_| {
                 scope.spawn(|| {
@@ -38,13 +38,23 @@ pub(super) fn look(command: &str, ledger: &Ledger, findings: &mut Findings) -> R
     });
     for seen in seen {
         for (place, found) in seen.map_err(ReconcileError::Hook)? {
-            findings.saw(place, found);
+            match found {
+                Seen::Found(Found::Absent) => {}
+                Seen::Found(found) => findings.saw(place, found),
+                Seen::Mislabelled(problem) => findings.saw_mislabelled(place, problem),
+            }
         }
     }
     Ok(())
 }
 
-fn ask(command: &str, uid: &str, ledger: &Ledger, place: Place) -> io::Result<Found> {
+/// What the command's answer leads to.
+enum Seen {
+    Found(Found),
+    Mislabelled(String),
+}
+
+fn ask(command: &str, uid: &str, ledger: &Ledger, place: Place) -> io::Result<Seen> {
     let output = Command::new("sh")
         .args(["-c", &format!("{command} \"$1\""), "sh", uid])
         .stdin(Stdio::null())
@@ -53,21 +63,31 @@ fn ask(command: &str, uid: &str, ledger: &Ledger, place: Place) -> io::Result<Fo
     let answer = String::from_utf8_lossy(&output.stdout);
     let answer = answer.trim();
     if !output.status.success() || answer.is_empty() {
-        return Ok(Found::Absent);
+        return Ok(Seen::Found(Found::Absent));
     }
     let Some((start, rest)) = ledger.dataset(place) else {
-        return Ok(Found::Absent);
+        return Ok(Seen::Found(Found::Absent));
     };
     let mut parts = std::iter::once(&start[..]).chain(rest);
     let is_digest = answer.len() == 64 && answer.bytes().all(|byte| byte.is_ascii_hexdigit());
     let whole = if is_digest {
         answer.eq_ignore_ascii_case(&digest(parts))
     } else if Path::new(answer).exists() {
-        Part10File::open(Path::new(answer)).and_then(|mut file| file.dataset_is(&mut parts)).unwrap_or(false)
+        let path = Path::new(answer);
+        let opened = Part10File::open(path).and_then(|mut file| Ok(file.dataset_is(&mut parts)?.then_some(file)));
+        match opened {
+            Ok(Some(file)) => {
+                if let Some(problem) = ledger.mislabelled(place, &file, path) {
+                    return Ok(Seen::Mislabelled(format!("{answer}: {problem}")));
+                }
+                true
+            }
+            Ok(None) | Err(_) => false,
+        }
     } else {
-        return Ok(Found::Absent);
+        return Ok(Seen::Found(Found::Absent));
     };
-    Ok(if whole { Found::Whole } else { Found::Other })
+    Ok(Seen::Found(if whole { Found::Whole } else { Found::Other }))
 }
 
 /// SHA-256 of a dataset given in parts, in lower-case hexadecimal.

@@ -1,4 +1,5 @@
-//! Reconciles what the receiver has with what was sent, byte for byte.
+//! Reconciles what the receiver has with what was sent: the dataset byte for byte, the file meta and the path by what they say of it, and one
+//! file for each instance.
 //!
 //! Nothing is hashed while the load runs. Every instance is remembered by a few numbers, from which its dataset is made again.
 

@@ -72,7 +72,72 @@ fn whole_lost_corrupt_partial_and_extra_are_told_apart() {
     assert_eq!(ends(&found.extra), ["index.db", "of a run before", "somebody else's"]);
     assert_eq!(found.partial.len(), 2, "{:?}", found.partial);
     assert!(found.partial[0].contains("empty.dcm") && found.partial[1] == sop_instance(1, 6), "{:?}", found.partial);
+    assert_eq!(found.duplicated, [sop_instance(1, 5)]);
     assert!(!found.passed());
+}
+
+/// A tree in which one thing is wrong: what `change` does to four whole files, which it is given with their UIDs.
+fn verified(change: impl Fn(&Path, &[std::path::PathBuf])) -> crate::result::Verification {
+    let (ledger, root) = (ledger(), tempfile::tempdir().unwrap());
+    let paths: Vec<_> =
+        [0, 1, 2, 3, 5].map(|number| root.path().join(format!("{}.dcm", sop_instance(1, number)))).into();
+    for (path, number) in paths.iter().zip([0, 1, 2, 3, 5]) {
+        write_file(path, &sop_instance(1, number), Encoding::Explicit, &dataset(&ledger, number));
+    }
+    change(root.path(), &paths);
+    check(&ledger, &Verify::Directory(root.path().to_owned())).unwrap()
+}
+
+/// Replaces the first occurrence of one UID in a file by another of the same length.
+fn replace(path: &Path, old: &str, new: &str) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.windows(old.len()).position(|window| window == old.as_bytes()).unwrap();
+    bytes[at..at + old.len()].copy_from_slice(new.as_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_good_tree_passes() {
+    let found = verified(|_, _| {});
+    assert!(found.passed() && found.whole == 5, "{found:?}");
+}
+
+#[test]
+fn another_transfer_syntax_or_sop_class_in_the_file_meta_is_noticed() {
+    let found = verified(|_, paths| {
+        replace(&paths[0], "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2");
+        replace(&paths[1], "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4");
+    });
+    assert_eq!((found.whole, found.mislabelled.len()), (3, 2), "{found:?}");
+    assert!(found.mislabelled[0].contains("transfer syntax 1.2.840.10008.1.2.2 in the file meta"), "{found:?}");
+    assert!(found.mislabelled[1].contains("SOP class 1.2.840.10008.5.1.4.1.1.4 in the file meta"), "{found:?}");
+    assert!(!found.passed());
+}
+
+#[test]
+fn two_files_of_one_uid_are_noticed_though_both_are_whole() {
+    let found = verified(|root, paths| {
+        fs::copy(&paths[2], root.join("copy.dcm")).unwrap();
+    });
+    assert_eq!((found.whole, &found.duplicated), (5, &vec![sop_instance(1, 2)]), "{found:?}");
+    assert!(!found.passed());
+}
+
+#[test]
+fn swapped_contents_are_noticed_with_the_file_meta_and_without() {
+    let found = verified(|root, paths| {
+        fs::rename(&paths[0], root.join("between")).unwrap();
+        fs::rename(&paths[1], &paths[0]).unwrap();
+        fs::rename(root.join("between"), &paths[1]).unwrap();
+    });
+    assert_eq!((found.whole, found.mislabelled.len()), (3, 2), "{found:?}");
+    assert!(found.mislabelled[0].contains("is in a path of another UID"), "{found:?}");
+    let found = verified(|_, paths| {
+        let [one, other] = [0, 1].map(|number| (sop_instance(1, number), dataset(&ledger(), number)));
+        write_file(&paths[0], &one.0, Encoding::Explicit, &other.1);
+        write_file(&paths[1], &other.0, Encoding::Explicit, &one.1);
+    });
+    assert_eq!(found.corrupt, [sop_instance(1, 0), sop_instance(1, 1)], "{found:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::baseline::Comparison;
 use crate::random::Random;
 use crate::result::{
     Host, Latency, Modality, Objective, RunResult, SCHEMA, Second, Step, Target, TargetKind, TargetSample, Totals,
@@ -20,6 +21,7 @@ pub(crate) fn run(seed: u64, slower: f64) -> RunResult {
         schema: SCHEMA,
         scenario: "ct".to_owned(),
         seed: 7,
+        run: 7,
         started_unix_ms: 1_795_477_573_929,
         elapsed_s: 90.2,
         target: Target {
@@ -32,6 +34,7 @@ pub(crate) fn run(seed: u64, slower: f64) -> RunResult {
         load: "closed, 8 associations for 90 s".to_owned(),
         latency: Latency::of(&whole),
         service: Latency::of(&whole),
+        senders: Vec::new(),
         modalities: vec![Modality {
             name: "CT".to_owned(),
             acknowledged: totals.acknowledged,
@@ -45,6 +48,8 @@ pub(crate) fn run(seed: u64, slower: f64) -> RunResult {
         target_usage: Some(Usage { user_s: 12.0, system_s: 40.0, peak_rss_bytes: 130 << 20 }),
         target_resting_bytes: Some(30 << 20),
         sync_after_s: None,
+        noise: None,
+        stopped: None,
         verification: Some(Verification {
             acknowledged: 18_000,
             whole: 17_999,
@@ -56,6 +61,24 @@ pub(crate) fn run(seed: u64, slower: f64) -> RunResult {
             Objective { text: "rss=100MiB".to_owned(), measured: "130 MiB".to_owned(), met: false },
         ],
     }
+}
+
+/// Four runs in turns with four that are so much slower.
+pub(crate) fn compared(slower: f64) -> Comparison {
+    let (mut base, mut new) = (Vec::new(), Vec::new());
+    for round in 0..4 {
+        for (runs, slower) in [(&mut base, 1.0), (&mut new, slower)] {
+            let mut run = run(round + 1, slower);
+            run.started_unix_ms = 100_000 * (2 * round + u64::from(slower != 1.0));
+            runs.push(run);
+        }
+    }
+    Comparison::of(base, new)
+}
+
+/// One objective.
+pub(crate) fn objective(text: &str, met: bool) -> Vec<Objective> {
+    vec![Objective { text: text.to_owned(), measured: String::new(), met }]
 }
 
 fn step(offered_per_s: f64, achieved_per_s: f64, p99_ms: f64, knee: bool) -> Step {

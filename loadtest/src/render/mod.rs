@@ -1,6 +1,8 @@
 //! Results as people read them: a table for the terminal, and pages that need nothing but themselves.
 
 mod baseline;
+mod csv;
+mod dry_run;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod page;
@@ -18,7 +20,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-pub(crate) use baseline::{comparison, comparison_html};
+pub(crate) use baseline::{comparison, comparison_html, verdict};
+pub(crate) use csv::csv;
+pub(crate) use dry_run::dry_run;
 pub(crate) use page::{Page, Tone};
 pub(crate) use plot::{Line, Plot, Shape};
 pub(crate) use run_page::{per_second, steps_plots};
@@ -26,12 +30,13 @@ pub(crate) use scale::Scale;
 pub(crate) use table::Table;
 pub(crate) use text::text;
 
-pub(crate) use crate::figures::{bytes, count, escape, ms, percent, rate};
+use crate::baseline::Comparison;
+pub(crate) use crate::figures::{bytes, change, count, escape, ms, rate, utc};
 use crate::result::RunResult;
 
-/// The report of one run, compared with `base` when there is one.
-pub(crate) fn html(run: &RunResult, base: Option<&RunResult>) -> String {
-    run_page::page(run, base).finish()
+/// The report of one run, with the comparison of the sets that it belongs to when there is one.
+pub(crate) fn html(run: &RunResult, compared: Option<&Comparison>) -> String {
+    run_page::page(run, compared).finish()
 }
 
 /// A run from the JSON that `--result` wrote.

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Plot, Table, escape};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{Plot, Table, escape, utc};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -23,6 +25,16 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// With the command and the date under the lead, so that it can be made again.
+    pub(crate) fn of_command(title: &str, lead: &str) -> Self {
+        let mut page = Self::new(title, lead);
+        let command: Vec<String> = std::env::args().collect();
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let _ =
+            write!(page.body, "<p class=\"lead\"><code>{}</code><br>{}</p>", escape(&command.join(" ")), utc(now_ms));
+        page
+    }
+
     /// `lead` stands below the title and says what was measured.
     pub(crate) fn new(title: &str, lead: &str) -> Self {
         let body = format!("<header><h1>{}</h1><p class=\"lead\">{}</p></header>", escape(title), escape(lead));
@@ -55,6 +67,11 @@ impl Page {
 
     pub(crate) fn paragraph(&mut self, text: &str) {
         let _ = write!(self.body, "<p>{}</p>", escape(text));
+    }
+
+    /// What a reader must bear in mind.
+    pub(crate) fn careful(&mut self, text: &str) {
+        let _ = write!(self.body, "<p class=\"careful\">{}</p>", escape(text));
     }
 
     /// A heading with plots side by side where there is room; nothing when there is nothing to draw.

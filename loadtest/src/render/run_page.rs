@@ -2,14 +2,15 @@
 
 use super::{
     Line, Page, Plot, Scale, Shape, Table, Tone, bytes, comparison_html, count, escape, ms, rate, status, target_plots,
+    utc,
 };
-use crate::baseline;
-use crate::result::{Latency, RunResult, Second, Step, Usage, Verification};
+use crate::baseline::Comparison;
+use crate::result::{Latency, Modality, RunResult, Second, Step, Usage, Verification};
 
 /// UIDs that are listed; the JSON has them all.
 const MAX_UIDS: usize = 50;
 
-pub(crate) fn page(run: &RunResult, base: Option<&RunResult>) -> Page {
+pub(crate) fn page(run: &RunResult, compared: Option<&Comparison>) -> Page {
     let target = run.target.name.as_deref().unwrap_or("an unknown receiver");
     let lead = format!("{target} at {}, {} · {}", run.target.address, run.load, utc(run.started_unix_ms));
     let mut page = Page::new(&format!("Load test: {}", run.scenario), &lead);
@@ -19,10 +20,12 @@ pub(crate) fn page(run: &RunResult, base: Option<&RunResult>) -> Page {
         (true, None) => Tone::Open,
     };
     page.verdict(tone, &verdict(run));
+    if let Some(doubt) = run.noise.and_then(|noise| noise.doubt()) {
+        page.careful(&format!("The figures are {doubt}."));
+    }
     page.tiles(&tiles(run));
-    if let Some(base) = base {
-        let findings = baseline::compare(base, run);
-        page.markup("Against the baseline", &comparison_html(&findings, &baseline::differences(base, run)));
+    if let Some(compared) = compared {
+        page.markup("Against the baseline", &comparison_html(compared));
     }
     page.table("Objectives", &objectives(run));
     page.plots("Throughput", &throughput(run));
@@ -31,12 +34,15 @@ pub(crate) fn page(run: &RunResult, base: Option<&RunResult>) -> Page {
     page.plots("The receiver", &target_plots::plots(run));
     if !run.steps.is_empty() {
         let achieved = "Where the lines part, the receiver no longer keeps up.";
-        page.plots("Load in steps", &steps_plots(&run.steps, achieved));
+        page.plots("Saturation: load in steps", &steps_plots(&run.steps, achieved));
     }
     page.table("Steps", &steps(run));
     page.table("Answers", &answers(run));
     if run.modalities.len() > 1 {
         page.table("Modalities", &modalities(run));
+    }
+    if run.senders.len() > 1 {
+        page.table("Senders", &shares("sender", &run.senders));
     }
     page.table("Bad peers", &bad_peers(run));
     if let Some(verification) = &run.verification {
@@ -48,30 +54,22 @@ pub(crate) fn page(run: &RunResult, base: Option<&RunResult>) -> Page {
 
 /// The whole run in a sentence.
 pub(crate) fn verdict(run: &RunResult) -> String {
-    let mut said = Vec::new();
+    let mut said = run.faults();
+    let start = if said.is_empty() { "Passed" } else { "Failed" };
     match &run.verification {
-        Some(found) if found.passed() => {
+        Some(found) if found.passed() && found.acknowledged > 0 => {
             said.push(format!("all {} acknowledged instances found whole", count(found.whole)))
         }
-        Some(found) => said.push(format!(
-            "{} of {} acknowledged instances lost, {} corrupt, {} partial files",
-            count(found.lost.len() as u64),
-            count(found.acknowledged),
-            count(found.corrupt.len() as u64),
-            count(found.partial.len() as u64)
-        )),
+        Some(_) => {}
         None => said.push("stored instances were not verified".to_owned()),
     }
-    let missed = run.objectives.iter().filter(|objective| !objective.met).count();
-    match (missed, run.objectives.len()) {
-        (_, 0) => {}
-        (0, all) => said.push(format!("{all} of {all} objectives met")),
-        (missed, all) => said.push(format!("{missed} of {all} objectives broken")),
+    let all = run.objectives.len();
+    if all > 0 && run.objectives.iter().all(|objective| objective.met) {
+        said.push(format!("{all} of {all} objectives met"));
     }
     if run.totals.failed() > 0 {
         said.push(format!("{} instances not stored", count(run.totals.failed())));
     }
-    let start = if run.passed() { "Passed" } else { "Failed" };
     format!("{start}: {}.", said.join("; "))
 }
 
@@ -205,8 +203,13 @@ pub(crate) fn latencies(run: &RunResult) -> Table {
 }
 
 pub(crate) fn modalities(run: &RunResult) -> Table {
-    let mut table = Table::new(&["modality", "acknowledged", "bytes", "p50", "p99", "max"]);
-    for each in &run.modalities {
+    shares("modality", &run.modalities)
+}
+
+/// The shares of kinds or senders.
+pub(crate) fn shares(what: &str, shares: &[Modality]) -> Table {
+    let mut table = Table::new(&[what, "acknowledged", "bytes", "p50", "p99", "max"]);
+    for each in shares {
         let latency = [each.latency.p50_ms, each.latency.p99_ms, each.latency.max_ms].map(ms);
         table.row([each.name.clone(), count(each.acknowledged), bytes(each.bytes as f64)].into_iter().chain(latency));
     }
@@ -301,12 +304,20 @@ fn reconciliation(found: &Verification) -> String {
     row("whole", found.whole, "acknowledged, and found with the bytes that were sent");
     row("lost", found.lost.len() as u64, "acknowledged, and not found");
     row("corrupt", found.corrupt.len() as u64, "acknowledged, and found with other bytes");
+    row("mislabelled", found.mislabelled.len() as u64, "whole, but under another SOP class, transfer syntax or name");
+    row("duplicated", found.duplicated.len() as u64, "in more than one file");
     row("partial", found.partial.len() as u64, "files that are no whole instance");
     row("extra", found.extra.len() as u64, "found, and not of this run");
     row("unacknowledged, whole", found.unacknowledged_whole, "stored before the answer was lost: allowed");
     row("unacknowledged, absent", found.unacknowledged_absent, "never stored, never promised: allowed");
     let mut html = table.html();
-    for (name, uids) in [("Lost", &found.lost), ("Corrupt", &found.corrupt), ("Partial", &found.partial)] {
+    for (name, uids) in [
+        ("Lost", &found.lost),
+        ("Corrupt", &found.corrupt),
+        ("Mislabelled", &found.mislabelled),
+        ("Duplicated", &found.duplicated),
+        ("Partial", &found.partial),
+    ] {
         if !uids.is_empty() {
             let items: String = uids.iter().take(MAX_UIDS).map(|uid| format!("<li>{}</li>", escape(uid))).collect();
             let more = uids.len().saturating_sub(MAX_UIDS);
@@ -345,20 +356,9 @@ fn facts(run: &RunResult) -> Vec<(&'static str, String)> {
     if let Some(usage) = &run.target_usage {
         facts.push(("Receiver used", used(usage)));
     }
+    if let Some(noise) = &run.noise {
+        facts.push(("Others used", noise.words()));
+    }
     facts.push(("Latency", "From the moment an instance was due to the last byte of its answer: under an open load a receiver that stalls makes the instances behind it late too.".to_owned()));
     facts
-}
-
-/// Date and time in UTC (days to civil date: H. Hinnant's algorithm).
-pub(crate) fn utc(unix_ms: u64) -> String {
-    let seconds = unix_ms / 1000;
-    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", rest / 3600, rest / 60 % 60)
 }

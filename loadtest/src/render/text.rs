@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::run_page::{answers, latencies, modalities, objectives, steps, verdict};
+use super::run_page::{answers, latencies, modalities, objectives, shares, steps, verdict};
 use super::{bytes, count, rate};
 use crate::result::RunResult;
 
@@ -23,6 +23,7 @@ pub(crate) fn text(run: &RunResult) -> String {
     for (wanted, table) in [
         (run.totals.failed() > 0, answers(run)),
         (run.modalities.len() > 1, modalities(run)),
+        (run.senders.len() > 1, shares("sender", &run.senders)),
         (true, steps(run)),
         (true, objectives(run)),
     ] {
@@ -40,6 +41,9 @@ pub(crate) fn text(run: &RunResult) -> String {
     if let Some(usage) = &run.target_usage {
         let _ =
             write!(text, "; {target}: {} CPU-s, peak RSS {}", rate(usage.cpu_s()), bytes(usage.peak_rss_bytes as f64));
+    }
+    if let Some(doubt) = run.noise.and_then(|noise| noise.doubt()) {
+        let _ = write!(text, "\ncareful: the figures are {doubt}");
     }
     let _ = writeln!(text, "\n{}", verdict(run));
     text

@@ -1,6 +1,7 @@
 //! From what a file says to what can be run: every value within its bounds, and none that has no effect.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytesize::ByteSize;
 
@@ -8,6 +9,8 @@ use super::checked::{Associations, BadPeer, Load, Pace, Scenario, TlsSettings};
 use super::mix::study_kind;
 use super::place::{Problems, ScenarioError};
 use super::raw::{self, BadPeerKind, Model, Range};
+use super::senders::senders;
+use super::trace::{self, Visit};
 use crate::generate::MAX_NATIVE_BYTES;
 
 /// Associations that a run may have open at a time.
@@ -24,17 +27,43 @@ pub(super) fn check(raw: raw::Scenario, text: &str, origin: &str, directory: &Pa
         study_kind(kind, &key, directory, &mut problems)
     });
     let mix: Vec<_> = mix.collect();
-    let load = load(raw.load, &mut problems);
-    let associations = associations(raw.associations, &mut problems);
+    let has_senders = !raw.senders.is_empty();
+    if has_senders && raw.load.model != Model::Closed {
+        problems.add("load.model", "the senders have paces of their own: remove it");
+    }
+    if raw.load.model == Model::Trace && raw.load.trace.is_none() {
+        problems.add("load", "this model needs trace: add the path of a node's log in JSON");
+    }
+    let visits = raw.load.trace.as_ref().map(|file| visits(&directory.join(file), &mut problems));
+    let load = load(raw.load, visits, &mut problems);
+    let mut associations = associations(raw.associations, &mut problems);
+    let senders = senders(raw.senders, &mix, &associations, &mut problems);
+    if has_senders {
+        associations.count = senders.iter().map(|sender| sender.associations).sum();
+    }
+    if let Pace::Trace { visits } = &load.pace {
+        associations.count = associations.count.max(trace::most_at_a_time(visits));
+    }
+    if associations.count > MAX_ASSOCIATIONS {
+        problems.add("senders", format!("all senders together have at most {MAX_ASSOCIATIONS} associations"));
+    }
     let tls = raw.tls.map(|tls| self::tls(tls, directory, &mut problems));
     let bad_peers =
         raw.bad_peers.iter().enumerate().map(|(index, bad_peer)| self::bad_peer(bad_peer, index, &mut problems));
     let bad_peers = bad_peers.collect();
     let (name, description) = (raw.name, raw.description);
-    problems.into_result(Scenario { name, description, mix, associations, load, tls, bad_peers })
+    problems.into_result(Scenario { name, description, mix, associations, load, tls, senders, bad_peers })
 }
 
-fn load(raw: raw::Load, problems: &mut Problems<'_>) -> Load {
+/// The associations of a recorded log.
+fn visits(path: &Path, problems: &mut Problems<'_>) -> Arc<Vec<Visit>> {
+    Arc::new(trace::read(path).unwrap_or_else(|error| {
+        problems.add("load.trace", format!("{}: {error}", path.display()));
+        Vec::new()
+    }))
+}
+
+fn load(raw: raw::Load, visits: Option<Arc<Vec<Visit>>>, problems: &mut Problems<'_>) -> Load {
     let given = [
         ("think_time_ms", raw.think_time_ms.is_some(), &[Model::Closed][..]),
         ("rate_per_s", raw.rate_per_s.is_some(), &[Model::Open]),
@@ -45,6 +74,8 @@ fn load(raw: raw::Load, problems: &mut Problems<'_>) -> Load {
         ("steps", raw.steps.is_some(), &[Model::Ramp]),
         ("step_s", raw.step_s.is_some(), &[Model::Steps, Model::Ramp]),
         ("knee_p99_ms", raw.knee_p99_ms.is_some(), &[Model::Steps, Model::Ramp]),
+        ("trace", raw.trace.is_some(), &[Model::Trace]),
+        ("warm_up_s", raw.warm_up_s.is_some(), &[Model::Closed, Model::Open, Model::Trace]),
         ("duration_s", raw.duration_s.is_some(), &[Model::Closed, Model::Open]),
         ("instances", raw.instances.is_some(), &[Model::Closed, Model::Open]),
     ];
@@ -69,6 +100,7 @@ fn load(raw: raw::Load, problems: &mut Problems<'_>) -> Load {
     let pace = match raw.model {
         Model::Closed => Pace::Closed { think_time_ms: raw.think_time_ms.unwrap_or(Range::just(0)) },
         Model::Open => Pace::Open { rate_per_s: positive(raw.rate_per_s, "rate_per_s", 0.0), arrival },
+        Model::Trace => Pace::Trace { visits: visits.unwrap_or_default() },
         Model::Steps | Model::Ramp => {
             let rates_per_s = if raw.model == Model::Steps {
                 let rates = raw.rates_per_s.unwrap_or_default();
@@ -95,7 +127,11 @@ fn load(raw: raw::Load, problems: &mut Problems<'_>) -> Load {
         }
         _ => {}
     }
-    Load { pace, duration_s: raw.duration_s, instances: raw.instances }
+    let warm_up_s = raw.warm_up_s.unwrap_or_default();
+    if !(0.0..=86_400.0).contains(&warm_up_s) {
+        problems.add("load.warm_up_s", "must be from 0 to 86400");
+    }
+    Load { pace, duration_s: raw.duration_s, instances: raw.instances, warm_up_s }
 }
 
 fn associations(raw: raw::Associations, problems: &mut Problems<'_>) -> Associations {

@@ -1,10 +1,12 @@
 //! A scenario that is wrong in none of its values.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytesize::ByteSize;
 
 use super::raw::{Arrival, BadPeerKind, Lifetime, Range};
+use super::trace::Visit;
 use crate::generate::{Encoding, Modality, Shape};
 
 /// A checked scenario.
@@ -16,7 +18,44 @@ pub(crate) struct Scenario {
     pub(crate) associations: Associations,
     pub(crate) load: Load,
     pub(crate) tls: Option<TlsSettings>,
+    /// Who sends it; empty when all associations are alike.
+    pub(crate) senders: Vec<Sender>,
     pub(crate) bad_peers: Vec<BadPeer>,
+}
+
+/// Devices of one kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    pub(crate) name: String,
+    /// Of all devices at a time.
+    pub(crate) associations: u32,
+    /// Of all devices together; never in steps.
+    pub(crate) pace: Pace,
+    /// What they send, by the places in the mix.
+    pub(crate) kinds: Vec<usize>,
+    pub(crate) lifetime: Lifetime,
+    /// An association ends after so many, where its lifetime has not ended it before.
+    pub(crate) instances_per_association: Option<Range>,
+    pub(crate) calling_ae: String,
+}
+
+impl Scenario {
+    /// Who sends: the senders, or one made of what all associations have in common.
+    pub(crate) fn groups(&self) -> Vec<Sender> {
+        if !self.senders.is_empty() {
+            return self.senders.clone();
+        }
+        let Associations { count, lifetime, calling_ae, .. } = &self.associations;
+        vec![Sender {
+            name: "all".to_owned(),
+            associations: *count,
+            pace: self.load.pace.clone(),
+            kinds: (0..self.mix.len()).collect(),
+            lifetime: if matches!(self.load.pace, Pace::Trace { .. }) { Lifetime::Run } else { *lifetime },
+            instances_per_association: None,
+            calling_ae: calling_ae.clone(),
+        }]
+    }
 }
 
 /// One kind of study in the mix.
@@ -40,8 +79,8 @@ pub(crate) enum Source {
         /// Of each series.
         instances: Range,
     },
-    /// Whole studies out of a directory, of at most so many bytes.
-    Files { directory: PathBuf, limit: ByteSize },
+    /// Whole studies out of a directory, of at most so many bytes, with other patients unless they are to be kept.
+    Files { directory: PathBuf, limit: ByteSize, keep_patient: bool },
 }
 
 /// The associations of the load.
@@ -69,6 +108,8 @@ pub(crate) struct Load {
     /// Ends the load; at least one of this and `instances` is there, except with steps.
     pub(crate) duration_s: Option<f64>,
     pub(crate) instances: Option<u64>,
+    /// What is due before this is sent and verified, and in no figure.
+    pub(crate) warm_up_s: f64,
 }
 
 /// At what pace.
@@ -80,6 +121,8 @@ pub(crate) enum Pace {
     Open { rate_per_s: f64, arrival: Arrival },
     /// One rate after the other, until the receiver does not keep up.
     Steps { rates_per_s: Vec<f64>, step_s: f64, arrival: Arrival, knee_p99_ms: f64 },
+    /// The associations of a recorded log, when they were.
+    Trace { visits: Arc<Vec<Visit>> },
 }
 
 /// The load's TLS.

@@ -43,7 +43,10 @@ pub(super) fn study_kind(
                 problems.add(&at(name), "files are sent as they are: remove it");
             }
             let limit = raw.files_max.unwrap_or(DEFAULT_FILES_MAX);
-            (files.display().to_string(), Source::Files { directory: directory.join(files), limit })
+            (
+                files.display().to_string(),
+                Source::Files { directory: directory.join(files), limit, keep_patient: false },
+            )
         }
         (Some(_), Some(_)) => {
             problems.add(&at("files"), "either a modality or files: remove one, or make two [[mix]] of it");

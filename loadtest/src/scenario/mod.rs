@@ -5,16 +5,19 @@ mod checked;
 mod mix;
 mod place;
 mod raw;
+mod senders;
 mod shipped;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::fs;
 use std::path::Path;
 
-pub(crate) use checked::{BadPeer, Load, Pace, Scenario, Source, TlsSettings};
+pub(crate) use checked::{BadPeer, Load, Pace, Scenario, Sender, Source, TlsSettings};
 pub(crate) use place::ScenarioError;
 pub(crate) use raw::{Arrival, BadPeerKind, Lifetime, Range};
+pub(crate) use trace::Visit;
 
 impl Scenario {
     /// Reads the file `name`, or the shipped scenario of that name.
@@ -52,6 +55,15 @@ impl Scenario {
             changed = true;
         }
         if changed { Ok(()) } else { Err("nothing in this scenario has pixels whose size could be changed".to_owned()) }
+    }
+
+    /// Sends one's own files with the patients' own names and everything else in them.
+    pub(crate) fn keep_patients(&mut self) {
+        for study in &mut self.mix {
+            if let Source::Files { keep_patient, .. } = &mut study.source {
+                *keep_patient = true;
+            }
+        }
     }
 
     /// Checks the TOML `text` of `origin`; relative paths in it begin at `directory`.

@@ -23,6 +23,8 @@ pub(super) struct Scenario {
     pub(super) tls: Option<Tls>,
     pub(super) mix: Vec<StudyKind>,
     #[serde(default)]
+    pub(super) senders: Vec<Sender>,
+    #[serde(default)]
     pub(super) bad_peers: Vec<BadPeer>,
 }
 
@@ -32,6 +34,8 @@ pub(super) struct Load {
     pub(super) model: Model,
     pub(super) duration_s: Option<f64>,
     pub(super) instances: Option<u64>,
+    pub(super) warm_up_s: Option<f64>,
+    pub(super) trace: Option<PathBuf>,
     pub(super) think_time_ms: Option<Range>,
     pub(super) rate_per_s: Option<f64>,
     pub(super) arrival: Option<Arrival>,
@@ -52,6 +56,7 @@ pub(super) enum Model {
     Open,
     Steps,
     Ramp,
+    Trace,
 }
 
 /// How the instances of an open load follow each other.
@@ -135,6 +140,23 @@ pub(super) struct StudyKind {
 
 fn one() -> u32 {
     1
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sender {
+    pub(super) name: String,
+    #[serde(default = "one")]
+    pub(super) count: u32,
+    #[serde(default = "one")]
+    pub(super) associations: u32,
+    pub(super) mix: Option<Vec<String>>,
+    pub(super) rate_per_s: Option<f64>,
+    pub(super) arrival: Option<Arrival>,
+    pub(super) think_time_ms: Option<Range>,
+    pub(super) lifetime: Option<Lifetime>,
+    pub(super) instances_per_association: Option<Range>,
+    pub(super) calling_ae: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,6 @@
 //! The scenarios that come with the program; their names can stand where a file's can.
 
-const SHIPPED: [(&str, &str); 20] = [
+const SHIPPED: [(&str, &str); 21] = [
     ("bad-peers", include_str!("../../scenarios/bad-peers.toml")),
     ("churn", include_str!("../../scenarios/churn.toml")),
     ("cr-dx", include_str!("../../scenarios/cr-dx.toml")),
@@ -16,6 +16,7 @@ const SHIPPED: [(&str, &str); 20] = [
     ("large", include_str!("../../scenarios/large.toml")),
     ("mammo-dbt", include_str!("../../scenarios/mammo-dbt.toml")),
     ("mr", include_str!("../../scenarios/mr.toml")),
+    ("site", include_str!("../../scenarios/site.toml")),
     ("sr-tiny", include_str!("../../scenarios/sr-tiny.toml")),
     ("tiny", include_str!("../../scenarios/tiny.toml")),
     ("tls", include_str!("../../scenarios/tls.toml")),

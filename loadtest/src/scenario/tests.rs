@@ -33,7 +33,9 @@ fn a_file_is_read_before_a_shipped_name_and_its_paths_begin_at_its_directory() {
     let path = directory.path().join("mine.toml");
     fs::write(&path, "name = \"mine\"\n[load]\ninstances = 3\n[[mix]]\nfiles = \"images\"\n").unwrap();
     let scenario = Scenario::load(path.to_str().unwrap()).unwrap();
-    let Source::Files { directory: images, limit } = &scenario.mix[0].source else { panic!("{scenario:?}") };
+    let Source::Files { directory: images, limit, keep_patient: false } = &scenario.mix[0].source else {
+        panic!("{scenario:?}")
+    };
     assert_eq!((images, *limit), (&directory.path().join("images"), ByteSize::gib(1)));
     let error = Scenario::load("no-such").unwrap_err().to_string();
     assert!(error.contains("no-such") && error.contains("hospital-day"), "{error}");
@@ -66,7 +68,7 @@ fn values_of_the_wrong_type_say_what_is_expected() {
         ("", "instances = \"9..6\"", 7, "a whole number like 8 or a range"),
         ("", "size = \"big\"", 7, "a size like \"8 MiB\" or a range"),
         ("", "transfer_syntax = \"gif\"", 7, "expected one of `explicit`"),
-        ("model = \"fast\"", "", 4, "expected one of `closed`, `open`, `steps`, `ramp`"),
+        ("model = \"fast\"", "", 4, "expected one of `closed`, `open`, `steps`, `ramp`, `trace`"),
     ] {
         let complaint = complaint(&with(load, mix));
         assert!(complaint.starts_with(&format!("test.toml:{line}: ")) && complaint.contains(expected), "{complaint}");
@@ -95,6 +97,11 @@ fn every_wrong_value_is_told_with_its_line_its_key_and_the_way_out() {
         ("[associations]\ncalling_ae = \"A_TITLE_LONGER_THAN_16\"", "", "an AE title has 1 to 16"),
         ("[tls]\nkey = \"k\"", "", "tls: a client has a certificate and a key"),
         ("[[bad_peers]]\nkind = \"http\"\ncount = 5000", "", "bad_peers.0.count: must be from 1 to 1000"),
+        ("[[senders]]\nname = \"s\"\nmix = [\"XA\"]", "", "senders.0.mix: there is no [[mix]] of the name \"XA\""),
+        ("[[senders]]\nname = \"s\"\nrate_per_s = 0", "", "senders.0.rate_per_s: must be more than 0"),
+        ("[[senders]]\nname = \"s\"\narrival = \"even\"", "", "senders.0.arrival: has no effect here"),
+        ("model = \"trace\"", "", "load: this model needs trace"),
+        ("trace = \"x.log\"", "", "load.trace: has no effect with this model, only with trace"),
     ] {
         let complaint = complaint(&with(load, mix));
         assert!(complaint.contains(expected), "{expected}\nin {complaint}");

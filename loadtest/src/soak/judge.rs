@@ -12,6 +12,10 @@ pub(crate) struct Cycle {
     pub(crate) end_s: f64,
     pub(crate) acknowledged: u64,
     pub(crate) failed: u64,
+    /// Whether every acknowledged instance was looked for.
+    pub(crate) verified: bool,
+    /// Why the load was not a good one: what was lost, or too much that was not stored.
+    pub(crate) faults: Vec<String>,
     /// The median of the second half of the load.
     pub(crate) loaded_rss_bytes: Option<f64>,
     /// The least of the second half of the pause.
@@ -125,6 +129,8 @@ mod tests {
                 end_s,
                 acknowledged: 1000,
                 failed: 0,
+                verified: true,
+                faults: Vec::new(),
                 loaded_rss_bytes: Some(100.0 * MIB + grown + 4.0 * noisy()),
                 resting_rss_bytes: Some(40.0 * MIB + grown + noisy()),
                 resting_leased_bytes: Some(0.0),

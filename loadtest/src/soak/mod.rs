@@ -16,6 +16,7 @@ use bytesize::ByteSize;
 use clap::Args;
 
 use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, seconds, tell};
+use crate::reconcile::Verify;
 use crate::result::{Sampler, TargetSample};
 use crate::target::{self, Aim, Running};
 use crate::workdir::Workdir;
@@ -39,6 +40,12 @@ pub(crate) struct SoakArgs {
     /// Storage root of a running Tidegate to watch, for --target
     #[arg(long, value_name = "DIR", requires = "target", conflicts_with = "pid")]
     tidegate: Option<PathBuf>,
+    /// Look below this directory for what --target acknowledged. A receiver that is started here is verified where its description says
+    #[arg(long, value_name = "DIR", requires = "target", conflicts_with = "verify_hook")]
+    verify: Option<PathBuf>,
+    /// The same by a command, as in run
+    #[arg(long, value_name = "CMD", requires = "target")]
+    verify_hook: Option<String>,
     #[command(flatten)]
     load: LoadArgs,
     /// Length of the soak, as in 8h. Never fewer than eight cycles, since fewer have no verdict
@@ -64,7 +71,7 @@ pub(crate) struct SoakArgs {
     html: Option<PathBuf>,
 }
 
-/// Soaks and prints the verdict; `false` when there is a leak.
+/// Soaks and prints the verdict; `false` when there is a leak, or what was acknowledged is not there, or too much was not stored.
 ///
 /// # Errors
 /// When the receiver does not start or cannot be seen, or a load cannot start.
@@ -79,7 +86,11 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, DriveError> {
                 ));
             }
             let aim = || Ok(Aim { address: address.clone(), called_ae: None, tls: None, sampler: look()? });
-            soak(args, &drive, address, &aim, &|| {})?
+            {
+                let directory = args.verify.clone().map(Verify::Directory);
+                let verify = directory.or_else(|| args.verify_hook.clone().map(Verify::Hook));
+                soak(args, &drive, address, &Soil { aim: &aim, verify, clear: &|| {} })?
+            }
         }
         None => {
             let receiver = args.receiver.receiver()?;
@@ -89,7 +100,9 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, DriveError> {
                 // What is still being written will be there in the next pause.
                 let _ = clear(&workdir.storage());
             };
-            let soaked = soak(args, &drive, &receiver.name, &|| Ok(running.aim()?), &clear)?;
+            let verify = running.files().map(Verify::Directory);
+            let soil = Soil { aim: &|| Ok(running.aim()?), verify, clear: &clear };
+            let soaked = soak(args, &drive, &receiver.name, &soil)?;
             running.stop()?;
             soaked
         }
@@ -98,34 +111,44 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, DriveError> {
         fs::write(path, report::page(&soaked)).map_err(DriveError::file(path))?;
     }
     tell(&soaked, args.json, || report::text(&soaked));
-    Ok(soaked.judgements.iter().all(|judgement| judgement.verdict != Verdict::Leak))
+    let leaks = soaked.judgements.iter().any(|judgement| judgement.verdict == Verdict::Leak);
+    Ok(!leaks && soaked.cycles.iter().all(|cycle| cycle.faults.is_empty()))
 }
 
-fn soak(
-    args: &SoakArgs,
-    drive: &Drive,
-    receiver: &str,
-    aim: &dyn Fn() -> Result<Aim, DriveError>,
-    clear: &dyn Fn(),
-) -> Result<Soaked, DriveError> {
+/// The receiver that is soaked.
+struct Soil<'a> {
+    aim: &'a dyn Fn() -> Result<Aim, DriveError>,
+    verify: Option<Verify>,
+    /// Removes what it has stored, where that is the harness's own.
+    clear: &'a dyn Fn(),
+}
+
+fn soak(args: &SoakArgs, drive: &Drive, receiver: &str, soil: &Soil<'_>) -> Result<Soaked, DriveError> {
     let mut soaked = Soaked { receiver: receiver.to_owned(), scenario: drive.name().to_owned(), ..Soaked::default() };
     let started = Instant::now();
     let length_s = args.duration;
     while started.elapsed().as_secs_f64() < length_s || soaked.cycles.len() < judge::MIN_CYCLES {
         let number = soaked.cycles.len() as u64;
         let begun_s = started.elapsed().as_secs_f64();
-        let once =
-            Once { seed: args.load.shape.seed.wrapping_add(number), duration_s: Some(args.load_s), ..Once::default() };
-        let result = drive.run(aim()?, &once, &mut |_| {})?;
+        let once = Once {
+            seed: args.load.shape.seed.wrapping_add(number),
+            duration_s: Some(args.load_s),
+            verify: soil.verify.clone(),
+            ..Once::default()
+        };
+        // Verified before anything is removed.
+        let result = drive.run((soil.aim)()?, &once, &mut |_| {})?;
         let loaded: Vec<(f64, TargetSample)> =
             result.series.iter().filter_map(|second| Some((begun_s + second.t_s, second.target.clone()?))).collect();
-        let sampler = aim()?.sampler;
-        clear();
+        let sampler = (soil.aim)()?.sampler;
+        (soil.clear)();
         let resting = rest(sampler, started, args.pause_s);
         soaked.cycles.push(Cycle {
             end_s: started.elapsed().as_secs_f64(),
             acknowledged: result.totals.acknowledged,
             failed: result.totals.failed(),
+            verified: result.verification.is_some(),
+            faults: result.faults(),
             ..judge::cycle(&loaded, &resting)
         });
         soaked.samples.extend(loaded.into_iter().chain(resting));

@@ -23,10 +23,11 @@ pub(crate) struct Soaked {
 pub(crate) fn progress(cycle: &Cycle, number: u64, length_s: f64) -> String {
     let shown = |figure: Option<f64>| figure.map_or("?".to_owned(), bytes);
     format!(
-        "cycle {number}, {:.0} of {length_s:.0} s: {} instances, {} failed; memory {} under load, {} at rest",
+        "cycle {number}, {:.0} of {length_s:.0} s: {} instances, {} failed{}; memory {} under load, {} at rest",
         cycle.end_s,
         count(cycle.acknowledged),
         count(cycle.failed),
+        cycle.faults.iter().map(|fault| format!(", {fault}")).collect::<String>(),
         shown(cycle.loaded_rss_bytes),
         shown(cycle.resting_rss_bytes)
     )
@@ -84,17 +85,31 @@ fn conclusion(soaked: &Soaked) -> String {
     };
     let _ =
         write!(said, " {} cycles, {} instances, {} not stored.", soaked.cycles.len(), count(instances), count(failed));
-    said
+    format!("{} {said}", storage(&soaked.cycles))
+}
+
+/// What became of the instances.
+fn storage(cycles: &[Cycle]) -> String {
+    let faulty: Vec<_> = cycles.iter().zip(1..).filter(|(cycle, _)| !cycle.faults.is_empty()).collect();
+    if let Some((first, number)) = faulty.first() {
+        let (bad, all) = (faulty.len(), cycles.len());
+        return format!("Failed in {bad} of {all} cycles; in cycle {number}: {}.", first.faults.join("; "));
+    }
+    match cycles.iter().all(|cycle| cycle.verified) {
+        true => "All acknowledged instances were found whole.".to_owned(),
+        false => "Stored instances were not verified.".to_owned(),
+    }
 }
 
 /// The page.
 pub(crate) fn page(soaked: &Soaked) -> String {
     let hours = soaked.cycles.last().map_or(0.0, |cycle| cycle.end_s / 3600.0);
     let lead = format!("{}, scenario {}, {hours:.2} hours", soaked.receiver, soaked.scenario);
-    let mut page = Page::new("Soak", &lead);
+    let mut page = Page::of_command("Soak", &lead);
     let all = |verdict| soaked.judgements.iter().all(|judgement| judgement.verdict == verdict);
     let leaks = soaked.judgements.iter().any(|judgement| judgement.verdict == Verdict::Leak);
-    let tone = if leaks {
+    let faulty = soaked.cycles.iter().any(|cycle| !cycle.faults.is_empty());
+    let tone = if leaks || faulty {
         Tone::Bad
     } else if all(Verdict::NoLeak) {
         Tone::Good

@@ -1,11 +1,9 @@
-//! What a measured difference or slope is worth: intervals of 95 % confidence, made without assuming a normal distribution.
+//! What a measured difference or slope is worth: intervals of 95 % confidence.
 
-mod bootstrap;
-mod quantile;
+mod runs;
 mod slope;
 
-pub(crate) use bootstrap::{MIN_SECONDS, ratio_of_means};
-pub(crate) use quantile::{design_effect, quantile_interval, quantile_ratio};
+pub(crate) use runs::{MIN_RUNS, ratio_of_runs};
 pub(crate) use slope::{Slope, theil_sen};
 
 /// An estimate and the bounds that hold the true value in 95 of 100 cases.

@@ -1,5 +1,6 @@
-//! What one run came to.
+//! What one run came to, and what of it decides.
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::result::RunResult;
@@ -13,7 +14,39 @@ pub(crate) struct Figures {
     pub(crate) p99_ms: f64,
     pub(crate) peak_rss_bytes: f64,
     pub(crate) cpu_s_per_gib: f64,
+    /// Refused or without an answer. What a run that was too slow had no time for is in its rate.
     pub(crate) failed: f64,
+}
+
+/// What decides between settings that keep to the bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Goal {
+    /// Instances a second
+    Instances,
+    /// Bytes a second
+    Bytes,
+    /// The shortest p99
+    P99,
+}
+
+impl Goal {
+    /// The figure that decides: more is better.
+    pub(crate) fn value(self, run: &Figures) -> f64 {
+        match self {
+            Self::Instances => run.per_s,
+            Self::Bytes => run.mib_per_s,
+            Self::P99 => 1.0 / run.p99_ms.max(f64::MIN_POSITIVE),
+        }
+    }
+
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Instances => "instances/s",
+            Self::Bytes => "MiB/s",
+            Self::P99 => "p99",
+        }
+    }
 }
 
 impl Figures {
@@ -26,7 +59,7 @@ impl Figures {
             p99_ms: run.latency.p99_ms,
             peak_rss_bytes: usage.peak_rss_bytes as f64,
             cpu_s_per_gib: usage.cpu_s() / (run.totals.bytes as f64 / f64::from(1 << 30)).max(f64::MIN_POSITIVE),
-            failed: run.totals.failed() as f64,
+            failed: (run.totals.refused.values().sum::<u64>() + run.totals.unanswered) as f64,
         }
     }
 }

@@ -16,8 +16,8 @@ use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
 /// What every process of it has in common.
 struct Receiver {
     directory: PathBuf,
-    /// `lose`: every fifth instance is acknowledged and not stored. `cut`: every fifth is stored without its end. `leak`: a part of each
-    /// is kept in memory.
+    /// `lose`: every fifth instance is acknowledged and not stored; `drop-N`: one in N. `cut`: every fifth is stored without its end.
+    /// `leak`: a part of each is kept in memory. `refuse`: A700 to all. `syntax`: another transfer syntax in the file meta.
     fault: String,
     pause: Duration,
     taken: AtomicU64,
@@ -33,7 +33,7 @@ pub(crate) fn serve() {
     let receiver = Arc::new(Receiver {
         directory: variable("FAKE_DIR").into(),
         fault: variable("FAKE_FAULT"),
-        pause: Duration::from_millis(if writers < 4 { 20 } else { 0 }),
+        pause: Duration::from_millis(if writers < 4 { 200 } else { 0 }),
         taken: AtomicU64::new(0),
         leaked: Mutex::default(),
     });
@@ -61,8 +61,11 @@ impl Receiver {
                 let is_data = pdv.value_type == PDataValueType::Data;
                 if is_data { &mut dataset } else { &mut command }.extend_from_slice(&pdv.data);
                 if is_data && pdv.is_last {
-                    self.store(&association, pdv.presentation_context_id, &command, &dataset);
-                    let answer = answer(pdv.presentation_context_id, &command);
+                    let status = if self.fault == "refuse" { 0xA700 } else { 0 };
+                    if status == 0 {
+                        self.store(&association, pdv.presentation_context_id, &command, &dataset);
+                    }
+                    let answer = answer(pdv.presentation_context_id, &command, status);
                     if association.send(&answer).is_err() {
                         return;
                     }
@@ -80,12 +83,14 @@ impl Receiver {
             self.leaked.lock().unwrap().extend_from_slice(&dataset[..dataset.len().min(65_536)]);
         }
         let faulty = number % 5 == 4;
-        if self.fault == "lose" && faulty {
+        let every = self.fault.strip_prefix("drop-").and_then(|every| every.parse::<u64>().ok());
+        if self.fault == "lose" && faulty || every.is_some_and(|every| number % every == every - 1) {
             return;
         }
         let contexts = association.presentation_contexts();
         let syntax = &contexts.iter().find(|each| each.id == context).unwrap().transfer_syntax;
         let kept = if self.fault == "cut" && faulty { &dataset[..dataset.len() - 1] } else { dataset };
+        let syntax = if self.fault == "syntax" && faulty { "1.2.840.10008.1.2.4.90" } else { syntax };
         write_file(&self.directory, &text(command, 0x1000), &text(command, 0x0002), syntax, kept);
     }
 }
@@ -127,11 +132,11 @@ fn text(command: &[u8], element: u16) -> String {
     String::from_utf8(value(command, element).to_vec()).unwrap().trim_end_matches('\0').to_owned()
 }
 
-fn answer(context: u8, command: &[u8]) -> Pdu {
+fn answer(context: u8, command: &[u8], status: u16) -> Pdu {
     let id = value(command, 0x0110);
     let message_id = u16::from_le_bytes([id[0], id[1]]);
     let mut data = Vec::new();
-    for (element, value) in [(0x0100_u16, 0x8001_u16), (0x0120, message_id), (0x0800, 0x0101), (0x0900, 0)] {
+    for (element, value) in [(0x0100_u16, 0x8001_u16), (0x0120, message_id), (0x0800, 0x0101), (0x0900, status)] {
         data.extend_from_slice(&[0, 0]);
         data.extend_from_slice(&element.to_le_bytes());
         data.extend_from_slice(&2_u32.to_le_bytes());

@@ -4,5 +4,6 @@
 
 mod fake;
 mod generator;
+mod honesty;
 mod orchestration;
 mod run;

@@ -87,6 +87,21 @@ fn a_receiver_is_held_against_the_limit_load_by_load() {
     assert!(text.contains("of limit") && text.contains("| 1.00 |"), "{text}");
 }
 
+/// Three rounds of a receiver with itself, and diff of results of the same receiver made in turns.
+#[test]
+fn a_receiver_against_itself_has_a_verdict_and_is_not_worse() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, same) = (describe(directory.path(), "one", ""), describe(directory.path(), "same", ""));
+    let targets = [one.to_str().unwrap(), same.to_str().unwrap()];
+    let arguments = ["--receiver", targets[0], targets[1], "--rounds", "3", "--duration", "0.3"];
+    let (output, text) = loadtest(directory.path(), "compare", &arguments);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.contains("same against one: ") && !text.contains("Cannot be told"), "{text}");
+    let (output, text) =
+        loadtest(directory.path(), "compare", &[&arguments[..4], &["2", "--duration", "0.3"]].concat());
+    assert!(output.status.success() && text.contains("same against one: Cannot be told: 2 and 2 runs"), "{text}");
+}
+
 #[test]
 fn crash_passes_a_receiver_that_keeps_its_word_and_fails_those_that_do_not() {
     let directory = tempfile::tempdir().unwrap();
@@ -121,7 +136,10 @@ fn soak_finds_the_receiver_that_leaks() {
     assert!(code == Some(1) && text.contains("Leak: what leaking holds grows"), "{text}");
     // Seconds cannot rule out a small leak; that more than this would have been seen, they can.
     let (code, text) = soak("steady", "", "900 GiB");
-    assert!(code == Some(0) && text.contains("No leak"), "{text}");
+    assert!(code == Some(0) && text.contains("All acknowledged instances were found whole. No leak"), "{text}");
+    // One that leaks nothing and drops one in a hundred.
+    let (code, text) = soak("dropping", "drop-100", "900 GiB");
+    assert!(code == Some(1) && text.contains("acknowledged instances") && text.contains(" lost"), "{text}");
 }
 
 #[test]
@@ -135,12 +153,19 @@ fn tune_recommends_the_setting_that_is_faster() {
     );
     fs::write(&node, script).unwrap();
     fs::set_permissions(&node, fs::Permissions::from_mode(0o700)).unwrap();
-    let arguments = ["--node", node.to_str().unwrap(), "--duration", "300ms", "--rounds", "1", "--budget", "2m"];
-    let (output, text) =
-        loadtest(directory.path(), "tune", &[&arguments[..], &["--try", "writers.count=2,4,8"]].concat());
-    assert!(output.status.success(), "{output:?}");
-    assert!(text.contains("[writers]\ncount = ") && !text.contains("count = 2\n"), "{text}");
+    let tune = |settings: &[&str]| {
+        let arguments = ["--node", node.to_str().unwrap(), "--duration", "500ms", "--rounds", "3", "--budget", "1m"];
+        let (output, text) = loadtest(directory.path(), "tune", &[&arguments[..], settings].concat());
+        assert!(output.status.success(), "{output:?}");
+        text
+    };
+    // Two writers answer after 200 ms, eight at once.
+    let text = tune(&["--set", "writers.count=2", "--try", "writers.count=8"]);
+    assert!(text.contains("writers.count: [8]") && text.contains("[writers]\ncount = 8\n"), "{text}");
     assert!(text.contains("Without syncs") && text.contains("open load"), "{text}");
+    // What is configured is not changed for something that is worse.
+    let text = tune(&["--set", "writers.count=8", "--try", "writers.count=2"]);
+    assert!(text.contains("writers.count: leave as configured"), "{text}");
 }
 
 #[test]

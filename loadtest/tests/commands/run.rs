@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
-use dicom_core::VR;
+use dicom_core::value::DataSetSequence;
+use dicom_core::{DataElement, Length, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use dicom_ul::pdu::{self as ul, Pdu};
@@ -66,9 +67,11 @@ fn run(address: &str, scenario: &str, flags: &[&str]) -> Output {
 fn the_result_on_stdout_in_the_file_and_in_the_report_is_one() {
     let directory = tempfile::tempdir().unwrap();
     let (json, html) = (directory.path().join("r.json"), directory.path().join("r.html"));
+    let csv = directory.path().join("r.csv");
     let sink = Sink::start();
     let scenario = scenario(directory.path(), "instances = 60");
     let flags = ["--json", "--seed", "9", "--result", json.to_str().unwrap(), "--html", html.to_str().unwrap()];
+    let flags = [&flags[..], &["--csv", csv.to_str().unwrap()]].concat();
     let output = run(&sink.address, &scenario, &flags);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -77,6 +80,8 @@ fn the_result_on_stdout_in_the_file_and_in_the_report_is_one() {
     assert_eq!((&result["totals"]["acknowledged"], &result["latency"]["count"]), (&60.into(), &60.into()));
     assert_eq!(result["modalities"].as_array().unwrap().len(), 2);
     assert!(fs::read_to_string(&html).unwrap().contains("<svg"));
+    assert_eq!(fs::read_to_string(&csv).unwrap().lines().count(), 1 + result["series"].as_array().unwrap().len());
+    assert!(result["noise"]["steal"].as_f64().is_some(), "{result}");
     // A run is compared with its own result.
     let sink = Sink::start();
     let output = run(&sink.address, &scenario, &["--baseline", json.to_str().unwrap()]);
@@ -226,6 +231,103 @@ fn a_directory_of_ones_own_files_is_sent_under_fresh_uids() {
     uids.dedup();
     assert_eq!(uids.len(), 6);
     assert!(uids.iter().all(|uid| uid.starts_with("2.25.")), "{uids:?}");
+}
+
+/// A file as a hospital has it: the patient is named at the top, in sequences of either length, and in a private element.
+fn hospital_file(path: &Path, syntax: &str) {
+    let item = |tag, vr, value: &str| InMemDicomObject::from_element_iter([DataElement::new(tag, vr, value)]);
+    let mut object = InMemDicomObject::new_empty();
+    for (tag, vr, value) in [
+        (tags::SOP_CLASS_UID, VR::UI, "1.2.840.10008.5.1.4.1.1.7"),
+        (tags::SOP_INSTANCE_UID, VR::UI, "1.2.3.4"),
+        (tags::STUDY_DATE, VR::DA, "20260102"),
+        (tags::ACCESSION_NUMBER, VR::SH, "SECRET1"),
+        (tags::INSTITUTION_NAME, VR::LO, "SECRET2"),
+        (tags::REFERRING_PHYSICIAN_NAME, VR::PN, "SECRET^3"),
+        (Tag(0x0009, 0x0010), VR::LO, "SECRET4"),
+        (tags::PATIENT_NAME, VR::PN, "SECRET^5"),
+        (tags::PATIENT_ID, VR::LO, "SECRET6"),
+        (tags::PATIENT_BIRTH_DATE, VR::DA, "19700102"),
+        (tags::PATIENT_SEX, VR::CS, "F"),
+        (tags::PATIENT_ADDRESS, VR::LO, "SECRET7"),
+        (tags::STUDY_INSTANCE_UID, VR::UI, "1.2.3.5"),
+        (tags::SERIES_INSTANCE_UID, VR::UI, "1.2.3.6"),
+        (tags::REQUESTED_PROCEDURE_ID, VR::SH, "SECRET8"),
+    ] {
+        object.put(DataElement::new(tag, vr, value));
+    }
+    let request = item(tags::REQUESTED_PROCEDURE_ID, VR::SH, "SECRET9");
+    let inner = DataElement::new(
+        tags::CONTENT_SEQUENCE,
+        VR::SQ,
+        DataSetSequence::from(vec![item(tags::PERSON_NAME, VR::PN, "SECRET^10")]),
+    );
+    let outer = InMemDicomObject::from_element_iter([
+        inner,
+        DataElement::new(tags::TEXT_VALUE, VR::UT, "SECRET11"),
+        DataElement::new(tags::CODE_MEANING, VR::LO, "stays here"),
+    ]);
+    object.put(DataElement::new(tags::REQUEST_ATTRIBUTES_SEQUENCE, VR::SQ, DataSetSequence::from(vec![request])));
+    object.put(DataElement::new(tags::CONTENT_SEQUENCE, VR::SQ, DataSetSequence::new(vec![outer], Length::UNDEFINED)));
+    object.put(DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::from(vec![7_u8; 64])));
+    object.with_meta(FileMetaTableBuilder::new().transfer_syntax(syntax)).unwrap().write_to_file(path).unwrap();
+}
+
+#[test]
+fn ones_own_files_are_sent_with_another_patient_unless_the_own_is_asked_for() {
+    for (syntax, keep) in [("1.2.840.10008.1.2.1", false), ("1.2.840.10008.1.2", false), ("1.2.840.10008.1.2.1", true)]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("images")).unwrap();
+        hospital_file(&directory.path().join("images/one.dcm"), syntax);
+        let path = directory.path().join("mine.toml");
+        fs::write(&path, "name = \"mine\"\n[load]\ninstances = 2\n[[mix]]\nfiles = \"images\"\n").unwrap();
+        let root = directory.path().join("root");
+        let limit = Sink::with(&["--mode", "none", "--dir", root.to_str().unwrap()]);
+        let mut flags = vec!["--verify", root.to_str().unwrap()];
+        flags.extend(keep.then_some("--keep-patient"));
+        let output = run(&limit.address, path.to_str().unwrap(), &flags);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        for file in stored_below(&root) {
+            let bytes = fs::read(&file).unwrap();
+            assert_eq!(bytes.windows(6).any(|window| window == b"SECRET"), keep, "{syntax}");
+            assert!(bytes.windows(10).any(|window| window == b"stays here"));
+            let object = dicom_object::open_file(&file).unwrap();
+            let value = |tag| object.element(tag).unwrap().to_str().unwrap().into_owned();
+            let expected = if keep { ["SECRET^5", "SECRET6", "19700102"] } else { ["Load^Test", "LTF0000001", ""] };
+            assert_eq!([value(tags::PATIENT_NAME), value(tags::PATIENT_ID), value(tags::PATIENT_BIRTH_DATE)], expected);
+            assert_eq!([value(tags::PATIENT_SEX), value(tags::STUDY_DATE)], ["F", "20260102"]);
+            assert_eq!(object.element(tags::PIXEL_DATA).unwrap().to_bytes().unwrap().len(), 64);
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_sent_and_connects_to_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("images")).unwrap();
+    hospital_file(&directory.path().join("images/one.dcm"), "1.2.840.10008.1.2.1");
+    let path = directory.path().join("mine.toml");
+    fs::write(
+        &path,
+        "name = \"mine\"\n[load]\ninstances = 2\n[[mix]]\nfiles = \"images\"\n[[mix]]\nmodality = \"CT\"\n",
+    )
+    .unwrap();
+    for (flags, expected) in [
+        (&[][..], "1 files of 1 patients, sent as Load^Test with IDs from LTF0000001"),
+        (&["--keep-patient"], "sent with the patients' own names and IDs"),
+    ] {
+        let output = loadtest().args(["run", "--dry-run", "--scenario"]).arg(&path).args(flags).output().unwrap();
+        let text = text(&output.stdout);
+        assert!(output.status.success() && text.contains(expected), "{output:?}");
+        assert!(text.contains("closed, 8 associations, 2 instances") && text.contains("Nothing was sent."), "{text}");
+        assert!(text.contains("1.2.840.10008.5.1.4.1.1.2 ") && !text.contains("SECRET"), "{text}");
+    }
+}
+
+fn stored_below(directory: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { stored_below(&path) } else { vec![path] }).collect()
 }
 
 /// The SOP Instance UIDs in the files below a directory.

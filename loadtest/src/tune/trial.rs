@@ -1,0 +1,105 @@
+//! A combination of settings and its runs.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::figures::{Figures, Goal};
+use crate::statistics::median;
+
+/// Configuration keys and their values.
+pub(crate) type Settings = BTreeMap<String, String>;
+
+/// A key and the values to try, from the cheapest to the dearest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Axis {
+    pub(crate) key: String,
+    pub(crate) values: Vec<String>,
+}
+
+/// What decides, and what a combination must keep to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) goal: Goal,
+    /// Runs of each combination at least.
+    pub(crate) rounds: usize,
+    /// Of a run, when there is time enough.
+    pub(crate) length_s: f64,
+    pub(crate) max_rss_bytes: f64,
+    pub(crate) max_p99_ms: f64,
+}
+
+/// A combination and its runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Trial {
+    /// The values that it differs in from what is configured; empty for what is configured.
+    pub(crate) values: Vec<String>,
+    pub(crate) settings: Settings,
+    /// By round.
+    pub(crate) runs: Vec<Figures>,
+    /// The one that is recommended.
+    pub(crate) chosen: bool,
+}
+
+impl Trial {
+    /// The median of a figure.
+    pub(crate) fn median(&self, figure: fn(&Figures) -> f64) -> f64 {
+        median(&self.runs.iter().map(figure).collect::<Vec<_>>()).unwrap_or(f64::NAN)
+    }
+
+    pub(crate) fn median_of(&self, goal: Goal) -> f64 {
+        median(&self.runs.iter().map(|run| goal.value(run)).collect::<Vec<_>>()).unwrap_or(f64::NAN)
+    }
+
+    pub(crate) fn medians(&self) -> Figures {
+        Figures {
+            per_s: self.median(|run| run.per_s),
+            mib_per_s: self.median(|run| run.mib_per_s),
+            p50_ms: self.median(|run| run.p50_ms),
+            p99_ms: self.median(|run| run.p99_ms),
+            peak_rss_bytes: self.median(|run| run.peak_rss_bytes),
+            cpu_s_per_gib: self.median(|run| run.cpu_s_per_gib),
+            failed: self.median(|run| run.failed),
+        }
+    }
+
+    pub(crate) fn keeps_to(&self, rules: &Rules) -> bool {
+        self.median(|run| run.peak_rss_bytes) <= rules.max_rss_bytes
+            && self.median(|run| run.p99_ms) <= rules.max_p99_ms
+            && self.runs.iter().all(|run| run.failed == 0.0)
+    }
+
+    /// Its values in a cell.
+    pub(crate) fn words(&self) -> String {
+        if self.values.is_empty() { "as configured".to_owned() } else { self.values.join(", ") }
+    }
+}
+
+/// What is configured, and every combination of the values, the cheapest first.
+pub(crate) fn combinations(axes: &[Axis], configured: &Settings) -> Vec<Trial> {
+    let trial = |values, settings| Trial { values, settings, runs: Vec::new(), chosen: false };
+    let mut made = vec![(0, trial(Vec::new(), configured.clone()))];
+    for axis in axes {
+        let with = |(cost, base): &(usize, Trial)| {
+            let each = axis.values.iter().enumerate().map(|(rank, value)| {
+                let mut one = base.clone();
+                one.settings.insert(axis.key.clone(), value.clone());
+                one.values.push(value.clone());
+                (cost + rank, one)
+            });
+            each.collect::<Vec<_>>()
+        };
+        made = made.iter().flat_map(with).collect();
+    }
+    made.sort_by_key(|(cost, _)| *cost);
+    let combined = made.into_iter().map(|(_, trial)| trial).filter(|trial| !trial.values.is_empty());
+    std::iter::once(trial(Vec::new(), configured.clone())).chain(combined).collect()
+}
+
+/// Settings in a line.
+pub(crate) fn words(settings: &Settings) -> String {
+    if settings.is_empty() {
+        return "as configured".to_owned();
+    }
+    settings.iter().map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
+}
