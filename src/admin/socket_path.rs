@@ -108,7 +108,7 @@ fn directories() -> Vec<PathBuf> {
 
 /// The last resort among them.
 fn shared_directory() -> PathBuf {
-    format!("/tmp/tidegate-{}", rustix::process::geteuid().as_raw()).into()
+    std::env::temp_dir().join(format!("tidegate-{}", rustix::process::geteuid().as_raw()))
 }
 
 /// Whether it is a directory of this user that nobody else can write to.

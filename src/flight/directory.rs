@@ -53,7 +53,7 @@ fn candidates() -> Vec<PathBuf> {
     let of_unit = std::env::split_paths(&variable("LOGS_DIRECTORY")).collect::<Vec<_>>();
     let of_user = Path::new(&variable("XDG_STATE_HOME")).join("tidegate");
     let of_home = Path::new(&variable("HOME")).join(".local/state/tidegate");
-    let shared = PathBuf::from(format!("/tmp/tidegate-{}", rustix::process::geteuid().as_raw()));
+    let shared = std::env::temp_dir().join(format!("tidegate-{}", rustix::process::geteuid().as_raw()));
     let all = of_unit.into_iter().chain(["/var/log/tidegate".into(), of_user, of_home, shared]);
     all.filter(|path| path.is_absolute()).map(|path| path.join("flight")).collect()
 }

@@ -41,27 +41,24 @@ impl<H: Handle> Wal<H> {
     /// Waits until there is room for `files` files of so many bytes altogether: for a checkpoint, which this makes unless another thread
     /// does. `false` if that does not help, or takes too long. The caller holds no frame.
     pub(crate) fn wait_for_room(&self, bytes: u64, files: usize, root: &Arc<Root<H>>, progress: &dyn Fn()) -> bool {
-        let mut patience = Patience::new();
-        loop {
-            if self.has_room(bytes, files) {
-                return true;
-            }
-            if !self.state.lock().may_get_room(bytes) {
+        let (mut state, mut patience) = (self.state.lock(), Patience::new());
+        while state.with_room(bytes, files, Reserve::Kept).is_none() {
+            if !state.may_get_room(bytes) {
                 return false;
             }
             if let Some(_alone) = self.checkpointing.try_lock() {
-                match self.free_due(root, progress) {
-                    Ok(freed) if freed > 0 => continue,
-                    Ok(_) | Err(_) => return false,
+                drop(state);
+                if !self.free_due(root, progress).is_ok_and(|freed| freed > 0) {
+                    return false;
                 }
-            }
-            let mut state = self.state.lock();
-            if !self.closed.wait(&mut state, &mut patience) {
+                state = self.state.lock();
+            } else if !self.closed.wait(&mut state, &mut patience) {
                 return false;
+            } else {
+                progress();
             }
-            drop(state);
-            progress();
         }
+        true
     }
 
     /// Makes the files of all frames written so far durable, and frees the segments.

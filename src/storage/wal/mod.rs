@@ -193,11 +193,6 @@ impl<H: Handle> Wal<H> {
         self.state.lock().has(path)
     }
 
-    /// Whether there is room for files of so many bytes altogether, as far as a look tells.
-    pub(crate) fn has_room(&self, bytes: u64, files: usize) -> bool {
-        self.state.lock().with_room(bytes, files, Reserve::Kept).is_some()
-    }
-
     /// Appends `entries` as one frame, each under its path, and returns when the frame is durable or has failed. `failures` is the
     /// value of [`Trust::failures`] before the first of their files was written. `meanwhile` runs before the wait for the disk, for a
     /// frame that takes the disk a while.
