@@ -47,7 +47,10 @@ fn a_heap_profile_is_for_whoever_has_the_token() {
     assert_eq!(answer.status, 403, "the loopback is not enough");
     assert!(answer.body.contains("admin.token_file"), "{}", answer.body);
 
-    let node = Node::start(&[SURFACE, ("TIDEGATE__ADMIN__TOKEN", "0123456789abcdef")]);
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    fs::write(&token, "0123456789abcdef").unwrap();
+    let node = Node::start(&[SURFACE, ("TIDEGATE__ADMIN__TOKEN_FILE", token.to_str().unwrap())]);
     let address = node.admin_address();
     assert_eq!(get(address, PATH).status, 401);
     let shown = [("Authorization", "Bearer 0123456789abcdef")];
