@@ -9,13 +9,22 @@
 #[path = "../../src/config/mod.rs"]
 mod config;
 
+#[path = "../../src/flight/directory.rs"]
+mod directory;
 #[path = "../../src/admin/settings.rs"]
 mod settings;
+#[path = "../../src/admin/socket_path.rs"]
+mod socket_path;
 #[path = "../../src/audit/target.rs"]
 mod target;
 
 mod admin {
     pub(crate) use crate::settings::{AdminSettings, Door};
+    pub(crate) use crate::socket_path::{MAX_BYTES as SOCKET_PATH_BYTES, SocketPath};
+}
+
+mod flight {
+    pub(crate) use crate::directory::RecordPath;
 }
 
 mod audit {

@@ -91,7 +91,7 @@ def test_who_asks_is_answered_with_what_was_last_seen(ground, hanging):
         assert samples["tidegate_storage_unanswered_seconds"] >= ANSWER_S and samples["tidegate_storage_writable"] == 0
         assert samples["tidegate_storage_free_bytes"] == pytest.approx(free_before, rel=0.2), "what was last seen"
         assert samples["tidegate_ready"] == 0
-        assert code == 1 and "the disk has not answered for" in said and "DOES NOT ANSWER" in said, said
+        assert code == 1 and "the disk has not answered for" in said and "NOT RESPONDING" in said, said
         assert alive[0] == 0, alive
         assert memory_code == 0 and "resident" in memory_said, memory_said
         assert node.is_up()

@@ -99,7 +99,7 @@ fn more_hung_threads_than_allowed_end_the_node() {
     assert_eq!(node.wait(), Some(3));
     // Of its hang one record, whichever thread of a pair is the first; of its end another, which is there before the process is gone.
     node.logged(&["flight record written", "writer-", "makes no step"]);
-    let line = node.logged(&["flight record written", "the node cannot go on: 2 threads hang"]);
+    let line = node.logged(&["flight record written", "the node cannot go on: 2 hung threads"]);
     let path = line.split("path=").nth(1).unwrap().split(' ').next().unwrap();
     let record: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!(record["alarm"], "gave_up");
