@@ -29,26 +29,22 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
         I: 'c,
     {
         let mut commits: Vec<&mut Self> = commits.into_iter().filter(|commit| commit.files.is_some()).collect();
-        let Some(wal) = commits.first().and_then(|first| first.run.root.wal()).cloned() else {
+        let Some(root) = commits.first().map(|first| Arc::clone(&first.run.root)) else {
+            return Ok(());
+        };
+        let Some(wal) = root.wal() else {
             return Ok(());
         };
         // Another root may have replaced it meanwhile.
-        commits.retain(|commit| commit.run.root.wal().is_some_and(|own| Arc::ptr_eq(own, &wal)));
-        let Some(leader_root) = commits.first().map(|first| Arc::clone(&first.run.root)) else {
-            return Ok(());
-        };
+        commits.retain(|commit| commit.run.root.wal().is_some_and(|own| Arc::ptr_eq(own, wal)));
         let (entries, guards): (Vec<_>, Vec<_>) = commits.iter().flat_map(|commit| entries(&commit.items)).unzip();
         let files = || commits.iter().filter_map(|commit| commit.files.as_ref());
         // Writing larger instances takes a while, and waking another thread costs time and finds its caches cold.
         let write_files = || files().for_each(|files| files.write(progress));
         let is_large = files().any(|files| !files.are_small());
         let failures = commits.iter().map(|commit| commit.run.failures).min().unwrap_or(0);
-        let bytes =
-            commits.iter().flat_map(|commit| &commit.items).filter(|item| matches!(item.state, State::Logged(_)));
-        let bytes = bytes.map(|item| (*item.instance).as_ref().file_bytes()).sum();
-        // Each batch found room for itself only. Without room for all of them, the append says so.
-        let _ = wal.wait_for_room(bytes, entries.len(), &leader_root, progress);
-        let appended = wal.append(&entries, &guards, failures, is_large.then_some(&write_files as &dyn Fn()));
+        let meanwhile = is_large.then_some(&write_files as &dyn Fn());
+        let appended = wal.append(&entries, &guards, failures, &root, meanwhile, progress);
         progress();
         for commit in commits {
             commit.appended = Some(appended.clone());

@@ -1,11 +1,12 @@
-//! The checkpoint: it proves that the files of a segment are on the disk, and frees the segment (rules 5 to 8).
+//! The checkpoint: it proves that the files of a segment are on the disk, and frees the segment (rules 5 to 8). Also what waits for one:
+//! an append that needs room, a path that is to be clear, an entry that is to be void.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::frames::{index, last_of_each};
-use super::record::SegmentHeader;
+use super::record::{Frame, SegmentHeader};
 use super::restore::{Restorer, Since, failed};
 use super::segment::draw_salt;
 use super::state::{Reserve, Room};
@@ -13,7 +14,7 @@ use super::{Appended, Entry, RETRY_AFTER, RETRY_CONTENDED_AFTER, Wal};
 use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::fs::{Handle, Open};
-use crate::paths::PathKey;
+use crate::paths::{PathGuard, PathKey};
 use crate::recovery::{Aside, Reason, Recovery};
 use crate::root::Root;
 use crate::sync::{Patience, now};
@@ -59,6 +60,24 @@ impl<H: Handle> Wal<H> {
             }
         }
         true
+    }
+
+    /// Appends `entries` as one frame, each under its path, and returns when the frame is durable or has failed. Waits for room first, as
+    /// [`Self::wait_for_room`]: each batch of a group has found room for itself only. `failures` is the value of [`Trust::failures`]
+    /// before the first of their files was written. `meanwhile` runs before the wait for the disk, for a frame that takes the disk a
+    /// while.
+    pub(crate) fn append(
+        self: &Arc<Self>,
+        entries: &[Entry<'_>],
+        paths: &[&PathGuard],
+        failures: u64,
+        root: &Arc<Root<H>>,
+        meanwhile: Option<&dyn Fn()>,
+        progress: &dyn Fn(),
+    ) -> Appended<H> {
+        // Without room, the append says so.
+        let _ = self.wait_for_room(Frame::bytes(entries), entries.len(), root, progress);
+        self.append_frame(entries, paths.iter().map(|path| path.key()), failures, Reserve::Kept, meanwhile)
     }
 
     /// Makes the files of all frames written so far durable, and frees the segments.

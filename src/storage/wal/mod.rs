@@ -45,7 +45,7 @@ use self::state::{Begun, Replayed, Reserve, Slot, State};
 use crate::error::{OpenError, StoreError};
 use crate::fs::{Errno, Filesystem, Handle, Pages, is_at};
 use crate::own::OWN;
-use crate::paths::{PathGuard, PathKey};
+use crate::paths::PathKey;
 use crate::recovery::Recovery;
 use crate::sync::{Condvar, Mutex, now, time_of_day_ms};
 use crate::trust::Trust;
@@ -191,19 +191,6 @@ impl<H: Handle> Wal<H> {
     /// Whether the log has an entry for `path`, or for a path with the same hash.
     pub(crate) fn has(&self, path: PathKey) -> bool {
         self.state.lock().has(path)
-    }
-
-    /// Appends `entries` as one frame, each under its path, and returns when the frame is durable or has failed. `failures` is the
-    /// value of [`Trust::failures`] before the first of their files was written. `meanwhile` runs before the wait for the disk, for a
-    /// frame that takes the disk a while.
-    pub(crate) fn append(
-        self: &Arc<Self>,
-        entries: &[Entry<'_>],
-        paths: &[&PathGuard],
-        failures: u64,
-        meanwhile: Option<&dyn Fn()>,
-    ) -> Appended<H> {
-        self.append_frame(entries, paths.iter().map(|path| path.key()), failures, Reserve::Kept, meanwhile)
     }
 
     fn append_frame(
