@@ -9,7 +9,6 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::committed::Sinks;
 use crate::gauges::Gauges;
-use crate::gauges::audit::widened;
 use crate::ingest::Ingest;
 use crate::mailbox::WriterMailbox;
 use crate::node::live::Live;
@@ -48,10 +47,7 @@ impl Env {
 
     /// The elements that are read of a dataset which is stored as `placement` has it.
     pub(crate) fn wanted_for(&self, placement: Option<&Placement>) -> Arc<[Tag]> {
-        match placement {
-            None => self.wanted.clone(),
-            Some(placement) if self.gauges.audit.is_some() => widened(&placement.layout.wanted()),
-            Some(placement) => placement.layout.wanted(),
-        }
+        let of_placement = |placement: &Placement| self.gauges.wanted_beside(placement.layout.wanted());
+        placement.map_or_else(|| self.wanted.clone(), of_placement)
     }
 }

@@ -223,6 +223,11 @@ impl WriterList {
         activity
     }
 
+    /// The longest time that a writer has had its jobs.
+    pub(crate) fn longest_busy(&self) -> Duration {
+        self.all().iter().map(|writer| writer.busy).max().unwrap_or_default()
+    }
+
     /// Every one, in order.
     pub(crate) fn all(&self) -> Vec<WriterUse> {
         self.0.lock().iter().map(|activity| activity.read()).collect()

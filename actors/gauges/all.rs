@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use dicom_core::Tag;
 use parking_lot::RwLock;
 use tidegate_protocol::Rejection;
 use tidegate_storage::{Durability, Outcome, Stored};
 
 use super::activity::{OpenAssociations, WriterList};
 use super::alarm::Alarms;
-use super::audit::{AuditEvent, AuditTrail};
+use super::audit::{AuditEvent, AuditTrail, widened};
 use super::counters::Counters;
 use super::history::History;
 use super::incidents::Incidents;
@@ -56,6 +57,11 @@ impl Gauges {
         if let Some(trail) = &self.audit {
             trail.record(event());
         }
+    }
+
+    /// The elements to be read of a dataset whose layout needs these: the audit trail needs more.
+    pub(crate) fn wanted_beside(&self, of_layout: Arc<[Tag]>) -> Arc<[Tag]> {
+        if self.audit.is_some() { widened(&of_layout) } else { of_layout }
     }
 
     /// Counts a refused instance, and keeps it among the recent ones.

@@ -100,7 +100,7 @@ impl Line {
     pub(super) fn publish(&mut self, shared: &Shared, unattributed_slope_bytes_per_s: f64) {
         let now = match StatisticsSnapshot::of(shared) {
             Ok(now) => now,
-            Err(error) => return warn!(%error, "no statistics this time"),
+            Err(error) => return warn!(%error, "statistics not logged"),
         };
         let counted = Counted::of(shared);
         let before = std::mem::replace(&mut self.before, counted);
@@ -112,7 +112,7 @@ impl Line {
         let spooled = |reason: SpoolReason| counted.spooled[reason as usize] - before.spooled[reason as usize];
         let leased = |stage: Stage| now.leased.get(stage);
         let instances = counted.acknowledged - before.acknowledged;
-        let longest = shared.gauges.writers.all().into_iter().map(|writer| writer.busy).max().unwrap_or_default();
+        let longest = shared.gauges.writers.longest_busy();
         let Usage { cpu, cpu_wait, cpu_throttled, host_busy, host_steal, pressure_cpu, pressure_io, pressure_memory } = usage;
         info!(
             interval_ms = interval.as_millis() as u64,

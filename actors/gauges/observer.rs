@@ -116,6 +116,11 @@ impl Observer {
         self.0.gauges.writers.all()
     }
 
+    /// The longest time that a writer has had its jobs.
+    pub fn longest_busy(&self) -> Duration {
+        self.0.gauges.writers.longest_busy()
+    }
+
     /// Jobs waiting for a writer.
     pub fn mailbox_depth(&self) -> usize {
         self.0.mailbox.depth()

@@ -38,7 +38,6 @@ const BUDGET: u64 = 8 << 20;
 /// A store, its writers' mailbox, and no socket.
 struct Node {
     directory: tempfile::TempDir,
-    store: Store,
     shared: Arc<Shared>,
     heard: Arc<Heard>,
     writers: Vec<LivenessView>,
@@ -90,7 +89,7 @@ impl Node {
         let heard = Arc::<Heard>::default();
         let sinks = Sinks::new(vec![heard.clone()]);
         let shared = Arc::new(Shared::new(live(writers), 2, 1, false, &store, sinks).unwrap());
-        Self { directory, store, shared, heard, writers: Vec::new() }
+        Self { directory, shared, heard, writers: Vec::new() }
     }
 
     /// The SOP Instance UIDs that the sink has heard, in order.
@@ -102,7 +101,7 @@ impl Node {
         let (child, view) = liveness(Arc::default());
         let in_flight = Arc::new(self.shared.mailbox.in_flight());
         let number = self.writers.len() as u32;
-        let writer = Writer::new(number, self.store.clone(), self.shared.writer_env(), in_flight, child);
+        let writer = Writer::new(number, self.shared.writer_env(), in_flight, child);
         ChildActor::new(&self.shared.gauges.counters, move || writer.run()).start();
         self.writers.push(view);
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use actix_rt::Arbiter;
 use parking_lot::Mutex;
-use tidegate_storage::Store;
 
 use super::shared::Shared;
 use crate::association;
@@ -25,7 +24,6 @@ use crate::writer::Writer;
 /// All children of a node.
 pub(crate) fn specs(
     shared: &Arc<Shared>,
-    store: &Store,
     writers: usize,
     association_threads: usize,
     sockets: Sockets,
@@ -35,7 +33,7 @@ pub(crate) fn specs(
     let mut specs = vec![statistics_spec(shared)];
     specs.extend(sockets.plain.map(|socket| listener_spec("listener", Port::Plain, shared, &associations, socket)));
     specs.extend(sockets.tls.map(|socket| listener_spec("listener-tls", Port::Tls, shared, &associations, socket)));
-    specs.extend((0..writers as u32).map(|index| writer_spec(index, shared, store)));
+    specs.extend((0..writers as u32).map(|index| writer_spec(index, shared)));
     specs.extend((0..association_threads).map(|index| association_thread_spec(index, shared)));
     specs.extend(
         services.into_iter().map(|service| service.spec(&shared.gauges.counters, Observer::new(shared.clone()))),
@@ -62,15 +60,15 @@ fn listener_spec(
     ChildSpec::permanent(name.to_owned(), Group::Listener, make, HeldWork::default)
 }
 
-fn writer_spec(index: u32, shared: &Arc<Shared>, store: &Store) -> ChildSpec {
-    let (shared, store) = (shared.clone(), store.clone());
+fn writer_spec(index: u32, shared: &Arc<Shared>) -> ChildSpec {
+    let shared = shared.clone();
     // Each start has its own `InFlight`, so that a late writer never drops the jobs of its successor.
     let current = Arc::new(Mutex::new(None::<Arc<InFlight>>));
     let last = current.clone();
     let make = move |liveness| {
         let in_flight = Arc::new(shared.mailbox.in_flight());
         *current.lock() = Some(in_flight.clone());
-        let writer = Writer::new(index, store.clone(), shared.writer_env(), in_flight, liveness);
+        let writer = Writer::new(index, shared.writer_env(), in_flight, liveness);
         Ok(ChildActor::new(&shared.gauges.counters, move || writer.run()))
     };
     let release = move || last.lock().take().map_or(HeldWork::default(), |in_flight| work_of(&in_flight.drain()));

@@ -135,7 +135,7 @@ impl Node {
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();
         let sockets = Sockets { plain, tls };
         let shared = Arc::new(Shared::new(live, writers, association_threads, audits, &store, Sinks::new(sinks))?);
-        let specs = children::specs(&shared, &store, writers, association_threads, sockets, services);
+        let specs = children::specs(&shared, writers, association_threads, sockets, services);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
         let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.supervisor_env());
         let (mut up, failure, heart) = (signs.up, signs.failure, Heart(signs.heart));

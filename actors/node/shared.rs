@@ -16,7 +16,6 @@ use super::settings::LiveSettings;
 use crate::association;
 use crate::committed::Sinks;
 use crate::gauges::Gauges;
-use crate::gauges::audit::widened;
 use crate::mailbox::WriterMailbox;
 use crate::network::admission::{Admission, FLOOR_LEASE_BYTES};
 use crate::network::listener;
@@ -114,7 +113,7 @@ impl Shared {
             mailbox: self.mailbox.clone(),
             phase: self.phase.subscribe(),
             pressure: self.pressure.subscribe(),
-            wanted: if self.gauges.audit.is_some() { widened(&self.store.wanted()) } else { self.store.wanted() },
+            wanted: self.gauges.wanted_beside(self.store.wanted()),
             durability: self.durability,
             sinks: self.sinks.clone(),
             verifying: Semaphore::new(1),
@@ -138,6 +137,7 @@ impl Shared {
     /// The environment of a writer.
     pub(crate) fn writer_env(&self) -> writer::Env {
         writer::Env {
+            store: self.store.clone(),
             live: self.live.clone(),
             gauges: self.gauges.clone(),
             mailbox: self.mailbox.clone(),

@@ -37,6 +37,7 @@ const NO_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// The environment of a writer.
 #[derive(Clone)]
 pub(crate) struct Env {
+    pub(crate) store: Store,
     pub(crate) live: Arc<Live>,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) mailbox: Arc<WriterMailbox>,
@@ -52,7 +53,6 @@ pub(crate) struct Writer {
     reply_name: String,
     /// Name of the fault point in the test of the storage.
     trial_name: String,
-    store: Store,
     env: Env,
     in_flight: Arc<InFlight>,
     failures: RefCell<Failures>,
@@ -73,14 +73,13 @@ enum Outcome {
 }
 
 impl Writer {
-    pub(crate) fn new(index: u32, store: Store, env: Env, in_flight: Arc<InFlight>, liveness: Liveness) -> Self {
+    pub(crate) fn new(index: u32, env: Env, in_flight: Arc<InFlight>, liveness: Liveness) -> Self {
         Self {
             index,
             activity: env.gauges.writers.start(index),
             name: format!("writer-{index}"),
             reply_name: format!("reply-{index}"),
             trial_name: format!("trial-{index}"),
-            store,
             env,
             in_flight,
             failures: RefCell::default(),
@@ -136,7 +135,7 @@ impl Writer {
 
     /// Waits until the commit log is due for a checkpoint.
     async fn checkpoint_due(&self) {
-        match self.store.checkpoint_due() {
+        match self.env.store.checkpoint_due() {
             Some(at) => tokio::time::sleep_until(at.into()).await,
             // A writer that appends to the log asks again after its batch.
             None => std::future::pending().await,
@@ -144,20 +143,20 @@ impl Writer {
     }
 
     fn is_checkpoint_due(&self) -> bool {
-        self.store.checkpoint_due().is_some_and(|at| at <= Instant::now())
+        self.env.store.checkpoint_due().is_some_and(|at| at <= Instant::now())
     }
 
     /// Checkpoints the commit log. No reply waits for it.
     fn checkpoint(&self) {
         let _has_work = self.liveness.busy();
-        match self.store.checkpoint(&|| self.liveness.progress()) {
+        match self.env.store.checkpoint(&|| self.liveness.progress()) {
             Ok(recovery) => {
                 if recovery.restored_files > 0 {
                     let files = recovery.restored_files;
                     tracing::warn!(files, "files that the disk had lost were rewritten from the commit log");
                 }
                 for aside in recovery.aside {
-                    let (path, reason) = (self.store.settings().layout.loggable(&aside.path), aside.reason);
+                    let (path, reason) = (self.env.store.settings().layout.loggable(&aside.path), aside.reason);
                     tracing::error!(path = %path.display(), %reason, "acknowledged instance set aside below .tidegate/lost");
                 }
             }
@@ -223,7 +222,7 @@ impl Writer {
         self.liveness.note(MessageKind::Commit);
         let begun = match fail {
             Some(error) => Err(error),
-            None => self.store.begin(instances, &|| self.liveness.progress()),
+            None => self.env.store.begin(instances, &|| self.liveness.progress()),
         };
         match begun {
             // A leader must not wait for a member of its group, for example for a path that two instances share. So it leads only
@@ -293,7 +292,7 @@ impl Writer {
 
     fn append(&self, part: &SpoolPart) -> Result<Arc<OpenSpool>, StoreError> {
         self.liveness.note(MessageKind::Append);
-        let spool = part.write(&self.store, self.env.mailbox.spool_closer())?;
+        let spool = part.write(&self.env.store, self.env.mailbox.spool_closer())?;
         self.liveness.progress();
         Ok(spool)
     }
@@ -325,7 +324,7 @@ impl Writer {
         let _has_work = self.liveness.busy();
         let trial = match fault::point(&self.trial_name) {
             Some(Injected::Fail) => Err(StoreError::ReadOnly),
-            Some(Injected::Hold(_)) | None => self.store.try_write(),
+            Some(Injected::Hold(_)) | None => self.env.store.try_write(),
         };
         if trial.is_ok()
             && let Some(unlogged) = self.env.gauges.incidents.worth_a_line(Class::Refusal, "storage_trial", NO_PEER)

@@ -11,10 +11,10 @@ use prometheus_client::registry::Registry;
 use tidegate_actors::{ChildState, Group, Observer, Phase, Reason, SpoolReason, StatisticsSnapshot};
 use tidegate_memory::Stage;
 use tidegate_memory::allocator::AllocatorError;
+use tidegate_memory::process::ProcessFigures;
 use tidegate_protocol::Rejection;
 
 use super::page::{BYTES, Page, SECONDS};
-use super::process::ProcessFigures;
 use super::storage::Sight;
 use super::system;
 
@@ -24,11 +24,11 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// The figures of this moment as text.
 pub(super) fn text(observer: Observer, storage: Sight, ready: bool) -> Result<String, MetricsError> {
     let statistics = observer.statistics()?;
-    let started = observer.started();
+    let (started, process) = (observer.started(), ProcessFigures::read());
     let mut registry = Registry::default();
     let node = registry.sub_registry_with_prefix("tidegate");
-    node.register_collector(Box::new(Figures { observer, statistics, storage, ready }));
-    registry.register_collector(Box::new(system::Process { started }));
+    node.register_collector(Box::new(Figures { observer, statistics, storage, ready, process }));
+    registry.register_collector(Box::new(system::Process { started, figures: process }));
     let mut text = String::with_capacity(32 * 1024);
     encode(&mut text, &registry)?;
     Ok(text)
@@ -49,13 +49,14 @@ struct Figures {
     statistics: StatisticsSnapshot,
     storage: Sight,
     ready: bool,
+    process: Option<ProcessFigures>,
 }
 
 impl Collector for Figures {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let page = &mut Page(encoder);
         self.node(page)?;
-        process(page)?;
+        system::node(page, self.process)?;
         self.associations(page)?;
         self.instances(page)?;
         self.writers(page)?;
@@ -63,23 +64,6 @@ impl Collector for Figures {
         system::control_group(page)?;
         self.storage(page)
     }
-}
-
-/// What the kernel does not tell is 0: the series are those of the program.
-fn process(page: &mut Page<'_>) -> fmt::Result {
-    let figures = ProcessFigures::read();
-    let times = [
-        ("cpu", "Time that threads of the node ran", figures.cpu_s),
-        ("cpu_wait", "Time that threads of the node were ready and waited for a processor", figures.cpu_wait_s),
-        ("cpu_throttled", "Time that the node's control group had spent its quota", figures.throttled_s),
-    ];
-    for (name, help, time_s) in times {
-        page.counter_f64(name, help, SECONDS, time_s.unwrap_or_default())?;
-    }
-    let open = figures.open_descriptors.unwrap_or_default();
-    page.gauge("open_descriptors", "File descriptors in use", None, open)?;
-    let most = figures.max_descriptors.unwrap_or_default();
-    page.gauge("max_descriptors", "File descriptors that may be in use; 0: no limit", None, most)
 }
 
 impl Figures {
@@ -105,7 +89,7 @@ impl Figures {
         page.gauge("hung_threads", "Fenced threads that still hang", None, self.statistics.hung_threads)?;
         let stalled_s = self.observer.counters().stalled_ms.get() as f64 / 1000.0;
         let help = "Time in which the process did not run although it should have: stopped, suspended, or without CPU";
-        page.counter_f64("stalled", help, SECONDS, stalled_s)?;
+        page.counter("stalled", help, SECONDS, stalled_s)?;
         page.gauge("actors", "Actors alive", None, self.statistics.actors)
     }
 
@@ -198,7 +182,7 @@ impl Figures {
         page.gauge("writers", "Writers configured", None, writers().count() as u64)?;
         page.gauge("writers_running", "Writers running", None, running)?;
         page.gauge("writers_busy", "Writers with jobs in flight", None, self.statistics.writers_busy)?;
-        let longest = self.observer.writers().iter().map(|writer| writer.busy).max().unwrap_or_default();
+        let longest = self.observer.longest_busy();
         let help = "Age of the oldest batch at a writer";
         page.gauge("writers_longest", help, SECONDS, longest.as_secs_f64())?;
         let again = counters.handed_over_again.get();

@@ -6,7 +6,6 @@
 //! | [`guard`] | authentication and authorisation over HTTP |
 //! | [`api`] | the routes |
 //! | [`model`] | the answers, over HTTP and over the socket |
-//! | [`process`] | what the kernel accounts for this process |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
 //! | [`storage`] | looks at the disk for all of these |
 //! | [`surface`] | the state that all requests share |
@@ -22,7 +21,6 @@ mod leases;
 mod metrics;
 pub(crate) mod model;
 mod page;
-mod process;
 mod ready;
 mod settings;
 pub(crate) mod socket;

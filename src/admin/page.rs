@@ -61,11 +61,6 @@ impl Page<'_> {
         self.counters(name, help, unit, &[], [([], value)])
     }
 
-    pub(super) fn counter_f64(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
-        metric.encode_counter::<[(&str, &str); 0], f64, f64>(&value, None)
-    }
-
     pub(super) fn counters<'a, const LABELS: usize>(
         &mut self,
         name: &str,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use tidegate_memory::cgroup::{self, GroupMemory, Resource};
-use tidegate_memory::process::ProcessFigures;
+use tidegate_memory::process::{self, ProcessFigures};
 use tidegate_memory::usage;
 
 use super::page::{BYTES, Page, SECONDS};
@@ -16,12 +16,13 @@ use super::page::{BYTES, Page, SECONDS};
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) started: SystemTime,
+    pub(super) figures: Option<ProcessFigures>,
 }
 
 impl Collector for Process {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let page = &mut Page(encoder);
-        let figures = ProcessFigures::read();
+        let figures = self.figures;
         let cpu = figures.map(|figures| ([], figures.cpu.as_secs_f64()));
         page.counters("process_cpu", "Time on processors, user and system", SECONDS, &[], cpu)?;
         let resident = figures.map(|figures| figures.resident_bytes);
@@ -35,6 +36,22 @@ impl Collector for Process {
         let since = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         page.gauge("process_start_time", "Start, since the Unix epoch", SECONDS, since.as_secs_f64())
     }
+}
+
+/// The process among the metrics of the node. What the kernel does not tell is 0: the series are those of the program.
+pub(super) fn node(page: &mut Page<'_>, figures: Option<ProcessFigures>) -> fmt::Result {
+    let times = [
+        ("cpu", "Time that threads of the node ran", figures.map(|figures| figures.cpu)),
+        ("cpu_wait", "Time that threads of the node were ready and waited for a processor", process::processor_wait()),
+        ("cpu_throttled", "Time that the node's control group had spent its quota", usage::throttled()),
+    ];
+    for (name, help, time) in times {
+        page.counter(name, help, SECONDS, time.unwrap_or_default().as_secs_f64())?;
+    }
+    let open = figures.map_or(0, |figures| figures.open_descriptors);
+    page.gauge("open_descriptors", "File descriptors in use", None, open)?;
+    let most = figures.and_then(|figures| figures.max_descriptors).unwrap_or_default();
+    page.gauge("max_descriptors", "File descriptors that may be in use; 0: no limit", None, most)
 }
 
 /// The control group of the process.

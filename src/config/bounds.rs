@@ -5,18 +5,39 @@ use std::time::Duration;
 
 use super::human::{Limit, Period, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited, period_text, size_text};
 
+/// A bound, shown as a file writes it.
+pub(super) trait Bound: PartialOrd + Copy {
+    fn text(self) -> String;
+}
+
+impl Bound for i64 {
+    fn text(self) -> String {
+        self.to_string()
+    }
+}
+
+/// A size.
+impl Bound for u64 {
+    fn text(self) -> String {
+        size_text(self)
+    }
+}
+
+impl Bound for Duration {
+    fn text(self) -> String {
+        period_text(self)
+    }
+}
+
 /// A value that can be out of bounds.
 pub(super) trait Bounded {
     /// What is compared with the bounds.
-    type Bound: PartialOrd + Copy;
+    type Bound: Bound;
     /// The word allowed in place of a value within them, for people.
     const OR: &str = "";
 
     /// `None`: a word stands in its place.
     fn bounded(&mut self) -> Option<&mut Self::Bound>;
-
-    /// A bound as a file writes it.
-    fn text(bound: Self::Bound) -> String;
 
     /// Takes the least value allowed in place of one out of bounds.
     ///
@@ -26,7 +47,7 @@ pub(super) trait Bounded {
         match self.bounded() {
             Some(value) if !allowed.contains(value) => {
                 *value = *allowed.start();
-                let (least, most) = (Self::text(*allowed.start()), Self::text(*allowed.end()));
+                let (least, most) = (allowed.start().text(), allowed.end().text());
                 Err(format!("must be {}{least} to {most}", Self::OR))
             }
             _ => Ok(()),
@@ -42,10 +63,6 @@ impl Bounded for i64 {
     fn bounded(&mut self) -> Option<&mut i64> {
         Some(self)
     }
-
-    fn text(bound: i64) -> String {
-        bound.to_string()
-    }
 }
 
 impl Bounded for Limit {
@@ -55,10 +72,6 @@ impl Bounded for Limit {
     fn bounded(&mut self) -> Option<&mut i64> {
         self.0.as_mut()
     }
-
-    fn text(bound: i64) -> String {
-        bound.to_string()
-    }
 }
 
 impl Bounded for Size {
@@ -67,10 +80,6 @@ impl Bounded for Size {
     fn bounded(&mut self) -> Option<&mut u64> {
         Some(&mut self.0)
     }
-
-    fn text(bound: u64) -> String {
-        size_text(bound)
-    }
 }
 
 impl Bounded for SizeOrAuto {
@@ -78,10 +87,6 @@ impl Bounded for SizeOrAuto {
 
     fn bounded(&mut self) -> Option<&mut u64> {
         self.0.as_mut()
-    }
-
-    fn text(bound: u64) -> String {
-        size_text(bound)
     }
 }
 
@@ -92,10 +97,6 @@ impl Bounded for SizeOrUnlimited {
     fn bounded(&mut self) -> Option<&mut u64> {
         self.0.as_mut()
     }
-
-    fn text(bound: u64) -> String {
-        size_text(bound)
-    }
 }
 
 impl Bounded for Period {
@@ -104,10 +105,6 @@ impl Bounded for Period {
     fn bounded(&mut self) -> Option<&mut Duration> {
         Some(&mut self.0)
     }
-
-    fn text(bound: Duration) -> String {
-        period_text(bound)
-    }
 }
 
 impl Bounded for PeriodOrOff {
@@ -115,9 +112,5 @@ impl Bounded for PeriodOrOff {
 
     fn bounded(&mut self) -> Option<&mut Duration> {
         self.0.as_mut()
-    }
-
-    fn text(bound: Duration) -> String {
-        period_text(bound)
     }
 }

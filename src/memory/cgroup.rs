@@ -169,7 +169,7 @@ fn parse<'a>(text: &'a str, controller: &str) -> Groups<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -182,14 +182,17 @@ mod tests {
         assert_eq!(memory("0::/../../outside\n"), Groups { v2: Some("/"), v1: None });
     }
 
-    fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
+    /// The root of a machine with these files.
+    pub(crate) fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
+        files.iter().for_each(|(path, text)| write(root.path(), path, text));
         root
+    }
+
+    pub(crate) fn write(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     #[test]

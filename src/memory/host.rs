@@ -85,18 +85,9 @@ fn parse_mem_total(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::tests::host;
 
     const MEMINFO: &str = "MemTotal:        8000000 kB\nMemFree:         7000000 kB\n";
-
-    fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
-    }
 
     fn answer(files: &[(&str, &str)]) -> (u64, String) {
         let root = host(files);

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 /// This process at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ProcessFigures {
@@ -112,6 +114,16 @@ impl ProcessorWait {
     }
 }
 
+/// The time that threads of this process were ready and waited for a processor, as far as it was asked for before they ended; `None` if the
+/// kernel does not count it. Never falls.
+pub fn processor_wait() -> Option<Duration> {
+    static WAITED: Mutex<(ProcessorWait, Duration)> =
+        Mutex::new((ProcessorWait { threads: BTreeMap::new() }, Duration::ZERO));
+    let (wait, total) = &mut *WAITED.lock();
+    *total += wait.advance(Path::new("/"))?;
+    Some(*total)
+}
+
 /// `schedstat` of a thread: nanoseconds on a processor, nanoseconds of waiting for one, time slices.
 fn parse_wait(text: &str) -> Option<u64> {
     text.split_whitespace().nth(1)?.parse().ok()
@@ -131,6 +143,7 @@ mod tests {
         assert_eq!(parse_max_descriptors(limits), Some(1024));
         assert_eq!(parse_max_descriptors("Max open files unlimited unlimited files\n"), None);
         assert_eq!(parse_wait("458941 154379 1\n"), Some(154_379));
+        assert_eq!(parse_wait(""), None);
     }
 
     #[test]
@@ -138,6 +151,8 @@ mod tests {
         let found = ProcessFigures::read().unwrap();
         assert!(found.resident_bytes > 1 << 20 && found.virtual_bytes >= found.resident_bytes, "{found:?}");
         assert!(found.threads >= 1 && found.open_descriptors >= 3, "{found:?}");
+        let waited = processor_wait();
+        assert!(processor_wait() >= waited, "{waited:?}");
     }
 
     #[test]

@@ -151,6 +151,7 @@ fn parse_host(text: &str) -> Option<HostTicks> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::tests::{host, write};
 
     #[test]
     fn the_texts_of_the_kernel_are_read() {
@@ -165,18 +166,14 @@ mod tests {
 
     #[test]
     fn an_interval_is_told_by_the_growth_of_its_counters() {
-        let root = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        write("proc/self/cgroup", "0::/pod/node\n");
-        write("proc/stat", "cpu 0 0 0 100 0 0 0 0\n");
-        write("sys/fs/cgroup/pod/cpu.stat", "throttled_usec 1000\n");
+        let root = host(&[
+            ("proc/self/cgroup", "0::/pod/node\n"),
+            ("proc/stat", "cpu 0 0 0 100 0 0 0 0\n"),
+            ("sys/fs/cgroup/pod/cpu.stat", "throttled_usec 1000\n"),
+        ]);
         let mut watch = UsageWatch::below(root.path().to_owned());
-        write("proc/stat", "cpu 50 0 0 140 0 0 0 10\n");
-        write("sys/fs/cgroup/pod/cpu.stat", "throttled_usec 3500\n");
+        write(root.path(), "proc/stat", "cpu 50 0 0 140 0 0 0 10\n");
+        write(root.path(), "sys/fs/cgroup/pod/cpu.stat", "throttled_usec 3500\n");
         let usage = watch.advance();
         assert_eq!(usage.cpu_throttled, Some(Duration::from_micros(2500)), "the quota stands above the node's group");
         assert_eq!((usage.host_busy, usage.host_steal), (Some(0.6), Some(0.1)));
