@@ -1,7 +1,8 @@
 //! The event that an instance is stored: how everything behind the storage hears of it.
 //!
-//! It is told after the commit, once for each outcome of storing, whether or not the source is still there to be answered. It may be
-//! told again: when a writer dies between the event and its answer, another one commits the instance once more.
+//! It is told after the commit, also if the source is gone, and usually once. It may be repeated: by a retry after the death of a writer,
+//! an identical resend, a commit that ends after its timeout. It may be missing: after a crash, or if the writer was fenced and the
+//! source is gone. So a sink is idempotent, and one that must be complete compares with the storage.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -35,8 +36,8 @@ pub struct Committed<'a> {
 
 /// What hears of committed instances.
 pub trait Sink: Send + Sync {
-    /// Takes note of an instance, on the thread of a writer or an association: it must not block. A sink whose queue is full notes the
-    /// gap and closes it later.
+    /// Takes note of an instance, on the thread of a writer or an association: it must not block or panic. A sink whose queue is full
+    /// records that it has missed instances.
     fn committed(&self, event: &Committed<'_>);
 }
 

@@ -5,6 +5,7 @@ mod audit;
 mod cli;
 mod config;
 mod flight;
+mod own_directory;
 
 use std::process::ExitCode;
 

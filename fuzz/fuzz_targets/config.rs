@@ -11,6 +11,8 @@ mod config;
 
 #[path = "../../src/flight/directory.rs"]
 mod directory;
+#[path = "../../src/own_directory.rs"]
+mod own_directory;
 #[path = "../../src/admin/settings.rs"]
 mod settings;
 #[path = "../../src/admin/socket_path.rs"]

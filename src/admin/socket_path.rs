@@ -6,8 +6,10 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, symlink};
 use std::path::{Path, PathBuf};
+
+use crate::own_directory::{in_shared_temp, is_own};
 
 /// Below the storage root: the link, or the socket itself where no runtime directory can be had.
 const BELOW_ROOT: &str = ".tidegate/admin.sock";
@@ -36,7 +38,7 @@ impl SocketPath {
             Self::At(path) => vec![path.clone()],
             Self::Of(root) => {
                 let below_root = root.join(BELOW_ROOT);
-                let shared = shared_directory();
+                let shared = in_shared_temp();
                 // In a directory that everybody can write to, another user may have made ours.
                 let is_safe = |directory: &PathBuf| *directory != shared || is_own(directory);
                 let name = name_of(root);
@@ -103,20 +105,7 @@ fn directories() -> Vec<PathBuf> {
     let of_unit = std::env::split_paths(&of_unit).filter(|path| path.is_absolute()).collect::<Vec<_>>();
     let of_session = std::env::var_os(OF_SESSION).map(PathBuf::from).filter(|path| path.is_absolute());
     let of_session = of_session.map(|path| path.join("tidegate"));
-    of_unit.into_iter().chain(of_session).chain([OF_SYSTEM.into(), shared_directory()]).collect()
-}
-
-/// The last resort among them.
-fn shared_directory() -> PathBuf {
-    std::env::temp_dir().join(format!("tidegate-{}", rustix::process::geteuid().as_raw()))
-}
-
-/// Whether it is a directory of this user that nobody else can write to.
-fn is_own(directory: &Path) -> bool {
-    const OTHERS_WRITE: u32 = 0o022;
-    fs::symlink_metadata(directory).is_ok_and(|found| {
-        found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & OTHERS_WRITE == 0
-    })
+    of_unit.into_iter().chain(of_session).chain([OF_SYSTEM.into(), in_shared_temp()]).collect()
 }
 
 fn fits(path: &Path) -> bool {

@@ -6,6 +6,8 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::own_directory::{in_shared_temp, is_own};
+
 /// Records kept; the oldest is removed for one more.
 const KEPT: usize = 16;
 /// Entries of the directory that are looked at.
@@ -53,8 +55,7 @@ fn candidates() -> Vec<PathBuf> {
     let of_unit = std::env::split_paths(&variable("LOGS_DIRECTORY")).collect::<Vec<_>>();
     let of_user = Path::new(&variable("XDG_STATE_HOME")).join("tidegate");
     let of_home = Path::new(&variable("HOME")).join(".local/state/tidegate");
-    let shared = std::env::temp_dir().join(format!("tidegate-{}", rustix::process::geteuid().as_raw()));
-    let all = of_unit.into_iter().chain(["/var/log/tidegate".into(), of_user, of_home, shared]);
+    let all = of_unit.into_iter().chain(["/var/log/tidegate".into(), of_user, of_home, in_shared_temp()]);
     all.filter(|path| path.is_absolute()).map(|path| path.join("flight")).collect()
 }
 
@@ -62,9 +63,7 @@ impl RecordDirectory {
     /// Makes the directory, readable by nobody else.
     fn make(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let found = fs::symlink_metadata(path)?;
-        let is_own = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0;
-        if !is_own {
+        if !is_own(path) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "it must be a directory of the node's user that nobody else can write to",
