@@ -40,14 +40,15 @@ impl Job {
         }
     }
 
-    /// Bytes that it has for the disk.
-    pub(crate) fn bytes(&self) -> u64 {
+    /// Bytes that it has for the disk. `None` for a spooled instance: its parts were written before, and nobody knows how far they are on
+    /// the disk.
+    pub(crate) fn bytes(&self) -> Option<u64> {
         match self {
-            Self::Commit(job) => job.store.instance.dataset_bytes(),
-            Self::Append(job) => match &*job.part.content.lock() {
+            Self::Commit(job) => job.store.spool.is_none().then(|| job.store.instance.dataset_bytes()),
+            Self::Append(job) => Some(match &*job.part.content.lock() {
                 PartContent::Held(content) => content.slices.iter().map(|slice| slice.len() as u64).sum(),
                 PartContent::Written(_) => 0,
-            },
+            }),
         }
     }
 

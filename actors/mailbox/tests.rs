@@ -356,3 +356,15 @@ fn a_writer_that_was_given_up_holds_nothing_any_more() {
     assert!(!in_flight.begin(vec![small_job()], None));
     assert_eq!(in_flight.take_jobs().len(), 0);
 }
+
+#[test]
+fn a_spooled_instance_does_not_say_how_many_bytes_it_has_for_the_disk() {
+    assert_eq!((small_job().bytes(), job().bytes()), (Some(5), Some(0)));
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Arc::new(OpenSpool::new(store(&directory).spool(0).unwrap(), mailbox(1, 1).spool_closer()));
+    let payload = Payload::Spooled(spool.file().clone());
+    let instance = Instance::new(FileBuilder::new(meta()), Head::default(), payload);
+    let store = Arc::new(StoreInstance { instance, origin: origin(), leases: Vec::new(), spool: Some(spool) });
+    let spooled = Job::Commit(CommitJob { store, lane: Lane::Large, reply: oneshot::channel().0 });
+    assert_eq!(spooled.bytes(), None);
+}

@@ -184,9 +184,13 @@ impl Writer {
     /// Works at a batch. The time that the disk takes for large jobs decides how many writers may take them.
     fn work_at_jobs(&self, jobs: Vec<Job>, permit: Option<LanePermit>) {
         let is_large = permit.as_ref().is_some_and(|permit| permit.lane() == Lane::Large);
-        let (began, count, bytes) = (Instant::now(), jobs.len(), jobs.iter().map(Job::bytes).sum());
+        let (began, count, bytes) = (Instant::now(), jobs.len(), jobs.iter().map(Job::bytes).sum::<Option<u64>>());
         self.begin(jobs, permit);
-        if is_large {
+        // What a fenced writer does late says nothing of the disk as it is.
+        if let Some(bytes) = bytes
+            && is_large
+            && !self.liveness.is_fenced()
+        {
             self.env.mailbox.note_large_batch(count, bytes, began.elapsed());
         }
     }
