@@ -63,7 +63,7 @@ impl<H: Handle> Wal<H> {
     }
 
     /// Appends `entries` as one frame, each under its path, and returns when the frame is durable or has failed. Waits for room first, as
-    /// [`Self::wait_for_room`]: each batch of a group has found room for itself only. `failures` is the value of [`Trust::failures`]
+    /// [`Self::wait_for_room`]: each batch of a group has found room for itself only. `failures` is the value of [`Trust::failures`](crate::trust::Trust::failures)
     /// before the first of their files was written. `meanwhile` runs before the wait for the disk, for a frame that takes the disk a
     /// while.
     pub(crate) fn append(
