@@ -15,7 +15,7 @@ use crate::node::live::Live;
 use crate::node::phase::Phase;
 use crate::node::settings::LiveSettings;
 
-/// See the module. All associations share one.
+/// The parts of the node that associations use. All associations share one environment.
 pub(crate) struct Env {
     pub(crate) live: Arc<Live>,
     pub(crate) gauges: Arc<Gauges>,
@@ -27,7 +27,7 @@ pub(crate) struct Env {
     pub(crate) durability: Durability,
     pub(crate) sinks: Sinks,
     /// Passcodes are verified one at a time: each takes some MiB and tens of milliseconds.
-    pub(crate) verifying: Semaphore,
+    pub(crate) verifying: Arc<Semaphore>,
 }
 
 impl Env {

@@ -17,7 +17,7 @@ const FIRST: usize = 4;
 /// A MiB takes as much of the disk as a job does without its bytes, or less.
 const MIB: f64 = 1_048_576.0;
 
-/// See the module.
+/// The limit of the writers that commit large jobs, adapted to the time that a job takes.
 #[derive(Debug)]
 pub(crate) struct Concurrency {
     limit: usize,

@@ -23,8 +23,8 @@ use crate::supervision::supervisor;
 use crate::supervision::threads::AssociationThreads;
 use crate::writer;
 
-/// The state that the parts of a node share. Only the node and its views see all of it. Each actor gets an environment with the parts
-/// that it uses.
+/// The state that the parts of a node share. The node, the statistics actor and the [`Observer`](crate::gauges::observer::Observer) hold
+/// all of it, because they report on every part. Each other actor gets an environment with the parts that it uses.
 pub struct Shared {
     pub(crate) live: Arc<Live>,
     pub(crate) gauges: Arc<Gauges>,
@@ -42,6 +42,8 @@ pub struct Shared {
     pub(crate) durability: Durability,
     /// The sinks of committed instances.
     pub(crate) sinks: Sinks,
+    /// The permit to verify a passcode: one for the whole node.
+    pub(crate) verifying: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -73,9 +75,10 @@ impl Shared {
             baseline: Baseline::default(),
             durability: store.settings().durability,
             sinks,
+            verifying: Arc::new(Semaphore::new(1)),
             live: Arc::new(Live::new(live)),
         };
-        shared.put_in_force();
+        shared.apply_limits();
         Ok(shared)
     }
 
@@ -90,11 +93,11 @@ impl Shared {
             live.tls.clone_from(&self.live().tls); // the port stays open until the node stops
         }
         self.live.set(live);
-        self.put_in_force();
+        self.apply_limits();
     }
 
-    /// Passes settings on to the parts that keep a copy.
-    fn put_in_force(&self) {
+    /// Applies the limits of the settings to the parts that keep a copy.
+    fn apply_limits(&self) {
         let live = self.live();
         let limits = &live.associations;
         self.admission.set_limits(limits.max, limits.max_per_address, limits.max_per_calling_ae);
@@ -116,7 +119,7 @@ impl Shared {
             wanted: self.gauges.wanted_beside(self.store.wanted()),
             durability: self.durability,
             sinks: self.sinks.clone(),
-            verifying: Semaphore::new(1),
+            verifying: self.verifying.clone(),
         }
     }
 
