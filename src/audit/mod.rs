@@ -5,9 +5,9 @@
 //! finds it full is lost and counted. Nothing here holds up an association.
 
 mod message;
-mod sink;
 mod syslog;
 mod target;
+mod transport;
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tidegate_actors::{Observer, Service};
 use tokio::time::sleep;
 
 pub(crate) use message::Origin;
-use sink::Sink;
 pub(crate) use target::Target;
+use transport::Transport;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -28,13 +28,13 @@ pub(crate) fn service(target: Target, origin: Origin) -> Service {
 
 async fn write_down(observer: Observer, target: Target, origin: Origin) {
     let Some(trail) = observer.audit() else { return };
-    let mut sink = Sink::new(target);
+    let mut transport = Transport::new(target);
     let mut told_dropped = 0;
     loop {
         let record = trail.next().await;
         let message = syslog::message(record.at, &origin, &message::xml(&record, &origin));
         let mut pause = FIRST_PAUSE;
-        while let Err(error) = sink.send(&message).await {
+        while let Err(error) = transport.send(&message).await {
             if pause == FIRST_PAUSE {
                 tracing::error!(%error, "audit message not written; retrying");
             }

@@ -23,12 +23,12 @@ trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 /// A target with its connection, if it has one.
-pub(crate) struct Sink {
+pub(crate) struct Transport {
     target: Target,
     stream: Option<Box<dyn Stream>>,
 }
 
-impl Sink {
+impl Transport {
     pub(crate) fn new(target: Target) -> Self {
         Self { target, stream: None }
     }
