@@ -1,8 +1,8 @@
-//! DICOM audit messages (PS3.15 §A.5): takes them from the node's audit trail and writes them to a file or a syslog receiver. A
-//! child of the node's supervisor.
+//! DICOM audit messages (PS3.15 §A.5): a child of the node's supervisor takes events from the audit trail and writes them to a file or a
+//! syslog receiver.
 //!
-//! A receiver that is down is tried again, with pauses up to [`LONGEST_PAUSE`]; meanwhile the trail's queue fills, and what
-//! finds it full is lost and counted. Nothing here holds up an association.
+//! A message that could not be sent is repeated, with pauses up to [`LONGEST_PAUSE`]. Meanwhile the queue of the trail fills, and an event
+//! that finds it full is lost and counted. No association waits for any of this.
 
 mod message;
 mod syslog;
