@@ -1,7 +1,7 @@
-//! The event that an instance is stored: how everything behind the storage hears of it.
+//! The event that an instance is stored. Every consumer behind the storage learns of it here.
 //!
-//! It is told after the commit, also if the source is gone, and usually once. It may be repeated: by a retry after the death of a writer,
-//! an identical resend, a commit that ends after its timeout. It may be missing: after a crash, or if the writer was fenced and the
+//! The writer sends it after the commit, also if the source is gone, and usually once. It may be repeated: by a retry after the death of a
+//! writer, an identical resend, a commit that ends after its timeout. It may be missing: after a crash, or if the writer was fenced and the
 //! source is gone. So a sink is idempotent, and one that must be complete compares with the storage.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tidegate_storage::{Instance, Stored};
 
-/// Who sent an instance.
+/// The sender of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The account of the association, as in its log lines and in `tidegate associations`.
@@ -26,7 +26,7 @@ pub struct Origin {
 /// An instance is stored. The event borrows: a sink that hands it on copies what it needs, and pays for that.
 #[derive(Clone, Copy, Debug)]
 pub struct Committed<'a> {
-    /// Who sent it.
+    /// The sender.
     pub origin: &'a Arc<Origin>,
     /// Its file meta, digest, and the elements its layout and the audit need.
     pub instance: &'a Instance,
@@ -34,7 +34,7 @@ pub struct Committed<'a> {
     pub stored: &'a Stored,
 }
 
-/// What hears of committed instances.
+/// A consumer of committed instances.
 pub trait Sink: Send + Sync {
     /// Takes note of an instance, on the thread of a writer or an association: it must not block or panic. A sink whose queue is full
     /// records that it has missed instances.

@@ -41,12 +41,12 @@ impl Patience {
         Self { total, left: total }
     }
 
-    /// What is left.
+    /// The time left.
     pub const fn left(&self) -> Duration {
         self.left
     }
 
-    /// What is used up.
+    /// The time used up.
     pub fn spent(&self) -> Duration {
         self.total - self.left
     }
@@ -115,7 +115,7 @@ impl AwakeClock {
         Self { longest_gap, looked: now, awake: now }
     }
 
-    /// What the next look leaves out: the time beyond the longest gap.
+    /// The time that the next look leaves out: the excess over the longest gap.
     pub(crate) fn asleep(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.looked).saturating_sub(self.longest_gap)
     }
@@ -140,7 +140,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// Milliseconds until a wait for nothing is over.
+    /// Milliseconds until the end of a wait that nothing else ends.
     async fn expires_after(patience: &mut Patience) -> u128 {
         let began = Instant::now();
         assert_eq!(patience.wait(pending::<()>()).await, Err(Expired));

@@ -1,7 +1,7 @@
-//! The primitives that the scheduler of writers is made of.
+//! The primitives of the writers' scheduler.
 //!
-//! `tests/schedules` compiles the scheduler and what is in a writer's hands once more, with a module of this name whose primitives are
-//! shuttle's. Nothing else differs between the two.
+//! `tests/schedules` compiles the scheduler and the jobs in flight once more, with a module of this name whose primitives are shuttle's.
+//! Nothing else differs between the two.
 
 pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
 

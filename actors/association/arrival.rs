@@ -8,7 +8,7 @@ use crate::network::admission::Admitted;
 use crate::network::transport::Port;
 use crate::supervision::threads::Assignment;
 
-/// See the module.
+/// An admitted connection that no association serves yet.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) socket: std::net::TcpStream,

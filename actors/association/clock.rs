@@ -9,10 +9,10 @@ use super::pace::{Pace, TooSlow};
 use crate::node::settings::{AssociationSettings, MinimumRate};
 use crate::patience::{Patience, coarse_slice};
 
-/// How long a leased segment is kept without traffic.
+/// Time that a leased segment is kept without traffic.
 const KEEP_SEGMENT: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// The timers of a connection.
 #[derive(Debug)]
 pub(super) struct Clock {
     request_timeout: Duration,
@@ -23,7 +23,7 @@ pub(super) struct Clock {
     /// Time spent waiting for the peer since its last byte, or since the last outcome that it waited for.
     silent_for: Duration,
     pace: Pace,
-    /// When to check whether a leased segment can be returned.
+    /// The time of the next check whether a leased segment can be returned.
     trim_at: Instant,
 }
 

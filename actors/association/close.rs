@@ -14,7 +14,7 @@ use crate::supervision::exit::{Exit, Panic};
 use crate::supervision::spec::Restart;
 use crate::supervision::threads::ABORT;
 
-/// How long a peer has to close the connection after the last PDU (Sta13).
+/// Time for a peer to close the connection after the last PDU (Sta13).
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Connection {
@@ -78,7 +78,7 @@ impl Connection {
         }
     }
 
-    /// The line about the end: what it was about, and where the time went.
+    /// Logs the end, with the identity of the association and its times.
     fn log_end(&self, end: End) {
         if self.session.is_established() {
             let (acknowledged, refused) = self.record.answered();

@@ -31,11 +31,11 @@ use crate::supervision::liveness::MessageKind;
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) operation: Operation,
-    /// When the last byte of its dataset had arrived.
+    /// The arrival of the last byte of its dataset.
     pub(super) complete: Instant,
 }
 
-/// See the module.
+/// The loop of one connection, composed of its parts.
 pub(crate) struct Connection {
     pub(super) node: Node,
     pub(super) peer: Peer,

@@ -1,6 +1,6 @@
-//! How a connection can end.
+//! The ways in which a connection can end.
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The peer asked for release and got it.
@@ -11,11 +11,11 @@ pub(super) enum End {
     NothingSaid,
     /// No association request arrived in time.
     RequestTimeout,
-    /// The peer did not speak DICOM.
+    /// The peer did not send DICOM.
     NotDicom,
     /// A balancer sent no PROXY header.
     NoProxyHeader,
-    /// The peer did not speak TLS on the TLS port.
+    /// The peer did not send TLS on the TLS port.
     NotTls,
     /// The TLS handshake failed: no common parameters, or a certificate that is not trusted.
     HandshakeFailed,

@@ -24,7 +24,7 @@ pub(super) enum ReadTarget {
     Dataset(usize),
 }
 
-/// See the module.
+/// The byte stream of a connection, with its receive buffer.
 #[derive(Debug)]
 pub(super) struct Io {
     port: Port,

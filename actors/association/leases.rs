@@ -17,13 +17,12 @@ const LEASE_RETRY: Duration = Duration::from_millis(10);
 /// Bytes of an accepted presentation context, its two UIDs included.
 const CONTEXT_BYTES: u64 = 160;
 
-/// What the state of an association takes while it waits for its peer, in bytes: the measure of 480 of them. The rest of the floor is
-/// allocated when it is needed.
+/// Bytes of an association that waits for its peer, as measured with 480 of them. The rest of the floor is allocated when it is needed.
 const ASSOCIATION_BYTES: u64 = 5632;
-/// The same for what TLS holds then: the measure of 200 of them.
+/// Bytes of its TLS session, as measured with 200 of them.
 const TLS_IDLE_BYTES: u64 = 42 << 10;
 
-/// See the module.
+/// The resources granted to a connection.
 pub(super) struct Leases {
     /// Leased by a test, through the fault port.
     test_lease: Option<MemoryLease>,
@@ -35,9 +34,9 @@ pub(super) struct Leases {
     floor: MemoryLease,
     /// Whether the floor has a segment.
     has_segment: bool,
-    /// Pays for the buffers of TLS.
+    /// The lease of the buffers of TLS.
     tls: Option<MemoryLease>,
-    /// Pays for the presentation contexts.
+    /// The lease of the presentation contexts.
     contexts: Option<MemoryLease>,
 }
 
@@ -71,7 +70,7 @@ impl Leases {
         self.holder.by_stage()
     }
 
-    /// States whether the floor has a segment at the moment.
+    /// Sets whether the floor has a segment at the moment.
     pub(super) fn set_segment(&mut self, is_there: bool) {
         if self.has_segment != is_there {
             self.has_segment = is_there;
@@ -81,7 +80,7 @@ impl Leases {
         }
     }
 
-    /// States what TLS holds: all of its lease while something arrives.
+    /// Sets the bytes that TLS holds: all of its lease while bytes arrive.
     fn note_tls(&self) {
         if let Some(tls) = &self.tls {
             tls.set_unused(if self.has_segment { 0 } else { TLS_LEASE_BYTES - TLS_IDLE_BYTES });

@@ -39,7 +39,7 @@ pub(crate) use arrival::Arrival;
 use connection::Connection;
 pub(crate) use env::Env;
 
-/// See the module.
+/// The actor of one association.
 pub struct Association {
     connection: Option<Arrival>,
     env: Arc<Env>,

@@ -8,7 +8,7 @@ use super::env::Env;
 use crate::node::phase::Phase;
 use crate::node::settings::LiveSettings;
 
-/// See the module.
+/// The parts of the node that a connection uses.
 pub(super) struct Node {
     pub(super) env: Arc<Env>,
     /// The settings in force when the connection began.

@@ -59,7 +59,7 @@ mod tests {
     fn a_slow_line_with_stalls_is_not() {
         let mut pace = Pace::default();
         for _ in 0..100 {
-            // Nine seconds of nothing, then what had queued up: 1 kbit/s and a bit.
+            // Nine seconds of silence, then the queued bytes: slightly more than 1 kbit/s.
             assert_eq!(pace.note(Duration::from_secs(9), 0, &MINIMUM), Ok(()));
             assert_eq!(pace.note(Duration::from_secs(1), 1000, &MINIMUM), Ok(()));
         }

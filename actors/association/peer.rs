@@ -22,7 +22,7 @@ pub(crate) struct Peer {
     pub(crate) certificate: Option<Box<CertificateNames>>,
     /// The decision of the access rules, once the association is requested.
     pub(crate) granted: Option<Granted>,
-    /// As everything behind the storage knows it.
+    /// The origin of its instances, for everything behind the storage.
     pub(crate) origin: Arc<Origin>,
 }
 
@@ -33,7 +33,7 @@ impl Peer {
         Self { address, calling_ae_title: String::new(), certificate: None, granted: None, origin: Arc::new(origin) }
     }
 
-    /// Its association is accepted, by this access rule: what it sends comes from the peer as it is known now.
+    /// Records that its association is accepted, under this access rule. The origin of its instances is fixed from here on.
     pub(crate) fn accepted(&mut self, rule: Option<String>) {
         self.origin = Arc::new(Origin {
             association: self.origin.association,

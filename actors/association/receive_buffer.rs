@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_budget_leaves_the_buffer_as_it_was() {
+    fn an_exhausted_budget_leaves_the_buffer_as_it_was() {
         let budget = MemoryBudget::new(10);
         let holder = budget.open_account("test");
         let mut buffer = in_use();

@@ -13,7 +13,7 @@ use crate::gauges::audit::STUDY_INSTANCE_UID;
 use crate::gauges::audit::{AuditTrail, Transfers};
 use crate::supervision::liveness::{LastMessages, MessageKind};
 
-/// See the module.
+/// The counts of a connection.
 pub(super) struct Record {
     last_messages: LastMessages,
     /// Instances still to be reported for the audit.

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use tidegate_protocol::state::State;
 use tidegate_protocol::{Association, ErrorComment, Event, Operation, Policy, Rejection, Status};
 
-/// See the module.
+/// The association as negotiated, and its phase.
 pub(super) struct Session {
     protocol: Association,
     /// Operations that the peer may have outstanding (asynchronous operations window).

@@ -10,7 +10,7 @@ use super::end::End;
 use super::file_meta::describe;
 use crate::gauges::incidents::Class;
 use crate::ingest::sizing::FLOOR_SEGMENT;
-use crate::ingest::{Ended, InstanceHandoff, Returned};
+use crate::ingest::{Ended, InstanceHandoff, Returned, SpoolExtent};
 use crate::node::settings::AssociationSettings;
 use crate::refusal::Refusal;
 
@@ -49,8 +49,8 @@ impl Connection {
         if let Some(end) = self.on_dataset_bytes(fragment.len()) {
             return Some(end);
         }
-        let is_spent = self.inbound.push(fragment, self.io.segment_lease(), self.leases.holder()).is_err();
-        self.spool_if_due(is_spent).await;
+        let is_exhausted = self.inbound.push(fragment, self.io.segment_lease(), self.leases.holder()).is_err();
+        self.spool_if_due(is_exhausted).await;
         None
     }
 
@@ -63,17 +63,17 @@ impl Connection {
     }
 
     /// Spools the dataset as far as that is due; if the budget is exhausted, all of it.
-    pub(super) async fn spool_if_due(&mut self, is_spent: bool) {
-        if let Some(all) = self.inbound.spooling_due(is_spent) {
-            Box::pin(self.spool(all)).await;
+    pub(super) async fn spool_if_due(&mut self, is_exhausted: bool) {
+        if let Some(extent) = self.inbound.spooling_due(is_exhausted) {
+            Box::pin(self.spool(extent)).await;
         }
     }
 
-    async fn spool(&mut self, all: bool) {
+    async fn spool(&mut self, extent: SpoolExtent) {
         let Some(mut current) = self.inbound.take() else {
             return;
         };
-        self.attend(current.1.spool(all)).await;
+        self.attend(current.1.spool(extent)).await;
         self.inbound.put_back(current);
     }
 
@@ -191,7 +191,7 @@ impl Connection {
                 return None;
             }
             if self.inbound.holds_memory() {
-                self.spool(true).await;
+                self.spool(SpoolExtent::Everything).await;
                 self.settle_spool().await;
             } else if self.handoffs.has_lost() {
                 if self.retry_lost().await.is_err() {

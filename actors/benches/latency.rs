@@ -1,4 +1,4 @@
-//! What an entry of a histogram costs: alone, and while another thread adds to the same one.
+//! The cost of one entry in a histogram: alone, and while another thread adds to the same histogram.
 
 #![allow(missing_docs, reason = "criterion's macros write undocumented functions")]
 

@@ -1,5 +1,5 @@
-//! What is known of each open association and of each writer while they are at work, for operators: figures that one thread writes
-//! and any may read. And the way to end an association from outside.
+//! The activity of each open association and each writer, for operators. One thread writes a figure, and any thread may read it. An
+//! operator ends an association here, too.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,17 +29,17 @@ pub(crate) struct AssociationActivity {
     peer: SocketAddr,
     titles: OnceLock<Titles>,
     received_bytes: AtomicU64,
-    /// When the peer last sent something, in milliseconds since `opened`.
+    /// The time of the peer's last byte, in milliseconds since `opened`.
     last_activity_ms: AtomicU64,
     acknowledged: AtomicU64,
     refused: AtomicU64,
     end: Notify,
 }
 
-/// What the request said.
+/// The identity in the A-ASSOCIATE-RQ.
 #[derive(Debug)]
 struct Titles {
-    /// Behind a balancer: another than that of the connection.
+    /// The address of the peer. Behind a balancer it differs from that of the connection.
     peer: SocketAddr,
     calling: String,
     called: String,
@@ -50,7 +50,7 @@ struct Titles {
 pub struct AssociationUse {
     /// Its account: unique as long as the node runs.
     pub id: u64,
-    /// Who is at the other end.
+    /// The address of the peer.
     pub peer: SocketAddr,
     /// A peer's string: escape it before showing it. Empty until the association is accepted.
     pub calling_ae_title: String,
@@ -62,7 +62,7 @@ pub struct AssociationUse {
     pub quiet: Duration,
     /// Bytes read from it.
     pub received_bytes: u64,
-    /// What its leases hold.
+    /// Leased bytes.
     pub held_bytes: u64,
     /// Instances acknowledged.
     pub acknowledged: u64,
@@ -87,7 +87,7 @@ impl OpenAssociations {
         ActivityGuard { list: self.clone(), account, activity }
     }
 
-    /// Asks the association with this account to end; whether there is one. It does when it next waits for something.
+    /// Requests the end of the association with this account; false if there is none. The association ends at its next wait.
     pub(crate) fn end(&self, account: u64) -> bool {
         let activity = self.0.lock().get(&account).cloned();
         activity.is_some_and(|activity| {
@@ -96,7 +96,7 @@ impl OpenAssociations {
         })
     }
 
-    /// Every one, the oldest first. `held_bytes` tells what an account holds.
+    /// Every open association, the oldest first. `held_bytes` returns the leased bytes of an account.
     pub(crate) fn all(&self, held_bytes: impl Fn(u64) -> u64) -> Vec<AssociationUse> {
         let open: Vec<_> = self.0.lock().iter().map(|(account, activity)| (*account, activity.clone())).collect();
         open.into_iter().map(|(account, activity)| activity.read(account, held_bytes(account))).collect()
@@ -123,19 +123,19 @@ impl AssociationActivity {
     }
 }
 
-/// Adds to a figure that one thread writes: no need for an atomic addition.
+/// Adds to a figure that only one thread writes, so the addition need not be atomic.
 fn add(figure: &AtomicU64, n: u64) {
     figure.store(figure.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
 impl ActivityGuard {
-    /// Bytes have come.
+    /// Counts received bytes.
     pub(crate) fn received(&self, bytes: u64) {
         add(&self.activity.received_bytes, bytes);
         self.activity.last_activity_ms.store(self.activity.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// The request is known.
+    /// Sets the identity in the A-ASSOCIATE-RQ.
     pub(crate) fn requested(&self, peer: SocketAddr, calling: &str, called: &str) {
         let _ = self.activity.titles.set(Titles { peer, calling: calling.to_owned(), called: called.to_owned() });
     }
@@ -155,7 +155,7 @@ impl ActivityGuard {
         (self.activity.acknowledged.load(Ordering::Relaxed), self.activity.refused.load(Ordering::Relaxed))
     }
 
-    /// Waits until somebody asks for the end of the association. Nobody's asking is lost, whenever it comes.
+    /// Waits for a request to end the association. A request before the wait is not lost.
     pub(crate) async fn end_requested(&self) {
         self.activity.end.notified().await;
     }
@@ -167,8 +167,7 @@ impl Drop for ActivityGuard {
     }
 }
 
-/// The writers, by their number in the pool. A writer that is started anew gets an entry of its own, so that the one before it, if it
-/// still hangs, does not write to it.
+/// The writers, by their number in the pool. A restarted writer has an entry of its own, so its hung predecessor does not write to it.
 #[derive(Debug)]
 pub(crate) struct WriterList(Mutex<Vec<Arc<WriterActivity>>>);
 
@@ -177,7 +176,7 @@ pub(crate) struct WriterList(Mutex<Vec<Arc<WriterActivity>>>);
 pub(crate) struct WriterActivity {
     started: Instant,
     jobs: AtomicU64,
-    /// When it took them, in milliseconds since `started`.
+    /// The time at which it took its jobs, in milliseconds since `started`.
     jobs_since_ms: AtomicU64,
     instances_total: AtomicU64,
     bytes_total: AtomicU64,
@@ -199,11 +198,11 @@ impl Default for WriterActivity {
 /// A writer at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterUse {
-    /// Jobs in hand.
+    /// Jobs in flight.
     pub jobs: u64,
-    /// How long it has had them.
+    /// The time since it took them.
     pub busy: Duration,
-    /// Instances it has stored since it was last started.
+    /// Instances stored since its last start.
     pub instances_total: u64,
     /// Bytes of their datasets.
     pub bytes_total: u64,
@@ -228,7 +227,7 @@ impl WriterList {
         self.all().iter().map(|writer| writer.busy).max().unwrap_or_default()
     }
 
-    /// Every one, in order.
+    /// Every writer, in the order of numbers.
     pub(crate) fn all(&self) -> Vec<WriterUse> {
         self.0.lock().iter().map(|activity| activity.read()).collect()
     }
@@ -247,13 +246,13 @@ impl WriterActivity {
         }
     }
 
-    /// It has taken so many jobs, or none any more.
+    /// Sets the number of jobs in flight; 0: it has answered all.
     pub(crate) fn set_jobs(&self, jobs: usize) {
         self.jobs_since_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
         self.jobs.store(jobs as u64, Ordering::Relaxed);
     }
 
-    /// It has stored an instance.
+    /// Counts a stored instance.
     pub(crate) fn stored(&self, bytes: u64) {
         add(&self.instances_total, 1);
         add(&self.bytes_total, bytes);

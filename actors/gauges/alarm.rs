@@ -1,5 +1,5 @@
-//! What calls for a flight record: evidence that is gone when somebody comes to look. Alarms are raised by whoever finds out and heard by
-//! the one thread that writes records; nobody waits for it.
+//! Alarms: events that call for a flight record, because their evidence would be gone later. Any thread raises one without waiting, and one
+//! thread writes the records.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,30 +7,30 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// Alarms that may wait to be heard. One more adds nothing to those.
+/// Alarms that may wait. With as many waiting, a further one is dropped.
 const CAPACITY: usize = 16;
 
-/// Why a flight record is to be written.
+/// The reason for a flight record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Alarm {
     /// Memory pressure has reached the level at which associations are aborted.
     Pressure,
-    /// A child has work and does not come a step further.
+    /// A child has work and makes no progress.
     Hang {
-        /// As it stands in the log: `writer-3`.
+        /// Its name: `writer-3`.
         child: String,
     },
-    /// The node cannot go on.
+    /// The node stops, because it cannot continue.
     GaveUp {
-        /// Why.
+        /// The reason.
         failure: String,
     },
-    /// An operator asked for it.
+    /// An operator requested it.
     Asked,
 }
 
 impl Alarm {
-    /// The kind, in one word.
+    /// The kind, as one word.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Pressure => "pressure",
@@ -52,7 +52,7 @@ impl fmt::Display for Alarm {
     }
 }
 
-/// Alarms on their way to who writes the records.
+/// The queue of alarms to the thread that writes records.
 #[derive(Debug)]
 pub(crate) struct Alarms {
     sender: Sender<Alarm>,
@@ -69,7 +69,7 @@ impl Default for Alarms {
 }
 
 impl Alarms {
-    /// Raises an alarm; it is dropped if as many wait as may.
+    /// Raises an alarm. With as many waiting as may, it is dropped.
     pub(crate) fn raise(&self, alarm: Alarm) {
         if self.sender.try_send(alarm).is_ok() {
             self.raised.fetch_add(1, Ordering::Relaxed);
@@ -81,12 +81,12 @@ impl Alarms {
         self.receiver.recv_timeout(patience).ok()
     }
 
-    /// An alarm that [`Self::next`] returned is dealt with.
+    /// Marks the alarm that [`Self::next`] returned as handled.
     pub(crate) fn handled(&self) {
         self.handled.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether all alarms are dealt with.
+    /// Whether all alarms are handled.
     pub(crate) fn are_handled(&self) -> bool {
         self.handled.load(Ordering::Relaxed) >= self.raised.load(Ordering::Relaxed)
     }

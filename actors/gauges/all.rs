@@ -20,7 +20,7 @@ use crate::fixed::AUDIT_QUEUE;
 use crate::refusal::Refusal;
 use crate::supervision::tree::ChildStatus;
 
-/// See the module.
+/// All gauges of a node.
 pub(crate) struct Gauges {
     pub(crate) counters: Arc<Counters>,
     pub(crate) latencies: Arc<Latencies>,

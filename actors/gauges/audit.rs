@@ -1,5 +1,5 @@
-//! The audit trail: what happened that someone may have to answer for, on its way to whoever writes it down. The queue is bounded
-//! and nobody waits for it: what finds it full is counted and lost, because a log that is down must not stop images.
+//! The audit trail: events that security is accountable for, in a queue to the service that writes them. The queue is bounded and no thread
+//! waits for it: an event that finds it full is lost and counted, because a log that is down must not stop images.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -21,98 +21,98 @@ const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
 const PATIENT_ID: Tag = Tag(0x0010, 0x0020);
 /// Study Instance UID.
 pub(crate) const STUDY_INSTANCE_UID: Tag = Tag(0x0020, 0x000D);
-/// Studies of one association that are counted side by side; one more, and the first is reported before its end.
+/// Studies of one association that are counted at one time. When one more begins, the first is reported before the end of the association.
 const MOST_STUDIES: usize = 8;
-/// SOP classes of a study that are counted apart.
+/// SOP classes of a study that are counted separately.
 const MOST_SOP_CLASSES: usize = 32;
-/// What a code extension begins with (ISO 2022).
+/// The first byte of a code extension (ISO 2022).
 const ESCAPE: u8 = 0x1B;
 /// Longest value of an element that is reported (PS3.5 §6.2: LO and UI have 64 characters).
 const MAX_VALUE_CHARACTERS: usize = 64;
 
-/// Something that happened.
+/// An event with its time.
 #[derive(Clone, Debug)]
 pub struct AuditRecord {
-    /// When.
+    /// The time.
     pub at: SystemTime,
-    /// What.
+    /// The event.
     pub event: AuditEvent,
 }
 
-/// What happened.
+/// An auditable event.
 #[derive(Clone, Debug)]
 pub enum AuditEvent {
-    /// The node serves.
+    /// The node has started to serve.
     Started,
     /// The node stops.
     Stopping,
     /// An association was accepted.
     Associated {
-        /// Who asked for it.
+        /// The requestor.
         peer: AuditPeer,
     },
     /// The first instance of a study was stored on an association.
     TransferBegan {
-        /// Who sends.
+        /// The sender.
         peer: AuditPeer,
-        /// What it is of.
+        /// The study.
         study: AuditStudy,
     },
-    /// Instances of a study were stored, to the end of the association.
+    /// Instances of a study were stored, up to the end of the association.
     Transferred {
-        /// Who has sent.
+        /// The sender.
         peer: AuditPeer,
-        /// What it is of, and how many.
+        /// The study, with its instances by SOP class.
         study: AuditStudy,
-        /// Instances of the association, of this study or another, that were refused.
+        /// Instances that the association was refused, of any study.
         refused: u64,
     },
-    /// A peer was not let in.
+    /// A peer was denied access.
     Denied {
-        /// Who it says it is.
+        /// The identity that the peer claims.
         peer: AuditPeer,
-        /// Why.
+        /// The reason.
         denial: Denial,
     },
 }
 
-/// Who is at the other end. Strings of a peer.
+/// The peer of an association. Its strings are not trusted.
 #[derive(Clone, Debug)]
 pub struct AuditPeer {
-    /// Its address.
+    /// The address.
     pub address: SocketAddr,
-    /// Calling AE title; empty if it did not get so far.
+    /// The calling AE title; empty before the A-ASSOCIATE-RQ.
     pub calling_ae_title: String,
-    /// Subject of the certificate it has shown; empty without one.
+    /// The subject of the peer's certificate; empty without one.
     pub certificate: String,
 }
 
-/// Instances of one study. Values as they stand in the datasets.
+/// Instances of one study. The values are those of the datasets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditStudy {
     /// Study Instance UID.
     pub uid: String,
     /// Patient ID.
     pub patient_id: String,
-    /// SOP Class UIDs and how many instances were stored of each.
+    /// SOP Class UIDs, each with its number of stored instances.
     pub sop_classes: Vec<(String, u64)>,
 }
 
-/// Why a peer was not let in.
+/// The reason to deny a peer access.
 #[derive(Clone, Debug)]
 pub enum Denial {
-    /// The handshake failed, and how.
+    /// The TLS handshake failed, with this error.
     TlsHandshake(String),
-    /// No access rule allows it; the one that denies it, by name.
+    /// No access rule allows the peer. The rule that denies it, by name.
     Access(Option<String>),
-    /// Its user identity is missing or not right.
+    /// Its user identity is missing or wrong.
     UserIdentity,
-    /// A balancer did not name the peer.
+    /// The balancer sent no PROXY header.
     NoProxyHeader,
 }
 
 impl Denial {
-    /// What it is called where denials are counted.
+    /// The name in logs and in the metric of denials.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::TlsHandshake(_) => "tls_handshake",
@@ -123,14 +123,14 @@ impl Denial {
     }
 }
 
-/// The queue.
+/// The queue of audit records.
 #[derive(Debug)]
 pub struct AuditTrail {
     sender: Sender<AuditRecord>,
     receiver: Receiver<AuditRecord>,
     arrived: Notify,
     in_hand: AtomicBool,
-    /// Records that found the queue full.
+    /// Records lost because the queue was full.
     pub dropped: Counter,
 }
 
@@ -140,7 +140,7 @@ impl AuditTrail {
         Arc::new(Self { sender, receiver, arrived: Notify::new(), in_hand: false.into(), dropped: Counter::default() })
     }
 
-    /// Puts down what has just happened, if there is room.
+    /// Queues an event with the present time, if there is room.
     pub(crate) fn record(&self, event: AuditEvent) {
         match self.sender.try_send(AuditRecord { at: SystemTime::now(), event }) {
             Ok(()) => self.arrived.notify_one(),
@@ -148,11 +148,11 @@ impl AuditTrail {
         }
     }
 
-    /// The next record, for the one who writes them down; the one before is done with.
+    /// The next record, for the service that writes it. The call says that the record before is written.
     pub async fn next(&self) -> AuditRecord {
         self.in_hand.store(false, Ordering::Release);
         loop {
-            // Before the look, so that nobody sees an empty queue and an empty hand while a record passes between them.
+            // Set before the look: otherwise `is_done` could see an empty queue while a record passes between both.
             self.in_hand.store(true, Ordering::Release);
             if let Ok(record) = self.receiver.try_recv() {
                 return record;
@@ -162,13 +162,13 @@ impl AuditTrail {
         }
     }
 
-    /// Whether everything has been written down.
+    /// Whether every record is written.
     pub(crate) fn is_done(&self) -> bool {
         self.receiver.is_empty() && !self.in_hand.load(Ordering::Acquire)
     }
 }
 
-/// The elements to be read of each dataset: these and what an audit message says.
+/// The elements to be read of each dataset: `wanted`, and those that audit messages name.
 pub(crate) fn widened(wanted: &[Tag]) -> Arc<[Tag]> {
     let mut wanted = wanted.to_vec();
     wanted.extend([SPECIFIC_CHARACTER_SET, PATIENT_ID, STUDY_INSTANCE_UID]);
@@ -177,7 +177,7 @@ pub(crate) fn widened(wanted: &[Tag]) -> Arc<[Tag]> {
     wanted.into()
 }
 
-/// What an association has stored, study by study, until it is reported.
+/// The instances that an association has stored, by study, until they are reported.
 #[derive(Debug, Default)]
 pub(crate) struct Transfers(Vec<AuditStudy>);
 
@@ -208,7 +208,7 @@ impl Transfers {
         }
     }
 
-    /// Reports everything: the association is over.
+    /// Reports all studies, at the end of the association.
     pub(crate) fn report(&mut self, peer: &AuditPeer, refused: u64, trail: &AuditTrail) {
         for study in self.0.drain(..) {
             trail.record(AuditEvent::Transferred { peer: peer.clone(), study, refused });
@@ -216,8 +216,8 @@ impl Transfers {
     }
 }
 
-/// A value without padding, decoded by a Specific Character Set (PS3.3 §C.12.1.1.2); what that cannot decode, and a value under one that
-/// is not known, as far as it is ASCII. Of several character sets (code extensions) the first that is not the default one decides.
+/// A value without padding, decoded by a Specific Character Set (PS3.3 §C.12.1.1.2). Where that is unknown or cannot decode the value, the
+/// ASCII part of it. Of several character sets (code extensions) the first that is not the default one decides.
 fn written(value: &[u8], character_set: &[u8]) -> String {
     let codes = String::from_utf8_lossy(character_set);
     let mut known = codes.split('\\').filter_map(|code| SpecificCharacterSet::from_code(code.trim()));

@@ -1,4 +1,4 @@
-//! The counters all actors share. Each only rises, but for the gauges, which say so.
+//! The counters that all actors share. A counter only rises; a gauge is marked as one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,12 +22,12 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Takes `n` back: gauges only.
+    /// Subtracts `n`: gauges only.
     pub fn subtract(&self, n: u64) {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
-    /// Sets it: gauges with one writer only.
+    /// Sets the number: gauges with one writing thread only.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }
@@ -38,12 +38,12 @@ impl Counter {
     }
 }
 
-/// Why a dataset was spooled.
+/// The reason to spool a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpoolReason {
     /// It is longer than `[memory] spool_threshold`.
     Threshold,
-    /// The budget had nothing for its next bytes.
+    /// The budget had no memory for its next bytes.
     Budget,
     /// Memory pressure asks for it: the level `Spool` or above.
     Pressure,
@@ -53,7 +53,7 @@ impl SpoolReason {
     /// Every reason.
     pub const ALL: [Self; 3] = [Self::Threshold, Self::Budget, Self::Pressure];
 
-    /// The name it has in logs and metrics.
+    /// The name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Threshold => "threshold",
@@ -63,34 +63,34 @@ impl SpoolReason {
     }
 }
 
-/// What the node has done since it started.
+/// The counts of the node since its start.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Associations accepted.
     pub associations_accepted: Counter,
-    /// Associations the peer aborted, or whose connection broke.
+    /// Associations that the peer aborted, or whose connection broke.
     pub associations_lost: Counter,
-    /// Associations aborted because the peer broke the protocol or kept us waiting.
+    /// Associations aborted for a violation of the protocol or a timeout.
     pub associations_aborted: Counter,
-    /// Connections that spoke something else than DICOM, or nothing at all.
+    /// Connections that did not send DICOM, or sent nothing.
     pub connections_not_dicom: Counter,
-    /// Connections to the TLS port that spoke something else than TLS.
+    /// Connections to the TLS port that did not send TLS.
     pub connections_not_tls: Counter,
     /// Connections from a balancer that did not begin with a PROXY header.
     pub proxy_headers_missing: Counter,
-    /// Associations that no access rule lets in.
+    /// Associations that no access rule allows.
     pub associations_denied: Counter,
-    /// Associations whose user identity was missing or not right.
+    /// Associations whose user identity was missing or wrong.
     pub users_rejected: Counter,
-    /// TLS handshakes that came about.
+    /// TLS handshakes that succeeded.
     pub tls_handshakes: Counter,
     /// TLS handshakes that failed: no version, suite or certificate in common, or one that is not trusted.
     pub tls_handshakes_failed: Counter,
     /// Instances acknowledged after a durable write (`durability = "fsync"`).
     pub instances_durable: Counter,
-    /// Instances acknowledged after a write nobody synced (`durability = "none"`).
+    /// Instances acknowledged without a sync (`durability = "none"`).
     pub instances_unsynced: Counter,
-    /// Instances acknowledged because the very same bytes were stored already.
+    /// Instances acknowledged because the same bytes were stored before.
     pub instances_identical: Counter,
     /// Bytes read from connections, protocol included.
     pub bytes_received: Counter,
@@ -98,23 +98,23 @@ pub struct Counters {
     pub bytes_acknowledged: Counter,
     /// Gauge: bytes in spool files of datasets that are still arriving.
     pub spool_bytes: Counter,
-    /// Gauge: writers that have jobs in hand.
+    /// Gauge: writers with jobs in flight.
     pub writers_busy: Counter,
-    /// Datasets handed to another writer because theirs died.
+    /// Datasets handed to another writer because their writer died.
     pub handed_over_again: Counter,
-    /// Datasets given up because no writer had answered for them in time.
+    /// Datasets refused because no writer had answered within `commit_timeout`.
     pub commits_timed_out: Counter,
     /// Writers replaced.
     pub writers_replaced: Counter,
-    /// Children of the supervisor started again, writers included.
+    /// Restarts of children, writers included.
     pub restarts: Counter,
     /// Associations that a panic ended.
     pub associations_panicked: Counter,
-    /// Gauge: threads that were given up because they hung, and still do.
+    /// Gauge: hung threads that have not ended.
     pub hung_threads: Counter,
-    /// Milliseconds in which the process did not run although it should have: stopped, suspended, or without CPU.
+    /// Milliseconds in which the process should have run and did not: stopped, suspended, or without CPU.
     pub stalled_ms: Counter,
-    /// Gauge: actors there are.
+    /// Gauge: actors that exist.
     pub actors: Counter,
     /// Times the sentinel suspected a leak.
     pub leaks_suspected: Counter,
@@ -139,7 +139,7 @@ impl Counters {
         &self.spooled[reason as usize]
     }
 
-    /// Instances answered with anything but success.
+    /// Instances refused.
     pub fn refused_total(&self) -> u64 {
         self.refused.iter().map(Counter::get).sum()
     }

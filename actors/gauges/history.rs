@@ -1,4 +1,4 @@
-//! The last ten minutes, a point a second, so that whoever opens a view after something has happened still sees it happen.
+//! The last ten minutes, a point a second, so that a view opened after an event still shows it.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -16,21 +16,21 @@ pub struct Point {
     pub at: SystemTime,
     /// Its length in milliseconds: longer when the machine was busy.
     pub length_ms: u64,
-    /// The budget then.
+    /// The budget at the end of the second.
     pub budget_bytes: u64,
-    /// What leases held, by stage, when they held most.
+    /// Leased bytes by stage, at the moment of the second's peak.
     pub leased: StageBytes,
-    /// What the host saw.
+    /// Resident memory, as the host sees it.
     pub resident_bytes: u64,
-    /// What the program had.
+    /// Bytes that the program had allocated.
     pub allocated_bytes: u64,
-    /// How short memory was.
+    /// The pressure level.
     pub pressure: Level,
     /// Associations open.
     pub associations: usize,
     /// The most datasets seen waiting for a writer.
     pub mailbox_depth: usize,
-    /// Writers with work in hand.
+    /// Writers with jobs in flight.
     pub writers_busy: u64,
     /// Bytes read from connections.
     pub received_bytes: u64,
@@ -38,10 +38,9 @@ pub struct Point {
     pub acknowledged: u64,
     /// Bytes of their datasets.
     pub acknowledged_bytes: u64,
-    /// Instances answered with anything but success.
+    /// Instances refused.
     pub refused: u64,
-    /// What senders waited from the last byte to the answer, in microseconds: the median, and what 99 in 100 stayed below.
-    /// `None` if nobody was answered.
+    /// Median and 99th percentile, in microseconds, of the time from the last byte to the response. `None`: no instance was answered.
     pub response_us: Option<(u64, u64)>,
     /// The same of commits.
     pub commit_us: Option<(u64, u64)>,

@@ -1,5 +1,5 @@
-//! What peers do amiss: counted by kind, and logged once for each peer, kind and interval, so that a peer can fill neither the log
-//! nor the memory. Kinds are words of ours, never a peer's.
+//! Misbehaviour of peers: counted by kind, and logged once for each peer, kind and interval, so that a peer can fill neither the log nor
+//! the memory. A kind is a constant of the program, never a string of a peer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Most peers and kinds whose last line is remembered; some 100 bytes each. Beyond, all others share one line for each kind.
+/// Most pairs of peer and kind whose last line is remembered; some 100 bytes each. Beyond, all other peers share one line for each kind.
 const MAX_REMEMBERED: usize = 1024;
-/// Who stands for the peers that nothing is remembered of.
+/// The address under which all peers beyond that limit are kept.
 const ANYONE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// What sort of thing was done amiss.
+/// A class of misbehaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
     /// The protocol was broken; answered with A-ABORT.
@@ -21,16 +21,16 @@ pub enum Class {
     Rejection,
     /// A request was answered with a failure status. Counted there too.
     Refusal,
-    /// The peer was not let in: by TLS, a rule, its user identity, or for want of a PROXY header.
+    /// The peer was denied access: by TLS, a rule, its user identity, or for a missing PROXY header.
     Denial,
     /// The connection was not DICOM.
     Stranger,
-    /// A limit of ours was reached.
+    /// The peer reached a limit of the node.
     Limit,
 }
 
 impl Class {
-    /// What it is called in figures and documents.
+    /// The name in figures and documents.
     pub fn name(self) -> &'static str {
         match self {
             Self::Violation => "violation",
@@ -49,7 +49,7 @@ pub struct Incidents(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// For so long a peer gets no further line of one kind.
+    /// Interval in which a peer gets one line of each kind.
     repeat_interval: Duration,
     counts: BTreeMap<(Class, &'static str), u64>,
     lines: HashMap<(IpAddr, Class, &'static str), Line>,
@@ -63,33 +63,34 @@ struct Line {
 }
 
 impl Incidents {
-    /// Counts one. `Some`: it is to be logged, with how many of its kind from that peer were not since the last line.
+    /// Counts an incident. `Some`: it is to be logged, with the number of incidents of its kind and peer that were not logged since the
+    /// last line.
     pub(crate) fn note(&self, class: Class, kind: &'static str, peer: IpAddr) -> Option<u64> {
         self.count(class, kind);
         self.worth_a_line(class, kind, peer)
     }
 
-    /// Whether one that is counted elsewhere is to be logged.
+    /// Whether an incident that is counted elsewhere is to be logged.
     pub(crate) fn worth_a_line(&self, class: Class, kind: &'static str, peer: IpAddr) -> Option<u64> {
         self.0.lock().worth_a_line(class, kind, peer, Instant::now())
     }
 
-    /// Sets how long a peer gets no further line of one kind.
+    /// Sets the interval in which a peer gets one line of each kind.
     pub(crate) fn set_repeat_interval(&self, interval: Duration) {
         self.0.lock().repeat_interval = interval;
     }
 
-    /// Counts one that gets no line of its own.
+    /// Counts an incident without a line of its own.
     pub(crate) fn count(&self, class: Class, kind: &'static str) {
         *self.0.lock().counts.entry((class, kind)).or_default() += 1;
     }
 
-    /// How often each kind has come about.
+    /// The count of each kind.
     pub fn counts(&self) -> BTreeMap<(Class, &'static str), u64> {
         self.0.lock().counts.clone()
     }
 
-    /// How often all kinds of a class together have come about.
+    /// The count of each class.
     pub fn total(&self, class: Class) -> u64 {
         let state = self.0.lock();
         state.counts.iter().filter(|((of, _), _)| *of == class).map(|(_, count)| count).sum()

@@ -1,10 +1,10 @@
-//! How long the steps of an instance take, as histograms that cost two relaxed additions an instance and step.
+//! Durations of the steps of an instance, as histograms. An entry costs two relaxed additions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the buckets, in microseconds: from an instance that a fast disk takes at once to one that waits out every
-/// timeout of the defaults. What is longer still falls into a last bucket without a bound.
+/// Upper bounds of the buckets, in microseconds: from an instance that a fast disk stores at once to one that waits for every default
+/// timeout. A longer duration falls into a last bucket without a bound.
 pub const BOUNDS_US: [u64; 18] = [
     250,
     500,
@@ -54,7 +54,7 @@ impl Histogram {
     }
 }
 
-/// What a histogram had counted at one moment, or between two.
+/// The entries of a histogram up to one moment, or between two moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
     counts: [u64; BUCKETS],
@@ -72,13 +72,13 @@ impl Distribution {
         self.sum_us as f64 / 1e6
     }
 
-    /// Each bucket by its upper bound in seconds, with what falls into it and into none before it.
+    /// Each bucket by its upper bound in seconds, with the number of entries up to that bound and above the previous one.
     pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         let bounds = BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
         bounds.zip(self.counts.iter().copied())
     }
 
-    /// What came after `earlier`, a distribution of the same histogram.
+    /// The entries since `earlier`, a distribution of the same histogram.
     pub fn since(&self, earlier: &Self) -> Self {
         let mut counts = self.counts;
         for (count, before) in counts.iter_mut().zip(earlier.counts) {
@@ -87,8 +87,7 @@ impl Distribution {
         Self { counts, sum_us: self.sum_us.saturating_sub(earlier.sum_us) }
     }
 
-    /// The duration in microseconds that the part `q` (0 to 1) of all stays below, as well as the buckets tell: within its
-    /// bucket the durations are taken to be spread evenly. `None` if nothing was counted.
+    /// The quantile `q` (0 to 1) in microseconds, interpolated within its bucket. `None`: no entries.
     pub fn quantile_us(&self, q: f64) -> Option<u64> {
         let total = self.count();
         let rank = (q.clamp(0.0, 1.0) * total as f64).max(1.0);
@@ -115,9 +114,9 @@ pub struct Latencies {
     pub handoff_wait: Histogram,
     /// In the mailbox, until a writer takes the job.
     pub queue_wait: Histogram,
-    /// From a writer beginning with an instance, and those it took with it, until it is stored.
+    /// From the begin of a batch until its instance is stored.
     pub commit: Histogram,
-    /// From the last byte of the dataset to its acknowledgement: what the sender waits for.
+    /// From the last byte of the dataset to its acknowledgement: the time that the sender waits.
     pub response: Histogram,
 }
 

@@ -1,10 +1,10 @@
-//! What the node says of itself: figures, the last minutes, and what has to be recorded.
+//! The figures of the node for operators: counts, activity, recent history, and events to be recorded.
 //!
 //! | module | is |
 //! |---|---|
 //! | [`counters`], [`latency`] | the counters and histograms that all actors share |
-//! | [`activity`] | what each association and each writer is about, and the way to end an association |
-//! | [`history`], [`recent`] | the last minutes, and what went wrong in them |
+//! | [`activity`] | the figures of each association and each writer, and the abort of an association by an operator |
+//! | [`history`], [`recent`] | the last minutes, and the failures in them |
 //! | [`incidents`] | violations and limits by peer: counted, and logged once in a while |
 //! | [`audit`] | events for an audit repository, on their way to the service that sends them |
 //! | [`statistics`] | the actor that acts on memory pressure, watches for leaks and publishes the statistics line |

@@ -1,4 +1,4 @@
-//! What the running node says of itself: who holds what, since when, and what the allocator makes of it.
+//! The view that surfaces for operators have of the running node: its figures, the holders of its memory, and their age.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::node::phase::Phase;
 use crate::node::shared::Shared;
 use crate::supervision::tree::ChildStatus;
 
-/// A look into the running node, from any thread.
+/// A view of the running node, for any thread.
 #[derive(Clone, Debug)]
 pub struct Observer(Arc<Shared>);
 
@@ -34,37 +34,37 @@ impl Observer {
     /// The figures of this moment.
     ///
     /// # Errors
-    /// If jemalloc does not tell its figures.
+    /// If jemalloc's figures cannot be read.
     pub fn statistics(&self) -> Result<StatisticsSnapshot, AllocatorError> {
         StatisticsSnapshot::of(&self.0)
     }
 
-    /// What the node has counted since it started.
+    /// The counts since the start.
     pub fn counters(&self) -> &Counters {
         &self.0.gauges.counters
     }
 
-    /// What peers did amiss since it started, by kind; rejections and refusals are among [`Self::counters`].
+    /// Incidents of peers since the start, by kind; rejections and refusals are among [`Self::counters`].
     pub fn incidents(&self) -> BTreeMap<(Class, &'static str), u64> {
         self.0.gauges.incidents.counts()
     }
 
-    /// How long the steps of instances took since it started.
+    /// Durations of the steps of instances since the start.
     pub fn latencies(&self) -> &Latencies {
         &self.0.gauges.latencies
     }
 
-    /// Every child of the supervisor, as it last saw them: a second ago at most.
+    /// Every child of the supervisor, at most a second old.
     pub fn children(&self) -> Arc<[ChildStatus]> {
         self.0.gauges.children.read().clone()
     }
 
-    /// What was refused lately, the latest first.
+    /// The last refusals, the latest first.
     pub fn recently_refused(&self) -> Vec<Refused> {
         self.0.gauges.recent.refused()
     }
 
-    /// Children that ended lately, the latest first.
+    /// The children that ended lately, the latest first.
     pub fn recently_ended(&self) -> Vec<ChildEnded> {
         self.0.gauges.recent.ended()
     }
@@ -74,17 +74,17 @@ impl Observer {
         self.0.gauges.history.last(count)
     }
 
-    /// What the node is about.
+    /// The phase of the node.
     pub fn phase(&self) -> Phase {
         *self.0.phase.borrow()
     }
 
-    /// How short memory is.
+    /// The pressure level.
     pub fn pressure(&self) -> Level {
         *self.0.pressure.borrow()
     }
 
-    /// When the node started.
+    /// The time of the start.
     pub fn started(&self) -> SystemTime {
         self.0.started
     }
@@ -126,8 +126,8 @@ impl Observer {
         self.0.mailbox.depth()
     }
 
-    /// Aborts the association with this [`AssociationUse::id`], because an operator wants it; false if there is none. Its peer gets
-    /// an A-ABORT, its unfinished dataset is dropped.
+    /// Aborts the association with this [`AssociationUse::id`] at the request of an operator; false if there is none. Its peer gets an
+    /// A-ABORT, and its unfinished dataset is dropped.
     pub fn abort(&self, id: u64) -> bool {
         let found = self.0.gauges.open.end(id);
         if found {
@@ -136,14 +136,14 @@ impl Observer {
         found
     }
 
-    /// No new associations from now on; those that are open go on. A node that is stopping goes on with that.
+    /// Drains the node: it accepts no new associations, and open ones continue. A node that is stopping stays so.
     pub fn drain(&self) {
         if self.change_phase(Phase::Serving, Phase::Drained) {
             warn!("drained by an operator; new associations are rejected");
         }
     }
 
-    /// New associations again; false if the node is stopping.
+    /// Ends the drain; false if the node is stopping.
     pub fn undrain(&self) -> bool {
         if self.change_phase(Phase::Drained, Phase::Serving) {
             warn!("drain ended by an operator");
@@ -161,7 +161,7 @@ impl Observer {
         })
     }
 
-    /// Looks at the storage, by asking for its space and by writing a small file. Blocks for as long as the disk does.
+    /// Looks at the storage: asks for its space and writes a small file. Blocks for as long as the disk does.
     pub fn look_at_storage(&self) -> StorageLook {
         let store = &self.0.store;
         StorageLook { space: store.space(), written: store.try_write(), set_aside: store.set_aside() }
@@ -172,35 +172,35 @@ impl Observer {
         self.0.gauges.alarms.next(patience)
     }
 
-    /// The alarm that [`Self::wait_for_alarm`] returned is dealt with.
+    /// Marks the alarm that [`Self::wait_for_alarm`] returned as handled.
     pub fn alarm_handled(&self) {
         self.0.gauges.alarms.handled();
     }
 
-    /// Asks for a flight record.
+    /// Requests a flight record.
     pub fn raise(&self, alarm: Alarm) {
         self.0.gauges.alarms.raise(alarm);
     }
 
-    /// Whether every alarm raised so far is dealt with.
+    /// Whether every alarm raised so far is handled.
     pub fn alarms_are_handled(&self) -> bool {
         self.0.gauges.alarms.are_handled()
     }
 
-    /// What is to be written down for an audit; `None`: nothing is.
+    /// The queue of audit records; `None`: there is no audit trail.
     pub fn audit(&self) -> Option<Arc<AuditTrail>> {
         self.0.gauges.audit.clone()
     }
 
-    /// An account for someone outside the actors who will hold leases of the node's budget.
+    /// An account for leases of a holder that is no actor.
     pub fn open_account(&self, label: &str) -> Holder {
         self.0.budget.open_account(label)
     }
 
-    /// The memory of this moment. A lease that waits in the mailbox says how many jobs stand before it.
+    /// The leases of this moment. For a lease whose job waits in the mailbox, the number of jobs before it.
     ///
     /// # Errors
-    /// If jemalloc does not tell its figures.
+    /// If jemalloc's figures cannot be read.
     pub fn memory(&self) -> Result<MemorySnapshot, AllocatorError> {
         let shared = &self.0;
         let pressure = *shared.pressure.borrow();
@@ -217,25 +217,25 @@ impl Observer {
     }
 }
 
-/// What of the settings in force an observer needs to judge the figures.
+/// The settings in force that figures are compared with.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// AE title of the node.
     pub ae_title: String,
-    /// Associations that may be open.
+    /// Limit of open associations.
     pub associations: usize,
-    /// Datasets that may wait for a writer.
+    /// Slots of the mailbox.
     pub mailbox_capacity: usize,
-    /// Space to be kept free.
+    /// Bytes to be kept free.
     pub min_free_bytes: u64,
-    /// What an acknowledgement means.
+    /// The durability that an acknowledgement stands for.
     pub durability: Durability,
 }
 
-/// What the storage was like at one moment.
+/// The state of the storage at one moment.
 #[derive(Clone, Debug)]
 pub struct StorageLook {
-    /// Its space.
+    /// The space of its filesystem.
     pub space: Result<Space, StoreError>,
     /// Whether a file could be written.
     pub written: Result<(), StoreError>,
@@ -243,51 +243,50 @@ pub struct StorageLook {
     pub set_aside: Result<u64, StoreError>,
 }
 
-/// The node's figures at one moment: what the statistics line says, and what the admin surface will. Fields with `_total` only
-/// rise.
+/// The node's figures at one moment, for the statistics line and the surfaces. Fields with `_total` only rise.
 #[derive(Clone, Copy, Debug)]
 pub struct StatisticsSnapshot {
-    /// When it was taken.
+    /// The moment.
     pub at: Instant,
     /// jemalloc's figures.
     pub allocator: AllocatorStatistics,
-    /// What all leases together may hold.
+    /// Limit of the sum of all leases.
     pub budget_bytes: u64,
-    /// What they hold, by stage.
+    /// Leased bytes by stage.
     pub leased: StageBytes,
-    /// Of that, leased for later and not allocated now.
+    /// Part of the leased bytes that is reserved and not allocated.
     pub leased_unused_bytes: u64,
-    /// The most they have held.
+    /// Peak of the leased bytes.
     pub leased_highest_bytes: u64,
-    /// In use beyond leases when the node had started.
+    /// Bytes in use beyond leases when the node had started.
     pub baseline_bytes: u64,
-    /// In use, and neither leased nor in the baseline.
+    /// Bytes in use that are neither leased nor in the baseline.
     pub unattributed_bytes: i64,
-    /// How short memory is.
+    /// The pressure level.
     pub pressure: Level,
     /// Associations open.
     pub associations: usize,
     /// Datasets waiting for a writer.
     pub mailbox_depth: usize,
-    /// Writers with work in hand.
+    /// Writers with jobs in flight.
     pub writers_busy: u64,
-    /// In spool files of datasets that are still arriving.
+    /// Bytes in spool files of datasets that are still arriving.
     pub spool_bytes: u64,
     /// Instances acknowledged.
     pub acknowledged_total: u64,
     /// Bytes of their datasets.
     pub acknowledged_bytes_total: u64,
-    /// Instances answered with anything but success.
+    /// Instances refused.
     pub refused_total: u64,
     /// Writers that died and were replaced.
     pub writers_replaced_total: u64,
-    /// Children of the supervisor started again, writers included.
+    /// Restarts of children, writers included.
     pub restarts_total: u64,
     /// Associations that a panic ended.
     pub associations_panicked_total: u64,
-    /// Threads that were given up because they hung, and still do.
+    /// Hung threads that have not ended.
     pub hung_threads: u64,
-    /// Actors there are.
+    /// Actors that exist.
     pub actors: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What went wrong lately, for whoever looks: the last refusals and the last children that ended. The log has more.
+//! Recent failures for operators: the last refusals, and the last children that ended. The log has all of them.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -9,37 +9,37 @@ use tidegate_protocol::{Rejection, Status};
 
 use crate::refusal::Reason;
 
-/// Events kept of a kind.
+/// Events kept of each kind.
 pub const KEPT: usize = 64;
-/// Bytes kept of an event's text, which may be a peer's or an error's.
+/// Bytes kept of an event's text, which may come from a peer or an error.
 const TEXT_BYTES: usize = 240;
 
 /// An instance that was not stored, or an association that was not accepted.
 #[derive(Clone, Debug)]
 pub struct Refused {
-    /// When.
+    /// The time.
     pub at: SystemTime,
-    /// Whose.
+    /// The address of the peer.
     pub peer: SocketAddr,
-    /// A peer's string: escape it before showing it. Empty if it had not said one.
+    /// The calling AE title, a peer's string: escape it before showing it. Empty before the A-ASSOCIATE-RQ.
     pub calling_ae_title: String,
-    /// What was refused, and why.
+    /// The refused operation, with the reason.
     pub what: RefusedWhat,
-    /// Why, in words. May hold a peer's strings.
+    /// The cause as text. May hold strings of the peer.
     pub detail: String,
 }
 
-/// What was refused.
+/// A refused operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusedWhat {
-    /// An instance, with this status.
+    /// An instance, for this reason.
     Instance(Reason),
     /// An association.
     Association(Rejection),
 }
 
 impl RefusedWhat {
-    /// The reason as it stands in labels and lists.
+    /// The name of the reason in labels and lists.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Instance(reason) => reason.name(),
@@ -47,7 +47,7 @@ impl RefusedWhat {
         }
     }
 
-    /// The status an instance was answered with.
+    /// The status of the response, if an instance was refused.
     pub fn status(&self) -> Option<Status> {
         match self {
             Self::Instance(reason) => Some(reason.status()),
@@ -59,13 +59,13 @@ impl RefusedWhat {
 /// A child of the supervisor that ended without being asked to.
 #[derive(Clone, Debug)]
 pub struct ChildEnded {
-    /// When.
+    /// The time.
     pub at: SystemTime,
-    /// Which: `writer-3`.
+    /// Its name: `writer-3`.
     pub child: String,
-    /// How.
+    /// The cause.
     pub cause: String,
-    /// What followed.
+    /// The action of the supervisor.
     pub next: &'static str,
 }
 
@@ -111,7 +111,7 @@ impl Recent {
     }
 }
 
-/// Cuts at a character, so that what stays is text.
+/// Cuts at a character, so that the rest is valid text.
 fn cut(mut text: String) -> String {
     if text.len() > TEXT_BYTES {
         let end = (0..=TEXT_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -120,7 +120,7 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// The last [`KEPT`] of something.
+/// The last [`KEPT`] events of one kind.
 #[derive(Debug)]
 struct Ring<T>(Mutex<VecDeque<T>>);
 

@@ -1,5 +1,5 @@
-//! The statistics actor reads the node's figures: it publishes the statistics line, moves the pressure level with the memory
-//! the host sees, ends the association that holds most when nothing else helps, and says when memory leaks.
+//! The statistics actor reads the node's figures. It publishes the statistics line, sets the pressure level by the resident memory, aborts
+//! the association that holds most when nothing else helps, and reports a suspected leak.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -21,14 +21,14 @@ use crate::node::shared::Shared;
 use crate::supervision::child::ChildActor;
 use crate::supervision::liveness::{Liveness, MessageKind};
 
-/// How often memory is looked at.
+/// Interval of the looks at memory.
 const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two evictions, two looks of the sentinel: one second.
 const TICKS_A_SECOND: u64 = 10;
 /// The statistics line shows the slope of unattributed memory from this rise on.
 const MINIMUM_SHOWN_RISE_BYTES: u64 = 1 << 20;
 
-/// The child of the supervisor that does it.
+/// The child of the supervisor that runs it.
 pub(crate) fn child(shared: &Arc<Shared>, liveness: Liveness) -> ChildActor {
     let figures = Figures::new(shared.clone());
     ChildActor::new(&shared.gauges.counters, move || run(figures, liveness))
@@ -53,7 +53,7 @@ async fn run(mut figures: Figures, liveness: Liveness) {
     liveness.during(looks).await;
 }
 
-/// What is known from one look to the next.
+/// The state between two looks.
 #[derive(Debug)]
 struct Figures {
     shared: Arc<Shared>,
@@ -64,7 +64,7 @@ struct Figures {
     second: Second,
 }
 
-/// What is known of the second that is not over yet, and what had been counted when it began.
+/// The figures of the second in progress, and the counts at its begin.
 #[derive(Debug)]
 struct Second {
     began: Instant,
@@ -94,7 +94,7 @@ impl Second {
         }
     }
 
-    /// A look within the second: what is there for a moment only shall be seen.
+    /// A look within the second, so that a short peak is seen.
     fn look(&mut self, shared: &Shared) {
         let leased = shared.budget.by_stage();
         if leased.total() > self.leased.total() {
@@ -147,7 +147,7 @@ impl Figures {
         self.line.publish(&self.shared, slope);
     }
 
-    /// Looks at the memory, and does what the pressure asks for.
+    /// Looks at the memory, and applies the measures of the pressure level.
     fn watch(&mut self) {
         #[cfg(feature = "test-faults")]
         leak_on_purpose();
@@ -156,7 +156,7 @@ impl Figures {
             Err(error) => return warn!(%error, "cannot read the memory statistics"),
         };
         if self.ticks == TICKS_A_SECOND && !self.shared.baseline.is_set() {
-            // By now every thread has made what it keeps.
+            // By now every thread has allocated its caches.
             self.shared.baseline.set(&allocator, &self.shared.budget);
         }
         let each_second = self.ticks.is_multiple_of(TICKS_A_SECOND);
@@ -165,7 +165,7 @@ impl Figures {
         let watermarks = Watermarks::new(self.shared.budget.limit());
         let mut level = pressure::next(before, allocator.resident, &watermarks);
         if level >= Level::Purge {
-            // Free pages are no reason for more than giving them back: what goes beyond is told by what is left.
+            // Free pages alone justify only a purge. The level above it follows from the memory that is left after the purge.
             allocator = self.purged().unwrap_or(allocator);
             level = pressure::next(before, allocator.resident, &watermarks).max(Level::Purge);
         }
@@ -199,7 +199,7 @@ impl Figures {
         }
     }
 
-    /// Gives free pages back, and reads the figures after it.
+    /// Purges free pages, and reads the figures afterwards.
     fn purged(&self) -> Option<AllocatorStatistics> {
         purge()
             .and_then(|()| self.shared.probe.read())
@@ -207,7 +207,7 @@ impl Figures {
             .ok()
     }
 
-    /// Ends the association that holds most.
+    /// Aborts the association that holds most.
     fn evict(&self, allocator: AllocatorStatistics) {
         let snapshot = self.shared.budget.snapshot(allocator, self.shared.baseline.get(), Level::Abort);
         if let Some(most) = snapshot.holders.into_iter().max_by_key(|holder| holder.bytes) {
@@ -223,7 +223,7 @@ impl Figures {
         let sample = Sample { at: self.started.elapsed(), quiet, unattributed_bytes, stages };
         let Some(leak) = self.sentinel.observe(sample) else { return };
         shared.gauges.counters.leaks_suspected.increment();
-        // Memory without a lease has no holder to blame.
+        // Memory without a lease has no holder that could be aborted.
         let holder = leak.stage.and_then(|stage| shared.budget.oldest_holder_in(stage));
         let next =
             if leak.unattributed { "tidegate mem diff --stacks --seconds 60" } else { "tidegate mem who --older 60s" };
@@ -243,7 +243,7 @@ impl Figures {
     }
 }
 
-/// KiB to leak at each look, if a test wants that.
+/// KiB to leak at each look, for a test.
 #[cfg(feature = "test-faults")]
 fn leak_kib() -> Option<usize> {
     std::env::var("TIDEGATE_TEST_LEAK_KIB").ok()?.parse().ok()
@@ -261,7 +261,7 @@ fn sentinel_settings() -> sentinel::Settings {
     sentinel::Settings::default()
 }
 
-/// With a leak on purpose, a window short enough for a test.
+/// The window of the sentinel: short enough for a test if the leak is injected.
 #[cfg(feature = "test-faults")]
 fn sentinel_settings() -> sentinel::Settings {
     let short = sentinel::Settings {

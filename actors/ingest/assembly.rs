@@ -11,6 +11,7 @@ use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
 use super::context::Ingest;
 use super::description::Description;
+use super::sizing::SpoolExtent;
 use super::spool::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
 use crate::committed::Origin;
 use crate::mailbox::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
@@ -26,7 +27,7 @@ pub(crate) const SPOOL_CHUNK: u64 = 1024 * 1024;
 /// slices.
 const MAX_COPIED_BYTES: u64 = 64 * 1024;
 
-/// See the module.
+/// The bytes of a dataset so far, and the spool file of those that left memory.
 pub(super) struct Assembly {
     file: FileBuilder,
     scan: HeadScan,
@@ -154,9 +155,14 @@ impl Assembly {
         self.spool.is_used()
     }
 
-    /// Bytes that can be spooled now: of a contiguous dataset whole blocks only, unless `all`.
-    pub(super) fn ready_for_spool(&self, all: bool) -> u64 {
-        if all || !self.is_contiguous { self.held } else { self.held - self.block.len() as u64 }
+    /// Bytes of the extent that can be spooled now.
+    pub(super) fn ready_for_spool(&self, extent: SpoolExtent) -> u64 {
+        if self.keeps_block(extent) { self.held - self.block.len() as u64 } else { self.held }
+    }
+
+    /// Whether the block in use stays in memory when `extent` is spooled.
+    fn keeps_block(&self, extent: SpoolExtent) -> bool {
+        extent == SpoolExtent::WholeParts && self.is_contiguous
     }
 
     /// Whether the dataset holds memory that spooling would free.
@@ -165,9 +171,9 @@ impl Assembly {
     }
 
     /// As [`InboundDataset::spool`](super::dataset::InboundDataset::spool).
-    pub(super) async fn spool(&mut self, all: bool, ingest: &Ingest) -> Result<(), Refusal> {
+    pub(super) async fn spool(&mut self, extent: SpoolExtent, ingest: &Ingest) -> Result<(), Refusal> {
         self.spool.settle(MAX_PARTS_UNDER_WAY - 1, ingest).await?;
-        if all || !self.is_contiguous {
+        if !self.keeps_block(extent) {
             self.close_block();
         }
         if self.slices.is_empty() {
@@ -181,7 +187,7 @@ impl Assembly {
         let spool = match &self.spool.file {
             Some(file) => SpoolTarget::Open(file.clone()),
             None => {
-                ingest.counters.spooled(ingest.spool_reason(all)).increment();
+                ingest.counters.spooled(ingest.spool_reason(extent)).increment();
                 SpoolTarget::New { meta_bytes: self.file.encoded_meta().len() as u64 }
             }
         };
@@ -208,7 +214,7 @@ impl Assembly {
     /// Finishes the dataset: the instance to be stored, or its refusal.
     pub(super) async fn finish(mut self, ingest: &Ingest) -> Result<StoreInstance, Refusal> {
         if self.spool.is_used() {
-            self.spool(true, ingest).await?;
+            self.spool(SpoolExtent::Everything, ingest).await?;
             self.settle(ingest).await?;
         }
         self.close_block();

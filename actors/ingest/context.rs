@@ -6,7 +6,7 @@ use tidegate_memory::pressure::Level;
 use tidegate_storage::{Durability, Instance};
 use tokio::sync::watch;
 
-use super::sizing::{self, FIRST_SEGMENT};
+use super::sizing::{self, FIRST_SEGMENT, SpoolExtent};
 use crate::committed::Sinks;
 use crate::gauges::counters::{Counters, SpoolReason};
 use crate::gauges::latency::Latencies;
@@ -40,14 +40,12 @@ impl Ingest {
         sizing::under_pressure(*self.pressure.borrow(), bytes)
     }
 
-    /// Why a dataset is spooled now: `all` of it, or what makes whole parts because it is longer than the threshold.
-    pub(super) fn spool_reason(&self, all: bool) -> SpoolReason {
-        if !all {
-            SpoolReason::Threshold
-        } else if self.under_pressure(FIRST_SEGMENT).is_none() {
-            SpoolReason::Pressure
-        } else {
-            SpoolReason::Budget
+    /// The reason to spool `extent` of a dataset now. Only a dataset longer than the threshold is spooled in whole parts.
+    pub(super) fn spool_reason(&self, extent: SpoolExtent) -> SpoolReason {
+        match extent {
+            SpoolExtent::WholeParts => SpoolReason::Threshold,
+            SpoolExtent::Everything if self.under_pressure(FIRST_SEGMENT).is_none() => SpoolReason::Pressure,
+            SpoolExtent::Everything => SpoolReason::Budget,
         }
     }
 }

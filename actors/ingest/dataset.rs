@@ -10,10 +10,11 @@ use tokio::time::Instant;
 use super::assembly::{Assembly, SPOOL_CHUNK};
 use super::context::Ingest;
 use super::description::Description;
+use super::sizing::SpoolExtent;
 use crate::mailbox::job::StoreInstance;
 use crate::refusal::Refusal;
 
-/// See the module.
+/// A dataset that arrives: an [`Assembly`], or the refusal that its source will answer.
 pub(crate) struct InboundDataset {
     ingest: Arc<Ingest>,
     /// Bytes so far.
@@ -87,11 +88,11 @@ impl InboundDataset {
         }
     }
 
-    /// Whether the bytes that can be spooled, `all` of them or whole parts, have reached the threshold.
-    pub(super) fn wants_spooling(&self, threshold: u64, all: bool) -> bool {
+    /// Whether the bytes of `extent` that can be spooled have reached the threshold.
+    pub(super) fn wants_spooling(&self, threshold_bytes: u64, extent: SpoolExtent) -> bool {
         self.assembly.as_ref().is_ok_and(|assembly| {
-            let enough = if assembly.is_spooling() { SPOOL_CHUNK.min(threshold) } else { threshold };
-            assembly.ready_for_spool(all) >= enough
+            let enough = if assembly.is_spooling() { SPOOL_CHUNK.min(threshold_bytes) } else { threshold_bytes };
+            assembly.ready_for_spool(extent) >= enough
         })
     }
 
@@ -105,11 +106,11 @@ impl InboundDataset {
         self.assembly.as_ref().is_ok_and(|assembly| assembly.holds_memory())
     }
 
-    /// Sends the held bytes to the spool file, all of them or whole parts, as soon as the bound on parts in flight permits. After a failure
-    /// the rest of the dataset is discarded.
-    pub(crate) async fn spool(&mut self, all: bool) {
+    /// Sends `extent` of the held bytes to the spool file, as soon as the bound on parts in flight permits. After a failure the rest of
+    /// the dataset is discarded.
+    pub(crate) async fn spool(&mut self, extent: SpoolExtent) {
         if let Ok(assembly) = &mut self.assembly
-            && let Err(refusal) = assembly.spool(all, &self.ingest).await
+            && let Err(refusal) = assembly.spool(extent, &self.ingest).await
         {
             self.assembly = Err(refusal);
         }

@@ -8,9 +8,9 @@ use tidegate_storage::meta::FileMeta;
 
 use crate::committed::Origin;
 
-/// See the module.
+/// The description of a dataset that will arrive.
 pub(crate) struct Description {
-    /// Who sends it.
+    /// The sender.
     pub(crate) origin: Arc<Origin>,
     /// The file meta information, transfer syntax included.
     pub(crate) meta: FileMeta,

@@ -51,7 +51,7 @@ impl<R> InstanceHandoff<R> {
     }
 }
 
-/// See the module.
+/// The instances of one source that are at the writers. `R` is the request that the source answers.
 pub(crate) struct Handoffs<R> {
     ingest: Arc<Ingest>,
     with_writers: FuturesUnordered<LocalBoxFuture<'static, (InstanceHandoff<R>, Answer<Stored>)>>,

@@ -8,13 +8,13 @@ use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
 use super::context::Ingest;
 use super::dataset::InboundDataset;
 use super::description::Description;
-use super::sizing::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, block_for, segment_for};
+use super::sizing::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT, SpoolExtent, block_for, segment_for};
 use crate::refusal::Refusal;
 
 /// Least rest of a fragment that is read directly. For a shorter one, the extra read costs more than it saves.
 const MIN_DIRECT_BYTES: usize = 32 * 1024;
 
-/// See the module. `R` is the request that the source answers.
+/// The dataset that is arriving at a source, if any. `R` is the request that the source answers.
 pub(crate) struct Inbound<R> {
     ingest: Arc<Ingest>,
     current: Option<(R, InboundDataset)>,
@@ -134,14 +134,14 @@ impl<R> Inbound<R> {
         }
     }
 
-    /// Whether the dataset must be spooled now: `Some(true)` all of it, `Some(false)` whole parts. `is_spent`: the budget had no memory for
-    /// the last fragment.
-    pub(crate) fn spooling_due(&self, is_spent: bool) -> Option<bool> {
+    /// The extent of the dataset that must be spooled now; `None`: nothing. `is_exhausted`: the budget had no memory for the last fragment.
+    pub(crate) fn spooling_due(&self, is_exhausted: bool) -> Option<SpoolExtent> {
         let is_pressed = self.ingest.under_pressure(FIRST_SEGMENT).is_none();
-        let all = is_spent || is_pressed;
-        let threshold = if is_pressed { FLOOR_SEGMENT as u64 } else { self.ingest.spool_threshold_bytes };
-        let is_due = is_spent || self.dataset().is_some_and(|dataset| dataset.wants_spooling(threshold, all));
-        is_due.then_some(all)
+        let extent = if is_exhausted || is_pressed { SpoolExtent::Everything } else { SpoolExtent::WholeParts };
+        let threshold_bytes = if is_pressed { FLOOR_SEGMENT as u64 } else { self.ingest.spool_threshold_bytes };
+        let is_due =
+            is_exhausted || self.dataset().is_some_and(|dataset| dataset.wants_spooling(threshold_bytes, extent));
+        is_due.then_some(extent)
     }
 
     /// Largest size of a receive segment of the source; `None`: only its floor segment.

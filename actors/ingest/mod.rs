@@ -29,6 +29,7 @@ pub(crate) use self::context::Ingest;
 pub(crate) use self::description::Description;
 pub(crate) use self::handoffs::{Ended, Handoffs, InstanceHandoff, Returned};
 pub(crate) use self::inbound::{Inbound, NextRead};
+pub(crate) use self::sizing::SpoolExtent;
 pub(crate) use self::spool::MAX_PARTS_UNDER_WAY;
 
 #[cfg(test)]

@@ -14,6 +14,15 @@ pub(crate) const BULK_SEGMENT: usize = 1024 * 1024;
 /// Usual maximum of the bytes around a dataset: its command set, and PDU headers.
 const MESSAGE_SLACK: usize = 2 * 1024;
 
+/// The share of the held bytes that goes to the spool file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpoolExtent {
+    /// Every byte, to free the memory.
+    Everything,
+    /// Of a contiguous dataset its complete blocks; every byte of another. The block in use stays for the next direct reads.
+    WholeParts,
+}
+
 /// The share of `bytes` that a pressure level permits for receiving; `None`: everything that can be spooled must be.
 pub(super) fn under_pressure(level: Level, bytes: usize) -> Option<usize> {
     match level {

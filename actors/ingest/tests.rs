@@ -238,7 +238,7 @@ async fn store(shared: &Arc<Shared>, sop_instance: &str, bytes: Vec<u8>, message
 /// Takes one message of a dataset: by a direct read if that pays, otherwise as a leased slice.
 async fn take_in(inbound: &mut Inbound<()>, mut bytes: Bytes, holder: &Holder) -> Result<(), Failed> {
     while !bytes.is_empty() {
-        let is_spent = match inbound.next_read(bytes.len(), holder) {
+        let is_exhausted = match inbound.next_read(bytes.len(), holder) {
             NextRead::Direct(most) => {
                 inbound.direct_target(most).unwrap().put_slice(&bytes.split_to(most));
                 inbound.note_direct_read(most);
@@ -249,7 +249,7 @@ async fn take_in(inbound: &mut Inbound<()>, mut bytes: Bytes, holder: &Holder) -
                     Ok(lease) => Arc::new(lease),
                     Err(_) if inbound.holds_memory() => {
                         let mut current = inbound.take().unwrap();
-                        current.1.spool(true).await;
+                        current.1.spool(SpoolExtent::Everything).await;
                         current.1.settle().await;
                         inbound.put_back(current);
                         continue;
@@ -259,9 +259,9 @@ async fn take_in(inbound: &mut Inbound<()>, mut bytes: Bytes, holder: &Holder) -
                 inbound.push(std::mem::take(&mut bytes), Some(&lease), holder).is_err()
             }
         };
-        if let Some(all) = inbound.spooling_due(is_spent) {
+        if let Some(extent) = inbound.spooling_due(is_exhausted) {
             let mut current = inbound.take().unwrap();
-            current.1.spool(all).await;
+            current.1.spool(extent).await;
             inbound.put_back(current);
         }
     }
@@ -382,7 +382,7 @@ fn a_committed_instance_is_told_of_though_its_source_is_gone() {
 }
 
 #[test]
-fn a_spent_budget_and_a_storage_that_fails_refuse_it_like_any_other_source() {
+fn an_exhausted_budget_and_a_storage_that_fails_refuse_it_like_any_other_source() {
     run(async {
         let mut node = Node::new(u64::MAX, patient());
         node.start_writer();

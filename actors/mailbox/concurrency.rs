@@ -10,18 +10,18 @@ use std::time::Duration;
 const SLOW: Duration = Duration::from_millis(100);
 /// Within this time the disk could do more at once.
 const FAST: Duration = Duration::from_millis(50);
-/// One writer may hang: the other goes on.
+/// With two, one writer may hang and the other continues.
 const LEAST: usize = 2;
-/// A node begins with so many, and gets to more within some hundred jobs if the disk is fast.
+/// Writers of a new node. If the disk is fast, the limit rises within some hundred jobs.
 const FIRST: usize = 4;
-/// A MiB takes as much of the disk as a job does without its bytes, or less.
+/// Bytes that take the disk at most as long as a job without its bytes does.
 const MIB: f64 = 1_048_576.0;
 
 /// The limit of the writers that commit large jobs, adapted to the time that a job takes.
 #[derive(Debug)]
 pub(crate) struct Concurrency {
     limit: usize,
-    /// Batches that were begun under another limit and are yet to end: they say nothing of this one.
+    /// Batches that were begun under another limit and have not ended: their times say nothing of this limit.
     to_skip: usize,
 }
 
@@ -42,7 +42,7 @@ impl Concurrency {
         self.limit.min(writers).max(1)
     }
 
-    /// A batch of so many jobs and bytes is done. `true`: one more writer may come than before.
+    /// Notes that a batch of so many jobs and bytes is done. `true`: the limit has risen, and one more writer may take jobs.
     pub(super) fn note(&mut self, jobs: usize, bytes: u64, took: Duration, writers: usize, is_waiting: bool) -> bool {
         if self.to_skip > 0 {
             self.to_skip -= 1;
@@ -68,7 +68,7 @@ mod tests {
 
     const WRITERS: usize = 16;
 
-    /// The limit that a disk leads to which takes `alone` for a CT slice and serves `at_once` of them in that time.
+    /// The limit for a disk that takes `alone` for a CT slice and serves `at_once` of them in that time.
     fn settled(alone: Duration, at_once: usize) -> usize {
         let mut concurrency = Concurrency::default();
         for _ in 0..2000 {

@@ -25,14 +25,14 @@ pub enum Job {
 }
 
 impl Lane {
-    /// Where an instance waits that is to be as durable as that.
+    /// The lane of an instance with this durability.
     pub(crate) fn of(instance: &Instance, durability: Durability) -> Self {
         if durability == Durability::Fsync && instance.is_small() { Self::Small } else { Self::Large }
     }
 }
 
 impl Job {
-    /// Where it waits.
+    /// The lane of the job.
     pub(crate) fn lane(&self) -> Lane {
         match self {
             Self::Commit(job) => job.lane,
@@ -74,7 +74,7 @@ impl Job {
     }
 }
 
-/// What the jobs hold that a writer had in flight, for the record of its end.
+/// The jobs that a writer had in flight and the bytes that they hold, for the record of its end.
 pub(crate) fn work_of(jobs: &[Job]) -> HeldWork {
     let mut held = HeldWork { count: jobs.len(), ..HeldWork::default() };
     let mut seen = Vec::new();
@@ -106,13 +106,13 @@ pub(crate) struct PendingWrite {
 /// A complete dataset and the leases that pay for it.
 #[derive(Debug)]
 pub struct StoreInstance {
-    /// What to store.
+    /// The instance to store.
     pub instance: Instance,
-    /// Who sent it.
+    /// The sender.
     pub origin: Arc<Origin>,
-    /// Pays for its slices.
+    /// The leases of its slices.
     pub leases: Vec<Arc<MemoryLease>>,
-    /// The spool file of the instance, which is closed by this and not by the instance: dropped after it.
+    /// The spool file of the instance. It closes the file, so it is dropped after the instance.
     pub spool: Option<Arc<OpenSpool>>,
 }
 
@@ -127,9 +127,9 @@ impl AsRef<Instance> for StoreInstance {
 pub struct CommitJob {
     /// Shared with the association.
     pub store: Arc<StoreInstance>,
-    /// Where it waits.
+    /// The lane of the job.
     pub lane: Lane,
-    /// The outcome.
+    /// The receiver of the outcome.
     pub reply: oneshot::Sender<Result<Stored, StoreError>>,
 }
 
@@ -138,16 +138,16 @@ pub struct CommitJob {
 pub struct AppendJob {
     /// Shared with the association.
     pub part: Arc<SpoolPart>,
-    /// The spool file, with the bytes in it.
+    /// The receiver of the spool file, with the bytes in it.
     pub reply: oneshot::Sender<Result<Arc<OpenSpool>, StoreError>>,
 }
 
 /// Part of a dataset on its way to the spool file. It may be written more than once, at the same offset.
 #[derive(Debug)]
 pub struct SpoolPart {
-    /// The spool file so far, or what a new one begins with.
+    /// The spool file so far, or the file meta of a new one.
     pub spool: SpoolTarget,
-    /// Where in the file the part begins; the first one with the file meta.
+    /// Offset of the part in the file. The first part begins with the file meta.
     pub offset_bytes: u64,
     /// Replaced by the writer that has written it, so that its memory is free at once.
     pub content: Mutex<PartContent>,
@@ -168,7 +168,7 @@ pub enum PartContent {
 pub struct SpoolContent {
     /// The bytes, in order.
     pub slices: Vec<Bytes>,
-    /// Pays for them.
+    /// The leases of the bytes.
     pub leases: Vec<Arc<MemoryLease>>,
 }
 
@@ -199,7 +199,7 @@ impl SpoolPart {
     }
 }
 
-/// Where a [`SpoolPart`] goes.
+/// The target of a [`SpoolPart`].
 #[derive(Debug)]
 pub enum SpoolTarget {
     /// A new spool file, for a file meta of so many bytes.

@@ -47,7 +47,7 @@ use self::scheduler::{Workload, WriterScheduler};
 use crate::gauges::latency::Latencies;
 use crate::patience::Patience;
 
-/// The workload of the writers in production.
+/// The types of the scheduler's values in production.
 #[derive(Debug)]
 pub(crate) enum Instances {}
 

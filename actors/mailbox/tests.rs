@@ -104,7 +104,7 @@ async fn a_job_that_found_no_place_is_not_even_made() {
     assert_eq!(late, Err(HandoffTimeout));
 }
 
-/// Jobs that find a slot within no time.
+/// Jobs that must find a slot at once.
 async fn slots(mailbox: &WriterMailbox) -> usize {
     let mut found = 0;
     while mailbox.submit(Patience::new(Duration::ZERO), job).await.is_ok() {
@@ -138,7 +138,7 @@ async fn a_capacity_that_shrinks_holds_once_what_waits_has_gone() {
     assert_eq!(slots(&mailbox).await, 1);
     assert_eq!(take(&mailbox, 8, &mut WriterState::default()).await.len(), 2);
     assert_eq!(slots(&mailbox).await, 2);
-    // Back again, with slots still to be taken away.
+    // Raised again, while some slots are still to be withdrawn.
     mailbox.set_capacity(1);
     mailbox.set_capacity(6);
     take(&mailbox, 8, &mut WriterState::default()).await;
@@ -153,13 +153,13 @@ async fn small_instances_are_taken_all_at_once_by_one_writer() {
         mailbox.submit(PATIENCE, small_job).await.unwrap();
     }
     assert_eq!(take(&mailbox, 16, &mut states[0]).await.len(), 3);
-    // Another finds no permit, but what is large.
+    // A second writer finds no permit, and takes the large job.
     mailbox.submit(PATIENCE, small_job).await.unwrap();
     mailbox.submit(PATIENCE, job).await.unwrap();
     let taken = take(&mailbox, 16, &mut states[1]).await;
     assert!(matches!(taken[..], [Job::Append(_)]), "{taken:?}");
     assert!(timeout(PATIENCE.left(), take(&mailbox, 16, &mut states[1])).await.is_err());
-    // One that has got as far, or has died, leaves its permit to it.
+    // A writer that has reached the log, or has died, leaves its permit to the second one.
     states[0].permit = None;
     assert_eq!(take(&mailbox, 16, &mut states[1]).await.len(), 1);
 }
@@ -204,7 +204,7 @@ async fn a_job_wakes_the_writer_that_came_last_and_no_other() {
     assert_eq!(counts(), [0, 0, 1], "who takes the first takes the second, too");
     mailbox.submit(PATIENCE, job).await.unwrap();
     assert_eq!(counts(), [0, 1, 1]);
-    // Who was woken and goes away sends others.
+    // A writer that turns away after its wake-up wakes others.
     drop(waiting.pop());
     assert_eq!(counts(), [1, 1, 1]);
     let first = waiting[0].as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -240,7 +240,7 @@ fn store(directory: &tempfile::TempDir) -> Store {
     store
 }
 
-/// What is to go through the commit log of a store, for one instance.
+/// A batch of one instance for the commit log of `store`.
 fn to_log(store: &Store, uid: &str) -> PendingWrite {
     let instance = Instance::new(
         FileBuilder::new(FileMeta { sop_instance_uid: Uid::parse(uid.as_bytes()).unwrap(), ..meta() }),
@@ -266,14 +266,14 @@ async fn what_comes_while_one_writes_the_log_is_left_to_the_next_write() {
         assert!(mailbox.join_group(to_log(&store, &format!("2.{n}"))).is_none(), "one is at it");
     }
     assert!(timeout(PATIENCE.left(), mailbox.take(16, &mut state)).await.is_err());
-    // Beyond, each sees to its own.
+    // When the group is full, each writer writes its own batch.
     assert!(matches!(mailbox.join_group(to_log(&store, "3.1")), Some((own, None)) if own.len() == 1));
     drop(logging);
     match mailbox.take(16, &mut state).await {
         WriterTask::Log(to_log, _) => assert_eq!(to_log.len(), MAX_PENDING_WRITES),
         other => panic!("{other:?}"),
     }
-    // Whoever goes on to the log leaves its permit to the next.
+    // A writer that takes up the log returns its permit.
     let mut writing = WriterState::default();
     mailbox.submit(PATIENCE, small_job).await.unwrap();
     assert_eq!(take(&mailbox, 16, &mut writing).await.len(), 1);
@@ -285,7 +285,7 @@ async fn what_comes_while_one_writes_the_log_is_left_to_the_next_write() {
     mailbox.submit(PATIENCE, small_job).await.unwrap();
     assert_eq!(take(&mailbox, 16, &mut state).await.len(), 1);
     drop((task, state.permit.take()));
-    // It has ended without a word to anybody: the next is told.
+    // The leader died without waking another; the backlog wakes the next one.
     let Some((_, Some(logging))) = mailbox.join_group(to_log(&store, "4.1")) else { panic!("nobody is at it") };
     assert!(mailbox.join_group(to_log(&store, "4.2")).is_none());
     let died = async {

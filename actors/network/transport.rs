@@ -32,7 +32,7 @@ pub(crate) enum Port {
     Tls,
 }
 
-/// See the module.
+/// The transport of an association: a TCP socket, plain or under TLS.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Plain(TcpStream),

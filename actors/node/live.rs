@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 
 use super::settings::LiveSettings;
 
-/// See the module.
+/// The settings in force, replaced as a whole.
 #[derive(Debug)]
 pub(crate) struct Live(RwLock<Arc<LiveSettings>>);
 

@@ -171,7 +171,7 @@ impl Node {
         Observer::new(self.shared.clone())
     }
 
-    /// What the recovery at the start found.
+    /// The result of the recovery at the start.
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
     }

@@ -1,6 +1,6 @@
 //! The phase of a node.
 
-/// See the module.
+/// The phase of a node: it accepts associations, or is on the way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Associations are accepted.

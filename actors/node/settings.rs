@@ -66,7 +66,7 @@ pub struct AccessSettings {
     pub require_user: bool,
 }
 
-/// What an access rule grants.
+/// The terms that an access rule grants.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
     /// Limit of open associations under the rule; `None`: no limit of its own.

@@ -60,7 +60,7 @@ pub(crate) struct Env {
     pub(crate) store: Store,
 }
 
-/// See the module.
+/// The actor that watches and restarts the children.
 pub(crate) struct Supervisor {
     tree: Tree,
     clock: AwakeClock,
@@ -81,7 +81,7 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the supervisor, and it the children.
+    /// Starts the supervisor, which starts the children.
     pub(crate) fn start(thread: &Arbiter, specs: Vec<ChildSpec>, env: Env) -> (Addr<Self>, Signs) {
         let changed = Arc::<Notify>::default();
         let supervisor = Self {
@@ -143,7 +143,7 @@ impl Supervisor {
         self.heart.send_replace(self.looks);
     }
 
-    /// Counts the time in which the process did not run, and says so if that was long.
+    /// Counts the time in which the process did not run, and logs a long pause.
     fn note_stall(&self) {
         let stalled = self.clock.asleep(Instant::now());
         let stalled_ms = stalled.as_millis() as u64;
@@ -153,7 +153,7 @@ impl Supervisor {
         }
     }
 
-    /// Says that somebody has moved the commit log away.
+    /// Logs that the directory of the commit log was moved away.
     fn look_for_moved_wal(&mut self) {
         let replaced = self.env.store.wals_replaced();
         if replaced > self.wals_replaced {
@@ -166,7 +166,7 @@ impl Supervisor {
         }
     }
 
-    /// Raises the alarm before a child that hangs is given up: then what it holds is still with it. Once for each hang.
+    /// Raises the alarm before a hung child is given up, while it still holds its work. Once for each hang.
     fn look_for_hangs(&mut self, children: &[ChildStatus]) {
         let alarming_ms = self.env.live.get().supervision.hang_timeout.as_millis() as u64 * 2 / 3;
         let hanging = children.iter().find(|child| child.quiet_ms >= alarming_ms);

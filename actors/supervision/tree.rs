@@ -50,7 +50,7 @@ pub enum Failure {
     TooManyRestarts {
         /// The child that died last.
         child: String,
-        /// How it ended.
+        /// Its end.
         exit: Exit,
         /// Restarts allowed.
         max: u32,
@@ -87,7 +87,7 @@ pub struct ChildStatus {
     pub quiet_ms: u64,
     /// Number of restarts.
     pub restarts: u64,
-    /// How it last ended.
+    /// Its last end.
     pub last_exit: Option<String>,
 }
 
@@ -127,7 +127,7 @@ pub(crate) struct Look {
     pub(crate) failure: Option<Failure>,
 }
 
-/// See the module.
+/// The states of all children.
 #[derive(Debug)]
 pub(crate) struct Tree {
     children: Vec<Child>,

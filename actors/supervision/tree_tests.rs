@@ -1,4 +1,4 @@
-//! The tree under paused time, with children that do what the test says.
+//! The tree under paused time, with scripted children.
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const LIMITS: SupervisionSettings = SupervisionSettings {
     max_hung_threads: 2,
 };
 
-/// The liveness of a child, one for each start, and how often it was released.
+/// The liveness of a child, one for each start, and the number of releases.
 #[derive(Clone, Default)]
 struct Puppet(Arc<Mutex<Strings>>);
 

@@ -1,4 +1,4 @@
-//! Tells a storage that fails from single paths that fail.
+//! Tells a failure of the storage from a failure of single paths.
 
 use tidegate_storage::StoreError;
 
@@ -55,7 +55,7 @@ mod tests {
         let mut failures = after(MAX_STORAGE_FAILURES);
         assert!(failures.should_try_storage());
         assert_eq!(failures.verdict(&Ok(())), None);
-        // And the next trial is as many failures away.
+        // The next test is as many failures away.
         (1..MAX_STORAGE_FAILURES).for_each(|_| failures.note(denied()));
         assert!(!failures.should_try_storage());
         failures.note(denied());

@@ -44,7 +44,7 @@ pub(crate) struct Env {
     pub(crate) sinks: Sinks,
 }
 
-/// See the module. A writer is dropped by its end, a panic, or the end of its thread.
+/// A writer: the consumer of the mailbox. Its end, a panic and the end of its thread all drop it.
 pub(crate) struct Writer {
     index: u32,
     activity: Arc<WriterActivity>,
@@ -96,7 +96,7 @@ impl Writer {
             let task = tokio::select! {
                 biased;
                 task = self.env.mailbox.take(batch, &mut writer) => Some(task),
-                // What waits is stored before a writer stops.
+                // Waiting jobs are stored before a writer stops.
                 () = self.liveness.stop_requested() => return self.liveness.finish(),
                 // No other writer has made the checkpoint: the others sleep or commit.
                 () = self.checkpoint_due() => None,
@@ -186,7 +186,7 @@ impl Writer {
         let is_large = permit.as_ref().is_some_and(|permit| permit.lane() == Lane::Large);
         let (began, count, bytes) = (Instant::now(), jobs.len(), jobs.iter().map(Job::bytes).sum::<Option<u64>>());
         self.begin(jobs, permit);
-        // What a fenced writer does late says nothing of the disk as it is.
+        // The late result of a fenced writer says nothing of the disk as it is now.
         if let Some(bytes) = bytes
             && is_large
             && !self.liveness.is_fenced()

@@ -1,25 +1,25 @@
-//! Why the rules decide as they do.
+//! Explanations of the rules' decisions.
 
 use serde::Serialize;
 
 use crate::rules::{Criterion, Requestor, Rules};
 
-/// What became of one rule.
+/// The part of one rule in a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Looked {
-    /// Its name.
+    /// The name of the rule.
     pub rule: String,
-    /// Whether it would allow.
+    /// Whether the rule would allow.
     pub allows: bool,
     /// The first criterion that did not match; `None`: all did.
     pub failed: Option<Criterion>,
-    /// What that criterion asks for, as it was written.
+    /// The criterion, as written.
     pub wanted: Vec<String>,
-    /// What it was held against.
+    /// The value of the peer that it was compared with.
     pub found: String,
 }
 
-/// A decision, and the way to it.
+/// A decision, and the rules that led to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// Whether it is allowed.
@@ -34,13 +34,13 @@ pub struct Explanation {
 }
 
 impl Rules {
-    /// What becomes of a C-STORE of `sop_class`, or without one of the association, and why.
+    /// Explains the decision about a C-STORE of `sop_class`, or without one about the association.
     pub fn explain(&self, requestor: &Requestor<'_>, sop_class: Option<&str>) -> Explanation {
         let mut looked_at = Vec::new();
         for (index, rule) in self.list().iter().enumerate() {
             let failed = rule.fails_at(requestor).or_else(|| match sop_class {
                 Some(sop_class) => (!rule.stores(sop_class)).then_some(Criterion::SopClass),
-                // Without a SOP class a denial of some of them decides nothing.
+                // Without a SOP class, a denial of some classes decides nothing.
                 None => (!rule.allows && !rule.criteria.sop_class.is_empty()).then_some(Criterion::SopClass),
             });
             let texts = |patterns: &[crate::Pattern]| patterns.iter().map(crate::Pattern::text).collect();
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::{Criteria, Pattern, Rule};
 
-    /// Whatever is asked, the explanation and the decision are one.
+    /// For any peer, the explanation and the decision agree.
     #[test]
     fn an_explanation_says_what_is_decided() {
         let any = |texts: &[&str]| texts.iter().map(|text| Pattern::new(text)).collect::<Vec<_>>();

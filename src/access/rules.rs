@@ -17,7 +17,7 @@ use wildmatch::WildMatch;
 pub struct Pattern(WildMatch);
 
 impl Pattern {
-    /// The pattern written so.
+    /// The pattern as written.
     pub fn new(pattern: &str) -> Self {
         Self(WildMatch::new(pattern))
     }
@@ -27,7 +27,7 @@ impl Pattern {
         self.0.matches(text)
     }
 
-    /// As it was written.
+    /// The pattern as written.
     pub fn text(&self) -> String {
         self.0.pattern()
     }
@@ -42,8 +42,8 @@ pub struct Criteria {
     pub called: Vec<Pattern>,
     /// The peer's address.
     pub from: Vec<IpNet>,
-    /// A name in the certificate the peer has shown: its subject, or an alternative name with its kind (`DNS:…`). A peer
-    /// without one matches no pattern, not even `*`.
+    /// A name in the peer's certificate: its subject, or an alternative name with its kind (`DNS:…`). A peer without a certificate matches
+    /// no pattern, not even `*`.
     pub certificate: Vec<Pattern>,
     /// SOP class by UID or by keyword (PS3.6 table A-1).
     pub sop_class: Vec<Pattern>,
@@ -52,7 +52,7 @@ pub struct Criteria {
 /// A rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// What it is called, in logs and explanations.
+    /// The name, in logs and explanations.
     pub name: String,
     /// The criteria under which it decides.
     pub criteria: Criteria,
@@ -60,7 +60,7 @@ pub struct Rule {
     pub allows: bool,
 }
 
-/// The peer, as far as rules need it.
+/// The properties of a peer that rules compare.
 #[derive(Clone, Copy, Debug)]
 pub struct Requestor<'a> {
     /// Calling AE title, without padding.
@@ -146,7 +146,7 @@ impl Rules {
     /// The single criterion that keeps some rule from admitting the requestor.
     fn nearest(&self, requestor: &Requestor<'_>) -> Option<Criterion> {
         let lacks = |wanted| self.0.iter().any(|rule| rule.allows && rule.fails_only_at(requestor, wanted));
-        // Whoever is known by its own title is told about the other one.
+        // A peer that is recognised by one title gets the reason that names the other.
         [Criterion::Called, Criterion::Calling].into_iter().find(|criterion| lacks(*criterion))
     }
 }

@@ -30,13 +30,13 @@ const MAX_USERS: usize = 10_000;
 /// An error of a users' file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UsersError {
-    /// A line that is no `name:hash`.
+    /// A line that is not `name:hash`.
     #[error("line {0}: not NAME:HASH as `tidegate hash-passcode` prints it")]
     Line(usize),
-    /// A hash of another kind, or one that takes too much.
+    /// A hash of another kind, or one that needs too much memory or time.
     #[error("line {0}: not an Argon2 hash that needs at most {most} MiB", most = MOST_MEMORY_KIB / 1024)]
     Hash(usize),
-    /// A name twice.
+    /// A name that occurs twice.
     #[error("line {0}: the name is also in an earlier line")]
     Twice(usize),
     /// Too many lines.
@@ -51,7 +51,7 @@ pub struct Users {
     nobody: String,
     memory_bytes: u64,
     key: [u8; 32],
-    /// Digests of what was right, by name: no more than there are users.
+    /// Digests of verified pairs, by name: at most one for each user.
     known: Mutex<HashMap<Vec<u8>, [u8; 32]>>,
 }
 
@@ -91,7 +91,7 @@ impl Users {
         Ok(Self { hashes, nobody, memory_bytes: u64::from(most_kib) * 1024, key, known: Mutex::default() })
     }
 
-    /// How many there are.
+    /// The number of users.
     pub fn count(&self) -> usize {
         self.hashes.len()
     }
@@ -128,7 +128,7 @@ impl Users {
     }
 }
 
-/// A line of a users' file for this user; `None` if the name cannot stand in one.
+/// A line of a users' file for this user; `None` if the name is not allowed in one.
 pub fn line(name: &str, passcode: &[u8]) -> Option<String> {
     is_name(name).then(|| hash_of(passcode)).flatten().map(|hash| format!("{name}:{hash}"))
 }
@@ -148,7 +148,7 @@ fn is_name(name: &str) -> bool {
 }
 
 impl std::fmt::Debug for Users {
-    /// Neither names nor hashes.
+    /// Prints neither names nor hashes.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Users").field("count", &self.count()).finish_non_exhaustive()
     }

@@ -28,7 +28,7 @@ const DEFAULT_PROFILE_SECONDS: u64 = 10;
 /// Longest request body, in bytes: a word or two.
 const MAX_BODY_BYTES: usize = 1024;
 
-/// What was aborted.
+/// The association that is aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Aborted {

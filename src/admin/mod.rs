@@ -67,7 +67,7 @@ pub(crate) struct Admin {
     steering: Steering,
 }
 
-/// Puts another door in place.
+/// The handle that replaces the TLS configuration and authentication of the surface.
 #[derive(Debug)]
 pub(crate) struct DoorKeeper {
     listen: SocketAddr,
@@ -78,7 +78,7 @@ impl Admin {
     /// Binds the address.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     pub(crate) fn bind(settings: AdminSettings, steering: Steering) -> io::Result<(Self, DoorKeeper)> {
         let AdminSettings { listen, door } = settings;
         let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
@@ -92,7 +92,7 @@ impl Admin {
         Ok((Self { listener, address, doors, steering }, keeper))
     }
 
-    /// Where it is reached, with the port that was picked when 0 was asked for.
+    /// The address, with the port that the system chose for port 0.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -121,8 +121,8 @@ impl Admin {
 }
 
 impl DoorKeeper {
-    /// From now on the surface serves as `settings` say; whoever is connected is cut off and comes again. Not if they are for another
-    /// address: they were found good for that one, and not for the one where the surface listens.
+    /// Applies `settings` to the surface; connected clients are disconnected and have to connect again. Settings with another address are
+    /// ignored: they were checked for that address, and the surface listens on another one.
     pub(crate) fn apply(&self, settings: Option<AdminSettings>) {
         let Some(AdminSettings { door, .. }) = settings.filter(|settings| settings.listen == self.listen) else {
             tracing::warn!(

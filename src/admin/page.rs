@@ -10,7 +10,7 @@ use tidegate_actors::gauges::latency::Histogram;
 pub(super) const BYTES: Option<&Unit> = Some(&Unit::Bytes);
 pub(super) const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
 
-/// See the module.
+/// A page of metrics, written in order.
 pub(super) struct Page<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Page<'_> {

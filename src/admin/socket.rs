@@ -36,9 +36,9 @@ use super::wire::{
 
 /// Most connections at one time.
 const MAX_CONNECTIONS: usize = 4;
-/// How long a client may take to send its request: less than a client waits for its answer, since it may wait behind a silent one.
+/// Time for a client to send its request. It is less than a client waits for its answer, since it may wait behind a silent one.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long it may take to receive the answer.
+/// Time for a client to receive the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Sockets in a runtime directory that a start examines.
 const MAX_SWEPT: usize = 1024;
@@ -109,9 +109,8 @@ impl AdminSocket {
         Ok(Self { listener, _file: file, _link: None })
     }
 
-    /// Answers until it is dropped. `look` answers what is asked of the node, on a thread that may block; `account` is charged for
-    /// the buffers of conversations, and they are served even when the budget is spent, for that is when somebody asks. They are
-    /// few.
+    /// Answers until it is dropped. `look` answers requests about the node, on a thread that may block. `account` is charged for the
+    /// buffers of connections. Clients are served even if the budget is exhausted, because operators ask at that time; they are few.
     async fn serve<F>(self: Arc<Self>, look: F, account: Holder) -> io::Result<()>
     where
         F: Fn(Ask) -> Answer + Send + Sync + 'static,
@@ -138,8 +137,8 @@ impl AdminSocket {
     }
 }
 
-/// The socket as a child of the node's supervisor. It is bound when the child first starts, since the storage root it
-/// may lie in is made by the node; the node is worth more than its observation, and serves without it if need be.
+/// The socket as a child of the node's supervisor. It is bound when the child first starts, since it may lie in the storage root, which the
+/// node creates. The node serves without it if it cannot be bound.
 pub(crate) fn service(path: SocketPath) -> Service {
     let bound = OnceLock::new();
     Service::new("admin-socket", move |observer| {
@@ -166,7 +165,7 @@ fn open(path: &SocketPath) -> Option<Arc<AdminSocket>> {
     };
     tracing::info!(path = %at.display(), "admin socket open");
     if matches!(path, SocketPath::Of(_)) {
-        // On the disk of the storage root, which the node has just opened.
+        // The link is on the disk of the storage root, which the node has just opened.
         match path.link(&at) {
             Ok(link) => socket._link = link,
             Err(error) => tracing::warn!(
@@ -194,7 +193,7 @@ fn sweep(directory: &Path) {
     }
 }
 
-/// Answers what can be asked of the node itself. Called on threads that may block.
+/// Answers a request about the node. Called on threads that may block.
 fn looks(observer: Observer) -> impl Fn(Ask) -> Answer {
     let storage = StorageWatch::new(observer.clone());
     let runtime = Handle::current();
@@ -222,7 +221,7 @@ fn answer_or_error<T>(outcome: Result<T, AllocatorError>, answer: impl FnOnce(T)
     outcome.map_or_else(|error| Answer::Refused(error.to_string()), answer)
 }
 
-/// Removes what a dead node left at `path`. A node that lives accepts, or has a full backlog.
+/// Removes the socket that a dead node left at `path`. A living node accepts, or has a full backlog.
 fn remove_stale(path: &Path, address: &SockAddr, probe: &Socket) -> Result<(), SocketError> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NotASocket),
@@ -265,7 +264,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Serves one client. What goes wrong with it is the client's concern.
+/// Serves one client. An error on its connection concerns that client only.
 async fn converse<F>(mut stream: UnixStream, observed: Arc<Observed<F>>)
 where
     F: Fn(Ask) -> Answer + Send + Sync + 'static,
@@ -304,7 +303,7 @@ async fn send<F>(stream: &mut UnixStream, observed: &Observed<F>, answer: Answer
     let _ = within(ANSWER_TIMEOUT, stream.write_all(&line)).await;
 }
 
-/// The request, or why it is none; `None` if the client left without saying one.
+/// The request, or the reason why it is invalid; `None` if the client left without one.
 async fn read_request(stream: &mut UnixStream) -> Option<Result<Ask, String>> {
     let mut line = Vec::with_capacity(MAX_REQUEST_BYTES as usize);
     let mut reader = BufReader::with_capacity(1024, stream.take(MAX_REQUEST_BYTES));
@@ -329,7 +328,7 @@ impl<F> Observed<F>
 where
     F: Send + Sync + 'static,
 {
-    /// Runs what may wait for locks or the allocator where it keeps no actor waiting.
+    /// Runs a look that may wait for locks or the allocator on a thread where it delays no actor.
     async fn blocking(self: Arc<Self>, work: impl FnOnce(&Self) -> Answer + Send + 'static) -> Answer {
         let done = spawn_blocking(move || work(&self)).await;
         done.unwrap_or_else(|_| Answer::Refused("the node failed at it: see its log".to_owned()))
@@ -337,7 +336,7 @@ where
 }
 
 impl<F> Observed<F> {
-    /// Leases what a conversation holds, if there is any left to lease.
+    /// Leases the memory of a connection, if the budget has it.
     fn charge(&self, bytes: u64) -> Option<MemoryLease> {
         self.account.lease(Stage::Admin, bytes).ok()
     }
@@ -351,7 +350,7 @@ async fn profile(seconds: u64, client: &mut UnixStream) -> Result<Option<Vec<u8>
     let recording = Recording::start().map_err(|error| error.to_string())?;
     tokio::select! {
         () = sleep(Duration::from_secs(seconds)) => {}
-        // A client has nothing more to say: bytes or an end, it is gone.
+        // A client sends nothing after its request: bytes or an end mean that it has gone.
         _ = client.read_u8() => return Ok(None),
     }
     match spawn_blocking(move || recording.stop().map(|stacks| serde_json::to_vec(&stacks))).await {

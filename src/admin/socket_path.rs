@@ -1,4 +1,4 @@
-//! Where the admin socket is. Not below the storage root: a client that walks a path on a disk that hangs never returns.
+//! The place of the admin socket. It is not below the storage root: a client that walks a path on a disk that hangs never returns.
 //!
 //! A node and its clients derive the same paths from the storage root: in each runtime directory a name that is the hash of the root's
 //! absolute path, so nodes on one host do not collide. The node binds in the first directory that is its own, and leaves a symbolic
@@ -11,18 +11,18 @@ use std::path::{Path, PathBuf};
 
 use crate::own_directory::{in_shared_temp, is_own};
 
-/// Below the storage root: the link, or the socket itself where no runtime directory can be had.
+/// Below the storage root: the link, or the socket itself if there is no runtime directory.
 const BELOW_ROOT: &str = ".tidegate/admin.sock";
-/// What `sun_path` holds before its NUL (unix(7)).
+/// Bytes of `sun_path` before its NUL (unix(7)).
 pub(crate) const MAX_BYTES: usize = 107;
-/// The runtime directories of systemd units, by colons (systemd.exec(5)).
+/// The variable with the runtime directories of systemd units, separated by colons (systemd.exec(5)).
 const OF_UNIT: &str = "RUNTIME_DIRECTORY";
-/// That of the packaged unit, which its clients are not told; root makes it where there is no unit.
+/// The runtime directory of the packaged unit, whose clients do not have the variable. Without a unit, root creates it.
 const OF_SYSTEM: &str = "/run/tidegate";
-/// That of a login session (XDG Base Directory Specification).
+/// The variable with the runtime directory of a login session (XDG Base Directory Specification).
 const OF_SESSION: &str = "XDG_RUNTIME_DIR";
 
-/// What `[admin] socket` says.
+/// The value of `[admin] socket`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SocketPath {
     /// This path.
@@ -39,7 +39,7 @@ impl SocketPath {
             Self::Of(root) => {
                 let below_root = root.join(BELOW_ROOT);
                 let shared = in_shared_temp();
-                // In a directory that everybody can write to, another user may have made ours.
+                // In a directory that every user can write to, another user may have created ours.
                 let is_safe = |directory: &PathBuf| *directory != shared || is_own(directory);
                 let name = name_of(root);
                 let inside = directories().into_iter().filter(is_safe).map(|directory| directory.join(&name));
@@ -48,7 +48,7 @@ impl SocketPath {
         }
     }
 
-    /// The path at which a node binds: in the first runtime directory that is its own, which is made if it is missing.
+    /// The path at which a node binds: in the first runtime directory that is its own, which is created if it is missing.
     pub(super) fn prepare(&self) -> PathBuf {
         match self {
             Self::At(path) => path.clone(),
@@ -65,8 +65,8 @@ impl SocketPath {
         }
     }
 
-    /// Leaves the link below the root that leads to the socket `bound`. This waits for the disk of the root.
-    /// It is removed with what is returned; `None`: none is needed.
+    /// Creates the link below the root to the socket `bound`. This waits for the disk of the root. The link is removed when the result is
+    /// dropped; `None`: none is needed.
     pub(super) fn link(&self, bound: &Path) -> io::Result<Option<Link>> {
         let Self::Of(root) = self else { return Ok(None) };
         let link = root.join(BELOW_ROOT);
@@ -112,10 +112,10 @@ fn fits(path: &Path) -> bool {
     path.as_os_str().len() <= MAX_BYTES
 }
 
-/// The name of a root's socket. The root itself is not looked at: its disk may hang.
+/// The name of a root's socket. It is computed without access to the root, whose disk may hang.
 fn name_of(root: &Path) -> String {
     let absolute = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-    // Without a slash at the end, which names the same directory.
+    // A slash at the end names the same directory, so it is removed.
     let absolute: PathBuf = absolute.components().collect();
     format!("{:016x}.sock", fnv(absolute.as_os_str().as_encoded_bytes()))
 }

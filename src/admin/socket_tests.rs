@@ -119,7 +119,7 @@ async fn a_client_that_leaves_or_says_half_a_line_keeps_nothing() {
     let path = directory.path().join("admin.sock");
     let asked = path.clone();
     with_socket(&path, move || {
-        // More than may talk at one time, each gone without a request.
+        // More clients than may connect at one time, each gone without a request.
         for half in [&b""[..], b"{\"version\":1", b"", b"", b"x", b""] {
             let mut reader = say(&asked, half);
             reader.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
@@ -139,7 +139,7 @@ async fn silent_clients_take_no_more_than_their_places_and_those_for_a_while() {
     let asked = path.clone();
     let held = with_socket(&path, move || {
         let silent: Vec<_> = (0..MAX_CONNECTIONS).map(|_| say(&asked, b"")).collect();
-        // The fifth waits until one of them has been cut off.
+        // The fifth waits until one of them is disconnected.
         let answer = ask(&asked, r#"{"version":1,"ask":"memory"}"#);
         drop(silent);
         let Answer::Memory(told) = answer else { panic!("{answer:?}") };
@@ -158,10 +158,10 @@ async fn one_profile_at_a_time_and_none_for_who_has_left() {
     let (long, short) = (profile(600) + "\n", profile(1) + "\n");
     with_socket(&path, move || {
         let long = say(&asked, long.as_bytes());
-        // The first has its turn when another is refused one.
+        // The first recording is in progress when another is refused.
         while profiled(&asked, &short) != Err("a heap profile is already being recorded".to_owned()) {}
         drop(long);
-        // Its turn ends with it, and someone else has one.
+        // After its end, another client can record.
         let bytes = loop {
             match profiled(&asked, &short) {
                 Ok(bytes) => break bytes,

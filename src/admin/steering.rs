@@ -20,7 +20,7 @@ impl Steering {
         Self { config: Arc::new(RwLock::new(config)), log_level }
     }
 
-    /// Another configuration is in effect.
+    /// Replaces the shown configuration.
     pub(crate) fn set_config(&self, config: Value) {
         *self.config.write() = config;
     }
@@ -41,7 +41,7 @@ impl Steering {
         let level = parsed.ok_or_else(|| "level must be error, warn, info, debug or trace".to_owned())?;
         let before = self.log_level.get();
         self.log_level.set(level).map_err(|error| error.to_string())?;
-        // At a severity that is logged whatever the level.
+        // Logged at a level that is never filtered out.
         tracing::error!(%before, %level, "log level changed by an operator");
         Ok(())
     }

@@ -10,10 +10,10 @@ use tokio::task::spawn_blocking;
 
 /// A look that takes longer than this means that the disk does not answer. A request that judges the disk waits for as long.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(2);
-/// How long a request waits that has more to tell than the disk.
+/// Time that a request waits if the disk is only part of its answer.
 pub(super) const GLANCE: Duration = Duration::from_millis(200);
 
-/// See the module.
+/// The looks at the storage, shared by all requests.
 #[derive(Clone, Debug)]
 pub(super) struct StorageWatch {
     observer: Observer,
@@ -26,28 +26,28 @@ struct Seen {
     looking_since: Option<Instant>,
 }
 
-/// What is known of the storage at one moment.
+/// The state of the storage, as far as it is known.
 #[derive(Clone, Debug)]
 pub(super) struct Sight {
     /// The last look, and its age; `None`: the first is under way.
     pub(super) last: Option<(Duration, StorageLook)>,
-    /// How long the disk has not answered; `None`: it does.
+    /// Time without an answer of the disk; `None`: it answers.
     pub(super) unanswered: Option<Duration>,
 }
 
 impl StorageWatch {
-    /// Nothing is looked at before somebody asks.
+    /// The first look begins with the first request.
     pub(super) fn new(observer: Observer) -> Self {
         Self { observer, seen: watch::Sender::new(Seen::default()) }
     }
 
-    /// What is known of the storage, from a look that is `max_age` old at most unless the disk takes longer than `patience` for one.
+    /// The state of the storage, from a look that is at most `max_age` old, unless the disk takes longer than `patience` for one.
     pub(super) async fn look(&self, max_age: Duration, patience: Duration) -> Sight {
         let mut seen = self.seen.subscribe();
         let is_fresh = seen.borrow().look.as_ref().is_some_and(|(at, _)| at.elapsed() <= max_age);
         if !is_fresh {
             self.begin();
-            // Whoever comes later waits for the rest of the time only.
+            // A later request waits only for the rest of the time.
             let left = seen.borrow().left_of(patience);
             let _ = within(left, seen.wait_for(|seen| seen.looking_since.is_none())).await;
         }
@@ -73,7 +73,7 @@ impl StorageWatch {
 }
 
 impl Seen {
-    /// What is left of the time for which the look under way is awaited. Without a look there is nothing else to tell.
+    /// The rest of the time for which the look in progress is awaited. Without any look, there is no state to report.
     fn left_of(&self, patience: Duration) -> Duration {
         let patience = if self.look.is_some() { patience } else { ANSWER_TIME };
         patience.saturating_sub(self.looking_since.map_or(Duration::ZERO, |since| since.elapsed()))

@@ -1,5 +1,5 @@
-//! Metrics of the process, by Prometheus' own names, and of the control group that it is in. A figure that this machine does not tell
-//! has no sample.
+//! Metrics of the process, under Prometheus' own names, and of its control group. A figure that this machine does not provide has no
+//! sample.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -38,7 +38,7 @@ impl Collector for Process {
     }
 }
 
-/// The process among the metrics of the node. What the kernel does not tell is 0: the series are those of the program.
+/// The process among the metrics of the node. A figure that the kernel does not provide is 0, because these series exist on every machine.
 pub(super) fn node(page: &mut Page<'_>, figures: Option<ProcessFigures>) -> fmt::Result {
     let times = [
         ("cpu", "Time that threads of the node ran", figures.map(|figures| figures.cpu)),

@@ -89,7 +89,7 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Allocator {
     pub(crate) detail: AllocatorDetail,
-    /// Physical memory of the process, code and stacks included; `None`: the kernel does not tell.
+    /// Physical memory of the process, code and stacks included; `None`: the kernel does not report it.
     pub(crate) process_resident_bytes: Option<u64>,
     /// Address space of the process.
     pub(crate) process_virtual_bytes: Option<u64>,
@@ -129,7 +129,7 @@ pub(crate) fn line(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// What a script on the other side relies on.
+    /// The part of the format that scripts on the other side rely on.
     #[test]
     fn requests_are_written_as_the_documentation_says() {
         for (text, ask) in [

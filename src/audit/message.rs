@@ -13,7 +13,7 @@ pub(crate) struct Origin {
     pub(crate) process_id: u32,
 }
 
-/// How something came out (PS3.15 table A.5.2-1).
+/// The outcome of an event (PS3.15 table A.5.2-1).
 #[derive(Clone, Copy)]
 enum Outcome {
     Success = 0,
@@ -21,7 +21,7 @@ enum Outcome {
     SeriousFailure = 8,
 }
 
-/// What a message is about: code and meaning of the event and of its type (PS3.16 context groups 400 and 401), and the action.
+/// The subject of a message: code and meaning of the event and of its type (PS3.16 context groups 400 and 401), and the action.
 struct Kind {
     id: (&'static str, &'static str),
     type_code: Option<(&'static str, &'static str)>,
@@ -57,8 +57,8 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
             out.node(origin, APPLICATION);
             out.source(origin);
         }
-        // The standard has no message for an association; its nearest is that someone logged on: the peer's application entity, which
-        // was authenticated as far as the configuration asks for (PS3.15 §A.5.3.12).
+        // The standard has no message for an association. The nearest one is a user's log-on: the peer's application entity logs on,
+        // authenticated as far as the configuration requires (PS3.15 §A.5.3.12).
         AuditEvent::Associated { peer } => {
             out.event(&LOGIN, &at, Outcome::Success, "association accepted");
             out.peer(peer, SOURCE);
@@ -91,7 +91,7 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
             out.node(origin, DESTINATION);
             out.source(origin);
             if !matches!(denial, Denial::UserIdentity) {
-                // PS3.15 §A.5.3.11: what the alert is about, here this node.
+                // PS3.15 §A.5.3.11: the subject of the alert, here this node.
                 out.object(&origin.host, "2", "13", ("110182", "Node ID"), &[]);
             }
         }
@@ -151,7 +151,7 @@ impl Xml {
 
     fn node(&mut self, origin: &Origin, role: (&str, &str)) {
         let titles = format!("AETITLES={}", origin.ae_title);
-        // 1: a machine's name.
+        // 1: a machine name.
         let attributes = [
             ("UserID", origin.ae_title.as_str()),
             ("AlternativeUserID", &titles),
@@ -181,7 +181,7 @@ impl Xml {
         self.open("ParticipantObjectIdentification", &attributes);
         let scheme = if id_type.0.len() == 1 { "RFC-3881" } else { "DCM" };
         self.code("ParticipantObjectIDTypeCode", id_type, scheme);
-        // The schema wants one; a patient's name is not read for it.
+        // The schema requires a name. The node reads no patient's name for it.
         self.open_empty("ParticipantObjectName", &[]);
         if !sop_classes.is_empty() {
             self.open("ParticipantObjectDescription", &[]);
@@ -217,7 +217,7 @@ impl Xml {
         }
     }
 
-    /// Text of a peer: what XML 1.0 cannot hold is replaced, and nothing ends the line or the element.
+    /// Text of a peer: characters that XML 1.0 excludes are replaced, and none ends the line or the element.
     fn text(&mut self, text: &str) {
         for c in text.chars() {
             match c {

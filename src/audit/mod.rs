@@ -1,13 +1,13 @@
-//! DICOM audit messages (PS3.15 §A.5): takes them from the node's audit trail and writes them to a file or a syslog receiver. A
-//! child of the node's supervisor.
+//! DICOM audit messages (PS3.15 §A.5): a child of the node's supervisor takes events from the audit trail and writes them to a file or a
+//! syslog receiver.
 //!
-//! A receiver that is down is tried again, with pauses up to [`LONGEST_PAUSE`]; meanwhile the trail's queue fills, and what
-//! finds it full is lost and counted. Nothing here holds up an association.
+//! A message that could not be sent is repeated, with pauses up to [`LONGEST_PAUSE`]. Meanwhile the queue of the trail fills, and an event
+//! that finds it full is lost and counted. No association waits for any of this.
 
 mod message;
-mod sink;
 mod syslog;
 mod target;
+mod transport;
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tidegate_actors::{Observer, Service};
 use tokio::time::sleep;
 
 pub(crate) use message::Origin;
-use sink::Sink;
 pub(crate) use target::Target;
+use transport::Transport;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -28,13 +28,13 @@ pub(crate) fn service(target: Target, origin: Origin) -> Service {
 
 async fn write_down(observer: Observer, target: Target, origin: Origin) {
     let Some(trail) = observer.audit() else { return };
-    let mut sink = Sink::new(target);
+    let mut transport = Transport::new(target);
     let mut told_dropped = 0;
     loop {
         let record = trail.next().await;
         let message = syslog::message(record.at, &origin, &message::xml(&record, &origin));
         let mut pause = FIRST_PAUSE;
-        while let Err(error) = sink.send(&message).await {
+        while let Err(error) = transport.send(&message).await {
             if pause == FIRST_PAUSE {
                 tracing::error!(%error, "audit message not written; retrying");
             }

@@ -1,4 +1,4 @@
-//! Syslog messages (RFC 5424), and how they are put on a stream (RFC 5425 §4.3, RFC 6587 §3.4.1: counted octets).
+//! Syslog messages (RFC 5424), and their framing on a stream (RFC 5425 §4.3, RFC 6587 §3.4.1: octet counting).
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use super::message::Origin;
 
 /// Facility security/authorization (10), severity notice (5) (PS3.15 §A.6).
 const PRIORITY: u8 = 10 * 8 + 5;
-/// What an audit message is called (PS3.15 §A.6).
+/// The MSGID of an audit message (PS3.15 §A.6).
 const MESSAGE_ID: &str = "DICOM+RFC3881";
 
 /// A syslog message around an audit message.
@@ -18,7 +18,7 @@ pub(crate) fn message(at: SystemTime, origin: &Origin, xml: &str) -> String {
     format!("<{PRIORITY}>1 {at} {host} tidegate {} {MESSAGE_ID} - \u{feff}{xml}", origin.process_id)
 }
 
-/// The message as it stands on a stream.
+/// The message, framed for a stream.
 pub(crate) fn framed(message: &str) -> String {
     format!("{} {message}", message.len())
 }

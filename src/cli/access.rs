@@ -1,4 +1,5 @@
-//! `check-access`: which rule decides about a peer, and why the ones before it do not. `hash-passcode`: a line of the users' file.
+//! `check-access`: the rule that decides about a peer, and why each rule before it does not match. `hash-passcode`: a line of the users'
+//! file.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::net::IpAddr;
@@ -15,7 +16,7 @@ use super::configuration::FileArgs;
 use super::{Exit, output};
 use crate::config::Settings;
 
-/// Longest passcode taken, in bytes: the field's length is 16 bits (PS3.7 §D.3.3.7).
+/// Longest passcode, in bytes: the field's length is 16 bits (PS3.7 §D.3.3.7).
 const MAX_PASSCODE_BYTES: usize = 65_535;
 
 #[derive(Debug, Args)]
@@ -42,7 +43,7 @@ pub(super) struct CheckAccessArgs {
     json: bool,
 }
 
-/// What is said, as JSON.
+/// The explanation, as JSON.
 #[derive(Serialize)]
 struct Decision<'a> {
     #[serde(flatten)]
@@ -53,7 +54,7 @@ struct Decision<'a> {
     durability: String,
 }
 
-/// Explains the decision. Exit code 0 whatever it is: it was told.
+/// Explains the decision. The exit code is 0 for a denial too: the command itself succeeded.
 pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
     let live = &settings.node.live;
     let subjects: Vec<&str> = args.subject.iter().map(String::as_str).collect();
@@ -123,7 +124,7 @@ fn line(looked: &Looked) -> String {
     format!("{action} {rule:?}: does not match, {key} is {found}, not {wanted:?}\n")
 }
 
-/// Reads a passcode and prints the line for it.
+/// Reads a passcode and prints its line.
 pub(super) fn hash(name: &str) -> Exit {
     let passcode = match read_passcode(name) {
         Ok(passcode) => passcode,
@@ -148,7 +149,7 @@ pub(super) fn hash(name: &str) -> Exit {
     }
 }
 
-/// The first line of stdin; a terminal does not show it.
+/// The first line of stdin, without echo on a terminal.
 fn read_passcode(name: &str) -> std::io::Result<String> {
     let stdin = std::io::stdin();
     let before = if stdin.is_terminal() { Some(tcgetattr(&stdin)?) } else { None };

@@ -1,4 +1,4 @@
-//! Why a node that was asked has not answered, in words that say what to do.
+//! The errors of a request to a node, each with the remedy.
 
 use std::fmt;
 use std::fs;
@@ -8,34 +8,34 @@ use std::time::Duration;
 
 use crate::admin::wire::VERSION;
 
-/// Threads of a node that are examined.
+/// Most threads of a node that are examined.
 const MAX_THREADS: usize = 4096;
 
-/// Why there is no answer.
+/// The reason for a missing answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
-    /// Nothing is there, or what is there belonged to a node that has ended.
+    /// There is no socket, or its node has ended.
     #[error("no node is running with the admin socket {}; name the right one with --socket, --config or --storage", either(.0))]
     NoNode(Vec<PathBuf>),
-    /// The socket is another user's.
+    /// The socket belongs to another user.
     #[error("permission denied for the admin socket {}: run this as the user that the node runs as, or as root", .0.display())]
     Denied(PathBuf),
     /// `sun_path` holds 108 bytes.
     #[error("the path {} is too long for a unix socket: set [admin] socket of the node to a shorter one", .0.display())]
     PathTooLong(PathBuf),
-    /// The other side is a tidegate that speaks otherwise.
+    /// The node is a tidegate with another version of the protocol.
     #[error(
         "the node is tidegate {node} and speaks version {version} of the admin protocol, this program is {} and speaks \
          {VERSION}: use the program that the node runs", env!("CARGO_PKG_VERSION")
     )]
     OtherVersion { node: String, version: u32 },
-    /// The node says why not.
+    /// The node refused, with its reason.
     #[error("the node refused the request: {0}")]
     Refused(String),
-    /// The node is too busy, or stuck.
+    /// The node is overloaded, or hangs.
     #[error("the node did not answer within {}: {found}", humantime::format_duration(*.timeout))]
     TooLate { timeout: Duration, found: Found },
-    /// The answer is none of ours.
+    /// The answer is not one of this protocol.
     #[error("cannot parse the answer of the node: {0}")]
     NotUnderstood(String),
     /// The connection broke.
@@ -43,17 +43,17 @@ pub(super) enum AskError {
     Broken(#[from] io::Error),
 }
 
-/// What is found out about a node that does not answer, without asking it.
+/// The state of a node that does not answer, found without its help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Not even a connection came about: its process is not known.
+    /// No connection was made, so its process is unknown.
     Nothing,
     /// Its threads, by state (proc(5)).
     Process { id: u32, threads: usize, stopped: usize, in_disk: usize },
 }
 
 impl Found {
-    /// What the process does that listens at the socket, if a connection came about.
+    /// The state of the process that listens at the socket, if a connection was made.
     pub(super) fn of(process: Option<u32>) -> Self {
         let Some(id) = process else { return Self::Nothing };
         let tasks = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().take(MAX_THREADS);
@@ -63,7 +63,7 @@ impl Found {
     }
 }
 
-/// The state of a thread: it follows the name, which may hold anything, in parentheses.
+/// The state of a thread. It follows the name, which may hold any character, in parentheses.
 fn state_of(task: &Path) -> Option<char> {
     let stat = fs::read_to_string(task.join("stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
@@ -96,7 +96,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// The paths, for a sentence.
+/// The paths, as part of a sentence.
 fn either(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or ")
 }

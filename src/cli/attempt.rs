@@ -13,10 +13,10 @@ use tokio::runtime;
 use super::ask_error::{AskError, Found};
 use crate::admin::wire::{Answer, Ask, Request, Response, Spoken, VERSION, line};
 
-/// The most that an answer line or a profile may have: far beyond 65,536 associations, far below what would harm us.
+/// Most bytes of an answer line or a profile: far above the answer for 65,536 associations, far below a danger to this process.
 const MAX_ANSWER_BYTES: u64 = 256 << 20;
 
-/// See the module.
+/// One request to a node, with its deadline.
 pub(super) struct Attempt {
     /// The process that listens at the socket, once there is a connection.
     pub(super) node: Arc<OnceLock<u32>>,
@@ -54,7 +54,7 @@ impl Attempt {
         Ok((answer, profile))
     }
 
-    /// A connection to the first socket at which a node accepts; otherwise the error that says most.
+    /// A connection to the first socket at which a node accepts; otherwise the most informative error.
     fn connect_to_any(&self, sockets: &[PathBuf]) -> Result<UnixStream, AskError> {
         let mut why = None;
         for socket in sockets {
@@ -70,7 +70,7 @@ impl Attempt {
     fn connect(&self, path: &Path) -> Result<UnixStream, AskError> {
         let address = SockAddr::unix(path).map_err(|_| AskError::PathTooLong(path.to_owned()))?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // It bounds the wait for a place in the backlog too.
+        // The timeout also bounds the wait for a place in the backlog.
         socket.set_write_timeout(Some(remaining(self.deadline)))?;
         match socket.connect(&address) {
             Ok(()) => Ok(UnixStream::from(OwnedFd::from(socket))),
@@ -84,7 +84,7 @@ impl Attempt {
         }
     }
 
-    /// A socket whose timeout is over says that it would block.
+    /// An expired timeout is reported as `WouldBlock`.
     fn too_late(&self, error: io::Error) -> AskError {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
@@ -95,7 +95,7 @@ impl Attempt {
     }
 }
 
-/// The stream, and the process that listens at its other end; `None`: it is in another namespace of processes, where it has no number here.
+/// The stream, and the process that listens at its other end; `None`: that process is in another PID namespace and has no number here.
 fn listener_of(stream: UnixStream) -> io::Result<(UnixStream, Option<u32>)> {
     let io = runtime::Builder::new_current_thread().enable_io().build()?;
     let _entered = io.enter();
@@ -108,7 +108,7 @@ fn listener_of(stream: UnixStream) -> io::Result<(UnixStream, Option<u32>)> {
     Ok((stream, process))
 }
 
-/// A stream that is read until a deadline, however slowly its bytes come.
+/// A stream that is read until a deadline, in however many reads.
 struct Timed {
     stream: UnixStream,
     deadline: Instant,
@@ -121,7 +121,7 @@ impl Read for Timed {
     }
 }
 
-/// Never zero, which would stand for no timeout.
+/// Never zero, which would mean no timeout.
 fn remaining(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }

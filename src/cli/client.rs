@@ -1,4 +1,4 @@
-//! Asks a node over its admin socket.
+//! Requests to a node over its admin socket.
 
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
@@ -14,15 +14,15 @@ use super::attempt::Attempt;
 use crate::admin::model::{Association, Second, Status, Writers};
 use crate::admin::wire::{Allocator, Answer, Ask, MAX_PROFILE_SECONDS, Purged};
 
-/// How much longer a client thread has than its socket, so that the more exact error is told.
+/// The additional time of a client thread beyond its socket's timeout, so that the more exact error is reported.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
-/// A node that can be asked.
+/// A node that takes requests.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
-    /// Where it may listen: the first place at which a node answers counts.
+    /// The possible places of its socket: the first one at which a node answers counts.
     sockets: Vec<PathBuf>,
-    /// How long an answer may take, beyond the time that a profile is asked to take.
+    /// Time for an answer, beyond the duration of a requested profile.
     timeout: Duration,
 }
 
@@ -31,12 +31,12 @@ impl Client {
         Self { sockets, timeout }
     }
 
-    /// Who holds what now.
+    /// The holders of leases now.
     pub(super) fn memory(&self) -> Result<MemorySnapshot, AskError> {
         self.request(Ask::Memory, |answer| if let Answer::Memory(found) = answer { Ok(*found) } else { Err(answer) })
     }
 
-    /// The node in one look.
+    /// The status of the node.
     pub(super) fn status(&self) -> Result<Status, AskError> {
         self.request(Ask::Status, |answer| if let Answer::Status(found) = answer { Ok(*found) } else { Err(answer) })
     }
@@ -60,7 +60,7 @@ impl Client {
         self.request(ask, |answer| if let Answer::History(found) = answer { Ok(found) } else { Err(answer) })
     }
 
-    /// Has an association aborted.
+    /// Aborts an association.
     pub(super) fn abort(&self, id: u64) -> Result<(), AskError> {
         self.request(Ask::Abort { id }, |answer| if let Answer::Abort { .. } = answer { Ok(()) } else { Err(answer) })
     }
@@ -75,12 +75,12 @@ impl Client {
         )
     }
 
-    /// Has freed pages given back.
+    /// Purges free pages.
     pub(super) fn purge(&self) -> Result<Purged, AskError> {
         self.request(Ask::Purge, |answer| if let Answer::Purge(found) = answer { Ok(found) } else { Err(answer) })
     }
 
-    /// Has a profile taken, and waits for it.
+    /// Takes a profile, and waits for it.
     pub(super) fn profile(&self, seconds: u64) -> Result<HeapStacks, AskError> {
         let timeout = self.timeout + Duration::from_secs(seconds.min(MAX_PROFILE_SECONDS));
         let (answer, profile) = self.ask(Ask::Profile { seconds }, timeout)?;
@@ -94,7 +94,8 @@ impl Client {
         of(self.ask(ask, self.timeout)?.0).map_err(misplaced)
     }
 
-    /// Asks on a thread of its own: a path on a disk that hangs keeps its caller for ever. The answer, and the bytes that follow it.
+    /// Sends the request on a thread of its own: a path on a disk that hangs would block its caller for ever. Returns the answer, and the
+    /// bytes that follow it.
     fn ask(&self, ask: Ask, timeout: Duration) -> Result<(Answer, Vec<u8>), AskError> {
         let (answers, answered) = sync_channel(1);
         let node = Arc::<OnceLock<u32>>::default();
@@ -132,7 +133,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(180);
 
-    /// What the client makes of a node that answers every request with `answer`.
+    /// The client's result if the node answers every request with `answer`.
     fn error_of(answer: &'static [u8]) -> AskError {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");

@@ -1,4 +1,4 @@
-//! The configuration that a command works with.
+//! Loads the configuration of a command.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub(super) struct FileArgs {
     pub(super) config: Option<PathBuf>,
 }
 
-/// Loads the configuration for `command`; a mistake in it is reported instead.
+/// Loads the configuration for `command`, or prints its errors.
 pub(super) fn with_config(file: Option<PathBuf>, flags: Flags, command: impl FnOnce(config::Loaded) -> Exit) -> Exit {
     match config::load(file.as_deref(), config::process_environment(), &flags) {
         Ok(loaded) => command(loaded),
@@ -23,7 +23,7 @@ pub(super) fn with_config(file: Option<PathBuf>, flags: Flags, command: impl FnO
     }
 }
 
-/// Reports that there is no valid configuration.
+/// Prints that there is no valid configuration.
 pub(super) fn refuse(error: &ConfigError) -> Exit {
     output::complain(&error.to_string());
     Exit::Misused

@@ -1,17 +1,17 @@
-//! How the process ends.
+//! Exit codes.
 
 use std::process::ExitCode;
 
-/// How the process ends. Scripts rely on these numbers.
+/// The exit code of the process. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// 0: the command did what it was asked.
+    /// 0: the command succeeded.
     Done,
     /// 1: it failed while starting or running.
     Failed,
     /// 2: the command line or the configuration is wrong; nothing was started.
     Misused,
-    /// 3: the node went down in order because its supervisor gave up.
+    /// 3: the node stopped in order because its supervisor escalated.
     GaveUp,
 }
 

@@ -5,7 +5,7 @@ use tidegate_actors::FLOOR_LEASE_BYTES;
 use super::{Exit, output};
 use crate::config::{Raw, Settings, TEMPLATE, size_text};
 
-/// Says that the configuration is valid, and what its numbers add up to.
+/// Prints that the configuration is valid, and the memory and descriptors that it adds up to.
 pub(super) fn check(settings: &Settings) -> Exit {
     let node = &settings.node;
     let live = &node.live;

@@ -1,4 +1,4 @@
-//! The log: text or JSON lines on stderr, so that stdout stays for the start-up lines.
+//! The log: text or JSON lines on stderr. stdout stays free for the start-up lines.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tracing_subscriber::{Registry, reload};
 use crate::config::{LogFormat, LogSettings};
 use crate::flight::{Messages, MessagesLayer};
 
-/// The log's level, to be changed while the process runs.
+/// The log's level, which can change while the process runs.
 #[derive(Clone, Debug)]
 pub(crate) struct LogLevel {
     handle: reload::Handle<Targets, Registry>,
@@ -21,15 +21,15 @@ pub(crate) struct LogLevel {
 }
 
 impl LogLevel {
-    /// What is logged from.
+    /// The level in force.
     pub(crate) fn get(&self) -> Level {
         *self.now.lock()
     }
 
-    /// Logs from `level` up from now on.
+    /// Sets the level.
     ///
     /// # Errors
-    /// If there is no log any more.
+    /// If no log is installed any more.
     pub(crate) fn set(&self, level: Level) -> Result<(), reload::Error> {
         let mut now = self.now.lock();
         self.handle.reload(targets(level))?;
@@ -38,23 +38,23 @@ impl LogLevel {
     }
 }
 
-/// Ours are logged from `level` up; libraries from `warn` up, whatever the level.
+/// The filter: our crates from `level` up, libraries from `warn` up at any level.
 fn targets(level: Level) -> Targets {
     let level = LevelFilter::from_level(level);
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
-        // It warns of what a peer may put into a request a thousand times over.
+        // It warns of a construct that a peer may repeat a thousand times in a request.
         .with_target("dicom_ul", level.min(LevelFilter::ERROR))
         // A prefix: it covers the member crates (`tidegate_actors`, …) too.
         .with_target("tidegate", level)
 }
 
-/// Installs the process's log, and has panics go to it. Its last lines are kept in `messages`.
+/// Installs the process's log, and sends panics to it. `messages` keeps the last lines.
 pub(super) fn init(settings: &LogSettings, messages: Messages) -> LogLevel {
     let (targets, handle) = reload::Layer::new(targets(settings.level));
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let registry = tracing_subscriber::registry().with(targets).with(MessagesLayer(messages));
-    // The one way this fails is a log that is installed already.
+    // The only failure is a log that is installed already.
     let _ = match settings.format {
         LogFormat::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),

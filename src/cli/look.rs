@@ -13,7 +13,7 @@ use super::reach::Reach;
 use super::text::{Table, age, duration, safe, size};
 use crate::admin::model::{Association, RefusedEntry, Status, Writers};
 
-/// Refusals and failures that `status` tells of.
+/// Refusals and failures that `status` lists.
 const LATEST: usize = 5;
 
 /// `tidegate status`
@@ -49,7 +49,7 @@ pub(super) struct AssociationsArgs {
     by: Option<By>,
 }
 
-/// What associations are summed up by.
+/// The key by which associations are summed up.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum By {
     /// Calling AE title
@@ -217,12 +217,12 @@ fn associations_text(all: &[Association]) -> String {
 /// The open associations of one calling AE title.
 #[derive(Debug, PartialEq, Serialize)]
 struct OfAe {
-    /// As the peers wrote it.
+    /// The title as the peers wrote it.
     calling_ae_title: String,
     associations: u64,
-    /// Of the one that is open longest.
+    /// The age of the oldest association.
     oldest_ms: u64,
-    /// Of the one that has been silent longest.
+    /// The longest silence of an association.
     quiet_ms: u64,
     received_bytes: u64,
     held_bytes: u64,
@@ -230,7 +230,7 @@ struct OfAe {
     refused: u64,
 }
 
-/// The associations summed up by calling AE title, those that hold most first.
+/// The associations summed up by calling AE title, the largest holders first.
 fn by_ae(all: &[Association]) -> Vec<OfAe> {
     let mut sums = BTreeMap::<&str, OfAe>::new();
     for association in all {
@@ -280,7 +280,7 @@ fn by_ae_text(all: &[OfAe]) -> String {
     table.render()
 }
 
-/// The calling AE title, as far as it is known.
+/// The calling AE title, if it is known yet.
 pub(super) fn title(association: &Association) -> String {
     named(&association.calling_ae_title)
 }

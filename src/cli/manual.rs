@@ -1,4 +1,4 @@
-//! `completions` and `man`: what a package installs beside the program, from the grammar of the command line itself.
+//! `completions` and `man`: files that a package installs beside the program, generated from the grammar of the command line.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::{Exit, output};
 
-/// A shell that can complete our command line.
+/// A shell with completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum CompletedShell {
     Bash,

@@ -1,4 +1,4 @@
-//! The command line: its grammar, and which command does what.
+//! The command line: its grammar, and the dispatch of the commands.
 
 mod access;
 mod ask_error;
@@ -134,13 +134,13 @@ struct RunArgs {
     admin: Option<String>,
 }
 
-/// Parses the command line of this process and carries it out.
+/// Parses the command line of this process and runs the command.
 pub(crate) fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let wrong = error.use_stderr();
-            // A closed stdout or stderr leaves nobody to tell.
+            // With stdout or stderr closed there is no way to report an error.
             let _ = error.print();
             return if wrong { Exit::Misused } else { Exit::Done };
         }
@@ -193,7 +193,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// The commands in the documents' blocks of shell, without what a shell does with them.
+    /// The commands in the documents' shell blocks, without the shell's own syntax.
     fn documented() -> Vec<(String, String)> {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut documents = vec![root.join("README.md")];

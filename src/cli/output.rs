@@ -1,4 +1,4 @@
-//! What the commands say to people: on stdout, on stderr, and never a panic when nobody listens.
+//! The output of commands, on stdout and stderr. A closed pipe is no panic.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Exit;
 
-/// Writes `text` to stdout as it stands and flushes it. A reader that closed the pipe early (`| head`) has what it wanted.
+/// Writes `text` to stdout and flushes it. A reader that closed the pipe early (`| head`) has read enough.
 pub(super) fn print(text: &str) -> Exit {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -20,7 +20,7 @@ pub(super) fn print(text: &str) -> Exit {
     }
 }
 
-/// Writes `what` to stdout: as JSON for programs, or as `render` has it for people.
+/// Writes `what` to stdout: as JSON, or as the text of `render`.
 pub(super) fn show<T: Serialize>(json: bool, what: &T, render: impl FnOnce(&T) -> String) -> Exit {
     if !json {
         return print(&render(what));
@@ -39,7 +39,7 @@ pub(super) fn complain(message: &str) {
     let _ = writeln!(io::stderr().lock(), "tidegate: {message}");
 }
 
-/// An error and what caused it on one line; a cause that the line already tells is not told twice.
+/// An error and its causes on one line. A cause that the line contains already is not repeated.
 pub(super) fn one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Which running node a command asks: found as `tidegate run` would place it.
+//! The running node that a command asks: its socket is where `tidegate run` would put it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::configuration::refuse;
 use super::{Exit, output};
 use crate::config::{self, Flags};
 
-/// Which node.
+/// The options that select a node.
 #[derive(Debug, Args)]
 pub(super) struct Reach {
     /// Admin socket of the node [admin.socket]
@@ -27,9 +27,9 @@ pub(super) struct Reach {
     timeout: Option<Duration>,
 }
 
-/// The variable that stands for the flag.
+/// The environment variable of that flag.
 const TIMEOUT_VARIABLE: &str = "TIDEGATE_TIMEOUT";
-/// A node that lives answers within milliseconds, whatever its disk does.
+/// A healthy node answers within milliseconds, whatever the state of its disk.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -39,7 +39,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Reach {
-    /// Someone to ask it; or why not, which has been told.
+    /// The client of the node, or the error, which is printed.
     pub(super) fn client(self) -> Result<Client, Exit> {
         let of_environment = std::env::var(TIMEOUT_VARIABLE).ok().map(|text| timeout(&text)).transpose();
         let of_environment = of_environment.map_err(|error| {
@@ -50,7 +50,7 @@ impl Reach {
         Ok(Client::new(self.sockets()?, timeout))
     }
 
-    /// Where the node's socket may be.
+    /// The possible places of the node's socket.
     fn sockets(self) -> Result<Vec<PathBuf>, Exit> {
         if let Some(socket) = self.socket {
             return Ok(vec![socket]);

@@ -1,4 +1,4 @@
-//! `recover`: explains what a crash left in a storage root, and cleans it when told to.
+//! `recover`: explains the remains of a crash in a storage root, and with `--clean` cleans them up.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub(super) struct RecoverArgs {
     json: bool,
 }
 
-/// A line about an unfinished file, for programs.
+/// A line about an unfinished file, as JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     path: &'a str,
@@ -44,7 +44,7 @@ struct Line<'a> {
     calling_ae_title: Option<&'a str>,
 }
 
-/// The last line, for programs.
+/// The last line, as JSON.
 #[derive(Serialize)]
 struct Summary {
     /// "never", "free" or "held".
@@ -52,25 +52,25 @@ struct Summary {
     pid: Option<u32>,
     unfinished_files: u64,
     unfinished_bytes: u64,
-    /// Acknowledged instances that the commit log had before.
+    /// Acknowledged instances that were in the commit log.
     logged_files: u64,
     removed_files: u64,
     removed_bytes: u64,
     restored_files: u64,
-    /// Changed, moved or removed by somebody since.
+    /// Changed, moved or removed by others since.
     left_files: u64,
-    /// Not restored for want of space.
+    /// Not restored for lack of space.
     waiting_files: u64,
-    /// Set aside by this start and earlier ones, and still there.
+    /// Set aside by this start and earlier ones, and not removed yet.
     lost_files: u64,
     aside: Vec<AsideLine>,
 }
 
-/// An acknowledged instance that is not in its place.
+/// An acknowledged instance that is not at its path.
 #[derive(Serialize)]
 struct AsideLine {
     path: String,
-    /// None: it is lost.
+    /// `None`: it is lost.
     kept_as: Option<String>,
     reason: String,
 }
@@ -147,7 +147,7 @@ fn recover(settings: Settings, clean: bool, json: bool) -> Result<Exit, OpenErro
     Ok(verdict(output::print(&text), aside_before.max(removed.lost_files), removed.aside.len()))
 }
 
-/// Exit code 1 if acknowledged instances are not where they belong: scripts and people are to stop there.
+/// Exit code 1 if acknowledged instances are not at their paths, so that a script stops.
 fn verdict(printed: Exit, lost_files: u64, aside: usize) -> Exit {
     if lost_files == 0 && aside == 0 {
         return printed;
@@ -183,7 +183,7 @@ fn explain(root: &Path, usage: Use, files: u64, bytes: u64, logged: u64) -> Stri
     }
 }
 
-/// What of the commit log a person should look at.
+/// The findings in the commit log that need attention.
 fn explain_log(text: &mut String, recovery: &Recovery) {
     if recovery.left_files > 0 {
         let _ =

@@ -1,14 +1,14 @@
-//! What a start found in the storage root, said so that a person can act on it.
+//! The log lines about the recovery at a start, each with the remedy.
 
 use std::path::{Path, PathBuf};
 
 use tidegate_storage::layout::Layout;
 use tidegate_storage::{Aside, Durability, Recovery, fs};
 
-/// Most lines about single instances; the others are counted.
+/// Most lines about single instances; further ones are only counted.
 const MAX_LINES: usize = 100;
 
-/// Logs what an earlier end of the node has left that a person should look at.
+/// Logs the findings of the recovery that need attention.
 pub(super) fn log(recovery: &Recovery, layout: &Layout) {
     if recovery.left_files > 0 {
         tracing::info!(
@@ -60,7 +60,7 @@ pub(super) fn log(recovery: &Recovery, layout: &Layout) {
     }
 }
 
-/// Where an instance is kept, without what its name may say of a patient.
+/// The place of an instance, without the part of its path that may identify a patient.
 pub(super) fn kept_as(aside: &Aside, layout: &Layout) -> Option<PathBuf> {
     let kept_as = aside.kept_as.as_ref()?;
     let is_masked = layout.loggable(&aside.path).file_name() != aside.path.file_name();
@@ -71,7 +71,7 @@ pub(super) fn kept_as(aside: &Aside, layout: &Layout) -> Option<PathBuf> {
     })
 }
 
-/// Warns of a filesystem whose syncs are not known to prove anything.
+/// Warns of a filesystem whose syncs are not known to be durable.
 pub(super) fn warn_of_filesystem(root: &Path, filesystem: fs::Filesystem, durability: Durability) {
     let kind = filesystem.kind;
     match durability {

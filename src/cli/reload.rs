@@ -1,14 +1,14 @@
-//! SIGHUP: the configuration is read again; what can change in a running node changes all at once, or nothing does.
+//! SIGHUP: reads the configuration again. All live changes apply at once, or none does.
 
 use super::logging::LogLevel;
 use crate::admin::{AdminSettings, Steering};
 use crate::config::{Changes, ConfigError, Loaded, OwnCertificate, Raw, RevocationList, Settings};
 
-/// Knows what the node runs with, and where to look for something else.
+/// The state of reloading: the settings of the start, those in force, and the source of new ones.
 pub(super) struct Reloader {
-    /// What the node was started with.
+    /// The settings of the start.
     started: Raw,
-    /// What was last put in force.
+    /// The settings in force.
     current: Raw,
     log_level: LogLevel,
     steering: Steering,
@@ -21,18 +21,17 @@ impl Reloader {
         Self { current: started.clone(), started, log_level, steering, load }
     }
 
-    /// What operators see and change of the same.
+    /// The parts of the settings that the admin surface shows and changes.
     pub(super) fn steering(&self) -> Steering {
         self.steering.clone()
     }
 
-    /// Reads the configuration again and says what is different; the settings to be put in force, unless there is a mistake in
-    /// them.
+    /// Reads the configuration again and logs the differences. Returns the settings to be put in force, or `None` if they are invalid.
     pub(super) fn reload(&mut self) -> Option<Settings> {
         let Loaded { raw, settings } = match (self.load)() {
             Ok(loaded) => loaded,
             Err(error) => {
-                // A line of the log is one line, however many mistakes there are.
+                // One log line, whatever the number of errors.
                 let error = error.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ");
                 tracing::error!(error, "configuration not reloaded: the current settings stay in force");
                 return None;
@@ -64,10 +63,10 @@ impl Reloader {
     }
 }
 
-/// Under this many seconds a certificate is about to expire: a month.
+/// A certificate with less time left is about to expire: a month, in seconds.
 const EXPIRES_SOON_S: i64 = 30 * 86_400;
 
-/// Says which certificates peers and operators see from now on.
+/// Logs the certificates that are in force from now on.
 pub(super) fn log_certificates(of_node: Option<&OwnCertificate>, admin: Option<&AdminSettings>) {
     let of_admin = admin.and_then(|admin| admin.door.tls.as_ref()).map(|tls| &tls.own);
     for (section, certificate) in [("tls", of_node), ("admin", of_admin)] {
@@ -86,7 +85,7 @@ fn shown(raw: &Raw) -> serde_json::Value {
     serde_json::to_value(raw).unwrap_or_default()
 }
 
-/// Says which list peers' certificates are looked up in from now on.
+/// Logs the revocation lists that are in force from now on.
 pub(super) fn log_revocation_list(list: &RevocationList) {
     let RevocationList { path, issuer, next_update, is_overdue } = list;
     let next_update = next_update.as_deref();

@@ -1,4 +1,4 @@
-//! Which storage root a command looks at: one that is named, or that of the configuration.
+//! The storage root of a command: the one given, or that of the configuration.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::Exit;
 use super::configuration::refuse;
 use crate::config::{self, Flags};
 
-/// Which storage root.
+/// The options that select a storage root.
 #[derive(Debug, Args)]
 pub(super) struct RootArgs {
     /// Storage root [storage.root]
@@ -21,14 +21,14 @@ pub(super) struct RootArgs {
 }
 
 impl RootArgs {
-    /// The settings in effect, with that root; or why there are none, which has been told.
+    /// The settings in effect, with that root; or the exit code, after the error is printed.
     pub(super) fn settings(self) -> Result<NodeSettings, Exit> {
         let storage = self.root.as_deref().map(|root| root.to_string_lossy().into_owned());
         let flags = Flags { storage, ..Flags::default() };
         let loaded = config::load(self.config.as_deref(), config::process_environment(), &flags);
         let mut settings = loaded.map_err(|error| refuse(&error))?.settings.node;
         if let Some(root) = self.root {
-            // As it was given, UTF-8 or not.
+            // The path as given, UTF-8 or not.
             settings.storage.root = root;
         }
         Ok(settings)

@@ -1,4 +1,4 @@
-//! `run`: start the node and the admin surface, say where they are, wait for a signal or a failure, stop.
+//! `run`: starts the node and the admin surface, prints the start-up lines, waits for a signal or a failure, and stops.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,10 +25,10 @@ use crate::audit::{self, Origin};
 use crate::config::{ConfigError, Loaded, Settings};
 use crate::flight::{self, Messages};
 
-/// At the end, how long the last flight record gets to be written.
+/// Time for the last flight record to be written at the end.
 const RECORD_GRACE: Duration = Duration::from_secs(10);
 
-/// Runs the node until it is asked to stop, or cannot go on. `load` reads the configuration again.
+/// Runs the node until it is asked to stop or fails. `load` reads the configuration again.
 pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError> + 'static) -> Exit {
     let messages = Messages::default();
     let log_level = logging::init(&loaded.settings.log, messages.clone());
@@ -47,7 +47,7 @@ pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError>
     }
 }
 
-/// Why a node did not come up.
+/// The reason why a node did not start.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
     #[error(
@@ -60,13 +60,13 @@ enum RunError {
     Signals(#[source] io::Error),
 }
 
-/// How a node that came up ended.
+/// The result of a node that started.
 enum End {
     Asked,
     Failed,
 }
 
-/// Why a node ends.
+/// The reason for the end of a node.
 enum Reason {
     Signal(StopSignal),
     Failure(Failure),
@@ -106,7 +106,7 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     recovery::log(node.recovery(), &layout);
     actix_rt::spawn(service_manager::watchdog(node.heart()));
     warn_of_open_root(&root);
-    // Whoever started us may have closed stdout since: the node serves all the same.
+    // stdout may have been closed since the start; the node serves all the same.
     let _ = output::print(&start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin));
     let addresses: Vec<_> = [node.local_address(), node.tls_address()].into_iter().flatten().collect();
     let serving = format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
@@ -133,7 +133,7 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     Ok(end)
 }
 
-/// A flight record that is due is written before the process is gone, unless that takes too long.
+/// Waits, for a bounded time, until a flight record that is due is written.
 async fn wait_for_records(observer: &Observer) {
     let are_written = async {
         while !observer.alarms_are_handled() {
@@ -143,7 +143,7 @@ async fn wait_for_records(observer: &Observer) {
     let _ = within(RECORD_GRACE, are_written).await; // the log says what could not be written
 }
 
-/// Why the node cannot go on, or who asked it to stop.
+/// Waits for a failure of the node, or for a request to stop.
 async fn reason_to_stop(
     node: &Node,
     signals: &mut Signals,
@@ -183,7 +183,7 @@ fn warn_of_durability(durability: Durability) {
     }
 }
 
-/// Says why the node stops.
+/// Logs the reason why the node stops.
 fn announce(reason: &Reason, shutdown_grace: Duration) -> End {
     let grace = humantime::format_duration(shutdown_grace);
     match reason {
@@ -207,7 +207,7 @@ fn origin(settings: &NodeSettings) -> Origin {
     Origin { ae_title, host, process_id: std::process::id() }
 }
 
-/// Binds the admin surface; where it is reached, and who can change what it asks of clients.
+/// Binds the admin surface. Returns its address, and the handle to the authentication of its clients.
 fn bind_admin(
     settings: AdminSettings,
     steering: Steering,
@@ -220,7 +220,7 @@ fn bind_admin(
     Ok((url, keeper))
 }
 
-/// What we make is closed to others; a root that was there before may not be.
+/// Files of this process are closed to others. A storage root that existed before may be open.
 fn warn_of_open_root(root: &Path) {
     const OTHERS: u32 = 0o007;
     const GROUP_WRITES: u32 = 0o020;
@@ -235,10 +235,10 @@ fn warn_of_open_root(root: &Path) {
     }
 }
 
-/// Descriptors of connections that are told that there is no room for them.
+/// Descriptors for connections that are being rejected.
 const BEING_TURNED_AWAY: u64 = 256;
 
-/// Common soft limits (1024) are below what the default settings may need.
+/// Common soft limits (1024) are below the need of the default settings.
 fn raise_open_files_limit(settings: &NodeSettings) {
     let LiveSettings { associations, writers, .. } = &settings.live;
     let wanted = DESCRIPTORS_OF_ASSOCIATION * associations.max as u64

@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify(3)); nothing, if there is none.
+//! Notifications to the service manager (sd_notify(3)); without one, they do nothing.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(super) fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// The configuration is read again; [`ready`] tells the end of it.
+/// The configuration is being read again; [`ready`] ends this state.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -24,19 +24,19 @@ pub(super) fn stopping(status: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// Tells the watchdog twice in its time that the node lives, as long as the supervisor's heart goes on beating: a process that
-/// still runs while nobody looks after its children is restarted by the service manager. Ends at once if no watchdog waits.
+/// Notifies the watchdog twice in its interval while the supervisor has a heartbeat. If the children are no longer supervised, the service
+/// manager restarts the process. Ends at once without a watchdog.
 pub(super) async fn watchdog(mut heart: Heart) {
     let Some(patience) = sd_notify::watchdog_enabled() else { return };
     let interval = (patience / 2).max(Duration::from_millis(10));
-    // After a pause of the process this may be due before the supervisor has beaten again: the beat is waited for.
+    // After a pause of the process, the notification may be due before the supervisor's next heartbeat, so it waits for that.
     while heart.beats_again().await {
         notify(&[NotifyState::Watchdog]);
         sleep(interval).await;
     }
 }
 
-/// A service manager that does not listen is no reason to fail.
+/// An unreachable service manager is no reason to fail.
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "cannot notify the service manager");

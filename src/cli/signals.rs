@@ -1,4 +1,4 @@
-//! The signals that ask the process for something.
+//! The signals that the process handles.
 
 use std::future::poll_fn;
 use std::io;
@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use actix_rt::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM, SIGINT, SIGHUP and SIGUSR1, from the moment it is made; until then they keep their default action and end the process at once.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1, from its construction on; until then their default action ends the process.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -14,14 +14,14 @@ pub(super) struct Signals {
     user: Signal,
 }
 
-/// What is asked for.
+/// The request that a signal stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// SIGHUP: to read the configuration again.
+    /// SIGHUP: read the configuration again.
     Reload,
-    /// SIGUSR1: to write a flight record.
+    /// SIGUSR1: write a flight record.
     Record,
-    /// To stop.
+    /// SIGTERM or SIGINT: stop.
     Stop(StopSignal),
 }
 
@@ -29,7 +29,7 @@ pub(super) enum Asked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StopSignal {
     pub(super) name: &'static str,
-    /// What a shell reports for a process ended by this signal: 128 + its number.
+    /// The exit code that a shell reports for a process ended by this signal: 128 + its number.
     pub(super) exit_code: i32,
 }
 
@@ -43,7 +43,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next request.
     pub(super) async fn next(&mut self) -> Asked {
         poll_fn(|cx| {
             if self.terminate.poll_recv(cx).is_ready() {
@@ -61,7 +61,7 @@ impl Signals {
         .await
     }
 
-    /// Waits for the next one that asks to stop.
+    /// Waits for the next request to stop.
     pub(super) async fn next_stop(&mut self) -> StopSignal {
         loop {
             if let Asked::Stop(signal) = self.next().await {

@@ -1,4 +1,4 @@
-//! The start-up lines: where the node listens and stores, what it may use, and what to type to try it.
+//! The start-up lines: the node's addresses and storage, its resources, and a command to try it.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,14 +9,14 @@ use tidegate_storage::Recovery;
 
 use crate::config::{ClientAuth, OwnCertificate, size_text};
 
-/// Where the admin surface is.
+/// The address of the admin surface.
 #[derive(Clone, Copy)]
 pub(super) struct AdminUrl {
     pub(super) scheme: &'static str,
     pub(super) address: SocketAddr,
 }
 
-/// What the lines tell of the settings; kept, since the node takes the settings when it starts.
+/// The parts of the settings that the lines show, kept because the node takes the settings when it starts.
 pub(super) struct StartUp {
     ae_title: String,
     storage: tidegate_storage::Settings,
@@ -36,7 +36,7 @@ impl StartUp {
         }
     }
 
-    /// The lines, once the node is up and its addresses are known.
+    /// The lines of a node that has started and knows its addresses.
     pub(super) fn lines(
         &self,
         listen: Option<SocketAddr>,
@@ -91,12 +91,12 @@ impl StartUp {
     }
 }
 
-/// The path without symbolic links and dots where that can be had.
+/// The canonical path, if it can be resolved.
 fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
-/// An address that a client on this machine can connect to: "all addresses" becomes the loopback address.
+/// An address that a client on this machine can connect to: the unspecified address becomes the loopback address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

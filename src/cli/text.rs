@@ -1,4 +1,4 @@
-//! How figures are written for people: sizes, ages, growth, tables, and strings that a peer has chosen.
+//! Figures as text for people: sizes, ages, growth, tables, and escaped strings of peers.
 
 /// A number of bytes with one decimal from KiB on.
 pub(super) fn size(bytes: u64) -> String {
@@ -8,7 +8,7 @@ pub(super) fn size(bytes: u64) -> String {
     }
     let mut value = bytes as f64 / 1024.0;
     let mut unit = 0;
-    // What would be rounded up to 1024.0 is one of the next unit.
+    // A number that would be rounded up to 1024.0 is shown in the next unit.
     while value >= 1023.95 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
@@ -50,12 +50,12 @@ pub(super) fn duration(microseconds: u64) -> String {
     }
 }
 
-/// `count` of what is called `one`.
+/// `count` with the noun `one`, in the plural if needed.
 pub(super) fn count(count: u64, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
-/// A string of a peer's, with everything escaped that a terminal might act upon or hide.
+/// A string of a peer, with every character escaped that a terminal might interpret or hide.
 pub(super) fn safe(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -67,7 +67,7 @@ pub(super) fn safe(text: &str) -> String {
     out
 }
 
-/// `text` on `width` columns at most.
+/// `text` in at most `width` columns.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -76,8 +76,8 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     format!("{kept}…").chars().take(width).collect()
 }
 
-/// Lines of cells under a heading: the first column to the left, the others to the right, but for a last one that has no
-/// heading, which is a remark.
+/// Lines of cells under a heading: the first column aligned left, the others right. A last column without a heading is a remark, aligned
+/// left.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }

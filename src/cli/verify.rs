@@ -1,4 +1,4 @@
-//! `verify`: proves every stored file whole, and says which are not.
+//! `verify`: proves that each stored file is whole, and lists the others.
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
@@ -47,7 +47,7 @@ pub(super) struct VerifyArgs {
     json: bool,
 }
 
-/// A line about a file, for programs.
+/// A line about a file, as JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     path: &'a str,
@@ -57,7 +57,7 @@ struct Line<'a> {
     faults: Vec<String>,
 }
 
-/// The last line, for programs.
+/// The last line, as JSON.
 #[derive(Serialize)]
 struct Summary {
     files: u64,
@@ -76,7 +76,7 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
         Err(exit) => return exit,
     };
     let root = settings.storage.root;
-    // A file stands where the settings or an access rule put it.
+    // The settings or an access rule decided the path of a file.
     let of_rules = settings.live.access.terms.iter().filter_map(|terms| Some(terms.placement.as_ref()?.layout.clone()));
     let configured = std::iter::once(settings.storage.layout).chain(of_rules);
     let layouts = if args.layout.is_empty() { configured.collect() } else { args.layout };
@@ -86,7 +86,7 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
     let bar = bar();
     let totals = std::thread::scope(|scope| {
         if !bar.is_hidden() {
-            // How far it is, is known once the listing is done; that must not hold up the reading.
+            // The progress needs the total, which is known when the listing is done; reading does not wait for it.
             scope.spawn(|| verification.count_files().map(|files| bar.set_length(files)));
         }
         verification.run(&|verdict| {
@@ -109,7 +109,7 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
     }
 }
 
-/// On stderr, where it is a terminal; hidden elsewhere.
+/// On stderr if that is a terminal; otherwise hidden.
 fn bar() -> ProgressBar {
     let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);

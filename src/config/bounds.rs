@@ -1,4 +1,4 @@
-//! Values with a least and a greatest. The complaint about one beyond them says what is allowed.
+//! Values with a least and a greatest. The error of a value out of bounds states the allowed ones.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -31,18 +31,18 @@ impl Bound for Duration {
 
 /// A value that can be out of bounds.
 pub(super) trait Bounded {
-    /// What is compared with the bounds.
+    /// The number that is compared with the bounds.
     type Bound: Bound;
-    /// The word allowed in place of a value within them, for people.
+    /// The word that is allowed in place of a number, for people.
     const OR: &str = "";
 
-    /// `None`: a word stands in its place.
+    /// The number; `None`: a word stands in its place.
     fn bounded(&mut self) -> Option<&mut Self::Bound>;
 
     /// Takes the least value allowed in place of one out of bounds.
     ///
     /// # Errors
-    /// What is allowed, if the value was out of bounds.
+    /// The allowed values, if the value was out of bounds.
     fn keep_within(&mut self, allowed: &RangeInclusive<Self::Bound>) -> Result<(), String> {
         match self.bounded() {
             Some(value) if !allowed.contains(value) => {

@@ -55,7 +55,7 @@ mod tests {
             changes.iter().map(|c| format!("{}: {} to {}", c.key, c.from, c.to)).collect::<Vec<_>>()
         };
         assert_eq!(texts(&changes.live), ["memory.spool_threshold: \"8 MiB\" to \"1 MiB\"", "writers.batch: 4 to 5"]);
-        // Told again each time: the node still runs with what it was started with.
+        // Reported at every reload: the node still runs with the value of its start.
         assert_eq!(texts(&changes.at_restart), ["writers.count: 16 to 3"]);
         assert_eq!(Changes::between(&started, &started, &started), Changes::default());
     }

@@ -1,5 +1,5 @@
-//! The table of configuration keys, a row each. The mirror of the file, the defaults, the bounds and the reload classes derive from it;
-//! tests hold `conf/tidegate.toml`, which says what each key means, to it.
+//! The table of configuration keys, a row each. The mirror of the file, the defaults, the bounds and the reload classes derive from it.
+//! Tests hold `conf/tidegate.toml`, which documents each key, to it.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -16,10 +16,10 @@ const TIB: u64 = 1 << 40;
 /// Associations that a limit may allow.
 pub(super) const ASSOCIATIONS: RangeInclusive<i64> = 1..=65_536;
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=s(86_400);
-/// At a second and less, a child that waits for its turn on a busy machine would look hung: it sends four heartbeats a second.
+/// With a second or less, a child that waits for its turn on a busy machine would count as hung: it sends four heartbeats a second.
 const HANG_TIMEOUT: RangeInclusive<Duration> = s(1)..=s(3600);
 
-/// When a changed value takes effect in a running node.
+/// The reload class of a key: the moment at which a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reload {
     /// At a reload.
@@ -166,8 +166,7 @@ keys! {
     }
 }
 
-/// A table of `[[access]]`, all of whose keys are live. Name and action have no default; what is left out is as if there were no such
-/// criterion or term.
+/// A table of `[[access]]`, all of whose keys are live. Name and action have no default; an omitted criterion or term does not apply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AccessRule {

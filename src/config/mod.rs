@@ -36,14 +36,14 @@ pub(crate) use tls::{ClientAuth, OwnCertificate, RevocationList, Tls};
 /// The commented template: every key with its default. A test holds it equal to [`Raw::default`].
 pub(crate) const TEMPLATE: &str = include_str!("../../conf/tidegate.toml");
 
-/// A valid configuration: as written, and as each room takes it.
+/// A valid configuration: as written, and in the types of each crate.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) raw: Raw,
     pub(crate) settings: Settings,
 }
 
-/// Reads the sources, lays each over the ones before it, and checks the result.
+/// Reads the sources, lays each over the previous ones, and checks the result.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] names each key that is unknown or out of bounds, its value, where it was set, and what is allowed.
@@ -55,7 +55,7 @@ pub(crate) fn load(file: Option<&Path>, environment: Environment, flags: &Flags)
     }
 }
 
-/// The same, of a file that has been read: its path and its text.
+/// As [`load`], for a file that has been read: its path and its text.
 pub(crate) fn from_text(
     file: Option<(&Path, &str)>,
     environment: Environment,

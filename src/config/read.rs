@@ -132,7 +132,7 @@ fn shown(key: &str, defaults: &BTreeMap<String, toml::Value>, value: &toml::Valu
     if !defaults.contains_key(key) && may_be_secret(key) { "(masked)".to_owned() } else { value.to_string() }
 }
 
-/// The complaint about a key that does not exist, with the key that was probably meant.
+/// The error for a key that does not exist, with the key that was probably meant.
 fn unknown(key: &str, defaults: &BTreeMap<String, toml::Value>) -> String {
     if let Some((_, complaint)) = REMOVED.iter().find(|(removed, _)| *removed == key) {
         return (*complaint).to_owned();

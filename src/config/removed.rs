@@ -1,6 +1,6 @@
-//! Keys of earlier versions. A configuration that still has one is refused with the reason and the way out.
+//! Keys of earlier versions. A configuration that still has one is refused with the reason and the remedy.
 
-/// The key, and what the reader of the refusal can do.
+/// The key, and the remedy.
 pub(super) const REMOVED: [(&str, &str); 7] = [
     (
         "admin.token",

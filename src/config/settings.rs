@@ -21,12 +21,12 @@ pub(crate) struct Settings {
     pub(crate) shutdown_grace: Duration,
     /// The admin surface; `None`: off.
     pub(crate) admin: Option<AdminSettings>,
-    /// Where the admin socket is; `None` = off.
+    /// Path of the admin socket; `None`: off.
     pub(crate) admin_socket: Option<SocketPath>,
     pub(crate) log: LogSettings,
     /// Destination of audit messages; `None`: off.
     pub(crate) audit: Option<Target>,
-    /// Where flight records are kept; `None`: none are written.
+    /// Directory of the flight records; `None`: none are written.
     pub(crate) flight_records: Option<RecordPath>,
 }
 

@@ -115,7 +115,7 @@ fn into_toml(value: Value) -> toml::Value {
         ValueKind::Table(table) => {
             toml::Value::Table(table.into_iter().map(|(name, value)| (name, into_toml(value))).collect())
         }
-        // Texts; the other kinds are made by none of our sources.
+        // A text. The other kinds of values come from none of our sources.
         kind => toml::Value::String(kind.to_string()),
     }
 }
@@ -161,7 +161,7 @@ fn kind(entry: &Spanned<DeValue<'_>>, origin_of: &impl Fn(usize) -> String) -> V
     match entry.get_ref() {
         DeValue::String(text) => ValueKind::String(text.to_string()),
         DeValue::Boolean(switch) => ValueKind::Boolean(*switch),
-        // What exceeds the range of a TOML integer stays as written, and fails as no number.
+        // A number beyond the range of a TOML integer stays as written, and fails as a value of the wrong type.
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::I64),
         DeValue::Float(number) => {

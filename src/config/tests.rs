@@ -190,7 +190,7 @@ fn sums_name_both_values_and_the_way_out() {
     for part in ["memory.spool_threshold = \"32 MiB\"", "memory.budget = \"64 MiB\"", "at most \"16 MiB\""] {
         assert!(found[1].0.contains(part), "{part} not in {}", found[1].0);
     }
-    // What the refusal asks for is enough.
+    // The value that the refusal asks for is accepted.
     load_text("[associations]\nmax = 1920\n[memory]\nbudget = '64 MiB'\n", &[]).unwrap();
     load_text("[associations]\nmax = 2000\n[memory]\nbudget = '67 MiB'\n", &[]).unwrap();
 }

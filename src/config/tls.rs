@@ -1,8 +1,8 @@
 //! Certificates, keys and trusted authorities: from the files of `[tls]` and `[admin]` to the configuration of rustls.
 //!
-//! The profile is the "Modified BCP 195" one of PS3.15 §B.12: TLS 1.2 and 1.3, and of 1.2 only suites with ephemeral keys and
-//! authenticated encryption. rustls has no others. Sessions are not resumed: each association is a whole handshake, and so
-//! a certificate that is revoked or no longer trusted counts from the next one on.
+//! The profile is the "Modified BCP 195" one of PS3.15 §B.12: TLS 1.2 and 1.3, and of 1.2 only suites with ephemeral keys and authenticated
+//! encryption. rustls has no others. Sessions are not resumed: each association needs a full handshake, so a certificate that is revoked or
+//! no longer trusted is refused from the next association on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(crate) struct OwnCertificate {
     /// Of its DER, the first bytes, in hexadecimal: tells two with one subject apart.
     pub(crate) serial: String,
     pub(crate) client_auth: ClientAuth,
-    /// Seconds until it expires; negative: since it has.
+    /// Seconds until it expires; negative: it has expired.
     pub(crate) expires_in_s: i64,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Files<'a> {
     pub(super) client_crls: (&'static str, &'a [String]),
 }
 
-/// Reads what `[tls]` names.
+/// Reads the files that `[tls]` names.
 pub(super) fn tls(raw: &keys::Tls, checks: &mut Checks<'_>) -> Option<Tls> {
     let client_auth = checks.chosen(
         "tls.client_auth",

@@ -1,5 +1,5 @@
-//! Where flight records are kept: outside the storage root, on another filesystem if there is one, since a disk that hangs would take them
-//! along.
+//! The directory of the flight records: outside the storage root, on another filesystem if there is one, because a disk that hangs would
+//! block their writer too.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -10,16 +10,16 @@ use crate::own_directory::{in_shared_temp, is_own};
 
 /// Records kept; the oldest is removed for one more.
 const KEPT: usize = 16;
-/// Entries of the directory that are looked at.
+/// Most entries of the directory that are examined.
 const MAX_ENTRIES: usize = 1024;
-/// What a record's name begins with.
+/// The prefix of a record's name.
 const PREFIX: &str = "flight-";
-/// What it ends with.
+/// Its extension.
 const SUFFIX: &str = ".json";
-/// What the name of one ends with that is being written.
+/// The extension of a record that is being written.
 const PART: &str = ".part";
 
-/// What `[log] flight_records` says.
+/// The value of `[log] flight_records`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RecordPath {
     /// This directory.
@@ -33,7 +33,7 @@ pub(crate) enum RecordPath {
 pub(super) struct RecordDirectory(PathBuf);
 
 impl RecordPath {
-    /// The directory, made if it is missing, for a node with this storage root.
+    /// The directory for a node with this storage root, created if it is missing.
     pub(super) fn open(&self, root: &Path) -> io::Result<RecordDirectory> {
         match self {
             Self::At(directory) => RecordDirectory::make(directory),
@@ -49,7 +49,7 @@ impl RecordPath {
     }
 }
 
-/// Directories for what a program leaves behind, the most fitting first: systemd.exec(5), the XDG Base Directory Specification.
+/// Directories for files that survive the process, the most suitable first: systemd.exec(5), the XDG Base Directory Specification.
 fn candidates() -> Vec<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).unwrap_or_default();
     let of_unit = std::env::split_paths(&variable("LOGS_DIRECTORY")).collect::<Vec<_>>();
@@ -60,7 +60,7 @@ fn candidates() -> Vec<PathBuf> {
 }
 
 impl RecordDirectory {
-    /// Makes the directory, readable by nobody else.
+    /// Creates the directory, readable by its owner only.
     fn make(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         if !is_own(path) {
@@ -69,7 +69,7 @@ impl RecordDirectory {
                 "it must be a directory of the node's user that nobody else can write to",
             ));
         }
-        // Whether it can be written to.
+        // Tests whether a file can be written.
         let trial = path.join(format!("{PREFIX}trial{PART}"));
         create(&trial).and_then(|_| fs::remove_file(&trial))?;
         Ok(Self(path.to_owned()))
@@ -79,7 +79,7 @@ impl RecordDirectory {
         &self.0
     }
 
-    /// Writes a record called `name` by `fill`; its path and its bytes. Removes the oldest beyond those that are kept.
+    /// Writes a record called `name` by `fill`, and removes the oldest ones beyond the limit. Returns its path and its size in bytes.
     pub(super) fn write(
         &self,
         name: &str,
@@ -109,7 +109,7 @@ impl RecordDirectory {
     }
 }
 
-/// Anew, with mode 0600; what a crash has left under the name is removed.
+/// A new file with mode 0600. A file that a crash left under the name is removed.
 fn create(path: &Path) -> io::Result<File> {
     let _ = fs::remove_file(path);
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)

@@ -16,10 +16,11 @@ const KEPT: usize = 200;
 /// Bytes kept of a line.
 const LINE_BYTES: usize = 1024;
 
-/// Bytes of a line that was cut off: an ellipsis follows.
+/// Bytes of a truncated line: an ellipsis follows.
 const CUT_LINE_BYTES: usize = LINE_BYTES + '…'.len_utf8();
 
-/// The last lines, the oldest first; empty ones where there were fewer. A clone refers to the same ones. Their memory is taken once: a node that
+/// The last lines, the oldest first; empty ones where there were fewer. Clones share them. Their memory is allocated once, because a node
+/// that is short of memory logs more than before.
 /// is short of memory logs more than before.
 #[derive(Clone, Debug)]
 pub(crate) struct Messages(Arc<Mutex<VecDeque<String>>>);
@@ -32,7 +33,7 @@ impl Default for Messages {
 }
 
 impl Messages {
-    /// What is kept now.
+    /// The lines kept now.
     pub(super) fn list(&self) -> Vec<String> {
         self.0.lock().iter().filter(|line| !line.is_empty()).cloned().collect()
     }
@@ -52,7 +53,7 @@ impl Messages {
     }
 }
 
-/// Keeps what is logged at the level info or above.
+/// Keeps lines of level info and above.
 #[derive(Debug)]
 pub(crate) struct MessagesLayer(pub(crate) Messages);
 

@@ -1,10 +1,10 @@
-//! The flight record: one bounded JSON file with what the node was about when something went wrong, for whoever comes later.
+//! The flight record: one bounded JSON file with the state of the node at a failure, for a later analysis.
 //!
 //! | module | is |
 //! |---|---|
-//! | [`directory`] | where records are kept, and how many |
+//! | [`directory`] | the directory of the records, and their number |
 //! | [`messages`] | the last lines of the log |
-//! | [`record`] | what a record holds |
+//! | [`record`] | the contents of a record |
 //! | [`recorder`] | the thread that writes them |
 //!
 //! A record holds no value of a dataset: figures, AE titles, addresses, and lines of the log, which hold none either.

@@ -1,4 +1,4 @@
-//! What a flight record holds. Everything in it is bounded.
+//! The contents of a flight record. Every part is bounded.
 
 use std::cmp::Reverse;
 
@@ -12,14 +12,14 @@ use tidegate_memory::{AllocatorStatistics, Location};
 
 use crate::admin::model::{Association, EndedEntry, Second, Writer, Writers};
 
-/// Holders told of: those that hold most.
+/// Most holders in a record: the largest ones.
 const MAX_HOLDERS: usize = 64;
-/// Leases told of a holder, or of a writer: the oldest.
+/// Most leases of a holder or a writer in a record: the oldest ones.
 const MAX_LEASES: usize = 16;
-/// Associations told of: those that are open longest.
+/// Most associations in a record: the oldest ones.
 const MAX_ASSOCIATIONS: usize = 64;
 
-/// See the module.
+/// A flight record.
 #[derive(Debug, Serialize)]
 pub(super) struct Record {
     /// Version of the program.
@@ -40,7 +40,7 @@ pub(super) struct Record {
     stages: Vec<StageUse>,
     counters: Counts,
     writers: WritersHold,
-    /// Holders there were, and those that held most.
+    /// The number of holders, and the largest ones.
     holders_total: usize,
     holders: Vec<HolderUse>,
     associations_total: usize,
@@ -54,7 +54,7 @@ pub(super) struct Record {
     messages: Vec<String>,
 }
 
-/// What only rises, or is in hand.
+/// Totals since the start, and work in flight.
 #[derive(Debug, Serialize)]
 struct Counts {
     acknowledged_total: u64,
@@ -73,7 +73,7 @@ struct WritersHold {
     writers: Vec<WriterHolds>,
 }
 
-/// A writer, and the leases whose bytes are with it.
+/// A writer, and the leases that are at it.
 #[derive(Debug, Serialize)]
 struct WriterHolds {
     #[serde(flatten)]
@@ -86,17 +86,17 @@ struct Child {
     name: String,
     state: &'static str,
     uptime_ms: u64,
-    /// For how long it has had work and made no step.
+    /// Time with work and without progress.
     quiet_ms: u64,
     restarts: u64,
     last_exit: Option<String>,
 }
 
 impl Record {
-    /// What the node is about now.
+    /// The present state of the node.
     ///
     /// # Errors
-    /// If jemalloc does not tell its figures.
+    /// If jemalloc's figures cannot be read.
     pub(super) fn of(alarm: &Alarm, observer: &Observer, messages: Vec<String>) -> Result<Self, AllocatorError> {
         let memory = observer.memory()?;
         let statistics = observer.statistics()?;
@@ -143,7 +143,7 @@ impl Record {
     }
 }
 
-/// The holders that hold most, most first, each with its oldest leases.
+/// The largest holders, the largest first, each with its oldest leases.
 fn largest(mut holders: Vec<HolderUse>) -> Vec<HolderUse> {
     holders.sort_by_key(|holder| Reverse(holder.bytes));
     holders.truncate(MAX_HOLDERS);

@@ -1,5 +1,4 @@
-//! The thread that writes flight records. It waits for alarms and for nothing else: not for the storage, and for no lock that a dataset
-//! waits for.
+//! The thread that writes flight records. It waits for alarms only: it uses neither the storage nor a lock that a dataset waits for.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -13,12 +12,13 @@ use super::directory::{RecordDirectory, RecordPath};
 use super::messages::Messages;
 use super::record::Record;
 
-/// An alarm that comes of itself within this time after a record adds little to it: a disk that hangs makes one for each writer.
+/// An automatic alarm this soon after a record adds little to it: a disk that hangs raises one for each writer.
 const PAUSE: Duration = Duration::from_secs(60);
-/// How long the thread waits at a time.
+/// The longest single wait for an alarm.
 const WAIT: Duration = Duration::from_secs(3600);
 
-/// Starts the thread, for the node of `observer` with this storage root. False: there is no directory or no thread, and the node serves without
+/// Starts the thread, for the node of `observer` with this storage root. False: there is no directory or no thread, and the node serves
+/// without records.
 /// records.
 pub(crate) fn start(path: &RecordPath, root: &Path, messages: Messages, observer: Observer) -> bool {
     let directory = match path.open(root) {
@@ -30,7 +30,7 @@ pub(crate) fn start(path: &RecordPath, root: &Path, messages: Messages, observer
     };
     tracing::info!(path = %directory.path().display(), "flight records are kept here");
     let recorder = Recorder { directory, messages, observer, last: None };
-    // Its stack is there before memory is short.
+    // Its stack is allocated before memory is short.
     let started = thread::Builder::new().name("flight-record".to_owned()).spawn(move || recorder.run());
     if let Err(error) = &started {
         tracing::warn!(%error, "no flight records: there is no thread for them");

@@ -17,7 +17,7 @@ pub struct Usage {
     pub cpu: Option<Duration>,
     /// Time that threads of this process were ready to run and waited for a processor, together.
     pub cpu_wait: Option<Duration>,
-    /// Time that a control group of this process was held back because its quota was spent.
+    /// Time that a control group of this process was throttled because its quota was exhausted.
     pub cpu_throttled: Option<Duration>,
     /// Time of all the machine's processors that was not idle, as a part of 1, this process included.
     pub host_busy: Option<f64>,
@@ -128,8 +128,8 @@ fn parse_throttled(text: &str) -> Option<Duration> {
     v2.or_else(|| named(text, "throttled_time").map(Duration::from_nanos))
 }
 
-/// Time that the control group of this process that is held back most was held back because its quota was spent; `None`: there is
-/// none with processors.
+/// Time that the most throttled control group of this process was held back because its quota was exhausted; `None`: no group limits the
+/// processor time.
 pub fn throttled() -> Option<Duration> {
     throttled_below(Path::new("/"))
 }

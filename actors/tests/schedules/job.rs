@@ -40,11 +40,11 @@ enum Outcome {
     Lost,
 }
 
-/// Where the outcome of a job is told, once.
+/// The sender of the outcome of a job, used once.
 #[derive(Debug)]
 pub(crate) struct Reply(Arc<(Mutex<Outcome>, Condvar)>);
 
-/// Where an association waits for it.
+/// The receiving end of a [`Reply`].
 #[derive(Debug)]
 pub(crate) struct PendingReply(Arc<(Mutex<Outcome>, Condvar)>);
 
@@ -56,7 +56,7 @@ impl Job {
 }
 
 impl PendingReply {
-    /// Waits for the outcome. `false`: the job was lost, and is to be submitted again.
+    /// Waits for the outcome. `false`: the job was lost and must be submitted again.
     pub(crate) fn is_answered(&self) -> bool {
         let (outcome, changed) = &*self.0;
         let mut outcome = outcome.lock();

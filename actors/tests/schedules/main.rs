@@ -1,12 +1,11 @@
 //! The scheduler of writers, and the jobs in flight, under thousands of schedules.
 //!
-//! [shuttle](https://docs.rs/shuttle) runs a model of a few writers and associations on one thread and chooses, at each lock, who goes
-//! on. The scheduler and `InFlight` are the real ones, compiled here against shuttle's locks (`sync`); storage, jobs and the loop of a
-//! writer are modelled, with what can happen to a writer between any two steps: it dies, it hangs and is given up, it is given up and
-//! wakes up late.
+//! [shuttle](https://docs.rs/shuttle) runs a model of a few writers and associations on one thread and chooses the next thread at each
+//! lock. The scheduler and `InFlight` are the real ones, compiled here against shuttle's locks (`sync`). Storage, jobs and the loop of a
+//! writer are modelled. Between any two steps a writer may die, hang and be fenced, or be fenced and wake up late.
 //!
-//! A job that nobody comes for is found as a deadlock, since its association waits for ever. The rest is checked when all have gone to
-//! sleep, and again when all have ended: see [`model::Model::check_at_rest`].
+//! A job that no writer takes is found as a deadlock, since its association waits for ever. The other invariants are checked when all
+//! threads sleep, and again when all have ended: see [`model::Model::check_at_rest`].
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -43,7 +42,7 @@ fn run(scheduler: impl Scheduler + 'static, scenario: Scenario) {
     Runner::new(scheduler, config).run(move || Model::run(scenario));
 }
 
-/// Explores schedules at random, and then such that one thread after the other is put off for long.
+/// Explores schedules at random, and then schedules that delay one thread after the other for long.
 fn explore(scenario: Scenario) {
     if let Ok(schedule) = std::env::var("TIDEGATE_SCHEDULE") {
         return match schedule.trim().parse() {

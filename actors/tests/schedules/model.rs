@@ -18,7 +18,7 @@ use crate::writer;
 /// Jobs that find room in a lane.
 const CAPACITY: usize = 64;
 
-/// What is run.
+/// The parameters of a test.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
     pub(crate) writers: usize,
@@ -33,7 +33,7 @@ pub(crate) struct Scenario {
     pub(crate) is_one_immortal: bool,
 }
 
-/// See the module.
+/// The node around the scheduler.
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) scheduler: Arc<WriterScheduler<Modelled>>,
@@ -79,7 +79,7 @@ impl Workload for Modelled {
     type Discard = Counted;
 }
 
-/// What others see of a writer, and do to it.
+/// The state of a writer as other threads see and change it.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) index: usize,
@@ -168,7 +168,7 @@ impl Model {
         model.check_at_the_end();
     }
 
-    /// Whether one more trouble is to come of the moment.
+    /// Decides whether the writer fails at this point.
     pub(crate) fn has_trouble(&self, writer: &Writer) -> bool {
         let is_spared = writer.index == 0 && self.scenario.is_one_immortal;
         if is_spared || self.troubles_left.load(Ordering::Relaxed) == 0 || !thread_rng().gen_bool(0.2) {
@@ -178,7 +178,7 @@ impl Model {
         true
     }
 
-    /// Whether all goes as it should: then nothing is put off until somebody finds out what has become of a writer.
+    /// Whether no writer fails. Then no thread has to wait until a failure is detected.
     pub(crate) fn is_without_trouble(&self) -> bool {
         self.scenario.troubles == 0
     }
@@ -197,7 +197,7 @@ impl Model {
         Counted::new(&self.payloads)
     }
 
-    /// When the storage wants a checkpoint, as a writer is told that goes to sleep.
+    /// Whether a checkpoint is due and no writer makes it.
     pub(crate) fn is_checkpoint_due(&self) -> bool {
         let log = self.log.lock();
         log.is_due && !log.is_checkpointing
@@ -208,7 +208,7 @@ impl Model {
         self.changed.notify_all();
     }
 
-    /// Says that a writer sleeps, hangs or has ended.
+    /// Records that a writer sleeps, hangs or has ended.
     pub(crate) fn notify(&self) {
         drop(self.phase.lock());
         self.changed.notify_all();
@@ -299,7 +299,7 @@ impl Model {
         }
     }
 
-    /// Waits until nobody has anything to do.
+    /// Waits until no thread has work.
     fn wait_for_rest(&self) {
         self.wait_until(|_| {
             // All locked at once: otherwise one that has been looked at could be woken by one that has not.
@@ -311,7 +311,7 @@ impl Model {
         });
     }
 
-    /// What must hold once all that was submitted is answered and every writer sleeps, hangs or has ended.
+    /// Checks the invariants that hold once every submitted job is answered and every writer sleeps, hangs or has ended.
     pub(crate) fn check_at_rest(&self) {
         let [waiting @ .., _attached] = self.scheduler.open_counts();
         assert_eq!(waiting, [0; 7], "left: jobs, permits of either lane, leaders, batches, files, discards");

@@ -17,7 +17,7 @@ use crate::model::{Model, Modelled, Phase, Writer};
 /// Jobs of a batch, at most.
 const BATCH: usize = 3;
 
-/// The thread has died, with all that it had.
+/// The thread has died, with everything that it held.
 #[derive(Debug)]
 struct Died;
 
@@ -101,7 +101,7 @@ fn wait(model: &Model, writer: &Arc<Writer>, state: &mut WriterState<Modelled>) 
     }
 }
 
-/// A step that the storage takes: what happens to a writer happens here.
+/// A step in the storage: each failure of a writer happens at one.
 fn step(model: &Model, writer: &Writer) -> Result<(), Died> {
     thread::yield_now();
     model.check_promptness();

@@ -1,5 +1,5 @@
-//! `conformance`: the DICOM Conformance Statement of this configuration, in the structure of PS3.2 annex N. What it says comes from
-//! the settings and from the tables that the node works by; `docs/conformance.md` is what it says of the defaults.
+//! `conformance`: the DICOM Conformance Statement of this configuration, in the structure of PS3.2 annex N. It derives from the settings
+//! and from the tables that the node works by. `docs/conformance.md` is the statement of the defaults.
 
 mod statement;
 

@@ -13,7 +13,7 @@ use tidegate_storage::{Duplicates, Durability};
 
 use crate::config::{ClientAuth, Settings, period_text, size_text};
 
-/// What the statement is about.
+/// The subject of the statement.
 pub(super) struct Subject<'a> {
     pub(super) settings: &'a Settings,
     pub(super) live: &'a LiveSettings,

@@ -1,4 +1,4 @@
-//! `mem diff`: what grew and what shrank between two snapshots.
+//! `mem diff`: growth and shrinkage between two snapshots.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -10,36 +10,36 @@ use tidegate_memory::snapshot::HolderUse;
 
 use crate::cli::text::{Table, age, growth, safe, signed, size};
 
-/// Functions shown of a call stack.
+/// Functions of a call stack that are shown.
 const STACK_FUNCTIONS: usize = 6;
-/// So many samples name the code that grows for certain.
+/// Samples from which on the growth is certain.
 const EXPECTED_SAMPLES: f64 = 10.0;
 
-/// What has changed; what has not is left out of the lists, which begin with the largest growth.
+/// The differences. An unchanged entry is left out; each list begins with the largest growth.
 #[derive(Debug, Serialize)]
 pub(super) struct Diff {
     milliseconds: u64,
     held: Change,
-    /// Allocated, and not in the caches of threads.
+    /// Allocated bytes, without the caches of threads.
     allocated: Change,
     resident: Change,
     unattributed: Change,
     stages: Vec<Named>,
     associations: Vec<Named>,
-    /// What was allocated between the looks and is still held, by call stack; only if it was recorded.
+    /// Bytes allocated between the snapshots and still live, by call stack; only if the allocations were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     stacks: Option<Vec<Stack>>,
 }
 
-/// A call stack and what it allocated, as estimated from samples.
+/// A call stack and its bytes, as estimated from samples.
 #[derive(Debug, Serialize)]
 struct Stack {
     bytes: u64,
-    /// The function that allocated, then its callers.
+    /// The function that allocated, followed by its callers.
     functions: Vec<String>,
 }
 
-/// A number of bytes, earlier and later.
+/// Bytes earlier and later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 struct Change {
     before_bytes: i64,
@@ -64,7 +64,7 @@ struct Named {
     bytes: Change,
     before_leases: u64,
     after_leases: u64,
-    /// Associations only: whether it was there at both times.
+    /// Associations only: whether it was open at both snapshots.
     #[serde(skip_serializing_if = "Option::is_none")]
     presence: Option<Presence>,
 }
@@ -78,7 +78,7 @@ enum Presence {
 }
 
 impl Diff {
-    /// `None` if the snapshots are not of the same run of a node, whose highest only rises.
+    /// `None` if the snapshots come from different runs of the node: within one run, the peak only rises.
     pub(super) fn of(before: &MemorySnapshot, after: &MemorySnapshot) -> Option<Self> {
         if after.highest_bytes < before.highest_bytes {
             return None;
@@ -95,7 +95,7 @@ impl Diff {
         })
     }
 
-    /// Adds what the call stacks recorded meanwhile still hold: bytes, and functions from the one that allocated outwards.
+    /// Adds the bytes that are still live by call stack: bytes, and functions from the one that allocated outwards.
     pub(super) fn with_stacks(mut self, stacks: Vec<(u64, Vec<String>)>) -> Self {
         self.stacks = Some(stacks.into_iter().map(|(bytes, functions)| Stack { bytes, functions }).collect());
         self
@@ -114,7 +114,7 @@ impl Diff {
         text
     }
 
-    /// What a recording without a sample means, and how long one with samples takes.
+    /// The meaning of a recording without a sample, and the time that one with samples takes.
     fn why_no_sample(&self) -> String {
         let grown = u64::try_from(self.allocated.growth()).unwrap_or(0);
         if grown == 0 {
@@ -204,7 +204,7 @@ fn associations(before: &MemorySnapshot, after: &MemorySnapshot) -> Vec<Named> {
         let bytes = |holder: Option<&HolderUse>| holder.map_or(0, |holder| holder.bytes);
         let leases = |holder: Option<&HolderUse>| holder.map_or(0, |holder| holder.leases.len() as u64);
         Some(Named {
-            // The later label tells more: the calling AE title is not known at first.
+            // The later label is more complete: the calling AE title is unknown at first.
             name: after.or(before)?.label.clone(),
             bytes: Change::between(bytes(before), bytes(after)),
             before_leases: leases(before),
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::cli::mem::sample;
 
-    /// Ten seconds later: CT1 holds more, MR is gone, US has come.
+    /// Ten seconds later: CT1 holds more, MR has ended, US has opened.
     fn later() -> MemorySnapshot {
         let receiving = |bytes| LeaseUse {
             stage: Stage::Receiving,

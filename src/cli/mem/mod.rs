@@ -1,5 +1,4 @@
-//! `tidegate mem`: asks the running node who holds which memory. Each command has a file of its own; [`crate::cli::client`] does
-//! the asking.
+//! `tidegate mem`: the holders of the running node's memory. Each command has a file of its own; [`crate::cli::client`] sends the requests.
 
 mod diff;
 mod profile;
@@ -92,9 +91,9 @@ enum MemCommand {
     },
 }
 
-/// Call stacks that `mem diff --stacks` tells.
+/// Call stacks that `mem diff --stacks` lists.
 const LARGEST_STACKS: usize = 10;
-/// The crates that run our code: they are at the outer end of every stack.
+/// Runtime crates that call our code: they are at the outer end of every stack.
 const RUNTIME: [&str; 3] = ["actix", "actix-rt", "tokio"];
 
 fn bytes(text: &str) -> Result<u64, String> {
@@ -102,7 +101,7 @@ fn bytes(text: &str) -> Result<u64, String> {
     size.map(|size| size.as_u64()).map_err(|_| "must be a size such as 10MiB or 64KiB".to_owned())
 }
 
-/// Why a command was not carried out.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum MemError {
     #[error(transparent)]
@@ -122,7 +121,7 @@ impl From<&MemError> for Exit {
     }
 }
 
-/// Carries out `tidegate mem …`.
+/// Runs `tidegate mem …`.
 pub(super) fn run(args: MemArgs) -> Exit {
     let client = match args.reach.client() {
         Ok(client) => client,
@@ -175,7 +174,7 @@ fn carry_out(client: &Client, command: MemCommand, json: bool) -> Result<Exit, M
     })
 }
 
-/// Tells a person what is being waited for.
+/// Prints to a terminal what the command waits for.
 fn hint(json: bool, what: &str) {
     if !json {
         output::complain(what);

@@ -12,10 +12,10 @@ use crate::cli::ask_error::AskError;
 use crate::cli::client::Client;
 use crate::cli::text::size;
 
-/// Why there is no profile.
+/// The reason for a missing profile.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProfileError {
-    /// The file name does not say the format.
+    /// The file name has no known ending, so the format is unknown.
     #[error("{}: end the name in .svg for a flame graph or in .pb.gz for pprof", .0.display())]
     Ending(PathBuf),
     /// The file cannot be written.
@@ -28,7 +28,7 @@ pub(super) enum ProfileError {
     Draw(#[from] profile::ProfileError),
 }
 
-/// A profile that was taken.
+/// A complete profile.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Taken {
     path: PathBuf,
@@ -37,10 +37,10 @@ pub(super) struct Taken {
     bytes: u64,
 }
 
-/// Has the node take a profile for `seconds`, and writes it to `path`, whose ending says the format.
+/// Takes a profile of the node for `seconds`, and writes it to `path`. The ending of the path decides the format.
 pub(super) fn take(client: &Client, seconds: u64, path: PathBuf) -> Result<Taken, ProfileError> {
     let format = format(&path).ok_or_else(|| ProfileError::Ending(path.clone()))?;
-    // Told before the wait, not after it.
+    // An unknown ending is reported before the wait, not after it.
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
     access(directory, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|errno| ProfileError::Unwritable { path: path.clone(), source: errno.into() })?;

@@ -1,4 +1,4 @@
-//! A node at one moment, for the tests of what is printed.
+//! A node at one moment, for tests of printed text.
 
 use tidegate_memory::snapshot::{HolderUse, LeaseUse, StageUse};
 use tidegate_memory::{AllocatorStatistics, Level, Location, MemorySnapshot, Stage};
@@ -15,7 +15,7 @@ pub(super) fn holder(id: u64, label: &str, age_ms: u64, leases: Vec<LeaseUse>) -
     HolderUse { id, label: label.to_owned(), age_ms, bytes, leases }
 }
 
-/// A snapshot of these holders: stages and sums follow from them.
+/// A snapshot of these holders, with the stages and sums that follow from them.
 pub(super) fn of(holders: Vec<HolderUse>) -> MemorySnapshot {
     let leases = || holders.iter().flat_map(|holder| &holder.leases);
     let stages: Vec<StageUse> = Stage::ALL

@@ -1,4 +1,4 @@
-//! `mem stats`: the allocator's pages, arenas and size classes beside what the system and the control group see.
+//! `mem stats`: the allocator's pages, arenas and size classes, beside the figures of the system and the control group.
 
 use tidegate_memory::arenas::{AllocatorDetail, Arena, SizeClass};
 use tidegate_memory::cgroup::GroupMemory;
@@ -28,7 +28,7 @@ pub(super) fn render(found: &Allocator) -> String {
     parts.join("\n")
 }
 
-/// What the kernel says of the process and of its control group.
+/// The kernel's figures of the process and of its control group.
 fn system(found: &Allocator) -> String {
     let mut table = Table::new(["SYSTEM", "BYTES", ""]);
     let mut row = |name: &str, bytes: Option<u64>, meaning: &str| {

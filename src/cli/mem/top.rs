@@ -5,7 +5,7 @@ use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
 
 use crate::cli::text::{Table, age, safe, signed, size};
 
-/// The sums, then who holds how much: most first.
+/// The sums, then the holders, the largest first.
 pub(super) fn render(snapshot: &MemorySnapshot) -> String {
     format!("{}\n{}\n{}", sums(snapshot), by_stage(snapshot), by_association(snapshot))
 }
@@ -59,14 +59,14 @@ fn by_association(snapshot: &MemorySnapshot) -> String {
     table.render()
 }
 
-/// Everyone who holds something, most first.
+/// All holders, the largest first.
 pub(super) fn largest(snapshot: &MemorySnapshot) -> Vec<&HolderUse> {
     let mut holders: Vec<_> = snapshot.holders.iter().filter(|holder| !holder.leases.is_empty()).collect();
     holders.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
     holders
 }
 
-/// How long the oldest lease of a holder has been held.
+/// The age of a holder's oldest lease.
 pub(super) fn oldest_ms(holder: &HolderUse) -> u64 {
     holder.leases.iter().map(|lease| lease.age_ms).max().unwrap_or(0)
 }

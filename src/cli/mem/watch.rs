@@ -16,15 +16,15 @@ use crate::cli::signals::Signals;
 use crate::cli::text::{age, count, cut, safe, signed, size};
 use crate::cli::{Exit, output};
 
-/// Time from frame to frame.
+/// Interval of the frames.
 const PERIOD: Duration = Duration::from_secs(1);
-/// A frame where no terminal says its size.
+/// The size of a frame if no terminal reports one.
 const PLAIN: Extent = Extent { columns: 100, lines: 30 };
-/// The alternate screen without a cursor, and back: what was on the terminal before is there again.
+/// Enters the alternate screen without a cursor, and leaves it: the earlier content of the terminal returns.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
-/// Room for a frame.
+/// Initial capacity of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Extent {
     columns: usize,
@@ -43,7 +43,7 @@ pub(super) fn run(client: &Client, frames: Option<u64>, json: bool) -> Exit {
     }
 }
 
-/// The terminal, which is given back as it was however the view ends.
+/// The terminal, restored by the drop.
 struct Screen;
 
 impl Screen {
@@ -59,7 +59,7 @@ impl Drop for Screen {
 }
 
 async fn show(client: &Client, frames: Option<u64>, json: bool) -> Result<Exit, AskError> {
-    // From here on a signal ends the view through us, not past us.
+    // From here on a signal ends the view through this loop, which restores the terminal.
     let mut signals = Signals::new()?;
     let on_terminal = !json && io::stdout().is_terminal();
     let mut screen = None;
@@ -93,7 +93,7 @@ async fn show(client: &Client, frames: Option<u64>, json: bool) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-/// What `future` gives, unless `signal` comes first.
+/// The result of `future`, unless `signal` comes first.
 async fn unless<T>(future: impl Future<Output = T>, signal: impl Future) -> Option<T> {
     tokio::select! {
         given = future => Some(given),
@@ -116,13 +116,12 @@ fn extent() -> Extent {
     }
 }
 
-/// The frame drawn over the one before it, without a flicker: each line ends by clearing its rest, the last one what is
-/// below it.
+/// The frame, drawn over the previous one without flicker: each line clears its rest, and the last one everything below it.
 fn on_screen(frame: &str) -> String {
     format!("\x1b[H{}\x1b[J", frame.trim_end().replace('\n', "\x1b[K\r\n") + "\x1b[K")
 }
 
-/// One view: the sums, a bar for each stage, and as many holders as there is room for.
+/// One frame: the sums, a bar for each stage, and as many holders as fit.
 fn frame(snapshot: &MemorySnapshot, extent: Extent) -> String {
     let Extent { columns, lines } = extent;
     let budget = snapshot.budget_bytes;
@@ -178,7 +177,7 @@ fn frame(snapshot: &MemorySnapshot, extent: Extent) -> String {
 /// `bytes` of `scale` as a bar of `width` columns between its brackets.
 fn bar(bytes: u64, scale: u64, width: usize) -> String {
     let share = u128::from(bytes) * width as u128;
-    // Something is never shown as nothing.
+    // A value above 0 is never shown as an empty bar.
     let filled = usize::try_from(share.div_ceil(u128::from(scale.max(1)))).unwrap_or(width).min(width);
     format!("[{}{}]", "#".repeat(filled), ".".repeat(width - filled))
 }

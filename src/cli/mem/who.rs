@@ -1,4 +1,4 @@
-//! `mem who`: each holder with its chain, association → stage → place → since when.
+//! `mem who`: each holder with its chain: association → stage → place → since when.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use tidegate_memory::{Location, MemorySnapshot, Stage};
 use super::top::largest;
 use crate::cli::text::{Table, age, count, safe, size};
 
-/// Whom to leave out.
+/// The thresholds of the list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Least {
-    /// Holders of no more than this.
+    /// Holders of at most this many bytes are left out.
     pub(super) over_bytes: u64,
-    /// Leases no older than this.
+    /// Leases of at most this age are left out.
     pub(super) older_ms: u64,
 }
 
-/// Who is left, most bytes first, with the leases that count.
+/// The remaining holders, the largest first, each with the leases above the thresholds.
 #[derive(Debug, Serialize)]
 pub(super) struct Who {
     taken_unix_ms: u64,
@@ -36,7 +36,7 @@ impl Who {
         Self { taken_unix_ms: snapshot.taken_unix_ms, holders }
     }
 
-    /// The chains; `queue` tells the places in the mailbox.
+    /// The chains. `queue` has the positions in the mailbox.
     pub(super) fn render(&self, queue: &Queue) -> String {
         if self.holders.is_empty() {
             return "no holder matches\n".to_owned();
@@ -55,14 +55,14 @@ impl Who {
     }
 }
 
-/// The leases of a holder that stand at one place, together.
+/// The leases of a holder at one place, summed up.
 #[derive(Default)]
 struct Link {
     bytes: u64,
     leases: u64,
-    /// Since when the first of them has been there.
+    /// The time at which the first of them came there.
     there_ms: u64,
-    /// Since when the first of them has been held.
+    /// The time at which the first of them was taken.
     held_ms: u64,
 }
 
@@ -94,7 +94,7 @@ fn stage_order(stage: Stage) -> usize {
     Stage::ALL.iter().position(|other| *other == stage).unwrap_or(usize::MAX)
 }
 
-/// The tickets of everything that waits for a writer, in the order of their turn.
+/// The tickets of all jobs that wait for a writer, in order.
 pub(super) struct Queue(Vec<u64>);
 
 impl Queue {

@@ -1,4 +1,4 @@
-//! How `top` looks: sums, throughput and response of the last minutes, memory by stage against the budget, writers, associations.
+//! The frame of `top`: sums, throughput and response of the last minutes, memory by stage against the budget, writers, associations.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -11,7 +11,7 @@ use crate::admin::model::{Leased, Second};
 use crate::cli::look::{disk, headline, memory, title};
 use crate::cli::text::{age, duration, size};
 
-/// Each stage with its share and its colour, in the order a byte passes them.
+/// Each stage with its name and its colour, in the order in which a byte passes them.
 fn stages(leased: &Leased) -> [(&'static str, u64, Color); 8] {
     [
         ("floor", leased.floor, Color::Gray),
@@ -103,7 +103,7 @@ fn draw_memory(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let mut words = Vec::new();
     let mut filled = 0;
     for (name, bytes, color) in stages(&now.leased).into_iter().filter(|(_, bytes, _)| *bytes > 0) {
-        // Something is never shown as nothing.
+        // A value above 0 is never shown as an empty bar.
         let columns = (bytes * width).div_ceil(now.budget_bytes.max(1)).min(width - filled);
         filled += columns;
         bar.push(Span::styled("█".repeat(columns as usize), color));

@@ -1,4 +1,5 @@
-//! `tidegate top`: the node live, a frame a second. On a terminal a view with keys; elsewhere, or with `--json`, a text each time.
+//! `tidegate top`: a live view of the node, a frame a second. On a terminal it takes keys; elsewhere, or with `--json`, it is a text each
+//! second.
 
 mod draw;
 mod view;
@@ -18,9 +19,9 @@ use super::{Exit, look, output};
 use crate::admin::wire::line;
 use view::{Doing, Look, PAST_SECONDS, View};
 
-/// Time from frame to frame.
+/// Interval of the frames.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long a key may wait for its effect.
+/// The longest delay of a key's effect.
 const KEY_WAIT: Duration = Duration::from_millis(100);
 
 /// `tidegate top`
@@ -53,7 +54,7 @@ pub(super) fn run(args: TopArgs) -> Exit {
     })
 }
 
-/// A text each second, until nobody reads it.
+/// Prints a text each second until its reader is gone.
 fn print(client: &Client, json: bool, frames: Option<u64>) -> Result<Exit, AskError> {
     let mut shown = 0;
     loop {
@@ -72,7 +73,7 @@ fn print(client: &Client, json: bool, frames: Option<u64>) -> Result<Exit, AskEr
     }
 }
 
-/// The view, until a key ends it. A node that does not answer keeps no key waiting: another thread asks.
+/// Runs the view until a key ends it. Another thread asks the node, so keys work while it does not answer.
 fn watch(client: &Client, frames: Option<u64>) -> Result<Exit, AskError> {
     let first = Look::at(client)?;
     let past = client.history(PAST_SECONDS)?;
@@ -127,7 +128,7 @@ fn show(
     }
 }
 
-/// Looks once a second until nobody wants to know.
+/// Asks the node once a second until the receiver is gone.
 fn looking(client: Client) -> Receiver<Result<Look, AskError>> {
     let (sender, receiver) = sync_channel(1);
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What `top` knows: the past seconds, the last look, what is chosen; and what a key changes.
+//! The state of `top`: the past seconds, the last look, the selection; and the effect of each key.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use crate::admin::model::{Association, Second, Status, Writers};
 use crate::cli::ask_error::AskError;
 use crate::cli::client::Client;
 
-/// Seconds of the past that a view begins with.
+/// Seconds of history that a view begins with.
 pub(super) const PAST_SECONDS: u64 = 300;
 
 /// The node at one moment.
@@ -27,7 +27,7 @@ impl Look {
     }
 }
 
-/// By what associations are sorted.
+/// The order of the associations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
     Held,
@@ -56,7 +56,7 @@ impl Sort {
     }
 }
 
-/// What a key asks for.
+/// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     Nothing,
@@ -64,18 +64,18 @@ pub(super) enum Doing {
     Abort(u64),
 }
 
-/// See the module.
+/// The view: its data and its selection.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) past: Vec<Second>,
     pub(super) look: Look,
     pub(super) sort: Sort,
-    /// Bytes a second since the look before, by association.
+    /// Bytes a second since the previous look, by association.
     rates: HashMap<u64, u64>,
     chosen: Option<u64>,
-    /// The association that is asked about.
+    /// The association whose abort awaits a confirmation.
     pub(super) confirming: Option<u64>,
-    /// What happened last.
+    /// The last event, as a message.
     pub(super) notice: String,
 }
 
@@ -86,7 +86,7 @@ impl View {
         Self { past, look, sort: Sort::Held, rates, chosen: None, confirming: None, notice }
     }
 
-    /// Another look.
+    /// Takes in another look.
     pub(super) fn take(&mut self, look: Look) {
         self.notice.clear();
         let span_ms = look.status.now_unix_ms.saturating_sub(self.look.status.now_unix_ms).max(1);
@@ -110,7 +110,7 @@ impl View {
         self.rates.get(&association.id).copied().unwrap_or(0)
     }
 
-    /// The associations as they are sorted.
+    /// The associations, sorted.
     pub(super) fn sorted(&self) -> Vec<&Association> {
         let mut sorted: Vec<_> = self.look.associations.iter().collect();
         sorted.sort_by_key(|one| {
@@ -125,7 +125,7 @@ impl View {
         sorted
     }
 
-    /// The row of the association that is chosen.
+    /// The row of the selected association.
     pub(super) fn chosen_row(&self) -> Option<usize> {
         let chosen = self.chosen?;
         self.sorted().iter().position(|one| one.id == chosen)
@@ -163,7 +163,7 @@ impl View {
     }
 }
 
-/// The second that a look has brought, if it is a new one.
+/// The second that a look has added, if it is a new one.
 fn newer(past: &[Second], look: &Look) -> Option<Second> {
     let second = look.status.last_second?;
     let last = past.last().map_or(0, |last| last.at_unix_ms);

@@ -1,4 +1,4 @@
-//! Where audit messages go: a file, or a syslog receiver over UDP, TCP or TLS.
+//! The transport of audit messages to their target.
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
@@ -14,26 +14,26 @@ use tokio_rustls::TlsConnector;
 use super::syslog::framed;
 use super::target::Target;
 
-/// How long a receiver may take for a connection, or for a message.
+/// Time for a receiver to accept a connection, or to take a message.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Readable for the node's user and its group.
+/// The node's user writes, and its group reads.
 const MODE: u32 = 0o640;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
-/// A target with its connection, if it has one.
-pub(crate) struct Sink {
+/// A target, with its connection if there is one.
+pub(crate) struct Transport {
     target: Target,
     stream: Option<Box<dyn Stream>>,
 }
 
-impl Sink {
+impl Transport {
     pub(crate) fn new(target: Target) -> Self {
         Self { target, stream: None }
     }
 
-    /// Sends one message. After an error it can be tried again.
+    /// Sends one message. After an error, it can be sent again.
     pub(crate) async fn send(&mut self, message: &str) -> io::Result<()> {
         match &self.target {
             Target::File(path) => {
@@ -61,7 +61,7 @@ impl Sink {
 
     async fn send_on_stream(&mut self, framed: &str) -> io::Result<()> {
         let is_gone = match &mut self.stream {
-            // A receiver says nothing; what can be read is the end of the connection.
+            // A receiver sends nothing, so readable means the end of the connection.
             Some(stream) => stream.read(&mut [0; 64]).now_or_never().is_some(),
             None => true,
         };
