@@ -34,6 +34,7 @@ use crate::writer::Writer;
 
 const SOP_CLASS: &str = "1.2.840.10008.5.1.4.1.1.7";
 const BUDGET: u64 = 8 << 20;
+const WRITERS: usize = 16;
 
 /// A store, its writers' mailbox, and no socket.
 struct Node {
@@ -88,7 +89,7 @@ impl Node {
         let store = Store::open(settings).unwrap().0;
         let heard = Arc::<Heard>::default();
         let sinks = Sinks::new(vec![heard.clone()]);
-        let shared = Arc::new(Shared::new(live(writers), 2, 1, false, &store, sinks).unwrap());
+        let shared = Arc::new(Shared::new(live(writers), WRITERS, 1, false, &store, sinks).unwrap());
         Self { directory, shared, heard, writers: Vec::new() }
     }
 
@@ -394,6 +395,22 @@ fn an_exhausted_budget_and_a_storage_that_fails_refuse_it_like_any_other_source(
         let _all = (0..BUDGET / 4096).map_while(|_| others.lease(Stage::Queued, 4096).ok()).collect::<Vec<_>>();
         let stored = store(&node.shared, "1.2.1", dataset("1.2.1", 9000), 9000).await;
         assert!(matches!(stored, Err(Failed::Budget)), "{stored:?}");
+    });
+}
+
+/// While jobs wait, a fast batch lets one more writer take large jobs.
+#[test]
+fn a_disk_that_refuses_everything_at_once_is_not_taken_for_a_fast_one() {
+    run(async {
+        let mut node = Node::new(u64::MAX, WriterSettings { batch: 1, ..patient() });
+        node.start_writer();
+        let _others: Vec<_> = (0..WRITERS).map(|_| node.shared.mailbox.in_flight()).collect();
+        let allowed = node.shared.mailbox.writers_allowed();
+        let uids: Vec<_> = (0..16).map(|number| format!("1.2.{number}")).collect();
+        let stores = uids.iter().map(|uid| store(&node.shared, uid, dataset(uid, 200_000), 100_000));
+        let refused = futures_util::future::join_all(stores).await;
+        assert!(refused.into_iter().all(|stored| refusal(stored).reason() == Reason::BelowMinFree));
+        assert_eq!(node.shared.mailbox.writers_allowed(), allowed);
     });
 }
 

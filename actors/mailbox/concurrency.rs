@@ -2,7 +2,8 @@
 //!
 //! A disk that serves many requests at once gains by many writers. One that does not only gets a longer queue: each sync takes as many
 //! times longer, and small instances wait behind large ones. The limit follows the time that a job takes: above [`SLOW`] there are
-//! fewer writers, and larger batches; below [`FAST`] one more, as long as jobs wait.
+//! fewer writers, and larger batches; below [`FAST`] one more, as long as jobs wait. Only a batch whose every job was written tells the
+//! time: an error, an instance that is stored already, or a frame that another writer syncs takes no time of the disk.
 
 use std::time::Duration;
 
@@ -25,6 +26,21 @@ pub(crate) struct Concurrency {
     to_skip: usize,
 }
 
+/// A batch of large jobs that were all written to the disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MeasuredBatch {
+    pub(crate) jobs: usize,
+    pub(crate) bytes: u64,
+    pub(crate) took: Duration,
+}
+
+impl MeasuredBatch {
+    /// The time of the disk for a job, or for a MiB of it.
+    fn time_per_job(&self) -> Duration {
+        self.took.div_f64(self.jobs.max(1) as f64 + self.bytes as f64 / MIB)
+    }
+}
+
 impl Default for Concurrency {
     fn default() -> Self {
         Self { limit: FIRST, to_skip: 0 }
@@ -42,14 +58,14 @@ impl Concurrency {
         self.limit.min(writers).max(1)
     }
 
-    /// Notes that a batch of so many jobs and bytes is done. `true`: the limit has risen, and one more writer may take jobs.
-    pub(super) fn note(&mut self, jobs: usize, bytes: u64, took: Duration, writers: usize, is_waiting: bool) -> bool {
+    /// Notes that a batch is done; `None` if its time does not tell the speed of the disk. `true`: the limit has risen, and one more writer may take jobs.
+    pub(super) fn note(&mut self, batch: Option<MeasuredBatch>, writers: usize, is_waiting: bool) -> bool {
         if self.to_skip > 0 {
             self.to_skip -= 1;
             return false;
         }
+        let Some(a_job) = batch.map(|batch| batch.time_per_job()) else { return false };
         let limit = self.limit(writers);
-        let a_job = took.div_f64(jobs.max(1) as f64 + bytes as f64 / MIB);
         if a_job > SLOW && limit > LEAST {
             self.limit = (limit * 3 / 4).max(LEAST);
             self.to_skip = limit;
@@ -68,13 +84,17 @@ mod tests {
 
     const WRITERS: usize = 16;
 
+    fn one_job(bytes: u64, took: Duration) -> Option<MeasuredBatch> {
+        Some(MeasuredBatch { jobs: 1, bytes, took })
+    }
+
     /// The limit for a disk that takes `alone` for a CT slice and serves `at_once` of them in that time.
     fn settled(alone: Duration, at_once: usize) -> usize {
         let mut concurrency = Concurrency::default();
         for _ in 0..2000 {
             let limit = concurrency.limit(WRITERS);
             let took = alone.mul_f64((limit as f64 / at_once as f64).max(1.0));
-            concurrency.note(1, 512 << 10, took, WRITERS, true);
+            concurrency.note(one_job(512 << 10, took), WRITERS, true);
         }
         concurrency.limit(WRITERS)
     }
@@ -91,20 +111,33 @@ mod tests {
     fn a_disk_that_gets_fast_again_gets_all_writers_back_if_jobs_wait() {
         let mut concurrency = Concurrency::default();
         while concurrency.limit(WRITERS) > LEAST {
-            concurrency.note(1, 0, Duration::from_secs(1), WRITERS, true);
+            concurrency.note(one_job(0, Duration::from_secs(1)), WRITERS, true);
         }
+        let fast = one_job(0, Duration::from_millis(1));
         for _ in 0..1000 {
-            assert!(!concurrency.note(1, 0, Duration::from_millis(1), WRITERS, false));
+            assert!(!concurrency.note(fast, WRITERS, false));
         }
         assert_eq!(concurrency.limit(WRITERS), LEAST, "nobody asks for more");
-        let more = (0..1000).filter(|_| concurrency.note(1, 0, Duration::from_millis(1), WRITERS, true)).count();
+        let more = (0..1000).filter(|_| concurrency.note(fast, WRITERS, true)).count();
         assert_eq!((more, concurrency.limit(WRITERS)), (WRITERS - LEAST, WRITERS));
     }
 
     #[test]
     fn a_large_dataset_may_take_longer() {
         let mut concurrency = Concurrency::default();
-        concurrency.note(1, 100 << 20, Duration::from_secs(7), WRITERS, true);
+        concurrency.note(one_job(100 << 20, Duration::from_secs(7)), WRITERS, true);
         assert_eq!(concurrency.limit(WRITERS), FIRST);
+    }
+
+    #[test]
+    fn a_batch_that_is_not_measured_ends_without_a_change_of_the_limit() {
+        let mut concurrency = Concurrency::default();
+        assert!((0..1000).all(|_| !concurrency.note(None, WRITERS, true)));
+        assert_eq!(concurrency.limit(WRITERS), FIRST);
+        // It was begun under the limit before, as the others were that are skipped.
+        let fast = one_job(0, Duration::from_millis(1));
+        assert!(concurrency.note(fast, WRITERS, true));
+        assert!((0..FIRST).all(|_| !concurrency.note(None, WRITERS, true)));
+        assert!(concurrency.note(fast, WRITERS, true), "none is left to skip");
     }
 }

@@ -40,15 +40,15 @@ impl Job {
         }
     }
 
-    /// Bytes that it has for the disk. `None` for a spooled instance: its parts were written before, and nobody knows how far they are on
-    /// the disk.
+    /// Bytes that it has for the disk. `None` for a spooled instance, whose parts were written before, and nobody knows how far they are
+    /// on the disk; and for a part that another writer has written.
     pub(crate) fn bytes(&self) -> Option<u64> {
         match self {
             Self::Commit(job) => job.store.spool.is_none().then(|| job.store.instance.dataset_bytes()),
-            Self::Append(job) => Some(match &*job.part.content.lock() {
-                PartContent::Held(content) => content.slices.iter().map(|slice| slice.len() as u64).sum(),
-                PartContent::Written(_) => 0,
-            }),
+            Self::Append(job) => match &*job.part.content.lock() {
+                PartContent::Held(content) => Some(content.slices.iter().map(|slice| slice.len() as u64).sum()),
+                PartContent::Written(_) => None,
+            },
         }
     }
 

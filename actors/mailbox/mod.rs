@@ -18,7 +18,7 @@
 //! prefers the last one that went to sleep on the submitting core. No writer is woken if one that is awake will take
 //! the job.
 
-mod concurrency;
+pub(crate) mod concurrency;
 mod idle;
 pub(crate) mod in_flight;
 pub(crate) mod job;
@@ -30,7 +30,6 @@ pub(crate) mod scheduler;
 use std::borrow::BorrowMut;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidegate_memory::{Location, Stage};
@@ -38,6 +37,7 @@ use tidegate_storage::{Files, SpoolFile};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+pub(crate) use self::concurrency::MeasuredBatch;
 use self::job::{Job, PendingWrite, StoreInstance};
 use self::next_task::Task;
 use self::open_spool::CloseSpool;
@@ -201,7 +201,7 @@ impl WriterMailbox {
         let share = match lane {
             Lane::Small => self.scheduler.small.depth(),
             // A writer that took every job would leave the other writers idle.
-            Lane::Large => self.scheduler.large.depth() / self.scheduler.large_writers(self.writers),
+            Lane::Large => self.scheduler.large.depth() / self.writers_allowed(),
         };
         let more = std::iter::from_fn(|| self.scheduler.lane(lane).take()).take(share.min(most.saturating_sub(1)));
         WriterTask::Jobs(std::iter::once(first).chain(more).map(|waiting| self.taken(waiting)).collect())
@@ -213,8 +213,8 @@ impl WriterMailbox {
     }
 
     /// As [`WriterScheduler::note_large_batch`].
-    pub(crate) fn note_large_batch(&self, jobs: usize, bytes: u64, took: Duration) {
-        self.scheduler.note_large_batch(jobs, bytes, took);
+    pub(crate) fn note_large_batch(&self, batch: Option<MeasuredBatch>) {
+        self.scheduler.note_large_batch(batch);
     }
 
     /// Gives `files` to an idle writer. Without one, the commit that needs them writes them itself.
@@ -248,6 +248,11 @@ impl WriterMailbox {
             slot.forget();
         }
         job
+    }
+
+    /// Writers that may take large jobs at a time; at most [`Self::writers`].
+    pub(crate) fn writers_allowed(&self) -> usize {
+        self.scheduler.large_writers(self.writers)
     }
 
     /// The number of writers in the pool.

@@ -5,9 +5,8 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::concurrency::Concurrency;
+use super::concurrency::{Concurrency, MeasuredBatch};
 use super::idle::{Asleep, IdleWriters};
 use super::queue::{Lane, Queue};
 use crate::sync::{Mutex, MutexGuard};
@@ -173,11 +172,12 @@ impl<W: Workload> WriterScheduler<W> {
         self.state.lock().concurrency.limit(writers)
     }
 
-    /// Adapts the number of writers that may take large jobs: a batch of `jobs` with `bytes` took so long.
-    pub(crate) fn note_large_batch(self: &Arc<Self>, jobs: usize, bytes: u64, took: Duration) {
+    /// Adapts the number of writers that may take large jobs, after each batch of them; `None` if its time does not tell the speed of the
+    /// disk.
+    pub(crate) fn note_large_batch(self: &Arc<Self>, batch: Option<MeasuredBatch>) {
         let mut state = self.state.lock();
         let (writers, is_waiting) = (state.attached, self.large.depth() > 0);
-        if state.concurrency.note(jobs, bytes, took, writers, is_waiting) {
+        if state.concurrency.note(batch, writers, is_waiting) {
             self.wake_next(state, Lane::Large);
         }
     }

@@ -367,4 +367,9 @@ fn a_spooled_instance_does_not_say_how_many_bytes_it_has_for_the_disk() {
     let store = Arc::new(StoreInstance { instance, origin: origin(), leases: Vec::new(), spool: Some(spool) });
     let spooled = Job::Commit(CommitJob { store, lane: Lane::Large, reply: oneshot::channel().0 });
     assert_eq!(spooled.bytes(), None);
+
+    let (written, elsewhere) = (job(), tempfile::tempdir().unwrap());
+    let Job::Append(append) = &written else { unreachable!() };
+    append.part.set_written(&append.part.write(&self::store(&elsewhere), mailbox(1, 1).spool_closer()).unwrap());
+    assert_eq!(written.bytes(), None, "another writer has written it");
 }

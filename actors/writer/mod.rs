@@ -6,7 +6,7 @@
 
 mod failures;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use crate::gauges::counters::Counter;
 use crate::gauges::incidents::Class;
 use crate::mailbox::job::{AppendJob, CommitJob, Job, Lane, PendingWrite, SpoolPart, StoreInstance, work_of};
 use crate::mailbox::open_spool::OpenSpool;
-use crate::mailbox::{InFlight, LanePermit, WalLeader, WriterMailbox, WriterState, WriterTask};
+use crate::mailbox::{InFlight, LanePermit, MeasuredBatch, WalLeader, WriterMailbox, WriterState, WriterTask};
 use crate::node::live::Live;
 use crate::supervision::exit::Exit;
 use crate::supervision::liveness::{Liveness, MessageKind};
@@ -56,6 +56,8 @@ pub(crate) struct Writer {
     env: Env,
     in_flight: Arc<InFlight>,
     failures: RefCell<Failures>,
+    /// Whether this writer has written every job of the batch so far, and waited for the disk.
+    is_measured: Cell<bool>,
     /// Dropped last: the supervisor learns of the end when everything else is recorded.
     liveness: Liveness,
 }
@@ -72,6 +74,18 @@ enum Outcome {
     Committed(Result<Stored, StoreError>),
 }
 
+impl Outcome {
+    /// Whether the job was written to the disk, which an error, or an instance that was stored before, does not need.
+    fn is_written(&self) -> bool {
+        match self {
+            Self::Appended(appended) => appended.is_ok(),
+            Self::Committed(committed) => {
+                committed.as_ref().is_ok_and(|stored| stored.outcome != tidegate_storage::Outcome::Identical)
+            }
+        }
+    }
+}
+
 impl Writer {
     pub(crate) fn new(index: u32, env: Env, in_flight: Arc<InFlight>, liveness: Liveness) -> Self {
         Self {
@@ -83,6 +97,7 @@ impl Writer {
             env,
             in_flight,
             failures: RefCell::default(),
+            is_measured: Cell::default(),
             liveness,
         }
     }
@@ -185,13 +200,13 @@ impl Writer {
     fn work_at_jobs(&self, jobs: Vec<Job>, permit: Option<LanePermit>) {
         let is_large = permit.as_ref().is_some_and(|permit| permit.lane() == Lane::Large);
         let (began, count, bytes) = (Instant::now(), jobs.len(), jobs.iter().map(Job::bytes).sum::<Option<u64>>());
+        self.is_measured.set(true);
         self.begin(jobs, permit);
-        // The late result of a fenced writer says nothing of the disk as it is now.
-        if let Some(bytes) = bytes
-            && is_large
-            && !self.liveness.is_fenced()
-        {
-            self.env.mailbox.note_large_batch(count, bytes, began.elapsed());
+        // A fenced writer is late, and no longer one of the writers that the limit is about.
+        if is_large && !self.liveness.is_fenced() {
+            let bytes = bytes.filter(|_| self.is_measured.get());
+            let took = began.elapsed();
+            self.env.mailbox.note_large_batch(bytes.map(|bytes| MeasuredBatch { jobs: count, bytes, took }));
         }
     }
 
@@ -255,7 +270,10 @@ impl Writer {
                 files.into_iter().filter(Files::are_small).for_each(|files| self.env.mailbox.offload_files(files));
                 self.log(group, leader);
             }
-            None => files.into_iter().for_each(|files| files.write(&|| self.liveness.progress())),
+            None => {
+                self.is_measured.set(false); // the leader waits for the disk
+                files.into_iter().for_each(|files| files.write(&|| self.liveness.progress()));
+            }
         }
     }
 
@@ -303,6 +321,7 @@ impl Writer {
 
     /// Answers the next job in flight, unless the writer was fenced.
     fn answer(&self, outcome: Outcome) {
+        self.is_measured.set(self.is_measured.get() && outcome.is_written());
         let error = match (self.in_flight.pop(), outcome) {
             (Some(Job::Append(AppendJob { part, reply })), Outcome::Appended(appended)) => {
                 if let Ok(spool) = &appended {
