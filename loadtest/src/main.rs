@@ -21,6 +21,7 @@ mod figures;
 mod generate;
 mod itinerary;
 mod latency;
+mod left_behind;
 mod limit;
 mod live;
 mod message;
@@ -97,6 +98,10 @@ fn main() -> ExitCode {
 
 /// Runs one command; `false` means that it ran to its end and what it measured or checked failed.
 fn run(command: Command) -> Result<bool, Box<dyn Error>> {
+    // `run` ends its load in order on SIGINT and starts no receiver; `limit` is one.
+    if !matches!(command, Command::Run(_) | Command::Limit(_)) {
+        left_behind::remove_on_signal()?;
+    }
     Ok(match command {
         Command::Run(args) => run::run(&args)?,
         Command::Limit(args) => limit::run(&args)?,

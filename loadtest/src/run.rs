@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -122,6 +122,8 @@ pub(crate) enum RunError {
     Target(#[from] target::TargetError),
     #[error("cannot read the baseline {path}")]
     Baseline { path: PathBuf, source: io::Error },
+    #[error("{path} is no directory")]
+    NoDirectory { path: PathBuf },
     #[error("cannot write {path}")]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot write the result as JSON")]
@@ -139,6 +141,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<bool, RunError> {
         Some(path) => Some(render::read(path).map_err(|source| RunError::Baseline { path: path.clone(), source })?),
         None => None,
     };
+    check_paths(args)?;
     let mut plan = plan(args)?;
     if args.dry_run {
         let catalogue = Catalogue::new(&plan.scenario, plan.seed).map_err(EngineError::from)?;
@@ -210,6 +213,20 @@ fn tls(args: &RunArgs, scenario: Option<&TlsSettings>) -> Option<TlsSettings> {
             server_name: args.tls_name.clone().or(settings.server_name),
         }
     })
+}
+
+/// Finds a path that cannot be used before the load, not hours later.
+fn check_paths(args: &RunArgs) -> Result<(), RunError> {
+    if let Some(path) = args.verify.as_ref().filter(|path| !path.is_dir()) {
+        return Err(RunError::NoDirectory { path: path.clone() });
+    }
+    for path in [&args.result, &args.csv, &args.html].into_iter().flatten() {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !parent.is_dir() {
+            return Err(RunError::NoDirectory { path: parent.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// The first interrupt ends the load and tells what was measured; the second ends the program.

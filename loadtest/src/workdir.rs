@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::drive::DriveError;
+use crate::left_behind::left;
 
 /// A directory for one load, made for it and removed after it.
 #[derive(Debug)]
@@ -20,13 +21,21 @@ impl Workdir {
     /// Those of the filesystem; also when it is there already, since whose it is nobody knows.
     pub(crate) fn new(parent: &Path, name: &str) -> Result<Self, DriveError> {
         let path = parent.join(name);
+        if path.exists() {
+            return Err(DriveError::Usage(format!(
+                "{} exists: another run uses it, or one that was killed left it there. Remove it if no other run uses it",
+                path.display()
+            )));
+        }
         fs::create_dir_all(parent).and_then(|()| fs::create_dir(&path)).map_err(DriveError::file(&path))?;
+        left().add_directory(&path);
         Ok(Self { path, stays: false })
     }
 
     /// Leaves it for a person to look at, and says where it is.
     pub(crate) fn keep(mut self) -> PathBuf {
         self.stays = true;
+        left().forget_directory(&self.path);
         self.path.clone()
     }
 
@@ -54,6 +63,7 @@ impl Drop for Workdir {
     fn drop(&mut self) {
         if !self.stays {
             let _ = fs::remove_dir_all(&self.path);
+            left().forget_directory(&self.path);
         }
         rustix::fs::sync();
     }

@@ -17,6 +17,7 @@ use super::process::ProcessSampler;
 use super::spec::{Receiver, StopSignal};
 use super::tidegate::TidegateSampler;
 use crate::association::Association;
+use crate::left_behind::left;
 use crate::pdu::{AssociateRequest, PresentationContext};
 use crate::result::{Sampler, TargetKind, TargetSample, Usage};
 use crate::scenario::TlsSettings;
@@ -69,6 +70,7 @@ impl Running {
         let output = File::options().create(true).append(true).open(work.join("output.log")).map_err(failed)?;
         let command: Vec<String> = receiver.command.iter().map(fill).collect();
         let (program, arguments) = command.split_first().unwrap_or((&receiver.name, &[]));
+        let mut left = left();
         let child = Command::new(program)
             .args(arguments)
             .envs(receiver.environment.iter().map(|(name, value)| (name, fill(value))))
@@ -79,6 +81,8 @@ impl Running {
             .stderr(output)
             .spawn()
             .map_err(|source| TargetError::Start { name: receiver.name.clone(), program: program.clone(), source })?;
+        left.add_group(child.id());
+        drop(left);
         let mut running =
             Self { receiver: receiver.clone(), child, port, directory: directory.clone(), work: work.clone() };
         running.wait_ready()?;
@@ -226,6 +230,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.signal(StopSignal::Kill);
         let _ = self.child.wait();
+        left().forget_group(self.child.id());
     }
 }
 

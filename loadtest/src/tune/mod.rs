@@ -89,7 +89,7 @@ pub(crate) struct TuneArgs {
     html: Option<PathBuf>,
 }
 
-/// Searches and prints what it found; `true` always, for no setting is wrong.
+/// Searches and prints what it found; `false` if no combination served the load.
 ///
 /// # Errors
 /// When the node does not start with a value, or the load cannot be made.
@@ -123,7 +123,7 @@ pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
         fs::write(path, report::page(&tuned)).map_err(DriveError::file(path))?;
     }
     tell(&tuned, args.json, || report::text(&tuned));
-    Ok(true)
+    Ok(tuned.search.has_an_answer())
 }
 
 /// The keys to try, in stages.

@@ -88,10 +88,11 @@ fn verdict(tuned: &Tuned) -> Vec<String> {
             Answer::Take(index) => {
                 format!("{keys}: {}, the cheapest within 5 % of everything that was tried, by {goal}.", named(&[*index]))
             }
-            Answer::CannotTell(open) => format!(
-                "{keys}: cannot be told. Not told apart by {goal}: {}. Leave as configured, or give it a larger --budget or a quieter machine.",
-                named(open)
-            ),
+            Answer::CannotTell(open) => {
+                let names_configured = open.iter().any(|index| stage.trials.get(*index).is_some_and(|trial| trial.values.is_empty()));
+                let advice = if names_configured { "Leave as configured, or give it" } else { "What is configured is worse than these. To tell them apart, give it" };
+                format!("{keys}: cannot be told. Not told apart by {goal}: {}. {advice} a larger --budget or a quieter machine.", named(open))
+            }
             Answer::NoneKept => format!("{keys}: cannot be told, for every combination had failures or broke a bound."),
         }
     });
@@ -157,7 +158,9 @@ fn cost_of_syncs(best: Figures, unsynced: Figures) -> String {
 fn lines(tuned: &Tuned) -> String {
     let Tuned { scenario, cpus, filesystem, search, .. } = tuned;
     if !search.changes() {
-        return "# Nothing to change.\n".to_owned();
+        let is_answered = !search.stages.is_empty() && search.left_out.is_empty();
+        let stands = is_answered && search.stages.iter().all(|stage| matches!(stage.answer, Answer::AsConfigured));
+        return if stands { "# Nothing to change.\n" } else { "# Nothing is recommended.\n" }.to_owned();
     }
     let mut text =
         format!("# For the load {scenario:?} on {cpus} CPUs and {filesystem}, found by `tidegate-loadtest tune`.\n");
@@ -315,7 +318,7 @@ mod tests {
         tuned.search.stages[0].answer = Answer::CannotTell(vec![0, 2]);
         let text = text(&tuned);
         assert!(text.contains("cannot be told. Not told apart by instances/s: [as configured] [8]"), "{text}");
-        assert!(text.contains("# Nothing to change."), "{text}");
+        assert!(text.contains("# Nothing is recommended."), "{text}");
         assert!(page(&tuned).contains("class=\"verdict open\""));
     }
 }

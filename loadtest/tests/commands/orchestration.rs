@@ -5,7 +5,9 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 /// The receiver itself: a process that the tests below start.
 #[test]
@@ -180,4 +182,61 @@ fn a_real_node_survives_being_killed_and_is_steady() {
     let arguments = ["--node", node, "--duration", "4s", "--load", "400ms", "--pause", "300ms"];
     let (output, text) = loadtest(directory.path(), "soak", &[&arguments[..], &["--tolerance", "900 GiB"]].concat());
     assert!(output.status.success() && text.contains("leases at rest"), "{output:?}");
+}
+
+/// Processes whose command line names `directory`.
+fn processes_of(directory: &Path) -> Vec<String> {
+    let named = directory.to_str().unwrap();
+    let command_line =
+        |entry: std::io::Result<fs::DirEntry>| fs::read_to_string(entry.ok()?.path().join("cmdline")).ok();
+    fs::read_dir("/proc").unwrap().filter_map(command_line).filter(|line| line.contains(named)).collect()
+}
+
+/// A command that runs until it is told to end, once its receiver has stored something.
+fn running(directory: &Path, command: &str, arguments: &[&str]) -> Child {
+    let scenario = directory.join("small.toml");
+    fs::write(&scenario, SCENARIO).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
+        .args([command, "--scenario"])
+        .arg(&scenario)
+        .arg("--workdir")
+        .arg(directory.join("workdir"))
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stored = || {
+        let runs = fs::read_dir(directory.join("workdir")).ok()?;
+        runs.flatten().find_map(|run| fs::read_dir(run.path().join("storage")).ok()?.next())
+    };
+    while stored().is_none() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+#[test]
+fn a_command_that_a_signal_ends_leaves_no_receiver_and_no_directory() {
+    let good = tempfile::tempdir().unwrap();
+    let good = describe(good.path(), "good", "");
+    let good = good.to_str().unwrap();
+    let commands: [(&str, &[&str]); 3] = [
+        ("compare", &["--receiver", good, "--rounds", "3", "--duration", "60"]),
+        ("soak", &["--receiver", good, "--duration", "600"]),
+        ("compare", &["--limit", "none", "--rounds", "3", "--duration", "60"]),
+    ];
+    for ((command, arguments), signal) in commands.into_iter().zip(["TERM", "INT", "HUP"]) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = running(directory.path(), command, arguments);
+        assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
+        let status = child.wait().unwrap();
+        assert!(status.code().is_none(), "{command}, SIG{signal}: {status}");
+        let left: Vec<_> = fs::read_dir(directory.path().join("workdir")).unwrap().collect();
+        assert!(left.is_empty(), "{command}, SIG{signal}: {left:?}");
+        // A process that was killed is in /proc until its new parent has taken its status.
+        while !processes_of(directory.path()).is_empty() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
 }

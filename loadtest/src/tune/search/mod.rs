@@ -75,6 +75,11 @@ impl Search {
         self.stages.iter().any(|stage| matches!(stage.answer, Answer::Take(_)))
     }
 
+    /// Whether any combination served the load within its bounds.
+    pub(crate) fn has_an_answer(&self) -> bool {
+        self.stages.iter().any(|stage| !matches!(stage.answer, Answer::NoneKept))
+    }
+
     /// The medians of the settings that are recommended, from the last stage that had them.
     pub(crate) fn best_figures(&self) -> Option<Figures> {
         let stage = self.stages.last()?;
