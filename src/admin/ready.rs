@@ -9,6 +9,10 @@ use tidegate_memory::Level;
 use super::storage::{Sight, StorageWatch};
 use crate::config::size_text;
 
+/// The part of `min_free` that must be free above it. With a few KiB left above it a node would say that it is ready, and refuse every
+/// image.
+const SPACE_MARGIN: u64 = 8;
+
 /// Greatest age of a look at the disk.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
@@ -103,7 +107,7 @@ fn check_storage(sight: Sight, min_free_bytes: u64) -> (Check, Check) {
     let space = match look.space {
         Ok(space) => {
             let detail = format!("{} free, {} reserved", mib(space.free_bytes), size_text(min_free_bytes));
-            check("space", space.free_bytes > min_free_bytes, detail)
+            check("space", space.free_bytes > min_free_bytes.saturating_add(min_free_bytes / SPACE_MARGIN), detail)
         }
         Err(error) => check("space", false, error.to_string()),
     };
@@ -168,6 +172,8 @@ mod tests {
         assert_eq!(free.detail, "5 GiB free, 1 GiB reserved");
         let (storage, free) = of(space(1 << 30), Ok(()));
         assert!(storage.ok && !free.ok, "the last byte above the reserve is gone");
+        assert!(!of(space((1 << 30) + (40 << 10)), Ok(())).1.ok, "an instance of 512 KiB is refused");
+        assert!(of(space((1 << 30) + (129 << 20)), Ok(())).1.ok);
         let (storage, free) = of(space(5 << 30), Err(StoreError::ReadOnly));
         assert!(!storage.ok && free.ok);
         assert_eq!(storage.detail, "the filesystem is read-only");
