@@ -1,7 +1,7 @@
 //! Why a run is not good: what was lost, refused or never sent, and which objectives were missed.
 
 use crate::figures::{count, rate};
-use crate::result::RunResult;
+use crate::result::{RunResult, Totals};
 
 /// The share of instances that may fail where no objective bounds failures: a few associations that break are the network's.
 const TOLERATED_FAILURES: f64 = 0.01;
@@ -21,6 +21,7 @@ impl RunResult {
         }
         faults.extend(self.verification.as_ref().and_then(|found| found.problem()));
         faults.extend(self.too_many_failures());
+        faults.extend(self.too_many_rejections());
         let missed = self.objectives.iter().filter(|objective| !objective.met).count();
         if missed > 0 {
             faults.push(format!("{missed} of {} objectives broken", self.objectives.len()));
@@ -34,6 +35,23 @@ impl RunResult {
         failed / (failed + self.totals.acknowledged as f64).max(1.0)
     }
 
+    /// Instances that were never due on an association that was rejected are in no count of instances: fewer senders than the load says
+    /// were measured.
+    fn too_many_rejections(&self) -> Option<String> {
+        let Totals { associations_opened: opened, associations_rejected: rejected, .. } = self.totals;
+        (self.steps.is_empty() && !self.bounds_failures() && rejected > opened).then(|| {
+            format!(
+                "{} associations were rejected and {} opened: the receiver had no room for the load",
+                count(rejected),
+                count(opened)
+            )
+        })
+    }
+
+    fn bounds_failures(&self) -> bool {
+        self.objectives.iter().any(|objective| objective.text.trim_start().starts_with("failures"))
+    }
+
     /// An objective takes the place of the share that is tolerated. A load in steps is meant to end with a rate that the receiver does
     /// not keep up with: there the knee counts.
     fn too_many_failures(&self) -> Option<String> {
@@ -41,7 +59,7 @@ impl RunResult {
             let knee = self.steps.iter().any(|step| step.knee);
             return (!knee).then(|| "not even the first step was kept up with".to_owned());
         }
-        let is_bounded = self.objectives.iter().any(|objective| objective.text.trim_start().starts_with("failures"));
+        let is_bounded = self.bounds_failures();
         let share = self.failed_share();
         (!is_bounded && share > TOLERATED_FAILURES).then(|| {
             format!(
@@ -107,6 +125,18 @@ mod tests {
         assert!(many.passed());
         many.objectives = fixture::objective("p99=1s", true);
         assert!(!many.passed());
+    }
+
+    #[test]
+    fn more_rejected_associations_than_opened_ones_fail_a_run() {
+        let mut rejected = run(1000, 0);
+        (rejected.totals.associations_opened, rejected.totals.associations_rejected) = (2, 2);
+        assert!(rejected.passed());
+        rejected.totals.associations_rejected = 6;
+        assert_eq!(
+            rejected.faults(),
+            ["6 associations were rejected and 2 opened: the receiver had no room for the load"]
+        );
     }
 
     #[test]

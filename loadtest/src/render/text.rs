@@ -20,6 +20,16 @@ pub(crate) fn text(run: &RunResult) -> String {
         rate(run.mib_per_s())
     );
     text.push_str(&latencies(run).text());
+    let totals = &run.totals;
+    if totals.associations_rejected + totals.associations_failed > 0 {
+        let _ = writeln!(
+            text,
+            "\nassociations: {} opened, {} rejected, {} failed",
+            count(totals.associations_opened),
+            count(totals.associations_rejected),
+            count(totals.associations_failed)
+        );
+    }
     for (wanted, table) in [
         (run.totals.failed() > 0, answers(run)),
         (run.modalities.len() > 1, modalities(run)),
