@@ -115,6 +115,9 @@ fn receivers(args: &CompareArgs) -> Result<Vec<Receiver>, DriveError> {
     };
     let settings: BTreeMap<_, _> = args.settings.iter().cloned().collect();
     let mut receivers: Vec<Receiver> = args.node.iter().map(|node| Receiver::tidegate(node, &settings)).collect();
+    for node in &receivers {
+        node.check_settings()?;
+    }
     if receivers.len() > 1 {
         for (receiver, (node, number)) in receivers.iter_mut().zip(args.node.iter().zip(1..)) {
             receiver.name = format!("{} {number} ({})", receiver.name, node.display());

@@ -14,6 +14,8 @@ pub(crate) enum TargetError {
     NoSocket { socket: PathBuf, source: io::Error },
     #[error("cannot read {path}")]
     Read { path: PathBuf, source: io::Error },
+    #[error("{program} refuses the settings:\n{output}")]
+    Settings { program: String, output: String },
     #[error("{path}: {problem}")]
     Spec { path: PathBuf, problem: String },
     #[error("cannot prepare {directory}")]

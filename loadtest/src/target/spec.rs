@@ -135,6 +135,23 @@ impl Receiver {
         }
     }
 
+    /// Asks the node whether it takes its settings (`check-config`), which costs no time of a measurement.
+    ///
+    /// # Errors
+    /// When it does not, or cannot be started.
+    pub(crate) fn check_settings(&self) -> Result<(), TargetError> {
+        let program = self.command.first().unwrap_or(&self.name).clone();
+        let started = Command::new(&program).arg("check-config").envs(&self.environment).stdin(Stdio::null()).output();
+        match started {
+            Err(source) => Err(TargetError::Start { name: self.name.clone(), program, source }),
+            Ok(said) if said.status.success() => Ok(()),
+            Ok(said) => {
+                let output = String::from_utf8_lossy(&said.stderr).trim_end().to_owned();
+                Err(TargetError::Settings { program, output })
+            }
+        }
+    }
+
     /// This program as the limit.
     ///
     /// # Errors

@@ -108,10 +108,12 @@ pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
         max_rss_bytes: args.max_rss.map_or(f64::INFINITY, |size| size.as_u64() as f64),
         max_p99_ms: args.max_p99.map_or(P99_BOUND_MS, |longest_s| longest_s * 1000.0),
     };
+    let stages = stages(args);
+    check_settings(args, &stages, &fixed)?;
     let mut node = Node::new(args, &drive)?;
     // Filling caches is nobody's fault, and the first run says how many instances a run has.
     node.calibrate(&fixed)?;
-    let search = search::search(&stages(args), &fixed, &rules, &mut node)?;
+    let search = search::search(&stages, &fixed, &rules, &mut node)?;
     let (knee, unsynced) = node.at_the_end(&search)?;
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
     let filesystem = filesystem(&args.workdir);
@@ -124,6 +126,19 @@ pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
     }
     tell(&tuned, args.json, || report::text(&tuned));
     Ok(tuned.search.has_an_answer())
+}
+
+/// Finds a mistyped key or a value out of bounds before anything is measured.
+fn check_settings(args: &TuneArgs, stages: &[Vec<Axis>], fixed: &Settings) -> Result<(), DriveError> {
+    Receiver::tidegate(&args.node, fixed).check_settings()?;
+    for axis in stages.iter().flatten() {
+        for value in &axis.values {
+            let mut settings = fixed.clone();
+            settings.insert(axis.key.clone(), value.clone());
+            Receiver::tidegate(&args.node, &settings).check_settings()?;
+        }
+    }
+    Ok(())
 }
 
 /// The keys to try, in stages.

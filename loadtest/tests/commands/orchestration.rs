@@ -150,7 +150,7 @@ fn tune_recommends_the_setting_that_is_faster() {
     // A node in name: its command line is a node's, and behind it stands the fake.
     let node = directory.path().join("node");
     let script = format!(
-        "#!/bin/sh\nFAKE_LISTEN=$3 FAKE_DIR=$5 exec {:?} --exact orchestration::serve_as_fake_receiver --ignored --nocapture\n",
+        "#!/bin/sh\n[ $1 = check-config ] && exit 0\nFAKE_LISTEN=$3 FAKE_DIR=$5 exec {:?} --exact orchestration::serve_as_fake_receiver --ignored --nocapture\n",
         env::current_exe().unwrap()
     );
     fs::write(&node, script).unwrap();
@@ -168,6 +168,21 @@ fn tune_recommends_the_setting_that_is_faster() {
     // What is configured is not changed for something that is worse.
     let text = tune(&["--set", "writers.count=8", "--try", "writers.count=2"]);
     assert!(text.contains("writers.count: leave as configured"), "{text}");
+}
+
+#[test]
+fn settings_that_the_node_refuses_are_told_before_anything_is_measured() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = directory.path().join("node");
+    fs::write(&node, "#!/bin/sh\n[ -z $TIDEGATE__WRITERS__COUT ] || { echo unknown key >&2; exit 2; }\n").unwrap();
+    fs::set_permissions(&node, fs::Permissions::from_mode(0o700)).unwrap();
+    let node = node.to_str().unwrap();
+    for (command, arguments) in [("tune", ["--try", "writers.cout=1,2"]), ("compare", ["--set", "writers.cout=1"])] {
+        let (output, _) = loadtest(directory.path(), command, &[&["--node", node], &arguments[..]].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("refuses the settings") && said.contains("unknown key"), "{said}");
+    }
 }
 
 #[test]
