@@ -46,7 +46,7 @@ impl Left {
     }
 }
 
-/// Locks the list. A receiver is started under the lock, so that no signal comes between its start and its entry.
+/// Locks the list. A receiver is started, and a directory made, under the lock: no signal comes between that and its entry.
 pub(crate) fn left() -> MutexGuard<'static, Left> {
     LEFT.lock().unwrap_or_else(PoisonError::into_inner)
 }

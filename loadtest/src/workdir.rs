@@ -21,15 +21,18 @@ impl Workdir {
     /// Those of the filesystem; also when it is there already, since whose it is nobody knows.
     pub(crate) fn new(parent: &Path, name: &str) -> Result<Self, DriveError> {
         let path = parent.join(name);
-        if path.exists() {
-            return Err(DriveError::Usage(format!(
+        let mut left = left();
+        match fs::create_dir_all(parent).and_then(|()| fs::create_dir(&path)) {
+            Ok(()) => {
+                left.add_directory(&path);
+                Ok(Self { path, stays: false })
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(DriveError::Usage(format!(
                 "{} exists: another run uses it, or one that was killed left it there. Remove it if no other run uses it",
                 path.display()
-            )));
+            ))),
+            Err(error) => Err(DriveError::file(&path)(error)),
         }
-        fs::create_dir_all(parent).and_then(|()| fs::create_dir(&path)).map_err(DriveError::file(&path))?;
-        left().add_directory(&path);
-        Ok(Self { path, stays: false })
     }
 
     /// Leaves it for a person to look at, and says where it is.

@@ -89,9 +89,16 @@ fn verdict(tuned: &Tuned) -> Vec<String> {
                 format!("{keys}: {}, the cheapest within 5 % of everything that was tried, by {goal}.", named(&[*index]))
             }
             Answer::CannotTell(open) => {
-                let names_configured = open.iter().any(|index| stage.trials.get(*index).is_some_and(|trial| trial.values.is_empty()));
-                let advice = if names_configured { "Leave as configured, or give it" } else { "What is configured is worse than these. To tell them apart, give it" };
-                format!("{keys}: cannot be told. Not told apart by {goal}: {}. {advice} a larger --budget or a quieter machine.", named(open))
+                let mut candidates = open.iter().filter_map(|index| stage.trials.get(*index));
+                let advice = if candidates.any(Trial::is_configured) {
+                    "Leave as configured, or give it"
+                } else {
+                    "What is configured is worse than these. To tell them apart, give it"
+                };
+                let open = named(open);
+                format!(
+                    "{keys}: cannot be told. Not told apart by {goal}: {open}. {advice} a larger --budget or a quieter machine."
+                )
             }
             Answer::NoneKept => format!("{keys}: cannot be told, for every combination had failures or broke a bound."),
         }

@@ -42,6 +42,11 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
+    /// Whether it is what is configured.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// The median of a figure.
     pub(crate) fn median(&self, figure: fn(&Figures) -> f64) -> f64 {
         median(&self.runs.iter().map(figure).collect::<Vec<_>>()).unwrap_or(f64::NAN)
@@ -71,7 +76,7 @@ impl Trial {
 
     /// Its values in a cell.
     pub(crate) fn words(&self) -> String {
-        if self.values.is_empty() { "as configured".to_owned() } else { self.values.join(", ") }
+        if self.is_configured() { "as configured".to_owned() } else { self.values.join(", ") }
     }
 }
 

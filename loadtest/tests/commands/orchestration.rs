@@ -31,18 +31,18 @@ fn describe(directory: &Path, name: &str, fault: &str) -> PathBuf {
     path
 }
 
-/// Runs a command of the harness on small instances.
-fn loadtest(directory: &Path, command: &str, arguments: &[&str]) -> (Output, String) {
+/// A command of the harness on small instances, with `workdir` below `directory`.
+fn command(directory: &Path, name: &str, arguments: &[&str]) -> Command {
     let scenario = directory.join("small.toml");
     fs::write(&scenario, SCENARIO).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
-        .args([command, "--scenario"])
-        .arg(&scenario)
-        .arg("--workdir")
-        .arg(directory.join("workdir"))
-        .args(arguments)
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"));
+    command.args([name, "--scenario"]).arg(&scenario).arg("--workdir").arg(directory.join("workdir")).args(arguments);
+    command
+}
+
+/// Runs a command of the harness to its end.
+fn loadtest(directory: &Path, name: &str, arguments: &[&str]) -> (Output, String) {
+    let output = command(directory, name, arguments).output().unwrap();
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     (output, text)
 }
@@ -207,20 +207,9 @@ fn processes_of(directory: &Path) -> Vec<String> {
     fs::read_dir("/proc").unwrap().filter_map(command_line).filter(|line| line.contains(named)).collect()
 }
 
-/// A command that runs until it is told to end, once its receiver has stored something.
-fn running(directory: &Path, command: &str, arguments: &[&str]) -> Child {
-    let scenario = directory.join("small.toml");
-    fs::write(&scenario, SCENARIO).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
-        .args([command, "--scenario"])
-        .arg(&scenario)
-        .arg("--workdir")
-        .arg(directory.join("workdir"))
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+/// Starts a command of the harness and waits until its receiver has stored something.
+fn running(directory: &Path, name: &str, arguments: &[&str]) -> Child {
+    let child = command(directory, name, arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let stored = || {
         let runs = fs::read_dir(directory.join("workdir")).ok()?;
         runs.flatten().find_map(|run| fs::read_dir(run.path().join("storage")).ok()?.next())
