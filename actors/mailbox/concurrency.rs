@@ -58,7 +58,8 @@ impl Concurrency {
         self.limit.min(writers).max(1)
     }
 
-    /// Notes that a batch is done; `None` if its time does not tell the speed of the disk. `true`: the limit has risen, and one more writer may take jobs.
+    /// Notes that a batch is done; `None` if its time does not tell the speed of the disk. `true`: the limit has risen, and one more writer
+    /// may take jobs.
     pub(super) fn note(&mut self, batch: Option<MeasuredBatch>, writers: usize, is_waiting: bool) -> bool {
         if self.to_skip > 0 {
             self.to_skip -= 1;

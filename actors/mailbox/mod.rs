@@ -18,7 +18,7 @@
 //! prefers the last one that went to sleep on the submitting core. No writer is woken if one that is awake will take
 //! the job.
 
-pub(crate) mod concurrency;
+mod concurrency;
 mod idle;
 pub(crate) mod in_flight;
 pub(crate) mod job;

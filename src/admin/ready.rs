@@ -9,9 +9,8 @@ use tidegate_memory::Level;
 use super::storage::{Sight, StorageWatch};
 use crate::config::size_text;
 
-/// The part of `min_free` that must be free above it. With a few KiB left above it a node would say that it is ready, and refuse every
-/// image.
-const SPACE_MARGIN: u64 = 8;
+/// This part of `min_free`, an eighth, must be free above it. With a few KiB above it the node would be ready and refuse every image.
+const MARGIN_DIVISOR: u64 = 8;
 
 /// Greatest age of a look at the disk.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -107,7 +106,7 @@ fn check_storage(sight: Sight, min_free_bytes: u64) -> (Check, Check) {
     let space = match look.space {
         Ok(space) => {
             let detail = format!("{} free, {} reserved", mib(space.free_bytes), size_text(min_free_bytes));
-            check("space", space.free_bytes > min_free_bytes.saturating_add(min_free_bytes / SPACE_MARGIN), detail)
+            check("space", space.free_bytes > min_free_bytes.saturating_add(min_free_bytes / MARGIN_DIVISOR), detail)
         }
         Err(error) => check("space", false, error.to_string()),
     };
