@@ -10,6 +10,7 @@ use tidegate_storage::{Duplicates, Durability, Placement};
 
 use super::checks::Checks;
 use super::keys::{ASSOCIATIONS, AccessRule, Raw};
+use super::places;
 
 /// Longest name of a rule, which is written to log lines.
 const MAX_NAME_CHARACTERS: usize = 64;
@@ -38,6 +39,9 @@ pub(super) fn access(
                 checks.refuse("access", &format!("rule {} ({:?}): {complaint}", index + 1, rule.name));
             }
         }
+    }
+    if let Some(storage) = storage {
+        places::settle(&rules, &mut terms, &storage.placement(), checks);
     }
     Arc::new(AccessSettings {
         rules: Rules::new(rules),

@@ -12,6 +12,7 @@ mod checks;
 mod compose;
 mod human;
 mod keys;
+mod places;
 mod problem;
 mod read;
 mod reference;
