@@ -17,6 +17,7 @@ mod problem;
 mod read;
 mod reference;
 mod removed;
+mod secret;
 mod settings;
 mod sources;
 #[cfg(test)]

@@ -9,7 +9,6 @@
 //! - [`Handle::sync_filesystem`] covers every file, and reports an earlier error of any of them once.
 //! - An aborted journal can let a sync succeed that wrote nothing. [`Handle::truncate`] to another length fails in that case.
 
-mod beneath;
 mod linux;
 mod pages;
 #[cfg(test)]

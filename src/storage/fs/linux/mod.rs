@@ -1,5 +1,7 @@
 //! Linux: the one place of this crate that names its system calls.
 
+mod beneath;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::IoSlice;
@@ -14,7 +16,6 @@ use rustix::fs::{
 use rustix::io::retry_on_intr;
 use twox_hash::XxHash3_128;
 
-use super::beneath;
 use super::{Entry, Errno, Filesystem, FilesystemKind, Handle, Identity, Kind, Link, Lock, Open, Space, Stat, Taken};
 
 /// Mode of every file made; the umask may take more away.
