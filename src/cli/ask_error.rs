@@ -20,6 +20,12 @@ pub(super) enum AskError {
     /// The socket belongs to another user.
     #[error("permission denied for the admin socket {}: run this as the user that the node runs as, or as root", .0.display())]
     Denied(PathBuf),
+    /// Another user listens there.
+    #[error(
+        "the admin socket {} belongs to a process of user {uid}, who may have put it there: run this as that user or as root, \
+         or name the right one with --socket", .path.display()
+    )]
+    Stranger { path: PathBuf, uid: u32 },
     /// `sun_path` holds 108 bytes.
     #[error("the path {} is too long for a unix socket: set [admin] socket of the node to a shorter one", .0.display())]
     PathTooLong(PathBuf),

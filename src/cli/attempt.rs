@@ -27,8 +27,7 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Asks the first node that accepts at one of `sockets`.
     pub(super) fn run(&self, sockets: &[PathBuf], ask: Ask) -> Result<(Answer, Vec<u8>), AskError> {
-        let stream = self.connect_to_any(sockets)?;
-        let (mut stream, process) = listener_of(stream)?;
+        let (mut stream, process) = self.connect_to_any(sockets)?;
         if let Some(process) = process {
             let _ = self.node.set(process); // once
         }
@@ -55,7 +54,7 @@ impl Attempt {
     }
 
     /// A connection to the first socket at which a node accepts; otherwise the most informative error.
-    fn connect_to_any(&self, sockets: &[PathBuf]) -> Result<UnixStream, AskError> {
+    fn connect_to_any(&self, sockets: &[PathBuf]) -> Result<(UnixStream, Option<u32>), AskError> {
         let mut why = None;
         for socket in sockets {
             match self.connect(socket) {
@@ -67,13 +66,19 @@ impl Attempt {
         Err(why.unwrap_or_else(|| AskError::NoNode(sockets.to_vec())))
     }
 
-    fn connect(&self, path: &Path) -> Result<UnixStream, AskError> {
+    fn connect(&self, path: &Path) -> Result<(UnixStream, Option<u32>), AskError> {
         let address = SockAddr::unix(path).map_err(|_| AskError::PathTooLong(path.to_owned()))?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // The timeout also bounds the wait for a place in the backlog.
         socket.set_write_timeout(Some(remaining(self.deadline)))?;
         match socket.connect(&address) {
-            Ok(()) => Ok(UnixStream::from(OwnedFd::from(socket))),
+            Ok(()) => {
+                let (stream, listener) = listener_of(UnixStream::from(OwnedFd::from(socket)))?;
+                match is_trusted(listener.uid, rustix::process::geteuid().as_raw()) {
+                    true => Ok((stream, listener.process)),
+                    false => Err(AskError::Stranger { path: path.to_owned(), uid: listener.uid }),
+                }
+            }
             Err(error) => Err(match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
                     AskError::NoNode(vec![path.to_owned()])
@@ -95,17 +100,29 @@ impl Attempt {
     }
 }
 
-/// The stream, and the process that listens at its other end; `None`: that process is in another PID namespace and has no number here.
-fn listener_of(stream: UnixStream) -> io::Result<(UnixStream, Option<u32>)> {
+/// The process and the user that listen at the other end of a socket.
+struct Listener {
+    /// `None`: that process is in another PID namespace and has no number here.
+    process: Option<u32>,
+    uid: u32,
+}
+
+fn listener_of(stream: UnixStream) -> io::Result<(UnixStream, Listener)> {
     let io = runtime::Builder::new_current_thread().enable_io().build()?;
     let _entered = io.enter();
     stream.set_nonblocking(true)?;
     let stream = tokio::net::UnixStream::from_std(stream)?;
-    let process =
-        stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok()).filter(|process| *process > 0);
+    let peer = stream.peer_cred()?;
+    let process = peer.pid().and_then(|process| u32::try_from(process).ok()).filter(|process| *process > 0);
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
-    Ok((stream, process))
+    Ok((stream, Listener { process, uid: peer.uid() }))
+}
+
+/// Whether the user `ours` believes a node that `theirs` runs. Where a socket is expected, another user may have put one of their own.
+/// Root asks the nodes of all users.
+fn is_trusted(theirs: u32, ours: u32) -> bool {
+    theirs == ours || theirs == 0 || ours == 0
 }
 
 /// A stream that is read until a deadline, in however many reads.
@@ -136,5 +153,16 @@ fn parse(line: &[u8]) -> Result<Answer, AskError> {
     match response.answer {
         Answer::Refused(why) => Err(AskError::Refused(why)),
         answer => Ok(answer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_of_another_user_is_believed_by_root_alone() {
+        assert!(is_trusted(1000, 1000) && is_trusted(0, 1000) && is_trusted(1000, 0));
+        assert!(!is_trusted(1001, 1000) && !is_trusted(65_534, 1000));
     }
 }

@@ -1,5 +1,6 @@
 //! The output of commands, on stdout and stderr. A closed pipe is no panic.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 
@@ -7,10 +8,10 @@ use serde::Serialize;
 
 use super::Exit;
 
-/// Writes `text` to stdout and flushes it. A reader that closed the pipe early (`| head`) has read enough.
+/// Writes `text` to stdout, [`harmless`], and flushes it. A reader that closed the pipe early (`| head`) has what it wanted.
 pub(super) fn print(text: &str) -> Exit {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(harmless(text).as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Exit::Done,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
@@ -36,7 +37,28 @@ pub(super) fn show<T: Serialize>(json: bool, what: &T, render: impl FnOnce(&T) -
 
 /// Writes `tidegate: {message}` to stderr.
 pub(super) fn complain(message: &str) {
-    let _ = writeln!(io::stderr().lock(), "tidegate: {message}");
+    let _ = writeln!(io::stderr().lock(), "tidegate: {}", harmless(message));
+}
+
+/// `text` without what a terminal acts upon or hides: controls but for tab and line feed, and characters that change the direction of the
+/// text or have no width. Each becomes `\uXXXX`, by which JSON stays the same JSON. Peers choose many of the strings that are shown.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| match c {
+        '\n' | '\t' => false,
+        ' '..='~' => false,
+        c => c.escape_debug().len() > 1,
+    };
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_harmful(c) {
+            false => out.push(c),
+            true => out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// An error and its causes on one line. A cause that the line contains already is not repeated.
@@ -65,6 +87,17 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
     struct Inner(&'static str);
+
+    #[test]
+    fn no_string_of_a_peer_acts_upon_the_terminal() {
+        let said = "a\tb\n\u{1b}]0;x\u{7}\u{9b}2J\r\u{202e}\u{2028}\u{200f}\u{feff}\u{e0041}\u{7f}\0 Ä\"\\'é漢";
+        let shown = harmless(said);
+        let harmless_ones = "a\tb\n\\u001b]0;x\\u0007\\u009b2J\\u000d\\u202e\\u2028\\u200f\\ufeff\\udb40\\udc41\\u007f\\u0000 Ä\"\\'é漢";
+        assert_eq!(shown, harmless_ones);
+        let json = serde_json::to_string(&said).unwrap();
+        assert_eq!(serde_json::from_str::<String>(&harmless(&json)).unwrap(), said, "JSON stays the same");
+        assert!(matches!(harmless("plain"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn causes_follow_once_each() {

@@ -10,6 +10,8 @@ use tidegate_storage::{Duplicates, Durability, Placement};
 
 use super::checks::Checks;
 use super::keys::{ASSOCIATIONS, AccessRule, Raw};
+use super::places;
+use super::secret::trusted;
 
 /// Longest name of a rule, which is written to log lines.
 const MAX_NAME_CHARACTERS: usize = 64;
@@ -38,6 +40,9 @@ pub(super) fn access(
                 checks.refuse("access", &format!("rule {} ({:?}): {complaint}", index + 1, rule.name));
             }
         }
+    }
+    if let Some(storage) = storage {
+        places::settle(&rules, &mut terms, &storage.placement(), checks);
     }
     Arc::new(AccessSettings {
         rules: Rules::new(rules),
@@ -137,12 +142,11 @@ fn users(raw: &Raw, checks: &mut Checks<'_>) -> Option<Arc<Users>> {
         }
         return None;
     }
-    let complaint = match std::fs::read_to_string(path) {
-        Ok(text) => match Users::parse(&text) {
-            Ok(users) => return Some(Arc::new(users)),
-            Err(error) => error.to_string(),
-        },
-        Err(error) => format!("cannot be read: {error}"),
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let read = trusted(path).and_then(|()| std::fs::read_to_string(path).map_err(unreadable));
+    let complaint = match read.and_then(|text| Users::parse(&text).map_err(|error| error.to_string())) {
+        Ok(users) => return Some(Arc::new(users)),
+        Err(complaint) => complaint,
     };
     checks.refuse("user_identity.file", &complaint);
     None

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::checks::Checks;
 use super::keys;
+use super::secret::secret;
 use super::tls::{self, ClientAuth, Files, Tls};
 use crate::admin::{AdminSettings, Door};
 
@@ -54,10 +55,10 @@ fn is_loopback(ip: IpAddr) -> bool {
 fn token(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<String> {
     let token = match raw.token_file.trim() {
         "" => return None,
-        path => match fs::read_to_string(path) {
+        path => match secret(path).and_then(|()| fs::read_to_string(path).map_err(unreadable)) {
             Ok(text) => text.trim().to_owned(),
-            Err(error) => {
-                checks.refuse("admin.token_file", &format!("cannot be read: {error}"));
+            Err(complaint) => {
+                checks.refuse("admin.token_file", &complaint);
                 return None;
             }
         },
@@ -70,6 +71,10 @@ fn token(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<String> {
         checks.refuse("admin.token_file", &complaint);
     }
     Some(token)
+}
+
+fn unreadable(error: std::io::Error) -> String {
+    format!("cannot be read: {error}")
 }
 
 /// With a client authority, each client must present a certificate of it.

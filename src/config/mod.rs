@@ -12,10 +12,12 @@ mod checks;
 mod compose;
 mod human;
 mod keys;
+mod places;
 mod problem;
 mod read;
 mod reference;
 mod removed;
+mod secret;
 mod settings;
 mod sources;
 #[cfg(test)]

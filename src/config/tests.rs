@@ -1,3 +1,4 @@
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::problem::Problem;
@@ -231,6 +232,11 @@ fn a_budget_beyond_the_machine_is_refused_with_the_way_out() {
     );
 }
 
+fn write_secret(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 /// A certificate, its key, and the directory they are in.
 fn certificate() -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
@@ -238,7 +244,7 @@ fn certificate() -> (tempfile::TempDir, String) {
     let certificate = rcgen::CertificateParams::new(["gateway".to_owned()]).unwrap().self_signed(&key).unwrap();
     let [certificate_file, key_file] = ["c.pem", "k.pem"].map(|name| directory.path().join(name));
     std::fs::write(&certificate_file, certificate.pem()).unwrap();
-    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    write_secret(&key_file, &key.serialize_pem());
     let keys = format!("tls_certificate = '{}'\ntls_key = '{}'\n", certificate_file.display(), key_file.display());
     (directory, keys)
 }
@@ -248,7 +254,7 @@ fn a_surface_that_others_can_reach_must_ask_who_they_are_and_not_in_clear_text()
     let (directory, tls) = certificate();
     let tls = tls.as_str();
     let token_file = directory.path().join("token");
-    std::fs::write(&token_file, "0123456789abcdef").unwrap();
+    write_secret(&token_file, "0123456789abcdef");
     let token = &*format!("token_file = '{}'\n", token_file.display());
     let client_ca = &*format!("tls_client_ca = '{}'\n", directory.path().join("c.pem").display());
     for listen in ["0.0.0.0:9112", "[::]:9112", "192.0.2.1:9112"] {
@@ -279,7 +285,7 @@ fn a_surface_that_others_can_reach_must_ask_who_they_are_and_not_in_clear_text()
 fn a_token_is_read_from_its_file_and_never_told() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("token");
-    std::fs::write(&file, "  0123456789abcdef\n").unwrap();
+    write_secret(&file, "  0123456789abcdef\n");
     let text = format!("[admin]\ntoken_file = '{}'\n", file.display());
     let settings = load_text(&text, &[]).unwrap().settings.admin.unwrap();
     assert_eq!(settings.door.token.as_deref(), Some("0123456789abcdef"));

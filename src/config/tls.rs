@@ -18,6 +18,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::checks::Checks;
 use super::keys;
+use super::secret::secret;
 
 /// The requirement of a client certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +178,10 @@ pub(super) fn certificates(
 pub(super) fn key((name, path): (&str, &str), checks: &mut Checks<'_>) -> Option<PrivateKeyDer<'static>> {
     if path.trim().is_empty() {
         checks.refuse(name, "must be the path of a file with the private key in PEM");
+        return None;
+    }
+    if let Err(complaint) = secret(path) {
+        checks.refuse(name, &complaint);
         return None;
     }
     PrivateKeyDer::from_pem_file(path).map_err(|error| refuse_file(name, path, &reason(&error), checks)).ok()

@@ -221,7 +221,7 @@ fn held_by(owner: Option<Owner>) -> String {
 fn obstacle(source: Errno) -> &'static str {
     match source {
         Errno::XDEV => "another filesystem, mounted or linked, stands in the way",
-        Errno::LOOP => "a circle of links stands in the way",
+        Errno::LOOP => "a symbolic link stands in the way",
         Errno::NAMETOOLONG => "a name too long for the filesystem is needed",
         _ => "something else stands in the way",
     }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use dicom_dictionary_std::uids;
@@ -135,7 +136,13 @@ fn the_printed_configuration_gives_the_same_configuration() {
 #[test]
 fn a_secret_is_not_printed() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("token"), "0123456789abcdef").unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "0123456789abcdef").unwrap();
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut command = tidegate(directory.path(), &["print-config"]);
+    let (code, _, stderr) = run_to_end(command.env("TIDEGATE__ADMIN__TOKEN_FILE", "token"));
+    assert!(code != 0 && stderr.contains("token has mode 0644") && stderr.contains("chmod 600 token"), "{stderr}");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut command = tidegate(directory.path(), &["print-config"]);
     let (code, printed, stderr) = run_to_end(command.env("TIDEGATE__ADMIN__TOKEN_FILE", "token"));
     assert_eq!((code, stderr.as_str()), (0, ""));

@@ -86,6 +86,7 @@ def test_events_are_ticks(node, document):
 
 def test_with_a_token_every_path_but_the_open_ones_asks_for_it(start_node, document, tmp_path):
     (tmp_path / "token").write_text("0123456789abcdef")
+    (tmp_path / "token").chmod(0o600)
     node = start_node(admin__token_file=str(tmp_path / "token"))
     for path, item in document["paths"].items():
         for method, operation in item.items():

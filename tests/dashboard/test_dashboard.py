@@ -95,6 +95,7 @@ def test_a_page_whose_node_is_gone_says_so(node, browse):
 
 def test_a_token_is_asked_for_and_kept_for_the_session(start_node, browse, tmp_path):
     (tmp_path / "token").write_text("0123456789abcdef")
+    (tmp_path / "token").chmod(0o600)
     node = start_node(admin__token_file=str(tmp_path / "token"))
     browser = browse(node.url + "/")
     field = until(lambda: next((e for e in browser.find_elements(By.ID, "token") if e.is_displayed()), None), "the question")

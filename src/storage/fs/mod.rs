@@ -25,7 +25,8 @@ pub use rustix::io::Errno;
 pub use self::linux::reports_failed_write_back;
 pub(crate) use self::pages::{PAGE_BYTES, Pages};
 
-/// An open file or directory. Paths are relative to the directory that receives the call, or absolute.
+/// An open file or directory. Paths are relative to the directory that receives the call, or absolute. A relative path leads through no
+/// symbolic link and not out of the directory; only the way to a storage root may have links.
 ///
 /// Every error is the operating system's own. An interrupted call is repeated.
 pub trait Handle: Debug + Send + Sync + Sized + 'static {
@@ -93,7 +94,7 @@ pub enum Open {
     Directory,
     /// A directory that is not reached through a symbolic link.
     DirectoryNoFollow,
-    /// For reading. A link is followed; opening something that is not a file does not block.
+    /// For reading. Opening something that is not a file does not block.
     Read,
     /// For reading, without following a link.
     ReadNoFollow,

@@ -2,7 +2,8 @@
 //!
 //! A value keeps `A-Z a-z 0-9 . _ -`; every other byte, and a period at either end, becomes `%` and
 //! two hexadecimal digits. A value that is too long is cut and ends in `~` and the SHA-256 of the whole
-//! value. As neither `%` nor `~` is kept, different values stay different.
+//! value. As neither `%` nor `~` is kept, different values stay different. The first character of a name that may not be used becomes
+//! `%` and two digits as well: of a device name, and of a literal that another layout has in the same place.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -43,7 +44,8 @@ pub(super) fn push_name<'a>(
             }
         }
     }
-    if is_reserved(&path[start..]) {
+    let name = &path[start..];
+    if is_reserved(name) || component.apart_from.iter().any(|literal| literal.eq_ignore_ascii_case(name)) {
         let first = path.remove(start);
         path.insert_str(start, &format!("%{:02X}", u32::from(first)));
     }
@@ -107,7 +109,7 @@ fn sha256_hex(value: &[u8]) -> String {
     })
 }
 
-fn is_reserved(name: &str) -> bool {
+pub(super) fn is_reserved(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end_matches(' ');
     let is_one_of = |stems: &[&str], stem: &str| stems.iter().any(|reserved| reserved.eq_ignore_ascii_case(stem));
     let numbered = || {

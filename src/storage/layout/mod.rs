@@ -1,7 +1,7 @@
 //! The layout: a template that turns elements of an instance into a relative path.
 //!
 //! Invariant: a peer's string becomes part of a path here and nowhere else. `template` reads the grammar,
-//! `component` encodes values so that they can neither leave the root nor collide.
+//! `component` encodes values so that they can neither leave the root nor collide, `separate` keeps the paths of two layouts apart.
 //!
 //! ```text
 //! template  = component *("/" component)          at most 12
@@ -20,6 +20,7 @@
 mod component;
 mod error;
 mod limits;
+mod separate;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use dicom_dictionary_std::tags;
 use crate::head::Head;
 use crate::meta::FileMeta;
 pub use error::LayoutError;
+pub use separate::{Meeting, separate};
 use template::Component;
 
 /// Three UIDs and what joins them, which is what most layouts come to.

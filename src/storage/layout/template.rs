@@ -17,6 +17,8 @@ pub(super) struct Component {
     pub(super) pieces: Vec<Piece>,
     /// Room of each field once encoded, in bytes.
     pub(super) max_value_bytes: usize,
+    /// Literal names of other layouts in the same place, which no value may spell; see [`super::separate`].
+    pub(super) apart_from: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +128,7 @@ fn component(text: &str, start: usize) -> Result<Component, LayoutError> {
     if room < fields * MIN_VALUE_BYTES || (fields == 0 && room == 0) {
         return Err(LayoutError::ComponentTooLong { column: start });
     }
-    Ok(Component { pieces, max_value_bytes: room / fields.max(1) })
+    Ok(Component { pieces, max_value_bytes: room / fields.max(1), apart_from: Vec::new() })
 }
 
 fn field(text: &str, start: usize) -> Result<Field, LayoutError> {

@@ -316,3 +316,94 @@ fn what_may_be_a_patients_goes_into_no_log() {
     assert_eq!(loggable("in/Doe"), "in/…", "the directory alone");
     assert_eq!(loggable("/srv/dicom"), "/srv/dicom");
 }
+
+/// Names and values that meet wherever they can: those of literals, in both cases, device names, cut and escaped ones.
+const WORDS: [&str; 12] =
+    ["ct", "CT", "con", "_", "1.2.3", "1.2.3.dcm", "1.2.3~2", "%63t", "ct-1", "a.dcm", ".tidegate", "x y"];
+
+fn any_layout() -> impl Strategy<Value = String> {
+    let literal = prop::sample::select(vec!["ct", "CT", "mr", "con", "_", "1.2.3", "1.2.3.dcm", "x y", "image.dcm"]);
+    let field = prop::sample::select(vec![
+        "{StudyInstanceUID}",
+        "{PatientID}",
+        "{PatientID|first:2}",
+        "ct-{PatientID}",
+        "mr-{PatientID}",
+        "{SeriesInstanceUID}.dcm",
+        "{PatientID|or:ct}",
+    ]);
+    let last = prop::sample::select(vec!["{SOPInstanceUID}", "{SOPInstanceUID}.dcm", "{SOPInstanceUID}.img"]);
+    let middle = prop_oneof![literal, field];
+    (prop::collection::vec(middle, 0..4), last).prop_map(|(front, last)| [front, vec![last]].concat().join("/"))
+}
+
+fn hostile_value() -> impl Strategy<Value = String> {
+    prop_oneof![prop::sample::select(WORDS.to_vec()).prop_map(str::to_owned), "[a-zA-Z0-9.%~/_-]{0,8}", "[ct]{200,300}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// Case is folded: two names that differ in it are one file on some filesystems.
+    #[test]
+    fn layouts_that_are_accepted_together_never_meet(
+        templates in prop::collection::vec(any_layout(), 2..4),
+        values in prop::collection::vec(prop::array::uniform3(hostile_value()), 4),
+        copies in prop::collection::vec(1_u32..4, 4),
+    ) {
+        let parsed: Vec<Layout> = templates.iter().map(|template| Layout::parse(template).unwrap()).collect();
+        let Ok(layouts) = separate(&parsed) else { return Ok(()) };
+        let paths = |layout: &Layout| -> Vec<String> {
+            let one = |(values, copy): (&[String; 3], &u32)| {
+                let tags = [tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID, tags::PATIENT_ID];
+                let values: Vec<_> = tags.into_iter().zip(values.iter().map(String::as_bytes)).collect();
+                layout.path(&meta("1.2.3"), &Head::with(&values), *copy).to_str().unwrap().to_ascii_lowercase()
+            };
+            values.iter().zip(&copies).map(one).collect()
+        };
+        for (at, a) in layouts.iter().enumerate() {
+            for b in layouts[..at].iter().filter(|b| !a.is_same_place(b)) {
+                for (a, b) in paths(a).iter().flat_map(|a| paths(b).into_iter().map(move |b| (a.clone(), b))) {
+                    let (a, b) = (Path::new(&a), Path::new(&b));
+                    prop_assert!(!a.starts_with(b) && !b.starts_with(a), "{templates:?}: {a:?} and {b:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_does_not_spell_the_directory_of_another_layout() {
+    let layouts =
+        ["ct/{StudyInstanceUID}/{SOPInstanceUID}.dcm", Layout::DEFAULT].map(|text| Layout::parse(text).unwrap());
+    let separated = separate(&layouts).unwrap();
+    let path = |values: &[(Tag, &[u8])]| separated[1].path(&meta("1.2.3"), &Head::with(values), 1);
+    assert_eq!(
+        path(&[(tags::STUDY_INSTANCE_UID, b"ct"), (tags::SERIES_INSTANCE_UID, b"1")]),
+        Path::new("%63t/1/1.2.3.dcm")
+    );
+    assert_eq!(path(&[(tags::STUDY_INSTANCE_UID, b"CT")]), Path::new("%43T/_/1.2.3.dcm"));
+    let ordinary: &[(Tag, &[u8])] = &[(tags::STUDY_INSTANCE_UID, b"1.2"), (tags::SERIES_INSTANCE_UID, b"ct")];
+    assert_eq!(path(ordinary), Path::new("1.2/ct/1.2.3.dcm"));
+}
+
+#[test]
+fn layouts_that_could_meet_are_named() {
+    for (a, b) in [
+        ("{PatientID}/{SOPInstanceUID}.dcm", Layout::DEFAULT),
+        ("{StudyInstanceUID}/{SOPInstanceUID}", "{StudyInstanceUID}/{SOPInstanceUID}.dcm"),
+        ("ct-{StudyInstanceUID}/{SOPInstanceUID}.dcm", "{PatientID}/{SOPInstanceUID}.dcm"),
+        ("CT/{SOPInstanceUID}", "ct/{SOPInstanceUID}"),
+        ("con/{SOPInstanceUID}", "{PatientID}/{SOPInstanceUID}"),
+    ] {
+        let layouts = [a, b].map(|text| Layout::parse(text).unwrap());
+        assert_eq!(separate(&layouts), Err(Meeting { first: 0, second: 1 }), "{a} and {b}");
+    }
+    for (a, b) in [
+        ("ct-{PatientID}/{SOPInstanceUID}", "MR-{PatientID}/{SOPInstanceUID}"),
+        ("{SOPInstanceUID}.dcm", "{SOPInstanceUID}.img"),
+        ("ct/{SOPInstanceUID}", "mr/{SOPInstanceUID}"),
+    ] {
+        assert!(separate(&[a, b].map(|text| Layout::parse(text).unwrap())).is_ok(), "{a} and {b}");
+    }
+}

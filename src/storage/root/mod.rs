@@ -125,11 +125,11 @@ impl<H: Handle> Root<H> {
         top.may_write(path).map_err(OpenError::io("write to", path))?;
 
         let own = path.join(OWN);
-        make_directory(&top, &own).map_err(OpenError::io("create", &own))?;
-        let lock = lock(&top, path, &own.join("lock"), before)?;
-        let tmp_path = own.join("tmp");
-        make_directory(&top, &tmp_path).map_err(OpenError::io("create", &tmp_path))?;
-        let tmp = top.open(&tmp_path, Open::Directory).map_err(OpenError::io("open", &tmp_path))?;
+        make_directory(&dir, Path::new(OWN)).map_err(OpenError::io("create", &own))?;
+        let lock = lock(&dir, path, before)?;
+        let (tmp_name, tmp_path) = (Path::new(OWN).join("tmp"), own.join("tmp"));
+        make_directory(&dir, &tmp_name).map_err(OpenError::io("create", &tmp_path))?;
+        let tmp = dir.open(&tmp_name, Open::Directory).map_err(OpenError::io("open", &tmp_path))?;
         let tmp_stat = tmp.stat().map_err(OpenError::io("examine", &tmp_path))?;
         if tmp_stat.dev != stat.dev {
             return Err(OpenError::TempElsewhere { path: tmp_path });
@@ -194,8 +194,8 @@ pub(crate) fn open(path: &Path, how: Open) -> Result<File, Errno> {
 }
 
 /// Creates one directory, unless it exists.
-fn make_directory<H: Handle>(top: &H, path: &Path) -> Result<(), Errno> {
-    match top.make_directory(path) {
+fn make_directory<H: Handle>(dir: &H, path: &Path) -> Result<(), Errno> {
+    match dir.make_directory(path) {
         Err(Errno::EXIST) => Ok(()),
         other => other,
     }
@@ -221,10 +221,12 @@ fn create_durably<H: Handle>(top: &H, path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Takes the lock at `path`. The kernel releases it when its holder ends, however it ends. A lock that this process already holds is
+/// Takes the lock in the root `dir`. The kernel releases it when its holder ends, however it ends. A lock that this process already holds is
 /// kept: `flock` would treat it as another holder's.
-fn lock<H: Handle>(top: &H, root: &Path, path: &Path, before: Option<&Root<H>>) -> Result<Arc<H>, OpenError> {
-    let file = top.open(path, Open::ReadWrite).map_err(OpenError::io("open", path))?;
+fn lock<H: Handle>(dir: &H, root: &Path, before: Option<&Root<H>>) -> Result<Arc<H>, OpenError> {
+    let name = Path::new(OWN).join("lock");
+    let path = &root.join(&name);
+    let file = dir.open(&name, Open::ReadWrite).map_err(OpenError::io("open", path))?;
     if let Some(before) = before
         && is_same_file(&*before.lock, &file).map_err(OpenError::io("examine", path))?
     {

@@ -51,12 +51,12 @@ impl<H: Handle> Root<H> {
 
     /// Replays the log of an earlier process, whatever is set now, and begins a new one if there is to be one and room for it.
     fn open_wal(self: &Arc<Self>, uses_wal: bool, recovery: &mut Recovery) -> Result<(), OpenError> {
-        let path = self.wal_path();
+        let (name, path) = (Path::new(OWN).join("log"), self.wal_path());
         let uses_wal = uses_wal && self.filesystem.kind.syncs_as_a_whole();
         if uses_wal {
-            make_directory(&self.top, &path).map_err(OpenError::io("create", &path))?;
+            make_directory(&self.dir, &name).map_err(OpenError::io("create", &path))?;
         }
-        let directory = match self.top.open(&path, Open::Directory) {
+        let directory = match self.dir.open(&name, Open::Directory) {
             Ok(directory) => Arc::new(directory),
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(OpenError::io("open", &path)(error)),

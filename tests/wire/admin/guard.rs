@@ -1,6 +1,15 @@
 //! Who may use the surface, and what its clients hold.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use super::*;
+
+/// Writes a file that only its owner may read, as the node demands it.
+fn write_secret(path: impl AsRef<Path>, text: &str) {
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+}
 
 #[test]
 fn nobody_gets_past_the_guard() {
@@ -49,7 +58,7 @@ fn a_heap_profile_is_for_whoever_has_the_token() {
 
     let directory = tempfile::tempdir().unwrap();
     let token = directory.path().join("token");
-    fs::write(&token, "0123456789abcdef").unwrap();
+    write_secret(&token, "0123456789abcdef");
     let node = Node::start(&[SURFACE, ("TIDEGATE__ADMIN__TOKEN_FILE", token.to_str().unwrap())]);
     let address = node.admin_address();
     assert_eq!(get(address, PATH).status, 401);
@@ -78,7 +87,7 @@ fn token_and_certificates_of_the_surface_change_on_sighup_and_mistakes_change_no
     let authority = Authority::new();
     authority.sign("admin", "localhost", 1);
     let path = |name: &str| authority.path(name).to_str().unwrap().to_owned();
-    fs::write(path("token"), "0123456789abcdef").unwrap();
+    write_secret(path("token"), "0123456789abcdef");
     let (certificate, key, token) = (path("admin.pem"), path("admin.key"), path("token"));
     let mut node = Node::start(&[
         ("TIDEGATE__ADMIN__LISTEN", "0.0.0.0:0"),
@@ -118,7 +127,7 @@ fn a_token_that_goes_with_the_address_stays_as_long_as_the_surface_listens_there
         path("admin.key"),
         path("token")
     );
-    fs::write(path("token"), "0123456789abcdef").unwrap();
+    write_secret(path("token"), "0123456789abcdef");
     fs::write(path("t.toml"), text("0.0.0.0:0", &keys)).unwrap();
     let mut node = Node::start_with_own_admin(&["--config", &path("t.toml")]);
     fs::write(path("t.toml"), text("127.0.0.1:0", "")).unwrap();

@@ -1,5 +1,7 @@
 //! Linux: the one place of this crate that names its system calls.
 
+mod beneath;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::IoSlice;
@@ -44,8 +46,7 @@ impl Handle for File {
             Open::ReadWrite => OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW,
             Open::Direct => OFlags::RDWR | OFlags::DIRECT | OFlags::NOFOLLOW,
         };
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        retry_on_intr(|| rustix::fs::openat(self, path, flags | OFlags::CLOEXEC, FILE_MODE)).map(Self::from)
+        beneath::open(self, path, flags | OFlags::CLOEXEC, FILE_MODE).map(Self::from)
     }
 
     fn stat(&self) -> Result<Stat, Errno> {
@@ -53,11 +54,11 @@ impl Handle for File {
     }
 
     fn stat_at(&self, path: &Path, link: Link) -> Result<Stat, Errno> {
-        let flags = match link {
-            Link::Follow => AtFlags::empty(),
-            Link::NoFollow => AtFlags::SYMLINK_NOFOLLOW,
-        };
-        rustix::fs::statat(self, path, flags).map(|stat| Stat::from(&stat))
+        match link {
+            Link::Follow if path.is_absolute() => rustix::fs::stat(path),
+            Link::Follow | Link::NoFollow => beneath::stat(self, path),
+        }
+        .map(|stat| Stat::from(&stat))
     }
 
     fn identity(&self) -> Result<Identity, Errno> {
@@ -146,18 +147,18 @@ impl Handle for File {
     }
 
     fn make_directory(&self, path: &Path) -> Result<(), Errno> {
-        rustix::fs::mkdirat(self, path, DIRECTORY_MODE)
+        beneath::at(self, path, |parent, name| rustix::fs::mkdirat(parent, name, DIRECTORY_MODE))
     }
 
     fn rename(&self, name: &OsStr, to: &Self, to_path: &Path, taken: Taken) -> Result<(), Errno> {
-        match taken {
-            Taken::Fail => rustix::fs::renameat_with(self, name, to, to_path, RenameFlags::NOREPLACE),
-            Taken::Replace => rustix::fs::renameat(self, name, to, to_path),
-        }
+        beneath::at(to, to_path, |to, to_name| match taken {
+            Taken::Fail => rustix::fs::renameat_with(self, name, to, to_name, RenameFlags::NOREPLACE),
+            Taken::Replace => rustix::fs::renameat(self, name, to, to_name),
+        })
     }
 
     fn link(&self, name: &OsStr, to: &Self, to_path: &Path) -> Result<(), Errno> {
-        rustix::fs::linkat(self, name, to, to_path, AtFlags::empty())
+        beneath::at(to, to_path, |to, to_name| rustix::fs::linkat(self, name, to, to_name, AtFlags::empty()))
     }
 
     fn unlink(&self, name: &OsStr) -> Result<(), Errno> {
