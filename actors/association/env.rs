@@ -5,8 +5,9 @@ use std::sync::Arc;
 use dicom_core::Tag;
 use tidegate_memory::pressure::Level;
 use tidegate_storage::{Durability, Placement};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use super::passcodes::PasscodeQueue;
 use crate::committed::Sinks;
 use crate::gauges::Gauges;
 use crate::ingest::Ingest;
@@ -26,8 +27,7 @@ pub(crate) struct Env {
     pub(crate) wanted: Arc<[Tag]>,
     pub(crate) durability: Durability,
     pub(crate) sinks: Sinks,
-    /// Passcodes are verified one at a time: each takes some MiB and tens of milliseconds.
-    pub(crate) verifying: Arc<Semaphore>,
+    pub(crate) passcodes: Arc<PasscodeQueue>,
 }
 
 impl Env {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::{ServerConfig, ServerConnection};
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
 use tokio::io::AsyncReadExt;
@@ -42,6 +43,15 @@ impl Io {
     /// The port that accepted the connection.
     pub(super) fn port(&self) -> Port {
         self.port
+    }
+
+    /// Whether the peer has closed the connection. Bytes that it sent before do not hide that.
+    pub(super) fn is_peer_gone(&self) -> bool {
+        self.transport.socket().is_none_or(|socket| {
+            let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+            let mut polled = [PollFd::new(socket, gone)];
+            poll(&mut polled, Some(&Timespec::default())).is_ok() && polled[0].revents().intersects(gone)
+        })
     }
 
     /// Bytes read but not parsed.

@@ -16,6 +16,7 @@ mod leases;
 mod negotiate;
 mod node;
 mod pace;
+mod passcodes;
 mod peer;
 mod preamble;
 mod read;
@@ -38,6 +39,7 @@ use crate::node::settings::{AssociationSettings, LiveSettings};
 pub(crate) use arrival::Arrival;
 use connection::Connection;
 pub(crate) use env::Env;
+pub(crate) use passcodes::PasscodeQueue;
 
 /// The actor of one association.
 pub struct Association {

@@ -1,21 +1,42 @@
 //! The decision about an A-ASSOCIATE-RQ: phase, access rules, limits, user identity; then the response.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_access::rules::Criterion;
 use tidegate_access::{Granted, Users};
 use tidegate_memory::Stage;
 use tidegate_protocol::syntaxes::VERIFICATION;
 use tidegate_protocol::{AssociateRequest, Rejection, UserIdentity};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::connection::Connection;
 use super::end::End;
+use super::passcodes::{QueueFull, Source};
 use crate::gauges::audit::{AuditEvent, Denial};
 use crate::gauges::incidents::Class;
 use crate::node::phase::Phase;
 use crate::node::settings::AccessSettings;
 use crate::patience::within;
+
+/// Pause between two attempts to lease the memory of a hash, if it is not reserved yet.
+const RESERVE_RETRY: Duration = Duration::from_millis(10);
+
+/// The reason why a passcode was found neither right nor wrong.
+#[derive(Clone, Copy, Debug)]
+enum Unverified {
+    /// Too many requests of the peer's address, or of all, wait.
+    QueueFull,
+    /// The turn did not come within the request timeout.
+    TimedOut,
+    /// The budget has no room for the passcode.
+    BudgetSpent,
+    /// The peer has closed the connection.
+    PeerGone,
+    /// The hash was not computed.
+    Failed,
+}
 
 impl Connection {
     pub(super) async fn on_request(&mut self, mut request: AssociateRequest) -> Option<End> {
@@ -69,7 +90,8 @@ impl Connection {
             let rule = refused.rule.map(|index| access.rules.list()[index].name.as_str());
             if let Some(unlogged) = self.deny(Denial::Access(rule.map(str::to_owned))) {
                 let calling_ae = &self.peer.calling_ae_title;
-                warn!(peer = %self.peer.address, ?calling_ae, rule, unlogged, "access denied");
+                let doubt = self.peer.certificate.as_ref().and_then(|names| names.certificate.incomplete);
+                warn!(peer = %self.peer.address, ?calling_ae, rule, doubt, unlogged, "access denied");
             }
             return Err(match refused.because {
                 Some(Criterion::Calling) => Rejection::CallingAeTitle,
@@ -93,34 +115,68 @@ impl Connection {
     }
 
     /// Verifies the user identity (PS3.7 §D.3.3.7).
-    async fn identify(&self, access: &AccessSettings, identity: Option<UserIdentity>) -> Result<(), Rejection> {
+    async fn identify(&mut self, access: &AccessSettings, identity: Option<UserIdentity>) -> Result<(), Rejection> {
         let Some(users) = &access.users else { return Ok(()) };
         let is_right = match identity {
-            None => !access.require_user,
-            Some(UserIdentity { passcode: None, .. }) => false,
-            Some(UserIdentity { name, passcode: Some(passcode) }) => {
-                users.remembers(&name, &passcode) || self.verify(users.clone(), name, passcode).await
-            }
+            None if !access.require_user => return Ok(()),
+            None => false,
+            Some(UserIdentity { name, passcode: Some(passcode) }) if users.remembers(&name, &passcode) => true,
+            Some(identity) => self.verify(users.clone(), identity).await.map_err(|unverified| {
+                if let Some(unlogged) = self.incident(Class::Limit, "passcode_queue") {
+                    let calling_ae = &self.peer.calling_ae_title;
+                    warn!(peer = %self.peer.address, ?calling_ae, ?unverified, unlogged, "user identity not verified");
+                }
+                Rejection::TemporaryCongestion
+            })?,
         };
         if is_right {
+            self.session.confirm_user();
             return Ok(());
         }
+        self.on_wrong_user();
+        Err(Rejection::NoReasonGiven)
+    }
+
+    /// The one place where a user identity is found to be wrong or missing.
+    fn on_wrong_user(&self) {
         self.node.env.gauges.counters.users_rejected.increment();
         if let Some(unlogged) = self.deny(Denial::UserIdentity) {
             let calling_ae = &self.peer.calling_ae_title;
             warn!(peer = %self.peer.address, ?calling_ae, unlogged, "user identity is missing or wrong");
         }
-        Err(Rejection::NoReasonGiven)
     }
 
-    /// Computes the hash of a passcode on a blocking thread: this thread serves other associations too.
-    async fn verify(&self, users: Arc<Users>, name: Vec<u8>, passcode: Vec<u8>) -> bool {
+    /// Computes the hash of a passcode on a blocking thread: this thread serves other associations too. An error says nothing about the
+    /// passcode.
+    async fn verify(&self, users: Arc<Users>, identity: UserIdentity) -> Result<bool, Unverified> {
+        if self.io.is_peer_gone() {
+            return Err(Unverified::PeerGone);
+        }
+        let passcode_bytes = identity.passcode.as_ref().map_or(0, Vec::len) as u64;
+        let lease =
+            self.leases.holder().lease(Stage::Negotiating, passcode_bytes).map_err(|_| Unverified::BudgetSpent)?;
+        let queue = self.node.env.passcodes.clone();
         let verifying = async {
-            let _turn = self.node.env.verifying.acquire().await;
-            let _lease = self.leases.lease_patiently(Stage::Negotiating, users.memory_bytes()).await;
-            tokio::task::spawn_blocking(move || users.verify(&name, &passcode)).await.unwrap_or(false)
+            let turn =
+                queue.turn(Source::of(self.peer.address.ip())).await.map_err(|QueueFull| Unverified::QueueFull)?;
+            if self.io.is_peer_gone() {
+                return Err(Unverified::PeerGone);
+            }
+            while !queue.reserve(users.memory_bytes()) {
+                sleep(RESERVE_RETRY).await;
+            }
+            // The hash keeps its turn and its memory if this association ends meanwhile.
+            let queue = queue.clone();
+            let hash = tokio::task::spawn_blocking(move || {
+                let _kept = (turn, lease);
+                queue.set_in_use(true);
+                let is_right = users.verify(&identity.name, identity.passcode.as_deref());
+                queue.set_in_use(false);
+                is_right
+            });
+            hash.await.map_err(|_| Unverified::Failed)
         };
-        within(self.node.live.associations.request_timeout, verifying).await.unwrap_or(false)
+        within(self.node.live.associations.request_timeout, verifying).await.unwrap_or(Err(Unverified::TimedOut))
     }
 
     /// Counts a denied peer and records it for the audit. `Some`: it is to be logged, with the number of its kind that were not logged since

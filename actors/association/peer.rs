@@ -51,9 +51,9 @@ impl Peer {
 
     /// Applies the access rules to the peer, and keeps what they grant.
     pub(crate) fn ask(&mut self, access: &AccessSettings, called: &str) -> Result<(), tidegate_access::Refused> {
-        let names: Vec<&str> = self.certificate.iter().flat_map(|names| names.all()).collect();
+        let certificate = self.certificate.as_ref().map(|names| &names.certificate);
         let (calling, address) = (self.calling_ae_title.as_str(), self.address.ip());
-        let granted = access.rules.admit(&Requestor { calling, called, address, certificate: &names })?;
+        let granted = access.rules.admit(&Requestor { calling, called, address, certificate })?;
         self.granted = Some(granted);
         Ok(())
     }

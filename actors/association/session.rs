@@ -81,6 +81,11 @@ impl Session {
         self.protocol.reject_contexts(denied)
     }
 
+    /// As [`Association::confirm_user`].
+    pub(super) fn confirm_user(&mut self) {
+        self.protocol.confirm_user();
+    }
+
     /// As [`Association::reject`].
     pub(super) fn reject(&mut self, rejection: Rejection) {
         self.protocol.reject(rejection);

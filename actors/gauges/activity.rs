@@ -96,6 +96,11 @@ impl OpenAssociations {
         })
     }
 
+    /// Whether the account is that of an open association.
+    pub(crate) fn has(&self, account: u64) -> bool {
+        self.0.lock().contains_key(&account)
+    }
+
     /// Every open association, the oldest first. `held_bytes` returns the leased bytes of an account.
     pub(crate) fn all(&self, held_bytes: impl Fn(u64) -> u64) -> Vec<AssociationUse> {
         let open: Vec<_> = self.0.lock().iter().map(|(account, activity)| (*account, activity.clone())).collect();

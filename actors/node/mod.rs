@@ -263,6 +263,7 @@ impl Node {
 
     /// Waits for ending threads to drop their actors, for a bounded time.
     async fn wait_for_actors(&self) {
+        self.shared.passcodes.release();
         wait_until(LAST_GRACE, || self.shared.gauges.counters.actors.get() == 0 && self.shared.budget.held() == 0)
             .await;
     }

@@ -78,8 +78,7 @@ pub struct Terms {
 impl AccessSettings {
     /// Whether `address` is that of a balancer.
     pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.proxies.iter().any(|net| net.contains(&address))
+        self.proxies.iter().any(|net| tidegate_access::address::contains(net, address))
     }
 }
 

@@ -8,12 +8,12 @@ use tidegate_memory::allocator::{AllocatorError, AllocatorProbe};
 use tidegate_memory::pressure::Level;
 use tidegate_memory::{AllocatorStatistics, MemoryBudget};
 use tidegate_storage::{Durability, Store};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::live::Live;
 use super::phase::Phase;
 use super::settings::LiveSettings;
-use crate::association;
+use crate::association::{self, PasscodeQueue};
 use crate::committed::Sinks;
 use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
@@ -42,8 +42,7 @@ pub struct Shared {
     pub(crate) durability: Durability,
     /// The sinks of committed instances.
     pub(crate) sinks: Sinks,
-    /// The permit to verify a passcode: one for the whole node.
-    pub(crate) verifying: Arc<Semaphore>,
+    pub(crate) passcodes: Arc<PasscodeQueue>,
 }
 
 impl Shared {
@@ -61,12 +60,14 @@ impl Shared {
     ) -> Result<Self, AllocatorError> {
         let limits = &live.associations;
         let gauges = Arc::new(Gauges::new(writers, audits));
+        let budget = MemoryBudget::new(live.memory_budget_bytes);
         let shared = Self {
+            passcodes: Arc::new(PasscodeQueue::new(&budget)),
             mailbox: Arc::new(WriterMailbox::new(live.writers.mailbox_capacity, writers, gauges.latencies.clone())),
             gauges,
             store: store.clone(),
             started: SystemTime::now(),
-            budget: MemoryBudget::new(live.memory_budget_bytes),
+            budget,
             admission: Arc::new(Admission::new(limits.max, limits.max_per_address, limits.max_per_calling_ae)),
             threads: Arc::new(AssociationThreads::new(association_threads)),
             phase: watch::Sender::new(Phase::Serving),
@@ -104,6 +105,8 @@ impl Shared {
         self.budget.set_limit(live.memory_budget_bytes);
         // Datasets cannot use up the floor leases of associations that are yet to come.
         self.budget.set_floor_reserve(limits.max as u64 * FLOOR_LEASE_BYTES);
+        // If the budget is full at a reload, the first verification reserves it.
+        self.passcodes.reserve(live.access.users.as_ref().map_or(0, |users| users.memory_bytes()));
         self.mailbox.set_capacity(live.writers.mailbox_capacity);
         self.gauges.incidents.set_repeat_interval(live.log_repeat_interval);
     }
@@ -119,7 +122,7 @@ impl Shared {
             wanted: self.gauges.wanted_beside(self.store.wanted()),
             durability: self.durability,
             sinks: self.sinks.clone(),
-            verifying: self.verifying.clone(),
+            passcodes: self.passcodes.clone(),
         }
     }
 

@@ -220,7 +220,10 @@ impl Supervisor {
     /// Ends an association that holds more than any can need: at most one a second, the largest first.
     fn look_for_greed(&self) {
         let limit_bytes = self.env.live.get().association_limit_bytes();
-        let greediest = self.env.budget.over(limit_bytes).into_iter().max_by_key(|(_, _, bytes)| bytes.total());
+        // Other accounts, such as the reserve for passcodes, have limits of their own.
+        let over =
+            self.env.budget.over(limit_bytes).into_iter().filter(|(account, ..)| self.env.gauges.open.has(*account));
+        let greediest = over.max_by_key(|(_, _, bytes)| bytes.total());
         if let Some((account, label, bytes)) = greediest {
             let exit = Exit::OverLimit { held_bytes: bytes.total(), limit_bytes };
             error!(

@@ -51,7 +51,10 @@ impl Rules {
                 Some(Criterion::From) => {
                     (rule.criteria.from.iter().map(ToString::to_string).collect(), requestor.address.to_string())
                 }
-                Some(Criterion::Certificate) => (texts(&rule.criteria.certificate), requestor.certificate.join("; ")),
+                Some(Criterion::Certificate) => (
+                    rule.criteria.certificate.iter().map(|pattern| pattern.text().to_owned()).collect(),
+                    requestor.certificate.map(ToString::to_string).unwrap_or_default(),
+                ),
                 Some(Criterion::SopClass) => {
                     (texts(&rule.criteria.sop_class), sop_class.unwrap_or("not asked about").to_owned())
                 }
@@ -69,7 +72,7 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Criteria, Pattern, Rule};
+    use crate::{Certificate, CertificatePattern, Criteria, Pattern, Rule};
 
     /// For any peer, the explanation and the decision agree.
     #[test]
@@ -80,7 +83,7 @@ mod tests {
             Criteria { calling: any(&["A*"]), ..Criteria::default() },
             Criteria { called: any(&["B"]), sop_class: any(&["1.2.*"]), ..Criteria::default() },
             Criteria { from: vec!["10.0.0.0/8".parse().unwrap()], ..Criteria::default() },
-            Criteria { certificate: any(&["CN=*"]), ..Criteria::default() },
+            Criteria { certificate: vec![CertificatePattern::parse("CN=*").unwrap()], ..Criteria::default() },
             Criteria { sop_class: any(&["CT*"]), ..Criteria::default() },
         ];
         let mut compared = 0;
@@ -97,7 +100,9 @@ mod tests {
                 ("Z", "B", "10.1.1.1", &[]),
                 ("A1", "C", "192.0.2.1", &["DNS:x"]),
             ] {
-                let requestor = Requestor { calling, called, address: address.parse().unwrap(), certificate: names };
+                let certificate = Certificate::parse(names).unwrap();
+                let certificate = (!names.is_empty()).then_some(&certificate);
+                let requestor = Requestor { calling, called, address: address.parse().unwrap(), certificate };
                 let admitted = rules.admit(&requestor);
                 assert_eq!(rules.explain(&requestor, None).allowed, admitted.is_ok(), "{rules:?} {requestor:?}");
                 for sop_class in ["1.2.3", "1.2.840.10008.5.1.4.1.1.2", "1.9"] {
@@ -115,7 +120,7 @@ mod tests {
     fn what_did_not_match_is_shown_with_what_was_asked_for() {
         let criteria = Criteria { calling: vec![Pattern::new("CT*")], ..Criteria::default() };
         let rules = Rules::new(vec![Rule { name: "ct".to_owned(), criteria, allows: true }]);
-        let requestor = Requestor { calling: "MR1", called: "X", address: [192, 0, 2, 1].into(), certificate: &[] };
+        let requestor = Requestor { calling: "MR1", called: "X", address: [192, 0, 2, 1].into(), certificate: None };
         let told = rules.explain(&requestor, None);
         assert_eq!((told.allowed, told.decided_by), (false, None));
         assert_eq!(told.looked_at[0].failed, Some(Criterion::Calling));

@@ -12,6 +12,9 @@ use dicom_dictionary_std::StandardSopClassDictionary;
 use ipnet::IpNet;
 use wildmatch::WildMatch;
 
+use crate::address;
+use crate::certificate::{Certificate, CertificatePattern, Match};
+
 /// A text with `*` for any characters, also none, and `?` for one. Matches the whole of a text, in its case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pattern(WildMatch);
@@ -42,9 +45,8 @@ pub struct Criteria {
     pub called: Vec<Pattern>,
     /// The peer's address.
     pub from: Vec<IpNet>,
-    /// A name in the peer's certificate: its subject, or an alternative name with its kind (`DNS:…`). A peer without a certificate matches
-    /// no pattern, not even `*`.
-    pub certificate: Vec<Pattern>,
+    /// Names in the certificate of the peer. A peer without a certificate matches no pattern, not even `*`.
+    pub certificate: Vec<CertificatePattern>,
     /// SOP class by UID or by keyword (PS3.6 table A-1).
     pub sop_class: Vec<Pattern>,
 }
@@ -69,8 +71,8 @@ pub struct Requestor<'a> {
     pub called: &'a str,
     /// Its address; behind a balancer, the original one.
     pub address: IpAddr,
-    /// The names in its certificate; empty without one.
-    pub certificate: &'a [&'a str],
+    /// Its certificate, if it has shown one.
+    pub certificate: Option<&'a Certificate>,
 }
 
 /// A criterion.
@@ -176,13 +178,34 @@ impl Granted {
 impl Rule {
     /// The first criterion about the association that does not match.
     pub(crate) fn fails_at(&self, requestor: &Requestor<'_>) -> Option<Criterion> {
-        Criterion::OF_ASSOCIATION.into_iter().find(|criterion| !self.criteria.matches(*criterion, requestor))
+        Criterion::OF_ASSOCIATION.into_iter().find(|criterion| !self.matches(*criterion, requestor))
     }
 
     fn fails_only_at(&self, requestor: &Requestor<'_>, wanted: Criterion) -> bool {
         let others = Criterion::OF_ASSOCIATION.into_iter().filter(|criterion| *criterion != wanted);
-        !self.criteria.matches(wanted, requestor)
-            && others.into_iter().all(|criterion| self.criteria.matches(criterion, requestor))
+        !self.matches(wanted, requestor) && others.into_iter().all(|criterion| self.matches(criterion, requestor))
+    }
+
+    fn matches(&self, criterion: Criterion, requestor: &Requestor<'_>) -> bool {
+        let text = |patterns: &[Pattern], text: &str| {
+            patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
+        };
+        let criteria = &self.criteria;
+        match criterion {
+            Criterion::Calling => text(&criteria.calling, requestor.calling),
+            Criterion::Called => text(&criteria.called, requestor.called),
+            Criterion::From => {
+                let networks = &criteria.from;
+                networks.is_empty() || networks.iter().any(|net| address::contains(net, requestor.address))
+            }
+            Criterion::Certificate => {
+                // A doubt about a name never speaks for its bearer.
+                let needed = if self.allows { Match::Yes } else { Match::Doubtful };
+                let best = |certificate| criteria.certificate.iter().map(|pattern| pattern.matches(certificate)).max();
+                criteria.certificate.is_empty() || requestor.certificate.and_then(best) >= Some(needed)
+            }
+            Criterion::SopClass => true,
+        }
     }
 
     pub(crate) fn stores(&self, sop_class: &str) -> bool {
@@ -194,26 +217,6 @@ impl Rule {
 }
 
 impl Criteria {
-    fn matches(&self, criterion: Criterion, requestor: &Requestor<'_>) -> bool {
-        let text = |patterns: &[Pattern], text: &str| {
-            patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
-        };
-        match criterion {
-            Criterion::Calling => text(&self.calling, requestor.calling),
-            Criterion::Called => text(&self.called, requestor.called),
-            Criterion::From => {
-                // An IPv4 peer on a socket for both comes as ::ffff:192.0.2.1.
-                let address = requestor.address.to_canonical();
-                self.from.is_empty() || self.from.iter().any(|net| net.contains(&address))
-            }
-            Criterion::Certificate => {
-                let shown = |pattern: &Pattern| requestor.certificate.iter().any(|name| pattern.matches(name));
-                self.certificate.is_empty() || self.certificate.iter().any(shown)
-            }
-            Criterion::SopClass => true,
-        }
-    }
-
     /// The criterion to which a denial by these criteria is attributed.
     fn reason(&self) -> Option<Criterion> {
         match self {
@@ -243,13 +246,13 @@ mod tests {
         Rule { name: name.to_owned(), criteria, allows }
     }
 
-    fn peer<'a>(calling: &'a str, address: &str, certificate: &'a [&'a str]) -> Requestor<'a> {
+    fn peer<'a>(calling: &'a str, address: &str, certificate: Option<&'a Certificate>) -> Requestor<'a> {
         Requestor { calling, called: "TIDEGATE", address: address.parse().unwrap(), certificate }
     }
 
     #[test]
     fn without_rules_everyone_is_let_in() {
-        let granted = Rules::new(Vec::new()).admit(&peer("X", "192.0.2.1", &[])).unwrap();
+        let granted = Rules::new(Vec::new()).admit(&peer("X", "192.0.2.1", None)).unwrap();
         assert_eq!((granted.association(), granted.sop_class(CT)), (None, Ok(None)));
     }
 
@@ -259,27 +262,35 @@ mod tests {
             rule("lab", false, Criteria { from: vec!["10.9.0.0/16".parse().unwrap()], ..Criteria::default() }),
             rule("ct", true, Criteria { calling: patterns(&["CT*", "MR?"]), ..Criteria::default() }),
         ]);
-        assert_eq!(rules.admit(&peer("CT1", "10.1.2.3", &[])).unwrap().association(), Some(1));
-        assert!(rules.admit(&peer("MR1", "::ffff:10.1.2.3", &[])).is_ok());
+        assert_eq!(rules.admit(&peer("CT1", "10.1.2.3", None)).unwrap().association(), Some(1));
+        assert!(rules.admit(&peer("MR1", "::ffff:10.1.2.3", None)).is_ok());
         let denied = |peer| rules.admit(&peer).unwrap_err();
-        assert_eq!(denied(peer("CT1", "10.9.2.3", &[])), Refused { rule: Some(0), because: None });
-        assert_eq!(denied(peer("CT1", "::ffff:10.9.2.3", &[])).rule, Some(0));
+        assert_eq!(denied(peer("CT1", "10.9.2.3", None)), Refused { rule: Some(0), because: None });
+        assert_eq!(denied(peer("CT1", "::ffff:10.9.2.3", None)).rule, Some(0));
         for stranger in ["MR12", "ct1", "XCT", ""] {
             let refused = Refused { rule: None, because: Some(Criterion::Calling) };
-            assert_eq!(denied(peer(stranger, "10.1.2.3", &[])), refused);
+            assert_eq!(denied(peer(stranger, "10.1.2.3", None)), refused);
         }
     }
 
     #[test]
-    fn a_certificate_counts_by_its_subject_or_an_alternative_name() {
-        let criteria = Criteria { certificate: patterns(&["*CN=ct*", "DNS:*.ct.example"]), ..Criteria::default() };
-        let rules = Rules::new(vec![rule("certified", true, criteria)]);
-        let allowed = |names: &[&str]| rules.admit(&peer("X", "192.0.2.1", names)).is_ok();
-        assert!(allowed(&["O=Example, CN=ct1"]) && allowed(&["CN=x", "DNS:a.ct.example"]));
-        assert!(!allowed(&[]) && !allowed(&["CN=mr1"]) && !allowed(&["CN=x", "URI:a.ct.example"]));
-        let anyone = Criteria { certificate: patterns(&["*"]), ..Criteria::default() };
-        let rules = Rules::new(vec![rule("any certificate", true, anyone)]);
-        assert!(rules.admit(&peer("X", "192.0.2.1", &[])).is_err(), "no certificate is not any certificate");
+    fn a_doubtful_name_is_denied_and_not_allowed() {
+        let certified = |allows, pattern| {
+            let certificate = vec![CertificatePattern::parse(pattern).unwrap()];
+            rule("certified", allows, Criteria { certificate, ..Criteria::default() })
+        };
+        let doubtful = Certificate { incomplete: Some("too many names"), ..Certificate::parse(&["CN=ct1"]).unwrap() };
+        let sure = Certificate::parse(&["CN=ct1"]).unwrap();
+        for (certificate, allowed, denied) in
+            [(Some(&sure), true, true), (Some(&doubtful), false, true), (None, false, false)]
+        {
+            for pattern in ["CN=ct1", "*"] {
+                let peer = peer("X", "192.0.2.1", certificate);
+                assert_eq!(Rules::new(vec![certified(true, pattern)]).admit(&peer).is_ok(), allowed);
+                let rules = Rules::new(vec![certified(false, pattern), rule("all", true, Criteria::default())]);
+                assert_eq!(rules.admit(&peer).is_err(), denied);
+            }
+        }
     }
 
     #[test]
@@ -289,13 +300,13 @@ mod tests {
             rule("ct", true, Criteria { sop_class: patterns(&[CT, "1.3.12.*"]), ..Criteria::default() }),
             rule("archive", true, Criteria { calling: patterns(&["ARCHIVE"]), ..Criteria::default() }),
         ]);
-        let granted = rules.admit(&peer("X", "192.0.2.1", &[])).unwrap();
+        let granted = rules.admit(&peer("X", "192.0.2.1", None)).unwrap();
         assert_eq!(granted.association(), Some(1));
         assert_eq!(granted.sop_class(CT), Ok(Some(1)));
         assert_eq!(granted.sop_class("1.3.12.2"), Ok(Some(1)));
         assert_eq!(granted.sop_class(MR), Err(Some(0)));
         assert_eq!(granted.sop_class("1.2.840.10008.5.1.4.1.1.7"), Err(None));
-        let granted = rules.admit(&peer("ARCHIVE", "192.0.2.1", &[])).unwrap();
+        let granted = rules.admit(&peer("ARCHIVE", "192.0.2.1", None)).unwrap();
         assert_eq!(granted.sop_class("1.2.840.10008.5.1.4.1.1.7"), Ok(Some(2)));
     }
 
@@ -303,7 +314,7 @@ mod tests {
     fn an_association_on_which_nothing_could_be_stored_does_not_come_about() {
         let ct = |allows| rule("ct", allows, Criteria { sop_class: patterns(&[CT]), ..Criteria::default() });
         let all = |allows| rule("all", allows, Criteria::default());
-        let admitted = |rules: Vec<Rule>| Rules::new(rules).admit(&peer("X", "192.0.2.1", &[])).is_ok();
+        let admitted = |rules: Vec<Rule>| Rules::new(rules).admit(&peer("X", "192.0.2.1", None)).is_ok();
         assert!(!admitted(vec![ct(false), all(false)]));
         assert!(!admitted(vec![ct(false)]));
         assert!(admitted(vec![ct(false), all(true)]));

@@ -7,7 +7,8 @@
 //!
 //! A verified name is recognised again by a keyed digest, in memory only, so that a modality that associates for every study costs one
 //! Argon2 computation and not hundreds. A wrong passcode costs one computation each time, which takes the same time whether or not the
-//! user exists.
+//! user
+//! exists and whether a passcode was sent.
 
 use std::collections::HashMap;
 
@@ -46,9 +47,10 @@ pub enum UsersError {
 
 /// Users and their hashed passcodes.
 pub struct Users {
-    hashes: HashMap<Vec<u8>, String>,
-    /// The hash that a passcode is compared with if there is no such user.
-    nobody: String,
+    /// Hashed passcodes, in the order of the file.
+    hashes: Vec<String>,
+    /// The index of each user's hash.
+    by_name: HashMap<Vec<u8>, usize>,
     memory_bytes: u64,
     key: [u8; 32],
     /// Digests of verified pairs, by name: at most one for each user.
@@ -61,7 +63,7 @@ impl Users {
     /// # Errors
     /// The number of the first invalid line.
     pub fn parse(text: &str) -> Result<Self, UsersError> {
-        let mut hashes = HashMap::new();
+        let (mut hashes, mut by_name) = (Vec::new(), HashMap::new());
         let mut most_kib = NEW_HASH.0;
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
@@ -78,17 +80,17 @@ impl Users {
                 return Err(UsersError::Hash(number));
             }
             most_kib = most_kib.max(params.m_cost());
-            if hashes.insert(name.as_bytes().to_vec(), hash.to_owned()).is_some() {
+            if by_name.insert(name.as_bytes().to_vec(), hashes.len()).is_some() {
                 return Err(UsersError::Twice(number));
             }
+            hashes.push(hash.to_owned());
             if hashes.len() > MAX_USERS {
                 return Err(UsersError::TooMany);
             }
         }
         let mut key = [0; 32];
         OsRng.fill_bytes(&mut key);
-        let nobody = hash_of(&key).unwrap_or_default();
-        Ok(Self { hashes, nobody, memory_bytes: u64::from(most_kib) * 1024, key, known: Mutex::default() })
+        Ok(Self { hashes, by_name, memory_bytes: u64::from(most_kib) * 1024, key, known: Mutex::default() })
     }
 
     /// The number of users.
@@ -107,15 +109,29 @@ impl Users {
         self.known.lock().get(name).is_some_and(|known| known.ct_eq(&digest).into())
     }
 
-    /// Whether the passcode is that of the user: tens of milliseconds and [`Self::memory_bytes`], whatever the answer.
-    pub fn verify(&self, name: &[u8], passcode: &[u8]) -> bool {
-        let hash = self.hashes.get(name);
-        let Ok(parsed) = PasswordHash::new(hash.unwrap_or(&self.nobody)) else { return false };
-        let right = Argon2::default().verify_password(passcode, &parsed).is_ok() && hash.is_some();
-        if right {
-            self.known.lock().insert(name.to_vec(), self.digest(name, passcode));
+    /// Whether the passcode is that of the user; `None`: none was sent, which is wrong. Tens of milliseconds and [`Self::memory_bytes`],
+    /// whatever the answer.
+    pub fn verify(&self, name: &[u8], passcode: Option<&[u8]>) -> bool {
+        let index = self.by_name.get(name).copied();
+        let Some(hash) = index.or_else(|| self.decoy(name)).and_then(|index| self.hashes.get(index)) else {
+            return false;
+        };
+        let Ok(parsed) = PasswordHash::new(hash) else { return false };
+        let is_equal = Argon2::default().verify_password(passcode.unwrap_or_default(), &parsed).is_ok();
+        match passcode {
+            Some(passcode) if is_equal && index.is_some() => {
+                self.known.lock().insert(name.to_vec(), self.digest(name, passcode));
+                true
+            }
+            _ => false,
         }
-        right
+    }
+
+    /// The hash that stands in for that of an unknown user: one of the file, always the same for a name. The hashes of a file may differ in
+    /// cost, so that no one of them would take the time of all.
+    fn decoy(&self, name: &[u8]) -> Option<usize> {
+        let digest = self.digest(name, b"");
+        (digest[0] as usize | (digest[1] as usize) << 8).checked_rem(self.hashes.len())
     }
 
     fn digest(&self, name: &[u8], passcode: &[u8]) -> [u8; 32] {
@@ -164,11 +180,16 @@ mod tests {
         let users = Users::parse(&text).unwrap();
         assert_eq!(users.count(), 2);
         assert!(!users.remembers(b"ct1", b"sesame"));
-        assert!(users.verify(b"ct1", b"sesame") && users.verify(b"mr 1", b"other"));
+        assert!(users.verify(b"ct1", Some(b"sesame")) && users.verify(b"mr 1", Some(b"other")));
         assert!(users.remembers(b"ct1", b"sesame"));
         for (name, passcode) in [(&b"ct1"[..], &b"other"[..]), (b"ct1", b""), (b"ct2", b"sesame"), (b"", b"")] {
-            assert!(!users.verify(name, passcode) && !users.remembers(name, passcode));
+            assert!(!users.verify(name, Some(passcode)) && !users.remembers(name, passcode));
+            assert!(!users.verify(name, None));
         }
+        let decoys: std::collections::HashSet<_> = (0..64_u8).map(|name| users.decoy(&[name])).collect();
+        assert_eq!(decoys, [Some(0), Some(1)].into(), "an unknown name costs what some user costs");
+        let nobody = Users::parse("").unwrap();
+        assert!(!nobody.verify(b"x", Some(b"x")));
         let told = format!("{users:?}");
         assert!(!told.contains("argon2") && !told.contains("ct1"), "{told}");
     }

@@ -9,7 +9,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde::Serialize;
 use tidegate_access::explain::Looked;
 use tidegate_access::rules::Criterion;
-use tidegate_access::{Explanation, Requestor, users};
+use tidegate_access::{Certificate, Explanation, Requestor, users};
 use tidegate_actors::{AccessSettings, Terms};
 
 use super::configuration::FileArgs;
@@ -35,7 +35,8 @@ pub(super) struct CheckAccessArgs {
     /// SOP class UID of an instance to be stored; without it, only the association is checked
     #[arg(long, value_name = "UID")]
     sop_class: Option<String>,
-    /// Subject of the peer's certificate, or an alternative name such as DNS:ct1.example; may be repeated
+    /// Attributes of the subject of the peer's certificate, such as "CN=ct1, O=Hospital", an alternative name such as
+    /// DNS:ct1.example, or SPKI:sha256:DIGEST of its key; may be repeated
     #[arg(long, value_name = "NAME")]
     subject: Vec<String>,
     /// Print one JSON object
@@ -57,10 +58,16 @@ struct Decision<'a> {
 /// Explains the decision. The exit code is 0 for a denial too: the command itself succeeded.
 pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
     let live = &settings.node.live;
-    let subjects: Vec<&str> = args.subject.iter().map(String::as_str).collect();
+    let certificate = match Certificate::parse(&args.subject) {
+        Ok(certificate) => (!args.subject.is_empty()).then_some(certificate),
+        Err(error) => {
+            output::complain(&format!("--subject: {error}"));
+            return Exit::Misused;
+        }
+    };
     let policy = &live.associations.policy;
     let called = args.called.as_deref().unwrap_or(&policy.ae_title);
-    let requestor = Requestor { calling: &args.calling, called, address: args.from, certificate: &subjects };
+    let requestor = Requestor { calling: &args.calling, called, address: args.from, certificate: certificate.as_ref() };
     let explanation = live.access.rules.explain(&requestor, args.sop_class.as_deref());
     let decision = decision(&explanation, &live.access, settings);
     if args.json {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Exit;
 
-/// Writes `text` to stdout, [`harmless`], and flushes it. A reader that closed the pipe early (`| head`) has what it wanted.
+/// Writes `text`, made [`harmless`], to stdout and flushes it. A reader that closed the pipe early (`| head`) has read enough.
 pub(super) fn print(text: &str) -> Exit {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(harmless(text).as_bytes()).and_then(|()| stdout.flush()) {

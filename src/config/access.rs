@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tidegate_access::{Criteria, Pattern, Rule, Rules, Users};
+use tidegate_access::{CertificatePattern, Criteria, Pattern, Rule, Rules, Users, address};
 use tidegate_actors::{AccessSettings, Terms};
 use tidegate_storage::layout::Layout;
 use tidegate_storage::{Duplicates, Durability, Placement};
@@ -15,6 +15,8 @@ use super::secret::trusted;
 
 /// Longest name of a rule, which is written to log lines.
 const MAX_NAME_CHARACTERS: usize = 64;
+/// Longest AE title (PS3.5 §6.2).
+const MAX_TITLE_CHARACTERS: usize = 16;
 /// Most rules. Each association is compared with every rule.
 const MAX_RULES: usize = 1000;
 
@@ -78,10 +80,10 @@ fn read(
         return Err("a deny rule cannot have max_associations, layout, duplicates or durability".to_owned());
     }
     let criteria = Criteria {
-        calling: patterns(&raw.calling)?,
-        called: patterns(&raw.called)?,
+        calling: titles(&raw.calling)?,
+        called: titles(&raw.called)?,
         from: networks(&raw.from)?,
-        certificate: patterns(&raw.certificate)?,
+        certificate: certificates(&raw.certificate)?,
         sop_class: patterns(&raw.sop_class)?,
     };
     let max_associations = match max_associations {
@@ -122,16 +124,28 @@ fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {
     }
 }
 
-/// Networks such as `10.0.0.0/8`, or single addresses.
-fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
-    let network = |text: &String| {
-        let text = text.trim();
-        let single = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
-        text.parse().ok().or_else(single).ok_or_else(|| {
-            format!("{text:?} is not a network such as \"10.0.0.0/8\" or an address such as \"192.0.2.7\"")
-        })
+/// Patterns of AE titles. One that no title can have would leave a deny rule open.
+fn titles(texts: &[String]) -> Result<Vec<Pattern>, String> {
+    let never = |text: &&String| {
+        let is_part = |c: char| (' '..='~').contains(&c) && c != '\\';
+        let least = text.chars().filter(|c| *c != '*').count();
+        least > MAX_TITLE_CHARACTERS || !text.chars().all(is_part) || text.trim() != text.as_str()
     };
-    texts.iter().map(network).collect()
+    match texts.iter().filter(|text| !text.trim().is_empty()).find(never) {
+        Some(text) => Err(format!(
+            "{text:?} can never match: an AE title has at most {MAX_TITLE_CHARACTERS} characters, no control characters, no backslash \
+             and no spaces at its ends (PS3.5 §6.2)"
+        )),
+        None => patterns(texts),
+    }
+}
+
+fn certificates(texts: &[String]) -> Result<Vec<CertificatePattern>, String> {
+    texts.iter().map(|text| CertificatePattern::parse(text).map_err(|error| error.to_string())).collect()
+}
+
+fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
+    texts.iter().map(|text| address::parse(text).map_err(|error| error.to_string())).collect()
 }
 
 fn users(raw: &Raw, checks: &mut Checks<'_>) -> Option<Arc<Users>> {

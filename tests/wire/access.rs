@@ -315,6 +315,31 @@ fn users_are_held_to_their_passcodes_and_none_of_them_is_logged() {
     assert_eq!(configured.node.stop(), Some(0)); // and the memory of the hashes is given back
 }
 
+#[test]
+fn a_user_is_confirmed_only_if_its_passcode_was_verified() {
+    let confirms = |answer: &dicom_ul::pdu::AssociationAC| {
+        answer.user_variables.iter().any(|item| matches!(item, UserVariableItem::Unknown(0x59, _)))
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let users = directory.path().join("users");
+    fs::write(&users, hashed("ct1", "sesame")).unwrap();
+    let mut configured = Configured::start_in(directory, "");
+    let address = configured.node.address();
+    for passcode in [Some("anything"), None] {
+        let (wire, answer) = Wire::associate(address, as_user("anybody", passcode, true));
+        assert!(!confirms(&answer), "nothing is verified without a users' file");
+        wire.release();
+    }
+    configured.reload(&format!("[user_identity]\nfile = {:?}\n", users.to_str().unwrap()));
+    let (wire, answer) = Wire::associate(address, as_user("ct1", Some("sesame"), true));
+    assert!(confirms(&answer));
+    wire.release();
+    let (wire, answer) = Wire::associate(address, as_user("ct1", Some("sesame"), false));
+    assert!(!confirms(&answer), "the peer has not asked");
+    wire.release();
+    assert_eq!(configured.node.stop(), Some(0)); // and the reserve for a hash is given back
+}
+
 fn check_access(file: &std::path::Path, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .args(["check-access", "--config", file.to_str().unwrap()])
@@ -354,6 +379,10 @@ fn mistakes_in_rules_are_told_with_their_number() {
         ("name = \"a\"", "rule 1: missing field `action`"),
         ("name = \"a\"\naction = \"allow\"\ncaling = [\"X\"]", "unknown field `caling`"),
         ("name = \"a\"\naction = \"allow\"\nfrom = [\"10.0.0.0/33\"]", "is not a network"),
+        ("name = \"a\"\naction = \"deny\"\nfrom = [\"::10.0.0.0/104\"]", "can never match"),
+        ("name = \"a\"\naction = \"deny\"\ncalling = [\"CT1 \"]", "can never match"),
+        ("name = \"a\"\naction = \"deny\"\ncertificate = [\"*CN=ct*\"]", "is not the name of an attribute"),
+        ("name = \"a\"\naction = \"deny\"\ncertificate = [\"O=Hospital, Inc.\"]", "a comma inside a value"),
         ("name = \"a\"\naction = \"deny\"\nlayout = \"x/{SOPInstanceUID}\"", "a deny rule cannot have"),
         ("name = \"a\"\naction = \"allow\"\nlayout = \"../{SOPInstanceUID}\"", "layout:"),
         (

@@ -134,6 +134,14 @@ impl Association {
         self.pending.as_mut().map_or(0, |pending| pending.negotiated.reject_contexts(denied))
     }
 
+    /// The user of the last reported request is verified: the acceptance says so if the peer asks for it (PS3.7 §D.3.3.7.2). Does nothing
+    /// outside Sta3.
+    pub fn confirm_user(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            pending.negotiated.confirm_user();
+        }
+    }
+
     /// Rejects the request reported last (AE-8). Does nothing outside Sta3.
     pub fn reject(&mut self, rejection: Rejection) {
         if self.act(Input::Reject).is_some() {

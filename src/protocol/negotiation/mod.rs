@@ -15,7 +15,7 @@ use contexts::Context;
 pub(crate) use contexts::Contexts;
 pub use policy::Policy;
 pub use user_information::UserIdentity;
-use user_information::answer_user_information;
+use user_information::{answer_user_information, positive};
 
 /// A request as it arrived, for the caller's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,9 +101,18 @@ pub(crate) struct Negotiated {
     pub(crate) contexts: Contexts,
     pub(crate) peer_max_pdu_length: u32,
     pub(crate) request: AssociateRequest,
+    /// Whether the peer asks for a positive answer to its user identity.
+    asks_confirmation: bool,
 }
 
 impl Negotiated {
+    /// The user of the request is verified: answers so if the peer asks for it.
+    pub(crate) fn confirm_user(&mut self) {
+        if std::mem::take(&mut self.asks_confirmation) {
+            self.answer.user_variables.push(positive());
+        }
+    }
+
     /// Turns accepted contexts down whose abstract syntax is `denied`: user-rejection (PS3.8 §9.3.3.2). How many there were.
     pub(crate) fn reject_contexts(&mut self, denied: impl Fn(&str) -> bool) -> usize {
         let mut rejected = 0;
@@ -153,6 +162,7 @@ pub(crate) fn negotiate(policy: &Policy, rq: AssociationRQ) -> Result<Negotiated
             presentation_contexts: results,
             user_variables: user.answer,
         },
+        asks_confirmation: user.asks_confirmation,
         contexts,
         peer_max_pdu_length: user.peer_max_pdu_length,
     })

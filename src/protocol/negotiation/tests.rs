@@ -153,9 +153,17 @@ fn roles_and_user_identity_are_answered() {
     );
     assert!(answer(padded).contains(&roles(true, false)));
     let positive = UserVariableItem::Unknown(USER_IDENTITY_RESPONSE, vec![0, 0]);
-    assert!(answer(identity(UserIdentityType::Username, true)).contains(&positive));
-    assert!(!answer(identity(UserIdentityType::Username, false)).contains(&positive));
-    assert!(!answer(identity(UserIdentityType::SamlAssertion, true)).contains(&positive));
+    for (kind, asks, is_confirmed) in [
+        (UserIdentityType::Username, true, true),
+        (UserIdentityType::Username, false, false),
+        (UserIdentityType::SamlAssertion, true, false),
+    ] {
+        let rq = request(vec![context(1, CT, &[IMPLICIT])], vec![identity(kind, asks)]);
+        let mut negotiated = negotiate(&policy(), rq).unwrap();
+        assert!(!negotiated.answer.user_variables.contains(&positive), "nobody is verified yet");
+        negotiated.confirm_user();
+        assert_eq!(negotiated.answer.user_variables.contains(&positive), is_confirmed);
+    }
 }
 
 #[test]
@@ -193,7 +201,9 @@ fn a_question_repeated_is_answered_once() {
         )));
         asked.push(UserVariableItem::ImplementationVersionName("V".repeat(100)));
     }
-    let negotiated = negotiate(&policy(), request(vec![context(1, CT, &[IMPLICIT])], asked)).unwrap();
+    let mut negotiated = negotiate(&policy(), request(vec![context(1, CT, &[IMPLICIT])], asked)).unwrap();
+    negotiated.confirm_user();
+    negotiated.confirm_user();
     assert_eq!(negotiated.answer.user_variables.len(), 3 + 3);
     assert_eq!(negotiated.request.implementation, "V".repeat(16));
 }

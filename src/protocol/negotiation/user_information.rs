@@ -38,6 +38,8 @@ pub(super) struct UserInformation {
     /// Operations the peer may have outstanding.
     pub(super) async_operations: u16,
     pub(super) identity: Option<UserIdentity>,
+    /// Whether the peer asks for a positive answer to its user identity.
+    pub(super) asks_confirmation: bool,
 }
 
 /// Answers the user information of a request (PS3.7 Annex D.3.3). Every item is answered once, however often it is asked, so the
@@ -54,7 +56,7 @@ pub(super) fn answer_user_information(
     ];
     let mut peer_max_pdu_length = 0;
     let (mut class_uid, mut version_name) = ("", "");
-    let (mut window, mut identity, mut identity_answer) = (None, None, None);
+    let (mut window, mut identity, mut asks_confirmation) = (None, None, false);
     let mut roles_unanswered: HashSet<&str> = contexts.iter().map(|c| &*c.abstract_syntax).collect();
     for item in asked {
         match item {
@@ -69,7 +71,7 @@ pub(super) fn answer_user_information(
             }
             UserVariableItem::UserIdentityItem(asked) => {
                 identity = user_identity(asked);
-                identity_answer = identity.as_ref().filter(|_| asked.positive_response_requested()).map(|_| positive());
+                asks_confirmation = identity.is_some() && asked.positive_response_requested();
             }
             // PS3.7 §D.3.3.5: no answer means the defaults of the SOP class. PS3.8 §D.2: what is unknown is ignored.
             UserVariableItem::ScuScpRoleSelectionSubItem(..)
@@ -79,13 +81,13 @@ pub(super) fn answer_user_information(
     }
     let async_operations = window.as_ref().map_or(1, |(invoked, _)| *invoked);
     answer.extend(window.map(|(_, item)| item));
-    answer.extend(identity_answer);
     UserInformation {
         answer,
         peer_max_pdu_length,
         peer_implementation: peer_implementation(class_uid, version_name),
         async_operations,
         identity,
+        asks_confirmation,
     }
 }
 
@@ -127,7 +129,7 @@ fn user_identity(asked: &pdu::UserIdentity) -> Option<UserIdentity> {
     Some(UserIdentity { name: asked.primary_field(), passcode })
 }
 
-/// Says that the user is let in; an association whose user is not is rejected.
-fn positive() -> UserVariableItem {
+/// PS3.7 §D.3.3.7.2: the user was verified. An association whose user is not right is rejected.
+pub(super) fn positive() -> UserVariableItem {
     UserVariableItem::Unknown(USER_IDENTITY_RESPONSE, vec![0, 0])
 }
