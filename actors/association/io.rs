@@ -30,18 +30,46 @@ pub(super) struct Io {
     port: Port,
     transport: Transport,
     buffer: ReceiveBuffer,
+    preamble: Preamble,
+}
+
+/// What has begun before the first PDU.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Preamble {
+    /// Nothing that the peer has not finished.
+    #[default]
+    Nothing,
+    /// A PROXY header.
+    ProxyHeader,
+    /// A TLS handshake.
+    TlsHandshake,
 }
 
 impl Io {
     pub(super) fn new(socket: std::net::TcpStream, port: Port) -> Result<Self> {
         let socket = TcpStream::from_std(socket)?;
         socket.set_nodelay(true)?;
-        Ok(Self { port, transport: Transport::Plain(socket), buffer: ReceiveBuffer::new() })
+        Ok(Self {
+            port,
+            transport: Transport::Plain(socket),
+            buffer: ReceiveBuffer::new(),
+            preamble: Preamble::default(),
+        })
     }
 
     /// The port that accepted the connection.
     pub(super) fn port(&self) -> Port {
         self.port
+    }
+
+    /// What has begun before the first PDU.
+    pub(super) fn preamble(&self) -> Preamble {
+        self.preamble
+    }
+
+    /// The peer has begun this.
+    pub(super) fn enter(&mut self, preamble: Preamble) {
+        self.preamble = preamble;
     }
 
     /// Bytes read but not parsed.

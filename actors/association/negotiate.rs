@@ -13,29 +13,42 @@ use super::connection::Connection;
 use super::end::End;
 use crate::gauges::audit::{AuditEvent, Denial};
 use crate::gauges::incidents::Class;
+use crate::network::admission::Limit;
 use crate::node::phase::Phase;
 use crate::node::settings::AccessSettings;
 use crate::patience::within;
 
+/// The rejection of an association.
+#[derive(Debug)]
+struct Refused {
+    rejection: Rejection,
+    /// The limit that was reached.
+    limit: Option<Limit>,
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, limit: None }
+    }
+}
+
+impl From<Limit> for Refused {
+    fn from(limit: Limit) -> Self {
+        Self { rejection: Rejection::LocalLimitExceeded, limit: Some(limit) }
+    }
+}
+
 impl Connection {
     pub(super) async fn on_request(&mut self, mut request: AssociateRequest) -> Option<End> {
         self.peer.calling_ae_title = std::mem::take(&mut request.calling_ae_title);
-        let rejection = match self.decide(&mut request).await {
-            Ok(()) => {
-                let patience = self.node.live.associations.request_timeout;
-                let is_leased = self.leases.lease_contexts(request.contexts_accepted, patience).await;
-                (!is_leased).then_some(Rejection::LocalLimitExceeded)
-            }
-            Err(rejection) => Some(rejection),
+        let peer_left = self.leases.peer_left();
+        let decided = tokio::select! {
+            biased; // nothing is verified for a peer that has left
+            () = peer_left => return Some(End::ConnectionLost),
+            decided = self.decide(&mut request) => decided,
         };
-        if let Some(rejection) = rejection {
-            self.node.env.gauges.count_rejected(rejection, self.peer.address, &self.peer.calling_ae_title);
-            if let Some(unlogged) = self.worth_a_line(Class::Rejection, rejection.name()) {
-                let calling_ae = &self.peer.calling_ae_title;
-                warn!(peer = %self.peer.address, ?calling_ae, ?rejection, unlogged, "association rejected");
-            }
-            self.session.reject(rejection);
-            return Some(End::Rejected);
+        if let Err(refused) = decided {
+            return Some(self.on_refused(&refused));
         }
         let rule = self.rule().map(str::to_owned);
         self.peer.accepted(rule);
@@ -58,10 +71,25 @@ impl Connection {
         None
     }
 
-    /// Decides whether the association is accepted, and rejects the contexts that the access rules deny.
-    async fn decide(&mut self, request: &mut AssociateRequest) -> Result<(), Rejection> {
+    /// Rejects the association.
+    fn on_refused(&mut self, refused: &Refused) -> End {
+        let &Refused { rejection, limit } = refused;
+        let limit = limit.map(Limit::name);
+        let gauges = &self.node.env.gauges;
+        gauges.count_rejected(rejection, limit, self.peer.address, &self.peer.calling_ae_title);
+        if let Some(unlogged) = self.worth_a_line(Class::Rejection, limit.unwrap_or(rejection.name())) {
+            let calling_ae = &self.peer.calling_ae_title;
+            warn!(peer = %self.peer.address, ?calling_ae, ?rejection, limit, unlogged, "association rejected");
+        }
+        self.session.reject(rejection);
+        End::Rejected
+    }
+
+    /// Decides whether the association is accepted, and rejects the contexts that the access rules deny. Invariant: an association has no
+    /// place before its peer is identified.
+    async fn decide(&mut self, request: &mut AssociateRequest) -> Result<(), Refused> {
         if self.node.phase() != Phase::Serving {
-            return Err(Rejection::TemporaryCongestion);
+            return Err(Rejection::TemporaryCongestion.into());
         }
         let access = self.node.live.access.clone();
         if let Err(refused) = self.peer.ask(&access, &request.called_ae_title) {
@@ -71,25 +99,25 @@ impl Connection {
                 let calling_ae = &self.peer.calling_ae_title;
                 warn!(peer = %self.peer.address, ?calling_ae, rule, unlogged, "access denied");
             }
-            return Err(match refused.because {
+            let rejection = match refused.because {
                 Some(Criterion::Calling) => Rejection::CallingAeTitle,
                 Some(Criterion::Called) => Rejection::CalledAeTitle,
                 Some(Criterion::From | Criterion::Certificate | Criterion::SopClass) | None => Rejection::NoReasonGiven,
-            });
+            };
+            return Err(rejection.into());
         }
         let peer = &self.peer;
         let denied = |sop_class: &str| sop_class != VERIFICATION && peer.is_denied(sop_class);
         request.contexts_accepted -= self.session.reject_contexts(denied);
-        if !self.leases.call_as(&self.peer.calling_ae_title) {
-            return Err(Rejection::LocalLimitExceeded);
+        self.identify(&access, request.user_identity.take()).await?;
+        let rule = self.peer.granted.as_ref().and_then(Granted::association);
+        let rule = rule.map(|index| (access.rules.list()[index].name.as_str(), access.terms[index].max_associations));
+        self.leases.associate(&self.peer.calling_ae_title, rule)?;
+        let patience = self.node.live.associations.request_timeout;
+        match self.leases.lease_contexts(request.contexts_accepted, patience).await {
+            true => Ok(()),
+            false => Err(Limit::MemoryBudget.into()),
         }
-        if let Some(index) = self.peer.granted.as_ref().and_then(Granted::association) {
-            let (rule, limit) = (&access.rules.list()[index].name, access.terms[index].max_associations);
-            if !self.leases.fall_under(rule, limit) {
-                return Err(Rejection::LocalLimitExceeded);
-            }
-        }
-        self.identify(&access, request.user_identity.take()).await
     }
 
     /// Verifies the user identity (PS3.7 §D.3.3.7).
@@ -99,12 +127,16 @@ impl Connection {
             None => !access.require_user,
             Some(UserIdentity { passcode: None, .. }) => false,
             Some(UserIdentity { name, passcode: Some(passcode) }) => {
-                users.remembers(&name, &passcode) || self.verify(users.clone(), name, passcode).await
+                users.remembers(&name, &passcode) || {
+                    self.leases.wait_for_identity().await;
+                    self.verify(users.clone(), name, passcode).await
+                }
             }
         };
         if is_right {
             return Ok(());
         }
+        self.leases.note_failed_identity();
         self.node.env.gauges.counters.users_rejected.increment();
         if let Some(unlogged) = self.deny(Denial::UserIdentity) {
             let calling_ae = &self.peer.calling_ae_title;

@@ -170,6 +170,9 @@ impl Assembly {
         if all || !self.is_contiguous {
             self.close_block();
         }
+        if all && self.block.is_empty() {
+            (self.block, self.block_lease) = (BytesMut::new(), None);
+        }
         if self.slices.is_empty() {
             return Ok(());
         }
