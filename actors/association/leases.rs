@@ -129,9 +129,9 @@ impl Leases {
 
     /// Waits before an identity of the source is verified, if some of late were wrong.
     pub(super) async fn wait_for_identity(&self) {
-        let delay = self.place.identity_delay();
-        if !delay.is_zero() {
-            sleep(delay).await;
+        let wait = self.place.identity_wait();
+        if !wait.is_zero() {
+            sleep(wait).await;
         }
     }
 

@@ -197,8 +197,8 @@ impl Place {
     }
 
     /// The time to wait before an identity of the source is verified.
-    pub(crate) fn identity_delay(&self) -> Duration {
-        self.admission.0.lock().penalties.delay(self.source, Instant::now())
+    pub(crate) fn identity_wait(&self) -> Duration {
+        self.admission.0.lock().penalties.wait(self.source, Instant::now())
     }
 
     /// Counts a failed identity of the source.
@@ -386,6 +386,6 @@ mod tests {
         let admission = admission(8, None, None);
         let (one, other) = (arrive(&admission, 0, 1), arrive(&admission, 1, 2));
         (0..5).for_each(|_| one.note_failed_identity());
-        assert!(!one.identity_delay().is_zero() && other.identity_delay().is_zero());
+        assert!(!one.identity_wait().is_zero() && other.identity_wait().is_zero());
     }
 }

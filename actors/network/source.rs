@@ -12,8 +12,10 @@ const HALF_LIFE: Duration = Duration::from_secs(60);
 const FREE_FAILURES: u32 = 3;
 /// The first delay; each further failure doubles it.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
-/// The longest delay: a right passcode of the same source is still verified within the patience of its sender.
-const LONGEST_DELAY: Duration = Duration::from_secs(4);
+/// The longest delay between two identities of a source.
+const LONGEST_DELAY: Duration = Duration::from_millis(500);
+/// The longest wait of one of many at a time: a right passcode of the same source is still verified within the patience of its sender.
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
 /// The origin of connections that share limits: an IPv4 address, or an IPv6 /64, which is the least that a site gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +39,8 @@ struct Failures {
     count: u32,
     /// When `count` was last halved, or its first failure was counted.
     since: Instant,
+    /// When the next identity may be verified.
+    next_at: Instant,
 }
 
 impl Penalties {
@@ -48,15 +52,27 @@ impl Penalties {
                 return;
             }
         }
-        let failures = self.0.entry(source).or_insert(Failures { count: 0, since: now });
+        let failures = self.0.entry(source).or_insert(Failures { count: 0, since: now, next_at: now });
         let left = failures.left(now);
         if left < failures.count {
-            *failures = Failures { count: left, since: now };
+            (failures.count, failures.since) = (left, now);
         }
         failures.count = failures.count.saturating_add(1);
     }
 
-    /// The delay before the next identity of the source is verified.
+    /// The wait of an identity before it is verified. Identities of one source wait for each other, if the source has a delay.
+    pub(super) fn wait(&mut self, source: Source, now: Instant) -> Duration {
+        let delay = self.delay(source, now);
+        match self.0.get_mut(&source) {
+            Some(failures) if !delay.is_zero() => {
+                failures.next_at = (failures.next_at.max(now) + delay).min(now + LONGEST_WAIT);
+                failures.next_at - now
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The delay between two identities of the source.
     pub(super) fn delay(&self, source: Source, now: Instant) -> Duration {
         let left = self.0.get(&source).map_or(0, |failures| failures.left(now));
         match left.checked_sub(FREE_FAILURES) {
@@ -100,9 +116,11 @@ mod tests {
                 delay
             })
             .collect();
-        assert_eq!(delays, [0, 0, 0, 250, 500, 1000, 2000, 4000, 4000]);
+        assert_eq!(delays, [0, 0, 0, 250, 500, 500, 500, 500, 500]);
         assert_eq!(penalties.delay(source(2), now), Duration::ZERO);
         assert_eq!(penalties.delay(source(1), now + HALF_LIFE).as_millis(), 500, "nine failures count as four");
+        let waits = (0..9).map(|_| penalties.wait(source(1), now).as_millis());
+        assert_eq!(waits.collect::<Vec<_>>(), [500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 4000]);
         assert_eq!(penalties.delay(source(1), now + HALF_LIFE * 40), Duration::ZERO);
         penalties.add(source(1), now + HALF_LIFE * 40);
         assert_eq!(penalties.0[&source(1)].count, 1);
