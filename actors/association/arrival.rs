@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tidegate_memory::{Holder, MemoryLease};
 
-use crate::network::admission::Admitted;
+use crate::network::admission::Place;
 use crate::network::transport::Port;
 use crate::supervision::threads::Assignment;
 
@@ -14,7 +14,7 @@ pub(crate) struct Arrival {
     pub(crate) socket: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) port: Port,
-    pub(crate) admitted: Admitted,
+    pub(crate) place: Place,
     pub(crate) assignment: Assignment,
     pub(crate) holder: Holder,
     pub(crate) floor: MemoryLease,

@@ -20,8 +20,10 @@ pub(super) struct Clock {
     minimum_rate: MinimumRate,
     /// Time left for the association request and everything before it (ARTIM).
     request_patience: Patience,
-    /// Time spent waiting for the peer since its last byte, or since the last outcome that it waited for.
+    /// Time spent waiting for the peer since its last progress.
     silent_for: Duration,
+    /// End of the longest life.
+    ends_at: Instant,
     pace: Pace,
     /// The time of the next check whether a leased segment can be returned.
     trim_at: Instant,
@@ -40,13 +42,14 @@ pub(super) struct Awaited {
 
 impl Clock {
     pub(super) fn new(settings: &AssociationSettings, now: Instant) -> Self {
-        let AssociationSettings { request_timeout, idle_timeout, minimum_rate, .. } = *settings;
+        let AssociationSettings { request_timeout, idle_timeout, max_lifetime, minimum_rate, .. } = *settings;
         Self {
             request_timeout,
             idle_timeout,
             minimum_rate,
             request_patience: Patience::new(request_timeout),
             silent_for: Duration::ZERO,
+            ends_at: now + max_lifetime,
             pace: Pace::default(),
             trim_at: now,
         }
@@ -67,21 +70,30 @@ impl Clock {
         self.request_patience.left().is_zero()
     }
 
-    /// Bytes have arrived: the idle timer starts again.
+    /// Bytes have arrived. That alone is no progress: they may be empty PDUs.
     pub(super) fn received(&mut self, now: Instant) {
-        self.silent_for = Duration::ZERO;
         self.trim_at = now + KEEP_SEGMENT;
     }
 
-    /// An instance has returned from the writers: the peer waited for the node, so the idle timer starts again.
-    pub(super) fn settled(&mut self) {
+    /// A C-ECHO or C-STORE was answered, or bytes of a dataset have arrived: the idle timer starts again.
+    pub(super) fn progress(&mut self) {
         self.silent_for = Duration::ZERO;
     }
 
-    /// Adds `waited` to the idle time. `true`: the idle timeout has expired.
-    pub(super) fn is_silent_too_long(&mut self, waited: Duration) -> bool {
+    /// Adds time spent waiting for the peer.
+    pub(super) fn wait(&mut self, waited: Duration) {
         self.silent_for += waited;
+    }
+
+    /// Whether the idle timeout has expired.
+    pub(super) fn is_idle(&self) -> bool {
         self.silent_for >= self.idle_timeout
+    }
+
+    /// Whether the association has reached its longest life. `is_between`: no message is under way; otherwise the peer has until the idle
+    /// timeout to finish it.
+    pub(super) fn is_past_life(&self, is_between: bool, now: Instant) -> bool {
+        now >= if is_between { self.ends_at } else { self.ends_at + self.idle_timeout }
     }
 
     /// Records that the peer, in the middle of a message, sent `bytes` while it was waited for.
@@ -103,7 +115,9 @@ impl Clock {
     /// slice.
     pub(super) fn until_look(&self, awaited: Awaited, now: Instant) -> Duration {
         let mut look = if awaited.is_requested {
-            coarse_slice(self.idle_timeout).min(self.idle_timeout.saturating_sub(self.silent_for))
+            let ends_at = if now < self.ends_at { self.ends_at } else { self.ends_at + self.idle_timeout };
+            let life = ends_at.saturating_duration_since(now);
+            coarse_slice(self.idle_timeout).min(self.idle_timeout.saturating_sub(self.silent_for)).min(life)
         } else {
             coarse_slice(self.request_timeout).min(self.request_patience.left()) // bounds the whole request: a byte does not restart it
         };
@@ -131,6 +145,7 @@ mod tests {
             minimum_rate: MinimumRate { bytes_per_s: 100, window: SECOND * 16 },
             request_patience: Patience::new(SECOND * 8),
             silent_for: Duration::ZERO,
+            ends_at: now + SECOND * 1000,
             pace: Pace::default(),
             trim_at: now,
         }
@@ -151,16 +166,31 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_with_a_byte_or_an_answer() {
+    fn silence_ends_with_progress_and_not_with_a_byte() {
         let now = Instant::now();
         let mut clock = clock(now);
-        for end in [|clock: &mut Clock| clock.received(Instant::now()), Clock::settled] {
-            assert!(!clock.is_silent_too_long(SECOND * 79));
-            assert_eq!(clock.until_look(QUIET, now), SECOND);
-            end(&mut clock);
-            assert_eq!(clock.until_look(QUIET, now), SECOND * 10);
-        }
-        assert!(clock.is_silent_too_long(SECOND * 80));
+        clock.wait(SECOND * 79);
+        clock.received(now);
+        assert_eq!(clock.until_look(QUIET, now), SECOND);
+        clock.progress();
+        assert_eq!(clock.until_look(QUIET, now), SECOND * 10);
+        clock.wait(SECOND * 79);
+        assert!(!clock.is_idle());
+        clock.received(now);
+        clock.wait(SECOND);
+        assert!(clock.is_idle());
+    }
+
+    #[test]
+    fn a_life_ends_between_messages_or_an_idle_timeout_later() {
+        let now = Instant::now();
+        let mut clock = clock(now);
+        clock.ends_at = now + SECOND * 3;
+        assert_eq!(clock.until_look(QUIET, now), SECOND * 3);
+        let end = now + SECOND * 3;
+        assert!(!clock.is_past_life(true, now) && clock.is_past_life(true, end) && !clock.is_past_life(false, end));
+        assert_eq!(clock.until_look(QUIET, end + SECOND * 75), SECOND * 5);
+        assert!(clock.is_past_life(false, end + SECOND * 80));
     }
 
     #[test]

@@ -20,7 +20,7 @@ const LINGER: Duration = Duration::from_secs(2);
 impl Connection {
     /// Serves the connection to its end.
     pub(crate) async fn serve(mut self: Box<Self>) {
-        let end = match Box::pin(self.open_up()).await {
+        let end = match Box::pin(self.establish()).await {
             Some(end) => end,
             None => self.run().await,
         };
@@ -31,16 +31,26 @@ impl Connection {
         }
         let counters = &self.node.env.gauges.counters;
         match end {
-            End::Released | End::Stopping | End::Rejected => {}
+            End::Released | End::Stopping | End::Rejected | End::GaveWay => {}
             End::NothingSaid => {
                 counters.connections_not_dicom.increment();
                 self.node.env.gauges.incidents.count(Class::Stranger, "nothing_said"); // a port check
             }
             End::RequestTimeout => {
                 counters.connections_not_dicom.increment();
-                if let Some(unlogged) = self.incident(Class::Stranger, "request_timeout") {
-                    info!(peer = %self.peer.address, unlogged, "no association request in time, connection closed");
-                }
+                self.note_unfinished("request_timeout", "no association request in time, connection closed");
+            }
+            End::RequestIncomplete => {
+                counters.connections_not_dicom.increment();
+                self.note_unfinished("request_incomplete", "peer closed the connection within its association request");
+            }
+            End::HeaderTimeout => {
+                counters.proxy_headers_missing.increment();
+                self.note_unfinished("proxy_header_timeout", "proxy header not complete in time, connection closed");
+            }
+            End::HandshakeTimeout => {
+                counters.tls_handshakes_failed.increment();
+                self.note_unfinished("tls_handshake_timeout", "tls handshake not complete in time, connection closed");
             }
             End::NotDicom => counters.connections_not_dicom.increment(),
             End::NoProxyHeader => counters.proxy_headers_missing.increment(),
@@ -52,6 +62,18 @@ impl Connection {
             }
         }
         self.log_end(end);
+        // A peer that reads the last PDU may associate again at once: its place is free by then.
+        self.leases.end();
+        let give_way = self.leases.give_way();
+        tokio::select! {
+            biased; // what can be sent at once is sent
+            () = Box::pin(self.close(end)) => {}
+            () = give_way.notified() => {}
+        }
+    }
+
+    /// Sends the last PDU, and waits for the peer to close if that is due.
+    async fn close(&mut self, end: End) {
         let _ = self.flush().await;
         match end {
             // A close with unread bytes resets the connection, and the peer might lose the last PDU.
@@ -64,8 +86,12 @@ impl Connection {
             | End::Stopping
             | End::OutOfMemory
             | End::Evicted => Box::pin(self.linger()).await,
-            End::NothingSaid
+            End::GaveWay
+            | End::NothingSaid
             | End::RequestTimeout
+            | End::RequestIncomplete
+            | End::HeaderTimeout
+            | End::HandshakeTimeout
             | End::NotDicom
             | End::NoProxyHeader
             | End::NotTls
@@ -75,6 +101,13 @@ impl Connection {
         }
         if self.io.port() == Port::Tls {
             let _ = within(LINGER, Box::pin(self.io.close())).await;
+        }
+    }
+
+    /// Counts a peer that began and did not finish what precedes an association.
+    fn note_unfinished(&self, kind: &'static str, what: &'static str) {
+        if let Some(unlogged) = self.incident(Class::Stranger, kind) {
+            info!(peer = %self.peer.address, unlogged, "{what}");
         }
     }
 

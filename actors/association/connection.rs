@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use tidegate_protocol::{Event, Operation, StoreRequest};
+use tidegate_protocol::{Event, Operation, Rejection, StoreRequest};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -24,6 +24,7 @@ use super::session::Session;
 use crate::fault::{self, Injected};
 use crate::gauges::incidents::Class;
 use crate::ingest::{Handoffs, Inbound};
+use crate::network::admission::Limit;
 use crate::node::phase::Phase;
 use crate::supervision::liveness::MessageKind;
 
@@ -62,41 +63,74 @@ impl Connection {
             handoffs: Handoffs::new(ingest),
             clock: Clock::new(&node.live.associations, Instant::now()),
             record: Record::new(activity),
-            leases: Leases::new(arrival.holder, arrival.admitted, arrival.assignment, arrival.floor),
+            leases: Leases::new(arrival.holder, arrival.place, arrival.assignment, arrival.floor),
             node,
         })
     }
 
+    /// Serves the connection until its association is accepted. `Some`: it ends before that. It gives way if its startup place is needed.
+    pub(super) async fn establish(&mut self) -> Option<End> {
+        let give_way = self.leases.give_way();
+        let established = async {
+            if let Some(end) = self.open_up().await {
+                return Some(end);
+            }
+            while !self.session.is_established() {
+                if let Some(end) = self.step().await {
+                    return Some(end);
+                }
+            }
+            None
+        };
+        tokio::select! {
+            biased;
+            end = established => end,
+            () = give_way.notified() => Some(self.on_crowd()),
+        }
+    }
+
+    /// Ends a connection that gives way. A peer that has sent its request gets an A-ASSOCIATE-RJ; before a request, none is due.
+    fn on_crowd(&mut self) -> End {
+        if let Some(unlogged) = self.incident(Class::Limit, Limit::Startup.name()) {
+            let limit = Limit::Startup.name();
+            warn!(peer = %self.peer.address, limit, unlogged, "connection gave way: too many without an association");
+        }
+        self.session.reject(Rejection::LocalLimitExceeded);
+        End::GaveWay
+    }
+
     pub(super) async fn run(&mut self) -> End {
         loop {
-            if self.retry_lost().await.is_err() {
-                return End::ConnectionLost;
-            }
-            if self.may_read()
-                && let Some(event) = self.session.poll(self.io.unparsed())
-            {
-                if let Some(end) = self.on_event(event).await {
-                    return end;
-                }
-                if self.flush().await.is_err() {
-                    return End::ConnectionLost;
-                }
-                continue;
-            }
-            if self.session.is_releasing() && self.handoffs.is_empty() {
-                self.session.answer_release();
-                return End::Released;
-            }
-            let idle = !self.inbound.is_receiving() && self.handoffs.is_empty();
-            let phase = self.node.phase();
-            if phase == Phase::Aborting || (phase == Phase::Draining && idle) {
-                self.session.abort();
-                return End::Stopping;
-            }
-            if let Some(end) = self.wait().await {
+            if let Some(end) = self.step().await {
                 return end;
             }
         }
+    }
+
+    /// Handles one event, or waits for one.
+    async fn step(&mut self) -> Option<End> {
+        if self.retry_lost().await.is_err() {
+            return Some(End::ConnectionLost);
+        }
+        if self.may_read()
+            && let Some(event) = self.session.poll(self.io.unparsed())
+        {
+            if let Some(end) = self.on_event(event).await {
+                return Some(end);
+            }
+            return self.flush().await.is_err().then_some(End::ConnectionLost);
+        }
+        if self.session.is_releasing() && self.handoffs.is_empty() {
+            self.session.answer_release();
+            return Some(End::Released);
+        }
+        let idle = !self.inbound.is_receiving() && self.handoffs.is_empty();
+        let phase = self.node.phase();
+        if phase == Phase::Aborting || (phase == Phase::Draining && idle) {
+            self.session.abort();
+            return Some(End::Stopping);
+        }
+        self.wait().await
     }
 
     /// Counts an incident of the peer. `Some`: it is to be logged, with the number of its kind that were not logged since the last line.
@@ -138,7 +172,7 @@ impl Connection {
             // Rare or long futures are boxed: otherwise every waiting association would hold room for them.
             Event::AssociateRequested(request) => return Box::pin(self.on_request(request)).await,
             Event::Rejected(rejection) => {
-                self.node.env.gauges.count_rejected(rejection, self.peer.address, "");
+                self.node.env.gauges.count_rejected(rejection, None, self.peer.address, "");
                 if let Some(unlogged) = self.worth_a_line(Class::Rejection, rejection.name()) {
                     warn!(peer = %self.peer.address, ?rejection, unlogged, "association rejected");
                 }
@@ -162,7 +196,10 @@ impl Connection {
             }
             Event::Fragment(fragment) => return self.on_fragment(fragment).await,
             Event::DatasetComplete => Box::pin(self.complete()).await,
-            Event::Echoed => debug!(peer = %self.peer.address, "c-echo"),
+            Event::Echoed => {
+                debug!(peer = %self.peer.address, "c-echo");
+                self.clock.progress();
+            }
             Event::OperationRefused(command_field) => {
                 if let Some(unlogged) = self.worth_a_line(Class::Refusal, "unrecognized_operation") {
                     let command_field = format_args!("{command_field:#06x}");

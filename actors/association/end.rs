@@ -7,10 +7,18 @@ pub(super) enum End {
     Released,
     /// The association was rejected.
     Rejected,
+    /// The connection had no association yet, and its startup place was needed for another.
+    GaveWay,
     /// The connection closed before its first byte.
     NothingSaid,
     /// No association request arrived in time.
     RequestTimeout,
+    /// The peer closed the connection in the middle of its request.
+    RequestIncomplete,
+    /// The PROXY header of a balancer began and was not complete in time.
+    HeaderTimeout,
+    /// A TLS handshake began and was not complete in time.
+    HandshakeTimeout,
     /// The peer did not send DICOM.
     NotDicom,
     /// A balancer sent no PROXY header.

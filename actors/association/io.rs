@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::{ServerConfig, ServerConnection};
 use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
 use tokio::io::AsyncReadExt;
@@ -31,13 +30,31 @@ pub(super) struct Io {
     port: Port,
     transport: Transport,
     buffer: ReceiveBuffer,
+    preamble: Preamble,
+}
+
+/// What has begun before the first PDU.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Preamble {
+    /// Nothing that the peer has not finished.
+    #[default]
+    Nothing,
+    /// A PROXY header.
+    ProxyHeader,
+    /// A TLS handshake.
+    TlsHandshake,
 }
 
 impl Io {
     pub(super) fn new(socket: std::net::TcpStream, port: Port) -> Result<Self> {
         let socket = TcpStream::from_std(socket)?;
         socket.set_nodelay(true)?;
-        Ok(Self { port, transport: Transport::Plain(socket), buffer: ReceiveBuffer::new() })
+        Ok(Self {
+            port,
+            transport: Transport::Plain(socket),
+            buffer: ReceiveBuffer::new(),
+            preamble: Preamble::default(),
+        })
     }
 
     /// The port that accepted the connection.
@@ -45,13 +62,14 @@ impl Io {
         self.port
     }
 
-    /// Whether the peer has closed the connection. Bytes that it sent before do not hide that.
-    pub(super) fn is_peer_gone(&self) -> bool {
-        self.transport.socket().is_none_or(|socket| {
-            let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-            let mut polled = [PollFd::new(socket, gone)];
-            poll(&mut polled, Some(&Timespec::default())).is_ok() && polled[0].revents().intersects(gone)
-        })
+    /// What has begun before the first PDU.
+    pub(super) fn preamble(&self) -> Preamble {
+        self.preamble
+    }
+
+    /// The peer has begun this.
+    pub(super) fn enter(&mut self, preamble: Preamble) {
+        self.preamble = preamble;
     }
 
     /// Bytes read but not parsed.

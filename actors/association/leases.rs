@@ -1,19 +1,21 @@
-//! The resources granted to a connection: its admission, its thread, and its account, with the leases of the connection itself.
+//! The resources granted to a connection: its place, its thread, and its account, with the leases of the connection itself.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_memory::{Holder, MemoryLease, Stage, StageBytes};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::ingest::sizing::FLOOR_SEGMENT;
-use crate::network::admission::{Admitted, FLOOR_LEASE_BYTES};
+use crate::network::admission::{FLOOR_LEASE_BYTES, Limit, Place};
 use crate::network::transport::TLS_LEASE_BYTES;
 use crate::patience::within;
 use crate::supervision::threads::Assignment;
 
 /// Pause between two attempts to lease memory.
-const LEASE_RETRY: Duration = Duration::from_millis(10);
+pub(super) const LEASE_RETRY: Duration = Duration::from_millis(10);
 /// Bytes of an accepted presentation context, its two UIDs included.
 const CONTEXT_BYTES: u64 = 160;
 
@@ -27,9 +29,7 @@ pub(super) struct Leases {
     /// Leased by a test, through the fault port.
     test_lease: Option<MemoryLease>,
     holder: Holder,
-    /// The address behind the balancer is at its limit of associations.
-    is_over_address_limit: bool,
-    admitted: Admitted,
+    place: Place,
     assignment: Assignment,
     floor: MemoryLease,
     /// Whether the floor has a segment.
@@ -41,19 +41,9 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    pub(super) fn new(holder: Holder, admitted: Admitted, assignment: Assignment, floor: MemoryLease) -> Self {
+    pub(super) fn new(holder: Holder, place: Place, assignment: Assignment, floor: MemoryLease) -> Self {
         floor.set_unused(FLOOR_LEASE_BYTES - ASSOCIATION_BYTES);
-        Self {
-            test_lease: None,
-            holder,
-            is_over_address_limit: false,
-            admitted,
-            assignment,
-            floor,
-            has_segment: false,
-            tls: None,
-            contexts: None,
-        }
+        Self { test_lease: None, holder, place, assignment, floor, has_segment: false, tls: None, contexts: None }
     }
 
     /// The account of the connection.
@@ -116,19 +106,47 @@ impl Leases {
         }
     }
 
-    /// Counts the connection for the address behind a balancer.
+    /// As [`Place::come_from`].
     pub(super) fn come_from(&mut self, address: IpAddr) {
-        self.is_over_address_limit = !self.admitted.come_from(address);
+        self.place.come_from(address);
     }
 
-    /// Counts the connection for its calling AE title; `false` if the limit of the title or of the address is reached.
-    pub(super) fn call_as(&mut self, calling_ae_title: &str) -> bool {
-        !self.is_over_address_limit && self.admitted.call_as(calling_ae_title)
+    /// As [`Place::associate`].
+    pub(super) fn associate(&mut self, calling_ae: &str, rule: Option<(&str, Option<usize>)>) -> Result<(), Limit> {
+        self.place.associate(calling_ae, rule)
     }
 
-    /// As [`Admitted::fall_under`].
-    pub(super) fn fall_under(&mut self, rule: &str, limit: Option<usize>) -> bool {
-        self.admitted.fall_under(rule, limit)
+    /// As [`Place::give_way`].
+    pub(super) fn give_way(&self) -> Arc<Notify> {
+        self.place.give_way()
+    }
+
+    /// As [`Place::end`].
+    pub(super) fn end(&mut self) {
+        self.place.end();
+    }
+
+    /// Waits before an identity of the source is verified, if some of late were wrong.
+    pub(super) async fn wait_for_identity(&self) {
+        let wait = self.place.identity_wait();
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+    }
+
+    /// As [`Place::note_failed_identity`].
+    pub(super) fn note_failed_identity(&self) {
+        self.place.note_failed_identity();
+    }
+
+    /// Whether the peer has closed its side of the connection.
+    pub(super) fn has_peer_left(&self) -> bool {
+        self.assignment.has_peer_left()
+    }
+
+    /// Waits until the peer has closed its side of the connection, whatever it has sent before.
+    pub(super) fn peer_left(&self) -> impl Future<Output = ()> + use<> {
+        self.assignment.peer_left()
     }
 
     /// As [`Assignment::abort`].

@@ -13,9 +13,11 @@ use tracing::{info, warn};
 
 use super::connection::Connection;
 use super::end::End;
-use super::passcodes::{QueueFull, Source};
+use super::passcodes::QueueFull;
 use crate::gauges::audit::{AuditEvent, Denial};
 use crate::gauges::incidents::Class;
+use crate::network::admission::Limit;
+use crate::network::source::Source;
 use crate::node::phase::Phase;
 use crate::node::settings::AccessSettings;
 use crate::patience::within;
@@ -31,32 +33,44 @@ enum Unverified {
     /// The turn did not come within the request timeout.
     TimedOut,
     /// The budget has no room for the passcode.
-    BudgetSpent,
+    BudgetExhausted,
     /// The peer has closed the connection.
     PeerGone,
     /// The hash was not computed.
     Failed,
 }
 
+/// The rejection of an association.
+#[derive(Debug)]
+struct Refused {
+    rejection: Rejection,
+    /// The limit that was reached.
+    limit: Option<Limit>,
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, limit: None }
+    }
+}
+
+impl From<Limit> for Refused {
+    fn from(limit: Limit) -> Self {
+        Self { rejection: Rejection::LocalLimitExceeded, limit: Some(limit) }
+    }
+}
+
 impl Connection {
     pub(super) async fn on_request(&mut self, mut request: AssociateRequest) -> Option<End> {
         self.peer.calling_ae_title = std::mem::take(&mut request.calling_ae_title);
-        let rejection = match self.decide(&mut request).await {
-            Ok(()) => {
-                let patience = self.node.live.associations.request_timeout;
-                let is_leased = self.leases.lease_contexts(request.contexts_accepted, patience).await;
-                (!is_leased).then_some(Rejection::LocalLimitExceeded)
-            }
-            Err(rejection) => Some(rejection),
+        let peer_left = self.leases.peer_left();
+        let decided = tokio::select! {
+            biased; // nothing is verified for a peer that has left
+            () = peer_left => return Some(End::ConnectionLost),
+            decided = self.decide(&mut request) => decided,
         };
-        if let Some(rejection) = rejection {
-            self.node.env.gauges.count_rejected(rejection, self.peer.address, &self.peer.calling_ae_title);
-            if let Some(unlogged) = self.worth_a_line(Class::Rejection, rejection.name()) {
-                let calling_ae = &self.peer.calling_ae_title;
-                warn!(peer = %self.peer.address, ?calling_ae, ?rejection, unlogged, "association rejected");
-            }
-            self.session.reject(rejection);
-            return Some(End::Rejected);
+        if let Err(refused) = decided {
+            return Some(self.on_refused(&refused));
         }
         let rule = self.rule().map(str::to_owned);
         self.peer.accepted(rule);
@@ -79,10 +93,25 @@ impl Connection {
         None
     }
 
-    /// Decides whether the association is accepted, and rejects the contexts that the access rules deny.
-    async fn decide(&mut self, request: &mut AssociateRequest) -> Result<(), Rejection> {
+    /// Rejects the association.
+    fn on_refused(&mut self, refused: &Refused) -> End {
+        let &Refused { rejection, limit } = refused;
+        let limit = limit.map(Limit::name);
+        let gauges = &self.node.env.gauges;
+        gauges.count_rejected(rejection, limit, self.peer.address, &self.peer.calling_ae_title);
+        if let Some(unlogged) = self.worth_a_line(Class::Rejection, limit.unwrap_or(rejection.name())) {
+            let calling_ae = &self.peer.calling_ae_title;
+            warn!(peer = %self.peer.address, ?calling_ae, ?rejection, limit, unlogged, "association rejected");
+        }
+        self.session.reject(rejection);
+        End::Rejected
+    }
+
+    /// Decides whether the association is accepted, and rejects the contexts that the access rules deny. Invariant: an association has no
+    /// place before its peer is identified.
+    async fn decide(&mut self, request: &mut AssociateRequest) -> Result<(), Refused> {
         if self.node.phase() != Phase::Serving {
-            return Err(Rejection::TemporaryCongestion);
+            return Err(Rejection::TemporaryCongestion.into());
         }
         let access = self.node.live.access.clone();
         if let Err(refused) = self.peer.ask(&access, &request.called_ae_title) {
@@ -93,25 +122,25 @@ impl Connection {
                 let doubt = self.peer.certificate.as_ref().and_then(|names| names.certificate.incomplete);
                 warn!(peer = %self.peer.address, ?calling_ae, rule, doubt, unlogged, "access denied");
             }
-            return Err(match refused.because {
+            let rejection = match refused.because {
                 Some(Criterion::Calling) => Rejection::CallingAeTitle,
                 Some(Criterion::Called) => Rejection::CalledAeTitle,
                 Some(Criterion::From | Criterion::Certificate | Criterion::SopClass) | None => Rejection::NoReasonGiven,
-            });
+            };
+            return Err(rejection.into());
         }
         let peer = &self.peer;
         let denied = |sop_class: &str| sop_class != VERIFICATION && peer.is_denied(sop_class);
         request.contexts_accepted -= self.session.reject_contexts(denied);
-        if !self.leases.call_as(&self.peer.calling_ae_title) {
-            return Err(Rejection::LocalLimitExceeded);
+        self.identify(&access, request.user_identity.take()).await?;
+        let rule = self.peer.granted.as_ref().and_then(Granted::association);
+        let rule = rule.map(|index| (access.rules.list()[index].name.as_str(), access.terms[index].max_associations));
+        self.leases.associate(&self.peer.calling_ae_title, rule)?;
+        let patience = self.node.live.associations.request_timeout;
+        match self.leases.lease_contexts(request.contexts_accepted, patience).await {
+            true => Ok(()),
+            false => Err(Limit::MemoryBudget.into()),
         }
-        if let Some(index) = self.peer.granted.as_ref().and_then(Granted::association) {
-            let (rule, limit) = (&access.rules.list()[index].name, access.terms[index].max_associations);
-            if !self.leases.fall_under(rule, limit) {
-                return Err(Rejection::LocalLimitExceeded);
-            }
-        }
-        self.identify(&access, request.user_identity.take()).await
     }
 
     /// Verifies the user identity (PS3.7 §D.3.3.7).
@@ -121,45 +150,41 @@ impl Connection {
             None if !access.require_user => return Ok(()),
             None => false,
             Some(UserIdentity { name, passcode: Some(passcode) }) if users.remembers(&name, &passcode) => true,
-            Some(identity) => self.verify(users.clone(), identity).await.map_err(|unverified| {
-                if let Some(unlogged) = self.incident(Class::Limit, "passcode_queue") {
-                    let calling_ae = &self.peer.calling_ae_title;
-                    warn!(peer = %self.peer.address, ?calling_ae, ?unverified, unlogged, "user identity not verified");
-                }
-                Rejection::TemporaryCongestion
-            })?,
+            Some(identity) => {
+                self.leases.wait_for_identity().await;
+                self.verify(users.clone(), identity).await.map_err(|unverified| {
+                    if let Some(unlogged) = self.incident(Class::Limit, "passcode_queue") {
+                        let calling_ae = &self.peer.calling_ae_title;
+                        warn!(peer = %self.peer.address, ?calling_ae, ?unverified, unlogged, "user identity not verified");
+                    }
+                    Rejection::TemporaryCongestion
+                })?
+            }
         };
         if is_right {
             self.session.confirm_user();
             return Ok(());
         }
-        self.on_wrong_user();
-        Err(Rejection::NoReasonGiven)
-    }
-
-    /// The one place where a user identity is found to be wrong or missing.
-    fn on_wrong_user(&self) {
+        self.leases.note_failed_identity();
         self.node.env.gauges.counters.users_rejected.increment();
         if let Some(unlogged) = self.deny(Denial::UserIdentity) {
             let calling_ae = &self.peer.calling_ae_title;
             warn!(peer = %self.peer.address, ?calling_ae, unlogged, "user identity is missing or wrong");
         }
+        Err(Rejection::NoReasonGiven)
     }
 
     /// Computes the hash of a passcode on a blocking thread: this thread serves other associations too. An error says nothing about the
     /// passcode.
     async fn verify(&self, users: Arc<Users>, identity: UserIdentity) -> Result<bool, Unverified> {
-        if self.io.is_peer_gone() {
-            return Err(Unverified::PeerGone);
-        }
         let passcode_bytes = identity.passcode.as_ref().map_or(0, Vec::len) as u64;
         let lease =
-            self.leases.holder().lease(Stage::Negotiating, passcode_bytes).map_err(|_| Unverified::BudgetSpent)?;
+            self.leases.holder().lease(Stage::Negotiating, passcode_bytes).map_err(|_| Unverified::BudgetExhausted)?;
         let queue = self.node.env.passcodes.clone();
         let verifying = async {
             let turn =
                 queue.turn(Source::of(self.peer.address.ip())).await.map_err(|QueueFull| Unverified::QueueFull)?;
-            if self.io.is_peer_gone() {
+            if self.leases.has_peer_left() {
                 return Err(Unverified::PeerGone);
             }
             while !queue.reserve(users.memory_bytes()) {

@@ -6,31 +6,18 @@
 //! verification.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tidegate_memory::{Holder, MemoryBudget, MemoryLease, Stage};
 use tokio::sync::oneshot;
 
+use crate::network::source::Source;
+
 /// Most requests of one source that wait.
 const MAX_WAITING_PER_SOURCE: usize = 8;
 /// Most requests that wait. Each holds a passcode of up to 64 KiB, which is leased.
 const MAX_WAITING: usize = 256;
-
-/// The sender of a request: an IPv4 address, or an IPv6 network of 64 bits, which is what one host has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Source(IpAddr);
-
-impl Source {
-    /// The source of a connection from this address.
-    pub(crate) fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-            v4 => v4,
-        })
-    }
-}
 
 /// See the module.
 pub(crate) struct PasscodeQueue {

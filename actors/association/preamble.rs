@@ -6,10 +6,22 @@ use tracing::{debug, info};
 
 use super::connection::Connection;
 use super::end::End;
+use super::io::Preamble;
 use crate::gauges::audit::Denial;
 use crate::network::certificate::CertificateNames;
 use crate::network::transport::{Port, TLS_HANDSHAKE};
 use crate::node::phase::Phase;
+
+impl Preamble {
+    /// The end of a connection whose time is up.
+    fn on_timeout(self) -> End {
+        match self {
+            Self::Nothing => End::NothingSaid,
+            Self::ProxyHeader => End::HeaderTimeout,
+            Self::TlsHandshake => End::HandshakeTimeout,
+        }
+    }
+}
 
 impl Connection {
     /// Makes the connection ready for the first PDU. `Some`: the connection ends before it.
@@ -30,7 +42,7 @@ impl Connection {
             }
         };
         let end = tokio::select! {
-            opened = patience.wait(opening) => opened.unwrap_or(Some(End::NothingSaid)),
+            opened = patience.wait(opening) => opened.unwrap_or_else(|_| Some(self.io.preamble().on_timeout())),
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => Some(End::Stopping),
         };
         self.clock.spend_on_request(patience.spent());
@@ -47,6 +59,9 @@ impl Connection {
                 Err(error) => break Err(error),
                 Ok(missing) => {
                     let read = header.len();
+                    if read > 0 {
+                        self.io.enter(Preamble::ProxyHeader);
+                    }
                     header.resize(read + missing, 0);
                     match self.io.read_plain(&mut header[read..]).await {
                         Ok(0) if read == 0 => return Err(End::NothingSaid),
@@ -69,6 +84,7 @@ impl Connection {
                 return Err(End::NoProxyHeader);
             }
         }
+        self.io.enter(Preamble::Nothing);
         self.leases.come_from(self.peer.address.ip());
         Ok(())
     }
@@ -77,7 +93,7 @@ impl Connection {
         match self.io.first_byte().await {
             Ok(None) => return Some(End::NothingSaid),
             Err(_) => return Some(End::ConnectionLost),
-            Ok(Some(TLS_HANDSHAKE)) => {}
+            Ok(Some(TLS_HANDSHAKE)) => self.io.enter(Preamble::TlsHandshake),
             Ok(Some(first_byte)) => {
                 debug!(peer = %self.peer.address, first_byte, "no tls on the tls port");
                 return Some(End::NotTls);

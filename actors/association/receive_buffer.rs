@@ -94,9 +94,7 @@ impl ReceiveBuffer {
         }
         let usual = self.next_size.min(largest);
         let size = usual.max(needed.next_power_of_two());
-        // Only an A-ASSOCIATE-RQ can need more contiguous bytes than a usual segment has.
-        let stage = if size == usual { Stage::Receiving } else { Stage::Negotiating };
-        let lease = holder.lease(stage, size as u64)?;
+        let lease = holder.lease(Stage::Receiving, size as u64)?;
         let mut segment = BytesMut::with_capacity(size);
         segment.extend_from_slice(&self.segment);
         let before = std::mem::replace(&mut self.segment, segment);

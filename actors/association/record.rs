@@ -8,7 +8,7 @@ use tidegate_storage::Instance;
 use tokio::time::Instant;
 
 use super::peer::Peer;
-use crate::gauges::activity::ActivityGuard;
+use crate::gauges::activity::{ActivityGuard, Wish};
 use crate::gauges::audit::STUDY_INSTANCE_UID;
 use crate::gauges::audit::{AuditTrail, Transfers};
 use crate::supervision::liveness::{LastMessages, MessageKind};
@@ -23,6 +23,8 @@ pub(super) struct Record {
     requests: u64,
     /// Bytes of their datasets.
     dataset_bytes: u64,
+    /// Requests for its memory since the last progress, and the bytes of datasets at the last one.
+    asked: (u32, u64),
     opened: Instant,
     /// Studies of the instances acknowledged.
     studies: Studies,
@@ -52,7 +54,17 @@ impl Record {
     pub(super) fn new(activity: ActivityGuard) -> Self {
         let (last_messages, transfers) = (LastMessages::default(), Transfers::default());
         let (opened, studies, times) = (Instant::now(), Studies::default(), Times::default());
-        Self { last_messages, transfers, activity, requests: 0, dataset_bytes: 0, opened, studies, times }
+        Self {
+            last_messages,
+            transfers,
+            activity,
+            requests: 0,
+            dataset_bytes: 0,
+            asked: (0, 0),
+            opened,
+            studies,
+            times,
+        }
     }
 
     pub(super) fn note(&self, kind: MessageKind) {
@@ -140,11 +152,22 @@ impl Record {
         self.transfers.report(&peer.for_audit(), self.activity.answered().1, trail);
     }
 
-    /// Waits until an operator or the node requests the end of the association.
-    pub(super) async fn end_requested(&self) {
-        self.activity.end_requested().await;
+    /// Waits until an operator or the node wants something of the association.
+    pub(super) async fn wish(&self) -> Wish {
+        self.activity.wish().await
+    }
+
+    /// Counts a request for the memory of the association, and returns how many came without progress in between.
+    pub(super) fn asked_to_give_back(&mut self) -> u32 {
+        let (count, at_bytes) = self.asked;
+        let has_progressed = self.dataset_bytes.saturating_sub(at_bytes) >= PROGRESS_BYTES;
+        self.asked = (if has_progressed { 1 } else { count + 1 }, self.dataset_bytes);
+        self.asked.0
     }
 }
+
+/// Bytes of datasets between two requests for its memory after which an association does not stall.
+const PROGRESS_BYTES: u64 = 64 * 1024;
 
 /// Studies of one association that are counted apart.
 const MOST_STUDIES: usize = 256;

@@ -2,27 +2,34 @@
 
 use tidegate_protocol::{ErrorComment, Operation, Status, StoreRequest};
 use tidegate_storage::Stored;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::connection::{Connection, Request};
 use super::end::End;
 use super::file_meta::describe;
+use super::leases::LEASE_RETRY;
 use crate::gauges::incidents::Class;
 use crate::ingest::sizing::FLOOR_SEGMENT;
 use crate::ingest::{Ended, InstanceHandoff, Returned, SpoolExtent};
 use crate::node::settings::AssociationSettings;
 use crate::refusal::Refusal;
 
+/// Requests for its memory that a stalled association may get.
+const MAX_ASKED: u32 = 3;
+
 impl Connection {
     /// Counts a C-STORE-RQ. `Some`: the association has reached a limit and ends.
     pub(super) fn on_store_request(&mut self) -> Option<End> {
         let AssociationSettings { max_instances, max_bytes, .. } = self.node.live.associations;
+        if self.clock.is_past_life(true, Instant::now()) {
+            return Some(self.on_limit("max_lifetime"));
+        }
         self.record.begin_request(max_instances, max_bytes).err().map(|limit| self.on_limit(limit))
     }
 
     /// Ends the association at a limit. Instances at the writers are stored, but their responses are not sent.
-    fn on_limit(&mut self, limit: &'static str) -> End {
+    pub(super) fn on_limit(&mut self, limit: &'static str) -> End {
         self.inbound.discard();
         if let Some(unlogged) = self.incident(Class::Limit, limit) {
             warn!(
@@ -57,6 +64,9 @@ impl Connection {
     /// Adds `bytes` of the dataset. `Some`: the dataset exceeds its limit, and the association ends.
     pub(super) fn on_dataset_bytes(&mut self, bytes: usize) -> Option<End> {
         self.record.add_dataset_bytes(bytes);
+        if bytes > 0 {
+            self.clock.progress();
+        }
         let is_over = self.inbound.is_receiving()
             && self.inbound.bytes() + bytes as u64 > self.node.live.associations.max_dataset_bytes;
         is_over.then(|| self.on_limit("max_dataset"))
@@ -75,6 +85,25 @@ impl Connection {
         };
         self.attend(current.1.spool(extent)).await;
         self.inbound.put_back(current);
+    }
+
+    /// Spools what the association holds of a dataset, because others wait for memory while its peer stalls. False: it was asked for the third
+    /// time, without progress in between.
+    pub(super) async fn give_back(&mut self) -> bool {
+        let asked = self.record.asked_to_give_back();
+        if asked >= MAX_ASKED {
+            if let Some(unlogged) = self.incident(Class::Limit, "stalled_holder") {
+                let (calling_ae, held_bytes) = (&self.peer.calling_ae_title, self.leases.by_stage().total());
+                warn!(peer = %self.peer.address, ?calling_ae, held_bytes, unlogged, "association stalls while others wait for memory, aborted");
+            }
+            return false;
+        }
+        self.inbound.be_modest();
+        self.spool(true).await;
+        self.settle_spool().await;
+        self.io.trim(self.session.needed());
+        self.leases.set_segment(!self.io.is_parked());
+        true
     }
 
     /// Waits until the spool file has all parts that were sent to it.
@@ -125,7 +154,7 @@ impl Connection {
             Returned::Ended(ended) => self.answer(&ended),
             Returned::Lost => {}
         }
-        self.clock.settled();
+        self.clock.progress();
     }
 
     fn answer(&mut self, ended: &Ended<Request>) {
@@ -202,6 +231,9 @@ impl Connection {
                 if self.flush().await.is_err() {
                     return Some(End::ConnectionLost);
                 }
+            } else if !self.session.is_requested() && !self.clock.is_request_overdue() {
+                sleep(LEASE_RETRY).await;
+                self.clock.spend_on_request(LEASE_RETRY);
             } else {
                 if let Some(unlogged) = self.incident(Class::Limit, "memory_budget") {
                     let peer = self.peer.address;

@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::end::End;
 use super::io::ReadTarget;
 use super::pace::TooSlow;
+use crate::gauges::activity::Wish;
 use crate::gauges::incidents::Class;
 use crate::node::settings::MinimumRate;
 
@@ -41,8 +42,11 @@ impl Connection {
             self.io.acknowledge_at_once();
         }
         let began = Instant::now();
+        if let Some(end) = self.on_timers(is_owed, began) {
+            return Some(end);
+        }
         let look = self.until_look(is_owed, began);
-        let (mut arrived, mut is_time_up) = (None, false);
+        let (mut arrived, mut is_time_up, mut wish) = (None, false, None);
         tokio::select! {
             biased; // received bytes come before the timer
             Some(returned) = self.handoffs.next(), if !self.handoffs.is_empty() => {
@@ -52,12 +56,12 @@ impl Connection {
                 }
             }
             Ok(()) = self.node.phase_changed() => {}
-            () = self.record.end_requested() => {
-                self.session.abort();
-                return Some(End::Evicted);
-            }
+            asked = self.record.wish() => wish = Some(asked),
             read = self.io.read(target, &mut self.inbound), if reading => arrived = Some(read),
             () = sleep_until(began + look), if reading => is_time_up = true,
+        }
+        if let Some(wish) = wish {
+            return Box::pin(self.on_wish(wish)).await;
         }
         if !reading {
             return None;
@@ -66,10 +70,12 @@ impl Connection {
         let waited = began.elapsed().min(look);
         if !self.session.is_requested() {
             self.clock.spend_on_request(waited);
+        } else {
+            self.clock.wait(waited);
         }
         let received = match arrived {
             Some(read) => self.on_read(read, target).await,
-            None if is_time_up => self.on_clock(waited, target).await,
+            None if is_time_up => self.on_clock(target).await,
             None => Ok(0),
         };
         match received {
@@ -90,7 +96,8 @@ impl Connection {
     /// Accounts for a read, and returns its bytes.
     async fn on_read(&mut self, read: std::io::Result<usize>, target: ReadTarget) -> Result<u64, End> {
         match read {
-            Ok(0) if !self.session.is_requested() => Err(End::NothingSaid),
+            Ok(0) if !self.session.is_requested() && self.io.unparsed().is_empty() => Err(End::NothingSaid),
+            Ok(0) if !self.session.is_requested() => Err(End::RequestIncomplete),
             Ok(0) | Err(_) => Err(End::ConnectionLost),
             Ok(bytes) => {
                 self.node.env.gauges.counters.bytes_received.add(bytes as u64);
@@ -139,7 +146,7 @@ impl Connection {
     }
 
     /// Handles a wait that ended without a byte. Returns the bytes that have arrived after all.
-    async fn on_clock(&mut self, waited: Duration, target: ReadTarget) -> Result<u64, End> {
+    async fn on_clock(&mut self, target: ReadTarget) -> Result<u64, End> {
         // When a stopped process continues, its timers may fire before the reactor has polled its sockets.
         yield_now().await;
         let late = self.io.read(target, &mut self.inbound).now_or_never();
@@ -147,11 +154,32 @@ impl Connection {
             return self.on_read(read, target).await;
         }
         self.trim();
+        let is_overdue = !self.session.is_requested() && self.clock.is_request_overdue();
+        if is_overdue { Err(End::RequestTimeout) } else { Ok(0) } // AA-2: closed without a PDU
+    }
+
+    /// Ends an association that makes no progress, or that has reached its longest life. Everything that has arrived is parsed by now.
+    fn on_timers(&mut self, is_owed: bool, now: Instant) -> Option<End> {
         if !self.session.is_requested() {
-            let is_over = self.clock.is_request_overdue();
-            return if is_over { Err(End::RequestTimeout) } else { Ok(0) }; // AA-2: closed without a PDU
+            return None;
         }
-        if self.clock.is_silent_too_long(waited) { Err(self.on_silence()) } else { Ok(0) }
+        let is_between = !is_owed && !self.inbound.is_receiving() && self.handoffs.is_empty();
+        if self.clock.is_past_life(is_between, now) {
+            return Some(self.on_limit("max_lifetime"));
+        }
+        self.clock.is_idle().then(|| self.on_silence())
+    }
+
+    /// Does what the node or an operator wants of the association.
+    async fn on_wish(&mut self, wish: Wish) -> Option<End> {
+        match wish {
+            Wish::End => self.session.abort(),
+            Wish::GiveBack => match self.give_back().await {
+                true => return None,
+                false => self.session.abort(),
+            },
+        }
+        Some(End::Evicted)
     }
 
     fn trim(&mut self) {

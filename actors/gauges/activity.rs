@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,19 @@ pub(crate) struct AssociationActivity {
     last_activity_ms: AtomicU64,
     acknowledged: AtomicU64,
     refused: AtomicU64,
-    end: Notify,
+    /// What is wanted of the association: a [`Wish`], or 0.
+    wish: AtomicU8,
+    wished: Notify,
+}
+
+/// What is wanted of an association by the node or an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Wish {
+    /// To spool what it holds of a dataset that stalls.
+    GiveBack = 1,
+    /// To abort. It outranks the other.
+    End = 2,
 }
 
 /// The identity in the A-ASSOCIATE-RQ.
@@ -81,7 +93,8 @@ impl OpenAssociations {
             last_activity_ms: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            end: Notify::new(),
+            wish: AtomicU8::new(0),
+            wished: Notify::new(),
         });
         self.0.lock().insert(account, activity.clone());
         ActivityGuard { list: self.clone(), account, activity }
@@ -89,9 +102,15 @@ impl OpenAssociations {
 
     /// Requests the end of the association with this account; false if there is none. The association ends at its next wait.
     pub(crate) fn end(&self, account: u64) -> bool {
+        self.wish(account, Wish::End)
+    }
+
+    /// Passes a wish to the association with this account, which sees it at its next wait; false if there is none.
+    pub(crate) fn wish(&self, account: u64, wish: Wish) -> bool {
         let activity = self.0.lock().get(&account).cloned();
         activity.is_some_and(|activity| {
-            activity.end.notify_one();
+            activity.wish.fetch_max(wish as u8, Ordering::Relaxed);
+            activity.wished.notify_one();
             true
         })
     }
@@ -99,6 +118,14 @@ impl OpenAssociations {
     /// Whether the account is that of an open association.
     pub(crate) fn has(&self, account: u64) -> bool {
         self.0.lock().contains_key(&account)
+    }
+
+    /// Accounts of all, and the bytes received from each.
+    pub(crate) fn received(&self) -> Vec<(u64, u64)> {
+        let read = |(account, activity): (&u64, &Arc<AssociationActivity>)| {
+            (*account, activity.received_bytes.load(Ordering::Relaxed))
+        };
+        self.0.lock().iter().map(read).collect()
     }
 
     /// Every open association, the oldest first. `held_bytes` returns the leased bytes of an account.
@@ -160,9 +187,16 @@ impl ActivityGuard {
         (self.activity.acknowledged.load(Ordering::Relaxed), self.activity.refused.load(Ordering::Relaxed))
     }
 
-    /// Waits for a request to end the association. A request before the wait is not lost.
-    pub(crate) async fn end_requested(&self) {
-        self.activity.end.notified().await;
+    /// Waits until something is wanted of the association. No wish is lost, whenever it comes.
+    pub(crate) async fn wish(&self) -> Wish {
+        loop {
+            self.activity.wished.notified().await;
+            match self.activity.wish.swap(0, Ordering::Relaxed) {
+                0 => {} // answered already: the notification came between
+                1 => return Wish::GiveBack,
+                _ => return Wish::End,
+            }
+        }
     }
 }
 
@@ -275,8 +309,10 @@ mod tests {
         let activity = list.register(7, peer);
         let other = list.register(8, peer);
         assert!(list.end(7) && list.end(8) && !list.end(9));
-        activity.end_requested().await;
-        other.end_requested().await;
+        assert!(list.wish(7, Wish::GiveBack));
+        assert_eq!((activity.wish().await, other.wish().await), (Wish::End, Wish::End));
+        assert!(list.wish(8, Wish::GiveBack));
+        assert_eq!(other.wish().await, Wish::GiveBack);
         drop((activity, other));
         assert!(!list.end(7));
         assert!(list.all(|_| 0).is_empty());

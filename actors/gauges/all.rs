@@ -13,7 +13,7 @@ use super::alarm::Alarms;
 use super::audit::{AuditEvent, AuditTrail, widened};
 use super::counters::Counters;
 use super::history::History;
-use super::incidents::Incidents;
+use super::incidents::{Class, Incidents};
 use super::latency::Latencies;
 use super::recent::{Recent, RefusedWhat};
 use crate::fixed::AUDIT_QUEUE;
@@ -71,10 +71,22 @@ impl Gauges {
         self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Instance(reason), refusal);
     }
 
-    /// Counts a rejected association, and keeps it among the recent ones.
-    pub(crate) fn count_rejected(&self, rejection: Rejection, peer: SocketAddr, calling_ae_title: &str) {
+    /// Counts a rejected association, and keeps it among the recent ones. `limit`: the name of the limit that was reached.
+    pub(crate) fn count_rejected(
+        &self,
+        rejection: Rejection,
+        limit: Option<&'static str>,
+        peer: SocketAddr,
+        calling_ae_title: &str,
+    ) {
         self.counters.rejected(rejection).increment();
-        self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Association(rejection), "association rejected");
+        let mut detail = "association rejected".to_owned();
+        if let Some(limit) = limit {
+            self.incidents.count(Class::Limit, limit);
+            detail.push_str(": the limit is ");
+            detail.push_str(limit);
+        }
+        self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Association(rejection), detail);
     }
 
     /// Counts an acknowledged instance by what its acknowledgement means.

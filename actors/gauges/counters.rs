@@ -114,6 +114,8 @@ pub struct Counters {
     pub hung_threads: Counter,
     /// Milliseconds in which the process should have run and did not: stopped, suspended, or without CPU.
     pub stalled_ms: Counter,
+    /// Gauge: seconds on end in which a newcomer was refused memory.
+    pub memory_short_seconds: Counter,
     /// Gauge: actors that exist.
     pub actors: Counter,
     /// Times the sentinel suspected a leak.

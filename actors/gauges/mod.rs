@@ -7,6 +7,7 @@
 //! | [`history`], [`recent`] | the last minutes, and the failures in them |
 //! | [`incidents`] | violations and limits by peer: counted, and logged once in a while |
 //! | [`audit`] | events for an audit repository, on their way to the service that sends them |
+//! | [`stalled`] | the holders of memory that stall while others wait for it |
 //! | [`statistics`] | the actor that acts on memory pressure, watches for leaks and publishes the statistics line |
 //! | [`line`](mod@line) | the statistics line of an interval |
 //! | [`observer`] | a view of all of it for the surfaces of operators |
@@ -22,6 +23,7 @@ pub mod latency;
 mod line;
 pub mod observer;
 pub mod recent;
+mod stalled;
 pub mod statistics;
 
 pub(crate) use self::all::Gauges;

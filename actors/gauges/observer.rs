@@ -111,6 +111,16 @@ impl Observer {
         self.0.admission.open()
     }
 
+    /// Associations that hold a place of `associations.max`.
+    pub fn places_taken(&self) -> usize {
+        self.0.admission.associations()
+    }
+
+    /// Seconds on end in which a connection was refused memory for its negotiation.
+    pub fn memory_short_seconds(&self) -> u64 {
+        self.0.gauges.counters.memory_short_seconds.get()
+    }
+
     /// Every writer since it was last started, in the order of [`Self::children`].
     pub fn writers(&self) -> Vec<WriterUse> {
         self.0.gauges.writers.all()

@@ -16,6 +16,7 @@ use super::alarm::Alarm;
 use super::history::Point;
 use super::latency::Distribution;
 use super::line::Line;
+use super::stalled::StalledHolders;
 use crate::fault;
 use crate::node::shared::Shared;
 use crate::supervision::child::ChildActor;
@@ -62,6 +63,7 @@ struct Figures {
     ticks: u64,
     line: Line,
     second: Second,
+    stalled: StalledHolders,
 }
 
 /// The figures of the second in progress, and the counts at its begin.
@@ -132,8 +134,9 @@ impl Second {
 
 impl Figures {
     fn new(shared: Arc<Shared>) -> Self {
-        let (line, second) = (Line::begin(&shared), Second::begin(&shared));
-        Self { sentinel: Sentinel::new(sentinel_settings()), started: Instant::now(), ticks: 0, shared, line, second }
+        let (line, second, stalled) = (Line::begin(&shared), Second::begin(&shared), StalledHolders::new(&shared));
+        let sentinel = Sentinel::new(sentinel_settings());
+        Self { sentinel, started: Instant::now(), ticks: 0, shared, line, second, stalled }
     }
 
     fn line_is_due(&self) -> bool {
@@ -194,6 +197,7 @@ impl Figures {
         if each_second {
             let (next, point) = self.second.end(&self.shared, &allocator);
             self.second = next;
+            self.stalled.look(&self.shared);
             self.shared.gauges.history.push(point);
             self.look_for_leaks(unattributed);
         }

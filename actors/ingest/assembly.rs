@@ -176,6 +176,9 @@ impl Assembly {
         if !self.keeps_block(extent) {
             self.close_block();
         }
+        if all && self.block.is_empty() {
+            (self.block, self.block_lease) = (BytesMut::new(), None);
+        }
         if self.slices.is_empty() {
             return Ok(());
         }

@@ -22,6 +22,9 @@ pub(crate) struct Inbound<R> {
     is_direct: bool,
     /// Bytes of the last complete dataset. The instances of a series have about the same size.
     typical_dataset_bytes: u64,
+    /// Whether the dataset stays within the floor segment, and goes to the spool as it arrives: its sender stalls while others wait for
+    /// memory.
+    is_modest: bool,
 }
 
 /// The kind of the next read.
@@ -37,18 +40,30 @@ pub(crate) enum NextRead {
 
 impl<R> Inbound<R> {
     pub(crate) fn new(ingest: Arc<Ingest>) -> Self {
-        Self { ingest, current: None, is_direct: false, typical_dataset_bytes: 0 }
+        Self { ingest, current: None, is_direct: false, typical_dataset_bytes: 0, is_modest: false }
     }
 
     /// Begins a dataset. A dataset that is refused already is discarded while it arrives, and answered at its end.
     pub(crate) fn begin(&mut self, request: R, description: Result<Description, Refusal>) {
         self.is_direct = false;
+        self.is_modest = false;
         self.current = Some((request, InboundDataset::new(description, self.ingest.clone())));
     }
 
     /// Whether a dataset is arriving.
     pub(crate) fn is_receiving(&self) -> bool {
         self.current.is_some()
+    }
+
+    /// From here on the dataset leases nothing that it can do without.
+    pub(crate) fn be_modest(&mut self) {
+        self.is_modest = true;
+        self.is_direct = false;
+    }
+
+    /// The share of `bytes` that may be leased for the dataset; `None`: everything that can be spooled must be.
+    fn permitted(&self, bytes: usize) -> Option<usize> {
+        if self.is_modest { None } else { self.ingest.under_pressure(bytes) }
     }
 
     /// Drops the arriving dataset without an answer.
@@ -119,7 +134,7 @@ impl<R> Inbound<R> {
     fn fitting_block(&self, dataset: &InboundDataset) -> Option<usize> {
         let bytes = dataset.bytes();
         let rest = self.typical_dataset_bytes.saturating_sub(if dataset.is_contiguous() { bytes } else { 0 });
-        self.ingest.under_pressure(block_for(if rest > 0 { rest } else { bytes.next_power_of_two() }))
+        self.permitted(block_for(if rest > 0 { rest } else { bytes.next_power_of_two() }))
     }
 
     /// The target of a direct read of `most` bytes; `None`: no arriving dataset has room.
@@ -136,7 +151,7 @@ impl<R> Inbound<R> {
 
     /// The extent of the dataset that must be spooled now; `None`: nothing. `is_exhausted`: the budget had no memory for the last fragment.
     pub(crate) fn spooling_due(&self, is_exhausted: bool) -> Option<SpoolExtent> {
-        let is_pressed = self.ingest.under_pressure(FIRST_SEGMENT).is_none();
+        let is_pressed = self.permitted(FIRST_SEGMENT).is_none();
         let extent = if is_exhausted || is_pressed { SpoolExtent::Everything } else { SpoolExtent::WholeParts };
         let threshold_bytes = if is_pressed { FLOOR_SEGMENT as u64 } else { self.ingest.spool_threshold_bytes };
         let is_due =
@@ -148,7 +163,7 @@ impl<R> Inbound<R> {
     pub(crate) fn largest_segment(&self) -> Option<usize> {
         let is_spooling = self.dataset().is_some_and(InboundDataset::is_spooling);
         let fitting = if is_spooling { BULK_SEGMENT } else { segment_for(self.typical_dataset_bytes, self.bytes()) };
-        self.ingest.under_pressure(fitting)
+        self.permitted(fitting)
     }
 
     /// Takes the dataset out, so that the source can attend to other work while it is spooled. [`Self::put_back`] must follow.

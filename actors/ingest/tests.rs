@@ -140,6 +140,7 @@ fn live(writers: WriterSettings) -> LiveSettings {
     };
     LiveSettings {
         associations: AssociationSettings {
+            max_lifetime: Duration::from_secs(86_400),
             max: 1,
             max_per_calling_ae: None,
             max_per_address: None,

@@ -12,14 +12,14 @@ use actix::Actor;
 use actix_rt::ArbiterHandle;
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_memory::pressure::Level;
-use tidegate_memory::{MemoryBudget, Stage};
+use tidegate_memory::{Holder, MemoryBudget, MemoryLease, Stage};
 use tidegate_protocol::Rejection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
 
-use super::admission::{Admission, FLOOR_LEASE_BYTES};
+use super::admission::{Admission, Arrived, FLOOR_LEASE_BYTES, Limit, Place};
 use super::descriptors::{self, descriptors_of_writers};
 use super::overload;
 use super::transport::{Port, TLS_LEASE_BYTES};
@@ -35,6 +35,9 @@ use crate::supervision::threads::AssociationThreads;
 
 /// Backlog of the listening socket: room for a burst of modalities at shift change.
 const BACKLOG: i32 = 4096;
+/// Send buffer of a connection, which the kernel doubles. Responses have about 150 bytes, so a peer that does not read them costs the kernel
+/// no more than this. Accepted sockets inherit it.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// Pause after `accept` failed, most likely for lack of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -74,6 +77,7 @@ pub fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, Sock
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let socket = std::net::TcpListener::from(socket);
@@ -102,6 +106,7 @@ async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liven
     let rejecting = Arc::new(Semaphore::new(overload::max_concurrent(port)));
     let mut refused_by_system = false;
     let mut turn = 0_usize;
+    let mut grace = Grace::new();
     while !liveness.is_fenced() {
         let accepted = tokio::select! {
             accepted = socket.accept(), if *pressure.borrow() < Level::PauseAccept => accepted,
@@ -112,7 +117,7 @@ async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liven
             Ok((stream, peer)) => {
                 refused_by_system = false;
                 let thread = env.threads.thread(turn).await;
-                let admitted = admit(stream, peer, port, thread, env, &rejecting);
+                let admitted = admit(stream, peer, port, thread, env, &rejecting, &mut grace).await;
                 liveness.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
                 turn = turn.wrapping_add(1);
             }
@@ -127,14 +132,64 @@ async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liven
     }
 }
 
+/// The time that the listener may wait for startup places: a burst of modalities waits, a flood makes nobody wait for long.
+#[derive(Debug)]
+struct Grace {
+    left: Duration,
+    since: Instant,
+}
+
+impl Grace {
+    /// The most of it.
+    const MOST: Duration = Duration::from_millis(500);
+    /// The time in which it comes back.
+    const PERIOD: Duration = Duration::from_secs(10);
+    /// One wait.
+    const STEP: Duration = Duration::from_millis(5);
+
+    fn new() -> Self {
+        Self { left: Self::MOST, since: Instant::now() }
+    }
+
+    fn is_left(&mut self) -> bool {
+        if self.since.elapsed() >= Self::PERIOD {
+            *self = Self::new();
+        }
+        !self.left.is_zero()
+    }
+
+    async fn wait(&mut self) {
+        sleep(Self::STEP).await;
+        self.left = self.left.saturating_sub(Self::STEP);
+    }
+}
+
+/// A startup place, and the floor lease of the connection that holds it.
+async fn place_of(
+    peer: SocketAddr,
+    holder: &Holder,
+    env: &Env,
+    grace: &mut Grace,
+) -> Result<(Place, MemoryLease), Limit> {
+    let floor = holder.lease(Stage::Floor, FLOOR_LEASE_BYTES).map_err(|_| Limit::MemoryBudget)?;
+    loop {
+        match env.admission.arrive(holder.id(), peer.ip(), grace.is_left()) {
+            Arrived::Admitted(place) => return Ok((place, floor)),
+            Arrived::Wait => grace.wait().await,
+            Arrived::Refused(limit) => return Err(limit),
+        }
+    }
+}
+
 /// Hands a connection to an association on this thread, or rejects it.
-fn admit(
+async fn admit(
     stream: TcpStream,
     peer: SocketAddr,
     port: Port,
     (thread, handle): (usize, ArbiterHandle),
     env: &Env,
     rejecting: &Arc<Semaphore>,
+    grace: &mut Grace,
 ) -> bool {
     let open = env.admission.open();
     if descriptors::are_short(stream.as_fd(), open, env.descriptor_reserve()) {
@@ -145,38 +200,19 @@ fn admit(
         return false;
     }
     let holder = env.budget.open_account(format!("connection from {peer}"));
-    // A connection from a balancer counts for the address behind it.
-    let address = (!env.live.get().access.is_proxy(peer.ip())).then(|| peer.ip());
-    let admitted = env.admission.admit(address);
-    let floor = holder.lease(Stage::Floor, FLOOR_LEASE_BYTES);
-    let (Some(admitted), Ok(floor)) = (admitted, floor) else {
-        env.gauges.count_rejected(Rejection::LocalLimitExceeded, peer, "");
-        if let Some(unlogged) =
-            env.gauges.incidents.worth_a_line(Class::Rejection, Rejection::LocalLimitExceeded.name(), peer.ip())
-        {
-            warn!(%peer, associations = open, unlogged, "connection rejected: no room for another association");
+    let (place, floor) = match place_of(peer, &holder, env, grace).await {
+        Ok(placed) => placed,
+        Err(limit) => {
+            reject(stream, peer, port, limit, holder, env, rejecting);
+            return false;
         }
-        if let Ok(permit) = rejecting.clone().try_acquire_owned() {
-            let (tls, lease) = match port {
-                Port::Plain => (None, None),
-                Port::Tls => match (env.live.get().tls.clone(), holder.lease(Stage::Tls, TLS_LEASE_BYTES)) {
-                    (Some(config), Ok(lease)) => (Some(config), Some(lease)),
-                    _ => return false,
-                },
-            };
-            actix_rt::spawn(async move {
-                overload::reject(stream, tls).await;
-                drop((permit, lease, holder));
-            });
-        }
-        return false;
     };
     let assignment = stream.into_std().and_then(|socket| {
         let assignment = env.threads.assign(holder.id(), thread, port, &socket)?;
         Ok((socket, assignment))
     });
     let arrival = match assignment {
-        Ok((socket, assignment)) => Arrival { socket, peer, port, admitted, assignment, holder, floor },
+        Ok((socket, assignment)) => Arrival { socket, peer, port, place, assignment, holder, floor },
         Err(error) => {
             if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip()) {
                 error!(%peer, %error, unlogged, "cannot hand the connection to an association thread, closed");
@@ -187,4 +223,34 @@ fn admit(
     let env = env.associations.clone();
     Association::start_in_arbiter(&handle, move |_| Association::new(arrival, env));
     true
+}
+
+/// Rejects a connection at a limit, beside the loop of the listener.
+fn reject(
+    stream: TcpStream,
+    peer: SocketAddr,
+    port: Port,
+    limit: Limit,
+    holder: Holder,
+    env: &Env,
+    rejecting: &Arc<Semaphore>,
+) {
+    env.gauges.count_rejected(Rejection::LocalLimitExceeded, Some(limit.name()), peer, "");
+    if let Some(unlogged) = env.gauges.incidents.worth_a_line(Class::Rejection, limit.name(), peer.ip()) {
+        let (open, limit) = (env.admission.open(), limit.name());
+        warn!(%peer, connections = open, limit, unlogged, "connection rejected: no room for another connection");
+    }
+    let Ok(permit) = rejecting.clone().try_acquire_owned() else { return };
+    let (tls, lease) = match port {
+        Port::Plain => (None, None),
+        Port::Tls => match (env.live.get().tls.clone(), holder.lease(Stage::Tls, TLS_LEASE_BYTES)) {
+            (Some(config), Ok(lease)) => (Some(config), Some(lease)),
+            _ => return,
+        },
+    };
+    let is_proxied = env.live.get().access.is_proxy(peer.ip());
+    actix_rt::spawn(async move {
+        overload::reject(stream, is_proxied, tls).await;
+        drop((permit, lease, holder));
+    });
 }

@@ -1,11 +1,12 @@
 //! Rejects a connection while the node has no room for its association: A-ASSOCIATE-RJ, transient, local-limit-exceeded
 //! (PS3.8 §9.3.4). A rejection costs at most two kilobytes and a few seconds; over TLS, the memory of a TLS session besides.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tidegate_protocol::Rejection;
+use tidegate_protocol::{Rejection, proxy};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -27,9 +28,13 @@ pub(crate) fn max_concurrent(port: Port) -> usize {
     }
 }
 
-/// Completes the TLS handshake if there is one, reads the request, answers, and waits for the peer to close.
-pub(crate) async fn reject(stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
+/// Reads the PROXY header of a balancer, completes the TLS handshake if there is one, reads the request, answers, and waits for the peer to
+/// close.
+pub(crate) async fn reject(mut stream: TcpStream, is_proxied: bool, tls: Option<Arc<ServerConfig>>) {
     let answered = async {
+        if is_proxied {
+            skip_header(&mut stream).await?;
+        }
         match tls {
             None => answer(stream).await,
             Some(config) => {
@@ -43,6 +48,16 @@ pub(crate) async fn reject(stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
         }
     };
     let _ = within(TIMEOUT, answered).await;
+}
+
+async fn skip_header(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut header = Vec::new();
+    while let missing @ 1.. = proxy::missing(&header).map_err(|_| ErrorKind::InvalidData)? {
+        let read = header.len();
+        header.resize(read + missing, 0);
+        stream.read_exact(&mut header[read..]).await?;
+    }
+    Ok(())
 }
 
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {

@@ -9,6 +9,8 @@ use tidegate_access::{Rules, Users};
 use tidegate_protocol::Policy;
 use tidegate_storage::Placement;
 
+use crate::network::admission::floors_of;
+use crate::network::transport::TLS_LEASE_BYTES;
 pub use crate::supervision::limits::{RestartLimit, SupervisionSettings};
 
 /// Everything that a node needs to start. Settings outside of `live` hold until the node stops.
@@ -49,6 +51,22 @@ pub struct LiveSettings {
     pub log_repeat_interval: Duration,
     /// Supervision.
     pub supervision: SupervisionSettings,
+}
+
+/// Least part of the budget that datasets keep beside the reserves, in bytes.
+const MIN_DATA_BYTES: u64 = 2 << 20;
+/// Presentation contexts of all associations that are reserved, in bytes: 25 for each of 512, or 128 for each of 100.
+const CONTEXTS_RESERVE_BYTES: u64 = 2 << 20;
+
+impl LiveSettings {
+    /// The part of the budget that datasets cannot take, beside the floors, in bytes: TLS of all associations, and presentation
+    /// contexts.
+    pub(crate) fn control_reserve_bytes(&self) -> u64 {
+        let max = self.associations.max;
+        let tls = if self.tls.is_some() { max as u64 * TLS_LEASE_BYTES } else { 0 };
+        let most = self.memory_budget_bytes.saturating_sub(floors_of(max) + MIN_DATA_BYTES);
+        (tls + CONTEXTS_RESERVE_BYTES).min(most)
+    }
 }
 
 /// Access rules and users. An association keeps those in force at its start.
@@ -97,8 +115,10 @@ pub struct AssociationSettings {
     pub spool_threshold_bytes: u64,
     /// Time from accept to the end of the A-ASSOCIATE-RQ (ARTIM, PS3.8 §9.1.4).
     pub request_timeout: Duration,
-    /// Time without a byte from the peer while one is awaited.
+    /// Time spent waiting for the peer since the last answered operation, or the last byte of a dataset.
     pub idle_timeout: Duration,
+    /// Longest life of an association: it ends at the next message, or `idle_timeout` later.
+    pub max_lifetime: Duration,
     /// Time for the peer to read a response.
     pub send_timeout: Duration,
     /// Minimum rate of a peer within a message.

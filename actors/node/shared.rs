@@ -12,12 +12,12 @@ use tokio::sync::watch;
 
 use super::live::Live;
 use super::phase::Phase;
-use super::settings::LiveSettings;
+use super::settings::{AssociationSettings, LiveSettings};
 use crate::association::{self, PasscodeQueue};
 use crate::committed::Sinks;
 use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
-use crate::network::admission::{Admission, FLOOR_LEASE_BYTES};
+use crate::network::admission::{Admission, Limits, floors_of};
 use crate::network::listener;
 use crate::supervision::supervisor;
 use crate::supervision::threads::AssociationThreads;
@@ -58,7 +58,6 @@ impl Shared {
         store: &Store,
         sinks: Sinks,
     ) -> Result<Self, AllocatorError> {
-        let limits = &live.associations;
         let gauges = Arc::new(Gauges::new(writers, audits));
         let budget = MemoryBudget::new(live.memory_budget_bytes);
         let shared = Self {
@@ -68,7 +67,7 @@ impl Shared {
             store: store.clone(),
             started: SystemTime::now(),
             budget,
-            admission: Arc::new(Admission::new(limits.max, limits.max_per_address, limits.max_per_calling_ae)),
+            admission: Arc::new(Admission::new(limits_of(&live.associations))),
             threads: Arc::new(AssociationThreads::new(association_threads)),
             phase: watch::Sender::new(Phase::Serving),
             pressure: watch::Sender::new(Level::Normal),
@@ -100,11 +99,11 @@ impl Shared {
     /// Applies the limits of the settings to the parts that keep a copy.
     fn apply_limits(&self) {
         let live = self.live();
-        let limits = &live.associations;
-        self.admission.set_limits(limits.max, limits.max_per_address, limits.max_per_calling_ae);
+        self.admission.set_limits(limits_of(&live.associations));
         self.budget.set_limit(live.memory_budget_bytes);
-        // Datasets cannot use up the floor leases of associations that are yet to come.
-        self.budget.set_floor_reserve(limits.max as u64 * FLOOR_LEASE_BYTES);
+        // Datasets cannot use up the floor leases of connections that are yet to come.
+        self.budget.set_floor_reserve(floors_of(live.associations.max));
+        self.budget.set_control_reserve(live.control_reserve_bytes());
         // If the budget is full at a reload, the first verification reserves it.
         self.passcodes.reserve(live.access.users.as_ref().map_or(0, |users| users.memory_bytes()));
         self.mailbox.set_capacity(live.writers.mailbox_capacity);
@@ -161,6 +160,11 @@ impl Shared {
             store: self.store.clone(),
         }
     }
+}
+
+fn limits_of(settings: &AssociationSettings) -> Limits {
+    let AssociationSettings { max, max_per_address, max_per_calling_ae, .. } = *settings;
+    Limits { max, per_address: max_per_address, per_calling_ae: max_per_calling_ae }
 }
 
 /// Bytes allocated beyond all leases when the node had started: tables, threads, the mailbox.

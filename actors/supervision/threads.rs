@@ -3,19 +3,25 @@
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tidegate_memory::StageBytes;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::liveness::HeldWork;
 use crate::network::transport::Port;
 
 /// A-ABORT: source service-provider, reason not specified (PS3.8 §9.3.8).
 pub(crate) const ABORT: [u8; 10] = [7, 0, 0, 0, 0, 4, 0, 0, 2, 0];
+
+/// Interval at which a peer that waits for a decision is looked at.
+const PEER_LOOK: Duration = Duration::from_millis(50);
 
 /// The threads that serve associations, and the associations on each.
 #[derive(Debug)]
@@ -28,7 +34,7 @@ pub(crate) struct AssociationThreads {
 struct Entry {
     thread: usize,
     port: Port,
-    socket: TcpStream,
+    socket: Arc<TcpStream>,
 }
 
 /// The assignment of an association to its thread. Dropping it removes the entry.
@@ -36,6 +42,8 @@ struct Entry {
 pub(crate) struct Assignment {
     threads: Arc<AssociationThreads>,
     account: u64,
+    /// The entry's. Only the entry keeps it open.
+    socket: Weak<TcpStream>,
 }
 
 impl AssociationThreads {
@@ -75,9 +83,10 @@ impl AssociationThreads {
         port: Port,
         socket: &TcpStream,
     ) -> std::io::Result<Assignment> {
-        let entry = Entry { thread, port, socket: socket.try_clone()? };
+        let entry = Entry { thread, port, socket: Arc::new(socket.try_clone()?) };
+        let socket = Arc::downgrade(&entry.socket);
         self.entries.lock().insert(account, entry);
-        Ok(Assignment { threads: self.clone(), account })
+        Ok(Assignment { threads: self.clone(), account, socket })
     }
 
     /// Aborts every association of a thread that cannot: sends A-ABORT if the socket accepts it, and shuts the connection down. `by_stage`
@@ -95,6 +104,14 @@ impl AssociationThreads {
     }
 }
 
+/// Whether the peer has closed or reset the connection.
+fn has_left(socket: &TcpStream) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    matches!(poll(&mut fds, Some(&now)), Ok(1..)) && fds[0].revents().intersects(gone)
+}
+
 fn first_ready_from(first: usize, threads: &[Option<ArbiterHandle>]) -> Option<(usize, ArbiterHandle)> {
     let numbers = (0..threads.len()).map(|offset| (first + offset) % threads.len());
     numbers.filter_map(|number| Some((number, threads[number].clone()?))).next()
@@ -104,12 +121,28 @@ impl Entry {
     /// Sends A-ABORT, if the socket accepts it. Within TLS only the association itself could.
     fn abort(&self) {
         if self.port == Port::Plain {
-            let _ = SockRef::from(&self.socket).send(&ABORT);
+            let _ = SockRef::from(&*self.socket).send(&ABORT);
         }
     }
 }
 
 impl Assignment {
+    /// Waits until the peer has closed its side of the connection, whatever it has sent before. Looks at once, then at intervals: the socket
+    /// is registered with another reactor handle, and the wait is rare.
+    pub(crate) fn peer_left(&self) -> impl Future<Output = ()> + use<> {
+        let socket = self.socket.clone();
+        async move {
+            while !socket.upgrade().is_none_or(|socket| has_left(&socket)) {
+                sleep(PEER_LOOK).await;
+            }
+        }
+    }
+
+    /// Whether the peer has closed its side of the connection. Bytes that it sent before do not hide that.
+    pub(crate) fn has_peer_left(&self) -> bool {
+        self.socket.upgrade().is_none_or(|socket| has_left(&socket))
+    }
+
     /// Sends A-ABORT to the peer, unless the supervisor has: both detect the death of a thread, and the first one sends it.
     pub(crate) fn abort(&self) {
         if let Some(entry) = self.threads.entries.lock().remove(&self.account) {
@@ -189,5 +222,18 @@ mod tests {
                 assert_eq!(threads.thread(first).await.0, thread);
             }
         });
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_left_is_seen_behind_what_it_has_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let threads = Arc::new(AssociationThreads::new(1));
+        let (mut peer, _socket, assignment) = associate(&listener, &threads, 1, 0);
+        std::io::Write::write_all(&mut peer, b"a request").unwrap();
+        let left = assignment.peer_left();
+        tokio::pin!(left);
+        assert!(futures_util::FutureExt::now_or_never(left.as_mut()).is_none());
+        drop(peer);
+        left.await;
     }
 }

@@ -12,6 +12,8 @@ use crate::config::size_text;
 /// This part of `min_free`, an eighth, must be free above it. With a few KiB above it the node would be ready and refuse every image.
 const MARGIN_DIVISOR: u64 = 8;
 
+/// Seconds on end without memory for newcomers from which on the node is not ready.
+const MAX_SHORT_S: u64 = 5;
 /// Greatest age of a look at the disk.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
@@ -28,7 +30,7 @@ pub(crate) struct Readiness {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Check {
-    /// `serving`, `listener`, `writers`, `storage`, `space` or `memory`.
+    /// `serving`, `listener`, `writers`, `storage`, `space`, `memory` or `places`.
     pub(crate) name: String,
     pub(crate) ok: bool,
     /// The finding, as text.
@@ -47,7 +49,8 @@ impl Readiness {
             check_writers(&children),
             storage,
             space,
-            check_memory(observer.pressure()),
+            check_memory(observer.pressure(), observer.memory_short_seconds()),
+            check_places(observer.places_taken(), observer.limits().associations),
         ];
         Self { ready: checks.iter().all(|check| check.ok), checks }
     }
@@ -121,8 +124,16 @@ fn mib(bytes: u64) -> String {
     size_text(bytes >> 20 << 20)
 }
 
-fn check_memory(pressure: Level) -> Check {
+fn check_memory(pressure: Level, short_s: u64) -> Check {
+    if short_s >= MAX_SHORT_S {
+        let detail = format!("memory.budget has had no room for new associations for {short_s} s");
+        return check("memory", false, detail);
+    }
     check("memory", pressure < Level::PauseAccept, format!("pressure is {pressure}"))
+}
+
+fn check_places(taken: usize, max: usize) -> Check {
+    check("places", taken < max, format!("{taken} of {max} associations are open (associations.max)"))
 }
 
 #[cfg(test)]
@@ -185,7 +196,16 @@ mod tests {
 
     #[test]
     fn memory_pressure_counts_from_where_no_connection_is_accepted() {
-        assert!(check_memory(Level::Spool).ok);
-        assert!(!check_memory(Level::PauseAccept).ok);
+        assert!(check_memory(Level::Spool, MAX_SHORT_S - 1).ok);
+        assert!(!check_memory(Level::PauseAccept, 0).ok);
+        let short = check_memory(Level::Normal, MAX_SHORT_S);
+        assert!(!short.ok && short.detail.contains("memory.budget"), "{short:?}");
+    }
+
+    #[test]
+    fn a_node_without_a_place_is_not_ready_and_names_the_limit() {
+        assert!(check_places(511, 512).ok);
+        let full = check_places(512, 512);
+        assert_eq!((full.ok, full.detail.as_str()), (false, "512 of 512 associations are open (associations.max)"));
     }
 }

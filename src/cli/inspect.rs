@@ -1,6 +1,6 @@
 //! `check-config` and `print-config`: look at the configuration without starting anything.
 
-use tidegate_actors::FLOOR_LEASE_BYTES;
+use tidegate_actors::{FLOOR_LEASE_BYTES, floors_of};
 
 use super::{Exit, output};
 use crate::config::{Raw, Settings, TEMPLATE, size_text};
@@ -9,12 +9,12 @@ use crate::config::{Raw, Settings, TEMPLATE, size_text};
 pub(super) fn check(settings: &Settings) -> Exit {
     let node = &settings.node;
     let live = &node.live;
-    let associations = live.associations.max as u64;
-    let floor = associations * FLOOR_LEASE_BYTES;
+    let associations = live.associations.max;
+    let floor = floors_of(associations);
     output::print(&format!(
         "configuration is valid\n\
-         \x20 memory: budget {budget}, of which floor leases {floor} ({associations} associations of {each}), \
-         {rest} shared between datasets\n\
+         \x20 memory: budget {budget}, of which floor leases {floor} ({associations} associations of {each}, and startup places), \
+         {rest} for negotiation and datasets\n\
          \x20 datasets above {spool} are spooled to disk; {writers} writers, {mailbox} mailbox slots\n",
         budget = size_text(live.memory_budget_bytes),
         floor = size_text(floor),

@@ -3,7 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::human::{Limit, Period, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited, period_text, size_text};
+use super::human::{
+    Limit, LimitOrAuto, Period, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited, period_text, size_text,
+};
 
 /// A bound, shown as a file writes it.
 pub(super) trait Bound: PartialOrd + Copy {
@@ -71,6 +73,17 @@ impl Bounded for Limit {
 
     fn bounded(&mut self) -> Option<&mut i64> {
         self.0.as_mut()
+    }
+}
+
+impl Bounded for LimitOrAuto {
+    type Bound = i64;
+
+    fn bounded(&mut self) -> Option<&mut i64> {
+        match self {
+            Self::Auto => None,
+            Self::Given(limit) => limit.bounded(),
+        }
     }
 }
 

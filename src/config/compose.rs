@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate_actors::{
     AssociationSettings, FLOOR_LEASE_BYTES, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
-    TLS_LEASE_BYTES, WriterSettings, fixed,
+    TLS_LEASE_BYTES, WriterSettings, fixed, floors_of,
 };
 use tidegate_memory::host::{default_budget, host_memory};
 use tidegate_memory::pressure::ALLOWANCE_BYTES;
@@ -17,7 +17,7 @@ use super::access::access;
 use super::admin;
 use super::audit::audit;
 use super::checks::Checks;
-use super::human::{SizeOrAuto, period_text, size_text};
+use super::human::{LimitOrAuto, SizeOrAuto, period_text, size_text};
 use super::keys::Raw;
 use super::problem::Problem;
 use super::removed::COMMIT_SHARED;
@@ -34,6 +34,9 @@ const HOST_BYTES_IF_UNKNOWN: u64 = 2 << 30;
 const SHARED_MEMORY_MIN_BYTES: u64 = 4 * MIB;
 /// The spool threshold is at most this fraction of the budget.
 const SPOOL_SHARE: u64 = 4;
+/// Least limit of associations of one address that is derived from `associations.max`.
+const MIN_PER_ADDRESS: usize = 4;
+
 /// Builds the settings; `None`, or an entry in `problems`, if they are invalid.
 pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> Option<Settings> {
     let mut checks = Checks::new(given, problems);
@@ -157,11 +160,15 @@ fn associations(raw: &Raw, max: usize, spool_threshold_bytes: u64, checks: &mut 
     AssociationSettings {
         max,
         max_per_calling_ae: raw.max_per_calling_ae.0.map(number),
-        max_per_address: raw.max_per_address.0.map(number),
+        max_per_address: match raw.max_per_address {
+            LimitOrAuto::Auto => Some(max.div_ceil(4).max(MIN_PER_ADDRESS)),
+            LimitOrAuto::Given(limit) => limit.0.map(number),
+        },
         policy: Arc::new(policy),
         spool_threshold_bytes,
         request_timeout: raw.association_request_timeout.0,
         idle_timeout: raw.idle_timeout.0,
+        max_lifetime: raw.max_lifetime.0,
         send_timeout: fixed::send_timeout(),
         minimum_rate: MinimumRate { bytes_per_s: raw.min_rate.0, window: fixed::min_rate_window() },
         max_dataset_bytes: raw.max_dataset.0,
@@ -225,20 +232,22 @@ fn memory(raw: &Raw, associations: usize, with_tls: bool, checks: &mut Checks<'_
     }
     let spool = raw.memory.spool_threshold.0;
     // Every association may use the TLS port.
-    let each = FLOOR_LEASE_BYTES + if with_tls { TLS_LEASE_BYTES } else { 0 };
-    let floor = associations as u64 * each;
+    let tls = if with_tls { TLS_LEASE_BYTES } else { 0 };
+    let floors = |associations: usize| floors_of(associations) + associations as u64 * tls;
+    let floor = floors(associations);
     let needed = floor + SHARED_MEMORY_MIN_BYTES;
     let too_many = checks.sound(&["memory.budget", "associations.max"]) && budget < needed;
     let too_long = checks.sound(&["memory.budget", "memory.spool_threshold"]) && spool > budget / SPOOL_SHARE;
     if too_many {
         let complaint = format!(
-            "too small for associations.max = {associations}: each association holds {}, together {}, and {} more are \
-             needed for datasets; raise memory.budget to at least \"{}\" or lower associations.max to at most {}",
-            size_text(each),
+            "too small for associations.max = {associations}: each association holds {}, together {} with the startup places, and {} \
+             more are needed for negotiation and datasets; raise memory.budget to at least \"{}\" or lower associations.max to at \
+             most {}",
+            size_text(FLOOR_LEASE_BYTES + tls),
             size_text(floor),
             size_text(SHARED_MEMORY_MIN_BYTES),
             size_text(needed.next_multiple_of(MIB)),
-            (budget - SHARED_MEMORY_MIN_BYTES) / each,
+            (1..associations).rev().find(|max| floors(*max) + SHARED_MEMORY_MIN_BYTES <= budget).unwrap_or(1),
         );
         checks.refuse("memory.budget", &complaint);
     }

@@ -35,6 +35,14 @@ pub(crate) struct PeriodOrOff(pub(crate) Option<Duration>);
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub(crate) struct Limit(pub(crate) Option<i64>);
 
+/// A number, `"unlimited"`, or `"auto"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
+pub(crate) enum LimitOrAuto {
+    Auto,
+    Given(Limit),
+}
+
 /// The form of such a value in a file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged, expecting = "must be a quoted string or a whole number")]
@@ -49,6 +57,7 @@ const A_SIZE_OR_UNLIMITED: &str =
     r#"must be "unlimited", a size such as "512 MiB" or "64 KiB", or a whole number of bytes"#;
 const A_PERIOD: &str = r#"must be a duration with its unit, such as "30s", "10m" or "250ms""#;
 const A_PERIOD_OR_OFF: &str = r#"must be "off" or a duration with its unit, such as "30s", "10m" or "250ms""#;
+const A_LIMIT_OR_AUTO: &str = r#"must be "auto", "unlimited" or a whole number"#;
 const A_LIMIT: &str = r#"must be "unlimited" or a whole number"#;
 
 impl TryFrom<Scalar> for Size {
@@ -158,6 +167,26 @@ impl From<Limit> for Scalar {
     }
 }
 
+impl TryFrom<Scalar> for LimitOrAuto {
+    type Error = &'static str;
+
+    fn try_from(scalar: Scalar) -> Result<Self, Self::Error> {
+        match scalar {
+            Scalar::Text(text) if text.trim() == "auto" => Ok(Self::Auto),
+            scalar => Limit::try_from(scalar).map(Self::Given).map_err(|_| A_LIMIT_OR_AUTO),
+        }
+    }
+}
+
+impl From<LimitOrAuto> for Scalar {
+    fn from(limit: LimitOrAuto) -> Self {
+        match limit {
+            LimitOrAuto::Auto => Self::Text("auto".to_owned()),
+            LimitOrAuto::Given(limit) => limit.into(),
+        }
+    }
+}
+
 /// A number of bytes in the largest unit that is exact.
 pub(crate) fn size_text(bytes: u64) -> String {
     const UNITS: [(u64, &str); 8] = [
@@ -222,6 +251,10 @@ mod tests {
         assert_eq!(Limit::try_from(Scalar::Text("unlimited".to_owned())), Ok(Limit(None)));
         assert_eq!(Limit::try_from(Scalar::Text("16".to_owned())), Ok(Limit(Some(16))));
         assert_eq!(Limit::try_from(Scalar::Text("none".to_owned())), Err(A_LIMIT));
+        for (text, limit) in [("auto", LimitOrAuto::Auto), ("unlimited", LimitOrAuto::Given(Limit(None)))] {
+            assert_eq!(LimitOrAuto::try_from(Scalar::Text(text.to_owned())), Ok(limit));
+        }
+        assert_eq!(LimitOrAuto::try_from(Scalar::Text("none".to_owned())), Err(A_LIMIT_OR_AUTO));
         assert_eq!(PeriodOrOff::try_from(Scalar::Text("off".to_owned())), Ok(PeriodOrOff(None)));
         assert_eq!(PeriodOrOff::try_from(Scalar::Integer(0)), Err(A_PERIOD_OR_OFF));
     }

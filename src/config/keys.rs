@@ -8,13 +8,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::Bounded;
-use super::human::{Limit, Period, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited};
+use super::human::{Limit, LimitOrAuto, Period, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 /// Associations that a limit may allow.
 pub(super) const ASSOCIATIONS: RangeInclusive<i64> = 1..=65_536;
+const LIFETIME: RangeInclusive<Duration> = s(1)..=s(30 * 86_400);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=s(86_400);
 /// With a second or less, a child that waits for its turn on a busy machine would count as hung: it sends four heartbeats a second.
 const HANG_TIMEOUT: RangeInclusive<Duration> = s(1)..=s(3600);
@@ -100,7 +101,7 @@ keys! {
     associations: Associations {
         max: i64 = 512, Live, ASSOCIATIONS;
         max_per_calling_ae: Limit = Limit(None), Live, ASSOCIATIONS;
-        max_per_address: Limit = Limit(None), Live, ASSOCIATIONS;
+        max_per_address: LimitOrAuto = LimitOrAuto::Auto, Live, ASSOCIATIONS;
         arbiters: i64 = 2, AtRestart, 1..=64;
         max_pdu_length: Size = Size(128 * KIB), Live, 4 * KIB..=16 * MIB;
         max_request_length: Size = Size(256 * KIB), Live, 16 * KIB..=MIB;
@@ -110,6 +111,7 @@ keys! {
         async_operations: i64 = 8, Live, 1..=64;
         association_request_timeout: Period = Period(s(30)), Live, TIMEOUT;
         idle_timeout: Period = Period(s(600)), Live, TIMEOUT;
+        max_lifetime: Period = Period(s(86_400)), Live, LIFETIME;
         min_rate: Size = Size(256), Live, 0..=MIB;
         accept_unknown_sop_classes: bool = true, Live;
         accept_unknown_transfer_syntaxes: bool = true, Live;

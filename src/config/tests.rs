@@ -185,15 +185,15 @@ fn values_of_another_type_are_refused() {
 fn sums_name_both_values_and_the_way_out() {
     let found = problems("[associations]\nmax = 2000\n[memory]\nbudget = '64 MiB'\nspool_threshold = '32 MiB'\n", &[]);
     assert_eq!(found.len(), 2, "{found:?}");
-    for part in ["associations.max = 2000", "at least \"67 MiB\"", "at most 1920"] {
+    for part in ["associations.max = 2000", "at least \"69 MiB\"", "at most 1856"] {
         assert!(found[0].0.contains(part), "{part} not in {}", found[0].0);
     }
     for part in ["memory.spool_threshold = \"32 MiB\"", "memory.budget = \"64 MiB\"", "at most \"16 MiB\""] {
         assert!(found[1].0.contains(part), "{part} not in {}", found[1].0);
     }
     // The value that the refusal asks for is accepted.
-    load_text("[associations]\nmax = 1920\n[memory]\nbudget = '64 MiB'\n", &[]).unwrap();
-    load_text("[associations]\nmax = 2000\n[memory]\nbudget = '67 MiB'\n", &[]).unwrap();
+    load_text("[associations]\nmax = 1856\n[memory]\nbudget = '64 MiB'\n", &[]).unwrap();
+    load_text("[associations]\nmax = 2000\n[memory]\nbudget = '69 MiB'\n", &[]).unwrap();
 }
 
 #[test]

@@ -34,6 +34,22 @@ impl MemoryBudget {
         self.0.floor_reserve.store(bytes, Ordering::Relaxed);
     }
 
+    /// Reserves bytes for [`Stage::Tls`](crate::Stage::Tls) and [`Stage::Negotiating`](crate::Stage::Negotiating), beside the floor reserve.
+    /// Datasets and the admin surface cannot lease the part of the reserve that is not leased yet.
+    pub fn set_control_reserve(&self, bytes: u64) {
+        self.0.control_reserve.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Leases refused so far because the budget was exhausted.
+    pub fn refusals(&self) -> u64 {
+        self.0.refusals.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that a newcomer asked for: its floor, TLS, or its negotiation.
+    pub fn refusals_of_newcomers(&self) -> u64 {
+        self.0.refusals_of_newcomers.load(Ordering::Relaxed)
+    }
+
     /// Bytes held by all leases.
     pub fn held(&self) -> u64 {
         self.0.held()
@@ -122,6 +138,32 @@ mod tests {
         assert!(holder.lease(Stage::Floor, 1).is_err(), "the budget is a bound for floors too");
         drop(floors);
         assert!(holder.lease(Stage::Queued, 1).is_err());
+    }
+
+    #[test]
+    fn datasets_leave_the_control_reserve_and_what_is_returned_comes_back() {
+        let budget = MemoryBudget::new(100);
+        budget.set_floor_reserve(20);
+        budget.set_control_reserve(30);
+        let holder = budget.open_account("a");
+        let data = holder.lease(Stage::Receiving, 50).unwrap();
+        for stage in [Stage::Receiving, Stage::Queued, Stage::Writing, Stage::Spooling, Stage::Admin] {
+            assert!(holder.lease(stage, 1).is_err(), "{stage}");
+        }
+        assert_eq!(budget.refusals(), 5);
+        let control = [holder.lease(Stage::Tls, 20).unwrap(), holder.lease(Stage::Negotiating, 10).unwrap()];
+        assert!(holder.lease(Stage::Tls, 1).is_err(), "the rest is the floors'");
+        let floors = holder.lease(Stage::Floor, 20).unwrap();
+        assert_eq!(budget.held(), 100);
+        drop(data);
+        let more = holder.lease(Stage::Tls, 30).unwrap();
+        assert!(holder.lease(Stage::Receiving, 21).is_err(), "control beyond its reserve takes from datasets");
+        let data = holder.lease(Stage::Receiving, 20).unwrap();
+        data.enter(Stage::Tls);
+        data.enter(Stage::Writing);
+        drop((control, floors, more, data));
+        assert_eq!(budget.held(), 0);
+        assert_eq!(holder.lease(Stage::Receiving, 50).unwrap().bytes(), 50);
     }
 
     #[test]

@@ -25,10 +25,16 @@ pub struct BudgetSpent {
 pub(crate) struct Pool<A> {
     pub(crate) limit: AtomicU64,
     pub(crate) floor_reserve: AtomicU64,
+    pub(crate) control_reserve: AtomicU64,
     /// Bytes held by leases of [`Stage::Floor`], and of all other stages. They are separate, so that the check of the reserve does not depend
     /// on two counts read at two instants.
     pub(crate) floors: AtomicU64,
     pub(crate) others: AtomicU64,
+    /// Bytes of `others` that are held by stages which [take no part](Stage::is_data) of the control reserve.
+    pub(crate) data: AtomicU64,
+    /// Leases refused so far, and those of them that a newcomer asked for: floor, TLS and negotiation.
+    pub(crate) refusals: AtomicU64,
+    pub(crate) refusals_of_newcomers: AtomicU64,
     pub(crate) highest: AtomicU64,
     /// Of the bytes held, those that are leased and not allocated at the moment.
     pub(crate) unused: AtomicU64,
@@ -42,8 +48,12 @@ impl<A> Pool<A> {
         Self {
             limit: AtomicU64::new(limit_bytes),
             floor_reserve: AtomicU64::new(0),
+            control_reserve: AtomicU64::new(0),
             floors: AtomicU64::new(0),
             others: AtomicU64::new(0),
+            data: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
+            refusals_of_newcomers: AtomicU64::new(0),
             highest: AtomicU64::new(0),
             unused: AtomicU64::new(0),
             stages: StageCounters::default(),
@@ -64,7 +74,8 @@ impl<A> Pool<A> {
         self.holders.lock().remove(&account);
     }
 
-    /// Invariant: other stages never hold more than the budget less the reserve, so a floor within the reserve is always available.
+    /// Invariants: other stages than the floor never hold more than the budget less the floor reserve, so a floor within the reserve is always
+    /// available. Stages of data never hold more than that less the control reserve, so the other stages always have theirs.
     pub(crate) fn take(&self, stage: Stage, asked: u64) -> Result<(), BudgetSpent> {
         let limit = self.limit();
         let reserve = self.floor_reserve.load(Ordering::Relaxed);
@@ -72,12 +83,16 @@ impl<A> Pool<A> {
             Stage::Floor => self.others.load(Ordering::Relaxed),
             _ => self.floors.load(Ordering::Relaxed).max(reserve),
         };
-        let taken = self.pool(stage).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-            held.checked_add(asked)?.checked_add(beside).filter(|sum| *sum <= limit)?;
-            Some(held + asked)
-        });
-        if taken.is_err() {
-            return Err(BudgetSpent { asked, held: self.held(), limit });
+        let is_data = stage.is_data();
+        let reserved = beside.saturating_add(self.control_reserve.load(Ordering::Relaxed));
+        if is_data && !add_within(&self.data, asked, reserved, limit) {
+            return Err(self.refused(stage, asked));
+        }
+        if !add_within(self.pool(stage), asked, beside, limit) {
+            if is_data {
+                self.data.fetch_sub(asked, Ordering::Relaxed);
+            }
+            return Err(self.refused(stage, asked));
         }
         self.highest.fetch_max(self.held(), Ordering::Relaxed);
         self.stages.add(stage, asked);
@@ -87,6 +102,9 @@ impl<A> Pool<A> {
     pub(crate) fn release(&self, stage: Stage, bytes: u64) {
         self.stages.subtract(stage, bytes);
         self.pool(stage).fetch_sub(bytes, Ordering::Relaxed);
+        if stage.is_data() {
+            self.data.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn move_on(&self, from: Stage, to: Stage, bytes: u64) {
@@ -96,9 +114,32 @@ impl<A> Pool<A> {
             self.pool(to).fetch_add(bytes, Ordering::Relaxed);
             self.pool(from).fetch_sub(bytes, Ordering::Relaxed);
         }
+        if to.is_data() && !from.is_data() {
+            self.data.fetch_add(bytes, Ordering::Relaxed);
+        } else if from.is_data() && !to.is_data() {
+            self.data.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn refused(&self, stage: Stage, asked: u64) -> BudgetSpent {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+        if !stage.is_data() {
+            self.refusals_of_newcomers.fetch_add(1, Ordering::Relaxed);
+        }
+        BudgetSpent { asked, held: self.held(), limit: self.limit() }
     }
 
     fn pool(&self, stage: Stage) -> &AtomicU64 {
         if stage == Stage::Floor { &self.floors } else { &self.others }
     }
+}
+
+/// Adds `asked` to `held`, if the sum and the bytes `beside` it are within the limit.
+fn add_within(held: &AtomicU64, asked: u64, beside: u64, limit: u64) -> bool {
+    let added = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+        held.checked_add(asked)?.checked_add(beside).filter(|sum| *sum <= limit)?;
+        Some(held + asked)
+    });
+    added.is_ok()
 }

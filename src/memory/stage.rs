@@ -15,9 +15,9 @@ pub enum Stage {
     Floor,
     /// The buffers of TLS for an association: records in both directions, and their plaintext.
     Tls,
-    /// Negotiation: an association request that exceeds the floor, and the accepted presentation contexts.
+    /// Negotiation: the accepted presentation contexts, and a passcode that is verified.
     Negotiating,
-    /// A dataset that is still arriving.
+    /// A dataset that is still arriving, or an association request that exceeds the floor.
     Receiving,
     /// A complete dataset that waits for a writer.
     Queued,
@@ -41,6 +41,14 @@ impl Stage {
         Self::Spooling,
         Self::Admin,
     ];
+
+    /// Whether bytes of this stage may not take the control reserve: they grow with what peers send.
+    pub(crate) fn is_data(self) -> bool {
+        match self {
+            Self::Floor | Self::Tls | Self::Negotiating => false,
+            Self::Receiving | Self::Queued | Self::Writing | Self::Spooling | Self::Admin => true,
+        }
+    }
 
     /// Name in logs, statistics and snapshots.
     pub fn name(self) -> &'static str {
