@@ -8,6 +8,7 @@
 //! | [`incidents`] | violations and limits by peer: counted, and logged once in a while |
 //! | [`audit`] | events for an audit repository, on their way to the service that sends them |
 //! | [`statistics`] | the actor that acts on memory pressure, watches for leaks and publishes the statistics line |
+//! | [`eviction`] | the end of an association, when memory is short and nothing else helps |
 //! | [`line`](mod@line) | the statistics line of an interval |
 //! | [`observer`] | a view of all of it for the surfaces of operators |
 
@@ -16,6 +17,7 @@ pub mod alarm;
 mod all;
 pub mod audit;
 pub mod counters;
+mod eviction;
 pub mod history;
 pub mod incidents;
 pub mod latency;

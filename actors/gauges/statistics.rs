@@ -1,5 +1,5 @@
 //! The statistics actor reads the node's figures: it publishes the statistics line, moves the pressure level with the memory
-//! the host sees, ends the association that holds most when nothing else helps, and says when memory leaks.
+//! the host sees, ends an association when nothing else helps, and says when memory leaks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::alarm::Alarm;
+use super::eviction::Eviction;
 use super::history::Point;
 use super::latency::Distribution;
 use super::line::Line;
@@ -62,6 +63,7 @@ struct Figures {
     ticks: u64,
     line: Line,
     second: Second,
+    eviction: Eviction,
 }
 
 /// What is known of the second that is not over yet, and what had been counted when it began.
@@ -133,7 +135,15 @@ impl Second {
 impl Figures {
     fn new(shared: Arc<Shared>) -> Self {
         let (line, second) = (Line::begin(&shared), Second::begin(&shared));
-        Self { sentinel: Sentinel::new(sentinel_settings()), started: Instant::now(), ticks: 0, shared, line, second }
+        Self {
+            sentinel: Sentinel::new(sentinel_settings()),
+            started: Instant::now(),
+            ticks: 0,
+            shared,
+            line,
+            second,
+            eviction: Eviction::default(),
+        }
     }
 
     fn line_is_due(&self) -> bool {
@@ -186,7 +196,8 @@ impl Figures {
             self.shared.gauges.alarms.raise(Alarm::Pressure);
         }
         if level >= Level::Abort && each_second {
-            self.evict(allocator);
+            let budget = &self.shared.budget;
+            self.eviction.act(&self.shared.gauges.open, |account| budget.by_stage_of(account).total(), budget.held());
         }
         let unattributed = unattributed(&allocator, self.shared.budget.in_use(), self.shared.baseline.get());
         self.second.look(&self.shared);
@@ -205,15 +216,6 @@ impl Figures {
             .and_then(|()| self.shared.probe.read())
             .inspect_err(|error| warn!(%error, "cannot return free pages"))
             .ok()
-    }
-
-    /// Ends the association that holds most.
-    fn evict(&self, allocator: AllocatorStatistics) {
-        let snapshot = self.shared.budget.snapshot(allocator, self.shared.baseline.get(), Level::Abort);
-        if let Some(most) = snapshot.holders.into_iter().max_by_key(|holder| holder.bytes) {
-            warn!(association = most.label, bytes = most.bytes, "association aborted: the largest holder of memory");
-            self.shared.gauges.open.end(most.id);
-        }
     }
 
     fn look_for_leaks(&mut self, unattributed_bytes: i64) {

@@ -18,6 +18,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::checks::Checks;
 use super::keys;
+use crate::admin::dns_names;
 
 /// The requirement of a client certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(crate) struct OwnCertificate {
     /// Of its DER, the first bytes, in hexadecimal: tells two with one subject apart.
     pub(crate) serial: String,
     pub(crate) client_auth: ClientAuth,
+    /// The hosts that it names.
+    pub(crate) dns_names: Vec<String>,
     /// Seconds until it expires; negative: since it has.
     pub(crate) expires_in_s: i64,
 }
@@ -214,6 +217,7 @@ fn own_certificate(
         not_after: leaf.validity().not_after.to_string(),
         serial: leaf.raw_serial_as_string(),
         client_auth,
+        dns_names: dns_names(&leaf),
         expires_in_s: leaf.validity().not_after.timestamp() - now_s(),
     })
 }
