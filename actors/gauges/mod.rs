@@ -9,6 +9,7 @@
 //! | [`audit`] | events for an audit repository, on their way to the service that sends them |
 //! | [`stalled`] | the holders of memory that stall while others wait for it |
 //! | [`statistics`] | the actor that acts on memory pressure, watches for leaks and publishes the statistics line |
+//! | [`eviction`] | the end of an association, when memory is short and nothing else helps |
 //! | [`line`](mod@line) | the statistics line of an interval |
 //! | [`observer`] | a view of all of it for the surfaces of operators |
 
@@ -17,6 +18,7 @@ pub mod alarm;
 mod all;
 pub mod audit;
 pub mod counters;
+mod eviction;
 pub mod history;
 pub mod incidents;
 pub mod latency;

@@ -1,5 +1,5 @@
 //! The statistics actor reads the node's figures. It publishes the statistics line, sets the pressure level by the resident memory, aborts
-//! the association that holds most when nothing else helps, and reports a suspected leak.
+//! an association when nothing else helps, and reports a suspected leak.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::alarm::Alarm;
+use super::eviction::Eviction;
 use super::history::Point;
 use super::latency::Distribution;
 use super::line::Line;
@@ -64,6 +65,7 @@ struct Figures {
     line: Line,
     second: Second,
     stalled: StalledHolders,
+    eviction: Eviction,
 }
 
 /// The figures of the second in progress, and the counts at its begin.
@@ -135,8 +137,9 @@ impl Second {
 impl Figures {
     fn new(shared: Arc<Shared>) -> Self {
         let (line, second, stalled) = (Line::begin(&shared), Second::begin(&shared), StalledHolders::new(&shared));
+        let eviction = Eviction::default();
         let sentinel = Sentinel::new(sentinel_settings());
-        Self { sentinel, started: Instant::now(), ticks: 0, shared, line, second, stalled }
+        Self { sentinel, started: Instant::now(), ticks: 0, shared, line, second, stalled, eviction }
     }
 
     fn line_is_due(&self) -> bool {
@@ -189,7 +192,8 @@ impl Figures {
             self.shared.gauges.alarms.raise(Alarm::Pressure);
         }
         if level >= Level::Abort && each_second {
-            self.evict(allocator);
+            let budget = &self.shared.budget;
+            self.eviction.act(&self.shared.gauges.open, |account| budget.by_stage_of(account).total(), budget.held());
         }
         let unattributed = unattributed(&allocator, self.shared.budget.in_use(), self.shared.baseline.get());
         self.second.look(&self.shared);
@@ -209,15 +213,6 @@ impl Figures {
             .and_then(|()| self.shared.probe.read())
             .inspect_err(|error| warn!(%error, "cannot return free pages"))
             .ok()
-    }
-
-    /// Aborts the association that holds most.
-    fn evict(&self, allocator: AllocatorStatistics) {
-        let snapshot = self.shared.budget.snapshot(allocator, self.shared.baseline.get(), Level::Abort);
-        if let Some(most) = snapshot.holders.into_iter().max_by_key(|holder| holder.bytes) {
-            warn!(association = most.label, bytes = most.bytes, "association aborted: the largest holder of memory");
-            self.shared.gauges.open.end(most.id);
-        }
     }
 
     fn look_for_leaks(&mut self, unattributed_bytes: i64) {

@@ -11,12 +11,13 @@ use tidegate_memory::profile::{ProfileError, Recording};
 use tokio::time::sleep;
 
 use super::dashboard;
-use super::guard::Trusted;
+use super::guard::Trust;
 use super::metrics;
 use super::model::{Association, Complaint, Drain, Second, Status, Writers};
 use super::ready::Readiness;
 use super::storage::{ANSWER_TIME, GLANCE};
 use super::surface::Surface;
+use super::transport::MAX_BODY_BYTES;
 use super::wire::MAX_PROFILE_SECONDS;
 
 /// The OpenAPI document.
@@ -25,8 +26,6 @@ pub(super) const OPENAPI: &str = include_str!("openapi.json");
 const SCRAPE_MAX_AGE: Duration = Duration::from_secs(5);
 /// Length of a heap profile that is asked for without one.
 const DEFAULT_PROFILE_SECONDS: u64 = 10;
-/// Longest request body, in bytes: a word or two.
-const MAX_BODY_BYTES: usize = 1024;
 
 /// The association that is aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,9 +124,9 @@ async fn live() -> HttpResponse {
 }
 
 /// 200 if the node is ready for associations, otherwise 503; the body names the failed check.
-async fn ready(surface: web::Data<Surface>, trusted: web::ReqData<Trusted>) -> HttpResponse {
+async fn ready(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -> HttpResponse {
     let mut readiness = Readiness::of(&surface.observer, &surface.storage, ANSWER_TIME).await;
-    if !trusted.into_inner().0 {
+    if *trust == Trust::Stranger {
         readiness = readiness.without_details();
     }
     let mut response = if readiness.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
@@ -169,8 +168,9 @@ async fn openapi() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(OPENAPI)
 }
 
-async fn status(surface: web::Data<Surface>) -> HttpResponse {
+async fn status(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -> HttpResponse {
     match Status::of(&surface.observer, &surface.storage).await {
+        Ok(status) if *trust < Trust::Reader => HttpResponse::Ok().json(status.without_peers()),
         Ok(status) => HttpResponse::Ok().json(status),
         Err(error) => complain(HttpResponse::InternalServerError(), error),
     }
@@ -182,15 +182,17 @@ async fn history(surface: web::Data<Surface>, span: web::Query<Span>) -> HttpRes
     HttpResponse::Ok().json(points.iter().map(Second::of).collect::<Vec<_>>())
 }
 
-async fn events(surface: web::Data<Surface>) -> HttpResponse {
-    match surface.events.listen(&surface.observer, &surface.storage) {
-        Some(events) => HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/event-stream")).streaming(events),
-        None => complain(HttpResponse::ServiceUnavailable(), "too many subscribers to events"),
-    }
+async fn events(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -> HttpResponse {
+    let events = surface.events.listen(&surface.observer, &surface.storage, *trust);
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/event-stream")).streaming(events)
 }
 
-async fn associations(surface: web::Data<Surface>) -> HttpResponse {
-    HttpResponse::Ok().json(Association::all(&surface.observer))
+async fn associations(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -> HttpResponse {
+    let mut associations = Association::all(&surface.observer);
+    if *trust < Trust::Reader {
+        associations.iter_mut().for_each(Association::remove_peer);
+    }
+    HttpResponse::Ok().json(associations)
 }
 
 /// 202: the association is aborted at its next wait, which is soon.

@@ -1,11 +1,12 @@
 //! `GET /api/events`: the state of the node once a second, as server-sent events. One look serves all subscribers; without a subscriber there
 //! is none.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_web::web::Bytes;
-use futures_util::stream::{Stream, unfold};
+use futures_util::stream::{AbortHandle, Abortable, Stream, unfold};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tidegate_actors::Observer;
@@ -13,13 +14,14 @@ use tidegate_memory::MemoryLease;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::guard::Trust;
 use super::leases::Leases;
 use super::model::{Association, Status, Writers};
 use super::storage::StorageWatch;
 
 /// Time from event to event.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Most subscribers at one time.
+/// Most subscribers of each level of trust at one time: one more ends the oldest, who may not be reading.
 const MAX_LISTENERS: usize = 16;
 /// Most associations in an event: the largest holders of memory.
 const MAX_ASSOCIATIONS: usize = 100;
@@ -42,29 +44,49 @@ impl Tick {
         associations.truncate(MAX_ASSOCIATIONS);
         Some(Self { status, associations, writers: Writers::of(observer) })
     }
+
+    fn without_peers(mut self) -> Self {
+        self.associations.iter_mut().for_each(Association::remove_peer);
+        Self { status: self.status.without_peers(), ..self }
+    }
+
+    fn event(&self) -> Option<Bytes> {
+        let text = serde_json::to_string(self).ok()?;
+        Some(Bytes::from(format!("event: tick\ndata: {text}\n\n")))
+    }
 }
 
 /// The task that looks, while there are subscribers.
 #[derive(Debug)]
 pub(super) struct Events {
     looks: Mutex<Weak<watch::Sender<Event>>>,
+    /// The oldest first.
+    readers: Mutex<VecDeque<AbortHandle>>,
+    guests: Mutex<VecDeque<AbortHandle>>,
     leases: Leases,
 }
 
 /// An event as it is sent, with the lease of its bytes, which all subscribers share.
-type Event = (Bytes, Option<Arc<MemoryLease>>);
+#[derive(Clone, Debug, Default)]
+struct Event {
+    text: Bytes,
+    /// Without the names of peers.
+    for_guests: Bytes,
+    _lease: Option<Arc<MemoryLease>>,
+}
 
 impl Events {
     pub(super) fn new(leases: Leases) -> Self {
-        Self { looks: Mutex::default(), leases }
+        Self { looks: Mutex::default(), readers: Mutex::default(), guests: Mutex::default(), leases }
     }
 
-    /// A stream of events; `None` if there are too many subscribers.
+    /// A stream of events.
     pub(super) fn listen(
         &self,
         observer: &Observer,
         storage: &StorageWatch,
-    ) -> Option<impl Stream<Item = Result<Bytes, actix_web::Error>> + use<>> {
+        trust: Trust,
+    ) -> impl Stream<Item = Result<Bytes, actix_web::Error>> + use<> {
         let mut current = self.looks.lock();
         let looks = current.upgrade().unwrap_or_else(|| {
             let looks = Arc::new(watch::Sender::new(Event::default()));
@@ -72,15 +94,23 @@ impl Events {
             looks
         });
         *current = Arc::downgrade(&looks);
-        if looks.receiver_count() >= MAX_LISTENERS {
-            return None;
-        }
+        let is_guest = trust < Trust::Reader;
         let listener = looks.subscribe();
-        Some(unfold((listener, looks), |(mut listener, looks)| async {
+        let events = unfold((listener, looks), move |(mut listener, looks)| async move {
             listener.changed().await.ok()?;
-            let (event, _) = listener.borrow_and_update().clone();
-            Some((Ok(event), (listener, looks)))
-        }))
+            let event = listener.borrow_and_update().clone();
+            let text = if is_guest { event.for_guests } else { event.text };
+            Some((Ok(text), (listener, looks)))
+        });
+        let (handle, registration) = AbortHandle::new_pair();
+        let mut listeners = if is_guest { self.guests.lock() } else { self.readers.lock() };
+        if listeners.len() >= MAX_LISTENERS
+            && let Some(oldest) = listeners.pop_front()
+        {
+            oldest.abort(); // of no effect on one that has gone
+        }
+        listeners.push_back(handle);
+        Abortable::new(events, registration)
     }
 }
 
@@ -94,10 +124,9 @@ async fn look(looks: Weak<watch::Sender<Event>>, observer: Observer, storage: St
             return;
         }
         let Some(tick) = Tick::of(&observer, &storage).await else { continue };
-        let Ok(text) = serde_json::to_string(&tick) else { continue };
         let Some(looks) = looks.upgrade() else { return };
-        let event = Bytes::from(format!("event: tick\ndata: {text}\n\n"));
-        let lease = leases.charge(event.len() as u64).map(Arc::new);
-        looks.send_replace((event, lease));
+        let (Some(text), Some(for_guests)) = (tick.event(), tick.without_peers().event()) else { continue };
+        let lease = leases.charge((text.len() + for_guests.len()) as u64).map(Arc::new);
+        looks.send_replace(Event { text, for_guests, _lease: lease });
     }
 }

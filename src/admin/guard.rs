@@ -3,7 +3,8 @@
 //! - Any web page can make a browser on this machine send requests to the loopback address. *DNS rebinding* points the page's own name here,
 //!   so without a token only hosts that cannot be rebound are answered. A request that *changes* something must have a header that no page
 //!   can send to another origin without a preflight request (CORS), which is never granted.
-//! - Outside the loopback address, the configuration requires a token or a client certificate.
+//! - An address is not an identity: every user of the host has the loopback. A request that changes something needs a token, or a certificate
+//!   of an operator; so does what tells who sends. Outside the loopback address, the configuration requires a token or a client certificate.
 
 use std::net::IpAddr;
 
@@ -16,6 +17,9 @@ use actix_web::{Error, HttpResponse, web};
 use subtle::ConstantTimeEq;
 
 use super::model::Complaint;
+use super::operators::{OperatorName, Role};
+use super::places::Client;
+use super::settings::Door;
 
 /// A request that changes something must have this header, with any value, or a token.
 pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
@@ -23,8 +27,10 @@ pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
 /// Routes without authentication: probes, and the page, which contains no figures.
 const OPEN: [&str; 6] = ["/live", "/ready", "/", "/style.css", "/app.js", "/icon.svg"];
 
-/// Below this the insides of the process are told: never without a token, not even on the loopback.
+/// What tells the insides of the process: for operators.
 const OF_OPERATORS: &str = "/debug/";
+/// What names peers and cannot be told without their names: not for the guests of the loopback address.
+const NOT_FOR_GUESTS: [&str; 2] = ["/api/memory", "/api/config"];
 
 /// Security headers: no foreign sources, no frames, no forms, no type sniffing, no caching.
 const HEADERS: [(HeaderName, &str); 6] = [
@@ -43,12 +49,41 @@ const HEADERS: [(HeaderName, &str); 6] = [
 /// The requirements of a request.
 #[derive(Clone)]
 pub(super) struct Access {
-    pub(super) token: Option<String>,
+    /// `None`: nobody has one.
+    token: Option<String>,
+    /// Whether only those with the token may read.
+    is_closed: bool,
+    /// Names of the surface, of which its certificate is proof: no rebound name has one.
+    hosts: Vec<String>,
+    /// Whose certificates may change something.
+    pub(super) operators: Vec<OperatorName>,
 }
 
-/// Whether the request is authenticated, as far as the configuration requires it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Trusted(pub(super) bool);
+impl Access {
+    /// `own_token` stands in where no token is configured.
+    pub(super) fn of(door: &Door, own_token: Option<String>) -> Self {
+        let hosts = door.tls.as_ref().map(|tls| tls.own.dns_names.clone()).unwrap_or_default();
+        Self {
+            token: door.token.clone().or(own_token),
+            is_closed: door.token.is_some(),
+            hosts,
+            operators: door.operators.clone(),
+        }
+    }
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trust {
+    /// See the probes and the page.
+    Stranger,
+    /// Read what does not name peers.
+    Guest,
+    /// Read.
+    Reader,
+    /// Change something.
+    Operator,
+}
 
 /// Refuses the request, or lets it pass.
 pub(super) async fn guard(
@@ -57,9 +92,14 @@ pub(super) async fn guard(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     use actix_web::HttpMessage;
-    let mut response = match judge(&access, request.method(), request.path(), request.headers()) {
-        Ok(trusted) => {
-            request.extensions_mut().insert(trusted);
+    let client = request.conn_data::<Client>().cloned();
+    let role = client.as_ref().and_then(|client| client.role);
+    let mut response = match judge(&access, role, request.method(), request.path(), request.headers()) {
+        Ok(trust) => {
+            if let Some(client) = client {
+                client.standing.is_trusted.set(trust >= Trust::Reader);
+            }
+            request.extensions_mut().insert(trust);
             next.call(request).await?.map_into_boxed_body()
         }
         Err(refusal) => request.into_response(refusal.response()),
@@ -75,10 +115,15 @@ pub(super) async fn guard(
 enum Refusal {
     #[error("the host must be an IP address or localhost: use one of them, or set admin.token_file")]
     Host,
-    #[error("a bearer token is required: Authorization: Bearer …")]
+    #[error(
+        "a bearer token is required (Authorization: Bearer …): that of admin.token_file, or if none is set that in .tidegate/admin.token of the \
+         storage root"
+    )]
     Token,
-    #[error("this is answered with a bearer token only, and none is set: set admin.token_file")]
-    NoToken,
+    #[error("the certificate is not of an operator: see admin.tls_client_operators")]
+    Role,
+    #[error("a request body must have a Content-Length")]
+    Chunked,
     #[error("a request that changes something requires the header {OPERATOR_HEADER}: 1 or a bearer token")]
     Operator,
 }
@@ -88,7 +133,8 @@ impl Refusal {
         let status = match self {
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::Token => StatusCode::UNAUTHORIZED,
-            Self::NoToken | Self::Operator => StatusCode::FORBIDDEN,
+            Self::Role | Self::Operator => StatusCode::FORBIDDEN,
+            Self::Chunked => StatusCode::LENGTH_REQUIRED,
         };
         let mut response = HttpResponse::build(status);
         if self == Self::Token {
@@ -98,23 +144,46 @@ impl Refusal {
     }
 }
 
-fn judge(access: &Access, method: &Method, path: &str, headers: &HeaderMap) -> Result<Trusted, Refusal> {
+fn judge(
+    access: &Access,
+    role: Option<Role>,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Trust, Refusal> {
     let has_token = access.token.as_ref().is_some_and(|token| shows(headers, token));
-    if access.token.is_none() && !names_an_address(headers) {
+    if !access.is_closed && !has_token && !is_own_host(headers, &access.hosts) {
         return Err(Refusal::Host);
     }
-    let trusted = access.token.is_none() || has_token;
-    if !trusted && !OPEN.contains(&path) {
-        return Err(Refusal::Token);
-    }
-    if path.starts_with(OF_OPERATORS) && access.token.is_none() {
-        return Err(Refusal::NoToken);
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(Refusal::Chunked);
     }
     let changes = !matches!(*method, Method::GET | Method::HEAD);
+    // A browser shows a certificate of its own accord, and a token never.
     if changes && !has_token && !headers.contains_key(OPERATOR_HEADER) {
         return Err(Refusal::Operator);
     }
-    Ok(Trusted(trusted))
+    let trust = match role {
+        _ if has_token => Trust::Operator,
+        Some(Role::Operate) if !access.is_closed => Trust::Operator,
+        Some(Role::Read) if !access.is_closed => Trust::Reader,
+        _ if access.is_closed => Trust::Stranger,
+        _ => Trust::Guest,
+    };
+    let needed = if changes || path.starts_with(OF_OPERATORS) {
+        Trust::Operator
+    } else if OPEN.contains(&path) {
+        Trust::Stranger
+    } else if NOT_FOR_GUESTS.contains(&path) {
+        Trust::Reader
+    } else {
+        Trust::Guest
+    };
+    match trust {
+        trust if trust >= needed => Ok(trust),
+        Trust::Reader => Err(Refusal::Role),
+        Trust::Stranger | Trust::Guest | Trust::Operator => Err(Refusal::Token),
+    }
 }
 
 fn shows(headers: &HeaderMap, token: &str) -> bool {
@@ -124,15 +193,17 @@ fn shows(headers: &HeaderMap, token: &str) -> bool {
     shown.is_some_and(|(_, shown)| shown.trim().as_bytes().ct_eq(token.as_bytes()).into())
 }
 
-/// Whether the requested host is an IP address or localhost, which no name server resolves. A client without a `Host` is not a browser.
-fn names_an_address(headers: &HeaderMap) -> bool {
+/// Whether the requested host is an IP address or localhost, which no name server resolves, or one of these names. A client without a `Host`
+/// is not a browser.
+fn is_own_host(headers: &HeaderMap, hosts: &[String]) -> bool {
     let Some(host) = headers.get(header::HOST) else { return true };
     let Ok(host) = host.to_str() else { return false };
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => host.split(':').next().unwrap_or(host),
     };
-    name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
+    let is_own = |own: &String| own.eq_ignore_ascii_case(name) && !name.is_empty();
+    name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost") || hosts.iter().any(is_own)
 }
 
 #[cfg(test)]
@@ -144,60 +215,90 @@ mod tests {
         pairs.collect()
     }
 
+    const OWN: &str = "of-the-node";
+
     fn judged(
         token: Option<&str>,
+        role: Option<Role>,
         method: Method,
         path: &str,
         of: &[(&'static str, &'static str)],
-    ) -> Result<bool, Refusal> {
-        let access = Access { token: token.map(str::to_owned) };
-        judge(&access, &method, path, &headers(of)).map(|trusted| trusted.0)
+    ) -> Result<Trust, Refusal> {
+        let access = Access {
+            token: Some(token.unwrap_or(OWN).to_owned()),
+            is_closed: token.is_some(),
+            hosts: vec!["gateway1.example".to_owned()],
+            operators: Vec::new(),
+        };
+        judge(&access, role, &method, path, &headers(of))
     }
 
     #[test]
     fn a_name_that_can_be_rebound_is_not_answered() {
-        for host in ["127.0.0.1:9112", "localhost", "LocalHost:9112", "[::1]:9112", "10.0.0.1"] {
-            assert_eq!(judged(None, Method::GET, "/api/status", &[("host", host)]), Ok(true), "{host}");
+        let hosts =
+            ["127.0.0.1:9112", "localhost", "LocalHost:9112", "[::1]:9112", "10.0.0.1", "Gateway1.example:9112"];
+        for host in hosts {
+            let judged = judged(None, None, Method::GET, "/api/status", &[("host", host)]);
+            assert_eq!(judged, Ok(Trust::Guest), "{host}");
         }
         for host in
             ["evil.example", "evil.example:9112", "localhost.evil.example", "127.0.0.1.evil.example", "[x]:1", ""]
         {
-            assert_eq!(judged(None, Method::GET, "/live", &[("host", host)]), Err(Refusal::Host), "{host}");
+            let judged = judged(None, Some(Role::Operate), Method::GET, "/live", &[("host", host)]);
+            assert_eq!(judged, Err(Refusal::Host), "{host}");
         }
-        assert_eq!(judged(None, Method::GET, "/api/status", &[]), Ok(true));
+        assert_eq!(judged(None, None, Method::GET, "/api/status", &[]), Ok(Trust::Guest));
     }
 
     #[test]
-    fn what_changes_something_needs_a_header_that_no_page_can_send() {
-        let host = ("host", "127.0.0.1");
+    fn what_changes_something_needs_an_identity_and_what_no_page_can_send() {
+        let (host, header) = (("host", "127.0.0.1"), (OPERATOR_HEADER, "1"));
         for method in [Method::POST, Method::PUT, Method::DELETE] {
-            assert_eq!(judged(None, method.clone(), "/api/drain", &[host]), Err(Refusal::Operator));
-            assert_eq!(judged(None, method, "/api/drain", &[host, (OPERATOR_HEADER, "1")]), Ok(true));
+            let change = |role, of: &[_]| judged(None, role, method.clone(), "/api/drain", of);
+            assert_eq!(change(None, &[host]), Err(Refusal::Operator));
+            assert_eq!(change(None, &[host, header]), Err(Refusal::Token), "the loopback address is no identity");
+            assert_eq!(change(Some(Role::Read), &[host, header]), Err(Refusal::Role));
+            assert_eq!(change(Some(Role::Operate), &[host]), Err(Refusal::Operator), "a browser shows it unasked");
+            assert_eq!(change(Some(Role::Operate), &[host, header]), Ok(Trust::Operator));
+            assert_eq!(change(None, &[host, ("authorization", "Bearer of-the-node")]), Ok(Trust::Operator));
         }
+    }
+
+    #[test]
+    fn a_guest_reads_what_names_nobody() {
+        for (path, guest, reader) in [
+            ("/metrics", Ok(Trust::Guest), Ok(Trust::Reader)),
+            ("/api/status", Ok(Trust::Guest), Ok(Trust::Reader)),
+            ("/api/memory", Err(Refusal::Token), Ok(Trust::Reader)),
+            ("/api/config", Err(Refusal::Token), Ok(Trust::Reader)),
+            ("/debug/pprof/heap", Err(Refusal::Token), Err(Refusal::Role)),
+        ] {
+            assert_eq!(judged(None, None, Method::GET, path, &[]), guest, "{path}");
+            assert_eq!(judged(None, Some(Role::Read), Method::GET, path, &[]), reader, "{path}");
+        }
+        let chunked = [("transfer-encoding", "chunked")];
+        assert_eq!(judged(None, None, Method::GET, "/live", &chunked), Err(Refusal::Chunked));
     }
 
     #[test]
     fn a_token_is_asked_for_everywhere_but_at_the_probes_and_the_page() {
         let token = Some("secret");
         for path in OPEN {
-            assert_eq!(judged(token, Method::GET, path, &[]), Ok(false), "{path}");
+            assert_eq!(judged(token, None, Method::GET, path, &[]), Ok(Trust::Stranger), "{path}");
         }
         for path in ["/metrics", "/api/status", "/api/openapi.json", "/nothing"] {
-            assert_eq!(judged(token, Method::GET, path, &[(OPERATOR_HEADER, "1")]), Err(Refusal::Token), "{path}");
+            let of = [(OPERATOR_HEADER, "1")];
+            assert_eq!(judged(token, Some(Role::Operate), Method::GET, path, &of), Err(Refusal::Token), "{path}");
         }
-        for shown in ["secre", "secret2", "Secret", ""] {
+        for shown in ["secre", "secret2", "Secret", "", OWN] {
             let shown: &'static str = Box::leak(format!("Bearer {shown}").into_boxed_str());
-            assert_eq!(
-                judged(token, Method::GET, "/metrics", &[("authorization", shown)]),
-                Err(Refusal::Token),
-                "{shown}"
-            );
+            let judged = judged(token, None, Method::GET, "/metrics", &[("authorization", shown)]);
+            assert_eq!(judged, Err(Refusal::Token), "{shown}");
         }
-        assert_eq!(judged(token, Method::GET, "/metrics", &[("authorization", "bearer secret")]), Ok(true));
-        assert_eq!(judged(token, Method::DELETE, "/api/drain", &[("authorization", "Bearer secret")]), Ok(true));
-        assert_eq!(
-            judged(token, Method::GET, "/metrics", &[("host", "gateway1"), ("authorization", "Bearer secret")]),
-            Ok(true)
-        );
+        let shown = ("authorization", "bearer secret");
+        assert_eq!(judged(token, None, Method::GET, "/metrics", &[shown]), Ok(Trust::Operator));
+        assert_eq!(judged(token, None, Method::DELETE, "/api/drain", &[shown]), Ok(Trust::Operator));
+        let of = [("host", "elsewhere"), shown];
+        assert_eq!(judged(token, None, Method::GET, "/metrics", &of), Ok(Trust::Operator));
     }
 }

@@ -10,6 +10,8 @@
 //! | [`storage`] | looks at the disk for all of these |
 //! | [`surface`] | the state that all requests share |
 //! | [`steering`] | configuration and log level |
+//! | [`server`], [`transport`], [`places`] | connections: their thread, their bounds, and whose place goes to another |
+//! | [`operators`], [`own_token`] | what a certificate permits; the token that the node makes |
 //! | [`leases`] | the memory of requests and responses |
 //! | [`socket`], [`socket_path`], [`wire`] | the socket that the command line connects to |
 
@@ -20,8 +22,12 @@ mod guard;
 mod leases;
 mod metrics;
 pub(crate) mod model;
+mod operators;
+mod own_token;
 mod page;
+mod places;
 mod ready;
+mod server;
 mod settings;
 pub(crate) mod socket;
 mod socket_path;
@@ -29,42 +35,42 @@ mod steering;
 mod storage;
 mod surface;
 mod system;
+mod transport;
 pub(crate) mod wire;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use actix_web::dev::Server;
-use actix_web::{App, HttpServer, middleware, web};
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_actors::Service;
 use tokio::sync::watch;
 
 use events::Events;
-use guard::Access;
 use leases::Leases;
+use own_token::OwnToken;
 use storage::StorageWatch;
 use surface::Surface;
 
+pub(crate) use operators::{OperatorName, dns_names};
 #[cfg(test)]
 pub(crate) use ready::{Check, Readiness};
 pub(crate) use settings::{AdminSettings, Door};
 pub(crate) use socket_path::{MAX_BYTES as SOCKET_PATH_BYTES, SocketPath};
 pub(crate) use steering::Steering;
 
-/// Enough for probes, scrapers and a person; one who opens more connections waits.
-const MAX_CONNECTIONS: usize = 64;
-/// A client that has not sent its request by then is cut off.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-
+/// Connections that wait to be accepted: a flood does not fill it at once.
+const BACKLOG: i32 = 1024;
+/// Buffers of the kernel for a connection, in bytes. The kernel doubles them.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
+const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
 /// A bound admin surface.
 pub(crate) struct Admin {
     listener: TcpListener,
     address: SocketAddr,
     doors: watch::Sender<Door>,
     steering: Steering,
+    storage_root: PathBuf,
 }
 
 /// The handle that replaces the TLS configuration and authentication of the surface.
@@ -80,16 +86,19 @@ impl Admin {
     /// # Errors
     /// The error of the operating system.
     pub(crate) fn bind(settings: AdminSettings, steering: Steering) -> io::Result<(Self, DoorKeeper)> {
-        let AdminSettings { listen, door } = settings;
+        let AdminSettings { listen, door, storage_root } = settings;
         let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
+        // The sockets of clients inherit these.
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         socket.bind(&listen.into())?;
-        socket.listen(MAX_CONNECTIONS as i32)?;
+        socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);
         let address = listener.local_addr()?;
         let doors = watch::Sender::new(door);
         let keeper = DoorKeeper { listen, doors: doors.clone() };
-        Ok((Self { listener, address, doors, steering }, keeper))
+        Ok((Self { listener, address, doors, steering, storage_root }, keeper))
     }
 
     /// The address, with the port that the system chose for port 0.
@@ -104,6 +113,7 @@ impl Admin {
 
     /// The surface as a child of the node's supervisor.
     pub(crate) fn service(self) -> Service {
+        let own_token = OwnToken::new(self.storage_root);
         Service::new("admin-http", move |observer| {
             let listener = self.listener.try_clone();
             let leases = Leases::new(observer.open_account("admin http"));
@@ -111,8 +121,9 @@ impl Admin {
             let events = Events::new(leases.clone());
             let surface = Surface { observer, storage, events, steering: self.steering.clone(), leases };
             let doors = self.doors.subscribe();
+            let own_token = own_token.clone();
             Box::pin(async move {
-                if let Err(error) = serve(listener, doors, surface).await {
+                if let Err(error) = server::serve(listener, doors, own_token, surface).await {
                     tracing::error!(%error, "the admin surface has failed");
                 }
             })
@@ -136,52 +147,4 @@ impl DoorKeeper {
             differs
         });
     }
-}
-
-/// Serves, and begins anew with each other door.
-async fn serve(
-    listener: io::Result<TcpListener>,
-    mut doors: watch::Receiver<Door>,
-    surface: Surface,
-) -> io::Result<()> {
-    let (listener, surface) = (listener?, web::Data::new(surface));
-    loop {
-        let door = doors.borrow_and_update().clone();
-        let server = server(listener.try_clone()?, door, surface.clone())?;
-        let handle = server.handle();
-        tokio::pin!(server);
-        tokio::select! {
-            ended = &mut server => return ended,
-            Ok(()) = doors.changed() => tokio::join!(handle.stop(true), &mut server).1?,
-        }
-    }
-}
-
-/// With one worker thread of its own, so that a busy node still answers and a busy scraper costs the node little.
-fn server(listener: TcpListener, door: Door, surface: web::Data<Surface>) -> io::Result<Server> {
-    let leases = surface.leases.clone();
-    let access = web::Data::new(Access { token: door.token });
-    let account = web::Data::new(leases.clone());
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(access.clone())
-            .app_data(surface.clone())
-            .app_data(account.clone())
-            .wrap(middleware::from_fn(guard::guard))
-            .wrap(middleware::from_fn(leases::lease))
-            .configure(api::configure)
-    })
-    .on_connect(move |connection, extensions| leases.on_connect(connection, extensions))
-    .workers(1)
-    .max_connections(MAX_CONNECTIONS)
-    .client_request_timeout(REQUEST_TIMEOUT)
-    .client_disconnect_timeout(Duration::from_secs(1))
-    .keep_alive(Duration::from_secs(5))
-    .shutdown_timeout(1)
-    .disable_signals();
-    let server = match door.tls {
-        Some(tls) => server.listen_rustls_0_23(listener, Arc::unwrap_or_clone(tls.server))?,
-        None => server.listen(listener)?,
-    };
-    Ok(server.run())
 }

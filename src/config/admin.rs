@@ -3,18 +3,20 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use super::checks::Checks;
 use super::keys;
 use super::secret::secret;
 use super::tls::{self, ClientAuth, Files, Tls};
-use crate::admin::{AdminSettings, Door};
+use crate::admin::{AdminSettings, Door, OperatorName};
 
 /// Length of a token: a shorter one could be guessed.
 const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
 
 /// The surface's settings; `Some(None)`: off.
-pub(super) fn admin(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<Option<AdminSettings>> {
+pub(super) fn admin(raw: &keys::Admin, storage_root: &Path, checks: &mut Checks<'_>) -> Option<Option<AdminSettings>> {
+    let operators = operators(raw, checks);
     let token = token(raw, checks);
     let tls = tls(raw, checks);
     let listen: SocketAddr = match raw.listen.trim() {
@@ -25,7 +27,8 @@ pub(super) fn admin(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<Option
             "must be \"off\" or an IP address and a port, such as 127.0.0.1:9112",
         )?,
     };
-    let keys = ["admin.token_file", "admin.tls_certificate", "admin.tls_key", "admin.tls_client_ca"];
+    let keys =
+        ["admin.token_file", "admin.tls_certificate", "admin.tls_key", "admin.tls_client_ca", "admin.tls_client_crls"];
     if checks.sound(&keys) && !is_loopback(listen.ip()) {
         let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.own.client_auth == ClientAuth::Required);
         if token.is_none() && !asks_for_certificates {
@@ -42,7 +45,8 @@ pub(super) fn admin(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<Option
             );
         }
     }
-    Some(Some(AdminSettings { listen, door: Door { token, tls } }))
+    let door = Door { token, tls, operators };
+    Some(Some(AdminSettings { listen, door, storage_root: storage_root.to_owned() }))
 }
 
 fn is_loopback(ip: IpAddr) -> bool {
@@ -50,6 +54,23 @@ fn is_loopback(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => ip.is_loopback(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
     }
+}
+
+fn operators(raw: &keys::Admin, checks: &mut Checks<'_>) -> Vec<OperatorName> {
+    let key = "admin.tls_client_operators";
+    let named = raw.tls_client_operators.iter().filter_map(|text| {
+        let name = OperatorName::new(text);
+        if name.is_none() {
+            checks.refuse(key, &format!("{text:?} must be CN=name or DNS:name, a whole name of a client certificate"));
+        }
+        name
+    });
+    let named = named.collect::<Vec<_>>();
+    if raw.tls_client_ca.trim().is_empty() && !(raw.tls_client_operators.is_empty() && raw.tls_client_crls.is_empty()) {
+        let set = if raw.tls_client_operators.is_empty() { "admin.tls_client_crls" } else { key };
+        checks.refuse(set, "is about client certificates, and none are asked for: set admin.tls_client_ca");
+    }
+    named
 }
 
 fn token(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<String> {
@@ -89,7 +110,7 @@ fn tls(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<Tls> {
         key: ("admin.tls_key", key),
         client_auth: if client_ca.is_empty() { ClientAuth::None } else { ClientAuth::Required },
         client_ca: ("admin.tls_client_ca", client_ca),
-        client_crls: ("admin.tls_client_ca", &[]),
+        client_crls: ("admin.tls_client_crls", &raw.tls_client_crls),
     };
     tls::load(&files, checks)
 }

@@ -53,7 +53,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     let writer_settings = writer_settings(raw, checks);
     let storage = storage(raw, checks);
     let access = access(raw, storage.as_ref(), checks);
-    let admin = admin::admin(&raw.admin, checks);
+    let admin = admin::admin(&raw.admin, raw.storage.root.as_ref(), checks);
     let admin_socket = admin_socket(raw, checks);
     let log = log(raw, checks);
     let flight_records = flight_records(raw, checks);

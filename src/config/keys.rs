@@ -147,6 +147,8 @@ keys! {
         tls_certificate: String = text(""), Live;
         tls_key: String = text(""), Live;
         tls_client_ca: String = text(""), Live;
+        tls_client_crls: Vec<String> = Vec::new(), Live;
+        tls_client_operators: Vec<String> = Vec::new(), Live;
         socket: String = text("auto"), AtRestart;
     }
     log: Log {

@@ -19,6 +19,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use super::checks::Checks;
 use super::keys;
 use super::secret::secret;
+use crate::admin::dns_names;
 
 /// The requirement of a client certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) struct OwnCertificate {
     /// Of its DER, the first bytes, in hexadecimal: tells two with one subject apart.
     pub(crate) serial: String,
     pub(crate) client_auth: ClientAuth,
+    /// The hosts that it names.
+    pub(crate) dns_names: Vec<String>,
     /// Seconds until it expires; negative: it has expired.
     pub(crate) expires_in_s: i64,
 }
@@ -219,6 +222,7 @@ fn own_certificate(
         not_after: leaf.validity().not_after.to_string(),
         serial: leaf.raw_serial_as_string(),
         client_auth,
+        dns_names: dns_names(&leaf),
         expires_in_s: leaf.validity().not_after.timestamp() - now_s(),
     })
 }

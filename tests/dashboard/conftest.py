@@ -44,6 +44,13 @@ class Surface(Node):
     def __init__(self, directory: Path, configuration: Path | None = None, **settings: str):
         super().__init__(directory, configuration, **{"admin__listen": "127.0.0.1:0", "storage__min_free": "0 B"} | settings)
 
+    @property
+    def operator(self) -> dict[str, str]:
+        """The headers of an operator: the token that the node has made for itself."""
+        token = self.root / ".tidegate" / "admin.token"
+        until(token.exists, "the node makes a token")
+        return {"Authorization": f"Bearer {token.read_text().strip()}", "Content_Type": "application/json"}
+
     def get(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str):
         """Status, headers and body of an answer, whatever it is."""
         request = urllib.request.Request(self.url + path, method=method, data=body)
@@ -69,7 +76,7 @@ def browse(tmp_path: Path):
     """Opens pages in a browser of a given size and scheme. What its console said against a page fails the test."""
     browsers = []
 
-    def browse(url: str, *, width: int = 1366, height: int = 860, dark: bool = False):
+    def browse(url: str, *, token: str = "", width: int = 1366, height: int = 860, dark: bool = False):
         options = Options()
         options.binary_location = CHROMIUM
         for flag in [*FLAGS, f"--user-data-dir={tmp_path}/browser{len(browsers)}", f"--window-size={width},{height}"]:
@@ -82,6 +89,9 @@ def browse(tmp_path: Path):
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         browser.get(url)
+        if token:
+            browser.execute_script("sessionStorage.setItem('token', arguments[0])", token)
+            browser.get(url)
         return browser
 
     yield browse

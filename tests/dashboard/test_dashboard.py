@@ -14,6 +14,10 @@ def text(browser, id: str) -> str:
     return browser.find_element(By.ID, id).text
 
 
+def token(node) -> str:
+    return node.operator["Authorization"].removeprefix("Bearer ")
+
+
 def ready(browser):
     until(lambda: text(browser, "health") == "ready", "the page is live")
     return browser
@@ -29,7 +33,7 @@ def number(words: str) -> float:
 
 def test_what_is_sent_is_seen(node, browse):
     load = Load(node.port, {"CT_1": 300_000, "MR_2": 60_000, HOSTILE: 20_000}, 0.02)
-    browser = ready(browse(node.url + "/"))
+    browser = ready(browse(node.url + "/", token=token(node)))
     until(lambda: len(rows(browser, "associations")) == 3, "three associations")
     until(lambda: number(text(browser, "instances")) > 0, "instances a second")
     until(lambda: text(browser, "p50") != "–", "a response time")
@@ -44,7 +48,7 @@ def test_what_is_sent_is_seen(node, browse):
     load.stop()
     until(lambda: "No open associations." in text(browser, "main"), "nobody any more")
     # Whoever comes later sees the same past.
-    later = ready(browse(node.url + "/"))
+    later = ready(browse(node.url + "/", token=token(node)))
     until(lambda: len(later.execute_script("return state.points")) > 2, "the past")
     assert sum(point["acknowledged"] for point in later.execute_script("return state.points")) > 0
 
@@ -52,7 +56,7 @@ def test_what_is_sent_is_seen(node, browse):
 def test_an_association_is_aborted_from_the_keyboard_after_a_question(node, browse):
     sender = Sender(node.port, "STUCK_1")
     sender.begin("1.2.3.1", 3_000_000, 1_000_000)
-    browser = ready(browse(node.url + "/"))
+    browser = ready(browse(node.url + "/", token=token(node)))
     until(lambda: len(rows(browser, "associations")) == 1, "the association")
     button = browser.find_element(By.CSS_SELECTOR, "#associations button")
     assert button.accessible_name.startswith("Abort the association of STUCK_1 from 127.0.0.1:")
@@ -70,7 +74,7 @@ def test_an_association_is_aborted_from_the_keyboard_after_a_question(node, brow
 
 def test_a_refusal_and_a_drain_are_seen(node, browse):
     sender = Sender(node.port, "OLD_CR")
-    browser = ready(browse(node.url + "/"))
+    browser = ready(browse(node.url + "/", token=token(node)))
     assert sender.store("1.2.3.1", 1000, named="1.2.3.2") == 0xA900
     until(lambda: len(rows(browser, "refusals")) == 1, "the refusal")
     row = rows(browser, "refusals")[0].text
@@ -87,7 +91,7 @@ def test_a_refusal_and_a_drain_are_seen(node, browse):
 
 
 def test_a_page_whose_node_is_gone_says_so(node, browse):
-    browser = ready(browse(node.url + "/"))
+    browser = ready(browse(node.url + "/", token=token(node)))
     node.stop()
     until(lambda: text(browser, "health") == "disconnected", "it is noticed")
     assert "the last ones received" in text(browser, "notice")
@@ -112,7 +116,7 @@ def test_it_reads_well_at_every_size_and_in_both_schemes(node, browse, width, da
     load = Load(node.port, {"CT_1": 300_000, "A_VERY_LONG_NAME": 60_000}, 0.05)
     bad = Sender(node.port, "OLD_CR")
     bad.store("1.2.3.1", 1000, named="1.2.3.2")
-    browser = ready(browse(node.url + "/", width=width, height=844, dark=dark))
+    browser = ready(browse(node.url + "/", token=token(node), width=width, height=844, dark=dark))
     until(lambda: len(rows(browser, "associations")) == 3 and rows(browser, "refusals"), "everything is shown")
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
     # WCAG 2 AA: 4.5 to 1 for text, as the browser has computed it.
@@ -122,7 +126,7 @@ def test_it_reads_well_at_every_size_and_in_both_schemes(node, browse, width, da
 
 
 def test_the_chart_is_read_with_the_keyboard(node, browse):
-    browser = ready(browse(node.url + "/"))
+    browser = ready(browse(node.url + "/", token=token(node)))
     until(lambda: len(browser.execute_script("return state.points")) > 3, "some seconds")
     chart = browser.find_element(By.ID, "memory-chart")
     chart.send_keys(Keys.ARROW_LEFT)

@@ -53,8 +53,10 @@ fn a_heap_profile_is_for_whoever_has_the_token() {
     const PATH: &str = "/debug/pprof/heap?seconds=1";
     let node = Node::start(&[SURFACE]);
     let answer = get(node.admin_address(), PATH);
-    assert_eq!(answer.status, 403, "the loopback is not enough");
+    assert_eq!(answer.status, 401, "the loopback is not enough");
     assert!(answer.body.contains("admin.token_file"), "{}", answer.body);
+    let shown = bearer(&node);
+    assert_eq!(ask(node.admin_address(), "GET", PATH, &[("Authorization", &shown)], "").status, 200);
 
     let directory = tempfile::tempdir().unwrap();
     let token = directory.path().join("token");
@@ -159,5 +161,37 @@ fn what_clients_hold_is_leased_for_as_long_as_they_do() {
     assert!(eventually(|| held() > 3 * 160 * 1024), "{}", held());
     drop(streams);
     assert!(eventually(|| held() == 0), "{}", held());
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn the_loopback_address_is_no_identity() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut node = Node::start(&[SURFACE]);
+    let address = node.admin_address();
+    let header = [("X-Tidegate", "1"), ("Content-Type", "application/json")];
+    let changes = [
+        ("POST", "/api/drain", ""),
+        ("DELETE", "/api/drain", ""),
+        ("PUT", "/api/loglevel", r#"{"level":"debug"}"#),
+        ("DELETE", "/api/associations/1", ""),
+    ];
+    for (method, path, body) in changes {
+        assert_eq!(ask(address, method, path, &header, body).status, 401, "{method} {path}");
+    }
+    let mut asking = request();
+    asking.calling_ae_title = "CT_SECRET".into();
+    let (wire, _) = Wire::associate(node.address(), asking);
+    for path in ["/api/associations", "/api/status", "/api/memory", "/api/config", "/metrics"] {
+        assert!(!get(address, path).body.contains("CT_SECRET"), "{path}");
+    }
+    wire.release();
+    let shown = bearer(&node);
+    let mode = fs::metadata(node.storage().join(".tidegate/admin.token")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(ask(address, "POST", "/api/drain", &[("Authorization", &shown)], "").status, 202);
+    for path in ["/live", "/metrics", "/api/status"] {
+        assert_eq!(get(address, path).status, 200, "{path}");
+    }
     assert_eq!(node.stop(), Some(0));
 }

@@ -11,11 +11,19 @@ use dicom_ul::pdu::Pdu;
 use rustix::process::Signal;
 use rustls::version::TLS13;
 
+mod bounds;
 mod figures;
 mod guard;
 mod operators;
 
 const SURFACE: (&str, &str) = ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0");
+
+/// The header of the token that the node has made for itself.
+fn bearer(node: &Node) -> String {
+    let file = node.storage().join(".tidegate/admin.token");
+    assert!(eventually(|| file.exists()), "the node makes a token");
+    format!("Bearer {}", fs::read_to_string(file).unwrap().trim())
+}
 
 fn check(answer: &Answer, name: &str) -> bool {
     let readiness = answer.json();

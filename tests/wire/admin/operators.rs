@@ -2,15 +2,13 @@
 
 use super::*;
 
-/// What a client sends with a request that changes something.
-const OPERATOR: (&str, &str) = ("X-Tidegate", "1");
-
 fn change(node: &Node, method: &str, path: &str, body: &str) -> Answer {
-    ask(node.admin_address(), method, path, &[OPERATOR, ("Content-Type", "application/json")], body)
+    let shown = bearer(node);
+    ask(node.admin_address(), method, path, &[("Authorization", &shown), ("Content-Type", "application/json")], body)
 }
 
 fn json(node: &Node, path: &str) -> serde_json::Value {
-    let answer = get(node.admin_address(), path);
+    let answer = ask(node.admin_address(), "GET", path, &[("Authorization", &bearer(node))], "");
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
 }
@@ -106,7 +104,7 @@ fn an_event_comes_each_second_to_whoever_listens() {
     let _wire = busy(&node, "LISTED");
     let mut stream = std::net::TcpStream::connect(node.admin_address()).unwrap();
     stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
-    write!(stream, "GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    write!(stream, "GET /api/events HTTP/1.1\r\nAuthorization: {}\r\n\r\n", bearer(&node)).unwrap();
     let lines = BufReader::new(stream).lines().map(Result::unwrap);
     let events: Vec<serde_json::Value> = lines
         .filter_map(|line| line.strip_prefix("data: ").map(|data| serde_json::from_str(data).unwrap()))
@@ -144,6 +142,8 @@ fn what_was_refused_and_what_is_written_can_be_looked_at_afterwards() {
     assert!(eventually(|| acknowledged() == 1));
     assert_eq!(json(&node, "/api/history?seconds=1").as_array().unwrap().len(), 1);
     assert_eq!(get(node.admin_address(), "/api/history?seconds=x").status, 400);
+    let guest = get(node.admin_address(), "/api/status").json();
+    assert_eq!(guest["refused"][0]["calling_ae_title"], "", "the loopback address is no identity");
     assert_eq!(json(&node, "/api/memory")["budget_bytes"], status["budget_bytes"]);
 }
 

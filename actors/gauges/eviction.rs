@@ -1,0 +1,111 @@
+//! The last remedy of memory pressure: an association is ended. It chooses among what can be ended, looks whether it has ended, and says so.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::activity::{AssociationUse, OpenAssociations};
+
+/// A peer that has sent nothing for this time has stalled.
+const STALLED: Duration = Duration::from_secs(5);
+/// An association that holds less is no remedy, even if it has stalled.
+const WORTH_BYTES: u64 = 64 << 10;
+/// Time between two messages that nothing can be ended.
+const REPEAT: Duration = Duration::from_secs(60);
+
+/// What was tried.
+#[derive(Debug, Default)]
+pub(super) struct Eviction {
+    /// The associations that were asked to end, with when, and have not: they are not chosen again.
+    asked: BTreeSet<u64>,
+    last_asked: Option<(u64, Instant)>,
+    said_none: Option<Instant>,
+}
+
+impl Eviction {
+    /// Once a second under pressure. `held_bytes` tells what an account holds.
+    pub(super) fn act(&mut self, open: &OpenAssociations, held_bytes: impl Fn(u64) -> u64, leased_bytes: u64) {
+        let all = open.all(held_bytes);
+        self.look(&all);
+        let chosen = all
+            .iter()
+            .filter(|association| association.held_bytes > 0 && !self.asked.contains(&association.id))
+            .max_by_key(|association| {
+                let is_stalled = association.quiet >= STALLED && association.held_bytes >= WORTH_BYTES;
+                (is_stalled, association.held_bytes)
+            });
+        match chosen {
+            Some(chosen) if open.end(chosen.id) => {
+                self.asked.insert(chosen.id);
+                self.last_asked = Some((chosen.id, Instant::now()));
+                warn!(
+                    id = chosen.id,
+                    peer = %chosen.peer,
+                    bytes = chosen.held_bytes,
+                    quiet_ms = chosen.quiet.as_millis() as u64,
+                    "association asked to end: memory pressure"
+                );
+            }
+            Some(_) => {} // it has ended of its own accord
+            None => self.say_none(all.len(), leased_bytes),
+        }
+    }
+
+    /// What has become of those that were asked.
+    fn look(&mut self, all: &[AssociationUse]) {
+        let is_open = |id: &u64| all.iter().any(|association| association.id == *id);
+        if let Some((id, at)) = self.last_asked.take() {
+            let after_ms = at.elapsed().as_millis() as u64;
+            match all.iter().find(|association| association.id == id) {
+                None => info!(id, after_ms, "association ended: memory pressure"),
+                Some(still) => {
+                    warn!(id, after_ms, bytes = still.held_bytes, "association has not ended yet: memory pressure");
+                }
+            }
+        }
+        self.asked.retain(is_open);
+    }
+
+    fn say_none(&mut self, associations: usize, leased_bytes: u64) {
+        if self.said_none.is_some_and(|at| at.elapsed() < REPEAT) {
+            return;
+        }
+        self.said_none = Some(Instant::now());
+        warn!(
+            associations,
+            being_ended = self.asked.len(),
+            leased_bytes,
+            next = "tidegate mem top",
+            "memory pressure, and no association holds memory that ending it would free"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_can_be_ended_is_ended_once_and_the_largest_first() {
+        let open = Arc::new(OpenAssociations::default());
+        let peer = "192.0.2.1:1".parse().unwrap();
+        let held = |account: u64| account * 100_000;
+        let guards: Vec<_> = (1..=3).map(|account| open.register(account, peer)).collect();
+        // Account 9, of the admin surface, holds more than all of them and is no association.
+        let mut eviction = Eviction::default();
+        for expected in [[3].as_slice(), &[2, 3], &[1, 2, 3], &[1, 2, 3]] {
+            eviction.act(&open, held, held(9));
+            assert_eq!(eviction.asked.iter().copied().collect::<Vec<_>>(), expected);
+        }
+        assert!(eviction.said_none.is_some());
+        drop(guards);
+        eviction.act(&open, held, held(9));
+        assert!(eviction.asked.is_empty());
+        let _idle = open.register(4, peer);
+        eviction.act(&open, |_| 0, held(9));
+        assert!(eviction.asked.is_empty(), "it holds nothing");
+    }
+}

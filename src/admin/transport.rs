@@ -1,0 +1,222 @@
+//! A client's connection as the HTTP library sees it: one request, and an answer that is read in time.
+//!
+//! actix-http parses every pipelined request that it is given and keeps each until it is answered. This transport hands it one request and no
+//! more, so a connection holds at most [`MAX_HEAD_BYTES`] of a request and what is written and not yet sent.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::leases::OfConnection;
+use super::places::Client;
+
+/// Longest head of a request, in bytes.
+pub(super) const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Longest request body, in bytes: a word or two.
+pub(super) const MAX_BODY_BYTES: usize = 1024;
+/// Bytes after the request that are read and dropped, so that the answer is not lost in a reset.
+const MAX_DISCARDED_BYTES: usize = 64 << 10;
+/// The whole request must have arrived by then.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(6);
+/// What is ready to be sent must be accepted by the socket by then.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a connection is made of: TCP, or TLS over it.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// See the module.
+pub(super) struct Transport {
+    stream: Box<dyn Stream>,
+    pub(super) client: Client,
+    request: Request,
+    request_due: Pin<Box<Sleep>>,
+    write_due: Option<Pin<Box<Sleep>>>,
+    _lease: OfConnection,
+}
+
+/// How much of the request has arrived.
+enum Request {
+    /// Its head is incomplete.
+    Head(Vec<u8>),
+    /// These bytes are for the library, and `left` more of the body are to come.
+    Ready { bytes: Vec<u8>, left: usize },
+    /// It was handed over.
+    Done { discarded: usize },
+}
+
+impl Transport {
+    pub(super) fn new(stream: Box<dyn Stream>, client: Client, lease: OfConnection) -> Self {
+        Self {
+            stream,
+            client,
+            request: Request::Head(Vec::new()),
+            request_due: Box::pin(sleep(REQUEST_TIMEOUT)),
+            write_due: None,
+            _lease: lease,
+        }
+    }
+
+    /// The client has until the deadline to take what is written.
+    fn poll_write_due(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let due = self.write_due.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
+        due.as_mut().poll(context).map(|()| io::ErrorKind::TimedOut.into())
+    }
+
+    /// `outcome`, unless it does not come in time.
+    fn in_time<T>(&mut self, outcome: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if outcome.is_pending() { self.poll_write_due(context).map(Err) } else { outcome }
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if let Request::Ready { bytes, left } = &mut this.request {
+                let count = bytes.len().min(to.remaining());
+                to.put_slice(&bytes[..count]);
+                bytes.drain(..count);
+                if bytes.is_empty() && *left == 0 {
+                    this.request = Request::Done { discarded: 0 };
+                }
+                if count > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let is_done = match this.request {
+                Request::Done { discarded } if discarded >= MAX_DISCARDED_BYTES => return Poll::Pending,
+                Request::Done { .. } => true,
+                Request::Head(_) | Request::Ready { .. } => false,
+            };
+            if !is_done && this.request_due.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            let mut scratch = [0; 2048];
+            let mut scratch = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut this.stream).poll_read(context, &mut scratch))?;
+            if scratch.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.request.receive(scratch.filled())?;
+            if let Request::Ready { left: 0, .. } = this.request {
+                this.client.standing.is_owed.set(true);
+            }
+        }
+    }
+}
+
+impl Request {
+    fn receive(&mut self, received: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Head(head) => {
+                head.extend_from_slice(received);
+                if let Some(end) = end_of_head(head) {
+                    let body_bytes = content_length(&head[..end]).min(MAX_BODY_BYTES + 1);
+                    let mut bytes = std::mem::take(head);
+                    bytes.truncate(end + body_bytes);
+                    let left = end + body_bytes - bytes.len();
+                    *self = Self::Ready { bytes, left };
+                } else if head.len() > MAX_HEAD_BYTES {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the head of the request is too long"));
+                }
+            }
+            Self::Ready { bytes, left } => {
+                let count = received.len().min(*left);
+                bytes.extend_from_slice(&received[..count]);
+                *left -= count;
+            }
+            Self::Done { discarded } => *discarded += received.len(),
+        }
+        Ok(())
+    }
+}
+
+/// Where the head ends, by the rule of the library's parser: at an empty line, with or without carriage returns.
+fn end_of_head(head: &[u8]) -> Option<usize> {
+    let lines = head.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    lines.map(|(at, _)| at + 1).find_map(|at| match head.get(at..)? {
+        [b'\n', ..] => Some(at + 1),
+        [b'\r', b'\n', ..] => Some(at + 2),
+        _ => None,
+    })
+}
+
+/// The length of the body; 0 without one. The guard refuses a body in chunks.
+fn content_length(head: &[u8]) -> usize {
+    let mut fields = head.split(|byte| *byte == b'\n').filter_map(|line| {
+        let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;
+        name.eq_ignore_ascii_case(b"content-length").then(|| String::from_utf8_lossy(&value[1..]).trim().parse().ok())
+    });
+    fields.next().flatten().unwrap_or(0)
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.client.standing.is_owed.set(false);
+        // A client that reads a byte now and then does not extend its time: only an empty buffer does.
+        if this.write_due.is_some()
+            && let Poll::Ready(error) = this.poll_write_due(context)
+        {
+            return Poll::Ready(Err(error));
+        }
+        let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.in_time(outcome, context)
+    }
+
+    /// Called by the library when its buffer is empty.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_flush(context);
+        if outcome.is_ready() {
+            this.write_due = None;
+        }
+        this.in_time(outcome, context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_shutdown(context);
+        this.in_time(outcome, context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(request: &[u8], at_a_time: usize) -> (Vec<u8>, bool) {
+        let mut state = Request::Head(Vec::new());
+        request.chunks(at_a_time).for_each(|bytes| state.receive(bytes).unwrap());
+        match state {
+            Request::Ready { bytes, left } => (bytes, left == 0),
+            Request::Head(_) | Request::Done { .. } => (Vec::new(), false),
+        }
+    }
+
+    #[test]
+    fn one_request_is_handed_over_and_nothing_behind_it() {
+        let body = "PUT /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
+        for first in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET / HTTP/1.1\nHost: x\n\n", "GET / HTTP/1.1\n\r\n", body]
+        {
+            let pipelined = [first, "GET /app.js HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\n\n"].concat();
+            for at_a_time in [1, 7, 4096] {
+                assert_eq!(taken(pipelined.as_bytes(), at_a_time), (first.as_bytes().to_vec(), true), "{first}");
+            }
+        }
+        let long = format!("PUT /x HTTP/1.1\r\nContent-Length: 99999\r\n\r\n{}", "x".repeat(9999));
+        assert!(taken(long.as_bytes(), 100).0.len() < MAX_BODY_BYTES + 100);
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused() {
+        let mut request = Request::Head(Vec::new());
+        assert!((0..100).any(|_| request.receive(&[b'x'; 1024]).is_err()));
+    }
+}
