@@ -99,7 +99,7 @@ impl Connection {
             return false;
         }
         self.inbound.be_modest();
-        self.spool(true).await;
+        self.spool(SpoolExtent::Everything).await;
         self.settle_spool().await;
         self.io.trim(self.session.needed());
         self.leases.set_segment(!self.io.is_parked());

@@ -176,7 +176,7 @@ impl Assembly {
         if !self.keeps_block(extent) {
             self.close_block();
         }
-        if all && self.block.is_empty() {
+        if extent == SpoolExtent::Everything && self.block.is_empty() {
             (self.block, self.block_lease) = (BytesMut::new(), None);
         }
         if self.slices.is_empty() {

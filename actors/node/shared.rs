@@ -75,7 +75,6 @@ impl Shared {
             baseline: Baseline::default(),
             durability: store.settings().durability,
             sinks,
-            verifying: Arc::new(Semaphore::new(1)),
             live: Arc::new(Live::new(live)),
         };
         shared.apply_limits();
