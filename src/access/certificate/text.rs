@@ -1,6 +1,6 @@
 //! The text of patterns and names: separators, escapes (RFC 4514 §2.4), and wildcards.
 
-use super::pattern::PatternError;
+use super::error::PatternError;
 
 /// Characters that separate the parts of a name in some form of writing: unescaped in a value, they are ambiguous.
 const SEPARATORS: &[char] = &[',', '+', '=', ';', '"', '<', '>', '\\'];
