@@ -1,7 +1,8 @@
 //! The decision about an A-ASSOCIATE-RQ: phase, access rules, limits, user identity; then the response.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate_access::rules::Criterion;
 use tidegate_access::{Granted, Users};
@@ -24,6 +25,11 @@ use crate::patience::within;
 
 /// Pause between two attempts to lease the memory of a hash, if it is not reserved yet.
 const RESERVE_RETRY: Duration = Duration::from_millis(10);
+
+/// An association without a stored instance gives way after this time without a byte.
+const MIN_QUIET: Duration = Duration::from_secs(5);
+/// Pause between two attempts to take a place.
+const PLACE_RETRY: Duration = Duration::from_millis(50);
 
 /// The reason why a passcode was found neither right nor wrong.
 #[derive(Clone, Copy, Debug)]
@@ -135,11 +141,43 @@ impl Connection {
         self.identify(&access, request.user_identity.take()).await?;
         let rule = self.peer.granted.as_ref().and_then(Granted::association);
         let rule = rule.map(|index| (access.rules.list()[index].name.as_str(), access.terms[index].max_associations));
-        self.leases.associate(&self.peer.calling_ae_title, rule)?;
+        self.take_place(rule).await?;
         let patience = self.node.live.associations.request_timeout;
         match self.leases.lease_contexts(request.contexts_accepted, patience).await {
             true => Ok(()),
             false => Err(Limit::MemoryBudget.into()),
+        }
+    }
+
+    /// Takes the place of an association. At `max` and `max_per_address`, an association that has stored nothing and sends nothing gives
+    /// way. Under `max_per_address = "auto"`, a newcomer waits until one has been quiet for long enough; at a limit that the configuration
+    /// states, it is rejected at once.
+    async fn take_place(&mut self, rule: Option<(&str, Option<usize>)>) -> Result<(), Limit> {
+        let deadline = Instant::now() + MIN_QUIET;
+        let mut told = None;
+        loop {
+            let Err(limit) = self.leases.associate(&self.peer.calling_ae_title, rule) else { return Ok(()) };
+            let of = match limit {
+                Limit::Max => None,
+                Limit::MaxPerAddress => Some(Source::of(self.peer.address.ip())),
+                _ => return Err(limit),
+            };
+            let gauges = &self.node.env.gauges;
+            let is_candidate = |peer: IpAddr| of.is_none_or(|of| of == Source::of(peer));
+            let (unused, peer, quiet) = gauges.open.longest_unused(is_candidate).ok_or(limit)?;
+            let may_wait = limit == Limit::MaxPerAddress && self.node.live.associations.max_per_address_is_auto;
+            if Instant::now() >= deadline || (quiet < MIN_QUIET && told.is_none() && !may_wait) {
+                return Err(limit);
+            }
+            if quiet >= MIN_QUIET
+                && told.replace(unused) != Some(unused)
+                && gauges.open.end(unused)
+                && let Some(unlogged) = gauges.incidents.note(Class::Limit, "unused", peer.ip())
+            {
+                let (limit, quiet_ms) = (limit.name(), quiet.as_millis() as u64);
+                warn!(%peer, limit, quiet_ms, unlogged, "association aborted: it has stored nothing, and another needs its place");
+            }
+            sleep(PLACE_RETRY).await;
         }
     }
 

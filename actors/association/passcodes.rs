@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_memory::{Holder, MemoryBudget, MemoryLease, Stage};
+use tidegate_memory::{MemoryBudget, MemoryLease, Stage};
 use tokio::sync::oneshot;
 
 use crate::network::source::Source;
@@ -22,7 +22,7 @@ const MAX_WAITING: usize = 256;
 /// See the module.
 pub(crate) struct PasscodeQueue {
     turns: Mutex<Turns>,
-    account: Holder,
+    budget: MemoryBudget,
     /// Pays for one hash.
     reserve: Mutex<Option<MemoryLease>>,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Turn(Option<Arc<PasscodeQueue>>);
 impl PasscodeQueue {
     /// An empty queue, without a reserve.
     pub(crate) fn new(budget: &MemoryBudget) -> Self {
-        Self { turns: Mutex::default(), account: budget.open_account("passcodes"), reserve: Mutex::default() }
+        Self { turns: Mutex::default(), budget: budget.clone(), reserve: Mutex::default() }
     }
 
     /// Leases the memory of one hash, which is kept until [`Self::release`]; `false`: the budget does not have it now. Datasets cannot
@@ -58,7 +58,7 @@ impl PasscodeQueue {
         }
         *reserve = None;
         if bytes > 0 {
-            *reserve = self.account.lease(Stage::Negotiating, bytes).ok();
+            *reserve = self.budget.open_account("passcodes").lease(Stage::Negotiating, bytes).ok();
             self.note_use(reserve.as_ref(), false);
         }
         bytes == 0 || reserve.is_some()

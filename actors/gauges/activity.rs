@@ -2,7 +2,7 @@
 //! operator ends an association here, too.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -118,6 +118,22 @@ impl OpenAssociations {
     /// Whether the account is that of an open association.
     pub(crate) fn has(&self, account: u64) -> bool {
         self.0.lock().contains_key(&account)
+    }
+
+    /// Of the associations that have stored nothing and whose peer `is_candidate`, the one that has been quiet for longest: its account, its
+    /// peer, and for how long.
+    pub(crate) fn longest_unused(&self, is_candidate: impl Fn(IpAddr) -> bool) -> Option<(u64, SocketAddr, Duration)> {
+        let quiet_since = |activity: &AssociationActivity| {
+            activity.opened + Duration::from_millis(activity.last_activity_ms.load(Ordering::Relaxed))
+        };
+        let open = self.0.lock();
+        let unused = open.iter().filter_map(|(account, activity)| {
+            let peer = activity.titles.get()?.peer;
+            let is_unused = activity.acknowledged.load(Ordering::Relaxed) == 0 && is_candidate(peer.ip());
+            is_unused.then(|| (*account, peer, quiet_since(activity)))
+        });
+        let (account, peer, since) = unused.min_by_key(|(_, _, since)| *since)?;
+        Some((account, peer, since.elapsed()))
     }
 
     /// Accounts of all, and the bytes received from each.

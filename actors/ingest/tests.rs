@@ -144,6 +144,7 @@ fn live(writers: WriterSettings) -> LiveSettings {
             max: 1,
             max_per_calling_ae: None,
             max_per_address: None,
+            max_per_address_is_auto: false,
             policy: Arc::new(policy),
             spool_threshold_bytes: 1 << 20,
             request_timeout: second,

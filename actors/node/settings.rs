@@ -109,6 +109,8 @@ pub struct AssociationSettings {
     pub max_per_calling_ae: Option<usize>,
     /// Limit of open associations for each address; `None`: no limit of its own.
     pub max_per_address: Option<usize>,
+    /// Whether that limit is a share of `max` which nobody chose for this site. A newcomer beyond it waits for an unused association.
+    pub max_per_address_is_auto: bool,
     /// The policy of the negotiation.
     pub policy: Arc<Policy>,
     /// Bytes of a dataset that are kept in memory; a longer one is spooled.

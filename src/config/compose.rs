@@ -164,6 +164,7 @@ fn associations(raw: &Raw, max: usize, spool_threshold_bytes: u64, checks: &mut 
             LimitOrAuto::Auto => Some(max.div_ceil(4).max(MIN_PER_ADDRESS)),
             LimitOrAuto::Given(limit) => limit.0.map(number),
         },
+        max_per_address_is_auto: matches!(raw.max_per_address, LimitOrAuto::Auto),
         policy: Arc::new(policy),
         spool_threshold_bytes,
         request_timeout: raw.association_request_timeout.0,

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use dicom_ul::pdu::{
@@ -51,11 +51,27 @@ impl Wire {
         Self(stream)
     }
 
+    /// Connects from another address of this host.
+    #[allow(dead_code, reason = "not every test binary has two peers")]
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(stream)
+    }
+
     /// Connects and associates; the answer must be an acceptance.
     pub(crate) fn associate(address: SocketAddr, request: AssociationRQ) -> (Self, AssociationAC) {
-        let mut wire = Self::connect(address);
-        match wire.ask(request) {
-            Some(Pdu::AssociationAC(answer)) => (wire, answer),
+        Self::connect(address).accepted(request)
+    }
+
+    /// Associates; the answer must be an acceptance.
+    pub(crate) fn accepted(mut self, request: AssociationRQ) -> (Self, AssociationAC) {
+        match self.ask(request) {
+            Some(Pdu::AssociationAC(answer)) => (self, answer),
             other => panic!("not accepted: {other:?}"),
         }
     }

@@ -201,7 +201,11 @@ fn a_purge_shows_the_figures_around_it() {
 /// Thread caches, floors that nobody uses, what the writers keep: none of it is memory that nobody speaks for.
 #[test]
 fn at_rest_less_than_a_mebibyte_is_unattributed_also_beside_480_idle_associations() {
-    let node = Node::start(&[("TIDEGATE__ASSOCIATIONS__MAX", "500"), ("TIDEGATE__LOG__STATISTICS_INTERVAL", "1s")]);
+    let node = Node::start(&[
+        ("TIDEGATE__ASSOCIATIONS__MAX", "500"),
+        ("TIDEGATE__ASSOCIATIONS__MAX_PER_ADDRESS", "unlimited"),
+        ("TIDEGATE__LOG__STATISTICS_INTERVAL", "1s"),
+    ]);
     let unattributed = || json(&node, &["top"])["unattributed_bytes"].as_i64().unwrap();
     let is_little = |bytes: &i64| bytes.unsigned_abs() < MIB;
     until(unattributed, is_little);

@@ -180,6 +180,7 @@ fn when_the_budget_is_spent_every_dataset_arrives_all_the_same() {
     // 40 associations × 32 KiB of floor leave 6.75 MiB for 40 datasets of 3 MiB each.
     let mut node = Node::start(&[
         ("TIDEGATE__ASSOCIATIONS__MAX", "40"),
+        ("TIDEGATE__ASSOCIATIONS__MAX_PER_ADDRESS", "unlimited"),
         ("TIDEGATE__MEMORY__BUDGET", "8 MiB"),
         ("TIDEGATE__MEMORY__SPOOL_THRESHOLD", "2 MiB"),
     ]);

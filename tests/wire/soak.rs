@@ -101,6 +101,7 @@ fn a_node_that_is_quiet_again_holds_what_it_held_before() {
         ("TIDEGATE__MEMORY__BUDGET", "128 MiB"),
         // Connections that are closed at once count until they are served: on a machine with other work they outnumber 512.
         ("TIDEGATE__ASSOCIATIONS__MAX", "1024"),
+        ("TIDEGATE__ASSOCIATIONS__MAX_PER_ADDRESS", "unlimited"),
     ]);
     let share = Share::new();
     let mut readings = Vec::new();
@@ -146,6 +147,7 @@ fn two_hundred_datasets_at_once_fit_a_budget_of_32_mib() {
     const HALF: usize = 8;
     let node = Node::start(&[
         ("TIDEGATE__STORAGE__DURABILITY", "none"),
+        ("TIDEGATE__ASSOCIATIONS__MAX_PER_ADDRESS", "unlimited"),
         ("TIDEGATE__MEMORY__BUDGET", "32 MiB"),
         ("TIDEGATE__WRITERS__HANDOFF_TIMEOUT", "10m"),
     ]);

@@ -162,7 +162,6 @@ fn a_good_client_is_served_amid_all_of_them() {
     let alone = visits(&node, 2, count);
 
     let address = node.address();
-    let silent: Vec<_> = (0..CROWD).map(|_| TcpStream::connect(address).unwrap()).collect();
     // The command, and the beginning of a PDU that lasts for minutes.
     let command = p_data(1, 3, &store_command(1, "1.2.3.520"));
     let begun = [&command[..], &p_data(1, 0, &dataset("1.2.3.520", 100_000))[..500]].concat();
@@ -173,6 +172,7 @@ fn a_good_client_is_served_amid_all_of_them() {
             wire.0
         })
         .collect();
+    let silent: Vec<_> = (0..CROWD).map(|_| TcpStream::connect(address).unwrap()).collect();
     let over = Arc::new(AtomicBool::new(false));
     let stop = over.clone();
     let trickle = std::thread::spawn(move || {

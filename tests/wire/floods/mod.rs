@@ -20,10 +20,10 @@ mod crowds;
 
 const MIB: u64 = 1 << 20;
 
-/// Stores an instance as a good client would.
+/// Stores an instance as a good client would, from an address of its own.
 fn serve_a_good_client(node: &Node, number: usize) {
     let uid = format!("1.2.3.500.{number}");
-    let (mut wire, _) = Wire::associate(node.address(), request());
+    let (mut wire, _) = Wire::connect_from([127, 0, 0, 2].into(), node.address()).accepted(request());
     assert_eq!(wire.store(1, &uid, &dataset(&uid, 20_000)).status, 0);
     wire.release();
 }
