@@ -113,7 +113,7 @@ impl Admin {
             let doors = self.doors.subscribe();
             Box::pin(async move {
                 if let Err(error) = serve(listener, doors, surface).await {
-                    tracing::error!(%error, "the admin surface has failed");
+                    tracing::error!(%error, "admin http surface failed");
                 }
             })
         })

@@ -34,7 +34,7 @@ pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError>
     let log_level = logging::init(&loaded.settings.log, messages.clone());
     #[cfg(feature = "test-faults")]
     if let Err(error) = tidegate_actors::fault::open() {
-        tracing::error!(%error, "no fault port");
+        tracing::error!(%error, "cannot open the fault port");
     }
     let reloader = Reloader::new(loaded.raw, log_level, Box::new(load));
     match actix_rt::System::new().block_on(serve(loaded.settings, reloader, messages)) {

@@ -11,7 +11,7 @@ use crate::stage::{Stage, StageCounters};
 /// The budget is exhausted: the bytes were not leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("memory budget is exhausted: {asked} bytes requested, {held} of {limit} leased")]
-pub struct BudgetSpent {
+pub struct BudgetExhausted {
     /// Bytes requested.
     pub asked: u64,
     /// Bytes held by all leases at that moment.
@@ -65,7 +65,7 @@ impl<A> Pool<A> {
     }
 
     /// Invariant: other stages never hold more than the budget less the reserve, so a floor within the reserve is always available.
-    pub(crate) fn take(&self, stage: Stage, asked: u64) -> Result<(), BudgetSpent> {
+    pub(crate) fn take(&self, stage: Stage, asked: u64) -> Result<(), BudgetExhausted> {
         let limit = self.limit();
         let reserve = self.floor_reserve.load(Ordering::Relaxed);
         let beside = match stage {
@@ -77,7 +77,7 @@ impl<A> Pool<A> {
             Some(held + asked)
         });
         if taken.is_err() {
-            return Err(BudgetSpent { asked, held: self.held(), limit });
+            return Err(BudgetExhausted { asked, held: self.held(), limit });
         }
         self.highest.fetch_max(self.held(), Ordering::Relaxed);
         self.stages.add(stage, asked);
