@@ -216,7 +216,7 @@ impl FrameHeader {
         header.starts_with(&FRAME_MAGIC)
     }
 
-    /// What the frame says of its entries, if that is what was written.
+    /// The entries of the frame; `None` if its checksum does not match or an entry is malformed.
     pub(super) fn entries<'a>(
         &self,
         header: &[u8; FRAME_HEADER_BYTES],
@@ -235,7 +235,7 @@ impl FrameHeader {
             let (digest, rest) = rest.split_first_chunk::<{ Digest::BYTES }>()?;
             let (path, rest) = rest.split_at_checked(u32::from_le_bytes(*path_bytes) as usize)?;
             let path = Path::new(OsStr::from_bytes(path));
-            // Whoever may write the log may write the root anyway; a path that leads out of it is still none of ours.
+            // A writer of the log could write the root as well; still, no path may lead out of the root.
             path.components().all(|component| matches!(component, Component::Normal(_))).then_some(())?;
             let content_bytes = u64::from_le_bytes(*content_bytes);
             let content_bytes = (content_bytes != VOID).then_some(content_bytes);

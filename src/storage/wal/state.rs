@@ -25,7 +25,7 @@ pub(super) const CHECKPOINT_AFTER: Duration = Duration::from_secs(1);
 /// Room at the end of a segment that only void entries may use, so that a refusal finds some.
 const RESERVE_BYTES: u64 = 4 * PAGE_BYTES;
 
-/// What a new log has to know of the old one.
+/// The state of the old log that a new one continues.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replayed {
     /// Higher than all in the old log.
@@ -35,7 +35,7 @@ pub(crate) struct Replayed {
     pub(crate) older: usize,
 }
 
-/// What of a segment a frame may use.
+/// The part of a segment that a frame may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reserve {
     /// Everything except the reserve.

@@ -1,8 +1,8 @@
-//! What an operator sees and changes, over HTTP and from the command line.
+//! The views and commands of an operator, over HTTP and from the command line.
 
 use super::*;
 
-/// What a client sends with a request that changes something.
+/// The header without which a request must not change anything.
 const OPERATOR: (&str, &str) = ("X-Tidegate", "1");
 
 fn change(node: &Node, method: &str, path: &str, body: &str) -> Answer {

@@ -55,7 +55,7 @@ fn what_is_left_to_a_writer_that_dies_or_hangs_over_the_commit_log_is_stored_by_
     let uid = |sender: usize, number: usize| format!("1.2.3.53.{sender}.{number}");
     for fault in ["reply panic", "reply hang"] {
         let mut node = start(&[]);
-        // Small ones: all go through the log, and whoever syncs it has batches of others in hand.
+        // Small ones: all go through the log, and the leader holds batches of other writers.
         std::thread::scope(|scope| {
             let send = |sender: usize| {
                 let mut wire = associate(&node);

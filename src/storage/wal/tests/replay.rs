@@ -1,4 +1,4 @@
-//! What a start makes of the log of an earlier process.
+//! The replay of an earlier process's log at a start.
 
 use std::fs;
 use std::path::Path;

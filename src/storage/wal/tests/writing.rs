@@ -317,7 +317,7 @@ fn a_segment_is_not_freed_before_all_its_files_have_their_names() {
     let site = std::sync::Arc::new(site());
     let others = std::sync::Arc::clone(&site);
     arm(Step::BeforeRename, move || {
-        // It is durable by now, and nowhere but in the log. Whoever needs the name has to wait, and waits in vain.
+        // The instance is durable by now, and only in the log. A writer that needs the name has to wait, and waits in vain.
         let second = others.commit(&instance("1.2.1", &pixels(2, 500)));
         assert!(matches!(second, Err(StoreError::Contended)), "{second:?}");
         assert!(others.store.checkpoint(&|| ()).is_ok());
