@@ -20,8 +20,8 @@ use crate::digest::Digest;
 /// Alignment of headers and frames: a frame never shares a page with one that is being written to the disk.
 pub(super) const PAGE_BYTES: u64 = 4096;
 
-/// Most bytes of one segment. Twice that is what the log takes up on the disk once it has been full; until then, a segment that
-/// was full is laid out for more before it is used again, by the thread that checkpoints, so that nobody waits for it.
+/// Most bytes of one segment. A log that has been full takes up twice that on the disk. Until then, the thread that checkpoints a full
+/// segment allocates more room for it before its next use, so that no writer waits for that.
 pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
 
 /// Where the first frame begins: behind both headers.
@@ -211,7 +211,7 @@ impl FrameHeader {
             && number_and_generation == (Some(&generation.to_le_bytes()[..]), Some(&0_u32.to_le_bytes()[..]))
     }
 
-    /// Whether a frame begins so, of whatever segment.
+    /// Whether a frame of any segment begins so.
     pub(super) fn is_any(header: &[u8]) -> bool {
         header.starts_with(&FRAME_MAGIC)
     }

@@ -1,4 +1,4 @@
-//! Writing the log, checkpoints, and what becomes of those that are refused.
+//! Writing the log, checkpoints, and refused instances.
 
 use std::fs;
 use std::path::Path;
@@ -217,7 +217,7 @@ fn a_log_takes_up_what_it_needs_and_is_taken_away_when_it_is_not_wanted() {
     let mut steps = Vec::new();
     for n in 0..255 {
         site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 500))).unwrap();
-        // Not what is due for its age: that is a matter of how fast this machine is.
+        // Not a segment that is due for its age: that depends on the speed of this machine.
         if site.store.root().wal().unwrap().state.lock().is_oldest_full() {
             site.store.checkpoint(&|| ()).unwrap(); // one that is full is laid out for more before it is used again
         }
