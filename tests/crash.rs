@@ -64,7 +64,7 @@ fn what_was_acknowledged_outlives_every_kill() {
         ledger.add(sent);
         ledger.check(&root);
         unfinished += node::unfinished_files(&root);
-        // What has outlived a restart has shown what it can; two rounds' files are enough to keep.
+        // The previous round's files were checked after a restart and are removed; the files of two rounds are enough to keep.
         if let Some(old) = round.checked_sub(1) {
             ledger.forget(old);
             let _ = fs::remove_dir_all(root.join(instance::study(old)));

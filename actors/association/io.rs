@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rustls::{ServerConfig, ServerConnection};
-use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
+use tidegate_memory::{BudgetExhausted, Holder, MemoryLease};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -98,7 +98,7 @@ impl Io {
         holder: &Holder,
         needed: usize,
         largest: usize,
-    ) -> std::result::Result<(), BudgetSpent> {
+    ) -> std::result::Result<(), BudgetExhausted> {
         self.buffer.grow(holder, needed, largest)
     }
 

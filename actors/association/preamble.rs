@@ -79,7 +79,7 @@ impl Connection {
             Ok(Source::Balancer) => {}
             Err(error) => {
                 if let Some(unlogged) = self.deny(Denial::NoProxyHeader) {
-                    info!(%balancer, %error, unlogged, "connection closed: no valid proxy header, but node.proxy_protocol_from has this address");
+                    info!(%balancer, %error, unlogged, "connection closed: no valid proxy header from an address in node.proxy_protocol_from");
                 }
                 return Err(End::NoProxyHeader);
             }

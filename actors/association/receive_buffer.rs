@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
+use tidegate_memory::{BudgetExhausted, Holder, MemoryLease, Stage};
 
 use crate::ingest::sizing::{BULK_SEGMENT, FIRST_SEGMENT, FLOOR_SEGMENT};
 use crate::network::transport::Transport;
@@ -87,7 +87,7 @@ impl ReceiveBuffer {
     }
 
     /// Continues in a new leased segment of at least `needed` bytes, and of at most `largest` unless more is needed.
-    pub(crate) fn grow(&mut self, holder: &Holder, needed: usize, largest: usize) -> Result<(), BudgetSpent> {
+    pub(crate) fn grow(&mut self, holder: &Holder, needed: usize, largest: usize) -> Result<(), BudgetExhausted> {
         if self.parked {
             self.segment = BytesMut::with_capacity(FLOOR_SEGMENT);
             self.parked = false;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tidegate_memory::allocator::prefer_huge_pages;
-use tidegate_memory::{BudgetSpent, Holder, MemoryLease, Stage};
+use tidegate_memory::{BudgetExhausted, Holder, MemoryLease, Stage};
 use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
@@ -77,7 +77,7 @@ impl Assembly {
         fragment: Bytes,
         lease: Option<&Arc<MemoryLease>>,
         holder: &Holder,
-    ) -> Result<(), BudgetSpent> {
+    ) -> Result<(), BudgetExhausted> {
         self.note(&fragment);
         let fits = fragment.len() <= self.room();
         if fragment.len() >= SMALL_FRAGMENT && !(fits && self.is_contiguous) {
@@ -87,9 +87,9 @@ impl Assembly {
         if !fits {
             match holder.lease(Stage::Receiving, BLOCK as u64) {
                 Ok(lease) => self.begin_block(BLOCK, lease),
-                Err(spent) => {
+                Err(exhausted) => {
                     self.keep(fragment, lease);
-                    return Err(spent);
+                    return Err(exhausted);
                 }
             }
         }
@@ -109,7 +109,7 @@ impl Assembly {
 
     /// Leases and begins a block of `bytes`, a power of two, for the next direct reads. The first block of a dataset also takes the file
     /// meta and the bytes so far. Does nothing in a dataset that stays in slices.
-    pub(super) fn begin_contiguous_block(&mut self, bytes: usize, holder: &Holder) -> Result<(), BudgetSpent> {
+    pub(super) fn begin_contiguous_block(&mut self, bytes: usize, holder: &Holder) -> Result<(), BudgetExhausted> {
         let lease = |bytes: usize| holder.lease(Stage::Receiving, bytes as u64);
         if self.is_contiguous {
             self.begin_block(bytes, lease(bytes)?);

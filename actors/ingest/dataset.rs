@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
-use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
+use tidegate_memory::{BudgetExhausted, Holder, MemoryLease};
 use tokio::time::Instant;
 
 use super::assembly::{Assembly, SPOOL_CHUNK};
@@ -43,14 +43,14 @@ impl InboundDataset {
     /// Adds the next fragment, a slice of a segment that `lease` pays for.
     ///
     /// # Errors
-    /// [`BudgetSpent`] if small fragments need a block that the budget does not have. The fragment is added all the same, but the dataset
+    /// [`BudgetExhausted`] if small fragments need a block that the budget does not have. The fragment is added all the same, but the dataset
     /// must be spooled before the next one.
     pub(super) fn push(
         &mut self,
         fragment: Bytes,
         lease: Option<&Arc<MemoryLease>>,
         holder: &Holder,
-    ) -> Result<(), BudgetSpent> {
+    ) -> Result<(), BudgetExhausted> {
         self.bytes += fragment.len() as u64;
         match &mut self.assembly {
             Ok(assembly) => assembly.push(fragment, lease, holder),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
-use tidegate_memory::{BudgetSpent, Holder, MemoryLease};
+use tidegate_memory::{BudgetExhausted, Holder, MemoryLease};
 
 use super::context::Ingest;
 use super::dataset::InboundDataset;
@@ -87,7 +87,7 @@ impl<R> Inbound<R> {
         fragment: Bytes,
         lease: Option<&Arc<MemoryLease>>,
         holder: &Holder,
-    ) -> Result<(), BudgetSpent> {
+    ) -> Result<(), BudgetExhausted> {
         match &mut self.current {
             Some((_, dataset)) => dataset.push(fragment, lease, holder),
             None => Ok(()),

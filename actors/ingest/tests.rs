@@ -9,7 +9,7 @@ use actix::Actor;
 use bytes::{BufMut, Bytes};
 use parking_lot::Mutex;
 use tidegate_access::Rules;
-use tidegate_memory::{BudgetSpent, Holder, Stage};
+use tidegate_memory::{BudgetExhausted, Holder, Stage};
 use tidegate_protocol::{Policy, Status};
 use tidegate_storage::digest::Digest;
 use tidegate_storage::layout::Layout;
@@ -257,7 +257,7 @@ async fn take_in(inbound: &mut Inbound<()>, mut bytes: Bytes, holder: &Holder) -
                         inbound.put_back(current);
                         continue;
                     }
-                    Err(BudgetSpent { .. }) => return Err(Failed::Budget),
+                    Err(BudgetExhausted { .. }) => return Err(Failed::Budget),
                 };
                 inbound.push(std::mem::take(&mut bytes), Some(&lease), holder).is_err()
             }

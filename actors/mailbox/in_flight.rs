@@ -1,5 +1,7 @@
-//! The jobs in flight at a writer, which the supervisor can drain. Draining drops their replies, and a dropped reply
-//! makes the association submit its dataset to another writer.
+//! The jobs in flight at a writer, which the supervisor can drain to fence the writer.
+//!
+//! Invariant: a drained `InFlight` stays empty, so a fenced writer that wakes up finds no job to answer. Draining drops the replies, and a
+//! dropped reply makes the association retry: it submits the same instance to another writer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,12 +1,13 @@
 //! The bounded queue between associations and writers.
 //!
 //! Invariant: a job holds a slot from before it is queued until a writer takes it, so the queue never exceeds its
-//! capacity, however many associations there are. The death of a writer leaves the queue to the other writers.
+//! capacity, however many associations there are. An association without a slot does not read its socket (back-pressure).
+//! The death of a writer leaves the queue to the other writers.
 //!
 //! There are two lanes. From the large lane, an idle writer takes the next job and a fair share of the rest. The number
 //! of writers that may do so follows the disk ([`concurrency`]). The small
-//! lane holds small instances that are to be synced: one writer takes all that wait, and keeps its permit until it
-//! reaches the commit log. More writers would divide what one sync can serve, and each would have to be woken. A
+//! lane holds small instances that are to be synced: one writer takes all that wait, up to a full batch, and keeps its
+//! permit until it reaches the commit log. More writers would divide what one sync can serve, and each would have to be woken. A
 //! further permit exists for every [`scheduler::BACKLOG`] instances that wait nevertheless.
 //!
 //! Group commit: one writer at a time, the leader, writes the commit log. The followers leave their batches to the next

@@ -259,11 +259,11 @@ async fn what_comes_while_one_writes_the_log_is_left_to_the_next_write() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory);
     let mailbox = mailbox(16, 4);
-    let Some((first, Some(logging))) = mailbox.join_group(to_log(&store, "1.1")) else { panic!("nobody is at it") };
+    let Some((first, Some(logging))) = mailbox.join_group(to_log(&store, "1.1")) else { panic!("no leader yet") };
     assert_eq!(first.len(), 1);
     let mut state = WriterState::default();
     for n in 0..MAX_PENDING_WRITES {
-        assert!(mailbox.join_group(to_log(&store, &format!("2.{n}"))).is_none(), "one is at it");
+        assert!(mailbox.join_group(to_log(&store, &format!("2.{n}"))).is_none(), "there is a leader");
     }
     assert!(timeout(PATIENCE.left(), mailbox.take(16, &mut state)).await.is_err());
     // When the group is full, each writer writes its own batch.
@@ -277,7 +277,7 @@ async fn what_comes_while_one_writes_the_log_is_left_to_the_next_write() {
     let mut writing = WriterState::default();
     mailbox.submit(PATIENCE, small_job).await.unwrap();
     assert_eq!(take(&mailbox, 16, &mut writing).await.len(), 1);
-    let Some((_, Some(logging))) = mailbox.join_group(to_log(&store, "3.2")) else { panic!("nobody is at it") };
+    let Some((_, Some(logging))) = mailbox.join_group(to_log(&store, "3.2")) else { panic!("no leader yet") };
     assert!(mailbox.join_group(to_log(&store, "3.3")).is_none());
     drop(logging);
     let task = mailbox.take(16, &mut writing).await;
@@ -286,7 +286,7 @@ async fn what_comes_while_one_writes_the_log_is_left_to_the_next_write() {
     assert_eq!(take(&mailbox, 16, &mut state).await.len(), 1);
     drop((task, state.permit.take()));
     // The leader died without waking another; the backlog wakes the next one.
-    let Some((_, Some(logging))) = mailbox.join_group(to_log(&store, "4.1")) else { panic!("nobody is at it") };
+    let Some((_, Some(logging))) = mailbox.join_group(to_log(&store, "4.1")) else { panic!("no leader yet") };
     assert!(mailbox.join_group(to_log(&store, "4.2")).is_none());
     let died = async {
         drop(logging);

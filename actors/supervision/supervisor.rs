@@ -159,8 +159,8 @@ impl Supervisor {
         if replaced > self.wals_replaced {
             warn!(
                 times = replaced - self.wals_replaced,
-                "the commit log was moved away or removed while the node stored: its instances were synced, and a new one was begun in \
-                 .tidegate/log; find out who touches .tidegate"
+                "the commit log was moved away or removed while the node was storing: its instances were synced, and a new log was begun in \
+                 .tidegate/log; find out what changes .tidegate"
             );
             self.wals_replaced = replaced;
         }

@@ -1,7 +1,8 @@
 //! A writer takes jobs from the mailbox, a batch at a time, commits them, and answers each.
 //!
-//! Invariant: a job is answered at most once, by the holder of [`InFlight`]. Jobs in flight are in there until their answer. The
-//! supervisor drains it to fence a writer: a fenced writer finds no job to answer, so its later results have no effect. A writer has a
+//! Invariant: a job is answered at most once, by the holder of the [`InFlight`] that has it. A job stays in there until its answer; a
+//! follower's jobs pass through the mailbox to that of the leader. The supervisor drains an [`InFlight`] to fence its writer: a fenced
+//! writer finds no job to answer, so its later results have no effect. A writer has a
 //! thread of its own, because a commit blocks.
 
 mod failures;

@@ -1,4 +1,4 @@
-//! What the targets of the protocol share: a node's side of an association, and its drive.
+//! The common parts of the protocol's targets: a node's side of an association, and a driver that feeds it.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub(crate) fn established() -> Association {
     association
 }
 
-/// What came of some bytes: events with neighbouring fragments joined, and everything sent.
+/// The reaction to some bytes: events with neighbouring fragments joined, and everything sent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Observed {
     pub(crate) events: Vec<Event>,

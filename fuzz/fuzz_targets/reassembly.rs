@@ -25,7 +25,7 @@ use libfuzzer_sys::fuzz_target;
 use peer::{MAX_COMMAND_SET, MAX_PDU_LENGTH, drive, established};
 use tidegate_protocol::Event;
 
-/// What one of the two has understood.
+/// A message, or a part of one, as either of the two understood it.
 #[derive(Debug, PartialEq, Eq)]
 enum Understood {
     Store { context_id: u8, message_id: u16, sop_instance_uid: Vec<u8>, has_data_set: bool },
@@ -35,7 +35,7 @@ enum Understood {
     Refused(u16),
 }
 
-/// How it went on.
+/// The end of the association, or its state behind the last byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// It has not ended.
@@ -43,7 +43,7 @@ enum Ending {
     Released,
     Aborted,
     Violated,
-    /// What comes now is not comparable.
+    /// The rest is not comparable.
     Unknown,
 }
 
@@ -75,7 +75,7 @@ impl Command {
         };
         let value = |element| Some(command.get(Tag(0, element))?.to_bytes().ok()?.into_owned());
         let sop_instance_uid = value(0x1001).or_else(|| value(0x1000)).unwrap_or_default();
-        // What is no ASCII is another text to dicom-object than the bytes that came.
+        // dicom-object decodes a UID that is not ASCII to other bytes than those that arrived.
         sop_instance_uid.is_ascii().then(|| Self {
             field: number(0x0100),
             message_id: number(0x0110),
@@ -169,7 +169,7 @@ impl Model {
     }
 }
 
-/// What dicom-ul reads; how it goes on; and how many bytes that were.
+/// Reads the bytes with dicom-ul: the messages, the ending, and the number of bytes read.
 fn by_dicom_ul(bytes: &[u8]) -> (Vec<Understood>, Ending, usize) {
     let mut model = Model::default();
     let mut rest = bytes;
@@ -193,7 +193,7 @@ fn by_dicom_ul(bytes: &[u8]) -> (Vec<Understood>, Ending, usize) {
     (joined(model.understood), ending, bytes.len() - rest.len())
 }
 
-/// What this node makes of the same.
+/// The same from this node's events.
 fn by_us(events: &[Event]) -> (Vec<Understood>, Ending) {
     let mut understood = Vec::new();
     for event in events {
@@ -232,7 +232,7 @@ fn joined(understood: Vec<Understood>) -> Vec<Understood> {
 fuzz_target!(|data: &[u8]| {
     let Some((&piece, bytes)) = data.split_first() else { return };
     let whole = drive(&mut established(), bytes, bytes.len());
-    // What is sent to a peer that goes on after its A-ABORT depends on when it takes its answers, so only events are compared.
+    // A peer that sends more after its A-ABORT gets answers that depend on when it reads them, so only events are compared.
     assert_eq!(whole.events, drive(&mut established(), bytes, usize::from(piece)).events);
     let (theirs, their_ending, length) = by_dicom_ul(bytes);
     let whole = if length == bytes.len() { whole } else { drive(&mut established(), &bytes[..length], length) };

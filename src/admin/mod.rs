@@ -124,7 +124,7 @@ impl Admin {
             let own_token = own_token.clone();
             Box::pin(async move {
                 if let Err(error) = server::serve(listener, doors, own_token, surface).await {
-                    tracing::error!(%error, "the admin surface has failed");
+                    tracing::error!(%error, "admin http surface failed");
                 }
             })
         })

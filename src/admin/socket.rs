@@ -147,7 +147,7 @@ pub(crate) fn service(path: SocketPath) -> Service {
             let Some(socket) = socket else { return };
             let account = observer.open_account("admin socket");
             if let Err(error) = socket.serve(looks(observer), account).await {
-                tracing::error!(%error, "the admin socket has failed");
+                tracing::error!(%error, "admin socket failed");
             }
         })
     })
@@ -159,7 +159,7 @@ fn open(path: &SocketPath) -> Option<Arc<AdminSocket>> {
     let mut socket = match AdminSocket::bind(&at) {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::warn!(path = %at.display(), %error, "no admin socket: `tidegate status`, `top` and `mem` cannot ask this node");
+            tracing::warn!(path = %at.display(), %error, "admin socket unavailable: `tidegate status`, `top` and `mem` cannot reach this node");
             return None;
         }
     };
@@ -170,7 +170,7 @@ fn open(path: &SocketPath) -> Option<Arc<AdminSocket>> {
             Ok(link) => socket._link = link,
             Err(error) => tracing::warn!(
                 %error,
-                "no link to the admin socket below the storage root: clients must name the root as the node does"
+                "cannot link the admin socket below the storage root: clients must name the root as the node does"
             ),
         }
         spawn_blocking(move || at.parent().into_iter().for_each(sweep));

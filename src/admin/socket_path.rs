@@ -1,8 +1,9 @@
-//! The place of the admin socket. It is not below the storage root: a client that walks a path on a disk that hangs never returns.
+//! The path of the admin socket. It lies outside the storage root if a runtime directory can be used, because a client that walks a path on
+//! a disk that hangs never returns.
 //!
 //! A node and its clients derive the same paths from the storage root: in each runtime directory a name that is the hash of the root's
-//! absolute path, so nodes on one host do not collide. The node binds in the first directory that is its own, and leaves a symbolic
-//! link to the socket below the root, which leads a client there that names the root by another path.
+//! absolute path, so nodes on one host do not collide. The node binds in the first directory that is its own, and creates a symbolic link
+//! to the socket below the root, for clients that name the root by another path. Without such a directory it binds below the root.
 
 use std::fs::{self, DirBuilder};
 use std::io;

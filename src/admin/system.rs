@@ -43,7 +43,7 @@ pub(super) fn node(page: &mut Page<'_>, figures: Option<ProcessFigures>) -> fmt:
     let times = [
         ("cpu", "Time that threads of the node ran", figures.map(|figures| figures.cpu)),
         ("cpu_wait", "Time that threads of the node were ready and waited for a processor", process::processor_wait()),
-        ("cpu_throttled", "Time that the node's control group had spent its quota", usage::throttled()),
+        ("cpu_throttled", "Time that the node's control group had exhausted its quota", usage::throttled()),
     ];
     for (name, help, time) in times {
         page.counter(name, help, SECONDS, time.unwrap_or_default().as_secs_f64())?;

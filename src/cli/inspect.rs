@@ -2,6 +2,7 @@
 
 use tidegate_actors::{FLOOR_LEASE_BYTES, floors_of};
 
+use super::run::open_files;
 use super::{Exit, output};
 use crate::config::{Raw, Settings, TEMPLATE, size_text};
 
@@ -15,7 +16,8 @@ pub(super) fn check(settings: &Settings) -> Exit {
         "configuration is valid\n\
          \x20 memory: budget {budget}, of which floor leases {floor} ({associations} associations of {each}, and startup places), \
          {rest} for negotiation and datasets\n\
-         \x20 datasets above {spool} are spooled to disk; {writers} writers, {mailbox} mailbox slots\n",
+         \x20 datasets above {spool} are spooled to disk; {writers} writers, {mailbox} mailbox slots\n\
+         \x20 open files: {open_files} at most, which the process limit (ulimit -n, LimitNOFILE=) must allow\n",
         budget = size_text(live.memory_budget_bytes),
         floor = size_text(floor),
         each = size_text(FLOOR_LEASE_BYTES),
@@ -23,6 +25,7 @@ pub(super) fn check(settings: &Settings) -> Exit {
         spool = size_text(live.associations.spool_threshold_bytes),
         writers = node.writers,
         mailbox = live.writers.mailbox_capacity,
+        open_files = open_files(node),
     ))
 }
 

@@ -34,7 +34,7 @@ pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError>
     let log_level = logging::init(&loaded.settings.log, messages.clone());
     #[cfg(feature = "test-faults")]
     if let Err(error) = tidegate_actors::fault::open() {
-        tracing::error!(%error, "no fault port");
+        tracing::error!(%error, "cannot open the fault port");
     }
     let reloader = Reloader::new(loaded.raw, log_level, Box::new(load));
     match actix_rt::System::new().block_on(serve(loaded.settings, reloader, messages)) {
@@ -238,12 +238,17 @@ fn warn_of_open_root(root: &Path) {
 /// Descriptors for connections that are being rejected.
 const BEING_TURNED_AWAY: u64 = 256;
 
+/// The most file descriptors that a node with these settings has open.
+pub(super) fn open_files(settings: &NodeSettings) -> u64 {
+    let LiveSettings { associations, writers, .. } = &settings.live;
+    DESCRIPTORS_OF_ASSOCIATION * associations.max as u64
+        + descriptors_of_writers(settings.writers, writers.batch)
+        + BEING_TURNED_AWAY
+}
+
 /// Common soft limits (1024) are below the need of the default settings.
 fn raise_open_files_limit(settings: &NodeSettings) {
-    let LiveSettings { associations, writers, .. } = &settings.live;
-    let wanted = DESCRIPTORS_OF_ASSOCIATION * associations.max as u64
-        + descriptors_of_writers(settings.writers, writers.batch)
-        + BEING_TURNED_AWAY;
+    let wanted = open_files(settings);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|limit| limit >= wanted) {
         return;

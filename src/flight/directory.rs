@@ -1,5 +1,5 @@
-//! The directory of the flight records: outside the storage root, on another filesystem if there is one, because a disk that hangs would
-//! block their writer too.
+//! The directory of the flight records. It is never below the storage root, because a disk that hangs would block their writer too; "auto"
+//! prefers a directory on another filesystem.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};

@@ -17,23 +17,22 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// The longest single wait for an alarm.
 const WAIT: Duration = Duration::from_secs(3600);
 
-/// Starts the thread, for the node of `observer` with this storage root. False: there is no directory or no thread, and the node serves
-/// without records.
-/// records.
+/// Starts the thread, for the node of `observer` with this storage root. False: the directory cannot be used, or the thread cannot be
+/// started; the node then serves without flight records.
 pub(crate) fn start(path: &RecordPath, root: &Path, messages: Messages, observer: Observer) -> bool {
     let directory = match path.open(root) {
         Ok(directory) => directory,
         Err(error) => {
-            tracing::warn!(?path, %error, "no flight records: set log.flight_records to a directory of the node's user");
+            tracing::warn!(?path, %error, "flight records disabled: set log.flight_records to a directory of the node's user");
             return false;
         }
     };
-    tracing::info!(path = %directory.path().display(), "flight records are kept here");
+    tracing::info!(path = %directory.path().display(), "flight records enabled");
     let recorder = Recorder { directory, messages, observer, last: None };
     // Its stack is allocated before memory is short.
     let started = thread::Builder::new().name("flight-record".to_owned()).spawn(move || recorder.run());
     if let Err(error) = &started {
-        tracing::warn!(%error, "no flight records: there is no thread for them");
+        tracing::warn!(%error, "flight records disabled: cannot start their thread");
     }
     started.is_ok()
 }
@@ -67,7 +66,7 @@ impl Recorder {
             Ok((path, bytes)) => {
                 tracing::warn!(path = %path.display(), bytes, reason = %alarm, "flight record written");
             }
-            Err(error) => tracing::error!(%error, reason = %alarm, "no flight record could be written"),
+            Err(error) => tracing::error!(%error, reason = %alarm, "cannot write the flight record"),
         }
     }
 }

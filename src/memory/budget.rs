@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use crate::lease::{Account, Holder};
-pub use crate::pool::BudgetSpent;
+pub use crate::pool::BudgetExhausted;
 use crate::pool::Pool;
 use crate::stage::StageBytes;
 
@@ -116,7 +116,7 @@ mod tests {
         let holder = budget.open_account("a");
         let first = holder.lease(Stage::Receiving, 60).unwrap();
         let refused = holder.lease(Stage::Receiving, 41).unwrap_err();
-        assert_eq!(refused, BudgetSpent { asked: 41, held: 60, limit: 100 });
+        assert_eq!(refused, BudgetExhausted { asked: 41, held: 60, limit: 100 });
         let second = holder.lease(Stage::Receiving, 40).unwrap();
         assert_eq!(budget.held(), 100);
         drop(first);
@@ -220,7 +220,7 @@ mod tests {
         let lease = holder.lease(Stage::Receiving, 80).unwrap();
         budget.set_limit(50);
         assert_eq!((budget.limit(), budget.held()), (50, 80));
-        assert_eq!(holder.lease(Stage::Receiving, 1).unwrap_err(), BudgetSpent { asked: 1, held: 80, limit: 50 });
+        assert_eq!(holder.lease(Stage::Receiving, 1).unwrap_err(), BudgetExhausted { asked: 1, held: 80, limit: 50 });
         drop(lease);
         assert!(holder.lease(Stage::Receiving, 51).is_err());
         assert_eq!(holder.lease(Stage::Receiving, 50).unwrap().bytes(), 50);

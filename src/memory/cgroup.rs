@@ -24,7 +24,7 @@ pub struct GroupMemory {
 }
 
 impl GroupMemory {
-    /// What the group of this process says now; `None`: there is none that accounts for memory.
+    /// Reads the figures of this process's group; `None`: no group accounts for memory.
     pub fn read() -> Option<Self> {
         Self::read_below(Path::new("/"))
     }
@@ -48,7 +48,7 @@ impl GroupMemory {
     }
 }
 
-/// What a task may have to wait for.
+/// A resource that a task may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// A processor.

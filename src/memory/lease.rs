@@ -13,7 +13,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::pool::{BudgetSpent, Pool};
+use crate::pool::{BudgetExhausted, Pool};
 use crate::stage::{Stage, StageBytes};
 
 /// The location of leased bytes.
@@ -62,8 +62,8 @@ impl Holder {
     /// Leases `bytes`. Their location is the holder until [`MemoryLease::enter_at`] changes it.
     ///
     /// # Errors
-    /// [`BudgetSpent`] if the budget does not have room for them; nothing is leased then.
-    pub fn lease(&self, stage: Stage, bytes: u64) -> Result<MemoryLease, BudgetSpent> {
+    /// [`BudgetExhausted`] if the budget does not have room for them; nothing is leased then.
+    pub fn lease(&self, stage: Stage, bytes: u64) -> Result<MemoryLease, BudgetExhausted> {
         self.0.budget.take(stage, bytes)?;
         let number = self.0.next_lease.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();

@@ -38,7 +38,7 @@ pub mod stage;
 pub mod usage;
 
 pub use allocator::AllocatorStatistics;
-pub use budget::{BudgetSpent, MemoryBudget};
+pub use budget::{BudgetExhausted, MemoryBudget};
 pub use lease::{Holder, Location, MemoryLease};
 pub use pressure::{Level, Watermarks};
 pub use snapshot::MemorySnapshot;

@@ -11,7 +11,7 @@ use crate::stage::{Stage, StageCounters};
 /// The budget is exhausted: the bytes were not leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("memory budget is exhausted: {asked} bytes requested, {held} of {limit} leased")]
-pub struct BudgetSpent {
+pub struct BudgetExhausted {
     /// Bytes requested.
     pub asked: u64,
     /// Bytes held by all leases at that moment.
@@ -76,7 +76,7 @@ impl<A> Pool<A> {
 
     /// Invariants: other stages than the floor never hold more than the budget less the floor reserve, so a floor within the reserve is always
     /// available. Stages of data never hold more than that less the control reserve, so the other stages always have theirs.
-    pub(crate) fn take(&self, stage: Stage, asked: u64) -> Result<(), BudgetSpent> {
+    pub(crate) fn take(&self, stage: Stage, asked: u64) -> Result<(), BudgetExhausted> {
         let limit = self.limit();
         let reserve = self.floor_reserve.load(Ordering::Relaxed);
         let beside = match stage {
@@ -122,12 +122,12 @@ impl<A> Pool<A> {
     }
 
     #[cold]
-    fn refused(&self, stage: Stage, asked: u64) -> BudgetSpent {
+    fn refused(&self, stage: Stage, asked: u64) -> BudgetExhausted {
         self.refusals.fetch_add(1, Ordering::Relaxed);
         if !stage.is_data() {
             self.refusals_of_newcomers.fetch_add(1, Ordering::Relaxed);
         }
-        BudgetSpent { asked, held: self.held(), limit: self.limit() }
+        BudgetExhausted { asked, held: self.held(), limit: self.limit() }
     }
 
     fn pool(&self, stage: Stage) -> &AtomicU64 {

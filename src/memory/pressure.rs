@@ -207,7 +207,7 @@ mod tests {
             prop_assert_eq!(next(level, resident, &marks()), level);
         }
 
-        /// Whatever `resident` does between the mark to leave a level and the mark to enter the one above, the level stays.
+        /// While `resident` stays between the threshold to leave a level and the one to enter the next, the level stays.
         #[test]
         fn it_never_flaps_within_a_band(level in 1..Level::ALL.len(), steps in prop::collection::vec(0.0..1.0_f64, 1..50)) {
             let (level, marks) = (Level::ALL[level], marks());

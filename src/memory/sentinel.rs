@@ -44,7 +44,7 @@ pub struct Sample {
     pub quiet: bool,
     /// Allocated memory that no lease covers.
     pub unattributed_bytes: i64,
-    /// What is leased: [`crate::MemoryBudget::stages`]. Read in quiet samples only.
+    /// The leased bytes: [`crate::MemoryBudget::stages`]. Read in quiet samples only.
     pub stages: Vec<StageUse>,
 }
 

@@ -10,7 +10,7 @@ use crate::process::{ProcessorWait, cpu_time};
 
 const CPU_STAT: GroupFile = GroupFile { controller: "cpu", v2: "cpu.stat", v1: Some("cpu.stat") };
 
-/// What happened in an interval. `None`: this machine does not tell.
+/// The use of processors and the waits for resources in an interval. `None`: this machine does not report the figure.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
     /// Time of this process on a processor, of all its threads together.

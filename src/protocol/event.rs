@@ -132,7 +132,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// What it is called where violations are counted: one of a dozen words, whatever the peer has sent.
+    /// The name under which violations are counted: one of a dozen words of ours, never a string of the peer.
     pub fn name(self) -> &'static str {
         match self {
             Self::UnrecognizedPdu(_) => "unrecognized_pdu",
@@ -192,7 +192,7 @@ pub(crate) fn input_of(pdu_type: u8) -> Option<Input> {
 }
 
 impl NotDicom {
-    /// What it is called where strangers are counted.
+    /// The name under which strangers are counted.
     pub fn name(self) -> &'static str {
         match self {
             Self::Http => "http",

@@ -1,4 +1,4 @@
-//! What the clones of a store and their commits share.
+//! The state that the clones of a store and their commits share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,7 +30,7 @@ pub(crate) struct Inner<H: Handle> {
 }
 
 impl<H: Handle> Drop for Inner<H> {
-    /// A store that is closed in order leaves nothing to be done at the next start. What fails here is done then.
+    /// A store that is closed in order leaves no work for the next start. Work that fails here is done then.
     fn drop(&mut self) {
         let root = &Arc::clone(&self.root.lock());
         if let Some(wal) = root.wal() {

@@ -19,8 +19,8 @@ use crate::sync::Mutex;
 /// log saves (`docs/performance.md`).
 pub(crate) const SMALL_MAX_BYTES: u64 = 64 * 1024;
 
-/// A file whose dataset is builder: what it begins with is known, and its digest is made from the bytes as they come. What is stored
-/// later is held against what was received.
+/// A file whose dataset is arriving: its start is known, and its digest is computed from the bytes as they arrive. The stored bytes are
+/// compared with that digest later.
 pub struct FileBuilder {
     meta: FileMeta,
     encoded_meta: Bytes,
@@ -31,7 +31,7 @@ pub struct FileBuilder {
 /// while another thread is still committing it. It is stored once.
 #[derive(Debug)]
 pub struct Instance<H: Handle = File> {
-    /// What the file meta says (PS3.10 §7.1).
+    /// The file meta information (PS3.10 §7.1).
     pub meta: FileMeta,
     /// The elements its path is made of.
     pub head: Head,
@@ -120,12 +120,12 @@ impl FileBuilder {
         self.hasher.update(bytes);
     }
 
-    /// What the file meta says.
+    /// The file meta information.
     pub fn meta(&self) -> &FileMeta {
         &self.meta
     }
 
-    /// What the file begins with, in front of the dataset.
+    /// The bytes of the file in front of the dataset.
     pub fn encoded_meta(&self) -> &Bytes {
         &self.encoded_meta
     }
@@ -145,7 +145,7 @@ impl<H: Handle> Instance<H> {
         Self { meta, head, payload, encoded_meta, digest, placement: None, state }
     }
 
-    /// What its file begins with.
+    /// The bytes of the file in front of the dataset.
     pub(crate) fn encoded_meta(&self) -> &[u8] {
         &self.encoded_meta
     }

@@ -24,7 +24,7 @@ const GROUP_LENGTH_BYTES: usize = 12;
 /// An AE title has at most 16 characters (PS3.5 §6.2).
 const MAX_AE_TITLE_LENGTH: usize = 16;
 
-/// What is said of an instance in front of its dataset.
+/// The file meta information of an instance (PS3.10 §7.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileMeta {
     /// (0002,0002) Media Storage SOP Class UID: the Affected SOP Class UID of the C-STORE request.
@@ -80,7 +80,7 @@ impl FileMeta {
     }
 }
 
-/// What a file says of itself in front of its dataset.
+/// The file meta information read from a stored file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredMeta {
     pub(crate) meta: FileMeta,

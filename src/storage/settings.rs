@@ -69,8 +69,8 @@ pub enum CommitStrategy {
     Log,
 }
 
-/// What to do with different bytes under a SOP Instance UID that is already stored. Identical bytes are always
-/// accepted without being stored a second time.
+/// The treatment of different bytes under a SOP Instance UID that is already stored. Identical bytes are always accepted without being
+/// stored a second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Duplicates {
     /// The new instance takes the place of the old one, atomically, once it is durable. Written `replace`.

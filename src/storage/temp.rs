@@ -16,7 +16,7 @@ use crate::root::Root;
 /// Most decimal digits of a 64-bit number.
 const MAX_DIGITS: usize = 20;
 
-/// Makes names for temp files: what this store draws once, then a count. No two stores, nor two files of one, share a name.
+/// Makes names for temp files: a random number of this store, then a count. No two stores, and no two files of one store, share a name.
 #[derive(Debug)]
 pub(crate) struct TempNames {
     store: String,

@@ -65,7 +65,7 @@ pub enum InvalidUid {
     /// Something other than digits and periods.
     #[error("uid has a character other than 0-9 and . (at {at})")]
     Character {
-        /// The first that is something else, counted from 1. What it is goes into no log: it may be a patient's name.
+        /// The first invalid character, counted from 1. The character itself is not logged: it may be part of a patient's name.
         at: usize,
     },
 }

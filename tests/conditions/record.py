@@ -236,7 +236,7 @@ def leak(disk: Disk, log: Path):
         settle(log, 140 // INTERVAL_S)
 
 
-def budget_spent(disk: Disk, log: Path):
+def budget_exhausted(disk: Disk, log: Path):
     settings = {"memory__budget": "32 MiB", "associations__max": "64"}
     with node(disk, log, **settings) as (_, port), paced(port, 40, 3 * MIB, 400_000):
         settle(log)
@@ -267,7 +267,7 @@ def disk_hung(disk: Disk, log: Path):
             ground.run("fsfreeze", "-u", disk.where)
 
 
-CONDITIONS = [idle, slow_disk, slow_senders, leak, budget_spent, too_few_writers, cpu_starved, disk_hung]
+CONDITIONS = [idle, slow_disk, slow_senders, leak, budget_exhausted, too_few_writers, cpu_starved, disk_hung]
 
 
 def main() -> None:

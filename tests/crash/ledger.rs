@@ -1,4 +1,4 @@
-//! What must be on the disk, and what may be.
+//! The instances that must be on the disk, and those that may be.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::instance::InstanceId;
 
-/// What the sender of an instance knows of it.
+/// The sender's knowledge of an instance.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Known {
     /// The last version that was acknowledged.
@@ -15,7 +15,7 @@ pub(crate) struct Known {
     pub(crate) unanswered: Option<u32>,
 }
 
-/// What the associations of one round have sent.
+/// The instances that the associations of one round have sent.
 #[derive(Debug, Default)]
 pub(crate) struct Sent(pub(crate) BTreeMap<InstanceId, Known>);
 
@@ -26,7 +26,7 @@ impl Sent {
     }
 }
 
-/// What has been sent to a storage root.
+/// All instances that were sent to a storage root.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger(BTreeMap<InstanceId, Known>);
 

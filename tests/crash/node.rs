@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What is larger than this goes through the spool, which most of the load does not and a good part does.
+/// Larger instances are spooled: a minority of the load, but enough of them to test the spool.
 const SPOOL_THRESHOLD: &str = "256 KiB";
 
 /// Files that no instance is yet.

@@ -121,7 +121,7 @@ impl Node {
         self.child.id()
     }
 
-    /// What `tidegate mem` with these arguments says of this node.
+    /// The output of `tidegate mem` with these arguments for this node.
     pub(crate) fn mem(&self, arguments: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .arg("mem")
@@ -248,7 +248,7 @@ impl Node {
         assert!(are_gone, "{now:?} threads and descriptors after {before:?}");
     }
 
-    /// What is held for associations and connections: accounts (one is that of who asks), leased bytes.
+    /// Accounts and leased bytes of associations and connections. One account belongs to the request itself.
     pub(crate) fn held(&self) -> (u64, u64) {
         let snapshot: serde_json::Value = serde_json::from_str(&self.mem(&["top", "--json"])).unwrap();
         let stages = snapshot["stages"].as_array().unwrap().iter().filter(|stage| stage["stage"] != "admin");

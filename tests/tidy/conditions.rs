@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 const CONDITIONS: [&str; 8] =
-    ["disk-hung", "cpu-starved", "budget-spent", "slow-senders", "slow-disk", "too-few-writers", "leak", "idle"];
+    ["disk-hung", "cpu-starved", "budget-exhausted", "slow-senders", "slow-disk", "too-few-writers", "leak", "idle"];
 
 type Line = BTreeMap<String, f64>;
 

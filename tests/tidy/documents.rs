@@ -1,4 +1,4 @@
-//! What stands in the documents and the files for deployment, held against each other and against the program.
+//! The documents and the files for deployment, compared with each other and with the program.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// What follows `start` on each line that begins so.
+/// The rest of each line that begins with `start`.
 fn lines<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
     text.lines().filter_map(|line| line.trim_start().strip_prefix(start)).collect()
 }
@@ -106,7 +106,7 @@ fn paths_that_the_documents_name_are_there() {
     assert!(paths > 60, "{paths}");
 }
 
-/// What a comment above a block of shell may say (`tests/commands/blocks.py`).
+/// The markers allowed in a comment above a shell block (`tests/commands/blocks.py`).
 const RUN: [&str; 4] = ["run", "run beside a node", "run in ci", "run under systemd"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! What no compiler holds: the walls between the crates, and the documents against the program.
+//! Rules that no compiler enforces: the walls between the crates, and the documents against the program.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -34,7 +34,7 @@ struct Module {
     children: Vec<String>,
     /// The module itself, or the inline one in it that is read.
     inside: Segments,
-    /// What the names that `use` brings in stand for, and whether a `pub use` does.
+    /// The path behind each name that `use` brings in, and whether the `use` is public.
     imports: BTreeMap<String, (Segments, bool)>,
     /// All other paths, single names among them.
     named: BTreeSet<Segments>,

@@ -1,4 +1,4 @@
-//! Who is let in and on what terms, as a whole process has it: rules, balancers, users.
+//! Admission by a whole process: access rules, balancers, users.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -249,7 +249,7 @@ fn a_header_from_who_is_not_trusted_with_it_is_not_dicom() {
     assert_eq!(node.stop(), Some(0));
 }
 
-/// What is answered to these bytes until the node closes.
+/// The bytes that the node sends in answer, until it closes.
 fn reply_to(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(std::time::Duration::from_secs(180))).unwrap();

@@ -12,7 +12,7 @@ use crate::node::{Node, eventually};
 use crate::wire::{CT, EXPLICIT, Wire, command, dataset, p_data, request, store_command, store_message};
 use dicom_ul::pdu::{Pdu, PresentationContextProposed, UserVariableItem, write_pdu};
 
-/// What the standard has a peer told.
+/// The node's last answer before the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     /// A-ABORT with this source and reason.
@@ -56,7 +56,7 @@ fn echo(message_id: u8) -> Vec<u8> {
     command(&[(0x0002, b"1.2.840.10008.1.1"), (0x0100, &[0x30, 0]), (0x0110, &[message_id, 0]), (0x0800, &[1, 1])])
 }
 
-/// What is sent, whether after an association was accepted, what the peer is told, and as what it is counted.
+/// The bytes to send, whether an association is accepted before, the expected answer, and the kind of incident that is counted.
 struct Case {
     name: &'static str,
     associated: bool,
@@ -330,7 +330,7 @@ fn no_name_leaves_the_root_collides_or_forges_a_line() {
     assert_eq!(node.stop(), Some(0));
 }
 
-/// What no log may hold.
+/// A string that no log may contain.
 const MARK: &str = "ZZMARKZZ";
 
 fn send_marked(address: SocketAddr, client: usize) {

@@ -176,7 +176,7 @@ fn whatever_fragments_a_dataset_comes_in_it_is_stored_as_it_was_sent() {
 }
 
 #[test]
-fn when_the_budget_is_spent_every_dataset_arrives_all_the_same() {
+fn when_the_budget_is_exhausted_every_dataset_arrives_all_the_same() {
     // 40 associations × 32 KiB of floor leave 6.75 MiB for 40 datasets of 3 MiB each.
     let mut node = Node::start(&[
         ("TIDEGATE__ASSOCIATIONS__MAX", "40"),

@@ -17,7 +17,7 @@ use tidegate_memory::{MemorySnapshot, Stage};
 const ROUNDS: usize = 12;
 const CLIENTS: usize = 8;
 
-/// What one client does in one round.
+/// The work of one client in one round.
 #[derive(Clone, Copy)]
 struct Share {
     associations: usize,
@@ -61,12 +61,12 @@ impl Share {
     }
 }
 
-/// What is leased for associations: the question itself costs a lease.
+/// The bytes leased for associations. The admin stage is left out: the question itself holds a lease.
 fn leased(snapshot: &MemorySnapshot) -> u64 {
     snapshot.stages.iter().filter(|stage| stage.stage != Stage::Admin).map(|stage| stage.bytes).sum()
 }
 
-/// What the quiet node holds.
+/// The leases, the resident memory and the descriptors of the idle node.
 struct Reading {
     snapshot: MemorySnapshot,
     rss: u64,

@@ -10,7 +10,7 @@ use crate::admin::model::{Association, Second, Status, Writers};
 use crate::cli::ask_error::AskError;
 use crate::cli::client::Client;
 
-/// Seconds of history that a view begins with.
+/// Seconds of history that a view begins with, and keeps.
 pub(super) const PAST_SECONDS: u64 = 300;
 
 /// The node at one moment.
@@ -56,7 +56,7 @@ impl Sort {
     }
 }
 
-/// The action of a key.
+/// The action that a key asks of the screen loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     Nothing,

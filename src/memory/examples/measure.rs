@@ -83,7 +83,7 @@ fn segments() {
     }
 }
 
-/// What stays resident after eight threads have allocated for each other.
+/// The bytes that stay resident after eight threads have allocated for each other.
 fn threads() -> Result<(), Box<dyn Error>> {
     let probe = AllocatorProbe::new()?;
     let start = Instant::now();

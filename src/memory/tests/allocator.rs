@@ -1,4 +1,4 @@
-//! What jemalloc reports of the whole process, in a process of its own: no other test allocates beside it.
+//! The allocator's figures for a whole process. The test has a process of its own, so no other test allocates beside it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

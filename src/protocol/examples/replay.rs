@@ -1,11 +1,11 @@
-//! What an association makes of bytes, for comparison with other implementations: reads requests from standard input, each a length
-//! (four bytes, big endian) and the bytes from the A-ASSOCIATE-RQ on, and writes a line of what it understood for each:
+//! Replays bytes into an association, for comparison with other implementations: reads requests from standard input, each a length (four
+//! bytes, big endian) and the bytes from the A-ASSOCIATE-RQ on, and writes a line of its events for each:
 //!
 //! ```text
 //! store 1 312e322e33 616263 | echo | released
 //! ```
 //!
-//! A C-STORE is its Message ID, SOP Instance UID and dataset, in hexadecimal; what follows the last bar is how it ended: `open`,
+//! A C-STORE is its Message ID, SOP Instance UID and dataset, in hexadecimal; the part behind the last bar is the ending: `open`,
 //! `released`, `aborted` (by the peer), `violated`.
 
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! What storing costs by stage: reading a head, and the commit by each strategy, on whatever disk the temp directory is on.
+//! The cost of storing by stage: reading a head, and the commit by each strategy, on the disk of the temp directory.
 // Criterion's macros make public items, and a benchmark whose set-up fails may say so by a panic.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,7 +1,11 @@
 //! The durable commit: it turns a batch of instances into files.
 //!
-//! The steps of an instance: check whether its name is taken, write a temp file, sync the file, rename it without replacing, sync its
-//! directory and the directories created above it. All [`Item`]s of a batch take one step before any takes the next, so one commit of
+//! Invariants: with `durability = "fsync"`, an instance is answered with success only when its bytes and its name are durable, by syncs or
+//! by a synced frame of the write-ahead log. A commit is idempotent: an instance may be committed again, after a failure or by another
+//! thread at the same time, and is stored once.
+//!
+//! The steps of an instance: check whether its name is taken, write a temp file, sync the file, rename it, sync its directory and the
+//! directories created above it. The rename replaces a file only if the check found it and it may be replaced. All [`Item`]s of a batch take one step before any takes the next, so one commit of
 //! the filesystem's journal serves several items, and a directory is synced once. An instance that goes through the write-ahead log is
 //! not synced: a group commit appends it, one frame for several batches. Its temp file is written meanwhile and renamed before the other
 //! temp files of the batch. Each item is answered separately, in order, and as early as possible. This file has the order of the steps;

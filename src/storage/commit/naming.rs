@@ -1,4 +1,7 @@
-//! The final name of an instance: a look at the possible names, and a rename that replaces nothing.
+//! The final name of an instance: a look at the possible names, and a rename.
+//!
+//! Invariant: the rename replaces a file only if the look found it and it may be replaced: the settings say so, or the disk may not have its
+//! bytes. At a path that the look found free, no file is replaced.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -19,7 +22,7 @@ use crate::temp::TempFile;
 /// Most versions of one SOP Instance UID that are kept beside each other. Each resend is compared with all of them.
 const MAX_COPIES: u32 = 1000;
 
-/// How often a rename is tried while others take the names seen free, or remove directories. Each time one of them got on.
+/// How often a rename is tried while others take the names seen free, or remove directories. Each failed attempt means that one of them made progress.
 const MAX_ATTEMPTS: u32 = 64;
 
 /// An instance whose bytes are under a final name.

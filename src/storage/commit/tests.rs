@@ -168,7 +168,7 @@ fn identical_bytes_need_no_write_but_are_synced() {
     assert_eq!(site.outcome(&instance(UID, &pixels(1, 5000))), Outcome::Identical);
     fail(Step::SyncDirectory, Errno::IO);
     assert!(matches!(site.commit(&instance(UID, &pixels(1, 5000))), Err(StoreError::Io { .. })));
-    // What the disk may not have is written again: the kernel has told once, and would not tell the next who asks.
+    // Data that the disk may have lost is written again: the kernel has reported the error once, and would not report it to the next sync.
     assert!(site.commit(&instance("1.2.9", &pixels(1, 5000))).is_err(), "the failure of a write was still to come");
     let site = Site::with(|settings| settings.duplicates = Duplicates::Refuse);
     site.commit(&instance(UID, &pixels(1, 5000))).unwrap();

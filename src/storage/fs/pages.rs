@@ -2,8 +2,8 @@
 
 use super::{Errno, Handle, write_all_at};
 
-/// What is written past the page cache begins and ends on a multiple of this, in memory and in the file: a page, and no less than a
-/// block of any disk.
+/// A write past the page cache begins and ends on a multiple of this, in memory and in the file: a page, and no less than a block of any
+/// disk.
 pub(crate) const PAGE_BYTES: usize = 4096;
 
 /// Memory that begins on a page, which all that is written is copied to first.

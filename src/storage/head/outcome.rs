@@ -91,7 +91,7 @@ pub enum HeadError {
     /// The first bytes are no data element in this transfer syntax.
     #[error("not a dataset of this transfer syntax: bad first element")]
     NotADataset,
-    /// What should be a VR is none (PS3.5 §7.1.2).
+    /// The two bytes in the position of a VR are not one (PS3.5 §7.1.2).
     #[error("element {tag} has no valid vr")]
     InvalidVr {
         /// The element.
@@ -106,7 +106,7 @@ pub enum HeadError {
     /// An item or a delimiter that no sequence is open for (PS3.5 §7.5).
     #[error("item or delimiter {tag} out of place at byte {offset}")]
     StrayDelimiter {
-        /// What was found.
+        /// The tag found.
         tag: Tag,
         /// Bytes from the start of the dataset, inflated when it is deflated.
         offset: u64,
@@ -114,7 +114,7 @@ pub enum HeadError {
     /// A sequence holds something other than items (PS3.5 §7.5).
     #[error("{tag} instead of an item at byte {offset}")]
     NotAnItem {
-        /// What was found.
+        /// The tag found.
         tag: Tag,
         /// Bytes from the start of the dataset, inflated when it is deflated.
         offset: u64,

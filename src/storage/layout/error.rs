@@ -55,7 +55,7 @@ pub enum LayoutError {
     UnknownElement {
         /// Where.
         column: usize,
-        /// What stands there.
+        /// The unknown name.
         name: String,
     },
     /// An element that cannot be part of a path.
@@ -65,7 +65,7 @@ pub enum LayoutError {
         column: usize,
         /// The element.
         tag: Tag,
-        /// What is wrong with it.
+        /// The reason, as the predicate of the sentence.
         why: &'static str,
     },
     /// An unknown function.
@@ -73,7 +73,7 @@ pub enum LayoutError {
     UnknownFunction {
         /// Where.
         column: usize,
-        /// What stands there.
+        /// The unknown name.
         name: String,
     },
     /// A function whose argument is missing or out of range.
@@ -83,9 +83,9 @@ pub enum LayoutError {
         column: usize,
         /// The function.
         function: &'static str,
-        /// What it takes.
+        /// The arguments that it takes.
         allowed: &'static str,
-        /// What stands there.
+        /// The argument found.
         found: String,
     },
     /// Literals and fields of one component that might not fit into the 255 bytes of a file name.

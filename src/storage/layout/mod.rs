@@ -55,7 +55,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// What is used when nothing is set.
+    /// The template of a store whose settings have none.
     pub const DEFAULT: &str = limits::DEFAULT;
 
     /// Reads a template; the grammar stands at the top of this module.

@@ -24,7 +24,7 @@ fn path(template: &str, values: &[(Tag, &[u8])], copy: u32) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// What one value becomes as a component of its own.
+/// The component that one value becomes.
 fn component(value: &[u8]) -> String {
     let path = path("{PatientID}/{SOPInstanceUID}", &[(tags::PATIENT_ID, value)], 1);
     path.strip_suffix("/1.2.3").unwrap().to_owned()

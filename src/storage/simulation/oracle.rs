@@ -288,7 +288,7 @@ impl Ledger {
         let is_superseded = |cause: &Cause<'_>| {
             let ended = cause.ended.unwrap_or(u64::MAX);
             let supersedes = |later: &&Cause<'_>| later.is_certain && later.begun > ended && later.left != cause.left;
-            // What waited for space is put where people have removed what came there meanwhile.
+            // An instance that waited for space may get a path that people have emptied since.
             let waits_for_path = |later: &Cause<'_>| {
                 let removed = |act: &Cause<'_>| !act.is_ours && act.left == Left::Nothing && act.begun > later.begun;
                 self.waited.iter().any(|at| (ended..later.begun).contains(at)) && causes.iter().any(removed)
@@ -306,7 +306,7 @@ impl Ledger {
         };
         if self.duplicates != Duplicates::Replace && matches!(found, Left::File(_)) {
             let is_theirs = |cause: &Cause<'_>| !cause.is_ours;
-            // What was there when people restored the root went with the old one.
+            // An instance committed before people restored the root went with the old root.
             let is_of_this_root = |cause: &Cause<'_>| self.exempt.get(path).is_none_or(|since| cause.begun > *since);
             let stands = |cause: &&Cause<'_>| cause.is_certain && cause.is_ours && is_of_this_root(cause);
             let lost = causes.iter().filter(stands).filter(|cause| cause.left != found).find(|first| {
@@ -393,7 +393,7 @@ impl Ledger {
     }
 }
 
-/// What was set aside. Whole segments of the log that were damaged are not among it.
+/// The instances that were set aside. Whole damaged segments of the log are not among them.
 fn set_aside(volume: &mut Volume, root: &Path) -> Vec<Vec<u8>> {
     let lost = root.join(".tidegate/lost");
     let is_instance = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "dcm");

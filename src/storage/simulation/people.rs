@@ -57,7 +57,7 @@ fn act(world: &World, random: &mut Random) {
         if (is_changed || seen == path) && !(is_in_time && world.machine.lock().is_on_device(&root().join(&seen))) {
             ledger.exempt(seen.clone());
         }
-        // What is being stored in a directory that was moved goes with it.
+        // An instance that is being stored in a directory that was moved goes with it.
         let goes_with_it = moves_directory && seen.parent() == path.parent();
         if is_changed || goes_with_it {
             ledger.act(seen, after, looks_lost);

@@ -50,7 +50,7 @@ pub(super) struct Plan {
 pub(super) struct Era {
     pub(super) writers: u64,
     pub(super) rounds: u64,
-    /// What happens, at calls counted from its start; soonest last.
+    /// The events, each at a call counted from its start; the next one is last.
     pub(super) events: Vec<(u64, Event)>,
     /// The call at which it ends, if it does before all is done.
     pub(super) ends_at: Option<u64>,

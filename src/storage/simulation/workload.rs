@@ -203,7 +203,7 @@ pub(super) fn quiet_down(world: &World, store: &Store<SimFile>) -> Result<(), St
     Err("a log that does not become empty though all is well".to_owned())
 }
 
-/// What the ledger is asked of an answer that is no success.
+/// Whether the instance may still be stored after this error.
 pub(super) fn is_undecided(error: &StoreError) -> bool {
     matches!(error, StoreError::Contended)
 }

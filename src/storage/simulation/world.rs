@@ -161,7 +161,7 @@ impl World {
     fn last_era(self: &Rc<Self>, simulation: &Simulation) -> Result<(), String> {
         let world = Rc::clone(self);
         simulation.spawn("last", move || {
-            // What went wrong before may be told once to each who syncs now.
+            // The first syncs may still report an error of an earlier era.
             let Some(store) = (0..4).find_map(|_| world.open()) else {
                 return world.complain("the store does not open though all is well".to_owned());
             };

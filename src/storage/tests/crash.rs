@@ -126,7 +126,7 @@ fn kill_again_and_again(way: &str) {
     println!("{way}: killed {ROUNDS} times, {acknowledged} acknowledged and whole, {recovered} temp files recovered");
     assert!(acknowledged > 0 && replaced > 0);
 
-    // What a sender of unacknowledged instances does.
+    // A sender repeats instances that were not acknowledged; identical bytes are accepted.
     let (store, _) = Store::open(settings(&root)).unwrap();
     let stored = files(&root).into_iter().find(|path| *path != path_of(REPLACED)).unwrap();
     let uid = stored.file_stem().unwrap().to_str().unwrap();

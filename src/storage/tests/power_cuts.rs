@@ -162,7 +162,7 @@ fn store_until_killed(root: &Path, acknowledged: &Path, strategy: CommitStrategy
                     let versions: Vec<_> =
                         (0..count % 4 + 1).map(|n| (format!("1.2.{thread}.{count}.{n}"), 0)).collect();
                     store_all(&versions);
-                    // What is in the log by now is replaced, which it must be taken out for.
+                    // Replaces an instance that may still be in the log: a replay must not restore the replaced version.
                     if count % 16 == thread {
                         store_all(&[(versions[0].0.clone(), 1)]);
                     }

@@ -27,7 +27,7 @@ pub use walk::DatasetFault;
 /// Files listed ahead of those that are checked.
 const LISTED_AHEAD: usize = 256;
 
-/// What a verification came to.
+/// The result of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     /// Files checked.
@@ -97,7 +97,7 @@ impl Verification {
                     Tally::add(&tally.foreign, 1);
                     true
                 }
-                // What a mkfs put there for fsck is the superuser's, and none of ours.
+                // `lost+found`, which mkfs creates for fsck, belongs to the superuser and counts as foreign.
                 Entry::Unreadable { path, error: Errno::ACCESS } if path == Path::new("lost+found") => {
                     Tally::add(&tally.foreign, 1);
                     true

@@ -62,7 +62,7 @@ pub enum Fault {
     /// It cannot be opened or read.
     #[error("cannot be read after {after_bytes} bytes: {error}")]
     Unreadable {
-        /// What could be read.
+        /// Bytes that were read before the error.
         after_bytes: u64,
         /// The system's reason.
         error: Errno,

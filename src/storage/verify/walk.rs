@@ -69,7 +69,7 @@ pub enum DatasetFault {
     /// An item or delimiter where an element should be, or the reverse (PS3.5 §7.5), or a group that no dataset has.
     #[error("{tag} at byte {offset} is out of place")]
     OutOfPlace {
-        /// What was found.
+        /// The tag found.
         tag: Tag,
         /// Where.
         offset: u64,

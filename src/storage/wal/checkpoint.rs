@@ -99,7 +99,7 @@ impl<H: Handle> Wal<H> {
         Ok(())
     }
 
-    /// Makes what the log has of these paths void, durably: rule 3. The caller holds no frame that it has to wait for.
+    /// Voids these entries durably (rule 3). The caller holds no frame that it has to wait for.
     ///
     /// # Errors
     /// If the disk does not take it. The next start may store them.

@@ -139,13 +139,13 @@ fn find_header<H: Handle>(
     Ok(None)
 }
 
-/// Whether the first frame of a generation begins there, of whatever version.
+/// Whether the first frame of a generation begins there, of any version.
 pub(super) fn holds_frame<H: Handle>(segment: &H, generation: u64, offset_bytes: u64) -> Result<bool, Errno> {
     let mut header = [0; FRAME_HEADER_BYTES];
     Ok(read_exact(segment, offset_bytes, &mut header)? && FrameHeader::is_first_of(&header, generation))
 }
 
-/// Whether something stands where the first frame belongs that is neither a frame nor what a segment is laid out with.
+/// Whether the position of the first frame holds neither a frame nor the zeros of a new segment.
 pub(super) fn begins_damaged<H: Handle>(segment: &H) -> Result<bool, Errno> {
     let mut header = [0; FRAME_HEADER_BYTES];
     let is_there = read_exact(segment, FRAMES_BEGIN_BYTES, &mut header)?;

@@ -1,7 +1,7 @@
 //! The write-ahead log: a group commit makes small instances durable with one write and one sync. Their files are written without a sync.
 //!
 //! `.tidegate/log` holds two segments. Frames are appended to one segment, and each is synced before the next, until the segment is
-//! full or has been idle for a while. Then the log switches to the other segment and *checkpoints* the first: it makes the segment's
+//! full or its first frame is a second old. Then the log switches to the other segment and *checkpoints* the first: it makes the segment's
 //! files durable and marks the segment free. At a start, [`replay()`] does the same for the segments of an earlier process.
 //!
 //! Invariants, each tested by `simulation` against every failure that the simulated disk has:

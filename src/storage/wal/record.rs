@@ -20,8 +20,8 @@ use crate::digest::Digest;
 /// Alignment of headers and frames: a frame never shares a page with one that is being written to the disk.
 pub(super) const PAGE_BYTES: u64 = 4096;
 
-/// Most bytes of one segment. Twice that is what the log takes up on the disk once it has been full; until then, a segment that
-/// was full is laid out for more before it is used again, by the thread that checkpoints, so that nobody waits for it.
+/// Most bytes of one segment. A log that has been full takes up twice that on the disk. Until then, the thread that checkpoints a full
+/// segment allocates more room for it before its next use, so that no writer waits for that.
 pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 64 << 20 };
 
 /// Where the first frame begins: behind both headers.
@@ -211,12 +211,12 @@ impl FrameHeader {
             && number_and_generation == (Some(&generation.to_le_bytes()[..]), Some(&0_u32.to_le_bytes()[..]))
     }
 
-    /// Whether a frame begins so, of whatever segment.
+    /// Whether a frame of any segment begins so.
     pub(super) fn is_any(header: &[u8]) -> bool {
         header.starts_with(&FRAME_MAGIC)
     }
 
-    /// What the frame says of its entries, if that is what was written.
+    /// The entries of the frame; `None` if its checksum does not match or an entry is malformed.
     pub(super) fn entries<'a>(
         &self,
         header: &[u8; FRAME_HEADER_BYTES],
@@ -235,7 +235,7 @@ impl FrameHeader {
             let (digest, rest) = rest.split_first_chunk::<{ Digest::BYTES }>()?;
             let (path, rest) = rest.split_at_checked(u32::from_le_bytes(*path_bytes) as usize)?;
             let path = Path::new(OsStr::from_bytes(path));
-            // Whoever may write the log may write the root anyway; a path that leads out of it is still none of ours.
+            // A writer of the log could write the root as well; still, no path may lead out of the root.
             path.components().all(|component| matches!(component, Component::Normal(_))).then_some(())?;
             let content_bytes = u64::from_le_bytes(*content_bytes);
             let content_bytes = (content_bytes != VOID).then_some(content_bytes);

@@ -6,26 +6,26 @@ use super::record::{FRAMES_BEGIN_BYTES, PAGE_BYTES, SEGMENT_BYTES, SegmentHeader
 use crate::paths::{PathKey, PathKeys};
 use crate::sync::now;
 
-/// Most files of one segment: what a checkpoint has to sync, and a start to look at.
+/// Most files of one segment. A checkpoint has to sync them all, and a start has to examine them.
 const MAX_FILES: usize = 8192;
 
-/// A new log begins with so many. Each checkpoint that keeps within [`CHECKPOINT_TARGET`] doubles them.
+/// Files that a segment of a new log may have. Each checkpoint that keeps within [`CHECKPOINT_TARGET`] doubles them.
 const FIRST_FILES: usize = 256;
 
-/// However slow the disk is. Fewer would cost more in syncs of the log than they spare.
+/// Files that a segment may have on the slowest disk. Fewer would cost more syncs of the log than they save.
 const MIN_FILES: usize = 32;
 
-/// A checkpoint is to take no longer: meanwhile the disk's queue is full of files, and a write of the log waits behind them. The number of
-/// files in a segment follows from it, by the speed that the last checkpoint found.
+/// The longest time that a checkpoint should take: meanwhile the disk's queue is full of files, and a write of the log waits behind them.
+/// The number of files in a segment follows from it and from the speed of the last checkpoint.
 const CHECKPOINT_TARGET: Duration = Duration::from_millis(250);
 
-/// A segment with something in it is checkpointed after this time: what has to be looked at after a crash is young.
+/// Age of a segment's first frame at which the segment is checkpointed. It bounds the age of files that a start after a crash examines.
 pub(super) const CHECKPOINT_AFTER: Duration = Duration::from_secs(1);
 
 /// Room at the end of a segment that only void entries may use, so that a refusal finds some.
 const RESERVE_BYTES: u64 = 4 * PAGE_BYTES;
 
-/// What a new log has to know of the old one.
+/// The state of the old log that a new one continues.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replayed {
     /// Higher than all in the old log.
@@ -35,7 +35,7 @@ pub(crate) struct Replayed {
     pub(crate) older: usize,
 }
 
-/// What of a segment a frame may use.
+/// The part of a segment that a frame may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reserve {
     /// Everything except the reserve.

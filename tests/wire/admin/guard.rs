@@ -1,4 +1,4 @@
-//! Who may use the surface, and what its clients hold.
+//! Access control of the admin surface, and the leases of its clients.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

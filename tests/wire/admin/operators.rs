@@ -1,4 +1,4 @@
-//! What an operator sees and changes, over HTTP and from the command line.
+//! The views and commands of an operator, over HTTP and from the command line.
 
 use super::*;
 

@@ -9,8 +9,8 @@ fn resident(node: &Node) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// What one association may hold with the settings of [`bombed`], allocator slack included: its window of one dataset, two more on
-/// their way, each up to the spool threshold and two segments, the spool's two chunks, and the request.
+/// The most bytes that one association may hold with the settings of [`bombed`], allocator slack included: its window of one dataset, two
+/// more on their way, each up to the spool threshold and two segments, the spool's two chunks, and the request.
 const SHARE: u64 = 16 * MIB;
 
 /// A node for the bombs: datasets go to the spool from 1 MiB on, none may be longer than 2 GiB, and a test need not wait for syncs.

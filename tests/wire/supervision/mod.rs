@@ -18,8 +18,7 @@ mod associations;
 mod tree;
 mod writers;
 
-/// What hangs is found out in a test's time. No shorter: a child that waits for a processor or a busy disk is not to pass for one
-/// that hangs.
+/// A hang is detected within a test's time. A shorter timeout would take a child that waits for a processor or a busy disk for a hung one.
 const QUICK: [(&str, &str); 2] =
     [("TIDEGATE__SUPERVISION__HANG_TIMEOUT", "3s"), ("TIDEGATE__LOG__STATISTICS_INTERVAL", "1s")];
 /// More than the floor of an association holds: it is leased for itself.

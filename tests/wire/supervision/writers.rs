@@ -55,7 +55,7 @@ fn what_is_left_to_a_writer_that_dies_or_hangs_over_the_commit_log_is_stored_by_
     let uid = |sender: usize, number: usize| format!("1.2.3.53.{sender}.{number}");
     for fault in ["reply panic", "reply hang"] {
         let mut node = start(&[]);
-        // Small ones: all go through the log, and whoever syncs it has batches of others in hand.
+        // Small ones: all go through the log, and the leader holds batches of other writers.
         std::thread::scope(|scope| {
             let send = |sender: usize| {
                 let mut wire = associate(&node);
@@ -154,7 +154,7 @@ fn a_dataset_that_no_writer_answers_for_is_given_up_in_time_and_may_be_sent_agai
 
 /// The association can read no more until the instance is stored, and there is nobody else whom it waits for.
 #[test]
-fn a_dataset_that_loses_its_writer_while_the_budget_is_spent_goes_to_the_next() {
+fn a_dataset_that_loses_its_writer_while_the_budget_is_exhausted_goes_to_the_next() {
     const BUDGET: u64 = 16 << 20;
     const FLOORS: u64 = 8 * (32 << 10);
     let mut node = start(&[

@@ -68,7 +68,7 @@ fn pdus_of_a_length_their_type_cannot_have_are_invalid() {
         let events = feed(&mut association, &header);
         assert_eq!(events, [Event::Violated(Violation::PduLength { pdu_type, length })]);
         assert_eq!(association.take_output(), abort_bytes(2, 6));
-        // What such a PDU carries is dropped as it comes.
+        // The contents of such a PDU are dropped as they arrive.
         assert_eq!(feed(&mut association, &vec![1; (length as usize).min(100_000)]), []);
         assert!(!association.has_output());
     }

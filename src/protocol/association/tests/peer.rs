@@ -227,7 +227,7 @@ pub(super) fn abort_bytes(source: u8, reason: u8) -> Vec<u8> {
     vec![7, 0, 0, 0, 0, 4, 0, 0, source, reason]
 }
 
-/// What an established association says to `bytes`, whole and in single bytes, and what it sends.
+/// The events and the output of an established association for `bytes`, which must be the same byte by byte.
 pub(super) fn said(bytes: &[u8]) -> (Vec<Event>, Vec<u8>) {
     let mut association = established();
     let events = joined(feed(&mut association, bytes));

@@ -1,4 +1,4 @@
-//! What holds for any bytes: however a stream is cut it means the same, and nothing a peer sends does harm.
+//! Properties for any bytes: the cuts of a stream do not change its meaning, and no input does harm.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ enum Sent {
     Find(Option<Vec<u8>>),
 }
 
-/// What the caller is to hear, whatever the cuts.
+/// The events for the caller, which the cuts must not change.
 #[derive(Debug, PartialEq, Eq)]
 enum Observed {
     Store { context_id: u8, message_id: u16, has_data_set: bool },

@@ -11,7 +11,7 @@ use dicom_ul::pdu::{
 
 const STATES: [State; 6] = [Sta1, Sta2, Sta3, Sta6, Sta8, Sta13];
 
-/// What a PDU brings about.
+/// The reaction to a PDU.
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
     /// It is taken, and leads to this state.

@@ -101,7 +101,7 @@ impl Handle for File {
     }
 
     fn start_write_back(&self, offset_bytes: u64, bytes: Option<NonZeroU64>) {
-        // What Linux does first when told that cached pages are not needed. A hint: an error costs nothing but time.
+        // `POSIX_FADV_DONTNEED` makes Linux start the write-back of dirty pages. It is a hint: an error costs nothing but time.
         let _ = rustix::fs::fadvise(self, offset_bytes, bytes, Advice::DontNeed);
     }
 
@@ -276,7 +276,7 @@ fn sysfs_device(dev: u64) -> String {
     format!("/sys/dev/block/{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev))
 }
 
-/// What the block device has done so far, as the kernel counts it: it changes while the disk works.
+/// The kernel's counters of the block device: they change while the disk works.
 fn device_statistics(dev: u64) -> Option<String> {
     std::fs::read_to_string(sysfs_device(dev) + "/stat").ok()
 }

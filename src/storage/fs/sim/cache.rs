@@ -162,7 +162,7 @@ impl Volume {
         Ok(at_bytes.saturating_sub(offset_bytes) as usize)
     }
 
-    /// Writes past the page cache. What is on the device then is not flushed.
+    /// Writes past the page cache. The data are on the device then, but not flushed.
     pub(super) fn write_direct(&mut self, key: Key, offset_bytes: u64, bytes: &[u8]) -> Result<usize, Errno> {
         let mut written = 0;
         while written < bytes.len() {

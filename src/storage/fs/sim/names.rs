@@ -69,7 +69,7 @@ impl Volume {
         Ok(directory.entries.get(&dentry.name).copied())
     }
 
-    /// What stands at `path`.
+    /// The key of the entry at `path`.
     pub(super) fn find(&self, from: Key, path: &Path, link: Link) -> Result<Key, Errno> {
         self.walk(from, path, link, MAX_LINKS)
     }

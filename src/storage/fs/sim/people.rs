@@ -50,7 +50,7 @@ impl Volume {
             && (0..inode.pages()).all(|page| self.peek(key, page) == self.peek_on_device(key, page))
     }
 
-    /// What stands at `path`.
+    /// The kind of the entry at `path`.
     pub(crate) fn kind(&self, path: &Path) -> Option<Kind> {
         self.inode(self.reach(path).ok()?).ok().map(|inode| inode.meta.kind)
     }

@@ -44,7 +44,7 @@ struct State {
 struct Thread {
     name: String,
     process: u32,
-    /// What it does, until it runs first.
+    /// Its body, until it first runs.
     job: Option<Job>,
     /// `None` while it runs, and once it has ended.
     fiber: Option<Fiber>,

@@ -28,7 +28,7 @@ pub(crate) struct Nature {
     pub(crate) kind: FilesystemKind,
     /// Size of the filesystem.
     pub(crate) capacity_blocks: u64,
-    /// What is written past the page cache is a multiple of this; `None`: nothing can.
+    /// Alignment in bytes of writes past the page cache; `None`: they are not supported.
     pub(crate) direct_bytes: Option<u64>,
     /// A rename can be told not to replace.
     pub(crate) renames_to_free: bool,
@@ -77,7 +77,7 @@ pub(crate) enum End {
     Kill,
 }
 
-/// See the module.
+/// A simulated machine with one filesystem.
 #[derive(Debug)]
 pub(crate) struct Volume {
     pub(crate) nature: Nature,
@@ -103,7 +103,7 @@ pub(crate) struct Volume {
     pub(crate) calls: u64,
     /// How all ends, and at which call.
     pub(crate) ends_at: Option<(u64, End)>,
-    /// What is to happen at which calls, soonest last.
+    /// The events to come, each at a call; the next one is last.
     pub(crate) events: Vec<(u64, Event)>,
     /// Errors that were made up.
     pub(crate) made_up: u64,
@@ -178,7 +178,7 @@ impl Volume {
         at.is_some_and(|at| self.calls - at < LOOK_CALLS)
     }
 
-    /// What comes before each call of `process`. An error ends the call.
+    /// Begins a call of `process`: counts it, lets time pass and due events happen. An error ends the call.
     pub(super) fn begin(&mut self, process: u32, call: Call) -> Result<(), Errno> {
         if self.process != Some(process) {
             return Err(Errno::IO);

@@ -19,7 +19,7 @@ const EXPLICIT_BE: &str = "1.2.840.10008.1.2.2";
 const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
 const UNDEFINED: u32 = u32::MAX;
 
-/// What the default layout and the check against the command set want.
+/// The elements that the default layout and the check against the command set need.
 fn wanted() -> Arc<[Tag]> {
     Arc::new([
         tags::SOP_CLASS_UID,

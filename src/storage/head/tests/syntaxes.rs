@@ -1,4 +1,4 @@
-//! What the transfer syntaxes and the looser writers of them bring.
+//! The transfer syntaxes, and the liberties of their writers.
 
 use super::*;
 

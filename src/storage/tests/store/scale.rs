@@ -1,4 +1,4 @@
-//! What a commit costs does not depend on how many instances are stored.
+//! The cost of a commit does not depend on the number of stored instances.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ fn a_commit_costs_the_same_among_a_million_files() {
         let batch = batch(first, first + 1000);
         assert!(full.commit(&batch.iter().collect::<Vec<_>>(), &|| ()).iter().all(Result::is_ok));
     }
-    // What is still being written out would be waited for by whoever is measured first.
+    // Dirty pages are synced first: otherwise the first measurement would wait for them.
     assert!(Command::new("sync").status().unwrap().success());
     let (mut among_all, mut among_none) = (Vec::new(), Vec::new());
     for first in (FILES..).step_by(1000).take(ROUNDS as usize) {

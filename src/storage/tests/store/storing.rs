@@ -152,7 +152,7 @@ fn others_may_not_read_what_is_stored() {
     let site = Site::new();
     let path = site.commit(&instance("1.2.3.4.5", &pixels(1, 10))).unwrap().path;
     let mode = |path| fs::metadata(site.root().join(path)).unwrap().permissions().mode() & 0o7777;
-    // The umask of whoever runs this may take more away.
+    // The umask of the user who runs this may take more away.
     let file = mode(path.as_path());
     assert_eq!((file & !0o640, file & 0o600), (0, 0o600), "{file:o}");
     let directory = mode(path.parent().unwrap());

@@ -61,7 +61,7 @@ fn what_was_committed_is_whole_to_the_byte() {
     let files = site.files();
     assert!(files.contains(&copy_path("1.2.3.4.5", 2)));
     let bytes = files.iter().map(|path| fs::metadata(site.root().join(path)).unwrap().len()).sum();
-    // What is ours in the root is passed over.
+    // The node's own files in the root are skipped, and count as foreign.
     assert_eq!(totals, Totals { files: 4, bytes, foreign: 1, ..Totals::default() });
     assert_eq!(verdicts.iter().map(|verdict| verdict.path.clone()).collect::<Vec<_>>(), files);
     assert!(verdicts.iter().all(|verdict| verdict.digested == Digested::Matches), "{verdicts:?}");
@@ -159,7 +159,7 @@ fn a_cut_file_is_found_without_a_digest() {
     assert!(matches!(damage(&site, &path).faults[..], [Fault::Dataset(_)]));
 }
 
-/// What a filesystem leaves that lost the data of a file and kept its length.
+/// A filesystem that lost a file's data and kept its length leaves zeros.
 #[test]
 fn a_file_of_zeros_is_found_without_a_digest() {
     let site = site_of_two();

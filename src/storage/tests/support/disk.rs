@@ -33,7 +33,7 @@ impl Disk {
         mounted.then_some(Self { image, mount })
     }
 
-    /// What would be found if the power failed now.
+    /// The disk as a power failure at this moment would leave it.
     pub(crate) fn after_power_cut(&self, dir: &Path) -> Self {
         let image = dir.join("after");
         // Holes stay holes.

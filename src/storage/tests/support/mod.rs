@@ -1,4 +1,4 @@
-//! What the tests of storing share: instances, a store in a directory of its own, and looks at what is on the disk.
+//! The common parts of the tests of storing: instances, a store in a directory of its own, and looks at the disk.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, reason = "no test uses all of it")]

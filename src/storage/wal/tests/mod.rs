@@ -1,4 +1,4 @@
-//! What the tests of the log share: a store whose log is used, and its root as a crash leaves it.
+//! The common parts of the log's tests: a store whose log is used, and its root as a crash leaves it.
 
 mod replay;
 mod writing;

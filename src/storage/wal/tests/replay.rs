@@ -1,4 +1,4 @@
-//! What a start makes of the log of an earlier process.
+//! The replay of an earlier process's log at a start.
 
 use std::fs;
 use std::path::Path;
@@ -41,7 +41,7 @@ fn what_is_acknowledged_is_whole_whatever_state_its_file_is_in() {
             assert_stored(&root, path_of(&uid), &uid, n, 3000);
         }
         assert!(temp_files(&root).is_empty());
-        // It has been written out: what is done to the files from now on is not undone.
+        // The log is checkpointed: later changes to the files are not undone.
         drop(store);
         remove_all(&root);
         let (_store, recovery) = Store::open(settings(&root)).unwrap();
@@ -146,7 +146,7 @@ fn what_people_did_on_the_same_mount_is_theirs() {
     assert!(recovery.aside.is_empty(), "{recovery:?}");
     assert_eq!(files(&root), [path_of("1.2.0"), path_of("1.2.2"), path_of("1.2.3")]);
     assert_eq!(fs::read(root.join(path_of("1.2.0"))).unwrap(), corrected);
-    // After a crash of the machine nobody knows who did it: what is missing is brought back, what was changed is left.
+    // After a crash of the machine the cause is unknown: a missing file is restored, a changed one is left.
     let (dir, _, recovery) = after(Since::Crash, &site, change);
     let root = dir.path().join("root");
     assert_eq!(recovery.restored_files, 2, "{recovery:?}");

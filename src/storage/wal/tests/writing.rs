@@ -1,4 +1,4 @@
-//! Writing the log, checkpoints, and what becomes of those that are refused.
+//! Writing the log, checkpoints, and refused instances.
 
 use std::fs;
 use std::path::Path;
@@ -217,7 +217,7 @@ fn a_log_takes_up_what_it_needs_and_is_taken_away_when_it_is_not_wanted() {
     let mut steps = Vec::new();
     for n in 0..255 {
         site.commit(&instance(&format!("1.2.{n}"), &pixels(n, 500))).unwrap();
-        // Not what is due for its age: that is a matter of how fast this machine is.
+        // Not a segment that is due for its age: that depends on the speed of this machine.
         if site.store.root().wal().unwrap().state.lock().is_oldest_full() {
             site.store.checkpoint(&|| ()).unwrap(); // one that is full is laid out for more before it is used again
         }
@@ -317,7 +317,7 @@ fn a_segment_is_not_freed_before_all_its_files_have_their_names() {
     let site = std::sync::Arc::new(site());
     let others = std::sync::Arc::clone(&site);
     arm(Step::BeforeRename, move || {
-        // It is durable by now, and nowhere but in the log. Whoever needs the name has to wait, and waits in vain.
+        // The instance is durable by now, and only in the log. A writer that needs the name has to wait, and waits in vain.
         let second = others.commit(&instance("1.2.1", &pixels(2, 500)));
         assert!(matches!(second, Err(StoreError::Contended)), "{second:?}");
         assert!(others.store.checkpoint(&|| ()).is_ok());
