@@ -48,7 +48,7 @@ pub use committed::{Committed, Origin, Sink};
 pub use gauges::activity::{AssociationUse, WriterUse};
 pub use gauges::counters::SpoolReason;
 pub use gauges::observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
-pub use network::admission::{FLOOR_LEASE_BYTES, floors_of};
+pub use network::admission::{FLOOR_LEASE_BYTES, floors_of, most_connections};
 pub use network::certificate::CertificateNames;
 pub use network::descriptors::{DESCRIPTORS_OF_ASSOCIATION, descriptors_of_writers};
 pub use network::transport::TLS_LEASE_BYTES;

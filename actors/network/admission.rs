@@ -18,9 +18,14 @@ use super::startup::{Room, Startup, startup_places};
 /// progress when the budget is exhausted.
 pub const FLOOR_LEASE_BYTES: u64 = 32 * 1024;
 
-/// Floor leases of a node with `max` associations, in bytes: those of the startup places included.
+/// Most connections of a node with `max` associations: those that hold a startup place included.
+pub fn most_connections(max: usize) -> usize {
+    max + startup_places(max)
+}
+
+/// Floor leases of a node with `max` associations, in bytes.
 pub fn floors_of(max: usize) -> u64 {
-    (max + startup_places(max)) as u64 * FLOOR_LEASE_BYTES
+    most_connections(max) as u64 * FLOOR_LEASE_BYTES
 }
 
 /// A limit that turns a connection or an association away.

@@ -8,7 +8,7 @@ use rustix::process::{Resource, getrlimit};
 
 /// Descriptors of a node besides associations and writers: listeners, surfaces, the log, connections being rejected.
 const OTHERS: u64 = 32;
-/// Descriptors of an association: two of its socket (see `threads`), and one for a spool file.
+/// Descriptors of an association: two of its socket (see `threads`), and two for spooling.
 pub const DESCRIPTORS_OF_ASSOCIATION: u64 = 4;
 
 /// Most descriptors of the writers: a temp file and a directory for each instance of a batch, and a few in passing.

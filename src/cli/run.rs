@@ -11,7 +11,7 @@ use tidegate_actors::gauges::alarm::Alarm;
 use tidegate_actors::patience::within;
 use tidegate_actors::{
     DESCRIPTORS_OF_ASSOCIATION, Failure, LiveSettings, Node, NodeSettings, Observer, Service, StartError,
-    descriptors_of_writers,
+    descriptors_of_writers, most_connections,
 };
 use tidegate_storage::Durability;
 use tokio::time::sleep;
@@ -241,7 +241,7 @@ const BEING_TURNED_AWAY: u64 = 256;
 /// The most file descriptors that a node with these settings has open.
 pub(super) fn open_files(settings: &NodeSettings) -> u64 {
     let LiveSettings { associations, writers, .. } = &settings.live;
-    DESCRIPTORS_OF_ASSOCIATION * associations.max as u64
+    DESCRIPTORS_OF_ASSOCIATION * most_connections(associations.max) as u64
         + descriptors_of_writers(settings.writers, writers.batch)
         + BEING_TURNED_AWAY
 }

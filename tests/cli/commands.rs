@@ -64,7 +64,7 @@ fn check_config_accepts_the_defaults_and_shows_the_sums() {
     let (code, stdout, stderr) = run_to_end(command.env("TIDEGATE__MEMORY__BUDGET", "512 MiB"));
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.starts_with("configuration is valid\n"), "{stdout}");
-    for sum in ["512 MiB", "floor leases 18 MiB", "512 associations of 32 KiB", "494 MiB", "open files: 3488"] {
+    for sum in ["512 MiB", "floor leases 18 MiB", "512 associations of 32 KiB", "494 MiB", "open files: 3744"] {
         assert!(stdout.contains(sum), "{sum} is not in {stdout}");
     }
 }

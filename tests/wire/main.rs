@@ -16,6 +16,7 @@ mod wire;
 
 mod access;
 mod admin;
+mod admission;
 mod floods;
 mod hostile;
 #[cfg(feature = "test-faults")]

@@ -119,7 +119,7 @@ fn a_large_dataset_goes_through_the_spool() {
     assert_eq!(wire.store(2, "1.2.3.7.1", &dataset("1.2.3.7.1", 30_000_000)).status, 0);
     assert_eq!(inode("1.2.3.7.1"), before);
     wire.release();
-    assert_eq!(node.temp_files(), 0);
+    node.wait_for_temp_files(0);
 }
 
 /// Long fragments are read to their place in the file, short ones are parsed with what is around them, and both may be in one dataset.
