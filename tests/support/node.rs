@@ -33,6 +33,12 @@ impl Node {
         Self::run(arguments, &[&admin, environment].concat(), |_| {})
     }
 
+    /// A node with an admin surface on the loopback.
+    #[allow(dead_code, reason = "not every test binary asks the surface")]
+    pub(crate) fn start_with_surface(environment: &[(&str, &str)]) -> Self {
+        Self::run(&["--admin", "127.0.0.1:0"], environment, |_| {})
+    }
+
     /// A node whose admin surface is what these arguments say.
     pub(crate) fn start_with_own_admin(arguments: &[&str]) -> Self {
         Self::run(arguments, &[], |_| {})

@@ -139,9 +139,7 @@ impl<S: Read + Write> Wire<S> {
 
     /// Echoes on context 3, and gives back the answer.
     pub(crate) fn echo(&mut self) -> Response {
-        let elements: [(u16, &[u8]); 4] =
-            [(0x0002, VERIFICATION.as_bytes()), (0x0100, &[0x30, 0]), (0x0110, &[1, 0]), (0x0800, &[1, 1])];
-        self.send(&p_data(3, 3, &command(&elements)));
+        self.send(&p_data(3, 3, &echo_command()));
         self.response()
     }
 
@@ -149,6 +147,13 @@ impl<S: Read + Write> Wire<S> {
         self.send(&[5, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
         assert_eq!(self.pdu(), Some(Pdu::ReleaseRP));
     }
+}
+
+/// The command set of a C-ECHO-RQ.
+pub(crate) fn echo_command() -> Vec<u8> {
+    let elements: [(u16, &[u8]); 4] =
+        [(0x0002, VERIFICATION.as_bytes()), (0x0100, &[0x30, 0]), (0x0110, &[1, 0]), (0x0800, &[1, 1])];
+    command(&elements)
 }
 
 /// A P-DATA-TF PDU with one PDV.

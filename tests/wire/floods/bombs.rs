@@ -3,7 +3,7 @@
 use super::*;
 
 /// Resident memory, in bytes.
-fn resident(node: &Node) -> u64 {
+pub(super) fn resident(node: &Node) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024

@@ -5,7 +5,7 @@ use super::*;
 const CROWD: usize = 500;
 
 /// Lets this process have as many connections as it may.
-fn raise_limit() {
+pub(super) fn raise_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
@@ -132,6 +132,11 @@ fn a_storm_of_reconnects_leaves_a_good_client_served() {
     node.settled();
 }
 
+/// Median, 99th percentile and longest of sorted times.
+pub(super) fn figures(took: &[Duration]) -> [Duration; 3] {
+    [took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]]
+}
+
 /// How long each of `count` visits of a good client takes: connect, associate, store 20 kB durably, release.
 fn visits(node: &Node, study: usize, count: usize) -> Vec<Duration> {
     let mut took: Vec<_> = (0..count)
@@ -206,7 +211,6 @@ fn a_good_client_is_served_amid_all_of_them() {
     assert!(!trickling.iter_mut().any(is_over), "some of them were gone before the end");
     drop(silent); // most of them gave way
 
-    let figures = |took: &[Duration]| [took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]];
     let (alone, amid) = (figures(&alone), figures(&amid));
     // Every visit was served, amid all who were there to the end. How fast is the machine's affair.
     println!("p50, p99, longest of {count} visits: alone {alone:?}, amid {amid:?} ({reconnects} reconnects)");

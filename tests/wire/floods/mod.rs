@@ -17,6 +17,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 mod bombs;
 mod crowds;
+mod together;
 
 const MIB: u64 = 1 << 20;
 
