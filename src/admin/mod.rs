@@ -5,13 +5,13 @@
 //! | [`settings`] | its address, and the authentication of its clients |
 //! | [`guard`] | authentication and authorisation over HTTP |
 //! | [`api`] | the routes |
-//! | [`model`] | the answers, over HTTP and over the socket |
+//! | [`model`], [`guest`] | the answers, over HTTP and over the socket; what of them a client without a token may see |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
 //! | [`storage`] | looks at the disk for all of these |
 //! | [`surface`] | the state that all requests share |
 //! | [`steering`] | configuration and log level |
-//! | [`server`], [`transport`], [`places`] | connections: their thread, their bounds, and whose place goes to another |
-//! | [`operators`], [`own_token`] | what a certificate permits; the token that the node makes |
+//! | [`server`], [`transport`], [`places`] | connections: their thread, their bounds, and the choice of one to be cut off |
+//! | [`operators`], [`own_token`] | the role of a certificate; the token that the node makes |
 //! | [`leases`] | the memory of requests and responses |
 //! | [`socket`], [`socket_path`], [`wire`] | the socket that the command line connects to |
 
@@ -19,6 +19,7 @@ mod api;
 mod dashboard;
 mod events;
 mod guard;
+mod guest;
 mod leases;
 mod metrics;
 pub(crate) mod model;
@@ -64,6 +65,7 @@ const BACKLOG: i32 = 1024;
 /// Buffers of the kernel for a connection, in bytes. The kernel doubles them.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
+
 /// A bound admin surface.
 pub(crate) struct Admin {
     listener: TcpListener,

@@ -56,7 +56,7 @@ pub(super) async fn serve(
     loop {
         let door = doors.borrow_and_update().clone();
         if door.token.is_none() {
-            own_token.leave().await;
+            own_token.write().await;
         }
         let access = Access::of(&door, own_token.token());
         let tls = door.tls.map(|tls| TlsAcceptor::from(http_1(tls.server)));

@@ -12,11 +12,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::leases::OfConnection;
+use super::leases::{MAX_HEAD_BYTES, OfConnection};
 use super::places::Client;
 
-/// Longest head of a request, in bytes.
-pub(super) const MAX_HEAD_BYTES: usize = 16 << 10;
 /// Longest request body, in bytes: a word or two.
 pub(super) const MAX_BODY_BYTES: usize = 1024;
 /// Bytes after the request that are read and dropped, so that the answer is not lost in a reset.
