@@ -31,6 +31,7 @@ const SMALL_ANSWER_BYTES: u64 = 64 << 10;
 pub(super) struct Leases(Arc<Holder>);
 
 /// A lease that is returned when its connection closes.
+#[derive(Default)]
 pub(super) struct OfConnection(#[expect(dead_code, reason = "held, not read")] Option<MemoryLease>);
 
 impl Leases {

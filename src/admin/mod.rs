@@ -42,6 +42,7 @@ pub(crate) mod wire;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_actors::Service;
@@ -94,6 +95,8 @@ impl Admin {
         // The sockets of clients inherit these.
         socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+        // A closed connection is reset and leaves no bytes in the kernel; one that ends in order is closed by its client first.
+        socket.set_linger(Some(Duration::ZERO))?;
         socket.bind(&listen.into())?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);
