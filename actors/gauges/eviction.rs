@@ -1,4 +1,7 @@
-//! The last remedy of memory pressure: an association is ended. It chooses among what can be ended, looks whether it has ended, and says so.
+//! The last remedy of memory pressure: an association is ended, and the next look reports whether it has.
+//!
+//! It acts on resident memory, at the level above all others. [`stalled`](super::stalled) acts earlier and on leases: it asks for memory that other
+//! associations are refused, and ends none that gives it back. An association that got both requests ends.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -14,10 +17,10 @@ const WORTH_BYTES: u64 = 64 << 10;
 /// Time between two messages that nothing can be ended.
 const REPEAT: Duration = Duration::from_secs(60);
 
-/// What was tried.
+/// The requests so far.
 #[derive(Debug, Default)]
 pub(super) struct Eviction {
-    /// The associations that were asked to end, with when, and have not: they are not chosen again.
+    /// The associations that were asked to end and have not. They are not chosen again.
     asked: BTreeSet<u64>,
     last_asked: Option<(u64, Instant)>,
     said_none: Option<Instant>,
@@ -52,7 +55,7 @@ impl Eviction {
         }
     }
 
-    /// What has become of those that were asked.
+    /// Reports on the last association that was asked, and forgets those that have ended.
     fn look(&mut self, all: &[AssociationUse]) {
         let is_open = |id: &u64| all.iter().any(|association| association.id == *id);
         if let Some((id, at)) = self.last_asked.take() {

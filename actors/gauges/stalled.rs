@@ -1,4 +1,6 @@
 //! Stalled holders of memory: associations that hold part of a dataset whose bytes do not arrive, while others are refused a lease.
+//!
+//! They are asked to give their memory back to the budget. The end of an association for the sake of resident memory is [`eviction`](super::eviction).
 
 use std::collections::HashMap;
 

@@ -4,7 +4,7 @@
 //!   so without a token only hosts that cannot be rebound are answered. A request that *changes* something must have a header that no page
 //!   can send to another origin without a preflight request (CORS), which is never granted.
 //! - An address is not an identity: every user of the host has the loopback. A request that changes something needs a token, or a certificate
-//!   of an operator; so does what tells who sends. Outside the loopback address, the configuration requires a token or a client certificate.
+//!   of an operator. Names of peers need a token or a certificate. Outside the loopback address, the configuration requires a token or a client certificate.
 
 use std::net::IpAddr;
 
@@ -27,9 +27,9 @@ pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
 /// Routes without authentication: probes, and the page, which contains no figures.
 const OPEN: [&str; 6] = ["/live", "/ready", "/", "/style.css", "/app.js", "/icon.svg"];
 
-/// What tells the insides of the process: for operators.
+/// Routes for operators only: they show the memory of the process.
 const OF_OPERATORS: &str = "/debug/";
-/// What names peers and cannot be told without their names: not for the guests of the loopback address.
+/// Answers that consist of names of peers or of paths. Guests of the loopback address do not get them.
 const NOT_FOR_GUESTS: [&str; 2] = ["/api/memory", "/api/config"];
 
 /// Security headers: no foreign sources, no frames, no forms, no type sniffing, no caching.
@@ -49,13 +49,13 @@ const HEADERS: [(HeaderName, &str); 6] = [
 /// The requirements of a request.
 #[derive(Clone)]
 pub(super) struct Access {
-    /// `None`: nobody has one.
+    /// `None`: there is none, and no request shows it.
     token: Option<String>,
-    /// Whether only those with the token may read.
+    /// Whether reading needs the token.
     is_closed: bool,
-    /// Names of the surface, of which its certificate is proof: no rebound name has one.
+    /// Host names in the surface's certificate. No attacker's name is among them.
     hosts: Vec<String>,
-    /// Whose certificates may change something.
+    /// Names of the certificates that may change something.
     pub(super) operators: Vec<OperatorName>,
 }
 
@@ -72,7 +72,7 @@ impl Access {
     }
 }
 
-/// What a client may do.
+/// The rights of a client, rising.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trust {
     /// See the probes and the page.

@@ -16,8 +16,9 @@ use tidegate_actors::TLS_LEASE_BYTES;
 use tidegate_memory::{Holder, MemoryLease, Stage};
 
 use super::model::Complaint;
-use super::transport::MAX_HEAD_BYTES;
 
+/// Longest head of a request, in bytes.
+pub(super) const MAX_HEAD_BYTES: usize = 16 << 10;
 /// Most of a request that is buffered, by the transport and by the library, and of an answer beside its body.
 const CONNECTION_BYTES: u64 = (2 * MAX_HEAD_BYTES as u64) + (128 << 10);
 /// An answer reaches the library in pieces of this size, since the library copies each into its buffer.
@@ -30,6 +31,7 @@ const SMALL_ANSWER_BYTES: u64 = 64 << 10;
 pub(super) struct Leases(Arc<Holder>);
 
 /// A lease that is returned when its connection closes.
+#[derive(Default)]
 pub(super) struct OfConnection(#[expect(dead_code, reason = "held, not read")] Option<MemoryLease>);
 
 impl Leases {

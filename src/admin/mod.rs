@@ -5,13 +5,13 @@
 //! | [`settings`] | its address, and the authentication of its clients |
 //! | [`guard`] | authentication and authorisation over HTTP |
 //! | [`api`] | the routes |
-//! | [`model`] | the answers, over HTTP and over the socket |
+//! | [`model`], [`guest`] | the answers, over HTTP and over the socket; what of them a client without a token may see |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
 //! | [`storage`] | looks at the disk for all of these |
 //! | [`surface`] | the state that all requests share |
 //! | [`steering`] | configuration and log level |
-//! | [`server`], [`transport`], [`places`] | connections: their thread, their bounds, and whose place goes to another |
-//! | [`operators`], [`own_token`] | what a certificate permits; the token that the node makes |
+//! | [`server`], [`transport`], [`places`] | connections: their thread, their bounds, and the choice of one to be cut off |
+//! | [`operators`], [`own_token`] | the role of a certificate; the token that the node makes |
 //! | [`leases`] | the memory of requests and responses |
 //! | [`socket`], [`socket_path`], [`wire`] | the socket that the command line connects to |
 
@@ -19,6 +19,7 @@ mod api;
 mod dashboard;
 mod events;
 mod guard;
+mod guest;
 mod leases;
 mod metrics;
 pub(crate) mod model;
@@ -41,6 +42,7 @@ pub(crate) mod wire;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_actors::Service;
@@ -64,6 +66,7 @@ const BACKLOG: i32 = 1024;
 /// Buffers of the kernel for a connection, in bytes. The kernel doubles them.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
+
 /// A bound admin surface.
 pub(crate) struct Admin {
     listener: TcpListener,
@@ -92,6 +95,8 @@ impl Admin {
         // The sockets of clients inherit these.
         socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+        // A closed connection is reset and leaves no bytes in the kernel; one that ends in order is closed by its client first.
+        socket.set_linger(Some(Duration::ZERO))?;
         socket.bind(&listen.into())?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);

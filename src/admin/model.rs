@@ -221,16 +221,6 @@ pub(crate) struct Drain {
 }
 
 impl Status {
-    /// The same without what peers and operators wrote, for clients that are not authenticated.
-    pub(super) fn without_peers(mut self) -> Self {
-        for refused in &mut self.refused {
-            refused.peer.clear();
-            refused.calling_ae_title.clear();
-            refused.detail.clear();
-        }
-        self
-    }
-
     pub(super) async fn of(observer: &Observer, storage: &StorageWatch) -> Result<Self, AllocatorError> {
         let readiness = Readiness::of(observer, storage, ANSWER_TIME).await;
         let sight = storage.look(STORAGE_MAX_AGE, ANSWER_TIME).await;
@@ -368,13 +358,6 @@ impl EndedEntry {
 }
 
 impl Association {
-    /// For clients that are not authenticated.
-    pub(super) fn remove_peer(&mut self) {
-        self.peer.clear();
-        self.calling_ae_title.clear();
-        self.called_ae_title.clear();
-    }
-
     pub(crate) fn of(found: &AssociationUse) -> Self {
         Self {
             id: found.id,

@@ -1,9 +1,9 @@
-//! What a client's certificate permits.
+//! The role of a client's certificate.
 
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// What a certificate permits.
+/// The rights of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Read,

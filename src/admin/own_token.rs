@@ -1,15 +1,15 @@
-//! The token that a node makes for itself where none is configured: who can read the storage root of the node may operate it.
+//! The token that a node makes for itself if none is configured. A user who can read the node's own directory in the storage root may operate
+//! the node.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustls::crypto::ring;
 use tidegate_actors::patience::within;
 use tokio::task::spawn_blocking;
+
+use crate::own_directory::replace_secret;
 
 /// Below the storage root. Only the user of the node (and root) can read it.
 const FILE: &str = ".tidegate/admin.token";
@@ -43,10 +43,10 @@ impl OwnToken {
         self.token.clone()
     }
 
-    /// Leaves the token below the storage root. If it cannot be written, the node serves without: the admin socket remains.
-    pub(super) async fn leave(&self) {
+    /// Writes the token to its file. If that fails, the surface still answers: operators have the admin socket.
+    pub(super) async fn write(&self) {
         let Self { token: Some(token), root } = self.clone() else { return };
-        let complaint = match within(TIMEOUT, spawn_blocking(move || leave(&root, &token))).await {
+        let complaint = match within(TIMEOUT, spawn_blocking(move || replace_secret(&root.join(FILE), &token))).await {
             Ok(Ok(Ok(()))) => return,
             Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(error)) => error.to_string(),
@@ -54,19 +54,7 @@ impl OwnToken {
         };
         tracing::warn!(
             error = complaint,
-            "no token of the admin surface in .tidegate/admin.token: only the admin socket can change something"
+            "cannot write .tidegate/admin.token: over HTTP nobody can operate the node, the admin socket can"
         );
     }
-}
-
-/// Takes the place of the token of the last start.
-fn leave(root: &Path, token: &str) -> io::Result<()> {
-    let file = root.join(FILE);
-    let new = file.with_extension("token.new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    writeln!(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?, "{token}")?;
-    fs::rename(new, file)
 }

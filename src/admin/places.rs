@@ -1,4 +1,4 @@
-//! The places of clients. Strangers never hold all of them against others: when none is left, one who holds a place is cut off.
+//! The places of clients. Strangers never hold all of them against others: when none is left, a connection is cut off for the new one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,26 +12,31 @@ use super::operators::Role;
 
 /// Enough for probes, scrapers and a person.
 pub(super) const MAX_CONNECTIONS: usize = 64;
-/// Nobody is cut off within this time.
+/// No connection is cut off within this time.
 const PROTECTED: Duration = Duration::from_millis(100);
-/// Nor within this one if the node owes an answer: a probe gets it.
+/// The same for a connection whose request waits for its answer: a probe gets it.
 const PROTECTED_IF_OWED: Duration = Duration::from_secs(1);
+/// The same after the end of the answer. A client that reads has closed by then; a flood of clients that do not read must not wait for places,
+/// since everybody behind them in the kernel's queue waits as well.
+const PROTECTED_IF_ANSWERED: Duration = Duration::from_millis(20);
 
-/// What is known of the client of a connection.
+/// The client of a connection.
 #[derive(Clone)]
 pub(super) struct Client {
-    /// What its certificate permits; `None`: it has shown none.
+    /// The role of its certificate; `None`: it has none.
     pub(super) role: Option<Role>,
     pub(super) standing: Rc<Standing>,
 }
 
-/// What decides who is cut off first.
+/// The properties of a connection by which one is chosen to be cut off.
 #[derive(Default)]
 pub(super) struct Standing {
     /// Whether the client has authenticated itself.
     pub(super) is_trusted: Cell<bool>,
     /// Whether its request has arrived and no byte of the answer is written.
     pub(super) is_owed: Cell<bool>,
+    /// When the end of the answer was sent.
+    pub(super) answered: Cell<Option<Instant>>,
 }
 
 /// The places, by the order in which they were taken.
@@ -65,31 +70,31 @@ impl Drop for Place {
 }
 
 impl Places {
-    /// A place for a client at `address`, if need be that of another; `None`: whoever has one has just come. The connection ends with the
-    /// registration.
-    pub(super) fn take(&self, address: IpAddr) -> Option<(Place, AbortRegistration)> {
+    /// A place for a client at `address`, if need be that of another connection, which ends; `None`: all of them are protected. The new
+    /// connection ends when the registration is aborted.
+    pub(super) fn take(&self, address: IpAddr, now: Instant) -> Option<(Place, AbortRegistration)> {
         let mut table = self.0.borrow_mut();
         if table.held.len() >= MAX_CONNECTIONS {
-            let number = table.to_be_cut_off()?;
+            let number = table.to_be_cut_off(now)?;
             table.held.remove(&number)?.handle.abort();
         }
         let (handle, registration) = AbortHandle::new_pair();
         let standing = Rc::new(Standing::default());
         let number = table.next;
         table.next += 1;
-        let held = Held { from: source(address), since: Instant::now(), standing: standing.clone(), handle };
+        let held = Held { from: source(address), since: now, standing: standing.clone(), handle };
         table.held.insert(number, held);
         Some((Place { number, places: self.clone(), standing }, registration))
     }
 }
 
 impl Table {
-    /// Strangers before those who are trusted, of the source with the most places, the longest there.
-    fn to_be_cut_off(&self) -> Option<u64> {
+    /// Strangers before trusted clients; the source with the most places; its oldest connection.
+    fn to_be_cut_off(&self, now: Instant) -> Option<u64> {
         let places_of = |from: IpAddr| self.held.values().filter(|held| held.from == from).count();
-        let old = self.held.iter().filter(|(_, held)| held.since.elapsed() >= held.protected());
-        let first = old.min_by_key(|(number, held)| {
-            let Standing { is_trusted, is_owed } = &*held.standing;
+        let unprotected = self.held.iter().filter(|(_, held)| !held.is_protected(now));
+        let first = unprotected.min_by_key(|(number, held)| {
+            let Standing { is_trusted, is_owed, .. } = &*held.standing;
             (is_trusted.get(), is_owed.get(), std::cmp::Reverse(places_of(held.from)), **number)
         });
         first.map(|(number, _)| *number)
@@ -97,12 +102,16 @@ impl Table {
 }
 
 impl Held {
-    fn protected(&self) -> Duration {
-        if self.standing.is_owed.get() { PROTECTED_IF_OWED } else { PROTECTED }
+    fn is_protected(&self, now: Instant) -> bool {
+        let Standing { is_owed, answered, .. } = &*self.standing;
+        match answered.get() {
+            Some(at) => now.duration_since(at) < PROTECTED_IF_ANSWERED,
+            None => now.duration_since(self.since) < if is_owed.get() { PROTECTED_IF_OWED } else { PROTECTED },
+        }
     }
 }
 
-/// An address, or the /64 of one: that is what one subscriber has of IPv6.
+/// An address, or its network of 64 bits: a subscriber of IPv6 has all addresses of one.
 fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -115,22 +124,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_comes_takes_the_place_of_the_oldest_stranger_of_the_largest_crowd() {
+    fn a_new_client_gets_the_place_of_the_oldest_stranger_of_the_largest_crowd() {
         let (crowd, one): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let places = Places::default();
-        let mut held = vec![places.take(one).unwrap()];
-        held.extend((1..MAX_CONNECTIONS).map(|_| places.take(crowd).unwrap()));
+        let came = Instant::now();
+        let mut held = vec![places.take(one, came).unwrap()];
+        held.extend((1..MAX_CONNECTIONS).map(|_| places.take(crowd, came).unwrap()));
         held[1].0.standing.is_trusted.set(true);
         held[2].0.standing.is_owed.set(true);
-        assert!(places.take(one).is_none(), "everybody has just come");
-        std::thread::sleep(PROTECTED);
-        let another = places.take(one).unwrap();
-        let table = places.0.borrow();
-        assert_eq!(table.held.len(), MAX_CONNECTIONS);
-        assert!(!table.held.contains_key(&3), "the first of the crowd that is not trusted, and waits for no answer");
-        assert!((0..3).all(|number| table.held.contains_key(&number)));
-        drop(table);
-        drop(another);
+        assert!(places.take(one, came).is_none(), "all have just come");
+        let later = came + PROTECTED;
+        held.push(places.take(one, later).unwrap());
+        let has = |number| places.0.borrow().held.contains_key(&number);
+        assert_eq!(places.0.borrow().held.len(), MAX_CONNECTIONS);
+        assert!(!has(3), "the first of the crowd that is not trusted, and waits for no answer");
+        assert!((0..3).all(has));
+
+        held.iter().for_each(|(place, _)| place.standing.is_owed.set(true));
+        assert!(places.take(one, later).is_none(), "the node owes the answers");
+        held[9].0.standing.answered.set(Some(later));
+        assert!(places.take(one, later).is_none(), "the client has not had the time to read the answer");
+        held.push(places.take(one, later + PROTECTED_IF_ANSWERED).unwrap());
+        assert!(!has(9));
         drop(held);
         assert!(places.0.borrow().held.is_empty());
     }

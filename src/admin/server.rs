@@ -4,7 +4,7 @@ use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_http::{HttpService, KeepAlive};
 use actix_rt::Arbiter;
@@ -32,8 +32,8 @@ use super::transport::{Stream, Transport};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of an answer that is not sent yet, the library buffers this and one piece more ([`leases::PIECE_BYTES`]).
 const WRITE_BUFFER_BYTES: usize = 16 << 10;
-/// Pause when no place is to be had, and after a failed `accept`.
-const BACKOFF: Duration = Duration::from_millis(20);
+/// Pause when all places are protected, and after a failed `accept`.
+const BACKOFF: Duration = Duration::from_millis(5);
 
 /// The thread that serves; it ends with this.
 struct Worker(Arbiter);
@@ -44,7 +44,7 @@ impl Drop for Worker {
     }
 }
 
-/// Serves, and begins anew with each other door; who is connected then is cut off.
+/// Serves, and begins anew when the door changes. Open connections are cut off then.
 pub(super) async fn serve(
     listener: io::Result<TcpListener>,
     mut doors: watch::Receiver<Door>,
@@ -56,7 +56,7 @@ pub(super) async fn serve(
     loop {
         let door = doors.borrow_and_update().clone();
         if door.token.is_none() {
-            own_token.leave().await;
+            own_token.write().await;
         }
         let access = Access::of(&door, own_token.token());
         let tls = door.tls.map(|tls| TlsAcceptor::from(http_1(tls.server)));
@@ -119,7 +119,7 @@ async fn accept(
             }
         };
         let (place, registration) = loop {
-            match places.take(peer.ip()) {
+            match places.take(peer.ip(), Instant::now()) {
                 Some(place) => break place,
                 None => sleep(BACKOFF).await,
             }
@@ -129,7 +129,7 @@ async fn accept(
         actix_rt::spawn(Abortable::new(
             async move {
                 if let Some(transport) = connect(stream, tls, &access, &place, lease).await {
-                    let _ = http.call((transport, Some(peer))).await; // a client that fails is no concern of the node
+                    let _ = http.call((transport, Some(peer))).await; // the end of a connection is no event, whatever its reason
                 }
                 drop(place);
             },

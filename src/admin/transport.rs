@@ -7,16 +7,14 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::leases::OfConnection;
+use super::leases::{MAX_HEAD_BYTES, OfConnection};
 use super::places::Client;
 
-/// Longest head of a request, in bytes.
-pub(super) const MAX_HEAD_BYTES: usize = 16 << 10;
 /// Longest request body, in bytes: a word or two.
 pub(super) const MAX_BODY_BYTES: usize = 1024;
 /// Bytes after the request that are read and dropped, so that the answer is not lost in a reset.
@@ -25,8 +23,10 @@ const MAX_DISCARDED_BYTES: usize = 64 << 10;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(6);
 /// What is ready to be sent must be accepted by the socket by then.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The client must have read the rest from the kernel's buffer, and closed, by then. The connection is reset otherwise.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What a connection is made of: TCP, or TLS over it.
+/// TCP, or TLS over it.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
@@ -37,6 +37,8 @@ pub(super) struct Transport {
     request: Request,
     request_due: Pin<Box<Sleep>>,
     write_due: Option<Pin<Box<Sleep>>>,
+    /// The end of the answer is sent; the client must close by then.
+    close_due: Option<Pin<Box<Sleep>>>,
     _lease: OfConnection,
 }
 
@@ -44,10 +46,12 @@ pub(super) struct Transport {
 enum Request {
     /// Its head is incomplete.
     Head(Vec<u8>),
-    /// These bytes are for the library, and `left` more of the body are to come.
-    Ready { bytes: Vec<u8>, left: usize },
+    /// These bytes are for the library, and `left` more of the body are to come. Of a body that is cut, the library gets no more than this.
+    Ready { bytes: Vec<u8>, left: usize, is_cut: bool },
     /// It was handed over.
     Done { discarded: usize },
+    /// It was handed over, cut. The library would wait for the rest of the body for ever, so it sees the end of the stream.
+    Cut,
 }
 
 impl Transport {
@@ -58,6 +62,7 @@ impl Transport {
             request: Request::Head(Vec::new()),
             request_due: Box::pin(sleep(REQUEST_TIMEOUT)),
             write_due: None,
+            close_due: None,
             _lease: lease,
         }
     }
@@ -78,12 +83,12 @@ impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            if let Request::Ready { bytes, left } = &mut this.request {
+            if let Request::Ready { bytes, left, is_cut } = &mut this.request {
                 let count = bytes.len().min(to.remaining());
                 to.put_slice(&bytes[..count]);
                 bytes.drain(..count);
                 if bytes.is_empty() && *left == 0 {
-                    this.request = Request::Done { discarded: 0 };
+                    this.request = if *is_cut { Request::Cut } else { Request::Done { discarded: 0 } };
                 }
                 if count > 0 {
                     return Poll::Ready(Ok(()));
@@ -91,6 +96,7 @@ impl AsyncRead for Transport {
             }
             let is_done = match this.request {
                 Request::Done { discarded } if discarded >= MAX_DISCARDED_BYTES => return Poll::Pending,
+                Request::Cut => return Poll::Ready(Ok(())),
                 Request::Done { .. } => true,
                 Request::Head(_) | Request::Ready { .. } => false,
             };
@@ -117,21 +123,24 @@ impl Request {
             Self::Head(head) => {
                 head.extend_from_slice(received);
                 if let Some(end) = end_of_head(head) {
-                    let body_bytes = content_length(&head[..end]).min(MAX_BODY_BYTES + 1);
+                    let length = field(&head[..end], b"content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+                    let body_bytes = length.min(MAX_BODY_BYTES + 1);
+                    let is_cut = body_bytes < length || field(&head[..end], b"transfer-encoding").is_some();
                     let mut bytes = std::mem::take(head);
                     bytes.truncate(end + body_bytes);
                     let left = end + body_bytes - bytes.len();
-                    *self = Self::Ready { bytes, left };
+                    *self = Self::Ready { bytes, left, is_cut };
                 } else if head.len() > MAX_HEAD_BYTES {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "the head of the request is too long"));
                 }
             }
-            Self::Ready { bytes, left } => {
+            Self::Ready { bytes, left, .. } => {
                 let count = received.len().min(*left);
                 bytes.extend_from_slice(&received[..count]);
                 *left -= count;
             }
             Self::Done { discarded } => *discarded += received.len(),
+            Self::Cut => {}
         }
         Ok(())
     }
@@ -147,13 +156,12 @@ fn end_of_head(head: &[u8]) -> Option<usize> {
     })
 }
 
-/// The length of the body; 0 without one. The guard refuses a body in chunks.
-fn content_length(head: &[u8]) -> usize {
-    let mut fields = head.split(|byte| *byte == b'\n').filter_map(|line| {
-        let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;
-        name.eq_ignore_ascii_case(b"content-length").then(|| String::from_utf8_lossy(&value[1..]).trim().parse().ok())
-    });
-    fields.next().flatten().unwrap_or(0)
+/// The value of the first header field of this name, which is given in lower case.
+fn field(head: &[u8], name: &[u8]) -> Option<String> {
+    head.split(|byte| *byte == b'\n').find_map(|line| {
+        let (found, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;
+        found.eq_ignore_ascii_case(name).then(|| String::from_utf8_lossy(&value[1..]).trim().to_owned())
+    })
 }
 
 impl AsyncWrite for Transport {
@@ -180,23 +188,44 @@ impl AsyncWrite for Transport {
         this.in_time(outcome, context)
     }
 
+    /// Ends the answer, and waits for the client to close. The connection keeps its place meanwhile, so no more send queues of the kernel exist
+    /// than places: a socket that were closed with bytes unsent would hold them without an owner, for minutes.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let outcome = Pin::new(&mut this.stream).poll_shutdown(context);
-        this.in_time(outcome, context)
+        if this.close_due.is_none() {
+            let outcome = Pin::new(&mut this.stream).poll_shutdown(context);
+            ready!(this.in_time(outcome, context))?;
+            this.client.standing.answered.set(Some(Instant::now()));
+        }
+        let due = this.close_due.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
+        if due.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let mut discarded = 0;
+        loop {
+            let mut scratch = [0; 2048];
+            let mut scratch = ReadBuf::new(&mut scratch);
+            let outcome = ready!(Pin::new(&mut this.stream).poll_read(context, &mut scratch));
+            discarded += scratch.filled().len();
+            if outcome.is_err() || scratch.filled().is_empty() || discarded > MAX_DISCARDED_BYTES {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     fn taken(request: &[u8], at_a_time: usize) -> (Vec<u8>, bool) {
         let mut state = Request::Head(Vec::new());
         request.chunks(at_a_time).for_each(|bytes| state.receive(bytes).unwrap());
         match state {
-            Request::Ready { bytes, left } => (bytes, left == 0),
-            Request::Head(_) | Request::Done { .. } => (Vec::new(), false),
+            Request::Ready { bytes, left, is_cut } => (bytes, left == 0 && !is_cut),
+            Request::Head(_) | Request::Done { .. } | Request::Cut => (Vec::new(), false),
         }
     }
 
@@ -211,7 +240,33 @@ mod tests {
             }
         }
         let long = format!("PUT /x HTTP/1.1\r\nContent-Length: 99999\r\n\r\n{}", "x".repeat(9999));
-        assert!(taken(long.as_bytes(), 100).0.len() < MAX_BODY_BYTES + 100);
+        let (bytes, is_whole) = taken(long.as_bytes(), 100);
+        assert!(bytes.len() < MAX_BODY_BYTES + 100 && !is_whole);
+        let chunked = b"PUT /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        assert!(!taken(chunked, 1).1, "the library sees its end");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_read_ends_the_connection_and_a_byte_now_and_then_is_not_reading() {
+        async fn write_all(mut transport: Transport) -> io::ErrorKind {
+            loop {
+                if let Err(error) = transport.write(&[0; 16]).await {
+                    return error.kind();
+                }
+            }
+        }
+        let client = || Client { role: None, standing: Default::default() };
+        let transport = |stream| Transport::new(Box::new(stream), client(), OfConnection::default());
+        let (node, _unread) = tokio::io::duplex(64);
+        let (slow_node, mut slow) = tokio::io::duplex(64);
+        let reading = async {
+            while slow.read_u8().await.is_ok() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let written = async { tokio::join!(write_all(transport(node)), write_all(transport(slow_node))) };
+        let (kinds, ()) = tokio::join!(written, reading);
+        assert_eq!(kinds, (io::ErrorKind::TimedOut, io::ErrorKind::TimedOut));
     }
 
     #[test]

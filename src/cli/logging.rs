@@ -43,6 +43,8 @@ fn targets(level: Level) -> Targets {
     let level = LevelFilter::from_level(level);
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        // It reports a malformed request of a client as an error.
+        .with_target("actix_http", LevelFilter::OFF)
         // It warns of a construct that a peer may repeat a thousand times in a request.
         .with_target("dicom_ul", level.min(LevelFilter::ERROR))
         // A prefix: it covers the member crates (`tidegate_actors`, …) too.

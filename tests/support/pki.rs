@@ -100,9 +100,14 @@ impl Authority {
 
     /// A TLS stream to a node that calls itself `localhost`; the handshake comes with the first write.
     pub(crate) fn connect(client: &Arc<ClientConfig>, address: std::net::SocketAddr) -> Tls {
+        Self::connect_as(client, address, "localhost")
+    }
+
+    /// The same to a node of another name.
+    pub(crate) fn connect_as(client: &Arc<ClientConfig>, address: std::net::SocketAddr, name: &'static str) -> Tls {
         let stream = std::net::TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(std::time::Duration::from_secs(180))).unwrap();
-        StreamOwned::new(ClientConnection::new(client.clone(), "localhost".try_into().unwrap()).unwrap(), stream)
+        StreamOwned::new(ClientConnection::new(client.clone(), name.try_into().unwrap()).unwrap(), stream)
     }
 }
 

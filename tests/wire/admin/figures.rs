@@ -22,8 +22,16 @@ fn a_node_that_serves_is_live_and_ready() {
     let answer = get(node.admin_address(), "/ready");
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.json()["ready"], true);
-    for name in ["serving", "listener", "writers", "storage", "space", "memory"] {
+    let (document, description) = ("/docs/observe.md", "/src/admin/openapi.json");
+    let text = |path: &str| fs::read_to_string(format!("{}{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let description: serde_json::Value = serde_json::from_str(&text(description)).unwrap();
+    let described = &description["components"]["schemas"]["Check"]["properties"]["name"]["enum"];
+    let served: Vec<_> =
+        answer.json()["checks"].as_array().unwrap().iter().map(|check| check["name"].clone()).collect();
+    assert_eq!(described.as_array().unwrap(), &served);
+    for name in served.iter().map(|name| name.as_str().unwrap()) {
         assert!(check(&answer, name), "{answer:?}");
+        assert!(text(document).contains(&format!("| `{name}` |")), "{name} is not in {document}");
     }
     assert_eq!(node.temp_files(), 0, "a look at the disk leaves nothing");
     assert_eq!(node.stop(), Some(0));

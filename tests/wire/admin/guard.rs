@@ -164,28 +164,34 @@ fn what_clients_hold_is_leased_for_as_long_as_they_do() {
     assert_eq!(node.stop(), Some(0));
 }
 
+/// Methods and paths of the surface, as its description has them.
+fn operations() -> Vec<(String, String)> {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/src/admin/openapi.json");
+    let document: serde_json::Value = serde_json::from_str(&fs::read_to_string(document).unwrap()).unwrap();
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let methods = item.as_object().unwrap().keys().filter(|key| *key != "parameters");
+        operations.extend(methods.map(|method| (method.to_uppercase(), path.replace("{id}", "1"))));
+    }
+    operations
+}
+
 #[test]
 fn the_loopback_address_is_no_identity() {
-    use std::os::unix::fs::PermissionsExt;
     let mut node = Node::start(&[SURFACE]);
     let address = node.admin_address();
     let header = [("X-Tidegate", "1"), ("Content-Type", "application/json")];
-    let changes = [
-        ("POST", "/api/drain", ""),
-        ("DELETE", "/api/drain", ""),
-        ("PUT", "/api/loglevel", r#"{"level":"debug"}"#),
-        ("DELETE", "/api/associations/1", ""),
-    ];
-    for (method, path, body) in changes {
-        assert_eq!(ask(address, method, path, &header, body).status, 401, "{method} {path}");
+    let changes: Vec<_> = operations().into_iter().filter(|(method, _)| method != "GET").collect();
+    assert!(changes.len() >= 4, "{changes:?}");
+    let unknown = ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "INVENTED"];
+    let unknown = unknown.map(|method| (method.to_owned(), "/api/reload".to_owned()));
+    for (method, path) in changes.into_iter().chain(unknown) {
+        let body = r#"{"level":"debug"}"#;
+        assert_eq!(ask(address, &method, &path, &header, body).status, 401, "{method} {path}");
+        assert_eq!(ask(address, &method, &path, &header[1..], body).status, 403, "{method} {path}");
+        let wrong = [header[0], header[1], ("Authorization", "Bearer 000000000000000000000000")];
+        assert_eq!(ask(address, &method, &path, &wrong, body).status, 401, "{method} {path}");
     }
-    let mut asking = request();
-    asking.calling_ae_title = "CT_SECRET".into();
-    let (wire, _) = Wire::associate(node.address(), asking);
-    for path in ["/api/associations", "/api/status", "/api/memory", "/api/config", "/metrics"] {
-        assert!(!get(address, path).body.contains("CT_SECRET"), "{path}");
-    }
-    wire.release();
     let shown = bearer(&node);
     let mode = fs::metadata(node.storage().join(".tidegate/admin.token")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -193,5 +199,42 @@ fn the_loopback_address_is_no_identity() {
     for path in ["/live", "/metrics", "/api/status"] {
         assert_eq!(get(address, path).status, 200, "{path}");
     }
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn a_guest_of_the_loopback_address_reads_no_ae_title() {
+    use std::io::{BufRead, BufReader, Write};
+    let mut node = Node::start(&[SURFACE]);
+    let address = node.admin_address();
+    let mut asking = request();
+    asking.calling_ae_title = "CT_SECRET".into();
+    asking.called_ae_title = "ALSO_SECRET".into();
+    let (mut wire, _) = Wire::associate(node.address(), asking);
+    // A refusal is remembered with its peer.
+    assert_eq!(wire.store(1, "1.2.3.94", &dataset("1.2.3.95", 1000)).status, 0xA900);
+    let names = |text: &str| text.contains("SECRET");
+    let read = |path: &str, token: &str| {
+        if path == "/api/events" {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n").unwrap();
+            let event = BufReader::new(stream).lines().map(Result::unwrap).find(|line| line.starts_with("data: "));
+            return event.unwrap();
+        }
+        ask(address, "GET", path, &[("Authorization", token)], "").body
+    };
+    let shown = bearer(&node);
+    let mut told = BTreeSet::new();
+    for (method, path) in operations() {
+        if method == "GET" && !path.starts_with("/debug/") {
+            assert!(!names(&read(&path, "")), "{path}");
+            if names(&read(&path, &shown)) {
+                told.insert(path);
+            }
+        }
+    }
+    let expected = ["/api/associations", "/api/events", "/api/memory", "/api/status"].map(str::to_owned);
+    assert_eq!(told, expected.into(), "an operator reads them");
+    wire.release();
     assert_eq!(node.stop(), Some(0));
 }

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use rustls::version::TLS13;
 
 mod bounds;
+mod certificates;
 mod figures;
 mod guard;
 mod operators;

@@ -104,7 +104,7 @@ fn an_event_comes_each_second_to_whoever_listens() {
     let _wire = busy(&node, "LISTED");
     let mut stream = std::net::TcpStream::connect(node.admin_address()).unwrap();
     stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
-    write!(stream, "GET /api/events HTTP/1.1\r\nAuthorization: {}\r\n\r\n", bearer(&node)).unwrap();
+    write!(stream, "GET /api/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\r\n", bearer(&node)).unwrap();
     let lines = BufReader::new(stream).lines().map(Result::unwrap);
     let events: Vec<serde_json::Value> = lines
         .filter_map(|line| line.strip_prefix("data: ").map(|data| serde_json::from_str(data).unwrap()))

@@ -1,0 +1,25 @@
+//! The answers for guests: clients of the loopback address without a token or a certificate. A guest reads figures, and no name or address of
+//! a peer.
+
+use super::model::{Association, Status};
+
+impl Status {
+    /// The status without what peers wrote.
+    pub(super) fn without_peers(mut self) -> Self {
+        for refused in &mut self.refused {
+            refused.peer.clear();
+            refused.calling_ae_title.clear();
+            refused.detail.clear();
+        }
+        self
+    }
+}
+
+impl Association {
+    /// Removes what names the peer.
+    pub(super) fn remove_peer(&mut self) {
+        self.peer.clear();
+        self.calling_ae_title.clear();
+        self.called_ae_title.clear();
+    }
+}
