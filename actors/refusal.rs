@@ -74,6 +74,8 @@ pub enum Reason {
     DiskFull,
     /// Free space is down to the reserve.
     BelowMinFree,
+    /// Free inodes are down to the reserve.
+    BelowMinInodes,
     /// The storage root is gone.
     StorageUnavailable,
     /// The node may not write to its storage.
@@ -94,7 +96,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidInstanceUid,
         Self::InvalidClassUid,
         Self::ClassOfAnotherContext,
@@ -108,6 +110,7 @@ impl Reason {
         Self::Duplicate,
         Self::DiskFull,
         Self::BelowMinFree,
+        Self::BelowMinInodes,
         Self::StorageUnavailable,
         Self::PermissionDenied,
         Self::ReadOnly,
@@ -134,6 +137,7 @@ impl Reason {
             Self::Duplicate => "duplicate",
             Self::DiskFull => "disk_full",
             Self::BelowMinFree => "below_min_free",
+            Self::BelowMinInodes => "below_min_inodes",
             Self::StorageUnavailable => "storage_unavailable",
             Self::PermissionDenied => "permission_denied",
             Self::ReadOnly => "read_only",
@@ -159,6 +163,7 @@ impl Reason {
             | Self::CommitTimeout
             | Self::DiskFull
             | Self::BelowMinFree
+            | Self::BelowMinInodes
             | Self::StorageUnavailable
             | Self::PermissionDenied
             | Self::ReadOnly
@@ -214,6 +219,9 @@ fn of_store_error(error: &StoreError) -> (Reason, &'static str) {
         }
         StoreError::DiskFull => (Reason::DiskFull, "receiver's disk is full"),
         StoreError::BelowMinFree { .. } => (Reason::BelowMinFree, "receiver's disk is down to its reserve (min_free)"),
+        StoreError::BelowMinInodes { .. } => {
+            (Reason::BelowMinInodes, "receiver's disk has no inodes left above its reserve")
+        }
         StoreError::RootUnavailable { .. } => {
             (Reason::StorageUnavailable, "receiver's storage is unavailable, see its log")
         }

@@ -235,6 +235,11 @@ impl Figures {
         if let Ok(space) = &look.space {
             page.gauge("storage_free", "Free space of the filesystem", BYTES, space.free_bytes)?;
             page.gauge("storage_size", "Size of the filesystem", BYTES, space.size_bytes)?;
+            if let Some(inodes) = space.inodes {
+                page.gauge("storage_inodes_free", "Free inodes of the filesystem", None, inodes.free)?;
+                let help = "Inodes that the node keeps free: 1024, or an eighth of all if that is less";
+                page.gauge("storage_inodes_reserved", help, None, inodes.reserved())?;
+            }
         }
         Ok(())
     }

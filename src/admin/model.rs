@@ -81,6 +81,8 @@ pub(crate) struct Storage {
     pub(crate) free_bytes: u64,
     pub(crate) size_bytes: u64,
     pub(crate) min_free_bytes: u64,
+    /// Absent if the filesystem has no fixed number of inodes.
+    pub(crate) free_inodes: Option<u64>,
     /// The age of these figures.
     pub(crate) age_ms: u64,
     /// How long the disk has not answered; absent if it does.
@@ -282,6 +284,7 @@ impl Storage {
             free_bytes: space.free_bytes,
             size_bytes: space.size_bytes,
             min_free_bytes,
+            free_inodes: space.inodes.map(|inodes| inodes.free),
             age_ms: ms(*age),
             unanswered_ms: sight.unanswered.map(ms),
             set_aside: look.set_aside.as_ref().copied().unwrap_or_default(),

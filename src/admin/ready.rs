@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidegate_actors::{ChildState, ChildStatus, Group, Observer, Phase};
 use tidegate_memory::Level;
+use tidegate_storage::{Inodes, StoreError};
 
 use super::storage::{Sight, StorageWatch};
 use crate::config::size_text;
 
-/// This part of `min_free`, an eighth, must be free above it. With a few KiB above it the node would be ready and refuse every image.
+/// This part of a reserve, an eighth, must be free above it. With a few KiB above it the node would be ready and refuse every image.
 const MARGIN_DIVISOR: u64 = 8;
 
 /// Seconds on end without memory for newcomers from which on the node is not ready.
@@ -30,7 +31,7 @@ pub(crate) struct Readiness {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Check {
-    /// `serving`, `listener`, `writers`, `storage`, `space`, `memory` or `places`.
+    /// `serving`, `listener`, `writers`, `storage`, `space`, `inodes`, `memory` or `places`.
     pub(crate) name: String,
     pub(crate) ok: bool,
     /// The finding, as text.
@@ -42,13 +43,14 @@ impl Readiness {
     pub(super) async fn of(observer: &Observer, storage: &StorageWatch, patience: Duration) -> Self {
         let look = storage.look(MAX_AGE, patience).await;
         let children = observer.children();
-        let (storage, space) = check_storage(look, observer.limits().min_free_bytes);
+        let [storage, space, inodes] = check_storage(look, observer.limits().min_free_bytes);
         let checks = vec![
             check_phase(observer.phase()),
             check_listener(&children),
             check_writers(&children),
             storage,
             space,
+            inodes,
             check_memory(observer.pressure(), observer.memory_short_seconds()),
             check_places(observer.places_taken(), observer.limits().associations),
         ];
@@ -88,12 +90,12 @@ fn check_writers(children: &[ChildStatus]) -> Check {
     check("writers", running > 0, format!("{running} of {} are running", writers().count()))
 }
 
-fn check_storage(sight: Sight, min_free_bytes: u64) -> (Check, Check) {
+fn check_storage(sight: Sight, min_free_bytes: u64) -> [Check; 3] {
     let Sight { last, unanswered } = sight;
     let Some((age, look)) = last else {
         let detail = unanswered.map_or_else(|| "the first look is under way".to_owned(), no_answer);
         let check = |name| check(name, unanswered.is_none(), &detail);
-        return (check("storage"), check("space"));
+        return ["storage", "space", "inodes"].map(check);
     };
     let storage = match (unanswered, look.written) {
         (Some(time), Ok(())) => {
@@ -109,11 +111,27 @@ fn check_storage(sight: Sight, min_free_bytes: u64) -> (Check, Check) {
     let space = match look.space {
         Ok(space) => {
             let detail = format!("{} free, {} reserved", mib(space.free_bytes), size_text(min_free_bytes));
-            check("space", space.free_bytes > min_free_bytes.saturating_add(min_free_bytes / MARGIN_DIVISOR), detail)
+            check("space", is_above(space.free_bytes, min_free_bytes), detail)
         }
-        Err(error) => check("space", false, error.to_string()),
+        Err(ref error) => check("space", false, error.to_string()),
     };
-    (storage, space)
+    [storage, space, check_inodes(look.space.map(|space| space.inodes))]
+}
+
+fn check_inodes(inodes: Result<Option<Inodes>, StoreError>) -> Check {
+    match inodes {
+        Ok(Some(inodes)) => {
+            let detail = format!("{} free, {} reserved", inodes.free, inodes.reserved());
+            check("inodes", is_above(inodes.free, inodes.reserved()), detail)
+        }
+        Ok(None) => check("inodes", true, "the filesystem has no fixed number of them"),
+        Err(error) => check("inodes", false, error.to_string()),
+    }
+}
+
+/// Whether `free` is above what is reserved, with the margin.
+fn is_above(free: u64, reserved: u64) -> bool {
+    free > reserved.saturating_add(reserved / MARGIN_DIVISOR)
 }
 
 fn no_answer(time: Duration) -> String {
@@ -139,7 +157,7 @@ fn check_places(taken: usize, max: usize) -> Check {
 #[cfg(test)]
 mod tests {
     use tidegate_actors::StorageLook;
-    use tidegate_storage::{Space, StoreError};
+    use tidegate_storage::Space;
 
     use super::*;
 
@@ -171,27 +189,36 @@ mod tests {
 
     #[test]
     fn a_disk_that_fails_is_told_from_one_that_is_full_and_one_that_hangs() {
-        let space = |free_bytes| Ok(Space { free_bytes, size_bytes: 10 << 30 });
+        let space = |free_bytes| Ok(Space { free_bytes, size_bytes: 10 << 30, inodes: None });
         let sight = |space, written, unanswered| {
             let look = StorageLook { space, written, set_aside: Ok(0) };
             Sight { last: Some((Duration::from_secs(15), look)), unanswered }
         };
         let of = |space, written| check_storage(sight(space, written, None), 1 << 30);
-        let (storage, free) = of(space(5 << 30), Ok(()));
+        let [storage, free, _] = of(space(5 << 30), Ok(()));
         assert!(storage.ok && free.ok);
         assert_eq!(free.detail, "5 GiB free, 1 GiB reserved");
-        let (storage, free) = of(space(1 << 30), Ok(()));
+        let [storage, free, _] = of(space(1 << 30), Ok(()));
         assert!(storage.ok && !free.ok, "the last byte above the reserve is gone");
-        assert!(!of(space((1 << 30) + (40 << 10)), Ok(())).1.ok, "an instance of 512 KiB is refused");
-        assert!(of(space((1 << 30) + (129 << 20)), Ok(())).1.ok);
-        let (storage, free) = of(space(5 << 30), Err(StoreError::ReadOnly));
+        assert!(!of(space((1 << 30) + (40 << 10)), Ok(()))[1].ok, "an instance of 512 KiB is refused");
+        assert!(of(space((1 << 30) + (129 << 20)), Ok(()))[1].ok);
+        let [storage, free, _] = of(space(5 << 30), Err(StoreError::ReadOnly));
         assert!(!storage.ok && free.ok);
         assert_eq!(storage.detail, "the filesystem is read-only");
-        let (storage, free) = check_storage(sight(space(5 << 30), Ok(()), Some(Duration::from_secs(9))), 1 << 30);
+        let [storage, free, _] = check_storage(sight(space(5 << 30), Ok(()), Some(Duration::from_secs(9))), 1 << 30);
         assert!(!storage.ok && free.ok, "its space is that of the last look");
         assert_eq!(storage.detail, "the disk has not answered for 9000 ms; 15 s ago a file could be written");
-        let (storage, free) = check_storage(Sight { last: None, unanswered: None }, 1 << 30);
+        let [storage, free, _] = check_storage(Sight { last: None, unanswered: None }, 1 << 30);
         assert!(storage.ok && free.ok, "a node that has just opened its storage");
+    }
+
+    #[test]
+    fn a_filesystem_without_inodes_above_the_reserve_is_not_ready_and_one_that_counts_none_is() {
+        let of = |free| check_inodes(Ok(Some(Inodes { free, total: 800 })));
+        assert_eq!(of(700), check("inodes", true, "700 free, 100 reserved"));
+        assert!(!of(100).ok && !of(112).ok && of(113).ok);
+        assert!(check_inodes(Ok(None)).ok);
+        assert!(!check_inodes(Err(StoreError::ReadOnly)).ok);
     }
 
     #[test]

@@ -94,7 +94,11 @@ mod tests {
     use super::*;
 
     fn look() -> StorageLook {
-        StorageLook { space: Ok(Space { free_bytes: 7, size_bytes: 10 }), written: Ok(()), set_aside: Ok(0) }
+        StorageLook {
+            space: Ok(Space { free_bytes: 7, size_bytes: 10, inodes: None }),
+            written: Ok(()),
+            set_aside: Ok(0),
+        }
     }
 
     #[test]

@@ -92,6 +92,7 @@ pub(super) fn status() -> Status {
             free_bytes: 100 * MIB,
             size_bytes: 500 << 30,
             min_free_bytes: 512 * MIB,
+            free_inodes: Some(1_200_000),
             age_ms: 300,
             unanswered_ms: None,
             set_aside: 0,

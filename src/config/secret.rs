@@ -4,16 +4,23 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::fs::StatVfsMountFlags;
+
+/// The `f_type` of tmpfs, `statfs(2)`.
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+
 /// Permissions of a file that is read with trust in it.
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 const OTHERS_READ: u32 = 0o004;
 
-/// Complains of a key or token that other users can read or write. Its group may read it, as packages arrange it.
+/// Complains of a key or token that other users can read or write. Its group may read it, as packages and Kubernetes (`fsGroup`) arrange
+/// it. Everybody may on a mount that an orchestrator has made for the container: Kubernetes and Docker Swarm give secrets modes 0644 and
+/// 0444 by default, which no user of the host reaches.
 pub(super) fn secret(path: impl AsRef<Path>) -> Result<(), String> {
     let path = path.as_ref();
     trusted(path)?;
     match mode(path) {
-        Some(mode) if mode & OTHERS_READ != 0 => {
+        Some(mode) if mode & OTHERS_READ != 0 && !is_orchestrators(path) => {
             Err(complaint(path, mode, "every user of this machine can read the secret in it"))
         }
         _ => Ok(()),
@@ -34,8 +41,15 @@ pub(super) fn trusted(path: impl AsRef<Path>) -> Result<(), String> {
 fn complaint(path: &Path, mode: u32, why: &str) -> String {
     let path = path.display();
     format!(
-        "{path} has mode {mode:04o}: {why}; run `chmod 600 {path}`, or 640 if the node reads it as a member of its group"
+        "{path} has mode {mode:04o}: {why}; run `chmod 600 {path}`, or 640 if the node reads it as a member of its group; for a secret of \
+         an orchestrator, set its mode to 0400"
     )
+}
+
+/// Whether the file is on a read-only filesystem in memory, as an orchestrator mounts secrets. Nobody can change their modes there.
+fn is_orchestrators(path: &Path) -> bool {
+    let is_read_only = || rustix::fs::statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY));
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type as u64 == TMPFS_MAGIC) && is_read_only()
 }
 
 /// The mode of a regular file; none where reading will tell what is wrong.
@@ -46,6 +60,9 @@ fn mode(path: &Path) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -68,5 +85,40 @@ mod tests {
         let complaint = secret(path).unwrap_err();
         assert!(complaint.contains("has mode 0666") && complaint.contains("chmod 600"), "{complaint}");
         assert!(secret("/nowhere/token").is_ok() && secret("/dev/null").is_ok());
+    }
+
+    /// A volume as the kubelet makes it: in memory, read-only, the file behind two links, mode 0644 unless `defaultMode` says less.
+    #[test]
+    fn a_secret_that_an_orchestrator_has_mounted_may_have_its_default_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = |command: &str, arguments: &[&str]| {
+            Command::new(command)
+                .args(arguments)
+                .arg(directory.path())
+                .stderr(Stdio::null())
+                .status()
+                .unwrap()
+                .success()
+        };
+        if !run("mount", &["-t", "tmpfs", "-o", "mode=1777", "tidegate-test"]) {
+            eprintln!("skipped: this user may not mount a filesystem");
+            return;
+        }
+        let at = |path: &str| directory.path().join(path);
+        fs::create_dir(at("..2026_11_29")).unwrap();
+        fs::write(at("..2026_11_29/token"), "0123456789abcdef").unwrap();
+        symlink("..2026_11_29", at("..data")).unwrap();
+        symlink("..data/token", at("token")).unwrap();
+        let verdict = |mode| {
+            fs::set_permissions(at("token"), fs::Permissions::from_mode(mode)).unwrap();
+            let writable = secret(at("token"));
+            assert!(run("mount", &["-o", "remount,ro"]));
+            let read_only = secret(at("token"));
+            assert!(run("mount", &["-o", "remount,rw"]));
+            (writable.is_ok(), read_only.is_ok())
+        };
+        let verdicts = [0o644, 0o444, 0o440, 0o400, 0o666].map(verdict);
+        assert!(run("umount", &["-l"]));
+        assert_eq!(verdicts, [(false, true), (false, true), (true, true), (true, true), (false, false)]);
     }
 }

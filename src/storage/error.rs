@@ -31,6 +31,14 @@ pub enum StoreError {
         /// Bytes reserved.
         min_free_bytes: u64,
     },
+    /// Storing this instance would use the reserved inodes. Each file and directory takes one.
+    #[error("{free} inodes free on the disk, {reserved} reserved")]
+    BelowMinInodes {
+        /// Inodes free now.
+        free: u64,
+        /// Inodes reserved.
+        reserved: u64,
+    },
     /// The storage root is gone, has become another filesystem, or is held by another node.
     #[error("the storage root is unavailable: {source}")]
     RootUnavailable {
@@ -96,6 +104,7 @@ impl StoreError {
             | Self::TooManyCopies { .. }
             | Self::DiskFull
             | Self::BelowMinFree { .. }
+            | Self::BelowMinInodes { .. }
             | Self::RootUnavailable { .. }
             | Self::Obstructed { .. }
             | Self::OutOfDescriptors

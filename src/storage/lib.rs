@@ -43,7 +43,7 @@ mod wal;
 
 pub use commit::{Commit, Files};
 pub use error::{OpenError, Owner, StoreError};
-pub use fs::Space;
+pub use fs::{Inodes, Space};
 pub use instance::{Cancellation, FileBuilder, Instance, Outcome, Payload, Stored};
 pub use recovery::{Aside, Reason, Recovery};
 pub use settings::{CommitStrategy, Duplicates, Durability, Placement, Settings, UnknownWord};

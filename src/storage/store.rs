@@ -72,11 +72,13 @@ impl<H: Handle> Store<H> {
         &self.0.settings
     }
 
-    /// Whether `bytes` more can be stored without going below the space to be kept free. The answer holds for this moment: it reserves
+    /// Whether a file of `bytes` more can be stored without going below the space and inodes to be kept free. The answer holds for this moment: it reserves
     /// nothing.
     pub fn room(&self, bytes: u64) -> Result<(), StoreError> {
         let root = self.0.root()?;
-        space::check(bytes, space::of(&root)?.free_bytes, self.0.settings.min_free_bytes)
+        let space = space::of(&root)?;
+        space::check(bytes, space.free_bytes, self.0.settings.min_free_bytes)?;
+        space.check_inodes()
     }
 
     /// The size and the free space of the filesystem.
@@ -110,7 +112,9 @@ impl<H: Handle> Store<H> {
     /// Begins a temp file for a dataset that is not kept in memory. The file meta is written to it first and has `meta_bytes`.
     pub fn spool(&self, meta_bytes: u64) -> Result<SpoolFile<H>, StoreError> {
         let Inner { temp_names, settings, .. } = &*self.0;
-        SpoolFile::create(&self.0.root()?, temp_names, meta_bytes, settings.min_free_bytes, settings.durability)
+        let root = self.0.root()?;
+        space::of(&root)?.check_inodes()?;
+        SpoolFile::create(&root, temp_names, meta_bytes, settings.min_free_bytes, settings.durability)
     }
 
     /// Stores every instance of `batch` and answers each separately, in order. When the call returns, every instance answered with `Ok`

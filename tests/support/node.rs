@@ -45,8 +45,8 @@ impl Node {
     }
 
     /// A node with something done first to where its storage root will be.
-    pub(crate) fn start_prepared(prepare: impl FnOnce(&Path)) -> Self {
-        Self::run(&[], &[("TIDEGATE__ADMIN__LISTEN", "off")], prepare)
+    pub(crate) fn start_prepared(environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
+        Self::run(&[], &[&[("TIDEGATE__ADMIN__LISTEN", "off")], environment].concat(), prepare)
     }
 
     fn run(arguments: &[&str], environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {

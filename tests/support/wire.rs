@@ -207,6 +207,11 @@ pub(crate) fn store_message(message_id: u16, sop_instance_uid: &str, dataset: &[
 
 /// A CT dataset in explicit VR little endian with `pixels` bytes of pixel data, of study 1.2.3 and series 1.2.3.4.
 pub(crate) fn dataset(sop_instance_uid: &str, pixels: usize) -> Vec<u8> {
+    dataset_of(sop_instance_uid, ("1.2.3", "1.2.3.4"), pixels)
+}
+
+/// The same of another study and series.
+pub(crate) fn dataset_of(sop_instance_uid: &str, (study, series): (&str, &str), pixels: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(pixels + 512);
     let mut text = |group: u16, element: u16, vr: &[u8; 2], value: &str| {
         let odd = value.len() % 2;
@@ -220,8 +225,8 @@ pub(crate) fn dataset(sop_instance_uid: &str, pixels: usize) -> Vec<u8> {
     text(0x0008, 0x0016, b"UI", CT);
     text(0x0008, 0x0018, b"UI", sop_instance_uid);
     text(0x0010, 0x0010, b"PN", "Wire^Test");
-    text(0x0020, 0x000D, b"UI", "1.2.3");
-    text(0x0020, 0x000E, b"UI", "1.2.3.4");
+    text(0x0020, 0x000D, b"UI", study);
+    text(0x0020, 0x000E, b"UI", series);
     out.extend([0xE0, 0x7F, 0x10, 0x00, b'O', b'W', 0, 0]);
     out.extend((pixels as u32).to_le_bytes());
     let seed = sop_instance_uid.bytes().fold(7_u32, |a, b| a * 31 % 65_521 + u32::from(b));

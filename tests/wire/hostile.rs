@@ -159,7 +159,7 @@ fn each_violation_gets_the_standards_answer_and_is_counted_and_logged_once() {
 #[test]
 fn a_storage_root_that_others_can_enter_or_change_is_warned_of() {
     for (mode, warnings) in [(0o750, 0), (0o770, 1), (0o755, 1), (0o777, 2)] {
-        let node = Node::start_prepared(|root| {
+        let node = Node::start_prepared(&[], |root| {
             fs::create_dir(root).unwrap();
             fs::set_permissions(root, fs::Permissions::from_mode(mode)).unwrap();
         });

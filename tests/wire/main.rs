@@ -22,6 +22,7 @@ mod hostile;
 #[cfg(feature = "test-faults")]
 mod leak;
 mod mem;
+mod places;
 mod receive;
 mod service;
 mod soak;

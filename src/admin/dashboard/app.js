@@ -201,11 +201,13 @@ function tiles(status) {
   say("mailbox", count(waiting));
   say("mailbox-max", `of ${count(status.mailbox_capacity)} slots`);
   if (status.storage) {
-    const { free_bytes, size_bytes, min_free_bytes, writable, unanswered_ms } = status.storage;
+    const { free_bytes, size_bytes, min_free_bytes, free_inodes, writable, unanswered_ms } = status.storage;
     say("disk", `${bytes(free_bytes)} free`);
-    say("disk-sub", unanswered_ms ? `no answer for ${Math.round(unanswered_ms / 1000)} s` : writable ? `of ${bytes(size_bytes, 0)}` : "not writable");
+    const isOutOfInodes = status.readiness.checks.some((check) => check.name === "inodes" && !check.ok);
+    const extent = isOutOfInodes ? `${count(free_inodes)} inodes free` : `of ${bytes(size_bytes, 0)}`;
+    say("disk-sub", unanswered_ms ? `no answer for ${Math.round(unanswered_ms / 1000)} s` : writable ? extent : "not writable");
     fill("disk-meter", size_bytes - free_bytes, size_bytes);
-    grade("disk", !writable || free_bytes <= min_free_bytes ? "bad" : free_bytes < 2 * min_free_bytes ? "warn" : "");
+    grade("disk", !writable || isOutOfInodes || free_bytes <= min_free_bytes ? "bad" : free_bytes < 2 * min_free_bytes ? "warn" : "");
   } else {
     say("disk", "no response");
     say("disk-sub", "the disk does not respond");

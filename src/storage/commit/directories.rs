@@ -1,4 +1,5 @@
-//! The directories of a batch: opened once, created where missing, synced once.
+//! The directories of a batch: opened once, created where missing, synced once. A handle serves the look at a name and the rename, so
+//! that the path is resolved once; it is not kept for the next batch, in whose time people may have moved the directory.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,8 @@ struct Directory<H> {
     /// Relative to the root; none once it was found removed, and for those opened only to be synced.
     path: Option<PathBuf>,
     file: H,
-    identity: Identity,
+    /// Once it was needed.
+    identity: Option<Identity>,
     synced: Option<Result<(), StoreError>>,
 }
 
@@ -55,11 +57,11 @@ impl<H: Handle> Directories<H> {
 
     /// The directory at `path`, relative to the root, if there is one.
     pub(super) fn open(&mut self, path: &Path) -> Result<Option<usize>, StoreError> {
-        if let Some(open) = self.open.iter().position(|directory| directory.path.as_deref() == Some(path)) {
+        if let Some(open) = self.open.iter().position(|directory| directory.is_at(path)) {
             return Ok(Some(open));
         }
         match self.root.dir.open(path, Open::Directory) {
-            Ok(file) => self.add(Some(path.to_owned()), file).map(Some),
+            Ok(file) => Ok(Some(self.add(Some(path.to_owned()), file, None))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(StoreError::new("open", path, error)),
         }
@@ -92,9 +94,9 @@ impl<H: Handle> Directories<H> {
         self.sync(directory)?;
         let mut fresh = Vec::new();
         let mut entry = directory;
-        // The depth ends the climb where a symbolic link has led out of the root.
-        while fresh.len() < depth && !self.is_durable(entry, known) {
-            fresh.push(self.open[entry].identity);
+        // The depth ends the climb where a directory was moved out of the root meanwhile.
+        while fresh.len() < depth && !self.is_durable(entry, known)? {
+            fresh.push(self.identity(entry)?);
             entry = self.open_parent(entry)?;
             self.sync(entry)?;
         }
@@ -104,16 +106,34 @@ impl<H: Handle> Directories<H> {
     }
 
     /// Whether the directory's own name is known to be on the disk.
-    fn is_durable(&self, directory: usize, known: &KnownDirectories) -> bool {
-        let identity = &self.open[directory].identity;
-        (identity.dev, identity.ino) == (self.root.dev, self.root.ino)
-            || known.contains(identity, self.root.trust.failures())
+    fn is_durable(&mut self, directory: usize, known: &KnownDirectories) -> Result<bool, StoreError> {
+        let identity = self.identity(directory)?;
+        Ok((identity.dev, identity.ino) == (self.root.dev, self.root.ino)
+            || known.contains(&identity, self.root.trust.failures()))
+    }
+
+    fn identity(&mut self, directory: usize) -> Result<Identity, StoreError> {
+        let Directory { file, identity, .. } = &mut self.open[directory];
+        match identity {
+            Some(identity) => Ok(*identity),
+            None => {
+                let found = file.identity().map_err(|error| self.root.failed("examine a directory in", error))?;
+                Ok(*identity.insert(found))
+            }
+        }
     }
 
     fn open_parent(&mut self, directory: usize) -> Result<usize, StoreError> {
         let parent = self.file(directory).open(Path::new(".."), Open::Directory);
         let file = parent.map_err(|error| self.root.failed("open a directory in", error))?;
-        self.add(None, file)
+        let identity = file.identity().map_err(|error| self.root.failed("examine a directory in", error))?;
+        // It may be among those opened by their paths, and is synced once.
+        for open in 0..self.open.len() {
+            if self.identity(open)? == identity {
+                return Ok(open);
+            }
+        }
+        Ok(self.add(None, file, Some(identity)))
     }
 
     fn sync(&mut self, directory: usize) -> Result<(), StoreError> {
@@ -146,16 +166,16 @@ impl<H: Handle> Directories<H> {
         Ok(())
     }
 
-    /// Adds an open directory, or finds it among those opened under another path.
-    fn add(&mut self, path: Option<PathBuf>, file: H) -> Result<usize, StoreError> {
-        let identity = file.identity().map_err(|error| self.root.failed("examine a directory in", error))?;
-        if let Some(open) = self.open.iter().position(|directory| directory.identity == identity) {
-            let known_path = &mut self.open[open].path;
-            *known_path = known_path.take().or(path);
-            return Ok(open);
-        }
+    fn add(&mut self, path: Option<PathBuf>, file: H, identity: Option<Identity>) -> usize {
         self.open.push(Directory { path, file, identity, synced: None });
-        Ok(self.open.len() - 1)
+        self.open.len() - 1
+    }
+}
+
+impl<H> Directory<H> {
+    /// Byte by byte: the paths of one layout are spelled alike.
+    fn is_at(&self, path: &Path) -> bool {
+        self.path.as_deref().is_some_and(|known| known.as_os_str() == path.as_os_str())
     }
 }
 

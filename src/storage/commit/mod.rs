@@ -62,7 +62,7 @@ impl<I: Deref<Target: AsRef<Instance<H>>> + Clone, H: Handle> Commit<I, H> {
             directories: Directories::new(Arc::clone(&root)),
             failures: root.trust.failures(),
             root,
-            free_bytes: None,
+            space: None,
             instances: instances.len(),
             in_commit: store.in_commit.fetch_add(instances.len(), Ordering::Relaxed) + instances.len(),
             store,

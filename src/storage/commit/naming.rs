@@ -63,6 +63,8 @@ pub(super) struct FreeName {
     pub(super) copy: u32,
     /// Relative to the root.
     pub(super) path: PathBuf,
+    /// The open directory that it is in, if there was one.
+    directory: Option<usize>,
     /// The file at that path that is to be replaced.
     replaces: Option<Replaced>,
 }
@@ -98,29 +100,29 @@ impl<H: Handle> Run<H> {
         let mut first = Some(first);
         for copy in 1..=MAX_COPIES {
             let path = first.take().unwrap_or_else(|| self.path(instance, copy));
-            let free = |path, replaces| Ok(Look::Free(FreeName { copy, path, replaces }));
-            // Most instances are new. This check finds that out without opening a file.
-            if self.is_free(&path) {
-                return free(path, None);
-            }
+            let free = |path, directory, replaces| Ok(Look::Free(FreeName { copy, path, directory, replaces }));
             let (parent, name) = split(&path)?;
             let Some(directory) = self.directories.open(parent)? else {
-                return free(path, None);
+                return free(path, None, None);
             };
             let file = self.directories.file(directory);
+            // Most instances are new. This check finds that out without opening a file.
+            if matches!(file.stat_at(Path::new(name), Link::NoFollow), Err(Errno::NOENT)) {
+                return free(path, Some(directory), None);
+            }
             let found = examine(file, (&path, name), instance, self.proof(instance), &self.root.trust)?;
             let stored = |stored| Ok(Look::Stored(FinalName { stored, directory: Some(directory), temp: None }));
             match found {
-                Found::Nothing => return free(path, None),
+                Found::Nothing => return free(path, Some(directory), None),
                 Found::Ours => {
                     let temp = self.unproved_name(instance, &path)?;
                     let stored = stored_as(copy, path);
                     return Ok(Look::Stored(FinalName { stored, directory: Some(directory), temp }));
                 }
                 Found::Identical => return stored(Stored { outcome: Outcome::Identical, path }),
-                Found::Unwritten => return free(path, Some(Replaced::Unwritten)),
+                Found::Unwritten => return free(path, Some(directory), Some(Replaced::Unwritten)),
                 Found::Different => match self.store.placement(instance).duplicates {
-                    Duplicates::Replace => return free(path, Some(Replaced::Different)),
+                    Duplicates::Replace => return free(path, Some(directory), Some(Replaced::Different)),
                     Duplicates::Refuse => return Err(StoreError::DuplicateRefused { path }),
                     Duplicates::KeepBoth => {}
                 },
@@ -145,11 +147,6 @@ impl<H: Handle> Run<H> {
         Ok(Some(Temp::Spool(Arc::clone(spool))))
     }
 
-    /// Whether the path is free, as far as one look shows.
-    fn is_free(&self, path: &Path) -> bool {
-        matches!(self.root.dir.stat_at(path, Link::NoFollow), Err(Errno::NOENT))
-    }
-
     /// Renames the temp file to its final name, or finds the name that the instance already has.
     pub(super) fn rename_to_final(
         &mut self,
@@ -158,30 +155,27 @@ impl<H: Handle> Run<H> {
         guard: &mut Option<PathGuard>,
     ) -> Result<Renaming<H>, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
-            let path = draft.name.path.clone();
-            // A name that need not be synced is given from the root on, without opening its directory.
-            let directory = match draft.strategy.syncs_names() {
-                true => Some(self.directories.open_or_create(parent(&path)?)?),
-                false => None,
+            let directory = match draft.name.directory {
+                Some(directory) => directory,
+                None => self.directories.open_or_create(split(&draft.name.path)?.0)?,
             };
             self.guard_path(&mut draft, guard)?;
-            let (from, name) = match directory {
-                Some(directory) => (self.directories.file(directory), split(&path)?.1),
-                None => (&self.root.dir, path.as_os_str()),
-            };
-            let renamed = match draft.rename(instance, from, name) {
+            let name = split(&draft.name.path)?.1;
+            let renamed = match draft.rename(instance, self.directories.file(directory), name) {
                 Ok(renamed) => renamed,
                 Err(decided) => return decided.map(|stored| Renaming::Named(Named::Settled(stored))),
             };
-            let FreeName { copy, replaces, .. } = draft.name;
+            let FreeName { copy, replaces, ref mut path, .. } = draft.name;
             match renamed {
                 Ok(()) => {
                     fault::point(Step::AfterRename).map_err(|error| StoreError::new("rename to", &path, error))?;
+                    let path = std::mem::take(path);
                     let stored = match replaces {
                         Some(Replaced::Different) => Stored { outcome: Outcome::Replaced, path },
                         Some(Replaced::Unwritten) => Stored { outcome: Outcome::Identical, path },
                         None => stored_as(copy, path),
                     };
+                    let directory = draft.strategy.syncs_names().then_some(directory);
                     let is_name_synced = directory.is_none() || self.root.filesystem.kind.syncs_as_a_whole();
                     let temp = (!is_name_synced).then_some(draft.temp);
                     return Ok(Renaming::Named(Named::Final(FinalName { stored, directory, temp })));
@@ -190,10 +184,8 @@ impl<H: Handle> Run<H> {
                 // the next look finds out; or the directory, which is then made anew.
                 Err(Errno::NOENT) if !draft.temp.file().exists() => {}
                 Err(Errno::NOENT) => {
-                    match directory {
-                        Some(directory) => self.directories.forget(directory),
-                        None => self.directories.create(parent(&path)?)?,
-                    }
+                    self.directories.forget(directory);
+                    draft.name.directory = None;
                     continue;
                 }
                 Err(Errno::EXIST) if replaces.is_none() => {}
@@ -281,15 +273,13 @@ fn stored_as(copy: u32, path: PathBuf) -> Stored {
     Stored { outcome, path }
 }
 
-/// The directory a name is in.
-fn parent(path: &Path) -> Result<&Path, StoreError> {
-    split(path).map(|(parent, _)| parent)
-}
-
-/// The directory and the name in it.
+/// The directory and the name in it, of a path as a layout gives it. An empty directory is the root.
 fn split(path: &Path) -> Result<(&Path, &OsStr), StoreError> {
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => Ok((parent, name)),
-        _ => Err(StoreError::new("name a file", path, Errno::INVAL)),
-    }
+    let text = path.to_str().ok_or_else(|| StoreError::new("name a file", path, Errno::INVAL))?;
+    // Names are short: this is faster than a search by words.
+    let (parent, name) = match text.bytes().rposition(|byte| byte == b'/') {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => ("", text),
+    };
+    Ok((Path::new(parent), OsStr::new(name)))
 }

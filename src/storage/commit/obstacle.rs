@@ -29,9 +29,9 @@ impl<H: Handle> Run<H> {
         let is_locked =
             |directory: &&Path| matches!(self.root.dir.may_write(directory), Err(Errno::ACCESS | Errno::PERM));
         // Where the root itself may not be written to, missing directories cannot be made; else the last that is there counts.
-        let there = |directory: &&Path| self.root.dir.stat_at(directory, Link::Follow).is_ok();
+        let there = |directory: &&Path| self.root.dir.stat_at(directory, Link::NoFollow).is_ok();
         let locked = directories.into_iter().skip(1).take_while(there).find(is_locked)?;
-        let stat = self.root.dir.stat_at(locked, Link::Follow).ok()?;
+        let stat = self.root.dir.stat_at(locked, Link::NoFollow).ok()?;
         Some((locked, Owner { uid: stat.uid, mode: stat.mode }))
     }
 }

@@ -1,10 +1,10 @@
-//! The state that the steps of one batch share: store, root, directories, and the free space.
+//! The state that the steps of one batch share: store, root, directories, and the room on the disk.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::directories::Directories;
-use crate::fs::Handle;
+use crate::fs::{Handle, Space};
 use crate::inner::Inner;
 use crate::root::Root;
 
@@ -16,8 +16,8 @@ pub(super) struct Run<H: Handle> {
     pub(super) directories: Directories<H>,
     /// Number of failed syncs before the first write of the batch.
     pub(super) failures: u64,
-    /// Free bytes of the disk less those of this batch, once they were needed.
-    pub(super) free_bytes: Option<u64>,
+    /// Room on the disk less that of this batch, once it was needed.
+    pub(super) space: Option<Space>,
     /// Instances of the batch.
     pub(super) instances: usize,
     /// Instances that were being committed when the run began, its own included.

@@ -60,18 +60,18 @@ impl<H: Handle> Run<H> {
         Strategy::choose(durability, wish, has_log, instance.dataset_bytes(), self.in_commit)
     }
 
-    /// Deducts `bytes` from the free space.
+    /// Deducts a file of `bytes` from the free space and inodes.
     fn reserve_space(&mut self, bytes: u64) -> Result<(), StoreError> {
         let min_free_bytes = self.store.settings().min_free_bytes;
-        if min_free_bytes == 0 {
-            return Ok(());
-        }
-        let free_bytes = match self.free_bytes {
-            Some(free_bytes) => free_bytes,
-            None => space::of(&self.root)?.free_bytes,
+        let space = match self.space {
+            Some(space) => space,
+            None => space::of(&self.root)?,
         };
-        space::check(bytes, free_bytes, min_free_bytes)?;
-        self.free_bytes = Some(free_bytes - bytes);
+        if min_free_bytes > 0 {
+            space::check(bytes, space.free_bytes, min_free_bytes)?;
+        }
+        space.check_inodes()?;
+        self.space = Some(space.less(bytes));
         Ok(())
     }
 

@@ -198,6 +198,17 @@ pub struct Space {
     pub free_bytes: u64,
     /// Its size in bytes.
     pub size_bytes: u64,
+    /// `None`: the filesystem makes inodes as it needs them and reports no number (btrfs, FAT, some network filesystems).
+    pub inodes: Option<Inodes>,
+}
+
+/// The inodes of a filesystem: each file and directory takes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inodes {
+    /// How many are free.
+    pub free: u64,
+    /// How many there are.
+    pub total: u64,
 }
 
 /// A filesystem, and the time it has been mounted for.
@@ -300,9 +311,9 @@ pub(crate) fn write_all_at<'a, H: Handle>(
     }
 }
 
-/// Whether `path` below `dir` still leads to `handle`. An error says neither: it is not a reason to begin anew.
+/// Whether `path` below `dir` still leads to `handle`; a link on the way deceives nobody, since the identity is compared. An error says neither: it is not a reason to begin anew.
 pub(crate) fn is_at<H: Handle>(dir: &H, path: &Path, handle: &H) -> Result<bool, Errno> {
-    let there = match dir.stat_at(path, Link::NoFollow) {
+    let there = match dir.stat_at(path, Link::Follow) {
         Ok(there) => there,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
         Err(error) => return Err(error),

@@ -1,5 +1,7 @@
 //! Probes and metrics: what a balancer and Prometheus read.
 
+use std::process::{Command, Stdio};
+
 use super::*;
 
 /// The samples of `/metrics`: by name and labels.
@@ -44,6 +46,57 @@ fn a_node_down_to_its_reserve_is_not_ready_and_says_so() {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(!check(&answer, "space") && check(&answer, "storage") && check(&answer, "writers"), "{answer:?}");
     assert_eq!(scrape(&node)["tidegate_ready"], 0.0);
+}
+
+/// A filesystem of the test's own, in a directory that goes with it.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn tmpfs(options: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tidegate-test"]).arg(directory.path()).stderr(Stdio::null());
+        let is_mounted = mount.status().is_ok_and(|status| status.success());
+        if !is_mounted {
+            eprintln!("skipped: this user may not mount a filesystem");
+        }
+        is_mounted.then(|| Self(directory))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// Every file takes an inode: small instances use them up while there is room on the disk.
+#[test]
+fn a_node_whose_inodes_run_out_refuses_instances_before_the_end_and_is_not_ready() {
+    let Some(mounted) = Mounted::tmpfs("size=64m,nr_inodes=320") else { return };
+    // The root is a link to the filesystem, which an operator may make.
+    let node = Node::start_prepared(&[SURFACE], |root| std::os::unix::fs::symlink(mounted.0.path(), root).unwrap());
+    let ready = || get(node.admin_address(), "/ready");
+    assert!(check(&ready(), "inodes"));
+    let (mut wire, _) = Wire::associate(node.address(), request());
+    let mut store = |n: u16| wire.store(n, &format!("1.2.3.{n}"), &dataset(&format!("1.2.3.{n}"), 100));
+    let refused = (1..400).map(&mut store).find(|answer| answer.status != 0).unwrap();
+    assert_eq!((refused.status, refused.comment.contains("inodes")), (0xA700, true), "{refused:?}");
+    assert!(eventually(|| ready().status == 503));
+    let answer = ready();
+    assert!(!check(&answer, "inodes") && check(&answer, "space") && check(&answer, "storage"), "{answer:?}");
+    let samples = scrape(&node);
+    assert!((1.0..=40.0).contains(&samples["tidegate_storage_inodes_free"]), "{samples:?}");
+    assert_eq!(samples["tidegate_storage_inodes_reserved"], 40.0);
+    assert!(samples.iter().any(|(name, count)| name.contains("\"below_min_inodes\"") && *count >= 1.0), "{samples:?}");
+    // What is taken away is free for the next instance; nothing is started anew.
+    for entry in fs::read_dir(mounted.0.path()).unwrap().map(|entry| entry.unwrap().path()) {
+        if !entry.ends_with(".tidegate") {
+            fs::remove_dir_all(entry).unwrap();
+        }
+    }
+    assert_eq!(store(999).status, 0);
+    assert!(eventually(|| ready().status == 200));
 }
 
 #[test]

@@ -17,7 +17,7 @@ const WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC)
 /// Opens `path`; an empty path is `dir` itself. A symbolic link in it is [`Errno::LOOP`].
 pub(super) fn open(dir: impl AsFd, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     let dir = dir.as_fd();
-    if path.is_absolute() {
+    if is_absolute(path) {
         return retry_on_intr(|| rustix::fs::openat(dir, path, flags, mode));
     }
     // A name that is new, or a file that is opened for writing, is no link by these flags; `..` never is one.
@@ -36,7 +36,7 @@ pub(super) fn open(dir: impl AsFd, path: &Path, flags: OFlags, mode: Mode) -> Re
 
 /// The metadata of what is at `path`, also of a link there.
 pub(super) fn stat(dir: impl AsFd, path: &Path) -> Result<Stat, Errno> {
-    if path.is_absolute() || is_name(path) {
+    if is_absolute(path) || is_name(path) {
         return rustix::fs::statat(dir, path, AtFlags::SYMLINK_NOFOLLOW);
     }
     // Most often nothing is there, which one call tells.
@@ -50,7 +50,7 @@ pub(super) fn at<T>(
     path: &Path,
     act: impl FnOnce(BorrowedFd<'_>, &Path) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    if path.is_absolute() || is_name(path) {
+    if is_absolute(path) || is_name(path) {
         return act(dir.as_fd(), path);
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
@@ -59,6 +59,10 @@ pub(super) fn at<T>(
 }
 
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+
+fn is_absolute(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().first() == Some(&b'/')
+}
 
 /// Whether the path is one component.
 fn is_name(path: &Path) -> bool {

@@ -16,7 +16,9 @@ use rustix::fs::{
 use rustix::io::retry_on_intr;
 use twox_hash::XxHash3_128;
 
-use super::{Entry, Errno, Filesystem, FilesystemKind, Handle, Identity, Kind, Link, Lock, Open, Space, Stat, Taken};
+use super::{
+    Entry, Errno, Filesystem, FilesystemKind, Handle, Identity, Inodes, Kind, Link, Lock, Open, Space, Stat, Taken,
+};
 
 /// Mode of every file made; the umask may take more away.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
@@ -55,8 +57,8 @@ impl Handle for File {
 
     fn stat_at(&self, path: &Path, link: Link) -> Result<Stat, Errno> {
         match link {
-            Link::Follow if path.is_absolute() => rustix::fs::stat(path),
-            Link::Follow | Link::NoFollow => beneath::stat(self, path),
+            Link::Follow => rustix::fs::statat(self, path, AtFlags::empty()),
+            Link::NoFollow => beneath::stat(self, path),
         }
         .map(|stat| Stat::from(&stat))
     }
@@ -176,7 +178,12 @@ impl Handle for File {
     fn space(&self) -> Result<Space, Errno> {
         let statistics = rustix::fs::fstatvfs(self)?;
         let bytes = |blocks: u64| blocks.saturating_mul(statistics.f_frsize);
-        Ok(Space { free_bytes: bytes(statistics.f_bavail), size_bytes: bytes(statistics.f_blocks) })
+        let inodes = Inodes { free: statistics.f_favail, total: statistics.f_files };
+        Ok(Space {
+            free_bytes: bytes(statistics.f_bavail),
+            size_bytes: bytes(statistics.f_blocks),
+            inodes: (inodes.total > 0).then_some(inodes),
+        })
     }
 
     fn filesystem(&self) -> Result<Filesystem, Errno> {

@@ -297,7 +297,8 @@ impl Volume {
 
     pub(super) fn space(&self) -> Space {
         let bytes = |blocks: u64| blocks * super::disk::PAGE_BYTES as u64;
-        Space { free_bytes: bytes(self.free_blocks()), size_bytes: bytes(self.nature.capacity_blocks) }
+        let size_bytes = bytes(self.nature.capacity_blocks);
+        Space { free_bytes: bytes(self.free_blocks()), size_bytes, inodes: None }
     }
 
     pub(super) fn filesystem(&self) -> Filesystem {

@@ -16,13 +16,13 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 impl SmallFilesystem {
     fn mount(at: &Path, size: &str) -> Option<Self> {
-        Self::mount_kind("tmpfs", at, size)
+        Self::mount_kind("tmpfs", at, &format!("size={size}"))
     }
 
     fn mount_kind(kind: &str, at: &Path, size: &str) -> Option<Self> {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         fs::create_dir_all(at).unwrap();
-        let options = format!("size={size},mode=0700");
+        let options = format!("{size},mode=0700");
         let mounted = Command::new("mount")
             .args(["-t", kind, "-o", &options, "tidegate-test"])
             .arg(at)
@@ -88,7 +88,7 @@ fn a_full_disk_is_said_to_be_full_and_is_used_again_when_it_is_not() {
 fn a_filesystem_that_cannot_be_written_past_the_page_cache_stores_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
-    let Some(_mounted) = SmallFilesystem::mount_kind("ramfs", &root, "4m") else {
+    let Some(_mounted) = SmallFilesystem::mount_kind("ramfs", &root, "size=4m") else {
         return;
     };
     let (store, _) = Store::open(settings(&root)).unwrap();
@@ -134,6 +134,46 @@ fn a_batch_leaves_the_space_to_keep_as_one_instance_does() {
     assert_eq!(stored, [true, true, false, false], "{results:?}");
     assert!(matches!(results[2], Err(StoreError::BelowMinFree { .. })), "{results:?}");
     assert_eq!(files(&root).len(), 2);
+}
+
+#[test]
+fn no_instance_takes_a_reserved_inode_and_a_filesystem_that_counts_none_is_not_full() {
+    for durability in [Durability::Fsync, Durability::None] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        let Some(_mounted) = SmallFilesystem::mount_kind("tmpfs", &root, "size=16m,nr_inodes=160") else {
+            return;
+        };
+        let mut settings = settings(&root);
+        settings.durability = durability;
+        let (store, _) = Store::open(settings).unwrap();
+        let batch: Vec<_> = (0..200).map(|n| instance(&format!("1.2.3.{n}"), &pixels(n as u8, 100))).collect();
+        let results = store.commit(&batch.iter().collect::<Vec<_>>(), &|| ());
+        let stored = results.iter().filter(|result| result.is_ok()).count();
+        assert_eq!(files(&root).len(), stored);
+        let inodes = store.space().unwrap().inodes.unwrap();
+        assert_eq!(inodes.reserved(), 20);
+        // The directories, and the files of the commit log as it grows, are not counted beforehand: the reserve is for them.
+        assert!(stored > 100 && (1..=20).contains(&inodes.free), "{stored} stored, {inodes:?}");
+        for refused in results.into_iter().filter(Result::is_err) {
+            assert!(matches!(refused, Err(StoreError::BelowMinInodes { reserved: 20, .. })), "{refused:?}");
+        }
+        assert!(matches!(store.room(1), Err(StoreError::BelowMinInodes { .. })));
+        assert!(matches!(store.spool(0), Err(StoreError::BelowMinInodes { .. })));
+        store.try_write().unwrap(); // the reserve is there
+        for path in files(&root).iter().take(20) {
+            fs::remove_file(root.join(path)).unwrap();
+        }
+        commit(&store, &instance("1.2.3.1000", &pixels(1, 100))).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    let Some(_mounted) = SmallFilesystem::mount_kind("tmpfs", &root, "size=1m,nr_inodes=0") else {
+        return;
+    };
+    let (store, _) = Store::open(settings(&root)).unwrap();
+    commit(&store, &instance("1.2.3.4", &pixels(1, 100))).unwrap();
+    assert!(store.room(1).is_ok() && store.space().unwrap().inodes.is_none());
 }
 
 #[test]
