@@ -22,7 +22,7 @@ use super::peer::Peer;
 use super::record::Record;
 use super::session::Session;
 use crate::fault::{self, Injected};
-use crate::gauges::incidents::Class;
+use crate::gauges::incidents::{Class, Topic};
 use crate::ingest::{Handoffs, Inbound};
 use crate::node::phase::Phase;
 use crate::supervision::liveness::MessageKind;
@@ -109,6 +109,11 @@ impl Connection {
         self.node.env.gauges.incidents.worth_a_line(class, kind, self.peer.address.ip())
     }
 
+    /// Whether a line about a topic is to be logged, with the number of its kind that were not.
+    pub(super) fn line_about(&self, topic: Topic, kind: &'static str) -> Option<u64> {
+        self.node.env.gauges.incidents.worth_a_line_about(topic, kind, self.peer.address.ip())
+    }
+
     /// Waits for `future`, and meanwhile answers the instances that the writers return.
     pub(super) async fn attend<F: Future>(&mut self, future: F) -> F::Output {
         let mut future = pin!(future);
@@ -174,7 +179,10 @@ impl Connection {
                 self.session.begin_release();
             }
             Event::PeerAborted(abort) => {
-                info!(peer = %self.peer.address, source = abort.source, reason = abort.reason, "peer aborted");
+                if let Some(unlogged) = self.line_about(Topic::Association, "peer_aborted") {
+                    let (peer, source, reason) = (self.peer.address, abort.source, abort.reason);
+                    info!(%peer, source, reason, unlogged, "peer aborted");
+                }
                 return Some(End::PeerAborted);
             }
             Event::Violated(violation) => {

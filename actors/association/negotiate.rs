@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::connection::Connection;
 use super::end::End;
 use crate::gauges::audit::{AuditEvent, Denial};
-use crate::gauges::incidents::Class;
+use crate::gauges::incidents::{Class, Topic};
 use crate::node::phase::Phase;
 use crate::node::settings::AccessSettings;
 use crate::patience::within;
@@ -44,6 +44,8 @@ impl Connection {
         self.node.env.gauges.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
         self.record.accepted(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
         self.leases.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
+        let Some(unlogged) = self.line_about(Topic::Association, "accepted") else { return None };
+        self.record.is_logged = true;
         info!(
             peer = %self.peer.address,
             calling_ae = ?self.peer.calling_ae_title,
@@ -53,6 +55,7 @@ impl Connection {
             contexts_proposed = request.contexts_proposed,
             async_operations = request.async_operations,
             implementation = ?request.implementation,
+            unlogged,
             "association accepted"
         );
         None

@@ -28,6 +28,8 @@ pub(super) struct Record {
     studies: Studies,
     /// Where the time went.
     pub(super) times: Times,
+    /// Whether the log has a line about its begin, and so gets one about its end.
+    pub(super) is_logged: bool,
 }
 
 /// Where the time of an association's instances went, in sum: several may be on their way at one time.
@@ -52,7 +54,17 @@ impl Record {
     pub(super) fn new(activity: ActivityGuard) -> Self {
         let (last_messages, transfers) = (LastMessages::default(), Transfers::default());
         let (opened, studies, times) = (Instant::now(), Studies::default(), Times::default());
-        Self { last_messages, transfers, activity, requests: 0, dataset_bytes: 0, opened, studies, times }
+        Self {
+            last_messages,
+            transfers,
+            activity,
+            requests: 0,
+            dataset_bytes: 0,
+            opened,
+            studies,
+            times,
+            is_logged: false,
+        }
     }
 
     pub(super) fn note(&self, kind: MessageKind) {

@@ -10,10 +10,11 @@ use tidegate_memory::sentinel::{self, Sample, Sentinel};
 use tidegate_memory::snapshot::unattributed;
 use tidegate_memory::{Stage, StageBytes};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::alarm::Alarm;
 use super::history::Point;
+use super::incidents::Suppressed;
 use super::latency::Distribution;
 use super::line::Line;
 use crate::fault;
@@ -161,6 +162,9 @@ impl Figures {
         }
         let each_second = self.ticks.is_multiple_of(TICKS_A_SECOND);
         self.ticks += 1;
+        if each_second && let Some(Suppressed { lines, sources }) = self.shared.gauges.incidents.take_suppressed() {
+            info!(suppressed = lines, sources, "log lines about peers suppressed");
+        }
         let before = *self.shared.pressure.borrow();
         let watermarks = Watermarks::new(self.shared.budget.limit());
         let mut level = pressure::next(before, allocator.resident, &watermarks);

@@ -137,7 +137,7 @@ async fn ready(surface: web::Data<Surface>, trusted: web::ReqData<Trusted>) -> H
 async fn scrape(surface: web::Data<Surface>) -> HttpResponse {
     let ready = Readiness::of(&surface.observer, &surface.storage, GLANCE).await.ready;
     let storage = surface.storage.look(SCRAPE_MAX_AGE, GLANCE).await;
-    match metrics::text(surface.observer.clone(), storage, ready) {
+    match metrics::text(surface.observer.clone(), storage, surface.steering.log_queue().clone(), ready) {
         Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
         Err(error) => complain(HttpResponse::InternalServerError(), error),
     }

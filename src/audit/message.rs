@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use crate::unprintable::is_unprintable;
 use tidegate_actors::gauges::audit::{AuditEvent, AuditPeer, AuditRecord, AuditStudy, Denial};
 
 /// The node, as messages name it.
@@ -226,9 +227,7 @@ impl Xml {
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&apos;"),
-                c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}') => {
-                    self.0.push('\u{fffd}')
-                }
+                c if is_unprintable(c) => self.0.push('\u{fffd}'),
                 c => self.0.push(c),
             }
         }

@@ -28,16 +28,28 @@ use crate::flight::{self, Messages};
 /// At the end, how long the last flight record gets to be written.
 const RECORD_GRACE: Duration = Duration::from_secs(10);
 
+/// At the end, how long a slow reader of the log may take for its last lines.
+const LOG_GRACE: Duration = Duration::from_secs(2);
+
 /// Runs the node until it is asked to stop, or cannot go on. `load` reads the configuration again.
 pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError> + 'static) -> Exit {
     let messages = Messages::default();
-    let log_level = logging::init(&loaded.settings.log, messages.clone());
+    let log_level = match logging::init(&loaded.settings.log, messages.clone()) {
+        Ok(log_level) => log_level,
+        Err(error) => {
+            output::complain(&format!("cannot start the thread that writes the log: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let log = log_level.queue().clone();
     #[cfg(feature = "test-faults")]
     if let Err(error) = tidegate_actors::fault::open() {
         tracing::error!(%error, "no fault port");
     }
     let reloader = Reloader::new(loaded.raw, log_level, Box::new(load));
-    match actix_rt::System::new().block_on(serve(loaded.settings, reloader, messages)) {
+    let end = actix_rt::System::new().block_on(serve(loaded.settings, reloader, messages));
+    log.flush(LOG_GRACE);
+    match end {
         Ok(End::Asked) => Exit::Done,
         Ok(End::Failed) => Exit::GaveUp,
         Err(error) => {
