@@ -22,9 +22,11 @@ use super::peer::Peer;
 use super::record::Record;
 use super::session::Session;
 use crate::fault::{self, Injected};
+use crate::fixed::AUDIT_PATIENCE;
 use crate::gauges::incidents::{Class, Topic};
 use crate::ingest::{Handoffs, Inbound};
 use crate::node::phase::Phase;
+use crate::patience::within;
 use crate::supervision::liveness::MessageKind;
 
 /// The part of a C-STORE-RQ that its response needs, kept while the instance is at the writers.
@@ -196,11 +198,15 @@ impl Connection {
         None
     }
 
-    /// Sends the pending output.
+    /// Sends the pending output, after the evidence of what it acknowledges is written down. A disk that does not take the evidence
+    /// delays the answer and does not prevent it: the instances are stored.
     pub(super) async fn flush(&mut self) -> std::io::Result<()> {
         let Some(output) = self.session.take_output() else {
             return Ok(());
         };
+        if let (Some(trail), Some(ticket)) = (&self.node.env.gauges.audit, self.record.take_ticket()) {
+            let _ = Box::pin(within(AUDIT_PATIENCE, trail.is_written(ticket))).await;
+        }
         let sent = self.io.send(&output, self.node.live.associations.send_timeout).await;
         if sent.is_err()
             && let Some(unlogged) = self.incident(Class::Limit, "send_timeout")

@@ -10,7 +10,8 @@ use tidegate_storage::{Durability, Outcome, Stored};
 
 use super::activity::{OpenAssociations, WriterList};
 use super::alarm::Alarms;
-use super::audit::{AuditEvent, AuditTrail, widened};
+use super::audit::{AuditEvent, widened};
+use super::audit_queue::AuditTrail;
 use super::counters::Counters;
 use super::history::History;
 use super::incidents::Incidents;

@@ -1,19 +1,15 @@
-//! The audit trail: what happened that someone may have to answer for, on its way to whoever writes it down. The queue is bounded
-//! and nobody waits for it: what finds it full is counted and lost, because a log that is down must not stop images.
+//! The events of the audit trail, which the [`AuditTrail`] takes to the one who writes them down.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use dicom_core::Tag;
 use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
-use tidegate_storage::Instance;
-use tokio::sync::Notify;
+use tidegate_storage::{Instance, Outcome};
 
-use super::counters::Counter;
+use super::audit_queue::AuditTrail;
 
 /// Specific Character Set.
 const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
@@ -37,6 +33,8 @@ pub struct AuditRecord {
     pub at: SystemTime,
     /// What.
     pub event: AuditEvent,
+    /// How often, by this source: the event is the last one.
+    pub count: u64,
 }
 
 /// What happened.
@@ -67,6 +65,15 @@ pub enum AuditEvent {
         /// Instances of the association, of this study or another, that were refused.
         refused: u64,
     },
+    /// Stored instances were replaced by others with the same UIDs.
+    Replaced {
+        /// Who has sent the others.
+        peer: AuditPeer,
+        /// What they are of, and how many.
+        study: AuditStudy,
+    },
+    /// An operator did something.
+    Operated(Operation),
     /// A peer was not let in.
     Denied {
         /// Who it says it is.
@@ -74,6 +81,37 @@ pub enum AuditEvent {
         /// Why.
         denial: Denial,
     },
+}
+
+/// What an operator did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Ended an association, by its id.
+    Abort(u64),
+    /// Stopped new associations.
+    Drain,
+    /// Admitted new associations again.
+    EndDrain,
+    /// Changed what is logged: the new level.
+    LogLevel(String),
+    /// Had the configuration read again; false: it was refused.
+    Reload(bool),
+}
+
+impl AuditEvent {
+    /// The peer of an event that any stranger can cause, and a word for its kind.
+    pub(crate) fn contact(&self) -> Option<(&AuditPeer, &'static str)> {
+        match self {
+            Self::Associated { peer } => Some((peer, "associated")),
+            Self::Denied { peer, denial } => Some((peer, denial.name())),
+            Self::Started
+            | Self::Stopping
+            | Self::TransferBegan { .. }
+            | Self::Transferred { .. }
+            | Self::Replaced { .. }
+            | Self::Operated(_) => None,
+        }
+    }
 }
 
 /// Who is at the other end. Strings of a peer.
@@ -109,6 +147,8 @@ pub enum Denial {
     UserIdentity,
     /// A balancer did not name the peer.
     NoProxyHeader,
+    /// A client of the admin surface has shown no token, or a wrong one.
+    Token,
 }
 
 impl Denial {
@@ -119,52 +159,8 @@ impl Denial {
             Self::Access(_) => "access",
             Self::UserIdentity => "user_identity",
             Self::NoProxyHeader => "no_proxy_header",
+            Self::Token => "token",
         }
-    }
-}
-
-/// The queue.
-#[derive(Debug)]
-pub struct AuditTrail {
-    sender: Sender<AuditRecord>,
-    receiver: Receiver<AuditRecord>,
-    arrived: Notify,
-    in_hand: AtomicBool,
-    /// Records that found the queue full.
-    pub dropped: Counter,
-}
-
-impl AuditTrail {
-    pub(crate) fn new(capacity: usize) -> Arc<Self> {
-        let (sender, receiver) = bounded(capacity);
-        Arc::new(Self { sender, receiver, arrived: Notify::new(), in_hand: false.into(), dropped: Counter::default() })
-    }
-
-    /// Puts down what has just happened, if there is room.
-    pub(crate) fn record(&self, event: AuditEvent) {
-        match self.sender.try_send(AuditRecord { at: SystemTime::now(), event }) {
-            Ok(()) => self.arrived.notify_one(),
-            Err(_) => self.dropped.increment(),
-        }
-    }
-
-    /// The next record, for the one who writes them down; the one before is done with.
-    pub async fn next(&self) -> AuditRecord {
-        self.in_hand.store(false, Ordering::Release);
-        loop {
-            // Before the look, so that nobody sees an empty queue and an empty hand while a record passes between them.
-            self.in_hand.store(true, Ordering::Release);
-            if let Ok(record) = self.receiver.try_recv() {
-                return record;
-            }
-            self.in_hand.store(false, Ordering::Release);
-            self.arrived.notified().await;
-        }
-    }
-
-    /// Whether everything has been written down.
-    pub(crate) fn is_done(&self) -> bool {
-        self.receiver.is_empty() && !self.in_hand.load(Ordering::Acquire)
     }
 }
 
@@ -179,40 +175,71 @@ pub(crate) fn widened(wanted: &[Tag]) -> Arc<[Tag]> {
 
 /// What an association has stored, study by study, until it is reported.
 #[derive(Debug, Default)]
-pub(crate) struct Transfers(Vec<AuditStudy>);
+pub(crate) struct Transfers(Vec<Transfer>);
+
+/// What an association has stored of a study.
+#[derive(Debug)]
+struct Transfer {
+    study: AuditStudy,
+    /// Of that, in the place of others.
+    replaced: Vec<(String, u64)>,
+}
 
 impl Transfers {
-    /// Counts a stored instance.
-    pub(crate) fn add(&mut self, instance: &Instance, peer: &AuditPeer, trail: &AuditTrail) {
+    /// Counts a stored instance. Returns a ticket for [`AuditTrail::is_written`]: the instance is not acknowledged before.
+    pub(crate) fn add(&mut self, instance: &Instance, outcome: &Outcome, peer: &AuditPeer, trail: &AuditTrail) -> u64 {
         let value = |tag| instance.head.value(tag).unwrap_or_default();
         let character_set = value(SPECIFIC_CHARACTER_SET);
         let uid = written(value(STUDY_INSTANCE_UID), b"");
         let patient_id = written(value(PATIENT_ID), character_set);
-        let known = self.0.iter().position(|study| study.uid == uid && study.patient_id == patient_id);
-        let place = known.unwrap_or_else(|| {
+        let sop_class = instance.meta.sop_class_uid.as_str();
+        let mut ticket = 0;
+        let is_known = |Transfer { study, .. }: &Transfer| study.uid == uid && study.patient_id == patient_id;
+        let place = self.0.iter().position(is_known).unwrap_or_else(|| {
             if self.0.len() == MOST_STUDIES {
-                let study = self.0.remove(0);
-                trail.record(AuditEvent::Transferred { peer: peer.clone(), study, refused: 0 });
+                self.0.remove(0).report(peer, 0, trail);
             }
             let study = AuditStudy { uid, patient_id, sop_classes: Vec::new() };
-            trail.record(AuditEvent::TransferBegan { peer: peer.clone(), study: study.clone() });
-            self.0.push(study);
+            ticket = trail.record(AuditEvent::TransferBegan { peer: peer.clone(), study: study.clone() });
+            self.0.push(Transfer { study, replaced: Vec::new() });
             self.0.len() - 1
         });
-        let classes = &mut self.0[place].sop_classes;
-        let sop_class = instance.meta.sop_class_uid.as_str();
-        match classes.iter().position(|(uid, _)| uid == sop_class) {
-            Some(known) => classes[known].1 += 1,
-            None if classes.len() < MOST_SOP_CLASSES => classes.push((sop_class.to_owned(), 1)),
-            None => {}
+        let Transfer { study, replaced } = &mut self.0[place];
+        count(&mut study.sop_classes, sop_class);
+        if matches!(outcome, Outcome::Replaced) {
+            let is_first = replaced.is_empty();
+            count(replaced, sop_class);
+            if is_first {
+                let study = AuditStudy { sop_classes: replaced.clone(), ..study.clone() };
+                ticket = trail.record(AuditEvent::Replaced { peer: peer.clone(), study });
+            }
         }
+        ticket
     }
 
-    /// Reports everything: the association is over.
-    pub(crate) fn report(&mut self, peer: &AuditPeer, refused: u64, trail: &AuditTrail) {
-        for study in self.0.drain(..) {
-            trail.record(AuditEvent::Transferred { peer: peer.clone(), study, refused });
+    /// Reports everything: the association is over. Returns a ticket.
+    pub(crate) fn report(&mut self, peer: &AuditPeer, refused: u64, trail: &AuditTrail) -> u64 {
+        self.0.drain(..).map(|transfer| transfer.report(peer, refused, trail)).max().unwrap_or(0)
+    }
+}
+
+impl Transfer {
+    fn report(self, peer: &AuditPeer, refused: u64, trail: &AuditTrail) -> u64 {
+        let Self { study, replaced } = self;
+        // The first was told at once.
+        if replaced.iter().map(|(_, count)| count).sum::<u64>() > 1 {
+            let study = AuditStudy { sop_classes: replaced, ..study.clone() };
+            trail.record(AuditEvent::Replaced { peer: peer.clone(), study });
         }
+        trail.record(AuditEvent::Transferred { peer: peer.clone(), study, refused })
+    }
+}
+
+fn count(classes: &mut Vec<(String, u64)>, sop_class: &str) {
+    match classes.iter().position(|(uid, _)| uid == sop_class) {
+        Some(known) => classes[known].1 += 1,
+        None if classes.len() < MOST_SOP_CLASSES => classes.push((sop_class.to_owned(), 1)),
+        None => {}
     }
 }
 
@@ -230,8 +257,6 @@ fn written(value: &[u8], character_set: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-
     use super::*;
 
     #[test]
@@ -249,21 +274,5 @@ mod tests {
             assert_eq!(written(bytes, character_set), text, "{character_set:?}");
         }
         assert_eq!(written(&[b'a'; 200], b""), "a".repeat(64));
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_loses_and_counts_and_nobody_waits() {
-        let trail = AuditTrail::new(2);
-        (0..5).for_each(|_| trail.record(AuditEvent::Started));
-        assert_eq!(trail.dropped.get(), 3);
-        assert!(!trail.is_done());
-        trail.next().await;
-        trail.next().await;
-        assert!(!trail.is_done(), "one is in hand");
-        let mut next = Box::pin(trail.next());
-        assert!(next.as_mut().now_or_never().is_none());
-        assert!(trail.is_done());
-        trail.record(AuditEvent::Stopping);
-        assert!(matches!(next.await.event, AuditEvent::Stopping));
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod activity;
 pub mod alarm;
 mod all;
 pub mod audit;
+pub mod audit_queue;
 pub mod counters;
 pub mod history;
 pub mod incidents;

@@ -1,6 +1,7 @@
 //! What the running node says of itself: who holds what, since when, and what the allocator makes of it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +13,8 @@ use tracing::warn;
 
 use super::activity::{AssociationUse, WriterUse};
 use super::alarm::Alarm;
-use super::audit::AuditTrail;
+use super::audit::{AuditEvent, AuditPeer, Denial, Operation};
+use super::audit_queue::AuditTrail;
 use super::counters::Counters;
 use super::history::Point;
 use super::incidents::Class;
@@ -132,6 +134,7 @@ impl Observer {
         let found = self.0.gauges.open.end(id);
         if found {
             warn!(id, "association aborted by an operator");
+            self.record_operation(Operation::Abort(id));
         }
         found
     }
@@ -140,6 +143,7 @@ impl Observer {
     pub fn drain(&self) {
         if self.change_phase(Phase::Serving, Phase::Drained) {
             warn!("drained by an operator; new associations are rejected");
+            self.record_operation(Operation::Drain);
         }
     }
 
@@ -147,6 +151,7 @@ impl Observer {
     pub fn undrain(&self) -> bool {
         if self.change_phase(Phase::Drained, Phase::Serving) {
             warn!("drain ended by an operator");
+            self.record_operation(Operation::EndDrain);
         }
         self.phase() == Phase::Serving
     }
@@ -190,6 +195,17 @@ impl Observer {
     /// What is to be written down for an audit; `None`: nothing is.
     pub fn audit(&self) -> Option<Arc<AuditTrail>> {
         self.0.gauges.audit.clone()
+    }
+
+    /// Records for the audit what an operator did.
+    pub fn record_operation(&self, operation: Operation) {
+        self.0.gauges.record(|| AuditEvent::Operated(operation));
+    }
+
+    /// Records for the audit that a client of the admin surface has not shown the token.
+    pub fn record_wrong_token(&self, address: SocketAddr) {
+        let peer = AuditPeer { address, calling_ae_title: String::new(), certificate: String::new() };
+        self.0.gauges.record(|| AuditEvent::Denied { peer, denial: Denial::Token });
     }
 
     /// An account for someone outside the actors who will hold leases of the node's budget.

@@ -6,6 +6,7 @@ use actix_web::http::Method;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, HttpResponseBuilder, Resource, Route, web};
 use serde::{Deserialize, Serialize};
+use tidegate_actors::gauges::audit::Operation;
 use tidegate_actors::gauges::history::POINTS;
 use tidegate_memory::profile::{ProfileError, Recording};
 use tokio::time::sleep;
@@ -224,7 +225,10 @@ async fn log_level(surface: web::Data<Surface>) -> HttpResponse {
 
 async fn set_log_level(surface: web::Data<Surface>, wanted: web::Json<LogLevel>) -> HttpResponse {
     match surface.steering.set_log_level(&wanted.level) {
-        Ok(()) => HttpResponse::Ok().json(LogLevel { level: surface.steering.log_level() }),
+        Ok(()) => {
+            surface.observer.record_operation(Operation::LogLevel(surface.steering.log_level()));
+            HttpResponse::Ok().json(LogLevel { level: surface.steering.log_level() })
+        }
         Err(error) => complain(HttpResponse::BadRequest(), error),
     }
 }

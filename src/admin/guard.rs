@@ -16,6 +16,7 @@ use actix_web::{Error, HttpResponse, web};
 use subtle::ConstantTimeEq;
 
 use super::model::Complaint;
+use super::surface::Surface;
 
 /// A request that changes something must have this header, with any value, or a token.
 pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
@@ -62,7 +63,14 @@ pub(super) async fn guard(
             request.extensions_mut().insert(trusted);
             next.call(request).await?.map_into_boxed_body()
         }
-        Err(refusal) => request.into_response(refusal.response()),
+        Err(refusal) => {
+            if let (Refusal::Token, Some(surface), Some(peer)) =
+                (refusal, request.app_data::<web::Data<Surface>>(), request.peer_addr())
+            {
+                surface.observer.record_wrong_token(peer);
+            }
+            request.into_response(refusal.response())
+        }
     };
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));

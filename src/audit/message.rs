@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use crate::unprintable::is_unprintable;
-use tidegate_actors::gauges::audit::{AuditEvent, AuditPeer, AuditRecord, AuditStudy, Denial};
+use tidegate_actors::gauges::audit::{AuditEvent, AuditPeer, AuditRecord, AuditStudy, Denial, Operation};
 
 /// The node, as messages name it.
 #[derive(Debug, Clone)]
@@ -32,6 +32,11 @@ struct Kind {
 const ACTIVITY: (&str, &str) = ("110100", "Application Activity");
 const BEGIN: Kind = Kind { id: ("110102", "Begin Transferring DICOM Instances"), type_code: None, action: 'E' };
 const TRANSFERRED: Kind = Kind { id: ("110104", "DICOM Instances Transferred"), type_code: None, action: 'C' };
+const REPLACED: Kind = Kind { id: ("110103", "DICOM Instances Accessed"), type_code: None, action: 'U' };
+const RESTRICTED: Kind =
+    Kind { id: ("110113", "Security Alert"), type_code: Some(("110132", "Use of Restricted Function")), action: 'E' };
+const CONFIGURED: Kind =
+    Kind { id: ("110113", "Security Alert"), type_code: Some(("110129", "Security Configuration")), action: 'E' };
 const NODE: Kind =
     Kind { id: ("110113", "Security Alert"), type_code: Some(("110126", "Node Authentication")), action: 'E' };
 const LOGIN: Kind = Kind { id: ("110114", "User Authentication"), type_code: Some(("110122", "Login")), action: 'E' };
@@ -61,7 +66,7 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
         // The standard has no message for an association; its nearest is that someone logged on: the peer's application entity, which
         // was authenticated as far as the configuration asks for (PS3.15 §A.5.3.12).
         AuditEvent::Associated { peer } => {
-            out.event(&LOGIN, &at, Outcome::Success, "association accepted");
+            out.event(&LOGIN, &at, Outcome::Success, &times("association accepted".to_owned(), record.count));
             out.peer(peer, SOURCE);
             out.node(origin, DESTINATION);
             out.source(origin);
@@ -78,20 +83,43 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
             out.event(&TRANSFERRED, &at, outcome, &described);
             out.transfer(peer, study, origin);
         }
+        AuditEvent::Replaced { peer, study } => {
+            out.event(&REPLACED, &at, Outcome::Success, "stored instances replaced by others with the same UIDs");
+            out.transfer(peer, study, origin);
+        }
+        AuditEvent::Operated(operation) => {
+            let (kind, outcome, described) = match operation {
+                Operation::Abort(id) => (RESTRICTED, Outcome::Success, format!("association {id} aborted")),
+                Operation::Drain => (RESTRICTED, Outcome::Success, "drained: new associations are rejected".to_owned()),
+                Operation::EndDrain => (RESTRICTED, Outcome::Success, "drain ended".to_owned()),
+                Operation::LogLevel(level) => (CONFIGURED, Outcome::Success, format!("log level set to {level}")),
+                Operation::Reload(true) => (CONFIGURED, Outcome::Success, "configuration reloaded".to_owned()),
+                Operation::Reload(false) => {
+                    (CONFIGURED, Outcome::MinorFailure, "configuration not reloaded".to_owned())
+                }
+            };
+            out.event(&kind, &at, outcome, &described);
+            out.operator(origin);
+            out.node(origin, DESTINATION);
+            out.source(origin);
+            out.object(&origin.host, "2", "13", ("110182", "Node ID"), &[]);
+        }
         AuditEvent::Denied { peer, denial } => {
+            let is_login = matches!(denial, Denial::UserIdentity | Denial::Token);
             let described = match denial {
                 Denial::TlsHandshake(error) => format!("TLS handshake failed: {error}"),
                 Denial::Access(Some(rule)) => format!("association rejected: denied by access rule {rule:?}"),
                 Denial::Access(None) => "association rejected: no access rule allows it".to_owned(),
                 Denial::UserIdentity => "association rejected: user identity is missing or wrong".to_owned(),
                 Denial::NoProxyHeader => "connection refused: no PROXY header".to_owned(),
+                Denial::Token => "admin surface: token is missing or wrong".to_owned(),
             };
-            let kind = if matches!(denial, Denial::UserIdentity) { &LOGIN } else { &NODE };
-            out.event(kind, &at, Outcome::SeriousFailure, &described);
+            let kind = if is_login { &LOGIN } else { &NODE };
+            out.event(kind, &at, Outcome::SeriousFailure, &times(described, record.count));
             out.peer(peer, SOURCE);
             out.node(origin, DESTINATION);
             out.source(origin);
-            if !matches!(denial, Denial::UserIdentity) {
+            if !is_login {
                 // PS3.15 §A.5.3.11: what the alert is about, here this node.
                 out.object(&origin.host, "2", "13", ("110182", "Node ID"), &[]);
             }
@@ -99,6 +127,11 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
     }
     out.0.push_str("</AuditMessage>");
     out.0
+}
+
+/// What a message is about that stands for several events.
+fn times(described: String, count: u64) -> String {
+    if count == 1 { described } else { format!("{described}; {count} times within a minute, the last by this peer") }
 }
 
 struct Xml(String);
@@ -148,6 +181,17 @@ impl Xml {
             ("NetworkAccessPointTypeCode", "2"),
         ]);
         self.participant(&attributes, role);
+    }
+
+    /// Whoever operates the node. Operators have no names of their own: they are whoever has the token, the socket or the process.
+    fn operator(&mut self, origin: &Origin) {
+        let attributes = [
+            ("UserID", "operator"),
+            ("UserIsRequestor", "true"),
+            ("NetworkAccessPointID", origin.host.as_str()),
+            ("NetworkAccessPointTypeCode", "1"),
+        ];
+        self.participant(&attributes, SOURCE);
     }
 
     fn node(&mut self, origin: &Origin, role: (&str, &str)) {
@@ -245,7 +289,7 @@ mod tests {
     }
 
     fn message(event: AuditEvent) -> String {
-        xml(&AuditRecord { at: UNIX_EPOCH + Duration::from_millis(1_234), event }, &origin())
+        xml(&AuditRecord { at: UNIX_EPOCH + Duration::from_millis(1_234), event, count: 1 }, &origin())
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_actors::gauges::alarm::Alarm;
+use tidegate_actors::gauges::audit::Operation;
 use tidegate_actors::patience::within;
 use tidegate_actors::{
     DESCRIPTORS_OF_ASSOCIATION, Failure, LiveSettings, Node, NodeSettings, Observer, Service, StartError,
@@ -109,7 +110,7 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     }
     .unzip();
     services.extend(admin_socket.map(socket::service));
-    services.extend(audit.map(|target| audit::service(target, origin(&settings))));
+    services.extend(audit.map(|target| audit::service(target, origin(&settings), &root)));
     let node = Node::start(settings, services, Vec::new()).await?;
     let keeps_records = flight_records.is_some_and(|path| flight::start(&path, &root, messages, node.observer()));
     let mut signals = Signals::new().map_err(RunError::Signals)?;
@@ -171,7 +172,9 @@ async fn reason_to_stop(
                 Asked::Record => node.observer().raise(Alarm::Asked),
                 Asked::Reload => {
                     service_manager::reloading();
-                    if let Some(settings) = reloader.reload() {
+                    let reloaded = reloader.reload();
+                    node.observer().record_operation(Operation::Reload(reloaded.is_some()));
+                    if let Some(settings) = reloaded {
                         *shutdown_grace = settings.shutdown_grace;
                         if let Some(keeper) = door_keeper {
                             keeper.apply(settings.admin);
