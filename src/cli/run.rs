@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_actors::gauges::alarm::Alarm;
+use tidegate_actors::gauges::audit::Operation;
 use tidegate_actors::patience::within;
 use tidegate_actors::{
     DESCRIPTORS_OF_ASSOCIATION, Failure, LiveSettings, Node, NodeSettings, Observer, Service, StartError,
@@ -28,16 +29,28 @@ use crate::flight::{self, Messages};
 /// Time for the last flight record to be written at the end.
 const RECORD_GRACE: Duration = Duration::from_secs(10);
 
+/// Time for a slow reader to take the last lines of the log.
+const LOG_GRACE: Duration = Duration::from_secs(2);
+
 /// Runs the node until it is asked to stop or fails. `load` reads the configuration again.
 pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError> + 'static) -> Exit {
     let messages = Messages::default();
-    let log_level = logging::init(&loaded.settings.log, messages.clone());
+    let log_level = match logging::init(&loaded.settings.log, messages.clone()) {
+        Ok(log_level) => log_level,
+        Err(error) => {
+            output::complain(&format!("cannot start the thread that writes the log: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let log = log_level.queue().clone();
     #[cfg(feature = "test-faults")]
     if let Err(error) = tidegate_actors::fault::open() {
         tracing::error!(%error, "no fault port");
     }
     let reloader = Reloader::new(loaded.raw, log_level, Box::new(load));
-    match actix_rt::System::new().block_on(serve(loaded.settings, reloader, messages)) {
+    let end = actix_rt::System::new().block_on(serve(loaded.settings, reloader, messages));
+    log.flush(LOG_GRACE);
+    match end {
         Ok(End::Asked) => Exit::Done,
         Ok(End::Failed) => Exit::GaveUp,
         Err(error) => {
@@ -97,7 +110,7 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     }
     .unzip();
     services.extend(admin_socket.map(socket::service));
-    services.extend(audit.map(|target| audit::service(target, origin(&settings))));
+    services.extend(audit.map(|target| audit::service(target, origin(&settings), &root)));
     let node = Node::start(settings, services, Vec::new()).await?;
     let keeps_records = flight_records.is_some_and(|path| flight::start(&path, &root, messages, node.observer()));
     let mut signals = Signals::new().map_err(RunError::Signals)?;
@@ -159,7 +172,9 @@ async fn reason_to_stop(
                 Asked::Record => node.observer().raise(Alarm::Asked),
                 Asked::Reload => {
                     service_manager::reloading();
-                    if let Some(settings) = reloader.reload() {
+                    let reloaded = reloader.reload();
+                    node.observer().record_operation(Operation::Reload(reloaded.is_some()));
+                    if let Some(settings) = reloaded {
                         *shutdown_grace = settings.shutdown_grace;
                         if let Some(keeper) = door_keeper {
                             keeper.apply(settings.admin);

@@ -22,7 +22,7 @@ fn a_node_that_serves_is_live_and_ready() {
     let answer = get(node.admin_address(), "/ready");
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.json()["ready"], true);
-    for name in ["serving", "listener", "writers", "storage", "space", "memory"] {
+    for name in ["serving", "listener", "writers", "associations", "storage", "space", "memory"] {
         assert!(check(&answer, name), "{answer:?}");
     }
     assert_eq!(node.temp_files(), 0, "a look at the disk leaves nothing");
