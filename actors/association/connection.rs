@@ -27,7 +27,6 @@ use crate::gauges::incidents::{Class, Topic};
 use crate::ingest::{Handoffs, Inbound};
 use crate::network::admission::Limit;
 use crate::node::phase::Phase;
-use crate::patience::within;
 use crate::supervision::liveness::MessageKind;
 
 /// The part of a C-STORE-RQ that its response needs, kept while the instance is at the writers.
@@ -235,14 +234,14 @@ impl Connection {
         None
     }
 
-    /// Sends the pending output, after the evidence of what it acknowledges is written down. A disk that does not take the evidence
-    /// delays the answer and does not prevent it: the instances are stored.
+    /// Sends the pending output, once the audit has written the evidence of what the output acknowledges: the first instance of a study, and
+    /// the summary before a release.
     pub(super) async fn flush(&mut self) -> std::io::Result<()> {
         let Some(output) = self.session.take_output() else {
             return Ok(());
         };
         if let (Some(trail), Some(ticket)) = (&self.node.env.gauges.audit, self.record.take_ticket()) {
-            let _ = Box::pin(within(AUDIT_PATIENCE, trail.is_written(ticket))).await;
+            Box::pin(trail.wait_until_written(ticket, AUDIT_PATIENCE)).await;
         }
         let sent = self.io.send(&output, self.node.live.associations.send_timeout).await;
         if sent.is_err()

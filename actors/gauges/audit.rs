@@ -77,6 +77,11 @@ pub enum Operation {
 }
 
 impl AuditEvent {
+    /// Whether it is about instances, the node or its operators, and not about peers that come and go.
+    pub fn is_evidence(&self) -> bool {
+        self.contact().is_none()
+    }
+
     /// The peer of an event that any stranger can cause, and a word for its kind.
     pub(crate) fn contact(&self) -> Option<(&AuditPeer, &'static str)> {
         match self {

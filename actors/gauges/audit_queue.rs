@@ -1,10 +1,13 @@
-//! The queues of the audit trail. Nobody waits for them, and each is bounded: what finds one full is counted and lost.
+//! The queues of the audit trail. Each is bounded: an event that finds its queue full is lost and counted, because an audit that is down must
+//! not stop images.
 //!
-//! Evidence about instances, the node and its operators has a queue of its own, which no stranger can fill. Accepted and denied
-//! associations are summed: a source gets one record at once, and one with the number of the others when the interval is over.
+//! - Evidence about instances, the node and its operators has a queue of its own, which no stranger can fill.
+//! - Accepted and denied associations are summed: a source gets one record at once, and one with the number of the others when the interval
+//!   is over.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -14,19 +17,22 @@ use tokio::time::sleep;
 use super::audit::{AuditEvent, AuditPeer, AuditRecord};
 use super::counters::Counter;
 use crate::network::source::Source;
+use crate::patience::within;
 
-/// For how long records of one source and kind are summed.
+/// The time in which records of one source and kind are summed.
 const SUM_INTERVAL: Duration = Duration::from_secs(60);
-/// Sources and kinds that are summed apart in an interval. Beyond, all others share one sum for each kind.
+/// Pairs of source and kind that are summed apart in an interval. Beyond, all other sources share one sum for each kind.
 const MAX_SUMS: usize = 128;
 
-/// The queues.
+/// The queues of audit records.
 #[derive(Debug)]
 pub struct AuditTrail {
     state: Mutex<State>,
     arrived: Notify,
-    /// Records of evidence that are written down.
+    /// Number of records of evidence that are written.
     written: watch::Sender<u64>,
+    /// Whether a wait for it was in vain since the last record that was written.
+    is_late: AtomicBool,
     /// Records that found their queue full.
     pub dropped: Counter,
 }
@@ -40,11 +46,11 @@ struct State {
     contacts: VecDeque<AuditRecord>,
     sums: HashMap<(Source, &'static str, String), Sum>,
     sums_since: Option<Instant>,
-    /// Records that evidence has had so far.
+    /// Number of records of evidence so far.
     recorded: u64,
-    /// Of those, taken by [`AuditTrail::take`].
+    /// Number of those that [`AuditTrail::take`] has taken.
     taken: u64,
-    /// Whether what was taken is not passed on yet.
+    /// Whether records taken are not sent yet.
     in_hand: bool,
 }
 
@@ -68,10 +74,10 @@ impl AuditTrail {
             in_hand: false,
         };
         let (state, written) = (Mutex::new(state), watch::Sender::new(0));
-        Arc::new(Self { state, arrived: Notify::new(), written, dropped: Counter::default() })
+        Arc::new(Self { state, arrived: Notify::new(), written, is_late: false.into(), dropped: Counter::default() })
     }
 
-    /// Puts down what has just happened, if there is room. Returns a ticket for [`Self::is_written`].
+    /// Queues an event with the present time, if there is room. Returns a ticket for [`Self::wait_until_written`].
     pub(crate) fn record(&self, event: AuditEvent) -> u64 {
         let mut state = self.state.lock();
         let has_room = match event.contact() {
@@ -96,13 +102,20 @@ impl AuditTrail {
         ticket
     }
 
-    /// Waits until the evidence up to this ticket is written down.
-    pub(crate) async fn is_written(&self, ticket: u64) {
+    /// Waits until the evidence up to this ticket is written, for at most `patience`. Once a wait was in vain, nobody waits until a
+    /// record is written again: a disk that takes no evidence delays one answer and not each.
+    pub(crate) async fn wait_until_written(&self, ticket: u64, patience: Duration) {
+        if self.is_late.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut written = self.written.subscribe();
         // The sender lives as long as the trail.
-        let _ = self.written.subscribe().wait_for(|written| *written >= ticket).await;
+        if within(patience, written.wait_for(|written| *written >= ticket)).await.is_err() {
+            self.is_late.store(true, Ordering::Relaxed);
+        }
     }
 
-    /// The next records, at most `most`, for the one who writes them down; waits for the first.
+    /// The next records, at most `most`, for the service that writes them. Waits for the first.
     pub async fn take(&self, most: usize) -> Vec<AuditRecord> {
         loop {
             let arrived = self.arrived.notified();
@@ -117,24 +130,25 @@ impl AuditTrail {
         }
     }
 
-    /// What was taken is written down.
+    /// Notes that all records taken are written.
     pub fn written(&self) {
         self.written.send_replace(self.state.lock().taken);
+        self.is_late.store(false, Ordering::Relaxed);
     }
 
-    /// What was taken is where it is to be.
+    /// Notes that all records taken are sent.
     pub fn passed_on(&self) {
         self.state.lock().in_hand = false;
     }
 
-    /// Whether everything is where it is to be.
+    /// Whether every record is sent.
     pub(crate) fn is_done(&self) -> bool {
         let state = self.state.lock();
         state.evidence.is_empty() && state.contacts.is_empty() && !state.in_hand
     }
 }
 
-/// Logins are told apart by the AE title too; a stranger chooses that of a denied association anew each time.
+/// Accepted associations are told apart by the AE title, too. A stranger can choose another title for each denied one.
 fn key(peer: &AuditPeer, kind: &'static str, event: &AuditEvent) -> (Source, &'static str, String) {
     let title = match event {
         AuditEvent::Associated { .. } => peer.calling_ae_title.clone(),
@@ -225,10 +239,18 @@ mod tests {
         assert_eq!((trail.dropped.get(), ticket), (0, 1));
         let records = trail.take(1).await;
         assert!(matches!(records[0].event, AuditEvent::Started), "evidence comes first");
-        let mut written = Box::pin(trail.is_written(ticket));
+        let patience = Duration::from_secs(3600);
+        let mut written = Box::pin(trail.wait_until_written(ticket, patience));
         assert!(written.as_mut().now_or_never().is_none(), "taken is not written");
         trail.written();
         assert!(written.now_or_never().is_some());
+        trail.wait_until_written(ticket + 1, Duration::ZERO).await;
+        assert!(
+            trail.wait_until_written(ticket + 1, patience).now_or_never().is_some(),
+            "nobody waits behind a wait in vain"
+        );
+        trail.written();
+        assert!(trail.wait_until_written(ticket + 1, patience).now_or_never().is_none());
         trail.record(AuditEvent::Stopping);
         let mut total = 0;
         while !trail.is_done() {

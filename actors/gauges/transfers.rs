@@ -38,16 +38,16 @@ pub(crate) fn widened(wanted: &[Tag]) -> Arc<[Tag]> {
 #[derive(Debug, Default)]
 pub(crate) struct Transfers(Vec<Transfer>);
 
-/// What an association has stored of a study.
+/// The instances of a study that an association has stored.
 #[derive(Debug)]
 struct Transfer {
     study: AuditStudy,
-    /// Of that, in the place of others.
+    /// Those that replaced others, by SOP class.
     replaced: Vec<(String, u64)>,
 }
 
 impl Transfers {
-    /// Counts a stored instance. Returns a ticket for [`AuditTrail::is_written`]: the instance is not acknowledged before.
+    /// Counts a stored instance. Returns a ticket for [`AuditTrail::wait_until_written`]: the instance is not acknowledged before.
     pub(crate) fn add(&mut self, instance: &Instance, outcome: &Outcome, peer: &AuditPeer, trail: &AuditTrail) -> u64 {
         let value = |tag| instance.head.value(tag).unwrap_or_default();
         let character_set = value(SPECIFIC_CHARACTER_SET);
@@ -78,7 +78,7 @@ impl Transfers {
         ticket
     }
 
-    /// Reports all studies, at the end of the association. Returns a ticket for [`AuditTrail::is_written`].
+    /// Reports all studies, at the end of the association. Returns a ticket for [`AuditTrail::wait_until_written`].
     pub(crate) fn report(&mut self, peer: &AuditPeer, refused: u64, trail: &AuditTrail) -> u64 {
         self.0.drain(..).map(|transfer| transfer.report(peer, refused, trail)).max().unwrap_or(0)
     }

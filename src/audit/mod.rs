@@ -21,7 +21,7 @@ use tidegate_actors::{Observer, Service};
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub(crate) use message::Origin;
-use spool::Spool;
+use spool::{Message, Spool};
 pub(crate) use target::Target;
 use transport::Transport;
 
@@ -105,9 +105,11 @@ impl Keeper {
     /// Waits for records, and writes them to the spool. It can be dropped while it waits.
     async fn keep_next(&mut self) {
         let records = self.trail.take(MOST_RECORDS).await;
-        let message =
-            |record: &AuditRecord| syslog::message(record.at, &self.origin, &message::xml(record, &self.origin));
-        let messages: Vec<String> = records.iter().map(message).collect();
+        let message = |record: &AuditRecord| Message {
+            text: syslog::message(record.at, &self.origin, &message::xml(record, &self.origin)),
+            is_evidence: record.event.is_evidence(),
+        };
+        let messages: Vec<Message> = records.iter().map(message).collect();
         match self.spool.append(&messages) {
             Ok(without_room) => self.trail.dropped.add(without_room),
             Err(error) => {

@@ -1,7 +1,7 @@
 //! The way of a log line to stderr: a bounded queue, and a thread that writes.
 //!
-//! A reader of stderr that stops (a stuck journald, a container driver that blocks, Ctrl-S) stops that thread and nothing else. A line that
-//! finds the queue full is dropped and counted; the log has the number when it moves again.
+//! A reader of stderr that stops (a stuck journald, a container driver that blocks, Ctrl-S) blocks that thread and no other. A line that
+//! finds the queue full is dropped and counted. The log has the number once its reader reads again.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::unprintable::is_unprintable;
+use crate::unprintable::{is_unprintable, json_escape};
 
 /// Lines that wait.
 const QUEUE_LINES: usize = 8192;
@@ -22,18 +22,18 @@ const QUEUE_BYTES: usize = 1 << 20;
 /// Pause between two looks of [`LogQueue::flush`].
 const FLUSH_LOOK: Duration = Duration::from_millis(2);
 
-/// How a character that must not reach the reader is written.
+/// The escapes of characters that must not reach the reader.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Escapes {
     /// `\u{9b}`, as Rust's `Debug` does.
     Text,
-    /// The same, but for the colours that the log itself sets.
+    /// The same. The log's own colours stay.
     Terminal,
     /// `\u009b`: a JSON string may hold it.
     Json,
 }
 
-/// See the module.
+/// The queue of lines, for those who log.
 #[derive(Clone, Debug)]
 pub(crate) struct LogQueue {
     lines: SyncSender<Vec<u8>>,
@@ -54,7 +54,7 @@ impl LogQueue {
     /// Starts the thread that writes to `out`.
     ///
     /// # Errors
-    /// If there is no thread for it.
+    /// If the thread cannot be started.
     pub(super) fn start(out: impl Write + Send + 'static, escapes: Escapes) -> io::Result<Self> {
         let (lines, waiting) = sync_channel(QUEUE_LINES);
         let figures = Arc::<Figures>::default();
@@ -71,6 +71,11 @@ impl LogQueue {
     /// Bytes of the lines that wait.
     pub(crate) fn bytes(&self) -> u64 {
         self.figures.bytes.load(Ordering::Relaxed) as u64
+    }
+
+    /// Writes `tidegate: {message}` behind the lines that wait.
+    pub(super) fn complain(&self, message: &str) {
+        self.push(format!("tidegate: {message}\n").as_bytes(), QUEUE_BYTES);
     }
 
     /// Waits until every line is written, for `patience`.
@@ -105,10 +110,10 @@ fn write_all(mut out: impl Write, waiting: &Receiver<Vec<u8>>, figures: &Figures
             Ok(()) => figures.dropped.load(Ordering::Relaxed),
             Err(_) => {
                 figures.dropped.fetch_add(1, Ordering::Relaxed);
-                told // nobody reads: there is nobody to tell
+                told // no reader
             }
         };
-        // Once there is room again: the line stands behind those that waited, and is not dropped itself.
+        // With half of the queue free, this line is not dropped itself.
         if dropped > told && figures.bytes.load(Ordering::Relaxed) < QUEUE_BYTES / 2 {
             tracing::warn!(
                 lines = dropped - told,
@@ -151,7 +156,7 @@ impl<'a> MakeWriter<'a> for LogQueue {
     }
 }
 
-/// The line with nothing in it that acts on its reader. Its own end of line stays.
+/// The line with every unprintable character escaped but its end.
 fn escaped(line: &[u8], escapes: Escapes) -> Vec<u8> {
     let text = String::from_utf8_lossy(line);
     let text = text.strip_suffix('\n').unwrap_or(&text);
@@ -161,7 +166,7 @@ fn escaped(line: &[u8], escapes: Escapes) -> Vec<u8> {
         match escapes {
             _ if !is_escaped(c) => out.push(c),
             Escapes::Text | Escapes::Terminal => out.extend(c.escape_unicode()),
-            Escapes::Json => out.push_str(&format!("\\u{:04x}", u32::from(c))), // none of them is above U+FFFF
+            Escapes::Json => json_escape(c, &mut out),
         }
     }
     out.push('\n');

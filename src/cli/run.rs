@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -15,6 +16,7 @@ use tidegate_actors::{
     descriptors_of_writers,
 };
 use tidegate_storage::Durability;
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::reload::Reloader;
@@ -29,7 +31,7 @@ use crate::flight::{self, Messages};
 /// Time for the last flight record to be written at the end.
 const RECORD_GRACE: Duration = Duration::from_secs(10);
 
-/// Time for a slow reader to take the last lines of the log.
+/// Time for a slow reader to take the start-up lines, and the last lines of the log.
 const LOG_GRACE: Duration = Duration::from_secs(2);
 
 /// Runs the node until it is asked to stop or fails. `load` reads the configuration again.
@@ -49,15 +51,16 @@ pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError>
     }
     let reloader = Reloader::new(loaded.raw, log_level, Box::new(load));
     let end = actix_rt::System::new().block_on(serve(loaded.settings, reloader, messages));
-    log.flush(LOG_GRACE);
-    match end {
+    let exit = match end {
         Ok(End::Asked) => Exit::Done,
         Ok(End::Failed) => Exit::GaveUp,
         Err(error) => {
-            output::complain(&output::one_line(&error));
+            log.complain(&output::one_line(&error));
             Exit::Failed
         }
-    }
+    };
+    log.flush(LOG_GRACE);
+    exit
 }
 
 /// The reason why a node did not start.
@@ -119,8 +122,7 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     recovery::log(node.recovery(), &layout);
     actix_rt::spawn(service_manager::watchdog(node.heart()));
     warn_of_open_root(&root);
-    // stdout may have been closed since the start; the node serves all the same.
-    let _ = output::print(&start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin));
+    say(start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin)).await;
     let addresses: Vec<_> = [node.local_address(), node.tls_address()].into_iter().flatten().collect();
     let serving = format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
     service_manager::ready(&serving);
@@ -144,6 +146,15 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
         "stopped"
     );
     Ok(end)
+}
+
+/// Prints the start-up lines. A stdout that is closed, or that nobody reads, keeps no node from its work.
+async fn say(lines: String) {
+    let (said, is_said) = oneshot::channel();
+    let print = move || said.send(output::print(&lines));
+    if thread::Builder::new().name("stdout".to_owned()).spawn(print).is_ok() {
+        let _ = within(LOG_GRACE, is_said).await;
+    }
 }
 
 /// Waits, for a bounded time, until a flight record that is due is written.

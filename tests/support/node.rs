@@ -40,7 +40,13 @@ impl Node {
 
     /// A node with something done first to where its storage root will be.
     pub(crate) fn start_prepared(prepare: impl FnOnce(&Path)) -> Self {
-        Self::run(&[], &[("TIDEGATE__ADMIN__LISTEN", "off")], prepare)
+        Self::start_prepared_with(prepare, &[])
+    }
+
+    /// The same with these environment variables.
+    pub(crate) fn start_prepared_with(prepare: impl FnOnce(&Path), environment: &[(&str, &str)]) -> Self {
+        let admin = [("TIDEGATE__ADMIN__LISTEN", "off")];
+        Self::run(&[], &[&admin, environment].concat(), prepare)
     }
 
     fn run(arguments: &[&str], environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {

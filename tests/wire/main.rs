@@ -16,10 +16,12 @@ mod wire;
 
 mod access;
 mod admin;
+mod audit;
 mod floods;
 mod hostile;
 #[cfg(feature = "test-faults")]
 mod leak;
+mod log;
 mod mem;
 mod receive;
 mod service;
