@@ -50,10 +50,10 @@ impl Class {
     }
 }
 
-/// What a log line about a peer is about.
+/// The subject of a log line about a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Topic {
-    /// Something done amiss.
+    /// Misbehaviour.
     Amiss(Class),
     /// An association on which nothing was stored (yet).
     Association,
@@ -62,6 +62,14 @@ pub(crate) enum Topic {
 }
 
 impl Topic {
+    /// The interval of a source's lines. What is in order is told once a minute at least.
+    fn interval(self, repeat_interval: Duration) -> Duration {
+        match self {
+            Self::Amiss(_) => repeat_interval,
+            Self::Association | Self::Stored => repeat_interval.min(MINUTE),
+        }
+    }
+
     /// Lines of one kind that a source gets in an interval.
     fn lines_of_source(self) -> u32 {
         match self {
@@ -85,7 +93,7 @@ impl Topic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Suppressed {
     pub(crate) lines: u64,
-    /// Sources they were about; [`MAX_REMEMBERED`] means that or more.
+    /// Their sources; [`MAX_REMEMBERED`] means that or more.
     pub(crate) sources: usize,
 }
 
@@ -174,8 +182,8 @@ impl Incidents {
 
 impl State {
     fn worth_a_line(&mut self, topic: Topic, kind: &'static str, source: Source, now: Instant) -> Option<u64> {
-        let interval = self.repeat_interval;
-        if interval.is_zero() {
+        let repeat_interval = self.repeat_interval;
+        if repeat_interval.is_zero() {
             return Some(0);
         }
         let share = self.shares.entry(topic).or_insert_with(|| Lines::begin(now));
@@ -183,13 +191,13 @@ impl State {
         let has_share = share.logged < topic.lines_a_minute();
         let mut key = (source, topic, kind);
         if self.lines.len() >= MAX_REMEMBERED && !self.lines.contains_key(&key) {
-            self.lines.retain(|_, lines| now.duration_since(lines.since) < interval);
+            self.lines.retain(|(_, topic, _), lines| now.duration_since(lines.since) < topic.interval(repeat_interval));
             if self.lines.len() >= MAX_REMEMBERED {
                 key.0 = Source::ANYONE;
             }
         }
         let lines = self.lines.entry(key).or_insert_with(|| Lines::begin(now));
-        let unlogged = lines.advance(interval, now);
+        let unlogged = lines.advance(topic.interval(repeat_interval), now);
         if has_share && lines.logged < topic.lines_of_source() {
             lines.logged += 1;
             share.logged += 1;
@@ -290,6 +298,20 @@ mod tests {
         assert_eq!(state.lines.len(), 1);
         let mapped = "::ffff:10.0.0.1".parse().unwrap();
         assert_eq!(Source::of(mapped), Source::of(peer(1)));
+    }
+
+    #[test]
+    fn a_long_interval_hides_misbehaviour_and_no_stored_instance() {
+        let mut state = State { repeat_interval: 60 * MINUTE, ..State::default() };
+        let (start, source) = (Instant::now(), Source::of(peer(1)));
+        for minute in 0..10 {
+            for _ in 0..Topic::Stored.lines_of_source() {
+                assert!(state.worth_a_line(Topic::Stored, "ended", source, start + minute * MINUTE).is_some());
+            }
+            assert!(state.worth_a_line(Topic::Stored, "ended", source, start + minute * MINUTE).is_none());
+            let denial = state.worth_a_line(Topic::Amiss(Class::Denial), "access", source, start + minute * MINUTE);
+            assert_eq!(denial, (minute == 0).then_some(0));
+        }
     }
 
     #[test]
