@@ -6,9 +6,12 @@ use std::time::Duration;
 /// Longest DIMSE command set, in bytes. A C-STORE-RQ of the longest UIDs and AE titles has below 500 (PS3.7 §9.3.1).
 pub const MAX_COMMAND_SET_BYTES: u32 = 4 << 10;
 
-/// Audit messages that wait while the sink is down; further ones are counted and dropped. A message has a few hundred bytes, and a sink
-/// that stays down would fill any queue.
+/// Audit records that wait for the spool: of transfers and operators, and as many of peers that come and go. Further ones are counted and
+/// dropped: a disk that stays down would fill any queue.
 pub const AUDIT_QUEUE: usize = 1024;
+
+/// Time for the evidence of a transfer to reach the disk. After it, the transfer is acknowledged without: the instances are stored.
+pub const AUDIT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Time for a peer to accept what the node sends. A response has about 150 bytes: a peer that lets its receive buffer fill up
 /// with them does not read.

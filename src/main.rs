@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod flight;
 mod own_directory;
+mod unprintable;
 
 use std::process::ExitCode;
 

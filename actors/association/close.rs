@@ -7,7 +7,7 @@ use tracing::{debug, error, info};
 
 use super::connection::Connection;
 use super::end::End;
-use crate::gauges::incidents::Class;
+use crate::gauges::incidents::{Class, Topic};
 use crate::network::transport::Port;
 use crate::patience::within;
 use crate::supervision::exit::{Exit, Panic};
@@ -115,6 +115,13 @@ impl Connection {
     fn log_end(&self, end: End) {
         if self.session.is_established() {
             let (acknowledged, refused) = self.record.answered();
+            let is_logged = match acknowledged {
+                0 => self.record.is_logged,
+                _ => self.line_about(Topic::Stored, "ended").is_some() || self.record.is_logged,
+            };
+            if !is_logged {
+                return;
+            }
             let times = self.record.times;
             info!(
                 peer = %self.peer.address,

@@ -22,7 +22,8 @@ use super::peer::Peer;
 use super::record::Record;
 use super::session::Session;
 use crate::fault::{self, Injected};
-use crate::gauges::incidents::Class;
+use crate::fixed::AUDIT_PATIENCE;
+use crate::gauges::incidents::{Class, Topic};
 use crate::ingest::{Handoffs, Inbound};
 use crate::network::admission::Limit;
 use crate::node::phase::Phase;
@@ -143,6 +144,11 @@ impl Connection {
         self.node.env.gauges.incidents.worth_a_line(class, kind, self.peer.address.ip())
     }
 
+    /// Whether a line about a topic is to be logged, with the number of its kind that were not.
+    pub(super) fn line_about(&self, topic: Topic, kind: &'static str) -> Option<u64> {
+        self.node.env.gauges.incidents.worth_a_line_about(topic, kind, self.peer.address.ip())
+    }
+
     /// Waits for `future`, and meanwhile answers the instances that the writers return.
     pub(super) async fn attend<F: Future>(&mut self, future: F) -> F::Output {
         let mut future = pin!(future);
@@ -211,7 +217,10 @@ impl Connection {
                 self.session.begin_release();
             }
             Event::PeerAborted(abort) => {
-                info!(peer = %self.peer.address, source = abort.source, reason = abort.reason, "peer aborted");
+                if let Some(unlogged) = self.line_about(Topic::Association, "peer_aborted") {
+                    let (peer, source, reason) = (self.peer.address, abort.source, abort.reason);
+                    info!(%peer, source, reason, unlogged, "peer aborted");
+                }
                 return Some(End::PeerAborted);
             }
             Event::Violated(violation) => {
@@ -225,11 +234,15 @@ impl Connection {
         None
     }
 
-    /// Sends the pending output.
+    /// Sends the pending output, once the audit has written the evidence of what the output acknowledges: the first instance of a study, and
+    /// the summary before a release.
     pub(super) async fn flush(&mut self) -> std::io::Result<()> {
         let Some(output) = self.session.take_output() else {
             return Ok(());
         };
+        if let (Some(trail), Some(ticket)) = (&self.node.env.gauges.audit, self.record.take_ticket()) {
+            Box::pin(trail.wait_until_written(ticket, AUDIT_PATIENCE)).await;
+        }
         let sent = self.io.send(&output, self.node.live.associations.send_timeout).await;
         if sent.is_err()
             && let Some(unlogged) = self.incident(Class::Limit, "send_timeout")

@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::end::End;
 use super::passcodes::QueueFull;
 use crate::gauges::audit::{AuditEvent, Denial};
-use crate::gauges::incidents::Class;
+use crate::gauges::incidents::{Class, Topic};
 use crate::network::admission::Limit;
 use crate::network::source::Source;
 use crate::node::phase::Phase;
@@ -85,6 +85,8 @@ impl Connection {
         self.node.env.gauges.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
         self.record.accepted(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
         self.leases.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
+        let unlogged = self.line_about(Topic::Association, "accepted")?;
+        self.record.is_logged = true;
         info!(
             peer = %self.peer.address,
             calling_ae = ?self.peer.calling_ae_title,
@@ -94,6 +96,7 @@ impl Connection {
             contexts_proposed = request.contexts_proposed,
             async_operations = request.async_operations,
             implementation = ?request.implementation,
+            unlogged,
             "association accepted"
         );
         None

@@ -4,13 +4,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tidegate_storage::Instance;
+use tidegate_storage::{Instance, Outcome};
 use tokio::time::Instant;
 
 use super::peer::Peer;
 use crate::gauges::activity::{ActivityGuard, Wish};
-use crate::gauges::audit::STUDY_INSTANCE_UID;
-use crate::gauges::audit::{AuditTrail, Transfers};
+use crate::gauges::audit_queue::AuditTrail;
+use crate::gauges::transfers::{STUDY_INSTANCE_UID, Transfers};
 use crate::supervision::liveness::{LastMessages, MessageKind};
 
 /// The counts of a connection.
@@ -18,6 +18,8 @@ pub(super) struct Record {
     last_messages: LastMessages,
     /// Instances still to be reported for the audit.
     transfers: Transfers,
+    /// The evidence that must be written down before the peer is answered.
+    ticket: u64,
     activity: ActivityGuard,
     /// C-STORE requests so far.
     requests: u64,
@@ -30,6 +32,8 @@ pub(super) struct Record {
     studies: Studies,
     /// Where the time went.
     pub(super) times: Times,
+    /// Whether the log has a line about its begin, and so gets one about its end.
+    pub(super) is_logged: bool,
 }
 
 /// Where the time of an association's instances went, in sum: several may be on their way at one time.
@@ -57,6 +61,7 @@ impl Record {
         Self {
             last_messages,
             transfers,
+            ticket: 0,
             activity,
             requests: 0,
             dataset_bytes: 0,
@@ -64,6 +69,7 @@ impl Record {
             opened,
             studies,
             times,
+            is_logged: false,
         }
     }
 
@@ -129,11 +135,17 @@ impl Record {
     }
 
     /// An instance was acknowledged.
-    pub(super) fn acknowledged(&mut self, instance: &Instance, peer: &Peer, trail: Option<&AuditTrail>) {
+    pub(super) fn acknowledged(
+        &mut self,
+        instance: &Instance,
+        outcome: &Outcome,
+        peer: &Peer,
+        trail: Option<&AuditTrail>,
+    ) {
         self.activity.acknowledged();
         self.studies.add(instance);
         if let Some(trail) = trail {
-            self.transfers.add(instance, &peer.for_audit(), trail);
+            self.ticket = self.ticket.max(self.transfers.add(instance, outcome, &peer.for_audit(), trail));
         }
     }
 
@@ -149,7 +161,13 @@ impl Record {
 
     /// Reports the stored instances for the audit.
     pub(super) fn report(&mut self, peer: &Peer, trail: &AuditTrail) {
-        self.transfers.report(&peer.for_audit(), self.activity.answered().1, trail);
+        let reported = self.transfers.report(&peer.for_audit(), self.activity.answered().1, trail);
+        self.ticket = self.ticket.max(reported);
+    }
+
+    /// The evidence that must be written down before the next answer, if there is any since the last call.
+    pub(super) fn take_ticket(&mut self) -> Option<u64> {
+        Some(std::mem::take(&mut self.ticket)).filter(|ticket| *ticket > 0)
     }
 
     /// Waits until an operator or the node wants something of the association.

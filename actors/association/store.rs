@@ -178,7 +178,7 @@ impl Connection {
         );
         self.node.env.gauges.count_acknowledged(stored, *durability, bytes);
         self.node.env.gauges.latencies.response.record(request.complete.elapsed());
-        self.record.acknowledged(instance, &self.peer, self.node.env.gauges.audit.as_deref());
+        self.record.acknowledged(instance, &stored.outcome, &self.peer, self.node.env.gauges.audit.as_deref());
         self.session.respond(&request.operation, Status::Success, &ErrorComment::default());
     }
 

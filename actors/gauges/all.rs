@@ -10,12 +10,14 @@ use tidegate_storage::{Durability, Outcome, Stored};
 
 use super::activity::{OpenAssociations, WriterList};
 use super::alarm::Alarms;
-use super::audit::{AuditEvent, AuditTrail, widened};
+use super::audit::AuditEvent;
+use super::audit_queue::AuditTrail;
 use super::counters::Counters;
 use super::history::History;
 use super::incidents::{Class, Incidents};
 use super::latency::Latencies;
 use super::recent::{Recent, RefusedWhat};
+use super::transfers::widened;
 use crate::fixed::AUDIT_QUEUE;
 use crate::refusal::Refusal;
 use crate::supervision::tree::ChildStatus;

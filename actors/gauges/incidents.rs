@@ -1,16 +1,23 @@
-//! Misbehaviour of peers: counted by kind, and logged once for each peer, kind and interval, so that a peer can fill neither the log nor
-//! the memory. A kind is a constant of the program, never a string of a peer.
+//! Misbehaviour of peers, counted by kind, and the bounds of the log lines about peers.
+//!
+//! Two bounds hold for each line about a peer. A *source* (an IPv4 address, or an IPv6 /64, which one host may own) gets a few lines of
+//! each kind in an interval. Each topic has a share of lines a minute for all sources together, so that no crowd fills the log and
+//! no topic takes the lines of another: a flood of strangers leaves those about stored instances. Lines beyond are counted, and
+//! summed up in a line of their own. A kind is a constant of the program, never a string of a peer.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Most pairs of peer and kind whose last line is remembered; some 100 bytes each. Beyond, all other peers share one line for each kind.
+use crate::network::source::Source;
+
+/// Most pairs of source and kind whose last line is remembered; some 100 bytes each. Beyond, all other sources share one line for each
+/// kind.
 const MAX_REMEMBERED: usize = 1024;
-/// The address under which all peers beyond that limit are kept.
-const ANYONE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// The time of a share.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A class of misbehaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,23 +50,89 @@ impl Class {
     }
 }
 
+/// The subject of a log line about a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Topic {
+    /// Misbehaviour.
+    Amiss(Class),
+    /// An association on which nothing was stored (yet).
+    Association,
+    /// An association with stored instances.
+    Stored,
+}
+
+impl Topic {
+    /// The interval of a source's lines. What is in order is told once a minute at least.
+    fn interval(self, repeat_interval: Duration) -> Duration {
+        match self {
+            Self::Amiss(_) => repeat_interval,
+            Self::Association | Self::Stored => repeat_interval.min(MINUTE),
+        }
+    }
+
+    /// Lines of one kind that a source gets in an interval.
+    fn lines_of_source(self) -> u32 {
+        match self {
+            Self::Amiss(_) => 1,
+            Self::Association => 4,
+            Self::Stored => 120,
+        }
+    }
+
+    /// Lines a minute of all sources. A line has some 400 bytes at most, so that all shares together stay below 1 MiB.
+    fn lines_a_minute(self) -> u32 {
+        match self {
+            Self::Amiss(_) => 150,
+            Self::Association => 200, // and as many about their ends
+            Self::Stored => 600,
+        }
+    }
+}
+
+/// Lines that were not logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Suppressed {
+    pub(crate) lines: u64,
+    /// Their sources; [`MAX_REMEMBERED`] means that or more.
+    pub(crate) sources: usize,
+}
+
 /// The counts since the start, and the last lines.
 #[derive(Debug, Default)]
 pub struct Incidents(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Interval in which a peer gets one line of each kind.
+    /// The interval in which a source gets a few lines of each kind; zero: every line is logged.
     repeat_interval: Duration,
     counts: BTreeMap<(Class, &'static str), u64>,
-    lines: HashMap<(IpAddr, Class, &'static str), Line>,
+    lines: HashMap<(Source, Topic, &'static str), Lines>,
+    shares: HashMap<Topic, Lines>,
+    suppressed: u64,
+    suppressed_sources: HashSet<Source>,
+    told: Option<Instant>,
 }
 
-/// The last line of a peer and a kind.
-#[derive(Debug)]
-struct Line {
-    at: Instant,
+/// The lines of an interval.
+#[derive(Clone, Copy, Debug)]
+struct Lines {
+    since: Instant,
+    logged: u32,
     unlogged: u64,
+}
+
+impl Lines {
+    fn begin(now: Instant) -> Self {
+        Self { since: now, logged: 0, unlogged: 0 }
+    }
+
+    /// Begins a new interval if this one is over. Returns the lines that were not logged before it.
+    fn advance(&mut self, interval: Duration, now: Instant) -> u64 {
+        if now.duration_since(self.since) < interval {
+            return 0;
+        }
+        std::mem::replace(self, Self::begin(now)).unlogged
+    }
 }
 
 impl Incidents {
@@ -72,10 +145,20 @@ impl Incidents {
 
     /// Whether an incident that is counted elsewhere is to be logged.
     pub(crate) fn worth_a_line(&self, class: Class, kind: &'static str, peer: IpAddr) -> Option<u64> {
-        self.0.lock().worth_a_line(class, kind, peer, Instant::now())
+        self.worth_a_line_about(Topic::Amiss(class), kind, peer)
     }
 
-    /// Sets the interval in which a peer gets one line of each kind.
+    /// Whether a line about a topic is to be logged, with the number of lines of its kind and source that were not.
+    pub(crate) fn worth_a_line_about(&self, topic: Topic, kind: &'static str, peer: IpAddr) -> Option<u64> {
+        self.0.lock().worth_a_line(topic, kind, Source::of(peer), Instant::now())
+    }
+
+    /// The lines that were not logged since the last call, at most once a minute.
+    pub(crate) fn take_suppressed(&self) -> Option<Suppressed> {
+        self.0.lock().take_suppressed(Instant::now())
+    }
+
+    /// Sets the interval in which a source gets a few lines of each kind.
     pub(crate) fn set_repeat_interval(&self, interval: Duration) {
         self.0.lock().repeat_interval = interval;
     }
@@ -98,45 +181,68 @@ impl Incidents {
 }
 
 impl State {
-    fn worth_a_line(&mut self, class: Class, kind: &'static str, peer: IpAddr, now: Instant) -> Option<u64> {
-        let interval = self.repeat_interval;
-        let mut key = (peer, class, kind);
+    fn worth_a_line(&mut self, topic: Topic, kind: &'static str, source: Source, now: Instant) -> Option<u64> {
+        let repeat_interval = self.repeat_interval;
+        if repeat_interval.is_zero() {
+            return Some(0);
+        }
+        let share = self.shares.entry(topic).or_insert_with(|| Lines::begin(now));
+        share.advance(MINUTE, now);
+        let has_share = share.logged < topic.lines_a_minute();
+        let mut key = (source, topic, kind);
         if self.lines.len() >= MAX_REMEMBERED && !self.lines.contains_key(&key) {
-            self.lines.retain(|_, line| now.duration_since(line.at) < interval);
+            self.lines.retain(|(_, topic, _), lines| now.duration_since(lines.since) < topic.interval(repeat_interval));
             if self.lines.len() >= MAX_REMEMBERED {
-                key.0 = ANYONE;
+                key.0 = Source::ANYONE;
             }
         }
-        match self.lines.get_mut(&key) {
-            Some(line) if now.duration_since(line.at) < interval => {
-                line.unlogged += 1;
-                None
-            }
-            Some(line) => Some(std::mem::replace(line, Line { at: now, unlogged: 0 }).unlogged),
-            None => {
-                self.lines.insert(key, Line { at: now, unlogged: 0 });
-                Some(0)
-            }
+        let lines = self.lines.entry(key).or_insert_with(|| Lines::begin(now));
+        let unlogged = lines.advance(topic.interval(repeat_interval), now);
+        if has_share && lines.logged < topic.lines_of_source() {
+            lines.logged += 1;
+            share.logged += 1;
+            return Some(unlogged + std::mem::take(&mut lines.unlogged));
         }
+        lines.unlogged += 1 + unlogged;
+        self.suppressed += 1;
+        if self.suppressed_sources.len() < MAX_REMEMBERED {
+            self.suppressed_sources.insert(source);
+        }
+        None
+    }
+
+    fn take_suppressed(&mut self, now: Instant) -> Option<Suppressed> {
+        let told = *self.told.get_or_insert(now);
+        if self.suppressed == 0 || now.duration_since(told) < MINUTE {
+            return None;
+        }
+        self.told = Some(now);
+        let sources = std::mem::take(&mut self.suppressed_sources).len();
+        Some(Suppressed { lines: std::mem::take(&mut self.suppressed), sources })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    use super::*;
 
     fn peer(number: u32) -> IpAddr {
         IpAddr::V4(Ipv4Addr::from(0x0A00_0000 + number))
     }
 
+    fn state() -> State {
+        State { repeat_interval: MINUTE, ..State::default() }
+    }
+
     #[test]
     fn one_line_for_each_peer_kind_and_interval() {
-        let mut state = State { repeat_interval: MINUTE, ..State::default() };
+        let mut state = state();
         let start = Instant::now();
         let mut note = |kind, number, second| {
-            state.worth_a_line(Class::Violation, kind, peer(number), start + Duration::from_secs(second))
+            let source = Source::of(peer(number));
+            state.worth_a_line(Topic::Amiss(Class::Violation), kind, source, start + Duration::from_secs(second))
         };
         assert_eq!(note("pdv-length", 1, 0), Some(0));
         assert_eq!(note("pdv-length", 1, 1), None);
@@ -162,16 +268,72 @@ mod tests {
 
     #[test]
     fn any_number_of_peers_takes_bounded_room() {
-        let mut state = State { repeat_interval: MINUTE, ..State::default() };
+        let mut state = state();
         let start = Instant::now();
+        let http = Topic::Amiss(Class::Stranger);
         let mut logged = 0;
         for number in 0..3 * MAX_REMEMBERED as u32 {
-            logged += usize::from(state.worth_a_line(Class::Stranger, "http", peer(number), start).is_some());
+            logged += u32::from(state.worth_a_line(http, "http", Source::of(peer(number)), start).is_some());
         }
-        assert_eq!(logged, MAX_REMEMBERED + 1, "the others share a line");
-        assert_eq!(state.lines.len(), MAX_REMEMBERED + 1);
+        assert_eq!(logged, http.lines_a_minute());
+        assert_eq!(state.lines.len(), MAX_REMEMBERED + 1, "the others share a line");
         let later = start + MINUTE;
-        assert_eq!(state.worth_a_line(Class::Stranger, "http", peer(u32::MAX >> 8), later), Some(0));
+        assert_eq!(state.take_suppressed(start), None, "a minute begins");
+        let suppressed = Suppressed { lines: u64::from(3 * MAX_REMEMBERED as u32 - logged), sources: MAX_REMEMBERED };
+        assert_eq!(state.take_suppressed(later), Some(suppressed));
+        assert_eq!(state.take_suppressed(later + MINUTE), None);
+        assert_eq!(state.worth_a_line(http, "http", Source::of(peer(u32::MAX >> 8)), later), Some(0));
         assert_eq!(state.lines.len(), 1, "what is old is forgotten");
+    }
+
+    #[test]
+    fn a_network_of_one_host_is_one_source() {
+        let mut state = state();
+        let start = Instant::now();
+        for host in 0..3 * MAX_REMEMBERED as u128 {
+            let peer = Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) + host).into();
+            let logged = state.worth_a_line(Topic::Amiss(Class::Denial), "access", Source::of(peer), start);
+            assert_eq!(logged, (host == 0).then_some(0));
+        }
+        assert_eq!(state.lines.len(), 1);
+        let mapped = "::ffff:10.0.0.1".parse().unwrap();
+        assert_eq!(Source::of(mapped), Source::of(peer(1)));
+    }
+
+    #[test]
+    fn a_long_interval_hides_misbehaviour_and_no_stored_instance() {
+        let mut state = State { repeat_interval: 60 * MINUTE, ..State::default() };
+        let (start, source) = (Instant::now(), Source::of(peer(1)));
+        for minute in 0..10 {
+            for _ in 0..Topic::Stored.lines_of_source() {
+                assert!(state.worth_a_line(Topic::Stored, "ended", source, start + minute * MINUTE).is_some());
+            }
+            assert!(state.worth_a_line(Topic::Stored, "ended", source, start + minute * MINUTE).is_none());
+            let denial = state.worth_a_line(Topic::Amiss(Class::Denial), "access", source, start + minute * MINUTE);
+            assert_eq!(denial, (minute == 0).then_some(0));
+        }
+    }
+
+    #[test]
+    fn no_flood_takes_the_lines_of_another_topic_and_all_together_are_bounded() {
+        let mut state = state();
+        let start = Instant::now();
+        let classes =
+            [Class::Violation, Class::Rejection, Class::Refusal, Class::Denial, Class::Stranger, Class::Limit];
+        let mut logged = 0;
+        for number in 0..20_000 {
+            let source = Source::of(peer(number));
+            for topic in classes.map(Topic::Amiss).into_iter().chain([Topic::Association]) {
+                logged += u32::from(state.worth_a_line(topic, "flood", source, start).is_some());
+            }
+        }
+        let honest = Source::of(peer(1 << 20));
+        for _ in 0..Topic::Stored.lines_of_source() {
+            assert!(state.worth_a_line(Topic::Stored, "ended", honest, start).is_some());
+        }
+        for number in 0..20_000 {
+            logged += u32::from(state.worth_a_line(Topic::Stored, "ended", Source::of(peer(number)), start).is_some());
+        }
+        assert!((logged + Topic::Stored.lines_of_source()) * 450 <= 1 << 20, "{logged} lines");
     }
 }

@@ -6,7 +6,7 @@
 //! | [`activity`] | the figures of each association and each writer, and the abort of an association by an operator |
 //! | [`history`], [`recent`] | the last minutes, and the failures in them |
 //! | [`incidents`] | violations and limits by peer: counted, and logged once in a while |
-//! | [`audit`] | events for an audit repository, on their way to the service that sends them |
+//! | [`audit`], [`audit_queue`], [`transfers`] | events for an audit repository, on their way to the service that sends them |
 //! | [`stalled`] | the holders of memory that stall while others wait for it |
 //! | [`statistics`] | the actor that acts on memory pressure, watches for leaks and publishes the statistics line |
 //! | [`eviction`] | the end of an association, when memory is short and nothing else helps |
@@ -17,6 +17,7 @@ pub(crate) mod activity;
 pub mod alarm;
 mod all;
 pub mod audit;
+pub mod audit_queue;
 pub mod counters;
 mod eviction;
 pub mod history;
@@ -27,5 +28,6 @@ pub mod observer;
 pub mod recent;
 mod stalled;
 pub mod statistics;
+pub(crate) mod transfers;
 
 pub(crate) use self::all::Gauges;

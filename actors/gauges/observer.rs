@@ -1,6 +1,7 @@
 //! The view that surfaces for operators have of the running node: its figures, the holders of its memory, and their age.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +13,8 @@ use tracing::warn;
 
 use super::activity::{AssociationUse, WriterUse};
 use super::alarm::Alarm;
-use super::audit::AuditTrail;
+use super::audit::{AuditEvent, AuditPeer, Denial, Operation};
+use super::audit_queue::AuditTrail;
 use super::counters::Counters;
 use super::history::Point;
 use super::incidents::Class;
@@ -142,6 +144,7 @@ impl Observer {
         let found = self.0.gauges.open.end(id);
         if found {
             warn!(id, "association aborted by an operator");
+            self.record_operation(Operation::Abort(id));
         }
         found
     }
@@ -150,6 +153,7 @@ impl Observer {
     pub fn drain(&self) {
         if self.change_phase(Phase::Serving, Phase::Drained) {
             warn!("drained by an operator; new associations are rejected");
+            self.record_operation(Operation::Drain);
         }
     }
 
@@ -157,6 +161,7 @@ impl Observer {
     pub fn undrain(&self) -> bool {
         if self.change_phase(Phase::Drained, Phase::Serving) {
             warn!("drain ended by an operator");
+            self.record_operation(Operation::EndDrain);
         }
         self.phase() == Phase::Serving
     }
@@ -200,6 +205,17 @@ impl Observer {
     /// The queue of audit records; `None`: there is no audit trail.
     pub fn audit(&self) -> Option<Arc<AuditTrail>> {
         self.0.gauges.audit.clone()
+    }
+
+    /// Records a change by an operator for the audit.
+    pub fn record_operation(&self, operation: Operation) {
+        self.0.gauges.record(|| AuditEvent::Operated(operation));
+    }
+
+    /// Records for the audit that a client of the admin surface is no operator: no token, a wrong one, or a certificate that may only read.
+    pub fn record_denied_operator(&self, address: SocketAddr) {
+        let peer = AuditPeer { address, calling_ae_title: String::new(), certificate: String::new() };
+        self.0.gauges.record(|| AuditEvent::Denied { peer, denial: Denial::Operator });
     }
 
     /// An account for leases of a holder that is no actor.

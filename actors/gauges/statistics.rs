@@ -10,11 +10,12 @@ use tidegate_memory::sentinel::{self, Sample, Sentinel};
 use tidegate_memory::snapshot::unattributed;
 use tidegate_memory::{Stage, StageBytes};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::alarm::Alarm;
 use super::eviction::Eviction;
 use super::history::Point;
+use super::incidents::Suppressed;
 use super::latency::Distribution;
 use super::line::Line;
 use super::stalled::StalledHolders;
@@ -167,6 +168,9 @@ impl Figures {
         }
         let each_second = self.ticks.is_multiple_of(TICKS_A_SECOND);
         self.ticks += 1;
+        if each_second && let Some(Suppressed { lines, sources }) = self.shared.gauges.incidents.take_suppressed() {
+            info!(suppressed = lines, sources, "log lines about peers suppressed");
+        }
         let before = *self.shared.pressure.borrow();
         let watermarks = Watermarks::new(self.shared.budget.limit());
         let mut level = pressure::next(before, allocator.resident, &watermarks);

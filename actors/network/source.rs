@@ -1,7 +1,7 @@
 //! The source of a connection, and the penalties of sources.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// Sources with a penalty that are remembered; some 100 bytes each. Beyond, further ones have none.
@@ -22,6 +22,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(4);
 pub(crate) struct Source(IpAddr);
 
 impl Source {
+    /// Stands for all sources of which nothing is remembered.
+    pub(crate) const ANYONE: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
     pub(crate) fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),

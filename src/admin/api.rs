@@ -6,6 +6,7 @@ use actix_web::http::Method;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, HttpResponseBuilder, Resource, Route, web};
 use serde::{Deserialize, Serialize};
+use tidegate_actors::gauges::audit::Operation;
 use tidegate_actors::gauges::history::POINTS;
 use tidegate_memory::profile::{ProfileError, Recording};
 use tokio::time::sleep;
@@ -136,7 +137,7 @@ async fn ready(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -> HttpR
 async fn scrape(surface: web::Data<Surface>) -> HttpResponse {
     let ready = Readiness::of(&surface.observer, &surface.storage, GLANCE).await.ready;
     let storage = surface.storage.look(SCRAPE_MAX_AGE, GLANCE).await;
-    match metrics::text(surface.observer.clone(), storage, ready) {
+    match metrics::text(surface.observer.clone(), storage, surface.steering.log_queue().clone(), ready) {
         Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
         Err(error) => complain(HttpResponse::InternalServerError(), error),
     }
@@ -226,7 +227,10 @@ async fn log_level(surface: web::Data<Surface>) -> HttpResponse {
 
 async fn set_log_level(surface: web::Data<Surface>, wanted: web::Json<LogLevel>) -> HttpResponse {
     match surface.steering.set_log_level(&wanted.level) {
-        Ok(()) => HttpResponse::Ok().json(LogLevel { level: surface.steering.log_level() }),
+        Ok(()) => {
+            surface.observer.record_operation(Operation::LogLevel(surface.steering.log_level()));
+            HttpResponse::Ok().json(LogLevel { level: surface.steering.log_level() })
+        }
         Err(error) => complain(HttpResponse::BadRequest(), error),
     }
 }

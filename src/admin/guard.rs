@@ -15,6 +15,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
 use subtle::ConstantTimeEq;
+use tidegate_actors::Observer;
 
 use super::model::Complaint;
 use super::operators::{OperatorName, Role};
@@ -88,6 +89,7 @@ pub(super) enum Trust {
 /// Refuses the request, or lets it pass.
 pub(super) async fn guard(
     access: web::Data<Access>,
+    observer: web::Data<Observer>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -102,12 +104,24 @@ pub(super) async fn guard(
             request.extensions_mut().insert(trust);
             next.call(request).await?.map_into_boxed_body()
         }
-        Err(refusal) => request.into_response(refusal.response()),
+        Err(refusal) => {
+            if let (true, Some(peer)) = (is_attempt(&request, refusal), request.peer_addr()) {
+                observer.record_denied_operator(peer);
+            }
+            request.into_response(refusal.response())
+        }
     };
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     Ok(response)
+}
+
+/// Whether the refused request is for the audit: it shows a wrong token, or would change something. A page that reads without a token is not.
+fn is_attempt(request: &ServiceRequest, refusal: Refusal) -> bool {
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    matches!(refusal, Refusal::Token | Refusal::Role)
+        && (changes || request.headers().contains_key(header::AUTHORIZATION))
 }
 
 /// The reason of a refusal.

@@ -17,17 +17,18 @@ use tidegate_protocol::Rejection;
 use super::page::{BYTES, Page, SECONDS};
 use super::storage::Sight;
 use super::system;
+use crate::cli::LogQueue;
 
 /// Media type of the text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The figures of this moment as text.
-pub(super) fn text(observer: Observer, storage: Sight, ready: bool) -> Result<String, MetricsError> {
+pub(super) fn text(observer: Observer, storage: Sight, log: LogQueue, ready: bool) -> Result<String, MetricsError> {
     let statistics = observer.statistics()?;
     let (started, process) = (observer.started(), ProcessFigures::read());
     let mut registry = Registry::default();
     let node = registry.sub_registry_with_prefix("tidegate");
-    node.register_collector(Box::new(Figures { observer, statistics, storage, ready, process }));
+    node.register_collector(Box::new(Figures { observer, statistics, storage, log, ready, process }));
     registry.register_collector(Box::new(system::Process { started, figures: process }));
     let mut text = String::with_capacity(32 * 1024);
     encode(&mut text, &registry)?;
@@ -48,6 +49,7 @@ struct Figures {
     observer: Observer,
     statistics: StatisticsSnapshot,
     storage: Sight,
+    log: LogQueue,
     ready: bool,
     process: Option<ProcessFigures>,
 }
@@ -90,6 +92,9 @@ impl Figures {
         let stalled_s = self.observer.counters().stalled_ms.get() as f64 / 1000.0;
         let help = "Time in which the process did not run although it should have: stopped, suspended, or without CPU";
         page.counter("stalled", help, SECONDS, stalled_s)?;
+        let help = "Log lines dropped because the reader of the log was too slow or gone";
+        page.counter("log_lines_dropped", help, None, self.log.dropped())?;
+        page.gauge("log_queue", "Bytes of log lines that wait for the reader of the log", BYTES, self.log.bytes())?;
         page.gauge("actors", "Actors alive", None, self.statistics.actors)
     }
 

@@ -31,7 +31,7 @@ pub(crate) struct Readiness {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Check {
-    /// `serving`, `listener`, `writers`, `storage`, `space`, `inodes`, `memory` or `places`.
+    /// `serving`, `listener`, `writers`, `associations`, `storage`, `space`, `inodes`, `memory` or `places`.
     pub(crate) name: String,
     pub(crate) ok: bool,
     /// The finding, as text.
@@ -48,6 +48,7 @@ impl Readiness {
             check_phase(observer.phase()),
             check_listener(&children),
             check_writers(&children),
+            check_association_threads(&children),
             storage,
             space,
             inodes,
@@ -88,6 +89,13 @@ fn check_writers(children: &[ChildStatus]) -> Check {
     let writers = || children.iter().filter(|child| child.group == Group::Writers);
     let running = writers().filter(|child| child.state == ChildState::Running).count();
     check("writers", running > 0, format!("{running} of {} are running", writers().count()))
+}
+
+/// One association thread is enough; a thread that hangs is replaced, and the others serve meanwhile.
+fn check_association_threads(children: &[ChildStatus]) -> Check {
+    let threads = || children.iter().filter(|child| child.group == Group::AssociationThreads);
+    let running = threads().filter(|child| child.state == ChildState::Running).count();
+    check("associations", running > 0, format!("{running} of {} threads are running", threads().count()))
 }
 
 fn check_storage(sight: Sight, min_free_bytes: u64) -> [Check; 3] {
@@ -178,6 +186,17 @@ mod tests {
         );
         assert!(!writers(&[ChildState::Restarting, ChildState::Down]).ok);
         assert!(!writers(&[]).ok);
+    }
+
+    #[test]
+    fn without_an_association_thread_nobody_is_served() {
+        let threads = |states: &[ChildState]| {
+            let children: Vec<_> = states.iter().map(|state| child(Group::AssociationThreads, *state)).collect();
+            check_association_threads(&children).ok
+        };
+        assert!(threads(&[ChildState::Restarting, ChildState::Running]));
+        assert!(!threads(&[ChildState::Restarting, ChildState::Restarting]));
+        assert!(!threads(&[]));
     }
 
     #[test]

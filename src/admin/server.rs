@@ -93,6 +93,7 @@ async fn accept(
     let (access, places) = (Rc::new(access), Places::default());
     let app = App::new()
         .app_data(web::Data::from(Arc::new((*access).clone())))
+        .app_data(web::Data::new(surface.observer.clone()))
         .app_data(surface)
         .app_data(web::Data::new(leases.clone()))
         .wrap(middleware::from_fn(guard::guard))

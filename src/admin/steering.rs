@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use crate::cli::LogLevel;
+use crate::cli::{LogLevel, LogQueue};
 
 /// Shared by the surface and by the reload of the configuration.
 #[derive(Clone, Debug)]
@@ -31,6 +31,11 @@ impl Steering {
 
     pub(super) fn log_level(&self) -> String {
         self.log_level.get().to_string().to_lowercase()
+    }
+
+    /// The lines of the log that are not written yet.
+    pub(super) fn log_queue(&self) -> &LogQueue {
+        self.log_level.queue()
     }
 
     /// # Errors

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use tidegate_actors::gauges::audit::{AuditEvent, AuditPeer, AuditRecord, AuditStudy, Denial};
+use crate::unprintable::is_unprintable;
+use tidegate_actors::gauges::audit::{AuditEvent, AuditPeer, AuditRecord, AuditStudy, Denial, Operation};
 
 /// The node, as messages name it.
 #[derive(Debug, Clone)]
@@ -31,6 +32,11 @@ struct Kind {
 const ACTIVITY: (&str, &str) = ("110100", "Application Activity");
 const BEGIN: Kind = Kind { id: ("110102", "Begin Transferring DICOM Instances"), type_code: None, action: 'E' };
 const TRANSFERRED: Kind = Kind { id: ("110104", "DICOM Instances Transferred"), type_code: None, action: 'C' };
+const REPLACED: Kind = Kind { id: ("110103", "DICOM Instances Accessed"), type_code: None, action: 'U' };
+const RESTRICTED: Kind =
+    Kind { id: ("110113", "Security Alert"), type_code: Some(("110132", "Use of Restricted Function")), action: 'E' };
+const CONFIGURED: Kind =
+    Kind { id: ("110113", "Security Alert"), type_code: Some(("110129", "Security Configuration")), action: 'E' };
 const NODE: Kind =
     Kind { id: ("110113", "Security Alert"), type_code: Some(("110126", "Node Authentication")), action: 'E' };
 const LOGIN: Kind = Kind { id: ("110114", "User Authentication"), type_code: Some(("110122", "Login")), action: 'E' };
@@ -60,7 +66,7 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
         // The standard has no message for an association. The nearest one is a user's log-on: the peer's application entity logs on,
         // authenticated as far as the configuration requires (PS3.15 §A.5.3.12).
         AuditEvent::Associated { peer } => {
-            out.event(&LOGIN, &at, Outcome::Success, "association accepted");
+            out.event(&LOGIN, &at, Outcome::Success, &times("association accepted".to_owned(), record.count));
             out.peer(peer, SOURCE);
             out.node(origin, DESTINATION);
             out.source(origin);
@@ -77,32 +83,64 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
             out.event(&TRANSFERRED, &at, outcome, &described);
             out.transfer(peer, study, origin);
         }
-        AuditEvent::Denied { peer, denial } => {
-            let described = match denial {
-                Denial::TlsHandshake(error) => format!("TLS handshake failed: {error}"),
-                Denial::Access(Some(rule)) => format!("association rejected: denied by access rule {rule:?}"),
-                Denial::Access(None) => "association rejected: no access rule allows it".to_owned(),
-                Denial::UserIdentity => "association rejected: user identity is missing or wrong".to_owned(),
-                Denial::NoProxyHeader => "connection refused: no PROXY header".to_owned(),
-            };
-            let kind = if matches!(denial, Denial::UserIdentity) { &LOGIN } else { &NODE };
-            out.event(kind, &at, Outcome::SeriousFailure, &described);
-            out.peer(peer, SOURCE);
-            out.node(origin, DESTINATION);
-            out.source(origin);
-            if !matches!(denial, Denial::UserIdentity) {
-                // PS3.15 §A.5.3.11: the subject of the alert, here this node.
-                out.object(&origin.host, "2", "13", ("110182", "Node ID"), &[]);
-            }
+        AuditEvent::Replaced { peer, study } => {
+            out.event(&REPLACED, &at, Outcome::Success, "stored instances replaced by others with the same UIDs");
+            out.transfer(peer, study, origin);
         }
+        AuditEvent::Operated(operation) => out.operated(operation, &at, origin),
+        AuditEvent::Denied { peer, denial } => out.denied(peer, denial, record.count, &at, origin),
     }
     out.0.push_str("</AuditMessage>");
     out.0
 }
 
+/// The description of a message that stands for several events.
+fn times(described: String, count: u64) -> String {
+    if count == 1 { described } else { format!("{described}; {count} times within a minute, the last by this peer") }
+}
+
 struct Xml(String);
 
 impl Xml {
+    fn operated(&mut self, operation: &Operation, at: &str, origin: &Origin) {
+        let (kind, outcome, described) = match operation {
+            Operation::Abort(id) => (RESTRICTED, Outcome::Success, format!("association {id} aborted")),
+            Operation::Drain => (RESTRICTED, Outcome::Success, "drained: new associations are rejected".to_owned()),
+            Operation::EndDrain => (RESTRICTED, Outcome::Success, "drain ended".to_owned()),
+            Operation::LogLevel(level) => (CONFIGURED, Outcome::Success, format!("log level set to {level}")),
+            Operation::Reload(true) => (CONFIGURED, Outcome::Success, "configuration reloaded".to_owned()),
+            Operation::Reload(false) => (CONFIGURED, Outcome::MinorFailure, "configuration not reloaded".to_owned()),
+        };
+        self.event(&kind, at, outcome, &described);
+        self.operator(origin);
+        self.node(origin, DESTINATION);
+        self.source(origin);
+        self.alerted(origin);
+    }
+
+    fn denied(&mut self, peer: &AuditPeer, denial: &Denial, count: u64, at: &str, origin: &Origin) {
+        let (kind, described) = match denial {
+            Denial::TlsHandshake(error) => (NODE, format!("TLS handshake failed: {error}")),
+            Denial::Access(Some(rule)) => (NODE, format!("association rejected: denied by access rule {rule:?}")),
+            Denial::Access(None) => (NODE, "association rejected: no access rule allows it".to_owned()),
+            Denial::NoProxyHeader => (NODE, "connection refused: no PROXY header".to_owned()),
+            Denial::UserIdentity => (LOGIN, "association rejected: user identity is missing or wrong".to_owned()),
+            Denial::Operator => (LOGIN, "admin surface: no valid token, or no certificate of an operator".to_owned()),
+        };
+        self.event(&kind, at, Outcome::SeriousFailure, &times(described, count));
+        self.peer(peer, SOURCE);
+        self.node(origin, DESTINATION);
+        self.source(origin);
+        if kind.id == NODE.id {
+            self.alerted(origin);
+        }
+    }
+
+    /// The subject of a security alert, here this node (PS3.15 §A.5.3.11).
+    fn alerted(&mut self, origin: &Origin) {
+        self.object(&origin.host, "2", "13", ("110182", "Node ID"), &[]);
+    }
+
     fn event(&mut self, kind: &Kind, at: &str, outcome: Outcome, described: &str) {
         let (action, outcome) = (kind.action.to_string(), (outcome as u8).to_string());
         self.open(
@@ -147,6 +185,17 @@ impl Xml {
             ("NetworkAccessPointTypeCode", "2"),
         ]);
         self.participant(&attributes, role);
+    }
+
+    /// The operator. An operator has no name of its own: the token, the socket or a signal is the proof.
+    fn operator(&mut self, origin: &Origin) {
+        let attributes = [
+            ("UserID", "operator"),
+            ("UserIsRequestor", "true"),
+            ("NetworkAccessPointID", origin.host.as_str()),
+            ("NetworkAccessPointTypeCode", "1"),
+        ];
+        self.participant(&attributes, SOURCE);
     }
 
     fn node(&mut self, origin: &Origin, role: (&str, &str)) {
@@ -226,9 +275,7 @@ impl Xml {
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&apos;"),
-                c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}') => {
-                    self.0.push('\u{fffd}')
-                }
+                c if is_unprintable(c) => self.0.push('\u{fffd}'),
                 c => self.0.push(c),
             }
         }
@@ -246,7 +293,7 @@ mod tests {
     }
 
     fn message(event: AuditEvent) -> String {
-        xml(&AuditRecord { at: UNIX_EPOCH + Duration::from_millis(1_234), event }, &origin())
+        xml(&AuditRecord { at: UNIX_EPOCH + Duration::from_millis(1_234), event, count: 1 }, &origin())
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The transport of audit messages to their target.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
@@ -56,6 +56,18 @@ impl Transport {
                 }
                 sent
             }
+        }
+    }
+
+    /// What was sent stays, as far as the target promises that.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match &self.target {
+            Target::File(path) => match File::open(path) {
+                Ok(file) => file.sync_data(),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()), // moved away
+                Err(error) => Err(error),
+            },
+            Target::Udp(_) | Target::Tcp(_) | Target::Tls { .. } => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
+use super::log_queue::{Escapes, LogQueue};
 use crate::config::{LogFormat, LogSettings};
 use crate::flight::{Messages, MessagesLayer};
 
@@ -18,12 +19,18 @@ use crate::flight::{Messages, MessagesLayer};
 pub(crate) struct LogLevel {
     handle: reload::Handle<Targets, Registry>,
     now: Arc<Mutex<Level>>,
+    queue: LogQueue,
 }
 
 impl LogLevel {
     /// The level in force.
     pub(crate) fn get(&self) -> Level {
         *self.now.lock()
+    }
+
+    /// The queue of lines that are not written yet.
+    pub(crate) fn queue(&self) -> &LogQueue {
+        &self.queue
     }
 
     /// Sets the level.
@@ -52,15 +59,25 @@ fn targets(level: Level) -> Targets {
 }
 
 /// Installs the process's log, and sends panics to it. `messages` keeps the last lines.
-pub(super) fn init(settings: &LogSettings, messages: Messages) -> LogLevel {
+///
+/// # Errors
+/// If the thread that writes it cannot be started.
+pub(super) fn init(settings: &LogSettings, messages: Messages) -> io::Result<LogLevel> {
     let (targets, handle) = reload::Layer::new(targets(settings.level));
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let (is_terminal, format) = (io::stderr().is_terminal(), settings.format);
+    let escapes = match format {
+        LogFormat::Json => Escapes::Json,
+        LogFormat::Text if is_terminal => Escapes::Terminal,
+        LogFormat::Text => Escapes::Text,
+    };
+    let queue = LogQueue::start(io::stderr(), escapes)?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(queue.clone());
     let registry = tracing_subscriber::registry().with(targets).with(MessagesLayer(messages));
     // The only failure is a log that is installed already.
-    let _ = match settings.format {
-        LogFormat::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
+    let _ = match format {
+        LogFormat::Text => registry.with(lines.with_ansi(is_terminal)).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     tidegate_actors::record_panics();
-    LogLevel { handle, now: Arc::new(Mutex::new(settings.level)) }
+    Ok(LogLevel { handle, now: Arc::new(Mutex::new(settings.level)), queue })
 }

@@ -8,6 +8,7 @@ mod configuration;
 mod conformance;
 mod exit;
 mod inspect;
+mod log_queue;
 mod logging;
 mod look;
 mod manual;
@@ -35,6 +36,7 @@ use configuration::{FileArgs, with_config};
 use crate::config::{self, Flags};
 
 pub(crate) use exit::Exit;
+pub(crate) use log_queue::LogQueue;
 pub(crate) use logging::LogLevel;
 
 /// A DICOM storage node (C-STORE SCP): it stores each received instance as a durable Part 10 file

@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Write};
 use serde::Serialize;
 
 use super::Exit;
+use crate::unprintable::{is_unprintable, json_escape};
 
 /// Writes `text`, made [`harmless`], to stdout and flushes it. A reader that closed the pipe early (`| head`) has read enough.
 pub(super) fn print(text: &str) -> Exit {
@@ -43,11 +44,7 @@ pub(super) fn complain(message: &str) {
 /// `text` without what a terminal acts upon or hides: controls but for tab and line feed, and characters that change the direction of the
 /// text or have no width. Each becomes `\uXXXX`, by which JSON stays the same JSON. Peers choose many of the strings that are shown.
 fn harmless(text: &str) -> Cow<'_, str> {
-    let is_harmful = |c: char| match c {
-        '\n' | '\t' => false,
-        ' '..='~' => false,
-        c => c.escape_debug().len() > 1,
-    };
+    let is_harmful = |c: char| is_unprintable(c) && !matches!(c, '\n' | '\t');
     if !text.contains(is_harmful) {
         return Cow::Borrowed(text);
     }
@@ -55,7 +52,7 @@ fn harmless(text: &str) -> Cow<'_, str> {
     for c in text.chars() {
         match is_harmful(c) {
             false => out.push(c),
-            true => out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+            true => json_escape(c, &mut out),
         }
     }
     Cow::Owned(out)

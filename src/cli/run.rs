@@ -4,16 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_actors::gauges::alarm::Alarm;
+use tidegate_actors::gauges::audit::Operation;
 use tidegate_actors::patience::within;
 use tidegate_actors::{
     DESCRIPTORS_OF_ASSOCIATION, Failure, LiveSettings, Node, NodeSettings, Observer, Service, StartError,
     descriptors_of_writers, most_connections,
 };
 use tidegate_storage::Durability;
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::reload::Reloader;
@@ -28,23 +31,36 @@ use crate::flight::{self, Messages};
 /// Time for the last flight record to be written at the end.
 const RECORD_GRACE: Duration = Duration::from_secs(10);
 
+/// Time for a slow reader to take the start-up lines, and the last lines of the log.
+const LOG_GRACE: Duration = Duration::from_secs(2);
+
 /// Runs the node until it is asked to stop or fails. `load` reads the configuration again.
 pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError> + 'static) -> Exit {
     let messages = Messages::default();
-    let log_level = logging::init(&loaded.settings.log, messages.clone());
+    let log_level = match logging::init(&loaded.settings.log, messages.clone()) {
+        Ok(log_level) => log_level,
+        Err(error) => {
+            output::complain(&format!("cannot start the thread that writes the log: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let log = log_level.queue().clone();
     #[cfg(feature = "test-faults")]
     if let Err(error) = tidegate_actors::fault::open() {
         tracing::error!(%error, "cannot open the fault port");
     }
     let reloader = Reloader::new(loaded.raw, log_level, Box::new(load));
-    match actix_rt::System::new().block_on(serve(loaded.settings, reloader, messages)) {
+    let end = actix_rt::System::new().block_on(serve(loaded.settings, reloader, messages));
+    let exit = match end {
         Ok(End::Asked) => Exit::Done,
         Ok(End::Failed) => Exit::GaveUp,
         Err(error) => {
-            output::complain(&output::one_line(&error));
+            log.complain(&output::one_line(&error));
             Exit::Failed
         }
-    }
+    };
+    log.flush(LOG_GRACE);
+    exit
 }
 
 /// The reason why a node did not start.
@@ -97,7 +113,7 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     }
     .unzip();
     services.extend(admin_socket.map(socket::service));
-    services.extend(audit.map(|target| audit::service(target, origin(&settings))));
+    services.extend(audit.map(|target| audit::service(target, origin(&settings), &root)));
     let node = Node::start(settings, services, Vec::new()).await?;
     let keeps_records = flight_records.is_some_and(|path| flight::start(&path, &root, messages, node.observer()));
     let mut signals = Signals::new().map_err(RunError::Signals)?;
@@ -106,8 +122,7 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     recovery::log(node.recovery(), &layout);
     actix_rt::spawn(service_manager::watchdog(node.heart()));
     warn_of_open_root(&root);
-    // stdout may have been closed since the start; the node serves all the same.
-    let _ = output::print(&start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin));
+    say(start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin)).await;
     let addresses: Vec<_> = [node.local_address(), node.tls_address()].into_iter().flatten().collect();
     let serving = format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
     service_manager::ready(&serving);
@@ -131,6 +146,15 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
         "stopped"
     );
     Ok(end)
+}
+
+/// Prints the start-up lines. A stdout that is closed, or that nobody reads, keeps no node from its work.
+async fn say(lines: String) {
+    let (said, is_said) = oneshot::channel();
+    let print = move || said.send(output::print(&lines));
+    if thread::Builder::new().name("stdout".to_owned()).spawn(print).is_ok() {
+        let _ = within(LOG_GRACE, is_said).await;
+    }
 }
 
 /// Waits, for a bounded time, until a flight record that is due is written.
@@ -159,7 +183,9 @@ async fn reason_to_stop(
                 Asked::Record => node.observer().raise(Alarm::Asked),
                 Asked::Reload => {
                     service_manager::reloading();
-                    if let Some(settings) = reloader.reload() {
+                    let reloaded = reloader.reload();
+                    node.observer().record_operation(Operation::Reload(reloaded.is_some()));
+                    if let Some(settings) = reloaded {
                         *shutdown_grace = settings.shutdown_grace;
                         if let Some(keeper) = door_keeper {
                             keeper.apply(settings.admin);

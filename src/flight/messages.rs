@@ -11,6 +11,8 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use crate::unprintable::is_unprintable;
+
 /// Lines kept.
 const KEPT: usize = 200;
 /// Bytes kept of a line.
@@ -67,6 +69,9 @@ impl<S: Subscriber> Layer<S> for MessagesLayer {
             let at = humantime::format_rfc3339_millis(SystemTime::now());
             let _ = write!(line, "{at} {} {}:", metadata.level(), metadata.target());
             event.record(&mut Line(line));
+            if line.contains(is_unprintable) {
+                *line = line.chars().map(|c| if is_unprintable(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
+            }
         });
     }
 }

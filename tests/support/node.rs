@@ -218,6 +218,12 @@ impl Node {
         found.unwrap()
     }
 
+    /// Waits until the log has `text` so many times. More often is wrong, too.
+    pub(crate) fn logged_times(&self, text: &str, times: usize) {
+        let count = || self.log_text().matches(text).count();
+        assert!(eventually(|| count() >= times) && count() == times, "{text:?} is {} times in the log", count());
+    }
+
     /// Has a child suffer a fault (a build with the feature `test-faults`).
     pub(crate) fn arm(&self, faults: &[&str]) {
         let line = self.logged(&["fault port open"]);

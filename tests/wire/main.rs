@@ -17,10 +17,12 @@ mod wire;
 mod access;
 mod admin;
 mod admission;
+mod audit;
 mod floods;
 mod hostile;
 #[cfg(feature = "test-faults")]
 mod leak;
+mod log;
 mod mem;
 mod places;
 mod receive;

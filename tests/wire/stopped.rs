@@ -73,11 +73,11 @@ fn under_load_no_child_is_replaced_nothing_is_refused_and_no_association_is_cut_
         }
         is_over.store(true, Ordering::Relaxed);
     });
+    assert_eq!(node.stop(), Some(0));
     let log = node.log_text();
     for words in ["child ended", "instance refused", "association rejected", "aborted peer=", "cannot go on"] {
         assert!(!log.contains(words), "{words}");
     }
-    assert_eq!(node.stop(), Some(0));
 }
 
 #[test]

@@ -30,6 +30,7 @@ struct Line {
     calling_ae: Option<String>,
     acknowledged: Option<u64>,
     refused: Option<u64>,
+    duration_ms: Option<u64>,
 }
 
 /// Reads the associations that sent something, in the order of their beginnings. Lines that are no JSON are passed over.
@@ -40,7 +41,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<Visit>> {
     let mut begun: BTreeMap<String, f64> = BTreeMap::new();
     let mut visits = Vec::new();
     for line in BufReader::new(fs::File::open(path)?).lines() {
-        let Ok(Line { timestamp, message, peer: Some(peer), calling_ae, acknowledged, refused }) =
+        let Ok(Line { timestamp, message, peer: Some(peer), calling_ae, acknowledged, refused, duration_ms }) =
             serde_json::from_str(&line?)
         else {
             continue;
@@ -54,7 +55,9 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<Visit>> {
             }
             "association ended" => {
                 let instances = acknowledged.unwrap_or_default() + refused.unwrap_or_default();
-                if let Some(at_s) = begun.remove(&peer).filter(|_| instances > 0 && visits.len() < MAX_VISITS) {
+                // A busy node does not log each begin.
+                let began_s = begun.remove(&peer).or(duration_ms.map(|duration| now_s - duration as f64 / 1e3));
+                if let Some(at_s) = began_s.filter(|_| instances > 0 && visits.len() < MAX_VISITS) {
                     let calling_ae = calling_ae.unwrap_or_default().trim_matches('"').to_owned();
                     visits.push(Visit { at_s, lasts_s: (now_s - at_s).max(0.0), instances, calling_ae });
                 }
@@ -108,6 +111,7 @@ mod tests {
 {"timestamp":"2026-12-01T00:00:02.500000Z","level":"INFO","peer":"10.0.0.1:1","calling_ae":"\"CT1\"","end":"Released","acknowledged":30,"refused":2,"message":"association ended"}
 {"timestamp":"2026-12-01T00:00:02.600000Z","level":"INFO","peer":"10.0.0.3:1","acknowledged":5,"message":"association ended"}
 {"timestamp":"2026-12-01T00:00:03.000000Z","level":"INFO","peer":"10.0.0.2:9","calling_ae":"\"MR\"","acknowledged":1,"refused":0,"message":"association ended"}
+{"timestamp":"2026-12-01T00:00:03.500000Z","level":"INFO","peer":"10.0.0.4:9","calling_ae":"\"US\"","acknowledged":2,"refused":0,"duration_ms":750,"message":"association ended"}
 "#;
 
     #[test]
@@ -122,7 +126,7 @@ mod tests {
             instances,
             calling_ae: calling_ae.into(),
         };
-        assert_eq!(visits, [visit(0.0, 3.0, 32, "CT1"), visit(1.5, 2.0, 1, "MR")]);
+        assert_eq!(visits, [visit(0.0, 3.0, 32, "CT1"), visit(1.5, 2.0, 1, "MR"), visit(3.25, 0.75, 2, "US")]);
         assert_eq!(most_at_a_time(&visits), 2);
         fs::write(&path, "nothing").unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("[log] format"));

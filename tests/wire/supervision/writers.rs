@@ -118,7 +118,7 @@ fn a_spooled_dataset_outlives_the_writers_of_its_parts() {
         assert_eq!(wire.response().status, 0, "{faults:?}");
         wire.release();
         assert_stored_whole(&node, "1.2.3.53", &content);
-        assert!(node.log_text().contains("child ended"), "{faults:?} did not happen");
+        node.logged(&["child ended"]);
         node.wake();
         node.wait_for_hung_threads();
         node.wait_for_temp_files(0);

@@ -1,0 +1,139 @@
+//! What an association has stored, by study, for the audit trail; and the elements of a dataset that audit messages name.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use dicom_core::Tag;
+use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
+use tidegate_storage::{Instance, Outcome};
+
+use super::audit::{AuditEvent, AuditPeer, AuditStudy};
+use super::audit_queue::AuditTrail;
+
+/// Specific Character Set.
+const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
+/// Patient ID.
+const PATIENT_ID: Tag = Tag(0x0010, 0x0020);
+/// Study Instance UID.
+pub(crate) const STUDY_INSTANCE_UID: Tag = Tag(0x0020, 0x000D);
+/// Studies of one association that are counted at one time. When one more begins, the first is reported before the end of the association.
+const MOST_STUDIES: usize = 8;
+/// SOP classes of a study that are counted separately.
+const MOST_SOP_CLASSES: usize = 32;
+/// The first byte of a code extension (ISO 2022).
+const ESCAPE: u8 = 0x1B;
+/// Longest value of an element that is reported (PS3.5 §6.2: LO and UI have 64 characters).
+const MAX_VALUE_CHARACTERS: usize = 64;
+
+/// The elements to be read of each dataset: `wanted`, and those that audit messages name.
+pub(crate) fn widened(wanted: &[Tag]) -> Arc<[Tag]> {
+    let mut wanted = wanted.to_vec();
+    wanted.extend([SPECIFIC_CHARACTER_SET, PATIENT_ID, STUDY_INSTANCE_UID]);
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted.into()
+}
+
+/// The instances that an association has stored, by study, until they are reported.
+#[derive(Debug, Default)]
+pub(crate) struct Transfers(Vec<Transfer>);
+
+/// The instances of a study that an association has stored.
+#[derive(Debug)]
+struct Transfer {
+    study: AuditStudy,
+    /// Those that replaced others, by SOP class.
+    replaced: Vec<(String, u64)>,
+}
+
+impl Transfers {
+    /// Counts a stored instance. Returns a ticket for [`AuditTrail::wait_until_written`]: the instance is not acknowledged before.
+    pub(crate) fn add(&mut self, instance: &Instance, outcome: &Outcome, peer: &AuditPeer, trail: &AuditTrail) -> u64 {
+        let value = |tag| instance.head.value(tag).unwrap_or_default();
+        let character_set = value(SPECIFIC_CHARACTER_SET);
+        let uid = written(value(STUDY_INSTANCE_UID), b"");
+        let patient_id = written(value(PATIENT_ID), character_set);
+        let sop_class = instance.meta.sop_class_uid.as_str();
+        let mut ticket = 0;
+        let is_known = |Transfer { study, .. }: &Transfer| study.uid == uid && study.patient_id == patient_id;
+        let place = self.0.iter().position(is_known).unwrap_or_else(|| {
+            if self.0.len() == MOST_STUDIES {
+                self.0.remove(0).report(peer, 0, trail);
+            }
+            let study = AuditStudy { uid, patient_id, sop_classes: Vec::new() };
+            ticket = trail.record(AuditEvent::TransferBegan { peer: peer.clone(), study: study.clone() });
+            self.0.push(Transfer { study, replaced: Vec::new() });
+            self.0.len() - 1
+        });
+        let Transfer { study, replaced } = &mut self.0[place];
+        count(&mut study.sop_classes, sop_class);
+        if matches!(outcome, Outcome::Replaced) {
+            let is_first = replaced.is_empty();
+            count(replaced, sop_class);
+            if is_first {
+                let study = AuditStudy { sop_classes: replaced.clone(), ..study.clone() };
+                ticket = trail.record(AuditEvent::Replaced { peer: peer.clone(), study });
+            }
+        }
+        ticket
+    }
+
+    /// Reports all studies, at the end of the association. Returns a ticket for [`AuditTrail::wait_until_written`].
+    pub(crate) fn report(&mut self, peer: &AuditPeer, refused: u64, trail: &AuditTrail) -> u64 {
+        self.0.drain(..).map(|transfer| transfer.report(peer, refused, trail)).max().unwrap_or(0)
+    }
+}
+
+impl Transfer {
+    fn report(self, peer: &AuditPeer, refused: u64, trail: &AuditTrail) -> u64 {
+        let Self { study, replaced } = self;
+        // The first one has a record already.
+        if replaced.iter().map(|(_, count)| count).sum::<u64>() > 1 {
+            let study = AuditStudy { sop_classes: replaced, ..study.clone() };
+            trail.record(AuditEvent::Replaced { peer: peer.clone(), study });
+        }
+        trail.record(AuditEvent::Transferred { peer: peer.clone(), study, refused })
+    }
+}
+
+fn count(classes: &mut Vec<(String, u64)>, sop_class: &str) {
+    match classes.iter().position(|(uid, _)| uid == sop_class) {
+        Some(known) => classes[known].1 += 1,
+        None if classes.len() < MOST_SOP_CLASSES => classes.push((sop_class.to_owned(), 1)),
+        None => {}
+    }
+}
+
+/// A value without padding, decoded by a Specific Character Set (PS3.3 §C.12.1.1.2). Where that is unknown or cannot decode the value, the
+/// ASCII part of it. Of several character sets (code extensions) the first that is not the default one decides.
+fn written(value: &[u8], character_set: &[u8]) -> String {
+    let codes = String::from_utf8_lossy(character_set);
+    let mut known = codes.split('\\').filter_map(|code| SpecificCharacterSet::from_code(code.trim()));
+    let extended = known.find(|set| *set != SpecificCharacterSet::ISO_IR_6);
+    let decoded =
+        extended.filter(|_| !value.is_ascii() || value.contains(&ESCAPE)).and_then(|set| set.decode(value).ok());
+    let text = decoded.map_or_else(|| String::from_utf8_lossy(value), Cow::Owned);
+    text.trim_matches(['\0', ' ']).chars().take(MAX_VALUE_CHARACTERS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patient_id_is_read_in_the_character_set_of_its_dataset() {
+        for (bytes, character_set, text) in [
+            (&b"M\xFCller 1 "[..], &b"ISO_IR 100"[..], "Müller 1"),
+            (b"M\xC3\xBCller", b"ISO_IR 192", "Müller"),
+            (b"\xCF", b"ISO_IR 144", "Я"),
+            (b"\xCD\xF5", b"GB18030", "王"),
+            (b"P-1\0", b"", "P-1"),
+            (b"P-1", b"ISO_IR 999", "P-1"),
+            (b"M\xFCller", b"", "M\u{fffd}ller"),
+            (b"M\xFCller", b"\\ISO 2022 IR 100", "Müller"),
+        ] {
+            assert_eq!(written(bytes, character_set), text, "{character_set:?}");
+        }
+        assert_eq!(written(&[b'a'; 200], b""), "a".repeat(64));
+    }
+}

@@ -1,0 +1,32 @@
+//! Characters of a peer's strings that act on a terminal, or hide or reorder text. Log, audit messages, flight records and the output of
+//! commands show none of them.
+
+/// Whether `c` is a control character (C0, DEL, C1), changes the direction of text, has no width, or ends a line for some readers.
+pub(crate) fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// `\uXXXX`, or two of them above U+FFFF: an escape by which JSON stays the same JSON.
+pub(crate) fn json_escape(c: char, out: &mut String) {
+    out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_acts_on_a_terminal_or_hides_is_unprintable_and_names_are_not() {
+        for c in
+            "\0\n\r\t\u{1b}\u{7f}\u{85}\u{9b}\u{200e}\u{2028}\u{2029}\u{202e}\u{2066}\u{feff}\u{ffff}\u{e0041}".chars()
+        {
+            assert!(is_unprintable(c), "{c:?}");
+        }
+        for c in "aZ ~äя王\u{301}\u{fffd}".chars() {
+            assert!(!is_unprintable(c), "{c:?}");
+        }
+    }
+}
