@@ -89,7 +89,7 @@ fn the_audit_of_what_was_acknowledged_survives_a_kill_with_the_receiver_down() {
     assert!(spool(&storage) > 0);
 
     receiver.start();
-    let mut next = Node::start_prepared_with(|root| fs::rename(&storage, root).unwrap(), &environment);
+    let mut next = Node::start_prepared(&environment, |root| fs::rename(&storage, root).unwrap());
     receiver.has(&[BEGIN, "RELEASED", "1.2.4"]);
     receiver.has(&[TRANSFERRED, "RELEASED", "1.2.4"]);
     receiver.has(&[BEGIN, "OPEN", "1.2.5"]);
@@ -215,7 +215,7 @@ fn a_receiver_that_was_down_gets_everything_in_order_and_a_stop_waits_for_none()
     assert_eq!(node.stop(), Some(0));
     fs::rename(&away, &there).unwrap();
     let storage = node.storage();
-    let mut next = Node::start_prepared_with(|root| fs::rename(&storage, root).unwrap(), &environment);
+    let mut next = Node::start_prepared(&environment, |root| fs::rename(&storage, root).unwrap());
     receiver.has(&[TRANSFERRED, "\"1.2.3\""]);
     receiver.has(&["Application Stop"]);
     assert_eq!(next.stop(), Some(0));

@@ -42,7 +42,7 @@ fn a_reader_of_the_log_that_is_stuck_stops_neither_storage_nor_shutdown_and_lear
         pipe = Some(options.open(&log).unwrap());
     };
     let environment = [("TIDEGATE__LOG__LEVEL", "debug"), ("TIDEGATE__STORAGE__DURABILITY", "none")];
-    let mut node = Node::start_prepared_with(prepare, &environment);
+    let mut node = Node::start_prepared(&environment, prepare);
     let pipe = Arc::new(pipe.unwrap());
     fs::remove_file(node.log()).unwrap();
 
