@@ -182,6 +182,10 @@ impl Figures {
         page.gauge("writers", "Writers configured", None, writers().count() as u64)?;
         page.gauge("writers_running", "Writers running", None, running)?;
         page.gauge("writers_busy", "Writers with jobs in flight", None, self.statistics.writers_busy)?;
+        let allowed = self.statistics.writers_allowed as u64;
+        page.gauge("writers_allowed", "Writers that may commit large instances at a time", None, allowed)?;
+        let busy_s = counters.writers_busy_us.get() as f64 / 1e6;
+        page.counter("writers_busy", "Time that writers were at work; a batch counts when it ends", SECONDS, busy_s)?;
         let longest = self.observer.longest_busy();
         let help = "Age of the oldest batch at a writer";
         page.gauge("writers_longest", help, SECONDS, longest.as_secs_f64())?;

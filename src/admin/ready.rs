@@ -105,8 +105,10 @@ fn check_storage(sight: Sight, min_free_bytes: u64) -> (Check, Check) {
     };
     let space = match look.space {
         Ok(space) => {
-            let detail = format!("{} free, {} reserved", mib(space.free_bytes), size_text(min_free_bytes));
-            check("space", space.free_bytes > min_free_bytes.saturating_add(min_free_bytes / MARGIN_DIVISOR), detail)
+            let threshold_bytes = min_free_bytes.saturating_add(min_free_bytes / MARGIN_DIVISOR);
+            let [free, threshold] = [space.free_bytes, threshold_bytes].map(mib);
+            let detail = format!("{free} free, ready above {threshold}; {} reserved", size_text(min_free_bytes));
+            check("space", space.free_bytes > threshold_bytes, detail)
         }
         Err(error) => check("space", false, error.to_string()),
     };
@@ -168,7 +170,7 @@ mod tests {
         let of = |space, written| check_storage(sight(space, written, None), 1 << 30);
         let (storage, free) = of(space(5 << 30), Ok(()));
         assert!(storage.ok && free.ok);
-        assert_eq!(free.detail, "5 GiB free, 1 GiB reserved");
+        assert_eq!(free.detail, "5 GiB free, ready above 1152 MiB; 1 GiB reserved");
         let (storage, free) = of(space(1 << 30), Ok(()));
         assert!(storage.ok && !free.ok, "the last byte above the reserve is gone");
         assert!(!of(space((1 << 30) + (40 << 10)), Ok(())).1.ok, "an instance of 512 KiB is refused");
