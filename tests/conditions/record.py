@@ -256,7 +256,7 @@ def leak(disk: Disk, log: Path):
         settle(log, 140 // INTERVAL_S)
 
 
-def budget_spent(disk: Disk, log: Path):
+def budget_exhausted(disk: Disk, log: Path):
     settings = {"memory__budget": "32 MiB", "associations__max": "64"}
     with node(disk, log, **settings) as (_, port), paced(port, 40, 3 * MIB, 400_000):
         settle(log)
@@ -295,7 +295,7 @@ CONDITIONS = [
     refusing,
     memory_pressure,
     leak,
-    budget_spent,
+    budget_exhausted,
     too_few_writers,
     cpu_starved,
     disk_hung,

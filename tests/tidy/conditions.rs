@@ -12,7 +12,7 @@ const RECORDED: [(&str, &str); 11] = [
     ("cpu-starved", "CPU starved"),
     ("refusing", "refusing"),
     ("memory-pressure", "memory pressure"),
-    ("budget-spent", "budget spent"),
+    ("budget-exhausted", "budget exhausted"),
     ("slow-senders", "slow senders"),
     ("slow-disk", "slow disk"),
     ("slow-disk-large-instances", "slow disk"),
