@@ -100,6 +100,8 @@ pub struct Counters {
     pub spool_bytes: Counter,
     /// Gauge: writers with jobs in flight.
     pub writers_busy: Counter,
+    /// Microseconds that writers were at work, together. A batch counts when it ends.
+    pub writers_busy_us: Counter,
     /// Datasets handed to another writer because their writer died.
     pub handed_over_again: Counter,
     /// Datasets refused because no writer had answered within `commit_timeout`.

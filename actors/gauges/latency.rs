@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the buckets, in microseconds: from an instance that a fast disk stores at once to one that waits for every default
-/// timeout. A longer duration falls into a last bucket without a bound.
-pub const BOUNDS_US: [u64; 18] = [
+/// Upper bounds of the buckets, in microseconds: from a slot of the mailbox that is free, through an instance that a fast disk stores at
+/// once, to one that waits for every default timeout. A longer duration falls into a last bucket without a bound.
+pub const BOUNDS_US: [u64; 20] = [
+    10,
+    50,
     250,
     500,
     1_000,
@@ -127,11 +129,14 @@ mod tests {
     #[test]
     fn a_duration_falls_into_the_first_bucket_that_holds_it() {
         let histogram = Histogram::default();
-        for us in [0, 250, 251, 1_000_000, 1_000_001, u64::MAX] {
+        for us in [0, 10, 11, 250, 251, 1_000_000, 1_000_001, u64::MAX] {
             histogram.record(Duration::from_micros(us));
         }
         let found: Vec<_> = histogram.read().buckets().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(found, [(0.000_25, 2), (0.000_5, 1), (1.0, 1), (2.0, 1), (f64::INFINITY, 1)]);
+        assert_eq!(
+            found,
+            [(0.000_01, 2), (0.000_05, 1), (0.000_25, 1), (0.000_5, 1), (1.0, 1), (2.0, 1), (f64::INFINITY, 1)]
+        );
     }
 
     #[test]

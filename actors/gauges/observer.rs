@@ -296,6 +296,8 @@ pub struct StatisticsSnapshot {
     pub mailbox_depth: usize,
     /// Writers with jobs in flight.
     pub writers_busy: u64,
+    /// Writers that may commit large instances at a time: the limit that follows the disk.
+    pub writers_allowed: usize,
     /// Bytes in spool files of datasets that are still arriving.
     pub spool_bytes: u64,
     /// Instances acknowledged.
@@ -334,6 +336,7 @@ impl StatisticsSnapshot {
             associations: shared.admission.open(),
             mailbox_depth: shared.mailbox.depth(),
             writers_busy: counters.writers_busy.get(),
+            writers_allowed: shared.mailbox.writers_allowed(),
             spool_bytes: counters.spool_bytes.get(),
             acknowledged_total: counters.acknowledged_total(),
             acknowledged_bytes_total: counters.bytes_acknowledged.get(),

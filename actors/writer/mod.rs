@@ -20,7 +20,7 @@ use crate::committed::{Committed, Sinks};
 use crate::fault::{self, Injected};
 use crate::gauges::Gauges;
 use crate::gauges::activity::WriterActivity;
-use crate::gauges::counters::Counter;
+use crate::gauges::counters::Counters;
 use crate::gauges::incidents::Class;
 use crate::mailbox::job::{AppendJob, CommitJob, Job, Lane, PendingWrite, SpoolPart, StoreInstance, work_of};
 use crate::mailbox::open_spool::OpenSpool;
@@ -185,7 +185,7 @@ impl Writer {
 
     /// Carries out a task. The supervisor may take the jobs and the permit away at any time before the answers.
     fn work_at(&self, task: WriterTask, permit: Option<LanePermit>) {
-        let _busy = Busy::new(&self.env.gauges.counters.writers_busy);
+        let _busy = Busy::new(&self.env.gauges.counters);
         let _has_work = self.liveness.busy();
         match task {
             WriterTask::Jobs(jobs) => self.work_at_jobs(jobs, permit),
@@ -371,17 +371,21 @@ fn send<T>(reply: oneshot::Sender<Result<T, StoreError>>, outcome: Result<T, Sto
 }
 
 /// Counts a writer as busy until the guard is dropped, by a panic too.
-struct Busy<'a>(&'a Counter);
+struct Busy<'a> {
+    counters: &'a Counters,
+    began: Instant,
+}
 
 impl<'a> Busy<'a> {
-    fn new(gauge: &'a Counter) -> Self {
-        gauge.increment();
-        Self(gauge)
+    fn new(counters: &'a Counters) -> Self {
+        counters.writers_busy.increment();
+        Self { counters, began: Instant::now() }
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.subtract(1);
+        self.counters.writers_busy.subtract(1);
+        self.counters.writers_busy_us.add(self.began.elapsed().as_micros() as u64);
     }
 }

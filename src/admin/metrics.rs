@@ -2,7 +2,6 @@
 //! does not know Prometheus. Invariant: no label has a value that a peer or an operator could choose.
 
 use std::fmt;
-use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -25,11 +24,11 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// The figures of this moment as text.
 pub(super) fn text(observer: Observer, storage: Sight, log: LogQueue, ready: bool) -> Result<String, MetricsError> {
     let statistics = observer.statistics()?;
-    let (started, process) = (observer.started(), ProcessFigures::read());
+    let process = system::Process { started: observer.started(), figures: ProcessFigures::read() };
     let mut registry = Registry::default();
     let node = registry.sub_registry_with_prefix("tidegate");
-    node.register_collector(Box::new(Figures { observer, statistics, storage, log, ready, process }));
-    registry.register_collector(Box::new(system::Process { started, figures: process }));
+    node.register_collector(Box::new(Figures { observer, statistics, storage, log, ready }));
+    registry.register_collector(Box::new(process));
     let mut text = String::with_capacity(32 * 1024);
     encode(&mut text, &registry)?;
     Ok(text)
@@ -51,14 +50,12 @@ struct Figures {
     storage: Sight,
     log: LogQueue,
     ready: bool,
-    process: Option<ProcessFigures>,
 }
 
 impl Collector for Figures {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let page = &mut Page(encoder);
         self.node(page)?;
-        system::node(page, self.process)?;
         self.associations(page)?;
         self.instances(page)?;
         self.writers(page)?;
@@ -77,8 +74,6 @@ impl Figures {
             &["version"],
             [([env!("CARGO_PKG_VERSION")], 1_u64)],
         )?;
-        let started = self.observer.started().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-        page.gauge("start_time", "When the node started, since the Unix epoch", SECONDS, started)?;
         page.gauge("ready", "1 if GET /ready is answered with 200", None, u64::from(self.ready))?;
         let draining = self.observer.phase() != Phase::Serving;
         page.gauge("draining", "1 if no new associations are accepted", None, u64::from(draining))?;
@@ -187,6 +182,10 @@ impl Figures {
         page.gauge("writers", "Writers configured", None, writers().count() as u64)?;
         page.gauge("writers_running", "Writers running", None, running)?;
         page.gauge("writers_busy", "Writers with jobs in flight", None, self.statistics.writers_busy)?;
+        let allowed = self.statistics.writers_allowed as u64;
+        page.gauge("writers_allowed", "Writers that may commit large instances at a time", None, allowed)?;
+        let busy_s = counters.writers_busy_us.get() as f64 / 1e6;
+        page.counter("writers_busy", "Time that writers were at work; a batch counts when it ends", SECONDS, busy_s)?;
         let longest = self.observer.longest_busy();
         let help = "Age of the oldest batch at a writer";
         page.gauge("writers_longest", help, SECONDS, longest.as_secs_f64())?;

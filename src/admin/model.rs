@@ -49,6 +49,8 @@ pub(crate) struct Status {
     pub(crate) writers: u64,
     pub(crate) writers_running: u64,
     pub(crate) writers_busy: u64,
+    /// Writers that may commit large instances at a time.
+    pub(crate) writers_allowed: u64,
     pub(crate) received_bytes_total: u64,
     pub(crate) acknowledged_total: u64,
     pub(crate) acknowledged_bytes_total: u64,
@@ -244,6 +246,7 @@ impl Status {
             writers: writers().count() as u64,
             writers_running: writers().filter(|child| child.state == ChildState::Running).count() as u64,
             writers_busy: statistics.writers_busy,
+            writers_allowed: statistics.writers_allowed as u64,
             received_bytes_total: counters.bytes_received.get(),
             acknowledged_total: statistics.acknowledged_total,
             acknowledged_bytes_total: statistics.acknowledged_bytes_total,

@@ -118,8 +118,9 @@ fn check_storage(sight: Sight, min_free_bytes: u64) -> [Check; 3] {
     };
     let space = match look.space {
         Ok(space) => {
-            let detail = format!("{} free, {} reserved", mib(space.free_bytes), size_text(min_free_bytes));
-            check("space", is_above(space.free_bytes, min_free_bytes), detail)
+            let [free, threshold] = [space.free_bytes, with_margin(min_free_bytes)].map(mib);
+            let detail = format!("{free} free, ready above {threshold}; {} reserved", size_text(min_free_bytes));
+            check("space", space.free_bytes > with_margin(min_free_bytes), detail)
         }
         Err(ref error) => check("space", false, error.to_string()),
     };
@@ -129,17 +130,18 @@ fn check_storage(sight: Sight, min_free_bytes: u64) -> [Check; 3] {
 fn check_inodes(inodes: Result<Option<Inodes>, StoreError>) -> Check {
     match inodes {
         Ok(Some(inodes)) => {
-            let detail = format!("{} free, {} reserved", inodes.free, inodes.reserved());
-            check("inodes", is_above(inodes.free, inodes.reserved()), detail)
+            let threshold = with_margin(inodes.reserved());
+            let detail = format!("{} free, ready above {threshold}; {} reserved", inodes.free, inodes.reserved());
+            check("inodes", inodes.free > threshold, detail)
         }
         Ok(None) => check("inodes", true, "the filesystem has no fixed number of them"),
         Err(error) => check("inodes", false, error.to_string()),
     }
 }
 
-/// Whether `free` is above what is reserved, with the margin.
-fn is_above(free: u64, reserved: u64) -> bool {
-    free > reserved.saturating_add(reserved / MARGIN_DIVISOR)
+/// What is reserved, with the margin.
+fn with_margin(reserved: u64) -> u64 {
+    reserved.saturating_add(reserved / MARGIN_DIVISOR)
 }
 
 fn no_answer(time: Duration) -> String {
@@ -216,7 +218,7 @@ mod tests {
         let of = |space, written| check_storage(sight(space, written, None), 1 << 30);
         let [storage, free, _] = of(space(5 << 30), Ok(()));
         assert!(storage.ok && free.ok);
-        assert_eq!(free.detail, "5 GiB free, 1 GiB reserved");
+        assert_eq!(free.detail, "5 GiB free, ready above 1152 MiB; 1 GiB reserved");
         let [storage, free, _] = of(space(1 << 30), Ok(()));
         assert!(storage.ok && !free.ok, "the last byte above the reserve is gone");
         assert!(!of(space((1 << 30) + (40 << 10)), Ok(()))[1].ok, "an instance of 512 KiB is refused");

@@ -1,4 +1,4 @@
-//! Metrics of the process, under Prometheus' own names, and of its control group. A figure that this machine does not provide has no
+//! Metrics of the process, under Prometheus' own names where there is one, and of its control group. A figure that this machine does not provide has no
 //! sample.
 
 use std::fmt;
@@ -38,24 +38,11 @@ impl Collector for Process {
     }
 }
 
-/// The process among the metrics of the node. A figure that the kernel does not provide is 0, because these series exist on every machine.
-pub(super) fn node(page: &mut Page<'_>, figures: Option<ProcessFigures>) -> fmt::Result {
-    let times = [
-        ("cpu", "Time that threads of the node ran", figures.map(|figures| figures.cpu)),
-        ("cpu_wait", "Time that threads of the node were ready and waited for a processor", process::processor_wait()),
-        ("cpu_throttled", "Time that the node's control group had exhausted its quota", usage::throttled()),
-    ];
-    for (name, help, time) in times {
-        page.counter(name, help, SECONDS, time.unwrap_or_default().as_secs_f64())?;
-    }
-    let open = figures.map_or(0, |figures| figures.open_descriptors);
-    page.gauge("open_descriptors", "File descriptors in use", None, open)?;
-    let most = figures.and_then(|figures| figures.max_descriptors).unwrap_or_default();
-    page.gauge("max_descriptors", "File descriptors that may be in use; 0: no limit", None, most)
-}
-
-/// The control group of the process.
+/// The process beyond Prometheus' own names, and its control group.
 pub(super) fn control_group(page: &mut Page<'_>) -> fmt::Result {
+    let wait = process::processor_wait().map(|wait| ([], wait.as_secs_f64()));
+    let help = "Time that threads of the node were ready and waited for a processor";
+    page.counters("cpu_wait", help, SECONDS, &[], wait)?;
     let memory = GroupMemory::read();
     let current = memory.map(|memory| memory.current_bytes);
     page.gauge_if("cgroup_memory_current", "Memory of the control group, pages of files included", BYTES, current)?;

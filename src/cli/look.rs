@@ -99,8 +99,13 @@ pub(super) fn status_text(status: &Status) -> String {
         format!("receiving     {}", flow(status)),
         format!("associations  {} of {}", status.associations, status.associations_max),
         format!(
-            "writers       {} of {} running, {} busy; {} of {} mailbox slots in use",
-            status.writers_running, status.writers, status.writers_busy, status.mailbox_depth, status.mailbox_capacity
+            "writers       {} of {} running, {} busy, {} allowed for large instances; {} of {} mailbox slots in use",
+            status.writers_running,
+            status.writers,
+            status.writers_busy,
+            status.writers_allowed,
+            status.mailbox_depth,
+            status.mailbox_capacity
         ),
         format!("memory        {}", memory(status)),
         format!("disk          {}", disk(status)),
@@ -325,11 +330,11 @@ mod tests {
 GATEWAY: tidegate 0.1.0, serving, not ready, up 1h 2m
 receiving     24.0 MiB/s, 41 instances/s, response p50 6.2 ms, p99 1.2 s
 associations  2 of 512
-writers       8 of 8 running, 3 busy; 5 of 64 mailbox slots in use
+writers       8 of 8 running, 3 busy, 4 allowed for large instances; 5 of 64 mailbox slots in use
 memory        52.0 MiB held of 512.0 MiB (10 %), resident 90.0 MiB, pressure normal
 disk          100.0 MiB free of 500.0 GiB, 512.0 MiB reserved, 1200000 inodes free
 since start   1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 hung threads
-NOT READY     space: 100 MiB free, 512 MiB reserved
+NOT READY     space: 100 MiB free, ready above 576 MiB; 512 MiB reserved
 
 REFUSED                       STATUS   AGO
 MR\\u{1b}[2J 10.0.0.8:50113      A700  9.0s  below_min_free: 7 bytes are free

@@ -62,7 +62,7 @@ pub(super) fn status() -> Status {
             ready: false,
             checks: vec![
                 check("writers", true, "8 of 8 are running"),
-                check("space", false, "100 MiB free, 512 MiB reserved"),
+                check("space", false, "100 MiB free, ready above 576 MiB; 512 MiB reserved"),
             ],
         },
         durability: "fsync".to_owned(),
@@ -73,6 +73,7 @@ pub(super) fn status() -> Status {
         writers: 8,
         writers_running: 8,
         writers_busy: 3,
+        writers_allowed: 4,
         received_bytes_total: 5 << 30,
         acknowledged_total: 1204,
         acknowledged_bytes_total: 4 << 30,

@@ -1,4 +1,4 @@
-"""Makes the eight conditions of docs/observe.md with a real node, and records the statistics lines of each beside this file.
+"""Makes the conditions of docs/observe.md with a real node, and records the statistics lines of each beside this file.
 
 tests/tidy/conditions.rs holds the table to the records. Run it again, as root, when a figure of the line changes its meaning:
 
@@ -6,7 +6,7 @@ tests/tidy/conditions.rs holds the table to the records. Run it again, as root, 
   TIDEGATE_BIN=target/debug/tidegate LOADTEST_BIN=target/debug/tidegate-loadtest python3 tests/conditions/record.py [NAME...]
 
 A condition is made by real means: a disk held to a number of operations a second or frozen, a quota of processor time, a budget and a
-number of writers from the configuration, senders that take their time, and a build that leaks. The rest of the machine should be
+number of writers from the configuration, senders that take their time, a reserve of disk that is not there, and a build that leaks. The rest of the machine should be
 quiet meanwhile.
 """
 
@@ -36,6 +36,7 @@ INTERVAL_S = 5
 LINES = 3
 SLOW_DISK_OPERATIONS_A_SECOND = 400
 FAST_DISK_OPERATIONS_A_SECOND = 4000
+SLOW_DISK_BYTES_A_SECOND = 25_000_000
 QUOTA = 0.1
 MIB = 1 << 20
 
@@ -208,13 +209,14 @@ def idle(disk: Disk, log: Path):
         del open_associations
 
 
-def held_to(disk: Disk, process: subprocess.Popen, operations_a_second: int):
-    """The disk as one of so many operations a second, for this process."""
+def held_to(disk: Disk, process: subprocess.Popen, operations_a_second: int, bytes_a_second: int = 1 << 40):
+    """The disk as one of so many operations and bytes a second, for this process."""
     number = os.stat(disk.device).st_rdev
     name = f"{os.major(number)}:{os.minor(number)}"
     limit = {
         "blkio.throttle.write_iops_device": f"{name} {operations_a_second}",
-        "io.max": f"{name} wiops={operations_a_second}",
+        "blkio.throttle.write_bps_device": f"{name} {bytes_a_second}",
+        "io.max": f"{name} wiops={operations_a_second} wbps={bytes_a_second}",
     }
     return group("blkio", process.pid, limit)
 
@@ -223,6 +225,24 @@ def slow_disk(disk: Disk, log: Path):
     with node(disk, log) as (process, port), held_to(disk, process, SLOW_DISK_OPERATIONS_A_SECOND):
         with load(port, "--size", "128KiB"):
             settle(log)
+
+
+def slow_disk_large_instances(disk: Disk, log: Path):
+    limits = (SLOW_DISK_OPERATIONS_A_SECOND, SLOW_DISK_BYTES_A_SECOND)
+    with node(disk, log) as (process, port), held_to(disk, process, *limits), load(port, "--size", "12MiB"):
+        # The number of writers follows the disk in the first seconds.
+        settle(log, 4 + LINES)
+
+
+def refusing(disk: Disk, log: Path):
+    with node(disk, log, storage__min_free="1000 TiB") as (_, port), paced(port, 4, 64 << 10, 1e9, pause_s=0.1):
+        settle(log)
+
+
+def memory_pressure(disk: Disk, log: Path):
+    settings = {"memory__budget": "32 MiB", "associations__max": "64"}
+    with node(disk, log, leak="1024", **settings) as (_, port), paced(port, 2, 64 << 10, 1e9, pause_s=0.5):
+        settle(log, 4 + LINES)
 
 
 def slow_senders(disk: Disk, log: Path):
@@ -267,7 +287,19 @@ def disk_hung(disk: Disk, log: Path):
             ground.run("fsfreeze", "-u", disk.where)
 
 
-CONDITIONS = [idle, slow_disk, slow_senders, leak, budget_exhausted, too_few_writers, cpu_starved, disk_hung]
+CONDITIONS = [
+    idle,
+    slow_disk,
+    slow_disk_large_instances,
+    slow_senders,
+    refusing,
+    memory_pressure,
+    leak,
+    budget_exhausted,
+    too_few_writers,
+    cpu_starved,
+    disk_hung,
+]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-//! The table of conditions in docs/observe.md, applied to recorded statistics lines: the table alone names each of the eight right.
+//! The table of conditions in docs/observe.md, applied to recorded statistics lines: the table alone names each right.
 //!
 //! tests/conditions/record.py has made the records with a real node.
 
@@ -6,10 +6,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-const CONDITIONS: [&str; 8] =
-    ["disk-hung", "cpu-starved", "budget-exhausted", "slow-senders", "slow-disk", "too-few-writers", "leak", "idle"];
+/// The records, and the row that each is of.
+const RECORDED: [(&str, &str); 11] = [
+    ("disk-hung", "disk hung"),
+    ("cpu-starved", "CPU starved"),
+    ("refusing", "refusing"),
+    ("memory-pressure", "memory pressure"),
+    ("budget-exhausted", "budget exhausted"),
+    ("slow-senders", "slow senders"),
+    ("slow-disk", "slow disk"),
+    ("slow-disk-large-instances", "slow disk"),
+    ("too-few-writers", "too few writers"),
+    ("leak", "leak"),
+    ("idle", "idle"),
+];
 
-type Line = BTreeMap<String, f64>;
+/// The fields of a line.
+type Line = BTreeMap<String, String>;
 
 /// A row: any of the alternatives, of which each has conditions that all hold.
 struct Row {
@@ -17,12 +30,25 @@ struct Row {
     alternatives: Vec<Vec<Clause>>,
 }
 
+/// What is said of a field.
 #[derive(Debug, PartialEq)]
 enum Clause {
     Absent(String),
-    /// A field, a comparison, a factor, and the field that is multiplied by it.
-    Compared(String, String, f64, Option<String>),
+    OneOf(String, Vec<String>),
+    Compared(String, Comparison, Value),
 }
+
+#[derive(Debug, PartialEq)]
+enum Comparison {
+    Is,
+    Above,
+    OrMore,
+    OrLess,
+}
+
+/// A number, and the field that is multiplied by it.
+#[derive(Debug, PartialEq)]
+struct Value(f64, Option<String>);
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -38,12 +64,8 @@ fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
 
 impl Row {
     fn parse(cells: &[String]) -> Self {
-        let alternatives = cells[1].split(" or ").map(|all| {
-            let parts: Vec<_> = all.split('`').collect();
-            let clauses = parts[1..].chunks(2).map(|part| Clause::parse(part[0], part[1]));
-            clauses.collect()
-        });
-        Self { condition: cells[0].to_lowercase().replace(' ', "-"), alternatives: alternatives.collect() }
+        let alternatives = cells[1].split("<br>or ").map(|all| all.split(" and ").map(Clause::parse).collect());
+        Self { condition: cells[0].clone(), alternatives: alternatives.collect() }
     }
 
     fn applies(&self, line: &Line) -> bool {
@@ -52,58 +74,78 @@ impl Row {
 }
 
 impl Clause {
-    /// `a > 5`, `a >= 0.5 × b`, or `a` with the words behind it.
-    fn parse(quoted: &str, behind: &str) -> Self {
-        let words: Vec<_> = quoted.split_whitespace().collect();
-        match words[..] {
-            [field] => {
-                assert!(behind.starts_with(" is absent"), "`{quoted}`{behind}");
-                Self::Absent(field.to_owned())
-            }
-            [field, comparison, number] => {
-                Self::Compared(field.into(), comparison.into(), number.parse().unwrap(), None)
-            }
-            [field, comparison, factor, "×", other] => {
-                Self::Compared(field.into(), comparison.into(), factor.parse().unwrap(), Some(other.into()))
-            }
-            _ => panic!("`{quoted}` is no condition"),
+    /// A field, `is`, and what it is: `absent`, `5`, `above 5`, `0.5 × other or more`, or one of several words.
+    fn parse(text: &str) -> Self {
+        let (field, what) = text.split_once(" is ").unwrap_or_else(|| panic!("`{text}` is no condition"));
+        let field = field.trim_matches('`').to_owned();
+        if what == "absent" {
+            return Self::Absent(field);
         }
+        if what.starts_with('`') && what.contains(" or `") {
+            return Self::OneOf(field, what.split('`').skip(1).step_by(2).map(str::to_owned).collect());
+        }
+        let (comparison, value) = if let Some(value) = what.strip_prefix("above ") {
+            (Comparison::Above, value)
+        } else if let Some(value) = what.strip_suffix(" or more") {
+            (Comparison::OrMore, value)
+        } else if let Some(value) = what.strip_suffix(" or less") {
+            (Comparison::OrLess, value)
+        } else {
+            (Comparison::Is, what)
+        };
+        Self::Compared(field, comparison, Value::parse(value))
     }
 
     fn fields(&self) -> Vec<&str> {
         match self {
-            Self::Absent(field) => vec![field],
-            Self::Compared(field, _, _, other) => [field].into_iter().chain(other).map(String::as_str).collect(),
+            Self::Absent(field) | Self::OneOf(field, _) => vec![field],
+            Self::Compared(field, _, Value(_, other)) => [field].into_iter().chain(other).map(String::as_str).collect(),
         }
     }
 
     fn holds(&self, line: &Line) -> bool {
-        let value = |field: &str| line.get(field).copied().unwrap_or(0.0);
         match self {
             Self::Absent(field) => !line.contains_key(field),
-            Self::Compared(field, comparison, factor, other) => {
-                let (left, right) = (value(field), factor * other.as_deref().map_or(1.0, value));
-                match comparison.as_str() {
-                    ">" => left > right,
-                    ">=" => left >= right,
-                    "<=" => left <= right,
-                    "=" => left == right,
-                    other => panic!("no comparison: {other}"),
+            Self::OneOf(field, words) => line.get(field).is_some_and(|word| words.contains(word)),
+            Self::Compared(field, comparison, Value(factor, other)) => {
+                let left = number(line, field);
+                let right = factor * other.as_deref().map_or(1.0, |other| number(line, other));
+                match comparison {
+                    Comparison::Is => left == right,
+                    Comparison::Above => left > right,
+                    Comparison::OrMore => left >= right,
+                    Comparison::OrLess => left <= right,
                 }
             }
         }
     }
 }
 
+impl Value {
+    /// `5`, a field, or `5 × ` a field.
+    fn parse(text: &str) -> Self {
+        let (factor, field) = match text.split_once(" × ") {
+            Some((factor, field)) => (factor, Some(field)),
+            None if text.starts_with('`') => ("1", Some(text)),
+            None => (text, None),
+        };
+        let factor = factor.parse().unwrap_or_else(|_| panic!("`{text}` is no number"));
+        Self(factor, field.map(|field| field.trim_matches('`').to_owned()))
+    }
+}
+
+/// The number that a field has; an absent one counts as 0.
+fn number(line: &Line, field: &str) -> f64 {
+    line.get(field).map_or(0.0, |text| text.parse().unwrap())
+}
+
 fn rows() -> Vec<Row> {
     table(&read("docs/observe.md"), "## Diagnosis").iter().map(|cells| Row::parse(cells)).collect()
 }
 
-/// The fields of a line, and those with a number for a value.
-fn fields(line: &str) -> (BTreeSet<String>, Line) {
-    let pairs: Vec<_> = line.split_whitespace().filter_map(|word| word.split_once('=')).collect();
-    let numbers = pairs.iter().filter_map(|(name, value)| Some(((*name).to_owned(), value.parse().ok()?)));
-    (pairs.iter().map(|(name, _)| (*name).to_owned()).collect(), numbers.collect())
+fn fields(line: &str) -> Line {
+    let pairs = line.split_whitespace().filter_map(|word| word.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 fn recorded(condition: &str) -> Vec<String> {
@@ -116,20 +158,42 @@ fn recorded(condition: &str) -> Vec<String> {
 fn each_recorded_condition_is_named_right_from_its_line_alone() {
     let rows = rows();
     let named: Vec<_> = rows.iter().map(|row| row.condition.as_str()).collect();
-    assert_eq!(named, CONDITIONS);
-    for condition in CONDITIONS {
-        for line in recorded(condition) {
-            let (_, numbers) = fields(&line);
-            let found = rows.iter().find(|row| row.applies(&numbers)).map(|row| row.condition.as_str());
-            assert_eq!(found, Some(condition), "{line}");
+    let mut expected: Vec<_> = RECORDED.iter().map(|(_, condition)| *condition).collect();
+    expected.dedup();
+    assert_eq!(named, expected, "each row has a record");
+    for (name, condition) in RECORDED {
+        for line in recorded(name) {
+            let line_fields = fields(&line);
+            let found = rows.iter().find(|row| row.applies(&line_fields)).map(|row| row.condition.as_str());
+            assert_eq!(found, Some(condition), "{name}: {line}");
         }
+    }
+}
+
+#[test]
+fn a_row_that_is_not_understood_is_an_error() {
+    let row = |text: &str| Row::parse(&["row".to_owned(), text.to_owned()]);
+    let understood =
+        row("`a` is 2 × `b` or more and `c` is absent<br>or `d` is `X`, `Y` or `Z`<br>or `a` is above `b`");
+    let line = |text| fields(text);
+    for (text, applies) in [
+        ("a=4 b=2 d=W", true),
+        ("a=4 b=2 c=1 d=Y", true),
+        ("a=1 b=2 d=W", false),
+        ("a=3 b=2 c=1", true),
+        ("a=2 b=2 c=1", false),
+    ] {
+        assert_eq!(understood.applies(&line(text)), applies, "{text}");
+    }
+    for text in ["`a` > 5", "`a` is large", "`a` is 5 or more or so", "`a` is 5, `b` is 6"] {
+        assert!(std::panic::catch_unwind(|| row(text)).is_err(), "{text}");
     }
 }
 
 /// A line of a node with work that nothing holds up: no row of the table is about it.
 #[test]
 fn healthy_work_is_none_of_the_conditions() {
-    let mut line = fields(&recorded("idle")[0]).1;
+    let mut line = fields(&recorded("idle")[0]);
     for (field, value) in [
         ("associations", 8.0),
         ("instances", 2000.0),
@@ -144,7 +208,7 @@ fn healthy_work_is_none_of_the_conditions() {
         ("cpu_ms", 4000.0),
         ("cpu_wait_ms", 900.0),
     ] {
-        line.insert(field.to_owned(), value);
+        line.insert(field.to_owned(), f64::to_string(&value));
     }
     let found = rows().into_iter().find(|row| row.applies(&line));
     assert!(found.is_none(), "{}", found.unwrap().condition);
@@ -158,7 +222,7 @@ fn every_field_of_the_line_is_documented_and_every_documented_one_is_there() {
     let names = rows.flat_map(|line| line.split(" | ").next().unwrap().split('`').skip(1).step_by(2));
     let documented: BTreeSet<_> = names.map(str::to_owned).collect();
     let said: BTreeSet<_> =
-        CONDITIONS.iter().flat_map(|condition| recorded(condition)).flat_map(|line| fields(&line).0).collect();
+        RECORDED.iter().flat_map(|(name, _)| recorded(name)).flat_map(|line| fields(&line).into_keys()).collect();
     assert_eq!(said, documented);
     for clause in self::rows().iter().flat_map(|row| &row.alternatives).flatten() {
         for field in clause.fields() {

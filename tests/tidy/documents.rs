@@ -40,7 +40,8 @@ fn every_alert_has_its_page_and_every_page_its_alert() {
 /// The metrics that a text names, as a scrape has them.
 fn metrics(text: &str) -> BTreeSet<&str> {
     let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
-    let names = text.match_indices("tidegate_").map(|(at, _)| text[at..].split(|c| !is_part(c)).next().unwrap());
+    let starts = ["tidegate_", "process_"].into_iter().flat_map(|start| text.match_indices(start));
+    let names = starts.map(|(at, _)| text[at..].split(|c| !is_part(c)).next().unwrap());
     let of_histogram = |name| {
         ["_bucket", "_sum", "_count"].iter().fold(name, |name: &str, end| name.strip_suffix(end).unwrap_or(name))
     };
