@@ -10,6 +10,7 @@ mod association;
 mod bad_peers;
 mod baseline;
 mod catalogue;
+mod codes;
 mod compare;
 mod crash;
 mod dataset;

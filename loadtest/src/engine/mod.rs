@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::association::AssociationError;
 use crate::bad_peers;
 use crate::catalogue::{Catalogue, CatalogueError};
+use crate::codes;
 use crate::noise::{Machine, Noise};
 use crate::objective;
 use crate::plan::{Plan, PlanError};
@@ -166,9 +167,12 @@ fn warm_up(plan: &Plan, catalogue: &Catalogue) -> Result<(), EngineError> {
     let association = plan.connect(catalogue, &plan.scenario.associations.calling_ae).map_err(unreachable)?;
     let refused = catalogue.contexts.iter().filter(|context| !association.accepted(context.id));
     for context in refused {
+        let why = association.result(context.id).map(|result| format!(": {}", codes::contexts(&[result])));
         eprintln!(
-            "not accepted, and so counted as unsent: SOP class {} in transfer syntax {}",
-            context.abstract_syntax, context.transfer_syntax
+            "not accepted, and so counted as unsent: SOP class {} in transfer syntax {}{}",
+            context.abstract_syntax,
+            context.transfer_syntax,
+            why.unwrap_or_default()
         );
     }
     catalogue.framed(association.fragment_bytes());

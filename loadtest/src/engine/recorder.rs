@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::association::AssociationError;
+use crate::codes;
 use crate::result::{Latency, Modality, Second, Totals, us_to_ms};
 
 /// Records what the associations of a run see.
@@ -166,7 +167,8 @@ impl Recorder {
     /// How many were answered or given up, and by what, while none was acknowledged; `None` once one was.
     pub(crate) fn nothing_but_failures(&self) -> Option<(u64, String)> {
         let totals = &self.records().totals;
-        let refused = totals.refused.iter().map(|(status, count)| format!("{status} to {count}"));
+        let refused =
+            totals.refused.iter().map(|(status, count)| format!("{count} answered {status} {}", codes::status(status)));
         let unanswered = (totals.unanswered > 0).then(|| format!("{} without an answer", totals.unanswered));
         let failed = totals.refused.values().sum::<u64>() + totals.unanswered;
         (totals.acknowledged + totals.warm_up == 0)

@@ -1,10 +1,10 @@
 //! The report of a run.
 
 use super::{
-    Line, Page, Plot, Scale, Shape, Table, Tone, bytes, comparison_html, count, escape, ms, rate, status, target_plots,
-    utc,
+    Line, Page, Plot, Scale, Shape, Table, Tone, bytes, comparison_html, count, escape, ms, rate, target_plots, utc,
 };
 use crate::baseline::Comparison;
+use crate::codes;
 use crate::result::{Latency, Modality, RunResult, Second, Step, Usage, Verification};
 
 /// UIDs that are listed; the JSON has them all.
@@ -68,7 +68,10 @@ pub(crate) fn verdict(run: &RunResult) -> String {
         said.push(format!("{all} of {all} objectives met"));
     }
     if run.totals.failed() > 0 {
-        said.push(format!("{} instances not stored", count(run.totals.failed())));
+        let refused = run.totals.refused.iter();
+        let refused =
+            refused.map(|(status, number)| format!(", {} {status} {}", count(*number), codes::status(status)));
+        said.push(format!("{} instances not stored{}", count(run.totals.failed()), refused.collect::<String>()));
     }
     format!("{start}: {}.", said.join("; "))
 }
@@ -263,9 +266,9 @@ pub(crate) fn answers(run: &RunResult) -> Table {
         let share = format!("{} %", rate(100.0 * instances as f64 / all));
         table.row([status.to_owned(), count(instances), share, meaning.to_owned()]);
     };
-    row("0000", totals.acknowledged, status::meaning("0000"));
+    row("0000", totals.acknowledged, codes::status("0000"));
     for (status, instances) in &totals.refused {
-        row(status, *instances, status::meaning(status));
+        row(status, *instances, codes::status(status));
     }
     for (instances, name, meaning) in [
         (totals.unanswered, "unanswered", "its association ended before the answer"),
@@ -282,7 +285,11 @@ fn bad_peers(run: &RunResult) -> Table {
     let mut table = Table::new(&["bad peer", "outcome", "times"]);
     for (name, times) in &run.totals.bad_peers {
         let (kind, outcome) = name.split_once('.').unwrap_or((name, ""));
-        table.row([kind.replace('_', " "), outcome.replace('_', " "), count(*times)]);
+        let outcome = match outcome.strip_prefix("refused_") {
+            Some(status) if status != "connection" => format!("refused with {status} {}", codes::status(status)),
+            _ => outcome.replace('_', " "),
+        };
+        table.row([kind.replace('_', " "), outcome, count(*times)]);
     }
     table
 }

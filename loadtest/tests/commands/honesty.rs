@@ -93,7 +93,7 @@ fn a_receiver_that_refuses_everything_ends_the_run_at_once_and_fails_it() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(result["elapsed_s"].as_f64().unwrap() < 100.0, "{result}");
     let stopped = result["stopped"].as_str().unwrap();
-    assert!(stopped.contains("none of the first") && stopped.contains("A700"), "{stopped}");
+    assert!(stopped.contains("none of the first") && stopped.contains(" answered A700 out of resources"), "{stopped}");
     // Nothing acknowledged is no pass, whatever may fail; and an objective keeps the load going.
     let (output, result) = receiver.run("instances = 50", &["--objective", "failures=100%"]);
     assert_eq!((output.status.code(), &result["totals"]["refused"]["A700"]), (Some(1), &50.into()), "{output:?}");

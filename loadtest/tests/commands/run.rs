@@ -189,9 +189,16 @@ fn whatever_a_peer_answers_is_told_for_what_it_is() {
         user_variables: Vec::new(),
     });
     for (bytes, expected) in [
-        (written(&rejection), "association rejected: result 2, source 3, reason 2"),
-        (written(&refusal), "no presentation context accepted: results [3]"),
-        (b"\x07\0\0\0\0\x04\0\0\x02\x01".to_vec(), "aborted by the peer: source 2, reason 1"),
+        (
+            written(&rejection),
+            "association rejected: local limit exceeded, rejected transiently by the service provider (presentation) \
+             (result 2, source 3, reason 2; PS3.8 §9.3.4)",
+        ),
+        (written(&refusal), "no presentation context accepted: abstract syntax not supported (result 3)"),
+        (
+            b"\x07\0\0\0\0\x04\0\0\x02\x01".to_vec(),
+            "aborted by the peer: by the service provider, unrecognized PDU (source 2, reason 1",
+        ),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "the peer's answer is no C-STORE-RSP"),
         (b"\x06\0\0\0\0\x04\0\0\0\0".to_vec(), "PDU of type 0x06 while waiting for A-ASSOCIATE-AC"),
     ] {
