@@ -99,13 +99,17 @@ pub(crate) fn setting(text: &str) -> Result<(String, String), String> {
 }
 
 impl ReceiverArgs {
-    /// Who is to be started.
+    /// The receiver to be started. A node is asked first whether it takes its settings.
     ///
     /// # Errors
-    /// When the description cannot be read, or there is none.
+    /// When the description cannot be read, there is none, or the node refuses a setting.
     pub(crate) fn receiver(&self) -> Result<Receiver, DriveError> {
         match (&self.node, &self.receiver) {
-            (Some(node), _) => Ok(Receiver::tidegate(node, &self.settings.iter().cloned().collect::<BTreeMap<_, _>>())),
+            (Some(node), _) => {
+                let receiver = Receiver::tidegate(node, &self.settings.iter().cloned().collect::<BTreeMap<_, _>>());
+                receiver.check_settings()?;
+                Ok(receiver)
+            }
             (None, Some(file)) => Ok(Receiver::read(file)?),
             (None, None) => Err(DriveError::Usage("--node or --receiver is needed".to_owned())),
         }

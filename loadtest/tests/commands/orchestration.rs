@@ -177,8 +177,13 @@ fn settings_that_the_node_refuses_are_told_before_anything_is_measured() {
     fs::write(&node, "#!/bin/sh\n[ -z $TIDEGATE__WRITERS__COUT ] || { echo unknown key >&2; exit 2; }\n").unwrap();
     fs::set_permissions(&node, fs::Permissions::from_mode(0o700)).unwrap();
     let node = node.to_str().unwrap();
-    for (command, arguments) in [("tune", ["--try", "writers.cout=1,2"]), ("compare", ["--set", "writers.cout=1"])] {
-        let (output, _) = loadtest(directory.path(), command, &[&["--node", node], &arguments[..]].concat());
+    for (command, arguments) in [
+        ("tune", &["--try", "writers.cout=1,2"][..]),
+        ("compare", &["--set", "writers.cout=1"]),
+        ("crash", &["--set", "writers.cout=1"]),
+        ("soak", &["--set", "writers.cout=1", "--duration", "1s"]),
+    ] {
+        let (output, _) = loadtest(directory.path(), command, &[&["--node", node], arguments].concat());
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains("refuses the settings") && said.contains("unknown key"), "{said}");
