@@ -10,9 +10,10 @@ use bytesize::ByteSize;
 use clap::Args;
 use thiserror::Error;
 
+use crate::arguments::{address, seconds};
 use crate::baseline::Comparison;
 use crate::catalogue::Catalogue;
-use crate::drive::{EndArgs, ShapeArgs, seconds};
+use crate::drive::{EndArgs, ShapeArgs};
 use crate::engine::{self, EngineError};
 use crate::live::View;
 use crate::objective::Wanted;
@@ -30,7 +31,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     scenario: String,
     /// Where the receiver listens
-    #[arg(long, value_name = "HOST:PORT", required_unless_present = "dry_run")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, required_unless_present = "dry_run")]
     target: Option<String>,
     /// Say what would be sent, and connect to nobody
     #[arg(long)]

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::drive::{Drive, DriveError, EndArgs, Once, ShapeArgs, setting, tell};
+use crate::arguments::setting;
+use crate::drive::{Drive, DriveError, EndArgs, Once, ShapeArgs, tell};
 use crate::limit::Mode;
 use crate::reconcile::Verify;
 use crate::result::RunResult;

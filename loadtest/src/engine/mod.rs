@@ -86,6 +86,9 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         Some(catalogue) => Arc::clone(catalogue),
         None => Arc::new(Catalogue::new(&plan.scenario, plan.seed)?),
     };
+    if !plan.quiet && plan.catalogue.is_none() {
+        catalogue.notes.iter().for_each(|note| eprintln!("{note}"));
+    }
     warm_up(plan, &catalogue)?;
     let steps = match &plan.scenario.load.pace {
         Pace::Steps { rates_per_s, .. } => rates_per_s.len(),

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use clap::Args;
 
+use crate::arguments::{setting, some_seconds};
 use crate::catalogue::Catalogue;
-use crate::drive::{Drive, DriveError, LoadArgs, Once, Steps, seconds, setting, tell};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, Steps, tell};
 use crate::noise::Noise;
 use crate::result::RunResult;
 use crate::target::{Receiver, Running};
@@ -52,10 +53,10 @@ pub(crate) struct TuneArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// Time for everything: runs get shorter and values fewer before a key is left out
-    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = seconds)]
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = some_seconds)]
     budget: f64,
     /// Length of a run, when there is time enough
-    #[arg(long, default_value = "6s", value_name = "TIME", value_parser = seconds)]
+    #[arg(long, default_value = "6s", value_name = "TIME", value_parser = some_seconds)]
     duration: f64,
     /// Runs of each combination at least; those that are not told apart get more while time is left
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(3..=30))]
@@ -76,7 +77,7 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "SIZE")]
     max_rss: Option<ByteSize>,
     /// Combinations whose p99 is longer are out; 1s when nothing is said, and more where nothing keeps to that
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = some_seconds)]
     max_p99: Option<f64>,
     /// Where the node stores: the filesystem that is tuned for. Each run has a directory of its own, which is removed after it
     #[arg(long, default_value = ".", value_name = "DIR")]
