@@ -27,14 +27,15 @@ use report::Tuned;
 use search::Bench;
 use trial::{Axis, Rules, Settings, words};
 
-/// What is tried when nothing is said: stages of keys, those that act on each other together. The values of a key rise with what they cost.
+/// The keys and values that are tried by default: stages of keys, those that act on each other together. The first key of a stage keeps its
+/// values longest when time is short. The values of a key rise with what they cost.
 const STAGES: [&[(&str, &[&str])]; 3] = [
-    &[("writers.count", &["1", "2", "4", "8", "16"]), ("writers.mailbox_capacity", &["1", "8", "64"])],
+    &[("writers.mailbox_capacity", &["1", "8", "64"]), ("writers.count", &["1", "2", "4", "8", "16"])],
     &[("associations.max_pdu_length", &["16 KiB", "64 KiB", "128 KiB", "512 KiB"])],
     &[("memory.spool_threshold", &["64 KiB", "1 MiB", "8 MiB"])],
 ];
 /// Keys that are tried together when both are named: a writer's batch is its share of what waits in the mailbox.
-const TOGETHER: [&str; 2] = ["writers.count", "writers.mailbox_capacity"];
+const TOGETHER: [&str; 2] = ["writers.mailbox_capacity", "writers.count"];
 /// The bound on p99 when nothing is said, and the bound at the knee: a modality's operator notices more.
 const P99_BOUND_MS: f64 = 1000.0;
 /// Open loads at the end, as shares of what the closed load came to.
@@ -111,17 +112,19 @@ pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
     };
     let stages = stages(args);
     check_settings(args, &stages, &fixed)?;
+    let keys = stages.iter().flatten().map(|axis| axis.key.as_str());
+    let defaults = Receiver::tidegate(&args.node, &fixed).effective_settings(keys)?;
     let mut node = Node::new(args, &drive)?;
     // Filling caches is nobody's fault, and the first run says how many instances a run has.
     node.calibrate(&fixed)?;
-    let search = search::search(&stages, &fixed, &rules, &mut node)?;
+    let search = search::search(&stages, &fixed, &defaults, &rules, &mut node)?;
     let (knee, unsynced) = node.at_the_end(&search)?;
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
     let filesystem = filesystem(&args.workdir);
     let noise = node.noise;
     let asked_p99_ms = rules.max_p99_ms;
-    let tuned =
-        Tuned { scenario: drive.name().to_owned(), search, asked_p99_ms, knee, unsynced, cpus, filesystem, noise };
+    let scenario = drive.name().to_owned();
+    let tuned = Tuned { scenario, search, defaults, asked_p99_ms, knee, unsynced, cpus, filesystem, noise };
     if let Some(path) = &args.html {
         fs::write(path, report::page(&tuned)).map_err(DriveError::file(path))?;
     }
@@ -155,8 +158,9 @@ fn stages(args: &TuneArgs) -> Vec<Vec<Axis>> {
     if args.grid {
         return vec![args.axes.clone()];
     }
-    let (together, alone): (Vec<Axis>, Vec<Axis>) =
+    let (mut together, alone): (Vec<Axis>, Vec<Axis>) =
         args.axes.iter().cloned().partition(|axis| TOGETHER.contains(&axis.key.as_str()));
+    together.sort_by_key(|axis| TOGETHER.iter().position(|key| axis.key == *key));
     let first = (!together.is_empty()).then_some(together);
     first.into_iter().chain(alone.into_iter().map(|axis| vec![axis])).collect()
 }
