@@ -99,6 +99,16 @@ impl crate::result::Verification {
         }
         (!said.is_empty()).then(|| said.join("; "))
     }
+
+    /// The files of others, in words: they are no fault.
+    pub(crate) fn foreign(&self) -> Option<String> {
+        let first = self.extra.first()?;
+        // The last line has the number of those that are not listed.
+        let unlisted =
+            self.extra.last().and_then(|last| last.strip_prefix("and ")?.strip_suffix(" more")?.parse().ok());
+        let number = unlisted.map_or(self.extra.len() as u64, |more: u64| self.extra.len() as u64 - 1 + more);
+        Some(format!("{} files that are not of this run were left alone, such as {first}", count(number)))
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::catalogue::Catalogue;
 use crate::dataset::Dataset;
@@ -22,6 +23,8 @@ pub(crate) struct Entry {
 /// Everything that was begun in a run, or in several runs from one catalogue.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// Files that were last changed before belong to others.
+    pub(super) begun: SystemTime,
     /// Number of the run that is added to.
     run: u64,
     pub(super) catalogue: Arc<Catalogue>,
@@ -40,7 +43,7 @@ pub(super) struct Sent {
 
 impl Ledger {
     pub(crate) fn new(run: u64, catalogue: Arc<Catalogue>) -> Self {
-        Self { run, catalogue, associations: Vec::new() }
+        Self { begun: SystemTime::now(), run, catalogue, associations: Vec::new() }
     }
 
     /// Adds what association `number` began; the numbers rise.
@@ -50,6 +53,7 @@ impl Ledger {
 
     /// Adds what another run from the same catalogue began.
     pub(crate) fn merge(&mut self, other: Self) {
+        self.begun = self.begun.min(other.begun);
         self.associations.extend(other.associations);
         self.associations.sort_by_key(|sent| (sent.run, sent.number));
     }

@@ -63,6 +63,7 @@ pub(crate) fn verdict(run: &RunResult) -> String {
         Some(_) => {}
         None => said.push("stored instances were not verified".to_owned()),
     }
+    said.extend(run.verification.as_ref().and_then(|found| found.foreign()));
     let all = run.objectives.len();
     if all > 0 && run.objectives.iter().all(|objective| objective.met) {
         said.push(format!("{all} of {all} objectives met"));
@@ -314,7 +315,7 @@ fn reconciliation(found: &Verification) -> String {
     row("mislabelled", found.mislabelled.len() as u64, "whole, but under another SOP class, transfer syntax or name");
     row("duplicated", found.duplicated.len() as u64, "in more than one file");
     row("partial", found.partial.len() as u64, "files that are no whole instance");
-    row("extra", found.extra.len() as u64, "found, and not of this run");
+    row("of others", found.extra.len() as u64, "files that are not of this run: left alone, no fault");
     row("unacknowledged, whole", found.unacknowledged_whole, "stored before the answer was lost: allowed");
     row("unacknowledged, absent", found.unacknowledged_absent, "never stored, never promised: allowed");
     let mut html = table.html();
