@@ -332,6 +332,40 @@ fn a_dry_run_says_what_would_be_sent_and_connects_to_nobody() {
     }
 }
 
+#[test]
+fn diff_notices_one_run_in_two_files_and_runs_that_stored_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let scenario = scenario(directory.path(), "instances = 4");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for name in ["one.json", "other.json"] {
+        assert!(run(&sink.address, &scenario, &["--result", &path(name)]).status.success());
+    }
+    fs::copy(path("one.json"), path("copy.json")).unwrap();
+    let diff = |arguments: &[String]| loadtest().arg("diff").args(arguments).output().unwrap();
+    let output = diff(&[path("one.json"), path("other.json")]);
+    assert!(output.status.success() && text(&output.stdout).starts_with("Cannot be told: 1 and 1 runs"), "{output:?}");
+    let files = [&["--base"][..], &["one.json", "other.json"], &["--new"], &["copy.json"]].concat();
+    let sets: Vec<String> =
+        files.iter().map(|word| if word.starts_with('-') { (*word).to_owned() } else { path(word) }).collect();
+    for arguments in [&[path("one.json"), path("copy.json")][..], &[path("one.json"), path("one.json")], &sets] {
+        let output = diff(arguments);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("hold the same run"), "{said}");
+    }
+    let mut empty: Value = serde_json::from_slice(&fs::read(path("other.json")).unwrap()).unwrap();
+    empty["totals"]["acknowledged"] = 0.into();
+    fs::write(path("empty.json"), empty.to_string()).unwrap();
+    let output = diff(&[path("one.json"), path("empty.json")]);
+    let said = text(&output.stdout);
+    assert!(output.status.code() == Some(1) && said.starts_with("Worse: 1 of 1 new runs stored nothing"), "{said}");
+    let mut again = empty.clone();
+    again["run"] = 5.into();
+    fs::write(path("again.json"), again.to_string()).unwrap();
+    let output = diff(&[path("empty.json"), path("again.json")]);
+    assert!(output.status.code() == Some(1) && text(&output.stdout).starts_with("Cannot be compared"), "{output:?}");
+}
+
 fn stored_below(directory: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     paths.flat_map(|path| if path.is_dir() { stored_below(&path) } else { vec![path] }).collect()
