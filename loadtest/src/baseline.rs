@@ -41,7 +41,7 @@ pub(crate) struct Finding {
     pub(crate) verdict: Verdict,
 }
 
-/// What the bounds of a ratio say.
+/// The verdict that follows from the bounds of a ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Better,

@@ -13,7 +13,7 @@ use crate::result::RunResult;
 /// Which results.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// What `run --result` wrote of one run each: shows the change, and cannot tell whether it is one
+    /// Results of one run each, written by `run --result`: shows the change, and cannot tell whether it is one
     #[arg(value_names = ["BASE.json", "NEW.json"], num_args = 2, conflicts_with_all = ["base", "new"])]
     files: Vec<PathBuf>,
     /// Results of several runs of the one, from three on

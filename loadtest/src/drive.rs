@@ -33,7 +33,7 @@ pub(crate) struct LoadArgs {
     pub(crate) shape: ShapeArgs,
 }
 
-/// What is different from the scenario.
+/// Changes to the scenario.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ShapeArgs {
     /// Associations at a time, in place of the scenario's
@@ -102,7 +102,7 @@ impl ReceiverArgs {
     }
 }
 
-/// What one load differs in from the others.
+/// The parameters of one load.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Once {
     pub(crate) seed: u64,
@@ -117,7 +117,7 @@ pub(crate) struct Once {
     pub(crate) sync_after: Option<PathBuf>,
     /// How every instance is looked for afterwards.
     pub(crate) verify: Option<Verify>,
-    /// What is sent, when it is encoded already: see [`Drive::catalogue`].
+    /// The datasets, if they are encoded already: see [`Drive::catalogue`].
     pub(crate) catalogue: Option<Arc<Catalogue>>,
     /// Counts instances as they are acknowledged.
     pub(crate) acknowledged: Arc<AtomicU64>,

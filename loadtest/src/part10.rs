@@ -143,7 +143,7 @@ impl Part10File {
     }
 }
 
-/// What stands before the dataset in a file: preamble, prefix and file meta (PS3.10 §7.1). UIDs may be padded or not.
+/// The part of a file before its dataset: preamble, prefix and file meta (PS3.10 §7.1). UIDs may be padded or not.
 pub(crate) fn file_start(sop_class: &[u8], sop_instance: &[u8], transfer_syntax: &[u8]) -> Vec<u8> {
     let mut meta = b"\x02\0\x01\0OB\0\0\x02\0\0\0\0\x01".to_vec();
     let class = pdu::IMPLEMENTATION_CLASS.as_bytes();

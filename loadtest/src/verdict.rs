@@ -77,7 +77,7 @@ impl crate::result::Verification {
         self.problem().is_none()
     }
 
-    /// What was lost or broken, in words.
+    /// The lost or broken instances, in words.
     pub(crate) fn problem(&self) -> Option<String> {
         let counted = [
             (self.lost.len(), "lost"),

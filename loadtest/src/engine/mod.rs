@@ -153,7 +153,7 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
     Ok((result, ledger))
 }
 
-/// What others took of this machine since `before`.
+/// The use of this machine by others since `before`.
 fn noise(plan: &Plan, before: Option<Machine>, generator: &Usage, receiver: Option<Usage>) -> Option<Noise> {
     // A receiver on another machine uses none of this one's time.
     let receiver_s = receiver.map(|usage| usage.cpu_s()).or((!plan.is_local()).then_some(0.0));

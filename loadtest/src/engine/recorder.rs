@@ -30,7 +30,7 @@ struct Records {
     last_answer: Option<Instant>,
 }
 
-/// What was answered of the instances due in one step.
+/// The answers to the instances due in one step.
 #[derive(Clone, Debug)]
 pub(crate) struct StepRecord {
     pub(crate) latency: Histogram<u64>,
@@ -144,7 +144,7 @@ impl Recorder {
         self.records().totals.unsent += count;
     }
 
-    /// What was entered since the last second was closed.
+    /// The entries since the last second was closed.
     pub(crate) fn close_second(&self, t_s: f64, backlog: u64) -> Second {
         let mut records = self.records();
         let mut second = std::mem::take(&mut records.second);

@@ -42,11 +42,11 @@ pub(crate) struct UserStudy {
 /// By its own UID, a study and its series, by theirs, with their numbers.
 type Studies = BTreeMap<Vec<u8>, (UserStudy, BTreeMap<Vec<u8>, usize>)>;
 
-/// What a directory gives.
+/// The datasets of a directory.
 #[derive(Debug)]
 pub(crate) struct UserFiles {
     pub(crate) studies: Vec<UserStudy>,
-    /// What was done to them, in a sentence.
+    /// The changes to them, in a sentence.
     pub(crate) note: String,
 }
 
@@ -121,13 +121,13 @@ struct Patched {
     has_pixels: bool,
 }
 
-/// What is done to the files on their way.
+/// The changes to the files on their way.
 #[derive(Debug, Default)]
 struct Treatment {
     keep_patient: bool,
     /// The ID, or else the name, of each patient that was met, with its number.
     patients: BTreeMap<Vec<u8>, usize>,
-    /// What was replaced, emptied or removed in any of them.
+    /// The elements that were replaced, emptied or removed in any of them.
     touched: BTreeSet<Tag>,
     /// Files that are not sent, by kind.
     passed_over: BTreeMap<&'static str, usize>,

@@ -1,4 +1,4 @@
-//! What was begun in a run.
+//! The ledger: the instances that a run began.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) struct Ledger {
     pub(super) associations: Vec<Sent>,
 }
 
-/// What one association of one run began.
+/// The instances that one association of one run began.
 #[derive(Debug)]
 pub(super) struct Sent {
     run: u64,
@@ -83,7 +83,7 @@ impl Ledger {
         Some((dataset.patched_start(&instance.uids(*run, *number)), dataset.rest()))
     }
 
-    /// What is wrong with the labels of a file that holds this instance: its file meta, and the UIDs in its path.
+    /// The faults in the labels of a file that holds this instance: its file meta, and the UIDs in its path.
     pub(super) fn mislabelled(&self, place: Place, file: &Part10File, path: &Path) -> Option<String> {
         let Sent { run, number, entries } = self.associations.get(place.association)?;
         let instance = entries.get(place.entry)?.instance;

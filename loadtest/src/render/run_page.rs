@@ -184,7 +184,7 @@ fn percentiles(label: &str, latency: &Latency) -> Line {
     )
 }
 
-/// What a modality waits, what the receiver takes, and each modality's part.
+/// The times that modalities wait, the rate of the receiver, and the share of each modality.
 pub(crate) fn latencies(run: &RunResult) -> Table {
     let mut table = Table::new(&["", "answers", "min", "mean", "p50", "p90", "p99", "p99.9", "max"]);
     let mut row = |name: &str, latency: &Latency| {

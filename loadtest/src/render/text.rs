@@ -1,4 +1,4 @@
-//! What stands in the terminal at the end of a run.
+//! The text in the terminal at the end of a run.
 
 use std::fmt::Write;
 

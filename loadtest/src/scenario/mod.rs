@@ -1,4 +1,4 @@
-//! What is sent, how much of it at what pace, over which associations: read from TOML, and wrong in none of its values once it stands.
+//! A scenario: the datasets, their number and pace, and the associations. It is read from TOML, and every value is valid once it is built.
 
 mod accept;
 mod check;

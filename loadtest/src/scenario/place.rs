@@ -22,7 +22,7 @@ pub(crate) struct Problem {
     line: usize,
     /// Dotted path, as in `mix.0.weight`; empty where the file is no TOML.
     key: String,
-    /// What is wrong and what to do.
+    /// The fault, and the remedy.
     complaint: String,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What TOML or the types have to say, which includes every unknown key.
+/// The error of the TOML parser or of the types, unknown keys included.
 pub(super) fn of_toml(text: &str, origin: &str, error: &toml::de::Error) -> Problem {
     let at = error.span().map_or(0, |span| span.start);
     let line_start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |line_feed| line_feed + 1);

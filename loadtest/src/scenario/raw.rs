@@ -102,7 +102,7 @@ impl Default for Associations {
     }
 }
 
-/// What an association is opened for, and released after.
+/// The span of an association, after which it is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Lifetime {

@@ -27,7 +27,7 @@ use report::Soaked;
 /// Between two looks while it rests.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What is soaked, and for how long.
+/// The load and the length of a soak.
 #[derive(Debug, Args)]
 pub(crate) struct SoakArgs {
     #[command(flatten)]
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, DriveError> {
             let workdir = Workdir::new(&args.workdir, "soak")?;
             let running = Running::start(&receiver, &workdir.storage(), &workdir.work())?;
             let clear = || {
-                // What is still being written will be there in the next pause.
+                // Instances that are still being written are counted in the next pause.
                 let _ = clear(&workdir.storage());
             };
             let verify = running.files().map(Verify::Directory);

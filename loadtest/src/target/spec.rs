@@ -25,7 +25,7 @@ pub(crate) struct Receiver {
     /// Prints the version on its first line.
     #[serde(default)]
     pub(crate) version_command: Vec<String>,
-    /// What has happened to an instance when this receiver answers success, in words.
+    /// The state of an instance when this receiver answers success, in words.
     pub(crate) durability: String,
     #[serde(default = "default_ae")]
     pub(crate) called_ae: String,
@@ -53,7 +53,7 @@ pub(crate) struct Receiver {
     pub(crate) stop_timeout_s: u64,
 }
 
-/// What asks a receiver to end.
+/// The signal that asks a receiver to end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) enum StopSignal {
     #[default]
@@ -160,7 +160,7 @@ impl Receiver {
         Ok(keys.filter_map(value).collect())
     }
 
-    /// What the program prints for one of its commands, with the settings.
+    /// The output of the program for one of its commands, with the settings.
     fn ask(&self, command: &str) -> Result<String, TargetError> {
         let program = self.command.first().unwrap_or(&self.name).clone();
         let started = Command::new(&program).arg(command).envs(&self.environment).stdin(Stdio::null()).output();

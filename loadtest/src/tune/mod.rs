@@ -45,7 +45,7 @@ const RESERVE: f64 = 0.2;
 /// A run of a setting that is slower than this many times what was measured first is cut off; its rate stands all the same.
 const SLOWEST: f64 = 2.5;
 
-/// What is tuned, and within which bounds.
+/// The load and the node to be tuned, and the bounds.
 #[derive(Debug, Args)]
 pub(crate) struct TuneArgs {
     /// The tidegate binary to start
@@ -71,7 +71,7 @@ pub(crate) struct TuneArgs {
     /// Every combination of all values, in place of one stage after the other
     #[arg(long)]
     grid: bool,
-    /// What decides; p99 when nothing is said and the load is an open one, whose rate is given
+    /// Figure that decides; by default p99 under an open load, whose rate is given
     #[arg(long = "for", value_enum, value_name = "FIGURE")]
     goal: Option<Goal>,
     /// Combinations that take more memory are out
@@ -174,7 +174,7 @@ struct Node<'a> {
     deadline: Instant,
     /// Of what is configured, by the first run.
     per_s: f64,
-    /// What that run took beside its length.
+    /// The time that the run took beside its length.
     beside_s: f64,
     /// The worst of all runs.
     noise: Option<Noise>,

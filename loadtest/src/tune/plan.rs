@@ -5,7 +5,7 @@ use super::trial::Axis;
 /// The shortest run that says anything.
 const LEAST_S: f64 = 1.0;
 
-/// What runs take.
+/// The times of runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
     /// Wanted.
@@ -35,7 +35,7 @@ impl Allowance {
         self.least_s() * runs as f64 <= available_s
     }
 
-    /// What so many runs of the wanted length take.
+    /// The time of so many runs of the wanted length.
     pub(crate) fn takes_s(&self, runs: usize) -> f64 {
         (self.length_s + self.beside_s) * runs as f64
     }

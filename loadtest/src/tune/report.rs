@@ -1,4 +1,4 @@
-//! What a search found, with the lines to put into the configuration.
+//! The result of a search, with the lines for the configuration.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -138,7 +138,7 @@ fn length(seconds: f64) -> String {
     if seconds < 100.0 { format!("{}s", seconds.ceil()) } else { format!("{}m", (seconds / 60.0).ceil()) }
 }
 
-/// What else is to be known.
+/// Remarks on the result.
 fn details(tuned: &Tuned) -> Vec<String> {
     let search = &tuned.search;
     let mut said = Vec::new();

@@ -18,7 +18,7 @@ pub(crate) struct Axis {
     pub(crate) values: Vec<String>,
 }
 
-/// What decides, and what a combination must keep to.
+/// The figure that decides, and the bounds of a combination.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) goal: Goal,
@@ -81,8 +81,8 @@ impl Trial {
     }
 }
 
-/// What is configured, and every other combination of the values, the cheapest first. `base` is what was set so far, `defaults` the
-/// node's own values of the other keys: the combination that comes to the same as what is configured is not measured twice.
+/// The configured settings, and every other combination of the values, the cheapest first. `base` has the settings so far, `defaults` the
+/// node's own values of the other keys. A combination that equals the configured settings is not measured twice.
 pub(crate) fn combinations(axes: &[Axis], base: &Settings, defaults: &Settings) -> Vec<Trial> {
     let trial = |values, settings| Trial { values, settings, runs: Vec::new(), chosen: false };
     let mut made = vec![(0, trial(Vec::new(), base.clone()))];

@@ -1,5 +1,5 @@
-//! What must not pass for a good run: instances that were sent before, refusals, labels that are not those that were sent, a few that are
-//! lost among many. The bad receivers are the fake; the good ones are the limit and DCMTK.
+//! Runs that must not count as good: instances that were sent before, refusals, labels that differ from those sent, a few losses among many
+//! instances. The bad receivers are the fake; the good ones are the limit and DCMTK.
 
 use std::env;
 use std::fs;

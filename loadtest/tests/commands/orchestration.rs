@@ -168,7 +168,7 @@ fn tune_recommends_the_setting_that_is_faster() {
     let rows = text.lines().filter(|line| line.starts_with("as configured (2)") || line.starts_with("2 ")).count();
     assert_eq!(rows, 1, "what is configured is measured once: {text}");
     assert!(text.contains("Without syncs") && text.contains("open load"), "{text}");
-    // What is configured is not changed for something that is worse.
+    // The search keeps the configured values if nothing is better.
     let text = tune(&["--set", "writers.count=8", "--try", "writers.count=2"]);
     assert!(text.contains("writers.count: leave as configured"), "{text}");
 }

@@ -25,7 +25,7 @@ const MAX_ROUNDS: usize = 30;
 /// Runs a node with settings, and knows the time.
 pub(crate) trait Bench {
     type Error;
-    /// What one run of about `length_s` seconds came to; the same instances for every setting of a round.
+    /// The figures of one run of about `length_s` seconds. Each setting of a round gets the same instances.
     fn measure(&mut self, settings: &Settings, round: usize, length_s: f64) -> Result<Figures, Self::Error>;
     /// Seconds that the search may still take.
     fn left_s(&self) -> f64;
@@ -33,11 +33,11 @@ pub(crate) trait Bench {
     fn beside_s(&self) -> f64;
 }
 
-/// What a stage came to.
+/// The result of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
-    /// What is configured is as good as anything that was tried.
+    /// No tried setting is better than the configured one.
     AsConfigured,
     /// This trial, by its index: the cheapest that is shown to be as good as every other.
     Take(usize),

@@ -150,7 +150,7 @@ fn what_is_configured_is_measured_once() {
     let sizes = [axis("size", &["16 KiB", "128 KiB"])];
     let default = Settings::from([("size".into(), "131072 B".into())]);
     assert_eq!(combinations(&sizes, &Settings::new(), &default).len(), 2);
-    // What a stage has taken, or the command line set, is what is configured for the next.
+    // A value that a stage has taken, or the command line set, is the configured one for the next stage.
     assert_eq!(combinations(&sizes, &Settings::from([("size".into(), "16 KiB".into())]), &default).len(), 2);
 }
 
