@@ -86,9 +86,6 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
         Some(catalogue) => Arc::clone(catalogue),
         None => Arc::new(Catalogue::new(&plan.scenario, plan.seed)?),
     };
-    if !plan.quiet && plan.catalogue.is_none() {
-        catalogue.notes.iter().for_each(|note| eprintln!("{note}"));
-    }
     warm_up(plan, &catalogue)?;
     let steps = match &plan.scenario.load.pace {
         Pace::Steps { rates_per_s, .. } => rates_per_s.len(),
@@ -162,6 +159,9 @@ fn noise(plan: &Plan, before: Option<Machine>, generator: &Usage, receiver: Opti
 
 /// One association before the clock runs: it shows that the target is there, and for what length of PDU to frame.
 fn warm_up(plan: &Plan, catalogue: &Catalogue) -> Result<(), EngineError> {
+    if !plan.quiet && plan.catalogue.is_none() {
+        catalogue.notes.iter().for_each(|note| eprintln!("{note}"));
+    }
     let unreachable = |source| EngineError::Unreachable {
         target: plan.target.clone(),
         calling_ae: plan.scenario.associations.calling_ae.clone(),

@@ -41,6 +41,9 @@ pub(super) fn check(
     if raw.load.model == Model::Trace && raw.load.trace.is_none() {
         problems.add("load", "this model needs trace: add the path of a node's log in JSON");
     }
+    if raw.load.instances == Some(0) {
+        problems.add("load.instances", "must be 1 or more");
+    }
     let visits = raw.load.trace.as_ref().map(|file| visits(&directory.join(file), &mut problems));
     let load = load(raw.load, visits, &mut problems);
     let mut associations = associations(raw.associations, &mut problems);
@@ -133,9 +136,6 @@ fn load(raw: raw::Load, visits: Option<Arc<Vec<Visit>>>, problems: &mut Problems
             problems.add("load", "the load never ends: add duration_s or instances");
         }
         _ => {}
-    }
-    if raw.instances == Some(0) {
-        problems.add("load.instances", "must be 1 or more");
     }
     let warm_up_s = raw.warm_up_s.unwrap_or_default();
     if !(0.0..=86_400.0).contains(&warm_up_s) {
