@@ -130,7 +130,13 @@ impl<'a> Worker<'a> {
             if !settings.reconnect || failures >= MAX_FAILURES && !asked_to_come_again {
                 break;
             }
-            self.sleep_until(Instant::now() + (RECONNECT_PAUSE * failures).min(MAX_PAUSE));
+            let pause = (RECONNECT_PAUSE * failures).min(MAX_PAUSE);
+            if self.slot.is_some() {
+                // The load may be over, but not for this instance: without the pause a full receiver is asked hundreds of times a second.
+                thread::sleep(pause);
+            } else {
+                self.sleep_until(Instant::now() + pause);
+            }
         }
         let rest = self.visit.as_ref().map_or(0, |(_, visit, taken)| visit.instances.saturating_sub(*taken));
         self.run.recorder.unsent(u64::from(self.slot.is_some()) + rest);
