@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use crate::codes;
 use crate::dimse::StoreResponse;
 use crate::message::Message;
 use crate::pdu::{self, AssociateAccept, AssociateRequest, PDV_OVERHEAD};
@@ -29,11 +30,11 @@ pub(crate) enum AssociationError {
     Closed,
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
-    #[error("association rejected: result {result}, source {origin}, reason {reason} (PS3.8 §9.3.4)")]
+    #[error("association rejected: {}", codes::rejection(*result, *origin, *reason))]
     Rejected { result: u8, origin: u8, reason: u8 },
-    #[error("association aborted by the peer: source {origin}, reason {reason} (PS3.8 §9.3.8)")]
+    #[error("association aborted by the peer: {}", codes::abort(*origin, *reason))]
     Aborted { origin: u8, reason: u8 },
-    #[error("no presentation context accepted: results {0:?} (PS3.8 §9.3.3.2)")]
+    #[error("no presentation context accepted: {} (PS3.8 §9.3.3.2)", codes::contexts(.0))]
     ContextsRefused(Vec<u8>),
     #[error("the peer's maximum PDU length of {0} bytes leaves no room for a fragment")]
     PduLengthTooSmall(u32),
@@ -103,6 +104,11 @@ impl Association {
     /// Whether the peer took the presentation context with this ID.
     pub(crate) fn accepted(&self, context: u8) -> bool {
         self.accept.results.get(&context) == Some(&0)
+    }
+
+    /// The peer's result for the presentation context with this ID (PS3.8 §9.3.3.2); `None` if its answer left the context out.
+    pub(crate) fn result(&self, context: u8) -> Option<u8> {
+        self.accept.results.get(&context).copied()
     }
 
     /// Messages that may be outstanding when `wanted` were asked for; 0 is no limit on either side.

@@ -20,6 +20,9 @@ pub(crate) struct Comparison {
     pub(crate) differences: Vec<String>,
     pub(crate) base_runs: usize,
     pub(crate) new_runs: usize,
+    /// Runs of either that stored nothing: with one of these there are no findings.
+    pub(crate) base_empty: usize,
+    pub(crate) new_empty: usize,
     /// Whether the runs were made in turns.
     pub(crate) paired: bool,
 }
@@ -38,7 +41,7 @@ pub(crate) struct Finding {
     pub(crate) verdict: Verdict,
 }
 
-/// What the bounds of a ratio say.
+/// The verdict that follows from the bounds of a ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Better,
@@ -119,19 +122,44 @@ impl Comparison {
             runs.sort_by_key(|run| run.started_unix_ms);
         }
         let paired = in_turns(&base, &new);
-        let findings = FIGURES.iter().filter_map(|figure| figure.compare(&base, &new, paired)).collect();
+        let empty = |runs: &[RunResult]| runs.iter().filter(|run| run.totals.acknowledged == 0).count();
+        let (base_empty, new_empty) = (empty(&base), empty(&new));
+        // A run that stored nothing has no latency, and no rate that another could be a multiple of.
+        let figures = FIGURES.iter().filter(|_| base_empty + new_empty == 0);
+        let findings = figures.filter_map(|figure| figure.compare(&base, &new, paired)).collect();
         let differences = base.first().zip(new.first()).map(|(base, new)| differences(base, new));
         let noise = Noise::worst(base.iter().chain(&new).map(|run| run.noise.as_ref()));
         let doubt =
             noise.and_then(|noise| noise.doubt()).map(|doubt| format!("the figures are {doubt} (the worst run)"));
-        let differences: Vec<String> = differences.unwrap_or_default().into_iter().chain(doubt).collect();
+        let failed = [("baseline", &base), ("new", &new)].into_iter().filter_map(|(name, runs)| failed(name, runs));
+        let differences = differences.unwrap_or_default().into_iter().chain(failed).chain(doubt).collect();
         let (base_runs, new_runs) = (base.len(), new.len());
-        Self { findings, differences, base_runs, new_runs, paired }
+        Self { findings, differences, base_runs, new_runs, base_empty, new_empty, paired }
     }
 
+    /// Whether a figure is worse, or new runs store nothing where the base's did.
     pub(crate) fn is_worse(&self) -> bool {
-        self.findings.iter().any(|finding| finding.verdict == Verdict::Worse)
+        self.stores_nothing_now() || self.findings.iter().any(|finding| finding.verdict == Verdict::Worse)
     }
+}
+
+impl Comparison {
+    /// Whether new runs stored nothing and all of the base's stored something.
+    pub(crate) fn stores_nothing_now(&self) -> bool {
+        self.base_empty == 0 && self.new_empty > 0
+    }
+
+    /// Whether there are runs of both, and all of them stored something.
+    pub(crate) fn is_comparable(&self) -> bool {
+        self.base_runs > 0 && self.new_runs > 0 && self.base_empty + self.new_empty == 0
+    }
+}
+
+/// The runs of one set that failed, with the reason of the first.
+fn failed(name: &str, runs: &[RunResult]) -> Option<String> {
+    let mut failed = runs.iter().map(RunResult::faults).filter(|faults| !faults.is_empty());
+    let first = failed.next()?;
+    Some(format!("{} of {} {name} runs failed: {}", 1 + failed.count(), runs.len(), first.join("; ")))
 }
 
 /// Whether one of each was run before the next of either, so that each pair met the same host.
@@ -147,11 +175,11 @@ fn in_turns(base: &[RunResult], new: &[RunResult]) -> bool {
 }
 
 impl Figure {
-    /// `None` when a run does not have it.
+    /// `None` when a run does not have it, or has nothing of it that a ratio could be made of.
     fn compare(&self, base: &[RunResult], new: &[RunResult], paired: bool) -> Option<Finding> {
         let of = |runs: &[RunResult]| runs.iter().map(self.of).collect::<Vec<f64>>();
         let (base, new) = (of(base), of(new));
-        if base.iter().chain(&new).any(|value| value.is_nan()) {
+        if base.iter().chain(&new).any(|value| !(*value > 0.0 && value.is_finite())) {
             return None;
         }
         let change = median(&new)? / median(&base)?;
@@ -218,6 +246,34 @@ mod tests {
         assert!(text.starts_with("Cannot be told: 1 and 1 runs") && text.contains("--rounds 6"), "{text}");
     }
 
+    #[test]
+    fn runs_that_stored_nothing_have_no_ratio_and_runs_that_failed_are_named() {
+        let empty = || {
+            let mut run = fixture::run(1, 1.0);
+            run.totals = crate::result::Totals { unsent: 9, ..Default::default() };
+            (run.elapsed_s, run.latency, run.series) = (0.0, Default::default(), Vec::new());
+            run
+        };
+        let good = || fixture::run(2, 1.0);
+        for (base, new, is_worse, said) in [
+            (vec![good()], vec![empty()], true, "Worse: 1 of 1 new runs stored nothing"),
+            (
+                vec![empty()],
+                vec![good()],
+                false,
+                "Cannot be compared: 1 of 1 baseline and 0 of 1 new runs stored nothing",
+            ),
+            (vec![empty(); 3], vec![empty(); 3], false, "Cannot be compared: 3 of 3 baseline and 3 of 3 new runs"),
+            (vec![good(); 3], vec![good(), good(), empty()], true, "Worse: 1 of 3 new runs stored nothing"),
+        ] {
+            let compared = Comparison::of(base, new);
+            let text = render::comparison(&compared);
+            assert!(compared.is_worse() == is_worse && !compared.is_comparable(), "{text}");
+            assert!(text.starts_with(said) && !text.contains('×') && !text.contains("no difference"), "{text}");
+            assert!(text.contains(" runs failed: "), "{text}");
+        }
+    }
+
     /// A run on a host whose figures drift: each resembles the one before, and its latencies follow its rate.
     fn on_a_drifting_host(base: &RunResult, random: &mut Random, drift: &mut f64, started: u64) -> RunResult {
         let mut noise = |size: f64| size * ((0..12).map(|_| random.unit()).sum::<f64>() - 6.0);
@@ -263,7 +319,8 @@ mod tests {
         other.scenario = "mr".into();
         other.target.durability = None;
         let compared = Comparison::of(vec![base], vec![other]);
-        assert_eq!(compared.differences.len(), 2, "{compared:?}");
+        let differ = compared.differences.iter().filter(|difference| difference.contains(" differs: ")).count();
+        assert_eq!(differ, 2, "{compared:?}");
         assert!(render::comparison(&compared).contains("scenario differs: ct in the baseline, mr now"));
     }
 }

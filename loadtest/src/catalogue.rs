@@ -24,7 +24,7 @@ pub(crate) enum CatalogueError {
     Files(#[from] FilesError),
 }
 
-/// What can be sent.
+/// The datasets of a run.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     pub(crate) templates: Vec<Template>,
@@ -32,7 +32,7 @@ pub(crate) struct Catalogue {
     pub(crate) kinds: Vec<Kind>,
     /// Sum of the weights of all kinds.
     pub(crate) weight: u64,
-    /// What was done to files of the user's own, in sentences.
+    /// The changes to the user's own files, in sentences.
     pub(crate) notes: Vec<String>,
     framed: Mutex<BTreeMap<usize, Arc<Vec<Arc<Framed>>>>>,
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, seconds, tell};
+use crate::arguments::seconds;
+use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, tell};
 use crate::random::Random;
 use crate::reconcile::{self, Ledger, Verify};
 use crate::render::{self, Table};

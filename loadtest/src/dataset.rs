@@ -1,7 +1,6 @@
 //! An encoded dataset, with the places of the UIDs that differ between instances.
 //!
-//! What is large repeats itself: a dataset of gigabytes is a start, a period sent many times, and an end, so that it costs
-//! the generator megabytes.
+//! A large dataset is a start, a period that is sent many times, and an end, so a dataset of gigabytes costs the generator megabytes.
 
 use crate::uid::{UID_LENGTH, UidBytes};
 
@@ -27,7 +26,7 @@ pub(crate) struct Places {
     pub(crate) series: usize,
 }
 
-/// What names one instance.
+/// The identifiers of one instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InstanceUids {
     pub(crate) sop_instance: UidBytes,
@@ -53,7 +52,7 @@ impl Dataset {
         start
     }
 
-    /// What follows the start, in order.
+    /// The bytes after the start, in order.
     pub(crate) fn rest(&self) -> impl Iterator<Item = &[u8]> {
         let repeats = usize::try_from(self.repeats).unwrap_or(usize::MAX);
         std::iter::repeat_n(self.period.as_slice(), repeats).chain([self.end.as_slice()])

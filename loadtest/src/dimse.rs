@@ -34,7 +34,7 @@ impl StoreRequest {
     }
 }
 
-/// What a C-STORE-RSP answers.
+/// The contents of a C-STORE-RSP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoreResponse {
     pub(crate) message_id: u16,

@@ -11,6 +11,7 @@ use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::arguments::{setting, some_seconds};
 use crate::catalogue::Catalogue;
 use crate::engine::{self, EngineError};
 use crate::plan::{Overrides, Plan};
@@ -32,7 +33,7 @@ pub(crate) struct LoadArgs {
     pub(crate) shape: ShapeArgs,
 }
 
-/// What is different from the scenario.
+/// Changes to the scenario.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ShapeArgs {
     /// Associations at a time, in place of the scenario's
@@ -53,10 +54,10 @@ pub(crate) struct ShapeArgs {
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct EndArgs {
     /// Time that the load lasts: seconds, or with a unit, as in 90s, 10m, 8h
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = some_seconds)]
     pub(crate) duration: Option<f64>,
     /// Instances to send in all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) instances: Option<u64>,
 }
 
@@ -83,36 +84,25 @@ pub(crate) fn tell(found: &impl Serialize, json: bool, text: impl FnOnce() -> St
     }
 }
 
-/// Seconds, from a number of them, or from one with a unit: `90`, `250ms`, `90s`, `10m`, `8h`.
-pub(crate) fn seconds(text: &str) -> Result<f64, String> {
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("", 1.0)];
-    let found = units.into_iter().find_map(|(unit, length_s)| Some((text.strip_suffix(unit)?, length_s)));
-    let number = found.and_then(|(number, length_s)| Some(number.trim().parse::<f64>().ok()? * length_s));
-    let wrong = || format!("{text:?}: seconds, or a number with ms, s, m or h are expected, as in 10m");
-    number.filter(|seconds| (0.0..=1e8).contains(seconds)).ok_or_else(wrong)
-}
-
-/// One `KEY=VALUE`.
-pub(crate) fn setting(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("KEY=VALUE is expected, as in writers.count=4")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
-}
-
 impl ReceiverArgs {
-    /// Who is to be started.
+    /// The receiver to be started. A node is asked first whether it takes its settings.
     ///
     /// # Errors
-    /// When the description cannot be read, or there is none.
+    /// When the description cannot be read, there is none, or the node refuses a setting.
     pub(crate) fn receiver(&self) -> Result<Receiver, DriveError> {
         match (&self.node, &self.receiver) {
-            (Some(node), _) => Ok(Receiver::tidegate(node, &self.settings.iter().cloned().collect::<BTreeMap<_, _>>())),
+            (Some(node), _) => {
+                let receiver = Receiver::tidegate(node, &self.settings.iter().cloned().collect::<BTreeMap<_, _>>());
+                receiver.check_settings()?;
+                Ok(receiver)
+            }
             (None, Some(file)) => Ok(Receiver::read(file)?),
             (None, None) => Err(DriveError::Usage("--node or --receiver is needed".to_owned())),
         }
     }
 }
 
-/// What one load differs in from the others.
+/// The parameters of one load.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Once {
     pub(crate) seed: u64,
@@ -127,7 +117,7 @@ pub(crate) struct Once {
     pub(crate) sync_after: Option<PathBuf>,
     /// How every instance is looked for afterwards.
     pub(crate) verify: Option<Verify>,
-    /// What is sent, when it is encoded already: see [`Drive::catalogue`].
+    /// The datasets, if they are encoded already: see [`Drive::catalogue`].
     pub(crate) catalogue: Option<Arc<Catalogue>>,
     /// Counts instances as they are acknowledged.
     pub(crate) acknowledged: Arc<AtomicU64>,
@@ -280,22 +270,5 @@ impl Drive {
         plan.quiet = once.gives_up;
         plan.equal_shares = once.equal_shares;
         Ok(plan)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_a_number_of_seconds_or_has_a_unit() {
-        for (text, expected_s) in
-            [("30", 30.0), ("0.5", 0.5), ("250ms", 0.25), ("90s", 90.0), ("1.5m", 90.0), ("8h", 28_800.0)]
-        {
-            assert_eq!(seconds(text), Ok(expected_s), "{text}");
-        }
-        for wrong in ["m", "-1s", "", "ten", "1d", "NaN", "1e12"] {
-            assert!(seconds(wrong).unwrap_err().contains("as in 10m"), "{wrong}");
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! What one association sends, one study after the other: it follows from the seed and the association's number alone. Its UIDs follow
-//! from the number of the run.
+//! The instances of one association, study after study. They follow from the seed and the association's number alone, and their UIDs from
+//! the number of the run.
 
 use crate::catalogue::{Catalogue, Kind, Studies};
 use crate::dataset::InstanceUids;

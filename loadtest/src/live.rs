@@ -1,4 +1,4 @@
-//! What a run shows while it goes: a screen that is drawn once a second, or a line on stderr where there is no terminal.
+//! The display of a run in progress: a screen that is drawn once a second, or a line on stderr where there is no terminal.
 
 use std::collections::VecDeque;
 use std::io;
@@ -98,7 +98,7 @@ fn bytes(count: u64) -> String {
     ByteSize::b(count).display().iec().to_string()
 }
 
-/// What the screen remembers.
+/// The state of the screen.
 #[derive(Debug, Default)]
 struct Screen {
     title: String,

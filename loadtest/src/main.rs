@@ -6,10 +6,12 @@
 //! `objective` to what was wanted, `verdict` says why a run is not good. What came of it is a `result`, which `render` draws and `baseline` compares. `target` looks at the
 //! receiver; `tune`, `soak`, `crash` and `compare` start it themselves. `limit` is what receivers are held against.
 
+mod arguments;
 mod association;
 mod bad_peers;
 mod baseline;
 mod catalogue;
+mod codes;
 mod compare;
 mod crash;
 mod dataset;
@@ -19,6 +21,7 @@ mod drive;
 mod engine;
 mod figures;
 mod generate;
+mod hints;
 mod itinerary;
 mod latency;
 mod left_behind;
@@ -81,7 +84,18 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are such errors, too.
+            let _ = error.print();
+            if let Some(hint) = hints::hint::<Cli>(&error) {
+                eprintln!("\nhint: {hint}");
+            }
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli.command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -102,7 +102,7 @@ impl Message {
         (self.head.len() + tail.len() + end.len()) as u64 + period.len() as u64 * repeats
     }
 
-    /// What is to be written next when `position` bytes are: a few slices for one system call, the unused ones empty.
+    /// The bytes to be written next after the first `position`: a few slices for one system call, the unused ones empty.
     pub(crate) fn slices(&self, mut position: u64) -> [IoSlice<'_>; SLICES] {
         std::array::from_fn(|_| {
             let slice = self.from(position);

@@ -1,5 +1,5 @@
-//! Who else used the machine during a run: time that its hypervisor took away, and time of processes that are neither the generator nor
-//! the receiver. A figure from a busy machine is in doubt, however many digits it has.
+//! The use of the machine by others during a run: time that its hypervisor took away, and time of processes that are neither the generator
+//! nor the receiver. A figure from a busy machine is in doubt, however many digits it has.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ const MUCH_STEAL: f64 = 0.02;
 /// The same of other processes.
 const MUCH_FOREIGN: f64 = 0.10;
 
-/// What others took of all CPUs, as parts of their time.
+/// The use of all CPUs by others, as parts of their time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Noise {
     /// By the hypervisor, for other machines.
@@ -78,8 +78,7 @@ impl Machine {
         Some(Self { busy: user + nice + system, steal, all: ticks.iter().take(8).sum() })
     }
 
-    /// What others took from `self` to `later`, when generator and receiver used so many seconds; the receiver's are `None` where they are
-    /// not known.
+    /// The use by others from `self` to `later`, when generator and receiver used so many seconds; `None`: the receiver's are not known.
     pub(crate) fn noise(&self, later: &Self, generator_s: f64, receiver_s: Option<f64>) -> Noise {
         let tick_s = 1.0 / rustix::param::clock_ticks_per_second().max(1) as f64;
         let between = |figure: fn(&Self) -> u64| figure(later).saturating_sub(figure(self)) as f64 * tick_s;

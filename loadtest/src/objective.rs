@@ -1,4 +1,4 @@
-//! What a run must reach to be a good one: `--objective p99=250ms --objective rss=200MiB`.
+//! The objectives of a run: `--objective p99=250ms --objective rss=200MiB`.
 
 use std::str::FromStr;
 

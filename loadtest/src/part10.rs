@@ -21,14 +21,33 @@ const UNDEFINED_LENGTH: u32 = 0xFFFF_FFFF;
 pub(crate) enum Part10Error {
     #[error("cannot read it: {0}")]
     Io(#[from] io::Error),
-    #[error("no preamble and DICM prefix")]
+    #[error("not DICOM: no preamble and DICM prefix")]
     NoPrefix,
     #[error("its file meta is not as PS3.10 §7.1 has it")]
     BadMeta,
-    #[error("its dataset is cut off or runs over")]
+    #[error("its dataset is cut off or malformed")]
     Cut,
-    #[error("its UIDs cannot be replaced: a media directory, big endian, deflated, or one of the three missing")]
+    #[error("a media directory (DICOMDIR), which is not sent over the network")]
+    MediaDirectory,
+    #[error("its transfer syntax, big endian or deflated, has no place for other UIDs")]
     NotPatchable,
+    #[error("no SOP Instance UID, Study Instance UID or Series Instance UID in the dataset")]
+    NoUid,
+}
+
+impl Part10Error {
+    /// Its kind in a count of files.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "unreadable",
+            Self::NoPrefix => "not DICOM",
+            Self::BadMeta => "with a broken file meta",
+            Self::Cut => "cut off or malformed",
+            Self::MediaDirectory => "media directories",
+            Self::NotPatchable => "big endian or deflated",
+            Self::NoUid => "without one of the three UIDs",
+        }
+    }
 }
 
 /// A DICOM file, opened, with what its file meta says.
@@ -124,7 +143,7 @@ impl Part10File {
     }
 }
 
-/// What stands before the dataset in a file: preamble, prefix and file meta (PS3.10 §7.1). UIDs may be padded or not.
+/// The part of a file before its dataset: preamble, prefix and file meta (PS3.10 §7.1). UIDs may be padded or not.
 pub(crate) fn file_start(sop_class: &[u8], sop_instance: &[u8], transfer_syntax: &[u8]) -> Vec<u8> {
     let mut meta = b"\x02\0\x01\0OB\0\0\x02\0\0\0\0\x01".to_vec();
     let class = pdu::IMPLEMENTATION_CLASS.as_bytes();

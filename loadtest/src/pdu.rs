@@ -11,7 +11,7 @@ const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 pub(crate) const IMPLEMENTATION_CLASS: &str = "2.25.271828182845904523536028747135266249775";
 const IMPLEMENTATION_VERSION: &str = "TIDEGATE_LOAD";
 
-/// What stands in an A-ASSOCIATE-RQ.
+/// The contents of an A-ASSOCIATE-RQ.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AssociateRequest<'a> {
     /// At most 16 characters; the rest is cut off.
@@ -138,7 +138,7 @@ pub(crate) fn read_pdu(reader: &mut (impl Read + ?Sized), body: &mut Vec<u8>, li
     Ok(kind)
 }
 
-/// What the body of an A-ASSOCIATE-AC says (PS3.8 §9.3.3).
+/// The contents of the body of an A-ASSOCIATE-AC (PS3.8 §9.3.3).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct AssociateAccept {
     /// Result of each presentation context by its ID: 0 is acceptance (PS3.8 table 9-18).

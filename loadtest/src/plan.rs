@@ -46,7 +46,7 @@ pub(crate) struct Plan {
     pub(crate) sync_after: Option<PathBuf>,
     /// The ledger is kept even if nothing is verified.
     pub(crate) keeps_ledger: bool,
-    /// What is sent, when it is encoded already.
+    /// The datasets, if they are encoded already.
     pub(crate) catalogue: Option<Arc<Catalogue>>,
     /// Counts instances as they are acknowledged.
     pub(crate) acknowledged: Arc<AtomicU64>,
@@ -61,7 +61,7 @@ pub(crate) struct Plan {
     sampler: Mutex<Option<Box<dyn Sampler>>>,
 }
 
-/// What is different from the scenario, and what a scenario does not say.
+/// The changes to the scenario, and the settings that a scenario does not have.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Overrides {
     /// `HOST:PORT`
@@ -259,7 +259,7 @@ fn override_load(scenario: &mut Scenario, overrides: &Overrides) -> Result<(), P
     if let Some(duration_s) = overrides.duration_s.filter(|duration_s| !(0.0..=1e8).contains(duration_s)) {
         return Err(PlanError::Override(format!("a duration of {duration_s} s: it must be from 0 to 100000000")));
     }
-    // Whoever says how long does not mean how many, and the other way round.
+    // A length in time replaces a number of instances, and the other way round.
     (load.duration_s, load.instances) = (overrides.duration_s, overrides.instances);
     Ok(())
 }

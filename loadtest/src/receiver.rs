@@ -10,7 +10,7 @@ use std::thread;
 use crate::dimse;
 use crate::pdu;
 
-/// What to do with a message, by its number among all.
+/// The action on a message, by its number among all.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Act {
     Acknowledge,

@@ -1,4 +1,4 @@
-//! What a run measured: the one contract between the engine and everything that draws, compares or judges a run.
+//! The figures of a run: the one contract between the engine and everything that draws, compares or judges a run.
 //!
 //! Written as JSON by `--result` and read back by `diff` and `--baseline`, so a field is added and never renamed; a change that an
 //! older reader would misread raises [`SCHEMA`].
@@ -53,7 +53,7 @@ pub(crate) struct RunResult {
     /// Time that a sync of the target's whole filesystem took after the load, where one was made.
     #[serde(default)]
     pub(crate) sync_after_s: Option<f64>,
-    /// Who else used the generator's machine; `None` where it does not say.
+    /// The use of the generator's machine by others; `None`: the machine does not report it.
     #[serde(default)]
     pub(crate) noise: Option<Noise>,
     /// Why the load was ended before its time.
@@ -63,13 +63,13 @@ pub(crate) struct RunResult {
     pub(crate) objectives: Vec<Objective>,
 }
 
-/// Who was measured.
+/// The receiver that was measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Target {
     pub(crate) address: String,
     pub(crate) kind: TargetKind,
     pub(crate) name: Option<String>,
-    /// What an acknowledgement of it promises, in the words of whoever configured it.
+    /// The promise of its acknowledgement, in the words of the configuration.
     pub(crate) durability: Option<String>,
 }
 
@@ -94,7 +94,7 @@ pub(crate) struct Host {
     pub(crate) kernel: String,
 }
 
-/// What happened to the instances and the associations.
+/// The outcomes of the instances and the associations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
     /// Answered with success.
@@ -115,7 +115,7 @@ pub(crate) struct Totals {
     pub(crate) associations_rejected: u64,
     /// Could not connect, or ended by anything but a release.
     pub(crate) associations_failed: u64,
-    /// What bad peers did and met, by `kind.outcome`; never counted in anything above.
+    /// Actions and outcomes of bad peers, by `kind.outcome`; never counted in anything above.
     #[serde(rename = "citizens")]
     pub(crate) bad_peers: BTreeMap<String, u64>,
 }
@@ -166,15 +166,15 @@ pub(crate) struct TargetSample {
 pub(crate) trait Sampler: Send {
     /// How it is now; `None` when it cannot be seen at the moment.
     fn sample(&mut self) -> Option<TargetSample>;
-    /// What it has used since the sampler was made.
+    /// Its use since the sampler was made.
     fn usage(&self) -> Option<Usage>;
-    /// What kind of target this is.
+    /// The kind of this target.
     fn kind(&self) -> TargetKind;
     /// Its name and version, when it tells them.
     fn name(&self) -> Option<String> {
         None
     }
-    /// What its acknowledgement promises, when it tells that.
+    /// The promise of its acknowledgement, if it reports that.
     fn durability(&self) -> Option<String> {
         None
     }
@@ -200,7 +200,7 @@ pub(crate) struct Step {
     pub(crate) knee: bool,
 }
 
-/// What the reconciliation found.
+/// The findings of the reconciliation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verification {
     pub(crate) acknowledged: u64,

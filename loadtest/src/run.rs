@@ -10,9 +10,10 @@ use bytesize::ByteSize;
 use clap::Args;
 use thiserror::Error;
 
+use crate::arguments::{address, seconds};
 use crate::baseline::Comparison;
 use crate::catalogue::Catalogue;
-use crate::drive::{EndArgs, ShapeArgs, seconds};
+use crate::drive::{EndArgs, ShapeArgs};
 use crate::engine::{self, EngineError};
 use crate::live::View;
 use crate::objective::Wanted;
@@ -22,7 +23,7 @@ use crate::result::{RunResult, Sampler};
 use crate::scenario::{Scenario, TlsSettings};
 use crate::{render, target};
 
-/// What is run, against whom, and what must come of it.
+/// The load, the receiver and the objectives.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// Scenario file, or the name of one that ships: ct, mr, cr-dx, us-multiframe, mammo-dbt, whole-slide, sr-tiny, hospital-day, site,
@@ -30,7 +31,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     scenario: String,
     /// Where the receiver listens
-    #[arg(long, value_name = "HOST:PORT", required_unless_present = "dry_run")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, required_unless_present = "dry_run")]
     target: Option<String>,
     /// Say what would be sent, and connect to nobody
     #[arg(long)]
@@ -67,7 +68,7 @@ pub(crate) struct RunArgs {
     /// Run this command with each SOP Instance UID afterwards; it prints the file's path or the SHA-256 of its dataset
     #[arg(long, value_name = "CMD")]
     verify_hook: Option<String>,
-    /// What must be reached, as in p99=250ms, rate=200/s, rate=150MiB/s, rss=200MiB, failures=0
+    /// Objective to be met, as in p99=250ms, rate=200/s, rate=150MiB/s, rss=200MiB, failures=0
     #[arg(long = "objective", value_name = "NAME=VALUE")]
     objectives: Vec<Wanted>,
     /// Write the result as JSON

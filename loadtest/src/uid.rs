@@ -10,7 +10,7 @@ pub(crate) const UID_LENGTH: usize = 44;
 /// A generated UID, as it stands in a data element.
 pub(crate) type UidBytes = [u8; UID_LENGTH];
 
-/// What a generated UID identifies.
+/// The kind of entity that a generated UID identifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UidKind {
     Study = 1,
@@ -40,7 +40,7 @@ pub(crate) fn uid(run: u64, association: usize, kind: UidKind, index: u64) -> Ui
     bytes
 }
 
-/// What a generated UID says of itself.
+/// The parts of a generated UID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parsed {
     pub(crate) run: u64,

@@ -1,4 +1,4 @@
-//! What this process has used of the machine.
+//! The use of the machine by this process.
 
 use std::fs;
 
@@ -27,7 +27,7 @@ impl Usage {
         }
     }
 
-    /// What was used after `earlier`; the peak stays that of the whole process.
+    /// The use since `earlier`; the peak remains that of the whole process.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self { user_s: self.user_s - earlier.user_s, system_s: self.system_s - earlier.system_s, ..self }
     }

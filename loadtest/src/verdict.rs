@@ -77,7 +77,7 @@ impl crate::result::Verification {
         self.problem().is_none()
     }
 
-    /// What was lost or broken, in words.
+    /// The lost or broken instances, in words.
     pub(crate) fn problem(&self) -> Option<String> {
         let counted = [
             (self.lost.len(), "lost"),
@@ -98,6 +98,16 @@ impl crate::result::Verification {
             said.push(format!("{} partial files", count(self.partial.len() as u64)));
         }
         (!said.is_empty()).then(|| said.join("; "))
+    }
+
+    /// The files of others, in words: they are no fault.
+    pub(crate) fn foreign(&self) -> Option<String> {
+        let first = self.extra.first()?;
+        // The last line has the number of those that are not listed.
+        let unlisted =
+            self.extra.last().and_then(|last| last.strip_prefix("and ")?.strip_suffix(" more")?.parse().ok());
+        let number = unlisted.map_or(self.extra.len() as u64, |more: u64| self.extra.len() as u64 - 1 + more);
+        Some(format!("{} files that are not of this run were left alone, such as {first}", count(number)))
     }
 }
 

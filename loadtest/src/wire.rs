@@ -14,7 +14,7 @@ pub(crate) enum Wire {
     Tls(Box<ClientConnection>, TcpStream),
 }
 
-/// What a wait ended with; neither is a wait that ran out.
+/// The result of a wait. If it timed out, neither field is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ready {
     pub(crate) readable: bool,

@@ -62,7 +62,7 @@ impl Workdir {
 }
 
 impl Drop for Workdir {
-    /// What is dirty in the page cache is written or forgotten here, so that the next load doesn't pay for it.
+    /// Dirty pages are written or dropped here, so that the next load does not pay for them.
     fn drop(&mut self) {
         if !self.stays {
             let _ = fs::remove_dir_all(&self.path);

@@ -1,4 +1,4 @@
-//! What each bad peer does on one visit.
+//! The behaviour of each bad peer on one visit.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;

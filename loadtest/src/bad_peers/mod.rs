@@ -57,7 +57,7 @@ impl BadPeers {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// What they did and met, by `kind.outcome`.
+    /// Their actions and outcomes, by `kind.outcome`.
     pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,4 +1,4 @@
-//! What loads came to with each receiver.
+//! The results of each receiver under one load.
 
 use serde::Serialize;
 

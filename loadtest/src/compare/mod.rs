@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::drive::{Drive, DriveError, EndArgs, Once, ShapeArgs, setting, tell};
+use crate::arguments::setting;
+use crate::drive::{Drive, DriveError, EndArgs, Once, ShapeArgs, tell};
 use crate::limit::Mode;
 use crate::reconcile::Verify;
 use crate::result::RunResult;
@@ -20,10 +21,10 @@ use crate::target::{Receiver, Running};
 use crate::workdir::Workdir;
 use contender::{Compared, Contender};
 
-/// What a disk does behind a sync, discards for one, is over by then.
+/// Time for the disk's work after a sync, such as discards.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Who is compared, and how.
+/// The receivers, the loads, and the way of the comparison.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
     /// Descriptions of receivers, as in loadtest/targets/

@@ -151,7 +151,7 @@ fn peak_rss_bytes(run: &RunResult) -> f64 {
     run.target_usage.map_or(f64::NAN, |usage| usage.peak_rss_bytes as f64)
 }
 
-/// What the resident set grew by for each association, from before the load to its peak.
+/// The growth of the resident set for each association, from before the load to its peak.
 fn bytes_per_association(run: &RunResult) -> f64 {
     let resting = run.target_resting_bytes.map_or(f64::NAN, |bytes| bytes as f64);
     (peak_rss_bytes(run) - resting) / associations(run) as f64
@@ -162,7 +162,7 @@ fn associations(run: &RunResult) -> u64 {
     run.series.iter().map(|second| second.associations).max().unwrap_or_default()
 }
 
-/// What the reconciliation found over all runs, and what was not stored at all.
+/// The findings of the reconciliation over all runs, and the instances that were not stored.
 fn verified(contender: &Contender) -> String {
     let failed: u64 = contender.runs().map(|run| run.totals.failed()).sum();
     let checks: Vec<_> = contender.runs().filter_map(|run| run.verification.as_ref()).collect();

@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::association::AssociationError;
 use crate::bad_peers;
 use crate::catalogue::{Catalogue, CatalogueError};
+use crate::codes;
 use crate::noise::{Machine, Noise};
 use crate::objective;
 use crate::plan::{Plan, PlanError};
@@ -149,7 +150,7 @@ pub(crate) fn load(plan: &Plan, watch: &mut dyn FnMut(&Second)) -> Result<(RunRe
     Ok((result, ledger))
 }
 
-/// What others took of this machine since `before`.
+/// The use of this machine by others since `before`.
 fn noise(plan: &Plan, before: Option<Machine>, generator: &Usage, receiver: Option<Usage>) -> Option<Noise> {
     // A receiver on another machine uses none of this one's time.
     let receiver_s = receiver.map(|usage| usage.cpu_s()).or((!plan.is_local()).then_some(0.0));
@@ -158,6 +159,9 @@ fn noise(plan: &Plan, before: Option<Machine>, generator: &Usage, receiver: Opti
 
 /// One association before the clock runs: it shows that the target is there, and for what length of PDU to frame.
 fn warm_up(plan: &Plan, catalogue: &Catalogue) -> Result<(), EngineError> {
+    if !plan.quiet && plan.catalogue.is_none() {
+        catalogue.notes.iter().for_each(|note| eprintln!("{note}"));
+    }
     let unreachable = |source| EngineError::Unreachable {
         target: plan.target.clone(),
         calling_ae: plan.scenario.associations.calling_ae.clone(),
@@ -166,9 +170,12 @@ fn warm_up(plan: &Plan, catalogue: &Catalogue) -> Result<(), EngineError> {
     let association = plan.connect(catalogue, &plan.scenario.associations.calling_ae).map_err(unreachable)?;
     let refused = catalogue.contexts.iter().filter(|context| !association.accepted(context.id));
     for context in refused {
+        let why = association.result(context.id).map(|result| format!(": {}", codes::contexts(&[result])));
         eprintln!(
-            "not accepted, and so counted as unsent: SOP class {} in transfer syntax {}",
-            context.abstract_syntax, context.transfer_syntax
+            "not accepted, and so counted as unsent: SOP class {} in transfer syntax {}{}",
+            context.abstract_syntax,
+            context.transfer_syntax,
+            why.unwrap_or_default()
         );
     }
     catalogue.framed(association.fragment_bytes());

@@ -22,7 +22,7 @@ pub(super) struct Outstanding {
     pub(super) entry: usize,
 }
 
-/// What is under way on one association.
+/// The messages in progress on one association.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     framed: Arc<Vec<Arc<Framed>>>,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::association::AssociationError;
+use crate::codes;
 use crate::result::{Latency, Modality, Second, Totals, us_to_ms};
 
 /// Records what the associations of a run see.
@@ -29,7 +30,7 @@ struct Records {
     last_answer: Option<Instant>,
 }
 
-/// What was answered of the instances due in one step.
+/// The answers to the instances due in one step.
 #[derive(Clone, Debug)]
 pub(crate) struct StepRecord {
     pub(crate) latency: Histogram<u64>,
@@ -143,7 +144,7 @@ impl Recorder {
         self.records().totals.unsent += count;
     }
 
-    /// What was entered since the last second was closed.
+    /// The entries since the last second was closed.
     pub(crate) fn close_second(&self, t_s: f64, backlog: u64) -> Second {
         let mut records = self.records();
         let mut second = std::mem::take(&mut records.second);
@@ -166,7 +167,8 @@ impl Recorder {
     /// How many were answered or given up, and by what, while none was acknowledged; `None` once one was.
     pub(crate) fn nothing_but_failures(&self) -> Option<(u64, String)> {
         let totals = &self.records().totals;
-        let refused = totals.refused.iter().map(|(status, count)| format!("{status} to {count}"));
+        let refused =
+            totals.refused.iter().map(|(status, count)| format!("{count} answered {status} {}", codes::status(status)));
         let unanswered = (totals.unanswered > 0).then(|| format!("{} without an answer", totals.unanswered));
         let failed = totals.refused.values().sum::<u64>() + totals.unanswered;
         (totals.acknowledged + totals.warm_up == 0)

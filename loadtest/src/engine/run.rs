@@ -1,4 +1,4 @@
-//! What all associations of a run share.
+//! The state that all associations of a run share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::scenario::{Load, Pace, Sender};
 /// Complaints of associations that are printed; the rest are only counted.
 const MAX_COMPLAINTS: usize = 10;
 
-/// What all associations of a run share.
+/// The state that all associations of a run share.
 pub(super) struct Run<'a> {
     pub(super) plan: &'a Plan,
     pub(super) catalogue: Arc<Catalogue>,
@@ -45,7 +45,7 @@ pub(super) fn groups(plan: &Plan, start: Instant) -> Vec<Group> {
             schedule = schedule.sharing_with(&one.schedule);
             first = last.first + last.sender.associations;
         }
-        // What all associations have in common may be overridden.
+        // A group may override the settings of all associations.
         let associations =
             if plan.scenario.senders.is_empty() { plan.scenario.associations.count } else { sender.associations };
         groups.push(Group { sender: Sender { associations, ..sender }, first, schedule });

@@ -18,7 +18,7 @@ pub(crate) struct Slot {
     pub(crate) step: usize,
 }
 
-/// What an association that could send is told.
+/// The answer to an association that could send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Turn {
     /// Send this, when its time has come.
@@ -115,8 +115,8 @@ impl Schedule {
         Some((self.start + Duration::from_secs_f64(visit.at_s), visit))
     }
 
-    /// What is next for an association that is free at `now`. A closed load is due when the association is; of an open one the next
-    /// time is taken, before it has come only when `ahead`, which is for those with nothing else to do.
+    /// The next action of an association that is free at `now`. In a closed load an instance is due when an association is free. In an open
+    /// load the association takes the next time; before that time only if `ahead`, for an association without other work.
     pub(crate) fn turn(&self, now: Instant, ahead: bool) -> Turn {
         if self.is_over(now) {
             return Turn::Over;

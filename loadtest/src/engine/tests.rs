@@ -116,7 +116,7 @@ fn refusals_aborts_and_lost_connections_are_counted_apart_and_the_load_goes_on()
     assert_eq!((totals.acknowledged, totals.unanswered, totals.unsent), (17, 2, 0));
     assert_eq!(totals.refused.get("A700"), Some(&1));
     assert_eq!((totals.associations_opened, totals.associations_failed), (3, 2));
-    // What was never acknowledged is known as such: everything is lost for a hook that finds nothing.
+    // The ledger knows an instance that was never acknowledged: everything is lost for a hook that finds nothing.
     let verification = reconcile::check(&ledger, &Verify::Hook("true".into())).unwrap();
     assert_eq!((verification.lost.len(), verification.unacknowledged_absent), (17, 3));
 }
@@ -310,7 +310,7 @@ fn bad_peers_are_counted_apart_and_take_nothing_from_the_load() {
         assert!(bad_peers.contains_key(expected), "{expected} in {bad_peers:?}");
     }
     assert_eq!(result.totals.failed() + result.totals.associations_failed, 0, "{:?}", result.totals);
-    // What the load was promised is what the receiver has, besides what bad peers sent under their own numbers.
+    // The receiver has the instances of the load, and those that bad peers sent under their own numbers.
     let stored = receiver.stored.lock().unwrap();
     // Of the bad peers only those that finish what they begin are there: duplicates first, the huge instance last.
     let of_bad_peers = stored.keys().filter_map(|uid| crate::uid::parse_instance(uid)?.association.checked_sub(90_000));

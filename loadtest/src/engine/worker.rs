@@ -66,7 +66,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// What is next by the schedule and by this association's share. A recorded association is begun only `between` associations.
+    /// The next action by the schedule and by this association's share. A recorded association is begun only `between` associations.
     fn turn(&mut self, now: Instant, ahead: bool, between: bool) -> Turn {
         if self.share == Some(0) {
             return Turn::Over;
@@ -103,7 +103,7 @@ impl<'a> Worker<'a> {
         self.sleep_until(self.run.start + Duration::from_secs_f64(settings.spread_s * share));
         let mut failures = 0;
         loop {
-            // Whoever opens an association for a study opens it when there is something to send.
+            // With an association for each study, it is opened when there is something to send.
             let waits = self.group.schedule.is_trace() || self.group.sender.instances_per_association.is_some();
             let lasts = self.group.sender.lifetime == Lifetime::Run && !waits;
             let eager = lasts && failures == 0 && self.slot.is_none();
@@ -130,7 +130,13 @@ impl<'a> Worker<'a> {
             if !settings.reconnect || failures >= MAX_FAILURES && !asked_to_come_again {
                 break;
             }
-            self.sleep_until(Instant::now() + (RECONNECT_PAUSE * failures).min(MAX_PAUSE));
+            let pause = (RECONNECT_PAUSE * failures).min(MAX_PAUSE);
+            if self.slot.is_some() {
+                // The load may be over, but not for this instance: without the pause a full receiver is asked hundreds of times a second.
+                thread::sleep(pause);
+            } else {
+                self.sleep_until(Instant::now() + pause);
+            }
         }
         let rest = self.visit.as_ref().map_or(0, |(_, visit, taken)| visit.instances.saturating_sub(*taken));
         self.run.recorder.unsent(u64::from(self.slot.is_some()) + rest);
@@ -315,7 +321,7 @@ fn share(run: &Run<'_>, number: u32) -> Option<u64> {
     Some(instances / count + u64::from(u64::from(number) < instances % count))
 }
 
-/// What came of an association's wish to begin a message.
+/// The result of an association's attempt to begin a message.
 enum Next {
     Begun,
     /// Not before then.

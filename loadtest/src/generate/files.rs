@@ -28,9 +28,9 @@ pub(crate) enum FilesError {
     #[error("the files under {directory} hold more than {limit}: point to fewer, or raise files_max")]
     TooMuch { directory: PathBuf, limit: ByteSize },
     #[error(
-        "no usable DICOM file under {directory}{reason}: files need a preamble, a file meta, the three UIDs, and neither big endian nor deflate"
+        "no usable DICOM file under {directory}{passed_over}: files need a preamble, a file meta, the three UIDs, and neither big endian nor deflate"
     )]
-    None { directory: PathBuf, reason: String },
+    None { directory: PathBuf, passed_over: String },
 }
 
 /// The instances of one study, each with the number of its series.
@@ -42,17 +42,17 @@ pub(crate) struct UserStudy {
 /// By its own UID, a study and its series, by theirs, with their numbers.
 type Studies = BTreeMap<Vec<u8>, (UserStudy, BTreeMap<Vec<u8>, usize>)>;
 
-/// What a directory gives.
+/// The datasets of a directory.
 #[derive(Debug)]
 pub(crate) struct UserFiles {
     pub(crate) studies: Vec<UserStudy>,
-    /// What was done to them, in a sentence.
+    /// The changes to them, in a sentence.
     pub(crate) note: String,
 }
 
 /// Reads every usable file under `directory` into memory, at most `limit` of them all, and sorts them into their studies. Patients are
 /// replaced unless `keep_patient`.
-/// What is no DICOM file is passed over, and said on stderr if it looks like one.
+/// Files that cannot be sent are passed over and counted by kind in the note; those that are DICOM are named on stderr.
 ///
 /// # Errors
 /// When the directory cannot be read, holds too much, or nothing usable.
@@ -62,14 +62,15 @@ pub(crate) fn load(directory: &Path, limit: ByteSize, keep_patient: bool) -> Res
     paths.sort();
     let mut studies = Studies::new();
     let mut treatment = Treatment { keep_patient, ..Treatment::default() };
-    let (mut bytes, mut files, mut reason) = (0, 0, String::new());
+    let (mut bytes, mut files) = (0, 0);
     for path in paths {
         let usable = match treatment.read(&path) {
             Ok(usable) => usable,
-            Err(Part10Error::NoPrefix) => continue,
             Err(error) => {
-                reason = format!(" ({}: {error})", path.display());
-                eprintln!("passed over: {}: {error}", path.display());
+                if !matches!(error, Part10Error::NoPrefix) {
+                    eprintln!("passed over: {}: {error}", path.display());
+                }
+                *treatment.passed_over.entry(error.kind()).or_insert(0) += 1;
                 continue;
             }
         };
@@ -84,7 +85,8 @@ pub(crate) fn load(directory: &Path, limit: ByteSize, keep_patient: bool) -> Res
         study.instances.push((number, usable.dataset));
     }
     if studies.is_empty() {
-        return Err(FilesError::None { directory: directory.to_owned(), reason });
+        let passed_over = treatment.passed_over().map(|said| format!(" ({said})")).unwrap_or_default();
+        return Err(FilesError::None { directory: directory.to_owned(), passed_over });
     }
     let studies = studies.into_values().map(|(study, _)| study).collect();
     Ok(UserFiles { studies, note: treatment.note(directory, files) })
@@ -109,38 +111,68 @@ struct Usable {
     series: Vec<u8>,
 }
 
-/// What is done to the files on their way.
+/// A dataset with room for other UIDs.
+struct Patched {
+    start: Vec<u8>,
+    /// The places of the three UIDs in it.
+    found: [Option<usize>; 3],
+    /// The values that they had.
+    originals: [Vec<u8>; 3],
+    has_pixels: bool,
+}
+
+/// The changes to the files on their way.
 #[derive(Debug, Default)]
 struct Treatment {
     keep_patient: bool,
     /// The ID, or else the name, of each patient that was met, with its number.
     patients: BTreeMap<Vec<u8>, usize>,
-    /// What was replaced, emptied or removed in any of them.
+    /// The elements that were replaced, emptied or removed in any of them.
     touched: BTreeSet<Tag>,
+    /// Files that are not sent, by kind.
+    passed_over: BTreeMap<&'static str, usize>,
+    /// Files that are sent and have no pixel data.
+    without_pixels: usize,
 }
 
 impl Treatment {
     fn read(&mut self, path: &Path) -> Result<Usable, Part10Error> {
         let mut file = Part10File::open(path)?;
-        if file.sop_class == MEDIA_DIRECTORY || NOT_PATCHABLE.contains(&file.transfer_syntax.as_str()) {
+        if file.sop_class == MEDIA_DIRECTORY {
+            return Err(Part10Error::MediaDirectory);
+        }
+        if NOT_PATCHABLE.contains(&file.transfer_syntax.as_str()) {
             return Err(Part10Error::NotPatchable);
         }
         let explicit = file.transfer_syntax != IMPLICIT;
         let bytes = file.dataset()?;
-        self.patchable(&bytes, explicit, file.sop_class, file.transfer_syntax).ok_or(Part10Error::NotPatchable)
+        let Patched { start, found, originals, has_pixels } =
+            self.patchable(&bytes, explicit).ok_or(Part10Error::Cut)?;
+        let [Some(sop_instance), Some(study), Some(series)] = found else {
+            return Err(Part10Error::NoUid);
+        };
+        self.without_pixels += usize::from(!has_pixels);
+        let places = Places { sop_instance, study, series };
+        let [_, study, series] = originals;
+        let (sop_class, transfer_syntax) = (file.sop_class, file.transfer_syntax);
+        let (period, end) = (Vec::new(), Vec::new());
+        let dataset = Dataset { sop_class, transfer_syntax, start, period, repeats: 0, end, places };
+        Ok(Usable { dataset, study, series })
     }
 
-    /// The dataset with each of the three UIDs replaced by one of the patchable length, and with another patient.
-    fn patchable(&mut self, bytes: &[u8], explicit: bool, sop_class: String, syntax: String) -> Option<Usable> {
+    /// The dataset with each of the three UIDs replaced by one of the patchable length, and with another patient; `None` of one that
+    /// cannot be followed to its end.
+    fn patchable(&mut self, bytes: &[u8], explicit: bool) -> Option<Patched> {
         let id = self.patient(bytes, explicit)?;
         let mut start = Vec::with_capacity(bytes.len() + 3 * UID_LENGTH);
         let mut found = [None, None, None];
         let mut originals = [Vec::new(), Vec::new(), Vec::new()];
         let mut at = 0;
-        // Without a patient to look for, nothing behind the UIDs need be understood.
-        while at < bytes.len() && (!self.keep_patient || found.contains(&None)) {
+        let mut has_pixels = false;
+        while at < bytes.len() {
             let element = Element::read(bytes, at, explicit)?;
             let end = element.end(bytes, explicit, 0)?;
+            has_pixels |= element.tag.0 == PIXELS;
             let which = match element.tag {
                 (0x0008, 0x0018) => Some(0),
                 (0x0020, 0x000D) => Some(1),
@@ -161,13 +193,7 @@ impl Treatment {
             }
             at = end;
         }
-        start.extend_from_slice(bytes.get(at..)?);
-        let [sop_instance, study, series] = found;
-        let places = Places { sop_instance: sop_instance?, study: study?, series: series? };
-        let [_, study, series] = originals;
-        let (period, end) = (Vec::new(), Vec::new());
-        let dataset = Dataset { sop_class, transfer_syntax: syntax, start, period, repeats: 0, end, places };
-        Some(Usable { dataset, study, series })
+        Some(Patched { start, found, originals, has_pixels })
     }
 
     /// The ID that stands for the patient of this dataset.
@@ -223,9 +249,16 @@ impl Treatment {
     /// In a sentence, with the number of files.
     fn note(&self, directory: &Path, files: usize) -> String {
         let patients = self.patients.len();
+        let mut rest = String::new();
+        if self.without_pixels > 0 {
+            rest = format!("; {} of them have no pixel data", self.without_pixels);
+        }
+        if let Some(said) = self.passed_over() {
+            rest = format!("{rest}; {said}");
+        }
         if self.keep_patient {
             return format!(
-                "{}: {files} files of {patients} patients, sent with the patients' own names and IDs",
+                "{}: {files} files of {patients} patients, sent with the patients' own names and IDs{rest}",
                 directory.display()
             );
         }
@@ -233,9 +266,16 @@ impl Treatment {
             self.touched.iter().map(|(group, number)| format!("({group:04X},{number:04X})")).collect();
         format!(
             "{}: {files} files of {patients} patients, sent as Load^Test with IDs from LTF0000001; replaced, emptied or removed: {}; \
-             pixels are not looked into",
+             pixels are not looked into{rest}",
             directory.display(),
             touched.join(" ")
         )
+    }
+
+    /// How many files are not sent, and why.
+    fn passed_over(&self) -> Option<String> {
+        let all: usize = self.passed_over.values().sum();
+        let kinds: Vec<String> = self.passed_over.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
+        (all > 0).then(|| format!("{all} others are passed over: {}", kinds.join(", ")))
     }
 }

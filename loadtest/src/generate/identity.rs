@@ -1,4 +1,4 @@
-//! What names a person in a dataset of somebody's own, and what stands in its place when it is sent as a load.
+//! The elements that identify a person in a user's own datasets, and their replacements when the datasets are sent as a load.
 //!
 //! At the top level identifying attributes are replaced, emptied or removed. Within sequences their values are overwritten in place, so
 //! that no length changes. This is not de-identification by PS3.15: pixels, dates of the study and UIDs of other objects stay.
@@ -9,7 +9,7 @@ use super::encoded::{Element, MAX_DEPTH};
 /// In place of the patient's name.
 pub(super) const NAME: &[u8] = b"Load^Test ";
 
-/// What happens to an attribute at the top level.
+/// The treatment of an attribute at the top level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
     Keep,
@@ -69,7 +69,7 @@ fn identifies((group, number): Tag, vr: Option<[u8; 2]>) -> bool {
     vr == Some(*b"PN") || group % 2 == 1 || of_the_patient || GROUPS.contains(&group) || listed()
 }
 
-/// What happens to an attribute at the top level.
+/// The treatment of an attribute at the top level.
 pub(super) fn deed(tag: Tag, vr: Option<[u8; 2]>) -> Deed {
     match tag {
         (0x0010, 0x0010) => Deed::Name,

@@ -125,7 +125,7 @@ impl Bits {
         }
     }
 
-    /// What is left is filled up with ones.
+    /// The rest is filled up with ones.
     fn finish(mut self) -> Vec<u8> {
         let missing = (8 - self.count % 8) % 8;
         self.put((1 << missing) - 1, missing);

@@ -1,4 +1,4 @@
-//! What the generator can be: the modalities, and the elements of their Information Object Definitions (PS3.3 §A).
+//! The modalities of the generator, and the elements of their Information Object Definitions (PS3.3 §A).
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! What the tables cannot say: the sequences of each modality's definition, and what depends on the shape.
+//! The parts that the tables cannot express: the sequences of each modality's definition, and elements that depend on the shape.
 
 use super::element::{Elements, Row};
 use super::shape::Shape;
@@ -12,7 +12,7 @@ fn code(value: &'static str, scheme: &'static str, meaning: &'static str) -> Vec
     ])]
 }
 
-/// What digital radiography and mammography share (PS3.3 §C.8.11).
+/// The elements that digital radiography and mammography share (PS3.3 §C.8.11).
 pub(super) fn projection(elements: &mut Elements, mammography: bool) {
     elements.rows(&[
         (0x0008, 0x0008, "CS", "ORIGINAL\\PRIMARY\\"),

@@ -2,7 +2,7 @@
 
 /// A page of memory, and the unit of direct writes.
 pub(super) const PAGE_BYTES: usize = 4096;
-/// What a connection holds of an instance; larger ones are written in parts of this size.
+/// Bytes of an instance that a connection holds; larger instances are written in parts of this size.
 pub(super) const BUFFER_BYTES: usize = 2 << 20;
 
 /// Bytes that begin on a page of memory.

@@ -40,7 +40,7 @@ pub(super) fn serve(stream: impl Read + Write, store: &Store) -> io::Result<()> 
     }
 }
 
-/// What an association is at.
+/// The state of an association.
 struct Receiver<'a> {
     /// The body of its A-ASSOCIATE-RQ, which names the transfer syntaxes.
     request: Vec<u8>,
@@ -84,7 +84,7 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// What stands before the dataset in the file of the instance that the command announces.
+    /// The bytes before the dataset in the file of the announced instance.
     fn file_start(&self, context: u8) -> io::Result<Vec<u8>> {
         let (sop_class, sop_instance) = dimse::affected(&self.command).ok_or_else(|| unexpected(0x04))?;
         let transfer_syntax = pdu::transfer_syntax(&self.request, context).ok_or_else(|| unexpected(0x04))?;

@@ -45,7 +45,7 @@ struct Pending {
     reply: SyncSender<Reply>,
 }
 
-/// What a member of a group hears.
+/// The outcome for a member of a group.
 #[derive(Debug)]
 enum Reply {
     /// The instance is durable, or why it is not, and in which half.

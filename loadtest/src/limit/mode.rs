@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// What has happened to an instance when the limit answers success.
+/// The state of an instance when the limit answers success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
     /// Nothing is written

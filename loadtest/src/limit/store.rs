@@ -17,7 +17,7 @@ const FILES_PER_SERIES: u64 = 100;
 /// The largest file that goes through the log: of larger ones the bytes cost more than the syncs.
 const MAX_LOGGED_BYTES: usize = 64 * 1024;
 
-/// What all associations share.
+/// The state that all associations share.
 #[derive(Debug)]
 pub(super) struct Store {
     root: PathBuf,

@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use super::findings::{Findings, Found, ReconcileError};
 use super::ledger::{Known, Ledger};
 use crate::part10::{Part10Error, Part10File};
+
+/// The clock of a filesystem, which may be another machine's, and this one's.
+const CLOCKS_APART: Duration = Duration::from_secs(1);
 
 /// Looks at every file below `root`. Directories and files with a hidden name are a receiver's own, and not yet instances.
 pub(super) fn look(root: &Path, ledger: &Ledger, findings: &mut Findings) -> Result<(), ReconcileError> {
@@ -31,17 +35,14 @@ fn file(path: &Path, root: &Path, ledger: &Ledger, findings: &mut Findings) {
     let broken = |problem: &Part10Error| format!("{}: {problem}", path.display());
     let mut file = match Part10File::open(path) {
         Ok(file) => file,
-        // A receiver may keep other things there; an instance that was begun and not finished is known by its name or its emptiness.
-        Err(Part10Error::NoPrefix) if !looks_like_an_instance(path) => {
-            return findings.saw_extra(path.display().to_string());
-        }
-        Err(problem) => return findings.partial.push(broken(&problem)),
+        Err(problem) if is_unfinished(path, &problem, ledger) => return findings.partial.push(broken(&problem)),
+        Err(_) => return findings.saw_extra(path.display().to_string()),
     };
     match ledger.find(&file.sop_instance) {
         Known::BadPeers => {}
         Known::Foreign => match file.check_whole() {
-            Ok(()) => findings.saw_extra(path.display().to_string()),
-            Err(problem) => findings.partial.push(broken(&problem)),
+            Err(problem) if is_unfinished(path, &problem, ledger) => findings.partial.push(broken(&problem)),
+            _ => findings.saw_extra(path.display().to_string()),
         },
         Known::Ours(place) => {
             let Some((start, rest)) = ledger.dataset(place) else {
@@ -62,8 +63,15 @@ fn file(path: &Path, root: &Path, ledger: &Ledger, findings: &mut Findings) {
     }
 }
 
-fn looks_like_an_instance(path: &Path) -> bool {
+/// Whether a broken file is an instance that the receiver began and did not finish. A file that was last changed before the load belongs to
+/// others, whatever it holds. One without the DICM prefix is an instance by its name or its emptiness only: people and receivers keep other
+/// files there, too.
+fn is_unfinished(path: &Path, problem: &Part10Error, ledger: &Ledger) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let empty = fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
-    empty || name.ends_with(".dcm") || name.contains("2.25.1")
+    let metadata = fs::metadata(path).ok();
+    let changed = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
+    let is_new = changed.is_none_or(|changed| changed + CLOCKS_APART >= ledger.begun);
+    let is_empty = metadata.is_some_and(|metadata| metadata.len() == 0);
+    let is_named = name.ends_with(".dcm") || name.contains("2.25.1");
+    is_new && (!matches!(problem, Part10Error::NoPrefix) || is_empty || is_named)
 }

@@ -1,4 +1,4 @@
-//! What the receiver has, against the ledger.
+//! The receiver's instances, compared with the ledger.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +21,7 @@ pub(crate) enum ReconcileError {
     Hook(#[source] io::Error),
 }
 
-/// What the receiver has of one instance.
+/// The state of one instance at the receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Found {
     #[default]
@@ -33,11 +33,11 @@ pub(super) enum Found {
     Whole,
 }
 
-/// What was seen so far.
+/// The findings so far.
 pub(super) struct Findings {
     /// With the number of files.
     found: Vec<Vec<(Found, u32)>>,
-    /// What is wrong with the labels, by place.
+    /// The faults in the labels, by index.
     labels: BTreeMap<(usize, usize), String>,
     extra: Vec<String>,
     more_extra: u64,

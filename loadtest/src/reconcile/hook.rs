@@ -48,7 +48,7 @@ pub(super) fn look(command: &str, ledger: &Ledger, findings: &mut Findings) -> R
     Ok(())
 }
 
-/// What the command's answer leads to.
+/// The consequence of the command's answer.
 enum Seen {
     Found(Found),
     Mislabelled(String),

@@ -1,7 +1,8 @@
-//! What was begun in a run.
+//! The ledger: the instances that a run began.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::catalogue::Catalogue;
 use crate::dataset::Dataset;
@@ -22,6 +23,8 @@ pub(crate) struct Entry {
 /// Everything that was begun in a run, or in several runs from one catalogue.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// Files that were last changed before belong to others.
+    pub(super) begun: SystemTime,
     /// Number of the run that is added to.
     run: u64,
     pub(super) catalogue: Arc<Catalogue>,
@@ -29,7 +32,7 @@ pub(crate) struct Ledger {
     pub(super) associations: Vec<Sent>,
 }
 
-/// What one association of one run began.
+/// The instances that one association of one run began.
 #[derive(Debug)]
 pub(super) struct Sent {
     run: u64,
@@ -40,7 +43,7 @@ pub(super) struct Sent {
 
 impl Ledger {
     pub(crate) fn new(run: u64, catalogue: Arc<Catalogue>) -> Self {
-        Self { run, catalogue, associations: Vec::new() }
+        Self { begun: SystemTime::now(), run, catalogue, associations: Vec::new() }
     }
 
     /// Adds what association `number` began; the numbers rise.
@@ -50,6 +53,7 @@ impl Ledger {
 
     /// Adds what another run from the same catalogue began.
     pub(crate) fn merge(&mut self, other: Self) {
+        self.begun = self.begun.min(other.begun);
         self.associations.extend(other.associations);
         self.associations.sort_by_key(|sent| (sent.run, sent.number));
     }
@@ -79,7 +83,7 @@ impl Ledger {
         Some((dataset.patched_start(&instance.uids(*run, *number)), dataset.rest()))
     }
 
-    /// What is wrong with the labels of a file that holds this instance: its file meta, and the UIDs in its path.
+    /// The faults in the labels of a file that holds this instance: its file meta, and the UIDs in its path.
     pub(super) fn mislabelled(&self, place: Place, file: &Part10File, path: &Path) -> Option<String> {
         let Sent { run, number, entries } = self.associations.get(place.association)?;
         let instance = entries.get(place.entry)?.instance;

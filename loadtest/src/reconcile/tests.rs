@@ -76,6 +76,33 @@ fn whole_lost_corrupt_partial_and_extra_are_told_apart() {
     assert!(!found.passed());
 }
 
+#[test]
+fn files_that_were_there_before_the_load_are_of_others_whatever_they_hold() {
+    let (ledger, root) = (ledger(), tempfile::tempdir().unwrap());
+    let others: [(&str, &[u8]); 5] = [
+        ("readme.txt", b"for people"),
+        ("empty.txt", b""),
+        ("notes.dcm", b"no image"),
+        ("2.25.1.part", b""),
+        ("state.tidegate", &[0; 200]),
+    ];
+    for (name, bytes) in others {
+        fs::write(root.path().join(name), bytes).unwrap();
+    }
+    write_file(&root.path().join("cut.dcm"), "1.2.3", Encoding::Explicit, &dataset(&ledger, 0)[..500]);
+    let before = ledger.begun - std::time::Duration::from_secs(60);
+    for entry in fs::read_dir(root.path()).unwrap() {
+        fs::File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(before).unwrap();
+    }
+    let found = check(&ledger, &Verify::Directory(root.path().to_owned())).unwrap();
+    assert_eq!((found.extra.len(), found.partial.len()), (6, 0), "{found:?}");
+    // One that began to be written since then is not.
+    fs::write(root.path().join("new.dcm"), b"").unwrap();
+    fs::write(root.path().join("new.txt"), b"for people").unwrap();
+    let found = check(&ledger, &Verify::Directory(root.path().to_owned())).unwrap();
+    assert_eq!((found.extra.len(), found.partial.len()), (7, 1), "{found:?}");
+}
+
 /// A tree in which one thing is wrong: what `change` does to four whole files, which it is given with their UIDs.
 fn verified(change: impl Fn(&Path, &[std::path::PathBuf])) -> crate::result::Verification {
     let (ledger, root) = (ledger(), tempfile::tempdir().unwrap());

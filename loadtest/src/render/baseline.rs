@@ -30,6 +30,15 @@ pub(crate) fn verdict(compared: &Comparison) -> String {
             compared.findings.iter().filter(|finding| finding.verdict == wanted).map(|finding| finding.name).collect();
         (!names.is_empty()).then(|| format!("{}: {}", Verdict::words(wanted), names.join(", ")))
     };
+    let Comparison { base_runs, new_runs, base_empty, new_empty, .. } = compared;
+    if compared.stores_nothing_now() {
+        return format!("Worse: {new_empty} of {new_runs} new runs stored nothing, and there is no ratio to that.");
+    }
+    if !compared.is_comparable() {
+        return format!(
+            "Cannot be compared: {base_empty} of {base_runs} baseline and {new_empty} of {new_runs} new runs stored nothing."
+        );
+    }
     if compared.findings.iter().all(|finding| finding.verdict == Verdict::TooFew) {
         return format!(
             "Cannot be told: {} and {} runs. How much runs differ by themselves shows from {MIN_RUNS} of each on, better 6, made in turns: \
@@ -63,7 +72,10 @@ fn method(compared: &Comparison) -> String {
 
 /// For the terminal.
 pub(crate) fn comparison(compared: &Comparison) -> String {
-    let mut text = format!("{}\n\n{}\n{}\n", verdict(compared), table(compared).text(), method(compared));
+    let mut text = match compared.is_comparable() {
+        true => format!("{}\n\n{}\n{}\n", verdict(compared), table(compared).text(), method(compared)),
+        false => format!("{}\n", verdict(compared)),
+    };
     for difference in &compared.differences {
         let _ = writeln!(text, "careful: {difference}");
     }

@@ -1,4 +1,4 @@
-//! What a run would send, before it sends anything.
+//! The load of a run, printed instead of sent.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -9,7 +9,6 @@ mod page;
 mod plot;
 mod run_page;
 mod scale;
-mod status;
 mod table;
 mod target_plots;
 #[cfg(test)]

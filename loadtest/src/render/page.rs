@@ -69,7 +69,7 @@ impl Page {
         let _ = write!(self.body, "<p>{}</p>", escape(text));
     }
 
-    /// What a reader must bear in mind.
+    /// Caveats for the reader.
     pub(crate) fn careful(&mut self, text: &str) {
         let _ = write!(self.body, "<p class=\"careful\">{}</p>", escape(text));
     }
@@ -107,7 +107,7 @@ impl Page {
         let _ = write!(self.body, "<pre>{}</pre>", escape(text));
     }
 
-    /// What is HTML already.
+    /// Text that is HTML already.
     pub(crate) fn markup(&mut self, heading: &str, html: &str) {
         self.heading(heading);
         self.body.push_str(html);

@@ -32,7 +32,7 @@ pub(crate) struct Line {
 #[derive(Clone, Debug)]
 pub(crate) struct Plot {
     pub(crate) title: String,
-    /// What it means, in a sentence.
+    /// The meaning, in a sentence.
     pub(crate) note: String,
     pub(crate) shape: Shape,
     pub(crate) x: Scale,
@@ -132,7 +132,7 @@ impl Plot {
         svg
     }
 
-    /// What the picture says, for those who do not see it.
+    /// The content of the plot as text, for screen readers.
     fn summary(&self, y: &Axis) -> String {
         let lines = self.lines.iter().map(|line| {
             let values = || line.points.iter().map(|(_, value)| *value);

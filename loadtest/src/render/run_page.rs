@@ -1,10 +1,10 @@
 //! The report of a run.
 
 use super::{
-    Line, Page, Plot, Scale, Shape, Table, Tone, bytes, comparison_html, count, escape, ms, rate, status, target_plots,
-    utc,
+    Line, Page, Plot, Scale, Shape, Table, Tone, bytes, comparison_html, count, escape, ms, rate, target_plots, utc,
 };
 use crate::baseline::Comparison;
+use crate::codes;
 use crate::result::{Latency, Modality, RunResult, Second, Step, Usage, Verification};
 
 /// UIDs that are listed; the JSON has them all.
@@ -63,12 +63,16 @@ pub(crate) fn verdict(run: &RunResult) -> String {
         Some(_) => {}
         None => said.push("stored instances were not verified".to_owned()),
     }
+    said.extend(run.verification.as_ref().and_then(|found| found.foreign()));
     let all = run.objectives.len();
     if all > 0 && run.objectives.iter().all(|objective| objective.met) {
         said.push(format!("{all} of {all} objectives met"));
     }
     if run.totals.failed() > 0 {
-        said.push(format!("{} instances not stored", count(run.totals.failed())));
+        let refused = run.totals.refused.iter();
+        let refused =
+            refused.map(|(status, number)| format!(", {} {status} {}", count(*number), codes::status(status)));
+        said.push(format!("{} instances not stored{}", count(run.totals.failed()), refused.collect::<String>()));
     }
     format!("{start}: {}.", said.join("; "))
 }
@@ -180,7 +184,7 @@ fn percentiles(label: &str, latency: &Latency) -> Line {
     )
 }
 
-/// What a modality waits, what the receiver takes, and each modality's part.
+/// The times that modalities wait, the rate of the receiver, and the share of each modality.
 pub(crate) fn latencies(run: &RunResult) -> Table {
     let mut table = Table::new(&["", "answers", "min", "mean", "p50", "p90", "p99", "p99.9", "max"]);
     let mut row = |name: &str, latency: &Latency| {
@@ -263,9 +267,9 @@ pub(crate) fn answers(run: &RunResult) -> Table {
         let share = format!("{} %", rate(100.0 * instances as f64 / all));
         table.row([status.to_owned(), count(instances), share, meaning.to_owned()]);
     };
-    row("0000", totals.acknowledged, status::meaning("0000"));
+    row("0000", totals.acknowledged, codes::status("0000"));
     for (status, instances) in &totals.refused {
-        row(status, *instances, status::meaning(status));
+        row(status, *instances, codes::status(status));
     }
     for (instances, name, meaning) in [
         (totals.unanswered, "unanswered", "its association ended before the answer"),
@@ -282,7 +286,11 @@ fn bad_peers(run: &RunResult) -> Table {
     let mut table = Table::new(&["bad peer", "outcome", "times"]);
     for (name, times) in &run.totals.bad_peers {
         let (kind, outcome) = name.split_once('.').unwrap_or((name, ""));
-        table.row([kind.replace('_', " "), outcome.replace('_', " "), count(*times)]);
+        let outcome = match outcome.strip_prefix("refused_") {
+            Some(status) if status != "connection" => format!("refused with {status} {}", codes::status(status)),
+            _ => outcome.replace('_', " "),
+        };
+        table.row([kind.replace('_', " "), outcome, count(*times)]);
     }
     table
 }
@@ -307,7 +315,7 @@ fn reconciliation(found: &Verification) -> String {
     row("mislabelled", found.mislabelled.len() as u64, "whole, but under another SOP class, transfer syntax or name");
     row("duplicated", found.duplicated.len() as u64, "in more than one file");
     row("partial", found.partial.len() as u64, "files that are no whole instance");
-    row("extra", found.extra.len() as u64, "found, and not of this run");
+    row("of others", found.extra.len() as u64, "files that are not of this run: left alone, no fault");
     row("unacknowledged, whole", found.unacknowledged_whole, "stored before the answer was lost: allowed");
     row("unacknowledged, absent", found.unacknowledged_absent, "never stored, never promised: allowed");
     let mut html = table.html();

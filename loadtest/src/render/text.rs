@@ -1,10 +1,13 @@
-//! What stands in the terminal at the end of a run.
+//! The text in the terminal at the end of a run.
 
 use std::fmt::Write;
 
 use super::run_page::{answers, latencies, modalities, objectives, shares, steps, verdict};
 use super::{bytes, count, rate};
 use crate::result::RunResult;
+
+/// Partial files that are named; the JSON has them all.
+const MAX_PARTIAL: usize = 5;
 
 /// The whole result in some twenty lines.
 pub(crate) fn text(run: &RunResult) -> String {
@@ -54,6 +57,11 @@ pub(crate) fn text(run: &RunResult) -> String {
     }
     if let Some(doubt) = run.noise.and_then(|noise| noise.doubt()) {
         let _ = write!(text, "\ncareful: the figures are {doubt}");
+    }
+    if let Some(found) = &run.verification {
+        for problem in found.partial.iter().take(MAX_PARTIAL) {
+            let _ = write!(text, "\npartial: {problem}");
+        }
     }
     let _ = writeln!(text, "\n{}", verdict(run));
     text

@@ -17,8 +17,15 @@ use crate::generate::MAX_NATIVE_BYTES;
 const MAX_ASSOCIATIONS: u32 = 10_000;
 const DEFAULT_KNEE_P99_MS: f64 = 1000.0;
 
-pub(super) fn check(raw: raw::Scenario, text: &str, origin: &str, directory: &Path) -> Result<Scenario, ScenarioError> {
-    let mut problems = Problems::new(text, origin);
+/// The scenario, or every problem: those of `problems`, which were found before, too.
+pub(super) fn check(
+    raw: raw::Scenario,
+    mut problems: Problems<'_>,
+    directory: &Path,
+) -> Result<Scenario, ScenarioError> {
+    if raw.name.trim().is_empty() {
+        problems.add("name", "name is missing: add it");
+    }
     if raw.mix.is_empty() {
         problems.add("mix", "there is nothing to send: add a [[mix]] with a modality or files");
     }
@@ -33,6 +40,9 @@ pub(super) fn check(raw: raw::Scenario, text: &str, origin: &str, directory: &Pa
     }
     if raw.load.model == Model::Trace && raw.load.trace.is_none() {
         problems.add("load", "this model needs trace: add the path of a node's log in JSON");
+    }
+    if raw.load.instances == Some(0) {
+        problems.add("load.instances", "must be 1 or more");
     }
     let visits = raw.load.trace.as_ref().map(|file| visits(&directory.join(file), &mut problems));
     let load = load(raw.load, visits, &mut problems);
@@ -180,6 +190,10 @@ fn tls(raw: raw::Tls, directory: &Path, problems: &mut Problems<'_>) -> TlsSetti
 }
 
 fn bad_peer(raw: &raw::BadPeer, index: usize, problems: &mut Problems<'_>) -> BadPeer {
+    let kind = raw.kind.unwrap_or_else(|| {
+        problems.add(&format!("bad_peers.{index}.kind"), "kind is missing: add it, as in kind = \"port-check\"");
+        BadPeerKind::PortCheck
+    });
     if raw.count == 0 || raw.count > 1000 {
         problems.add(&format!("bad_peers.{index}.count"), "must be from 1 to 1000");
     }
@@ -187,10 +201,10 @@ fn bad_peer(raw: &raw::BadPeer, index: usize, problems: &mut Problems<'_>) -> Ba
     if !(0.0..=86_400.0).contains(&every_s) {
         problems.add(&format!("bad_peers.{index}.every_s"), "must be from 0 to 86400");
     }
-    let usual = if raw.kind == BadPeerKind::HugeInstance { ByteSize::gib(1) } else { ByteSize::kib(512) };
+    let usual = if kind == BadPeerKind::HugeInstance { ByteSize::gib(1) } else { ByteSize::kib(512) };
     let size = raw.size.unwrap_or(usual);
     if size.as_u64() > MAX_NATIVE_BYTES {
         problems.add(&format!("bad_peers.{index}.size"), "a dataset's pixels have at most 4 GiB less four bytes");
     }
-    BadPeer { kind: raw.kind, count: raw.count, every_s, size }
+    BadPeer { kind, count: raw.count, every_s, size }
 }

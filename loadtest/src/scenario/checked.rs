@@ -18,7 +18,7 @@ pub(crate) struct Scenario {
     pub(crate) associations: Associations,
     pub(crate) load: Load,
     pub(crate) tls: Option<TlsSettings>,
-    /// Who sends it; empty when all associations are alike.
+    /// The sender; empty when all associations are alike.
     pub(crate) senders: Vec<Sender>,
     pub(crate) bad_peers: Vec<BadPeer>,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Sender {
     pub(crate) associations: u32,
     /// Of all devices together; never in steps.
     pub(crate) pace: Pace,
-    /// What they send, by the places in the mix.
+    /// The kinds that they send, by index in the mix.
     pub(crate) kinds: Vec<usize>,
     pub(crate) lifetime: Lifetime,
     /// An association ends after so many, where its lifetime has not ended it before.
@@ -40,7 +40,7 @@ pub(crate) struct Sender {
 }
 
 impl Scenario {
-    /// Who sends: the senders, or one made of what all associations have in common.
+    /// The senders, or a single one with the settings of all associations.
     pub(crate) fn groups(&self) -> Vec<Sender> {
         if !self.senders.is_empty() {
             return self.senders.clone();
@@ -108,7 +108,7 @@ pub(crate) struct Load {
     /// Ends the load; at least one of this and `instances` is there, except with steps.
     pub(crate) duration_s: Option<f64>,
     pub(crate) instances: Option<u64>,
-    /// What is due before this is sent and verified, and in no figure.
+    /// Instances due before this are sent and verified, and are in no figure.
     pub(crate) warm_up_s: f64,
 }
 

@@ -1,5 +1,6 @@
-//! What is sent, how much of it at what pace, over which associations: read from TOML, and wrong in none of its values once it stands.
+//! A scenario: the datasets, their number and pace, and the associations. It is read from TOML, and every value is valid once it is built.
 
+mod accept;
 mod check;
 mod checked;
 mod mix;
@@ -15,6 +16,7 @@ use std::fs;
 use std::path::Path;
 
 pub(crate) use checked::{BadPeer, Load, Pace, Scenario, Sender, Source, TlsSettings};
+use place::Problems;
 pub(crate) use place::ScenarioError;
 pub(crate) use raw::{Arrival, BadPeerKind, Lifetime, Range};
 pub(crate) use trace::Visit;
@@ -71,7 +73,8 @@ impl Scenario {
     /// # Errors
     /// As [`Scenario::load`].
     pub(crate) fn parse(text: &str, origin: &str, directory: &Path) -> Result<Self, ScenarioError> {
-        let raw: raw::Scenario = toml::from_str(text).map_err(|error| place::of_toml(text, origin, &error))?;
-        check::check(raw, text, origin, directory)
+        let mut problems = Problems::new(text, origin);
+        let raw = accept::read(text, origin, &mut problems)?;
+        check::check(raw, problems, directory)
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Problem {
     line: usize,
     /// Dotted path, as in `mix.0.weight`; empty where the file is no TOML.
     key: String,
-    /// What is wrong and what to do.
+    /// The fault, and the remedy.
     complaint: String,
 }
 
@@ -34,19 +34,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What TOML or the types have to say, which includes every unknown key.
-pub(super) fn of_toml(text: &str, origin: &str, error: &toml::de::Error) -> ScenarioError {
+/// The error of the TOML parser or of the types, unknown keys included.
+pub(super) fn of_toml(text: &str, origin: &str, error: &toml::de::Error) -> Problem {
     let at = error.span().map_or(0, |span| span.start);
     let line_start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |line_feed| line_feed + 1);
     let source = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
     let key = source.split_once('=').map_or("", |(key, _)| key.trim());
     let complaint = error.message().trim().replace('\n', "; ");
-    let complaint = match complaint.strip_prefix("missing field ") {
-        Some(field) => format!("{field} is missing: add it"),
-        None => complaint,
-    };
-    let problem = Problem { file: origin.to_owned(), line: line_of(text, at), key: key.to_owned(), complaint };
-    ScenarioError::Wrong { problems: vec![problem] }
+    Problem { file: origin.to_owned(), line: line_of(text, at), key: key.to_owned(), complaint }
 }
 
 /// Collects the mistakes of one file.
@@ -54,23 +49,57 @@ pub(super) struct Problems<'a> {
     text: &'a str,
     origin: &'a str,
     found: Vec<Problem>,
+    /// Dotted paths of the entries that were not understood.
+    rejected: Vec<String>,
 }
 
 impl<'a> Problems<'a> {
     pub(super) fn new(text: &'a str, origin: &'a str) -> Self {
-        Self { text, origin, found: Vec::new() }
+        Self { text, origin, found: Vec::new(), rejected: Vec::new() }
+    }
+
+    /// Notes an entry that is not understood.
+    pub(super) fn reject(&mut self, problem: Problem, path: &str) {
+        self.found.push(problem);
+        self.rejected.push(path.to_owned());
+    }
+
+    /// Entries that are not understood.
+    pub(super) fn rejected(&self) -> usize {
+        self.rejected.len()
+    }
+
+    /// Everything that was noted.
+    pub(super) fn take(&mut self) -> ScenarioError {
+        let mut problems = std::mem::take(&mut self.found);
+        problems.sort_by_key(|problem| problem.line);
+        ScenarioError::Wrong { problems }
+    }
+
+    /// Whether a complaint about `key` only follows from an entry that was taken out: it is part of what the complaint is about, the
+    /// model that decides on all other keys of the load, or a kind that senders name.
+    fn follows(&self, key: &str) -> bool {
+        self.rejected.iter().any(|path| {
+            let is_part = path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            let is_of_model = path == "load.model" && key.starts_with("load");
+            let is_named_kind = path.starts_with("mix") && key.starts_with("senders.") && key.ends_with(".mix");
+            is_part || is_of_model || is_named_kind
+        })
     }
 
     /// Notes that `key`, a dotted path, is not as it should be.
     pub(super) fn add(&mut self, key: &str, complaint: impl Into<String>) {
+        if self.follows(key) {
+            return;
+        }
         let line = line_of(self.text, self.offset(key));
         let (file, key) = (self.origin.to_owned(), key.to_owned());
         self.found.push(Problem { file, line, key, complaint: complaint.into() });
     }
 
     /// `value` when nothing was found.
-    pub(super) fn into_result<T>(self, value: T) -> Result<T, ScenarioError> {
-        if self.found.is_empty() { Ok(value) } else { Err(ScenarioError::Wrong { problems: self.found }) }
+    pub(super) fn into_result<T>(mut self, value: T) -> Result<T, ScenarioError> {
+        if self.found.is_empty() { Ok(value) } else { Err(self.take()) }
     }
 
     /// Where the value of `key` stands, or the innermost table that the file does have.

@@ -13,6 +13,7 @@ use crate::generate::{Encoding, Modality};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Scenario {
+    #[serde(default)]
     pub(super) name: String,
     #[serde(default)]
     pub(super) description: String,
@@ -21,6 +22,7 @@ pub(super) struct Scenario {
     #[serde(default)]
     pub(super) associations: Associations,
     pub(super) tls: Option<Tls>,
+    #[serde(default)]
     pub(super) mix: Vec<StudyKind>,
     #[serde(default)]
     pub(super) senders: Vec<Sender>,
@@ -100,7 +102,7 @@ impl Default for Associations {
     }
 }
 
-/// What an association is opened for, and released after.
+/// The span of an association, after which it is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Lifetime {
@@ -145,6 +147,7 @@ fn one() -> u32 {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sender {
+    #[serde(default)]
     pub(super) name: String,
     #[serde(default = "one")]
     pub(super) count: u32,
@@ -162,7 +165,7 @@ pub(super) struct Sender {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BadPeer {
-    pub(super) kind: BadPeerKind,
+    pub(super) kind: Option<BadPeerKind>,
     #[serde(default = "one")]
     pub(super) count: u32,
     pub(super) every_s: Option<f64>,

@@ -23,6 +23,9 @@ fn sender(
     problems: &mut Problems<'_>,
 ) -> Sender {
     let at = |name: &str| format!("{key}.{name}");
+    if raw.name.trim().is_empty() {
+        problems.add(&at("name"), "name is missing: add it");
+    }
     for (name, number) in [("count", raw.count), ("associations", raw.associations)] {
         if number == 0 || number > 1000 {
             problems.add(&at(name), "must be from 1 to 1000");

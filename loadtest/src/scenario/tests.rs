@@ -85,6 +85,9 @@ fn every_wrong_value_is_told_with_its_line_its_key_and_the_way_out() {
         ("", "rows = 2\nsize = \"1 MiB\"", "test.toml:8: mix.0.size: rows and columns say it already"),
         ("", "size = \"10 GiB\"", "test.toml:7: mix.0.size: a frame can have no more than 65535 rows"),
         ("", "instances = 0", "test.toml:7: mix.0.instances: must be from 1"),
+        ("instances = 0", "", "test.toml:4: load.instances: must be 1 or more"),
+        ("[[bad_peers]]\ncount = 1", "", "bad_peers.0.kind: kind is missing"),
+        ("[[senders]]\ncount = 1", "", "senders.0.name: name is missing"),
         (
             "rate_per_s = 5",
             "",
@@ -115,7 +118,23 @@ fn all_mistakes_are_told_at_once_and_what_is_missing_too() {
         assert!(complaint.contains(expected), "{expected} in {complaint}");
     }
     let complaint = self::complaint("[[mix]]\nmodality = \"CT\"\n");
-    assert!(complaint.contains("`name` is missing: add it"), "{complaint}");
+    assert!(complaint.contains("name is missing: add it"), "{complaint}");
+}
+
+#[test]
+fn what_follows_from_an_entry_that_is_not_understood_is_not_told_beside_it() {
+    for (load, mix, told) in [
+        ("model = \"opne\"\nrate_per_s = 5", "", 1),
+        ("instances = \"many\"", "", 1),
+        ("", "modalty = \"CT\"\nweight = \"2\"", 2),
+        ("[[senders]]\nname = \"s\"\nmix = [\"CT\"]", "modality = \"XX\"", 1),
+        ("[associations]\ncount = -1\nlifetime = \"forever\"", "size = 5", 3),
+    ] {
+        let text = with(load, mix);
+        let text = if mix.contains("XX") { text.replace("modality = \"CT\"\n", "") } else { text };
+        let complaint = complaint(&text);
+        assert_eq!(complaint.matches("test.toml:").count(), told, "{complaint}");
+    }
 }
 
 #[test]

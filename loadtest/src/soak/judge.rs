@@ -29,7 +29,7 @@ const WARM_UP: f64 = 0.2;
 /// With fewer, too few are left for bounds when those that warm up are taken away.
 pub(crate) const MIN_CYCLES: usize = 8;
 
-/// What a figure's slope says.
+/// The verdict that follows from a figure's slope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
@@ -122,7 +122,7 @@ mod tests {
         let mut noisy = move || noise * (random.unit() - 0.5);
         let cycle = |index: u64| {
             let end_s = 60.0 * (index + 1) as f64;
-            // What the first cycles fill is no leak.
+            // Memory that the first cycles fill is no leak.
             let filled = if index == 0 { -30.0 * MIB } else { 0.0 };
             let grown = growth_per_hour * end_s / 3600.0 + filled;
             Cycle {

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use clap::Args;
 
-use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, seconds, tell};
+use crate::arguments::{address, seconds, some_seconds};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, ReceiverArgs, tell};
 use crate::reconcile::Verify;
 use crate::result::{Sampler, TargetSample};
 use crate::target::{self, Aim, Running};
@@ -26,13 +27,13 @@ use report::Soaked;
 /// Between two looks while it rests.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What is soaked, and for how long.
+/// The load and the length of a soak.
 #[derive(Debug, Args)]
 pub(crate) struct SoakArgs {
     #[command(flatten)]
     receiver: ReceiverArgs,
     /// A receiver that runs already, in place of --node or --receiver
-    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["node", "receiver"])]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, conflicts_with_all = ["node", "receiver"])]
     target: Option<String>,
     /// The process to watch, for --target
     #[arg(long, requires = "target")]
@@ -49,10 +50,10 @@ pub(crate) struct SoakArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// Length of the soak, as in 8h. Never fewer than eight cycles, since fewer have no verdict
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = some_seconds)]
     duration: f64,
     /// Length of the load in each cycle
-    #[arg(long = "load", default_value = "40s", value_name = "TIME", value_parser = seconds)]
+    #[arg(long = "load", default_value = "40s", value_name = "TIME", value_parser = some_seconds)]
     load_s: f64,
     /// Length of the pause behind it; allocators need some ten seconds to give memory back
     #[arg(long = "pause", default_value = "20s", value_name = "TIME", value_parser = seconds)]
@@ -97,7 +98,7 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, DriveError> {
             let workdir = Workdir::new(&args.workdir, "soak")?;
             let running = Running::start(&receiver, &workdir.storage(), &workdir.work())?;
             let clear = || {
-                // What is still being written will be there in the next pause.
+                // Instances that are still being written are counted in the next pause.
                 let _ = clear(&workdir.storage());
             };
             let verify = running.files().map(Verify::Directory);

@@ -88,7 +88,7 @@ fn conclusion(soaked: &Soaked) -> String {
     format!("{} {said}", storage(&soaked.cycles))
 }
 
-/// What became of the instances.
+/// The outcomes of the instances.
 fn storage(cycles: &[Cycle]) -> String {
     let faulty: Vec<_> = cycles.iter().zip(1..).filter(|(cycle, _)| !cycle.faults.is_empty()).collect();
     if let Some((first, number)) = faulty.first() {

@@ -1,4 +1,4 @@
-//! What a measured difference or slope is worth: intervals of 95 % confidence.
+//! The significance of a measured difference or slope: intervals of 95 % confidence.
 
 mod runs;
 mod slope;

@@ -78,7 +78,7 @@ mod tests {
         }
     }
 
-    /// What a host makes of runs one after the other: each second resembles the one before, and so does each run.
+    /// Consecutive runs on one host: each second resembles the one before, and so does each run.
     struct Host {
         random: Random,
         drift: f64,

@@ -24,7 +24,7 @@ use crate::scenario::TlsSettings;
 use crate::tls::TlsClient;
 use crate::wire::Wire;
 
-/// What is proposed to see whether it takes associations; every storage receiver knows it.
+/// The abstract syntax that is proposed to see whether it takes associations; every storage receiver knows it.
 const CT_IMAGE_STORAGE: &str = "1.2.840.10008.5.1.4.1.1.2";
 const IMPLICIT_VR_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
 /// Between two looks whether it is ready, or has ended.
@@ -114,7 +114,7 @@ impl Running {
         Some(PathBuf::from(fill(files, self.port, &self.directory, &self.work)))
     }
 
-    /// Who looks at it: by its admin socket if it has one, otherwise by its processes.
+    /// The sampler of its figures: by its admin socket if it has one, otherwise by its processes.
     ///
     /// # Errors
     /// When it has ended.

@@ -15,7 +15,7 @@ pub(crate) use spec::Receiver;
 
 use crate::result::Sampler;
 
-/// Who looks at the target: Tidegate by its storage root, any other receiver on this host by its process.
+/// The sampler of the target: Tidegate by its storage root, any other receiver on this host by its process.
 ///
 /// # Errors
 /// When there is no such process, or no Tidegate answers.

@@ -25,7 +25,7 @@ pub(crate) struct Receiver {
     /// Prints the version on its first line.
     #[serde(default)]
     pub(crate) version_command: Vec<String>,
-    /// What has happened to an instance when this receiver answers success, in words.
+    /// The state of an instance when this receiver answers success, in words.
     pub(crate) durability: String,
     #[serde(default = "default_ae")]
     pub(crate) called_ae: String,
@@ -53,7 +53,7 @@ pub(crate) struct Receiver {
     pub(crate) stop_timeout_s: u64,
 }
 
-/// What asks a receiver to end.
+/// The signal that asks a receiver to end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) enum StopSignal {
     #[default]
@@ -140,11 +140,33 @@ impl Receiver {
     /// # Errors
     /// When it does not, or cannot be started.
     pub(crate) fn check_settings(&self) -> Result<(), TargetError> {
+        self.ask("check-config").map(drop)
+    }
+
+    /// The node's values of these configuration keys (`print-config`); a key that it does not print is left out.
+    ///
+    /// # Errors
+    /// As [`Receiver::check_settings`].
+    pub(crate) fn effective_settings<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k str>,
+    ) -> Result<BTreeMap<String, String>, TargetError> {
+        let printed: toml::Table = toml::from_str(&self.ask("print-config")?).unwrap_or_default();
+        let value = |key: &str| {
+            let (section, name) = key.split_once('.')?;
+            let value = printed.get(section)?.get(name)?;
+            Some((key.to_owned(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        };
+        Ok(keys.filter_map(value).collect())
+    }
+
+    /// The output of the program for one of its commands, with the settings.
+    fn ask(&self, command: &str) -> Result<String, TargetError> {
         let program = self.command.first().unwrap_or(&self.name).clone();
-        let started = Command::new(&program).arg("check-config").envs(&self.environment).stdin(Stdio::null()).output();
+        let started = Command::new(&program).arg(command).envs(&self.environment).stdin(Stdio::null()).output();
         match started {
             Err(source) => Err(TargetError::Start { name: self.name.clone(), program, source }),
-            Ok(said) if said.status.success() => Ok(()),
+            Ok(said) if said.status.success() => Ok(String::from_utf8_lossy(&said.stdout).into_owned()),
             Ok(said) => {
                 let output = String::from_utf8_lossy(&said.stderr).trim_end().to_owned();
                 Err(TargetError::Settings { program, output })

@@ -1,4 +1,4 @@
-//! What a running Tidegate tells of itself on its admin socket.
+//! The figures of a running Tidegate, by its admin socket.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,11 +1,11 @@
-//! What one run came to, and what of it decides.
+//! The figures of one run, and the one that decides.
 
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::result::RunResult;
 
-/// What one run came to.
+/// The figures of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Figures {
     pub(crate) per_s: f64,
@@ -18,7 +18,7 @@ pub(crate) struct Figures {
     pub(crate) failed: f64,
 }
 
-/// What decides between settings that keep to the bounds.
+/// The figure that decides between settings within the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Goal {

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use clap::Args;
 
+use crate::arguments::{setting, some_seconds};
 use crate::catalogue::Catalogue;
-use crate::drive::{Drive, DriveError, LoadArgs, Once, Steps, seconds, setting, tell};
+use crate::drive::{Drive, DriveError, LoadArgs, Once, Steps, tell};
 use crate::noise::Noise;
 use crate::result::RunResult;
 use crate::target::{Receiver, Running};
@@ -26,14 +27,15 @@ use report::Tuned;
 use search::Bench;
 use trial::{Axis, Rules, Settings, words};
 
-/// What is tried when nothing is said: stages of keys, those that act on each other together. The values of a key rise with what they cost.
+/// The keys and values that are tried by default: stages of keys, those that act on each other together. The first key of a stage keeps its
+/// values longest when time is short. The values of a key rise with what they cost.
 const STAGES: [&[(&str, &[&str])]; 3] = [
-    &[("writers.count", &["1", "2", "4", "8", "16"]), ("writers.mailbox_capacity", &["1", "8", "64"])],
+    &[("writers.mailbox_capacity", &["1", "8", "64"]), ("writers.count", &["1", "2", "4", "8", "16"])],
     &[("associations.max_pdu_length", &["16 KiB", "64 KiB", "128 KiB", "512 KiB"])],
     &[("memory.spool_threshold", &["64 KiB", "1 MiB", "8 MiB"])],
 ];
 /// Keys that are tried together when both are named: a writer's batch is its share of what waits in the mailbox.
-const TOGETHER: [&str; 2] = ["writers.count", "writers.mailbox_capacity"];
+const TOGETHER: [&str; 2] = ["writers.mailbox_capacity", "writers.count"];
 /// The bound on p99 when nothing is said, and the bound at the knee: a modality's operator notices more.
 const P99_BOUND_MS: f64 = 1000.0;
 /// Open loads at the end, as shares of what the closed load came to.
@@ -43,7 +45,7 @@ const RESERVE: f64 = 0.2;
 /// A run of a setting that is slower than this many times what was measured first is cut off; its rate stands all the same.
 const SLOWEST: f64 = 2.5;
 
-/// What is tuned, and within which bounds.
+/// The load and the node to be tuned, and the bounds.
 #[derive(Debug, Args)]
 pub(crate) struct TuneArgs {
     /// The tidegate binary to start
@@ -52,10 +54,10 @@ pub(crate) struct TuneArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// Time for everything: runs get shorter and values fewer before a key is left out
-    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = seconds)]
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = some_seconds)]
     budget: f64,
     /// Length of a run, when there is time enough
-    #[arg(long, default_value = "6s", value_name = "TIME", value_parser = seconds)]
+    #[arg(long, default_value = "6s", value_name = "TIME", value_parser = some_seconds)]
     duration: f64,
     /// Runs of each combination at least; those that are not told apart get more while time is left
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(3..=30))]
@@ -69,14 +71,14 @@ pub(crate) struct TuneArgs {
     /// Every combination of all values, in place of one stage after the other
     #[arg(long)]
     grid: bool,
-    /// What decides; p99 when nothing is said and the load is an open one, whose rate is given
+    /// Figure that decides; by default p99 under an open load, whose rate is given
     #[arg(long = "for", value_enum, value_name = "FIGURE")]
     goal: Option<Goal>,
     /// Combinations that take more memory are out
     #[arg(long, value_name = "SIZE")]
     max_rss: Option<ByteSize>,
     /// Combinations whose p99 is longer are out; 1s when nothing is said, and more where nothing keeps to that
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = some_seconds)]
     max_p99: Option<f64>,
     /// Where the node stores: the filesystem that is tuned for. Each run has a directory of its own, which is removed after it
     #[arg(long, default_value = ".", value_name = "DIR")]
@@ -110,17 +112,19 @@ pub(crate) fn run(args: &TuneArgs) -> Result<bool, DriveError> {
     };
     let stages = stages(args);
     check_settings(args, &stages, &fixed)?;
+    let keys = stages.iter().flatten().map(|axis| axis.key.as_str());
+    let defaults = Receiver::tidegate(&args.node, &fixed).effective_settings(keys)?;
     let mut node = Node::new(args, &drive)?;
     // Filling caches is nobody's fault, and the first run says how many instances a run has.
     node.calibrate(&fixed)?;
-    let search = search::search(&stages, &fixed, &rules, &mut node)?;
+    let search = search::search(&stages, &fixed, &defaults, &rules, &mut node)?;
     let (knee, unsynced) = node.at_the_end(&search)?;
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
     let filesystem = filesystem(&args.workdir);
     let noise = node.noise;
     let asked_p99_ms = rules.max_p99_ms;
-    let tuned =
-        Tuned { scenario: drive.name().to_owned(), search, asked_p99_ms, knee, unsynced, cpus, filesystem, noise };
+    let scenario = drive.name().to_owned();
+    let tuned = Tuned { scenario, search, defaults, asked_p99_ms, knee, unsynced, cpus, filesystem, noise };
     if let Some(path) = &args.html {
         fs::write(path, report::page(&tuned)).map_err(DriveError::file(path))?;
     }
@@ -154,8 +158,9 @@ fn stages(args: &TuneArgs) -> Vec<Vec<Axis>> {
     if args.grid {
         return vec![args.axes.clone()];
     }
-    let (together, alone): (Vec<Axis>, Vec<Axis>) =
+    let (mut together, alone): (Vec<Axis>, Vec<Axis>) =
         args.axes.iter().cloned().partition(|axis| TOGETHER.contains(&axis.key.as_str()));
+    together.sort_by_key(|axis| TOGETHER.iter().position(|key| axis.key == *key));
     let first = (!together.is_empty()).then_some(together);
     first.into_iter().chain(alone.into_iter().map(|axis| vec![axis])).collect()
 }
@@ -169,7 +174,7 @@ struct Node<'a> {
     deadline: Instant,
     /// Of what is configured, by the first run.
     per_s: f64,
-    /// What that run took beside its length.
+    /// The time that the run took beside its length.
     beside_s: f64,
     /// The worst of all runs.
     noise: Option<Noise>,

@@ -1,11 +1,11 @@
 //! How the time is divided: by what runs really took.
 
-use super::trial::{Axis, Settings, combinations};
+use super::trial::Axis;
 
 /// The shortest run that says anything.
 const LEAST_S: f64 = 1.0;
 
-/// What runs take.
+/// The times of runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
     /// Wanted.
@@ -35,6 +35,11 @@ impl Allowance {
         self.least_s() * runs as f64 <= available_s
     }
 
+    /// The time of so many runs of the wanted length.
+    pub(crate) fn takes_s(&self, runs: usize) -> f64 {
+        (self.length_s + self.beside_s) * runs as f64
+    }
+
     /// The first stage's part of what is left, by the numbers of trials. What it does not need goes to the others.
     pub(crate) fn share_s(&self, trials: &[usize], left_s: f64) -> f64 {
         let all: usize = trials.iter().sum();
@@ -48,18 +53,22 @@ impl Allowance {
     }
 }
 
-/// The axes with as many values as `fits`, both ends kept, and whether any was left out.
-pub(crate) fn thinned(axes: &[Axis], fits: impl Fn(usize) -> bool) -> (Vec<Axis>, bool) {
+/// The axes with as many values as `fits`, by the number of combinations; empty when not even two combinations do. The first axis is what
+/// is tuned above all: the others lose their values, both ends last, and then fall out, before it loses one.
+pub(crate) fn thinned(axes: &[Axis], fits: impl Fn(&[Axis]) -> bool) -> Vec<Axis> {
     let mut axes = axes.to_vec();
-    let mut thinned = false;
-    while !fits(combinations(&axes, &Settings::new()).len()) {
-        let Some(longest) = axes.iter_mut().filter(|axis| axis.values.len() > 1).max_by_key(|axis| axis.values.len())
-        else {
-            break;
-        };
-        // One from the middle: what lies between is the likeliest to be like its neighbours.
-        longest.values.remove(if longest.values.len() > 2 { longest.values.len() / 2 } else { 0 });
-        thinned = true;
+    while !axes.is_empty() && !fits(&axes) {
+        let others = axes.iter_mut().skip(1).filter(|axis| axis.values.len() > 2);
+        if let Some(longest) = others.max_by_key(|axis| axis.values.len()) {
+            // One from the middle: what lies between is the likeliest to be like its neighbours.
+            longest.values.remove(longest.values.len() / 2);
+        } else if axes.len() > 1 {
+            axes.pop();
+        } else if let Some(only) = axes.first_mut().filter(|axis| axis.values.len() > 1) {
+            only.values.remove(if only.values.len() > 2 { only.values.len() / 2 } else { 0 });
+        } else {
+            axes.clear();
+        }
     }
-    (axes, thinned)
+    axes
 }

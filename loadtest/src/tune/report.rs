@@ -1,4 +1,4 @@
-//! What a search found, with the lines to put into the configuration.
+//! The result of a search, with the lines for the configuration.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::figures::Figures;
-use super::search::{Answer, Search, Stage};
+use super::search::{Answer, LeftOut, Search, Stage};
 use super::trial::{Settings, Trial};
 use crate::noise::Noise;
 use crate::render::{Line, Page, Plot, Scale, Shape, Table, Tone, bytes, change, ms, rate, steps_plots};
@@ -20,6 +20,8 @@ const MAX_NAMED: usize = 6;
 pub(crate) struct Tuned {
     pub(crate) scenario: String,
     pub(crate) search: Search,
+    /// The node's own values of the keys that were tried.
+    pub(crate) defaults: Settings,
     /// The bound on p99 that was asked for.
     pub(crate) asked_p99_ms: f64,
     /// Open loads with the settings recommended.
@@ -37,7 +39,7 @@ pub(crate) fn text(tuned: &Tuned) -> String {
     let mut text = String::new();
     for stage in &tuned.search.stages {
         // Writing to a String never fails.
-        let _ = writeln!(text, "{}\n", table(stage).text());
+        let _ = writeln!(text, "{}\n", table(tuned, stage).text());
     }
     for sentence in verdict(tuned).into_iter().chain(details(tuned)) {
         let _ = writeln!(text, "{sentence}");
@@ -46,12 +48,12 @@ pub(crate) fn text(tuned: &Tuned) -> String {
     text
 }
 
-fn table(stage: &Stage) -> Table {
+fn table(tuned: &Tuned, stage: &Stage) -> Table {
     let keys = stage.keys.join(", ");
     let mut table = Table::new(&[&keys, "rounds", "instances/s", "MiB/s", "p50", "p99", "peak RSS", "CPU-s/GiB"]);
     for trial in &stage.trials {
         let cells = [
-            trial.words(),
+            if trial.is_configured() { configured(tuned, stage) } else { trial.words() },
             trial.runs.len().to_string(),
             ranged(trial, |run| run.per_s, rate),
             ranged(trial, |run| run.mib_per_s, rate),
@@ -63,6 +65,15 @@ fn table(stage: &Stage) -> Table {
         if trial.chosen { table.marked_row(cells) } else { table.row(cells) }
     }
     table
+}
+
+/// The row of what is configured, with its values of the stage's keys.
+fn configured(tuned: &Tuned, stage: &Stage) -> String {
+    let settings = stage.trials.first().map(|trial| &trial.settings);
+    let value = |key: &String| settings.and_then(|settings| settings.get(key)).or_else(|| tuned.defaults.get(key));
+    let values: Vec<&str> = stage.keys.iter().filter_map(value).map(String::as_str).collect();
+    let is_whole = values.len() == stage.keys.len();
+    if is_whole { format!("as configured ({})", values.join(", ")) } else { "as configured".to_owned() }
 }
 
 /// The median, and the range behind it.
@@ -104,13 +115,30 @@ fn verdict(tuned: &Tuned) -> Vec<String> {
         }
     });
     let mut said: Vec<String> = said.collect();
-    if !tuned.search.left_out.is_empty() {
-        said.push(format!("There was no time for {}: give it a larger --budget.", tuned.search.left_out.join(", ")));
-    }
+    said.extend(tuned.search.left_out.iter().map(left_out));
     said
 }
 
-/// What else is to be known.
+/// The combinations that there was no time for.
+fn left_out(left: &LeftOut) -> String {
+    let LeftOut { keys, combinations, takes_s } = left;
+    let named = combinations.iter().take(MAX_NAMED).map(|values| format!("[{}]", values.join(", ")));
+    let more = combinations.len().saturating_sub(MAX_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "{}: not measured for want of time: {}{more}. They would take {} in addition: give it a larger --budget.",
+        keys.join(", "),
+        named.collect::<Vec<_>>().join(" "),
+        length(*takes_s)
+    )
+}
+
+/// A length of time as `--budget` takes it.
+fn length(seconds: f64) -> String {
+    if seconds < 100.0 { format!("{}s", seconds.ceil()) } else { format!("{}m", (seconds / 60.0).ceil()) }
+}
+
+/// Remarks on the result.
 fn details(tuned: &Tuned) -> Vec<String> {
     let search = &tuned.search;
     let mut said = Vec::new();
@@ -123,9 +151,6 @@ fn details(tuned: &Tuned) -> Vec<String> {
             ms(tuned.asked_p99_ms),
             ms(bound_ms)
         ));
-    }
-    if search.stages.iter().any(|stage| stage.thinned) {
-        said.push("Some values were left out for want of time: a larger --budget tries them.".to_owned());
     }
     if let Some(best) = search.best_figures() {
         said.push(format!(
@@ -203,7 +228,7 @@ pub(crate) fn page(tuned: &Tuned) -> String {
     let achieved = "With the recommended settings; where the lines part, the node no longer keeps up.";
     page.plots("Load in steps", &steps_plots(&tuned.knee, achieved));
     for stage in stages {
-        page.table(&stage.keys.join(" and "), &table(stage));
+        page.table(&stage.keys.join(" and "), &table(tuned, stage));
     }
     page.paragraph("Medians, and ranges over the rounds. Within a round every combination sends the same instances; combinations are compared within rounds.");
     page.finish()
@@ -271,7 +296,7 @@ mod tests {
         ];
         let rules =
             Rules { goal: Goal::Instances, rounds: 3, length_s: 1.0, max_rss_bytes: f64::INFINITY, max_p99_ms: 1000.0 };
-        let search = search(&axes, &Settings::new(), &rules, &mut Quiet(1000.0)).unwrap();
+        let search = search(&axes, &Settings::new(), &Settings::new(), &rules, &mut Quiet(1000.0)).unwrap();
         let step = |offered_per_s: f64, achieved_per_s, knee| Step {
             offered_per_s,
             achieved_per_s,
@@ -282,6 +307,7 @@ mod tests {
         Tuned {
             scenario: "ct".into(),
             search,
+            defaults: Settings::from([("writers.count".to_owned(), "4".to_owned())]),
             asked_p99_ms: 1000.0,
             knee: vec![step(500.0, 500.0, true), step(900.0, 700.0, false)],
             unsynced: Some(Figures { per_s: 1600.0, ..Figures::default() }),
@@ -301,8 +327,17 @@ mod tests {
 
     #[test]
     fn what_was_found_is_said_and_drawn() {
-        let text = text(&tuned());
+        let mut tuned = tuned();
+        tuned.search.left_out.push(LeftOut {
+            keys: vec!["writers.mailbox_capacity".into(), "writers.count".into()],
+            combinations: (0..8).map(|count| vec!["64".into(), count.to_string()]).collect(),
+            takes_s: 130.0,
+        });
+        let text = text(&tuned);
         for said in [
+            "as configured (4) ",
+            "writers.mailbox_capacity, writers.count: not measured for want of time: [64, 0] [64, 1]",
+            "[64, 5] and 2 more. They would take 3m in addition",
             "writers.count: [8], the cheapest within 5 % of everything that was tried, by instances/s.",
             "memory.spool_threshold: leave as configured",
             "keeps up with 500 instances/s",
@@ -312,7 +347,7 @@ mod tests {
         ] {
             assert!(text.contains(said), "{said} in {text}");
         }
-        let html = page(&tuned());
+        let html = page(&tuned);
         assert!(html.matches("<figure").count() == 4 && html.contains(">taken<") && html.contains(">knee<"));
         let verdict = html.find("class=\"verdict good\"").unwrap();
         assert!(verdict < html.find("<table").unwrap() && html.contains("<code>") && html.contains(" UTC"), "{html}");

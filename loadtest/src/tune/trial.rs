@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::figures::{Figures, Goal};
@@ -17,7 +18,7 @@ pub(crate) struct Axis {
     pub(crate) values: Vec<String>,
 }
 
-/// What decides, and what a combination must keep to.
+/// The figure that decides, and the bounds of a combination.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) goal: Goal,
@@ -80,10 +81,11 @@ impl Trial {
     }
 }
 
-/// What is configured, and every combination of the values, the cheapest first.
-pub(crate) fn combinations(axes: &[Axis], configured: &Settings) -> Vec<Trial> {
+/// The configured settings, and every other combination of the values, the cheapest first. `base` has the settings so far, `defaults` the
+/// node's own values of the other keys. A combination that equals the configured settings is not measured twice.
+pub(crate) fn combinations(axes: &[Axis], base: &Settings, defaults: &Settings) -> Vec<Trial> {
     let trial = |values, settings| Trial { values, settings, runs: Vec::new(), chosen: false };
-    let mut made = vec![(0, trial(Vec::new(), configured.clone()))];
+    let mut made = vec![(0, trial(Vec::new(), base.clone()))];
     for axis in axes {
         let with = |(cost, base): &(usize, Trial)| {
             let each = axis.values.iter().enumerate().map(|(rank, value)| {
@@ -97,8 +99,22 @@ pub(crate) fn combinations(axes: &[Axis], configured: &Settings) -> Vec<Trial> {
         made = made.iter().flat_map(with).collect();
     }
     made.sort_by_key(|(cost, _)| *cost);
-    let combined = made.into_iter().map(|(_, trial)| trial).filter(|trial| !trial.values.is_empty());
-    std::iter::once(trial(Vec::new(), configured.clone())).chain(combined).collect()
+    let is_configured = |made: &Trial| {
+        let same = |axis: &Axis| {
+            let configured = base.get(&axis.key).or_else(|| defaults.get(&axis.key));
+            made.settings.get(&axis.key).zip(configured).is_some_and(|(value, configured)| is_same(value, configured))
+        };
+        axes.iter().all(same)
+    };
+    let combined = made.into_iter().map(|(_, trial)| trial);
+    let combined = combined.filter(|trial| !trial.values.is_empty() && !is_configured(trial));
+    std::iter::once(trial(Vec::new(), base.clone())).chain(combined).collect()
+}
+
+/// Whether two values are one: sizes may be written in several ways.
+fn is_same(one: &str, other: &str) -> bool {
+    let size = |text: &str| text.parse::<ByteSize>().ok();
+    one == other || size(one).is_some_and(|one| Some(one) == size(other))
 }
 
 /// Settings in a line.

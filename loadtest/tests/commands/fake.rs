@@ -13,7 +13,7 @@ use dicom_object::FileMetaTableBuilder;
 use dicom_ul::association::server::{ServerAssociation, ServerAssociationOptions};
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
 
-/// What every process of it has in common.
+/// The state that its processes share.
 struct Receiver {
     directory: PathBuf,
     /// `lose`: every fifth instance is acknowledged and not stored; `drop-N`: one in N. `cut`: every fifth is stored without its end.

@@ -5,5 +5,6 @@
 mod fake;
 mod generator;
 mod honesty;
+mod messages;
 mod orchestration;
 mod run;

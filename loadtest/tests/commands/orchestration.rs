@@ -150,7 +150,8 @@ fn tune_recommends_the_setting_that_is_faster() {
     // A node in name: its command line is a node's, and behind it stands the fake.
     let node = directory.path().join("node");
     let script = format!(
-        "#!/bin/sh\n[ $1 = check-config ] && exit 0\nFAKE_LISTEN=$3 FAKE_DIR=$5 exec {:?} --exact orchestration::serve_as_fake_receiver --ignored --nocapture\n",
+        "#!/bin/sh\n[ $1 = check-config ] && exit 0\n\
+         [ $1 = print-config ] && {{ printf '[writers]\\ncount = %s\\n' $TIDEGATE__WRITERS__COUNT; exit 0; }}\nFAKE_LISTEN=$3 FAKE_DIR=$5 exec {:?} --exact orchestration::serve_as_fake_receiver --ignored --nocapture\n",
         env::current_exe().unwrap()
     );
     fs::write(&node, script).unwrap();
@@ -162,10 +163,12 @@ fn tune_recommends_the_setting_that_is_faster() {
         text
     };
     // Two writers answer after 200 ms, eight at once.
-    let text = tune(&["--set", "writers.count=2", "--try", "writers.count=8"]);
+    let text = tune(&["--set", "writers.count=2", "--try", "writers.count=2,8"]);
     assert!(text.contains("writers.count: [8]") && text.contains("[writers]\ncount = 8\n"), "{text}");
+    let rows = text.lines().filter(|line| line.starts_with("as configured (2)") || line.starts_with("2 ")).count();
+    assert_eq!(rows, 1, "what is configured is measured once: {text}");
     assert!(text.contains("Without syncs") && text.contains("open load"), "{text}");
-    // What is configured is not changed for something that is worse.
+    // The search keeps the configured values if nothing is better.
     let text = tune(&["--set", "writers.count=8", "--try", "writers.count=2"]);
     assert!(text.contains("writers.count: leave as configured"), "{text}");
 }
@@ -177,8 +180,13 @@ fn settings_that_the_node_refuses_are_told_before_anything_is_measured() {
     fs::write(&node, "#!/bin/sh\n[ -z $TIDEGATE__WRITERS__COUT ] || { echo unknown key >&2; exit 2; }\n").unwrap();
     fs::set_permissions(&node, fs::Permissions::from_mode(0o700)).unwrap();
     let node = node.to_str().unwrap();
-    for (command, arguments) in [("tune", ["--try", "writers.cout=1,2"]), ("compare", ["--set", "writers.cout=1"])] {
-        let (output, _) = loadtest(directory.path(), command, &[&["--node", node], &arguments[..]].concat());
+    for (command, arguments) in [
+        ("tune", &["--try", "writers.cout=1,2"][..]),
+        ("compare", &["--set", "writers.cout=1"]),
+        ("crash", &["--set", "writers.cout=1"]),
+        ("soak", &["--set", "writers.cout=1", "--duration", "1s"]),
+    ] {
+        let (output, _) = loadtest(directory.path(), command, &[&["--node", node], arguments].concat());
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains("refuses the settings") && said.contains("unknown key"), "{said}");

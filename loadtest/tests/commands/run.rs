@@ -189,9 +189,16 @@ fn whatever_a_peer_answers_is_told_for_what_it_is() {
         user_variables: Vec::new(),
     });
     for (bytes, expected) in [
-        (written(&rejection), "association rejected: result 2, source 3, reason 2"),
-        (written(&refusal), "no presentation context accepted: results [3]"),
-        (b"\x07\0\0\0\0\x04\0\0\x02\x01".to_vec(), "aborted by the peer: source 2, reason 1"),
+        (
+            written(&rejection),
+            "association rejected: local limit exceeded, rejected transiently by the service provider (presentation) \
+             (result 2, source 3, reason 2; PS3.8 §9.3.4)",
+        ),
+        (written(&refusal), "no presentation context accepted: abstract syntax not supported (result 3)"),
+        (
+            b"\x07\0\0\0\0\x04\0\0\x02\x01".to_vec(),
+            "aborted by the peer: by the service provider, unrecognized PDU (source 2, reason 1",
+        ),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "the peer's answer is no C-STORE-RSP"),
         (b"\x06\0\0\0\0\x04\0\0\0\0".to_vec(), "PDU of type 0x06 while waiting for A-ASSOCIATE-AC"),
     ] {
@@ -323,6 +330,40 @@ fn a_dry_run_says_what_would_be_sent_and_connects_to_nobody() {
         assert!(text.contains("closed, 8 associations, 2 instances") && text.contains("Nothing was sent."), "{text}");
         assert!(text.contains("1.2.840.10008.5.1.4.1.1.2 ") && !text.contains("SECRET"), "{text}");
     }
+}
+
+#[test]
+fn diff_notices_one_run_in_two_files_and_runs_that_stored_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let scenario = scenario(directory.path(), "instances = 4");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for name in ["one.json", "other.json"] {
+        assert!(run(&sink.address, &scenario, &["--result", &path(name)]).status.success());
+    }
+    fs::copy(path("one.json"), path("copy.json")).unwrap();
+    let diff = |arguments: &[String]| loadtest().arg("diff").args(arguments).output().unwrap();
+    let output = diff(&[path("one.json"), path("other.json")]);
+    assert!(output.status.success() && text(&output.stdout).starts_with("Cannot be told: 1 and 1 runs"), "{output:?}");
+    let files = [&["--base"][..], &["one.json", "other.json"], &["--new"], &["copy.json"]].concat();
+    let sets: Vec<String> =
+        files.iter().map(|word| if word.starts_with('-') { (*word).to_owned() } else { path(word) }).collect();
+    for arguments in [&[path("one.json"), path("copy.json")][..], &[path("one.json"), path("one.json")], &sets] {
+        let output = diff(arguments);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("hold the same run"), "{said}");
+    }
+    let mut empty: Value = serde_json::from_slice(&fs::read(path("other.json")).unwrap()).unwrap();
+    empty["totals"]["acknowledged"] = 0.into();
+    fs::write(path("empty.json"), empty.to_string()).unwrap();
+    let output = diff(&[path("one.json"), path("empty.json")]);
+    let said = text(&output.stdout);
+    assert!(output.status.code() == Some(1) && said.starts_with("Worse: 1 of 1 new runs stored nothing"), "{said}");
+    let mut again = empty.clone();
+    again["run"] = 5.into();
+    fs::write(path("again.json"), again.to_string()).unwrap();
+    let output = diff(&[path("empty.json"), path("again.json")]);
+    assert!(output.status.code() == Some(1) && text(&output.stdout).starts_with("Cannot be compared"), "{output:?}");
 }
 
 fn stored_below(directory: &Path) -> Vec<PathBuf> {

@@ -25,7 +25,7 @@ const MAX_ROUNDS: usize = 30;
 /// Runs a node with settings, and knows the time.
 pub(crate) trait Bench {
     type Error;
-    /// What one run of about `length_s` seconds came to; the same instances for every setting of a round.
+    /// The figures of one run of about `length_s` seconds. Each setting of a round gets the same instances.
     fn measure(&mut self, settings: &Settings, round: usize, length_s: f64) -> Result<Figures, Self::Error>;
     /// Seconds that the search may still take.
     fn left_s(&self) -> f64;
@@ -33,11 +33,11 @@ pub(crate) trait Bench {
     fn beside_s(&self) -> f64;
 }
 
-/// What a stage came to.
+/// The result of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
-    /// What is configured is as good as anything that was tried.
+    /// No tried setting is better than the configured one.
     AsConfigured,
     /// This trial, by its index: the cheapest that is shown to be as good as every other.
     Take(usize),
@@ -55,8 +55,16 @@ pub(crate) struct Stage {
     pub(crate) answer: Answer,
     /// The bound on p99 that was held, where the one that was asked for could not be.
     pub(crate) p99_bound_ms: Option<f64>,
-    /// Values that were left out for want of time.
-    pub(crate) thinned: bool,
+}
+
+/// Combinations of one stage that were not measured for want of time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct LeftOut {
+    pub(crate) keys: Vec<String>,
+    /// Their values, in the order of the keys.
+    pub(crate) combinations: Vec<Vec<String>>,
+    /// The time that they would take.
+    pub(crate) takes_s: f64,
 }
 
 /// All stages and what they add up to.
@@ -65,8 +73,8 @@ pub(crate) struct Search {
     pub(crate) goal: Goal,
     pub(crate) stages: Vec<Stage>,
     pub(crate) best: Settings,
-    /// Keys for which there was no time at all.
-    pub(crate) left_out: Vec<String>,
+    /// By stage.
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 impl Search {
@@ -91,33 +99,42 @@ impl Search {
     }
 }
 
-/// Runs stage after stage while there is time: runs get shorter and values fewer before a key is left out.
+/// Runs stage after stage while there is time: runs get shorter and values fewer before a key is left out. The first key of the first stage
+/// is what is tuned above all: it gets all the time there is before one of its values is left out. `defaults` are the node's own values.
 ///
 /// # Errors
 /// Those of the bench.
 pub(crate) fn search<B: Bench>(
     stages: &[Vec<Axis>],
     fixed: &Settings,
+    defaults: &Settings,
     rules: &Rules,
     bench: &mut B,
 ) -> Result<Search, B::Error> {
     let mut search = Search { goal: rules.goal, stages: Vec::new(), best: fixed.clone(), left_out: Vec::new() };
     let mut allowance = Allowance::new(rules.length_s, bench.beside_s());
-    for (index, axes) in stages.iter().enumerate() {
-        let sizes: Vec<usize> = stages.iter().skip(index).map(|axes| combinations(axes, &search.best).len()).collect();
-        let share_s = allowance.share_s(&sizes, bench.left_s());
+    for (index, wanted) in stages.iter().enumerate() {
+        let all_of = |axes: &[Axis], best: &Settings| combinations(axes, best, defaults);
+        let sizes: Vec<usize> = stages.iter().skip(index).map(|axes| all_of(axes, &search.best).len()).collect();
+        let all = all_of(wanted, &search.best);
+        let mut share_s = allowance.share_s(&sizes, bench.left_s());
         // Short of time, rounds are fewer before values are.
-        let all = combinations(axes, &search.best).len();
-        let rounds = if allowance.fits(all * rules.rounds, share_s) { rules.rounds } else { MIN_RUNS };
-        let (axes, was_thinned) = thinned(axes, |trials| allowance.fits(trials * rounds, share_s));
-        let keys: Vec<String> = axes.iter().map(|axis| axis.key.clone()).collect();
-        let trials = combinations(&axes, &search.best);
-        if trials.len() < 2 || !allowance.fits(trials.len() * rounds, share_s) {
-            search.left_out.extend(stages.get(index).into_iter().flatten().map(|axis| axis.key.clone()));
+        let rounds = if allowance.fits(all.len() * rules.rounds, share_s) { rules.rounds } else { MIN_RUNS };
+        let within =
+            |share_s: f64| thinned(wanted, |axes| allowance.fits(all_of(axes, &search.best).len() * rounds, share_s));
+        let mut axes = within(share_s);
+        if index == 0 && axes.len() < wanted.len() {
+            share_s = bench.left_s();
+            axes = within(share_s);
+        }
+        let trials = all_of(&axes, &search.best);
+        search.left_out.extend(left_out(wanted, &axes, &all, |trials| allowance.takes_s(trials * rules.rounds)));
+        if trials.len() < 2 {
             continue;
         }
+        let keys: Vec<String> = axes.iter().map(|axis| axis.key.clone()).collect();
         let until_s = bench.left_s() - share_s;
-        let stage = Stage { keys, trials, answer: Answer::NoneKept, p99_bound_ms: None, thinned: was_thinned };
+        let stage = Stage { keys, trials, answer: Answer::NoneKept, p99_bound_ms: None };
         let stage = run_stage(stage, &Rules { rounds, ..*rules }, &mut allowance, until_s, bench)?;
         if let Answer::Take(index) = stage.answer
             && let Some(trial) = stage.trials.get(index)
@@ -127,6 +144,24 @@ pub(crate) fn search<B: Bench>(
         search.stages.push(stage);
     }
     Ok(search)
+}
+
+/// The combinations of the `wanted` values that those of `axes` do not have.
+fn left_out(wanted: &[Axis], axes: &[Axis], all: &[Trial], takes_s: impl Fn(usize) -> f64) -> Option<LeftOut> {
+    let is_measured = |trial: &Trial| {
+        let has = |(axis, value): (&Axis, &String)| {
+            axes.iter().any(|kept| kept.key == axis.key && kept.values.contains(value))
+        };
+        wanted.iter().zip(&trial.values).all(has)
+    };
+    let combinations: Vec<Vec<String>> = all
+        .iter()
+        .filter(|trial| !trial.is_configured() && !is_measured(trial))
+        .map(|trial| trial.values.clone())
+        .collect();
+    let keys = wanted.iter().map(|axis| axis.key.clone()).collect();
+    let takes_s = takes_s(combinations.len());
+    (!combinations.is_empty()).then_some(LeftOut { keys, combinations, takes_s })
 }
 
 /// Runs the trials of a stage round by round until one is the answer, or until `until_s` are left.

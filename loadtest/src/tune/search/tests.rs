@@ -65,7 +65,7 @@ fn stages() -> Vec<Vec<Axis>> {
 }
 
 fn find(host: &mut Host, rules: &Rules) -> Search {
-    search(&stages(), &Settings::new(), rules, host).unwrap()
+    search(&stages(), &Settings::new(), &Settings::new(), rules, host).unwrap()
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn keys_that_act_on_each_other_are_found_together() {
     let fixed = Settings::from([("writers".into(), "2".into()), ("mailbox".into(), "1".into())]);
     for (max_rss_bytes, expected) in [(f64::INFINITY, ("4", "8")), (25.0, ("2", "8"))] {
         let rules = Rules { max_rss_bytes, ..RULES };
-        let search = search(&stages(), &fixed, &rules, &mut Host::new(1, 0.005, 5000.0)).unwrap();
+        let search = search(&stages(), &fixed, &Settings::new(), &rules, &mut Host::new(1, 0.005, 5000.0)).unwrap();
         let found = (search.best["writers"].as_str(), search.best["mailbox"].as_str());
         assert_eq!(found, expected, "{:?}", search.stages[0].answer);
     }
@@ -93,7 +93,8 @@ fn every_answer_is_within_5_percent_of_the_best_or_it_cannot_be_told() {
     let (mut told, mut open) = (0, 0);
     for noise in [0.01, 0.05, 0.2] {
         for seed in 0..20 {
-            let search = search(&stages(), &fixed, &RULES, &mut Host::new(seed, noise, 3000.0)).unwrap();
+            let search =
+                search(&stages(), &fixed, &Settings::new(), &RULES, &mut Host::new(seed, noise, 3000.0)).unwrap();
             match search.stages[0].answer {
                 Answer::Take(_) => {
                     told += 1;
@@ -110,15 +111,47 @@ fn every_answer_is_within_5_percent_of_the_best_or_it_cannot_be_told() {
 #[test]
 fn no_key_is_left_out_while_there_is_time() {
     // Fourteen and three trials, four rounds, 5.5 s each: 374 s. With less the runs get shorter, then the values fewer.
-    for (left_s, thinned) in [(374.0, false), (110.0, false), (60.0, true)] {
+    for (left_s, values_left_out) in [(374.0, false), (110.0, false), (60.0, true)] {
         let mut host = Host::new(1, 0.01, left_s);
         let search = find(&mut host, &RULES);
-        assert!(search.left_out.is_empty() && search.stages.len() == 2, "{left_s}: {:?}", search.left_out);
-        assert_eq!(search.stages.iter().any(|stage| stage.thinned), thinned, "{left_s}");
+        assert_eq!(search.stages.len(), 2, "{left_s}: {:?}", search.left_out);
+        assert_eq!(!search.left_out.is_empty(), values_left_out, "{left_s}");
         assert!(host.left_s > -6.0, "{left_s}: {}", host.left_s);
     }
     let search = find(&mut Host::new(1, 0.01, 4.0), &RULES);
-    assert_eq!(search.left_out, ["writers", "mailbox", "pdu"]);
+    let left_out: Vec<_> = search.left_out.iter().map(|left| (left.keys.len(), left.combinations.len())).collect();
+    assert!(search.stages.is_empty() && left_out == [(2, 12), (1, 2)], "{:?}", search.left_out);
+}
+
+#[test]
+fn short_of_time_the_first_key_keeps_its_values_and_what_was_left_out_is_told_with_its_time() {
+    let mailbox_first: Vec<Vec<Axis>> = vec![
+        vec![axis("mailbox", &["1", "8", "64"]), axis("writers", &["1", "2", "4", "8"])],
+        vec![axis("pdu", &["16", "128"])],
+    ];
+    // Three values and what is configured, three rounds of 1.5 s: 18 s.
+    let mut host = Host::new(1, 0.01, 19.0);
+    let search = search(&mailbox_first, &Settings::new(), &Settings::new(), &RULES, &mut host).unwrap();
+    let stage = &search.stages[0];
+    assert_eq!((stage.keys.as_slice(), stage.trials.len()), (&["mailbox".to_owned()][..], 4), "{stage:?}");
+    let [first, second] = &search.left_out[..] else { panic!("{:?}", search.left_out) };
+    // All combinations with a number of writers; four rounds of a run of 5.5 s for each.
+    assert_eq!((first.combinations.len(), first.takes_s), (12, 12.0 * 4.0 * 5.5));
+    assert_eq!((second.keys.as_slice(), second.combinations.len()), (&["pdu".to_owned()][..], 2));
+}
+
+#[test]
+fn what_is_configured_is_measured_once() {
+    let defaults = Settings::from([("writers".into(), "8".into()), ("mailbox".into(), "64".into())]);
+    let mut host = Host::new(1, 0.005, 5000.0);
+    let search = search(&stages(), &Settings::new(), &defaults, &RULES, &mut host).unwrap();
+    let values: Vec<_> = search.stages[0].trials.iter().map(|trial| trial.values.join(" ")).collect();
+    assert!(values.len() == 12 && !values.contains(&"8 64".to_owned()), "{values:?}");
+    let sizes = [axis("size", &["16 KiB", "128 KiB"])];
+    let default = Settings::from([("size".into(), "131072 B".into())]);
+    assert_eq!(combinations(&sizes, &Settings::new(), &default).len(), 2);
+    // A value that a stage has taken, or the command line set, is the configured one for the next stage.
+    assert_eq!(combinations(&sizes, &Settings::from([("size".into(), "16 KiB".into())]), &default).len(), 2);
 }
 
 #[test]
@@ -150,6 +183,6 @@ fn what_breaks_a_bound_or_fails_is_out_and_a_bound_that_nothing_keeps_is_said() 
         }
     }
     let mut failing = Failing(Host::new(1, 0.005, 5000.0));
-    let search = super::search(&stages(), &Settings::new(), &RULES, &mut failing).unwrap();
+    let search = super::search(&stages(), &Settings::new(), &Settings::new(), &RULES, &mut failing).unwrap();
     assert!(search.stages.iter().all(|stage| stage.answer == Answer::NoneKept));
 }
