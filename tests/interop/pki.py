@@ -40,3 +40,13 @@ class Authority:
             "tls__client_ca": str(self.certificate),
             **more,
         }
+
+    def revoke(self, name: str, crl: Path) -> None:
+        """Writes a list of revoked certificates that has this one."""
+        settings, index, number = (self.directory / f"crl.{end}" for end in ("cnf", "index", "number"))
+        index.touch()
+        number.write_text("01\n")
+        settings.write_text(f"[ca]\ndefault_ca = it\n[it]\ndatabase = {index}\ncrlnumber = {number}\ndefault_md = sha256\ndefault_crl_days = 30\n")
+        by = ["ca", "-config", settings, "-keyfile", self.directory / "ca.key", "-cert", self.certificate]
+        openssl(*by, "-revoke", self.directory / f"{name}.pem")
+        openssl(*by, "-gencrl", "-out", crl)

@@ -7,4 +7,5 @@ mod documents;
 mod modules;
 mod openapi;
 mod sizes;
+mod supply_chain;
 mod walls;
