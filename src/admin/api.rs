@@ -11,10 +11,11 @@ use tidegate_actors::gauges::history::POINTS;
 use tidegate_memory::profile::{ProfileError, Recording};
 use tokio::time::sleep;
 
+use super::complaint::Complaint;
 use super::dashboard;
 use super::guard::Trust;
 use super::metrics;
-use super::model::{Association, Complaint, Drain, Second, Status, Writers};
+use super::model::{Association, Drain, Second, Status, Writers};
 use super::ready::Readiness;
 use super::storage::{ANSWER_TIME, GLANCE};
 use super::surface::Surface;

@@ -17,7 +17,7 @@ use actix_web::{Error, HttpResponse, web};
 use subtle::ConstantTimeEq;
 use tidegate_actors::Observer;
 
-use super::model::Complaint;
+use super::complaint::Complaint;
 use super::operators::{OperatorName, Role};
 use super::places::Client;
 use super::settings::Door;

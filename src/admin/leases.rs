@@ -15,7 +15,7 @@ use actix_web::{Error, HttpResponse};
 use tidegate_actors::TLS_LEASE_BYTES;
 use tidegate_memory::{Holder, MemoryLease, Stage};
 
-use super::model::Complaint;
+use super::complaint::Complaint;
 
 /// Longest head of a request, in bytes.
 pub(super) const MAX_HEAD_BYTES: usize = 16 << 10;

@@ -16,6 +16,7 @@
 //! | [`socket`], [`socket_path`], [`wire`] | the socket that the command line connects to |
 
 mod api;
+mod complaint;
 mod dashboard;
 mod events;
 mod guard;

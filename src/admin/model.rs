@@ -16,19 +16,6 @@ use super::storage::{ANSWER_TIME, Sight, StorageWatch};
 /// How old a look at the disk may be.
 const STORAGE_MAX_AGE: Duration = Duration::from_secs(5);
 
-/// The reason of a failed request, as text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Complaint {
-    pub(super) error: String,
-}
-
-impl Complaint {
-    pub(super) fn new(error: impl ToString) -> Self {
-        Self { error: error.to_string() }
-    }
-}
-
 /// The status of the node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

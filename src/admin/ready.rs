@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_filesystem_without_inodes_above_the_reserve_is_not_ready_and_one_that_counts_none_is() {
         let of = |free| check_inodes(Ok(Some(Inodes { free, total: 800 })));
-        assert_eq!(of(700), check("inodes", true, "700 free, 100 reserved"));
+        assert_eq!(of(700), check("inodes", true, "700 free, ready above 112; 100 reserved"));
         assert!(!of(100).ok && !of(112).ok && of(113).ok);
         assert!(check_inodes(Ok(None)).ok);
         assert!(!check_inodes(Err(StoreError::ReadOnly)).ok);

@@ -42,16 +42,6 @@ pub(super) fn second(at_unix_ms: u64) -> Second {
 
 pub(super) fn status() -> Status {
     let check = |name: &str, ok: bool, detail: &str| Check { name: name.to_owned(), ok, detail: detail.to_owned() };
-    let refused =
-        |ago_ms: u64, title: &str, peer: &str, reason: &str, status: Option<&str>, detail: &str| RefusedEntry {
-            at_unix_ms: NOW - ago_ms,
-            what: if status.is_some() { "instance" } else { "association" }.to_owned(),
-            peer: peer.to_owned(),
-            calling_ae_title: title.to_owned(),
-            reason: reason.to_owned(),
-            status: status.map(str::to_owned),
-            detail: detail.to_owned(),
-        };
     Status {
         version: "0.1.0".to_owned(),
         ae_title: "GATEWAY".to_owned(),
@@ -99,10 +89,7 @@ pub(super) fn status() -> Status {
             set_aside: 0,
         }),
         last_second: Some(second(NOW)),
-        refused: vec![
-            refused(9_000, "MR\u{1b}[2J", "10.0.0.8:50113", "below_min_free", Some("A700"), "7 bytes are free"),
-            refused(20_000, "", "10.0.0.9:1", "local_limit_exceeded", None, "association rejected"),
-        ],
+        refused: refusals(),
         ended: vec![EndedEntry {
             at_unix_ms: NOW - 65_000,
             child: "writer-2".to_owned(),
@@ -110,6 +97,23 @@ pub(super) fn status() -> Status {
             next: "restart".to_owned(),
         }],
     }
+}
+
+fn refusals() -> Vec<RefusedEntry> {
+    let refused =
+        |ago_ms: u64, title: &str, peer: &str, reason: &str, status: Option<&str>, detail: &str| RefusedEntry {
+            at_unix_ms: NOW - ago_ms,
+            what: if status.is_some() { "instance" } else { "association" }.to_owned(),
+            peer: peer.to_owned(),
+            calling_ae_title: title.to_owned(),
+            reason: reason.to_owned(),
+            status: status.map(str::to_owned),
+            detail: detail.to_owned(),
+        };
+    vec![
+        refused(9_000, "MR\u{1b}[2J", "10.0.0.8:50113", "below_min_free", Some("A700"), "7 bytes are free"),
+        refused(20_000, "", "10.0.0.9:1", "local_limit_exceeded", None, "association rejected"),
+    ]
 }
 
 pub(super) fn associations() -> Vec<Association> {

@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 use syn::{Attribute, Fields, GenericArgument, Item, LitStr, PathArguments, Type};
 
 /// Where the types are.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "src/admin/api.rs",
     "src/admin/events.rs",
+    "src/admin/complaint.rs",
     "src/admin/model.rs",
     "src/admin/ready.rs",
     "src/memory/allocator.rs",
