@@ -28,6 +28,8 @@ const RESERVE_RETRY: Duration = Duration::from_millis(10);
 
 /// An association without a stored instance gives way after this time without a byte.
 const MIN_QUIET: Duration = Duration::from_secs(5);
+/// Time that an association may take to give way.
+const TIME_TO_END: Duration = Duration::from_secs(2);
 /// Pause between two attempts to take a place.
 const PLACE_RETRY: Duration = Duration::from_millis(50);
 
@@ -156,7 +158,7 @@ impl Connection {
     /// way. Under `max_per_address = "auto"`, a newcomer waits until one has been quiet for long enough; at a limit that the configuration
     /// states, it is rejected at once.
     async fn take_place(&mut self, rule: Option<(&str, Option<usize>)>) -> Result<(), Limit> {
-        let deadline = Instant::now() + MIN_QUIET;
+        let deadline = Instant::now() + MIN_QUIET + TIME_TO_END;
         let mut told = None;
         loop {
             let Err(limit) = self.leases.associate(&self.peer.calling_ae_title, rule) else { return Ok(()) };
