@@ -39,13 +39,20 @@ fn try_connect(last: u8, address: SocketAddr) -> Option<TcpStream> {
     Some(socket.into())
 }
 
-/// Repeats `attack` in `threads` threads until the flood is over.
-fn flood(over: &Arc<AtomicBool>, threads: usize, attack: impl Fn() + Clone + Send + 'static) -> Vec<JoinHandle<()>> {
+/// Repeats `attack` in `threads` threads until the flood is over, with a pause of `pause_ms`: the flood is of the node, not of the processors
+/// that it shares with the node.
+fn flood(
+    over: &Arc<AtomicBool>,
+    threads: usize,
+    pause_ms: u64,
+    attack: impl Fn() + Clone + Send + 'static,
+) -> Vec<JoinHandle<()>> {
     let one = |_| {
         let (over, attack) = (over.clone(), attack.clone());
         std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 attack();
+                std::thread::sleep(Duration::from_millis(pause_ms));
             }
         })
     };
@@ -54,7 +61,7 @@ fn flood(over: &Arc<AtomicBool>, threads: usize, attack: impl Fn() + Clone + Sen
 
 /// Opens connections that send `bytes` again and again, read nothing and last until the node ends them.
 fn never_reads(last: u8, address: SocketAddr, first: &[u8], again: &[u8]) {
-    let Some(mut stream) = try_connect(last, address) else { return std::thread::sleep(Duration::from_millis(50)) };
+    let Some(mut stream) = try_connect(last, address) else { return };
     let mut sent = stream.write_all(first);
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(10) && sent.is_ok() {
@@ -135,12 +142,12 @@ fn all_floods_at_one_time_take_neither_memory_nor_log_nor_the_good_client() {
     let asking = encoded(request());
     let number = Arc::new(AtomicUsize::new(0));
     let threads = [
-        flood(&over, 32, move || never_reads(2, admin, b"", &pipelined)),
-        flood(&over, 32, move || trickles(address, number.fetch_add(1, Ordering::Relaxed))),
-        flood(&over, 2, move || hit_and_run(4, address, &wrong)),
-        flood(&over, 2, move || hit_and_run(5, address, &aborted)),
-        flood(&over, 32, move || never_reads(6, address, &asking, &echo)),
-        flood(&over, 1, move || hit_and_run(7, address, b"\x09\x08\x07\x06\x05\x04\x03\x02\x01\x00")),
+        flood(&over, 32, 50, move || never_reads(2, admin, b"", &pipelined)),
+        flood(&over, 32, 50, move || trickles(address, number.fetch_add(1, Ordering::Relaxed))),
+        flood(&over, 2, 5, move || hit_and_run(4, address, &wrong)),
+        flood(&over, 2, 5, move || hit_and_run(5, address, &aborted)),
+        flood(&over, 32, 50, move || never_reads(6, address, &asking, &echo)),
+        flood(&over, 1, 2, move || hit_and_run(7, address, b"\x09\x08\x07\x06\x05\x04\x03\x02\x01\x00")),
     ];
     let log_before = node.log_text().len();
     let watched = std::thread::scope(|scope| {
