@@ -17,7 +17,7 @@ pub(super) struct Component {
     pub(super) pieces: Vec<Piece>,
     /// Room of each field once encoded, in bytes.
     pub(super) max_value_bytes: usize,
-    /// Literal names of other layouts in the same place, which no value may spell; see [`super::separate`].
+    /// Literal names of other layouts in the same place, which no value may spell; see [`mod@super::separate`].
     pub(super) apart_from: Vec<String>,
 }
 
