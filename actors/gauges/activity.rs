@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+/// Bytes from a peer that are more than a request and some echoes.
+const LEAST_DATASET_BYTES: u64 = 64 << 10;
+
 /// The open associations, by account.
 #[derive(Debug, Default)]
 pub(crate) struct OpenAssociations(Mutex<BTreeMap<u64, Arc<AssociationActivity>>>);
@@ -121,10 +124,12 @@ impl OpenAssociations {
     }
 
     /// Of the associations that have stored nothing and whose peer `is_candidate`, the one that has been quiet for longest: its account, its
-    /// peer, and for how long.
+    /// peer, and for how long. Echoes are no use of an association: one that has sent little has been quiet from its begin.
     pub(crate) fn longest_unused(&self, is_candidate: impl Fn(IpAddr) -> bool) -> Option<(u64, SocketAddr, Duration)> {
         let quiet_since = |activity: &AssociationActivity| {
-            activity.opened + Duration::from_millis(activity.last_activity_ms.load(Ordering::Relaxed))
+            let has_begun = activity.received_bytes.load(Ordering::Relaxed) >= LEAST_DATASET_BYTES;
+            let last_ms = if has_begun { activity.last_activity_ms.load(Ordering::Relaxed) } else { 0 };
+            activity.opened + Duration::from_millis(last_ms)
         };
         let open = self.0.lock();
         let unused = open.iter().filter_map(|(account, activity)| {

@@ -27,6 +27,8 @@ use transport::Transport;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Least time between two lines about lost messages.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Records written at a time.
 const MOST_RECORDS: usize = 64;
@@ -50,7 +52,7 @@ async fn write_down(observer: Observer, target: Target, origin: Origin, path: Pa
             }
         }
     };
-    let mut keeper = Keeper { spool, origin, trail, told_dropped: 0 };
+    let mut keeper = Keeper { spool, origin, trail, told_dropped: 0, told_at: None };
     let mut transport = Transport::new(target);
     let (mut pause, mut retry_at) = (FIRST_PAUSE, Instant::now());
     loop {
@@ -99,6 +101,8 @@ struct Keeper {
     origin: Origin,
     trail: Arc<AuditTrail>,
     told_dropped: u64,
+    /// The last line about lost messages. A spool that is full loses thousands a second.
+    told_at: Option<Instant>,
 }
 
 impl Keeper {
@@ -110,19 +114,25 @@ impl Keeper {
             is_evidence: record.event.is_evidence(),
         };
         let messages: Vec<Message> = records.iter().map(message).collect();
-        match self.spool.append(&messages) {
-            Ok(without_room) => self.trail.dropped.add(without_room),
-            Err(error) => {
-                self.trail.dropped.add(messages.len() as u64);
-                tracing::error!(%error, "audit messages cannot be written to their spool");
-            }
-        }
+        let appended = self.spool.append(&messages);
+        self.trail.dropped.add(*appended.as_ref().unwrap_or(&(messages.len() as u64)));
         self.trail.written();
         let dropped = self.trail.dropped.get();
-        if dropped > self.told_dropped {
+        if dropped > self.told_dropped && self.told_at.is_none_or(|at| at.elapsed() >= TELL_INTERVAL) {
             let lost = dropped - self.told_dropped;
-            tracing::error!(lost, lost_total = dropped, "audit messages dropped: no room in their queue or spool");
-            self.told_dropped = dropped;
+            match appended {
+                Ok(_) => {
+                    tracing::error!(
+                        lost,
+                        lost_total = dropped,
+                        "audit messages dropped: no room in their queue or spool"
+                    );
+                }
+                Err(error) => {
+                    tracing::error!(lost, lost_total = dropped, %error, "audit messages dropped: their spool cannot be written");
+                }
+            }
+            (self.told_dropped, self.told_at) = (dropped, Some(Instant::now()));
         }
     }
 

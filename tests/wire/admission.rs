@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::node::{Node, eventually};
-use crate::wire::{Wire, dataset, p_data, request, store_command, store_message};
+use crate::wire::{Wire, dataset, echo_command, p_data, request, store_command, store_message};
 use dicom_ul::pdu::Pdu;
 
 /// An address of this host that no other peer of a test has.
@@ -60,6 +60,7 @@ fn an_association_that_stores_nothing_gives_way_and_one_that_has_stored_does_not
         assert!(is_rejected(Wire::connect(node.address())) || began.elapsed() >= Duration::from_secs(5), "{limit}");
         let mut admitted = None;
         let is_admitted = eventually(|| {
+            let _ = unused.0.write_all(&p_data(3, 3, &echo_command())); // echoes are no use
             let mut wire = Wire::connect(node.address());
             let answer = wire.ask(request());
             admitted = matches!(answer, Some(Pdu::AssociationAC(_))).then_some(wire);
