@@ -12,7 +12,7 @@ use super::activity::{AssociationUse, OpenAssociations};
 
 /// A peer that has sent nothing for this time has stalled.
 const STALLED: Duration = Duration::from_secs(5);
-/// An association that holds less is no remedy, even if it has stalled.
+/// An association that holds less, such as its floor lease alone, is no remedy.
 const WORTH_BYTES: u64 = 64 << 10;
 /// Time between two messages that nothing can be ended.
 const REPEAT: Duration = Duration::from_secs(60);
@@ -33,11 +33,8 @@ impl Eviction {
         self.look(&all);
         let chosen = all
             .iter()
-            .filter(|association| association.held_bytes > 0 && !self.asked.contains(&association.id))
-            .max_by_key(|association| {
-                let is_stalled = association.quiet >= STALLED && association.held_bytes >= WORTH_BYTES;
-                (is_stalled, association.held_bytes)
-            });
+            .filter(|association| association.held_bytes >= WORTH_BYTES && !self.asked.contains(&association.id))
+            .max_by_key(|association| (association.quiet >= STALLED, association.held_bytes));
         match chosen {
             Some(chosen) if open.end(chosen.id) => {
                 self.asked.insert(chosen.id);
@@ -61,10 +58,11 @@ impl Eviction {
         if let Some((id, at)) = self.last_asked.take() {
             let after_ms = at.elapsed().as_millis() as u64;
             match all.iter().find(|association| association.id == id) {
-                None => info!(id, after_ms, "association ended: memory pressure"),
-                Some(still) => {
+                Some(still) if still.held_bytes >= WORTH_BYTES => {
                     warn!(id, after_ms, bytes = still.held_bytes, "association has not ended yet: memory pressure");
                 }
+                // Its connection may last until the peer has closed, with its floor lease alone.
+                _ => info!(id, after_ms, "association ended: memory pressure"),
             }
         }
         self.asked.retain(is_open);

@@ -64,14 +64,14 @@ fn memory_that_runs_short_is_met_level_by_level_up_to_the_abort_of_who_holds_mos
     let answer = large.pdu();
     assert!(matches!(answer, Some(Pdu::AbortRQ { .. })), "{answer:?}");
 
-    let log = std::fs::read_to_string(node.log()).unwrap();
+    node.logged(&["association ended: memory pressure"]);
+    let log = node.log_text();
     let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let levels: Vec<_> =
         lines.iter().filter(|line| line["message"] == "memory pressure").map(|line| &line["level"]).collect();
     assert_eq!(levels, ["Purge", "Shrink", "Spool", "PauseAccept", "Abort"]);
     let evicted = lines.iter().find(|line| line["message"] == "association asked to end: memory pressure").unwrap();
     assert!(evicted["bytes"].as_u64().unwrap() > 500_000, "the largest holder: {evicted}");
-    node.logged(&["association ended: memory pressure"]);
 
     // No new association is taken: the request waits.
     let mut waiting = Wire::connect(node.address());

@@ -156,7 +156,8 @@ fn a_dataset_that_no_writer_answers_for_is_given_up_in_time_and_may_be_sent_agai
 #[test]
 fn a_dataset_that_loses_its_writer_while_the_budget_is_exhausted_goes_to_the_next() {
     const BUDGET: u64 = 16 << 20;
-    const FLOORS: u64 = 8 * (32 << 10);
+    /// Floors of 8 associations and 8 startup places, and the control reserve.
+    const RESERVED: u64 = 16 * (32 << 10) + (2 << 20);
     let mut node = start(&[
         ONE_WRITER,
         ("TIDEGATE__ASSOCIATIONS__MAX", "8"),
@@ -168,7 +169,7 @@ fn a_dataset_that_loses_its_writer_while_the_budget_is_exhausted_goes_to_the_nex
     let (mut wire, _) = Wire::associate(node.address(), asking);
     let mut greedy = associate(&node);
     // Less is left than any segment beyond the floor takes.
-    let leased_bytes = BUDGET - FLOORS - (32 << 10);
+    let leased_bytes = BUDGET - RESERVED - (32 << 10);
     node.arm(&[&format!("association hold {leased_bytes}")]);
     assert_eq!(greedy.echo().status, 0);
     assert!(held_bytes(&node) >= leased_bytes);
