@@ -86,8 +86,10 @@ def test_storescu_directory_and_repetition(keeping_node, reference):
 def test_storescu_user_identity(node):
     sample = corpus.sample("test_files/CT_small.dcm")
     storescu(node, "-usr", "someone", sample.path)
-    storescu(node, "-usr", "someone", "-pwd", "secret", "--pos-response", sample.path)
+    storescu(node, "-usr", "someone", "-pwd", "secret", sample.path)
     assert [file.sop_instance for file in node.stored()] == [sample.sop_instance]
+    # A node without users has verified nobody, and confirms nobody (PS3.7 §D.3.3.7.2).
+    storescu(node, "-usr", "someone", "-pwd", "secret", "--pos-response", sample.path, expect=1)
 
 
 def test_storescu_abort_leaves_what_was_acknowledged(node):
