@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::connection::Connection;
 use super::end::End;
+use super::leases::LEASE_RETRY;
 use super::passcodes::QueueFull;
 use crate::gauges::audit::{AuditEvent, Denial};
 use crate::gauges::incidents::{Class, Topic};
@@ -22,9 +23,6 @@ use crate::network::source::Source;
 use crate::node::phase::Phase;
 use crate::node::settings::AccessSettings;
 use crate::patience::within;
-
-/// Pause between two attempts to lease the memory of a hash, if it is not reserved yet.
-const RESERVE_RETRY: Duration = Duration::from_millis(10);
 
 /// An association without a stored instance gives way after this time without a byte.
 const MIN_QUIET: Duration = Duration::from_secs(5);
@@ -231,7 +229,7 @@ impl Connection {
                 return Err(Unverified::PeerGone);
             }
             while !queue.reserve(users.memory_bytes()) {
-                sleep(RESERVE_RETRY).await;
+                sleep(LEASE_RETRY).await;
             }
             // The hash keeps its turn and its memory if this association ends meanwhile.
             let queue = queue.clone();

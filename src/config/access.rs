@@ -10,7 +10,7 @@ use tidegate_storage::{Duplicates, Durability, Placement};
 
 use super::checks::Checks;
 use super::keys::{ASSOCIATIONS, AccessRule, Raw};
-use super::places;
+use super::placements;
 use super::secret::trusted;
 
 /// Longest name of a rule, which is written to log lines.
@@ -44,7 +44,7 @@ pub(super) fn access(
         }
     }
     if let Some(storage) = storage {
-        places::settle(&rules, &mut terms, &storage.placement(), checks);
+        placements::settle(&rules, &mut terms, &storage.placement(), checks);
     }
     Arc::new(AccessSettings {
         rules: Rules::new(rules),

@@ -12,7 +12,7 @@ mod checks;
 mod compose;
 mod human;
 mod keys;
-mod places;
+mod placements;
 mod problem;
 mod read;
 mod reference;

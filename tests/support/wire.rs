@@ -45,7 +45,10 @@ pub(crate) struct Response {
 
 impl Wire {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::of(TcpStream::connect(address).unwrap())
+    }
+
+    fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
         stream.set_nodelay(true).unwrap();
         Self(stream)
@@ -57,10 +60,7 @@ impl Wire {
         let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
         socket.connect(&address.into()).unwrap();
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self(stream)
+        Self::of(socket.into())
     }
 
     /// Connects and associates; the answer must be an acceptance.
@@ -80,9 +80,7 @@ impl Wire {
 impl<S: Read + Write> Wire<S> {
     /// Sends a request, and gives back whatever PDU answers it.
     pub(crate) fn ask(&mut self, request: AssociationRQ) -> Option<Pdu> {
-        let mut bytes = Vec::new();
-        write_pdu(&mut bytes, &Pdu::AssociationRQ(request)).unwrap();
-        self.send(&bytes);
+        self.send(&encoded(request));
         self.pdu()
     }
 
@@ -147,6 +145,13 @@ impl<S: Read + Write> Wire<S> {
         self.send(&[5, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
         assert_eq!(self.pdu(), Some(Pdu::ReleaseRP));
     }
+}
+
+/// An A-ASSOCIATE-RQ PDU.
+pub(crate) fn encoded(request: AssociationRQ) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_pdu(&mut bytes, &Pdu::AssociationRQ(request)).unwrap();
+    bytes
 }
 
 /// The command set of a C-ECHO-RQ.

@@ -259,7 +259,7 @@ fn reply_to(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A line of the users' file, as the command makes it.
-fn hashed(name: &str, passcode: &str) -> String {
+pub(crate) fn hashed(name: &str, passcode: &str) -> String {
     let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .args(["hash-passcode", name])
         .stdin(Stdio::piped())
@@ -272,7 +272,7 @@ fn hashed(name: &str, passcode: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn as_user(name: &str, passcode: Option<&str>, respond: bool) -> AssociationRQ {
+pub(crate) fn as_user(name: &str, passcode: Option<&str>, respond: bool) -> AssociationRQ {
     let mut request = request();
     let kind = if passcode.is_some() { UserIdentityType::UsernamePassword } else { UserIdentityType::Username };
     let identity = UserIdentity::new(respond, kind, name.into(), passcode.unwrap_or_default().into());

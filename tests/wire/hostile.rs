@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::node::{Node, eventually};
-use crate::wire::{CT, EXPLICIT, Wire, command, dataset, p_data, request, store_command, store_message};
-use dicom_ul::pdu::{Pdu, PresentationContextProposed, UserVariableItem, write_pdu};
+use crate::wire::{CT, EXPLICIT, Wire, command, dataset, encoded, p_data, request, store_command, store_message};
+use dicom_ul::pdu::{Pdu, PresentationContextProposed, UserVariableItem};
 
 /// The node's last answer before the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +34,9 @@ fn read_answer(wire: &mut Wire) -> Answer {
     }
 }
 
-fn request_bytes() -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write_pdu(&mut bytes, &Pdu::AssociationRQ(request())).unwrap();
-    bytes
-}
-
 /// The association request with some of its bytes changed.
 fn request_with(change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
-    let mut bytes = request_bytes();
+    let mut bytes = encoded(request());
     change(&mut bytes);
     bytes
 }
@@ -82,7 +76,7 @@ fn cases() -> Vec<Case> {
     case("http", false, b"GET / HTTP/1.1\r\nHost: pacs\r\n\r\n".to_vec(), Closed, "http");
     case("tls", false, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), Closed, "tls");
     // Within one (Sta6).
-    case("second request", true, request_bytes(), Abort(2, 2), "unexpected_pdu");
+    case("second request", true, encoded(request()), Abort(2, 2), "unexpected_pdu");
     case("acceptance from a requestor", true, request_with(|rq| rq[0] = 2), Abort(2, 2), "unexpected_pdu");
     case("release reply nobody asked for", true, vec![6, 0, 0, 0, 0, 4, 0, 0, 0, 0], Abort(2, 2), "unexpected_pdu");
     case("unknown PDU type inside", true, vec![0, 0, 0, 0, 0, 0], Abort(2, 1), "unrecognized_pdu");

@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 use crate::node::{Node, eventually};
-use crate::wire::{Wire, dataset, p_data, request, store_command};
-use dicom_ul::pdu::{Pdu, write_pdu};
+use crate::wire::{Wire, dataset, encoded, p_data, request, store_command};
+use dicom_ul::pdu::Pdu;
 
 #[test]
 fn a_leak_beside_open_associations_is_told_once_with_its_slope_and_the_next_command() {
@@ -75,9 +75,7 @@ fn memory_that_runs_short_is_met_level_by_level_up_to_the_abort_of_who_holds_mos
 
     // No new association is taken: the request waits.
     let mut waiting = Wire::connect(node.address());
-    let mut bytes = Vec::new();
-    write_pdu(&mut bytes, &Pdu::AssociationRQ(request())).unwrap();
-    waiting.send(&bytes);
+    waiting.send(&encoded(request()));
     waiting.0.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let error = waiting.0.read(&mut [0; 10]).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");

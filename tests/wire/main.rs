@@ -20,11 +20,11 @@ mod admission;
 mod audit;
 mod floods;
 mod hostile;
+mod layouts;
 #[cfg(feature = "test-faults")]
 mod leak;
 mod log;
 mod mem;
-mod places;
 mod receive;
 mod service;
 mod soak;

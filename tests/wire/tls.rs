@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::node::{Node, eventually};
 use crate::pki::{Authority, Tls};
-use crate::wire::{Wire, dataset, request};
+use crate::wire::{Wire, dataset, encoded, request};
 use dicom_ul::pdu::{Pdu, write_pdu};
 use rustix::process::Signal;
 use rustls::version::{TLS12, TLS13};
@@ -34,9 +34,7 @@ fn authority() -> Authority {
 }
 
 fn associate(mut stream: Tls) -> Wire<Tls> {
-    let mut bytes = Vec::new();
-    write_pdu(&mut bytes, &Pdu::AssociationRQ(request())).unwrap();
-    stream.write_all(&bytes).unwrap();
+    stream.write_all(&encoded(request())).unwrap();
     let mut wire = Wire(stream);
     assert!(matches!(wire.pdu(), Some(Pdu::AssociationAC(_))));
     wire
@@ -44,8 +42,7 @@ fn associate(mut stream: Tls) -> Wire<Tls> {
 
 /// Whether the peer gets no further than the handshake.
 fn is_refused(mut stream: Tls) -> bool {
-    let mut bytes = Vec::new();
-    write_pdu(&mut bytes, &Pdu::AssociationRQ(request())).unwrap();
+    let mut bytes = encoded(request());
     // In TLS 1.3 the client is done before the node has looked at its certificate.
     stream.write_all(&bytes).is_err() || !matches!(stream.read(&mut bytes), Ok(1..))
 }
@@ -251,8 +248,7 @@ fn say(address: std::net::SocketAddr, bytes: &[u8]) -> Vec<u8> {
 fn the_wrong_language_on_either_port_is_recognised_and_closed_without_a_word() {
     let authority = authority();
     let mut node = start(&authority, &[]);
-    let mut plain = Vec::new();
-    write_pdu(&mut plain, &Pdu::AssociationRQ(request())).unwrap();
+    let plain = encoded(request());
     for bytes in [&plain[..], b"GET / HTTP/1.1\r\n\r\n"] {
         assert_eq!(say(node.tls_address(), bytes), b"");
     }

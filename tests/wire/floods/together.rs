@@ -1,13 +1,13 @@
 //! Every flood at one time, each from an address of its own: memory, log and the good client stay within their bounds.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
 use super::bombs::resident;
 use super::crowds::{figures, raise_limit};
 use super::*;
-use dicom_ul::pdu::{AssociationRQ, UserIdentity, UserIdentityType, UserVariableItem};
+use crate::access::{as_user, hashed};
+use crate::wire::{echo_command, encoded};
 
 const BUDGET: u64 = 64 * MIB;
 /// Resident memory beyond the budget, at most (`memory.budget` in the reference of the configuration).
@@ -15,19 +15,6 @@ const BESIDE_BUDGET: u64 = 48 * MIB;
 
 fn host(last: u8) -> IpAddr {
     [127, 0, 0, last].into()
-}
-
-fn as_user(name: &str, passcode: &str) -> AssociationRQ {
-    let mut request = request();
-    let identity = UserIdentity::new(false, UserIdentityType::UsernamePassword, name.into(), passcode.into());
-    request.user_variables.push(UserVariableItem::UserIdentityItem(identity));
-    request
-}
-
-fn encoded(request: AssociationRQ) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    dicom_ul::pdu::write_pdu(&mut bytes, &Pdu::AssociationRQ(request)).unwrap();
-    bytes
 }
 
 /// A connection from the host with this number; `None`: the node, or the machine, did not take it.
@@ -100,7 +87,7 @@ fn visits(node: &Node, study: usize, time: Duration) -> Vec<Duration> {
     while began.elapsed() < time {
         let visit = Instant::now();
         let uid = format!("1.2.3.531.{study}.{}", took.len());
-        let (mut wire, _) = Wire::connect_from(host(9), node.address()).accepted(as_user("ct1", "sesame"));
+        let (mut wire, _) = Wire::connect_from(host(9), node.address()).accepted(as_user("ct1", Some("sesame"), false));
         assert_eq!(wire.store(1, &uid, &dataset(&uid, 20_000)).status, 0);
         wire.release();
         took.push(visit.elapsed());
@@ -109,21 +96,13 @@ fn visits(node: &Node, study: usize, time: Duration) -> Vec<Duration> {
     took
 }
 
-fn users_file(directory: &std::path::Path) -> std::path::PathBuf {
-    let mut hash = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    let mut child = hash.args(["hash-passcode", "ct1"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"sesame\n").unwrap();
-    let path = directory.join("users");
-    fs::write(&path, child.wait_with_output().unwrap().stdout).unwrap();
-    path
-}
-
 /// `TIDEGATE_FLOODS=full`: a minute. How fast the good client is served is the machine's affair, and printed.
 #[test]
 fn all_floods_at_one_time_take_neither_memory_nor_log_nor_the_good_client() {
     raise_limit();
     let directory = tempfile::tempdir().unwrap();
-    let users = users_file(directory.path());
+    let users = directory.path().join("users");
+    fs::write(&users, hashed("ct1", "sesame")).unwrap();
     let node = Node::start_with_surface(&[
         ("TIDEGATE__MEMORY__BUDGET", "64 MiB"),
         ("TIDEGATE__USER_IDENTITY__FILE", users.to_str().unwrap()),
@@ -136,8 +115,8 @@ fn all_floods_at_one_time_take_neither_memory_nor_log_nor_the_good_client() {
     let (address, admin) = (node.address(), node.admin_address());
     let over = Arc::new(AtomicBool::new(false));
     let pipelined = b"GET /app.js HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(500);
-    let echo = p_data(3, 3, &crate::wire::echo_command()).repeat(200);
-    let wrong = encoded(as_user("ct1", "wrong-passcode"));
+    let echo = p_data(3, 3, &echo_command()).repeat(200);
+    let wrong = encoded(as_user("ct1", Some("wrong-passcode"), false));
     let aborted = [encoded(request()), vec![7, 0, 0, 0, 0, 4, 0, 0, 0, 0]].concat();
     let asking = encoded(request());
     let number = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! The places in which the access rules store: the layouts of two rules never meet, and no rule replaces what another one protects.
+//! The placements of the access rules: the layouts of two rules never meet, and no rule replaces what another one protects.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use super::checks::Checks;
 
 /// Gives each rule that allows its final placement. `usual` is that of a rule which says nothing of it.
 ///
-/// Rules with one layout share a place. There, an instance of one rule must not be replaced by a peer of another because the other rule
+/// Rules with one layout share its files. There, an instance of one rule must not be replaced by a peer of another because the other rule
 /// says so: `replace` holds only where all of them say it.
 pub(super) fn settle(rules: &[Rule], terms: &mut [Terms], usual: &Placement, checks: &mut Checks<'_>) {
     let mut granted: Vec<(&Rule, &mut Terms)> = rules.iter().zip(terms).filter(|(rule, _)| rule.allows).collect();
     let placements: Vec<Placement> =
         granted.iter().map(|(_, terms)| terms.placement.as_deref().unwrap_or(usual).clone()).collect();
     let mut layouts: Vec<Layout> = Vec::new();
-    let mut places = Vec::new();
+    let mut layout_numbers = Vec::new();
     for placement in &placements {
         let known = layouts.iter().position(|layout| layout.is_same_place(&placement.layout));
-        places.push(known.unwrap_or(layouts.len()));
+        layout_numbers.push(known.unwrap_or(layouts.len()));
         if known.is_none() {
             layouts.push(placement.layout.clone());
         }
@@ -29,9 +29,10 @@ pub(super) fn settle(rules: &[Rule], terms: &mut [Terms], usual: &Placement, che
     let separated = match separate(&layouts) {
         Ok(separated) => separated,
         Err(meeting) => {
-            let rule_in = |place: usize| {
-                let rule = places.iter().position(|of_rule| *of_rule == place).map_or("", |at| &granted[at].0.name);
-                format!("rule {rule:?} ({})", layouts[place].template())
+            let rule_in = |layout: usize| {
+                let rule =
+                    layout_numbers.iter().position(|of_rule| *of_rule == layout).map_or("", |at| &granted[at].0.name);
+                format!("rule {rule:?} ({})", layouts[layout].template())
             };
             checks.refuse(
                 "access",
@@ -46,9 +47,9 @@ pub(super) fn settle(rules: &[Rule], terms: &mut [Terms], usual: &Placement, che
         }
     };
     for (at, (_, terms)) in granted.iter_mut().enumerate() {
-        let here = placements.iter().zip(&places).filter(|(_, place)| **place == places[at]);
+        let here = placements.iter().zip(&layout_numbers).filter(|(_, layout)| **layout == layout_numbers[at]);
         let placement = Placement {
-            layout: separated[places[at]].clone(),
+            layout: separated[layout_numbers[at]].clone(),
             duplicates: protective(placements[at].duplicates, here.map(|(placement, _)| placement.duplicates)),
             durability: placements[at].durability,
         };
