@@ -11,6 +11,8 @@ mod config;
 
 #[path = "../../src/flight/directory.rs"]
 mod directory;
+#[path = "../../src/admin/operators.rs"]
+mod operators;
 #[path = "../../src/own_directory.rs"]
 mod own_directory;
 #[path = "../../src/admin/settings.rs"]
@@ -21,6 +23,7 @@ mod socket_path;
 mod target;
 
 mod admin {
+    pub(crate) use crate::operators::{OperatorName, dns_names};
     pub(crate) use crate::settings::{AdminSettings, Door};
     pub(crate) use crate::socket_path::{MAX_BYTES as SOCKET_PATH_BYTES, SocketPath};
 }
