@@ -11,6 +11,8 @@ import launch
 from launch import program
 
 NOBODY = 65534
+# How long a line may take into the log, beside whatever else the machine does.
+LOGGED_S = 30
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 CONFIGURATION = """\
@@ -89,6 +91,13 @@ class Node:
     def lines(self, pattern: str) -> list[str]:
         """The lines of the log that match, in whatever case."""
         return [line for line in self.log().splitlines() if re.search(pattern, line, re.IGNORECASE)]
+
+    def logged(self, pattern: str) -> list[str]:
+        """The lines of the log that match, once there is one: the log is written behind the node's work. Empty: there is none in time."""
+        deadline = time.monotonic() + LOGGED_S
+        while not (found := self.lines(pattern)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
 
     def trouble(self) -> list[str]:
         """Warnings, errors, and why it did not start."""

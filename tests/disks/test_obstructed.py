@@ -100,7 +100,7 @@ def test_what_cannot_be_restored_is_set_aside(scene, obstruct):
         faults = scene.ledger.faults(scene.root, lost=lost)
         assert not faults, "\n".join([*faults, *node.trouble()])
         assert len(lost) == 3
-        told = node.lines(f"(WARN|ERROR).*{re.escape(OBSTRUCTED)}")
+        told = node.logged(f"(WARN|ERROR).*{re.escape(OBSTRUCTED)}")
         assert any(f"{OWN}/lost" in line for line in told), node.log()
         assert store(node.port, Ledger(), Instance(FREE, 9)) == [0]
         assert node.stop() == 0
@@ -133,7 +133,7 @@ def test_a_damaged_frame_is_told_of_and_those_behind_it_are_restored(scene, offs
     with scene.started() as node:
         faults = scene.ledger.faults(scene.root)
         assert len(faults) == 1 and INSTANCES[1].path in faults[0], "\n".join([*faults, *node.trouble()])
-        assert node.lines(r"(WARN|ERROR).*(damaged|not whole|checksum)"), node.log()
+        assert node.logged(r"(WARN|ERROR).*(damaged|not whole|checksum)"), node.log()
 
 
 def test_a_damaged_segment_is_told_of(scene):
@@ -144,4 +144,4 @@ def test_a_damaged_segment_is_told_of(scene):
             segment.write_bytes(content)
     with scene.started() as node:
         faults = scene.ledger.faults(scene.root)
-        assert not faults or node.lines(r"(WARN|ERROR).*(damaged|not whole|checksum)"), "\n".join([*faults, *node.trouble()])
+        assert not faults or node.logged(r"(WARN|ERROR).*(damaged|not whole|checksum)"), "\n".join([*faults, *node.trouble()])

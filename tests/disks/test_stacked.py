@@ -57,7 +57,7 @@ def test_what_was_acknowledged_survives_a_power_cut(ground, image, stack, commit
 def test_the_node_stores_file_by_file_there_and_says_so(ground, image, stack, commit):
     stack(ground, ground.enter_context(disk(image, ground / "below")))
     with Node(ground / "stacked" / "storage", ground / "node.log", commit=commit) as node:
-        assert node.lines("WARN.*(file by file|per-file|each file|by itself)"), node.log()
+        assert node.logged("WARN.*(file by file|per-file|each file|by itself)"), node.log()
         assert store(node.port, Ledger(), INSTANCES[0]) == [0]
         segments = list((node.root / OWN / "log").glob("segment-*"))
         assert not segments, "it says so, and has a commit log"
@@ -66,7 +66,7 @@ def test_the_node_stores_file_by_file_there_and_says_so(ground, image, stack, co
 def test_the_node_says_that_memory_is_not_durable(ground):
     where = ground.enter_context(memory(ground / "memory", "256m"))
     with Node(where / "storage", ground / "node.log") as node:
-        assert node.lines("WARN.*(not durable|memory|tmpfs|power)"), node.log()
+        assert node.logged("WARN.*(not durable|memory|tmpfs|power)"), node.log()
         assert store(node.port, Ledger(), INSTANCES[0]) == [0]
 
 
