@@ -41,13 +41,16 @@ pub(crate) use logging::LogLevel;
 
 /// A DICOM storage node (C-STORE SCP): it stores each received instance as a durable Part 10 file
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+#[command(name = "tidegate", version = VERSION, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     run: RunArgs,
 }
+
+/// The version, and the commit from which a release was built.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("TIDEGATE_BUILT_FROM"));
 
 const AFTER_HELP: &str = "\
 Without a command, tidegate runs the node. A configuration file is optional.
@@ -60,8 +63,9 @@ The first source that sets a key wins:
 
 A running node reloads its configuration on SIGHUP, and writes a flight record on SIGUSR1.
 
-Exit codes: 0 stopped on request, 1 failed to start or to run, 2 usage or configuration error, 3 gave up: parts of the \
-node died or hung more often than [supervision] allows (see the log).
+Exit codes: 0 stopped on request, or the command succeeded; 1 failed to start or to run, not ready, damage found; 2 usage \
+or configuration error; 3 gave up: parts of the node died or hung more often than [supervision] allows (see the log); \
+4 no node answered the command.
 
 Try it:
   tidegate --storage ./data
@@ -93,7 +97,7 @@ enum Command {
         #[arg(value_name = "NAME")]
         name: String,
     },
-    /// Show the state of a running node; exit with 1 if it is not ready
+    /// Show the state of a running node; exit with 1 if it is not ready, with 4 if no node answers
     Status(look::StatusArgs),
     /// List the open associations of a running node, or abort one
     Associations(look::AssociationsArgs),
