@@ -7,9 +7,12 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState};
 
 use super::view::View;
-use crate::admin::model::{Leased, Second};
+use crate::admin::model::{Association, Leased, Second, Writer};
 use crate::cli::look::{disk, headline, memory, title};
 use crate::cli::text::{age, duration, size};
+
+/// From this many lines on, the charts are higher.
+const ROOMY_LINES: u16 = 30;
 
 /// Each stage with its name and its colour, in the order in which a byte passes them.
 fn stages(leased: &Leased) -> [(&'static str, u64, Color); 8] {
@@ -26,9 +29,11 @@ fn stages(leased: &Leased) -> [(&'static str, u64, Color); 8] {
 }
 
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
+    // A small terminal has more rows of associations instead of higher charts.
+    let chart_lines = if frame.area().height < ROOMY_LINES { 4 } else { 6 };
     let [head, charts, stages, pool, list, foot] = Layout::vertical([
         Constraint::Length(4),
-        Constraint::Length(6),
+        Constraint::Length(chart_lines),
         Constraint::Length(4),
         Constraint::Length(3),
         Constraint::Min(4),
@@ -100,18 +105,32 @@ fn draw_memory(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let Some(now) = view.past.last() else { return };
     let width = u64::from(inner.width);
     let mut bar = Vec::new();
-    let mut words = Vec::new();
     let mut filled = 0;
-    for (name, bytes, color) in stages(&now.leased).into_iter().filter(|(_, bytes, _)| *bytes > 0) {
+    let mut used: Vec<_> = stages(&now.leased).into_iter().filter(|(_, bytes, _)| *bytes > 0).collect();
+    for (_, bytes, color) in used.iter().copied() {
         // A value above 0 is never shown as an empty bar.
         let columns = (bytes * width).div_ceil(now.budget_bytes.max(1)).min(width - filled);
         filled += columns;
         bar.push(Span::styled("█".repeat(columns as usize), color));
-        words.push(Span::styled("■ ", color));
-        words.push(Span::from(format!("{name} {}  ", size(bytes))));
     }
     bar.push(Span::styled("░".repeat((width - filled) as usize), Color::DarkGray));
-    frame.render_widget(Paragraph::new(vec![Line::from(bar), Line::from(words)]), inner);
+    // The smallest stages are left out where there is no room for all: a figure is never cut.
+    let words = loop {
+        let words = stage_words(&used);
+        if words.width() <= usize::from(inner.width) || used.is_empty() {
+            break words;
+        }
+        let smallest = used.iter().enumerate().min_by_key(|(_, (_, bytes, _))| *bytes).map_or(0, |(index, _)| index);
+        used.remove(smallest);
+    };
+    frame.render_widget(Paragraph::new(vec![Line::from(bar), words]), inner);
+}
+
+fn stage_words(used: &[(&'static str, u64, Color)]) -> Line<'static> {
+    let words = used.iter().flat_map(|(name, bytes, color)| {
+        [Span::styled("■ ", *color), Span::from(format!("{name} {}  ", size(*bytes)))]
+    });
+    Line::from(words.collect::<Vec<_>>())
 }
 
 fn draw_pool(frame: &mut Frame<'_>, view: &View, area: Rect) {
@@ -126,50 +145,96 @@ fn draw_pool(frame: &mut Frame<'_>, view: &View, area: Rect) {
         let number = writer.name.trim_start_matches("writer-").to_owned();
         [Span::styled(format!("■ {number} "), color), Span::from(format!("{doing}  "))]
     });
-    let line = Line::from(spans.collect::<Vec<_>>());
-    frame.render_widget(Paragraph::new(line).block(Block::bordered().title(title)), area);
+    let mut line = Line::from(spans.collect::<Vec<_>>());
+    let block = Block::bordered().title(title);
+    if line.width() > usize::from(block.inner(area).width) {
+        line = pool_sums(&writers.writers);
+    }
+    frame.render_widget(Paragraph::new(line).block(block), area);
 }
 
+/// The writers by what they do, where there is no room for each.
+fn pool_sums(writers: &[Writer]) -> Line<'static> {
+    let is_running = |writer: &&Writer| writer.state == "running";
+    let busy = || writers.iter().filter(is_running).filter(|writer| writer.jobs > 0);
+    let idle = writers.iter().filter(is_running).count() - busy().count();
+    let mut spans = Vec::new();
+    if let Some(longest_ms) = busy().map(|writer| writer.busy_ms).max() {
+        spans.push(Span::styled("■ ", Color::Green));
+        spans.push(Span::from(format!("{} busy, longest {}  ", busy().count(), age(longest_ms))));
+    }
+    spans.push(Span::styled("■ ", Color::DarkGray));
+    spans.push(Span::from(format!("{idle} idle  ")));
+    for writer in writers.iter().filter(|writer| writer.state != "running") {
+        spans.push(Span::styled("■ ", Color::Red));
+        spans.push(Span::from(format!("{} {}  ", writer.name, writer.state)));
+    }
+    Line::from(spans)
+}
+
+/// A column of the associations.
+struct Column {
+    heading: &'static str,
+    width: Constraint,
+    /// Shown only if the terminal has [`WIDE_COLUMNS`].
+    is_extra: bool,
+    text: fn(&View, &Association) -> String,
+}
+
+/// From this many columns on, every column of the associations is shown.
+const WIDE_COLUMNS: u16 = 112;
+
+const COLUMNS: [Column; 9] = {
+    use Constraint::{Length, Min};
+    const fn column(
+        heading: &'static str,
+        width: Constraint,
+        is_extra: bool,
+        text: fn(&View, &Association) -> String,
+    ) -> Column {
+        Column { heading, width, is_extra, text }
+    }
+    [
+        column("CALLING AE", Min(16), false, |_, one| title(one)),
+        column("PEER", Min(15), false, |_, one| one.peer.clone()),
+        column("OPEN", Length(8), true, |_, one| age(one.age_ms)),
+        column("IDLE", Length(7), false, |_, one| age(one.quiet_ms)),
+        column("RATE", Length(11), false, |view, one| format!("{}/s", size(view.rate(one)))),
+        column("RECEIVED", Length(10), true, |_, one| size(one.received_bytes)),
+        column("HELD", Length(9), false, |_, one| size(one.held_bytes)),
+        column("STORED", Length(7), false, |_, one| one.acknowledged.to_string()),
+        column("REFUSED", Length(7), false, |_, one| one.refused.to_string()),
+    ]
+};
+
 fn draw_associations(frame: &mut Frame<'_>, view: &View, area: Rect) {
-    let heading = ["CALLING AE", "PEER", "OPEN", "IDLE", "RATE", "RECEIVED", "HELD", "STORED", "REFUSED"];
-    let right = |text: String| Cell::from(Line::from(text).right_aligned());
+    let is_wide = area.width >= WIDE_COLUMNS;
+    let columns: Vec<&Column> = COLUMNS.iter().filter(|column| is_wide || !column.is_extra).collect();
+    // Names are aligned to the left, figures to the right.
+    let cell = |index: usize, text: String| {
+        let line = Line::from(text);
+        Cell::from(if index < 2 { line } else { line.right_aligned() })
+    };
     let rows = view.sorted().into_iter().map(|one| {
-        let refused = if one.refused > 0 { Style::from(Color::Red) } else { Style::new() };
-        Row::new([
-            Cell::from(title(one)),
-            Cell::from(one.peer.clone()),
-            right(age(one.age_ms)),
-            right(age(one.quiet_ms)),
-            right(format!("{}/s", size(view.rate(one)))),
-            right(size(one.received_bytes)),
-            right(size(one.held_bytes)),
-            right(one.acknowledged.to_string()),
-            right(one.refused.to_string()).style(refused),
-        ])
+        let cells = columns.iter().enumerate().map(|(index, column)| {
+            let is_alarming = column.heading == "REFUSED" && one.refused > 0;
+            cell(index, (column.text)(view, one)).style(if is_alarming {
+                Style::from(Color::Red)
+            } else {
+                Style::new()
+            })
+        });
+        Row::new(cells.collect::<Vec<_>>())
     });
-    let widths = [
-        Constraint::Min(16),
-        Constraint::Min(21),
-        Constraint::Length(8),
-        Constraint::Length(8),
-        Constraint::Length(12),
-        Constraint::Length(10),
-        Constraint::Length(10),
-        Constraint::Length(8),
-        Constraint::Length(8),
-    ];
     let name = format!(
         " {} of {} associations, by {} ",
         view.look.associations.len(),
         view.look.status.associations_max,
         view.sort.name()
     );
-    let cells = heading.iter().enumerate().map(|(column, name)| {
-        let line = Line::from(*name);
-        Cell::from(if column < 2 { line } else { line.right_aligned() })
-    });
-    let table = Table::new(rows, widths)
-        .header(Row::new(cells).bold())
+    let heading = columns.iter().enumerate().map(|(index, column)| cell(index, column.heading.to_owned()));
+    let table = Table::new(rows, columns.iter().map(|column| column.width))
+        .header(Row::new(heading).bold())
         .row_highlight_style(Modifier::REVERSED)
         .block(Block::bordered().title(name));
     let mut state = TableState::new().with_selected(view.chosen_row());
@@ -230,6 +295,24 @@ mod tests {
         }
         assert!(!text.contains('\u{1b}'));
         assert!(text.find("MR").unwrap() < text.find("CT_ROOM_1").unwrap(), "who holds most comes first");
+    }
+
+    #[test]
+    fn a_small_terminal_shows_whole_figures() {
+        let mut view = view();
+        for writer in &mut view.look.writers.writers {
+            writer.name = format!("{}-of-a-long-name", writer.name);
+        }
+        for one in &mut view.look.associations {
+            (one.acknowledged, one.refused, one.quiet_ms) = (9_999_999, 1_234_567, 86_399_000);
+        }
+        let text = screen(&view, 80, 24);
+        for shown in ["9999999", "1234567", "23h 59m", "IDLE", "RATE", "HELD", "STORED", "REFUSED", "idle  "] {
+            assert!(text.contains(shown), "{shown} is not in\n{text}");
+        }
+        for cut in ["RECEIVED", "OPEN"] {
+            assert!(!text.contains(cut), "{cut} is in\n{text}");
+        }
     }
 
     #[test]
