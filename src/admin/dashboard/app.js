@@ -168,7 +168,11 @@ function show() {
   const { status, associations, writers } = state.tick;
   const failing = status.readiness.checks.filter((check) => !check.ok).map((check) => check.name);
   if (status.phase === "serving") health(status.readiness.ready ? "ready" : `not ready: ${failing.join(", ")}`, status.readiness.ready ? "good" : "bad");
-  else health(status.phase === "drained" ? "draining" : status.phase, "");
+  else {
+    // A drain is no fault. What else fails is told beside it.
+    const faults = failing.filter((name) => name !== "serving");
+    health([status.phase === "drained" ? "draining" : status.phase, ...faults].join(", "), faults.length ? "bad" : "");
+  }
   say("ae-title", shown(status.ae_title));
   say("version", `version ${status.version}`);
   say("uptime", `up ${age(status.now_unix_ms - status.started_unix_ms)}`);
@@ -182,8 +186,11 @@ function show() {
   pool(writers);
   refusals(status.refused);
   ended(status.ended);
-  put($("checks"), status.readiness.checks.map((check) => make("li", { class: check.ok ? "ok" : "bad" },
-    make("b", {}, `${check.name}: ${check.ok ? "ok" : "failing"}`), make("p", {}, check.detail))));
+  put($("checks"), status.readiness.checks.map((check) => {
+    const isAsked = check.name === "serving" && status.phase !== "serving";
+    return make("li", { class: check.ok ? "ok" : isAsked ? "asked" : "bad" },
+      make("b", {}, `${check.name}: ${check.ok ? "ok" : isAsked ? status.phase : "failing"}`), make("p", {}, check.detail));
+  }));
 }
 
 function tiles(status) {
@@ -263,11 +270,8 @@ function frame(id, most, unit) {
   }
   return { box, svg, points, x, y, left, right, top, bottom, end, span };
 }
-// The time that is shown: what was chosen, or as much of it as is known.
-function spanned() {
-  const known = state.points.length ? state.points.at(-1).at_unix_ms - state.points[0].at_unix_ms : 0;
-  return Math.min(Number(chosen("span")) * 1000, Math.max(60000, Math.ceil(known / 30000) * 30000));
-}
+// The time that is shown.
+const spanned = () => Number(chosen("span")) * 1000;
 function ticks(most, unit) {
   const steps = unit === "bytes" ? 2 ** Math.floor(Math.log2(most / 3)) : (() => {
     const rough = most / 3, power = 10 ** Math.floor(Math.log10(rough));
@@ -287,10 +291,10 @@ function memory() {
   const inSpan = visible();
   const used = Math.max(...inSpan.map((point) => Math.max(total(point), point.resident_bytes)), 1);
   const budget = Math.max(...inSpan.map((point) => point.budget_bytes));
-  // The budget is in the picture unless that would make everything else flat.
-  const toBudget = chosen("scale") === "budget" || used * 4 > budget;
+  const toBudget = chosen("scale") === "budget";
   const most = toBudget ? Math.max(budget, used) * 1.08 : used * 1.15;
   const f = frame("memory-chart", most, "bytes");
+  if (now.pressure !== "normal") f.svg.setAttribute("class", "pressed");
   let below = f.points.map(() => 0);
   for (const stage of STAGES) {
     const above = f.points.map((point, i) => below[i] + point.leased[stage]);
