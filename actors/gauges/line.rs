@@ -41,11 +41,11 @@ const STEPS: usize = 5;
 struct Looks {
     count: u64,
     writers_busy: u64,
-    unattributed_floor_bytes: i64,
+    unattributed_floor_bytes: u64,
 }
 
 impl Looks {
-    const NONE: Self = Self { count: 0, writers_busy: 0, unattributed_floor_bytes: i64::MAX };
+    const NONE: Self = Self { count: 0, writers_busy: 0, unattributed_floor_bytes: u64::MAX };
 
     /// Writers at work, on average.
     fn writers_busy_mean(&self) -> f64 {
@@ -91,7 +91,7 @@ impl Line {
     }
 
     /// A look within the interval.
-    pub(super) fn look(&mut self, shared: &Shared, unattributed_bytes: i64) {
+    pub(super) fn look(&mut self, shared: &Shared, unattributed_bytes: u64) {
         self.looks.count += 1;
         self.looks.writers_busy += shared.gauges.counters.writers_busy.get();
         self.looks.unattributed_floor_bytes = self.looks.unattributed_floor_bytes.min(unattributed_bytes);

@@ -287,7 +287,7 @@ pub struct StatisticsSnapshot {
     /// Bytes in use beyond leases when the node had started.
     pub baseline_bytes: u64,
     /// Bytes in use that are neither leased nor in the baseline.
-    pub unattributed_bytes: i64,
+    pub unattributed_bytes: u64,
     /// The pressure level.
     pub pressure: Level,
     /// Associations open.

@@ -219,7 +219,7 @@ impl Figures {
             .ok()
     }
 
-    fn look_for_leaks(&mut self, unattributed_bytes: i64) {
+    fn look_for_leaks(&mut self, unattributed_bytes: u64) {
         let shared = &self.shared;
         let quiet = shared.admission.open() == 0 && shared.mailbox.depth() == 0;
         let stages = if quiet { shared.budget.stages() } else { Vec::new() };

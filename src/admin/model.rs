@@ -51,7 +51,7 @@ pub(crate) struct Status {
     pub(crate) held_bytes: u64,
     pub(crate) resident_bytes: u64,
     pub(crate) allocated_bytes: u64,
-    pub(crate) unattributed_bytes: i64,
+    pub(crate) unattributed_bytes: u64,
     /// As it was last seen; absent while it has not been seen yet, or does not tell its space.
     pub(crate) storage: Option<Storage>,
     /// The last complete second.

@@ -15,7 +15,7 @@ fn snapshot(budget: &MemoryBudget) -> MemorySnapshot {
         highest_bytes: budget.highest(),
         allocator: AllocatorStatistics::default(),
         baseline_bytes: 0,
-        unattributed_bytes: -5,
+        unattributed_bytes: 5,
         pressure: Level::Normal,
         stages: Vec::new(),
         holders: Vec::new(),
@@ -73,7 +73,7 @@ async fn a_snapshot_is_told_as_it_is_and_costs_a_lease_while_it_is_told() {
     let asked = path.clone();
     let answer = with_socket(&path, move || ask(&asked, r#"{"version":1,"ask":"memory"}"#)).await;
     let Answer::Memory(told) = answer else { panic!("{answer:?}") };
-    assert_eq!((told.taken_unix_ms, told.unattributed_bytes), (7, -5));
+    assert_eq!((told.taken_unix_ms, told.unattributed_bytes), (7, 5));
     assert_eq!(told.held_bytes, MAX_REQUEST_BYTES, "the conversation itself");
 }
 

@@ -77,7 +77,7 @@ pub(super) fn status() -> Status {
         held_bytes: 52 * MIB,
         resident_bytes: 90 * MIB,
         allocated_bytes: 60 * MIB,
-        unattributed_bytes: -3,
+        unattributed_bytes: 3,
         storage: Some(Storage {
             writable: true,
             free_bytes: 100 * MIB,

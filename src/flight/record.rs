@@ -35,7 +35,7 @@ pub(super) struct Record {
     budget_bytes: u64,
     held_bytes: u64,
     highest_bytes: u64,
-    unattributed_bytes: i64,
+    unattributed_bytes: u64,
     allocator: AllocatorStatistics,
     stages: Vec<StageUse>,
     counters: Counts,

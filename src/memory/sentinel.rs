@@ -43,7 +43,7 @@ pub struct Sample {
     /// Whether the node is at rest: no association is open, no job waits. In other samples the stages are ignored.
     pub quiet: bool,
     /// Allocated memory that no lease covers.
-    pub unattributed_bytes: i64,
+    pub unattributed_bytes: u64,
     /// The leased bytes: [`crate::MemoryBudget::stages`]. Read in quiet samples only.
     pub stages: Vec<StageUse>,
 }

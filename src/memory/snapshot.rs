@@ -30,7 +30,7 @@ pub struct MemorySnapshot {
     /// Bytes that the node had in use beyond leases when it was ready and nobody had connected.
     pub baseline_bytes: u64,
     /// Memory that no lease covers: [`unattributed`].
-    pub unattributed_bytes: i64,
+    pub unattributed_bytes: u64,
     /// The pressure level in force.
     pub pressure: Level,
     /// Every stage, in the order a byte passes them.
@@ -128,9 +128,9 @@ impl MemoryBudget {
 }
 
 /// Memory that no lease covers: what the program holds (allocated, and not in the caches of its threads) beyond the `leased_bytes` that
-/// their holders have allocated and the `baseline_bytes`. Negative for moments: a segment is leased before it is allocated.
-pub fn unattributed(allocator: &AllocatorStatistics, leased_bytes: u64, baseline_bytes: u64) -> i64 {
-    allocator.in_use().wrapping_sub(leased_bytes).wrapping_sub(baseline_bytes).cast_signed()
+/// their holders have allocated and the `baseline_bytes`. 0 if that is more than it holds: a segment is leased before it is allocated.
+pub fn unattributed(allocator: &AllocatorStatistics, leased_bytes: u64, baseline_bytes: u64) -> u64 {
+    allocator.in_use().saturating_sub(leased_bytes).saturating_sub(baseline_bytes)
 }
 
 impl StageUse {
@@ -220,11 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_leased_and_not_yet_allocated_makes_unattributed_negative() {
+    fn what_is_leased_and_not_yet_allocated_is_no_unattributed_memory() {
         let allocator = |allocated, cached| AllocatorStatistics { allocated, cached, ..Default::default() };
-        assert_eq!(unattributed(&allocator(100, 0), 250, 30), -180);
+        assert_eq!(unattributed(&allocator(100, 0), 250, 30), 0);
         assert_eq!(unattributed(&allocator(100, 60), 20, 20), 0, "what threads have cached is not in use");
-        assert_eq!(unattributed(&allocator(u64::MAX >> 1, 0), 0, 0), i64::MAX);
+        assert_eq!(unattributed(&allocator(250, 60), 20, 20), 150);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tidegate_memory::MemorySnapshot;
 use tidegate_memory::profile::SAMPLE_BYTES;
 use tidegate_memory::snapshot::HolderUse;
 
-use crate::cli::text::{Table, age, growth, safe, signed, size};
+use crate::cli::text::{Table, age, growth, safe, size};
 
 /// Functions of a call stack that are shown.
 const STACK_FUNCTIONS: usize = 6;
@@ -42,17 +42,17 @@ struct Stack {
 /// Bytes earlier and later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 struct Change {
-    before_bytes: i64,
-    after_bytes: i64,
+    before_bytes: u64,
+    after_bytes: u64,
 }
 
 impl Change {
     fn between(before: u64, after: u64) -> Self {
-        Self { before_bytes: before.cast_signed(), after_bytes: after.cast_signed() }
+        Self { before_bytes: before, after_bytes: after }
     }
 
     fn growth(self) -> i64 {
-        self.after_bytes.saturating_sub(self.before_bytes)
+        self.after_bytes.cast_signed().saturating_sub(self.before_bytes.cast_signed())
     }
 }
 
@@ -88,7 +88,7 @@ impl Diff {
             held: Change::between(before.held_bytes, after.held_bytes),
             allocated: Change::between(before.allocator.in_use(), after.allocator.in_use()),
             resident: Change::between(before.allocator.resident, after.allocator.resident),
-            unattributed: Change { before_bytes: before.unattributed_bytes, after_bytes: after.unattributed_bytes },
+            unattributed: Change::between(before.unattributed_bytes, after.unattributed_bytes),
             stages: stages(before, after),
             associations: associations(before, after),
             stacks: None,
@@ -139,7 +139,7 @@ impl Diff {
             ("unattributed", self.unattributed),
         ] {
             let Change { before_bytes, after_bytes } = change;
-            sums.row([name.to_owned(), growth(change.growth()), signed(before_bytes), signed(after_bytes)]);
+            sums.row([name.to_owned(), growth(change.growth()), size(before_bytes), size(after_bytes)]);
         }
         format!(
             "in {}\n{}\n{}\n{}{}",
@@ -167,8 +167,8 @@ fn table(heading: &str, changes: &[Named]) -> String {
         table.row([
             safe(&change.name),
             growth(change.bytes.growth()),
-            size(change.bytes.before_bytes.unsigned_abs()),
-            size(change.bytes.after_bytes.unsigned_abs()),
+            size(change.bytes.before_bytes),
+            size(change.bytes.after_bytes),
             if leases == 0 { "0".to_owned() } else { format!("{leases:+}") },
             remark.to_owned(),
         ]);

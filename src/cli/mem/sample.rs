@@ -43,7 +43,7 @@ pub(super) fn of(holders: Vec<HolderUse>) -> MemorySnapshot {
             ..AllocatorStatistics::default()
         },
         baseline_bytes: 13 * MIB / 2,
-        unattributed_bytes: (20 * MIB - 13 * MIB / 2 - held_bytes) as i64,
+        unattributed_bytes: 20 * MIB - 13 * MIB / 2 - held_bytes,
         pressure: Level::PauseAccept,
         stages,
         holders,

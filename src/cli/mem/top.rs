@@ -3,7 +3,7 @@
 use tidegate_memory::snapshot::HolderUse;
 use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
 
-use crate::cli::text::{Table, age, safe, signed, size};
+use crate::cli::text::{Table, age, safe, size};
 
 /// The sums, then the holders, the largest first.
 pub(super) fn render(snapshot: &MemorySnapshot) -> String {
@@ -24,7 +24,7 @@ fn sums(snapshot: &MemorySnapshot) -> String {
         allocated = size(allocated),
         resident = size(resident),
         baseline = size(baseline_bytes),
-        unattributed = signed(unattributed_bytes),
+        unattributed = size(unattributed_bytes),
     )
 }
 

@@ -13,7 +13,7 @@ use crate::admin::wire::line;
 use crate::cli::ask_error::AskError;
 use crate::cli::client::Client;
 use crate::cli::signals::Signals;
-use crate::cli::text::{age, count, cut, safe, signed, size};
+use crate::cli::text::{age, count, cut, safe, size};
 use crate::cli::{Exit, output};
 
 /// Interval of the frames.
@@ -38,7 +38,7 @@ pub(super) fn run(client: &Client, frames: Option<u64>, json: bool) -> Exit {
         Ok(exit) => exit,
         Err(error) => {
             output::complain(&error.to_string());
-            Exit::Failed
+            Exit::from(&error)
         }
     }
 }
@@ -144,7 +144,7 @@ fn frame(snapshot: &MemorySnapshot, extent: Extent) -> String {
             bar(resident),
             size(resident),
             size(snapshot.allocator.allocated),
-            signed(snapshot.unattributed_bytes)
+            size(snapshot.unattributed_bytes)
         ),
         String::new(),
     ];
