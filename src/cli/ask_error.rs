@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Exit;
 use crate::admin::wire::VERSION;
 
 /// Most threads of a node that are examined.
@@ -47,6 +48,21 @@ pub(super) enum AskError {
     /// The connection broke.
     #[error("lost the connection to the node: {0}")]
     Broken(#[from] io::Error),
+}
+
+impl From<&AskError> for Exit {
+    /// A script tells a node that is not there, or says nothing, from one that refuses or is not ready.
+    fn from(error: &AskError) -> Self {
+        match error {
+            AskError::NoNode(_)
+            | AskError::Denied(_)
+            | AskError::Stranger { .. }
+            | AskError::PathTooLong(_)
+            | AskError::TooLate { .. }
+            | AskError::Broken(_) => Self::Unanswered,
+            AskError::OtherVersion { .. } | AskError::Refused(_) | AskError::NotUnderstood(_) => Self::Failed,
+        }
+    }
 }
 
 /// The state of a node that does not answer, found without its help.

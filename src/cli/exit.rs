@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     Misused,
     /// 3: the node stopped in order because its supervisor escalated.
     GaveUp,
+    /// 4: no node answered, so its state is unknown.
+    Unanswered,
 }
 
 impl From<Exit> for ExitCode {
@@ -22,6 +24,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => Self::FAILURE,
             Exit::Misused => Self::from(2),
             Exit::GaveUp => Self::from(3),
+            Exit::Unanswered => Self::from(4),
         }
     }
 }

@@ -89,7 +89,7 @@ fn look(reach: Reach, work: impl FnOnce(&Client) -> Result<Exit, AskError>) -> E
     };
     work(&client).unwrap_or_else(|error| {
         output::complain(&error.to_string());
-        Exit::Failed
+        Exit::from(&error)
     })
 }
 

@@ -1,6 +1,7 @@
 //! The running node that a command asks: its socket is where `tidegate run` would put it.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -16,7 +17,7 @@ pub(super) struct Reach {
     /// Admin socket of the node [admin.socket]
     #[arg(long, value_name = "PATH", global = true, conflicts_with_all = ["config", "storage"])]
     socket: Option<PathBuf>,
-    /// Configuration file of the node
+    /// Configuration file of the node; without it and --storage, the node of this directory, else that of /etc/tidegate/tidegate.toml
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Storage root of the node [storage.root]
@@ -27,6 +28,10 @@ pub(super) struct Reach {
     timeout: Option<Duration>,
 }
 
+/// The configuration file of the packaged node.
+const PACKAGED: &str = "/etc/tidegate/tidegate.toml";
+const REMEDY: &str =
+    "run this as root or as a member of the group that may read it, or name another node with --config or --storage";
 /// The environment variable of that flag.
 const TIMEOUT_VARIABLE: &str = "TIDEGATE_TIMEOUT";
 /// A healthy node answers within milliseconds, whatever the state of its disk.
@@ -50,19 +55,38 @@ impl Reach {
         Ok(Client::new(self.sockets()?, timeout))
     }
 
-    /// The possible places of the node's socket.
+    /// The paths at which the node's socket can be, the likeliest first. Without an option, that is the node of this directory or of the
+    /// environment, and then the packaged one.
     fn sockets(self) -> Result<Vec<PathBuf>, Exit> {
         if let Some(socket) = self.socket {
             return Ok(vec![socket]);
         }
+        let is_named = self.config.is_some() || self.storage.is_some();
         let flags = Flags { storage: self.storage, ..Flags::default() };
-        let loaded = config::load(self.config.as_deref(), config::process_environment(), &flags);
-        let path = loaded.map_err(|error| refuse(&error))?.settings.admin_socket.ok_or_else(|| {
-            output::complain(
-                "the admin socket of this node is off (admin.socket): set it to \"auto\" to query the node",
-            );
-            Exit::Failed
-        })?;
-        Ok(path.candidates())
+        let mut sockets = configured(self.config.as_deref(), &flags)?;
+        let packaged = Path::new(PACKAGED);
+        if is_named || !packaged.exists() {
+            return Ok(sockets);
+        }
+        match File::open(packaged) {
+            Ok(_) => sockets.extend(configured(Some(packaged), &flags)?),
+            Err(error) if sockets.iter().all(|path| path.symlink_metadata().is_err()) => {
+                output::complain(&format!("cannot read {PACKAGED}: {error}; {REMEDY}"));
+                return Err(Exit::Unanswered);
+            }
+            Err(_) => {}
+        }
+        sockets.dedup();
+        Ok(sockets)
     }
+}
+
+/// The paths that a configuration gives, or the error, which is printed.
+fn configured(file: Option<&Path>, flags: &Flags) -> Result<Vec<PathBuf>, Exit> {
+    let socket = config::admin_socket(file, config::process_environment(), flags).map_err(|error| refuse(&error))?;
+    let socket = socket.ok_or_else(|| {
+        output::complain("the admin socket of this node is off (admin.socket): set it to \"auto\" to query the node");
+        Exit::Unanswered
+    })?;
+    Ok(socket.candidates())
 }

@@ -313,7 +313,7 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
 }
 
 /// A configured path that cannot be bound is an error; a storage root that makes the default path too long is not.
-fn admin_socket(raw: &Raw, checks: &mut Checks<'_>) -> Option<SocketPath> {
+pub(super) fn admin_socket(raw: &Raw, checks: &mut Checks<'_>) -> Option<SocketPath> {
     match raw.admin.socket.trim() {
         "off" => None,
         "auto" => Some(SocketPath::Of(raw.storage.root.clone().into())),

@@ -26,6 +26,8 @@ mod tls;
 
 use std::path::Path;
 
+use crate::admin::SocketPath;
+
 pub(crate) use changes::Changes;
 pub(crate) use human::{period_text, size_text};
 pub(crate) use keys::Raw;
@@ -51,10 +53,7 @@ pub(crate) struct Loaded {
 /// [`ConfigError::Invalid`] names each key that is unknown or out of bounds, its value, where it was set, and what is allowed.
 pub(crate) fn load(file: Option<&Path>, environment: Environment, flags: &Flags) -> Result<Loaded, ConfigError> {
     let Some(path) = file else { return from_text(None, environment, flags) };
-    match std::fs::read_to_string(path) {
-        Ok(text) => from_text(Some((path, &text)), environment, flags),
-        Err(source) => Err(ConfigError::Unreadable { path: path.to_owned(), source }),
-    }
+    from_text(Some((path, &read_text(path)?)), environment, flags)
 }
 
 /// As [`load`], for a file that has been read: its path and its text.
@@ -73,6 +72,28 @@ pub(crate) fn from_text(
             Err(ConfigError::Invalid(problems))
         }
     }
+}
+
+/// The admin socket alone: a client finds its node though another key has a mistake, or names a secret that the client may not read.
+///
+/// # Errors
+///
+/// The file cannot be read, is not TOML, or the keys of the socket's path have mistakes.
+pub(crate) fn admin_socket(
+    file: Option<&Path>,
+    environment: Environment,
+    flags: &Flags,
+) -> Result<Option<SocketPath>, ConfigError> {
+    let text = file.map(|path| read_text(path).map(|text| (path, text))).transpose()?;
+    let given = sources::gather(text.as_ref().map(|(path, text)| (*path, text.as_str())), environment, flags)?;
+    let (raw, mut problems) = read::read(&given);
+    problems.retain(|problem| ["admin.socket", "storage.root"].contains(&problem.key.as_str()));
+    let socket = compose::admin_socket(&raw, &mut checks::Checks::new(&given, &mut problems));
+    if problems.is_empty() { Ok(socket) } else { Err(ConfigError::Invalid(problems)) }
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -299,7 +299,7 @@ fn the_socket_is_private_and_goes_with_the_node() {
     let no_node = "tidegate: no node is running with the admin socket ";
     let (code, _, stderr) = mem(&node.storage(), &["top"]);
     assert!(
-        code == 1 && stderr.starts_with(no_node) && stderr.contains(&socket.display().to_string()),
+        code == 4 && stderr.starts_with(no_node) && stderr.contains(&socket.display().to_string()),
         "{code} {stderr}"
     );
 
@@ -307,7 +307,7 @@ fn the_socket_is_private_and_goes_with_the_node() {
     killed.signal(Signal::KILL);
     killed.wait();
     let (code, _, stderr) = mem(&killed.storage(), &["top"]);
-    assert!(code == 1 && stderr.contains("no node is running"), "{code} {stderr}");
+    assert!(code == 4 && stderr.contains("no node is running"), "{code} {stderr}");
 }
 
 #[test]
@@ -320,13 +320,13 @@ fn a_node_without_a_socket_serves_all_the_same() {
         Wire::associate(node.address(), request()).0.release();
         assert!(!node.storage().join(".tidegate/admin.sock").exists());
         let (code, _, stderr) = mem(&node.storage(), &["top"]);
-        assert!(code == 1 && stderr.contains("no node is running"), "{stderr}");
+        assert!(code == 4 && stderr.contains("no node is running"), "{stderr}");
     }
     assert_eq!(fs::read(&taken).unwrap(), b"");
     let file = directory.path().join("off.toml");
     fs::write(&file, "[admin]\nsocket = 'off'\n").unwrap();
     let (code, _, stderr) = mem(directory.path(), &["top", "--config", file.to_str().unwrap()]);
-    assert!(code == 1 && stderr.contains("admin socket of this node is off (admin.socket)"), "{stderr}");
+    assert!(code == 4 && stderr.contains("admin socket of this node is off (admin.socket)"), "{stderr}");
     let (code, _, stderr) = mem(directory.path(), &["top", "--socket", "x"]);
     assert!(code == 2 && stderr.contains("cannot be used with"), "{stderr}");
 }

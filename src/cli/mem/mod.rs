@@ -116,7 +116,8 @@ impl From<&MemError> for Exit {
     fn from(error: &MemError) -> Self {
         match error {
             MemError::Profile(profile::ProfileError::Ending(_)) => Self::Misused,
-            MemError::Ask(_) | MemError::Restarted | MemError::Profile(_) => Self::Failed,
+            MemError::Ask(error) => Self::from(error),
+            MemError::Restarted | MemError::Profile(_) => Self::Failed,
         }
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn run(args: TopArgs) -> Exit {
     };
     shown.unwrap_or_else(|error| {
         output::complain(&error.to_string());
-        Exit::Failed
+        Exit::from(&error)
     })
 }
 
