@@ -63,8 +63,11 @@ fn of_study(uid: &str, study: &str, pixels: usize) -> Vec<u8> {
     [&content[..at], study.as_bytes(), &content[at + 5..]].concat()
 }
 
+/// Bytes of the messages in the spool.
 fn spool(storage: &Path) -> u64 {
-    fs::metadata(storage.join(".tidegate/audit")).unwrap().len()
+    let files = fs::read_dir(storage.join(".tidegate/audit")).unwrap();
+    // A file that is removed meanwhile has none.
+    files.filter_map(|file| file.ok()?.metadata().ok()).map(|file| file.len()).sum()
 }
 
 const BEGIN: &str = "Begin Transferring DICOM Instances";
