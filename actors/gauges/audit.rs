@@ -2,7 +2,7 @@
 //! service that writes them.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use crate::network::source::Source;
@@ -82,7 +82,12 @@ pub enum AuditEvent {
         study: AuditStudy,
     },
     /// An operator changed something.
-    Operated(Operation),
+    Operated {
+        /// Who did it.
+        operator: Operator,
+        /// The change.
+        operation: Operation,
+    },
     /// A peer was denied access.
     Denied {
         /// The identity that the peer claims.
@@ -90,6 +95,15 @@ pub enum AuditEvent {
         /// The reason.
         denial: Denial,
     },
+}
+
+/// An operator, as far as the node can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// The proof of its right: a token, a certificate, a user of this machine, or a signal. Strings of a certificate are its issuer's.
+    pub identity: String,
+    /// The address; `None`: this machine.
+    pub address: Option<IpAddr>,
 }
 
 /// A change that an operator made.
@@ -105,6 +119,8 @@ pub enum Operation {
     LogLevel(String),
     /// Had the configuration read again. False: it was refused.
     Reload(bool),
+    /// Took a heap profile.
+    Profile,
 }
 
 impl AuditEvent {
@@ -117,7 +133,7 @@ impl AuditEvent {
     pub(crate) fn source(&self) -> AuditSource {
         match self {
             Self::Started | Self::Stopping => AuditSource::Node,
-            Self::Operated(_) => AuditSource::Operators,
+            Self::Operated { .. } => AuditSource::Operators,
             Self::Associated { peer }
             | Self::TransferBegan { peer, .. }
             | Self::Transferred { peer, .. }
@@ -136,7 +152,7 @@ impl AuditEvent {
             | Self::TransferBegan { .. }
             | Self::Transferred { .. }
             | Self::Replaced { .. }
-            | Self::Operated(_) => None,
+            | Self::Operated { .. } => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! the spool fills; when it is full, the oldest messages of the sources that hold the most give way, and are counted and logged.
 
 mod message;
+mod reach;
 mod shed;
 mod spool;
 mod syslog;
@@ -23,6 +24,8 @@ use tidegate_actors::{Observer, Service};
 use tokio::time::{Instant, sleep};
 
 pub(crate) use message::Origin;
+pub(crate) use reach::{reach, reach_now};
+pub(crate) use spool::MAX_OPEN_FILES;
 use spool::{Class, Message, Spool};
 pub(crate) use target::Target;
 use transport::Transport;
