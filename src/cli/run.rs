@@ -126,11 +126,11 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     recovery::log(node.recovery(), &layout);
     actix_rt::spawn(service_manager::watchdog(node.heart()));
     warn_of_open_root(&root);
-    let mut lines = start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin);
-    if let Some(sink) = sink {
-        lines.push_str(&format!("audit: {}\n", state_of(&sink).await));
-    }
-    say(lines).await;
+    let audit = match sink {
+        Some(sink) => Some(state_of(&sink).await),
+        None => None,
+    };
+    say(start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin, audit.as_deref())).await;
     let addresses: Vec<_> = [node.local_address(), node.tls_address()].into_iter().flatten().collect();
     let serving = format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
     service_manager::ready(&serving);
