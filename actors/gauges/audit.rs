@@ -1,8 +1,11 @@
 //! The events of the audit trail: what security is accountable for. An [`AuditTrail`](super::audit_queue::AuditTrail) carries them to the
 //! service that writes them.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
+
+use crate::network::source::Source;
 
 /// An event with its time.
 #[derive(Clone, Debug)]
@@ -13,6 +16,34 @@ pub struct AuditRecord {
     pub event: AuditEvent,
     /// How often, by this source: the event is the last one.
     pub count: u64,
+}
+
+impl AuditRecord {
+    /// The source that the record counts for, as one word: an address, a network, `node` or `operators`.
+    pub fn source(&self) -> String {
+        self.event.source().to_string()
+    }
+}
+
+/// The source of an event. Sources share the room for evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum AuditSource {
+    /// This node.
+    Node,
+    /// Its operators. They are authenticated, so their evidence does not share with strangers at the same address.
+    Operators,
+    /// A peer.
+    Peer(Source),
+}
+
+impl fmt::Display for AuditSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node => f.write_str("node"),
+            Self::Operators => f.write_str("operators"),
+            Self::Peer(source) => source.fmt(f),
+        }
+    }
 }
 
 /// An auditable event.
@@ -51,7 +82,12 @@ pub enum AuditEvent {
         study: AuditStudy,
     },
     /// An operator changed something.
-    Operated(Operation),
+    Operated {
+        /// Who did it.
+        operator: Operator,
+        /// The change.
+        operation: Operation,
+    },
     /// A peer was denied access.
     Denied {
         /// The identity that the peer claims.
@@ -59,6 +95,15 @@ pub enum AuditEvent {
         /// The reason.
         denial: Denial,
     },
+}
+
+/// An operator, as far as the node can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// The proof of its right: a token, a certificate, a user of this machine, or a signal. Strings of a certificate are its issuer's.
+    pub identity: String,
+    /// The address; `None`: this machine.
+    pub address: Option<IpAddr>,
 }
 
 /// A change that an operator made.
@@ -74,12 +119,27 @@ pub enum Operation {
     LogLevel(String),
     /// Had the configuration read again. False: it was refused.
     Reload(bool),
+    /// Took a heap profile.
+    Profile,
 }
 
 impl AuditEvent {
     /// Whether it is about instances, the node or its operators, and not about peers that come and go.
     pub fn is_evidence(&self) -> bool {
         self.contact().is_none()
+    }
+
+    /// The source that the event counts for.
+    pub(crate) fn source(&self) -> AuditSource {
+        match self {
+            Self::Started | Self::Stopping => AuditSource::Node,
+            Self::Operated { .. } => AuditSource::Operators,
+            Self::Associated { peer }
+            | Self::TransferBegan { peer, .. }
+            | Self::Transferred { peer, .. }
+            | Self::Replaced { peer, .. }
+            | Self::Denied { peer, .. } => AuditSource::Peer(Source::of(peer.address.ip())),
+        }
     }
 
     /// The peer of an event that any stranger can cause, and a word for its kind.
@@ -92,7 +152,7 @@ impl AuditEvent {
             | Self::TransferBegan { .. }
             | Self::Transferred { .. }
             | Self::Replaced { .. }
-            | Self::Operated(_) => None,
+            | Self::Operated { .. } => None,
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The queues of the audit trail. Each is bounded: an event that finds its queue full is lost and counted, because an audit that is down must
-//! not stop images.
+//! The queues of the audit trail. Each is bounded: when one is full, a record is lost and counted, because an audit that is down must not stop
+//! images.
 //!
-//! - Evidence about instances, the node and its operators has a queue of its own, which no stranger can fill.
+//! - Evidence about instances, the node and its operators has a queue of its own. When it is full, the oldest record of the source with the
+//!   most records is lost.
 //! - Accepted and denied associations are summed: a source gets one record at once, and one with the number of the others when the interval
 //!   is over.
 
@@ -14,15 +15,19 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::audit::{AuditEvent, AuditPeer, AuditRecord};
-use super::counters::Counter;
+use super::audit::{AuditEvent, AuditPeer, AuditRecord, AuditSource};
 use crate::network::source::Source;
 use crate::patience::within;
 
 /// The time in which records of one source and kind are summed.
 const SUM_INTERVAL: Duration = Duration::from_secs(60);
-/// Pairs of source and kind that are summed apart in an interval. Beyond, all other sources share one sum for each kind.
+/// Sums in an interval. When they are used up, the titles of the source with the most sums share one; when each source has one only, all other
+/// sources share one sum for each kind.
 const MAX_SUMS: usize = 128;
+/// Sources whose losses are told apart until they are told.
+const MAX_LOSERS: usize = 64;
+/// The losses of all others.
+const OTHERS: &str = "others";
 
 /// The queues of audit records.
 #[derive(Debug)]
@@ -33,26 +38,41 @@ pub struct AuditTrail {
     written: watch::Sender<u64>,
     /// Whether a wait for it was in vain since the last record that was written.
     is_late: AtomicBool,
-    /// Records that found their queue full.
-    pub dropped: Counter,
+}
+
+/// The messages that are not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Their bytes.
+    pub bytes: u64,
+    /// The time of the oldest one.
+    pub oldest: Option<SystemTime>,
 }
 
 #[derive(Debug)]
 struct State {
     capacity: usize,
-    /// About instances, the node and its operators.
-    evidence: VecDeque<AuditRecord>,
+    /// About instances, the node and its operators, each with its ticket.
+    evidence: VecDeque<(u64, AuditRecord)>,
     /// About peers that come and go.
     contacts: VecDeque<AuditRecord>,
-    sums: HashMap<(Source, &'static str, String), Sum>,
+    sums: HashMap<Key, Sum>,
     sums_since: Option<Instant>,
-    /// Number of records of evidence so far.
+    /// Number of records of evidence so far: the last ticket.
     recorded: u64,
-    /// Number of those that [`AuditTrail::take`] has taken.
+    /// The ticket up to which [`AuditTrail::take`] has taken them.
     taken: u64,
     /// Whether records taken are not sent yet.
     in_hand: bool,
+    /// Records and messages that were lost.
+    lost_total: u64,
+    /// Those of them that are not told yet, by source.
+    lost: HashMap<String, u64>,
+    backlog: Backlog,
 }
+
+/// Source, kind, and calling AE title. Without a title, the sum is of all titles.
+type Key = (Source, &'static str, String);
 
 /// Records of one source and kind since the last one that was put into the queue.
 #[derive(Debug)]
@@ -72,34 +92,60 @@ impl AuditTrail {
             recorded: 0,
             taken: 0,
             in_hand: false,
+            lost_total: 0,
+            lost: HashMap::new(),
+            backlog: Backlog::default(),
         };
         let (state, written) = (Mutex::new(state), watch::Sender::new(0));
-        Arc::new(Self { state, arrived: Notify::new(), written, is_late: false.into(), dropped: Counter::default() })
+        Arc::new(Self { state, arrived: Notify::new(), written, is_late: false.into() })
     }
 
-    /// Queues an event with the present time, if there is room. Returns a ticket for [`Self::wait_until_written`].
+    /// Queues an event with the present time. Returns a ticket for [`Self::wait_until_written`].
     pub(crate) fn record(&self, event: AuditEvent) -> u64 {
         let mut state = self.state.lock();
-        let has_room = match event.contact() {
+        match event.contact() {
             Some((peer, kind)) => {
                 let key = key(peer, kind, &event);
-                state.sum(key, event)
+                state.sum(key, event);
             }
             None => {
                 if matches!(event, AuditEvent::Stopping) {
                     state.end_sums();
                 }
-                state.push_evidence(event)
+                state.push_evidence(event);
             }
-        };
+        }
         let ticket = state.recorded;
         drop(state);
-        if has_room {
-            self.arrived.notify_one();
-        } else {
-            self.dropped.increment();
-        }
+        self.arrived.notify_one();
         ticket
+    }
+
+    /// Counts lost messages of a source.
+    pub fn lose(&self, source: String, count: u64) {
+        self.state.lock().lose(source, count);
+    }
+
+    /// Records and messages lost so far.
+    pub fn lost_total(&self) -> u64 {
+        self.state.lock().lost_total
+    }
+
+    /// The losses by source since the last call, the greatest first.
+    pub fn take_lost(&self) -> Vec<(String, u64)> {
+        let mut lost: Vec<_> = std::mem::take(&mut self.state.lock().lost).into_iter().collect();
+        lost.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        lost
+    }
+
+    /// Notes the messages that are not sent.
+    pub fn set_backlog(&self, backlog: Backlog) {
+        self.state.lock().backlog = backlog;
+    }
+
+    /// The messages that are not sent.
+    pub fn backlog(&self) -> Backlog {
+        self.state.lock().backlog
     }
 
     /// Waits until the evidence up to this ticket is written, for at most `patience`. Once a wait was in vain, nobody waits until a
@@ -149,7 +195,7 @@ impl AuditTrail {
 }
 
 /// Accepted associations are told apart by the AE title, too. A stranger can choose another title for each denied one.
-fn key(peer: &AuditPeer, kind: &'static str, event: &AuditEvent) -> (Source, &'static str, String) {
+fn key(peer: &AuditPeer, kind: &'static str, event: &AuditEvent) -> Key {
     let title = match event {
         AuditEvent::Associated { .. } => peer.calling_ae_title.clone(),
         _ => String::new(),
@@ -158,38 +204,77 @@ fn key(peer: &AuditPeer, kind: &'static str, event: &AuditEvent) -> (Source, &'s
 }
 
 impl State {
-    fn push_evidence(&mut self, event: AuditEvent) -> bool {
-        let has_room = self.evidence.len() < self.capacity;
-        if has_room {
-            self.evidence.push_back(AuditRecord { at: SystemTime::now(), event, count: 1 });
-            self.recorded += 1;
-        }
-        has_room
+    fn lose(&mut self, source: String, count: u64) {
+        self.lost_total += count;
+        let is_apart = self.lost.len() < MAX_LOSERS || self.lost.contains_key(&source);
+        *self.lost.entry(if is_apart { source } else { OTHERS.to_owned() }).or_default() += count;
     }
 
-    fn push_contact(&mut self, event: AuditEvent, count: u64) -> bool {
-        let has_room = self.contacts.len() < self.capacity;
-        if has_room {
-            self.contacts.push_back(AuditRecord { at: SystemTime::now(), event, count });
+    fn push_evidence(&mut self, event: AuditEvent) {
+        self.recorded += 1;
+        self.evidence.push_back((self.recorded, AuditRecord { at: SystemTime::now(), event, count: 1 }));
+        if self.evidence.len() <= self.capacity {
+            return;
         }
-        has_room
+        let mut records: HashMap<AuditSource, usize> = HashMap::new();
+        self.evidence.iter().for_each(|(_, record)| *records.entry(record.event.source()).or_default() += 1);
+        // Of sources with as many, the one with the oldest record.
+        let most = records.values().copied().max().unwrap_or(0);
+        let oldest = self.evidence.iter().position(|(_, record)| records[&record.event.source()] == most);
+        if let Some((_, record)) = oldest.and_then(|at| self.evidence.remove(at)) {
+            self.lose(record.source(), record.count);
+        }
     }
 
-    fn sum(&mut self, mut key: (Source, &'static str, String), event: AuditEvent) -> bool {
+    fn push_contact(&mut self, event: AuditEvent, count: u64) {
+        let record = AuditRecord { at: SystemTime::now(), event, count };
+        if self.contacts.len() < self.capacity {
+            self.contacts.push_back(record);
+        } else {
+            self.lose(record.source(), 1);
+        }
+    }
+
+    fn sum(&mut self, key: Key, event: AuditEvent) {
         self.sums_since.get_or_insert_with(Instant::now);
-        if self.sums.len() >= MAX_SUMS && !self.sums.contains_key(&key) {
-            key = (Source::ANYONE, key.1, String::new());
-        }
+        let key = self.key_of_sum(key);
         match self.sums.get_mut(&key) {
-            Some(sum) => {
-                *sum = Sum { last: event, count: sum.count + 1 };
-                true
-            }
+            Some(sum) => *sum = Sum { last: event, count: sum.count + 1 },
             None => {
                 self.sums.insert(key, Sum { last: event.clone(), count: 0 });
-                self.push_contact(event, 1)
+                self.push_contact(event, 1);
             }
         }
+    }
+
+    /// The key of the sum that counts `key`.
+    fn key_of_sum(&mut self, key: Key) -> Key {
+        let of_source = (key.0, key.1, String::new());
+        if self.sums.contains_key(&key) {
+            return key;
+        }
+        if self.sums.contains_key(&of_source) {
+            return of_source;
+        }
+        if self.sums.len() >= MAX_SUMS
+            && let Some(folded) = self.fold()
+            && folded == of_source
+        {
+            return folded;
+        }
+        if self.sums.len() < MAX_SUMS { key } else { (Source::ANYONE, key.1, String::new()) }
+    }
+
+    /// Joins the sums of one kind of the source that has the most of them. `None`: each has one only.
+    fn fold(&mut self) -> Option<Key> {
+        let mut titles: HashMap<(Source, &'static str), usize> = HashMap::new();
+        self.sums.keys().for_each(|(source, kind, _)| *titles.entry((*source, *kind)).or_default() += 1);
+        let ((source, kind), _) = titles.into_iter().filter(|(_, count)| *count > 1).max_by_key(|(_, count)| *count)?;
+        let joined = self.sums.extract_if(|key, _| (key.0, key.1) == (source, kind)).map(|(_, sum)| sum);
+        let joined = joined.reduce(|a, b| Sum { count: a.count + b.count, ..b })?;
+        let key = (source, kind, String::new());
+        self.sums.insert(key.clone(), joined);
+        Some(key)
     }
 
     fn end_sums(&mut self) {
@@ -207,9 +292,12 @@ impl State {
         }
         let evidence = self.evidence.len().min(most);
         let contacts = self.contacts.len().min(most - evidence);
-        self.taken += evidence as u64;
         self.in_hand |= evidence + contacts > 0;
-        self.evidence.drain(..evidence).chain(self.contacts.drain(..contacts)).collect()
+        let taken = self.evidence.drain(..evidence).map(|(ticket, record)| {
+            self.taken = ticket;
+            record
+        });
+        taken.chain(self.contacts.drain(..contacts)).collect()
     }
 }
 
@@ -236,7 +324,7 @@ mod tests {
             trail.record(denied(&std::net::Ipv4Addr::from(network << 8).to_string(), 0));
         }
         let ticket = trail.record(AuditEvent::Started);
-        assert_eq!((trail.dropped.get(), ticket), (0, 1));
+        assert_eq!((trail.lost_total(), ticket), (0, 1));
         let records = trail.take(1).await;
         assert!(matches!(records[0].event, AuditEvent::Started), "evidence comes first");
         let patience = Duration::from_secs(3600);
@@ -267,7 +355,7 @@ mod tests {
         for _ in 0..5 {
             trail.record(AuditEvent::Started);
         }
-        assert_eq!(trail.dropped.get(), 3);
+        assert_eq!((trail.lost_total(), trail.take_lost()), (3, vec![("node".to_owned(), 3)]));
         assert_eq!(trail.take(9).await.len(), 2);
         assert!(!trail.is_done(), "they are in hand");
         trail.passed_on();
@@ -276,5 +364,64 @@ mod tests {
         assert!(next.as_mut().now_or_never().is_none());
         trail.record(AuditEvent::Stopping);
         assert!(matches!(next.await[..], [AuditRecord { event: AuditEvent::Stopping, .. }]));
+    }
+
+    fn transferred(address: &str) -> AuditEvent {
+        let AuditEvent::Denied { peer, .. } = denied(address, 0) else { unreachable!() };
+        AuditEvent::TransferBegan { peer, study: Default::default() }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_loses_the_oldest_of_the_source_with_the_most_and_tickets_stay_right() {
+        let trail = AuditTrail::new(4);
+        let first = trail.record(transferred("192.0.2.1"));
+        for _ in 0..5 {
+            trail.record(transferred("[2001:db8::1]"));
+        }
+        let last = trail.record(transferred("192.0.2.2"));
+        let sources: Vec<_> = trail.take(1).await.iter().map(AuditRecord::source).collect();
+        assert_eq!(sources, ["192.0.2.1"]);
+        trail.written();
+        let patience = Duration::from_secs(3600);
+        assert!(trail.wait_until_written(first, patience).now_or_never().is_some());
+        assert!(trail.wait_until_written(last, patience).now_or_never().is_none());
+        let sources: Vec<_> = trail.take(9).await.iter().map(AuditRecord::source).collect();
+        assert_eq!(sources, ["2001:db8::/64", "2001:db8::/64", "192.0.2.2"]);
+        trail.written();
+        assert!(trail.wait_until_written(last, patience).now_or_never().is_some());
+        assert_eq!(trail.take_lost(), [("2001:db8::/64".to_owned(), 3)]);
+        assert_eq!((trail.take_lost(), trail.lost_total()), (vec![], 3));
+    }
+
+    #[tokio::test]
+    async fn false_titles_hide_no_good_one() {
+        let trail = AuditTrail::new(1024);
+        let associated = |address: &str, title: &str| {
+            let peer = AuditPeer {
+                address: format!("{address}:104").parse().unwrap(),
+                calling_ae_title: title.to_owned(),
+                certificate: String::new(),
+            };
+            trail.record(AuditEvent::Associated { peer });
+        };
+        for title in 0..1000 {
+            associated(&format!("192.0.2.{}", title % 4), &format!("X{title}"));
+        }
+        for _ in 0..10 {
+            associated("198.51.100.1", "GOOD");
+            associated("198.51.100.1", "FINE");
+        }
+        trail.record(AuditEvent::Stopping);
+        let records = trail.take(1024).await;
+        let of = |wanted: &str| {
+            let is_it = |record: &&AuditRecord| match &record.event {
+                AuditEvent::Associated { peer } => peer.calling_ae_title == wanted,
+                _ => false,
+            };
+            records.iter().filter(is_it).map(|record| record.count).collect::<Vec<_>>()
+        };
+        assert_eq!((of("GOOD"), of("FINE")), (vec![1, 9], vec![1, 9]));
+        assert_eq!(records.iter().map(|record| record.count).sum::<u64>(), 1021);
+        assert!(records.len() < 300, "{} records", records.len());
     }
 }

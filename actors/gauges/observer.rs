@@ -9,11 +9,12 @@ use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::snapshot::unattributed;
 use tidegate_memory::{AllocatorStatistics, Holder, Level, Location, MemorySnapshot, StageBytes};
 use tidegate_storage::{Durability, Space, StoreError};
+use tracing::field::display;
 use tracing::warn;
 
 use super::activity::{AssociationUse, WriterUse};
 use super::alarm::Alarm;
-use super::audit::{AuditEvent, AuditPeer, Denial, Operation};
+use super::audit::{AuditEvent, AuditPeer, Denial, Operation, Operator};
 use super::audit_queue::AuditTrail;
 use super::counters::Counters;
 use super::history::Point;
@@ -140,28 +141,31 @@ impl Observer {
 
     /// Aborts the association with this [`AssociationUse::id`] at the request of an operator; false if there is none. Its peer gets an
     /// A-ABORT, and its unfinished dataset is dropped.
-    pub fn abort(&self, id: u64) -> bool {
+    pub fn abort(&self, id: u64, by: &Operator) -> bool {
         let found = self.0.gauges.open.end(id);
         if found {
-            warn!(id, "association aborted by an operator");
-            self.record_operation(Operation::Abort(id));
+            let address = by.address.map(display);
+            warn!(id, operator = ?by.identity, address, "association aborted by an operator");
+            self.record_operation(Operation::Abort(id), by);
         }
         found
     }
 
     /// Drains the node: it accepts no new associations, and open ones continue. A node that is stopping stays so.
-    pub fn drain(&self) {
+    pub fn drain(&self, by: &Operator) {
         if self.change_phase(Phase::Serving, Phase::Drained) {
-            warn!("drained by an operator; new associations are rejected");
-            self.record_operation(Operation::Drain);
+            let address = by.address.map(display);
+            warn!(operator = ?by.identity, address, "drained by an operator; new associations are rejected");
+            self.record_operation(Operation::Drain, by);
         }
     }
 
     /// Ends the drain; false if the node is stopping.
-    pub fn undrain(&self) -> bool {
+    pub fn undrain(&self, by: &Operator) -> bool {
         if self.change_phase(Phase::Drained, Phase::Serving) {
-            warn!("drain ended by an operator");
-            self.record_operation(Operation::EndDrain);
+            let address = by.address.map(display);
+            warn!(operator = ?by.identity, address, "drain ended by an operator");
+            self.record_operation(Operation::EndDrain, by);
         }
         self.phase() == Phase::Serving
     }
@@ -208,13 +212,14 @@ impl Observer {
     }
 
     /// Records a change by an operator for the audit.
-    pub fn record_operation(&self, operation: Operation) {
-        self.0.gauges.record(|| AuditEvent::Operated(operation));
+    pub fn record_operation(&self, operation: Operation, by: &Operator) {
+        self.0.gauges.record(|| AuditEvent::Operated { operator: by.clone(), operation });
     }
 
     /// Records for the audit that a client of the admin surface is no operator: no token, a wrong one, or a certificate that may only read.
-    pub fn record_denied_operator(&self, address: SocketAddr) {
-        let peer = AuditPeer { address, calling_ae_title: String::new(), certificate: String::new() };
+    /// `certificate`: what it shows of itself, if it has one.
+    pub fn record_denied_operator(&self, address: SocketAddr, certificate: String) {
+        let peer = AuditPeer { address, calling_ae_title: String::new(), certificate };
         self.0.gauges.record(|| AuditEvent::Denied { peer, denial: Denial::Operator });
     }
 

@@ -6,7 +6,7 @@ use actix_web::http::Method;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, HttpResponseBuilder, Resource, Route, web};
 use serde::{Deserialize, Serialize};
-use tidegate_actors::gauges::audit::Operation;
+use tidegate_actors::gauges::audit::{Operation, Operator};
 use tidegate_actors::gauges::history::POINTS;
 use tidegate_memory::profile::{ProfileError, Recording};
 use tokio::time::sleep;
@@ -146,7 +146,11 @@ async fn scrape(surface: web::Data<Surface>) -> HttpResponse {
 
 /// Heap profile of the coming seconds in the format of pprof, by addresses: looking names up takes more memory than a node has to
 /// spare, and profilers do it. A client that leaves ends the recording.
-async fn profile(length: web::Query<Length>) -> HttpResponse {
+async fn profile(
+    surface: web::Data<Surface>,
+    operator: web::ReqData<Operator>,
+    length: web::Query<Length>,
+) -> HttpResponse {
     let seconds = length.seconds.unwrap_or(DEFAULT_PROFILE_SECONDS);
     if !(1..=MAX_PROFILE_SECONDS).contains(&seconds) {
         return complain(HttpResponse::BadRequest(), format!("seconds must be 1 to {MAX_PROFILE_SECONDS}"));
@@ -157,6 +161,7 @@ async fn profile(length: web::Query<Length>) -> HttpResponse {
         Err(error @ ProfileError::Busy) => return complain(HttpResponse::Conflict(), error),
         Err(error) => return complain(HttpResponse::InternalServerError(), error),
     };
+    surface.observer.record_operation(Operation::Profile, &operator);
     sleep(length).await;
     let profile = web::block(move || recording.stop()?.addresses(length)).await;
     match profile {
@@ -198,9 +203,9 @@ async fn associations(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -
 }
 
 /// 202: the association is aborted at its next wait, which is soon.
-async fn abort(surface: web::Data<Surface>, id: web::Path<u64>) -> HttpResponse {
+async fn abort(surface: web::Data<Surface>, operator: web::ReqData<Operator>, id: web::Path<u64>) -> HttpResponse {
     let id = id.into_inner();
-    if surface.observer.abort(id) {
+    if surface.observer.abort(id, &operator) {
         HttpResponse::Accepted().json(Aborted { id })
     } else {
         complain(HttpResponse::NotFound(), "no such association")
@@ -226,10 +231,14 @@ async fn log_level(surface: web::Data<Surface>) -> HttpResponse {
     HttpResponse::Ok().json(LogLevel { level: surface.steering.log_level() })
 }
 
-async fn set_log_level(surface: web::Data<Surface>, wanted: web::Json<LogLevel>) -> HttpResponse {
-    match surface.steering.set_log_level(&wanted.level) {
+async fn set_log_level(
+    surface: web::Data<Surface>,
+    operator: web::ReqData<Operator>,
+    wanted: web::Json<LogLevel>,
+) -> HttpResponse {
+    match surface.steering.set_log_level(&wanted.level, &operator) {
         Ok(()) => {
-            surface.observer.record_operation(Operation::LogLevel(surface.steering.log_level()));
+            surface.observer.record_operation(Operation::LogLevel(surface.steering.log_level()), &operator);
             HttpResponse::Ok().json(LogLevel { level: surface.steering.log_level() })
         }
         Err(error) => complain(HttpResponse::BadRequest(), error),
@@ -241,14 +250,14 @@ async fn draining(surface: web::Data<Surface>) -> HttpResponse {
 }
 
 /// Drains the node: new associations are rejected, `/ready` fails, open associations continue.
-async fn drain(surface: web::Data<Surface>) -> HttpResponse {
-    surface.observer.drain();
+async fn drain(surface: web::Data<Surface>, operator: web::ReqData<Operator>) -> HttpResponse {
+    surface.observer.drain(&operator);
     HttpResponse::Accepted().json(Drain::of(&surface.observer))
 }
 
 /// Ends the drain; 409 if the node is stopping.
-async fn undrain(surface: web::Data<Surface>) -> HttpResponse {
-    if surface.observer.undrain() {
+async fn undrain(surface: web::Data<Surface>, operator: web::ReqData<Operator>) -> HttpResponse {
+    if surface.observer.undrain(&operator) {
         HttpResponse::Ok().json(Drain::of(&surface.observer))
     } else {
         complain(HttpResponse::Conflict(), "the node is stopping")

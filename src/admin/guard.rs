@@ -6,7 +6,7 @@
 //! - An address is not an identity: every user of the host has the loopback. A request that changes something needs a token, or a certificate
 //!   of an operator. Names of peers need a token or a certificate. Outside the loopback address, the configuration requires a token or a client certificate.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -16,6 +16,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
 use subtle::ConstantTimeEq;
 use tidegate_actors::Observer;
+use tidegate_actors::gauges::audit::Operator;
 
 use super::complaint::Complaint;
 use super::operators::{OperatorName, Role};
@@ -71,6 +72,17 @@ impl Access {
             operators: door.operators.clone(),
         }
     }
+
+    /// The operator whose request passed: the token counts before the certificate.
+    fn operator(&self, headers: &HeaderMap, certificate: &str, peer: Option<SocketAddr>) -> Operator {
+        let has_token = self.token.as_ref().is_some_and(|token| shows(headers, token));
+        let identity = match (has_token, self.is_closed) {
+            (true, true) => "token",
+            (true, false) => "the node's own token",
+            (false, _) => certificate,
+        };
+        Operator { identity: identity.to_owned(), address: peer.map(|peer| peer.ip().to_canonical()) }
+    }
 }
 
 /// The rights of a client, rising.
@@ -96,17 +108,22 @@ pub(super) async fn guard(
     use actix_web::HttpMessage;
     let client = request.conn_data::<Client>().cloned();
     let role = client.as_ref().and_then(|client| client.role);
+    let certificate = client.as_ref().map(|client| client.certificate.clone()).unwrap_or_default();
     let mut response = match judge(&access, role, request.method(), request.path(), request.headers()) {
         Ok(trust) => {
             if let Some(client) = client {
                 client.standing.is_trusted.set(trust >= Trust::Reader);
+            }
+            if trust == Trust::Operator {
+                let operator = access.operator(request.headers(), &certificate, request.peer_addr());
+                request.extensions_mut().insert(operator);
             }
             request.extensions_mut().insert(trust);
             next.call(request).await?.map_into_boxed_body()
         }
         Err(refusal) => {
             if let (true, Some(peer)) = (is_attempt(&request, refusal), request.peer_addr()) {
-                observer.record_denied_operator(peer);
+                observer.record_denied_operator(peer, certificate.to_string());
             }
             request.into_response(refusal.response())
         }

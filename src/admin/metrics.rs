@@ -129,8 +129,14 @@ impl Figures {
         for (name, help, counter) in counts {
             page.counter(name, help, None, counter.get())?;
         }
-        let lost = self.observer.audit().map_or(0, |trail| trail.dropped.get());
-        page.counter("audit_messages_lost", "Audit messages dropped because their queue was full", None, lost)?;
+        let trail = self.observer.audit();
+        let lost = trail.as_ref().map_or(0, |trail| trail.lost_total());
+        let help = "Audit messages dropped because their queue or spool was full, or the disk did not take them";
+        page.counter("audit_messages_lost", help, None, lost)?;
+        let backlog = trail.map(|trail| trail.backlog()).unwrap_or_default();
+        page.gauge("audit_backlog", "Bytes of audit messages that are not sent", BYTES, backlog.bytes)?;
+        let age_s = backlog.oldest.and_then(|at| at.elapsed().ok()).map_or(0.0, |age| age.as_secs_f64());
+        page.gauge("audit_oldest_unsent", "Age of the oldest audit message that is not sent", SECONDS, age_s)?;
         let incidents = self.observer.incidents();
         let incidents = incidents.iter().map(|((class, kind), count)| ([class.name(), *kind], *count));
         page.counters("incidents", "Misbehaviour of peers", None, &["class", "kind"], incidents)?;

@@ -1,5 +1,6 @@
 //! The role of a client's certificate.
 
+use tidegate_actors::CertificateNames;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -48,6 +49,15 @@ impl Role {
         let parsed = X509Certificate::from_der(certificate).ok();
         let operates = parsed.is_some_and(|(_, parsed)| operators.iter().any(|name| name.is_of(&parsed)));
         if operates { Self::Operate } else { Self::Read }
+    }
+}
+
+/// A certificate as log and audit name it: its subject and serial number.
+pub(super) fn identity(certificate: &[u8]) -> String {
+    let subject = CertificateNames::of(certificate).subject;
+    match X509Certificate::from_der(certificate) {
+        Ok((_, parsed)) => format!("certificate {subject}, serial {}", parsed.raw_serial_as_string()),
+        Err(_) => "certificate that cannot be parsed".to_owned(),
     }
 }
 

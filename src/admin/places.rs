@@ -25,6 +25,8 @@ const PROTECTED_IF_ANSWERED: Duration = Duration::from_millis(20);
 pub(super) struct Client {
     /// The role of its certificate; `None`: it has none.
     pub(super) role: Option<Role>,
+    /// Subject and serial number of its certificate; empty without one.
+    pub(super) certificate: Rc<str>,
     pub(super) standing: Rc<Standing>,
 }
 

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use super::api;
 use super::guard::{self, Access};
 use super::leases::{self, OfConnection};
-use super::operators::Role;
+use super::operators::{Role, identity};
 use super::own_token::OwnToken;
 use super::places::{Client, Place, Places};
 use super::settings::Door;
@@ -148,14 +148,16 @@ async fn connect(
     lease: OfConnection,
 ) -> Option<Transport> {
     let _ = stream.set_nodelay(true); // slower without
-    let (stream, role): (Box<dyn Stream>, _) = match tls {
-        None => (Box::new(stream), None),
+    let (stream, role, certificate): (Box<dyn Stream>, _, _) = match tls {
+        None => (Box::new(stream), None, String::new()),
         Some(tls) => {
             let stream = within(REQUEST_TIMEOUT, tls.accept(stream)).await.ok()?.ok()?;
             let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let role = certificate.map(|certificate| Role::of(certificate, &access.operators));
-            (Box::new(stream), role)
+            let certificate = certificate.map(|certificate| identity(certificate)).unwrap_or_default();
+            (Box::new(stream), role, certificate)
         }
     };
-    Some(Transport::new(stream, Client { role, standing: place.standing.clone() }, lease))
+    let client = Client { role, certificate: certificate.into(), standing: place.standing.clone() };
+    Some(Transport::new(stream, client, lease))
 }

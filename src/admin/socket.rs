@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
+use tidegate_actors::gauges::audit::Operator;
 use tidegate_actors::patience::within;
 use tidegate_actors::{Observer, Service};
 use tidegate_memory::allocator::AllocatorError;
@@ -113,7 +114,7 @@ impl AdminSocket {
     /// buffers of connections. Clients are served even if the budget is exhausted, because operators ask at that time; they are few.
     async fn serve<F>(self: Arc<Self>, look: F, account: Holder) -> io::Result<()>
     where
-        F: Fn(Ask) -> Answer + Send + Sync + 'static,
+        F: Fn(Ask, &Operator) -> Answer + Send + Sync + 'static,
     {
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
         let observed = Arc::new(Observed { look, account });
@@ -194,10 +195,10 @@ fn sweep(directory: &Path) {
 }
 
 /// Answers a request about the node. Called on threads that may block.
-fn looks(observer: Observer) -> impl Fn(Ask) -> Answer {
+fn looks(observer: Observer) -> impl Fn(Ask, &Operator) -> Answer {
     let storage = StorageWatch::new(observer.clone());
     let runtime = Handle::current();
-    move |ask| match ask {
+    move |ask, operator| match ask {
         Ask::Memory => answer_or_error(observer.memory(), |snapshot| Answer::Memory(Box::new(snapshot))),
         Ask::Status => {
             let status = runtime.block_on(Status::of(&observer, &storage));
@@ -209,7 +210,7 @@ fn looks(observer: Observer) -> impl Fn(Ask) -> Answer {
             let points = observer.history(usize::try_from(seconds).unwrap_or(usize::MAX));
             Answer::History(points.iter().map(Second::of).collect())
         }
-        Ask::Abort { id } if observer.abort(id) => Answer::Abort { id },
+        Ask::Abort { id } if observer.abort(id, operator) => Answer::Abort { id },
         Ask::Abort { id } => Answer::Refused(format!("there is no association {id}")),
         Ask::Allocator | Ask::Purge | Ask::Profile { .. } => {
             Answer::Refused("this is not asked of the node".to_owned())
@@ -267,13 +268,14 @@ impl Drop for SocketFile {
 /// Serves one client. An error on its connection concerns that client only.
 async fn converse<F>(mut stream: UnixStream, observed: Arc<Observed<F>>)
 where
-    F: Fn(Ask) -> Answer + Send + Sync + 'static,
+    F: Fn(Ask, &Operator) -> Answer + Send + Sync + 'static,
 {
     let _lease = observed.charge(MAX_REQUEST_BYTES);
+    let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
     let answer = match within(REQUEST_TIMEOUT, read_request(&mut stream)).await {
         Ok(Some(Ok(ask))) => match ask {
             Ask::Memory | Ask::Status | Ask::Associations | Ask::Writers | Ask::History { .. } | Ask::Abort { .. } => {
-                observed.clone().blocking(move |observed| (observed.look)(ask)).await
+                observed.clone().blocking(move |observed| (observed.look)(ask, &operator(uid))).await
             }
             Ask::Allocator => observed.clone().blocking(|_| allocator_detail()).await,
             Ask::Purge => observed.clone().blocking(|_| purge()).await,
@@ -292,6 +294,25 @@ where
         Ok(None) | Err(_) => return,
     };
     send(&mut stream, &observed, answer).await;
+}
+
+/// The user at the other end of the socket.
+fn operator(uid: Option<u32>) -> Operator {
+    let identity = match uid {
+        Some(uid) => format!("user {} (uid {uid})", user_name(uid).as_deref().unwrap_or("unknown")),
+        None => "user unknown".to_owned(),
+    };
+    Operator { identity, address: None }
+}
+
+/// The name of a user of this machine, by its own list: a directory service could keep the answer waiting.
+fn user_name(uid: u32) -> Option<String> {
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    let names = users.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        Some((fields.next()?, fields.nth(1)?.parse::<u32>().ok()?))
+    });
+    names.filter(|(_, of_user)| *of_user == uid).map(|(name, _)| name.to_owned()).next()
 }
 
 async fn send<F>(stream: &mut UnixStream, observed: &Observed<F>, answer: Answer) {

@@ -28,7 +28,7 @@ async fn with_socket<T: Send + 'static>(path: &Path, client: impl FnOnce() -> T 
     let account = budget.open_account("admin socket");
     let watched = budget.clone();
     let socket = Arc::new(AdminSocket::bind(path).unwrap());
-    let serving = actix_rt::spawn(socket.serve(move |_| Answer::Memory(Box::new(snapshot(&watched))), account));
+    let serving = actix_rt::spawn(socket.serve(move |_, _| Answer::Memory(Box::new(snapshot(&watched))), account));
     let result = spawn_blocking(client).await.unwrap();
     serving.abort();
     let _ = serving.await;

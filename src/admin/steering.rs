@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use serde_json::Value;
+use tidegate_actors::gauges::audit::Operator;
+use tracing::field::display;
 
 use crate::cli::{LogLevel, LogQueue};
 
@@ -40,14 +42,15 @@ impl Steering {
 
     /// # Errors
     /// If there is no such level.
-    pub(super) fn set_log_level(&self, level: &str) -> Result<(), String> {
+    pub(super) fn set_log_level(&self, level: &str, by: &Operator) -> Result<(), String> {
         let known = ["error", "warn", "info", "debug", "trace"].contains(&level);
         let parsed = known.then(|| level.parse().ok()).flatten();
         let level = parsed.ok_or_else(|| "level must be error, warn, info, debug or trace".to_owned())?;
         let before = self.log_level.get();
         self.log_level.set(level).map_err(|error| error.to_string())?;
         // Logged at a level that is never filtered out.
-        tracing::error!(%before, %level, "log level changed by an operator");
+        let address = by.address.map(display);
+        tracing::error!(%before, %level, operator = ?by.identity, address, "log level changed by an operator");
         Ok(())
     }
 }

@@ -255,7 +255,7 @@ mod tests {
                 }
             }
         }
-        let client = || Client { role: None, standing: Default::default() };
+        let client = || Client { role: None, certificate: "".into(), standing: Default::default() };
         let transport = |stream| Transport::new(Box::new(stream), client(), OfConnection::default());
         let (node, _unread) = tokio::io::duplex(64);
         let (slow_node, mut slow) = tokio::io::duplex(64);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use crate::unprintable::is_unprintable;
-use tidegate_actors::gauges::audit::{AuditEvent, AuditPeer, AuditRecord, AuditStudy, Denial, Operation};
+use tidegate_actors::gauges::audit::{AuditEvent, AuditPeer, AuditRecord, AuditStudy, Denial, Operation, Operator};
 
 /// The node, as messages name it.
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
             out.event(&REPLACED, &at, Outcome::Success, "stored instances replaced by others with the same UIDs");
             out.transfer(peer, study, origin);
         }
-        AuditEvent::Operated(operation) => out.operated(operation, &at, origin),
+        AuditEvent::Operated { operator, operation } => out.operated(operator, operation, &at, origin),
         AuditEvent::Denied { peer, denial } => out.denied(peer, denial, record.count, &at, origin),
     }
     out.0.push_str("</AuditMessage>");
@@ -102,9 +102,10 @@ fn times(described: String, count: u64) -> String {
 struct Xml(String);
 
 impl Xml {
-    fn operated(&mut self, operation: &Operation, at: &str, origin: &Origin) {
+    fn operated(&mut self, operator: &Operator, operation: &Operation, at: &str, origin: &Origin) {
         let (kind, outcome, described) = match operation {
             Operation::Abort(id) => (RESTRICTED, Outcome::Success, format!("association {id} aborted")),
+            Operation::Profile => (RESTRICTED, Outcome::Success, "heap profile taken".to_owned()),
             Operation::Drain => (RESTRICTED, Outcome::Success, "drained: new associations are rejected".to_owned()),
             Operation::EndDrain => (RESTRICTED, Outcome::Success, "drain ended".to_owned()),
             Operation::LogLevel(level) => (CONFIGURED, Outcome::Success, format!("log level set to {level}")),
@@ -112,7 +113,7 @@ impl Xml {
             Operation::Reload(false) => (CONFIGURED, Outcome::MinorFailure, "configuration not reloaded".to_owned()),
         };
         self.event(&kind, at, outcome, &described);
-        self.operator(origin);
+        self.operator(operator, origin);
         self.node(origin, DESTINATION);
         self.source(origin);
         self.alerted(origin);
@@ -187,13 +188,15 @@ impl Xml {
         self.participant(&attributes, role);
     }
 
-    /// The operator. An operator has no name of its own: the token, the socket or a signal is the proof.
-    fn operator(&mut self, origin: &Origin) {
+    /// The operator, by the proof of its right. Without an address it is a user of this machine.
+    fn operator(&mut self, operator: &Operator, origin: &Origin) {
+        let address = operator.address.map(|address| address.to_string());
+        let (access_point, kind) = address.as_deref().map_or((origin.host.as_str(), "1"), |address| (address, "2"));
         let attributes = [
-            ("UserID", "operator"),
+            ("UserID", operator.identity.as_str()),
             ("UserIsRequestor", "true"),
-            ("NetworkAccessPointID", origin.host.as_str()),
-            ("NetworkAccessPointTypeCode", "1"),
+            ("NetworkAccessPointID", access_point),
+            ("NetworkAccessPointTypeCode", kind),
         ];
         self.participant(&attributes, SOURCE);
     }

@@ -2,26 +2,31 @@
 //! syslog receiver.
 //!
 //! Each message reaches the [`spool`] first. A message that could not be sent is repeated, with pauses up to [`LONGEST_PAUSE`]. Meanwhile
-//! the spool fills, and a message that finds it full is lost and counted.
+//! the spool fills; when it is full, the oldest messages of the sources that hold the most give way, and are counted and logged.
 
 mod message;
+mod reach;
+mod shed;
 mod spool;
 mod syslog;
 mod target;
 mod transport;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidegate_actors::gauges::audit::AuditRecord;
-use tidegate_actors::gauges::audit_queue::AuditTrail;
+use tidegate_actors::gauges::audit_queue::{AuditTrail, Backlog};
 use tidegate_actors::{Observer, Service};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 pub(crate) use message::Origin;
-use spool::{Message, Spool};
+pub(crate) use reach::{reach, reach_now};
+pub(crate) use spool::MAX_OPEN_FILES;
+use spool::{Class, Message, Spool};
 pub(crate) use target::Target;
 use transport::Transport;
 
@@ -29,6 +34,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Least time between two lines about lost messages.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Sources that such a line names.
+const TOLD_SOURCES: usize = 8;
 
 /// Records written at a time.
 const MOST_RECORDS: usize = 64;
@@ -52,43 +60,43 @@ async fn write_down(observer: Observer, target: Target, origin: Origin, path: Pa
             }
         }
     };
-    let mut keeper = Keeper { spool, origin, trail, told_dropped: 0, told_at: None };
+    let mut keeper = Keeper { spool, origin, trail, told_at: None, oldest: None };
+    let sink = target.to_string();
     let mut transport = Transport::new(target);
-    let (mut pause, mut retry_at) = (FIRST_PAUSE, Instant::now());
+    let (mut pause, mut is_down) = (FIRST_PAUSE, false);
     loop {
         let sent = match keeper.spool.first() {
-            Ok(None) => {
-                keeper.empty(&transport);
-                keeper.keep_next().await;
-                continue;
-            }
             Ok(Some(message)) => {
-                let mut sending = pin!(async {
-                    sleep_until(retry_at).await;
-                    transport.send(&message).await
-                });
-                // A receiver that hangs keeps no message from the spool.
-                let sent = loop {
-                    tokio::select! {
-                        () = keeper.keep_next() => {}
-                        sent = &mut sending => break sent,
-                    }
-                };
-                sent.inspect(|()| keeper.spool.sent(&message))
+                keeper.note_backlog(syslog::time(&message));
+                let sent = keeper.keep_while(transport.send(&message)).await;
+                sent.inspect(|()| keeper.spool.sent())
             }
+            Ok(None) => match keeper.clear(&transport) {
+                Err(error) if keeper.spool.unsent_bytes() > 0 => Err(error),
+                _ => {
+                    if keeper.spool.unsent_bytes() == 0 {
+                        keeper.note_backlog(None);
+                        keeper.trail.passed_on();
+                        keeper.keep_next_or_tell().await;
+                    }
+                    continue;
+                }
+            },
             Err(error) => Err(error),
         };
+        let backlog_bytes = keeper.spool.unsent_bytes();
         match sent {
-            Ok(()) if pause != FIRST_PAUSE => {
-                tracing::info!("audit messages are written again");
-                pause = FIRST_PAUSE;
+            Ok(()) if is_down => {
+                tracing::info!(sink, backlog_bytes, "audit messages are written again");
+                (pause, is_down) = (FIRST_PAUSE, false);
             }
             Ok(()) => {}
             Err(error) => {
-                if pause == FIRST_PAUSE {
-                    tracing::error!(%error, "audit message not written; retrying");
+                if !is_down {
+                    tracing::error!(sink, %error, backlog_bytes, "audit message not written; retrying");
                 }
-                retry_at = Instant::now() + pause;
+                is_down = true;
+                keeper.keep_while(sleep(pause)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
@@ -100,9 +108,10 @@ struct Keeper {
     spool: Spool,
     origin: Origin,
     trail: Arc<AuditTrail>,
-    told_dropped: u64,
     /// The last line about lost messages. A spool that is full loses thousands a second.
     told_at: Option<Instant>,
+    /// The time of the oldest message that is not sent.
+    oldest: Option<SystemTime>,
 }
 
 impl Keeper {
@@ -110,37 +119,83 @@ impl Keeper {
     async fn keep_next(&mut self) {
         let records = self.trail.take(MOST_RECORDS).await;
         let message = |record: &AuditRecord| Message {
+            source: record.source(),
+            class: if record.event.is_evidence() { Class::Evidence } else { Class::Contact },
             text: syslog::message(record.at, &self.origin, &message::xml(record, &self.origin)),
-            is_evidence: record.event.is_evidence(),
         };
         let messages: Vec<Message> = records.iter().map(message).collect();
-        let appended = self.spool.append(&messages);
-        self.trail.dropped.add(*appended.as_ref().unwrap_or(&(messages.len() as u64)));
-        self.trail.written();
-        let dropped = self.trail.dropped.get();
-        if dropped > self.told_dropped && self.told_at.is_none_or(|at| at.elapsed() >= TELL_INTERVAL) {
-            let lost = dropped - self.told_dropped;
-            match appended {
-                Ok(_) => {
-                    tracing::error!(
-                        lost,
-                        lost_total = dropped,
-                        "audit messages dropped: no room in their queue or spool"
-                    );
-                }
-                Err(error) => {
-                    tracing::error!(lost, lost_total = dropped, %error, "audit messages dropped: their spool cannot be written");
-                }
+        let error = match self.spool.append(&messages) {
+            Ok(gave_way) => {
+                gave_way.into_iter().for_each(|(source, count)| self.trail.lose(source, count));
+                None
             }
-            (self.told_dropped, self.told_at) = (dropped, Some(Instant::now()));
+            Err(error) => {
+                messages.into_iter().for_each(|message| self.trail.lose(message.source, 1));
+                Some(error)
+            }
+        };
+        self.trail.written();
+        self.note_backlog(self.oldest.or(records.first().map(|record| record.at)));
+        self.tell_lost(error);
+    }
+
+    /// Keeps messages until `work` is done: a receiver that hangs keeps none from the spool.
+    async fn keep_while<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                () = self.keep_next_or_tell() => {}
+                done = &mut work => return done,
+            }
         }
     }
 
-    /// Empties the spool once the receiver has all of it.
-    fn empty(&mut self, transport: &Transport) {
-        if let Err(error) = transport.sync().and_then(|()| self.spool.clear()) {
-            tracing::error!(%error, "the spool of audit messages cannot be emptied: they are sent again after a start");
+    /// Losses are told, too, if no record follows them.
+    async fn keep_next_or_tell(&mut self) {
+        tokio::select! {
+            () = self.keep_next() => {}
+            () = sleep(TELL_INTERVAL) => self.tell_lost(None),
         }
-        self.trail.passed_on();
+    }
+
+    fn note_backlog(&mut self, oldest: Option<SystemTime>) {
+        self.oldest = oldest;
+        self.trail.set_backlog(Backlog { bytes: self.spool.unsent_bytes(), oldest });
+    }
+
+    /// Logs the losses by source, in one line an interval.
+    fn tell_lost(&mut self, error: Option<io::Error>) {
+        if self.told_at.is_some_and(|at| at.elapsed() < TELL_INTERVAL) {
+            return;
+        }
+        let sources = self.trail.take_lost();
+        let lost: u64 = sources.iter().map(|(_, count)| count).sum();
+        if lost == 0 {
+            return;
+        }
+        let lost_total = self.trail.lost_total();
+        let named = sources.iter().take(TOLD_SOURCES).map(|(source, count)| format!("{source}: {count}"));
+        let by_source = named.collect::<Vec<_>>().join(", ");
+        match error {
+            None => tracing::error!(
+                lost,
+                lost_total,
+                sources = sources.len(),
+                by_source,
+                "audit messages dropped: their queue or spool is full, and these sources had the most in it"
+            ),
+            Some(error) => tracing::error!(
+                lost, lost_total, sources = sources.len(), by_source, %error,
+                "audit messages dropped: their spool cannot be written"
+            ),
+        }
+        self.told_at = Some(Instant::now());
+    }
+
+    /// Removes what the receiver has from the spool.
+    fn clear(&mut self, transport: &Transport) -> io::Result<()> {
+        transport.sync().and_then(|()| self.spool.clear()).inspect_err(|error| {
+            tracing::error!(%error, "sent audit messages cannot be removed from their spool: they are sent again after a start");
+        })
     }
 }

@@ -18,6 +18,11 @@ pub(crate) fn message(at: SystemTime, origin: &Origin, xml: &str) -> String {
     format!("<{PRIORITY}>1 {at} {host} tidegate {} {MESSAGE_ID} - \u{feff}{xml}", origin.process_id)
 }
 
+/// The time in a message.
+pub(super) fn time(message: &str) -> Option<SystemTime> {
+    humantime::parse_rfc3339(message.split(' ').nth(1)?).ok()
+}
+
 /// The message, framed for a stream.
 pub(crate) fn framed(message: &str) -> String {
     format!("{} {message}", message.len())
@@ -34,6 +39,7 @@ mod tests {
         let origin = Origin { ae_title: "A".to_owned(), host: "gate way\n".to_owned(), process_id: 7 };
         let message = message(UNIX_EPOCH, &origin, "<x/>");
         assert_eq!(message, "<85>1 1970-01-01T00:00:00.000Z gateway tidegate 7 DICOM+RFC3881 - \u{feff}<x/>");
+        assert_eq!(time(&message), Some(UNIX_EPOCH));
         assert_eq!(framed("\u{feff}<x/>"), "7 \u{feff}<x/>");
     }
 }

@@ -1,5 +1,6 @@
 //! The destination of audit messages, as configured.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,4 +18,16 @@ pub(crate) enum Target {
     Tcp(String),
     /// `HOST:PORT`, the name that its certificate must have, and the trusted authorities.
     Tls { address: String, name: ServerName<'static>, client: Arc<ClientConfig> },
+}
+
+impl fmt::Display for Target {
+    /// As configured.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Udp(address) => write!(f, "udp://{address}"),
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Tls { address, .. } => write!(f, "tls://{address}"),
+        }
+    }
 }

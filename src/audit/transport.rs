@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use tidegate_actors::patience;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
 use super::syslog::framed;
@@ -16,21 +17,26 @@ use super::target::Target;
 
 /// Time for a receiver to accept a connection, or to take a message.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time for a host to report that nobody listens on the port of a datagram.
+const REFUSAL_TIME: Duration = Duration::from_millis(200);
 /// The node's user writes, and its group reads.
 const MODE: u32 = 0o640;
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 /// A target, with its connection if there is one.
 pub(crate) struct Transport {
     target: Target,
     stream: Option<Box<dyn Stream>>,
+    /// Connected, so that the system reports a port where nobody listens: of the first message in time for it to be sent again, of a later one
+    /// at the next.
+    datagrams: Option<UdpSocket>,
 }
 
 impl Transport {
     pub(crate) fn new(target: Target) -> Self {
-        Self { target, stream: None }
+        Self { target, stream: None, datagrams: None }
     }
 
     /// Sends one message. After an error, it can be sent again.
@@ -41,13 +47,20 @@ impl Transport {
                 file.write_all(format!("{message}\n").as_bytes())
             }
             Target::Udp(address) => {
-                within(async {
-                    let remote = tokio::net::lookup_host(address).await?.next().ok_or(ErrorKind::NotFound)?;
-                    let local = if remote.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-                    let socket = UdpSocket::bind(local).await?;
-                    socket.send_to(message.as_bytes(), remote).await.map(drop)
-                })
-                .await
+                let sent = within(async {
+                    let (socket, is_new) = match self.datagrams.take() {
+                        Some(socket) => (socket, false),
+                        None => (udp(address).await?, true),
+                    };
+                    socket.send(message.as_bytes()).await?;
+                    if is_new {
+                        sleep(REFUSAL_TIME).await;
+                        socket.take_error()?.map_or(Ok(()), Err)?;
+                    }
+                    self.datagrams = Some(socket);
+                    Ok(())
+                });
+                sent.await
             }
             Target::Tcp(_) | Target::Tls { .. } => {
                 let sent = within(self.send_on_stream(&framed(message))).await;
@@ -86,7 +99,14 @@ impl Transport {
     }
 }
 
-async fn connect(target: &Target) -> io::Result<Box<dyn Stream>> {
+pub(super) async fn udp(address: &str) -> io::Result<UdpSocket> {
+    let remote = tokio::net::lookup_host(address).await?.next().ok_or(ErrorKind::NotFound)?;
+    let socket = UdpSocket::bind(if remote.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).await?;
+    socket.connect(remote).await?;
+    Ok(socket)
+}
+
+pub(super) async fn connect(target: &Target) -> io::Result<Box<dyn Stream>> {
     match target {
         Target::Tls { address, name, client } => {
             let socket = TcpStream::connect(address).await?;

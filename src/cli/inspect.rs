@@ -1,23 +1,43 @@
 //! `check-config` and `print-config`: look at the configuration without starting anything.
 
+use std::time::Duration;
+
 use tidegate_actors::{FLOOR_LEASE_BYTES, floors_of};
 
 use super::run::open_files;
 use super::{Exit, output};
+use crate::audit;
 use crate::config::{Raw, Settings, TEMPLATE, size_text};
 
-/// Prints that the configuration is valid, and the memory and descriptors that it adds up to.
+/// Time for the sink of audit messages to answer.
+const SINK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Prints that the configuration is valid, and the memory and descriptors that it adds up to. Warns of a sink of audit messages that cannot be
+/// reached: that is no error, since a receiver may be down for a while.
 pub(super) fn check(settings: &Settings) -> Exit {
     let node = &settings.node;
     let live = &node.live;
     let associations = live.associations.max;
     let floor = floors_of(associations);
+    let audit = match &settings.audit {
+        None => "off".to_owned(),
+        Some(sink) => match audit::reach_now(sink, SINK_PATIENCE) {
+            Ok(()) => format!("{sink}, reached"),
+            Err(error) => {
+                output::complain(&format!(
+                    "warning: audit.sink {sink} cannot be reached: {error}. Audit messages would wait in .tidegate/audit of the storage root"
+                ));
+                format!("{sink}, not reached")
+            }
+        },
+    };
     output::print(&format!(
         "configuration is valid\n\
          \x20 memory: budget {budget}, of which floor leases {floor} ({associations} associations of {each}, and startup places), \
          {rest} for negotiation and datasets\n\
          \x20 datasets above {spool} are spooled to disk; {writers} writers, {mailbox} mailbox slots\n\
-         \x20 open files: {open_files} at most, which the process limit (ulimit -n, LimitNOFILE=) must allow\n",
+         \x20 open files: {open_files} at most, which the process limit (ulimit -n, LimitNOFILE=) must allow\n\
+         \x20 audit messages: {audit}\n",
         budget = size_text(live.memory_budget_bytes),
         floor = size_text(floor),
         each = size_text(FLOOR_LEASE_BYTES),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_actors::gauges::alarm::Alarm;
-use tidegate_actors::gauges::audit::Operation;
+use tidegate_actors::gauges::audit::{Operation, Operator};
 use tidegate_actors::patience::within;
 use tidegate_actors::{
     DESCRIPTORS_OF_ASSOCIATION, Failure, LiveSettings, Node, NodeSettings, Observer, Service, StartError,
@@ -24,7 +24,7 @@ use super::signals::{Asked, Signals, StopSignal};
 use super::start_up::{AdminUrl, StartUp};
 use super::{Exit, logging, output, recovery, reload, service_manager};
 use crate::admin::{Admin, AdminSettings, DoorKeeper, Steering, socket};
-use crate::audit::{self, Origin};
+use crate::audit::{self, Origin, Target};
 use crate::config::{ConfigError, Loaded, Settings};
 use crate::flight::{self, Messages};
 
@@ -33,6 +33,9 @@ const RECORD_GRACE: Duration = Duration::from_secs(10);
 
 /// Time for a slow reader to take the start-up lines, and the last lines of the log.
 const LOG_GRACE: Duration = Duration::from_secs(2);
+
+/// Time for the sink of audit messages to answer, before the start-up lines say that it does not.
+const SINK_GRACE: Duration = Duration::from_millis(500);
 
 /// Runs the node until it is asked to stop or fails. `load` reads the configuration again.
 pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError> + 'static) -> Exit {
@@ -113,6 +116,7 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     }
     .unzip();
     services.extend(admin_socket.map(socket::service));
+    let sink = audit.clone();
     services.extend(audit.map(|target| audit::service(target, origin(&settings), &root)));
     let node = Node::start(settings, services, Vec::new()).await?;
     let keeps_records = flight_records.is_some_and(|path| flight::start(&path, &root, messages, node.observer()));
@@ -122,7 +126,11 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     recovery::log(node.recovery(), &layout);
     actix_rt::spawn(service_manager::watchdog(node.heart()));
     warn_of_open_root(&root);
-    say(start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin)).await;
+    let audit = match sink {
+        Some(sink) => Some(state_of(&sink).await),
+        None => None,
+    };
+    say(start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin, audit.as_deref())).await;
     let addresses: Vec<_> = [node.local_address(), node.tls_address()].into_iter().flatten().collect();
     let serving = format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
     service_manager::ready(&serving);
@@ -146,6 +154,20 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
         "stopped"
     );
     Ok(end)
+}
+
+/// The sink of audit messages and its state, for the start-up lines and the log.
+async fn state_of(sink: &Target) -> String {
+    match audit::reach(sink, SINK_GRACE).await {
+        Ok(()) => {
+            tracing::info!(sink = %sink, "audit sink reached");
+            format!("{sink}, reached")
+        }
+        Err(error) => {
+            tracing::warn!(sink = %sink, error, "audit sink not reached: messages wait in .tidegate/audit of the storage root");
+            format!("{sink}, not reached: {error}; messages wait in .tidegate/audit of the storage root")
+        }
+    }
 }
 
 /// Prints the start-up lines. A stdout that is closed, or that nobody reads, keeps no node from its work.
@@ -184,7 +206,8 @@ async fn reason_to_stop(
                 Asked::Reload => {
                     service_manager::reloading();
                     let reloaded = reloader.reload();
-                    node.observer().record_operation(Operation::Reload(reloaded.is_some()));
+                    let by = Operator { identity: "signal SIGHUP".to_owned(), address: None };
+                    node.observer().record_operation(Operation::Reload(reloaded.is_some()), &by);
                     if let Some(settings) = reloaded {
                         *shutdown_grace = settings.shutdown_grace;
                         if let Some(keeper) = door_keeper {
@@ -270,6 +293,7 @@ pub(super) fn open_files(settings: &NodeSettings) -> u64 {
     DESCRIPTORS_OF_ASSOCIATION * most_connections(associations.max) as u64
         + descriptors_of_writers(settings.writers, writers.batch)
         + BEING_TURNED_AWAY
+        + if settings.audits { audit::MAX_OPEN_FILES } else { 0 }
 }
 
 /// Common soft limits (1024) are below the need of the default settings.

@@ -43,6 +43,7 @@ impl StartUp {
         tls: Option<SocketAddr>,
         recovery: &Recovery,
         admin: Option<AdminUrl>,
+        audit: Option<&str>,
     ) -> String {
         let Self { ae_title, storage, .. } = self;
         let mut lines = format!(
@@ -63,6 +64,9 @@ impl StartUp {
         );
         if let Some(AdminUrl { scheme, address }) = admin {
             let _ = writeln!(lines, "admin: {scheme}://{}/", reachable(address));
+        }
+        if let Some(audit) = audit {
+            let _ = writeln!(lines, "audit: {audit}");
         }
         if let (Some(tls), Some(certificate)) = (tls, &self.certificate) {
             let clients = match certificate.client_auth {

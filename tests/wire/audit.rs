@@ -1,6 +1,8 @@
 //! The audit trail across kills, floods and a receiver that is down. The receiver is a file whose directory is there or not.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use dicom_ul::pdu::{AssociationRQ, Pdu};
@@ -63,8 +65,26 @@ fn of_study(uid: &str, study: &str, pixels: usize) -> Vec<u8> {
     [&content[..at], study.as_bytes(), &content[at + 5..]].concat()
 }
 
+/// Bytes of the messages in the spool.
 fn spool(storage: &Path) -> u64 {
-    fs::metadata(storage.join(".tidegate/audit")).unwrap().len()
+    let files = fs::read_dir(storage.join(".tidegate/audit")).unwrap();
+    // A file that is removed meanwhile has none.
+    files.filter_map(|file| file.ok()?.metadata().ok()).map(|file| file.len()).sum()
+}
+
+/// Fills the part of a spool that is for evidence with messages of this source, in front of one of another.
+fn fill(root: &Path, source: &str) {
+    let spool = root.join(".tidegate/audit");
+    fs::create_dir_all(&spool).unwrap();
+    let line =
+        |source: &str, text: &str| format!("{source} evidence <85>1 2026-01-01T00:00:00.000Z h t 1 m - {text}\n");
+    let mut text = line("198.51.100.7", "the evidence of a small source");
+    for segment in 1..=24 {
+        while text.len() < 2 << 20 {
+            text.push_str(&line(source, &"f".repeat(1000)));
+        }
+        fs::write(spool.join(segment.to_string()), std::mem::take(&mut text)).unwrap();
+    }
 }
 
 const BEGIN: &str = "Begin Transferring DICOM Instances";
@@ -138,6 +158,78 @@ fn denials_are_summed_and_push_out_no_transfer() {
 }
 
 #[test]
+fn of_a_full_spool_the_messages_of_the_source_with_the_most_give_way_and_no_others_across_kills() {
+    let receiver = Receiver::down();
+    let sink = receiver.sink();
+    let environment = [("TIDEGATE__AUDIT__SINK", sink.as_str()), ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0")];
+    let mut node = Node::start_prepared(&environment, |root| fill(root, "203.0.113.9"));
+    let (mut wire, _) = Wire::associate(node.address(), calling("CT1"));
+    assert_eq!(wire.store(1, "1.2.3.1", &of_study("1.2.3.1", "1.2.4", 1000)).status, 0);
+    wire.release();
+    let line = node.logged(&["audit messages dropped", "by_source"]);
+    assert!(line.contains("203.0.113.9: ") && line.contains("sources=1"), "{line}");
+    let metric = |name: &str| {
+        let text = ask(node.admin_address(), "GET", "/metrics", &[], "").body;
+        let line =
+            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} is not in {text}"));
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    let lost = metric("tidegate_audit_messages_lost_total");
+    assert!(lost >= 1000.0 && metric("tidegate_audit_backlog_bytes") > 40e6, "{lost}");
+    assert!(metric("tidegate_audit_oldest_unsent_seconds") > 3600.0, "of an earlier run");
+    node.signal(Signal::KILL);
+    node.wait();
+
+    let storage = node.storage();
+    receiver.start();
+    let mut next = Node::start_prepared(&environment[..1], |root| fs::rename(&storage, root).unwrap());
+    assert!(eventually(|| spool(&next.storage()) == 0));
+    assert_eq!(next.stop(), Some(0));
+    receiver.has(&["the evidence of a small source"]);
+    receiver.has(&[BEGIN, "CT1", "1.2.4"]);
+    receiver.has(&[TRANSFERRED, "CT1", "1.2.4"]);
+    let kept = receiver.messages().iter().filter(|message| message.contains("ffff")).count();
+    assert!(kept > 40_000, "{kept}");
+}
+
+#[test]
+fn a_sink_that_cannot_be_reached_is_told_and_so_is_its_return() {
+    let receiver = Receiver::down();
+    let sink = receiver.sink();
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["check-config"])
+        .env("TIDEGATE__AUDIT__SINK", &sink)
+        .current_dir(receiver.directory.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.success() && told.contains("warning: audit.sink file:"), "{told}");
+    let mut node = Node::start(&[("TIDEGATE__AUDIT__SINK", &sink)]);
+    node.logged(&["audit sink not reached", &sink, "No such file"]);
+    node.logged(&["audit message not written", &sink, "backlog_bytes="]);
+    receiver.start();
+    node.logged(&["audit messages are written again", &sink, "backlog_bytes="]);
+    assert_eq!(node.stop(), Some(0));
+    assert!(!node.log_text().contains("audit sink reached"));
+}
+
+#[test]
+fn a_datagram_that_nobody_takes_is_told_and_sent_again() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    drop(socket);
+    let mut node = Node::start(&[("TIDEGATE__AUDIT__SINK", &format!("udp://{address}"))]);
+    node.logged(&["audit message not written", "udp://127.0.0.1"]);
+    let socket = std::net::UdpSocket::bind(address).unwrap();
+    let mut message = [0; 4096];
+    socket.set_read_timeout(Some(crate::node::PATIENCE)).unwrap();
+    let length = socket.recv(&mut message).unwrap();
+    assert!(String::from_utf8_lossy(&message[..length]).contains("Application Start"));
+    node.logged(&["audit messages are written again"]);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
 fn a_replaced_instance_and_what_an_operator_does_leave_messages() {
     let receiver = Receiver::up();
     let sink = receiver.sink();
@@ -164,15 +256,34 @@ fn a_replaced_instance_and_what_an_operator_does_leave_messages() {
     }
     receiver.has(&["User Authentication", "EventOutcomeIndicator=\"8\"", "admin surface", "127.0.0.1"]);
     assert_eq!(change("DELETE", &association, "", &bearer), 202);
-    receiver.has(&["Use of Restricted Function", "association", "aborted"]);
+    let own = "UserID=\"the node&apos;s own token\" UserIsRequestor=\"true\" NetworkAccessPointID=\"127.0.0.1\"";
+    receiver.has(&["Use of Restricted Function", "association", "aborted", own]);
+    node.logged(&["association aborted by an operator", "the node's own token", "address=127.0.0.1"]);
     assert_eq!(change("POST", "/api/drain", "", &bearer), 202);
-    receiver.has(&["Use of Restricted Function", "drained"]);
+    receiver.has(&["Use of Restricted Function", "drained", own]);
+    node.logged(&["drained by an operator", "the node's own token", "address=127.0.0.1"]);
     assert!(change("DELETE", "/api/drain", "", &bearer) < 300);
-    receiver.has(&["Use of Restricted Function", "drain ended"]);
+    receiver.has(&["Use of Restricted Function", "drain ended", own]);
+    node.logged(&["drain ended by an operator", "the node's own token", "address=127.0.0.1"]);
+    assert_eq!(change("GET", "/debug/pprof/heap?seconds=1", "", &bearer), 200);
+    receiver.has(&["Use of Restricted Function", "heap profile taken", own]);
+    // The socket knows the user.
+    let (_other, _) = Wire::associate(node.address(), calling("CT2"));
+    let listed = ask(node.admin_address(), "GET", "/api/associations", &[("Authorization", &bearer)], "").json();
+    let id = listed.as_array().unwrap().iter().find(|one| one["calling_ae_title"] == "CT2").unwrap()["id"].clone();
+    let mut socket = UnixStream::connect(node.storage().join(".tidegate/admin.sock")).unwrap();
+    writeln!(socket, "{{\"version\":1,\"ask\":{{\"abort\":{{\"id\":{id}}}}}}}").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\"abort\""), "{answer}");
+    let user = format!("(uid {})", rustix::process::getuid().as_raw());
+    receiver.has(&["aborted", "UserID=\"user ", &user]);
+    node.logged(&["association aborted by an operator", "operator=\"user ", &user]);
     assert_eq!(change("PUT", "/api/loglevel", "{\"level\":\"warn\"}", &bearer), 200);
-    receiver.has(&["Security Configuration", "log level set to warn"]);
+    receiver.has(&["Security Configuration", "log level set to warn", own]);
+    node.logged(&["log level changed by an operator", "the node's own token", "address=127.0.0.1"]);
     node.signal(Signal::HUP);
-    receiver.has(&["Security Configuration", "configuration reloaded"]);
+    receiver.has(&["Security Configuration", "configuration reloaded", "UserID=\"signal SIGHUP\""]);
     drop(wire);
     node.signal(Signal::TERM);
     assert_eq!(node.wait(), Some(0));

@@ -54,6 +54,7 @@ fn a_certificate_reads_or_operates_and_a_revoked_one_does_neither() {
     let without_header = drain.replace("X-Tidegate: 1\r\n", "");
     assert_eq!(ask(Some("ops"), &without_header), Some(403), "a browser shows the certificate to any page");
     assert_eq!(ask(Some("ops"), &drain), Some(202));
+    node.logged(&["drained by an operator", "operator=\"certificate CN=ops, serial ", "address=127.0.0.1"]);
     assert_eq!(ask(Some("prometheus"), &format!("GET /ready HTTP/1.1\r\n{host}")), Some(503), "it drains");
     assert_eq!(node.stop(), Some(0));
 }
