@@ -73,6 +73,8 @@ impl Topic {
     /// Lines of one kind that a source gets in an interval.
     fn lines_of_source(self) -> u32 {
         match self {
+            // Several instances of a minute are named.
+            Self::Amiss(Class::Refusal) => 8,
             Self::Amiss(_) => 1,
             Self::Association => 4,
             Self::Stored => 120,
@@ -82,6 +84,7 @@ impl Topic {
     /// Lines a minute of all sources. A line has some 400 bytes at most, so that all shares together stay below 1 MiB.
     fn lines_a_minute(self) -> u32 {
         match self {
+            Self::Amiss(Class::Refusal) => 300,
             Self::Amiss(_) => 150,
             Self::Association => 200, // and as many about their ends
             Self::Stored => 600,

@@ -11,7 +11,7 @@ use tidegate_memory::{AllocatorStatistics, Holder, Level, Location, MemorySnapsh
 use tidegate_storage::{Durability, Space, StoreError};
 use tracing::warn;
 
-use super::activity::{AssociationUse, WriterUse};
+use super::activity::{AssociationUse, EndCause, WriterUse};
 use super::alarm::Alarm;
 use super::audit::{AuditEvent, AuditPeer, Denial, Operation};
 use super::audit_queue::AuditTrail;
@@ -141,9 +141,9 @@ impl Observer {
     /// Aborts the association with this [`AssociationUse::id`] at the request of an operator; false if there is none. Its peer gets an
     /// A-ABORT, and its unfinished dataset is dropped.
     pub fn abort(&self, id: u64) -> bool {
-        let found = self.0.gauges.open.end(id);
+        let found = self.0.gauges.open.end(id, EndCause::Operator);
         if found {
-            warn!(id, "association aborted by an operator");
+            warn!(association = id, "association aborted by an operator");
             self.record_operation(Operation::Abort(id));
         }
         found

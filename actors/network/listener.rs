@@ -116,6 +116,8 @@ async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liven
         match accepted {
             Ok((stream, peer)) => {
                 refused_by_system = false;
+                // A socket of [::] reports IPv4 peers as ::ffff:a.b.c.d.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 let thread = env.threads.thread(turn).await;
                 let admitted = admit(stream, peer, port, thread, env, &rejecting, &mut grace).await;
                 liveness.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });

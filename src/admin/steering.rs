@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use crate::cli::{LogLevel, LogQueue};
+use crate::cli::{ALWAYS_LOGGED, LogLevel, LogQueue};
 
 /// Shared by the surface and by the reload of the configuration.
 #[derive(Clone, Debug)]
@@ -46,8 +46,7 @@ impl Steering {
         let level = parsed.ok_or_else(|| "level must be error, warn, info, debug or trace".to_owned())?;
         let before = self.log_level.get();
         self.log_level.set(level).map_err(|error| error.to_string())?;
-        // Logged at a level that is never filtered out.
-        tracing::error!(%before, %level, "log level changed by an operator");
+        tracing::warn!(target: ALWAYS_LOGGED, %before, %level, "log level changed by an operator");
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ use super::start_up::{AdminUrl, StartUp};
 use super::{Exit, logging, output, recovery, reload, service_manager};
 use crate::admin::{Admin, AdminSettings, DoorKeeper, Steering, socket};
 use crate::audit::{self, Origin};
-use crate::config::{ConfigError, Loaded, Settings};
+use crate::config::{ConfigError, Loaded, LogFormat, Settings};
 use crate::flight::{self, Messages};
 
 /// Time for the last flight record to be written at the end.
@@ -96,7 +96,7 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
         mut shutdown_grace,
         admin,
         admin_socket,
-        log: _,
+        log,
         audit,
         flight_records,
     } = settings;
@@ -122,7 +122,10 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     recovery::log(node.recovery(), &layout);
     actix_rt::spawn(service_manager::watchdog(node.heart()));
     warn_of_open_root(&root);
-    say(start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin)).await;
+    start_up.log(node.local_address(), node.tls_address(), node.recovery(), admin);
+    if log.format == LogFormat::Text {
+        say(start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin)).await;
+    }
     let addresses: Vec<_> = [node.local_address(), node.tls_address()].into_iter().flatten().collect();
     let serving = format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
     service_manager::ready(&serving);

@@ -14,6 +14,25 @@ pub(crate) mod command_field {
     pub(crate) const C_CANCEL_RQ: u16 = 0x0FFF;
 }
 
+/// The name of a request by its Command Field (PS3.7 §E.1-1).
+pub fn request_name(command_field: u16) -> &'static str {
+    match command_field {
+        0x0001 => "C-STORE-RQ",
+        0x0010 => "C-GET-RQ",
+        0x0020 => "C-FIND-RQ",
+        0x0021 => "C-MOVE-RQ",
+        0x0030 => "C-ECHO-RQ",
+        0x0100 => "N-EVENT-REPORT-RQ",
+        0x0110 => "N-GET-RQ",
+        0x0120 => "N-SET-RQ",
+        0x0130 => "N-ACTION-RQ",
+        0x0140 => "N-CREATE-RQ",
+        0x0150 => "N-DELETE-RQ",
+        0x0FFF => "C-CANCEL-RQ",
+        _ => "unknown request",
+    }
+}
+
 /// A request a response refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
@@ -27,6 +46,14 @@ pub struct Operation {
     pub(crate) sop_class_uid: Vec<u8>,
     /// Affected (or requested) SOP Instance UID, as it came.
     pub(crate) sop_instance_uid: Vec<u8>,
+}
+
+impl Operation {
+    /// Affected SOP Instance UID without padding, cut to the length of a UID. A peer's string: escape it before printing.
+    pub fn sop_instance(&self) -> String {
+        let bytes = self.sop_instance_uid.get(..64).unwrap_or(&self.sop_instance_uid);
+        String::from_utf8_lossy(bytes).trim_matches(['\0', ' ']).to_owned()
+    }
 }
 
 /// Why bytes are not a command set this node can act on.

@@ -60,7 +60,9 @@ impl Node {
             }
         }
         let mut child = command
-            .args(["run", "--listen", "127.0.0.1:0", "--storage"])
+            .arg("run")
+            .args(if arguments.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })
+            .arg("--storage")
             .arg(directory.path().join("storage"))
             .args(arguments)
             .env("TIDEGATE__STORAGE__MIN_FREE", "0 B")
