@@ -158,7 +158,7 @@ impl Connection {
         let &Refused { rejection, limit, cause, ref expected } = refused;
         let limit = limit.map(Limit::name);
         let gauges = &self.node.env.gauges;
-        gauges.count_rejected(rejection, limit, self.peer.address, &self.peer.calling_ae_title);
+        gauges.count_rejected(rejection, limit, cause, self.peer.address, &self.peer.calling_ae_title);
         if let Some(unlogged) = self.worth_a_line(Class::Rejection, limit.unwrap_or(rejection.name())) {
             let (calling, called, reason) = (self.peer.calling(), self.peer.called(), rejection.name());
             let expected = expected.as_deref();
@@ -174,14 +174,17 @@ impl Connection {
         for reason in ContextRefusal::ALL {
             self.node.env.gauges.counters.contexts_refused(reason).add(refused.count(reason) as u64);
         }
+        let (kind, can_store) = match self.session.can_store() {
+            true => (first.name(), true),
+            false => ("none_accepted", false),
+        };
+        let Some(unlogged) = self.line_about(Topic::Contexts, kind) else { return };
         let (calling, called) = (self.peer.calling(), self.peer.called());
-        let (count, contexts) = (refused.total(), refused.to_string());
-        if self.session.can_store() {
-            if let Some(unlogged) = self.worth_a_line(Class::Refusal, first.name()) {
-                info!(peer = %self.peer.address, calling, called, refused = count, contexts, unlogged, "presentation contexts refused");
-            }
-        } else if let Some(unlogged) = self.worth_a_line(Class::Rejection, first.name()) {
-            warn!(peer = %self.peer.address, calling, called, refused = count, contexts, unlogged, "no presentation context for storage accepted: the peer can send nothing");
+        let (refused, contexts) = (refused.total(), refused.to_string());
+        if can_store {
+            info!(peer = %self.peer.address, calling, called, refused, contexts, unlogged, "presentation contexts refused");
+        } else {
+            warn!(peer = %self.peer.address, calling, called, refused, contexts, unlogged, "no presentation context for storage accepted: the peer can send nothing");
         }
     }
 

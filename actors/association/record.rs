@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tidegate_protocol::syntaxes::is_uid;
 use tidegate_storage::{Instance, Outcome};
 use tokio::time::Instant;
 
@@ -129,7 +130,7 @@ impl Record {
 
     /// The study of the instances acknowledged, if it is one.
     pub(super) fn study(&self) -> Option<&str> {
-        (self.studies() == 1).then_some(&self.studies.first)
+        (self.studies() == 1 && is_uid(&self.studies.first)).then_some(&self.studies.first)
     }
 
     /// Instances acknowledged, by what became of them.

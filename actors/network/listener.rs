@@ -237,7 +237,7 @@ fn reject(
     env: &Env,
     rejecting: &Arc<Semaphore>,
 ) {
-    env.gauges.count_rejected(Rejection::LocalLimitExceeded, Some(limit.name()), peer, "");
+    env.gauges.count_rejected(Rejection::LocalLimitExceeded, Some(limit.name()), None, peer, "");
     if let Some(unlogged) = env.gauges.incidents.worth_a_line(Class::Rejection, limit.name(), peer.ip()) {
         let (open, limit) = (env.admission.open(), limit.name());
         warn!(%peer, connections = open, limit, unlogged, "connection rejected: no room for another connection");

@@ -46,7 +46,7 @@ impl Steering {
         let level = parsed.ok_or_else(|| "level must be error, warn, info, debug or trace".to_owned())?;
         let before = self.log_level.get();
         self.log_level.set(level).map_err(|error| error.to_string())?;
-        tracing::warn!(target: ALWAYS_LOGGED, %before, %level, "log level changed by an operator");
+        tracing::warn!(target: ALWAYS_LOGGED, from = %before, to = %level, "log level changed by an operator");
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! DIMSE command sets: always implicit VR little endian, group 0000 only (PS3.7 §6.3.1, Annex E).
 
 use crate::status::{ErrorComment, Status};
+use crate::syntaxes::{is_uid, unpadded};
 
 /// (0000,0800): no dataset follows the command (PS3.7 §E.1).
 const NO_DATA_SET: u16 = 0x0101;
@@ -49,10 +50,9 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Affected SOP Instance UID without padding, cut to the length of a UID. A peer's string: escape it before printing.
-    pub fn sop_instance(&self) -> String {
-        let bytes = self.sop_instance_uid.get(..64).unwrap_or(&self.sop_instance_uid);
-        String::from_utf8_lossy(bytes).trim_matches(['\0', ' ']).to_owned()
+    /// Affected SOP Instance UID without padding, for the log. `None`: it is not a UID, and might hold the name of a patient.
+    pub fn sop_instance(&self) -> Option<&str> {
+        std::str::from_utf8(&self.sop_instance_uid).ok().map(unpadded).filter(|uid| is_uid(uid))
     }
 }
 

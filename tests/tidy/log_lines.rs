@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// Names that fields of the schema have replaced.
 const REPLACED: [&str; 6] = ["calling_ae", "called_ae", "sop_instance_uid", "id", "rejection", "refusal"];
+/// Names of the parts of a JSON line itself, where a field of the name would stand a second time.
+const RESERVED: [&str; 4] = ["timestamp", "level", "message", "target"];
 
 /// A call of a macro that logs.
 #[derive(Debug)]
@@ -147,6 +149,8 @@ fn fields_have_the_names_of_the_schema_and_values_are_for_people_and_for_json() 
     for call in calls() {
         let replaced: Vec<_> = REPLACED.iter().filter(|name| call.fields.contains(**name)).collect();
         assert!(replaced.is_empty(), "{}: {}: {replaced:?}", call.place, call.event);
+        let reserved: Vec<_> = RESERVED.iter().filter(|name| call.fields.contains(**name)).collect();
+        assert!(reserved.is_empty(), "{}: {}: {reserved:?} twice in JSON", call.place, call.event);
         // The statistics line stays as it was recorded in tests/conditions.
         assert!(!call.has_debug || call.event == "statistics", "{}: {}: ? in a field", call.place, call.event);
         let names_titles = call.fields.contains("calling") && !call.fields.contains("peer");

@@ -4,8 +4,12 @@ use std::fmt;
 
 use crate::registry::with_name;
 
-/// Most refused contexts of a request that are kept by name, and most transfer syntaxes of each. The rest is counted.
+/// Most refused contexts of a request that are kept by name. The rest is counted.
 const MOST_NAMED: usize = 8;
+/// Most transfer syntaxes of each that are kept.
+const MOST_OFFERED: usize = 4;
+/// Bytes of the text up to which a further context is named.
+const TEXT_BYTES: usize = 600;
 
 /// The reason why a presentation context was refused (PS3.8 §9.3.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +48,7 @@ impl ContextRefusal {
     }
 }
 
-/// The refused contexts of a request. Its `Display` names the first of them: a peer's strings, cut, but not escaped.
+/// The refused contexts of a request. Its `Display` names the first of them in at most [`TEXT_BYTES`], or one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefusedContexts {
     named: Vec<(String, Vec<String>, ContextRefusal)>,
@@ -55,8 +59,9 @@ impl RefusedContexts {
     pub(super) fn add(&mut self, abstract_syntax: &str, offered: &[String], reason: ContextRefusal) {
         self.counts[reason as usize] += 1;
         if self.named.len() < MOST_NAMED {
-            let cut = |uid: &str| uid.trim_matches(['\0', ' ']).chars().take(64).collect::<String>();
-            let offered = offered.iter().take(MOST_NAMED).map(|uid| cut(uid)).collect();
+            let printable = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+            let cut = |uid: &str| uid.trim_matches(['\0', ' ']).chars().take(64).map(printable).collect::<String>();
+            let offered = offered.iter().take(MOST_OFFERED).map(|uid| cut(uid)).collect();
             self.named.push((cut(abstract_syntax), offered, reason));
         }
     }
@@ -79,15 +84,21 @@ impl RefusedContexts {
 
 impl fmt::Display for RefusedContexts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (abstract_syntax, offered, reason)) in self.named.iter().enumerate() {
-            let between = if index == 0 { "" } else { "; " };
-            write!(f, "{between}{}: {}", with_name(abstract_syntax), reason.text())?;
+        let (mut named, mut bytes) = (0, 0);
+        for (abstract_syntax, offered, reason) in &self.named {
+            let mut text = format!("{}: {}", with_name(abstract_syntax), reason.text());
             if *reason == ContextRefusal::TransferSyntaxes {
                 let offered: Vec<_> = offered.iter().map(|uid| with_name(uid)).collect();
-                write!(f, " (offered: {})", offered.join(", "))?;
+                text += &format!(" (offered: {})", offered.join(", "));
             }
+            bytes += text.len() + 2;
+            if named > 0 && bytes > TEXT_BYTES {
+                break;
+            }
+            write!(f, "{}{text}", if named == 0 { "" } else { "; " })?;
+            named += 1;
         }
-        match self.total() - self.named.len() {
+        match self.total() - named {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }

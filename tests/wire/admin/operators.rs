@@ -83,7 +83,7 @@ fn the_log_level_is_changed_while_the_node_runs_and_the_configuration_is_told_wi
     assert_eq!(asked("GET", "/api/loglevel", "").json()["level"], "info");
     assert_eq!(asked("PUT", "/api/loglevel", r#"{"level":"debug"}"#).json()["level"], "debug");
     assert_eq!(asked("GET", "/api/loglevel", "").json()["level"], "debug");
-    node.logged(&["WARN", "log level changed by an operator", "before=INFO", "level=DEBUG"]);
+    node.logged(&["WARN", "log level changed by an operator", "from=INFO", "to=DEBUG"]);
     let (mut wire, _) = Wire::associate(node.address(), request());
     assert_eq!(wire.store(1, "1.2.3.93", &dataset("1.2.3.93", 1000)).status, 0);
     node.logged(&["DEBUG", "instance stored"]);
