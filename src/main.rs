@@ -5,6 +5,7 @@ mod audit;
 mod cli;
 mod config;
 mod flight;
+mod log_value;
 mod own_directory;
 mod unprintable;
 

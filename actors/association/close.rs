@@ -11,6 +11,7 @@ use crate::gauges::incidents::{Class, Topic};
 use crate::network::transport::Port;
 use crate::patience::within;
 use crate::supervision::exit::{Exit, Panic};
+use crate::supervision::liveness::names_of;
 use crate::supervision::spec::Restart;
 use crate::supervision::threads::ABORT;
 
@@ -38,26 +39,26 @@ impl Connection {
             }
             End::RequestTimeout => {
                 counters.connections_not_dicom.increment();
-                self.note_unfinished("request_timeout", "no association request in time, connection closed");
+                self.note_unfinished("request_timeout");
             }
             End::RequestIncomplete => {
                 counters.connections_not_dicom.increment();
-                self.note_unfinished("request_incomplete", "peer closed the connection within its association request");
+                self.note_unfinished("request_incomplete");
             }
             End::HeaderTimeout => {
                 counters.proxy_headers_missing.increment();
-                self.note_unfinished("proxy_header_timeout", "proxy header not complete in time, connection closed");
+                self.note_unfinished("proxy_header_timeout");
             }
             End::HandshakeTimeout => {
                 counters.tls_handshakes_failed.increment();
-                self.note_unfinished("tls_handshake_timeout", "tls handshake not complete in time, connection closed");
+                self.note_unfinished("tls_handshake_timeout");
             }
             End::NotDicom => counters.connections_not_dicom.increment(),
             End::NoProxyHeader => counters.proxy_headers_missing.increment(),
             End::NotTls => counters.connections_not_tls.increment(),
             End::HandshakeFailed => counters.tls_handshakes_failed.increment(),
             End::PeerAborted | End::ConnectionLost => counters.associations_lost.increment(),
-            End::Violation | End::TimedOut | End::TooSlow | End::LimitReached | End::OutOfMemory | End::Evicted => {
+            End::Violation | End::TimedOut | End::TooSlow | End::LimitReached | End::OutOfMemory | End::Evicted(_) => {
                 counters.associations_aborted.increment();
             }
         }
@@ -85,7 +86,7 @@ impl Connection {
             | End::LimitReached
             | End::Stopping
             | End::OutOfMemory
-            | End::Evicted => Box::pin(self.linger()).await,
+            | End::Evicted(_) => Box::pin(self.linger()).await,
             End::GaveWay
             | End::NothingSaid
             | End::RequestTimeout
@@ -105,9 +106,14 @@ impl Connection {
     }
 
     /// Counts a peer that began and did not finish what precedes an association.
-    fn note_unfinished(&self, kind: &'static str, what: &'static str) {
-        if let Some(unlogged) = self.incident(Class::Stranger, kind) {
-            info!(peer = %self.peer.address, unlogged, "{what}");
+    fn note_unfinished(&self, kind: &'static str) {
+        let Some(unlogged) = self.incident(Class::Stranger, kind) else { return };
+        let peer = self.peer.address;
+        match kind {
+            "request_incomplete" => info!(%peer, unlogged, "peer closed the connection within its association request"),
+            "proxy_header_timeout" => info!(%peer, unlogged, "proxy header not complete in time, connection closed"),
+            "tls_handshake_timeout" => info!(%peer, unlogged, "tls handshake not complete in time, connection closed"),
+            _ => info!(%peer, unlogged, "no association request in time, connection closed"),
         }
     }
 
@@ -122,15 +128,22 @@ impl Connection {
             if !is_logged {
                 return;
             }
-            let times = self.record.times;
+            let (times, outcomes) = (self.record.times, self.record.outcomes());
             info!(
                 peer = %self.peer.address,
-                calling_ae = ?self.peer.calling_ae_title,
-                ?end,
+                calling = self.peer.calling(),
+                called = self.peer.called(),
+                association = self.peer.association(),
+                end = end.name(),
                 acknowledged,
                 refused,
+                new = outcomes.new,
+                identical = outcomes.identical,
+                replaced = outcomes.replaced,
+                kept_both = outcomes.kept_both,
                 bytes = self.record.dataset_bytes(),
                 studies = self.record.studies(),
+                study = self.record.study(),
                 duration_ms = self.record.age().as_millis() as u64,
                 receive_ms = times.receive.as_millis() as u64,
                 handoff_ms = times.handoff.as_millis() as u64,
@@ -138,7 +151,7 @@ impl Connection {
                 "association ended"
             );
         } else {
-            debug!(peer = %self.peer.address, ?end, "connection ended");
+            debug!(peer = %self.peer.address, end = end.name(), "connection ended");
         }
     }
 
@@ -192,15 +205,16 @@ impl Drop for Connection {
         let held = self.leases.by_stage();
         error!(
             child = "association",
-            restart_policy = ?Restart::Temporary,
+            restart_policy = Restart::Temporary.name(),
             peer = %self.peer.address,
-            calling_ae = ?self.peer.calling_ae_title,
+            calling = self.peer.calling(),
+            called = self.peer.called(),
             cause = %exit,
             held_bytes = held.total(),
             held = held.text(),
             with_writers = self.handoffs.len(),
             mailbox_depth = self.node.env.mailbox.depth(),
-            last_messages = ?self.record.last_messages(),
+            last_messages = names_of(&self.record.last_messages()),
             "child ended"
         );
         self.node.env.gauges.recent.add_ended(&format!("association of {}", self.peer.address), exit, "nothing");

@@ -7,7 +7,8 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use tidegate_protocol::{Event, Operation, Rejection, StoreRequest};
+use tidegate_protocol::command::request_name;
+use tidegate_protocol::{Event, NotDicom, Operation, Rejection, StoreRequest};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -26,6 +27,7 @@ use crate::fixed::AUDIT_PATIENCE;
 use crate::gauges::incidents::{Class, Topic};
 use crate::ingest::{Handoffs, Inbound};
 use crate::network::admission::Limit;
+use crate::network::transport::Port;
 use crate::node::phase::Phase;
 use crate::supervision::liveness::MessageKind;
 
@@ -94,7 +96,8 @@ impl Connection {
     fn on_crowd(&mut self) -> End {
         if let Some(unlogged) = self.incident(Class::Limit, Limit::Startup.name()) {
             let limit = Limit::Startup.name();
-            warn!(peer = %self.peer.address, limit, unlogged, "connection gave way: too many without an association");
+            let (calling, called) = (self.peer.calling(), self.peer.called());
+            warn!(peer = %self.peer.address, calling, called, limit, unlogged, "connection gave way: too many without an association");
         }
         self.session.reject(Rejection::LocalLimitExceeded);
         End::GaveWay
@@ -177,17 +180,9 @@ impl Connection {
         match event {
             // Rare or long futures are boxed: otherwise every waiting association would hold room for them.
             Event::AssociateRequested(request) => return Box::pin(self.on_request(request)).await,
-            Event::Rejected(rejection) => {
-                self.node.env.gauges.count_rejected(rejection, None, self.peer.address, "");
-                if let Some(unlogged) = self.worth_a_line(Class::Rejection, rejection.name()) {
-                    warn!(peer = %self.peer.address, ?rejection, unlogged, "association rejected");
-                }
-                return Some(End::Rejected);
-            }
+            Event::Rejected(rejected) => return Some(self.on_rejected(*rejected)),
             Event::NotDicom(stranger) => {
-                if let Some(unlogged) = self.incident(Class::Stranger, stranger.name()) {
-                    info!(peer = %self.peer.address, ?stranger, unlogged, "connection is not dicom, closed");
-                }
+                self.note_stranger(stranger);
                 return Some(End::NotDicom);
             }
             Event::StoreRequested(request) => {
@@ -208,8 +203,10 @@ impl Connection {
             }
             Event::OperationRefused(command_field) => {
                 if let Some(unlogged) = self.worth_a_line(Class::Refusal, "unrecognized_operation") {
+                    let (calling, called, request) =
+                        (self.peer.calling(), self.peer.called(), request_name(command_field));
                     let command_field = format_args!("{command_field:#06x}");
-                    info!(peer = %self.peer.address, %command_field, unlogged, "dimse request refused with 0211");
+                    info!(peer = %self.peer.address, calling, called, request, %command_field, status = "0211", unlogged, "dimse request refused: this node serves c-store and c-echo only");
                 }
             }
             Event::ReleaseRequested => {
@@ -218,20 +215,41 @@ impl Connection {
             }
             Event::PeerAborted(abort) => {
                 if let Some(unlogged) = self.line_about(Topic::Association, "peer_aborted") {
-                    let (peer, source, reason) = (self.peer.address, abort.source, abort.reason);
-                    info!(%peer, source, reason, unlogged, "peer aborted");
+                    let (calling, called) = (self.peer.calling(), self.peer.called());
+                    let (source, reason) = (abort.source_name(), abort.reason_name());
+                    info!(peer = %self.peer.address, calling, called, source, reason, unlogged, "peer aborted");
                 }
                 return Some(End::PeerAborted);
             }
             Event::Violated(violation) => {
                 if let Some(unlogged) = self.incident(Class::Violation, violation.name()) {
-                    let calling_ae = &self.peer.calling_ae_title;
-                    warn!(peer = %self.peer.address, ?calling_ae, %violation, unlogged, "association aborted");
+                    let (calling, called, reason) = (self.peer.calling(), self.peer.called(), violation.name());
+                    warn!(peer = %self.peer.address, calling, called, reason, cause = %violation, unlogged, "association aborted: protocol violation");
                 }
                 return Some(End::Violation);
             }
         }
         None
+    }
+
+    /// Counts a peer that does not speak DICOM. Who has configured the wrong port finds the remedy in the log.
+    fn note_stranger(&self, stranger: NotDicom) {
+        let Some(unlogged) = self.incident(Class::Stranger, stranger.name()) else { return };
+        let peer = self.peer.address;
+        match stranger {
+            NotDicom::Tls if self.io.port() == Port::Plain && self.node.live.tls.is_some() => {
+                warn!(%peer, unlogged, "tls on the plain port: let the peer call the port of tls.listen, or switch tls off there");
+            }
+            NotDicom::Tls => {
+                warn!(%peer, unlogged, "tls, and this node serves none: switch tls off at the peer, or set tls.listen");
+            }
+            NotDicom::Http => {
+                info!(%peer, unlogged, "http on the dicom port: probes and browsers belong to admin.listen")
+            }
+            NotDicom::Proxy => {
+                warn!(%peer, unlogged, "proxy header from an address that node.proxy_protocol_from does not name");
+            }
+        }
     }
 
     /// Sends the pending output, once the audit has written the evidence of what the output acknowledges: the first instance of a study, and
@@ -247,7 +265,8 @@ impl Connection {
         if sent.is_err()
             && let Some(unlogged) = self.incident(Class::Limit, "send_timeout")
         {
-            warn!(peer = %self.peer.address, unlogged, "peer does not read its responses, connection closed");
+            let (calling, called) = (self.peer.calling(), self.peer.called());
+            warn!(peer = %self.peer.address, calling, called, unlogged, "peer does not read its responses, connection closed");
         }
         sent?
     }

@@ -1,5 +1,7 @@
 //! The ways in which a connection can end.
 
+use crate::gauges::activity::EndCause;
+
 /// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -43,7 +45,35 @@ pub(super) enum End {
     Stopping,
     /// The memory budget had no room for the association request.
     OutOfMemory,
-    /// The association was ended from outside: by an operator, under memory pressure as the largest holder, or over its memory limit. The
-    /// cause has a log line of its own.
-    Evicted,
+    /// The association was ended from outside. The cause has a log line of its own.
+    Evicted(EndCause),
+}
+
+impl End {
+    /// The name in the log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Rejected => "rejected",
+            Self::GaveWay => "gave_way",
+            Self::NothingSaid => "nothing_said",
+            Self::RequestTimeout => "request_timeout",
+            Self::RequestIncomplete => "request_incomplete",
+            Self::HeaderTimeout => "proxy_header_timeout",
+            Self::HandshakeTimeout => "tls_handshake_timeout",
+            Self::NotDicom => "not_dicom",
+            Self::NoProxyHeader => "no_proxy_header",
+            Self::NotTls => "not_tls",
+            Self::HandshakeFailed => "tls_handshake_failed",
+            Self::PeerAborted => "aborted_by_peer",
+            Self::ConnectionLost => "connection_lost",
+            Self::Violation => "protocol_violation",
+            Self::TimedOut => "idle_timeout",
+            Self::TooSlow => "min_rate",
+            Self::LimitReached => "limit_reached",
+            Self::Stopping => "node_stopping",
+            Self::OutOfMemory => "memory_budget",
+            Self::Evicted(cause) => cause.name(),
+        }
+    }
 }

@@ -8,7 +8,7 @@ use tidegate_access::rules::Criterion;
 use tidegate_access::{Granted, Users};
 use tidegate_memory::Stage;
 use tidegate_protocol::syntaxes::VERIFICATION;
-use tidegate_protocol::{AssociateRequest, Rejection, UserIdentity};
+use tidegate_protocol::{AssociateRequest, ContextRefusal, RefusedContexts, RejectedRequest, Rejection, UserIdentity};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::end::End;
 use super::leases::LEASE_RETRY;
 use super::passcodes::QueueFull;
+use crate::gauges::activity::EndCause;
 use crate::gauges::audit::{AuditEvent, Denial};
 use crate::gauges::incidents::{Class, Topic};
 use crate::network::admission::Limit;
@@ -46,29 +47,57 @@ enum Unverified {
     Failed,
 }
 
+impl Unverified {
+    fn text(self) -> &'static str {
+        match self {
+            Self::QueueFull => "user identity not verified: too many passcodes wait",
+            Self::TimedOut => "user identity not verified within associations.association_request_timeout",
+            Self::BudgetExhausted => "user identity not verified: memory.budget is exhausted",
+            Self::PeerGone => "user identity not verified: the peer has closed the connection",
+            Self::Failed => "user identity not verified: its hash could not be computed",
+        }
+    }
+}
+
 /// The rejection of an association.
 #[derive(Debug)]
 struct Refused {
     rejection: Rejection,
     /// The limit that was reached.
     limit: Option<Limit>,
+    /// The cause, if it is no limit.
+    cause: Option<&'static str>,
+    /// The value that the request should have had.
+    expected: Option<String>,
 }
 
-impl From<Rejection> for Refused {
-    fn from(rejection: Rejection) -> Self {
-        Self { rejection, limit: None }
+impl Refused {
+    fn because(rejection: Rejection, cause: &'static str) -> Self {
+        Self { rejection, limit: None, cause: Some(cause), expected: None }
     }
 }
 
 impl From<Limit> for Refused {
     fn from(limit: Limit) -> Self {
-        Self { rejection: Rejection::LocalLimitExceeded, limit: Some(limit) }
+        Self { rejection: Rejection::LocalLimitExceeded, limit: Some(limit), cause: None, expected: None }
+    }
+}
+
+/// The name of a criterion, as the configuration has it.
+fn criterion_name(criterion: Criterion) -> &'static str {
+    match criterion {
+        Criterion::Calling => "calling",
+        Criterion::Called => "called",
+        Criterion::From => "from",
+        Criterion::Certificate => "certificate",
+        Criterion::SopClass => "sop_class",
     }
 }
 
 impl Connection {
     pub(super) async fn on_request(&mut self, mut request: AssociateRequest) -> Option<End> {
         self.peer.calling_ae_title = std::mem::take(&mut request.calling_ae_title);
+        self.peer.called_ae_title.clone_from(&request.called_ae_title);
         let peer_left = self.leases.peer_left();
         let decided = tokio::select! {
             biased; // nothing is verified for a peer that has left
@@ -78,6 +107,7 @@ impl Connection {
         if let Err(refused) = decided {
             return Some(self.on_refused(&refused));
         }
+        self.note_refused_contexts(&request.contexts_refused);
         let rule = self.rule().map(str::to_owned);
         self.peer.accepted(rule);
         self.session.accept(request.async_operations);
@@ -89,58 +119,103 @@ impl Connection {
         self.record.is_logged = true;
         info!(
             peer = %self.peer.address,
-            calling_ae = ?self.peer.calling_ae_title,
-            called_ae = ?request.called_ae_title,
+            calling = self.peer.calling(),
+            called = self.peer.called(),
+            association = self.peer.association(),
             rule = self.rule(),
             contexts_accepted = request.contexts_accepted,
             contexts_proposed = request.contexts_proposed,
             async_operations = request.async_operations,
-            implementation = ?request.implementation,
+            implementation = request.implementation.as_str(),
             unlogged,
             "association accepted"
         );
         None
     }
 
-    /// Rejects the association.
+    /// Records a request that the policy has rejected.
+    pub(super) fn on_rejected(&mut self, rejected: RejectedRequest) -> End {
+        let RejectedRequest { rejection, calling_ae_title, called_ae_title } = rejected;
+        self.peer.calling_ae_title = calling_ae_title;
+        self.peer.called_ae_title = called_ae_title;
+        let policy = &self.node.live.associations.policy;
+        let (cause, expected) = match rejection {
+            Rejection::CalledAeTitle => {
+                ("this node has another AE title (node.require_called_ae_title)", Some(policy.ae_title.clone()))
+            }
+            Rejection::ApplicationContext => ("the application context is not that of DICOM", None),
+            Rejection::ProtocolVersion => ("the protocol version lacks bit 0", None),
+            Rejection::NoReasonGiven
+            | Rejection::CallingAeTitle
+            | Rejection::LocalLimitExceeded
+            | Rejection::TemporaryCongestion => ("the policy of the node", None),
+        };
+        self.on_refused(&Refused { rejection, limit: None, cause: Some(cause), expected })
+    }
+
+    /// Rejects the association, unless the policy has rejected it.
     fn on_refused(&mut self, refused: &Refused) -> End {
-        let &Refused { rejection, limit } = refused;
+        let &Refused { rejection, limit, cause, ref expected } = refused;
         let limit = limit.map(Limit::name);
         let gauges = &self.node.env.gauges;
-        gauges.count_rejected(rejection, limit, self.peer.address, &self.peer.calling_ae_title);
+        gauges.count_rejected(rejection, limit, cause, self.peer.address, &self.peer.calling_ae_title);
         if let Some(unlogged) = self.worth_a_line(Class::Rejection, limit.unwrap_or(rejection.name())) {
-            let calling_ae = &self.peer.calling_ae_title;
-            warn!(peer = %self.peer.address, ?calling_ae, ?rejection, limit, unlogged, "association rejected");
+            let (calling, called, reason) = (self.peer.calling(), self.peer.called(), rejection.name());
+            let expected = expected.as_deref();
+            warn!(peer = %self.peer.address, calling, called, reason, limit, cause, expected, unlogged, "association rejected");
         }
         self.session.reject(rejection);
         End::Rejected
+    }
+
+    /// Counts the refused presentation contexts, and names them in the log: a sender whose contexts are refused sends nothing, and leaves.
+    fn note_refused_contexts(&self, refused: &RefusedContexts) {
+        let Some(first) = refused.first() else { return };
+        for reason in ContextRefusal::ALL {
+            self.node.env.gauges.counters.contexts_refused(reason).add(refused.count(reason) as u64);
+        }
+        let (kind, can_store) = match self.session.can_store() {
+            true => (first.name(), true),
+            false => ("none_accepted", false),
+        };
+        let Some(unlogged) = self.line_about(Topic::Contexts, kind) else { return };
+        let (calling, called) = (self.peer.calling(), self.peer.called());
+        let (refused, contexts) = (refused.total(), refused.to_string());
+        if can_store {
+            info!(peer = %self.peer.address, calling, called, refused, contexts, unlogged, "presentation contexts refused");
+        } else {
+            warn!(peer = %self.peer.address, calling, called, refused, contexts, unlogged, "no presentation context for storage accepted: the peer can send nothing");
+        }
     }
 
     /// Decides whether the association is accepted, and rejects the contexts that the access rules deny. Invariant: an association has no
     /// place before its peer is identified.
     async fn decide(&mut self, request: &mut AssociateRequest) -> Result<(), Refused> {
         if self.node.phase() != Phase::Serving {
-            return Err(Rejection::TemporaryCongestion.into());
+            return Err(Refused::because(Rejection::TemporaryCongestion, "the node is drained or stopping"));
         }
         let access = self.node.live.access.clone();
         if let Err(refused) = self.peer.ask(&access, &request.called_ae_title) {
             self.node.env.gauges.counters.associations_denied.increment();
             let rule = refused.rule.map(|index| access.rules.list()[index].name.as_str());
             if let Some(unlogged) = self.deny(Denial::Access(rule.map(str::to_owned))) {
-                let calling_ae = &self.peer.calling_ae_title;
+                let (calling, called) = (self.peer.calling(), self.peer.called());
+                let criterion = refused.because.map(criterion_name);
                 let doubt = self.peer.certificate.as_ref().and_then(|names| names.certificate.incomplete);
-                warn!(peer = %self.peer.address, ?calling_ae, rule, doubt, unlogged, "access denied");
+                warn!(peer = %self.peer.address, calling, called, rule, criterion, doubt, unlogged, "access denied");
             }
             let rejection = match refused.because {
                 Some(Criterion::Calling) => Rejection::CallingAeTitle,
                 Some(Criterion::Called) => Rejection::CalledAeTitle,
                 Some(Criterion::From | Criterion::Certificate | Criterion::SopClass) | None => Rejection::NoReasonGiven,
             };
-            return Err(rejection.into());
+            let cause = if rule.is_some() { "denied by an access rule" } else { "no access rule allows it" };
+            return Err(Refused::because(rejection, cause));
         }
         let peer = &self.peer;
         let denied = |sop_class: &str| sop_class != VERIFICATION && peer.is_denied(sop_class);
-        request.contexts_accepted -= self.session.reject_contexts(denied);
+        self.session.reject_contexts(denied, &mut request.contexts_refused);
+        request.contexts_accepted -= request.contexts_refused.count(ContextRefusal::AccessRule);
         self.identify(&access, request.user_identity.take()).await?;
         let rule = self.peer.granted.as_ref().and_then(Granted::association);
         let rule = rule.map(|index| (access.rules.list()[index].name.as_str(), access.terms[index].max_associations));
@@ -174,18 +249,18 @@ impl Connection {
             }
             if quiet >= MIN_QUIET
                 && told.replace(unused) != Some(unused)
-                && gauges.open.end(unused)
+                && gauges.open.end(unused, EndCause::UnusedPlace)
                 && let Some(unlogged) = gauges.incidents.note(Class::Limit, "unused", peer.ip())
             {
                 let (limit, quiet_ms) = (limit.name(), quiet.as_millis() as u64);
-                warn!(%peer, limit, quiet_ms, unlogged, "association aborted: it has stored nothing, and another needs its place");
+                warn!(%peer, association = unused, limit, quiet_ms, unlogged, "association aborted: it has stored nothing, and another needs its place");
             }
             sleep(PLACE_RETRY).await;
         }
     }
 
     /// Verifies the user identity (PS3.7 §D.3.3.7).
-    async fn identify(&mut self, access: &AccessSettings, identity: Option<UserIdentity>) -> Result<(), Rejection> {
+    async fn identify(&mut self, access: &AccessSettings, identity: Option<UserIdentity>) -> Result<(), Refused> {
         let Some(users) = &access.users else { return Ok(()) };
         let is_right = match identity {
             None if !access.require_user => return Ok(()),
@@ -195,10 +270,10 @@ impl Connection {
                 self.leases.wait_for_identity().await;
                 self.verify(users.clone(), identity).await.map_err(|unverified| {
                     if let Some(unlogged) = self.incident(Class::Limit, "passcode_queue") {
-                        let calling_ae = &self.peer.calling_ae_title;
-                        warn!(peer = %self.peer.address, ?calling_ae, ?unverified, unlogged, "user identity not verified");
+                        let (calling, called, cause) = (self.peer.calling(), self.peer.called(), unverified.text());
+                        warn!(peer = %self.peer.address, calling, called, cause, unlogged, "user identity not verified");
                     }
-                    Rejection::TemporaryCongestion
+                    Refused::because(Rejection::TemporaryCongestion, unverified.text())
                 })?
             }
         };
@@ -209,10 +284,10 @@ impl Connection {
         self.leases.note_failed_identity();
         self.node.env.gauges.counters.users_rejected.increment();
         if let Some(unlogged) = self.deny(Denial::UserIdentity) {
-            let calling_ae = &self.peer.calling_ae_title;
-            warn!(peer = %self.peer.address, ?calling_ae, unlogged, "user identity is missing or wrong");
+            let (calling, called) = (self.peer.calling(), self.peer.called());
+            warn!(peer = %self.peer.address, calling, called, unlogged, "user identity is missing or wrong");
         }
-        Err(Rejection::NoReasonGiven)
+        Err(Refused::because(Rejection::NoReasonGiven, "user identity is missing or wrong"))
     }
 
     /// Computes the hash of a passcode on a blocking thread: this thread serves other associations too. An error says nothing about the

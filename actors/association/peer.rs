@@ -18,6 +18,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// Chosen by the peer: escape it before printing.
     pub(crate) calling_ae_title: String,
+    /// Chosen by the peer, too.
+    pub(crate) called_ae_title: String,
     /// The verified certificate of a TLS peer, if it presented one.
     pub(crate) certificate: Option<Box<CertificateNames>>,
     /// The decision of the access rules, once the association is requested.
@@ -30,7 +32,33 @@ impl Peer {
     /// The peer of the association with this account.
     pub(crate) fn new(association: u64, address: SocketAddr) -> Self {
         let origin = Origin { association, peer: address, calling_ae_title: String::new(), rule: None };
-        Self { address, calling_ae_title: String::new(), certificate: None, granted: None, origin: Arc::new(origin) }
+        Self {
+            address,
+            calling_ae_title: String::new(),
+            called_ae_title: String::new(),
+            certificate: None,
+            granted: None,
+            origin: Arc::new(origin),
+        }
+    }
+
+    /// The account of its association: the ID by which operators name it.
+    pub(crate) fn association(&self) -> u64 {
+        self.origin.association
+    }
+
+    /// Calling AE title, for the log. `None`: there was no request.
+    pub(crate) fn calling(&self) -> Option<&str> {
+        self.is_named().then_some(self.calling_ae_title.as_str())
+    }
+
+    /// Called AE title, for the log. `None`: there was no request.
+    pub(crate) fn called(&self) -> Option<&str> {
+        self.is_named().then_some(self.called_ae_title.as_str())
+    }
+
+    fn is_named(&self) -> bool {
+        !(self.calling_ae_title.is_empty() && self.called_ae_title.is_empty())
     }
 
     /// Records that its association is accepted, under this access rule. The origin of its instances is fixed from here on.

@@ -1,13 +1,16 @@
 //! Everything before the first PDU: the PROXY header of a balancer and the TLS handshake, within the ARTIM timer of the request
 //! (PS3.8 §9.1.4).
 
+use std::net::SocketAddr;
+
 use tidegate_protocol::proxy::{self, Source};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::connection::Connection;
 use super::end::End;
 use super::io::Preamble;
 use crate::gauges::audit::Denial;
+use crate::gauges::incidents::Class;
 use crate::network::certificate::CertificateNames;
 use crate::network::transport::{Port, TLS_HANDSHAKE};
 use crate::node::phase::Phase;
@@ -73,6 +76,7 @@ impl Connection {
         };
         match source {
             Ok(Source::Peer(peer)) => {
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 self.peer.address = peer;
                 self.leases.set_label(format!("connection from {peer}"));
             }
@@ -89,13 +93,32 @@ impl Connection {
         Ok(())
     }
 
+    /// Counts a peer that speaks something else than TLS on the TLS port, by its first byte: a PDU of type 1 is an association request,
+    /// a capital letter the method of HTTP.
+    fn note_no_tls(&self, first_byte: u8) {
+        let peer = self.peer.address;
+        let kind = match first_byte {
+            1 => "plain_dicom",
+            b'A'..=b'Z' => "plain_http",
+            _ => "plain_other",
+        };
+        let Some(unlogged) = self.incident(Class::Stranger, kind) else { return };
+        match first_byte {
+            1 => {
+                warn!(%peer, unlogged, "dicom without tls on the tls port: switch tls on at the peer, or let it call the port of node.listen");
+            }
+            b'A'..=b'Z' => info!(%peer, unlogged, "http on the tls port: probes and browsers belong to admin.listen"),
+            _ => info!(%peer, first_byte, unlogged, "no tls on the tls port, connection closed"),
+        }
+    }
+
     async fn begin_tls(&mut self) -> Option<End> {
         match self.io.first_byte().await {
             Ok(None) => return Some(End::NothingSaid),
             Err(_) => return Some(End::ConnectionLost),
             Ok(Some(TLS_HANDSHAKE)) => self.io.enter(Preamble::TlsHandshake),
             Ok(Some(first_byte)) => {
-                debug!(peer = %self.peer.address, first_byte, "no tls on the tls port");
+                self.note_no_tls(first_byte);
                 return Some(End::NotTls);
             }
         }
@@ -113,9 +136,9 @@ impl Connection {
             self.node.env.gauges.counters.tls_handshakes.increment();
             debug!(
                 peer = %self.peer.address,
-                version = ?session.protocol_version(),
-                suite = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
-                certificate = self.peer.certificate.as_ref().map(|names| tracing::field::debug(&names.subject)),
+                version = session.protocol_version().and_then(|version| version.as_str()),
+                suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
+                certificate = self.peer.certificate.as_ref().map(|names| names.subject.as_str()),
                 "tls handshake completed"
             );
         }

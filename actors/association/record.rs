@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tidegate_protocol::syntaxes::is_uid;
 use tidegate_storage::{Instance, Outcome};
 use tokio::time::Instant;
 
@@ -30,6 +31,8 @@ pub(super) struct Record {
     opened: Instant,
     /// Studies of the instances acknowledged.
     studies: Studies,
+    /// Instances acknowledged, by what became of them.
+    outcomes: Outcomes,
     /// Where the time went.
     pub(super) times: Times,
     /// Whether the log has a line about its begin, and so gets one about its end.
@@ -68,6 +71,7 @@ impl Record {
             asked: (0, 0),
             opened,
             studies,
+            outcomes: Outcomes::default(),
             times,
             is_logged: false,
         }
@@ -121,7 +125,17 @@ impl Record {
 
     /// Studies of the instances acknowledged; [`MOST_STUDIES`] means that or more. 0 if the layout does not read their UIDs.
     pub(super) fn studies(&self) -> usize {
-        self.studies.0.len()
+        self.studies.hashes.len()
+    }
+
+    /// The study of the instances acknowledged, if it is one.
+    pub(super) fn study(&self) -> Option<&str> {
+        (self.studies() == 1 && is_uid(&self.studies.first)).then_some(&self.studies.first)
+    }
+
+    /// Instances acknowledged, by what became of them.
+    pub(super) fn outcomes(&self) -> Outcomes {
+        self.outcomes
     }
 
     /// Adds bytes read from the peer.
@@ -144,6 +158,7 @@ impl Record {
     ) {
         self.activity.acknowledged();
         self.studies.add(instance);
+        self.outcomes.add(outcome);
         if let Some(trail) = trail {
             self.ticket = self.ticket.max(self.transfers.add(instance, outcome, &peer.for_audit(), trail));
         }
@@ -190,9 +205,47 @@ const PROGRESS_BYTES: u64 = 64 * 1024;
 /// Studies of one association that are counted apart.
 const MOST_STUDIES: usize = 256;
 
+/// Instances acknowledged, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcomes {
+    /// Stored under a path that nothing had.
+    pub(super) new: u64,
+    /// Stored already, with the same bytes.
+    pub(super) identical: u64,
+    /// Stored in place of another dataset of the same UID.
+    pub(super) replaced: u64,
+    /// Stored beside another dataset of the same UID.
+    pub(super) kept_both: u64,
+}
+
+impl Outcomes {
+    fn add(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::New => self.new += 1,
+            Outcome::Identical => self.identical += 1,
+            Outcome::Replaced => self.replaced += 1,
+            Outcome::KeptBoth { .. } => self.kept_both += 1,
+        }
+    }
+}
+
+/// The name of an outcome in the log.
+pub(super) fn outcome_name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::New => "new",
+        Outcome::Identical => "identical",
+        Outcome::Replaced => "replaced",
+        Outcome::KeptBoth { .. } => "kept_both",
+    }
+}
+
 /// The studies seen, by a hash of their UIDs: an association is to hold no more than it must.
 #[derive(Debug, Default)]
-struct Studies(Vec<u64>);
+struct Studies {
+    hashes: Vec<u64>,
+    /// The UID of the first, for the log.
+    first: String,
+}
 
 impl Studies {
     fn add(&mut self, instance: &Instance) {
@@ -201,8 +254,13 @@ impl Studies {
         uid.hash(&mut hasher);
         let hash = hasher.finish();
         // Those of a series follow each other.
-        if self.0.last() != Some(&hash) && self.0.len() < MOST_STUDIES && !self.0.contains(&hash) {
-            self.0.push(hash);
+        let hashes = &mut self.hashes;
+        if hashes.last() != Some(&hash) && hashes.len() < MOST_STUDIES && !hashes.contains(&hash) {
+            if hashes.is_empty() {
+                let uid = String::from_utf8_lossy(uid.get(..64).unwrap_or(uid));
+                self.first = uid.trim_matches(['\0', ' ']).to_owned();
+            }
+            hashes.push(hash);
         }
     }
 }

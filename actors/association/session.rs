@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tidegate_protocol::state::State;
-use tidegate_protocol::{Association, ErrorComment, Event, Operation, Policy, Rejection, Status};
+use tidegate_protocol::{Association, ErrorComment, Event, Operation, Policy, RefusedContexts, Rejection, Status};
 
 /// The association as negotiated, and its phase.
 pub(super) struct Session {
@@ -77,8 +77,13 @@ impl Session {
     }
 
     /// As [`Association::reject_contexts`].
-    pub(super) fn reject_contexts(&mut self, denied: impl Fn(&str) -> bool) -> usize {
-        self.protocol.reject_contexts(denied)
+    pub(super) fn reject_contexts(&mut self, denied: impl Fn(&str) -> bool, refused: &mut RefusedContexts) {
+        self.protocol.reject_contexts(denied, refused);
+    }
+
+    /// As [`Association::can_store`].
+    pub(super) fn can_store(&self) -> bool {
+        self.protocol.can_store()
     }
 
     /// As [`Association::confirm_user`].

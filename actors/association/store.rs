@@ -9,6 +9,7 @@ use super::connection::{Connection, Request};
 use super::end::End;
 use super::file_meta::describe;
 use super::leases::LEASE_RETRY;
+use super::record::outcome_name;
 use crate::gauges::incidents::Class;
 use crate::ingest::sizing::FLOOR_SEGMENT;
 use crate::ingest::{Ended, InstanceHandoff, Returned, SpoolExtent};
@@ -34,7 +35,9 @@ impl Connection {
         if let Some(unlogged) = self.incident(Class::Limit, limit) {
             warn!(
                 peer = %self.peer.address,
-                calling_ae = ?self.peer.calling_ae_title,
+                calling = self.peer.calling(),
+                called = self.peer.called(),
+                association = self.peer.association(),
                 limit,
                 instances = self.record.requests(),
                 bytes = self.record.dataset_bytes(),
@@ -93,8 +96,9 @@ impl Connection {
         let asked = self.record.asked_to_give_back();
         if asked >= MAX_ASKED {
             if let Some(unlogged) = self.incident(Class::Limit, "stalled_holder") {
-                let (calling_ae, held_bytes) = (&self.peer.calling_ae_title, self.leases.by_stage().total());
-                warn!(peer = %self.peer.address, ?calling_ae, held_bytes, unlogged, "association stalls while others wait for memory, aborted");
+                let (calling, called, association) = (self.peer.calling(), self.peer.called(), self.peer.association());
+                let held_bytes = self.leases.by_stage().total();
+                warn!(peer = %self.peer.address, calling, called, association, held_bytes, unlogged, "association stalls while others wait for memory, aborted");
             }
             return false;
         }
@@ -170,9 +174,11 @@ impl Connection {
         let bytes = instance.dataset_bytes();
         debug!(
             peer = %self.peer.address,
-            sop_instance_uid = instance.meta.sop_instance_uid.as_str(),
+            calling = self.peer.calling(),
+            association = self.peer.association(),
+            sop_instance = instance.meta.sop_instance_uid.as_str(),
             bytes,
-            outcome = ?stored.outcome,
+            outcome = outcome_name(&stored.outcome),
             durability = %durability,
             "instance stored"
         );
@@ -187,10 +193,14 @@ impl Connection {
         if let Some(unlogged) = self.worth_a_line(Class::Refusal, refusal.reason().name()) {
             warn!(
                 peer = %self.peer.address,
-                calling_ae = ?self.peer.calling_ae_title,
+                calling = self.peer.calling(),
+                called = self.peer.called(),
+                association = self.peer.association(),
+                sop_instance = operation.sop_instance(),
                 message_id = operation.message_id,
+                reason = refusal.reason().name(),
                 %status,
-                %refusal,
+                cause = %refusal,
                 unlogged,
                 "instance refused"
             );
@@ -236,8 +246,8 @@ impl Connection {
                 self.clock.spend_on_request(LEASE_RETRY);
             } else {
                 if let Some(unlogged) = self.incident(Class::Limit, "memory_budget") {
-                    let peer = self.peer.address;
-                    warn!(%peer, bytes = needed, unlogged, "memory budget is exhausted, association request dropped");
+                    let (peer, limit) = (self.peer.address, "memory_budget");
+                    warn!(%peer, limit, bytes = needed, unlogged, "memory budget is exhausted, association request dropped");
                 }
                 self.session.abort();
                 return Some(End::OutOfMemory);

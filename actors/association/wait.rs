@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::end::End;
 use super::io::ReadTarget;
 use super::pace::TooSlow;
-use crate::gauges::activity::Wish;
+use crate::gauges::activity::{EndCause, Wish};
 use crate::gauges::incidents::Class;
 use crate::node::settings::MinimumRate;
 
@@ -123,7 +123,9 @@ impl Connection {
         if let Some(unlogged) = self.incident(Class::Limit, "min_rate") {
             warn!(
                 peer = %self.peer.address,
-                calling_ae = ?self.peer.calling_ae_title,
+                calling = self.peer.calling(),
+                called = self.peer.called(),
+                association = self.peer.association(),
                 bytes,
                 window_s = window.as_secs(),
                 min_rate = bytes_per_s,
@@ -172,14 +174,15 @@ impl Connection {
 
     /// Does what the node or an operator wants of the association.
     async fn on_wish(&mut self, wish: Wish) -> Option<End> {
-        match wish {
-            Wish::End => self.session.abort(),
+        let cause = match wish {
+            Wish::End(cause) => cause,
             Wish::GiveBack => match self.give_back().await {
                 true => return None,
-                false => self.session.abort(),
+                false => EndCause::Stalled,
             },
-        }
-        Some(End::Evicted)
+        };
+        self.session.abort();
+        Some(End::Evicted(cause))
     }
 
     fn trim(&mut self) {
@@ -193,8 +196,8 @@ impl Connection {
 
     fn on_silence(&mut self) -> End {
         if let Some(unlogged) = self.incident(Class::Limit, "idle_timeout") {
-            let calling_ae = &self.peer.calling_ae_title;
-            warn!(peer = %self.peer.address, ?calling_ae, unlogged, "association idle too long, aborted");
+            let (calling, called, association) = (self.peer.calling(), self.peer.called(), self.peer.association());
+            warn!(peer = %self.peer.address, calling, called, association, unlogged, "association idle too long, aborted");
         }
         self.session.abort();
         End::TimedOut

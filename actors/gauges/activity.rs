@@ -43,12 +43,57 @@ pub(crate) struct AssociationActivity {
 
 /// What is wanted of an association by the node or an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Wish {
     /// To spool what it holds of a dataset that stalls.
-    GiveBack = 1,
+    GiveBack,
     /// To abort. It outranks the other.
-    End = 2,
+    End(EndCause),
+}
+
+/// The cause for which an association is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum EndCause {
+    /// It stalled while others waited for memory, and was asked for its memory in vain.
+    Stalled = 2,
+    /// It had stored nothing, and another needed its place.
+    UnusedPlace,
+    /// Memory pressure.
+    MemoryPressure,
+    /// It held more memory than any association can need.
+    MemoryLimit,
+    /// An operator.
+    Operator,
+}
+
+impl EndCause {
+    const ALL: [Self; 5] = [Self::Stalled, Self::UnusedPlace, Self::MemoryPressure, Self::MemoryLimit, Self::Operator];
+
+    /// The name in the log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stalled => "stalled",
+            Self::UnusedPlace => "unused_place",
+            Self::MemoryPressure => "memory_pressure",
+            Self::MemoryLimit => "memory_limit",
+            Self::Operator => "aborted_by_operator",
+        }
+    }
+}
+
+impl Wish {
+    /// As it is kept in an atomic: a greater one outranks the others, 0 is none.
+    fn code(self) -> u8 {
+        match self {
+            Self::GiveBack => 1,
+            Self::End(cause) => cause as u8,
+        }
+    }
+
+    fn of_code(code: u8) -> Option<Self> {
+        let cause = EndCause::ALL.into_iter().find(|cause| *cause as u8 == code);
+        if code == Self::GiveBack.code() { Some(Self::GiveBack) } else { cause.map(Self::End) }
+    }
 }
 
 /// The identity in the A-ASSOCIATE-RQ.
@@ -104,15 +149,15 @@ impl OpenAssociations {
     }
 
     /// Requests the end of the association with this account; false if there is none. The association ends at its next wait.
-    pub(crate) fn end(&self, account: u64) -> bool {
-        self.wish(account, Wish::End)
+    pub(crate) fn end(&self, account: u64, cause: EndCause) -> bool {
+        self.wish(account, Wish::End(cause))
     }
 
     /// Passes a wish to the association with this account, which sees it at its next wait; false if there is none.
     pub(crate) fn wish(&self, account: u64, wish: Wish) -> bool {
         let activity = self.0.lock().get(&account).cloned();
         activity.is_some_and(|activity| {
-            activity.wish.fetch_max(wish as u8, Ordering::Relaxed);
+            activity.wish.fetch_max(wish.code(), Ordering::Relaxed);
             activity.wished.notify_one();
             true
         })
@@ -212,10 +257,9 @@ impl ActivityGuard {
     pub(crate) async fn wish(&self) -> Wish {
         loop {
             self.activity.wished.notified().await;
-            match self.activity.wish.swap(0, Ordering::Relaxed) {
-                0 => {} // answered already: the notification came between
-                1 => return Wish::GiveBack,
-                _ => return Wish::End,
+            // None: it was answered already, the notification came between.
+            if let Some(wish) = Wish::of_code(self.activity.wish.swap(0, Ordering::Relaxed)) {
+                return wish;
             }
         }
     }
@@ -329,13 +373,14 @@ mod tests {
         let peer = "127.0.0.1:4242".parse().unwrap();
         let activity = list.register(7, peer);
         let other = list.register(8, peer);
-        assert!(list.end(7) && list.end(8) && !list.end(9));
+        let operator = EndCause::Operator;
+        assert!(list.end(7, operator) && list.end(8, operator) && !list.end(9, operator));
         assert!(list.wish(7, Wish::GiveBack));
-        assert_eq!((activity.wish().await, other.wish().await), (Wish::End, Wish::End));
+        assert_eq!((activity.wish().await, other.wish().await), (Wish::End(operator), Wish::End(operator)));
         assert!(list.wish(8, Wish::GiveBack));
         assert_eq!(other.wish().await, Wish::GiveBack);
         drop((activity, other));
-        assert!(!list.end(7));
+        assert!(!list.end(7, operator));
         assert!(list.all(|_| 0).is_empty());
     }
 

@@ -73,11 +73,13 @@ impl Gauges {
         self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Instance(reason), refusal);
     }
 
-    /// Counts a rejected association, and keeps it among the recent ones. `limit`: the name of the limit that was reached.
+    /// Counts a rejected association, and keeps it among the recent ones. `limit`: the name of the limit that was reached;
+    /// `cause`: the words for another cause.
     pub(crate) fn count_rejected(
         &self,
         rejection: Rejection,
         limit: Option<&'static str>,
+        cause: Option<&'static str>,
         peer: SocketAddr,
         calling_ae_title: &str,
     ) {
@@ -87,6 +89,10 @@ impl Gauges {
             self.incidents.count(Class::Limit, limit);
             detail.push_str(": the limit is ");
             detail.push_str(limit);
+        }
+        if let Some(cause) = cause {
+            detail.push_str(": ");
+            detail.push_str(cause);
         }
         self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Association(rejection), detail);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_protocol::Rejection;
+use tidegate_protocol::{ContextRefusal, Rejection};
 
 use crate::refusal::Reason;
 
@@ -124,6 +124,7 @@ pub struct Counters {
     pub leaks_suspected: Counter,
     refused: [Counter; Reason::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
+    contexts_refused: [Counter; ContextRefusal::ALL.len()],
     spooled: [Counter; SpoolReason::ALL.len()],
 }
 
@@ -136,6 +137,11 @@ impl Counters {
     /// Associations rejected for this reason.
     pub fn rejected(&self, rejection: Rejection) -> &Counter {
         &self.rejected[rejection as usize]
+    }
+
+    /// Presentation contexts refused for this reason.
+    pub fn contexts_refused(&self, reason: ContextRefusal) -> &Counter {
+        &self.contexts_refused[reason as usize]
     }
 
     /// Datasets that went to the spool for this reason.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::activity::{AssociationUse, OpenAssociations};
+use super::activity::{AssociationUse, EndCause, OpenAssociations};
 
 /// A peer that has sent nothing for this time has stalled.
 const STALLED: Duration = Duration::from_secs(5);
@@ -36,12 +36,13 @@ impl Eviction {
             .filter(|association| association.held_bytes >= WORTH_BYTES && !self.asked.contains(&association.id))
             .max_by_key(|association| (association.quiet >= STALLED, association.held_bytes));
         match chosen {
-            Some(chosen) if open.end(chosen.id) => {
+            Some(chosen) if open.end(chosen.id, EndCause::MemoryPressure) => {
                 self.asked.insert(chosen.id);
                 self.last_asked = Some((chosen.id, Instant::now()));
                 warn!(
-                    id = chosen.id,
+                    association = chosen.id,
                     peer = %chosen.peer,
+                    calling = chosen.calling_ae_title.as_str(),
                     bytes = chosen.held_bytes,
                     quiet_ms = chosen.quiet.as_millis() as u64,
                     "association asked to end: memory pressure"
@@ -59,10 +60,15 @@ impl Eviction {
             let after_ms = at.elapsed().as_millis() as u64;
             match all.iter().find(|association| association.id == id) {
                 Some(still) if still.held_bytes >= WORTH_BYTES => {
-                    warn!(id, after_ms, bytes = still.held_bytes, "association has not ended yet: memory pressure");
+                    warn!(
+                        association = id,
+                        after_ms,
+                        bytes = still.held_bytes,
+                        "association has not ended yet: memory pressure"
+                    );
                 }
                 // Its connection may last until the peer has closed, with its floor lease alone.
-                _ => info!(id, after_ms, "association ended: memory pressure"),
+                _ => info!(association = id, after_ms, "association ended: memory pressure"),
             }
         }
         self.asked.retain(is_open);

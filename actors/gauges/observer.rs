@@ -12,7 +12,7 @@ use tidegate_storage::{Durability, Space, StoreError};
 use tracing::field::display;
 use tracing::warn;
 
-use super::activity::{AssociationUse, WriterUse};
+use super::activity::{AssociationUse, EndCause, WriterUse};
 use super::alarm::Alarm;
 use super::audit::{AuditEvent, AuditPeer, Denial, Operation, Operator};
 use super::audit_queue::AuditTrail;
@@ -142,10 +142,10 @@ impl Observer {
     /// Aborts the association with this [`AssociationUse::id`] at the request of an operator; false if there is none. Its peer gets an
     /// A-ABORT, and its unfinished dataset is dropped.
     pub fn abort(&self, id: u64, by: &Operator) -> bool {
-        let found = self.0.gauges.open.end(id);
+        let found = self.0.gauges.open.end(id, EndCause::Operator);
         if found {
             let address = by.address.map(display);
-            warn!(id, operator = ?by.identity, address, "association aborted by an operator");
+            warn!(association = id, operator = by.identity.as_str(), address, "association aborted by an operator");
             self.record_operation(Operation::Abort(id), by);
         }
         found
@@ -155,7 +155,7 @@ impl Observer {
     pub fn drain(&self, by: &Operator) {
         if self.change_phase(Phase::Serving, Phase::Drained) {
             let address = by.address.map(display);
-            warn!(operator = ?by.identity, address, "drained by an operator; new associations are rejected");
+            warn!(operator = by.identity.as_str(), address, "drained by an operator; new associations are rejected");
             self.record_operation(Operation::Drain, by);
         }
     }
@@ -164,7 +164,7 @@ impl Observer {
     pub fn undrain(&self, by: &Operator) -> bool {
         if self.change_phase(Phase::Drained, Phase::Serving) {
             let address = by.address.map(display);
-            warn!(operator = ?by.identity, address, "drain ended by an operator");
+            warn!(operator = by.identity.as_str(), address, "drain ended by an operator");
             self.record_operation(Operation::EndDrain, by);
         }
         self.phase() == Phase::Serving

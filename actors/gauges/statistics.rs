@@ -182,8 +182,8 @@ impl Figures {
         if level != before {
             self.shared.pressure.send_replace(level);
             warn!(
-                ?before,
-                ?level,
+                from = before.name(),
+                to = level.name(),
                 resident_bytes = allocator.resident,
                 allocated_bytes = allocator.allocated,
                 leased_bytes = self.shared.budget.held(),

@@ -116,6 +116,8 @@ async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liven
         match accepted {
             Ok((stream, peer)) => {
                 refused_by_system = false;
+                // A socket of [::] reports IPv4 peers as ::ffff:a.b.c.d.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 let thread = env.threads.thread(turn).await;
                 let admitted = admit(stream, peer, port, thread, env, &rejecting, &mut grace).await;
                 liveness.note(if admitted { MessageKind::Admitted } else { MessageKind::TurnedAway });
@@ -235,7 +237,7 @@ fn reject(
     env: &Env,
     rejecting: &Arc<Semaphore>,
 ) {
-    env.gauges.count_rejected(Rejection::LocalLimitExceeded, Some(limit.name()), peer, "");
+    env.gauges.count_rejected(Rejection::LocalLimitExceeded, Some(limit.name()), None, peer, "");
     if let Some(unlogged) = env.gauges.incidents.worth_a_line(Class::Rejection, limit.name(), peer.ip()) {
         let (open, limit) = (env.admission.open(), limit.name());
         warn!(%peer, connections = open, limit, unlogged, "connection rejected: no room for another connection");

@@ -65,6 +65,29 @@ impl MessageKind {
         Self::DatasetEnd,
         Self::OtherEvent,
     ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Commit => "commit",
+            Self::Append => "append",
+            Self::Admitted => "admitted",
+            Self::TurnedAway => "turned_away",
+            Self::AcceptFailed => "accept_failed",
+            Self::MemoryLook => "memory_look",
+            Self::StatisticsLine => "statistics_line",
+            Self::AssociateRequest => "associate_request",
+            Self::StoreRequest => "store_request",
+            Self::Fragment => "fragment",
+            Self::DatasetEnd => "dataset_end",
+            Self::OtherEvent => "other_event",
+        }
+    }
+}
+
+/// The names of messages for the log.
+pub(crate) fn names_of(messages: &[MessageKind]) -> String {
+    messages.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" ")
 }
 
 /// The last eight messages of a child, the latest last. Written by one thread, read by any.

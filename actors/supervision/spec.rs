@@ -23,6 +23,17 @@ pub(crate) enum Restart {
     Temporary,
 }
 
+impl Restart {
+    /// The name in the log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Permanent => "permanent",
+            Self::Transient => "transient",
+            Self::Temporary => "temporary",
+        }
+    }
+}
+
 /// Children of one kind, which share a restart limit. Groups start in this order, and stop in the opposite order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {

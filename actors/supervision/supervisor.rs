@@ -15,10 +15,12 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
 
 use super::exit::Exit;
+use super::liveness::names_of;
 use super::spec::{ChildSpec, Group, Restart};
 use super::tree::{ChildStatus, Ended, Failure, Look, Next, Tree};
 use crate::fault;
 use crate::gauges::Gauges;
+use crate::gauges::activity::EndCause;
 use crate::gauges::alarm::Alarm;
 use crate::gauges::counters::ActorCount;
 use crate::mailbox::WriterMailbox;
@@ -197,7 +199,7 @@ impl Supervisor {
         };
         error!(
             child,
-            restart_policy = ?restart,
+            restart_policy = restart.name(),
             cause = %exit,
             panic_message = panic.map(|panic| panic.message.as_str()),
             panic_location = panic.map(|panic| panic.location.as_str()),
@@ -206,7 +208,7 @@ impl Supervisor {
             held_bytes = held.bytes.total(),
             held = held.bytes.text(),
             mailbox_depth = self.env.mailbox.depth(),
-            last_messages = ?last_messages,
+            last_messages = names_of(last_messages),
             next = what_next,
             restart_in_ms,
             "child ended"
@@ -228,7 +230,7 @@ impl Supervisor {
             let exit = Exit::OverLimit { held_bytes: bytes.total(), limit_bytes };
             error!(
                 child = "association",
-                restart_policy = ?Restart::Temporary,
+                restart_policy = Restart::Temporary.name(),
                 association = label,
                 cause = %exit,
                 held_bytes = bytes.total(),
@@ -237,7 +239,7 @@ impl Supervisor {
                 "child ended"
             );
             self.env.gauges.recent.add_ended(&format!("association {label}"), exit, "nothing");
-            self.env.gauges.open.end(account);
+            self.env.gauges.open.end(account, EndCause::MemoryLimit);
         }
     }
 }

@@ -11,7 +11,7 @@ use tidegate_actors::{ChildState, Group, Observer, Phase, Reason, SpoolReason, S
 use tidegate_memory::Stage;
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::process::ProcessFigures;
-use tidegate_protocol::Rejection;
+use tidegate_protocol::{ContextRefusal, Rejection};
 
 use super::page::{BYTES, Page, SECONDS};
 use super::storage::Sight;
@@ -102,6 +102,8 @@ impl Figures {
         page.counter("associations_accepted", "Associations accepted", None, accepted)?;
         let rejected = Rejection::ALL.map(|rejection| ([rejection.name()], counters.rejected(rejection).get()));
         page.counters("associations_rejected", "Associations rejected", None, &["reason"], rejected)?;
+        let refused = ContextRefusal::ALL.map(|reason| ([reason.name()], counters.contexts_refused(reason).get()));
+        page.counters("contexts_refused", "Presentation contexts refused", None, &["reason"], refused)?;
         let lost = counters.associations_lost.get();
         page.counter("associations_lost", "Associations aborted by the peer, or whose connection broke", None, lost)?;
         let aborted = counters.associations_aborted.get();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidegate_actors::gauges::audit::Operator;
 use tracing::field::display;
 
-use crate::cli::{LogLevel, LogQueue};
+use crate::cli::{ALWAYS_LOGGED, LogLevel, LogQueue};
 
 /// Shared by the surface and by the reload of the configuration.
 #[derive(Clone, Debug)]
@@ -48,9 +48,8 @@ impl Steering {
         let level = parsed.ok_or_else(|| "level must be error, warn, info, debug or trace".to_owned())?;
         let before = self.log_level.get();
         self.log_level.set(level).map_err(|error| error.to_string())?;
-        // Logged at a level that is never filtered out.
         let address = by.address.map(display);
-        tracing::error!(%before, %level, operator = ?by.identity, address, "log level changed by an operator");
+        tracing::warn!(target: ALWAYS_LOGGED, from = %before, to = %level, operator = by.identity.as_str(), address, "log level changed by an operator");
         Ok(())
     }
 }

@@ -73,9 +73,15 @@ impl LogQueue {
         self.figures.bytes.load(Ordering::Relaxed) as u64
     }
 
-    /// Writes `tidegate: {message}` behind the lines that wait.
+    /// Writes the reason why the node did not start behind the lines that wait: `tidegate: {message}`, or a line of the log if collectors
+    /// read it.
     pub(super) fn complain(&self, message: &str) {
-        self.push(format!("tidegate: {message}\n").as_bytes(), QUEUE_BYTES);
+        match self.escapes {
+            Escapes::Json => tracing::error!(cause = message, "node not started"),
+            Escapes::Text | Escapes::Terminal => {
+                self.push(format!("tidegate: {message}\n").as_bytes(), QUEUE_BYTES);
+            }
+        }
     }
 
     /// Waits until every line is written, for `patience`.

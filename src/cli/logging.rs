@@ -11,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
 use super::log_queue::{Escapes, LogQueue};
+use super::log_text::TextFields;
 use crate::config::{LogFormat, LogSettings};
 use crate::flight::{Messages, MessagesLayer};
 
@@ -45,6 +46,9 @@ impl LogLevel {
     }
 }
 
+/// The target of lines up from `warn` that no level filters out.
+pub(crate) const ALWAYS_LOGGED: &str = "tidegate::log_level";
+
 /// The filter: our crates from `level` up, libraries from `warn` up at any level.
 fn targets(level: Level) -> Targets {
     let level = LevelFilter::from_level(level);
@@ -54,6 +58,8 @@ fn targets(level: Level) -> Targets {
         .with_target("actix_http", LevelFilter::OFF)
         // It warns of a construct that a peer may repeat a thousand times in a request.
         .with_target("dicom_ul", level.min(LevelFilter::ERROR))
+        // A change of the level is logged at any level.
+        .with_target(ALWAYS_LOGGED, LevelFilter::WARN)
         // A prefix: it covers the member crates (`tidegate_actors`, …) too.
         .with_target("tidegate", level)
 }
@@ -75,7 +81,7 @@ pub(super) fn init(settings: &LogSettings, messages: Messages) -> io::Result<Log
     let registry = tracing_subscriber::registry().with(targets).with(MessagesLayer(messages));
     // The only failure is a log that is installed already.
     let _ = match format {
-        LogFormat::Text => registry.with(lines.with_ansi(is_terminal)).try_init(),
+        LogFormat::Text => registry.with(lines.with_ansi(is_terminal).fmt_fields(TextFields)).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     tidegate_actors::record_panics();

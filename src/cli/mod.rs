@@ -9,6 +9,7 @@ mod conformance;
 mod exit;
 mod inspect;
 mod log_queue;
+mod log_text;
 mod logging;
 mod look;
 mod manual;
@@ -37,7 +38,7 @@ use crate::config::{self, Flags};
 
 pub(crate) use exit::Exit;
 pub(crate) use log_queue::LogQueue;
-pub(crate) use logging::LogLevel;
+pub(crate) use logging::{ALWAYS_LOGGED, LogLevel};
 
 /// A DICOM storage node (C-STORE SCP): it stores each received instance as a durable Part 10 file
 #[derive(Debug, Parser)]

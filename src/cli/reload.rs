@@ -71,11 +71,11 @@ pub(super) fn log_certificates(of_node: Option<&OwnCertificate>, admin: Option<&
     let of_admin = admin.and_then(|admin| admin.door.tls.as_ref()).map(|tls| &tls.own);
     for (section, certificate) in [("tls", of_node), ("admin", of_admin)] {
         let Some(OwnCertificate { subject, not_after, serial, expires_in_s, .. }) = certificate else { continue };
-        tracing::info!(section, ?subject, %serial, %not_after, "tls certificate in force");
+        tracing::info!(section, subject, %serial, %not_after, "tls certificate in force");
         if *expires_in_s < 0 {
-            tracing::error!(section, ?subject, %not_after, "tls certificate has expired: peers will refuse it");
+            tracing::error!(section, subject, %not_after, "tls certificate has expired: peers will refuse it");
         } else if *expires_in_s < EXPIRES_SOON_S {
-            tracing::warn!(section, ?subject, %not_after, "tls certificate expires within a month");
+            tracing::warn!(section, subject, %not_after, "tls certificate expires within a month");
         }
     }
 }
@@ -92,11 +92,11 @@ pub(super) fn log_revocation_list(list: &RevocationList) {
     if *is_overdue {
         tracing::warn!(
             path,
-            ?issuer,
+            issuer,
             next_update,
             "tls revocation list is past its next update: it stays in force, but certificates revoked since are accepted"
         );
     } else {
-        tracing::info!(path, ?issuer, next_update, "tls revocation list in force");
+        tracing::info!(path, issuer, next_update, "tls revocation list in force");
     }
 }

@@ -25,7 +25,7 @@ use super::start_up::{AdminUrl, StartUp};
 use super::{Exit, logging, output, recovery, reload, service_manager};
 use crate::admin::{Admin, AdminSettings, DoorKeeper, Steering, socket};
 use crate::audit::{self, Origin, Target};
-use crate::config::{ConfigError, Loaded, Settings};
+use crate::config::{ConfigError, Loaded, LogFormat, Settings};
 use crate::flight::{self, Messages};
 
 /// Time for the last flight record to be written at the end.
@@ -99,7 +99,7 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
         mut shutdown_grace,
         admin,
         admin_socket,
-        log: _,
+        log,
         audit,
         flight_records,
     } = settings;
@@ -130,7 +130,10 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
         Some(sink) => Some(state_of(&sink).await),
         None => None,
     };
-    say(start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin, audit.as_deref())).await;
+    start_up.log(node.local_address(), node.tls_address(), node.recovery(), admin);
+    if log.format == LogFormat::Text {
+        say(start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin, audit.as_deref())).await;
+    }
     let addresses: Vec<_> = [node.local_address(), node.tls_address()].into_iter().flatten().collect();
     let serving = format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
     service_manager::ready(&serving);

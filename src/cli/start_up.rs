@@ -36,6 +36,33 @@ impl StartUp {
         }
     }
 
+    /// Logs the start: what the lines say, for who has the log alone.
+    pub(super) fn log(
+        &self,
+        listen: Option<SocketAddr>,
+        tls: Option<SocketAddr>,
+        recovery: &Recovery,
+        admin: Option<AdminUrl>,
+    ) {
+        let Self { ae_title, storage, .. } = self;
+        let text = |address: SocketAddr| address.to_string();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            ae_title,
+            listen = listen.map(text),
+            tls_listen = tls.map(text),
+            admin = admin.map(|AdminUrl { scheme, address }| format!("{scheme}://{address}/")),
+            storage = %absolute(&storage.root).display(),
+            durability = %storage.durability,
+            duplicates = %storage.duplicates,
+            layout = storage.layout.template(),
+            memory_budget_bytes = self.memory_budget_bytes,
+            removed_files = recovery.removed_files,
+            restored_files = recovery.restored_files,
+            "node started"
+        );
+    }
+
     /// The lines of a node that has started and knows its addresses.
     pub(super) fn lines(
         &self,

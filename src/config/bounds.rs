@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::human::{
-    Limit, LimitOrAuto, Period, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited, period_text, size_text,
+    Limit, LimitOrAuto, Period, PeriodOrAuto, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited, period_text, size_text,
 };
 
 /// A bound, shown as a file writes it.
@@ -117,6 +117,17 @@ impl Bounded for Period {
 
     fn bounded(&mut self) -> Option<&mut Duration> {
         Some(&mut self.0)
+    }
+}
+
+impl Bounded for PeriodOrAuto {
+    type Bound = Duration;
+
+    fn bounded(&mut self) -> Option<&mut Duration> {
+        match self {
+            Self::Auto => None,
+            Self::Given(period) => period.bounded(),
+        }
     }
 }
 

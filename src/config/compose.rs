@@ -1,7 +1,9 @@
 //! From the raw mirror to the settings types of each crate: every bound, and the checks across keys.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_actors::{
     AssociationSettings, FLOOR_LEASE_BYTES, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
@@ -17,7 +19,7 @@ use super::access::access;
 use super::admin;
 use super::audit::audit;
 use super::checks::Checks;
-use super::human::{LimitOrAuto, SizeOrAuto, period_text, size_text};
+use super::human::{LimitOrAuto, PeriodOrAuto, SizeOrAuto, period_text, size_text};
 use super::keys::Raw;
 use super::problem::Problem;
 use super::removed::COMMIT_SHARED;
@@ -36,6 +38,9 @@ const SHARED_MEMORY_MIN_BYTES: u64 = 4 * MIB;
 const SPOOL_SHARE: u64 = 4;
 /// Least limit of associations of one address that is derived from `associations.max`.
 const MIN_PER_ADDRESS: usize = 4;
+
+/// Interval of the statistics line, unless the configuration states one.
+const STATISTICS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Builds the settings; `None`, or an entry in `problems`, if they are invalid.
 pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> Option<Settings> {
@@ -70,7 +75,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         access,
         writers: writer_settings,
         memory_budget_bytes,
-        statistics_interval: raw.log.statistics_interval.0,
+        statistics_interval: statistics_interval(raw.log.statistics_interval, std::io::stderr().is_terminal()),
         log_repeat_interval: raw.log.repeat_interval.0,
         supervision: supervision(raw),
     };
@@ -95,6 +100,14 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         audit,
         flight_records,
     })
+}
+
+/// The interval of the statistics line; `None`: there is none. A person who starts the node in a terminal has not asked for it.
+pub(super) fn statistics_interval(interval: PeriodOrAuto, is_terminal: bool) -> Option<Duration> {
+    match interval {
+        PeriodOrAuto::Auto => (!is_terminal).then_some(STATISTICS_INTERVAL),
+        PeriodOrAuto::Given(interval) => interval.0,
+    }
 }
 
 fn listen(key: &str, address: &str, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {

@@ -30,6 +30,14 @@ pub(crate) struct Period(pub(crate) Duration);
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub(crate) struct PeriodOrOff(pub(crate) Option<Duration>);
 
+/// A duration, `"off"`, or `"auto"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Scalar", into = "Scalar")]
+pub(crate) enum PeriodOrAuto {
+    Auto,
+    Given(PeriodOrOff),
+}
+
 /// A number, or `"unlimited"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Scalar", into = "Scalar")]
@@ -57,6 +65,8 @@ const A_SIZE_OR_UNLIMITED: &str =
     r#"must be "unlimited", a size such as "512 MiB" or "64 KiB", or a whole number of bytes"#;
 const A_PERIOD: &str = r#"must be a duration with its unit, such as "30s", "10m" or "250ms""#;
 const A_PERIOD_OR_OFF: &str = r#"must be "off" or a duration with its unit, such as "30s", "10m" or "250ms""#;
+const A_PERIOD_OFF_OR_AUTO: &str =
+    r#"must be "auto", "off" or a duration with its unit, such as "30s", "10m" or "250ms""#;
 const A_LIMIT_OR_AUTO: &str = r#"must be "auto", "unlimited" or a whole number"#;
 const A_LIMIT: &str = r#"must be "unlimited" or a whole number"#;
 
@@ -145,6 +155,26 @@ impl TryFrom<Scalar> for PeriodOrOff {
 impl From<PeriodOrOff> for Scalar {
     fn from(PeriodOrOff(period): PeriodOrOff) -> Self {
         Self::Text(period.map_or_else(|| "off".to_owned(), period_text))
+    }
+}
+
+impl TryFrom<Scalar> for PeriodOrAuto {
+    type Error = &'static str;
+
+    fn try_from(scalar: Scalar) -> Result<Self, Self::Error> {
+        match scalar {
+            Scalar::Text(text) if text.trim() == "auto" => Ok(Self::Auto),
+            scalar => PeriodOrOff::try_from(scalar).map(Self::Given).map_err(|_| A_PERIOD_OFF_OR_AUTO),
+        }
+    }
+}
+
+impl From<PeriodOrAuto> for Scalar {
+    fn from(period: PeriodOrAuto) -> Self {
+        match period {
+            PeriodOrAuto::Auto => Self::Text("auto".to_owned()),
+            PeriodOrAuto::Given(period) => period.into(),
+        }
     }
 }
 
@@ -257,5 +287,9 @@ mod tests {
         assert_eq!(LimitOrAuto::try_from(Scalar::Text("none".to_owned())), Err(A_LIMIT_OR_AUTO));
         assert_eq!(PeriodOrOff::try_from(Scalar::Text("off".to_owned())), Ok(PeriodOrOff(None)));
         assert_eq!(PeriodOrOff::try_from(Scalar::Integer(0)), Err(A_PERIOD_OR_OFF));
+        for (text, period) in [("auto", PeriodOrAuto::Auto), ("off", PeriodOrAuto::Given(PeriodOrOff(None)))] {
+            assert_eq!(PeriodOrAuto::try_from(Scalar::Text(text.to_owned())), Ok(period));
+        }
+        assert_eq!(PeriodOrAuto::try_from(Scalar::Integer(0)), Err(A_PERIOD_OFF_OR_AUTO));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::Bounded;
-use super::human::{Limit, LimitOrAuto, Period, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited};
+use super::human::{Limit, LimitOrAuto, Period, PeriodOrAuto, Size, SizeOrAuto, SizeOrUnlimited};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -154,7 +154,7 @@ keys! {
     log: Log {
         format: String = text("text"), AtRestart;
         level: String = text("info"), Live;
-        statistics_interval: PeriodOrOff = PeriodOrOff(Some(s(10))), Live, s(1)..=s(3600);
+        statistics_interval: PeriodOrAuto = PeriodOrAuto::Auto, Live, s(1)..=s(3600);
         repeat_interval: Period = Period(s(60)), Live, s(0)..=s(3600);
         flight_records: String = text("auto"), AtRestart;
     }

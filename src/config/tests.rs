@@ -1,6 +1,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::compose::statistics_interval;
+use super::human::{PeriodOrAuto, PeriodOrOff};
 use super::problem::Problem;
 use super::*;
 use crate::admin::SocketPath;
@@ -312,5 +315,20 @@ fn the_files_of_the_surface_are_read_and_one_that_is_missing_is_named_by_its_key
         let found = problems(&format!("[admin]\n{keys}"), &[]);
         let keys: Vec<_> = found.iter().map(|(found, _)| found.split(" = ").next().unwrap()).collect();
         assert_eq!(keys, expected, "{found:?}");
+    }
+}
+
+#[test]
+fn a_terminal_gets_the_statistics_line_only_if_it_is_asked_for() {
+    let asked = PeriodOrAuto::Given(PeriodOrOff(Some(Duration::from_secs(3))));
+    let off = PeriodOrAuto::Given(PeriodOrOff(None));
+    for (interval, is_terminal, expected_s) in [
+        (PeriodOrAuto::Auto, false, Some(10)),
+        (PeriodOrAuto::Auto, true, None),
+        (asked, true, Some(3)),
+        (asked, false, Some(3)),
+        (off, false, None),
+    ] {
+        assert_eq!(statistics_interval(interval, is_terminal), expected_s.map(Duration::from_secs));
     }
 }

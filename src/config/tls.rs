@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
@@ -13,7 +14,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::checks::Checks;
@@ -196,9 +197,15 @@ fn revocation_list(path: &str, der: &[u8]) -> Option<RevocationList> {
     Some(RevocationList {
         path: path.to_owned(),
         issuer: list.issuer().to_string(),
-        next_update: list.next_update().map(|at| at.to_string()),
+        next_update: list.next_update().map(iso),
         is_overdue: list.next_update().is_some_and(|at| at.timestamp() < now_s()),
     })
+}
+
+/// A time of a certificate as RFC 3339 has it, like every time in the log.
+fn iso(at: ASN1Time) -> String {
+    let since_epoch = u64::try_from(at.timestamp()).unwrap_or_default();
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(since_epoch)).to_string()
 }
 
 /// Seconds since the epoch.
@@ -219,7 +226,7 @@ fn own_certificate(
     };
     Some(OwnCertificate {
         subject: leaf.subject().to_string(),
-        not_after: leaf.validity().not_after.to_string(),
+        not_after: iso(leaf.validity().not_after),
         serial: leaf.raw_serial_as_string(),
         client_auth,
         dns_names: dns_names(&leaf),

@@ -11,6 +11,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use crate::log_value::write_field;
 use crate::unprintable::is_unprintable;
 
 /// Lines kept.
@@ -85,7 +86,10 @@ impl Visit for Line<'_> {
         }
         let _ = match field.name() {
             "message" => write!(self.0, " {value:?}"),
-            name => write!(self.0, " {name}={value:?}"),
+            name => {
+                self.0.push(' ');
+                write_field(self.0, name, value)
+            }
         };
     }
 }

@@ -23,7 +23,11 @@ pub(crate) fn start(path: &RecordPath, root: &Path, messages: Messages, observer
     let directory = match path.open(root) {
         Ok(directory) => directory,
         Err(error) => {
-            tracing::warn!(?path, %error, "flight records disabled: set log.flight_records to a directory of the node's user");
+            let path = match path {
+                RecordPath::At(path) => path.display().to_string(),
+                RecordPath::Auto => "auto".to_owned(),
+            };
+            tracing::warn!(path, %error, "flight records disabled: set log.flight_records to a directory of the node's user");
             return false;
         }
     };

@@ -19,7 +19,7 @@ fn at_rest(i: usize, unattributed: f64, bytes: u64, leases: u64) -> Sample {
     Sample {
         at: Duration::from_secs_f64(i as f64 * INTERVAL_S),
         quiet: true,
-        unattributed_bytes: unattributed as i64,
+        unattributed_bytes: unattributed as u64,
         stages: vec![StageUse { stage: Stage::Queued, bytes, leases, oldest_ms: 0 }],
     }
 }

@@ -1,6 +1,7 @@
 //! DIMSE command sets: always implicit VR little endian, group 0000 only (PS3.7 §6.3.1, Annex E).
 
 use crate::status::{ErrorComment, Status};
+use crate::syntaxes::{is_uid, unpadded};
 
 /// (0000,0800): no dataset follows the command (PS3.7 §E.1).
 const NO_DATA_SET: u16 = 0x0101;
@@ -12,6 +13,25 @@ pub(crate) mod command_field {
     pub(crate) const C_STORE_RQ: u16 = 0x0001;
     pub(crate) const C_ECHO_RQ: u16 = 0x0030;
     pub(crate) const C_CANCEL_RQ: u16 = 0x0FFF;
+}
+
+/// The name of a request by its Command Field (PS3.7 §E.1-1).
+pub fn request_name(command_field: u16) -> &'static str {
+    match command_field {
+        0x0001 => "C-STORE-RQ",
+        0x0010 => "C-GET-RQ",
+        0x0020 => "C-FIND-RQ",
+        0x0021 => "C-MOVE-RQ",
+        0x0030 => "C-ECHO-RQ",
+        0x0100 => "N-EVENT-REPORT-RQ",
+        0x0110 => "N-GET-RQ",
+        0x0120 => "N-SET-RQ",
+        0x0130 => "N-ACTION-RQ",
+        0x0140 => "N-CREATE-RQ",
+        0x0150 => "N-DELETE-RQ",
+        0x0FFF => "C-CANCEL-RQ",
+        _ => "unknown request",
+    }
 }
 
 /// A request a response refers to.
@@ -27,6 +47,13 @@ pub struct Operation {
     pub(crate) sop_class_uid: Vec<u8>,
     /// Affected (or requested) SOP Instance UID, as it came.
     pub(crate) sop_instance_uid: Vec<u8>,
+}
+
+impl Operation {
+    /// Affected SOP Instance UID without padding, for the log. `None`: it is not a UID, and might hold the name of a patient.
+    pub fn sop_instance(&self) -> Option<&str> {
+        std::str::from_utf8(&self.sop_instance_uid).ok().map(unpadded).filter(|uid| is_uid(uid))
+    }
 }
 
 /// Why bytes are not a command set this node can act on.

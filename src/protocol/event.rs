@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::command::{CommandError, Operation};
 use crate::framing::pdu_type;
-use crate::negotiation::{AssociateRequest, Rejection};
+use crate::negotiation::{AssociateRequest, RejectedRequest};
 use crate::state::Input;
 use crate::syntaxes::VERIFICATION;
 
@@ -16,7 +16,7 @@ pub enum Event {
     /// A request awaits [`Association::accept`](crate::Association::accept) or [`reject`](crate::Association::reject).
     AssociateRequested(AssociateRequest),
     /// The policy rejected the request; the A-ASSOCIATE-RJ is in the output.
-    Rejected(Rejection),
+    Rejected(Box<RejectedRequest>),
     /// The peer does not speak DICOM; no answer is sent.
     NotDicom(NotDicom),
     /// A C-STORE-RQ; its dataset follows unless [`StoreRequest::has_data_set`] is false. To be answered with
@@ -90,17 +90,41 @@ pub struct PeerAbort {
     pub reason: u8,
 }
 
+impl PeerAbort {
+    /// The source in the words of the standard.
+    pub fn source_name(self) -> &'static str {
+        match self.source {
+            0 => "service-user",
+            2 => "service-provider",
+            _ => "reserved",
+        }
+    }
+
+    /// The reason in the words of the standard; a service-user gives none.
+    pub fn reason_name(self) -> Option<&'static str> {
+        (self.source == 2).then_some(match self.reason {
+            0 => "reason-not-specified",
+            1 => "unrecognized-PDU",
+            2 => "unexpected-PDU",
+            4 => "unrecognized-PDU parameter",
+            5 => "unexpected-PDU parameter",
+            6 => "invalid-PDU-parameter value",
+            _ => "reserved",
+        })
+    }
+}
+
 /// A violation of the protocol by the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Violation {
     /// A PDU of a type the standard does not know.
-    #[error("unrecognized PDU type {0:#04x}")]
+    #[error("unrecognized PDU of type {0:#04x}")]
     UnrecognizedPdu(u8),
     /// A PDU that is not allowed in the present state.
-    #[error("PDU type {0:#04x} is out of place")]
+    #[error("{} PDU is out of place", pdu_name(*.0))]
     UnexpectedPdu(u8),
     /// A PDU longer than the limit, or of a length that its type cannot have.
-    #[error("PDU type {pdu_type:#04x} of {length} bytes")]
+    #[error("{} PDU of {length} bytes, which its type or a limit does not allow", pdu_name(*pdu_type))]
     PduLength {
         /// The type in the header.
         pdu_type: u8,
@@ -174,6 +198,20 @@ impl Violation {
             | Self::ContextNotAccepted(_)
             | Self::UnexpectedPdv => Input::Invalid,
         }
+    }
+}
+
+/// The name of a PDU type (PS3.8 §9.3.1).
+fn pdu_name(pdu_type: u8) -> &'static str {
+    match pdu_type {
+        pdu_type::A_ASSOCIATE_RQ => "A-ASSOCIATE-RQ",
+        pdu_type::A_ASSOCIATE_AC => "A-ASSOCIATE-AC",
+        pdu_type::A_ASSOCIATE_RJ => "A-ASSOCIATE-RJ",
+        pdu_type::P_DATA_TF => "P-DATA-TF",
+        pdu_type::A_RELEASE_RQ => "A-RELEASE-RQ",
+        pdu_type::A_RELEASE_RP => "A-RELEASE-RP",
+        pdu_type::A_ABORT => "A-ABORT",
+        _ => "unrecognized",
     }
 }
 

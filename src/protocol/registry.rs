@@ -26,6 +26,17 @@ pub fn transfer_syntaxes() -> impl Iterator<Item = Registered> {
     TRANSFER_SYNTAXES.iter().map(|&(uid, name)| Registered { uid, name })
 }
 
+/// A UID behind its name in the standard, for people: `Verification SOP Class (1.2.840.10008.1.1)`. A peer's string without a name is cut to
+/// the length of a UID: escape it before printing.
+pub fn with_name(uid: &str) -> String {
+    let of_class = StandardSopClassDictionary.by_uid(uid).map(|entry| entry.name);
+    match of_class.or_else(|| transfer_syntaxes().find(|known| known.uid == uid).map(|known| known.name)) {
+        // The name of implicit VR explains itself behind a colon.
+        Some(name) => format!("{} ({uid})", name.split_once(": ").map_or(name, |(name, _)| name)),
+        None => uid.chars().take(64).collect(),
+    }
+}
+
 const STORAGE_SOP_CLASSES: &[&str] = &[
     "1.2.840.10008.5.1.1.27",
     "1.2.840.10008.5.1.1.29",

@@ -70,14 +70,20 @@ impl ErrorComment {
     /// The longest Error Comment (PS3.5 §6.2, LO).
     pub const MAX_CHARS: usize = 64;
 
-    /// Cuts and cleans `text`.
+    /// Cleans `text`, and cuts it behind a word. A word longer than half of the comment is cut itself.
     pub fn new(text: impl fmt::Display) -> Self {
         let clean = |c: char| match c {
             '\\' => '/',
             ' '..='~' => c,
             _ => '?',
         };
-        Self(text.to_string().chars().map(clean).take(Self::MAX_CHARS).collect())
+        let text: String = text.to_string().chars().map(clean).collect(); // a character a byte
+        let Some((most, rest)) = text.split_at_checked(Self::MAX_CHARS).filter(|(_, rest)| !rest.is_empty()) else {
+            return Self(text);
+        };
+        let end = if rest.starts_with(' ') { most.len() } else { most.rfind(' ').unwrap_or(0) };
+        let end = if end < Self::MAX_CHARS / 2 { most.len() } else { end };
+        Self(most[..end].trim_end_matches([' ', ',', ':', ';', '(']).to_owned())
     }
 
     /// The text as it goes on the wire.
@@ -95,6 +101,17 @@ mod tests {
         let comment = ErrorComment::new(format!("a\\b\u{1b}[31m\nü{}", "x".repeat(100)));
         assert!(comment.as_str().starts_with("a/b?[31m??x"));
         assert_eq!(comment.as_str().len(), 64);
+    }
+
+    #[test]
+    fn an_error_comment_ends_with_a_whole_word() {
+        let cut = |text: &str| ErrorComment::new(text).as_str().to_owned();
+        let text = "dataset is of another SOP instance than the command (0000,1000) says, which is 1.2.3.4";
+        assert_eq!(cut(text), "dataset is of another SOP instance than the command (0000,1000)");
+        assert_eq!(cut(&format!("{} b c", "a".repeat(64))), "a".repeat(64), "it ends where a word does");
+        assert_eq!(cut(&"a".repeat(64)), "a".repeat(64));
+        assert_eq!(cut(&format!("short: {}", "a".repeat(64))).len(), 64, "a long word is cut itself");
+        assert_eq!(cut("as it is"), "as it is");
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The command line and the configuration of the whole process: what it prints, where, and how it exits.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use dicom_dictionary_std::uids;
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::{Running, output, run_to_end, tidegate};
 
@@ -278,13 +278,17 @@ fn the_log_is_json_when_asked_and_warns_without_durability() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = tidegate(directory.path(), &["--listen", "127.0.0.1:0"]);
     command.env("TIDEGATE__LOG__FORMAT", "json").env("TIDEGATE__STORAGE__DURABILITY", "none");
-    let node = Running::start(command);
-    assert!(node.lines[1].contains("durability none"));
-    node.signal(Signal::TERM);
-    let (_, _, stderr) = node.end();
-    assert!(stderr.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{stderr}");
-    let warned = |line: &str| line.contains("\"WARN\"") && line.contains("durability");
-    assert!(stderr.lines().any(warned), "{stderr}");
+    command.env("TIDEGATE__ADMIN__LISTEN", "off").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let until_started: Vec<_> = lines.by_ref().take_while(|line| !line.contains("\"node started\"")).collect();
+    let warned = |line: &String| line.contains("\"WARN\"") && line.contains("\"durability\":\"none\"");
+    assert!(until_started.iter().any(warned), "{until_started:?}");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let rest: Vec<_> = lines.collect();
+    assert!(until_started.iter().chain(&rest).all(|line| line.starts_with('{') && line.ends_with('}')), "{rest:?}");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "the start-up lines are for people");
 }
 
 #[test]

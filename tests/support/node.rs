@@ -60,7 +60,9 @@ impl Node {
             }
         }
         let mut child = command
-            .args(["run", "--listen", "127.0.0.1:0", "--storage"])
+            .arg("run")
+            .args(if arguments.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })
+            .arg("--storage")
             .arg(directory.path().join("storage"))
             .args(arguments)
             .env("TIDEGATE__STORAGE__MIN_FREE", "0 B")
@@ -72,6 +74,9 @@ impl Node {
             .stderr(log)
             .spawn()
             .unwrap();
+        if environment.contains(&("TIDEGATE__LOG__FORMAT", "json")) {
+            return Self::started_with_json(child, directory);
+        }
         let (mut address, mut admin, mut tls) = (None, None, None);
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
@@ -93,6 +98,24 @@ impl Node {
             panic!("the node did not start: {log}");
         };
         Self { child, address, admin, tls, directory }
+    }
+
+    /// A node that logs JSON prints no start-up lines: its log has the addresses.
+    fn started_with_json(child: Child, directory: TempDir) -> Self {
+        let mut started = serde_json::Value::Null;
+        let is_started = eventually(|| {
+            let log = fs::read_to_string(directory.path().join("log")).unwrap();
+            let line = log.lines().find(|line| line.contains("\"node started\"") && line.ends_with('}'));
+            started = line.map(|line| serde_json::from_str(line).unwrap()).unwrap_or_default();
+            line.is_some()
+        });
+        assert!(is_started, "the node did not start");
+        let address = |name: &str| {
+            let text = started[name].as_str()?;
+            text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/').parse().ok()
+        };
+        let (admin, tls) = (address("admin"), address("tls_listen"));
+        Self { child, address: address("listen").unwrap(), admin, tls, directory }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -4,6 +4,7 @@
 
 mod conditions;
 mod documents;
+mod log_lines;
 mod modules;
 mod openapi;
 mod sizes;

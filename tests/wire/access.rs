@@ -244,7 +244,7 @@ fn a_header_from_who_is_not_trusted_with_it_is_not_dicom() {
     for header in [b"PROXY TCP4 203.0.113.9 10.0.0.1 1 2\r\n".to_vec(), version_2(1, [203, 0, 113, 9])] {
         assert_eq!(reply_to(node.address(), &header), b"");
     }
-    assert!(eventually(|| node.log_text().matches("connection is not dicom").count() == 2));
+    node.logged_times("proxy header from an address that node.proxy_protocol_from does not name", 2);
     assert_eq!(node.stop(), Some(0));
 }
 

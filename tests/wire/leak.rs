@@ -68,8 +68,8 @@ fn memory_that_runs_short_is_met_level_by_level_up_to_the_abort_of_who_holds_mos
     let log = node.log_text();
     let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let levels: Vec<_> =
-        lines.iter().filter(|line| line["message"] == "memory pressure").map(|line| &line["level"]).collect();
-    assert_eq!(levels, ["Purge", "Shrink", "Spool", "PauseAccept", "Abort"]);
+        lines.iter().filter(|line| line["message"] == "memory pressure").map(|line| &line["to"]).collect();
+    assert_eq!(levels, ["purge", "shrink", "spool", "pause_accept", "abort"]);
     let evicted = lines.iter().find(|line| line["message"] == "association asked to end: memory pressure").unwrap();
     assert!(evicted["bytes"].as_u64().unwrap() > 500_000, "the largest holder: {evicted}");
 

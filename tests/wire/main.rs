@@ -23,6 +23,7 @@ mod hostile;
 mod layouts;
 #[cfg(feature = "test-faults")]
 mod leak;
+mod lines;
 mod log;
 mod mem;
 mod receive;

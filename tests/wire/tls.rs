@@ -252,10 +252,13 @@ fn the_wrong_language_on_either_port_is_recognised_and_closed_without_a_word() {
     for bytes in [&plain[..], b"GET / HTTP/1.1\r\n\r\n"] {
         assert_eq!(say(node.tls_address(), bytes), b"");
     }
-    assert!(eventually(|| node.log_text().matches("no tls on the tls port").count() == 2));
+    node.logged(&["WARN", "dicom without tls on the tls port", "node.listen", "peer=127.0.0.1:"]);
+    node.logged(&["INFO", "http on the tls port", "peer=127.0.0.1:"]);
+    assert_eq!(say(node.tls_address(), &[0x80, 0x2E, 1, 0, 2]), b"", "SSL 2.0");
+    node.logged(&["no tls on the tls port, connection closed", "first_byte=128"]);
     let mut hello = Authority::connect(&authority.client(None, &TLS13), node.address());
     assert!(hello.write_all(b"x").is_err());
-    node.logged(&["connection is not dicom", "Tls"]);
+    node.logged(&["WARN", "tls on the plain port", "tls.listen", "peer=127.0.0.1:"]);
     // A record that says handshake and is none.
     assert!(say(node.tls_address(), &[0x16, 3, 3, 0, 4, 99, 99, 99, 99]).len() <= 7, "more than an alert");
     node.logged(&["tls handshake failed"]);

@@ -217,7 +217,7 @@ fn a_recorded_log_is_played_at_its_times_and_what_its_associations_sent_is_sent(
     let directory = tempfile::tempdir().unwrap();
     let line = |second: &str, peer: u8, more: &str, message: &str| {
         format!(
-            "{{\"timestamp\":\"2026-11-28T10:00:{second}Z\",\"peer\":\"10.0.0.{peer}:1\",\"calling_ae\":\"CT{peer}\"{more},\"message\":\"{message}\"}}\n"
+            "{{\"timestamp\":\"2026-11-28T10:00:{second}Z\",\"peer\":\"10.0.0.{peer}:1\",\"calling\":\"CT{peer}\"{more},\"message\":\"{message}\"}}\n"
         )
     };
     let log = [

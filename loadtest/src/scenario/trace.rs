@@ -27,7 +27,8 @@ struct Line {
     timestamp: String,
     message: String,
     peer: Option<String>,
-    calling_ae: Option<String>,
+    #[serde(alias = "calling_ae")]
+    calling: Option<String>,
     acknowledged: Option<u64>,
     refused: Option<u64>,
     duration_ms: Option<u64>,
@@ -41,7 +42,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<Visit>> {
     let mut begun: BTreeMap<String, f64> = BTreeMap::new();
     let mut visits = Vec::new();
     for line in BufReader::new(fs::File::open(path)?).lines() {
-        let Ok(Line { timestamp, message, peer: Some(peer), calling_ae, acknowledged, refused, duration_ms }) =
+        let Ok(Line { timestamp, message, peer: Some(peer), calling, acknowledged, refused, duration_ms }) =
             serde_json::from_str(&line?)
         else {
             continue;
@@ -58,7 +59,8 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<Visit>> {
                 // A busy node does not log each begin.
                 let began_s = begun.remove(&peer).or(duration_ms.map(|duration| now_s - duration as f64 / 1e3));
                 if let Some(at_s) = began_s.filter(|_| instances > 0 && visits.len() < MAX_VISITS) {
-                    let calling_ae = calling_ae.unwrap_or_default().trim_matches('"').to_owned();
+                    // Of the first version, the title was quoted twice.
+                    let calling_ae = calling.unwrap_or_default().trim_matches('"').to_owned();
                     visits.push(Visit { at_s, lasts_s: (now_s - at_s).max(0.0), instances, calling_ae });
                 }
             }
@@ -106,9 +108,9 @@ mod tests {
     use super::*;
 
     const LOG: &str = r#"not JSON
-{"timestamp":"2026-11-30T23:59:59.500000Z","level":"INFO","peer":"10.0.0.1:1","calling_ae":"\"CT1\"","message":"association accepted"}
+{"timestamp":"2026-11-30T23:59:59.500000Z","level":"INFO","peer":"10.0.0.1:1","calling":"CT1","message":"association accepted"}
 {"timestamp":"2026-12-01T00:00:01.000000Z","level":"INFO","peer":"10.0.0.2:9","calling_ae":"\"MR\"","message":"association accepted"}
-{"timestamp":"2026-12-01T00:00:02.500000Z","level":"INFO","peer":"10.0.0.1:1","calling_ae":"\"CT1\"","end":"Released","acknowledged":30,"refused":2,"message":"association ended"}
+{"timestamp":"2026-12-01T00:00:02.500000Z","level":"INFO","peer":"10.0.0.1:1","calling":"CT1","end":"released","acknowledged":30,"refused":2,"message":"association ended"}
 {"timestamp":"2026-12-01T00:00:02.600000Z","level":"INFO","peer":"10.0.0.3:1","acknowledged":5,"message":"association ended"}
 {"timestamp":"2026-12-01T00:00:03.000000Z","level":"INFO","peer":"10.0.0.2:9","calling_ae":"\"MR\"","acknowledged":1,"refused":0,"message":"association ended"}
 {"timestamp":"2026-12-01T00:00:03.500000Z","level":"INFO","peer":"10.0.0.4:9","calling_ae":"\"US\"","acknowledged":2,"refused":0,"duration_ms":750,"message":"association ended"}

@@ -13,9 +13,10 @@ use crate::framing::{
     write_rejection, write_release_reply,
 };
 use crate::message::{Completed, Message};
-use crate::negotiation::{Contexts, Negotiated, Policy, Rejection, negotiate};
+use crate::negotiation::{Contexts, Negotiated, Policy, RefusedContexts, RejectedRequest, Rejection, negotiate};
 use crate::state::{Action, Input, State, action};
 use crate::status::{ErrorComment, Status};
+use crate::syntaxes::unpadded;
 
 /// The acceptor's side of one association. The page of the crate says how to use it.
 #[derive(Debug)]
@@ -128,10 +129,17 @@ impl Association {
         }
     }
 
-    /// Refuses the accepted presentation contexts of the last reported request whose abstract syntax is `denied`, and returns their
-    /// number. Does nothing outside Sta3.
-    pub fn reject_contexts(&mut self, denied: impl Fn(&str) -> bool) -> usize {
-        self.pending.as_mut().map_or(0, |pending| pending.negotiated.reject_contexts(denied))
+    /// Refuses the accepted presentation contexts of the last reported request whose abstract syntax is `denied`, and adds them to
+    /// `refused`. Does nothing outside Sta3.
+    pub fn reject_contexts(&mut self, denied: impl Fn(&str) -> bool, refused: &mut RefusedContexts) {
+        if let Some(pending) = &mut self.pending {
+            pending.negotiated.reject_contexts(denied, refused);
+        }
+    }
+
+    /// Whether a presentation context of the last reported request will be accepted on which instances can be stored. False outside Sta3.
+    pub fn can_store(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.negotiated.can_store())
     }
 
     /// The user of the last reported request is verified: the acceptance says so if the peer asks for it (PS3.7 §D.3.3.7.2). Does nothing
@@ -248,6 +256,8 @@ impl Association {
             return Err(Violation::MalformedRequest);
         };
         self.act(Input::AssociateRequest);
+        let title = |text: &str| unpadded(text).to_owned();
+        let (calling_ae_title, called_ae_title) = (title(&request.calling_ae_title), title(&request.called_ae_title));
         Ok(match negotiate(&self.policy, request) {
             Ok(negotiated) => {
                 let request = negotiated.request.clone();
@@ -256,7 +266,7 @@ impl Association {
             }
             Err(rejection) => {
                 self.reject(rejection);
-                Event::Rejected(rejection)
+                Event::Rejected(Box::new(RejectedRequest { rejection, calling_ae_title, called_ae_title }))
             }
         })
     }

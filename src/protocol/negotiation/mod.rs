@@ -5,15 +5,19 @@ use dicom_ul::pdu::{
     PresentationContextResultReason as Reason,
 };
 
-use crate::syntaxes::{APPLICATION_CONTEXT, AbstractSyntax, is_standard_transfer_syntax, is_uid, unpadded};
+use crate::syntaxes::{
+    APPLICATION_CONTEXT, AbstractSyntax, VERIFICATION, is_standard_transfer_syntax, is_uid, unpadded,
+};
 
 mod contexts;
 mod policy;
+mod refused;
 mod user_information;
 
 use contexts::Context;
 pub(crate) use contexts::Contexts;
 pub use policy::Policy;
+pub use refused::{ContextRefusal, RefusedContexts};
 pub use user_information::UserIdentity;
 use user_information::{answer_user_information, positive};
 
@@ -28,6 +32,8 @@ pub struct AssociateRequest {
     pub contexts_proposed: usize,
     /// How many of them will be accepted.
     pub contexts_accepted: usize,
+    /// Those that were refused.
+    pub contexts_refused: RefusedContexts,
     /// Operations that the peer may have outstanding; 1 if it did not negotiate.
     pub async_operations: u16,
     /// The user the peer names, if it names one by a name or a name and passcode (PS3.7 §D.3.3.7).
@@ -94,6 +100,17 @@ impl Rejection {
     }
 }
 
+/// A request that the policy rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedRequest {
+    /// The reason.
+    pub rejection: Rejection,
+    /// Calling AE title without padding. A peer's string: escape it before printing.
+    pub calling_ae_title: String,
+    /// Called AE title without padding. A peer's string: escape it before printing.
+    pub called_ae_title: String,
+}
+
 /// The outcome of a negotiation: the answer, and the terms if the association is accepted.
 #[derive(Debug)]
 pub(crate) struct Negotiated {
@@ -113,17 +130,21 @@ impl Negotiated {
         }
     }
 
-    /// Turns accepted contexts down whose abstract syntax is `denied`: user-rejection (PS3.8 §9.3.3.2). How many there were.
-    pub(crate) fn reject_contexts(&mut self, denied: impl Fn(&str) -> bool) -> usize {
-        let mut rejected = 0;
+    /// Whether a context is accepted on which instances can be stored.
+    pub(crate) fn can_store(&self) -> bool {
+        self.contexts.iter().any(|context| &*context.abstract_syntax != VERIFICATION)
+    }
+
+    /// Turns accepted contexts down whose abstract syntax is `denied`: user-rejection (PS3.8 §9.3.3.2). They are added to `refused`.
+    pub(crate) fn reject_contexts(&mut self, denied: impl Fn(&str) -> bool, refused: &mut RefusedContexts) {
         for result in &mut self.answer.presentation_contexts {
-            if self.contexts.get(result.id).is_some_and(|context| denied(&context.abstract_syntax)) {
-                self.contexts.remove(result.id);
-                result.reason = Reason::UserRejection;
-                rejected += 1;
-            }
+            let Some(context) = self.contexts.get(result.id).filter(|context| denied(&context.abstract_syntax)) else {
+                continue;
+            };
+            refused.add(&context.abstract_syntax, &[], ContextRefusal::AccessRule);
+            self.contexts.remove(result.id);
+            result.reason = reason_of(ContextRefusal::AccessRule);
         }
-        rejected
     }
 }
 
@@ -141,7 +162,7 @@ pub(crate) fn negotiate(policy: &Policy, rq: AssociationRQ) -> Result<Negotiated
     if policy.require_called_ae_title && unpadded(&rq.called_ae_title) != policy.ae_title {
         return Err(Rejection::CalledAeTitle);
     }
-    let (contexts, results) = answer_contexts(policy, &rq.presentation_contexts);
+    let (contexts, results, contexts_refused) = answer_contexts(policy, &rq.presentation_contexts);
     let user = answer_user_information(policy, &contexts, &rq.user_variables);
     Ok(Negotiated {
         request: AssociateRequest {
@@ -149,6 +170,7 @@ pub(crate) fn negotiate(policy: &Policy, rq: AssociationRQ) -> Result<Negotiated
             called_ae_title: unpadded(&rq.called_ae_title).to_owned(),
             contexts_proposed: rq.presentation_contexts.len(),
             contexts_accepted: contexts.count(),
+            contexts_refused,
             async_operations: user.async_operations,
             user_identity: user.identity,
             implementation: user.peer_implementation,
@@ -172,8 +194,8 @@ pub(crate) fn negotiate(policy: &Policy, rq: AssociationRQ) -> Result<Negotiated
 fn answer_contexts(
     policy: &Policy,
     proposed: &[PresentationContextProposed],
-) -> (Contexts, Vec<PresentationContextResult>) {
-    let mut contexts = Contexts::default();
+) -> (Contexts, Vec<PresentationContextResult>, RefusedContexts) {
+    let (mut contexts, mut refused) = (Contexts::default(), RefusedContexts::default());
     let mut seen = [false; 256];
     let mut results = Vec::with_capacity(proposed.len().min(seen.len()));
     for context in proposed {
@@ -185,7 +207,7 @@ fn answer_contexts(
             id: context.id,
             reason: match &choice {
                 Ok(_) => Reason::Acceptance,
-                Err(reason) => reason.clone(),
+                Err(reason) => reason_of(*reason),
             },
             // PS3.8 §9.3.3.2: not significant unless accepted, but it has to be there.
             transfer_syntax: match &choice {
@@ -193,21 +215,34 @@ fn answer_contexts(
                 Err(_) => "1.2.840.10008.1.2".to_owned(),
             },
         });
-        if let Ok(uid) = choice {
-            let accepted = Context {
-                abstract_syntax: unpadded(&context.abstract_syntax).into(),
-                transfer_syntax: unpadded(&uid).into(),
-            };
-            contexts.insert(context.id, accepted);
+        match choice {
+            Ok(uid) => {
+                let accepted = Context {
+                    abstract_syntax: unpadded(&context.abstract_syntax).into(),
+                    transfer_syntax: unpadded(&uid).into(),
+                };
+                contexts.insert(context.id, accepted);
+            }
+            Err(reason) => refused.add(&context.abstract_syntax, &context.transfer_syntaxes, reason),
         }
     }
-    (contexts, results)
+    (contexts, results, refused)
+}
+
+/// The result of a refused context (PS3.8 §9.3.3.2).
+fn reason_of(refusal: ContextRefusal) -> Reason {
+    match refusal {
+        ContextRefusal::AbstractSyntax => Reason::AbstractSyntaxNotSupported,
+        ContextRefusal::TransferSyntaxes => Reason::TransferSyntaxesNotSupported,
+        ContextRefusal::AccessRule => Reason::UserRejection,
+        ContextRefusal::InvalidId => Reason::NoReason,
+    }
 }
 
 /// The transfer syntax for one context, or why it is refused.
-fn choose(policy: &Policy, context: &PresentationContextProposed) -> Result<String, Reason> {
+fn choose(policy: &Policy, context: &PresentationContextProposed) -> Result<String, ContextRefusal> {
     if context.id.is_multiple_of(2) {
-        return Err(Reason::NoReason); // PS3.8 §9.3.2.2: odd integers only
+        return Err(ContextRefusal::InvalidId); // PS3.8 §9.3.2.2: odd integers only
     }
     let abstract_syntax = unpadded(&context.abstract_syntax);
     let served = match AbstractSyntax::of(abstract_syntax) {
@@ -216,7 +251,7 @@ fn choose(policy: &Policy, context: &PresentationContextProposed) -> Result<Stri
         AbstractSyntax::OtherService => false,
     };
     if !served {
-        return Err(Reason::AbstractSyntaxNotSupported);
+        return Err(ContextRefusal::AbstractSyntax);
     }
     let acceptable = || {
         context.transfer_syntaxes.iter().filter(|uid| {
@@ -232,7 +267,7 @@ fn choose(policy: &Policy, context: &PresentationContextProposed) -> Result<Stri
         .find_map(preferred)
         .or_else(|| acceptable().next())
         .cloned()
-        .ok_or(Reason::TransferSyntaxesNotSupported)
+        .ok_or(ContextRefusal::TransferSyntaxes)
 }
 
 #[cfg(test)]

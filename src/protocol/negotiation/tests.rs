@@ -55,6 +55,33 @@ fn the_requestors_order_decides_unless_a_preference_is_set() {
 }
 
 #[test]
+fn refused_contexts_are_named_with_the_reason_and_beyond_some_they_are_counted() {
+    let mut strict = policy();
+    strict.accept_unknown_transfer_syntaxes = false;
+    let worklist = "1.2.840.10008.5.1.4.31";
+    let mut proposed = vec![context(1, worklist, &[IMPLICIT]), context(3, CT, &["1.2.840.113619.5.2", "1.2.3"])];
+    let refused = |proposed: &[PresentationContextProposed]| {
+        negotiate(&strict, request(proposed.to_vec(), vec![])).unwrap().request.contexts_refused
+    };
+    let found = refused(&proposed);
+    assert_eq!(
+        found.to_string(),
+        "Modality Worklist Information Model - FIND (1.2.840.10008.5.1.4.31): not a sop class that this node stores; \
+         CT Image Storage (1.2.840.10008.5.1.4.1.1.2): no transfer syntax that this node accepts \
+         (offered: 1.2.840.113619.5.2, 1.2.3)"
+    );
+    assert_eq!((found.total(), found.first()), (2, Some(ContextRefusal::AbstractSyntax)));
+    proposed.extend((5..=127).step_by(2).map(|id| context(id, &"9".repeat(60_000), &[&"8".repeat(60_000)])));
+    let found = refused(&proposed);
+    assert_eq!((found.total(), found.count(ContextRefusal::AbstractSyntax)), (64, 63));
+    let text = found.to_string();
+    assert!(text.ends_with("; and 59 more") && text.len() < 640, "{text}");
+    let worst = [context(1, CT, &["\u{1b}[31m\u{9b}\"", &"8".repeat(64), &"7".repeat(64), &"6".repeat(64), "1.2"])];
+    let text = refused(&worst).to_string();
+    assert!(text.len() < 640 && text.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{text}");
+}
+
+#[test]
 fn each_context_has_an_answer_of_its_own() {
     let mut strict = policy();
     strict.accept_unknown_sop_classes = false;
@@ -219,7 +246,7 @@ fn rejections_have_their_own_place_in_tables() {
 #[test]
 fn no_request_has_more_than_128_contexts_accepted() {
     let proposed: Vec<_> = (0..1000).map(|number| context((number % 256) as u8, CT, &[EXPLICIT])).collect();
-    let (contexts, results) = answer_contexts(&policy(), &proposed);
+    let (contexts, results, _) = answer_contexts(&policy(), &proposed);
     assert_eq!((contexts.count(), results.len()), (128, 256), "the IDs are odd, and each is answered once");
     let accepted = |result: &&PresentationContextResult| result.reason == Reason::Acceptance;
     assert!(results.iter().filter(accepted).all(|result| result.id % 2 == 1));

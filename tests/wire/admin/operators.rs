@@ -43,6 +43,7 @@ fn an_association_is_listed_with_what_it_does_and_aborted_when_asked() {
     assert_eq!(change(&node, "DELETE", &path, "").status, 404);
     assert_eq!(change(&node, "DELETE", "/api/associations/x", "").status, 404);
     node.logged(&["WARN", "by an operator"]);
+    node.logged(&["association ended", "calling=\"CT_1\"", "end=\"aborted_by_operator\""]);
     assert_eq!(other.store(1, "1.2.3.91", &dataset("1.2.3.91", 1000)).status, 0, "nobody else is touched");
     let found = &json(&node, "/api/associations")[0];
     assert_eq!((found["acknowledged"].as_u64(), found["refused"].as_u64()), (Some(1), Some(0)));
@@ -82,6 +83,7 @@ fn the_log_level_is_changed_while_the_node_runs_and_the_configuration_is_told_wi
     assert_eq!(asked("GET", "/api/loglevel", "").json()["level"], "info");
     assert_eq!(asked("PUT", "/api/loglevel", r#"{"level":"debug"}"#).json()["level"], "debug");
     assert_eq!(asked("GET", "/api/loglevel", "").json()["level"], "debug");
+    node.logged(&["WARN", "log level changed by an operator", "from=INFO", "to=DEBUG"]);
     let (mut wire, _) = Wire::associate(node.address(), request());
     assert_eq!(wire.store(1, "1.2.3.93", &dataset("1.2.3.93", 1000)).status, 0);
     node.logged(&["DEBUG", "instance stored"]);

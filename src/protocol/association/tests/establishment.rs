@@ -140,7 +140,10 @@ fn a_refusal_by_policy_is_an_a_associate_rj() {
     strict.require_called_ae_title = true;
     strict.ae_title = "OTHER".into();
     let mut association = Association::new(Arc::new(strict));
-    assert_eq!(feed(&mut association, &associate_bytes()), [Event::Rejected(Rejection::CalledAeTitle)]);
+    let events = feed(&mut association, &associate_bytes());
+    let [Event::Rejected(rejected)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(rejected.rejection, Rejection::CalledAeTitle);
+    assert_eq!((rejected.calling_ae_title.as_str(), rejected.called_ae_title.as_str()), ("CT1", "TIDEGATE"));
     assert_eq!(association.take_output(), [3, 0, 0, 0, 0, 4, 0, 1, 1, 7]);
     assert_eq!(association.state(), State::Sta13);
     association.accept();
