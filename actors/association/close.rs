@@ -57,7 +57,13 @@ impl Connection {
             End::NotTls => counters.connections_not_tls.increment(),
             End::HandshakeFailed => counters.tls_handshakes_failed.increment(),
             End::PeerAborted | End::ConnectionLost => counters.associations_lost.increment(),
-            End::Violation | End::TimedOut | End::TooSlow | End::LimitReached | End::OutOfMemory | End::Evicted => {
+            End::Violation
+            | End::TimedOut
+            | End::TooSlow
+            | End::LimitReached
+            | End::OutOfMemory
+            | End::Superseded
+            | End::Evicted => {
                 counters.associations_aborted.increment();
             }
         }
@@ -85,6 +91,7 @@ impl Connection {
             | End::LimitReached
             | End::Stopping
             | End::OutOfMemory
+            | End::Superseded
             | End::Evicted => Box::pin(self.linger()).await,
             End::GaveWay
             | End::NothingSaid

@@ -39,6 +39,8 @@ pub(super) enum End {
     TooSlow,
     /// The association or a dataset reached its limit.
     LimitReached,
+    /// A reload of the configuration changed what the association may do.
+    Superseded,
     /// The node is stopping.
     Stopping,
     /// The memory budget had no room for the association request.

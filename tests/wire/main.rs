@@ -26,6 +26,7 @@ mod leak;
 mod log;
 mod mem;
 mod receive;
+mod reload;
 mod service;
 mod soak;
 mod stopped;

@@ -134,6 +134,11 @@ impl Association {
         self.pending.as_mut().map_or(0, |pending| pending.negotiated.reject_contexts(denied))
     }
 
+    /// The abstract syntaxes of the accepted presentation contexts, one for each context. None before [`Self::accept`].
+    pub fn abstract_syntaxes(&self) -> impl Iterator<Item = &str> {
+        self.contexts.iter().map(|context| &*context.abstract_syntax)
+    }
+
     /// The user of the last reported request is verified: the acceptance says so if the peer asks for it (PS3.7 §D.3.3.7.2). Does nothing
     /// outside Sta3.
     pub fn confirm_user(&mut self) {
