@@ -69,6 +69,9 @@ impl Connection {
         }
         self.log_end(end);
         // A peer that reads the last PDU may associate again at once: its place is free by then.
+        if self.record.answered().0 > 0 {
+            self.leases.prove();
+        }
         self.leases.end();
         let give_way = self.leases.give_way();
         tokio::select! {

@@ -71,6 +71,7 @@ impl Connection {
     pub(super) async fn on_request(&mut self, mut request: AssociateRequest) -> Option<End> {
         self.peer.calling_ae_title = std::mem::take(&mut request.calling_ae_title);
         self.peer.called_ae_title = std::mem::take(&mut request.called_ae_title);
+        self.leases.requested();
         let peer_left = self.leases.peer_left();
         let decided = tokio::select! {
             biased; // nothing is verified for a peer that has left
