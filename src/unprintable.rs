@@ -1,5 +1,7 @@
 //! Characters of a peer's strings that act on a terminal, or hide or reorder text. Log, audit messages, flight records and the output of
-//! commands show none of them.
+//! commands and of the HTTP API show none of them.
+
+use std::borrow::Cow;
 
 /// Whether `c` is a control character (C0, DEL, C1), changes the direction of text, has no width, or ends a line for some readers.
 pub(crate) fn is_unprintable(c: char) -> bool {
@@ -12,6 +14,23 @@ pub(crate) fn is_unprintable(c: char) -> bool {
 /// `\uXXXX`, or two of them above U+FFFF: an escape by which JSON stays the same JSON.
 pub(crate) fn json_escape(c: char, out: &mut String) {
     out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+}
+
+/// `text` without what a terminal acts upon or hides: controls but for tab and line feed, and characters that change the direction of the
+/// text or have no width. Each becomes `\uXXXX`, by which JSON stays the same JSON. Peers choose many of the strings that are shown.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| is_unprintable(c) && !matches!(c, '\n' | '\t');
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_harmful(c) {
+            false => out.push(c),
+            true => json_escape(c, &mut out),
+        }
+    }
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

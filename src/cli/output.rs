@@ -1,13 +1,12 @@
 //! The output of commands, on stdout and stderr. A closed pipe is no panic.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 
 use serde::Serialize;
 
 use super::Exit;
-use crate::unprintable::{is_unprintable, json_escape};
+use crate::unprintable::harmless;
 
 /// Writes `text`, made [`harmless`], to stdout and flushes it. A reader that closed the pipe early (`| head`) has read enough.
 pub(super) fn print(text: &str) -> Exit {
@@ -39,23 +38,6 @@ pub(super) fn show<T: Serialize>(json: bool, what: &T, render: impl FnOnce(&T) -
 /// Writes `tidegate: {message}` to stderr.
 pub(super) fn complain(message: &str) {
     let _ = writeln!(io::stderr().lock(), "tidegate: {}", harmless(message));
-}
-
-/// `text` without what a terminal acts upon or hides: controls but for tab and line feed, and characters that change the direction of the
-/// text or have no width. Each becomes `\uXXXX`, by which JSON stays the same JSON. Peers choose many of the strings that are shown.
-fn harmless(text: &str) -> Cow<'_, str> {
-    let is_harmful = |c: char| is_unprintable(c) && !matches!(c, '\n' | '\t');
-    if !text.contains(is_harmful) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_harmful(c) {
-            false => out.push(c),
-            true => json_escape(c, &mut out),
-        }
-    }
-    Cow::Owned(out)
 }
 
 /// An error and its causes on one line. A cause that the line contains already is not repeated.
