@@ -48,4 +48,15 @@ mod tests {
             assert!(!is_unprintable(c), "{c:?}");
         }
     }
+
+    #[test]
+    fn no_string_of_a_peer_acts_upon_the_terminal() {
+        let said = "a\tb\n\u{1b}]0;x\u{7}\u{9b}2J\r\u{202e}\u{2028}\u{200f}\u{feff}\u{e0041}\u{7f}\0 Ä\"\\'é漢";
+        let shown = harmless(said);
+        let harmless_ones = "a\tb\n\\u001b]0;x\\u0007\\u009b2J\\u000d\\u202e\\u2028\\u200f\\ufeff\\udb40\\udc41\\u007f\\u0000 Ä\"\\'é漢";
+        assert_eq!(shown, harmless_ones);
+        let json = serde_json::to_string(&said).unwrap();
+        assert_eq!(serde_json::from_str::<String>(&harmless(&json)).unwrap(), said, "JSON stays the same");
+        assert!(matches!(harmless("plain"), Cow::Borrowed(_)));
+    }
 }
