@@ -58,12 +58,21 @@ impl Connection {
             End::NotTls => counters.connections_not_tls.increment(),
             End::HandshakeFailed => counters.tls_handshakes_failed.increment(),
             End::PeerAborted | End::ConnectionLost => counters.associations_lost.increment(),
-            End::Violation | End::TimedOut | End::TooSlow | End::LimitReached | End::OutOfMemory | End::Evicted(_) => {
+            End::Violation
+            | End::TimedOut
+            | End::TooSlow
+            | End::LimitReached
+            | End::OutOfMemory
+            | End::Superseded
+            | End::Evicted(_) => {
                 counters.associations_aborted.increment();
             }
         }
         self.log_end(end);
         // A peer that reads the last PDU may associate again at once: its place is free by then.
+        if self.record.answered().0 > 0 {
+            self.leases.prove();
+        }
         self.leases.end();
         let give_way = self.leases.give_way();
         tokio::select! {
@@ -86,6 +95,7 @@ impl Connection {
             | End::LimitReached
             | End::Stopping
             | End::OutOfMemory
+            | End::Superseded
             | End::Evicted(_) => Box::pin(self.linger()).await,
             End::GaveWay
             | End::NothingSaid

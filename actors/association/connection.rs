@@ -134,6 +134,11 @@ impl Connection {
             self.session.abort();
             return Some(End::Stopping);
         }
+        if self.session.is_established()
+            && let Some(end) = self.review_if_due().await
+        {
+            return Some(end);
+        }
         self.wait().await
     }
 
@@ -189,14 +194,17 @@ impl Connection {
                 if let Some(end) = self.on_store_request() {
                     return Some(end);
                 }
+                if let Some(end) = self.review_if_due().await {
+                    return Some(end);
+                }
                 let has_data_set = request.has_data_set;
                 self.begin_dataset(request);
                 if !has_data_set {
-                    Box::pin(self.complete()).await;
+                    return Box::pin(self.complete()).await;
                 }
             }
             Event::Fragment(fragment) => return self.on_fragment(fragment).await,
-            Event::DatasetComplete => Box::pin(self.complete()).await,
+            Event::DatasetComplete => return Box::pin(self.complete()).await,
             Event::Echoed => {
                 debug!(peer = %self.peer.address, "c-echo");
                 self.clock.progress();

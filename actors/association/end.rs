@@ -41,6 +41,8 @@ pub(super) enum End {
     TooSlow,
     /// The association or a dataset reached its limit.
     LimitReached,
+    /// A reload of the configuration changed what the association may do.
+    Superseded,
     /// The node is stopping.
     Stopping,
     /// The memory budget had no room for the association request.
@@ -71,6 +73,7 @@ impl End {
             Self::TimedOut => "idle_timeout",
             Self::TooSlow => "min_rate",
             Self::LimitReached => "limit_reached",
+            Self::Superseded => "configuration_changed",
             Self::Stopping => "node_stopping",
             Self::OutOfMemory => "memory_budget",
             Self::Evicted(cause) => cause.name(),

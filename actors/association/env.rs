@@ -26,6 +26,8 @@ pub(crate) struct Env {
     /// The elements that are read of a dataset which is stored as the store's settings have it.
     pub(crate) wanted: Arc<[Tag]>,
     pub(crate) durability: Durability,
+    /// The placement of an instance whose access rule has none.
+    pub(crate) usual_placement: Placement,
     pub(crate) sinks: Sinks,
     pub(crate) passcodes: Arc<PasscodeQueue>,
 }

@@ -111,6 +111,16 @@ impl Leases {
         self.place.come_from(address);
     }
 
+    /// As [`Place::requested`].
+    pub(super) fn requested(&self) {
+        self.place.requested();
+    }
+
+    /// As [`Place::prove`].
+    pub(super) fn prove(&self) {
+        self.place.prove();
+    }
+
     /// As [`Place::associate`].
     pub(super) fn associate(&mut self, calling_ae: &str, rule: Option<(&str, Option<usize>)>) -> Result<(), Limit> {
         self.place.associate(calling_ae, rule)

@@ -22,6 +22,7 @@ mod preamble;
 mod read;
 mod receive_buffer;
 mod record;
+mod review;
 mod session;
 mod store;
 mod wait;

@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::end::End;
 use super::leases::LEASE_RETRY;
 use super::passcodes::QueueFull;
+use super::peer::User;
 use crate::gauges::activity::EndCause;
 use crate::gauges::audit::{AuditEvent, Denial};
 use crate::gauges::incidents::{Class, Topic};
@@ -97,7 +98,8 @@ fn criterion_name(criterion: Criterion) -> &'static str {
 impl Connection {
     pub(super) async fn on_request(&mut self, mut request: AssociateRequest) -> Option<End> {
         self.peer.calling_ae_title = std::mem::take(&mut request.calling_ae_title);
-        self.peer.called_ae_title.clone_from(&request.called_ae_title);
+        self.peer.called_ae_title = std::mem::take(&mut request.called_ae_title);
+        self.leases.requested();
         let peer_left = self.leases.peer_left();
         let decided = tokio::select! {
             biased; // nothing is verified for a peer that has left
@@ -113,7 +115,7 @@ impl Connection {
         self.session.accept(request.async_operations);
         self.node.env.gauges.counters.associations_accepted.increment();
         self.node.env.gauges.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
-        self.record.accepted(self.peer.address, &self.peer.calling_ae_title, &request.called_ae_title);
+        self.record.accepted(self.peer.address, &self.peer.calling_ae_title, &self.peer.called_ae_title);
         self.leases.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
         let unlogged = self.line_about(Topic::Association, "accepted")?;
         self.record.is_logged = true;
@@ -195,7 +197,7 @@ impl Connection {
             return Err(Refused::because(Rejection::TemporaryCongestion, "the node is drained or stopping"));
         }
         let access = self.node.live.access.clone();
-        if let Err(refused) = self.peer.ask(&access, &request.called_ae_title) {
+        if let Err(refused) = self.peer.ask(&access) {
             self.node.env.gauges.counters.associations_denied.increment();
             let rule = refused.rule.map(|index| access.rules.list()[index].name.as_str());
             if let Some(unlogged) = self.deny(Denial::Access(rule.map(str::to_owned))) {
@@ -261,7 +263,11 @@ impl Connection {
 
     /// Verifies the user identity (PS3.7 §D.3.3.7).
     async fn identify(&mut self, access: &AccessSettings, identity: Option<UserIdentity>) -> Result<(), Refused> {
-        let Some(users) = &access.users else { return Ok(()) };
+        let Some(users) = &access.users else {
+            self.peer.user = if identity.is_some() { User::Unverified } else { User::Unnamed };
+            return Ok(());
+        };
+        let credential = identity.as_ref().and_then(|identity| users.credential(&identity.name));
         let is_right = match identity {
             None if !access.require_user => return Ok(()),
             None => false,
@@ -277,7 +283,8 @@ impl Connection {
                 })?
             }
         };
-        if is_right {
+        if let (true, Some(credential)) = (is_right, credential) {
+            self.peer.user = User::Verified(credential);
             self.session.confirm_user();
             return Ok(());
         }
@@ -329,7 +336,7 @@ impl Connection {
     }
 
     /// Name of the access rule that admits the association.
-    fn rule(&self) -> Option<&str> {
+    pub(super) fn rule(&self) -> Option<&str> {
         let index = self.peer.granted.as_ref()?.association()?;
         Some(&self.node.live.access.rules.list()[index].name)
     }

@@ -1,9 +1,9 @@
 //! The peer: its identity, and its permissions.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use tidegate_access::{Granted, Requestor};
+use tidegate_access::{Certificate, Credential, Granted, Refused, Requestor};
 use tidegate_storage::Placement;
 
 use crate::committed::Origin;
@@ -16,16 +16,34 @@ use crate::node::settings::AccessSettings;
 pub(crate) struct Peer {
     /// The address of the peer itself, also behind a balancer.
     pub(crate) address: SocketAddr,
+    /// The address of the other end of the connection: of the balancer, if there is one.
+    pub(crate) connected_from: IpAddr,
+    /// Whether the connection began with a PROXY header.
+    pub(crate) is_proxied: bool,
     /// Chosen by the peer: escape it before printing.
     pub(crate) calling_ae_title: String,
     /// Chosen by the peer, too.
     pub(crate) called_ae_title: String,
     /// The verified certificate of a TLS peer, if it presented one.
     pub(crate) certificate: Option<Box<CertificateNames>>,
+    /// The user of the association.
+    pub(crate) user: User,
     /// The decision of the access rules, once the association is requested.
     pub(crate) granted: Option<Granted>,
     /// The origin of its instances, for everything behind the storage.
     pub(crate) origin: Arc<Origin>,
+}
+
+/// The user that a peer has named in its request.
+#[derive(Debug, Default)]
+pub(crate) enum User {
+    /// None.
+    #[default]
+    Unnamed,
+    /// One whose passcode nobody has verified, because the node had no users.
+    Unverified,
+    /// One whose passcode was right.
+    Verified(Credential),
 }
 
 impl Peer {
@@ -34,9 +52,12 @@ impl Peer {
         let origin = Origin { association, peer: address, calling_ae_title: String::new(), rule: None };
         Self {
             address,
+            connected_from: address.ip(),
+            is_proxied: false,
             calling_ae_title: String::new(),
             called_ae_title: String::new(),
             certificate: None,
+            user: User::default(),
             granted: None,
             origin: Arc::new(origin),
         }
@@ -78,12 +99,16 @@ impl Peer {
     }
 
     /// Applies the access rules to the peer, and keeps what they grant.
-    pub(crate) fn ask(&mut self, access: &AccessSettings, called: &str) -> Result<(), tidegate_access::Refused> {
+    pub(crate) fn ask(&mut self, access: &AccessSettings) -> Result<(), Refused> {
         let certificate = self.certificate.as_ref().map(|names| &names.certificate);
-        let (calling, address) = (self.calling_ae_title.as_str(), self.address.ip());
-        let granted = access.rules.admit(&Requestor { calling, called, address, certificate })?;
-        self.granted = Some(granted);
+        self.granted = Some(self.judge(access, certificate)?);
         Ok(())
+    }
+
+    /// What access rules would grant the peer with this certificate.
+    pub(crate) fn judge(&self, access: &AccessSettings, certificate: Option<&Certificate>) -> Result<Granted, Refused> {
+        let (calling, called) = (self.calling_ae_title.as_str(), self.called_ae_title.as_str());
+        access.rules.admit(&Requestor { calling, called, address: self.address.ip(), certificate })
     }
 
     /// Whether the rules deny the peer instances of the SOP class.

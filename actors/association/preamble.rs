@@ -88,6 +88,7 @@ impl Connection {
                 return Err(End::NoProxyHeader);
             }
         }
+        self.peer.is_proxied = true;
         self.io.enter(Preamble::Nothing);
         self.leases.come_from(self.peer.address.ip());
         Ok(())

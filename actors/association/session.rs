@@ -86,6 +86,11 @@ impl Session {
         self.protocol.can_store()
     }
 
+    /// As [`Association::abstract_syntaxes`].
+    pub(super) fn abstract_syntaxes(&self) -> impl Iterator<Item = &str> {
+        self.protocol.abstract_syntaxes()
+    }
+
     /// As [`Association::confirm_user`].
     pub(super) fn confirm_user(&mut self) {
         self.protocol.confirm_user();

@@ -118,17 +118,20 @@ impl Connection {
         }
     }
 
-    /// Hands a complete dataset to the writers, or responds with its refusal.
-    pub(super) async fn complete(&mut self) {
-        let Some((StoreRequest { operation, .. }, dataset)) = self.inbound.complete() else {
-            return;
-        };
+    /// Hands a complete dataset to the writers, or responds with its refusal. `Some`: the association has ended.
+    pub(super) async fn complete(&mut self) -> Option<End> {
+        let (StoreRequest { operation, .. }, dataset) = self.inbound.complete()?;
         let complete = Instant::now();
         self.record.times.receive += dataset.receive_time(complete);
-        match self.attend(dataset.finish(complete)).await {
+        let finished = self.attend(dataset.finish(complete)).await;
+        if let Some(end) = self.review_if_due().await {
+            return Some(end);
+        }
+        match finished {
             Ok(store) => self.hand_off(self.handoffs.begin(Request { operation, complete }, store)).await,
             Err(refusal) => self.refuse(&operation, &refusal),
         }
+        None
     }
 
     /// Submits an instance to the writers, and meanwhile answers the instances that they return.

@@ -46,6 +46,7 @@ impl Connection {
             return Some(end);
         }
         let look = self.until_look(is_owed, began);
+        let is_established = self.session.is_established();
         let (mut arrived, mut is_time_up, mut wish) = (None, false, None);
         tokio::select! {
             biased; // received bytes come before the timer
@@ -55,7 +56,7 @@ impl Connection {
                     return Some(End::ConnectionLost);
                 }
             }
-            Ok(()) = self.node.phase_changed() => {}
+            () = self.node.changed(is_established) => {}
             asked = self.record.wish() => wish = Some(asked),
             read = self.io.read(target, &mut self.inbound), if reading => arrived = Some(read),
             () = sleep_until(began + look), if reading => is_time_up = true,

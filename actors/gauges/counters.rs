@@ -72,6 +72,8 @@ pub struct Counters {
     pub associations_lost: Counter,
     /// Associations aborted for a violation of the protocol or a timeout.
     pub associations_aborted: Counter,
+    /// Of them, those that a reload of the configuration ended.
+    pub associations_superseded: Counter,
     /// Connections that did not send DICOM, or sent nothing.
     pub connections_not_dicom: Counter,
     /// Connections to the TLS port that did not send TLS.

@@ -156,6 +156,7 @@ fn live(writers: WriterSettings) -> LiveSettings {
             max_bytes: None,
         },
         tls: None,
+        client_verifier: None,
         access: Arc::new(AccessSettings {
             rules: Rules::new(Vec::new()),
             terms: Vec::new(),

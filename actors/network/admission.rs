@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::source::{Penalties, Source};
+use super::source::{Penalties, Proved, Source};
 use super::startup::{Room, Startup, startup_places};
 
 /// Bytes of the floor lease, which each connection has from accept to its end: the floor segment (16 KiB, while bytes arrive), actor
@@ -82,6 +82,7 @@ struct State {
     /// By the name of the access rule; each rule has a limit of its own.
     by_rule: Tally<String>,
     penalties: Penalties,
+    proved: Proved,
 }
 
 /// The answer to a connection that arrives.
@@ -122,6 +123,7 @@ impl Admission {
             by_calling_ae: Tally::default(),
             by_rule: Tally::default(),
             penalties: Penalties::default(),
+            proved: Proved::default(),
         }))
     }
 
@@ -167,6 +169,16 @@ impl Place {
     pub(crate) fn come_from(&mut self, address: IpAddr) {
         self.source = Source::of(address);
         self.admission.0.lock().startup.come_from(self.connection, self.source);
+    }
+
+    /// The request of the connection has arrived.
+    pub(crate) fn requested(&self) {
+        self.admission.0.lock().startup.requested(self.connection);
+    }
+
+    /// An instance of the association was stored.
+    pub(crate) fn prove(&self) {
+        self.admission.0.lock().proved.add(self.source, Instant::now());
     }
 
     /// Exchanges the startup place for that of an association. `rule`: its access rule, and the limit of the rule.
@@ -224,8 +236,9 @@ impl Drop for Place {
 
 impl State {
     fn start(&mut self, connection: u64, source: Source, may_wait: bool, is_ending: bool) -> Result<Arc<Notify>, Room> {
-        let (now, penalties) = (Instant::now(), &self.penalties);
-        match self.startup.make_room(source, now, may_wait, |of| !penalties.delay(of, now).is_zero()) {
+        let (now, penalties, proved) = (Instant::now(), &self.penalties, &self.proved);
+        let standing = |of| proved.standing(of, penalties.delay(of, now), now);
+        match self.startup.make_room(source, now, may_wait, standing) {
             Room::Free => {
                 let give_way = Arc::<Notify>::default();
                 self.startup.enter(connection, source, is_ending, now, give_way.clone());

@@ -1,4 +1,4 @@
-//! The source of a connection, and the penalties of sources.
+//! The source of a connection, and what is remembered of sources: failed identities, and stored instances.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,6 +17,22 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_millis(500);
 /// The longest wait of one of many at a time: a right passcode of the same source is still verified within the patience of its sender.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
+
+/// Sources with stored instances that are remembered; some 50 bytes each. Beyond, the one that stored longest ago is forgotten.
+const MAX_PROVED: usize = 4096;
+/// The time for which a stored instance is remembered: a modality sends every day.
+const REMEMBERED: Duration = Duration::from_secs(2 * 86_400);
+
+/// The standing of a source when startup places are short. The least goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// Its identities were wrong of late, and it has stored nothing.
+    Penalised,
+    /// Nothing is known of it; or its identities were wrong, and it has stored instances all the same.
+    Unknown,
+    /// It has stored instances of late.
+    Proved,
+}
 
 /// The origin of connections that share limits: an IPv4 address, or an IPv6 /64, which is the least that a site gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +111,33 @@ impl Penalties {
     }
 }
 
+/// The sources of associations with stored instances, and when the last one ended.
+#[derive(Debug, Default)]
+pub(super) struct Proved(HashMap<Source, Instant>);
+
+impl Proved {
+    /// An association of the source has stored something.
+    pub(super) fn add(&mut self, source: Source, now: Instant) {
+        if self.0.len() >= MAX_PROVED
+            && !self.0.contains_key(&source)
+            && let Some(oldest) = self.0.iter().min_by_key(|(_, at)| **at).map(|(source, _)| *source)
+        {
+            self.0.remove(&oldest);
+        }
+        self.0.insert(source, now);
+    }
+
+    /// The standing of a source with this delay between its identities.
+    pub(super) fn standing(&self, source: Source, delay: Duration, now: Instant) -> Standing {
+        let has_stored = self.0.get(&source).is_some_and(|at| now.saturating_duration_since(*at) < REMEMBERED);
+        match (has_stored, delay.is_zero()) {
+            (false, false) => Standing::Penalised,
+            (false, true) | (true, false) => Standing::Unknown,
+            (true, true) => Standing::Proved,
+        }
+    }
+}
+
 impl Failures {
     fn left(&self, now: Instant) -> u32 {
         let halvings = now.saturating_duration_since(self.since).as_secs() / HALF_LIFE.as_secs();
@@ -139,6 +182,20 @@ mod tests {
         assert_eq!(penalties.delay(source(1), now + HALF_LIFE * 40), Duration::ZERO);
         penalties.add(source(1), now + HALF_LIFE * 40);
         assert_eq!(penalties.0[&source(1)].count, 1);
+    }
+
+    #[test]
+    fn stored_instances_are_remembered_for_a_time_and_in_bounded_room() {
+        let (mut proved, now) = (Proved::default(), Instant::now());
+        (0..MAX_PROVED as u32 + 1)
+            .for_each(|number| proved.add(source(number), now + Duration::from_millis(number.into())));
+        assert_eq!(proved.0.len(), MAX_PROVED);
+        let standing = |number, delay, now| proved.standing(source(number), delay, now);
+        assert_eq!(standing(0, Duration::ZERO, now), Standing::Unknown, "it stored longest ago");
+        assert_eq!(standing(1, Duration::ZERO, now), Standing::Proved);
+        assert_eq!(standing(1, FIRST_DELAY, now), Standing::Unknown);
+        assert_eq!(standing(0, FIRST_DELAY, now), Standing::Penalised);
+        assert_eq!(standing(1, Duration::ZERO, now + 2 * REMEMBERED), Standing::Unknown);
     }
 
     #[test]

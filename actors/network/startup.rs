@@ -1,15 +1,19 @@
 //! The places of connections without an association: before one, and after it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::source::Source;
+use super::source::{Source, Standing};
 
 /// A younger connection is in the middle of its negotiation.
 const SETTLED: Duration = Duration::from_millis(250);
+
+/// Places of a source that has proved itself which count as one of another.
+const CROWD_OF_PROVED: usize = 4;
 
 /// Startup places of a node with `max` associations.
 pub(super) fn startup_places(max: usize) -> usize {
@@ -29,6 +33,8 @@ struct Holder {
     source: Source,
     since: Instant,
     is_ending: bool,
+    /// Whether its request has arrived.
+    is_requested: bool,
     give_way: Arc<Notify>,
 }
 
@@ -57,31 +63,44 @@ impl Startup {
         self.places.len()
     }
 
-    /// Makes room for a connection of `source`: if all places are taken, the most crowded source gives up its oldest connection. A source
-    /// with a penalty counts as more crowded than any without.
+    /// Makes room for a connection of `source`: if all places are taken, the most crowded source gives up a connection. One with a penalty
+    /// counts as more crowded than any without, and one that has proved itself as a quarter as crowded. Of equally crowded ones, those go
+    /// first that have not proved themselves; then an ending connection, one without a request, and the oldest.
     pub(super) fn make_room(
         &mut self,
         source: Source,
         now: Instant,
         may_wait: bool,
-        is_penalised: impl Fn(Source) -> bool,
+        standing: impl Fn(Source) -> Standing,
     ) -> Room {
         if self.places.len() < self.size {
             return Room::Free;
         }
         let mut crowds = HashMap::from([(source, 1_usize)]);
         self.places.values().for_each(|holder| *crowds.entry(holder.source).or_default() += 1);
-        let rank = |(of, count): (Source, usize)| (is_penalised(of), count, of != source);
-        let most = crowds.into_iter().max_by_key(|crowd| rank(*crowd)).map_or(source, |(most, _)| most);
-        let of_most = self.places.iter().filter(|(_, holder)| holder.source == most);
-        let oldest = of_most.min_by_key(|(connection, holder)| (!holder.is_ending, **connection));
-        let Some((connection, holder)) = oldest.map(|(connection, holder)| (*connection, holder)) else {
+        let rank = |(of, count): (Source, usize)| match standing(of) {
+            Standing::Penalised => (of, (true, count, Standing::Penalised)),
+            Standing::Unknown => (of, (false, count, Standing::Unknown)),
+            Standing::Proved => (of, (false, count.div_ceil(CROWD_OF_PROVED), Standing::Proved)),
+        };
+        let ranks: HashMap<_, _> = crowds.into_iter().map(rank).collect();
+        let crowd = |of| ranks.get(&of).map(|(is_penalised, count, _)| (*is_penalised, *count));
+        let has_proved = |of| ranks.get(&of).is_some_and(|(_, _, standing)| *standing == Standing::Proved);
+        let in_order = self.places.iter().max_by_key(|(connection, holder)| {
+            let of = holder.source;
+            (crowd(of), !has_proved(of), of != source, holder.is_ending, !holder.is_requested, Reverse(**connection))
+        });
+        let Some((connection, holder)) = in_order.map(|(connection, holder)| (*connection, holder)) else {
             return Room::Refuse;
         };
+        let is_own = holder.source == source;
+        if crowd(holder.source) < crowd(source) {
+            return Room::Refuse;
+        }
         let is_settled = holder.is_ending || now.saturating_duration_since(holder.since) >= SETTLED;
         match (is_settled, may_wait) {
             (false, true) => return Room::Wait,
-            (false, false) if most == source => return Room::Refuse,
+            (false, false) if is_own => return Room::Refuse,
             (true, _) | (false, false) => {}
         }
         if let Some(holder) = self.places.remove(&connection) {
@@ -99,13 +118,20 @@ impl Startup {
         now: Instant,
         give_way: Arc<Notify>,
     ) {
-        self.places.insert(connection, Holder { source, since: now, is_ending, give_way });
+        self.places.insert(connection, Holder { source, since: now, is_ending, is_requested: false, give_way });
     }
 
     /// The connection's source is known now.
     pub(super) fn come_from(&mut self, connection: u64, source: Source) {
         if let Some(holder) = self.places.get_mut(&connection) {
             holder.source = source;
+        }
+    }
+
+    /// The request of the connection has arrived.
+    pub(super) fn requested(&mut self, connection: u64) {
+        if let Some(holder) = self.places.get_mut(&connection) {
+            holder.is_requested = true;
         }
     }
 
@@ -128,6 +154,15 @@ mod tests {
         Source::of([10, 0, 0, number].into())
     }
 
+    /// Source 9 guesses passcodes, and source 8 has stored something.
+    fn standing(of: Source) -> Standing {
+        match of {
+            of if of == source(9) => Standing::Penalised,
+            of if of == source(8) => Standing::Proved,
+            _ => Standing::Unknown,
+        }
+    }
+
     struct Places {
         startup: Startup,
         start: Instant,
@@ -141,7 +176,7 @@ mod tests {
 
         fn arrive(&mut self, number: u8, at_ms: u64, may_wait: bool) -> Room {
             let now = self.start + Duration::from_millis(at_ms);
-            let room = self.startup.make_room(source(number), now, may_wait, |of| of == source(9));
+            let room = self.startup.make_room(source(number), now, may_wait, standing);
             if room == Room::Free {
                 self.startup.enter(self.next, source(number), false, now, Arc::default());
                 self.next += 1;
@@ -190,6 +225,27 @@ mod tests {
         assert_eq!(places.held(), [0, 1, 4, 5]);
     }
 
+    /// Each source has one place: a crowd that no count tells from a good newcomer.
+    #[test]
+    fn among_equals_the_silent_go_first_and_a_source_that_has_proved_itself_stays() {
+        let mut places = Places::new(4);
+        for number in [8, 1, 2, 3] {
+            places.arrive(number, 0, false);
+        }
+        places.startup.requested(1);
+        for (number, held) in [(4, [0, 1, 3, 4]), (5, [0, 1, 4, 5]), (6, [0, 1, 5, 6])] {
+            assert_eq!(places.arrive(number, 1000, false), Room::Free);
+            assert_eq!(places.held(), held, "neither the proved one nor that with a request");
+        }
+        assert_eq!(places.arrive(8, 1000, false), Room::Free, "two places of it count as one");
+        assert_eq!(places.held(), [0, 1, 6, 7]);
+        assert_eq!(places.arrive(9, 2000, true), Room::Refuse, "a penalty outweighs all");
+        (0..2).for_each(|_| assert_eq!(places.arrive(8, 2000, false), Room::Free));
+        assert_eq!(places.held(), [0, 7, 8, 9]);
+        assert_eq!(places.arrive(8, 2000, false), Room::Free, "the oldest of its own");
+        assert_eq!(places.arrive(1, 3000, false), Room::Free, "a stranger is never shut out");
+    }
+
     #[test]
     fn whatever_comes_there_are_never_more_than_the_places_and_every_other_source_comes_in() {
         let mut places = Places::new(8);
@@ -207,7 +263,7 @@ mod tests {
         let mut startup = Startup::new(1);
         let give_way = Arc::new(Notify::new());
         startup.enter(1, source(1), true, Instant::now(), give_way.clone());
-        assert_eq!(startup.make_room(source(1), Instant::now(), false, |_| false), Room::Free);
+        assert_eq!(startup.make_room(source(1), Instant::now(), false, standing), Room::Free);
         give_way.notified().await;
         assert_eq!(startup.len(), 0);
     }

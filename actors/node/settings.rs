@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::server::danger::ClientCertVerifier;
 use tidegate_access::{Rules, Users};
 use tidegate_protocol::Policy;
 use tidegate_storage::Placement;
@@ -39,6 +40,8 @@ pub struct LiveSettings {
     pub associations: AssociationSettings,
     /// Certificate, versions and trusted authorities, for later handshakes.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The verifier of client certificates that is in `tls`; `None`: none is requested.
+    pub client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// Access rules and users.
     pub access: Arc<AccessSettings>,
     /// Writers.
@@ -69,7 +72,7 @@ impl LiveSettings {
     }
 }
 
-/// Access rules and users. An association keeps those in force at its start.
+/// Access rules and users. An association keeps those in force at its start, and ends if later ones would give it other terms.
 #[derive(Debug)]
 pub struct AccessSettings {
     /// Access rules.

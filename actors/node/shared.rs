@@ -89,7 +89,9 @@ impl Shared {
     /// Applies new settings, all at once.
     pub(crate) fn apply(&self, mut live: LiveSettings) {
         if live.tls.is_none() {
-            live.tls.clone_from(&self.live().tls); // the port stays open until the node stops
+            let current = self.live();
+            live.tls.clone_from(&current.tls); // the port stays open until the node stops
+            live.client_verifier.clone_from(&current.client_verifier);
         }
         self.live.set(live);
         self.apply_limits();
@@ -119,6 +121,7 @@ impl Shared {
             pressure: self.pressure.subscribe(),
             wanted: self.gauges.wanted_beside(self.store.wanted()),
             durability: self.durability,
+            usual_placement: self.store.settings().placement(),
             sinks: self.sinks.clone(),
             passcodes: self.passcodes.clone(),
         }

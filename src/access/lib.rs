@@ -18,4 +18,4 @@ pub mod users;
 pub use certificate::{Certificate, CertificateName, CertificatePattern, NameKind};
 pub use explain::Explanation;
 pub use rules::{Criteria, Granted, Pattern, Refused, Requestor, Rule, Rules};
-pub use users::{Users, UsersError};
+pub use users::{Credential, Users, UsersError};

@@ -45,6 +45,14 @@ pub enum UsersError {
     TooMany,
 }
 
+/// A user whose passcode was verified, and the line of the file that it was verified by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    name: Vec<u8>,
+    /// Digest of the hash in the file.
+    hash: [u8; 32],
+}
+
 /// Users and their hashed passcodes.
 pub struct Users {
     /// Hashed passcodes, in the order of the file.
@@ -127,6 +135,17 @@ impl Users {
         }
     }
 
+    /// The credential of a user whose passcode was verified; `None`: there is no such user.
+    pub fn credential(&self, name: &[u8]) -> Option<Credential> {
+        let hash = self.by_name.get(name).and_then(|index| self.hashes.get(*index))?;
+        Some(Credential { name: name.to_vec(), hash: Sha256::digest(hash).into() })
+    }
+
+    /// Whether the user of a credential, verified by this file or an earlier one, is still in the file, with the same hash.
+    pub fn holds(&self, credential: &Credential) -> bool {
+        self.credential(&credential.name).as_ref() == Some(credential)
+    }
+
     /// The hash that stands in for that of an unknown user: one of the file, always the same for a name. The hashes of a file may differ in
     /// cost, so that no one of them would take the time of all.
     fn decoy(&self, name: &[u8]) -> Option<usize> {
@@ -192,6 +211,20 @@ mod tests {
         assert!(!nobody.verify(b"x", Some(b"x")));
         let told = format!("{users:?}");
         assert!(!told.contains("argon2") && !told.contains("ct1"), "{told}");
+    }
+
+    #[test]
+    fn a_credential_holds_while_the_line_of_its_user_stands() {
+        let [ct, mr, renewed] =
+            [("ct1", "a"), ("mr1", "b"), ("ct1", "a")].map(|(name, passcode)| line(name, passcode.as_bytes()).unwrap());
+        let users = Users::parse(&format!("{ct}\n{mr}\n")).unwrap();
+        let credential = users.credential(b"ct1").unwrap();
+        assert_eq!(users.credential(b"ct2"), None);
+        for (text, holds) in
+            [(format!("{mr}\n# moved\n{ct}\n"), true), (mr, false), (renewed, false), (String::new(), false)]
+        {
+            assert_eq!(Users::parse(&text).unwrap().holds(&credential), holds, "{text}");
+        }
     }
 
     #[test]

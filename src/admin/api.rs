@@ -21,6 +21,7 @@ use super::storage::{ANSWER_TIME, GLANCE};
 use super::surface::Surface;
 use super::transport::MAX_BODY_BYTES;
 use super::wire::MAX_PROFILE_SECONDS;
+use crate::unprintable::harmless;
 
 /// The OpenAPI document.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
@@ -116,8 +117,16 @@ async fn not_allowed() -> HttpResponse {
     complain(HttpResponse::MethodNotAllowed(), "method not allowed; the API is described in /api/openapi.json")
 }
 
-fn complain(mut response: HttpResponseBuilder, error: impl ToString) -> HttpResponse {
-    response.json(Complaint::new(error))
+fn complain(response: HttpResponseBuilder, error: impl ToString) -> HttpResponse {
+    json(response, Complaint::new(error))
+}
+
+/// The answer with `what` as JSON, made [`harmless`]: people read it in a terminal, and peers choose many of its strings.
+fn json(mut response: HttpResponseBuilder, what: impl Serialize) -> HttpResponse {
+    match serde_json::to_string(&what) {
+        Ok(text) => response.content_type("application/json").body(harmless(&text).into_owned()),
+        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
+    }
 }
 
 /// 200 as long as the process serves HTTP at all.
@@ -131,8 +140,8 @@ async fn ready(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -> HttpR
     if *trust == Trust::Stranger {
         readiness = readiness.without_details();
     }
-    let mut response = if readiness.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response.json(readiness)
+    let response = if readiness.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    json(response, readiness)
 }
 
 async fn scrape(surface: web::Data<Surface>) -> HttpResponse {
@@ -177,8 +186,8 @@ async fn openapi() -> HttpResponse {
 
 async fn status(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -> HttpResponse {
     match Status::of(&surface.observer, &surface.storage).await {
-        Ok(status) if *trust < Trust::Reader => HttpResponse::Ok().json(status.without_peers()),
-        Ok(status) => HttpResponse::Ok().json(status),
+        Ok(status) if *trust < Trust::Reader => json(HttpResponse::Ok(), status.without_peers()),
+        Ok(status) => json(HttpResponse::Ok(), status),
         Err(error) => complain(HttpResponse::InternalServerError(), error),
     }
 }
@@ -186,7 +195,7 @@ async fn status(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -> Http
 /// The last `seconds`, ten minutes at most, oldest first.
 async fn history(surface: web::Data<Surface>, span: web::Query<Span>) -> HttpResponse {
     let points = surface.observer.history(span.seconds.unwrap_or(POINTS));
-    HttpResponse::Ok().json(points.iter().map(Second::of).collect::<Vec<_>>())
+    json(HttpResponse::Ok(), points.iter().map(Second::of).collect::<Vec<_>>())
 }
 
 async fn events(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -> HttpResponse {
@@ -199,36 +208,36 @@ async fn associations(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -
     if *trust < Trust::Reader {
         associations.iter_mut().for_each(Association::remove_peer);
     }
-    HttpResponse::Ok().json(associations)
+    json(HttpResponse::Ok(), associations)
 }
 
 /// 202: the association is aborted at its next wait, which is soon.
 async fn abort(surface: web::Data<Surface>, operator: web::ReqData<Operator>, id: web::Path<u64>) -> HttpResponse {
     let id = id.into_inner();
     if surface.observer.abort(id, &operator) {
-        HttpResponse::Accepted().json(Aborted { id })
+        json(HttpResponse::Accepted(), Aborted { id })
     } else {
         complain(HttpResponse::NotFound(), "no such association")
     }
 }
 
 async fn writers(surface: web::Data<Surface>) -> HttpResponse {
-    HttpResponse::Ok().json(Writers::of(&surface.observer))
+    json(HttpResponse::Ok(), Writers::of(&surface.observer))
 }
 
 async fn memory(surface: web::Data<Surface>) -> HttpResponse {
     match surface.observer.memory() {
-        Ok(snapshot) => HttpResponse::Ok().json(snapshot),
+        Ok(snapshot) => json(HttpResponse::Ok(), snapshot),
         Err(error) => complain(HttpResponse::InternalServerError(), error),
     }
 }
 
 async fn config(surface: web::Data<Surface>) -> HttpResponse {
-    HttpResponse::Ok().json(surface.steering.config())
+    json(HttpResponse::Ok(), surface.steering.config())
 }
 
 async fn log_level(surface: web::Data<Surface>) -> HttpResponse {
-    HttpResponse::Ok().json(LogLevel { level: surface.steering.log_level() })
+    json(HttpResponse::Ok(), LogLevel { level: surface.steering.log_level() })
 }
 
 async fn set_log_level(
@@ -239,26 +248,26 @@ async fn set_log_level(
     match surface.steering.set_log_level(&wanted.level, &operator) {
         Ok(()) => {
             surface.observer.record_operation(Operation::LogLevel(surface.steering.log_level()), &operator);
-            HttpResponse::Ok().json(LogLevel { level: surface.steering.log_level() })
+            json(HttpResponse::Ok(), LogLevel { level: surface.steering.log_level() })
         }
         Err(error) => complain(HttpResponse::BadRequest(), error),
     }
 }
 
 async fn draining(surface: web::Data<Surface>) -> HttpResponse {
-    HttpResponse::Ok().json(Drain::of(&surface.observer))
+    json(HttpResponse::Ok(), Drain::of(&surface.observer))
 }
 
 /// Drains the node: new associations are rejected, `/ready` fails, open associations continue.
 async fn drain(surface: web::Data<Surface>, operator: web::ReqData<Operator>) -> HttpResponse {
     surface.observer.drain(&operator);
-    HttpResponse::Accepted().json(Drain::of(&surface.observer))
+    json(HttpResponse::Accepted(), Drain::of(&surface.observer))
 }
 
 /// Ends the drain; 409 if the node is stopping.
 async fn undrain(surface: web::Data<Surface>, operator: web::ReqData<Operator>) -> HttpResponse {
     if surface.observer.undrain(&operator) {
-        HttpResponse::Ok().json(Drain::of(&surface.observer))
+        json(HttpResponse::Ok(), Drain::of(&surface.observer))
     } else {
         complain(HttpResponse::Conflict(), "the node is stopping")
     }

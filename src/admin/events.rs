@@ -18,6 +18,7 @@ use super::guard::Trust;
 use super::leases::Leases;
 use super::model::{Association, Status, Writers};
 use super::storage::StorageWatch;
+use crate::unprintable::harmless;
 
 /// Time from event to event.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ impl Tick {
 
     fn event(&self) -> Option<Bytes> {
         let text = serde_json::to_string(self).ok()?;
-        Some(Bytes::from(format!("event: tick\ndata: {text}\n\n")))
+        Some(Bytes::from(format!("event: tick\ndata: {}\n\n", harmless(&text))))
     }
 }
 

@@ -108,6 +108,9 @@ impl Figures {
         page.counter("associations_lost", "Associations aborted by the peer, or whose connection broke", None, lost)?;
         let aborted = counters.associations_aborted.get();
         page.counter("associations_aborted", "Associations aborted by this node", None, aborted)?;
+        let superseded = counters.associations_superseded.get();
+        let help = "Associations aborted because a reload of the configuration changed what they may do";
+        page.counter("associations_superseded", help, None, superseded)?;
         let panicked = counters.associations_panicked.get();
         page.counter("associations_panicked", "Associations ended by a panic", None, panicked)?;
         let not_dicom = counters.connections_not_dicom.get();

@@ -1,7 +1,7 @@
 //! The places of clients. Strangers never hold all of them against others: when none is left, a connection is cut off for the new one.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ use super::operators::Role;
 pub(super) const MAX_CONNECTIONS: usize = 64;
 /// No connection is cut off within this time.
 const PROTECTED: Duration = Duration::from_millis(100);
+/// The same for a connection whose source has fewer places than another: in a flood, a TLS handshake takes its time.
+const PROTECTED_BESIDE_A_CROWD: Duration = Duration::from_secs(1);
 /// The same for a connection whose request waits for its answer: a probe gets it.
 const PROTECTED_IF_OWED: Duration = Duration::from_secs(1);
 /// The same after the end of the answer. A client that reads has closed by then; a flood of clients that do not read must not wait for places,
@@ -93,23 +95,30 @@ impl Places {
 impl Table {
     /// Strangers before trusted clients; the source with the most places; its oldest connection.
     fn to_be_cut_off(&self, now: Instant) -> Option<u64> {
-        let places_of = |from: IpAddr| self.held.values().filter(|held| held.from == from).count();
-        let unprotected = self.held.iter().filter(|(_, held)| !held.is_protected(now));
+        let mut crowds = HashMap::<IpAddr, usize>::new();
+        self.held.values().for_each(|held| *crowds.entry(held.from).or_default() += 1);
+        let places_of = |held: &Held| crowds.get(&held.from).copied().unwrap_or(0);
+        let most = crowds.values().copied().max().unwrap_or(0);
+        let unprotected = self.held.iter().filter(|(_, held)| !held.is_protected(places_of(held) == most, now));
         let first = unprotected.min_by_key(|(number, held)| {
             let Standing { is_trusted, is_owed, .. } = &*held.standing;
-            (is_trusted.get(), is_owed.get(), std::cmp::Reverse(places_of(held.from)), **number)
+            (is_trusted.get(), is_owed.get(), std::cmp::Reverse(places_of(held)), **number)
         });
         first.map(|(number, _)| *number)
     }
 }
 
 impl Held {
-    fn is_protected(&self, now: Instant) -> bool {
+    /// `is_crowd`: no source has more places.
+    fn is_protected(&self, is_crowd: bool, now: Instant) -> bool {
         let Standing { is_owed, answered, .. } = &*self.standing;
-        match answered.get() {
-            Some(at) => now.duration_since(at) < PROTECTED_IF_ANSWERED,
-            None => now.duration_since(self.since) < if is_owed.get() { PROTECTED_IF_OWED } else { PROTECTED },
-        }
+        let (since, protected) = match answered.get() {
+            Some(at) => (at, PROTECTED_IF_ANSWERED),
+            None if is_owed.get() => (self.since, PROTECTED_IF_OWED),
+            None if is_crowd => (self.since, PROTECTED),
+            None => (self.since, PROTECTED_BESIDE_A_CROWD),
+        };
+        now.duration_since(since) < protected
     }
 }
 
@@ -150,6 +159,23 @@ mod tests {
         assert!(!has(9));
         drop(held);
         assert!(places.0.borrow().held.is_empty());
+    }
+
+    #[test]
+    fn a_slow_handshake_is_not_cut_off_for_a_crowd_that_comes_faster() {
+        let (probe, crowds): (IpAddr, [IpAddr; 2]) =
+            ("192.0.2.1".parse().unwrap(), ["192.0.2.2", "192.0.2.3"].map(|address| address.parse().unwrap()));
+        let (places, came) = (Places::default(), Instant::now());
+        let _probe = places.take(probe, came).unwrap();
+        let mut held = Vec::new();
+        for turn in 1..1000_u32 {
+            // Every millisecond, so that all of the crowd are young whenever the probe has become the oldest of all.
+            if let Some(taken) = places.take(crowds[turn as usize % 2], came + turn * Duration::from_millis(1)) {
+                held.push(taken);
+            }
+            assert!(places.0.borrow().held.contains_key(&0), "{turn}");
+        }
+        assert!(held.len() > 5 * MAX_CONNECTIONS, "the crowd is served as well");
     }
 
     #[test]

@@ -158,7 +158,9 @@ pub(crate) fn main() -> Exit {
                 Flags { listen: args.listen, ae_title: args.ae_title, storage: args.storage, admin: args.admin };
             let file = args.file.config.clone();
             let again_flags = flags.clone();
-            let again = move || config::load(file.as_deref(), config::process_environment(), &again_flags);
+            let again = move |started: &config::Raw| {
+                config::reload(started, file.as_deref(), config::process_environment(), &again_flags)
+            };
             with_config(args.file.config, flags, |loaded| run::run(loaded, again))
         }
         Command::CheckConfig(file) => {

@@ -1,13 +1,12 @@
 //! The output of commands, on stdout and stderr. A closed pipe is no panic.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 
 use serde::Serialize;
 
 use super::Exit;
-use crate::unprintable::{is_unprintable, json_escape};
+use crate::unprintable::harmless;
 
 /// Writes `text`, made [`harmless`], to stdout and flushes it. A reader that closed the pipe early (`| head`) has read enough.
 pub(super) fn print(text: &str) -> Exit {
@@ -41,23 +40,6 @@ pub(super) fn complain(message: &str) {
     let _ = writeln!(io::stderr().lock(), "tidegate: {}", harmless(message));
 }
 
-/// `text` without what a terminal acts upon or hides: controls but for tab and line feed, and characters that change the direction of the
-/// text or have no width. Each becomes `\uXXXX`, by which JSON stays the same JSON. Peers choose many of the strings that are shown.
-fn harmless(text: &str) -> Cow<'_, str> {
-    let is_harmful = |c: char| is_unprintable(c) && !matches!(c, '\n' | '\t');
-    if !text.contains(is_harmful) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_harmful(c) {
-            false => out.push(c),
-            true => json_escape(c, &mut out),
-        }
-    }
-    Cow::Owned(out)
-}
-
 /// An error and its causes on one line. A cause that the line contains already is not repeated.
 pub(super) fn one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
@@ -84,17 +66,6 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
     struct Inner(&'static str);
-
-    #[test]
-    fn no_string_of_a_peer_acts_upon_the_terminal() {
-        let said = "a\tb\n\u{1b}]0;x\u{7}\u{9b}2J\r\u{202e}\u{2028}\u{200f}\u{feff}\u{e0041}\u{7f}\0 Ä\"\\'é漢";
-        let shown = harmless(said);
-        let harmless_ones = "a\tb\n\\u001b]0;x\\u0007\\u009b2J\\u000d\\u202e\\u2028\\u200f\\ufeff\\udb40\\udc41\\u007f\\u0000 Ä\"\\'é漢";
-        assert_eq!(shown, harmless_ones);
-        let json = serde_json::to_string(&said).unwrap();
-        assert_eq!(serde_json::from_str::<String>(&harmless(&json)).unwrap(), said, "JSON stays the same");
-        assert!(matches!(harmless("plain"), Cow::Borrowed(_)));
-    }
 
     #[test]
     fn causes_follow_once_each() {

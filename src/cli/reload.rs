@@ -12,11 +12,15 @@ pub(super) struct Reloader {
     current: Raw,
     log_level: LogLevel,
     steering: Steering,
-    load: Box<dyn Fn() -> Result<Loaded, ConfigError>>,
+    load: Box<dyn Fn(&Raw) -> Result<Loaded, ConfigError>>,
 }
 
 impl Reloader {
-    pub(super) fn new(started: Raw, log_level: LogLevel, load: Box<dyn Fn() -> Result<Loaded, ConfigError>>) -> Self {
+    pub(super) fn new(
+        started: Raw,
+        log_level: LogLevel,
+        load: Box<dyn Fn(&Raw) -> Result<Loaded, ConfigError>>,
+    ) -> Self {
         let steering = Steering::new(shown(&started), log_level.clone());
         Self { current: started.clone(), started, log_level, steering, load }
     }
@@ -28,7 +32,7 @@ impl Reloader {
 
     /// Reads the configuration again and logs the differences. Returns the settings to be put in force, or `None` if they are invalid.
     pub(super) fn reload(&mut self) -> Option<Settings> {
-        let Loaded { raw, settings } = match (self.load)() {
+        let Loaded { raw, settings } = match (self.load)(&self.started) {
             Ok(loaded) => loaded,
             Err(error) => {
                 // One log line, whatever the number of errors.

@@ -25,7 +25,7 @@ use super::start_up::{AdminUrl, StartUp};
 use super::{Exit, logging, output, recovery, reload, service_manager};
 use crate::admin::{Admin, AdminSettings, DoorKeeper, Steering, socket};
 use crate::audit::{self, Origin, Target};
-use crate::config::{ConfigError, Loaded, LogFormat, Settings};
+use crate::config::{ConfigError, Loaded, LogFormat, Raw, Settings};
 use crate::flight::{self, Messages};
 
 /// Time for the last flight record to be written at the end.
@@ -38,7 +38,7 @@ const LOG_GRACE: Duration = Duration::from_secs(2);
 const SINK_GRACE: Duration = Duration::from_millis(500);
 
 /// Runs the node until it is asked to stop or fails. `load` reads the configuration again.
-pub(super) fn run(loaded: Loaded, load: impl Fn() -> Result<Loaded, ConfigError> + 'static) -> Exit {
+pub(super) fn run(loaded: Loaded, load: impl Fn(&Raw) -> Result<Loaded, ConfigError> + 'static) -> Exit {
     let messages = Messages::default();
     let log_level = match logging::init(&loaded.settings.log, messages.clone()) {
         Ok(log_level) => log_level,

@@ -42,8 +42,14 @@ const MIN_PER_ADDRESS: usize = 4;
 /// Interval of the statistics line, unless the configuration states one.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Builds the settings; `None`, or an entry in `problems`, if they are invalid.
-pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> Option<Settings> {
+/// Builds the settings; `None`, or an entry in `problems`, if they are invalid. `started`: the configuration that a running node has
+/// started with.
+pub(super) fn compose(
+    raw: &Raw,
+    started: Option<&Raw>,
+    given: &Given,
+    problems: &mut Vec<Problem>,
+) -> Option<Settings> {
     let mut checks = Checks::new(given, problems);
     let checks = &mut checks;
     let mut raw = raw.clone();
@@ -57,7 +63,9 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     let associations = associations(raw, max, spool_threshold_bytes, checks);
     let writer_settings = writer_settings(raw, checks);
     let storage = storage(raw, checks);
-    let access = access(raw, storage.as_ref(), checks);
+    // The rules must be kept apart from the layout that is in force, not from that of the next start.
+    let in_force = started.and_then(|started| self::storage(started, checks));
+    let access = access(raw, in_force.as_ref().or(storage.as_ref()), checks);
     let admin = admin::admin(&raw.admin, raw.storage.root.as_ref(), checks);
     let admin_socket = admin_socket(raw, checks);
     let log = log(raw, checks);
@@ -65,13 +73,14 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     let audit = audit(raw, checks);
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
-    let (tls, certificate, revocation_lists) = match tls {
-        Some(tls) => (Some(tls.server), Some(tls.own), tls.revocation_lists),
-        None => (None, None, Vec::new()),
+    let (tls, client_verifier, certificate, revocation_lists) = match tls {
+        Some(tls) => (Some(tls.server), tls.client_verifier, Some(tls.own), tls.revocation_lists),
+        None => (None, None, None, Vec::new()),
     };
     let live = LiveSettings {
         associations,
         tls,
+        client_verifier,
         access,
         writers: writer_settings,
         memory_budget_bytes,

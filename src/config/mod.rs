@@ -52,19 +52,39 @@ pub(crate) struct Loaded {
 /// # Errors
 /// [`ConfigError::Invalid`] names each key that is unknown or out of bounds, its value, where it was set, and what is allowed.
 pub(crate) fn load(file: Option<&Path>, environment: Environment, flags: &Flags) -> Result<Loaded, ConfigError> {
-    let Some(path) = file else { return from_text(None, environment, flags) };
-    from_text(Some((path, &read_text(path)?)), environment, flags)
+    load_beside(None, file, environment, flags)
 }
 
-/// As [`load`], for a file that has been read: its path and its text.
-pub(crate) fn from_text(
+/// As [`load`], for a node that runs since it `started` with that configuration: its storage keeps the settings of then.
+pub(crate) fn reload(
+    started: &Raw,
+    file: Option<&Path>,
+    environment: Environment,
+    flags: &Flags,
+) -> Result<Loaded, ConfigError> {
+    load_beside(Some(started), file, environment, flags)
+}
+
+fn load_beside(
+    started: Option<&Raw>,
+    file: Option<&Path>,
+    environment: Environment,
+    flags: &Flags,
+) -> Result<Loaded, ConfigError> {
+    let Some(path) = file else { return from_text(started, None, environment, flags) };
+    from_text(started, Some((path, &read_text(path)?)), environment, flags)
+}
+
+/// As [`reload`], for a file that has been read: its path and its text. `started`: `None` at the start.
+fn from_text(
+    started: Option<&Raw>,
     file: Option<(&Path, &str)>,
     environment: Environment,
     flags: &Flags,
 ) -> Result<Loaded, ConfigError> {
     let given = sources::gather(file, environment, flags)?;
     let (raw, mut problems) = read::read(&given);
-    let settings = compose::compose(&raw, &given, &mut problems);
+    let settings = compose::compose(&raw, started, &given, &mut problems);
     match settings {
         Some(settings) if problems.is_empty() => Ok(Loaded { raw, settings }),
         _ => {

@@ -60,7 +60,7 @@ fn template_states_the_bounds_that_are_checked() {
         .collect();
     let (raw, mut problems) = super::read::read(&given);
     assert_eq!(problems, []);
-    compose(&raw, &given, &mut problems);
+    compose(&raw, None, &given, &mut problems);
 
     let comments = comments();
     assert_eq!(problems.len(), given.len(), "a value has no bound: {}", ConfigError::Invalid(problems));

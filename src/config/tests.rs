@@ -14,7 +14,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 }
 
 fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
-    from_text(Some((Path::new("t.toml"), text)), environment(variables), &Flags::default())
+    from_text(None, Some((Path::new("t.toml"), text)), environment(variables), &Flags::default())
 }
 
 /// The problems as `key = value: complaint`, and their origins.

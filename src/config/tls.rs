@@ -11,6 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
@@ -62,6 +63,8 @@ pub(crate) struct RevocationList {
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     pub(crate) server: Arc<ServerConfig>,
+    /// The verifier of client certificates that is in `server`.
+    pub(crate) client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(crate) own: OwnCertificate,
     pub(crate) revocation_lists: Vec<RevocationList>,
 }
@@ -108,7 +111,7 @@ pub(super) fn load(files: &Files<'_>, checks: &mut Checks<'_>) -> Option<Tls> {
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| checks.refuse(files.certificate.0, &error.to_string()))
         .ok()?;
-    let builder = match verifier {
+    let builder = match verifier.clone() {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
@@ -118,14 +121,14 @@ pub(super) fn load(files: &Files<'_>, checks: &mut Checks<'_>) -> Option<Tls> {
         .ok()?;
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
-    Some(Tls { server: Arc::new(server), own, revocation_lists })
+    Some(Tls { server: Arc::new(server), client_verifier: verifier, own, revocation_lists })
 }
 
 fn client_verifier(
     files: &Files<'_>,
     told_lists: &mut Vec<RevocationList>,
     checks: &mut Checks<'_>,
-) -> Option<Arc<dyn rustls::server::danger::ClientCertVerifier>> {
+) -> Option<Arc<dyn ClientCertVerifier>> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(files.client_ca, checks)? {
         if let Err(error) = roots.add(certificate) {

@@ -28,7 +28,7 @@ pub struct Settings {
 }
 
 /// Where and how an instance is stored below the root.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     /// How its path below the root is made.
     pub layout: Layout,

@@ -27,6 +27,7 @@ mod lines;
 mod log;
 mod mem;
 mod receive;
+mod reload;
 mod service;
 mod soak;
 mod stopped;

@@ -142,6 +142,11 @@ impl Association {
         self.pending.as_ref().is_some_and(|pending| pending.negotiated.can_store())
     }
 
+    /// The abstract syntaxes of the accepted presentation contexts, one for each context. None before [`Self::accept`].
+    pub fn abstract_syntaxes(&self) -> impl Iterator<Item = &str> {
+        self.contexts.iter().map(|context| &*context.abstract_syntax)
+    }
+
     /// The user of the last reported request is verified: the acceptance says so if the peer asks for it (PS3.7 §D.3.3.7.2). Does nothing
     /// outside Sta3.
     pub fn confirm_user(&mut self) {

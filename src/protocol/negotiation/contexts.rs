@@ -36,7 +36,7 @@ impl Contexts {
         self.iter().count()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Context> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Context> {
         self.0.iter().flatten()
     }
 }

@@ -282,3 +282,36 @@ fn instances_set_aside_are_counted_and_a_commit_log_that_is_moved_away_is_told()
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("set aside or lost"), "{output:?}");
 }
+
+/// The dashboard and a terminal show a title as it stands in these answers.
+#[test]
+fn a_title_that_acts_on_a_terminal_or_turns_text_round_is_escaped_in_every_answer() {
+    let evil = "A\u{85}\u{9b}31m\u{ad}"; // a title is read as Latin-1
+    let mut node = Node::start(&[SURFACE]);
+    let mut bytes = crate::wire::encoded(request());
+    let title: Vec<u8> = evil.chars().map(|c| c as u8).chain([b' '; 16]).take(16).collect();
+    bytes[26..42].copy_from_slice(&title);
+    let mut wire = Wire::connect(node.address());
+    wire.send(&bytes);
+    assert!(matches!(wire.pdu(), Some(Pdu::AssociationAC(_))));
+    let is_harmful = |c: char| c.is_control() && c != '\n' || evil.contains(c) && !c.is_ascii();
+    for path in ["/api/associations", "/api/status", "/api/memory"] {
+        let answer = ask(node.admin_address(), "GET", path, &[("Authorization", &bearer(&node))], "");
+        assert!(!answer.body.contains(is_harmful), "{path}: {:?}", answer.body);
+    }
+    let found = json(&node, "/api/associations");
+    let shown = found[0]["calling_ae_title"].as_str().unwrap();
+    assert_eq!(shown, evil, "the JSON stands for the same title");
+    for arguments in [&["associations"][..], &["associations", "--json"], &["status"], &["status", "--json"]] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(arguments)
+            .arg("--storage")
+            .arg(node.storage())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.is_empty() && !text.contains(is_harmful), "{arguments:?}: {text:?}");
+    }
+    wire.release();
+    assert_eq!(node.stop(), Some(0));
+}
