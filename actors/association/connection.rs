@@ -240,7 +240,7 @@ impl Connection {
         None
     }
 
-    /// Counts a peer that does not speak DICOM. Who has configured the wrong port finds the remedy in the log.
+    /// Counts a peer that does not speak DICOM. Its line has the remedy for a wrong port.
     fn note_stranger(&self, stranger: NotDicom) {
         let Some(unlogged) = self.incident(Class::Stranger, stranger.name()) else { return };
         let peer = self.peer.address;

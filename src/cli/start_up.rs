@@ -36,7 +36,7 @@ impl StartUp {
         }
     }
 
-    /// Logs the start: what the lines say, for who has the log alone.
+    /// Logs the contents of the lines, for readers that have the log alone.
     pub(super) fn log(
         &self,
         listen: Option<SocketAddr>,

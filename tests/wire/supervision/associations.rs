@@ -16,7 +16,7 @@ fn an_association_that_panics_says_goodbye_and_the_others_notice_nothing() {
     assert!(is_abort(wire.pdu()));
     assert_eq!(wire.pdu(), None);
     let record = node.logged(&["child ended", "association", "panicked: fault port"]);
-    assert!(record.contains("restart_policy=Temporary") && record.contains("receiving="), "{record}");
+    assert!(record.contains("restart_policy=\"temporary\"") && record.contains("receiving="), "{record}");
     assert!(record.contains("last_messages=\"fragment"), "{record}");
     assert_eq!(other.store(1, "1.2.3.59", &dataset("1.2.3.59", 5000)).status, 0);
     other.release();

@@ -16,7 +16,7 @@ fn the_dataset_of_a_writer_that_panics_goes_to_the_next_and_is_stored_once() {
             "held_count=1",
             "writing=",
             "mailbox_depth=",
-            "restart_policy=Permanent",
+            "restart_policy=\"permanent\"",
             "restart_in_ms=0",
         ] {
             assert!(record.contains(evidence), "no {evidence} in {record}");
