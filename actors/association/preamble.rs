@@ -2,13 +2,14 @@
 //! (PS3.8 §9.1.4).
 
 use tidegate_protocol::proxy::{self, Source};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::connection::Connection;
 use super::end::End;
 use super::io::Preamble;
 use crate::gauges::audit::Denial;
 use crate::network::certificate::CertificateNames;
+use crate::network::handshake::HandshakeFailure;
 use crate::network::transport::{Port, TLS_HANDSHAKE};
 use crate::node::phase::Phase;
 
@@ -101,10 +102,8 @@ impl Connection {
         }
         let Some(config) = self.node.live.tls.clone() else { return Some(End::Stopping) };
         self.leases.lease_tls().await;
-        if let Err(error) = self.io.accept_tls(config).await {
-            if let Some(unlogged) = self.deny(Denial::TlsHandshake(error.to_string())) {
-                info!(peer = %self.peer.address, %error, unlogged, "tls handshake failed");
-            }
+        if let Err(failure) = self.io.accept_tls(config).await {
+            self.report_handshake(&failure);
             return Some(End::HandshakeFailed);
         }
         if let Some(session) = self.io.tls() {
@@ -120,5 +119,24 @@ impl Connection {
             );
         }
         None
+    }
+
+    /// A peer that speaks TLS is one that somebody has set up: its failure is a warning.
+    fn report_handshake(&mut self, failure: &HandshakeFailure) {
+        let HandshakeFailure { certificate, cause, remedy, is_of_a_tls_peer } = failure;
+        let subject = certificate.as_ref().map(|certificate| certificate.subject.as_str());
+        let told = match subject {
+            Some(subject) => format!("{cause} (subject {subject})"),
+            None => cause.clone(),
+        };
+        let Some(unlogged) = self.deny(Denial::TlsHandshake(told)) else { return };
+        let serial = certificate.as_ref().map(|certificate| certificate.serial.as_str());
+        let issuer = certificate.as_ref().map(|certificate| certificate.issuer.as_str());
+        let peer = self.peer.address;
+        if *is_of_a_tls_peer {
+            warn!(%peer, subject, serial, issuer, cause, remedy, unlogged, "tls handshake failed");
+        } else {
+            info!(%peer, cause, remedy, unlogged, "tls handshake failed");
+        }
     }
 }

@@ -21,6 +21,7 @@ use super::incidents::Class;
 use super::latency::Latencies;
 use super::recent::{ChildEnded, Refused};
 use crate::node::phase::Phase;
+use crate::node::settings::CertificateEnds;
 use crate::node::shared::Shared;
 use crate::supervision::tree::ChildStatus;
 
@@ -100,6 +101,7 @@ impl Observer {
             mailbox_capacity: live.writers.mailbox_capacity,
             min_free_bytes: self.0.store.settings().min_free_bytes,
             durability: self.0.durability,
+            certificate_ends: live.certificate_ends,
         }
     }
 
@@ -256,6 +258,8 @@ pub struct Limits {
     pub min_free_bytes: u64,
     /// The durability that an acknowledgement stands for.
     pub durability: Durability,
+    /// The ends of the node's own certificates.
+    pub certificate_ends: CertificateEnds,
 }
 
 /// The state of the storage at one moment.

@@ -24,7 +24,8 @@ use crate::committed::{Committed, Origin, Sink, Sinks};
 use crate::gauges::counters::SpoolReason;
 use crate::mailbox::{WriterState, WriterTask};
 use crate::node::settings::{
-    AccessSettings, AssociationSettings, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings, WriterSettings,
+    AccessSettings, AssociationSettings, CertificateEnds, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings,
+    WriterSettings,
 };
 use crate::node::shared::Shared;
 use crate::refusal::{Reason, Refusal};
@@ -172,6 +173,7 @@ fn live(writers: WriterSettings) -> LiveSettings {
             restarts: RestartLimit { max: 1, window: second },
             max_hung_threads: 1,
         },
+        certificate_ends: CertificateEnds::default(),
     }
 }
 

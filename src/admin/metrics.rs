@@ -129,6 +129,11 @@ impl Figures {
         for (name, help, counter) in counts {
             page.counter(name, help, None, counter.get())?;
         }
+        let ends = self.observer.limits().certificate_ends;
+        let ends = [("dicom", ends.dicom_s), ("admin", ends.admin_s)];
+        let ends = ends.into_iter().filter_map(|(port, end_s)| Some(([port], u64::try_from(end_s?).unwrap_or(0))));
+        let help = "End of the node's own certificate, in seconds since the epoch";
+        page.gauges_of("tls_certificate_expiry_timestamp", help, SECONDS, &["port"], ends)?;
         let lost = self.observer.audit().map_or(0, |trail| trail.dropped.get());
         page.counter("audit_messages_lost", "Audit messages dropped because their queue was full", None, lost)?;
         let incidents = self.observer.incidents();

@@ -12,6 +12,13 @@ pub(super) fn check(settings: &Settings) -> Exit {
     let live = &node.live;
     let associations = live.associations.max;
     let floor = floors_of(associations);
+    let of_admin = settings.admin.as_ref().and_then(|admin| admin.door.tls.as_ref()).map(|tls| &tls.own);
+    let own = [("tls.certificate", settings.certificate.as_ref()), ("admin.tls_certificate", of_admin)];
+    let dates =
+        own.into_iter().filter_map(|(key, certificate)| Some(format!("{key}: {}", certificate?.date_warning()?)));
+    for warning in settings.warnings.iter().cloned().chain(dates) {
+        output::complain(&format!("warning: {warning}"));
+    }
     output::print(&format!(
         "configuration is valid\n\
          \x20 memory: budget {budget}, of which floor leases {floor} ({associations} associations of {each}, and startup places), \

@@ -78,7 +78,14 @@ impl StartUp {
         let (peer, options) = match (listen, tls) {
             (Some(listen), _) => (reachable(listen), ""),
             (None, tls) => {
-                (reachable(tls.unwrap_or((Ipv4Addr::LOCALHOST, 0).into())), " --anonymous-tls --ignore-peer-cert")
+                let is_asked = self.certificate.as_ref().is_some_and(|own| own.client_auth == ClientAuth::Required);
+                // PEER.KEY and PEER.PEM stand for those of a sender.
+                let options = if is_asked {
+                    " +tls PEER.KEY PEER.PEM --ignore-peer-cert"
+                } else {
+                    " --anonymous-tls --ignore-peer-cert"
+                };
+                (reachable(tls.unwrap_or((Ipv4Addr::LOCALHOST, 0).into())), options)
             }
         };
         let (host, port) = (peer.ip(), peer.port());

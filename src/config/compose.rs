@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidegate_actors::{
-    AssociationSettings, FLOOR_LEASE_BYTES, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
-    TLS_LEASE_BYTES, WriterSettings, fixed, floors_of,
+    AssociationSettings, CertificateEnds, FLOOR_LEASE_BYTES, LiveSettings, MinimumRate, NodeSettings, RestartLimit,
+    SupervisionSettings, TLS_LEASE_BYTES, WriterSettings, fixed, floors_of,
 };
 use tidegate_memory::host::{default_budget, host_memory};
 use tidegate_memory::pressure::ALLOWANCE_BYTES;
@@ -18,7 +18,7 @@ use super::admin;
 use super::audit::audit;
 use super::checks::Checks;
 use super::human::{LimitOrAuto, SizeOrAuto, period_text, size_text};
-use super::keys::Raw;
+use super::keys::{self, Raw};
 use super::problem::Problem;
 use super::removed::COMMIT_SHARED;
 use super::sources::Given;
@@ -46,6 +46,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     let raw = &raw;
     let listen = listen("node.listen", &raw.node.listen, checks);
     let tls_listen = listen_for_tls(raw, checks);
+    warn_of_unused_tls(raw, checks);
     let tls = tls_listen.flatten().and_then(|_| tls(&raw.tls, checks));
     let max = number(raw.associations.max);
     let (memory_budget_bytes, spool_threshold_bytes) = memory(raw, max, tls.is_some(), checks);
@@ -58,6 +59,7 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
     let log = log(raw, checks);
     let flight_records = flight_records(raw, checks);
     let audit = audit(raw, checks);
+    let warnings = checks.warnings.iter().map(ToString::to_string).collect();
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
     let (tls, certificate, revocation_lists) = match tls {
@@ -73,6 +75,10 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         statistics_interval: raw.log.statistics_interval.0,
         log_repeat_interval: raw.log.repeat_interval.0,
         supervision: supervision(raw),
+        certificate_ends: CertificateEnds {
+            dicom_s: certificate.as_ref().map(|certificate| certificate.not_after_s),
+            admin_s: admin.iter().flatten().find_map(|admin| Some(admin.door.tls.as_ref()?.own.not_after_s)),
+        },
     };
     let node = NodeSettings {
         listen: listen?,
@@ -94,7 +100,28 @@ pub(super) fn compose(raw: &Raw, given: &Given, problems: &mut Vec<Problem>) -> 
         log,
         audit,
         flight_records,
+        warnings,
     })
+}
+
+/// Keys of `[tls]` that look as if peers were checked, while nothing is.
+fn warn_of_unused_tls(raw: &Raw, checks: &mut Checks<'_>) {
+    let keys::Tls { listen, certificate, client_auth, client_ca, client_crls, .. } = &raw.tls;
+    let (has_authorities, has_lists) = (!client_ca.trim().is_empty(), !client_crls.is_empty());
+    let of_clients = [("tls.client_ca", has_authorities), ("tls.client_crls", has_lists)];
+    if listen.trim() == "off" {
+        let is_set = [("tls.certificate", !certificate.trim().is_empty()), ("tls.client_auth", client_auth != "none")];
+        checks.without_effect(
+            &is_set,
+            "tls.listen = \"off\": no association is encrypted; set it to an address, such as 0.0.0.0:2762",
+        );
+        checks.without_effect(&of_clients, "tls.listen = \"off\"");
+    } else if client_auth == "none" {
+        checks.without_effect(
+            &of_clients,
+            "tls.client_auth = \"none\": no peer is asked for a certificate; set it to \"required\" or \"optional\"",
+        );
+    }
 }
 
 fn listen(key: &str, address: &str, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
