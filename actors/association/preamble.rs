@@ -2,7 +2,7 @@
 //! (PS3.8 §9.1.4).
 
 use tidegate_protocol::proxy::{self, Source};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::connection::Connection;
 use super::end::End;
@@ -121,22 +121,9 @@ impl Connection {
         None
     }
 
-    /// A peer that speaks TLS is one that somebody has set up: its failure is a warning.
     fn report_handshake(&mut self, failure: &HandshakeFailure) {
-        let HandshakeFailure { certificate, cause, remedy, is_of_a_tls_peer } = failure;
-        let subject = certificate.as_ref().map(|certificate| certificate.subject.as_str());
-        let told = match subject {
-            Some(subject) => format!("{cause} (subject {subject})"),
-            None => cause.clone(),
-        };
-        let Some(unlogged) = self.deny(Denial::TlsHandshake(told)) else { return };
-        let serial = certificate.as_ref().map(|certificate| certificate.serial.as_str());
-        let issuer = certificate.as_ref().map(|certificate| certificate.issuer.as_str());
-        let peer = self.peer.address;
-        if *is_of_a_tls_peer {
-            warn!(%peer, subject, serial, issuer, cause, remedy, unlogged, "tls handshake failed");
-        } else {
-            info!(%peer, cause, remedy, unlogged, "tls handshake failed");
+        if let Some(unlogged) = self.deny(Denial::TlsHandshake(failure.summary())) {
+            failure.log(self.peer.address, "dicom", unlogged);
         }
     }
 }

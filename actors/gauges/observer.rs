@@ -20,6 +20,7 @@ use super::history::Point;
 use super::incidents::Class;
 use super::latency::Latencies;
 use super::recent::{ChildEnded, Refused};
+use crate::network::handshake::HandshakeFailure;
 use crate::node::phase::Phase;
 use crate::node::settings::CertificateEnds;
 use crate::node::shared::Shared;
@@ -218,6 +219,14 @@ impl Observer {
     pub fn record_denied_operator(&self, address: SocketAddr) {
         let peer = AuditPeer { address, calling_ae_title: String::new(), certificate: String::new() };
         self.0.gauges.record(|| AuditEvent::Denied { peer, denial: Denial::Operator });
+    }
+
+    /// Logs that a TLS handshake at the admin surface has failed. To be called on the thread of the handshake, before it polls anything else.
+    pub fn report_admin_handshake(&self, peer: SocketAddr, error: &std::io::Error) {
+        let failure = HandshakeFailure::of(error);
+        if let Some(unlogged) = self.0.gauges.incidents.worth_a_line(Class::Denial, "admin_tls_handshake", peer.ip()) {
+            failure.log(peer, "admin", unlogged);
+        }
     }
 
     /// An account for leases of a holder that is no actor.

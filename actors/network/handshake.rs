@@ -1,8 +1,10 @@
 //! A failed TLS handshake in the words of an administrator: who, what is wrong, and what to do.
 
 use std::io;
+use std::net::SocketAddr;
 
 use rustls::{AlertDescription, Error, PeerIncompatible};
+use tracing::{info, warn};
 
 use super::certificate_facts::CertificateFacts;
 use super::client_verifier::{Refused, take_refused};
@@ -11,16 +13,16 @@ use super::client_verifier::{Refused, take_refused};
 #[derive(Debug)]
 pub(crate) struct HandshakeFailure {
     /// The certificate that the peer has shown and the node refused.
-    pub(crate) certificate: Option<CertificateFacts>,
-    pub(crate) cause: String,
-    pub(crate) remedy: String,
+    certificate: Option<CertificateFacts>,
+    cause: String,
+    remedy: String,
     /// Whether the peer speaks TLS, so that somebody meant to connect: not the case for scanners and broken connections.
-    pub(crate) is_of_a_tls_peer: bool,
+    is_of_a_tls_peer: bool,
 }
 
 impl HandshakeFailure {
     /// Explains the error of the handshake that has just failed on this thread.
-    pub(super) fn of(error: &io::Error) -> Self {
+    pub(crate) fn of(error: &io::Error) -> Self {
         if let Some(refused) = take_refused() {
             let Refused { certificate, cause, remedy } = *refused;
             return Self {
@@ -44,13 +46,36 @@ impl HandshakeFailure {
     }
 }
 
+impl HandshakeFailure {
+    /// For the audit.
+    pub(crate) fn summary(&self) -> String {
+        match &self.certificate {
+            Some(certificate) => format!("{} (subject {})", self.cause, certificate.subject),
+            None => self.cause.clone(),
+        }
+    }
+
+    /// Logs the failure. A peer that speaks TLS is one that somebody has set up: its failure is a warning.
+    pub(crate) fn log(&self, peer: SocketAddr, port: &'static str, unlogged: u64) {
+        let Self { certificate, cause, remedy, is_of_a_tls_peer } = self;
+        let facts = certificate.as_ref();
+        let (subject, serial) = (facts.map(|facts| &*facts.subject), facts.map(|facts| &*facts.serial));
+        let issuer = facts.map(|facts| &*facts.issuer);
+        if *is_of_a_tls_peer {
+            warn!(%peer, port, subject, serial, issuer, cause, remedy, unlogged, "tls handshake failed");
+        } else {
+            info!(%peer, port, cause, remedy, unlogged, "tls handshake failed");
+        }
+    }
+}
+
 /// Cause, remedy, and whether the peer speaks TLS.
 fn explained(error: &Error) -> (String, &'static str, bool) {
     match error {
         Error::NoCertificatesPresented => (
-            "the peer shows no certificate, and tls.client_auth = \"required\"".to_owned(),
-            "give the peer a certificate that tls.client_ca lists or whose issuer it lists, with a key of RSA, P-256, P-384 or Ed25519; a \
-             client that has one with another key (P-521) shows none",
+            "the peer shows no certificate, and this port requires one".to_owned(),
+            "give the peer a certificate that the file of client_ca lists or whose issuer it lists, with a key of RSA, P-256, P-384 or \
+             Ed25519; a client that has one with another key (P-521) shows none",
             true,
         ),
         Error::AlertReceived(alert) => {
@@ -59,9 +84,11 @@ fn explained(error: &Error) -> (String, &'static str, bool) {
         Error::PeerIncompatible(what) => {
             (incompatible(what), "update the peer, or let it use TLS 1.2 or 1.3 with the BCP 195 profile", true)
         }
-        Error::InvalidMessage(what) => {
-            (format!("what the peer sends is no TLS ({what:?})"), "let only DICOM peers reach tls.listen", false)
-        }
+        Error::InvalidMessage(what) => (
+            format!("what the peer sends is no TLS ({what:?})"),
+            "let nothing but the clients of this port reach it",
+            false,
+        ),
         Error::InvalidCertificate(_) => (
             "the peer cannot prove that the key of its certificate is its own".to_owned(),
             "look whether certificate and key in the peer belong together",
@@ -89,13 +116,13 @@ fn alert_words(alert: AlertDescription) -> String {
 
 fn remedy_of(alert: AlertDescription) -> &'static str {
     match alert {
-        AlertDescription::UnknownCA => "add the authority of tls.certificate to those that the peer trusts",
-        AlertDescription::CertificateExpired => "renew tls.certificate, and check the clocks of both",
-        AlertDescription::CertificateRevoked => "replace tls.certificate and tls.key",
+        AlertDescription::UnknownCA => "add the authority of the node's certificate to those that the peer trusts",
+        AlertDescription::CertificateExpired => "renew the node's certificate, and check the clocks of both",
+        AlertDescription::CertificateRevoked => "replace the node's certificate and its key",
         AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate => {
-            "look into the peer's log: its authorities, the host name that it expects in tls.certificate, its clock"
+            "look into the peer's log: its authorities, the host name that it expects in the node's certificate, its clock"
         }
         _ => "look into the peer's log, at its TLS versions, suites and certificates",
     }

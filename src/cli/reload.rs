@@ -64,9 +64,9 @@ impl Reloader {
     }
 }
 
-/// Logs a value that is allowed and has no effect.
+/// Logs a value that is allowed and probably not meant.
 pub(super) fn log_warning(warning: &str) {
-    tracing::warn!(setting = warning, "configuration without effect");
+    tracing::warn!(setting = warning, "configuration warning");
 }
 
 /// Logs the certificates that are in force from now on.

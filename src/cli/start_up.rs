@@ -94,6 +94,9 @@ impl StartUp {
             "try: echoscu -v{options} -aec {called} {host} {port}\n\
              \x20    storescu -v{options} -aec {called} {host} {port} image.dcm\n"
         );
+        if listen.or(tls).is_some_and(|bound| bound.ip().is_unspecified()) {
+            let _ = writeln!(lines, "     from another machine: the name of this one in place of {host}");
+        }
         lines
     }
 }

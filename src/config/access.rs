@@ -11,7 +11,7 @@ use super::checks::Checks;
 use super::criteria::{criteria, network};
 use super::keys::{ASSOCIATIONS, AccessRule, Raw};
 use super::placements;
-use super::secret::trusted;
+use super::secret::{exposed_hashes, trusted};
 
 /// Longest name of a rule, which is written to log lines.
 const MAX_NAME_CHARACTERS: usize = 64;
@@ -162,7 +162,12 @@ fn users(raw: &Raw, checks: &mut Checks<'_>) -> Option<Arc<Users>> {
         Ok(users) if users.count() == 0 => {
             "has no users, so nobody could be verified; `tidegate hash-passcode NAME` prints a line of it".to_owned()
         }
-        Ok(users) => return Some(Arc::new(users)),
+        Ok(users) => {
+            if let Some(warning) = exposed_hashes(path) {
+                checks.warn("user_identity.file", &warning);
+            }
+            return Some(Arc::new(users));
+        }
         Err(complaint) => complaint,
     };
     checks.refuse("user_identity.file", &complaint);

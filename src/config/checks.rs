@@ -8,7 +8,7 @@ use super::sources::Given;
 pub(super) struct Checks<'a> {
     given: &'a Given,
     problems: &'a mut Vec<Problem>,
-    /// Values that are allowed and have no effect, or will have none soon.
+    /// Values that are allowed and probably not meant.
     pub(super) warnings: Vec<Problem>,
 }
 

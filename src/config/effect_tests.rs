@@ -227,3 +227,20 @@ fn a_variable_with_single_underscores_is_refused_with_the_right_name() {
         read("", &[(variable, "x")]).unwrap();
     }
 }
+
+#[test]
+fn a_users_file_that_everybody_can_read_is_warned_of_and_one_that_others_write_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, tidegate_access::users::line("ct1", b"sesame").unwrap()).unwrap();
+    let text = format!("[user_identity]\nfile = {:?}\n", file.path());
+    for (mode, warned, is_refused) in
+        [(0o600, 0, false), (0o440, 0, false), (0o640, 0, false), (0o644, 1, false), (0o660, 0, true), (0o666, 0, true)]
+    {
+        fs::set_permissions(file.path(), Permissions::from_mode(mode)).unwrap();
+        if is_refused {
+            assert!(refused(&text, &[])[0].complaint.contains(&format!("has mode {mode:04o}")));
+        } else {
+            assert_eq!(read(&text, &[]).unwrap().settings.warnings.len(), warned, "{mode:o}");
+        }
+    }
+}

@@ -28,7 +28,7 @@ pub(crate) struct Settings {
     pub(crate) audit: Option<Target>,
     /// Directory of the flight records; `None`: none are written.
     pub(crate) flight_records: Option<RecordPath>,
-    /// Values that are allowed and have no effect, for people.
+    /// Values that are allowed and probably not meant, for people.
     pub(crate) warnings: Vec<String>,
 }
 

@@ -258,10 +258,13 @@ fn host_matches(name: &str, is_below: bool, value: &str) -> (bool, bool) {
     let below = value.split_once('.');
     let is_wildcard = value.starts_with("*.");
     let is_valid = is_host(value.strip_prefix("*.").unwrap_or(value));
-    let is_sure = is_valid && if is_below { below.is_some_and(|(_, rest)| rest == name) } else { value == name };
-    // A certificate for all names below a domain has this one as well.
+    // Which host shows a certificate for all below a domain, nobody knows.
+    let is_sure =
+        is_valid && !is_wildcard && if is_below { below.is_some_and(|(_, rest)| rest == name) } else { value == name };
+    // It has this name as well.
+    let covers = |name: &str| below.is_some_and(|(_, domain)| domain == name);
     let is_covered =
-        is_wildcard && name.split_once('.').is_some_and(|(_, rest)| below.is_some_and(|(_, domain)| domain == rest));
+        is_wildcard && (name.split_once('.').is_some_and(|(_, rest)| covers(rest)) || is_below && covers(name));
     (is_sure, !is_valid || is_covered)
 }
 

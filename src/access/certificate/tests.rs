@@ -65,6 +65,8 @@ fn each_kind_of_alternative_name_is_compared_by_its_own_rules() {
         ("DNS:evil.example", "DNS:evil .example", Match::Doubtful),
         ("DNS:evil.example", "DNS:*.example", Match::Doubtful),
         ("DNS:evil.example", "DNS:*.other", Match::No),
+        ("DNS:*.evil.example", "DNS:*.evil.example", Match::Doubtful),
+        ("DNS:*.evil.example", "DNS:*.other", Match::No),
         ("dns:evil.example", "DNS:evil.example", Match::Yes),
         ("IP:10.0.0.0/8", "IP:10.1.2.3", Match::Yes),
         ("IP:10.0.0.0/8", "IP:::ffff:10.1.2.3", Match::Yes),
