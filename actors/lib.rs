@@ -52,7 +52,7 @@ pub use network::admission::{FLOOR_LEASE_BYTES, floors_of, most_connections};
 pub use network::certificate::CertificateNames;
 pub use network::descriptors::{DESCRIPTORS_OF_ASSOCIATION, descriptors_of_writers};
 pub use network::transport::TLS_LEASE_BYTES;
-pub use network::{CertificateFacts, ClientKeys, ClientVerifier};
+pub use network::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError};
 pub use node::phase::Phase;
 pub use node::settings::{
     AccessSettings, AssociationSettings, CertificateEnds, LiveSettings, MinimumRate, NodeSettings, RestartLimit,

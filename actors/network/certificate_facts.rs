@@ -48,8 +48,8 @@ pub struct CertificateFacts {
     pub is_self_issued: bool,
     /// Version 1 or 2, which has no extensions.
     pub is_before_version_3: bool,
-    /// Whether it says that it is an authority's: `CA:TRUE`, or a key usage of signing certificates.
-    pub is_authority: bool,
+    /// Whether it says `CA:TRUE`.
+    pub is_ca: bool,
     /// Whether its key usage names the signing of certificates. `openssl req -x509` makes `CA:TRUE` without it.
     pub signs_certificates: bool,
     /// Why the node cannot verify a signature by its key, in words.
@@ -73,7 +73,7 @@ impl CertificateFacts {
             not_after: validity.not_after.to_string(),
             is_self_issued: parsed.subject().as_raw() == parsed.issuer().as_raw(),
             is_before_version_3: parsed.version() != X509Version::V3,
-            is_authority: parsed.is_ca() || signs,
+            is_ca: parsed.is_ca(),
             signs_certificates: signs,
             weak_key: weak_key(parsed.public_key()),
             weak_signature: weak_signature(&parsed.signature_algorithm.algorithm),

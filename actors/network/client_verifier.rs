@@ -49,6 +49,17 @@ pub struct ClientKeys {
     pub client_crls: &'static str,
 }
 
+/// Why there is no verifier.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientVerifierError {
+    /// A listed certificate, by its number in the file.
+    #[error("certificate {0} cannot be trusted: {1}")]
+    Certificate(usize, String),
+    /// The revocation lists.
+    #[error("cannot be used: {0}")]
+    Lists(String),
+}
+
 /// Verifies the certificates of clients.
 #[derive(Debug)]
 pub struct ClientVerifier {
@@ -75,25 +86,27 @@ impl ClientVerifier {
     /// A verifier of these certificates, less those on the revocation lists.
     ///
     /// # Errors
-    /// The certificate or the list that cannot be used, in the words of rustls.
+    /// The certificate or the lists that cannot be used.
     pub fn new(
         keys: ClientKeys,
         certificates: Vec<CertificateDer<'static>>,
         lists: Vec<CertificateRevocationListDer<'static>>,
         is_mandatory: bool,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, ClientVerifierError> {
         let provider = Arc::new(ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
         let mut roots = RootCertStore::empty();
         let mut hints = Vec::new();
-        for certificate in &certificates {
-            let Some(facts) = CertificateFacts::of(certificate) else { return Err("cannot be parsed".to_owned()) };
+        for (number, certificate) in (1..).zip(&certificates) {
+            let unusable = |cause: &dyn ToString| ClientVerifierError::Certificate(number, cause.to_string());
+            let facts = CertificateFacts::of(certificate).ok_or_else(|| unusable(&"it cannot be parsed"))?;
+            let is_authority = facts.is_ca || facts.signs_certificates;
             // A certificate of version 1 cannot say what it is.
-            if facts.is_authority || facts.is_before_version_3 {
-                roots.add(certificate.clone()).map_err(|error| error.to_string())?;
+            if is_authority || facts.is_before_version_3 {
+                roots.add(certificate.clone()).map_err(|error| unusable(&error))?;
             }
             if let Ok((_, parsed)) = X509Certificate::from_der(certificate) {
-                let name = if facts.is_authority { parsed.subject() } else { parsed.issuer() };
+                let name = if is_authority { parsed.subject() } else { parsed.issuer() };
                 let name = DistinguishedName::from(name.as_raw().to_vec());
                 if !hints.iter().any(|hint: &DistinguishedName| hint.as_ref() == name.as_ref()) {
                     hints.push(name);
@@ -112,7 +125,7 @@ impl ClientVerifier {
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                     .with_crls(lists)
                     .build()
-                    .map_err(|error| error.to_string())?,
+                    .map_err(|error| ClientVerifierError::Lists(error.to_string()))?,
             ),
         };
         Ok(Self { keys, listed, authorities, hints, is_mandatory, algorithms })
@@ -172,7 +185,7 @@ impl ClientVerifier {
                 list_it,
             );
         }
-        if facts.is_authority {
+        if facts.is_ca {
             return refuse(
                 CertificateError::InvalidPurpose,
                 "it is an authority's (CA:TRUE) and not listed itself",

@@ -22,4 +22,4 @@ mod startup;
 pub(crate) mod transport;
 
 pub use certificate_facts::CertificateFacts;
-pub use client_verifier::{ClientKeys, ClientVerifier};
+pub use client_verifier::{ClientKeys, ClientVerifier, ClientVerifierError};

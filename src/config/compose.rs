@@ -10,6 +10,7 @@ use tidegate_actors::{
 use tidegate_memory::host::{default_budget, host_memory};
 use tidegate_memory::pressure::ALLOWANCE_BYTES;
 use tidegate_protocol::Policy;
+use tidegate_protocol::syntaxes::is_standard_transfer_syntax;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::{CommitStrategy, Duplicates, Durability};
 
@@ -17,6 +18,7 @@ use super::access::access;
 use super::admin;
 use super::audit::audit;
 use super::checks::Checks;
+use super::criteria::STANDARD_ROOT;
 use super::human::{LimitOrAuto, SizeOrAuto, period_text, size_text};
 use super::keys::{self, Raw};
 use super::problem::Problem;
@@ -167,6 +169,12 @@ fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
             "associations.transfer_syntax_preference",
             "must be transfer syntax UIDs, such as \"1.2.840.10008.1.2.4.90\"",
         );
+    }
+    let is_of_another_kind = |uid: &&String| uid.starts_with(STANDARD_ROOT) && !is_standard_transfer_syntax(uid);
+    if let Some(uid) = raw.transfer_syntax_preference.iter().find(is_of_another_kind) {
+        let complaint =
+            format!("can never match: {uid:?} is no transfer syntax of the standard (PS3.6 table A-1); delete it");
+        checks.refuse("associations.transfer_syntax_preference", &complaint);
     }
     Policy {
         ae_title,

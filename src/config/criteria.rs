@@ -10,7 +10,7 @@ use super::keys::{AccessRule, Raw};
 /// Longest AE title (PS3.5 §6.2).
 const MAX_TITLE_CHARACTERS: usize = 16;
 /// The root of the standard's own UIDs (PS3.5 §9.1).
-const STANDARD_ROOT: &str = "1.2.840.10008.";
+pub(super) const STANDARD_ROOT: &str = "1.2.840.10008.";
 
 /// Reads the criteria of `rule`, and calls `refuse` with the complaint about each value that cannot match. `raw` has the keys that decide
 /// what peers can show.

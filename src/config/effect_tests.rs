@@ -183,6 +183,11 @@ fn keys_of_the_surface_and_of_users_that_could_have_no_effect_are_refused() {
             "node.proxy_protocol_from",
             "bits set beyond its prefix",
         ),
+        (
+            "[associations]\ntransfer_syntax_preference = ['1.2.840.10008.5.1.4.1.1.2']".to_owned(),
+            "associations.transfer_syntax_preference",
+            "is no transfer syntax",
+        ),
         (tls.replace("client_ca", "#"), "tls.client_ca", "must be the path"),
     ] {
         let told = refused(&text, &[]);

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
-use tidegate_actors::{CertificateFacts, ClientKeys, ClientVerifier};
+use tidegate_actors::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -173,7 +173,13 @@ fn client_verifier(
     let keys = ClientKeys { client_ca: files.client_ca.0, client_crls: crls };
     let is_mandatory = files.client_auth == ClientAuth::Required;
     let verifier = ClientVerifier::new(keys, listed, lists, is_mandatory);
-    verifier.map_err(|error| checks.refuse(crls, &format!("cannot be used: {error}"))).ok()
+    let verifier = verifier.map_err(|error| match error {
+        ClientVerifierError::Certificate(..) => {
+            refuse_file(files.client_ca.0, files.client_ca.1, &error.to_string(), checks);
+        }
+        ClientVerifierError::Lists(_) => checks.refuse(crls, &error.to_string()),
+    });
+    verifier.ok()
 }
 
 /// Why a listed certificate could never count, if it could not.

@@ -306,7 +306,12 @@ fn fields(der: &[u8]) -> Vec<&[u8]> {
 fn sequence(fields: &[&[u8]]) -> Vec<u8> {
     let content = fields.concat();
     let length = u16::try_from(content.len()).unwrap().to_be_bytes();
-    [&[0x30, 0x82][..], &length, &content].concat()
+    let header = match content.len() {
+        short @ 0..=0x7F => vec![0x30, short as u8],
+        0x80..=0xFF => vec![0x30, 0x81, length[1]],
+        _ => vec![0x30, 0x82, length[0], length[1]],
+    };
+    [header, content].concat()
 }
 
 /// A self-signed certificate without version and extensions, as X.509 version 1 has none. What it lists is not verified by its signature.
