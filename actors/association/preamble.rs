@@ -8,10 +8,14 @@ use super::connection::Connection;
 use super::end::End;
 use super::io::Preamble;
 use crate::gauges::audit::Denial;
+use crate::gauges::incidents::Class;
 use crate::network::certificate::CertificateNames;
 use crate::network::handshake::HandshakeFailure;
 use crate::network::transport::{Port, TLS_HANDSHAKE};
 use crate::node::phase::Phase;
+
+/// First byte of an A-ASSOCIATE-RQ (PS3.8 §9.3.2).
+const ASSOCIATE_RQ: u8 = 0x01;
 
 impl Preamble {
     /// The end of a connection whose time is up.
@@ -96,7 +100,13 @@ impl Connection {
             Err(_) => return Some(End::ConnectionLost),
             Ok(Some(TLS_HANDSHAKE)) => self.io.enter(Preamble::TlsHandshake),
             Ok(Some(first_byte)) => {
-                debug!(peer = %self.peer.address, first_byte, "no tls on the tls port");
+                if let Some(unlogged) = self.worth_a_line(Class::Stranger, "not_tls") {
+                    let remedy = match first_byte {
+                        ASSOCIATE_RQ => "set the peer to TLS, or to the port of node.listen",
+                        _ => "let only DICOM peers reach tls.listen",
+                    };
+                    info!(peer = %self.peer.address, first_byte, remedy, unlogged, "no tls on the tls port");
+                }
                 return Some(End::NotTls);
             }
         }

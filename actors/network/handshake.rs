@@ -132,13 +132,19 @@ fn incompatible(what: &PeerIncompatible) -> String {
     let words = match what {
         PeerIncompatible::Tls12NotOffered
         | PeerIncompatible::Tls12NotOfferedOrEnabled
-        | PeerIncompatible::SupportedVersionsExtensionRequired => "the peer offers neither TLS 1.2 nor 1.3",
-        PeerIncompatible::NoCipherSuitesInCommon => "no cipher suite in common",
-        PeerIncompatible::NoKxGroupsInCommon | PeerIncompatible::NamedGroupsExtensionRequired => {
-            "no group for the key exchange in common"
+        | PeerIncompatible::SupportedVersionsExtensionRequired => {
+            "no TLS version in common: the peer offers neither 1.2 nor 1.3"
         }
+        // TLS 1.2 introduced the extension (RFC 5246 §7.4.1.4.1).
+        PeerIncompatible::SignatureAlgorithmsExtensionRequired => {
+            "no TLS version in common: the peer names no signature algorithms, so it speaks 1.1 or an older one"
+        }
+        PeerIncompatible::NoCipherSuitesInCommon => "no cipher suite in common",
+        PeerIncompatible::NamedGroupsExtensionRequired | PeerIncompatible::EcPointsExtensionRequired => {
+            "no cipher suite in common: the peer offers none with ephemeral keys of elliptic curves (ECDHE)"
+        }
+        PeerIncompatible::NoKxGroupsInCommon => "no group for the key exchange in common",
         PeerIncompatible::NoSignatureSchemesInCommon
-        | PeerIncompatible::SignatureAlgorithmsExtensionRequired
         | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {
             "the peer verifies no signature by the kind of key that the node's certificate has"
         }

@@ -44,7 +44,7 @@ def expired(authority: Authority, name: str) -> Path:
     openssl("req", "-new", "-key", directory / f"{name}.key", "-subj", f"/CN={name}", "-out", request)
     (directory / f"{name}.index").touch()
     settings.write_text(
-        f"[ca]\ndefault_ca = d\n[d]\ndatabase = {directory}/{name}.index\nnew_certs_dir = {directory}\nrand_serial = yes\n"
+        f"[ca]\ndefault_ca = d\n[d]\ndatabase = {directory}/{name}.index\nnew_certs_dir = {directory}\nrand_serial = yes\nunique_subject = no\n"
         "default_md = sha256\npolicy = p\nx509_extensions = e\n[p]\ncommonName = supplied\n[e]\nsubjectAltName = DNS:x.example\n"
     )
     dates = ["-startdate", "200101000000Z", "-enddate", "200201000000Z"]

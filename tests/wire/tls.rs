@@ -254,12 +254,13 @@ fn say(address: std::net::SocketAddr, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn the_wrong_language_on_either_port_is_recognised_and_closed_without_a_word() {
     let authority = authority();
-    let mut node = start(&authority, &[]);
+    let mut node = start(&authority, &[("TIDEGATE__LOG__REPEAT_INTERVAL", "0s"), ("TIDEGATE__LOG__LEVEL", "info")]);
     let plain = encoded(request());
     for bytes in [&plain[..], b"GET / HTTP/1.1\r\n\r\n"] {
         assert_eq!(say(node.tls_address(), bytes), b"");
     }
     assert!(eventually(|| node.log_text().matches("no tls on the tls port").count() == 2));
+    node.logged(&["no tls on the tls port", "set the peer to TLS, or to the port of node.listen"]);
     let mut hello = Authority::connect(&authority.client(None, &TLS13), node.address());
     assert!(hello.write_all(b"x").is_err());
     node.logged(&["connection is not dicom", "Tls"]);
