@@ -140,10 +140,11 @@ fn incompatible(what: &PeerIncompatible) -> String {
             "no TLS version in common: the peer names no signature algorithms, so it speaks 1.1 or an older one"
         }
         PeerIncompatible::NoCipherSuitesInCommon => "no cipher suite in common",
-        PeerIncompatible::NamedGroupsExtensionRequired | PeerIncompatible::EcPointsExtensionRequired => {
-            "no cipher suite in common: the peer offers none with ephemeral keys of elliptic curves (ECDHE)"
+        PeerIncompatible::NoKxGroupsInCommon
+        | PeerIncompatible::NamedGroupsExtensionRequired
+        | PeerIncompatible::EcPointsExtensionRequired => {
+            "no cipher suite with a group for ephemeral keys (ECDHE) in common: the peer offers none, or curves that are not served"
         }
-        PeerIncompatible::NoKxGroupsInCommon => "no group for the key exchange in common",
         PeerIncompatible::NoSignatureSchemesInCommon
         | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {
             "the peer verifies no signature by the kind of key that the node's certificate has"
