@@ -52,10 +52,11 @@ pub use network::admission::{FLOOR_LEASE_BYTES, floors_of, most_connections};
 pub use network::certificate::CertificateNames;
 pub use network::descriptors::{DESCRIPTORS_OF_ASSOCIATION, descriptors_of_writers};
 pub use network::transport::TLS_LEASE_BYTES;
+pub use network::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError, rfc3339};
 pub use node::phase::Phase;
 pub use node::settings::{
-    AccessSettings, AssociationSettings, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
-    Terms, WriterSettings,
+    AccessSettings, AssociationSettings, CertificateEnds, LiveSettings, MinimumRate, NodeSettings, RestartLimit,
+    SupervisionSettings, Terms, WriterSettings,
 };
 pub use node::{Heart, Node, StartError, Stopped};
 pub use refusal::Reason;

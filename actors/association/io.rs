@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::receive_buffer::ReceiveBuffer;
 use crate::ingest::Inbound;
+use crate::network::handshake::HandshakeFailure;
 use crate::network::transport::{Port, Transport};
 use crate::patience::{Expired, within};
 
@@ -147,7 +148,7 @@ impl Io {
     }
 
     /// As [`Transport::accept_tls`].
-    pub(super) async fn accept_tls(&mut self, config: Arc<ServerConfig>) -> Result<()> {
+    pub(super) async fn accept_tls(&mut self, config: Arc<ServerConfig>) -> std::result::Result<(), HandshakeFailure> {
         self.transport.accept_tls(config).await
     }
 

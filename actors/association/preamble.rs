@@ -12,6 +12,7 @@ use super::io::Preamble;
 use crate::gauges::audit::Denial;
 use crate::gauges::incidents::Class;
 use crate::network::certificate::CertificateNames;
+use crate::network::handshake::HandshakeFailure;
 use crate::network::transport::{Port, TLS_HANDSHAKE};
 use crate::node::phase::Phase;
 
@@ -125,10 +126,8 @@ impl Connection {
         }
         let Some(config) = self.node.live.tls.clone() else { return Some(End::Stopping) };
         self.leases.lease_tls().await;
-        if let Err(error) = self.io.accept_tls(config).await {
-            if let Some(unlogged) = self.deny(Denial::TlsHandshake(error.to_string())) {
-                info!(peer = %self.peer.address, %error, unlogged, "tls handshake failed");
-            }
+        if let Err(failure) = self.io.accept_tls(config).await {
+            self.report_handshake(&failure);
             return Some(End::HandshakeFailed);
         }
         if let Some(session) = self.io.tls() {
@@ -144,5 +143,11 @@ impl Connection {
             );
         }
         None
+    }
+
+    fn report_handshake(&mut self, failure: &HandshakeFailure) {
+        if let Some(unlogged) = self.deny(Denial::TlsHandshake(failure.summary())) {
+            failure.log(self.peer.address, "dicom", unlogged);
+        }
     }
 }

@@ -19,6 +19,7 @@ use super::end::End;
 use super::peer::User;
 use crate::gauges::audit::{AuditEvent, Denial};
 use crate::gauges::incidents::Topic;
+use crate::network::client_verifier::take_refused;
 use crate::node::settings::{AccessSettings, LiveSettings};
 
 /// The reason to end an association at a reload.
@@ -139,10 +140,12 @@ impl Connection {
         let Some(session) = self.io.tls() else { return Ok(false) };
         let Some(verifier) = &new.client_verifier else { return Ok(false) };
         match session.peer_certificates() {
-            Some([leaf, intermediates @ ..]) => verifier
-                .verify_client_cert(leaf, intermediates, UnixTime::now())
-                .map(|_| true)
-                .map_err(|error| Change::Certificate(format!("the certificate is no longer accepted: {error}"))),
+            Some([leaf, intermediates @ ..]) => {
+                verifier.verify_client_cert(leaf, intermediates, UnixTime::now()).map(|_| true).map_err(|error| {
+                    let cause = take_refused().map_or_else(|| error.to_string(), |refused| refused.cause);
+                    Change::Certificate(format!("the certificate is no longer accepted: {cause}"))
+                })
+            }
             _ if verifier.client_auth_mandatory() => {
                 Err(Change::Certificate("a certificate is required now".to_owned()))
             }

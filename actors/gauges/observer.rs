@@ -21,7 +21,9 @@ use super::history::Point;
 use super::incidents::Class;
 use super::latency::Latencies;
 use super::recent::{ChildEnded, Refused};
+use crate::network::handshake::HandshakeFailure;
 use crate::node::phase::Phase;
+use crate::node::settings::CertificateEnds;
 use crate::node::shared::Shared;
 use crate::supervision::tree::ChildStatus;
 
@@ -101,6 +103,7 @@ impl Observer {
             mailbox_capacity: live.writers.mailbox_capacity,
             min_free_bytes: self.0.store.settings().min_free_bytes,
             durability: self.0.durability,
+            certificate_ends: live.certificate_ends,
         }
     }
 
@@ -223,6 +226,14 @@ impl Observer {
         self.0.gauges.record(|| AuditEvent::Denied { peer, denial: Denial::Operator });
     }
 
+    /// Logs that a TLS handshake at the admin surface has failed. To be called on the thread of the handshake, before it polls anything else.
+    pub fn report_admin_handshake(&self, peer: SocketAddr, error: &std::io::Error) {
+        let failure = HandshakeFailure::of(error);
+        if let Some(unlogged) = self.0.gauges.incidents.worth_a_line(Class::Denial, "admin_tls_handshake", peer.ip()) {
+            failure.log(peer, "admin", unlogged);
+        }
+    }
+
     /// An account for leases of a holder that is no actor.
     pub fn open_account(&self, label: &str) -> Holder {
         self.0.budget.open_account(label)
@@ -261,6 +272,8 @@ pub struct Limits {
     pub min_free_bytes: u64,
     /// The durability that an acknowledgement stands for.
     pub durability: Durability,
+    /// The ends of the node's own certificates.
+    pub certificate_ends: CertificateEnds,
 }
 
 /// The state of the storage at one moment.

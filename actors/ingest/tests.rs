@@ -24,7 +24,8 @@ use crate::committed::{Committed, Origin, Sink, Sinks};
 use crate::gauges::counters::SpoolReason;
 use crate::mailbox::{WriterState, WriterTask};
 use crate::node::settings::{
-    AccessSettings, AssociationSettings, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings, WriterSettings,
+    AccessSettings, AssociationSettings, CertificateEnds, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings,
+    WriterSettings,
 };
 use crate::node::shared::Shared;
 use crate::refusal::{Reason, Refusal};
@@ -173,6 +174,7 @@ fn live(writers: WriterSettings) -> LiveSettings {
             restarts: RestartLimit { max: 1, window: second },
             max_hung_threads: 1,
         },
+        certificate_ends: CertificateEnds::default(),
     }
 }
 
@@ -436,7 +438,6 @@ fn without_a_slot_or_an_answer_in_time_it_is_refused_and_cancelled() {
         );
         assert!(first.is_err(), "it waits for a writer");
         assert_eq!(refusal(second).reason(), Reason::Busy);
-
         let mut node = Node::new(0, WriterSettings { commit_timeout: soon, ..patient() });
         let timed_out = store(&node.shared, "1.2.1", dataset("1.2.1", 500), 200).await;
         assert_eq!(refusal(timed_out).reason(), Reason::CommitTimeout);

@@ -12,6 +12,8 @@ const MAX_NAME_BYTES: usize = 1024;
 /// Most names. A certificate with more is incomplete.
 const MAX_NAMES: usize = 64;
 
+const SMTP_UTF8_MAILBOX: &str = "1.3.6.1.5.5.7.8.9";
+
 /// The names in a peer's certificate. Their strings come from the issuer: escape them before printing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateNames {
@@ -108,6 +110,8 @@ fn alternative(name: &GeneralName<'_>) -> Option<CertificateName> {
             };
             (NameKind::Ip, address.map(|address| address.to_canonical().to_string()))
         }
+        // An e-mail address beyond ASCII (RFC 9598), which is compared with none.
+        GeneralName::OtherName(oid, _) if oid.to_id_string() == SMTP_UTF8_MAILBOX => (NameKind::Email, None),
         _ => return None,
     };
     Some(CertificateName { kind, value })

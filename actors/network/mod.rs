@@ -6,13 +6,20 @@
 //! | [`admission`], [`startup`], [`source`] | the places of connections and associations, their limits, and the sources that share them |
 //! | [`descriptors`] | file descriptors |
 //! | [`overload`] | the rejection of a connection for which there is no room |
-//! | [`transport`], [`certificate`] | the socket, or TLS over it, and the names in the peer's certificate |
+//! | [`transport`], [`handshake`] | the socket, or TLS over it; a failed handshake in words |
+//! | [`certificate`], [`certificate_facts`], [`client_verifier`] | a certificate: its names for the rules, its facts for people, whether it counts |
 
 pub(crate) mod admission;
 pub mod certificate;
+mod certificate_facts;
+pub(crate) mod client_verifier;
 pub(crate) mod descriptors;
+pub(crate) mod handshake;
 pub mod listener;
 pub(crate) mod overload;
 pub(crate) mod source;
 mod startup;
 pub(crate) mod transport;
+
+pub use certificate_facts::{CertificateFacts, rfc3339};
+pub use client_verifier::{ClientKeys, ClientVerifier, ClientVerifierError};

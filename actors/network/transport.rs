@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::handshake::HandshakeFailure;
+
 /// Bytes read off the socket at a time; rustls alone would ask for 4 KiB.
 const CIPHERTEXT_BYTES: usize = 32 * 1024;
 /// Plaintext buffered for records.
@@ -63,11 +65,15 @@ impl Transport {
     }
 
     /// The acceptor's side of a handshake (PS3.15 §B.12: TLS before the first PDU).
-    pub(crate) async fn accept_tls(&mut self, config: Arc<ServerConfig>) -> Result<()> {
-        let socket = self.take_plain().ok_or(ErrorKind::NotConnected)?;
+    ///
+    /// # Errors
+    /// The reason why the handshake failed.
+    pub(crate) async fn accept_tls(&mut self, config: Arc<ServerConfig>) -> std::result::Result<(), HandshakeFailure> {
+        let socket = self.take_plain().ok_or_else(|| HandshakeFailure::of(&ErrorKind::NotConnected.into()))?;
         let socket = BufReader::with_capacity(CIPHERTEXT_BYTES, socket);
         let limit = |session: &mut rustls::ServerConnection| session.set_buffer_limit(Some(UNSENT_BYTES));
-        let stream = TlsAcceptor::from(config).accept_with(socket, limit).await?;
+        let stream = TlsAcceptor::from(config).accept_with(socket, limit).await;
+        let stream = stream.map_err(|error| HandshakeFailure::of(&error))?;
         *self = Self::Tls(Box::new(stream));
         Ok(())
     }

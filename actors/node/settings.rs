@@ -54,6 +54,17 @@ pub struct LiveSettings {
     pub log_repeat_interval: Duration,
     /// Supervision.
     pub supervision: SupervisionSettings,
+    /// Ends of the node's own certificates, for the figures.
+    pub certificate_ends: CertificateEnds,
+}
+
+/// The ends of the node's own certificates, in seconds since the epoch; `None`: there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CertificateEnds {
+    /// Of the TLS port of DICOM.
+    pub dicom_s: Option<i64>,
+    /// Of the admin surface.
+    pub admin_s: Option<i64>,
 }
 
 /// Least part of the budget that datasets keep beside the reserves, in bytes.

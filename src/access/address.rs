@@ -14,6 +14,9 @@ pub enum NetworkError {
     /// Something else.
     #[error("{0:?} is not a network such as \"10.0.0.0/8\" or an address such as \"192.0.2.7\"")]
     Invalid(String),
+    /// An address within a network, where the network was expected.
+    #[error("{0:?} has bits set beyond its prefix: write \"{1}\" for the network, or \"{2}\" for the one host")]
+    HostBits(String, IpNet, IpAddr),
     /// A network without hosts.
     #[error("{0:?} can never match: {1}")]
     Never(String, &'static str),
@@ -22,11 +25,15 @@ pub enum NetworkError {
 /// Reads a network such as `10.0.0.0/8`, or a single address.
 ///
 /// # Errors
-/// The text, if it is no network, or one that no peer can come from.
+/// The text, if it is no network, one that no peer can come from, or an address with the prefix of its network: which of the two was meant is
+/// not known.
 pub fn parse(text: &str) -> Result<IpNet, NetworkError> {
     let text = text.trim();
     let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse().ok().or_else(single).ok_or_else(|| NetworkError::Invalid(text.to_owned()))?;
+    if network.addr() != network.network() {
+        return Err(NetworkError::HostBits(text.to_owned(), network.trunc(), network.addr()));
+    }
     let network = canonical(network);
     match without_hosts(&network) {
         Some(why) => Err(NetworkError::Never(text.to_owned(), why)),
@@ -93,7 +100,7 @@ mod tests {
             ("::ffff:0:0/96", "2001:db8::1", false),
             ("::/0", "192.0.2.7", true),
             ("0.0.0.0/0", "2001:db8::1", false),
-            ("::ffff:0:0/95", "192.0.2.7", true),
+            ("::fffe:0:0/95", "192.0.2.7", true),
             ("2001:db8::/32", "2001:db8::1", true),
             ("::1", "::1", true),
         ] {
@@ -115,6 +122,16 @@ mod tests {
             "::192.0.2.7",
         ] {
             assert!(matches!(parse(text), Err(NetworkError::Never(..))), "{text}");
+        }
+        for (text, network, host) in [
+            ("10.1.2.3/8", "\"10.0.0.0/8\"", "\"10.1.2.3\""),
+            ("192.0.2.7/31", "\"192.0.2.6/31\"", "\"192.0.2.7\""),
+            ("2001:db8::1/64", "\"2001:db8::/64\"", "\"2001:db8::1\""),
+            ("::ffff:10.1.2.3/104", "\"::ffff:10.0.0.0/104\"", "\"::ffff:10.1.2.3\""),
+            ("10.1.2.3/0", "\"0.0.0.0/0\"", "\"10.1.2.3\""),
+        ] {
+            let complaint = parse(text).unwrap_err().to_string();
+            assert!(complaint.contains(network) && complaint.contains(host), "{complaint}");
         }
         for text in ["10.0.0.0/33", "::ffff:10.0.0.0/129", "ct1.example", "", "10.0.0"] {
             assert!(matches!(parse(text), Err(NetworkError::Invalid(_))), "{text}");

@@ -30,10 +30,20 @@ impl Pattern {
         self.0.matches(text)
     }
 
+    /// Whether the pattern matches the UID of a SOP class or its keyword (PS3.6 table A-1).
+    pub fn matches_sop_class(&self, uid: &str) -> bool {
+        self.matches(uid) || sop_class_keyword(uid).is_some_and(|keyword| self.matches(keyword))
+    }
+
     /// The pattern as written.
     pub fn text(&self) -> String {
         self.0.pattern()
     }
+}
+
+/// The keyword of a SOP class of the standard (PS3.6 table A-1).
+pub fn sop_class_keyword(uid: &str) -> Option<&'static str> {
+    StandardSopClassDictionary.by_uid(uid).map(|entry| entry.alias)
 }
 
 /// The criteria of a rule: one item of each list must match. An empty list matches everything.
@@ -209,10 +219,8 @@ impl Rule {
     }
 
     pub(crate) fn stores(&self, sop_class: &str) -> bool {
-        let keyword = StandardSopClassDictionary.by_uid(sop_class).map(|entry| entry.alias);
         let patterns = &self.criteria.sop_class;
-        let hit = |pattern: &Pattern| pattern.matches(sop_class) || keyword.is_some_and(|word| pattern.matches(word));
-        patterns.is_empty() || patterns.iter().any(hit)
+        patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches_sop_class(sop_class))
     }
 }
 

@@ -137,7 +137,7 @@ pub(super) async fn guard(
 /// Whether the refused request is for the audit: it shows a wrong token, or would change something. A page that reads without a token is not.
 fn is_attempt(request: &ServiceRequest, refusal: Refusal) -> bool {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    matches!(refusal, Refusal::Token | Refusal::Role)
+    matches!(refusal, Refusal::Token | Refusal::WrongToken | Refusal::Role)
         && (changes || request.headers().contains_key(header::AUTHORIZATION))
 }
 
@@ -151,6 +151,10 @@ enum Refusal {
          storage root"
     )]
     Token,
+    #[error(
+        "the token is wrong: it is that of admin.token_file, or if none is set that in .tidegate/admin.token of the storage root"
+    )]
+    WrongToken,
     #[error("the certificate is not of an operator: see admin.tls_client_operators")]
     Role,
     #[error("a request body must have a Content-Length")]
@@ -163,12 +167,12 @@ impl Refusal {
     fn response(self) -> HttpResponse {
         let status = match self {
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
-            Self::Token => StatusCode::UNAUTHORIZED,
+            Self::Token | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::Role | Self::Operator => StatusCode::FORBIDDEN,
             Self::Chunked => StatusCode::LENGTH_REQUIRED,
         };
         let mut response = HttpResponse::build(status);
-        if self == Self::Token {
+        if matches!(self, Self::Token | Self::WrongToken) {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
         response.json(Complaint::new(self))
@@ -190,6 +194,10 @@ fn judge(
         return Err(Refusal::Chunked);
     }
     let changes = !matches!(*method, Method::GET | Method::HEAD);
+    let missing = if headers.contains_key(header::AUTHORIZATION) { Refusal::WrongToken } else { Refusal::Token };
+    if changes && !has_token && missing == Refusal::WrongToken {
+        return Err(missing);
+    }
     // A browser shows a certificate of its own accord, and a token never.
     if changes && !has_token && !headers.contains_key(OPERATOR_HEADER) {
         return Err(Refusal::Operator);
@@ -213,7 +221,7 @@ fn judge(
     match trust {
         trust if trust >= needed => Ok(trust),
         Trust::Reader => Err(Refusal::Role),
-        Trust::Stranger | Trust::Guest | Trust::Operator => Err(Refusal::Token),
+        Trust::Stranger | Trust::Guest | Trust::Operator => Err(missing),
     }
 }
 
@@ -324,7 +332,11 @@ mod tests {
         for shown in ["secre", "secret2", "Secret", "", OWN] {
             let shown: &'static str = Box::leak(format!("Bearer {shown}").into_boxed_str());
             let judged = judged(token, None, Method::GET, "/metrics", &[("authorization", shown)]);
-            assert_eq!(judged, Err(Refusal::Token), "{shown}");
+            assert_eq!(judged, Err(Refusal::WrongToken), "{shown}");
+        }
+        for of in [&[][..], &[(OPERATOR_HEADER, "1")]] {
+            let wrong = [of, &[("authorization", "Bearer wrong")]].concat();
+            assert_eq!(judged(None, None, Method::POST, "/api/drain", &wrong), Err(Refusal::WrongToken));
         }
         let shown = ("authorization", "bearer secret");
         assert_eq!(judged(token, None, Method::GET, "/metrics", &[shown]), Ok(Trust::Operator));

@@ -134,6 +134,11 @@ impl Figures {
         for (name, help, counter) in counts {
             page.counter(name, help, None, counter.get())?;
         }
+        let ends = self.observer.limits().certificate_ends;
+        let ends = [("dicom", ends.dicom_s), ("admin", ends.admin_s)];
+        let ends = ends.into_iter().filter_map(|(port, end_s)| Some(([port], u64::try_from(end_s?).unwrap_or(0))));
+        let help = "End of the node's own certificate, in seconds since the epoch";
+        page.gauges_of("tls_certificate_expiry_timestamp", help, SECONDS, &["port"], ends)?;
         let trail = self.observer.audit();
         let lost = trail.as_ref().map_or(0, |trail| trail.lost_total());
         let help = "Audit messages dropped because their queue or spool was full, or the disk did not take them";

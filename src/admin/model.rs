@@ -29,6 +29,8 @@ pub(crate) struct Status {
     pub(crate) readiness: Readiness,
     /// The meaning of an acknowledgement: `fsync` or `none`.
     pub(crate) durability: String,
+    /// End of the certificate of the TLS port; absent without one.
+    pub(crate) certificate_not_after_unix_s: Option<i64>,
     pub(crate) associations: u64,
     pub(crate) associations_max: u64,
     pub(crate) mailbox_depth: u64,
@@ -226,6 +228,7 @@ impl Status {
             phase: phase_name(observer.phase()).to_owned(),
             readiness,
             durability: limits.durability.to_string(),
+            certificate_not_after_unix_s: limits.certificate_ends.dicom_s,
             associations: statistics.associations as u64,
             associations_max: limits.associations as u64,
             mailbox_depth: statistics.mailbox_depth as u64,

@@ -32,6 +32,18 @@ impl Page<'_> {
         labels: &[&str; LABELS],
         values: [([&str; LABELS], u64); N],
     ) -> fmt::Result {
+        self.gauges_of(name, help, unit, labels, values)
+    }
+
+    /// Gauges of which some may have no sample.
+    pub(super) fn gauges_of<'l, const LABELS: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        labels: &[&str; LABELS],
+        values: impl IntoIterator<Item = ([&'l str; LABELS], u64)>,
+    ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
         for (of, value) in values {
             metric.encode_family(&pairs(labels, &of))?.encode_gauge(&value)?;

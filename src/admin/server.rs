@@ -1,7 +1,7 @@
 //! The HTTP server: connections on a thread of their own, so that a busy node still answers and a busy scraper costs the node little.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryE
 use actix_web::dev::AppConfig;
 use actix_web::{App, Error, HttpResponse, middleware, web};
 use futures_util::future::Abortable;
+use tidegate_actors::Observer;
 use tidegate_actors::patience::within;
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
@@ -91,6 +92,7 @@ async fn accept(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let leases = surface.leases.clone();
     let (access, places) = (Rc::new(access), Places::default());
+    let observer = surface.observer.clone();
     let app = App::new()
         .app_data(web::Data::from(Arc::new((*access).clone())))
         .app_data(web::Data::new(surface.observer.clone()))
@@ -126,10 +128,10 @@ async fn accept(
             }
         };
         let lease = leases.of_connection(tls.is_some());
-        let (http, tls, access) = (http.clone(), tls.clone(), access.clone());
+        let (http, tls, access, observer) = (http.clone(), tls.clone(), access.clone(), observer.clone());
         actix_rt::spawn(Abortable::new(
             async move {
-                if let Some(transport) = connect(stream, tls, &access, &place, lease).await {
+                if let Some(transport) = connect(stream, tls, &access, &place, lease, (&observer, peer)).await {
                     let _ = http.call((transport, Some(peer))).await; // the end of a connection is no event, whatever its reason
                 }
                 drop(place);
@@ -146,12 +148,14 @@ async fn connect(
     access: &Access,
     place: &Place,
     lease: OfConnection,
+    (observer, peer): (&Observer, SocketAddr),
 ) -> Option<Transport> {
     let _ = stream.set_nodelay(true); // slower without
     let (stream, role, certificate): (Box<dyn Stream>, _, _) = match tls {
         None => (Box::new(stream), None, String::new()),
         Some(tls) => {
-            let stream = within(REQUEST_TIMEOUT, tls.accept(stream)).await.ok()?.ok()?;
+            let accepted = within(REQUEST_TIMEOUT, tls.accept(stream)).await.ok()?;
+            let stream = accepted.map_err(|error| observer.report_admin_handshake(peer, &error)).ok()?;
             let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let role = certificate.map(|certificate| Role::of(certificate, &access.operators));
             let certificate = certificate.map(|certificate| identity(certificate)).unwrap_or_default();

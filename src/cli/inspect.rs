@@ -19,6 +19,13 @@ pub(super) fn check(settings: &Settings) -> Exit {
     let live = &node.live;
     let associations = live.associations.max;
     let floor = floors_of(associations);
+    let of_admin = settings.admin.as_ref().and_then(|admin| admin.door.tls.as_ref()).map(|tls| &tls.own);
+    let own = [("tls.certificate", settings.certificate.as_ref()), ("admin.tls_certificate", of_admin)];
+    let dates =
+        own.into_iter().filter_map(|(key, certificate)| Some(format!("{key}: {}", certificate?.date_warning()?)));
+    for warning in settings.warnings.iter().cloned().chain(dates) {
+        output::complain(&format!("warning: {warning}"));
+    }
     let audit = match &settings.audit {
         None => "off".to_owned(),
         Some(sink) => match audit::reach_now(sink, SINK_PATIENCE) {

@@ -54,6 +54,7 @@ impl Reloader {
             let (key, from, to) = (&change.key, &change.from, &change.to);
             tracing::info!(%key, %from, %to, "setting changed");
         }
+        settings.warnings.iter().for_each(|warning| log_warning(warning));
         log_certificates(settings.certificate.as_ref(), settings.admin.as_ref());
         settings.revocation_lists.iter().for_each(log_revocation_list);
         tracing::info!(
@@ -67,19 +68,23 @@ impl Reloader {
     }
 }
 
-/// A certificate with less time left is about to expire: a month, in seconds.
-const EXPIRES_SOON_S: i64 = 30 * 86_400;
+/// Logs a value that is allowed and probably not meant.
+pub(super) fn log_warning(warning: &str) {
+    tracing::warn!(setting = warning, "configuration warning");
+}
 
 /// Logs the certificates that are in force from now on.
 pub(super) fn log_certificates(of_node: Option<&OwnCertificate>, admin: Option<&AdminSettings>) {
     let of_admin = admin.and_then(|admin| admin.door.tls.as_ref()).map(|tls| &tls.own);
     for (section, certificate) in [("tls", of_node), ("admin", of_admin)] {
-        let Some(OwnCertificate { subject, not_after, serial, expires_in_s, .. }) = certificate else { continue };
+        let Some(certificate) = certificate else { continue };
+        let OwnCertificate { subject, not_after, serial, .. } = certificate;
         tracing::info!(section, subject, %serial, %not_after, "tls certificate in force");
-        if *expires_in_s < 0 {
-            tracing::error!(section, subject, %not_after, "tls certificate has expired: peers will refuse it");
-        } else if *expires_in_s < EXPIRES_SOON_S {
-            tracing::warn!(section, subject, %not_after, "tls certificate expires within a month");
+        let Some(remedy) = certificate.date_warning() else { continue };
+        if certificate.expires_in_s() < 0 {
+            tracing::error!(section, subject, %not_after, remedy, "tls certificate has expired: peers will refuse it");
+        } else {
+            tracing::warn!(section, subject, %not_after, remedy, "tls certificate expires within a month");
         }
     }
 }

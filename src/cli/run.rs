@@ -102,8 +102,10 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
         log,
         audit,
         flight_records,
+        warnings,
     } = settings;
     raise_open_files_limit(&settings);
+    warnings.iter().for_each(|warning| reload::log_warning(warning));
     reload::log_certificates(certificate.as_ref(), admin.as_ref());
     revocation_lists.iter().for_each(reload::log_revocation_list);
     let start_up = StartUp::of(&settings, certificate);

@@ -56,6 +56,7 @@ pub(super) fn status() -> Status {
             ],
         },
         durability: "fsync".to_owned(),
+        certificate_not_after_unix_s: None,
         associations: 2,
         associations_max: 512,
         mailbox_depth: 5,

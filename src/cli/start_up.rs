@@ -109,7 +109,14 @@ impl StartUp {
         let (peer, options) = match (listen, tls) {
             (Some(listen), _) => (reachable(listen), ""),
             (None, tls) => {
-                (reachable(tls.unwrap_or((Ipv4Addr::LOCALHOST, 0).into())), " --anonymous-tls --ignore-peer-cert")
+                let is_asked = self.certificate.as_ref().is_some_and(|own| own.client_auth == ClientAuth::Required);
+                // PEER.KEY and PEER.PEM stand for those of a sender.
+                let options = if is_asked {
+                    " +tls PEER.KEY PEER.PEM --ignore-peer-cert"
+                } else {
+                    " --anonymous-tls --ignore-peer-cert"
+                };
+                (reachable(tls.unwrap_or((Ipv4Addr::LOCALHOST, 0).into())), options)
             }
         };
         let (host, port) = (peer.ip(), peer.port());
@@ -118,6 +125,9 @@ impl StartUp {
             "try: echoscu -v{options} -aec {called} {host} {port}\n\
              \x20    storescu -v{options} -aec {called} {host} {port} image.dcm\n"
         );
+        if listen.or(tls).is_some_and(|bound| bound.ip().is_unspecified()) {
+            let _ = writeln!(lines, "     from another machine: the name of this one in place of {host}");
+        }
         lines
     }
 }

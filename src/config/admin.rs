@@ -20,7 +20,15 @@ pub(super) fn admin(raw: &keys::Admin, storage_root: &Path, checks: &mut Checks<
     let token = token(raw, checks);
     let tls = tls(raw, checks);
     let listen: SocketAddr = match raw.listen.trim() {
-        "off" => return Some(None),
+        "off" => {
+            let is_set = [
+                ("admin.token_file", !raw.token_file.trim().is_empty()),
+                ("admin.tls_certificate", !raw.tls_certificate.trim().is_empty()),
+                ("admin.tls_client_ca", !raw.tls_client_ca.trim().is_empty()),
+            ];
+            checks.without_effect(&is_set, "admin.listen = \"off\", and the admin socket needs none of it");
+            return Some(None);
+        }
         address => checks.parsed(
             "admin.listen",
             address.parse(),
@@ -59,18 +67,50 @@ fn is_loopback(ip: IpAddr) -> bool {
 fn operators(raw: &keys::Admin, checks: &mut Checks<'_>) -> Vec<OperatorName> {
     let key = "admin.tls_client_operators";
     let named = raw.tls_client_operators.iter().filter_map(|text| {
-        let name = OperatorName::new(text);
-        if name.is_none() {
-            checks.refuse(key, &format!("{text:?} must be CN=name or DNS:name, a whole name of a client certificate"));
-        }
-        name
+        let name = operator(text).map_err(|why| checks.refuse(key, &format!("{text:?} {why}")));
+        name.ok()
     });
     let named = named.collect::<Vec<_>>();
-    if raw.tls_client_ca.trim().is_empty() && !(raw.tls_client_operators.is_empty() && raw.tls_client_crls.is_empty()) {
-        let set = if raw.tls_client_operators.is_empty() { "admin.tls_client_crls" } else { key };
+    let (has_operators, has_lists) = (!raw.tls_client_operators.is_empty(), !raw.tls_client_crls.is_empty());
+    if raw.tls_client_ca.trim().is_empty() && (has_operators || has_lists) {
+        let set = if has_operators { key } else { "admin.tls_client_crls" };
         checks.refuse(set, "is about client certificates, and none are asked for: set admin.tls_client_ca");
     }
+    if has_operators && !raw.token_file.trim().is_empty() {
+        checks.refuse(
+            key,
+            "has no effect with admin.token_file, because only the token then counts, whatever the certificate: delete one of the two",
+        );
+    }
     named
+}
+
+/// Reads the name of an operator.
+fn operator(text: &str) -> Result<OperatorName, &'static str> {
+    let name = OperatorName::new(text).ok_or("must be CN=name or DNS:name, a whole name of a client certificate")?;
+    let (value, is_dns) = match &name {
+        OperatorName::Common(name) => (name, false),
+        OperatorName::Dns(name) => (name, true),
+    };
+    if value.contains(['*', '?']) {
+        return Err(
+            "can never match: patterns have no effect here; write the whole name of each operator's certificate, as in CN=alice",
+        );
+    }
+    if value.chars().any(char::is_control) || value.contains(['\\', '"']) || value.contains(", ") && value.contains('=')
+    {
+        return Err(
+            "can never match: one name is compared as it is, without escapes, quotes and further attributes, as in CN=alice",
+        );
+    }
+    if is_dns && !value.split('.').all(|label| !label.is_empty() && label.bytes().all(is_of_label)) {
+        return Err("can never match: a DNS name has ASCII labels with dots between them, xn--… for others");
+    }
+    Ok(name)
+}
+
+fn is_of_label(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 
 fn token(raw: &keys::Admin, checks: &mut Checks<'_>) -> Option<String> {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use tidegate_actors::CertificateFacts;
 
 use super::checks::Checks;
 use super::keys::{self, Raw};
-use super::tls::{certificates, key};
+use super::pem::{certificates, key};
+use super::tls::key_error;
 use crate::audit::Target;
 
 const ALLOWED: &str =
@@ -17,6 +19,12 @@ const ALLOWED: &str =
 /// The destination; `Some(None)`: there is none.
 pub(super) fn audit(raw: &Raw, checks: &mut Checks<'_>) -> Option<Option<Target>> {
     let sink = raw.audit.sink.trim();
+    if !sink.starts_with("tls:") {
+        let keys::Audit { ca, certificate, key, .. } = &raw.audit;
+        let is_set = [("audit.ca", ca), ("audit.certificate", certificate), ("audit.key", key)];
+        let is_set = is_set.map(|(key, path)| (key, !path.trim().is_empty()));
+        checks.without_effect(&is_set, "audit.sink is no tls:// address");
+    }
     if sink == "off" {
         return Some(None);
     }
@@ -66,9 +74,13 @@ fn tls(raw: &keys::Audit, host: &str, address: String, checks: &mut Checks<'_>) 
         (certificate, path) => {
             let certificates = certificates(("audit.certificate", certificate), checks);
             let key = key(("audit.key", path), checks);
+            let certificates = certificates?;
+            let subject = certificates.first().and_then(|leaf| CertificateFacts::of(leaf)).map(|facts| facts.subject);
             client
-                .with_client_auth_cert(certificates?, key?)
-                .map_err(|error| checks.refuse("audit.key", &format!("cannot be used with audit.certificate: {error}")))
+                .with_client_auth_cert(certificates, key?)
+                .map_err(|error| {
+                    checks.refuse("audit.key", &key_error(&error, "audit.certificate", &subject.unwrap_or_default()));
+                })
                 .ok()?
         }
     };

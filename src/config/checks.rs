@@ -8,14 +8,26 @@ use super::sources::Given;
 pub(super) struct Checks<'a> {
     given: &'a Given,
     problems: &'a mut Vec<Problem>,
+    /// Values that are allowed and probably not meant.
+    pub(super) warnings: Vec<Problem>,
 }
 
 impl<'a> Checks<'a> {
     pub(super) fn new(given: &'a Given, problems: &'a mut Vec<Problem>) -> Self {
-        Self { given, problems }
+        Self { given, problems, warnings: Vec::new() }
     }
 
     pub(super) fn refuse(&mut self, key: &str, complaint: &str) {
+        let problem = self.problem(key, complaint);
+        self.problems.push(problem);
+    }
+
+    pub(super) fn warn(&mut self, key: &str, complaint: &str) {
+        let problem = self.problem(key, complaint);
+        self.warnings.push(problem);
+    }
+
+    fn problem(&self, key: &str, complaint: &str) -> Problem {
         let (value, origin) = match self.given.get(key) {
             Some(given) => (given.value.to_string(), given.origin.clone()),
             None => {
@@ -23,7 +35,16 @@ impl<'a> Checks<'a> {
                 (default.unwrap_or_default(), "built-in default".to_owned())
             }
         };
-        self.problems.push(Problem { key: key.to_owned(), value, origin, complaint: complaint.to_owned() });
+        Problem { key: key.to_owned(), value, origin, complaint: complaint.to_owned() }
+    }
+
+    /// Warns of keys of which none has an effect because of another one.
+    pub(super) fn without_effect(&mut self, keys: &[(&str, bool)], why: &str) {
+        for (key, is_set) in keys {
+            if *is_set {
+                self.warn(key, &format!("has no effect: {why}"));
+            }
+        }
     }
 
     /// Whether none of the keys is refused, so that a check across them makes sense.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_actors::{
-    AssociationSettings, FLOOR_LEASE_BYTES, LiveSettings, MinimumRate, NodeSettings, RestartLimit, SupervisionSettings,
-    TLS_LEASE_BYTES, WriterSettings, fixed, floors_of,
+    AssociationSettings, CertificateEnds, FLOOR_LEASE_BYTES, LiveSettings, MinimumRate, NodeSettings, RestartLimit,
+    SupervisionSettings, TLS_LEASE_BYTES, WriterSettings, fixed, floors_of,
 };
 use tidegate_memory::host::{default_budget, host_memory};
 use tidegate_memory::pressure::ALLOWANCE_BYTES;
 use tidegate_protocol::Policy;
+use tidegate_protocol::syntaxes::is_standard_transfer_syntax;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::{CommitStrategy, Duplicates, Durability};
 
@@ -19,14 +20,15 @@ use super::access::access;
 use super::admin;
 use super::audit::audit;
 use super::checks::Checks;
+use super::criteria::STANDARD_ROOT;
 use super::human::{LimitOrAuto, PeriodOrAuto, SizeOrAuto, period_text, size_text};
-use super::keys::Raw;
+use super::keys::{self, Raw};
 use super::problem::Problem;
 use super::removed::COMMIT_SHARED;
 use super::sources::Given;
-use super::tls::tls;
+use super::tls::{OwnCertificate, tls};
 use super::{LogFormat, LogSettings, Settings};
-use crate::admin::{SOCKET_PATH_BYTES, SocketPath};
+use crate::admin::{AdminSettings, SOCKET_PATH_BYTES, SocketPath};
 use crate::flight::RecordPath;
 
 const MIB: u64 = 1 << 20;
@@ -57,6 +59,7 @@ pub(super) fn compose(
     let raw = &raw;
     let listen = listen("node.listen", &raw.node.listen, checks);
     let tls_listen = listen_for_tls(raw, checks);
+    warn_of_unused_tls(raw, checks);
     let tls = tls_listen.flatten().and_then(|_| tls(&raw.tls, checks));
     let max = number(raw.associations.max);
     let (memory_budget_bytes, spool_threshold_bytes) = memory(raw, max, tls.is_some(), checks);
@@ -71,6 +74,7 @@ pub(super) fn compose(
     let log = log(raw, checks);
     let flight_records = flight_records(raw, checks);
     let audit = audit(raw, checks);
+    let warnings = checks.warnings.iter().map(ToString::to_string).collect();
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
     let (tls, client_verifier, certificate, revocation_lists) = match tls {
@@ -87,6 +91,7 @@ pub(super) fn compose(
         statistics_interval: statistics_interval(raw.log.statistics_interval, std::io::stderr().is_terminal()),
         log_repeat_interval: raw.log.repeat_interval.0,
         supervision: supervision(raw),
+        certificate_ends: certificate_ends(certificate.as_ref(), admin.as_ref().and_then(Option::as_ref)),
     };
     let node = NodeSettings {
         listen: listen?,
@@ -108,7 +113,16 @@ pub(super) fn compose(
         log,
         audit,
         flight_records,
+        warnings,
     })
+}
+
+fn certificate_ends(of_node: Option<&OwnCertificate>, admin: Option<&AdminSettings>) -> CertificateEnds {
+    let of_admin = admin.and_then(|admin| admin.door.tls.as_ref()).map(|tls| &tls.own);
+    CertificateEnds {
+        dicom_s: of_node.map(|certificate| certificate.not_after_s),
+        admin_s: of_admin.map(|certificate| certificate.not_after_s),
+    }
 }
 
 /// The interval of the statistics line; `None`: there is none. A person who starts the node in a terminal has not asked for it.
@@ -116,6 +130,26 @@ pub(super) fn statistics_interval(interval: PeriodOrAuto, is_terminal: bool) -> 
     match interval {
         PeriodOrAuto::Auto => (!is_terminal).then_some(STATISTICS_INTERVAL),
         PeriodOrAuto::Given(interval) => interval.0,
+    }
+}
+
+/// Keys of `[tls]` that look as if peers were checked, while nothing is.
+fn warn_of_unused_tls(raw: &Raw, checks: &mut Checks<'_>) {
+    let keys::Tls { listen, certificate, client_auth, client_ca, client_crls, .. } = &raw.tls;
+    let (has_authorities, has_lists) = (!client_ca.trim().is_empty(), !client_crls.is_empty());
+    let of_clients = [("tls.client_ca", has_authorities), ("tls.client_crls", has_lists)];
+    if listen.trim() == "off" {
+        let is_set = [("tls.certificate", !certificate.trim().is_empty()), ("tls.client_auth", client_auth != "none")];
+        checks.without_effect(
+            &is_set,
+            "tls.listen = \"off\": no association is encrypted; set it to an address, such as 0.0.0.0:2762",
+        );
+        checks.without_effect(&of_clients, "tls.listen = \"off\"");
+    } else if client_auth == "none" {
+        checks.without_effect(
+            &of_clients,
+            "tls.client_auth = \"none\": no peer is asked for a certificate; set it to \"required\" or \"optional\"",
+        );
     }
 }
 
@@ -162,6 +196,12 @@ fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
             "associations.transfer_syntax_preference",
             "must be transfer syntax UIDs, such as \"1.2.840.10008.1.2.4.90\"",
         );
+    }
+    let is_of_another_kind = |uid: &&String| uid.starts_with(STANDARD_ROOT) && !is_standard_transfer_syntax(uid);
+    if let Some(uid) = raw.transfer_syntax_preference.iter().find(is_of_another_kind) {
+        let complaint =
+            format!("can never match: {uid:?} is no transfer syntax of the standard (PS3.6 table A-1); delete it");
+        checks.refuse("associations.transfer_syntax_preference", &complaint);
     }
     Policy {
         ae_title,

@@ -10,8 +10,12 @@ mod bounds;
 mod changes;
 mod checks;
 mod compose;
+mod criteria;
+#[cfg(test)]
+mod effect_tests;
 mod human;
 mod keys;
+mod pem;
 mod placements;
 mod problem;
 mod read;

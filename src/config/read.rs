@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use super::keys::{AccessRule, Raw, defaults};
 use super::problem::Problem;
 use super::removed::{REMOVED, may_be_secret};
-use super::sources::{Given, GivenValue};
+use super::sources::{Given, GivenValue, MISNAMED, variable_of};
+
+const RULES_ARE_TABLES: &str =
+    "rules must be written as tables in the file, each under a line [[access]] of its own, with two brackets";
 
 /// Applies the given values to the defaults. Each key is parsed on its own, so that every error is reported and not only the first. A key that
 /// cannot be parsed keeps its default here.
@@ -15,15 +18,27 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
     let mut accepted = toml::Table::new();
     for (key, given) in given {
         if key == "access" {
-            match rules(given) {
-                Ok(()) => drop(accepted.insert(key.clone(), given.value.clone())),
-                Err(complaint) => problems.push(Problem {
-                    key: key.clone(),
-                    value: "[[access]]".to_owned(),
-                    origin: given.origin.clone(),
-                    complaint,
-                }),
-            }
+            let (readable, complaints) = rules(given);
+            accepted.insert(key.clone(), readable);
+            problems.extend(complaints.into_iter().map(|complaint| Problem {
+                key: key.clone(),
+                value: "[[access]]".to_owned(),
+                origin: given.origin.clone(),
+                complaint,
+            }));
+            continue;
+        }
+        if key.starts_with(MISNAMED) {
+            let meant = given.value.as_str().unwrap_or_default();
+            let complaint = match REMOVED.iter().find(|(removed, _)| *removed == meant) {
+                Some((_, complaint)) => (*complaint).to_owned(),
+                None => format!(
+                    "no variable of this node, and so without effect: {meant} is set by {}, with double underscores",
+                    variable_of(meant)
+                ),
+            };
+            let (key, value, origin) = (key.clone(), "(masked)".to_owned(), given.origin.clone());
+            problems.push(Problem { key, value, origin, complaint });
             continue;
         }
         match try_key(key, given, &defaults) {
@@ -34,6 +49,9 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
                     section.insert(name.to_owned(), value);
                 }
             }
+            // Each key of a table `[access]` has the same one.
+            Err(complaint)
+                if problems.iter().any(|problem| complaint == RULES_ARE_TABLES && problem.complaint == complaint) => {}
             Err(complaint) => problems.push(Problem {
                 key: key.clone(),
                 value: shown(key, &defaults, &given.value),
@@ -57,16 +75,45 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
     }
 }
 
-/// Checks the tables of `[[access]]`. An error names the first invalid one, by number.
-fn rules(given: &GivenValue) -> Result<(), String> {
+/// The tables of `[[access]]` without what cannot be read of them, so that the rest is checked too, and a complaint for each of that.
+fn rules(given: &GivenValue) -> (toml::Value, Vec<String>) {
     let Some(tables) = given.value.as_array().filter(|_| !given.is_text) else {
-        return Err("must be written as tables, each under [[access]], in the file".to_owned());
+        return (toml::Value::Array(Vec::new()), vec![RULES_ARE_TABLES.to_owned()]);
     };
+    let mut complaints = Vec::new();
+    let mut readable = Vec::new();
     for (number, table) in (1..).zip(tables) {
-        let read: Result<AccessRule, _> = table.clone().try_into();
-        read.map_err(|error| format!("rule {number}: {}", error.message()))?;
+        let Some(table) = table.as_table() else {
+            complaints.push(format!("rule {number}: {RULES_ARE_TABLES}"));
+            continue;
+        };
+        let mut rule = toml::Table::from_iter([
+            ("name".to_owned(), format!("rule {number}").into()),
+            ("action".to_owned(), "allow".into()),
+        ]);
+        for key in rule.keys().filter(|key| !table.contains_key(*key)) {
+            complaints.push(format!("rule {number}: missing field `{key}`"));
+        }
+        for (key, value) in table {
+            let before = rule.insert(key.clone(), value.clone());
+            let unreadable = match toml::Value::Table(rule.clone()).try_into::<AccessRule>() {
+                Err(error) => Some(error.message().to_owned()),
+                Ok(_) if value.as_array().is_some_and(Vec::is_empty) => {
+                    Some("is an empty list, which would match every peer: leave it out to mean that".to_owned())
+                }
+                Ok(_) => None,
+            };
+            if let Some(complaint) = unreadable {
+                complaints.push(format!("rule {number}: {key}: {complaint}"));
+                match before {
+                    Some(before) => drop(rule.insert(key.clone(), before)),
+                    None => drop(rule.remove(key)),
+                }
+            }
+        }
+        readable.push(toml::Value::Table(rule));
     }
-    Ok(())
+    (toml::Value::Array(readable), complaints)
 }
 
 fn empty_table() -> toml::Value {
@@ -134,6 +181,9 @@ fn shown(key: &str, defaults: &BTreeMap<String, toml::Value>, value: &toml::Valu
 
 /// The error for a key that does not exist, with the key that was probably meant.
 fn unknown(key: &str, defaults: &BTreeMap<String, toml::Value>) -> String {
+    if key.starts_with("access.") {
+        return RULES_ARE_TABLES.to_owned();
+    }
     if let Some((_, complaint)) = REMOVED.iter().find(|(removed, _)| *removed == key) {
         return (*complaint).to_owned();
     }

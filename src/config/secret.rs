@@ -19,12 +19,24 @@ const OTHERS_READ: u32 = 0o004;
 pub(super) fn secret(path: impl AsRef<Path>) -> Result<(), String> {
     let path = path.as_ref();
     trusted(path)?;
-    match mode(path) {
-        Some(mode) if mode & OTHERS_READ != 0 && !is_orchestrators(path) => {
-            Err(complaint(path, mode, "every user of this machine can read the secret in it"))
-        }
-        _ => Ok(()),
-    }
+    readable_by_all(path)
+        .map_or(Ok(()), |mode| Err(complaint(path, mode, "every user of this machine can read the secret in it")))
+}
+
+/// The warning about hashes that every user of the machine can read. They are no secrets, but somebody who has them can guess in peace.
+pub(super) fn exposed_hashes(path: impl AsRef<Path>) -> Option<String> {
+    let path = path.as_ref();
+    let mode = readable_by_all(path)?;
+    Some(complaint(
+        path,
+        mode,
+        "every user of this machine can read the hashes in it, and guess passcodes without the node",
+    ))
+}
+
+/// The mode of a file that every user of the machine can read.
+fn readable_by_all(path: &Path) -> Option<u32> {
+    mode(path).filter(|mode| mode & OTHERS_READ != 0 && !is_orchestrators(path))
 }
 
 /// Complains of a file that others than its owner can write.
@@ -81,6 +93,7 @@ mod tests {
         ] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!((secret(path).is_ok(), trusted(path).is_ok()), (is_secret, is_trusted), "{mode:o}");
+            assert_eq!(exposed_hashes(path).is_some(), mode & 0o004 != 0, "{mode:o}");
         }
         let complaint = secret(path).unwrap_err();
         assert!(complaint.contains("has mode 0666") && complaint.contains("chmod 600"), "{complaint}");

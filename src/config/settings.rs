@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) audit: Option<Target>,
     /// Directory of the flight records; `None`: none are written.
     pub(crate) flight_records: Option<RecordPath>,
+    /// Values that are allowed and probably not meant, for people.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Format and level of the log.

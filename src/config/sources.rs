@@ -10,7 +10,9 @@ use ::config::{Config, Map, Source, Value, ValueKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::keys::KEYS;
 use super::problem::ConfigError;
+use super::removed::REMOVED;
 
 /// Values given on the command line; `None` = flag not given.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +57,7 @@ pub(super) fn gather(
     environment: Environment,
     flags: &Flags,
 ) -> Result<Given, ConfigError> {
+    let misnamed = misnamed(&environment)?;
     let mut builder = Config::builder();
     if let Some((path, text)) = file {
         builder = builder.add_source(TomlFile::parse(path, text)?);
@@ -71,7 +74,37 @@ pub(super) fn gather(
     for (name, value) in merged {
         flatten(name, value, file.map(|(path, _)| path), &mut given);
     }
+    given.extend(misnamed);
     Ok(given)
+}
+
+/// The key under which a variable with single underscores is listed, so that it is refused.
+pub(super) const MISNAMED: &str = "TIDEGATE_";
+
+/// Variables such as `TIDEGATE_NODE_AE_TITLE`, which name a key but for their underscores. Others that begin so are not the node's: tools
+/// have some, and Kubernetes sets those of a service of that name.
+fn misnamed(environment: &Environment) -> Result<Given, ConfigError> {
+    let variables = environment.clone().prefix_separator("_").separator("__").collect()?;
+    let letters = |name: &str| name.replace(['.', '_'], "").to_lowercase();
+    let keys: Vec<(String, &str)> = KEYS.iter().map(|key| (letters(key.path), key.path)).collect();
+    let removed = REMOVED.iter().map(|(key, _)| (letters(key), *key));
+    let keys: Vec<(String, &str)> = keys.into_iter().chain(removed).collect();
+    let meant =
+        |name: &str| keys.iter().find(|(letters_of_key, _)| *letters_of_key == letters(name)).map(|(_, key)| *key);
+    let mut found = Given::new();
+    for (name, _) in variables.into_iter().filter(|(name, _)| !name.starts_with('_')) {
+        let Some(key) = meant(&name) else { continue };
+        let variable = format!("{MISNAMED}{}", name.to_uppercase());
+        let value =
+            GivenValue { value: toml::Value::String(key.to_owned()), origin: "environment".to_owned(), is_text: true };
+        found.insert(variable, value);
+    }
+    Ok(found)
+}
+
+/// The variable that sets a key.
+pub(super) fn variable_of(key: &str) -> String {
+    format!("TIDEGATE__{}", key.to_uppercase().replace('.', "__"))
 }
 
 /// Sections are walked, everything else is a value.
@@ -94,10 +127,7 @@ fn flatten(key: String, value: Value, file: Option<&Path>, given: &mut Given) {
 /// can hold.
 fn origin(key: &str, location: Option<&str>, file: Option<&Path>) -> (String, bool) {
     match location {
-        Some("the environment") => {
-            let variable = key.to_uppercase().replace('.', "__");
-            (format!("environment variable TIDEGATE__{variable}"), true)
-        }
+        Some("the environment") => (format!("environment variable {}", variable_of(key)), true),
         Some(origin) => (origin.to_owned(), false),
         None => match FLAG_OF_KEY.iter().find(|(flagged, _)| *flagged == key) {
             Some((_, flag)) => (format!("flag {flag}"), true),

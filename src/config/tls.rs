@@ -4,23 +4,22 @@
 //! encryption. rustls has no others. Sessions are not resumed: each association needs a full handshake, so a certificate that is revoked or
 //! no longer trusted is refused from the next association on.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
+use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig};
-use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+use tidegate_actors::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError, rfc3339};
+use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::checks::Checks;
 use super::keys;
-use super::secret::secret;
+use super::pem::{certificates, key, reason, refuse_file};
 use crate::admin::dns_names;
 
 /// The requirement of a client certificate.
@@ -44,9 +43,13 @@ pub(crate) struct OwnCertificate {
     pub(crate) client_auth: ClientAuth,
     /// The hosts that it names.
     pub(crate) dns_names: Vec<String>,
-    /// Seconds until it expires; negative: it has expired.
-    pub(crate) expires_in_s: i64,
+    /// Begin and end of its validity, in seconds since the epoch.
+    pub(crate) not_before_s: i64,
+    pub(crate) not_after_s: i64,
 }
+
+/// A certificate with less time left is about to expire: a month, in seconds.
+pub(crate) const EXPIRES_SOON_S: i64 = 30 * 86_400;
 
 /// A list of revoked certificates, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,14 +102,16 @@ pub(super) fn tls(raw: &keys::Tls, checks: &mut Checks<'_>) -> Option<Tls> {
 pub(super) fn load(files: &Files<'_>, checks: &mut Checks<'_>) -> Option<Tls> {
     let client_auth = files.client_auth;
     let certificates = certificates(files.certificate, checks);
+    let own = certificates.as_ref().and_then(|chain| own_certificate(files.certificate, chain, client_auth, checks));
     let key = key(files.key, checks);
     let mut revocation_lists = Vec::new();
-    let verifier = match client_auth {
+    let verifier: Option<Arc<dyn ClientCertVerifier>> = match client_auth {
         ClientAuth::None => None,
-        ClientAuth::Optional | ClientAuth::Required => Some(client_verifier(files, &mut revocation_lists, checks)?),
+        ClientAuth::Optional | ClientAuth::Required => {
+            Some(Arc::new(client_verifier(files, &mut revocation_lists, checks)?))
+        }
     };
-    let (certificates, key) = (certificates?, key?);
-    let own = own_certificate(files.certificate.0, &certificates, client_auth, checks)?;
+    let (certificates, own, key) = (certificates?, own?, key?);
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| checks.refuse(files.certificate.0, &error.to_string()))
@@ -117,23 +122,41 @@ pub(super) fn load(files: &Files<'_>, checks: &mut Checks<'_>) -> Option<Tls> {
     };
     let mut server = builder
         .with_single_cert(certificates, key)
-        .map_err(|error| checks.refuse(files.key.0, &format!("cannot be used with {}: {error}", files.certificate.0)))
+        .map_err(|error| checks.refuse(files.key.0, &key_error(&error, files.certificate.0, &own.subject)))
         .ok()?;
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
     Some(Tls { server: Arc::new(server), client_verifier: verifier, own, revocation_lists })
 }
 
+/// Why a key cannot be used with its certificate.
+pub(super) fn key_error(error: &rustls::Error, certificate: &str, subject: &str) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => format!(
+            "is the key of another certificate: the first certificate in {certificate} ({subject}) has another public key; set both to the \
+             two files that were made together"
+        ),
+        error => format!("cannot be used with {certificate} ({subject}): {error}"),
+    }
+}
+
 fn client_verifier(
     files: &Files<'_>,
     told_lists: &mut Vec<RevocationList>,
     checks: &mut Checks<'_>,
-) -> Option<Arc<dyn ClientCertVerifier>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(files.client_ca, checks)? {
-        if let Err(error) = roots.add(certificate) {
-            checks.refuse(files.client_ca.0, &format!("has a certificate that cannot be trusted: {error}"));
-            return None;
+) -> Option<ClientVerifier> {
+    let listed = certificates(files.client_ca, checks)?;
+    for (number, certificate) in (1..).zip(&listed) {
+        if let Some(complaint) = unusable_for_clients(certificate) {
+            refuse_file(files.client_ca.0, files.client_ca.1, &format!("certificate {number}{complaint}"), checks);
+        } else if let Some(facts) = CertificateFacts::of(certificate)
+            && let Some(why) = facts.out_of_date(now_s())
+        {
+            let CertificateFacts { subject, serial, .. } = facts;
+            let complaint = format!(
+                "certificate {number} ({subject}, serial {serial}): {why}; its peers are refused until it is renewed"
+            );
+            checks.warn(files.client_ca.0, &complaint);
         }
     }
     let (crls, paths) = files.client_crls;
@@ -149,49 +172,29 @@ fn client_verifier(
             Err(error) => refuse_file(crls, path, &reason(&error), checks),
         }
     }
-    if !checks.sound(&[crls]) {
+    if !checks.sound(&[crls, files.client_ca.0]) {
         return None;
     }
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
-        .with_crls(lists);
-    if files.client_auth == ClientAuth::Optional {
-        builder = builder.allow_unauthenticated();
-    }
-    builder.build().map_err(|error| checks.refuse(crls, &format!("cannot be used: {error}"))).ok()
+    let keys = ClientKeys { client_ca: files.client_ca.0, client_crls: crls };
+    let is_mandatory = files.client_auth == ClientAuth::Required;
+    let verifier = ClientVerifier::new(keys, listed, lists, is_mandatory);
+    let verifier = verifier.map_err(|error| match error {
+        ClientVerifierError::Certificate(..) => {
+            refuse_file(files.client_ca.0, files.client_ca.1, &error.to_string(), checks);
+        }
+        ClientVerifierError::Lists(_) => checks.refuse(crls, &error.to_string()),
+    });
+    verifier.ok()
 }
 
-pub(super) fn certificates(
-    (name, path): (&str, &str),
-    checks: &mut Checks<'_>,
-) -> Option<Vec<CertificateDer<'static>>> {
-    if path.trim().is_empty() {
-        checks.refuse(name, "must be the path of a file with certificates in PEM");
-        return None;
-    }
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(certificates) if !certificates.is_empty() => Some(certificates),
-        Ok(_) => {
-            refuse_file(name, path, "contains no certificate in PEM", checks);
-            None
-        }
-        Err(error) => {
-            refuse_file(name, path, &reason(&error), checks);
-            None
-        }
-    }
-}
-
-pub(super) fn key((name, path): (&str, &str), checks: &mut Checks<'_>) -> Option<PrivateKeyDer<'static>> {
-    if path.trim().is_empty() {
-        checks.refuse(name, "must be the path of a file with the private key in PEM");
-        return None;
-    }
-    if let Err(complaint) = secret(path) {
-        checks.refuse(name, &complaint);
-        return None;
-    }
-    PrivateKeyDer::from_pem_file(path).map_err(|error| refuse_file(name, path, &reason(&error), checks)).ok()
+/// Why a listed certificate could never count, if it could not.
+fn unusable_for_clients(certificate: &[u8]) -> Option<String> {
+    let Some(facts) = CertificateFacts::of(certificate) else { return Some(" cannot be parsed".to_owned()) };
+    // The signature of an authority on its own certificate proves nothing, and nothing depends on it.
+    let weak_signature = if facts.signs_certificates { None } else { facts.weak_signature.as_ref() };
+    let why = facts.weak_key.as_ref().or(weak_signature)?;
+    let CertificateFacts { subject, serial, .. } = &facts;
+    Some(format!(" ({subject}, serial {serial}): {why}; replace it, or take it out of the file"))
 }
 
 /// `None`: it cannot be parsed; building the verifier then fails.
@@ -200,17 +203,12 @@ fn revocation_list(path: &str, der: &[u8]) -> Option<RevocationList> {
     Some(RevocationList {
         path: path.to_owned(),
         issuer: list.issuer().to_string(),
-        next_update: list.next_update().map(iso),
+        next_update: list.next_update().map(rfc3339),
         is_overdue: list.next_update().is_some_and(|at| at.timestamp() < now_s()),
     })
 }
 
 /// A time of a certificate as RFC 3339 has it, like every time in the log.
-fn iso(at: ASN1Time) -> String {
-    let since_epoch = u64::try_from(at.timestamp()).unwrap_or_default();
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(since_epoch)).to_string()
-}
-
 /// Seconds since the epoch.
 fn now_s() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -218,34 +216,61 @@ fn now_s() -> i64 {
 }
 
 fn own_certificate(
-    name: &str,
+    (name, path): (&str, &str),
     chain: &[CertificateDer<'_>],
     client_auth: ClientAuth,
     checks: &mut Checks<'_>,
 ) -> Option<OwnCertificate> {
-    let Some(Ok((_, leaf))) = chain.first().map(|leaf| X509Certificate::from_der(leaf)) else {
-        checks.refuse(name, "the first certificate cannot be parsed");
+    let leaf = chain.first();
+    let parsed = leaf.and_then(|leaf| X509Certificate::from_der(leaf).ok());
+    let (Some(facts), Some((_, leaf))) = (leaf.and_then(|leaf| CertificateFacts::of(leaf)), parsed) else {
+        refuse_file(name, path, "the first certificate cannot be parsed", checks);
         return None;
     };
+    let CertificateFacts { subject, not_after, serial, .. } = facts;
+    if facts.is_before_version_3 {
+        let complaint = format!(
+            "the first certificate ({subject}) is X.509 version 1, which TLS peers refuse: version 3 is needed, which `openssl x509 -req` \
+             makes with -extfile or -copy_extensions copy"
+        );
+        refuse_file(name, path, &complaint, checks);
+        return None;
+    }
+    if let Some(why) = facts.weak_key {
+        refuse_file(name, path, &format!("the first certificate ({subject}) cannot be served: {why}"), checks);
+        return None;
+    }
     Some(OwnCertificate {
-        subject: leaf.subject().to_string(),
-        not_after: iso(leaf.validity().not_after),
-        serial: leaf.raw_serial_as_string(),
+        subject,
+        not_after,
+        serial,
         client_auth,
         dns_names: dns_names(&leaf),
-        expires_in_s: leaf.validity().not_after.timestamp() - now_s(),
+        not_after_s: *facts.valid_s.end(),
+        not_before_s: *facts.valid_s.start(),
     })
 }
 
-fn refuse_file(name: &str, path: impl AsRef<Path>, complaint: &str, checks: &mut Checks<'_>) {
-    checks.refuse(name, &format!("{}: {complaint}", path.as_ref().display()));
-}
+impl OwnCertificate {
+    /// Seconds until it expires; negative: it has expired.
+    pub(crate) fn expires_in_s(&self) -> i64 {
+        self.not_after_s.saturating_sub(now_s())
+    }
 
-/// The error without rustls' names of its kinds.
-fn reason(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => format!("cannot be read: {error}"),
-        pem::Error::NoItemsFound => "contains no such item in PEM".to_owned(),
-        other => format!("is not valid PEM: {other}"),
+    /// What is wrong or soon will be with its dates, for people.
+    pub(crate) fn date_warning(&self) -> Option<String> {
+        let left_s = self.expires_in_s();
+        let Self { subject, not_after, .. } = self;
+        if left_s < 0 {
+            Some(format!(
+                "the certificate ({subject}) has expired on {not_after}: peers that verify it refuse it; renew it"
+            ))
+        } else if self.not_before_s > now_s() {
+            Some(format!("the certificate ({subject}) is not valid yet: look at the clock of this machine"))
+        } else if left_s < EXPIRES_SOON_S {
+            Some(format!("the certificate ({subject}) expires in {} days, on {not_after}: renew it", left_s / 86_400))
+        } else {
+            None
+        }
     }
 }

@@ -79,6 +79,7 @@ def identity(name: str, passcode: str | None = None, response: bool = True) -> U
 def test_users_with_their_passcodes(start_node, tmp_path):
     users = tmp_path / "users"
     users.write_text(hashed("someone", "secret"))
+    users.chmod(0o600)
     node = start_node(user_identity__file=str(users), user_identity__required="true")
     sample = corpus.sample("test_files/CT_small.dcm")
     target = ["-aec", "TIDEGATE", "127.0.0.1", node.port, sample.path]

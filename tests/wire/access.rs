@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::node::{Node, eventually};
@@ -12,6 +13,12 @@ use dicom_ul::pdu::{
     AssociationRQ, Pdu, PresentationContextResultReason, UserIdentity, UserIdentityType, UserVariableItem,
 };
 use rustix::process::Signal;
+
+/// Writes a file for its owner alone.
+pub(crate) fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
 
 /// A node with this configuration file, which goes with the directory.
 pub(crate) struct Configured {
@@ -284,7 +291,7 @@ pub(crate) fn as_user(name: &str, passcode: Option<&str>, respond: bool) -> Asso
 fn users_are_held_to_their_passcodes_and_none_of_them_is_logged() {
     let directory = tempfile::tempdir().unwrap();
     let users = directory.path().join("users");
-    fs::write(&users, format!("# users\n{}", hashed("ct1", "open sesame"))).unwrap();
+    write_private(&users, &format!("# users\n{}", hashed("ct1", "open sesame")));
     let text = |required: bool| {
         format!(
             "[log]\nlevel = \"trace\"\n[user_identity]\nfile = {:?}\nrequired = {required}\n",
@@ -321,7 +328,7 @@ fn a_user_is_confirmed_only_if_its_passcode_was_verified() {
     };
     let directory = tempfile::tempdir().unwrap();
     let users = directory.path().join("users");
-    fs::write(&users, hashed("ct1", "sesame")).unwrap();
+    write_private(&users, &hashed("ct1", "sesame"));
     let mut configured = Configured::start_in(directory, "");
     let address = configured.node.address();
     for passcode in [Some("anything"), None] {
@@ -368,6 +375,11 @@ fn check_access_tells_the_rule_and_why_not_the_ones_before() {
     assert_eq!((&printed["allowed"], &printed["decided_by"]), (&false.into(), &"no lab".into()));
     let printed = check_access(&file, &["--calling", "X", "--from", "::1", "--subject", "CN=x"]);
     assert!(printed.ends_with("denied: the association, because no rule matches\n"), "{printed}");
+    let misused = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["check-access", "--calling", "X", "--from", "::1", "--subject", "nonsense"])
+        .output()
+        .unwrap();
+    assert_eq!(misused.status.code(), Some(2), "{}", String::from_utf8_lossy(&misused.stderr));
 }
 
 #[test]

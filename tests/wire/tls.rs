@@ -3,14 +3,19 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::node::{Node, eventually};
 use crate::pki::{Authority, Tls};
 use crate::wire::{Wire, dataset, encoded, request};
+use base64::Engine;
 use dicom_ul::pdu::{Pdu, write_pdu};
 use rustix::process::Signal;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, SupportedProtocolVersion};
 
 /// A node that listens for TLS with the certificate `node.pem`, and these settings besides.
 fn start(authority: &Authority, settings: &[(&str, &str)]) -> Node {
@@ -124,6 +129,8 @@ fn peers_without_a_certificate_that_counts_are_refused_and_the_others_served() {
     }
     node.logged(&["tls handshake completed", "CN=ct1.example"]);
     node.logged_times("tls handshake failed", 6);
+    node.logged(&["WARN", "tls handshake failed", "the peer shows no certificate", "remedy="]);
+    node.logged(&["tls handshake failed", "CN=stolen.example", "serial=\"03\"", "tls.client_crls revokes it"]);
     assert_eq!(node.stop(), Some(0));
 }
 
@@ -247,7 +254,7 @@ fn say(address: std::net::SocketAddr, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn the_wrong_language_on_either_port_is_recognised_and_closed_without_a_word() {
     let authority = authority();
-    let mut node = start(&authority, &[]);
+    let mut node = start(&authority, &[("TIDEGATE__LOG__REPEAT_INTERVAL", "0s"), ("TIDEGATE__LOG__LEVEL", "info")]);
     let plain = encoded(request());
     for bytes in [&plain[..], b"GET / HTTP/1.1\r\n\r\n"] {
         assert_eq!(say(node.tls_address(), bytes), b"");
@@ -277,4 +284,78 @@ fn a_handshake_that_does_not_get_on_is_closed_by_the_artim_timer() {
     let _ = silent.flush(); // the timer may be faster than the handshake
     assert!(!matches!(silent.read(&mut [0; 1]), Ok(1..)), "closed");
     assert_eq!(node.stop(), Some(0));
+}
+
+/// The fields of a DER value: each with its tag and length.
+fn fields(der: &[u8]) -> Vec<&[u8]> {
+    let content = |der: &[u8]| match der[1] {
+        short @ 0..=0x7F => (2, usize::from(short)),
+        long => {
+            let end = 2 + usize::from(long & 0x7F);
+            (end, der[2..end].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
+        }
+    };
+    let (begin, length) = content(der);
+    let (mut rest, mut fields) = (&der[begin..begin + length], Vec::new());
+    while !rest.is_empty() {
+        let (begin, length) = content(rest);
+        let (field, after) = rest.split_at(begin + length);
+        fields.push(field);
+        rest = after;
+    }
+    fields
+}
+
+fn sequence(fields: &[&[u8]]) -> Vec<u8> {
+    let content = fields.concat();
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let header = match content.len() {
+        short @ 0..=0x7F => vec![0x30, short as u8],
+        0x80..=0xFF => vec![0x30, 0x81, length[1]],
+        _ => vec![0x30, 0x82, length[0], length[1]],
+    };
+    [header, content].concat()
+}
+
+/// A self-signed certificate without version and extensions, as X.509 version 1 has none. What it lists is not verified by its signature.
+fn version_1(key: &rcgen::KeyPair) -> Vec<u8> {
+    let certificate = rcgen::CertificateParams::new(vec!["ct1".to_owned()]).unwrap().self_signed(key).unwrap();
+    let parts = fields(certificate.der());
+    let to_be_signed: Vec<_> = fields(parts[0]).into_iter().filter(|field| !matches!(field[0], 0xA0 | 0xA3)).collect();
+    sequence(&[&sequence(&to_be_signed), parts[1], parts[2]])
+}
+
+/// A client that shows this certificate and signs with this key, whether or not they belong together.
+fn showing(
+    authority: &Authority,
+    certificate: &[u8],
+    key: &rcgen::KeyPair,
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+    let shown = CertifiedKey::new(vec![certificate.to_vec().into()], key);
+    let mut config = Arc::unwrap_or_clone(authority.client(None, version));
+    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(shown));
+    Arc::new(config)
+}
+
+#[test]
+fn a_listed_certificate_of_version_1_counts_with_its_own_key_and_no_other() {
+    let authority = authority();
+    let (key, other) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+    let certificate = version_1(&key);
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        base64::prelude::BASE64_STANDARD.encode(&certificate)
+    );
+    fs::write(authority.path("ca.pem"), fs::read_to_string(authority.path("ca.pem")).unwrap() + &pem).unwrap();
+    let node =
+        start(&authority, &[("TIDEGATE__TLS__CLIENT_AUTH", "required"), ("TIDEGATE__LOG__REPEAT_INTERVAL", "0s")]);
+    for version in [&TLS12, &TLS13] {
+        let connect = |key| Authority::connect(&showing(&authority, &certificate, key, version), node.tls_address());
+        associate(connect(&key)).release();
+        assert!(is_refused(connect(&other)));
+    }
+    node.logged_times("cannot prove that the key of its certificate is its own", 2);
 }

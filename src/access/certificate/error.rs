@@ -1,5 +1,7 @@
 //! The errors of reading a pattern.
 
+use crate::address::NetworkError;
+
 /// An entry of a rule's `certificate` list that is no pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
@@ -15,6 +17,15 @@ pub enum PatternError {
          emailAddress or an object identifier such as 2.5.4.3, without wildcards"
     )]
     UnknownAttribute(String, String),
+    /// A wildcard in front of an attribute, as in a pattern over the text of a whole subject.
+    #[error(
+        "certificate: {0:?}: {1:?} is not the name of an attribute: each attribute is compared alone, so write {2:?}, with a wildcard in \
+         the value only"
+    )]
+    Wildcard(String, String, String),
+    /// An address that is none.
+    #[error("certificate: {0:?} can never match: {1}")]
+    Network(String, NetworkError),
     /// A part without a value.
     #[error("certificate: {0:?} has no value")]
     NoValue(String),

@@ -8,6 +8,7 @@ mod error;
 mod name;
 mod pattern;
 mod text;
+mod uri;
 
 pub use error::PatternError;
 pub use name::{Certificate, CertificateName, NameKind, readable};

@@ -108,8 +108,15 @@ pub(super) fn split(part: &str) -> Result<(NameKind, &str), PatternError> {
     let Some((key, value)) = part.split_once('=') else { return Err(PatternError::NoKind(part.to_owned())) };
     let key = key.trim();
     let known = ATTRIBUTES.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, oid)| (*oid).to_owned());
-    let is_oid =
-        key.contains('.') && key.split('.').all(|arc| !arc.is_empty() && arc.bytes().all(|b| b.is_ascii_digit()));
+    let is_oid = key.contains('.')
+        && key.starts_with(['0', '1', '2'])
+        && key.split('.').all(|arc| {
+            arc == "0" || !arc.starts_with('0') && !arc.is_empty() && arc.bytes().all(|b| b.is_ascii_digit())
+        });
+    let bare = key.trim_matches(['*', '?']);
+    if bare != key && ATTRIBUTES.iter().any(|(name, _)| name.eq_ignore_ascii_case(bare)) {
+        return Err(PatternError::Wildcard(part.to_owned(), key.to_owned(), format!("{bare}={}", value.trim())));
+    }
     match known.or_else(|| is_oid.then(|| key.to_owned())) {
         Some(oid) => Ok((NameKind::Attribute(oid), value.trim())),
         None => Err(PatternError::UnknownAttribute(part.to_owned(), key.to_owned())),

@@ -49,6 +49,7 @@ fn a_certificate_reads_or_operates_and_a_revoked_one_does_neither() {
         assert_eq!(ask(Some("revoked"), request), None, "{request}");
         assert_eq!(ask(None, request), None, "{request}");
     }
+    node.logged(&["tls handshake failed", "port=\"admin\"", "CN=revoked", "admin.tls_client_crls revokes it"]);
     assert_eq!(ask(Some("prometheus"), &drain), Some(403));
     assert_eq!(ask(Some("prometheus"), &profile), Some(403));
     let without_header = drain.replace("X-Tidegate: 1\r\n", "");

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use super::bombs::resident;
 use super::crowds::{figures, raise_limit};
 use super::*;
-use crate::access::{as_user, hashed};
+use crate::access::{as_user, hashed, write_private};
 use crate::wire::{echo_command, encoded};
 
 const BUDGET: u64 = 64 * MIB;
@@ -102,7 +102,7 @@ fn all_floods_at_one_time_take_neither_memory_nor_log_nor_the_good_client() {
     raise_limit();
     let directory = tempfile::tempdir().unwrap();
     let users = directory.path().join("users");
-    fs::write(&users, hashed("ct1", "sesame")).unwrap();
+    write_private(&users, &hashed("ct1", "sesame"));
     let node = Node::start_with_surface(&[
         ("TIDEGATE__MEMORY__BUDGET", "64 MiB"),
         ("TIDEGATE__USER_IDENTITY__FILE", users.to_str().unwrap()),

@@ -1,0 +1,251 @@
+//! Values that can never have an effect: each is refused, with key, value, cause and remedy, or at least warned of.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::problem::Problem;
+use super::*;
+
+/// A directory with a certificate and its key, and a `[tls]` section that serves them.
+fn tls_section(client_auth: &str) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["gateway".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let [certificate_file, key_file] = ["c.pem", "k.pem"].map(|name| directory.path().join(name));
+    fs::write(&certificate_file, certificate.pem()).unwrap();
+    fs::write(&key_file, key.serialize_pem()).unwrap();
+    fs::set_permissions(&key_file, Permissions::from_mode(0o600)).unwrap();
+    let section = format!(
+        "[tls]\nlisten = '127.0.0.1:0'\ncertificate = {certificate_file:?}\nkey = {key_file:?}\nclient_auth = '{client_auth}'\n\
+         client_ca = {certificate_file:?}\n"
+    );
+    (directory, section)
+}
+
+fn read(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    let environment = process_environment().source(Some(variables.collect()));
+    from_text(None, Some((Path::new("t.toml"), text)), environment, &Flags::default())
+}
+
+fn refused(text: &str, variables: &[(&str, &str)]) -> Vec<Problem> {
+    match read(text, variables) {
+        Err(ConfigError::Invalid(problems)) => problems,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+fn rule(lines: &str) -> String {
+    format!("[[access]]\nname = 'a'\naction = 'deny'\n{lines}\n")
+}
+
+#[test]
+fn a_criterion_that_no_peer_can_meet_is_refused_with_what_to_do() {
+    let (_directory, tls) = tls_section("required");
+    for (lines, cause, remedy) in [
+        ("calling = ['CT1 ']", "can never match", "no spaces at its ends"),
+        ("calling = ['ABCDEFGHIJKLMNOPQ']", "can never match", "at most 16"),
+        ("called = ['a\\b']", "can never match", "no backslash"),
+        ("calling = ['']", "a criterion is empty", "leave it out"),
+        ("calling = []", "would match every peer", "leave it out"),
+        (
+            "from = ['10.1.2.3/8']",
+            "bits set beyond its prefix",
+            "write \"10.0.0.0/8\" for the network, or \"10.1.2.3\"",
+        ),
+        ("from = ['0.0.0.0']", "can never match", "is no peer's address"),
+        ("from = ['ct1.example']", "is not a network", "such as \"10.0.0.0/8\""),
+        ("certificate = ['URI:ct']", "can never match", "begins with its scheme"),
+        ("certificate = ['IP:10.1.2.3/8']", "can never match", "write \"10.0.0.0/8\""),
+        ("certificate = ['*CN=ct*']", "\"*CN\" is not the name of an attribute", "write \"CN=ct*\""),
+        ("sop_class = ['CTImageStorrage']", "can never match", "did you mean \"CTImageStorage\"?"),
+        ("sop_class = ['ctimagestorage']", "can never match", "did you mean \"CTImageStorage\"?"),
+        ("sop_class = ['*Nonsense*']", "can never match", "no storage SOP class"),
+        ("sop_class = ['1.2.840.10008.5.1.4.1.1.22']", "no such storage SOP class", "\"1.2.840.10008.5.1.4.1.1.22*\""),
+        ("sop_class = ['1.2.840.10008.1.1']", "can never match", "C-ECHO"),
+        ("sop_class = ['1.2.840.10008.5.1.4.1.2.1.1']", "can never match", "stores no instances"),
+        ("sop_class = ['1.2.840.113619.']", "it is no UID", "single dots"),
+        ("calld = ['X']", "unknown field `calld`", "`called`"),
+    ] {
+        let found = refused(&format!("{tls}{}", rule(lines)), &[]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let told = found[0].to_string();
+        assert!(told.starts_with("access = ") && told.contains("rule 1"), "{told}");
+        assert!(told.contains(cause) && told.contains(remedy), "{lines}: {told}");
+    }
+    for lines in [
+        "sop_class = ['CTImageStorage', '*SRStorage', '1.2.840.113619.*', '1.3.12.2.1107.5.9.1', '1.2.840.10008.5.1.4.1.1.999*']",
+        "certificate = ['URI:spiffe://hospital.example/*', '*']",
+        "from = ['10.0.0.0/8', '::1']",
+    ] {
+        read(&format!("{tls}{}", rule(lines)), &[]).unwrap();
+    }
+}
+
+#[test]
+fn a_criterion_that_another_key_makes_impossible_is_refused_and_names_the_key() {
+    let (_directory, tls) = tls_section("none");
+    let known_only = "[associations]\naccept_unknown_sop_classes = false\n";
+    for (before, lines, key) in [
+        ("", "certificate = ['CN=ct1']", "set tls.listen"),
+        (&tls, "certificate = ['CN=ct1']", "tls.client_auth = \"none\""),
+        (known_only, "sop_class = ['1.2.840.113619.*']", "associations.accept_unknown_sop_classes = false"),
+        ("[node]\nrequire_called_ae_title = true\n", "called = ['OTHER']", "node.ae_title = \"TIDEGATE\""),
+    ] {
+        let told = refused(&format!("{before}{}", rule(lines)), &[]);
+        assert!(told.len() == 1 && told[0].to_string().contains(key), "{told:?}");
+    }
+    let all = "[[access]]\nname = 'all'\naction = 'allow'\n";
+    let same = rule("calling = ['X']").replace("'a'", "'same'");
+    for (rules, why) in [
+        (
+            format!("{all}{}", rule("calling = ['X']")),
+            "rule 2 (\"a\"): can never decide, because rule \"all\" before it has no criteria",
+        ),
+        (format!("{same}{}", rule("calling = ['X']")), "because rule \"same\" before it has the same criteria"),
+    ] {
+        let told = refused(&rules, &[]);
+        assert!(told.len() == 1 && told[0].to_string().contains(why), "{told:?}");
+    }
+}
+
+#[test]
+fn every_mistake_in_every_rule_is_told_at_once() {
+    let text = format!(
+        "{}{}{}",
+        rule("calling = ['CT1 ']\nfrom = ['10.1.2.3/8']"),
+        rule("sop_class = ['Nothing']").replace("'a'", "'b'"),
+        rule("calld = ['X']\nfrom = ['nowhere']\nmax_associations = 'many'").replace("'a'", "'c'"),
+    );
+    let told: Vec<_> = refused(&text, &[]).iter().map(ToString::to_string).collect();
+    for part in [
+        "rule 1 (\"a\"): calling: \"CT1 \" can",
+        "rule 1 (\"a\"): from: \"10.1.2.3/8\"",
+        "rule 2 (\"b\"): sop_class: \"Nothing\"",
+        "rule 3: calld: unknown field",
+        "rule 3: max_associations: invalid type",
+        "rule 3 (\"c\"): from: \"nowhere\"",
+    ] {
+        assert_eq!(told.iter().filter(|told| told.contains(part)).count(), 1, "{part}: {told:#?}");
+    }
+    assert_eq!(told.len(), 6);
+}
+
+#[test]
+fn rules_in_single_brackets_are_told_once_with_the_right_ones() {
+    for text in ["[access]\nname = 'a'\naction = 'deny'\n", "access = [1]\n"] {
+        let told = refused(text, &[]);
+        assert!(told.len() == 1 && told[0].to_string().contains("a line [[access]] of its own"), "{told:?}");
+    }
+}
+
+#[test]
+fn keys_of_the_surface_and_of_users_that_could_have_no_effect_are_refused() {
+    let (directory, tls) = tls_section("required");
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("token"), "0123456789abcdef").unwrap();
+    fs::write(path("users"), "# nobody yet\n").unwrap();
+    for file in ["token", "users"] {
+        fs::set_permissions(path(file), Permissions::from_mode(0o600)).unwrap();
+    }
+    let admin = |lines: &str| {
+        let (certificate, key) = (path("c.pem"), path("k.pem"));
+        format!(
+            "[admin]\ntls_certificate = {certificate:?}\ntls_key = {key:?}\ntls_client_ca = {certificate:?}\n{lines}\n"
+        )
+    };
+    for (text, key, cause) in [
+        (admin("tls_client_operators = ['CN=ali*']"), "admin.tls_client_operators", "patterns have no effect here"),
+        (
+            admin("tls_client_operators = ['DNS:*.example']"),
+            "admin.tls_client_operators",
+            "patterns have no effect here",
+        ),
+        (admin("tls_client_operators = ['DNS:a..b']"), "admin.tls_client_operators", "can never match"),
+        (admin("tls_client_operators = ['CN=a, O=b']"), "admin.tls_client_operators", "can never match"),
+        (admin("tls_client_operators = ['alice']"), "admin.tls_client_operators", "must be CN=name"),
+        (
+            admin(&format!("tls_client_operators = ['CN=alice']\ntoken_file = {:?}", path("token"))),
+            "admin.tls_client_operators",
+            "has no effect with admin.token_file",
+        ),
+        (
+            "[admin]\ntls_client_operators = ['CN=alice']".to_owned(),
+            "admin.tls_client_operators",
+            "set admin.tls_client_ca",
+        ),
+        ("[admin]\ntls_client_crls = ['x']".to_owned(), "admin.tls_client_crls", "set admin.tls_client_ca"),
+        (format!("[user_identity]\nfile = {:?}", path("users")), "user_identity.file", "has no users"),
+        ("[user_identity]\nrequired = true".to_owned(), "user_identity.required", "requires user_identity.file"),
+        (
+            "[node]\nproxy_protocol_from = ['10.1.2.3/8']".to_owned(),
+            "node.proxy_protocol_from",
+            "bits set beyond its prefix",
+        ),
+        (
+            "[associations]\ntransfer_syntax_preference = ['1.2.840.10008.5.1.4.1.1.2']".to_owned(),
+            "associations.transfer_syntax_preference",
+            "is no transfer syntax",
+        ),
+        (tls.replace("client_ca", "#"), "tls.client_ca", "must be the path"),
+    ] {
+        let told = refused(&text, &[]);
+        assert!(told.len() == 1 && told[0].key == key && told[0].complaint.contains(cause), "{text}: {told:?}");
+    }
+}
+
+#[test]
+fn what_may_be_meant_for_later_is_warned_of() {
+    let (_directory, tls) = tls_section("none");
+    let off = tls.replace("127.0.0.1:0", "off");
+    let limit = "[associations]\nmax = 5\n[[access]]\nname = 'a'\naction = 'allow'\nmax_associations = 6\n";
+    for (text, keys) in [
+        (&*tls, &["tls.client_ca"][..]),
+        (&off, &["tls.certificate", "tls.client_ca"]),
+        ("[audit]\nca = 'ca.pem'\n", &["audit.ca"]),
+        ("[admin]\nlisten = 'off'\ntls_certificate = ''\n", &[]),
+        (limit, &["access"]),
+        ("", &[]),
+    ] {
+        let warnings = read(text, &[]).unwrap().settings.warnings;
+        let named: Vec<_> = warnings.iter().map(|warning| warning.split(" = ").next().unwrap()).collect();
+        assert_eq!(named, keys, "{warnings:?}");
+    }
+}
+
+#[test]
+fn a_variable_with_single_underscores_is_refused_with_the_right_name() {
+    for (variable, right) in [
+        ("TIDEGATE_NODE_AE_TITLE", "TIDEGATE__NODE__AE_TITLE"),
+        ("TIDEGATE_NODE__AE_TITLE", "TIDEGATE__NODE__AE_TITLE"),
+        ("TIDEGATE_STORAGE_ROOT", "TIDEGATE__STORAGE__ROOT"),
+        ("TIDEGATE_ADMIN_TOKEN", "admin.token_file"),
+    ] {
+        let told: Vec<_> = refused("", &[(variable, "secret")]).iter().map(ToString::to_string).collect();
+        assert!(told.len() == 1 && told[0].contains(right) && !told[0].contains("secret"), "{told:?}");
+    }
+    // A service of Kubernetes, and tools.
+    for variable in
+        ["TIDEGATE_SERVICE_HOST", "TIDEGATE_PORT", "TIDEGATE_PORT_104_TCP", "TIDEGATE_CONFIG", "TIDEGATE_ADMIN_PORT"]
+    {
+        read("", &[(variable, "x")]).unwrap();
+    }
+}
+
+#[test]
+fn a_users_file_that_everybody_can_read_is_warned_of_and_one_that_others_write_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, tidegate_access::users::line("ct1", b"sesame").unwrap()).unwrap();
+    let text = format!("[user_identity]\nfile = {:?}\n", file.path());
+    for (mode, warned, is_refused) in
+        [(0o600, 0, false), (0o440, 0, false), (0o640, 0, false), (0o644, 1, false), (0o660, 0, true), (0o666, 0, true)]
+    {
+        fs::set_permissions(file.path(), Permissions::from_mode(mode)).unwrap();
+        if is_refused {
+            assert!(refused(&text, &[])[0].complaint.contains(&format!("has mode {mode:04o}")));
+        } else {
+            assert_eq!(read(&text, &[]).unwrap().settings.warnings.len(), warned, "{mode:o}");
+        }
+    }
+}
