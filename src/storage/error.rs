@@ -14,11 +14,11 @@ pub enum StoreError {
         /// The stored file, relative to the root.
         path: PathBuf,
     },
-    /// As many different versions of this SOP Instance UID are stored as are ever kept beside each other.
-    #[error("{copies} different versions of this SOP Instance UID are already stored")]
+    /// Other versions of this SOP Instance UID have every name that this version may have.
+    #[error("other versions of this SOP Instance UID have all {tried} names that this one may have")]
     TooManyCopies {
-        /// How many there are.
-        copies: u32,
+        /// Names tried.
+        tried: u32,
     },
     /// The filesystem, or the quota on it, is full.
     #[error("the disk is full")]
