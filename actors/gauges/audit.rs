@@ -50,6 +50,13 @@ pub enum AuditEvent {
         /// The study, with its replaced instances by SOP class.
         study: AuditStudy,
     },
+    /// Instances were stored beside others with the same UIDs.
+    KeptBoth {
+        /// The sender of the new instances.
+        peer: AuditPeer,
+        /// The study, with these instances by SOP class.
+        study: AuditStudy,
+    },
     /// An operator changed something.
     Operated(Operation),
     /// A peer was denied access.
@@ -92,6 +99,7 @@ impl AuditEvent {
             | Self::TransferBegan { .. }
             | Self::Transferred { .. }
             | Self::Replaced { .. }
+            | Self::KeptBoth { .. }
             | Self::Operated(_) => None,
         }
     }

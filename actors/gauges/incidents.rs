@@ -59,6 +59,8 @@ pub(crate) enum Topic {
     Association,
     /// An association with stored instances.
     Stored,
+    /// An instance whose UID was taken by other bytes.
+    Duplicate,
 }
 
 impl Topic {
@@ -66,7 +68,7 @@ impl Topic {
     fn interval(self, repeat_interval: Duration) -> Duration {
         match self {
             Self::Amiss(_) => repeat_interval,
-            Self::Association | Self::Stored => repeat_interval.min(MINUTE),
+            Self::Association | Self::Stored | Self::Duplicate => repeat_interval.min(MINUTE),
         }
     }
 
@@ -76,6 +78,7 @@ impl Topic {
             Self::Amiss(_) => 1,
             Self::Association => 4,
             Self::Stored => 120,
+            Self::Duplicate => 300,
         }
     }
 
@@ -85,6 +88,7 @@ impl Topic {
             Self::Amiss(_) => 150,
             Self::Association => 200, // and as many about their ends
             Self::Stored => 600,
+            Self::Duplicate => 400,
         }
     }
 }
@@ -331,8 +335,11 @@ mod tests {
         for _ in 0..Topic::Stored.lines_of_source() {
             assert!(state.worth_a_line(Topic::Stored, "ended", honest, start).is_some());
         }
-        for number in 0..20_000 {
-            logged += u32::from(state.worth_a_line(Topic::Stored, "ended", Source::of(peer(number)), start).is_some());
+        for (topic, number) in [Topic::Stored, Topic::Duplicate]
+            .into_iter()
+            .flat_map(|topic| (0..20_000).map(move |number| (topic, number)))
+        {
+            logged += u32::from(state.worth_a_line(topic, "flood", Source::of(peer(number)), start).is_some());
         }
         assert!((logged + Topic::Stored.lines_of_source()) * 450 <= 1 << 20, "{logged} lines");
     }

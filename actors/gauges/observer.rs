@@ -99,7 +99,7 @@ impl Observer {
             associations: live.associations.max,
             mailbox_capacity: live.writers.mailbox_capacity,
             min_free_bytes: self.0.store.settings().min_free_bytes,
-            durability: self.0.durability,
+            durability: self.0.placement.durability,
         }
     }
 

@@ -12,6 +12,7 @@ use tidegate_memory::Stage;
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::process::ProcessFigures;
 use tidegate_protocol::Rejection;
+use tidegate_storage::{Durability, Outcome};
 
 use super::page::{BYTES, Page, SECONDS};
 use super::storage::Sight;
@@ -139,13 +140,13 @@ impl Figures {
 
     fn instances(&self, page: &mut Page<'_>) -> fmt::Result {
         let counters = self.observer.counters();
-        let acknowledged = [
-            (["durable"], counters.instances_durable.get()),
-            (["unsynced"], counters.instances_unsynced.get()),
-            (["identical"], counters.instances_identical.get()),
-        ];
-        let help = "Instances acknowledged: durable on disk, written but not synced, or stored already";
-        page.counters("instances_acknowledged", help, None, &["outcome"], acknowledged)?;
+        let durabilities =
+            Durability::ALL.map(|durability| (durability.to_string(), counters.acknowledged(durability)));
+        let acknowledged = durabilities.iter().flat_map(|(durability, counts)| {
+            Outcome::NAMES.into_iter().zip(*counts).map(|(name, count)| ([name, durability.as_str()], count.get()))
+        });
+        let help = "Instances acknowledged: new, stored already, or other bytes under a stored SOP Instance UID";
+        page.counters("instances_acknowledged", help, None, &["outcome", "durability"], acknowledged)?;
         let bytes = counters.bytes_acknowledged.get();
         page.counter("acknowledged", "Bytes of the datasets of acknowledged instances", BYTES, bytes)?;
         let refused = Reason::ALL.map(|reason| (reason, counters.refused(reason).get()));

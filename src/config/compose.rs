@@ -293,7 +293,7 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
     let duplicates = checks.chosen(
         "storage.duplicates",
         &raw.duplicates,
-        &[("replace", Duplicates::Replace), ("keep-both", Duplicates::KeepBoth), ("refuse", Duplicates::Refuse)],
+        &[("keep-both", Duplicates::KeepBoth), ("replace", Duplicates::Replace), ("refuse", Duplicates::Refuse)],
     );
     let layout = match Layout::parse(&raw.layout) {
         Ok(layout) => Some(layout),

@@ -138,7 +138,7 @@ keys! {
         layout: String = text("{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"), AtRestart;
         durability: String = text("fsync"), AtRestart;
         commit: String = text("adaptive"), AtRestart;
-        duplicates: String = text("replace"), AtRestart;
+        duplicates: String = text("keep-both"), AtRestart;
         min_free: Size = Size(512 * MIB), AtRestart, 0..=1024 * TIB;
     }
     admin: Admin {

@@ -104,7 +104,7 @@ fn every_mistake_is_told_with_key_value_place_and_what_is_allowed() {
             "t.toml:4",
         ),
         ("nodes = {}: unknown key; `tidegate print-config --default` shows every key", "t.toml"),
-        ("storage.duplicates = \"maybe\": must be \"replace\" or \"keep-both\" or \"refuse\"", "t.toml:12"),
+        ("storage.duplicates = \"maybe\": must be \"keep-both\" or \"replace\" or \"refuse\"", "t.toml:12"),
         ("writers.batch = 0: must be 1 to 256", "t.toml:7"),
         ("writers.count = 2.5: must be a whole number", "t.toml:6"),
     ];

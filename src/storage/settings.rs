@@ -73,11 +73,11 @@ pub enum CommitStrategy {
 /// stored a second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Duplicates {
-    /// The new instance takes the place of the old one, atomically, once it is durable. Written `replace`.
-    #[default]
-    Replace,
     /// The new instance is stored beside the old one under a numbered name. Written `keep-both`.
+    #[default]
     KeepBoth,
+    /// The new instance takes the place of the old one, atomically, once it is durable. Written `replace`.
+    Replace,
     /// The new instance is refused. Written `refuse`.
     Refuse,
 }
@@ -90,6 +90,11 @@ pub struct UnknownWord {
     pub word: String,
     /// The words allowed, as one would list them.
     pub allowed: &'static str,
+}
+
+impl Durability {
+    /// In the order of their declaration.
+    pub const ALL: [Self; 2] = [Self::Fsync, Self::None];
 }
 
 impl FromStr for Durability {
@@ -144,7 +149,7 @@ impl FromStr for Duplicates {
             "replace" => Ok(Self::Replace),
             "keep-both" => Ok(Self::KeepBoth),
             "refuse" => Ok(Self::Refuse),
-            _ => Err(UnknownWord { word: word.to_owned(), allowed: "replace, keep-both, refuse" }),
+            _ => Err(UnknownWord { word: word.to_owned(), allowed: "keep-both, replace, refuse" }),
         }
     }
 }
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn an_unknown_word_is_named_with_what_is_allowed() {
         let error = "keep".parse::<Duplicates>().unwrap_err();
-        assert_eq!(error.to_string(), "\"keep\" is not one of replace, keep-both, refuse");
+        assert_eq!(error.to_string(), "\"keep\" is not one of keep-both, replace, refuse");
         assert!("Fsync".parse::<Durability>().is_err());
     }
 }

@@ -181,7 +181,7 @@ fn the_start_up_lines_say_where_everything_is() {
     let expected = [
         format!("tidegate {}: AE title MY AE, listening on 127.0.0.1:{port}", env!("CARGO_PKG_VERSION")),
         format!(
-            "storage: {} (durability fsync, duplicates replace, layout \
+            "storage: {} (durability fsync, duplicates keep-both, layout \
              {{StudyInstanceUID}}/{{SeriesInstanceUID}}/{{SOPInstanceUID}}.dcm); removed 0 unfinished files, \
              restored 0 from the commit log",
             root.display()
