@@ -68,9 +68,9 @@ impl Attempt {
     }
 
     fn connect(&self, path: &Path) -> Result<(UnixStream, Option<u32>), AskError> {
-        let (at, _directory) = addressable(path).or_else(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => Err(AskError::Denied(path.to_owned())),
-            _ => Err(AskError::NoNode(vec![path.to_owned()])),
+        let (at, _directory) = addressable(path).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => AskError::Denied(path.to_owned()),
+            _ => AskError::NoNode(vec![path.to_owned()]),
         })?;
         let address = SockAddr::unix(at).map_err(|_| AskError::PathTooLong(path.to_owned()))?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
