@@ -113,6 +113,8 @@ pub struct Counters {
     pub stalled_ms: Counter,
     /// Gauge: seconds on end in which a newcomer was refused memory.
     pub memory_short_seconds: Counter,
+    /// Gauge: 1 if the last reload of the configuration failed.
+    pub reload_failed: Counter,
     /// Gauge: actors that exist.
     pub actors: Counter,
     /// Times the sentinel suspected a leak.

@@ -207,6 +207,11 @@ impl Observer {
         self.0.gauges.audit.clone()
     }
 
+    /// Records the outcome of a reload of the configuration, for the metrics.
+    pub fn note_reload(&self, succeeded: bool) {
+        self.0.gauges.counters.reload_failed.set(u64::from(!succeeded));
+    }
+
     /// Records a change by an operator for the audit.
     pub fn record_operation(&self, operation: Operation) {
         self.0.gauges.record(|| AuditEvent::Operated(operation));

@@ -15,7 +15,7 @@ use tidegate_storage::digest::Digest;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{CommitStrategy, Duplicates, Durability, Outcome, Settings, Store, Stored};
+use tidegate_storage::{CommitStrategy, Duplicates, Durability, FileAccess, Outcome, Settings, Store, Stored};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -85,6 +85,8 @@ impl Node {
             commit: CommitStrategy::Adaptive,
             duplicates: Duplicates::Replace,
             min_free_bytes,
+            access: FileAccess::default(),
+            requires_mark: false,
         };
         let store = Store::open(settings).unwrap().0;
         let heard = Arc::<Heard>::default();

@@ -78,6 +78,9 @@ impl Figures {
         page.gauge("ready", "1 if GET /ready is answered with 200", None, u64::from(self.ready))?;
         let draining = self.observer.phase() != Phase::Serving;
         page.gauge("draining", "1 if no new associations are accepted", None, u64::from(draining))?;
+        let reloaded = 1 - self.observer.counters().reload_failed.get().min(1);
+        let help = "1 unless the last reload of the configuration failed, so that former settings are in force";
+        page.gauge("config_last_reload_successful", help, None, reloaded)?;
         let children = self.observer.children();
         let restarts = Group::ALL.map(|group| {
             let of_group = children.iter().filter(|child| child.group == group);

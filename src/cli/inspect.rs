@@ -2,7 +2,7 @@
 
 use tidegate_actors::{FLOOR_LEASE_BYTES, floors_of};
 
-use super::run::open_files;
+use super::host::open_files;
 use super::{Exit, output};
 use crate::config::{Raw, Settings, TEMPLATE, size_text};
 

@@ -7,6 +7,7 @@ mod client;
 mod configuration;
 mod conformance;
 mod exit;
+mod host;
 mod inspect;
 mod log_queue;
 mod logging;
@@ -14,6 +15,7 @@ mod look;
 mod manual;
 mod mem;
 mod output;
+mod port;
 mod reach;
 mod recover;
 mod recovery;
@@ -154,7 +156,13 @@ pub(crate) fn main() -> Exit {
             let file = args.file.config.clone();
             let again_flags = flags.clone();
             let again = move || config::load(file.as_deref(), config::process_environment(), &again_flags);
-            with_config(args.file.config, flags, |loaded| run::run(loaded, again))
+            match run::Process::prepare() {
+                Ok(process) => with_config(args.file.config, flags, |loaded| run::run(process, loaded, again)),
+                Err(error) => {
+                    output::complain(&format!("cannot handle signals: {error}"));
+                    Exit::Failed
+                }
+            }
         }
         Command::CheckConfig(file) => {
             with_config(file.config, Flags::default(), |loaded| inspect::check(&loaded.settings))

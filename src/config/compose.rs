@@ -19,6 +19,7 @@ use super::audit::audit;
 use super::checks::Checks;
 use super::human::{LimitOrAuto, SizeOrAuto, period_text, size_text};
 use super::keys::Raw;
+use super::permissions::file_access;
 use super::problem::Problem;
 use super::removed::COMMIT_SHARED;
 use super::sources::Given;
@@ -302,9 +303,12 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
             None
         }
     };
+    let access = file_access(&raw.file_mode, &raw.directory_mode, &raw.group, checks);
     Some(tidegate_storage::Settings {
         root: raw.root.clone().into(),
         min_free_bytes: raw.min_free.0,
+        access: access?,
+        requires_mark: raw.require_mark,
         layout: layout?,
         durability: durability?,
         commit: commit?,

@@ -12,6 +12,7 @@ mod checks;
 mod compose;
 mod human;
 mod keys;
+mod permissions;
 mod placements;
 mod problem;
 mod read;

@@ -25,6 +25,22 @@ pub struct Settings {
     pub duplicates: Duplicates,
     /// Nothing is written that would leave less than this many bytes of the filesystem free. 0 turns the check off.
     pub min_free_bytes: u64,
+    /// Mode and group of what the layout makes.
+    pub access: FileAccess,
+    /// Whether a root that no store has used is refused: it may be the empty mount point of a volume.
+    pub requires_mark: bool,
+}
+
+/// Mode and group of the instances' files, and of the directories that a layout makes for them. The node's own directory is not among
+/// them. `None`: as the process creates them (0640 and 0750, less its umask, in the group that the filesystem chooses).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileAccess {
+    /// Mode of files.
+    pub file_mode: Option<u32>,
+    /// Mode of directories. One that inherits the set-group-ID bit keeps it.
+    pub directory_mode: Option<u32>,
+    /// Group of both, by number.
+    pub group: Option<u32>,
 }
 
 /// Where and how an instance is stored below the root.
