@@ -241,6 +241,9 @@ fn of_store_error(error: &StoreError) -> (Reason, &'static str) {
         StoreError::Obstructed { .. } => {
             (Reason::Obstructed, "something else stands at the instance's path, see the log")
         }
+        StoreError::NoFinalNames { .. } => {
+            (Reason::StorageFailure, "receiver's filesystem cannot store instances, see its log")
+        }
         StoreError::Io { .. } => (Reason::StorageFailure, "receiver could not write the instance, see its log"),
     }
 }

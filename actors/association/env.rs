@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dicom_core::Tag;
 use tidegate_memory::pressure::Level;
-use tidegate_storage::{Durability, Placement};
+use tidegate_storage::{Instance, Placement};
 use tokio::sync::watch;
 
 use super::passcodes::PasscodeQueue;
@@ -25,9 +25,8 @@ pub(crate) struct Env {
     pub(crate) pressure: watch::Receiver<Level>,
     /// The elements that are read of a dataset which is stored as the store's settings have it.
     pub(crate) wanted: Arc<[Tag]>,
-    pub(crate) durability: Durability,
-    /// The placement of an instance whose access rule has none.
-    pub(crate) usual_placement: Placement,
+    /// Where and how an instance is stored of which no access rule says more.
+    pub(crate) placement: Placement,
     pub(crate) sinks: Sinks,
     pub(crate) passcodes: Arc<PasscodeQueue>,
 }
@@ -40,11 +39,16 @@ impl Env {
             counters: self.gauges.counters.clone(),
             latencies: self.gauges.latencies.clone(),
             pressure: self.pressure.clone(),
-            durability: self.durability,
+            durability: self.placement.durability,
             writers: live.writers,
             spool_threshold_bytes: live.associations.spool_threshold_bytes,
             sinks: self.sinks.clone(),
         }
+    }
+
+    /// Where and how the instance is stored.
+    pub(crate) fn placement_of<'a>(&'a self, instance: &'a Instance) -> &'a Placement {
+        instance.placement().unwrap_or(&self.placement)
     }
 
     /// The elements that are read of a dataset which is stored as `placement` has it.

@@ -229,16 +229,6 @@ impl Outcomes {
     }
 }
 
-/// The name of an outcome in the log.
-pub(super) fn outcome_name(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::New => "new",
-        Outcome::Identical => "identical",
-        Outcome::Replaced => "replaced",
-        Outcome::KeptBoth { .. } => "kept_both",
-    }
-}
-
 /// The studies seen, by a hash of their UIDs: an association is to hold no more than it must.
 #[derive(Debug, Default)]
 struct Studies {

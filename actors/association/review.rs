@@ -176,6 +176,6 @@ impl Connection {
     }
 
     fn placement_of<'a>(&'a self, of_rule: Option<&'a Arc<Placement>>) -> &'a Placement {
-        of_rule.map_or(&self.node.env.usual_placement, |placement| placement)
+        of_rule.map_or(&self.node.env.placement, |placement| placement)
     }
 }

@@ -1,16 +1,15 @@
 //! C-STORE: from the first fragment of a dataset to its response.
 
 use tidegate_protocol::{ErrorComment, Operation, Status, StoreRequest};
-use tidegate_storage::Stored;
+use tidegate_storage::{Instance, Outcome, Stored};
 use tokio::time::{Instant, sleep};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::connection::{Connection, Request};
 use super::end::End;
 use super::file_meta::describe;
 use super::leases::LEASE_RETRY;
-use super::record::outcome_name;
-use crate::gauges::incidents::Class;
+use crate::gauges::incidents::{Class, Topic};
 use crate::ingest::sizing::FLOOR_SEGMENT;
 use crate::ingest::{Ended, InstanceHandoff, Returned, SpoolExtent};
 use crate::node::settings::AssociationSettings;
@@ -181,14 +180,37 @@ impl Connection {
             association = self.peer.association(),
             sop_instance = instance.meta.sop_instance_uid.as_str(),
             bytes,
-            outcome = outcome_name(&stored.outcome),
+            outcome = Outcome::NAMES[stored.outcome.position()],
             durability = %durability,
             "instance stored"
         );
+        self.log_duplicate(instance, stored);
         self.node.env.gauges.count_acknowledged(stored, *durability, bytes);
         self.node.env.gauges.latencies.response.record(request.complete.elapsed());
         self.record.acknowledged(instance, &stored.outcome, &self.peer, self.node.env.gauges.audit.as_deref());
         self.session.respond(&request.operation, Status::Success, &ErrorComment::default());
+    }
+
+    /// Logs that other bytes were stored under the UID of the instance.
+    fn log_duplicate(&self, instance: &Instance, stored: &Stored) {
+        if matches!(stored.outcome, Outcome::New | Outcome::Identical) {
+            return;
+        }
+        let outcome = Outcome::NAMES[stored.outcome.position()];
+        if let Some(unlogged) = self.line_about(Topic::Duplicate, outcome) {
+            let layout = &self.node.env.placement_of(instance).layout;
+            info!(
+                peer = %self.peer.address,
+                calling = self.peer.calling(),
+                called = self.peer.called(),
+                association = self.peer.association(),
+                sop_instance = instance.meta.sop_instance_uid.as_str(),
+                path = %layout.loggable(&stored.path).display(),
+                outcome,
+                unlogged,
+                "other bytes under a stored SOP Instance UID"
+            );
+        }
     }
 
     pub(super) fn refuse(&mut self, operation: &Operation, refusal: &Refusal) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dicom_core::Tag;
 use parking_lot::RwLock;
 use tidegate_protocol::Rejection;
-use tidegate_storage::{Durability, Outcome, Stored};
+use tidegate_storage::{Durability, Stored};
 
 use super::activity::{OpenAssociations, WriterList};
 use super::alarm::Alarms;
@@ -97,18 +97,10 @@ impl Gauges {
         self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Association(rejection), detail);
     }
 
-    /// Counts an acknowledged instance by what its acknowledgement means.
+    /// Counts an acknowledged instance.
     pub(crate) fn count_acknowledged(&self, stored: &Stored, durability: Durability, dataset_bytes: u64) {
         let counters = &self.counters;
-        match (stored.outcome, durability) {
-            (Outcome::Identical, _) => counters.instances_identical.increment(),
-            (Outcome::New | Outcome::Replaced | Outcome::KeptBoth { .. }, Durability::Fsync) => {
-                counters.instances_durable.increment()
-            }
-            (Outcome::New | Outcome::Replaced | Outcome::KeptBoth { .. }, Durability::None) => {
-                counters.instances_unsynced.increment();
-            }
-        }
+        counters.acknowledged(durability)[stored.outcome.position()].increment();
         counters.bytes_acknowledged.add(dataset_bytes);
     }
 }

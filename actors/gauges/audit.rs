@@ -81,6 +81,13 @@ pub enum AuditEvent {
         /// The study, with its replaced instances by SOP class.
         study: AuditStudy,
     },
+    /// Instances were stored beside others with the same UIDs.
+    KeptBoth {
+        /// The sender of the new instances.
+        peer: AuditPeer,
+        /// The study, with these instances by SOP class.
+        study: AuditStudy,
+    },
     /// An operator changed something.
     Operated {
         /// Who did it.
@@ -138,6 +145,7 @@ impl AuditEvent {
             | Self::TransferBegan { peer, .. }
             | Self::Transferred { peer, .. }
             | Self::Replaced { peer, .. }
+            | Self::KeptBoth { peer, .. }
             | Self::Denied { peer, .. } => AuditSource::Peer(Source::of(peer.address.ip())),
         }
     }
@@ -152,6 +160,7 @@ impl AuditEvent {
             | Self::TransferBegan { .. }
             | Self::Transferred { .. }
             | Self::Replaced { .. }
+            | Self::KeptBoth { .. }
             | Self::Operated { .. } => None,
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_protocol::{ContextRefusal, Rejection};
+use tidegate_storage::{Durability, Outcome};
 
 use crate::refusal::Reason;
 
@@ -88,12 +89,6 @@ pub struct Counters {
     pub tls_handshakes: Counter,
     /// TLS handshakes that failed: no version, suite or certificate in common, or one that is not trusted.
     pub tls_handshakes_failed: Counter,
-    /// Instances acknowledged after a durable write (`durability = "fsync"`).
-    pub instances_durable: Counter,
-    /// Instances acknowledged without a sync (`durability = "none"`).
-    pub instances_unsynced: Counter,
-    /// Instances acknowledged because the same bytes were stored before.
-    pub instances_identical: Counter,
     /// Bytes read from connections, protocol included.
     pub bytes_received: Counter,
     /// Dataset bytes of the acknowledged instances.
@@ -120,10 +115,13 @@ pub struct Counters {
     pub stalled_ms: Counter,
     /// Gauge: seconds on end in which a newcomer was refused memory.
     pub memory_short_seconds: Counter,
+    /// Gauge: 1 if the last reload of the configuration failed.
+    pub reload_failed: Counter,
     /// Gauge: actors that exist.
     pub actors: Counter,
     /// Times the sentinel suspected a leak.
     pub leaks_suspected: Counter,
+    acknowledged: [[Counter; Outcome::NAMES.len()]; Durability::ALL.len()],
     refused: [Counter; Reason::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
     contexts_refused: [Counter; ContextRefusal::ALL.len()],
@@ -131,6 +129,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Instances acknowledged, by the position of their outcome in [`Outcome::NAMES`].
+    pub fn acknowledged(&self, durability: Durability) -> &[Counter; Outcome::NAMES.len()] {
+        &self.acknowledged[durability as usize]
+    }
+
     /// Instances refused for `reason`.
     pub fn refused(&self, reason: Reason) -> &Counter {
         &self.refused[reason as usize]
@@ -158,7 +161,7 @@ impl Counters {
 
     /// Instances acknowledged.
     pub fn acknowledged_total(&self) -> u64 {
-        self.instances_durable.get() + self.instances_unsynced.get() + self.instances_identical.get()
+        self.acknowledged.iter().flatten().map(Counter::get).sum()
     }
 }
 

@@ -61,6 +61,8 @@ pub(crate) enum Topic {
     Contexts,
     /// An association with stored instances.
     Stored,
+    /// An instance whose UID was taken by other bytes.
+    Duplicate,
 }
 
 impl Topic {
@@ -68,7 +70,7 @@ impl Topic {
     fn interval(self, repeat_interval: Duration) -> Duration {
         match self {
             Self::Amiss(_) | Self::Contexts => repeat_interval,
-            Self::Association | Self::Stored => repeat_interval.min(MINUTE),
+            Self::Association | Self::Stored | Self::Duplicate => repeat_interval.min(MINUTE),
         }
     }
 
@@ -81,6 +83,7 @@ impl Topic {
             // A modality may open an association for each SOP class.
             Self::Association | Self::Contexts => 4,
             Self::Stored => 120,
+            Self::Duplicate => 250,
         }
     }
 
@@ -91,7 +94,8 @@ impl Topic {
             Self::Amiss(_) => 150,
             Self::Contexts => 100,
             Self::Association => 200, // and as many about their ends
-            Self::Stored => 600,
+            Self::Stored => 400,
+            Self::Duplicate => 300,
         }
     }
 }
@@ -330,7 +334,7 @@ mod tests {
         // Long lines of each topic.
         let bytes_of = |topic| match topic {
             Topic::Contexts => 850,
-            Topic::Stored | Topic::Amiss(Class::Refusal) => 550,
+            Topic::Stored | Topic::Duplicate | Topic::Amiss(Class::Refusal) => 550,
             Topic::Amiss(_) | Topic::Association => 450,
         };
         let mut logged_bytes = 200 * bytes_of(Topic::Association); // the ends of those accepted
@@ -345,9 +349,12 @@ mod tests {
         for _ in 0..Topic::Stored.lines_of_source() {
             assert!(state.worth_a_line(Topic::Stored, "ended", honest, start).is_some());
         }
-        for number in 0..20_000 {
-            let is_logged = state.worth_a_line(Topic::Stored, "ended", Source::of(peer(number)), start).is_some();
-            logged_bytes += u32::from(is_logged) * bytes_of(Topic::Stored);
+        for (topic, number) in [Topic::Stored, Topic::Duplicate]
+            .into_iter()
+            .flat_map(|topic| (0..20_000).map(move |number| (topic, number)))
+        {
+            let is_logged = state.worth_a_line(topic, "flood", Source::of(peer(number)), start).is_some();
+            logged_bytes += u32::from(is_logged) * bytes_of(topic);
         }
         logged_bytes += Topic::Stored.lines_of_source() * bytes_of(Topic::Stored);
         assert!(logged_bytes <= 1 << 20, "{logged_bytes} bytes");

@@ -156,7 +156,7 @@ impl Line {
             mapped_bytes = now.allocator.mapped, retained_bytes = now.allocator.retained,
             writers_replaced_total = now.writers_replaced_total, restarts_total = now.restarts_total,
             associations_panicked_total = now.associations_panicked_total,
-            hung_threads = now.hung_threads, actors = now.actors, durability = %shared.durability,
+            hung_threads = now.hung_threads, actors = now.actors, durability = %shared.placement.durability,
             "statistics"
         );
     }

@@ -102,7 +102,7 @@ impl Observer {
             associations: live.associations.max,
             mailbox_capacity: live.writers.mailbox_capacity,
             min_free_bytes: self.0.store.settings().min_free_bytes,
-            durability: self.0.durability,
+            durability: self.0.placement.durability,
             certificate_ends: live.certificate_ends,
         }
     }
@@ -212,6 +212,11 @@ impl Observer {
     /// The queue of audit records; `None`: there is no audit trail.
     pub fn audit(&self) -> Option<Arc<AuditTrail>> {
         self.0.gauges.audit.clone()
+    }
+
+    /// Records the outcome of a reload of the configuration, for the metrics.
+    pub fn note_reload(&self, succeeded: bool) {
+        self.0.gauges.counters.reload_failed.set(u64::from(!succeeded));
     }
 
     /// Records a change by an operator for the audit.

@@ -25,6 +25,11 @@ const ESCAPE: u8 = 0x1B;
 /// Longest value of an element that is reported (PS3.5 §6.2: LO and UI have 64 characters).
 const MAX_VALUE_CHARACTERS: usize = 64;
 
+/// The event of instances whose UIDs were taken by others.
+type Event = fn(AuditPeer, AuditStudy) -> AuditEvent;
+const REPLACED: Event = |peer, study| AuditEvent::Replaced { peer, study };
+const KEPT_BOTH: Event = |peer, study| AuditEvent::KeptBoth { peer, study };
+
 /// The elements to be read of each dataset: `wanted`, and those that audit messages name.
 pub(crate) fn widened(wanted: &[Tag]) -> Arc<[Tag]> {
     let mut wanted = wanted.to_vec();
@@ -44,6 +49,8 @@ struct Transfer {
     study: AuditStudy,
     /// Those that replaced others, by SOP class.
     replaced: Vec<(String, u64)>,
+    /// Those that were stored beside others with the same UIDs.
+    kept_both: Vec<(String, u64)>,
 }
 
 impl Transfers {
@@ -62,20 +69,21 @@ impl Transfers {
             }
             let study = AuditStudy { uid, patient_id, sop_classes: Vec::new() };
             ticket = trail.record(AuditEvent::TransferBegan { peer: peer.clone(), study: study.clone() });
-            self.0.push(Transfer { study, replaced: Vec::new() });
+            self.0.push(Transfer { study, replaced: Vec::new(), kept_both: Vec::new() });
             self.0.len() - 1
         });
-        let Transfer { study, replaced } = &mut self.0[place];
-        count(&mut study.sop_classes, sop_class);
-        if matches!(outcome, Outcome::Replaced) {
-            let is_first = replaced.is_empty();
-            count(replaced, sop_class);
-            if is_first {
-                let study = AuditStudy { sop_classes: replaced.clone(), ..study.clone() };
-                ticket = trail.record(AuditEvent::Replaced { peer: peer.clone(), study });
-            }
+        let transfer = &mut self.0[place];
+        count(&mut transfer.study.sop_classes, sop_class);
+        let (others, event) = match outcome {
+            Outcome::New | Outcome::Identical => return ticket,
+            Outcome::Replaced => (&mut transfer.replaced, REPLACED),
+            Outcome::KeptBoth { .. } => (&mut transfer.kept_both, KEPT_BOTH),
+        };
+        count(others, sop_class);
+        match instances(others) {
+            1 => trail.record(event(peer.clone(), transfer.study.with(others.clone()))),
+            _ => ticket,
         }
-        ticket
     }
 
     /// Reports all studies, at the end of the association. Returns a ticket for [`AuditTrail::wait_until_written`].
@@ -86,14 +94,26 @@ impl Transfers {
 
 impl Transfer {
     fn report(self, peer: &AuditPeer, refused: u64, trail: &AuditTrail) -> u64 {
-        let Self { study, replaced } = self;
-        // The first one has a record already.
-        if replaced.iter().map(|(_, count)| count).sum::<u64>() > 1 {
-            let study = AuditStudy { sop_classes: replaced, ..study.clone() };
-            trail.record(AuditEvent::Replaced { peer: peer.clone(), study });
+        let Self { study, replaced, kept_both } = self;
+        for (others, event) in [(replaced, REPLACED), (kept_both, KEPT_BOTH)] {
+            // The first one has a record already.
+            if instances(&others) > 1 {
+                trail.record(event(peer.clone(), study.with(others)));
+            }
         }
         trail.record(AuditEvent::Transferred { peer: peer.clone(), study, refused })
     }
+}
+
+impl AuditStudy {
+    /// The same study, with these instances.
+    fn with(&self, sop_classes: Vec<(String, u64)>) -> Self {
+        Self { sop_classes, ..self.clone() }
+    }
+}
+
+fn instances(classes: &[(String, u64)]) -> u64 {
+    classes.iter().map(|(_, count)| count).sum()
 }
 
 fn count(classes: &mut Vec<(String, u64)>, sop_class: &str) {

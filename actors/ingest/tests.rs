@@ -15,7 +15,7 @@ use tidegate_storage::digest::Digest;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{CommitStrategy, Duplicates, Durability, Outcome, Settings, Store, Stored};
+use tidegate_storage::{CommitStrategy, Duplicates, Durability, FileAccess, Outcome, Settings, Store, Stored};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -23,10 +23,7 @@ use super::*;
 use crate::committed::{Committed, Origin, Sink, Sinks};
 use crate::gauges::counters::SpoolReason;
 use crate::mailbox::{WriterState, WriterTask};
-use crate::node::settings::{
-    AccessSettings, AssociationSettings, CertificateEnds, LiveSettings, MinimumRate, RestartLimit, SupervisionSettings,
-    WriterSettings,
-};
+use crate::node::settings::*;
 use crate::node::shared::Shared;
 use crate::refusal::{Reason, Refusal};
 use crate::supervision::child::ChildActor;
@@ -86,6 +83,8 @@ impl Node {
             commit: CommitStrategy::Adaptive,
             duplicates: Duplicates::Replace,
             min_free_bytes,
+            access: FileAccess::default(),
+            requires_mark: false,
         };
         let store = Store::open(settings).unwrap().0;
         let heard = Arc::<Heard>::default();

@@ -214,7 +214,7 @@ pub enum SpoolTarget {
 #[cfg(test)]
 mod tests {
     use tidegate_storage::layout::Layout;
-    use tidegate_storage::{CommitStrategy, Duplicates, Settings};
+    use tidegate_storage::{CommitStrategy, Duplicates, FileAccess, Settings};
 
     use super::*;
     use crate::mailbox::WriterMailbox;
@@ -227,6 +227,8 @@ mod tests {
             commit: CommitStrategy::Adaptive,
             duplicates: Duplicates::Replace,
             min_free_bytes,
+            access: FileAccess::default(),
+            requires_mark: false,
         };
         Store::open(settings).unwrap().0
     }

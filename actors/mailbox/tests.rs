@@ -12,7 +12,9 @@ use tidegate_storage::head::Head;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{CommitStrategy, Duplicates, Durability, FileBuilder, Instance, Payload, Settings, Store};
+use tidegate_storage::{
+    CommitStrategy, Duplicates, Durability, FileAccess, FileBuilder, Instance, Payload, Settings, Store,
+};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -235,6 +237,8 @@ fn store(directory: &tempfile::TempDir) -> Store {
         commit: CommitStrategy::Log,
         duplicates: Duplicates::Replace,
         min_free_bytes: 0,
+        access: FileAccess::default(),
+        requires_mark: false,
     })
     .unwrap();
     store

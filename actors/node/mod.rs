@@ -130,7 +130,9 @@ impl Node {
         sinks: Vec<Arc<dyn Sink>>,
     ) -> Result<Self, StartError> {
         let NodeSettings { listen, tls_listen, association_threads, writers, storage, audits, live } = settings;
-        let (store, recovery) = Store::open(storage)?;
+        // A recovery may take long, and the thread that waits for signals must not.
+        let opened = tokio::task::spawn_blocking(move || Store::open(storage)).await;
+        let (store, recovery) = opened.map_err(|error| StartError::Thread(error.into()))??;
         let (plain, local_address) = bind_if(listen)?.unzip();
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();
         let sockets = Sockets { plain, tls };

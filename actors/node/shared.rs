@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tidegate_memory::allocator::{AllocatorError, AllocatorProbe};
 use tidegate_memory::pressure::Level;
 use tidegate_memory::{AllocatorStatistics, MemoryBudget};
-use tidegate_storage::{Durability, Store};
+use tidegate_storage::{Placement, Store};
 use tokio::sync::watch;
 
 use super::live::Live;
@@ -39,7 +39,8 @@ pub struct Shared {
     pub(crate) pressure: watch::Sender<Level>,
     pub(crate) probe: AllocatorProbe,
     pub(crate) baseline: Baseline,
-    pub(crate) durability: Durability,
+    /// Where and how an instance is stored of which no access rule says more.
+    pub(crate) placement: Placement,
     /// The sinks of committed instances.
     pub(crate) sinks: Sinks,
     pub(crate) passcodes: Arc<PasscodeQueue>,
@@ -73,7 +74,7 @@ impl Shared {
             pressure: watch::Sender::new(Level::Normal),
             probe: AllocatorProbe::new()?,
             baseline: Baseline::default(),
-            durability: store.settings().durability,
+            placement: store.settings().placement(),
             sinks,
             live: Arc::new(Live::new(live)),
         };
@@ -120,8 +121,7 @@ impl Shared {
             phase: self.phase.subscribe(),
             pressure: self.pressure.subscribe(),
             wanted: self.gauges.wanted_beside(self.store.wanted()),
-            durability: self.durability,
-            usual_placement: self.store.settings().placement(),
+            placement: self.placement.clone(),
             sinks: self.sinks.clone(),
             passcodes: self.passcodes.clone(),
         }

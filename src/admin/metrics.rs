@@ -12,6 +12,7 @@ use tidegate_memory::Stage;
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::process::ProcessFigures;
 use tidegate_protocol::{ContextRefusal, Rejection};
+use tidegate_storage::{Durability, Outcome};
 
 use super::page::{BYTES, Page, SECONDS};
 use super::storage::Sight;
@@ -77,6 +78,9 @@ impl Figures {
         page.gauge("ready", "1 if GET /ready is answered with 200", None, u64::from(self.ready))?;
         let draining = self.observer.phase() != Phase::Serving;
         page.gauge("draining", "1 if no new associations are accepted", None, u64::from(draining))?;
+        let reloaded = 1 - self.observer.counters().reload_failed.get().min(1);
+        let help = "1 unless the last reload of the configuration failed, so that former settings are in force";
+        page.gauge("config_last_reload_successful", help, None, reloaded)?;
         let children = self.observer.children();
         let restarts = Group::ALL.map(|group| {
             let of_group = children.iter().filter(|child| child.group == group);
@@ -155,13 +159,13 @@ impl Figures {
 
     fn instances(&self, page: &mut Page<'_>) -> fmt::Result {
         let counters = self.observer.counters();
-        let acknowledged = [
-            (["durable"], counters.instances_durable.get()),
-            (["unsynced"], counters.instances_unsynced.get()),
-            (["identical"], counters.instances_identical.get()),
-        ];
-        let help = "Instances acknowledged: durable on disk, written but not synced, or stored already";
-        page.counters("instances_acknowledged", help, None, &["outcome"], acknowledged)?;
+        let durabilities =
+            Durability::ALL.map(|durability| (durability.to_string(), counters.acknowledged(durability)));
+        let acknowledged = durabilities.iter().flat_map(|(durability, counts)| {
+            Outcome::NAMES.into_iter().zip(*counts).map(|(name, count)| ([name, durability.as_str()], count.get()))
+        });
+        let help = "Instances acknowledged: new, stored already, or other bytes under a stored SOP Instance UID";
+        page.counters("instances_acknowledged", help, None, &["outcome", "durability"], acknowledged)?;
         let bytes = counters.bytes_acknowledged.get();
         page.counter("acknowledged", "Bytes of the datasets of acknowledged instances", BYTES, bytes)?;
         let refused = Reason::ALL.map(|reason| (reason, counters.refused(reason).get()));

@@ -59,7 +59,7 @@ pub(crate) use operators::{OperatorName, dns_names};
 #[cfg(test)]
 pub(crate) use ready::{Check, Readiness};
 pub(crate) use settings::{AdminSettings, Door};
-pub(crate) use socket_path::{MAX_BYTES as SOCKET_PATH_BYTES, SocketPath};
+pub(crate) use socket_path::{MAX_BYTES as SOCKET_PATH_BYTES, SocketPath, addressable};
 pub(crate) use steering::Steering;
 
 /// Connections that wait to be accepted: a flood does not fill it at once.

@@ -29,7 +29,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use super::model::{Association, Second, Status, Writers};
-use super::socket_path::{Link, SocketPath};
+use super::socket_path::{Link, SocketPath, addressable};
 use super::storage::StorageWatch;
 use super::wire::{
     Allocator, Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Purged, Request, Response, Spoken, VERSION, line,
@@ -93,7 +93,8 @@ impl AdminSocket {
     /// # Errors
     /// See [`SocketError`].
     pub(crate) fn bind(path: &Path) -> Result<Self, SocketError> {
-        let address = SockAddr::unix(path).map_err(|_| SocketError::PathTooLong(path.to_owned()))?;
+        let (at, _directory) = addressable(path).map_err(SocketError::io("open the directory of"))?;
+        let address = SockAddr::unix(at).map_err(|_| SocketError::PathTooLong(path.to_owned()))?;
         let new = || Socket::new(Domain::UNIX, Type::STREAM, None).map_err(SocketError::io("create"));
         remove_stale(path, &address, &new()?)?;
         let socket = new()?;

@@ -5,8 +5,9 @@
 //! absolute path, so nodes on one host do not collide. The node binds in the first directory that is its own, and creates a symbolic link
 //! to the socket below the root, for clients that name the root by another path. Without such a directory it binds below the root.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -98,6 +99,19 @@ impl Drop for Link {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// A path to a socket by which the kernel can be asked: a path that does not fit leads through an open directory, which is kept with it.
+///
+/// # Errors
+/// If that directory cannot be opened.
+pub(crate) fn addressable(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    let (Some(directory), Some(name), false) = (path.parent(), path.file_name(), fits(path)) else {
+        return Ok((path.to_owned(), None));
+    };
+    let directory = File::open(directory)?;
+    let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    Ok((path, Some(directory)))
 }
 
 /// Runtime directories, the most specific first.

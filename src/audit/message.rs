@@ -33,6 +33,7 @@ const ACTIVITY: (&str, &str) = ("110100", "Application Activity");
 const BEGIN: Kind = Kind { id: ("110102", "Begin Transferring DICOM Instances"), type_code: None, action: 'E' };
 const TRANSFERRED: Kind = Kind { id: ("110104", "DICOM Instances Transferred"), type_code: None, action: 'C' };
 const REPLACED: Kind = Kind { id: ("110103", "DICOM Instances Accessed"), type_code: None, action: 'U' };
+const KEPT_BOTH: Kind = Kind { action: 'C', ..REPLACED };
 const RESTRICTED: Kind =
     Kind { id: ("110113", "Security Alert"), type_code: Some(("110132", "Use of Restricted Function")), action: 'E' };
 const CONFIGURED: Kind =
@@ -85,6 +86,10 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
         }
         AuditEvent::Replaced { peer, study } => {
             out.event(&REPLACED, &at, Outcome::Success, "stored instances replaced by others with the same UIDs");
+            out.transfer(peer, study, origin);
+        }
+        AuditEvent::KeptBoth { peer, study } => {
+            out.event(&KEPT_BOTH, &at, Outcome::Success, "instances stored beside others with the same UIDs");
             out.transfer(peer, study, origin);
         }
         AuditEvent::Operated { operator, operation } => out.operated(operator, operation, &at, origin),

@@ -11,6 +11,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::runtime;
 
 use super::ask_error::{AskError, Found};
+use crate::admin::addressable;
 use crate::admin::wire::{Answer, Ask, Request, Response, Spoken, VERSION, line};
 
 /// Most bytes of an answer line or a profile: far above the answer for 65,536 associations, far below a danger to this process.
@@ -67,7 +68,11 @@ impl Attempt {
     }
 
     fn connect(&self, path: &Path) -> Result<(UnixStream, Option<u32>), AskError> {
-        let address = SockAddr::unix(path).map_err(|_| AskError::PathTooLong(path.to_owned()))?;
+        let (at, _directory) = addressable(path).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => AskError::Denied(path.to_owned()),
+            _ => AskError::NoNode(vec![path.to_owned()]),
+        })?;
+        let address = SockAddr::unix(at).map_err(|_| AskError::PathTooLong(path.to_owned()))?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // The timeout also bounds the wait for a place in the backlog.
         socket.set_write_timeout(Some(remaining(self.deadline)))?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_actors::{FLOOR_LEASE_BYTES, floors_of};
 
-use super::run::open_files;
+use super::host::open_files;
 use super::{Exit, output};
 use crate::audit;
 use crate::config::{Raw, Settings, TEMPLATE, size_text};

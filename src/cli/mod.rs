@@ -7,6 +7,7 @@ mod client;
 mod configuration;
 mod conformance;
 mod exit;
+mod host;
 mod inspect;
 mod log_queue;
 mod log_text;
@@ -15,6 +16,7 @@ mod look;
 mod manual;
 mod mem;
 mod output;
+mod port;
 mod reach;
 mod recover;
 mod recovery;
@@ -161,7 +163,13 @@ pub(crate) fn main() -> Exit {
             let again = move |started: &config::Raw| {
                 config::reload(started, file.as_deref(), config::process_environment(), &again_flags)
             };
-            with_config(args.file.config, flags, |loaded| run::run(loaded, again))
+            match run::Process::prepare() {
+                Ok(process) => with_config(args.file.config, flags, |loaded| run::run(process, loaded, again)),
+                Err(error) => {
+                    output::complain(&format!("cannot handle signals: {error}"));
+                    Exit::Failed
+                }
+            }
         }
         Command::CheckConfig(file) => {
             with_config(file.config, Flags::default(), |loaded| inspect::check(&loaded.settings))

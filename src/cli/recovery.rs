@@ -9,7 +9,13 @@ use tidegate_storage::{Aside, Durability, Recovery, fs};
 const MAX_LINES: usize = 100;
 
 /// Logs the findings of the recovery that need attention.
-pub(super) fn log(recovery: &Recovery, layout: &Layout) {
+pub(super) fn log(recovery: &Recovery, root: &Path, layout: &Layout) {
+    if recovery.is_new {
+        tracing::info!(
+            root = %root.display(),
+            "the storage root is new: no node has used it before. If one has, its volume is not mounted: stop, mount it, and set storage.require_mark"
+        );
+    }
     if recovery.left_files > 0 {
         tracing::info!(
             files = recovery.left_files,

@@ -2,27 +2,23 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use actix_rt::SystemRunner;
 use tidegate_actors::gauges::alarm::Alarm;
 use tidegate_actors::gauges::audit::{Operation, Operator};
 use tidegate_actors::patience::within;
-use tidegate_actors::{
-    DESCRIPTORS_OF_ASSOCIATION, Failure, LiveSettings, Node, NodeSettings, Observer, Service, StartError,
-    descriptors_of_writers, most_connections,
-};
+use tidegate_actors::{Failure, Node, NodeSettings, Observer, Service, StartError};
 use tidegate_storage::Durability;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use super::host::{TooFewFiles, raise_open_files_limit, warn_of_open_root, warn_of_storage};
 use super::reload::Reloader;
 use super::signals::{Asked, Signals, StopSignal};
 use super::start_up::{AdminUrl, StartUp};
-use super::{Exit, logging, output, recovery, reload, service_manager};
+use super::{Exit, LogQueue, logging, output, port, recovery, reload, service_manager};
 use crate::admin::{Admin, AdminSettings, DoorKeeper, Steering, socket};
 use crate::audit::{self, Origin, Target};
 use crate::config::{ConfigError, Loaded, LogFormat, Raw, Settings};
@@ -37,8 +33,29 @@ const LOG_GRACE: Duration = Duration::from_secs(2);
 /// Time for the sink of audit messages to answer, before the start-up lines say that it does not.
 const SINK_GRACE: Duration = Duration::from_millis(500);
 
+/// The event loop of the main thread, and the signals of the process.
+pub(super) struct Process {
+    system: SystemRunner,
+    signals: Signals,
+}
+
+impl Process {
+    /// Handles signals from now on. Before the configuration is read: until then a SIGHUP ends the process, and the first process of a
+    /// container would not get a SIGTERM.
+    pub(super) fn prepare() -> io::Result<Self> {
+        let system = actix_rt::System::new();
+        let signals = system.block_on(async { Signals::new() })?;
+        Ok(Self { system, signals })
+    }
+}
+
 /// Runs the node until it is asked to stop or fails. `load` reads the configuration again.
-pub(super) fn run(loaded: Loaded, load: impl Fn(&Raw) -> Result<Loaded, ConfigError> + 'static) -> Exit {
+pub(super) fn run(
+    process: Process,
+    loaded: Loaded,
+    load: impl Fn(&Raw) -> Result<Loaded, ConfigError> + 'static,
+) -> Exit {
+    let Process { system, signals } = process;
     let messages = Messages::default();
     let log_level = match logging::init(&loaded.settings.log, messages.clone()) {
         Ok(log_level) => log_level,
@@ -53,7 +70,7 @@ pub(super) fn run(loaded: Loaded, load: impl Fn(&Raw) -> Result<Loaded, ConfigEr
         tracing::error!(%error, "cannot open the fault port");
     }
     let reloader = Reloader::new(loaded.raw, log_level, Box::new(load));
-    let end = actix_rt::System::new().block_on(serve(loaded.settings, reloader, messages));
+    let end = system.block_on(serve(loaded.settings, reloader, messages, signals, &log));
     let exit = match end {
         Ok(End::Asked) => Exit::Done,
         Ok(End::Failed) => Exit::GaveUp,
@@ -70,13 +87,25 @@ pub(super) fn run(loaded: Loaded, load: impl Fn(&Raw) -> Result<Loaded, ConfigEr
 #[derive(Debug, thiserror::Error)]
 enum RunError {
     #[error(
-        "cannot serve the admin surface on {address}: {source}; set admin.listen to another address, to port 0 for a free one, or to \"off\""
+        "cannot serve the admin surface on {address}: {source}{}; port 0 is a free one, \"off\" is none",
+        port::remedy(*.address, "admin.listen", .source)
     )]
     Admin { address: SocketAddr, source: io::Error },
+    #[error("cannot listen on {address}: {source}{}", port::remedy(*.address, "node.listen or tls.listen", .source))]
+    Listen { address: SocketAddr, source: io::Error },
     #[error(transparent)]
-    Start(#[from] StartError),
-    #[error("cannot install signal handlers")]
-    Signals(#[source] io::Error),
+    Start(StartError),
+    #[error(transparent)]
+    Files(#[from] TooFewFiles),
+}
+
+impl From<StartError> for RunError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Listen { address, source } => Self::Listen { address, source },
+            error => Self::Start(error),
+        }
+    }
 }
 
 /// The result of a node that started.
@@ -91,7 +120,13 @@ enum Reason {
     Failure(Failure),
 }
 
-async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -> Result<End, RunError> {
+async fn serve(
+    settings: Settings,
+    mut reloader: Reloader,
+    messages: Messages,
+    mut signals: Signals,
+    log_queue: &LogQueue,
+) -> Result<End, RunError> {
     let Settings {
         node: settings,
         certificate,
@@ -104,12 +139,12 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
         flight_records,
         warnings,
     } = settings;
-    raise_open_files_limit(&settings);
+    raise_open_files_limit(&settings)?;
     warnings.iter().for_each(|warning| reload::log_warning(warning));
     reload::log_certificates(certificate.as_ref(), admin.as_ref());
     revocation_lists.iter().for_each(reload::log_revocation_list);
     let start_up = StartUp::of(&settings, certificate);
-    let durability = settings.storage.durability;
+    let (durability, access) = (settings.storage.durability, settings.storage.access);
     let (root, layout) = (settings.storage.root.clone(), settings.storage.layout.clone());
     let mut services = Vec::new();
     let (admin, door_keeper) = match admin {
@@ -120,22 +155,15 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     services.extend(admin_socket.map(socket::service));
     let sink = audit.clone();
     services.extend(audit.map(|target| audit::service(target, origin(&settings), &root)));
-    let node = Node::start(settings, services, Vec::new()).await?;
+    let node = start(settings, services, &mut signals, log_queue).await?;
     let keeps_records = flight_records.is_some_and(|path| flight::start(&path, &root, messages, node.observer()));
-    let mut signals = Signals::new().map_err(RunError::Signals)?;
     warn_of_durability(durability);
     recovery::warn_of_filesystem(&root, node.filesystem(), durability);
-    recovery::log(node.recovery(), &layout);
+    recovery::log(node.recovery(), &root, &layout);
+    look_at_storage(node.observer()).await;
     actix_rt::spawn(service_manager::watchdog(node.heart()));
-    warn_of_open_root(&root);
-    let audit = match sink {
-        Some(sink) => Some(state_of(&sink).await),
-        None => None,
-    };
-    start_up.log(node.local_address(), node.tls_address(), node.recovery(), admin);
-    if log.format == LogFormat::Text {
-        say(start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin, audit.as_deref())).await;
-    }
+    warn_of_open_root(&root, access);
+    tell_start(&start_up, &node, admin, sink.as_ref(), log.format).await;
     let addresses: Vec<_> = [node.local_address(), node.tls_address()].into_iter().flatten().collect();
     let serving = format!("serving on {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "));
     service_manager::ready(&serving);
@@ -161,6 +189,24 @@ async fn serve(settings: Settings, mut reloader: Reloader, messages: Messages) -
     Ok(end)
 }
 
+/// Tells where the node listens and what it found: in the log, and on stdout for people.
+async fn tell_start(
+    start_up: &StartUp,
+    node: &Node,
+    admin: Option<AdminUrl>,
+    sink: Option<&Target>,
+    format: LogFormat,
+) {
+    let audit = match sink {
+        Some(sink) => Some(state_of(sink).await),
+        None => None,
+    };
+    start_up.log(node.local_address(), node.tls_address(), node.recovery(), admin);
+    if format == LogFormat::Text {
+        say(start_up.lines(node.local_address(), node.tls_address(), node.recovery(), admin, audit.as_deref())).await;
+    }
+}
+
 /// The sink of audit messages and its state, for the start-up lines and the log.
 async fn state_of(sink: &Target) -> String {
     match audit::reach(sink, SINK_GRACE).await {
@@ -172,6 +218,37 @@ async fn state_of(sink: &Target) -> String {
             tracing::warn!(sink = %sink, error, "audit sink not reached: messages wait in .tidegate/audit of the storage root");
             format!("{sink}, not reached: {error}; messages wait in .tidegate/audit of the storage root")
         }
+    }
+}
+
+/// Starts the node, unless a signal asks to stop before it has started: then the process ends.
+async fn start(
+    settings: NodeSettings,
+    services: Vec<Service>,
+    signals: &mut Signals,
+    log_queue: &LogQueue,
+) -> Result<Node, RunError> {
+    tokio::select! {
+        node = Node::start(settings, services, Vec::new()) => Ok(node?),
+        signal = signals.next_stop() => {
+            tracing::info!(signal = signal.name, "asked to stop while starting: stopped, the storage as after a crash");
+            log_queue.flush(LOG_GRACE);
+            // The storage may be in the middle of its recovery, which the next start begins anew.
+            std::process::exit(0);
+        }
+    }
+}
+
+/// Tells at the start what `/ready` tells. A disk that hangs delays no start: the look is awaited for a bounded time.
+async fn look_at_storage(observer: Observer) {
+    let (looked, is_looked) = oneshot::channel();
+    let look = move || {
+        warn_of_storage(&observer.look_at_storage());
+        looked.send(())
+    };
+    // Without a thread to be had, `/ready` is asked soon enough.
+    if thread::Builder::new().name("first-look".to_owned()).spawn(look).is_ok() {
+        let _ = within(LOG_GRACE, is_looked).await;
     }
 }
 
@@ -213,6 +290,7 @@ async fn reason_to_stop(
                     let reloaded = reloader.reload();
                     let by = Operator { identity: "signal SIGHUP".to_owned(), address: None };
                     node.observer().record_operation(Operation::Reload(reloaded.is_some()), &by);
+                    node.observer().note_reload(reloaded.is_some());
                     if let Some(settings) = reloaded {
                         *shutdown_grace = settings.shutdown_grace;
                         if let Some(keeper) = door_keeper {
@@ -272,49 +350,4 @@ fn bind_admin(
     let url = AdminUrl { scheme: admin.scheme(), address: admin.address() };
     services.push(admin.service());
     Ok((url, keeper))
-}
-
-/// Files of this process are closed to others. A storage root that existed before may be open.
-fn warn_of_open_root(root: &Path) {
-    const OTHERS: u32 = 0o007;
-    const GROUP_WRITES: u32 = 0o020;
-    let Ok(metadata) = root.metadata() else { return };
-    let mode = metadata.permissions().mode() & 0o7777;
-    let (root, octal) = (root.display(), format_args!("{mode:04o}"));
-    if mode & OTHERS != 0 {
-        tracing::warn!(%root, mode = %octal, "every user of this machine can enter the storage root: chmod o-rwx it");
-    }
-    if mode & GROUP_WRITES != 0 {
-        tracing::warn!(%root, mode = %octal, "the group of the storage root can change what is stored: chmod g-w it");
-    }
-}
-
-/// Descriptors for connections that are being rejected.
-const BEING_TURNED_AWAY: u64 = 256;
-
-/// The most file descriptors that a node with these settings has open.
-pub(super) fn open_files(settings: &NodeSettings) -> u64 {
-    let LiveSettings { associations, writers, .. } = &settings.live;
-    DESCRIPTORS_OF_ASSOCIATION * most_connections(associations.max) as u64
-        + descriptors_of_writers(settings.writers, writers.batch)
-        + BEING_TURNED_AWAY
-        + if settings.audits { audit::MAX_OPEN_FILES } else { 0 }
-}
-
-/// Common soft limits (1024) are below the need of the default settings.
-fn raise_open_files_limit(settings: &NodeSettings) {
-    let wanted = open_files(settings);
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|limit| limit >= wanted) {
-        return;
-    }
-    let raised = maximum.map_or(wanted, |most| most.min(wanted));
-    let outcome = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
-    if outcome.is_err() || raised < wanted {
-        tracing::warn!(
-            limit = getrlimit(Resource::Nofile).current,
-            wanted,
-            "open file limit is too low for associations.max: raise the limit (ulimit -n) or lower the setting"
-        );
-    }
 }

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use actix_rt::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM, SIGINT, SIGHUP and SIGUSR1, from its construction on; until then their default action ends the process.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1, from its construction on. Those that arrive while nobody waits are kept.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,

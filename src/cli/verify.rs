@@ -23,8 +23,9 @@ must be the one that the layout makes of its UIDs; its bytes must match the dige
 attribute, which is absent from a copy made without such attributes). The digest also tells damage from a dataset that its sender \
 sent malformed.
 
-Nothing is changed, symbolic links are not followed, and a node may be running. Entries below .tidegate, and names that begin with \
-a period, are skipped. `ionice -c3 tidegate verify DIR` leaves the disk to a busy node.
+Nothing is changed, symbolic links are not followed, and a node may be running. Entries below .tidegate are skipped. Foreign entries \
+are counted and are no damage: files that are neither DICOM nor at a path that a layout could make, links, and names that begin with \
+a period; --all lists the files. `ionice -c3 tidegate verify DIR` leaves the disk to a busy node.
 
 Exit codes: 0 no file is damaged, 1 some are damaged or cannot be read, 2 usage or configuration error.
 
@@ -39,7 +40,7 @@ pub(super) struct VerifyArgs {
     /// Files read in parallel
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
-    /// Report every file, not only those with faults
+    /// Report every file, not only those with faults, foreign ones too
     #[arg(long)]
     all: bool,
     /// Print one JSON object per line: one for each file, then the totals
@@ -90,7 +91,7 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
             scope.spawn(|| verification.count_files().map(|files| bar.set_length(files)));
         }
         verification.run(&|verdict| {
-            if all || verdict.condition() != Condition::Whole {
+            if all || !matches!(verdict.condition(), Condition::Whole | Condition::Foreign) {
                 bar.suspend(|| output::print(&line(&verdict, json)));
             }
             bar.inc(1);
@@ -128,6 +129,7 @@ fn line(verdict: &Verdict, json: bool) -> String {
         Condition::Whole => "whole",
         Condition::MalformedAsReceived => "malformed-as-received",
         Condition::Damaged => "damaged",
+        Condition::Foreign => "foreign",
     };
     let faults: Vec<String> = verdict.faults.iter().map(ToString::to_string).collect();
     let path = verdict.path.to_string_lossy();
@@ -163,6 +165,11 @@ fn summary(root: &Path, totals: &Totals, json: bool) -> String {
         root.display(),
         ByteSize(bytes).display().iec(),
     );
+    if foreign > 0 {
+        text.push_str(&format!(
+            "{foreign} are foreign: neither DICOM files nor at a path of the layout, links, or names with a leading period\n"
+        ));
+    }
     if without_digest > 0 {
         text.push_str(&format!("{without_digest} have no digest: their structure was verified, not every byte\n"));
     }

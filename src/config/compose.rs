@@ -23,6 +23,7 @@ use super::checks::Checks;
 use super::criteria::STANDARD_ROOT;
 use super::human::{LimitOrAuto, PeriodOrAuto, SizeOrAuto, period_text, size_text};
 use super::keys::{self, Raw};
+use super::permissions::file_access;
 use super::problem::Problem;
 use super::removed::COMMIT_SHARED;
 use super::sources::Given;
@@ -355,7 +356,7 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
     let duplicates = checks.chosen(
         "storage.duplicates",
         &raw.duplicates,
-        &[("replace", Duplicates::Replace), ("keep-both", Duplicates::KeepBoth), ("refuse", Duplicates::Refuse)],
+        &[("keep-both", Duplicates::KeepBoth), ("replace", Duplicates::Replace), ("refuse", Duplicates::Refuse)],
     );
     let layout = match Layout::parse(&raw.layout) {
         Ok(layout) => Some(layout),
@@ -364,9 +365,12 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
             None
         }
     };
+    let access = file_access(&raw.file_mode, &raw.directory_mode, &raw.group, checks);
     Some(tidegate_storage::Settings {
         root: raw.root.clone().into(),
         min_free_bytes: raw.min_free.0,
+        access: access?,
+        requires_mark: raw.require_mark,
         layout: layout?,
         durability: durability?,
         commit: commit?,

@@ -138,8 +138,12 @@ keys! {
         layout: String = text("{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"), AtRestart;
         durability: String = text("fsync"), AtRestart;
         commit: String = text("adaptive"), AtRestart;
-        duplicates: String = text("replace"), AtRestart;
+        duplicates: String = text("keep-both"), AtRestart;
         min_free: Size = Size(512 * MIB), AtRestart, 0..=1024 * TIB;
+        file_mode: String = text("auto"), AtRestart;
+        directory_mode: String = text("auto"), AtRestart;
+        group: String = text(""), AtRestart;
+        require_mark: bool = false, AtRestart;
     }
     admin: Admin {
         listen: String = text("127.0.0.1:9112"), AtRestart;

@@ -16,6 +16,7 @@ mod effect_tests;
 mod human;
 mod keys;
 mod pem;
+mod permissions;
 mod placements;
 mod problem;
 mod read;

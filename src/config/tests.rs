@@ -91,7 +91,7 @@ fn variables_take_the_type_of_their_key() {
 #[test]
 fn every_mistake_is_told_with_key_value_place_and_what_is_allowed() {
     let text = "[node]\nae_tilte = 'X'\nae_title = ''\nlisten = 'here'\n[writers]\ncount = 2.5\nbatch = 0\n\
-                [memory]\nbudget = 'lots'\n[storage]\nlayout = 'all.dcm'\nduplicates = 'maybe'\n[nodes]\n";
+                [memory]\nbudget = 'lots'\n[storage]\nlayout = 'all.dcm'\nduplicates = 'maybe'\nfile_mode = '0755'\n[nodes]\n";
     let variables = [("TIDEGATE__ASSOCIATIONS__MAX", "many"), ("TIDEGATE__LOG__LEVL", "debug")];
     let expected = [
         ("associations.max = \"many\": must be a whole number", "environment variable TIDEGATE__ASSOCIATIONS__MAX"),
@@ -107,7 +107,12 @@ fn every_mistake_is_told_with_key_value_place_and_what_is_allowed() {
             "t.toml:4",
         ),
         ("nodes = {}: unknown key; `tidegate print-config --default` shows every key", "t.toml"),
-        ("storage.duplicates = \"maybe\": must be \"replace\" or \"keep-both\" or \"refuse\"", "t.toml:12"),
+        ("storage.duplicates = \"maybe\": must be \"keep-both\" or \"replace\" or \"refuse\"", "t.toml:12"),
+        (
+            "storage.file_mode = \"0755\": must be \"auto\" or an octal mode from \"0600\" to \"0664\": readable and writable by the node, \
+             not executable, not writable by everybody",
+            "t.toml:13",
+        ),
         ("writers.batch = 0: must be 1 to 256", "t.toml:7"),
         ("writers.count = 2.5: must be a whole number", "t.toml:6"),
     ];

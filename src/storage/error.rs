@@ -14,11 +14,11 @@ pub enum StoreError {
         /// The stored file, relative to the root.
         path: PathBuf,
     },
-    /// As many different versions of this SOP Instance UID are stored as are ever kept beside each other.
-    #[error("{copies} different versions of this SOP Instance UID are already stored")]
+    /// Other versions of this SOP Instance UID have every name that this version may have.
+    #[error("other versions of this SOP Instance UID have all {tried} names that this one may have")]
     TooManyCopies {
-        /// How many there are.
-        copies: u32,
+        /// Names tried.
+        tried: u32,
     },
     /// The filesystem, or the quota on it, is full.
     #[error("the disk is full")]
@@ -78,6 +78,15 @@ pub enum StoreError {
     /// Another thread has held what this instance needs (its lock, its path, the commit log) for [`LOCK_TIMEOUT`](crate::sync).
     #[error("another thread is still storing this instance")]
     Contended,
+    /// The filesystem has no atomic rename that replaces nothing, and no hard links: no file can get its final name.
+    #[error(
+        "the filesystem of {} can neither rename without replacing (RENAME_NOREPLACE) nor hard link, which a commit needs: use ext4 or XFS",
+        path.display()
+    )]
+    NoFinalNames {
+        /// The object of the operation.
+        path: PathBuf,
+    },
     /// There is no file descriptor left, of the process or of the machine.
     #[error("out of file descriptors")]
     OutOfDescriptors,
@@ -99,7 +108,7 @@ impl StoreError {
     /// itself: a disk that is full, held to its reserve or not mounted is none.
     pub fn is_storage_failure(&self) -> bool {
         match self {
-            Self::PermissionDenied { .. } | Self::ReadOnly | Self::Io { .. } => true,
+            Self::PermissionDenied { .. } | Self::ReadOnly | Self::NoFinalNames { .. } | Self::Io { .. } => true,
             Self::DuplicateRefused { .. }
             | Self::TooManyCopies { .. }
             | Self::DiskFull
@@ -120,6 +129,7 @@ impl StoreError {
         if let Self::DuplicateRefused { path }
         | Self::PermissionDenied { path, .. }
         | Self::Obstructed { path, .. }
+        | Self::NoFinalNames { path }
         | Self::Io { path, .. } = &mut self
         {
             *path = map(path);
@@ -134,6 +144,7 @@ impl StoreError {
             Errno::NOSPC | Errno::DQUOT => Self::DiskFull,
             Errno::ACCESS | Errno::PERM => Self::PermissionDenied { path, owner: None },
             Errno::ROFS => Self::ReadOnly,
+            Errno::OPNOTSUPP if what.starts_with("rename to") => Self::NoFinalNames { path },
             Errno::MFILE | Errno::NFILE => Self::OutOfDescriptors,
             Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG => {
                 Self::Obstructed { path, source }
@@ -157,6 +168,16 @@ pub enum OpenError {
     /// The root is not there. Only said of a root that was: an open store never recreates it.
     #[error("storage root {} is gone", root.display())]
     Missing {
+        /// The root.
+        root: PathBuf,
+    },
+    /// No store has used the root, and the settings ask for one that was used.
+    #[error(
+        "storage root {} was not used by a node before (it has no .tidegate), and storage.require_mark is true: mount its volume, or set \
+         storage.require_mark = false for the first start",
+        root.display()
+    )]
+    NoMark {
         /// The root.
         root: PathBuf,
     },

@@ -75,11 +75,26 @@ pub enum Outcome {
     Identical,
     /// The instance replaced different bytes.
     Replaced,
-    /// It was stored beside different bytes, as the `copy`th version (from 2).
+    /// It was stored beside different bytes.
     KeptBoth {
-        /// The number in its name.
+        /// The number in its name: from 2, or a number made of its digest if many versions are stored.
         copy: u32,
     },
+}
+
+impl Outcome {
+    /// Outcomes by name.
+    pub const NAMES: [&str; 4] = ["new", "identical", "replaced", "kept_both"];
+
+    /// Its position in [`Self::NAMES`].
+    pub fn position(&self) -> usize {
+        match self {
+            Self::New => 0,
+            Self::Identical => 1,
+            Self::Replaced => 2,
+            Self::KeptBoth { .. } => 3,
+        }
+    }
 }
 
 /// The outcome of cancelling an instance.

@@ -46,6 +46,6 @@ pub use error::{OpenError, Owner, StoreError};
 pub use fs::{Inodes, Space};
 pub use instance::{Cancellation, FileBuilder, Instance, Outcome, Payload, Stored};
 pub use recovery::{Aside, Reason, Recovery};
-pub use settings::{CommitStrategy, Duplicates, Durability, Placement, Settings, UnknownWord};
+pub use settings::{CommitStrategy, Duplicates, Durability, FileAccess, Placement, Settings, UnknownWord};
 pub use spool::SpoolFile;
 pub use store::Store;

@@ -20,12 +20,23 @@ pub struct Recovery {
     pub waiting_files: u64,
     /// Files quarantined below `.tidegate/lost`, by this start and by earlier ones, and not yet removed by an operator.
     pub lost_files: u64,
+    /// Whether no store had used the root before.
+    pub is_new: bool,
 }
 
 impl Recovery {
     /// Adds the findings of another checkpoint.
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { removed_files, removed_bytes, restored_files, left_files, aside, waiting_files, lost_files } = other;
+        let Self {
+            removed_files,
+            removed_bytes,
+            restored_files,
+            left_files,
+            aside,
+            waiting_files,
+            lost_files,
+            is_new: _,
+        } = other;
         self.removed_files += removed_files;
         self.removed_bytes += removed_bytes;
         self.restored_files += restored_files;

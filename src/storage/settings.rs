@@ -25,6 +25,22 @@ pub struct Settings {
     pub duplicates: Duplicates,
     /// Nothing is written that would leave less than this many bytes of the filesystem free. 0 turns the check off.
     pub min_free_bytes: u64,
+    /// Mode and group of what the layout makes.
+    pub access: FileAccess,
+    /// Whether a root that no store has used is refused: it may be the empty mount point of a volume.
+    pub requires_mark: bool,
+}
+
+/// Mode and group of the instances' files, and of the directories that a layout makes for them. The node's own directory is not among
+/// them. `None`: as the process creates them (0640 and 0750, less its umask, in the group that the filesystem chooses).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileAccess {
+    /// Mode of files.
+    pub file_mode: Option<u32>,
+    /// Mode of directories. One that inherits the set-group-ID bit keeps it.
+    pub directory_mode: Option<u32>,
+    /// Group of both, by number.
+    pub group: Option<u32>,
 }
 
 /// Where and how an instance is stored below the root.
@@ -73,11 +89,11 @@ pub enum CommitStrategy {
 /// stored a second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Duplicates {
-    /// The new instance takes the place of the old one, atomically, once it is durable. Written `replace`.
-    #[default]
-    Replace,
     /// The new instance is stored beside the old one under a numbered name. Written `keep-both`.
+    #[default]
     KeepBoth,
+    /// The new instance takes the place of the old one, atomically, once it is durable. Written `replace`.
+    Replace,
     /// The new instance is refused. Written `refuse`.
     Refuse,
 }
@@ -90,6 +106,11 @@ pub struct UnknownWord {
     pub word: String,
     /// The words allowed, as one would list them.
     pub allowed: &'static str,
+}
+
+impl Durability {
+    /// In the order of their declaration.
+    pub const ALL: [Self; 2] = [Self::Fsync, Self::None];
 }
 
 impl FromStr for Durability {
@@ -144,7 +165,7 @@ impl FromStr for Duplicates {
             "replace" => Ok(Self::Replace),
             "keep-both" => Ok(Self::KeepBoth),
             "refuse" => Ok(Self::Refuse),
-            _ => Err(UnknownWord { word: word.to_owned(), allowed: "replace, keep-both, refuse" }),
+            _ => Err(UnknownWord { word: word.to_owned(), allowed: "keep-both, replace, refuse" }),
         }
     }
 }
@@ -180,7 +201,7 @@ mod tests {
     #[test]
     fn an_unknown_word_is_named_with_what_is_allowed() {
         let error = "keep".parse::<Duplicates>().unwrap_err();
-        assert_eq!(error.to_string(), "\"keep\" is not one of replace, keep-both, refuse");
+        assert_eq!(error.to_string(), "\"keep\" is not one of keep-both, replace, refuse");
         assert!("Fsync".parse::<Durability>().is_err());
     }
 }

@@ -48,7 +48,7 @@ impl<H: Handle> Store<H> {
         let wants_wal = settings.durability == Durability::Fsync
             && matches!(settings.commit, CommitStrategy::Adaptive | CommitStrategy::Log)
             && reports_failed_write_back();
-        let (root, recovery) = Root::open(&settings.root, wants_wal)?;
+        let (root, recovery) = Root::open(&settings, wants_wal)?;
         let store = Inner {
             wanted: settings.layout.wanted(),
             placement: settings.placement(),
@@ -86,14 +86,20 @@ impl<H: Handle> Store<H> {
         space::of(&*self.0.root()?)
     }
 
-    /// Writes a small file as a commit does, and removes it. Success means that instances could be stored at this moment, apart from the
-    /// space to be kept free.
+    /// Writes a small file as a commit does, with a final name in the directory of temp files, and removes it. Success means that
+    /// instances could be stored at this moment, apart from the space to be kept free and from single directories.
     pub fn try_write(&self) -> Result<(), StoreError> {
         let root = self.0.root()?;
+        root.may_make_directories()?;
         let temp = TempFile::create(&root, &self.0.temp_names)?;
         temp.write_at(0, [&[0; TRIAL_BYTES][..]])?;
-        if self.0.settings.durability == Durability::Fsync {
+        let syncs = self.0.settings.durability == Durability::Fsync;
+        if syncs {
             temp.sync_data()?;
+        }
+        temp.try_final_name()?;
+        if syncs {
+            root.sync_tmp()?;
             root.prove_journal()?;
         }
         Ok(())

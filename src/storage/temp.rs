@@ -41,6 +41,8 @@ impl TempNames {
 pub(crate) struct TempFile<H: Handle> {
     pub(crate) file: H,
     name: String,
+    /// The directory that it was created in.
+    directory: Arc<H>,
     root: Arc<Root<H>>,
     renamed: AtomicBool,
 }
@@ -54,8 +56,16 @@ impl<H: Handle> TempFile<H> {
     /// As [`Self::create`], with the bare error of the operating system.
     pub(crate) fn begin(root: &Arc<Root<H>>, names: &TempNames) -> Result<Self, Errno> {
         let name = names.next();
-        let file = root.tmp.open(Path::new(&name), Open::New)?;
-        Ok(Self { file, name, root: Arc::clone(root), renamed: AtomicBool::new(false) })
+        let mut directory = root.tmp();
+        let file = match directory.open(Path::new(&name), Open::New) {
+            Err(Errno::NOENT) => {
+                directory = root.remake_tmp()?;
+                directory.open(Path::new(&name), Open::New)
+            }
+            opened => opened,
+        }?;
+        root.set_file_access(&file)?;
+        Ok(Self { file, name, directory, root: Arc::clone(root), renamed: AtomicBool::new(false) })
     }
 
     /// Writes all of `slices` from `offset_bytes` on, without gathering them first. The write is idempotent: any thread may write the
@@ -121,7 +131,7 @@ impl<H: Handle> TempFile<H> {
         if !self.root.writes_through() {
             return None;
         }
-        let opened = self.root.tmp.open(Path::new(&self.name), Open::Direct);
+        let opened = self.directory.open(Path::new(&self.name), Open::Direct);
         if let Err(Errno::INVAL) = opened {
             self.root.write_through_no_more();
         }
@@ -153,10 +163,15 @@ impl<H: Handle> TempFile<H> {
     /// Renames the file to its final name; `EXIST` if that name is taken.
     pub(crate) fn rename_to_free(&self, directory: &H, name: &OsStr) -> Result<(), Errno> {
         let renamed = fault::point(Step::Rename)
-            .and_then(|()| self.root.tmp.rename(self.name(), directory, Path::new(name), Taken::Fail));
+            .and_then(|()| self.directory.rename(self.name(), directory, Path::new(name), Taken::Fail));
         match renamed {
             // The filesystem has no rename without replacing (NFS, some FUSE). A hard link does not replace either; drop removes the temp name.
-            Err(Errno::INVAL | Errno::NOSYS) => self.root.tmp.link(self.name(), directory, Path::new(name)),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                match self.directory.link(self.name(), directory, Path::new(name)) {
+                    Err(Errno::PERM | Errno::NOSYS | Errno::INVAL) => Err(Errno::OPNOTSUPP),
+                    linked => linked,
+                }
+            }
             Ok(()) => {
                 self.renamed.store(true, Ordering::Release);
                 Ok(())
@@ -165,16 +180,24 @@ impl<H: Handle> TempFile<H> {
         }
     }
 
+    /// Gives the file a final name beside its own, by the calls of a commit, and removes it again.
+    pub(crate) fn try_final_name(&self) -> Result<(), StoreError> {
+        let name = format!("{}-final", self.name);
+        self.rename_to_free(&self.directory, OsStr::new(&name))
+            .map_err(|error| self.root.failed("rename to a final name in", error))?;
+        self.directory.unlink(OsStr::new(&name)).map_err(|error| self.root.failed("remove a temp file in", error))
+    }
+
     /// Renames the file to its final name and replaces the file under that name.
     pub(crate) fn rename_over(&self, directory: &H, name: &OsStr) -> Result<(), Errno> {
-        self.root.tmp.rename(self.name(), directory, Path::new(name), Taken::Replace)?;
+        self.directory.rename(self.name(), directory, Path::new(name), Taken::Replace)?;
         self.renamed.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Whether the temp name still exists.
     pub(crate) fn exists(&self) -> bool {
-        self.root.tmp.stat_at(Path::new(&self.name), Link::NoFollow).is_ok()
+        self.directory.stat_at(Path::new(&self.name), Link::NoFollow).is_ok()
     }
 
     fn name(&self) -> &OsStr {
@@ -202,7 +225,7 @@ impl<H: Handle> Drop for TempFile<H> {
     fn drop(&mut self) {
         if !*self.renamed.get_mut() {
             // The name is already gone if a commit died between the rename and recording it. Recovery removes files that remain.
-            let _ = self.root.tmp.unlink(OsStr::new(&self.name));
+            let _ = self.directory.unlink(OsStr::new(&self.name));
         }
     }
 }

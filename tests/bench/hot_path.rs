@@ -11,7 +11,9 @@ use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
-use tidegate_storage::{CommitStrategy, Duplicates, Durability, FileBuilder, Instance, Payload, Settings, Store};
+use tidegate_storage::{
+    CommitStrategy, Duplicates, Durability, FileAccess, FileBuilder, Instance, Payload, Settings, Store,
+};
 
 const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
 const EXPLICIT: &str = "1.2.840.10008.1.2.1";
@@ -81,6 +83,8 @@ fn commit(times: u32, durability: Durability) {
         commit: CommitStrategy::Log,
         duplicates: Duplicates::Replace,
         min_free_bytes: 0,
+        access: FileAccess::default(),
+        requires_mark: false,
     })
     .unwrap();
     for batch in 0..times.div_ceil(8) {

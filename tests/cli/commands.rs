@@ -181,7 +181,7 @@ fn the_start_up_lines_say_where_everything_is() {
     let expected = [
         format!("tidegate {}: AE title MY AE, listening on 127.0.0.1:{port}", env!("CARGO_PKG_VERSION")),
         format!(
-            "storage: {} (durability fsync, duplicates replace, layout \
+            "storage: {} (durability fsync, duplicates keep-both, layout \
              {{StudyInstanceUID}}/{{SeriesInstanceUID}}/{{SOPInstanceUID}}.dcm); removed 0 unfinished files, \
              restored 0 from the commit log",
             root.display()
@@ -323,7 +323,79 @@ fn an_address_in_use_is_one_clear_line_and_exits_1() {
         assert_eq!(complaints.len(), 1, "{stderr}");
         assert!(complaints[0].contains(&address), "{stderr}");
         assert!(complaints[0].to_lowercase().contains("in use"), "{stderr}");
+        assert!(complaints[0].contains(&format!("process {} (", std::process::id())), "the holder is named: {stderr}");
     }
+}
+
+#[test]
+fn too_few_open_files_are_one_clear_line_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new("sh");
+    let start = "ulimit -n 40; exec \"$0\" --storage data --listen 127.0.0.1:0 --admin off";
+    command.args(["-c", start, env!("CARGO_BIN_EXE_tidegate")]).current_dir(directory.path());
+    let (code, stdout, stderr) = run_to_end(&mut command);
+    assert_eq!((code, stdout.as_str(), stderr.lines().count()), (1, "", 1), "{stderr}");
+    assert!(stderr.contains("open file limit is 40") && stderr.contains("LimitNOFILE"), "{stderr}");
+    assert!(!directory.path().join("data").exists(), "nothing was started");
+}
+
+#[test]
+fn a_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new("sh");
+    let start = "ulimit -Sn 50; ulimit -Hn 4000; exec \"$0\" --storage data --listen 127.0.0.1:0";
+    command.args(["-c", start, env!("CARGO_BIN_EXE_tidegate")]).current_dir(directory.path());
+    let node = Running::start(command);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.child.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().skip(3).collect::<Vec<_>>(), ["4000", "4000", "files"]);
+}
+
+#[test]
+fn a_root_without_a_mark_is_told_or_refused_as_configured() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["--listen", "127.0.0.1:0", "--storage", "data"];
+    let with_mark = || {
+        let mut command = tidegate(directory.path(), &arguments);
+        command.env("TIDEGATE__STORAGE__REQUIRE_MARK", "true").env("TIDEGATE__ADMIN__LISTEN", "off");
+        command
+    };
+    let (code, _, stderr) = run_to_end(&mut with_mark());
+    assert_eq!(code, 1);
+    assert!(stderr.contains("storage.require_mark") && stderr.contains("mount its volume"), "{stderr}");
+    assert!(!directory.path().join("data").exists(), "nothing is made on the empty mount point");
+    let mut first = Running::start(tidegate(directory.path(), &arguments));
+    first.wait_for_log("the storage root is new");
+    drop(first);
+    let again = Running::start(with_mark());
+    again.signal(Signal::TERM);
+    let (code, _, stderr) = again.end();
+    assert_eq!(code, Some(0));
+    assert!(!stderr.contains("the storage root is new"), "{stderr}");
+}
+
+#[test]
+fn a_signal_to_reload_that_comes_before_the_configuration_is_read_ends_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tidegate.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let mut command =
+        tidegate(directory.path(), &["--listen", "127.0.0.1:0", "--admin", "off", "--config", "tidegate.toml"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The node opens the pipe to read it, and waits.
+    let mut pipe = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "").unwrap();
+    let signal = |signal| rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+    signal(Signal::HUP);
+    signal(Signal::TERM);
+    pipe.write_all(b"[node]\nae_title = \"LATE\"\n").unwrap();
+    drop(pipe);
+    let status = child.wait().unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(status.code(), Some(0), "{status:?}: {stderr}");
+    assert!(stderr.contains("SIGTERM"), "{stderr}");
 }
 
 #[test]

@@ -43,10 +43,10 @@ def test_replace_keeps_the_last(start_node):
     assert [file.dataset for file in node.stored()] == [second]
 
 
-def test_replace_is_the_default(node):
+def test_keep_both_is_the_default(node):
     _, first, second = datasets()
     assert store(node, first, second, first) == [0x0000] * 3
-    assert [file.dataset for file in node.stored()] == [first]
+    assert sorted(file.dataset for file in node.stored()) == sorted([first, second])
 
 
 def test_keep_both_keeps_each_version_once(start_node):

@@ -230,10 +230,31 @@ fn a_datagram_that_nobody_takes_is_told_and_sent_again() {
 }
 
 #[test]
+fn instances_stored_beside_others_leave_messages() {
+    let receiver = Receiver::up();
+    let sink = receiver.sink();
+    let node = Node::start(&[("TIDEGATE__AUDIT__SINK", &sink)]);
+    let (mut wire, _) = Wire::associate(node.address(), calling("CT1"));
+    for bytes in [1000, 2000] {
+        assert_eq!(wire.store(1, "1.2.3.4", &dataset("1.2.3.4", bytes)).status, 0);
+    }
+    let kept = ["DICOM Instances Accessed", "EventActionCode=\"C\"", "beside others", "ParticipantObjectID=\"1.2.3\""];
+    receiver.has(&[&kept[..], &["NumberOfInstances=\"1\""]].concat());
+    assert_eq!(wire.store(3, "1.2.3.4", &dataset("1.2.3.4", 3000)).status, 0);
+    wire.release();
+    receiver.has(&[&kept[..], &["NumberOfInstances=\"2\""]].concat());
+}
+
+#[test]
 fn a_replaced_instance_and_what_an_operator_does_leave_messages() {
     let receiver = Receiver::up();
     let sink = receiver.sink();
-    let mut node = Node::start(&[("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"), ("TIDEGATE__AUDIT__SINK", &sink)]);
+    let environment = [
+        ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"),
+        ("TIDEGATE__AUDIT__SINK", sink.as_str()),
+        ("TIDEGATE__STORAGE__DUPLICATES", "replace"),
+    ];
+    let mut node = Node::start(&environment);
     let (mut wire, _) = Wire::associate(node.address(), calling("CT1"));
     assert_eq!(wire.store(1, "1.2.3.4", &dataset("1.2.3.4", 1000)).status, 0);
     assert_eq!(wire.store(2, "1.2.3.4", &dataset("1.2.3.4", 2000)).status, 0);

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use crate::http::get;
 use crate::node::{Node, eventually};
 use crate::wire::{CT, Response, Wire, command, dataset, p_data, request, store_command, store_message};
 use dicom_ul::pdu::{AbortRQSource, Pdu, PresentationContextProposed, UserVariableItem};
@@ -393,8 +394,13 @@ fn a_disk_down_to_its_reserve_is_answered_with_a700() {
 #[test]
 fn duplicates_are_treated_as_configured() {
     let (one, two) = (dataset("1.2.3.13", 1000), dataset("1.2.3.13", 2000));
-    for (policy, second, files) in [("replace", 0, 1), ("keep-both", 0, 2), ("refuse", 0x0111, 1)] {
-        let node = Node::start(&[("TIDEGATE__STORAGE__DUPLICATES", policy)]);
+    let kept = [("", 0, 2), ("keep-both", 0, 2)];
+    for (policy, second, files) in [("replace", 0, 1), ("refuse", 0x0111, 1)].into_iter().chain(kept) {
+        let mut environment = vec![("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0")];
+        if !policy.is_empty() {
+            environment.push(("TIDEGATE__STORAGE__DUPLICATES", policy));
+        }
+        let node = Node::start(&environment);
         let (mut wire, _) = Wire::associate(node.address(), request());
         assert_eq!(wire.store(1, "1.2.3.13", &one).status, 0);
         assert_eq!(wire.store(2, "1.2.3.13", &one).status, 0, "{policy}: the same again");
@@ -403,6 +409,18 @@ fn duplicates_are_treated_as_configured() {
         assert_stored(&node, "1.2.3.13", if policy == "replace" { &two } else { &one });
         let series = fs::read_dir(node.storage().join("1.2.3/1.2.3.4")).unwrap();
         assert_eq!(series.count(), files, "{policy}");
+        let (outcome, path) = match policy {
+            "refuse" => continue,
+            "replace" => ("replaced", "path=1.2.3/1.2.3.4/1.2.3.13.dcm"),
+            _ => ("kept_both", "path=1.2.3/1.2.3.4/1.2.3.13~2.dcm"),
+        };
+        let line = node.logged(&["other bytes under a stored SOP Instance UID", "sop_instance=\"1.2.3.13\"", path]);
+        assert!(line.contains(" INFO ") && line.contains(&format!("outcome=\"{outcome}\"")), "{line}");
+        let figures = get(node.admin_address(), "/metrics").body;
+        for name in ["new", "identical", outcome] {
+            let sample = format!("tidegate_instances_acknowledged_total{{outcome=\"{name}\",durability=\"fsync\"}} 1");
+            assert!(figures.contains(&sample), "{policy}: {sample}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
+use crate::http::get;
 use crate::node::{Node, PATIENCE, eventually};
 use crate::wire::{Wire, dataset, p_data, request, store_command};
 use dicom_ul::pdu::Pdu;
@@ -116,14 +117,24 @@ fn what_can_change_changes_at_once_and_what_cannot_is_named() {
 #[test]
 fn a_mistake_in_the_new_configuration_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let mut node = start(directory.path(), "[associations]\nmax = 2\n", &[]);
+    let surface = [("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0")];
+    let mut node = start(directory.path(), "[associations]\nmax = 2\n", &surface);
+    let says = |succeeded: u8| {
+        let sample = format!("\ntidegate_config_last_reload_successful {succeeded}\n");
+        eventually(|| get(node.admin_address(), "/metrics").body.contains(&sample))
+    };
+    assert!(says(1));
     let wrong = "[associations]\nmax = 1\nidle_timout = '1s'\n";
     reconfigure(&node, directory.path(), wrong, &["ERROR", "configuration not reloaded", "did you mean"]);
+    assert!(says(0));
     let wires: Vec<_> = (0..2).map(|_| Wire::associate(node.address(), request())).collect();
     drop(wires);
     fs::remove_file(directory.path().join("tidegate.toml")).unwrap();
     node.signal(Signal::HUP);
     node.logged(&["ERROR", "configuration not reloaded", "cannot read the configuration file"]);
+    fs::write(directory.path().join("tidegate.toml"), "[associations]\nmax = 2\n").unwrap();
+    node.signal(Signal::HUP);
+    assert!(says(1));
     assert_eq!(node.stop(), Some(0));
 }
 

@@ -153,7 +153,7 @@ impl<H: Handle> Directories<H> {
         let mut upwards: Vec<&Path> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
         upwards.reverse();
         for path in upwards {
-            match self.root.dir.make_directory(path) {
+            match self.root.make_directory(path) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(Errno::NOENT) if !self.root.is_current() => {
                     return Err(OpenError::Missing { root: self.root.path.clone() }.into());

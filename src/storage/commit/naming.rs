@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::duplicates::{Found, examine};
 use super::run::Run;
 use super::strategy::Strategy;
+use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::fs::{Errno, Handle, Link};
@@ -19,8 +20,12 @@ use crate::settings::Duplicates;
 use crate::spool::SpoolFile;
 use crate::temp::TempFile;
 
-/// Most versions of one SOP Instance UID that are kept beside each other. Each resend is compared with all of them.
-const MAX_COPIES: u32 = 1000;
+/// Versions of one SOP Instance UID whose names are numbered one after the other. Each resend is compared with all of them.
+const MAX_COUNTED_COPIES: u32 = 64;
+
+/// Names beyond them that are tried for one version. Their numbers follow from its digest, so a resend finds its version again, and no
+/// number of other versions takes all of them.
+const MAX_DIGEST_NAMES: u32 = 16;
 
 /// How often a rename is tried while others take the names seen free, or remove directories. Each failed attempt means that one of them made progress.
 const MAX_ATTEMPTS: u32 = 64;
@@ -98,7 +103,7 @@ impl<H: Handle> Run<H> {
     /// Tries the possible names of the instance, beginning with the path of the `first`, while they are taken.
     pub(super) fn look(&mut self, instance: &Instance<H>, first: PathBuf) -> Result<Look<H>, StoreError> {
         let mut first = Some(first);
-        for copy in 1..=MAX_COPIES {
+        for copy in copies(instance.digest()) {
             let path = first.take().unwrap_or_else(|| self.path(instance, copy));
             let free = |path, directory, replaces| Ok(Look::Free(FreeName { copy, path, directory, replaces }));
             let (parent, name) = split(&path)?;
@@ -128,7 +133,7 @@ impl<H: Handle> Run<H> {
                 },
             }
         }
-        Err(StoreError::TooManyCopies { copies: MAX_COPIES })
+        Err(StoreError::TooManyCopies { tried: MAX_COUNTED_COPIES + MAX_DIGEST_NAMES })
     }
 
     /// The spool file that an earlier commit of this instance renamed to `path`, if the filesystem makes a name durable only by a sync of
@@ -265,6 +270,16 @@ impl<H: Handle> Temp<H> {
             Temp::Spool(spool) => spool.temp(),
         }
     }
+}
+
+/// The numbers of the names that the version with this digest may have, in the order in which they are tried.
+fn copies(digest: Digest) -> impl Iterator<Item = u32> {
+    let beyond = u32::MAX - MAX_COUNTED_COPIES;
+    let of_digest = move |attempt: u32| {
+        let [a, b, c, d, ..] = Digest::of([&digest.to_bytes()[..], &attempt.to_le_bytes()]).to_bytes();
+        MAX_COUNTED_COPIES + 1 + u32::from_le_bytes([a, b, c, d]) % beyond
+    };
+    (1..=MAX_COUNTED_COPIES).chain((0..MAX_DIGEST_NAMES).map(of_digest))
 }
 
 /// The outcome of an instance that got the name of `copy`.

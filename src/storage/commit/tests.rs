@@ -72,6 +72,25 @@ fn what_the_system_answers_is_told_apart() {
 }
 
 #[test]
+fn a_trial_takes_the_steps_of_a_commit() {
+    let site = Site::new();
+    for step in [Step::Write, Step::SyncData, Step::Rename, Step::SyncDirectory, Step::ProveJournal] {
+        fail(step, Errno::IO);
+        assert!(matches!(site.store.try_write(), Err(StoreError::Io { source: Errno::IO, .. })), "{step:?}");
+        assert!(site.store.try_write().is_ok(), "{step:?} was in the way once");
+        assert!(site.temp_files().is_empty(), "{step:?}");
+    }
+    // A filesystem without a rename that replaces nothing has hard links, or it cannot store.
+    fail(Step::Rename, Errno::INVAL);
+    assert!(site.store.try_write().is_ok(), "by a hard link");
+    fail(Step::Rename, Errno::OPNOTSUPP);
+    assert!(site.store.try_write().is_ok(), "by a hard link");
+    let error = StoreError::new("rename to", "x", Errno::OPNOTSUPP);
+    assert!(matches!(error, StoreError::NoFinalNames { .. }), "{error:?}");
+    assert!(site.temp_files().is_empty());
+}
+
+#[test]
 fn one_that_fails_does_not_fail_its_batch() {
     for step in [Step::Write, Step::SyncData, Step::Rename] {
         let site = Site::new();

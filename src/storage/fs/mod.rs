@@ -74,6 +74,8 @@ pub trait Handle: Debug + Send + Sync + Sized + 'static {
     /// Removes a name of a file.
     fn unlink(&self, name: &OsStr) -> Result<(), Errno>;
 
+    /// Sets group and mode of this file or directory, as far as `access` says. A directory keeps an inherited set-group-ID bit.
+    fn set_access(&self, mode: Option<u32>, group: Option<u32>) -> Result<(), Errno>;
     /// Sets an extended attribute of the file.
     fn set_attribute(&self, name: &str, value: &[u8]) -> Result<(), Errno>;
     /// Reads an extended attribute, and returns its length.

@@ -120,6 +120,17 @@ impl Layout {
         path.into()
     }
 
+    /// Whether some instance might have this path, relative to the root, as far as its literal text tells.
+    pub(crate) fn could_make(&self, path: &Path) -> bool {
+        let names: Vec<_> = path.iter().map(OsStr::to_str).collect();
+        names.len() == self.components.len()
+            && self
+                .components
+                .iter()
+                .zip(names)
+                .all(|(component, name)| name.is_some_and(|name| component.could_name(name)))
+    }
+
     /// Which copy of the instance belongs at `path`, relative to the root: 1 for the plain name. `None` when it belongs
     /// elsewhere.
     pub(crate) fn copy_at(&self, meta: &FileMeta, head: &Head, path: &Path) -> Option<u32> {

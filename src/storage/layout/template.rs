@@ -56,6 +56,16 @@ impl Component {
         self.tags().any(|tag| tag != tags::MODALITY && !is_uid(tag))
     }
 
+    /// Whether the literal text at both ends of `name` is that of this component. The first character of a name may be escaped.
+    pub(super) fn could_name(&self, name: &str) -> bool {
+        let literal = |piece: Option<&Piece>| match piece {
+            Some(Piece::Literal(text)) => text.clone(),
+            Some(Piece::Field(_)) | None => String::new(),
+        };
+        (name.starts_with('%') || name.starts_with(&literal(self.pieces.first())))
+            && name.ends_with(&literal(self.pieces.last()))
+    }
+
     pub(super) fn tags(&self) -> impl Iterator<Item = Tag> {
         self.fields().map(|field| field.tag)
     }

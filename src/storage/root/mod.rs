@@ -15,6 +15,7 @@ use crate::fs::{Errno, Filesystem, Handle, Kind, Link, Lock, Open, is_at};
 pub(crate) use crate::own::{LOST, OWN};
 use crate::paths::Paths;
 use crate::recovery::Recovery;
+use crate::settings::FileAccess;
 use crate::sync::{Mutex, now};
 use crate::trust::{PROBE, Trust};
 use crate::wal::Wal;
@@ -22,6 +23,9 @@ use crate::wal::Wal;
 /// Interval between two checks that the node's own files are still in the root; a check is four system calls. An instance stored in
 /// between is at no greater risk than one stored just before the removal.
 const LOOK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 10 });
+
+/// The operation that sets `storage.file_mode`, `directory_mode` and `group`, in errors.
+const SET_ACCESS: &str = "set the mode or group of (storage.file_mode, directory_mode, group)";
 
 /// Length of the lock file's content: the holder's process id, padded, and a line feed.
 const LOCK_TEXT_BYTES: usize = 20;
@@ -32,13 +36,16 @@ const LOCK_TEXT_BYTES: usize = 20;
 pub(crate) struct Root<H: Handle = File> {
     pub(crate) path: PathBuf,
     pub(crate) dir: H,
-    pub(crate) tmp: H,
+    /// The directory of temp files; another one if it was removed and made again.
+    tmp: Mutex<Arc<H>>,
     top: H,
     lock: Arc<H>,
     /// The filesystem of the root.
     pub(crate) filesystem: Filesystem,
     pub(crate) trust: Arc<Trust<H>>,
     pub(crate) paths: Arc<Paths>,
+    /// Mode and group of what the layout makes.
+    access: FileAccess,
     /// `None` unless small instances go through the log.
     wal: OnceLock<Arc<Wal<H>>>,
     /// Whether files are written past the page cache. Cleared when the filesystem refuses it.
@@ -65,6 +72,17 @@ impl<H: Handle> Root<H> {
         self.writes_through.store(false, Ordering::Relaxed);
     }
 
+    /// Succeeds if this process may make directories in the root.
+    pub(crate) fn may_make_directories(&self) -> Result<(), StoreError> {
+        self.top.may_write(&self.path).map_err(|error| self.failed("write to", error))
+    }
+
+    /// Syncs the directory of temp files, as a commit syncs the directory of a final name.
+    pub(crate) fn sync_tmp(&self) -> Result<(), StoreError> {
+        let synced = fault::point(Step::SyncDirectory).and_then(|()| self.tmp().sync());
+        self.trust.note(synced).map_err(|error| self.failed("sync a directory in", error))
+    }
+
     /// Succeeds if the successful syncs so far took effect.
     pub(crate) fn prove_journal(&self) -> Result<(), StoreError> {
         let proved = self.trust.note(fault::point(Step::ProveJournal)).and_then(|()| self.trust.prove_journal());
@@ -85,7 +103,7 @@ impl<H: Handle> Root<H> {
     pub(crate) fn is_current(&self) -> bool {
         let own = Path::new(OWN);
         self.is_in_place()
-            && is_at(&self.dir, &own.join("tmp"), &self.tmp) == Ok(true)
+            && is_at(&self.dir, &own.join("tmp"), &*self.tmp()) == Ok(true)
             && is_at(&self.dir, &own.join("lock"), &self.lock) == Ok(true)
             && self.wal.get().is_none_or(|wal| wal.is_in(&self.dir) == Ok(true))
     }
@@ -111,7 +129,44 @@ impl<H: Handle> Root<H> {
         }
     }
 
-    fn attach(path: &Path, before: Option<&Self>) -> Result<Self, OpenError> {
+    /// The directory of temp files.
+    pub(crate) fn tmp(&self) -> Arc<H> {
+        Arc::clone(&self.tmp.lock())
+    }
+
+    /// Makes the directory of temp files again, which someone has removed: a job that cleans `tmp` directories, for example.
+    pub(crate) fn remake_tmp(&self) -> Result<Arc<H>, Errno> {
+        let name = Path::new(OWN).join("tmp");
+        if !self.is_in_place() {
+            return Err(Errno::NOENT);
+        }
+        make_directory(&self.dir, &name)?;
+        let tmp = self.dir.open(&name, Open::Directory)?;
+        if tmp.stat()?.dev != self.dev {
+            return Err(Errno::NOENT);
+        }
+        let tmp = Arc::new(tmp);
+        *self.tmp.lock() = Arc::clone(&tmp);
+        Ok(tmp)
+    }
+
+    /// Creates one directory of a layout, with its mode and group.
+    pub(crate) fn make_directory(&self, path: &Path) -> Result<(), Errno> {
+        self.dir.make_directory(path)?;
+        let FileAccess { directory_mode, group, .. } = self.access;
+        if directory_mode.is_none() && group.is_none() {
+            return Ok(());
+        }
+        self.dir.open(path, Open::Directory)?.set_access(directory_mode, group)
+    }
+
+    /// Sets mode and group of a new file of an instance.
+    pub(crate) fn set_file_access(&self, file: &H) -> Result<(), Errno> {
+        let FileAccess { file_mode, group, .. } = self.access;
+        if file_mode.is_none() && group.is_none() { Ok(()) } else { file.set_access(file_mode, group) }
+    }
+
+    fn attach(path: &Path, access: FileAccess, before: Option<&Self>) -> Result<Self, OpenError> {
         let top = H::top().map_err(OpenError::io("open", "/"))?;
         let dir = top.open(path, Open::Directory).map_err(|source| match source {
             Errno::NOENT if before.is_some() => OpenError::Missing { root: path.to_owned() },
@@ -143,11 +198,12 @@ impl<H: Handle> Root<H> {
             filesystem: dir.filesystem().map_err(OpenError::io("examine", path))?,
             path: path.to_owned(),
             dir,
-            tmp,
+            tmp: Mutex::new(Arc::new(tmp)),
             top,
             lock,
             trust,
             paths: before.map(|before| Arc::clone(&before.paths)).unwrap_or_default(),
+            access,
             wal: OnceLock::new(),
             writes_through: AtomicBool::new(true),
             seen: Mutex::new(None),
@@ -159,15 +215,16 @@ impl<H: Handle> Root<H> {
     /// Removes what earlier processes left among the temp files. Only the holder of the lock may.
     fn remove_temp_files(&self, recovery: &mut Recovery) -> Result<(), OpenError> {
         let tmp = self.path.join(OWN).join("tmp");
-        for entry in self.tmp.list().map_err(OpenError::io("list", &tmp))? {
+        let directory = self.tmp();
+        for entry in directory.list().map_err(OpenError::io("list", &tmp))? {
             let name = entry.map_err(OpenError::io("list", &tmp))?.name;
             let failed = |what| OpenError::io(what, tmp.join(&name));
-            let stat = self.tmp.stat_at(Path::new(&name), Link::NoFollow).map_err(failed("examine"))?;
+            let stat = directory.stat_at(Path::new(&name), Link::NoFollow).map_err(failed("examine"))?;
             // The node never creates a directory here, so it leaves one alone.
             if stat.kind == Kind::Directory {
                 continue;
             }
-            self.tmp.unlink(&name).map_err(failed("remove"))?;
+            directory.unlink(&name).map_err(failed("remove"))?;
             recovery.removed_files += 1;
             recovery.removed_bytes += stat.bytes;
         }
@@ -202,12 +259,17 @@ fn make_directory<H: Handle>(dir: &H, path: &Path) -> Result<(), Errno> {
 }
 
 /// Makes `path` and what is missing above it, and syncs each directory that one was made in; that of `path` in any case, since whoever
-/// made or moved it may not have.
-fn create_durably<H: Handle>(top: &H, path: &Path) -> Result<(), OpenError> {
+/// made or moved it may not have. A root that is made has mode and group of the layout's directories.
+fn create_durably<H: Handle>(top: &H, path: &Path, access: FileAccess) -> Result<(), OpenError> {
     let is_missing = |path: &&Path| matches!(top.stat_at(path, Link::Follow), Err(Errno::NOENT | Errno::NOTDIR));
     let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
     for made in missing.iter().rev() {
         make_directory(top, made).map_err(OpenError::io("create", made))?;
+    }
+    let FileAccess { directory_mode, group, .. } = access;
+    if !missing.is_empty() && (directory_mode.is_some() || group.is_some()) {
+        let made = top.open(path, Open::Directory).and_then(|made| made.set_access(directory_mode, group));
+        made.map_err(OpenError::io(SET_ACCESS, path))?;
     }
     let made_in = missing.iter().chain([&path]).rev().filter_map(|made| made.parent());
     for parent in made_in {

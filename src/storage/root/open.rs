@@ -3,26 +3,33 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Root, count_lost, create_durably, make_directory};
+use super::{Root, SET_ACCESS, count_lost, create_durably, make_directory};
 use crate::error::OpenError;
-use crate::fs::{Errno, Handle, Open};
+use crate::fs::{Errno, Handle, Link, Open};
 use crate::own::OWN;
 use crate::recovery::Recovery;
+use crate::settings::{FileAccess, Settings};
 use crate::wal::{Wal, replay};
 
 impl<H: Handle> Root<H> {
     /// Opens the root for the first time, creating it if need be, and recovers what an earlier process left.
-    pub(crate) fn open(path: &Path, uses_wal: bool) -> Result<(Arc<Self>, Recovery), OpenError> {
+    pub(crate) fn open(settings: &Settings, uses_wal: bool) -> Result<(Arc<Self>, Recovery), OpenError> {
+        let Settings { root: path, access, requires_mark, .. } = settings;
         let path = std::path::absolute(path).map_err(|error| OpenError::Io {
             what: "resolve",
-            path: path.to_owned(),
+            path: path.clone(),
             source: Errno::from_io_error(&error).unwrap_or(Errno::INVAL),
         })?;
         let top = H::top().map_err(OpenError::io("open", "/"))?;
-        create_durably(&top, &path)?;
-        let root = Arc::new(Self::attach(&path, None)?);
-        let mut recovery = Recovery::default();
+        let is_new = matches!(top.stat_at(&path.join(OWN), Link::Follow), Err(Errno::NOENT | Errno::NOTDIR));
+        if is_new && *requires_mark {
+            return Err(OpenError::NoMark { root: path });
+        }
+        create_durably(&top, &path, *access)?;
+        let root = Arc::new(Self::attach(&path, *access, None)?);
+        let mut recovery = Recovery { is_new, ..Recovery::default() };
         root.remove_temp_files(&mut recovery)?;
+        root.try_access()?;
         root.open_wal(uses_wal, &mut recovery)?;
         recovery.lost_files = count_lost(&root.top, &root.path)?;
         Ok((root, recovery))
@@ -30,7 +37,7 @@ impl<H: Handle> Root<H> {
 
     /// Opens the root again after it, or what is ours in it, was removed or replaced.
     pub(crate) fn reopen(self: &Arc<Self>) -> Result<Arc<Self>, OpenError> {
-        let root = Arc::new(Self::attach(&self.path, Some(self))?);
+        let root = Arc::new(Self::attach(&self.path, self.access, Some(self))?);
         if let Some(wal) = self.wal.get() {
             if wal.is_in(&root.dir).map_err(OpenError::io("examine", root.wal_path()))? {
                 drop(root.wal.set(Arc::clone(wal)));
@@ -43,6 +50,19 @@ impl<H: Handle> Root<H> {
             }
         }
         Ok(root)
+    }
+
+    /// Sets mode and group of a file once. A process that may not is told so at the start, and not by each instance.
+    fn try_access(&self) -> Result<(), OpenError> {
+        if self.access == FileAccess::default() {
+            return Ok(());
+        }
+        let (tmp, name) = (self.tmp(), Path::new("access"));
+        let failed = |what| OpenError::io(what, self.path.join(OWN).join("tmp").join(name));
+        let file = tmp.open(name, Open::New).map_err(failed("create"))?;
+        let set = self.set_file_access(&file);
+        tmp.unlink(name.as_os_str()).map_err(failed("remove"))?;
+        set.map_err(OpenError::io(SET_ACCESS, self.path.join(OWN).join("tmp").join(name)))
     }
 
     fn wal_path(&self) -> PathBuf {

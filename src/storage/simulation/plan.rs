@@ -10,7 +10,7 @@ use crate::head::{Head, HeadLimits, HeadScan};
 use crate::instance::FileBuilder;
 use crate::layout::Layout;
 use crate::meta::FileMeta;
-use crate::settings::{CommitStrategy, Duplicates, Durability, Settings};
+use crate::settings::{CommitStrategy, Duplicates, Durability, FileAccess, Settings};
 use crate::support;
 
 /// Where the root is.
@@ -102,6 +102,8 @@ impl Plan {
             commit,
             duplicates,
             min_free_bytes: 0,
+            access: FileAccess::default(),
+            requires_mark: false,
         };
         let troubles = Troubles::of(random);
         let eras = (0..random.range(1, 3)).map(|_| Era::of(random, troubles)).collect();

@@ -13,7 +13,7 @@ use crate::digest::{Digest, Hasher};
 use crate::fs::{Errno, Handle, read_full};
 use crate::head::{HeadLimits, HeadScan, encoding_of, is_standard};
 use crate::layout::Layout;
-use crate::meta::{FileMeta, StoredMeta};
+use crate::meta::{FileMeta, MetaFault, StoredMeta};
 
 /// Bytes of one read.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -66,6 +66,10 @@ impl<'a> Checker<'a> {
                 Digested::Differs
             }
         };
+        let is_ours = digested != Digested::NotRecorded || self.layouts.iter().any(|layout| layout.could_make(path));
+        if !is_ours && found.faults.contains(&Fault::Meta(MetaFault::NotPart10)) {
+            found.faults = vec![Fault::Foreign];
+        }
         Verdict { path: path.to_owned(), bytes, digested, faults: found.faults }
     }
 

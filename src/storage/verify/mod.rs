@@ -40,7 +40,7 @@ pub struct Totals {
     pub malformed_as_received: u64,
     /// Of them, without a recorded digest: their structure was verified, not every byte.
     pub without_digest: u64,
-    /// Links, devices and names with a leading period, which were passed over.
+    /// Files that are neither DICOM nor of a store, links, devices, and names with a leading period but the node's own directory.
     pub foreign: u64,
     /// Removed while it went on.
     pub gone: u64,
@@ -145,13 +145,17 @@ impl Tally {
     }
 
     fn report(&self, verdict: Verdict, report: &(dyn Fn(Verdict) + Sync)) {
-        Self::add(&self.files, 1);
-        Self::add(&self.bytes, verdict.bytes);
-        Self::add(&self.without_digest, u64::from(verdict.digested == Digested::NotRecorded));
-        match verdict.condition() {
+        let condition = verdict.condition();
+        match condition {
             Condition::Whole => {}
             Condition::MalformedAsReceived => Self::add(&self.malformed_as_received, 1),
             Condition::Damaged => Self::add(&self.damaged, 1),
+            Condition::Foreign => Self::add(&self.foreign, 1),
+        }
+        if condition != Condition::Foreign {
+            Self::add(&self.files, 1);
+            Self::add(&self.bytes, verdict.bytes);
+            Self::add(&self.without_digest, u64::from(verdict.digested == Digested::NotRecorded));
         }
         report(verdict);
     }

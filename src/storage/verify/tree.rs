@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fs::{Errno, Handle, Kind, Link, Open};
+use crate::own::OWN;
 
 /// Directories inside one another. A layout makes at most eleven.
 const MAX_DEPTH: usize = 64;
@@ -66,6 +67,7 @@ pub(super) fn list(root: &File, mut met: impl FnMut(Entry) -> bool) -> Result<()
             }
         };
         let goes_on = match entry {
+            Ok(Looked::Own) => true,
             Ok(Looked::Entry(entry)) => met(entry),
             Ok(Looked::Directory(path, directory)) if levels.len() < MAX_DEPTH => {
                 match level(path.clone(), directory) {
@@ -91,11 +93,16 @@ pub(super) fn list(root: &File, mut met: impl FnMut(Entry) -> bool) -> Result<()
 }
 
 enum Looked {
+    /// The node's own directory.
+    Own,
     Entry(Entry),
     Directory(PathBuf, File),
 }
 
 fn look(directory: &Arc<File>, name: &OsStr, kind: Option<Kind>, path: &Path) -> Result<Looked, Errno> {
+    if path == Path::new(OWN) {
+        return Ok(Looked::Own);
+    }
     if name.as_bytes().starts_with(b".") {
         return Ok(Looked::Entry(Entry::Foreign));
     }

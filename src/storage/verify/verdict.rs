@@ -40,6 +40,8 @@ pub enum Condition {
     MalformedAsReceived,
     /// It is not what was committed, or cannot be proved to be.
     Damaged,
+    /// It is no DICOM file, has no recorded digest, and is where no layout puts one.
+    Foreign,
 }
 
 impl Verdict {
@@ -48,6 +50,8 @@ impl Verdict {
         let of_the_sender = |fault: &Fault| matches!(fault, Fault::Dataset(_));
         if self.faults.is_empty() {
             Condition::Whole
+        } else if self.faults == [Fault::Foreign] {
+            Condition::Foreign
         } else if self.digested == Digested::Matches && self.faults.iter().all(of_the_sender) {
             Condition::MalformedAsReceived
         } else {
@@ -88,6 +92,9 @@ pub enum Fault {
         /// Where the layout puts it.
         belongs_at: PathBuf,
     },
+    /// It is no file of a store.
+    #[error("not a DICOM file, and at no path of the layout")]
+    Foreign,
     /// A byte has changed since the commit.
     #[error("its bytes are not those that were committed: the recorded digest differs")]
     Digest,

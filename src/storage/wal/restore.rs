@@ -282,7 +282,7 @@ impl<'a, H: Handle> Restorer<'a, H> {
         let mut directories: Vec<&Path> =
             path.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
         directories.reverse();
-        directories.into_iter().try_for_each(|directory| match self.root.dir.make_directory(directory) {
+        directories.into_iter().try_for_each(|directory| match self.root.make_directory(directory) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error),
         })

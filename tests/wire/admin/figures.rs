@@ -115,7 +115,7 @@ fn a_node_whose_storage_is_gone_is_not_ready_until_it_is_back() {
 fn what_happens_is_counted_and_no_peer_makes_a_series() {
     let mut node = Node::start(&[SURFACE]);
     let before = scrape(&node);
-    assert_eq!(before["tidegate_instances_acknowledged_total{outcome=\"durable\"}"], 0.0);
+    assert_eq!(before["tidegate_instances_acknowledged_total{outcome=\"new\",durability=\"fsync\"}"], 0.0);
     for title in ["CT1", "{x=\"y\"}", "MR\\7\n"] {
         let mut asking = request();
         asking.calling_ae_title = title.into();
@@ -128,8 +128,8 @@ fn what_happens_is_counted_and_no_peer_makes_a_series() {
     let names = |samples: &BTreeMap<String, f64>| samples.keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(names(&before), names(&after), "the series are those of the program");
     for (name, value) in [
-        ("tidegate_instances_acknowledged_total{outcome=\"durable\"}", 1.0),
-        ("tidegate_instances_acknowledged_total{outcome=\"identical\"}", 2.0),
+        ("tidegate_instances_acknowledged_total{outcome=\"new\",durability=\"fsync\"}", 1.0),
+        ("tidegate_instances_acknowledged_total{outcome=\"identical\",durability=\"fsync\"}", 2.0),
         ("tidegate_instances_refused_total{reason=\"data_set_mismatch\",status=\"A900\"}", 3.0),
         ("tidegate_associations_accepted_total", 3.0),
         ("tidegate_receive_duration_seconds_count", 6.0),

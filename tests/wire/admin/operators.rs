@@ -93,7 +93,7 @@ fn the_log_level_is_changed_while_the_node_runs_and_the_configuration_is_told_wi
     }
     let config = asked("GET", "/api/config", "");
     assert_eq!(config.json()["admin"]["token_file"], token_path);
-    assert_eq!(config.json()["storage"]["duplicates"], "replace");
+    assert_eq!(config.json()["storage"]["duplicates"], "keep-both");
     assert!(!config.body.contains("0123456789abcdef"));
     assert!(!node.log_text().contains("0123456789abcdef"));
     assert_eq!(node.stop(), Some(0));

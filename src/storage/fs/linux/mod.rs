@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{
-    Access, Advice, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, StatxFlags, XattrFlags,
+    Access, Advice, AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, StatxFlags, XattrFlags,
 };
 use rustix::io::retry_on_intr;
 use twox_hash::XxHash3_128;
@@ -25,6 +25,9 @@ const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 
 /// Mode of every directory made; the umask may take more away.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
+
+/// The bit of a directory's mode by which what is made in it has its group.
+const SET_GROUP_ID: u32 = 0o2000;
 
 /// Between two looks at whether a disk that is being synced makes progress.
 const SYNC_LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -165,6 +168,21 @@ impl Handle for File {
 
     fn unlink(&self, name: &OsStr) -> Result<(), Errno> {
         rustix::fs::unlinkat(self, name, AtFlags::empty())
+    }
+
+    fn set_access(&self, mode: Option<u32>, group: Option<u32>) -> Result<(), Errno> {
+        // A change of the group may clear the bit, so it is read before.
+        let before = self.stat()?;
+        if let Some(group) = group {
+            rustix::fs::fchown(self, None, Some(Gid::from_raw(group)))?;
+        }
+        let Some(mode) = mode else { return Ok(()) };
+        let kept = if before.kind == Kind::Directory { before.mode & SET_GROUP_ID } else { 0 };
+        match rustix::fs::fchmod(self, Mode::from_raw_mode(mode | kept)) {
+            // A system call filter may refuse the bit (systemd's RestrictSUIDSGID=).
+            Err(Errno::PERM) if kept != 0 => rustix::fs::fchmod(self, Mode::from_raw_mode(mode)),
+            set => set,
+        }
     }
 
     fn set_attribute(&self, name: &str, value: &[u8]) -> Result<(), Errno> {

@@ -370,6 +370,11 @@ impl Handle for SimFile {
         })
     }
 
+    /// The simulated machine has no modes and groups.
+    fn set_access(&self, _: Option<u32>, _: Option<u32>) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn set_attribute(&self, name: &str, value: &[u8]) -> Result<(), Errno> {
         self.call(Call::SetAttribute, String::new, |volume| {
             if !volume.nature.has_attributes {

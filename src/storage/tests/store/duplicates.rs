@@ -112,6 +112,25 @@ fn keep_both_numbers_the_versions_and_knows_each_again() {
 }
 
 #[test]
+fn any_number_of_versions_leaves_a_name_for_the_next() {
+    let site = Site::with(|settings| {
+        (settings.duplicates, settings.durability) = (Duplicates::KeepBoth, Durability::None);
+    });
+    for seed in 0..300_u16 {
+        let pixels: Vec<u8> = seed.to_le_bytes().repeat(100);
+        let stored = site.commit(&instance(UID, &pixels)).unwrap();
+        let Outcome::KeptBoth { copy } = stored.outcome else {
+            assert_eq!((seed, stored.outcome), (0, Outcome::New));
+            continue;
+        };
+        assert_eq!((copy == u32::from(seed) + 1, stored.path), (seed < 64, copy_path(UID, copy)), "{seed}");
+        let again = site.commit(&instance(UID, &pixels)).unwrap();
+        assert_eq!((again.outcome, again.path), (Outcome::Identical, copy_path(UID, copy)), "{seed}");
+    }
+    assert_eq!(site.files().len(), 300);
+}
+
+#[test]
 fn two_of_one_uid_in_a_batch_are_duplicates() {
     let batch =
         |_: &Site| [instance(UID, &pixels(1, 500)), instance(UID, &pixels(1, 500)), instance(UID, &pixels(2, 500))];

@@ -13,8 +13,8 @@ use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::{DatasetStart, FileMeta};
 use tidegate_storage::uid::Uid;
 use tidegate_storage::{
-    CommitStrategy, Duplicates, Durability, FileBuilder, Instance, Outcome, Payload, Settings, Store, StoreError,
-    Stored,
+    CommitStrategy, Duplicates, Durability, FileAccess, FileBuilder, Instance, Outcome, Payload, Settings, Store,
+    StoreError, Stored,
 };
 
 pub(crate) const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
@@ -73,6 +73,8 @@ pub(crate) fn settings(root: &Path) -> Settings {
         commit: CommitStrategy::PerFile,
         duplicates: Duplicates::Replace,
         min_free_bytes: 0,
+        access: FileAccess::default(),
+        requires_mark: false,
     }
 }
 
