@@ -178,9 +178,11 @@ impl Connection {
             // Rare or long futures are boxed: otherwise every waiting association would hold room for them.
             Event::AssociateRequested(request) => return Box::pin(self.on_request(request)).await,
             Event::Rejected(rejection) => {
-                self.node.env.gauges.count_rejected(rejection, None, self.peer.address, "");
+                let called_ae = self.learn_refused_titles();
+                let calling_ae = &self.peer.calling_ae_title;
+                self.node.env.gauges.count_rejected(rejection, None, self.peer.address, calling_ae);
                 if let Some(unlogged) = self.worth_a_line(Class::Rejection, rejection.name()) {
-                    warn!(peer = %self.peer.address, ?rejection, unlogged, "association rejected");
+                    warn!(peer = %self.peer.address, ?calling_ae, ?called_ae, ?rejection, unlogged, "association rejected");
                 }
                 return Some(End::Rejected);
             }
@@ -224,6 +226,7 @@ impl Connection {
                 return Some(End::PeerAborted);
             }
             Event::Violated(violation) => {
+                self.learn_refused_titles();
                 if let Some(unlogged) = self.incident(Class::Violation, violation.name()) {
                     let calling_ae = &self.peer.calling_ae_title;
                     warn!(peer = %self.peer.address, ?calling_ae, %violation, unlogged, "association aborted");
@@ -232,6 +235,13 @@ impl Connection {
             }
         }
         None
+    }
+
+    /// Learns the calling AE title of a request that was malformed or rejected. Returns the called one.
+    fn learn_refused_titles(&mut self) -> Option<String> {
+        let titles = self.session.refused_titles()?;
+        self.peer.calling_ae_title.clone_from(&titles.calling);
+        Some(titles.called.clone())
     }
 
     /// Sends the pending output, once the audit has written the evidence of what the output acknowledges: the first instance of a study, and

@@ -69,6 +69,9 @@ impl From<Limit> for Refused {
 impl Connection {
     pub(super) async fn on_request(&mut self, mut request: AssociateRequest) -> Option<End> {
         self.peer.calling_ae_title = std::mem::take(&mut request.calling_ae_title);
+        if request.titles_are_cut {
+            self.note_cut_title(&request.called_ae_title);
+        }
         let peer_left = self.leases.peer_left();
         let decided = tokio::select! {
             biased; // nothing is verified for a peer that has left

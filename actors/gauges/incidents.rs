@@ -34,6 +34,8 @@ pub enum Class {
     Stranger,
     /// The peer reached a limit of the node.
     Limit,
+    /// The peer deviated from the standard, and was served all the same.
+    Deviation,
 }
 
 impl Class {
@@ -46,6 +48,7 @@ impl Class {
             Self::Denial => "denial",
             Self::Stranger => "stranger",
             Self::Limit => "limit",
+            Self::Deviation => "deviation",
         }
     }
 }

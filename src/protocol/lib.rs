@@ -35,7 +35,7 @@ pub mod syntaxes;
 pub use association::Association;
 pub use command::Operation;
 pub use event::{Event, NotDicom, PeerAbort, StoreRequest, Violation};
-pub use negotiation::{AssociateRequest, Policy, Rejection, UserIdentity};
+pub use negotiation::{AeTitles, AssociateRequest, Policy, Rejection, UserIdentity};
 pub use state::State;
 pub use status::{ErrorComment, Status};
 

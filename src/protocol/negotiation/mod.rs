@@ -9,11 +9,14 @@ use crate::syntaxes::{APPLICATION_CONTEXT, AbstractSyntax, is_standard_transfer_
 
 mod contexts;
 mod policy;
+mod request;
 mod user_information;
 
 use contexts::Context;
 pub(crate) use contexts::Contexts;
 pub use policy::Policy;
+pub use request::AeTitles;
+pub(crate) use request::read_request;
 pub use user_information::UserIdentity;
 use user_information::{answer_user_information, positive};
 
@@ -24,6 +27,8 @@ pub struct AssociateRequest {
     pub calling_ae_title: String,
     /// Called AE title without padding. A peer's string: escape it before printing.
     pub called_ae_title: String,
+    /// Whether text behind a NUL was left out of a title.
+    pub titles_are_cut: bool,
     /// How many presentation contexts were proposed.
     pub contexts_proposed: usize,
     /// How many of them will be accepted.
@@ -147,6 +152,7 @@ pub(crate) fn negotiate(policy: &Policy, rq: AssociationRQ) -> Result<Negotiated
         request: AssociateRequest {
             calling_ae_title: unpadded(&rq.calling_ae_title).to_owned(),
             called_ae_title: unpadded(&rq.called_ae_title).to_owned(),
+            titles_are_cut: false,
             contexts_proposed: rq.presentation_contexts.len(),
             contexts_accepted: contexts.count(),
             async_operations: user.async_operations,
@@ -210,12 +216,7 @@ fn choose(policy: &Policy, context: &PresentationContextProposed) -> Result<Stri
         return Err(Reason::NoReason); // PS3.8 §9.3.2.2: odd integers only
     }
     let abstract_syntax = unpadded(&context.abstract_syntax);
-    let served = match AbstractSyntax::of(abstract_syntax) {
-        AbstractSyntax::Storage | AbstractSyntax::Verification => true,
-        AbstractSyntax::Unknown => policy.accept_unknown_sop_classes && is_uid(abstract_syntax),
-        AbstractSyntax::OtherService => false,
-    };
-    if !served {
+    if AbstractSyntax::of(abstract_syntax) != AbstractSyntax::Verification && !policy.stores(abstract_syntax) {
         return Err(Reason::AbstractSyntaxNotSupported);
     }
     let acceptable = || {
