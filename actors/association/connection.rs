@@ -230,6 +230,7 @@ impl Connection {
                 return Some(End::PeerAborted);
             }
             Event::Violated(violation) => {
+                self.learn_refused_titles();
                 if let Some(unlogged) = self.incident(Class::Violation, violation.name()) {
                     let (calling, called, reason) = (self.peer.calling(), self.peer.called(), violation.name());
                     warn!(peer = %self.peer.address, calling, called, reason, cause = %violation, unlogged, "association aborted: protocol violation");
@@ -258,6 +259,13 @@ impl Connection {
                 warn!(%peer, unlogged, "proxy header from an address that node.proxy_protocol_from does not name");
             }
         }
+    }
+
+    /// Learns the titles of a request that was malformed.
+    fn learn_refused_titles(&mut self) {
+        let Some(titles) = self.session.refused_titles() else { return };
+        let tidegate_protocol::AeTitles { calling, called, .. } = titles.clone();
+        (self.peer.calling_ae_title, self.peer.called_ae_title) = (calling, called);
     }
 
     /// Sends the pending output, once the audit has written the evidence of what the output acknowledges: the first instance of a study, and

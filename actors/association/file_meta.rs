@@ -1,6 +1,6 @@
 //! From a C-STORE-RQ to the description of its dataset.
 
-use tidegate_protocol::StoreRequest;
+use tidegate_protocol::{Policy, StoreRequest};
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
 
@@ -17,14 +17,14 @@ pub(super) fn describe(
     env: &Env,
     live: &LiveSettings,
 ) -> Result<Description, Refusal> {
-    let placement = peer.placement(&live.access, &request.abstract_syntax);
-    let meta = file_meta(request, peer, &live.associations.policy.ae_title)?;
+    let meta = file_meta(request, peer, &live.associations.policy)?;
+    let placement = peer.placement(&live.access, meta.sop_class_uid.as_str());
     let wanted = env.wanted_for(placement.as_deref());
     Ok(Description { origin: peer.origin.clone(), meta, placement, wanted })
 }
 
 /// The file meta information, from the command set alone.
-fn file_meta(request: &StoreRequest, peer: &Peer, receiving_ae_title: &str) -> Result<FileMeta, Refusal> {
+fn file_meta(request: &StoreRequest, peer: &Peer, policy: &Policy) -> Result<FileMeta, Refusal> {
     if !request.has_data_set {
         return Err(Refusal::NoDataSet);
     }
@@ -32,16 +32,21 @@ fn file_meta(request: &StoreRequest, peer: &Peer, receiving_ae_title: &str) -> R
         return Err(Refusal::NotAStorageContext);
     }
     let sop_class_uid = Uid::parse(request.affected_sop_class_uid()).map_err(Refusal::ClassUid)?;
-    if sop_class_uid.as_str() != &*request.abstract_syntax {
+    let sop_class = sop_class_uid.as_str();
+    // Another class than the context's must be one that the peer could have proposed.
+    if sop_class != &*request.abstract_syntax
+        && (policy.strict || !policy.stores(sop_class) || peer.is_denied(sop_class))
+    {
         return Err(Refusal::ClassOfAnotherContext);
     }
-    let sop_instance_uid = Uid::parse(request.affected_sop_instance_uid()).map_err(Refusal::InstanceUid)?;
+    let parse = if policy.strict { Uid::parse } else { Uid::parse_loosely };
+    let sop_instance_uid = parse(request.affected_sop_instance_uid()).map_err(Refusal::InstanceUid)?;
     Ok(FileMeta {
         sop_class_uid,
         sop_instance_uid,
         transfer_syntax_uid: request.transfer_syntax.to_string(),
         source_ae_title: peer.calling_ae_title.clone(),
         sending_ae_title: peer.calling_ae_title.clone(),
-        receiving_ae_title: receiving_ae_title.to_owned(),
+        receiving_ae_title: policy.ae_title.clone(),
     })
 }

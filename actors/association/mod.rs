@@ -8,6 +8,7 @@ mod arrival;
 mod clock;
 mod close;
 mod connection;
+mod deviations;
 mod end;
 mod env;
 mod file_meta;

@@ -100,6 +100,9 @@ impl Connection {
         self.peer.calling_ae_title = std::mem::take(&mut request.calling_ae_title);
         self.peer.called_ae_title = std::mem::take(&mut request.called_ae_title);
         self.leases.requested();
+        if request.titles_are_cut {
+            self.note_cut_title();
+        }
         let peer_left = self.leases.peer_left();
         let decided = tokio::select! {
             biased; // nothing is verified for a peer that has left

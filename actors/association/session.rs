@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tidegate_protocol::state::State;
-use tidegate_protocol::{Association, ErrorComment, Event, Operation, Policy, RefusedContexts, Rejection, Status};
+use tidegate_protocol::{
+    AeTitles, Association, ErrorComment, Event, Operation, Policy, RefusedContexts, Rejection, Status,
+};
 
 /// The association as negotiated, and its phase.
 pub(super) struct Session {
@@ -27,6 +29,11 @@ impl Session {
     /// As [`Association::poll`].
     pub(super) fn poll(&mut self, input: &mut BytesMut) -> Option<Event> {
         self.protocol.poll(input)
+    }
+
+    /// As [`Association::refused_titles`].
+    pub(super) fn refused_titles(&self) -> Option<&AeTitles> {
+        self.protocol.refused_titles()
     }
 
     /// As [`Association::needed`].
@@ -149,6 +156,7 @@ mod tests {
             max_request_length: 1 << 16,
             max_command_set: 1 << 16,
             async_operations: 1,
+            strict: false,
             accept_unknown_sop_classes: false,
             accept_unknown_transfer_syntaxes: false,
             transfer_syntax_preference: Vec::new(),

@@ -51,6 +51,9 @@ impl Connection {
     /// Begins the dataset of a C-STORE-RQ.
     pub(super) fn begin_dataset(&mut self, request: StoreRequest) {
         let description = describe(&request, &self.peer, &self.node.env, &self.node.live);
+        if let Ok(description) = &description {
+            self.note_unusual_request(&request, &description.meta);
+        }
         self.inbound.begin(request, description);
     }
 
@@ -185,6 +188,7 @@ impl Connection {
             "instance stored"
         );
         self.log_duplicate(instance, stored);
+        self.note_unusual_dataset(instance);
         self.node.env.gauges.count_acknowledged(stored, *durability, bytes);
         self.node.env.gauges.latencies.response.record(request.complete.elapsed());
         self.record.acknowledged(instance, &stored.outcome, &self.peer, self.node.env.gauges.audit.as_deref());

@@ -34,6 +34,8 @@ pub enum Class {
     Stranger,
     /// The peer reached a limit of the node.
     Limit,
+    /// The peer deviated from the standard, and was served all the same.
+    Deviation,
 }
 
 impl Class {
@@ -46,6 +48,7 @@ impl Class {
             Self::Denial => "denial",
             Self::Stranger => "stranger",
             Self::Limit => "limit",
+            Self::Deviation => "deviation",
         }
     }
 }
@@ -83,7 +86,7 @@ impl Topic {
             // A modality may open an association for each SOP class.
             Self::Association | Self::Contexts => 4,
             Self::Stored => 120,
-            Self::Duplicate => 250,
+            Self::Duplicate => 150,
         }
     }
 
@@ -95,7 +98,7 @@ impl Topic {
             Self::Contexts => 100,
             Self::Association => 200, // and as many about their ends
             Self::Stored => 400,
-            Self::Duplicate => 300,
+            Self::Duplicate => 200,
         }
     }
 }

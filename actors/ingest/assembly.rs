@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tidegate_memory::allocator::prefer_huge_pages;
 use tidegate_memory::{BudgetExhausted, Holder, MemoryLease, Stage};
 use tidegate_storage::head::{HeadLimits, HeadScan};
+use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
 use super::context::Ingest;
@@ -74,6 +75,34 @@ impl Assembly {
     /// As [`InboundDataset::push`](super::dataset::InboundDataset::push).
     pub(super) fn push(
         &mut self,
+        mut fragment: Bytes,
+        lease: Option<&Arc<MemoryLease>>,
+        holder: &Holder,
+    ) -> Result<(), BudgetExhausted> {
+        let mut first = Ok(());
+        if self.scan.is_opening() {
+            let Some(opened) = self.scan.open(&fragment) else { return Ok(()) };
+            fragment.advance(opened.taken);
+            self.begin_file();
+            if !opened.first.is_empty() {
+                first = self.append(opened.first.into(), None, holder);
+            }
+            if fragment.is_empty() {
+                return first;
+            }
+        }
+        first.and(self.append(fragment, lease, holder))
+    }
+
+    /// Begins the file of a dataset whose opening is known: its file meta says which encoding the dataset is really in.
+    fn begin_file(&mut self) {
+        if let Some(uid) = self.scan.true_transfer_syntax() {
+            self.file = FileBuilder::new(FileMeta { transfer_syntax_uid: uid.to_owned(), ..self.file.meta().clone() });
+        }
+    }
+
+    fn append(
+        &mut self,
         fragment: Bytes,
         lease: Option<&Arc<MemoryLease>>,
         holder: &Holder,
@@ -108,8 +137,11 @@ impl Assembly {
     }
 
     /// Leases and begins a block of `bytes`, a power of two, for the next direct reads. The first block of a dataset also takes the file
-    /// meta and the bytes so far. Does nothing in a dataset that stays in slices.
+    /// meta and the bytes so far. Does nothing in a dataset that stays in slices, or whose opening is not known.
     pub(super) fn begin_contiguous_block(&mut self, bytes: usize, holder: &Holder) -> Result<(), BudgetExhausted> {
+        if self.scan.is_opening() {
+            return Ok(());
+        }
         let lease = |bytes: usize| holder.lease(Stage::Receiving, bytes as u64);
         if self.is_contiguous {
             self.begin_block(bytes, lease(bytes)?);
@@ -216,6 +248,11 @@ impl Assembly {
 
     /// Finishes the dataset: the instance to be stored, or its refusal.
     pub(super) async fn finish(mut self, ingest: &Ingest) -> Result<StoreInstance, Refusal> {
+        if let Some(opened) = self.scan.open_at_end() {
+            self.begin_file();
+            self.note(&opened.first);
+            self.keep(opened.first.into(), None);
+        }
         if self.spool.is_used() {
             self.spool(SpoolExtent::Everything, ingest).await?;
             self.settle(ingest).await?;

@@ -134,6 +134,7 @@ fn live(writers: WriterSettings) -> LiveSettings {
         max_request_length: 0,
         max_command_set: 0,
         async_operations: 1,
+        strict: false,
         accept_unknown_sop_classes: false,
         accept_unknown_transfer_syntaxes: false,
         transfer_syntax_preference: Vec::new(),

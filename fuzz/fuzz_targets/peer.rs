@@ -17,6 +17,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         max_request_length: 64 * 1024,
         max_command_set: MAX_COMMAND_SET,
         async_operations: 8,
+        strict: false,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
         transfer_syntax_preference: vec![],

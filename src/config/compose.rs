@@ -211,6 +211,7 @@ fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
         max_request_length: u32::try_from(raw.max_request_length.0).unwrap_or(u32::MAX),
         max_command_set: fixed::MAX_COMMAND_SET_BYTES,
         async_operations: number(raw.async_operations),
+        strict: raw.strict,
         accept_unknown_sop_classes: raw.accept_unknown_sop_classes,
         accept_unknown_transfer_syntaxes: raw.accept_unknown_transfer_syntaxes,
         transfer_syntax_preference: raw.transfer_syntax_preference.clone(),

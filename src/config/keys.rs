@@ -113,6 +113,7 @@ keys! {
         idle_timeout: Period = Period(s(600)), Live, TIMEOUT;
         max_lifetime: Period = Period(s(86_400)), Live, LIFETIME;
         min_rate: Size = Size(256), Live, 0..=MIB;
+        strict: bool = false, Live;
         accept_unknown_sop_classes: bool = true, Live;
         accept_unknown_transfer_syntaxes: bool = true, Live;
         transfer_syntax_preference: Vec<String> = Vec::new(), Live;

@@ -36,7 +36,7 @@ pub use association::Association;
 pub use command::Operation;
 pub use event::{Event, NotDicom, PeerAbort, StoreRequest, Violation};
 pub use negotiation::{
-    AssociateRequest, ContextRefusal, Policy, RefusedContexts, RejectedRequest, Rejection, UserIdentity,
+    AeTitles, AssociateRequest, ContextRefusal, Policy, RefusedContexts, RejectedRequest, Rejection, UserIdentity,
 };
 pub use state::State;
 pub use status::{ErrorComment, Status};

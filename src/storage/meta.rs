@@ -118,7 +118,8 @@ impl StoredMeta {
             rest = after;
         }
         let value = |element| values.iter().find(|found| found.element == element).map(|found| found.value);
-        let uid = |element| value(element).and_then(|raw| Uid::parse(raw).ok()).ok_or(MetaFault::Uid { element });
+        let uid =
+            |element| value(element).and_then(|raw| Uid::parse_loosely(raw).ok()).ok_or(MetaFault::Uid { element });
         let text = |element| String::from_utf8_lossy(trim_padding(value(element).unwrap_or_default())).into_owned();
         let meta = FileMeta {
             sop_class_uid: uid(SOP_CLASS_UID)?,
@@ -345,7 +346,7 @@ mod tests {
         }
         let mut no_instance = file;
         let at = no_instance.windows(7).position(|text| text == b"1.2.3.4").unwrap();
-        no_instance[at] = b'x';
+        no_instance[at] = b'/';
         assert_eq!(StoredMeta::read(&no_instance), Err(MetaFault::Uid { element: 0x0003 }));
     }
 

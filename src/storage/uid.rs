@@ -7,7 +7,8 @@ use std::fmt;
 /// name component holds 255 bytes.
 pub const MAX_UID_LENGTH: usize = 255;
 
-/// A UID: 1..=255 characters, only `0`-`9` and `.`, without padding.
+/// A UID: 1..=255 characters, without padding. By [`parse`](Self::parse) they are `0`-`9` and `.`; by [`parse_loosely`](Self::parse_loosely)
+/// any printable ASCII but slashes.
 ///
 /// Whether its components follow PS3.5 §9.1 (no leading zero, no empty component) is deliberately
 /// not judged: the instance is the sender's, and it is stored under the name it was given.
@@ -29,6 +30,31 @@ impl Uid {
             Ok(text) if !uid.iter().any(is_foreign) => Ok(Self(text.into())),
             _ => Err(InvalidUid::Character { at: uid.iter().position(is_foreign).map_or(0, |at| at + 1) }),
         }
+    }
+
+    /// The same for a UID that names an instance to be kept, whatever made it: printable ASCII is taken, except for the backslash, which
+    /// separates values, and the slash.
+    pub fn parse_loosely(raw: &[u8]) -> Result<Self, InvalidUid> {
+        match Self::parse(raw) {
+            Err(InvalidUid::Character { .. }) => {}
+            parsed => return parsed,
+        }
+        let uid = trim_padding(raw);
+        let is_kept = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'/' | b'\\');
+        match (std::str::from_utf8(uid), uid.iter().position(|byte| !is_kept(byte))) {
+            (Ok(text), None) => Ok(Self(text.into())),
+            (_, at) => Err(InvalidUid::Character { at: at.map_or(0, |at| at + 1) }),
+        }
+    }
+
+    /// Whether it is one by PS3.5 §9.1: at most 64 characters, numbers without leading zeros, separated by periods.
+    pub fn is_standard(&self) -> bool {
+        let is_component = |part: &str| {
+            !part.is_empty()
+                && part.bytes().all(|byte| byte.is_ascii_digit())
+                && (part == "0" || !part.starts_with('0'))
+        };
+        self.0.len() <= 64 && self.0.split('.').all(is_component)
     }
 
     /// The UID without padding.
@@ -62,8 +88,8 @@ pub enum InvalidUid {
         /// Length in bytes, without padding.
         length: usize,
     },
-    /// Something other than digits and periods.
-    #[error("uid has a character other than 0-9 and . (at {at})")]
+    /// Something other than digits and periods, or than what is kept loosely.
+    #[error("uid has a character that is not kept (at {at})")]
     Character {
         /// The first invalid character, counted from 1. The character itself is not logged: it may be part of a patient's name.
         at: usize,
@@ -110,6 +136,22 @@ mod tests {
     fn refuses_anything_but_digits_and_periods() {
         for raw in [&b"1.2.x"[..], b"1.2\x003", b"../1.2", b"1,2", b"\xff\xfe", "1.\u{0662}".as_bytes(), b"1.2\n"] {
             assert!(matches!(Uid::parse(raw), Err(InvalidUid::Character { .. })), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn loosely_anything_printable_is_kept_but_slashes() {
+        for raw in [&b"1.2.x-3_4"[..], b"1.2 3\0", b"A", b"1.2.840.01", b"1+2:3"] {
+            let uid = Uid::parse_loosely(raw).unwrap();
+            assert_eq!(uid.as_str().as_bytes(), trim_padding(raw));
+            assert!(!uid.is_standard(), "{uid}");
+        }
+        for raw in [&b"1.2/3"[..], b"1.2\\3", b"1.2\x003", b"1.2\n", b"\xe9", "1.\u{0662}".as_bytes(), b"", b" "] {
+            assert!(Uid::parse_loosely(raw).is_err(), "{raw:?}");
+        }
+        assert!(Uid::parse(b"1.2.840.0.10").unwrap().is_standard());
+        for raw in [&b"1..2"[..], b"1.", b"1.02", &[b'1'; 65]] {
+            assert!(!Uid::parse(raw).unwrap().is_standard(), "{raw:?}");
         }
     }
 

@@ -141,6 +141,7 @@ fn association() -> Association {
         max_request_length: 256 * 1024,
         max_command_set: 4096,
         async_operations: 1,
+        strict: false,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
         transfer_syntax_preference: vec![],

@@ -278,7 +278,7 @@ fn no_name_leaves_the_root_collides_or_forges_a_line() {
     let mut node = Node::start(&environment);
     let outside = files(node.storage().parent().unwrap());
     let (mut wire, _) = Wire::associate(node.address(), request());
-    // In the command set: refused, unless it is a UID by PS3.5's characters.
+    // In the command set: refused, unless it can be kept as a UID.
     for uid in NASTY {
         let command =
             command(&[(0x0002, CT.as_bytes()), (0x0100, &[1, 0]), (0x0110, &[1, 0]), (0x0800, &[0, 0]), (0x1000, uid)]);
@@ -340,7 +340,7 @@ fn send_marked(address: SocketAddr, client: usize) {
         let again = wire.store(2, &uid, &[&dataset_of(&uid, patient.as_bytes())[..], &[0; 8]].concat());
         assert_eq!(again.status, if expected == 0 { 0x0111 } else { expected }, "{again:?}");
         // A UID that is none, a dataset that is none, and one cut off.
-        let marked = [p_data(1, 3, &store_command(3, MARK)), p_data(1, 2, &dataset(MARK, 16))].concat();
+        let marked = [p_data(1, 3, &store_command(3, &format!("{MARK}/"))), p_data(1, 2, &dataset(MARK, 16))].concat();
         wire.send(&marked);
         assert_eq!(wire.response().status, 0x0117);
         wire.send(&store_message(4, &uid, MARK.repeat(50).as_bytes(), 16_000));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use dicom_ul::pdu::{Pdu, read_pdu};
 
 use crate::command::{Operation, Request, command_field, response};
 use crate::deframer::{Deframer, Frame};
@@ -13,7 +12,10 @@ use crate::framing::{
     write_rejection, write_release_reply,
 };
 use crate::message::{Completed, Message};
-use crate::negotiation::{Contexts, Negotiated, Policy, RefusedContexts, RejectedRequest, Rejection, negotiate};
+use crate::negotiation::{
+    AeTitles, AssociateRequest, Contexts, Negotiated, Policy, RefusedContexts, RejectedRequest, Rejection, negotiate,
+    read_request,
+};
 use crate::state::{Action, Input, State, action};
 use crate::status::{ErrorComment, Status};
 use crate::syntaxes::unpadded;
@@ -29,6 +31,8 @@ pub struct Association {
     peer_max_pdu_length: u32,
     /// The request that awaits an answer. There is one in Sta3 only.
     pending: Option<Box<Pending>>,
+    /// The AE titles of a request that was malformed or rejected.
+    refused_titles: Option<Box<AeTitles>>,
     output: Vec<u8>,
 }
 
@@ -49,6 +53,7 @@ impl Association {
             contexts: Contexts::default(),
             peer_max_pdu_length: 0,
             pending: None,
+            refused_titles: None,
             output: Vec::new(),
         }
     }
@@ -113,6 +118,11 @@ impl Association {
     /// Whether [`Self::take_output`] has something.
     pub fn has_output(&self) -> bool {
         !self.output.is_empty()
+    }
+
+    /// The AE titles of a request that was malformed, or that [`Self::poll`] has rejected.
+    pub fn refused_titles(&self) -> Option<&AeTitles> {
+        self.refused_titles.as_deref()
     }
 
     /// Accepts the request reported last (AE-7). Does nothing outside Sta3.
@@ -257,7 +267,11 @@ impl Association {
         let Some(&reserved_fields) = pdu.get(RESERVED_FIELDS).and_then(<[u8]>::first_chunk) else {
             return Err(Violation::MalformedRequest);
         };
-        let Ok(Some(Pdu::AssociationRQ(request))) = read_pdu(pdu, self.policy.max_request_length, true) else {
+        let Some(titles) = AeTitles::read(pdu, self.policy.strict) else {
+            return Err(Violation::MalformedRequest);
+        };
+        let Some(request) = read_request(pdu, &titles) else {
+            self.refused_titles = Some(Box::new(titles));
             return Err(Violation::MalformedRequest);
         };
         self.act(Input::AssociateRequest);
@@ -265,7 +279,7 @@ impl Association {
         let (calling_ae_title, called_ae_title) = (title(&request.calling_ae_title), title(&request.called_ae_title));
         Ok(match negotiate(&self.policy, request) {
             Ok(negotiated) => {
-                let request = negotiated.request.clone();
+                let request = AssociateRequest { titles_are_cut: titles.are_cut, ..negotiated.request.clone() };
                 self.pending = Some(Box::new(Pending { negotiated, reserved_fields }));
                 Event::AssociateRequested(request)
             }

@@ -36,6 +36,7 @@ fn understood(bytes: &[u8]) -> String {
         max_request_length: 64 * 1024,
         max_command_set: 1024,
         async_operations: 1,
+        strict: false,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
         transfer_syntax_preference: Vec::new(),

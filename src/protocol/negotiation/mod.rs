@@ -12,12 +12,15 @@ use crate::syntaxes::{
 mod contexts;
 mod policy;
 mod refused;
+mod request;
 mod user_information;
 
 use contexts::Context;
 pub(crate) use contexts::Contexts;
 pub use policy::Policy;
 pub use refused::{ContextRefusal, RefusedContexts};
+pub use request::AeTitles;
+pub(crate) use request::read_request;
 pub use user_information::UserIdentity;
 use user_information::{answer_user_information, positive};
 
@@ -28,6 +31,8 @@ pub struct AssociateRequest {
     pub calling_ae_title: String,
     /// Called AE title without padding. A peer's string: escape it before printing.
     pub called_ae_title: String,
+    /// Whether text behind a NUL was left out of a title.
+    pub titles_are_cut: bool,
     /// How many presentation contexts were proposed.
     pub contexts_proposed: usize,
     /// How many of them will be accepted.
@@ -168,6 +173,7 @@ pub(crate) fn negotiate(policy: &Policy, rq: AssociationRQ) -> Result<Negotiated
         request: AssociateRequest {
             calling_ae_title: unpadded(&rq.calling_ae_title).to_owned(),
             called_ae_title: unpadded(&rq.called_ae_title).to_owned(),
+            titles_are_cut: false,
             contexts_proposed: rq.presentation_contexts.len(),
             contexts_accepted: contexts.count(),
             contexts_refused,
@@ -245,12 +251,7 @@ fn choose(policy: &Policy, context: &PresentationContextProposed) -> Result<Stri
         return Err(ContextRefusal::InvalidId); // PS3.8 §9.3.2.2: odd integers only
     }
     let abstract_syntax = unpadded(&context.abstract_syntax);
-    let served = match AbstractSyntax::of(abstract_syntax) {
-        AbstractSyntax::Storage | AbstractSyntax::Verification => true,
-        AbstractSyntax::Unknown => policy.accept_unknown_sop_classes && is_uid(abstract_syntax),
-        AbstractSyntax::OtherService => false,
-    };
-    if !served {
+    if AbstractSyntax::of(abstract_syntax) != AbstractSyntax::Verification && !policy.stores(abstract_syntax) {
         return Err(ContextRefusal::AbstractSyntax);
     }
     let acceptable = || {

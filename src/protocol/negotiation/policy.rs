@@ -1,5 +1,7 @@
 //! The policy of the negotiation.
 
+use crate::syntaxes::{AbstractSyntax, is_uid};
+
 /// The terms that this node offers and accepts. The caller has validated them.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -15,10 +17,24 @@ pub struct Policy {
     pub max_command_set: u32,
     /// Most operations that a peer may have outstanding if it asks for more than one; at least 1.
     pub async_operations: u16,
+    /// Whether peers that deviate from the standard are refused where their instances could be stored: a SOP Instance UID with other
+    /// characters than digits and periods, a SOP class that is not that of the presentation context, text behind a NUL in an AE title.
+    pub strict: bool,
     /// Whether abstract syntaxes that are private or newer than this build are stored too.
     pub accept_unknown_sop_classes: bool,
     /// Whether transfer syntaxes outside the standard are stored too.
     pub accept_unknown_transfer_syntaxes: bool,
     /// Transfer syntax UIDs to choose first, best first; where none of them is proposed, the requestor's order decides.
     pub transfer_syntax_preference: Vec<String>,
+}
+
+impl Policy {
+    /// Whether instances of the SOP class are stored.
+    pub fn stores(&self, sop_class_uid: &str) -> bool {
+        match AbstractSyntax::of(sop_class_uid) {
+            AbstractSyntax::Storage => true,
+            AbstractSyntax::Unknown => self.accept_unknown_sop_classes && is_uid(sop_class_uid),
+            AbstractSyntax::OtherService | AbstractSyntax::Verification => false,
+        }
+    }
 }

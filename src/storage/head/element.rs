@@ -1,6 +1,6 @@
 //! One data element header in each of the encodings a dataset may have (PS3.5 §7.1).
 
-use dicom_core::{Tag, VR};
+use dicom_core::Tag;
 
 /// The longest element header: explicit VR with a 32-bit length.
 pub(crate) const MAX_HEADER_BYTES: usize = 12;
@@ -26,15 +26,21 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// The actual encoding of a dataset, from the bytes at the VR of its first element. Some
-    /// writers announce a compressed syntax and leave the dataset in implicit VR, or the reverse;
-    /// readers cope, so such an instance is worth keeping.
-    pub(crate) fn as_written(self, vr: [u8; 2]) -> Self {
+    /// The name in error texts.
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::ExplicitLe if LengthField::of(vr).is_none() => Self::ImplicitLe,
-            // Read as the length of a first element, a VR would be 16 KiB and more.
-            Self::ImplicitLe if VR::from_binary(vr).is_some() => Self::ExplicitLe,
-            announced => announced,
+            Self::ImplicitLe => "implicit vr little endian",
+            Self::ExplicitLe => "explicit vr little endian",
+            Self::ExplicitBe => "explicit vr big endian",
+        }
+    }
+
+    /// The transfer syntax of datasets that have nothing but this encoding (PS3.5 §A.1 to §A.3).
+    pub(crate) fn transfer_syntax_uid(self) -> &'static str {
+        match self {
+            Self::ImplicitLe => "1.2.840.10008.1.2",
+            Self::ExplicitLe => "1.2.840.10008.1.2.1",
+            Self::ExplicitBe => "1.2.840.10008.1.2.2",
         }
     }
 }
@@ -84,6 +90,14 @@ impl Header {
             },
         };
         Decoded::Header(Self { tag, vr: Some(vr), length })
+    }
+
+    /// Bytes of the header as it is written.
+    pub(crate) fn bytes(&self) -> usize {
+        match self.vr.and_then(LengthField::of) {
+            Some(LengthField::Bits32) => MAX_HEADER_BYTES,
+            Some(LengthField::Bits16) | None => MIN_HEADER_BYTES,
+        }
     }
 }
 

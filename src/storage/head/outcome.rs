@@ -39,6 +39,20 @@ pub enum Progress {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     pub(super) values: Vec<(Tag, Vec<u8>)>,
+    pub(super) deviations: Deviations,
+}
+
+/// What is unusual about a dataset that can be stored all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deviations {
+    /// Bytes in front of the dataset that are no part of it: command or file meta elements, or the begin of a Part 10 file.
+    pub left_out_bytes: u64,
+    /// The transfer syntax that the dataset proves to be in, if that is not the announced one.
+    pub true_transfer_syntax: Option<&'static str>,
+    /// Elements of the head do not ascend (PS3.5 §7.1).
+    pub is_unordered: bool,
+    /// An element that says what the instance is, and that was wanted, is missing.
+    pub lacks_identity: bool,
 }
 
 impl Head {
@@ -63,10 +77,21 @@ impl Head {
         Ok(())
     }
 
+    /// The head of a dataset that cannot be read.
+    pub(super) fn unread() -> Self {
+        Self { values: Vec::new(), deviations: Deviations { lacks_identity: true, ..Deviations::default() } }
+    }
+
+    /// What is unusual about the dataset.
+    pub fn deviations(&self) -> &Deviations {
+        &self.deviations
+    }
+
     /// A head with the given values, for tests of what is built on one.
     #[cfg(test)]
     pub(crate) fn with(values: &[(Tag, &[u8])]) -> Self {
-        Self { values: values.iter().map(|(tag, value)| (*tag, value.to_vec())).collect() }
+        let values = values.iter().map(|(tag, value)| (*tag, value.to_vec())).collect();
+        Self { values, deviations: Deviations::default() }
     }
 }
 
@@ -91,6 +116,12 @@ pub enum HeadError {
     /// The first bytes are no data element in this transfer syntax.
     #[error("not a dataset of this transfer syntax: bad first element")]
     NotADataset,
+    /// The first elements prove an encoding that the transfer syntax does not have, and no transfer syntax says what the dataset is.
+    #[error("dataset is {written}, its transfer syntax is not")]
+    OtherEncoding {
+        /// The encoding of the first elements.
+        written: &'static str,
+    },
     /// The two bytes in the position of a VR are not one (PS3.5 §7.1.2).
     #[error("element {tag} has no valid vr")]
     InvalidVr {
@@ -129,7 +160,7 @@ pub enum HeadError {
     #[error("dataset ends within an element or sequence of its head")]
     Truncated,
     /// The deflated stream is broken or ends early.
-    #[error("deflated dataset is corrupt")]
+    #[error("dataset is not deflated as its transfer syntax says")]
     Deflate,
     /// The head is beyond one of the [`HeadLimits`].
     #[error("head of the dataset exceeds its limit of {which}")]

@@ -4,18 +4,23 @@ use std::sync::Arc;
 
 use dicom_core::dictionary::DataDictionary;
 use dicom_core::{Tag, VR};
-use dicom_dictionary_std::StandardDataDictionary;
+use dicom_dictionary_std::{StandardDataDictionary, tags};
 
 use super::element::{
     Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
-    SEQUENCE_DELIMITATION, UNDEFINED_LENGTH, looks_like_vr,
+    SEQUENCE_DELIMITATION, UNDEFINED_LENGTH,
 };
-use super::outcome::{Head, HeadError, HeadLimits, Limit, Progress};
+use super::outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Progress};
 
 /// Most bytes kept of a wanted value, far above any element that a layout can use.
 const MAX_KEPT_BYTES: usize = 1024;
 
 const FILE_META_GROUP: u16 = 0x0002;
+
+/// The elements that say what an instance is. Each has a value in every composite instance (PS3.3 §A.1.2), so a head without one of
+/// them is looked for behind its proper end.
+const IDENTITY: [Tag; 4] =
+    [tags::SOP_CLASS_UID, tags::SOP_INSTANCE_UID, tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID];
 
 pub(super) struct Scan {
     encoding: Encoding,
@@ -35,9 +40,13 @@ pub(super) struct Scan {
     /// Bytes consumed.
     offset: u64,
     elements: u32,
-    /// An element of the dataset itself was met: one beyond the command and file meta groups that
-    /// may stray to its front.
+    /// An element was met.
     begun: bool,
+    /// The last element of the dataset itself.
+    last: Tag,
+    is_unordered: bool,
+    /// The head has ended without an identity: the rest of the dataset is searched for it, and may be whatever it is.
+    is_searching: bool,
     worked_bytes: u64,
     values: Vec<(Tag, Vec<u8>)>,
 }
@@ -65,9 +74,17 @@ impl Scan {
             offset: 0,
             elements: 0,
             begun: false,
+            last: Tag(0, 0),
+            is_unordered: false,
+            is_searching: false,
             worked_bytes: 0,
             values: Vec::new(),
         }
+    }
+
+    /// Reads the dataset in another encoding, from its first byte on.
+    pub(super) fn read_as(&mut self, encoding: Encoding) {
+        self.encoding = encoding;
     }
 
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Progress {
@@ -100,20 +117,30 @@ impl Scan {
 
     /// Ends the scan with an error: the bytes that it needs are not available.
     pub(super) fn fail(&mut self, error: HeadError) -> Progress {
-        self.state = State::Failed(error);
+        self.state = if self.is_searching { State::Done } else { State::Failed(error) };
         Progress::Done
     }
 
     /// Ends the scan where the dataset ends.
     pub(super) fn finish(self) -> Result<Head, HeadError> {
         match self.state {
+            _ if self.is_searching => Ok(self.head()),
             State::Failed(error) => Err(error),
             State::Value { tag, .. } => Err(HeadError::ValuePastEnd { tag }),
             State::Header if self.offset == 0 => Err(HeadError::Empty),
             State::Header if self.gathered > 0 || self.open > 0 => Err(HeadError::Truncated),
             State::Header if !self.begun => Err(HeadError::NotADataset),
-            State::Header | State::Done => Ok(Head { values: self.values }),
+            State::Header | State::Done => Ok(self.head()),
         }
+    }
+
+    fn head(self) -> Head {
+        let deviations = Deviations {
+            is_unordered: self.is_unordered,
+            lacks_identity: !self.is_identified(),
+            ..Deviations::default()
+        };
+        Head { values: self.values, deviations }
     }
 
     /// Takes what `bytes` has of the current header, and acts on it once it is whole.
@@ -137,27 +164,18 @@ impl Scan {
         self.worked_bytes += self.gathered as u64;
         self.gathered = 0;
         self.needed = MIN_HEADER_BYTES;
-        self.state = next.unwrap_or_else(State::Failed);
+        match next {
+            Ok(next) => self.state = next,
+            Err(error) => {
+                let _ = self.fail(error);
+            }
+        }
         taken
     }
 
-    /// The encoding of the header gathered. Command and file meta elements that strayed to the
-    /// front of a dataset keep their own (PS3.7 §6.3.1, PS3.10 §7.1).
-    fn encoding_here(&mut self) -> Encoding {
-        if self.implicit_from.is_some_and(|from| self.open >= from) {
-            return Encoding::ImplicitLe;
-        }
-        let [g0, g1, _, _, v0, v1, ..] = self.header;
-        match [g0, g1] {
-            [0x00, 0x00] if !self.begun && !looks_like_vr([v0, v1]) => Encoding::ImplicitLe,
-            [0x02, 0x00] if !self.begun && looks_like_vr([v0, v1]) => Encoding::ExplicitLe,
-            _ => {
-                if !self.begun {
-                    self.encoding = self.encoding.as_written([v0, v1]);
-                }
-                self.encoding
-            }
-        }
+    /// The encoding of the header gathered.
+    fn encoding_here(&self) -> Encoding {
+        if self.implicit_from.is_some_and(|from| self.open >= from) { Encoding::ImplicitLe } else { self.encoding }
     }
 
     /// Acts on a header that starts at `offset`: what comes next?
@@ -180,11 +198,10 @@ impl Scan {
         if tag.group() == ITEM_GROUP {
             return Err(HeadError::StrayDelimiter { tag, offset });
         }
-        if self.open == 0 && self.wanted.last().is_none_or(|last| tag > *last) {
-            // Stopping at the very first element is only right when this is a dataset at all.
-            return if self.begun || is_known(&header) { Ok(State::Done) } else { Err(HeadError::NotADataset) };
+        if self.open == 0 && self.is_at_end(&header)? {
+            return Ok(State::Done);
         }
-        self.begun |= tag.group() > FILE_META_GROUP;
+        self.begun = true;
         if length == UNDEFINED_LENGTH {
             return self.open_sequence(header);
         }
@@ -193,6 +210,26 @@ impl Scan {
             self.values.push((tag, Vec::with_capacity(MAX_KEPT_BYTES.min(length as usize))));
         }
         Ok(if length == 0 { State::Header } else { State::Value { tag, left: length, keep } })
+    }
+
+    /// Whether the head ends in front of this element of the dataset itself.
+    fn is_at_end(&mut self, header: &Header) -> Result<bool, HeadError> {
+        let tag = header.tag;
+        let is_behind = self.wanted.last().is_none_or(|last| tag > *last);
+        // A dataset that begins behind its head must be one, and none begins with a command or file meta.
+        if !self.begun && (tag.group() <= FILE_META_GROUP || (is_behind && !is_known(header))) {
+            return Err(HeadError::NotADataset);
+        }
+        self.is_unordered |= self.begun && tag <= self.last;
+        self.last = tag;
+        self.is_searching |= is_behind && !self.is_identified();
+        Ok(if self.is_searching { self.values.len() == self.wanted.len() } else { is_behind })
+    }
+
+    /// Whether the dataset has said what it is, as far as that is wanted.
+    fn is_identified(&self) -> bool {
+        let is_met = |tag: &Tag| self.values.iter().any(|(kept, _)| kept == tag);
+        IDENTITY.iter().all(|tag| self.wanted.binary_search(tag).is_err() || is_met(tag))
     }
 
     /// Acts on a header inside a sequence of undefined length, or among the fragments of

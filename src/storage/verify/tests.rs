@@ -167,8 +167,8 @@ fn implicit_vr_knows_its_sequences_by_the_dictionary() {
     let inside = [item(0xE000, 10), element(0x10, 0x10, b"AB")].concat();
     let dataset = [element(0x08, 0x16, b"1.2\0"), element(0x08, 0x1115, &inside), element(0x10, 0x20, b"")].concat();
     assert_eq!(walk_as(Encoding::ImplicitLe, &dataset, 7), Ok(()));
-    // Announced explicit, written implicit, as some do.
-    assert_eq!(walk_as(Encoding::ExplicitLe, &dataset, 7), Ok(()));
+    // Readers go by the transfer syntax of the file meta.
+    assert!(matches!(walk_as(Encoding::ExplicitLe, &dataset, 7), Err(DatasetFault::InvalidVr { offset: 0, .. })));
     let broken = [element(0x08, 0x1115, &inside[..16])].concat();
     assert!(matches!(walk_as(Encoding::ImplicitLe, &broken, 7), Err(DatasetFault::BeyondParent { .. })));
 }

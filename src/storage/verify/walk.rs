@@ -8,7 +8,7 @@ use dicom_dictionary_std::tags;
 
 use crate::head::element::{
     Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
-    SEQUENCE_DELIMITATION, UNDEFINED_LENGTH, looks_like_vr,
+    SEQUENCE_DELIMITATION, UNDEFINED_LENGTH,
 };
 
 /// Sequences and items inside one another. Real datasets stay below twenty.
@@ -145,8 +145,6 @@ pub(super) struct Walk {
     gathered: usize,
     needed: usize,
     offset: u64,
-    /// An element of the dataset itself was met, and the encoding is known.
-    begun: bool,
     frames: Vec<Frame>,
 }
 
@@ -159,7 +157,6 @@ impl Walk {
             gathered: 0,
             needed: MIN_HEADER_BYTES,
             offset: 0,
-            begun: false,
             frames: vec![dataset],
         }
     }
@@ -212,8 +209,8 @@ impl Walk {
         let value_at = self.offset + taken as u64;
         let offset = value_at - self.gathered as u64;
         self.leave_ended(offset);
-        let encoding = self.encoding_here();
-        let next = match Header::decode(&self.header[..self.gathered], encoding) {
+        let Some(Frame { encoding, .. }) = self.frames.last() else { return taken };
+        let next = match Header::decode(&self.header[..self.gathered], *encoding) {
             Decoded::Needs(needed) => {
                 self.needed = needed;
                 return taken;
@@ -234,28 +231,10 @@ impl Walk {
         }
     }
 
-    /// As [`crate::head`] does it: the first element of the dataset tells how it is really written, and command and file meta
-    /// elements that strayed to its front keep their own encoding.
-    fn encoding_here(&mut self) -> Encoding {
-        let [g0, g1, _, _, v0, v1, ..] = self.header;
-        let begun = self.begun;
-        let Some(frame) = self.frames.last_mut() else { return Encoding::ExplicitLe };
-        match [g0, g1] {
-            [0x00, 0x00] if !begun && !looks_like_vr([v0, v1]) => Encoding::ImplicitLe,
-            [0x02, 0x00] if !begun && looks_like_vr([v0, v1]) => Encoding::ExplicitLe,
-            _ => {
-                if !begun {
-                    frame.encoding = frame.encoding.as_written([v0, v1]);
-                }
-                frame.encoding
-            }
-        }
-    }
-
     /// Acts on a header that starts at `offset` and ends at `value_at`: what comes next?
     fn enter(&mut self, header: Header, offset: u64, value_at: u64) -> Result<State, DatasetFault> {
         let Header { tag, length, .. } = header;
-        let (begun, within_item) = (self.begun, self.frames.len() > 1);
+        let within_item = self.frames.len() > 1;
         let Some(frame) = self.frames.last_mut() else { return Err(DatasetFault::OutOfPlace { tag, offset }) };
         let end = (length != UNDEFINED_LENGTH).then(|| value_at + u64::from(length));
         if end.unwrap_or(value_at) > frame.limit {
@@ -268,7 +247,7 @@ impl Walk {
             self.frames.pop();
             return Ok(State::Header);
         }
-        if tag.group() == ITEM_GROUP || (begun && tag.group() <= FILE_META_GROUP) {
+        if tag.group() == ITEM_GROUP || tag.group() <= FILE_META_GROUP {
             return Err(DatasetFault::OutOfPlace { tag, offset });
         }
         if let Some(before) = frame.last.replace(tag)
@@ -276,7 +255,6 @@ impl Walk {
         {
             return Err(DatasetFault::OutOfOrder { tag, before, offset });
         }
-        self.begun |= tag.group() > FILE_META_GROUP;
         let (outer_limit, outer_encoding) = (frame.limit, frame.encoding);
         let content = content_of(&header).map_err(|()| DatasetFault::UndefinedLength { tag, offset })?;
         let Some((kind, encoding)) = content else {

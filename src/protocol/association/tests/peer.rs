@@ -30,6 +30,7 @@ pub(super) fn policy() -> Policy {
         max_request_length: 256 * 1024,
         max_command_set: 4096,
         async_operations: 8,
+        strict: false,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
         transfer_syntax_preference: vec![],

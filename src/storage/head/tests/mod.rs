@@ -1,6 +1,8 @@
 //! Datasets as bytes, in every encoding, against the head they must give.
 
 mod hostile;
+mod opening;
+mod order;
 mod syntaxes;
 
 use std::sync::Arc;
@@ -236,6 +238,7 @@ fn every_error_text_fits_an_error_comment() {
     for error in [
         HeadError::Empty,
         HeadError::NotADataset,
+        HeadError::OtherEncoding { written: element::Encoding::ImplicitLe.name() },
         HeadError::InvalidVr { tag },
         HeadError::UndefinedLength { tag },
         HeadError::StrayDelimiter { tag, offset },

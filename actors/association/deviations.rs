@@ -1,0 +1,75 @@
+//! What deviates from the standard and is stored all the same: counted and logged by kind.
+
+use tidegate_protocol::StoreRequest;
+use tidegate_storage::Instance;
+use tidegate_storage::head::Deviations;
+use tidegate_storage::meta::FileMeta;
+use tracing::warn;
+
+use super::connection::Connection;
+use crate::gauges::incidents::Class;
+
+impl Connection {
+    /// Counts what is unusual about a C-STORE-RQ that is served.
+    pub(super) fn note_unusual_request(&self, request: &StoreRequest, meta: &FileMeta) {
+        if !meta.sop_instance_uid.is_standard() {
+            self.deviates("sop_instance_uid", meta, "sop instance uid is not one by PS3.5 §9.1");
+        }
+        if meta.sop_class_uid.as_str() != &*request.abstract_syntax {
+            self.deviates("class_of_another_context", meta, "sop class is not that of the presentation context");
+        }
+    }
+
+    /// Counts what is unusual about the dataset of a stored instance.
+    pub(super) fn note_unusual_dataset(&self, instance: &Instance) {
+        let &Deviations { left_out_bytes, true_transfer_syntax, is_unordered, lacks_identity } =
+            instance.head.deviations();
+        let meta = &instance.meta;
+        if left_out_bytes > 0 {
+            self.deviates(
+                "file_meta",
+                meta,
+                "file meta or command elements in front of the dataset are left out of the file",
+            );
+        }
+        if true_transfer_syntax.is_some() {
+            self.deviates(
+                "encoding",
+                meta,
+                "dataset is not in the transfer syntax of its context, file names the true one",
+            );
+        }
+        if is_unordered {
+            self.deviates("order", meta, "data elements do not ascend (PS3.5 §7.1)");
+        }
+        if lacks_identity {
+            self.deviates("identity", meta, "dataset lacks a sop class, instance, study or series uid");
+        }
+    }
+
+    fn deviates(&self, kind: &'static str, meta: &FileMeta, cause: &'static str) {
+        if let Some(unlogged) = self.incident(Class::Deviation, kind) {
+            warn!(
+                peer = %self.peer.address,
+                calling = self.peer.calling(),
+                called = self.peer.called(),
+                association = self.peer.association(),
+                sop_instance = meta.sop_instance_uid.as_str(),
+                sop_class = meta.sop_class_uid.as_str(),
+                transfer_syntax = meta.transfer_syntax_uid.as_str(),
+                reason = kind,
+                cause,
+                unlogged,
+                "instance deviates from the standard and is stored"
+            );
+        }
+    }
+
+    /// Counts an AE title with text behind a NUL.
+    pub(super) fn note_cut_title(&self) {
+        if let Some(unlogged) = self.incident(Class::Deviation, "ae_title") {
+            let (calling, called) = (self.peer.calling(), self.peer.called());
+            warn!(peer = %self.peer.address, calling, called, unlogged, "ae title has text behind a NUL, which is ignored");
+        }
+    }
+}

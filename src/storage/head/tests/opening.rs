@@ -1,0 +1,202 @@
+//! Bytes in front of a dataset, and datasets in another encoding than announced.
+
+use super::*;
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
+use dicom_dictionary_std::StandardDataDictionary;
+
+const NATIVE: [&str; 3] = [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE];
+const JPEG: &str = "1.2.840.10008.1.2.4.50";
+
+/// The bytes that are stored of a dataset that comes in pieces, and its head.
+fn stored(announced: &str, bytes: &[u8], piece: usize) -> (Vec<u8>, Result<Head, HeadError>) {
+    let mut scan = HeadScan::new(announced, wanted(), HeadLimits::default());
+    let mut stored = Vec::new();
+    for fragment in bytes.chunks(piece) {
+        let mut rest = fragment;
+        if scan.is_opening() {
+            let Some(opened) = scan.open(fragment) else { continue };
+            let _ = scan.feed(&opened.first);
+            stored.extend(opened.first);
+            rest = &fragment[opened.taken..];
+        }
+        let _ = scan.feed(rest);
+        stored.extend(rest);
+    }
+    if let Some(opened) = scan.open_at_end() {
+        let _ = scan.feed(&opened.first);
+        stored.extend(opened.first);
+    }
+    (stored, scan.finish())
+}
+
+#[test]
+fn a_dataset_in_another_native_encoding_has_its_true_syntax() {
+    for written in NATIVE {
+        let dataset = Writer::typical(written);
+        for announced in [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED] {
+            for piece in [1, 9, 4096] {
+                let (bytes, head) = stored(announced, &dataset, piece);
+                let head = head.unwrap();
+                assert_typical(&head);
+                assert!(bytes == dataset);
+                let expected = NATIVE.into_iter().find(|uid| *uid == written && written != announced);
+                assert_eq!(head.deviations().true_transfer_syntax, expected, "{written} as {announced}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dataset_in_an_encoding_that_its_compressed_syntax_cannot_have_is_refused() {
+    for (announced, written) in [(JPEG, IMPLICIT_LE), (JPEG, EXPLICIT_BE), ("1.2.840.10008.1.2.4.95", EXPLICIT_LE)] {
+        let refused = scan_in(announced, &[&Writer::typical(written)]);
+        assert!(matches!(refused, Err(HeadError::OtherEncoding { .. })), "{announced} {written} {refused:?}");
+    }
+    assert_typical(&scan_in(JPEG, &[&Writer::typical(EXPLICIT_LE)]).unwrap());
+}
+
+/// File meta as senders put it in front: as in a file, or written by the writer of the dataset.
+fn fronts(syntax: &str) -> Vec<Vec<u8>> {
+    let meta = |writer: Writer| {
+        let mut meta = writer;
+        meta.header(Tag(0x0002, 0x0000), "UL", 4).u32(60);
+        meta.element(Tag(0x0002, 0x0001), "OB", &[0, 1]);
+        meta.element(Tag(0x0002, 0x0010), "UI", b"1.2.840.10008.1.2.4.90\0\0");
+        meta.bytes
+    };
+    let in_file = meta(Writer::new(EXPLICIT_LE));
+    let mut command = Writer::new(IMPLICIT_LE);
+    command.header(Tag(0x0000, 0x0000), "", 4).u32(26).element(Tag(0x0000, 0x0002), "", b"1.2.840.10008.1.1\0");
+    let mut tiff = [0x55; 128];
+    tiff[..8].copy_from_slice(b"II*\0\x08\0\0\0");
+    let mut fronts = vec![
+        in_file.clone(),
+        [&[0; 128][..], b"DICM", &in_file].concat(),
+        [&tiff[..], b"DICM", &in_file].concat(),
+        [&command.bytes[..], &in_file].concat(),
+        command.bytes,
+    ];
+    if syntax != DEFLATED {
+        fronts.push(meta(Writer::new(syntax)));
+    }
+    fronts
+}
+
+#[test]
+fn what_is_no_part_of_the_dataset_is_left_out() {
+    for syntax in [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED, JPEG] {
+        let dataset = if syntax == DEFLATED { deflate(&Writer::typical(EXPLICIT_LE)) } else { Writer::typical(syntax) };
+        for front in fronts(syntax) {
+            let sent = [&front[..], &dataset].concat();
+            for piece in [1, 3, 130, 1 << 20] {
+                let (bytes, head) = stored(syntax, &sent, piece);
+                let head = head.unwrap_or_else(|error| panic!("{error}: {syntax} {piece} {front:?}"));
+                assert_typical(&head);
+                assert!(bytes == dataset, "{syntax} {piece} {front:?}");
+                let expected = Deviations { left_out_bytes: front.len() as u64, ..Deviations::default() };
+                assert_eq!(head.deviations(), &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_front_that_never_ends_is_refused() {
+    let mut meta = Writer::new(EXPLICIT_LE);
+    for _ in 0..100 {
+        meta.element(Tag(0x0002, 0x0102), "OB", &[0; 1024]);
+    }
+    meta.bytes.extend(Writer::typical(EXPLICIT_LE));
+    for piece in [1, 4096] {
+        assert_eq!(stored(EXPLICIT_LE, &meta.bytes, piece).1, Err(HeadError::NotADataset));
+    }
+}
+
+/// The elements that a dataset can begin with: those up to the SOP Instance UID, in any of the forms they are given.
+fn first_elements() -> Vec<(Tag, String)> {
+    let known = (0..=0x0018_u16).filter_map(|element| {
+        let tag = Tag(0x0008, element);
+        let vr = if element == 0 {
+            "UL".to_owned()
+        } else {
+            StandardDataDictionary.by_tag(tag)?.vr().relaxed().to_string().to_owned()
+        };
+        Some((tag, vr))
+    });
+    known.collect()
+}
+
+#[test]
+fn a_dataset_that_begins_as_announced_is_never_called_another() {
+    let first = first_elements();
+    assert!(first.len() > 10, "{first:?}");
+    for syntax in NATIVE {
+        for (tag, vr) in &first {
+            // Every even length of 16 bits, those among them that read as a VR.
+            for length in (0..=0xFFFE_u32).step_by(2) {
+                if vr == "SQ" && length > 0 {
+                    continue;
+                }
+                let mut w = Writer::new(syntax);
+                w.header(*tag, vr, length);
+                w.bytes.resize(w.bytes.len() + length.min(3000) as usize, b'1');
+                if length <= 3000 {
+                    w.element(tags::STUDY_DATE, "DA", b"20260101");
+                }
+                let mut scan = HeadScan::new(syntax, wanted(), HeadLimits::default());
+                let _ = scan.feed(&w.bytes);
+                assert_eq!(scan.true_transfer_syntax(), None, "{tag} {vr} {length} {syntax}");
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Elements of any group in front, private and unknown ones too: what is written as announced keeps its label.
+    #[test]
+    fn whatever_a_dataset_begins_with_its_label_stays(
+        syntax in prop::sample::select(NATIVE.to_vec()),
+        elements in prop::collection::vec((4_u16..0x7FE0, any::<u16>(), 0_usize..3, prop::collection::vec(any::<u8>(), 0..40)), 1..6),
+    ) {
+        let mut w = Writer::new(syntax);
+        for (group, element, vr, mut value) in elements {
+            value.truncate(value.len() / 2 * 2);
+            w.element(Tag(group, element), ["LO", "UN", "US"][vr], &value);
+        }
+        let (bytes, head) = stored(syntax, &w.bytes, 4096);
+        prop_assert!(bytes == w.bytes);
+        prop_assert!(head.is_err() || head.unwrap().deviations().true_transfer_syntax.is_none());
+    }
+
+    /// A deflated stream never passes for a dataset that is not deflated.
+    #[test]
+    fn a_deflated_stream_is_never_called_native(value in prop::collection::vec(any::<u8>(), 0..300), level in 0_u32..10) {
+        use std::io::Write;
+        let mut w = Writer::new(EXPLICIT_LE);
+        w.element(tags::SOP_CLASS_UID, "UI", &value[..value.len() / 2 * 2]);
+        w.bytes.extend(Writer::typical(EXPLICIT_LE));
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(level));
+        encoder.write_all(&w.bytes).unwrap();
+        let (bytes, head) = stored(DEFLATED, &encoder.finish().unwrap(), 4096);
+        prop_assert!(!bytes.is_empty());
+        prop_assert_eq!(head.unwrap().deviations().true_transfer_syntax, None);
+    }
+
+    /// What is stored and how it is called does not depend on how the bytes came.
+    #[test]
+    fn any_opening_means_the_same_in_any_pieces(
+        syntax in prop::sample::select(vec![IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED, JPEG, "1.2.3"]),
+        written in prop::sample::select(NATIVE.to_vec()),
+        front in 0_usize..6,
+        edits in prop::collection::vec((0_usize..300, any::<u8>()), 0..4),
+        size in 1_usize..300,
+    ) {
+        let mut sent = fronts(written).get(front).cloned().unwrap_or_default();
+        sent.extend(Writer::typical(written));
+        for (at, byte) in edits {
+            let at = at % sent.len();
+            sent[at] = byte;
+        }
+        prop_assert_eq!(stored(syntax, &sent, size), stored(syntax, &sent, 1 << 20));
+    }
+}
