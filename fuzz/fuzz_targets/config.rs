@@ -48,7 +48,7 @@ fn environment(lines: &str) -> Environment {
 }
 
 fn load(text: &str, variables: &str) -> Option<Loaded> {
-    match from_text(Some((Path::new("t.toml"), text)), environment(variables), &Flags::default()) {
+    match from_text(None, Some((Path::new("t.toml"), text)), environment(variables), &Flags::default()) {
         Ok(loaded) => Some(loaded),
         Err(error) => {
             assert!(!error.to_string().trim().is_empty());

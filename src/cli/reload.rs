@@ -4,6 +4,9 @@ use super::logging::LogLevel;
 use crate::admin::{AdminSettings, Steering};
 use crate::config::{Changes, ConfigError, Loaded, OwnCertificate, Raw, RevocationList, Settings};
 
+/// Reads the configuration again, for a node that has started with this one.
+type Load = Box<dyn Fn(&Raw) -> Result<Loaded, ConfigError>>;
+
 /// The state of reloading: the settings of the start, those in force, and the source of new ones.
 pub(super) struct Reloader {
     /// The settings of the start.
@@ -12,15 +15,11 @@ pub(super) struct Reloader {
     current: Raw,
     log_level: LogLevel,
     steering: Steering,
-    load: Box<dyn Fn(&Raw) -> Result<Loaded, ConfigError>>,
+    load: Load,
 }
 
 impl Reloader {
-    pub(super) fn new(
-        started: Raw,
-        log_level: LogLevel,
-        load: Box<dyn Fn(&Raw) -> Result<Loaded, ConfigError>>,
-    ) -> Self {
+    pub(super) fn new(started: Raw, log_level: LogLevel, load: Load) -> Self {
         let steering = Steering::new(shown(&started), log_level.clone());
         Self { current: started.clone(), started, log_level, steering, load }
     }
@@ -30,21 +29,21 @@ impl Reloader {
         self.steering.clone()
     }
 
-    /// Reads the configuration again and logs the differences. Returns the settings to be put in force, or `None` if they are invalid.
-    pub(super) fn reload(&mut self) -> Option<Settings> {
+    /// Reads the configuration again, logs the differences, and puts the settings in force by `apply`. False if they are invalid.
+    pub(super) fn reload(&mut self, apply: impl FnOnce(Settings)) -> bool {
         let Loaded { raw, settings } = match (self.load)(&self.started) {
             Ok(loaded) => loaded,
             Err(error) => {
                 // One log line, whatever the number of errors.
                 let error = error.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ");
                 tracing::error!(error, "configuration not reloaded: the current settings stay in force");
-                return None;
+                return false;
             }
         };
         let changes = Changes::between(&self.started, &self.current, &raw);
         if let Err(error) = self.log_level.set(settings.log.level) {
             tracing::error!(%error, "configuration not reloaded: the current settings stay in force");
-            return None;
+            return false;
         }
         for change in &changes.at_restart {
             let (key, from, to) = (&change.key, &change.from, &change.to);
@@ -57,14 +56,16 @@ impl Reloader {
         settings.warnings.iter().for_each(|warning| log_warning(warning));
         log_certificates(settings.certificate.as_ref(), settings.admin.as_ref());
         settings.revocation_lists.iter().for_each(log_revocation_list);
+        self.steering.set_config(shown(&raw));
+        self.current = raw;
+        apply(settings);
+        // Last: who has read it finds the settings in force.
         tracing::info!(
             changed = changes.live.len(),
             at_next_start = changes.at_restart.len(),
             "configuration reloaded"
         );
-        self.steering.set_config(shown(&raw));
-        self.current = raw;
-        Some(settings)
+        true
     }
 }
 

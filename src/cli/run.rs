@@ -287,17 +287,16 @@ async fn reason_to_stop(
                 Asked::Record => node.observer().raise(Alarm::Asked),
                 Asked::Reload => {
                     service_manager::reloading();
-                    let reloaded = reloader.reload();
-                    let by = Operator { identity: "signal SIGHUP".to_owned(), address: None };
-                    node.observer().record_operation(Operation::Reload(reloaded.is_some()), &by);
-                    node.observer().note_reload(reloaded.is_some());
-                    if let Some(settings) = reloaded {
+                    let is_reloaded = reloader.reload(|settings| {
                         *shutdown_grace = settings.shutdown_grace;
                         if let Some(keeper) = door_keeper {
                             keeper.apply(settings.admin);
                         }
                         node.apply(settings.node.live);
-                    }
+                    });
+                    let by = Operator { identity: "signal SIGHUP".to_owned(), address: None };
+                    node.observer().record_operation(Operation::Reload(is_reloaded), &by);
+                    node.observer().note_reload(is_reloaded);
                     service_manager::ready(serving);
                 }
             },

@@ -81,7 +81,7 @@ fn load_beside(
 }
 
 /// As [`reload`], for a file that has been read: its path and its text. `started`: `None` at the start.
-fn from_text(
+pub(crate) fn from_text(
     started: Option<&Raw>,
     file: Option<(&Path, &str)>,
     environment: Environment,

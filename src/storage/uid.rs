@@ -57,6 +57,11 @@ impl Uid {
         self.0.len() <= 64 && self.0.split('.').all(is_component)
     }
 
+    /// The UID for a log. `None`: it has other characters than digits and periods, so it might hold the name of a patient.
+    pub fn loggable(&self) -> Option<&str> {
+        Some(self.as_str()).filter(|uid| uid.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+    }
+
     /// The UID without padding.
     pub fn as_str(&self) -> &str {
         &self.0

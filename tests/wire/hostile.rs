@@ -343,6 +343,9 @@ fn send_marked(address: SocketAddr, client: usize) {
         let marked = [p_data(1, 3, &store_command(3, &format!("{MARK}/"))), p_data(1, 2, &dataset(MARK, 16))].concat();
         wire.send(&marked);
         assert_eq!(wire.response().status, 0x0117);
+        // A UID of text is kept, and may be a name all the same.
+        let named = format!("{MARK}-{client}-{i}");
+        assert_eq!(wire.store(5, &named, &dataset_of(&named, b"anyone")).status, 0);
         wire.send(&store_message(4, &uid, MARK.repeat(50).as_bytes(), 16_000));
         assert_eq!(wire.response().status, 0xC000);
     }

@@ -92,7 +92,9 @@ fn implementation_model(subject: &Subject<'_>) -> String {
          file below the storage root, and answered with success when {durable}. No part of an instance is in memory only after the response.\n\n\
          Instances are stored at **level 2 (full)** of PS3.4 §B.4.1: every attribute, standard and private, is kept. No dataset is parsed \
          beyond the elements that name its file, coerced, or re-encoded: the file has the received bytes, behind a \
-         file meta with the transfer syntax of their presentation context. Digital signatures stay valid.\n",
+         file meta with the transfer syntax of their presentation context. Where the first elements prove another native encoding, the \
+         file meta names that one, and elements of groups 0000 and 0002 in front of the dataset are left out; both are counted and \
+         logged. Digital signatures stay valid.\n",
         ae = code(&subject.policy.ae_title),
     )
 }
@@ -109,7 +111,7 @@ fn services(subject: &Subject<'_>) -> String {
          Each C-ECHO is answered with 0000.\n\n\
          ### 5.2 Storage service as SCP\n\n\
          Storage is idempotent: an instance whose bytes are stored already under its SOP Instance UID is answered with 0000 and not written again. A different one under \
-         the same UID {duplicates} (`storage.duplicates` is {word}). A SOP Instance UID may have up to 255 characters of digits and periods.\n\n\
+         the same UID {duplicates} (`storage.duplicates` is {word}). A SOP Instance UID may have up to 255 characters of {characters}.\n\n\
          Status of the C-STORE response:\n\n\
          {head}{rows}\n\
          Every status but 0000 comes with an Error Comment (0000,0902) of at most {comment} characters with the cause. The association continues after \
@@ -118,6 +120,7 @@ fn services(subject: &Subject<'_>) -> String {
          Every Specific Character Set (0008,0005): text is stored as received. Where a text element names a file, bytes other than \
          `A-Z a-z 0-9 . _ -` are written as `%` and two hexadecimal digits.\n",
         word = code(subject.settings.node.storage.duplicates),
+        characters = if subject.policy.strict { "digits and periods" } else { "printable ASCII without slashes" },
         head = head(["Status", "Meaning", "Further meaning", "Sender should"]),
         rows = Status::ALL.map(status).concat(),
         comment = ErrorComment::MAX_CHARS,
@@ -131,9 +134,11 @@ fn status(status: Status) -> String {
         Status::DuplicateSopInstance => {
             ("Failure", "a different instance is stored under this UID", "find out which is right")
         }
-        Status::InvalidSopInstance => ("Failure", "the SOP Instance UID is not a UID", "be corrected"),
+        Status::InvalidSopInstance => {
+            ("Failure", "the SOP Instance UID is empty, too long, or has a character that is not kept", "be corrected")
+        }
         Status::SopClassNotSupported => {
-            ("Failure", "the SOP class is not that of the presentation context", "be corrected")
+            ("Failure", "the SOP class is not stored by this node, or is denied", "be corrected")
         }
         Status::UnrecognizedOperation => ("Failure", "neither C-STORE nor C-ECHO", "not ask for it"),
         Status::OutOfResources => {

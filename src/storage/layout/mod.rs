@@ -78,7 +78,7 @@ impl Layout {
     }
 
     /// A path of this layout, or the beginning of one, as it may go into a log: names made of anything but UIDs, modality and
-    /// literal text become `…`, since they may be a patient's. Absolute paths are the operator's own.
+    /// literal text, and those with text where a UID belongs, become `…`: they may be a patient's. Absolute paths are the operator's own.
     pub fn loggable(&self, path: &Path) -> PathBuf {
         if path.is_absolute() {
             return path.to_owned();
@@ -86,7 +86,12 @@ impl Layout {
         let names = path.iter().enumerate();
         names
             .map(|(at, name)| match self.components.get(at) {
-                Some(component) if component.is_about_a_patient() => OsStr::new("…"),
+                Some(component)
+                    if component.is_about_a_patient()
+                        || name.to_str().is_none_or(|name| component.has_text_for_a_uid(name)) =>
+                {
+                    OsStr::new("…")
+                }
                 _ => name,
             })
             .collect()

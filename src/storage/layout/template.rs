@@ -56,6 +56,17 @@ impl Component {
         self.tags().any(|tag| tag != tags::MODALITY && !is_uid(tag))
     }
 
+    /// Whether a value in `name` is text where a UID belongs. Some senders write a name there.
+    pub(super) fn has_text_for_a_uid(&self, name: &str) -> bool {
+        let letters = |text: &str| text.chars().filter(|c| c.is_alphabetic()).count();
+        let literals = self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Literal(text) => Some(letters(text)),
+            Piece::Field(_) => None,
+        });
+        let has_only_uids = self.fields().all(|field| field.tag != tags::MODALITY && field.functions.is_empty());
+        has_only_uids && letters(name) > literals.sum::<usize>()
+    }
+
     /// Whether the literal text at both ends of `name` is that of this component. The first character of a name may be escaped.
     pub(super) fn could_name(&self, name: &str) -> bool {
         let literal = |piece: Option<&Piece>| match piece {

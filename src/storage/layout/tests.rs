@@ -313,6 +313,7 @@ fn what_may_be_a_patients_goes_into_no_log() {
             .unwrap();
     let loggable = |path: &str| layout.loggable(std::path::Path::new(path)).to_str().unwrap().to_owned();
     assert_eq!(loggable("in/Doe/1999/CT-ab/1.2.3.dcm"), "in/…/…/CT-ab/1.2.3.dcm");
+    assert_eq!(loggable("in/Doe/1999/CT-ab/Doe.dcm"), "in/…/…/CT-ab/…", "text where a UID belongs");
     assert_eq!(loggable("in/Doe"), "in/…", "the directory alone");
     assert_eq!(loggable("/srv/dicom"), "/srv/dicom");
 }
