@@ -297,7 +297,10 @@ impl State {
             self.taken = ticket;
             record
         });
-        taken.chain(self.contacts.drain(..contacts)).collect()
+        let mut records: Vec<_> = taken.chain(self.contacts.drain(..contacts)).collect();
+        // Evidence first when not all are taken; of those that are, the log-on of a peer before its transfers.
+        records.sort_by_key(|record| record.at);
+        records
     }
 }
 
@@ -420,6 +423,7 @@ mod tests {
             };
             records.iter().filter(is_it).map(|record| record.count).collect::<Vec<_>>()
         };
+        assert!(records.is_sorted_by_key(|record| record.at), "in the order of the events");
         assert_eq!((of("GOOD"), of("FINE")), (vec![1, 9], vec![1, 9]));
         assert_eq!(records.iter().map(|record| record.count).sum::<u64>(), 1021);
         assert!(records.len() < 300, "{} records", records.len());

@@ -1,12 +1,16 @@
 """Audit messages as a syslog receiver reads them: RFC 5424 over a file, UDP, TCP and TLS, each held to the schema of PS3.15 A.5.1."""
 
 import re
+import signal
 import socket
 import ssl
 import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
+import pydicom
 import pytest
 from lxml import etree
 from pynetdicom.sop_class import CTImageStorage
@@ -69,6 +73,51 @@ def test_a_file_has_a_line_for_each_message(start_node, tmp_path):
     assert destination.get("UserID") == "TIDEGATE"
     assert "1CT1" not in node.log_path.read_text(), "patient data in the log"
     assert sample.sop_instance in str(node.files())
+
+
+def test_replaced_instances_and_operators_have_messages_that_name_them(start_node, tmp_path):
+    path = tmp_path / "audit.log"
+    node = start_node(audit__sink=f"file:{path}", admin__listen="127.0.0.1:0")
+    dataset = pydicom.dcmread(corpus.sample("test_files/CT_small.dcm").path)
+    for description in ("a", "b"):
+        dataset.SeriesDescription = description
+        dataset.save_as(tmp_path / "instance.dcm")
+        peers.run("storescu", "-aet", "CT1", "-aec", "TIDEGATE", "127.0.0.1", node.port, tmp_path / "instance.dcm")
+    token = (node.root / ".tidegate/admin.token").read_text().strip()
+
+    def change(method: str, route: str, shown: str, body: bytes | None = None) -> None:
+        headers = {"Authorization": f"Bearer {shown}", "X-Tidegate": "1", "Content-Type": "application/json"}
+        urllib.request.urlopen(urllib.request.Request(node.url + route, body, headers, method=method)).read()
+
+    with pytest.raises(urllib.error.HTTPError):
+        change("POST", "/api/drain", "wrong")
+    change("POST", "/api/drain", token)
+    change("DELETE", "/api/drain", token)
+    change("PUT", "/api/loglevel", token, b'{"level":"info"}')
+    change("GET", "/debug/pprof/heap?seconds=1", token)
+    node.process.send_signal(signal.SIGHUP)
+    for _ in range(6000):
+        if "configuration reloaded" in path.read_text():
+            break
+        time.sleep(0.01)
+    node.stop()
+    messages = [read(line) for line in path.read_text().splitlines()]
+    assert "110103" in kinds(messages)
+    operators = [
+        (kind, message.find("ActiveParticipant").get("UserID"), message.find("ActiveParticipant").get("NetworkAccessPointTypeCode"))
+        for kind, message in zip(kinds(messages), messages, strict=True)
+        if kind in ("110113/110132", "110113/110129")
+    ]
+    own = "the node's own token"
+    assert operators == [
+        ("110113/110132", own, "2"),
+        ("110113/110132", own, "2"),
+        ("110113/110129", own, "2"),
+        ("110113/110132", own, "2"),
+        ("110113/110129", "signal SIGHUP", "1"),
+    ]
+    denied = [message for message in messages if "admin surface" in etree.tostring(message, encoding="unicode")]
+    assert [message.find("EventIdentification").get("EventOutcomeIndicator") for message in denied] == ["8"]
 
 
 class Receiver:
