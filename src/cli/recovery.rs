@@ -113,6 +113,9 @@ mod tests {
         };
         assert_eq!(kept_as(&aside, &layout), Some(".tidegate/lost/7-0-2-…".into()));
         let layout = Layout::parse("{StudyInstanceUID}/{SOPInstanceUID}.dcm").unwrap();
-        assert_eq!(kept_as(&aside, &layout), aside.kept_as);
+        assert_eq!(kept_as(&aside, &layout), Some(".tidegate/lost/7-0-2-…".into()), "text where a UID belongs");
+        let (path, kept) = ("1.2.3/4.5.dcm".into(), Some(".tidegate/lost/7-0-2-4.5.dcm".into()));
+        let aside = Aside { path, kept_as: kept.clone(), ..aside };
+        assert_eq!(kept_as(&aside, &layout), kept);
     }
 }

@@ -45,6 +45,8 @@ impl Node {
             .env("TIDEGATE__MEMORY__SPOOL_THRESHOLD", SPOOL_THRESHOLD)
             .env("TIDEGATE__STORAGE__MIN_FREE", "0 B")
             .env("TIDEGATE__ADMIN__LISTEN", "off")
+            // A later version of an instance takes the place of the earlier one, so that a file is one of two.
+            .env("TIDEGATE__STORAGE__DUPLICATES", "replace")
             .current_dir(directory)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

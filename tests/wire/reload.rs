@@ -57,7 +57,7 @@ fn an_association_ends_if_a_reload_changes_its_rule_or_its_placement() {
         assert!(is_aborted(&mut wire), "{changed}");
         configured.node.logged(&[
             "association aborted: the configuration changed what it may do",
-            "calling_ae=\"CT1\"",
+            "calling=\"CT1\"",
             &format!("changed=\"{changed}\""),
             "acknowledged=1",
         ]);
@@ -252,7 +252,7 @@ fn an_association_ends_if_its_certificate_is_revoked_or_one_is_required() {
     authority.revoke(&[3]);
     reload(&node, &file, &text("optional"));
     assert!(is_aborted(&mut stolen));
-    node.logged(&["configuration changed what it may do", "changed=\"certificate\"", "Revoked"]);
+    node.logged(&["configuration changed what it may do", "changed=\"certificate\"", "revokes it"]);
     assert_eq!((good.echo().status, unknown.echo().status), (0, 0));
     reload(&node, &file, &text("required"));
     assert!(is_aborted(&mut unknown));

@@ -132,7 +132,7 @@ fn a_client_of_a_stopped_node_says_so_in_time_and_the_node_says_how_long_it_did_
     node.signal(Signal::STOP);
     for _ in 0..3 {
         let (code, said) = status();
-        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(code, Some(4), "{said}");
         let expected = format!("the node did not answer within 2s: process {0} is stopped", node.pid());
         assert!(said.contains(&expected) && said.contains(&format!("`kill -CONT {}`", node.pid())), "{said}");
     }

@@ -164,7 +164,7 @@ fn a_store_makes_its_root_with_all_that_is_missing_above_it() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("a/b/c");
     let (store, recovery) = Store::open(settings(&root)).unwrap();
-    assert_eq!(recovery, Recovery::default());
+    assert_eq!(recovery, Recovery { is_new: true, ..Recovery::default() });
     commit(&store, &instance("1.2.3.4.5", &pixels(1, 10))).unwrap();
     assert_eq!(files(&root), [path_of("1.2.3.4.5")]);
 }
