@@ -75,7 +75,8 @@ pub enum Error {
         /// The version of this program.
         known: i64,
     },
-    /// It is a database of another program.
+    /// It is a database of another program, or none. A catalogue whose first page is damaged looks so, too: the caller may set aside what
+    /// stands at a path that no operator has named.
     #[error("{} is not a catalogue of tidegate: name another file", path.display())]
     Foreign {
         /// The file.

@@ -45,9 +45,11 @@ impl Identity {
 /// Creates an empty file if there is none. Only its owner may read it: it names patients. SQLite gives the files beside it the same mode.
 pub(crate) fn create(path: &Path) -> Result<(), Error> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(Error::system(path)(error)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // What the system says is more than what SQLite would say.
+            OpenOptions::new().write(true).open(path).map(drop).map_err(Error::system(path))
+        }
+        created => created.map(drop).map_err(Error::system(path)),
     }
 }
 

@@ -101,9 +101,15 @@ fn record(at: u64, is_random: bool) -> Record {
     }
 }
 
-/// Enters `range` and returns the time in the catalogue alone.
-fn enter(catalogue: &mut Catalogue, range: std::ops::Range<u64>, is_random: bool) -> Duration {
-    let (mut spent, mut at) = (Duration::ZERO, range.start);
+/// What this thread has spent of the processor.
+fn processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// Enters `range` and returns the time in the catalogue alone, and that of the processor.
+fn enter(catalogue: &mut Catalogue, range: std::ops::Range<u64>, is_random: bool) -> [Duration; 2] {
+    let (mut spent, mut at) = ([Duration::ZERO; 2], range.start);
     let mut origins: Vec<(u64, Arc<Origin>)> = Vec::new();
     while at < range.end {
         let until = range.end.min(at + BATCH as u64);
@@ -120,9 +126,10 @@ fn enter(catalogue: &mut Catalogue, range: std::ops::Range<u64>, is_random: bool
                 Record { origin: Some(origin), ..record(at, is_random) }
             })
             .collect();
-        let start = Instant::now();
+        let (start, processor) = (Instant::now(), processor_time());
         catalogue.enter(&records).unwrap();
-        spent += start.elapsed();
+        spent[0] += start.elapsed();
+        spent[1] += processor_time() - processor;
         at = until;
     }
     spent
@@ -130,20 +137,22 @@ fn enter(catalogue: &mut Catalogue, range: std::ops::Range<u64>, is_random: bool
 
 fn generate(count: u64, file: &Path, is_random: bool) {
     let mut catalogue = Catalogue::open(file, true).unwrap();
-    let (mut at, mut total) = (0, Duration::ZERO);
+    let (mut at, mut total, mut total_processor) = (0, Duration::ZERO, Duration::ZERO);
     while at < count {
         let until = count.min(at + RATE_OVER);
-        let spent = enter(&mut catalogue, at..until, is_random);
+        let [spent, processor] = enter(&mut catalogue, at..until, is_random);
         total += spent;
+        total_processor += processor;
         if at == 0 || until == count || at % (RATE_OVER * 10) == 0 {
             println!("{until:>9} instances: {:>6.0}/s", (until - at) as f64 / spent.as_secs_f64());
         }
         at = until;
     }
+    let each = |total: Duration| total.as_micros() as f64 / count as f64;
+    let (wall, processor) = (each(total), each(total_processor));
     println!(
-        "{:.1} s in the catalogue, {:.1} µs an instance",
-        total.as_secs_f64(),
-        total.as_micros() as f64 / count as f64
+        "{:.1} s in the catalogue, {wall:.1} µs an instance, {processor:.1} of the processor",
+        total.as_secs_f64()
     );
     println!("{:.1} bytes an instance, with the log", catalogue.bytes() as f64 / count as f64);
     println!("resident at most {} KiB", resident_peak_kib());
@@ -189,7 +198,7 @@ fn measure(file: &Path) {
     let search = Search { source: text("MODALITY07"), ..Search::default() };
     ask("source", &mut reader, 20, |reader, _| first_of(search.clone())(reader));
 
-    let spent = enter(&mut catalogue, totals.instances..totals.instances + RATE_OVER, false);
+    let [spent, _] = enter(&mut catalogue, totals.instances..totals.instances + RATE_OVER, false);
     println!("enters {:.0}/s", RATE_OVER as f64 / spent.as_secs_f64());
     println!("resident at most {} KiB, {} more than before", resident_peak_kib(), resident_peak_kib() - before);
 }
