@@ -25,7 +25,7 @@ pub(super) fn must_read(seen: &Seen, known: Option<&Known>, depth: Depth) -> boo
         return true;
     }
     match (seen.digest, known.digest, known.modified_ns) {
-        (Some(seen), Some(known), _) => seen != known,
+        (Some(seen), known, _) => known != Some(seen),
         (_, _, Some(modified_ns)) => seen.modified_ns != modified_ns,
         // The record was made when the file was stored: the file is older.
         (_, _, None) => seen.modified_ns > known.received_ms.saturating_mul(1_000_000).saturating_add(CLOCK_MARGIN_NS),

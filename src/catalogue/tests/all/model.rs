@@ -181,8 +181,13 @@ impl World {
     }
 }
 
+/// As many as `TIDEGATE_HISTORIES` says.
+fn histories() -> u32 {
+    std::env::var("TIDEGATE_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(300)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: histories(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn after_a_catch_up_the_catalogue_says_what_the_disk_has(acts in proptest::collection::vec(act(), 1..60)) {
