@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rusqlite::{Connection, OptionalExtension, Result, named_params};
+use rusqlite::{Connection, Result, named_params};
 
 use super::Reader;
 use super::study::{StudyRow, summary};
@@ -204,9 +204,4 @@ fn fitting(
     let bound: Vec<(&str, &dyn rusqlite::ToSql)> = bound.iter().copied().chain([(name, value as _)]).collect();
     let found = statement.query_map(&*bound, |row| Ok(Cursor { last_ms: row.get(0)?, id: row.get(1)? }))?;
     found.collect()
-}
-
-/// The id of a study.
-pub(super) fn study_id(db: &Connection, uid: &str) -> Result<Option<i64>> {
-    db.prepare_cached("SELECT id FROM study WHERE uid = ?1")?.query_row([uid], |row| row.get(0)).optional()
 }

@@ -1,8 +1,7 @@
 //! One study, with all that says whether it arrived whole.
 
-use rusqlite::{Connection, Result, Row};
+use rusqlite::{Connection, OptionalExtension, Result, Row};
 
-use super::search::study_id;
 use super::{Reader, counts};
 use crate::error::Error;
 
@@ -134,6 +133,11 @@ impl Reader {
             Ok(Some(Study { summary: summary(db, id)?, series: series(db, id)?, arrivals: arrivals(db, id)? }))
         })
     }
+}
+
+/// The id of a study.
+fn study_id(db: &Connection, uid: &str) -> Result<Option<i64>> {
+    db.prepare_cached("SELECT id FROM study WHERE uid = ?1")?.query_row([uid], |row| row.get(0)).optional()
 }
 
 pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
