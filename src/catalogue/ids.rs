@@ -1,7 +1,7 @@
 //! The ids of what instances have in common. A bounded number of them is remembered, so that an instance seldom costs more than its own row.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
@@ -10,7 +10,7 @@ use crate::place::Bytes;
 use crate::record::{Origin, Record, SeriesValues, StudyValues, kept};
 
 /// Ids remembered of each table. When there are more, all of that table are forgotten.
-const MAX_REMEMBERED: usize = 4096;
+const MAX_REMEMBERED: usize = 1024;
 
 /// The ids of a record's neighbours.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +38,10 @@ struct Directory {
 }
 
 /// A row with values that describe it.
-#[derive(Clone, Copy)]
-struct Described {
+struct Described<V> {
     id: i64,
     parent: i64,
-    values: u64,
+    values: V,
     /// When the instance was received that has these values.
     last_ms: i64,
 }
@@ -50,19 +49,13 @@ struct Described {
 /// The remembered ids. They are those of one connection, and of nothing that was rolled back.
 #[derive(Default)]
 pub(crate) struct Ids {
-    studies: HashMap<String, Described>,
-    series: HashMap<String, Described>,
+    studies: HashMap<String, Described<StudyValues>>,
+    series: HashMap<String, Described<SeriesValues>>,
     directories: HashMap<Vec<u8>, Directory>,
     kinds: HashMap<String, Vec<(String, i64)>>,
     sources: HashMap<Origin, i64>,
     arrivals: HashMap<(i64, u32), i64>,
     last_origin: Option<(Arc<Origin>, Arrival)>,
-}
-
-fn hash_of(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 fn remember<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
@@ -92,9 +85,9 @@ impl Ids {
     }
 
     fn study(&mut self, db: &Connection, study: &StudyValues, received_ms: i64, keeps_patients: bool) -> Result<i64> {
-        let (uid, values) = (kept(Some(&study.uid)).unwrap_or_default(), hash_of(study));
+        let uid = kept(Some(&study.uid)).unwrap_or_default();
         if let Some(known) = self.studies.get_mut(uid)
-            && known.values == values
+            && known.values == *study
             && known.last_ms <= received_ms
         {
             known.last_ms = received_ms;
@@ -125,6 +118,7 @@ impl Ids {
             received_ms
         ];
         let (id, last_ms) = db.prepare_cached(sql)?.query_row(row, |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+        let values = study.clone();
         remember(&mut self.studies, uid.to_owned(), Described { id, parent: 0, values, last_ms });
         Ok(id)
     }
@@ -137,9 +131,10 @@ impl Ids {
         received_ms: i64,
         keeps_patients: bool,
     ) -> Result<i64> {
-        let (uid, values) = (kept(Some(&series.uid)).unwrap_or_default(), hash_of(series));
+        let uid = kept(Some(&series.uid)).unwrap_or_default();
         if let Some(known) = self.series.get_mut(uid)
-            && (known.parent, known.values) == (study, values)
+            && known.parent == study
+            && known.values == *series
             && known.last_ms <= received_ms
         {
             known.last_ms = received_ms;
@@ -156,6 +151,7 @@ impl Ids {
         let description = kept(series.description.as_deref()).filter(|_| keeps_patients);
         let row = params![study, uid, kept(series.modality.as_deref()), series.number, description, received_ms];
         let (id, last_ms) = db.prepare_cached(sql)?.query_row(row, |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+        let values = series.clone();
         remember(&mut self.series, uid.to_owned(), Described { id, parent: study, values, last_ms });
         Ok(id)
     }

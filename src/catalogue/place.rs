@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
@@ -29,16 +29,18 @@ pub(crate) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// `None` for one that does not lead to a file below the root.
+    /// `None` for one that does not lead to a file below the root, or is not spelled as plainly as it can be: paths are compared as bytes.
     pub(crate) fn of(path: &'a Path) -> Option<Self> {
-        // Compared as bytes later, so it must have one spelling.
         let bytes = path.as_os_str().as_bytes();
-        let is_plain = path.components().all(|component| matches!(component, Component::Normal(_)));
-        if !is_plain || bytes.ends_with(b"/") || bytes.windows(2).any(|pair| pair == b"//" || pair == b"/.") {
+        let is_plain = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
+        if !bytes.split(|byte| *byte == b'/').all(is_plain) {
             return None;
         }
-        let directory = path.parent()?.as_os_str().as_bytes();
-        Some(Self { directory, name: path.file_name()?.as_bytes() })
+        let (directory, name) = match bytes.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&bytes[..at], &bytes[at + 1..]),
+            None => (&b""[..], bytes),
+        };
+        Some(Self { directory, name })
     }
 
     /// The SOP Instance UID of a file that is named by nothing else.
@@ -49,7 +51,8 @@ impl<'a> Place<'a> {
 
 /// The name that is kept of a file with that instance: empty for the UID and `.dcm`.
 pub(crate) fn kept_name<'a>(place: &Place<'a>, uid: &PackedUid) -> &'a [u8] {
-    if place.uid().is_some_and(|named| named == *uid) { b"" } else { place.name }
+    let is_uid = place.name.strip_suffix(ENDING.as_bytes()).is_some_and(|text| uid.is(text));
+    if is_uid { b"" } else { place.name }
 }
 
 /// The reverse of [`kept_name`].
@@ -67,7 +70,7 @@ mod tests {
 
     #[test]
     fn only_paths_below_the_root_are_places() {
-        for path in ["", "/a", "..", "../a", "a/../b", "a//b", "a/./b", "./a", "a/", "/"] {
+        for path in ["", "/a", "a\0b", "..", "../a", "a/../b", "a//b", "a/./b", "./a", "a/", "/"] {
             assert_eq!(Place::of(Path::new(path)), None, "{path}");
         }
         let place = Place::of(Path::new("1.2/3/4.5.dcm")).unwrap();

@@ -1,6 +1,6 @@
 //! SOP Instance UIDs, packed: a digit in four bits. They make up most of an instance's row and of its index.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
 /// The longest UID that the storage takes.
@@ -23,6 +23,16 @@ impl PackedUid {
     /// As the catalogue holds it.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Whether that is its text.
+    pub(crate) fn is(&self, text: &[u8]) -> bool {
+        text.iter().copied().eq(self.characters())
+    }
+
+    fn characters(&self) -> impl Iterator<Item = u8> {
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 0xF]).filter(|digit| *digit != FILLER);
+        digits.map(|digit| if digit == PERIOD { b'.' } else { b'0' + digit })
     }
 
     /// From the catalogue.
@@ -58,9 +68,7 @@ impl FromStr for PackedUid {
 
 impl fmt::Display for PackedUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 0xF]).filter(|digit| *digit != FILLER);
-        let character = |digit| if digit == PERIOD { '.' } else { char::from(b'0' + digit) };
-        f.write_str(&digits.map(character).collect::<String>())
+        self.characters().try_for_each(|character| f.write_char(char::from(character)))
     }
 }
 
@@ -84,6 +92,7 @@ mod tests {
         #[test]
         fn a_uid_is_unpacked_as_it_was(text in "[0-9.]{1,255}") {
             let packed: PackedUid = text.parse().unwrap();
+            prop_assert!(packed.is(text.as_bytes()) && !packed.is(&text.as_bytes()[1..]));
             prop_assert_eq!(packed.to_string(), text);
             prop_assert_eq!(PackedUid::from_bytes(packed.as_bytes()), Ok(packed));
         }

@@ -143,7 +143,7 @@ fn generate(count: u64, file: &Path, is_random: bool) {
         let [spent, processor] = enter(&mut catalogue, at..until, is_random);
         total += spent;
         total_processor += processor;
-        if at == 0 || until == count || at / RATE_OVER % 5 == 0 {
+        if at == 0 || until == count || (at / RATE_OVER).is_multiple_of(5) {
             let rate = |spent: Duration| (until - at) as f64 / spent.as_secs_f64();
             println!("{until:>9} instances: {:>6.0}/s, {:>6.0}/s of the processor", rate(spent), rate(processor));
         }
