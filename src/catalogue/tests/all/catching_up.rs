@@ -207,3 +207,50 @@ fn a_flat_directory_of_any_size_is_compared_in_pages() {
     assert_eq!((progress.gone, progress.read), (100, 0));
     assert_eq!(differences(&mut fixture.catalogue, &model), 0);
 }
+
+/// Root and catalogue are of two moments, whichever is the older, and whether the backup kept the times of directories (a block device) or not (files).
+#[test]
+fn a_root_and_a_catalogue_of_different_backups_come_together() {
+    for keeps_times in [true, false] {
+        let mut fixture = Fixture::new();
+        let model = disk_of(&(0..40).map(|number| record(number % 3, 1, number)).collect::<Vec<_>>());
+        run(&mut fixture.catalogue, &model, Depth::Changed);
+        let snapshot = |model: &Model| {
+            let state = model.0.borrow();
+            (state.files.clone(), state.directories.clone())
+        };
+        let restore = |model: &Model, (files, directories): &(_, std::collections::BTreeMap<PathBuf, i64>)| {
+            let mut state = model.0.borrow_mut();
+            (state.files, state.directories) = (Clone::clone(files), directories.clone());
+            let now_ns = state.now_ns;
+            state.directories.values_mut().filter(|_| !keeps_times).for_each(|stamp_ns| *stamp_ns = now_ns);
+            state.now_ns += 100 * SECOND;
+        };
+        let old_root = snapshot(&model);
+        // Closed, so that the file has all.
+        let path = fixture.path();
+        drop(fixture.catalogue);
+        let old_catalogue = std::fs::read(&path).unwrap();
+
+        let mut catalogue = Catalogue::open(&path, true).unwrap();
+        model.store(&record(1, 1, 100));
+        model.store(&record(9, 1, 1));
+        model.remove(&record(2, 1, 2).path);
+        model.store(&Record { digest: Some(77), ..record(0, 1, 0) });
+        model.pass_time(100 * SECOND);
+        run(&mut catalogue, &model, Depth::Changed);
+        let new_root = snapshot(&model);
+
+        restore(&model, &old_root);
+        assert!(differences(&mut catalogue, &model) > 0);
+        run(&mut catalogue, &model, Depth::Changed);
+        assert_eq!(differences(&mut catalogue, &model), 0, "an older root");
+
+        drop(catalogue);
+        std::fs::write(&path, &old_catalogue).unwrap();
+        restore(&model, &new_root);
+        let mut catalogue = Catalogue::open(&path, true).unwrap();
+        run(&mut catalogue, &model, Depth::Changed);
+        assert_eq!(differences(&mut catalogue, &model), 0, "an older catalogue");
+    }
+}
