@@ -255,7 +255,7 @@ fn a_newer_schema_and_other_files_are_refused_by_name_and_left_alone() {
     let other = directory.path().join("other.db");
     Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
     let text = directory.path().join("passwd");
-    fs::write(&text, "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+    fs::write(&text, "root:x:0:0:root:/:/bin/sh\n").unwrap();
     for path in [other, text] {
         let before = fs::read(&path).unwrap();
         let error = Catalogue::open(&path, true).unwrap_err();

@@ -159,3 +159,20 @@ fn a_series_is_listed_in_pages() {
     assert_eq!((first.len(), rest.len()), (6, 4));
     assert_eq!(rest[3].1.path, record(1, 1, 10).path);
 }
+
+/// The node is stopped, and no file stands beside the catalogue.
+#[test]
+fn a_catalogue_that_no_writer_has_open_is_read() {
+    let mut fixture = Fixture::new();
+    fixture.catalogue.enter(&[record(1, 1, 1)]).unwrap();
+    let path = fixture.path();
+    drop(fixture.catalogue);
+    assert_eq!(std::fs::read_dir(fixture.directory.path()).unwrap().count(), 1);
+    let mut reader = tidegate_catalogue::Reader::open(&path).unwrap();
+    assert_eq!(reader.totals().unwrap().instances, 1);
+    // And a writer comes.
+    let mut catalogue = tidegate_catalogue::Catalogue::open(&path, true).unwrap();
+    catalogue.enter(&[record(1, 1, 2)]).unwrap();
+    assert_eq!(reader.totals().unwrap().instances, 2);
+    catalogue.enter(&[record(1, 1, 3)]).unwrap();
+}
