@@ -11,9 +11,10 @@ use std::path::Path;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
-const ROOTS: [&str; 7] = [
+const ROOTS: [&str; 8] = [
     "src/main.rs",
     "src/access/lib.rs",
+    "src/catalogue/lib.rs",
     "src/memory/lib.rs",
     "src/protocol/lib.rs",
     "src/storage/lib.rs",

@@ -42,6 +42,21 @@ fn access_knows_no_actors_sockets_files_or_clocks() {
 }
 
 #[test]
+fn the_catalogue_knows_no_actors_sockets_or_leases_and_nothing_else_of_ours() {
+    let words = [
+        "actix",
+        "tokio",
+        "std::net",
+        "tidegate-access",
+        "tidegate-memory",
+        "tidegate-protocol",
+        "tidegate-storage",
+        "jemalloc",
+    ];
+    never_says("src/catalogue", &words);
+}
+
+#[test]
 fn storage_knows_no_actors_sockets_or_leases() {
     let words = ["actix", "tokio", "std::net", "tidegate-memory", "tidegate-protocol", "jemalloc"];
     never_says("src/storage", &words);
@@ -116,6 +131,8 @@ fn nothing_starts_a_process() {
         "src/protocol",
         "src/storage/commit",
         "src/storage/head",
+        "src/catalogue/catch_up",
+        "src/catalogue/reader",
         "src/memory",
         "src/admin",
         "src/cli",
@@ -130,7 +147,9 @@ fn nothing_starts_a_process() {
 fn unsafe_code_is_in_memory_only() {
     let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
     assert!(manifest.contains("unsafe_code = \"deny\""));
-    for room in ["src/protocol", "src/storage", "src/admin", "src/cli", "src/config", "actors", "loadtest"] {
+    for room in
+        ["src/protocol", "src/storage", "src/catalogue", "src/admin", "src/cli", "src/config", "actors", "loadtest"]
+    {
         never_says(room, &["unsafe_code", "unsafe {", "#[unsafe("]);
     }
 }

@@ -1,0 +1,312 @@
+//! One transaction of the writer.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+
+use crate::ids::{Ids, RecordIds, find_directory};
+use crate::place::{Bytes, Place, kept_name};
+use crate::record::{Record, State};
+use crate::uid::PackedUid;
+
+/// What a call of [`Catalogue::enter`](crate::Catalogue::enter) did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entered {
+    /// Files that the catalogue did not know.
+    pub new: u64,
+    /// Files of which it knew something else, or that they were gone.
+    pub changed: u64,
+    /// Files that it knew as they are.
+    pub unchanged: u64,
+    /// Records that were passed over, since their path does not lead below the root.
+    pub refused: u64,
+}
+
+/// Where records come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reports {
+    /// From those who stored the files. They may be late: the file may be gone, and a catch-up may have seen that.
+    Late,
+    /// From the disk, just now.
+    Current,
+}
+
+/// A transaction, and the sums that are written once at its end.
+pub(crate) struct Batch<'a> {
+    db: &'a Connection,
+    ids: &'a mut Ids,
+    keeps_patients: bool,
+    reports: Reports,
+    series: HashMap<i64, Change>,
+    studies: HashMap<i64, Times>,
+    sources: HashSet<(i64, i64)>,
+    pub(crate) entered: Entered,
+}
+
+/// The change of a series.
+#[derive(Default)]
+struct Change {
+    instances: i64,
+    bytes: i64,
+    gone: i64,
+    times: Option<Times>,
+}
+
+/// When its first and its last instance were received.
+#[derive(Clone, Copy)]
+struct Times {
+    first_ms: i64,
+    last_ms: i64,
+}
+
+impl Times {
+    fn extend(times: Option<Self>, at_ms: i64) -> Self {
+        let Self { first_ms, last_ms } = times.unwrap_or(Self { first_ms: at_ms, last_ms: at_ms });
+        Self { first_ms: first_ms.min(at_ms), last_ms: last_ms.max(at_ms) }
+    }
+}
+
+/// The row of a file, as far as a record is held against it.
+pub(crate) struct Known {
+    pub(crate) id: i64,
+    series: i64,
+    kind: i64,
+    number: Option<i64>,
+    pub(crate) bytes: u64,
+    pub(crate) digest: Option<u128>,
+    pub(crate) received_ms: i64,
+    pub(crate) modified_ns: Option<i64>,
+    arrival: Option<i64>,
+    pub(crate) state: State,
+}
+
+/// A query of [`Known`].
+macro_rules! known {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, series, kind, number, bytes, digest, received_ms, modified_ns, arrival, state FROM instance ",
+            $rest
+        )
+    };
+}
+
+impl Known {
+    fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            series: row.get(1)?,
+            kind: row.get(2)?,
+            number: row.get(3)?,
+            bytes: row.get::<_, i64>(4)?.unsigned_abs(),
+            digest: digest(row.get_ref(5)?),
+            received_ms: row.get(6)?,
+            modified_ns: row.get(7)?,
+            arrival: row.get(8)?,
+            state: State::of(row.get(9)?),
+        })
+    }
+}
+
+/// The digest in a column.
+pub(crate) fn digest(value: ValueRef<'_>) -> Option<u128> {
+    let bytes = value.as_blob().ok()?;
+    bytes.try_into().ok().map(u128::from_be_bytes)
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn db(&self) -> &Connection {
+        self.db
+    }
+
+    pub(crate) fn new(db: &'a Connection, ids: &'a mut Ids, keeps_patients: bool, reports: Reports) -> Self {
+        let (series, studies, sources) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self { db, ids, keeps_patients, reports, series, studies, sources, entered: Entered::default() }
+    }
+
+    /// The stamp of a directory has been set.
+    pub(crate) fn forget_directory(&mut self, path: &[u8]) {
+        self.ids.forget_directory(path);
+    }
+
+    pub(crate) fn enter(&mut self, record: &Record) -> Result<()> {
+        let Some(place) = Place::of(&record.path) else {
+            self.entered.refused += 1;
+            return Ok(());
+        };
+        let ids = self.ids.of(self.db, record, place.directory, self.keeps_patients)?;
+        let name = kept_name(&place, &record.sop_instance_uid);
+        if self.insert(record, name, ids)? {
+            self.entered.new += 1;
+        } else if self.update(record, name, ids)? {
+            self.entered.changed += 1;
+        } else {
+            self.entered.unchanged += 1;
+            return Ok(());
+        }
+        if self.reports == Reports::Late {
+            self.ids.unstamp(self.db, place.directory)?;
+        }
+        self.end_others(record, &place, name, ids.directory)?;
+        let times = self.studies.get(&ids.study).copied();
+        self.studies.insert(ids.study, Times::extend(times, record.received_ms));
+        if let Some(arrival) = ids.arrival {
+            self.sources.insert((ids.study, arrival.source));
+        }
+        Ok(())
+    }
+
+    /// Whether the file was not known.
+    fn insert(&mut self, record: &Record, name: &[u8], ids: RecordIds) -> Result<bool> {
+        let sql = "INSERT OR IGNORE INTO instance
+            (series, uid, directory, name, kind, number, bytes, digest, received_ms, modified_ns, arrival, state)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)";
+        let row = params![
+            ids.series,
+            record.sop_instance_uid.as_bytes(),
+            ids.directory,
+            Bytes(name),
+            ids.kind,
+            record.instance_number,
+            clamped(record.bytes),
+            record.digest.map(u128::to_be_bytes),
+            record.received_ms,
+            record.modified_ns,
+            ids.arrival.map(|arrival| arrival.id)
+        ];
+        let is_new = self.db.prepare_cached(sql)?.execute(row)? > 0;
+        if is_new {
+            let change = self.series.entry(ids.series).or_default();
+            change.instances += 1;
+            change.bytes += clamped(record.bytes);
+            change.times = Some(Times::extend(change.times, record.received_ms));
+        }
+        Ok(is_new)
+    }
+
+    /// Whether anything but that was known.
+    fn update(&mut self, record: &Record, name: &[u8], ids: RecordIds) -> Result<bool> {
+        let sql = known!("WHERE uid = ?1 AND directory = ?2 AND name = ?3");
+        let key = params![record.sop_instance_uid.as_bytes(), ids.directory, Bytes(name)];
+        let known = self.db.prepare_cached(sql)?.query_row(key, Known::read)?;
+        let is_same_file = known.state == State::Present
+            && known.bytes == record.bytes
+            && (known.digest.is_none() || record.digest.is_none() || known.digest == record.digest);
+        // Of one file that is reported twice, the first report stands, and a later one adds what it did not say.
+        let arrival = ids.arrival.map(|arrival| arrival.id);
+        let (received_ms, arrival) = match is_same_file {
+            true if known.arrival.is_some() || arrival.is_none() => (known.received_ms, known.arrival),
+            _ => (record.received_ms, arrival),
+        };
+        let digest = if is_same_file { record.digest.or(known.digest) } else { record.digest };
+        let modified_ns = if is_same_file { record.modified_ns.or(known.modified_ns) } else { record.modified_ns };
+        let is_unchanged = is_same_file
+            && (known.series, known.kind, known.number) == (ids.series, ids.kind, record.instance_number)
+            && (known.received_ms, known.arrival) == (received_ms, arrival)
+            && (known.digest, known.modified_ns) == (digest, modified_ns);
+        if is_unchanged {
+            return Ok(false);
+        }
+        let sql = "UPDATE instance SET series = ?2, kind = ?3, number = ?4, bytes = ?5, digest = ?6, received_ms = ?7,
+            modified_ns = ?8, arrival = ?9, state = 0, ended_ms = NULL WHERE id = ?1";
+        let digest = digest.map(u128::to_be_bytes);
+        let (number, bytes) = (record.instance_number, clamped(record.bytes));
+        let row = params![known.id, ids.series, ids.kind, number, bytes, digest, received_ms, modified_ns, arrival];
+        self.db.prepare_cached(sql)?.execute(row)?;
+        self.take_away(&known);
+        let change = self.series.entry(ids.series).or_default();
+        change.instances += 1;
+        change.bytes += bytes;
+        change.times = Some(Times::extend(change.times, received_ms));
+        Ok(true)
+    }
+
+    fn take_away(&mut self, known: &Known) {
+        let change = self.series.entry(known.series).or_default();
+        if known.state == State::Present {
+            change.instances -= 1;
+            change.bytes -= clamped(known.bytes);
+        } else {
+            change.gone -= 1;
+        }
+    }
+
+    /// A file has one instance in it: others that were known under its path are gone.
+    fn end_others(&mut self, record: &Record, place: &Place<'_>, name: &[u8], directory: i64) -> Result<()> {
+        let uid = record.sop_instance_uid.as_bytes();
+        let named = known!("WHERE directory = ?1 AND name = ?2 AND name <> '' AND state = 0 AND uid <> ?3");
+        let mut statement = self.db.prepare_cached(named)?;
+        let named = statement.query_map(params![directory, Bytes(place.name), uid], Known::read)?;
+        let mut others = named.collect::<Result<Vec<_>>>()?;
+        if !name.is_empty()
+            && let Some(other) = place.uid()
+        {
+            let by_uid = known!("WHERE uid = ?1 AND directory = ?2 AND name = '' AND state = 0");
+            let mut statement = self.db.prepare_cached(by_uid)?;
+            others.extend(statement.query_row(params![other.as_bytes(), directory], Known::read).optional()?);
+        }
+        others.iter().try_for_each(|known| self.end(known, State::Gone, record.received_ms))
+    }
+
+    /// Ends the file at `path`: it is not there any more. Whether it was, by the catalogue.
+    pub(crate) fn end_path(&mut self, path: &Path, state: State, at_ms: i64) -> Result<bool> {
+        match find(self.db, path)? {
+            Some(known) if known.state == State::Present => self.end(&known, state, at_ms).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    fn end(&mut self, known: &Known, state: State, at_ms: i64) -> Result<()> {
+        let sql = "UPDATE instance SET state = ?2, ended_ms = ?3 WHERE id = ?1";
+        self.db.prepare_cached(sql)?.execute((known.id, state.number(), at_ms))?;
+        self.take_away(known);
+        self.series.entry(known.series).or_default().gone += 1;
+        Ok(())
+    }
+
+    /// Writes the sums.
+    pub(crate) fn finish(self) -> Result<Entered> {
+        let Self { db, series, studies, sources, entered, .. } = self;
+        let sql = "UPDATE series SET instances = instances + ?2, bytes = bytes + ?3, gone = gone + ?4,
+            first_ms = min(first_ms, ifnull(?5, first_ms)), last_ms = max(last_ms, ifnull(?6, last_ms)) WHERE id = ?1";
+        for (id, Change { instances, bytes, gone, times }) in series {
+            let (first_ms, last_ms) = (times.map(|times| times.first_ms), times.map(|times| times.last_ms));
+            db.prepare_cached(sql)?.execute((id, instances, bytes, gone, first_ms, last_ms))?;
+        }
+        let sql = "UPDATE study SET first_ms = min(first_ms, ?2), last_ms = max(last_ms, ?3) WHERE id = ?1";
+        for (id, Times { first_ms, last_ms }) in studies {
+            db.prepare_cached(sql)?.execute((id, first_ms, last_ms))?;
+        }
+        let sql = "INSERT OR IGNORE INTO study_source (study, source) VALUES (?1, ?2)";
+        for (study, source) in sources {
+            db.prepare_cached(sql)?.execute((study, source))?;
+        }
+        Ok(entered)
+    }
+}
+
+/// The row of the file at a path that is there, or was last.
+pub(crate) fn find(db: &Connection, path: &Path) -> Result<Option<Known>> {
+    let Some(place) = Place::of(path) else { return Ok(None) };
+    let Some(directory) = find_directory(db, place.directory)? else { return Ok(None) };
+    let by_uid = |uid: PackedUid| {
+        let sql = known!("WHERE uid = ?1 AND directory = ?2 AND name = ''");
+        db.prepare_cached(sql)?.query_row(params![uid.as_bytes(), directory], Known::read).optional()
+    };
+    let by_uid = place.uid().map_or(Ok(None), by_uid)?;
+    if by_uid.as_ref().is_some_and(|known| known.state == State::Present) {
+        return Ok(by_uid);
+    }
+    let sql = known!("WHERE directory = ?1 AND name = ?2 AND name <> '' ORDER BY state, id DESC LIMIT 1");
+    let by_name = db.prepare_cached(sql)?.query_row(params![directory, Bytes(place.name)], Known::read).optional()?;
+    Ok(match (by_name, by_uid) {
+        (Some(named), Some(_)) if named.state == State::Present => Some(named),
+        (named, by_uid) => by_uid.or(named),
+    })
+}
+
+/// Bytes as a column holds them.
+fn clamped(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

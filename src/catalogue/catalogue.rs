@@ -1,0 +1,210 @@
+//! The writer.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use crate::batch::{Batch, Entered, Reports};
+use crate::error::Error;
+use crate::file::{self, Identity};
+use crate::ids::Ids;
+use crate::open;
+use crate::record::{Record, State};
+
+/// Whether the catalogue has ever kept patients.
+const PATIENTS: &str = "patients";
+
+/// When the last record was received.
+const LAST_RECORD: &str = "last_record_ms";
+
+/// The catalogue, open for its one writer. Each call is one transaction, durable when it returns, and none after an error. A call blocks for at most
+/// [`BUSY_TIMEOUT`](crate::BUSY_TIMEOUT) on locks, and otherwise as long as the disk takes.
+pub struct Catalogue {
+    path: PathBuf,
+    connection: Connection,
+    identity: Identity,
+    ids: Ids,
+    keeps_patients: bool,
+}
+
+impl std::fmt::Debug for Catalogue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalogue").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// A time in which instances were stored and not entered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Its number, ascending.
+    pub id: i64,
+    /// When it was noted first.
+    pub opened_ms: i64,
+    /// Why instances were missed.
+    pub reason: String,
+    /// How many are known to be missed.
+    pub missed: u64,
+    /// When a catch-up had found them.
+    pub closed_ms: Option<i64>,
+}
+
+impl Catalogue {
+    /// Opens the file, or makes one. Without `keeps_patients` it keeps no patient ID, name, birth date, accession number, study date
+    /// and description, and those that it has are erased.
+    ///
+    /// # Errors
+    /// Any: see [`Error::remedy`]. A file that is damaged, newer or another program's is left as it is.
+    pub fn open(path: &Path, keeps_patients: bool) -> Result<Self, Error> {
+        let connection = open::writer(path)?;
+        let (path, ids) = (path.to_owned(), Ids::default());
+        let identity = Identity::of(&path)?;
+        let mut catalogue = Self { path, connection, identity, ids, keeps_patients };
+        let kept = catalogue.mark(PATIENTS)?.unwrap_or(0) != 0;
+        if kept && !keeps_patients {
+            catalogue.erase_patients()?;
+        }
+        if kept != keeps_patients {
+            catalogue.set_mark(PATIENTS, i64::from(keeps_patients))?;
+        }
+        catalogue.identity = Identity::of(&catalogue.path)?;
+        Ok(catalogue)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file and of its write-ahead log. A reader that holds a transaction open keeps the log from being reused.
+    pub fn bytes(&self) -> u64 {
+        file::bytes(&self.path)
+    }
+
+    /// Enters files. What is known already changes nothing, so a record may come twice, and in any order with the same record read from the
+    /// disk; a file that was gone is there again.
+    pub fn enter(&mut self, records: &[Record]) -> Result<Entered, Error> {
+        let last_ms = records.iter().map(|record| record.received_ms).max();
+        let ((), entered) = self.transact(|batch| {
+            records.iter().try_for_each(|record| batch.enter(record))?;
+            last_ms.map_or(Ok(()), |last_ms| set_mark(batch.db(), LAST_RECORD, last_ms))
+        })?;
+        Ok(entered)
+    }
+
+    /// Notes that the files at `paths` are not there any more. The number of those that were, by the catalogue.
+    pub fn mark_gone(&mut self, paths: &[PathBuf], at_ms: i64) -> Result<u64, Error> {
+        self.end(paths, State::Gone, at_ms)
+    }
+
+    /// Notes that the node has removed the files at `paths`. The number of those that were there, by the catalogue.
+    pub fn mark_released(&mut self, paths: &[PathBuf], at_ms: i64) -> Result<u64, Error> {
+        self.end(paths, State::Released, at_ms)
+    }
+
+    fn end(&mut self, paths: &[PathBuf], state: State, at_ms: i64) -> Result<u64, Error> {
+        let (ended, _) = self.transact(|batch| {
+            let ended = paths.iter().map(|path| batch.end_path(path, state, at_ms).map(u64::from));
+            ended.sum::<rusqlite::Result<u64>>()
+        })?;
+        Ok(ended)
+    }
+
+    /// Notes that `missed` instances were stored and not entered. One note stands for all with the same reason until it is closed.
+    pub fn note_gap(&mut self, reason: &str, missed: u64, at_ms: i64) -> Result<(), Error> {
+        let missed = i64::try_from(missed).unwrap_or(i64::MAX);
+        let more = "UPDATE gap SET missed = missed + ?2 WHERE closed_ms IS NULL AND reason = ?1";
+        let first = "INSERT INTO gap (opened_ms, reason, missed) VALUES (?1, ?2, ?3)";
+        self.transact(|batch| {
+            if batch.db().execute(more, (reason, missed))? == 0 {
+                batch.db().execute(first, (at_ms, reason, missed))?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Closes the gaps up to that number: a catch-up that began after they were noted has come to its end.
+    pub fn close_gaps(&mut self, up_to: i64, at_ms: i64) -> Result<u64, Error> {
+        let sql = "UPDATE gap SET closed_ms = ?2 WHERE closed_ms IS NULL AND id <= ?1";
+        let (closed, _) = self.transact(|batch| batch.db().execute(sql, (up_to, at_ms)))?;
+        Ok(closed as u64)
+    }
+
+    /// The number of the last gap, open or closed; 0 if there was none.
+    pub(crate) fn last_gap(&self) -> Result<i64, Error> {
+        let sql = "SELECT ifnull(max(id), 0) FROM gap";
+        self.connection.query_row(sql, [], |row| row.get(0)).map_err(Error::sqlite(&self.path))
+    }
+
+    /// When the last record was received, by the clock of its time. For display: catch-up trusts no clock.
+    pub fn last_record_ms(&self) -> Result<Option<i64>, Error> {
+        self.mark(LAST_RECORD)
+    }
+
+    pub(crate) fn mark(&self, name: &str) -> Result<Option<i64>, Error> {
+        let sql = "SELECT value FROM mark WHERE name = ?1";
+        self.connection.query_row(sql, [name], |row| row.get(0)).optional().map_err(Error::sqlite(&self.path))
+    }
+
+    pub(crate) fn set_mark(&mut self, name: &str, value: i64) -> Result<(), Error> {
+        self.transact(|batch| set_mark(batch.db(), name, value)).map(|_| ())
+    }
+
+    /// The connection, for reading in turns with writing.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Runs `work` as one transaction.
+    pub(crate) fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<T>,
+    ) -> Result<(T, Entered), Error> {
+        self.transact_reports(Reports::Late, work)
+    }
+
+    /// The same with records from there.
+    pub(crate) fn transact_reports<T>(
+        &mut self,
+        reports: Reports,
+        work: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<T>,
+    ) -> Result<(T, Entered), Error> {
+        if Identity::of(&self.path)? != self.identity {
+            return Err(Error::Vanished { path: self.path.clone() });
+        }
+        let Self { connection, ids, keeps_patients, path, .. } = self;
+        let run = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut batch = Batch::new(&transaction, ids, *keeps_patients, reports);
+            let result = work(&mut batch)?;
+            let entered = batch.finish()?;
+            transaction.commit()?;
+            Ok((result, entered))
+        };
+        let done = run().map_err(Error::sqlite(path));
+        if done.is_err() {
+            // They may be of rows that were rolled back.
+            self.ids = Ids::default();
+        }
+        done
+    }
+
+    fn erase_patients(&mut self) -> Result<(), Error> {
+        // Overwritten in the file, not only unlinked, and not left in the log.
+        self.connection.execute_batch("PRAGMA secure_delete = ON").map_err(Error::sqlite(&self.path))?;
+        self.transact(|batch| {
+            batch.db().execute_batch(
+                "UPDATE study SET patient_id = NULL, patient_name = NULL, patient_birth_date = NULL, accession_number = NULL,
+                    study_date = NULL, description = NULL;
+                 UPDATE series SET description = NULL;",
+            )
+        })?;
+        let truncate = "PRAGMA secure_delete = FAST; PRAGMA wal_checkpoint(TRUNCATE);";
+        self.connection.execute_batch(truncate).map_err(Error::sqlite(&self.path))
+    }
+}
+
+fn set_mark(db: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO mark (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    db.prepare_cached(sql)?.execute((name, value)).map(|_| ())
+}

@@ -1,0 +1,105 @@
+//! The rows that catch-up reads and writes.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{OptionalExtension, Row};
+
+use crate::batch::Batch;
+use crate::catalogue::Catalogue;
+use crate::error::Error;
+use crate::place::{Bytes, path_of};
+use crate::uid::PackedUid;
+
+/// Records of one page.
+const PAGE: i64 = 256;
+
+/// A directory of the catalogue.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    pub(super) id: i64,
+    pub(super) stamp_ns: Option<i64>,
+}
+
+pub(super) fn directory(catalogue: &Catalogue, path: &Path) -> Result<Option<Known>, Error> {
+    let find = || {
+        let sql = "SELECT id, stamp_ns FROM directory WHERE path = ?1";
+        let known = |row: &Row<'_>| Ok(Known { id: row.get(0)?, stamp_ns: row.get(1)? });
+        let path = Bytes(path.as_os_str().as_bytes());
+        catalogue.connection().prepare_cached(sql)?.query_row([path], known).optional()
+    };
+    find().map_err(Error::sqlite(catalogue.path()))
+}
+
+/// The directory with the next higher id.
+pub(super) fn next_directory(catalogue: &Catalogue, after: i64) -> Result<Option<(i64, PathBuf)>, Error> {
+    let find = || {
+        let sql = "SELECT id, path FROM directory WHERE id > ?1 ORDER BY id LIMIT 1";
+        let directory =
+            |row: &Row<'_>| Ok((row.get(0)?, PathBuf::from(OsStr::from_bytes(row.get_ref(1)?.as_bytes()?))));
+        catalogue.connection().prepare_cached(sql)?.query_row([after], directory).optional()
+    };
+    find().map_err(Error::sqlite(catalogue.path()))
+}
+
+/// A page of the files that are there by the catalogue, with their ids, ascending.
+pub(super) fn present(
+    catalogue: &Catalogue,
+    (directory, path): (i64, &Path),
+    after: i64,
+) -> Result<Vec<(i64, PathBuf)>, Error> {
+    let damaged = || Error::corrupt(catalogue.path(), "an instance has no valid uid");
+    let failed = Error::sqlite(catalogue.path());
+    let read = || {
+        let sql = "SELECT id, uid, name FROM instance
+            WHERE directory = ?1 AND id > ?2 AND state = 0 ORDER BY id LIMIT ?3";
+        let mut statement = catalogue.connection().prepare_cached(sql)?;
+        let record = |row: &Row<'_>| {
+            let (id, uid, name) = (row.get(0)?, row.get_ref(1)?.as_bytes()?, row.get_ref(2)?.as_bytes()?);
+            Ok(PackedUid::from_bytes(uid).map(|uid| (id, path_of(path.as_os_str().as_bytes(), name, &uid))))
+        };
+        let records = statement.query_map((directory, after, PAGE), record)?;
+        records.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    read().map_err(failed)?.into_iter().map(|record| record.map_err(|_| damaged())).collect()
+}
+
+/// What a directory has for a stamp while its comparison takes more than one step. A record that is entered late meanwhile takes it away.
+const COMPARING: i64 = -1;
+
+/// Notes that the comparison of a directory takes more than one step.
+pub(super) fn begin_comparison(batch: &mut Batch<'_>, path: &[u8]) -> rusqlite::Result<()> {
+    set(batch, path, COMPARING)
+}
+
+/// Notes the stamp of a directory that was compared; `None` if it has to be compared again.
+pub(super) fn set_stamp(batch: &mut Batch<'_>, stamp: &Stamp) -> rusqlite::Result<()> {
+    let path = stamp.path.as_os_str().as_bytes();
+    let Some(stamp_ns) = stamp.stamp_ns else {
+        batch.forget_directory(path);
+        let sql = "UPDATE directory SET stamp_ns = NULL WHERE path = ?1";
+        return batch.db().prepare_cached(sql)?.execute([Bytes(path)]).map(|_| ());
+    };
+    if !stamp.took_steps {
+        return set(batch, path, stamp_ns);
+    }
+    batch.forget_directory(path);
+    let sql = "UPDATE directory SET stamp_ns = ?2 WHERE path = ?1 AND stamp_ns = ?3";
+    batch.db().prepare_cached(sql)?.execute((Bytes(path), stamp_ns, COMPARING)).map(|_| ())
+}
+
+fn set(batch: &mut Batch<'_>, path: &[u8], stamp_ns: i64) -> rusqlite::Result<()> {
+    batch.forget_directory(path);
+    let sql = "INSERT INTO directory (path, stamp_ns) VALUES (?1, ?2)
+        ON CONFLICT (path) DO UPDATE SET stamp_ns = excluded.stamp_ns";
+    batch.db().prepare_cached(sql)?.execute((Bytes(path), stamp_ns)).map(|_| ())
+}
+
+/// The stamp of a directory that was compared.
+pub(super) struct Stamp {
+    pub(super) path: PathBuf,
+    pub(super) stamp_ns: Option<i64>,
+    /// Its comparison took more than one step.
+    pub(super) took_steps: bool,
+}

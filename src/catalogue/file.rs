@@ -1,0 +1,100 @@
+//! The file of the catalogue and the two that SQLite keeps beside it.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// The endings of the write-ahead log and of its index.
+const BESIDE: [&str; 2] = ["-wal", "-shm"];
+
+/// In the name of a file that was set aside.
+const ASIDE: &str = ".damaged-";
+
+/// The file, and the two beside it, as they were opened. Were one deleted and made again by another process, both processes would write
+/// without knowing of each other.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Identity([Option<(u64, u64)>; 3]);
+
+pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    name.into()
+}
+
+impl Identity {
+    pub(crate) fn of(path: &Path) -> Result<Self, Error> {
+        let look = |path: &Path| match fs::metadata(path) {
+            Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::system(path)(error)),
+        };
+        let [log, index] = BESIDE.map(|ending| look(&with_ending(path, ending)));
+        Ok(Self([look(path)?, log?, index?]))
+    }
+
+    /// A reader does not care for the other two: they come and go with the writer.
+    pub(crate) fn is_of_the_same_file(&self, other: &Self) -> bool {
+        self.0[0] == other.0[0]
+    }
+}
+
+/// Creates an empty file if there is none. Only its owner may read it: it names patients. SQLite gives the files beside it the same mode.
+pub(crate) fn create(path: &Path) -> Result<(), Error> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // What the system says is more than what SQLite would say.
+            OpenOptions::new().write(true).open(path).map(drop).map_err(Error::system(path))
+        }
+        created => created.map(drop).map_err(Error::system(path)),
+    }
+}
+
+/// Bytes of the file and of its log.
+pub(crate) fn bytes(path: &Path) -> u64 {
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    bytes(path) + bytes(&with_ending(path, BESIDE[0]))
+}
+
+/// Moves a damaged catalogue out of the way: to its name with `.damaged-` and `at_ms` behind, in the same directory. One that was set aside
+/// earlier is removed, so that a disk which damages them does not fill up. No connection of this process may be open to it.
+///
+/// # Errors
+/// [`Error::ReadOnly`], [`Error::Full`] or [`Error::Io`]: the file is where it was.
+pub fn set_aside(path: &Path, at_ms: i64) -> Result<PathBuf, Error> {
+    let failed = Error::system(path);
+    let aside = with_ending(path, &format!("{ASIDE}{at_ms}"));
+    for earlier in set_aside_earlier(path).map_err(&failed)? {
+        fs::remove_file(earlier).map_err(&failed)?;
+    }
+    // The log first: its frames must not meet a new file.
+    for ending in BESIDE.iter().rev().chain(&[""]) {
+        match fs::rename(with_ending(path, ending), with_ending(&aside, ending)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    File::open(directory_of(path)).and_then(|directory| directory.sync_all()).map_err(&failed)?;
+    Ok(aside)
+}
+
+/// The files of those that were set aside.
+fn set_aside_earlier(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut beginning = path.file_name().unwrap_or_default().to_owned();
+    beginning.push(ASIDE);
+    let mut earlier = Vec::new();
+    for entry in fs::read_dir(directory_of(path))? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(beginning.as_encoded_bytes()) {
+            earlier.push(entry.path());
+        }
+    }
+    Ok(earlier)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

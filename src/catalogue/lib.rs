@@ -1,0 +1,35 @@
+//! The catalogue of a storage root: which studies, series and instances are stored, who sent them, and where they are.
+//!
+//! [`Catalogue`] is the one writer, [`Reader`] any number of readers; [`catch_up`] makes the catalogue say what the disk has. Everything in it
+//! is derived from the files: it may be lost at any time, and is made again from them. So no instance ever waits for it, and every [`Error`] says
+//! what the caller can do about it.
+//!
+//! This crate has no sockets, actors or memory leases, and opens no file of an instance. Its calls block. The decisions behind it are in
+//! `docs/decisions/17-catalogue.md`; `views.sql` is what other programs may rely on.
+
+mod batch;
+mod catalogue;
+pub mod catch_up;
+mod check;
+mod error;
+mod file;
+mod ids;
+mod open;
+mod place;
+mod reader;
+pub mod receipt;
+mod record;
+mod uid;
+
+pub use batch::Entered;
+pub use catalogue::{Catalogue, Gap};
+pub use check::Problem;
+pub use error::{Error, Remedy};
+pub use file::set_aside;
+pub use open::{BUSY_TIMEOUT, QUERY_TIMEOUT, SCHEMA_VERSION};
+pub use reader::{
+    ArrivalRow, Cursor, FileRow, InstanceRow, NotACursor, Numbers, OriginRow, Page, Place, Reader, Search, SeriesRow,
+    Study, StudyRow, Totals,
+};
+pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};
+pub use uid::{NotAUid, PackedUid};

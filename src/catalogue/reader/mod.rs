@@ -1,0 +1,134 @@
+//! Readers: the questions that people ask. Each has a connection of its own and never waits for the writer.
+
+mod instance;
+mod search;
+mod study;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, Row};
+
+use crate::batch::find;
+use crate::catalogue::Gap;
+use crate::error::Error;
+use crate::file::Identity;
+use crate::open::{self, QUERY_TIMEOUT};
+use crate::record::State;
+pub use instance::{InstanceRow, Place};
+pub use search::{Cursor, NotACursor, Page, Search};
+pub use study::{ArrivalRow, Numbers, OriginRow, SeriesRow, Study, StudyRow};
+
+/// A connection that reads. A query takes at most [`QUERY_TIMEOUT`], and holds a bounded part of the catalogue in memory.
+pub struct Reader {
+    path: PathBuf,
+    connection: Connection,
+    identity: Identity,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// What the catalogue knows of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRow {
+    /// Of the file.
+    pub bytes: u64,
+    /// XXH3-128 of the file.
+    pub digest: Option<u128>,
+    /// When it was received.
+    pub received_ms: i64,
+    /// Whether it is there.
+    pub state: State,
+}
+
+/// What the catalogue has in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Studies.
+    pub studies: u64,
+    /// Series.
+    pub series: u64,
+    /// Files that are there; each version of an instance counts.
+    pub instances: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Files that are not there any more.
+    pub gone: u64,
+}
+
+impl Reader {
+    /// Opens the file for reading.
+    ///
+    /// # Errors
+    /// Any but [`Error::Full`]. A file of an older schema is [`Error::Older`]: the writer brings it up to date.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let connection = open::reader(path)?;
+        Ok(Self { path: path.to_owned(), connection, identity: Identity::of(path)? })
+    }
+
+    /// What is known of the file at `path`, below the root. `verify` holds a file against it that has no digest of its own.
+    pub fn file(&mut self, path: &Path) -> Result<Option<FileRow>, Error> {
+        self.ask(|db| {
+            let known = find(db, path)?;
+            Ok(known.map(|known| FileRow {
+                bytes: known.bytes,
+                digest: known.digest,
+                received_ms: known.received_ms,
+                state: known.state,
+            }))
+        })
+    }
+
+    /// What the catalogue has in all.
+    pub fn totals(&mut self) -> Result<Totals, Error> {
+        let sql = "SELECT (SELECT count(*) FROM study), count(*), ifnull(sum(instances), 0), ifnull(sum(bytes), 0), ifnull(sum(gone), 0)
+            FROM series";
+        self.ask(|db| {
+            db.prepare_cached(sql)?.query_row([], |row| {
+                let [studies, series, instances, bytes, gone] = counts(row)?;
+                Ok(Totals { studies, series, instances, bytes, gone })
+            })
+        })
+    }
+
+    /// The last gaps, newest first, at most `limit`.
+    pub fn gaps(&mut self, limit: u32) -> Result<Vec<Gap>, Error> {
+        let sql = "SELECT id, opened_ms, reason, missed, closed_ms FROM gap ORDER BY id DESC LIMIT ?1";
+        self.ask(|db| {
+            let mut statement = db.prepare_cached(sql)?;
+            let gaps = statement.query_map([limit], |row| {
+                Ok(Gap {
+                    id: row.get(0)?,
+                    opened_ms: row.get(1)?,
+                    reason: row.get(2)?,
+                    missed: row.get::<_, i64>(3)?.unsigned_abs(),
+                    closed_ms: row.get(4)?,
+                })
+            })?;
+            gaps.collect()
+        })
+    }
+
+    fn ask<T>(&mut self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        let now = Identity::of(&self.path)?;
+        if !self.identity.is_of_the_same_file(&now) {
+            return Err(Error::Vanished { path: self.path.clone() });
+        }
+        let ask = || {
+            open::limit_time(&mut self.connection, QUERY_TIMEOUT)?;
+            // One state of the catalogue for all statements of a question.
+            let transaction = self.connection.transaction()?;
+            question(&transaction)
+        };
+        ask().map_err(Error::sqlite(&self.path))
+    }
+}
+
+/// Five columns that count something.
+fn counts(row: &Row<'_>) -> rusqlite::Result<[u64; 5]> {
+    let count = |at| row.get::<_, i64>(at).map(|count| u64::try_from(count).unwrap_or(0));
+    Ok([count(0)?, count(1)?, count(2)?, count(3)?, count(4)?])
+}

@@ -1,0 +1,265 @@
+//! One study, with all that says whether it arrived whole.
+
+use rusqlite::{Connection, OptionalExtension, Result, Row};
+
+use super::{Reader, counts};
+use crate::error::Error;
+
+/// Ranges of missing Instance Numbers that are listed.
+const MAX_RANGES: usize = 64;
+
+/// Series, and associations, that are listed.
+const MAX_ROWS: i64 = 10_000;
+
+/// A study as a list shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StudyRow {
+    /// (0020,000D); empty for instances without one.
+    pub study_instance_uid: String,
+    /// (0010,0020)
+    pub patient_id: Option<String>,
+    /// (0010,0010)
+    pub patient_name: Option<String>,
+    /// (0010,0030)
+    pub patient_birth_date: Option<String>,
+    /// (0008,0050)
+    pub accession_number: Option<String>,
+    /// (0008,0020)
+    pub study_date: Option<String>,
+    /// (0008,1030)
+    pub description: Option<String>,
+    /// The modalities of its series, each once.
+    pub modalities: Vec<String>,
+    /// The calling AE titles that it came from, each once.
+    pub calling_ae_titles: Vec<String>,
+    /// Series.
+    pub series: u64,
+    /// Files that are there; each version of an instance counts.
+    pub instances: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Files that are not there any more.
+    pub gone: u64,
+    /// When its first instance was received.
+    pub first_ms: i64,
+    /// When its last instance was received.
+    pub last_ms: i64,
+}
+
+/// A study with its series.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Study {
+    /// The study.
+    pub summary: StudyRow,
+    /// Its series, by number.
+    pub series: Vec<SeriesRow>,
+    /// Who sent it, in the order of arrival.
+    pub arrivals: Vec<ArrivalRow>,
+}
+
+/// A series.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesRow {
+    /// (0020,000E); empty for instances without one.
+    pub series_instance_uid: String,
+    /// (0008,0060)
+    pub modality: Option<String>,
+    /// (0020,0011)
+    pub number: Option<i64>,
+    /// (0008,103E)
+    pub description: Option<String>,
+    /// Files that are there; each version of an instance counts.
+    pub instances: u64,
+    /// Of them, further versions of an instance that is there already.
+    pub versions: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Files that are not there any more.
+    pub gone: u64,
+    /// When its first instance was received.
+    pub first_ms: i64,
+    /// When its last instance was received.
+    pub last_ms: i64,
+    /// Its Instance Numbers.
+    pub numbers: Numbers,
+}
+
+/// The Instance Numbers (0020,0013) of a series' files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// The lowest and the highest.
+    pub range: Option<(i64, i64)>,
+    /// How many between them no instance has.
+    pub missing: u64,
+    /// The first of them, as ranges with both ends.
+    pub missing_ranges: Vec<(i64, i64)>,
+    /// How many are of more than one instance.
+    pub repeated: u64,
+    /// Files without one.
+    pub without: u64,
+}
+
+/// What one association sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArrivalRow {
+    /// The sender; `None` for files that do not say who sent them.
+    pub origin: Option<OriginRow>,
+    /// Files.
+    pub instances: u64,
+    /// When the first of them was received.
+    pub first_ms: i64,
+    /// When the last of them was received.
+    pub last_ms: i64,
+}
+
+/// A sender.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginRow {
+    /// The calling AE title.
+    pub calling_ae_title: String,
+    /// The peer's address.
+    pub address: String,
+    /// The access rule; empty if there was none.
+    pub rule: String,
+    /// The number of the association in the log.
+    pub association: u32,
+}
+
+impl Reader {
+    /// The study with that Study Instance UID.
+    pub fn study(&mut self, uid: &str) -> std::result::Result<Option<Study>, Error> {
+        self.ask(|db| {
+            let Some(id) = study_id(db, uid)? else { return Ok(None) };
+            Ok(Some(Study { summary: summary(db, id)?, series: series(db, id)?, arrivals: arrivals(db, id)? }))
+        })
+    }
+}
+
+/// The id of a study.
+fn study_id(db: &Connection, uid: &str) -> Result<Option<i64>> {
+    db.prepare_cached("SELECT id FROM study WHERE uid = ?1")?.query_row([uid], |row| row.get(0)).optional()
+}
+
+pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
+    let sql = "SELECT count(*), ifnull(sum(instances), 0), ifnull(sum(bytes), 0), ifnull(sum(gone), 0), 0 FROM series
+        WHERE study = ?1";
+    let [series, instances, bytes, gone, _] = db.prepare_cached(sql)?.query_row([id], counts)?;
+    let modalities =
+        "SELECT DISTINCT modality FROM series WHERE study = ?1 AND modality IS NOT NULL ORDER BY modality LIMIT 32";
+    let titles = "SELECT DISTINCT calling_ae_title FROM study_source JOIN source ON source.id = study_source.source
+        WHERE study_source.study = ?1 ORDER BY calling_ae_title LIMIT 32";
+    let texts = |sql| {
+        let mut statement = db.prepare_cached(sql)?;
+        let texts = statement.query_map([id], |row| row.get(0))?;
+        texts.collect::<Result<Vec<String>>>()
+    };
+    let (modalities, calling_ae_titles) = (texts(modalities)?, texts(titles)?);
+    let sql = "SELECT uid, patient_id, patient_name, patient_birth_date, accession_number, study_date, description, first_ms, last_ms
+        FROM study WHERE id = ?1";
+    db.prepare_cached(sql)?.query_row([id], |row| {
+        Ok(StudyRow {
+            study_instance_uid: row.get(0)?,
+            patient_id: row.get(1)?,
+            patient_name: row.get(2)?,
+            patient_birth_date: row.get(3)?,
+            accession_number: row.get(4)?,
+            study_date: row.get(5)?,
+            description: row.get(6)?,
+            first_ms: row.get(7)?,
+            last_ms: row.get(8)?,
+            modalities,
+            calling_ae_titles,
+            series,
+            instances,
+            bytes,
+            gone,
+        })
+    })
+}
+
+fn series(db: &Connection, study: i64) -> Result<Vec<SeriesRow>> {
+    let sql = "SELECT id, instances, bytes, gone, 0, uid, modality, number, description, first_ms, last_ms FROM series
+        WHERE study = ?1 ORDER BY number IS NULL, number, id LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([study, MAX_ROWS], |row: &Row<'_>| {
+        let [_, instances, bytes, gone, _] = counts(row)?;
+        let series = SeriesRow {
+            series_instance_uid: row.get(5)?,
+            modality: row.get(6)?,
+            number: row.get(7)?,
+            description: row.get(8)?,
+            first_ms: row.get(9)?,
+            last_ms: row.get(10)?,
+            instances,
+            bytes,
+            gone,
+            ..SeriesRow::default()
+        };
+        Ok((row.get(0)?, series))
+    })?;
+    let complete = |row: Result<(i64, SeriesRow)>| {
+        let (id, series) = row?;
+        let sql = "SELECT count(DISTINCT uid) FROM instance WHERE series = ?1 AND state = 0";
+        let distinct: i64 = db.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
+        let versions = series.instances.saturating_sub(distinct.unsigned_abs());
+        Ok(SeriesRow { versions, numbers: numbers(db, id)?, ..series })
+    };
+    rows.map(complete).collect()
+}
+
+fn numbers(db: &Connection, series: i64) -> Result<Numbers> {
+    let sql = "SELECT number, count(DISTINCT uid), count(*) FROM instance WHERE series = ?1 AND state = 0
+        GROUP BY number ORDER BY number";
+    let mut numbers = Numbers::default();
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query([series])?;
+    while let Some(row) = rows.next()? {
+        let (number, instances): (Option<i64>, i64) = (row.get(0)?, row.get(1)?);
+        match number {
+            Some(number) => numbers.next(number, instances),
+            None => numbers.without = row.get::<_, i64>(2)?.unsigned_abs(),
+        }
+    }
+    Ok(numbers)
+}
+
+impl Numbers {
+    /// Takes the next higher number, which so many instances have.
+    fn next(&mut self, number: i64, instances: i64) {
+        let (lowest, highest) = self.range.unwrap_or((number, number));
+        let missing = number.abs_diff(highest).saturating_sub(1);
+        if missing > 0 {
+            self.missing = self.missing.saturating_add(missing);
+            if self.missing_ranges.len() < MAX_RANGES {
+                self.missing_ranges.push((highest + 1, number - 1));
+            }
+        }
+        self.repeated += u64::from(instances > 1);
+        self.range = Some((lowest, number));
+    }
+}
+
+fn arrivals(db: &Connection, study: i64) -> Result<Vec<ArrivalRow>> {
+    let sql = "SELECT total, first_ms, last_ms, calling_ae_title, address, rule, association FROM (
+            SELECT arrival, count(*) AS total, min(instance.received_ms) AS first_ms, max(instance.received_ms) AS last_ms
+            FROM series JOIN instance ON instance.series = series.id WHERE series.study = ?1 GROUP BY arrival) AS sent
+        LEFT JOIN arrival ON arrival.id = sent.arrival LEFT JOIN source ON source.id = arrival.source
+        ORDER BY first_ms LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([study, MAX_ROWS], |row| {
+        Ok(ArrivalRow {
+            instances: row.get::<_, i64>(0)?.unsigned_abs(),
+            first_ms: row.get(1)?,
+            last_ms: row.get(2)?,
+            origin: origin(row, 3)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// The sender in four columns from `at` on.
+pub(super) fn origin(row: &Row<'_>, at: usize) -> Result<Option<OriginRow>> {
+    let Some(calling_ae_title) = row.get(at)? else { return Ok(None) };
+    let (address, rule, association) = (row.get(at + 1)?, row.get(at + 2)?, row.get(at + 3)?);
+    Ok(Some(OriginRow { calling_ae_title, address, rule, association }))
+}

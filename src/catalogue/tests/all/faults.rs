@@ -1,0 +1,351 @@
+//! Each fault of the file or its disk is an error of one kind, which says what to do, and after that is done everything is as it was.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tidegate_catalogue::catch_up::Depth;
+use tidegate_catalogue::{Catalogue, Error, Reader, Record, Remedy, SCHEMA_VERSION, Search, set_aside};
+
+use super::catching_up::{differences, run};
+use super::support::{Fixture, Model, directory, path_in, record};
+
+const LOCKED: &str = "TIDEGATE_TEST_LOCKED_CATALOGUE";
+
+fn records(count: u32) -> Vec<Record> {
+    (0..count).map(|at| record(at % 5, at % 2, at)).collect()
+}
+
+/// Not a test of its own: the process that holds the lock until its input ends.
+#[test]
+fn the_process_that_locks() {
+    let Some(path) = std::env::var_os(LOCKED) else { return };
+    let connection = Connection::open(PathBuf::from(path)).unwrap();
+    connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    println!("\nlocked");
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+#[test]
+fn a_lock_of_another_process_is_waited_for_and_then_told() {
+    let mut fixture = Fixture::new();
+    fixture.catalogue.enter(&records(10)).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "faults::the_process_that_locks", "--nocapture"])
+        .env(LOCKED, fixture.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line == "locked"));
+    let error = fixture.catalogue.enter(&records(20)).unwrap_err();
+    assert!(matches!(error, Error::Locked { .. }) && error.remedy() == Remedy::Retry, "{error}");
+    // Readers do not wait.
+    assert_eq!(fixture.reader().totals().unwrap().instances, 10);
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    child.wait().unwrap();
+    assert_eq!(fixture.catalogue.enter(&records(20)).unwrap().new, 10);
+    assert_eq!(fixture.catalogue.check().unwrap(), []);
+}
+
+#[test]
+fn a_file_that_is_deleted_or_replaced_is_noticed_before_the_next_entry() {
+    let acts: [fn(&Path); 5] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::remove_file(path.with_extension("db-wal")).unwrap(),
+        |path| fs::remove_file(path.with_extension("db-shm")).unwrap(),
+        |path| fs::rename(path, path.with_extension("moved")).unwrap(),
+        |path| {
+            let copy = path.with_extension("copy");
+            fs::copy(path, &copy).unwrap();
+            fs::rename(copy, path).unwrap();
+        },
+    ];
+    for act in acts {
+        let mut fixture = Fixture::new();
+        let model = Model::default();
+        let all = records(30);
+        all.iter().for_each(|record| model.store(record));
+        fixture.catalogue.enter(&all[..20]).unwrap();
+        let path = fixture.path();
+        act(&path);
+        let error = fixture.catalogue.enter(&all[20..]).unwrap_err();
+        assert!(matches!(error, Error::Vanished { .. }) && error.remedy() == Remedy::Reopen, "{error}");
+        drop(fixture.catalogue);
+        let mut catalogue = Catalogue::open(&path, true).unwrap();
+        run(&mut catalogue, &model, Depth::Changed);
+        assert_eq!(differences(&mut catalogue, &model), 0);
+        assert_eq!(catalogue.check().unwrap(), []);
+    }
+}
+
+#[test]
+fn a_reader_notices_that_its_file_was_deleted() {
+    let fixture = Fixture::new();
+    let mut reader = fixture.reader();
+    fs::remove_file(fixture.path()).unwrap();
+    assert!(matches!(reader.totals(), Err(Error::Vanished { .. })));
+    assert!(matches!(Reader::open(&fixture.path()), Err(Error::Io { .. })));
+}
+
+/// Uses a file that may be damaged in any way: whatever happens is an answer or an error. `true` if it was noticed.
+fn use_damaged(path: &Path) -> bool {
+    let mut errors = Vec::new();
+    match Catalogue::open(path, true) {
+        Ok(mut catalogue) => {
+            errors.extend(catalogue.enter(&records(300)).err());
+            errors.extend(catalogue.mark_gone(&[record(0, 0, 0).path], 1).err());
+            run_to_error(&mut catalogue, &mut errors);
+            match catalogue.check() {
+                Ok(problems) if !problems.is_empty() => return true,
+                checked => errors.extend(checked.err()),
+            }
+        }
+        Err(error) => errors.push(error),
+    }
+    if let Ok(mut reader) = Reader::open(path) {
+        errors.extend(reader.totals().err());
+        errors.extend(reader.studies(&Search::default(), None, 50).err());
+        errors.extend(reader.study("1.2.1").err());
+        errors.extend(reader.instances(&record(1, 1, 1).sop_instance_uid, 9).err());
+        errors.extend(reader.file(&record(1, 1, 1).path).err());
+    }
+    for error in &errors {
+        let is_damage = matches!(error, Error::Corrupt { .. } | Error::Foreign { .. } | Error::Newer { .. });
+        assert!(is_damage || matches!(error, Error::Older { .. } | Error::TooSlow { .. }), "{error}");
+    }
+    !errors.is_empty()
+}
+
+fn run_to_error(catalogue: &mut Catalogue, errors: &mut Vec<Error>) {
+    let model = Model::default();
+    records(300).iter().for_each(|record| model.store(record));
+    let mut catch_up = tidegate_catalogue::catch_up::CatchUp::new(model, Depth::All);
+    loop {
+        match catch_up.step(catalogue, 1) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return errors.push(error),
+        }
+    }
+}
+
+/// A catalogue that is closed, and of a hundred pages.
+fn closed() -> (TempDir, PathBuf) {
+    let directory = directory();
+    let path = path_in(&directory);
+    let mut catalogue = Catalogue::open(&path, true).unwrap();
+    catalogue.enter(&records(2000)).unwrap();
+    (directory, path)
+}
+
+/// Sets a damaged file aside and starts anew.
+fn recover(path: &Path, at_ms: i64) {
+    let aside = set_aside(path, at_ms).unwrap();
+    assert!(aside.exists() && !path.exists());
+    let model = Model::default();
+    records(50).iter().for_each(|record| model.store(record));
+    let mut catalogue = Catalogue::open(path, true).unwrap();
+    run(&mut catalogue, &model, Depth::Changed);
+    assert_eq!(differences(&mut catalogue, &model), 0);
+}
+
+#[test]
+fn a_truncated_file_is_damaged_and_rebuilt() {
+    let (_directory, path) = closed();
+    let whole = fs::read(&path).unwrap();
+    for (at, keep) in [16, 99, 100, 512, 4096, 4097, 8192, whole.len() / 2, whole.len() - 4096].into_iter().enumerate()
+    {
+        fs::write(&path, &whole[..keep]).unwrap();
+        assert!(use_damaged(&path), "{keep} of {} bytes", whole.len());
+        recover(&path, at as i64);
+    }
+    // Of those that were set aside, the last one is kept.
+    let names = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+    let aside = names.filter(|name| name.to_str().unwrap().contains(".damaged-")).count();
+    assert!((1..=3).contains(&aside), "{aside}");
+}
+
+#[test]
+fn a_file_that_is_truncated_while_it_is_open_is_damaged() {
+    let mut fixture = Fixture::new();
+    fixture.catalogue.enter(&records(2000)).unwrap();
+    let path = fixture.path();
+    // All of it into the file, and nothing in the cache.
+    drop(fixture.catalogue);
+    let mut catalogue = Catalogue::open(&path, true).unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    let error = catalogue.enter(&records(3000)).unwrap_err();
+    assert_eq!(error.remedy(), Remedy::SetAside, "{error}");
+    drop(catalogue);
+    recover(&path, 1);
+}
+
+#[test]
+fn flipped_bits_are_an_error_or_an_answer_and_never_more() {
+    let (_directory, path) = closed();
+    let whole = fs::read(&path).unwrap();
+    let mut random = 1_u64;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    let mut noticed = 0;
+    for round in 0..120 {
+        let mut damaged = whole.clone();
+        // A bit, some bits, or a page; in the header of the file, in one of a page, or anywhere.
+        let flips = [1, 20, 200][round % 3];
+        for _ in 0..flips {
+            let at = match round % 4 {
+                0 => next(100),
+                1 => next(whole.len() / 4096) * 4096 + next(12),
+                _ => next(whole.len()),
+            };
+            damaged[at] ^= 1 << next(8);
+        }
+        fs::write(&path, &damaged).unwrap();
+        noticed += u32::from(use_damaged(&path));
+        for ending in ["db-wal", "db-shm"] {
+            let _ = fs::remove_file(path.with_extension(ending));
+        }
+    }
+    assert!(noticed > 40, "{noticed}");
+    recover(&path, 1);
+}
+
+#[test]
+fn a_flipped_bit_in_the_log_costs_what_the_log_had_at_most() {
+    let directory = directory();
+    let path = path_in(&directory);
+    let mut catalogue = Catalogue::open(&path, true).unwrap();
+    catalogue.enter(&records(500)).unwrap();
+    // As after kill -9: a copy of all three.
+    let copy = directory.path().join("copy.db");
+    for ending in ["", "-wal"] {
+        let name = |path: &Path| format!("{}{ending}", path.display());
+        fs::copy(name(&path), name(&copy)).unwrap();
+    }
+    let log = OpenOptions::new().write(true).open(format!("{}-wal", copy.display())).unwrap();
+    log.write_all_at(&[0xFF; 16], log.metadata().unwrap().len() / 2).unwrap();
+    let model = Model::default();
+    records(500).iter().for_each(|record| model.store(record));
+    let mut catalogue = Catalogue::open(&copy, true).unwrap();
+    run(&mut catalogue, &model, Depth::Changed);
+    assert_eq!(differences(&mut catalogue, &model), 0);
+    assert_eq!(catalogue.check().unwrap(), []);
+}
+
+#[test]
+fn a_newer_schema_and_other_files_are_refused_by_name_and_left_alone() {
+    let directory = directory();
+    let path = path_in(&directory);
+    drop(Catalogue::open(&path, true).unwrap());
+    let newer = SCHEMA_VERSION + 1;
+    Connection::open(&path).unwrap().execute_batch(&format!("PRAGMA user_version = {newer}")).unwrap();
+    for error in [Catalogue::open(&path, true).map(drop).unwrap_err(), Reader::open(&path).map(drop).unwrap_err()] {
+        assert!(matches!(error, Error::Newer { found, .. } if found == newer), "{error}");
+        assert_eq!(error.remedy(), Remedy::Operator);
+        assert!(error.to_string().contains(&path.display().to_string()));
+    }
+    let other = directory.path().join("other.db");
+    Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    let text = directory.path().join("passwd");
+    fs::write(&text, "root:x:0:0:root:/:/bin/sh\n").unwrap();
+    for path in [other, text] {
+        let before = fs::read(&path).unwrap();
+        let error = Catalogue::open(&path, true).unwrap_err();
+        assert!(matches!(error, Error::Foreign { .. }) && error.remedy() == Remedy::Operator, "{error}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+    let empty = directory.path().join("empty.db");
+    File::create(&empty).unwrap();
+    assert!(matches!(Reader::open(&empty), Err(Error::Older { found: 0, .. })));
+    assert!(matches!(Catalogue::open(&directory.path().join("no/such.db"), true), Err(Error::Io { .. })));
+}
+
+/// A filesystem of its own, in memory. `None` where the test may not mount.
+struct Mount(TempDir);
+
+impl Mount {
+    fn new(options: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory.path()).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(directory))
+    }
+
+    fn remount(&self, options: &str) {
+        let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(self.0.path()).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_lost_of_what_was_entered() {
+    let Some(mount) = Mount::new("size=3m") else { return };
+    let path = path_in(&mount.0);
+    let mut catalogue = Catalogue::open(&path, true).unwrap();
+    let mut entered = 0;
+    let error = loop {
+        let batch: Vec<Record> = (entered..entered + 100).map(|at| record(at % 5, at % 2, at)).collect();
+        match catalogue.enter(&batch) {
+            Ok(_) => entered += 100,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Full { .. }) && error.remedy() == Remedy::Retry, "{error}");
+    assert_eq!(Reader::open(&path).unwrap().totals().unwrap().instances, u64::from(entered));
+    mount.remount("size=64m");
+    let model = Model::default();
+    records(entered + 500).iter().for_each(|record| model.store(record));
+    assert_eq!(run(&mut catalogue, &model, Depth::Changed).new, 500);
+    assert_eq!(differences(&mut catalogue, &model), 0);
+    assert_eq!(catalogue.check().unwrap(), []);
+}
+
+#[test]
+fn a_disk_that_is_full_from_the_start_is_told() {
+    let Some(mount) = Mount::new("size=16k") else { return };
+    let path = path_in(&mount.0);
+    let error = Catalogue::open(&path, true).unwrap_err();
+    assert!(matches!(error, Error::Full { .. }), "{error}");
+    mount.remount("size=64m");
+    Catalogue::open(&path, true).unwrap().enter(&records(10)).unwrap();
+}
+
+#[test]
+fn a_mount_that_can_only_be_read_is_told_at_the_start_and_later() {
+    let Some(mount) = Mount::new("size=64m") else { return };
+    let path = path_in(&mount.0);
+    mount.remount("ro");
+    let error = Catalogue::open(&path, true).unwrap_err();
+    assert!(matches!(error, Error::ReadOnly { .. }) && error.remedy() == Remedy::Operator, "{error}");
+    mount.remount("rw");
+    drop(Catalogue::open(&path, true).unwrap());
+    mount.remount("ro");
+    let error = Catalogue::open(&path, true).unwrap_err();
+    assert!(matches!(error, Error::ReadOnly { .. }), "{error}");
+    mount.remount("rw");
+    Catalogue::open(&path, true).unwrap().enter(&records(10)).unwrap();
+}
+
+#[test]
+fn times_of_a_clock_that_was_set_back_are_entered_as_they_are() {
+    let mut fixture = Fixture::new();
+    fixture.catalogue.enter(&[record(1, 1, 1)]).unwrap();
+    let earlier = Record { received_ms: -86_400_000, ..record(1, 1, 2) };
+    fixture.catalogue.enter(&[earlier]).unwrap();
+    let summary = fixture.reader().study("1.2.1").unwrap().unwrap().summary;
+    assert_eq!((summary.instances, summary.first_ms, summary.last_ms), (2, -86_400_000, 1_001_001));
+}

@@ -1,0 +1,12 @@
+//! The catalogue on real files, and catch-up against the model of a disk.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod catching_up;
+mod entering;
+mod faults;
+mod killed;
+mod model;
+mod searching;
+mod support;
+mod views;
