@@ -60,7 +60,7 @@ impl Connection {
                 reason = kind,
                 cause,
                 unlogged,
-                "instance deviates from the standard and is stored"
+                "sender deviates from the standard, which is tolerated"
             );
         }
     }

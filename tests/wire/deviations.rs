@@ -1,0 +1,180 @@
+//! Senders that deviate from the standard, as real ones do: what they send is stored so that it can be read, counted and logged by kind; what
+//! cannot be read is refused.
+
+use std::path::{Path, PathBuf};
+
+use dicom_dictionary_std::tags;
+use dicom_object::open_file;
+use dicom_ul::pdu::{AssociationRQ, PresentationContextProposed};
+
+use crate::http::get;
+use crate::node::Node;
+use crate::wire::{CT, EXPLICIT, VERIFICATION, Wire, command, dataset, p_data, request, store_message};
+
+const IMPLICIT: &str = "1.2.840.10008.1.2";
+const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
+const JPEG: &str = "1.2.840.10008.1.2.4.70";
+const MR: &str = "1.2.840.10008.5.1.4.1.1.4";
+/// Below the spool threshold, above it, and read in place into the file.
+const SIZES: [usize; 3] = [100, 100_000, 3_000_000];
+
+/// A request with one context for CT in `transfer_syntax`.
+fn in_syntax(transfer_syntax: &str) -> AssociationRQ {
+    let context = |id, abstract_syntax: &str, transfer_syntax: &str| PresentationContextProposed {
+        id,
+        abstract_syntax: abstract_syntax.into(),
+        transfer_syntaxes: vec![transfer_syntax.into()],
+    };
+    AssociationRQ {
+        presentation_contexts: vec![context(1, CT, transfer_syntax), context(3, VERIFICATION, EXPLICIT)],
+        ..request()
+    }
+}
+
+/// A dataset of [`dataset`] in implicit VR.
+fn implicit(explicit: &[u8]) -> Vec<u8> {
+    let (mut rest, mut out) = (explicit, Vec::with_capacity(explicit.len()));
+    while !rest.is_empty() {
+        let is_long = &rest[4..6] == b"OW";
+        let (header, length) = match is_long {
+            true => (12, u32::from_le_bytes(rest[8..12].try_into().unwrap())),
+            false => (8, u32::from(u16::from_le_bytes(rest[6..8].try_into().unwrap()))),
+        };
+        let (element, after) = rest.split_at(header + length as usize);
+        out.extend(&element[..4]);
+        out.extend(length.to_le_bytes());
+        out.extend(&element[header..]);
+        rest = after;
+    }
+    out
+}
+
+fn files_below(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            match (entry.file_name().to_str(), entry.file_type().unwrap().is_dir()) {
+                (Some(".tidegate"), _) => {}
+                (_, true) => directories.push(entry.path()),
+                (_, false) => found.push(entry.path()),
+            }
+        }
+    }
+    found
+}
+
+/// The only file that is stored: its transfer syntax and its SOP Instance UID, as a reader finds them.
+fn only_file(node: &Node) -> (String, String) {
+    let files = files_below(&node.storage());
+    assert_eq!(files.len(), 1, "{files:?}");
+    let object = open_file(&files[0]).unwrap();
+    let uid = object.element(tags::SOP_INSTANCE_UID).unwrap().to_str().unwrap().into_owned();
+    (object.meta().transfer_syntax().to_owned(), uid)
+}
+
+fn deviations(node: &Node, kind: &str) -> bool {
+    let name = format!("tidegate_incidents_total{{class=\"deviation\",kind=\"{kind}\"}} 1");
+    get(node.admin_address(), "/metrics").body.contains(&name)
+}
+
+#[test]
+fn a_dataset_in_another_encoding_gets_its_true_label() {
+    for size in SIZES {
+        let explicit = dataset("1.2.3.5", size);
+        let implicit = implicit(&explicit);
+        for (announced, bytes, label) in [
+            (EXPLICIT, &implicit, IMPLICIT),
+            (IMPLICIT, &explicit, EXPLICIT),
+            (DEFLATED, &explicit, EXPLICIT),
+            (DEFLATED, &implicit, IMPLICIT),
+        ] {
+            let mut node = Node::start_with_surface(&[("TIDEGATE__MEMORY__SPOOL_THRESHOLD", "64 KiB")]);
+            let (mut wire, _) = Wire::associate(node.address(), in_syntax(announced));
+            let response = wire.store(1, "1.2.3.5", bytes);
+            assert_eq!(response.status, 0, "{announced} {size}: {response:?}");
+            wire.release();
+            assert_eq!(only_file(&node), (label.to_owned(), "1.2.3.5".to_owned()), "{announced} {size}");
+            assert!(deviations(&node, "encoding"));
+            node.logged(&["WARN", "sender deviates", "calling=\"WIRE\"", "sop_instance=\"1.2.3.5\"", "encoding"]);
+            assert_eq!(node.stop(), Some(0));
+        }
+    }
+}
+
+#[test]
+fn what_no_reader_can_read_is_refused() {
+    let explicit = dataset("1.2.3.5", 1000);
+    let zlib = [&[0x78, 0x9C][..], &explicit].concat();
+    for (announced, bytes) in [(JPEG, implicit(&explicit)), (DEFLATED, zlib), (EXPLICIT, vec![0xFF; 1000])] {
+        let node = Node::start(&[]);
+        let (mut wire, _) = Wire::associate(node.address(), in_syntax(announced));
+        assert_eq!(wire.store(1, "1.2.3.5", &bytes).status, 0xC000, "{announced}");
+        assert_eq!(wire.echo().status, 0, "the association goes on");
+        assert!(files_below(&node.storage()).is_empty());
+    }
+}
+
+#[test]
+fn what_is_no_part_of_a_dataset_is_left_out_of_the_file() {
+    let explicit = dataset("1.2.3.5", 100_000);
+    let mut meta = vec![2, 0, 0x10, 0, b'U', b'I', 20, 0];
+    meta.extend(b"1.2.840.10008.1.2.2\0");
+    let length = [&[2, 0, 0, 0, b'U', b'L', 4, 0][..], &(meta.len() as u32).to_le_bytes()].concat();
+    let part_10 = [&[0; 128][..], b"DICM", &length, &meta, &explicit].concat();
+    for bytes in [part_10, [&meta[..], &explicit].concat()] {
+        let node = Node::start_with_surface(&[]);
+        let (mut wire, _) = Wire::associate(node.address(), in_syntax(EXPLICIT));
+        assert_eq!(wire.store(1, "1.2.3.5", &bytes).status, 0);
+        wire.release();
+        assert_eq!(only_file(&node), (EXPLICIT.to_owned(), "1.2.3.5".to_owned()));
+        assert!(deviations(&node, "file_meta"));
+    }
+}
+
+#[test]
+fn a_uid_of_text_and_the_class_of_another_context_are_kept_unless_strict() {
+    let mr = command(&[
+        (0x0002, MR.as_bytes()),
+        (0x0100, &[1, 0]),
+        (0x0110, &[2, 0]),
+        (0x0700, &[0, 0]),
+        (0x0800, &[0, 0]),
+        (0x1000, b"1.2.3.6\0"),
+    ]);
+    let mut of_mr = dataset("1.2.3.6", 100);
+    of_mr[8 + CT.len() - 1] = MR.as_bytes()[MR.len() - 1]; // the first element is the SOP class, and the two differ in the last character
+    for strict in [false, true] {
+        let node =
+            Node::start_with_surface(&[("TIDEGATE__ASSOCIATIONS__STRICT", if strict { "true" } else { "false" })]);
+        let (mut wire, _) = Wire::associate(node.address(), in_syntax(EXPLICIT));
+        wire.send(&store_message(1, "IMG_1-a b", &dataset("IMG_1-a b", 100), 16_000));
+        assert_eq!(wire.response().status, if strict { 0x0117 } else { 0 });
+        wire.send(&[p_data(1, 3, &mr), p_data(1, 2, &of_mr)].concat());
+        assert_eq!(wire.response().status, if strict { 0x0122 } else { 0 });
+        wire.release();
+        assert_eq!(files_below(&node.storage()).len(), if strict { 0 } else { 2 });
+        for kind in ["sop_instance_uid", "class_of_another_context"] {
+            assert_eq!(deviations(&node, kind), !strict, "{kind}");
+        }
+        assert!(!node.log_text().contains("IMG_1"), "it might be the name of a patient");
+    }
+}
+
+#[test]
+fn unknown_items_and_text_behind_a_nul_do_not_keep_a_peer_out() {
+    let node = Node::start_with_surface(&[]);
+    let mut bytes = crate::wire::encoded(request());
+    bytes[26..42].copy_from_slice(b"CT1\0leftover   \0"); // the calling AE title, PS3.8 table 9-11
+    bytes.extend([0x99, 0, 0, 4, 1, 2, 3, 4]); // an item that PS3.8 does not know
+    let length = (bytes.len() - 6) as u32;
+    bytes[2..6].copy_from_slice(&length.to_be_bytes());
+    let mut wire = Wire::connect(node.address());
+    wire.send(&bytes);
+    assert!(matches!(wire.pdu(), Some(dicom_ul::pdu::Pdu::AssociationAC(_))));
+    assert_eq!(wire.store(1, "1.2.3.5", &dataset("1.2.3.5", 100)).status, 0);
+    wire.release();
+    node.logged(&["association accepted", "calling=\"CT1\" "]);
+    node.logged(&["WARN", "text behind a NUL", "calling=\"CT1\""]);
+    assert!(deviations(&node, "ae_title"));
+}
