@@ -26,16 +26,21 @@ def one_node(tmp_path_factory):
     node.stop()
 
 
+def status_of(sample) -> int:
+    """Of implicit VR under a compressed syntax no label is true: a reader that believes the file meta fails."""
+    return 0xC000 if sample.name == corpus.MISENCODED else 0x0000
+
+
 @pytest.mark.parametrize("sample", corpus.samples(), ids=lambda sample: sample.name)
 def test_corpus(one_node, sample):
     sent_before = (sample.sop_instance, sample.transfer_syntax, sample.dataset) in one_node.received()
     before = set(one_node.files())
     with scu.associated(one_node.port, [(sample.sop_class, [sample.transfer_syntax])]) as association:
         arguments = (sample.sop_class, sample.sop_instance, sample.transfer_syntax, sample.dataset)
-        assert scu.store(association, *arguments) == 0x0000
+        assert scu.store(association, *arguments) == status_of(sample)
     new = [file for file in one_node.stored() if file.path not in before]
-    if sent_before:
-        assert not new, "a resend of the same bytes is not stored again"
+    if sent_before or status_of(sample):
+        assert not new, "what is refused, or a resend of the same bytes, is not stored"
         return
     (file,) = new
     assert (file.sop_class, file.sop_instance) == (sample.sop_class, sample.sop_instance)
@@ -72,8 +77,9 @@ def test_whole_corpus_over_one_association(start_node):
         assert len(association.accepted_contexts) == len(pairs)
         for number, sample in enumerate(corpus.samples()):
             arguments = (sample.sop_class, sample.sop_instance, sample.transfer_syntax, sample.dataset)
-            assert scu.store(association, *arguments, message_id=number + 1) == 0x0000, sample.name
-    sent = {(sample.sop_instance, sample.transfer_syntax, sample.dataset) for sample in corpus.samples()}
+            assert scu.store(association, *arguments, message_id=number + 1) == status_of(sample), sample.name
+    kept = [sample for sample in corpus.samples() if not status_of(sample)]
+    sent = {(sample.sop_instance, sample.transfer_syntax, sample.dataset) for sample in kept}
     assert node.received() == sent
 
 
