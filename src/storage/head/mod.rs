@@ -132,10 +132,10 @@ impl HeadScan {
             return self.advance(fragment);
         }
         let Some(Opened { first, taken }) = self.open(fragment) else { return Progress::More };
-        match self.advance(&first) {
-            Progress::Done => Progress::Done,
-            Progress::More => self.advance(&fragment[taken..]),
+        if !first.is_empty() && self.advance(&first) == Progress::Done {
+            return Progress::Done;
         }
+        self.advance(&fragment[taken..])
     }
 
     fn advance(&mut self, fragment: &[u8]) -> Progress {
