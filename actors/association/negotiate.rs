@@ -333,9 +333,15 @@ impl Connection {
     /// Counts a denied peer and records it for the audit. `Some`: it is to be logged, with the number of its kind that were not logged since
     /// the last line.
     pub(super) fn deny(&self, denial: Denial) -> Option<u64> {
-        let unlogged = self.incident(Class::Denial, denial.name());
+        let kind = denial.name();
+        self.count_denial(denial);
+        self.worth_a_line(Class::Denial, kind)
+    }
+
+    /// Counts a denial, and records it for the audit.
+    pub(super) fn count_denial(&self, denial: Denial) {
+        self.node.env.gauges.incidents.count(Class::Denial, denial.name());
         self.node.env.gauges.record(|| AuditEvent::Denied { peer: self.peer.for_audit(), denial });
-        unlogged
     }
 
     /// Name of the access rule that admits the association.

@@ -146,7 +146,9 @@ impl Connection {
     }
 
     fn report_handshake(&mut self, failure: &HandshakeFailure) {
-        if let Some(unlogged) = self.deny(Denial::TlsHandshake(failure.summary())) {
+        // Each cause has a line: whoever sets up a peer meets one after the other.
+        self.count_denial(Denial::TlsHandshake(failure.summary()));
+        if let Some(unlogged) = self.worth_a_line(Class::Denial, failure.kind()) {
             failure.log(self.peer.address, "dicom", unlogged);
         }
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use rustls::{AlertDescription, Error, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 use tracing::{info, warn};
 
 use super::certificate_facts::CertificateFacts;
@@ -18,11 +18,14 @@ pub(crate) struct HandshakeFailure {
     remedy: String,
     /// Whether the peer speaks TLS, so that somebody meant to connect: not the case for scanners and broken connections.
     is_of_a_tls_peer: bool,
+    kind: &'static str,
 }
 
 impl HandshakeFailure {
     /// Explains the error of the handshake that has just failed on this thread.
     pub(crate) fn of(error: &io::Error) -> Self {
+        let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        let kind = of_tls.map_or("tls_handshake", kind_of);
         if let Some(refused) = take_refused() {
             let Refused { certificate, cause, remedy } = *refused;
             return Self {
@@ -30,9 +33,9 @@ impl HandshakeFailure {
                 cause: format!("the peer's certificate is refused: {cause}"),
                 remedy,
                 is_of_a_tls_peer: true,
+                kind,
             };
         }
-        let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
         let (cause, remedy, is_of_a_tls_peer) = match of_tls {
             Some(error) => explained(error),
             None if error.kind() == io::ErrorKind::UnexpectedEof => (
@@ -42,11 +45,16 @@ impl HandshakeFailure {
             ),
             None => (error.to_string(), "look at the network between the two, if it goes on", false),
         };
-        Self { certificate: None, cause, remedy: remedy.to_owned(), is_of_a_tls_peer }
+        Self { certificate: None, cause, remedy: remedy.to_owned(), is_of_a_tls_peer, kind }
     }
 }
 
 impl HandshakeFailure {
+    /// A word for the cause, by which lines are held to be repetitions.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     /// For the audit.
     pub(crate) fn summary(&self) -> String {
         match &self.certificate {
@@ -57,7 +65,7 @@ impl HandshakeFailure {
 
     /// Logs the failure. A peer that speaks TLS is one that somebody has set up: its failure is a warning.
     pub(crate) fn log(&self, peer: SocketAddr, port: &'static str, unlogged: u64) {
-        let Self { certificate, cause, remedy, is_of_a_tls_peer } = self;
+        let Self { certificate, cause, remedy, is_of_a_tls_peer, .. } = self;
         let facts = certificate.as_ref();
         let (subject, serial) = (facts.map(|facts| &*facts.subject), facts.map(|facts| &*facts.serial));
         let issuer = facts.map(|facts| &*facts.issuer);
@@ -66,6 +74,20 @@ impl HandshakeFailure {
         } else {
             info!(%peer, port, cause, remedy, unlogged, "tls handshake failed");
         }
+    }
+}
+
+fn kind_of(error: &Error) -> &'static str {
+    match error {
+        Error::NoCertificatesPresented => "tls_no_certificate",
+        Error::AlertReceived(_) => "tls_alert",
+        Error::PeerIncompatible(_) => "tls_incompatible",
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => "tls_expired",
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => "tls_unknown_issuer",
+        Error::InvalidCertificate(CertificateError::Revoked) => "tls_revoked",
+        Error::InvalidCertificate(CertificateError::InvalidPurpose) => "tls_weak",
+        Error::InvalidCertificate(_) => "tls_certificate",
+        _ => "tls_handshake",
     }
 }
 

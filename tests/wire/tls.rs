@@ -135,23 +135,30 @@ fn peers_without_a_certificate_that_counts_are_refused_and_the_others_served() {
 }
 
 #[test]
-fn handshakes_that_fail_are_counted_and_logged_once_for_a_peer() {
+fn handshakes_that_fail_are_counted_and_logged_once_for_a_peer_and_cause() {
     let authority = authority();
+    authority.sign("revoked", "stolen.example", 3);
+    authority.revoke(&[3]);
+    let crl = authority.path("crl.pem");
     let node = start(
         &authority,
         &[
             ("TIDEGATE__TLS__CLIENT_AUTH", "required"),
+            ("TIDEGATE__TLS__CLIENT_CRLS", crl.to_str().unwrap()),
             ("TIDEGATE__LOG__REPEAT_INTERVAL", "1h"),
             ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"),
         ],
     );
-    let client = authority.client(None, &TLS13);
-    for _ in 0..5 {
-        assert!(is_refused(Authority::connect(&client, node.tls_address())));
+    for client in [authority.client(None, &TLS13), authority.client(Some("revoked"), &TLS13)] {
+        for _ in 0..5 {
+            assert!(is_refused(Authority::connect(&client, node.tls_address())));
+        }
     }
-    let counted = "tidegate_incidents_total{class=\"denial\",kind=\"tls_handshake\"} 5";
+    let counted = "tidegate_incidents_total{class=\"denial\",kind=\"tls_handshake\"} 10";
     assert!(eventually(|| crate::http::get(node.admin_address(), "/metrics").body.contains(counted)));
-    node.logged_times("tls handshake failed", 1);
+    node.logged_times("tls handshake failed", 2);
+    node.logged(&["the peer shows no certificate"]);
+    node.logged(&["tls.client_crls revokes it"]);
 }
 
 #[test]
