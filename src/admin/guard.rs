@@ -159,7 +159,9 @@ enum Refusal {
     Role,
     #[error("a request body must have a Content-Length")]
     Chunked,
-    #[error("a request that changes something requires the header {OPERATOR_HEADER}: 1 or a bearer token")]
+    #[error(
+        "a request that changes something requires a bearer token, or beside the certificate of an operator the header {OPERATOR_HEADER}: 1"
+    )]
     Operator,
 }
 
