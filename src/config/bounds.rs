@@ -3,9 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::human::{
-    Limit, LimitOrAuto, Period, PeriodOrAuto, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited, period_text, size_text,
-};
+use super::human::{Limit, OrAuto, Period, PeriodOrOff, Size, SizeOrUnlimited, period_text, size_text};
 
 /// A bound, shown as a file writes it.
 pub(super) trait Bound: PartialOrd + Copy {
@@ -76,13 +74,13 @@ impl Bounded for Limit {
     }
 }
 
-impl Bounded for LimitOrAuto {
-    type Bound = i64;
+impl<T: Bounded> Bounded for OrAuto<T> {
+    type Bound = T::Bound;
 
-    fn bounded(&mut self) -> Option<&mut i64> {
+    fn bounded(&mut self) -> Option<&mut T::Bound> {
         match self {
             Self::Auto => None,
-            Self::Given(limit) => limit.bounded(),
+            Self::Given(given) => given.bounded(),
         }
     }
 }
@@ -92,14 +90,6 @@ impl Bounded for Size {
 
     fn bounded(&mut self) -> Option<&mut u64> {
         Some(&mut self.0)
-    }
-}
-
-impl Bounded for SizeOrAuto {
-    type Bound = u64;
-
-    fn bounded(&mut self) -> Option<&mut u64> {
-        self.0.as_mut()
     }
 }
 
@@ -117,17 +107,6 @@ impl Bounded for Period {
 
     fn bounded(&mut self) -> Option<&mut Duration> {
         Some(&mut self.0)
-    }
-}
-
-impl Bounded for PeriodOrAuto {
-    type Bound = Duration;
-
-    fn bounded(&mut self) -> Option<&mut Duration> {
-        match self {
-            Self::Auto => None,
-            Self::Given(period) => period.bounded(),
-        }
     }
 }
 

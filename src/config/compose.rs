@@ -282,8 +282,8 @@ fn supervision(raw: &Raw) -> SupervisionSettings {
 fn memory(raw: &Raw, associations: usize, with_tls: bool, checks: &mut Checks<'_>) -> (u64, u64) {
     let host_bytes = host_memory().map_or(HOST_BYTES_IF_UNKNOWN, |host| host.bytes);
     let budget = match raw.memory.budget {
-        SizeOrAuto(None) => default_budget(host_bytes),
-        SizeOrAuto(Some(bytes)) => bytes,
+        SizeOrAuto::Auto => default_budget(host_bytes),
+        SizeOrAuto::Given(size) => size.0,
     };
     if checks.sound(&["memory.budget"]) && budget.saturating_add(ALLOWANCE_BYTES) > host_bytes {
         let complaint = format!(

@@ -10,11 +10,6 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub(crate) struct Size(pub(crate) u64);
 
-/// A number of bytes, or `"auto"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Scalar", into = "Scalar")]
-pub(crate) struct SizeOrAuto(pub(crate) Option<u64>);
-
 /// A number of bytes, or `"unlimited"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Scalar", into = "Scalar")]
@@ -30,44 +25,57 @@ pub(crate) struct Period(pub(crate) Duration);
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub(crate) struct PeriodOrOff(pub(crate) Option<Duration>);
 
-/// A duration, `"off"`, or `"auto"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Scalar", into = "Scalar")]
-pub(crate) enum PeriodOrAuto {
-    Auto,
-    Given(PeriodOrOff),
-}
-
 /// A number, or `"unlimited"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Scalar", into = "Scalar")]
 pub(crate) struct Limit(pub(crate) Option<i64>);
 
-/// A number, `"unlimited"`, or `"auto"`.
+/// One of these values, or `"auto"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Scalar", into = "Scalar")]
-pub(crate) enum LimitOrAuto {
+#[serde(try_from = "Scalar", into = "Scalar", bound = "T: MayBeAuto")]
+pub(crate) enum OrAuto<T> {
     Auto,
-    Given(Limit),
+    Given(T),
+}
+
+/// A number of bytes, or `"auto"`.
+pub(crate) type SizeOrAuto = OrAuto<Size>;
+/// A duration, `"off"`, or `"auto"`.
+pub(crate) type PeriodOrAuto = OrAuto<PeriodOrOff>;
+/// A number, `"unlimited"`, or `"auto"`.
+pub(crate) type LimitOrAuto = OrAuto<Limit>;
+
+/// A value in whose place `"auto"` may stand.
+pub(crate) trait MayBeAuto: TryFrom<Scalar> + Into<Scalar> + Copy {
+    /// What is allowed then, for people.
+    const ALLOWED: &str;
+}
+
+impl MayBeAuto for Size {
+    const ALLOWED: &str = r#"must be "auto", a size such as "512 MiB" or "64 KiB", or a whole number of bytes"#;
+}
+
+impl MayBeAuto for PeriodOrOff {
+    const ALLOWED: &str = r#"must be "auto", "off" or a duration with its unit, such as "30s", "10m" or "250ms""#;
+}
+
+impl MayBeAuto for Limit {
+    const ALLOWED: &str = r#"must be "auto", "unlimited" or a whole number"#;
 }
 
 /// The form of such a value in a file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged, expecting = "must be a quoted string or a whole number")]
-enum Scalar {
+pub(crate) enum Scalar {
     Integer(i64),
     Text(String),
 }
 
 const A_SIZE: &str = r#"must be a size such as "512 MiB" or "64 KiB", or a whole number of bytes"#;
-const A_SIZE_OR_AUTO: &str = r#"must be "auto", a size such as "512 MiB" or "64 KiB", or a whole number of bytes"#;
 const A_SIZE_OR_UNLIMITED: &str =
     r#"must be "unlimited", a size such as "512 MiB" or "64 KiB", or a whole number of bytes"#;
 const A_PERIOD: &str = r#"must be a duration with its unit, such as "30s", "10m" or "250ms""#;
 const A_PERIOD_OR_OFF: &str = r#"must be "off" or a duration with its unit, such as "30s", "10m" or "250ms""#;
-const A_PERIOD_OFF_OR_AUTO: &str =
-    r#"must be "auto", "off" or a duration with its unit, such as "30s", "10m" or "250ms""#;
-const A_LIMIT_OR_AUTO: &str = r#"must be "auto", "unlimited" or a whole number"#;
 const A_LIMIT: &str = r#"must be "unlimited" or a whole number"#;
 
 impl TryFrom<Scalar> for Size {
@@ -107,23 +115,6 @@ impl From<Period> for Scalar {
     }
 }
 
-impl TryFrom<Scalar> for SizeOrAuto {
-    type Error = &'static str;
-
-    fn try_from(scalar: Scalar) -> Result<Self, Self::Error> {
-        match scalar {
-            Scalar::Text(text) if text.trim() == "auto" => Ok(Self(None)),
-            scalar => Size::try_from(scalar).map(|Size(bytes)| Self(Some(bytes))).map_err(|_| A_SIZE_OR_AUTO),
-        }
-    }
-}
-
-impl From<SizeOrAuto> for Scalar {
-    fn from(SizeOrAuto(bytes): SizeOrAuto) -> Self {
-        Self::Text(bytes.map_or_else(|| "auto".to_owned(), size_text))
-    }
-}
-
 impl TryFrom<Scalar> for SizeOrUnlimited {
     type Error = &'static str;
 
@@ -158,26 +149,6 @@ impl From<PeriodOrOff> for Scalar {
     }
 }
 
-impl TryFrom<Scalar> for PeriodOrAuto {
-    type Error = &'static str;
-
-    fn try_from(scalar: Scalar) -> Result<Self, Self::Error> {
-        match scalar {
-            Scalar::Text(text) if text.trim() == "auto" => Ok(Self::Auto),
-            scalar => PeriodOrOff::try_from(scalar).map(Self::Given).map_err(|_| A_PERIOD_OFF_OR_AUTO),
-        }
-    }
-}
-
-impl From<PeriodOrAuto> for Scalar {
-    fn from(period: PeriodOrAuto) -> Self {
-        match period {
-            PeriodOrAuto::Auto => Self::Text("auto".to_owned()),
-            PeriodOrAuto::Given(period) => period.into(),
-        }
-    }
-}
-
 impl TryFrom<Scalar> for Limit {
     type Error = &'static str;
 
@@ -197,22 +168,22 @@ impl From<Limit> for Scalar {
     }
 }
 
-impl TryFrom<Scalar> for LimitOrAuto {
+impl<T: MayBeAuto> TryFrom<Scalar> for OrAuto<T> {
     type Error = &'static str;
 
     fn try_from(scalar: Scalar) -> Result<Self, Self::Error> {
         match scalar {
             Scalar::Text(text) if text.trim() == "auto" => Ok(Self::Auto),
-            scalar => Limit::try_from(scalar).map(Self::Given).map_err(|_| A_LIMIT_OR_AUTO),
+            scalar => T::try_from(scalar).map(Self::Given).map_err(|_| T::ALLOWED),
         }
     }
 }
 
-impl From<LimitOrAuto> for Scalar {
-    fn from(limit: LimitOrAuto) -> Self {
-        match limit {
-            LimitOrAuto::Auto => Self::Text("auto".to_owned()),
-            LimitOrAuto::Given(limit) => limit.into(),
+impl<T: MayBeAuto> From<OrAuto<T>> for Scalar {
+    fn from(value: OrAuto<T>) -> Self {
+        match value {
+            OrAuto::Auto => Self::Text("auto".to_owned()),
+            OrAuto::Given(given) => given.into(),
         }
     }
 }
@@ -284,12 +255,12 @@ mod tests {
         for (text, limit) in [("auto", LimitOrAuto::Auto), ("unlimited", LimitOrAuto::Given(Limit(None)))] {
             assert_eq!(LimitOrAuto::try_from(Scalar::Text(text.to_owned())), Ok(limit));
         }
-        assert_eq!(LimitOrAuto::try_from(Scalar::Text("none".to_owned())), Err(A_LIMIT_OR_AUTO));
+        assert_eq!(LimitOrAuto::try_from(Scalar::Text("none".to_owned())), Err(Limit::ALLOWED));
         assert_eq!(PeriodOrOff::try_from(Scalar::Text("off".to_owned())), Ok(PeriodOrOff(None)));
         assert_eq!(PeriodOrOff::try_from(Scalar::Integer(0)), Err(A_PERIOD_OR_OFF));
         for (text, period) in [("auto", PeriodOrAuto::Auto), ("off", PeriodOrAuto::Given(PeriodOrOff(None)))] {
             assert_eq!(PeriodOrAuto::try_from(Scalar::Text(text.to_owned())), Ok(period));
         }
-        assert_eq!(PeriodOrAuto::try_from(Scalar::Integer(0)), Err(A_PERIOD_OFF_OR_AUTO));
+        assert_eq!(PeriodOrAuto::try_from(Scalar::Integer(0)), Err(PeriodOrOff::ALLOWED));
     }
 }

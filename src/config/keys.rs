@@ -126,7 +126,7 @@ keys! {
         commit_timeout: Period = Period(s(120)), Live, TIMEOUT;
     }
     memory: Memory {
-        budget: SizeOrAuto = SizeOrAuto(None), Live, 8 * MIB..=1024 * TIB;
+        budget: SizeOrAuto = SizeOrAuto::Auto, Live, 8 * MIB..=1024 * TIB;
         spool_threshold: Size = Size(8 * MIB), Live, 64 * KIB..=TIB;
     }
     supervision: Supervision {
