@@ -185,7 +185,7 @@ impl Connection {
         match event {
             // Rare or long futures are boxed: otherwise every waiting association would hold room for them.
             Event::AssociateRequested(request) => return Box::pin(self.on_request(request)).await,
-            Event::Rejected(rejected) => return Some(self.on_rejected(*rejected)),
+            Event::Rejected(rejection) => return Some(self.on_rejected(rejection)),
             Event::NotDicom(stranger) => {
                 self.note_stranger(stranger);
                 return Some(End::NotDicom);
@@ -261,8 +261,8 @@ impl Connection {
         }
     }
 
-    /// Learns the titles of a request that was malformed.
-    fn learn_refused_titles(&mut self) {
+    /// Learns the titles of a request that was malformed or rejected.
+    pub(super) fn learn_refused_titles(&mut self) {
         let Some(titles) = self.session.refused_titles() else { return };
         let tidegate_protocol::AeTitles { calling, called, .. } = titles.clone();
         (self.peer.calling_ae_title, self.peer.called_ae_title) = (calling, called);

@@ -8,7 +8,7 @@ use tidegate_access::rules::Criterion;
 use tidegate_access::{Granted, Users};
 use tidegate_memory::Stage;
 use tidegate_protocol::syntaxes::VERIFICATION;
-use tidegate_protocol::{AssociateRequest, ContextRefusal, RefusedContexts, RejectedRequest, Rejection, UserIdentity};
+use tidegate_protocol::{AssociateRequest, ContextRefusal, RefusedContexts, Rejection, UserIdentity};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -139,10 +139,8 @@ impl Connection {
     }
 
     /// Records a request that the policy has rejected.
-    pub(super) fn on_rejected(&mut self, rejected: RejectedRequest) -> End {
-        let RejectedRequest { rejection, calling_ae_title, called_ae_title } = rejected;
-        self.peer.calling_ae_title = calling_ae_title;
-        self.peer.called_ae_title = called_ae_title;
+    pub(super) fn on_rejected(&mut self, rejection: Rejection) -> End {
+        self.learn_refused_titles();
         let policy = &self.node.live.associations.policy;
         let (cause, expected) = match rejection {
             Rejection::CalledAeTitle => {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::command::{CommandError, Operation};
 use crate::framing::pdu_type;
-use crate::negotiation::{AssociateRequest, RejectedRequest};
+use crate::negotiation::{AssociateRequest, Rejection};
 use crate::state::Input;
 use crate::syntaxes::VERIFICATION;
 
@@ -16,7 +16,7 @@ pub enum Event {
     /// A request awaits [`Association::accept`](crate::Association::accept) or [`reject`](crate::Association::reject).
     AssociateRequested(AssociateRequest),
     /// The policy rejected the request; the A-ASSOCIATE-RJ is in the output.
-    Rejected(Box<RejectedRequest>),
+    Rejected(Rejection),
     /// The peer does not speak DICOM; no answer is sent.
     NotDicom(NotDicom),
     /// A C-STORE-RQ; its dataset follows unless [`StoreRequest::has_data_set`] is false. To be answered with

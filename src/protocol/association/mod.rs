@@ -13,12 +13,10 @@ use crate::framing::{
 };
 use crate::message::{Completed, Message};
 use crate::negotiation::{
-    AeTitles, AssociateRequest, Contexts, Negotiated, Policy, RefusedContexts, RejectedRequest, Rejection, negotiate,
-    read_request,
+    AeTitles, AssociateRequest, Contexts, Negotiated, Policy, RefusedContexts, Rejection, negotiate, read_request,
 };
 use crate::state::{Action, Input, State, action};
 use crate::status::{ErrorComment, Status};
-use crate::syntaxes::unpadded;
 
 /// The acceptor's side of one association. The page of the crate says how to use it.
 #[derive(Debug)]
@@ -275,8 +273,6 @@ impl Association {
             return Err(Violation::MalformedRequest);
         };
         self.act(Input::AssociateRequest);
-        let title = |text: &str| unpadded(text).to_owned();
-        let (calling_ae_title, called_ae_title) = (title(&request.calling_ae_title), title(&request.called_ae_title));
         Ok(match negotiate(&self.policy, request) {
             Ok(negotiated) => {
                 let request = AssociateRequest { titles_are_cut: titles.are_cut, ..negotiated.request.clone() };
@@ -284,8 +280,9 @@ impl Association {
                 Event::AssociateRequested(request)
             }
             Err(rejection) => {
+                self.refused_titles = Some(Box::new(titles));
                 self.reject(rejection);
-                Event::Rejected(Box::new(RejectedRequest { rejection, calling_ae_title, called_ae_title }))
+                Event::Rejected(rejection)
             }
         })
     }

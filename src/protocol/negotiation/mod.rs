@@ -105,17 +105,6 @@ impl Rejection {
     }
 }
 
-/// A request that the policy rejected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RejectedRequest {
-    /// The reason.
-    pub rejection: Rejection,
-    /// Calling AE title without padding. A peer's string: escape it before printing.
-    pub calling_ae_title: String,
-    /// Called AE title without padding. A peer's string: escape it before printing.
-    pub called_ae_title: String,
-}
-
 /// The outcome of a negotiation: the answer, and the terms if the association is accepted.
 #[derive(Debug)]
 pub(crate) struct Negotiated {
