@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::{Reader, counts};
 use crate::error::Error;
+use crate::record::{SeriesValues, StudyValues};
 
 /// Ranges of missing Instance Numbers that are listed.
 const MAX_RANGES: usize = 64;
@@ -14,20 +15,8 @@ const MAX_ROWS: i64 = 10_000;
 /// A study as a list shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StudyRow {
-    /// (0020,000D); empty for instances without one.
-    pub study_instance_uid: String,
-    /// (0010,0020)
-    pub patient_id: Option<String>,
-    /// (0010,0010)
-    pub patient_name: Option<String>,
-    /// (0010,0030)
-    pub patient_birth_date: Option<String>,
-    /// (0008,0050)
-    pub accession_number: Option<String>,
-    /// (0008,0020)
-    pub study_date: Option<String>,
-    /// (0008,1030)
-    pub description: Option<String>,
+    /// What describes it.
+    pub values: StudyValues,
     /// The modalities of its series, each once.
     pub modalities: Vec<String>,
     /// The calling AE titles that it came from, each once.
@@ -60,14 +49,8 @@ pub struct Study {
 /// A series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeriesRow {
-    /// (0020,000E); empty for instances without one.
-    pub series_instance_uid: String,
-    /// (0008,0060)
-    pub modality: Option<String>,
-    /// (0020,0011)
-    pub number: Option<i64>,
-    /// (0008,103E)
-    pub description: Option<String>,
+    /// What describes it.
+    pub values: SeriesValues,
     /// Files that are there; each version of an instance counts.
     pub instances: u64,
     /// Of them, further versions of an instance that is there already.
@@ -158,13 +141,15 @@ pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
         FROM study WHERE id = ?1";
     db.prepare_cached(sql)?.query_row([id], |row| {
         Ok(StudyRow {
-            study_instance_uid: row.get(0)?,
-            patient_id: row.get(1)?,
-            patient_name: row.get(2)?,
-            patient_birth_date: row.get(3)?,
-            accession_number: row.get(4)?,
-            study_date: row.get(5)?,
-            description: row.get(6)?,
+            values: StudyValues {
+                uid: row.get(0)?,
+                patient_id: row.get(1)?,
+                patient_name: row.get(2)?,
+                patient_birth_date: row.get(3)?,
+                accession_number: row.get(4)?,
+                study_date: row.get(5)?,
+                description: row.get(6)?,
+            },
             first_ms: row.get(7)?,
             last_ms: row.get(8)?,
             modalities,
@@ -184,10 +169,12 @@ fn series(db: &Connection, study: i64) -> Result<Vec<SeriesRow>> {
     let rows = statement.query_map([study, MAX_ROWS], |row: &Row<'_>| {
         let [_, instances, bytes, gone, _] = counts(row)?;
         let series = SeriesRow {
-            series_instance_uid: row.get(5)?,
-            modality: row.get(6)?,
-            number: row.get(7)?,
-            description: row.get(8)?,
+            values: SeriesValues {
+                uid: row.get(5)?,
+                modality: row.get(6)?,
+                number: row.get(7)?,
+                description: row.get(8)?,
+            },
             first_ms: row.get(9)?,
             last_ms: row.get(10)?,
             instances,

@@ -144,7 +144,7 @@ fn the_values_of_the_instance_received_last_describe_the_study() {
         fixture.catalogue.enter(&records[..split]).unwrap();
         fixture.catalogue.enter(&records[split..]).unwrap();
         let summary = fixture.reader().study("1.2.1").unwrap().unwrap().summary;
-        assert_eq!((summary.patient_name.as_deref(), summary.first_ms, summary.last_ms), (Some("last"), 1, 9));
+        assert_eq!((summary.values.patient_name.as_deref(), summary.first_ms, summary.last_ms), (Some("last"), 1, 9));
     }
 }
 
@@ -162,13 +162,13 @@ fn without_patients_none_is_kept_and_those_of_before_are_erased() {
         let study = reader.study(uid).unwrap().unwrap();
         let summary = study.summary;
         let values = [
-            summary.patient_id,
-            summary.patient_name,
-            summary.patient_birth_date,
-            summary.accession_number,
-            summary.study_date,
-            summary.description,
-            study.series[0].description.clone(),
+            summary.values.patient_id,
+            summary.values.patient_name,
+            summary.values.patient_birth_date,
+            summary.values.accession_number,
+            summary.values.study_date,
+            summary.values.description,
+            study.series[0].values.description.clone(),
         ];
         assert!(values.iter().all(Option::is_none), "{values:?}");
         assert_eq!(summary.modalities, ["CT"]);
@@ -209,7 +209,7 @@ fn long_texts_are_cut_between_characters() {
     let mut long = record(1, 1, 1);
     long.study.patient_name = Some("\u{fc}".repeat(4000));
     fixture.catalogue.enter(&[long]).unwrap();
-    let name = fixture.reader().study("1.2.1").unwrap().unwrap().summary.patient_name.unwrap();
+    let name = fixture.reader().study("1.2.1").unwrap().unwrap().summary.values.patient_name.unwrap();
     assert_eq!(name, "\u{fc}".repeat(512));
 }
 

@@ -7,7 +7,7 @@ use super::support::{Fixture, origin, record};
 fn uids(fixture: &Fixture, search: &Search) -> Vec<String> {
     let page = fixture.reader().studies(search, None, 100).unwrap();
     assert_eq!(page.next, None);
-    page.studies.into_iter().map(|study| study.study_instance_uid).collect()
+    page.studies.into_iter().map(|study| study.values.uid).collect()
 }
 
 fn text(text: &str) -> Option<String> {
@@ -55,7 +55,7 @@ fn pages_go_on_where_they_ended_while_studies_arrive() {
         let (mut reader, mut after, mut seen) = (fixture.reader(), None, Vec::new());
         loop {
             let page = reader.studies(&search, after, 10).unwrap();
-            seen.extend(page.studies.into_iter().map(|study| study.study_instance_uid));
+            seen.extend(page.studies.into_iter().map(|study| study.values.uid));
             let Some(next) = page.next else { break };
             assert_eq!(next.to_string().parse(), Ok(next));
             after = Some(next);
@@ -78,7 +78,7 @@ fn a_condition_that_most_studies_fit_is_answered_by_a_walk() {
     fixture.catalogue.enter(&records).unwrap();
     let search = Search { patient: text("P"), accession: text("A"), ..Search::default() };
     let page = fixture.reader().studies(&search, None, 3).unwrap();
-    let found: Vec<_> = page.studies.iter().map(|study| study.study_instance_uid.as_str()).collect();
+    let found: Vec<_> = page.studies.iter().map(|study| study.values.uid.as_str()).collect();
     assert_eq!(found, ["1.2.10049", "1.2.10048", "1.2.10047"]);
     let search = Search { source: text("ct1"), accession: text("A"), text: text("P0999"), ..Search::default() };
     assert_eq!(fixture.reader().studies(&search, None, 50).unwrap().studies.len(), 10);
