@@ -30,8 +30,6 @@ pub(super) struct Reach {
 
 /// The configuration file of the packaged node.
 const PACKAGED: &str = "/etc/tidegate/tidegate.toml";
-const REMEDY: &str =
-    "run this as root or as a member of the group that may read it, or name another node with --config or --storage";
 /// The environment variable of that flag.
 const TIMEOUT_VARIABLE: &str = "TIDEGATE_TIMEOUT";
 /// A healthy node answers within milliseconds, whatever the state of its disk.
@@ -69,14 +67,22 @@ impl Reach {
             return Ok(sockets);
         }
         match File::open(packaged) {
-            Ok(_) => sockets.extend(configured(Some(packaged), &flags)?),
+            Ok(_) => {
+                for path in configured(Some(packaged), &flags)? {
+                    if !sockets.contains(&path) {
+                        sockets.push(path);
+                    }
+                }
+            }
             Err(error) if sockets.iter().all(|path| path.symlink_metadata().is_err()) => {
-                output::complain(&format!("cannot read {PACKAGED}: {error}; {REMEDY}"));
+                output::complain(&format!(
+                    "cannot read {PACKAGED}: {error}; run this as root or as a member of the group that may read it, or name another \
+                     node with --config or --storage"
+                ));
                 return Err(Exit::Unanswered);
             }
             Err(_) => {}
         }
-        sockets.dedup();
         Ok(sockets)
     }
 }
