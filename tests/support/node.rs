@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -134,6 +135,13 @@ impl Node {
 
     pub(crate) fn storage(&self) -> PathBuf {
         self.directory.path().join("storage")
+    }
+
+    /// The stored files, by their paths below the storage root.
+    pub(crate) fn stored(&self) -> BTreeSet<PathBuf> {
+        let mut files = files_below(&self.storage());
+        files.retain(|path| !path.starts_with(".tidegate"));
+        files
     }
 
     /// The file it logs to.
@@ -323,6 +331,23 @@ pub(crate) fn eventually(mut has_come: impl FnMut() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(10));
     }
     has_come()
+}
+
+/// Every file below a directory, by its path from there.
+pub(crate) fn files_below(directory: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(next) = directories.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                found.insert(path.strip_prefix(directory).unwrap().to_owned());
+            }
+        }
+    }
+    found
 }
 
 impl Drop for Node {

@@ -47,23 +47,7 @@ impl Configured {
     }
 
     pub(crate) fn files(&self) -> Vec<String> {
-        let mut files = Vec::new();
-        walk(&self.node.storage(), &mut files);
-        let root = format!("{}/", self.node.storage().display());
-        let mut files: Vec<_> = files
-            .into_iter()
-            .map(|path| path.to_str().unwrap().strip_prefix(&root).unwrap().to_owned())
-            .filter(|path| !path.starts_with(".tidegate"))
-            .collect();
-        files.sort();
-        files
-    }
-}
-
-fn walk(directory: &std::path::Path, out: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { walk(&path, out) } else { out.push(path) }
+        self.node.stored().iter().map(|path| path.to_str().unwrap().to_owned()).collect()
     }
 }
 

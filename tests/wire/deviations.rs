@@ -1,8 +1,6 @@
 //! Senders that deviate from the standard, as real ones do: what they send is stored so that it can be read, counted and logged by kind; what
 //! cannot be read is refused.
 
-use std::path::{Path, PathBuf};
-
 use dicom_dictionary_std::tags;
 use dicom_object::open_file;
 use dicom_ul::pdu::{AssociationRQ, PresentationContextProposed};
@@ -49,26 +47,11 @@ fn implicit(explicit: &[u8]) -> Vec<u8> {
     out
 }
 
-fn files_below(root: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut directories = vec![root.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
-            match (entry.file_name().to_str(), entry.file_type().unwrap().is_dir()) {
-                (Some(".tidegate"), _) => {}
-                (_, true) => directories.push(entry.path()),
-                (_, false) => found.push(entry.path()),
-            }
-        }
-    }
-    found
-}
-
 /// The only file that is stored: its transfer syntax and its SOP Instance UID, as a reader finds them.
 fn only_file(node: &Node) -> (String, String) {
-    let files = files_below(&node.storage());
+    let files = node.stored();
     assert_eq!(files.len(), 1, "{files:?}");
-    let object = open_file(&files[0]).unwrap();
+    let object = open_file(node.storage().join(files.first().unwrap())).unwrap();
     let uid = object.element(tags::SOP_INSTANCE_UID).unwrap().to_str().unwrap().into_owned();
     (object.meta().transfer_syntax().to_owned(), uid)
 }
@@ -111,7 +94,7 @@ fn what_no_reader_can_read_is_refused() {
         let (mut wire, _) = Wire::associate(node.address(), in_syntax(announced));
         assert_eq!(wire.store(1, "1.2.3.5", &bytes).status, 0xC000, "{announced}");
         assert_eq!(wire.echo().status, 0, "the association goes on");
-        assert!(files_below(&node.storage()).is_empty());
+        assert!(node.stored().is_empty());
     }
 }
 
@@ -153,7 +136,7 @@ fn a_uid_of_text_and_the_class_of_another_context_are_kept_unless_strict() {
         wire.send(&[p_data(1, 3, &mr), p_data(1, 2, &of_mr)].concat());
         assert_eq!(wire.response().status, if strict { 0x0122 } else { 0 });
         wire.release();
-        assert_eq!(files_below(&node.storage()).len(), if strict { 0 } else { 2 });
+        assert_eq!(node.stored().len(), if strict { 0 } else { 2 });
         for kind in ["sop_instance_uid", "class_of_another_context"] {
             assert_eq!(deviations(&node, kind), !strict, "{kind}");
         }

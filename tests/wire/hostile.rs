@@ -6,9 +6,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::node::{Node, eventually};
+use crate::node::{Node, eventually, files_below};
 use crate::wire::{CT, EXPLICIT, Wire, command, dataset, encoded, p_data, request, store_command, store_message};
 use dicom_ul::pdu::{Pdu, PresentationContextProposed, UserVariableItem};
 
@@ -240,23 +240,6 @@ const NASTY: [&[u8]; 12] = [
     b"",
 ];
 
-/// All files below a directory, by path relative to it.
-fn files(below: &Path) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    let mut directories = vec![below.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                directories.push(path);
-            } else {
-                found.insert(path.strip_prefix(below).unwrap().to_owned());
-            }
-        }
-    }
-    found
-}
-
 /// A CT dataset with this Patient ID.
 fn dataset_of(sop_instance_uid: &str, patient_id: &[u8]) -> Vec<u8> {
     let whole = dataset(sop_instance_uid, 16);
@@ -276,7 +259,7 @@ fn no_name_leaves_the_root_collides_or_forges_a_line() {
         ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"),
     ];
     let mut node = Node::start(&environment);
-    let outside = files(node.storage().parent().unwrap());
+    let outside = files_below(node.storage().parent().unwrap());
     let (mut wire, _) = Wire::associate(node.address(), request());
     // In the command set: refused, unless it can be kept as a UID.
     for uid in NASTY {
@@ -309,9 +292,9 @@ fn no_name_leaves_the_root_collides_or_forges_a_line() {
             while wire.pdu().is_some() {}
         }
     }
-    let stored = files(&node.storage());
+    let stored = files_below(&node.storage());
     assert!(stored.iter().filter(|path| path.extension().is_some_and(|end| end == "dcm")).count() >= NASTY.len());
-    let after: BTreeSet<_> = files(node.storage().parent().unwrap());
+    let after: BTreeSet<_> = files_below(node.storage().parent().unwrap());
     let strays: Vec<_> = after.difference(&outside).filter(|path| !path.starts_with("storage")).collect();
     assert!(strays.is_empty(), "outside of the root: {strays:?}");
     for line in node.log_text().lines() {
@@ -394,7 +377,7 @@ fn what_is_stored_is_nobody_elses() {
     assert_eq!(node.stop(), Some(0));
     assert!(!node.log_text().contains("every user of this machine"), "we made the root");
     let mut stored = 0;
-    for file in files(&node.storage()) {
+    for file in files_below(&node.storage()) {
         let path = node.storage().join(&file);
         assert_eq!(mode(&path) & 0o137, 0, "{}", file.display());
         assert_eq!(mode(path.parent().unwrap()) & 0o027, 0, "{}", file.display());

@@ -85,16 +85,10 @@ fn instances_arrive_over_tls_and_what_tls_holds_is_leased() {
         let tls = top["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "tls").unwrap();
         assert_eq!(tls["bytes"], 96 * 1024);
         wire.release();
-        let stored: Vec<_> =
-            walk(&node.storage()).into_iter().filter(|path| path.ends_with(format!("{uid}.dcm"))).collect();
-        assert!(fs::read(&stored[0]).unwrap().ends_with(&data), "not stored as sent");
+        let stored = node.stored().into_iter().find(|path| path.ends_with(format!("{uid}.dcm"))).unwrap();
+        assert!(fs::read(node.storage().join(stored)).unwrap().ends_with(&data), "not stored as sent");
     }
     assert_eq!(node.stop(), Some(0)); // and nothing is leased any more
-}
-
-fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 #[test]
