@@ -36,7 +36,7 @@ impl Connection {
             self.deviates(
                 "encoding",
                 meta,
-                "dataset is not in the transfer syntax of its context, file names the true one",
+                "dataset is not in the transfer syntax of its context, file names the encoding of its first elements",
             );
         }
         if is_unordered {
