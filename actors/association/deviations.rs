@@ -1,4 +1,4 @@
-//! What deviates from the standard and is stored all the same: counted and logged by kind.
+//! What deviates from the standard and is tolerated: counted and logged by kind.
 
 use tidegate_protocol::StoreRequest;
 use tidegate_storage::Instance;

@@ -177,10 +177,8 @@ impl Connection {
         for reason in ContextRefusal::ALL {
             self.node.env.gauges.counters.contexts_refused(reason).add(refused.count(reason) as u64);
         }
-        let (kind, can_store) = match self.session.can_store() {
-            true => (first.name(), true),
-            false => ("none_accepted", false),
-        };
+        let can_store = self.session.can_store();
+        let kind = if can_store { first.name() } else { "none_accepted" };
         let Some(unlogged) = self.line_about(Topic::Contexts, kind) else { return };
         let (calling, called) = (self.peer.calling(), self.peer.called());
         let (refused, contexts) = (refused.total(), refused.to_string());

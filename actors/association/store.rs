@@ -183,7 +183,7 @@ impl Connection {
             association = self.peer.association(),
             sop_instance = instance.meta.sop_instance_uid.loggable(),
             bytes,
-            outcome = Outcome::NAMES[stored.outcome.position()],
+            outcome = stored.outcome.name(),
             durability = %durability,
             "instance stored"
         );
@@ -200,7 +200,7 @@ impl Connection {
         if matches!(stored.outcome, Outcome::New | Outcome::Identical) {
             return;
         }
-        let outcome = Outcome::NAMES[stored.outcome.position()];
+        let outcome = stored.outcome.name();
         if let Some(unlogged) = self.line_about(Topic::Duplicate, outcome) {
             let layout = &self.node.env.placement_of(instance).layout;
             info!(

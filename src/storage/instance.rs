@@ -86,6 +86,11 @@ impl Outcome {
     /// Outcomes by name.
     pub const NAMES: [&str; 4] = ["new", "identical", "replaced", "kept_both"];
 
+    /// Its name in logs and metrics.
+    pub fn name(&self) -> &'static str {
+        Self::NAMES[self.position()]
+    }
+
     /// Its position in [`Self::NAMES`].
     pub fn position(&self) -> usize {
         match self {
