@@ -107,7 +107,8 @@ fn damage_is_told_beside_a_running_node_and_ends_with_1() {
         "{stdout}"
     );
     assert!(
-        stdout.contains("data: 3 files, 59.9 KiB") && stdout.contains("1 whole, 0 malformed as received, 1 misplaced, 1 damaged"),
+        stdout.contains("data: 3 files, 59.9 KiB")
+            && stdout.contains("1 whole, 0 malformed as received, 1 misplaced, 1 damaged"),
         "{stdout}"
     );
 }
