@@ -142,17 +142,16 @@ fn a_rule_that_can_never_decide_is_told_together_with_the_other_mistakes() {
     let all = "[[access]]\nname = 'all'\naction = 'allow'\nduplicates = 'maybe'\n";
     let wrong = rule("calling = ['CT1 ']").replace("'a'", "'wrong'");
     let hidden = rule("calling = ['X']").replace("'a'", "'hidden'");
-    let told: Vec<_> = refused(&format!("[writers]\ncount = 0\n{all}{wrong}{hidden}"), &[])
-        .iter()
-        .map(|problem| problem.to_string().split("): ").collect::<Vec<_>>()[..2].join("): "))
-        .collect();
+    let told: Vec<_> =
+        refused(&format!("[writers]\ncount = 0\n{all}{wrong}{hidden}"), &[]).iter().map(ToString::to_string).collect();
     let expected = [
-        "[[access]] 1 (\"all\"): duplicates = \"maybe\" (t.toml:6",
-        "[[access]] 2 (\"wrong\"): calling = [\"CT1 \"] (t.toml:10",
-        "[[access]] 3 (\"hidden\") (t.toml:11): can never decide, because rule 1 (\"all",
+        "[[access]] 1 (\"all\"): duplicates = \"maybe\" (t.toml:6): ",
+        "[[access]] 2 (\"wrong\"): calling = [\"CT1 \"] (t.toml:10): ",
+        "[[access]] 3 (\"hidden\") (t.toml:11): can never decide, because rule 1 (\"all\") before it",
         "writers.count = 0 (t.toml:2): must be 1 to 256",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    assert!(told.iter().zip(expected).all(|(told, expected)| told.starts_with(expected)), "{told:#?}");
 }
 
 #[test]
