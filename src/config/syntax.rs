@@ -19,7 +19,7 @@ pub(super) fn mistakes(text: &str, errors: &[Error]) -> Vec<(usize, String)> {
         }
         let line = text.lines().nth(number - 1).unwrap_or_default().trim();
         let finding = error.message().replace('\n', "; ");
-        let mistake = remedy(line, &finding).map_or_else(|| finding.clone(), |remedy| format!("{finding}: {remedy}"));
+        let mistake = remedy(line, &finding).map_or_else(|| finding.clone(), |remedy| format!("{remedy} ({finding})"));
         mistakes.push((number, mistake));
     }
     mistakes.sort_unstable();

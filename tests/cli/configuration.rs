@@ -38,7 +38,7 @@ fn a_fault_in_a_rule_names_the_rule_its_key_the_value_and_the_line_and_stands_be
 #[test]
 fn a_file_that_is_no_toml_is_told_with_each_line_and_its_remedy() {
     let directory = tempfile::tempdir().unwrap();
-    let text = "[node]\nae_title = TIDEGATE\nlisten “0.0.0.0:104”\n[memory]\nbudget = 512 MiB\n";
+    let text = "[node]\nae_title = TIDEGATE\nlisten = “0.0.0.0:104”\n[memory]\nbudget = 512 MiB\n";
     let (code, stderr) = check(directory.path(), text);
     assert_eq!((code, stderr.lines().count()), (2, 4), "{stderr}");
     for expected in [
