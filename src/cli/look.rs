@@ -167,14 +167,10 @@ pub(super) fn memory(status: &Status) -> String {
 pub(super) fn disk(status: &Status) -> String {
     match &status.storage {
         Some(storage) => format!(
-            "{} free of {}, {} reserved{}{}{}{}",
+            "{} free of {}, {} reserved{}{}{}",
             size(storage.free_bytes),
             size(storage.size_bytes),
             size(storage.min_free_bytes),
-            match storage.free_bytes < storage.min_free_bytes {
-                true => ", BELOW storage.min_free (make room or lower it)",
-                false => "",
-            },
             storage.free_inodes.map_or_else(String::new, |free| format!(", {free} inodes free")),
             match (storage.unanswered_ms, storage.writable) {
                 (Some(ms), _) => format!(", NOT RESPONDING for {} (figures of {} ago)", age(ms), age(storage.age_ms)),
