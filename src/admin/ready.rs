@@ -119,8 +119,13 @@ fn check_storage(sight: Sight, min_free_bytes: u64) -> [Check; 3] {
     let space = match look.space {
         Ok(space) => {
             let [free, threshold] = [space.free_bytes, with_margin(min_free_bytes)].map(mib);
-            let detail = format!("{free} free, ready above {threshold}; {} reserved", size_text(min_free_bytes));
-            check("space", space.free_bytes > with_margin(min_free_bytes), detail)
+            let is_enough = space.free_bytes > with_margin(min_free_bytes);
+            let remedy = if is_enough { "" } else { ": make room, or lower storage.min_free" };
+            let min_free = size_text(min_free_bytes);
+            let detail = format!(
+                "{free} free, ready above {threshold} (storage.min_free = \"{min_free}\" and an eighth){remedy}"
+            );
+            check("space", is_enough, detail)
         }
         Err(ref error) => check("space", false, error.to_string()),
     };
@@ -218,9 +223,10 @@ mod tests {
         let of = |space, written| check_storage(sight(space, written, None), 1 << 30);
         let [storage, free, _] = of(space(5 << 30), Ok(()));
         assert!(storage.ok && free.ok);
-        assert_eq!(free.detail, "5 GiB free, ready above 1152 MiB; 1 GiB reserved");
+        assert_eq!(free.detail, "5 GiB free, ready above 1152 MiB (storage.min_free = \"1 GiB\" and an eighth)");
         let [storage, free, _] = of(space(1 << 30), Ok(()));
         assert!(storage.ok && !free.ok, "the last byte above the reserve is gone");
+        assert!(free.detail.ends_with("an eighth): make room, or lower storage.min_free"), "{}", free.detail);
         assert!(!of(space((1 << 30) + (40 << 10)), Ok(()))[1].ok, "an instance of 512 KiB is refused");
         assert!(of(space((1 << 30) + (129 << 20)), Ok(()))[1].ok);
         let [storage, free, _] = of(space(5 << 30), Err(StoreError::ReadOnly));

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::Exit;
-use super::output;
-use crate::config::{self, ConfigError, Flags};
+use super::{logging, output};
+use crate::config::{self, ConfigError, Flags, LogFormat};
 
 #[derive(Debug, Args)]
 pub(super) struct FileArgs {
@@ -20,6 +20,18 @@ pub(super) fn with_config(file: Option<PathBuf>, flags: Flags, command: impl FnO
     match config::load(file.as_deref(), config::process_environment(), &flags) {
         Ok(loaded) => command(loaded),
         Err(error) => refuse(&error),
+    }
+}
+
+/// Loads the configuration and starts a node with it, or tells its errors in the format of the log.
+pub(super) fn start(file: Option<PathBuf>, flags: Flags, run: impl FnOnce(config::Loaded) -> Exit) -> Exit {
+    match config::load_to_start(file.as_deref(), config::process_environment(), &flags) {
+        Ok(loaded) => run(loaded),
+        Err((error, LogFormat::Text)) => refuse(&error),
+        Err((error, LogFormat::Json)) => {
+            error.mistakes().iter().for_each(|mistake| logging::not_started(LogFormat::Json, mistake));
+            Exit::Misused
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use bytesize::ByteSize;
+use rustix::fs::statvfs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_actors::{
     DESCRIPTORS_OF_ASSOCIATION, LiveSettings, NodeSettings, StorageLook, descriptors_of_writers, most_connections,
@@ -26,11 +28,40 @@ pub(super) struct TooFewFiles {
     least: u64,
 }
 
-/// Tells at the start what `/ready` tells: a filesystem may lack something that every commit needs.
-pub(super) fn warn_of_storage(look: &StorageLook) {
+/// Tells at the start what `/ready` tells: a filesystem may lack something that every commit needs, or the space to be kept free.
+pub(super) fn warn_of_storage(look: &StorageLook, min_free_bytes: u64) {
+    if let Ok(space) = &look.space
+        && space.size_bytes <= min_free_bytes
+    {
+        let (min_free, disk) = (iec(min_free_bytes), iec(space.size_bytes));
+        tracing::error!(
+            min_free,
+            disk,
+            "storage.min_free is more than the disk has, so every instance is refused: lower it"
+        );
+    }
     if let Err(error) = &look.written {
         tracing::error!(%error, "no instance can be stored: each is refused until a file can be written, and /ready says why");
     }
+}
+
+/// The warning of a `storage.min_free` that the filesystem of the storage root, or the one that it would be made on, can never satisfy.
+pub(super) fn min_free_warning(settings: &NodeSettings) -> Option<String> {
+    let tidegate_storage::Settings { root, min_free_bytes, .. } = &settings.storage;
+    let (there, filesystem) = root.ancestors().find_map(|path| Some((path, statvfs(path).ok()?)))?;
+    let size_bytes = filesystem.f_blocks.saturating_mul(filesystem.f_frsize);
+    (size_bytes <= *min_free_bytes).then(|| {
+        format!(
+            "storage.min_free = {} is more than the disk of {} has, {}: every instance would be refused; lower storage.min_free",
+            iec(*min_free_bytes),
+            there.display(),
+            iec(size_bytes)
+        )
+    })
+}
+
+fn iec(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
 }
 
 /// Files of this process are closed to others. A storage root that existed before may be open. Only its owner can follow the warning:

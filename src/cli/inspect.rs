@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_actors::{FLOOR_LEASE_BYTES, floors_of};
 
-use super::host::open_files;
+use super::host::{min_free_warning, open_files};
 use super::{Exit, output};
 use crate::audit;
 use crate::config::{Raw, Settings, TEMPLATE, size_text};
@@ -24,6 +24,9 @@ pub(super) fn check(settings: &Settings) -> Exit {
     let dates =
         own.into_iter().filter_map(|(key, certificate)| Some(format!("{key}: {}", certificate?.date_warning()?)));
     for warning in settings.warnings.iter().cloned().chain(dates) {
+        output::complain(&format!("warning: {warning}"));
+    }
+    if let Some(warning) = min_free_warning(node) {
         output::complain(&format!("warning: {warning}"));
     }
     let audit = match &settings.audit {

@@ -132,6 +132,19 @@ fn write_all(mut out: impl Write, waiting: &Receiver<Vec<u8>>, figures: &Figures
     }
 }
 
+/// Writes each JSON line to stderr at once, before there is a queue.
+pub(super) struct UnqueuedJson;
+
+impl Write for UnqueuedJson {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(&escaped(line, Escapes::Json)).map(|()| line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// One event is one call of [`Write::write`] with one whole line.
 pub(crate) struct LineWriter<'a> {
     queue: &'a LogQueue,

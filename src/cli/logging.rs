@@ -10,8 +10,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
-use super::log_queue::{Escapes, LogQueue};
+use super::log_queue::{Escapes, LogQueue, UnqueuedJson};
 use super::log_text::TextFields;
+use super::output;
 use crate::config::{LogFormat, LogSettings};
 use crate::flight::{Messages, MessagesLayer};
 
@@ -62,6 +63,16 @@ fn targets(level: Level) -> Targets {
         .with_target(ALWAYS_LOGGED, LevelFilter::WARN)
         // A prefix: it covers the member crates (`tidegate_actors`, …) too.
         .with_target("tidegate", level)
+}
+
+/// Tells why the node does not start, while there is no log: `tidegate: {cause}`, or a line as of the log if collectors read it.
+pub(super) fn not_started(format: LogFormat, cause: &str) {
+    if format == LogFormat::Text {
+        return output::complain(cause);
+    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| UnqueuedJson).json().flatten_event(true);
+    let log = tracing_subscriber::registry().with(lines);
+    tracing::subscriber::with_default(log, || tracing::error!(cause, "node not started"));
 }
 
 /// Installs the process's log, and sends panics to it. `messages` keeps the last lines.

@@ -164,9 +164,10 @@ pub(crate) fn main() -> Exit {
                 config::reload(started, file.as_deref(), config::process_environment(), &again_flags)
             };
             match run::Process::prepare() {
-                Ok(process) => with_config(args.file.config, flags, |loaded| run::run(process, loaded, again)),
+                Ok(process) => configuration::start(args.file.config, flags, |loaded| run::run(process, loaded, again)),
                 Err(error) => {
-                    output::complain(&format!("cannot handle signals: {error}"));
+                    let format = config::log_format(None, &config::process_environment());
+                    logging::not_started(format, &format!("cannot handle signals: {error}"));
                     Exit::Failed
                 }
             }

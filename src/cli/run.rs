@@ -60,7 +60,8 @@ pub(super) fn run(
     let log_level = match logging::init(&loaded.settings.log, messages.clone()) {
         Ok(log_level) => log_level,
         Err(error) => {
-            output::complain(&format!("cannot start the thread that writes the log: {error}"));
+            let cause = format!("cannot start the thread that writes the log: {error}");
+            logging::not_started(loaded.settings.log.format, &cause);
             return Exit::Failed;
         }
     };
@@ -243,7 +244,7 @@ async fn start(
 async fn look_at_storage(observer: Observer) {
     let (looked, is_looked) = oneshot::channel();
     let look = move || {
-        warn_of_storage(&observer.look_at_storage());
+        warn_of_storage(&observer.look_at_storage(), observer.limits().min_free_bytes);
         looked.send(())
     };
     // Without a thread to be had, `/ready` is asked soon enough.

@@ -18,28 +18,36 @@ use super::{Exit, output};
 /// `tidegate verify …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every file below DIR is read to its end. It must be a Part 10 file with well-formed file meta and a well-formed dataset; its path \
-must be the one that the layout makes of its UIDs; its bytes must match the digest that was recorded at the commit (an extended \
-attribute, which is absent from a copy made without such attributes). The digest also tells damage from a dataset that its sender \
-sent malformed.
+Every file below DIR is read to its end. It must be a Part 10 file with well-formed file meta and a well-formed dataset, and its \
+bytes must match the digest that was recorded at the commit (an extended attribute, which is absent from a copy made without such \
+attributes). The digest also tells damage from a dataset that its sender sent malformed.
+
+A whole file at another path than a layout makes of its UIDs is misplaced, which is no damage: somebody moved it, or it was stored \
+under another layout. The layouts are storage.layout and those of the access rules, so name the configuration of the node with \
+--config, and a layout of former times with --layout.
 
 Nothing is changed, symbolic links are not followed, and a node may be running. Entries below .tidegate are skipped. Foreign entries \
 are counted and are no damage: files that are neither DICOM nor at a path that a layout could make, links, and names that begin with \
 a period; --all lists the files. `ionice -c3 tidegate verify DIR` leaves the disk to a busy node.
 
-Exit codes: 0 no file is damaged, 1 some are damaged or cannot be read, 2 usage or configuration error.
+Exit codes: 0 no file is damaged, 1 some are damaged or cannot be read (with --fail-misplaced: or are misplaced), 2 usage or \
+configuration error.
 
   tidegate verify /var/lib/tidegate/data
-  tidegate verify --config /etc/tidegate/tidegate.toml --json")]
+  tidegate verify --config /etc/tidegate/tidegate.toml --json
+  tidegate verify --config /etc/tidegate/tidegate.toml --layout '{PatientID}/{SOPInstanceUID}.dcm'")]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     root: RootArgs,
-    /// Layout of the files, instead of storage.layout; repeat it for each layout that the root has had
+    /// A layout that the root had before, besides those of the configuration; repeat it for each
     #[arg(long, value_name = "TEMPLATE", value_parser = Layout::parse)]
     layout: Vec<Layout>,
     /// Files read in parallel
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
+    /// Exit with 1 for a misplaced file too
+    #[arg(long)]
+    fail_misplaced: bool,
     /// Report every file, not only those with faults, foreign ones too
     #[arg(long)]
     all: bool,
@@ -65,6 +73,7 @@ struct Summary {
     bytes: u64,
     whole: u64,
     malformed_as_received: u64,
+    misplaced: u64,
     damaged: u64,
     without_digest: u64,
     foreign: u64,
@@ -79,8 +88,7 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
     let root = settings.storage.root;
     // The settings or an access rule decided the path of a file.
     let of_rules = settings.live.access.terms.iter().filter_map(|terms| Some(terms.placement.as_ref()?.layout.clone()));
-    let configured = std::iter::once(settings.storage.layout).chain(of_rules);
-    let layouts = if args.layout.is_empty() { configured.collect() } else { args.layout };
+    let layouts = std::iter::once(settings.storage.layout).chain(of_rules).chain(args.layout).collect();
     let threads = NonZeroUsize::new(args.threads.into()).unwrap_or(NonZeroUsize::MIN);
     let verification = Verification::new(&root, layouts, threads);
     let (all, json) = (args.all, args.json);
@@ -101,7 +109,8 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
     match totals {
         Ok(totals) => {
             let printed = output::print(&summary(&root, &totals, json));
-            if totals.damaged > 0 { Exit::Failed } else { printed }
+            let fails = totals.damaged > 0 || args.fail_misplaced && totals.misplaced > 0;
+            if fails { Exit::Failed } else { printed }
         }
         Err(error) => {
             output::complain(&output::one_line(&error));
@@ -128,6 +137,7 @@ fn line(verdict: &Verdict, json: bool) -> String {
     let condition = match verdict.condition() {
         Condition::Whole => "whole",
         Condition::MalformedAsReceived => "malformed-as-received",
+        Condition::Misplaced => "misplaced",
         Condition::Damaged => "damaged",
         Condition::Foreign => "foreign",
     };
@@ -146,14 +156,15 @@ fn line(verdict: &Verdict, json: bool) -> String {
 }
 
 fn summary(root: &Path, totals: &Totals, json: bool) -> String {
-    let Totals { files, bytes, damaged, malformed_as_received, without_digest, foreign, gone } = *totals;
-    let whole = files - damaged - malformed_as_received;
+    let Totals { files, bytes, damaged, malformed_as_received, misplaced, without_digest, foreign, gone } = *totals;
+    let whole = files - damaged - malformed_as_received - misplaced;
     if json {
         return as_json(&Summary {
             files,
             bytes,
             whole,
             malformed_as_received,
+            misplaced,
             damaged,
             without_digest,
             foreign,
@@ -161,10 +172,16 @@ fn summary(root: &Path, totals: &Totals, json: bool) -> String {
         });
     }
     let mut text = format!(
-        "{}: {files} files, {}: {whole} whole, {malformed_as_received} malformed as received, {damaged} damaged\n",
+        "{}: {files} files, {}: {whole} whole, {malformed_as_received} malformed as received, {misplaced} misplaced, {damaged} damaged\n",
         root.display(),
         ByteSize(bytes).display().iec(),
     );
+    if misplaced > 0 {
+        text.push_str(&format!(
+            "{misplaced} are misplaced, and no damage: moved, or stored under another layout; --config names the node's configuration, \
+             --layout a layout of former times\n"
+        ));
+    }
     if foreign > 0 {
         text.push_str(&format!(
             "{foreign} are foreign: neither DICOM files nor at a path of the layout, links, or names with a leading period\n"
@@ -194,6 +211,6 @@ mod tests {
         assert!(text.starts_with("damaged x.dcm: its bytes are not those"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&line(&verdict, true)).unwrap();
         assert_eq!((&json["condition"], &json["digest"]), (&"damaged".into(), &"differs".into()));
-        assert_eq!(json["faults"][1], "the instance in it belongs at a/\"b\".dcm");
+        assert_eq!(json["faults"][1], "elsewhere than the layout puts it: a/\"b\".dcm");
     }
 }

@@ -18,6 +18,14 @@ const MAX_NAME_CHARACTERS: usize = 64;
 /// Most rules. Each association is compared with every rule.
 const MAX_RULES: usize = 1000;
 
+/// The keys of the terms that a rule grants.
+const TERMS: [&str; 4] = ["max_associations", "layout", "duplicates", "durability"];
+/// The keys that are no criteria.
+const BESIDES_CRITERIA: [&str; 6] = ["name", "action", "max_associations", "layout", "duplicates", "durability"];
+/// The keys that have no part in the path of an instance.
+const BESIDES_PLACEMENT: [&str; 7] =
+    ["name", "calling", "called", "from", "certificate", "sop_class", "max_associations"];
+
 /// Builds the settings. `storage` has the placement of rules without one of their own; `None` if it is invalid.
 pub(super) fn access(
     raw: &Raw,
@@ -30,28 +38,25 @@ pub(super) fn access(
         checks.refuse("access", &format!("has more than {MAX_RULES} rules"));
     }
     for (index, rule) in raw.access.iter().take(MAX_RULES).enumerate() {
-        let label = format!("rule {} ({:?})", index + 1, rule.name);
-        let (read, granted) = read(rule, raw, storage, &label, checks);
-        if raw.access[..index].iter().any(|earlier| earlier.name == rule.name) {
-            checks.refuse("access", &format!("{label}: an earlier rule has the same name"));
+        let number = index + 1;
+        let (read, granted) = read(number, rule, raw, storage, checks);
+        if let Some(earlier) = raw.access[..index].iter().position(|earlier| earlier.name == rule.name) {
+            let complaint = format!("is the name of rule {} before it: give each rule a name of its own", earlier + 1);
+            checks.refuse_rule(number, Some("name"), &complaint);
         }
         if let Some(limit) = granted.max_associations
             && i64::try_from(limit).is_ok_and(|limit| limit > raw.associations.max)
         {
             let most = raw.associations.max;
-            checks.warn(
-                "access",
-                &format!("{label}: max_associations = {limit} is never reached, with associations.max = {most}"),
-            );
+            let complaint = format!("is never reached, with associations.max = {most}");
+            checks.warn_of_rule(number, "max_associations", &complaint);
         }
         rules.push(read);
         terms.push(granted);
     }
-    if checks.sound(&["access"]) {
-        refuse_unreachable(&rules, checks);
-    }
+    refuse_unreachable(&rules, checks);
     if let Some(storage) = storage
-        && checks.sound(&["access"])
+        && (1..=rules.len()).all(|number| checks.rule_is_sound(number, &BESIDES_PLACEMENT))
     {
         placements::settle(&rules, &mut terms, &storage.placement(), checks);
     }
@@ -68,49 +73,53 @@ pub(super) fn access(
     })
 }
 
-/// Refuses rules of which no peer can ever be the first match.
+/// Refuses rules of which no peer can ever be the first match. The criteria of a rule with a mistake in them are not known.
 fn refuse_unreachable(rules: &[Rule], checks: &mut Checks<'_>) {
-    for (index, rule) in rules.iter().enumerate() {
-        let covers = |earlier: &&Rule| earlier.criteria == Criteria::default() || earlier.criteria == rule.criteria;
-        let Some(earlier) = rules[..index].iter().find(covers) else { continue };
+    let numbered = (1..).zip(rules);
+    let known: Vec<_> = numbered.filter(|(number, _)| checks.rule_is_sound(*number, &BESIDES_CRITERIA)).collect();
+    for (index, (number, rule)) in known.iter().enumerate() {
+        let covers = |(_, earlier): &&(usize, &Rule)| {
+            earlier.criteria == Criteria::default() || earlier.criteria == rule.criteria
+        };
+        let Some((earlier_number, earlier)) = known[..index].iter().find(covers) else { continue };
         let why = match earlier.criteria == Criteria::default() {
             true => "has no criteria and decides about every peer",
             false => "has the same criteria",
         };
         let complaint = format!(
-            "rule {} ({:?}): can never decide, because rule {:?} before it {why}; put it before that rule, or delete it",
-            index + 1,
-            rule.name,
+            "can never decide, because rule {earlier_number} ({:?}) before it {why}; put it before that rule, or delete it",
             earlier.name
         );
-        checks.refuse("access", &complaint);
+        checks.refuse_rule(*number, None, &complaint);
     }
 }
 
-/// Reads a rule; every mistake in it is refused.
+/// Reads the rule `number`; every mistake in it is refused.
 fn read(
+    number: usize,
     rule: &AccessRule,
     raw: &Raw,
     storage: Option<&tidegate_storage::Settings>,
-    label: &str,
     checks: &mut Checks<'_>,
 ) -> (Rule, Terms) {
-    let mut refuse = |complaint: String| checks.refuse("access", &format!("{label}: {complaint}"));
+    let mut refuse = |key: &str, complaint: String| checks.refuse_rule(number, Some(key), &complaint);
     let characters = rule.name.chars().count();
     if !(1..=MAX_NAME_CHARACTERS).contains(&characters) || rule.name.chars().any(char::is_control) {
-        refuse(format!("name must have 1 to {MAX_NAME_CHARACTERS} characters, none of them a control character"));
+        let allowed = format!("must have 1 to {MAX_NAME_CHARACTERS} characters, none of them a control character");
+        refuse("name", allowed);
     }
     let allows = rule.action == "allow";
     if !allows && rule.action != "deny" {
-        refuse(format!("action = {:?} must be \"allow\" or \"deny\"", rule.action));
+        refuse("action", "must be \"allow\" or \"deny\"".to_owned());
     }
     let AccessRule { max_associations, layout, duplicates, durability, .. } = rule;
-    let has_terms = max_associations.is_some() || layout.is_some() || duplicates.is_some() || durability.is_some();
-    if rule.action == "deny" && has_terms {
-        refuse("a deny rule cannot have max_associations, layout, duplicates or durability".to_owned());
+    let terms = [max_associations.is_some(), layout.is_some(), duplicates.is_some(), durability.is_some()];
+    for (key, _) in TERMS.iter().zip(terms).filter(|(_, is_given)| rule.action == "deny" && *is_given) {
+        refuse(key, "a deny rule cannot have it: nothing is stored by it".to_owned());
     }
     if let Some(limit) = max_associations.filter(|limit| !ASSOCIATIONS.contains(limit)) {
-        refuse(format!("max_associations = {limit} must be {} to {}", ASSOCIATIONS.start(), ASSOCIATIONS.end()));
+        let (least, most) = (ASSOCIATIONS.start(), ASSOCIATIONS.end());
+        refuse("max_associations", format!("must be {least} to {most}, and not {limit}"));
     }
     let criteria = criteria(rule, raw, &mut refuse);
     let placement = placement(rule, storage, &mut refuse);
@@ -121,7 +130,7 @@ fn read(
 fn placement(
     rule: &AccessRule,
     storage: Option<&tidegate_storage::Settings>,
-    refuse: &mut impl FnMut(String),
+    refuse: &mut impl FnMut(&str, String),
 ) -> Option<Arc<Placement>> {
     if rule.layout.is_none() && rule.duplicates.is_none() && rule.durability.is_none() {
         return None;
@@ -143,9 +152,9 @@ fn parsed<T, E: std::fmt::Display>(
     key: &str,
     text: Option<&str>,
     parse: impl Fn(&str) -> Result<T, E>,
-    refuse: &mut impl FnMut(String),
+    refuse: &mut impl FnMut(&str, String),
 ) -> Option<T> {
-    text.and_then(|text| parse(text).map_err(|error| refuse(format!("{key}: {error}"))).ok())
+    text.and_then(|text| parse(text).map_err(|error| refuse(key, error.to_string())).ok())
 }
 
 fn users(raw: &Raw, checks: &mut Checks<'_>) -> Option<Arc<Users>> {

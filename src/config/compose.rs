@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -368,7 +369,7 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
     };
     let access = file_access(&raw.file_mode, &raw.directory_mode, &raw.group, checks);
     Some(tidegate_storage::Settings {
-        root: raw.root.clone().into(),
+        root: absolute(&raw.root),
         min_free_bytes: raw.min_free.0,
         access: access?,
         requires_mark: raw.require_mark,
@@ -379,11 +380,16 @@ fn storage(raw: &Raw, checks: &mut Checks<'_>) -> Option<tidegate_storage::Setti
     })
 }
 
+/// The storage root for every message: a relative path is one of the directory in which the program was started.
+fn absolute(root: &str) -> PathBuf {
+    std::path::absolute(root).unwrap_or_else(|_| root.into())
+}
+
 /// A configured path that cannot be bound is an error; a storage root that makes the default path too long is not.
 pub(super) fn admin_socket(raw: &Raw, checks: &mut Checks<'_>) -> Option<SocketPath> {
     match raw.admin.socket.trim() {
         "off" => None,
-        "auto" => Some(SocketPath::Of(raw.storage.root.clone().into())),
+        "auto" => Some(SocketPath::Of(absolute(&raw.storage.root))),
         path => {
             if !(1..=SOCKET_PATH_BYTES).contains(&path.len()) || path.contains('\0') {
                 checks.refuse(
@@ -402,11 +408,8 @@ fn flight_records(raw: &Raw, checks: &mut Checks<'_>) -> Option<RecordPath> {
         "off" => None,
         "auto" => Some(RecordPath::Auto),
         path => {
-            let is_below_root = || {
-                let absolute = |path: &str| std::path::absolute(path).unwrap_or_default();
-                absolute(path).starts_with(absolute(&raw.storage.root))
-            };
-            if path.is_empty() || path.contains('\0') || is_below_root() {
+            let is_below_root = absolute(path).starts_with(absolute(&raw.storage.root));
+            if path.is_empty() || path.contains('\0') || is_below_root {
                 let complaint = "must be \"auto\", \"off\" or the path of a directory outside storage.root";
                 checks.refuse("log.flight_records", complaint);
             }

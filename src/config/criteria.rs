@@ -6,6 +6,7 @@ use tidegate_protocol::registry::storage_sop_classes;
 use tidegate_protocol::syntaxes::{AbstractSyntax, is_uid};
 
 use super::keys::{AccessRule, Raw};
+use super::nearest::nearest;
 
 /// Longest AE title (PS3.5 §6.2).
 const MAX_TITLE_CHARACTERS: usize = 16;
@@ -14,7 +15,7 @@ pub(super) const STANDARD_ROOT: &str = "1.2.840.10008.";
 
 /// Reads the criteria of `rule`, and calls `refuse` with the complaint about each value that cannot match. `raw` has the keys that decide
 /// what peers can show.
-pub(super) fn criteria(rule: &AccessRule, raw: &Raw, refuse: &mut impl FnMut(String)) -> Criteria {
+pub(super) fn criteria(rule: &AccessRule, raw: &Raw, refuse: &mut impl FnMut(&str, String)) -> Criteria {
     let called = |text: &str| {
         let own = raw.node.ae_title.trim_matches(' ');
         title(text).and_then(|pattern| match raw.node.require_called_ae_title && !pattern.matches(own) {
@@ -28,14 +29,14 @@ pub(super) fn criteria(rule: &AccessRule, raw: &Raw, refuse: &mut impl FnMut(Str
     if !rule.certificate.is_empty()
         && let Some(complaint) = no_certificates(raw)
     {
-        refuse(format!("certificate = {:?} can never match: {complaint}", rule.certificate));
+        refuse("certificate", format!("can never match: {complaint}"));
     }
     Criteria {
         calling: each("calling", &rule.calling, title, refuse),
         called: each("called", &rule.called, called, refuse),
         from: each("from", &rule.from, network, refuse),
         certificate: each(
-            "",
+            "certificate",
             &rule.certificate,
             |text| CertificatePattern::parse(text).map_err(|error| error.to_string()),
             refuse,
@@ -49,19 +50,18 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     address::parse(text).map_err(|error| error.to_string())
 }
 
-/// Reads each text; a complaint is preceded by the key, unless it has one of its own.
+/// Reads each text; a complaint names the key.
 fn each<T>(
     key: &str,
     texts: &[String],
     read: impl Fn(&str) -> Result<T, String>,
-    refuse: &mut impl FnMut(String),
+    refuse: &mut impl FnMut(&str, String),
 ) -> Vec<T> {
     let mut values = Vec::with_capacity(texts.len());
     for text in texts {
         match read(text) {
             Ok(value) => values.push(value),
-            Err(complaint) if key.is_empty() => refuse(complaint),
-            Err(complaint) => refuse(format!("{key}: {complaint}")),
+            Err(complaint) => refuse(key, complaint),
         }
     }
     values
@@ -153,10 +153,6 @@ fn sop_class(text: &str, raw: &Raw) -> Result<Pattern, String> {
 
 /// The keyword of a storage SOP class that was probably meant.
 fn nearest_keyword(text: &str) -> Option<&'static str> {
-    let wanted = text.trim().trim_matches('*').to_lowercase();
-    let likeness = |keyword: &str| strsim::normalized_damerau_levenshtein(&keyword.to_lowercase(), &wanted);
     let keywords = storage_sop_classes().filter_map(|class| sop_class_keyword(class.uid));
-    let nearest =
-        keywords.map(|keyword| (likeness(keyword), keyword)).max_by(|(one, _), (other, _)| one.total_cmp(other));
-    nearest.filter(|(likeness, _)| *likeness > 0.6).map(|(_, keyword)| keyword)
+    nearest(text.trim().trim_matches('*'), keywords)
 }

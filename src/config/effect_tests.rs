@@ -66,12 +66,17 @@ fn a_criterion_that_no_peer_can_meet_is_refused_with_what_to_do() {
         ("sop_class = ['1.2.840.10008.1.1']", "can never match", "C-ECHO"),
         ("sop_class = ['1.2.840.10008.5.1.4.1.2.1.1']", "can never match", "stores no instances"),
         ("sop_class = ['1.2.840.113619.']", "it is no UID", "single dots"),
-        ("calld = ['X']", "unknown field `calld`", "`called`"),
+        ("calld = ['X']", "unknown key of a rule", "did you mean called?"),
+        ("sopclass = ['X']", "unknown key of a rule", "did you mean sop_class?"),
+        ("zzz = ['X']", "unknown key of a rule", "it has name, action, calling,"),
     ] {
         let found = refused(&format!("{tls}{}", rule(lines)), &[]);
         assert_eq!(found.len(), 1, "{found:?}");
         let told = found[0].to_string();
-        assert!(told.starts_with("access = ") && told.contains("rule 1"), "{told}");
+        let key = lines.split(" = ").next().unwrap();
+        assert!(told.starts_with(&format!("[[access]] 1 (\"a\"): {key} = [")), "{told}");
+        let line = 1 + tls.lines().count() + 3;
+        assert!(told.contains(&format!(" (t.toml:{line}): ")), "the line of the key: {told}");
         assert!(told.contains(cause) && told.contains(remedy), "{lines}: {told}");
     }
     for lines in [
@@ -101,9 +106,9 @@ fn a_criterion_that_another_key_makes_impossible_is_refused_and_names_the_key() 
     for (rules, why) in [
         (
             format!("{all}{}", rule("calling = ['X']")),
-            "rule 2 (\"a\"): can never decide, because rule \"all\" before it has no criteria",
+            "[[access]] 2 (\"a\") (t.toml:4): can never decide, because rule 1 (\"all\") before it has no criteria",
         ),
-        (format!("{same}{}", rule("calling = ['X']")), "because rule \"same\" before it has the same criteria"),
+        (format!("{same}{}", rule("calling = ['X']")), "because rule 1 (\"same\") before it has the same criteria"),
     ] {
         let told = refused(&rules, &[]);
         assert!(told.len() == 1 && told[0].to_string().contains(why), "{told:?}");
@@ -120,16 +125,46 @@ fn every_mistake_in_every_rule_is_told_at_once() {
     );
     let told: Vec<_> = refused(&text, &[]).iter().map(ToString::to_string).collect();
     for part in [
-        "rule 1 (\"a\"): calling: \"CT1 \" can",
-        "rule 1 (\"a\"): from: \"10.1.2.3/8\"",
-        "rule 2 (\"b\"): sop_class: \"Nothing\"",
-        "rule 3: calld: unknown field",
-        "rule 3: max_associations: invalid type",
-        "rule 3 (\"c\"): from: \"nowhere\"",
+        "[[access]] 1 (\"a\"): calling = [\"CT1 \"] (t.toml:4): \"CT1 \" can",
+        "[[access]] 1 (\"a\"): from = [\"10.1.2.3/8\"] (t.toml:5): \"10.1.2.3/8\"",
+        "[[access]] 2 (\"b\"): sop_class = [\"Nothing\"] (t.toml:9): \"Nothing\"",
+        "[[access]] 3 (\"c\"): calld = [\"X\"] (t.toml:13): unknown key",
+        "[[access]] 3 (\"c\"): max_associations = \"many\" (t.toml:15): must be a whole number",
+        "[[access]] 3 (\"c\"): from = [\"nowhere\"] (t.toml:14): \"nowhere\"",
     ] {
         assert_eq!(told.iter().filter(|told| told.contains(part)).count(), 1, "{part}: {told:#?}");
     }
     assert_eq!(told.len(), 6);
+}
+
+#[test]
+fn a_rule_that_can_never_decide_is_told_together_with_the_other_mistakes() {
+    let all = "[[access]]\nname = 'all'\naction = 'allow'\nduplicates = 'maybe'\n";
+    let wrong = rule("calling = ['CT1 ']").replace("'a'", "'wrong'");
+    let hidden = rule("calling = ['X']").replace("'a'", "'hidden'");
+    let told: Vec<_> =
+        refused(&format!("[writers]\ncount = 0\n{all}{wrong}{hidden}"), &[]).iter().map(ToString::to_string).collect();
+    let expected = [
+        "[[access]] 1 (\"all\"): duplicates = \"maybe\" (t.toml:6): ",
+        "[[access]] 2 (\"wrong\"): calling = [\"CT1 \"] (t.toml:10): ",
+        "[[access]] 3 (\"hidden\") (t.toml:11): can never decide, because rule 1 (\"all\") before it",
+        "writers.count = 0 (t.toml:2): must be 1 to 256",
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    assert!(told.iter().zip(expected).all(|(told, expected)| told.starts_with(expected)), "{told:#?}");
+}
+
+#[test]
+fn the_layouts_of_two_rules_that_meet_are_told_as_that_of_one_rule_and_its_line() {
+    let rule = |name, layout| {
+        format!("[[access]]\nname = '{name}'\naction = 'allow'\ncalling = ['{name}']\nlayout = '{layout}'\n")
+    };
+    let rules = rule("A", "{StudyInstanceUID}/{SOPInstanceUID}") + &rule("B", "{PatientID}/{SOPInstanceUID}");
+    let told = refused(&rules, &[]);
+    let told: Vec<_> = told.iter().map(ToString::to_string).collect();
+    let expected = "[[access]] 1 (\"A\"): layout = \"{StudyInstanceUID}/{SOPInstanceUID}\" (t.toml:5): could give two \
+                    instances the same path as the layout of rule 2 (\"B\", {PatientID}/{SOPInstanceUID})";
+    assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
 }
 
 #[test]
@@ -205,7 +240,7 @@ fn what_may_be_meant_for_later_is_warned_of() {
         (&off, &["tls.certificate", "tls.client_ca"]),
         ("[audit]\nca = 'ca.pem'\n", &["audit.ca"]),
         ("[admin]\nlisten = 'off'\ntls_certificate = ''\n", &[]),
-        (limit, &["access"]),
+        (limit, &["[[access]] 1 (\"a\"): max_associations"]),
         ("", &[]),
     ] {
         let warnings = read(text, &[]).unwrap().settings.warnings;

@@ -15,6 +15,7 @@ mod criteria;
 mod effect_tests;
 mod human;
 mod keys;
+mod nearest;
 mod pem;
 mod permissions;
 mod placements;
@@ -22,9 +23,11 @@ mod problem;
 mod read;
 mod reference;
 mod removed;
+mod rules;
 mod secret;
 mod settings;
 mod sources;
+mod syntax;
 #[cfg(test)]
 mod template_tests;
 mod tls;
@@ -115,6 +118,28 @@ pub(crate) fn admin_socket(
     problems.retain(|problem| ["admin.socket", "storage.root"].contains(&problem.key.as_str()));
     let socket = compose::admin_socket(&raw, &mut checks::Checks::new(&given, &mut problems));
     if problems.is_empty() { Ok(socket) } else { Err(ConfigError::Invalid(problems)) }
+}
+
+/// As [`load`], for the start of a node: an error comes with the format of the log, in which it is told. What cannot be read of the sources
+/// does not count for that.
+pub(crate) fn load_to_start(
+    file: Option<&Path>,
+    environment: Environment,
+    flags: &Flags,
+) -> Result<Loaded, (ConfigError, LogFormat)> {
+    let text = file.map(|path| read_text(path).map(|text| (path, text))).transpose();
+    let text = text.map_err(|error| (error, log_format(None, &environment)))?;
+    let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
+    let loaded = from_text(None, file, environment.clone(), flags);
+    loaded.map_err(|error| (error, log_format(file.map(|(_, text)| text), &environment)))
+}
+
+/// The format of the log by a file of this text and the environment, as far as they can be read.
+pub(crate) fn log_format(text: Option<&str>, environment: &Environment) -> LogFormat {
+    match sources::log_format(text, environment).as_deref() {
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    }
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigError> {

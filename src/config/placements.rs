@@ -14,9 +14,10 @@ use super::checks::Checks;
 /// Rules with one layout share its files. There, an instance of one rule must not be replaced by a peer of another because the other rule
 /// says so: `replace` holds only where all of them say it.
 pub(super) fn settle(rules: &[Rule], terms: &mut [Terms], usual: &Placement, checks: &mut Checks<'_>) {
-    let mut granted: Vec<(&Rule, &mut Terms)> = rules.iter().zip(terms).filter(|(rule, _)| rule.allows).collect();
+    let numbered = (1..).zip(rules.iter().zip(terms)).map(|(number, (rule, terms))| (number, rule, terms));
+    let mut granted: Vec<(usize, &Rule, &mut Terms)> = numbered.filter(|(_, rule, _)| rule.allows).collect();
     let placements: Vec<Placement> =
-        granted.iter().map(|(_, terms)| terms.placement.as_deref().unwrap_or(usual).clone()).collect();
+        granted.iter().map(|(.., terms)| terms.placement.as_deref().unwrap_or(usual).clone()).collect();
     let mut layouts: Vec<Layout> = Vec::new();
     let mut layout_numbers = Vec::new();
     for placement in &placements {
@@ -29,24 +30,24 @@ pub(super) fn settle(rules: &[Rule], terms: &mut [Terms], usual: &Placement, che
     let separated = match separate(&layouts) {
         Ok(separated) => separated,
         Err(meeting) => {
-            let rule_in = |layout: usize| {
-                let rule =
-                    layout_numbers.iter().position(|of_rule| *of_rule == layout).map_or("", |at| &granted[at].0.name);
-                format!("rule {rule:?} ({})", layouts[layout].template())
+            let first_with =
+                |layout: usize| granted.iter().zip(&layout_numbers).find(|(_, of_rule)| **of_rule == layout);
+            let Some((((of_one, ..), _), ((of_other, other, _), _))) =
+                first_with(meeting.first).zip(first_with(meeting.second))
+            else {
+                return;
             };
-            checks.refuse(
-                "access",
-                &format!(
-                    "the layouts of {} and {} could give two instances the same path, or lead through a file: begin one of them with \
-                     a directory of literal text that the other does not have, such as \"ct/\"",
-                    rule_in(meeting.first),
-                    rule_in(meeting.second)
-                ),
+            let complaint = format!(
+                "could give two instances the same path as the layout of rule {of_other} ({:?}, {}), or lead through a file: begin one of \
+                 them with a directory of literal text that the other does not have, such as \"ct/\"",
+                other.name,
+                layouts[meeting.second].template()
             );
+            checks.refuse_rule(*of_one, Some("layout"), &complaint);
             return;
         }
     };
-    for (at, (_, terms)) in granted.iter_mut().enumerate() {
+    for (at, (.., terms)) in granted.iter_mut().enumerate() {
         let here = placements.iter().zip(&layout_numbers).filter(|(_, layout)| **layout == layout_numbers[at]);
         let placement = Placement {
             layout: separated[layout_numbers[at]].clone(),

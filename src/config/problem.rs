@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A problem of one key. Ordered by key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
-    /// Dotted path, as in `associations.max`.
+    /// Dotted path, as in `associations.max`; `access` for the access rules.
     pub(super) key: String,
-    /// The value as TOML writes it.
+    /// The rule, if it is of one.
+    pub(super) rule: Option<InRule>,
+    /// The value as TOML writes it; empty if there is none.
     pub(super) value: String,
     /// Where it was set: file and line, environment variable, flag, or the built-in default.
     pub(super) origin: String,
@@ -17,10 +19,31 @@ pub(crate) struct Problem {
     pub(super) complaint: String,
 }
 
+/// The place of a problem within `[[access]]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct InRule {
+    /// Number of the rule in the file, from 1.
+    pub(super) number: usize,
+    pub(super) name: Option<String>,
+    /// The key of the rule, if it is of one.
+    pub(super) key: Option<String>,
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, value, origin, complaint } = self;
-        write!(f, "{key} = {value} ({origin}): {complaint}")
+        let Self { key, rule, value, origin, complaint } = self;
+        match rule {
+            None => write!(f, "{key}")?,
+            Some(InRule { number, name, key }) => {
+                write!(f, "[[access]] {number}")?;
+                name.as_ref().map_or(Ok(()), |name| write!(f, " ({name:?})"))?;
+                key.as_ref().map_or(Ok(()), |key| write!(f, ": {key}"))?;
+            }
+        }
+        if rule.is_none() || !value.is_empty() {
+            write!(f, " = {value}")?;
+        }
+        write!(f, " ({origin}): {complaint}")
     }
 }
 
@@ -30,19 +53,37 @@ fn list(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
+/// One indented line for each mistake.
+fn mistakes_in(path: &Path, mistakes: &[(usize, String)]) -> String {
+    let lines: Vec<String> =
+        mistakes.iter().map(|(line, mistake)| format!("  {}:{line}: {mistake}", path.display())).collect();
+    lines.join("\n")
+}
+
 /// The error of a configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// The file given by `--config` cannot be read.
     #[error("cannot read the configuration file {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    /// The file is not TOML.
-    #[error("{}:{line}: not valid TOML: {reason}", path.display())]
-    Syntax { path: PathBuf, line: usize, reason: String },
+    /// The file is not TOML. Each mistake has its line.
+    #[error("{} is not valid TOML\n{}", path.display(), mistakes_in(path, .mistakes))]
+    Syntax { path: PathBuf, mistakes: Vec<(usize, String)> },
     /// The `config` crate could not put the sources together (an environment variable that is not UTF-8).
     #[error("configuration cannot be read: {0}")]
     Sources(#[from] ::config::ConfigError),
     /// Keys or values that are not allowed, all of them.
     #[error("configuration is not valid\n{}", list(.0))]
     Invalid(Vec<Problem>),
+}
+
+impl ConfigError {
+    /// Each mistake as a line of its own.
+    pub(crate) fn mistakes(&self) -> Vec<String> {
+        let text = self.to_string();
+        match self {
+            Self::Invalid(_) | Self::Syntax { .. } => text.lines().skip(1).map(|line| line.trim().to_owned()).collect(),
+            Self::Unreadable { .. } | Self::Sources(_) => vec![text],
+        }
+    }
 }

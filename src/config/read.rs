@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::{AccessRule, Raw, defaults};
+use super::keys::{Raw, defaults};
+use super::nearest::nearest;
 use super::problem::Problem;
 use super::removed::{REMOVED, may_be_secret};
+use super::rules::{self, LIST, RULES_ARE_TABLES, TEXT, WHOLE_NUMBER};
 use super::sources::{Given, GivenValue, MISNAMED, variable_of};
-
-const RULES_ARE_TABLES: &str =
-    "rules must be written as tables in the file, each under a line [[access]] of its own, with two brackets";
 
 /// Applies the given values to the defaults. Each key is parsed on its own, so that every error is reported and not only the first. A key that
 /// cannot be parsed keeps its default here.
@@ -18,14 +17,9 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
     let mut accepted = toml::Table::new();
     for (key, given) in given {
         if key == "access" {
-            let (readable, complaints) = rules(given);
+            let (readable, of_rules) = rules::read(given);
             accepted.insert(key.clone(), readable);
-            problems.extend(complaints.into_iter().map(|complaint| Problem {
-                key: key.clone(),
-                value: "[[access]]".to_owned(),
-                origin: given.origin.clone(),
-                complaint,
-            }));
+            problems.extend(of_rules);
             continue;
         }
         if key.starts_with(MISNAMED) {
@@ -38,7 +32,7 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
                 ),
             };
             let (key, value, origin) = (key.clone(), "(masked)".to_owned(), given.origin.clone());
-            problems.push(Problem { key, value, origin, complaint });
+            problems.push(Problem { key, rule: None, value, origin, complaint });
             continue;
         }
         match try_key(key, given, &defaults) {
@@ -54,6 +48,7 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
                 if problems.iter().any(|problem| complaint == RULES_ARE_TABLES && problem.complaint == complaint) => {}
             Err(complaint) => problems.push(Problem {
                 key: key.clone(),
+                rule: None,
                 value: shown(key, &defaults, &given.value),
                 origin: given.origin.clone(),
                 complaint,
@@ -66,6 +61,7 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
         Err(error) => {
             problems.push(Problem {
                 key: "configuration".to_owned(),
+                rule: None,
                 value: "…".to_owned(),
                 origin: "all sources".to_owned(),
                 complaint: error.message().to_owned(),
@@ -73,47 +69,6 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
             (Raw::default(), problems)
         }
     }
-}
-
-/// The tables of `[[access]]` without what cannot be read of them, so that the rest is checked too, and a complaint for each of that.
-fn rules(given: &GivenValue) -> (toml::Value, Vec<String>) {
-    let Some(tables) = given.value.as_array().filter(|_| !given.is_text) else {
-        return (toml::Value::Array(Vec::new()), vec![RULES_ARE_TABLES.to_owned()]);
-    };
-    let mut complaints = Vec::new();
-    let mut readable = Vec::new();
-    for (number, table) in (1..).zip(tables) {
-        let Some(table) = table.as_table() else {
-            complaints.push(format!("rule {number}: {RULES_ARE_TABLES}"));
-            continue;
-        };
-        let mut rule = toml::Table::from_iter([
-            ("name".to_owned(), format!("rule {number}").into()),
-            ("action".to_owned(), "allow".into()),
-        ]);
-        for key in rule.keys().filter(|key| !table.contains_key(*key)) {
-            complaints.push(format!("rule {number}: missing field `{key}`"));
-        }
-        for (key, value) in table {
-            let before = rule.insert(key.clone(), value.clone());
-            let unreadable = match toml::Value::Table(rule.clone()).try_into::<AccessRule>() {
-                Err(error) => Some(error.message().to_owned()),
-                Ok(_) if value.as_array().is_some_and(Vec::is_empty) => {
-                    Some("is an empty list, which would match every peer: leave it out to mean that".to_owned())
-                }
-                Ok(_) => None,
-            };
-            if let Some(complaint) = unreadable {
-                complaints.push(format!("rule {number}: {key}: {complaint}"));
-                match before {
-                    Some(before) => drop(rule.insert(key.clone(), before)),
-                    None => drop(rule.remove(key)),
-                }
-            }
-        }
-        readable.push(toml::Value::Table(rule));
-    }
-    (toml::Value::Array(readable), complaints)
 }
 
 fn empty_table() -> toml::Value {
@@ -166,10 +121,10 @@ fn typed(text: &toml::Value, default: &toml::Value) -> toml::Value {
 
 fn expectation(default: &toml::Value, message: &str) -> String {
     match default {
-        toml::Value::Integer(_) => "must be a whole number".to_owned(),
+        toml::Value::Integer(_) => WHOLE_NUMBER.to_owned(),
         toml::Value::Boolean(_) => "must be true or false".to_owned(),
-        toml::Value::Array(_) => "must be a list of strings, such as [\"a\", \"b\"]".to_owned(),
-        _ if message.starts_with("invalid type") => "must be a quoted string".to_owned(),
+        toml::Value::Array(_) => LIST.to_owned(),
+        _ if message.starts_with("invalid type") => TEXT.to_owned(),
         _ => message.to_owned(),
     }
 }
@@ -187,22 +142,8 @@ fn unknown(key: &str, defaults: &BTreeMap<String, toml::Value>) -> String {
     if let Some((_, complaint)) = REMOVED.iter().find(|(removed, _)| *removed == key) {
         return (*complaint).to_owned();
     }
-    match meant(key, defaults) {
+    match nearest(key, defaults.keys().map(String::as_str)) {
         Some(known) => format!("unknown key; did you mean {known}?"),
         None => "unknown key; `tidegate print-config --default` shows every key".to_owned(),
     }
-}
-
-/// The key that was probably meant by one that does not exist.
-fn meant<'d>(key: &str, defaults: &'d BTreeMap<String, toml::Value>) -> Option<&'d str> {
-    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_lowercase();
-    let likeness = |known: &str| {
-        let whole = strsim::normalized_damerau_levenshtein(known, &key.to_lowercase());
-        let name = strsim::normalized_damerau_levenshtein(&last(known), &last(key));
-        // A right name in a wrong section comes before a wrong name in the right section.
-        whole.max(name)
-    };
-    let closest =
-        defaults.keys().map(|known| (likeness(known), known)).max_by(|(one, _), (other, _)| one.total_cmp(other));
-    closest.filter(|(likeness, _)| *likeness > 0.6).map(|(_, known)| known.as_str())
 }

@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::KEYS;
 use super::problem::ConfigError;
 use super::removed::REMOVED;
+use super::syntax;
 
 /// Values given on the command line; `None` = flag not given.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +43,15 @@ pub(super) struct GivenValue {
     pub(super) origin: String,
     /// From a variable or a flag: text, whatever the key's type.
     pub(super) is_text: bool,
+    /// If it is an array of tables: each of them.
+    pub(super) tables: Vec<GivenTable>,
+}
+
+/// A table of an array.
+#[derive(Debug, Clone)]
+pub(super) struct GivenTable {
+    pub(super) origin: String,
+    pub(super) keys: Given,
 }
 
 const FLAG_OF_KEY: [(&str, &str); 4] = [
@@ -78,6 +88,22 @@ pub(super) fn gather(
     Ok(given)
 }
 
+/// `log.format` of a file with this text, and of the environment: the value that is in force, if a syntax error or another key allows to read it.
+pub(super) fn log_format(text: Option<&str>, environment: &Environment) -> Option<String> {
+    let variables = environment.collect().ok();
+    let of_environment = variables.and_then(|values| values.get("log.format")?.clone().into_string().ok());
+    let of_file = || {
+        let (document, _) = DeTable::parse_recoverable(text?);
+        let section = value_of(document.get_ref(), "log")?.as_table()?;
+        value_of(section, "format")?.as_str().map(str::to_owned)
+    };
+    of_environment.or_else(of_file)
+}
+
+fn value_of<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t DeValue<'i>> {
+    table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value.get_ref())
+}
+
 /// The key under which a variable with single underscores is listed, so that it is refused.
 pub(super) const MISNAMED: &str = "TIDEGATE_";
 
@@ -95,9 +121,9 @@ fn misnamed(environment: &Environment) -> Result<Given, ConfigError> {
     for (name, _) in variables.into_iter().filter(|(name, _)| !name.starts_with('_')) {
         let Some(key) = meant(&name) else { continue };
         let variable = format!("{MISNAMED}{}", name.to_uppercase());
-        let value =
-            GivenValue { value: toml::Value::String(key.to_owned()), origin: "environment".to_owned(), is_text: true };
-        found.insert(variable, value);
+        let value = toml::Value::String(key.to_owned());
+        let given = GivenValue { value, origin: "environment".to_owned(), is_text: true, tables: Vec::new() };
+        found.insert(variable, given);
     }
     Ok(found)
 }
@@ -118,9 +144,30 @@ fn flatten(key: String, value: Value, file: Option<&Path>, given: &mut Given) {
         // An empty section says nothing, unless there is no such section: `raw` decides.
         _ => {
             let (origin, is_text) = origin(&key, value.origin(), file);
-            given.insert(key, GivenValue { value: into_toml(value), origin, is_text });
+            let tables = tables_of(&value);
+            given.insert(key, GivenValue { value: into_toml(value), origin, is_text, tables });
         }
     }
+}
+
+/// The tables of an array, each key with its line.
+fn tables_of(value: &Value) -> Vec<GivenTable> {
+    let ValueKind::Array(entries) = &value.kind else { return Vec::new() };
+    let line_of = |value: &Value| value.origin().unwrap_or_default().to_owned();
+    let given = |value: &Value| GivenValue {
+        origin: line_of(value),
+        value: into_toml(value.clone()),
+        is_text: false,
+        tables: Vec::new(),
+    };
+    let tables = entries.iter().filter_map(|entry| match &entry.kind {
+        ValueKind::Table(table) => {
+            let keys = table.iter().map(|(key, value)| (key.clone(), given(value))).collect();
+            Some(GivenTable { origin: line_of(entry), keys })
+        }
+        _ => None,
+    });
+    tables.collect()
 }
 
 /// The file source names file and line, the environment itself. Overrides carry no origin, nor do tables, which only a file
@@ -156,13 +203,12 @@ struct TomlFile(Map<String, Value>);
 
 impl TomlFile {
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
-        let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-            path: path.to_owned(),
-            line: error.span().map_or(1, |span| line_of(span.start)),
-            reason: error.message().replace('\n', "; "),
-        })?;
-        let origin_of = |offset| format!("{}:{}", path.display(), line_of(offset));
+        let (document, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            let mistakes = syntax::mistakes(text, &errors);
+            return Err(ConfigError::Syntax { path: path.to_owned(), mistakes });
+        }
+        let origin_of = |offset| format!("{}:{}", path.display(), syntax::line_of(text, offset));
         Ok(Self(table(document.get_ref(), &origin_of)))
     }
 }

@@ -56,7 +56,7 @@ fn template_states_the_bounds_that_are_checked() {
     let given: Given = defaults()
         .iter()
         .filter_map(|(key, default)| Some((key.clone(), beyond(default)?)))
-        .map(|(key, value)| (key, GivenValue { value, origin: "test".to_owned(), is_text: false }))
+        .map(|(key, value)| (key, GivenValue { value, origin: "test".to_owned(), is_text: false, tables: Vec::new() }))
         .collect();
     let (raw, mut problems) = super::read::read(&given);
     assert_eq!(problems, []);

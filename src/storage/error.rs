@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::fs::Errno;
+use bytesize::ByteSize;
 use thiserror::Error;
 
 /// Why an instance was not stored. The next instance may fare better: a store needs no reopening after any of these.
@@ -24,7 +25,11 @@ pub enum StoreError {
     #[error("the disk is full")]
     DiskFull,
     /// Storing this instance would use the reserved space.
-    #[error("{free_bytes} bytes free on the disk, {min_free_bytes} reserved")]
+    #[error(
+        "{} are free on the disk, and storage.min_free keeps {} free: make room, or lower storage.min_free",
+        ByteSize(*.free_bytes).display().iec(),
+        ByteSize(*.min_free_bytes).display().iec()
+    )]
     BelowMinFree {
         /// Bytes free now.
         free_bytes: u64,
@@ -158,7 +163,11 @@ impl StoreError {
 #[derive(Debug, Clone, Error)]
 pub enum OpenError {
     /// Another process has this root open.
-    #[error("storage root {} is in use by {}", root.display(), holder(*.pid))]
+    #[error(
+        "storage root {} is in use by {}: stop that node first, or set storage.root of this one to another directory",
+        root.display(),
+        holder(root, *.pid)
+    )]
     Locked {
         /// The root.
         root: PathBuf,
@@ -257,6 +266,9 @@ fn obstacle(source: Errno) -> &'static str {
     }
 }
 
-fn holder(pid: Option<u32>) -> String {
-    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+fn holder(root: &Path, pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) => format!("process {pid}"),
+        None => format!("another process (as root, `fuser -v {}/.tidegate/lock` names it)", root.display()),
+    }
 }

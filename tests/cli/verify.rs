@@ -97,33 +97,80 @@ fn damage_is_told_beside_a_running_node_and_ends_with_1() {
     let (code, lines) = verify(at, &[]);
     assert_eq!((code, lines.len()), (1, 3), "{lines:?}");
     let summary = &lines[2];
-    assert_eq!((&summary["damaged"], &summary["whole"]), (&2.into(), &1.into()));
+    let counts = ["damaged", "misplaced", "whole"].map(|count| summary[count].as_u64().unwrap());
+    assert_eq!(counts, [1, 1, 1]);
 
     let (code, stdout, _) = run_to_end(&mut tidegate(at, &["verify", "data"]));
     assert_eq!(code, 1);
     assert!(
-        stdout.contains("damaged 1.2/1.2.3/1.2.3.20.dcm: the instance in it belongs at 1.2/1.2.3/1.2.3.2.dcm"),
+        stdout.contains("misplaced 1.2/1.2.3/1.2.3.20.dcm: elsewhere than the layout puts it: 1.2/1.2.3/1.2.3.2.dcm"),
         "{stdout}"
     );
     assert!(
-        stdout.contains("data: 3 files, 59.9 KiB") && stdout.contains("1 whole, 0 malformed as received, 2 damaged"),
+        stdout.contains("data: 3 files, 59.9 KiB")
+            && stdout.contains("1 whole, 0 malformed as received, 1 misplaced, 1 damaged"),
         "{stdout}"
     );
 }
 
+const DEFAULT: &str = "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm";
+
+/// The condition of each file and the exit code.
+fn conditions(directory: &Path, arguments: &[&str]) -> (i32, Vec<String>) {
+    let (code, lines) = verify(directory, &[&["--all"], arguments].concat());
+    let (summary, files) = lines.split_last().unwrap();
+    let conditions: Vec<String> = files.iter().map(|line| line["condition"].as_str().unwrap().to_owned()).collect();
+    for condition in ["whole", "misplaced", "damaged"] {
+        let count = conditions.iter().filter(|found| *found == condition).count();
+        assert_eq!(summary[condition], count, "{summary}");
+    }
+    (code, conditions)
+}
+
+/// Two files by an access rule's layout and by `storage.layout`. Whatever layouts are known later, whole files are never damaged.
 #[test]
-fn the_layout_is_that_of_the_configuration_or_any_that_is_named() {
+fn a_whole_file_elsewhere_than_the_known_layouts_is_misplaced_and_no_damage() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    let node = node(at);
-    let _association = send(&node, "1.2.3.1", true);
-    let flat = "{SOPInstanceUID}";
-    let (code, lines) = verify(at, &["--layout", flat]);
-    assert_eq!((code, &lines[0]["faults"][0]), (1, &"the instance in it belongs at 1.2.3.1".into()));
-    let default = "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm";
-    assert_eq!(verify(at, &["--layout", flat, "--layout", default]).0, 0);
-    fs::write(at.join("t.toml"), format!("[storage]\nroot = 'data'\nlayout = '{flat}'\n")).unwrap();
-    assert_eq!(run_to_end(&mut tidegate(at, &["verify", "--config", "t.toml"])).0, 1);
+    let configuration = |layout: &str, of_rule: &str| {
+        let rules = [
+            format!("[[access]]\nname = 'ct'\naction = 'allow'\ncalling = ['CT1']\nlayout = '{of_rule}'\n"),
+            "[[access]]\nname = 'others'\naction = 'allow'\n".to_owned(),
+        ];
+        format!("[storage]\nroot = 'data'\nlayout = '{layout}'\n{}", rules.concat())
+    };
+    let (of_rule, changed) = ("ct/{SOPInstanceUID}.dcm", "moved/{SOPInstanceUID}.dcm");
+    fs::write(at.join("t.toml"), configuration(DEFAULT, of_rule)).unwrap();
+    let node = Running::start(tidegate(at, &["--listen", "127.0.0.1:0", "--config", "t.toml"]));
+    let _associations: Vec<_> = ["1.2.3.1", "1.2.3.2"].map(|uid| send(&node, uid, true)).into();
+    drop(node);
+    let usual = at.join("data/1.2/1.2.3/1.2.3.2.dcm");
+    fs::create_dir_all(usual.parent().unwrap()).unwrap();
+    fs::rename(at.join("data/ct/1.2.3.2.dcm"), usual).unwrap();
+
+    let with_rules = conditions(at, &["--config", "t.toml"]);
+    assert_eq!(with_rules, (0, vec!["whole".to_owned(); 2]));
+    // Without the configuration: the rule's layout is not known.
+    let (code, found) = conditions(at, &[]);
+    assert_eq!((code, found.iter().filter(|condition| *condition == "misplaced").count()), (0, 1), "{found:?}");
+    assert_eq!(conditions(at, &["--fail-misplaced"]).0, 1);
+    assert_eq!(conditions(at, &["--layout", of_rule, "--fail-misplaced"]), with_rules, "--layout adds one");
+    // After a change of storage.layout, and of the rule's.
+    for (layout, of_rule, added) in [(changed, of_rule, DEFAULT), (DEFAULT, changed, of_rule)] {
+        fs::write(at.join("changed.toml"), configuration(layout, of_rule)).unwrap();
+        let (code, found) = conditions(at, &["--config", "changed.toml"]);
+        assert_eq!((code, found.iter().filter(|condition| *condition == "misplaced").count()), (0, 1), "{found:?}");
+        assert_eq!(conditions(at, &["--config", "changed.toml", "--layout", added]), with_rules);
+    }
+    let (_, stdout, _) = run_to_end(&mut tidegate(at, &["verify", "data"]));
+    assert!(stdout.contains("1 misplaced, 0 damaged") && stdout.contains("1 are misplaced, and no damage"), "{stdout}");
+
+    // Damage stays damage, wherever the file is.
+    let misplaced = at.join("data/ct/1.2.3.1.dcm");
+    let mut bytes = fs::read(&misplaced).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&misplaced, bytes).unwrap();
+    assert_eq!(conditions(at, &[]).0, 1);
 }
 
 #[test]

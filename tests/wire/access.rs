@@ -371,18 +371,18 @@ fn mistakes_in_rules_are_told_with_their_number() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("t.toml");
     for (rule, complaint) in [
-        ("name = \"a\"", "rule 1: missing field `action`"),
-        ("name = \"a\"\naction = \"allow\"\ncaling = [\"X\"]", "unknown field `caling`"),
+        ("name = \"a\"", "[[access]] 1 (\"a\"): action ("),
+        ("name = \"a\"\naction = \"allow\"\ncaling = [\"X\"]", "did you mean calling?"),
         ("name = \"a\"\naction = \"allow\"\nfrom = [\"10.0.0.0/33\"]", "is not a network"),
         ("name = \"a\"\naction = \"deny\"\nfrom = [\"::10.0.0.0/104\"]", "can never match"),
         ("name = \"a\"\naction = \"deny\"\ncalling = [\"CT1 \"]", "can never match"),
         ("name = \"a\"\naction = \"deny\"\ncertificate = [\"*CN=ct*\"]", "is not the name of an attribute"),
         ("name = \"a\"\naction = \"deny\"\ncertificate = [\"O=Hospital, Inc.\"]", "a comma inside a value"),
         ("name = \"a\"\naction = \"deny\"\nlayout = \"x/{SOPInstanceUID}\"", "a deny rule cannot have"),
-        ("name = \"a\"\naction = \"allow\"\nlayout = \"../{SOPInstanceUID}\"", "layout:"),
+        ("name = \"a\"\naction = \"allow\"\nlayout = \"../{SOPInstanceUID}\"", "layout = "),
         (
             "name = \"a\"\naction = \"allow\"\n[[access]]\nname = \"a\"\naction = \"deny\"",
-            "rule 2 (\"a\"): an earlier rule",
+            "[[access]] 2 (\"a\"): name = \"a\" (",
         ),
     ] {
         fs::write(&file, format!("[[access]]\n{rule}\n")).unwrap();

@@ -38,6 +38,8 @@ pub struct Totals {
     pub damaged: u64,
     /// Of them, malformed as received.
     pub malformed_as_received: u64,
+    /// Of them, elsewhere than a layout puts them.
+    pub misplaced: u64,
     /// Of them, without a recorded digest: their structure was verified, not every byte.
     pub without_digest: u64,
     /// Files that are neither DICOM nor of a store, links, devices, and names with a leading period but the node's own directory.
@@ -55,7 +57,7 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Of the files below `root`, each of which stands where one of `layouts` puts it, by so many threads.
+    /// Of the files below `root`, by so many threads. A file is misplaced where none of `layouts` puts it.
     pub fn new(root: &Path, layouts: Vec<Layout>, threads: NonZeroUsize) -> Self {
         Self { root: root.to_owned(), layouts, threads }
     }
@@ -134,6 +136,7 @@ struct Tally {
     bytes: AtomicU64,
     damaged: AtomicU64,
     malformed_as_received: AtomicU64,
+    misplaced: AtomicU64,
     without_digest: AtomicU64,
     foreign: AtomicU64,
     gone: AtomicU64,
@@ -149,6 +152,7 @@ impl Tally {
         match condition {
             Condition::Whole => {}
             Condition::MalformedAsReceived => Self::add(&self.malformed_as_received, 1),
+            Condition::Misplaced => Self::add(&self.misplaced, 1),
             Condition::Damaged => Self::add(&self.damaged, 1),
             Condition::Foreign => Self::add(&self.foreign, 1),
         }
@@ -166,6 +170,7 @@ impl Tally {
             bytes: self.bytes.into_inner(),
             damaged: self.damaged.into_inner(),
             malformed_as_received: self.malformed_as_received.into_inner(),
+            misplaced: self.misplaced.into_inner(),
             without_digest: self.without_digest.into_inner(),
             foreign: self.foreign.into_inner(),
             gone: self.gone.into_inner(),

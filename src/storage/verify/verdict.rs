@@ -31,32 +31,32 @@ pub enum Digested {
     NotRecorded,
 }
 
-/// The condition of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The condition of a file, from the best to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
     /// No fault.
     Whole,
-    /// Its dataset breaks the standard's rules, and did so when it arrived: the bytes are those that were committed.
-    MalformedAsReceived,
-    /// It is not what was committed, or cannot be proved to be.
-    Damaged,
     /// It is no DICOM file, has no recorded digest, and is where no layout puts one.
     Foreign,
+    /// Its dataset breaks the standard's rules, and did so when it arrived: the bytes are those that were committed.
+    MalformedAsReceived,
+    /// Its path is not that of the layouts. Its bytes are those that were committed; without a recorded digest its structure is whole.
+    Misplaced,
+    /// It is not what was committed, or cannot be proved to be.
+    Damaged,
 }
 
 impl Verdict {
-    /// The condition of the file.
+    /// The condition of the file, the worst that its faults tell.
     pub fn condition(&self) -> Condition {
-        let of_the_sender = |fault: &Fault| matches!(fault, Fault::Dataset(_));
-        if self.faults.is_empty() {
-            Condition::Whole
-        } else if self.faults == [Fault::Foreign] {
-            Condition::Foreign
-        } else if self.digested == Digested::Matches && self.faults.iter().all(of_the_sender) {
-            Condition::MalformedAsReceived
-        } else {
-            Condition::Damaged
-        }
+        let is_proved = self.digested == Digested::Matches;
+        let conditions = self.faults.iter().map(|fault| match fault {
+            Fault::Foreign => Condition::Foreign,
+            Fault::Dataset(_) if is_proved => Condition::MalformedAsReceived,
+            Fault::Misplaced { .. } => Condition::Misplaced,
+            _ => Condition::Damaged,
+        });
+        conditions.max().unwrap_or(Condition::Whole)
     }
 }
 
@@ -86,10 +86,10 @@ pub enum Fault {
         Mismatch::SopInstance => "sop instance uid differs between file meta and dataset",
     })]
     Mismatch(Mismatch),
-    /// The instance in it belongs elsewhere.
-    #[error("the instance in it belongs at {}", belongs_at.display())]
+    /// No layout puts the instance in it there.
+    #[error("elsewhere than the layout puts it: {}", belongs_at.display())]
     Misplaced {
-        /// Where the layout puts it.
+        /// Where the first layout puts it.
         belongs_at: PathBuf,
     },
     /// It is no file of a store.

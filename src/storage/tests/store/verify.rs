@@ -181,23 +181,39 @@ fn a_file_of_another_instance_is_found() {
     fs::rename(&b, &a).unwrap();
     fs::rename(site.root().join("x"), &b).unwrap();
     let (totals, verdicts) = verify(&site.root());
-    assert_eq!(totals.damaged, 2);
+    assert_eq!((totals.damaged, totals.misplaced), (0, 2));
     for (verdict, belongs_at) in verdicts.iter().zip([&six, &five]) {
         assert_eq!(verdict.faults, [Fault::Misplaced { belongs_at: belongs_at.clone() }]);
         assert_eq!(verdict.digested, Digested::Matches);
     }
 }
 
+/// With its digest and without: its bytes, or at least its structure, are whole.
 #[test]
-fn a_renamed_file_is_found() {
+fn a_renamed_file_is_misplaced_and_damaged_only_if_its_content_is() {
     let site = site_of_two();
     let path = path_of("1.2.3.4.5");
+    let whole = fs::read(site.root().join(&path)).unwrap();
     for name in ["1.2.3.4.50.dcm", "1.2.3.4.5.DCM", "1.2.3.4.5~1.dcm", "elsewhere/1.2.3.4.5.dcm"] {
         let to = path.with_file_name(name);
-        fs::create_dir_all(site.root().join(&to).parent().unwrap()).unwrap();
-        fs::rename(site.root().join(&path), site.root().join(&to)).unwrap();
-        assert_eq!(damage(&site, &to).faults, [Fault::Misplaced { belongs_at: path.clone() }]);
-        fs::rename(site.root().join(&to), site.root().join(&path)).unwrap();
+        let moved = site.root().join(&to);
+        fs::create_dir_all(moved.parent().unwrap()).unwrap();
+        fs::rename(site.root().join(&path), &moved).unwrap();
+        let misplaced = Fault::Misplaced { belongs_at: path.clone() };
+        let digest = rustix::fs::getxattr(&moved, ATTRIBUTE, &mut [0; 0][..]).is_ok();
+        let (totals, verdicts) = verify(&site.root());
+        assert_eq!((totals.misplaced, totals.damaged, totals.files), (1, 0, 2), "{verdicts:?}");
+        let verdict = verdicts.into_iter().find(|verdict| verdict.path == to).unwrap();
+        assert_eq!((verdict.condition(), verdict.faults), (Condition::Misplaced, vec![misplaced.clone()]));
+        if digest {
+            assert_eq!(verdict.digested, Digested::Matches);
+            forget_digest(&moved);
+        }
+        fs::write(&moved, &whole[..whole.len() - 1]).unwrap();
+        let faults = damage(&site, &to).faults;
+        assert!(matches!(faults[..], [Fault::Dataset(_), ..]) && faults.contains(&misplaced), "{faults:?}");
+        fs::write(&moved, &whole).unwrap();
+        fs::rename(&moved, site.root().join(&path)).unwrap();
     }
 }
 
