@@ -117,7 +117,7 @@ impl Connection {
 
     /// Counts a peer that began and did not finish what precedes an association.
     fn note_unfinished(&self, kind: &'static str) {
-        let Some(unlogged) = self.incident(Class::Stranger, kind) else { return };
+        let Some(unlogged) = self.incident(Class::Stranger, kind, ()) else { return };
         let peer = self.peer.address;
         match kind {
             "request_incomplete" => info!(%peer, unlogged, "peer closed the connection within its association request"),
@@ -133,7 +133,7 @@ impl Connection {
             let (acknowledged, refused) = self.record.answered();
             let is_logged = match acknowledged {
                 0 => self.record.is_logged,
-                _ => self.line_about(Topic::Stored, "ended").is_some() || self.record.is_logged,
+                _ => self.line_about(Topic::Stored, "ended", ()).is_some() || self.record.is_logged,
             };
             if !is_logged {
                 return;

@@ -234,7 +234,8 @@ impl Observer {
     /// Logs that a TLS handshake at the admin surface has failed. To be called on the thread of the handshake, before it polls anything else.
     pub fn report_admin_handshake(&self, peer: SocketAddr, error: &std::io::Error) {
         let failure = HandshakeFailure::of(error);
-        if let Some(unlogged) = self.0.gauges.incidents.worth_a_line(Class::Denial, "admin_tls_handshake", peer.ip()) {
+        let (incidents, cause) = (&self.0.gauges.incidents, failure.summary());
+        if let Some(unlogged) = incidents.worth_a_line(Class::Denial, "admin_tls_handshake", peer.ip(), cause) {
             failure.log(peer, "admin", unlogged);
         }
     }

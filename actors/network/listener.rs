@@ -27,6 +27,7 @@ use crate::association::{self, Arrival, Association};
 use crate::fault;
 use crate::gauges::Gauges;
 use crate::gauges::incidents::Class;
+use crate::gauges::recent::Sender;
 use crate::node::live::Live;
 use crate::supervision::child::ChildActor;
 use crate::supervision::exit::Exit;
@@ -196,7 +197,7 @@ async fn admit(
     let open = env.admission.open();
     if descriptors::are_short(stream.as_fd(), open, env.descriptor_reserve()) {
         // Closed without a rejection, which would hold the descriptor for seconds.
-        if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip()) {
+        if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip(), ()) {
             error!(%peer, associations = open, unlogged, "too few file descriptors (LimitNOFILE), connection closed");
         }
         return false;
@@ -216,7 +217,7 @@ async fn admit(
     let arrival = match assignment {
         Ok((socket, assignment)) => Arrival { socket, peer, port, place, assignment, holder, floor },
         Err(error) => {
-            if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip()) {
+            if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip(), ()) {
                 error!(%peer, %error, unlogged, "cannot hand the connection to an association thread, closed");
             }
             return false;
@@ -237,8 +238,10 @@ fn reject(
     env: &Env,
     rejecting: &Arc<Semaphore>,
 ) {
-    env.gauges.count_rejected(Rejection::LocalLimitExceeded, Some(limit.name()), None, peer, "");
-    if let Some(unlogged) = env.gauges.incidents.worth_a_line(Class::Rejection, limit.name(), peer.ip()) {
+    let sender = Sender { peer, calling_ae_title: String::new(), called_ae_title: String::new() };
+    let cause = format!("no room for another connection: the limit is {}", limit.name());
+    env.gauges.count_rejected(Rejection::LocalLimitExceeded, Some(limit.name()), sender, cause);
+    if let Some(unlogged) = env.gauges.incidents.worth_a_line(Class::Rejection, limit.name(), peer.ip(), ()) {
         let (open, limit) = (env.admission.open(), limit.name());
         warn!(%peer, connections = open, limit, unlogged, "connection rejected: no room for another connection");
     }
