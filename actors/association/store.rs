@@ -10,10 +10,10 @@ use super::end::End;
 use super::file_meta::describe;
 use super::leases::LEASE_RETRY;
 use crate::gauges::incidents::{Class, Topic};
+use crate::gauges::transfers::{STUDY_INSTANCE_UID, uid_of};
 use crate::ingest::sizing::FLOOR_SEGMENT;
 use crate::ingest::{Ended, InstanceHandoff, Returned, SpoolExtent};
 use crate::node::settings::AssociationSettings;
-use crate::gauges::transfers::{STUDY_INSTANCE_UID, uid_of};
 use crate::refusal::{Refusal, Refused};
 
 /// Requests for its memory that a stalled association may get.

@@ -12,6 +12,7 @@ use super::alarm::Alarms;
 use super::audit::AuditEvent;
 use super::audit_queue::AuditTrail;
 use super::counters::Counters;
+use super::ended::EndedAssociations;
 use super::history::History;
 use super::incidents::{Class, Incidents};
 use super::latency::Latencies;
@@ -26,6 +27,7 @@ pub(crate) struct Gauges {
     pub(crate) counters: Arc<Counters>,
     pub(crate) latencies: Arc<Latencies>,
     pub(crate) recent: Recent,
+    pub(crate) ended: EndedAssociations,
     pub(crate) history: History,
     pub(crate) incidents: Incidents,
     pub(crate) alarms: Alarms,
@@ -43,6 +45,7 @@ impl Gauges {
             counters: Arc::default(),
             latencies: Arc::default(),
             recent: Recent::new(),
+            ended: EndedAssociations::default(),
             history: History::new(),
             incidents: Incidents::default(),
             alarms: Alarms::default(),

@@ -407,7 +407,8 @@ mod tests {
             .into_iter()
             .flat_map(|topic| (0..20_000).map(move |number| (topic, number)))
         {
-            let is_logged = state.worth_a_line(topic, "flood", Source::of(peer(number)), u64::from(number), start).is_some();
+            let is_logged =
+                state.worth_a_line(topic, "flood", Source::of(peer(number)), u64::from(number), start).is_some();
             logged_bytes += u32::from(is_logged) * bytes_of(topic);
         }
         logged_bytes += Topic::Stored.lines_of_source() * bytes_of(Topic::Stored);

@@ -17,6 +17,7 @@ use super::alarm::Alarm;
 use super::audit::{AuditEvent, AuditPeer, Denial, Operation, Operator};
 use super::audit_queue::AuditTrail;
 use super::counters::Counters;
+use super::ended::EndedAssociation;
 use super::history::Point;
 use super::incidents::Class;
 use super::latency::Latencies;
@@ -72,6 +73,11 @@ impl Observer {
     /// The children that ended lately, the latest first.
     pub fn recently_ended(&self) -> Vec<ChildEnded> {
         self.0.gauges.recent.ended()
+    }
+
+    /// The associations that ended in the last hour, the latest first, at most `most`; [`super::ended::KEPT`] are kept.
+    pub fn ended_associations(&self, most: usize) -> Vec<EndedAssociation> {
+        self.0.gauges.ended.list(SystemTime::now(), most)
     }
 
     /// The last `count` seconds, oldest first; there are [`crate::gauges::history::POINTS`] at most.

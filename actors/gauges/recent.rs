@@ -92,8 +92,7 @@ impl Recent {
 
     pub(crate) fn add_refused(&self, sender: Sender, what: RefusedWhat, detail: impl ToString) {
         let Sender { peer, calling_ae_title, called_ae_title } = sender;
-        let sender =
-            Sender { peer, calling_ae_title: cut(calling_ae_title), called_ae_title: cut(called_ae_title) };
+        let sender = Sender { peer, calling_ae_title: cut(calling_ae_title), called_ae_title: cut(called_ae_title) };
         self.refused.push(Refused { at: SystemTime::now(), sender, what, detail: cut(detail.to_string()) });
     }
 

@@ -15,8 +15,8 @@ use super::description::Description;
 use super::sizing::SpoolExtent;
 use super::spool::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
 use crate::committed::Origin;
-use crate::mailbox::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
 use crate::gauges::transfers::{STUDY_INSTANCE_UID, uid_of};
+use crate::mailbox::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
 use crate::refusal::{Refusal, Refused};
 
 /// Fragments shorter than this are copied together: a slice of each would cost more memory than it holds.

@@ -16,6 +16,9 @@ use super::storage::{ANSWER_TIME, Sight, StorageWatch};
 /// How old a look at the disk may be.
 const STORAGE_MAX_AGE: Duration = Duration::from_secs(5);
 
+/// The phase of a node that accepts associations.
+pub(crate) const SERVING: &str = "serving";
+
 /// The status of the node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +141,7 @@ pub(crate) struct RefusedEntry {
     pub(crate) peer: String,
     /// As the peer wrote it: escape it before showing it.
     pub(crate) calling_ae_title: String,
+    pub(crate) called_ae_title: String,
     pub(crate) reason: String,
     /// The DIMSE status of a refused instance, such as `A700`.
     pub(crate) status: Option<String>,
@@ -261,7 +265,7 @@ impl Status {
 
 fn phase_name(phase: Phase) -> &'static str {
     match phase {
-        Phase::Serving => "serving",
+        Phase::Serving => SERVING,
         Phase::Drained => "drained",
         Phase::Draining => "stopping",
         Phase::Aborting => "aborting",
@@ -333,8 +337,9 @@ impl RefusedEntry {
         Self {
             at_unix_ms: unix_ms(refused.at),
             what: what.to_owned(),
-            peer: refused.peer.to_string(),
-            calling_ae_title: refused.calling_ae_title.clone(),
+            peer: refused.sender.peer.to_string(),
+            calling_ae_title: refused.sender.calling_ae_title.clone(),
+            called_ae_title: refused.sender.called_ae_title.clone(),
             reason: refused.what.reason().to_owned(),
             status: refused.what.status().map(|status| status.to_string()),
             detail: refused.detail.clone(),
@@ -411,11 +416,11 @@ impl Drain {
     }
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(super) fn ms(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-fn unix_ms(at: SystemTime) -> u64 {
+pub(super) fn unix_ms(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, ms)
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Exit;
 use super::ask_error::AskError;
 use super::client::Client;
+use super::ended::{ended_text, unix_ms_now};
 use super::output::{self, show};
 use super::reach::Reach;
 use super::text::{Table, age, duration, safe, size};
@@ -26,14 +27,14 @@ pub(super) struct StatusArgs {
     live: bool,
 }
 
-/// `tidegate writers`
+/// `tidegate writers`, `tidegate resume`
 #[derive(Debug, Args)]
 pub(super) struct LookArgs {
     #[command(flatten)]
-    reach: Reach,
+    pub(super) reach: Reach,
     /// Print JSON instead of text
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// `tidegate associations`
@@ -41,6 +42,9 @@ pub(super) struct LookArgs {
 pub(super) struct AssociationsArgs {
     #[command(flatten)]
     look: LookArgs,
+    /// List those that ended in the last hour instead, the latest first; the node keeps 512
+    #[arg(long, conflicts_with_all = ["abort", "by"])]
+    ended: bool,
     /// Abort the association with this ID (see the list) instead of listing
     #[arg(long, value_name = "ID")]
     abort: Option<u64>,
@@ -67,8 +71,12 @@ pub(super) fn status(args: StatusArgs) -> Exit {
 }
 
 pub(super) fn associations(args: AssociationsArgs) -> Exit {
-    let AssociationsArgs { look: LookArgs { reach, json }, abort, by } = args;
+    let AssociationsArgs { look: LookArgs { reach, json }, ended, abort, by } = args;
     look(reach, |client| match (abort, by) {
+        _ if ended => {
+            let (all, now_unix_ms) = (client.ended_associations()?, unix_ms_now());
+            Ok(show(json, &all, |all| ended_text(now_unix_ms, all)))
+        }
         (Some(id), _) => {
             client.abort(id)?;
             Ok(show(json, &serde_json::json!({ "id": id }), |_| format!("association {id} is being aborted\n")))
@@ -82,7 +90,8 @@ pub(super) fn writers(args: LookArgs) -> Exit {
     look(args.reach, |client| Ok(show(args.json, &client.writers()?, writers_text)))
 }
 
-fn look(reach: Reach, work: impl FnOnce(&Client) -> Result<Exit, AskError>) -> Exit {
+/// Asks a node, and reports why it does not answer.
+pub(super) fn look(reach: Reach, work: impl FnOnce(&Client) -> Result<Exit, AskError>) -> Exit {
     let client = match reach.client() {
         Ok(client) => client,
         Err(exit) => return exit,
@@ -187,12 +196,13 @@ pub(super) fn disk(status: &Status) -> String {
 }
 
 fn refused_text(now_unix_ms: u64, refused: &[RefusedEntry]) -> String {
-    let mut table = Table::new(["REFUSED", "STATUS", "AGO", ""]);
+    let mut table = Table::new(["REFUSED", "CALLED", "STATUS", "AGO", ""]);
     for entry in refused.iter().take(LATEST) {
         let who = format!("{} {}", safe(entry.calling_ae_title.trim()), entry.peer);
+        let called = safe(entry.called_ae_title.trim());
         let status = entry.status.as_deref().unwrap_or("rejected").to_owned();
         let ago = age(now_unix_ms.saturating_sub(entry.at_unix_ms));
-        table.row([who.trim().to_owned(), status, ago, format!("{}: {}", entry.reason, safe(&entry.detail))]);
+        table.row([who.trim().to_owned(), called, status, ago, format!("{}: {}", entry.reason, safe(&entry.detail))]);
     }
     table.render()
 }
@@ -336,9 +346,9 @@ disk          100.0 MiB free of 500.0 GiB, 512.0 MiB reserved, 1200000 inodes fr
 since start   1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 hung threads
 NOT READY     space: 100 MiB free, ready above 576 MiB; 512 MiB reserved
 
-REFUSED                       STATUS   AGO
-MR\\u{1b}[2J 10.0.0.8:50113      A700  9.0s  below_min_free: 7 bytes are free
-10.0.0.9:1                  rejected   20s  local_limit_exceeded: association rejected
+REFUSED                        CALLED    STATUS   AGO
+MR\\u{1b}[2J 10.0.0.8:50113  GATEWAY      A700  9.0s  below_min_free: 7 bytes are free
+CT1 10.0.0.9:1              GATEWAY2  rejected   20s  called_ae_title: this node has another AE title: \"GATEWAY\"
 
 ENDED       AGO
 writer-2  1m 5s  panicked: on purpose; then: restart

@@ -102,18 +102,33 @@ pub(super) fn status() -> Status {
 
 fn refusals() -> Vec<RefusedEntry> {
     let refused =
-        |ago_ms: u64, title: &str, peer: &str, reason: &str, status: Option<&str>, detail: &str| RefusedEntry {
-            at_unix_ms: NOW - ago_ms,
-            what: if status.is_some() { "instance" } else { "association" }.to_owned(),
-            peer: peer.to_owned(),
-            calling_ae_title: title.to_owned(),
-            reason: reason.to_owned(),
-            status: status.map(str::to_owned),
-            detail: detail.to_owned(),
+        |ago_ms: u64, [calling, called, peer]: [&str; 3], reason: &str, status: Option<&str>, detail: &str| {
+            RefusedEntry {
+                at_unix_ms: NOW - ago_ms,
+                what: if status.is_some() { "instance" } else { "association" }.to_owned(),
+                peer: peer.to_owned(),
+                calling_ae_title: calling.to_owned(),
+                called_ae_title: called.to_owned(),
+                reason: reason.to_owned(),
+                status: status.map(str::to_owned),
+                detail: detail.to_owned(),
+            }
         };
     vec![
-        refused(9_000, "MR\u{1b}[2J", "10.0.0.8:50113", "below_min_free", Some("A700"), "7 bytes are free"),
-        refused(20_000, "", "10.0.0.9:1", "local_limit_exceeded", None, "association rejected"),
+        refused(
+            9_000,
+            ["MR\u{1b}[2J", "GATEWAY", "10.0.0.8:50113"],
+            "below_min_free",
+            Some("A700"),
+            "7 bytes are free",
+        ),
+        refused(
+            20_000,
+            ["CT1", "GATEWAY2", "10.0.0.9:1"],
+            "called_ae_title",
+            None,
+            "this node has another AE title: \"GATEWAY\"",
+        ),
     ]
 }
 
