@@ -10,7 +10,7 @@ use tidegate_actors::{AssociationUse, ChildState, ChildStatus, Group, Observer, 
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::{Level, Stage, StageBytes};
 
-use super::ready::Readiness;
+use super::ready::{Readiness, with_margin};
 use super::storage::{ANSWER_TIME, Sight, StorageWatch};
 
 /// How old a look at the disk may be.
@@ -75,6 +75,8 @@ pub(crate) struct Storage {
     pub(crate) free_bytes: u64,
     pub(crate) size_bytes: u64,
     pub(crate) min_free_bytes: u64,
+    /// More must be free for the node to be ready.
+    pub(crate) ready_above_bytes: u64,
     /// Absent if the filesystem has no fixed number of inodes.
     pub(crate) free_inodes: Option<u64>,
     /// The age of these figures.
@@ -281,6 +283,7 @@ impl Storage {
             free_bytes: space.free_bytes,
             size_bytes: space.size_bytes,
             min_free_bytes,
+            ready_above_bytes: with_margin(min_free_bytes),
             free_inodes: space.inodes.map(|inodes| inodes.free),
             age_ms: ms(*age),
             unanswered_ms: sight.unanswered.map(ms),

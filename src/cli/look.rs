@@ -176,10 +176,10 @@ pub(super) fn memory(status: &Status) -> String {
 pub(super) fn disk(status: &Status) -> String {
     match &status.storage {
         Some(storage) => format!(
-            "{} free of {}, {} reserved{}{}{}",
+            "{} free of {} (ready above {}: storage.min_free and an eighth of it){}{}{}",
             size(storage.free_bytes),
             size(storage.size_bytes),
-            size(storage.min_free_bytes),
+            size(storage.ready_above_bytes),
             storage.free_inodes.map_or_else(String::new, |free| format!(", {free} inodes free")),
             match (storage.unanswered_ms, storage.writable) {
                 (Some(ms), _) => format!(", NOT RESPONDING for {} (figures of {} ago)", age(ms), age(storage.age_ms)),
@@ -342,9 +342,9 @@ receiving     24.0 MiB/s, 41 instances/s, response p50 6.2 ms, p99 1.2 s
 associations  2 of 512
 writers       8 of 8 running, 3 busy, 4 allowed for large instances; 5 of 64 mailbox slots in use
 memory        52.0 MiB held of 512.0 MiB (10 %), resident 90.0 MiB, pressure normal
-disk          100.0 MiB free of 500.0 GiB, 512.0 MiB reserved, 1200000 inodes free
+disk          100.0 MiB free of 500.0 GiB (ready above 576.0 MiB: storage.min_free and an eighth of it), 1200000 inodes free
 since start   1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 hung threads
-NOT READY     space: 100 MiB free, ready above 576 MiB; 512 MiB reserved
+NOT READY     space: 100 MiB free, ready above 576 MiB (storage.min_free = 512 MiB and an eighth of it): make room, or lower the key
 
 REFUSED                        CALLED    STATUS   AGO
 MR\\u{1b}[2J 10.0.0.8:50113  GATEWAY      A700  9.0s  below_min_free: 7 bytes are free

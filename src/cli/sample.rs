@@ -52,7 +52,11 @@ pub(super) fn status() -> Status {
             ready: false,
             checks: vec![
                 check("writers", true, "8 of 8 are running"),
-                check("space", false, "100 MiB free, ready above 576 MiB; 512 MiB reserved"),
+                check(
+                    "space",
+                    false,
+                    "100 MiB free, ready above 576 MiB (storage.min_free = 512 MiB and an eighth of it): make room, or lower the key",
+                ),
             ],
         },
         durability: "fsync".to_owned(),
@@ -84,6 +88,7 @@ pub(super) fn status() -> Status {
             free_bytes: 100 * MIB,
             size_bytes: 500 << 30,
             min_free_bytes: 512 * MIB,
+            ready_above_bytes: 576 * MIB,
             free_inodes: Some(1_200_000),
             age_ms: 300,
             unanswered_ms: None,
