@@ -105,7 +105,7 @@ async fn run(socket: std::net::TcpListener, port: Port, env: Env, liveness: Live
 async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liveness) {
     let mut pressure = env.pressure.clone();
     let rejecting = Arc::new(Semaphore::new(overload::max_concurrent(port)));
-    let mut refused_by_system = false;
+    let mut refused_by_system = None;
     let mut turn = 0_usize;
     let mut grace = Grace::new();
     while !liveness.is_fenced() {
@@ -116,7 +116,7 @@ async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liven
         fault::point("listener");
         match accepted {
             Ok((stream, peer)) => {
-                refused_by_system = false;
+                refused_by_system = None;
                 // A socket of [::] reports IPv4 peers as ::ffff:a.b.c.d.
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 let thread = env.threads.thread(turn).await;
@@ -126,7 +126,9 @@ async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liven
             }
             Err(error) => {
                 liveness.note(MessageKind::AcceptFailed);
-                if !std::mem::replace(&mut refused_by_system, true) {
+                // Once for each cause: descriptors may be short of the process first, and then of the machine.
+                let cause = error.raw_os_error();
+                if refused_by_system.replace(cause) != Some(cause) {
                     error!(%error, "cannot accept connections; retrying");
                 }
                 sleep(ACCEPT_BACKOFF).await;
