@@ -346,8 +346,8 @@ disk          100.0 MiB free of 500.0 GiB (ready above 576.0 MiB: storage.min_fr
 since start   1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 hung threads
 NOT READY     space: 100 MiB free, ready above 576 MiB (storage.min_free = 512 MiB and an eighth of it): make room, or lower the key
 
-REFUSED                        CALLED    STATUS   AGO
-MR\\u{1b}[2J 10.0.0.8:50113  GATEWAY      A700  9.0s  below_min_free: 7 bytes are free
+REFUSED                       CALLED    STATUS   AGO
+MR\\u{1b}[2J 10.0.0.8:50113   GATEWAY      A700  9.0s  below_min_free: 7 bytes are free
 CT1 10.0.0.9:1              GATEWAY2  rejected   20s  called_ae_title: this node has another AE title: \"GATEWAY\"
 
 ENDED       AGO
