@@ -237,7 +237,8 @@ fn a_segment_that_is_gone_at_a_start_is_told_and_one_that_was_never_there_is_not
     site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
     let segment = |root: &Path, number: usize| root.join(".tidegate/log").join(segment::name(number));
     let blank = |path: PathBuf| fs::write(&path, vec![0; fs::metadata(&path).unwrap().len() as usize]).unwrap();
-    let harm: [(&dyn Fn(&Path), &[usize]); 5] = [
+    type Harm<'a> = &'a dyn Fn(&Path);
+    let harm: [(Harm<'_>, &[usize]); 5] = [
         (&|_| (), &[]),
         (&|root| fs::remove_file(segment(root, 1)).unwrap(), &[1]),
         (&|root| blank(segment(root, 0)), &[0]),
