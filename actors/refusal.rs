@@ -45,6 +45,21 @@ pub enum Refusal {
     Store(#[from] StoreError),
 }
 
+/// A refused instance.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Why it was refused.
+    pub(crate) refusal: Refusal,
+    /// Its Study Instance UID, if its head has told one.
+    pub(crate) study: Option<String>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, study: None }
+    }
+}
+
 /// The reason of a refusal, as it is counted. The set is small and fixed, so that reasons can be labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {

@@ -1,13 +1,15 @@
 //! The end of a connection: counters, log line, last PDU, and the A-ABORT of a connection that is dropped by a panic.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidegate_protocol::Event;
 use tracing::{debug, error, info};
 
 use super::connection::Connection;
 use super::end::End;
+use crate::gauges::ended::EndedAssociation;
 use crate::gauges::incidents::{Class, Topic};
+use crate::gauges::text::Text;
 use crate::network::transport::Port;
 use crate::patience::within;
 use crate::supervision::exit::{Exit, Panic};
@@ -68,6 +70,7 @@ impl Connection {
                 counters.associations_aborted.increment();
             }
         }
+        self.keep_end(end.name());
         self.log_end(end);
         // A peer that reads the last PDU may associate again at once: its place is free by then.
         if self.record.answered().0 > 0 {
@@ -117,7 +120,7 @@ impl Connection {
 
     /// Counts a peer that began and did not finish what precedes an association.
     fn note_unfinished(&self, kind: &'static str) {
-        let Some(unlogged) = self.incident(Class::Stranger, kind) else { return };
+        let Some(unlogged) = self.incident(Class::Stranger, kind, ()) else { return };
         let peer = self.peer.address;
         match kind {
             "request_incomplete" => info!(%peer, unlogged, "peer closed the connection within its association request"),
@@ -127,13 +130,36 @@ impl Connection {
         }
     }
 
+    /// Keeps the end of an association for operators.
+    fn keep_end(&self, end: &'static str) {
+        if !self.session.is_established() {
+            return;
+        }
+        let record = &self.record;
+        self.node.env.gauges.ended.push(EndedAssociation {
+            at: SystemTime::now(),
+            id: self.peer.association(),
+            peer: self.peer.address,
+            calling_ae_title: Text::new(&self.peer.calling_ae_title),
+            called_ae_title: Text::new(&self.peer.called_ae_title),
+            rule: self.peer.origin.rule.as_deref().map(Text::new),
+            studies: record.studies() as u64,
+            first_study: record.first_study().map(Text::new),
+            outcomes: record.outcomes(),
+            refused: record.answered().1,
+            bytes: record.dataset_bytes(),
+            duration: record.age(),
+            end,
+        });
+    }
+
     /// Logs the end, with the identity of the association and its times.
     fn log_end(&self, end: End) {
         if self.session.is_established() {
             let (acknowledged, refused) = self.record.answered();
             let is_logged = match acknowledged {
                 0 => self.record.is_logged,
-                _ => self.line_about(Topic::Stored, "ended").is_some() || self.record.is_logged,
+                _ => self.line_about(Topic::Stored, "ended", ()).is_some() || self.record.is_logged,
             };
             if !is_logged {
                 return;
@@ -153,7 +179,7 @@ impl Connection {
                 kept_both = outcomes.kept_both,
                 bytes = self.record.dataset_bytes(),
                 studies = self.record.studies(),
-                study = self.record.study(),
+                study = self.record.first_study().filter(|_| self.record.studies() == 1),
                 duration_ms = self.record.age().as_millis() as u64,
                 receive_ms = times.receive.as_millis() as u64,
                 handoff_ms = times.handoff.as_millis() as u64,
@@ -204,6 +230,7 @@ impl Drop for Connection {
         } else {
             Exit::ThreadDied
         };
+        self.keep_end("child_ended");
         if self.session.is_requested() {
             match self.io.port() {
                 Port::Plain => self.leases.abort(),

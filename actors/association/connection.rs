@@ -4,6 +4,7 @@
 //! is full, or a dataset waits for a mailbox slot, the socket is not read, so TCP slows the sender down (back-pressure).
 
 use std::future::Future;
+use std::hash::Hash;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -94,7 +95,7 @@ impl Connection {
 
     /// Ends a connection that gives way. A peer that has sent its request gets an A-ASSOCIATE-RJ; before a request, none is due.
     fn on_crowd(&mut self) -> End {
-        if let Some(unlogged) = self.incident(Class::Limit, Limit::Startup.name()) {
+        if let Some(unlogged) = self.incident(Class::Limit, Limit::Startup.name(), ()) {
             let limit = Limit::Startup.name();
             let (calling, called) = (self.peer.calling(), self.peer.called());
             warn!(peer = %self.peer.address, calling, called, limit, unlogged, "connection gave way: too many without an association");
@@ -143,18 +144,22 @@ impl Connection {
     }
 
     /// Counts an incident of the peer. `Some`: it is to be logged, with the number of its kind that were not logged since the last line.
-    pub(super) fn incident(&self, class: Class, kind: &'static str) -> Option<u64> {
-        self.node.env.gauges.incidents.note(class, kind, self.peer.address.ip())
+    /// `cause` tells it from others of its kind and of these AE titles.
+    pub(super) fn incident(&self, class: Class, kind: &'static str, cause: impl Hash) -> Option<u64> {
+        self.node.env.gauges.incidents.count(class, kind);
+        self.worth_a_line(class, kind, cause)
     }
 
     /// Like [`Self::incident`], for an event that is counted elsewhere.
-    pub(super) fn worth_a_line(&self, class: Class, kind: &'static str) -> Option<u64> {
-        self.node.env.gauges.incidents.worth_a_line(class, kind, self.peer.address.ip())
+    pub(super) fn worth_a_line(&self, class: Class, kind: &'static str, cause: impl Hash) -> Option<u64> {
+        self.line_about(Topic::Amiss(class), kind, cause)
     }
 
     /// Whether a line about a topic is to be logged, with the number of its kind that were not.
-    pub(super) fn line_about(&self, topic: Topic, kind: &'static str) -> Option<u64> {
-        self.node.env.gauges.incidents.worth_a_line_about(topic, kind, self.peer.address.ip())
+    pub(super) fn line_about(&self, topic: Topic, kind: &'static str, cause: impl Hash) -> Option<u64> {
+        // Many devices may share the address of a router or a gateway.
+        let cause = (&self.peer.calling_ae_title, &self.peer.called_ae_title, cause);
+        self.node.env.gauges.incidents.worth_a_line_about(topic, kind, self.peer.address.ip(), cause)
     }
 
     /// Waits for `future`, and meanwhile answers the instances that the writers return.
@@ -210,7 +215,7 @@ impl Connection {
                 self.clock.progress();
             }
             Event::OperationRefused(command_field) => {
-                if let Some(unlogged) = self.worth_a_line(Class::Refusal, "unrecognized_operation") {
+                if let Some(unlogged) = self.worth_a_line(Class::Refusal, "unrecognized_operation", command_field) {
                     let (calling, called, request) =
                         (self.peer.calling(), self.peer.called(), request_name(command_field));
                     let command_field = format_args!("{command_field:#06x}");
@@ -222,7 +227,7 @@ impl Connection {
                 self.session.begin_release();
             }
             Event::PeerAborted(abort) => {
-                if let Some(unlogged) = self.line_about(Topic::Association, "peer_aborted") {
+                if let Some(unlogged) = self.line_about(Topic::Association, "peer_aborted", ()) {
                     let (calling, called) = (self.peer.calling(), self.peer.called());
                     let (source, reason) = (abort.source_name(), abort.reason_name());
                     info!(peer = %self.peer.address, calling, called, source, reason, unlogged, "peer aborted");
@@ -231,7 +236,7 @@ impl Connection {
             }
             Event::Violated(violation) => {
                 self.learn_refused_titles();
-                if let Some(unlogged) = self.incident(Class::Violation, violation.name()) {
+                if let Some(unlogged) = self.incident(Class::Violation, violation.name(), ()) {
                     let (calling, called, reason) = (self.peer.calling(), self.peer.called(), violation.name());
                     warn!(peer = %self.peer.address, calling, called, reason, cause = %violation, unlogged, "association aborted: protocol violation");
                 }
@@ -243,7 +248,7 @@ impl Connection {
 
     /// Counts a peer that does not speak DICOM. Its line has the remedy for a wrong port.
     fn note_stranger(&self, stranger: NotDicom) {
-        let Some(unlogged) = self.incident(Class::Stranger, stranger.name()) else { return };
+        let Some(unlogged) = self.incident(Class::Stranger, stranger.name(), ()) else { return };
         let peer = self.peer.address;
         match stranger {
             NotDicom::Tls if self.io.port() == Port::Plain && self.node.live.tls.is_some() => {
@@ -279,7 +284,7 @@ impl Connection {
         }
         let sent = self.io.send(&output, self.node.live.associations.send_timeout).await;
         if sent.is_err()
-            && let Some(unlogged) = self.incident(Class::Limit, "send_timeout")
+            && let Some(unlogged) = self.incident(Class::Limit, "send_timeout", ())
         {
             let (calling, called) = (self.peer.calling(), self.peer.called());
             warn!(peer = %self.peer.address, calling, called, unlogged, "peer does not read its responses, connection closed");

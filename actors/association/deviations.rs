@@ -48,7 +48,7 @@ impl Connection {
     }
 
     fn deviates(&self, kind: &'static str, meta: &FileMeta, cause: &'static str) {
-        if let Some(unlogged) = self.incident(Class::Deviation, kind) {
+        if let Some(unlogged) = self.incident(Class::Deviation, kind, &meta.transfer_syntax_uid) {
             warn!(
                 peer = %self.peer.address,
                 calling = self.peer.calling(),
@@ -67,7 +67,7 @@ impl Connection {
 
     /// Counts an AE title with text behind a NUL.
     pub(super) fn note_cut_title(&self) {
-        if let Some(unlogged) = self.incident(Class::Deviation, "ae_title") {
+        if let Some(unlogged) = self.incident(Class::Deviation, "ae_title", ()) {
             let (calling, called) = (self.peer.calling(), self.peer.called());
             warn!(peer = %self.peer.address, calling, called, unlogged, "ae title has text behind a NUL, which is ignored");
         }

@@ -1,5 +1,7 @@
 //! The decision about an A-ASSOCIATE-RQ: phase, access rules, limits, user identity; then the response.
 
+use std::borrow::Cow;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +25,7 @@ use crate::gauges::incidents::{Class, Topic};
 use crate::network::admission::Limit;
 use crate::network::source::Source;
 use crate::node::phase::Phase;
-use crate::node::settings::AccessSettings;
+use crate::node::settings::{AccessSettings, AssociationSettings};
 use crate::patience::within;
 
 /// An association without a stored instance gives way after this time without a byte.
@@ -66,21 +68,27 @@ struct Refused {
     rejection: Rejection,
     /// The limit that was reached.
     limit: Option<Limit>,
-    /// The cause, if it is no limit.
-    cause: Option<&'static str>,
+    /// The access rule whose limit it is.
+    rule: Option<String>,
+    cause: Cow<'static, str>,
     /// The value that the request should have had.
     expected: Option<String>,
+    /// Whether the log has a line about it, with more than the cause.
+    is_logged: bool,
 }
 
 impl Refused {
-    fn because(rejection: Rejection, cause: &'static str) -> Self {
-        Self { rejection, limit: None, cause: Some(cause), expected: None }
+    fn because(rejection: Rejection, cause: impl Into<Cow<'static, str>>) -> Self {
+        Self { rejection, limit: None, rule: None, cause: cause.into(), expected: None, is_logged: false }
     }
-}
 
-impl From<Limit> for Refused {
-    fn from(limit: Limit) -> Self {
-        Self { rejection: Rejection::LocalLimitExceeded, limit: Some(limit), cause: None, expected: None }
+    /// A denial, about which the log has a line of its own.
+    fn denied(rejection: Rejection, cause: impl Into<Cow<'static, str>>) -> Self {
+        Self { is_logged: true, ..Self::because(rejection, cause) }
+    }
+
+    fn at(limit: Limit, cause: impl Into<Cow<'static, str>>) -> Self {
+        Self { limit: Some(limit), ..Self::because(Rejection::LocalLimitExceeded, cause) }
     }
 }
 
@@ -120,7 +128,7 @@ impl Connection {
         self.node.env.gauges.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
         self.record.accepted(self.peer.address, &self.peer.calling_ae_title, &self.peer.called_ae_title);
         self.leases.set_label(format!("{:?} from {}", self.peer.calling_ae_title, self.peer.address));
-        let unlogged = self.line_about(Topic::Association, "accepted")?;
+        let unlogged = self.line_about(Topic::Association, "accepted", ())?;
         self.record.is_logged = true;
         info!(
             peer = %self.peer.address,
@@ -153,19 +161,21 @@ impl Connection {
             | Rejection::LocalLimitExceeded
             | Rejection::TemporaryCongestion => ("the policy of the node", None),
         };
-        self.on_refused(&Refused { rejection, limit: None, cause: Some(cause), expected })
+        self.on_refused(&Refused { expected, ..Refused::because(rejection, cause) })
     }
 
     /// Rejects the association, unless the policy has rejected it.
     fn on_refused(&mut self, refused: &Refused) -> End {
-        let &Refused { rejection, limit, cause, ref expected } = refused;
-        let limit = limit.map(Limit::name);
-        let gauges = &self.node.env.gauges;
-        gauges.count_rejected(rejection, limit, cause, self.peer.address, &self.peer.calling_ae_title);
-        if let Some(unlogged) = self.worth_a_line(Class::Rejection, limit.unwrap_or(rejection.name())) {
+        let Refused { rejection, limit, rule, cause, expected, is_logged } = refused;
+        let (rejection, limit, cause) = (*rejection, limit.map(Limit::name), &**cause);
+        let (rule, expected) = (rule.as_deref(), expected.as_deref());
+        let detail = expected.map_or_else(|| cause.into(), |expected| format!("{cause}: {expected:?}"));
+        self.node.env.gauges.count_rejected(rejection, limit, self.peer.sender(), detail);
+        if !is_logged
+            && let Some(unlogged) = self.worth_a_line(Class::Rejection, limit.unwrap_or(rejection.name()), cause)
+        {
             let (calling, called, reason) = (self.peer.calling(), self.peer.called(), rejection.name());
-            let expected = expected.as_deref();
-            warn!(peer = %self.peer.address, calling, called, reason, limit, cause, expected, unlogged, "association rejected");
+            warn!(peer = %self.peer.address, calling, called, reason, limit, rule, cause, expected, unlogged, "association rejected");
         }
         self.session.reject(rejection);
         End::Rejected
@@ -179,9 +189,9 @@ impl Connection {
         }
         let can_store = self.session.can_store();
         let kind = if can_store { first.name() } else { "none_accepted" };
-        let Some(unlogged) = self.line_about(Topic::Contexts, kind) else { return };
-        let (calling, called) = (self.peer.calling(), self.peer.called());
         let (refused, contexts) = (refused.total(), refused.to_string());
+        let Some(unlogged) = self.line_about(Topic::Contexts, kind, &contexts) else { return };
+        let (calling, called) = (self.peer.calling(), self.peer.called());
         if can_store {
             info!(peer = %self.peer.address, calling, called, refused, contexts, unlogged, "presentation contexts refused");
         } else {
@@ -199,19 +209,19 @@ impl Connection {
         if let Err(refused) = self.peer.ask(&access) {
             self.node.env.gauges.counters.associations_denied.increment();
             let rule = refused.rule.map(|index| access.rules.list()[index].name.as_str());
-            if let Some(unlogged) = self.deny(Denial::Access(rule.map(str::to_owned))) {
-                let (calling, called) = (self.peer.calling(), self.peer.called());
-                let criterion = refused.because.map(criterion_name);
-                let doubt = self.peer.certificate.as_ref().and_then(|names| names.certificate.incomplete);
-                warn!(peer = %self.peer.address, calling, called, rule, criterion, doubt, unlogged, "access denied");
-            }
             let rejection = match refused.because {
                 Some(Criterion::Calling) => Rejection::CallingAeTitle,
                 Some(Criterion::Called) => Rejection::CalledAeTitle,
                 Some(Criterion::From | Criterion::Certificate | Criterion::SopClass) | None => Rejection::NoReasonGiven,
             };
-            let cause = if rule.is_some() { "denied by an access rule" } else { "no access rule allows it" };
-            return Err(Refused::because(rejection, cause));
+            let criterion = refused.because.map(criterion_name);
+            if let Some(unlogged) = self.deny(Denial::Access(rule.map(str::to_owned)), (rule, criterion)) {
+                let (calling, called, reason) = (self.peer.calling(), self.peer.called(), rejection.name());
+                let doubt = self.peer.certificate.as_ref().and_then(|names| names.certificate.incomplete);
+                warn!(peer = %self.peer.address, calling, called, reason, rule, criterion, doubt, unlogged, "access denied");
+            }
+            let by_rule = |rule| format!("denied by access rule {rule:?}");
+            return Err(Refused::denied(rejection, rule.map_or("no access rule allows it".to_owned(), by_rule)));
         }
         let peer = &self.peer;
         let denied = |sop_class: &str| sop_class != VERIFICATION && peer.is_denied(sop_class);
@@ -220,11 +230,31 @@ impl Connection {
         self.identify(&access, request.user_identity.take()).await?;
         let rule = self.peer.granted.as_ref().and_then(Granted::association);
         let rule = rule.map(|index| (access.rules.list()[index].name.as_str(), access.terms[index].max_associations));
-        self.take_place(rule).await?;
+        self.take_place(rule).await.map_err(|limit| self.at_limit(limit, rule))?;
         let patience = self.node.live.associations.request_timeout;
         match self.leases.lease_contexts(request.contexts_accepted, patience).await {
             true => Ok(()),
-            false => Err(Limit::MemoryBudget.into()),
+            false => Err(self.at_limit(Limit::MemoryBudget, None)),
+        }
+    }
+
+    /// The rejection at a limit, with the key that sets it. `rule`: the access rule of the association, and its limit.
+    fn at_limit(&self, limit: Limit, rule: Option<(&str, Option<usize>)>) -> Refused {
+        let AssociationSettings { max, max_per_address, max_per_calling_ae, .. } = self.node.live.associations;
+        let reached = |key: &str, most: Option<usize>| match most {
+            Some(most) => Refused::at(limit, format!("{key} = {most} is reached")),
+            None => Refused::at(limit, format!("{key} is reached")), // a reload has lifted it since
+        };
+        match limit {
+            Limit::Max => reached("associations.max", Some(max)),
+            Limit::MaxPerAddress => reached("associations.max_per_address", max_per_address),
+            Limit::MaxPerCallingAe => reached("associations.max_per_calling_ae", max_per_calling_ae),
+            Limit::MaxAssociations => Refused {
+                rule: rule.map(|(name, _)| name.to_owned()),
+                ..reached("max_associations", rule.and_then(|(_, most)| most))
+            },
+            Limit::Startup => Refused::at(limit, "too many connections without an association"),
+            Limit::MemoryBudget => Refused::at(limit, "memory.budget has no room for its presentation contexts"),
         }
     }
 
@@ -251,7 +281,7 @@ impl Connection {
             if quiet >= MIN_QUIET
                 && told.replace(unused) != Some(unused)
                 && gauges.open.end(unused, EndCause::UnusedPlace)
-                && let Some(unlogged) = gauges.incidents.note(Class::Limit, "unused", peer.ip())
+                && let Some(unlogged) = gauges.incidents.note(Class::Limit, "unused", peer.ip(), ())
             {
                 let (limit, quiet_ms) = (limit.name(), quiet.as_millis() as u64);
                 warn!(%peer, association = unused, limit, quiet_ms, unlogged, "association aborted: it has stored nothing, and another needs its place");
@@ -274,11 +304,11 @@ impl Connection {
             Some(identity) => {
                 self.leases.wait_for_identity().await;
                 self.verify(users.clone(), identity).await.map_err(|unverified| {
-                    if let Some(unlogged) = self.incident(Class::Limit, "passcode_queue") {
+                    if let Some(unlogged) = self.incident(Class::Limit, "passcode_queue", unverified.text()) {
                         let (calling, called, cause) = (self.peer.calling(), self.peer.called(), unverified.text());
                         warn!(peer = %self.peer.address, calling, called, cause, unlogged, "user identity not verified");
                     }
-                    Refused::because(Rejection::TemporaryCongestion, unverified.text())
+                    Refused::denied(Rejection::TemporaryCongestion, unverified.text())
                 })?
             }
         };
@@ -289,11 +319,11 @@ impl Connection {
         }
         self.leases.note_failed_identity();
         self.node.env.gauges.counters.users_rejected.increment();
-        if let Some(unlogged) = self.deny(Denial::UserIdentity) {
+        if let Some(unlogged) = self.deny(Denial::UserIdentity, ()) {
             let (calling, called) = (self.peer.calling(), self.peer.called());
             warn!(peer = %self.peer.address, calling, called, unlogged, "user identity is missing or wrong");
         }
-        Err(Refused::because(Rejection::NoReasonGiven, "user identity is missing or wrong"))
+        Err(Refused::denied(Rejection::NoReasonGiven, "user identity is missing or wrong"))
     }
 
     /// Computes the hash of a passcode on a blocking thread: this thread serves other associations too. An error says nothing about the
@@ -328,10 +358,10 @@ impl Connection {
 
     /// Counts a denied peer and records it for the audit. `Some`: it is to be logged, with the number of its kind that were not logged since
     /// the last line.
-    pub(super) fn deny(&self, denial: Denial) -> Option<u64> {
+    pub(super) fn deny(&self, denial: Denial, cause: impl Hash) -> Option<u64> {
         let kind = denial.name();
         self.count_denial(denial);
-        self.worth_a_line(Class::Denial, kind)
+        self.worth_a_line(Class::Denial, kind, cause)
     }
 
     /// Counts a denial, and records it for the audit.

@@ -8,6 +8,7 @@ use tidegate_storage::Placement;
 
 use crate::committed::Origin;
 use crate::gauges::audit::AuditPeer;
+use crate::gauges::recent::Sender;
 use crate::network::certificate::CertificateNames;
 use crate::node::settings::AccessSettings;
 
@@ -90,6 +91,15 @@ impl Peer {
             calling_ae_title: self.calling_ae_title.clone(),
             rule,
         });
+    }
+
+    /// The peer as the list of refusals names it.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender {
+            peer: self.address,
+            calling_ae_title: self.calling_ae_title.clone(),
+            called_ae_title: self.called_ae_title.clone(),
+        }
     }
 
     /// The peer as audit messages name it.

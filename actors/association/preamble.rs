@@ -83,7 +83,7 @@ impl Connection {
             }
             Ok(Source::Balancer) => {}
             Err(error) => {
-                if let Some(unlogged) = self.deny(Denial::NoProxyHeader) {
+                if let Some(unlogged) = self.deny(Denial::NoProxyHeader, error.to_string()) {
                     info!(%balancer, %error, unlogged, "connection closed: no valid proxy header from an address in node.proxy_protocol_from");
                 }
                 return Err(End::NoProxyHeader);
@@ -104,7 +104,7 @@ impl Connection {
             b'A'..=b'Z' => "plain_http",
             _ => "plain_other",
         };
-        let Some(unlogged) = self.incident(Class::Stranger, kind) else { return };
+        let Some(unlogged) = self.incident(Class::Stranger, kind, ()) else { return };
         match first_byte {
             1 => {
                 warn!(%peer, unlogged, "dicom without tls on the tls port: switch tls on at the peer, or let it call the port of node.listen");
@@ -146,9 +146,10 @@ impl Connection {
     }
 
     fn report_handshake(&mut self, failure: &HandshakeFailure) {
-        // Each cause has a line: whoever sets up a peer meets one after the other.
-        self.count_denial(Denial::TlsHandshake(failure.summary()));
-        if let Some(unlogged) = self.worth_a_line(Class::Denial, failure.kind()) {
+        // Each cause has a line: an administrator who sets up a peer meets one after the other.
+        let summary = failure.summary();
+        self.count_denial(Denial::TlsHandshake(summary.clone()));
+        if let Some(unlogged) = self.worth_a_line(Class::Denial, failure.kind(), summary) {
             failure.log(self.peer.address, "dicom", unlogged);
         }
     }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::peer::Peer;
 use crate::gauges::activity::{ActivityGuard, Wish};
 use crate::gauges::audit_queue::AuditTrail;
+use crate::gauges::ended::Outcomes;
 use crate::gauges::transfers::{STUDY_INSTANCE_UID, Transfers};
 use crate::supervision::liveness::{LastMessages, MessageKind};
 
@@ -128,9 +129,9 @@ impl Record {
         self.studies.hashes.len()
     }
 
-    /// The study of the instances acknowledged, if it is one.
-    pub(super) fn study(&self) -> Option<&str> {
-        (self.studies() == 1 && is_uid(&self.studies.first)).then_some(&self.studies.first)
+    /// The Study Instance UID of the first of them.
+    pub(super) fn first_study(&self) -> Option<&str> {
+        is_uid(&self.studies.first).then_some(&self.studies.first)
     }
 
     /// Instances acknowledged, by what became of them.
@@ -204,30 +205,6 @@ const PROGRESS_BYTES: u64 = 64 * 1024;
 
 /// Studies of one association that are counted apart.
 const MOST_STUDIES: usize = 256;
-
-/// Instances acknowledged, by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Outcomes {
-    /// Stored under a path that nothing had.
-    pub(super) new: u64,
-    /// Stored already, with the same bytes.
-    pub(super) identical: u64,
-    /// Stored in place of another dataset of the same UID.
-    pub(super) replaced: u64,
-    /// Stored beside another dataset of the same UID.
-    pub(super) kept_both: u64,
-}
-
-impl Outcomes {
-    fn add(&mut self, outcome: &Outcome) {
-        match outcome {
-            Outcome::New => self.new += 1,
-            Outcome::Identical => self.identical += 1,
-            Outcome::Replaced => self.replaced += 1,
-            Outcome::KeptBoth { .. } => self.kept_both += 1,
-        }
-    }
-}
 
 /// The studies seen, by a hash of their UIDs: an association is to hold no more than it must.
 #[derive(Debug, Default)]

@@ -35,8 +35,8 @@ enum Change {
     User,
     /// The access rules deny the peer. The rule that denies it, by name.
     Denied(Option<String>),
-    /// Another access rule decides.
-    Rule,
+    /// Another access rule decides: its name, if there is one.
+    Rule(Option<String>),
     /// The access rules deny a SOP class that was accepted.
     SopClass,
     /// Instances have another layout, another durability, or other rules for duplicates.
@@ -52,9 +52,17 @@ impl Change {
             Self::Certificate(_) => "certificate",
             Self::User => "user_identity",
             Self::Denied(_) => "access_denied",
-            Self::Rule => "access_rule",
+            Self::Rule(_) => "access_rule",
             Self::SopClass => "sop_class",
             Self::Placement => "placement",
+        }
+    }
+
+    /// The access rule that would decide now, if that is another one.
+    fn new_rule(&self) -> Option<&str> {
+        match self {
+            Self::Rule(rule) | Self::Denied(rule) => rule.as_deref(),
+            _ => None,
         }
     }
 
@@ -64,7 +72,7 @@ impl Change {
             Self::Certificate(error) => Some(Denial::TlsHandshake(error)),
             Self::User => Some(Denial::UserIdentity),
             Self::Denied(rule) => Some(Denial::Access(rule)),
-            Self::ProxyHeader | Self::CalledAeTitle | Self::Rule | Self::SopClass | Self::Placement => None,
+            Self::ProxyHeader | Self::CalledAeTitle | Self::Rule(_) | Self::SopClass | Self::Placement => None,
         }
     }
 }
@@ -98,13 +106,13 @@ impl Connection {
     fn on_superseded(&mut self, change: Change) {
         self.node.env.gauges.counters.associations_superseded.increment();
         // The share of lines about stored instances is the one that strangers cannot use up.
-        if let Some(unlogged) = self.line_about(Topic::Stored, "superseded") {
+        if let Some(unlogged) = self.line_about(Topic::Stored, "superseded", change.name()) {
             let (peer, calling, called) = (self.peer.address, self.peer.calling(), self.peer.called());
             let association = self.peer.association();
-            let rule = self.rule();
+            let (rule, new_rule) = (self.rule(), change.new_rule());
             let (changed, acknowledged) = (change.name(), self.record.answered().0);
             let cause = if let Change::Certificate(error) = &change { Some(error.as_str()) } else { None };
-            warn!(%peer, calling, called, association, rule, changed, cause, acknowledged, unlogged, "association aborted: the configuration changed what it may do");
+            warn!(%peer, calling, called, association, rule, new_rule, changed, cause, acknowledged, unlogged, "association aborted: the configuration changed what it may do");
             self.record.is_logged = true;
         }
         if let Some(denial) = change.denial() {
@@ -130,7 +138,7 @@ impl Connection {
         })?;
         let rule = granted.association().map(|index| new.access.rules.list()[index].name.as_str());
         if rule != self.rule() {
-            return Err(Change::Rule);
+            return Err(Change::Rule(rule.map(str::to_owned)));
         }
         self.compare_placements(&granted, &new.access)
     }

@@ -10,10 +10,11 @@ use super::end::End;
 use super::file_meta::describe;
 use super::leases::LEASE_RETRY;
 use crate::gauges::incidents::{Class, Topic};
+use crate::gauges::transfers::{STUDY_INSTANCE_UID, uid_of};
 use crate::ingest::sizing::FLOOR_SEGMENT;
 use crate::ingest::{Ended, InstanceHandoff, Returned, SpoolExtent};
 use crate::node::settings::AssociationSettings;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Refused};
 
 /// Requests for its memory that a stalled association may get.
 const MAX_ASKED: u32 = 3;
@@ -31,7 +32,7 @@ impl Connection {
     /// Ends the association at a limit. Instances at the writers are stored, but their responses are not sent.
     pub(super) fn on_limit(&mut self, limit: &'static str) -> End {
         self.inbound.discard();
-        if let Some(unlogged) = self.incident(Class::Limit, limit) {
+        if let Some(unlogged) = self.incident(Class::Limit, limit, ()) {
             warn!(
                 peer = %self.peer.address,
                 calling = self.peer.calling(),
@@ -97,7 +98,7 @@ impl Connection {
     pub(super) async fn give_back(&mut self) -> bool {
         let asked = self.record.asked_to_give_back();
         if asked >= MAX_ASKED {
-            if let Some(unlogged) = self.incident(Class::Limit, "stalled_holder") {
+            if let Some(unlogged) = self.incident(Class::Limit, "stalled_holder", ()) {
                 let (calling, called, association) = (self.peer.calling(), self.peer.called(), self.peer.association());
                 let held_bytes = self.leases.by_stage().total();
                 warn!(peer = %self.peer.address, calling, called, association, held_bytes, unlogged, "association stalls while others wait for memory, aborted");
@@ -131,7 +132,7 @@ impl Connection {
         }
         match finished {
             Ok(store) => self.hand_off(self.handoffs.begin(Request { operation, complete }, store)).await,
-            Err(refusal) => self.refuse(&operation, &refusal),
+            Err(Refused { refusal, study }) => self.refuse(&operation, &refusal, study.as_deref()),
         }
         None
     }
@@ -170,7 +171,10 @@ impl Connection {
         self.record.times.response += ended.request.complete.elapsed();
         match &ended.outcome {
             Ok(stored) => self.acknowledge(ended, stored),
-            Err(refusal) => self.refuse(&ended.request.operation, refusal),
+            Err(refusal) => {
+                let study = uid_of(ended.store.instance.head.value(STUDY_INSTANCE_UID));
+                self.refuse(&ended.request.operation, refusal, study.as_deref());
+            }
         }
     }
 
@@ -201,7 +205,7 @@ impl Connection {
             return;
         }
         let outcome = stored.outcome.name();
-        if let Some(unlogged) = self.line_about(Topic::Duplicate, outcome) {
+        if let Some(unlogged) = self.line_about(Topic::Duplicate, outcome, ()) {
             let layout = &self.node.env.placement_of(instance).layout;
             info!(
                 peer = %self.peer.address,
@@ -217,15 +221,16 @@ impl Connection {
         }
     }
 
-    pub(super) fn refuse(&mut self, operation: &Operation, refusal: &Refusal) {
+    fn refuse(&mut self, operation: &Operation, refusal: &Refusal, study: Option<&str>) {
         let status = refusal.status();
-        if let Some(unlogged) = self.worth_a_line(Class::Refusal, refusal.reason().name()) {
+        if let Some(unlogged) = self.worth_a_line(Class::Refusal, refusal.reason().name(), study) {
             warn!(
                 peer = %self.peer.address,
                 calling = self.peer.calling(),
                 called = self.peer.called(),
                 association = self.peer.association(),
                 sop_instance = operation.sop_instance(),
+                study,
                 message_id = operation.message_id,
                 reason = refusal.reason().name(),
                 %status,
@@ -234,7 +239,7 @@ impl Connection {
                 "instance refused"
             );
         }
-        self.node.env.gauges.count_refused(refusal, self.peer.address, &self.peer.calling_ae_title);
+        self.node.env.gauges.count_refused(refusal, self.peer.sender());
         self.record.refused();
         self.session.respond(operation, status, &refusal.comment());
     }
@@ -274,7 +279,7 @@ impl Connection {
                 sleep(LEASE_RETRY).await;
                 self.clock.spend_on_request(LEASE_RETRY);
             } else {
-                if let Some(unlogged) = self.incident(Class::Limit, "memory_budget") {
+                if let Some(unlogged) = self.incident(Class::Limit, "memory_budget", ()) {
                     let (peer, limit) = (self.peer.address, "memory_budget");
                     warn!(%peer, limit, bytes = needed, unlogged, "memory budget is exhausted, association request dropped");
                 }

@@ -121,7 +121,7 @@ impl Connection {
 
     fn on_trickle(&mut self, bytes: u64) -> End {
         let MinimumRate { bytes_per_s, window } = self.node.live.associations.minimum_rate;
-        if let Some(unlogged) = self.incident(Class::Limit, "min_rate") {
+        if let Some(unlogged) = self.incident(Class::Limit, "min_rate", ()) {
             warn!(
                 peer = %self.peer.address,
                 calling = self.peer.calling(),
@@ -196,7 +196,7 @@ impl Connection {
     }
 
     fn on_silence(&mut self) -> End {
-        if let Some(unlogged) = self.incident(Class::Limit, "idle_timeout") {
+        if let Some(unlogged) = self.incident(Class::Limit, "idle_timeout", ()) {
             let (calling, called, association) = (self.peer.calling(), self.peer.called(), self.peer.association());
             warn!(peer = %self.peer.address, calling, called, association, unlogged, "association idle too long, aborted");
         }

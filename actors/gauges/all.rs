@@ -1,6 +1,5 @@
 //! All gauges of a node, and the events that touch more than one of them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dicom_core::Tag;
@@ -13,10 +12,11 @@ use super::alarm::Alarms;
 use super::audit::AuditEvent;
 use super::audit_queue::AuditTrail;
 use super::counters::Counters;
+use super::ended::EndedAssociations;
 use super::history::History;
 use super::incidents::{Class, Incidents};
 use super::latency::Latencies;
-use super::recent::{Recent, RefusedWhat};
+use super::recent::{Recent, RefusedWhat, Sender};
 use super::transfers::widened;
 use crate::fixed::AUDIT_QUEUE;
 use crate::refusal::Refusal;
@@ -27,6 +27,7 @@ pub(crate) struct Gauges {
     pub(crate) counters: Arc<Counters>,
     pub(crate) latencies: Arc<Latencies>,
     pub(crate) recent: Recent,
+    pub(crate) ended: EndedAssociations,
     pub(crate) history: History,
     pub(crate) incidents: Incidents,
     pub(crate) alarms: Alarms,
@@ -44,6 +45,7 @@ impl Gauges {
             counters: Arc::default(),
             latencies: Arc::default(),
             recent: Recent::new(),
+            ended: EndedAssociations::default(),
             history: History::new(),
             incidents: Incidents::default(),
             alarms: Alarms::default(),
@@ -67,34 +69,26 @@ impl Gauges {
     }
 
     /// Counts a refused instance, and keeps it among the recent ones.
-    pub(crate) fn count_refused(&self, refusal: &Refusal, peer: SocketAddr, calling_ae_title: &str) {
+    pub(crate) fn count_refused(&self, refusal: &Refusal, sender: Sender) {
         let reason = refusal.reason();
         self.counters.refused(reason).increment();
-        self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Instance(reason), refusal);
+        self.recent.add_refused(sender, RefusedWhat::Instance(reason), refusal);
     }
 
-    /// Counts a rejected association, and keeps it among the recent ones. `limit`: the name of the limit that was reached;
-    /// `cause`: the words for another cause.
+    /// Counts a rejected association, and keeps it among the recent ones. `limit`: the name of the limit that was reached; `cause`: the
+    /// words for the cause.
     pub(crate) fn count_rejected(
         &self,
         rejection: Rejection,
         limit: Option<&'static str>,
-        cause: Option<&'static str>,
-        peer: SocketAddr,
-        calling_ae_title: &str,
+        sender: Sender,
+        cause: impl ToString,
     ) {
         self.counters.rejected(rejection).increment();
-        let mut detail = "association rejected".to_owned();
         if let Some(limit) = limit {
             self.incidents.count(Class::Limit, limit);
-            detail.push_str(": the limit is ");
-            detail.push_str(limit);
         }
-        if let Some(cause) = cause {
-            detail.push_str(": ");
-            detail.push_str(cause);
-        }
-        self.recent.add_refused(peer, calling_ae_title, RefusedWhat::Association(rejection), detail);
+        self.recent.add_refused(sender, RefusedWhat::Association(rejection), cause);
     }
 
     /// Counts an acknowledged instance.

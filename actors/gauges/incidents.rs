@@ -1,11 +1,12 @@
 //! Misbehaviour of peers, counted by kind, and the bounds of the log lines about peers.
 //!
 //! Two bounds hold for each line about a peer. A *source* (an IPv4 address, or an IPv6 /64, which one host may own) gets a few lines of
-//! each kind in an interval. Each topic has a share of lines a minute for all sources together, so that no crowd fills the log and
+//! each kind in an interval, and the first line of each further cause: an administrator who mends one fault after the other must see each. Each topic has a share of lines a minute for all sources together, so that no crowd fills the log and
 //! no topic takes the lines of another: a flood of strangers leaves those about stored instances. Lines beyond are counted, and
 //! summed up in a line of their own. A kind is a constant of the program, never a string of a peer.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,10 @@ use crate::network::source::Source;
 /// Most pairs of source and kind whose last line is remembered; some 100 bytes each. Beyond, all other sources share one line for each
 /// kind.
 const MAX_REMEMBERED: usize = 1024;
+/// Causes of one kind that get a line of their own in an interval when the lines of the kind are used up.
+const MORE_CAUSES: u32 = 4;
+/// Causes of one kind that are told apart in an interval; any more count as repetitions.
+const MAX_CAUSES: usize = 16;
 /// The time of a share.
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -128,16 +133,18 @@ struct State {
 }
 
 /// The lines of an interval.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Lines {
     since: Instant,
     logged: u32,
     unlogged: u64,
+    /// The causes logged, by their hashes.
+    causes: Vec<u64>,
 }
 
 impl Lines {
     fn begin(now: Instant) -> Self {
-        Self { since: now, logged: 0, unlogged: 0 }
+        Self { since: now, logged: 0, unlogged: 0, causes: Vec::new() }
     }
 
     /// Begins a new interval if this one is over. Returns the lines that were not logged before it.
@@ -147,24 +154,45 @@ impl Lines {
         }
         std::mem::replace(self, Self::begin(now)).unlogged
     }
+
+    /// Counts a line about `cause` as logged if it is one of the first `most`, or the first about this cause.
+    fn take(&mut self, most: u32, cause: u64) -> bool {
+        let is_new = self.causes.len() < MAX_CAUSES && !self.causes.contains(&cause);
+        if self.logged >= most + if is_new { MORE_CAUSES } else { 0 } {
+            return false;
+        }
+        self.logged += 1;
+        if is_new {
+            self.causes.push(cause);
+        }
+        true
+    }
 }
 
 impl Incidents {
     /// Counts an incident. `Some`: it is to be logged, with the number of incidents of its kind and peer that were not logged since the
-    /// last line.
-    pub(crate) fn note(&self, class: Class, kind: &'static str, peer: IpAddr) -> Option<u64> {
+    /// last line. `cause` tells it from others of its kind; `()` if they are all alike.
+    pub(crate) fn note(&self, class: Class, kind: &'static str, peer: IpAddr, cause: impl Hash) -> Option<u64> {
         self.count(class, kind);
-        self.worth_a_line(class, kind, peer)
+        self.worth_a_line(class, kind, peer, cause)
     }
 
     /// Whether an incident that is counted elsewhere is to be logged.
-    pub(crate) fn worth_a_line(&self, class: Class, kind: &'static str, peer: IpAddr) -> Option<u64> {
-        self.worth_a_line_about(Topic::Amiss(class), kind, peer)
+    pub(crate) fn worth_a_line(&self, class: Class, kind: &'static str, peer: IpAddr, cause: impl Hash) -> Option<u64> {
+        self.worth_a_line_about(Topic::Amiss(class), kind, peer, cause)
     }
 
     /// Whether a line about a topic is to be logged, with the number of lines of its kind and source that were not.
-    pub(crate) fn worth_a_line_about(&self, topic: Topic, kind: &'static str, peer: IpAddr) -> Option<u64> {
-        self.0.lock().worth_a_line(topic, kind, Source::of(peer), Instant::now())
+    pub(crate) fn worth_a_line_about(
+        &self,
+        topic: Topic,
+        kind: &'static str,
+        peer: IpAddr,
+        cause: impl Hash,
+    ) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        cause.hash(&mut hasher);
+        self.0.lock().worth_a_line(topic, kind, Source::of(peer), hasher.finish(), Instant::now())
     }
 
     /// The lines that were not logged since the last call, at most once a minute.
@@ -195,7 +223,14 @@ impl Incidents {
 }
 
 impl State {
-    fn worth_a_line(&mut self, topic: Topic, kind: &'static str, source: Source, now: Instant) -> Option<u64> {
+    fn worth_a_line(
+        &mut self,
+        topic: Topic,
+        kind: &'static str,
+        source: Source,
+        cause: u64,
+        now: Instant,
+    ) -> Option<u64> {
         let repeat_interval = self.repeat_interval;
         if repeat_interval.is_zero() {
             return Some(0);
@@ -212,8 +247,7 @@ impl State {
         }
         let lines = self.lines.entry(key).or_insert_with(|| Lines::begin(now));
         let unlogged = lines.advance(topic.interval(repeat_interval), now);
-        if has_share && lines.logged < topic.lines_of_source() {
-            lines.logged += 1;
+        if has_share && lines.take(topic.lines_of_source(), cause) {
             share.logged += 1;
             return Some(unlogged + std::mem::take(&mut lines.unlogged));
         }
@@ -256,7 +290,7 @@ mod tests {
         let start = Instant::now();
         let mut note = |kind, number, second| {
             let source = Source::of(peer(number));
-            state.worth_a_line(Topic::Amiss(Class::Violation), kind, source, start + Duration::from_secs(second))
+            state.worth_a_line(Topic::Amiss(Class::Violation), kind, source, 0, start + Duration::from_secs(second))
         };
         assert_eq!(note("pdv-length", 1, 0), Some(0));
         assert_eq!(note("pdv-length", 1, 1), None);
@@ -268,14 +302,31 @@ mod tests {
     }
 
     #[test]
+    fn the_first_line_of_each_cause_is_logged_within_a_bound() {
+        for class in [Class::Denial, Class::Refusal] {
+            let topic = Topic::Amiss(class);
+            let (mut state, start, source) = (state(), Instant::now(), Source::of(peer(1)));
+            let mut line = |cause| state.worth_a_line(topic, "kind", source, cause, start);
+            for _ in 0..topic.lines_of_source() {
+                assert!(line(0).is_some());
+            }
+            assert_eq!(line(0), None, "a repetition");
+            assert_eq!(line(1), Some(1), "another cause, with the lines that came between");
+            assert_eq!((line(1), line(0)), (None, None));
+            let further = (2..100).filter(|cause| line(*cause).is_some()).count();
+            assert_eq!(further as u32, MORE_CAUSES - 1, "no peer fills the log with causes that it makes up");
+        }
+    }
+
+    #[test]
     fn every_one_is_logged_if_there_is_no_interval() {
         let incidents = Incidents::default();
         for _ in 0..3 {
-            assert_eq!(incidents.note(Class::Limit, "min_rate", peer(1)), Some(0));
+            assert_eq!(incidents.note(Class::Limit, "min_rate", peer(1), ()), Some(0));
         }
         incidents.set_repeat_interval(MINUTE);
-        assert_eq!(incidents.note(Class::Limit, "max_dataset", peer(1)), Some(0));
-        assert_eq!(incidents.note(Class::Limit, "max_dataset", peer(1)), None);
+        assert_eq!(incidents.note(Class::Limit, "max_dataset", peer(1), ()), Some(0));
+        assert_eq!(incidents.note(Class::Limit, "max_dataset", peer(1), ()), None);
         assert_eq!((incidents.total(Class::Limit), incidents.total(Class::Violation)), (5, 0), "all are counted");
         assert_eq!(incidents.counts()[&(Class::Limit, "min_rate")], 3);
     }
@@ -287,7 +338,7 @@ mod tests {
         let http = Topic::Amiss(Class::Stranger);
         let mut logged = 0;
         for number in 0..3 * MAX_REMEMBERED as u32 {
-            logged += u32::from(state.worth_a_line(http, "http", Source::of(peer(number)), start).is_some());
+            logged += u32::from(state.worth_a_line(http, "http", Source::of(peer(number)), 0, start).is_some());
         }
         assert_eq!(logged, http.lines_a_minute());
         assert_eq!(state.lines.len(), MAX_REMEMBERED + 1, "the others share a line");
@@ -296,7 +347,7 @@ mod tests {
         let suppressed = Suppressed { lines: u64::from(3 * MAX_REMEMBERED as u32 - logged), sources: MAX_REMEMBERED };
         assert_eq!(state.take_suppressed(later), Some(suppressed));
         assert_eq!(state.take_suppressed(later + MINUTE), None);
-        assert_eq!(state.worth_a_line(http, "http", Source::of(peer(u32::MAX >> 8)), later), Some(0));
+        assert_eq!(state.worth_a_line(http, "http", Source::of(peer(u32::MAX >> 8)), 0, later), Some(0));
         assert_eq!(state.lines.len(), 1, "what is old is forgotten");
     }
 
@@ -306,7 +357,7 @@ mod tests {
         let start = Instant::now();
         for host in 0..3 * MAX_REMEMBERED as u128 {
             let peer = Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) + host).into();
-            let logged = state.worth_a_line(Topic::Amiss(Class::Denial), "access", Source::of(peer), start);
+            let logged = state.worth_a_line(Topic::Amiss(Class::Denial), "access", Source::of(peer), 0, start);
             assert_eq!(logged, (host == 0).then_some(0));
         }
         assert_eq!(state.lines.len(), 1);
@@ -320,10 +371,10 @@ mod tests {
         let (start, source) = (Instant::now(), Source::of(peer(1)));
         for minute in 0..10 {
             for _ in 0..Topic::Stored.lines_of_source() {
-                assert!(state.worth_a_line(Topic::Stored, "ended", source, start + minute * MINUTE).is_some());
+                assert!(state.worth_a_line(Topic::Stored, "ended", source, 0, start + minute * MINUTE).is_some());
             }
-            assert!(state.worth_a_line(Topic::Stored, "ended", source, start + minute * MINUTE).is_none());
-            let denial = state.worth_a_line(Topic::Amiss(Class::Denial), "access", source, start + minute * MINUTE);
+            assert!(state.worth_a_line(Topic::Stored, "ended", source, 0, start + minute * MINUTE).is_none());
+            let denial = state.worth_a_line(Topic::Amiss(Class::Denial), "access", source, 0, start + minute * MINUTE);
             assert_eq!(denial, (minute == 0).then_some(0));
         }
     }
@@ -344,19 +395,20 @@ mod tests {
         for number in 0..20_000 {
             let source = Source::of(peer(number));
             for topic in classes.map(Topic::Amiss).into_iter().chain([Topic::Association, Topic::Contexts]) {
-                let is_logged = state.worth_a_line(topic, "flood", source, start).is_some();
+                let is_logged = state.worth_a_line(topic, "flood", source, u64::from(number), start).is_some();
                 logged_bytes += u32::from(is_logged) * bytes_of(topic);
             }
         }
         let honest = Source::of(peer(1 << 20));
         for _ in 0..Topic::Stored.lines_of_source() {
-            assert!(state.worth_a_line(Topic::Stored, "ended", honest, start).is_some());
+            assert!(state.worth_a_line(Topic::Stored, "ended", honest, 0, start).is_some());
         }
         for (topic, number) in [Topic::Stored, Topic::Duplicate]
             .into_iter()
             .flat_map(|topic| (0..20_000).map(move |number| (topic, number)))
         {
-            let is_logged = state.worth_a_line(topic, "flood", Source::of(peer(number)), start).is_some();
+            let is_logged =
+                state.worth_a_line(topic, "flood", Source::of(peer(number)), u64::from(number), start).is_some();
             logged_bytes += u32::from(is_logged) * bytes_of(topic);
         }
         logged_bytes += Topic::Stored.lines_of_source() * bytes_of(Topic::Stored);

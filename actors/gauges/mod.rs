@@ -5,6 +5,7 @@
 //! | [`counters`], [`latency`] | the counters and histograms that all actors share |
 //! | [`activity`] | the figures of each association and each writer, and the abort of an association by an operator |
 //! | [`history`], [`recent`] | the last minutes, and the failures in them |
+//! | [`ended`] | the associations that ended in the last hour |
 //! | [`incidents`] | violations and limits by peer: counted, and logged once in a while |
 //! | [`audit`], [`audit_queue`], [`transfers`] | events for an audit repository, on their way to the service that sends them |
 //! | [`stalled`] | the holders of memory that stall while others wait for it |
@@ -19,6 +20,7 @@ mod all;
 pub mod audit;
 pub mod audit_queue;
 pub mod counters;
+pub mod ended;
 mod eviction;
 pub mod history;
 pub mod incidents;
@@ -28,6 +30,7 @@ pub mod observer;
 pub mod recent;
 mod stalled;
 pub mod statistics;
+pub mod text;
 pub(crate) mod transfers;
 
 pub(crate) use self::all::Gauges;

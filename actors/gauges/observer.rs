@@ -17,6 +17,7 @@ use super::alarm::Alarm;
 use super::audit::{AuditEvent, AuditPeer, Denial, Operation, Operator};
 use super::audit_queue::AuditTrail;
 use super::counters::Counters;
+use super::ended::EndedAssociation;
 use super::history::Point;
 use super::incidents::Class;
 use super::latency::Latencies;
@@ -72,6 +73,11 @@ impl Observer {
     /// The children that ended lately, the latest first.
     pub fn recently_ended(&self) -> Vec<ChildEnded> {
         self.0.gauges.recent.ended()
+    }
+
+    /// The associations that ended in the last hour, the latest first, at most `most`; [`super::ended::KEPT`] are kept.
+    pub fn ended_associations(&self, most: usize) -> Vec<EndedAssociation> {
+        self.0.gauges.ended.list(SystemTime::now(), most)
     }
 
     /// The last `count` seconds, oldest first; there are [`crate::gauges::history::POINTS`] at most.
@@ -234,7 +240,8 @@ impl Observer {
     /// Logs that a TLS handshake at the admin surface has failed. To be called on the thread of the handshake, before it polls anything else.
     pub fn report_admin_handshake(&self, peer: SocketAddr, error: &std::io::Error) {
         let failure = HandshakeFailure::of(error);
-        if let Some(unlogged) = self.0.gauges.incidents.worth_a_line(Class::Denial, "admin_tls_handshake", peer.ip()) {
+        let (incidents, cause) = (&self.0.gauges.incidents, failure.summary());
+        if let Some(unlogged) = incidents.worth_a_line(Class::Denial, "admin_tls_handshake", peer.ip(), cause) {
             failure.log(peer, "admin", unlogged);
         }
     }

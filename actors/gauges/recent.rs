@@ -14,15 +14,24 @@ pub const KEPT: usize = 64;
 /// Bytes kept of an event's text, which may come from a peer or an error.
 const TEXT_BYTES: usize = 240;
 
+/// The sender of what was refused.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// The address of the peer.
+    pub peer: SocketAddr,
+    /// The calling AE title, a peer's string: escape it before showing it. Empty before the A-ASSOCIATE-RQ.
+    pub calling_ae_title: String,
+    /// The called AE title, a peer's string, too.
+    pub called_ae_title: String,
+}
+
 /// An instance that was not stored, or an association that was not accepted.
 #[derive(Clone, Debug)]
 pub struct Refused {
     /// The time.
     pub at: SystemTime,
-    /// The address of the peer.
-    pub peer: SocketAddr,
-    /// The calling AE title, a peer's string: escape it before showing it. Empty before the A-ASSOCIATE-RQ.
-    pub calling_ae_title: String,
+    /// The sender.
+    pub sender: Sender,
     /// The refused operation, with the reason.
     pub what: RefusedWhat,
     /// The cause as text. May hold strings of the peer.
@@ -81,20 +90,10 @@ impl Recent {
         Self { refused: Ring::new(), ended: Ring::new() }
     }
 
-    pub(crate) fn add_refused(
-        &self,
-        peer: SocketAddr,
-        calling_ae_title: &str,
-        what: RefusedWhat,
-        detail: impl ToString,
-    ) {
-        self.refused.push(Refused {
-            at: SystemTime::now(),
-            peer,
-            calling_ae_title: cut(calling_ae_title.to_owned()),
-            what,
-            detail: cut(detail.to_string()),
-        });
+    pub(crate) fn add_refused(&self, sender: Sender, what: RefusedWhat, detail: impl ToString) {
+        let Sender { peer, calling_ae_title, called_ae_title } = sender;
+        let sender = Sender { peer, calling_ae_title: cut(calling_ae_title), called_ae_title: cut(called_ae_title) };
+        self.refused.push(Refused { at: SystemTime::now(), sender, what, detail: cut(detail.to_string()) });
     }
 
     pub(crate) fn add_ended(&self, child: &str, cause: impl ToString, next: &'static str) {
@@ -161,10 +160,12 @@ mod tests {
     #[test]
     fn text_is_bounded_and_stays_text() {
         let recent = Recent::new();
-        let peer = "127.0.0.1:1".parse().unwrap();
-        recent.add_refused(peer, "CT", RefusedWhat::Association(Rejection::CalledAeTitle), "ä".repeat(200));
+        let (calling_ae_title, called_ae_title) = ("CT".to_owned(), "ä".repeat(200));
+        let sender = Sender { peer: "127.0.0.1:1".parse().unwrap(), calling_ae_title, called_ae_title };
+        recent.add_refused(sender, RefusedWhat::Association(Rejection::CalledAeTitle), "ä".repeat(200));
         let refused = &recent.refused()[0];
         assert_eq!(refused.detail, "ä".repeat(TEXT_BYTES / 2));
+        assert_eq!(refused.sender.called_ae_title, refused.detail);
         assert_eq!((refused.what.reason(), refused.what.status()), ("called_ae_title", None));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dicom_core::Tag;
 use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
+use tidegate_protocol::syntaxes::is_uid;
 use tidegate_storage::{Instance, Outcome};
 
 use super::audit::{AuditEvent, AuditPeer, AuditStudy};
@@ -110,6 +111,12 @@ impl AuditStudy {
     fn with(&self, sop_classes: Vec<(String, u64)>) -> Self {
         Self { sop_classes, ..self.clone() }
     }
+}
+
+/// The value of an element as a UID; `None`: it is absent or none, and might name a patient.
+pub(crate) fn uid_of(value: Option<&[u8]>) -> Option<String> {
+    let text = std::str::from_utf8(value?).ok()?.trim_matches(['\0', ' ']);
+    is_uid(text).then(|| text.to_owned())
 }
 
 fn instances(classes: &[(String, u64)]) -> u64 {

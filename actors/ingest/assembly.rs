@@ -15,8 +15,9 @@ use super::description::Description;
 use super::sizing::SpoolExtent;
 use super::spool::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
 use crate::committed::Origin;
+use crate::gauges::transfers::{STUDY_INSTANCE_UID, uid_of};
 use crate::mailbox::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Refused};
 
 /// Fragments shorter than this are copied together: a slice of each would cost more memory than it holds.
 const SMALL_FRAGMENT: usize = 1024;
@@ -247,19 +248,19 @@ impl Assembly {
     }
 
     /// Finishes the dataset: the instance to be stored, or its refusal.
-    pub(super) async fn finish(mut self, ingest: &Ingest) -> Result<StoreInstance, Refusal> {
+    pub(super) async fn finish(mut self, ingest: &Ingest) -> Result<StoreInstance, Refused> {
         if let Some(opened) = self.scan.open_at_end() {
             self.begin_file();
             self.note(&opened.first);
             self.keep(opened.first.into(), None);
         }
-        if self.spool.is_used() {
-            self.spool(SpoolExtent::Everything, ingest).await?;
-            self.settle(ingest).await?;
+        if let Err(refusal) = self.spool_the_rest(ingest).await {
+            return Err(Refused { refusal, study: self.study() });
         }
         self.close_block();
-        let head = self.scan.finish()?;
-        head.check(self.file.meta())?;
+        let head = self.scan.finish().map_err(Refusal::from)?;
+        head.check(self.file.meta())
+            .map_err(|mismatch| Refused { refusal: mismatch.into(), study: uid_of(head.value(STUDY_INSTANCE_UID)) })?;
         let payload = match (&self.spool.file, self.is_contiguous) {
             (Some(spool), _) => Payload::Spooled(spool.file().clone()),
             (None, true) => Payload::Contiguous(self.slices),
@@ -271,6 +272,20 @@ impl Assembly {
             None => instance,
         };
         Ok(StoreInstance { instance, origin: self.origin, leases: self.leases, spool: self.spool.file })
+    }
+
+    /// Sends the rest of a spooled dataset to its file, and waits until the file has all of it.
+    async fn spool_the_rest(&mut self, ingest: &Ingest) -> Result<(), Refusal> {
+        if self.spool.is_used() {
+            self.spool(SpoolExtent::Everything, ingest).await?;
+            self.settle(ingest).await?;
+        }
+        Ok(())
+    }
+
+    /// The Study Instance UID, if the head has told it so far.
+    pub(super) fn study(&self) -> Option<String> {
+        uid_of(self.scan.value(STUDY_INSTANCE_UID))
     }
 
     fn begin_block(&mut self, bytes: usize, lease: MemoryLease) {

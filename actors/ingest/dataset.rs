@@ -12,7 +12,7 @@ use super::context::Ingest;
 use super::description::Description;
 use super::sizing::SpoolExtent;
 use crate::mailbox::job::StoreInstance;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Refused};
 
 /// A dataset that arrives: an [`Assembly`], or the refusal that its source will answer.
 pub(crate) struct InboundDataset {
@@ -21,12 +21,13 @@ pub(crate) struct InboundDataset {
     bytes: u64,
     began: Instant,
     /// Boxed: it is moved more often than it is allocated.
-    assembly: Result<Box<Assembly>, Refusal>,
+    assembly: Result<Box<Assembly>, Refused>,
 }
 
 impl InboundDataset {
     pub(super) fn new(description: Result<Description, Refusal>, ingest: Arc<Ingest>) -> Self {
-        let assembly = description.map(|description| Box::new(Assembly::new(description, &ingest)));
+        let assembly =
+            description.map(|description| Box::new(Assembly::new(description, &ingest))).map_err(Refused::from);
         Self { ingest, bytes: 0, began: Instant::now(), assembly }
     }
 
@@ -112,7 +113,7 @@ impl InboundDataset {
         if let Ok(assembly) = &mut self.assembly
             && let Err(refusal) = assembly.spool(extent, &self.ingest).await
         {
-            self.assembly = Err(refusal);
+            self.assembly = Err(Refused { refusal, study: assembly.study() });
         }
     }
 
@@ -121,12 +122,12 @@ impl InboundDataset {
         if let Ok(assembly) = &mut self.assembly
             && let Err(refusal) = assembly.settle(&self.ingest).await
         {
-            self.assembly = Err(refusal);
+            self.assembly = Err(Refused { refusal, study: assembly.study() });
         }
     }
 
     /// Finishes the dataset, which was complete at `complete`: the instance to be stored, or the refusal.
-    pub(crate) async fn finish(self, complete: Instant) -> Result<StoreInstance, Refusal> {
+    pub(crate) async fn finish(self, complete: Instant) -> Result<StoreInstance, Refused> {
         self.ingest.latencies.receive.record(self.receive_time(complete));
         self.assembly?.finish(&self.ingest).await
     }

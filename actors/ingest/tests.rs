@@ -232,7 +232,7 @@ async fn store(shared: &Arc<Shared>, sop_instance: &str, bytes: Vec<u8>, message
             take_in(&mut inbound, bytes, &holder).await?;
         }
         let ((), dataset) = inbound.complete().unwrap();
-        let store = dataset.finish(Instant::now()).await.map_err(Failed::Refused)?;
+        let store = dataset.finish(Instant::now()).await.map_err(|refused| Failed::Refused(refused.refusal))?;
         hand_off(store, &ingest).await.map_err(Failed::Refused)
     };
     let ((), stored) = tokio::join!(feed, receive);

@@ -27,6 +27,7 @@ use crate::association::{self, Arrival, Association};
 use crate::fault;
 use crate::gauges::Gauges;
 use crate::gauges::incidents::Class;
+use crate::gauges::recent::Sender;
 use crate::node::live::Live;
 use crate::supervision::child::ChildActor;
 use crate::supervision::exit::Exit;
@@ -104,7 +105,7 @@ async fn run(socket: std::net::TcpListener, port: Port, env: Env, liveness: Live
 async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liveness) {
     let mut pressure = env.pressure.clone();
     let rejecting = Arc::new(Semaphore::new(overload::max_concurrent(port)));
-    let mut refused_by_system = false;
+    let mut refused_by_system = None;
     let mut turn = 0_usize;
     let mut grace = Grace::new();
     while !liveness.is_fenced() {
@@ -115,7 +116,7 @@ async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liven
         fault::point("listener");
         match accepted {
             Ok((stream, peer)) => {
-                refused_by_system = false;
+                refused_by_system = None;
                 // A socket of [::] reports IPv4 peers as ::ffff:a.b.c.d.
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 let thread = env.threads.thread(turn).await;
@@ -125,7 +126,9 @@ async fn accept_all(socket: TcpListener, port: Port, env: &Env, liveness: &Liven
             }
             Err(error) => {
                 liveness.note(MessageKind::AcceptFailed);
-                if !std::mem::replace(&mut refused_by_system, true) {
+                // Once for each cause: descriptors may be short of the process first, and then of the machine.
+                let cause = error.raw_os_error();
+                if refused_by_system.replace(cause) != Some(cause) {
                     error!(%error, "cannot accept connections; retrying");
                 }
                 sleep(ACCEPT_BACKOFF).await;
@@ -196,7 +199,7 @@ async fn admit(
     let open = env.admission.open();
     if descriptors::are_short(stream.as_fd(), open, env.descriptor_reserve()) {
         // Closed without a rejection, which would hold the descriptor for seconds.
-        if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip()) {
+        if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip(), ()) {
             error!(%peer, associations = open, unlogged, "too few file descriptors (LimitNOFILE), connection closed");
         }
         return false;
@@ -216,7 +219,7 @@ async fn admit(
     let arrival = match assignment {
         Ok((socket, assignment)) => Arrival { socket, peer, port, place, assignment, holder, floor },
         Err(error) => {
-            if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip()) {
+            if let Some(unlogged) = env.gauges.incidents.note(Class::Limit, "descriptors", peer.ip(), ()) {
                 error!(%peer, %error, unlogged, "cannot hand the connection to an association thread, closed");
             }
             return false;
@@ -237,8 +240,10 @@ fn reject(
     env: &Env,
     rejecting: &Arc<Semaphore>,
 ) {
-    env.gauges.count_rejected(Rejection::LocalLimitExceeded, Some(limit.name()), None, peer, "");
-    if let Some(unlogged) = env.gauges.incidents.worth_a_line(Class::Rejection, limit.name(), peer.ip()) {
+    let sender = Sender { peer, calling_ae_title: String::new(), called_ae_title: String::new() };
+    let cause = format!("no room for another connection: the limit is {}", limit.name());
+    env.gauges.count_rejected(Rejection::LocalLimitExceeded, Some(limit.name()), sender, cause);
+    if let Some(unlogged) = env.gauges.incidents.worth_a_line(Class::Rejection, limit.name(), peer.ip(), ()) {
         let (open, limit) = (env.admission.open(), limit.name());
         warn!(%peer, connections = open, limit, unlogged, "connection rejected: no room for another connection");
     }

@@ -160,6 +160,7 @@ impl Supervisor {
         let replaced = self.env.store.wals_replaced();
         if replaced > self.wals_replaced {
             warn!(
+                path = %self.env.store.settings().root.join(".tidegate/log").display(),
                 times = replaced - self.wals_replaced,
                 "the commit log was moved away or removed while the node was storing: its instances were synced, and a new log was begun in \
                  .tidegate/log; find out what changes .tidegate"

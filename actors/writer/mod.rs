@@ -351,7 +351,7 @@ impl Writer {
             Some(Injected::Hold(_)) | None => self.env.store.try_write(),
         };
         if trial.is_ok()
-            && let Some(unlogged) = self.env.gauges.incidents.worth_a_line(Class::Refusal, "storage_trial", NO_PEER)
+            && let Some(unlogged) = self.env.gauges.incidents.worth_a_line(Class::Refusal, "storage_trial", NO_PEER, ())
         {
             tracing::warn!(
                 unlogged,

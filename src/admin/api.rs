@@ -7,12 +7,14 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, HttpResponseBuilder, Resource, Route, web};
 use serde::{Deserialize, Serialize};
 use tidegate_actors::gauges::audit::{Operation, Operator};
+use tidegate_actors::gauges::ended::KEPT;
 use tidegate_actors::gauges::history::POINTS;
 use tidegate_memory::profile::{ProfileError, Recording};
 use tokio::time::sleep;
 
 use super::complaint::Complaint;
 use super::dashboard;
+use super::ended::EndedAssociation;
 use super::guard::Trust;
 use super::metrics;
 use super::model::{Association, Drain, Second, Status, Writers};
@@ -52,6 +54,12 @@ struct Span {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Page {
+    limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Length {
     seconds: Option<u64>,
 }
@@ -72,6 +80,7 @@ pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
         ("/api/history", vec![(Method::GET, web::get().to(history))]),
         ("/api/events", vec![(Method::GET, web::get().to(events))]),
         ("/api/associations", vec![(Method::GET, web::get().to(associations))]),
+        ("/api/associations/ended", vec![(Method::GET, web::get().to(ended_associations))]),
         ("/api/associations/{id}", vec![(Method::DELETE, web::delete().to(abort))]),
         ("/api/writers", vec![(Method::GET, web::get().to(writers))]),
         ("/api/memory", vec![(Method::GET, web::get().to(memory))]),
@@ -209,6 +218,19 @@ async fn associations(surface: web::Data<Surface>, trust: web::ReqData<Trust>) -
         associations.iter_mut().for_each(Association::remove_peer);
     }
     json(HttpResponse::Ok(), associations)
+}
+
+/// Those that ended in the last hour, `limit` at most, the latest first.
+async fn ended_associations(
+    surface: web::Data<Surface>,
+    trust: web::ReqData<Trust>,
+    page: web::Query<Page>,
+) -> HttpResponse {
+    let mut ended = EndedAssociation::latest(&surface.observer, page.limit.unwrap_or(KEPT));
+    if *trust < Trust::Reader {
+        ended.iter_mut().for_each(EndedAssociation::remove_peer);
+    }
+    json(HttpResponse::Ok(), ended)
 }
 
 /// 202: the association is aborted at its next wait, which is soon.

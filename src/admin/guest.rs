@@ -1,6 +1,7 @@
 //! The answers for guests: clients of the loopback address without a token or a certificate. A guest reads figures, and no name or address of
 //! a peer.
 
+use super::ended::EndedAssociation;
 use super::model::{Association, Status};
 
 impl Status {
@@ -9,9 +10,20 @@ impl Status {
         for refused in &mut self.refused {
             refused.peer.clear();
             refused.calling_ae_title.clear();
+            refused.called_ae_title.clear();
             refused.detail.clear();
         }
         self
+    }
+}
+
+impl EndedAssociation {
+    /// Removes what names the peer or its patients' studies.
+    pub(super) fn remove_peer(&mut self) {
+        self.peer.clear();
+        self.calling_ae_title.clear();
+        self.called_ae_title.clear();
+        self.first_study = None;
     }
 }
 

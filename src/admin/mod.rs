@@ -18,6 +18,7 @@
 mod api;
 mod complaint;
 mod dashboard;
+pub(crate) mod ended;
 mod events;
 mod guard;
 mod guest;

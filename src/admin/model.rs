@@ -10,11 +10,14 @@ use tidegate_actors::{AssociationUse, ChildState, ChildStatus, Group, Observer, 
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::{Level, Stage, StageBytes};
 
-use super::ready::Readiness;
+use super::ready::{Readiness, with_margin};
 use super::storage::{ANSWER_TIME, Sight, StorageWatch};
 
 /// How old a look at the disk may be.
 const STORAGE_MAX_AGE: Duration = Duration::from_secs(5);
+
+/// The phase of a node that accepts associations.
+pub(crate) const SERVING: &str = "serving";
 
 /// The status of the node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +75,8 @@ pub(crate) struct Storage {
     pub(crate) free_bytes: u64,
     pub(crate) size_bytes: u64,
     pub(crate) min_free_bytes: u64,
+    /// More must be free for the node to be ready.
+    pub(crate) ready_above_bytes: u64,
     /// Absent if the filesystem has no fixed number of inodes.
     pub(crate) free_inodes: Option<u64>,
     /// The age of these figures.
@@ -138,6 +143,7 @@ pub(crate) struct RefusedEntry {
     pub(crate) peer: String,
     /// As the peer wrote it: escape it before showing it.
     pub(crate) calling_ae_title: String,
+    pub(crate) called_ae_title: String,
     pub(crate) reason: String,
     /// The DIMSE status of a refused instance, such as `A700`.
     pub(crate) status: Option<String>,
@@ -261,7 +267,7 @@ impl Status {
 
 fn phase_name(phase: Phase) -> &'static str {
     match phase {
-        Phase::Serving => "serving",
+        Phase::Serving => SERVING,
         Phase::Drained => "drained",
         Phase::Draining => "stopping",
         Phase::Aborting => "aborting",
@@ -277,6 +283,7 @@ impl Storage {
             free_bytes: space.free_bytes,
             size_bytes: space.size_bytes,
             min_free_bytes,
+            ready_above_bytes: with_margin(min_free_bytes),
             free_inodes: space.inodes.map(|inodes| inodes.free),
             age_ms: ms(*age),
             unanswered_ms: sight.unanswered.map(ms),
@@ -333,8 +340,9 @@ impl RefusedEntry {
         Self {
             at_unix_ms: unix_ms(refused.at),
             what: what.to_owned(),
-            peer: refused.peer.to_string(),
-            calling_ae_title: refused.calling_ae_title.clone(),
+            peer: refused.sender.peer.to_string(),
+            calling_ae_title: refused.sender.calling_ae_title.clone(),
+            called_ae_title: refused.sender.called_ae_title.clone(),
             reason: refused.what.reason().to_owned(),
             status: refused.what.status().map(|status| status.to_string()),
             detail: refused.detail.clone(),
@@ -411,11 +419,11 @@ impl Drain {
     }
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(super) fn ms(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-fn unix_ms(at: SystemTime) -> u64 {
+pub(super) fn unix_ms(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, ms)
 }
 

@@ -118,13 +118,12 @@ fn check_storage(sight: Sight, min_free_bytes: u64) -> [Check; 3] {
     };
     let space = match look.space {
         Ok(space) => {
-            let [free, threshold] = [space.free_bytes, with_margin(min_free_bytes)].map(mib);
-            let is_enough = space.free_bytes > with_margin(min_free_bytes);
-            let remedy = if is_enough { "" } else { ": make room, or lower storage.min_free" };
-            let min_free = size_text(min_free_bytes);
-            let detail = format!(
-                "{free} free, ready above {threshold} (storage.min_free = \"{min_free}\" and an eighth){remedy}"
-            );
+            let threshold = with_margin(min_free_bytes);
+            let is_enough = space.free_bytes > threshold;
+            let remedy = if is_enough { "" } else { ": make room, or lower the key" };
+            let ([free, threshold], key) = ([space.free_bytes, threshold].map(mib), size_text(min_free_bytes));
+            let detail =
+                format!("{free} free, ready above {threshold} (storage.min_free = {key} and an eighth of it){remedy}");
             check("space", is_enough, detail)
         }
         Err(ref error) => check("space", false, error.to_string()),
@@ -136,8 +135,12 @@ fn check_inodes(inodes: Result<Option<Inodes>, StoreError>) -> Check {
     match inodes {
         Ok(Some(inodes)) => {
             let threshold = with_margin(inodes.reserved());
-            let detail = format!("{} free, ready above {threshold}; {} reserved", inodes.free, inodes.reserved());
-            check("inodes", inodes.free > threshold, detail)
+            let is_enough = inodes.free > threshold;
+            let remedy = if is_enough { "" } else { ": remove files" };
+            let (free, reserved) = (inodes.free, inodes.reserved());
+            let detail =
+                format!("{free} free, ready above {threshold} ({reserved} reserved and an eighth of it){remedy}");
+            check("inodes", is_enough, detail)
         }
         Ok(None) => check("inodes", true, "the filesystem has no fixed number of them"),
         Err(error) => check("inodes", false, error.to_string()),
@@ -145,7 +148,7 @@ fn check_inodes(inodes: Result<Option<Inodes>, StoreError>) -> Check {
 }
 
 /// What is reserved, with the margin.
-fn with_margin(reserved: u64) -> u64 {
+pub(super) fn with_margin(reserved: u64) -> u64 {
     reserved.saturating_add(reserved / MARGIN_DIVISOR)
 }
 
@@ -223,10 +226,11 @@ mod tests {
         let of = |space, written| check_storage(sight(space, written, None), 1 << 30);
         let [storage, free, _] = of(space(5 << 30), Ok(()));
         assert!(storage.ok && free.ok);
-        assert_eq!(free.detail, "5 GiB free, ready above 1152 MiB (storage.min_free = \"1 GiB\" and an eighth)");
+        assert_eq!(free.detail, "5 GiB free, ready above 1152 MiB (storage.min_free = 1 GiB and an eighth of it)");
         let [storage, free, _] = of(space(1 << 30), Ok(()));
         assert!(storage.ok && !free.ok, "the last byte above the reserve is gone");
-        assert!(free.detail.ends_with("an eighth): make room, or lower storage.min_free"), "{}", free.detail);
+        let detail = "1 GiB free, ready above 1152 MiB (storage.min_free = 1 GiB and an eighth of it): make room, or lower the key";
+        assert_eq!(free.detail, detail);
         assert!(!of(space((1 << 30) + (40 << 10)), Ok(()))[1].ok, "an instance of 512 KiB is refused");
         assert!(of(space((1 << 30) + (129 << 20)), Ok(()))[1].ok);
         let [storage, free, _] = of(space(5 << 30), Err(StoreError::ReadOnly));
@@ -242,7 +246,7 @@ mod tests {
     #[test]
     fn a_filesystem_without_inodes_above_the_reserve_is_not_ready_and_one_that_counts_none_is() {
         let of = |free| check_inodes(Ok(Some(Inodes { free, total: 800 })));
-        assert_eq!(of(700), check("inodes", true, "700 free, ready above 112; 100 reserved"));
+        assert_eq!(of(700), check("inodes", true, "700 free, ready above 112 (100 reserved and an eighth of it)"));
         assert!(!of(100).ok && !of(112).ok && of(113).ok);
         assert!(check_inodes(Ok(None)).ok);
         assert!(!check_inodes(Err(StoreError::ReadOnly)).ok);

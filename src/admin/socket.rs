@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tidegate_actors::gauges::audit::Operator;
+use tidegate_actors::gauges::ended::KEPT;
 use tidegate_actors::patience::within;
 use tidegate_actors::{Observer, Service};
 use tidegate_memory::allocator::AllocatorError;
@@ -28,7 +29,8 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
-use super::model::{Association, Second, Status, Writers};
+use super::ended::EndedAssociation;
+use super::model::{Association, Drain, Second, Status, Writers};
 use super::socket_path::{Link, SocketPath, addressable};
 use super::storage::StorageWatch;
 use super::wire::{
@@ -206,6 +208,7 @@ fn looks(observer: Observer) -> impl Fn(Ask, &Operator) -> Answer {
             answer_or_error(status, |status| Answer::Status(Box::new(status)))
         }
         Ask::Associations => Answer::Associations(Association::all(&observer)),
+        Ask::EndedAssociations => Answer::EndedAssociations(EndedAssociation::latest(&observer, KEPT)),
         Ask::Writers => Answer::Writers(Writers::of(&observer)),
         Ask::History { seconds } => {
             let points = observer.history(usize::try_from(seconds).unwrap_or(usize::MAX));
@@ -213,6 +216,12 @@ fn looks(observer: Observer) -> impl Fn(Ask, &Operator) -> Answer {
         }
         Ask::Abort { id } if observer.abort(id, operator) => Answer::Abort { id },
         Ask::Abort { id } => Answer::Refused(format!("there is no association {id}")),
+        Ask::Drain => {
+            observer.drain(operator);
+            Answer::Drain(Drain::of(&observer))
+        }
+        Ask::Resume if observer.undrain(operator) => Answer::Drain(Drain::of(&observer)),
+        Ask::Resume => Answer::Refused("the node is stopping".to_owned()),
         Ask::Allocator | Ask::Purge | Ask::Profile { .. } => {
             Answer::Refused("this is not asked of the node".to_owned())
         }
@@ -275,9 +284,15 @@ where
     let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
     let answer = match within(REQUEST_TIMEOUT, read_request(&mut stream)).await {
         Ok(Some(Ok(ask))) => match ask {
-            Ask::Memory | Ask::Status | Ask::Associations | Ask::Writers | Ask::History { .. } | Ask::Abort { .. } => {
-                observed.clone().blocking(move |observed| (observed.look)(ask, &operator(uid))).await
-            }
+            Ask::Memory
+            | Ask::Status
+            | Ask::Associations
+            | Ask::EndedAssociations
+            | Ask::Writers
+            | Ask::History { .. }
+            | Ask::Abort { .. }
+            | Ask::Drain
+            | Ask::Resume => observed.clone().blocking(move |observed| (observed.look)(ask, &operator(uid))).await,
             Ask::Allocator => observed.clone().blocking(|_| allocator_detail()).await,
             Ask::Purge => observed.clone().blocking(|_| purge()).await,
             Ask::Profile { seconds } => match profile(seconds, &mut stream).await {

@@ -12,7 +12,8 @@ use tidegate_memory::arenas::AllocatorDetail;
 use tidegate_memory::cgroup::GroupMemory;
 use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
 
-use super::model::{Association, Second, Status, Writers};
+use super::ended::EndedAssociation;
+use super::model::{Association, Drain, Second, Status, Writers};
 
 /// Raised by every change that an older side would misread.
 pub(crate) const VERSION: u32 = 1;
@@ -39,6 +40,8 @@ pub(crate) enum Ask {
     Status,
     /// Every open association.
     Associations,
+    /// The associations that ended in the last hour.
+    EndedAssociations,
     /// Every writer.
     Writers,
     /// The last seconds, ten minutes at most.
@@ -47,6 +50,10 @@ pub(crate) enum Ask {
     Abort { id: u64 },
     /// The allocator in detail, and the memory of the process and its control group.
     Allocator,
+    /// Accept no new associations.
+    Drain,
+    /// Accept associations again.
+    Resume,
     /// Return free pages to the system.
     Purge,
     /// A heap profile of the coming seconds, 1 to [`MAX_PROFILE_SECONDS`].
@@ -69,12 +76,15 @@ pub(crate) enum Answer {
     Memory(Box<MemorySnapshot>),
     Status(Box<Status>),
     Associations(Vec<Association>),
+    EndedAssociations(Vec<EndedAssociation>),
     Writers(Writers),
     History(Vec<Second>),
     /// It is being aborted.
     Abort {
         id: u64,
     },
+    /// To a drain, and to its end.
+    Drain(Drain),
     Allocator(Box<Allocator>),
     Purge(Purged),
     /// Number of bytes that follow the line.
@@ -137,6 +147,9 @@ mod tests {
             (r#"{"version":1,"ask":"purge"}"#, Ask::Purge),
             (r#"{"version":1,"ask":"allocator"}"#, Ask::Allocator),
             (r#"{"version":1,"ask":"status"}"#, Ask::Status),
+            (r#"{"version":1,"ask":"ended_associations"}"#, Ask::EndedAssociations),
+            (r#"{"version":1,"ask":"drain"}"#, Ask::Drain),
+            (r#"{"version":1,"ask":"resume"}"#, Ask::Resume),
             (r#"{"version":1,"ask":{"history":{"seconds":60}}}"#, Ask::History { seconds: 60 }),
             (r#"{"version":1,"ask":{"abort":{"id":7}}}"#, Ask::Abort { id: 7 }),
             (r#"{"version":1,"ask":{"profile":{"seconds":30}}}"#, Ask::Profile { seconds: 30 }),

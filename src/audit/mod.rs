@@ -63,7 +63,8 @@ async fn write_down(observer: Observer, target: Target, origin: Origin, path: Pa
     let mut keeper = Keeper { spool, origin, trail, told_at: None, oldest: None };
     let sink = target.to_string();
     let mut transport = Transport::new(target);
-    let (mut pause, mut is_down) = (FIRST_PAUSE, false);
+    // The kind of the last error, while the sink does not take messages.
+    let (mut pause, mut down) = (FIRST_PAUSE, None);
     loop {
         let sent = match keeper.spool.first() {
             Ok(Some(message)) => {
@@ -86,16 +87,16 @@ async fn write_down(observer: Observer, target: Target, origin: Origin, path: Pa
         };
         let backlog_bytes = keeper.spool.unsent_bytes();
         match sent {
-            Ok(()) if is_down => {
+            Ok(()) if down.is_some() => {
                 tracing::info!(sink, backlog_bytes, "audit messages are written again");
-                (pause, is_down) = (FIRST_PAUSE, false);
+                (pause, down) = (FIRST_PAUSE, None);
             }
             Ok(()) => {}
             Err(error) => {
-                if !is_down {
+                // Once for each cause: a sink that is reached again may refuse its certificate next.
+                if down.replace(error.kind()) != Some(error.kind()) {
                     tracing::error!(sink, %error, backlog_bytes, "audit message not written; retrying");
                 }
-                is_down = true;
                 keeper.keep_while(sleep(pause)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -11,7 +11,8 @@ use tidegate_memory::profile::HeapStacks;
 
 use super::ask_error::{AskError, Found};
 use super::attempt::Attempt;
-use crate::admin::model::{Association, Second, Status, Writers};
+use crate::admin::ended::EndedAssociation;
+use crate::admin::model::{Association, Drain, Second, Status, Writers};
 use crate::admin::wire::{Allocator, Answer, Ask, MAX_PROFILE_SECONDS, Purged};
 
 /// The additional time of a client thread beyond its socket's timeout, so that the more exact error is reported.
@@ -49,6 +50,13 @@ impl Client {
         )
     }
 
+    /// The associations that ended in the last hour, the latest first.
+    pub(super) fn ended_associations(&self) -> Result<Vec<EndedAssociation>, AskError> {
+        self.request(Ask::EndedAssociations, |answer| {
+            if let Answer::EndedAssociations(found) = answer { Ok(found) } else { Err(answer) }
+        })
+    }
+
     /// Every writer.
     pub(super) fn writers(&self) -> Result<Writers, AskError> {
         self.request(Ask::Writers, |answer| if let Answer::Writers(found) = answer { Ok(found) } else { Err(answer) })
@@ -63,6 +71,16 @@ impl Client {
     /// Aborts an association.
     pub(super) fn abort(&self, id: u64) -> Result<(), AskError> {
         self.request(Ask::Abort { id }, |answer| if let Answer::Abort { .. } = answer { Ok(()) } else { Err(answer) })
+    }
+
+    /// Has the node accept no new associations.
+    pub(super) fn drain(&self) -> Result<Drain, AskError> {
+        self.request(Ask::Drain, |answer| if let Answer::Drain(found) = answer { Ok(found) } else { Err(answer) })
+    }
+
+    /// Has a drained node accept associations again.
+    pub(super) fn resume(&self) -> Result<Drain, AskError> {
+        self.request(Ask::Resume, |answer| if let Answer::Drain(found) = answer { Ok(found) } else { Err(answer) })
     }
 
     /// The allocator in detail.
@@ -115,6 +133,8 @@ fn misplaced(answer: Answer) -> AskError {
         Answer::Memory(_)
         | Answer::Status(_)
         | Answer::Associations(_)
+        | Answer::EndedAssociations(_)
+        | Answer::Drain(_)
         | Answer::Writers(_)
         | Answer::History(_)
         | Answer::Abort { .. }

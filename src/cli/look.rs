@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Exit;
 use super::ask_error::AskError;
 use super::client::Client;
+use super::ended::{ended_text, unix_ms_now};
 use super::output::{self, show};
 use super::reach::Reach;
 use super::text::{Table, age, duration, safe, size};
@@ -26,14 +27,14 @@ pub(super) struct StatusArgs {
     live: bool,
 }
 
-/// `tidegate writers`
+/// `tidegate writers`, `tidegate resume`
 #[derive(Debug, Args)]
 pub(super) struct LookArgs {
     #[command(flatten)]
-    reach: Reach,
+    pub(super) reach: Reach,
     /// Print JSON instead of text
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// `tidegate associations`
@@ -41,6 +42,9 @@ pub(super) struct LookArgs {
 pub(super) struct AssociationsArgs {
     #[command(flatten)]
     look: LookArgs,
+    /// List those that ended in the last hour instead, the latest first; the node keeps 512
+    #[arg(long, conflicts_with_all = ["abort", "by"])]
+    ended: bool,
     /// Abort the association with this ID (see the list) instead of listing
     #[arg(long, value_name = "ID")]
     abort: Option<u64>,
@@ -67,8 +71,12 @@ pub(super) fn status(args: StatusArgs) -> Exit {
 }
 
 pub(super) fn associations(args: AssociationsArgs) -> Exit {
-    let AssociationsArgs { look: LookArgs { reach, json }, abort, by } = args;
+    let AssociationsArgs { look: LookArgs { reach, json }, ended, abort, by } = args;
     look(reach, |client| match (abort, by) {
+        _ if ended => {
+            let (all, now_unix_ms) = (client.ended_associations()?, unix_ms_now());
+            Ok(show(json, &all, |all| ended_text(now_unix_ms, all)))
+        }
         (Some(id), _) => {
             client.abort(id)?;
             Ok(show(json, &serde_json::json!({ "id": id }), |_| format!("association {id} is being aborted\n")))
@@ -82,7 +90,8 @@ pub(super) fn writers(args: LookArgs) -> Exit {
     look(args.reach, |client| Ok(show(args.json, &client.writers()?, writers_text)))
 }
 
-fn look(reach: Reach, work: impl FnOnce(&Client) -> Result<Exit, AskError>) -> Exit {
+/// Asks a node, and reports why it does not answer.
+pub(super) fn look(reach: Reach, work: impl FnOnce(&Client) -> Result<Exit, AskError>) -> Exit {
     let client = match reach.client() {
         Ok(client) => client,
         Err(exit) => return exit,
@@ -167,10 +176,10 @@ pub(super) fn memory(status: &Status) -> String {
 pub(super) fn disk(status: &Status) -> String {
     match &status.storage {
         Some(storage) => format!(
-            "{} free of {}, {} reserved{}{}{}",
+            "{} free of {} (ready above {}: storage.min_free and an eighth of it){}{}{}",
             size(storage.free_bytes),
             size(storage.size_bytes),
-            size(storage.min_free_bytes),
+            size(storage.ready_above_bytes),
             storage.free_inodes.map_or_else(String::new, |free| format!(", {free} inodes free")),
             match (storage.unanswered_ms, storage.writable) {
                 (Some(ms), _) => format!(", NOT RESPONDING for {} (figures of {} ago)", age(ms), age(storage.age_ms)),
@@ -187,12 +196,13 @@ pub(super) fn disk(status: &Status) -> String {
 }
 
 fn refused_text(now_unix_ms: u64, refused: &[RefusedEntry]) -> String {
-    let mut table = Table::new(["REFUSED", "STATUS", "AGO", ""]);
+    let mut table = Table::new(["REFUSED", "CALLED", "STATUS", "AGO", ""]);
     for entry in refused.iter().take(LATEST) {
         let who = format!("{} {}", safe(entry.calling_ae_title.trim()), entry.peer);
+        let called = safe(entry.called_ae_title.trim());
         let status = entry.status.as_deref().unwrap_or("rejected").to_owned();
         let ago = age(now_unix_ms.saturating_sub(entry.at_unix_ms));
-        table.row([who.trim().to_owned(), status, ago, format!("{}: {}", entry.reason, safe(&entry.detail))]);
+        table.row([who.trim().to_owned(), called, status, ago, format!("{}: {}", entry.reason, safe(&entry.detail))]);
     }
     table.render()
 }
@@ -332,13 +342,13 @@ receiving     24.0 MiB/s, 41 instances/s, response p50 6.2 ms, p99 1.2 s
 associations  2 of 512
 writers       8 of 8 running, 3 busy, 4 allowed for large instances; 5 of 64 mailbox slots in use
 memory        52.0 MiB held of 512.0 MiB (10 %), resident 90.0 MiB, pressure normal
-disk          100.0 MiB free of 500.0 GiB, 512.0 MiB reserved, 1200000 inodes free
+disk          100.0 MiB free of 500.0 GiB (ready above 576.0 MiB: storage.min_free and an eighth of it), 1200000 inodes free
 since start   1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 hung threads
-NOT READY     space: 100 MiB free, ready above 576 MiB; 512 MiB reserved
+NOT READY     space: 100 MiB free, ready above 576 MiB (storage.min_free = 512 MiB and an eighth of it): make room, or lower the key
 
-REFUSED                       STATUS   AGO
-MR\\u{1b}[2J 10.0.0.8:50113      A700  9.0s  below_min_free: 7 bytes are free
-10.0.0.9:1                  rejected   20s  local_limit_exceeded: association rejected
+REFUSED                       CALLED    STATUS   AGO
+MR\\u{1b}[2J 10.0.0.8:50113   GATEWAY      A700  9.0s  below_min_free: 7 bytes are free
+CT1 10.0.0.9:1              GATEWAY2  rejected   20s  called_ae_title: this node has another AE title: \"GATEWAY\"
 
 ENDED       AGO
 writer-2  1m 5s  panicked: on purpose; then: restart

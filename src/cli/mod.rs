@@ -6,6 +6,8 @@ mod attempt;
 mod client;
 mod configuration;
 mod conformance;
+mod drain;
+mod ended;
 mod exit;
 mod host;
 mod inspect;
@@ -102,8 +104,12 @@ enum Command {
     },
     /// Show the state of a running node; exit with 1 if it is not ready, with 4 if no node answers
     Status(look::StatusArgs),
-    /// List the open associations of a running node, or abort one
+    /// List the associations of a running node: those that are open, or those that have ended; or abort one
     Associations(look::AssociationsArgs),
+    /// Have a running node accept no new associations, for a stop that interrupts nobody: open ones continue, /ready fails
+    Drain(drain::DrainArgs),
+    /// End a drain: the node accepts associations again
+    Resume(look::LookArgs),
     /// List the writers of a running node, and the depth of their mailbox
     Writers(look::LookArgs),
     /// Live view of a running node: throughput, response times, memory by stage, associations
@@ -187,6 +193,8 @@ pub(crate) fn main() -> Exit {
         Command::HashPasscode { name } => access::hash(&name),
         Command::Status(args) => look::status(args),
         Command::Associations(args) => look::associations(args),
+        Command::Drain(args) => drain::drain(args),
+        Command::Resume(args) => drain::resume(args),
         Command::Writers(args) => look::writers(args),
         Command::Top(args) => top::run(args),
         Command::Mem(args) => mem::run(args),

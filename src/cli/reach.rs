@@ -53,6 +53,11 @@ impl Reach {
         Ok(Client::new(self.sockets()?, timeout))
     }
 
+    /// The timeout that the command line gives.
+    pub(super) fn asked_timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     /// The paths at which the node's socket can be, the likeliest first. Without an option, that is the node of this directory or of the
     /// environment, and then the packaged one.
     fn sockets(self) -> Result<Vec<PathBuf>, Exit> {

@@ -33,6 +33,7 @@ pub(super) fn log(recovery: &Recovery, root: &Path, layout: &Layout) {
             tracing::error!(
                 segment = %aside.path.display(),
                 kept_as = aside.kept_as.as_ref().map(|kept_as| kept_as.display().to_string()),
+                reason = %aside.reason,
                 "part of the commit log is damaged: instances of the last second before the crash may be missing; check with the senders"
             );
             continue;

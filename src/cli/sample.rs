@@ -52,7 +52,11 @@ pub(super) fn status() -> Status {
             ready: false,
             checks: vec![
                 check("writers", true, "8 of 8 are running"),
-                check("space", false, "100 MiB free, ready above 576 MiB; 512 MiB reserved"),
+                check(
+                    "space",
+                    false,
+                    "100 MiB free, ready above 576 MiB (storage.min_free = 512 MiB and an eighth of it): make room, or lower the key",
+                ),
             ],
         },
         durability: "fsync".to_owned(),
@@ -84,6 +88,7 @@ pub(super) fn status() -> Status {
             free_bytes: 100 * MIB,
             size_bytes: 500 << 30,
             min_free_bytes: 512 * MIB,
+            ready_above_bytes: 576 * MIB,
             free_inodes: Some(1_200_000),
             age_ms: 300,
             unanswered_ms: None,
@@ -102,18 +107,33 @@ pub(super) fn status() -> Status {
 
 fn refusals() -> Vec<RefusedEntry> {
     let refused =
-        |ago_ms: u64, title: &str, peer: &str, reason: &str, status: Option<&str>, detail: &str| RefusedEntry {
-            at_unix_ms: NOW - ago_ms,
-            what: if status.is_some() { "instance" } else { "association" }.to_owned(),
-            peer: peer.to_owned(),
-            calling_ae_title: title.to_owned(),
-            reason: reason.to_owned(),
-            status: status.map(str::to_owned),
-            detail: detail.to_owned(),
+        |ago_ms: u64, [calling, called, peer]: [&str; 3], reason: &str, status: Option<&str>, detail: &str| {
+            RefusedEntry {
+                at_unix_ms: NOW - ago_ms,
+                what: if status.is_some() { "instance" } else { "association" }.to_owned(),
+                peer: peer.to_owned(),
+                calling_ae_title: calling.to_owned(),
+                called_ae_title: called.to_owned(),
+                reason: reason.to_owned(),
+                status: status.map(str::to_owned),
+                detail: detail.to_owned(),
+            }
         };
     vec![
-        refused(9_000, "MR\u{1b}[2J", "10.0.0.8:50113", "below_min_free", Some("A700"), "7 bytes are free"),
-        refused(20_000, "", "10.0.0.9:1", "local_limit_exceeded", None, "association rejected"),
+        refused(
+            9_000,
+            ["MR\u{1b}[2J", "GATEWAY", "10.0.0.8:50113"],
+            "below_min_free",
+            Some("A700"),
+            "7 bytes are free",
+        ),
+        refused(
+            20_000,
+            ["CT1", "GATEWAY2", "10.0.0.9:1"],
+            "called_ae_title",
+            None,
+            "this node has another AE title: \"GATEWAY\"",
+        ),
     ]
 }
 

@@ -72,6 +72,8 @@ pub enum Reason {
     ForeignLog,
     /// The log is damaged on the disk, and the file is incomplete as well.
     DamagedLog,
+    /// A segment of the log was removed, or overwritten with zeros, since the last process wrote to it.
+    MissingLog,
 }
 
 impl fmt::Display for Reason {
@@ -81,6 +83,7 @@ impl fmt::Display for Reason {
             Self::ChangedSince => f.write_str("the file there was changed or replaced since"),
             Self::ForeignLog => f.write_str("the commit log was copied here, and another file stands there"),
             Self::DamagedLog => f.write_str("the commit log is damaged"),
+            Self::MissingLog => f.write_str("the commit log was removed, or overwritten with zeros"),
         }
     }
 }

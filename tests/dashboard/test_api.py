@@ -40,9 +40,11 @@ def test_every_answer_is_as_the_document_says(node, document):
     other = Sender(node.port, "OTHER")
     assert other.store("1.2.3.3", 5000) == 0
     assert other.store("1.2.3.4", 5000, named="1.2.3.5") == 0xA900
+    other.close()
     operator = node.operator
     until(lambda: json.loads(node.get("/api/memory", **operator)[2])["held_bytes"] > 900_000, "what was sent is held")
     until(lambda: json.loads(node.get("/api/history")[2]), "a second has passed")
+    until(lambda: json.loads(node.get("/api/associations/ended")[2]), "the other has ended")
 
     for path, item in document["paths"].items():
         if "get" in item and path != "/api/events":
@@ -51,6 +53,9 @@ def test_every_answer_is_as_the_document_says(node, document):
     bounded = node.get("/api/history?seconds=1")
     assert len(check(document, "/api/history", "get", *bounded)) == 1
     check(document, "/api/history", "get", *node.get("/api/history?seconds=x"))
+    check(document, "/api/associations/ended", "get", *node.get("/api/associations/ended?limit=x"))
+    guest = check(document, "/api/associations/ended", "get", *node.get("/api/associations/ended"))
+    assert guest[0]["first_study"] is None and guest[0]["calling_ae_title"] == ""
 
     check(document, "/api/loglevel", "put", *node.get("/api/loglevel", "PUT", b'{"level":"debug"}', **operator))
     check(document, "/api/loglevel", "put", *node.get("/api/loglevel", "PUT", b'{"level":"loud"}', **operator))

@@ -90,6 +90,25 @@ def test_a_refusal_and_a_drain_are_seen(node, browse):
     assert Sender(node.port, "NEW").accepted
 
 
+def test_an_association_that_has_ended_is_seen_with_its_instances(node, browse):
+    browser = ready(browse(node.url + "/", token=token(node)))
+    until(lambda: "No association has ended" in text(browser, "main"), "none yet")
+    sender = Sender(node.port, HOSTILE)
+    assert [sender.store("1.2.3.1", pixels) for pixels in (1000, 1000, 2000)] == [0, 0, 0]
+    assert sender.store("1.2.3.2", 1000, named="1.2.3.3") == 0xA900
+    sender.close()
+    until(lambda: len(rows(browser, "past")) == 1, "it is listed")
+    row = rows(browser, "past")[0].text
+    for words in (HOSTILE, "TIDEGATE", "127.0.0.1:", "1.2.3", "1 new, 1 identical, 1 kept both", "connection lost"):
+        assert words in row, row
+    assert not browser.find_elements(By.CSS_SELECTOR, "#past img")
+    # Without a token the page has the figures, and nobody's name or study.
+    guest = ready(browse(node.url + "/"))
+    until(lambda: len(rows(guest, "past")) == 1, "it is listed")
+    row = rows(guest, "past")[0].text
+    assert "1 new" in row and HOSTILE not in row and "1.2.3" not in row and "127.0.0.1" not in row, row
+
+
 def test_a_page_whose_node_is_gone_says_so(node, browse):
     browser = ready(browse(node.url + "/", token=token(node)))
     node.stop()
@@ -116,8 +135,11 @@ def test_it_reads_well_at_every_size_and_in_both_schemes(node, browse, width, da
     load = Load(node.port, {"CT_1": 300_000, "A_VERY_LONG_NAME": 60_000}, 0.05)
     bad = Sender(node.port, "OLD_CR")
     bad.store("1.2.3.1", 1000, named="1.2.3.2")
+    past = Sender(node.port, "A_LONG_NAME_ALSO")
+    past.store("1.2.3.4", 1000)
+    past.close()
     browser = ready(browse(node.url + "/", token=token(node), width=width, height=844, dark=dark))
-    until(lambda: len(rows(browser, "associations")) == 3 and rows(browser, "refusals"), "everything is shown")
+    until(lambda: len(rows(browser, "associations")) == 3 and rows(browser, "refusals") and rows(browser, "past"), "everything is shown")
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
     # WCAG 2 AA: 4.5 to 1 for text, as the browser has computed it.
     poor = browser.execute_script(CONTRAST)

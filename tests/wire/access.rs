@@ -122,6 +122,8 @@ fn the_first_rule_that_matches_decides_how_an_association_is_answered_and_stored
 
     let (slow, _) = Wire::associate(address, calling("SLOW"));
     assert_eq!(rejection(address, calling("SLOW")), (2, 3, 2), "the rule's limit");
+    let line = configured.node.logged(&["association rejected", "calling=\"SLOW\"", "limit=\"max_associations\""]);
+    assert!(line.contains("rule=\"one at a time\"") && line.contains("max_associations = 1 is reached"), "{line}");
     slow.release();
     assert!(eventually(|| matches!(Wire::connect(address).ask(calling("SLOW")), Some(Pdu::AssociationAC(_)))));
     assert_eq!(configured.node.stop(), Some(0));
@@ -140,7 +142,12 @@ fn who_is_denied_is_counted_each_time_and_logged_once() {
     let page = crate::http::get(node.admin_address(), "/metrics").body;
     assert!(page.contains("tidegate_incidents_total{class=\"denial\",kind=\"access\"} 5"), "{page}");
     node.logged_times("access denied", 1);
-    node.logged_times("association rejected", 1);
+    let line = node.logged(&["WARN", "access denied", "calling=\"LAB7\"", "rule=\"no lab\"", "criterion=\"calling\""]);
+    assert!(line.contains("reason=\"calling_ae_title\""), "{line}");
+    // Another device behind the same address.
+    assert_eq!(rejection(node.address(), calling("LAB8")), (1, 1, 3));
+    node.logged(&["WARN", "access denied", "calling=\"LAB8\""]);
+    assert!(!node.log_text().contains("association rejected"), "a denial has one line");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::http::get;
 use crate::node::{Node, eventually};
-use crate::wire::{CT, EXPLICIT, VERIFICATION, Wire, command, dataset, p_data, request};
+use crate::wire::{CT, EXPLICIT, VERIFICATION, Wire, command, dataset, dataset_of, p_data, request};
 
 const ALL: (&str, &str) = ("TIDEGATE__LOG__REPEAT_INTERVAL", "0s");
 
@@ -63,6 +63,7 @@ fn a_rejection_at_a_limit_names_the_limit_and_both_titles() {
         "called=\"TIDEGATE\"",
         "reason=\"local_limit_exceeded\"",
         "limit=\"max_per_calling_ae\"",
+        "cause=\"associations.max_per_calling_ae = 1 is reached\"",
     ]);
     open.release();
     assert_eq!(node.stop(), Some(0));
@@ -119,7 +120,7 @@ fn several_refused_instances_of_a_minute_are_named_and_the_end_counts_what_becam
         let uid = format!("sop_instance=\"1.2.3.72.{number}\"");
         let line = node.logged(&["instance refused", &uid, "reason=\"data_set_mismatch\"", "status=A900"]);
         assert!(
-            line.contains("calling=\"WIRE\"") && line.contains("association=") && line.contains("cause="),
+            line.contains("calling=\"WIRE\"") && line.contains("association=") && line.contains("study=\"1.2.3\""),
             "{line}"
         );
     }
@@ -127,6 +128,42 @@ fn several_refused_instances_of_a_minute_are_named_and_the_end_counts_what_becam
     assert!(line.contains("new=2 identical=1 replaced=0 kept_both=0"), "{line}");
     assert!(line.contains("studies=1 study=\"1.2.3\" "), "{line}");
     node.logged_times("instance refused", 8);
+    // What is refused of another study is another matter.
+    let (mut wire, _) = Wire::associate(node.address(), request());
+    let other = dataset_of("1.2.3.99", ("1.2.4", "1.2.4.1"), 1000);
+    assert_eq!(wire.store(1, "1.2.3.73", &other).status, 0xA900);
+    node.logged(&["instance refused", "sop_instance=\"1.2.3.73\"", "study=\"1.2.4\"", "unlogged=2"]);
+    assert_eq!(wire.store(2, "1.2.3.74", &other).status, 0xA900);
+    wire.release();
+    node.logged_times("instance refused", 9);
+    assert_eq!(node.stop(), Some(0));
+}
+
+/// Whoever sets up a sender mends one fault after the other, and looks for the line of each.
+#[test]
+fn another_cause_of_the_same_peer_and_kind_has_its_own_first_line() {
+    let strict = ("TIDEGATE__NODE__REQUIRE_CALLED_AE_TITLE", "true");
+    let mut node = Node::start(&[("TIDEGATE__LOG__REPEAT_INTERVAL", "1h"), strict]);
+    let rejected = |called: &str| {
+        let asking = AssociationRQ { called_ae_title: called.into(), ..request() };
+        assert!(matches!(Wire::connect(node.address()).ask(asking), Some(Pdu::AssociationRJ(_))));
+    };
+    for called in ["FIRST", "FIRST", "SECOND", "FIRST", "SECOND"] {
+        rejected(called);
+    }
+    node.logged(&["association rejected", "called=\"FIRST\"", "unlogged=0"]);
+    node.logged(&["association rejected", "called=\"SECOND\"", "unlogged=1"]);
+    (0..20).for_each(|number| rejected(&format!("OTHER{number}")));
+    node.logged_times("association rejected", 5); // and no more, however many titles a peer makes up
+    const MPPS: &str = "1.2.840.10008.3.1.2.3.3";
+    let with_mpps = [(CT, EXPLICIT), (MPPS, EXPLICIT)];
+    for _ in 0..5 {
+        Wire::associate(node.address(), proposing("CT1", &with_mpps)).0.release();
+    }
+    node.logged_times("presentation contexts refused", 4);
+    let mpps_and_worklist = [(CT, EXPLICIT), (MPPS, EXPLICIT), ("1.2.840.10008.5.1.4.31", EXPLICIT)];
+    Wire::associate(node.address(), proposing("CT1", &mpps_and_worklist)).0.release();
+    node.logged(&["presentation contexts refused", "1.2.840.10008.5.1.4.31", "unlogged=1"]);
     assert_eq!(node.stop(), Some(0));
 }
 

@@ -61,6 +61,9 @@ fn an_association_ends_if_a_reload_changes_its_rule_or_its_placement() {
             &format!("changed=\"{changed}\""),
             "acknowledged=1",
         ]);
+        if changed == "access_rule" {
+            configured.node.logged(&["rule=\"others\" new_rule=\"ct\""]);
+        }
         drop(wire);
         configured.node.settled();
         assert_eq!(configured.node.stop(), Some(0));

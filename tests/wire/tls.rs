@@ -156,6 +156,29 @@ fn handshakes_that_fail_are_counted_and_logged_once_for_a_peer_and_cause() {
 }
 
 #[test]
+fn each_cause_of_one_kind_has_its_first_line_for_one_address() {
+    let authority = authority();
+    let node =
+        start(&authority, &[("TIDEGATE__TLS__CLIENT_AUTH", "required"), ("TIDEGATE__LOG__REPEAT_INTERVAL", "1h")]);
+    let alone = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        parameters.distinguished_name = rcgen::DistinguishedName::new();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let certificate = parameters.self_signed(&key).unwrap();
+        showing(&authority, certificate.der(), &key, &TLS13)
+    };
+    let clients = ["first.example", "second.example"].map(alone);
+    for client in clients.iter().chain(&clients).chain(&clients) {
+        assert!(is_refused(Authority::connect(client, node.tls_address())));
+    }
+    for subject in ["CN=first.example", "CN=second.example"] {
+        node.logged(&["tls handshake failed", "self-signed and not listed", subject]);
+    }
+    node.logged_times("tls handshake failed", 2);
+}
+
+#[test]
 fn a_revocation_list_past_its_next_update_still_counts_and_is_warned_of() {
     let authority = authority();
     authority.sign("revoked", "stolen.example", 3);

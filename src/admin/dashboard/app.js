@@ -8,10 +8,11 @@ const STAGE_WORDS = {
   writing: "being committed", spooling: "being spooled", admin: "admin",
 };
 const KEEP = 600;
+const MOST_ENDED = 20;
 const SVG = "http://www.w3.org/2000/svg";
 const $ = (id) => document.getElementById(id);
 
-const state = { points: [], tick: null, before: new Map(), rates: new Map(), token: sessionStorage.getItem("token") || "", cursor: null };
+const state = { points: [], tick: null, before: new Map(), rates: new Map(), token: sessionStorage.getItem("token") || "", cursor: null, open: null, asked: 0, asking: false };
 
 // How figures are written.
 
@@ -144,6 +145,7 @@ function take(tick) {
   state.points.splice(0, Math.max(0, state.points.length - KEEP));
   rate(tick);
   show();
+  past(tick);
 }
 function rate(tick) {
   const now = tick.status.now_unix_ms, next = new Map();
@@ -208,13 +210,13 @@ function tiles(status) {
   say("mailbox", count(waiting));
   say("mailbox-max", `of ${count(status.mailbox_capacity)} slots`);
   if (status.storage) {
-    const { free_bytes, size_bytes, min_free_bytes, free_inodes, writable, unanswered_ms } = status.storage;
+    const { free_bytes, size_bytes, ready_above_bytes, free_inodes, writable, unanswered_ms } = status.storage;
     say("disk", `${bytes(free_bytes)} free`);
     const isOutOfInodes = status.readiness.checks.some((check) => check.name === "inodes" && !check.ok);
     const extent = isOutOfInodes ? `${count(free_inodes)} inodes free` : `of ${bytes(size_bytes, 0)}`;
     say("disk-sub", unanswered_ms ? `no answer for ${Math.round(unanswered_ms / 1000)} s` : writable ? extent : "not writable");
     fill("disk-meter", size_bytes - free_bytes, size_bytes);
-    grade("disk", !writable || isOutOfInodes || free_bytes <= min_free_bytes ? "bad" : free_bytes < 2 * min_free_bytes ? "warn" : "");
+    grade("disk", !writable || isOutOfInodes || free_bytes <= ready_above_bytes ? "bad" : free_bytes < 2 * ready_above_bytes ? "warn" : "");
   } else {
     say("disk", "no response");
     say("disk-sub", "the disk does not respond");
@@ -468,6 +470,44 @@ function confirmed(title, text, yes) {
   return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
 }
 
+// The associations that have ended: asked for when one may have, and now and then so that those of more than an hour ago go.
+async function past(tick) {
+  const open = tick.associations.map((association) => association.id).join();
+  if (state.asking || (open === state.open && tick.status.now_unix_ms - state.asked < 5000)) return;
+  state.asking = true;
+  try {
+    const ended = await (await ask(`api/associations/ended?limit=${MOST_ENDED + 1}`)).json();
+    Object.assign(state, { open, asked: tick.status.now_unix_ms });
+    passed(ended);
+  } catch (error) {
+    // The stream of events tells of a node that does not answer.
+  } finally {
+    state.asking = false;
+  }
+}
+function passed(ended) {
+  put($("past").tBodies[0], ended.slice(0, MOST_ENDED).map((one) => {
+    const further = one.studies > 1 ? ` and ${count(one.studies - 1)} more` : "";
+    const instances = [["new", one.new], ["identical", one.identical], ["replaced", one.replaced], ["kept both", one.kept_both]];
+    const words = instances.filter(([, n]) => n).map(([name, n]) => `${count(n)} ${name}`).join(", ");
+    return make("tr", {},
+      cell("When", clock(one.at_unix_ms), "when"),
+      cell("Calling AE", shown(one.calling_ae_title.trim()) || "(unknown)", "lead"),
+      cell("Called AE", shown(one.called_ae_title.trim()) || "(unknown)"),
+      cell("Peer", one.peer, "mono"),
+      cell("Rule", shown(one.rule ?? "–")),
+      cell("Study", one.first_study ? `${shown(one.first_study)}${further}` : one.studies ? plural(one.studies, "study", "studies") : "–", "mono wide"),
+      cell("Instances", words || "none"),
+      cell("Refused", count(one.refused), one.refused ? "n attention" : "n"),
+      cell("Received", bytes(one.bytes), "n"),
+      cell("Lasted", age(one.duration_ms), "n"),
+      cell("End", one.end.replaceAll("_", " ")));
+  }));
+  say("past-shown", ended.length > MOST_ENDED ? `the latest ${MOST_ENDED} of the last hour` : "of the last hour");
+  $("past").hidden = !ended.length;
+  $("no-past").hidden = Boolean(ended.length);
+}
+
 function pool(writers) {
   const busy = writers.writers.filter((writer) => writer.jobs > 0).length;
   const running = writers.writers.filter((writer) => writer.state === "running").length;
@@ -484,7 +524,7 @@ function refusals(refused) {
   // One row for what the same peer was refused again and again: the latest, and how often.
   const rows = new Map();
   for (const event of refused) {
-    const key = [event.peer, event.calling_ae_title, event.reason].join("\n");
+    const key = [event.peer, event.calling_ae_title, event.called_ae_title, event.reason].join("\n");
     const row = rows.get(key) ?? { event, times: 0 };
     row.times += 1;
     rows.set(key, row);
@@ -492,6 +532,7 @@ function refusals(refused) {
   put($("refusals").tBodies[0], [...rows.values()].slice(0, 8).map(({ event, times }) => make("tr", {},
     cell("When", `${clock(event.at_unix_ms)}${times > 1 ? `, ${count(times - 1)} earlier` : ""}`, "when"),
     cell("Sender", `${shown(event.calling_ae_title.trim()) || "(unknown)"} ${event.peer}`),
+    cell("Called AE", shown(event.called_ae_title.trim()) || "(unknown)"),
     cell("Status", event.status ?? "rejected", "mono"),
     cell("Reason", `${event.reason.replaceAll("_", " ")}: ${shown(event.detail)}`, "wide"))));
   $("refusals").hidden = !refused.length;

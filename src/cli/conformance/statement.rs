@@ -272,8 +272,10 @@ fn rejection(rejection: Rejection) -> String {
             "another AE title is called, and `node.require_called_ae_title` is set; or no access rule allows the called one"
         }
         Rejection::ProtocolVersion => "the protocol version is not 1",
-        Rejection::LocalLimitExceeded => "a limit on associations is reached; try again later",
-        Rejection::TemporaryCongestion => "the node is stopping, or out of memory; try again later",
+        Rejection::LocalLimitExceeded => "a limit on associations or the memory budget is reached; try again later",
+        Rejection::TemporaryCongestion => {
+            "the node is drained or stopping, or could not verify the user identity in time; try again later"
+        }
     };
     let (result, source, reason) = rejection.fields();
     let result = match result {

@@ -23,6 +23,8 @@ use opening::{Found, Opening};
 pub use outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Mismatch, Progress};
 use scan::Scan;
 
+use crate::uid::trim_padding;
+
 /// Every UID the standard assigns starts so; what does not is private.
 const STANDARD_ROOT: &str = "1.2.840.10008.";
 
@@ -94,6 +96,11 @@ impl HeadScan {
     /// The transfer syntax that the dataset proves to be in, if that is not the announced one. Known once the opening is.
     pub fn true_transfer_syntax(&self) -> Option<&'static str> {
         self.true_transfer_syntax
+    }
+
+    /// The raw value of a wanted element that has arrived so far, as [`Head::value`].
+    pub fn value(&self, tag: Tag) -> Option<&[u8]> {
+        self.scan.value(tag).map(trim_padding)
     }
 
     /// Looks at the next fragment of a dataset whose opening is not known yet. Once it is, [`Opened::first`] and the rest of the fragment are

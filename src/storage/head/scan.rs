@@ -121,6 +121,13 @@ impl Scan {
         Progress::Done
     }
 
+    /// The raw value of a wanted element, if it has been read to its end.
+    pub(super) fn value(&self, tag: Tag) -> Option<&[u8]> {
+        let is_partial = matches!(self.state, State::Value { keep: true, .. });
+        let whole = &self.values[..self.values.len() - usize::from(is_partial && !self.values.is_empty())];
+        whole.iter().find(|(kept, _)| *kept == tag).map(|(_, raw)| raw.as_slice())
+    }
+
     /// Ends the scan where the dataset ends.
     pub(super) fn finish(self) -> Result<Head, HeadError> {
         match self.state {

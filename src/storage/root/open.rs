@@ -11,6 +11,9 @@ use crate::recovery::Recovery;
 use crate::settings::{FileAccess, Settings};
 use crate::wal::{Wal, replay};
 
+/// An empty file beside the log that is there as long as both segments must be.
+const WAL_MARK: &str = "log-in-use";
+
 impl<H: Handle> Root<H> {
     /// Opens the root for the first time, creating it if need be, and recovers what an earlier process left.
     pub(crate) fn open(settings: &Settings, uses_wal: bool) -> Result<(Arc<Self>, Recovery), OpenError> {
@@ -73,7 +76,8 @@ impl<H: Handle> Root<H> {
     fn open_wal(self: &Arc<Self>, uses_wal: bool, recovery: &mut Recovery) -> Result<(), OpenError> {
         let (name, path) = (Path::new(OWN).join("log"), self.wal_path());
         let uses_wal = uses_wal && self.filesystem.kind.syncs_as_a_whole();
-        if uses_wal {
+        let is_in_use = self.dir.stat_at(&wal_mark(), Link::NoFollow).is_ok();
+        if uses_wal || is_in_use {
             make_directory(&self.dir, &name).map_err(OpenError::io("create", &path))?;
         }
         let directory = match self.dir.open(&name, Open::Directory) {
@@ -85,21 +89,26 @@ impl<H: Handle> Root<H> {
         if stat.dev != self.dev {
             return Err(OpenError::TempElsewhere { path });
         }
-        let replayed = replay(self, &directory, recovery)?;
+        let replayed = replay(self, &directory, is_in_use, recovery)?;
         let wal = match uses_wal
             .then(|| Wal::create(&self.dir, &self.filesystem, &self.trust, &directory, &path, replayed))
         {
             Some(Ok(wal)) => Some(wal),
             // Without room for a log there is none; what needs less is tried all the same.
             None | Some(Err(OpenError::Io { source: Errno::NOSPC | Errno::DQUOT, .. })) => {
+                if is_in_use {
+                    self.unmark_wal()?;
+                }
                 Wal::<H>::remove(&directory).map_err(OpenError::io("remove the segments in", &path))?;
                 None
             }
             Some(Err(error)) => return Err(error),
         };
         for made_in in [&path, &self.path.join(OWN), &self.path] {
-            let synced = self.top.open(made_in, Open::Directory).and_then(|made_in| made_in.sync());
-            self.trust.note(synced).map_err(OpenError::io("sync", made_in))?;
+            self.sync_directory(made_in)?;
+        }
+        if wal.is_some() && !is_in_use {
+            self.mark_wal()?;
         }
         self.trust.prove_journal().map_err(OpenError::io("write to", &self.path))?;
         if let Some(wal) = wal {
@@ -107,4 +116,31 @@ impl<H: Handle> Root<H> {
         }
         Ok(())
     }
+
+    fn sync_directory(&self, path: &Path) -> Result<(), OpenError> {
+        let synced = self.top.open(path, Open::Directory).and_then(|directory| directory.sync());
+        self.trust.note(synced).map_err(OpenError::io("sync", path))
+    }
+
+    /// Notes that the log is in use, once its segments are on the disk: a later start that does not find them knows that they were removed.
+    fn mark_wal(&self) -> Result<(), OpenError> {
+        match self.dir.open(&wal_mark(), Open::New) {
+            Ok(_) | Err(Errno::EXIST) => self.sync_directory(&self.path.join(OWN)),
+            Err(Errno::NOSPC | Errno::DQUOT) => Ok(()), // the log serves without it
+            Err(error) => Err(OpenError::io("create", self.path.join(wal_mark()))(error)),
+        }
+    }
+
+    /// Notes that there is no log any more, before its segments are removed.
+    fn unmark_wal(&self) -> Result<(), OpenError> {
+        let own = self.dir.open(Path::new(OWN), Open::Directory);
+        match own.and_then(|own| own.unlink(WAL_MARK.as_ref())) {
+            Ok(()) | Err(Errno::NOENT) => self.sync_directory(&self.path.join(OWN)),
+            Err(error) => Err(OpenError::io("remove", self.path.join(wal_mark()))(error)),
+        }
+    }
+}
+
+fn wal_mark() -> PathBuf {
+    Path::new(OWN).join(WAL_MARK)
 }

@@ -21,6 +21,16 @@ use crate::sync::time_of_day_ms;
 /// Name of a segment that could not be replayed for lack of space, and is kept.
 const WAITING: &str = "waiting-";
 
+/// The contents of the file of a segment.
+enum Segment<H> {
+    /// It can be replayed.
+    Found(Found<H>),
+    /// Only zeros: it was being created when the machine crashed, or somebody overwrote it.
+    Blank,
+    /// Nothing to be replayed.
+    Empty,
+}
+
 /// A segment that holds frames.
 struct Found<H> {
     name: OsString,
@@ -32,11 +42,14 @@ struct Found<H> {
 /// Settles every entry of the segments in `directory`, and returns when all of that is on the disk. Until the segments are made anew,
 /// doing it again comes to the same.
 ///
+/// `is_in_use`: an earlier process has begun the log, so both segments must be there.
+///
 /// # Errors
 /// If the storage fails. Errors of single paths are in `recovery`.
 pub(crate) fn replay<H: Handle>(
     root: &Arc<Root<H>>,
     directory: &H,
+    is_in_use: bool,
     recovery: &mut Recovery,
 ) -> Result<Replayed, OpenError> {
     let failed = |what| OpenError::io(what, root.path.join(".tidegate/log"));
@@ -44,10 +57,19 @@ pub(crate) fn replay<H: Handle>(
     for name in names(directory).map_err(failed("list"))? {
         let file = match directory.open(Path::new(&name), Open::Read) {
             Ok(file) => file,
-            Err(Errno::NOENT) => continue,
+            Err(Errno::NOENT) => {
+                recovery.aside.extend(is_in_use.then(|| missing(&name)));
+                continue;
+            }
             Err(error) => return Err(failed("open")(error)),
         };
-        segments.extend(look(root, directory, name, file, recovery)?);
+        let found = look(root, directory, &name, file, recovery)?;
+        if matches!(found, Segment::Blank) && is_in_use {
+            recovery.aside.push(missing(&name));
+        }
+        if let Segment::Found(found) = found {
+            segments.push(found);
+        }
     }
     segments.sort_by_key(|segment| segment.header.generation);
     let is_second = |segment: &Found<H>| segment.name == segment::name(1).as_str();
@@ -120,16 +142,21 @@ fn names<H: Handle>(directory: &H) -> Result<Vec<OsString>, Errno> {
     Ok(names)
 }
 
-/// The contents of a segment, if it holds frames.
+/// A segment that is not there any more.
+pub(crate) fn missing(name: &OsStr) -> Aside {
+    Aside { path: Path::new(".tidegate/log").join(name), kept_as: None, reason: Reason::MissingLog }
+}
+
+/// The contents of a segment.
 fn look<H: Handle>(
     root: &Arc<Root<H>>,
     directory: &H,
-    name: OsString,
+    name: &OsStr,
     file: H,
     recovery: &mut Recovery,
-) -> Result<Option<Found<H>>, OpenError> {
+) -> Result<Segment<H>, OpenError> {
     let path = root.path.join(".tidegate/log");
-    let failed = |what| OpenError::io(what, path.join(&name));
+    let failed = |what| OpenError::io(what, path.join(name));
     let mut headers = vec![0; FRAMES_BEGIN_BYTES as usize];
     let read = file.read_at(0, &mut headers).map_err(failed("read"))?;
     let headers = &headers[..read];
@@ -137,7 +164,7 @@ fn look<H: Handle>(
         if holds_frame(&file, generation, first_bytes).map_err(failed("read"))? {
             return Err(OpenError::LogOfAnotherVersion { path });
         }
-        return Ok(None);
+        return Ok(Segment::Empty);
     }
     let header = SegmentHeader::decode(headers);
     let (index, is_damaged) = match &header {
@@ -155,11 +182,15 @@ fn look<H: Handle>(
     };
     if is_damaged {
         let generation = header.as_ref().map_or(0, |header| header.generation);
-        let kept_as = keep_segment(root, directory, &name, generation).map_err(failed("set aside"))?;
-        let path = Path::new(".tidegate/log").join(&name);
+        let kept_as = keep_segment(root, directory, name, generation).map_err(failed("set aside"))?;
+        let path = Path::new(".tidegate/log").join(name);
         recovery.aside.push(Aside { path, kept_as: Some(kept_as), reason: Reason::DamagedLog });
     }
-    Ok(header.map(|header| Found { name, header, file, index }))
+    Ok(match header {
+        Some(header) => Segment::Found(Found { name: name.to_owned(), header, file, index }),
+        None if is_damaged => Segment::Empty,
+        None => Segment::Blank,
+    })
 }
 
 /// Keeps a damaged segment as it is, for an expert to examine.

@@ -13,6 +13,7 @@ use rustls::version::TLS13;
 
 mod bounds;
 mod certificates;
+mod ended;
 mod figures;
 mod guard;
 mod operators;

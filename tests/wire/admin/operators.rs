@@ -7,7 +7,7 @@ fn change(node: &Node, method: &str, path: &str, body: &str) -> Answer {
     ask(node.admin_address(), method, path, &[("Authorization", &shown), ("Content-Type", "application/json")], body)
 }
 
-fn json(node: &Node, path: &str) -> serde_json::Value {
+pub(super) fn json(node: &Node, path: &str) -> serde_json::Value {
     let answer = ask(node.admin_address(), "GET", path, &[("Authorization", &bearer(node))], "");
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
@@ -150,7 +150,7 @@ fn what_was_refused_and_what_is_written_can_be_looked_at_afterwards() {
 }
 
 /// Exit code and stdout of a command that asks this node.
-fn said(node: &Node, arguments: &[&str]) -> (i32, String) {
+pub(super) fn said(node: &Node, arguments: &[&str]) -> (i32, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
     let output = command.args(arguments).arg("--storage").arg(node.storage()).output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));

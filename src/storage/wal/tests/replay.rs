@@ -232,6 +232,36 @@ fn a_log_that_was_removed_is_not_relied_on() {
 }
 
 #[test]
+fn a_segment_that_is_gone_at_a_start_is_told_and_one_that_was_never_there_is_not() {
+    let site = site();
+    site.commit(&instance("1.2.1", &pixels(1, 500))).unwrap();
+    let segment = |root: &Path, number: usize| root.join(".tidegate/log").join(segment::name(number));
+    let blank = |path: PathBuf| fs::write(&path, vec![0; fs::metadata(&path).unwrap().len() as usize]).unwrap();
+    type Harm<'a> = &'a dyn Fn(&Path);
+    let harm: [(Harm<'_>, &[usize]); 5] = [
+        (&|_| (), &[]),
+        (&|root| fs::remove_file(segment(root, 1)).unwrap(), &[1]),
+        (&|root| blank(segment(root, 0)), &[0]),
+        (&|root| truncate(&segment(root, 0), 0), &[0]),
+        (&|root| fs::remove_dir_all(root.join(".tidegate/log")).unwrap(), &[0, 1]),
+    ];
+    for (harm, expected) in harm {
+        let (dir, store, recovery) = after(Since::Crash, &site, harm);
+        let told: Vec<_> = recovery.aside.iter().map(|aside| (aside.path.clone(), aside.reason.clone())).collect();
+        let path = |number: &usize| (Path::new(".tidegate/log").join(segment::name(*number)), Reason::MissingLog);
+        assert_eq!(told, expected.iter().map(path).collect::<Vec<_>>());
+        // The log is whole again.
+        drop(store);
+        let settings = settings(&dir.path().join("root"));
+        assert!(Store::open(settings.clone()).unwrap().1.aside.is_empty());
+        // Without a log there is none to be missed.
+        let per_file = crate::Settings { commit: CommitStrategy::PerFile, ..settings.clone() };
+        assert!(Store::open(per_file).unwrap().1.aside.is_empty());
+        assert!(Store::open(settings).unwrap().1.aside.is_empty());
+    }
+}
+
+#[test]
 fn a_commit_that_began_before_the_log_was_moved_away_does_not_go_through_it() {
     let site = site();
     let begun = instance("1.2.1", &pixels(1, 500));
