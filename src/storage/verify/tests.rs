@@ -32,7 +32,7 @@ fn name() -> Vec<u8> {
 }
 
 fn walk_as(encoding: Encoding, bytes: &[u8], piece: usize) -> Result<(), DatasetFault> {
-    let mut walk = Walk::new(encoding);
+    let mut walk = Walk::new(encoding, None);
     bytes.chunks(piece).for_each(|piece| walk.feed(piece));
     walk.finish()
 }
@@ -69,6 +69,34 @@ fn rich() -> Vec<u8> {
         item(0xE0DD, 0),
     ]
     .concat()
+}
+
+#[test]
+fn pixel_data_must_have_the_form_that_the_transfer_syntax_has() {
+    use crate::head::syntax::PixelForm::{Encapsulated, Native};
+    let encapsulated = rich();
+    let native = [name(), long(0x7FE0, 0x10, b"OW", 2), vec![1, 2]].concat();
+    // An icon is native wherever it stands.
+    let icon = [item(0xE000, 14), long(0x7FE0, 0x10, b"OW", 2), vec![1, 2]].concat();
+    let with_icon = [long(0x08, 0x1140, b"SQ", icon.len() as u32), icon, native.clone()].concat();
+    for (bytes, form) in [(&encapsulated, Encapsulated), (&native, Native), (&with_icon, Native)] {
+        for expected in [None, Some(Native), Some(Encapsulated)] {
+            let mut walk = Walk::new(Encoding::ExplicitLe, expected);
+            walk.feed(bytes);
+            let found = walk.finish();
+            if expected.is_none_or(|expected| expected == form) {
+                assert_eq!(found, Ok(()));
+            } else {
+                assert!(
+                    matches!(found, Err(DatasetFault::PixelForm { found, .. }) if found == form.name()),
+                    "{found:?}"
+                );
+            }
+        }
+    }
+    let mut walk = Walk::new(Encoding::ExplicitLe, Some(Encapsulated));
+    walk.feed(&with_icon[..with_icon.len() - native.len()]);
+    assert_eq!(walk.finish(), Ok(()));
 }
 
 #[test]

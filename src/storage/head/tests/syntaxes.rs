@@ -73,19 +73,36 @@ fn group_lengths_may_lie() {
     assert_eq!(head.value(tags::PATIENT_ID), Some(&b"P1"[..]));
 }
 
-#[test]
-fn a_deflated_head_is_read_without_the_rest_of_the_stream() {
+/// A typical dataset with text behind it that deflate writes as matches, so that damage shows.
+fn deflated_text() -> Vec<u8> {
     let mut dataset = Writer::typical(EXPLICIT_LE);
-    let mut noise = 1u32;
-    dataset.extend((0..1_000_000).map(|_| {
-        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (noise >> 24) as u8
-    }));
-    let deflated = deflate(&dataset);
-    let mut scan = HeadScan::new(DEFLATED, wanted(), HeadLimits::default());
-    let fed = deflated.chunks(100).position(|chunk| scan.feed(chunk) == Progress::Done);
-    assert!(fed.is_some_and(|chunks| chunks * 100 < deflated.len() / 4), "{fed:?}");
-    assert_typical(&scan.finish().unwrap());
+    (0..100_000).for_each(|number| dataset.extend(format!("{number} ").bytes()));
+    deflate(&dataset)
+}
+
+#[test]
+fn a_deflated_dataset_is_whole_to_its_end_or_refused() {
+    let deflated = deflated_text();
+    assert_typical(&scan_in(DEFLATED, &[&deflated]).unwrap());
+    let mut damaged = deflated.clone();
+    damaged[deflated.len() - 500..].fill(0); // the code of a frequent byte: the stream does not end
+    for bytes in [&deflated[..deflated.len() - 1], &damaged] {
+        for piece in [100, 1 << 20] {
+            let fragments: Vec<&[u8]> = bytes.chunks(piece).collect();
+            assert_eq!(scan_in(DEFLATED, &fragments), Err(HeadError::Deflate));
+        }
+    }
+}
+
+/// Zeros deflate a thousandfold: the scan gives up looking, and the dataset is taken as it is.
+#[test]
+fn a_deflated_dataset_is_looked_at_up_to_a_bound() {
+    use std::io::Write;
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&Writer::typical(EXPLICIT_LE)).unwrap();
+    encoder.write_all(&vec![0; 20 << 20]).unwrap();
+    let deflated = encoder.finish().unwrap();
+    assert_typical(&scan_in(DEFLATED, &[&deflated[..deflated.len() - 1]]).unwrap());
 }
 
 #[test]
