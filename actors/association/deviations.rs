@@ -2,7 +2,7 @@
 
 use tidegate_protocol::StoreRequest;
 use tidegate_storage::Instance;
-use tidegate_storage::head::Deviations;
+use tidegate_storage::head::{Deviations, Evidence};
 use tidegate_storage::meta::FileMeta;
 use tracing::warn;
 
@@ -22,7 +22,7 @@ impl Connection {
 
     /// Counts what is unusual about the dataset of a stored instance.
     pub(super) fn note_unusual_dataset(&self, instance: &Instance) {
-        let &Deviations { left_out_bytes, true_transfer_syntax, is_unordered, lacks_identity } =
+        let &Deviations { left_out_bytes, other_transfer_syntax, is_unordered, lacks_identity } =
             instance.head.deviations();
         let meta = &instance.meta;
         if left_out_bytes > 0 {
@@ -32,12 +32,22 @@ impl Connection {
                 "file meta or command elements in front of the dataset are left out of the file",
             );
         }
-        if true_transfer_syntax.is_some() {
-            self.deviates(
-                "encoding",
-                meta,
-                "dataset is not in the transfer syntax of its context, file names the encoding of its first elements",
-            );
+        if let Some(evidence) = other_transfer_syntax {
+            let (kind, cause) = match evidence {
+                Evidence::Elements => (
+                    "encoding",
+                    "dataset is not in the transfer syntax of its context, file names the encoding of its first elements",
+                ),
+                Evidence::PixelData => (
+                    "pixel_data",
+                    "pixel data is native in a context of a compressed transfer syntax, file names the encoding of its elements",
+                ),
+                Evidence::FileMeta => (
+                    "encoding",
+                    "dataset is not in the transfer syntax of its context, file names the one of the file meta sent with it",
+                ),
+            };
+            self.deviates(kind, meta, cause);
         }
         if is_unordered {
             self.deviates("order", meta, "data elements do not ascend (PS3.5 §7.1)");

@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tidegate_memory::allocator::prefer_huge_pages;
 use tidegate_memory::{BudgetExhausted, Holder, MemoryLease, Stage};
-use tidegate_storage::head::{HeadLimits, HeadScan};
+use tidegate_storage::head::{HeadLimits, HeadScan, TAIL_BYTES, may_end_with_fragments};
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
@@ -94,11 +94,18 @@ impl Assembly {
         first.and(self.append(fragment, lease, holder))
     }
 
-    /// Begins the file of a dataset whose opening is known: its file meta says which encoding the dataset is really in.
+    /// Begins the file anew if its dataset is in another transfer syntax than announced: its file meta names the true one.
     fn begin_file(&mut self) {
-        if let Some(uid) = self.scan.true_transfer_syntax() {
+        if let Some(uid) = self.scan.other_transfer_syntax() {
             self.file = FileBuilder::new(FileMeta { transfer_syntax_uid: uid.to_owned(), ..self.file.meta().clone() });
         }
+    }
+
+    /// Begins the file of a dataset whose bytes so far are in memory: its transfer syntax has become known.
+    fn begin_awaited_file(&mut self) {
+        self.begin_file();
+        self.slices.iter().for_each(|slice| self.file.update(slice));
+        self.file.update(&self.block);
     }
 
     fn append(
@@ -107,7 +114,21 @@ impl Assembly {
         lease: Option<&Arc<MemoryLease>>,
         holder: &Holder,
     ) -> Result<(), BudgetExhausted> {
+        let is_awaited = self.scan.awaits_pixel_data();
         self.note(&fragment);
+        let held = self.hold(fragment, lease, holder);
+        if is_awaited && !self.scan.awaits_pixel_data() {
+            self.begin_awaited_file();
+        }
+        held
+    }
+
+    fn hold(
+        &mut self,
+        fragment: Bytes,
+        lease: Option<&Arc<MemoryLease>>,
+        holder: &Holder,
+    ) -> Result<(), BudgetExhausted> {
         let fits = fragment.len() <= self.room();
         if fragment.len() >= SMALL_FRAGMENT && !(fits && self.is_contiguous) {
             self.keep(fragment, lease);
@@ -137,9 +158,9 @@ impl Assembly {
     }
 
     /// Leases and begins a block of `bytes`, a power of two, for the next direct reads. The first block of a dataset also takes the file
-    /// meta and the bytes so far. Does nothing in a dataset that stays in slices, or whose opening is not known.
+    /// meta and the bytes so far. Does nothing in a dataset that stays in slices, or whose transfer syntax is not known.
     pub(super) fn begin_contiguous_block(&mut self, bytes: usize, holder: &Holder) -> Result<(), BudgetExhausted> {
-        if self.scan.is_opening() {
+        if self.scan.is_opening() || self.scan.awaits_pixel_data() {
             return Ok(());
         }
         let lease = |bytes: usize| holder.lease(Stage::Receiving, bytes as u64);
@@ -177,9 +198,46 @@ impl Assembly {
     }
 
     fn note(&mut self, bytes: &[u8]) {
+        // A file that is awaited gets all that is held once it begins.
+        if !self.scan.awaits_pixel_data() {
+            self.file.update(bytes);
+        }
         let _ = self.scan.feed(bytes); // an error shows in finish()
-        self.file.update(bytes);
         self.held += bytes.len() as u64;
+    }
+
+    /// Chooses the transfer syntax of the file now, if it still depends on the pixel data.
+    fn settle_transfer_syntax(&mut self) {
+        if self.scan.awaits_pixel_data() {
+            self.scan.settle_transfer_syntax();
+            self.begin_awaited_file();
+        }
+    }
+
+    /// Looks for the pixel data in what is held, all of the dataset so far, and in what follows.
+    fn seek_pixel_data(&mut self) {
+        let Some(from) = self.scan.seek_pixel_data() else { return };
+        let meta = if self.is_contiguous { self.file.encoded_meta().len() as u64 } else { 0 };
+        let mut skipped = meta + from;
+        for piece in self.slices.iter().map(|slice| &slice[..]).chain([&self.block[..]]) {
+            let begin = piece.len().min(usize::try_from(skipped).unwrap_or(usize::MAX));
+            skipped -= begin as u64;
+            let _ = self.scan.feed(&piece[begin..]);
+        }
+    }
+
+    /// The last bytes of the dataset, all of which is in slices.
+    fn tail(&self) -> [u8; TAIL_BYTES] {
+        let (mut tail, mut missing) = ([0; TAIL_BYTES], TAIL_BYTES);
+        for slice in self.slices.iter().rev() {
+            let bytes = &slice[slice.len() - missing.min(slice.len())..];
+            tail[missing - bytes.len()..missing].copy_from_slice(bytes);
+            missing -= bytes.len();
+            if missing == 0 {
+                break;
+            }
+        }
+        tail
     }
 
     /// Whether any part is in the spool file or in flight to it.
@@ -213,6 +271,10 @@ impl Assembly {
         }
         if self.slices.is_empty() {
             return Ok(());
+        }
+        if !self.spool.is_used() {
+            self.settle_transfer_syntax();
+            self.seek_pixel_data();
         }
         if self.spooled == 0 && !self.is_contiguous {
             let meta = self.file.encoded_meta().clone();
@@ -250,14 +312,22 @@ impl Assembly {
     pub(super) async fn finish(mut self, ingest: &Ingest) -> Result<StoreInstance, Refusal> {
         if let Some(opened) = self.scan.open_at_end() {
             self.begin_file();
+            let is_awaited = self.scan.awaits_pixel_data();
             self.note(&opened.first);
             self.keep(opened.first.into(), None);
+            if is_awaited && !self.scan.awaits_pixel_data() {
+                self.begin_awaited_file();
+            }
         }
+        self.settle_transfer_syntax();
         if self.spool.is_used() {
             self.spool(SpoolExtent::Everything, ingest).await?;
             self.settle(ingest).await?;
         }
         self.close_block();
+        if !self.spool.is_used() && may_end_with_fragments(&self.tail()) {
+            self.seek_pixel_data();
+        }
         let head = self.scan.finish()?;
         head.check(self.file.meta())?;
         let payload = match (&self.spool.file, self.is_contiguous) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::command::{CommandError, Operation};
 use crate::framing::pdu_type;
-use crate::negotiation::{AssociateRequest, Rejection};
+use crate::negotiation::{AssociateRequest, Rejection, RequestFault};
 use crate::state::Input;
 use crate::syntaxes::VERIFICATION;
 
@@ -132,8 +132,8 @@ pub enum Violation {
         length: u32,
     },
     /// An A-ASSOCIATE-RQ that cannot be decoded.
-    #[error("malformed A-ASSOCIATE-RQ")]
-    MalformedRequest,
+    #[error("malformed A-ASSOCIATE-RQ: {0}")]
+    MalformedRequest(RequestFault),
     /// A PDV whose length does not fit its PDU.
     #[error("PDV of {0} bytes does not fit its PDU")]
     PdvLength(u32),
@@ -162,7 +162,7 @@ impl Violation {
             Self::UnrecognizedPdu(_) => "unrecognized_pdu",
             Self::UnexpectedPdu(_) => "unexpected_pdu",
             Self::PduLength { .. } => "pdu_length",
-            Self::MalformedRequest => "malformed_request",
+            Self::MalformedRequest(_) => "malformed_request",
             Self::PdvLength(_) => "pdv_length",
             Self::ContextNotAccepted(_) => "context_not_accepted",
             Self::UnexpectedPdv => "unexpected_pdv",
@@ -180,7 +180,7 @@ impl Violation {
             Self::UnrecognizedPdu(_) => 1,
             Self::UnexpectedPdu(_) => 2,
             Self::UnexpectedPdv => 5,
-            Self::PduLength { .. } | Self::MalformedRequest | Self::PdvLength(_) | Self::ContextNotAccepted(_) => 6,
+            Self::PduLength { .. } | Self::MalformedRequest(_) | Self::PdvLength(_) | Self::ContextNotAccepted(_) => 6,
             Self::CommandSetLength { .. } | Self::Command(_) => 0,
         }
     }
@@ -193,7 +193,7 @@ impl Violation {
             Self::CommandSetLength { .. } | Self::Command(_) => Input::RequestAbort,
             Self::UnrecognizedPdu(_)
             | Self::PduLength { .. }
-            | Self::MalformedRequest
+            | Self::MalformedRequest(_)
             | Self::PdvLength(_)
             | Self::ContextNotAccepted(_)
             | Self::UnexpectedPdv => Input::Invalid,

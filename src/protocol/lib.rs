@@ -35,7 +35,9 @@ pub mod syntaxes;
 pub use association::Association;
 pub use command::Operation;
 pub use event::{Event, NotDicom, PeerAbort, StoreRequest, Violation};
-pub use negotiation::{AeTitles, AssociateRequest, ContextRefusal, Policy, RefusedContexts, Rejection, UserIdentity};
+pub use negotiation::{
+    AeTitles, AssociateRequest, ContextRefusal, Policy, RefusedContexts, Rejection, RequestFault, UserIdentity,
+};
 pub use state::State;
 pub use status::{ErrorComment, Status};
 

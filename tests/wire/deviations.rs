@@ -12,9 +12,14 @@ use crate::wire::{CT, EXPLICIT, VERIFICATION, Wire, command, dataset, p_data, re
 const IMPLICIT: &str = "1.2.840.10008.1.2";
 const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
 const JPEG: &str = "1.2.840.10008.1.2.4.70";
+const JPEG_2000: &str = "1.2.840.10008.1.2.4.90";
+const RLE: &str = "1.2.840.10008.1.2.5";
+const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 const MR: &str = "1.2.840.10008.5.1.4.1.1.4";
-/// Below the spool threshold, above it, and read in place into the file.
+/// Below the spool threshold, above it, and above several parts of a spool file.
 const SIZES: [usize; 3] = [100, 100_000, 3_000_000];
+/// A dataset that arrives in slices, and one that is read directly into the layout of the file.
+const FRAGMENTS: [usize; 2] = [16_000, 120_000];
 
 /// A request with one context for CT in `transfer_syntax`.
 fn in_syntax(transfer_syntax: &str) -> AssociationRQ {
@@ -81,6 +86,124 @@ fn a_dataset_in_another_encoding_gets_its_true_label() {
             assert!(deviations(&node, "encoding"));
             node.logged(&["WARN", "sender deviates", "calling=\"WIRE\"", "sop_instance=\"1.2.3.5\"", "encoding"]);
             assert_eq!(node.stop(), Some(0));
+        }
+    }
+}
+
+/// The same dataset with its pixel data in a fragment behind an empty basic offset table (PS3.5 §A.4).
+fn encapsulated(native: &[u8]) -> Vec<u8> {
+    let at = native.windows(8).position(|bytes| bytes == b"\xE0\x7F\x10\0OW\0\0").unwrap();
+    let (elements, pixels) = (&native[..at], &native[at + 12..]);
+    let mut out = [elements, b"\xE0\x7F\x10\0OB\0\0\xFF\xFF\xFF\xFF", b"\xFE\xFF\x00\xE0\0\0\0\0", b"\xFE\xFF\x00\xE0"].concat();
+    out.extend((pixels.len() as u32).to_le_bytes());
+    out.extend(pixels);
+    out.extend(b"\xFE\xFF\xDD\xE0\0\0\0\0");
+    out
+}
+
+/// Preamble and file meta whose (0002,0010) is `transfer_syntax`.
+fn front(transfer_syntax: &str) -> Vec<u8> {
+    let padded = transfer_syntax.len().next_multiple_of(2);
+    let mut meta = [&[2, 0, 0x10, 0, b'U', b'I', padded as u8, 0][..], transfer_syntax.as_bytes()].concat();
+    meta.resize(8 + padded, 0);
+    let length = (meta.len() as u32).to_le_bytes();
+    [&[0; 128][..], b"DICM", &[2, 0, 0, 0, b'U', b'L', 4, 0], &length, &meta].concat()
+}
+
+/// What became of each dataset: its status, and the transfer syntax of its file.
+fn outcome(announced: &str, sent: &[u8], fragment: usize) -> (u16, Option<String>, Node) {
+    let node = Node::start_with_surface(&[("TIDEGATE__MEMORY__SPOOL_THRESHOLD", "64 KiB")]);
+    let (mut wire, _) = Wire::associate(node.address(), in_syntax(announced));
+    wire.send(&store_message(1, "1.2.3.5", sent, fragment));
+    let response = wire.response();
+    assert_eq!(wire.echo().status, 0, "the association goes on: {response:?}");
+    wire.release();
+    let label = (response.status == 0).then(|| only_file(&node).0);
+    assert_eq!(node.stored().len(), usize::from(label.is_some()));
+    (response.status, label, node)
+}
+
+#[test]
+fn pixel_data_of_another_form_than_the_context_has_get_the_true_label_or_are_refused() {
+    for (size, fragment) in SIZES.into_iter().flat_map(|size| FRAGMENTS.map(|fragment| (size, fragment))) {
+        let native = dataset("1.2.3.5", size);
+        for compressed in [JPEG, JPEG_2000, RLE] {
+            let (status, label, node) = outcome(compressed, &native, fragment);
+            assert_eq!((status, label.as_deref()), (0, Some(EXPLICIT)), "{compressed} {size} {fragment}");
+            assert!(deviations(&node, "pixel_data"));
+            node.logged(&["WARN", "sender deviates", "sop_instance=\"1.2.3.5\"", "pixel_data"]);
+            let (status, label, node) = outcome(compressed, &encapsulated(&native), fragment);
+            assert_eq!((status, label.as_deref()), (0, Some(compressed)), "{compressed} {size} {fragment}");
+            assert!(!node.log_text().contains("sender deviates"));
+        }
+        for announced in [EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED] {
+            let (status, _, node) = outcome(announced, &encapsulated(&native), fragment);
+            assert_eq!(status, 0xC000, "{announced} {size} {fragment}");
+            node.logged(&["WARN", "pixel data is encapsulated, its transfer syntax is not"]);
+        }
+    }
+}
+
+#[test]
+fn a_whole_part_10_file_keeps_the_transfer_syntax_that_it_names_if_that_is_true() {
+    for (size, fragment) in SIZES.into_iter().flat_map(|size| FRAGMENTS.map(|fragment| (size, fragment))) {
+        let explicit = dataset("1.2.3.5", size);
+        let (implicit, compressed) = (implicit(&explicit), encapsulated(&explicit));
+        for (announced, named, bytes, label) in [
+            (EXPLICIT, RLE, &compressed, Some(RLE)),
+            (IMPLICIT, JPEG_2000, &compressed, Some(JPEG_2000)),
+            (JPEG, JPEG_2000, &compressed, Some(JPEG_2000)),
+            (JPEG, IMPLICIT, &implicit, Some(IMPLICIT)),
+            (JPEG, EXPLICIT, &explicit, Some(EXPLICIT)),
+            // What the file meta says is not so.
+            (EXPLICIT, RLE, &explicit, Some(EXPLICIT)),
+            (JPEG, EXPLICIT, &compressed, Some(JPEG)),
+            (EXPLICIT, IMPLICIT, &compressed, None),
+            (JPEG, RLE, &implicit, None),
+        ] {
+            let (status, stored, node) = outcome(announced, &[&front(named), &bytes[..]].concat(), fragment);
+            let expected = if label.is_some() { 0 } else { 0xC000 };
+            assert_eq!((status, stored.as_deref()), (expected, label), "{named} as {announced} {size} {fragment}");
+            assert_eq!(deviations(&node, "encoding") || deviations(&node, "pixel_data"), label.is_some_and(|label| label != announced));
+        }
+    }
+}
+
+#[test]
+fn file_meta_without_end_is_called_what_it_is() {
+    let private = [&[2, 0, 2, 1, b'O', b'B', 0, 0][..], &40_000_u32.to_le_bytes(), &[0; 40_000]].concat();
+    let (status, _, node) = outcome(EXPLICIT, &[&private[..], &private, &dataset("1.2.3.5", 100)].concat(), 16_000);
+    assert_eq!(status, 0xC000);
+    node.logged(&["WARN", "file meta in front of the dataset exceeds 64 KiB"]);
+}
+
+#[test]
+fn a_deflated_dataset_is_inflated_to_its_end() {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(&dataset("1.2.3.5", 300_000)).unwrap();
+    let deflated = encoder.finish().unwrap();
+    for fragment in FRAGMENTS {
+        let (status, label, _) = outcome(DEFLATED, &deflated, fragment);
+        assert_eq!((status, label.as_deref()), (0, Some(DEFLATED)));
+        let (status, ..) = outcome(DEFLATED, &deflated[..deflated.len() - 100], fragment);
+        assert_eq!(status, 0xC000, "cut short");
+        let mut damaged = deflated.clone();
+        let tail = damaged.len() - 2000..;
+        damaged[tail].fill(0xFF);
+        assert_eq!(outcome(DEFLATED, &damaged, fragment).0, 0xC000, "damaged");
+    }
+}
+
+#[test]
+fn a_dataset_with_a_second_identity_is_refused() {
+    let uid = |text: &[u8]| [&[8, 0, 0x18, 0, b'U', b'I', text.len() as u8, 0][..], text].concat();
+    let whole = dataset("1.2.3.5", 100);
+    let at = whole.windows(4).position(|tag| tag == [8, 0, 0x18, 0]).unwrap();
+    for (second, status) in [("1.2.3.5\0", 0), ("1.2.3.6\0", 0xA900)] {
+        for second_at in [at, at + 8 + 8] {
+            let sent = [&whole[..second_at], &uid(second.as_bytes()), &whole[second_at..]].concat();
+            assert_eq!(outcome(EXPLICIT, &sent, 16_000).0, status, "{second}");
         }
     }
 }

@@ -262,16 +262,16 @@ impl Association {
     }
 
     fn associate(&mut self, pdu: &[u8]) -> Result<Event, Violation> {
-        let Some(&reserved_fields) = pdu.get(RESERVED_FIELDS).and_then(<[u8]>::first_chunk) else {
-            return Err(Violation::MalformedRequest);
+        let titles = AeTitles::read(pdu, self.policy.strict);
+        let request = match read_request(pdu, &titles) {
+            Ok(request) => request,
+            Err(fault) => {
+                self.refused_titles = Some(Box::new(titles));
+                return Err(Violation::MalformedRequest(fault));
+            }
         };
-        let Some(titles) = AeTitles::read(pdu, self.policy.strict) else {
-            return Err(Violation::MalformedRequest);
-        };
-        let Some(request) = read_request(pdu, &titles) else {
-            self.refused_titles = Some(Box::new(titles));
-            return Err(Violation::MalformedRequest);
-        };
+        let reserved_fields = pdu.get(RESERVED_FIELDS).and_then(<[u8]>::first_chunk).copied();
+        let reserved_fields = reserved_fields.unwrap_or([0; 64]); // a request that was read has them
         self.act(Input::AssociateRequest);
         Ok(match negotiate(&self.policy, request) {
             Ok(negotiated) => {

@@ -15,6 +15,8 @@ const CALLING_AE_TITLE: usize = 20;
 const AE_TITLE_BYTES: usize = 16;
 /// Bytes of the fixed fields between the header and the items.
 const FIXED_BYTES: usize = 68;
+/// Type, a reserved byte and the length of an item or sub-item.
+const ITEM_HEADER: usize = 4;
 
 mod item {
     pub(super) const APPLICATION_CONTEXT: u8 = 0x10;
@@ -42,29 +44,53 @@ pub struct AeTitles {
 }
 
 impl AeTitles {
-    /// Reads the titles from their place in a whole PDU, whatever follows them. `None` if the PDU ends before. Text behind a NUL is left
+    /// Reads the titles from their place in a whole PDU, as far as it has them, whatever follows them. Text behind a NUL is left
     /// out unless `keep_all`: C programs end a string there.
-    pub(crate) fn read(pdu: &[u8], keep_all: bool) -> Option<Self> {
-        let fixed = pdu.get(PDU_HEADER..)?.get(..FIXED_BYTES)?;
+    pub(crate) fn read(pdu: &[u8], keep_all: bool) -> Self {
         let mut are_cut = false;
         let mut title = |at: usize| {
-            let field = &fixed[at..at + AE_TITLE_BYTES];
+            let field = pdu.get(PDU_HEADER + at..).unwrap_or_default();
+            let field = &field[..field.len().min(AE_TITLE_BYTES)];
             let is_text = |byte: &u8| !matches!(byte, 0 | b' ');
             let begin = field.iter().position(is_text).unwrap_or(0);
-            let end = field.iter().skip(begin).position(|byte| *byte == 0).map_or(AE_TITLE_BYTES, |at| begin + at);
+            let end = field.iter().skip(begin).position(|byte| *byte == 0).map_or(field.len(), |at| begin + at);
             let is_cut = !keep_all && field[end..].iter().any(is_text);
             are_cut |= is_cut;
             let title = text(if is_cut { &field[begin..end] } else { field });
             unpadded(title.trim()).to_owned()
         };
         let (called, calling) = (title(CALLED_AE_TITLE), title(CALLING_AE_TITLE));
-        Some(Self { calling, called, are_cut })
+        Self { calling, called, are_cut }
     }
 }
 
-/// Reads a whole PDU. `None` if an item runs past its end.
-pub(crate) fn read_request(pdu: &[u8], titles: &AeTitles) -> Option<AssociationRQ> {
-    let (fixed, items) = pdu.get(PDU_HEADER..)?.split_at_checked(FIXED_BYTES)?;
+/// Why an A-ASSOCIATE-RQ cannot be decoded. Offsets are from the first byte of its PDU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum RequestFault {
+    /// The PDU ends before its items begin.
+    #[error("its fixed fields end at byte {bytes} of {}", PDU_HEADER + FIXED_BYTES)]
+    FixedFields {
+        /// Bytes of the PDU.
+        bytes: usize,
+    },
+    /// An item runs past the end of the PDU.
+    #[error("item {item_type:#04x} at byte {offset} takes {bytes} bytes, {left} are left")]
+    Item {
+        /// Its type.
+        item_type: u8,
+        /// Where it begins.
+        offset: usize,
+        /// Its length, header included.
+        bytes: usize,
+        /// Bytes of the PDU from there on.
+        left: usize,
+    },
+}
+
+/// Reads a whole PDU.
+pub(crate) fn read_request(pdu: &[u8], titles: &AeTitles) -> Result<AssociationRQ, RequestFault> {
+    let parts = pdu.get(PDU_HEADER..).and_then(|rest| rest.split_at_checked(FIXED_BYTES));
+    let (fixed, items) = parts.ok_or(RequestFault::FixedFields { bytes: pdu.len() })?;
     let mut request = AssociationRQ {
         protocol_version: u16::from_be_bytes([fixed[0], fixed[1]]),
         calling_ae_title: titles.calling.clone(),
@@ -74,34 +100,51 @@ pub(crate) fn read_request(pdu: &[u8], titles: &AeTitles) -> Option<AssociationR
         user_variables: Vec::new(),
     };
     for item in Items(items) {
-        match item? {
+        let past_end = |Overrun { item_type, bytes, left }| {
+            RequestFault::Item { item_type, offset: pdu.len() - left, bytes, left }
+        };
+        match item.map_err(past_end)? {
             (item::APPLICATION_CONTEXT, value) => request.application_context_name = text(value),
             (item::PRESENTATION_CONTEXT, value) => request.presentation_contexts.extend(presentation_context(value)),
             (item::USER_INFORMATION, value) => {
-                request.user_variables = Items(value).map_while(|item| item).filter_map(user_variable).collect();
+                request.user_variables = Items(value).map_while(Result::ok).filter_map(user_variable).collect();
             }
             _ => {}
         }
     }
-    Some(request)
+    Ok(request)
 }
 
-/// The items of a field, by type and value; `None` for one that runs past the end, which is the last. Zeros at the end are padding.
+/// An item that runs past the end of its field.
+struct Overrun {
+    item_type: u8,
+    /// Its length, header included.
+    bytes: usize,
+    /// Bytes of the field from its begin on.
+    left: usize,
+}
+
+/// The items of a field, by type and value; an error for one that runs past the end, which is the last. Zeros at the end are padding.
 struct Items<'a>(&'a [u8]);
 
 impl<'a> Iterator for Items<'a> {
-    type Item = Option<(u8, &'a [u8])>;
+    type Item = Result<(u8, &'a [u8]), Overrun>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.0.iter().all(|byte| *byte == 0) {
+        let field = std::mem::take(&mut self.0);
+        if field.iter().all(|byte| *byte == 0) {
             return None;
         }
-        let item = self.0.split_first_chunk().and_then(|(&[item_type, _, l1, l0], rest)| {
-            let (value, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([l1, l0])))?;
-            Some(((item_type, value), rest))
-        });
-        self.0 = item.map_or(&[], |(_, rest)| rest);
-        Some(item.map(|(item, _)| item))
+        let value_bytes = match field {
+            [_, _, l1, l0, ..] => usize::from(u16::from_be_bytes([*l1, *l0])),
+            _ => 0,
+        };
+        let bytes = ITEM_HEADER + value_bytes;
+        let Some((item, rest)) = field.split_at_checked(bytes) else {
+            return Some(Err(Overrun { item_type: field[0], bytes, left: field.len() }));
+        };
+        self.0 = rest;
+        Some(Ok((item[0], &item[ITEM_HEADER..])))
     }
 }
 
@@ -109,7 +152,7 @@ impl<'a> Iterator for Items<'a> {
 fn presentation_context(value: &[u8]) -> Option<PresentationContextProposed> {
     let (&[id, _, _, _], sub_items) = value.split_first_chunk()?;
     let mut context = PresentationContextProposed { id, abstract_syntax: String::new(), transfer_syntaxes: Vec::new() };
-    for (item_type, value) in Items(sub_items).map_while(|item| item) {
+    for (item_type, value) in Items(sub_items).map_while(Result::ok) {
         match item_type {
             item::ABSTRACT_SYNTAX => context.abstract_syntax = trimmed(value),
             item::TRANSFER_SYNTAX => context.transfer_syntaxes.push(trimmed(value)),
@@ -177,7 +220,7 @@ mod tests {
     use super::*;
 
     fn ours(pdu: &[u8]) -> Option<AssociationRQ> {
-        read_request(pdu, &AeTitles::read(pdu, true)?)
+        read_request(pdu, &AeTitles::read(pdu, true)).ok()
     }
 
     /// `None`: `dicom-ul` does not write its titles.
@@ -322,19 +365,26 @@ mod tests {
     #[test]
     fn a_request_cut_short_is_malformed_and_names_its_peer() {
         let pdu = request_of(&[item(0x10, b"1.2.840.10008.3.1.1.1"), vec![0x50, 0, 1, 0x90]]);
-        let titles = AeTitles::read(&pdu, false).unwrap();
+        let titles = AeTitles::read(&pdu, false);
         assert_eq!((titles.calling.as_str(), titles.called.as_str(), titles.are_cut), ("CT7", "TIDEGATE", false));
-        assert_eq!(read_request(&pdu, &titles), None);
-        assert_eq!(AeTitles::read(&pdu[..73], false), None);
+        let refused = |pdu: &[u8]| read_request(pdu, &titles).unwrap_err();
+        let fault = RequestFault::Item { item_type: 0x50, offset: 99, bytes: 404, left: 4 };
+        assert_eq!(refused(&pdu), fault);
+        assert_eq!(fault.to_string(), "item 0x50 at byte 99 takes 404 bytes, 4 are left");
+        assert_eq!(refused(&pdu[..101]), RequestFault::Item { item_type: 0x50, offset: 99, bytes: 4, left: 2 });
+        assert_eq!(refused(&pdu[..73]), RequestFault::FixedFields { bytes: 73 });
+        let titles = |bytes: usize| AeTitles::read(&pdu[..bytes], false);
+        assert_eq!((titles(73).calling.as_str(), titles(28).calling.as_str(), titles(28).called.as_str()), ("CT7", "CT", "TIDEGATE"));
+        assert_eq!((titles(20).calling.as_str(), titles(14).called.as_str(), titles(6).called.as_str()), ("", "TIDE", ""));
     }
 
     #[test]
     fn text_behind_a_nul_is_no_part_of_a_title_unless_all_is_kept() {
         let mut pdu = request_of(&[]);
         pdu[26..42].copy_from_slice(b" CT7\0junk\0\0     ");
-        let cut = AeTitles::read(&pdu, false).unwrap();
+        let cut = AeTitles::read(&pdu, false);
         assert_eq!((cut.calling.as_str(), cut.are_cut), ("CT7", true));
-        let whole = AeTitles::read(&pdu, true).unwrap();
+        let whole = AeTitles::read(&pdu, true);
         assert_eq!((whole.calling.as_str(), whole.are_cut), ("CT7\0junk", false));
     }
 }

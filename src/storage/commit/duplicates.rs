@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Result as IoResult};
 use std::path::Path;
 
 use super::run::Run;
+use crate::digest::{Digest, Hasher};
 use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::fs::{Errno, Handle, Kind, Link, Open};
@@ -141,6 +142,27 @@ fn is_identical<H: Handle>(stored: &H, stored_bytes: u64, instance: &Instance<H>
             }
         }
     }
+}
+
+/// The digest of what makes two versions identical: transfer syntax and dataset.
+pub(super) fn digest_of_dataset<H: Handle>(instance: &Instance<H>) -> IoResult<Digest> {
+    let mut hasher = Hasher::default();
+    hasher.update(instance.meta.transfer_syntax_uid.as_bytes());
+    instance.dataset_pieces().for_each(|piece| hasher.update(piece));
+    if let Payload::Spooled(spool) = &instance.payload {
+        let (file, offset) = spool.dataset();
+        let mut spooled = BufReader::with_capacity(CHUNK_BYTES, ReadAt { file, offset });
+        loop {
+            let chunk = spooled.fill_buf()?;
+            let bytes = chunk.len();
+            if bytes == 0 {
+                break;
+            }
+            hasher.update(chunk);
+            spooled.consume(bytes);
+        }
+    }
+    Ok(hasher.digest())
 }
 
 /// Whether the next bytes read are `expected`.

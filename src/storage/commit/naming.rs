@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::duplicates::{Found, examine};
+use super::duplicates::{Found, digest_of_dataset, examine};
 use super::run::Run;
 use super::strategy::Strategy;
 use crate::digest::Digest;
@@ -23,8 +23,8 @@ use crate::temp::TempFile;
 /// Versions of one SOP Instance UID whose names are numbered one after the other. Each resend is compared with all of them.
 const MAX_COUNTED_COPIES: u32 = 64;
 
-/// Names beyond them that are tried for one version. Their numbers follow from its digest, so a resend finds its version again, and no
-/// number of other versions takes all of them.
+/// Names beyond them that are tried for one version. Their numbers follow from the digest of its dataset, so a resend finds its version again,
+/// whichever AE sends it, and no number of other versions takes all of them.
 const MAX_DIGEST_NAMES: u32 = 16;
 
 /// How often a rename is tried while others take the names seen free, or remove directories. Each failed attempt means that one of them made progress.
@@ -103,37 +103,57 @@ impl<H: Handle> Run<H> {
     /// Tries the possible names of the instance, beginning with the path of the `first`, while they are taken.
     pub(super) fn look(&mut self, instance: &Instance<H>, first: PathBuf) -> Result<Look<H>, StoreError> {
         let mut first = Some(first);
-        for copy in copies(instance.digest()) {
+        for copy in 1..=MAX_COUNTED_COPIES {
             let path = first.take().unwrap_or_else(|| self.path(instance, copy));
-            let free = |path, directory, replaces| Ok(Look::Free(FreeName { copy, path, directory, replaces }));
-            let (parent, name) = split(&path)?;
-            let Some(directory) = self.directories.open(parent)? else {
-                return free(path, None, None);
-            };
-            let file = self.directories.file(directory);
-            // Most instances are new. This check finds that out without opening a file.
-            if matches!(file.stat_at(Path::new(name), Link::NoFollow), Err(Errno::NOENT)) {
-                return free(path, Some(directory), None);
+            if let Some(look) = self.look_at(instance, copy, path)? {
+                return Ok(look);
             }
-            let found = examine(file, (&path, name), instance, self.proof(instance), &self.root.trust)?;
-            let stored = |stored| Ok(Look::Stored(FinalName { stored, directory: Some(directory), temp: None }));
-            match found {
-                Found::Nothing => return free(path, Some(directory), None),
-                Found::Ours => {
-                    let temp = self.unproved_name(instance, &path)?;
-                    let stored = stored_as(copy, path);
-                    return Ok(Look::Stored(FinalName { stored, directory: Some(directory), temp }));
-                }
-                Found::Identical => return stored(Stored { outcome: Outcome::Identical, path }),
-                Found::Unwritten => return free(path, Some(directory), Some(Replaced::Unwritten)),
-                Found::Different => match self.store.placement(instance).duplicates {
-                    Duplicates::Replace => return free(path, Some(directory), Some(Replaced::Different)),
-                    Duplicates::Refuse => return Err(StoreError::DuplicateRefused { path }),
-                    Duplicates::KeepBoth => {}
-                },
+        }
+        // Earlier builds took the digest of the whole file, which depends on its sender. Such a name is found, and not taken anew.
+        let earlier = copies_of(instance.digest()).next().unwrap_or(1);
+        match self.look_at(instance, earlier, self.path(instance, earlier))? {
+            None | Some(Look::Free(FreeName { replaces: None, .. })) => {}
+            Some(look) => return Ok(look),
+        }
+        let first = self.path(instance, 1);
+        let digest = digest_of_dataset(instance).map_err(|_| StoreError::new("read again", &first, Errno::IO))?;
+        for copy in copies_of(digest) {
+            if let Some(look) = self.look_at(instance, copy, self.path(instance, copy))? {
+                return Ok(look);
             }
         }
         Err(StoreError::TooManyCopies { tried: MAX_COUNTED_COPIES + MAX_DIGEST_NAMES })
+    }
+
+    /// Looks at the name with the number `copy`; `None`: another version has it.
+    fn look_at(&mut self, instance: &Instance<H>, copy: u32, path: PathBuf) -> Result<Option<Look<H>>, StoreError> {
+        let free = |path, directory, replaces| Ok(Some(Look::Free(FreeName { copy, path, directory, replaces })));
+        let (parent, name) = split(&path)?;
+        let Some(directory) = self.directories.open(parent)? else {
+            return free(path, None, None);
+        };
+        let file = self.directories.file(directory);
+        // Most instances are new. This check finds that out without opening a file.
+        if matches!(file.stat_at(Path::new(name), Link::NoFollow), Err(Errno::NOENT)) {
+            return free(path, Some(directory), None);
+        }
+        let found = examine(file, (&path, name), instance, self.proof(instance), &self.root.trust)?;
+        let stored =
+            |stored, temp| Ok(Some(Look::Stored(FinalName { stored, directory: Some(directory), temp })));
+        match found {
+            Found::Nothing => free(path, Some(directory), None),
+            Found::Ours => {
+                let temp = self.unproved_name(instance, &path)?;
+                stored(stored_as(copy, path), temp)
+            }
+            Found::Identical => stored(Stored { outcome: Outcome::Identical, path }, None),
+            Found::Unwritten => free(path, Some(directory), Some(Replaced::Unwritten)),
+            Found::Different => match self.store.placement(instance).duplicates {
+                Duplicates::Replace => free(path, Some(directory), Some(Replaced::Different)),
+                Duplicates::Refuse => Err(StoreError::DuplicateRefused { path }),
+                Duplicates::KeepBoth => Ok(None),
+            },
+        }
     }
 
     /// The spool file that an earlier commit of this instance renamed to `path`, if the filesystem makes a name durable only by a sync of
@@ -272,14 +292,13 @@ impl<H: Handle> Temp<H> {
     }
 }
 
-/// The numbers of the names that the version with this digest may have, in the order in which they are tried.
-fn copies(digest: Digest) -> impl Iterator<Item = u32> {
+/// The numbers beyond the counted ones that the version with this digest may have, in the order in which they are tried.
+fn copies_of(digest: Digest) -> impl Iterator<Item = u32> {
     let beyond = u32::MAX - MAX_COUNTED_COPIES;
-    let of_digest = move |attempt: u32| {
+    (0..MAX_DIGEST_NAMES).map(move |attempt| {
         let [a, b, c, d, ..] = Digest::of([&digest.to_bytes()[..], &attempt.to_le_bytes()]).to_bytes();
         MAX_COUNTED_COPIES + 1 + u32::from_le_bytes([a, b, c, d]) % beyond
-    };
-    (1..=MAX_COUNTED_COPIES).chain((0..MAX_DIGEST_NAMES).map(of_digest))
+    })
 }
 
 /// The outcome of an instance that got the name of `copy`.

@@ -1,4 +1,5 @@
-//! Inflates a deflated dataset (PS3.5 §A.5) as far as its head, a small buffer at a time.
+//! Inflates a deflated dataset (PS3.5 §A.5), a small buffer at a time: to its end, because a reader can do nothing with a stream that is
+//! damaged anywhere.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -9,92 +10,111 @@ const BUFFER_BYTES: usize = 4096;
 /// Bytes passed to the inflater at once. Its output before a corrupt byte depends on the input that it has seen, so the input must not
 /// depend on how the network cut the stream.
 const BLOCK_BYTES: usize = 512;
+/// Inflated bytes behind which a stream is no longer looked at. Its sender may have deflated a gigabyte to a mebibyte.
+const MAX_INFLATED_BYTES: u64 = 256 << 20;
 
 pub(super) struct Inflate {
     /// Raw deflate, without a zlib header (RFC 1951).
     stream: Decompress,
-    max_bytes: u64,
+    /// Inflated bytes that the scan may see.
+    max_head_bytes: u64,
     buffer: Box<[u8; BUFFER_BYTES]>,
     /// The current block.
     block: Vec<u8>,
-    at_end: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The scan sees what is inflated.
+    Scanning,
+    /// The scan has seen enough.
+    Checking,
+    /// The stream came to its end; what follows it is padding.
+    Ended,
+    /// The stream is longer than is looked at.
+    TooLong,
+    Damaged,
 }
 
 impl Inflate {
-    /// Inflates at most `max_bytes`.
-    pub(super) fn new(max_bytes: u64) -> Self {
+    /// Shows the scan at most `max_head_bytes`.
+    pub(super) fn new(max_head_bytes: u64) -> Self {
         Self {
             stream: Decompress::new(false),
-            max_bytes,
+            max_head_bytes,
             buffer: Box::new([0; BUFFER_BYTES]),
             block: Vec::with_capacity(BLOCK_BYTES),
-            at_end: false,
+            state: State::Scanning,
         }
     }
 
-    /// Whether the whole stream went through the scan; what follows it is padding.
-    pub(super) fn at_end(&self) -> bool {
-        self.at_end
+    /// Whether the stream is whole, as far as it is looked at.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.state, State::Ended | State::TooLong)
     }
 
-    /// Inflates the whole blocks of `deflated` into `scan`, until the scan is done.
+    /// Inflates the whole blocks of `deflated`, and shows them to `scan` until it has seen enough. Done at the end of the stream.
     pub(super) fn feed(&mut self, mut deflated: &[u8], scan: &mut Scan) -> Progress {
-        while !deflated.is_empty() {
+        while !deflated.is_empty() && self.is_under_way() {
             let now = deflated.len().min(BLOCK_BYTES - self.block.len());
             self.block.extend_from_slice(&deflated[..now]);
             deflated = &deflated[now..];
-            if self.block.len() == BLOCK_BYTES && self.flush(scan) == Progress::Done {
-                return Progress::Done;
+            if self.block.len() == BLOCK_BYTES {
+                self.flush(scan);
             }
         }
-        Progress::More
+        if self.is_under_way() { Progress::More } else { Progress::Done }
     }
 
     /// The same for the block under way, however short: for the end of the stream.
-    pub(super) fn flush(&mut self, scan: &mut Scan) -> Progress {
+    pub(super) fn flush(&mut self, scan: &mut Scan) {
         let mut block = std::mem::take(&mut self.block);
-        let progress = self.inflate(&block, scan);
+        self.inflate(&block, scan);
         block.clear();
         self.block = block;
-        progress
     }
 
-    fn inflate(&mut self, mut deflated: &[u8], scan: &mut Scan) -> Progress {
-        while !self.at_end {
+    fn is_under_way(&self) -> bool {
+        matches!(self.state, State::Scanning | State::Checking)
+    }
+
+    fn inflate(&mut self, mut deflated: &[u8], scan: &mut Scan) {
+        while self.is_under_way() {
             let Step { taken, inflated, end } = self.step(deflated);
             deflated = &deflated[taken..];
             // Bytes before a corrupt one count; otherwise the head would depend on how the network cut the stream.
-            if scan.feed(&self.buffer[..inflated]) == Progress::Done {
-                return Progress::Done;
+            if self.state == State::Scanning && scan.feed(&self.buffer[..inflated]) == Progress::Done {
+                self.state = State::Checking;
             }
-            match end {
-                Some(Ok(())) => self.at_end = true,
-                Some(Err(error)) => return scan.fail(error),
-                None => {}
+            if end == Some(State::Damaged) && self.state == State::Scanning {
+                let _ = scan.fail(HeadError::Deflate);
+            }
+            self.state = end.unwrap_or(self.state);
+            if self.state == State::Scanning && self.stream.total_out() >= self.max_head_bytes {
+                let _ = scan.fail(HeadError::Limit { which: Limit::Bytes });
+                self.state = State::Checking;
             }
             // A full buffer means that more may be waiting inside the inflater.
             if deflated.is_empty() && inflated < BUFFER_BYTES {
                 break;
             }
         }
-        Progress::More
     }
 
     /// Inflates one buffer.
     fn step(&mut self, deflated: &[u8]) -> Step {
         let (taken_before, made_before) = (self.stream.total_in(), self.stream.total_out());
-        let allowed = self.max_bytes - made_before;
-        if allowed == 0 {
-            return Step { taken: 0, inflated: 0, end: Some(Err(HeadError::Limit { which: Limit::Bytes })) };
+        if made_before >= MAX_INFLATED_BYTES {
+            return Step { taken: 0, inflated: 0, end: Some(State::TooLong) };
         }
-        let room = usize::try_from(allowed).map_or(BUFFER_BYTES, |allowed| allowed.min(BUFFER_BYTES));
-        let status = self.stream.decompress(deflated, &mut self.buffer[..room], FlushDecompress::None);
+        let status = self.stream.decompress(deflated, &mut self.buffer[..], FlushDecompress::None);
         let taken = (self.stream.total_in() - taken_before) as usize;
         let inflated = (self.stream.total_out() - made_before) as usize;
         let end = match status {
-            Ok(Status::StreamEnd) => Some(Ok(())),
-            Err(_) => Some(Err(HeadError::Deflate)),
-            Ok(_) if taken + inflated == 0 && !deflated.is_empty() => Some(Err(HeadError::Deflate)),
+            Ok(Status::StreamEnd) => Some(State::Ended),
+            Err(_) => Some(State::Damaged),
+            Ok(_) if taken + inflated == 0 && !deflated.is_empty() => Some(State::Damaged),
             Ok(_) => None,
         };
         Step { taken, inflated, end }
@@ -107,6 +127,6 @@ struct Step {
     taken: usize,
     /// Bytes in the buffer.
     inflated: usize,
-    /// The end of the stream, good or bad.
-    end: Option<Result<(), HeadError>>,
+    /// The state at the end of the stream, good or bad.
+    end: Option<State>,
 }

@@ -1,14 +1,16 @@
 //! The head of a dataset: the few elements an instance is filed by, scanned as the bytes arrive.
 //!
-//! Nothing behind the last wanted element is looked at, and a dataset is never held or decoded as
-//! a whole. `opening` finds where the dataset begins and which encoding it is in, `scan` walks the elements, `element` decodes one header,
-//! `inflate` stands in front of them for the deflated transfer syntaxes.
+//! A dataset is never held or decoded as a whole, and the walk ends behind the last wanted element. It goes on to the header of the pixel
+//! data, past values that are skipped, only where the label of the file depends on them, or where [`HeadScan::seek_pixel_data`] asks for it.
+//! `opening` finds where the dataset begins and which encoding it is in, `scan` walks the elements, `element` decodes one header, `inflate`
+//! stands in front of them for the deflated transfer syntaxes, `syntax` knows the transfer syntaxes and chooses the label.
 
 pub(crate) mod element;
 mod inflate;
 mod opening;
 mod outcome;
 mod scan;
+pub(crate) mod syntax;
 #[cfg(test)]
 mod tests;
 
@@ -16,55 +18,30 @@ use std::sync::Arc;
 
 use dicom_core::Tag;
 
-use element::Encoding;
 use inflate::Inflate;
 pub use opening::Opened;
 use opening::{Found, Opening};
 pub use outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Mismatch, Progress};
 use scan::Scan;
-
-/// Every UID the standard assigns starts so; what does not is private.
-const STANDARD_ROOT: &str = "1.2.840.10008.";
-
-/// Deflated explicit VR little endian.
-const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
-
-/// How the datasets of a transfer syntax are encoded, and whether they are deflated. One that is not known is taken as explicit
-/// VR little endian, which is what every compressed syntax is (PS3.5 §A.4).
-pub(crate) fn encoding_of(transfer_syntax_uid: &str) -> (Encoding, bool) {
-    match transfer_syntax_uid {
-        // Implicit VR little endian; Papyrus 3; GE private, big endian in its pixel data only.
-        "1.2.840.10008.1.2" | "1.2.840.10008.1.20" | "1.2.840.113619.5.2" => (Encoding::ImplicitLe, false),
-        "1.2.840.10008.1.2.2" => (Encoding::ExplicitBe, false),
-        // And JPIP referenced deflate; JPIP HTJ2K referenced deflate.
-        DEFLATED | "1.2.840.10008.1.2.4.95" | "1.2.840.10008.1.2.4.205" => (Encoding::ExplicitLe, true),
-        _ => (Encoding::ExplicitLe, false),
-    }
-}
-
-/// Whether the standard defines the transfer syntax, so that its datasets are known to be made of data elements.
-pub(crate) fn is_standard(transfer_syntax_uid: &str) -> bool {
-    transfer_syntax_uid.starts_with(STANDARD_ROOT)
-}
+pub use syntax::{Evidence, TAIL_BYTES, may_end_with_fragments};
+use syntax::{Label, Labels, Reading, Syntax};
 
 /// Reads the head of one dataset from fragments of any size.
 ///
 /// It holds a partial element header, the wanted values (at most 1 KiB of each) and, for a deflated
-/// dataset, the inflater's window (some 50 KiB, given back once the head is known). Nesting costs
-/// no memory.
+/// dataset, the inflater's window (some 50 KiB). Nesting costs no memory.
 pub struct HeadScan {
     /// The opening, until it is known.
     opening: Option<Opening>,
     scan: Scan,
     inflate: Option<Inflate>,
-    /// Whether the transfer syntax says nothing but how the elements are encoded, or that the same is deflated: another one can be named
-    /// in its place.
-    is_native: bool,
-    /// The transfer syntax is not the standard's: what cannot be read of its dataset is filed by what the command set says.
-    is_private: bool,
-    is_deflated: bool,
+    announced: Syntax,
+    announced_uid: Box<str>,
+    /// The transfer syntaxes that may be true, once the opening is known.
+    labels: Option<Labels>,
+    /// The one that is, as far as is known; `None`: that depends on what was not met yet.
+    label: Option<Label>,
     left_out_bytes: u64,
-    true_transfer_syntax: Option<&'static str>,
     any_bytes: bool,
 }
 
@@ -72,16 +49,16 @@ impl HeadScan {
     /// Starts a scan for the elements `wanted` (ascending) at the top level of a dataset in the given transfer syntax.
     pub fn new(transfer_syntax_uid: &str, wanted: Arc<[Tag]>, limits: HeadLimits) -> Self {
         let uid = transfer_syntax_uid.trim_matches(['\0', ' ']);
-        let (encoding, deflated) = encoding_of(uid);
+        let announced = Syntax::of(uid);
         Self {
-            opening: Some(Opening::new(encoding, deflated)),
-            scan: Scan::new(encoding, wanted, limits),
-            inflate: deflated.then(|| Inflate::new(limits.max_bytes)),
-            is_native: encoding.transfer_syntax_uid() == uid || uid == DEFLATED,
-            is_private: !is_standard(uid),
-            is_deflated: deflated,
+            opening: Some(Opening::new(announced.encoding, announced.is_deflated)),
+            scan: Scan::new(announced.encoding, wanted, limits),
+            inflate: announced.is_deflated.then(|| Inflate::new(limits.max_bytes)),
+            announced,
+            announced_uid: uid.into(),
+            labels: None,
+            label: None,
             left_out_bytes: 0,
-            true_transfer_syntax: None,
             any_bytes: false,
         }
     }
@@ -91,9 +68,29 @@ impl HeadScan {
         self.opening.is_some()
     }
 
-    /// The transfer syntax that the dataset proves to be in, if that is not the announced one. Known once the opening is.
-    pub fn true_transfer_syntax(&self) -> Option<&'static str> {
-        self.true_transfer_syntax
+    /// Whether the opening is known, and the transfer syntax of the file still depends on the pixel data.
+    pub fn awaits_pixel_data(&self) -> bool {
+        self.opening.is_none() && self.label.is_none()
+    }
+
+    /// The transfer syntax that the file is to name, if that is not the announced one. Known once the opening is and no pixel data are
+    /// awaited.
+    pub fn other_transfer_syntax(&self) -> Option<&str> {
+        Some(self.labels.as_ref()?.other_than_announced(self.label?)?.0)
+    }
+
+    /// Chooses the transfer syntax by what is known so far. Pixel data that contradict it are an error in the end.
+    pub fn settle_transfer_syntax(&mut self) {
+        let chosen = self.labels.as_ref().and_then(|labels| labels.choose(self.scan.pixels()));
+        self.label = self.label.or(chosen).or(Some(Label::Announced));
+    }
+
+    /// Looks for the pixel data of a dataset whose opening is known, if their form matters, so that a form that the transfer syntax does not
+    /// allow is an error in the end. If the walk has ended before them, the dataset is to be fed again, from the byte that is returned on.
+    pub fn seek_pixel_data(&mut self) -> Option<u64> {
+        let labels = self.labels.as_ref().zip(self.label);
+        let matters = labels.is_some_and(|(labels, label)| labels.expects_a_form(label));
+        if matters { self.scan.seek_pixels() } else { None }
     }
 
     /// Looks at the next fragment of a dataset whose opening is not known yet. Once it is, [`Opened::first`] and the rest of the fragment are
@@ -112,18 +109,31 @@ impl HeadScan {
         Some(opened)
     }
 
-    fn settle(&mut self, Found { proven, left_out }: Found) {
+    fn settle(&mut self, Found { proven, left_out, named, is_endless }: Found) {
         self.opening = None;
         self.left_out_bytes = left_out;
-        let Some(proven) = proven else { return };
-        if self.is_native {
-            self.true_transfer_syntax = Some(proven.transfer_syntax_uid());
-        } else if !self.is_private {
-            let _ = self.scan.fail(HeadError::OtherEncoding { written: proven.name() });
-            return;
+        let mut reading = self.announced.reading();
+        if let Some(encoding) = proven {
+            reading = Reading { encoding, is_deflated: false };
+            self.inflate = None;
+            self.scan.read_as(encoding);
         }
-        (self.inflate, self.is_deflated) = (None, false);
-        self.scan.read_as(proven);
+        let named = named.filter(|uid| **uid != *self.announced_uid);
+        let labels = Labels::new(self.announced, reading, named);
+        let fitting = labels.choose(None);
+        if is_endless {
+            let _ = self.scan.fail(HeadError::LongFileMeta);
+        } else if fitting.is_none() && !self.announced.is_private {
+            let _ = self.scan.fail(HeadError::OtherEncoding { written: reading.encoding.name() });
+        }
+        let awaits_pixels = labels.depend_on_pixels() && !self.announced.is_private && !is_endless;
+        if awaits_pixels || reading.is_deflated {
+            let _ = self.scan.seek_pixels(); // a deflated dataset is inflated to its end anyway
+        }
+        if !awaits_pixels {
+            self.label = fitting.filter(|_| !self.announced.is_private).or(Some(Label::Announced));
+        }
+        self.labels = Some(labels);
     }
 
     /// Takes the next fragment of the dataset; costs next to nothing once the outcome is known.
@@ -143,8 +153,8 @@ impl HeadScan {
             Some(inflate) => inflate.feed(fragment, &mut self.scan),
             None => self.scan.feed(fragment),
         };
-        if progress == Progress::Done {
-            self.inflate = None;
+        if self.label.is_none() && (progress == Progress::Done || self.scan.pixels().is_some()) {
+            self.settle_transfer_syntax();
         }
         progress
     }
@@ -161,16 +171,32 @@ impl HeadScan {
         if !self.any_bytes {
             return Err(HeadError::Empty);
         }
-        let complete =
-            self.inflate.is_none_or(|mut inflate| inflate.flush(&mut self.scan) == Progress::Done || inflate.at_end());
-        let head = if complete { self.scan.finish() } else { Err(HeadError::Deflate) };
+        let is_whole = self.inflate.as_mut().is_none_or(|inflate| {
+            inflate.flush(&mut self.scan);
+            inflate.is_whole()
+        });
+        self.settle_transfer_syntax();
+        let contradiction = self.contradiction();
+        let head = if is_whole { self.scan.finish() } else { Err(HeadError::Deflate) };
         let mut head = match head {
-            Err(_) if self.is_private => Head::unread(),
-            Err(HeadError::Limit { .. }) if self.is_deflated => Head::unread(),
+            Err(_) if self.announced.is_private => Head::unread(),
+            Err(HeadError::Limit { .. }) if self.inflate.is_some() => Head::unread(),
             head => head?,
         };
+        if let Some(error) = contradiction {
+            return Err(error);
+        }
         head.deviations.left_out_bytes = self.left_out_bytes;
-        head.deviations.true_transfer_syntax = self.true_transfer_syntax;
+        let labels = self.labels.as_ref().zip(self.label);
+        head.deviations.other_transfer_syntax =
+            labels.and_then(|(labels, label)| Some(labels.other_than_announced(label)?.1));
         Ok(head)
+    }
+
+    /// Pixel data of another form than the label of the file allows.
+    fn contradiction(&self) -> Option<HeadError> {
+        let (labels, label) = self.labels.as_ref().zip(self.label)?;
+        let form = self.scan.pixels()?;
+        (!labels.allows(label, form)).then_some(HeadError::OtherPixelForm { found: form.name() })
     }
 }

@@ -5,14 +5,18 @@
 
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
 use dicom_core::{Tag, VR};
-use dicom_dictionary_std::StandardDataDictionary;
+use dicom_dictionary_std::{StandardDataDictionary, tags};
 
 use super::element::{Decoded, Encoding, Header, ITEM, MIN_HEADER_BYTES, SEQUENCE_DELIMITATION, UNDEFINED_LENGTH};
+use crate::uid::Uid;
 
 /// Bytes that are looked at for a proof.
 const MOST_BYTES: usize = 2048;
 /// Bytes that may be left out: no file meta is as long.
 const MOST_LEFT_OUT_BYTES: u64 = 64 * 1024;
+
+/// The value of (0002,0010) is no longer (PS3.5 §6.2).
+const MAX_UID_BYTES: u32 = 64;
 
 const PREAMBLE_BYTES: usize = 128;
 const PREFIX: &[u8] = b"DICM";
@@ -30,6 +34,8 @@ pub(super) struct Opening {
     /// Bytes still to be left out.
     leaving: u64,
     left_out: u64,
+    /// (0002,0010) among what was left out.
+    named: Option<String>,
 }
 
 /// The opening of a dataset, once it is known.
@@ -42,12 +48,16 @@ pub struct Opened {
 }
 
 /// What an opening has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found {
     /// The encoding that the first elements prove; `None`: they begin as announced, or prove nothing.
     pub(super) proven: Option<Encoding>,
     /// Bytes that are no part of the dataset.
     pub(super) left_out: u64,
+    /// The transfer syntax that file meta in front of the dataset names.
+    pub(super) named: Option<String>,
+    /// There is more of it than is left out.
+    pub(super) is_endless: bool,
 }
 
 /// How much of the dataset there is to look at.
@@ -63,8 +73,11 @@ enum Extent {
 
 enum Step {
     More,
-    LeaveOut(u64),
+    /// So many bytes, and the transfer syntax that they name.
+    LeaveOut(u64, Option<String>),
     Dataset(Option<Encoding>),
+    /// More bytes in front of the dataset than are left out.
+    Endless,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,7 +89,7 @@ enum Proof {
 
 impl Opening {
     pub(super) fn new(announced: Encoding, is_deflated: bool) -> Self {
-        Self { announced, is_deflated, held: Vec::new(), leaving: 0, left_out: 0 }
+        Self { announced, is_deflated, held: Vec::new(), leaving: 0, left_out: 0, named: None }
     }
 
     /// Looks at the next fragment.
@@ -95,8 +108,9 @@ impl Opening {
                 self.step(&self.held, if self.held.len() < MOST_BYTES { Extent::Open } else { Extent::Full })
             };
             match step {
-                Step::Dataset(proven) => return Some(self.end(taken, proven)),
-                Step::LeaveOut(bytes) => self.begin_leaving(bytes),
+                Step::Dataset(proven) => return Some(self.end(taken, proven, false)),
+                Step::Endless => return Some(self.end(taken, None, true)),
+                Step::LeaveOut(bytes, named) => self.begin_leaving(bytes, named),
                 Step::More => {
                     self.held.extend_from_slice(&fragment[taken..]);
                     return None;
@@ -109,18 +123,21 @@ impl Opening {
     pub(super) fn finish(&mut self) -> (Opened, Found) {
         loop {
             match self.step(&self.held, Extent::Whole) {
-                Step::LeaveOut(bytes) => self.begin_leaving(bytes),
-                Step::Dataset(proven) => return self.end(0, proven),
-                Step::More => return self.end(0, None),
+                Step::LeaveOut(bytes, named) => self.begin_leaving(bytes, named),
+                Step::Dataset(proven) => return self.end(0, proven, false),
+                Step::Endless => return self.end(0, None, true),
+                Step::More => return self.end(0, None, false),
             }
         }
     }
 
-    fn end(&mut self, taken: usize, proven: Option<Encoding>) -> (Opened, Found) {
-        (Opened { first: std::mem::take(&mut self.held), taken }, Found { proven, left_out: self.left_out })
+    fn end(&mut self, taken: usize, proven: Option<Encoding>, is_endless: bool) -> (Opened, Found) {
+        let opened = Opened { first: std::mem::take(&mut self.held), taken };
+        (opened, Found { proven, left_out: self.left_out, named: self.named.take(), is_endless })
     }
 
-    fn begin_leaving(&mut self, bytes: u64) {
+    fn begin_leaving(&mut self, bytes: u64, named: Option<String>) {
+        self.named = named.or(self.named.take());
         self.left_out += bytes;
         let of_held = self.held.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
         self.held.drain(..of_held);
@@ -140,9 +157,17 @@ impl Opening {
         if !self.is_deflated && self.announced.begins(first) {
             return Step::Dataset(None);
         }
-        match stray_element(seen) {
-            Some(bytes) if self.left_out + bytes <= MOST_LEFT_OUT_BYTES => return Step::LeaveOut(bytes),
-            _ => {}
+        if let Some((header, bytes)) = stray_element(seen) {
+            if self.left_out + bytes > MOST_LEFT_OUT_BYTES {
+                return Step::Endless;
+            }
+            let value = || seen.get(header.bytes()..bytes as usize);
+            return match header.tag {
+                tags::TRANSFER_SYNTAX_UID if header.length > MAX_UID_BYTES => Step::LeaveOut(bytes, None),
+                tags::TRANSFER_SYNTAX_UID if value().is_none() && extent == Extent::Open => Step::More,
+                tags::TRANSFER_SYNTAX_UID => Step::LeaveOut(bytes, value().and_then(uid)),
+                _ => Step::LeaveOut(bytes, None),
+            };
         }
         let natives = [Encoding::ExplicitLe, Encoding::ImplicitLe, Encoding::ExplicitBe];
         let proofs = natives.map(|encoding| encoding.proves(seen, extent));
@@ -151,7 +176,7 @@ impl Opening {
         }
         let may_be_a_file = self.left_out == 0;
         match seen.get(PREAMBLE_BYTES..PREAMBLE_BYTES + PREFIX.len()) {
-            Some(PREFIX) if may_be_a_file => Step::LeaveOut((PREAMBLE_BYTES + PREFIX.len()) as u64),
+            Some(PREFIX) if may_be_a_file => Step::LeaveOut((PREAMBLE_BYTES + PREFIX.len()) as u64, None),
             None if may_be_a_file => undecided,
             _ if proofs.contains(&Proof::Pending) => undecided,
             _ => Step::Dataset(None),
@@ -159,17 +184,22 @@ impl Opening {
     }
 }
 
-/// The length of an element of group 0000 or 0002 that `seen` begins with: it belongs to a command set or to file meta (PS3.7 §6.3.1,
+/// An element of group 0000 or 0002 that `seen` begins with, and its length: it belongs to a command set or to file meta (PS3.7 §6.3.1,
 /// PS3.10 §7.1), whatever the encoding it is in.
-fn stray_element(seen: &[u8]) -> Option<u64> {
+fn stray_element(seen: &[u8]) -> Option<(Header, u64)> {
     [Encoding::ExplicitLe, Encoding::ImplicitLe, Encoding::ExplicitBe].into_iter().find_map(|encoding| {
         let Decoded::Header(header) = Header::decode(seen, encoding) else { return None };
         let is_stray = header.tag.group() <= FILE_META_GROUP
             && header.tag.group().is_multiple_of(2)
             && encoding.fits(&header)
             && header.length != UNDEFINED_LENGTH;
-        is_stray.then(|| header.bytes() as u64 + u64::from(header.length))
+        is_stray.then(|| (header, header.bytes() as u64 + u64::from(header.length)))
     })
+}
+
+/// A value as a UID.
+fn uid(value: &[u8]) -> Option<String> {
+    Uid::parse(value).ok().map(|uid| uid.as_str().to_owned())
 }
 
 impl Encoding {

@@ -3,6 +3,7 @@
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
+use super::syntax::Evidence;
 use crate::meta::FileMeta;
 use crate::uid::trim_padding;
 
@@ -39,6 +40,8 @@ pub enum Progress {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     pub(super) values: Vec<(Tag, Vec<u8>)>,
+    /// The last repetition of an element that is held against the command set.
+    pub(super) repeated: Vec<(Tag, Vec<u8>)>,
     pub(super) deviations: Deviations,
 }
 
@@ -47,8 +50,8 @@ pub struct Head {
 pub struct Deviations {
     /// Bytes in front of the dataset that are no part of it: command or file meta elements, or the begin of a Part 10 file.
     pub left_out_bytes: u64,
-    /// The transfer syntax that the dataset proves to be in, if that is not the announced one.
-    pub true_transfer_syntax: Option<&'static str>,
+    /// The evidence for another transfer syntax than the announced one, which the file is labelled with.
+    pub other_transfer_syntax: Option<Evidence>,
     /// Elements of the head do not ascend (PS3.5 §7.1).
     pub is_unordered: bool,
     /// An element that says what the instance is, and that was wanted, is missing.
@@ -65,9 +68,12 @@ impl Head {
     }
 
     /// Holds the dataset's SOP Class and SOP Instance UIDs against those of the command set
-    /// (PS3.4 §B.2.3, status A900). One that is absent or empty is no mismatch.
+    /// (PS3.4 §B.2.3, status A900). One that is absent or empty is no mismatch; of one that stands twice, both count.
     pub fn check(&self, meta: &FileMeta) -> Result<(), Mismatch> {
-        let agrees = |tag, uid: &str| self.value(tag).is_none_or(|value| value.is_empty() || value == uid.as_bytes());
+        let agrees = |tag, uid: &str| {
+            let mut values = self.values.iter().chain(&self.repeated).filter(|(kept, _)| *kept == tag);
+            values.all(|(_, raw)| [b"", uid.as_bytes()].contains(&trim_padding(raw)))
+        };
         if !agrees(tags::SOP_CLASS_UID, meta.sop_class_uid.as_str()) {
             return Err(Mismatch::SopClass);
         }
@@ -79,7 +85,8 @@ impl Head {
 
     /// The head of a dataset that cannot be read.
     pub(super) fn unread() -> Self {
-        Self { values: Vec::new(), deviations: Deviations { lacks_identity: true, ..Deviations::default() } }
+        let deviations = Deviations { lacks_identity: true, ..Deviations::default() };
+        Self { deviations, ..Self::default() }
     }
 
     /// What is unusual about the dataset.
@@ -91,7 +98,7 @@ impl Head {
     #[cfg(test)]
     pub(crate) fn with(values: &[(Tag, &[u8])]) -> Self {
         let values = values.iter().map(|(tag, value)| (*tag, value.to_vec())).collect();
-        Self { values, deviations: Deviations::default() }
+        Self { values, ..Self::default() }
     }
 }
 
@@ -122,6 +129,15 @@ pub enum HeadError {
         /// The encoding of the first elements.
         written: &'static str,
     },
+    /// The pixel data have a form that the transfer syntax does not allow (PS3.5 §A.4), and no transfer syntax says what the dataset is.
+    #[error("pixel data is {found}, its transfer syntax is not")]
+    OtherPixelForm {
+        /// The form of the pixel data.
+        found: &'static str,
+    },
+    /// Elements of groups 0000 and 0002 in front of the dataset that do not come to an end.
+    #[error("file meta in front of the dataset exceeds 64 KiB")]
+    LongFileMeta,
     /// The two bytes in the position of a VR are not one (PS3.5 §7.1.2).
     #[error("element {tag} has no valid vr")]
     InvalidVr {

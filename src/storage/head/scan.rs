@@ -11,6 +11,7 @@ use super::element::{
     SEQUENCE_DELIMITATION, UNDEFINED_LENGTH,
 };
 use super::outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Progress};
+use super::syntax::PixelForm;
 
 /// Most bytes kept of a wanted value, far above any element that a layout can use.
 const MAX_KEPT_BYTES: usize = 1024;
@@ -21,6 +22,9 @@ const FILE_META_GROUP: u16 = 0x0002;
 /// them is looked for behind its proper end.
 const IDENTITY: [Tag; 4] =
     [tags::SOP_CLASS_UID, tags::SOP_INSTANCE_UID, tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID];
+
+/// The elements that are held against the command set. One that stands twice is held against it twice: readers do not agree which counts.
+const CHECKED: [Tag; 2] = [tags::SOP_CLASS_UID, tags::SOP_INSTANCE_UID];
 
 pub(super) struct Scan {
     encoding: Encoding,
@@ -45,17 +49,35 @@ pub(super) struct Scan {
     /// The last element of the dataset itself.
     last: Tag,
     is_unordered: bool,
-    /// The head has ended without an identity: the rest of the dataset is searched for it, and may be whatever it is.
+    /// An element behind the last wanted one was met. What follows may be whatever it is.
+    is_past_head: bool,
+    /// The head has ended without an identity: the rest of the dataset is searched for it.
     is_searching: bool,
+    /// The walk goes on to the pixel data.
+    seeks_pixels: bool,
+    /// The form of the pixel data, once they were met.
+    pixels: Option<PixelForm>,
+    /// Where the header begins that ended the walk.
+    end: u64,
     worked_bytes: u64,
     values: Vec<(Tag, Vec<u8>)>,
+    /// The last repetition of each element of [`CHECKED`].
+    repeated: Vec<(Tag, Vec<u8>)>,
 }
 
 enum State {
     Header,
-    Value { tag: Tag, left: u32, keep: bool },
+    Value { tag: Tag, left: u32, keep: Keep },
     Done,
     Failed(HeadError),
+}
+
+/// What becomes of a value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    No,
+    Wanted,
+    Repeated,
 }
 
 impl Scan {
@@ -76,9 +98,14 @@ impl Scan {
             begun: false,
             last: Tag(0, 0),
             is_unordered: false,
+            is_past_head: false,
             is_searching: false,
+            seeks_pixels: false,
+            pixels: None,
+            end: 0,
             worked_bytes: 0,
             values: Vec::new(),
+            repeated: Vec::new(),
         }
     }
 
@@ -87,13 +114,33 @@ impl Scan {
         self.encoding = encoding;
     }
 
+    /// The form of the pixel data, once they were met.
+    pub(super) fn pixels(&self) -> Option<PixelForm> {
+        self.pixels
+    }
+
+    /// Walks on to the pixel data. If the walk has ended, the dataset is to be fed again from the byte that is returned on.
+    pub(super) fn seek_pixels(&mut self) -> Option<u64> {
+        if std::mem::replace(&mut self.seeks_pixels, true) || self.pixels.is_some() {
+            return None;
+        }
+        let State::Done = self.state else { return None };
+        (self.state, self.offset, self.last) = (State::Header, self.end, Tag(0, 0));
+        Some(self.end)
+    }
+
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Progress {
         while !bytes.is_empty() {
             let taken = match &mut self.state {
                 State::Header => self.gather(bytes),
                 State::Value { left, keep, .. } => {
                     let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    if *keep && let Some((_, value)) = self.values.last_mut() {
+                    let kept_in = match keep {
+                        Keep::No => None,
+                        Keep::Wanted => self.values.last_mut(),
+                        Keep::Repeated => self.repeated.last_mut(),
+                    };
+                    if let Some((_, value)) = kept_in {
                         let kept = taken.min(MAX_KEPT_BYTES - value.len());
                         value.extend_from_slice(&bytes[..kept]);
                         self.worked_bytes += kept as u64;
@@ -117,14 +164,14 @@ impl Scan {
 
     /// Ends the scan with an error: the bytes that it needs are not available.
     pub(super) fn fail(&mut self, error: HeadError) -> Progress {
-        self.state = if self.is_searching { State::Done } else { State::Failed(error) };
+        self.state = if self.is_past_head { State::Done } else { State::Failed(error) };
         Progress::Done
     }
 
     /// Ends the scan where the dataset ends.
     pub(super) fn finish(self) -> Result<Head, HeadError> {
         match self.state {
-            _ if self.is_searching => Ok(self.head()),
+            _ if self.is_past_head => Ok(self.head()),
             State::Failed(error) => Err(error),
             State::Value { tag, .. } => Err(HeadError::ValuePastEnd { tag }),
             State::Header if self.offset == 0 => Err(HeadError::Empty),
@@ -140,7 +187,7 @@ impl Scan {
             lacks_identity: !self.is_identified(),
             ..Deviations::default()
         };
-        Head { values: self.values, deviations }
+        Head { values: self.values, repeated: self.repeated, deviations }
     }
 
     /// Takes what `bytes` has of the current header, and acts on it once it is whole.
@@ -199,16 +246,14 @@ impl Scan {
             return Err(HeadError::StrayDelimiter { tag, offset });
         }
         if self.open == 0 && self.is_at_end(&header)? {
+            self.end = offset;
             return Ok(State::Done);
         }
         self.begun = true;
         if length == UNDEFINED_LENGTH {
             return self.open_sequence(header);
         }
-        let keep = self.open == 0 && self.is_wanted(tag);
-        if keep {
-            self.values.push((tag, Vec::with_capacity(MAX_KEPT_BYTES.min(length as usize))));
-        }
+        let keep = if self.open == 0 { self.begin_value(tag, length) } else { Keep::No };
         Ok(if length == 0 { State::Header } else { State::Value { tag, left: length, keep } })
     }
 
@@ -220,10 +265,14 @@ impl Scan {
         if !self.begun && (tag.group() <= FILE_META_GROUP || (is_behind && !is_known(header))) {
             return Err(HeadError::NotADataset);
         }
-        self.is_unordered |= self.begun && tag <= self.last;
+        // Behind a head that is complete, the order is the sender's affair.
+        self.is_unordered |= self.begun && tag <= self.last && (self.is_searching || !self.is_past_head);
         self.last = tag;
+        self.pixels = self.pixels.or_else(|| PixelForm::of(header));
+        self.is_past_head |= is_behind;
         self.is_searching |= is_behind && !self.is_identified();
-        Ok(if self.is_searching { self.values.len() == self.wanted.len() } else { is_behind })
+        let is_complete = if self.is_searching { self.values.len() == self.wanted.len() } else { self.is_past_head };
+        Ok(is_complete && (self.pixels.is_some() || !self.seeks_pixels))
     }
 
     /// Whether the dataset has said what it is, as far as that is wanted.
@@ -243,7 +292,7 @@ impl Scan {
                 Ok(State::Header)
             }
             ITEM if header.length == 0 => Ok(State::Header),
-            ITEM => Ok(State::Value { tag: ITEM, left: header.length, keep: false }),
+            ITEM => Ok(State::Value { tag: ITEM, left: header.length, keep: Keep::No }),
             SEQUENCE_DELIMITATION => {
                 self.close();
                 Ok(State::Header)
@@ -274,9 +323,22 @@ impl Scan {
         }
     }
 
-    /// Of an element that stands twice, against the standard, the first counts.
-    fn is_wanted(&self, tag: Tag) -> bool {
-        self.wanted.binary_search(&tag).is_ok() && self.values.iter().all(|(kept, _)| *kept != tag)
+    /// Makes room for a value that is kept. Of an element that stands twice, against the standard, the first counts.
+    fn begin_value(&mut self, tag: Tag, length: u32) -> Keep {
+        if self.wanted.binary_search(&tag).is_err() {
+            return Keep::No;
+        }
+        let room = || Vec::with_capacity(MAX_KEPT_BYTES.min(length as usize));
+        if self.values.iter().all(|(kept, _)| *kept != tag) {
+            self.values.push((tag, room()));
+            return Keep::Wanted;
+        }
+        if !CHECKED.contains(&tag) {
+            return Keep::No;
+        }
+        self.repeated.retain(|(kept, _)| *kept != tag);
+        self.repeated.push((tag, room()));
+        Keep::Repeated
     }
 }
 

@@ -11,7 +11,8 @@ use super::verdict::{Digested, Fault, Verdict};
 use super::walk::{DatasetFault, Walk};
 use crate::digest::{Digest, Hasher};
 use crate::fs::{Errno, Handle, read_full};
-use crate::head::{HeadLimits, HeadScan, encoding_of, is_standard};
+use crate::head::syntax::Syntax;
+use crate::head::{HeadLimits, HeadScan};
 use crate::layout::Layout;
 use crate::meta::{FileMeta, MetaFault, StoredMeta};
 
@@ -155,18 +156,19 @@ struct Inflating {
 
 impl Dataset {
     fn new(transfer_syntax_uid: &str) -> Self {
-        match encoding_of(transfer_syntax_uid) {
-            (encoding, true) => Self::Deflated(Box::new(Inflating {
+        let syntax = Syntax::of(transfer_syntax_uid);
+        let walk = Walk::new(syntax.encoding, syntax.pixels);
+        if syntax.is_deflated {
+            return Self::Deflated(Box::new(Inflating {
                 stream: Decompress::new(false),
-                walk: Walk::new(encoding),
+                walk,
                 buffer: vec![0; INFLATED_BYTES],
                 ended: false,
                 trailing_bytes: 0,
                 fault: None,
-            })),
-            (encoding, false) if is_standard(transfer_syntax_uid) => Self::Plain(Walk::new(encoding)),
-            _ => Self::Opaque,
+            }));
         }
+        if syntax.is_private { Self::Opaque } else { Self::Plain(walk) }
     }
 
     fn feed(&mut self, bytes: &[u8]) {

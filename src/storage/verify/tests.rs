@@ -32,7 +32,7 @@ fn name() -> Vec<u8> {
 }
 
 fn walk_as(encoding: Encoding, bytes: &[u8], piece: usize) -> Result<(), DatasetFault> {
-    let mut walk = Walk::new(encoding);
+    let mut walk = Walk::new(encoding, None);
     bytes.chunks(piece).for_each(|piece| walk.feed(piece));
     walk.finish()
 }

@@ -10,6 +10,7 @@ use crate::head::element::{
     Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
     SEQUENCE_DELIMITATION, UNDEFINED_LENGTH,
 };
+use crate::head::syntax::PixelForm;
 
 /// Sequences and items inside one another. Real datasets stay below twenty.
 const MAX_FRAMES: usize = 512;
@@ -84,6 +85,14 @@ pub enum DatasetFault {
         /// Where.
         offset: u64,
     },
+    /// The pixel data have a form that the transfer syntax does not allow (PS3.5 §A.4).
+    #[error("pixel data at byte {offset} is {found}, its transfer syntax is not")]
+    PixelForm {
+        /// The form of the pixel data.
+        found: &'static str,
+        /// Where.
+        offset: u64,
+    },
     /// More sequences inside one another than are followed.
     #[error("sequences are nested too deeply at byte {offset}")]
     TooDeep {
@@ -141,6 +150,8 @@ enum State {
 
 pub(super) struct Walk {
     state: State,
+    /// The form that the pixel data must have; `None`: any.
+    pixels: Option<PixelForm>,
     header: [u8; MAX_HEADER_BYTES],
     gathered: usize,
     needed: usize,
@@ -149,10 +160,11 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(encoding: Encoding) -> Self {
+    pub(super) fn new(encoding: Encoding, pixels: Option<PixelForm>) -> Self {
         let dataset = Frame { kind: Kind::Elements, tag: Tag(0, 0), end: None, limit: u64::MAX, encoding, last: None };
         Self {
             state: State::Header,
+            pixels,
             header: [0; MAX_HEADER_BYTES],
             gathered: 0,
             needed: MIN_HEADER_BYTES,
@@ -254,6 +266,11 @@ impl Walk {
             && tag <= before
         {
             return Err(DatasetFault::OutOfOrder { tag, before, offset });
+        }
+        if let (false, Some(expected), Some(found)) = (within_item, self.pixels, PixelForm::of(&header))
+            && found != expected
+        {
+            return Err(DatasetFault::PixelForm { found: found.name(), offset });
         }
         let (outer_limit, outer_encoding) = (frame.limit, frame.encoding);
         let content = content_of(&header).map_err(|()| DatasetFault::UndefinedLength { tag, offset })?;

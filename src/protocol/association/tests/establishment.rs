@@ -109,7 +109,7 @@ fn a_malformed_request_is_aborted() {
         let mut association = fresh();
         let events = feed(&mut association, bytes);
         match &events[..] {
-            [Event::Violated(Violation::MalformedRequest)] => {
+            [Event::Violated(Violation::MalformedRequest(_))] => {
                 assert_eq!(association.take_output(), abort_bytes(0, 0));
                 assert_eq!(association.state(), State::Sta13);
             }

@@ -228,6 +228,16 @@ fn holds_the_dataset_against_the_command_set() {
     assert_eq!(head.check(&meta(ct, "1.2.3.4")), Ok(()));
     assert_eq!(head.check(&meta("1.2.840.10008.5.1.4.1.1.4", "1.2.3.4")), Err(Mismatch::SopClass));
     assert_eq!(head.check(&meta(ct, "1.2.3.40")), Err(Mismatch::SopInstance));
+    for repeated in [&[b"1.2.3.9\0"][..], &[b"1.2.3.9\0", b"1.2.3.4\0"], &[b"1.2.3.4\0", b"1.2.3.9\0"]] {
+        let mut w = Writer::new(EXPLICIT_LE);
+        w.element(tags::SOP_CLASS_UID, "UI", b"1.2.840.10008.5.1.4.1.1.2\0");
+        w.element(tags::SOP_INSTANCE_UID, "UI", b"1.2.3.4\0");
+        repeated.iter().for_each(|uid| drop(w.element(tags::SOP_INSTANCE_UID, "UI", *uid)));
+        w.element(tags::STUDY_INSTANCE_UID, "UI", b"1.2.3\0");
+        let expected = if repeated.last() == Some(&b"1.2.3.4\0") { Ok(()) } else { Err(Mismatch::SopInstance) };
+        let head = scan_in(EXPLICIT_LE, &[&w.bytes]).unwrap();
+        assert_eq!(head.check(&meta(ct, "1.2.3.4")), expected, "the first and the last count");
+    }
     assert_eq!(Head::default().check(&meta(ct, "1.2.3.4")), Ok(()));
     assert_eq!(Head::with(&[(tags::SOP_CLASS_UID, b" \0")]).check(&meta(ct, "1")), Ok(()));
 }
@@ -238,6 +248,8 @@ fn every_error_text_fits_an_error_comment() {
     for error in [
         HeadError::Empty,
         HeadError::NotADataset,
+        HeadError::LongFileMeta,
+        HeadError::OtherPixelForm { found: syntax::PixelForm::Encapsulated.name() },
         HeadError::OtherEncoding { written: element::Encoding::ImplicitLe.name() },
         HeadError::InvalidVr { tag },
         HeadError::UndefinedLength { tag },

@@ -7,8 +7,8 @@ use dicom_dictionary_std::StandardDataDictionary;
 const NATIVE: [&str; 3] = [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE];
 const JPEG: &str = "1.2.840.10008.1.2.4.50";
 
-/// The bytes that are stored of a dataset that comes in pieces, and its head.
-fn stored(announced: &str, bytes: &[u8], piece: usize) -> (Vec<u8>, Result<Head, HeadError>) {
+/// The bytes that are stored of a dataset that comes in pieces, its transfer syntax if not the announced one, and its head.
+fn stored(announced: &str, bytes: &[u8], piece: usize) -> (Vec<u8>, Option<String>, Result<Head, HeadError>) {
     let mut scan = HeadScan::new(announced, wanted(), HeadLimits::default());
     let mut stored = Vec::new();
     for fragment in bytes.chunks(piece) {
@@ -26,7 +26,8 @@ fn stored(announced: &str, bytes: &[u8], piece: usize) -> (Vec<u8>, Result<Head,
         let _ = scan.feed(&opened.first);
         stored.extend(opened.first);
     }
-    (stored, scan.finish())
+    scan.settle_transfer_syntax();
+    (stored, scan.other_transfer_syntax().map(str::to_owned), scan.finish())
 }
 
 #[test]
@@ -35,12 +36,13 @@ fn a_dataset_in_another_native_encoding_has_its_true_syntax() {
         let dataset = Writer::typical(written);
         for announced in [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED] {
             for piece in [1, 9, 4096] {
-                let (bytes, head) = stored(announced, &dataset, piece);
+                let (bytes, other, head) = stored(announced, &dataset, piece);
                 let head = head.unwrap();
                 assert_typical(&head);
                 assert!(bytes == dataset);
                 let expected = NATIVE.into_iter().find(|uid| *uid == written && written != announced);
-                assert_eq!(head.deviations().true_transfer_syntax, expected, "{written} as {announced}");
+                assert_eq!(other.as_deref(), expected, "{written} as {announced}");
+                assert_eq!(head.deviations().other_transfer_syntax, expected.map(|_| Evidence::Elements));
             }
         }
     }
@@ -53,6 +55,120 @@ fn a_dataset_in_an_encoding_that_its_compressed_syntax_cannot_have_is_refused() 
         assert!(matches!(refused, Err(HeadError::OtherEncoding { .. })), "{announced} {written} {refused:?}");
     }
     assert_typical(&scan_in(JPEG, &[&Writer::typical(EXPLICIT_LE)]).unwrap());
+}
+
+/// A dataset with its pixel data in fragments.
+fn encapsulated(transfer_syntax_uid: &str) -> Vec<u8> {
+    let mut w = Writer::new(transfer_syntax_uid);
+    w.bytes = Writer::typical(transfer_syntax_uid);
+    w.bytes.truncate(w.bytes.len() - 64 - if w.explicit { 12 } else { 8 });
+    w.header(Tag(0x0088, 0x0200), "SQ", UNDEFINED).item(UNDEFINED);
+    w.element(tags::PIXEL_DATA, "OW", &[1; 6]).end_item().end_sequence(); // of an icon: native everywhere
+    w.header(tags::PIXEL_DATA, "OB", UNDEFINED).item(0).item(4).u32(7).end_sequence();
+    w.bytes
+}
+
+#[test]
+fn the_form_of_the_pixel_data_decides_about_a_compressed_syntax() {
+    let native = Writer::typical(EXPLICIT_LE);
+    for compressed in [JPEG, "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.203", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.98"] {
+        for piece in [1, 9, 4096] {
+            let (bytes, other, head) = stored(compressed, &native, piece);
+            assert_typical(head.as_ref().unwrap());
+            assert!(bytes == native);
+            assert_eq!(other.as_deref(), Some(EXPLICIT_LE), "{compressed}");
+            assert_eq!(head.unwrap().deviations().other_transfer_syntax, Some(Evidence::PixelData));
+            let (_, other, head) = stored(compressed, &encapsulated(EXPLICIT_LE), piece);
+            assert_typical(head.as_ref().unwrap());
+            assert_eq!((other, *head.unwrap().deviations()), (None, Deviations::default()), "{compressed}");
+        }
+    }
+    // JPIP refers to pixel data, and nothing is known of private syntaxes.
+    for other in ["1.2.840.10008.1.2.4.94", "1.3.6.1.4.1.99.1"] {
+        assert_eq!(stored(other, &native, 4096).1, None);
+        assert_eq!(stored(other, &encapsulated(EXPLICIT_LE), 4096).1, None);
+    }
+}
+
+#[test]
+fn encapsulated_pixel_data_in_a_native_syntax_are_refused_where_they_are_looked_for() {
+    for announced in [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED] {
+        for written in NATIVE {
+            let dataset = encapsulated(written);
+            assert!(may_end_with_fragments(dataset.last_chunk().unwrap()));
+            for piece in [1, 9, 4096] {
+                let mut scan = HeadScan::new(announced, wanted(), HeadLimits::default());
+                dataset.chunks(piece).for_each(|fragment| drop(scan.feed(fragment)));
+                let from = scan.seek_pixel_data().unwrap() as usize;
+                assert!(from < dataset.len() / 2 + 100, "{from} of {}", dataset.len());
+                dataset[from..].chunks(piece).for_each(|fragment| drop(scan.feed(fragment)));
+                assert_eq!(scan.finish(), Err(HeadError::OtherPixelForm { found: "encapsulated" }), "{announced} {written}");
+            }
+        }
+    }
+    assert!(!may_end_with_fragments(Writer::typical(EXPLICIT_LE).last_chunk().unwrap()));
+    let deflated = deflate(&encapsulated(EXPLICIT_LE));
+    assert_eq!(scan_in(DEFLATED, &[&deflated]), Err(HeadError::OtherPixelForm { found: "encapsulated" }));
+}
+
+#[test]
+fn a_native_dataset_is_not_walked_to_its_pixel_data_unless_asked() {
+    let mut scan = HeadScan::new(EXPLICIT_LE, wanted(), HeadLimits::default());
+    let dataset = Writer::typical(EXPLICIT_LE);
+    assert_eq!(scan.feed(&dataset), Progress::Done);
+    let from = scan.seek_pixel_data().unwrap();
+    assert_eq!(scan.feed(&dataset[from as usize..]), Progress::Done);
+    assert_eq!(scan.seek_pixel_data(), None, "they are found");
+    let head = scan.finish().unwrap();
+    assert_typical(&head);
+    assert_eq!(head.deviations(), &Deviations::default());
+}
+
+/// A transfer syntax that is settled before the pixel data are met is not changed by them.
+#[test]
+fn pixel_data_that_come_too_late_for_the_label_are_refused() {
+    let native = Writer::typical(EXPLICIT_LE);
+    let mut scan = HeadScan::new(JPEG, wanted(), HeadLimits::default());
+    let (early, late) = native.split_at(native.len() - 70);
+    let _ = scan.feed(early);
+    assert!(scan.awaits_pixel_data());
+    scan.settle_transfer_syntax();
+    assert!(!scan.awaits_pixel_data());
+    let _ = scan.feed(late);
+    assert_eq!(scan.finish(), Err(HeadError::OtherPixelForm { found: "native" }));
+}
+
+/// The label that each file meta gets of a dataset, and whether it is refused.
+#[test]
+fn the_transfer_syntax_that_file_meta_names_counts_if_it_is_true() {
+    let front = |named: &str| {
+        let mut w = Writer::new(EXPLICIT_LE);
+        w.element(tags::TRANSFER_SYNTAX_UID, "UI", &[named.as_bytes(), &[0][..named.len() % 2]].concat());
+        w.bytes
+    };
+    let rle = "1.2.840.10008.1.2.5";
+    for (announced, named, dataset, label) in [
+        (EXPLICIT_LE, rle, encapsulated(EXPLICIT_LE), Some(rle)),
+        (IMPLICIT_LE, rle, encapsulated(EXPLICIT_LE), Some(rle)),
+        (JPEG, rle, encapsulated(EXPLICIT_LE), Some(rle)),
+        (JPEG, JPEG, encapsulated(EXPLICIT_LE), None),
+        (JPEG, IMPLICIT_LE, Writer::typical(IMPLICIT_LE), Some(IMPLICIT_LE)),
+        (JPEG, EXPLICIT_BE, Writer::typical(EXPLICIT_BE), Some(EXPLICIT_BE)),
+        (DEFLATED, rle, encapsulated(EXPLICIT_LE), Some(rle)),
+        (EXPLICIT_LE, rle, Writer::typical(EXPLICIT_LE), None),
+        (JPEG, EXPLICIT_LE, encapsulated(EXPLICIT_LE), None),
+        (EXPLICIT_LE, "1.2.840.10008.5.1.4.1.1.2", Writer::typical(EXPLICIT_LE), None),
+        (EXPLICIT_LE, "1.3.6.1.4.1.99.1", Writer::typical(EXPLICIT_LE), None),
+    ] {
+        let sent = [front(named), dataset].concat();
+        for piece in [1, 9, 4096] {
+            let (_, other, head) = stored(announced, &sent, piece);
+            assert_typical(&head.unwrap_or_else(|error| panic!("{error}: {named} as {announced}")));
+            assert_eq!(other.as_deref(), label, "{named} as {announced}");
+        }
+    }
+    let refused = stored(JPEG, &[front(rle), Writer::typical(IMPLICIT_LE)].concat(), 4096).2;
+    assert_eq!(refused, Err(HeadError::OtherEncoding { written: "implicit vr little endian" }));
 }
 
 /// File meta as senders put it in front: as in a file, or written by the writer of the dataset.
@@ -89,12 +205,14 @@ fn what_is_no_part_of_the_dataset_is_left_out() {
         for front in fronts(syntax) {
             let sent = [&front[..], &dataset].concat();
             for piece in [1, 3, 130, 1 << 20] {
-                let (bytes, head) = stored(syntax, &sent, piece);
+                let (bytes, _, head) = stored(syntax, &sent, piece);
                 let head = head.unwrap_or_else(|error| panic!("{error}: {syntax} {piece} {front:?}"));
                 assert_typical(&head);
                 assert!(bytes == dataset, "{syntax} {piece} {front:?}");
-                let expected = Deviations { left_out_bytes: front.len() as u64, ..Deviations::default() };
-                assert_eq!(head.deviations(), &expected);
+                assert_eq!(head.deviations().left_out_bytes, front.len() as u64);
+                // The pixel data are native.
+                let expected = (syntax == JPEG).then_some(Evidence::PixelData);
+                assert_eq!(head.deviations().other_transfer_syntax, expected, "{syntax} {front:?}");
             }
         }
     }
@@ -108,7 +226,7 @@ fn a_front_that_never_ends_is_refused() {
     }
     meta.bytes.extend(Writer::typical(EXPLICIT_LE));
     for piece in [1, 4096] {
-        assert_eq!(stored(EXPLICIT_LE, &meta.bytes, piece).1, Err(HeadError::NotADataset));
+        assert_eq!(stored(EXPLICIT_LE, &meta.bytes, piece).2, Err(HeadError::LongFileMeta));
     }
 }
 
@@ -145,7 +263,7 @@ fn a_dataset_that_begins_as_announced_is_never_called_another() {
                 }
                 let mut scan = HeadScan::new(syntax, wanted(), HeadLimits::default());
                 let _ = scan.feed(&w.bytes);
-                assert_eq!(scan.true_transfer_syntax(), None, "{tag} {vr} {length} {syntax}");
+                assert_eq!(scan.other_transfer_syntax(), None, "{tag} {vr} {length} {syntax}");
             }
         }
     }
@@ -163,9 +281,9 @@ proptest! {
             value.truncate(value.len() / 2 * 2);
             w.element(Tag(group, element), ["LO", "UN", "US"][vr], &value);
         }
-        let (bytes, head) = stored(syntax, &w.bytes, 4096);
+        let (bytes, other, _) = stored(syntax, &w.bytes, 4096);
         prop_assert!(bytes == w.bytes);
-        prop_assert!(head.is_err() || head.unwrap().deviations().true_transfer_syntax.is_none());
+        prop_assert_eq!(other, None);
     }
 
     /// A deflated stream never passes for a dataset that is not deflated.
@@ -177,9 +295,9 @@ proptest! {
         w.bytes.extend(Writer::typical(EXPLICIT_LE));
         let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(level));
         encoder.write_all(&w.bytes).unwrap();
-        let (bytes, head) = stored(DEFLATED, &encoder.finish().unwrap(), 4096);
+        let (bytes, other, head) = stored(DEFLATED, &encoder.finish().unwrap(), 4096);
         prop_assert!(!bytes.is_empty());
-        prop_assert_eq!(head.unwrap().deviations().true_transfer_syntax, None);
+        prop_assert!(head.is_ok() && other.is_none());
     }
 
     /// What is stored and how it is called does not depend on how the bytes came.

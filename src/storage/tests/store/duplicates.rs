@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Barrier;
 
 use crate::support::*;
+use tidegate_storage::digest::Digest;
+use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{Duplicates, Durability, Instance, Outcome, Payload, StoreError};
 
 const UID: &str = "1.2.3.4.5";
@@ -128,6 +130,49 @@ fn any_number_of_versions_leaves_a_name_for_the_next() {
         assert_eq!((again.outcome, again.path), (Outcome::Identical, copy_path(UID, copy)), "{seed}");
     }
     assert_eq!(site.files().len(), 300);
+}
+
+/// The file meta names the sender, and the bytes of a version are its dataset's.
+#[test]
+fn a_version_is_known_again_whichever_title_sends_it() {
+    let site = Site::with(|settings| {
+        (settings.duplicates, settings.durability) = (Duplicates::KeepBoth, Durability::None);
+    });
+    let from = |title: &str, pixels: &[u8]| {
+        let dataset = dataset(UID, STUDY, SERIES, pixels);
+        let meta = FileMeta { source_ae_title: title.into(), sending_ae_title: title.into(), ..meta(UID) };
+        instance_of(meta, &dataset, Payload::Memory(slices(&dataset)))
+    };
+    for seed in 0..70_u16 {
+        let pixels: Vec<u8> = seed.to_le_bytes().repeat(100);
+        let stored = site.commit(&from("CT1", &pixels)).unwrap();
+        assert_ne!(stored.outcome, Outcome::Identical, "{seed}");
+        for again in [from("CT2", &pixels), from("CT1", &pixels), spooled(&site.store, UID, &pixels)] {
+            let again = site.commit(&again).unwrap();
+            assert_eq!((again.outcome, &again.path), (Outcome::Identical, &stored.path), "{seed}");
+        }
+    }
+    assert_eq!(site.files().len(), 70);
+}
+
+/// Earlier builds numbered the versions beyond the counted ones by the digest of the whole file.
+#[test]
+fn a_version_under_the_name_of_an_earlier_build_is_known_again() {
+    let site = Site::with(|settings| {
+        (settings.duplicates, settings.durability) = (Duplicates::KeepBoth, Durability::None);
+    });
+    let pixels = |seed: u16| seed.to_le_bytes().repeat(100);
+    for seed in 0..64 {
+        site.commit(&instance(UID, &pixels(seed))).unwrap();
+    }
+    let late = instance(UID, &pixels(64));
+    let number = Digest::of([&whole_file(UID, &pixels(64))[..]]).to_string();
+    let mut bytes: [u8; 16] = u128::from_str_radix(&number, 16).unwrap().to_le_bytes();
+    bytes = u128::from_str_radix(&Digest::of([&bytes[..], &0_u32.to_le_bytes()]).to_string(), 16).unwrap().to_le_bytes();
+    let copy = 65 + u32::from_le_bytes(bytes[..4].try_into().unwrap()) % (u32::MAX - 64);
+    fs::write(site.root().join(copy_path(UID, copy)), whole_file(UID, &pixels(64))).unwrap();
+    let stored = site.commit(&late).unwrap();
+    assert_eq!((stored.outcome, stored.path), (Outcome::Identical, copy_path(UID, copy)));
 }
 
 #[test]
