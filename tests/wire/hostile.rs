@@ -122,6 +122,30 @@ fn incidents(node: &Node) -> BTreeMap<String, u64> {
 }
 
 #[test]
+fn the_line_of_a_malformed_request_names_its_titles_and_the_place() {
+    let cut = |length: usize| {
+        request_with(|rq| {
+            rq.truncate(length);
+            rq[2..6].copy_from_slice(&(length as u32 - 6).to_be_bytes());
+        })
+    };
+    let node = Node::start(&[]);
+    for (sent, called, calling, cause) in [
+        (request_with(|rq| rq[76] = 0xFF), "TIDEGATE", "WIRE", "item 0x10 at byte 74 takes 65305 bytes"),
+        (cut(101), "TIDEGATE", "WIRE", "item 0x20 at byte 99 takes 4 bytes, 2 are left"),
+        (cut(60), "TIDEGATE", "WIRE", "its fixed fields end at byte 60 of 74"),
+        (cut(28), "TIDEGATE", "WI", "its fixed fields end at byte 28 of 74"),
+        (cut(14), "TIDE", "", "its fixed fields end at byte 14 of 74"),
+    ] {
+        let mut wire = Wire::connect(node.address());
+        wire.send(&sent);
+        assert_eq!(read_answer(&mut wire), Answer::Abort(0, 0), "{cause}");
+        let (called, calling) = (format!("called=\"{called}\""), format!("calling=\"{calling}\""));
+        node.logged(&["association aborted: protocol violation", &called, &calling, cause]);
+    }
+}
+
+#[test]
 fn each_violation_gets_the_standards_answer_and_is_counted_and_logged_once() {
     let mut node = Node::start(&[("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"), ("TIDEGATE__LOG__REPEAT_INTERVAL", "1h")]);
     let (mut good, _) = Wire::associate(node.address(), request());

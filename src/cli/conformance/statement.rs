@@ -90,11 +90,14 @@ fn implementation_model(subject: &Subject<'_>) -> String {
         "## 4 Implementation model\n\n\
          One application entity, {ae}, waits for associations. Real-world activity: a remote AE sends instances; each is written to a \
          file below the storage root, and answered with success when {durable}. No part of an instance is in memory only after the response.\n\n\
-         Instances are stored at **level 2 (full)** of PS3.4 §B.4.1: every attribute, standard and private, is kept. No dataset is parsed \
-         beyond the elements that name its file, coerced, or re-encoded: the file has the received bytes, behind a \
-         file meta with the transfer syntax of their presentation context. Where the first elements prove another native encoding, the \
-         file meta names that one, and elements of groups 0000 and 0002 in front of the dataset are left out; both are counted and \
-         logged. Digital signatures stay valid.\n",
+         Instances are stored at **level 2 (full)** of PS3.4 §B.4.1: every attribute, standard and private, is kept. No dataset is \
+         coerced or re-encoded, and none is parsed beyond the elements that name its file and the header of its Pixel Data: the file has \
+         the received bytes, behind a file meta with the transfer syntax of their presentation context. Where the first elements prove \
+         another native encoding, or Pixel Data in a compressed transfer syntax is native (PS3.5 §A.4), the file meta names the native \
+         transfer syntax of the elements. Elements of groups 0000 and 0002 in front of the dataset are left out; the transfer syntax that \
+         they name is taken if elements and Pixel Data agree with it. Each of these is counted and logged. Encapsulated Pixel Data that \
+         nothing gives a transfer syntax, and a deflated dataset that cannot be inflated to its end, are refused with C000. Digital \
+         signatures stay valid.\n",
         ae = code(&subject.policy.ae_title),
     )
 }

@@ -19,8 +19,8 @@ use contexts::Context;
 pub(crate) use contexts::Contexts;
 pub use policy::Policy;
 pub use refused::{ContextRefusal, RefusedContexts};
-pub use request::{AeTitles, RequestFault};
 pub(crate) use request::read_request;
+pub use request::{AeTitles, RequestFault};
 pub use user_information::UserIdentity;
 use user_information::{answer_user_information, positive};
 

@@ -100,8 +100,11 @@ pub(crate) fn read_request(pdu: &[u8], titles: &AeTitles) -> Result<AssociationR
         user_variables: Vec::new(),
     };
     for item in Items(items) {
-        let past_end = |Overrun { item_type, bytes, left }| {
-            RequestFault::Item { item_type, offset: pdu.len() - left, bytes, left }
+        let past_end = |Overrun { item_type, bytes, left }| RequestFault::Item {
+            item_type,
+            offset: pdu.len() - left,
+            bytes,
+            left,
         };
         match item.map_err(past_end)? {
             (item::APPLICATION_CONTEXT, value) => request.application_context_name = text(value),
@@ -374,8 +377,14 @@ mod tests {
         assert_eq!(refused(&pdu[..101]), RequestFault::Item { item_type: 0x50, offset: 99, bytes: 4, left: 2 });
         assert_eq!(refused(&pdu[..73]), RequestFault::FixedFields { bytes: 73 });
         let titles = |bytes: usize| AeTitles::read(&pdu[..bytes], false);
-        assert_eq!((titles(73).calling.as_str(), titles(28).calling.as_str(), titles(28).called.as_str()), ("CT7", "CT", "TIDEGATE"));
-        assert_eq!((titles(20).calling.as_str(), titles(14).called.as_str(), titles(6).called.as_str()), ("", "TIDE", ""));
+        assert_eq!(
+            (titles(73).calling.as_str(), titles(28).calling.as_str(), titles(28).called.as_str()),
+            ("CT7", "CT", "TIDEGATE")
+        );
+        assert_eq!(
+            (titles(20).calling.as_str(), titles(14).called.as_str(), titles(6).called.as_str()),
+            ("", "TIDE", "")
+        );
     }
 
     #[test]

@@ -138,8 +138,7 @@ impl<H: Handle> Run<H> {
             return free(path, Some(directory), None);
         }
         let found = examine(file, (&path, name), instance, self.proof(instance), &self.root.trust)?;
-        let stored =
-            |stored, temp| Ok(Some(Look::Stored(FinalName { stored, directory: Some(directory), temp })));
+        let stored = |stored, temp| Ok(Some(Look::Stored(FinalName { stored, directory: Some(directory), temp })));
         match found {
             Found::Nothing => free(path, Some(directory), None),
             Found::Ours => {

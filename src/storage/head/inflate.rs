@@ -10,8 +10,9 @@ const BUFFER_BYTES: usize = 4096;
 /// Bytes passed to the inflater at once. Its output before a corrupt byte depends on the input that it has seen, so the input must not
 /// depend on how the network cut the stream.
 const BLOCK_BYTES: usize = 512;
-/// Inflated bytes behind which a stream is no longer looked at. Its sender may have deflated a gigabyte to a mebibyte.
-const MAX_INFLATED_BYTES: u64 = 256 << 20;
+/// Beyond the bytes of a head, a stream is looked at while it inflates to no more than so many bytes for each of its own. Deflate can make a
+/// thousand of one, and images make a few: the rest of such a stream is not worth the time that its sender can ask for.
+const MAX_RATIO: u64 = 32;
 
 pub(super) struct Inflate {
     /// Raw deflate, without a zlib header (RFC 1951).
@@ -32,7 +33,7 @@ enum State {
     Checking,
     /// The stream came to its end; what follows it is padding.
     Ended,
-    /// The stream is longer than is looked at.
+    /// The stream inflates to more than is looked at.
     TooLong,
     Damaged,
 }
@@ -105,7 +106,7 @@ impl Inflate {
     /// Inflates one buffer.
     fn step(&mut self, deflated: &[u8]) -> Step {
         let (taken_before, made_before) = (self.stream.total_in(), self.stream.total_out());
-        if made_before >= MAX_INFLATED_BYTES {
+        if made_before >= self.max_head_bytes && made_before > MAX_RATIO * taken_before {
             return Step { taken: 0, inflated: 0, end: Some(State::TooLong) };
         }
         let status = self.stream.decompress(deflated, &mut self.buffer[..], FlushDecompress::None);

@@ -72,6 +72,34 @@ fn rich() -> Vec<u8> {
 }
 
 #[test]
+fn pixel_data_must_have_the_form_that_the_transfer_syntax_has() {
+    use crate::head::syntax::PixelForm::{Encapsulated, Native};
+    let encapsulated = rich();
+    let native = [name(), long(0x7FE0, 0x10, b"OW", 2), vec![1, 2]].concat();
+    // An icon is native wherever it stands.
+    let icon = [item(0xE000, 14), long(0x7FE0, 0x10, b"OW", 2), vec![1, 2]].concat();
+    let with_icon = [long(0x08, 0x1140, b"SQ", icon.len() as u32), icon, native.clone()].concat();
+    for (bytes, form) in [(&encapsulated, Encapsulated), (&native, Native), (&with_icon, Native)] {
+        for expected in [None, Some(Native), Some(Encapsulated)] {
+            let mut walk = Walk::new(Encoding::ExplicitLe, expected);
+            walk.feed(bytes);
+            let found = walk.finish();
+            if expected.is_none_or(|expected| expected == form) {
+                assert_eq!(found, Ok(()));
+            } else {
+                assert!(
+                    matches!(found, Err(DatasetFault::PixelForm { found, .. }) if found == form.name()),
+                    "{found:?}"
+                );
+            }
+        }
+    }
+    let mut walk = Walk::new(Encoding::ExplicitLe, Some(Encapsulated));
+    walk.feed(&with_icon[..with_icon.len() - native.len()]);
+    assert_eq!(walk.finish(), Ok(()));
+}
+
+#[test]
 fn a_whole_dataset_is_whole() {
     assert_eq!(walk(&rich()), Ok(()));
     assert_eq!(walk(&name()), Ok(()));

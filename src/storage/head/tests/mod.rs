@@ -232,7 +232,9 @@ fn holds_the_dataset_against_the_command_set() {
         let mut w = Writer::new(EXPLICIT_LE);
         w.element(tags::SOP_CLASS_UID, "UI", b"1.2.840.10008.5.1.4.1.1.2\0");
         w.element(tags::SOP_INSTANCE_UID, "UI", b"1.2.3.4\0");
-        repeated.iter().for_each(|uid| drop(w.element(tags::SOP_INSTANCE_UID, "UI", *uid)));
+        for uid in repeated {
+            w.element(tags::SOP_INSTANCE_UID, "UI", *uid);
+        }
         w.element(tags::STUDY_INSTANCE_UID, "UI", b"1.2.3\0");
         let expected = if repeated.last() == Some(&b"1.2.3.4\0") { Ok(()) } else { Err(Mismatch::SopInstance) };
         let head = scan_in(EXPLICIT_LE, &[&w.bytes]).unwrap();

@@ -71,7 +71,9 @@ fn encapsulated(transfer_syntax_uid: &str) -> Vec<u8> {
 #[test]
 fn the_form_of_the_pixel_data_decides_about_a_compressed_syntax() {
     let native = Writer::typical(EXPLICIT_LE);
-    for compressed in [JPEG, "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.203", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.98"] {
+    for compressed in
+        [JPEG, "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.203", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.98"]
+    {
         for piece in [1, 9, 4096] {
             let (bytes, other, head) = stored(compressed, &native, piece);
             assert_typical(head.as_ref().unwrap());
@@ -98,11 +100,15 @@ fn encapsulated_pixel_data_in_a_native_syntax_are_refused_where_they_are_looked_
             assert!(may_end_with_fragments(dataset.last_chunk().unwrap()));
             for piece in [1, 9, 4096] {
                 let mut scan = HeadScan::new(announced, wanted(), HeadLimits::default());
-                dataset.chunks(piece).for_each(|fragment| drop(scan.feed(fragment)));
+                dataset.chunks(piece).for_each(|fragment| _ = scan.feed(fragment));
                 let from = scan.seek_pixel_data().unwrap() as usize;
-                assert!(from < dataset.len() / 2 + 100, "{from} of {}", dataset.len());
-                dataset[from..].chunks(piece).for_each(|fragment| drop(scan.feed(fragment)));
-                assert_eq!(scan.finish(), Err(HeadError::OtherPixelForm { found: "encapsulated" }), "{announced} {written}");
+                assert!(dataset.len() - from < 120, "the rest behind the head: {from} of {}", dataset.len());
+                dataset[from..].chunks(piece).for_each(|fragment| _ = scan.feed(fragment));
+                assert_eq!(
+                    scan.finish(),
+                    Err(HeadError::OtherPixelForm { found: "encapsulated" }),
+                    "{announced} {written}"
+                );
             }
         }
     }

@@ -73,20 +73,16 @@ fn group_lengths_may_lie() {
     assert_eq!(head.value(tags::PATIENT_ID), Some(&b"P1"[..]));
 }
 
-/// A typical dataset with a mebibyte of pixel data that deflate can do little with.
-fn deflated_with_noise() -> Vec<u8> {
+/// A typical dataset with text behind it that deflate writes as matches, so that damage shows.
+fn deflated_text() -> Vec<u8> {
     let mut dataset = Writer::typical(EXPLICIT_LE);
-    let mut noise = 1u32;
-    dataset.extend((0..1_000_000).map(|_| {
-        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (noise >> 24) as u8
-    }));
+    (0..100_000).for_each(|number| dataset.extend(format!("{number} ").bytes()));
     deflate(&dataset)
 }
 
 #[test]
 fn a_deflated_dataset_is_whole_to_its_end_or_refused() {
-    let deflated = deflated_with_noise();
+    let deflated = deflated_text();
     assert_typical(&scan_in(DEFLATED, &[&deflated]).unwrap());
     let mut damaged = deflated.clone();
     damaged[deflated.len() - 500..].fill(0xFF);
@@ -98,14 +94,13 @@ fn a_deflated_dataset_is_whole_to_its_end_or_refused() {
     }
 }
 
-/// Half a gigabyte of zeros takes half a mebibyte: the scan gives up looking, and the dataset is taken as it is.
+/// Zeros deflate a thousandfold: the scan gives up looking, and the dataset is taken as it is.
 #[test]
 fn a_deflated_dataset_is_looked_at_up_to_a_bound() {
     use std::io::Write;
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(&Writer::typical(EXPLICIT_LE)).unwrap();
-    let zeros = vec![0; 1 << 20];
-    (0..300).for_each(|_| encoder.write_all(&zeros).unwrap());
+    encoder.write_all(&vec![0; 20 << 20]).unwrap();
     let deflated = encoder.finish().unwrap();
     assert_typical(&scan_in(DEFLATED, &[&deflated[..deflated.len() - 1]]).unwrap());
 }

@@ -168,7 +168,8 @@ fn a_version_under_the_name_of_an_earlier_build_is_known_again() {
     let late = instance(UID, &pixels(64));
     let number = Digest::of([&whole_file(UID, &pixels(64))[..]]).to_string();
     let mut bytes: [u8; 16] = u128::from_str_radix(&number, 16).unwrap().to_le_bytes();
-    bytes = u128::from_str_radix(&Digest::of([&bytes[..], &0_u32.to_le_bytes()]).to_string(), 16).unwrap().to_le_bytes();
+    bytes =
+        u128::from_str_radix(&Digest::of([&bytes[..], &0_u32.to_le_bytes()]).to_string(), 16).unwrap().to_le_bytes();
     let copy = 65 + u32::from_le_bytes(bytes[..4].try_into().unwrap()) % (u32::MAX - 64);
     fs::write(site.root().join(copy_path(UID, copy)), whole_file(UID, &pixels(64))).unwrap();
     let stored = site.commit(&late).unwrap();
