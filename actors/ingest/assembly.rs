@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tidegate_memory::allocator::prefer_huge_pages;
 use tidegate_memory::{BudgetExhausted, Holder, MemoryLease, Stage};
-use tidegate_storage::head::{HeadLimits, HeadScan, TAIL_BYTES, may_end_with_fragments};
+use tidegate_storage::head::{HeadLimits, HeadScan, Structure, TAIL_BYTES, may_end_with_fragments};
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
@@ -32,6 +32,8 @@ const MAX_COPIED_BYTES: u64 = 64 * 1024;
 pub(super) struct Assembly {
     file: FileBuilder,
     scan: HeadScan,
+    /// Watches the whole dataset, once its opening is known.
+    structure: Option<Structure>,
     slices: Vec<Bytes>,
     /// The leases of `slices`.
     leases: Vec<Arc<MemoryLease>>,
@@ -58,6 +60,7 @@ impl Assembly {
         Self {
             scan: HeadScan::new(&meta.transfer_syntax_uid, wanted, HeadLimits::default()),
             file: FileBuilder::new(meta),
+            structure: None,
             slices: Vec::new(),
             leases: Vec::new(),
             is_contiguous: false,
@@ -83,6 +86,7 @@ impl Assembly {
         if self.scan.is_opening() {
             let Some(opened) = self.scan.open(&fragment) else { return Ok(()) };
             fragment.advance(opened.taken);
+            self.structure = self.scan.structure();
             self.begin_file();
             if !opened.first.is_empty() {
                 first = self.append(opened.first.into(), None, holder);
@@ -203,6 +207,9 @@ impl Assembly {
             self.file.update(bytes);
         }
         let _ = self.scan.feed(bytes); // an error shows in finish()
+        if let Some(structure) = &mut self.structure {
+            structure.feed(bytes);
+        }
         self.held += bytes.len() as u64;
     }
 
@@ -311,6 +318,7 @@ impl Assembly {
     /// Finishes the dataset: the instance to be stored, or its refusal.
     pub(super) async fn finish(mut self, ingest: &Ingest) -> Result<StoreInstance, Refusal> {
         if let Some(opened) = self.scan.open_at_end() {
+            self.structure = self.scan.structure();
             self.begin_file();
             let is_awaited = self.scan.awaits_pixel_data();
             self.note(&opened.first);
@@ -329,6 +337,7 @@ impl Assembly {
             self.seek_pixel_data();
         }
         let head = self.scan.finish()?;
+        self.structure.map_or(Ok(()), Structure::finish)?;
         head.check(self.file.meta())?;
         let payload = match (&self.spool.file, self.is_contiguous) {
             (Some(spool), _) => Payload::Spooled(spool.file().clone()),

@@ -10,9 +10,11 @@ mod inflate;
 mod opening;
 mod outcome;
 mod scan;
+mod structure;
 pub(crate) mod syntax;
 #[cfg(test)]
 mod tests;
+pub(crate) mod walk;
 
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ pub use opening::Opened;
 use opening::{Found, Opening};
 pub use outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Mismatch, Progress};
 use scan::Scan;
+pub use structure::Structure;
 pub use syntax::{Evidence, TAIL_BYTES, may_end_with_fragments};
 use syntax::{Label, Labels, Reading, Syntax};
 
@@ -91,6 +94,13 @@ impl HeadScan {
         let labels = self.labels.as_ref().zip(self.label);
         let matters = labels.is_some_and(|(labels, label)| labels.expects_a_form(label));
         if matters { self.scan.seek_pixels() } else { None }
+    }
+
+    /// Begins to watch the structure of a dataset whose opening is known, from its first byte on. `None` if that is not known by its
+    /// transfer syntax, or if it is deflated: a deflated dataset is held against its stream.
+    pub fn structure(&self) -> Option<Structure> {
+        let is_known = self.inflate.is_none() && !self.announced.is_private;
+        is_known.then(|| Structure::new(self.scan.encoding()))
     }
 
     /// Looks at the next fragment of a dataset whose opening is not known yet. Once it is, [`Opened::first`] and the rest of the fragment are
