@@ -137,6 +137,7 @@ fn the_line_of_a_malformed_request_names_its_titles_and_the_place() {
     ] {
         let mut wire = Wire::connect(node.address());
         wire.send(&sent);
+        wire.0.shutdown(Shutdown::Write).unwrap();
         assert_eq!(read_answer(&mut wire), Answer::Abort(0, 0), "{cause}");
         let (called, calling) = (format!("called=\"{called}\""), format!("calling=\"{calling}\""));
         node.logged(&["association aborted: protocol violation", &called, &calling, cause]);
