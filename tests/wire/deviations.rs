@@ -2,7 +2,7 @@
 //! cannot be read is refused.
 
 use dicom_dictionary_std::tags;
-use dicom_object::open_file;
+use dicom_object::{FileMetaTable, open_file};
 use dicom_ul::pdu::{AssociationRQ, PresentationContextProposed};
 
 use crate::http::get;
@@ -111,6 +111,14 @@ fn front(transfer_syntax: &str) -> Vec<u8> {
     [&[0; 128][..], b"DICM", &[2, 0, 0, 0, b'U', b'L', 4, 0], &length, &meta].concat()
 }
 
+/// The transfer syntax of the only file. The whole of it is read, unless it is deflated, which the reader cannot do.
+fn label(node: &Node) -> String {
+    let files = node.stored();
+    let bytes = std::fs::read(node.storage().join(files.first().unwrap())).unwrap();
+    let meta = FileMetaTable::from_reader(&bytes[128..]).unwrap();
+    if meta.transfer_syntax() == DEFLATED { DEFLATED.to_owned() } else { only_file(node).0 }
+}
+
 /// What became of each dataset: its status, and the transfer syntax of its file.
 fn outcome(announced: &str, sent: &[u8], fragment: usize) -> (u16, Option<String>, Node) {
     let node = Node::start_with_surface(&[("TIDEGATE__MEMORY__SPOOL_THRESHOLD", "64 KiB")]);
@@ -119,7 +127,7 @@ fn outcome(announced: &str, sent: &[u8], fragment: usize) -> (u16, Option<String
     let response = wire.response();
     assert_eq!(wire.echo().status, 0, "the association goes on: {response:?}");
     wire.release();
-    let label = (response.status == 0).then(|| only_file(&node).0);
+    let label = (response.status == 0).then(|| label(&node));
     assert_eq!(node.stored().len(), usize::from(label.is_some()));
     (response.status, label, node)
 }

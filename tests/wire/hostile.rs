@@ -127,7 +127,7 @@ fn the_line_of_a_malformed_request_names_its_titles_and_the_place() {
             rq[2..6].copy_from_slice(&(length as u32 - 6).to_be_bytes());
         })
     };
-    let node = Node::start(&[]);
+    let node = Node::start(&[("TIDEGATE__LOG__REPEAT_INTERVAL", "0s")]);
     for (sent, called, calling, cause) in [
         (request_with(|rq| rq[76] = 0xFF), "TIDEGATE", "WIRE", "item 0x10 at byte 74 takes 65305 bytes"),
         (cut(101), "TIDEGATE", "WIRE", "item 0x20 at byte 99 takes 4 bytes, 2 are left"),
