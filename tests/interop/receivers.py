@@ -198,7 +198,8 @@ def read_by_pydicom(path: Path) -> bool:
             read = pydicom.dcmread(path)
             for element in read.iterall():
                 _ = element.value
-            if "PixelData" in read and read.file_meta.TransferSyntaxUID.is_encapsulated:
+            syntax = read.file_meta.TransferSyntaxUID
+            if "PixelData" in read and not syntax.is_private and syntax.is_encapsulated:
                 list(generate_fragments(read.PixelData))
     except Exception:
         return False

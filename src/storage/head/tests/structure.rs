@@ -16,7 +16,11 @@ const PIXELS: [u8; 12] = [0xE0, 0x7F, 0x10, 0, b'O', b'B', 0, 0, 0xFF, 0xFF, 0xF
 const INSIDE: [u8; 14] = [8, 0, 0x55, 0x11, b'U', b'I', 6, 0, b'1', b'.', b'2', b'.', b'3', 0];
 
 fn structure_of(tail: &[&[u8]], piece: usize) -> Result<(), HeadError> {
-    let dataset = [Writer::typical(EXPLICIT_LE), tail.concat()].concat();
+    let mut w = Writer::new(EXPLICIT_LE);
+    for tag in [tags::SOP_CLASS_UID, tags::SOP_INSTANCE_UID, tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID] {
+        w.element(tag, "UI", b"1.2.3\0");
+    }
+    let dataset = [w.bytes, tail.concat()].concat();
     let mut scan = HeadScan::new(EXPLICIT_LE, wanted(), HeadLimits::default());
     let _ = scan.feed(&dataset);
     let mut structure = scan.structure().unwrap();
