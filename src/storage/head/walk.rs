@@ -228,7 +228,9 @@ impl Walk {
     /// both end with an error: delimiters out of place, sequences and items of undefined length that are not closed, a sequence that ends
     /// within a header. A value that is cut, a wrong order and a length that is not that of an item is no reason to refuse a dataset.
     pub(super) fn broken(mut self) -> Option<Break> {
-        self.leave_ended(self.offset - self.gathered as u64);
+        if !matches!(self.state, State::Failed(_)) {
+            self.leave_ended(self.offset - self.gathered as u64);
+        }
         let (dataset, open) = self.frames.split_first()?;
         let frame = open.last().unwrap_or(dataset);
         if frame.encoding != dataset.encoding {
