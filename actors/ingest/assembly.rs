@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tidegate_memory::allocator::prefer_huge_pages;
 use tidegate_memory::{BudgetExhausted, Holder, MemoryLease, Stage};
-use tidegate_storage::head::{HeadLimits, HeadScan, TAIL_BYTES, may_end_with_fragments};
+use tidegate_storage::head::{HeadLimits, HeadScan, Structure, TAIL_BYTES, may_end_with_fragments};
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
@@ -33,6 +33,8 @@ const MAX_COPIED_BYTES: u64 = 64 * 1024;
 pub(super) struct Assembly {
     file: FileBuilder,
     scan: HeadScan,
+    /// Watches the whole dataset, once its opening is known.
+    structure: Option<Structure>,
     slices: Vec<Bytes>,
     /// The leases of `slices`.
     leases: Vec<Arc<MemoryLease>>,
@@ -59,6 +61,7 @@ impl Assembly {
         Self {
             scan: HeadScan::new(&meta.transfer_syntax_uid, wanted, HeadLimits::default()),
             file: FileBuilder::new(meta),
+            structure: None,
             slices: Vec::new(),
             leases: Vec::new(),
             is_contiguous: false,
@@ -84,6 +87,7 @@ impl Assembly {
         if self.scan.is_opening() {
             let Some(opened) = self.scan.open(&fragment) else { return Ok(()) };
             fragment.advance(opened.taken);
+            self.structure = self.scan.structure();
             self.begin_file();
             if !opened.first.is_empty() {
                 first = self.append(opened.first.into(), None, holder);
@@ -204,6 +208,9 @@ impl Assembly {
             self.file.update(bytes);
         }
         let _ = self.scan.feed(bytes); // an error shows in finish()
+        if let Some(structure) = &mut self.structure {
+            structure.feed(bytes);
+        }
         self.held += bytes.len() as u64;
     }
 
@@ -312,6 +319,7 @@ impl Assembly {
     /// Finishes the dataset: the instance to be stored, or its refusal.
     pub(super) async fn finish(mut self, ingest: &Ingest) -> Result<StoreInstance, Refused> {
         if let Some(opened) = self.scan.open_at_end() {
+            self.structure = self.scan.structure();
             self.begin_file();
             let is_awaited = self.scan.awaits_pixel_data();
             self.note(&opened.first);
@@ -329,8 +337,10 @@ impl Assembly {
             self.seek_pixel_data();
         }
         let head = self.scan.finish().map_err(Refusal::from)?;
-        head.check(self.file.meta())
-            .map_err(|mismatch| Refused { refusal: mismatch.into(), study: uid_of(head.value(STUDY_INSTANCE_UID)) })?;
+        let study = || uid_of(head.value(STUDY_INSTANCE_UID));
+        let whole = self.structure.map_or(Ok(()), Structure::finish);
+        whole.map_err(|error| Refused { refusal: error.into(), study: study() })?;
+        head.check(self.file.meta()).map_err(|mismatch| Refused { refusal: mismatch.into(), study: study() })?;
         let payload = match (&self.spool.file, self.is_contiguous) {
             (Some(spool), _) => Payload::Spooled(spool.file().clone()),
             (None, true) => Payload::Contiguous(self.slices),

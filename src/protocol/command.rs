@@ -62,9 +62,6 @@ pub enum CommandError {
     /// An element runs past the end of the command set.
     #[error("command set element runs past its end")]
     Truncated,
-    /// An element of another group than 0000.
-    #[error("command set holds an element outside group 0000")]
-    ForeignElement,
     /// No Command Field, no Message ID, or no Data Set Type of two bytes.
     #[error("command set lacks a mandatory element")]
     MissingElement,
@@ -90,8 +87,9 @@ impl Request {
             let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
             let length = usize::try_from(length).map_err(|_| CommandError::Truncated)?;
             let (value, tail) = tail.split_at_checked(length).ok_or(CommandError::Truncated)?;
+            rest = tail;
             if header[0] != 0 || header[1] != 0 {
-                return Err(CommandError::ForeignElement);
+                continue; // an element of another group says nothing about the command
             }
             match u16::from_le_bytes([header[2], header[3]]) {
                 0x0002 | 0x0003 => sop_class_uid = value,
@@ -101,7 +99,6 @@ impl Request {
                 0x1000 | 0x1001 => sop_instance_uid = value,
                 _ => {}
             }
-            rest = tail;
         }
         let command_field = command_field.ok_or(CommandError::MissingElement)?;
         if command_field & RESPONSE != 0 {
@@ -191,13 +188,18 @@ mod tests {
     }
 
     #[test]
+    fn elements_of_other_groups_are_ignored() {
+        let private = [&[9, 0, 0, 1, 2, 0, 0, 0][..], &[1, 0]].concat(); // numbered as a Command Field is
+        for command in [[echo_rq(&[]), private.clone()].concat(), [private, echo_rq(&[])].concat()] {
+            assert_eq!(Request::parse(1, &command), Request::parse(1, &echo_rq(&[])));
+        }
+    }
+
+    #[test]
     fn what_is_not_a_request_is_refused() {
         let whole = echo_rq(&[]);
         assert_eq!(Request::parse(1, &whole[..whole.len() - 1]), Err(CommandError::Truncated));
         assert_eq!(Request::parse(1, &whole[..12]), Err(CommandError::MissingElement));
-        let mut foreign = whole.clone();
-        foreign[0] = 8;
-        assert_eq!(Request::parse(1, &foreign), Err(CommandError::ForeignElement));
         assert_eq!(Request::parse(1, &echo_rq(&[(0x0100, &[0x30, 0x80])])), Err(CommandError::UnexpectedResponse));
         let mut endless = whole;
         endless[4..8].copy_from_slice(&u32::MAX.to_le_bytes());

@@ -168,7 +168,6 @@ impl Violation {
             Self::UnexpectedPdv => "unexpected_pdv",
             Self::CommandSetLength { .. } => "command_set_length",
             Self::Command(CommandError::Truncated) => "command_truncated",
-            Self::Command(CommandError::ForeignElement) => "command_foreign_element",
             Self::Command(CommandError::MissingElement) => "command_missing_element",
             Self::Command(CommandError::UnexpectedResponse) => "unexpected_response",
         }

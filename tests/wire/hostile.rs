@@ -102,8 +102,6 @@ fn cases() -> Vec<Case> {
     case("element of 4 GiB in a command set", true, p_data(1, 3, &endless), Abort(0, 0), "command_truncated");
     case("empty command set", true, p_data(1, 3, b""), Abort(0, 0), "command_missing_element");
     case("dataset as a command set", true, p_data(1, 3, &dataset("1.2.3.4", 0)), Abort(0, 0), "command_truncated");
-    let foreign = [&echo(1)[..], &[8, 0, 0x18, 0, 0, 0, 0, 0]].concat();
-    case("element of another group", true, p_data(1, 3, &foreign), Abort(0, 0), "command_foreign_element");
     let response = command(&[(0x0100, &[1, 0x80]), (0x0120, &[1, 0]), (0x0800, &[1, 1]), (0x0900, &[0, 0])]);
     case("response to nothing", true, p_data(1, 3, &response), Abort(0, 0), "unexpected_response");
     cases

@@ -119,8 +119,9 @@ impl LengthField {
             | b"SH" | b"SL" | b"SS" | b"ST" | b"TM" | b"UI" | b"UL" | b"US" => Some(Self::Bits16),
             // Any VR the standard has added or will add has the long form (PS3.5 §7.1.2).
             vr if looks_like_vr(*vr) => Some(Self::Bits32),
-            // Writers that know no VR for an element put this, and the short form behind it.
-            b"??" => Some(Self::Bits16),
+            // Writers that know no VR for an element put `??`, blanks, zeros or their own, and readers take the short form behind it.
+            [0, 0] => Some(Self::Bits16),
+            vr if vr.iter().all(|byte| matches!(byte, b' '..=b'~')) => Some(Self::Bits16),
             _ => None,
         }
     }

@@ -10,20 +10,23 @@ mod inflate;
 mod opening;
 mod outcome;
 mod scan;
+mod structure;
 pub(crate) mod syntax;
 #[cfg(test)]
 mod tests;
+pub(crate) mod walk;
 
 use std::sync::Arc;
 
 use dicom_core::Tag;
 
+use crate::uid::trim_padding;
 use inflate::Inflate;
 pub use opening::Opened;
 use opening::{Found, Opening};
 pub use outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Mismatch, Progress};
 use scan::Scan;
-use crate::uid::trim_padding;
+pub use structure::Structure;
 pub use syntax::{Evidence, TAIL_BYTES, may_end_with_fragments};
 use syntax::{Label, Labels, Reading, Syntax};
 
@@ -97,6 +100,13 @@ impl HeadScan {
     /// The raw value of a wanted element that has arrived so far, as [`Head::value`].
     pub fn value(&self, tag: Tag) -> Option<&[u8]> {
         self.scan.value(tag).map(trim_padding)
+    }
+
+    /// Begins to watch the structure of a dataset whose opening is known, from its first byte on. `None` if that is not known by its
+    /// transfer syntax, or if it is deflated: a deflated dataset is held against its stream.
+    pub fn structure(&self) -> Option<Structure> {
+        let is_known = self.inflate.is_none() && !self.announced.is_private;
+        is_known.then(|| Structure::new(self.scan.encoding()))
     }
 
     /// Looks at the next fragment of a dataset whose opening is not known yet. Once it is, [`Opened::first`] and the rest of the fragment are

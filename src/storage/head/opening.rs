@@ -177,6 +177,9 @@ impl Opening {
         let may_be_a_file = self.left_out == 0;
         match seen.get(PREAMBLE_BYTES..PREAMBLE_BYTES + PREFIX.len()) {
             Some(PREFIX) if may_be_a_file => Step::LeaveOut((PREAMBLE_BYTES + PREFIX.len()) as u64, None),
+            Some(_) if may_be_a_file && seen.iter().take(PREAMBLE_BYTES).all(|byte| *byte == 0) => {
+                Step::LeaveOut(PREAMBLE_BYTES as u64, None) // a preamble without its prefix
+            }
             None if may_be_a_file => undecided,
             _ if proofs.contains(&Proof::Pending) => undecided,
             _ => Step::Dataset(None),

@@ -166,6 +166,14 @@ pub enum HeadError {
         /// Bytes from the start of the dataset, inflated when it is deflated.
         offset: u64,
     },
+    /// Behind the head, a sequence or an item is not closed, or a delimiter closes none: readers give the dataset up there.
+    #[error("sequences of the dataset break at byte {offset}, {tag}")]
+    Broken {
+        /// The tag found, or the innermost element that is open.
+        tag: Tag,
+        /// Bytes from the start of the dataset.
+        offset: u64,
+    },
     /// The dataset ends before a value of its head does.
     #[error("dataset ends within the value of {tag}")]
     ValuePastEnd {

@@ -114,6 +114,11 @@ impl Scan {
         self.encoding = encoding;
     }
 
+    /// The encoding that the dataset is read in.
+    pub(super) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     /// The form of the pixel data, once they were met.
     pub(super) fn pixels(&self) -> Option<PixelForm> {
         self.pixels

@@ -8,10 +8,10 @@ use dicom_core::Tag;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::verdict::{Digested, Fault, Verdict};
-use super::walk::{DatasetFault, Walk};
 use crate::digest::{Digest, Hasher};
 use crate::fs::{Errno, Handle, read_full};
 use crate::head::syntax::Syntax;
+use crate::head::walk::{DatasetFault, Walk};
 use crate::head::{HeadLimits, HeadScan};
 use crate::layout::Layout;
 use crate::meta::{FileMeta, MetaFault, StoredMeta};

@@ -1,6 +1,6 @@
 //! Verification: proves that every file of a root is whole, by reading it to its end.
 //!
-//! `tree` lists the files, `file` checks one, `walk` goes through its dataset. It reads and changes nothing, so it may run
+//! `tree` lists the files, `file` checks one. It reads and changes nothing, so it may run
 //! beside a node: a file under a final name is whole at any moment.
 
 mod file;
@@ -8,7 +8,6 @@ mod file;
 mod tests;
 mod tree;
 mod verdict;
-mod walk;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -16,13 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::OpenError;
 use crate::fs::{Errno, Open};
+pub use crate::head::walk::DatasetFault;
 use crate::layout::Layout;
 pub use crate::meta::MetaFault;
 use crate::root;
 use file::Checker;
 use tree::{Entry, ScannedFile, list};
 pub use verdict::{Condition, Digested, Fault, Verdict};
-pub use walk::DatasetFault;
 
 /// Files listed ahead of those that are checked.
 const LISTED_AHEAD: usize = 256;

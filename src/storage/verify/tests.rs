@@ -2,8 +2,8 @@
 
 use dicom_core::Tag;
 
-use super::walk::{DatasetFault, Walk};
 use crate::head::element::Encoding;
+use crate::head::walk::{DatasetFault, Walk};
 
 const PIXEL_DATA: Tag = Tag(0x7FE0, 0x0010);
 const ITEM: Tag = Tag(0xFFFE, 0xE000);

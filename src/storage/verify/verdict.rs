@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::walk::DatasetFault;
 use crate::fs::Errno;
+use crate::head::walk::DatasetFault;
 use crate::head::{HeadError, Mismatch};
 use crate::meta::MetaFault;
 

@@ -76,7 +76,6 @@ fn a_command_set_that_cannot_be_acted_on_is_aborted_by_its_user() {
         (echo[..echo.len() - 1].to_vec(), CommandError::Truncated),
         (vec![], CommandError::MissingElement),
         (command(C_ECHO | 0x8000, 1, false), CommandError::UnexpectedResponse),
-        ([&echo[..], &[8, 0, 0, 0, 0, 0, 0, 0]].concat(), CommandError::ForeignElement),
     ];
     for (command, error) in cases {
         violated(&p_data(vec![command_pdv(1, true, &command)]), Violation::Command(error), 0, 0);

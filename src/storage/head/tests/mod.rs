@@ -3,6 +3,7 @@
 mod hostile;
 mod opening;
 mod order;
+mod structure;
 mod syntaxes;
 
 use std::sync::Arc;
@@ -256,6 +257,7 @@ fn every_error_text_fits_an_error_comment() {
         HeadError::InvalidVr { tag },
         HeadError::UndefinedLength { tag },
         HeadError::StrayDelimiter { tag, offset },
+        HeadError::Broken { tag, offset },
         HeadError::NotAnItem { tag, offset },
         HeadError::ValuePastEnd { tag },
         HeadError::Truncated,

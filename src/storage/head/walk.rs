@@ -6,11 +6,11 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::StandardDataDictionary;
 use dicom_dictionary_std::tags;
 
-use crate::head::element::{
+use super::element::{
     Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
     SEQUENCE_DELIMITATION, UNDEFINED_LENGTH,
 };
-use crate::head::syntax::PixelForm;
+use super::syntax::PixelForm;
 
 /// Sequences and items inside one another. Real datasets stay below twenty.
 const MAX_FRAMES: usize = 512;
@@ -148,7 +148,15 @@ enum State {
     Failed(DatasetFault),
 }
 
-pub(super) struct Walk {
+/// Where a dataset is broken so that readers give it up.
+pub(super) struct Break {
+    /// The tag found, or the innermost element that is open.
+    pub(super) tag: Tag,
+    /// Bytes from the start of the dataset.
+    pub(super) offset: u64,
+}
+
+pub(crate) struct Walk {
     state: State,
     /// The form that the pixel data must have; `None`: any.
     pixels: Option<PixelForm>,
@@ -157,10 +165,12 @@ pub(super) struct Walk {
     needed: usize,
     offset: u64,
     frames: Vec<Frame>,
+    /// The first element out of order. The walk goes on behind it.
+    disorder: Option<DatasetFault>,
 }
 
 impl Walk {
-    pub(super) fn new(encoding: Encoding, pixels: Option<PixelForm>) -> Self {
+    pub(crate) fn new(encoding: Encoding, pixels: Option<PixelForm>) -> Self {
         let dataset = Frame { kind: Kind::Elements, tag: Tag(0, 0), end: None, limit: u64::MAX, encoding, last: None };
         Self {
             state: State::Header,
@@ -170,10 +180,11 @@ impl Walk {
             needed: MIN_HEADER_BYTES,
             offset: 0,
             frames: vec![dataset],
+            disorder: None,
         }
     }
 
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let taken = match &mut self.state {
                 State::Header => self.gather(bytes),
@@ -193,7 +204,10 @@ impl Walk {
     }
 
     /// Ends the walk where the dataset ends.
-    pub(super) fn finish(mut self) -> Result<(), DatasetFault> {
+    pub(crate) fn finish(mut self) -> Result<(), DatasetFault> {
+        if let Some(fault) = self.disorder {
+            return Err(fault);
+        }
         match self.state {
             State::Failed(fault) => return Err(fault),
             State::Value { tag, left } => return Err(DatasetFault::ValueCut { tag, missing_bytes: left }),
@@ -207,6 +221,40 @@ impl Walk {
         match self.frames.as_slice() {
             [_dataset] => Ok(()),
             open => Err(DatasetFault::NotClosed { tag: open.last().map_or(Tag(0, 0), |frame| frame.tag) }),
+        }
+    }
+
+    /// Ends the walk where the dataset ends, and says whether readers give it up. Of the faults those count at which pydicom and dcmdump
+    /// both end with an error: delimiters out of place, sequences and items of undefined length that are not closed, a sequence that ends
+    /// within a header. A value that is cut, a wrong order and a length that is not that of an item is no reason to refuse a dataset.
+    pub(super) fn broken(mut self) -> Option<Break> {
+        if !matches!(self.state, State::Failed(_)) {
+            self.leave_ended(self.offset - self.gathered as u64);
+        }
+        let (dataset, open) = self.frames.split_first()?;
+        let frame = open.last().unwrap_or(dataset);
+        if frame.encoding != dataset.encoding {
+            return None; // within a sequence of VR UN, whose encoding is not sure
+        }
+        match self.state {
+            State::Failed(DatasetFault::OutOfPlace { tag, offset }) => {
+                let is_fatal = match frame.kind {
+                    Kind::Fragments => true,
+                    Kind::Sequence => frame.end.is_none(),
+                    Kind::Elements if open.is_empty() => matches!(tag, ITEM | SEQUENCE_DELIMITATION),
+                    Kind::Elements => frame.end.is_none() && tag.group() == ITEM_GROUP,
+                };
+                is_fatal.then_some(Break { tag, offset })
+            }
+            State::Failed(DatasetFault::BeyondParent { offset, .. }) => {
+                let is_fatal = frame.kind == Kind::Sequence && offset + MIN_HEADER_BYTES as u64 > frame.limit;
+                is_fatal.then_some(Break { tag: frame.tag, offset })
+            }
+            State::Failed(_) => None,
+            State::Header | State::Value { .. } => {
+                let not_closed = open.iter().rev().find(|frame| frame.kind != Kind::Fragments && frame.end.is_none());
+                not_closed.map(|frame| Break { tag: frame.tag, offset: self.offset })
+            }
         }
     }
 
@@ -265,7 +313,7 @@ impl Walk {
         if let Some(before) = frame.last.replace(tag)
             && tag <= before
         {
-            return Err(DatasetFault::OutOfOrder { tag, before, offset });
+            self.disorder.get_or_insert(DatasetFault::OutOfOrder { tag, before, offset });
         }
         if let (false, Some(expected), Some(found)) = (within_item, self.pixels, PixelForm::of(&header))
             && found != expected
