@@ -111,6 +111,7 @@ impl Shared {
             capacity: CAPACITY as u64,
             entered: self.figures.entered.get(),
             missed: self.figures.missed.get(),
+            trouble: seen.trouble.as_ref().map(|trouble| trouble.reason.clone()),
             gap: seen.gap.clone(),
             last_batch: seen.last_batch,
             work,
