@@ -30,7 +30,9 @@
 //! This crate touches files only through `tidegate_storage`, and knows no configuration file and no command line.
 
 pub mod association;
+mod catalogue;
 mod committed;
+mod elements;
 pub mod fault;
 pub mod fixed;
 pub mod gauges;

@@ -15,6 +15,7 @@ use super::phase::Phase;
 use super::settings::{AssociationSettings, LiveSettings};
 use crate::association::{self, PasscodeQueue};
 use crate::committed::Sinks;
+use crate::elements::Catalogued;
 use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
 use crate::network::admission::{Admission, Limits, floors_of};
@@ -59,7 +60,7 @@ impl Shared {
         store: &Store,
         sinks: Sinks,
     ) -> Result<Self, AllocatorError> {
-        let gauges = Arc::new(Gauges::new(writers, audits));
+        let gauges = Arc::new(Gauges::new(writers, audits, Catalogued::Nothing));
         let budget = MemoryBudget::new(live.memory_budget_bytes);
         let shared = Self {
             passcodes: Arc::new(PasscodeQueue::new(&budget)),
