@@ -16,7 +16,7 @@ use tidegate_catalogue::{Reader, Record, Search, SeriesValues, StudyValues};
 use tidegate_memory::MemoryBudget;
 
 use super::actor::{CatalogueActor, Env};
-use super::queue::{BATCH, CAPACITY, Queue};
+use super::queue::{BATCH, CAPACITY, Entry, Queue};
 use super::shared::Shared;
 use super::state::{CatalogueRequest, CatalogueState, Condition, Work};
 use crate::gauges::latency::Latencies;
@@ -39,6 +39,10 @@ fn record(number: u64) -> Record {
         modified_ns: None,
         origin: None,
     }
+}
+
+fn entry(number: u64) -> Entry {
+    Entry::Record(Box::new(record(number)))
 }
 
 /// One directory, in memory.
@@ -118,7 +122,7 @@ impl Child {
     fn start_in(directory: TempDir, disk: TestDisk, is_own: bool) -> Self {
         let path = directory.path().join("catalogue.sqlite");
         let budget = MemoryBudget::new(BUDGET);
-        let shared = Shared::new(CatalogueSettings { path, is_own, keeps_patients: true }, &budget);
+        let shared = Shared::new(CatalogueSettings { path, is_own, keeps_patients: true }, false, &budget);
         let (view, thread) = Self::spawn(&shared, &budget, &disk);
         Self { shared, disk, view, thread: Some(thread), budget, directory }
     }
@@ -128,7 +132,7 @@ impl Child {
         let (shared, budget, disk) = (shared.clone(), budget.clone(), disk.clone());
         let thread = std::thread::spawn(move || {
             let mailbox = Arc::new(WriterMailbox::new(1, 1, Arc::<Latencies>::default()));
-            let open_disk = Box::new(move || disk.clone());
+            let open_disk = Box::new(move || Ok(disk.clone()));
             let actor = CatalogueActor::new(Env { shared, budget, mailbox, open_disk }, liveness);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(actor.run());
@@ -143,7 +147,7 @@ impl Child {
     /// Stores an instance, and tells the catalogue of it.
     fn store(&self, number: u64) {
         self.disk.store(record(number));
-        self.shared.queue.push(record(number));
+        self.shared.queue.push(entry(number));
     }
 
     fn wait_for(&self, what: &str, has_come: impl Fn(&CatalogueState) -> bool) -> CatalogueState {
@@ -204,16 +208,16 @@ impl Drop for Child {
 #[test]
 fn a_record_without_room_is_counted_and_none_keeps_its_lease() {
     let queue = Queue::new(MemoryBudget::new(BUDGET));
-    (0..CAPACITY as u64).for_each(|number| assert!(queue.push(record(number)) || number > BATCH as u64));
+    (0..CAPACITY as u64).for_each(|number| assert!(queue.push(entry(number)) || number > BATCH as u64));
     let (waiting, _) = queue.waiting();
-    while queue.push(record(0)) {}
+    while queue.push(entry(0)) {}
     assert!(queue.waiting().0 >= waiting);
     assert!(queue.has_missed());
     let missed: u64 = queue.take_missed().into_iter().map(|(_, count)| count).sum();
     assert!(missed > 0 && !queue.has_missed());
     let whole = queue.waiting().0;
     let first = queue.take();
-    assert_eq!((first.records().len(), queue.waiting().0), (BATCH, whole - BATCH));
+    assert_eq!((first.records.len(), queue.waiting().0), (BATCH, whole - BATCH));
     first.done();
     let second = queue.take();
     drop(second);
@@ -226,7 +230,7 @@ fn a_record_without_room_is_counted_and_none_keeps_its_lease() {
 
     let budget = MemoryBudget::new(1 << 20);
     let queue = Queue::new(budget.clone());
-    while queue.push(record(1)) {}
+    while queue.push(entry(1)) {}
     assert_eq!(queue.take_missed()[0].0.text(), "the memory budget had no room for the queue of the catalogue");
     assert!(budget.held() > (1 << 20) - (128 << 10), "{}", budget.held());
     queue.take().done();
@@ -283,7 +287,7 @@ fn missed_instances_open_a_gap_that_catch_up_closes() {
     child.disk.stamp_ns.fetch_add(1, Ordering::Relaxed);
     let mut missed = 0;
     for number in 0..count {
-        missed += u64::from(!child.shared.queue.push(record(number)));
+        missed += u64::from(!child.shared.queue.push(entry(number)));
     }
     if missed == 0 {
         return; // a child that is faster than this test has no gap
@@ -383,4 +387,18 @@ fn a_child_that_dies_is_followed_by_one_that_finds_its_records() {
     child.wait_for_instances(3);
     let state = child.wait_until_current();
     assert_eq!(state.gap, None);
+}
+
+#[test]
+fn an_instance_that_was_stored_before_is_read_if_it_is_not_known() {
+    let child = Child::start(true);
+    child.store(1);
+    child.wait_for_instances(1);
+    child.wait_until_current();
+    // The event of its first commit is lost; the sender sends it again.
+    child.disk.store(record(2));
+    for number in 1..3 {
+        child.shared.queue.push(Entry::Stored(record(number).path));
+    }
+    child.wait_for_instances(2);
 }
