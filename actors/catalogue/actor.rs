@@ -23,6 +23,8 @@ use crate::supervision::liveness::Liveness;
 const GATHERING: Duration = Duration::from_millis(100);
 /// After so long without work, the caches are given back.
 const REST: Duration = Duration::from_secs(1);
+/// After so long with work, too: a page that is held hides its damage on the disk from the writer, and readers meet it.
+const LONGEST_HOLD: Duration = Duration::from_secs(10);
 /// At the end, records are entered for so long.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -40,6 +42,7 @@ pub(crate) struct CatalogueActor<D: Disk> {
     mailbox: Arc<WriterMailbox>,
     keeper: Keeper<D>,
     worked_at: Instant,
+    rested_at: Instant,
     /// Dropped last: the supervisor learns of the end when the missed records are counted.
     liveness: Liveness,
 }
@@ -48,7 +51,8 @@ impl<D: Disk> CatalogueActor<D> {
     pub(crate) fn new(env: Env<D>, liveness: Liveness) -> Self {
         let Env { shared, budget, mailbox, open_disk } = env;
         let keeper = Keeper::new(shared.clone(), budget, open_disk);
-        Self { shared, mailbox, keeper, worked_at: Instant::now(), liveness }
+        let (worked_at, rested_at) = (Instant::now(), Instant::now());
+        Self { shared, mailbox, keeper, worked_at, rested_at, liveness }
     }
 
     pub(crate) async fn run(mut self) {
@@ -119,9 +123,7 @@ impl<D: Disk> CatalogueActor<D> {
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if self.keeper.retry_at().is_some_and(|at| at > now) {
-            if is_due(Some(self.worked_at + REST)) {
-                self.keeper.rest();
-            }
+            self.rest_if_due(now);
             return;
         }
         if !self.keeper.is_open() {
@@ -140,8 +142,14 @@ impl<D: Disk> CatalogueActor<D> {
         }
         if is_batch_due || is_step_due {
             self.worked_at = Instant::now();
-        } else if is_due(Some(self.worked_at + REST)) {
+        }
+        self.rest_if_due(now);
+    }
+
+    fn rest_if_due(&mut self, now: Instant) {
+        if now >= self.worked_at + REST || now >= self.rested_at + LONGEST_HOLD {
             self.keeper.rest();
+            self.rested_at = now;
         }
     }
 

@@ -109,7 +109,7 @@ impl<D: Disk> Keeper<D> {
 
     /// A root without any mark of a node, and a file with records: the root may be the empty mount point of a volume.
     fn is_of_another_root(&self, file: &Catalogue) -> bool {
-        self.shared.root_is_new && !file.last_record_ms().is_ok_and(|at| at.is_none())
+        self.shared.root_is_new && matches!(file.last_record_ms(), Ok(Some(_)))
     }
 
     fn tell_of_another_root(&mut self) {

@@ -140,6 +140,8 @@ impl<D: Disk> Works<D> {
         let Some(work) = by_depth.into_iter().find(|work| self.wanted.contains(work)) else { return Ok(None) };
         // Within the file first: of a damaged one, nothing else can be told.
         let Some(disk) = self.look_at_disk() else { return Ok(None) };
+        // As it is on the disk, not as it is held.
+        catalogue.release_memory();
         let problems = if work == Work::Check { catalogue.check()? } else { Vec::new() };
         let catch_up = match work {
             Work::Changes => CatchUp::new(disk, Depth::Changed),

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::*;
-use crate::committed::{Committed, Origin, Sink, Sinks};
+use crate::committed::{Committed, Origin, Sink};
 use crate::gauges::counters::SpoolReason;
 use crate::mailbox::{WriterState, WriterTask};
 use crate::node::settings::*;
@@ -88,8 +88,8 @@ impl Node {
         };
         let store = Store::open(settings).unwrap().0;
         let heard = Arc::<Heard>::default();
-        let sinks = Sinks::new(vec![heard.clone()]);
-        let shared = Arc::new(Shared::new(live(writers), WRITERS, 1, false, &store, sinks).unwrap());
+        let sinks: Vec<Arc<dyn Sink>> = vec![heard.clone()];
+        let shared = Arc::new(Shared::new(live(writers), WRITERS, 1, false, None, (&store, true), sinks).unwrap());
         Self { directory, shared, heard, writers: Vec::new() }
     }
 
