@@ -6,3 +6,5 @@
 
 pub(crate) mod disk;
 pub(crate) mod record;
+#[cfg(test)]
+mod record_tests;
