@@ -7,6 +7,7 @@
 //! | [`queue`] | the records that wait to be entered: bounded, leased, and counted when they do not fit |
 //! | [`actor`] | the supervised child: one transaction a batch, and catch-up between the batches |
 //! | [`keeper`] | the open file, and what is done about each of its errors |
+//! | [`disk`] | the storage root as catch-up sees it |
 //! | [`work`] | catch-up, check and rebuild, in steps |
 //! | [`memory`] | the lease of the caches of SQLite |
 //! | [`shared`] | what the child, the sink and the observers share |
@@ -21,6 +22,8 @@ mod keeper;
 mod memory;
 mod queue;
 mod record;
+#[cfg(test)]
+mod record_tests;
 pub(crate) mod shared;
 mod sink;
 pub mod state;

@@ -6,17 +6,16 @@ use std::sync::Arc;
 use tidegate_catalogue::receipt::{OriginEntry, OriginKey, Receipt};
 use tidegate_storage::{Store, StoreError};
 
-use super::{Env, NO_PEER};
 use crate::committed::{Origin, now_ms};
-use crate::gauges::incidents::Class;
+use crate::gauges::incidents::{Class, Incidents, NO_PEER};
 use crate::mailbox::job::StoreInstance;
 
 /// Gives each instance its receipt, unless the list of origins is full or cannot be written: such an instance is stored without.
-pub(super) fn give(instances: &[Arc<StoreInstance>], env: &Env) {
+pub(super) fn give(instances: &[Arc<StoreInstance>], store: &Store, incidents: &Incidents) {
     let received_ms = now_ms();
     for StoreInstance { instance, origin, .. } in instances.iter().map(AsRef::as_ref) {
         let association = origin.association as u32;
-        let receipt = key_of(origin, env).map(|origin| Receipt { received_ms, origin, association });
+        let receipt = key_of(origin, store, incidents).map(|origin| Receipt { received_ms, origin, association });
         if let Some(Ok(receipt)) = receipt.map(|receipt| receipt.encode()) {
             instance.set_receipt(receipt);
         }
@@ -24,14 +23,14 @@ pub(super) fn give(instances: &[Arc<StoreInstance>], env: &Env) {
 }
 
 /// The origin in the list. The first writer that needs it looks it up, for the whole association.
-fn key_of(origin: &Origin, env: &Env) -> Option<OriginKey> {
+fn key_of(origin: &Origin, store: &Store, incidents: &Incidents) -> Option<OriginKey> {
     if let Some(key) = origin.key.get() {
         return *key;
     }
     // Two writers may be here at once: they find the same entry.
-    let key = look_up(origin, &env.store);
+    let key = look_up(origin, store);
     if let Err(error) = &key
-        && let Some(unlogged) = env.gauges.incidents.worth_a_line(Class::Refusal, "receipt", NO_PEER)
+        && let Some(unlogged) = incidents.worth_a_line(Class::Refusal, "receipt", NO_PEER)
     {
         tracing::warn!(%error, unlogged, "instances are stored without a receipt");
     }

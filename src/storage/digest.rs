@@ -100,7 +100,7 @@ impl Recorded {
         Self::decode(value.get(..length)?)
     }
 
-    fn decode(value: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(value: &[u8]) -> Option<Self> {
         let (digest, rest) = value.split_first_chunk::<TEXT_BYTES>()?;
         let digest =
             std::str::from_utf8(digest).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;

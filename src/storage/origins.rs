@@ -148,3 +148,93 @@ fn parse(content: &[u8]) -> (Vec<Arc<[u8]>>, usize) {
     entries.truncate(whole);
     (entries, end)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::Store;
+    use crate::support::{Site, settings};
+
+    fn file(site: &Site) -> PathBuf {
+        site.root().join(path())
+    }
+
+    /// The list as the next process finds it.
+    fn reopened(site: Site) -> Site {
+        let Site { store, dir } = site;
+        drop(store);
+        let (store, _) = Store::open(settings(&dir.path().join("root"))).unwrap();
+        Site { store, dir }
+    }
+
+    fn entries(site: &Site) -> Vec<Vec<u8>> {
+        site.store.origins().unwrap().iter().map(|entry| entry.to_vec()).collect()
+    }
+
+    #[test]
+    fn an_origin_has_one_number_for_ever() {
+        let mut site = Site::new();
+        assert!(entries(&site).is_empty());
+        for _ in 0..2 {
+            for (number, entry) in [(0, &b"CT1"[..]), (1, b"MR1"), (0, b"CT1"), (2, &[0xFF; 300])] {
+                assert_eq!(site.store.origin(entry).unwrap(), Some(number));
+            }
+            assert_eq!(entries(&site), [&b"CT1"[..], b"MR1", &[0xFF; 300]]);
+            site = reopened(site);
+        }
+    }
+
+    #[test]
+    fn a_cut_off_entry_gives_way_and_a_damaged_one_keeps_its_number() {
+        let site = Site::new();
+        for entry in [&b"CT1"[..], b"MR1", b"US1"] {
+            site.store.origin(entry).unwrap();
+        }
+        let whole = fs::read(file(&site)).unwrap();
+        let mut site = site;
+        // What a crash may leave of an entry that nobody has a number of.
+        for rest in [&b"\x03"[..], b"\x03\0\x12\x34\x56\x78CR", b"\x03\0\x12\x34\x56\x78CR1", &[0; 40]] {
+            fs::write(file(&site), [&whole, rest].concat()).unwrap();
+            site = reopened(site);
+            assert_eq!(entries(&site), [b"CT1", b"MR1", b"US1"], "{rest:?}");
+            assert_eq!(site.store.origin(b"CR1").unwrap(), Some(3), "{rest:?}");
+            site = reopened(site);
+            assert_eq!(entries(&site), [b"CT1", b"MR1", b"US1", b"CR1"], "{rest:?}");
+        }
+        let mut damaged = whole.clone();
+        damaged[9 + HEADER_BYTES] ^= 1;
+        fs::write(file(&site), damaged).unwrap();
+        let site = reopened(site);
+        assert_eq!(entries(&site), [&b"CT1"[..], b"", b"US1"]);
+        assert_eq!(site.store.origin(b"US1").unwrap(), Some(2));
+        assert_eq!(site.store.origin(b"MR1").unwrap(), Some(3));
+    }
+
+    #[test]
+    fn a_full_list_takes_no_more_and_has_what_it_had() {
+        let site = Site::new();
+        let entry = |number: u32| [&[b'x'; 500][..], &number.to_le_bytes()].concat();
+        let taken = (0..20).take_while(|number| site.store.origin(&entry(*number)).unwrap().is_some()).count();
+        assert_eq!(taken as u64, MAX_BYTES / (HEADER_BYTES as u64 + 504));
+        assert_eq!(site.store.origin(&entry(3)).unwrap(), Some(3));
+        assert_eq!(site.store.origin(&[b'x'; 70_000]).unwrap(), None);
+        assert_eq!(site.store.origin(b"").unwrap(), None);
+        assert!(fs::metadata(file(&site)).unwrap().len() <= MAX_BYTES);
+    }
+
+    #[test]
+    fn a_list_that_was_removed_begins_anew_and_one_that_cannot_be_kept_is_an_error() {
+        let site = Site::new();
+        site.store.origin(b"CT1").unwrap();
+        fs::remove_file(file(&site)).unwrap();
+        assert_eq!(site.store.origin(b"MR1").unwrap(), Some(0));
+        fs::remove_file(file(&site)).unwrap();
+        fs::create_dir(file(&site)).unwrap();
+        assert!(site.store.origin(b"CT1").is_err() && site.store.origins().is_err());
+        fs::remove_dir(file(&site)).unwrap();
+        std::os::unix::fs::symlink("elsewhere", file(&site)).unwrap();
+        assert!(site.store.origin(b"CT1").is_err());
+    }
+}

@@ -126,9 +126,11 @@ impl<H: Handle> Store<H> {
     /// A survey of the root.
     ///
     /// # Errors
-    /// If the root is not the one that was opened, or lacks the node's own files.
+    /// If the root is not the one that was opened, or has lost the node's own directory since.
     pub fn survey(&self) -> Result<Survey<H>, StoreError> {
-        Ok(Survey::new(self.0.root()?))
+        let root = self.0.root()?;
+        root.has_its_mark()?;
+        Ok(Survey::new(root))
     }
 
     /// The filesystem of the root, which decides by which syncs an instance becomes durable.

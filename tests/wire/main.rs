@@ -29,6 +29,7 @@ mod leak;
 mod lines;
 mod log;
 mod mem;
+mod receipts;
 mod receive;
 mod reload;
 mod service;

@@ -90,6 +90,11 @@ impl Values {
         kept
     }
 
+    pub(super) fn drop_last(&mut self) {
+        self.tags.pop();
+        self.bytes.truncate(self.tags.last().map_or(0, |(_, end)| *end as usize));
+    }
+
     fn get(&self, tag: Tag) -> Option<&[u8]> {
         let at = self.tags.iter().position(|(kept, _)| *kept == tag)?;
         let begin = at.checked_sub(1).map_or(0, |before| self.tags[before].1);

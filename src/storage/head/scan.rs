@@ -130,7 +130,11 @@ impl Scan {
         }
     }
 
-    fn head(self) -> Head {
+    fn head(mut self) -> Head {
+        // The dataset ends within it.
+        if matches!(self.state, State::Value { keep: true, .. }) {
+            self.values.drop_last();
+        }
         let deviations = Deviations {
             is_unordered: self.is_unordered,
             lacks_identity: !self.is_identified(),

@@ -18,6 +18,9 @@ impl Wanted {
     /// `needed`, ascending, and the others of `optional`.
     pub fn new(needed: Arc<[Tag]>, optional: &[Tag]) -> Self {
         debug_assert!(needed.is_sorted());
+        if optional.is_empty() {
+            return needed.into();
+        }
         let is_new = |tag: &&Tag| needed.binary_search(tag).is_err();
         let mut tags: Vec<Tag> = optional.iter().filter(is_new).chain(needed.iter()).copied().collect();
         if tags.len() == needed.len() {

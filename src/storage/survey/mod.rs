@@ -1,7 +1,7 @@
 //! The survey of a root: its directories, the files in them, and what is in a file. It reads and changes nothing, and runs beside the store.
 //!
 //! The store vouches for the root: there is no survey unless the root's path leads to the directory that the store has open, with the node's own
-//! files in it. So the mount point of a volume that is not there is never taken for a root whose files are gone. A survey stays with the directory
+//! directory in it as it was at the start. So the mount point of a volume that is not there is never taken for a root whose files are gone. A survey stays with the directory
 //! that it began with. It follows no symbolic link, and passes over what no store makes: the node's own directory, other names with a leading
 //! period, and `lost+found`.
 
