@@ -95,10 +95,12 @@ impl<D: Disk> CatalogueActor<D> {
     /// When there is something to do.
     fn due(&self, now: Instant) -> Option<Instant> {
         let rest = self.keeper.has_memory().then(|| self.worked_at + REST);
-        let work = match self.keeper.retry_at() {
-            Some(retry_at) => Some(retry_at),
-            None if !self.keeper.is_open() => Some(now),
-            None => [self.batch_due(now), self.keeper.works.due(now)].into_iter().flatten().min(),
+        let retry_at = self.keeper.retry_at().unwrap_or(now);
+        let work = if self.keeper.is_open() {
+            let work = [self.batch_due(now), self.keeper.works.due(now)].into_iter().flatten().min();
+            work.map(|work| work.max(retry_at))
+        } else {
+            Some(retry_at)
         };
         [work, rest].into_iter().flatten().min()
     }

@@ -130,9 +130,10 @@ impl<D: Disk> Keeper<D> {
             let began = Instant::now();
             let entered = self.attempt(|file, works| {
                 let unknown = file.not_present(&batch.stored)?;
-                let found = if unknown.is_empty() { Vec::new() } else { works.read(&unknown) };
-                file.enter(&found)?;
-                file.enter(&batch.records)
+                if !unknown.is_empty() {
+                    file.enter(&works.read(&unknown))?;
+                }
+                if batch.records.is_empty() { Ok(()) } else { file.enter(&batch.records).map(drop) }
             });
             if entered.is_none() {
                 self.pending = Some(batch);
