@@ -1,7 +1,6 @@
 //! The storage root as catch-up sees it.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -109,7 +108,7 @@ impl Disk for RootDisk {
 }
 
 /// The directories of the root.
-pub(crate) struct AllDirectories(Directories<File>);
+pub(crate) struct AllDirectories(Directories);
 
 impl Iterator for AllDirectories {
     type Item = io::Result<catch_up::Directory>;
@@ -122,7 +121,7 @@ impl Iterator for AllDirectories {
 }
 
 /// The files of a directory.
-pub(crate) struct FilesOfDirectory(Files<File>);
+pub(crate) struct FilesOfDirectory(Files);
 
 impl Iterator for FilesOfDirectory {
     type Item = io::Result<catch_up::File>;
