@@ -1,12 +1,11 @@
 //! The storage root as catch-up sees it.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{available_parallelism, scope};
+use std::thread::{Builder, available_parallelism, scope};
 
 use parking_lot::Mutex;
 use tidegate_catalogue::Origin;
@@ -86,13 +85,18 @@ impl Disk for RootDisk {
             return read(paths);
         };
         scope(|scope| {
-            let others: Vec<_> =
-                others.chunks(of_reader).map(|paths| (paths.len(), scope.spawn(move || read(paths)))).collect();
+            let spawn = |paths| {
+                let reader = Builder::new().name("catalogue-read".to_owned());
+                (paths, reader.spawn_scoped(scope, move || read(paths)))
+            };
+            let others: Vec<_> = others.chunks(of_reader).map(spawn).collect();
             let mut found = read(own);
-            for (files, reader) in others {
-                let lost =
-                    |_| (0..files).map(|_| Err(io::Error::other("the thread that read it has panicked"))).collect();
-                found.extend(reader.join().unwrap_or_else(lost));
+            for (paths, reader) in others {
+                let panicked = |_| paths.iter().map(|_| Err(io::Error::other("its reader has panicked"))).collect();
+                found.extend(match reader {
+                    Ok(reader) => reader.join().unwrap_or_else(panicked),
+                    Err(_) => read(paths), // no thread to be had
+                });
             }
             found
         })
@@ -104,7 +108,7 @@ impl Disk for RootDisk {
 }
 
 /// The directories of the root.
-pub(crate) struct AllDirectories(Directories<File>);
+pub(crate) struct AllDirectories(Directories);
 
 impl Iterator for AllDirectories {
     type Item = io::Result<catch_up::Directory>;
@@ -117,7 +121,7 @@ impl Iterator for AllDirectories {
 }
 
 /// The files of a directory.
-pub(crate) struct FilesOfDirectory(Files<File>);
+pub(crate) struct FilesOfDirectory(Files);
 
 impl Iterator for FilesOfDirectory {
     type Item = io::Result<catch_up::File>;

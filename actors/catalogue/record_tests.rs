@@ -1,11 +1,11 @@
 //! Records of events against those of the files that they tell of, and catch-up on a real root.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dicom_core::Tag;
+use rustix::fs::{Mode, OFlags, open, removexattr, rename, unlink};
 use tempfile::TempDir;
 use tidegate_catalogue::catch_up::{CatchUp, Depth, Disk, Found};
 use tidegate_catalogue::receipt::{OriginEntry, OriginKey, Receipt};
@@ -216,13 +216,13 @@ fn a_file_that_lost_its_receipt_or_the_list_of_it_says_what_its_meta_says() {
         assert_eq!((&*origin.calling_ae_title, &*origin.address, origin.association), ("CT1", "", 0));
     };
     // Another list, after a backup was restored: the same number is another origin.
-    fs::remove_file(site.root().join(".tidegate/origins")).unwrap();
+    unlink(site.root().join(".tidegate/origins")).unwrap();
     site.store.origin(b"another").unwrap();
     let file = site.read(&path);
     by_title(&file);
     assert_eq!((file.received_ms, file.digest), (event.as_ref().unwrap().received_ms, event.unwrap().digest));
 
-    rustix::fs::removexattr(site.root().join(&path), ATTRIBUTE).unwrap();
+    removexattr(site.root().join(&path), ATTRIBUTE).unwrap();
     let file = site.read(&path);
     by_title(&file);
     assert_eq!((file.received_ms, file.digest), (file.modified_ns.unwrap() / 1_000_000, None));
@@ -259,9 +259,10 @@ fn events_and_catch_up_agree_and_a_rebuild_is_the_same_again() {
     }
 
     // What people do.
-    fs::remove_file(site.root().join("1.2.3/1.2.3.4/1.2.9.5.dcm")).unwrap();
-    fs::rename(site.root().join("1.2.3/1.2.3.4/1.2.9.6.dcm"), site.root().join("moved.dcm")).unwrap();
-    fs::write(site.root().join("readme.txt"), b"no instance").unwrap();
+    unlink(site.root().join("1.2.3/1.2.3.4/1.2.9.5.dcm")).unwrap();
+    rename(site.root().join("1.2.3/1.2.3.4/1.2.9.6.dcm"), site.root().join("moved.dcm")).unwrap();
+    let file = open(site.root().join("readme.txt"), OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+    rustix::io::write(file, b"no instance").unwrap();
     assert_eq!(site.differences(&mut rebuilt), 3);
     assert_eq!(site.catch_up(&mut rebuilt, Depth::Changed), [1, 0, 2, 1]);
     assert_eq!(site.differences(&mut rebuilt), 0);
@@ -271,7 +272,7 @@ fn events_and_catch_up_agree_and_a_rebuild_is_the_same_again() {
 fn files_are_answered_in_their_order_whoever_reads_them() {
     let site = Site::new(Catalogued::Patients);
     let paths: Vec<PathBuf> = (0..300).map(|number| site.store(&format!("1.2.9.{number}"), &[]).1).collect();
-    fs::remove_file(site.root().join(&paths[200])).unwrap();
+    unlink(site.root().join(&paths[200])).unwrap();
     for (at, found) in site.disk().read(&paths).into_iter().enumerate() {
         match found.unwrap() {
             Found::Instance(record) => assert_eq!(record.path, paths[at]),

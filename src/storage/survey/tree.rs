@@ -23,7 +23,7 @@ pub struct Directory {
 }
 
 /// The directories below a root.
-pub struct Directories<H: Handle> {
+pub struct Directories<H: Handle = std::fs::File> {
     /// Whether a directory with two links is known to have no other below it.
     counts_links: bool,
     top: Option<Directory>,
@@ -109,7 +109,7 @@ pub struct Listed {
 }
 
 /// The files of a directory.
-pub struct Files<H: Handle> {
+pub struct Files<H: Handle = std::fs::File> {
     directory: H,
     entries: H::Entries,
 }

@@ -46,13 +46,13 @@ fn what_a_file_does_not_say_is_kept_and_what_was_missing_is_added() {
 
 #[test]
 fn who_stored_a_file_knows_more_of_its_sender_than_the_file() {
-    let mut fixture = Fixture::new();
     let event = record(1, 1, 1);
     let by_title = Origin { calling_ae_title: "CT1".to_owned(), ..Origin::default() };
     let (origin, modified_ns) = (Some(Arc::new(by_title)), Some(1_000_000_000));
     let file = Record { origin, modified_ns, received_ms: 1000, ..event.clone() };
     // In either order, however often.
     for records in [[&file, &event], [&event, &file], [&event, &event]] {
+        let mut fixture = Fixture::new();
         for record in records {
             fixture.catalogue.enter(std::slice::from_ref(record)).unwrap();
         }
