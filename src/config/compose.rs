@@ -73,9 +73,7 @@ pub(super) fn compose(
     let access = access(raw, in_force.as_ref().or(storage.as_ref()), checks);
     let admin = admin::admin(&raw.admin, raw.storage.root.as_ref(), checks);
     let admin_socket = admin_socket(raw, checks);
-    let log = log(raw, checks);
-    let flight_records = flight_records(raw, checks);
-    let audit = audit(raw, checks);
+    let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
     let catalogue = catalogue(raw, started, checks);
     let warnings = checks.warnings.iter().map(ToString::to_string).collect();
     // All checks are done. From here on, a missing value ends the composition.

@@ -13,6 +13,7 @@ const FILES: [&str; 10] = [
     "src/admin/api.rs",
     "src/admin/events.rs",
     "src/admin/complaint.rs",
+    "src/admin/health.rs",
     "src/admin/model.rs",
     "src/admin/ready.rs",
     "src/memory/allocator.rs",

@@ -111,6 +111,8 @@ fn what_is_stored_is_found_with_the_one_who_sent_it() {
     let found = &reader.instances(&"1.2.3.4.1".parse().unwrap(), 10).unwrap()[0];
     assert_eq!(found.path, Path::new("1.2.3/1.2.3.4/1.2.3.4.1.dcm"));
     assert_eq!(found.origin.as_ref().unwrap().calling_ae_title.trim(), "WIRE");
+    // The last one that closes the file removes its log.
+    drop(reader);
     let text = get(node.admin_address(), "/metrics").body;
     assert!(text.contains("tidegate_catalogue_entered_total 6"), "{text}");
     assert_eq!(node.stop(), Some(0));
