@@ -1,10 +1,12 @@
 //! The node killed by SIGKILL at random instants under load, and started again on what that left: nothing acknowledged is
-//! lost, nothing partial has a final name, nothing unfinished stays.
+//! lost, nothing partial has a final name, nothing unfinished stays, and the catalogue is what the disk is.
 //!
 //! `TIDEGATE_CRASH_ROUNDS` sets how often (default 3), `TIDEGATE_CRASH_SEED` repeats the instants of a run.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "crash/catalogue.rs"]
+mod catalogue;
 #[path = "crash/instance.rs"]
 mod instance;
 #[path = "crash/ledger.rs"]
@@ -75,6 +77,8 @@ fn what_was_acknowledged_outlives_every_kill() {
 
     let node = Node::start(directory.path(), &root);
     ledger.check(&root);
+    // Each kill has interrupted a catch-up, or the batches of a catalogue, or both.
+    catalogue::wait_until_it_agrees(&root);
     assert_eq!(node.stop(), Some(0));
     ledger.check(&root);
     assert_eq!(node::unfinished_files(&root), 0);

@@ -7,12 +7,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::network::source::Source;
+
+/// The peer in rate-limited log lines that concern no single peer.
+pub(crate) const NO_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Most pairs of source and kind whose last line is remembered; some 100 bytes each. Beyond, all other sources share one line for each
 /// kind.

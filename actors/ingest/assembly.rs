@@ -15,7 +15,8 @@ use super::description::Description;
 use super::sizing::SpoolExtent;
 use super::spool::{MAX_PARTS_UNDER_WAY, Spool, SpoolGauge};
 use crate::committed::Origin;
-use crate::gauges::transfers::{STUDY_INSTANCE_UID, uid_of};
+use crate::elements::STUDY_INSTANCE_UID;
+use crate::gauges::transfers::uid_of;
 use crate::mailbox::job::{PartContent, SpoolContent, SpoolPart, SpoolTarget, StoreInstance};
 use crate::refusal::{Refusal, Refused};
 

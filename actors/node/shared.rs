@@ -12,9 +12,11 @@ use tokio::sync::watch;
 
 use super::live::Live;
 use super::phase::Phase;
-use super::settings::{AssociationSettings, LiveSettings};
+use super::settings::{AssociationSettings, CatalogueSettings, LiveSettings};
 use crate::association::{self, PasscodeQueue};
-use crate::committed::Sinks;
+use crate::catalogue::{self, CatalogueSink, RootDisk};
+use crate::committed::{Sink, Sinks};
+use crate::elements::Catalogued;
 use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
 use crate::network::admission::{Admission, Limits, floors_of};
@@ -44,6 +46,8 @@ pub struct Shared {
     /// The sinks of committed instances.
     pub(crate) sinks: Sinks,
     pub(crate) passcodes: Arc<PasscodeQueue>,
+    /// The catalogue, if there is one.
+    pub(crate) catalogue: Option<Arc<catalogue::Shared>>,
 }
 
 impl Shared {
@@ -56,11 +60,16 @@ impl Shared {
         writers: usize,
         association_threads: usize,
         audits: bool,
-        store: &Store,
-        sinks: Sinks,
+        catalogue: Option<CatalogueSettings>,
+        (store, root_is_new): (&Store, bool),
+        mut sinks: Vec<Arc<dyn Sink>>,
     ) -> Result<Self, AllocatorError> {
-        let gauges = Arc::new(Gauges::new(writers, audits));
+        let of_catalogue = |settings: &CatalogueSettings| Catalogued::of(settings.keeps_patients);
+        let catalogued = catalogue.as_ref().map_or(Catalogued::Nothing, of_catalogue);
+        let gauges = Arc::new(Gauges::new(writers, audits, catalogued));
         let budget = MemoryBudget::new(live.memory_budget_bytes);
+        let catalogue = catalogue.map(|settings| catalogue::Shared::new(settings, root_is_new, &budget));
+        sinks.extend(catalogue.iter().map(|shared| Arc::new(CatalogueSink::new(shared.clone())) as Arc<dyn Sink>));
         let shared = Self {
             passcodes: Arc::new(PasscodeQueue::new(&budget)),
             mailbox: Arc::new(WriterMailbox::new(live.writers.mailbox_capacity, writers, gauges.latencies.clone())),
@@ -75,7 +84,8 @@ impl Shared {
             probe: AllocatorProbe::new()?,
             baseline: Baseline::default(),
             placement: store.settings().placement(),
-            sinks,
+            sinks: Sinks::new(sinks),
+            catalogue,
             live: Arc::new(Live::new(live)),
         };
         shared.apply_limits();
@@ -150,6 +160,18 @@ impl Shared {
             mailbox: self.mailbox.clone(),
             sinks: self.sinks.clone(),
         }
+    }
+
+    /// The environment of the catalogue, if there is one.
+    pub(crate) fn catalogue_env(&self) -> Option<catalogue::actor::Env<RootDisk>> {
+        let shared = self.catalogue.clone()?;
+        let (store, keeps_patients) = (self.store.clone(), shared.settings.keeps_patients);
+        Some(catalogue::actor::Env {
+            shared,
+            budget: self.budget.clone(),
+            mailbox: self.mailbox.clone(),
+            open_disk: Box::new(move || RootDisk::new(&store, keeps_patients)),
+        })
     }
 
     /// The environment of the supervisor.

@@ -6,9 +6,9 @@
 //! thread of its own, because a commit blocks.
 
 mod failures;
+mod receipts;
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::fault::{self, Injected};
 use crate::gauges::Gauges;
 use crate::gauges::activity::WriterActivity;
 use crate::gauges::counters::Counters;
-use crate::gauges::incidents::Class;
+use crate::gauges::incidents::{Class, NO_PEER};
 use crate::mailbox::job::{AppendJob, CommitJob, Job, Lane, PendingWrite, SpoolPart, StoreInstance, work_of};
 use crate::mailbox::open_spool::OpenSpool;
 use crate::mailbox::{InFlight, LanePermit, MeasuredBatch, WalLeader, WriterMailbox, WriterState, WriterTask};
@@ -31,9 +31,6 @@ use crate::supervision::liveness::{Liveness, MessageKind};
 
 /// The longest time that a writer with work keeps other tasks off its thread.
 const YIELD_INTERVAL: Duration = Duration::from_millis(20);
-
-/// The peer in rate-limited log lines that concern no single peer.
-const NO_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The environment of a writer.
 #[derive(Clone)]
@@ -240,6 +237,7 @@ impl Writer {
         }
         let (began, count) = (Instant::now(), instances.len());
         self.liveness.note(MessageKind::Commit);
+        receipts::give(&instances, &self.env.store, &self.env.gauges.incidents);
         let begun = match fail {
             Some(error) => Err(error),
             None => self.env.store.begin(instances, &|| self.liveness.progress()),

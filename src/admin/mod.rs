@@ -7,6 +7,7 @@
 //! | [`api`] | the routes |
 //! | [`model`], [`guest`] | the answers, over HTTP and over the socket; what of them a client without a token may see |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
+//! | [`health`], [`catalogue_figures`] | the health of the catalogue, and its metrics |
 //! | [`storage`] | looks at the disk for all of these |
 //! | [`surface`] | the state that all requests share |
 //! | [`steering`] | configuration and log level |
@@ -16,12 +17,14 @@
 //! | [`socket`], [`socket_path`], [`wire`] | the socket that the command line connects to |
 
 mod api;
+mod catalogue_figures;
 mod complaint;
 mod dashboard;
 pub(crate) mod ended;
 mod events;
 mod guard;
 mod guest;
+mod health;
 mod leases;
 mod metrics;
 pub(crate) mod model;
@@ -56,6 +59,8 @@ use own_token::OwnToken;
 use storage::StorageWatch;
 use surface::Surface;
 
+#[cfg(test)]
+pub(crate) use health::CatalogueHealth;
 pub(crate) use operators::{OperatorName, dns_names};
 #[cfg(test)]
 pub(crate) use ready::{Check, Readiness};

@@ -193,10 +193,12 @@ impl<'a> Batch<'a> {
         let is_same_file = known.state == State::Present
             && known.bytes == record.bytes
             && (known.digest.is_none() || record.digest.is_none() || known.digest == record.digest);
-        // Of one file that is reported twice, the first report stands, and a later one adds what it did not say.
+        // Of one file that is reported twice, the first report stands, and a later one adds what it did not say. Who stored the file knows
+        // more of its sender than the file, which may have no receipt.
         let arrival = ids.arrival.map(|arrival| arrival.id);
+        let is_first = known.arrival.is_some() && !(self.reports == Reports::Late && known.modified_ns.is_some());
         let (received_ms, arrival) = match is_same_file {
-            true if known.arrival.is_some() || arrival.is_none() => (known.received_ms, known.arrival),
+            true if is_first || arrival.is_none() => (known.received_ms, known.arrival),
             _ => (record.received_ms, arrival),
         };
         let digest = if is_same_file { record.digest.or(known.digest) } else { record.digest };

@@ -20,6 +20,7 @@ use tidegate_storage::{CommitStrategy, Duplicates, Durability};
 use super::access::access;
 use super::admin;
 use super::audit::audit;
+use super::catalogue::catalogue;
 use super::checks::Checks;
 use super::criteria::STANDARD_ROOT;
 use super::human::{LimitOrAuto, PeriodOrAuto, SizeOrAuto, period_text, size_text};
@@ -73,9 +74,8 @@ pub(super) fn compose(
     let access = access(raw, in_force.as_ref().or(storage.as_ref()), checks);
     let admin = admin::admin(&raw.admin, raw.storage.root.as_ref(), checks);
     let admin_socket = admin_socket(raw, checks);
-    let log = log(raw, checks);
-    let flight_records = flight_records(raw, checks);
-    let audit = audit(raw, checks);
+    let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
+    let catalogue = catalogue(raw, started, checks);
     let warnings = checks.warnings.iter().map(ToString::to_string).collect();
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
@@ -102,6 +102,7 @@ pub(super) fn compose(
         writers: number(raw.writers.count),
         storage: storage?,
         audits: audit.is_some(),
+        catalogue: catalogue?,
         live,
     };
     let (admin, log, shutdown_grace) = (admin?, log?, raw.node.shutdown_grace.0);

@@ -284,3 +284,32 @@ fn a_users_file_that_everybody_can_read_is_warned_of_and_one_that_others_write_r
         }
     }
 }
+
+#[test]
+fn the_file_of_the_catalogue_is_no_instance_and_no_other_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name).display().to_string();
+    for (path, cause, remedy) in [
+        (String::new(), "must be \"auto\", \"off\"", "the path of a file"),
+        (place("root/c.sqlite"), "must be outside storage.root", "\"auto\""),
+        (place("root/.tidegate/c.sqlite"), "must be outside storage.root", "\"auto\""),
+        (place("missing/c.sqlite"), "does not exist", "create it, writable for the node's user"),
+        (place("audit"), "names the file of audit.sink", "name another file"),
+    ] {
+        let text = format!(
+            "[storage]\nroot = {:?}\n[audit]\nsink = {:?}\n[catalogue]\npath = {path:?}\n",
+            place("root"),
+            format!("file:{}", place("audit"))
+        );
+        let found = refused(&text, &[]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let told = found[0].to_string();
+        assert!(told.starts_with("catalogue.path = ") && told.contains(cause) && told.contains(remedy), "{told}");
+    }
+    // SQLite's own name of the log of the file.
+    let text =
+        format!("[catalogue]\npath = {:?}\n[audit]\nsink = {:?}\n", place("c"), format!("file:{}", place("c-wal")));
+    assert!(refused(&text, &[])[0].to_string().contains("SQLite would keep beside it"));
+    assert!(read(&format!("[catalogue]\npath = {:?}\n", place("c.sqlite")), &[]).is_ok());
+    assert!(read("[catalogue]\npath = 'off'\n", &[]).is_ok());
+}

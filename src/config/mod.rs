@@ -7,6 +7,7 @@ mod access;
 mod admin;
 mod audit;
 mod bounds;
+mod catalogue;
 mod changes;
 mod checks;
 mod compose;

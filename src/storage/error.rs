@@ -190,6 +190,16 @@ pub enum OpenError {
         /// The root.
         root: PathBuf,
     },
+    /// The root has lost the node's own directory while it was open, and has another one.
+    #[error(
+        "storage root {} lost its .tidegate while the node ran: it may be another directory than at start. If it is the right one, start the \
+         node again",
+        root.display()
+    )]
+    MarkLost {
+        /// The root.
+        root: PathBuf,
+    },
     /// The root is on another filesystem than it was when the store opened: something was unmounted, or mounted over it.
     #[error("storage root {} is on another filesystem than at start", root.display())]
     OtherFilesystem {

@@ -59,7 +59,7 @@ impl Ledger {
 }
 
 /// Every file under the root but what the node keeps for itself.
-fn files_below(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(root: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut directories = vec![root.to_owned()];
     while let Some(directory) = directories.pop() {

@@ -26,6 +26,8 @@ count = {writers}
 min_free = "0 B"
 commit = "{commit}"
 duplicates = "{duplicates}"
+[catalogue]
+path = "{catalogue}"
 [admin]
 listen = "{admin}"
 [log]
@@ -53,11 +55,12 @@ class Node:
         admin="off",
         records="off",
         hang_timeout="30s",
+        catalogue="auto",
     ):
         self.root, self.log_path = root, log
         binary, configuration = program(), log.with_suffix(".toml")
         settings = dict(commit=commit, duplicates=duplicates, writers=writers)
-        settings |= dict(admin=admin, records=records, hang_timeout=hang_timeout)
+        settings |= dict(admin=admin, records=records, hang_timeout=hang_timeout, catalogue=catalogue)
         configuration.write_text(CONFIGURATION.format(**settings))
         if as_nobody:
             # A directory of root's on the way to the program would be closed to it.

@@ -14,6 +14,7 @@ const FILES: [&str; 11] = [
     "src/admin/ended.rs",
     "src/admin/events.rs",
     "src/admin/complaint.rs",
+    "src/admin/health.rs",
     "src/admin/model.rs",
     "src/admin/ready.rs",
     "src/memory/allocator.rs",

@@ -18,8 +18,14 @@ fn sources(room: &str, out: &mut Vec<PathBuf>) {
 
 /// Asserts that no source or manifest of `room` says any of `words`.
 fn never_says(room: &str, words: &[&str]) {
+    never_says_but(room, words, |_| false);
+}
+
+/// The same of all files that are not exempt.
+fn never_says_but(room: &str, words: &[&str], is_exempt: impl Fn(&Path) -> bool) {
     let mut files = Vec::new();
     sources(room, &mut files);
+    files.retain(|file| !is_exempt(file));
     assert!(!files.is_empty(), "{room} is empty");
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
@@ -92,7 +98,8 @@ fn memory_knows_nothing_else_of_ours() {
 #[test]
 fn actors_touch_no_files_and_read_no_configuration() {
     let words = ["std::fs", "File::", "OpenOptions", "serde", "config.workspace", "clap", "jemalloc_ctl"];
-    never_says("actors", &words);
+    // A test may damage what the program must not touch.
+    never_says_but("actors", &words, |file| file.ends_with("tests.rs"));
 }
 
 /// An answer to an operator waits for no disk of the storage: `storage` looks at it on a thread of its own. The socket's files are in a runtime

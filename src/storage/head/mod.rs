@@ -15,8 +15,7 @@ pub(crate) mod syntax;
 #[cfg(test)]
 mod tests;
 pub(crate) mod walk;
-
-use std::sync::Arc;
+mod wanted;
 
 use dicom_core::Tag;
 
@@ -29,6 +28,7 @@ use scan::Scan;
 pub use structure::Structure;
 pub use syntax::{Evidence, TAIL_BYTES, may_end_with_fragments};
 use syntax::{Label, Labels, Reading, Syntax};
+pub use wanted::Wanted;
 
 /// Reads the head of one dataset from fragments of any size.
 ///
@@ -50,13 +50,13 @@ pub struct HeadScan {
 }
 
 impl HeadScan {
-    /// Starts a scan for the elements `wanted` (ascending) at the top level of a dataset in the given transfer syntax.
-    pub fn new(transfer_syntax_uid: &str, wanted: Arc<[Tag]>, limits: HeadLimits) -> Self {
+    /// Starts a scan for the elements `wanted` at the top level of a dataset in the given transfer syntax.
+    pub fn new(transfer_syntax_uid: &str, wanted: impl Into<Wanted>, limits: HeadLimits) -> Self {
         let uid = transfer_syntax_uid.trim_matches(['\0', ' ']);
         let announced = Syntax::of(uid);
         Self {
             opening: Some(Opening::new(announced.encoding, announced.is_deflated)),
-            scan: Scan::new(announced.encoding, wanted, limits),
+            scan: Scan::new(announced.encoding, wanted.into(), limits),
             inflate: announced.is_deflated.then(|| Inflate::new(limits.max_bytes)),
             announced,
             announced_uid: uid.into(),

@@ -1,7 +1,5 @@
 //! The walk over a dataset's elements: iterative, and indifferent to where fragments begin and end.
 
-use std::sync::Arc;
-
 use dicom_core::dictionary::DataDictionary;
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
@@ -10,11 +8,9 @@ use super::element::{
     Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
     SEQUENCE_DELIMITATION, UNDEFINED_LENGTH,
 };
-use super::outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Progress};
+use super::outcome::{Deviations, Head, HeadError, HeadLimits, Limit, MAX_KEPT_BYTES, Progress, Values};
 use super::syntax::PixelForm;
-
-/// Most bytes kept of a wanted value, far above any element that a layout can use.
-const MAX_KEPT_BYTES: usize = 1024;
+use super::wanted::Wanted;
 
 const FILE_META_GROUP: u16 = 0x0002;
 
@@ -28,7 +24,7 @@ const CHECKED: [Tag; 2] = [tags::SOP_CLASS_UID, tags::SOP_INSTANCE_UID];
 
 pub(super) struct Scan {
     encoding: Encoding,
-    wanted: Arc<[Tag]>,
+    wanted: Wanted,
     limits: HeadLimits,
     state: State,
     /// The header being gathered.
@@ -49,9 +45,9 @@ pub(super) struct Scan {
     /// The last element of the dataset itself.
     last: Tag,
     is_unordered: bool,
-    /// An element behind the last wanted one was met. What follows may be whatever it is.
-    is_past_head: bool,
-    /// The head has ended without an identity: the rest of the dataset is searched for it.
+    /// An element behind the last needed one was met: from here on an error only ends the head.
+    has_needed: bool,
+    /// The head has ended without an identity: the rest of the dataset is searched for it, and may be whatever it is.
     is_searching: bool,
     /// The walk goes on to the pixel data.
     seeks_pixels: bool,
@@ -60,7 +56,7 @@ pub(super) struct Scan {
     /// Where the header begins that ended the walk.
     end: u64,
     worked_bytes: u64,
-    values: Vec<(Tag, Vec<u8>)>,
+    values: Values,
     /// The last repetition of each element of [`CHECKED`].
     repeated: Vec<(Tag, Vec<u8>)>,
 }
@@ -81,10 +77,10 @@ enum Keep {
 }
 
 impl Scan {
-    pub(super) fn new(encoding: Encoding, wanted: Arc<[Tag]>, limits: HeadLimits) -> Self {
-        debug_assert!(wanted.is_sorted());
+    pub(super) fn new(encoding: Encoding, wanted: Wanted, limits: HeadLimits) -> Self {
         Self {
             encoding,
+            values: Values::with_room(wanted.len()),
             wanted,
             limits,
             state: State::Header,
@@ -98,13 +94,12 @@ impl Scan {
             begun: false,
             last: Tag(0, 0),
             is_unordered: false,
-            is_past_head: false,
+            has_needed: false,
             is_searching: false,
             seeks_pixels: false,
             pixels: None,
             end: 0,
             worked_bytes: 0,
-            values: Vec::new(),
             repeated: Vec::new(),
         }
     }
@@ -140,15 +135,15 @@ impl Scan {
                 State::Header => self.gather(bytes),
                 State::Value { left, keep, .. } => {
                     let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    let kept_in = match keep {
-                        Keep::No => None,
-                        Keep::Wanted => self.values.last_mut(),
-                        Keep::Repeated => self.repeated.last_mut(),
-                    };
-                    if let Some((_, value)) = kept_in {
-                        let kept = taken.min(MAX_KEPT_BYTES - value.len());
-                        value.extend_from_slice(&bytes[..kept]);
-                        self.worked_bytes += kept as u64;
+                    match keep {
+                        Keep::No => {}
+                        Keep::Wanted => self.worked_bytes += self.values.extend(&bytes[..taken]) as u64,
+                        Keep::Repeated => {
+                            let Some((_, value)) = self.repeated.last_mut() else { break };
+                            let kept = taken.min(MAX_KEPT_BYTES - value.len());
+                            value.extend_from_slice(&bytes[..kept]);
+                            self.worked_bytes += kept as u64;
+                        }
                     }
                     *left -= taken as u32;
                     if *left == 0 {
@@ -167,23 +162,22 @@ impl Scan {
         }
     }
 
-    /// Ends the scan with an error: the bytes that it needs are not available.
+    /// Ends the scan with an error: the bytes that come next cannot be read.
     pub(super) fn fail(&mut self, error: HeadError) -> Progress {
-        self.state = if self.is_past_head { State::Done } else { State::Failed(error) };
+        self.state = if self.has_needed { State::Done } else { State::Failed(error) };
         Progress::Done
     }
 
     /// The raw value of a wanted element, if it has been read to its end.
     pub(super) fn value(&self, tag: Tag) -> Option<&[u8]> {
-        let is_partial = matches!(self.state, State::Value { keep: Keep::Wanted, .. });
-        let whole = &self.values[..self.values.len() - usize::from(is_partial && !self.values.is_empty())];
-        whole.iter().find(|(kept, _)| *kept == tag).map(|(_, raw)| raw.as_slice())
+        let is_partial = matches!(self.state, State::Value { tag: read, keep: Keep::Wanted, .. } if read == tag);
+        if is_partial { None } else { self.values.get(tag) }
     }
 
     /// Ends the scan where the dataset ends.
     pub(super) fn finish(self) -> Result<Head, HeadError> {
         match self.state {
-            _ if self.is_past_head => Ok(self.head()),
+            _ if self.has_needed => Ok(self.head()),
             State::Failed(error) => Err(error),
             State::Value { tag, .. } => Err(HeadError::ValuePastEnd { tag }),
             State::Header if self.offset == 0 => Err(HeadError::Empty),
@@ -193,7 +187,11 @@ impl Scan {
         }
     }
 
-    fn head(self) -> Head {
+    fn head(mut self) -> Head {
+        // The dataset ends within it.
+        if matches!(self.state, State::Value { keep: Keep::Wanted, .. }) {
+            self.values.drop_last();
+        }
         let deviations = Deviations {
             is_unordered: self.is_unordered,
             lacks_identity: !self.is_identified(),
@@ -272,27 +270,35 @@ impl Scan {
     /// Whether the head ends in front of this element of the dataset itself.
     fn is_at_end(&mut self, header: &Header) -> Result<bool, HeadError> {
         let tag = header.tag;
-        let is_behind = self.wanted.last().is_none_or(|last| tag > *last);
+        let is_behind = self.wanted.needed_ends_before(tag);
         // A dataset that begins behind its head must be one, and none begins with a command or file meta.
         if !self.begun && (tag.group() <= FILE_META_GROUP || (is_behind && !is_known(header))) {
             return Err(HeadError::NotADataset);
         }
         // Behind a head that is complete, the order is the sender's affair.
-        self.is_unordered |= self.begun && tag <= self.last && (self.is_searching || !self.is_past_head);
+        self.is_unordered |= self.begun && tag <= self.last && (self.is_searching || !self.has_needed);
         self.last = tag;
         self.pixels = self.pixels.or_else(|| PixelForm::of(header));
-        self.is_past_head |= is_behind;
         self.is_searching |= is_behind && !self.is_identified();
-        let is_complete = if self.is_searching { self.values.len() == self.wanted.len() } else { self.is_past_head };
+        self.has_needed |= is_behind;
+        let is_complete = if self.is_searching { self.has(self.wanted.needed()) } else { self.wanted.ends_before(tag) };
         Ok(is_complete && (self.pixels.is_some() || !self.seeks_pixels))
     }
 
-    /// Whether the dataset has said what it is, as far as that is wanted.
+    /// Whether an element behind the last needed one was met.
+    pub(super) fn has_needed(&self) -> bool {
+        self.has_needed
+    }
+
+    fn has(&self, tags: &[Tag]) -> bool {
+        tags.iter().all(|tag| self.values.has(*tag))
+    }
+
+    /// Whether the dataset has said what it is, as far as that is needed.
     fn is_identified(&self) -> bool {
-        let is_met = |tag: &Tag| self.values.iter().any(|(kept, _)| kept == tag);
         // Nearly every dataset has all that is wanted.
         self.values.len() == self.wanted.len()
-            || IDENTITY.iter().all(|tag| self.wanted.binary_search(tag).is_err() || is_met(tag))
+            || IDENTITY.iter().all(|tag| self.wanted.needed().binary_search(tag).is_err() || self.values.has(*tag))
     }
 
     /// Acts on a header inside a sequence of undefined length, or among the fragments of
@@ -337,19 +343,18 @@ impl Scan {
 
     /// Makes room for a value that is kept. Of an element that stands twice, against the standard, the first counts.
     fn begin_value(&mut self, tag: Tag, length: u32) -> Keep {
-        if self.wanted.binary_search(&tag).is_err() {
+        if !self.wanted.contains(tag) {
             return Keep::No;
         }
-        let room = || Vec::with_capacity(MAX_KEPT_BYTES.min(length as usize));
-        if self.values.iter().all(|(kept, _)| *kept != tag) {
-            self.values.push((tag, room()));
+        if !self.values.has(tag) {
+            self.values.begin(tag);
             return Keep::Wanted;
         }
         if !CHECKED.contains(&tag) {
             return Keep::No;
         }
         self.repeated.retain(|(kept, _)| *kept != tag);
-        self.repeated.push((tag, room()));
+        self.repeated.push((tag, Vec::with_capacity(MAX_KEPT_BYTES.min(length as usize))));
         Keep::Repeated
     }
 }

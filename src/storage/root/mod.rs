@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
 use crate::fs::{Errno, Filesystem, Handle, Kind, Link, Lock, Open, is_at};
+use crate::origins::Origins;
 pub(crate) use crate::own::{LOST, OWN};
 use crate::paths::Paths;
 use crate::recovery::Recovery;
@@ -48,12 +49,15 @@ pub(crate) struct Root<H: Handle = File> {
     access: FileAccess,
     /// `None` unless small instances go through the log.
     wal: OnceLock<Arc<Wal<H>>>,
+    pub(crate) origins: Origins<H>,
     /// Whether files are written past the page cache. Cleared when the filesystem refuses it.
     writes_through: AtomicBool,
     /// When the node's own files were last seen in the root; `None` if one was missing since.
     seen: Mutex<Option<Instant>>,
     pub(crate) dev: u64,
     pub(crate) ino: u64,
+    /// The node's own directory was lost while the root was open, and made anew.
+    has_lost_mark: bool,
 }
 
 impl<H: Handle> Root<H> {
@@ -106,6 +110,11 @@ impl<H: Handle> Root<H> {
             && is_at(&self.dir, &own.join("tmp"), &*self.tmp()) == Ok(true)
             && is_at(&self.dir, &own.join("lock"), &self.lock) == Ok(true)
             && self.wal.get().is_none_or(|wal| wal.is_in(&self.dir) == Ok(true))
+    }
+
+    /// Succeeds unless the node's own directory was lost while the root was open.
+    pub(crate) fn has_its_mark(&self) -> Result<(), OpenError> {
+        if self.has_lost_mark { Err(OpenError::MarkLost { root: self.path.clone() }) } else { Ok(()) }
     }
 
     /// Number of files quarantined below the root.
@@ -180,7 +189,7 @@ impl<H: Handle> Root<H> {
         top.may_write(path).map_err(OpenError::io("write to", path))?;
 
         let own = path.join(OWN);
-        make_directory(&dir, Path::new(OWN)).map_err(OpenError::io("create", &own))?;
+        let is_marked_anew = make_directory(&dir, Path::new(OWN)).map_err(OpenError::io("create", &own))?;
         let lock = lock(&dir, path, before)?;
         let (tmp_name, tmp_path) = (Path::new(OWN).join("tmp"), own.join("tmp"));
         make_directory(&dir, &tmp_name).map_err(OpenError::io("create", &tmp_path))?;
@@ -205,10 +214,12 @@ impl<H: Handle> Root<H> {
             paths: before.map(|before| Arc::clone(&before.paths)).unwrap_or_default(),
             access,
             wal: OnceLock::new(),
+            origins: Origins::default(),
             writes_through: AtomicBool::new(true),
             seen: Mutex::new(None),
             dev: stat.dev,
             ino: stat.ino,
+            has_lost_mark: before.is_some_and(|before| is_marked_anew || before.has_lost_mark),
         })
     }
 
@@ -250,11 +261,12 @@ pub(crate) fn open(path: &Path, how: Open) -> Result<File, Errno> {
     File::top()?.open(&path, how)
 }
 
-/// Creates one directory, unless it exists.
-fn make_directory<H: Handle>(dir: &H, path: &Path) -> Result<(), Errno> {
+/// Creates one directory, unless it exists. Whether it did not.
+fn make_directory<H: Handle>(dir: &H, path: &Path) -> Result<bool, Errno> {
     match dir.make_directory(path) {
-        Err(Errno::EXIST) => Ok(()),
-        other => other,
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

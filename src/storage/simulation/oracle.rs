@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::plan::Subject;
+use super::plan::{Plan, Subject};
+use crate::digest::{ATTRIBUTE, Digest, Recorded};
 use crate::fs::Kind;
 use crate::fs::sim::Volume;
 use crate::recovery::Recovery;
@@ -89,6 +90,8 @@ enum Left<'a> {
 pub(super) struct Ledger {
     step: u64,
     duplicates: Duplicates,
+    /// Nobody takes its attributes from a file, and it has got them.
+    has_attributes: bool,
     pub(super) subjects: Vec<Subject>,
     /// Whose each path is.
     by_path: HashMap<PathBuf, usize>,
@@ -109,10 +112,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(duplicates: Duplicates) -> Self {
+    pub(super) fn new(plan: &Plan) -> Self {
         Self {
             step: 0,
-            duplicates,
+            duplicates: plan.settings.duplicates,
+            has_attributes: plan.nature.has_attributes && plan.is_healthy && !plan.has_people,
             subjects: Vec::new(),
             by_path: HashMap::new(),
             attempts: Vec::new(),
@@ -383,7 +387,16 @@ impl Ledger {
             }
             let Standing::File(bytes) = Standing::at(volume, &root.join(&path)) else { continue };
             let Some(subject) = self.by_path.get(&path) else { continue };
-            let versions = &self.subjects[*subject].versions;
+            let subject = &self.subjects[*subject];
+            let versions = &subject.versions;
+            if self.has_attributes {
+                let (digest, receipt) = (Digest::of([&*bytes]), Some(subject.receipt()));
+                let recorded = volume.attribute_of(&root.join(&path), ATTRIBUTE);
+                let recorded = recorded.as_deref().and_then(Recorded::decode);
+                if recorded != Some(Recorded { digest, receipt }) {
+                    return Err(format!("{} says of itself {recorded:?}", path.display()));
+                }
+            }
             // One that could not be replaced is whole beside it, which a start that failed afterwards could not tell.
             if !versions.contains(&bytes) && !versions.iter().any(|version| aside.contains(version)) {
                 return Err(format!("{} is {}", path.display(), self.describe(Left::File(&bytes))));

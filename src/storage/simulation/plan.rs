@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::digest::{RECEIPT_BYTES, Receipt};
 use crate::fs::sim::{Aborted, Ailment, End, Event, Faults, Nature, Random};
 use crate::fs::{Errno, FilesystemKind};
 use crate::head::{Head, HeadLimits, HeadScan};
@@ -42,6 +43,8 @@ pub(super) struct Plan {
     pub(super) resends_percent: u64,
     pub(super) subjects: usize,
     pub(super) has_people: bool,
+    /// No call fails, so every file gets what it is to say of itself.
+    pub(super) is_healthy: bool,
     pub(super) final_end: End,
 }
 
@@ -115,6 +118,7 @@ impl Plan {
             resends_percent: *random.pick(&[0, 20, 50]),
             subjects: random.range(2, 24) as usize,
             has_people: random.one_in(4),
+            is_healthy: matches!(troubles, Troubles::None),
             final_end: *random.pick(&ends),
         }
     }
@@ -215,6 +219,13 @@ impl Subject {
         let mut scan = HeadScan::new(&self.meta.transfer_syntax_uid, wanted, HeadLimits::default());
         let _ = scan.feed(dataset);
         scan.finish().unwrap()
+    }
+
+    /// What every file of it is to have behind its digest.
+    pub(super) fn receipt(&self) -> Receipt {
+        let mut receipt = [b'-'; RECEIPT_BYTES];
+        receipt[..self.uid.len()].copy_from_slice(self.uid.as_bytes());
+        receipt
     }
 
     /// Different bytes than any before.

@@ -148,7 +148,9 @@ impl Writer {
             _ => Payload::Memory(blocks(&subject.datasets[version], *self.random.pick(&[700, 5000]), false)),
         };
         let (arrived, head) = subject.arrived(version, &self.world.plan.settings);
-        Some(Arc::new(Numbered { instance: Instance::new(arrived, head, payload), attempt, not_voided }))
+        let instance = Instance::new(arrived, head, payload);
+        instance.set_receipt(subject.receipt());
+        Some(Arc::new(Numbered { instance, attempt, not_voided }))
     }
 
     fn spool(&mut self, subject: &Subject, version: usize) -> Result<crate::spool::SpoolFile<SimFile>, StoreError> {

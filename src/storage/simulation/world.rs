@@ -48,7 +48,7 @@ pub(super) fn history(seed: u64, is_told: bool) -> Outcome {
     let machine = Arc::new(parking_lot::Mutex::new(Volume::new(plan.nature.clone(), random.fork())));
     let simulation = Simulation::enter(Arc::clone(&machine), random.fork(), is_told);
     threads::note(|| format!("{plan:#?}"));
-    let ledger = RefCell::new(Ledger::new(plan.settings.duplicates));
+    let ledger = RefCell::new(Ledger::new(&plan));
     let (copy, complaint) = (RefCell::default(), RefCell::default());
     let world = Rc::new(World { plan, machine, ledger, copy, complaint });
     let result = world.run(&simulation, &mut random);
@@ -185,6 +185,7 @@ impl World {
         };
         let (arrived, head) = subject.arrived(0, &self.plan.settings);
         let instance = Instance::new(arrived, head, Payload::Memory(vec![subject.datasets[0].clone()]));
+        instance.set_receipt(subject.receipt());
         let answer = store.commit(&[&instance], &|| ()).pop().unwrap();
         let stored = answer.as_ref().map(drop).map_err(|error| format!("it does not store again: {error}"));
         self.answered(attempt, answer, false);

@@ -8,7 +8,7 @@ use dicom_core::Tag;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::verdict::{Digested, Fault, Verdict};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Hasher, Recorded};
 use crate::fs::{Errno, Handle, read_full};
 use crate::head::syntax::Syntax;
 use crate::head::walk::{DatasetFault, Walk};
@@ -59,9 +59,9 @@ impl<'a> Checker<'a> {
             Err(error) => found.faults.push(Fault::Unreadable { after_bytes: bytes, error }),
         }
         file.start_write_back(0, None); // it is not read again
-        let digested = match Digest::recorded(file) {
+        let digested = match Recorded::read(file).map(|recorded| recorded.digest) {
             None => Digested::NotRecorded,
-            Some(recorded) if recorded == hasher.digest() => Digested::Matches,
+            Some(digest) if digest == hasher.digest() => Digested::Matches,
             Some(_) => {
                 found.faults.push(Fault::Digest);
                 Digested::Differs

@@ -1,8 +1,9 @@
 //! What the writer makes of records.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tidegate_catalogue::{Catalogue, Entered, Record, State};
+use tidegate_catalogue::{Catalogue, Entered, Origin, Record, State};
 
 use super::support::{Fixture, origin, record};
 
@@ -41,6 +42,50 @@ fn what_a_file_does_not_say_is_kept_and_what_was_missing_is_added() {
     assert_eq!(files.len(), 1);
     assert_eq!((files[0].digest, files[0].received_ms), (full.digest, full.received_ms));
     assert_eq!(files[0].origin.as_ref().unwrap().calling_ae_title, "CT1");
+}
+
+#[test]
+fn who_stored_a_file_knows_more_of_its_sender_than_the_file() {
+    let event = record(1, 1, 1);
+    let by_title = Origin { calling_ae_title: "CT1".to_owned(), ..Origin::default() };
+    let (origin, modified_ns) = (Some(Arc::new(by_title)), Some(1_000_000_000));
+    let file = Record { origin, modified_ns, received_ms: 1000, ..event.clone() };
+    // In either order, however often.
+    for records in [[&file, &event], [&event, &file], [&event, &event]] {
+        let mut fixture = Fixture::new();
+        for record in records {
+            fixture.catalogue.enter(std::slice::from_ref(record)).unwrap();
+        }
+        let row = fixture.reader().instances(&event.sop_instance_uid, 9).unwrap().remove(0);
+        assert_eq!(row.received_ms, event.received_ms);
+        assert_eq!(row.origin.unwrap().address, "10.1.2.3");
+    }
+}
+
+#[test]
+fn a_uid_that_is_none_by_the_standard_is_entered_and_found() {
+    let mut fixture = Fixture::new();
+    let uids = ["A-b_c 1", "1.2.x", "1.2~3", "1.2.3.4"];
+    let records = uids.map(|uid| Record {
+        path: format!("d/{uid}.dcm").into(),
+        sop_instance_uid: uid.parse().unwrap(),
+        ..record(1, 1, 1)
+    });
+    assert_eq!(fixture.catalogue.enter(&records).unwrap().new, 4);
+    assert_eq!(fixture.catalogue.enter(&records).unwrap().unchanged, 4);
+    for record in &records {
+        let row = fixture.reader().instances(&record.sop_instance_uid, 9).unwrap().remove(0);
+        assert_eq!((&row.sop_instance_uid, &row.path), (&record.sop_instance_uid, &record.path));
+    }
+    let sql = rusqlite::Connection::open(fixture.path()).unwrap();
+    let mut shown = sql.prepare("SELECT sop_instance_uid, path FROM instances").unwrap();
+    let rows = shown.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let mut shown: Vec<(String, String)> = rows.map(Result::unwrap).collect();
+    shown.sort();
+    let mut expected = uids.map(|uid| (uid.to_owned(), format!("d/{uid}.dcm")));
+    expected.sort();
+    assert_eq!(shown, expected);
+    assert_eq!(fixture.catalogue.mark_gone(&records.map(|record| record.path), 1).unwrap(), 4);
 }
 
 #[test]

@@ -29,6 +29,11 @@ impl Volume {
         self.content_of(key)
     }
 
+    pub(crate) fn attribute_of(&self, path: &Path, name: &str) -> Option<Vec<u8>> {
+        let attributes = &self.inode(self.reach(path).ok()?).ok()?.meta.attributes;
+        attributes.iter().find(|(there, _)| there == name).map(|(_, value)| value.clone())
+    }
+
     fn content_of(&self, key: Key) -> Option<Vec<u8>> {
         let inode = self.inode(key).ok().filter(|inode| inode.meta.kind == Kind::File)?;
         let mut bytes = Vec::with_capacity(inode.pages() as usize * PAGE_BYTES);

@@ -1,11 +1,14 @@
 //! A filesystem that is small, or not there any more. It needs a user who may mount.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::support::*;
+use tidegate_storage::digest::ATTRIBUTE;
+use tidegate_storage::survey::Found;
 use tidegate_storage::{CommitStrategy, Durability, Outcome, Store, StoreError};
 
 /// A small filesystem in memory, where this user may mount one.
@@ -210,4 +213,59 @@ fn without_room_for_a_commit_log_there_is_none_and_it_takes_up_nothing() {
     assert!(store.room(5 << 20).is_ok());
     assert_eq!(commit(&store, &instance("1.2.3.4.5", &pixels(1, 100))).unwrap().outcome, Outcome::New);
     assert!(store.checkpoint_due().is_none());
+}
+
+/// An ext4 inode of 256 bytes has room for the digest and a receipt. A byte more, and each instance would take a block more.
+#[test]
+fn a_receipt_takes_no_block() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = crate::disk::Disk::make(dir.path(), 64) else {
+        return;
+    };
+    let root = disk.mount.join("root");
+    let (store, _) = Store::open(settings(&root)).unwrap();
+    let receipt = *b"AQGh7lZeewAAA8r-8A0AAABN";
+    commit(&store, &instance("1.2.3", &pixels(1, 3000))).unwrap();
+    commit(&store, &with_receipt(instance("1.2.4", &pixels(1, 3000)), &receipt)).unwrap();
+    let blocks = |uid: &str| fs::metadata(root.join(path_of(uid))).unwrap().blocks();
+    assert_eq!(blocks("1.2.4"), blocks("1.2.3"));
+    let file = root.join(path_of("1.2.4"));
+    let value = attribute(&file).unwrap();
+    assert_eq!(Some(&value), recorded(&file, std::str::from_utf8(&receipt).unwrap()).as_ref());
+    rustix::fs::setxattr(&file, ATTRIBUTE, format!("{value}x").as_bytes(), rustix::fs::XattrFlags::empty()).unwrap();
+    assert!(blocks("1.2.4") > blocks("1.2.3"), "this filesystem has inodes in which anything fits");
+}
+
+#[test]
+fn a_filesystem_without_attributes_stores_without_receipts() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    let Some(_mounted) = SmallFilesystem::mount_kind("ramfs", &root, "size=4m") else {
+        return;
+    };
+    let (store, _) = Store::open(settings(&root)).unwrap();
+    assert_eq!(store.origin(b"CT1").unwrap(), Some(0));
+    commit(&store, &with_receipt(instance("1.2.3", &pixels(1, 3000)), b"AQGh7lZeewAAA8r-8A0AAABN")).unwrap();
+    assert_eq!(attribute(&root.join(path_of("1.2.3"))), None);
+    let survey = store.survey().unwrap();
+    let wanted = store.wanted().into();
+    let Found::Instance(found) = survey.read(&path_of("1.2.3"), &wanted).unwrap() else { panic!("it is not found") };
+    assert_eq!(found.recorded, None);
+}
+
+/// The empty directory that a volume was mounted on is not a root whose files are gone.
+#[test]
+fn there_is_no_survey_of_a_mount_point_without_its_volume() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    let Some(mounted) = SmallFilesystem::mount(&root, "1m") else {
+        return;
+    };
+    let (store, _) = Store::open(settings(&root)).unwrap();
+    commit(&store, &instance("1.2.3", &pixels(1, 100))).unwrap();
+    let survey = store.survey().unwrap();
+    mounted.unmount_lazily();
+    assert!(matches!(store.survey(), Err(StoreError::RootUnavailable { .. })));
+    assert!(survey.is_file(&path_of("1.2.3")).unwrap(), "it stays with the volume");
 }

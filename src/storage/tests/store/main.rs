@@ -9,6 +9,8 @@ mod support;
 
 mod duplicates;
 mod failures;
+mod receipts;
 mod scale;
 mod storing;
+mod survey;
 mod verify;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tempfile::TempDir;
+use tidegate_storage::digest::{ATTRIBUTE, Digest, Receipt};
 use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::layout::Layout;
 use tidegate_storage::meta::{DatasetStart, FileMeta};
@@ -231,6 +232,24 @@ pub(crate) fn files(root: &Path) -> Vec<PathBuf> {
     found.iter_mut().for_each(|path| *path = path.strip_prefix(root).unwrap().to_owned());
     found.sort();
     found
+}
+
+/// The same instance, with a receipt.
+pub(crate) fn with_receipt(instance: Instance, receipt: &Receipt) -> Instance {
+    instance.set_receipt(*receipt);
+    instance
+}
+
+/// What the file at `path` says of itself, as text.
+pub(crate) fn attribute(path: &Path) -> Option<String> {
+    let mut value = [0_u8; 256];
+    let length = rustix::fs::getxattr(path, ATTRIBUTE, &mut value).ok()?;
+    Some(String::from_utf8(value[..length].to_vec()).unwrap())
+}
+
+/// What it must say.
+pub(crate) fn recorded(path: &Path, receipt: &str) -> Option<String> {
+    Some(format!("{}{receipt}", Digest::of([&*fs::read(path).unwrap()])))
 }
 
 pub(crate) fn temp_files(root: &Path) -> Vec<PathBuf> {
