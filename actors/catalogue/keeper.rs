@@ -10,7 +10,7 @@ use tidegate_catalogue::{Catalogue, Error, Remedy, set_aside};
 use tidegate_memory::MemoryBudget;
 use tracing::{error, info, warn};
 
-use super::memory::WorkMemory;
+use super::memory::{IsMeasured, WorkMemory};
 use super::queue::{Batch, Cause};
 use super::shared::{Shared, Trouble};
 use super::state::{LastBatch, OpenGap, Work, WorkState};
@@ -42,8 +42,13 @@ pub(super) struct Keeper<D: Disk> {
 }
 
 impl<D: Disk> Keeper<D> {
-    pub(super) fn new(shared: Arc<Shared>, budget: MemoryBudget, open_disk: OpenDisk<D>) -> Self {
-        let (memory, works) = (WorkMemory::new(budget), Works::new(open_disk));
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        budget: MemoryBudget,
+        is_measured: IsMeasured,
+        open_disk: OpenDisk<D>,
+    ) -> Self {
+        let (memory, works) = (WorkMemory::new(budget, is_measured), Works::new(open_disk));
         Self {
             shared,
             file: None,

@@ -10,19 +10,28 @@ const WORK_BYTES: u64 = 1 << 20;
 /// The page cache without a lease: less than what shows in the figures of memory.
 const LEAST_CACHE_BYTES: u64 = 256 << 10;
 
+/// Whether the node has measured what it holds beyond leases.
+pub(crate) type IsMeasured = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// The lease, while there is work.
 pub(super) struct WorkMemory {
     budget: MemoryBudget,
+    /// A lease counts as allocated, and the caches of SQLite grow into it. One that is there while the node measures what it holds beyond leases would
+    /// be missing from the measure, so there is none before.
+    is_measured: IsMeasured,
     lease: Option<MemoryLease>,
 }
 
 impl WorkMemory {
-    pub(super) fn new(budget: MemoryBudget) -> Self {
-        Self { budget, lease: None }
+    pub(super) fn new(budget: MemoryBudget, is_measured: IsMeasured) -> Self {
+        Self { budget, is_measured, lease: None }
     }
 
     /// Leases the memory for work on a file of so many bytes, if it is to be had. The bytes that the page cache may have now.
     pub(super) fn acquire(&mut self, file_bytes: u64) -> u64 {
+        if !(self.is_measured)() {
+            return LEAST_CACHE_BYTES;
+        }
         let cache = CACHE_BYTES.min(self.budget.limit() / BUDGET_SHARE).max(LEAST_CACHE_BYTES);
         // The cache holds no more than the file has.
         let needed = cache.min(file_bytes) + WORK_BYTES.min(cache);
@@ -32,7 +41,9 @@ impl WorkMemory {
             // The file grows: not a lease for each of its pages.
             self.lease = holder.lease(Stage::Catalogue, needed + needed / 4).ok();
         }
-        if self.lease.is_some() { cache } else { LEAST_CACHE_BYTES }
+        let Some(lease) = &self.lease else { return LEAST_CACHE_BYTES };
+        lease.set_unused(lease.bytes() - cache.min(file_bytes));
+        cache
     }
 
     /// Gives it back, after the caches were.

@@ -133,7 +133,10 @@ impl Child {
         let thread = std::thread::spawn(move || {
             let mailbox = Arc::new(WriterMailbox::new(1, 1, Arc::<Latencies>::default()));
             let open_disk = Box::new(move || Ok(disk.clone()));
-            let actor = CatalogueActor::new(Env { shared, budget, mailbox, open_disk }, liveness);
+            let actor = CatalogueActor::new(
+                Env { shared, budget, mailbox, is_measured: Box::new(|| true), open_disk },
+                liveness,
+            );
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(actor.run());
         });

@@ -163,13 +163,15 @@ impl Shared {
     }
 
     /// The environment of the catalogue, if there is one.
-    pub(crate) fn catalogue_env(&self) -> Option<catalogue::actor::Env<RootDisk>> {
+    pub(crate) fn catalogue_env(self: &Arc<Self>) -> Option<catalogue::actor::Env<RootDisk>> {
         let shared = self.catalogue.clone()?;
+        let node = self.clone();
         let (store, keeps_patients) = (self.store.clone(), shared.settings.keeps_patients);
         Some(catalogue::actor::Env {
             shared,
             budget: self.budget.clone(),
             mailbox: self.mailbox.clone(),
+            is_measured: Box::new(move || node.baseline.is_set()),
             open_disk: Box::new(move || RootDisk::new(&store, keeps_patients)),
         })
     }

@@ -210,7 +210,9 @@ fn a_signal_has_the_node_write_down_what_it_is_about() {
     let record = &records(&node)[0];
     assert_eq!((record["alarm"].as_str(), record["phase"].as_str()), (Some("asked"), Some("Serving")));
     assert_eq!(record["counters"]["acknowledged_total"], 1);
-    let holders = record["holders"].as_array().unwrap();
+    // The accounts of the catalogue come and go with its batches.
+    let holders = record["holders"].as_array().unwrap().iter().filter(|holder| holder["label"] != "catalogue");
+    let holders: Vec<_> = holders.collect();
     assert!(holders[0]["label"].as_str().unwrap().contains("CT_1"), "who holds most comes first: {holders:?}");
     assert_eq!(record["writers"]["writers"].as_array().unwrap().len(), 16);
     assert!(!record["history"].as_array().unwrap().is_empty());
