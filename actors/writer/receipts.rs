@@ -30,7 +30,7 @@ fn key_of(origin: &Origin, store: &Store, incidents: &Incidents) -> Option<Origi
     // Two writers may be here at once: they find the same entry.
     let key = look_up(origin, store);
     if let Err(error) = &key
-        && let Some(unlogged) = incidents.worth_a_line(Class::Refusal, "receipt", NO_PEER)
+        && let Some(unlogged) = incidents.worth_a_line(Class::Refusal, "receipt", NO_PEER, ())
     {
         tracing::warn!(%error, unlogged, "instances are stored without a receipt");
     }

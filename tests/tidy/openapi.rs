@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use syn::{Attribute, Fields, GenericArgument, Item, LitStr, PathArguments, Type};
 
 /// Where the types are.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "src/admin/api.rs",
     "src/admin/ended.rs",
     "src/admin/events.rs",

@@ -139,8 +139,12 @@ impl Head {
     /// (PS3.4 §B.2.3, status A900). One that is absent or empty is no mismatch; of one that stands twice, both count.
     pub fn check(&self, meta: &FileMeta) -> Result<(), Mismatch> {
         let agrees = |tag, uid: &str| {
-            let mut values = self.values.iter().chain(&self.repeated).filter(|(kept, _)| *kept == tag);
-            values.all(|(_, raw)| [b"", uid.as_bytes()].contains(&trim_padding(raw)))
+            let repeated = self.repeated.iter().filter(|(kept, _)| *kept == tag).map(|(_, raw)| raw.as_slice());
+            self.values
+                .get(tag)
+                .into_iter()
+                .chain(repeated)
+                .all(|raw| [b"", uid.as_bytes()].contains(&trim_padding(raw)))
         };
         if !agrees(tags::SOP_CLASS_UID, meta.sop_class_uid.as_str()) {
             return Err(Mismatch::SopClass);

@@ -285,11 +285,6 @@ impl Scan {
         Ok(is_complete && (self.pixels.is_some() || !self.seeks_pixels))
     }
 
-    /// Whether an element behind the last needed one was met.
-    pub(super) fn has_needed(&self) -> bool {
-        self.has_needed
-    }
-
     fn has(&self, tags: &[Tag]) -> bool {
         tags.iter().all(|tag| self.values.has(*tag))
     }
