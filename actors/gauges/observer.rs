@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -105,6 +106,11 @@ impl Observer {
             durability: self.0.placement.durability,
             certificate_ends: live.certificate_ends,
         }
+    }
+
+    /// The storage root.
+    pub fn storage_root(&self) -> &Path {
+        &self.0.store.settings().root
     }
 
     /// Every open association, the oldest first.

@@ -53,6 +53,23 @@ impl Reach {
         Ok(Client::new(self.sockets()?, timeout))
     }
 
+    /// The files that can be the catalogue of the node, the likeliest first; none if only its socket is named.
+    pub(super) fn catalogues(&self) -> Result<Vec<PathBuf>, Exit> {
+        if self.socket.is_some() {
+            return Ok(Vec::new());
+        }
+        let flags = Flags { storage: self.storage.clone(), ..Flags::default() };
+        let named = self.config.as_deref();
+        let packaged = Path::new(PACKAGED);
+        let is_named = named.is_some() || self.storage.is_some();
+        let others = (!is_named && File::open(packaged).is_ok()).then_some(Some(packaged));
+        let files = [named].into_iter().chain(others).map(|file| {
+            config::catalogue_file(file, config::process_environment(), &flags).map_err(|error| refuse(&error))
+        });
+        let files = files.collect::<Result<Vec<_>, Exit>>()?;
+        Ok(files.into_iter().flatten().collect())
+    }
+
     /// The paths at which the node's socket can be, the likeliest first. Without an option, that is the node of this directory or of the
     /// environment, and then the packaged one.
     fn sockets(self) -> Result<Vec<PathBuf>, Exit> {
