@@ -19,6 +19,7 @@
 //! | [`ingest`] | the one way in for datasets: assembly, spooling, hand-off to the writers, retry |
 //! | [`mailbox`] | the bounded queue from associations to writers: jobs, lanes, the scheduler, the group of the next frame |
 //! | [`writer`] | one actor on a thread of its own: takes jobs from the mailbox and commits them |
+//! | [`catalogue`] | enters each stored instance into the catalogue, and compares it with the disk |
 //! | [`supervision`] | starts, watches and replaces the parts of the node |
 //! | [`gauges`] | counters, histograms, events and records, for operators |
 //! | [`committed`] | the event that an instance is stored, for everything behind the storage |
@@ -30,6 +31,7 @@
 //! This crate touches files only through `tidegate_storage`, and knows no configuration file and no command line.
 
 pub mod association;
+pub mod catalogue;
 mod committed;
 pub mod fault;
 pub mod fixed;
@@ -44,6 +46,7 @@ pub mod supervision;
 mod sync;
 mod writer;
 
+pub use catalogue::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, Work, WorkState};
 pub use committed::{Committed, Origin, Sink};
 pub use gauges::activity::{AssociationUse, WriterUse};
 pub use gauges::counters::SpoolReason;
@@ -55,7 +58,7 @@ pub use network::transport::TLS_LEASE_BYTES;
 pub use network::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError, rfc3339};
 pub use node::phase::Phase;
 pub use node::settings::{
-    AccessSettings, AssociationSettings, CertificateEnds, LiveSettings, MinimumRate, NodeSettings, RestartLimit,
+    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, LiveSettings, MinimumRate, NodeSettings, RestartLimit,
     SupervisionSettings, Terms, WriterSettings,
 };
 pub use node::{Heart, Node, StartError, Stopped};

@@ -20,13 +20,15 @@ use super::audit_queue::AuditTrail;
 use super::counters::Counters;
 use super::history::Point;
 use super::incidents::Class;
-use super::latency::Latencies;
+use super::latency::{Distribution, Latencies};
 use super::recent::{ChildEnded, Refused};
+use crate::catalogue::state::{CatalogueRequest, CatalogueState, Condition};
 use crate::network::handshake::HandshakeFailure;
 use crate::node::phase::Phase;
 use crate::node::settings::CertificateEnds;
 use crate::node::shared::Shared;
-use crate::supervision::tree::ChildStatus;
+use crate::supervision::spec::Group;
+use crate::supervision::tree::{ChildState, ChildStatus};
 
 /// A view of the running node, for any thread.
 #[derive(Clone, Debug)]
@@ -218,6 +220,29 @@ impl Observer {
     /// The queue of audit records; `None`: there is no audit trail.
     pub fn audit(&self) -> Option<Arc<AuditTrail>> {
         self.0.gauges.audit.clone()
+    }
+
+    /// The state of the catalogue; `None`: there is none.
+    pub fn catalogue(&self) -> Option<CatalogueState> {
+        let mut state = self.0.catalogue.as_ref()?.state();
+        let is_given_up = |child: &ChildStatus| child.group == Group::Catalogue && child.state == ChildState::Down;
+        if self.children().iter().any(is_given_up) {
+            state.condition = Condition::Unavailable {
+                reason: "the thread of the catalogue ended too often, and was given up".to_owned(),
+                remedy: "report the panics in the log, and start the node again".to_owned(),
+            };
+        }
+        Some(state)
+    }
+
+    /// Durations of the transactions of the catalogue.
+    pub fn catalogue_batches(&self) -> Option<Distribution> {
+        self.0.catalogue.as_ref().map(|catalogue| catalogue.batches().read())
+    }
+
+    /// Begins work on the catalogue, and returns at once: the state says how far it has come. False: there is no catalogue.
+    pub fn ask_catalogue(&self, request: CatalogueRequest) -> bool {
+        self.0.catalogue.as_ref().inspect(|catalogue| catalogue.ask(request)).is_some()
     }
 
     /// Records the outcome of a reload of the configuration, for the metrics.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::shared::Shared;
 use crate::association;
+use crate::catalogue::actor::CatalogueActor;
 use crate::fault::fault_points;
 use crate::gauges::observer::Observer;
 use crate::gauges::statistics;
@@ -17,7 +18,7 @@ use crate::network::transport::Port;
 use crate::supervision::child::ChildActor;
 use crate::supervision::liveness::{HeldWork, Liveness};
 use crate::supervision::service::Service;
-use crate::supervision::spec::{ChildSpec, Group};
+use crate::supervision::spec::{ChildSpec, Group, Restart};
 use crate::supervision::threads::AssociationThreads;
 use crate::writer::Writer;
 
@@ -31,6 +32,7 @@ pub(crate) fn specs(
 ) -> Vec<ChildSpec> {
     let associations = Arc::new(shared.association_env());
     let mut specs = vec![statistics_spec(shared)];
+    specs.extend(catalogue_spec(shared));
     specs.extend(sockets.plain.map(|socket| listener_spec("listener", Port::Plain, shared, &associations, socket)));
     specs.extend(sockets.tls.map(|socket| listener_spec("listener-tls", Port::Tls, shared, &associations, socket)));
     specs.extend((0..writers as u32).map(|index| writer_spec(index, shared)));
@@ -45,6 +47,21 @@ fn statistics_spec(shared: &Arc<Shared>) -> ChildSpec {
     let shared = shared.clone();
     let make = move |liveness| Ok(statistics::child(&shared, liveness));
     ChildSpec::permanent("statistics".to_owned(), Group::Statistics, make, HeldWork::default)
+}
+
+fn catalogue_spec(shared: &Arc<Shared>) -> Option<ChildSpec> {
+    shared.catalogue.as_ref()?;
+    let shared = shared.clone();
+    let make = move |liveness| {
+        let env = shared.catalogue_env();
+        Ok(ChildActor::new(&shared.gauges.counters, move || async move {
+            if let Some(env) = env {
+                CatalogueActor::new(env, liveness).run().await;
+            }
+        }))
+    };
+    let spec = ChildSpec::permanent("catalogue".to_owned(), Group::Catalogue, make, HeldWork::default);
+    Some(ChildSpec { restart: Restart::Transient, ..spec })
 }
 
 fn listener_spec(

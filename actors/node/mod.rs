@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use self::phase::Phase;
 use self::settings::{LiveSettings, NodeSettings};
 use self::shared::Shared;
-use crate::committed::{Sink, Sinks};
+use crate::committed::Sink;
 use crate::gauges::audit::AuditEvent;
 use crate::gauges::observer::Observer;
 use crate::network::listener::{Sockets, bind};
@@ -129,14 +129,15 @@ impl Node {
         services: Vec<Service>,
         sinks: Vec<Arc<dyn Sink>>,
     ) -> Result<Self, StartError> {
-        let NodeSettings { listen, tls_listen, association_threads, writers, storage, audits, live } = settings;
+        let NodeSettings { listen, tls_listen, association_threads, writers, storage, audits, catalogue, live } = settings;
         // A recovery may take long, and the thread that waits for signals must not.
         let opened = tokio::task::spawn_blocking(move || Store::open(storage)).await;
         let (store, recovery) = opened.map_err(|error| StartError::Thread(error.into()))??;
         let (plain, local_address) = bind_if(listen)?.unzip();
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();
         let sockets = Sockets { plain, tls };
-        let shared = Arc::new(Shared::new(live, writers, association_threads, audits, &store, Sinks::new(sinks))?);
+        let shared = Shared::new(live, writers, association_threads, audits, catalogue, &store, sinks)?;
+        let shared = Arc::new(shared);
         let specs = children::specs(&shared, writers, association_threads, sockets, services);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
         let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.supervisor_env());
@@ -266,6 +267,9 @@ impl Node {
     /// Waits for ending threads to drop their actors, for a bounded time.
     async fn wait_for_actors(&self) {
         self.shared.passcodes.release();
+        if let Some(catalogue) = &self.shared.catalogue {
+            catalogue.clear();
+        }
         wait_until(LAST_GRACE, || self.shared.gauges.counters.actors.get() == 0 && self.shared.budget.held() == 0)
             .await;
     }

@@ -1,6 +1,7 @@
 //! The settings of the actors. They are valid: `src/config` checks them before it builds these types.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +30,21 @@ pub struct NodeSettings {
     pub storage: tidegate_storage::Settings,
     /// Whether there is an audit trail.
     pub audits: bool,
+    /// The catalogue; `None`: there is none.
+    pub catalogue: Option<CatalogueSettings>,
     /// Settings that can change while the node runs.
     pub live: LiveSettings,
+}
+
+/// The catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueSettings {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether the node chose the path. It sets aside a damaged file there, and whatever else stands there.
+    pub is_own: bool,
+    /// Whether patients are kept in it.
+    pub keeps_patients: bool,
 }
 
 /// Settings that can change while the node runs, all at once.

@@ -12,9 +12,10 @@ use tokio::sync::watch;
 
 use super::live::Live;
 use super::phase::Phase;
-use super::settings::{AssociationSettings, LiveSettings};
+use super::settings::{AssociationSettings, CatalogueSettings, LiveSettings};
 use crate::association::{self, PasscodeQueue};
-use crate::committed::Sinks;
+use crate::catalogue::{self, CatalogueSink, RootDisk};
+use crate::committed::{Sink, Sinks};
 use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
 use crate::network::admission::{Admission, Limits, floors_of};
@@ -44,6 +45,8 @@ pub struct Shared {
     /// The sinks of committed instances.
     pub(crate) sinks: Sinks,
     pub(crate) passcodes: Arc<PasscodeQueue>,
+    /// The catalogue, if there is one.
+    pub(crate) catalogue: Option<Arc<catalogue::Shared>>,
 }
 
 impl Shared {
@@ -56,11 +59,14 @@ impl Shared {
         writers: usize,
         association_threads: usize,
         audits: bool,
+        catalogue: Option<CatalogueSettings>,
         store: &Store,
-        sinks: Sinks,
+        mut sinks: Vec<Arc<dyn Sink>>,
     ) -> Result<Self, AllocatorError> {
         let gauges = Arc::new(Gauges::new(writers, audits));
         let budget = MemoryBudget::new(live.memory_budget_bytes);
+        let catalogue = catalogue.map(|settings| catalogue::Shared::new(settings, &budget));
+        sinks.extend(catalogue.iter().map(|shared| Arc::new(CatalogueSink::new(shared.clone())) as Arc<dyn Sink>));
         let shared = Self {
             passcodes: Arc::new(PasscodeQueue::new(&budget)),
             mailbox: Arc::new(WriterMailbox::new(live.writers.mailbox_capacity, writers, gauges.latencies.clone())),
@@ -75,7 +81,8 @@ impl Shared {
             probe: AllocatorProbe::new()?,
             baseline: Baseline::default(),
             placement: store.settings().placement(),
-            sinks,
+            sinks: Sinks::new(sinks),
+            catalogue,
             live: Arc::new(Live::new(live)),
         };
         shared.apply_limits();
@@ -150,6 +157,17 @@ impl Shared {
             mailbox: self.mailbox.clone(),
             sinks: self.sinks.clone(),
         }
+    }
+
+    /// The environment of the catalogue, if there is one.
+    pub(crate) fn catalogue_env(&self) -> Option<catalogue::actor::Env<RootDisk>> {
+        let open_disk = || Box::new(|| RootDisk);
+        self.catalogue.clone().map(|shared| catalogue::actor::Env {
+            shared,
+            budget: self.budget.clone(),
+            mailbox: self.mailbox.clone(),
+            open_disk: open_disk(),
+        })
     }
 
     /// The environment of the supervisor.

@@ -17,7 +17,7 @@ pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 pub(crate) enum Restart {
     /// Restarted after every end, unless it was asked to stop.
     Permanent,
-    /// Restarted after an abnormal end: surfaces for operators.
+    /// Restarted after an abnormal end: the catalogue, and surfaces for operators.
     Transient,
     /// Never restarted: associations.
     Temporary,
@@ -39,6 +39,8 @@ impl Restart {
 pub enum Group {
     /// Statistics and memory pressure.
     Statistics,
+    /// The catalogue. It stops after the writers, whose last instances it enters.
+    Catalogue,
     /// The writers.
     Writers,
     /// The threads that serve associations.
@@ -60,12 +62,20 @@ pub(crate) enum Escalation {
 
 impl Group {
     /// Every group, in start order.
-    pub const ALL: [Self; 5] = [Self::Statistics, Self::Writers, Self::AssociationThreads, Self::Listener, Self::Admin];
+    pub const ALL: [Self; 6] = [
+        Self::Statistics,
+        Self::Catalogue,
+        Self::Writers,
+        Self::AssociationThreads,
+        Self::Listener,
+        Self::Admin,
+    ];
 
     /// Name in metrics and lists.
     pub fn name(self) -> &'static str {
         match self {
             Self::Statistics => "statistics",
+            Self::Catalogue => "catalogue",
             Self::Writers => "writers",
             Self::AssociationThreads => "association_threads",
             Self::Listener => "listener",
@@ -77,7 +87,7 @@ impl Group {
     pub(crate) fn escalation(self) -> Escalation {
         match self {
             Self::Statistics | Self::Writers | Self::AssociationThreads | Self::Listener => Escalation::Node,
-            Self::Admin => Escalation::Group,
+            Self::Catalogue | Self::Admin => Escalation::Group,
         }
     }
 }

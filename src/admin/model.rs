@@ -319,6 +319,7 @@ impl Leased {
             queued: bytes.get(Stage::Queued),
             writing: bytes.get(Stage::Writing),
             spooling: bytes.get(Stage::Spooling),
+            catalogue: bytes.get(Stage::Catalogue),
             admin: bytes.get(Stage::Admin),
         }
     }

@@ -14,6 +14,9 @@ use crate::record::{Record, State};
 /// Whether the catalogue has ever kept patients.
 const PATIENTS: &str = "patients";
 
+/// When a catch-up came to its end for the first time.
+const COMPLETE: &str = "complete_ms";
+
 /// When the last record was received.
 const LAST_RECORD: &str = "last_record_ms";
 
@@ -78,6 +81,28 @@ impl Catalogue {
     /// Bytes of the file and of its write-ahead log. A reader that holds a transaction open keeps the log from being reused.
     pub fn bytes(&self) -> u64 {
         file::bytes(&self.path)
+    }
+
+    /// Whether a catch-up has ever come to its end. Until then, the catalogue may know any part of what is on the disk.
+    pub fn is_complete(&self) -> Result<bool, Error> {
+        self.mark(COMPLETE).map(|at_ms| at_ms.is_some())
+    }
+
+    /// A catch-up has come to its end.
+    pub(crate) fn note_complete(&mut self, at_ms: i64) -> Result<(), Error> {
+        if self.is_complete()? { Ok(()) } else { self.set_mark(COMPLETE, at_ms) }
+    }
+
+    /// Lets the page cache grow to so many bytes at most. It is 8 MiB unless this was called.
+    pub fn limit_cache(&self, bytes: u64) -> Result<(), Error> {
+        let pages = format!("PRAGMA cache_size = -{}", bytes / 1024);
+        self.connection.execute_batch(&pages).map_err(Error::sqlite(&self.path))
+    }
+
+    /// Gives back as much memory as can be had again from the file.
+    pub fn release_memory(&self) {
+        // It cannot fail, and what it cannot free stays in use.
+        let _ = self.connection.release_memory();
     }
 
     /// Enters files. What is known already changes nothing, so a record may come twice, and in any order with the same record read from the

@@ -25,13 +25,15 @@ pub enum Stage {
     Writing,
     /// A part in flight to a spool file.
     Spooling,
+    /// Instances that wait to be entered into the catalogue, and its caches while it is written.
+    Catalogue,
     /// Requests to the admin surface and their answers.
     Admin,
 }
 
 impl Stage {
     /// Every stage, in the order a byte passes them.
-    pub const ALL: [Stage; 8] = [
+    pub const ALL: [Stage; 9] = [
         Self::Floor,
         Self::Tls,
         Self::Negotiating,
@@ -39,6 +41,7 @@ impl Stage {
         Self::Queued,
         Self::Writing,
         Self::Spooling,
+        Self::Catalogue,
         Self::Admin,
     ];
 
@@ -46,7 +49,7 @@ impl Stage {
     pub(crate) fn is_data(self) -> bool {
         match self {
             Self::Floor | Self::Tls | Self::Negotiating => false,
-            Self::Receiving | Self::Queued | Self::Writing | Self::Spooling | Self::Admin => true,
+            Self::Receiving | Self::Queued | Self::Writing | Self::Spooling | Self::Catalogue | Self::Admin => true,
         }
     }
 
@@ -60,6 +63,7 @@ impl Stage {
             Self::Queued => "queued",
             Self::Writing => "writing",
             Self::Spooling => "spooling",
+            Self::Catalogue => "catalogue",
             Self::Admin => "admin",
         }
     }

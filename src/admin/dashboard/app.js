@@ -2,10 +2,10 @@
 // never as markup: there is no innerHTML in this file.
 "use strict";
 
-const STAGES = ["floor", "tls", "negotiating", "receiving", "queued", "writing", "spooling", "admin"];
+const STAGES = ["floor", "tls", "negotiating", "receiving", "queued", "writing", "spooling", "catalogue", "admin"];
 const STAGE_WORDS = {
   floor: "association floors", tls: "TLS", negotiating: "negotiating", receiving: "receiving", queued: "queued for writers",
-  writing: "being committed", spooling: "being spooled", admin: "admin",
+  writing: "being committed", spooling: "being spooled", catalogue: "being catalogued", admin: "admin",
 };
 const KEEP = 600;
 const SVG = "http://www.w3.org/2000/svg";

@@ -141,6 +141,9 @@ impl<D: Disk> CatchUp<D> {
         if !matches!(self.phase, Phase::Done) {
             return Ok(true);
         }
+        if self.corrects {
+            catalogue.note_complete(at_ms)?;
+        }
         if self.corrects && self.progress.unreadable == 0 {
             catalogue.close_gaps(self.gap, at_ms)?;
         }

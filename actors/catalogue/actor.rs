@@ -1,0 +1,161 @@
+//! The child that owns the catalogue. It sleeps until records, a request or a repetition is due, and does at most a batch and a step between two
+//! looks at its orders.
+//!
+//! A call of the file blocks this thread, as long as its disk does. So the child has no heartbeat: another thread would hang in the same call. What
+//! operators see of a disk without an answer is in [`Shared`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate_catalogue::catch_up::Disk;
+use tidegate_memory::MemoryBudget;
+use tokio::time::sleep_until;
+
+use super::keeper::Keeper;
+use super::queue::BATCH;
+use super::shared::Shared;
+use super::work::OpenDisk;
+use crate::fault;
+use crate::mailbox::WriterMailbox;
+use crate::supervision::liveness::Liveness;
+
+/// Records are gathered for so long.
+const GATHERING: Duration = Duration::from_millis(100);
+/// After so long without work, the caches are given back.
+const REST: Duration = Duration::from_secs(1);
+/// At the end, records are entered for so long.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What the child uses of the node.
+pub(crate) struct Env<D: Disk> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) budget: MemoryBudget,
+    pub(crate) mailbox: Arc<WriterMailbox>,
+    pub(crate) open_disk: OpenDisk<D>,
+}
+
+/// The child.
+pub(crate) struct CatalogueActor<D: Disk> {
+    shared: Arc<Shared>,
+    mailbox: Arc<WriterMailbox>,
+    keeper: Keeper<D>,
+    worked_at: Instant,
+    /// Dropped last: the supervisor learns of the end when the missed records are counted.
+    liveness: Liveness,
+}
+
+impl<D: Disk> CatalogueActor<D> {
+    pub(crate) fn new(env: Env<D>, liveness: Liveness) -> Self {
+        let Env { shared, budget, mailbox, open_disk } = env;
+        let keeper = Keeper::new(shared.clone(), budget, open_disk);
+        Self { shared, mailbox, keeper, worked_at: Instant::now(), liveness }
+    }
+
+    pub(crate) async fn run(mut self) {
+        self.liveness.ready();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.liveness.stop_requested() => break,
+                () = self.until_due() => {}
+            }
+            fault::point("catalogue");
+            self.turn();
+            // A work of many steps must not keep the request to stop from this thread.
+            tokio::task::yield_now().await;
+        }
+        self.enter_the_rest();
+        self.liveness.finish();
+    }
+
+    async fn until_due(&self) {
+        loop {
+            let due = self.due(Instant::now());
+            if due.is_some_and(|due| due <= Instant::now()) {
+                return;
+            }
+            let sleep = async {
+                match due {
+                    Some(due) => sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sleep => {}
+                () = self.shared.queue.arrived() => {}
+                () = self.shared.asked() => return,
+            }
+        }
+    }
+
+    /// When there is something to do.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let rest = self.keeper.has_memory().then(|| self.worked_at + REST);
+        let work = match self.keeper.retry_at() {
+            Some(retry_at) => Some(retry_at),
+            None if !self.keeper.is_open() => Some(now),
+            None => [self.batch_due(now), self.keeper.works.due(now)].into_iter().flatten().min(),
+        };
+        [work, rest].into_iter().flatten().min()
+    }
+
+    /// When a batch is due: its first record has waited long enough, or it is full.
+    fn batch_due(&self, now: Instant) -> Option<Instant> {
+        if self.keeper.has_pending() {
+            return Some(now);
+        }
+        match self.shared.queue.waiting() {
+            (_, None) => self.shared.queue.has_missed().then_some(now),
+            (BATCH.., Some(_)) => Some(now),
+            // A check holds the disk against what is entered.
+            (_, Some(_)) if self.keeper.works.is_checking() => Some(now),
+            (_, Some(since)) => Some(since + GATHERING),
+        }
+    }
+
+    /// A batch and a step, as far as they are due.
+    fn turn(&mut self) {
+        self.shared.take_asked().into_iter().for_each(|request| self.keeper.works.ask(request));
+        let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.keeper.retry_at().is_some_and(|at| at > now) {
+            if is_due(Some(self.worked_at + REST)) {
+                self.keeper.rest();
+            }
+            return;
+        }
+        if !self.keeper.is_open() {
+            self.keeper.open();
+            self.worked_at = Instant::now();
+            return;
+        }
+        let (is_batch_due, is_step_due) = (is_due(self.batch_due(now)), is_due(self.keeper.works.due(now)));
+        if is_batch_due {
+            self.keeper.enter();
+        }
+        // After a failure, everything waits.
+        if is_step_due && self.keeper.retry_at().is_none() && self.keeper.is_open() {
+            let others_wait = self.mailbox.depth() > 0 || self.shared.queue.waiting().0 >= BATCH;
+            self.keeper.step(others_wait);
+        }
+        if is_batch_due || is_step_due {
+            self.worked_at = Instant::now();
+        } else if is_due(Some(self.worked_at + REST)) {
+            self.keeper.rest();
+        }
+    }
+
+    /// Enters what waits, for a bounded time. The next start finds the rest.
+    fn enter_the_rest(&mut self) {
+        let began = Instant::now();
+        while self.keeper.is_open() && began.elapsed() < GRACE {
+            if self.shared.queue.waiting().0 == 0 && !self.keeper.has_pending() {
+                return;
+            }
+            self.keeper.enter();
+            if self.keeper.retry_at().is_some() {
+                return;
+            }
+        }
+    }
+}

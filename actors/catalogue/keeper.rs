@@ -1,0 +1,351 @@
+//! The open file, and what is done about each of its errors: [`tidegate_catalogue::Error::remedy`] says which.
+//!
+//! Each state is logged once. Nothing is given up: what cannot be done now is tried again, at most [`LONGEST_PAUSE`] later.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tidegate_catalogue::catch_up::Disk;
+use tidegate_catalogue::{Catalogue, Error, Remedy, set_aside};
+use tidegate_memory::MemoryBudget;
+use tracing::{error, info, warn};
+
+use super::memory::WorkMemory;
+use super::queue::{Batch, Cause};
+use super::shared::{Shared, Trouble};
+use super::state::{LastBatch, OpenGap, Work, WorkState};
+use super::work::{Ended, OpenDisk, Works, now_ms};
+
+/// Time before the first repetition of what failed, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Least time between two files that are set aside. A disk that damages each of them must not fill the log.
+const BETWEEN_SET_ASIDE: Duration = Duration::from_secs(60);
+
+/// The owner of the file.
+pub(super) struct Keeper<D: Disk> {
+    shared: Arc<Shared>,
+    file: Option<Catalogue>,
+    memory: WorkMemory,
+    /// The limit of its page cache.
+    cache_bytes: u64,
+    pub(super) works: Works<D>,
+    /// Records that could not be entered yet.
+    pending: Option<Batch>,
+    /// Missed instances that are not noted in the file yet.
+    unnoted: Vec<(Cause, u64)>,
+    /// Gaps noted so far.
+    gaps: u64,
+    retry_at: Option<Instant>,
+    pause: Duration,
+    set_aside_at: Option<Instant>,
+}
+
+impl<D: Disk> Keeper<D> {
+    pub(super) fn new(shared: Arc<Shared>, budget: MemoryBudget, open_disk: OpenDisk<D>) -> Self {
+        let (memory, works) = (WorkMemory::new(budget), Works::new(open_disk));
+        Self {
+            shared,
+            file: None,
+            memory,
+            cache_bytes: 0,
+            works,
+            pending: None,
+            unnoted: Vec::new(),
+            gaps: 0,
+            retry_at: None,
+            pause: FIRST_PAUSE,
+            set_aside_at: None,
+        }
+    }
+
+    /// When something may be tried again after a failure; `None`: nothing has failed.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Whether records or notes wait for the file.
+    pub(super) fn has_pending(&self) -> bool {
+        self.pending.is_some() || !self.unnoted.is_empty()
+    }
+
+    /// Whether memory is leased for work.
+    pub(super) fn has_memory(&self) -> bool {
+        self.memory.is_leased()
+    }
+
+    /// Gives the caches back.
+    pub(super) fn rest(&mut self) {
+        if let Some(file) = &self.file {
+            file.release_memory();
+        }
+        self.memory.release();
+    }
+
+    /// Opens the file, and wants a catch-up: what happened while it was closed is not known.
+    pub(super) fn open(&mut self) {
+        let (path, keeps_patients) = (self.shared.settings.path.clone(), self.shared.settings.keeps_patients);
+        let began = Instant::now();
+        let opened = self.calling(|_| Catalogue::open(&path, keeps_patients));
+        match opened.and_then(|file| file.is_complete().map(|is_complete| (file, is_complete))) {
+            Ok((file, is_complete)) => {
+                let (bytes, took_ms) = (file.bytes(), began.elapsed().as_millis() as u64);
+                info!(path = %path.display(), bytes, is_complete, took_ms, "catalogue opened");
+                let mut seen = self.shared.figures.seen.lock();
+                (seen.is_partial, seen.is_uncertain, seen.bytes) = (!is_complete, true, bytes);
+                drop(seen);
+                (self.file, self.cache_bytes) = (Some(file), 0);
+                self.works.want(Work::Changes);
+                self.succeeded();
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Enters the records of a batch, and notes what was missed.
+    pub(super) fn enter(&mut self) {
+        self.notice_missed();
+        let batch = self.pending.take().unwrap_or_else(|| self.shared.queue.take());
+        let records = batch.records().len() as u64;
+        if records > 0 {
+            let began = Instant::now();
+            if self.attempt(|file, _| file.enter(batch.records())).is_none() {
+                self.pending = Some(batch);
+                return;
+            }
+            batch.done();
+            let took = began.elapsed();
+            self.shared.figures.entered.add(records);
+            self.shared.figures.batches.record(took);
+            let last_batch = Some(LastBatch { at: SystemTime::now(), records, took });
+            let bytes = self.file.as_ref().map_or(0, Catalogue::bytes);
+            let mut seen = self.shared.figures.seen.lock();
+            (seen.last_batch, seen.bytes) = (last_batch, bytes);
+        } else {
+            batch.done();
+        }
+        self.note_missed();
+    }
+
+    /// Opens a gap for what was missed since the last look.
+    fn notice_missed(&mut self) {
+        let missed = self.shared.queue.take_missed();
+        if missed.is_empty() {
+            return;
+        }
+        let mut seen = self.shared.figures.seen.lock();
+        for (cause, count) in missed {
+            if cause == Cause::Ended {
+                self.shared.figures.missed.add(count);
+            }
+            let reason = seen.trouble.as_ref().map_or_else(|| cause.text().to_owned(), |trouble| trouble.reason.clone());
+            let gap = seen.gap.get_or_insert_with(|| {
+                warn!(reason, "instances are missed by the catalogue; catch-up will find them");
+                OpenGap { since: SystemTime::now(), reason, missed: 0 }
+            });
+            gap.missed += count;
+            match self.unnoted.iter_mut().find(|(known, _)| *known == cause) {
+                Some((_, unnoted)) => *unnoted += count,
+                None => self.unnoted.push((cause, count)),
+            }
+        }
+    }
+
+    /// Notes in the file what was missed. The catch-up that follows closes the gap.
+    fn note_missed(&mut self) {
+        while let Some((cause, count)) = self.unnoted.last().copied() {
+            if self.attempt(|file, _| file.note_gap(cause.text(), count, now_ms())).is_none() {
+                return;
+            }
+            self.unnoted.pop();
+            self.gaps += 1;
+            self.works.want(Work::Changes);
+        }
+    }
+
+    /// Does a step of the work on the whole catalogue. `others_wait`: so do instances or records.
+    pub(super) fn step(&mut self, others_wait: bool) {
+        let (began, gaps) = (Instant::now(), self.gaps);
+        match self.attempt(|file, works| works.step(file, gaps)) {
+            Some(ended) => {
+                if let Some(running) = self.works.running().cloned() {
+                    self.shared.figures.seen.lock().work = Some(running);
+                }
+                ended.into_iter().for_each(|ended| self.end(ended));
+            }
+            None => self.works.begin_again(),
+        }
+        self.works.pause(began.elapsed(), others_wait);
+    }
+
+    fn end(&mut self, Ended { state, gaps }: Ended) {
+        log_end(&state);
+        let has_no_later_gap = gaps == self.gaps && self.unnoted.is_empty();
+        let is_damaged = !state.problems.is_empty();
+        let bytes = self.file.as_ref().map_or(0, Catalogue::bytes);
+        let mut seen = self.shared.figures.seen.lock();
+        if state.work == Work::Check {
+            seen.last_check = Some(state.clone());
+        } else {
+            (seen.is_partial, seen.is_uncertain) = (false, false);
+            if has_no_later_gap && state.progress.unreadable == 0 {
+                seen.gap = None;
+            }
+        }
+        (seen.work, seen.bytes) = (Some(state.clone()), bytes);
+        drop(seen);
+        if is_damaged {
+            let cause = state.problems.first().cloned().unwrap_or_default();
+            self.failed(&Error::Corrupt { path: self.shared.settings.path.clone(), cause });
+        }
+    }
+
+    /// Calls the open file, and acts on an error.
+    fn attempt<T>(&mut self, call: impl FnOnce(&mut Catalogue, &mut Works<D>) -> Result<T, Error>) -> Option<T> {
+        let mut file = self.file.take()?;
+        let cache_bytes = self.memory.acquire(file.bytes());
+        let is_limited = std::mem::replace(&mut self.cache_bytes, cache_bytes) == cache_bytes;
+        let result = self.calling(|keeper| {
+            if !is_limited {
+                file.limit_cache(cache_bytes)?;
+            }
+            call(&mut file, &mut keeper.works)
+        });
+        self.file = Some(file);
+        match result {
+            Ok(value) => {
+                self.succeeded();
+                Some(value)
+            }
+            Err(error) => {
+                self.failed(&error);
+                None
+            }
+        }
+    }
+
+    /// Lets observers see that a call is under way: the thread cannot tell while it waits for a disk.
+    fn calling<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
+        self.shared.figures.seen.lock().calling = Some(Instant::now());
+        let result = call(self);
+        self.shared.figures.seen.lock().calling = None;
+        result
+    }
+
+    fn succeeded(&mut self) {
+        (self.retry_at, self.pause) = (None, FIRST_PAUSE);
+        let former = self.shared.figures.seen.lock().trouble.take();
+        if let Some(Trouble { reason, .. }) = former {
+            info!(path = %self.shared.settings.path.display(), former_reason = reason, "catalogue works again");
+        }
+    }
+
+    fn failed(&mut self, error: &Error) {
+        let is_own = self.shared.settings.is_own;
+        let remedy = match error {
+            // At a path that nobody has named, a file whose first page is damaged looks like another program's.
+            Error::Foreign { .. } if is_own => Remedy::SetAside,
+            error => error.remedy(),
+        };
+        if remedy != Remedy::Retry {
+            self.file = None;
+            self.works.begin_again();
+        }
+        let trouble = match remedy {
+            Remedy::Retry => Trouble { reason: error.to_string(), remedy: None },
+            Remedy::SetAside if is_own && self.may_set_aside() => match self.set_aside(error) {
+                Ok(()) => return,
+                Err(error) => unavailable(&error),
+            },
+            Remedy::Reopen | Remedy::SetAside | Remedy::Operator => unavailable(error),
+        };
+        // A file that was deleted is made again at once.
+        let is_first = self.retry_at.is_none();
+        let pause = if remedy == Remedy::Reopen && is_first { Duration::ZERO } else { self.pause };
+        self.wait(pause);
+        self.tell(trouble);
+    }
+
+    fn wait(&mut self, pause: Duration) {
+        self.retry_at = Some(Instant::now() + pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    fn may_set_aside(&self) -> bool {
+        self.set_aside_at.is_none_or(|at| at.elapsed() >= BETWEEN_SET_ASIDE)
+    }
+
+    fn set_aside(&mut self, error: &Error) -> Result<(), Error> {
+        let path = self.shared.settings.path.clone();
+        let aside = self.calling(|_| set_aside(&path, now_ms()))?;
+        warn!(
+            path = %path.display(), aside = %aside.display(), %error,
+            "damaged catalogue set aside; it is rebuilt from the stored files"
+        );
+        self.set_aside_at = Some(Instant::now());
+        self.wait(Duration::ZERO);
+        Ok(())
+    }
+
+    /// Logs a trouble, once for each reason.
+    fn tell(&mut self, trouble: Trouble) {
+        let mut seen = self.shared.figures.seen.lock();
+        if seen.trouble.as_ref() == Some(&trouble) {
+            return;
+        }
+        seen.trouble = Some(trouble.clone());
+        drop(seen);
+        let (path, reason) = (self.shared.settings.path.display(), trouble.reason);
+        match trouble.remedy {
+            Some(remedy) => error!(%path, reason, remedy, "catalogue unavailable; instances are stored as before"),
+            None => warn!(%path, reason, "catalogue cannot be written; trying again, and instances are stored as before"),
+        }
+    }
+}
+
+fn log_end(state: &WorkState) {
+    let WorkState { work, took, progress, problems, .. } = state;
+    let took_ms = took.as_millis() as u64;
+    if *work == Work::Check {
+        info!(
+            files = progress.files,
+            new = progress.new,
+            changed = progress.changed,
+            gone = progress.gone,
+            unreadable = progress.unreadable,
+            problems = problems.len(),
+            took_ms,
+            "catalogue checked"
+        );
+    } else {
+        info!(
+            work = work.name(),
+            directories = progress.directories,
+            skipped = progress.skipped,
+            files = progress.files,
+            new = progress.new,
+            changed = progress.changed,
+            gone = progress.gone,
+            unreadable = progress.unreadable,
+            took_ms,
+            "catalogue caught up"
+        );
+    }
+}
+
+fn unavailable(error: &Error) -> Trouble {
+    let remedy = match error {
+        Error::ReadOnly { .. } => "make the file and its directory writable for the node",
+        Error::Newer { .. } => "start a newer tidegate, or move the file away, and the node makes a new one from the stored files",
+        Error::Foreign { .. } => "set catalogue.path to another file",
+        Error::Corrupt { .. } => "move the file away, and the node makes a new one from the stored files",
+        Error::Vanished { .. } | Error::Io { .. } => "look after the directory and the disk of the file",
+        Error::Full { .. } => "free space on the filesystem of the file",
+        Error::Locked { .. } | Error::TooSlow { .. } | Error::Older { .. } => "end the program that holds the file",
+    };
+    Trouble { reason: error.to_string(), remedy: Some(remedy.to_owned()) }
+}

@@ -1,0 +1,33 @@
+//! The catalogue in the node: which studies and instances are stored, for people. It is derived from the files, and nothing waits for it.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`sink`] | hears of each committed instance, on the thread of its writer |
+//! | [`record`] | what an event says of an instance |
+//! | [`queue`] | the records that wait to be entered: bounded, leased, and counted when they do not fit |
+//! | [`actor`] | the supervised child: one transaction a batch, and catch-up between the batches |
+//! | [`keeper`] | the open file, and what is done about each of its errors |
+//! | [`work`] | catch-up, check and rebuild, in steps |
+//! | [`memory`] | the lease of the caches of SQLite |
+//! | [`shared`] | what the child, the sink and the observers share |
+//! | [`state`] | what operators see of it |
+//!
+//! Invariant: whatever happens to the file, an instance is stored and acknowledged as before. A record that cannot be queued or entered is
+//! missed; what was missed is noted as a gap, and catch-up closes it.
+
+pub(crate) mod actor;
+mod disk;
+mod keeper;
+mod memory;
+mod queue;
+mod record;
+pub(crate) mod shared;
+mod sink;
+pub mod state;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub(crate) use self::disk::RootDisk;
+pub(crate) use self::shared::Shared;
+pub(crate) use self::sink::CatalogueSink;

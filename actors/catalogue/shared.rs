@@ -1,0 +1,151 @@
+//! What the child, the sink and the observers share.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use parking_lot::Mutex;
+use tidegate_memory::MemoryBudget;
+use tokio::sync::Notify;
+
+use super::queue::{CAPACITY, Queue};
+use super::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, WorkState};
+use crate::gauges::counters::Counter;
+use crate::gauges::latency::Histogram;
+use crate::node::settings::CatalogueSettings;
+
+/// A call that takes longer has no answer from its disk.
+const ANSWER_PATIENCE_S: u64 = 30;
+
+/// What the parts share.
+pub(crate) struct Shared {
+    pub(crate) settings: CatalogueSettings,
+    pub(super) queue: Arc<Queue>,
+    pub(super) figures: Figures,
+    asked: Mutex<Vec<CatalogueRequest>>,
+    was_asked: Notify,
+}
+
+/// The figures for operators. The child writes them.
+#[derive(Default)]
+pub(super) struct Figures {
+    pub(super) entered: Counter,
+    pub(super) missed: Counter,
+    pub(super) batches: Histogram,
+    pub(super) seen: Mutex<Seen>,
+}
+
+/// The state as the child last saw it.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// What keeps the file from being used or written.
+    pub(super) trouble: Option<Trouble>,
+    /// The file knows a part of what is on the disk: it was made anew, and no catch-up has come to its end.
+    pub(super) is_partial: bool,
+    /// No catch-up has come to its end since the start.
+    pub(super) is_uncertain: bool,
+    pub(super) gap: Option<OpenGap>,
+    pub(super) last_batch: Option<LastBatch>,
+    pub(super) work: Option<WorkState>,
+    pub(super) last_check: Option<WorkState>,
+    pub(super) bytes: u64,
+    /// Since when the child has been in a call of the file.
+    pub(super) calling: Option<Instant>,
+}
+
+/// What keeps the file from being used or written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub(super) reason: String,
+    /// What an operator can do; `None`: it passes, and the file can be read meanwhile.
+    pub(super) remedy: Option<String>,
+}
+
+impl Seen {
+    fn condition(&self) -> Condition {
+        let is_rebuilding = self.work.as_ref().is_some_and(WorkState::is_a_rebuild_under_way);
+        if let Some(Trouble { reason, remedy: Some(remedy) }) = &self.trouble {
+            Condition::Unavailable { reason: reason.clone(), remedy: remedy.clone() }
+        } else if let Some(waited) = self.calling.map(|since| since.elapsed().as_secs())
+            && waited >= ANSWER_PATIENCE_S
+        {
+            let reason = format!("the disk of the catalogue has not answered for {waited} s");
+            let remedy = "look after the disk or the mount of the file; the catalogue continues when it answers".to_owned();
+            Condition::Unavailable { reason, remedy }
+        } else if self.is_partial || is_rebuilding {
+            Condition::Rebuilding
+        } else if self.gap.is_some() || self.trouble.is_some() {
+            Condition::Behind
+        } else if self.is_uncertain {
+            Condition::CatchingUp
+        } else {
+            Condition::Current
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(settings: CatalogueSettings, budget: &MemoryBudget) -> Arc<Self> {
+        let figures = Figures::default();
+        figures.seen.lock().is_uncertain = true;
+        Arc::new(Self {
+            settings,
+            queue: Queue::new(budget.clone()),
+            figures,
+            asked: Mutex::default(),
+            was_asked: Notify::new(),
+        })
+    }
+
+    /// The state for operators.
+    pub(crate) fn state(&self) -> CatalogueState {
+        let (waiting, _) = self.queue.waiting();
+        let seen = self.figures.seen.lock();
+        let mut work = seen.work.clone();
+        if let Some(work) = work.as_mut().filter(|work| work.is_running) {
+            work.took = SystemTime::now().duration_since(work.began).unwrap_or(work.took);
+        }
+        CatalogueState {
+            path: self.settings.path.clone(),
+            condition: seen.condition(),
+            waiting: waiting as u64,
+            capacity: CAPACITY as u64,
+            entered: self.figures.entered.get(),
+            missed: self.figures.missed.get(),
+            gap: seen.gap.clone(),
+            last_batch: seen.last_batch,
+            work,
+            last_check: seen.last_check.clone(),
+            bytes: seen.bytes,
+        }
+    }
+
+    /// The durations of the transactions of batches.
+    pub(crate) fn batches(&self) -> &Histogram {
+        &self.figures.batches
+    }
+
+    /// Asks the child for work. Asking twice before it begins is asking once.
+    pub(crate) fn ask(&self, request: CatalogueRequest) {
+        let mut asked = self.asked.lock();
+        if !asked.contains(&request) {
+            asked.push(request);
+        }
+        drop(asked);
+        self.was_asked.notify_one();
+    }
+
+    /// Takes what was asked for.
+    pub(super) fn take_asked(&self) -> Vec<CatalogueRequest> {
+        std::mem::take(&mut self.asked.lock())
+    }
+
+    /// Waits until something is asked for.
+    pub(super) async fn asked(&self) {
+        self.was_asked.notified().await;
+    }
+
+    /// Drops the records that wait, at the end of the node.
+    pub(crate) fn clear(&self) {
+        self.queue.clear();
+    }
+}

@@ -1,0 +1,165 @@
+//! Work on the whole catalogue, in steps: catch-up, check and rebuild. One runs at a time, between the batches of events.
+//!
+//! Writers come first. Each step is bounded, and while instances wait for a writer, or records for a batch, the pause after it is four times as
+//! long as it took: catch-up has a fifth of one thread then, and all of it on a node at rest.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use tidegate_catalogue::catch_up::{CatchUp, Depth, Disk};
+use tidegate_catalogue::{Catalogue, Error};
+
+use super::state::{CatalogueRequest, Work, WorkState};
+
+/// The pause after a step on a busy node, as a multiple of the step, and its bounds.
+const PAUSE_FACTOR: u32 = 4;
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// When a catch-up is repeated that could not look at all files, the first time and at most.
+const FIRST_REPEAT: Duration = Duration::from_secs(30);
+const LONGEST_REPEAT: Duration = Duration::from_secs(600);
+
+/// Makes the view of the disk for each work.
+pub(crate) type OpenDisk<D> = Box<dyn Fn() -> D + Send + Sync>;
+
+/// Work that is wanted, and work that is under way.
+pub(super) struct Works<D: Disk> {
+    open_disk: OpenDisk<D>,
+    wanted: Vec<Work>,
+    running: Option<Running<D>>,
+    started: u64,
+    /// No step before.
+    paused_until: Option<Instant>,
+    repeat_at: Option<Instant>,
+    repeat_after: Duration,
+}
+
+struct Running<D: Disk> {
+    catch_up: CatchUp<D>,
+    began: Instant,
+    /// Gaps that were noted before it began.
+    gaps: u64,
+    state: WorkState,
+}
+
+/// A work that has come to its end.
+pub(super) struct Ended {
+    pub(super) state: WorkState,
+    /// Gaps that were noted before it began: it has closed them, if it could look at everything.
+    pub(super) gaps: u64,
+}
+
+impl<D: Disk> Works<D> {
+    pub(super) fn new(open_disk: OpenDisk<D>) -> Self {
+        let (wanted, repeat_after) = (Vec::new(), FIRST_REPEAT);
+        Self { open_disk, wanted, running: None, started: 0, paused_until: None, repeat_at: None, repeat_after }
+    }
+
+    pub(super) fn want(&mut self, work: Work) {
+        if !self.wanted.contains(&work) {
+            self.wanted.push(work);
+        }
+    }
+
+    pub(super) fn ask(&mut self, request: CatalogueRequest) {
+        self.want(match request {
+            CatalogueRequest::Check => Work::Check,
+            CatalogueRequest::Rebuild => Work::Rebuild,
+            CatalogueRequest::CatchUp => Work::CatchUp,
+        });
+    }
+
+    /// What is under way, for operators.
+    pub(super) fn running(&self) -> Option<&WorkState> {
+        self.running.as_ref().map(|running| &running.state)
+    }
+
+    pub(super) fn is_checking(&self) -> bool {
+        self.running().is_some_and(|state| state.work == Work::Check)
+    }
+
+    /// When the next step is due; `None`: there is nothing to do.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        if self.running.is_some() || !self.wanted.is_empty() {
+            Some(self.paused_until.unwrap_or(now))
+        } else {
+            self.repeat_at
+        }
+    }
+
+    /// The work under way failed, or its catalogue is to be opened again: it begins anew.
+    pub(super) fn begin_again(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.want(running.state.work);
+        }
+    }
+
+    /// Does a step, and begins with a work before if none is under way. `gaps`: those noted so far. Returns the work that has come to its end.
+    pub(super) fn step(&mut self, catalogue: &mut Catalogue, gaps: u64) -> Result<Option<Ended>, Error> {
+        if self.repeat_at.is_some_and(|at| at <= Instant::now()) {
+            self.repeat_at = None;
+            self.want(Work::Changes);
+        }
+        if self.running.is_none() {
+            self.running = self.next_work(catalogue, gaps)?;
+        }
+        let Some(running) = &mut self.running else { return Ok(None) };
+        let is_damaged = !running.state.problems.is_empty();
+        let goes_on = !is_damaged && running.catch_up.step(catalogue, now_ms())?;
+        running.state.progress = running.catch_up.progress();
+        running.state.took = running.began.elapsed();
+        if goes_on {
+            return Ok(None);
+        }
+        Ok(self.running.take().map(|running| self.end(running)))
+    }
+
+    fn end(&mut self, running: Running<D>) -> Ended {
+        let Running { mut state, gaps, .. } = running;
+        state.is_running = false;
+        if state.work != Work::Check {
+            if state.progress.unreadable > 0 {
+                self.repeat_at = Some(Instant::now() + self.repeat_after);
+                self.repeat_after = (self.repeat_after * 2).min(LONGEST_REPEAT);
+            } else {
+                self.repeat_at = None;
+                self.repeat_after = FIRST_REPEAT;
+            }
+        }
+        Ended { state, gaps }
+    }
+
+    /// Begins with the most thorough of the works that are wanted, which does the others' as well. A check is for itself.
+    fn next_work(&mut self, catalogue: &Catalogue, gaps: u64) -> Result<Option<Running<D>>, Error> {
+        let by_depth = [Work::Rebuild, Work::CatchUp, Work::Changes, Work::Check];
+        let Some(work) = by_depth.into_iter().find(|work| self.wanted.contains(work)) else { return Ok(None) };
+        // Within the file first: of a damaged one, nothing else can be told.
+        let problems = if work == Work::Check { catalogue.check()? } else { Vec::new() };
+        let disk = (self.open_disk)();
+        let catch_up = match work {
+            Work::Changes => CatchUp::new(disk, Depth::Changed),
+            Work::CatchUp => CatchUp::new(disk, Depth::All),
+            Work::Rebuild => CatchUp::new(disk, Depth::Read),
+            Work::Check => CatchUp::check(disk),
+        };
+        self.wanted.retain(|other| *other != work && (work == Work::Check || *other == Work::Check));
+        self.started += 1;
+        let (number, began, progress) = (self.started, Instant::now(), catch_up.progress());
+        let problems = problems.iter().map(ToString::to_string).collect();
+        let (is_running, took) = (true, Duration::ZERO);
+        let state = WorkState { number, work, is_running, began: SystemTime::now(), took, progress, problems };
+        Ok(Some(Running { catch_up, began, gaps, state }))
+    }
+
+    /// Notes that a step took so long, on a node where others wait.
+    pub(super) fn pause(&mut self, step_took: Duration, others_wait: bool) {
+        let pause = (step_took * PAUSE_FACTOR).clamp(LEAST_PAUSE, LONGEST_PAUSE);
+        self.paused_until = others_wait.then(|| Instant::now() + pause);
+    }
+}
+
+/// The clock of the records.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
