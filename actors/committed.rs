@@ -6,8 +6,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use tidegate_catalogue::receipt::{OriginEntry, OriginKey};
 use tidegate_storage::{Instance, Stored};
 
 /// The sender of an instance.
@@ -21,6 +23,44 @@ pub struct Origin {
     pub calling_ae_title: String,
     /// The access rule that let the association in.
     pub rule: Option<String>,
+    /// Its entry in the root's list of origins, once a writer has looked; `None`: it has none.
+    pub(crate) key: OnceLock<Option<OriginKey>>,
+    /// The same for the catalogue, once that needs it.
+    catalogued: OnceLock<Arc<tidegate_catalogue::Origin>>,
+}
+
+impl Origin {
+    /// A sender.
+    pub fn new(association: u64, peer: SocketAddr, calling_ae_title: String, rule: Option<String>) -> Self {
+        let (key, catalogued) = (OnceLock::new(), OnceLock::new());
+        Self { association, peer, calling_ae_title, rule, key, catalogued }
+    }
+
+    /// As the list of origins has it.
+    pub(crate) fn entry(&self) -> OriginEntry {
+        OriginEntry {
+            calling_ae_title: self.calling_ae_title.clone(),
+            address: self.peer.ip().to_string(),
+            rule: self.rule.clone().unwrap_or_default(),
+            destinations: Vec::new(),
+        }
+    }
+
+    /// As the catalogue has it: one and the same for all instances of the association.
+    pub(crate) fn catalogued(&self) -> Arc<tidegate_catalogue::Origin> {
+        let make = || {
+            let OriginEntry { calling_ae_title, address, rule, destinations } = self.entry();
+            let association = self.association as u32;
+            Arc::new(tidegate_catalogue::Origin { calling_ae_title, address, rule, destinations, association })
+        };
+        Arc::clone(self.catalogued.get_or_init(make))
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An instance is stored. The event borrows: a sink that hands it on copies what it needs, and pays for that.
@@ -28,7 +68,7 @@ pub struct Origin {
 pub struct Committed<'a> {
     /// The sender.
     pub origin: &'a Arc<Origin>,
-    /// Its file meta, digest, and the elements its layout and the audit need.
+    /// Its file meta, digest, and the elements that its layout, the audit and the catalogue need.
     pub instance: &'a Instance,
     /// The outcome, and the path of the file.
     pub stored: &'a Stored,

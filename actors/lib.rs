@@ -33,6 +33,7 @@
 pub mod association;
 pub mod catalogue;
 mod committed;
+mod elements;
 pub mod fault;
 pub mod fixed;
 pub mod gauges;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dicom_core::Tag;
 use tidegate_memory::pressure::Level;
+use tidegate_storage::head::Wanted;
 use tidegate_storage::{Instance, Placement};
 use tokio::sync::watch;
 
@@ -24,7 +24,7 @@ pub(crate) struct Env {
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) pressure: watch::Receiver<Level>,
     /// The elements that are read of a dataset which is stored as the store's settings have it.
-    pub(crate) wanted: Arc<[Tag]>,
+    pub(crate) wanted: Wanted,
     /// Where and how an instance is stored of which no access rule says more.
     pub(crate) placement: Placement,
     pub(crate) sinks: Sinks,
@@ -52,7 +52,7 @@ impl Env {
     }
 
     /// The elements that are read of a dataset which is stored as `placement` has it.
-    pub(crate) fn wanted_for(&self, placement: Option<&Placement>) -> Arc<[Tag]> {
+    pub(crate) fn wanted_for(&self, placement: Option<&Placement>) -> Wanted {
         let of_placement = |placement: &Placement| self.gauges.wanted_beside(placement.layout.wanted());
         placement.map_or_else(|| self.wanted.clone(), of_placement)
     }

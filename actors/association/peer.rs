@@ -49,7 +49,7 @@ pub(crate) enum User {
 impl Peer {
     /// The peer of the association with this account.
     pub(crate) fn new(association: u64, address: SocketAddr) -> Self {
-        let origin = Origin { association, peer: address, calling_ae_title: String::new(), rule: None };
+        let origin = Origin::new(association, address, String::new(), None);
         Self {
             address,
             connected_from: address.ip(),
@@ -84,12 +84,8 @@ impl Peer {
 
     /// Records that its association is accepted, under this access rule. The origin of its instances is fixed from here on.
     pub(crate) fn accepted(&mut self, rule: Option<String>) {
-        self.origin = Arc::new(Origin {
-            association: self.origin.association,
-            peer: self.address,
-            calling_ae_title: self.calling_ae_title.clone(),
-            rule,
-        });
+        let (association, title) = (self.origin.association, self.calling_ae_title.clone());
+        self.origin = Arc::new(Origin::new(association, self.address, title, rule));
     }
 
     /// The peer as audit messages name it.

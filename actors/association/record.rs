@@ -9,9 +9,10 @@ use tidegate_storage::{Instance, Outcome};
 use tokio::time::Instant;
 
 use super::peer::Peer;
+use crate::elements::STUDY_INSTANCE_UID;
 use crate::gauges::activity::{ActivityGuard, Wish};
 use crate::gauges::audit_queue::AuditTrail;
-use crate::gauges::transfers::{STUDY_INSTANCE_UID, Transfers};
+use crate::gauges::transfers::Transfers;
 use crate::supervision::liveness::{LastMessages, MessageKind};
 
 /// The counts of a connection.

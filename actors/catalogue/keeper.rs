@@ -92,6 +92,7 @@ impl<D: Disk> Keeper<D> {
         let began = Instant::now();
         let opened = self.calling(|_| Catalogue::open(&path, keeps_patients));
         match opened.and_then(|file| file.is_complete().map(|is_complete| (file, is_complete))) {
+            Ok((file, _)) if self.is_of_another_root(&file) => self.tell_of_another_root(),
             Ok((file, is_complete)) => {
                 let (bytes, took_ms) = (file.bytes(), began.elapsed().as_millis() as u64);
                 info!(path = %path.display(), bytes, is_complete, took_ms, "catalogue opened");
@@ -106,14 +107,32 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
+    /// A root without any mark of a node, and a file with records: the root may be the empty mount point of a volume.
+    fn is_of_another_root(&self, file: &Catalogue) -> bool {
+        self.shared.root_is_new && !file.last_record_ms().is_ok_and(|at| at.is_none())
+    }
+
+    fn tell_of_another_root(&mut self) {
+        self.wait(LONGEST_PAUSE);
+        let reason = "the catalogue has the instances of another storage root, and this one was empty at the start".to_owned();
+        let remedy = "mount the storage root and start the node again, or move the file of the catalogue away".to_owned();
+        self.tell(Trouble { reason, remedy: Some(remedy) });
+    }
+
     /// Enters the records of a batch, and notes what was missed.
     pub(super) fn enter(&mut self) {
         self.notice_missed();
         let batch = self.pending.take().unwrap_or_else(|| self.shared.queue.take());
-        let records = batch.records().len() as u64;
+        let records = batch.len();
         if records > 0 {
             let began = Instant::now();
-            if self.attempt(|file, _| file.enter(batch.records())).is_none() {
+            let entered = self.attempt(|file, works| {
+                let unknown = file.not_present(&batch.stored)?;
+                let found = if unknown.is_empty() { Vec::new() } else { works.read(&unknown) };
+                file.enter(&found)?;
+                file.enter(&batch.records)
+            });
+            if entered.is_none() {
                 self.pending = Some(batch);
                 return;
             }

@@ -5,8 +5,8 @@ use tidegate_memory::{MemoryBudget, MemoryLease, Stage};
 /// The page cache of the writer, and at most a part of the budget of a small node.
 const CACHE_BYTES: u64 = 8 << 20;
 const BUDGET_SHARE: u64 = 32;
-/// The records of one step or batch as SQLite sees them, its log index and its statements.
-const WORK_BYTES: u64 = 2 << 20;
+/// The records of one step, the index of the log, and statements.
+const WORK_BYTES: u64 = 1 << 20;
 /// The page cache without a lease: less than what shows in the figures of memory.
 const LEAST_CACHE_BYTES: u64 = 256 << 10;
 
@@ -24,14 +24,15 @@ impl WorkMemory {
     /// Leases the memory for work on a file of so many bytes, if it is to be had. The bytes that the page cache may have now.
     pub(super) fn acquire(&mut self, file_bytes: u64) -> u64 {
         let cache = CACHE_BYTES.min(self.budget.limit() / BUDGET_SHARE).max(LEAST_CACHE_BYTES);
-        if self.lease.is_none() {
-            let holder = self.budget.open_account("catalogue");
-            self.lease = holder.lease(Stage::Catalogue, cache + WORK_BYTES.min(cache)).ok();
-        }
-        let Some(lease) = &self.lease else { return LEAST_CACHE_BYTES };
         // The cache holds no more than the file has.
-        lease.set_unused(lease.bytes().saturating_sub(file_bytes + LEAST_CACHE_BYTES));
-        cache
+        let needed = cache.min(file_bytes) + WORK_BYTES.min(cache);
+        if self.lease.as_ref().is_none_or(|lease| lease.bytes() < needed) {
+            self.lease = None;
+            let holder = self.budget.open_account("catalogue");
+            // The file grows: not a lease for each of its pages.
+            self.lease = holder.lease(Stage::Catalogue, needed + needed / 4).ok();
+        }
+        if self.lease.is_some() { cache } else { LEAST_CACHE_BYTES }
     }
 
     /// Gives it back, after the caches were.

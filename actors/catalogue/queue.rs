@@ -1,6 +1,7 @@
 //! The records that wait to be entered. A writer adds one and goes on; one that does not fit is counted as missed.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +9,8 @@ use parking_lot::Mutex;
 use tidegate_catalogue::Record;
 use tidegate_memory::{Holder, MemoryBudget, MemoryLease, Stage};
 use tokio::sync::Notify;
+
+use super::record::Noted;
 
 /// Records that may wait. A disk that stops for a second costs no record at 16,000 instances a second.
 pub(crate) const CAPACITY: usize = 16 * 1024;
@@ -42,6 +45,32 @@ impl Cause {
     }
 }
 
+/// What is known of a stored instance.
+pub(crate) enum Entry {
+    /// Its event.
+    Noted(Noted),
+    /// The path of one that was stored before. Its record is in its file, and is read if the catalogue does not know it: the event of its first
+    /// commit is lost if its writer died.
+    Stored(PathBuf),
+    /// A record.
+    #[cfg(test)]
+    Record(Box<Record>),
+}
+
+impl Entry {
+    /// What it takes in memory: itself, as often as a vector has room for one that grows, and its texts. A record decoded from it has about the
+    /// same texts.
+    fn memory_bytes(&self) -> u64 {
+        let texts = match self {
+            Self::Noted(noted) => noted.memory_bytes(),
+            Self::Stored(path) => path.capacity(),
+            #[cfg(test)]
+            Self::Record(record) => record.path.capacity(),
+        };
+        (2 * size_of::<Self>() + size_of::<Record>() + texts) as u64
+    }
+}
+
 /// The queue.
 pub(crate) struct Queue {
     budget: MemoryBudget,
@@ -52,7 +81,7 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    records: VecDeque<Record>,
+    entries: VecDeque<Entry>,
     bytes: u64,
     leases: Leases,
     /// When the first one came since the queue was empty.
@@ -95,32 +124,17 @@ impl Leases {
     }
 }
 
-/// What a record takes in memory: itself, as often as a vector has room for one that grows, and its texts.
-fn bytes_of(record: &Record) -> u64 {
-    let Record { path, sop_class_uid, transfer_syntax_uid, study, series, .. } = record;
-    let of_study =
-        [&study.patient_id, &study.patient_name, &study.patient_birth_date, &study.accession_number, &study.study_date];
-    let optional = of_study.into_iter().chain([&study.description, &series.modality, &series.description]);
-    let optional: usize = optional.flatten().map(String::capacity).sum();
-    let given = [sop_class_uid, transfer_syntax_uid, &study.uid, &series.uid];
-    let given: usize = given.into_iter().map(String::capacity).sum();
-    (2 * size_of::<Record>() + path.capacity() + optional + given + UID_BYTES) as u64
-}
-
-/// A packed UID of the usual length, with what the allocator adds.
-const UID_BYTES: usize = 64;
-
 impl Queue {
     pub(crate) fn new(budget: MemoryBudget) -> Arc<Self> {
         Arc::new(Self { budget, waiting: Mutex::default(), arrived: Notify::new() })
     }
 
     /// Adds a record, or counts it as missed. Never waits for anything but other writers that do the same. Whether it was added.
-    pub(crate) fn push(&self, record: Record) -> bool {
-        let bytes = bytes_of(&record);
+    pub(crate) fn push(&self, entry: Entry) -> bool {
+        let bytes = entry.memory_bytes();
         let mut waiting = self.waiting.lock();
         let whole = waiting.bytes + bytes;
-        if waiting.records.len() >= CAPACITY || whole > MAX_BYTES {
+        if waiting.entries.len() >= CAPACITY || whole > MAX_BYTES {
             self.miss_one(&mut waiting, Cause::QueueFull);
             return false;
         }
@@ -129,9 +143,9 @@ impl Queue {
             return false;
         }
         waiting.bytes = whole;
-        waiting.records.push_back(record);
+        waiting.entries.push_back(entry);
         waiting.since.get_or_insert_with(Instant::now);
-        let count = waiting.records.len();
+        let count = waiting.entries.len();
         drop(waiting);
         // The child sleeps until there is something to gather, and then until a batch is full or has waited long enough.
         if count == 1 || count == BATCH {
@@ -161,27 +175,35 @@ impl Queue {
     /// Takes the records of one transaction.
     pub(crate) fn take(self: &Arc<Self>) -> Batch {
         let mut waiting = self.waiting.lock();
-        let mut records: VecDeque<Record> = if waiting.records.len() <= BATCH {
-            std::mem::take(&mut waiting.records)
+        let entries: VecDeque<Entry> = if waiting.entries.len() <= BATCH {
+            std::mem::take(&mut waiting.entries)
         } else {
-            waiting.records.drain(..BATCH).collect()
+            waiting.entries.drain(..BATCH).collect()
         };
-        let bytes: u64 = records.iter().map(bytes_of).sum();
+        let bytes: u64 = entries.iter().map(Entry::memory_bytes).sum();
         waiting.bytes = waiting.bytes.saturating_sub(bytes);
-        if waiting.records.is_empty() {
+        if waiting.entries.is_empty() {
             waiting.since = None;
         }
         let left = waiting.bytes;
         let leases = waiting.leases.beyond(left);
         drop(waiting);
-        records.make_contiguous();
-        Batch { queue: self.clone(), records, _leases: leases }
+        let mut batch = Batch { queue: self.clone(), records: Vec::new(), stored: Vec::new(), _leases: leases };
+        for entry in entries {
+            match entry {
+                Entry::Noted(noted) => batch.records.push(noted.record()),
+                Entry::Stored(path) => batch.stored.push(path),
+                #[cfg(test)]
+                Entry::Record(record) => batch.records.push(*record),
+            }
+        }
+        batch
     }
 
     /// How many wait, and since when the first of them.
     pub(crate) fn waiting(&self) -> (usize, Option<Instant>) {
         let waiting = self.waiting.lock();
-        (waiting.records.len(), waiting.since)
+        (waiting.entries.len(), waiting.since)
     }
 
     /// Waits until the first record has come, or enough for a batch, since the last call.
@@ -206,25 +228,30 @@ impl Queue {
 /// The records of one transaction, with the leases that pay for them.
 pub(crate) struct Batch {
     queue: Arc<Queue>,
-    records: VecDeque<Record>,
+    /// Records of events.
+    pub(crate) records: Vec<Record>,
+    /// Paths of instances that were stored before.
+    pub(crate) stored: Vec<PathBuf>,
     _leases: Vec<MemoryLease>,
 }
 
 impl Batch {
-    pub(crate) fn records(&self) -> &[Record] {
-        self.records.as_slices().0
+    /// Instances that it is about.
+    pub(crate) fn len(&self) -> u64 {
+        (self.records.len() + self.stored.len()) as u64
     }
 
     /// They are entered.
     pub(crate) fn done(mut self) {
-        self.records = VecDeque::new();
+        self.records.clear();
+        self.stored.clear();
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        if !self.records.is_empty() {
-            self.queue.miss(Cause::Ended, self.records.len() as u64);
+        if self.len() > 0 {
+            self.queue.miss(Cause::Ended, self.len());
         }
     }
 }

@@ -1,52 +1,143 @@
-//! What an event says of an instance.
+//! The record of an instance: from the event of its commit, or from its file.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use tidegate_catalogue::{Origin, Record, SeriesValues, StudyValues};
+use dicom_core::Tag;
+use tidegate_catalogue::receipt::{OriginKey, Receipt};
+use tidegate_catalogue::{Origin, PackedUid, Record, SeriesValues, StudyValues};
+use tidegate_storage::Outcome;
+use tidegate_storage::digest::Recorded;
+use tidegate_storage::head::Head;
+use tidegate_storage::survey::Surveyed;
 
-use crate::committed::Committed;
+use crate::committed::{Committed, now_ms};
+use crate::elements::{
+    ACCESSION_NUMBER, INSTANCE_NUMBER, MODALITY, PATIENT_BIRTH_DATE, PATIENT_ID, PATIENT_NAME, SERIES_DESCRIPTION,
+    SERIES_INSTANCE_UID, SERIES_NUMBER, SPECIFIC_CHARACTER_SET, STUDY_DATE, STUDY_DESCRIPTION, STUDY_INSTANCE_UID,
+    text,
+};
 
-/// The record of a committed instance.
-pub(crate) fn of_event(event: &Committed<'_>) -> Option<Record> {
-    let Committed { origin, instance, stored } = event;
-    let text = |tag| {
-        let value = std::str::from_utf8(instance.head.value(tag)?).ok()?;
-        Some(value.trim_matches(['\0', ' ']).to_owned())
+/// What an event says of an instance. It is made on the thread of a writer, so nothing is decoded in it.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    path: PathBuf,
+    sop_instance_uid: PackedUid,
+    sop_class_uid: String,
+    transfer_syntax_uid: String,
+    head: Head,
+    bytes: u64,
+    digest: u128,
+    received_ms: i64,
+    origin: Arc<Origin>,
+}
+
+impl Noted {
+    /// `None` for an instance that was stored before: its file has a digest and a receipt of its own, and must be read if it is not known.
+    pub(crate) fn of(event: &Committed<'_>) -> Option<Self> {
+        let Committed { origin, instance, stored } = event;
+        if stored.outcome == Outcome::Identical {
+            return None;
+        }
+        let meta = &instance.meta;
+        let receipt = instance.receipt().and_then(|receipt| Receipt::decode(receipt).ok());
+        Some(Self {
+            path: stored.path.clone(),
+            // No other UID is stored.
+            sop_instance_uid: meta.sop_instance_uid.as_str().parse().ok()?,
+            sop_class_uid: meta.sop_class_uid.as_str().to_owned(),
+            transfer_syntax_uid: meta.transfer_syntax_uid.clone(),
+            head: instance.head.clone(),
+            bytes: instance.file_bytes(),
+            digest: instance.digest().value(),
+            received_ms: receipt.map_or_else(now_ms, |receipt| receipt.received_ms) as i64,
+            origin: origin.catalogued(),
+        })
+    }
+
+    /// Bytes of memory that it takes, without what it shares with others.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let texts = self.path.capacity() + self.sop_class_uid.capacity() + self.transfer_syntax_uid.capacity();
+        size_of::<Self>() + texts + self.sop_instance_uid.memory_bytes() + self.head.memory_bytes()
+    }
+
+    /// The record.
+    pub(crate) fn record(self) -> Record {
+        let (study, series, instance_number) = values(&self.head);
+        Record {
+            path: self.path,
+            sop_instance_uid: self.sop_instance_uid,
+            sop_class_uid: self.sop_class_uid,
+            transfer_syntax_uid: self.transfer_syntax_uid,
+            study,
+            series,
+            instance_number,
+            bytes: self.bytes,
+            digest: Some(self.digest),
+            received_ms: self.received_ms,
+            modified_ns: None,
+            origin: Some(self.origin),
+        }
+    }
+}
+
+/// The record of a file. `origin_of` knows the list of origins. `None`: its UID is none that the storage takes.
+pub(crate) fn of_file(
+    path: PathBuf,
+    file: Surveyed,
+    origin_of: impl FnOnce(OriginKey, u32) -> Option<Arc<Origin>>,
+) -> Option<Record> {
+    let Surveyed { meta, head, bytes, modified_ns, recorded } = file;
+    let receipt = recorded.and_then(|recorded| recorded.receipt);
+    let receipt = receipt.and_then(|receipt| Receipt::decode(&receipt).ok());
+    let origin = receipt.and_then(|receipt| origin_of(receipt.origin, receipt.association));
+    let by_title = || {
+        let calling_ae_title = Some(meta.sending_ae_title).filter(|title| !title.is_empty());
+        calling_ae_title.map(|calling_ae_title| Arc::new(Origin { calling_ae_title, ..Origin::default() }))
     };
-    let study = StudyValues {
-        uid: text(dicom_core::Tag(0x0020, 0x000D)).unwrap_or_default(),
-        patient_id: text(dicom_core::Tag(0x0010, 0x0020)),
-        ..StudyValues::default()
-    };
-    let series = SeriesValues {
-        uid: text(dicom_core::Tag(0x0020, 0x000E)).unwrap_or_default(),
-        modality: text(dicom_core::Tag(0x0008, 0x0060)),
-        ..SeriesValues::default()
-    };
+    let (study, series, instance_number) = values(&head);
     Some(Record {
-        path: stored.path.clone(),
-        sop_instance_uid: instance.meta.sop_instance_uid.as_str().parse().ok()?,
-        sop_class_uid: instance.meta.sop_class_uid.as_str().to_owned(),
-        transfer_syntax_uid: instance.meta.transfer_syntax_uid.clone(),
+        path,
+        sop_instance_uid: meta.sop_instance_uid.as_str().parse().ok()?,
+        sop_class_uid: meta.sop_class_uid.as_str().to_owned(),
+        transfer_syntax_uid: meta.transfer_syntax_uid,
         study,
         series,
-        instance_number: None,
-        bytes: instance.dataset_bytes() + instance.meta.encode().len() as u64,
-        digest: u128::from_str_radix(&instance.digest().to_string(), 16).ok(),
-        received_ms: now_ms(),
-        modified_ns: None,
-        origin: Some(Arc::new(Origin {
-            calling_ae_title: origin.calling_ae_title.clone(),
-            address: origin.peer.ip().to_string(),
-            rule: origin.rule.clone().unwrap_or_default(),
-            destinations: Vec::new(),
-            association: origin.association as u32,
-        })),
+        instance_number,
+        bytes,
+        digest: recorded.map(|Recorded { digest, .. }| digest.value()),
+        received_ms: receipt.map_or(modified_ns.div_euclid(1_000_000), |receipt| receipt.received_ms as i64),
+        modified_ns: Some(modified_ns),
+        // A file without a receipt says no more of its sender than its file meta does.
+        origin: origin.or_else(by_title),
     })
 }
 
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// What a head says of study, series and instance.
+fn values(head: &Head) -> (StudyValues, SeriesValues, Option<i64>) {
+    let character_set = head.value(SPECIFIC_CHARACTER_SET).unwrap_or_default();
+    let plain = |tag: Tag| head.value(tag).map(|value| text(value, b""));
+    let decoded = |tag: Tag| head.value(tag).map(|value| text(value, character_set));
+    let study = StudyValues {
+        uid: plain(STUDY_INSTANCE_UID).unwrap_or_default(),
+        patient_id: decoded(PATIENT_ID),
+        patient_name: decoded(PATIENT_NAME),
+        patient_birth_date: plain(PATIENT_BIRTH_DATE),
+        accession_number: decoded(ACCESSION_NUMBER),
+        study_date: plain(STUDY_DATE),
+        description: decoded(STUDY_DESCRIPTION),
+    };
+    let series = SeriesValues {
+        uid: plain(SERIES_INSTANCE_UID).unwrap_or_default(),
+        modality: plain(MODALITY),
+        number: head.value(SERIES_NUMBER).and_then(integer),
+        description: decoded(SERIES_DESCRIPTION),
+    };
+    (study, series, head.value(INSTANCE_NUMBER).and_then(integer))
+}
+
+/// An Integer String (PS3.5 §6.2). Of several values the first counts.
+fn integer(value: &[u8]) -> Option<i64> {
+    let first = value.split(|byte| *byte == b'\\').next()?;
+    std::str::from_utf8(first).ok()?.trim().parse().ok()
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::record;
+use super::queue::Entry;
+use super::record::Noted;
 use super::shared::Shared;
 use crate::committed::{Committed, Sink};
 
@@ -17,8 +18,8 @@ impl CatalogueSink {
 
 impl Sink for CatalogueSink {
     fn committed(&self, event: &Committed<'_>) {
-        let is_queued = record::of_event(event).is_some_and(|record| self.0.queue.push(record));
-        if !is_queued {
+        let entry = Noted::of(event).map_or_else(|| Entry::Stored(event.stored.path.clone()), Entry::Noted);
+        if !self.0.queue.push(entry) {
             self.0.figures.missed.increment();
         }
     }

@@ -20,6 +20,8 @@ pub struct CatalogueState {
     pub entered: u64,
     /// Instances that were stored and not queued or not entered since the start. Catch-up finds them.
     pub missed: u64,
+    /// Why the file cannot be written at the moment.
+    pub trouble: Option<String>,
     /// The gap that is open.
     pub gap: Option<OpenGap>,
     /// The last batch that was entered.

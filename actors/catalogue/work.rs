@@ -3,10 +3,13 @@
 //! Writers come first. Each step is bounded, and while instances wait for a writer, or records for a batch, the pause after it is four times as
 //! long as it took: catch-up has a fifth of one thread then, and all of it on a node at rest.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use tidegate_catalogue::catch_up::{CatchUp, Depth, Disk};
-use tidegate_catalogue::{Catalogue, Error};
+use tidegate_catalogue::catch_up::{CatchUp, Depth, Disk, Found};
+use tidegate_catalogue::{Catalogue, Error, Record};
+use tidegate_storage::StoreError;
+use tracing::warn;
 
 use super::state::{CatalogueRequest, Work, WorkState};
 
@@ -20,7 +23,7 @@ const FIRST_REPEAT: Duration = Duration::from_secs(30);
 const LONGEST_REPEAT: Duration = Duration::from_secs(600);
 
 /// Makes the view of the disk for each work.
-pub(crate) type OpenDisk<D> = Box<dyn Fn() -> D + Send + Sync>;
+pub(crate) type OpenDisk<D> = Box<dyn Fn() -> Result<D, StoreError> + Send + Sync>;
 
 /// Work that is wanted, and work that is under way.
 pub(super) struct Works<D: Disk> {
@@ -32,6 +35,8 @@ pub(super) struct Works<D: Disk> {
     paused_until: Option<Instant>,
     repeat_at: Option<Instant>,
     repeat_after: Duration,
+    /// The storage root could not be looked at, and the log has it.
+    is_put_off: bool,
 }
 
 struct Running<D: Disk> {
@@ -52,7 +57,7 @@ pub(super) struct Ended {
 impl<D: Disk> Works<D> {
     pub(super) fn new(open_disk: OpenDisk<D>) -> Self {
         let (wanted, repeat_after) = (Vec::new(), FIRST_REPEAT);
-        Self { open_disk, wanted, running: None, started: 0, paused_until: None, repeat_at: None, repeat_after }
+        Self { open_disk, wanted, running: None, started: 0, paused_until: None, repeat_at: None, repeat_after, is_put_off: false }
     }
 
     pub(super) fn want(&mut self, work: Work) {
@@ -134,8 +139,8 @@ impl<D: Disk> Works<D> {
         let by_depth = [Work::Rebuild, Work::CatchUp, Work::Changes, Work::Check];
         let Some(work) = by_depth.into_iter().find(|work| self.wanted.contains(work)) else { return Ok(None) };
         // Within the file first: of a damaged one, nothing else can be told.
+        let Some(disk) = self.look_at_disk() else { return Ok(None) };
         let problems = if work == Work::Check { catalogue.check()? } else { Vec::new() };
-        let disk = (self.open_disk)();
         let catch_up = match work {
             Work::Changes => CatchUp::new(disk, Depth::Changed),
             Work::CatchUp => CatchUp::new(disk, Depth::All),
@@ -151,10 +156,37 @@ impl<D: Disk> Works<D> {
         Ok(Some(Running { catch_up, began, gaps, state }))
     }
 
+    /// The storage root. `None`: it is not in place, and nothing is concluded from what is.
+    fn look_at_disk(&mut self) -> Option<D> {
+        match (self.open_disk)() {
+            Ok(disk) => {
+                self.is_put_off = false;
+                Some(disk)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_put_off, true) {
+                    warn!(%error, "the storage root cannot be looked at; the catalogue is compared with it later");
+                }
+                None
+            }
+        }
+    }
+
+    /// The records of files that were stored before, without those that are no instances any more or cannot be read: a later catch-up sees them.
+    pub(super) fn read(&mut self, paths: &[PathBuf]) -> Vec<Record> {
+        let Some(disk) = self.look_at_disk() else { return Vec::new() };
+        let of_instance = |found| match found {
+            Ok(Found::Instance(record)) => Some(*record),
+            Ok(Found::Other | Found::Gone) | Err(_) => None,
+        };
+        disk.read(paths).into_iter().filter_map(of_instance).collect()
+    }
+
     /// Notes that a step took so long, on a node where others wait.
     pub(super) fn pause(&mut self, step_took: Duration, others_wait: bool) {
         let pause = (step_took * PAUSE_FACTOR).clamp(LEAST_PAUSE, LONGEST_PAUSE);
-        self.paused_until = others_wait.then(|| Instant::now() + pause);
+        let pause = if self.is_put_off { Some(FIRST_REPEAT) } else { others_wait.then_some(pause) };
+        self.paused_until = pause.map(|pause| Instant::now() + pause);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dicom_core::Tag;
 use parking_lot::RwLock;
 use tidegate_protocol::Rejection;
+use tidegate_storage::head::Wanted;
 use tidegate_storage::{Durability, Stored};
 
 use super::activity::{OpenAssociations, WriterList};
@@ -17,7 +18,7 @@ use super::history::History;
 use super::incidents::{Class, Incidents};
 use super::latency::Latencies;
 use super::recent::{Recent, RefusedWhat};
-use super::transfers::widened;
+use crate::elements::{Catalogued, optional};
 use crate::fixed::AUDIT_QUEUE;
 use crate::refusal::Refusal;
 use crate::supervision::tree::ChildStatus;
@@ -33,13 +34,15 @@ pub(crate) struct Gauges {
     pub(crate) open: Arc<OpenAssociations>,
     pub(crate) writers: WriterList,
     pub(crate) audit: Option<Arc<AuditTrail>>,
+    /// The elements that are read of a dataset beside those of its layout.
+    optional: Box<[Tag]>,
     /// The supervisor's children, as it last saw them.
     pub(crate) children: RwLock<Arc<[ChildStatus]>>,
 }
 
 impl Gauges {
     /// The gauges of a node with so many writers; `audits`: with an audit trail.
-    pub(crate) fn new(writers: usize, audits: bool) -> Self {
+    pub(crate) fn new(writers: usize, audits: bool, catalogued: Catalogued) -> Self {
         Self {
             counters: Arc::default(),
             latencies: Arc::default(),
@@ -50,6 +53,7 @@ impl Gauges {
             open: Arc::default(),
             writers: WriterList::new(writers),
             audit: audits.then(|| AuditTrail::new(AUDIT_QUEUE)),
+            optional: optional(audits, catalogued).into(),
             children: RwLock::new(Arc::new([])),
         }
     }
@@ -61,9 +65,9 @@ impl Gauges {
         }
     }
 
-    /// The elements to be read of a dataset whose layout needs these: the audit trail needs more.
-    pub(crate) fn wanted_beside(&self, of_layout: Arc<[Tag]>) -> Arc<[Tag]> {
-        if self.audit.is_some() { widened(&of_layout) } else { of_layout }
+    /// The elements to be read of a dataset whose layout needs these.
+    pub(crate) fn wanted_beside(&self, of_layout: Arc<[Tag]>) -> Wanted {
+        Wanted::new(of_layout, &self.optional)
     }
 
     /// Counts a refused instance, and keeps it among the recent ones.

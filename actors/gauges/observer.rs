@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -108,11 +107,6 @@ impl Observer {
             durability: self.0.placement.durability,
             certificate_ends: live.certificate_ends,
         }
-    }
-
-    /// The storage root.
-    pub fn storage_root(&self) -> &Path {
-        &self.0.store.settings().root
     }
 
     /// Every open association, the oldest first.

@@ -1,27 +1,15 @@
-//! What an association has stored, by study, for the audit trail; and the elements of a dataset that audit messages name.
+//! What an association has stored, by study, for the audit trail.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
-use dicom_core::Tag;
-use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 use tidegate_storage::{Instance, Outcome};
 
 use super::audit::{AuditEvent, AuditPeer, AuditStudy};
 use super::audit_queue::AuditTrail;
+use crate::elements::{PATIENT_ID, SPECIFIC_CHARACTER_SET, STUDY_INSTANCE_UID, text};
 
-/// Specific Character Set.
-const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
-/// Patient ID.
-const PATIENT_ID: Tag = Tag(0x0010, 0x0020);
-/// Study Instance UID.
-pub(crate) const STUDY_INSTANCE_UID: Tag = Tag(0x0020, 0x000D);
 /// Studies of one association that are counted at one time. When one more begins, the first is reported before the end of the association.
 const MOST_STUDIES: usize = 8;
 /// SOP classes of a study that are counted separately.
 const MOST_SOP_CLASSES: usize = 32;
-/// The first byte of a code extension (ISO 2022).
-const ESCAPE: u8 = 0x1B;
 /// Longest value of an element that is reported (PS3.5 §6.2: LO and UI have 64 characters).
 const MAX_VALUE_CHARACTERS: usize = 64;
 
@@ -29,15 +17,6 @@ const MAX_VALUE_CHARACTERS: usize = 64;
 type Event = fn(AuditPeer, AuditStudy) -> AuditEvent;
 const REPLACED: Event = |peer, study| AuditEvent::Replaced { peer, study };
 const KEPT_BOTH: Event = |peer, study| AuditEvent::KeptBoth { peer, study };
-
-/// The elements to be read of each dataset: `wanted`, and those that audit messages name.
-pub(crate) fn widened(wanted: &[Tag]) -> Arc<[Tag]> {
-    let mut wanted = wanted.to_vec();
-    wanted.extend([SPECIFIC_CHARACTER_SET, PATIENT_ID, STUDY_INSTANCE_UID]);
-    wanted.sort_unstable();
-    wanted.dedup();
-    wanted.into()
-}
 
 /// The instances that an association has stored, by study, until they are reported.
 #[derive(Debug, Default)]
@@ -124,16 +103,9 @@ fn count(classes: &mut Vec<(String, u64)>, sop_class: &str) {
     }
 }
 
-/// A value without padding, decoded by a Specific Character Set (PS3.3 §C.12.1.1.2). Where that is unknown or cannot decode the value, the
-/// ASCII part of it. Of several character sets (code extensions) the first that is not the default one decides.
+/// A value as it is reported.
 fn written(value: &[u8], character_set: &[u8]) -> String {
-    let codes = String::from_utf8_lossy(character_set);
-    let mut known = codes.split('\\').filter_map(|code| SpecificCharacterSet::from_code(code.trim()));
-    let extended = known.find(|set| *set != SpecificCharacterSet::ISO_IR_6);
-    let decoded =
-        extended.filter(|_| !value.is_ascii() || value.contains(&ESCAPE)).and_then(|set| set.decode(value).ok());
-    let text = decoded.map_or_else(|| String::from_utf8_lossy(value), Cow::Owned);
-    text.trim_matches(['\0', ' ']).chars().take(MAX_VALUE_CHARACTERS).collect()
+    text(value, character_set).chars().take(MAX_VALUE_CHARACTERS).collect()
 }
 
 #[cfg(test)]
@@ -141,19 +113,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patient_id_is_read_in_the_character_set_of_its_dataset() {
-        for (bytes, character_set, text) in [
-            (&b"M\xFCller 1 "[..], &b"ISO_IR 100"[..], "Müller 1"),
-            (b"M\xC3\xBCller", b"ISO_IR 192", "Müller"),
-            (b"\xCF", b"ISO_IR 144", "Я"),
-            (b"\xCD\xF5", b"GB18030", "王"),
-            (b"P-1\0", b"", "P-1"),
-            (b"P-1", b"ISO_IR 999", "P-1"),
-            (b"M\xFCller", b"", "M\u{fffd}ller"),
-            (b"M\xFCller", b"\\ISO 2022 IR 100", "Müller"),
-        ] {
-            assert_eq!(written(bytes, character_set), text, "{character_set:?}");
-        }
+    fn a_long_value_is_cut() {
+        assert_eq!(written(b"M\xFCller", b"ISO_IR 100"), "Müller");
         assert_eq!(written(&[b'a'; 200], b""), "a".repeat(64));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dicom_core::Tag;
 use tidegate_storage::Placement;
+use tidegate_storage::head::Wanted;
 use tidegate_storage::meta::FileMeta;
 
 use crate::committed::Origin;
@@ -17,5 +17,5 @@ pub(crate) struct Description {
     /// The placement; `None`: that of the store's settings.
     pub(crate) placement: Option<Arc<Placement>>,
     /// The elements to be read from the dataset.
-    pub(crate) wanted: Arc<[Tag]>,
+    pub(crate) wanted: Wanted,
 }

@@ -62,7 +62,7 @@ impl Sink for Heard {
 
 fn origin() -> Origin {
     let peer = "127.0.0.1:104".parse().unwrap();
-    Origin { association: 0, peer, calling_ae_title: "CHANNEL".to_owned(), rule: Some("channels".to_owned()) }
+    Origin::new(0, peer, "CHANNEL".to_owned(), Some("channels".to_owned()))
 }
 
 /// The error of a source that did not store an instance.
@@ -226,7 +226,7 @@ async fn store(shared: &Arc<Shared>, sop_instance: &str, bytes: Vec<u8>, message
         };
         inbound.begin(
             (),
-            Ok(Description { origin: Arc::new(origin()), meta, placement: None, wanted: shared.store.wanted() }),
+            Ok(Description { origin: Arc::new(origin()), meta, placement: None, wanted: shared.store.wanted().into() }),
         );
         while let Some(bytes) = channel.recv().await {
             take_in(&mut inbound, bytes, &holder).await?;

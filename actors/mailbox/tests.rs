@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 fn origin() -> Arc<Origin> {
     let peer = "127.0.0.1:104".parse().unwrap();
-    Arc::new(Origin { association: 1, peer, calling_ae_title: String::new(), rule: None })
+    Arc::new(Origin::new(1, peer, String::new(), None))
 }
 
 fn meta() -> FileMeta {

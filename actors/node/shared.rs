@@ -16,6 +16,7 @@ use super::settings::{AssociationSettings, CatalogueSettings, LiveSettings};
 use crate::association::{self, PasscodeQueue};
 use crate::catalogue::{self, CatalogueSink, RootDisk};
 use crate::committed::{Sink, Sinks};
+use crate::elements::Catalogued;
 use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
 use crate::network::admission::{Admission, Limits, floors_of};
@@ -60,12 +61,14 @@ impl Shared {
         association_threads: usize,
         audits: bool,
         catalogue: Option<CatalogueSettings>,
-        store: &Store,
+        (store, root_is_new): (&Store, bool),
         mut sinks: Vec<Arc<dyn Sink>>,
     ) -> Result<Self, AllocatorError> {
-        let gauges = Arc::new(Gauges::new(writers, audits));
+        let of_catalogue = |settings: &CatalogueSettings| Catalogued::of(settings.keeps_patients);
+        let catalogued = catalogue.as_ref().map_or(Catalogued::Nothing, of_catalogue);
+        let gauges = Arc::new(Gauges::new(writers, audits, catalogued));
         let budget = MemoryBudget::new(live.memory_budget_bytes);
-        let catalogue = catalogue.map(|settings| catalogue::Shared::new(settings, &budget));
+        let catalogue = catalogue.map(|settings| catalogue::Shared::new(settings, root_is_new, &budget));
         sinks.extend(catalogue.iter().map(|shared| Arc::new(CatalogueSink::new(shared.clone())) as Arc<dyn Sink>));
         let shared = Self {
             passcodes: Arc::new(PasscodeQueue::new(&budget)),
@@ -161,12 +164,13 @@ impl Shared {
 
     /// The environment of the catalogue, if there is one.
     pub(crate) fn catalogue_env(&self) -> Option<catalogue::actor::Env<RootDisk>> {
-        let open_disk = || Box::new(|| RootDisk);
-        self.catalogue.clone().map(|shared| catalogue::actor::Env {
+        let shared = self.catalogue.clone()?;
+        let (store, keeps_patients) = (self.store.clone(), shared.settings.keeps_patients);
+        Some(catalogue::actor::Env {
             shared,
             budget: self.budget.clone(),
             mailbox: self.mailbox.clone(),
-            open_disk: open_disk(),
+            open_disk: Box::new(move || RootDisk::new(&store, keeps_patients)),
         })
     }
 

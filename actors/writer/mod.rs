@@ -6,6 +6,7 @@
 //! thread of its own, because a commit blocks.
 
 mod failures;
+mod receipts;
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
@@ -240,6 +241,7 @@ impl Writer {
         }
         let (began, count) = (Instant::now(), instances.len());
         self.liveness.note(MessageKind::Commit);
+        receipts::give(&instances, &self.env);
         let begun = match fail {
             Some(error) => Err(error),
             None => self.env.store.begin(instances, &|| self.liveness.progress()),

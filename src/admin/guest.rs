@@ -11,6 +11,10 @@ impl Status {
             refused.calling_ae_title.clear();
             refused.detail.clear();
         }
+        // They name files.
+        if let Some(health) = &mut self.catalogue {
+            (health.reason, health.remedy) = (None, None);
+        }
         self
     }
 }

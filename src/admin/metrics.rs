@@ -14,6 +14,7 @@ use tidegate_memory::process::ProcessFigures;
 use tidegate_protocol::{ContextRefusal, Rejection};
 use tidegate_storage::{Durability, Outcome};
 
+use super::catalogue_figures as catalogue;
 use super::page::{BYTES, Page, SECONDS};
 use super::storage::Sight;
 use super::system;
@@ -62,7 +63,8 @@ impl Collector for Figures {
         self.writers(page)?;
         self.memory(page)?;
         system::control_group(page)?;
-        self.storage(page)
+        self.storage(page)?;
+        catalogue::figures(&self.observer, page)
     }
 }
 

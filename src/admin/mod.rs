@@ -8,6 +8,7 @@
 //! | [`catalogue`] | which studies and instances are stored |
 //! | [`model`], [`guest`] | the answers, over HTTP and over the socket; what of them a client without a token may see |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
+//! | [`health`], [`catalogue_figures`] | the health of the catalogue, and its metrics |
 //! | [`storage`] | looks at the disk for all of these |
 //! | [`surface`] | the state that all requests share |
 //! | [`steering`] | configuration and log level |
@@ -18,11 +19,13 @@
 
 mod api;
 pub(crate) mod catalogue;
+mod catalogue_figures;
 mod complaint;
 mod dashboard;
 mod events;
 mod guard;
 mod guest;
+mod health;
 mod leases;
 mod metrics;
 pub(crate) mod model;
@@ -61,6 +64,8 @@ use storage::StorageWatch;
 use surface::Surface;
 
 pub(crate) use operators::{OperatorName, dns_names};
+#[cfg(test)]
+pub(crate) use health::CatalogueHealth;
 #[cfg(test)]
 pub(crate) use ready::{Check, Readiness};
 pub(crate) use settings::{AdminSettings, Door};

@@ -10,6 +10,7 @@ use tidegate_actors::{AssociationUse, ChildState, ChildStatus, Group, Observer, 
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::{Level, Stage, StageBytes};
 
+use super::health::CatalogueHealth;
 use super::ready::Readiness;
 use super::storage::{ANSWER_TIME, Sight, StorageWatch};
 
@@ -56,6 +57,8 @@ pub(crate) struct Status {
     pub(crate) unattributed_bytes: u64,
     /// As it was last seen; absent while it has not been seen yet, or does not tell its space.
     pub(crate) storage: Option<Storage>,
+    /// Absent if there is none.
+    pub(crate) catalogue: Option<CatalogueHealth>,
     /// The last complete second.
     pub(crate) last_second: Option<Second>,
     /// Recent refusals, the latest first.
@@ -125,6 +128,7 @@ pub(crate) struct Leased {
     pub(crate) queued: u64,
     pub(crate) writing: u64,
     pub(crate) spooling: u64,
+    pub(crate) catalogue: u64,
     pub(crate) admin: u64,
 }
 
@@ -252,6 +256,7 @@ impl Status {
             allocated_bytes: statistics.allocator.allocated,
             unattributed_bytes: statistics.unattributed_bytes,
             storage: Storage::of(&sight, limits.min_free_bytes),
+            catalogue: observer.catalogue().map(CatalogueHealth::of),
             last_second: observer.history(1).last().map(Second::of),
             refused: observer.recently_refused().iter().map(RefusedEntry::of).collect(),
             ended: observer.recently_ended().iter().map(EndedEntry::of).collect(),

@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
-use tidegate_actors::gauges::latency::Histogram;
+use tidegate_actors::gauges::latency::{Distribution, Histogram};
 
 pub(super) const BYTES: Option<&Unit> = Some(&Unit::Bytes);
 pub(super) const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
@@ -94,7 +94,10 @@ impl Page<'_> {
     }
 
     pub(super) fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
-        let read = histogram.read();
+        self.distribution(name, help, &histogram.read())
+    }
+
+    pub(super) fn distribution(&mut self, name: &str, help: &str, read: &Distribution) -> fmt::Result {
         let buckets: Vec<_> = read.buckets().collect();
         let mut metric = self.0.encode_descriptor(name, help, SECONDS, MetricType::Histogram)?;
         metric.encode_histogram::<[(&str, &str); 0]>(read.sum_s(), read.count(), &buckets, None)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-use crate::batch::{Batch, Entered, Reports};
+use crate::batch::{Batch, Entered, Reports, find};
 use crate::error::Error;
 use crate::file::{self, Identity};
 use crate::ids::Ids;
@@ -114,6 +114,18 @@ impl Catalogue {
             last_ms.map_or(Ok(()), |last_ms| set_mark(batch.db(), LAST_RECORD, last_ms))
         })?;
         Ok(entered)
+    }
+
+    /// Those of `paths` that the catalogue does not know as files that are there.
+    pub fn not_present(&self, paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+        let mut not_present = Vec::new();
+        for path in paths {
+            let known = find(&self.connection, path).map_err(Error::sqlite(&self.path))?;
+            if known.is_none_or(|known| known.state != State::Present) {
+                not_present.push(path.clone());
+            }
+        }
+        Ok(not_present)
     }
 
     /// Notes that the files at `paths` are not there any more. The number of those that were, by the catalogue.

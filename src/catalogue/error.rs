@@ -120,6 +120,7 @@ impl Error {
             let (path, cause) = (path.to_owned(), error.to_string());
             match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
+                io::ErrorKind::IsADirectory => Self::Foreign { path },
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path, cause },
                 _ => Self::Io { path, cause },
             }

@@ -88,7 +88,9 @@ fn set_aside_earlier(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut earlier = Vec::new();
     for entry in fs::read_dir(directory_of(path))? {
         let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(beginning.as_encoded_bytes()) {
+        // A directory is nothing that the node made.
+        if entry.file_type()?.is_file()
+            && entry.file_name().as_encoded_bytes().starts_with(beginning.as_encoded_bytes()) {
             earlier.push(entry.path());
         }
     }

@@ -37,12 +37,15 @@ CREATE VIEW instances AS
 SELECT
   study.uid AS study_instance_uid,
   series.uid AS series_instance_uid,
-  replace(rtrim(hex(instance.uid), 'F'), 'A', '.') AS sop_instance_uid,
+  CASE WHEN instance.uid >= x'FF' THEN CAST(substr(instance.uid, 2) AS TEXT)
+    ELSE replace(rtrim(hex(instance.uid), 'F'), 'A', '.') END AS sop_instance_uid,
   kind.sop_class_uid,
   kind.transfer_syntax_uid,
   instance.number AS instance_number,
   CASE directory.path WHEN '' THEN '' ELSE directory.path || '/' END
-    || CASE instance.name WHEN '' THEN replace(rtrim(hex(instance.uid), 'F'), 'A', '.') || '.dcm' ELSE instance.name END AS path,
+    || CASE instance.name WHEN '' THEN (
+      CASE WHEN instance.uid >= x'FF' THEN CAST(substr(instance.uid, 2) AS TEXT)
+        ELSE replace(rtrim(hex(instance.uid), 'F'), 'A', '.') END) || '.dcm' ELSE instance.name END AS path,
   instance.bytes,
   lower(hex(instance.digest)) AS xxh128,
   strftime('%Y-%m-%dT%H:%M:%SZ', instance.received_ms / 1000, 'unixepoch') AS received,

@@ -109,6 +109,7 @@ pub(super) fn status_text(status: &Status) -> String {
         ),
         format!("memory        {}", memory(status)),
         format!("disk          {}", disk(status)),
+        format!("catalogue     {}", catalogue(status)),
         format!(
             "since start   {} stored ({}, {}), {} refused, {} restarts, {} hung threads",
             status.acknowledged_total,
@@ -184,6 +185,25 @@ pub(super) fn disk(status: &Status) -> String {
         ),
         None => "NOT RESPONDING".to_owned(),
     }
+}
+
+pub(super) fn catalogue(status: &Status) -> String {
+    let Some(health) = &status.catalogue else { return "off".to_owned() };
+    let condition = match health.condition.as_str() {
+        "behind" | "unavailable" => health.condition.to_uppercase(),
+        condition => condition.replace('_', " "),
+    };
+    let mut text = format!("{condition}, {} entered since start, {} waiting", health.entered_total, health.waiting);
+    if health.missed_total > 0 {
+        text.push_str(&format!(", {} missed", health.missed_total));
+    }
+    if let Some(files) = health.files {
+        text.push_str(&format!(", {files} files compared"));
+    }
+    for more in [&health.reason, &health.remedy].into_iter().flatten() {
+        text.push_str(&format!("; {}", safe(more)));
+    }
+    text
 }
 
 fn refused_text(now_unix_ms: u64, refused: &[RefusedEntry]) -> String {
@@ -333,6 +353,7 @@ associations  2 of 512
 writers       8 of 8 running, 3 busy, 4 allowed for large instances; 5 of 64 mailbox slots in use
 memory        52.0 MiB held of 512.0 MiB (10 %), resident 90.0 MiB, pressure normal
 disk          100.0 MiB free of 500.0 GiB, 512.0 MiB reserved, 1200000 inodes free
+catalogue     BEHIND, 1190 entered since start, 0 waiting, 14 missed, 7000 files compared; the queue of the catalogue was full
 since start   1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 hung threads
 NOT READY     space: 100 MiB free, ready above 576 MiB; 512 MiB reserved
 

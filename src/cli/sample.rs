@@ -5,7 +5,7 @@ use tidegate_memory::Level;
 use crate::admin::model::{
     Association, EndedEntry, Leased, Quantiles, RefusedEntry, Second, Status, Storage, Writer, Writers,
 };
-use crate::admin::{Check, Readiness};
+use crate::admin::{CatalogueHealth, Check, Readiness};
 
 const MIB: u64 = 1 << 20;
 const NOW: u64 = 1_700_000_000_000;
@@ -23,6 +23,7 @@ pub(super) fn second(at_unix_ms: u64) -> Second {
             queued: 10 * MIB,
             writing: 8 * MIB,
             spooling: 2 * MIB,
+            catalogue: 0,
             admin: 0,
         },
         resident_bytes: 90 * MIB,
@@ -88,6 +89,16 @@ pub(super) fn status() -> Status {
             age_ms: 300,
             unanswered_ms: None,
             set_aside: 0,
+        }),
+        catalogue: Some(CatalogueHealth {
+            condition: "behind".to_owned(),
+            reason: Some("the queue of the catalogue was full".to_owned()),
+            remedy: None,
+            waiting: 0,
+            entered_total: 1190,
+            missed_total: 14,
+            files: Some(7000),
+            bytes: 3 << 20,
         }),
         last_second: Some(second(NOW)),
         refused: refusals(),

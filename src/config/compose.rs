@@ -19,6 +19,7 @@ use tidegate_storage::{CommitStrategy, Duplicates, Durability};
 use super::access::access;
 use super::admin;
 use super::audit::audit;
+use super::catalogue::catalogue;
 use super::checks::Checks;
 use super::criteria::STANDARD_ROOT;
 use super::human::{LimitOrAuto, PeriodOrAuto, SizeOrAuto, period_text, size_text};
@@ -75,6 +76,7 @@ pub(super) fn compose(
     let log = log(raw, checks);
     let flight_records = flight_records(raw, checks);
     let audit = audit(raw, checks);
+    let catalogue = catalogue(raw, started, checks);
     let warnings = checks.warnings.iter().map(ToString::to_string).collect();
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
@@ -101,6 +103,7 @@ pub(super) fn compose(
         writers: number(raw.writers.count),
         storage: storage?,
         audits: audit.is_some(),
+        catalogue: catalogue?,
         live,
     };
     let (admin, log, shutdown_grace) = (admin?, log?, raw.node.shutdown_grace.0);

@@ -146,6 +146,10 @@ keys! {
         group: String = text(""), AtRestart;
         require_mark: bool = false, AtRestart;
     }
+    catalogue: Catalogue {
+        path: String = text("auto"), AtRestart;
+        patient: bool = true, AtRestart;
+    }
     admin: Admin {
         listen: String = text("127.0.0.1:9112"), AtRestart;
         token_file: String = text(""), Live;

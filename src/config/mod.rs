@@ -7,6 +7,7 @@ mod access;
 mod admin;
 mod audit;
 mod bounds;
+mod catalogue;
 mod changes;
 mod checks;
 mod compose;
@@ -122,9 +123,7 @@ pub(crate) fn catalogue_file(
     environment: Environment,
     flags: &Flags,
 ) -> Result<Option<PathBuf>, ConfigError> {
-    of_keys(&["storage.root"], file, environment, flags, |raw, _| {
-        Some(Path::new(&raw.storage.root).join(".tidegate/catalogue.sqlite"))
-    })
+    of_keys(&["catalogue.path", "storage.root"], file, environment, flags, |raw, _| catalogue::file(raw))
 }
 
 /// What `compose` makes of these keys, whatever mistakes others have.

@@ -1,15 +1,34 @@
-//! The digest of a stored file: XXH3-128 over all of its bytes, kept in an extended attribute of the file itself, so that it
-//! goes where the file goes and says years later whether a byte has changed. It finds damage, not forgery.
+//! What a stored file says of itself in an extended attribute, so that it goes where the file goes: the digest, XXH3-128 over all of its bytes,
+//! and behind it the receipt, which tells when and from whom it was received. The digest says years later whether a byte has changed. It finds
+//! damage, not forgery.
 
 use twox_hash::xxhash3_128;
 
 use crate::fs::{Errno, Handle};
 
-/// `getfattr -n user.tidegate.xxh128 FILE` shows what `xxh128sum FILE` has to say. Short enough to lie in the inode.
+/// `getfattr -n user.tidegate.xxh128 FILE` shows what `xxh128sum FILE` has to say, and the receipt behind it. Short enough to lie in the inode.
 pub const ATTRIBUTE: &str = "user.tidegate.xxh128";
 
 /// The digest as it is written: hexadecimal, most significant digit first.
 const TEXT_BYTES: usize = 32;
+
+/// Bytes of a receipt: with the digest as much as an ext4 inode of 256 bytes has room for (`docs/decisions/17-catalogue.md`).
+pub const RECEIPT_BYTES: usize = 24;
+
+/// A receipt: printable ASCII, which storage keeps and does not read.
+pub type Receipt = [u8; RECEIPT_BYTES];
+
+/// Most bytes of an attribute that are read. A later version may write more behind what this one knows.
+const MAX_READ_BYTES: usize = 256;
+
+/// The value of the attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Of the file's bytes.
+    pub digest: Digest,
+    /// `None`: the file was stored without one.
+    pub receipt: Option<Receipt>,
+}
 
 /// XXH3-128 of a file's bytes. Shown as `xxh128sum` shows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,22 +72,41 @@ impl Digest {
         Self(u128::from_le_bytes(bytes))
     }
 
-    /// Notes the digest at the file. Without sync of its own: it is one change of the inode among those the commit makes.
-    pub(crate) fn record<H: Handle>(self, file: &H) -> Result<(), Errno> {
-        file.set_attribute(ATTRIBUTE, &self.text())
+    /// The number that it is.
+    pub fn value(self) -> u128 {
+        self.0
     }
 
     fn text(self) -> [u8; TEXT_BYTES] {
         let digit = |at: usize| b"0123456789abcdef"[(self.0 >> (4 * (TEXT_BYTES - 1 - at))) as usize & 0xf];
         std::array::from_fn(digit)
     }
+}
 
-    /// The digest noted at the file. `None` where there is none: the filesystem cannot, or a copy left it behind.
-    pub(crate) fn recorded<H: Handle>(file: &H) -> Option<Self> {
-        let mut text = [0_u8; TEXT_BYTES];
-        let length = file.attribute(ATTRIBUTE, &mut text).ok()?;
-        let text = std::str::from_utf8(text.get(..length)?).ok()?;
-        (length == TEXT_BYTES).then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Self)
+impl Recorded {
+    /// Writes it to the file. Without sync of its own: it is one change of the inode among those the commit makes.
+    pub(crate) fn write<H: Handle>(&self, file: &H) -> Result<(), Errno> {
+        let mut value = [0; TEXT_BYTES + RECEIPT_BYTES];
+        value[..TEXT_BYTES].copy_from_slice(&self.digest.text());
+        let Some(receipt) = &self.receipt else { return file.set_attribute(ATTRIBUTE, &value[..TEXT_BYTES]) };
+        value[TEXT_BYTES..].copy_from_slice(receipt);
+        file.set_attribute(ATTRIBUTE, &value)
+    }
+
+    /// Reads it from the file. `None` where there is none: the filesystem cannot, or a copy left it behind.
+    pub(crate) fn read<H: Handle>(file: &H) -> Option<Self> {
+        let mut value = [0_u8; MAX_READ_BYTES];
+        let length = file.attribute(ATTRIBUTE, &mut value).ok()?;
+        Self::decode(value.get(..length)?)
+    }
+
+    fn decode(value: &[u8]) -> Option<Self> {
+        let (digest, rest) = value.split_first_chunk::<TEXT_BYTES>()?;
+        let digest =
+            std::str::from_utf8(digest).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        let digest = Digest(u128::from_str_radix(digest, 16).ok()?);
+        let receipt = rest.first_chunk::<RECEIPT_BYTES>().copied();
+        Some(Self { digest, receipt: receipt.filter(|receipt| receipt.iter().all(u8::is_ascii_graphic)) })
     }
 }
 
@@ -100,11 +138,33 @@ mod tests {
     fn what_was_recorded_is_read_back() {
         let directory = tempfile::tempdir_in(".").unwrap();
         let file = File::create(directory.path().join("f")).unwrap();
-        assert_eq!(Digest::recorded(&file), None);
-        let digest = Digest(0xAB);
-        match digest.record(&file) {
-            Ok(()) => assert_eq!(Digest::recorded(&file), Some(digest)),
-            Err(error) => assert_eq!(error, Errno::OPNOTSUPP),
+        assert_eq!(Recorded::read(&file), None);
+        for receipt in [None, Some(*b"AQGh7lZeewAAA8r-8A0AAABN")] {
+            let recorded = Recorded { digest: Digest(0xAB), receipt };
+            match recorded.write(&file) {
+                Ok(()) => assert_eq!(Recorded::read(&file), Some(recorded)),
+                Err(error) => assert_eq!(error, Errno::OPNOTSUPP),
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_version_has_what_it_shares_with_this_one() {
+        let digest = Digest(0xAB).text();
+        let value = |behind: &[u8]| [&digest[..], behind].concat();
+        let receipt = *b"AQGh7lZeewAAA8r-8A0AAABN";
+        for (behind, expected) in [
+            (&b""[..], None),
+            (b"AQGh7lZeewAAA8r", None),
+            (&receipt, Some(receipt)),
+            (b"AQGh7lZeewAAA8r-8A0AAABNand more", Some(receipt)),
+            (b"\xFF\xFFGh7lZeewAAA8r-8A0AAABN", None),
+        ] {
+            let recorded = Recorded { digest: Digest(0xAB), receipt: expected };
+            assert_eq!(Recorded::decode(&value(behind)), Some(recorded), "{behind:?}");
+        }
+        for value in [&b""[..], &digest[1..], &[b'z'; 56], b"+0000000000000000000000000000000"] {
+            assert_eq!(Recorded::decode(value), None, "{value:?}");
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher, Receipt, Recorded};
 use crate::error::StoreError;
 use crate::fs::Handle;
 use crate::head::Head;
@@ -40,6 +40,7 @@ pub struct Instance<H: Handle = File> {
     encoded_meta: Bytes,
     /// Of the whole file.
     digest: Digest,
+    receipt: OnceLock<Receipt>,
     /// Where and how it is stored, if not as the store's settings have it.
     placement: Option<Arc<Placement>>,
     state: Mutex<CommitState>,
@@ -162,7 +163,7 @@ impl<H: Handle> Instance<H> {
     pub fn new(arrived: FileBuilder, head: Head, payload: Payload<H>) -> Self {
         let FileBuilder { meta, encoded_meta, hasher } = arrived;
         let (digest, state) = (hasher.digest(), Mutex::new(CommitState::Open));
-        Self { meta, head, payload, encoded_meta, digest, placement: None, state }
+        Self { meta, head, payload, encoded_meta, digest, receipt: OnceLock::new(), placement: None, state }
     }
 
     /// The bytes of the file in front of the dataset.
@@ -173,6 +174,21 @@ impl<H: Handle> Instance<H> {
     /// The digest of its file.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// Gives it the receipt that its file will have. Every attempt to store it uses the first one.
+    pub fn set_receipt(&self, receipt: Receipt) {
+        let _ = self.receipt.set(receipt);
+    }
+
+    /// Its receipt, if it has been given one.
+    pub fn receipt(&self) -> Option<&Receipt> {
+        self.receipt.get()
+    }
+
+    /// What its file says of itself.
+    pub(crate) fn recorded(&self) -> Recorded {
+        Recorded { digest: self.digest, receipt: self.receipt().copied() }
     }
 
     /// The same, to be stored where and how `placement` has it. The head must have been read for its layout.
@@ -196,7 +212,7 @@ impl<H: Handle> Instance<H> {
     }
 
     /// Bytes of its file.
-    pub(crate) fn file_bytes(&self) -> u64 {
+    pub fn file_bytes(&self) -> u64 {
         self.encoded_meta.len() as u64 + self.dataset_bytes()
     }
 

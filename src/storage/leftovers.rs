@@ -97,7 +97,7 @@ fn leftover(file: &File, path: PathBuf) -> Option<Leftover> {
     let stat = file.stat().ok().filter(|stat| stat.kind == Kind::File)?;
     let mut prefix = vec![0; FileMeta::MAX_ENCODED_BYTES];
     let read = file.read_at(0, &mut prefix).unwrap_or(0);
-    let age_ms = time_of_day_ms().saturating_sub(stat.modified_ms);
+    let age_ms = time_of_day_ms().saturating_sub(stat.modified_ms());
     Some(Leftover {
         path,
         bytes: stat.bytes,

@@ -18,6 +18,7 @@ use crate::root::Root;
 use crate::settings::{CommitStrategy, Durability, Settings};
 use crate::space;
 use crate::spool::SpoolFile;
+use crate::survey::Survey;
 use crate::sync::Mutex;
 use crate::temp::{TempFile, TempNames};
 
@@ -108,6 +109,26 @@ impl<H: Handle> Store<H> {
     /// Number of files quarantined below `.tidegate/lost` that an operator has not removed.
     pub fn set_aside(&self) -> Result<u64, StoreError> {
         Ok(self.0.root()?.set_aside()?)
+    }
+
+    /// The number of an origin in the root's durable list of them, for receipts. A new one is on the disk when this returns. `None`: the list is full.
+    pub fn origin(&self, entry: &[u8]) -> Result<Option<u32>, StoreError> {
+        let root = self.0.root()?;
+        root.origins.number(&root.dir, &root.trust, entry)
+    }
+
+    /// The list of origins, by number. An entry that is damaged is empty.
+    pub fn origins(&self) -> Result<Vec<Arc<[u8]>>, StoreError> {
+        let root = self.0.root()?;
+        root.origins.all(&root.dir)
+    }
+
+    /// A survey of the root.
+    ///
+    /// # Errors
+    /// If the root is not the one that was opened, or lacks the node's own files.
+    pub fn survey(&self) -> Result<Survey<H>, StoreError> {
+        Ok(Survey::new(self.0.root()?))
     }
 
     /// The filesystem of the root, which decides by which syncs an instance becomes durable.

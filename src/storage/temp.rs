@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::digest::Digest;
+use crate::digest::Recorded;
 use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::fs::{Errno, Handle, Link, Open, PAGE_BYTES, Taken, write_all_at};
@@ -138,9 +138,9 @@ impl<H: Handle> TempFile<H> {
         opened.ok()
     }
 
-    /// Records the digest of the content in an attribute of the file. On a filesystem without attributes the file has none.
-    pub(crate) fn note(&self, digest: Digest) {
-        let _ = digest.record(&self.file);
+    /// Records digest and receipt in an attribute of the file. On a filesystem without attributes the file has none.
+    pub(crate) fn record(&self, recorded: Recorded) {
+        let _ = recorded.write(&self.file);
     }
 
     /// Starts the kernel's write-back from `offset_bytes` on, without waiting for it. Files whose write-back runs at the same time become

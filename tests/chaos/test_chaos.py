@@ -58,7 +58,7 @@ class FaultyNode(Node):
         return json.loads(done.stdout)
 
     def held_bytes(self) -> int:
-        return sum(stage["bytes"] for stage in self.memory()["stages"] if stage["stage"] != "admin")
+        return sum(stage["bytes"] for stage in self.memory()["stages"] if stage["stage"] not in ("admin", "catalogue"))
 
     def threads_and_descriptors(self) -> tuple[int, int]:
         return tuple(len(list(Path(f"/proc/{self.process.pid}/{what}").iterdir())) for what in ("task", "fd"))

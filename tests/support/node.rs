@@ -291,12 +291,15 @@ impl Node {
         assert!(are_gone, "{now:?} threads and descriptors after {before:?}");
     }
 
-    /// Accounts and leased bytes of associations and connections. One account belongs to the request itself.
+    /// Accounts and leased bytes of associations and connections. One account belongs to the request itself, and those of the catalogue come
+    /// and go with its batches.
     pub(crate) fn held(&self) -> (u64, u64) {
         let snapshot: serde_json::Value = serde_json::from_str(&self.mem(&["top", "--json"])).unwrap();
-        let stages = snapshot["stages"].as_array().unwrap().iter().filter(|stage| stage["stage"] != "admin");
-        let leased = stages.map(|stage| stage["bytes"].as_u64().unwrap()).sum();
-        (snapshot["holders"].as_array().unwrap().len() as u64, leased)
+        let is_theirs = |stage: &&serde_json::Value| stage["stage"] != "admin" && stage["stage"] != "catalogue";
+        let leased = snapshot["stages"].as_array().unwrap().iter().filter(is_theirs);
+        let leased = leased.map(|stage| stage["bytes"].as_u64().unwrap()).sum();
+        let holders = snapshot["holders"].as_array().unwrap().iter();
+        (holders.filter(|holder| holder["label"] != "catalogue").count() as u64, leased)
     }
 
     /// The same, once all are gone.

@@ -18,6 +18,7 @@ mod access;
 mod admin;
 mod admission;
 mod audit;
+mod catalogue;
 mod deviations;
 mod files;
 mod floods;

@@ -18,8 +18,8 @@ const ASK: &[u8] = b"{\"version\":1,\"ask\":\"memory\"}\n";
 const TIMEOUT: Duration = Duration::from_millis(500);
 /// A snapshot lists every lease, some hundred bytes each.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
-/// Leases for the answer to our own question.
-const OURS: &str = "admin";
+/// Leases for the answer to our own question, and those of the catalogue, which come and go with its batches.
+const OURS: [&str; 2] = ["admin", "catalogue"];
 
 /// The part of an answer that is used here.
 #[derive(Debug, Deserialize)]
@@ -108,7 +108,7 @@ impl Memory {
         sample.stages = self
             .stages
             .into_iter()
-            .filter(|stage| stage.stage != OURS)
+            .filter(|stage| !OURS.contains(&stage.stage.as_str()))
             .map(|stage| (stage.stage, stage.bytes))
             .collect();
         sample.leased_bytes = Some(sample.stages.values().sum());

@@ -171,7 +171,7 @@ pub(crate) struct CatalogueState {
     /// The file.
     pub(crate) path: String,
     pub(crate) condition: CatalogueCondition,
-    /// Why it is unavailable; absent if it is not.
+    /// Why it is unavailable or behind; absent if it is neither.
     pub(crate) reason: Option<String>,
     /// What an operator can do about it.
     pub(crate) remedy: Option<String>,
@@ -263,7 +263,7 @@ pub(crate) enum CatalogueCondition {
 }
 
 /// Milliseconds since 1970 as RFC 3339. Beyond the years that it can write, the nearest that it can.
-fn rfc3339(ms: i64) -> String {
+pub(super) fn rfc3339(ms: i64) -> String {
     const END_OF_9999_MS: u64 = 253_402_300_799_999;
     let ms = u64::try_from(ms).unwrap_or(0).min(END_OF_9999_MS);
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()

@@ -96,6 +96,6 @@ pub(super) fn write_file<H: Handle>(
         true => temp.write_through(0, instance.pieces())?,
         false => temp.write_at(0, instance.pieces())?,
     }
-    temp.note(instance.digest());
+    temp.record(instance.recorded());
     Ok(temp)
 }

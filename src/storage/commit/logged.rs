@@ -219,8 +219,8 @@ impl<H: Handle> Run<H> {
             .iter()
             .filter(|item| voided(item))
             .filter_map(|item| {
-                let digest = (*item.instance).as_ref().digest();
-                item.entry.as_deref().map(|path| Entry { path, content: None, digest })
+                let recorded = (*item.instance).as_ref().recorded();
+                item.entry.as_deref().map(|path| Entry { path, content: None, recorded })
             })
             .collect();
         if entries.is_empty() {
@@ -262,6 +262,6 @@ fn entries<I: Deref<Target: AsRef<Instance<H>>>, H: Handle>(
         let (State::Logged(name), Some(guard)) = (&item.state, &item.guard) else { return None };
         let instance = (*item.instance).as_ref();
         let content = Some(instance.pieces().collect());
-        Some((Entry { path: &name.path, content, digest: instance.digest() }, guard))
+        Some((Entry { path: &name.path, content, recorded: instance.recorded() }, guard))
     })
 }

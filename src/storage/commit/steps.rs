@@ -40,7 +40,7 @@ impl<H: Handle> Run<H> {
             Look::Stored(named) => return Ok(State::Named(Named::Final(named))),
         };
         if let Payload::Spooled(spool) = &instance.payload {
-            spool.temp().note(instance.digest());
+            spool.temp().record(instance.recorded());
             return Ok(State::Written(Draft::new(Temp::Spool(Arc::clone(spool)), name, strategy)));
         }
         self.reserve_space(instance.file_bytes())?;

@@ -25,6 +25,8 @@ pub use rustix::io::Errno;
 pub use self::linux::reports_failed_write_back;
 pub(crate) use self::pages::{PAGE_BYTES, Pages};
 
+pub(crate) const NS_PER_MS: i64 = 1_000_000;
+
 /// An open file or directory. Paths are relative to the directory that receives the call, or absolute. A relative path leads through no
 /// symbolic link and not out of the directory; only the way to a storage root may have links.
 ///
@@ -172,14 +174,26 @@ pub struct Stat {
     pub links: u64,
     /// Its length.
     pub bytes: u64,
-    /// When its content changed, in milliseconds since 1970.
-    pub modified_ms: i64,
-    /// When its metadata or content last changed, in milliseconds since 1970. No process can set this time.
-    pub changed_ms: i64,
+    /// When its content changed, in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// When its metadata or content last changed, in nanoseconds since 1970. No process can set this time.
+    pub changed_ns: i64,
     /// The user who owns it.
     pub uid: u32,
     /// Its permission bits.
     pub mode: u32,
+}
+
+impl Stat {
+    /// When its content changed, in milliseconds since 1970.
+    pub fn modified_ms(&self) -> i64 {
+        self.modified_ns.div_euclid(NS_PER_MS)
+    }
+
+    /// When its metadata or content last changed, in milliseconds since 1970.
+    pub fn changed_ms(&self) -> i64 {
+        self.changed_ns.div_euclid(NS_PER_MS)
+    }
 }
 
 /// The identity of a directory among all that ever existed. Filesystems reuse inode numbers, hence the time of birth.

@@ -11,10 +11,7 @@ mod outcome;
 mod scan;
 #[cfg(test)]
 mod tests;
-
-use std::sync::Arc;
-
-use dicom_core::Tag;
+mod wanted;
 
 use element::Encoding;
 use inflate::Inflate;
@@ -22,6 +19,7 @@ pub use opening::Opened;
 use opening::{Found, Opening};
 pub use outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Mismatch, Progress};
 use scan::Scan;
+pub use wanted::Wanted;
 
 /// Every UID the standard assigns starts so; what does not is private.
 const STANDARD_ROOT: &str = "1.2.840.10008.";
@@ -69,13 +67,13 @@ pub struct HeadScan {
 }
 
 impl HeadScan {
-    /// Starts a scan for the elements `wanted` (ascending) at the top level of a dataset in the given transfer syntax.
-    pub fn new(transfer_syntax_uid: &str, wanted: Arc<[Tag]>, limits: HeadLimits) -> Self {
+    /// Starts a scan for the elements `wanted` at the top level of a dataset in the given transfer syntax.
+    pub fn new(transfer_syntax_uid: &str, wanted: impl Into<Wanted>, limits: HeadLimits) -> Self {
         let uid = transfer_syntax_uid.trim_matches(['\0', ' ']);
         let (encoding, deflated) = encoding_of(uid);
         Self {
             opening: Some(Opening::new(encoding, deflated)),
-            scan: Scan::new(encoding, wanted, limits),
+            scan: Scan::new(encoding, wanted.into(), limits),
             inflate: deflated.then(|| Inflate::new(limits.max_bytes)),
             is_native: encoding.transfer_syntax_uid() == uid || uid == DEFLATED,
             is_private: !is_standard(uid),
@@ -161,8 +159,10 @@ impl HeadScan {
         if !self.any_bytes {
             return Err(HeadError::Empty);
         }
-        let complete =
-            self.inflate.is_none_or(|mut inflate| inflate.flush(&mut self.scan) == Progress::Done || inflate.at_end());
+        let complete = self.scan.has_needed()
+            || self
+                .inflate
+                .is_none_or(|mut inflate| inflate.flush(&mut self.scan) == Progress::Done || inflate.at_end());
         let head = if complete { self.scan.finish() } else { Err(HeadError::Deflate) };
         let mut head = match head {
             Err(_) if self.is_private => Head::unread(),

@@ -38,8 +38,67 @@ pub enum Progress {
 /// The wanted values that a dataset has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
-    pub(super) values: Vec<(Tag, Vec<u8>)>,
+    pub(super) values: Values,
     pub(super) deviations: Deviations,
+}
+
+/// Values by tag, one behind the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Values {
+    /// Each with the end of its value in `bytes`.
+    tags: Vec<(Tag, u32)>,
+    bytes: Vec<u8>,
+}
+
+/// Most bytes kept of a value, far above any element that is used.
+const MAX_KEPT_BYTES: usize = 1024;
+
+/// Bytes of most values.
+const USUAL_BYTES: usize = 24;
+
+impl Values {
+    /// With room for so many values of usual length.
+    pub(super) fn with_room(values: usize) -> Self {
+        Self { tags: Vec::with_capacity(values), bytes: Vec::with_capacity(values * USUAL_BYTES) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tags.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.tags.is_empty()
+    }
+
+    pub(super) fn has(&self, tag: Tag) -> bool {
+        self.tags.iter().any(|(kept, _)| *kept == tag)
+    }
+
+    /// Begins a value behind the others.
+    pub(super) fn begin(&mut self, tag: Tag) {
+        self.tags.push((tag, self.bytes.len() as u32));
+    }
+
+    /// Adds to the last value, as far as it is kept, and returns how much of `bytes` that is.
+    pub(super) fn extend(&mut self, bytes: &[u8]) -> usize {
+        let begin = self.tags.iter().rev().nth(1).map_or(0, |(_, end)| *end as usize);
+        let Some((_, end)) = self.tags.last_mut() else { return 0 };
+        let kept = bytes.len().min(MAX_KEPT_BYTES.saturating_sub(self.bytes.len() - begin));
+        self.bytes.extend_from_slice(&bytes[..kept]);
+        *end = self.bytes.len() as u32;
+        kept
+    }
+
+    fn get(&self, tag: Tag) -> Option<&[u8]> {
+        let at = self.tags.iter().position(|(kept, _)| *kept == tag)?;
+        let begin = at.checked_sub(1).map_or(0, |before| self.tags[before].1);
+        self.bytes.get(begin as usize..self.tags[at].1 as usize)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.tags.capacity() * size_of::<(Tag, u32)>() + self.bytes.capacity()
+    }
 }
 
 /// What is unusual about a dataset that can be stored all the same.
@@ -51,7 +110,7 @@ pub struct Deviations {
     pub true_transfer_syntax: Option<&'static str>,
     /// Elements of the head do not ascend (PS3.5 §7.1).
     pub is_unordered: bool,
-    /// An element that says what the instance is, and that was wanted, is missing.
+    /// An element that says what the instance is, and that was needed, is missing.
     pub lacks_identity: bool,
 }
 
@@ -60,8 +119,12 @@ impl Head {
     /// character set. `None` when the dataset does not have it, or has it as a sequence of
     /// undefined length; an element with no value gives an empty slice.
     pub fn value(&self, tag: Tag) -> Option<&[u8]> {
-        let (_, raw) = self.values.iter().find(|(kept, _)| *kept == tag)?;
-        Some(trim_padding(raw))
+        self.values.get(tag).map(trim_padding)
+    }
+
+    /// Bytes of memory that its values take.
+    pub fn memory_bytes(&self) -> usize {
+        self.values.memory_bytes()
     }
 
     /// Holds the dataset's SOP Class and SOP Instance UIDs against those of the command set
@@ -79,7 +142,7 @@ impl Head {
 
     /// The head of a dataset that cannot be read.
     pub(super) fn unread() -> Self {
-        Self { values: Vec::new(), deviations: Deviations { lacks_identity: true, ..Deviations::default() } }
+        Self { values: Values::default(), deviations: Deviations { lacks_identity: true, ..Deviations::default() } }
     }
 
     /// What is unusual about the dataset.
@@ -90,8 +153,12 @@ impl Head {
     /// A head with the given values, for tests of what is built on one.
     #[cfg(test)]
     pub(crate) fn with(values: &[(Tag, &[u8])]) -> Self {
-        let values = values.iter().map(|(tag, value)| (*tag, value.to_vec())).collect();
-        Self { values, deviations: Deviations::default() }
+        let mut kept = Values::default();
+        for (tag, value) in values {
+            kept.begin(*tag);
+            kept.extend(value);
+        }
+        Self { values: kept, deviations: Deviations::default() }
     }
 }
 

@@ -1,7 +1,5 @@
 //! The walk over a dataset's elements: iterative, and indifferent to where fragments begin and end.
 
-use std::sync::Arc;
-
 use dicom_core::dictionary::DataDictionary;
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
@@ -10,10 +8,8 @@ use super::element::{
     Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
     SEQUENCE_DELIMITATION, UNDEFINED_LENGTH,
 };
-use super::outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Progress};
-
-/// Most bytes kept of a wanted value, far above any element that a layout can use.
-const MAX_KEPT_BYTES: usize = 1024;
+use super::outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Progress, Values};
+use super::wanted::Wanted;
 
 const FILE_META_GROUP: u16 = 0x0002;
 
@@ -24,7 +20,7 @@ const IDENTITY: [Tag; 4] =
 
 pub(super) struct Scan {
     encoding: Encoding,
-    wanted: Arc<[Tag]>,
+    wanted: Wanted,
     limits: HeadLimits,
     state: State,
     /// The header being gathered.
@@ -45,10 +41,12 @@ pub(super) struct Scan {
     /// The last element of the dataset itself.
     last: Tag,
     is_unordered: bool,
+    /// An element behind the last needed one was met: from here on an error only ends the head.
+    has_needed: bool,
     /// The head has ended without an identity: the rest of the dataset is searched for it, and may be whatever it is.
     is_searching: bool,
     worked_bytes: u64,
-    values: Vec<(Tag, Vec<u8>)>,
+    values: Values,
 }
 
 enum State {
@@ -59,10 +57,10 @@ enum State {
 }
 
 impl Scan {
-    pub(super) fn new(encoding: Encoding, wanted: Arc<[Tag]>, limits: HeadLimits) -> Self {
-        debug_assert!(wanted.is_sorted());
+    pub(super) fn new(encoding: Encoding, wanted: Wanted, limits: HeadLimits) -> Self {
         Self {
             encoding,
+            values: Values::with_room(wanted.len()),
             wanted,
             limits,
             state: State::Header,
@@ -76,9 +74,9 @@ impl Scan {
             begun: false,
             last: Tag(0, 0),
             is_unordered: false,
+            has_needed: false,
             is_searching: false,
             worked_bytes: 0,
-            values: Vec::new(),
         }
     }
 
@@ -93,10 +91,8 @@ impl Scan {
                 State::Header => self.gather(bytes),
                 State::Value { left, keep, .. } => {
                     let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    if *keep && let Some((_, value)) = self.values.last_mut() {
-                        let kept = taken.min(MAX_KEPT_BYTES - value.len());
-                        value.extend_from_slice(&bytes[..kept]);
-                        self.worked_bytes += kept as u64;
+                    if *keep {
+                        self.worked_bytes += self.values.extend(&bytes[..taken]) as u64;
                     }
                     *left -= taken as u32;
                     if *left == 0 {
@@ -115,16 +111,16 @@ impl Scan {
         }
     }
 
-    /// Ends the scan with an error: the bytes that it needs are not available.
+    /// Ends the scan with an error: the bytes that come next cannot be read.
     pub(super) fn fail(&mut self, error: HeadError) -> Progress {
-        self.state = if self.is_searching { State::Done } else { State::Failed(error) };
+        self.state = if self.is_searching || self.has_needed { State::Done } else { State::Failed(error) };
         Progress::Done
     }
 
     /// Ends the scan where the dataset ends.
     pub(super) fn finish(self) -> Result<Head, HeadError> {
         match self.state {
-            _ if self.is_searching => Ok(self.head()),
+            _ if self.is_searching || self.has_needed => Ok(self.head()),
             State::Failed(error) => Err(error),
             State::Value { tag, .. } => Err(HeadError::ValuePastEnd { tag }),
             State::Header if self.offset == 0 => Err(HeadError::Empty),
@@ -207,7 +203,7 @@ impl Scan {
         }
         let keep = self.open == 0 && self.is_wanted(tag);
         if keep {
-            self.values.push((tag, Vec::with_capacity(MAX_KEPT_BYTES.min(length as usize))));
+            self.values.begin(tag);
         }
         Ok(if length == 0 { State::Header } else { State::Value { tag, left: length, keep } })
     }
@@ -215,23 +211,32 @@ impl Scan {
     /// Whether the head ends in front of this element of the dataset itself.
     fn is_at_end(&mut self, header: &Header) -> Result<bool, HeadError> {
         let tag = header.tag;
-        let is_behind = self.wanted.last().is_none_or(|last| tag > *last);
+        let is_behind = self.wanted.needed_ends_before(tag);
         // A dataset that begins behind its head must be one, and none begins with a command or file meta.
         if !self.begun && (tag.group() <= FILE_META_GROUP || (is_behind && !is_known(header))) {
             return Err(HeadError::NotADataset);
         }
-        self.is_unordered |= self.begun && tag <= self.last;
+        self.is_unordered |= self.begun && tag <= self.last && (self.is_searching || !self.has_needed);
         self.last = tag;
         self.is_searching |= is_behind && !self.is_identified();
-        Ok(if self.is_searching { self.values.len() == self.wanted.len() } else { is_behind })
+        self.has_needed |= is_behind;
+        Ok(if self.is_searching { self.has(self.wanted.needed()) } else { self.wanted.ends_before(tag) })
     }
 
-    /// Whether the dataset has said what it is, as far as that is wanted.
+    /// Whether an element behind the last needed one was met.
+    pub(super) fn has_needed(&self) -> bool {
+        self.has_needed
+    }
+
+    fn has(&self, tags: &[Tag]) -> bool {
+        tags.iter().all(|tag| self.values.has(*tag))
+    }
+
+    /// Whether the dataset has said what it is, as far as that is needed.
     fn is_identified(&self) -> bool {
-        let is_met = |tag: &Tag| self.values.iter().any(|(kept, _)| kept == tag);
         // Nearly every dataset has all that is wanted.
         self.values.len() == self.wanted.len()
-            || IDENTITY.iter().all(|tag| self.wanted.binary_search(tag).is_err() || is_met(tag))
+            || IDENTITY.iter().all(|tag| self.wanted.needed().binary_search(tag).is_err() || self.values.has(*tag))
     }
 
     /// Acts on a header inside a sequence of undefined length, or among the fragments of
@@ -276,7 +281,7 @@ impl Scan {
 
     /// Of an element that stands twice, against the standard, the first counts.
     fn is_wanted(&self, tag: Tag) -> bool {
-        self.wanted.binary_search(&tag).is_ok() && self.values.iter().all(|(kept, _)| *kept != tag)
+        self.wanted.contains(tag) && !self.values.has(tag)
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::error::{OpenError, StoreError};
 use crate::fault::{self, Step};
 use crate::fs::{Errno, Filesystem, Handle, Kind, Link, Lock, Open, is_at};
+use crate::origins::Origins;
 pub(crate) use crate::own::{LOST, OWN};
 use crate::paths::Paths;
 use crate::recovery::Recovery;
@@ -48,6 +49,7 @@ pub(crate) struct Root<H: Handle = File> {
     access: FileAccess,
     /// `None` unless small instances go through the log.
     wal: OnceLock<Arc<Wal<H>>>,
+    pub(crate) origins: Origins<H>,
     /// Whether files are written past the page cache. Cleared when the filesystem refuses it.
     writes_through: AtomicBool,
     /// When the node's own files were last seen in the root; `None` if one was missing since.
@@ -205,6 +207,7 @@ impl<H: Handle> Root<H> {
             paths: before.map(|before| Arc::clone(&before.paths)).unwrap_or_default(),
             access,
             wal: OnceLock::new(),
+            origins: Origins::default(),
             writes_through: AtomicBool::new(true),
             seen: Mutex::new(None),
             dev: stat.dev,

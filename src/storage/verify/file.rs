@@ -9,7 +9,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::verdict::{Digested, Fault, Verdict};
 use super::walk::{DatasetFault, Walk};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Hasher, Recorded};
 use crate::fs::{Errno, Handle, read_full};
 use crate::head::{HeadLimits, HeadScan, encoding_of, is_standard};
 use crate::layout::Layout;
@@ -58,9 +58,9 @@ impl<'a> Checker<'a> {
             Err(error) => found.faults.push(Fault::Unreadable { after_bytes: bytes, error }),
         }
         file.start_write_back(0, None); // it is not read again
-        let digested = match Digest::recorded(file) {
+        let digested = match Recorded::read(file).map(|recorded| recorded.digest) {
             None => Digested::NotRecorded,
-            Some(recorded) if recorded == hasher.digest() => Digested::Matches,
+            Some(digest) if digest == hasher.digest() => Digested::Matches,
             Some(_) => {
                 found.faults.push(Fault::Digest);
                 Digested::Differs

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::record::{
     EntryHeader, FRAME_HEADER_BYTES, FRAMES_BEGIN_BYTES, FrameHeader, PAGE_BYTES, SEGMENT_BYTES, SegmentHeader,
 };
-use crate::digest::Digest;
+use crate::digest::{Digest, Recorded};
 use crate::fs::{Errno, Handle, read_full};
 
 /// Bytes read at a time in the search for a frame.
@@ -26,7 +26,7 @@ pub(super) struct Index {
 pub(super) struct Indexed {
     /// The path of the file, relative to the root.
     pub(super) path: PathBuf,
-    pub(super) digest: Digest,
+    pub(super) recorded: Recorded,
     /// Location in the segment; `None` if the entry is void.
     content: Option<Content>,
     pub(super) generation: u64,
@@ -49,7 +49,13 @@ impl Indexed {
     #[cfg(test)]
     pub(super) fn of_test(path: PathBuf, digest: Digest) -> Self {
         let content = Some(Content { offset_bytes: 0, bytes: 0 });
-        Self { path, digest, content, generation: 1, frame: 0, number: 0, time_ms: 0, is_in_last_frame: true }
+        let recorded = Recorded { digest, receipt: None };
+        Self { path, recorded, content, generation: 1, frame: 0, number: 0, time_ms: 0, is_in_last_frame: true }
+    }
+
+    /// Of its content.
+    pub(super) fn digest(&self) -> Digest {
+        self.recorded.digest
     }
 
     fn is_void(&self) -> bool {
@@ -62,7 +68,7 @@ impl Indexed {
             return Ok(None);
         };
         let mut content = vec![0; bytes as usize];
-        let is_whole = read_exact(segment, offset_bytes, &mut content)? && Digest::of([&*content]) == self.digest;
+        let is_whole = read_exact(segment, offset_bytes, &mut content)? && Digest::of([&*content]) == self.digest();
         Ok(is_whole.then_some(content))
     }
 }
@@ -77,7 +83,7 @@ pub(super) fn of_each_path<'a, T: Copy>(
         let before = of_path.entry(&entry.path).or_default();
         if !entry.is_void() {
             before.push((of, entry));
-        } else if before.last().is_some_and(|(_, last)| last.digest == entry.digest) {
+        } else if before.last().is_some_and(|(_, last)| last.digest() == entry.digest()) {
             before.pop();
         }
     }
@@ -187,8 +193,8 @@ fn read_frame<H: Handle>(segment: &H, of: &SegmentHeader, offset_bytes: u64) -> 
         let content = entry.content_bytes.map(|bytes| Content { offset_bytes: content_at, bytes });
         content_at += entry.content_bytes.unwrap_or(0);
         let (generation, frame, time_ms) = (of.generation, frame.number, frame.time_ms);
-        let (path, digest, number) = (entry.path.to_owned(), entry.digest, number as u32);
-        Indexed { path, digest, content, generation, frame, number, time_ms, is_in_last_frame: true }
+        let (path, recorded, number) = (entry.path.to_owned(), entry.recorded, number as u32);
+        Indexed { path, recorded, content, generation, frame, number, time_ms, is_in_last_frame: true }
     };
     Ok(Some((frame, Some(entries.into_iter().enumerate().map(&mut indexed).collect()))))
 }

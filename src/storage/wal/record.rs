@@ -2,20 +2,20 @@
 //!
 //! ```text
 //! segment = header header frame*          each begins on a page of 4096 bytes
-//! header  = "TGLOG\0\3\0" generation salt mount root crc32
+//! header  = "TGLOG\0\4\0" generation salt mount root crc32
 //! frame   = "TGLF" crc32 generation number entries names_bytes body_bytes time_ms salt name* content*
-//! name    = path_bytes content_bytes xxh3-128 path
+//! name    = path_bytes content_bytes xxh3-128 receipt path
 //! ```
 //!
 //! Numbers are little endian. A frame belongs to a segment if its generation and salt are those of the segment's header, so no bytes of a
 //! peer can pass for a frame. Its checksum covers everything except the contents, which have the digest computed while the instance
-//! arrived. An entry with `u64::MAX` content bytes has no content: it *voids* the entry before it with the same path and digest.
+//! arrived. Without a receipt there are zeros in its place. An entry with `u64::MAX` content bytes has no content: it *voids* the entry before it with the same path and digest.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, RECEIPT_BYTES, Receipt, Recorded};
 
 /// Alignment of headers and frames: a frame never shares a page with one that is being written to the disk.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -29,12 +29,13 @@ pub(super) const FRAMES_BEGIN_BYTES: u64 = 2 * PAGE_BYTES;
 
 /// The last two bytes are the version. In every one of them the generation follows, and a frame's generation and number are where
 /// they are in this one, so that it can be told whether there is anything in a log of another.
-const SEGMENT_MAGIC: [u8; 8] = *b"TGLOG\0\x03\0";
+const SEGMENT_MAGIC: [u8; 8] = *b"TGLOG\0\x04\0";
 const FRAME_MAGIC: [u8; 4] = *b"TGLF";
 pub(super) const FRAME_HEADER_BYTES: usize = 4 + 4 + 8 + 4 + 4 + 4 + 8 + 8 + 8;
 /// Content bytes of a void entry.
 const VOID: u64 = u64::MAX;
-const NAME_HEADER_BYTES: usize = 4 + 8 + Digest::BYTES;
+const NAME_HEADER_BYTES: usize = 4 + 8 + Digest::BYTES + RECEIPT_BYTES;
+const NO_RECEIPT: Receipt = [0; RECEIPT_BYTES];
 
 /// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +96,7 @@ impl SegmentHeader {
 pub(crate) struct Entry<'a> {
     pub(crate) path: &'a Path,
     pub(crate) content: Option<Vec<&'a [u8]>>,
-    pub(crate) digest: Digest,
+    pub(crate) recorded: Recorded,
 }
 
 impl Entry<'_> {
@@ -152,7 +153,8 @@ impl Frame {
             header.extend((path.len() as u32).to_le_bytes());
             let content_bytes = entry.content.as_ref().map_or(VOID, |_| entry.content_bytes() as u64);
             header.extend(content_bytes.to_le_bytes());
-            header.extend(entry.digest.to_bytes());
+            header.extend(entry.recorded.digest.to_bytes());
+            header.extend(entry.recorded.receipt.unwrap_or(NO_RECEIPT));
             header.extend(path);
         }
         let crc = crc32fast::hash(&header[8..]);
@@ -182,7 +184,7 @@ pub(super) struct FrameHeader {
 /// One decoded entry of a frame.
 pub(super) struct EntryHeader<'a> {
     pub(super) path: &'a Path,
-    pub(super) digest: Digest,
+    pub(super) recorded: Recorded,
     /// `None` if it is void.
     pub(super) content_bytes: Option<u64>,
 }
@@ -233,13 +235,16 @@ impl FrameHeader {
             let (path_bytes, rest) = names.split_first_chunk::<4>()?;
             let (content_bytes, rest) = rest.split_first_chunk::<8>()?;
             let (digest, rest) = rest.split_first_chunk::<{ Digest::BYTES }>()?;
+            let (receipt, rest) = rest.split_first_chunk::<RECEIPT_BYTES>()?;
             let (path, rest) = rest.split_at_checked(u32::from_le_bytes(*path_bytes) as usize)?;
             let path = Path::new(OsStr::from_bytes(path));
             // A writer of the log could write the root as well; still, no path may lead out of the root.
             path.components().all(|component| matches!(component, Component::Normal(_))).then_some(())?;
             let content_bytes = u64::from_le_bytes(*content_bytes);
             let content_bytes = (content_bytes != VOID).then_some(content_bytes);
-            entries.push(EntryHeader { path, digest: Digest::from_bytes(*digest), content_bytes });
+            let receipt = Some(*receipt).filter(|receipt| *receipt != NO_RECEIPT);
+            let recorded = Recorded { digest: Digest::from_bytes(*digest), receipt };
+            entries.push(EntryHeader { path, recorded, content_bytes });
             names = rest;
         }
         Some(entries)

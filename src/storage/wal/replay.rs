@@ -98,7 +98,7 @@ fn to_settle<'a, H>(
     let superseded = of_path.windows(2).filter_map(|pair| {
         let [(number, entry), (next, later)] = pair else { return None };
         let has_waited = number != next && is_waiting(&segments[*number].name);
-        (has_waited && entry.digest != later.digest).then_some((*number, *entry, false))
+        (has_waited && entry.digest() != later.digest()).then_some((*number, *entry, false))
     });
     let last = of_path.last().map(|(number, entry)| (*number, *entry, true));
     superseded.collect::<Vec<_>>().into_iter().chain(last)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::frames::Indexed;
-use crate::digest::Digest;
+use crate::digest::{Digest, Recorded};
 use crate::error::StoreError;
 use crate::fs::{Errno, Handle, Kind, Link, Open, PAGE_BYTES, Pages, Stat};
 use crate::recovery::{Aside, Reason, Recovery};
@@ -126,9 +126,9 @@ impl<'a, H: Handle> Restorer<'a, H> {
             return self.settle_damaged(since, entry);
         };
         let (standing, stat) = self.examine(&entry.path, &content)?;
-        let modified = stat.is_some_and(|stat| stat.modified_ms > entry.time_ms.saturating_add(LATER_MS));
+        let modified = stat.is_some_and(|stat| stat.modified_ms() > entry.time_ms.saturating_add(LATER_MS));
         // Two facts identify an earlier file of the node: its content, and that nothing about it has changed since the frame was written.
-        let changed = stat.is_some_and(|stat| stat.changed_ms >= entry.time_ms);
+        let changed = stat.is_some_and(|stat| stat.changed_ms() >= entry.time_ms);
         match verdict(since, standing, modified, changed) {
             // The content is on the disk, but the name may not be.
             Verdict::Keep if since == Since::SameMount && self.root.trust.failures() > 0 => {
@@ -179,7 +179,7 @@ impl<'a, H: Handle> Restorer<'a, H> {
             Err(_) => return Ok(Settled::Aside(damaged(entry))),
         };
         let synced = file.sync_data();
-        if self.root.trust.note(synced).is_ok() && digest_of(&file).is_ok_and(|digest| digest == entry.digest) {
+        if self.root.trust.note(synced).is_ok() && digest_of(&file).is_ok_and(|digest| digest == entry.digest()) {
             self.note_directories(&entry.path);
             return Ok(Settled::Kept);
         }
@@ -209,7 +209,7 @@ impl<'a, H: Handle> Restorer<'a, H> {
             Compared::Equal => Standing::Unwritten, // for all that is known
             _ if self.compare(&file, stat.bytes, content) == Compared::Equal => Standing::Unwritten,
             Compared::Torn => Standing::Torn,
-            Compared::Other if Digest::recorded(&file).is_some_and(|own| digest_of(&file) == Ok(own)) => {
+            Compared::Other if Recorded::read(&file).is_some_and(|own| digest_of(&file) == Ok(own.digest)) => {
                 Standing::Older
             }
             Compared::Other => Standing::Changed,
@@ -249,9 +249,9 @@ impl<'a, H: Handle> Restorer<'a, H> {
     /// Writes the file of an entry, in place of the file that was `seen` there.
     fn restore(&mut self, entry: &Indexed, content: &[u8], seen: Option<Stat>) -> Result<Settled, Errno> {
         let (path, dir) = (&entry.path, &self.root.dir);
-        let temp = self.temp(content, entry.digest)?;
+        let temp = self.temp(content, entry.recorded)?;
         // Without the length: the examination itself may have changed it.
-        let identity = |stat: Stat| (stat.dev, stat.ino, stat.kind, stat.modified_ms);
+        let identity = |stat: Stat| (stat.dev, stat.ino, stat.kind, stat.modified_ns);
         let stands = match dir.stat_at(path, Link::NoFollow) {
             Ok(stat) => Some(stat),
             Err(Errno::NOENT) => None,
@@ -288,16 +288,16 @@ impl<'a, H: Handle> Restorer<'a, H> {
         })
     }
 
-    fn temp(&self, content: &[u8], digest: Digest) -> Result<TempFile<H>, Errno> {
+    fn temp(&self, content: &[u8], recorded: Recorded) -> Result<TempFile<H>, Errno> {
         let temp = TempFile::begin(self.root, &self.names)?;
         temp.write_all(0, [content])?;
-        temp.note(digest);
+        temp.record(recorded);
         self.root.trust.note(temp.file.sync_data())?;
         Ok(temp)
     }
 
     fn set_aside(&mut self, entry: &Indexed, content: &[u8], reason: Reason) -> Result<Settled, Errno> {
-        let temp = self.temp(content, entry.digest)?;
+        let temp = self.temp(content, entry.recorded)?;
         let mut name = OsString::from(format!("{}-{}-{}-", entry.generation, entry.frame, entry.number));
         name.push(entry.path.file_name().unwrap_or_default());
         let kept_as = lost_directory(self.root)?.join(name);

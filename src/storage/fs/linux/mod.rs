@@ -243,15 +243,15 @@ impl Iterator for Entries {
 
 impl From<&rustix::fs::Stat> for Stat {
     fn from(stat: &rustix::fs::Stat) -> Self {
-        let ms = |s: i64, ns: u64| s.saturating_mul(1000).saturating_add((ns / 1_000_000) as i64);
+        let time = |s: i64, ns: u64| s.saturating_mul(1_000_000_000).saturating_add(ns as i64);
         Self {
             dev: stat.st_dev,
             ino: stat.st_ino,
             kind: kind_of_file(FileType::from_raw_mode(stat.st_mode)),
             links: u64::from(stat.st_nlink as u32),
             bytes: u64::try_from(stat.st_size).unwrap_or(0),
-            modified_ms: ms(stat.st_mtime, stat.st_mtime_nsec),
-            changed_ms: ms(stat.st_ctime, stat.st_ctime_nsec),
+            modified_ns: time(stat.st_mtime, stat.st_mtime_nsec),
+            changed_ns: time(stat.st_ctime, stat.st_ctime_nsec),
             uid: stat.st_uid,
             mode: stat.st_mode & 0o7777,
         }

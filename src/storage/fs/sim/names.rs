@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::journal::{Change, Inode, Key, Meta};
 use super::volume::{TOP, Volume};
-use crate::fs::{Errno, Kind, Link, Stat, Taken};
+use crate::fs::{Errno, Kind, Link, NS_PER_MS, Stat, Taken};
 
 /// Symbolic links on one way.
 const MAX_LINKS: u32 = 16;
@@ -240,8 +240,8 @@ impl Volume {
             kind: meta.kind,
             links: meta.links,
             bytes: inode.cache.bytes,
-            modified_ms: meta.modified_ms,
-            changed_ms: meta.changed_ms,
+            modified_ns: meta.modified_ms.saturating_mul(NS_PER_MS),
+            changed_ns: meta.changed_ms.saturating_mul(NS_PER_MS),
             uid: 0,
             mode: if meta.kind == Kind::Directory { 0o750 } else { 0o640 },
         })

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod opening;
+mod optional;
 mod order;
 mod syntaxes;
 

@@ -39,7 +39,7 @@ fn un_of_undefined_length_holds_implicit_vr_little_endian() {
 
 #[test]
 fn encapsulated_pixels_of_an_icon_are_walked_over() {
-    let wanted = Arc::new([tags::ICON_IMAGE_SEQUENCE, Tag(0x0088, 0x0904)]);
+    let wanted: Arc<[Tag]> = Arc::new([tags::ICON_IMAGE_SEQUENCE, Tag(0x0088, 0x0904)]);
     let mut w = Writer::new(EXPLICIT_LE);
     w.header(tags::ICON_IMAGE_SEQUENCE, "SQ", UNDEFINED).item(UNDEFINED);
     w.header(tags::PIXEL_DATA, "OB", UNDEFINED).item(0).item(8).u32(UNDEFINED).u32(0).end_sequence();
