@@ -59,8 +59,8 @@ pub use network::transport::TLS_LEASE_BYTES;
 pub use network::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError, rfc3339};
 pub use node::phase::Phase;
 pub use node::settings::{
-    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, LiveSettings, MinimumRate, NodeSettings, RestartLimit,
-    SupervisionSettings, Terms, WriterSettings,
+    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, LiveSettings, MinimumRate, NodeSettings,
+    RestartLimit, SupervisionSettings, Terms, WriterSettings,
 };
 pub use node::{Heart, Node, StartError, Stopped};
 pub use refusal::Reason;

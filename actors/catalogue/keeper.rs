@@ -114,8 +114,10 @@ impl<D: Disk> Keeper<D> {
 
     fn tell_of_another_root(&mut self) {
         self.wait(LONGEST_PAUSE);
-        let reason = "the catalogue has the instances of another storage root, and this one was empty at the start".to_owned();
-        let remedy = "mount the storage root and start the node again, or move the file of the catalogue away".to_owned();
+        let reason =
+            "the catalogue has the instances of another storage root, and this one was empty at the start".to_owned();
+        let remedy =
+            "mount the storage root and start the node again, or move the file of the catalogue away".to_owned();
         self.tell(Trouble { reason, remedy: Some(remedy) });
     }
 
@@ -161,7 +163,8 @@ impl<D: Disk> Keeper<D> {
             if cause == Cause::Ended {
                 self.shared.figures.missed.add(count);
             }
-            let reason = seen.trouble.as_ref().map_or_else(|| cause.text().to_owned(), |trouble| trouble.reason.clone());
+            let reason =
+                seen.trouble.as_ref().map_or_else(|| cause.text().to_owned(), |trouble| trouble.reason.clone());
             let gap = seen.gap.get_or_insert_with(|| {
                 warn!(reason, "instances are missed by the catalogue; catch-up will find them");
                 OpenGap { since: SystemTime::now(), reason, missed: 0 }
@@ -321,7 +324,9 @@ impl<D: Disk> Keeper<D> {
         let (path, reason) = (self.shared.settings.path.display(), trouble.reason);
         match trouble.remedy {
             Some(remedy) => error!(%path, reason, remedy, "catalogue unavailable; instances are stored as before"),
-            None => warn!(%path, reason, "catalogue cannot be written; trying again, and instances are stored as before"),
+            None => {
+                warn!(%path, reason, "catalogue cannot be written; trying again, and instances are stored as before")
+            }
         }
     }
 }
@@ -359,7 +364,9 @@ fn log_end(state: &WorkState) {
 fn unavailable(error: &Error) -> Trouble {
     let remedy = match error {
         Error::ReadOnly { .. } => "make the file and its directory writable for the node",
-        Error::Newer { .. } => "start a newer tidegate, or move the file away, and the node makes a new one from the stored files",
+        Error::Newer { .. } => {
+            "start a newer tidegate, or move the file away, and the node makes a new one from the stored files"
+        }
         Error::Foreign { .. } => "set catalogue.path to another file",
         Error::Corrupt { .. } => "move the file away, and the node makes a new one from the stored files",
         Error::Vanished { .. } | Error::Io { .. } => "look after the directory and the disk of the file",

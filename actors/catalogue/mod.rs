@@ -8,6 +8,7 @@
 //! | [`actor`] | the supervised child: one transaction a batch, and catch-up between the batches |
 //! | [`keeper`] | the open file, and what is done about each of its errors |
 //! | [`work`] | catch-up, check and rebuild, in steps |
+//! | [`offline`] | check and rebuild of a root that no node serves |
 //! | [`memory`] | the lease of the caches of SQLite |
 //! | [`shared`] | what the child, the sink and the observers share |
 //! | [`state`] | what operators see of it |
@@ -19,6 +20,7 @@ pub(crate) mod actor;
 mod disk;
 mod keeper;
 mod memory;
+pub mod offline;
 mod queue;
 mod record;
 pub(crate) mod shared;

@@ -6,7 +6,7 @@ use tidegate_storage::{OpenError, Settings, Store, StoreError};
 
 use super::disk::RootDisk;
 use super::state::CatalogueRequest;
-use crate::committed::now_ms;
+use crate::committed;
 use crate::node::settings::CatalogueSettings;
 
 /// What was found.
@@ -59,12 +59,14 @@ pub fn work(
     Ok(Outcome { progress: catch_up.progress(), problems })
 }
 
+fn now_ms() -> i64 {
+    i64::try_from(committed::now_ms()).unwrap_or(i64::MAX)
+}
+
 /// A rebuild sets a damaged file aside, if the node chose its path.
 fn open(settings: &CatalogueSettings, request: CatalogueRequest) -> Result<Catalogue, OfflineError> {
     match Catalogue::open(&settings.path, settings.keeps_patients) {
-        Err(error)
-            if request == CatalogueRequest::Rebuild && settings.is_own && error.remedy() == Remedy::SetAside =>
-        {
+        Err(error) if request == CatalogueRequest::Rebuild && settings.is_own && error.remedy() == Remedy::SetAside => {
             set_aside(&settings.path, now_ms())?;
             Ok(Catalogue::open(&settings.path, settings.keeps_patients)?)
         }

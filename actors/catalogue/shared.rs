@@ -71,7 +71,8 @@ impl Seen {
             && waited >= ANSWER_PATIENCE_S
         {
             let reason = format!("the disk of the catalogue has not answered for {waited} s");
-            let remedy = "look after the disk or the mount of the file; the catalogue continues when it answers".to_owned();
+            let remedy =
+                "look after the disk or the mount of the file; the catalogue continues when it answers".to_owned();
             Condition::Unavailable { reason, remedy }
         } else if self.is_partial || is_rebuilding {
             Condition::Rebuilding

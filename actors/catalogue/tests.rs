@@ -346,7 +346,10 @@ fn a_file_that_an_operator_named_is_left_as_it_is() {
     let is_unavailable = |state: &CatalogueState| matches!(state.condition, Condition::Unavailable { .. });
     let state = child.wait_for("it is unavailable", is_unavailable);
     let Condition::Unavailable { reason, remedy } = state.condition else { unreachable!() };
-    assert!(reason.contains("is not a catalogue of tidegate") && remedy.contains("catalogue.path"), "{reason}; {remedy}");
+    assert!(
+        reason.contains("is not a catalogue of tidegate") && remedy.contains("catalogue.path"),
+        "{reason}; {remedy}"
+    );
     assert_eq!(fs::read(&path).unwrap(), b"another program's");
     fs::remove_file(&path).unwrap();
     child.wait_for_instances(1);

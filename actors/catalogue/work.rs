@@ -57,7 +57,16 @@ pub(super) struct Ended {
 impl<D: Disk> Works<D> {
     pub(super) fn new(open_disk: OpenDisk<D>) -> Self {
         let (wanted, repeat_after) = (Vec::new(), FIRST_REPEAT);
-        Self { open_disk, wanted, running: None, started: 0, paused_until: None, repeat_at: None, repeat_after, is_put_off: false }
+        Self {
+            open_disk,
+            wanted,
+            running: None,
+            started: 0,
+            paused_until: None,
+            repeat_at: None,
+            repeat_after,
+            is_put_off: false,
+        }
     }
 
     pub(super) fn want(&mut self, work: Work) {

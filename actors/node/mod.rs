@@ -129,14 +129,16 @@ impl Node {
         services: Vec<Service>,
         sinks: Vec<Arc<dyn Sink>>,
     ) -> Result<Self, StartError> {
-        let NodeSettings { listen, tls_listen, association_threads, writers, storage, audits, catalogue, live } = settings;
+        let NodeSettings { listen, tls_listen, association_threads, writers, storage, audits, catalogue, live } =
+            settings;
         // A recovery may take long, and the thread that waits for signals must not.
         let opened = tokio::task::spawn_blocking(move || Store::open(storage)).await;
         let (store, recovery) = opened.map_err(|error| StartError::Thread(error.into()))??;
         let (plain, local_address) = bind_if(listen)?.unzip();
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();
         let sockets = Sockets { plain, tls };
-        let shared = Shared::new(live, writers, association_threads, audits, catalogue, (&store, recovery.is_new), sinks)?;
+        let shared =
+            Shared::new(live, writers, association_threads, audits, catalogue, (&store, recovery.is_new), sinks)?;
         let shared = Arc::new(shared);
         let specs = children::specs(&shared, writers, association_threads, sockets, services);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;

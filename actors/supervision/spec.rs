@@ -62,14 +62,8 @@ pub(crate) enum Escalation {
 
 impl Group {
     /// Every group, in start order.
-    pub const ALL: [Self; 6] = [
-        Self::Statistics,
-        Self::Catalogue,
-        Self::Writers,
-        Self::AssociationThreads,
-        Self::Listener,
-        Self::Admin,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Statistics, Self::Catalogue, Self::Writers, Self::AssociationThreads, Self::Listener, Self::Admin];
 
     /// Name in metrics and lists.
     pub fn name(self) -> &'static str {

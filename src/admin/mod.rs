@@ -63,9 +63,9 @@ use own_token::OwnToken;
 use storage::StorageWatch;
 use surface::Surface;
 
-pub(crate) use operators::{OperatorName, dns_names};
 #[cfg(test)]
 pub(crate) use health::CatalogueHealth;
+pub(crate) use operators::{OperatorName, dns_names};
 #[cfg(test)]
 pub(crate) use ready::{Check, Readiness};
 pub(crate) use settings::{AdminSettings, Door};

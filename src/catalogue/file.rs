@@ -90,7 +90,8 @@ fn set_aside_earlier(path: &Path) -> io::Result<Vec<PathBuf>> {
         let entry = entry?;
         // A directory is nothing that the node made.
         if entry.file_type()?.is_file()
-            && entry.file_name().as_encoded_bytes().starts_with(beginning.as_encoded_bytes()) {
+            && entry.file_name().as_encoded_bytes().starts_with(beginning.as_encoded_bytes())
+        {
             earlier.push(entry.path());
         }
     }

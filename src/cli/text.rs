@@ -134,7 +134,8 @@ impl Table {
 
     pub(super) fn render(&self) -> String {
         let count = self.cells().map(Vec::len).max().unwrap_or(0);
-        let width_of = |column: usize| self.cells().map(|cells| cells.get(column).map_or(0, |cell: &String| columns(cell))).max();
+        let width_of =
+            |column: usize| self.cells().map(|cells| cells.get(column).map_or(0, |cell: &String| columns(cell))).max();
         let widths: Vec<usize> = (0..count).map(|column| width_of(column).unwrap_or(0)).collect();
         let heading = self.cells().next();
         let is_remark =

@@ -13,7 +13,11 @@ const OWN_FILE: &str = ".tidegate/catalogue.sqlite";
 const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
 
 /// The catalogue; `Some(None)`: there is none. `started`: the configuration that a running node has started with.
-pub(super) fn catalogue(raw: &Raw, started: Option<&Raw>, checks: &mut Checks<'_>) -> Option<Option<CatalogueSettings>> {
+pub(super) fn catalogue(
+    raw: &Raw,
+    started: Option<&Raw>,
+    checks: &mut Checks<'_>,
+) -> Option<Option<CatalogueSettings>> {
     let keeps_patients = raw.catalogue.patient;
     let own = |path, is_own| Some(Some(CatalogueSettings { path, is_own, keeps_patients }));
     match raw.catalogue.path.trim() {
@@ -60,8 +64,9 @@ fn complaint(path: &str, raw: &Raw, is_in_force: bool) -> Option<String> {
         return Some(format!("names the file of {key}, or one that SQLite would keep beside it; name another file"));
     }
     let directory: PathBuf = file.parent().unwrap_or(Path::new("/")).to_owned();
-    (!is_in_force && !directory.is_dir())
-        .then(|| format!("its directory {} does not exist: create it, writable for the node's user", directory.display()))
+    (!is_in_force && !directory.is_dir()).then(|| {
+        format!("its directory {} does not exist: create it, writable for the node's user", directory.display())
+    })
 }
 
 /// The paths of files in other keys.

@@ -63,7 +63,12 @@ impl Share {
 
 /// The bytes leased for associations. The admin stage is left out: the question itself holds a lease.
 fn leased(snapshot: &MemorySnapshot) -> u64 {
-    snapshot.stages.iter().filter(|stage| !matches!(stage.stage, Stage::Admin | Stage::Catalogue)).map(|stage| stage.bytes).sum()
+    snapshot
+        .stages
+        .iter()
+        .filter(|stage| !matches!(stage.stage, Stage::Admin | Stage::Catalogue))
+        .map(|stage| stage.bytes)
+        .sum()
 }
 
 /// The leases, the resident memory and the descriptors of the idle node.

@@ -263,10 +263,17 @@ pub(crate) enum CatalogueCondition {
 }
 
 /// Milliseconds since 1970 as RFC 3339. Beyond the years that it can write, the nearest that it can.
-pub(super) fn rfc3339(ms: i64) -> String {
+pub(crate) fn rfc3339(ms: i64) -> String {
     const END_OF_9999_MS: u64 = 253_402_300_799_999;
     let ms = u64::try_from(ms).unwrap_or(0).min(END_OF_9999_MS);
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
+
+impl WorkProgress {
+    /// Differences between catalogue and disk that were found.
+    pub(crate) fn differences(&self) -> u64 {
+        self.new + self.changed + self.gone
+    }
 }
 
 fn rule(name: String) -> Option<String> {

@@ -50,7 +50,12 @@ pub(in crate::admin) fn start(observer: &Observer, work: CatalogueWork, by: &Ope
     let has_begun = observer.ask_catalogue(work.request());
     if has_begun {
         let address = by.address.map(display);
-        tracing::info!(work = work.name(), operator = by.identity.as_str(), address, "catalogue work asked for by an operator");
+        tracing::info!(
+            work = work.name(),
+            operator = by.identity.as_str(),
+            address,
+            "catalogue work asked for by an operator"
+        );
     }
     has_begun
 }

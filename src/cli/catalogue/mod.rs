@@ -4,6 +4,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod text;
+mod work;
 
 use std::time::SystemTime;
 
@@ -207,17 +208,20 @@ fn nothing(why: &str) -> Exit {
 
 pub(super) fn catalogue(args: CatalogueArgs) -> Exit {
     let CatalogueArgs { reach, command, json } = args;
-    let client = match reach.client() {
-        Ok(client) => client,
-        Err(exit) => return exit,
+    let work = match command {
+        CatalogueCommand::Status => {
+            let state = reach.client().and_then(|client| client.catalogue().map_err(|error| refuse(&error)));
+            return state.map_or_else(|exit| exit, |state| show(json, &state, text::state));
+        }
+        CatalogueCommand::Check => CatalogueWork::Check,
+        CatalogueCommand::Rebuild => CatalogueWork::Rebuild,
     };
-    let state = match command {
-        CatalogueCommand::Status => client.catalogue(),
-        CatalogueCommand::Check => client.start_catalogue(CatalogueWork::Check),
-        CatalogueCommand::Rebuild => client.start_catalogue(CatalogueWork::Rebuild),
-    };
-    match state {
-        Ok(state) => show(json, &state, text::state),
-        Err(error) => refuse(&error),
+    match work::done(reach, work) {
+        Ok(done) => {
+            let printed = show(json, &done, |done| text::done(done));
+            let differs = work == CatalogueWork::Check && done.differences() > 0;
+            if differs || done.unreadable > 0 || !done.problems.is_empty() { Exit::Failed } else { printed }
+        }
+        Err(exit) => exit,
     }
 }

@@ -273,6 +273,19 @@ pub(super) fn state(state: &CatalogueState) -> String {
     lines.iter().map(|(label, value)| format!("{label:<LABEL$}{value}\n")).collect()
 }
 
+/// A check or a rebuild that came to its end.
+pub(super) fn done(work: &WorkProgress) -> String {
+    let verdict = match (work.work.as_str(), work.differences()) {
+        _ if !work.problems.is_empty() => {
+            "the file of the catalogue is damaged: `tidegate catalogue rebuild` makes it anew".to_owned()
+        }
+        ("check", 0) => "catalogue and stored files agree".to_owned(),
+        ("check", differences) => format!("{} between catalogue and stored files", count(differences, "difference")),
+        _ => "the catalogue has every stored file".to_owned(),
+    };
+    format!("{verdict}\n{}\n", work_text(work))
+}
+
 fn work_text(work: &WorkProgress) -> String {
     let when = if work.is_running { "running for" } else { "took" };
     let mut text = format!(

@@ -77,5 +77,10 @@ fn at_rest(node: &Node) -> (usize, usize) {
 
 fn held_bytes(node: &Node) -> u64 {
     let snapshot: MemorySnapshot = serde_json::from_str(&node.mem(&["top", "--json"])).unwrap();
-    snapshot.stages.iter().filter(|stage| !matches!(stage.stage.name(), "admin" | "catalogue")).map(|stage| stage.bytes).sum()
+    snapshot
+        .stages
+        .iter()
+        .filter(|stage| !matches!(stage.stage.name(), "admin" | "catalogue"))
+        .map(|stage| stage.bytes)
+        .sum()
 }
