@@ -109,7 +109,9 @@ pub(super) async fn guard(
     let client = request.conn_data::<Client>().cloned();
     let role = client.as_ref().and_then(|client| client.role);
     let certificate = client.as_ref().map(|client| client.certificate.clone()).unwrap_or_default();
-    let mut response = match judge(&access, role, request.method(), request.path(), request.headers()) {
+    // The path that the routes are compared with: escaped characters of the request's own are decoded in it.
+    let path = request.match_info().as_str().to_owned();
+    let mut response = match judge(&access, role, request.method(), &path, request.headers()) {
         Ok(trust) => {
             if let Some(client) = client {
                 client.standing.is_trusted.set(trust >= Trust::Reader);
