@@ -54,7 +54,10 @@ fn what_a_node_stored_is_found_beside_it_and_after_its_end() {
     let (code, after, stderr) = run(&["studies", "--json"]);
     let studies: Value = serde_json::from_str(&after).unwrap();
     assert_eq!((code, &studies["studies"][0]["gone"], &studies["catalogue"]), (0, &1.into(), &Value::Null));
-    assert!(stderr.contains("no node is running: read from ") && stderr.contains("catalogue.sqlite, as it was left"), "{stderr}");
+    assert!(
+        stderr.contains("no node is running: read from ") && stderr.contains("catalogue.sqlite, as it was left"),
+        "{stderr}"
+    );
     let (code, stdout, _) = run(&["instance", "1.2.3.1"]);
     assert!(code == 0 && stdout.contains("state        gone, found so at "), "{stdout}");
     let (code, stdout, stderr) = run(&["catalogue", "check"]);

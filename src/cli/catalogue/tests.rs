@@ -145,8 +145,8 @@ stored       1 series, 22 files, 21.5 KiB
 gone         1 file that was stored and is not there any more
 received     2026-09-21 14:13:21
 
-SERIES  MODALITY  FILES      SIZE  NUMBERS  DESCRIPTION
-     1        CT     22  21.5 KiB     1-23        Axial
+SERIES  MODALITY  FILES      SIZE  NUMBERS
+     1        CT     22  21.5 KiB     1-23  Axial
   1.2.1.0
   missing 4 of the numbers: 14-16, 20
   1 number is of more than one instance

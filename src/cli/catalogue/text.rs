@@ -38,14 +38,14 @@ pub(super) fn studies(found: &Studies) -> String {
 /// A study, its series and its senders.
 pub(super) fn study(found: &StudyDetail) -> String {
     let mut out = headline(&found.study);
-    let mut table = Table::new(["SERIES", "MODALITY", "FILES", "SIZE", "NUMBERS", "DESCRIPTION"]).left(0);
+    let mut table = Table::new(["SERIES", "MODALITY", "FILES", "SIZE", "NUMBERS", ""]).left(0);
     for series in &found.series {
         table.row([
-            series.number.map_or_else(|| "-".to_owned(), |number| number.to_string()),
+            cut(&series.number.map_or_else(|| "-".to_owned(), |number| number.to_string()), 6),
             cell(&series.modality, 8),
             series.instances.to_string(),
             size(series.bytes),
-            range(&series.numbers),
+            cut(&range(&series.numbers), 16),
             cell(&series.description, 24),
         ]);
         table.line(format!("  {}", uid(&series.series_instance_uid)));
