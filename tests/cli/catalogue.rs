@@ -17,11 +17,18 @@ fn what_a_node_stored_is_found_beside_it_and_after_its_end() {
     assert!(stderr.contains("no node is running"), "{stderr}");
 
     let running: Running = node(directory.path());
+    let wait = |arguments: &[&str], text: &str| {
+        while !run(arguments).1.contains(text) {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    wait(&["catalogue", "status"], "current: ");
     let (code, _, stderr) = run(&["studies"]);
     assert_eq!((code, stderr.as_str()), (1, "tidegate: no study fits\n"));
     send(&running, "1.2.3.1", true);
     send(&running, "1.2.3.2", true);
-    // A check comes behind what was stored before it.
+    // They are entered a moment after they were acknowledged.
+    wait(&["study", "1.2"], ", 2 files, ");
     let (code, stdout, stderr) = run(&["catalogue", "check", "--timeout", "3m"]);
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     assert!(stdout.starts_with("catalogue and stored files agree\n"), "{stdout}");

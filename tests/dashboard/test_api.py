@@ -73,6 +73,7 @@ def test_what_is_stored_is_told_to_operators(node, document):
     sender = Sender(node.port, "CT1")
     assert [sender.store(f"1.2.3.4.{number}", 5000) for number in (1, 2)] == [0, 0]
     operator = node.operator
+    until(lambda: json.loads(node.get("/api/catalogue")[2])["condition"] == "current", "the first catch-up ends")
 
     def studies(query: str = "", status: int = 200):
         answer = node.get(f"/api/studies{query}", **operator)
