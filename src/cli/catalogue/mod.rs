@@ -218,7 +218,7 @@ pub(super) fn catalogue(args: CatalogueArgs) -> Exit {
     };
     match work::done(reach, work) {
         Ok(done) => {
-            let printed = show(json, &done, |done| text::done(done));
+            let printed = show(json, &done, text::done);
             let differs = work == CatalogueWork::Check && done.differences() > 0;
             if differs || done.unreadable > 0 || !done.problems.is_empty() { Exit::Failed } else { printed }
         }
