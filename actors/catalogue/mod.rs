@@ -9,6 +9,7 @@
 //! | [`keeper`] | the open file, and what is done about each of its errors |
 //! | [`disk`] | the storage root as catch-up sees it |
 //! | [`work`] | catch-up, check and rebuild, in steps |
+//! | [`offline`] | check and rebuild of a root that no node serves |
 //! | [`memory`] | the lease of the caches of SQLite |
 //! | [`shared`] | what the child, the sink and the observers share |
 //! | [`state`] | what operators see of it |
@@ -20,6 +21,7 @@ pub(crate) mod actor;
 mod disk;
 mod keeper;
 mod memory;
+pub mod offline;
 mod queue;
 mod record;
 #[cfg(test)]

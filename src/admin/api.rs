@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::http::header::CONTENT_TYPE;
-use actix_web::{HttpResponse, HttpResponseBuilder, Resource, Route, web};
+use actix_web::{HttpResponse, Resource, Route, web};
 use serde::{Deserialize, Serialize};
 use tidegate_actors::gauges::audit::{Operation, Operator};
 use tidegate_actors::gauges::ended::KEPT;
@@ -12,18 +12,18 @@ use tidegate_actors::gauges::history::POINTS;
 use tidegate_memory::profile::{ProfileError, Recording};
 use tokio::time::sleep;
 
-use super::complaint::Complaint;
+use super::catalogue::http as catalogue;
 use super::dashboard;
 use super::ended::EndedAssociation;
 use super::guard::Trust;
 use super::metrics;
 use super::model::{Association, Drain, Second, Status, Writers};
 use super::ready::Readiness;
+use super::response::{complain, json};
 use super::storage::{ANSWER_TIME, GLANCE};
 use super::surface::Surface;
 use super::transport::MAX_BODY_BYTES;
 use super::wire::MAX_PROFILE_SECONDS;
-use crate::unprintable::harmless;
 
 /// The OpenAPI document.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
@@ -84,6 +84,13 @@ pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
         ("/api/associations/{id}", vec![(Method::DELETE, web::delete().to(abort))]),
         ("/api/writers", vec![(Method::GET, web::get().to(writers))]),
         ("/api/memory", vec![(Method::GET, web::get().to(memory))]),
+        ("/api/studies", vec![(Method::GET, web::get().to(catalogue::studies))]),
+        ("/api/studies/{uid}", vec![(Method::GET, web::get().to(catalogue::study))]),
+        ("/api/instances/{uid}", vec![(Method::GET, web::get().to(catalogue::instances))]),
+        ("/api/catalogue", vec![(Method::GET, web::get().to(catalogue::state))]),
+        ("/api/catalogue/check", vec![(Method::POST, web::post().to(catalogue::check))]),
+        ("/api/catalogue/rebuild", vec![(Method::POST, web::post().to(catalogue::rebuild))]),
+        ("/api/catalogue/catch-up", vec![(Method::POST, web::post().to(catalogue::catch_up))]),
         ("/api/config", vec![(Method::GET, web::get().to(config))]),
         ("/api/loglevel", vec![(Method::GET, web::get().to(log_level)), (Method::PUT, web::put().to(set_log_level))]),
         (
@@ -124,18 +131,6 @@ async fn not_found() -> HttpResponse {
 
 async fn not_allowed() -> HttpResponse {
     complain(HttpResponse::MethodNotAllowed(), "method not allowed; the API is described in /api/openapi.json")
-}
-
-fn complain(response: HttpResponseBuilder, error: impl ToString) -> HttpResponse {
-    json(response, Complaint::new(error))
-}
-
-/// The answer with `what` as JSON, made [`harmless`]: people read it in a terminal, and peers choose many of its strings.
-fn json(mut response: HttpResponseBuilder, what: impl Serialize) -> HttpResponse {
-    match serde_json::to_string(&what) {
-        Ok(text) => response.content_type("application/json").body(harmless(&text).into_owned()),
-        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
-    }
 }
 
 /// 200 as long as the process serves HTTP at all.

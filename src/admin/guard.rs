@@ -29,8 +29,8 @@ pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
 /// Routes without authentication: probes, and the page, which contains no figures.
 const OPEN: [&str; 6] = ["/live", "/ready", "/", "/style.css", "/app.js", "/icon.svg"];
 
-/// Routes for operators only: they show the memory of the process.
-const OF_OPERATORS: &str = "/debug/";
+/// Routes for operators only: they show the memory of the process, and patients.
+const OF_OPERATORS: [&str; 3] = ["/debug/", "/api/studies", "/api/instances"];
 /// Answers that consist of names of peers or of paths. Guests of the loopback address do not get them.
 const NOT_FOR_GUESTS: [&str; 2] = ["/api/memory", "/api/config"];
 
@@ -109,7 +109,9 @@ pub(super) async fn guard(
     let client = request.conn_data::<Client>().cloned();
     let role = client.as_ref().and_then(|client| client.role);
     let certificate = client.as_ref().map(|client| client.certificate.clone()).unwrap_or_default();
-    let mut response = match judge(&access, role, request.method(), request.path(), request.headers()) {
+    // The path that the routes are compared with: escaped characters of the request's own are decoded in it.
+    let path = request.match_info().as_str().to_owned();
+    let mut response = match judge(&access, role, request.method(), &path, request.headers()) {
         Ok(trust) => {
             if let Some(client) = client {
                 client.standing.is_trusted.set(trust >= Trust::Reader);
@@ -211,7 +213,7 @@ fn judge(
         _ if access.is_closed => Trust::Stranger,
         _ => Trust::Guest,
     };
-    let needed = if changes || path.starts_with(OF_OPERATORS) {
+    let needed = if changes || OF_OPERATORS.iter().any(|beginning| path.starts_with(beginning)) {
         Trust::Operator
     } else if OPEN.contains(&path) {
         Trust::Stranger
@@ -312,7 +314,11 @@ mod tests {
             ("/api/status", Ok(Trust::Guest), Ok(Trust::Reader)),
             ("/api/memory", Err(Refusal::Token), Ok(Trust::Reader)),
             ("/api/config", Err(Refusal::Token), Ok(Trust::Reader)),
+            ("/api/catalogue", Ok(Trust::Guest), Ok(Trust::Reader)),
             ("/debug/pprof/heap", Err(Refusal::Token), Err(Refusal::Role)),
+            ("/api/studies", Err(Refusal::Token), Err(Refusal::Role)),
+            ("/api/studies/1.2", Err(Refusal::Token), Err(Refusal::Role)),
+            ("/api/instances/1.2", Err(Refusal::Token), Err(Refusal::Role)),
         ] {
             assert_eq!(judged(None, None, Method::GET, path, &[]), guest, "{path}");
             assert_eq!(judged(None, Some(Role::Read), Method::GET, path, &[]), reader, "{path}");

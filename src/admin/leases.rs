@@ -35,8 +35,8 @@ pub(super) struct Leases(Arc<Holder>);
 pub(super) struct OfConnection(#[expect(dead_code, reason = "held, not read")] Option<MemoryLease>);
 
 impl Leases {
-    pub(super) fn new(account: Holder) -> Self {
-        Self(Arc::new(account))
+    pub(super) fn new(account: Arc<Holder>) -> Self {
+        Self(account)
     }
 
     /// Leases bytes, if the budget has them.

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`settings`] | its address, and the authentication of its clients |
 //! | [`guard`] | authentication and authorisation over HTTP |
-//! | [`api`] | the routes |
+//! | [`api`], [`response`] | the routes, and answers in JSON |
+//! | [`catalogue`] | which studies and instances are stored |
 //! | [`model`], [`guest`] | the answers, over HTTP and over the socket; what of them a client without a token may see |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
 //! | [`health`], [`catalogue_figures`] | the health of the catalogue, and its metrics |
@@ -17,6 +18,7 @@
 //! | [`socket`], [`socket_path`], [`wire`] | the socket that the command line connects to |
 
 mod api;
+pub(crate) mod catalogue;
 mod catalogue_figures;
 mod complaint;
 mod dashboard;
@@ -33,6 +35,7 @@ mod own_token;
 mod page;
 mod places;
 mod ready;
+mod response;
 mod server;
 mod settings;
 pub(crate) mod socket;
@@ -47,12 +50,14 @@ pub(crate) mod wire;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_actors::Service;
 use tokio::sync::watch;
 
+use catalogue::readers::Readers;
 use events::Events;
 use leases::Leases;
 use own_token::OwnToken;
@@ -128,10 +133,12 @@ impl Admin {
         let own_token = OwnToken::new(self.storage_root);
         Service::new("admin-http", move |observer| {
             let listener = self.listener.try_clone();
-            let leases = Leases::new(observer.open_account("admin http"));
+            let account = Arc::new(observer.open_account("admin http"));
+            let leases = Leases::new(account.clone());
+            let readers = Readers::new(observer.clone(), account);
             let storage = StorageWatch::new(observer.clone());
             let events = Events::new(leases.clone());
-            let surface = Surface { observer, storage, events, steering: self.steering.clone(), leases };
+            let surface = Surface { observer, storage, events, steering: self.steering.clone(), leases, readers };
             let doors = self.doors.subscribe();
             let own_token = own_token.clone();
             Box::pin(async move {

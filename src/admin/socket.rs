@@ -29,6 +29,7 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
+use super::catalogue::readers::{ReadError, Readers};
 use super::ended::EndedAssociation;
 use super::model::{Association, Drain, Second, Status, Writers};
 use super::socket_path::{Link, SocketPath, addressable};
@@ -86,7 +87,7 @@ impl SocketError {
 /// The state that connections share.
 struct Observed<F> {
     look: F,
-    account: Holder,
+    account: Arc<Holder>,
 }
 
 impl AdminSocket {
@@ -115,7 +116,7 @@ impl AdminSocket {
 
     /// Answers until it is dropped. `look` answers requests about the node, on a thread that may block. `account` is charged for the
     /// buffers of connections. Clients are served even if the budget is exhausted, because operators ask at that time; they are few.
-    async fn serve<F>(self: Arc<Self>, look: F, account: Holder) -> io::Result<()>
+    async fn serve<F>(self: Arc<Self>, look: F, account: Arc<Holder>) -> io::Result<()>
     where
         F: Fn(Ask, &Operator) -> Answer + Send + Sync + 'static,
     {
@@ -149,8 +150,8 @@ pub(crate) fn service(path: SocketPath) -> Service {
         let socket = bound.get_or_init(|| open(&path)).clone();
         Box::pin(async move {
             let Some(socket) = socket else { return };
-            let account = observer.open_account("admin socket");
-            if let Err(error) = socket.serve(looks(observer), account).await {
+            let account = Arc::new(observer.open_account("admin socket"));
+            if let Err(error) = socket.serve(looks(observer, account.clone()), account).await {
                 tracing::error!(%error, "admin socket failed");
             }
         })
@@ -198,8 +199,9 @@ fn sweep(directory: &Path) {
 }
 
 /// Answers a request about the node. Called on threads that may block.
-fn looks(observer: Observer) -> impl Fn(Ask, &Operator) -> Answer {
+fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) -> Answer {
     let storage = StorageWatch::new(observer.clone());
+    let readers = Readers::new(observer.clone(), account);
     let runtime = Handle::current();
     move |ask, operator| match ask {
         Ask::Memory => answer_or_error(observer.memory(), |snapshot| Answer::Memory(Box::new(snapshot))),
@@ -222,10 +224,24 @@ fn looks(observer: Observer) -> impl Fn(Ask, &Operator) -> Answer {
         }
         Ask::Resume if observer.undrain(operator) => Answer::Drain(Drain::of(&observer)),
         Ask::Resume => Answer::Refused("the node is stopping".to_owned()),
+        Ask::Studies(search) => {
+            found(runtime.block_on(readers.studies(*search)), |studies| Answer::Studies(Box::new(studies)))
+        }
+        Ask::Study { uid } => found(runtime.block_on(readers.study(uid)), |study| Answer::Study(study.map(Box::new))),
+        Ask::Instances { uid } => found(runtime.block_on(readers.instances(uid)), Answer::Instances),
+        Ask::Catalogue => found(readers.state(), |state| Answer::Catalogue(Box::new(state))),
+        Ask::StartCatalogue { work } => {
+            found(readers.start(work, operator), |state| Answer::Catalogue(Box::new(state)))
+        }
         Ask::Allocator | Ask::Purge | Ask::Profile { .. } => {
             Answer::Refused("this is not asked of the node".to_owned())
         }
     }
+}
+
+/// What was found, or why the catalogue does not say it.
+fn found<T>(outcome: Result<T, ReadError>, answer: impl FnOnce(T) -> Answer) -> Answer {
+    outcome.map_or_else(|error| Answer::Refused(error.to_string()), answer)
 }
 
 fn answer_or_error<T>(outcome: Result<T, AllocatorError>, answer: impl FnOnce(T) -> Answer) -> Answer {
@@ -284,15 +300,6 @@ where
     let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
     let answer = match within(REQUEST_TIMEOUT, read_request(&mut stream)).await {
         Ok(Some(Ok(ask))) => match ask {
-            Ask::Memory
-            | Ask::Status
-            | Ask::Associations
-            | Ask::EndedAssociations
-            | Ask::Writers
-            | Ask::History { .. }
-            | Ask::Abort { .. }
-            | Ask::Drain
-            | Ask::Resume => observed.clone().blocking(move |observed| (observed.look)(ask, &operator(uid))).await,
             Ask::Allocator => observed.clone().blocking(|_| allocator_detail()).await,
             Ask::Purge => observed.clone().blocking(|_| purge()).await,
             Ask::Profile { seconds } => match profile(seconds, &mut stream).await {
@@ -305,6 +312,7 @@ where
                 Ok(None) => return,
                 Err(refusal) => Answer::Refused(refusal),
             },
+            ask => observed.clone().blocking(move |observed| (observed.look)(ask, &operator(uid))).await,
         },
         Ok(Some(Err(refusal))) => Answer::Refused(refusal),
         Ok(None) | Err(_) => return,

@@ -25,7 +25,7 @@ fn snapshot(budget: &MemoryBudget) -> MemorySnapshot {
 /// Runs `client` on a thread against a socket that is served meanwhile.
 async fn with_socket<T: Send + 'static>(path: &Path, client: impl FnOnce() -> T + Send + 'static) -> T {
     let budget = MemoryBudget::new(1 << 20);
-    let account = budget.open_account("admin socket");
+    let account = Arc::new(budget.open_account("admin socket"));
     let watched = budget.clone();
     let socket = Arc::new(AdminSocket::bind(path).unwrap());
     let serving = actix_rt::spawn(socket.serve(move |_, _| Answer::Memory(Box::new(snapshot(&watched))), account));

@@ -2,6 +2,7 @@
 
 use tidegate_actors::Observer;
 
+use super::catalogue::readers::Readers;
 use super::events::Events;
 use super::leases::Leases;
 use super::steering::Steering;
@@ -14,4 +15,5 @@ pub(super) struct Surface {
     pub(super) events: Events,
     pub(super) steering: Steering,
     pub(super) leases: Leases,
+    pub(super) readers: Readers,
 }

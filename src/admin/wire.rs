@@ -12,6 +12,9 @@ use tidegate_memory::arenas::AllocatorDetail;
 use tidegate_memory::cgroup::GroupMemory;
 use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
 
+use super::catalogue::model::{CatalogueState, Instances, Studies, StudyDetail};
+use super::catalogue::search::StudySearch;
+use super::catalogue::state::CatalogueWork;
 use super::ended::EndedAssociation;
 use super::model::{Association, Drain, Second, Status, Writers};
 
@@ -23,7 +26,7 @@ pub(crate) const MAX_REQUEST_BYTES: u64 = 4096;
 pub(crate) const MAX_PROFILE_SECONDS: u64 = 600;
 
 /// A request line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Request {
     pub(crate) version: u32,
@@ -31,7 +34,7 @@ pub(crate) struct Request {
 }
 
 /// A request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Ask {
     /// The holders of memory and their leases.
@@ -44,6 +47,16 @@ pub(crate) enum Ask {
     EndedAssociations,
     /// Every writer.
     Writers,
+    /// A page of the studies that fit.
+    Studies(Box<StudySearch>),
+    /// A study with its series.
+    Study { uid: String },
+    /// The files of an instance.
+    Instances { uid: String },
+    /// The state of the catalogue.
+    Catalogue,
+    /// Start work on the whole catalogue.
+    StartCatalogue { work: CatalogueWork },
     /// The last seconds, ten minutes at most.
     History { seconds: u64 },
     /// End an association.
@@ -78,6 +91,12 @@ pub(crate) enum Answer {
     Associations(Vec<Association>),
     EndedAssociations(Vec<EndedAssociation>),
     Writers(Writers),
+    Studies(Box<Studies>),
+    /// `None`: it is not known.
+    Study(Option<Box<StudyDetail>>),
+    /// `None`: it is not known.
+    Instances(Option<Instances>),
+    Catalogue(Box<CatalogueState>),
     History(Vec<Second>),
     /// It is being aborted.
     Abort {
@@ -152,12 +171,20 @@ mod tests {
             (r#"{"version":1,"ask":"resume"}"#, Ask::Resume),
             (r#"{"version":1,"ask":{"history":{"seconds":60}}}"#, Ask::History { seconds: 60 }),
             (r#"{"version":1,"ask":{"abort":{"id":7}}}"#, Ask::Abort { id: 7 }),
+            (r#"{"version":1,"ask":{"study":{"uid":"1.2"}}}"#, Ask::Study { uid: "1.2".to_owned() }),
+            (
+                r#"{"version":1,"ask":{"start_catalogue":{"work":"catch_up"}}}"#,
+                Ask::StartCatalogue { work: CatalogueWork::CatchUp },
+            ),
             (r#"{"version":1,"ask":{"profile":{"seconds":30}}}"#, Ask::Profile { seconds: 30 }),
         ] {
             let request = Request { version: VERSION, ask };
             assert_eq!(serde_json::to_string(&request).unwrap(), text);
             assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
         }
+        let search: Request = serde_json::from_str(r#"{"version":1,"ask":{"studies":{"since":"2h"}}}"#).unwrap();
+        let since = StudySearch { since: Some("2h".to_owned()), ..StudySearch::default() };
+        assert_eq!(search.ask, Ask::Studies(Box::new(since)));
         assert!(serde_json::from_str::<Request>(r#"{"version":1,"ask":"memory","more":1}"#).is_err());
     }
 }

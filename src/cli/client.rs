@@ -6,17 +6,24 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tidegate_catalogue::QUERY_TIMEOUT;
 use tidegate_memory::MemorySnapshot;
 use tidegate_memory::profile::HeapStacks;
 
 use super::ask_error::{AskError, Found};
 use super::attempt::Attempt;
+use crate::admin::catalogue::model::{CatalogueState, Instances, Studies, StudyDetail};
+use crate::admin::catalogue::search::StudySearch;
+use crate::admin::catalogue::state::CatalogueWork;
 use crate::admin::ended::EndedAssociation;
 use crate::admin::model::{Association, Drain, Second, Status, Writers};
 use crate::admin::wire::{Allocator, Answer, Ask, MAX_PROFILE_SECONDS, Purged};
 
 /// The additional time of a client thread beyond its socket's timeout, so that the more exact error is reported.
 const LAST_WORD: Duration = Duration::from_millis(100);
+
+/// A query waits for those before it, and is stopped after [`QUERY_TIMEOUT`].
+const QUERY_PATIENCE: Duration = QUERY_TIMEOUT.saturating_mul(2);
 
 /// A node that takes requests.
 #[derive(Clone, Debug)]
@@ -93,6 +100,44 @@ impl Client {
         )
     }
 
+    /// A page of the studies that fit.
+    pub(super) fn studies(&self, search: StudySearch) -> Result<Studies, AskError> {
+        self.query(Ask::Studies(Box::new(search)), |answer| {
+            if let Answer::Studies(found) = answer { Ok(*found) } else { Err(answer) }
+        })
+    }
+
+    /// The study with that UID.
+    pub(super) fn study(&self, uid: &str) -> Result<Option<StudyDetail>, AskError> {
+        self.query(Ask::Study { uid: uid.to_owned() }, |answer| {
+            if let Answer::Study(found) = answer { Ok(found.map(|found| *found)) } else { Err(answer) }
+        })
+    }
+
+    /// The files of the instance with that UID.
+    pub(super) fn instances(&self, uid: &str) -> Result<Option<Instances>, AskError> {
+        self.query(Ask::Instances { uid: uid.to_owned() }, |answer| {
+            if let Answer::Instances(found) = answer { Ok(found) } else { Err(answer) }
+        })
+    }
+
+    /// The state of the catalogue.
+    pub(super) fn catalogue(&self) -> Result<CatalogueState, AskError> {
+        self.request(
+            Ask::Catalogue,
+            |answer| {
+                if let Answer::Catalogue(found) = answer { Ok(*found) } else { Err(answer) }
+            },
+        )
+    }
+
+    /// Starts work on the whole catalogue.
+    pub(super) fn start_catalogue(&self, work: CatalogueWork) -> Result<CatalogueState, AskError> {
+        self.request(Ask::StartCatalogue { work }, |answer| {
+            if let Answer::Catalogue(found) = answer { Ok(*found) } else { Err(answer) }
+        })
+    }
+
     /// Purges free pages.
     pub(super) fn purge(&self) -> Result<Purged, AskError> {
         self.request(Ask::Purge, |answer| if let Answer::Purge(found) = answer { Ok(found) } else { Err(answer) })
@@ -110,6 +155,11 @@ impl Client {
 
     fn request<T>(&self, ask: Ask, of: impl FnOnce(Answer) -> Result<T, Answer>) -> Result<T, AskError> {
         of(self.ask(ask, self.timeout)?.0).map_err(misplaced)
+    }
+
+    /// The same for a query of the catalogue, which the node answers or stops.
+    fn query<T>(&self, ask: Ask, of: impl FnOnce(Answer) -> Result<T, Answer>) -> Result<T, AskError> {
+        of(self.ask(ask, self.timeout + QUERY_PATIENCE)?.0).map_err(misplaced)
     }
 
     /// Sends the request on a thread of its own: a path on a disk that hangs would block its caller for ever. Returns the answer, and the
@@ -136,6 +186,10 @@ fn misplaced(answer: Answer) -> AskError {
         | Answer::EndedAssociations(_)
         | Answer::Drain(_)
         | Answer::Writers(_)
+        | Answer::Studies(_)
+        | Answer::Study(_)
+        | Answer::Instances(_)
+        | Answer::Catalogue(_)
         | Answer::History(_)
         | Answer::Abort { .. }
         | Answer::Allocator(_)

@@ -3,6 +3,7 @@
 mod access;
 mod ask_error;
 mod attempt;
+mod catalogue;
 mod client;
 mod configuration;
 mod conformance;
@@ -114,6 +115,14 @@ enum Command {
     Writers(look::LookArgs),
     /// Live view of a running node: throughput, response times, memory by stage, associations
     Top(top::TopArgs),
+    /// List the stored studies, the newest first: by patient, accession number, sender or time
+    Studies(catalogue::StudiesArgs),
+    /// Show a study: its series, whether numbers are missing, and who sent it
+    Study(catalogue::StudyArgs),
+    /// Show where an instance is stored, and who sent it
+    Instance(catalogue::InstanceArgs),
+    /// Show the state of the catalogue of stored instances, compare it with the files, or make it anew
+    Catalogue(catalogue::CatalogueArgs),
     /// Inspect the memory of a running node: leases, holders, growth, heap profile
     Mem(mem::MemArgs),
     /// Verify every stored file, and report those that are damaged
@@ -197,6 +206,10 @@ pub(crate) fn main() -> Exit {
         Command::Resume(args) => drain::resume(args),
         Command::Writers(args) => look::writers(args),
         Command::Top(args) => top::run(args),
+        Command::Studies(args) => catalogue::studies(args),
+        Command::Study(args) => catalogue::study(args),
+        Command::Instance(args) => catalogue::instance(args),
+        Command::Catalogue(args) => catalogue::catalogue(args),
         Command::Mem(args) => mem::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Recover(args) => recover::run(args),

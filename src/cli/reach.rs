@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use tidegate_actors::NodeSettings;
 
 use super::client::Client;
 use super::configuration::refuse;
@@ -56,6 +57,43 @@ impl Reach {
     /// The timeout that the command line gives.
     pub(super) fn asked_timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    /// The files that can be the catalogue of the node, the likeliest first; none if only its socket is named.
+    pub(super) fn catalogues(&self) -> Result<Vec<PathBuf>, Exit> {
+        if self.socket.is_some() {
+            return Ok(Vec::new());
+        }
+        let flags = Flags { storage: self.storage.clone(), ..Flags::default() };
+        let named = self.config.as_deref();
+        let packaged = Path::new(PACKAGED);
+        let is_named = named.is_some() || self.storage.is_some();
+        let others = (!is_named && File::open(packaged).is_ok()).then_some(Some(packaged));
+        let files = [named].into_iter().chain(others).map(|file| {
+            config::catalogue_file(file, config::process_environment(), &flags).map_err(|error| refuse(&error))
+        });
+        let files = files.collect::<Result<Vec<_>, Exit>>()?;
+        Ok(files.into_iter().flatten().collect())
+    }
+
+    /// Whether more than a socket is known of the node.
+    pub(super) fn is_of_a_root(&self) -> bool {
+        self.socket.is_none()
+    }
+
+    /// The settings of a node that does not run; or the exit code, after the error is printed. Without an
+    /// option, those of this directory if a node has ever stored here, else those of the packaged one.
+    pub(super) fn settings(&self) -> Result<NodeSettings, Exit> {
+        let flags = Flags { storage: self.storage.clone(), ..Flags::default() };
+        let load = |file: Option<&Path>| {
+            let loaded = config::load(file, config::process_environment(), &flags);
+            loaded.map(|loaded| loaded.settings.node).map_err(|error| refuse(&error))
+        };
+        let settings = load(self.config.as_deref())?;
+        let is_named = self.config.is_some() || self.storage.is_some();
+        let packaged = Path::new(PACKAGED);
+        let is_used = settings.storage.root.join(".tidegate").exists();
+        if is_named || is_used || File::open(packaged).is_err() { Ok(settings) } else { load(Some(packaged)) }
     }
 
     /// The paths at which the node's socket can be, the likeliest first. Without an option, that is the node of this directory or of the

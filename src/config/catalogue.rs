@@ -38,6 +38,15 @@ pub(super) fn catalogue(
     }
 }
 
+/// The file alone, for a client that reads it; `None`: there is no catalogue.
+pub(super) fn file(raw: &Raw) -> Option<PathBuf> {
+    match raw.catalogue.path.trim() {
+        "off" => None,
+        "auto" => Some(Path::new(&raw.storage.root).join(OWN_FILE)),
+        path => Some(path.into()),
+    }
+}
+
 fn complaint(path: &str, raw: &Raw, is_in_force: bool) -> Option<String> {
     if path.is_empty() || path.contains('\0') || path.ends_with('/') {
         return Some("must be \"auto\", \"off\" or the path of a file".to_owned());

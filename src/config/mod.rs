@@ -33,7 +33,7 @@ mod syntax;
 mod template_tests;
 mod tls;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::admin::SocketPath;
 
@@ -113,12 +113,36 @@ pub(crate) fn admin_socket(
     environment: Environment,
     flags: &Flags,
 ) -> Result<Option<SocketPath>, ConfigError> {
+    of_keys(&["admin.socket", "storage.root"], file, environment, flags, compose::admin_socket)
+}
+
+/// The file of the catalogue alone, in the same way.
+///
+/// # Errors
+///
+/// The file cannot be read, is not TOML, or the keys of the catalogue's path have mistakes.
+pub(crate) fn catalogue_file(
+    file: Option<&Path>,
+    environment: Environment,
+    flags: &Flags,
+) -> Result<Option<PathBuf>, ConfigError> {
+    of_keys(&["catalogue.path", "storage.root"], file, environment, flags, |raw, _| catalogue::file(raw))
+}
+
+/// What `compose` makes of these keys, whatever mistakes others have.
+fn of_keys<T>(
+    keys: &[&str],
+    file: Option<&Path>,
+    environment: Environment,
+    flags: &Flags,
+    compose: impl FnOnce(&Raw, &mut checks::Checks<'_>) -> T,
+) -> Result<T, ConfigError> {
     let text = file.map(|path| read_text(path).map(|text| (path, text))).transpose()?;
     let given = sources::gather(text.as_ref().map(|(path, text)| (*path, text.as_str())), environment, flags)?;
     let (raw, mut problems) = read::read(&given);
-    problems.retain(|problem| ["admin.socket", "storage.root"].contains(&problem.key.as_str()));
-    let socket = compose::admin_socket(&raw, &mut checks::Checks::new(&given, &mut problems));
-    if problems.is_empty() { Ok(socket) } else { Err(ConfigError::Invalid(problems)) }
+    problems.retain(|problem| keys.contains(&problem.key.as_str()));
+    let composed = compose(&raw, &mut checks::Checks::new(&given, &mut problems));
+    if problems.is_empty() { Ok(composed) } else { Err(ConfigError::Invalid(problems)) }
 }
 
 /// As [`load`], for the start of a node: an error comes with the format of the log, in which it is told. What cannot be read of the sources

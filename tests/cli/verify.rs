@@ -9,7 +9,7 @@ use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
 use rustix::process::Signal;
 use serde_json::Value;
 
-fn node(directory: &Path) -> Running {
+pub(crate) fn node(directory: &Path) -> Running {
     Running::start(tidegate(directory, &["--listen", "127.0.0.1:0", "--storage", "data"]))
 }
 
@@ -27,7 +27,11 @@ fn elements(group: u16, elements: &[(u16, &[u8])]) -> Vec<u8> {
 }
 
 /// Sends an instance, all of it or its beginning, and waits for the answer to a whole one.
-fn send(node: &Running, sop_instance_uid: &str, whole: bool) -> dicom_ul::ClientAssociation<std::net::TcpStream> {
+pub(crate) fn send(
+    node: &Running,
+    sop_instance_uid: &str,
+    whole: bool,
+) -> dicom_ul::ClientAssociation<std::net::TcpStream> {
     let mut association = dicom_ul::ClientAssociationOptions::new()
         .calling_ae_title("CT1")
         .with_presentation_context(uids::CT_IMAGE_STORAGE, vec![uids::IMPLICIT_VR_LITTLE_ENDIAN])

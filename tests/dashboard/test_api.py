@@ -74,6 +74,56 @@ def test_every_answer_is_as_the_document_says(node, document):
     assert "error" in check(document, "/api/associations/{id}", "delete", *gone)
 
 
+def test_what_is_stored_is_told_to_operators(node, document):
+    sender = Sender(node.port, "CT1")
+    assert [sender.store(f"1.2.3.4.{number}", 5000) for number in (1, 2)] == [0, 0]
+    operator = node.operator
+    until(lambda: json.loads(node.get("/api/catalogue")[2])["condition"] == "current", "the first catch-up ends")
+
+    def studies(query: str = "", status: int = 200):
+        answer = node.get(f"/api/studies{query}", **operator)
+        assert answer[0] == status, answer[2]
+        return check(document, "/api/studies", "get", *answer)
+
+    until(lambda: [study["instances"] for study in studies()["studies"]] == [2], "both are entered")
+    (study,) = studies("?text=dash&since=1h&source=ct1&limit=1")["studies"]
+    assert (study["study_instance_uid"], study["patient_name"], study["calling_ae_titles"]) == ("1.2.3", "Dash^Board", ["CT1"])
+    assert studies("?until=1h")["studies"] == [] and studies("?patient=nobody")["studies"] == []
+    for wrong in ("limit=0", "limit=501", "since=soon", "date_from=1", "after=x", "colour=red"):
+        assert "error" in studies(f"?{wrong}", 400)
+
+    path = "/api/studies/{uid}"
+    found = check(document, path, "get", *node.get("/api/studies/1.2.3", **operator))
+    assert found["study"] == study and found["arrivals"][0]["calling_ae_title"] == "CT1"
+    assert "error" in check(document, path, "get", *node.get("/api/studies/1.2.4", **operator))
+    path = "/api/instances/{uid}"
+    (file,) = check(document, path, "get", *node.get("/api/instances/1.2.3.4.1", **operator))["instances"]
+    assert file["state"] == "present" and (node.root / file["path"]).stat().st_size == file["bytes"]
+    check(document, path, "get", *node.get("/api/instances/1.2.3.4.3", **operator))
+
+    for work in ("check", "rebuild", "catch-up"):
+        path = f"/api/catalogue/{work}"
+        assert node.get(path, "POST", b"")[0] == 403
+        answer = node.get(path, "POST", b"", **operator)
+        assert answer[0] == 202, answer
+        check(document, path, "post", *answer)
+    state = until(lambda: json.loads(node.get("/api/catalogue")[2])["last_check"], "the check ends")
+    assert (state["files"], state["new"], state["gone"], state["problems"]) == (2, 0, 0, [])
+
+
+def test_who_has_no_token_reads_of_no_patient_however_the_path_is_written(node):
+    for path in ("/api/studies", "/api/%73tudies", "/api/studie%73/1.2.3", "/api/instances/1.2", "/%61pi/instance%73/1.2", "/api/%6demory"):
+        assert node.get(path)[0] == 401, path
+    assert node.get("/api/catalogue")[0] == 200
+
+
+def test_without_a_catalogue_the_answer_says_so(start_node, document):
+    node = start_node(catalogue__path="off")
+    for path in ("/api/studies", "/api/studies/{uid}", "/api/instances/{uid}", "/api/catalogue"):
+        status, headers, body = node.get(path.replace("{uid}", "1.2"), **node.operator)
+        assert status == 503 and "[catalogue] path" in check(document, path, "get", status, headers, body)["error"]
+
+
 def test_events_are_ticks(node, document):
     import urllib.request
 

@@ -6,11 +6,12 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use syn::{Attribute, Fields, GenericArgument, Item, LitStr, PathArguments, Type};
+use syn::{Attribute, Expr, ExprLit, Fields, GenericArgument, Item, Lit, LitStr, PathArguments, Type};
 
 /// Where the types are.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "src/admin/api.rs",
+    "src/admin/catalogue/model.rs",
     "src/admin/ended.rs",
     "src/admin/events.rs",
     "src/admin/complaint.rs",
@@ -143,6 +144,11 @@ fn properties(of: impl IntoIterator<Item = (String, Value)>) -> Value {
 }
 
 fn value(of: &Type, types: &BTreeMap<String, Item>) -> Value {
+    if let Type::Array(array) = of {
+        let Expr::Lit(ExprLit { lit: Lit::Int(length), .. }) = &array.len else { panic!("a length that is no number") };
+        let length: u64 = length.base10_parse().unwrap();
+        return json!({"type": "array", "items": value(&array.elem, types), "minItems": length, "maxItems": length});
+    }
     let Type::Path(path) = of else { panic!("only named types are known here") };
     let last = path.path.segments.last().unwrap();
     let inner = || {

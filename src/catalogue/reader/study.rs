@@ -9,8 +9,8 @@ use crate::record::{SeriesValues, StudyValues};
 /// Ranges of missing Instance Numbers that are listed.
 const MAX_RANGES: usize = 64;
 
-/// Series, and associations, that are listed.
-const MAX_ROWS: i64 = 10_000;
+/// Series, and associations, that are listed: as many as a person looks at, since a sender chooses how many a study has.
+const MAX_ROWS: i64 = 1000;
 
 /// A study as a list shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,10 +40,12 @@ pub struct StudyRow {
 pub struct Study {
     /// The study.
     pub summary: StudyRow,
-    /// Its series, by number.
+    /// Its series, by number: the first thousand.
     pub series: Vec<SeriesRow>,
-    /// Who sent it, in the order of arrival.
+    /// Who sent it, in the order of arrival: the first thousand.
     pub arrivals: Vec<ArrivalRow>,
+    /// How many there are.
+    pub arrivals_total: u64,
 }
 
 /// A series.
@@ -113,7 +115,8 @@ impl Reader {
     pub fn study(&mut self, uid: &str) -> std::result::Result<Option<Study>, Error> {
         self.ask(|db| {
             let Some(id) = study_id(db, uid)? else { return Ok(None) };
-            Ok(Some(Study { summary: summary(db, id)?, series: series(db, id)?, arrivals: arrivals(db, id)? }))
+            let (arrivals, arrivals_total) = arrivals(db, id)?;
+            Ok(Some(Study { summary: summary(db, id)?, series: series(db, id)?, arrivals, arrivals_total }))
         })
     }
 }
@@ -226,14 +229,16 @@ impl Numbers {
     }
 }
 
-fn arrivals(db: &Connection, study: i64) -> Result<Vec<ArrivalRow>> {
-    let sql = "SELECT total, first_ms, last_ms, calling_ae_title, address, rule, association FROM (
+fn arrivals(db: &Connection, study: i64) -> Result<(Vec<ArrivalRow>, u64)> {
+    let sql = "SELECT total, first_ms, last_ms, calling_ae_title, address, rule, association, count(*) OVER () FROM (
             SELECT arrival, count(*) AS total, min(instance.received_ms) AS first_ms, max(instance.received_ms) AS last_ms
             FROM series JOIN instance ON instance.series = series.id WHERE series.study = ?1 GROUP BY arrival) AS sent
         LEFT JOIN arrival ON arrival.id = sent.arrival LEFT JOIN source ON source.id = arrival.source
         ORDER BY first_ms LIMIT ?2";
     let mut statement = db.prepare_cached(sql)?;
+    let mut arrivals_total = 0;
     let rows = statement.query_map([study, MAX_ROWS], |row| {
+        arrivals_total = row.get::<_, i64>(7)?.unsigned_abs();
         Ok(ArrivalRow {
             instances: row.get::<_, i64>(0)?.unsigned_abs(),
             first_ms: row.get(1)?,
@@ -241,7 +246,8 @@ fn arrivals(db: &Connection, study: i64) -> Result<Vec<ArrivalRow>> {
             origin: origin(row, 3)?,
         })
     })?;
-    rows.collect()
+    let arrivals = rows.collect::<Result<_>>()?;
+    Ok((arrivals, arrivals_total))
 }
 
 /// The sender in four columns from `at` on.

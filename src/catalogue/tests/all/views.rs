@@ -34,9 +34,9 @@ fn the_columns_of_the_views_are_these() {
     );
 }
 
-/// The blocks of SQL in the decision.
+/// The blocks of SQL in the documentation.
 fn documented() -> Vec<String> {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/decisions/17-catalogue.md"));
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/catalogue.md"));
     let text = text.unwrap();
     text.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }

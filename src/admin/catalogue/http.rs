@@ -1,0 +1,70 @@
+//! The routes of what is stored.
+
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use tidegate_actors::gauges::audit::Operator;
+
+use super::look::LookError;
+use super::readers::ReadError;
+use super::search::StudySearch;
+use super::state::CatalogueWork;
+use crate::admin::response::{complain, json};
+use crate::admin::surface::Surface;
+
+pub(in crate::admin) async fn studies(surface: web::Data<Surface>, search: web::Query<StudySearch>) -> HttpResponse {
+    answer(surface.readers.studies(search.into_inner()).await)
+}
+
+pub(in crate::admin) async fn study(surface: web::Data<Surface>, uid: web::Path<String>) -> HttpResponse {
+    answer_if_known(surface.readers.study(uid.into_inner()).await, "study")
+}
+
+pub(in crate::admin) async fn instances(surface: web::Data<Surface>, uid: web::Path<String>) -> HttpResponse {
+    answer_if_known(surface.readers.instances(uid.into_inner()).await, "instance")
+}
+
+pub(in crate::admin) async fn state(surface: web::Data<Surface>) -> HttpResponse {
+    answer(surface.readers.state())
+}
+
+pub(in crate::admin) async fn check(surface: web::Data<Surface>, operator: web::ReqData<Operator>) -> HttpResponse {
+    start(&surface, CatalogueWork::Check, &operator)
+}
+
+pub(in crate::admin) async fn rebuild(surface: web::Data<Surface>, operator: web::ReqData<Operator>) -> HttpResponse {
+    start(&surface, CatalogueWork::Rebuild, &operator)
+}
+
+pub(in crate::admin) async fn catch_up(surface: web::Data<Surface>, operator: web::ReqData<Operator>) -> HttpResponse {
+    start(&surface, CatalogueWork::CatchUp, &operator)
+}
+
+/// 202: the work has begun, and the state tells how far it is.
+fn start(surface: &Surface, work: CatalogueWork, by: &Operator) -> HttpResponse {
+    match surface.readers.start(work, by) {
+        Ok(state) => json(HttpResponse::Accepted(), state),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn answer(found: Result<impl Serialize, ReadError>) -> HttpResponse {
+    match found {
+        Ok(found) => json(HttpResponse::Ok(), found),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn answer_if_known(found: Result<Option<impl Serialize>, ReadError>, what: &str) -> HttpResponse {
+    match found {
+        Ok(None) => complain(HttpResponse::NotFound(), format!("no {what} with that UID is known")),
+        found => answer(found),
+    }
+}
+
+fn refuse(error: &ReadError) -> HttpResponse {
+    let response = match error {
+        ReadError::Look { source: LookError::Search(_) } => HttpResponse::BadRequest(),
+        _ => HttpResponse::ServiceUnavailable(),
+    };
+    complain(response, error)
+}

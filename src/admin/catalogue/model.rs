@@ -1,0 +1,399 @@
+//! The answers. `openapi.json` describes each field; `tests/tidy/openapi.rs` compares the two. Values of a dataset are as they were received:
+//! whoever shows them escapes them.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tidegate_catalogue::{
+    ArrivalRow, InstanceRow, Numbers, OriginRow, SeriesRow, State, Study as StudyFound, StudyRow,
+};
+
+/// A page of studies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Studies {
+    /// Newest first: by the time of the last instance received.
+    pub(crate) studies: Vec<Study>,
+    /// The value of `after` for the next page, if there is one.
+    pub(crate) next: Option<String>,
+    /// Absent if the file was read without a node.
+    pub(crate) catalogue: Option<CatalogueState>,
+}
+
+/// A study as a list shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Study {
+    /// Empty for instances without one.
+    pub(crate) study_instance_uid: String,
+    pub(crate) patient_id: Option<String>,
+    pub(crate) patient_name: Option<String>,
+    pub(crate) patient_birth_date: Option<String>,
+    pub(crate) accession_number: Option<String>,
+    pub(crate) study_date: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) modalities: Vec<String>,
+    pub(crate) calling_ae_titles: Vec<String>,
+    pub(crate) series: u64,
+    /// Files that are there; each version of an instance counts.
+    pub(crate) instances: u64,
+    pub(crate) bytes: u64,
+    /// Files that are not there any more.
+    pub(crate) gone: u64,
+    pub(crate) first_received: String,
+    pub(crate) last_received: String,
+}
+
+/// A study with its series and its senders.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StudyDetail {
+    pub(crate) study: Study,
+    /// By number; the first thousand.
+    pub(crate) series: Vec<Series>,
+    /// In the order of arrival; the first thousand.
+    pub(crate) arrivals: Vec<Arrival>,
+    /// How many there are.
+    pub(crate) arrivals_total: u64,
+}
+
+/// A series.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Series {
+    /// Empty for instances without one.
+    pub(crate) series_instance_uid: String,
+    pub(crate) modality: Option<String>,
+    pub(crate) number: Option<i64>,
+    pub(crate) description: Option<String>,
+    /// Files that are there; each version of an instance counts.
+    pub(crate) instances: u64,
+    /// Of them, further versions of an instance that is there already.
+    pub(crate) versions: u64,
+    pub(crate) bytes: u64,
+    pub(crate) gone: u64,
+    pub(crate) first_received: String,
+    pub(crate) last_received: String,
+    pub(crate) numbers: InstanceNumbers,
+}
+
+/// The Instance Numbers of a series' files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InstanceNumbers {
+    /// Absent if no instance has a number.
+    pub(crate) lowest: Option<i64>,
+    pub(crate) highest: Option<i64>,
+    /// How many between them no instance has.
+    pub(crate) missing: u64,
+    /// The first 64 ranges of them, each with both ends.
+    pub(crate) missing_ranges: Vec<[i64; 2]>,
+    /// Numbers that more than one instance has.
+    pub(crate) repeated: u64,
+    /// Files without a number.
+    pub(crate) without: u64,
+}
+
+/// What one association sent of a study. The first four fields are absent for files that do not say who sent them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Arrival {
+    pub(crate) calling_ae_title: Option<String>,
+    pub(crate) address: Option<String>,
+    /// Absent if no access rule let it in.
+    pub(crate) rule: Option<String>,
+    pub(crate) association: Option<u32>,
+    pub(crate) instances: u64,
+    pub(crate) first_received: String,
+    pub(crate) last_received: String,
+}
+
+/// The files of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Instances {
+    /// Those that are there first, then the latest first; at most a thousand.
+    pub(crate) instances: Vec<Instance>,
+}
+
+/// A file of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Instance {
+    pub(crate) sop_instance_uid: String,
+    pub(crate) sop_class_uid: String,
+    pub(crate) transfer_syntax_uid: String,
+    pub(crate) study_instance_uid: String,
+    pub(crate) series_instance_uid: String,
+    pub(crate) instance_number: Option<i64>,
+    /// Below the storage root.
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+    /// XXH3-128 in 32 hexadecimal digits, as `xxh128sum` prints it. Absent if it is not known.
+    pub(crate) digest: Option<String>,
+    pub(crate) state: Presence,
+    pub(crate) received: String,
+    /// Since when it is not there; absent while it is.
+    pub(crate) ended: Option<String>,
+    /// Absent if the file does not say who sent it.
+    pub(crate) origin: Option<Sender>,
+}
+
+/// Whether a file is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Presence {
+    /// It is.
+    Present,
+    /// It is not, and the node did not remove it.
+    Gone,
+    /// The node removed it.
+    Released,
+}
+
+/// The sender of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sender {
+    pub(crate) calling_ae_title: String,
+    /// Without port.
+    pub(crate) address: String,
+    /// Absent if no access rule let it in.
+    pub(crate) rule: Option<String>,
+    /// Its number in the log.
+    pub(crate) association: u32,
+}
+
+/// The catalogue of the running node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CatalogueState {
+    /// The file.
+    pub(crate) path: String,
+    pub(crate) condition: CatalogueCondition,
+    /// Why it is unavailable or behind; absent if it is neither.
+    pub(crate) reason: Option<String>,
+    /// What an operator can do about it.
+    pub(crate) remedy: Option<String>,
+    /// Records that wait to be entered, and how many may.
+    pub(crate) waiting: u64,
+    pub(crate) capacity: u64,
+    /// Records entered since the start.
+    pub(crate) entered_total: u64,
+    /// Instances that were stored and not entered, since the start. Catch-up finds them.
+    pub(crate) missed_total: u64,
+    /// The gap that catch-up has not closed yet.
+    pub(crate) gap: Option<CatalogueGap>,
+    pub(crate) last_batch: Option<CatalogueBatch>,
+    /// The catch-up, check or rebuild under way, or the last one.
+    pub(crate) work: Option<WorkProgress>,
+    /// The last check that came to its end.
+    pub(crate) last_check: Option<WorkProgress>,
+    /// Of the file and its log.
+    pub(crate) bytes: u64,
+}
+
+/// A time in which instances are stored and not entered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CatalogueGap {
+    pub(crate) since: String,
+    pub(crate) reason: String,
+    /// Instances known to be missed.
+    pub(crate) missed: u64,
+}
+
+/// Records that were entered by one transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CatalogueBatch {
+    pub(crate) at: String,
+    pub(crate) records: u64,
+    pub(crate) took_ms: u64,
+}
+
+/// How far a work on the whole catalogue has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WorkProgress {
+    /// Rises by one with each work since the start of the node.
+    pub(crate) number: u64,
+    /// `changes`, `catch_up`, `check` or `rebuild`.
+    pub(crate) work: String,
+    pub(crate) is_running: bool,
+    pub(crate) began: String,
+    pub(crate) took_ms: u64,
+    /// Directories compared.
+    pub(crate) directories: u64,
+    /// Directories passed over, since they have not changed.
+    pub(crate) skipped: u64,
+    /// Files listed.
+    pub(crate) files: u64,
+    pub(crate) files_per_s: u64,
+    /// Of them, read.
+    pub(crate) read: u64,
+    /// Files that the catalogue did not have.
+    pub(crate) new: u64,
+    /// Files of which it had something else.
+    pub(crate) changed: u64,
+    /// Files that are no instances.
+    pub(crate) other: u64,
+    /// Files that it had and the disk has not.
+    pub(crate) gone: u64,
+    /// Files and directories that could not be looked at.
+    pub(crate) unreadable: u64,
+    /// What a check found wrong within the file, at most 100.
+    pub(crate) problems: Vec<String>,
+}
+
+/// How far the catalogue can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CatalogueCondition {
+    /// It is compared with the disk since the start or a gap.
+    CatchingUp,
+    /// It has every stored instance.
+    Current,
+    /// Instances were stored and not entered yet.
+    Behind,
+    /// It cannot be used. Instances are stored as before.
+    Unavailable,
+    /// It is made anew.
+    Rebuilding,
+}
+
+/// Milliseconds since 1970 as RFC 3339. Beyond the years that it can write, the nearest that it can.
+pub(crate) fn rfc3339(ms: i64) -> String {
+    const END_OF_9999_MS: u64 = 253_402_300_799_999;
+    let ms = u64::try_from(ms).unwrap_or(0).min(END_OF_9999_MS);
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
+
+impl WorkProgress {
+    /// Differences between catalogue and disk that were found.
+    pub(crate) fn differences(&self) -> u64 {
+        self.new + self.changed + self.gone
+    }
+}
+
+fn rule(name: String) -> Option<String> {
+    Some(name).filter(|name| !name.is_empty())
+}
+
+impl From<StudyRow> for Study {
+    fn from(row: StudyRow) -> Self {
+        Self {
+            study_instance_uid: row.values.uid,
+            patient_id: row.values.patient_id,
+            patient_name: row.values.patient_name,
+            patient_birth_date: row.values.patient_birth_date,
+            accession_number: row.values.accession_number,
+            study_date: row.values.study_date,
+            description: row.values.description,
+            modalities: row.modalities,
+            calling_ae_titles: row.calling_ae_titles,
+            series: row.series,
+            instances: row.instances,
+            bytes: row.bytes,
+            gone: row.gone,
+            first_received: rfc3339(row.first_ms),
+            last_received: rfc3339(row.last_ms),
+        }
+    }
+}
+
+impl From<StudyFound> for StudyDetail {
+    fn from(found: StudyFound) -> Self {
+        Self {
+            study: found.summary.into(),
+            series: found.series.into_iter().map(Series::from).collect(),
+            arrivals: found.arrivals.into_iter().map(Arrival::from).collect(),
+            arrivals_total: found.arrivals_total,
+        }
+    }
+}
+
+impl From<SeriesRow> for Series {
+    fn from(row: SeriesRow) -> Self {
+        Self {
+            series_instance_uid: row.values.uid,
+            modality: row.values.modality,
+            number: row.values.number,
+            description: row.values.description,
+            instances: row.instances,
+            versions: row.versions,
+            bytes: row.bytes,
+            gone: row.gone,
+            first_received: rfc3339(row.first_ms),
+            last_received: rfc3339(row.last_ms),
+            numbers: row.numbers.into(),
+        }
+    }
+}
+
+impl From<Numbers> for InstanceNumbers {
+    fn from(numbers: Numbers) -> Self {
+        let (lowest, highest) = numbers.range.unzip();
+        let missing_ranges = numbers.missing_ranges.into_iter().map(<[i64; 2]>::from).collect();
+        let Numbers { missing, repeated, without, .. } = numbers;
+        Self { lowest, highest, missing, missing_ranges, repeated, without }
+    }
+}
+
+impl From<ArrivalRow> for Arrival {
+    fn from(row: ArrivalRow) -> Self {
+        let (first_received, last_received) = (rfc3339(row.first_ms), rfc3339(row.last_ms));
+        let of_unknown = Self { instances: row.instances, first_received, last_received, ..Self::default() };
+        let Some(origin) = row.origin else { return of_unknown };
+        Self {
+            calling_ae_title: Some(origin.calling_ae_title),
+            address: Some(origin.address),
+            rule: rule(origin.rule),
+            association: Some(origin.association),
+            ..of_unknown
+        }
+    }
+}
+
+impl From<OriginRow> for Sender {
+    fn from(row: OriginRow) -> Self {
+        let OriginRow { calling_ae_title, address, rule: name, association } = row;
+        Self { calling_ae_title, address, rule: rule(name), association }
+    }
+}
+
+impl From<InstanceRow> for Instance {
+    fn from(row: InstanceRow) -> Self {
+        Self {
+            sop_instance_uid: row.sop_instance_uid.to_string(),
+            sop_class_uid: row.sop_class_uid,
+            transfer_syntax_uid: row.transfer_syntax_uid,
+            study_instance_uid: row.study_instance_uid,
+            series_instance_uid: row.series_instance_uid,
+            instance_number: row.instance_number,
+            path: row.path.to_string_lossy().into_owned(),
+            bytes: row.bytes,
+            digest: row.digest.map(|digest| format!("{digest:032x}")),
+            state: match row.state {
+                State::Present => Presence::Present,
+                State::Gone => Presence::Gone,
+                State::Released => Presence::Released,
+            },
+            received: rfc3339(row.received_ms),
+            ended: row.ended_ms.map(rfc3339),
+            origin: row.origin.map(Sender::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_no_calendar_has_is_written_all_the_same() {
+        assert_eq!(rfc3339(1_790_000_000_123), "2026-09-21T14:13:20.123Z");
+        assert_eq!(rfc3339(i64::MIN), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(i64::MAX), "9999-12-31T23:59:59.999Z");
+    }
+}

@@ -1,0 +1,133 @@
+//! The readers of a surface. Each is opened for a question and closed after it, on a thread that may block: a node that nobody asks holds
+//! nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_actors::Observer;
+use tidegate_actors::gauges::audit::Operator;
+use tidegate_actors::patience::within;
+use tidegate_catalogue::{QUERY_TIMEOUT, Reader, Remedy};
+use tidegate_memory::{Holder, Stage};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use super::look::{self, LookError};
+use super::model::{CatalogueCondition, CatalogueState, Instances, Studies, StudyDetail};
+use super::search::StudySearch;
+use super::state::{self, CatalogueWork};
+
+/// Most readers at a time. One more waits.
+const MAX_READERS: usize = 4;
+/// What a reader holds: its page cache of 2 MiB, its statements, and the rows of its answer.
+const READER_BYTES: u64 = 4 << 20;
+/// By then each of the queries before it has been stopped.
+const WAIT: Duration = QUERY_TIMEOUT;
+
+/// The readers of a surface, and the account that their memory is leased from.
+#[derive(Clone, Debug)]
+pub(in crate::admin) struct Readers {
+    observer: Observer,
+    free: Arc<Semaphore>,
+    account: Arc<Holder>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::admin) enum ReadError {
+    #[error("the catalogue is off: set [catalogue] path = \"auto\" and start the node again")]
+    Off,
+    #[error(
+        "the catalogue is being rebuilt from the stored files: try again when `tidegate catalogue status` says that it is current"
+    )]
+    Rebuilding,
+    #[error("the catalogue is unavailable: {reason}; {remedy}")]
+    Unavailable { reason: String, remedy: String },
+    #[error("{MAX_READERS} queries of the catalogue are running: try again")]
+    Busy,
+    #[error("the memory budget has no room for a query of the catalogue: try again")]
+    NoMemory,
+    #[error("the query failed: see the log of the node")]
+    Panicked,
+    #[error("{source}{}", advice(.source))]
+    Look {
+        #[from]
+        source: LookError,
+    },
+}
+
+/// What the reader of an error can do, where its text does not say it.
+fn advice(error: &LookError) -> &'static str {
+    let LookError::Catalogue(error) = error else { return "" };
+    match error.remedy() {
+        Remedy::Retry => ": try again, or search for less",
+        Remedy::Reopen | Remedy::SetAside => ": `tidegate catalogue status` says what the node does about it",
+        Remedy::Operator => "",
+    }
+}
+
+impl Readers {
+    pub(in crate::admin) fn new(observer: Observer, account: Arc<Holder>) -> Self {
+        Self { observer, free: Arc::new(Semaphore::new(MAX_READERS)), account }
+    }
+
+    /// The state of the catalogue.
+    pub(in crate::admin) fn state(&self) -> Result<CatalogueState, ReadError> {
+        state::of(&self.observer).ok_or(ReadError::Off)
+    }
+
+    /// Starts work on the whole catalogue, and returns its state.
+    pub(in crate::admin) fn start(&self, work: CatalogueWork, by: &Operator) -> Result<CatalogueState, ReadError> {
+        if state::start(&self.observer, work, by) { self.state() } else { Err(ReadError::Off) }
+    }
+
+    /// A page of the studies that fit.
+    pub(in crate::admin) async fn studies(&self, search: StudySearch) -> Result<Studies, ReadError> {
+        let state = self.state()?;
+        let studies = self.ask(&state, move |reader| look::studies(reader, &search)).await?;
+        Ok(Studies { catalogue: Some(state), ..studies })
+    }
+
+    /// The study with that UID.
+    pub(in crate::admin) async fn study(&self, uid: String) -> Result<Option<StudyDetail>, ReadError> {
+        self.ask(&self.state()?, move |reader| look::study(reader, &uid)).await
+    }
+
+    /// The files of the instance with that UID.
+    pub(in crate::admin) async fn instances(&self, uid: String) -> Result<Option<Instances>, ReadError> {
+        self.ask(&self.state()?, move |reader| look::instances(reader, &uid)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        state: &CatalogueState,
+        question: impl FnOnce(&mut Reader) -> Result<T, LookError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let path = readable(state)?;
+        let permit = within(WAIT, self.free.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else { return Err(ReadError::Busy) };
+        let lease = self.account.lease(Stage::Admin, READER_BYTES).map_err(|_| ReadError::NoMemory)?;
+        let asked = spawn_blocking(move || {
+            // Both are held until the query has ended, even if nobody waits for it any more.
+            let _held = (permit, lease);
+            let mut reader = Reader::open(&path).map_err(LookError::from)?;
+            question(&mut reader)
+        });
+        Ok(asked.await.map_err(|_| ReadError::Panicked)??)
+    }
+}
+
+/// The file, if it can be read now.
+fn readable(state: &CatalogueState) -> Result<PathBuf, ReadError> {
+    match state.condition {
+        CatalogueCondition::Current | CatalogueCondition::CatchingUp | CatalogueCondition::Behind => {
+            Ok(PathBuf::from(&state.path))
+        }
+        CatalogueCondition::Rebuilding => Err(ReadError::Rebuilding),
+        CatalogueCondition::Unavailable => Err(ReadError::Unavailable {
+            reason: state.reason.clone().unwrap_or_default(),
+            remedy: state.remedy.clone().unwrap_or_default(),
+        }),
+    }
+}

@@ -1,0 +1,132 @@
+//! The catalogue of the running node: its state, and the work that operators ask for.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tidegate_actors::gauges::audit::Operator;
+use tidegate_actors::{self as actors, CatalogueRequest, Condition, LastBatch, Observer, OpenGap, WorkState};
+use tracing::field::display;
+
+use super::model::{CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, WorkProgress, rfc3339};
+
+/// Work on the whole catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CatalogueWork {
+    /// Compare it with all stored files, and change nothing.
+    Check,
+    /// Read all stored files, and correct it.
+    Rebuild,
+    /// Compare it with all directories, and correct it.
+    CatchUp,
+}
+
+impl CatalogueWork {
+    fn request(self) -> CatalogueRequest {
+        match self {
+            Self::Check => CatalogueRequest::Check,
+            Self::Rebuild => CatalogueRequest::Rebuild,
+            Self::CatchUp => CatalogueRequest::CatchUp,
+        }
+    }
+
+    /// As [`WorkProgress::work`] has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Rebuild => "rebuild",
+            Self::CatchUp => "catch_up",
+        }
+    }
+}
+
+/// `None`: it is off.
+pub(in crate::admin) fn of(observer: &Observer) -> Option<CatalogueState> {
+    observer.catalogue().map(CatalogueState::from)
+}
+
+/// Starts that work, which the state then tells of. False: the catalogue is off.
+pub(in crate::admin) fn start(observer: &Observer, work: CatalogueWork, by: &Operator) -> bool {
+    let has_begun = observer.ask_catalogue(work.request());
+    if has_begun {
+        let address = by.address.map(display);
+        tracing::info!(
+            work = work.name(),
+            operator = by.identity.as_str(),
+            address,
+            "catalogue work asked for by an operator"
+        );
+    }
+    has_begun
+}
+
+fn time(time: SystemTime) -> String {
+    rfc3339(time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+}
+
+impl From<actors::CatalogueState> for CatalogueState {
+    fn from(state: actors::CatalogueState) -> Self {
+        let condition = match &state.condition {
+            Condition::CatchingUp => CatalogueCondition::CatchingUp,
+            Condition::Current => CatalogueCondition::Current,
+            Condition::Behind => CatalogueCondition::Behind,
+            Condition::Unavailable { .. } => CatalogueCondition::Unavailable,
+            Condition::Rebuilding => CatalogueCondition::Rebuilding,
+        };
+        let (reason, remedy) = match state.condition {
+            Condition::Unavailable { reason, remedy } => (Some(reason), Some(remedy)),
+            _ => (state.trouble, None),
+        };
+        Self {
+            path: state.path.to_string_lossy().into_owned(),
+            condition,
+            reason,
+            remedy,
+            waiting: state.waiting,
+            capacity: state.capacity,
+            entered_total: state.entered,
+            missed_total: state.missed,
+            gap: state.gap.map(CatalogueGap::from),
+            last_batch: state.last_batch.map(CatalogueBatch::from),
+            work: state.work.map(WorkProgress::from),
+            last_check: state.last_check.map(WorkProgress::from),
+            bytes: state.bytes,
+        }
+    }
+}
+
+impl From<OpenGap> for CatalogueGap {
+    fn from(gap: OpenGap) -> Self {
+        Self { since: time(gap.since), reason: gap.reason, missed: gap.missed }
+    }
+}
+
+impl From<LastBatch> for CatalogueBatch {
+    fn from(batch: LastBatch) -> Self {
+        Self { at: time(batch.at), records: batch.records, took_ms: batch.took.as_millis() as u64 }
+    }
+}
+
+impl From<WorkState> for WorkProgress {
+    fn from(state: WorkState) -> Self {
+        let progress = state.progress;
+        Self {
+            number: state.number,
+            work: state.work.name().to_owned(),
+            is_running: state.is_running,
+            began: time(state.began),
+            took_ms: state.took.as_millis() as u64,
+            directories: progress.directories,
+            skipped: progress.skipped,
+            files: progress.files,
+            files_per_s: state.files_per_s() as u64,
+            read: progress.read,
+            new: progress.new,
+            changed: progress.changed,
+            other: progress.other,
+            gone: progress.gone,
+            unreadable: progress.unreadable,
+            problems: state.problems,
+        }
+    }
+}

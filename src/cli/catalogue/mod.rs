@@ -1,0 +1,227 @@
+//! `tidegate studies`, `study`, `instance` and `catalogue`: what is stored, asked of the running node, and without one of the file.
+
+mod source;
+#[cfg(test)]
+mod tests;
+mod text;
+mod work;
+
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+
+use self::source::{Source, refuse};
+use super::Exit;
+use super::output::{self, show};
+use super::reach::Reach;
+use crate::admin::catalogue::look;
+use crate::admin::catalogue::model::Studies;
+use crate::admin::catalogue::search::{DEFAULT_LIMIT, MAX_LIMIT, StudySearch, moment};
+use crate::admin::catalogue::state::CatalogueWork;
+
+/// `tidegate studies`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+All conditions must fit, in upper or lower case. TEXT is what one has at hand: the beginning of a patient ID, of a patient's name \
+(family name first, as DICOM writes it), of an accession number or of a Study Instance UID, or a whole AE title.
+
+Times are UTC. If no node runs, the catalogue is read as it was left. Exit codes: 0 found, 1 nothing fits or the catalogue cannot be \
+read, 2 usage or configuration error, 4 no node answered.
+
+  tidegate studies                          the last 50
+  tidegate studies --since 2h --source CT1  what CT1 has sent in the last two hours
+  tidegate studies doe                      of patients whose name begins so
+  tidegate studies --accession A1234 --json")]
+pub(super) struct StudiesArgs {
+    #[command(flatten)]
+    reach: Reach,
+    /// The beginning of a patient ID or name, accession number or Study Instance UID, or an AE title
+    #[arg(value_name = "TEXT")]
+    text: Option<String>,
+    /// An instance was received since: how long ago (2h), a day or a time (2026-11-29T10:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = checked_moment)]
+    since: Option<String>,
+    /// The last instance was received before
+    #[arg(long, value_name = "TIME", value_parser = checked_moment)]
+    until: Option<String>,
+    /// Patient ID or name, its beginning
+    #[arg(long, value_name = "TEXT")]
+    patient: Option<String>,
+    /// Accession number, its beginning
+    #[arg(long, value_name = "TEXT")]
+    accession: Option<String>,
+    /// Calling AE title of a sender
+    #[arg(long, value_name = "AET")]
+    source: Option<String>,
+    /// Most studies, the newest first
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    limit: u32,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// `tidegate study`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It shows each series with its files, the gaps in its instance numbers, numbers that several instances have, further versions of an \
+instance (storage.duplicates = \"keep-both\"), and files that are not there any more; and who sent it. A gap is no proof: some devices \
+skip numbers.
+
+Times are UTC. If no node runs, the catalogue is read as it was left. Exit codes: 0 found, 1 not known or the catalogue cannot be \
+read, 2 usage or configuration error, 4 no node answered.")]
+pub(super) struct StudyArgs {
+    #[command(flatten)]
+    of: OneArgs,
+}
+
+/// `tidegate instance`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It shows each file of the instance, versions too, with its path below the storage root, its digest as `xxh128sum` prints it, and who \
+sent it; files that are not there any more with the time since when they are not.
+
+Times are UTC. If no node runs, the catalogue is read as it was left. Exit codes: 0 found, 1 not known or the catalogue cannot be \
+read, 2 usage or configuration error, 4 no node answered.")]
+pub(super) struct InstanceArgs {
+    #[command(flatten)]
+    of: OneArgs,
+}
+
+#[derive(Debug, Args)]
+struct OneArgs {
+    #[command(flatten)]
+    reach: Reach,
+    /// Study Instance UID of a study, SOP Instance UID of an instance
+    #[arg(value_name = "UID")]
+    uid: String,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// `tidegate catalogue`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The catalogue is derived from the stored files: no file is changed by any of these, and instances are received meanwhile.
+
+  tidegate catalogue status    how far it can be relied on
+  tidegate catalogue check     compare it with every stored file; exit code 1 if they differ
+  tidegate catalogue rebuild   read every stored file, and correct it")]
+pub(super) struct CatalogueArgs {
+    #[command(flatten)]
+    reach: Reach,
+    #[command(subcommand)]
+    command: CatalogueCommand,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum CatalogueCommand {
+    /// Show the file, its condition, and the work under way
+    Status,
+    /// Compare the catalogue with every stored file, and change nothing
+    Check,
+    /// Read every stored file, and correct what the catalogue has of it
+    Rebuild,
+}
+
+fn checked_moment(text: &str) -> Result<String, String> {
+    match moment(text, SystemTime::now()) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(
+            "must be how long ago, such as 2h, a day such as 2026-11-29, or a time in UTC such as 2026-11-29T10:00:00Z"
+                .to_owned(),
+        ),
+    }
+}
+
+pub(super) fn studies(args: StudiesArgs) -> Exit {
+    let StudiesArgs { reach, text, since, until, patient, accession, source, limit, json } = args;
+    let search = StudySearch { text, since, until, patient, accession, source, ..StudySearch::default() };
+    let found = match Source::of(reach).and_then(|mut source| pages(&mut source, search, limit)) {
+        Ok(found) => found,
+        Err(exit) => return exit,
+    };
+    if found.studies.is_empty() && !json {
+        return nothing("no study fits");
+    }
+    let printed = show(json, &found, text::studies);
+    if found.studies.is_empty() {
+        return Exit::Failed;
+    }
+    if found.next.is_some() && !json {
+        output::complain(&format!("these are the newest {limit}: --limit shows more, and conditions fewer"));
+    }
+    printed
+}
+
+/// So many studies, page by page.
+fn pages(source: &mut Source, mut search: StudySearch, limit: u32) -> Result<Studies, Exit> {
+    let mut all: Option<Studies> = None;
+    loop {
+        let have = all.as_ref().map_or(0, |all| u32::try_from(all.studies.len()).unwrap_or(u32::MAX));
+        search.limit = Some(limit.saturating_sub(have).clamp(1, MAX_LIMIT));
+        search.after = all.as_ref().and_then(|all| all.next.clone());
+        let page = source.ask(|node| node.studies(search.clone()), |reader| look::studies(reader, &search))?;
+        let mut studies = all.take().map(|all| all.studies).unwrap_or_default();
+        studies.extend(page.studies);
+        let is_enough = studies.len() >= limit as usize || page.next.is_none();
+        let found = Studies { studies, ..page };
+        if is_enough {
+            return Ok(found);
+        }
+        all = Some(found);
+    }
+}
+
+pub(super) fn study(args: StudyArgs) -> Exit {
+    let OneArgs { reach, uid, json } = args.of;
+    let found = Source::of(reach).and_then(|mut source| {
+        let uid = uid.trim();
+        source.ask(|node| node.study(uid), |reader| look::study(reader, uid))
+    });
+    match found {
+        Ok(Some(study)) => show(json, &study, text::study),
+        Ok(None) => nothing("no study with that UID is known"),
+        Err(exit) => exit,
+    }
+}
+
+pub(super) fn instance(args: InstanceArgs) -> Exit {
+    let OneArgs { reach, uid, json } = args.of;
+    let found = Source::of(reach)
+        .and_then(|mut source| source.ask(|node| node.instances(&uid), |reader| look::instances(reader, &uid)));
+    match found {
+        Ok(Some(instances)) => show(json, &instances, text::instances),
+        Ok(None) => nothing("no instance with that UID is known"),
+        Err(exit) => exit,
+    }
+}
+
+fn nothing(why: &str) -> Exit {
+    output::complain(why);
+    Exit::Failed
+}
+
+pub(super) fn catalogue(args: CatalogueArgs) -> Exit {
+    let CatalogueArgs { reach, command, json } = args;
+    let work = match command {
+        CatalogueCommand::Status => {
+            let state = reach.client().and_then(|client| client.catalogue().map_err(|error| refuse(&error)));
+            return state.map_or_else(|exit| exit, |state| show(json, &state, text::state));
+        }
+        CatalogueCommand::Check => CatalogueWork::Check,
+        CatalogueCommand::Rebuild => CatalogueWork::Rebuild,
+    };
+    match work::done(reach, work) {
+        Ok(done) => {
+            let printed = show(json, &done, text::done);
+            let differs = work == CatalogueWork::Check && done.differences() > 0;
+            if differs || done.unreadable > 0 || !done.problems.is_empty() { Exit::Failed } else { printed }
+        }
+        Err(exit) => exit,
+    }
+}

@@ -1,0 +1,197 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tidegate_catalogue::{Catalogue, Origin, Reader, Record, SeriesValues, StudyValues};
+
+use super::text;
+use crate::admin::catalogue::look;
+use crate::admin::catalogue::model::{Instances, Studies, StudyDetail};
+use crate::admin::catalogue::search::StudySearch;
+use crate::cli::text::columns;
+
+fn record(study: u32, number: i64) -> Record {
+    let uid = format!("1.2.{study}.{number}");
+    Record {
+        path: format!("1.2.{study}/{uid}.dcm").into(),
+        sop_instance_uid: uid.parse().unwrap(),
+        sop_class_uid: "1.2.840.10008.5.1.4.1.1.2".to_owned(),
+        transfer_syntax_uid: "1.2.840.10008.1.2.1".to_owned(),
+        study: StudyValues {
+            uid: format!("1.2.{study}"),
+            patient_id: Some(format!("P{study:05}")),
+            patient_name: Some(format!("Doe{study}^Jane")),
+            patient_birth_date: Some("19700101".to_owned()),
+            accession_number: Some(format!("A{study}")),
+            study_date: Some("20261129".to_owned()),
+            description: Some("Thorax".to_owned()),
+        },
+        series: SeriesValues {
+            uid: format!("1.2.{study}.0"),
+            modality: Some("CT".to_owned()),
+            number: Some(1),
+            description: Some("Axial".to_owned()),
+        },
+        instance_number: Some(number),
+        bytes: 1000,
+        digest: Some(0xABC),
+        received_ms: 1_790_000_000_000 + i64::from(study) * 1000,
+        modified_ns: None,
+        origin: Some(Arc::new(Origin {
+            calling_ae_title: "CT1".to_owned(),
+            address: "10.1.2.3".to_owned(),
+            rule: "modalities".to_owned(),
+            destinations: Vec::new(),
+            association: 7,
+        })),
+    }
+}
+
+/// A reader of a catalogue with these.
+fn reader(records: &[Record]) -> (TempDir, Catalogue, Reader) {
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let path = directory.path().join("catalogue.sqlite");
+    let mut catalogue = Catalogue::open(&path, true).unwrap();
+    catalogue.enter(records).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    (directory, catalogue, reader)
+}
+
+fn studies(records: &[Record], search: &StudySearch) -> Studies {
+    look::studies(&mut reader(records).2, search).unwrap()
+}
+
+fn study(records: &[Record]) -> StudyDetail {
+    look::study(&mut reader(records).2, "1.2.1").unwrap().unwrap()
+}
+
+#[test]
+fn a_study_is_two_lines_of_a_table() {
+    let mut of_japan = record(2, 1);
+    of_japan.study.patient_name = Some("Yamada^Tarou=山田^太郎=やまだ^たろう".to_owned());
+    let found = studies(&[record(1, 1), record(1, 2), of_japan], &StudySearch::default());
+    let expected = "\
+LAST RECEIVED     PATIENT ID  NAME                ACCESSION  MODAL.  FILES
+2026-09-21 14:13  P00002      Yamada^Tarou=山田…  A2         CT          1
+  1.2.2
+2026-09-21 14:13  P00001      Doe1^Jane           A1         CT          2
+  1.2.1
+";
+    assert_eq!(text::studies(&found), expected);
+}
+
+#[test]
+fn ten_thousand_studies_with_the_strangest_names_fit_80_columns_and_leave_the_terminal_alone() {
+    let strange = [
+        "\u{1b}]0;owned\u{7}",
+        "\u{202e}evil\u{2066}",
+        "山".repeat(1000).leak(),
+        "e\u{301}\u{301}".repeat(300).leak(),
+        "a\tb\r\nc",
+        "",
+    ];
+    let records: Vec<_> = (0..10_000)
+        .map(|at| {
+            let mut record = record(at, 1);
+            let text = Some(strange[at as usize % strange.len()].to_owned());
+            let StudyValues { patient_id, patient_name, accession_number, description, .. } = &mut record.study;
+            for value in [patient_id, patient_name, accession_number, description] {
+                value.clone_from(&text);
+            }
+            record.series.modality.clone_from(&text);
+            record.series.description = text;
+            record
+        })
+        .collect();
+    let (_directory, _catalogue, mut reader) = reader(&records);
+    let (mut seen, mut search) = (0, StudySearch { limit: Some(500), ..StudySearch::default() });
+    loop {
+        let page = look::studies(&mut reader, &search).unwrap();
+        seen += page.studies.len();
+        let text = text::studies(&page);
+        assert!(text.lines().all(|line| columns(line) <= 80), "{text}");
+        assert!(!text.contains(|c: char| c != '\n' && crate::unprintable::is_unprintable(c)), "{text:?}");
+        search.after = page.next;
+        if search.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, 10_000);
+    for uid in ["1.2.0", "1.2.1", "1.2.2", "1.2.3", "1.2.4"] {
+        let text = text::study(&look::study(&mut reader, uid).unwrap().unwrap());
+        assert!(text.lines().all(|line| columns(line) <= 80), "{text}");
+        assert!(!text.contains(|c: char| c != '\n' && crate::unprintable::is_unprintable(c)), "{text:?}");
+    }
+}
+
+#[test]
+fn a_study_shows_what_is_missing_what_is_twice_and_what_is_gone() {
+    let mut records: Vec<_> =
+        (1..=24).filter(|number| ![14, 15, 16, 20].contains(number)).map(|number| record(1, number)).collect();
+    let version = Record { path: PathBuf::from("1.2.1/again.dcm"), ..record(1, 1) };
+    let repeated = Record { instance_number: Some(2), ..record(1, 99) };
+    let without = Record { instance_number: None, origin: None, ..record(1, 98) };
+    records.extend([version, repeated, without]);
+    let (_directory, mut catalogue, mut reader) = reader(&records);
+    catalogue.mark_gone(&["1.2.1/1.2.1.24.dcm".into()], 1_790_000_100_000).unwrap();
+    let found = look::study(&mut reader, "1.2.1").unwrap().unwrap();
+    let expected = "\
+study        1.2.1
+patient      P00001, Doe1^Jane, born 1970-01-01
+accession    A1
+study date   2026-11-29
+description  Thorax
+stored       1 series, 22 files, 21.5 KiB
+gone         1 file that was stored and is not there any more
+received     2026-09-21 14:13:21
+
+SERIES  MODALITY  FILES      SIZE  NUMBERS
+     1        CT     22  21.5 KiB     1-23  Axial
+  1.2.1.0
+  missing 4 of the numbers: 14-16, 20
+  1 number is of more than one instance
+  1 file is without a number
+  1 further version is of an instance that is there already
+  1 file is gone
+
+FROM          FILES       FIRST RECEIVED        LAST RECEIVED
+not recorded      1  2026-09-21 14:13:21  2026-09-21 14:13:21
+CT1              22  2026-09-21 14:13:21  2026-09-21 14:13:21
+  10.1.2.3, rule modalities, association 7
+";
+    assert_eq!(text::study(&found), expected);
+}
+
+#[test]
+fn an_association_for_each_instance_is_a_list_of_ranges() {
+    let of = |number: i64, association| {
+        let record = record(1, number);
+        let origin = Origin { association, ..Origin::clone(record.origin.as_ref().unwrap()) };
+        Record { origin: Some(Arc::new(origin)), ..record }
+    };
+    let text = text::study(&study(&[of(1, 7), of(2, 8), of(3, 9), of(4, 20)]));
+    assert!(text.contains("  10.1.2.3, rule modalities, associations 7-9, 20\n"), "{text}");
+    let many: Vec<_> = (1..=1200).map(|number| of(number, number as u32 * 2)).collect();
+    let found = study(&many);
+    assert_eq!((found.arrivals.len(), found.arrivals_total), (1000, 1200));
+    assert!(text::study(&found).ends_with(" …\nand 200 more associations\n"), "{}", text::study(&found));
+}
+
+#[test]
+fn an_instance_is_its_files() {
+    let (_directory, mut catalogue, mut reader) = reader(&[record(1, 1)]);
+    catalogue.mark_gone(&["1.2.1/1.2.1.1.dcm".into()], 1_790_000_100_000).unwrap();
+    let found: Instances = look::instances(&mut reader, "1.2.1.1").unwrap().unwrap();
+    let text = text::instances(&found);
+    for line in [
+        "file         1.2.1/1.2.1.1.dcm",
+        "state        gone, found so at 2026-09-21 14:15:00",
+        "from         CT1 at 10.1.2.3, association 7, rule modalities",
+        "size         1000 B (1000 bytes)",
+        "xxh128       00000000000000000000000000000abc",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
+    assert_eq!(look::instances(&mut reader, "1.2.1.2").unwrap(), None);
+    assert_eq!(look::instances(&mut reader, "../etc").unwrap(), None);
+}

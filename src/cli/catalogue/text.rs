@@ -1,0 +1,342 @@
+//! The answers as text that fits 80 columns, but for paths and UIDs, which are never cut. Values of a dataset do nothing to the terminal.
+
+use std::collections::BTreeMap;
+
+use crate::admin::catalogue::model::{
+    Arrival, CatalogueCondition, CatalogueState, Instance, InstanceNumbers, Instances, Presence, Series, Studies,
+    Study, StudyDetail, WorkProgress,
+};
+use crate::cli::text::{Table, age, count, cut, safe, size};
+
+/// Columns of a terminal.
+const WIDTH: usize = 80;
+/// Columns of a label.
+const LABEL: usize = 13;
+/// Ranges of missing numbers that are shown; JSON has more.
+const MAX_RANGES: usize = 12;
+/// Associations of one sender that are shown; JSON has more.
+const MAX_ASSOCIATIONS: usize = 8;
+
+/// Two lines a study: what people know it by, and its UID.
+pub(super) fn studies(found: &Studies) -> String {
+    let mut table = Table::new(["LAST RECEIVED", "PATIENT ID", "NAME", "ACCESSION", "MODAL.", "FILES"]).left(5);
+    for study in &found.studies {
+        table.row([
+            minute(&study.last_received),
+            cell(&study.patient_id, 12),
+            cell(&study.patient_name, 18),
+            cell(&study.accession_number, 12),
+            cut(&safe(&study.modalities.join(",")), 6),
+            study.instances.to_string(),
+        ]);
+        let gone = if study.gone > 0 { format!("  {} gone", study.gone) } else { String::new() };
+        table.line(format!("  {}{gone}", uid(&study.study_instance_uid)));
+    }
+    table.render()
+}
+
+/// A study, its series and its senders.
+pub(super) fn study(found: &StudyDetail) -> String {
+    let mut out = headline(&found.study);
+    let mut table = Table::new(["SERIES", "MODALITY", "FILES", "SIZE", "NUMBERS", ""]).left(0);
+    for series in &found.series {
+        table.row([
+            cut(&series.number.map_or_else(|| "-".to_owned(), |number| number.to_string()), 6),
+            cell(&series.modality, 8),
+            series.instances.to_string(),
+            size(series.bytes),
+            cut(&range(&series.numbers), 16),
+            cell(&series.description, 24),
+        ]);
+        table.line(format!("  {}", uid(&series.series_instance_uid)));
+        remarks(series).into_iter().for_each(|remark| table.line(cut(&format!("  {remark}"), WIDTH)));
+    }
+    out.push('\n');
+    out.push_str(&table.render());
+    left_out(&mut out, found.study.series, found.series.len(), "series");
+    out.push('\n');
+    out.push_str(&senders(&found.arrivals));
+    left_out(&mut out, found.arrivals_total, found.arrivals.len(), "associations");
+    out
+}
+
+fn headline(study: &Study) -> String {
+    let mut out = format!("{:<LABEL$}{}\n", "study", uid(&study.study_instance_uid));
+    let patient = [
+        study.patient_id.as_deref().map(safe),
+        study.patient_name.as_deref().map(safe),
+        study.patient_birth_date.as_deref().map(|date| format!("born {}", day(date))),
+    ];
+    let patient: Vec<_> = patient.into_iter().flatten().collect();
+    let stored = format!("{} series, {}, {}", study.series, count(study.instances, "file"), size(study.bytes));
+    let received = match (second(&study.first_received), second(&study.last_received)) {
+        (first, last) if first == last => first,
+        (first, last) => format!("{first} to {last}"),
+    };
+    let gone = format!(
+        "{} that {} stored and {} not there any more",
+        count(study.gone, "file"),
+        were(study.gone),
+        are(study.gone)
+    );
+    let lines = [
+        ("patient", patient.join(", ")),
+        ("accession", study.accession_number.as_deref().map(safe).unwrap_or_default()),
+        ("study date", study.study_date.as_deref().map(day).unwrap_or_default()),
+        ("description", study.description.as_deref().map(safe).unwrap_or_default()),
+        ("stored", stored),
+        ("gone", if study.gone > 0 { gone } else { String::new() }),
+        ("received", received),
+    ];
+    for (label, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+        out.push_str(&cut(&format!("{label:<LABEL$}{value}"), WIDTH));
+        out.push('\n');
+    }
+    out
+}
+
+fn range(numbers: &InstanceNumbers) -> String {
+    match (numbers.lowest, numbers.highest) {
+        (Some(lowest), Some(highest)) if lowest != highest => format!("{lowest}-{highest}"),
+        (Some(only), _) => only.to_string(),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// What is remarkable about a series, a line each.
+fn remarks(series: &Series) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let numbers = &series.numbers;
+    if numbers.missing > 0 {
+        let ranges = numbers.missing_ranges.iter().take(MAX_RANGES).map(|[from, to]| span(*from, *to));
+        let more = if numbers.missing_ranges.len() > MAX_RANGES { " …" } else { "" };
+        let list = ranges.collect::<Vec<_>>().join(", ");
+        remarks.push(format!("missing {} of the numbers: {list}{more}", numbers.missing));
+    }
+    if numbers.repeated > 0 {
+        remarks.push(format!("{} of more than one instance", count_are(numbers.repeated, "number")));
+    }
+    if numbers.without > 0 {
+        remarks.push(format!("{} without a number", count_are(numbers.without, "file")));
+    }
+    if series.versions > 0 {
+        remarks.push(format!("{} of an instance that is there already", count_are(series.versions, "further version")));
+    }
+    if series.gone > 0 {
+        remarks.push(format!("{} gone", count_are(series.gone, "file")));
+    }
+    remarks
+}
+
+/// The senders, with what each sent: two lines each.
+fn senders(arrivals: &[Arrival]) -> String {
+    let mut table = Table::new(["FROM", "FILES", "FIRST RECEIVED", "LAST RECEIVED"]);
+    for ((title, address, rule), of) in by_sender(arrivals) {
+        let title = title.map_or_else(|| "not recorded".to_owned(), |title| cut(&safe(title), 16));
+        let mut line = vec![address.map(safe).unwrap_or_default()];
+        line.extend(rule.map(|rule| format!("rule {}", safe(rule))));
+        if !of.associations.is_empty() {
+            line.push(associations(&of.associations));
+        }
+        table.row([title, of.files.to_string(), second(of.first), second(of.last)]);
+        if address.is_some() {
+            table.line(cut(&format!("  {}", line.join(", ")), WIDTH));
+        }
+    }
+    table.render()
+}
+
+/// What one sender sent by all its associations.
+struct Sent<'a> {
+    files: u64,
+    first: &'a str,
+    last: &'a str,
+    associations: Vec<u32>,
+}
+
+/// A calling AE title, an address and a rule.
+type SenderKey<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);
+
+fn by_sender(arrivals: &[Arrival]) -> BTreeMap<SenderKey<'_>, Sent<'_>> {
+    let mut senders: BTreeMap<SenderKey<'_>, Sent<'_>> = BTreeMap::new();
+    for arrival in arrivals {
+        let key = (arrival.calling_ae_title.as_deref(), arrival.address.as_deref(), arrival.rule.as_deref());
+        let (first, last) = (arrival.first_received.as_str(), arrival.last_received.as_str());
+        let sent = senders.entry(key).or_insert(Sent { files: 0, first, last, associations: Vec::new() });
+        sent.files += arrival.instances;
+        sent.first = sent.first.min(first);
+        sent.last = sent.last.max(last);
+        sent.associations.extend(arrival.association);
+    }
+    senders
+}
+
+fn associations(numbers: &[u32]) -> String {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_unstable();
+    let mut spans: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match spans.last_mut() {
+            Some((_, to)) if number.saturating_sub(*to) <= 1 => *to = number,
+            _ => spans.push((number, number)),
+        }
+    }
+    let shown = spans.iter().take(MAX_ASSOCIATIONS).map(|(from, to)| span((*from).into(), (*to).into()));
+    let more = if spans.len() > MAX_ASSOCIATIONS { " …" } else { "" };
+    let list = shown.collect::<Vec<_>>().join(", ");
+    let one = spans.first().is_some_and(|(from, to)| from == to) && spans.len() == 1;
+    format!("association{} {list}{more}", if one { "" } else { "s" })
+}
+
+fn span(from: i64, to: i64) -> String {
+    if from == to { from.to_string() } else { format!("{from}-{to}") }
+}
+
+fn left_out(out: &mut String, total: u64, shown: usize, what: &str) {
+    let left = total.saturating_sub(shown as u64);
+    if left > 0 {
+        out.push_str(&format!("and {left} more {what}\n"));
+    }
+}
+
+/// The files of an instance.
+pub(super) fn instances(found: &Instances) -> String {
+    found.instances.iter().map(instance).collect::<Vec<_>>().join("\n")
+}
+
+fn instance(file: &Instance) -> String {
+    let state = match file.state {
+        Presence::Present => "present".to_owned(),
+        Presence::Gone => format!("gone, found so at {}", file.ended.as_deref().map(second).unwrap_or_default()),
+        Presence::Released => {
+            format!("removed by the node at {}", file.ended.as_deref().map(second).unwrap_or_default())
+        }
+    };
+    let sender = match &file.origin {
+        None => "not recorded".to_owned(),
+        Some(from) => {
+            let rule = from.rule.as_deref().map(|rule| format!(", rule {}", safe(rule))).unwrap_or_default();
+            let (title, address) = (safe(&from.calling_ae_title), safe(&from.address));
+            format!("{title} at {address}, association {}{rule}", from.association)
+        }
+    };
+    let number = file.instance_number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    // What is copied from here is not cut.
+    let lines = [
+        ("file", safe(&file.path)),
+        ("state", state),
+        ("received", second(&file.received)),
+        ("from", sender),
+        ("size", format!("{} ({} bytes)", size(file.bytes), file.bytes)),
+        ("xxh128", file.digest.clone().unwrap_or_else(|| "not recorded".to_owned())),
+        ("number", number),
+        ("instance", safe(&file.sop_instance_uid)),
+        ("series", uid(&file.series_instance_uid)),
+        ("study", uid(&file.study_instance_uid)),
+        ("SOP class", safe(&file.sop_class_uid)),
+        ("syntax", safe(&file.transfer_syntax_uid)),
+    ];
+    lines.iter().map(|(label, value)| format!("{label:<LABEL$}{value}\n")).collect()
+}
+
+/// The state of the catalogue.
+pub(super) fn state(state: &CatalogueState) -> String {
+    let condition = match state.condition {
+        CatalogueCondition::Current => "current: it has every stored instance",
+        CatalogueCondition::CatchingUp => {
+            "catching up: it is compared with the stored files for the first time since the start"
+        }
+        CatalogueCondition::Behind => "behind: it misses instances, and will have them by itself",
+        CatalogueCondition::Rebuilding => "rebuilding: it is made from the stored files, and knows a part of them",
+        CatalogueCondition::Unavailable => "UNAVAILABLE: instances are stored as before",
+    };
+    let mut lines = vec![("catalogue", safe(&state.path)), ("condition", condition.to_owned())];
+    lines.extend(state.reason.as_deref().map(|reason| ("reason", safe(reason))));
+    lines.extend(state.remedy.as_deref().map(|remedy| ("remedy", safe(remedy))));
+    lines.push(("size", size(state.bytes)));
+    let (waiting, capacity) = (state.waiting, state.capacity);
+    lines.push((
+        "records",
+        format!(
+            "{waiting} of {capacity} waiting, {} entered, {} missed since the start",
+            state.entered_total, state.missed_total
+        ),
+    ));
+    lines.extend(state.last_batch.as_ref().map(|batch| {
+        ("last batch", format!("{} in {} ms, at {}", count(batch.records, "record"), batch.took_ms, second(&batch.at)))
+    }));
+    lines.extend(state.gap.as_ref().map(|gap| {
+        ("gap", format!("{} missed since {}: {}", count(gap.missed, "instance"), second(&gap.since), safe(&gap.reason)))
+    }));
+    lines.extend(state.work.as_ref().map(|work| ("work", work_text(work))));
+    lines.extend(state.last_check.as_ref().map(|check| ("last check", work_text(check))));
+    lines.iter().map(|(label, value)| format!("{label:<LABEL$}{value}\n")).collect()
+}
+
+/// A check or a rebuild that came to its end.
+pub(super) fn done(work: &WorkProgress) -> String {
+    let verdict = match (work.work.as_str(), work.differences()) {
+        _ if !work.problems.is_empty() => {
+            "the file of the catalogue is damaged: `tidegate catalogue rebuild` makes it anew".to_owned()
+        }
+        ("check", 0) => "catalogue and stored files agree".to_owned(),
+        ("check", differences) => format!("{} between catalogue and stored files", count(differences, "difference")),
+        _ => "the catalogue has every stored file".to_owned(),
+    };
+    format!("{verdict}\n{}\n", work_text(work))
+}
+
+fn work_text(work: &WorkProgress) -> String {
+    let when = if work.is_running { "running for" } else { "took" };
+    let mut text = format!(
+        "{}, {when} {}: {} ({}/s), {} new, {} changed, {} gone, {} unreadable",
+        safe(&work.work),
+        age(work.took_ms),
+        count(work.files, "file"),
+        work.files_per_s,
+        work.new,
+        work.changed,
+        work.gone,
+        work.unreadable
+    );
+    for problem in &work.problems {
+        text.push_str(&format!("\n{:LABEL$}{}", "", safe(problem)));
+    }
+    text
+}
+
+fn cell(value: &Option<String>, width: usize) -> String {
+    cut(&value.as_deref().map(safe).unwrap_or_default(), width)
+}
+
+fn uid(uid: &str) -> String {
+    if uid.is_empty() { "(without a UID)".to_owned() } else { safe(uid) }
+}
+
+/// A time to the minute.
+fn minute(rfc3339: &str) -> String {
+    rfc3339.get(..16).unwrap_or(rfc3339).replacen('T', " ", 1)
+}
+
+/// A time to the second.
+fn second(rfc3339: &str) -> String {
+    rfc3339.get(..19).unwrap_or(rfc3339).replacen('T', " ", 1)
+}
+
+/// A date of DICOM as people write it, if it is one.
+fn day(date: &str) -> String {
+    let is_date = date.len() == 8 && date.bytes().all(|digit| digit.is_ascii_digit());
+    if is_date { format!("{}-{}-{}", &date[..4], &date[4..6], &date[6..]) } else { safe(date) }
+}
+
+fn were(number: u64) -> &'static str {
+    if number == 1 { "was" } else { "were" }
+}
+
+fn are(number: u64) -> &'static str {
+    if number == 1 { "is" } else { "are" }
+}
+
+fn count_are(number: u64, one: &str) -> String {
+    format!("{} {}", count(number, one), are(number))
+}

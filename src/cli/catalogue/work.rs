@@ -1,0 +1,110 @@
+//! Work on the whole catalogue: by the running node, or without one under the lock of the storage root.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tidegate_actors::CatalogueRequest;
+use tidegate_actors::catalogue::offline;
+
+use super::source::refuse;
+use crate::admin::catalogue::model::{CatalogueState, WorkProgress, rfc3339};
+use crate::admin::catalogue::state::CatalogueWork;
+use crate::cli::ask_error::AskError;
+use crate::cli::client::Client;
+use crate::cli::reach::Reach;
+use crate::cli::{Exit, output};
+
+/// Between two looks at the work of a node.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Does the work, and waits for its end; or the exit code, after the error is printed.
+pub(super) fn done(reach: Reach, work: CatalogueWork) -> Result<WorkProgress, Exit> {
+    let settings = reach.is_of_a_root().then(|| reach.settings()).transpose()?;
+    let client = reach.client()?;
+    let before = match (client.catalogue(), settings) {
+        (Ok(state), _) => number_of(&state, work),
+        (Err(AskError::NoNode(_)), Some(settings)) => return without_node(settings, work),
+        (Err(error), _) => return Err(refuse(&error)),
+    };
+    client.start_catalogue(work).map_err(|error| refuse(&error))?;
+    by_node(&client, work, before)
+}
+
+/// The number of the last work of the node.
+fn number_of(state: &CatalogueState, work: CatalogueWork) -> u64 {
+    let of_check = state.last_check.as_ref().map_or(0, |check| check.number);
+    let last = state.work.as_ref().map_or(0, |work| work.number);
+    if work == CatalogueWork::Check { of_check } else { last }
+}
+
+/// Looks until the node has done it.
+fn by_node(client: &Client, work: CatalogueWork, before: u64) -> Result<WorkProgress, Exit> {
+    let mut seen: Option<WorkProgress> = None;
+    loop {
+        let state = client.catalogue().map_err(|error| refuse(&error))?;
+        let is_ours = |of: &WorkProgress| of.work == work.name() && of.number > before;
+        let last_check = state.last_check.filter(|_| work == CatalogueWork::Check);
+        if let Some(done) = last_check.filter(is_ours) {
+            return Ok(done);
+        }
+        if let Some(reason) = state.remedy.and(state.reason) {
+            output::complain(&format!("the catalogue is unavailable: {reason}"));
+            return Err(Exit::Failed);
+        }
+        match (state.work, seen.take()) {
+            (Some(ours), _) if is_ours(&ours) && (ours.is_running || work == CatalogueWork::Check) => seen = Some(ours),
+            (Some(ours), _) if is_ours(&ours) => return Ok(ours),
+            // Another has begun since: the last look at it was near its end.
+            (_, Some(done)) if work != CatalogueWork::Check => return Ok(WorkProgress { is_running: false, ..done }),
+            (_, earlier) => seen = earlier,
+        }
+        sleep(LOOK);
+    }
+}
+
+fn without_node(settings: tidegate_actors::NodeSettings, work: CatalogueWork) -> Result<WorkProgress, Exit> {
+    let failed = |why: &str| {
+        output::complain(why);
+        Exit::Failed
+    };
+    let root = settings.storage.root.clone();
+    let Some(catalogue) = settings.catalogue else {
+        return Err(failed("the catalogue is off: set [catalogue] path = \"auto\""));
+    };
+    if !root.join(".tidegate").exists() {
+        return Err(failed(&format!("{}: no node has ever stored here", root.display())));
+    }
+    let request = match work {
+        CatalogueWork::Check if !catalogue.path.exists() => {
+            let path = catalogue.path.display();
+            return Err(failed(&format!("there is no catalogue {path}: `tidegate catalogue rebuild` makes it")));
+        }
+        CatalogueWork::Check => CatalogueRequest::Check,
+        CatalogueWork::Rebuild => CatalogueRequest::Rebuild,
+        CatalogueWork::CatchUp => CatalogueRequest::CatchUp,
+    };
+    output::complain(&format!("no node is running: working on {}", catalogue.path.display()));
+    let (began, at) = (Instant::now(), SystemTime::now());
+    let outcome = offline::work(settings.storage, &catalogue, request, |_| {});
+    let outcome = outcome.map_err(|error| failed(&output::one_line(&error)))?;
+    let (took, progress) = (began.elapsed(), outcome.progress);
+    let since_1970 = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(WorkProgress {
+        number: 0,
+        work: work.name().to_owned(),
+        is_running: false,
+        began: rfc3339(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)),
+        took_ms: took.as_millis() as u64,
+        directories: progress.directories,
+        skipped: progress.skipped,
+        files: progress.files,
+        files_per_s: (progress.files as f64 / took.as_secs_f64().max(0.001)) as u64,
+        read: progress.read,
+        new: progress.new,
+        changed: progress.changed,
+        other: progress.other,
+        gone: progress.gone,
+        unreadable: progress.unreadable,
+        problems: outcome.problems.iter().map(ToString::to_string).collect(),
+    })
+}
