@@ -13,7 +13,7 @@ use tidegate_catalogue::receipt::{OriginEntry, OriginKey};
 use tidegate_storage::{Instance, Stored};
 
 /// The sender of an instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Origin {
     /// The account of the association, as in its log lines and in `tidegate associations`.
     pub association: u64,
@@ -28,6 +28,16 @@ pub struct Origin {
     /// The same for the catalogue, once that needs it.
     catalogued: OnceLock<Arc<tidegate_catalogue::Origin>>,
 }
+
+/// What was looked up of an origin makes no other one of it.
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        (self.association, self.peer) == (other.association, other.peer)
+            && (&self.calling_ae_title, &self.rule) == (&other.calling_ae_title, &other.rule)
+    }
+}
+
+impl Eq for Origin {}
 
 impl Origin {
     /// A sender.
