@@ -15,15 +15,16 @@ SCRAPE_S = 30
 FIRING = {
     "idle": [],
     "slow-disk": ["DiskSlow"],
-    "slow-disk-large-instances": ["DiskSlow"],
+    "slow-disk-large-instances": ["AcknowledgementsBurnFast", "DiskSlow"],
     "slow-senders": ["SendersSlow"],
-    "refusing": ["DiskAtReserve", "NotReady", "OutOfResources"],
+    "refusing": ["AcknowledgementsBurnFast", "DiskAtReserve", "NotReady", "OutOfResources"],
     "memory-pressure": ["MemoryPressure", "NotReady"],
     "leak": ["MemoryGrows"],
     "budget-exhausted": ["BudgetSpent"],
     "too-few-writers": ["TooFewWriters"],
-    "cpu-starved": ["CpuStarved"],
-    "disk-hung": ["DiskHung", "NotReady"],
+    "cpu-starved": ["CpuStarved", "Stalled"],
+    # The node gives up after so many hung threads, and nobody starts it again.
+    "disk-hung": ["AcknowledgementsBurnFast", "DiskHung", "Down", "PartsRestarted"],
 }
 
 

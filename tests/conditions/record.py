@@ -13,6 +13,7 @@ quiet meanwhile.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import socket
@@ -41,8 +42,8 @@ ADMIN = re.compile(r"^admin: (http://\S+)/", re.MULTILINE)
 INTERVAL_S = 5
 LINES = 3
 SCRAPE_LIMIT_S = 10
-LASTS_S = 11 * 60
-KEPT_S = 20
+LASTS_S = 11 * 60 - 10
+KEPT_S = 5
 SLOW_DISK_OPERATIONS_A_SECOND = 400
 FAST_DISK_OPERATIONS_A_SECOND = 4000
 SLOW_DISK_BYTES_A_SECOND = 25_000_000
@@ -206,10 +207,12 @@ class Record:
         return [(name, self._samples(name)) for name in found]
 
     def _samples(self, name: str) -> str:
-        values = [samples.get(name, "_") for samples in self.scrapes]
+        values = [samples.get(name) for samples in self.scrapes]
         if len(set(values)) == 1:
             return f"{values[0]}x{len(values) - 1}"
-        return " ".join(values)
+        # As Prometheus has it, a series that was there ends with a scrape without it.
+        was_there = itertools.accumulate((value is not None for value in values), max)
+        return " ".join(value or ("stale" if there else "_") for value, there in zip(values, was_there))
 
 
 @contextlib.contextmanager
