@@ -194,7 +194,8 @@ fn a_row_that_is_not_understood_is_an_error() {
 #[test]
 fn healthy_work_is_none_of_the_conditions() {
     let little = [("instances", 12.0), ("instance_bytes", 7e5), ("writers_busy_mean", 0.1), ("service_mean_ms", 60.0)];
-    let little = [&little[..], &[("writers_allowed", 4.0), ("commit_p50_ms", 120.0), ("response_p50_ms", 125.0)]].concat();
+    let little =
+        [&little[..], &[("writers_allowed", 4.0), ("commit_p50_ms", 120.0), ("response_p50_ms", 125.0)]].concat();
     for others in [Vec::new(), little] {
         let line = healthy(&others);
         let found = rows().into_iter().find(|row| row.applies(&line));
