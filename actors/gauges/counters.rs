@@ -121,6 +121,8 @@ pub struct Counters {
     pub actors: Counter,
     /// Times the sentinel suspected a leak.
     pub leaks_suspected: Counter,
+    /// Gauge: bytes a second by which the floor of unattributed memory rises; 0 if it does not rise.
+    pub unattributed_slope_bytes_per_s: Counter,
     acknowledged: [[Counter; Outcome::NAMES.len()]; Durability::ALL.len()],
     refused: [Counter; Reason::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],

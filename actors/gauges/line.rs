@@ -97,9 +97,9 @@ impl Line {
         self.looks.unattributed_floor_bytes = self.looks.unattributed_floor_bytes.min(unattributed_bytes);
     }
 
-    /// Ends the interval, logs its line, and begins the next. `unattributed_slope_bytes_per_s` is the sentinel's, 0 without a rise.
+    /// Ends the interval, logs its line, and begins the next.
     #[rustfmt::skip] // the fields of a subject stand in one line
-    pub(super) fn publish(&mut self, shared: &Shared, unattributed_slope_bytes_per_s: f64) {
+    pub(super) fn publish(&mut self, shared: &Shared) {
         let now = match StatisticsSnapshot::of(shared) {
             Ok(now) => now,
             Err(error) => return warn!(%error, "statistics not logged"),
@@ -134,6 +134,7 @@ impl Line {
             mailbox_high_water = shared.mailbox.take_high_water(),
             spooled_threshold = spooled(SpoolReason::Threshold), spooled_budget = spooled(SpoolReason::Budget),
             spooled_pressure = spooled(SpoolReason::Pressure), spool_bytes = now.spool_bytes,
+            storage_free_bytes = shared.store.free_bytes_last_seen(),
             cpus = std::thread::available_parallelism().map_or(1, usize::from),
             cpu_ms = ms(cpu), cpu_wait_ms = ms(cpu_wait), cpu_wait_mean_ms = for_each(cpu_wait, instances),
             cpu_throttled_ms = ms(cpu_throttled),
@@ -149,7 +150,7 @@ impl Line {
             leased_spooling_bytes = leased(Stage::Spooling), leased_admin_bytes = leased(Stage::Admin),
             baseline_bytes = now.baseline_bytes, unattributed_bytes = now.unattributed_bytes,
             unattributed_floor_bytes = looks.unattributed_floor_bytes.min(now.unattributed_bytes),
-            unattributed_slope_bytes_per_s = unattributed_slope_bytes_per_s.round() as i64,
+            unattributed_slope_bytes_per_s = shared.gauges.counters.unattributed_slope_bytes_per_s.get(),
             pressure = ?now.pressure,
             allocated_bytes = now.allocator.allocated, cached_bytes = now.allocator.cached, active_bytes = now.allocator.active,
             metadata_bytes = now.allocator.metadata, resident_bytes = now.allocator.resident,

@@ -28,7 +28,7 @@ use crate::supervision::liveness::{Liveness, MessageKind};
 const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two evictions, two looks of the sentinel: one second.
 const TICKS_A_SECOND: u64 = 10;
-/// The statistics line shows the slope of unattributed memory from this rise on.
+/// The slope of unattributed memory is shown from this rise on.
 const MINIMUM_SHOWN_RISE_BYTES: u64 = 1 << 20;
 
 /// The child of the supervisor that runs it.
@@ -150,8 +150,7 @@ impl Figures {
     }
 
     fn publish(&mut self) {
-        let slope = self.sentinel.slope_bytes_per_s(MINIMUM_SHOWN_RISE_BYTES).unwrap_or(0.0);
-        self.line.publish(&self.shared, slope);
+        self.line.publish(&self.shared);
     }
 
     /// Looks at the memory, and applies the measures of the pressure level.
@@ -224,7 +223,10 @@ impl Figures {
         let quiet = shared.admission.open() == 0 && shared.mailbox.depth() == 0;
         let stages = if quiet { shared.budget.stages() } else { Vec::new() };
         let sample = Sample { at: self.started.elapsed(), quiet, unattributed_bytes, stages };
-        let Some(leak) = self.sentinel.observe(sample) else { return };
+        let leak = self.sentinel.observe(sample);
+        let slope_bytes_per_s = self.sentinel.slope_bytes_per_s(MINIMUM_SHOWN_RISE_BYTES).unwrap_or(0.0);
+        shared.gauges.counters.unattributed_slope_bytes_per_s.set(slope_bytes_per_s.round() as u64);
+        let Some(leak) = leak else { return };
         shared.gauges.counters.leaks_suspected.increment();
         // Memory without a lease has no holder that could be aborted.
         let holder = leak.stage.and_then(|stage| shared.budget.oldest_holder_in(stage));
@@ -264,13 +266,14 @@ fn sentinel_settings() -> sentinel::Settings {
     sentinel::Settings::default()
 }
 
-/// The window of the sentinel: short enough for a test if the leak is injected.
+/// The window of the sentinel: as long as a test has time for.
 #[cfg(feature = "test-faults")]
 fn sentinel_settings() -> sentinel::Settings {
-    let short = sentinel::Settings {
-        window: Duration::from_secs(24),
+    let window_s = std::env::var("TIDEGATE_TEST_SENTINEL_WINDOW_S").ok().and_then(|text| text.parse().ok());
+    let short = |window_s| sentinel::Settings {
+        window: Duration::from_secs(window_s),
         minimum_rise_bytes: 256 * 1024,
         ..sentinel::Settings::default()
     };
-    leak_kib().map_or_else(sentinel::Settings::default, |_| short)
+    window_s.map_or_else(sentinel::Settings::default, short)
 }

@@ -35,7 +35,8 @@ fn difference(command: &str, others: &str) -> &'static str {
     let starts = |name: &str| matches!(name, "tune" | "crash" | "compare");
     match command {
         "run" if others.split(", ").any(starts) => {
-            "; run measures a receiver that already runs: start it yourself with its settings, and give its --target"
+            "; run measures a receiver that already runs: start it yourself with its settings (a tidegate takes them from its \
+             environment, too: TIDEGATE__WRITERS__COUNT=4), and give its --target"
         }
         command if starts(command) && others.split(", ").any(|other| other == "run") => {
             "; this command starts its receiver itself"

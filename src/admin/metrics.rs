@@ -228,6 +228,9 @@ impl Figures {
         page.gauge("memory_leased_unused", "Leased for later and not allocated now", BYTES, unused)?;
         let help = "In use, and neither leased nor in the baseline";
         page.gauge("memory_unattributed", help, BYTES, self.statistics.unattributed_bytes)?;
+        let slope = self.observer.counters().unattributed_slope_bytes_per_s.get();
+        let help = "Bytes a second by which the lowest level of it rises; 0 if it does not rise";
+        page.gauge("memory_unattributed_slope_bytes_per_second", help, None, slope)?;
         let help = "0 normal, 1 purge, 2 shrink, 3 spool, 4 pause_accept, 5 abort";
         page.gauge("memory_pressure_level", help, None, self.statistics.pressure as u64)?;
         let suspected = self.observer.counters().leaks_suspected.get();

@@ -7,10 +7,11 @@ use dicom_core::Tag;
 
 use crate::commit::KnownDirectories;
 use crate::error::StoreError;
-use crate::fs::Handle;
+use crate::fs::{Handle, Space};
 use crate::instance::Instance;
 use crate::root::Root;
 use crate::settings::{Placement, Settings};
+use crate::space;
 use crate::sync::Mutex;
 use crate::temp::TempNames;
 
@@ -27,7 +28,12 @@ pub(crate) struct Inner<H: Handle> {
     pub(crate) in_commit: AtomicUsize,
     /// Write-ahead logs that were found moved away or removed.
     pub(crate) wals_replaced: AtomicU64,
+    /// Free space of the filesystem when it was last asked for it; [`NOT_ASKED`] before.
+    pub(crate) free_bytes: AtomicU64,
 }
+
+/// No filesystem has so much free space.
+pub(crate) const NOT_ASKED: u64 = u64::MAX;
 
 impl<H: Handle> Drop for Inner<H> {
     /// A store that is closed in order leaves no work for the next start. Work that fails here is done then.
@@ -47,6 +53,13 @@ impl<H: Handle> Inner<H> {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Asks the filesystem for its space, and notes the answer for those who must not wait for one.
+    pub(crate) fn space(&self, root: &Root<H>) -> Result<Space, StoreError> {
+        let space = space::of(root)?;
+        self.free_bytes.store(space.free_bytes, Ordering::Relaxed);
+        Ok(space)
     }
 
     /// The root, made sure to be the directory its path leads to. One that was removed and put back on the same

@@ -11,7 +11,7 @@ use dicom_core::Tag;
 use crate::commit::{Commit, KnownDirectories};
 use crate::error::{OpenError, StoreError};
 use crate::fs::{Filesystem, Handle, Space, reports_failed_write_back};
-use crate::inner::Inner;
+use crate::inner::{Inner, NOT_ASKED};
 use crate::instance::{Instance, Stored};
 use crate::recovery::Recovery;
 use crate::root::Root;
@@ -59,6 +59,7 @@ impl<H: Handle> Store<H> {
             known_directories: KnownDirectories::default(),
             in_commit: AtomicUsize::new(0),
             wals_replaced: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(NOT_ASKED),
         };
         Ok((Self(Arc::new(store)), recovery))
     }
@@ -77,14 +78,19 @@ impl<H: Handle> Store<H> {
     /// nothing.
     pub fn room(&self, bytes: u64) -> Result<(), StoreError> {
         let root = self.0.root()?;
-        let space = space::of(&root)?;
+        let space = self.0.space(&root)?;
         space::check(bytes, space.free_bytes, self.0.settings.min_free_bytes)?;
         space.check_inodes()
     }
 
     /// The size and the free space of the filesystem.
     pub fn space(&self) -> Result<Space, StoreError> {
-        space::of(&*self.0.root()?)
+        self.0.space(&*self.0.root()?)
+    }
+
+    /// The free space when the filesystem was last asked for it, by a commit or by [`Self::space`]; `None`: not yet. Unlike these it waits for no disk.
+    pub fn free_bytes_last_seen(&self) -> Option<u64> {
+        Some(self.0.free_bytes.load(Ordering::Relaxed)).filter(|free_bytes| *free_bytes != NOT_ASKED)
     }
 
     /// Writes a small file as a commit does, with a final name in the directory of temp files, and removes it. Success means that
@@ -142,7 +148,7 @@ impl<H: Handle> Store<H> {
     pub fn spool(&self, meta_bytes: u64) -> Result<SpoolFile<H>, StoreError> {
         let Inner { temp_names, settings, .. } = &*self.0;
         let root = self.0.root()?;
-        space::of(&root)?.check_inodes()?;
+        self.0.space(&root)?.check_inodes()?;
         SpoolFile::create(&root, temp_names, meta_bytes, settings.min_free_bytes, settings.durability)
     }
 

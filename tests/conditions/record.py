@@ -1,6 +1,8 @@
-"""Makes the conditions of docs/observe.md with a real node, and records the statistics lines of each beside this file.
+"""Makes the conditions of docs/observe.md with a real node, and keeps two records of each beside this file: its last statistics lines, and what
+Prometheus would have scraped of it.
 
-tests/tidy/conditions.rs holds the table to the records. Run it again, as root, when a figure of the line changes its meaning:
+tests/tidy/conditions.rs holds the table to the lines (NAME.log), alerts.py the alerts to the series (NAME.series: those that conf/prometheus/alerts.yml
+reads, a sample every half minute). Run it again, as root, when a figure of the line or of /metrics changes its meaning; it takes 25 minutes:
 
   cargo build --features test-faults && cargo build -p tidegate-loadtest
   TIDEGATE_BIN=target/debug/tidegate LOADTEST_BIN=target/debug/tidegate-loadtest python3 tests/conditions/record.py [NAME...]
@@ -11,6 +13,7 @@ quiet meanwhile.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import socket
@@ -20,20 +23,27 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE.parent / "interop"), str(HERE.parent / "disks")]
 
+import alerts  # noqa: E402
 import ct  # noqa: E402
 import ground  # noqa: E402
 import launch  # noqa: E402
 
 GROUPS = Path("/sys/fs/cgroup")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+ADMIN = re.compile(r"^admin: (http://\S+)/", re.MULTILINE)
 INTERVAL_S = 5
 LINES = 3
+SCRAPE_LIMIT_S = 10
+LASTS_S = 11 * 60 - 10
+KEPT_S = 5
 SLOW_DISK_OPERATIONS_A_SECOND = 400
 FAST_DISK_OPERATIONS_A_SECOND = 4000
 SLOW_DISK_BYTES_A_SECOND = 25_000_000
@@ -126,7 +136,7 @@ def paced(port: int, count: int, size: int, bytes_a_second: float, pause_s: floa
 @contextlib.contextmanager
 def load(port: int, *arguments: str):
     """The load generator, until the end of the context."""
-    common = ["--target", f"127.0.0.1:{port}", "--scenario", "ct8", "--duration", "10m"]
+    common = ["--target", f"127.0.0.1:{port}", "--scenario", "ct8", "--duration", "1h"]
     command = [launch.program("LOADTEST_BIN"), "run", *common, *arguments]
     generator = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -163,49 +173,109 @@ class Disk(NamedTuple):
 @contextlib.contextmanager
 def filesystem(directory: Path):
     """An ext4 of its own in memory, which nobody else slows down."""
-    with ground.memory(directory / "memory", "7G") as memory:
+    with ground.memory(directory / "memory", "4G") as memory:
         image = memory / "image"
-        ground.make_ext4(image, "6G")
-        with ground.looped(image) as device, ground.mounted(device, directory / "disk") as where:
+        ground.make_ext4(image, "3G")
+        with ground.looped(image) as device, ground.mounted(device, directory / "disk", "-o", "discard") as where:
             yield Disk(device, where)
 
 
+class Record:
+    """What is kept of a condition: the node's log, and its series as a row of samples each; none where a scrape had no answer."""
+
+    def __init__(self, log: Path):
+        self.log = log
+        self.scrapes: list[dict[str, str]] = []
+
+    def lines(self) -> list[str]:
+        text = COLOUR.sub("", self.log.read_text())
+        return [line for line in text.splitlines() if " statistics " in line and " interval_ms=" in line]
+
+    def scrape(self, url: str) -> None:
+        samples = {"up": "0"}
+        with contextlib.suppress(OSError):
+            with urllib.request.urlopen(f"{url}/metrics", timeout=SCRAPE_LIMIT_S) as answer:
+                text = answer.read().decode()
+            samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+            samples["up"] = "1"
+        self.scrapes.append(samples)
+
+    def series(self) -> list[tuple[str, str]]:
+        """Those that the rules read, and their samples in the notation of promtool."""
+        read = set(re.findall(r"\b(?:tidegate|process)_[a-z_]+|\bup\b", alerts.RULES.read_text()))
+        found = sorted({name for samples in self.scrapes for name in samples if name.split("{")[0] in read})
+        return [(name, self._samples(name)) for name in found]
+
+    def _samples(self, name: str) -> str:
+        values = [samples.get(name) for samples in self.scrapes]
+        if len(set(values)) == 1:
+            return f"{values[0]}x{len(values) - 1}"
+        # As Prometheus has it, a series that was there ends with a scrape without it.
+        was_there = itertools.accumulate((value is not None for value in values), max)
+        return " ".join(value or ("stale" if there else "_") for value, there in zip(values, was_there))
+
+
 @contextlib.contextmanager
-def node(disk: Disk, log: Path, **settings: str):
-    """A node that says a line every few seconds; its process and its port."""
-    settings = {"log__statistics_interval": f"{INTERVAL_S}s", "admin__listen": "off"} | settings
-    environment = launch.environment(**settings)
-    if settings.get("leak"):
-        environment["TIDEGATE_TEST_LEAK_KIB"] = settings["leak"]
-        del environment["TIDEGATE__LEAK"]
-    with log.open("wb") as stderr:
-        command = [launch.program(), "run", "--listen", "127.0.0.1:0", "--storage", disk.where / "root"]
+def repeated(action, period_s: float):
+    """Does it at once and then at each period, on a thread of its own: a disk that hangs keeps nobody else."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        began, turns = time.monotonic(), 0
+        while not over.wait(max(0.0, began + turns * period_s - time.monotonic())):
+            action()
+            turns += 1
+
+    threading.Thread(target=repeat, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def make_room(root: Path) -> None:
+    """Takes files away when half of the disk is used, as a system that fetches them does."""
+    free = os.statvfs(root)
+    if free.f_bavail * 2 > free.f_blocks:
+        return
+    for directory, _, names in os.walk(root):
+        for path in (Path(directory) / name for name in names if ".tidegate" not in directory):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > KEPT_S:
+                    path.unlink()
+
+
+@contextlib.contextmanager
+def node(disk: Disk, record: Record, **settings: str):
+    """A node that says a line every few seconds and is scraped; its process and its port."""
+    settings = {"log__statistics_interval": f"{INTERVAL_S}s", "admin__listen": "127.0.0.1:0"} | settings
+    leak = settings.pop("leak", None)
+    environment = launch.environment(**settings) | ({"TIDEGATE_TEST_LEAK_KIB": leak} if leak else {})
+    root = disk.where / "root"
+    with record.log.open("wb") as stderr:
+        command = [launch.program(), "run", "--listen", "127.0.0.1:0", "--storage", root]
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment
         )
         try:
-            yield process, launch.port(launch.start_up_lines(process))
+            started = launch.start_up_lines(process)
+            url = ADMIN.search(started)[1]
+            with repeated(lambda: record.scrape(url), alerts.SCRAPE_S), repeated(lambda: make_room(root), INTERVAL_S):
+                yield process, launch.port(started)
         finally:
             process.kill()
             process.wait()
 
 
-def lines(log: Path) -> list[str]:
-    text = COLOUR.sub("", log.read_text())
-    return [line for line in text.splitlines() if " statistics " in line and " interval_ms=" in line]
+def settle() -> None:
+    """Waits until each alert has had its time; the last lines and scrapes are of the condition alone."""
+    time.sleep(LASTS_S)
 
 
-def settle(log: Path, more: int = 2 + LINES) -> None:
-    """Waits for so many lines from now on: the last ones are of the condition alone."""
-    wanted = len(lines(log)) + more
-    while len(lines(log)) < wanted:
-        time.sleep(0.1)
-
-
-def idle(disk: Disk, log: Path):
-    with node(disk, log) as (_, port):
+def idle(disk: Disk, record: Record):
+    with node(disk, record) as (_, port):
         open_associations = [Association(port, "IDLE") for _ in range(2)]
-        settle(log)
+        settle()
         del open_associations
 
 
@@ -221,68 +291,66 @@ def held_to(disk: Disk, process: subprocess.Popen, operations_a_second: int, byt
     return group("blkio", process.pid, limit)
 
 
-def slow_disk(disk: Disk, log: Path):
-    with node(disk, log) as (process, port), held_to(disk, process, SLOW_DISK_OPERATIONS_A_SECOND):
+def slow_disk(disk: Disk, record: Record):
+    with node(disk, record) as (process, port), held_to(disk, process, SLOW_DISK_OPERATIONS_A_SECOND):
         with load(port, "--size", "128KiB"):
-            settle(log)
+            settle()
 
 
-def slow_disk_large_instances(disk: Disk, log: Path):
+def slow_disk_large_instances(disk: Disk, record: Record):
     limits = (SLOW_DISK_OPERATIONS_A_SECOND, SLOW_DISK_BYTES_A_SECOND)
-    with node(disk, log) as (process, port), held_to(disk, process, *limits), load(port, "--size", "12MiB"):
-        # The number of writers follows the disk in the first seconds.
-        settle(log, 4 + LINES)
+    with node(disk, record) as (process, port), held_to(disk, process, *limits), load(port, "--size", "12MiB"):
+        settle()
 
 
-def refusing(disk: Disk, log: Path):
-    with node(disk, log, storage__min_free="1000 TiB") as (_, port), paced(port, 4, 64 << 10, 1e9, pause_s=0.1):
-        settle(log)
+def refusing(disk: Disk, record: Record):
+    with node(disk, record, storage__min_free="1000 TiB") as (_, port), paced(port, 4, 64 << 10, 1e9, pause_s=0.1):
+        settle()
 
 
-def memory_pressure(disk: Disk, log: Path):
+def memory_pressure(disk: Disk, record: Record):
     settings = {"memory__budget": "32 MiB", "associations__max": "64"}
-    with node(disk, log, leak="1024", **settings) as (_, port), paced(port, 2, 64 << 10, 1e9, pause_s=0.5):
-        settle(log, 4 + LINES)
+    with node(disk, record, leak="256", **settings) as (_, port), paced(port, 2, 64 << 10, 1e9, pause_s=0.5):
+        settle()
 
 
-def slow_senders(disk: Disk, log: Path):
-    with node(disk, log) as (_, port), paced(port, 6, 256 << 10, 100_000):
-        settle(log)
+def slow_senders(disk: Disk, record: Record):
+    with node(disk, record) as (_, port), paced(port, 6, 256 << 10, 100_000):
+        settle()
 
 
-def leak(disk: Disk, log: Path):
-    with node(disk, log, leak="8") as (_, port), paced(port, 2, 64 << 10, 1e9, pause_s=0.5):
-        # The sentinel needs sixteen points, seven seconds from one to the next.
-        settle(log, 140 // INTERVAL_S)
+def leak(disk: Disk, record: Record):
+    with node(disk, record, leak="8") as (_, port), paced(port, 2, 64 << 10, 1e9, pause_s=0.5):
+        settle()
 
 
-def budget_exhausted(disk: Disk, log: Path):
-    settings = {"memory__budget": "32 MiB", "associations__max": "64"}
-    with node(disk, log, **settings) as (_, port), paced(port, 40, 3 * MIB, 400_000):
-        settle(log)
+def budget_exhausted(disk: Disk, record: Record):
+    settings = {"memory__budget": "32 MiB", "associations__max": "64", "associations__max_per_address": "64"}
+    with node(disk, record, **settings) as (_, port), paced(port, 40, 3 * MIB, 400_000):
+        settle()
 
 
-def too_few_writers(disk: Disk, log: Path):
-    with node(disk, log, writers__count="1") as (process, port), held_to(disk, process, FAST_DISK_OPERATIONS_A_SECOND):
+def too_few_writers(disk: Disk, record: Record):
+    with node(disk, record, writers__count="1") as (process, port), held_to(disk, process, FAST_DISK_OPERATIONS_A_SECOND):
         with load(port, "--associations", "64", "--size", "128KiB"):
-            settle(log)
+            settle()
 
 
-def cpu_starved(disk: Disk, log: Path):
+def cpu_starved(disk: Disk, record: Record):
     quota = {
         "cpu.cfs_quota_us": str(int(100_000 * QUOTA)),
         "cpu.max": f"{int(100_000 * QUOTA)} 100000",
     }
-    with node(disk, log) as (process, port), group("cpu", process.pid, quota), load(port, "--size", "64KiB"):
-        settle(log)
+    with node(disk, record) as (process, port), group("cpu", process.pid, quota), load(port, "--size", "64KiB"):
+        settle()
 
 
-def disk_hung(disk: Disk, log: Path):
-    with node(disk, log) as (_, port), load(port, "--size", "128KiB", "--rate", "100"):
-        settle(log, 1)
+def disk_hung(disk: Disk, record: Record):
+    with node(disk, record) as (_, port), load(port, "--size", "128KiB", "--rate", "100"):
+        time.sleep(2 * INTERVAL_S)
         ground.run("fsfreeze", "-f", disk.where)
         try:
-            settle(log)
+            settle()
         finally:
             ground.run("fsfreeze", "-u", disk.where)
 
@@ -300,21 +368,31 @@ CONDITIONS = [
     cpu_starved,
     disk_hung,
 ]
+# Takes all processors that there are; the others are made beside each other.
+ALONE = [too_few_writers]
+
+
+def name_of(condition) -> str:
+    return condition.__name__.replace("_", "-")
+
+
+def make(condition) -> None:
+    name = name_of(condition)
+    with tempfile.TemporaryDirectory(prefix="tidegate-conditions-") as directory:
+        record = Record(Path(directory) / "log")
+        with filesystem(Path(directory)) as disk:
+            condition(disk, record)
+        (HERE / f"{name}.log").write_text("\n".join(record.lines()[-LINES:]) + "\n")
+        (HERE / f"{name}.series").write_text("".join(f"{series} {samples}\n" for series, samples in record.series()))
+        print(f"{name}: {record.lines()[-1]}", flush=True)
 
 
 def main() -> None:
-    names = sys.argv[1:]
-    for condition in CONDITIONS:
-        name = condition.__name__.replace("_", "-")
-        if names and name not in names:
-            continue
-        with tempfile.TemporaryDirectory(prefix="tidegate-conditions-") as directory:
-            log = Path(directory) / "log"
-            with filesystem(Path(directory)) as disk:
-                condition(disk, log)
-            record = HERE / f"{name}.log"
-            record.write_text("\n".join(lines(log)[-LINES:]) + "\n")
-            print(f"{name}: {lines(log)[-1]}", flush=True)
+    wanted = [condition for condition in CONDITIONS if not sys.argv[1:] or name_of(condition) in sys.argv[1:]]
+    for together in ([one for one in wanted if one not in ALONE], *([one] for one in wanted if one in ALONE)):
+        with ThreadPoolExecutor(max_workers=len(CONDITIONS)) as pool:
+            for made in [pool.submit(make, condition) for condition in together]:
+                made.result()
 
 
 main()

@@ -9,7 +9,11 @@ use dicom_ul::pdu::Pdu;
 
 #[test]
 fn a_leak_beside_open_associations_is_told_once_with_its_slope_and_the_next_command() {
-    let node = Node::start(&[("TIDEGATE__LOG__FORMAT", "json"), ("TIDEGATE_TEST_LEAK_KIB", "8")]);
+    let node = Node::start(&[
+        ("TIDEGATE__LOG__FORMAT", "json"),
+        ("TIDEGATE_TEST_LEAK_KIB", "8"),
+        ("TIDEGATE_TEST_SENTINEL_WINDOW_S", "24"),
+    ]);
     let _open = [(); 2].map(|()| Wire::associate(node.address(), request()).0);
     let reports = || -> Vec<serde_json::Value> {
         let log = std::fs::read_to_string(node.log()).unwrap();

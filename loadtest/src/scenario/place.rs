@@ -6,6 +6,11 @@ use std::io;
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 
+/// Names that are less alike are not taken for each other.
+const LIKE: f64 = 0.6;
+/// A shorter begin of a name could be that of any.
+const LEAST_BEGIN: usize = 3;
+
 /// Why there is no scenario.
 #[derive(Debug, Error)]
 pub(crate) enum ScenarioError {
@@ -40,8 +45,23 @@ pub(super) fn of_toml(text: &str, origin: &str, error: &toml::de::Error) -> Prob
     let line_start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |line_feed| line_feed + 1);
     let source = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
     let key = source.split_once('=').map_or("", |(key, _)| key.trim());
-    let complaint = error.message().trim().replace('\n', "; ");
+    let mut complaint = error.message().trim().replace('\n', "; ");
+    if let Some(meant) = meant(&complaint) {
+        complaint = format!("{complaint}; did you mean `{meant}`?");
+    }
     Problem { file: origin.to_owned(), line: line_of(text, at), key: key.to_owned(), complaint }
+}
+
+/// The name that was probably meant, of those that a complaint about an unknown field or variant expects: the names stand in backquotes, the wrong one first.
+fn meant(complaint: &str) -> Option<&str> {
+    let mut names = complaint.strip_prefix("unknown ")?.split('`').skip(1).step_by(2);
+    let wrong = names.next()?;
+    let likeness = |name: &str| {
+        let is_begin = wrong.len() >= LEAST_BEGIN && name.starts_with(wrong);
+        if is_begin { 1.0 } else { strsim::normalized_damerau_levenshtein(name, wrong) }
+    };
+    let closest = names.map(|name| (likeness(name), name)).max_by(|(one, _), (other, _)| one.total_cmp(other));
+    closest.filter(|(likeness, _)| *likeness > LIKE).map(|(_, name)| name)
 }
 
 /// Collects the mistakes of one file.

@@ -58,7 +58,23 @@ fn the_examples_of_the_reference_stand_and_it_names_every_shipped_scenario() {
 fn an_unknown_key_is_named_with_its_line_and_what_there_is() {
     let complaint = complaint(&with("", "wieght = 3"));
     assert!(complaint.starts_with("test.toml:7: wieght: unknown field `wieght`, expected one of "), "{complaint}");
-    assert!(complaint.contains("`weight`"), "{complaint}");
+    assert!(complaint.ends_with("; did you mean `weight`?"), "{complaint}");
+}
+
+#[test]
+fn a_name_that_is_not_known_is_answered_with_the_one_that_was_probably_meant() {
+    for (load, mix, meant) in [
+        ("modle = \"open\"", "", Some("model")),
+        ("model = \"opne\"", "", Some("open")),
+        ("model = \"steps\"\nrates = [1]", "", Some("rates_per_s")),
+        ("", "transfer_syntax = \"explict\"", Some("explicit")),
+        ("colour = 3", "", None),
+        ("", "q = 3", None),
+    ] {
+        let complaint = complaint(&with(load, mix));
+        let asked = complaint.split("; did you mean `").nth(1).and_then(|rest| rest.split('`').next());
+        assert_eq!(asked, meant, "{complaint}");
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn complaint(arguments: &[&str]) -> String {
 fn a_flag_of_another_command_is_answered_with_the_commands_that_have_it() {
     for (arguments, expected) in [
         (&["run", "--set", "a.b=1"][..], "--set belongs to compare, crash, soak, tune"),
+        (&["run", "--set", "a.b=1"], "TIDEGATE__WRITERS__COUNT=4"),
         (&["run", "--node", "tidegate"], "run measures a receiver that already runs"),
         (&["tune", "--target", "127.0.0.1:104"], "--target belongs to run, soak"),
         (&["crash", "--verify", "/tmp"], "--verify belongs to run, soak"),

@@ -65,7 +65,7 @@ impl<H: Handle> Run<H> {
         let min_free_bytes = self.store.settings().min_free_bytes;
         let space = match self.space {
             Some(space) => space,
-            None => space::of(&self.root)?,
+            None => self.store.space(&self.root)?,
         };
         if min_free_bytes > 0 {
             space::check(bytes, space.free_bytes, min_free_bytes)?;
