@@ -17,8 +17,11 @@ fn scan_for(transfer_syntax_uid: &str, wanted: impl Into<Wanted>, dataset: &[u8]
     scan.finish()
 }
 
+/// The needed values, and what is unusual.
+type Filed = (Vec<Option<Vec<u8>>>, Deviations);
+
 /// What filing an instance makes of the outcome.
-fn filed(outcome: &Result<Head, HeadError>, needed: &[Tag]) -> Result<(Vec<Option<Vec<u8>>>, Deviations), HeadError> {
+fn filed(outcome: &Result<Head, HeadError>, needed: &[Tag]) -> Result<Filed, HeadError> {
     let of = |head: &Head| {
         let values = needed.iter().map(|tag| head.value(*tag).map(<[u8]>::to_vec)).collect();
         (values, *head.deviations())
