@@ -17,13 +17,14 @@ use super::dashboard;
 use super::ended::EndedAssociation;
 use super::guard::Trust;
 use super::metrics;
-use super::model::{Association, Drain, Second, Status, Writers};
+use super::model::{Association, Drain, Second, Status};
 use super::ready::Readiness;
 use super::response::{complain, json};
 use super::storage::{ANSWER_TIME, GLANCE};
 use super::surface::Surface;
 use super::transport::MAX_BODY_BYTES;
 use super::wire::MAX_PROFILE_SECONDS;
+use super::writers::Writers;
 
 /// The OpenAPI document.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");

@@ -16,8 +16,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::guard::Trust;
 use super::leases::Leases;
-use super::model::{Association, Status, Writers};
+use super::model::{Association, Status};
 use super::storage::StorageWatch;
+use super::writers::Writers;
 use crate::unprintable::harmless;
 
 /// Time from event to event.

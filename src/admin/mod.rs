@@ -46,6 +46,7 @@ mod surface;
 mod system;
 mod transport;
 pub(crate) mod wire;
+pub(crate) mod writers;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -31,12 +31,13 @@ use tokio::time::sleep;
 
 use super::catalogue::readers::{ReadError, Readers};
 use super::ended::EndedAssociation;
-use super::model::{Association, Drain, Second, Status, Writers};
+use super::model::{Association, Drain, Second, Status};
 use super::socket_path::{Link, SocketPath, addressable};
 use super::storage::StorageWatch;
 use super::wire::{
     Allocator, Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Purged, Request, Response, Spoken, VERSION, line,
 };
+use super::writers::Writers;
 
 /// Most connections at one time.
 const MAX_CONNECTIONS: usize = 4;

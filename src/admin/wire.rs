@@ -16,7 +16,8 @@ use super::catalogue::model::{CatalogueState, Instances, Studies, StudyDetail};
 use super::catalogue::search::StudySearch;
 use super::catalogue::state::CatalogueWork;
 use super::ended::EndedAssociation;
-use super::model::{Association, Drain, Second, Status, Writers};
+use super::model::{Association, Drain, Second, Status};
+use super::writers::Writers;
 
 /// Raised by every change that an older side would misread.
 pub(crate) const VERSION: u32 = 1;

@@ -16,8 +16,9 @@ use crate::admin::catalogue::model::{CatalogueState, Instances, Studies, StudyDe
 use crate::admin::catalogue::search::StudySearch;
 use crate::admin::catalogue::state::CatalogueWork;
 use crate::admin::ended::EndedAssociation;
-use crate::admin::model::{Association, Drain, Second, Status, Writers};
+use crate::admin::model::{Association, Drain, Second, Status};
 use crate::admin::wire::{Allocator, Answer, Ask, MAX_PROFILE_SECONDS, Purged};
+use crate::admin::writers::Writers;
 
 /// The additional time of a client thread beyond its socket's timeout, so that the more exact error is reported.
 const LAST_WORD: Duration = Duration::from_millis(100);

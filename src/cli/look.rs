@@ -12,7 +12,8 @@ use super::ended::{ended_text, unix_ms_now};
 use super::output::{self, show};
 use super::reach::Reach;
 use super::text::{Table, age, duration, safe, size};
-use crate::admin::model::{Association, RefusedEntry, Status, Writers};
+use crate::admin::model::{Association, RefusedEntry, Status};
+use crate::admin::writers::Writers;
 
 /// Refusals and failures that `status` lists.
 const LATEST: usize = 5;

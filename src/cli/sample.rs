@@ -2,9 +2,8 @@
 
 use tidegate_memory::Level;
 
-use crate::admin::model::{
-    Association, EndedEntry, Leased, Quantiles, RefusedEntry, Second, Status, Storage, Writer, Writers,
-};
+use crate::admin::model::{Association, EndedEntry, Leased, Quantiles, RefusedEntry, Second, Status, Storage};
+use crate::admin::writers::{Writer, Writers};
 use crate::admin::{CatalogueHealth, Check, Readiness};
 
 const MIB: u64 = 1 << 20;
@@ -42,24 +41,13 @@ pub(super) fn second(at_unix_ms: u64) -> Second {
 }
 
 pub(super) fn status() -> Status {
-    let check = |name: &str, ok: bool, detail: &str| Check { name: name.to_owned(), ok, detail: detail.to_owned() };
     Status {
         version: "0.1.0".to_owned(),
         ae_title: "GATEWAY".to_owned(),
         started_unix_ms: NOW - 3_725_000,
         now_unix_ms: NOW,
         phase: "serving".to_owned(),
-        readiness: Readiness {
-            ready: false,
-            checks: vec![
-                check("writers", true, "8 of 8 are running"),
-                check(
-                    "space",
-                    false,
-                    "100 MiB free, ready above 576 MiB (storage.min_free = 512 MiB and an eighth of it): make room, or lower the key",
-                ),
-            ],
-        },
+        readiness: not_ready(),
         durability: "fsync".to_owned(),
         certificate_not_after_unix_s: None,
         associations: 2,
@@ -114,6 +102,12 @@ pub(super) fn status() -> Status {
             next: "restart".to_owned(),
         }],
     }
+}
+
+fn not_ready() -> Readiness {
+    let check = |name: &str, ok: bool, detail: &str| Check { name: name.to_owned(), ok, detail: detail.to_owned() };
+    let space = "100 MiB free, ready above 576 MiB (storage.min_free = 512 MiB and an eighth of it): make room, or lower the key";
+    Readiness { ready: false, checks: vec![check("writers", true, "8 of 8 are running"), check("space", false, space)] }
 }
 
 fn refusals() -> Vec<RefusedEntry> {

@@ -10,7 +10,8 @@ use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::snapshot::{HolderUse, LeaseUse, StageUse};
 use tidegate_memory::{AllocatorStatistics, Location};
 
-use crate::admin::model::{Association, EndedEntry, Second, Writer, Writers};
+use crate::admin::model::{Association, EndedEntry, Second};
+use crate::admin::writers::{Writer, Writers};
 
 /// Most holders in a record: the largest ones.
 const MAX_HOLDERS: usize = 64;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use syn::{Attribute, Expr, ExprLit, Fields, GenericArgument, Item, Lit, LitStr, PathArguments, Type};
 
 /// Where the types are.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "src/admin/api.rs",
     "src/admin/catalogue/model.rs",
     "src/admin/ended.rs",
@@ -18,6 +18,7 @@ const FILES: [&str; 13] = [
     "src/admin/health.rs",
     "src/admin/model.rs",
     "src/admin/ready.rs",
+    "src/admin/writers.rs",
     "src/memory/allocator.rs",
     "src/memory/lease.rs",
     "src/memory/pressure.rs",

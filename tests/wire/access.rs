@@ -161,7 +161,7 @@ fn rules_change_on_sighup_for_the_next_association() {
     assert_eq!(configured.files(), ["ct/1.2.4.dcm"]);
     fs::write(&configured.file, RULES.replace("\"deny\"", "\"maybe\"")).unwrap();
     configured.node.signal(Signal::HUP);
-    configured.node.logged(&["configuration not reloaded", "rule 1", "maybe"]);
+    configured.node.logged(&["configuration not reloaded", "[[access]] 1", "maybe"]);
     assert_eq!(rejection(address, calling("XA1")), (1, 1, 3));
 }
 

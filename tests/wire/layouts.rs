@@ -108,8 +108,8 @@ fn layouts_that_could_meet_are_refused_at_the_start_with_both_named() {
         let output = node.output().unwrap();
         let printed = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{command}: {printed}");
-        for words in ["\"ct\" ({PatientID}/{SOPInstanceUID}.dcm)", "\"others\" ({StudyInstanceUID}/", "such as \"ct/\""]
-        {
+        let first = "[[access]] 1 (\"ct\"): layout = \"{PatientID}/{SOPInstanceUID}.dcm\"";
+        for words in [first, "rule 2 (\"others\", {StudyInstanceUID}/", "such as \"ct/\""] {
             assert!(printed.contains(words), "{command}: {printed}");
         }
     }

@@ -7,7 +7,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState};
 
 use super::view::View;
-use crate::admin::model::{Association, Leased, Second, Writer};
+use crate::admin::model::{Association, Leased, Second};
+use crate::admin::writers::Writer;
 use crate::cli::look::{disk, headline, memory, title};
 use crate::cli::text::{age, duration, size};
 

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde::Serialize;
 
-use crate::admin::model::{Association, Second, Status, Writers};
+use crate::admin::model::{Association, Second, Status};
+use crate::admin::writers::Writers;
 use crate::cli::ask_error::AskError;
 use crate::cli::client::Client;
 
