@@ -205,6 +205,7 @@ mod tests {
                 ("queued", 0, 0),
                 ("writing", 200, 1),
                 ("spooling", 0, 0),
+                ("catalogue", 0, 0),
                 ("admin", 0, 0)
             ]
         );
