@@ -145,6 +145,7 @@ impl Error {
                 (ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied, _) => {
                     Self::ReadOnly { path, cause }
                 }
+                (ErrorCode::NotADatabase, _) => Self::Foreign { path },
                 (ErrorCode::OperationInterrupted, _) => Self::TooSlow { path },
                 // The file ends where its own header says that it does not.
                 (_, ffi::SQLITE_IOERR_SHORT_READ) => Self::Corrupt { path, cause: "the file is too short".to_owned() },

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
 use crate::error::Error;
 
 /// The endings of the write-ahead log and of its index.
@@ -45,12 +47,19 @@ impl Identity {
 /// Creates an empty file if there is none. Only its owner may read it: it names patients. SQLite gives the files beside it the same mode.
 pub(crate) fn create(path: &Path) -> Result<(), Error> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // What the system says is more than what SQLite would say.
-            OpenOptions::new().write(true).open(path).map(drop).map_err(Error::system(path))
-        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_access(path, Access::READ_OK | Access::WRITE_OK),
         created => created.map(drop).map_err(Error::system(path)),
     }
+}
+
+/// Whether the file may be used so: what the system says is more than what SQLite would say. It is not opened for that: the close of any
+/// descriptor of a file ends all locks that this process has on it (fcntl(2)), those of SQLite among them.
+pub(crate) fn check_access(path: &Path, access: Access) -> Result<(), Error> {
+    let failed = Error::system(path);
+    if fs::metadata(path).map_err(&failed)?.is_dir() {
+        return Err(Error::Foreign { path: path.to_owned() });
+    }
+    accessat(CWD, path, access, AtFlags::EACCESS).map_err(|error| failed(error.into()))
 }
 
 /// Bytes of the file and of its log.

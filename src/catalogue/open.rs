@@ -1,11 +1,11 @@
 //! Opens the file: its settings, its schema and its version.
 
-use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rustix::fs::Access;
 
 use crate::error::Error;
 use crate::file;
@@ -15,9 +15,6 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A query of a reader is stopped after that time.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What a database of SQLite begins with.
-const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// In the header of the file: `TGCA`.
 const APPLICATION_ID: i64 = 0x5447_4341;
@@ -81,13 +78,7 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, Error> {
 }
 
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Error> {
-    // What the system says is more than `unable to open database file`.
-    let mut magic = Vec::new();
-    let file = std::fs::File::open(path).map_err(Error::system(path))?;
-    file.take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(Error::system(path))?;
-    if !magic.is_empty() && magic != MAGIC {
-        return Err(Error::Foreign { path: path.to_owned() });
-    }
+    file::check_access(path, Access::READ_OK)?;
     let failed = Error::sqlite(path);
     let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(&failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;

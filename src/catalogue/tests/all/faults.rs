@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -348,4 +348,29 @@ fn times_of_a_clock_that_was_set_back_are_entered_as_they_are() {
     fixture.catalogue.enter(&[earlier]).unwrap();
     let summary = fixture.reader().study("1.2.1").unwrap().unwrap().summary;
     assert_eq!((summary.instances, summary.first_ms, summary.last_ms), (2, -86_400_000, 1_001_001));
+}
+
+/// Locks of this process on a file, as the kernel lists them.
+fn locks_on(path: &Path) -> usize {
+    let inode = format!(":{}", fs::metadata(path).unwrap().ino());
+    let process = std::process::id().to_string();
+    let is_ours = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.contains(&process.as_str()) && fields.iter().any(|field| field.ends_with(&inode))
+    };
+    fs::read_to_string("/proc/locks").unwrap().lines().filter(is_ours).count()
+}
+
+/// Without its lock, another process that closes the file takes itself for the last one and deletes the log.
+#[test]
+fn the_writer_keeps_its_lock_while_others_of_its_process_open_and_close() {
+    let mut fixture = Fixture::new();
+    fixture.catalogue.enter(&[record(1, 1, 1)]).unwrap();
+    assert!(locks_on(&fixture.path()) > 0, "the lock of a connection in WAL mode");
+    drop(fixture.reader());
+    assert!(locks_on(&fixture.path()) > 0, "a reader has come and gone");
+    drop(Catalogue::open(&fixture.path(), true).unwrap());
+    assert!(locks_on(&fixture.path()) > 0, "a second writer has come and gone");
+    assert!(fixture.catalogue.bytes() > 0);
+    assert!(locks_on(&fixture.path()) > 0);
 }
