@@ -53,7 +53,7 @@ pub struct Gap {
 
 impl Catalogue {
     /// Opens the file, or makes one. Without `keeps_patients` it keeps no patient ID, name, birth date, accession number, study date
-    /// and description, and those that it has are erased.
+    /// and description, and those that it has are erased, with what was set aside earlier. Other users lose their access to the file.
     ///
     /// # Errors
     /// Any: see [`Error::remedy`]. A file that is damaged, newer or another program's is left as it is.
@@ -63,6 +63,9 @@ impl Catalogue {
         let identity = Identity::of(&path)?;
         let mut catalogue = Self { path, connection, identity, ids, keeps_patients };
         let kept = catalogue.mark(PATIENTS)?.unwrap_or(0) != 0;
+        if !keeps_patients {
+            file::remove_set_aside(&catalogue.path)?;
+        }
         if kept && !keeps_patients {
             catalogue.erase_patients()?;
         }

@@ -1,9 +1,9 @@
 //! The file of the catalogue and the two that SQLite keeps beside it.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -47,8 +47,17 @@ impl Identity {
 /// Creates an empty file if there is none. Only its owner may read it: it names patients. SQLite gives the files beside it the same mode.
 pub(crate) fn create(path: &Path) -> Result<(), Error> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_access(path, Access::READ_OK | Access::WRITE_OK),
-        created => created.map(drop).map_err(Error::system(path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            check_access(path, Access::READ_OK | Access::WRITE_OK)
+        }
+        created => created.map(|file| give_to_owner(&file, directory_of(path))).map_err(Error::system(path)),
+    }
+}
+
+/// Gives a file that root has made to the owner of its directory: the node runs as another user. SQLite does the same with the two beside it.
+fn give_to_owner(file: &File, directory: &Path) {
+    if let Ok(directory) = fs::metadata(directory) {
+        let _ = fchown(file, Some(directory.uid()), Some(directory.gid())); // only root may
     }
 }
 
@@ -60,6 +69,25 @@ pub(crate) fn check_access(path: &Path, access: Access) -> Result<(), Error> {
         return Err(Error::Foreign { path: path.to_owned() });
     }
     accessat(CWD, path, access, AtFlags::EACCESS).map_err(|error| failed(error.into()))
+}
+
+/// Takes the file, and the two beside it, from other users, who may have been given them by a copy or another program: they name patients.
+pub(crate) fn close_to_others(path: &Path) -> Result<(), Error> {
+    for path in [path.to_owned()].into_iter().chain(BESIDE.map(|ending| with_ending(path, ending))) {
+        let mode = match fs::metadata(&path) {
+            Ok(metadata) => metadata.mode(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::system(&path)(error)),
+        };
+        if mode & 0o077 != 0 && fs::set_permissions(&path, Permissions::from_mode(0o600)).is_err() {
+            let cause = format!(
+                "other users may read it (mode {:04o}), and it belongs to another user than the node's",
+                mode & 0o7777
+            );
+            return Err(Error::ReadOnly { path, cause });
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of the file and of its log.
@@ -76,9 +104,7 @@ pub(crate) fn bytes(path: &Path) -> u64 {
 pub fn set_aside(path: &Path, at_ms: i64) -> Result<PathBuf, Error> {
     let failed = Error::system(path);
     let aside = with_ending(path, &format!("{ASIDE}{at_ms}"));
-    for earlier in set_aside_earlier(path).map_err(&failed)? {
-        fs::remove_file(earlier).map_err(&failed)?;
-    }
+    remove_set_aside(path)?;
     // The log first: its frames must not meet a new file.
     for ending in BESIDE.iter().rev().chain(&[""]) {
         match fs::rename(with_ending(path, ending), with_ending(&aside, ending)) {
@@ -88,6 +114,12 @@ pub fn set_aside(path: &Path, at_ms: i64) -> Result<PathBuf, Error> {
     }
     File::open(directory_of(path)).and_then(|directory| directory.sync_all()).map_err(&failed)?;
     Ok(aside)
+}
+
+/// Removes what was set aside.
+pub(crate) fn remove_set_aside(path: &Path) -> Result<(), Error> {
+    let failed = Error::system(path);
+    set_aside_earlier(path).map_err(&failed)?.iter().try_for_each(|earlier| fs::remove_file(earlier).map_err(&failed))
 }
 
 /// The files of those that were set aside.

@@ -42,6 +42,7 @@ pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 /// The connection of the writer. The file is made if there is none.
 pub(crate) fn writer(path: &Path) -> Result<Connection, Error> {
     file::create(path)?;
+    file::close_to_others(path)?;
     let failed = Error::sqlite(path);
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Before anything is written: the file may be another program's.

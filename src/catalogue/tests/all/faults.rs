@@ -1,8 +1,8 @@
 //! Each fault of the file or its disk is an error of one kind, which says what to do, and after that is done everything is as it was.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -373,4 +373,50 @@ fn the_writer_keeps_its_lock_while_others_of_its_process_open_and_close() {
     assert!(locks_on(&fixture.path()) > 0, "a second writer has come and gone");
     assert!(fixture.catalogue.bytes() > 0);
     assert!(locks_on(&fixture.path()) > 0);
+}
+
+#[test]
+fn other_users_lose_the_access_that_a_copy_gave_them() {
+    let fixture = Fixture::new();
+    let path = fixture.path();
+    let files = ["", "-wal", "-shm"].map(|ending| PathBuf::from(format!("{}{ending}", path.display())));
+    for file in &files {
+        fs::set_permissions(file, Permissions::from_mode(0o664)).unwrap();
+    }
+    drop(Catalogue::open(&path, true).unwrap());
+    for file in files {
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
+    }
+}
+
+#[test]
+fn without_patients_nothing_that_was_set_aside_names_them() {
+    let mut fixture = Fixture::new();
+    fixture.catalogue.enter(&[record(1, 1, 1)]).unwrap();
+    let path = fixture.path();
+    let Fixture { directory, catalogue } = fixture;
+    drop(catalogue);
+    let aside = set_aside(&path, 1).unwrap();
+    drop(Catalogue::open(&path, true).unwrap());
+    assert!(aside.exists());
+    drop(Catalogue::open(&path, false).unwrap());
+    let left = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().contains("damaged")));
+}
+
+/// As root, by `tidegate catalogue rebuild` without a node; the node runs as another user.
+#[test]
+fn a_new_file_belongs_to_the_owner_of_its_directory() {
+    let directory = directory();
+    let owner = match fs::metadata(directory.path()).unwrap().uid() {
+        0 => 65_534,
+        user => user,
+    };
+    std::os::unix::fs::chown(directory.path(), Some(owner), None).unwrap();
+    let mut catalogue = Catalogue::open(&path_in(&directory), true).unwrap();
+    catalogue.enter(&[record(1, 1, 1)]).unwrap();
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().uid(), owner, "{}", entry.path().display());
+    }
 }
