@@ -1,7 +1,5 @@
 //! Work that operators ask for, and the root that a catalogue is of.
 
-use std::fs;
-
 use tidegate_catalogue::{Catalogue, Record};
 
 use super::{Child, TestDisk, record};
@@ -43,26 +41,6 @@ fn what_is_on_its_way_is_no_difference() {
     child.disk.store(Record { received_ms: now_ms() + 3_600_000, ..record(count) });
     let checked = child.work_of(CatalogueRequest::Check, Work::Check).last_check.unwrap();
     assert_eq!((checked.progress.differences(), checked.progress.files), (0, count + 1));
-}
-
-#[test]
-fn a_check_heals_a_child_at_rest() {
-    let child = Child::start(true);
-    (0..5).for_each(|number| child.store(number));
-    child.wait_for_instances(5);
-    child.wait_until_current();
-    for ending in ["", "-wal", "-shm"] {
-        let _ = fs::remove_file(format!("{}{ending}", child.path().display()));
-    }
-    child.shared.ask(CatalogueRequest::Check);
-    child.wait_for_instances(5);
-    child.wait_until_current();
-    let bytes = fs::metadata(child.path()).unwrap().len();
-    fs::write(child.path(), vec![0x5A; bytes as usize]).unwrap();
-    fs::write(format!("{}-wal", child.path().display()), "").unwrap();
-    child.shared.ask(CatalogueRequest::Check);
-    child.wait_for_instances(5);
-    child.wait_until_current();
 }
 
 #[test]

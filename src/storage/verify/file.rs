@@ -8,7 +8,6 @@ use dicom_core::Tag;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::verdict::{Digested, Fault, Verdict};
-use super::{Known, Lookup};
 use crate::digest::{Hasher, Recorded};
 use crate::fs::{Errno, Handle, read_full};
 use crate::head::syntax::Syntax;
@@ -23,6 +22,18 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const INFLATED_BYTES: usize = 64 * 1024;
 /// Deflate makes at most 1032 bytes of one: a deflated dataset of any honest size stays below.
 const MAX_INFLATED_BYTES: u64 = 16 << 30;
+
+/// What is known of a file from elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Of the file.
+    pub bytes: u64,
+    /// XXH3-128 of the file.
+    pub digest: Option<u128>,
+}
+
+/// Finds what is known from elsewhere of a file, which has no recorded digest, by its path below the root.
+pub type Lookup<'a> = dyn Fn(&Path) -> Option<Known> + Sync + 'a;
 
 /// The buffers and layouts of a thread that checks files.
 pub(super) struct Checker<'a> {

@@ -21,6 +21,7 @@ use crate::layout::Layout;
 pub use crate::meta::MetaFault;
 use crate::root;
 use file::Checker;
+pub use file::{Known, Lookup};
 use tree::{Entry, ScannedFile, list, named};
 pub use verdict::{Condition, Digested, Fault, Verdict};
 
@@ -49,18 +50,6 @@ pub struct Totals {
     /// Files of a list that are not there.
     pub missing: u64,
 }
-
-/// What is known of a file from elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    /// Of the file.
-    pub bytes: u64,
-    /// XXH3-128 of the file.
-    pub digest: Option<u128>,
-}
-
-/// Finds what is known from elsewhere of a file, which has no recorded digest, by its path below the root.
-pub type Lookup<'a> = dyn Fn(&Path) -> Option<Known> + Sync + 'a;
 
 /// A root to be verified.
 #[derive(Debug)]

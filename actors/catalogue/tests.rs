@@ -14,14 +14,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tidegate_catalogue::catch_up::{Directory, Disk, File, Found, Seen};
-use tidegate_catalogue::{Catalogue, Reader, Record, Search, SeriesValues, StudyValues};
+use tidegate_catalogue::{Reader, Record, Search, SeriesValues, StudyValues};
 use tidegate_memory::MemoryBudget;
 
 use crate::catalogue::actor::{CatalogueActor, Env};
 use crate::catalogue::queue::{BATCH, CAPACITY, Entry, Queue};
 use crate::catalogue::shared::Shared;
 use crate::catalogue::state::{CatalogueRequest, CatalogueState, Condition, Work};
-use crate::catalogue::work::now_ms;
 use crate::gauges::latency::Latencies;
 use crate::mailbox::WriterMailbox;
 use crate::node::settings::CatalogueSettings;
@@ -337,6 +336,26 @@ fn a_deleted_file_and_a_damaged_one_are_made_again() {
     let names = fs::read_dir(child.directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
     assert!(names.iter().any(|name| name.contains(".damaged-")), "{names:?}");
+}
+
+#[test]
+fn a_check_heals_a_child_at_rest() {
+    let child = Child::start(true);
+    (0..5).for_each(|number| child.store(number));
+    child.wait_for_instances(5);
+    child.wait_until_current();
+    for ending in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{ending}", child.path().display()));
+    }
+    child.shared.ask(CatalogueRequest::Check);
+    child.wait_for_instances(5);
+    child.wait_until_current();
+    let bytes = fs::metadata(child.path()).unwrap().len();
+    fs::write(child.path(), vec![0x5A; bytes as usize]).unwrap();
+    fs::write(format!("{}-wal", child.path().display()), "").unwrap();
+    child.shared.ask(CatalogueRequest::Check);
+    child.wait_for_instances(5);
+    child.wait_until_current();
 }
 
 #[test]
