@@ -3,7 +3,6 @@
 use tidegate_catalogue::{Catalogue, Record};
 
 use super::{Child, TestDisk, record};
-use crate::catalogue::queue::BATCH;
 use crate::catalogue::state::{CatalogueRequest, CatalogueState, Condition, Work};
 use crate::catalogue::work::now_ms;
 
@@ -32,8 +31,8 @@ fn what_an_operator_asks_for_is_done() {
 fn what_is_on_its_way_is_no_difference() {
     let child = Child::start(true);
     child.wait_until_current();
-    // More than one batch, so that some wait when the check is asked for.
-    let count = 2 * BATCH as u64;
+    // They are still gathered when the check is asked for.
+    let count = 10;
     (0..count).for_each(|number| child.store(number));
     let checked = child.work_of(CatalogueRequest::Check, Work::Check).last_check.unwrap();
     assert_eq!((checked.progress.differences(), checked.progress.files), (0, count));
