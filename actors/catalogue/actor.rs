@@ -11,7 +11,7 @@ use tidegate_catalogue::catch_up::Disk;
 use tidegate_memory::MemoryBudget;
 use tokio::time::sleep_until;
 
-use super::keeper::Keeper;
+use super::keeper::{Keeper, RootId};
 use super::memory::IsMeasured;
 use super::queue::BATCH;
 use super::shared::Shared;
@@ -35,6 +35,7 @@ pub(crate) struct Env<D: Disk> {
     pub(crate) budget: MemoryBudget,
     pub(crate) mailbox: Arc<WriterMailbox>,
     pub(crate) is_measured: IsMeasured,
+    pub(crate) root_id: RootId,
     pub(crate) open_disk: OpenDisk<D>,
 }
 
@@ -51,8 +52,8 @@ pub(crate) struct CatalogueActor<D: Disk> {
 
 impl<D: Disk> CatalogueActor<D> {
     pub(crate) fn new(env: Env<D>, liveness: Liveness) -> Self {
-        let Env { shared, budget, mailbox, is_measured, open_disk } = env;
-        let keeper = Keeper::new(shared.clone(), budget, is_measured, open_disk);
+        let Env { shared, budget, mailbox, is_measured, root_id, open_disk } = env;
+        let keeper = Keeper::new(shared.clone(), budget, is_measured, root_id, open_disk);
         let (worked_at, rested_at) = (Instant::now(), Instant::now());
         Self { shared, mailbox, keeper, worked_at, rested_at, liveness }
     }

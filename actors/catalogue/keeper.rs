@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use tidegate_catalogue::catch_up::Disk;
 use tidegate_catalogue::{Catalogue, Error, Remedy, set_aside};
 use tidegate_memory::MemoryBudget;
+use tidegate_storage::StoreError;
 use tracing::{error, info, warn};
 
 use super::memory::{IsMeasured, WorkMemory};
-use super::queue::{Batch, Cause};
+use super::queue::{BATCH, Batch, Cause};
 use super::shared::{Shared, Trouble};
 use super::state::{LastBatch, OpenGap, Work, WorkState};
 use super::work::{Ended, OpenDisk, Works, now_ms};
@@ -22,6 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Least time between two files that are set aside. A disk that damages each of them must not fill the log.
 const BETWEEN_SET_ASIDE: Duration = Duration::from_secs(60);
 
+/// Asks for the id of the storage root.
+pub(crate) type RootId = Box<dyn Fn() -> Result<u64, StoreError> + Send + Sync>;
+
 /// The owner of the file.
 pub(super) struct Keeper<D: Disk> {
     shared: Arc<Shared>,
@@ -29,6 +33,7 @@ pub(super) struct Keeper<D: Disk> {
     memory: WorkMemory,
     /// The limit of its page cache.
     cache_bytes: u64,
+    root_id: RootId,
     pub(super) works: Works<D>,
     /// Records that could not be entered yet.
     pending: Option<Batch>,
@@ -46,6 +51,7 @@ impl<D: Disk> Keeper<D> {
         shared: Arc<Shared>,
         budget: MemoryBudget,
         is_measured: IsMeasured,
+        root_id: RootId,
         open_disk: OpenDisk<D>,
     ) -> Self {
         let (memory, works) = (WorkMemory::new(budget, is_measured), Works::new(open_disk));
@@ -54,6 +60,7 @@ impl<D: Disk> Keeper<D> {
             file: None,
             memory,
             cache_bytes: 0,
+            root_id,
             works,
             pending: None,
             unnoted: Vec::new(),
@@ -95,9 +102,18 @@ impl<D: Disk> Keeper<D> {
     pub(super) fn open(&mut self) {
         let (path, keeps_patients) = (self.shared.settings.path.clone(), self.shared.settings.keeps_patients);
         let began = Instant::now();
-        let opened = self.calling(|_| Catalogue::open(&path, keeps_patients));
-        match opened.and_then(|file| file.is_complete().map(|is_complete| (file, is_complete))) {
-            Ok((file, _)) if self.is_of_another_root(&file) => self.tell_of_another_root(),
+        let root_id = match self.calling(|keeper| (keeper.root_id)()) {
+            Ok(root_id) => root_id,
+            Err(error) => return self.failed_to_know_root(&error),
+        };
+        let is_own = self.shared.settings.is_own;
+        let opened = self.calling(|_| {
+            let mut file = Catalogue::open(&path, keeps_patients)?;
+            file.claim(root_id, is_own)?;
+            let is_complete = file.is_complete()?;
+            Ok((file, is_complete))
+        });
+        match opened {
             Ok((file, is_complete)) => {
                 let (bytes, took_ms) = (file.bytes(), began.elapsed().as_millis() as u64);
                 info!(path = %path.display(), bytes, is_complete, took_ms, "catalogue opened");
@@ -112,18 +128,11 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// A root without any mark of a node, and a file with records: the root may be the empty mount point of a volume.
-    fn is_of_another_root(&self, file: &Catalogue) -> bool {
-        self.shared.root_is_new && matches!(file.last_record_ms(), Ok(Some(_)))
-    }
-
-    fn tell_of_another_root(&mut self) {
-        self.wait(LONGEST_PAUSE);
-        let reason =
-            "the catalogue has the instances of another storage root, and this one was empty at the start".to_owned();
-        let remedy =
-            "mount the storage root and start the node again, or move the file of the catalogue away".to_owned();
-        self.tell(Trouble { reason, remedy: Some(remedy) });
+    /// Without the id of the root, a catalogue of another root cannot be told.
+    fn failed_to_know_root(&mut self, error: &StoreError) {
+        self.wait(self.pause);
+        let reason = format!("the id of the storage root cannot be read or written: {error}");
+        self.tell(Trouble { reason, remedy: Some("look after the storage root".to_owned()) });
     }
 
     /// Enters the records of a batch, and notes what was missed.
@@ -195,10 +204,23 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
+    /// Enters all that is queued now: a check would count it as differences. False after a failure.
+    fn enter_what_waits(&mut self) -> bool {
+        let batches = usize::from(self.has_pending()) + self.shared.queue.waiting().0.div_ceil(BATCH);
+        (0..batches).all(|_| {
+            self.enter();
+            self.retry_at.is_none()
+        })
+    }
+
     /// Does a step of the work on the whole catalogue. `others_wait`: so do instances or records.
     pub(super) fn step(&mut self, others_wait: bool) {
+        let at_ms = now_ms();
+        if self.works.may_begin_check() && !self.enter_what_waits() {
+            return;
+        }
         let (began, gaps) = (Instant::now(), self.gaps);
-        match self.attempt(|file, works| works.step(file, gaps)) {
+        match self.attempt(|file, works| works.step(file, gaps, at_ms)) {
             Some(ended) => {
                 if let Some(running) = self.works.running().cloned() {
                     self.shared.figures.seen.lock().work = Some(running);
@@ -372,6 +394,9 @@ fn unavailable(error: &Error) -> Trouble {
         Error::ReadOnly { .. } => "make the file and its directory writable for the node",
         Error::Newer { .. } => {
             "start a newer tidegate, or move the file away, and the node makes a new one from the stored files"
+        }
+        Error::OtherRoot { .. } => {
+            "mount that storage root and start the node again, or move the file away, or set catalogue.path to another file"
         }
         Error::Foreign { .. } => "set catalogue.path to another file",
         Error::Corrupt { .. } => "move the file away, and the node makes a new one from the stored files",

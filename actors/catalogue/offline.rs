@@ -44,10 +44,14 @@ pub fn work(
 ) -> Result<Outcome, OfflineError> {
     let (store, _) = Store::open(storage)?;
     let mut catalogue = open(settings, request)?;
+    catalogue.claim(store.root_id()?, settings.is_own)?;
     let disk = RootDisk::new(&store, settings.keeps_patients)?;
     let (mut catch_up, problems) = match request {
         // Of a damaged file, nothing else can be told.
-        CatalogueRequest::Check => (CatchUp::check(disk), catalogue.check()?),
+        CatalogueRequest::Check => (
+            CatchUp::check(disk, i64::MAX), // no event is on its way
+            catalogue.check()?,
+        ),
         CatalogueRequest::Rebuild => (CatchUp::new(disk, Depth::Read), Vec::new()),
         CatalogueRequest::CatchUp => (CatchUp::new(disk, Depth::All), Vec::new()),
     };

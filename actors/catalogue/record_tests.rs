@@ -99,7 +99,7 @@ impl Site {
     }
 
     fn differences(&self, catalogue: &mut Catalogue) -> u64 {
-        let mut check = CatchUp::check(self.disk());
+        let mut check = CatchUp::check(self.disk(), i64::MAX);
         while check.step(catalogue, 0).unwrap() {}
         check.progress().differences()
     }

@@ -19,8 +19,6 @@ const ANSWER_PATIENCE_S: u64 = 30;
 /// What the parts share.
 pub(crate) struct Shared {
     pub(crate) settings: CatalogueSettings,
-    /// The storage root had no mark of a node when it was opened.
-    pub(super) root_is_new: bool,
     pub(super) queue: Arc<Queue>,
     pub(super) figures: Figures,
     asked: Mutex<Vec<CatalogueRequest>>,
@@ -87,12 +85,11 @@ impl Seen {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: CatalogueSettings, root_is_new: bool, budget: &MemoryBudget) -> Arc<Self> {
+    pub(crate) fn new(settings: CatalogueSettings, budget: &MemoryBudget) -> Arc<Self> {
         let figures = Figures::default();
         figures.seen.lock().is_uncertain = true;
         Arc::new(Self {
             settings,
-            root_is_new,
             queue: Queue::new(budget.clone()),
             figures,
             asked: Mutex::default(),

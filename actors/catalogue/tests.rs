@@ -1,5 +1,7 @@
 //! The child on real files, with a disk in memory.
 
+mod work;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -15,10 +17,10 @@ use tidegate_catalogue::catch_up::{Directory, Disk, File, Found, Seen};
 use tidegate_catalogue::{Reader, Record, Search, SeriesValues, StudyValues};
 use tidegate_memory::MemoryBudget;
 
-use super::actor::{CatalogueActor, Env};
-use super::queue::{BATCH, CAPACITY, Entry, Queue};
-use super::shared::Shared;
-use super::state::{CatalogueRequest, CatalogueState, Condition, Work};
+use crate::catalogue::actor::{CatalogueActor, Env};
+use crate::catalogue::queue::{BATCH, CAPACITY, Entry, Queue};
+use crate::catalogue::shared::Shared;
+use crate::catalogue::state::{CatalogueRequest, CatalogueState, Condition, Work};
 use crate::gauges::latency::Latencies;
 use crate::mailbox::WriterMailbox;
 use crate::node::settings::CatalogueSettings;
@@ -122,7 +124,7 @@ impl Child {
     fn start_in(directory: TempDir, disk: TestDisk, is_own: bool) -> Self {
         let path = directory.path().join("catalogue.sqlite");
         let budget = MemoryBudget::new(BUDGET);
-        let shared = Shared::new(CatalogueSettings { path, is_own, keeps_patients: true }, false, &budget);
+        let shared = Shared::new(CatalogueSettings { path, is_own, keeps_patients: true }, &budget);
         let (view, thread) = Self::spawn(&shared, &budget, &disk);
         Self { shared, disk, view, thread: Some(thread), budget, directory }
     }
@@ -132,9 +134,10 @@ impl Child {
         let (shared, budget, disk) = (shared.clone(), budget.clone(), disk.clone());
         let thread = std::thread::spawn(move || {
             let mailbox = Arc::new(WriterMailbox::new(1, 1, Arc::<Latencies>::default()));
+            let root_id = Box::new(|| Ok(1));
             let open_disk = Box::new(move || Ok(disk.clone()));
             let actor = CatalogueActor::new(
-                Env { shared, budget, mailbox, is_measured: Box::new(|| true), open_disk },
+                Env { shared, budget, mailbox, is_measured: Box::new(|| true), root_id, open_disk },
                 liveness,
             );
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -336,6 +339,26 @@ fn a_deleted_file_and_a_damaged_one_are_made_again() {
 }
 
 #[test]
+fn a_check_heals_a_child_at_rest() {
+    let child = Child::start(true);
+    (0..5).for_each(|number| child.store(number));
+    child.wait_for_instances(5);
+    child.wait_until_current();
+    for ending in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{ending}", child.path().display()));
+    }
+    child.shared.ask(CatalogueRequest::Check);
+    child.wait_for_instances(5);
+    child.wait_until_current();
+    let bytes = fs::metadata(child.path()).unwrap().len();
+    fs::write(child.path(), vec![0x5A; bytes as usize]).unwrap();
+    fs::write(format!("{}-wal", child.path().display()), "").unwrap();
+    child.shared.ask(CatalogueRequest::Check);
+    child.wait_for_instances(5);
+    child.wait_until_current();
+}
+
+#[test]
 fn a_directory_in_its_place_is_set_aside_each_time() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("catalogue.sqlite")).unwrap();
@@ -364,27 +387,6 @@ fn a_file_that_an_operator_named_is_left_as_it_is() {
     fs::remove_file(&path).unwrap();
     child.wait_for_instances(1);
     child.wait_until_current();
-}
-
-#[test]
-fn what_an_operator_asks_for_is_done() {
-    let child = Child::start(true);
-    (0..5).for_each(|number| child.store(number));
-    child.wait_until_current();
-    child.wait_for_instances(5);
-    let checked = child.work_of(CatalogueRequest::Check, Work::Check).last_check.unwrap();
-    assert_eq!((checked.progress.differences(), checked.progress.files, checked.problems.len()), (0, 5, 0));
-    // Unseen by any event.
-    child.disk.store(record(9));
-    child.disk.remove(0);
-    let checked = child.work_of(CatalogueRequest::Check, Work::Check).last_check.unwrap();
-    assert_eq!((checked.progress.new, checked.progress.gone), (1, 1));
-    assert_eq!(child.instances(), Some(5), "a check changes nothing");
-    child.work_of(CatalogueRequest::CatchUp, Work::CatchUp);
-    let checked = child.work_of(CatalogueRequest::Check, Work::Check).last_check.unwrap();
-    assert_eq!(checked.progress.differences(), 0);
-    let rebuilt = child.work_of(CatalogueRequest::Rebuild, Work::Rebuild).work.unwrap();
-    assert_eq!((rebuilt.progress.read, rebuilt.progress.new), (5, 0));
 }
 
 #[test]

@@ -92,6 +92,11 @@ impl<D: Disk> Works<D> {
         self.running().is_some_and(|state| state.work == Work::Check)
     }
 
+    /// Whether the next step may be the first of a check.
+    pub(super) fn may_begin_check(&self) -> bool {
+        self.running.is_none() && self.wanted.contains(&Work::Check)
+    }
+
     /// When the next step is due; `None`: there is nothing to do.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         if self.running.is_some() || !self.wanted.is_empty() {
@@ -108,18 +113,19 @@ impl<D: Disk> Works<D> {
         }
     }
 
-    /// Does a step, and begins with a work before if none is under way. `gaps`: those noted so far. Returns the work that has come to its end.
-    pub(super) fn step(&mut self, catalogue: &mut Catalogue, gaps: u64) -> Result<Option<Ended>, Error> {
+    /// Does a step, and begins with a work before if none is under way. `gaps`: those noted so far. `at_ms`: by
+    /// then, what had been queued was entered. Returns the work that has come to its end.
+    pub(super) fn step(&mut self, catalogue: &mut Catalogue, gaps: u64, at_ms: i64) -> Result<Option<Ended>, Error> {
         if self.repeat_at.is_some_and(|at| at <= Instant::now()) {
             self.repeat_at = None;
             self.want(Work::Changes);
         }
         if self.running.is_none() {
-            self.running = self.next_work(catalogue, gaps)?;
+            self.running = self.next_work(catalogue, gaps, at_ms)?;
         }
         let Some(running) = &mut self.running else { return Ok(None) };
         let is_damaged = !running.state.problems.is_empty();
-        let goes_on = !is_damaged && running.catch_up.step(catalogue, now_ms())?;
+        let goes_on = !is_damaged && running.catch_up.step(catalogue, at_ms)?;
         running.state.progress = running.catch_up.progress();
         running.state.took = running.began.elapsed();
         if goes_on {
@@ -144,7 +150,7 @@ impl<D: Disk> Works<D> {
     }
 
     /// Begins with the most thorough of the works that are wanted, which does the others' as well. A check is for itself.
-    fn next_work(&mut self, catalogue: &Catalogue, gaps: u64) -> Result<Option<Running<D>>, Error> {
+    fn next_work(&mut self, catalogue: &Catalogue, gaps: u64, at_ms: i64) -> Result<Option<Running<D>>, Error> {
         let by_depth = [Work::Rebuild, Work::CatchUp, Work::Changes, Work::Check];
         let Some(work) = by_depth.into_iter().find(|work| self.wanted.contains(work)) else { return Ok(None) };
         // Within the file first: of a damaged one, nothing else can be told.
@@ -156,7 +162,7 @@ impl<D: Disk> Works<D> {
             Work::Changes => CatchUp::new(disk, Depth::Changed),
             Work::CatchUp => CatchUp::new(disk, Depth::All),
             Work::Rebuild => CatchUp::new(disk, Depth::Read),
-            Work::Check => CatchUp::check(disk),
+            Work::Check => CatchUp::check(disk, at_ms),
         };
         self.wanted.retain(|other| *other != work && (work == Work::Check || *other == Work::Check));
         self.started += 1;

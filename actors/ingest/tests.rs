@@ -89,7 +89,7 @@ impl Node {
         let store = Store::open(settings).unwrap().0;
         let heard = Arc::<Heard>::default();
         let sinks: Vec<Arc<dyn Sink>> = vec![heard.clone()];
-        let shared = Arc::new(Shared::new(live(writers), WRITERS, 1, false, None, (&store, true), sinks).unwrap());
+        let shared = Arc::new(Shared::new(live(writers), WRITERS, 1, false, None, &store, sinks).unwrap());
         Self { directory, shared, heard, writers: Vec::new() }
     }
 

@@ -137,8 +137,7 @@ impl Node {
         let (plain, local_address) = bind_if(listen)?.unzip();
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();
         let sockets = Sockets { plain, tls };
-        let shared =
-            Shared::new(live, writers, association_threads, audits, catalogue, (&store, recovery.is_new), sinks)?;
+        let shared = Shared::new(live, writers, association_threads, audits, catalogue, &store, sinks)?;
         let shared = Arc::new(shared);
         let specs = children::specs(&shared, writers, association_threads, sockets, services);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;

@@ -61,14 +61,14 @@ impl Shared {
         association_threads: usize,
         audits: bool,
         catalogue: Option<CatalogueSettings>,
-        (store, root_is_new): (&Store, bool),
+        store: &Store,
         mut sinks: Vec<Arc<dyn Sink>>,
     ) -> Result<Self, AllocatorError> {
         let of_catalogue = |settings: &CatalogueSettings| Catalogued::of(settings.keeps_patients);
         let catalogued = catalogue.as_ref().map_or(Catalogued::Nothing, of_catalogue);
         let gauges = Arc::new(Gauges::new(writers, audits, catalogued));
         let budget = MemoryBudget::new(live.memory_budget_bytes);
-        let catalogue = catalogue.map(|settings| catalogue::Shared::new(settings, root_is_new, &budget));
+        let catalogue = catalogue.map(|settings| catalogue::Shared::new(settings, &budget));
         sinks.extend(catalogue.iter().map(|shared| Arc::new(CatalogueSink::new(shared.clone())) as Arc<dyn Sink>));
         let shared = Self {
             passcodes: Arc::new(PasscodeQueue::new(&budget)),
@@ -167,11 +167,13 @@ impl Shared {
         let shared = self.catalogue.clone()?;
         let node = self.clone();
         let (store, keeps_patients) = (self.store.clone(), shared.settings.keeps_patients);
+        let of_root = store.clone();
         Some(catalogue::actor::Env {
             shared,
             budget: self.budget.clone(),
             mailbox: self.mailbox.clone(),
             is_measured: Box::new(move || node.baseline.is_set()),
+            root_id: Box::new(move || of_root.root_id()),
             open_disk: Box::new(move || RootDisk::new(&store, keeps_patients)),
         })
     }

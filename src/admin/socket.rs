@@ -229,7 +229,9 @@ fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) ->
             found(runtime.block_on(readers.studies(*search)), |studies| Answer::Studies(Box::new(studies)))
         }
         Ask::Study { uid } => found(runtime.block_on(readers.study(uid)), |study| Answer::Study(study.map(Box::new))),
-        Ask::Instances { uid } => found(runtime.block_on(readers.instances(uid)), Answer::Instances),
+        Ask::Instances { uid } => {
+            found(runtime.block_on(readers.instances(uid)), |instances| Answer::Instances(instances.map(Box::new)))
+        }
         Ask::Catalogue => found(readers.state(), |state| Answer::Catalogue(Box::new(state))),
         Ask::StartCatalogue { work } => {
             found(readers.start(work, operator), |state| Answer::Catalogue(Box::new(state)))

@@ -96,7 +96,7 @@ pub(crate) enum Answer {
     /// `None`: it is not known.
     Study(Option<Box<StudyDetail>>),
     /// `None`: it is not known.
-    Instances(Option<Instances>),
+    Instances(Option<Box<Instances>>),
     Catalogue(Box<CatalogueState>),
     History(Vec<Second>),
     /// It is being aborted.

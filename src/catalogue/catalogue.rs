@@ -17,6 +17,9 @@ const PATIENTS: &str = "patients";
 /// When a catch-up came to its end for the first time.
 const COMPLETE: &str = "complete_ms";
 
+/// The id of the storage root whose instances it has.
+pub(crate) const ROOT: &str = "root";
+
 /// When the last record was received.
 const LAST_RECORD: &str = "last_record_ms";
 
@@ -74,6 +77,20 @@ impl Catalogue {
         }
         catalogue.identity = Identity::of(&catalogue.path)?;
         Ok(catalogue)
+    }
+
+    /// Claims the catalogue for the storage root with that id. One that was claimed for another root is left alone, unless it `stands_in_root`: then
+    /// the root has lost its id, and its files are the same.
+    ///
+    /// # Errors
+    /// [`Error::OtherRoot`], and any of a transaction.
+    pub fn claim(&mut self, root: u64, stands_in_root: bool) -> Result<(), Error> {
+        let root = root.cast_signed();
+        match self.mark(ROOT)? {
+            Some(of) if of == root => Ok(()),
+            Some(_) if !stands_in_root => Err(Error::OtherRoot { path: self.path.clone() }),
+            _ => self.set_mark(ROOT, root),
+        }
     }
 
     /// The file.
@@ -195,6 +212,16 @@ impl Catalogue {
         &self.connection
     }
 
+    /// # Errors
+    /// [`Error::Vanished`]: what is open is not what stands at the path.
+    pub(crate) fn is_in_place(&self) -> Result<(), Error> {
+        if Identity::of(&self.path)? == self.identity {
+            Ok(())
+        } else {
+            Err(Error::Vanished { path: self.path.clone() })
+        }
+    }
+
     /// Runs `work` as one transaction.
     pub(crate) fn transact<T>(
         &mut self,
@@ -209,9 +236,7 @@ impl Catalogue {
         reports: Reports,
         work: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<T>,
     ) -> Result<(T, Entered), Error> {
-        if Identity::of(&self.path)? != self.identity {
-            return Err(Error::Vanished { path: self.path.clone() });
-        }
+        self.is_in_place()?;
         let Self { connection, ids, keeps_patients, path, .. } = self;
         let run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -37,8 +37,9 @@ impl Catalogue {
     /// which nothing is entered.
     ///
     /// # Errors
-    /// [`Error::Io`], or any other than damage: that is what the result tells.
+    /// [`Error::Vanished`], [`Error::Io`], or any other than damage: that is what the result tells.
     pub fn check(&self) -> Result<Vec<Problem>, Error> {
+        self.is_in_place()?;
         let checks = [damaged, dangling, sums];
         let mut problems = Vec::new();
         for check in checks {

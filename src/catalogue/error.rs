@@ -82,6 +82,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// It has the instances of another storage root. Compared with this one, all of them would be gone.
+    #[error("the catalogue {} has the instances of another storage root: mount that root and start the node again, or move the file away, or set catalogue.path to another file", path.display())]
+    OtherRoot {
+        /// The file.
+        path: PathBuf,
+    },
     /// A query took longer than [`QUERY_TIMEOUT`](crate::QUERY_TIMEOUT).
     #[error("a query of the catalogue {} took too long and was stopped", path.display())]
     TooSlow {
@@ -106,7 +112,11 @@ impl Error {
             // After a failed read or write the connection may hold pages that the disk does not.
             Self::Vanished { .. } | Self::Io { .. } => Remedy::Reopen,
             Self::Corrupt { .. } => Remedy::SetAside,
-            Self::ReadOnly { .. } | Self::Newer { .. } | Self::Older { .. } | Self::Foreign { .. } => Remedy::Operator,
+            Self::ReadOnly { .. }
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::Foreign { .. }
+            | Self::OtherRoot { .. } => Remedy::Operator,
         }
     }
 

@@ -118,7 +118,7 @@ impl Client {
     /// The files of the instance with that UID.
     pub(super) fn instances(&self, uid: &str) -> Result<Option<Instances>, AskError> {
         self.query(Ask::Instances { uid: uid.to_owned() }, |answer| {
-            if let Answer::Instances(found) = answer { Ok(found) } else { Err(answer) }
+            if let Answer::Instances(found) = answer { Ok(found.map(|found| *found)) } else { Err(answer) }
         })
     }
 

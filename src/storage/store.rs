@@ -11,6 +11,7 @@ use dicom_core::Tag;
 use crate::commit::{Commit, KnownDirectories};
 use crate::error::{OpenError, StoreError};
 use crate::fs::{Filesystem, Handle, Space, reports_failed_write_back};
+use crate::id;
 use crate::inner::{Inner, NOT_ASKED};
 use crate::instance::{Instance, Stored};
 use crate::recovery::Recovery;
@@ -127,6 +128,16 @@ impl<H: Handle> Store<H> {
     pub fn origins(&self) -> Result<Vec<Arc<[u8]>>, StoreError> {
         let root = self.0.root()?;
         root.origins.all(&root.dir)
+    }
+
+    /// The id of the root, which stays with it and tells it from any other. The first call makes it, and it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// If the root is not the one that was opened, or its id cannot be read or written.
+    pub fn root_id(&self) -> Result<u64, StoreError> {
+        let root = self.0.root()?;
+        root.has_its_mark()?;
+        id::of_root(&root.dir, &root.trust).map_err(|error| StoreError::new("write", id::path(), error))
     }
 
     /// A survey of the root.

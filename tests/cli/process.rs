@@ -1,6 +1,6 @@
 //! Runs the built binary: to its end, or as a node that serves until the test is over.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
@@ -28,20 +28,27 @@ pub(crate) fn output(arguments: &[&str]) -> (i32, String, String) {
 /// Runs a command that ends by itself: exit code, stdout, stderr. One that runs on (a node that should not have started)
 /// is ended after a minute and fails the test.
 pub(crate) fn run_to_end(command: &mut Command) -> (i32, String, String) {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Files, since a pipe holds 64 KiB, and nobody reads it before the end.
+    let files = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
+    let [stdout, stderr] = files.each_ref().map(|file| file.try_clone().unwrap());
+    let mut child = command.stdout(stdout).stderr(stderr).spawn().unwrap();
+    let written = || {
+        files.each_ref().map(|mut file| {
+            let mut text = String::new();
+            file.rewind().unwrap();
+            file.read_to_string(&mut text).unwrap();
+            text
+        })
+    };
     for _ in 0..6000 {
-        if child.try_wait().unwrap().is_some() {
-            let output = child.wait_with_output().unwrap();
-            return (
-                output.status.code().unwrap(),
-                String::from_utf8(output.stdout).unwrap(),
-                String::from_utf8(output.stderr).unwrap(),
-            );
+        if let Some(status) = child.try_wait().unwrap() {
+            let [stdout, stderr] = written();
+            return (status.code().unwrap(), stdout, stderr);
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     child.kill().unwrap();
-    panic!("did not end by itself: {:?}", child.wait_with_output());
+    panic!("did not end by itself: {:?}", written());
 }
 
 /// A node that was started, ended with the test.

@@ -233,3 +233,43 @@ fn completions_and_man_pages_come_from_the_grammar() {
         assert!(text.contains(".TH "), "{page}");
     }
 }
+
+#[test]
+fn the_catalogue_knows_what_was_received_since_and_what_a_file_without_a_digest_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let node = node(at);
+    let _associations: Vec<_> = ["1.2.3.1", "1.2.3.2", "1.2.3.3"].map(|uid| send(&node, uid, true)).into();
+    while !run_to_end(&mut tidegate(at, &["study", "1.2"])).1.contains(", 3 files, ") {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let counts = |lines: &[Value]| {
+        let totals = lines.last().unwrap();
+        ["files", "damaged", "missing", "without_digest"].map(|name| totals[name].as_u64().unwrap())
+    };
+    let (code, lines) = verify(at, &["--since", "1h"]);
+    assert_eq!((code, counts(&lines)), (0, [3, 0, 0, 0]));
+    assert!(lines[0]["since"].is_string(), "{lines:?}");
+    assert_eq!(counts(&verify(at, &["--since", "2999-01-01"]).1), [0; 4]);
+
+    // A copy without attributes, and one that is another's by a bit.
+    for (uid, flipped) in [("1.2.3.1", 0), ("1.2.3.2", 1)] {
+        let mut content = fs::read(path_of(at, uid)).unwrap();
+        *content.last_mut().unwrap() ^= flipped;
+        fs::remove_file(path_of(at, uid)).unwrap();
+        fs::write(path_of(at, uid), content).unwrap();
+    }
+    fs::remove_file(path_of(at, "1.2.3.3")).unwrap();
+    let is_told = || {
+        assert_eq!(counts(&verify(at, &[]).1), [2, 1, 0, 0]);
+        let (code, lines) = verify(at, &["--since", "1h"]);
+        assert_eq!((code, counts(&lines)), (1, [2, 1, 1, 0]));
+        let of = |uid: &str| lines.iter().find(|line| line["path"].as_str().is_some_and(|path| path.contains(uid)));
+        assert_eq!(of("1.2.3.2.dcm").unwrap()["condition"], "damaged");
+        assert_eq!(of("1.2.3.3.dcm").unwrap()["condition"], "missing");
+    };
+    is_told();
+    node.signal(Signal::KILL);
+    drop(node);
+    is_told();
+}

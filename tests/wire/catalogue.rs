@@ -322,3 +322,53 @@ fn without_patients_none_is_kept() {
     let found = Reader::open(&file(&node)).unwrap().study("1.2.3").unwrap().unwrap().summary.values;
     assert_eq!((found.patient_id, found.patient_name), (None, None));
 }
+
+/// The writer of a node at rest holds what it needs; readers meet the damage.
+#[test]
+fn a_node_at_rest_heals_when_somebody_asks() {
+    let node = start();
+    store(&node, 0..5);
+    wait_for(&file(&node), 5, 0);
+    wait_for_condition(&node, "current");
+    for damage in [0, 5000] {
+        if damage == 0 {
+            for ending in ["", "-wal", "-shm"] {
+                let _ = fs::remove_file(beside(&file(&node), ending));
+            }
+        } else {
+            OpenOptions::new().write(true).open(file(&node)).unwrap().set_len(damage).unwrap();
+            OpenOptions::new().write(true).open(beside(&file(&node), "-wal")).unwrap().set_len(0).unwrap();
+        }
+        let is_answered = || {
+            let mut studies = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+            studies.args(["studies", "--json", "--storage"]).arg(node.storage());
+            let answer = studies.output().unwrap();
+            let studies: Option<Value> = serde_json::from_slice(&answer.stdout).ok();
+            studies.is_some_and(|studies| studies["studies"][0]["instances"] == 5)
+        };
+        assert!(eventually(is_answered), "{damage}: {:?}", status(&node)["catalogue"]);
+        assert_agrees(&node);
+    }
+}
+
+/// The volume of the root is not mounted: each start on its mount point leaves the catalogue as it is.
+#[test]
+fn a_catalogue_of_another_root_is_left_alone_by_each_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalogue.sqlite");
+    let named = ("TIDEGATE__CATALOGUE__PATH", path.to_str().unwrap());
+    let mut node = Node::start_with_surface(&[named]);
+    store(&node, 0..3);
+    wait_for(&path, 3, 0);
+    assert_eq!(node.stop(), Some(0));
+    let mut node = Node::start_with_surface(&[named]);
+    for _ in 0..2 {
+        let seen = wait_for_condition(&node, "unavailable");
+        assert!(seen["reason"].as_str().unwrap().contains("another storage root"), "{seen}");
+        store(&node, 5..6);
+        assert_eq!(totals(&path), Some((3, 0)));
+        assert_eq!(node.stop(), Some(0));
+        let root = node.storage();
+        node = Node::start_prepared(&[SURFACE, named], |storage| fs::rename(&root, storage).unwrap());
+    }
+}

@@ -16,11 +16,11 @@ pub(in crate::admin) async fn studies(surface: web::Data<Surface>, search: web::
 }
 
 pub(in crate::admin) async fn study(surface: web::Data<Surface>, uid: web::Path<String>) -> HttpResponse {
-    answer_if_known(surface.readers.study(uid.into_inner()).await, "study")
+    answer_if_known(&surface, surface.readers.study(uid.into_inner()).await, "study")
 }
 
 pub(in crate::admin) async fn instances(surface: web::Data<Surface>, uid: web::Path<String>) -> HttpResponse {
-    answer_if_known(surface.readers.instances(uid.into_inner()).await, "instance")
+    answer_if_known(&surface, surface.readers.instances(uid.into_inner()).await, "instance")
 }
 
 pub(in crate::admin) async fn state(surface: web::Data<Surface>) -> HttpResponse {
@@ -54,9 +54,13 @@ fn answer(found: Result<impl Serialize, ReadError>) -> HttpResponse {
     }
 }
 
-fn answer_if_known(found: Result<Option<impl Serialize>, ReadError>, what: &str) -> HttpResponse {
+fn answer_if_known(surface: &Surface, found: Result<Option<impl Serialize>, ReadError>, what: &str) -> HttpResponse {
     match found {
-        Ok(None) => complain(HttpResponse::NotFound(), format!("no {what} with that UID is known")),
+        Ok(None) => {
+            let caveat = surface.readers.state().ok().and_then(|state| state.caveat());
+            let caveat = caveat.map(|caveat| format!(": {caveat}")).unwrap_or_default();
+            complain(HttpResponse::NotFound(), format!("no {what} with that UID is known{caveat}"))
+        }
         found => answer(found),
     }
 }

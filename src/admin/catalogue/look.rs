@@ -37,5 +37,5 @@ pub(crate) fn instances(reader: &mut Reader, uid: &str) -> Result<Option<Instanc
     // What is no UID is stored nowhere.
     let Ok(uid) = uid.parse::<PackedUid>() else { return Ok(None) };
     let instances: Vec<_> = reader.instances(&uid, MAX_FILES)?.into_iter().map(Instance::from).collect();
-    Ok((!instances.is_empty()).then_some(Instances { instances }))
+    Ok((!instances.is_empty()).then_some(Instances { instances, catalogue: None }))
 }

@@ -55,6 +55,8 @@ pub(crate) struct StudyDetail {
     pub(crate) arrivals: Vec<Arrival>,
     /// How many there are.
     pub(crate) arrivals_total: u64,
+    /// Absent if the file was read without a node.
+    pub(crate) catalogue: Option<CatalogueState>,
 }
 
 /// A series.
@@ -114,6 +116,8 @@ pub(crate) struct Arrival {
 pub(crate) struct Instances {
     /// Those that are there first, then the latest first; at most a thousand.
     pub(crate) instances: Vec<Instance>,
+    /// Absent if the file was read without a node.
+    pub(crate) catalogue: Option<CatalogueState>,
 }
 
 /// A file of an instance.
@@ -252,14 +256,29 @@ pub(crate) struct WorkProgress {
 pub(crate) enum CatalogueCondition {
     /// It is compared with the disk since the start or a gap.
     CatchingUp,
-    /// It has every stored instance.
+    /// It has every instance that was stored more than a moment ago.
     Current,
     /// Instances were stored and not entered yet.
     Behind,
     /// It cannot be used. Instances are stored as before.
     Unavailable,
-    /// It is made anew.
+    /// It is made from the files, and knows a part of them.
     Rebuilding,
+}
+
+impl CatalogueState {
+    /// What limits an answer that was given in this state, if anything does.
+    pub(crate) fn caveat(&self) -> Option<String> {
+        let files = self.work.as_ref().filter(|work| work.is_running).map_or(0, |work| work.files);
+        let why = match self.condition {
+            CatalogueCondition::Current | CatalogueCondition::Unavailable => return None,
+            CatalogueCondition::CatchingUp | CatalogueCondition::Rebuilding => {
+                format!("is being compared with the disk: {files} files so far")
+            }
+            CatalogueCondition::Behind => "is behind".to_owned(),
+        };
+        Some(format!("the catalogue {why}; what is missing here may be stored all the same"))
+    }
 }
 
 /// Milliseconds since 1970 as RFC 3339. Beyond the years that it can write, the nearest that it can.
@@ -309,6 +328,7 @@ impl From<StudyFound> for StudyDetail {
             series: found.series.into_iter().map(Series::from).collect(),
             arrivals: found.arrivals.into_iter().map(Arrival::from).collect(),
             arrivals_total: found.arrivals_total,
+            catalogue: None,
         }
     }
 }

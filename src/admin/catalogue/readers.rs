@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_actors::Observer;
 use tidegate_actors::gauges::audit::Operator;
 use tidegate_actors::patience::within;
+use tidegate_actors::{CatalogueRequest, Observer};
 use tidegate_catalogue::{QUERY_TIMEOUT, Reader, Remedy};
 use tidegate_memory::{Holder, Stage};
 use tokio::sync::Semaphore;
@@ -38,10 +38,6 @@ pub(in crate::admin) struct Readers {
 pub(in crate::admin) enum ReadError {
     #[error("the catalogue is off: set [catalogue] path = \"auto\" and start the node again")]
     Off,
-    #[error(
-        "the catalogue is being rebuilt from the stored files: try again when `tidegate catalogue status` says that it is current"
-    )]
-    Rebuilding,
     #[error("the catalogue is unavailable: {reason}; {remedy}")]
     Unavailable { reason: String, remedy: String },
     #[error("{MAX_READERS} queries of the catalogue are running: try again")]
@@ -91,12 +87,16 @@ impl Readers {
 
     /// The study with that UID.
     pub(in crate::admin) async fn study(&self, uid: String) -> Result<Option<StudyDetail>, ReadError> {
-        self.ask(&self.state()?, move |reader| look::study(reader, &uid)).await
+        let state = self.state()?;
+        let study = self.ask(&state, move |reader| look::study(reader, &uid)).await?;
+        Ok(study.map(|study| StudyDetail { catalogue: Some(state), ..study }))
     }
 
     /// The files of the instance with that UID.
     pub(in crate::admin) async fn instances(&self, uid: String) -> Result<Option<Instances>, ReadError> {
-        self.ask(&self.state()?, move |reader| look::instances(reader, &uid)).await
+        let state = self.state()?;
+        let instances = self.ask(&state, move |reader| look::instances(reader, &uid)).await?;
+        Ok(instances.map(|instances| Instances { catalogue: Some(state), ..instances }))
     }
 
     async fn ask<T: Send + 'static>(
@@ -114,17 +114,25 @@ impl Readers {
             let mut reader = Reader::open(&path).map_err(LookError::from)?;
             question(&mut reader)
         });
-        Ok(asked.await.map_err(|_| ReadError::Panicked)??)
+        let answer = asked.await.map_err(|_| ReadError::Panicked)?;
+        if let Err(LookError::Catalogue(error)) = &answer
+            && matches!(error.remedy(), Remedy::SetAside | Remedy::Reopen)
+        {
+            // The writer of a node at rest holds pages, and would not meet it.
+            self.observer.ask_catalogue(CatalogueRequest::Check);
+        }
+        Ok(answer?)
     }
 }
 
 /// The file, if it can be read now.
 fn readable(state: &CatalogueState) -> Result<PathBuf, ReadError> {
     match state.condition {
-        CatalogueCondition::Current | CatalogueCondition::CatchingUp | CatalogueCondition::Behind => {
-            Ok(PathBuf::from(&state.path))
-        }
-        CatalogueCondition::Rebuilding => Err(ReadError::Rebuilding),
+        // One that is behind or rebuilt has a part of the truth, and the answer says so.
+        CatalogueCondition::Current
+        | CatalogueCondition::CatchingUp
+        | CatalogueCondition::Behind
+        | CatalogueCondition::Rebuilding => Ok(PathBuf::from(&state.path)),
         CatalogueCondition::Unavailable => Err(ReadError::Unavailable {
             reason: state.reason.clone().unwrap_or_default(),
             remedy: state.remedy.clone().unwrap_or_default(),

@@ -33,6 +33,9 @@ use rows::Stamp;
 /// Files, records and directories of one step, together.
 const STEP_ITEMS: usize = 1024;
 
+/// An instance has its final name for so long before its event is queued: a writer syncs a batch between the two.
+const IN_FLIGHT_MS: i64 = 2000;
+
 /// The listed files of one directory that are remembered while its records are held against them; of more files, each record is looked up on the disk.
 const MAX_LISTED: usize = 64 * 1024;
 
@@ -72,6 +75,8 @@ pub struct CatchUp<D: Disk> {
     depth: Depth,
     /// Whether it corrects the catalogue, or only counts.
     corrects: bool,
+    /// Of an instance received since, the event may not be entered yet.
+    on_its_way_ms: i64,
     phase: Phase<D>,
     /// The last gap when it began.
     gap: i64,
@@ -115,12 +120,15 @@ struct Step {
 impl<D: Disk> CatchUp<D> {
     /// A catch-up with `disk`, to be stepped until its end.
     pub fn new(disk: D, depth: Depth) -> Self {
-        Self { disk, depth, corrects: true, phase: Phase::Begin, gap: 0, progress: Progress::default() }
+        let on_its_way_ms = i64::MAX;
+        Self { disk, depth, corrects: true, on_its_way_ms, phase: Phase::Begin, gap: 0, progress: Progress::default() }
     }
 
-    /// The same without any change: it counts what differs. All events must be entered, or they count as differences.
-    pub fn check(disk: D) -> Self {
-        Self { corrects: false, ..Self::new(disk, Depth::All) }
+    /// The same without any change: it counts what differs. What was queued before `since_ms` must be entered, or it counts. The event of an instance
+    /// that was received later, or a moment before, may be on its way: it does not count.
+    pub fn check(disk: D, since_ms: i64) -> Self {
+        let on_its_way_ms = since_ms.saturating_sub(IN_FLIGHT_MS);
+        Self { corrects: false, on_its_way_ms, ..Self::new(disk, Depth::All) }
     }
 
     /// What it has done so far.
@@ -384,7 +392,7 @@ impl<D: Disk> CatchUp<D> {
 
     /// Counts what a correction would have changed.
     fn count(&mut self, catalogue: &Catalogue, step: &Step, records: &[Record]) -> Result<(), Error> {
-        for record in records {
+        for record in records.iter().filter(|record| record.received_ms < self.on_its_way_ms) {
             let known = find(catalogue.connection(), &record.path).map_err(Error::sqlite(catalogue.path()))?;
             match known.filter(|known| known.state == State::Present) {
                 None => self.progress.new += 1,

@@ -6,10 +6,10 @@ mod study;
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::batch::find;
-use crate::catalogue::Gap;
+use crate::catalogue::{Gap, ROOT};
 use crate::error::Error;
 use crate::file::Identity;
 use crate::open::{self, QUERY_TIMEOUT};
@@ -79,6 +79,14 @@ impl Reader {
                 received_ms: known.received_ms,
                 state: known.state,
             }))
+        })
+    }
+
+    /// The id of the storage root that it was claimed for.
+    pub fn root(&mut self) -> Result<Option<u64>, Error> {
+        let sql = "SELECT value FROM mark WHERE name = ?1";
+        self.ask(|db| {
+            db.query_row(sql, [ROOT], |row| row.get::<_, i64>(0)).optional().map(|id| id.map(i64::cast_unsigned))
         })
     }
 

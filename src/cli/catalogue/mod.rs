@@ -15,7 +15,7 @@ use super::Exit;
 use super::output::{self, show};
 use super::reach::Reach;
 use crate::admin::catalogue::look;
-use crate::admin::catalogue::model::Studies;
+use crate::admin::catalogue::model::{CatalogueState, Studies};
 use crate::admin::catalogue::search::{DEFAULT_LIMIT, MAX_LIMIT, StudySearch, moment};
 use crate::admin::catalogue::state::CatalogueWork;
 
@@ -103,7 +103,8 @@ struct OneArgs {
 /// `tidegate catalogue`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The catalogue is derived from the stored files: no file is changed by any of these, and instances are received meanwhile.
+The catalogue is derived from the stored files: no file is changed by any of these, and instances are received meanwhile. \
+Ctrl-C ends the wait; a running node continues the work, and without one what was done until then stays.
 
   tidegate catalogue status    how far it can be relied on
   tidegate catalogue check     compare it with every stored file; exit code 1 if they differ
@@ -128,7 +129,7 @@ enum CatalogueCommand {
     Rebuild,
 }
 
-fn checked_moment(text: &str) -> Result<String, String> {
+pub(super) fn checked_moment(text: &str) -> Result<String, String> {
     match moment(text, SystemTime::now()) {
         Some(_) => Ok(text.to_owned()),
         None => Err(
@@ -145,6 +146,7 @@ pub(super) fn studies(args: StudiesArgs) -> Exit {
         Ok(found) => found,
         Err(exit) => return exit,
     };
+    warn_if_partial(found.catalogue.as_ref());
     if found.studies.is_empty() && !json {
         return nothing("no study fits");
     }
@@ -179,10 +181,12 @@ fn pages(source: &mut Source, mut search: StudySearch, limit: u32) -> Result<Stu
 
 pub(super) fn study(args: StudyArgs) -> Exit {
     let OneArgs { reach, uid, json } = args.of;
-    let found = Source::of(reach).and_then(|mut source| {
-        let uid = uid.trim();
-        source.ask(|node| node.study(uid), |reader| look::study(reader, uid))
-    });
+    let uid = uid.trim();
+    let found = found_or_caveat(
+        reach,
+        |source| source.ask(|node| node.study(uid), |reader| look::study(reader, uid)),
+        |study| study.catalogue.as_ref(),
+    );
     match found {
         Ok(Some(study)) => show(json, &study, text::study),
         Ok(None) => nothing("no study with that UID is known"),
@@ -192,13 +196,35 @@ pub(super) fn study(args: StudyArgs) -> Exit {
 
 pub(super) fn instance(args: InstanceArgs) -> Exit {
     let OneArgs { reach, uid, json } = args.of;
-    let found = Source::of(reach)
-        .and_then(|mut source| source.ask(|node| node.instances(&uid), |reader| look::instances(reader, &uid)));
+    let found = found_or_caveat(
+        reach,
+        |source| source.ask(|node| node.instances(&uid), |reader| look::instances(reader, &uid)),
+        |instances| instances.catalogue.as_ref(),
+    );
     match found {
         Ok(Some(instances)) => show(json, &instances, text::instances),
         Ok(None) => nothing("no instance with that UID is known"),
         Err(exit) => exit,
     }
+}
+
+/// Asks for one thing, and says on stderr what limits the answer, one that finds nothing too.
+fn found_or_caveat<T>(
+    reach: Reach,
+    ask: impl FnOnce(&mut Source) -> Result<Option<T>, Exit>,
+    state: impl FnOnce(&T) -> Option<&CatalogueState>,
+) -> Result<Option<T>, Exit> {
+    let mut source = Source::of(reach)?;
+    let found = ask(&mut source)?;
+    match &found {
+        Some(found) => warn_if_partial(state(found)),
+        None => warn_if_partial(source.state().as_ref()),
+    }
+    Ok(found)
+}
+
+fn warn_if_partial(state: Option<&CatalogueState>) {
+    state.and_then(CatalogueState::caveat).iter().for_each(|caveat| output::complain(caveat));
 }
 
 fn nothing(why: &str) -> Exit {

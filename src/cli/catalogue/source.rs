@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tidegate_catalogue::Reader;
 
 use crate::admin::catalogue::look::LookError;
+use crate::admin::catalogue::model::CatalogueState;
 use crate::cli::Exit;
 use crate::cli::ask_error::AskError;
 use crate::cli::client::Client;
@@ -43,6 +44,11 @@ impl Source {
             output::complain(&error.to_string());
             Exit::Failed
         })
+    }
+
+    /// The state of the node's catalogue, if the node answers.
+    pub(super) fn state(&self) -> Option<CatalogueState> {
+        if self.reader.is_some() { None } else { self.client.catalogue().ok() }
     }
 
     /// The first catalogue that there is.

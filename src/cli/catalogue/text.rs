@@ -242,7 +242,7 @@ fn instance(file: &Instance) -> String {
 /// The state of the catalogue.
 pub(super) fn state(state: &CatalogueState) -> String {
     let condition = match state.condition {
-        CatalogueCondition::Current => "current: it has every stored instance",
+        CatalogueCondition::Current => "current: it has every instance that was stored more than a moment ago",
         CatalogueCondition::CatchingUp => {
             "catching up: it is compared with the stored files for the first time since the start"
         }

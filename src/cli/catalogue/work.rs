@@ -1,8 +1,10 @@
 //! Work on the whole catalogue: by the running node, or without one under the lock of the storage root.
 
+use std::io::{self, IsTerminal};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tidegate_actors::CatalogueRequest;
 use tidegate_actors::catalogue::offline;
 
@@ -12,6 +14,7 @@ use crate::admin::catalogue::state::CatalogueWork;
 use crate::cli::ask_error::AskError;
 use crate::cli::client::Client;
 use crate::cli::reach::Reach;
+use crate::cli::text::count;
 use crate::cli::{Exit, output};
 
 /// Between two looks at the work of a node.
@@ -40,6 +43,7 @@ fn number_of(state: &CatalogueState, work: CatalogueWork) -> u64 {
 /// Looks until the node has done it.
 fn by_node(client: &Client, work: CatalogueWork, before: u64) -> Result<WorkProgress, Exit> {
     let mut seen: Option<WorkProgress> = None;
+    let line = ProgressLine::new();
     loop {
         let state = client.catalogue().map_err(|error| refuse(&error))?;
         let is_ours = |of: &WorkProgress| of.work == work.name() && of.number > before;
@@ -57,6 +61,9 @@ fn by_node(client: &Client, work: CatalogueWork, before: u64) -> Result<WorkProg
             // Another has begun since: the last look at it was near its end.
             (_, Some(done)) if work != CatalogueWork::Check => return Ok(WorkProgress { is_running: false, ..done }),
             (_, earlier) => seen = earlier,
+        }
+        if let Some(ours) = &seen {
+            line.tell(ours.files, ours.files_per_s);
         }
         sleep(LOOK);
     }
@@ -85,7 +92,12 @@ fn without_node(settings: tidegate_actors::NodeSettings, work: CatalogueWork) ->
     };
     output::complain(&format!("no node is running: working on {}", catalogue.path.display()));
     let (began, at) = (Instant::now(), SystemTime::now());
-    let outcome = offline::work(settings.storage, &catalogue, request, |_| {});
+    let outcome = {
+        let line = ProgressLine::new();
+        offline::work(settings.storage, &catalogue, request, |progress| {
+            line.tell(progress.files, rate(progress.files, began.elapsed()));
+        })
+    };
     let outcome = outcome.map_err(|error| failed(&output::one_line(&error)))?;
     let (took, progress) = (began.elapsed(), outcome.progress);
     let since_1970 = at.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -98,7 +110,7 @@ fn without_node(settings: tidegate_actors::NodeSettings, work: CatalogueWork) ->
         directories: progress.directories,
         skipped: progress.skipped,
         files: progress.files,
-        files_per_s: (progress.files as f64 / took.as_secs_f64().max(0.001)) as u64,
+        files_per_s: rate(progress.files, took),
         read: progress.read,
         new: progress.new,
         changed: progress.changed,
@@ -107,4 +119,33 @@ fn without_node(settings: tidegate_actors::NodeSettings, work: CatalogueWork) ->
         unreadable: progress.unreadable,
         problems: outcome.problems.iter().map(ToString::to_string).collect(),
     })
+}
+
+fn rate(files: u64, took: Duration) -> u64 {
+    (files as f64 / took.as_secs_f64().max(0.001)) as u64
+}
+
+/// A line on stderr, if that is a terminal, that is wiped at the end.
+struct ProgressLine(ProgressBar);
+
+impl ProgressLine {
+    fn new() -> Self {
+        let is_seen = io::stderr().is_terminal();
+        let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{msg}, {elapsed} elapsed") {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    fn tell(&self, files: u64, files_per_s: u64) {
+        self.0.set_message(format!("{} ({files_per_s}/s)", count(files, "file")));
+    }
+}
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }

@@ -23,9 +23,22 @@ const INFLATED_BYTES: usize = 64 * 1024;
 /// Deflate makes at most 1032 bytes of one: a deflated dataset of any honest size stays below.
 const MAX_INFLATED_BYTES: u64 = 16 << 30;
 
+/// What is known of a file from elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Of the file.
+    pub bytes: u64,
+    /// XXH3-128 of the file.
+    pub digest: Option<u128>,
+}
+
+/// Finds what is known from elsewhere of a file, which has no recorded digest, by its path below the root.
+pub type Lookup<'a> = dyn Fn(&Path) -> Option<Known> + Sync + 'a;
+
 /// The buffers and layouts of a thread that checks files.
 pub(super) struct Checker<'a> {
     layouts: &'a [Layout],
+    lookup: &'a Lookup<'a>,
     /// The elements that any of the layouts names.
     wanted: Arc<[Tag]>,
     chunk: Box<[u8]>,
@@ -40,11 +53,11 @@ struct Found {
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn new(layouts: &'a [Layout]) -> Self {
+    pub(super) fn new(layouts: &'a [Layout], lookup: &'a Lookup<'a>) -> Self {
         let mut wanted: Vec<Tag> = layouts.iter().flat_map(|layout| layout.wanted().to_vec()).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        Self { layouts, wanted: wanted.into(), chunk: vec![0; CHUNK_BYTES].into() }
+        Self { layouts, lookup, wanted: wanted.into(), chunk: vec![0; CHUNK_BYTES].into() }
     }
 
     /// Checks the open `file` at `path` below the root.
@@ -59,15 +72,24 @@ impl<'a> Checker<'a> {
             Err(error) => found.faults.push(Fault::Unreadable { after_bytes: bytes, error }),
         }
         file.start_write_back(0, None); // it is not read again
-        let digested = match Recorded::read(file).map(|recorded| recorded.digest) {
+        let recorded = Recorded::read(file).map(|recorded| recorded.digest.value());
+        let known = if recorded.is_none() { (self.lookup)(path) } else { None };
+        // After a failed read, the length says nothing more.
+        let is_whole = !matches!(found.faults.last(), Some(Fault::Unreadable { .. }));
+        if let Some(Known { bytes: committed, .. }) = known.filter(|known| is_whole && known.bytes != bytes) {
+            found.faults.push(Fault::Length { bytes, committed });
+        }
+        let digested = match recorded.or(known.and_then(|known| known.digest)) {
             None => Digested::NotRecorded,
-            Some(digest) if digest == hasher.digest() => Digested::Matches,
+            Some(digest) if digest == hasher.digest().value() => Digested::Matches,
             Some(_) => {
                 found.faults.push(Fault::Digest);
                 Digested::Differs
             }
         };
-        let is_ours = digested != Digested::NotRecorded || self.layouts.iter().any(|layout| layout.could_make(path));
+        let is_ours = digested != Digested::NotRecorded
+            || known.is_some()
+            || self.layouts.iter().any(|layout| layout.could_make(path));
         if !is_ours && found.faults.contains(&Fault::Meta(MetaFault::NotPart10)) {
             found.faults = vec![Fault::Foreign];
         }

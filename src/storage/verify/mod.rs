@@ -9,6 +9,7 @@ mod tests;
 mod tree;
 mod verdict;
 
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,8 @@ use crate::layout::Layout;
 pub use crate::meta::MetaFault;
 use crate::root;
 use file::Checker;
-use tree::{Entry, ScannedFile, list};
+pub use file::{Known, Lookup};
+use tree::{Entry, ScannedFile, list, named};
 pub use verdict::{Condition, Digested, Fault, Verdict};
 
 /// Files listed ahead of those that are checked.
@@ -45,6 +47,8 @@ pub struct Totals {
     pub foreign: u64,
     /// Removed while it went on.
     pub gone: u64,
+    /// Files of a list that are not there.
+    pub missing: u64,
 }
 
 /// A root to be verified.
@@ -65,7 +69,7 @@ impl Verification {
     pub fn count_files(&self) -> Result<u64, OpenError> {
         let root = root::open(&self.root, Open::Directory).map_err(OpenError::io("open", &self.root))?;
         let mut files = 0;
-        let counted = list(&root, |entry| {
+        let counted = list(&root, &mut |entry| {
             files += u64::from(matches!(entry, Entry::File(_)));
             true
         });
@@ -74,7 +78,26 @@ impl Verification {
 
     /// Checks every file and tells each verdict, from whichever thread has it, in no order. Holds a few hundred KiB for each
     /// thread, however many files there are.
-    pub fn run(&self, report: &(dyn Fn(Verdict) + Sync)) -> Result<Totals, OpenError> {
+    pub fn run(&self, lookup: &Lookup<'_>, report: &(dyn Fn(Verdict) + Sync)) -> Result<Totals, OpenError> {
+        self.check_all(list, lookup, report)
+    }
+
+    /// The same of the files at `paths` below the root. One that is not there is [`Fault::Missing`].
+    pub fn run_of(
+        &self,
+        paths: impl Iterator<Item = PathBuf>,
+        lookup: &Lookup<'_>,
+        report: &(dyn Fn(Verdict) + Sync),
+    ) -> Result<Totals, OpenError> {
+        self.check_all(|root, met| named(root, paths, met), lookup, report)
+    }
+
+    fn check_all(
+        &self,
+        list: impl FnOnce(&File, &mut dyn FnMut(Entry) -> bool) -> Result<(), Errno>,
+        lookup: &Lookup<'_>,
+        report: &(dyn Fn(Verdict) + Sync),
+    ) -> Result<Totals, OpenError> {
         let root = root::open(&self.root, Open::Directory).map_err(OpenError::io("open", &self.root))?;
         let tally = Tally::default();
         let (sender, receiver) = crossbeam_channel::bounded::<ScannedFile>(LISTED_AHEAD);
@@ -82,7 +105,7 @@ impl Verification {
             for _ in 0..self.threads.get() {
                 let (receiver, tally) = (receiver.clone(), &tally);
                 scope.spawn(move || {
-                    let mut checker = Checker::new(&self.layouts);
+                    let mut checker = Checker::new(&self.layouts, lookup);
                     for scanned in receiver {
                         match check(&mut checker, &scanned) {
                             Some(verdict) => tally.report(verdict, report),
@@ -92,7 +115,7 @@ impl Verification {
                 });
             }
             drop(receiver);
-            let listed = list(&root, |entry| match entry {
+            let listed = list(&root, &mut |entry| match entry {
                 Entry::File(scanned) => sender.send(scanned).is_ok(),
                 Entry::Foreign => {
                     Tally::add(&tally.foreign, 1);
@@ -118,14 +141,18 @@ impl Verification {
 
 fn check(checker: &mut Checker<'_>, scanned: &ScannedFile) -> Option<Verdict> {
     match scanned.open() {
+        Ok(None) if scanned.is_named => Some(with_fault(scanned.path.clone(), Fault::Missing)),
         Ok(file) => file.map(|file| checker.check(&file, &scanned.path)),
         Err(error) => Some(unreadable(scanned.path.clone(), error)),
     }
 }
 
 fn unreadable(path: PathBuf, error: Errno) -> Verdict {
-    let faults = vec![Fault::Unreadable { after_bytes: 0, error }];
-    Verdict { path, bytes: 0, digested: Digested::NotRecorded, faults }
+    with_fault(path, Fault::Unreadable { after_bytes: 0, error })
+}
+
+fn with_fault(path: PathBuf, fault: Fault) -> Verdict {
+    Verdict { path, bytes: 0, digested: Digested::NotRecorded, faults: vec![fault] }
 }
 
 /// [`Totals`], counted by several threads.
@@ -139,6 +166,7 @@ struct Tally {
     without_digest: AtomicU64,
     foreign: AtomicU64,
     gone: AtomicU64,
+    missing: AtomicU64,
 }
 
 impl Tally {
@@ -154,8 +182,9 @@ impl Tally {
             Condition::Misplaced => Self::add(&self.misplaced, 1),
             Condition::Damaged => Self::add(&self.damaged, 1),
             Condition::Foreign => Self::add(&self.foreign, 1),
+            Condition::Missing => Self::add(&self.missing, 1),
         }
-        if condition != Condition::Foreign {
+        if !matches!(condition, Condition::Foreign | Condition::Missing) {
             Self::add(&self.files, 1);
             Self::add(&self.bytes, verdict.bytes);
             Self::add(&self.without_digest, u64::from(verdict.digested == Digested::NotRecorded));
@@ -173,6 +202,7 @@ impl Tally {
             without_digest: self.without_digest.into_inner(),
             foreign: self.foreign.into_inner(),
             gone: self.gone.into_inner(),
+            missing: self.missing.into_inner(),
         }
     }
 }

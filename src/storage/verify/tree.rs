@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fs::{Errno, Handle, Kind, Link, Open};
@@ -26,6 +26,8 @@ pub(super) enum Entry {
 /// A name in an open directory.
 pub(super) struct ScannedFile {
     pub(super) path: PathBuf,
+    /// It was named, not listed.
+    pub(super) is_named: bool,
     directory: Arc<File>,
     name: OsString,
 }
@@ -35,7 +37,7 @@ impl ScannedFile {
     pub(super) fn open(&self) -> Result<Option<File>, Errno> {
         match self.directory.open(Path::new(&self.name), Open::ReadNoFollow) {
             Ok(file) => Ok((file.stat()?.kind == Kind::File).then_some(file)),
-            Err(Errno::NOENT | Errno::LOOP) => Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -48,7 +50,7 @@ struct Level {
 }
 
 /// Calls `met` for all below `root`, until it answers `false`.
-pub(super) fn list(root: &File, mut met: impl FnMut(Entry) -> bool) -> Result<(), Errno> {
+pub(super) fn list(root: &File, met: &mut dyn FnMut(Entry) -> bool) -> Result<(), Errno> {
     let mut levels = vec![level(PathBuf::new(), root.open(Path::new(""), Open::DirectoryNoFollow)?)?];
     while let Some(Level { path, directory, entries }) = levels.last_mut() {
         let entry = match entries.next() {
@@ -92,6 +94,24 @@ pub(super) fn list(root: &File, mut met: impl FnMut(Entry) -> bool) -> Result<()
     Ok(())
 }
 
+/// Calls `met` for the files with these paths below `root`, whether they are there or not, until it answers `false`. A path that leads out of the root
+/// is passed over.
+pub(super) fn named(
+    root: &File,
+    paths: impl Iterator<Item = PathBuf>,
+    met: &mut dyn FnMut(Entry) -> bool,
+) -> Result<(), Errno> {
+    let directory = Arc::new(root.open(Path::new(""), Open::DirectoryNoFollow)?);
+    let stays_below = |path: &PathBuf| path.components().all(|part| matches!(part, Component::Normal(_)));
+    for path in paths.filter(stays_below) {
+        let name = path.clone().into_os_string();
+        if !met(Entry::File(ScannedFile { path, is_named: true, directory: Arc::clone(&directory), name })) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 enum Looked {
     /// The node's own directory.
     Own,
@@ -117,6 +137,7 @@ fn look(directory: &Arc<File>, name: &OsStr, kind: Option<Kind>, path: &Path) ->
         }
         Kind::File => Looked::Entry(Entry::File(ScannedFile {
             path: path.to_owned(),
+            is_named: false,
             directory: Arc::clone(directory),
             name: name.to_owned(),
         })),

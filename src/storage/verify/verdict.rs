@@ -20,14 +20,14 @@ pub struct Verdict {
     pub faults: Vec<Fault>,
 }
 
-/// The comparison of a file with its recorded digest.
+/// The comparison of a file with its recorded digest, or with one known from elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Digested {
     /// The bytes are those that were committed.
     Matches,
     /// They are not.
     Differs,
-    /// Nothing was recorded, or a copy of the file has lost it.
+    /// Nothing was recorded, or a copy of the file has lost it, and none is known from elsewhere.
     NotRecorded,
 }
 
@@ -42,6 +42,8 @@ pub enum Condition {
     MalformedAsReceived,
     /// Its path is not that of the layouts. Its bytes are those that were committed; without a recorded digest its structure is whole.
     Misplaced,
+    /// It is in a list of stored files, and is not there.
+    Missing,
     /// It is not what was committed, or cannot be proved to be.
     Damaged,
 }
@@ -54,6 +56,7 @@ impl Verdict {
             Fault::Foreign => Condition::Foreign,
             Fault::Dataset(_) if is_proved => Condition::MalformedAsReceived,
             Fault::Misplaced { .. } => Condition::Misplaced,
+            Fault::Missing => Condition::Missing,
             _ => Condition::Damaged,
         });
         conditions.max().unwrap_or(Condition::Whole)
@@ -95,6 +98,17 @@ pub enum Fault {
     /// It is no file of a store.
     #[error("not a DICOM file, and at no path of the layout")]
     Foreign,
+    /// It is in a list of stored files, and is not there.
+    #[error("it was stored, and is not there any more")]
+    Missing,
+    /// It has another length than what was committed.
+    #[error("it had {committed} bytes when it was committed, and has {bytes}")]
+    Length {
+        /// Bytes read.
+        bytes: u64,
+        /// Bytes known from elsewhere.
+        committed: u64,
+    },
     /// A byte has changed since the commit.
     #[error("its bytes are not those that were committed: the recorded digest differs")]
     Digest,

@@ -16,7 +16,7 @@ pub(crate) fn run(catalogue: &mut Catalogue, model: &Model, depth: Depth) -> Pro
 }
 
 pub(crate) fn differences(catalogue: &mut Catalogue, model: &Model) -> u64 {
-    let mut check = CatchUp::check(model.clone());
+    let mut check = CatchUp::check(model.clone(), i64::MAX);
     while check.step(catalogue, 99).unwrap() {}
     check.progress().differences()
 }

@@ -10,16 +10,18 @@ use crate::support::*;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use rustix::fs::XattrFlags;
-use tidegate_storage::digest::ATTRIBUTE;
+use tidegate_storage::digest::{ATTRIBUTE, Digest};
 use tidegate_storage::leftovers::{self, Use};
-use tidegate_storage::verify::{Condition, DatasetFault, Digested, Fault, MetaFault, Totals, Verdict, Verification};
+use tidegate_storage::verify::{
+    Condition, DatasetFault, Digested, Fault, Known, MetaFault, Totals, Verdict, Verification,
+};
 use tidegate_storage::{CommitStrategy, Duplicates, Payload, Recovery, Settings, Store};
 
 fn verify(root: &Path) -> (Totals, Vec<Verdict>) {
     let layout = settings(root).layout;
     let verification = Verification::new(root, vec![layout], NonZeroUsize::new(3).unwrap());
     let verdicts = Mutex::new(Vec::new());
-    let totals = verification.run(&|verdict| verdicts.lock().unwrap().push(verdict)).unwrap();
+    let totals = verification.run(&|_| None, &|verdict| verdicts.lock().unwrap().push(verdict)).unwrap();
     let mut verdicts = verdicts.into_inner().unwrap();
     verdicts.sort_by(|a, b| a.path.cmp(&b.path));
     let foreign = verdicts.iter().filter(|verdict| verdict.condition() == Condition::Foreign).count() as u64;
@@ -313,7 +315,39 @@ fn links_are_not_followed_and_what_cannot_be_read_is_told() {
     let (totals, _) = verify(&site.root());
     assert_eq!((totals.files, totals.damaged, totals.foreign), (2, 0, 3));
     let nowhere = Verification::new(&site.root().join("no"), vec![settings(Path::new("")).layout], NonZeroUsize::MIN);
-    assert!(nowhere.run(&|_| ()).is_err());
+    assert!(nowhere.run(&|_| None, &|_| ()).is_err());
+}
+
+/// A catalogue knows length and digest of a file that has lost its own.
+#[test]
+fn a_file_without_a_digest_is_held_against_what_is_known_of_it() {
+    let site = site_of_two();
+    let (path, other) = (path_of("1.2.3.4.5"), path_of("1.2.3.4.6"));
+    let file = site.root().join(&path);
+    let content = fs::read(&file).unwrap();
+    let digest = Digest::of([&content[..]]).value();
+    let verification = Verification::new(&site.root(), vec![settings(&site.root()).layout], NonZeroUsize::MIN);
+    let verified = |bytes: usize| {
+        let verdicts = Mutex::new(Vec::new());
+        // Of the other, which has its own digest, nothing is asked.
+        let known = Known { bytes: bytes as u64, digest: Some(digest) };
+        let lookup = |asked: &Path| Some(known).filter(|_| asked == path);
+        let paths = [&path, &other, Path::new("1.2/gone.dcm"), Path::new("../out.dcm")].map(Path::to_owned);
+        let totals = verification.run_of(paths.into_iter(), &lookup, &|verdict| verdicts.lock().unwrap().push(verdict));
+        let totals = totals.unwrap();
+        assert_eq!((totals.files, totals.missing, totals.without_digest), (2, 1, 0));
+        let verdict = verdicts.into_inner().unwrap().into_iter().find(|verdict| verdict.path == path).unwrap();
+        (totals.damaged, verdict.faults)
+    };
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, &content).unwrap(); // without attributes
+    assert_eq!(verified(content.len()), (0, vec![]));
+    let bytes = content.len() as u64;
+    assert_eq!(verified(content.len() + 1), (1, vec![Fault::Length { bytes, committed: bytes + 1 }]));
+    let mut flipped = content.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    fs::write(&file, &flipped).unwrap();
+    assert_eq!(verified(content.len()), (1, vec![Fault::Digest]));
 }
 
 /// A digest that is no digest counts as none.

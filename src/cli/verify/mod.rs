@@ -1,9 +1,11 @@
 //! `verify`: proves that each stored file is whole, and lists the others.
 
+mod known;
+
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 use clap::Args;
@@ -12,15 +14,23 @@ use serde::Serialize;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::verify::{Condition, Digested, Totals, Verdict, Verification};
 
+use self::known::Catalogued;
+use super::catalogue::checked_moment;
 use super::root::RootArgs;
 use super::{Exit, output};
+use crate::admin::catalogue::model::rfc3339;
+use crate::admin::catalogue::search::moment;
 
 /// `tidegate verify …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Every file below DIR is read to its end. It must be a Part 10 file with well-formed file meta and a well-formed dataset, and its \
 bytes must match the digest that was recorded at the commit (an extended attribute, which is absent from a copy made without such \
-attributes). The digest also tells damage from a dataset that its sender sent malformed.
+attributes; then length and digest are those of the catalogue, if it has them). The digest also tells damage from a dataset that its \
+sender sent malformed.
+
+--since reads only the files that were received since, as the catalogue lists them. One that is not there is missing: it was stored, and \
+has been removed or renamed since, unless the catalogue knows that already.
 
 A whole file at another path than a layout makes of its UIDs is misplaced, which is no damage: somebody moved it, or it was stored \
 under another layout. The layouts are storage.layout and those of the access rules, so name the configuration of the node with \
@@ -30,11 +40,12 @@ Nothing is changed, symbolic links are not followed, and a node may be running. 
 are counted and are no damage: files that are neither DICOM nor at a path that a layout could make, links, and names that begin with \
 a period; --all lists the files. `ionice -c3 tidegate verify DIR` leaves the disk to a busy node.
 
-Exit codes: 0 no file is damaged, 1 some are damaged or cannot be read (with --fail-misplaced: or are misplaced), 2 usage or \
+Exit codes: 0 no file is damaged, 1 some are damaged, missing or cannot be read (with --fail-misplaced: or are misplaced), 2 usage or \
 configuration error.
 
   tidegate verify /var/lib/tidegate/data
   tidegate verify --config /etc/tidegate/tidegate.toml --json
+  tidegate verify --config /etc/tidegate/tidegate.toml --since 1day
   tidegate verify --config /etc/tidegate/tidegate.toml --layout '{PatientID}/{SOPInstanceUID}.dcm'")]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
@@ -42,6 +53,9 @@ pub(super) struct VerifyArgs {
     /// A layout that the root had before, besides those of the configuration; repeat it for each
     #[arg(long, value_name = "TEMPLATE", value_parser = Layout::parse)]
     layout: Vec<Layout>,
+    /// Read only what was received since: how long ago (1day), a day or a time (2026-11-29T10:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = checked_moment)]
+    since: Option<String>,
     /// Files read in parallel
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
@@ -78,6 +92,8 @@ struct Summary {
     without_digest: u64,
     foreign: u64,
     gone: u64,
+    missing: u64,
+    since: Option<String>,
 }
 
 pub(super) fn run(args: VerifyArgs) -> Exit {
@@ -85,32 +101,56 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
-    let root = settings.storage.root;
+    let (root, all, json) = (settings.storage.root, args.all, args.json);
+    let since_ms = args.since.as_deref().and_then(|text| moment(text, SystemTime::now()));
+    let catalogued = match Catalogued::open(&root, settings.catalogue.as_ref()) {
+        Ok(None) if since_ms.is_some() => {
+            output::complain("--since needs the catalogue, and there is none: start the node, or verify all files");
+            return Exit::Failed;
+        }
+        Ok(catalogued) => catalogued,
+        Err(error) => {
+            output::complain(&error);
+            if since_ms.is_some() {
+                return Exit::Failed;
+            }
+            None
+        }
+    };
     // The settings or an access rule decided the path of a file.
     let of_rules = settings.live.access.terms.iter().filter_map(|terms| Some(terms.placement.as_ref()?.layout.clone()));
     let layouts = std::iter::once(settings.storage.layout).chain(of_rules).chain(args.layout).collect();
     let threads = NonZeroUsize::new(args.threads.into()).unwrap_or(NonZeroUsize::MIN);
     let verification = Verification::new(&root, layouts, threads);
-    let (all, json) = (args.all, args.json);
     let bar = bar();
-    let totals = std::thread::scope(|scope| {
-        if !bar.is_hidden() {
-            // The progress needs the total, which is known when the listing is done; reading does not wait for it.
-            scope.spawn(|| verification.count_files().map(|files| bar.set_length(files)));
+    let lookup = |path: &Path| catalogued.as_ref()?.find(path);
+    let report = |verdict: Verdict| {
+        if all || !matches!(verdict.condition(), Condition::Whole | Condition::Foreign) {
+            bar.suspend(|| output::print(&line(&verdict, json)));
         }
-        verification.run(&|verdict| {
-            if all || !matches!(verdict.condition(), Condition::Whole | Condition::Foreign) {
-                bar.suspend(|| output::print(&line(&verdict, json)));
+        bar.inc(1);
+    };
+    let totals = match (&catalogued, since_ms) {
+        (Some(catalogued), Some(since_ms)) => {
+            verification.run_of(catalogued.received_since(since_ms), &lookup, &report)
+        }
+        _ => std::thread::scope(|scope| {
+            if !bar.is_hidden() {
+                // The progress needs the total, which is known when the listing is done; reading does not wait for it.
+                scope.spawn(|| verification.count_files().map(|files| bar.set_length(files)));
             }
-            bar.inc(1);
-        })
-    });
+            verification.run(&lookup, &report)
+        }),
+    };
     bar.finish_and_clear();
+    let failure = catalogued.as_ref().and_then(Catalogued::failure);
+    failure.iter().for_each(|failure| output::complain(failure));
     match totals {
         Ok(totals) => {
-            let printed = output::print(&summary(&root, &totals, json));
-            let fails = totals.damaged > 0 || args.fail_misplaced && totals.misplaced > 0;
-            if fails { Exit::Failed } else { printed }
+            let printed = output::print(&summary(&root, &totals, since_ms, json));
+            let is_cut_short = since_ms.is_some() && failure.is_some();
+            let is_damaged = totals.damaged > 0 || totals.missing > 0 || args.fail_misplaced && totals.misplaced > 0;
+            if is_damaged || is_cut_short { Exit::Failed } else { printed }
         }
         Err(error) => {
             output::complain(&output::one_line(&error));
@@ -139,6 +179,7 @@ fn line(verdict: &Verdict, json: bool) -> String {
         Condition::MalformedAsReceived => "malformed-as-received",
         Condition::Misplaced => "misplaced",
         Condition::Damaged => "damaged",
+        Condition::Missing => "missing",
         Condition::Foreign => "foreign",
     };
     let faults: Vec<String> = verdict.faults.iter().map(ToString::to_string).collect();
@@ -155,8 +196,10 @@ fn line(verdict: &Verdict, json: bool) -> String {
     as_json(&Line { path: &path, condition, bytes: verdict.bytes, digest, faults })
 }
 
-fn summary(root: &Path, totals: &Totals, json: bool) -> String {
-    let Totals { files, bytes, damaged, malformed_as_received, misplaced, without_digest, foreign, gone } = *totals;
+fn summary(root: &Path, totals: &Totals, since_ms: Option<i64>, json: bool) -> String {
+    let Totals { files, bytes, damaged, malformed_as_received, misplaced, without_digest, foreign, gone, missing } =
+        *totals;
+    let since = since_ms.map(rfc3339);
     let whole = files - damaged - malformed_as_received - misplaced;
     if json {
         return as_json(&Summary {
@@ -169,13 +212,22 @@ fn summary(root: &Path, totals: &Totals, json: bool) -> String {
             without_digest,
             foreign,
             gone,
+            missing,
+            since,
         });
     }
     let mut text = format!(
-        "{}: {files} files, {}: {whole} whole, {malformed_as_received} malformed as received, {misplaced} misplaced, {damaged} damaged\n",
+        "{}: {files} files{}, {}: {whole} whole, {malformed_as_received} malformed as received, {misplaced} misplaced, {damaged} damaged\n",
         root.display(),
+        since.map(|since| format!(" received since {since}")).unwrap_or_default(),
         ByteSize(bytes).display().iec(),
     );
+    if missing > 0 {
+        text.push_str(&format!(
+            "{missing} are missing: the catalogue has them, and the disk has not; restore them, or let `tidegate catalogue rebuild` note that \
+             they are gone\n"
+        ));
+    }
     if misplaced > 0 {
         text.push_str(&format!(
             "{misplaced} are misplaced, and no damage: moved, or stored under another layout; --config names the node's configuration, \
