@@ -1,0 +1,67 @@
+// The words for what the catalogue holds: names, dates and times as people write them, and how far the catalogue can be relied on.
+import { age, count, make, shown, state } from "./core.js";
+
+// A value of a dataset. Its direction is its own: a name in Hebrew does not turn the words around it.
+export const value = (text) => make("bdi", {}, shown(text));
+export const second = (...children) => make("span", { class: "second" }, ...children);
+
+// PS3.5 §6.2.1: the groups of a person name are the same name in other scripts.
+export function personName(text) {
+  const groups = text.split("=").map((group) => {
+    const [family, given, middle, prefix, suffix] = group.split("^").map((part) => part.trim());
+    const first = [prefix, given, middle].filter(Boolean).join(" ");
+    return [[family, first].filter(Boolean).join(", "), suffix].filter(Boolean).join(" ");
+  }).filter(Boolean);
+  return groups.slice(0, 2).join(" · ");
+}
+// The name as it is stored, for what is typed as the page shows it.
+export const asStored = (text) => text.replace(/\s*,\s*/, "^");
+export const date = (text) => (/^\d{8}$/.test(text) ? `${text.slice(0, 4)}-${text.slice(4, 6)}-${text.slice(6)}` : shown(text));
+// The study in words, for titles and for who hears the page.
+export function called(study) {
+  return (study.patient_name && personName(study.patient_name)) || study.patient_id || study.study_instance_uid || "(no Study Instance UID)";
+}
+
+// Times: in the zone of who looks, and in UTC in the title. The last minute is told from now.
+const two = (n) => String(n).padStart(2, "0");
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+export function moment(iso) {
+  const at = new Date(iso), day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const time = make("time", { datetime: iso, title: `${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())} ${zone}\n${iso} UTC` });
+  tell(time);
+  return time;
+}
+function tell(time) {
+  const at = new Date(time.dateTime), now = new Date(state.tick?.status.now_unix_ms ?? Date.now()), since = now - at;
+  time.classList.toggle("fresh", since < 60000);
+  const clock = `${two(at.getHours())}:${two(at.getMinutes())}`;
+  const text = since >= 0 && since < 60000 ? `${Math.floor(since / 1000)} s ago`
+    : at.toDateString() === now.toDateString() ? `today ${clock}` : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;
+  if (time.textContent !== text) time.textContent = text;
+}
+export function tellTimes(page) {
+  for (const time of page.querySelectorAll("time.fresh")) tell(time);
+}
+
+// How far the catalogue can be relied on; empty if it has every stored instance.
+export function reliance(catalogue) {
+  if (!catalogue) return "";
+  const { condition, files, reason, remedy, missed_total, waiting } = catalogue;
+  const seen = files === null || files === undefined ? "" : ` ${count(files)} files so far.`;
+  switch (condition) {
+    case "catching_up": return `The catalogue is being compared with the disk.${seen} What was stored while the node did not run may be missing until then.`;
+    case "behind": return `Some stored instances are not in the catalogue yet${reason ? ` (${shown(reason)})` : ""}: ${count(waiting)} wait to be entered, ${count(missed_total)} were missed and will be found by catch-up. Nothing is lost.`;
+    case "rebuilding": return `The catalogue is being rebuilt from the stored files.${seen} Studies are shown again when it is complete; receiving is not affected.`;
+    case "unavailable": return `The catalogue is unavailable: ${shown(reason ?? "")}. ${shown(remedy ?? "The node tries again by itself.")} Instances are received and stored as before.`;
+    default: return "";
+  }
+}
+
+// What a question failed with.
+export class Failure extends Error {}
+export async function read(answer) {
+  const body = await answer.json();
+  if (!answer.ok) throw new Failure(`${body.error[0].toUpperCase()}${body.error.slice(1)}.`);
+  return body;
+}
+export const lasted = (from, to) => age(new Date(to) - new Date(from));
