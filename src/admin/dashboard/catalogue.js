@@ -1,5 +1,5 @@
 // The words for what the catalogue holds: names, dates and times as people write them, and how far the catalogue can be relied on.
-import { age, count, make, shown, state } from "./core.js";
+import { age, count, make, sentence, shown, state } from "./core.js";
 
 // A value of a dataset. Its direction is its own: a name in Hebrew does not turn the words around it.
 export const value = (text) => make("bdi", {}, shown(text));
@@ -7,17 +7,18 @@ export const second = (...children) => make("span", { class: "second" }, ...chil
 
 // PS3.5 §6.2.1: the groups of a person name are the same name in other scripts.
 export function personName(text) {
-  const groups = text.split("=").map((group) => {
+  const groups = text.split("=").map((group, at) => {
     const [family, given, middle, prefix, suffix] = group.split("^").map((part) => part.trim());
     const first = [prefix, given, middle].filter(Boolean).join(" ");
-    return [[family, first].filter(Boolean).join(", "), suffix].filter(Boolean).join(" ");
+    // A comma is for the alphabetic one.
+    return [[family, first].filter(Boolean).join(at ? " " : ", "), suffix].filter(Boolean).join(" ");
   }).filter(Boolean);
   return groups.slice(0, 2).join(" · ");
 }
 // The name as it is stored, for what is typed as the page shows it.
 export const asStored = (text) => text.replace(/\s*,\s*/, "^");
 export const date = (text) => (/^\d{8}$/.test(text) ? `${text.slice(0, 4)}-${text.slice(4, 6)}-${text.slice(6)}` : shown(text));
-// The study in words, for titles and for who hears the page.
+// A study in words: its patient, or what else tells it from others.
 export function called(study) {
   return (study.patient_name && personName(study.patient_name)) || study.patient_id || study.study_instance_uid || "(no Study Instance UID)";
 }
@@ -51,8 +52,8 @@ export function reliance(catalogue) {
   switch (condition) {
     case "catching_up": return `The catalogue is being compared with the disk.${seen} What was stored while the node did not run may be missing until then.`;
     case "behind": return `Some stored instances are not in the catalogue yet${reason ? ` (${shown(reason)})` : ""}: ${count(waiting)} wait to be entered, ${count(missed_total)} were missed and will be found by catch-up. Nothing is lost.`;
-    case "rebuilding": return `The catalogue is being rebuilt from the stored files.${seen} Studies are shown again when it is complete; receiving is not affected.`;
-    case "unavailable": return `The catalogue is unavailable: ${shown(reason ?? "")}. ${shown(remedy ?? "The node tries again by itself.")} Instances are received and stored as before.`;
+    case "rebuilding": return `The catalogue is being rebuilt from the stored files.${seen} Instances are received and stored as before.`;
+    case "unavailable": return `The catalogue is unavailable: ${sentence(shown(reason ?? ""))} ${sentence(shown(remedy ?? "the node tries again by itself"))} Instances are received and stored as before.`;
     default: return "";
   }
 }
@@ -61,7 +62,7 @@ export function reliance(catalogue) {
 export class Failure extends Error {}
 export async function read(answer) {
   const body = await answer.json();
-  if (!answer.ok) throw new Failure(`${body.error[0].toUpperCase()}${body.error.slice(1)}.`);
+  if (!answer.ok) throw new Failure(sentence(body.error));
   return body;
 }
 export const lasted = (from, to) => age(new Date(to) - new Date(from));

@@ -38,6 +38,8 @@ export function shown(text) {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 }
 
+export const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "");
+
 // The page's parts.
 
 export function make(name, attributes = {}, ...children) {
@@ -80,10 +82,10 @@ export async function change(method, path) {
 }
 export function notice(text) { say("notice", text); $("notice").hidden = !text; }
 
-// The sign-in takes the place of the page, and says why.
+// The sign-in takes the place of the page. It says why if a token was shown already.
 export function signIn(why) {
   for (const page of document.querySelectorAll("main")) page.hidden = true;
-  say("sign-in-why", `${why[0].toUpperCase()}${why.slice(1)}.`);
+  say("sign-in-why", state.token ? sentence(why) : "");
   $("sign-in").hidden = false;
   $("token").focus();
 }

@@ -60,7 +60,9 @@ function failed(error) {
   body.replaceChildren();
   Object.assign(list, { next: null, isCut: false, newer: 0, isLoaded: false });
   if (!(error instanceof Failure)) list.heard = "";
-  tell(error instanceof Failure ? error.message : "The node does not respond. The page asks again when it does.");
+  // The note above the list has the reason.
+  const isNoted = ["rebuilding", "unavailable"].includes(state.tick?.status.catalogue?.condition);
+  tell(isNoted ? "No studies can be shown until then." : error instanceof Failure ? error.message : "The node does not respond. The page asks again when it does.");
 }
 async function more() {
   const { signal } = list.abort;
@@ -152,13 +154,15 @@ function entry(study) {
   const uid = study.study_instance_uid;
   const link = make(uid ? "a" : "span", uid ? { href: `#/studies/${encodeURIComponent(uid)}` } : { title: "Instances without a Study Instance UID" });
   const who = make("span", { class: "second" });
-  const row = make("tr", {}, make("td", { class: "lead wide", "data-label": "Patient" }, link, who));
+  const row = make("tr", {}, make("td", { class: "lead who" }, link, who));
   row.dataset.uid = uid;
   const own = { row, study: null, show(study) {
     if (own.study && JSON.stringify(own.study) === JSON.stringify(study)) return;
     own.study = study;
     if (link.textContent !== shown(called(study))) put(link, [value(called(study))]);
-    put(who, [study.patient_name && study.patient_id ? value(study.patient_id) : "", study.patient_birth_date ? ` born ${date(study.patient_birth_date)}` : ""]);
+    link.className = study.patient_name || study.patient_id ? "" : "mono";
+    const parts = [study.patient_name && study.patient_id ? [value(study.patient_id)] : [], study.patient_birth_date ? [`born ${date(study.patient_birth_date)}`] : []];
+    put(who, parts.filter((part) => part.length).flatMap((part, at) => (at ? [" · ", ...part] : part)));
     [...row.children].slice(1).forEach((old) => old.remove());
     row.append(...cells(study));
   } };
@@ -167,19 +171,19 @@ function entry(study) {
   return row;
 }
 function cells(study) {
-  const or = (text, as = value) => (text ? as(text) : "–");
+  const or = (label, text, kind, as = value) => cell(label, text ? as(text) : "–", text ? kind : `${kind} none`);
   const [sender, ...others] = study.calling_ae_titles;
-  const sources = make("span", { title: study.calling_ae_titles.map(shown).join(", ") }, or(sender?.trim()), ...(others.length ? [second(`and ${plural(others.length, "other")}`)] : []));
-  const images = make("span", {}, count(study.instances), second(`${plural(study.series, "series", "series")}, ${bytes(study.bytes)}`));
+  const sources = make("span", { title: study.calling_ae_titles.map(shown).join(", ") }, sender ? value(sender.trim()) : "–", ...(others.length ? [second(`and ${plural(others.length, "other")}`)] : []));
+  const images = make("span", {}, make("span", { class: "count" }, count(study.instances)), second(`${plural(study.series, "series", "series")}, ${bytes(study.bytes)}`));
   if (study.gone) images.append(make("span", { class: "tag bad" }, `${count(study.gone)} gone`));
   return [
-    cell("Study date", or(study.study_date, date), "date"),
-    cell("Modality", or(study.modalities.join(" "))),
-    cell("Description", or(study.description), "wide"),
-    cell("Accession", or(study.accession_number), "long"),
-    cell("Instances", images, "n"),
-    cell("Source", sources, "long"),
-    cell("Received", moment(study.last_received), "n"),
+    or("Study date", study.study_date, "date", date),
+    or("Modality", study.modalities.join(" "), "modality"),
+    or("Description", study.description, "what", (text) => make("span", { class: "clamp", title: shown(text) }, value(text))),
+    or("Accession", study.accession_number, "accession"),
+    cell("Instances", images, "n images"),
+    cell("Source", sources, sender ? "source" : "source none"),
+    cell("Received", moment(study.last_received), "n at"),
   ];
 }
 
@@ -225,6 +229,10 @@ export function leave() {
 
 // Keys and pointer.
 
+$("filter").addEventListener("click", () => {
+  const isOpen = $("search").classList.toggle("open");
+  $("filter").setAttribute("aria-expanded", String(isOpen));
+});
 $("search").addEventListener("input", () => {
   clearTimeout(list.typing);
   list.typing = setTimeout(load, TYPING_MS);

@@ -20,7 +20,8 @@ async function load() {
   } catch (error) {
     if (signal.aborted || error instanceof TokenRequired) return;
     if (!(error instanceof Failure)) own.heard = "";
-    nothing(error instanceof Failure ? error.message : "The node does not respond. The page asks again when it does.");
+    const isNoted = ["rebuilding", "unavailable"].includes(state.tick?.status.catalogue?.condition);
+    nothing(isNoted ? "The study cannot be shown until then." : error instanceof Failure ? error.message : "The node does not respond. The page asks again when it does.");
   } finally {
     if (!signal.aborted) own.isAsking = false;
     own.quietUntil = performance.now() + Math.max(REFRESH_MS, 4 * (performance.now() - began));
@@ -102,15 +103,15 @@ function seriesRow(series) {
   if (series.gone) images.append(make("span", { class: "tag bad" }, `${count(series.gone)} gone`));
   return make("tr", {},
     cell("Series", series.number === null ? "–" : String(series.number), "n number"), cell("Modality", or(series.modality)),
-    cell("Description", title, "wide"), cell("Instances", images, "n"), cell("Instance Numbers", numberCell(series), "wide numbers"),
-    cell("Size", bytes(series.bytes), "n"), cell("Received", moment(series.last_received), "n"));
+    cell("Description", title, "wide lead"), cell("Instances", images, "n"), cell("Size", bytes(series.bytes), "n"),
+    cell("Instance Numbers", numberCell(series), "wide numbers"), cell("Last received", moment(series.last_received), "n wide"));
 }
 function arrivalRow(arrival) {
   const or = (text) => (text ? value(text) : "–");
   return make("tr", {},
     cell("Calling AE", arrival.calling_ae_title === null ? "(not recorded)" : or(arrival.calling_ae_title.trim()), arrival.calling_ae_title === null ? "lead none" : "lead"),
     cell("Address", arrival.address ?? "–", "mono"), cell("Access rule", or(arrival.rule)), cell("Association", arrival.association === null ? "–" : String(arrival.association), "n"),
-    cell("Instances", count(arrival.instances), "n"), cell("First", moment(arrival.first_received), "n"), cell("Last", moment(arrival.last_received), "n"));
+    cell("Instances", count(arrival.instances), "n"), cell("First", moment(arrival.first_received), "n wide"), cell("Last", moment(arrival.last_received), "n wide"));
 }
 
 export function heard() {
