@@ -118,8 +118,8 @@ function route() {
   show();
 }
 window.addEventListener("hashchange", route);
-// The page whose sign-in is shown is left and entered without a change of the address.
-for (const link of ["to-node", "to-studies"]) $(link).addEventListener("click", () => $("sign-in").hidden || route());
+// The page whose sign-in is shown is entered again without a change of the address.
+for (const link of ["to-node", "to-studies"]) $(link).addEventListener("click", () => location.hash === $(link).hash && route());
 document.addEventListener("keydown", (event) => {
   const isTyping = event.target.closest?.("input, select, textarea, dialog");
   if (event.key !== "/" || isTyping || event.ctrlKey || event.metaKey || event.altKey || !$("sign-in").hidden) return;

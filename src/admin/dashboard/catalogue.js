@@ -53,8 +53,29 @@ export function reliance(catalogue) {
     case "catching_up": return `The catalogue is being compared with the disk.${seen} What was stored while the node did not run may be missing until then.`;
     case "behind": return `Some stored instances are not in the catalogue yet${reason ? ` (${shown(reason)})` : ""}: ${count(waiting)} wait to be entered, ${count(missed_total)} were missed and will be found by catch-up. Nothing is lost.`;
     case "rebuilding": return `The catalogue is being rebuilt from the stored files.${seen} Instances are received and stored as before.`;
-    case "unavailable": return `The catalogue is unavailable: ${sentence(shown(reason ?? ""))} ${sentence(shown(remedy ?? "the node tries again by itself"))} Instances are received and stored as before.`;
+    case "unavailable": return `The catalogue is unavailable: ${shown(reason ?? "")}. ${sentence(shown(remedy ?? "the node tries again by itself"))} Instances are received and stored as before.`;
     default: return "";
+  }
+}
+
+// When to ask again: at once after something was entered, and now and then, since files that are gone are no event. A question that takes long is
+// asked less often.
+const PAUSE_MS = 1500, IDLE_MS = 10000;
+export class Follower {
+  heard = "";
+  quietUntil = 0;
+  idleUntil = 0;
+  answered(began) {
+    const now = performance.now();
+    this.quietUntil = now + Math.max(PAUSE_MS, 4 * (now - began));
+    this.idleUntil = now + Math.max(IDLE_MS, 20 * (now - began));
+  }
+  isDue() {
+    const catalogue = state.tick.status.catalogue, now = performance.now();
+    const heard = catalogue ? `${catalogue.condition} ${catalogue.entered_total} ${catalogue.files === null}` : "off";
+    if (document.hidden || now < this.quietUntil || (heard === this.heard && now < this.idleUntil)) return false;
+    this.heard = heard;
+    return true;
   }
 }
 

@@ -1,17 +1,18 @@
 // The page of studies: a search that is answered while one types, newest first. What arrives meanwhile is seen at once, and moves nothing that
 // is being read: counts change where they stand, and a new study is put on top only while the list is seen from its top and nothing points at it.
 import { $, TokenRequired, ask, bytes, cell, count, make, plural, put, say, shown, state } from "./core.js";
-import { Failure, asStored, called, date, moment, personName, read, reliance, second, tellTimes, value } from "./catalogue.js";
+import { Failure, Follower, asStored, called, date, moment, personName, read, reliance, second, tellTimes, value } from "./catalogue.js";
 
 const FIRST = 50, MORE = 100;
 // Rows of the page at most. Further ones take the place of the first.
 const MAX_ROWS = 300;
-const TYPING_MS = 180, SLOW_MS = 400, VERY_SLOW_MS = 2000, REFRESH_MS = 1500;
+const TYPING_MS = 180, SLOW_MS = 400, VERY_SLOW_MS = 2000;
 
 const list = {
   rows: new Map(), next: null, isCut: false, newer: 0,
-  abort: null, isAsking: false, isLoaded: false, heard: "", quietUntil: 0, typing: 0, scroll: 0, opened: null,
+  abort: null, isAsking: false, isLoaded: false, typing: 0, scroll: 0, opened: null,
 };
+const follower = new Follower();
 const body = $("studies-list").tBodies[0];
 
 // What is asked.
@@ -36,7 +37,8 @@ async function load() {
   $("clear").hidden = !search().length;
   const slow = setTimeout(() => say("studies-count", "searching …"), SLOW_MS);
   const verySlow = setTimeout(() => say("studies-count", "still searching; a search of more than 5 s is stopped"), VERY_SLOW_MS);
-  list.isAsking = true;
+  const began = performance.now();
+  Object.assign(list, { isAsking: true, isLoaded: false });
   try {
     const { studies, next } = await page(FIRST, null, signal);
     list.rows.clear();
@@ -52,6 +54,7 @@ async function load() {
     clearTimeout(slow);
     clearTimeout(verySlow);
     if (!signal.aborted) list.isAsking = false;
+    follower.answered(began);
   }
 }
 function failed(error) {
@@ -59,7 +62,7 @@ function failed(error) {
   list.rows.clear();
   body.replaceChildren();
   Object.assign(list, { next: null, isCut: false, newer: 0, isLoaded: false });
-  if (!(error instanceof Failure)) list.heard = "";
+  if (!(error instanceof Failure)) follower.heard = "";
   // The note above the list has the reason.
   const isNoted = ["rebuilding", "unavailable"].includes(state.tick?.status.catalogue?.condition);
   tell(isNoted ? "No studies can be shown until then." : error instanceof Failure ? error.message : "The node does not respond. The page asks again when it does.");
@@ -120,8 +123,7 @@ async function refresh() {
     if (!signal.aborted) failed(error);
   } finally {
     if (!signal.aborted) list.isAsking = false;
-    // A search that takes long is not asked for all the time.
-    list.quietUntil = performance.now() + Math.max(REFRESH_MS, 4 * (performance.now() - began));
+    follower.answered(began);
   }
 }
 // Whether a row on top disturbs nobody.
@@ -212,19 +214,21 @@ export function heard() {
   $("catalogue-note").hidden = !note;
   $("catalogue-note").classList.toggle("bad", catalogue?.condition === "unavailable");
   tellTimes($("studies"));
-  const now = catalogue ? `${catalogue.condition} ${catalogue.entered_total} ${catalogue.files === null}` : "off";
-  if (now === list.heard || performance.now() < list.quietUntil || document.hidden || list.isAsking) return;
-  list.heard = now;
+  if (list.isAsking || !follower.isDue()) return;
   if (list.isLoaded) refresh(); else load();
 }
 export function enter() {
   if (!list.isLoaded) { load(); return; }
-  list.heard = "";
+  list.abort = new AbortController();
+  follower.heard = "";
   scrollTo(0, list.scroll);
   list.rows.get(list.opened)?.row.querySelector("a")?.focus({ preventScroll: true });
 }
 export function leave() {
-  if (!$("studies").hidden) list.scroll = scrollY;
+  if ($("studies").hidden) return;
+  list.scroll = scrollY;
+  list.abort?.abort();
+  list.isAsking = false;
 }
 
 // Keys and pointer.

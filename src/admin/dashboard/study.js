@@ -1,12 +1,11 @@
 // The page of a study: whether it arrived whole, by series, and who sent it.
 import { $, TokenRequired, ask, bytes, cell, count, draw, make, plural, put, say, shown, state } from "./core.js";
-import { Failure, called, date, lasted, moment, read, reliance, second, tellTimes, value } from "./catalogue.js";
+import { Failure, Follower, called, date, lasted, moment, read, reliance, second, tellTimes, value } from "./catalogue.js";
 
 // Rows of a table at most.
 const MAX_ROWS = 200;
-const REFRESH_MS = 1500;
 
-const own = { uid: null, abort: null, text: "", heard: "", isAsking: false, quietUntil: 0 };
+const own = { uid: null, abort: null, text: "", isAsking: false, follower: new Follower() };
 
 async function load() {
   const { signal } = own.abort;
@@ -19,12 +18,12 @@ async function load() {
     own.text = text;
   } catch (error) {
     if (signal.aborted || error instanceof TokenRequired) return;
-    if (!(error instanceof Failure)) own.heard = "";
+    if (!(error instanceof Failure)) own.follower.heard = "";
     const isNoted = ["rebuilding", "unavailable"].includes(state.tick?.status.catalogue?.condition);
     nothing(isNoted ? "The study cannot be shown until then." : error instanceof Failure ? error.message : "The node does not respond. The page asks again when it does.");
   } finally {
     if (!signal.aborted) own.isAsking = false;
-    own.quietUntil = performance.now() + Math.max(REFRESH_MS, 4 * (performance.now() - began));
+    own.follower.answered(began);
   }
 }
 function nothing(why) {
@@ -120,10 +119,7 @@ export function heard() {
   say("study-note", note);
   $("study-note").hidden = !note;
   tellTimes($("study"));
-  const now = catalogue ? `${catalogue.condition} ${catalogue.entered_total} ${catalogue.files === null}` : "off";
-  if (now === own.heard || own.isAsking || performance.now() < own.quietUntil || document.hidden) return;
-  own.heard = now;
-  load();
+  if (!own.isAsking && own.follower.isDue()) load();
 }
 export function enter(escaped) {
   leave();
@@ -136,7 +132,7 @@ export function enter(escaped) {
 }
 export function leave() {
   own.abort?.abort();
-  Object.assign(own, { isAsking: false, text: "", heard: "" });
+  Object.assign(own, { isAsking: false, text: "", follower: new Follower() });
 }
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !$("study").hidden && !$("confirm").open) location.hash = "#/studies";
