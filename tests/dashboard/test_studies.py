@@ -131,7 +131,7 @@ def test_what_arrives_is_seen_and_moves_nothing_that_is_read(node, scanner, brow
 
 def test_pages_follow_each_other_and_the_page_stays_small(node, scanner, browse):
     scanner.send_all([(study, (1,), {}) for study in range(1, 371)])
-    until(lambda: f'"entered_total":370' in node.get("/api/catalogue")[2].decode(), "all are entered")
+    until(lambda: '"entered_total":370' in node.get("/api/catalogue")[2].decode(), "all are entered")
     browser = studies(node, browse)
     until(lambda: len(names(browser)) == 50, "a page")
     assert text(browser, "studies-count") == "the newest 50"
@@ -141,6 +141,8 @@ def test_pages_follow_each_other_and_the_page_stays_small(node, scanner, browse)
         before = names(browser)[-1]
         more.send_keys(Keys.ENTER)
         until(lambda: names(browser)[-1] != before, "the next page")
+        focused = browser.switch_to.active_element
+        assert focused.text == names(browser)[names(browser).index(before) + 1], "the focus is on its first study"
         seen |= set(names(browser))
         assert len(names(browser)) <= 300
     assert seen == {f"Patient, {study}" for study in range(1, 371)}

@@ -10,7 +10,7 @@ const TYPING_MS = 180, SLOW_MS = 400, VERY_SLOW_MS = 2000;
 
 const list = {
   rows: new Map(), next: null, isCut: false, newer: 0,
-  abort: null, isAsking: false, isLoaded: false, typing: 0, scroll: 0, opened: null,
+  abort: null, isAsking: false, isExtending: false, isLoaded: false, typing: 0, scroll: 0, opened: null,
 };
 const follower = new Follower();
 const body = $("studies-list").tBodies[0];
@@ -68,8 +68,9 @@ function failed(error) {
   tell(isNoted ? "No studies can be shown until then." : error instanceof Failure ? error.message : "The node does not respond. The page asks again when it does.");
 }
 async function more() {
+  if (list.isExtending) return;
   const { signal } = list.abort;
-  $("more").disabled = true;
+  list.isExtending = true;
   try {
     const { studies, next } = await page(MORE, list.next, signal);
     list.next = next;
@@ -80,7 +81,7 @@ async function more() {
     if (hadFocus) first?.querySelector("a").focus({ preventScroll: true });
   } catch (error) {
     if (!signal.aborted && !(error instanceof TokenRequired)) say("studies-count", error.message);
-  } finally { $("more").disabled = false; }
+  } finally { list.isExtending = false; }
 }
 // The first rows go when there are too many; what is seen stays where it is.
 function cut() {
