@@ -117,14 +117,14 @@ def test_what_arrives_is_seen_and_moves_nothing_that_is_read(node, scanner, brow
     listed(browser, "Patient, 2", "Patient, 1")
     # Who has a study under the keyboard keeps it there: counts change in place, and new studies wait.
     older = browser.find_elements(By.CSS_SELECTOR, "#studies-list a")[1]
-    older.send_keys("")
     browser.execute_script("arguments[0].focus()", older)
+    place = older.rect
     scanner.send(1, numbers=(2, 3))
     scanner.send(3)
     until(lambda: rows(browser, "studies-list")[1].find_element(By.CSS_SELECTOR, ".count").text == "3", "it counts on")
     until(lambda: text(browser, "newer") == "1 new study: show", "the new one waits")
     assert names(browser) == ["Patient, 2", "Patient, 1"]
-    assert browser.switch_to.active_element == older
+    assert browser.switch_to.active_element == older and older.rect == place
     browser.find_element(By.ID, "newer").click()
     listed(browser, "Patient, 3", "Patient, 1", "Patient, 2")
 
