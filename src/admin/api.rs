@@ -58,7 +58,8 @@ struct Length {
 
 /// Every route.
 pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
-    let mut routes: Vec<_> = dashboard::FILES.iter().map(|file| (file.path, vec![(Method::GET, file.route())])).collect();
+    let mut routes: Vec<_> =
+        dashboard::FILES.iter().map(|file| (file.path, vec![(Method::GET, file.route())])).collect();
     routes.extend([
         ("/live", vec![(Method::GET, web::get().to(live))]),
         ("/ready", vec![(Method::GET, web::get().to(ready))]),

@@ -50,7 +50,8 @@ mod tests {
     #[test]
     fn the_page_has_no_way_to_make_markup_of_text_and_asks_nobody_else() {
         for File { path, content: script, .. } in FILES.iter().filter(|file| file.content_type == SCRIPT) {
-            let code = script.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            let code =
+                script.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
             for way in
                 ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "http:"]
             {
