@@ -1,5 +1,5 @@
 // The dashboard: it reads /api/history once and then lives on /api/events. The fragment of the address names the page.
-import { $, TokenRequired, age, ask, attempt, change, confirmed, health, notice, say, shown, signIn, state } from "./core.js";
+import { $, TokenRequired, age, ask, attempt, change, confirmed, health, notice, say, shown, state } from "./core.js";
 import * as node from "./node.js";
 import * as studies from "./studies.js";
 import * as study from "./study.js";

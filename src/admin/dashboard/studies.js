@@ -1,7 +1,7 @@
 // The page of studies: a search that is answered while one types, newest first. What arrives meanwhile is seen at once, and moves nothing that
 // is being read: counts change where they stand, and a new study is put on top only while the list is seen from its top and nothing points at it.
 import { $, TokenRequired, ask, bytes, cell, count, make, plural, put, say, shown, state } from "./core.js";
-import { Failure, Follower, asStored, called, date, moment, personName, read, reliance, second, tellTimes, value } from "./catalogue.js";
+import { Failure, Follower, asStored, called, date, moment, read, reliance, second, tellTimes, value } from "./catalogue.js";
 
 const FIRST = 50, MORE = 100;
 // Rows of the page at most. Further ones take the place of the first.
