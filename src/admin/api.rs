@@ -67,11 +67,9 @@ struct Length {
 
 /// Every route.
 pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
-    vec![
-        ("/", vec![(Method::GET, web::get().to(dashboard::page))]),
-        ("/style.css", vec![(Method::GET, web::get().to(dashboard::style))]),
-        ("/app.js", vec![(Method::GET, web::get().to(dashboard::script))]),
-        ("/icon.svg", vec![(Method::GET, web::get().to(dashboard::icon))]),
+    let mut routes: Vec<_> =
+        dashboard::FILES.iter().map(|file| (file.path, vec![(Method::GET, file.route())])).collect();
+    routes.extend([
         ("/live", vec![(Method::GET, web::get().to(live))]),
         ("/ready", vec![(Method::GET, web::get().to(ready))]),
         ("/metrics", vec![(Method::GET, web::get().to(scrape))]),
@@ -102,7 +100,8 @@ pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
                 (Method::DELETE, web::delete().to(undrain)),
             ],
         ),
-    ]
+    ]);
+    routes
 }
 
 /// Serves the routes, and answers 404 or 405 to everything else.

@@ -19,6 +19,7 @@ use tidegate_actors::Observer;
 use tidegate_actors::gauges::audit::Operator;
 
 use super::complaint::Complaint;
+use super::dashboard;
 use super::operators::{OperatorName, Role};
 use super::places::Client;
 use super::settings::Door;
@@ -26,8 +27,8 @@ use super::settings::Door;
 /// A request that changes something must have this header, with any value, or a token.
 pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
 
-/// Routes without authentication: probes, and the page, which contains no figures.
-const OPEN: [&str; 6] = ["/live", "/ready", "/", "/style.css", "/app.js", "/icon.svg"];
+/// Routes without authentication, beside the files of the dashboard: probes.
+const PROBES: [&str; 2] = ["/live", "/ready"];
 
 /// Routes for operators only: they show the memory of the process, and patients.
 const OF_OPERATORS: [&str; 3] = ["/debug/", "/api/studies", "/api/instances"];
@@ -215,7 +216,7 @@ fn judge(
     };
     let needed = if changes || OF_OPERATORS.iter().any(|beginning| path.starts_with(beginning)) {
         Trust::Operator
-    } else if OPEN.contains(&path) {
+    } else if PROBES.contains(&path) || dashboard::is_file(path) {
         Trust::Stranger
     } else if NOT_FOR_GUESTS.contains(&path) {
         Trust::Reader
@@ -330,7 +331,7 @@ mod tests {
     #[test]
     fn a_token_is_asked_for_everywhere_but_at_the_probes_and_the_page() {
         let token = Some("secret");
-        for path in OPEN {
+        for path in PROBES.into_iter().chain(dashboard::FILES.iter().map(|file| file.path)) {
             assert_eq!(judged(token, None, Method::GET, path, &[]), Ok(Trust::Stranger), "{path}");
         }
         for path in ["/metrics", "/api/status", "/api/openapi.json", "/nothing"] {

@@ -387,7 +387,7 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
         let documented = document["components"]["schemas"]["Stage"]["enum"].as_array().unwrap();
         assert_eq!(documented.iter().map(|name| name.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>(), stages);
-        let (script, style) = (include_str!("dashboard/app.js"), include_str!("dashboard/style.css"));
+        let (script, style) = (include_str!("dashboard/node.js"), include_str!("dashboard/style.css"));
         for stage in &stages {
             assert!(script.contains(&format!("\"{stage}\"")) && style.contains(&format!(".{stage} {{")), "{stage}");
         }

@@ -91,7 +91,7 @@ def browse(tmp_path: Path):
         browser.get(url)
         if token:
             browser.execute_script("sessionStorage.setItem('token', arguments[0])", token)
-            browser.get(url)
+            browser.refresh()
         return browser
 
     yield browse
@@ -100,5 +100,5 @@ def browse(tmp_path: Path):
         said += [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
         browser.quit()
     # What a test provokes on purpose: an answer that refuses, or a node that is gone.
-    provoked = ("401", "403", "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET")
+    provoked = ("401", "403", "404", "503", "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET")
     assert not [entry for entry in said if not any(word in entry["message"] for word in provoked)], said

@@ -8,6 +8,7 @@ from selenium.webdriver.common.keys import Keys
 from sender import Load, Sender
 
 HOSTILE = "<img src=x>"
+POINTS = "return import('/core.js').then((core) => core.state.points)"
 
 
 def text(browser, id: str) -> str:
@@ -49,8 +50,8 @@ def test_what_is_sent_is_seen(node, browse):
     until(lambda: "No open associations." in text(browser, "main"), "nobody any more")
     # Whoever comes later sees the same past.
     later = ready(browse(node.url + "/", token=token(node)))
-    until(lambda: len(later.execute_script("return state.points")) > 2, "the past")
-    assert sum(point["acknowledged"] for point in later.execute_script("return state.points")) > 0
+    until(lambda: len(later.execute_script(POINTS)) > 2, "the past")
+    assert sum(point["acknowledged"] for point in later.execute_script(POINTS)) > 0
 
 
 def test_an_association_is_aborted_from_the_keyboard_after_a_question(node, browse):
@@ -149,7 +150,7 @@ def test_it_reads_well_at_every_size_and_in_both_schemes(node, browse, width, da
 
 def test_the_chart_is_read_with_the_keyboard(node, browse):
     browser = ready(browse(node.url + "/", token=token(node)))
-    until(lambda: len(browser.execute_script("return state.points")) > 3, "some seconds")
+    until(lambda: len(browser.execute_script(POINTS)) > 3, "some seconds")
     chart = browser.find_element(By.ID, "memory-chart")
     chart.send_keys(Keys.ARROW_LEFT)
     tip = until(lambda: browser.find_elements(By.CSS_SELECTOR, "#memory-chart .tip"), "the figures of a second")[0]

@@ -1,0 +1,139 @@
+// The page of a study: whether it arrived whole, by series, and who sent it.
+import { $, TokenRequired, ask, bytes, cell, count, draw, make, plural, put, say, shown, state } from "./core.js";
+import { Failure, Follower, called, date, lasted, moment, read, reliance, second, tellTimes, value } from "./catalogue.js";
+
+// Rows of a table at most.
+const MAX_ROWS = 200;
+
+const own = { uid: null, abort: null, text: "", isAsking: false, follower: new Follower() };
+
+async function load() {
+  const { signal } = own.abort;
+  own.isAsking = true;
+  const began = performance.now();
+  try {
+    const found = await read(await ask(`api/studies/${encodeURIComponent(own.uid)}`, { signal }));
+    const text = JSON.stringify(found);
+    if (text !== own.text) show(found);
+    own.text = text;
+  } catch (error) {
+    if (signal.aborted || error instanceof TokenRequired) return;
+    if (!(error instanceof Failure)) own.follower.heard = "";
+    const isNoted = ["rebuilding", "unavailable"].includes(state.tick?.status.catalogue?.condition);
+    nothing(isNoted ? "The study cannot be shown until then." : error instanceof Failure ? error.message : "The node does not respond. The page asks again when it does.");
+  } finally {
+    if (!signal.aborted) own.isAsking = false;
+    own.follower.answered(began);
+  }
+}
+function nothing(why) {
+  own.text = "";
+  say("study-title", "Study");
+  put($("study-facts"), why ? fact("Study Instance UID", make("span", { class: "mono uid" }, shown(own.uid))) : []);
+  say("study-nothing", why);
+  $("study-nothing").hidden = !why;
+  for (const part of ["study-trouble", "study-series", "study-arrivals"]) $(part).hidden = true;
+}
+
+function show({ study, series, arrivals, arrivals_total }) {
+  $("study-nothing").hidden = true;
+  put($("study-title"), [value(called(study))]);
+  const or = (text, as = value) => (text ? as(text) : "–");
+  put($("study-facts"), [
+    ["Patient ID", or(study.patient_id)], ["Born", or(study.patient_birth_date, date)], ["Accession", or(study.accession_number)],
+    ["Study date", or(study.study_date, date)], ["Modality", or(study.modalities.join(" "))], ["Description", or(study.description)],
+    ["Stored", `${plural(study.instances, "instance")} in ${plural(study.series, "series", "series")}, ${bytes(study.bytes)}`],
+    ["Received", make("span", {}, moment(study.first_received), ` – `, moment(study.last_received), ` (${lasted(study.first_received, study.last_received)})`)],
+    ["Study Instance UID", make("span", { class: "mono uid" }, shown(study.study_instance_uid))],
+  ].flatMap(([name, content]) => fact(name, content)));
+  trouble(study, series);
+  $("study-series").hidden = !series.length;
+  say("series-count", shortened(series.length, study.series));
+  put($("series").tBodies[0], series.slice(0, MAX_ROWS).map(seriesRow));
+  $("study-arrivals").hidden = !arrivals.length;
+  say("arrivals-count", shortened(arrivals.length, arrivals_total));
+  put($("arrivals").tBodies[0], arrivals.slice(0, MAX_ROWS).map(arrivalRow));
+}
+const fact = (name, content) => [make("div", {}, make("dt", {}, name), make("dd", {}, content))];
+const shortened = (listed, total) => (Math.min(listed, MAX_ROWS) < total ? `the first ${Math.min(listed, MAX_ROWS)} of ${count(total)}` : "");
+
+// What an operator should look at, in words.
+function trouble(study, series) {
+  const words = [];
+  const sum = (of) => series.reduce((total, each) => total + of(each), 0);
+  const missing = sum((each) => each.numbers.missing), versions = sum((each) => each.versions);
+  const inSeries = series.filter((each) => each.numbers.missing).length;
+  if (missing) words.push(`${plural(missing, "Instance Number")} missing in ${plural(inSeries, "series", "series")}. Some devices skip numbers: a gap is a reason to ask the sender, and no proof of a loss.`);
+  if (study.gone) words.push(`${plural(study.gone, "stored file")} gone: removed or moved by people or programs since ${study.gone === 1 ? "it was" : "they were"} acknowledged.`);
+  if (versions) words.push(`${plural(versions, "further version")} of instances that are stored already: resent with other content.`);
+  put($("study-trouble"), words.map((text) => make("li", {}, text)));
+  $("study-trouble").hidden = !words.length;
+}
+const ranges = (numbers) => numbers.missing_ranges.map(([a, b]) => (a === b ? `${a}` : `${a}–${b}`)).join(", ");
+function numberCell({ numbers }) {
+  const { lowest, highest, missing, repeated, without } = numbers;
+  const box = make("span", {}, lowest === null ? "–" : lowest === highest ? `${lowest}` : `${lowest}–${highest}`);
+  if (lowest !== null && highest > lowest) box.append(strip(numbers));
+  if (missing) {
+    const all = ranges(numbers);
+    const listed = all.length > 70 ? `${all.slice(0, all.lastIndexOf(",", 70))}, …` : all;
+    box.append(make("span", { class: "tag warn", title: all }, `missing ${count(missing)}: ${listed}`));
+  }
+  if (repeated) box.append(second(`${plural(repeated, "number")} used more than once`));
+  if (without) box.append(second(`${plural(without, "instance")} without a number`));
+  return box;
+}
+// The numbers from the lowest to the highest, with the gaps where they are.
+function strip({ lowest, highest, missing_ranges }) {
+  const span = highest - lowest + 1;
+  const svg = draw("svg", { class: "numbers", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" });
+  svg.append(draw("rect", { class: "there", width: 100, height: 6 }));
+  for (const [a, b] of missing_ranges) {
+    // A gap of one number among thousands is still seen.
+    svg.append(draw("rect", { class: "missing", x: (a - lowest) * 100 / span, width: Math.max((b - a + 1) * 100 / span, 0.8), height: 6 }));
+  }
+  return svg;
+}
+function seriesRow(series) {
+  const or = (text) => (text ? value(text) : "–");
+  const title = make("span", {}, or(series.description), make("span", { class: "second mono uid" }, series.series_instance_uid ? shown(series.series_instance_uid) : "no Series Instance UID"));
+  const images = make("span", {}, count(series.instances));
+  if (series.versions) images.append(second(`of them ${plural(series.versions, "version")}`));
+  if (series.gone) images.append(make("span", { class: "tag bad" }, `${count(series.gone)} gone`));
+  return make("tr", {},
+    cell("Series", series.number === null ? "–" : String(series.number), "n number"), cell("Modality", or(series.modality)),
+    cell("Description", title, "wide lead"), cell("Instances", images, "n"), cell("Size", bytes(series.bytes), "n"),
+    cell("Instance Numbers", numberCell(series), "wide numbers"), cell("Last received", moment(series.last_received), "n wide"));
+}
+function arrivalRow(arrival) {
+  const or = (text) => (text ? value(text) : "–");
+  return make("tr", {},
+    cell("Calling AE", arrival.calling_ae_title === null ? "(not recorded)" : or(arrival.calling_ae_title.trim()), arrival.calling_ae_title === null ? "lead none" : "lead"),
+    cell("Address", arrival.address ?? "–", "mono"), cell("Access rule", or(arrival.rule)), cell("Association", arrival.association === null ? "–" : String(arrival.association), "n"),
+    cell("Instances", count(arrival.instances), "n"), cell("First", moment(arrival.first_received), "n wide"), cell("Last", moment(arrival.last_received), "n wide"));
+}
+
+export function heard() {
+  const catalogue = state.tick.status.catalogue;
+  const note = reliance(catalogue);
+  say("study-note", note);
+  $("study-note").hidden = !note;
+  tellTimes($("study"));
+  if (!own.isAsking && own.follower.isDue()) load();
+}
+export function enter(escaped) {
+  leave();
+  try { own.uid = decodeURIComponent(escaped); } catch { own.uid = escaped; }
+  own.abort = new AbortController();
+  nothing("");
+  scrollTo(0, 0);
+  $("study-title").focus({ preventScroll: true });
+  load();
+}
+export function leave() {
+  own.abort?.abort();
+  Object.assign(own, { isAsking: false, text: "", follower: new Follower() });
+}
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !$("study").hidden && !$("confirm").open) location.hash = "#/studies";
+});
