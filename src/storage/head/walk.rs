@@ -176,7 +176,7 @@ pub(crate) struct Walk {
     disorder: Option<DatasetFault>,
     /// The first other fault. The walk goes on behind the innermost sequence or item around it whose end is known.
     fault: Option<DatasetFault>,
-    /// The first one at which readers give up.
+    /// Where readers give up, if the first fault is one that makes them.
     broken: Option<Break>,
 }
 
@@ -255,10 +255,10 @@ impl Walk {
         }
     }
 
-    /// Ends the walk where the dataset ends, and says where readers give it up: at the first fault that [`Self::is_fatal`], or within a
-    /// sequence or an item of undefined length that is not closed.
+    /// Ends the walk where the dataset ends, and says where readers give it up: at the first fault if it [`Self::is_fatal`], or without a fault
+    /// within a sequence or an item of undefined length that is not closed. Readers do not agree on what is behind a fault.
     pub(super) fn broken(mut self) -> Option<Break> {
-        if self.broken.is_some() || matches!(self.state, State::Lost) {
+        if self.fault.is_some() {
             return self.broken;
         }
         self.leave_ended(self.offset - self.gathered as u64);
@@ -296,7 +296,7 @@ impl Walk {
 
     /// Notes a fault, with the bytes up to `offset` taken, and looks for the next place to go on at.
     fn fail(&mut self, fault: DatasetFault, place: Break, offset: u64) {
-        if self.broken.is_none() && self.is_fatal(&fault) {
+        if self.fault.is_none() && self.is_fatal(&fault) {
             self.broken = Some(place);
         }
         self.fault.get_or_insert(fault);

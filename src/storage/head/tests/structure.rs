@@ -10,6 +10,8 @@ const SEQUENCE_END: [u8; 8] = [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0];
 const SEQUENCE: [u8; 12] = [0x88, 0, 0x00, 0x02, b'S', b'Q', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
 /// The same of 4 bytes, with its value.
 const SEQUENCE_OF_4: [u8; 16] = [0x88, 0, 0x00, 0x02, b'S', b'Q', 0, 0, 4, 0, 0, 0, b'a', b'b', b'c', b'd'];
+/// The same with 4 bytes more than a delimiter has.
+const LONG_SEQUENCE: [u8; 12] = [0x88, 0, 0x00, 0x02, b'S', b'Q', 0, 0, 12, 0, 0, 0];
 /// (7FE0,0010), encapsulated.
 const PIXELS: [u8; 12] = [0xE0, 0x7F, 0x10, 0, b'O', b'B', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
 /// (0008,1155) in explicit VR.
@@ -63,7 +65,7 @@ fn what_readers_give_up_is_broken() {
 
 #[test]
 fn what_readers_bear_is_no_reason_to_refuse() {
-    let borne: [(&str, &[&[u8]]); 11] = [
+    let borne: [(&str, &[&[u8]]); 12] = [
         ("nothing more", &[]),
         ("a whole sequence", &[&SEQUENCE, &ITEM, &INSIDE, &ITEM_END, &SEQUENCE_END]),
         ("an item delimiter of no item", &[&ITEM_END]),
@@ -72,6 +74,7 @@ fn what_readers_bear_is_no_reason_to_refuse() {
         ("elements out of order", &[&INSIDE, &INSIDE]),
         ("fragments that are not closed", &[&PIXELS]),
         ("zeros", &[&[0; 16]]),
+        ("a break behind what they bear", &[&LONG_SEQUENCE, &SEQUENCE_END, b"QQQQ", &VALUE, &SEQUENCE]),
         ("bytes that are nothing", &[&[0xFF; 40]]),
         ("text", &[b"-- end of image --"]),
         ("a text of undefined length", &[&TEXT, b"text"]),
