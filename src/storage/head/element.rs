@@ -1,6 +1,6 @@
 //! One data element header in each of the encodings a dataset may have (PS3.5 §7.1).
 
-use dicom_core::{Tag, VR};
+use dicom_core::Tag;
 
 /// The longest element header: explicit VR with a 32-bit length.
 pub(crate) const MAX_HEADER_BYTES: usize = 12;
@@ -84,11 +84,6 @@ impl Header {
         let length = match LengthField::of(vr) {
             None => return Decoded::InvalidVr(tag),
             Some(LengthField::Bits16) => u32::from(u16_of([l0, l1])),
-            // The long form has two bytes that are zero (PS3.5 §7.1.2). Behind letters that are no VR of the standard, others are a short length,
-            // and readers do not agree on the element.
-            Some(LengthField::Bits32) if [l0, l1] != [0, 0] && VR::from_binary(vr).is_none() => {
-                return Decoded::InvalidVr(tag);
-            }
             Some(LengthField::Bits32) => match bytes.get(8..).and_then(|rest| rest.first_chunk::<4>()) {
                 Some(length) => u32_of(*length),
                 None => return Decoded::Needs(MAX_HEADER_BYTES),

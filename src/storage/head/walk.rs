@@ -276,8 +276,7 @@ impl Walk {
     fn is_fatal(&self, fault: &DatasetFault) -> bool {
         let Some((dataset, open)) = self.frames.split_first() else { return false };
         let frame = open.last().unwrap_or(dataset);
-        let is_sure = frame.encoding == dataset.encoding;
-        is_sure
+        frame.encoding == dataset.encoding
             && match fault {
                 DatasetFault::InvalidVr { .. } => (*b"AA"..=*b"ZZ").contains(&[self.header[4], self.header[5]]),
                 DatasetFault::UndefinedLength { tag, .. } => *tag == tags::PIXEL_DATA && open.is_empty(),
@@ -315,9 +314,8 @@ impl Walk {
             self.leave_ended(self.offset);
         }
         let offset = self.offset - self.gathered as u64;
-        let Some(Frame { encoding, limit, tag: parent, .. }) = self.frames.last() else { return bytes.len() };
-        let (encoding, tag) = (*encoding, *parent);
-        if offset + self.needed as u64 > *limit {
+        let Some(&Frame { encoding, limit, tag, .. }) = self.frames.last() else { return bytes.len() };
+        if offset + self.needed as u64 > limit {
             (self.gathered, self.needed) = (0, MIN_HEADER_BYTES);
             self.fail(DatasetFault::BeyondParent { tag, offset }, Break { tag, offset }, self.offset);
             return 0;
@@ -377,6 +375,13 @@ impl Walk {
             && tag <= before
         {
             self.disorder.get_or_insert(DatasetFault::OutOfOrder { tag, before, offset });
+        }
+        // The long form has two bytes that are zero (PS3.5 §7.1.2). Behind letters that are no VR of the standard, others are a short length, and
+        // readers do not agree on the element.
+        if self.header[6..8] != [0, 0]
+            && header.vr.is_some_and(|vr| header.bytes() == MAX_HEADER_BYTES && VR::from_binary(vr).is_none())
+        {
+            return Err(DatasetFault::InvalidVr { tag, offset });
         }
         self.has_invalid_vr |= header.vr.is_some_and(|vr| !looks_like_vr(vr));
         if !within_item && self.pixels.is_none() {

@@ -50,7 +50,7 @@ fn what_readers_give_up_is_broken() {
         ("an item of no sequence", &[&ITEM]),
         ("a sequence that ends within a header", &[&SEQUENCE_OF_4]),
         ("a sequence that ends within a header, with more behind it", &[&SEQUENCE_OF_4, &VALUE]),
-        ("letters that are no VR, with the short form of a length", &[&VALUE[..4], b"QQ", &VALUE[6..]]),
+        ("letters that are no VR, with the short form of a length", &[&VALUE[..4], b"QQ", &VALUE[6..], &VALUE]),
         ("bytes that are no VR, though the first is of one", &[&VALUE[..4], b"B\0", &VALUE[6..]]),
     ];
     for (what, tail) in broken {
