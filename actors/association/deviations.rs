@@ -15,6 +15,13 @@ impl Connection {
         if !meta.sop_instance_uid.is_standard() {
             self.deviates("sop_instance_uid", meta, "sop instance uid is not one by PS3.5 §9.1");
         }
+        if request.has_foreign_elements {
+            self.deviates(
+                "command_elements",
+                meta,
+                "command set has elements of other groups than 0000, which are ignored",
+            );
+        }
         if meta.sop_class_uid.as_str() != &*request.abstract_syntax {
             self.deviates("class_of_another_context", meta, "sop class is not that of the presentation context");
         }
@@ -22,14 +29,14 @@ impl Connection {
 
     /// Counts what is unusual about the dataset of a stored instance.
     pub(super) fn note_unusual_dataset(&self, instance: &Instance) {
-        let &Deviations { left_out_bytes, other_transfer_syntax, is_unordered, lacks_identity } =
+        let &Deviations { left_out_bytes, other_transfer_syntax, is_unordered, lacks_identity, has_invalid_vr } =
             instance.head.deviations();
         let meta = &instance.meta;
         if left_out_bytes > 0 {
             self.deviates(
                 "file_meta",
                 meta,
-                "file meta or command elements in front of the dataset are left out of the file",
+                "a preamble, file meta or command elements in front of the dataset are left out of the file",
             );
         }
         if let Some(evidence) = other_transfer_syntax {
@@ -51,6 +58,13 @@ impl Connection {
         }
         if is_unordered {
             self.deviates("order", meta, "data elements do not ascend (PS3.5 §7.1)");
+        }
+        if has_invalid_vr {
+            self.deviates(
+                "vr",
+                meta,
+                "two bytes in the place of a vr are none, the length behind them is read in the short form",
+            );
         }
         if lacks_identity {
             self.deviates("identity", meta, "dataset lacks a sop class, instance, study or series uid");

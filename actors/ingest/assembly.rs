@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tidegate_memory::allocator::prefer_huge_pages;
 use tidegate_memory::{BudgetExhausted, Holder, MemoryLease, Stage};
-use tidegate_storage::head::{HeadLimits, HeadScan, Structure, TAIL_BYTES, may_end_with_fragments};
+use tidegate_storage::head::{HeadLimits, HeadScan};
 use tidegate_storage::meta::FileMeta;
 use tidegate_storage::{FileBuilder, Instance, Payload, Placement};
 
@@ -34,8 +34,6 @@ const MAX_COPIED_BYTES: u64 = 64 * 1024;
 pub(super) struct Assembly {
     file: FileBuilder,
     scan: HeadScan,
-    /// Watches the whole dataset, once its opening is known.
-    structure: Option<Structure>,
     slices: Vec<Bytes>,
     /// The leases of `slices`.
     leases: Vec<Arc<MemoryLease>>,
@@ -62,7 +60,6 @@ impl Assembly {
         Self {
             scan: HeadScan::new(&meta.transfer_syntax_uid, wanted, HeadLimits::default()),
             file: FileBuilder::new(meta),
-            structure: None,
             slices: Vec::new(),
             leases: Vec::new(),
             is_contiguous: false,
@@ -88,7 +85,6 @@ impl Assembly {
         if self.scan.is_opening() {
             let Some(opened) = self.scan.open(&fragment) else { return Ok(()) };
             fragment.advance(opened.taken);
-            self.structure = self.scan.structure();
             self.begin_file();
             if !opened.first.is_empty() {
                 first = self.append(opened.first.into(), None, holder);
@@ -209,9 +205,6 @@ impl Assembly {
             self.file.update(bytes);
         }
         let _ = self.scan.feed(bytes); // an error shows in finish()
-        if let Some(structure) = &mut self.structure {
-            structure.feed(bytes);
-        }
         self.held += bytes.len() as u64;
     }
 
@@ -221,32 +214,6 @@ impl Assembly {
             self.scan.settle_transfer_syntax();
             self.begin_awaited_file();
         }
-    }
-
-    /// Looks for the pixel data in what is held, all of the dataset so far, and in what follows.
-    fn seek_pixel_data(&mut self) {
-        let Some(from) = self.scan.seek_pixel_data() else { return };
-        let meta = if self.is_contiguous { self.file.encoded_meta().len() as u64 } else { 0 };
-        let mut skipped = meta + from;
-        for piece in self.slices.iter().map(|slice| &slice[..]).chain([&self.block[..]]) {
-            let begin = piece.len().min(usize::try_from(skipped).unwrap_or(usize::MAX));
-            skipped -= begin as u64;
-            let _ = self.scan.feed(&piece[begin..]);
-        }
-    }
-
-    /// The last bytes of the dataset, all of which is in slices.
-    fn tail(&self) -> [u8; TAIL_BYTES] {
-        let (mut tail, mut missing) = ([0; TAIL_BYTES], TAIL_BYTES);
-        for slice in self.slices.iter().rev() {
-            let bytes = &slice[slice.len() - missing.min(slice.len())..];
-            tail[missing - bytes.len()..missing].copy_from_slice(bytes);
-            missing -= bytes.len();
-            if missing == 0 {
-                break;
-            }
-        }
-        tail
     }
 
     /// Whether any part is in the spool file or in flight to it.
@@ -283,7 +250,6 @@ impl Assembly {
         }
         if !self.spool.is_used() {
             self.settle_transfer_syntax();
-            self.seek_pixel_data();
         }
         if self.spooled == 0 && !self.is_contiguous {
             let meta = self.file.encoded_meta().clone();
@@ -320,7 +286,6 @@ impl Assembly {
     /// Finishes the dataset: the instance to be stored, or its refusal.
     pub(super) async fn finish(mut self, ingest: &Ingest) -> Result<StoreInstance, Refused> {
         if let Some(opened) = self.scan.open_at_end() {
-            self.structure = self.scan.structure();
             self.begin_file();
             let is_awaited = self.scan.awaits_pixel_data();
             self.note(&opened.first);
@@ -334,14 +299,14 @@ impl Assembly {
             return Err(Refused { refusal, study: self.study() });
         }
         self.close_block();
-        if !self.spool.is_used() && may_end_with_fragments(&self.tail()) {
-            self.seek_pixel_data();
+        let study = self.study();
+        let head = match self.scan.finish() {
+            Ok(head) => head,
+            Err(error) => return Err(Refused { refusal: error.into(), study }),
+        };
+        if let Err(mismatch) = head.check(self.file.meta()) {
+            return Err(Refused { refusal: mismatch.into(), study });
         }
-        let head = self.scan.finish().map_err(Refusal::from)?;
-        let study = || uid_of(head.value(STUDY_INSTANCE_UID));
-        let whole = self.structure.map_or(Ok(()), Structure::finish);
-        whole.map_err(|error| Refused { refusal: error.into(), study: study() })?;
-        head.check(self.file.meta()).map_err(|mismatch| Refused { refusal: mismatch.into(), study: study() })?;
         let payload = match (&self.spool.file, self.is_contiguous) {
             (Some(spool), _) => Payload::Spooled(spool.file().clone()),
             (None, true) => Payload::Contiguous(self.slices),

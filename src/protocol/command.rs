@@ -75,6 +75,8 @@ pub enum CommandError {
 pub(crate) struct Request {
     pub(crate) operation: Operation,
     pub(crate) has_data_set: bool,
+    /// There are elements of other groups than 0000, against PS3.7 §6.3.1.
+    pub(crate) has_foreign_elements: bool,
 }
 
 impl Request {
@@ -82,6 +84,7 @@ impl Request {
     pub(crate) fn parse(context_id: u8, mut rest: &[u8]) -> Result<Self, CommandError> {
         let (mut command_field, mut message_id, mut data_set_type) = (None, None, None);
         let (mut sop_class_uid, mut sop_instance_uid) = (&[][..], &[][..]);
+        let mut has_foreign_elements = false;
         while !rest.is_empty() {
             let (header, tail) = rest.split_at_checked(8).ok_or(CommandError::Truncated)?;
             let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
@@ -89,7 +92,8 @@ impl Request {
             let (value, tail) = tail.split_at_checked(length).ok_or(CommandError::Truncated)?;
             rest = tail;
             if header[0] != 0 || header[1] != 0 {
-                continue; // an element of another group says nothing about the command
+                has_foreign_elements = true; // they say nothing about the command
+                continue;
             }
             match u16::from_le_bytes([header[2], header[3]]) {
                 0x0002 | 0x0003 => sop_class_uid = value,
@@ -118,6 +122,7 @@ impl Request {
                 sop_instance_uid: sop_instance_uid.to_vec(),
             },
             has_data_set: data_set_type.ok_or(CommandError::MissingElement)? != NO_DATA_SET,
+            has_foreign_elements,
         })
     }
 }
@@ -188,10 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn elements_of_other_groups_are_ignored() {
+    fn elements_of_other_groups_are_noted_and_ignored() {
+        let expected = Request { has_foreign_elements: true, ..Request::parse(1, &echo_rq(&[])).unwrap() };
         let private = [&[9, 0, 0, 1, 2, 0, 0, 0][..], &[1, 0]].concat(); // numbered as a Command Field is
         for command in [[echo_rq(&[]), private.clone()].concat(), [private, echo_rq(&[])].concat()] {
-            assert_eq!(Request::parse(1, &command), Request::parse(1, &echo_rq(&[])));
+            assert_eq!(Request::parse(1, &command).as_ref(), Ok(&expected));
         }
     }
 

@@ -51,6 +51,8 @@ pub struct StoreRequest {
     pub transfer_syntax: Arc<str>,
     /// False if the command says that no dataset follows.
     pub has_data_set: bool,
+    /// The command set has elements of other groups than 0000, which are ignored.
+    pub has_foreign_elements: bool,
 }
 
 impl StoreRequest {

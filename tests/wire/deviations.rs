@@ -21,6 +21,9 @@ const SIZES: [usize; 3] = [100, 100_000, 3_000_000];
 /// A dataset that arrives in slices, and one that is read directly into the layout of the file.
 const FRAGMENTS: [usize; 2] = [16_000, 120_000];
 
+/// Data Set Trailing Padding (PS3.3 §C.12.1.5), in explicit VR.
+const PADDING: &[u8] = b"\xFC\xFF\xFC\xFFOB\0\0\x04\0\0\0\0\0\0\0";
+
 /// A request with one context for CT in `transfer_syntax`.
 fn in_syntax(transfer_syntax: &str) -> AssociationRQ {
     let context = |id, abstract_syntax: &str, transfer_syntax: &str| PresentationContextProposed {
@@ -145,11 +148,56 @@ fn pixel_data_of_another_form_than_the_context_has_get_the_true_label_or_are_ref
             assert_eq!((status, label.as_deref()), (0, Some(compressed)), "{compressed} {size} {fragment}");
             assert!(!node.log_text().contains("sender deviates"));
         }
+        let padded = [&encapsulated(&native)[..], PADDING].concat();
         for announced in [EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED] {
-            let (status, _, node) = outcome(announced, &encapsulated(&native), fragment);
-            assert_eq!(status, 0xC000, "{announced} {size} {fragment}");
-            node.logged(&["WARN", "pixel data is encapsulated, its transfer syntax is not"]);
+            for dataset in [&encapsulated(&native), &padded] {
+                let (status, _, node) = outcome(announced, dataset, fragment);
+                assert_eq!(status, 0xC000, "{announced} {size} {fragment}");
+                node.logged(&["WARN", "pixel data is encapsulated, its transfer syntax is not"]);
+            }
         }
+    }
+}
+
+/// However the dataset is received: in slices, read directly, or spooled.
+#[test]
+fn a_dataset_whose_elements_break_behind_its_head_is_refused() {
+    let open_sequence = &[0x88, 0, 0x00, 0x02, b'S', b'Q', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
+    let letters = &[0x88, 0, 0x40, 0x01, b'Q', b'Q', 2, 0, 0x80, 0, 0, 0];
+    for (size, fragment) in SIZES.into_iter().flat_map(|size| FRAGMENTS.map(|fragment| (size, fragment))) {
+        let native = dataset("1.2.3.5", size);
+        for broken in [open_sequence, letters] {
+            let (status, _, node) = outcome(EXPLICIT, &[&native, &broken[..]].concat(), fragment);
+            assert_eq!(status, 0xC000, "{size} {fragment}");
+            node.logged(&["WARN", "break at byte"]);
+        }
+        assert_eq!(outcome(EXPLICIT, &[&native, PADDING].concat(), fragment).0, 0, "{size} {fragment}");
+    }
+}
+
+#[test]
+fn odd_vrs_a_bare_preamble_and_foreign_command_elements_are_counted() {
+    let plain = dataset("1.2.3.5", 100);
+    let odd_vr = [&plain, &b"\x88\x00\x40\x01??\x02\0\x80\0"[..]].concat();
+    let preamble = [&[0; 128], &plain[..]].concat();
+    let usual = command(&[
+        (0x0002, CT.as_bytes()),
+        (0x0100, &[1, 0]),
+        (0x0110, &[2, 0]),
+        (0x0700, &[0, 0]),
+        (0x0800, &[0, 0]),
+        (0x1000, b"1.2.3.5\0"),
+    ]);
+    let foreign = [&usual, &b"\x09\0\x10\0\x04\0\0\0PRIV"[..]].concat();
+    let cases = [("vr", &usual, &odd_vr), ("file_meta", &usual, &preamble), ("command_elements", &foreign, &plain)];
+    for (kind, command, dataset) in cases {
+        let node = Node::start_with_surface(&[]);
+        let (mut wire, _) = Wire::associate(node.address(), in_syntax(EXPLICIT));
+        wire.send(&[p_data(1, 3, command), p_data(1, 2, dataset)].concat());
+        assert_eq!(wire.response().status, 0, "{kind}");
+        wire.release();
+        assert!(deviations(&node, kind), "{kind}");
+        node.logged(&["WARN", "sender deviates", kind]);
     }
 }
 

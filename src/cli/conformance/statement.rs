@@ -91,12 +91,14 @@ fn implementation_model(subject: &Subject<'_>) -> String {
          One application entity, {ae}, waits for associations. Real-world activity: a remote AE sends instances; each is written to a \
          file below the storage root, and answered with success when {durable}. No part of an instance is in memory only after the response.\n\n\
          Instances are stored at **level 2 (full)** of PS3.4 §B.4.1: every attribute, standard and private, is kept. No dataset is \
-         coerced or re-encoded, and none is parsed beyond the elements that name its file and the header of its Pixel Data: the file has \
+         coerced or re-encoded. Of the values, only those of the elements that name its file are read: the file has \
          the received bytes, behind a file meta with the transfer syntax of their presentation context. Where the first elements prove \
          another native encoding, or Pixel Data in a compressed transfer syntax is native (PS3.5 §A.4), the file meta names the native \
          transfer syntax of the elements. Elements of groups 0000 and 0002 in front of the dataset are left out; the transfer syntax that \
          they name is taken if elements and Pixel Data agree with it. Each of these is counted and logged. Encapsulated Pixel Data that \
-         nothing gives a transfer syntax, and a deflated dataset that cannot be inflated to its end, are refused with C000. Digital \
+         nothing gives a transfer syntax, a deflated dataset that cannot be inflated to its end, and a dataset whose elements break so that \
+         readers give it up (a sequence that is not closed, a delimiter without a sequence, letters that are no VR) are refused with C000. A \
+         dataset that ends within a value behind those elements is stored as it is. Digital \
          signatures stay valid.\n",
         ae = code(&subject.policy.ae_title),
     )

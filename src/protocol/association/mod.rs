@@ -308,6 +308,7 @@ impl Association {
             abstract_syntax: context.abstract_syntax.clone(),
             transfer_syntax: context.transfer_syntax.clone(),
             has_data_set: request.has_data_set,
+            has_foreign_elements: request.has_foreign_elements,
             operation: request.operation,
         }))
     }

@@ -3,8 +3,8 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::elements::Elements;
 use super::outcome::{HeadError, Limit, Progress};
-use super::scan::Scan;
 
 const BUFFER_BYTES: usize = 4096;
 /// Bytes passed to the inflater at once. Its output before a corrupt byte depends on the input that it has seen, so the input must not
@@ -17,7 +17,7 @@ const MAX_RATIO: u64 = 32;
 pub(super) struct Inflate {
     /// Raw deflate, without a zlib header (RFC 1951).
     stream: Decompress,
-    /// Inflated bytes that the scan may see.
+    /// Inflated bytes that the head must end within.
     max_head_bytes: u64,
     buffer: Box<[u8; BUFFER_BYTES]>,
     /// The current block.
@@ -27,10 +27,7 @@ pub(super) struct Inflate {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The scan sees what is inflated.
-    Scanning,
-    /// The scan has seen enough.
-    Checking,
+    UnderWay,
     /// The stream came to its end; what follows it is padding.
     Ended,
     /// The stream inflates to more than is looked at.
@@ -39,14 +36,14 @@ enum State {
 }
 
 impl Inflate {
-    /// Shows the scan at most `max_head_bytes`.
+    /// For a head within `max_head_bytes`.
     pub(super) fn new(max_head_bytes: u64) -> Self {
         Self {
             stream: Decompress::new(false),
             max_head_bytes,
             buffer: Box::new([0; BUFFER_BYTES]),
             block: Vec::with_capacity(BLOCK_BYTES),
-            state: State::Scanning,
+            state: State::UnderWay,
         }
     }
 
@@ -55,46 +52,48 @@ impl Inflate {
         matches!(self.state, State::Ended | State::TooLong)
     }
 
-    /// Inflates the whole blocks of `deflated`, and shows them to `scan` until it has seen enough. Done at the end of the stream.
-    pub(super) fn feed(&mut self, mut deflated: &[u8], scan: &mut Scan) -> Progress {
+    /// Whether the stream came to its end.
+    pub(super) fn is_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Inflates the whole blocks of `deflated` for `elements`. Done at the end of the stream.
+    pub(super) fn feed(&mut self, mut deflated: &[u8], elements: &mut Elements) -> Progress {
         while !deflated.is_empty() && self.is_under_way() {
             let now = deflated.len().min(BLOCK_BYTES - self.block.len());
             self.block.extend_from_slice(&deflated[..now]);
             deflated = &deflated[now..];
             if self.block.len() == BLOCK_BYTES {
-                self.flush(scan);
+                self.flush(elements);
             }
         }
         if self.is_under_way() { Progress::More } else { Progress::Done }
     }
 
     /// The same for the block under way, however short: for the end of the stream.
-    pub(super) fn flush(&mut self, scan: &mut Scan) {
+    pub(super) fn flush(&mut self, elements: &mut Elements) {
         let mut block = std::mem::take(&mut self.block);
-        self.inflate(&block, scan);
+        self.inflate(&block, elements);
         block.clear();
         self.block = block;
     }
 
     fn is_under_way(&self) -> bool {
-        matches!(self.state, State::Scanning | State::Checking)
+        self.state == State::UnderWay
     }
 
-    fn inflate(&mut self, mut deflated: &[u8], scan: &mut Scan) {
+    fn inflate(&mut self, mut deflated: &[u8], elements: &mut Elements) {
         while self.is_under_way() {
             let Step { taken, inflated, end } = self.step(deflated);
             deflated = &deflated[taken..];
             // Bytes before a corrupt one count; otherwise the head would depend on how the network cut the stream.
-            if self.state == State::Scanning && scan.feed(&self.buffer[..inflated]) == Progress::Done {
-                self.state = State::Checking;
-            }
-            if end == Some(State::Damaged) && self.state == State::Scanning {
-                let _ = scan.fail(HeadError::Deflate);
+            let _ = elements.feed(&self.buffer[..inflated]);
+            if end == Some(State::Damaged) {
+                elements.head.fail(HeadError::Deflate);
             }
             self.state = end.unwrap_or(self.state);
-            if self.state == State::Scanning && self.stream.total_out() >= self.max_head_bytes {
-                let _ = scan.fail(HeadError::Limit { which: Limit::Bytes });
-                self.state = State::Checking;
+            if self.is_under_way() && self.stream.total_out() >= self.max_head_bytes {
+                elements.head.fail(HeadError::Limit { which: Limit::Bytes });
             }
             // A full buffer means that more may be waiting inside the inflater.
             if deflated.is_empty() && inflated < BUFFER_BYTES {

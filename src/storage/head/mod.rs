@@ -1,16 +1,16 @@
 //! The head of a dataset: the few elements an instance is filed by, scanned as the bytes arrive.
 //!
-//! A dataset is never held or decoded as a whole, and the walk ends behind the last wanted element. It goes on to the header of the pixel
-//! data, past values that are skipped, only where the label of the file depends on them, or where [`HeadScan::seek_pixel_data`] asks for it.
-//! `opening` finds where the dataset begins and which encoding it is in, `scan` walks the elements, `element` decodes one header, `inflate`
-//! stands in front of them for the deflated transfer syntaxes, `syntax` knows the transfer syntaxes and chooses the label.
+//! A dataset is never held or decoded as a whole. `opening` finds where it begins and which encoding it is in. `elements` feeds two readers:
+//! `scan` keeps the wanted values and ends behind the last of them; `walk` passes over every element to the end of the dataset, skips the
+//! values, and notes the form of the pixel data and where the structure breaks. `element` decodes one header, `inflate` stands in front of
+//! them for the deflated transfer syntaxes, `syntax` knows the transfer syntaxes and chooses the label.
 
 pub(crate) mod element;
+mod elements;
 mod inflate;
 mod opening;
 mod outcome;
 mod scan;
-mod structure;
 pub(crate) mod syntax;
 #[cfg(test)]
 mod tests;
@@ -20,24 +20,25 @@ mod wanted;
 use dicom_core::Tag;
 
 use crate::uid::trim_padding;
+use elements::Elements;
 use inflate::Inflate;
 pub use opening::Opened;
 use opening::{Found, Opening};
 pub use outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Mismatch, Progress};
 use scan::Scan;
-pub use structure::Structure;
-pub use syntax::{Evidence, TAIL_BYTES, may_end_with_fragments};
+pub use syntax::Evidence;
 use syntax::{Label, Labels, Reading, Syntax};
+use walk::{Break, Walk};
 pub use wanted::Wanted;
 
-/// Reads the head of one dataset from fragments of any size.
+/// Reads the head of one dataset from fragments of any size, and watches the rest of it.
 ///
-/// It holds a partial element header, the wanted values (at most 1 KiB of each) and, for a deflated
-/// dataset, the inflater's window (some 50 KiB). Nesting costs no memory.
+/// It holds a partial element header, the wanted values (at most 1 KiB of each), 40 bytes for each open sequence and item (at most 40 KiB)
+/// and, for a deflated dataset, the inflater's window (some 50 KiB).
 pub struct HeadScan {
     /// The opening, until it is known.
     opening: Option<Opening>,
-    scan: Scan,
+    elements: Elements,
     inflate: Option<Inflate>,
     announced: Syntax,
     announced_uid: Box<str>,
@@ -56,7 +57,10 @@ impl HeadScan {
         let announced = Syntax::of(uid);
         Self {
             opening: Some(Opening::new(announced.encoding, announced.is_deflated)),
-            scan: Scan::new(announced.encoding, wanted.into(), limits),
+            elements: Elements {
+                head: Scan::new(announced.encoding, wanted.into(), limits),
+                whole: Walk::new(announced.encoding),
+            },
             inflate: announced.is_deflated.then(|| Inflate::new(limits.max_bytes)),
             announced,
             announced_uid: uid.into(),
@@ -85,28 +89,13 @@ impl HeadScan {
 
     /// Chooses the transfer syntax by what is known so far. Pixel data that contradict it are an error in the end.
     pub fn settle_transfer_syntax(&mut self) {
-        let chosen = self.labels.as_ref().and_then(|labels| labels.choose(self.scan.pixels()));
+        let chosen = self.labels.as_ref().and_then(|labels| labels.choose(self.elements.whole.pixels()));
         self.label = self.label.or(chosen).or(Some(Label::Announced));
-    }
-
-    /// Looks for the pixel data of a dataset whose opening is known, if their form matters, so that a form that the transfer syntax does not
-    /// allow is an error in the end. If the walk has ended before them, the dataset is to be fed again, from the byte that is returned on.
-    pub fn seek_pixel_data(&mut self) -> Option<u64> {
-        let labels = self.labels.as_ref().zip(self.label);
-        let matters = labels.is_some_and(|(labels, label)| labels.expects_a_form(label));
-        if matters { self.scan.seek_pixels() } else { None }
     }
 
     /// The raw value of a wanted element that has arrived so far, as [`Head::value`].
     pub fn value(&self, tag: Tag) -> Option<&[u8]> {
-        self.scan.value(tag).map(trim_padding)
-    }
-
-    /// Begins to watch the structure of a dataset whose opening is known, from its first byte on. `None` if that is not known by its
-    /// transfer syntax, or if it is deflated: a deflated dataset is held against its stream.
-    pub fn structure(&self) -> Option<Structure> {
-        let is_known = self.inflate.is_none() && !self.announced.is_private;
-        is_known.then(|| Structure::new(self.scan.encoding()))
+        self.elements.head.value(tag).map(trim_padding)
     }
 
     /// Looks at the next fragment of a dataset whose opening is not known yet. Once it is, [`Opened::first`] and the rest of the fragment are
@@ -132,50 +121,47 @@ impl HeadScan {
         if let Some(encoding) = proven {
             reading = Reading { encoding, is_deflated: false };
             self.inflate = None;
-            self.scan.read_as(encoding);
+            self.elements.read_as(encoding);
         }
         let named = named.filter(|uid| **uid != *self.announced_uid);
         let labels = Labels::new(self.announced, reading, named);
         let fitting = labels.choose(None);
         if is_endless {
-            let _ = self.scan.fail(HeadError::LongFileMeta);
+            self.elements.head.fail(HeadError::LongFileMeta);
         } else if fitting.is_none() && !self.announced.is_private {
-            let _ = self.scan.fail(HeadError::OtherEncoding { written: reading.encoding.name() });
+            self.elements.head.fail(HeadError::OtherEncoding { written: reading.encoding.name() });
         }
         let awaits_pixels = labels.depend_on_pixels() && !self.announced.is_private && !is_endless;
-        if awaits_pixels || reading.is_deflated {
-            let _ = self.scan.seek_pixels(); // a deflated dataset is inflated to its end anyway
-        }
         if !awaits_pixels {
             self.label = fitting.filter(|_| !self.announced.is_private).or(Some(Label::Announced));
         }
         self.labels = Some(labels);
     }
 
-    /// Takes the next fragment of the dataset; costs next to nothing once the outcome is known.
+    /// Takes the next fragment of the dataset. Bytes of a value that is skipped cost nothing.
     pub fn feed(&mut self, fragment: &[u8]) -> Progress {
         if !self.is_opening() {
             return self.advance(fragment);
         }
         let Some(Opened { first, taken }) = self.open(fragment) else { return Progress::More };
-        if !first.is_empty() && self.advance(&first) == Progress::Done {
-            return Progress::Done;
+        if !first.is_empty() {
+            let _ = self.advance(&first);
         }
         self.advance(&fragment[taken..])
     }
 
     fn advance(&mut self, fragment: &[u8]) -> Progress {
         let progress = match &mut self.inflate {
-            Some(inflate) => inflate.feed(fragment, &mut self.scan),
-            None => self.scan.feed(fragment),
+            Some(inflate) => inflate.feed(fragment, &mut self.elements),
+            None => self.elements.feed(fragment),
         };
-        if self.label.is_none() && (progress == Progress::Done || self.scan.pixels().is_some()) {
+        if self.label.is_none() && self.elements.whole.pixels().is_some() {
             self.settle_transfer_syntax();
         }
         progress
     }
 
-    /// Ends the scan, at the end of the dataset or once [`feed`](Self::feed) said `Done`.
+    /// Ends the scan at the end of the dataset.
     ///
     /// A dataset whose head ends before an element was wanted is whole; one that ends inside its
     /// head is not. A dataset in a transfer syntax that is not the standard's has an empty head if it cannot be read, and so has a deflated
@@ -187,13 +173,14 @@ impl HeadScan {
         if !self.any_bytes {
             return Err(HeadError::Empty);
         }
-        let is_whole = self.inflate.as_mut().is_none_or(|inflate| {
-            inflate.flush(&mut self.scan);
-            inflate.is_whole()
-        });
+        if let Some(inflate) = &mut self.inflate {
+            inflate.flush(&mut self.elements);
+        }
         self.settle_transfer_syntax();
         let contradiction = self.contradiction();
-        let head = if is_whole { self.scan.finish() } else { Err(HeadError::Deflate) };
+        let Elements { head, whole } = self.elements;
+        let is_whole = self.inflate.as_ref().is_none_or(Inflate::is_whole);
+        let head = if is_whole { head.finish() } else { Err(HeadError::Deflate) };
         let mut head = match head {
             Err(_) if self.announced.is_private => Head::unread(),
             Err(HeadError::Limit { .. }) if self.inflate.is_some() => Head::unread(),
@@ -206,13 +193,22 @@ impl HeadScan {
         let labels = self.labels.as_ref().zip(self.label);
         head.deviations.other_transfer_syntax =
             labels.and_then(|(labels, label)| Some(labels.other_than_announced(label)?.1));
-        Ok(head)
+        if self.announced.is_private {
+            return Ok(head);
+        }
+        head.deviations.has_invalid_vr = whole.has_invalid_vr();
+        // The rest of a deflated stream that is too long was not looked at.
+        let is_seen = self.inflate.as_ref().is_none_or(Inflate::is_ended);
+        match whole.broken().filter(|_| is_seen) {
+            Some(Break { tag, offset }) => Err(HeadError::Broken { tag, offset }),
+            None => Ok(head),
+        }
     }
 
     /// Pixel data of another form than the label of the file allows.
     fn contradiction(&self) -> Option<HeadError> {
         let (labels, label) = self.labels.as_ref().zip(self.label)?;
-        let form = self.scan.pixels()?;
+        let form = self.elements.whole.pixels()?;
         (!labels.allows(label, form)).then_some(HeadError::OtherPixelForm { found: form.name() })
     }
 }

@@ -7,6 +7,9 @@ use super::syntax::Evidence;
 use crate::meta::FileMeta;
 use crate::uid::trim_padding;
 
+/// Sequences of undefined length inside one another that are followed. Readers that recurse end before.
+pub(super) const MAX_DEPTH: u32 = 512;
+
 /// Limits of the scan for a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
@@ -22,7 +25,7 @@ pub struct HeadLimits {
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self { max_elements: 1 << 18, max_depth: 256, max_bytes: 16 << 20 }
+        Self { max_elements: 1 << 18, max_depth: MAX_DEPTH, max_bytes: 16 << 20 }
     }
 }
 
@@ -32,7 +35,7 @@ impl Default for HeadLimits {
 pub enum Progress {
     /// The head may continue in the next fragment.
     More,
-    /// The outcome is known, good or bad; further fragments are ignored.
+    /// The head is known, or that there is none. Further fragments count for the pixel data and the structure of the dataset alone.
     Done,
 }
 
@@ -120,6 +123,8 @@ pub struct Deviations {
     pub is_unordered: bool,
     /// An element that says what the instance is, and that was needed, is missing.
     pub lacks_identity: bool,
+    /// An element has two bytes in the place of its VR that are none (PS3.5 §7.1.2).
+    pub has_invalid_vr: bool,
 }
 
 impl Head {

@@ -9,7 +9,6 @@ use super::element::{
     SEQUENCE_DELIMITATION, UNDEFINED_LENGTH,
 };
 use super::outcome::{Deviations, Head, HeadError, HeadLimits, Limit, MAX_KEPT_BYTES, Progress, Values};
-use super::syntax::PixelForm;
 use super::wanted::Wanted;
 
 const FILE_META_GROUP: u16 = 0x0002;
@@ -49,12 +48,6 @@ pub(super) struct Scan {
     has_needed: bool,
     /// The head has ended without an identity: the rest of the dataset is searched for it, and may be whatever it is.
     is_searching: bool,
-    /// The walk goes on to the pixel data.
-    seeks_pixels: bool,
-    /// The form of the pixel data, once they were met.
-    pixels: Option<PixelForm>,
-    /// Where the header begins that ended the walk.
-    end: u64,
     worked_bytes: u64,
     values: Values,
     /// The last repetition of each element of [`CHECKED`].
@@ -96,9 +89,6 @@ impl Scan {
             is_unordered: false,
             has_needed: false,
             is_searching: false,
-            seeks_pixels: false,
-            pixels: None,
-            end: 0,
             worked_bytes: 0,
             repeated: Vec::new(),
         }
@@ -107,26 +97,6 @@ impl Scan {
     /// Reads the dataset in another encoding, from its first byte on.
     pub(super) fn read_as(&mut self, encoding: Encoding) {
         self.encoding = encoding;
-    }
-
-    /// The encoding that the dataset is read in.
-    pub(super) fn encoding(&self) -> Encoding {
-        self.encoding
-    }
-
-    /// The form of the pixel data, once they were met.
-    pub(super) fn pixels(&self) -> Option<PixelForm> {
-        self.pixels
-    }
-
-    /// Walks on to the pixel data. If the walk has ended, the dataset is to be fed again from the byte that is returned on.
-    pub(super) fn seek_pixels(&mut self) -> Option<u64> {
-        if std::mem::replace(&mut self.seeks_pixels, true) || self.pixels.is_some() {
-            return None;
-        }
-        let State::Done = self.state else { return None };
-        (self.state, self.offset, self.last) = (State::Header, self.end, Tag(0, 0));
-        Some(self.end)
     }
 
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Progress {
@@ -162,10 +132,11 @@ impl Scan {
         }
     }
 
-    /// Ends the scan with an error: the bytes that come next cannot be read.
-    pub(super) fn fail(&mut self, error: HeadError) -> Progress {
-        self.state = if self.has_needed { State::Done } else { State::Failed(error) };
-        Progress::Done
+    /// Ends the scan, if it is under way, with an error: the bytes that it needs are not available.
+    pub(super) fn fail(&mut self, error: HeadError) {
+        if !matches!(self.state, State::Done | State::Failed(_)) {
+            self.state = if self.has_needed { State::Done } else { State::Failed(error) };
+        }
     }
 
     /// The raw value of a wanted element, if it has been read to its end.
@@ -223,9 +194,7 @@ impl Scan {
         self.needed = MIN_HEADER_BYTES;
         match next {
             Ok(next) => self.state = next,
-            Err(error) => {
-                let _ = self.fail(error);
-            }
+            Err(error) => self.fail(error),
         }
         taken
     }
@@ -256,7 +225,6 @@ impl Scan {
             return Err(HeadError::StrayDelimiter { tag, offset });
         }
         if self.open == 0 && self.is_at_end(&header)? {
-            self.end = offset;
             return Ok(State::Done);
         }
         self.begun = true;
@@ -278,11 +246,9 @@ impl Scan {
         // Behind a head that is complete, the order is the sender's affair.
         self.is_unordered |= self.begun && tag <= self.last && (self.is_searching || !self.has_needed);
         self.last = tag;
-        self.pixels = self.pixels.or_else(|| PixelForm::of(header));
         self.is_searching |= is_behind && !self.is_identified();
         self.has_needed |= is_behind;
-        let is_complete = if self.is_searching { self.has(self.wanted.needed()) } else { self.wanted.ends_before(tag) };
-        Ok(is_complete && (self.pixels.is_some() || !self.seeks_pixels))
+        Ok(if self.is_searching { self.has(self.wanted.needed()) } else { self.wanted.ends_before(tag) })
     }
 
     fn has(&self, tags: &[Tag]) -> bool {

@@ -2,7 +2,7 @@
 
 use dicom_dictionary_std::tags;
 
-use super::element::{Decoded, Encoding, Header, MIN_HEADER_BYTES, SEQUENCE_DELIMITATION, UNDEFINED_LENGTH};
+use super::element::{Encoding, Header, UNDEFINED_LENGTH};
 
 /// Every UID the standard assigns starts so; what does not is private.
 const STANDARD_ROOT: &str = "1.2.840.10008.";
@@ -38,16 +38,6 @@ impl PixelForm {
             Self::Encapsulated => "encapsulated",
         }
     }
-}
-
-/// Bytes at the end of a dataset that [`may_end_with_fragments`] looks at.
-pub const TAIL_BYTES: usize = MIN_HEADER_BYTES;
-
-/// Whether a dataset that ends so may end with encapsulated pixel data, and so is worth a walk to them: with the delimiter of a sequence.
-pub fn may_end_with_fragments(tail: &[u8; TAIL_BYTES]) -> bool {
-    [Encoding::ExplicitLe, Encoding::ExplicitBe].into_iter().any(|encoding| {
-        matches!(Header::decode(tail, encoding), Decoded::Header(header) if header.tag == SEQUENCE_DELIMITATION)
-    })
 }
 
 /// What a transfer syntax says of its datasets.
@@ -166,11 +156,6 @@ impl Labels {
             Label::Announced => self.announced.pixels,
             Label::Elements => Some(PixelForm::Native),
         }
-    }
-
-    /// Whether the label says which form pixel data have.
-    pub(super) fn expects_a_form(&self, label: Label) -> bool {
-        self.pixels(label).is_some()
     }
 
     /// Whether pixel data of this form may stand under the label.

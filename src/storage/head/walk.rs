@@ -8,12 +8,13 @@ use dicom_dictionary_std::tags;
 
 use super::element::{
     Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
-    SEQUENCE_DELIMITATION, UNDEFINED_LENGTH,
+    SEQUENCE_DELIMITATION, UNDEFINED_LENGTH, looks_like_vr,
 };
+use super::outcome::MAX_DEPTH;
 use super::syntax::PixelForm;
 
-/// Sequences and items inside one another. Real datasets stay below twenty.
-const MAX_FRAMES: usize = 512;
+/// The dataset, and the sequences and items that are open. Real datasets stay below twenty, and a frame has 40 bytes.
+const MAX_FRAMES: usize = 1 + 2 * MAX_DEPTH as usize;
 
 const FILE_META_GROUP: u16 = 0x0002;
 
@@ -144,8 +145,12 @@ enum Kind {
 
 enum State {
     Header,
-    Value { tag: Tag, left: u64 },
-    Failed(DatasetFault),
+    Value {
+        tag: Tag,
+        left: u64,
+    },
+    /// Nothing says where the next element would be.
+    Lost,
 }
 
 /// Where a dataset is broken so that readers give it up.
@@ -158,8 +163,10 @@ pub(super) struct Break {
 
 pub(crate) struct Walk {
     state: State,
-    /// The form that the pixel data must have; `None`: any.
-    pixels: Option<PixelForm>,
+    /// The form of the pixel data of the dataset itself, and where they begin, once they were met.
+    pixels: Option<(PixelForm, u64)>,
+    /// An element was met whose VR is none.
+    has_invalid_vr: bool,
     header: [u8; MAX_HEADER_BYTES],
     gathered: usize,
     needed: usize,
@@ -167,21 +174,43 @@ pub(crate) struct Walk {
     frames: Vec<Frame>,
     /// The first element out of order. The walk goes on behind it.
     disorder: Option<DatasetFault>,
+    /// The first other fault. The walk goes on behind the innermost sequence or item around it whose end is known.
+    fault: Option<DatasetFault>,
+    /// Where readers give up, if the first fault is one that makes them.
+    broken: Option<Break>,
 }
 
 impl Walk {
-    pub(crate) fn new(encoding: Encoding, pixels: Option<PixelForm>) -> Self {
+    pub(crate) fn new(encoding: Encoding) -> Self {
         let dataset = Frame { kind: Kind::Elements, tag: Tag(0, 0), end: None, limit: u64::MAX, encoding, last: None };
         Self {
             state: State::Header,
-            pixels,
+            pixels: None,
+            has_invalid_vr: false,
             header: [0; MAX_HEADER_BYTES],
             gathered: 0,
             needed: MIN_HEADER_BYTES,
             offset: 0,
             frames: vec![dataset],
             disorder: None,
+            fault: None,
+            broken: None,
         }
+    }
+
+    /// Reads the dataset in another encoding, from its first byte on.
+    pub(super) fn read_as(&mut self, encoding: Encoding) {
+        self.frames.iter_mut().for_each(|dataset| dataset.encoding = encoding);
+    }
+
+    /// The form of the pixel data of the dataset itself, once they were met.
+    pub(super) fn pixels(&self) -> Option<PixelForm> {
+        self.pixels.map(|(form, _)| form)
+    }
+
+    /// Whether an element was met whose VR is none: its length has the short form.
+    pub(super) fn has_invalid_vr(&self) -> bool {
+        self.has_invalid_vr
     }
 
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
@@ -196,91 +225,123 @@ impl Walk {
                     }
                     taken
                 }
-                State::Failed(_) => return,
+                State::Lost => return,
             };
             self.offset += taken as u64;
             bytes = &bytes[taken..];
         }
     }
 
-    /// Ends the walk where the dataset ends.
-    pub(crate) fn finish(mut self) -> Result<(), DatasetFault> {
-        if let Some(fault) = self.disorder {
+    /// Ends the walk where the dataset ends. `form`: the one that the pixel data must have; `None`: any.
+    pub(crate) fn finish(mut self, form: Option<PixelForm>) -> Result<(), DatasetFault> {
+        if let Some(fault) = self.disorder.or(self.fault) {
             return Err(fault);
         }
         match self.state {
-            State::Failed(fault) => return Err(fault),
             State::Value { tag, left } => return Err(DatasetFault::ValueCut { tag, missing_bytes: left }),
             State::Header if self.offset == 0 => return Err(DatasetFault::Empty),
             State::Header if self.gathered > 0 => {
                 return Err(DatasetFault::HeaderCut { offset: self.offset - self.gathered as u64 });
             }
-            State::Header => {}
+            State::Header | State::Lost => {}
         }
         self.leave_ended(self.offset);
         match self.frames.as_slice() {
-            [_dataset] => Ok(()),
+            [_dataset] => {
+                let other = self.pixels.filter(|(found, _)| form.is_some_and(|form| form != *found));
+                other.map_or(Ok(()), |(found, offset)| Err(DatasetFault::PixelForm { found: found.name(), offset }))
+            }
             open => Err(DatasetFault::NotClosed { tag: open.last().map_or(Tag(0, 0), |frame| frame.tag) }),
         }
     }
 
-    /// Ends the walk where the dataset ends, and says whether readers give it up. Of the faults those count at which pydicom and dcmdump
-    /// both end with an error: delimiters out of place, sequences and items of undefined length that are not closed, a sequence that ends
-    /// within a header. A value that is cut, a wrong order and a length that is not that of an item is no reason to refuse a dataset.
+    /// Ends the walk where the dataset ends, and says where readers give it up: at the first fault if it [`Self::is_fatal`], or without a fault
+    /// within a sequence or an item of undefined length that is not closed. Readers do not agree on what is behind a fault.
     pub(super) fn broken(mut self) -> Option<Break> {
-        if !matches!(self.state, State::Failed(_)) {
-            self.leave_ended(self.offset - self.gathered as u64);
+        if self.fault.is_some() {
+            return self.broken;
         }
+        self.leave_ended(self.offset - self.gathered as u64);
         let (dataset, open) = self.frames.split_first()?;
-        let frame = open.last().unwrap_or(dataset);
-        if frame.encoding != dataset.encoding {
-            return None; // within a sequence of VR UN, whose encoding is not sure
+        if open.last().is_some_and(|frame| frame.encoding != dataset.encoding) {
+            return None; // as in is_fatal()
         }
-        match self.state {
-            State::Failed(DatasetFault::OutOfPlace { tag, offset }) => {
-                let is_fatal = match frame.kind {
+        let not_closed = open.iter().rev().find(|frame| frame.kind != Kind::Fragments && frame.end.is_none());
+        not_closed.map(|frame| Break { tag: frame.tag, offset: self.offset })
+    }
+
+    /// Whether pydicom and dcmdump both end with an error at the fault: what pydicom takes for a VR and dcmdump for none, pixel data of
+    /// undefined length that are no fragments, a delimiter out of place, a sequence that ends within a header. A length that is not that of
+    /// an item, and what is in a sequence of VR UN, whose encoding is not sure, is no reason to refuse a dataset.
+    fn is_fatal(&self, fault: &DatasetFault) -> bool {
+        let Some((dataset, open)) = self.frames.split_first() else { return false };
+        let frame = open.last().unwrap_or(dataset);
+        frame.encoding == dataset.encoding
+            && match fault {
+                DatasetFault::InvalidVr { .. } => (*b"AA"..=*b"ZZ").contains(&[self.header[4], self.header[5]]),
+                DatasetFault::UndefinedLength { tag, .. } => *tag == tags::PIXEL_DATA && open.is_empty(),
+                DatasetFault::OutOfPlace { tag, .. } => match frame.kind {
                     Kind::Fragments => true,
                     Kind::Sequence => frame.end.is_none(),
-                    Kind::Elements if open.is_empty() => matches!(tag, ITEM | SEQUENCE_DELIMITATION),
+                    Kind::Elements if open.is_empty() => matches!(*tag, ITEM | SEQUENCE_DELIMITATION),
                     Kind::Elements => frame.end.is_none() && tag.group() == ITEM_GROUP,
-                };
-                is_fatal.then_some(Break { tag, offset })
+                },
+                DatasetFault::BeyondParent { offset, .. } => {
+                    frame.kind == Kind::Sequence && offset + MIN_HEADER_BYTES as u64 > frame.limit
+                }
+                _ => false,
             }
-            State::Failed(DatasetFault::BeyondParent { offset, .. }) => {
-                let is_fatal = frame.kind == Kind::Sequence && offset + MIN_HEADER_BYTES as u64 > frame.limit;
-                is_fatal.then_some(Break { tag: frame.tag, offset })
-            }
-            State::Failed(_) => None,
-            State::Header | State::Value { .. } => {
-                let not_closed = open.iter().rev().find(|frame| frame.kind != Kind::Fragments && frame.end.is_none());
-                not_closed.map(|frame| Break { tag: frame.tag, offset: self.offset })
+    }
+
+    /// Notes a fault, with the bytes up to `offset` taken, and looks for the next place to go on at.
+    fn fail(&mut self, fault: DatasetFault, place: Break, offset: u64) {
+        if self.fault.is_none() && self.is_fatal(&fault) {
+            self.broken = Some(place);
+        }
+        self.fault.get_or_insert(fault);
+        while let Some(frame) = self.frames.pop() {
+            if let Some(end) = frame.end {
+                self.state = value(frame.tag, end.saturating_sub(offset));
+                return;
             }
         }
+        self.state = State::Lost;
     }
 
     /// Takes what `bytes` has of the current header, and acts on it once it is whole.
     fn gather(&mut self, bytes: &[u8]) -> usize {
+        if self.gathered == 0 {
+            self.leave_ended(self.offset);
+        }
+        let offset = self.offset - self.gathered as u64;
+        let Some(&Frame { encoding, limit, tag, .. }) = self.frames.last() else { return bytes.len() };
+        if offset + self.needed as u64 > limit {
+            (self.gathered, self.needed) = (0, MIN_HEADER_BYTES);
+            self.fail(DatasetFault::BeyondParent { tag, offset }, Break { tag, offset }, self.offset);
+            return 0;
+        }
         let taken = bytes.len().min(self.needed - self.gathered);
         self.header[self.gathered..self.gathered + taken].copy_from_slice(&bytes[..taken]);
         self.gathered += taken;
         if self.gathered < self.needed {
             return taken;
         }
+        let decoded = Header::decode(&self.header[..self.gathered], encoding);
+        if let Decoded::Needs(needed) = decoded {
+            self.needed = needed;
+            return taken;
+        }
+        (self.gathered, self.needed) = (0, MIN_HEADER_BYTES);
         let value_at = self.offset + taken as u64;
-        let offset = value_at - self.gathered as u64;
-        self.leave_ended(offset);
-        let Some(Frame { encoding, .. }) = self.frames.last() else { return taken };
-        let next = match Header::decode(&self.header[..self.gathered], *encoding) {
-            Decoded::Needs(needed) => {
-                self.needed = needed;
-                return taken;
-            }
-            Decoded::Header(header) => self.enter(header, offset, value_at),
-            Decoded::InvalidVr(tag) => Err(DatasetFault::InvalidVr { tag, offset }),
+        let (tag, next) = match decoded {
+            Decoded::Header(header) => (header.tag, self.enter(header, offset, value_at)),
+            Decoded::InvalidVr(tag) => (tag, Err(DatasetFault::InvalidVr { tag, offset })),
+            Decoded::Needs(_) => return 0,
         };
-        self.gathered = 0;
-        self.needed = MIN_HEADER_BYTES;
-        self.state = next.unwrap_or_else(State::Failed);
+        match next {
+            Ok(next) => self.state = next,
+            Err(fault) => self.fail(fault, Break { tag, offset }, value_at),
+        }
         taken
     }
 
@@ -315,15 +376,21 @@ impl Walk {
         {
             self.disorder.get_or_insert(DatasetFault::OutOfOrder { tag, before, offset });
         }
-        if let (false, Some(expected), Some(found)) = (within_item, self.pixels, PixelForm::of(&header))
-            && found != expected
+        // The long form has two bytes that are zero (PS3.5 §7.1.2). Behind letters that are no VR of the standard, others are a short length, and
+        // readers do not agree on the element.
+        if self.header[6..8] != [0, 0]
+            && header.vr.is_some_and(|vr| header.bytes() == MAX_HEADER_BYTES && VR::from_binary(vr).is_none())
         {
-            return Err(DatasetFault::PixelForm { found: found.name(), offset });
+            return Err(DatasetFault::InvalidVr { tag, offset });
+        }
+        self.has_invalid_vr |= header.vr.is_some_and(|vr| !looks_like_vr(vr));
+        if !within_item && self.pixels.is_none() {
+            self.pixels = PixelForm::of(&header).map(|form| (form, offset));
         }
         let (outer_limit, outer_encoding) = (frame.limit, frame.encoding);
         let content = content_of(&header).map_err(|()| DatasetFault::UndefinedLength { tag, offset })?;
         let Some((kind, encoding)) = content else {
-            return Ok(value(tag, length));
+            return Ok(value(tag, u64::from(length)));
         };
         let encoding = encoding.unwrap_or(outer_encoding);
         self.open(Frame { kind, tag, end, limit: end.unwrap_or(outer_limit), encoding, last: None }, offset)
@@ -337,7 +404,7 @@ impl Walk {
                 let (limit, encoding) = (end.unwrap_or(frame.limit), frame.encoding);
                 self.open(Frame { kind: Kind::Elements, tag, end, limit, encoding, last: None }, offset)
             }
-            (ITEM, Kind::Fragments, Some(end)) => Ok(value(tag, (end - value_at) as u32)),
+            (ITEM, Kind::Fragments, Some(end)) => Ok(value(tag, end - value_at)),
             (SEQUENCE_DELIMITATION, ..) if frame.end.is_none() => {
                 self.frames.pop();
                 Ok(State::Header)
@@ -355,8 +422,8 @@ impl Walk {
     }
 }
 
-fn value(tag: Tag, length: u32) -> State {
-    if length == 0 { State::Header } else { State::Value { tag, left: u64::from(length) } }
+fn value(tag: Tag, length: u64) -> State {
+    if length == 0 { State::Header } else { State::Value { tag, left: length } }
 }
 
 /// The content of an element: `None` for a value; otherwise the kind of its content and, if it differs from the surroundings, its encoding. An
@@ -366,7 +433,9 @@ fn content_of(header: &Header) -> Result<Option<(Kind, Option<Encoding>)>, ()> {
     Ok(match header.vr.as_ref() {
         Some(b"SQ") => Some((Kind::Sequence, None)),
         // PS3.5 §6.2.2, CP-246: a sequence whose VR was not known, in implicit VR little endian.
-        Some(b"UN") if undefined => Some((Kind::Sequence, Some(Encoding::ImplicitLe))),
+        Some(b"UN") if undefined && header.tag != tags::PIXEL_DATA => {
+            Some((Kind::Sequence, Some(Encoding::ImplicitLe)))
+        }
         Some(b"OB" | b"OW" | b"OF" | b"OD" | b"OL" | b"OV") if undefined => Some((Kind::Fragments, None)),
         Some(_) if undefined => return Err(()),
         Some(_) => None,

@@ -10,7 +10,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::verdict::{Digested, Fault, Verdict};
 use crate::digest::{Hasher, Recorded};
 use crate::fs::{Errno, Handle, read_full};
-use crate::head::syntax::Syntax;
+use crate::head::syntax::{PixelForm, Syntax};
 use crate::head::walk::{DatasetFault, Walk};
 use crate::head::{HeadLimits, HeadScan};
 use crate::layout::Layout;
@@ -159,10 +159,10 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// The dataset as input of the walk.
+/// The dataset as input of the walk, and the form that its pixel data must have.
 enum Dataset {
-    Plain(Walk),
-    Deflated(Box<Inflating>),
+    Plain(Walk, Option<PixelForm>),
+    Deflated(Box<Inflating>, Option<PixelForm>),
     /// Not ours to judge: the transfer syntax is private, so its datasets may be anything.
     Opaque,
 }
@@ -179,32 +179,33 @@ struct Inflating {
 impl Dataset {
     fn new(transfer_syntax_uid: &str) -> Self {
         let syntax = Syntax::of(transfer_syntax_uid);
-        let walk = Walk::new(syntax.encoding, syntax.pixels);
+        let walk = Walk::new(syntax.encoding);
         if syntax.is_deflated {
-            return Self::Deflated(Box::new(Inflating {
+            let inflating = Inflating {
                 stream: Decompress::new(false),
                 walk,
                 buffer: vec![0; INFLATED_BYTES],
                 ended: false,
                 trailing_bytes: 0,
                 fault: None,
-            }));
+            };
+            return Self::Deflated(Box::new(inflating), syntax.pixels);
         }
-        if syntax.is_private { Self::Opaque } else { Self::Plain(walk) }
+        if syntax.is_private { Self::Opaque } else { Self::Plain(walk, syntax.pixels) }
     }
 
     fn feed(&mut self, bytes: &[u8]) {
         match self {
-            Self::Plain(walk) => walk.feed(bytes),
-            Self::Deflated(inflating) => inflating.feed(bytes),
+            Self::Plain(walk, _) => walk.feed(bytes),
+            Self::Deflated(inflating, _) => inflating.feed(bytes),
             Self::Opaque => {}
         }
     }
 
     fn finish(self) -> Result<(), DatasetFault> {
         match self {
-            Self::Plain(walk) => walk.finish(),
-            Self::Deflated(inflating) => inflating.finish(),
+            Self::Plain(walk, form) => walk.finish(form),
+            Self::Deflated(inflating, form) => inflating.finish(form),
             Self::Opaque => Ok(()),
         }
     }
@@ -240,13 +241,13 @@ impl Inflating {
         }
     }
 
-    fn finish(self) -> Result<(), DatasetFault> {
+    fn finish(self, form: Option<PixelForm>) -> Result<(), DatasetFault> {
         match self.fault {
             Some(fault) => Err(fault),
             None if !self.ended && self.stream.total_in() == 0 => Err(DatasetFault::Empty),
             None if !self.ended => Err(DatasetFault::Deflate { offset: self.stream.total_in() }),
             None if self.trailing_bytes > 1 => Err(DatasetFault::Trailing { bytes: self.trailing_bytes }),
-            None => self.walk.finish(),
+            None => self.walk.finish(form),
         }
     }
 }
