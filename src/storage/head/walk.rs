@@ -256,7 +256,7 @@ impl Walk {
     }
 
     /// Ends the walk where the dataset ends, and says where readers give it up: at the first fault if it [`Self::is_fatal`], or without a fault
-    /// within a sequence or an item of undefined length that is not closed. Readers do not agree on what is behind a fault.
+    /// within a sequence, an item or fragments of undefined length that are not closed. Readers do not agree on what is behind a fault.
     pub(super) fn broken(mut self) -> Option<Break> {
         if self.fault.is_some() {
             return self.broken;
@@ -266,7 +266,7 @@ impl Walk {
         if open.last().is_some_and(|frame| frame.encoding != dataset.encoding) {
             return None; // as in is_fatal()
         }
-        let not_closed = open.iter().rev().find(|frame| frame.kind != Kind::Fragments && frame.end.is_none());
+        let not_closed = open.iter().rev().find(|frame| frame.end.is_none());
         not_closed.map(|frame| Break { tag: frame.tag, offset: self.offset })
     }
 
