@@ -101,6 +101,64 @@ impl Header {
     }
 }
 
+/// A header in the making, of bytes that arrive in pieces.
+pub(super) struct Gather {
+    bytes: [u8; MAX_HEADER_BYTES],
+    gathered: usize,
+    needed: usize,
+}
+
+impl Default for Gather {
+    fn default() -> Self {
+        Self { bytes: [0; MAX_HEADER_BYTES], gathered: 0, needed: MIN_HEADER_BYTES }
+    }
+}
+
+impl Gather {
+    /// Bytes of a header that is not whole yet.
+    pub(super) fn gathered(&self) -> usize {
+        self.gathered
+    }
+
+    /// Bytes that it has at least.
+    pub(super) fn needed(&self) -> usize {
+        self.needed
+    }
+
+    /// The bytes of the last header. Those behind the form of its length are of no meaning.
+    pub(super) fn bytes(&self) -> &[u8; MAX_HEADER_BYTES] {
+        &self.bytes
+    }
+
+    /// Drops what was gathered.
+    pub(super) fn clear(&mut self) {
+        (self.gathered, self.needed) = (0, MIN_HEADER_BYTES);
+    }
+
+    /// Takes what `bytes` has of the header: how many bytes, and [`Decoded::Needs`] until it is whole. Then the next may begin.
+    pub(super) fn take(&mut self, bytes: &[u8], encoding: Encoding) -> (usize, Decoded) {
+        // Nearly every header lies within one piece.
+        if let Some(longest) = bytes.first_chunk().filter(|_| self.gathered == 0) {
+            self.bytes = *longest;
+            let decoded = Header::decode(longest, encoding);
+            let taken = if let Decoded::Header(header) = &decoded { header.bytes() } else { MIN_HEADER_BYTES };
+            return (taken, decoded);
+        }
+        let taken = bytes.len().min(self.needed - self.gathered);
+        self.bytes[self.gathered..self.gathered + taken].copy_from_slice(&bytes[..taken]);
+        self.gathered += taken;
+        if self.gathered < self.needed {
+            return (taken, Decoded::Needs(self.needed));
+        }
+        let decoded = Header::decode(&self.bytes[..self.gathered], encoding);
+        match decoded {
+            Decoded::Needs(needed) => self.needed = needed,
+            Decoded::Header(_) | Decoded::InvalidVr(_) => self.clear(),
+        }
+        (taken, decoded)
+    }
+}
+
 /// Whether the bytes behind a tag look like a VR, known or yet to be defined.
 pub(crate) fn looks_like_vr(vr: [u8; 2]) -> bool {
     vr.iter().all(u8::is_ascii_uppercase)

@@ -5,8 +5,7 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
 
 use super::element::{
-    Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
-    SEQUENCE_DELIMITATION, UNDEFINED_LENGTH,
+    Decoded, Encoding, Gather, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, SEQUENCE_DELIMITATION, UNDEFINED_LENGTH,
 };
 use super::outcome::{Deviations, Head, HeadError, HeadLimits, Limit, MAX_KEPT_BYTES, Progress, Values};
 use super::wanted::Wanted;
@@ -26,10 +25,7 @@ pub(super) struct Scan {
     wanted: Wanted,
     limits: HeadLimits,
     state: State,
-    /// The header being gathered.
-    header: [u8; MAX_HEADER_BYTES],
-    gathered: usize,
-    needed: usize,
+    header: Gather,
     /// Sequences and items of undefined length that are open. One alternates with the other, so
     /// their number is all there is to know: even, the next header is an element's; odd, an item's.
     open: u32,
@@ -77,9 +73,7 @@ impl Scan {
             wanted,
             limits,
             state: State::Header,
-            header: [0; MAX_HEADER_BYTES],
-            gathered: 0,
-            needed: MIN_HEADER_BYTES,
+            header: Gather::default(),
             open: 0,
             implicit_from: None,
             offset: 0,
@@ -152,7 +146,7 @@ impl Scan {
             State::Failed(error) => Err(error),
             State::Value { tag, .. } => Err(HeadError::ValuePastEnd { tag }),
             State::Header if self.offset == 0 => Err(HeadError::Empty),
-            State::Header if self.gathered > 0 || self.open > 0 => Err(HeadError::Truncated),
+            State::Header if self.header.gathered() > 0 || self.open > 0 => Err(HeadError::Truncated),
             State::Header if !self.begun => Err(HeadError::NotADataset),
             State::Header | State::Done => Ok(self.head()),
         }
@@ -173,25 +167,15 @@ impl Scan {
 
     /// Takes what `bytes` has of the current header, and acts on it once it is whole.
     fn gather(&mut self, bytes: &[u8]) -> usize {
-        let taken = bytes.len().min(self.needed - self.gathered);
-        self.header[self.gathered..self.gathered + taken].copy_from_slice(&bytes[..taken]);
-        self.gathered += taken;
-        if self.gathered < self.needed {
-            return taken;
-        }
-        let encoding = self.encoding_here();
-        let next = match Header::decode(&self.header[..self.gathered], encoding) {
-            Decoded::Needs(needed) => {
-                self.needed = needed;
-                return taken;
-            }
-            Decoded::Header(header) => self.enter(header, self.offset + taken as u64 - self.gathered as u64),
+        let before = self.header.gathered();
+        let (taken, decoded) = self.header.take(bytes, self.encoding_here());
+        let next = match decoded {
+            Decoded::Needs(_) => return taken,
+            Decoded::Header(header) => self.enter(header, self.offset - before as u64),
             Decoded::InvalidVr(_) if !self.begun => Err(HeadError::NotADataset),
             Decoded::InvalidVr(tag) => Err(HeadError::InvalidVr { tag }),
         };
-        self.worked_bytes += self.gathered as u64;
-        self.gathered = 0;
-        self.needed = MIN_HEADER_BYTES;
+        self.worked_bytes += (before + taken) as u64;
         match next {
             Ok(next) => self.state = next,
             Err(error) => self.fail(error),

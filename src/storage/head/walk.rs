@@ -7,7 +7,7 @@ use dicom_dictionary_std::StandardDataDictionary;
 use dicom_dictionary_std::tags;
 
 use super::element::{
-    Decoded, Encoding, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
+    Decoded, Encoding, Gather, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
     SEQUENCE_DELIMITATION, UNDEFINED_LENGTH, looks_like_vr,
 };
 use super::outcome::MAX_DEPTH;
@@ -167,9 +167,7 @@ pub(crate) struct Walk {
     pixels: Option<(PixelForm, u64)>,
     /// An element was met whose VR is none.
     has_invalid_vr: bool,
-    header: [u8; MAX_HEADER_BYTES],
-    gathered: usize,
-    needed: usize,
+    header: Gather,
     offset: u64,
     frames: Vec<Frame>,
     /// The first element out of order. The walk goes on behind it.
@@ -187,9 +185,7 @@ impl Walk {
             state: State::Header,
             pixels: None,
             has_invalid_vr: false,
-            header: [0; MAX_HEADER_BYTES],
-            gathered: 0,
-            needed: MIN_HEADER_BYTES,
+            header: Gather::default(),
             offset: 0,
             frames: vec![dataset],
             disorder: None,
@@ -240,8 +236,8 @@ impl Walk {
         match self.state {
             State::Value { tag, left } => return Err(DatasetFault::ValueCut { tag, missing_bytes: left }),
             State::Header if self.offset == 0 => return Err(DatasetFault::Empty),
-            State::Header if self.gathered > 0 => {
-                return Err(DatasetFault::HeaderCut { offset: self.offset - self.gathered as u64 });
+            State::Header if self.header.gathered() > 0 => {
+                return Err(DatasetFault::HeaderCut { offset: self.offset - self.header.gathered() as u64 });
             }
             State::Header | State::Lost => {}
         }
@@ -261,7 +257,13 @@ impl Walk {
         if self.fault.is_some() {
             return self.broken;
         }
-        self.leave_ended(self.offset - self.gathered as u64);
+        let gathered = self.header.gathered();
+        self.leave_ended(self.offset - gathered as u64);
+        if gathered >= MIN_HEADER_BYTES {
+            // pydicom asks for the rest of the length. In front of a length it takes the dataset for ended.
+            let tag = self.frames.last().map_or(Tag(0, 0), |frame| frame.tag);
+            return Some(Break { tag, offset: self.offset });
+        }
         let (dataset, open) = self.frames.split_first()?;
         if open.last().is_some_and(|frame| frame.encoding != dataset.encoding) {
             return None; // as in is_fatal()
@@ -278,7 +280,9 @@ impl Walk {
         let frame = open.last().unwrap_or(dataset);
         frame.encoding == dataset.encoding
             && match fault {
-                DatasetFault::InvalidVr { .. } => (*b"AA"..=*b"ZZ").contains(&[self.header[4], self.header[5]]),
+                DatasetFault::InvalidVr { .. } => {
+                    (*b"AA"..=*b"ZZ").contains(&[self.header.bytes()[4], self.header.bytes()[5]])
+                }
                 DatasetFault::UndefinedLength { tag, .. } => *tag == tags::PIXEL_DATA && open.is_empty(),
                 DatasetFault::OutOfPlace { tag, .. } => match frame.kind {
                     Kind::Fragments => true,
@@ -310,39 +314,36 @@ impl Walk {
 
     /// Takes what `bytes` has of the current header, and acts on it once it is whole.
     fn gather(&mut self, bytes: &[u8]) -> usize {
-        if self.gathered == 0 {
+        if self.header.gathered() == 0 {
             self.leave_ended(self.offset);
         }
-        let offset = self.offset - self.gathered as u64;
+        let offset = self.offset - self.header.gathered() as u64;
         let Some(&Frame { encoding, limit, tag, .. }) = self.frames.last() else { return bytes.len() };
-        if offset + self.needed as u64 > limit {
-            (self.gathered, self.needed) = (0, MIN_HEADER_BYTES);
-            self.fail(DatasetFault::BeyondParent { tag, offset }, Break { tag, offset }, self.offset);
-            return 0;
+        if offset + self.header.needed() as u64 > limit {
+            return self.end_within_header(tag, offset);
         }
-        let taken = bytes.len().min(self.needed - self.gathered);
-        self.header[self.gathered..self.gathered + taken].copy_from_slice(&bytes[..taken]);
-        self.gathered += taken;
-        if self.gathered < self.needed {
-            return taken;
-        }
-        let decoded = Header::decode(&self.header[..self.gathered], encoding);
-        if let Decoded::Needs(needed) = decoded {
-            self.needed = needed;
-            return taken;
-        }
-        (self.gathered, self.needed) = (0, MIN_HEADER_BYTES);
+        let (taken, decoded) = self.header.take(bytes, encoding);
         let value_at = self.offset + taken as u64;
+        if value_at > limit {
+            return self.end_within_header(tag, offset);
+        }
         let (tag, next) = match decoded {
             Decoded::Header(header) => (header.tag, self.enter(header, offset, value_at)),
             Decoded::InvalidVr(tag) => (tag, Err(DatasetFault::InvalidVr { tag, offset })),
-            Decoded::Needs(_) => return 0,
+            Decoded::Needs(_) => return taken,
         };
         match next {
             Ok(next) => self.state = next,
             Err(fault) => self.fail(fault, Break { tag, offset }, value_at),
         }
         taken
+    }
+
+    /// The item or sequence ends within the header that begins at `offset`. Nothing more is taken.
+    fn end_within_header(&mut self, tag: Tag, offset: u64) -> usize {
+        self.header.clear();
+        self.fail(DatasetFault::BeyondParent { tag, offset }, Break { tag, offset }, self.offset);
+        0
     }
 
     /// Closes the frames of known length that end at `offset`. None can end before: no value reaches beyond its frame.
@@ -378,7 +379,7 @@ impl Walk {
         }
         // The long form has two bytes that are zero (PS3.5 §7.1.2). Behind letters that are no VR of the standard, others are a short length, and
         // readers do not agree on the element.
-        if self.header[6..8] != [0, 0]
+        if self.header.bytes()[6..8] != [0, 0]
             && header.vr.is_some_and(|vr| header.bytes() == MAX_HEADER_BYTES && VR::from_binary(vr).is_none())
         {
             return Err(DatasetFault::InvalidVr { tag, offset });

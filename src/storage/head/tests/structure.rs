@@ -39,12 +39,13 @@ fn structure_of(syntax: &str, dataset: &[u8], piece: usize) -> Result<(), HeadEr
 
 #[test]
 fn what_readers_give_up_is_broken() {
-    let broken: [(&str, &[&[u8]]); 12] = [
+    let broken: [(&str, &[&[u8]]); 13] = [
         ("a sequence that is not closed", &[&SEQUENCE, &ITEM, &INSIDE, &ITEM_END]),
         ("an item that is not closed", &[&SEQUENCE, &ITEM, &INSIDE, &SEQUENCE_END]),
         ("neither closed", &[&SEQUENCE, &ITEM, &INSIDE]),
         ("cut in the delimiter", &[&SEQUENCE, &ITEM, &INSIDE, &ITEM_END, &SEQUENCE_END[..7]]),
         ("cut in a value", &[&SEQUENCE, &ITEM, &INSIDE[..12]]),
+        ("cut in a length of 32 bits", &[&TEXT[..10]]),
         ("an element without an item", &[&SEQUENCE, &INSIDE, &SEQUENCE_END]),
         ("a second delimiter", &[&SEQUENCE, &SEQUENCE_END, &SEQUENCE_END]),
         ("an item of no sequence", &[&ITEM]),
