@@ -362,6 +362,10 @@ impl<D: Disk> Keeper<D> {
 fn log_end(state: &WorkState) {
     let WorkState { work, took, progress, problems, .. } = state;
     let took_ms = took.as_millis() as u64;
+    // Every few minutes: only what it has found is worth a line.
+    if state.number > 1 && *work == Work::Changes && progress.differences() == 0 && progress.unreadable == 0 {
+        return;
+    }
     if *work == Work::Check {
         info!(
             files = progress.files,

@@ -22,6 +22,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const FIRST_REPEAT: Duration = Duration::from_secs(30);
 const LONGEST_REPEAT: Duration = Duration::from_secs(600);
 
+/// Between two catch-ups of changed directories while nothing asks for one: people delete and move files. It costs a `stat` for each directory.
+const INTERVAL: Duration = Duration::from_secs(600);
+
 /// Makes the view of the disk for each work.
 pub(crate) type OpenDisk<D> = Box<dyn Fn() -> Result<D, StoreError> + Send + Sync>;
 
@@ -142,7 +145,7 @@ impl<D: Disk> Works<D> {
                 self.repeat_at = Some(Instant::now() + self.repeat_after);
                 self.repeat_after = (self.repeat_after * 2).min(LONGEST_REPEAT);
             } else {
-                self.repeat_at = None;
+                self.repeat_at = Some(Instant::now() + INTERVAL);
                 self.repeat_after = FIRST_REPEAT;
             }
         }

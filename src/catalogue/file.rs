@@ -65,7 +65,8 @@ fn give_to_owner(file: &File, directory: &Path) {
 /// descriptor of a file ends all locks that this process has on it (fcntl(2)), those of SQLite among them.
 pub(crate) fn check_access(path: &Path, access: Access) -> Result<(), Error> {
     let failed = Error::system(path);
-    if fs::metadata(path).map_err(&failed)?.is_dir() {
+    // The open of a FIFO waits for its other end.
+    if !fs::metadata(path).map_err(&failed)?.is_file() {
         return Err(Error::Foreign { path: path.to_owned() });
     }
     accessat(CWD, path, access, AtFlags::EACCESS).map_err(|error| failed(error.into()))

@@ -22,7 +22,7 @@ use crate::admin::catalogue::state::CatalogueWork;
 /// `tidegate studies`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-All conditions must fit, in upper or lower case. TEXT is what one has at hand: the beginning of a patient ID, of a patient's name \
+All conditions must fit, in upper or lower case of the letters A to Z. TEXT is what one has at hand: the beginning of a patient ID, of a patient's name \
 (family name first, as DICOM writes it), of an accession number or of a Study Instance UID, or a whole AE title.
 
 Times are UTC. If no node runs, the catalogue is read as it was left. Exit codes: 0 found, 1 nothing fits or the catalogue cannot be \
@@ -107,7 +107,8 @@ The catalogue is derived from the stored files: no file is changed by any of the
 Ctrl-C ends the wait; a running node continues the work, and without one what was done until then stays.
 
   tidegate catalogue status    how far it can be relied on
-  tidegate catalogue check     compare it with every stored file; exit code 1 if they differ
+  tidegate catalogue check     compare it with the list of stored files; exit code 1 if they differ
+  tidegate catalogue catch-up  the same, and correct it: what people removed is gone from then on
   tidegate catalogue rebuild   read every stored file, and correct it")]
 pub(super) struct CatalogueArgs {
     #[command(flatten)]
@@ -123,8 +124,10 @@ pub(super) struct CatalogueArgs {
 enum CatalogueCommand {
     /// Show the file, its condition, and the work under way
     Status,
-    /// Compare the catalogue with every stored file, and change nothing
+    /// Compare the catalogue with the list of stored files, and change nothing
     Check,
+    /// Compare it with the list of stored files, and correct it
+    CatchUp,
     /// Read every stored file, and correct what the catalogue has of it
     Rebuild,
 }
@@ -240,6 +243,7 @@ pub(super) fn catalogue(args: CatalogueArgs) -> Exit {
             return state.map_or_else(|exit| exit, |state| show(json, &state, text::state));
         }
         CatalogueCommand::Check => CatalogueWork::Check,
+        CatalogueCommand::CatchUp => CatalogueWork::CatchUp,
         CatalogueCommand::Rebuild => CatalogueWork::Rebuild,
     };
     match work::done(reach, work) {

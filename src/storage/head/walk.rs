@@ -259,10 +259,9 @@ impl Walk {
         }
         let gathered = self.header.gathered();
         self.leave_ended(self.offset - gathered as u64);
+        // pydicom asks for the rest of a length. In front of it, the dataset counts as ended.
         if gathered >= MIN_HEADER_BYTES {
-            // pydicom asks for the rest of the length. In front of a length it takes the dataset for ended.
-            let tag = self.frames.last().map_or(Tag(0, 0), |frame| frame.tag);
-            return Some(Break { tag, offset: self.offset });
+            return self.frames.last().map(|frame| Break { tag: frame.tag, offset: self.offset });
         }
         let (dataset, open) = self.frames.split_first()?;
         if open.last().is_some_and(|frame| frame.encoding != dataset.encoding) {
