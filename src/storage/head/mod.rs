@@ -7,6 +7,7 @@
 
 pub(crate) mod element;
 mod elements;
+mod fault;
 mod inflate;
 mod opening;
 mod outcome;

@@ -72,12 +72,18 @@ fn fragments_that_are_not_closed_are_broken() {
         &[&PIXELS[..]][..],
         &[&PIXELS, &FRAGMENT],
         &[&PIXELS, &FRAGMENT[..10]],
-        &[&PIXELS, &FRAGMENT, &SEQUENCE_END[..7]],
+        &[&PIXELS, &FRAGMENT, &SEQUENCE_END[..3]],
     ] {
         let found = structure_of(JPEG, &ending(tail), 7);
         assert!(matches!(found, Err(HeadError::Broken { tag: tags::PIXEL_DATA, .. })), "{found:?}");
     }
-    assert_eq!(structure_of(JPEG, &ending(&[&PIXELS, &FRAGMENT, &SEQUENCE_END]), 7), Ok(()));
+    for end in [4, 7, 8] {
+        assert_eq!(
+            structure_of(JPEG, &ending(&[&PIXELS, &FRAGMENT, &SEQUENCE_END[..end]]), 7),
+            Ok(()),
+            "known by its tag"
+        );
+    }
 }
 
 #[test]
