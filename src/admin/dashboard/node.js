@@ -7,6 +7,10 @@ const STAGE_WORDS = {
   writing: "being committed", spooling: "being spooled", catalogue: "being catalogued", admin: "admin",
 };
 
+const MOST_ENDED = 20;
+// The last question for ended associations: which were open then, and when.
+const asked = { open: null, at: 0, isRunning: false };
+
 const own = { before: new Map(), rates: new Map(), cursor: null };
 
 export function show() {
