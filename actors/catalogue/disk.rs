@@ -16,7 +16,7 @@ use tidegate_storage::survey::{self, Directories, Files, Survey};
 use tidegate_storage::{Store, StoreError};
 
 use super::record;
-use crate::committed::now_ms;
+use super::work::now_ms;
 use crate::elements::{Catalogued, optional};
 
 /// Files are read by so many threads at most: reading waits for the disk, and what is read is entered by one.
@@ -103,7 +103,7 @@ impl Disk for RootDisk {
     }
 
     fn now_ns(&self) -> i64 {
-        i64::try_from(now_ms()).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+        now_ms().saturating_mul(1_000_000)
     }
 }
 

@@ -6,7 +6,7 @@ use tidegate_storage::{OpenError, Settings, Store, StoreError};
 
 use super::disk::RootDisk;
 use super::state::CatalogueRequest;
-use crate::committed;
+use super::work::now_ms;
 use crate::node::settings::CatalogueSettings;
 
 /// What was found.
@@ -61,10 +61,6 @@ pub fn work(
         }
     }
     Ok(Outcome { progress: catch_up.progress(), problems })
-}
-
-fn now_ms() -> i64 {
-    i64::try_from(committed::now_ms()).unwrap_or(i64::MAX)
 }
 
 /// A rebuild sets a damaged file aside, if the node chose its path.

@@ -159,3 +159,14 @@ pub enum CatalogueRequest {
     /// Compare the catalogue with all directories, and correct it.
     CatchUp,
 }
+
+impl CatalogueRequest {
+    /// The work that is done for it.
+    pub fn work(self) -> Work {
+        match self {
+            Self::Check => Work::Check,
+            Self::Rebuild => Work::Rebuild,
+            Self::CatchUp => Work::CatchUp,
+        }
+    }
+}

@@ -146,6 +146,13 @@ impl Child {
         (view, thread)
     }
 
+    /// Deletes the file, and the two beside it.
+    fn delete_files(&self) {
+        for ending in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{ending}", self.path().display()));
+        }
+    }
+
     fn path(&self) -> PathBuf {
         self.directory.path().join("catalogue.sqlite")
     }
@@ -312,9 +319,7 @@ fn a_deleted_file_and_a_damaged_one_are_made_again() {
     (0..5).for_each(|number| child.store(number));
     child.wait_for_instances(5);
     child.wait_until_current();
-    for ending in ["", "-wal", "-shm"] {
-        let _ = fs::remove_file(format!("{}{ending}", child.path().display()));
-    }
+    child.delete_files();
     child.store(5);
     child.wait_for_instances(6);
     child.wait_until_current();
@@ -344,9 +349,7 @@ fn a_check_heals_a_child_at_rest() {
     (0..5).for_each(|number| child.store(number));
     child.wait_for_instances(5);
     child.wait_until_current();
-    for ending in ["", "-wal", "-shm"] {
-        let _ = fs::remove_file(format!("{}{ending}", child.path().display()));
-    }
+    child.delete_files();
     child.shared.ask(CatalogueRequest::Check);
     child.wait_for_instances(5);
     child.wait_until_current();

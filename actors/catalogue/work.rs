@@ -12,6 +12,7 @@ use tidegate_storage::StoreError;
 use tracing::warn;
 
 use super::state::{CatalogueRequest, Work, WorkState};
+use crate::committed;
 
 /// The pause after a step on a busy node, as a multiple of the step, and its bounds.
 const PAUSE_FACTOR: u32 = 4;
@@ -79,11 +80,7 @@ impl<D: Disk> Works<D> {
     }
 
     pub(super) fn ask(&mut self, request: CatalogueRequest) {
-        self.want(match request {
-            CatalogueRequest::Check => Work::Check,
-            CatalogueRequest::Rebuild => Work::Rebuild,
-            CatalogueRequest::CatchUp => Work::CatchUp,
-        });
+        self.want(request.work());
     }
 
     /// What is under way, for operators.
@@ -212,6 +209,5 @@ impl<D: Disk> Works<D> {
 
 /// The clock of the records.
 pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(committed::now_ms()).unwrap_or(i64::MAX)
 }

@@ -22,7 +22,7 @@ pub(crate) enum CatalogueWork {
 }
 
 impl CatalogueWork {
-    fn request(self) -> CatalogueRequest {
+    pub(crate) fn request(self) -> CatalogueRequest {
         match self {
             Self::Check => CatalogueRequest::Check,
             Self::Rebuild => CatalogueRequest::Rebuild,
@@ -32,11 +32,7 @@ impl CatalogueWork {
 
     /// As [`WorkProgress::work`] has it.
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Check => "check",
-            Self::Rebuild => "rebuild",
-            Self::CatchUp => "catch_up",
-        }
+        self.request().work().name()
     }
 }
 

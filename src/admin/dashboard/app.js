@@ -72,12 +72,14 @@ function take(tick) {
   node.rate(tick);
   header(tick.status);
   show();
-  node.past(tick);
 }
 // The page that is seen.
 function show() {
   if (!state.tick) return;
-  if (!$("main").hidden) node.show();
+  if (!$("main").hidden) {
+    node.show();
+    node.past(state.tick);
+  }
   if (!$("studies").hidden) studies.heard();
   if (!$("study").hidden) study.heard();
 }

@@ -1,4 +1,4 @@
-// The page of the node: figures, memory, charts, associations, writers, refusals. It is drawn from the events alone.
+// The page of the node: figures, memory, charts, associations, writers, refusals. It is drawn from the events, but for the associations that have ended.
 import { $, age, ask, attempt, bytes, cell, change, clock, confirmed, count, draw, make, micros, perSecond, plural, put, say, shown, state } from "./core.js";
 
 const STAGES = ["floor", "tls", "negotiating", "receiving", "queued", "writing", "spooling", "catalogue", "admin"];

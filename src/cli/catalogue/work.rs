@@ -2,14 +2,15 @@
 
 use std::io::{self, IsTerminal};
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tidegate_actors::CatalogueRequest;
+use tidegate_actors::WorkState;
 use tidegate_actors::catalogue::offline;
+use tidegate_catalogue::catch_up::Progress;
 
 use super::source::refuse;
-use crate::admin::catalogue::model::{CatalogueState, WorkProgress, rfc3339};
+use crate::admin::catalogue::model::{CatalogueState, WorkProgress};
 use crate::admin::catalogue::state::CatalogueWork;
 use crate::cli::ask_error::AskError;
 use crate::cli::client::Client;
@@ -81,48 +82,30 @@ fn without_node(settings: tidegate_actors::NodeSettings, work: CatalogueWork) ->
     if !root.join(".tidegate").exists() {
         return Err(failed(&format!("{}: no node has ever stored here", root.display())));
     }
-    let request = match work {
-        CatalogueWork::Check if !catalogue.path.exists() => {
-            let path = catalogue.path.display();
-            return Err(failed(&format!("there is no catalogue {path}: `tidegate catalogue rebuild` makes it")));
-        }
-        CatalogueWork::Check => CatalogueRequest::Check,
-        CatalogueWork::Rebuild => CatalogueRequest::Rebuild,
-        CatalogueWork::CatchUp => CatalogueRequest::CatchUp,
-    };
+    if work == CatalogueWork::Check && !catalogue.path.exists() {
+        let path = catalogue.path.display();
+        return Err(failed(&format!("there is no catalogue {path}: `tidegate catalogue rebuild` makes it")));
+    }
     output::complain(&format!("no node is running: working on {}", catalogue.path.display()));
-    let (began, at) = (Instant::now(), SystemTime::now());
-    let outcome = {
-        let line = ProgressLine::new();
-        offline::work(settings.storage, &catalogue, request, |progress| {
-            line.tell(progress.files, rate(progress.files, began.elapsed()));
-        })
-    };
-    let outcome = outcome.map_err(|error| failed(&output::one_line(&error)))?;
-    let (took, progress) = (began.elapsed(), outcome.progress);
-    let since_1970 = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(WorkProgress {
+    let mut state = WorkState {
         number: 0,
-        work: work.name().to_owned(),
+        work: work.request().work(),
         is_running: false,
-        began: rfc3339(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)),
-        took_ms: took.as_millis() as u64,
-        directories: progress.directories,
-        skipped: progress.skipped,
-        files: progress.files,
-        files_per_s: rate(progress.files, took),
-        read: progress.read,
-        new: progress.new,
-        changed: progress.changed,
-        other: progress.other,
-        gone: progress.gone,
-        unreadable: progress.unreadable,
-        problems: outcome.problems.iter().map(ToString::to_string).collect(),
-    })
-}
-
-fn rate(files: u64, took: Duration) -> u64 {
-    (files as f64 / took.as_secs_f64().max(0.001)) as u64
+        began: SystemTime::now(),
+        took: Duration::ZERO,
+        progress: Progress::default(),
+        problems: Vec::new(),
+    };
+    let (line, began) = (ProgressLine::new(), Instant::now());
+    let outcome = offline::work(settings.storage, &catalogue, work.request(), |progress| {
+        (state.took, state.progress) = (began.elapsed(), *progress);
+        line.tell(progress.files, state.files_per_s() as u64);
+    });
+    drop(line);
+    let outcome = outcome.map_err(|error| failed(&output::one_line(&error)))?;
+    (state.took, state.progress) = (began.elapsed(), outcome.progress);
+    state.problems = outcome.problems.iter().map(ToString::to_string).collect();
+    Ok(state.into())
 }
 
 /// A line on stderr, if that is a terminal, that is wiped at the end.

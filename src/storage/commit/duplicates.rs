@@ -117,52 +117,43 @@ fn is_identical<H: Handle>(stored: &H, stored_bytes: u64, instance: &Instance<H>
         return Ok(false);
     }
     let mut stored = BufReader::with_capacity(CHUNK_BYTES, ReadAt { file: stored, offset: theirs.offset });
-    match &instance.payload {
-        Payload::Memory(_) | Payload::Contiguous(_) => {
-            for piece in instance.dataset_pieces() {
-                if !begins_with(&mut stored, piece)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        }
-        Payload::Spooled(spool) => {
-            let (file, offset) = spool.dataset();
-            let mut spooled = BufReader::with_capacity(CHUNK_BYTES, ReadAt { file, offset });
-            loop {
-                let chunk = spooled.fill_buf()?;
-                let bytes = chunk.len();
-                if bytes == 0 {
-                    return Ok(true);
-                }
-                if !begins_with(&mut stored, chunk)? {
-                    return Ok(false);
-                }
-                spooled.consume(bytes);
-            }
-        }
-    }
+    each_piece(instance, |piece| begins_with(&mut stored, piece))
 }
 
 /// The digest of what makes two versions identical: transfer syntax and dataset.
 pub(super) fn digest_of_dataset<H: Handle>(instance: &Instance<H>) -> IoResult<Digest> {
     let mut hasher = Hasher::default();
     hasher.update(instance.meta.transfer_syntax_uid.as_bytes());
-    instance.dataset_pieces().for_each(|piece| hasher.update(piece));
-    if let Payload::Spooled(spool) = &instance.payload {
-        let (file, offset) = spool.dataset();
-        let mut spooled = BufReader::with_capacity(CHUNK_BYTES, ReadAt { file, offset });
-        loop {
-            let chunk = spooled.fill_buf()?;
-            let bytes = chunk.len();
-            if bytes == 0 {
-                break;
-            }
-            hasher.update(chunk);
-            spooled.consume(bytes);
-        }
-    }
+    each_piece(instance, |piece| {
+        hasher.update(piece);
+        Ok(true)
+    })?;
     Ok(hasher.digest())
+}
+
+/// Calls `met` with the bytes of the dataset, piece by piece, until it answers `false`. Whether it never did.
+fn each_piece<H: Handle>(instance: &Instance<H>, mut met: impl FnMut(&[u8]) -> IoResult<bool>) -> IoResult<bool> {
+    let Payload::Spooled(spool) = &instance.payload else {
+        for piece in instance.dataset_pieces() {
+            if !met(piece)? {
+                return Ok(false);
+            }
+        }
+        return Ok(true);
+    };
+    let (file, offset) = spool.dataset();
+    let mut spooled = BufReader::with_capacity(CHUNK_BYTES, ReadAt { file, offset });
+    loop {
+        let chunk = spooled.fill_buf()?;
+        let bytes = chunk.len();
+        if bytes == 0 {
+            return Ok(true);
+        }
+        if !met(chunk)? {
+            return Ok(false);
+        }
+        spooled.consume(bytes);
+    }
 }
 
 /// Whether the next bytes read are `expected`.

@@ -161,6 +161,16 @@ pub struct Entry {
     pub kind: Option<Kind>,
 }
 
+impl Entry {
+    /// Its kind in `directory`. Not every filesystem says it in the listing.
+    pub fn kind_in<H: Handle>(&self, directory: &H) -> Result<Kind, Errno> {
+        match self.kind {
+            Some(kind) => Ok(kind),
+            None => Ok(directory.stat_at(Path::new(&self.name), Link::NoFollow)?.kind),
+        }
+    }
+}
+
 /// The metadata of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Recorded;
-use crate::fs::{Entry, Errno, Handle, Kind, Link, Open};
+use crate::fs::{Entry, Errno, Handle, Kind, Open};
 
 /// Directories inside one another. A layout makes at most eleven.
 const MAX_DEPTH: usize = 64;
@@ -48,7 +48,8 @@ impl<H: Handle> Directories<H> {
         let is_top = self.levels.len() == 1;
         let Some(Level { path, directory, .. }) = self.levels.last() else { return Ok(None) };
         let name = entry.name.as_bytes();
-        if is_hidden(&entry.name) || (is_top && name == LOST_AND_FOUND) || !is_of(directory, entry, Kind::Directory)? {
+        if is_hidden(&entry.name) || (is_top && name == LOST_AND_FOUND) || entry.kind_in(directory)? != Kind::Directory
+        {
             return Ok(None);
         }
         let path = path.join(&entry.name);
@@ -120,7 +121,7 @@ impl<H: Handle> Files<H> {
     }
 
     fn look(&self, entry: Entry) -> Result<Option<Listed>, Errno> {
-        if is_hidden(&entry.name) || !is_of(&self.directory, &entry, Kind::File)? {
+        if is_hidden(&entry.name) || entry.kind_in(&self.directory)? != Kind::File {
             return Ok(None);
         }
         let file = self.directory.open(Path::new(&entry.name), Open::ReadNoFollow)?;
@@ -148,13 +149,4 @@ impl<H: Handle> Iterator for Files<H> {
 
 fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".")
-}
-
-/// Whether the entry is of that kind. Not every filesystem says it in the listing.
-fn is_of<H: Handle>(directory: &H, entry: &Entry, kind: Kind) -> Result<bool, Errno> {
-    let found = match entry.kind {
-        Some(found) => found,
-        None => directory.stat_at(Path::new(&entry.name), Link::NoFollow)?.kind,
-    };
-    Ok(found == kind)
 }

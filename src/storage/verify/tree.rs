@@ -1,13 +1,13 @@
 //! The files of a storage root, listed with bounded memory: directories are read as they are listed, and of each level one is
 //! open. Symbolic links are not followed.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use crate::fs::{Errno, Handle, Kind, Link, Open};
+use crate::fs::{self, Errno, Handle, Kind, Open};
 use crate::own::OWN;
 
 /// Directories inside one another. A layout makes at most eleven.
@@ -65,7 +65,7 @@ pub(super) fn list(root: &File, met: &mut dyn FnMut(Entry) -> bool) -> Result<()
             }
             Some(Ok(entry)) => {
                 let path = path.join(&entry.name);
-                look(directory, &entry.name, entry.kind, &path).map_err(|error| (path, error))
+                look(directory, &entry, &path).map_err(|error| (path, error))
             }
         };
         let goes_on = match entry {
@@ -119,19 +119,15 @@ enum Looked {
     Directory(PathBuf, File),
 }
 
-fn look(directory: &Arc<File>, name: &OsStr, kind: Option<Kind>, path: &Path) -> Result<Looked, Errno> {
+fn look(directory: &Arc<File>, entry: &fs::Entry, path: &Path) -> Result<Looked, Errno> {
+    let name = &entry.name;
     if path == Path::new(OWN) {
         return Ok(Looked::Own);
     }
     if name.as_bytes().starts_with(b".") {
         return Ok(Looked::Entry(Entry::Foreign));
     }
-    let kind = match kind {
-        // Not every filesystem says it in the listing.
-        None => directory.stat_at(Path::new(name), Link::NoFollow)?.kind,
-        Some(kind) => kind,
-    };
-    Ok(match kind {
+    Ok(match entry.kind_in(&**directory)? {
         Kind::Directory => {
             Looked::Directory(path.to_owned(), directory.open(Path::new(name), Open::DirectoryNoFollow)?)
         }
@@ -139,7 +135,7 @@ fn look(directory: &Arc<File>, name: &OsStr, kind: Option<Kind>, path: &Path) ->
             path: path.to_owned(),
             is_named: false,
             directory: Arc::clone(directory),
-            name: name.to_owned(),
+            name: name.clone(),
         })),
         Kind::Link | Kind::Other => Looked::Entry(Entry::Foreign),
     })
