@@ -32,7 +32,7 @@ use syntax::{Label, Labels, Reading, Syntax};
 use walk::{Break, Walk};
 pub use wanted::Wanted;
 
-/// Reads the head of one dataset from fragments of any size, and watches the rest of it.
+/// Reads the head of one dataset from fragments of any size, and watches the rest of it, unless only the head is of interest.
 ///
 /// It holds a partial element header, the wanted values (at most 1 KiB of each), 40 bytes for each open sequence and item (at most 40 KiB)
 /// and, for a deflated dataset, the inflater's window (some 50 KiB).
@@ -54,14 +54,18 @@ pub struct HeadScan {
 impl HeadScan {
     /// Starts a scan for the elements `wanted` at the top level of a dataset in the given transfer syntax.
     pub fn new(transfer_syntax_uid: &str, wanted: impl Into<Wanted>, limits: HeadLimits) -> Self {
+        let scan = Self::of_head(transfer_syntax_uid, wanted, limits);
+        let whole = Some(Walk::new(scan.announced.encoding));
+        Self { elements: Elements { whole, ..scan.elements }, ..scan }
+    }
+
+    /// The same for a head alone: what follows it is not looked at, and need not be fed.
+    pub fn of_head(transfer_syntax_uid: &str, wanted: impl Into<Wanted>, limits: HeadLimits) -> Self {
         let uid = transfer_syntax_uid.trim_matches(['\0', ' ']);
         let announced = Syntax::of(uid);
         Self {
             opening: Some(Opening::new(announced.encoding, announced.is_deflated)),
-            elements: Elements {
-                head: Scan::new(announced.encoding, wanted.into(), limits),
-                whole: Walk::new(announced.encoding),
-            },
+            elements: Elements { head: Scan::new(announced.encoding, wanted.into(), limits), whole: None },
             inflate: announced.is_deflated.then(|| Inflate::new(limits.max_bytes)),
             announced,
             announced_uid: uid.into(),
@@ -90,7 +94,7 @@ impl HeadScan {
 
     /// Chooses the transfer syntax by what is known so far. Pixel data that contradict it are an error in the end.
     pub fn settle_transfer_syntax(&mut self) {
-        let chosen = self.labels.as_ref().and_then(|labels| labels.choose(self.elements.whole.pixels()));
+        let chosen = self.labels.as_ref().and_then(|labels| labels.choose(self.elements.pixels()));
         self.label = self.label.or(chosen).or(Some(Label::Announced));
     }
 
@@ -156,7 +160,10 @@ impl HeadScan {
             Some(inflate) => inflate.feed(fragment, &mut self.elements),
             None => self.elements.feed(fragment),
         };
-        if self.label.is_none() && self.elements.whole.pixels().is_some() {
+        if self.elements.whole.is_none() {
+            return self.elements.head.progress();
+        }
+        if self.label.is_none() && self.elements.pixels().is_some() {
             self.settle_transfer_syntax();
         }
         progress
@@ -180,7 +187,7 @@ impl HeadScan {
         self.settle_transfer_syntax();
         let contradiction = self.contradiction();
         let Elements { head, whole } = self.elements;
-        let is_whole = self.inflate.as_ref().is_none_or(Inflate::is_whole);
+        let is_whole = whole.is_none() || self.inflate.as_ref().is_none_or(Inflate::is_whole);
         let head = if is_whole { head.finish() } else { Err(HeadError::Deflate) };
         let mut head = match head {
             Err(_) if self.announced.is_private => Head::unread(),
@@ -194,9 +201,7 @@ impl HeadScan {
         let labels = self.labels.as_ref().zip(self.label);
         head.deviations.other_transfer_syntax =
             labels.and_then(|(labels, label)| Some(labels.other_than_announced(label)?.1));
-        if self.announced.is_private {
-            return Ok(head);
-        }
+        let Some(whole) = whole.filter(|_| !self.announced.is_private) else { return Ok(head) };
         head.deviations.has_invalid_vr = whole.has_invalid_vr();
         // The rest of a deflated stream that is too long was not looked at.
         let is_seen = self.inflate.as_ref().is_none_or(Inflate::is_ended);
@@ -209,7 +214,7 @@ impl HeadScan {
     /// Pixel data of another form than the label of the file allows.
     fn contradiction(&self) -> Option<HeadError> {
         let (labels, label) = self.labels.as_ref().zip(self.label)?;
-        let form = self.elements.whole.pixels()?;
+        let form = self.elements.pixels()?;
         (!labels.allows(label, form)).then_some(HeadError::OtherPixelForm { found: form.name() })
     }
 }

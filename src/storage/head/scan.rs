@@ -120,6 +120,10 @@ impl Scan {
             self.offset += taken as u64;
             bytes = &bytes[taken..];
         }
+        self.progress()
+    }
+
+    pub(super) fn progress(&self) -> Progress {
         match self.state {
             State::Header | State::Value { .. } => Progress::More,
             State::Done | State::Failed(_) => Progress::Done,

@@ -105,7 +105,7 @@ impl<H: Handle> Survey<H> {
         let Ok(StoredMeta { meta, dataset_offset }) = StoredMeta::read(&first[..length]) else {
             return Ok(Found::Other);
         };
-        let mut scan = HeadScan::new(&meta.transfer_syntax_uid, wanted.clone(), HeadLimits::default());
+        let mut scan = HeadScan::of_head(&meta.transfer_syntax_uid, wanted.clone(), HeadLimits::default());
         let progress = scan.feed(&first[dataset_offset as usize..length]);
         if progress == Progress::More && length == FIRST_BYTES {
             feed_rest(&file, &mut scan)?;

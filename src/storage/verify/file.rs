@@ -105,7 +105,7 @@ impl<'a> Checker<'a> {
         let mut dataset = match stored {
             Ok(stored) => {
                 let syntax = &stored.meta.transfer_syntax_uid;
-                found.head = Some(HeadScan::new(syntax, Arc::clone(&self.wanted), HeadLimits::default()));
+                found.head = Some(HeadScan::of_head(syntax, Arc::clone(&self.wanted), HeadLimits::default()));
                 let dataset = Dataset::new(syntax);
                 found.stored = Some(stored);
                 dataset

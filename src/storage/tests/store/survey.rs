@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,9 @@ use std::sync::Arc;
 use crate::support::*;
 use dicom_dictionary_std::tags;
 use tidegate_storage::head::Wanted;
+use tidegate_storage::meta::FileMeta;
 use tidegate_storage::survey::{Directory, Found, Listed, Survey, Surveyed};
-use tidegate_storage::{Duplicates, StoreError};
+use tidegate_storage::{Duplicates, FileBuilder, StoreError};
 
 const RECEIPT: &[u8; 24] = b"AQGh7lZeewAAA8r-8A0AAABN";
 
@@ -205,4 +207,43 @@ fn without_the_mark_of_the_root_there_is_no_survey() {
     fs::remove_dir_all(site.root()).unwrap();
     assert!(matches!(site.store.survey(), Err(StoreError::RootUnavailable { .. })));
     assert_eq!(survey.files(Path::new("")).unwrap().count(), 0);
+}
+
+/// Of a file no more is read than its head needs: what the first bytes cut through is no fault of the dataset.
+#[test]
+fn the_head_of_a_long_file_is_read_whatever_follows_it() {
+    let site = Site::new();
+    let plain = dataset("1.2.1", STUDY, SERIES, &[]);
+    let elements = &plain[..plain.len() - 12];
+    let encapsulated = || {
+        let item = |bytes: &[u8]| [&[0xFE, 0xFF, 0x00, 0xE0][..], &(bytes.len() as u32).to_le_bytes(), bytes].concat();
+        let end = [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0];
+        let header = [0xE0, 0x7F, 0x10, 0x00, b'O', b'B', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
+        [elements, &header, &item(&[]), &item(&pixels(1, 40_000)), &end].concat()
+    };
+    let in_a_sequence = || {
+        let header = [0x88, 0x00, 0x00, 0x02, b'S', b'Q', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
+        let item = [0xFE, 0xFF, 0x00, 0xE0, 0xFF, 0xFF, 0xFF, 0xFF];
+        let ends = [[0xFE, 0xFF, 0x0D, 0xE0, 0, 0, 0, 0], [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0]].concat();
+        let icon = dataset("1.2.1", STUDY, SERIES, &pixels(2, 40_000));
+        [elements, &header, &item, &icon[elements.len()..], &ends].concat()
+    };
+    let deflated = || {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        let random = (0..40_000_u64).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u8).collect::<Vec<_>>();
+        encoder.write_all(&dataset("1.2.1", STUDY, SERIES, &random)).unwrap();
+        encoder.finish().unwrap()
+    };
+    for (syntax, dataset) in [
+        ("1.2.840.10008.1.2.4.50", encapsulated()),
+        (EXPLICIT_LE, in_a_sequence()),
+        ("1.2.840.10008.1.2.1.99", deflated()),
+    ] {
+        let meta = FileMeta { transfer_syntax_uid: syntax.into(), ..meta("1.2.1") };
+        let file = [&FileBuilder::new(meta).encoded_meta()[..], &dataset].concat();
+        fs::write(site.root().join("a.dcm"), &file).unwrap();
+        let found = read(&site.store.survey().unwrap(), Path::new("a.dcm"));
+        assert_eq!(found.head.value(tags::STUDY_INSTANCE_UID), Some(STUDY.as_bytes()), "{syntax}");
+        assert_eq!(found.head.value(tags::SERIES_INSTANCE_UID), Some(SERIES.as_bytes()), "{syntax}");
+    }
 }
