@@ -22,7 +22,7 @@ from pathlib import Path
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.pdu import P_DATA_TF
-from test_same_bytes import item, pdu
+from wire import item, pdu
 
 CORPUS = Path(__file__).parents[2] / "fuzz" / "corpus"
 REPLAY = Path(os.environ["TIDEGATE_BIN"]).parent / "examples" / "replay"
