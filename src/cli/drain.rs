@@ -35,13 +35,15 @@ pub(super) fn drain(args: DrainArgs) -> Exit {
         if wait {
             wait_until_idle(client, &mut drain, patience)?;
         }
-        let printed = show(json, &drain, drained_text);
+        let printed = show(json, &drain, |drain, _| drained_text(drain));
         Ok(if wait && (drain.associations > 0 || !drain.draining) { Exit::Failed } else { printed })
     })
 }
 
 pub(super) fn resume(args: LookArgs) -> Exit {
-    look(args.reach, |client| Ok(show(args.json, &client.resume()?, |_| "new associations are accepted\n".to_owned())))
+    look(args.reach, |client| {
+        Ok(show(args.json, &client.resume()?, |_, _| "new associations are accepted\n".to_owned()))
+    })
 }
 
 /// Looks until no association is open, the drain is ended, or `patience` is over.

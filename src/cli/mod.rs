@@ -2,6 +2,7 @@
 
 mod access;
 mod ask_error;
+mod associations;
 mod attempt;
 mod catalogue;
 mod client;
@@ -31,6 +32,9 @@ mod sample;
 mod service_manager;
 mod signals;
 mod start_up;
+mod table;
+#[cfg(test)]
+mod table_tests;
 mod text;
 mod top;
 mod verify;
@@ -106,7 +110,7 @@ enum Command {
     /// Show the state of a running node; exit with 1 if it is not ready, with 4 if no node answers
     Status(look::StatusArgs),
     /// List the associations of a running node: those that are open, or those that have ended; or abort one
-    Associations(look::AssociationsArgs),
+    Associations(associations::AssociationsArgs),
     /// Have a running node accept no new associations, for a stop that interrupts nobody: open ones continue, /ready fails
     Drain(drain::DrainArgs),
     /// End a drain: the node accepts associations again
@@ -201,7 +205,7 @@ pub(crate) fn main() -> Exit {
         }
         Command::HashPasscode { name } => access::hash(&name),
         Command::Status(args) => look::status(args),
-        Command::Associations(args) => look::associations(args),
+        Command::Associations(args) => associations::associations(args),
         Command::Drain(args) => drain::drain(args),
         Command::Resume(args) => drain::resume(args),
         Command::Writers(args) => look::writers(args),

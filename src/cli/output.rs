@@ -3,9 +3,11 @@
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
 use super::Exit;
+use super::table::COLUMNS;
 use crate::unprintable::harmless;
 
 /// Writes `text`, made [`harmless`], to stdout and flushes it. A reader that closed the pipe early (`| head`) has read enough.
@@ -21,10 +23,10 @@ pub(super) fn print(text: &str) -> Exit {
     }
 }
 
-/// Writes `what` to stdout: as JSON, or as the text of `render`.
-pub(super) fn show<T: Serialize>(json: bool, what: &T, render: impl FnOnce(&T) -> String) -> Exit {
+/// Writes `what` to stdout: as JSON, or as the text of `render`, which fits so many columns.
+pub(super) fn show<T: Serialize>(json: bool, what: &T, render: impl FnOnce(&T, usize) -> String) -> Exit {
     if !json {
-        return print(&render(what));
+        return print(&render(what, width()));
     }
     match serde_json::to_string_pretty(what) {
         Ok(text) => print(&(text + "\n")),
@@ -33,6 +35,12 @@ pub(super) fn show<T: Serialize>(json: bool, what: &T, render: impl FnOnce(&T) -
             Exit::Failed
         }
     }
+}
+
+/// The columns of a text on stdout: those of the terminal. A pipe or a file has as many as the narrowest terminal.
+pub(super) fn width() -> usize {
+    let of_terminal = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    of_terminal.max(COLUMNS)
 }
 
 /// Writes `tidegate: {message}` to stderr.

@@ -1,4 +1,4 @@
-//! Figures as text for people: sizes, ages, growth, tables, and escaped strings of peers.
+//! Figures as text for people: sizes, ages, growth, and escaped strings of peers.
 
 use unicode_width::UnicodeWidthChar;
 
@@ -96,78 +96,6 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     kept.chain(['…']).collect()
 }
 
-/// Lines of cells under a heading: the first column aligned left, the others right. A last column without a heading is a remark, aligned
-/// left.
-pub(super) struct Table {
-    rows: Vec<Row>,
-    left: usize,
-}
-
-enum Row {
-    Cells(Vec<String>),
-    /// A line of its own.
-    Line(String),
-}
-
-impl Table {
-    pub(super) fn new<const N: usize>(heading: [&str; N]) -> Self {
-        Self { rows: vec![Row::Cells(heading.map(str::to_owned).to_vec())], left: 1 }
-    }
-
-    /// Aligns the first `columns` left.
-    pub(super) fn left(self, columns: usize) -> Self {
-        Self { left: columns, ..self }
-    }
-
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(Row::Cells(cells.to_vec()));
-    }
-
-    /// A line below the last row that keeps to no column.
-    pub(super) fn line(&mut self, line: String) {
-        self.rows.push(Row::Line(line));
-    }
-
-    fn cells(&self) -> impl Iterator<Item = &Vec<String>> {
-        self.rows.iter().filter_map(|row| if let Row::Cells(cells) = row { Some(cells) } else { None })
-    }
-
-    pub(super) fn render(&self) -> String {
-        let count = self.cells().map(Vec::len).max().unwrap_or(0);
-        let width_of =
-            |column: usize| self.cells().map(|cells| cells.get(column).map_or(0, |cell: &String| columns(cell))).max();
-        let widths: Vec<usize> = (0..count).map(|column| width_of(column).unwrap_or(0)).collect();
-        let heading = self.cells().next();
-        let is_remark =
-            |column: usize| column > 0 && heading.is_none_or(|of| of.get(column).is_none_or(String::is_empty));
-        let mut out = String::new();
-        for row in &self.rows {
-            let cells = match row {
-                Row::Cells(cells) => cells,
-                Row::Line(line) => {
-                    out.push_str(line);
-                    out.push('\n');
-                    continue;
-                }
-            };
-            let mut line = String::new();
-            for (column, cell) in cells.iter().enumerate() {
-                line.push_str(if column == 0 { "" } else { "  " });
-                // Not by the formatter, which counts characters.
-                let padding = " ".repeat(widths[column].saturating_sub(columns(cell)));
-                if column < self.left || is_remark(column) {
-                    line.extend([cell.as_str(), &padding]);
-                } else {
-                    line.extend([padding.as_str(), cell]);
-                }
-            }
-            out.push_str(line.trim_end());
-            out.push('\n');
-        }
-        out
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,21 +147,8 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_aligned_by_columns() {
-        let mut table = Table::new(["WHO", "BYTES", ""]);
-        table.row(["Ä".to_owned(), "1.0 KiB".to_owned(), "new".to_owned()]);
-        table.row(["long".to_owned(), "1 B".to_owned(), String::new()]);
-        assert_eq!(table.render(), "WHO     BYTES\nÄ     1.0 KiB  new\nlong      1 B\n");
-        assert_eq!([cut("abc", 3), cut("abcd", 3), cut("ab", 0)], ["abc", "ab…", ""]);
-        let mut table = Table::new(["WHO", "NAME", "N"]).left(2);
-        table.row(["a".to_owned(), "山田".to_owned(), "1".to_owned()]);
-        table.line("  below".to_owned());
-        table.row(["b".to_owned(), "e\u{301}ab".to_owned(), "22".to_owned()]);
-        assert_eq!(table.render(), "WHO  NAME   N\na    山田   1\n  below\nb    e\u{301}ab   22\n");
-    }
-
-    #[test]
     fn a_text_is_cut_by_the_columns_that_it_takes() {
+        assert_eq!([cut("abc", 3), cut("abcd", 3), cut("ab", 0)], ["abc", "ab…", ""]);
         assert_eq!([cut("山田太郎", 8), cut("山田太郎", 7), cut("山田太郎", 6)], ["山田太郎", "山田太…", "山田…"]);
         assert_eq!(cut("山田", 1), "…");
         let marks = format!("e{}", "\u{301}".repeat(1000));

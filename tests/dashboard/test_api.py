@@ -85,7 +85,7 @@ def test_what_is_stored_is_told_to_operators(node, document):
         assert answer[0] == status, answer[2]
         return check(document, "/api/studies", "get", *answer)
 
-    until(lambda: [study["instances"] for study in studies()["studies"]] == [2], "both are entered")
+    until(lambda: [study["files"] for study in studies()["studies"]] == [2], "both are entered")
     (study,) = studies("?text=dash&since=1h&source=ct1&limit=1")["studies"]
     assert (study["study_instance_uid"], study["patient_name"], study["calling_ae_titles"]) == ("1.2.3", "Dash^Board", ["CT1"])
     assert studies("?until=1h")["studies"] == [] and studies("?patient=nobody")["studies"] == []

@@ -163,7 +163,7 @@ def test_a_study_tells_its_gaps_its_versions_what_is_gone_and_its_senders(start_
     (series,) = until(lambda: rows(browser, "series"), "its series")
     assert "1–9" in series.text and "missing 4: 4–5, 7–8" in series.text and "of them 1 version" in series.text
     assert "4 Instance Numbers missing in 1 series" in text(browser, "study-trouble")
-    assert uid in text(browser, "study-facts") and "6 instances in 1 series" in text(browser, "study-facts")
+    assert uid in text(browser, "study-facts") and "6 files in 1 series" in text(browser, "study-facts")
     arrivals = text(browser, "arrivals")
     assert "CT_1" in arrivals and "CT_2" in arrivals and "127.0.0.1" in arrivals
     # It lives: what comes meanwhile closes the gap.

@@ -344,7 +344,7 @@ fn a_node_at_rest_heals_when_somebody_asks() {
             studies.args(["studies", "--json", "--storage"]).arg(node.storage());
             let answer = studies.output().unwrap();
             let studies: Option<Value> = serde_json::from_slice(&answer.stdout).ok();
-            studies.is_some_and(|studies| studies["studies"][0]["instances"] == 5)
+            studies.is_some_and(|studies| studies["studies"][0]["files"] == 5)
         };
         assert!(eventually(is_answered), "{damage}: {:?}", status(&node)["catalogue"]);
         assert_agrees(&node);

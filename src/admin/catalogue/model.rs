@@ -35,8 +35,8 @@ pub(crate) struct Study {
     pub(crate) modalities: Vec<String>,
     pub(crate) calling_ae_titles: Vec<String>,
     pub(crate) series: u64,
-    /// Files that are there; each version of an instance counts.
-    pub(crate) instances: u64,
+    /// Files that are there; each version of an instance is one.
+    pub(crate) files: u64,
     pub(crate) bytes: u64,
     /// Files that are not there any more.
     pub(crate) gone: u64,
@@ -49,6 +49,10 @@ pub(crate) struct Study {
 #[serde(deny_unknown_fields)]
 pub(crate) struct StudyDetail {
     pub(crate) study: Study,
+    /// The directories of its files that are there, below the storage root, in the order of their names; the first hundred.
+    pub(crate) directories: Vec<String>,
+    /// How many there are.
+    pub(crate) directories_total: u64,
     /// By number; the first thousand.
     pub(crate) series: Vec<Series>,
     /// In the order of arrival; the first thousand.
@@ -68,8 +72,8 @@ pub(crate) struct Series {
     pub(crate) modality: Option<String>,
     pub(crate) number: Option<i64>,
     pub(crate) description: Option<String>,
-    /// Files that are there; each version of an instance counts.
-    pub(crate) instances: u64,
+    /// Files that are there; each version of an instance is one.
+    pub(crate) files: u64,
     /// Of them, further versions of an instance that is there already.
     pub(crate) versions: u64,
     pub(crate) bytes: u64,
@@ -96,7 +100,8 @@ pub(crate) struct InstanceNumbers {
     pub(crate) without: u64,
 }
 
-/// What one association sent of a study. The first four fields are absent for files that do not say who sent them.
+/// What one association sent of a study. The first four fields are absent for files that do not say who sent them; a file without a receipt
+/// says the calling AE title alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Arrival {
@@ -105,7 +110,8 @@ pub(crate) struct Arrival {
     /// Absent if no access rule let it in.
     pub(crate) rule: Option<String>,
     pub(crate) association: Option<u32>,
-    pub(crate) instances: u64,
+    /// Files, those that are gone too.
+    pub(crate) files: u64,
     pub(crate) first_received: String,
     pub(crate) last_received: String,
 }
@@ -160,12 +166,12 @@ pub(crate) enum Presence {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sender {
     pub(crate) calling_ae_title: String,
-    /// Without port.
-    pub(crate) address: String,
+    /// Without port. Absent for a file without a receipt.
+    pub(crate) address: Option<String>,
     /// Absent if no access rule let it in.
     pub(crate) rule: Option<String>,
-    /// Its number in the log.
-    pub(crate) association: u32,
+    /// Its number in the log. Absent for a file without a receipt.
+    pub(crate) association: Option<u32>,
 }
 
 /// The catalogue of the running node.
@@ -312,7 +318,7 @@ impl From<StudyRow> for Study {
             modalities: row.modalities,
             calling_ae_titles: row.calling_ae_titles,
             series: row.series,
-            instances: row.instances,
+            files: row.instances,
             bytes: row.bytes,
             gone: row.gone,
             first_received: rfc3339(row.first_ms),
@@ -325,6 +331,8 @@ impl From<StudyFound> for StudyDetail {
     fn from(found: StudyFound) -> Self {
         Self {
             study: found.summary.into(),
+            directories: found.directories.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+            directories_total: found.directories_total,
             series: found.series.into_iter().map(Series::from).collect(),
             arrivals: found.arrivals.into_iter().map(Arrival::from).collect(),
             arrivals_total: found.arrivals_total,
@@ -340,7 +348,7 @@ impl From<SeriesRow> for Series {
             modality: row.values.modality,
             number: row.values.number,
             description: row.values.description,
-            instances: row.instances,
+            files: row.instances,
             versions: row.versions,
             bytes: row.bytes,
             gone: row.gone,
@@ -363,13 +371,13 @@ impl From<Numbers> for InstanceNumbers {
 impl From<ArrivalRow> for Arrival {
     fn from(row: ArrivalRow) -> Self {
         let (first_received, last_received) = (rfc3339(row.first_ms), rfc3339(row.last_ms));
-        let of_unknown = Self { instances: row.instances, first_received, last_received, ..Self::default() };
+        let of_unknown = Self { files: row.instances, first_received, last_received, ..Self::default() };
         let Some(origin) = row.origin else { return of_unknown };
         Self {
             calling_ae_title: Some(origin.calling_ae_title),
-            address: Some(origin.address),
+            address: origin.address,
             rule: rule(origin.rule),
-            association: Some(origin.association),
+            association: origin.association,
             ..of_unknown
         }
     }

@@ -177,14 +177,14 @@ function cells(study) {
   const or = (label, text, kind, as = value) => cell(label, text ? as(text) : "–", text ? kind : `${kind} none`);
   const [sender, ...others] = study.calling_ae_titles;
   const sources = make("span", { title: study.calling_ae_titles.map(shown).join(", ") }, sender ? value(sender.trim()) : "–", ...(others.length ? [second(`and ${plural(others.length, "other")}`)] : []));
-  const images = make("span", {}, make("span", { class: "count" }, count(study.instances)), second(`${plural(study.series, "series", "series")}, ${bytes(study.bytes)}`));
+  const images = make("span", {}, make("span", { class: "count" }, count(study.files)), second(`${plural(study.series, "series", "series")}, ${bytes(study.bytes)}`));
   if (study.gone) images.append(make("span", { class: "tag bad" }, `${count(study.gone)} gone`));
   return [
     or("Study date", study.study_date, "date", date),
     or("Modality", study.modalities.join(" "), "modality"),
     or("Description", study.description, "what", (text) => make("span", { class: "clamp", title: shown(text) }, value(text))),
     or("Accession", study.accession_number, "accession"),
-    cell("Instances", images, "n images"),
+    cell("Files", images, "n images"),
     cell("Source", sources, sender ? "source" : "source none"),
     cell("Received", moment(study.last_received), "n at"),
   ];

@@ -42,7 +42,7 @@ function show({ study, series, arrivals, arrivals_total }) {
   put($("study-facts"), [
     ["Patient ID", or(study.patient_id)], ["Born", or(study.patient_birth_date, date)], ["Accession", or(study.accession_number)],
     ["Study date", or(study.study_date, date)], ["Modality", or(study.modalities.join(" "))], ["Description", or(study.description)],
-    ["Stored", `${plural(study.instances, "instance")} in ${plural(study.series, "series", "series")}, ${bytes(study.bytes)}`],
+    ["Stored", `${plural(study.files, "file")} in ${plural(study.series, "series", "series")}, ${bytes(study.bytes)}`],
     ["Received", make("span", {}, moment(study.first_received), ` – `, moment(study.last_received), ` (${lasted(study.first_received, study.last_received)})`)],
     ["Study Instance UID", make("span", { class: "mono uid" }, shown(study.study_instance_uid))],
   ].flatMap(([name, content]) => fact(name, content)));
@@ -80,7 +80,7 @@ function numberCell({ numbers }) {
     box.append(make("span", { class: "tag warn", title: all }, `missing ${count(missing)}: ${listed}`));
   }
   if (repeated) box.append(second(`${plural(repeated, "number")} used more than once`));
-  if (without) box.append(second(`${plural(without, "instance")} without a number`));
+  if (without) box.append(second(`${plural(without, "file")} without a number`));
   return box;
 }
 // The numbers from the lowest to the highest, with the gaps where they are.
@@ -97,12 +97,12 @@ function strip({ lowest, highest, missing_ranges }) {
 function seriesRow(series) {
   const or = (text) => (text ? value(text) : "–");
   const title = make("span", {}, or(series.description), make("span", { class: "second mono uid" }, series.series_instance_uid ? shown(series.series_instance_uid) : "no Series Instance UID"));
-  const images = make("span", {}, count(series.instances));
+  const images = make("span", {}, count(series.files));
   if (series.versions) images.append(second(`of them ${plural(series.versions, "version")}`));
   if (series.gone) images.append(make("span", { class: "tag bad" }, `${count(series.gone)} gone`));
   return make("tr", {},
     cell("Series", series.number === null ? "–" : String(series.number), "n number"), cell("Modality", or(series.modality)),
-    cell("Description", title, "wide lead"), cell("Instances", images, "n"), cell("Size", bytes(series.bytes), "n"),
+    cell("Description", title, "wide lead"), cell("Files", images, "n"), cell("Size", bytes(series.bytes), "n"),
     cell("Instance Numbers", numberCell(series), "wide numbers"), cell("Last received", moment(series.last_received), "n wide"));
 }
 function arrivalRow(arrival) {
@@ -110,7 +110,7 @@ function arrivalRow(arrival) {
   return make("tr", {},
     cell("Calling AE", arrival.calling_ae_title === null ? "(not recorded)" : or(arrival.calling_ae_title.trim()), arrival.calling_ae_title === null ? "lead none" : "lead"),
     cell("Address", arrival.address ?? "–", "mono"), cell("Access rule", or(arrival.rule)), cell("Association", arrival.association === null ? "–" : String(arrival.association), "n"),
-    cell("Instances", count(arrival.instances), "n"), cell("First", moment(arrival.first_received), "n wide"), cell("Last", moment(arrival.last_received), "n wide"));
+    cell("Files", count(arrival.files), "n"), cell("First", moment(arrival.first_received), "n wide"), cell("Last", moment(arrival.last_received), "n wide"));
 }
 
 export function heard() {

@@ -1,5 +1,9 @@
 //! One study, with all that says whether it arrived whole.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::{Reader, counts};
@@ -11,6 +15,9 @@ const MAX_RANGES: usize = 64;
 
 /// Series, and associations, that are listed: as many as a person looks at, since a sender chooses how many a study has.
 const MAX_ROWS: i64 = 1000;
+
+/// Directories that are listed: most layouts make one, or one for each series.
+const MAX_DIRECTORIES: i64 = 100;
 
 /// A study as a list shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +47,10 @@ pub struct StudyRow {
 pub struct Study {
     /// The study.
     pub summary: StudyRow,
+    /// The directories of its files that are there, below the root, by name: the first hundred.
+    pub directories: Vec<PathBuf>,
+    /// How many there are.
+    pub directories_total: u64,
     /// Its series, by number: the first thousand.
     pub series: Vec<SeriesRow>,
     /// Who sent it, in the order of arrival: the first thousand.
@@ -97,17 +108,17 @@ pub struct ArrivalRow {
     pub last_ms: i64,
 }
 
-/// A sender.
+/// A sender. A file without a receipt says its title alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OriginRow {
     /// The calling AE title.
     pub calling_ae_title: String,
     /// The peer's address.
-    pub address: String,
+    pub address: Option<String>,
     /// The access rule; empty if there was none.
     pub rule: String,
     /// The number of the association in the log.
-    pub association: u32,
+    pub association: Option<u32>,
 }
 
 impl Reader {
@@ -115,8 +126,10 @@ impl Reader {
     pub fn study(&mut self, uid: &str) -> std::result::Result<Option<Study>, Error> {
         self.ask(|db| {
             let Some(id) = study_id(db, uid)? else { return Ok(None) };
+            let (directories, directories_total) = directories(db, id)?;
             let (arrivals, arrivals_total) = arrivals(db, id)?;
-            Ok(Some(Study { summary: summary(db, id)?, series: series(db, id)?, arrivals, arrivals_total }))
+            let (summary, series) = (summary(db, id)?, series(db, id)?);
+            Ok(Some(Study { summary, directories, directories_total, series, arrivals, arrivals_total }))
         })
     }
 }
@@ -229,6 +242,21 @@ impl Numbers {
     }
 }
 
+fn directories(db: &Connection, study: i64) -> Result<(Vec<PathBuf>, u64)> {
+    let sql = "SELECT path, count(*) OVER () FROM directory WHERE id IN (
+            SELECT directory FROM series JOIN instance ON instance.series = series.id
+            WHERE series.study = ?1 AND instance.state = 0)
+        ORDER BY path LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut total = 0;
+    let rows = statement.query_map([study, MAX_DIRECTORIES], |row| {
+        total = row.get::<_, i64>(1)?.unsigned_abs();
+        Ok(PathBuf::from(OsStr::from_bytes(row.get_ref(0)?.as_bytes()?)))
+    })?;
+    let directories = rows.collect::<Result<_>>()?;
+    Ok((directories, total))
+}
+
 fn arrivals(db: &Connection, study: i64) -> Result<(Vec<ArrivalRow>, u64)> {
     let sql = "SELECT total, first_ms, last_ms, calling_ae_title, address, rule, association, count(*) OVER () FROM (
             SELECT arrival, count(*) AS total, min(instance.received_ms) AS first_ms, max(instance.received_ms) AS last_ms
@@ -253,6 +281,9 @@ fn arrivals(db: &Connection, study: i64) -> Result<(Vec<ArrivalRow>, u64)> {
 /// The sender in four columns from `at` on.
 pub(super) fn origin(row: &Row<'_>, at: usize) -> Result<Option<OriginRow>> {
     let Some(calling_ae_title) = row.get(at)? else { return Ok(None) };
-    let (address, rule, association) = (row.get(at + 1)?, row.get(at + 2)?, row.get(at + 3)?);
+    let (address, rule, association) = (row.get::<_, String>(at + 1)?, row.get(at + 2)?, row.get(at + 3)?);
+    // Each peer has an address.
+    let has_receipt = !address.is_empty();
+    let (address, association) = (has_receipt.then_some(address), has_receipt.then_some(association));
     Ok(Some(OriginRow { calling_ae_title, address, rule, association }))
 }

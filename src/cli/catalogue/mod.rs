@@ -6,6 +6,9 @@ mod tests;
 mod text;
 mod work;
 
+#[cfg(test)]
+pub(super) use tests::widest;
+
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};

@@ -6,8 +6,12 @@ use tidegate_catalogue::{Catalogue, Origin, Reader, Record, SeriesValues, StudyV
 
 use super::text;
 use crate::admin::catalogue::look;
-use crate::admin::catalogue::model::{Instances, Studies, StudyDetail};
+use crate::admin::catalogue::model::{
+    CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, Instances, Studies, StudyDetail, WorkProgress,
+};
 use crate::admin::catalogue::search::StudySearch;
+use crate::cli::table::COLUMNS;
+use crate::cli::table_tests::{ADDRESS, titles, uid};
 use crate::cli::text::columns;
 
 fn record(study: u32, number: i64) -> Record {
@@ -77,7 +81,7 @@ LAST RECEIVED     PATIENT ID  NAME                ACCESSION  MODAL.  FILES
 2026-09-21 14:13  P00001      Doe1^Jane           A1         CT          2
   1.2.1
 ";
-    assert_eq!(text::studies(&found), expected);
+    assert_eq!(text::studies(&found, COLUMNS), expected);
 }
 
 #[test]
@@ -108,7 +112,7 @@ fn ten_thousand_studies_with_the_strangest_names_fit_80_columns_and_leave_the_te
     loop {
         let page = look::studies(&mut reader, &search).unwrap();
         seen += page.studies.len();
-        let text = text::studies(&page);
+        let text = text::studies(&page, COLUMNS);
         assert!(text.lines().all(|line| columns(line) <= 80), "{text}");
         assert!(!text.contains(|c: char| c != '\n' && crate::unprintable::is_unprintable(c)), "{text:?}");
         search.after = page.next;
@@ -118,7 +122,7 @@ fn ten_thousand_studies_with_the_strangest_names_fit_80_columns_and_leave_the_te
     }
     assert_eq!(seen, 10_000);
     for uid in ["1.2.0", "1.2.1", "1.2.2", "1.2.3", "1.2.4"] {
-        let text = text::study(&look::study(&mut reader, uid).unwrap().unwrap());
+        let text = text::study(&look::study(&mut reader, uid).unwrap().unwrap(), COLUMNS);
         assert!(text.lines().all(|line| columns(line) <= 80), "{text}");
         assert!(!text.contains(|c: char| c != '\n' && crate::unprintable::is_unprintable(c)), "{text:?}");
     }
@@ -136,14 +140,15 @@ fn a_study_shows_what_is_missing_what_is_twice_and_what_is_gone() {
     catalogue.mark_gone(&["1.2.1/1.2.1.24.dcm".into()], 1_790_000_100_000).unwrap();
     let found = look::study(&mut reader, "1.2.1").unwrap().unwrap();
     let expected = "\
-study        1.2.1
-patient      P00001, Doe1^Jane, born 1970-01-01
-accession    A1
-study date   2026-11-29
-description  Thorax
-stored       1 series, 22 files, 21.5 KiB
-gone         1 file that was stored and is not there any more
-received     2026-09-21 14:13:21
+study         1.2.1
+patient       P00001, Doe1^Jane, born 1970-01-01
+accession     A1
+study date    2026-11-29
+description   Thorax
+stored        1 series, 22 files, 21.5 KiB
+gone          1 file that was stored and is not there any more
+received      2026-09-21 14:13:21
+directory     1.2.1
 
 SERIES  MODALITY  FILES      SIZE  NUMBERS
      1        CT     22  21.5 KiB     1-23  Axial
@@ -159,7 +164,7 @@ not recorded      1  2026-09-21 14:13:21  2026-09-21 14:13:21
 CT1              22  2026-09-21 14:13:21  2026-09-21 14:13:21
   10.1.2.3, rule modalities, association 7
 ";
-    assert_eq!(text::study(&found), expected);
+    assert_eq!(text::study(&found, COLUMNS), expected);
 }
 
 #[test]
@@ -169,12 +174,16 @@ fn an_association_for_each_instance_is_a_list_of_ranges() {
         let origin = Origin { association, ..Origin::clone(record.origin.as_ref().unwrap()) };
         Record { origin: Some(Arc::new(origin)), ..record }
     };
-    let text = text::study(&study(&[of(1, 7), of(2, 8), of(3, 9), of(4, 20)]));
+    let text = text::study(&study(&[of(1, 7), of(2, 8), of(3, 9), of(4, 20)]), COLUMNS);
     assert!(text.contains("  10.1.2.3, rule modalities, associations 7-9, 20\n"), "{text}");
     let many: Vec<_> = (1..=1200).map(|number| of(number, number as u32 * 2)).collect();
     let found = study(&many);
     assert_eq!((found.arrivals.len(), found.arrivals_total), (1000, 1200));
-    assert!(text::study(&found).ends_with(" …\nand 200 more associations\n"), "{}", text::study(&found));
+    assert!(
+        text::study(&found, COLUMNS).ends_with(" …\nand 200 more associations\n"),
+        "{}",
+        text::study(&found, COLUMNS)
+    );
 }
 
 #[test]
@@ -182,16 +191,97 @@ fn an_instance_is_its_files() {
     let (_directory, mut catalogue, mut reader) = reader(&[record(1, 1)]);
     catalogue.mark_gone(&["1.2.1/1.2.1.1.dcm".into()], 1_790_000_100_000).unwrap();
     let found: Instances = look::instances(&mut reader, "1.2.1.1").unwrap().unwrap();
-    let text = text::instances(&found);
+    let text = text::instances(&found, COLUMNS);
     for line in [
-        "file         1.2.1/1.2.1.1.dcm",
-        "state        gone, found so at 2026-09-21 14:15:00",
-        "from         CT1 at 10.1.2.3, association 7, rule modalities",
-        "size         1000 B (1000 bytes)",
-        "xxh128       00000000000000000000000000000abc",
+        "file          1.2.1/1.2.1.1.dcm",
+        "state         gone, found so at 2026-09-21 14:15:00",
+        "from          CT1 at 10.1.2.3, association 7, rule modalities",
+        "size          1000 B (1000 bytes)",
+        "xxh128        00000000000000000000000000000abc",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
     }
     assert_eq!(look::instances(&mut reader, "1.2.1.2").unwrap(), None);
     assert_eq!(look::instances(&mut reader, "../etc").unwrap(), None);
+}
+
+/// All texts with the longest values that they can have. The path of a file is not cut, and is a short one here.
+pub(in crate::cli) fn widest() -> String {
+    let records: Vec<_> = (0..1200)
+        .map(|number: u64| {
+            let mut record = record(1, i64::MAX - 3 * number as i64);
+            record.path = format!("directory-{number}/{number}.dcm").into();
+            record.sop_instance_uid = uid(number).parse().unwrap();
+            record.bytes = 1023 << 20;
+            (record.study.uid, record.series.uid) = (uid(7), uid(number % 3));
+            record.series.number = Some(i64::MIN);
+            let text = "山".repeat(64);
+            for value in [&mut record.study.patient_id, &mut record.study.patient_name, &mut record.series.description]
+            {
+                *value = Some(text.clone());
+            }
+            let origin = Origin {
+                calling_ae_title: titles()[number as usize % 3].clone(),
+                address: ADDRESS.to_owned(),
+                rule: "the modalities of the north wing, by certificate".to_owned(),
+                association: u32::MAX - 2 * number as u32,
+                ..Origin::default()
+            };
+            Record { origin: Some(Arc::new(origin)), ..record }
+        })
+        .collect();
+    let (_directory, mut catalogue, mut reader) = reader(&records);
+    catalogue.mark_gone(&["directory-0/0.dcm".into()], 1_790_000_100_000).unwrap();
+    let search = StudySearch::default();
+    let found = look::instances(&mut reader, &uid(0)).unwrap().unwrap();
+    let texts = [
+        text::studies(&look::studies(&mut reader, &search).unwrap(), COLUMNS),
+        text::study(&look::study(&mut reader, &uid(7)).unwrap().unwrap(), COLUMNS),
+        text::instances(&found, COLUMNS),
+        text::state(&state(), COLUMNS),
+        text::done(&work(), COLUMNS),
+    ];
+    texts.concat()
+}
+
+fn work() -> WorkProgress {
+    let many = 9_999_999_999;
+    WorkProgress {
+        number: many,
+        work: "catch_up".to_owned(),
+        is_running: false,
+        began: String::new(),
+        took_ms: 90_000_000,
+        directories: many,
+        skipped: many,
+        files: many,
+        files_per_s: many,
+        read: many,
+        new: many,
+        changed: many,
+        other: many,
+        gone: many,
+        unreadable: many,
+        problems: vec!["the file is damaged: ".to_owned() + &"Tree 5 page 17 cell 3: invalid page number ".repeat(4)],
+    }
+}
+
+fn state() -> CatalogueState {
+    let long = "the file cannot be written, since another program holds it ".repeat(3);
+    let at = "2026-09-21T14:13:20.123Z".to_owned();
+    CatalogueState {
+        path: "/data/.tidegate/catalogue.sqlite".to_owned(),
+        condition: CatalogueCondition::CatchingUp,
+        reason: Some(long.clone()),
+        remedy: Some(long.clone()),
+        waiting: 65_536,
+        capacity: 65_536,
+        entered_total: u64::MAX,
+        missed_total: u64::MAX,
+        gap: Some(CatalogueGap { since: at.clone(), reason: long, missed: u64::MAX }),
+        last_batch: Some(CatalogueBatch { at, records: 4096, took_ms: 9_999_999 }),
+        work: Some(work()),
+        last_check: Some(work()),
+        bytes: 1023 << 30,
+    }
 }

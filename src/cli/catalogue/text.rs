@@ -1,4 +1,4 @@
-//! The answers as text that fits 80 columns, but for paths and UIDs, which are never cut. Values of a dataset do nothing to the terminal.
+//! The answers as text that fits the terminal, but for paths, which are never cut. Values of a dataset do nothing to the terminal.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,17 @@ use crate::admin::catalogue::model::{
     Arrival, CatalogueCondition, CatalogueState, Instance, InstanceNumbers, Instances, Presence, Series, Studies,
     Study, StudyDetail, WorkProgress,
 };
-use crate::cli::text::{Table, age, count, cut, safe, size};
+use crate::cli::look::TITLE_COLUMNS;
+use crate::cli::table::{Table, labelled, wrapped};
+use crate::cli::text::{age, count, cut, safe, size};
 
-/// Columns of a terminal.
-const WIDTH: usize = 80;
-/// Columns of a label.
-const LABEL: usize = 13;
 /// Ranges of missing numbers that are shown; JSON has more.
 const MAX_RANGES: usize = 12;
 /// Associations of one sender that are shown; JSON has more.
 const MAX_ASSOCIATIONS: usize = 8;
 
 /// Two lines a study: what people know it by, and its UID.
-pub(super) fn studies(found: &Studies) -> String {
+pub(super) fn studies(found: &Studies, width: usize) -> String {
     let mut table = Table::new(["LAST RECEIVED", "PATIENT ID", "NAME", "ACCESSION", "MODAL.", "FILES"]).left(5);
     for study in &found.studies {
         table.row([
@@ -27,48 +25,49 @@ pub(super) fn studies(found: &Studies) -> String {
             cell(&study.patient_name, 18),
             cell(&study.accession_number, 12),
             cut(&safe(&study.modalities.join(",")), 6),
-            study.instances.to_string(),
+            study.files.to_string(),
         ]);
         let gone = if study.gone > 0 { format!("  {} gone", study.gone) } else { String::new() };
-        table.line(format!("  {}{gone}", uid(&study.study_instance_uid)));
+        table.line(format!("{}{gone}", uid(&study.study_instance_uid)));
     }
-    table.render()
+    table.render(width)
 }
 
 /// A study, its series and its senders.
-pub(super) fn study(found: &StudyDetail) -> String {
-    let mut out = headline(&found.study);
+pub(super) fn study(found: &StudyDetail, width: usize) -> String {
+    let mut out = headline(&found.study, width);
+    out.push_str(&directories(found));
     let mut table = Table::new(["SERIES", "MODALITY", "FILES", "SIZE", "NUMBERS", ""]).left(0);
     for series in &found.series {
         table.row([
             cut(&series.number.map_or_else(|| "-".to_owned(), |number| number.to_string()), 6),
             cell(&series.modality, 8),
-            series.instances.to_string(),
+            series.files.to_string(),
             size(series.bytes),
             cut(&range(&series.numbers), 16),
             cell(&series.description, 24),
         ]);
-        table.line(format!("  {}", uid(&series.series_instance_uid)));
-        remarks(series).into_iter().for_each(|remark| table.line(cut(&format!("  {remark}"), WIDTH)));
+        table.line(uid(&series.series_instance_uid));
+        remarks(series).into_iter().for_each(|remark| table.line(remark));
     }
     out.push('\n');
-    out.push_str(&table.render());
+    out.push_str(&table.render(width));
     left_out(&mut out, found.study.series, found.series.len(), "series");
     out.push('\n');
-    out.push_str(&senders(&found.arrivals));
+    out.push_str(&senders(&found.arrivals, width));
     left_out(&mut out, found.arrivals_total, found.arrivals.len(), "associations");
     out
 }
 
-fn headline(study: &Study) -> String {
-    let mut out = format!("{:<LABEL$}{}\n", "study", uid(&study.study_instance_uid));
+fn headline(study: &Study, width: usize) -> String {
+    let mut out = labelled("study", &uid(&study.study_instance_uid), width);
     let patient = [
         study.patient_id.as_deref().map(safe),
         study.patient_name.as_deref().map(safe),
         study.patient_birth_date.as_deref().map(|date| format!("born {}", day(date))),
     ];
     let patient: Vec<_> = patient.into_iter().flatten().collect();
-    let stored = format!("{} series, {}, {}", study.series, count(study.instances, "file"), size(study.bytes));
+    let stored = format!("{} series, {}, {}", study.series, count(study.files, "file"), size(study.bytes));
     let received = match (second(&study.first_received), second(&study.last_received)) {
         (first, last) if first == last => first,
         (first, last) => format!("{first} to {last}"),
@@ -89,9 +88,21 @@ fn headline(study: &Study) -> String {
         ("received", received),
     ];
     for (label, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
-        out.push_str(&cut(&format!("{label:<LABEL$}{value}"), WIDTH));
+        // A value of a dataset may be of any length, in one word.
+        out.push_str(&cut(labelled(label, value, usize::MAX).trim_end(), width));
         out.push('\n');
     }
+    out
+}
+
+/// Where its files are, a line each: they are copied from here.
+fn directories(found: &StudyDetail) -> String {
+    let mut out = String::new();
+    for directory in &found.directories {
+        let path = if directory.is_empty() { ".".to_owned() } else { safe(directory) };
+        out.push_str(&labelled("directory", &path, usize::MAX));
+    }
+    left_out(&mut out, found.directories_total, found.directories.len(), "directories");
     out
 }
 
@@ -129,10 +140,10 @@ fn remarks(series: &Series) -> Vec<String> {
 }
 
 /// The senders, with what each sent: two lines each.
-fn senders(arrivals: &[Arrival]) -> String {
+fn senders(arrivals: &[Arrival], width: usize) -> String {
     let mut table = Table::new(["FROM", "FILES", "FIRST RECEIVED", "LAST RECEIVED"]);
     for ((title, address, rule), of) in by_sender(arrivals) {
-        let title = title.map_or_else(|| "not recorded".to_owned(), |title| cut(&safe(title), 16));
+        let title = title.map_or_else(|| "not recorded".to_owned(), |title| cut(&safe(title), TITLE_COLUMNS));
         let mut line = vec![address.map(safe).unwrap_or_default()];
         line.extend(rule.map(|rule| format!("rule {}", safe(rule))));
         if !of.associations.is_empty() {
@@ -140,10 +151,10 @@ fn senders(arrivals: &[Arrival]) -> String {
         }
         table.row([title, of.files.to_string(), second(of.first), second(of.last)]);
         if address.is_some() {
-            table.line(cut(&format!("  {}", line.join(", ")), WIDTH));
+            table.line(line.join(", "));
         }
     }
-    table.render()
+    table.render(width)
 }
 
 /// What one sender sent by all its associations.
@@ -163,7 +174,7 @@ fn by_sender(arrivals: &[Arrival]) -> BTreeMap<SenderKey<'_>, Sent<'_>> {
         let key = (arrival.calling_ae_title.as_deref(), arrival.address.as_deref(), arrival.rule.as_deref());
         let (first, last) = (arrival.first_received.as_str(), arrival.last_received.as_str());
         let sent = senders.entry(key).or_insert(Sent { files: 0, first, last, associations: Vec::new() });
-        sent.files += arrival.instances;
+        sent.files += arrival.files;
         sent.first = sent.first.min(first);
         sent.last = sent.last.max(last);
         sent.associations.extend(arrival.association);
@@ -200,11 +211,11 @@ fn left_out(out: &mut String, total: u64, shown: usize, what: &str) {
 }
 
 /// The files of an instance.
-pub(super) fn instances(found: &Instances) -> String {
-    found.instances.iter().map(instance).collect::<Vec<_>>().join("\n")
+pub(super) fn instances(found: &Instances, width: usize) -> String {
+    found.instances.iter().map(|file| instance(file, width)).collect::<Vec<_>>().join("\n")
 }
 
-fn instance(file: &Instance) -> String {
+fn instance(file: &Instance, width: usize) -> String {
     let state = match file.state {
         Presence::Present => "present".to_owned(),
         Presence::Gone => format!("gone, found so at {}", file.ended.as_deref().map(second).unwrap_or_default()),
@@ -216,14 +227,14 @@ fn instance(file: &Instance) -> String {
         None => "not recorded".to_owned(),
         Some(from) => {
             let rule = from.rule.as_deref().map(|rule| format!(", rule {}", safe(rule))).unwrap_or_default();
-            let (title, address) = (safe(&from.calling_ae_title), safe(&from.address));
-            format!("{title} at {address}, association {}{rule}", from.association)
+            let title = cut(&safe(&from.calling_ae_title), TITLE_COLUMNS);
+            let address = from.address.as_deref().map(|address| format!(" at {}", safe(address))).unwrap_or_default();
+            let association = from.association.map(|number| format!(", association {number}")).unwrap_or_default();
+            format!("{title}{address}{association}{rule}")
         }
     };
     let number = file.instance_number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-    // What is copied from here is not cut.
     let lines = [
-        ("file", safe(&file.path)),
         ("state", state),
         ("received", second(&file.received)),
         ("from", sender),
@@ -236,11 +247,13 @@ fn instance(file: &Instance) -> String {
         ("SOP class", safe(&file.sop_class_uid)),
         ("syntax", safe(&file.transfer_syntax_uid)),
     ];
-    lines.iter().map(|(label, value)| format!("{label:<LABEL$}{value}\n")).collect()
+    // The path is copied from here.
+    labelled("file", &safe(&file.path), usize::MAX)
+        + &lines.iter().map(|(label, value)| labelled(label, value, width)).collect::<String>()
 }
 
 /// The state of the catalogue.
-pub(super) fn state(state: &CatalogueState) -> String {
+pub(super) fn state(state: &CatalogueState, width: usize) -> String {
     let condition = match state.condition {
         CatalogueCondition::Current => "current: it has every instance that was stored more than a moment ago",
         CatalogueCondition::CatchingUp => {
@@ -250,7 +263,7 @@ pub(super) fn state(state: &CatalogueState) -> String {
         CatalogueCondition::Rebuilding => "rebuilding: it is made from the stored files, and knows a part of them",
         CatalogueCondition::Unavailable => "UNAVAILABLE: instances are stored as before",
     };
-    let mut lines = vec![("catalogue", safe(&state.path)), ("condition", condition.to_owned())];
+    let mut lines = vec![("condition", condition.to_owned())];
     lines.extend(state.reason.as_deref().map(|reason| ("reason", safe(reason))));
     lines.extend(state.remedy.as_deref().map(|remedy| ("remedy", safe(remedy))));
     lines.push(("size", size(state.bytes)));
@@ -268,13 +281,17 @@ pub(super) fn state(state: &CatalogueState) -> String {
     lines.extend(state.gap.as_ref().map(|gap| {
         ("gap", format!("{} missed since {}: {}", count(gap.missed, "instance"), second(&gap.since), safe(&gap.reason)))
     }));
-    lines.extend(state.work.as_ref().map(|work| ("work", work_text(work))));
-    lines.extend(state.last_check.as_ref().map(|check| ("last check", work_text(check))));
-    lines.iter().map(|(label, value)| format!("{label:<LABEL$}{value}\n")).collect()
+    for (label, work) in [("work", &state.work), ("last check", &state.last_check)] {
+        let Some(work) = work else { continue };
+        lines.push((label, work_text(work)));
+        lines.extend(work.problems.iter().map(|problem| ("", safe(problem))));
+    }
+    labelled("catalogue", &safe(&state.path), usize::MAX)
+        + &lines.iter().map(|(label, value)| labelled(label, value, width)).collect::<String>()
 }
 
 /// A check or a rebuild that came to its end.
-pub(super) fn done(work: &WorkProgress) -> String {
+pub(super) fn done(work: &WorkProgress, width: usize) -> String {
     let verdict = match (work.work.as_str(), work.differences()) {
         _ if !work.problems.is_empty() => {
             "the file of the catalogue is damaged: `tidegate catalogue rebuild` makes it anew".to_owned()
@@ -283,12 +300,14 @@ pub(super) fn done(work: &WorkProgress) -> String {
         ("check", differences) => format!("{} between catalogue and stored files", count(differences, "difference")),
         _ => "the catalogue has every stored file".to_owned(),
     };
-    format!("{verdict}\n{}\n", work_text(work))
+    let mut out = wrapped("", &verdict, width) + &wrapped("", &work_text(work), width);
+    work.problems.iter().for_each(|problem| out.push_str(&wrapped("  ", &safe(problem), width)));
+    out
 }
 
 fn work_text(work: &WorkProgress) -> String {
     let when = if work.is_running { "running for" } else { "took" };
-    let mut text = format!(
+    format!(
         "{}, {when} {}: {} ({}/s), {} new, {} changed, {} gone, {} unreadable",
         safe(&work.work),
         age(work.took_ms),
@@ -298,11 +317,7 @@ fn work_text(work: &WorkProgress) -> String {
         work.changed,
         work.gone,
         work.unreadable
-    );
-    for problem in &work.problems {
-        text.push_str(&format!("\n{:LABEL$}{}", "", safe(problem)));
-    }
-    text
+    )
 }
 
 fn cell(value: &Option<String>, width: usize) -> String {

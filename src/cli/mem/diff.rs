@@ -8,7 +8,8 @@ use tidegate_memory::MemorySnapshot;
 use tidegate_memory::profile::SAMPLE_BYTES;
 use tidegate_memory::snapshot::HolderUse;
 
-use crate::cli::text::{Table, age, growth, safe, size};
+use crate::cli::table::Table;
+use crate::cli::text::{age, growth, safe, size};
 
 /// Functions of a call stack that are shown.
 const STACK_FUNCTIONS: usize = 6;
@@ -130,7 +131,7 @@ impl Diff {
         format!("no sample: {grown} bytes grew, {expected:.1} samples expected: {advice}\n")
     }
 
-    pub(super) fn render(&self) -> String {
+    pub(super) fn render(&self, width: usize) -> String {
         let mut sums = Table::new(["", "GROWTH", "BEFORE", "NOW"]);
         for (name, change) in [
             ("held", self.held),
@@ -144,15 +145,15 @@ impl Diff {
         format!(
             "in {}\n{}\n{}\n{}{}",
             age(self.milliseconds),
-            sums.render(),
-            table("STAGE", &self.stages),
-            table("ASSOCIATION", &self.associations),
+            sums.render(width),
+            table("STAGE", &self.stages, width),
+            table("ASSOCIATION", &self.associations, width),
             self.stacks.as_deref().map(|stacks| self.render_stacks(stacks)).unwrap_or_default()
         )
     }
 }
 
-fn table(heading: &str, changes: &[Named]) -> String {
+fn table(heading: &str, changes: &[Named], width: usize) -> String {
     if changes.is_empty() {
         return format!("{heading}\nno change\n");
     }
@@ -173,7 +174,7 @@ fn table(heading: &str, changes: &[Named]) -> String {
             remark.to_owned(),
         ]);
     }
-    table.render()
+    table.render(width)
 }
 
 fn stages(before: &MemorySnapshot, after: &MemorySnapshot) -> Vec<Named> {
@@ -237,6 +238,7 @@ mod tests {
 
     use super::*;
     use crate::cli::mem::sample;
+    use crate::cli::table::COLUMNS;
 
     /// Ten seconds later: CT1 holds more, MR has ended, US has opened.
     fn later() -> MemorySnapshot {
@@ -281,7 +283,7 @@ ASSOCIATION                      GROWTH   BEFORE       NOW  LEASES
 \"US\" from 10.0.0.3:1           +1.0 MiB      0 B   1.0 MiB      +1  new
 \"MR\\u{1b}[2J\" from 10.0.0.8:1  -4.2 MiB  4.2 MiB       0 B      -5  gone
 ";
-        assert_eq!(Diff::of(&sample::snapshot(), &later()).unwrap().render(), expected);
+        assert_eq!(Diff::of(&sample::snapshot(), &later()).unwrap().render(COLUMNS), expected);
     }
 
     #[test]
@@ -289,12 +291,12 @@ ASSOCIATION                      GROWTH   BEFORE       NOW  LEASES
         let mut later = later();
         later.allocator.allocated += 256 << 10;
         let diff = Diff::of(&sample::snapshot(), &later).unwrap().with_stacks(Vec::new());
-        let rendered = diff.render();
+        let rendered = diff.render(COLUMNS);
         assert!(rendered.contains("\nSTAGE "), "the growth is told all the same: {rendered}");
         let told = "no sample: 262144 bytes grew, 0.5 samples expected: record for 200 s\n";
         assert!(rendered.ends_with(told), "{rendered}");
         let unchanged = Diff::of(&sample::snapshot(), &sample::snapshot()).unwrap().with_stacks(Vec::new());
-        assert!(unchanged.render().ends_with("no sample, and allocated memory did not grow\n"));
+        assert!(unchanged.render(COLUMNS).ends_with("no sample, and allocated memory did not grow\n"));
     }
 
     #[test]
@@ -303,12 +305,12 @@ ASSOCIATION                      GROWTH   BEFORE       NOW  LEASES
         let diff = Diff::of(&sample::snapshot(), &later()).unwrap().with_stacks(vec![(3 << 20, functions)]);
         let told =
             "\nALLOCATED MEANWHILE AND STILL HELD, BY CALL STACK\n   3.0 MiB  node::grow\n            ← node::run\n";
-        assert!(diff.render().ends_with(told), "{}", diff.render());
+        assert!(diff.render(COLUMNS).ends_with(told), "{}", diff.render(COLUMNS));
     }
 
     #[test]
     fn nothing_new_is_no_change() {
-        let rendered = Diff::of(&sample::snapshot(), &sample::snapshot()).unwrap().render();
+        let rendered = Diff::of(&sample::snapshot(), &sample::snapshot()).unwrap().render(COLUMNS);
         assert!(rendered.ends_with("\nSTAGE\nno change\n\nASSOCIATION\nno change\n"), "{rendered}");
     }
 

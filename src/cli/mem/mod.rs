@@ -9,6 +9,9 @@ mod top;
 mod watch;
 mod who;
 
+#[cfg(test)]
+pub(super) use sample::widest;
+
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
@@ -23,7 +26,8 @@ use crate::cli::ask_error::AskError;
 use crate::cli::client::Client;
 use crate::cli::output::show;
 use crate::cli::reach::Reach;
-use crate::cli::text::{Table, growth, size};
+use crate::cli::table::Table;
+use crate::cli::text::{growth, size};
 use diff::Diff;
 use who::{Least, Queue, Who};
 
@@ -146,7 +150,7 @@ fn carry_out(client: &Client, command: MemCommand, json: bool) -> Result<Exit, M
         MemCommand::Who { over, older } => {
             let least = Least { over_bytes: over, older_ms: u64::try_from(older.as_millis()).unwrap_or(u64::MAX) };
             let snapshot = client.memory()?;
-            show(json, &Who::of(&snapshot, least), |who| who.render(&Queue::of(&snapshot)))
+            show(json, &Who::of(&snapshot, least), |who, width| who.render(&Queue::of(&snapshot), width))
         }
         MemCommand::Diff { seconds, stacks } => {
             let before = client.memory()?;
@@ -167,7 +171,7 @@ fn carry_out(client: &Client, command: MemCommand, json: bool) -> Result<Exit, M
         MemCommand::Profile { seconds, output } => {
             hint(json, &format!("recording allocations for {seconds} s"));
             let taken = profile::take(client, seconds, output)?;
-            show(json, &taken, profile::Taken::render)
+            show(json, &taken, |taken, _| taken.render())
         }
         MemCommand::Stats => show(json, &client.allocator()?, stats::render),
         MemCommand::Purge => show(json, &client.purge()?, purged),
@@ -182,7 +186,7 @@ fn hint(json: bool, what: &str) {
     }
 }
 
-fn purged(Purged { before, after }: &Purged) -> String {
+fn purged(Purged { before, after }: &Purged, width: usize) -> String {
     let figures = |of: &AllocatorStatistics| {
         [
             ("allocated", of.allocated),
@@ -199,12 +203,13 @@ fn purged(Purged { before, after }: &Purged) -> String {
         let change = after.cast_signed().saturating_sub(before.cast_signed());
         table.row([name.to_owned(), size(before), size(after), growth(change)]);
     }
-    table.render()
+    table.render(width)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::table::COLUMNS;
 
     #[test]
     fn a_purge_is_shown_figure_by_figure() {
@@ -227,7 +232,7 @@ resident    90.0 MiB  25.0 MiB  -65.0 MiB
 mapped     120.0 MiB  30.0 MiB  -90.0 MiB
 retained         0 B  90.0 MiB  +90.0 MiB
 ";
-        assert_eq!(purged(&Purged { before, after }), expected);
+        assert_eq!(purged(&Purged { before, after }, COLUMNS), expected);
     }
 
     #[test]

@@ -1,7 +1,16 @@
 //! A node at one moment, for tests of printed text.
 
+use tidegate_memory::arenas::{AllocatorDetail, Arena, SizeClass};
+use tidegate_memory::cgroup::GroupMemory;
 use tidegate_memory::snapshot::{HolderUse, LeaseUse, StageUse};
 use tidegate_memory::{AllocatorStatistics, Level, Location, MemorySnapshot, Stage};
+
+use super::diff::Diff;
+use super::who::{Least, Queue, Who};
+use super::{purged, stats, top};
+use crate::admin::wire::{Allocator, Purged};
+use crate::cli::table::COLUMNS;
+use crate::cli::table_tests::{PEER, titles};
 
 const MIB: u64 = 1 << 20;
 
@@ -43,7 +52,7 @@ pub(super) fn of(holders: Vec<HolderUse>) -> MemorySnapshot {
             ..AllocatorStatistics::default()
         },
         baseline_bytes: 13 * MIB / 2,
-        unattributed_bytes: 20 * MIB - 13 * MIB / 2 - held_bytes,
+        unattributed_bytes: (20 * MIB - 13 * MIB / 2).saturating_sub(held_bytes),
         pressure: Level::PauseAccept,
         stages,
         holders,
@@ -68,4 +77,66 @@ pub(super) fn snapshot() -> MemorySnapshot {
         holder(9, "\"MR\u{1b}[2J\" from 10.0.0.8:1", 100_000, mr),
         holder(10, "connection from 10.0.0.9:2", 5, Vec::new()),
     ])
+}
+
+/// Each file that makes tables, how many it makes, and all of them with the longest values that they can have.
+pub(in crate::cli) fn widest() -> Vec<(&'static str, usize, String)> {
+    let lease = |stage, location| lease(stage, 1023 * MIB, 90_000_000, 90_000_000, location);
+    let leases = || {
+        let mut leases = vec![lease(Stage::Negotiating, Location::Association)];
+        leases.extend((0..999).map(|ticket| lease(Stage::Queued, Location::Mailbox { ticket })));
+        leases.push(lease(Stage::Writing, Location::Writer { index: 255 }));
+        leases
+    };
+    let holders = |first: u64| {
+        let holder = |(id, title)| holder(id, &format!("{title:?} from {PEER}"), 90_000_000, leases());
+        (first..).zip(titles()).map(holder).collect::<Vec<_>>()
+    };
+    let [before, mut after] = [of(holders(0)), of(holders(1))];
+    after.allocator.allocated = 1023 << 50;
+    let arena = Arena { index: 255, threads: 99, ..all_of(1023 * MIB) };
+    let class = SizeClass { size_bytes: 1023 * MIB, allocations: 9_999_999, page_bytes: 1023 * MIB };
+    let allocator = Allocator {
+        detail: AllocatorDetail {
+            all: arena,
+            arenas: vec![arena],
+            bins: vec![class],
+            large: vec![class],
+            ..AllocatorDetail::default()
+        },
+        process_resident_bytes: Some(1023 * MIB),
+        process_virtual_bytes: Some(1023 * MIB),
+        control_group: Some(GroupMemory {
+            high: 9_999_999,
+            max: 9_999_999,
+            oom: 9_999_999,
+            oom_kill: 9_999_999,
+            ..GroupMemory::default()
+        }),
+        memory_stalled_us: Some(9_999_999_999),
+    };
+    let who = Who::of(&before, Least::default()).render(&Queue::of(&before), COLUMNS);
+    let purged_of = Purged { before: before.allocator, after: after.allocator };
+    vec![
+        ("mem/top.rs", 2, top::render(&before, COLUMNS)),
+        ("mem/who.rs", 1, who),
+        ("mem/diff.rs", 2, Diff::of(&before, &after).unwrap().render(COLUMNS)),
+        ("mem/stats.rs", 5, stats::render(&allocator, COLUMNS)),
+        ("mem/mod.rs", 1, purged(&purged_of, COLUMNS)),
+    ]
+}
+
+fn all_of(bytes: u64) -> Arena {
+    Arena {
+        small_bytes: bytes,
+        large_bytes: bytes,
+        cached_bytes: bytes,
+        active_bytes: bytes,
+        dirty_bytes: bytes,
+        muzzy_bytes: bytes,
+        resident_bytes: bytes,
+        retained_bytes: bytes,
+        metadata_bytes: bytes,
+        ..Arena::default()
+    }
 }

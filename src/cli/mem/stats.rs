@@ -4,9 +4,10 @@ use tidegate_memory::arenas::{AllocatorDetail, Arena, SizeClass};
 use tidegate_memory::cgroup::GroupMemory;
 
 use crate::admin::wire::Allocator;
-use crate::cli::text::{Table, size};
+use crate::cli::table::Table;
+use crate::cli::text::size;
 
-pub(super) fn render(found: &Allocator) -> String {
+pub(super) fn render(found: &Allocator, width: usize) -> String {
     let AllocatorDetail { statistics, all, arenas, bins, large } = &found.detail;
     let mut sums = Table::new(["JEMALLOC", "BYTES", ""]);
     for (name, bytes, meaning) in [
@@ -23,13 +24,19 @@ pub(super) fn render(found: &Allocator) -> String {
     ] {
         sums.row([name.to_owned(), size(bytes), meaning.to_owned()]);
     }
-    let parts =
-        [sums.render(), system(found), arena_table(arenas), class_table("SMALL", bins), class_table("LARGE", large)];
-    parts.join("\n")
+    let tables = [
+        sums,
+        system(found),
+        allocated_table(arenas),
+        page_table(arenas),
+        class_table("SMALL", bins),
+        class_table("LARGE", large),
+    ];
+    tables.map(|table| table.render(width)).join("\n")
 }
 
 /// The kernel's figures of the process and of its control group.
-fn system(found: &Allocator) -> String {
+fn system(found: &Allocator) -> Table {
     let mut table = Table::new(["SYSTEM", "BYTES", ""]);
     let mut row = |name: &str, bytes: Option<u64>, meaning: &str| {
         table.row([name.to_owned(), bytes.map_or("-".to_owned(), size), meaning.to_owned()]);
@@ -45,13 +52,12 @@ fn system(found: &Allocator) -> String {
         }
         None => row("control group", None, stalled.as_deref().unwrap_or("none that accounts for memory")),
     }
-    table.render()
+    table
 }
 
-fn arena_table(arenas: &[Arena]) -> String {
-    let mut table = Table::new([
-        "ARENA", "THREADS", "SMALL", "LARGE", "CACHED", "ACTIVE", "DIRTY", "MUZZY", "RESIDENT", "METADATA",
-    ]);
+/// What is allocated in each arena.
+fn allocated_table(arenas: &[Arena]) -> Table {
+    let mut table = Table::new(["ARENA", "THREADS", "SMALL", "LARGE", "CACHED", "METADATA"]);
     for arena in arenas {
         table.row([
             arena.index.to_string(),
@@ -59,17 +65,28 @@ fn arena_table(arenas: &[Arena]) -> String {
             size(arena.small_bytes),
             size(arena.large_bytes),
             size(arena.cached_bytes),
+            size(arena.metadata_bytes),
+        ]);
+    }
+    table
+}
+
+/// The pages of each arena.
+fn page_table(arenas: &[Arena]) -> Table {
+    let mut table = Table::new(["ARENA", "ACTIVE", "DIRTY", "MUZZY", "RESIDENT"]);
+    for arena in arenas {
+        table.row([
+            arena.index.to_string(),
             size(arena.active_bytes),
             size(arena.dirty_bytes),
             size(arena.muzzy_bytes),
             size(arena.resident_bytes),
-            size(arena.metadata_bytes),
         ]);
     }
-    table.render()
+    table
 }
 
-fn class_table(heading: &str, classes: &[SizeClass]) -> String {
+fn class_table(heading: &str, classes: &[SizeClass]) -> Table {
     let mut table = Table::new([heading, "ALLOCATIONS", "BYTES", "PAGES"]);
     for class in classes {
         table.row([
@@ -79,12 +96,13 @@ fn class_table(heading: &str, classes: &[SizeClass]) -> String {
             size(class.page_bytes),
         ]);
     }
-    table.render()
+    table
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::table::COLUMNS;
 
     #[test]
     fn every_part_of_the_memory_is_shown() {
@@ -104,10 +122,10 @@ mod tests {
             control_group: Some(GroupMemory { current_bytes: 50 << 20, max: 7, ..GroupMemory::default() }),
             memory_stalled_us: Some(1_500_000),
         };
-        let text = render(&found);
+        let text = render(&found, COLUMNS);
         for line in [
             "dirty      3.0 MiB  free pages in physical memory: `mem purge` gives them back",
-            "  limit                  -  events: high 0, max 7, oom 0, oom_kill 0; waits for memory 1.5 s",
+            "  limit                  -  events: high 0, max 7, oom 0, oom_kill 0; waits for\n                            memory 1.5 s\n",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -3,32 +3,37 @@
 use tidegate_memory::snapshot::HolderUse;
 use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
 
-use crate::cli::text::{Table, age, safe, size};
+use crate::cli::table::{Table, wrapped};
+use crate::cli::text::{age, safe, size};
 
 /// The sums, then the holders, the largest first.
-pub(super) fn render(snapshot: &MemorySnapshot) -> String {
-    format!("{}\n{}\n{}", sums(snapshot), by_stage(snapshot), by_association(snapshot))
+pub(super) fn render(snapshot: &MemorySnapshot, width: usize) -> String {
+    let parts = [sums(snapshot, width), by_stage(snapshot, width), by_association(snapshot, width)];
+    parts.join("\n")
 }
 
-fn sums(snapshot: &MemorySnapshot) -> String {
+fn sums(snapshot: &MemorySnapshot, width: usize) -> String {
     let MemorySnapshot { budget_bytes, held_bytes, highest_bytes, baseline_bytes, unattributed_bytes, .. } = *snapshot;
     let AllocatorStatistics { allocated, resident, .. } = snapshot.allocator;
-    format!(
-        "budget    {budget}: held {held} ({percent} %), highest {highest}, pressure {pressure}\n\
-         allocator allocated {allocated}, resident {resident}, baseline {baseline}, unattributed {unattributed}\n",
+    let of_budget = format!(
+        "{budget}: held {held} ({percent} %), highest {highest}, pressure {pressure}",
         budget = size(budget_bytes),
         held = size(held_bytes),
         percent = held_bytes.saturating_mul(100) / budget_bytes.max(1),
         highest = size(highest_bytes),
         pressure = snapshot.pressure.name(),
+    );
+    let of_allocator = format!(
+        "allocated {allocated}, resident {resident}, baseline {baseline}, unattributed {unattributed}",
         allocated = size(allocated),
         resident = size(resident),
         baseline = size(baseline_bytes),
         unattributed = size(unattributed_bytes),
-    )
+    );
+    wrapped("budget    ", &of_budget, width) + &wrapped("allocator ", &of_allocator, width)
 }
 
-fn by_stage(snapshot: &MemorySnapshot) -> String {
+fn by_stage(snapshot: &MemorySnapshot, width: usize) -> String {
     let mut stages: Vec<_> = snapshot.stages.iter().filter(|stage| stage.leases > 0).collect();
     stages.sort_by_key(|stage| std::cmp::Reverse(stage.bytes));
     let mut table = Table::new(["STAGE", "BYTES", "LEASES", "OLDEST"]);
@@ -41,10 +46,10 @@ fn by_stage(snapshot: &MemorySnapshot) -> String {
         stages.iter().map(|stage| stage.leases).sum::<u64>().to_string(),
         age(stages.iter().map(|stage| stage.oldest_ms).max().unwrap_or(0)),
     ]);
-    table.render()
+    table.render(width)
 }
 
-fn by_association(snapshot: &MemorySnapshot) -> String {
+fn by_association(snapshot: &MemorySnapshot, width: usize) -> String {
     let holders = largest(snapshot);
     let mut table = Table::new(["ASSOCIATION", "BYTES", "LEASES", "OLDEST"]);
     for holder in &holders {
@@ -56,7 +61,7 @@ fn by_association(snapshot: &MemorySnapshot) -> String {
         holders.iter().map(|holder| holder.leases.len()).sum::<usize>().to_string(),
         age(holders.iter().map(|holder| oldest_ms(holder)).max().unwrap_or(0)),
     ]);
-    table.render()
+    table.render(width)
 }
 
 /// All holders, the largest first.
@@ -75,12 +80,15 @@ pub(super) fn oldest_ms(holder: &HolderUse) -> u64 {
 mod tests {
     use super::*;
     use crate::cli::mem::sample;
+    use crate::cli::table::COLUMNS;
 
     #[test]
     fn the_tables_are_sorted_by_bytes_and_add_up() {
         let expected = "\
-budget    512.0 MiB: held 12.2 MiB (2 %), highest 40.0 MiB, pressure pause_accept
-allocator allocated 20.0 MiB, resident 31.5 MiB, baseline 6.5 MiB, unattributed 1.2 MiB
+budget    512.0 MiB: held 12.2 MiB (2 %), highest 40.0 MiB, pressure
+          pause_accept
+allocator allocated 20.0 MiB, resident 31.5 MiB, baseline 6.5 MiB, unattributed
+          1.2 MiB
 
 STAGE          BYTES  LEASES  OLDEST
 receiving    8.0 MiB       1     12s
@@ -94,6 +102,6 @@ ASSOCIATION                       BYTES  LEASES  OLDEST
 \"MR\\u{1b}[2J\" from 10.0.0.8:1   4.2 MiB       5  1m 40s
 all 2                          12.2 MiB       7   1h 2m
 ";
-        assert_eq!(render(&sample::snapshot()), expected);
+        assert_eq!(render(&sample::snapshot(), COLUMNS), expected);
     }
 }

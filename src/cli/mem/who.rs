@@ -7,7 +7,8 @@ use tidegate_memory::snapshot::HolderUse;
 use tidegate_memory::{Location, MemorySnapshot, Stage};
 
 use super::top::largest;
-use crate::cli::text::{Table, age, count, safe, size};
+use crate::cli::table::{Table, wrapped};
+use crate::cli::text::{age, count, cut, safe, size};
 
 /// The thresholds of the list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,19 +38,15 @@ impl Who {
     }
 
     /// The chains. `queue` has the positions in the mailbox.
-    pub(super) fn render(&self, queue: &Queue) -> String {
+    pub(super) fn render(&self, queue: &Queue, width: usize) -> String {
         if self.holders.is_empty() {
             return "no holder matches\n".to_owned();
         }
         let chains = self.holders.iter().map(|holder| {
-            format!(
-                "{}: {} in {}, open for {}\n{}",
-                safe(&holder.label),
-                size(holder.bytes),
-                count(holder.leases.len() as u64, "lease"),
-                age(holder.age_ms),
-                chain(holder, queue)
-            )
+            let leases = count(holder.leases.len() as u64, "lease");
+            let (label, bytes) = (cut(&safe(&holder.label), width - 1), size(holder.bytes));
+            let holds = format!("{label}: {bytes} in {leases}, open for {}", age(holder.age_ms));
+            wrapped("", &holds, width) + &chain(holder, queue, width)
         });
         chains.collect::<Vec<_>>().join("\n")
     }
@@ -66,7 +63,7 @@ struct Link {
     held_ms: u64,
 }
 
-fn chain(holder: &HolderUse, queue: &Queue) -> String {
+fn chain(holder: &HolderUse, queue: &Queue, width: usize) -> String {
     let mut links = BTreeMap::<(usize, u64), (String, Link)>::new();
     for lease in &holder.leases {
         let (order, location) = match lease.location {
@@ -86,7 +83,7 @@ fn chain(holder: &HolderUse, queue: &Queue) -> String {
     for (what, link) in links.into_values() {
         table.row([what, size(link.bytes), link.leases.to_string(), age(link.there_ms), age(link.held_ms)]);
     }
-    table.render()
+    table.render(width)
 }
 
 /// The order in which a byte passes the stages.
@@ -125,10 +122,11 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::cli::mem::sample;
+    use crate::cli::table::COLUMNS;
 
     fn rendered(least: Least) -> String {
         let snapshot = sample::snapshot();
-        Who::of(&snapshot, least).render(&Queue::of(&snapshot))
+        Who::of(&snapshot, least).render(&Queue::of(&snapshot), COLUMNS)
     }
 
     #[test]

@@ -9,7 +9,8 @@ use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState
 use super::view::View;
 use crate::admin::model::{Association, Leased, Second};
 use crate::admin::writers::Writer;
-use crate::cli::look::{disk, headline, memory, title};
+use crate::cli::associations::title;
+use crate::cli::look::{disk, headline, memory};
 use crate::cli::text::{age, duration, size};
 
 /// From this many lines on, the charts are higher.

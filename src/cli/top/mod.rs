@@ -62,7 +62,7 @@ fn print(client: &Client, json: bool, frames: Option<u64>) -> Result<Exit, AskEr
         let text = if json {
             String::from_utf8_lossy(&line(&look).map_err(io::Error::from)?).into_owned()
         } else {
-            look::status_text(&look.status) + "\n"
+            look::status_text(&look.status, output::width()) + "\n"
         };
         let exit = output::print(&text);
         shown += 1;

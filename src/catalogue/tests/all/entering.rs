@@ -58,7 +58,7 @@ fn who_stored_a_file_knows_more_of_its_sender_than_the_file() {
         }
         let row = fixture.reader().instances(&event.sop_instance_uid, 9).unwrap().remove(0);
         assert_eq!(row.received_ms, event.received_ms);
-        assert_eq!(row.origin.unwrap().address, "10.1.2.3");
+        assert_eq!(row.origin.unwrap().address.as_deref(), Some("10.1.2.3"));
     }
 }
 
