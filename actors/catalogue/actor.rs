@@ -124,7 +124,7 @@ impl<D: Disk> CatalogueActor<D> {
 
     /// A batch and a step, as far as they are due.
     fn turn(&mut self) {
-        self.shared.take_asked().into_iter().for_each(|request| self.keeper.works.ask(request));
+        self.shared.take_asked().into_iter().for_each(|(request, number)| self.keeper.works.ask(request, number));
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if self.keeper.retry_at().is_some_and(|at| at > now) {

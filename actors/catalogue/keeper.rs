@@ -54,7 +54,7 @@ impl<D: Disk> Keeper<D> {
         root_id: RootId,
         open_disk: OpenDisk<D>,
     ) -> Self {
-        let (memory, works) = (WorkMemory::new(budget, is_measured), Works::new(open_disk));
+        let (memory, works) = (WorkMemory::new(budget, is_measured), Works::new(open_disk, shared.numbers.clone()));
         Self {
             shared,
             file: None,

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::queue::{CAPACITY, Queue};
 use super::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, WorkState};
+use super::work::Numbers;
 use crate::gauges::counters::Counter;
 use crate::gauges::latency::Histogram;
 use crate::node::settings::CatalogueSettings;
@@ -21,7 +22,9 @@ pub(crate) struct Shared {
     pub(crate) settings: CatalogueSettings,
     pub(super) queue: Arc<Queue>,
     pub(super) figures: Figures,
-    asked: Mutex<Vec<CatalogueRequest>>,
+    /// Each with the number that its work gets, or a higher one.
+    asked: Mutex<Vec<(CatalogueRequest, u64)>>,
+    pub(super) numbers: Numbers,
     was_asked: Notify,
 }
 
@@ -93,6 +96,7 @@ impl Shared {
             queue: Queue::new(budget.clone()),
             figures,
             asked: Mutex::default(),
+            numbers: Numbers::default(),
             was_asked: Notify::new(),
         })
     }
@@ -126,18 +130,25 @@ impl Shared {
         &self.figures.batches
     }
 
-    /// Asks the child for work. Asking twice before it begins is asking once.
-    pub(crate) fn ask(&self, request: CatalogueRequest) {
+    /// Asks the child for work, and returns the number of that: a work of this number or a higher one does it. Asking twice before it begins
+    /// is asking once.
+    pub(crate) fn ask(&self, request: CatalogueRequest) -> u64 {
         let mut asked = self.asked.lock();
-        if !asked.contains(&request) {
-            asked.push(request);
-        }
+        let number = match asked.iter().find(|(other, _)| *other == request) {
+            Some((_, number)) => *number,
+            None => {
+                let number = self.numbers.next();
+                asked.push((request, number));
+                number
+            }
+        };
         drop(asked);
         self.was_asked.notify_one();
+        number
     }
 
     /// Takes what was asked for.
-    pub(super) fn take_asked(&self) -> Vec<CatalogueRequest> {
+    pub(super) fn take_asked(&self) -> Vec<(CatalogueRequest, u64)> {
         std::mem::take(&mut self.asked.lock())
     }
 

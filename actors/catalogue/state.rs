@@ -55,6 +55,18 @@ pub enum Condition {
     Rebuilding,
 }
 
+impl CatalogueState {
+    /// Why the condition is not as it should be at the moment, and what an operator can do about it.
+    pub fn why(&self) -> (Option<&str>, Option<&str>) {
+        match &self.condition {
+            Condition::Unavailable { reason, remedy } => (Some(reason), Some(remedy)),
+            // The gap has the reason that it began with.
+            Condition::Behind => (self.trouble.as_deref().or(self.gap.as_ref().map(|gap| &*gap.reason)), None),
+            Condition::CatchingUp | Condition::Current | Condition::Rebuilding => (None, None),
+        }
+    }
+}
+
 impl Condition {
     /// Every name, in the order of the metric.
     pub const NAMES: [&str; 5] = ["catching_up", "current", "behind", "unavailable", "rebuilding"];
@@ -121,7 +133,7 @@ impl Work {
 /// How far a work has come.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkState {
-    /// Rises by one with each work since the start of the node.
+    /// Rises with each work since the start of the node. A work that does others' as well has the highest of their numbers.
     pub number: u64,
     /// Its kind.
     pub work: Work,

@@ -194,10 +194,9 @@ impl Child {
     }
 
     fn work_of(&self, request: CatalogueRequest, work: Work) -> CatalogueState {
-        let before = self.shared.state().work.map_or(0, |work| work.number);
-        self.shared.ask(request);
+        let number = self.shared.ask(request);
         self.wait_for("the work ends", |state| {
-            state.work.as_ref().is_some_and(|of| of.number > before && of.work == work && !of.is_running)
+            state.work.as_ref().is_some_and(|of| of.number >= number && of.work == work && !of.is_running)
         })
     }
 

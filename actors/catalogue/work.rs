@@ -4,6 +4,8 @@
 //! long as it took: catch-up has a fifth of one thread then, and all of it on a node at rest.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_catalogue::catch_up::{CatchUp, Depth, Disk, Found};
@@ -29,12 +31,23 @@ const INTERVAL: Duration = Duration::from_secs(600);
 /// Makes the view of the disk for each work.
 pub(crate) type OpenDisk<D> = Box<dyn Fn() -> Result<D, StoreError> + Send + Sync>;
 
+/// The numbers of works, which rise with each that is wanted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers(Arc<AtomicU64>);
+
+impl Numbers {
+    pub(super) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
 /// Work that is wanted, and work that is under way.
 pub(super) struct Works<D: Disk> {
     open_disk: OpenDisk<D>,
-    wanted: Vec<Work>,
+    numbers: Numbers,
+    /// Each with the number of the last who wants it.
+    wanted: Vec<(Work, u64)>,
     running: Option<Running<D>>,
-    started: u64,
     /// No step before.
     paused_until: Option<Instant>,
     repeat_at: Option<Instant>,
@@ -59,13 +72,13 @@ pub(super) struct Ended {
 }
 
 impl<D: Disk> Works<D> {
-    pub(super) fn new(open_disk: OpenDisk<D>) -> Self {
+    pub(super) fn new(open_disk: OpenDisk<D>, numbers: Numbers) -> Self {
         let (wanted, repeat_after) = (Vec::new(), FIRST_REPEAT);
         Self {
             open_disk,
+            numbers,
             wanted,
             running: None,
-            started: 0,
             paused_until: None,
             repeat_at: None,
             repeat_after,
@@ -73,14 +86,26 @@ impl<D: Disk> Works<D> {
         }
     }
 
+    /// Wants a work under a number of its own.
     pub(super) fn want(&mut self, work: Work) {
-        if !self.wanted.contains(&work) {
-            self.wanted.push(work);
+        if !self.wants(work) {
+            self.want_as(work, self.numbers.next());
         }
     }
 
-    pub(super) fn ask(&mut self, request: CatalogueRequest) {
-        self.want(request.work());
+    pub(super) fn ask(&mut self, request: CatalogueRequest, number: u64) {
+        self.want_as(request.work(), number);
+    }
+
+    fn want_as(&mut self, work: Work, number: u64) {
+        match self.wanted.iter_mut().find(|(wanted, _)| *wanted == work) {
+            Some((_, last)) => *last = number.max(*last),
+            None => self.wanted.push((work, number)),
+        }
+    }
+
+    fn wants(&self, work: Work) -> bool {
+        self.wanted.iter().any(|(wanted, _)| *wanted == work)
     }
 
     /// What is under way, for operators.
@@ -94,7 +119,7 @@ impl<D: Disk> Works<D> {
 
     /// Whether the next step may be the first of a check.
     pub(super) fn may_begin_check(&self) -> bool {
-        self.running.is_none() && self.wanted.contains(&Work::Check)
+        self.running.is_none() && self.wants(Work::Check)
     }
 
     /// When the next step is due; `None`: there is nothing to do.
@@ -109,7 +134,7 @@ impl<D: Disk> Works<D> {
     /// The work under way failed, or its catalogue is to be opened again: it begins anew.
     pub(super) fn begin_again(&mut self) {
         if let Some(running) = self.running.take() {
-            self.want(running.state.work);
+            self.want_as(running.state.work, running.state.number);
         }
     }
 
@@ -152,7 +177,7 @@ impl<D: Disk> Works<D> {
     /// Begins with the most thorough of the works that are wanted, which does the others' as well. A check is for itself.
     fn next_work(&mut self, catalogue: &Catalogue, gaps: u64, at_ms: i64) -> Result<Option<Running<D>>, Error> {
         let by_depth = [Work::Rebuild, Work::CatchUp, Work::Changes, Work::Check];
-        let Some(work) = by_depth.into_iter().find(|work| self.wanted.contains(work)) else { return Ok(None) };
+        let Some(work) = by_depth.into_iter().find(|work| self.wants(*work)) else { return Ok(None) };
         // Within the file first: of a damaged one, nothing else can be told.
         let Some(disk) = self.look_at_disk() else { return Ok(None) };
         // As it is on the disk, not as it is held.
@@ -164,9 +189,11 @@ impl<D: Disk> Works<D> {
             Work::Rebuild => CatchUp::new(disk, Depth::Read),
             Work::Check => CatchUp::check(disk, at_ms),
         };
-        self.wanted.retain(|other| *other != work && (work == Work::Check || *other == Work::Check));
-        self.started += 1;
-        let (number, began, progress) = (self.started, Instant::now(), catch_up.progress());
+        let is_done_by_it = |other: Work| other == work || work != Work::Check && other != Work::Check;
+        let numbers = self.wanted.iter().filter(|(other, _)| is_done_by_it(*other)).map(|(_, number)| *number);
+        let number = numbers.max().unwrap_or(0);
+        self.wanted.retain(|(other, _)| !is_done_by_it(*other));
+        let (began, progress) = (Instant::now(), catch_up.progress());
         let problems = problems.iter().map(ToString::to_string).collect();
         let (is_running, took) = (true, Duration::ZERO);
         let state = WorkState { number, work, is_running, began: SystemTime::now(), took, progress, problems };

@@ -240,9 +240,9 @@ impl Observer {
         self.0.catalogue.as_ref().map(|catalogue| catalogue.batches().read())
     }
 
-    /// Begins work on the catalogue, and returns at once: the state says how far it has come. False: there is no catalogue.
-    pub fn ask_catalogue(&self, request: CatalogueRequest) -> bool {
-        self.0.catalogue.as_ref().inspect(|catalogue| catalogue.ask(request)).is_some()
+    /// Begins work on the catalogue, and returns its number at once: the state says how far it has come. `None`: there is no catalogue.
+    pub fn ask_catalogue(&self, request: CatalogueRequest) -> Option<u64> {
+        Some(self.0.catalogue.as_ref()?.ask(request))
     }
 
     /// Records the outcome of a reload of the configuration, for the metrics.

@@ -1,7 +1,7 @@
 //! The health of the catalogue, as `tidegate status` tells it. The whole state is at `/api/catalogue`.
 
 use serde::{Deserialize, Serialize};
-use tidegate_actors::{CatalogueState, Condition};
+use tidegate_actors::CatalogueState;
 
 /// The health of the catalogue. It names no patient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +26,8 @@ pub(crate) struct CatalogueHealth {
 impl CatalogueHealth {
     pub(super) fn of(state: CatalogueState) -> Self {
         let condition = state.condition.name().to_owned();
-        let (reason, remedy) = match state.condition {
-            Condition::Unavailable { reason, remedy } => (Some(reason), Some(remedy)),
-            Condition::Behind => (state.gap.map(|gap| gap.reason).or(state.trouble), None),
-            Condition::CatchingUp | Condition::Current | Condition::Rebuilding => (None, None),
-        };
+        let (reason, remedy) = state.why();
+        let (reason, remedy) = (reason.map(str::to_owned), remedy.map(str::to_owned));
         let running = state.work.filter(|work| work.is_running);
         Self {
             condition,

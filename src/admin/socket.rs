@@ -234,7 +234,7 @@ fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) ->
         }
         Ask::Catalogue => found(readers.state(), |state| Answer::Catalogue(Box::new(state))),
         Ask::StartCatalogue { work } => {
-            found(readers.start(work, operator), |state| Answer::Catalogue(Box::new(state)))
+            found(readers.start(work, operator), |asked| Answer::StartCatalogue(Box::new(asked)))
         }
         Ask::Allocator | Ask::Purge | Ask::Profile { .. } => {
             Answer::Refused("this is not asked of the node".to_owned())

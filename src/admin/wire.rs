@@ -12,7 +12,7 @@ use tidegate_memory::arenas::AllocatorDetail;
 use tidegate_memory::cgroup::GroupMemory;
 use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
 
-use super::catalogue::model::{CatalogueState, Instances, Studies, StudyDetail};
+use super::catalogue::model::{CatalogueState, Instances, Studies, StudyDetail, WorkAsked};
 use super::catalogue::search::StudySearch;
 use super::catalogue::state::CatalogueWork;
 use super::ended::EndedAssociation;
@@ -98,6 +98,7 @@ pub(crate) enum Answer {
     /// `None`: it is not known.
     Instances(Option<Box<Instances>>),
     Catalogue(Box<CatalogueState>),
+    StartCatalogue(Box<WorkAsked>),
     History(Vec<Second>),
     /// It is being aborted.
     Abort {

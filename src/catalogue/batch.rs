@@ -18,7 +18,7 @@ pub struct Entered {
     pub new: u64,
     /// Files of which it knew something else, or that they were gone.
     pub changed: u64,
-    /// Files that it knew as they are.
+    /// Files that it knew as they are, or of which it has learnt a value that it did not have.
     pub unchanged: u64,
     /// Records that were passed over, since their path does not lead below the root.
     pub refused: u64,
@@ -115,6 +115,17 @@ pub(crate) fn digest(value: ValueRef<'_>) -> Option<u128> {
     bytes.try_into().ok().map(u128::from_be_bytes)
 }
 
+/// What a record made of the row of a known file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Update {
+    /// It says what the row has.
+    Nothing,
+    /// The row has gained a value.
+    Completed,
+    /// The row had something else, or the file was gone.
+    Changed,
+}
+
 impl<'a> Batch<'a> {
     pub(crate) fn db(&self) -> &Connection {
         self.db
@@ -139,11 +150,13 @@ impl<'a> Batch<'a> {
         let name = kept_name(&place, &record.sop_instance_uid);
         if self.insert(record, name, ids)? {
             self.entered.new += 1;
-        } else if self.update(record, name, ids)? {
-            self.entered.changed += 1;
         } else {
-            self.entered.unchanged += 1;
-            return Ok(());
+            let update = self.update(record, name, ids)?;
+            let count = if update == Update::Changed { &mut self.entered.changed } else { &mut self.entered.unchanged };
+            *count += 1;
+            if update == Update::Nothing {
+                return Ok(());
+            }
         }
         if self.reports == Reports::Late {
             self.ids.unstamp(self.db, place.directory)?;
@@ -185,8 +198,8 @@ impl<'a> Batch<'a> {
         Ok(is_new)
     }
 
-    /// Whether anything but that was known.
-    fn update(&mut self, record: &Record, name: &[u8], ids: RecordIds) -> Result<bool> {
+    /// Makes the row of a known file say what the record says.
+    fn update(&mut self, record: &Record, name: &[u8], ids: RecordIds) -> Result<Update> {
         let sql = known!("WHERE uid = ?1 AND directory = ?2 AND name = ?3");
         let key = params![record.sop_instance_uid.as_bytes(), ids.directory, Bytes(name)];
         let known = self.db.prepare_cached(sql)?.query_row(key, Known::read)?;
@@ -203,12 +216,17 @@ impl<'a> Batch<'a> {
         };
         let digest = if is_same_file { record.digest.or(known.digest) } else { record.digest };
         let modified_ns = if is_same_file { record.modified_ns.or(known.modified_ns) } else { record.modified_ns };
-        let is_unchanged = is_same_file
-            && (known.series, known.kind, known.number) == (ids.series, ids.kind, record.instance_number)
-            && (known.received_ms, known.arrival) == (received_ms, arrival)
-            && (known.digest, known.modified_ns) == (digest, modified_ns);
-        if is_unchanged {
-            return Ok(false);
+        let is_same_instance =
+            (known.series, known.kind, known.number) == (ids.series, ids.kind, record.instance_number);
+        let is_kept = |known: Option<i64>, now: Option<i64>| known.is_none() || known == now;
+        let says_no_other = is_same_file
+            && is_same_instance
+            && known.received_ms == received_ms
+            && is_kept(known.arrival, arrival)
+            && is_kept(known.modified_ns, modified_ns);
+        let says_no_more = (known.arrival, known.digest, known.modified_ns) == (arrival, digest, modified_ns);
+        if says_no_other && says_no_more {
+            return Ok(Update::Nothing);
         }
         let sql = "UPDATE instance SET series = ?2, kind = ?3, number = ?4, bytes = ?5, digest = ?6, received_ms = ?7,
             modified_ns = ?8, arrival = ?9, state = 0, ended_ms = NULL WHERE id = ?1";
@@ -221,7 +239,7 @@ impl<'a> Batch<'a> {
         change.instances += 1;
         change.bytes += bytes;
         change.times = Some(Times::extend(change.times, received_ms));
-        Ok(true)
+        Ok(if says_no_other { Update::Completed } else { Update::Changed })
     }
 
     fn take_away(&mut self, known: &Known) {

@@ -12,7 +12,7 @@ use tidegate_memory::profile::HeapStacks;
 
 use super::ask_error::{AskError, Found};
 use super::attempt::Attempt;
-use crate::admin::catalogue::model::{CatalogueState, Instances, Studies, StudyDetail};
+use crate::admin::catalogue::model::{CatalogueState, Instances, Studies, StudyDetail, WorkAsked};
 use crate::admin::catalogue::search::StudySearch;
 use crate::admin::catalogue::state::CatalogueWork;
 use crate::admin::ended::EndedAssociation;
@@ -133,9 +133,9 @@ impl Client {
     }
 
     /// Starts work on the whole catalogue.
-    pub(super) fn start_catalogue(&self, work: CatalogueWork) -> Result<CatalogueState, AskError> {
+    pub(super) fn start_catalogue(&self, work: CatalogueWork) -> Result<WorkAsked, AskError> {
         self.request(Ask::StartCatalogue { work }, |answer| {
-            if let Answer::Catalogue(found) = answer { Ok(*found) } else { Err(answer) }
+            if let Answer::StartCatalogue(asked) = answer { Ok(*asked) } else { Err(answer) }
         })
     }
 
@@ -191,6 +191,7 @@ fn misplaced(answer: Answer) -> AskError {
         | Answer::Study(_)
         | Answer::Instances(_)
         | Answer::Catalogue(_)
+        | Answer::StartCatalogue(_)
         | Answer::History(_)
         | Answer::Abort { .. }
         | Answer::Allocator(_)

@@ -94,6 +94,7 @@ def test_what_is_stored_is_told_to_operators(node, document):
 
     path = "/api/studies/{uid}"
     found = check(document, path, "get", *node.get("/api/studies/1.2.3", **operator))
+    assert found["directories_total"] == len(found["directories"]) == 1 and (node.root / found["directories"][0]).is_dir()
     assert found["study"] == study and found["arrivals"][0]["calling_ae_title"] == "CT1"
     assert "error" in check(document, path, "get", *node.get("/api/studies/1.2.4", **operator))
     path = "/api/instances/{uid}"
@@ -101,13 +102,17 @@ def test_what_is_stored_is_told_to_operators(node, document):
     assert file["state"] == "present" and (node.root / file["path"]).stat().st_size == file["bytes"]
     check(document, path, "get", *node.get("/api/instances/1.2.3.4.3", **operator))
 
+    numbers = []
     for work in ("check", "rebuild", "catch-up"):
         path = f"/api/catalogue/{work}"
         assert node.get(path, "POST", b"")[0] == 403
         answer = node.get(path, "POST", b"", **operator)
         assert answer[0] == 202, answer
-        check(document, path, "post", *answer)
+        asked = check(document, path, "post", *answer)
+        numbers.append(asked["number"])
+    assert numbers == sorted(set(numbers)), "each work has a number of its own"
     state = until(lambda: json.loads(node.get("/api/catalogue")[2])["last_check"], "the check ends")
+    assert state["number"] == numbers[0]
     assert (state["files"], state["new"], state["gone"], state["problems"]) == (2, 0, 0, [])
 
 

@@ -28,6 +28,20 @@ fn what_an_operator_asks_for_is_done() {
 }
 
 #[test]
+fn a_work_has_the_number_that_was_given_to_who_asked_for_it() {
+    let child = Child::start(true);
+    child.wait_until_current();
+    let asked = [CatalogueRequest::CatchUp, CatalogueRequest::Rebuild, CatalogueRequest::Check];
+    let [catch_up, rebuild, check] = asked.map(|request| child.shared.ask(request));
+    assert!(catch_up < rebuild && rebuild < check);
+    let state =
+        child.wait_for("the check ends", |state| state.last_check.as_ref().is_some_and(|last| last.number == check));
+    assert_eq!(state.work.unwrap().number, check);
+    let of_rebuild = child.work_of(CatalogueRequest::Rebuild, Work::Rebuild).work.unwrap();
+    assert!(of_rebuild.number > check, "another work, another number");
+}
+
+#[test]
 fn what_is_on_its_way_is_no_difference() {
     let child = Child::start(true);
     child.wait_until_current();

@@ -42,7 +42,7 @@ pub(in crate::admin) async fn catch_up(surface: web::Data<Surface>, operator: we
 /// 202: the work has begun, and the state tells how far it is.
 fn start(surface: &Surface, work: CatalogueWork, by: &Operator) -> HttpResponse {
     match surface.readers.start(work, by) {
-        Ok(state) => json(HttpResponse::Accepted(), state),
+        Ok(asked) => json(HttpResponse::Accepted(), asked),
         Err(error) => refuse(&error),
     }
 }

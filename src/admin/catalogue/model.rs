@@ -222,11 +222,22 @@ pub(crate) struct CatalogueBatch {
     pub(crate) took_ms: u64,
 }
 
+/// Work on the whole catalogue that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WorkAsked {
+    /// It is done when a work of this number or a higher one has ended: `catalogue.work`, of a check `catalogue.last_check`.
+    pub(crate) number: u64,
+    /// `catch_up`, `check` or `rebuild`.
+    pub(crate) work: String,
+    pub(crate) catalogue: CatalogueState,
+}
+
 /// How far a work on the whole catalogue has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WorkProgress {
-    /// Rises by one with each work since the start of the node.
+    /// Rises with each work since the start of the node. A work that does others' as well has the highest of their numbers.
     pub(crate) number: u64,
     /// `changes`, `catch_up`, `check` or `rebuild`.
     pub(crate) work: String,

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::look::{self, LookError};
-use super::model::{CatalogueCondition, CatalogueState, Instances, Studies, StudyDetail};
+use super::model::{CatalogueCondition, CatalogueState, Instances, Studies, StudyDetail, WorkAsked};
 use super::search::StudySearch;
 use super::state::{self, CatalogueWork};
 
@@ -73,9 +73,9 @@ impl Readers {
         state::of(&self.observer).ok_or(ReadError::Off)
     }
 
-    /// Starts work on the whole catalogue, and returns its state.
-    pub(in crate::admin) fn start(&self, work: CatalogueWork, by: &Operator) -> Result<CatalogueState, ReadError> {
-        if state::start(&self.observer, work, by) { self.state() } else { Err(ReadError::Off) }
+    /// Starts work on the whole catalogue.
+    pub(in crate::admin) fn start(&self, work: CatalogueWork, by: &Operator) -> Result<WorkAsked, ReadError> {
+        state::start(&self.observer, work, by).ok_or(ReadError::Off)
     }
 
     /// A page of the studies that fit.

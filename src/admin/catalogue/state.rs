@@ -7,7 +7,9 @@ use tidegate_actors::gauges::audit::Operator;
 use tidegate_actors::{self as actors, CatalogueRequest, Condition, LastBatch, Observer, OpenGap, WorkState};
 use tracing::field::display;
 
-use super::model::{CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, WorkProgress, rfc3339};
+use super::model::{
+    CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, WorkAsked, WorkProgress, rfc3339,
+};
 
 /// Work on the whole catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,19 +43,12 @@ pub(in crate::admin) fn of(observer: &Observer) -> Option<CatalogueState> {
     observer.catalogue().map(CatalogueState::from)
 }
 
-/// Starts that work, which the state then tells of. False: the catalogue is off.
-pub(in crate::admin) fn start(observer: &Observer, work: CatalogueWork, by: &Operator) -> bool {
-    let has_begun = observer.ask_catalogue(work.request());
-    if has_begun {
-        let address = by.address.map(display);
-        tracing::info!(
-            work = work.name(),
-            operator = by.identity.as_str(),
-            address,
-            "catalogue work asked for by an operator"
-        );
-    }
-    has_begun
+/// Starts that work, which the state then tells of. `None`: the catalogue is off.
+pub(in crate::admin) fn start(observer: &Observer, work: CatalogueWork, by: &Operator) -> Option<WorkAsked> {
+    let number = observer.ask_catalogue(work.request())?;
+    let (work, address) = (work.name(), by.address.map(display));
+    tracing::info!(number, work, operator = by.identity.as_str(), address, "catalogue work asked for by an operator");
+    Some(WorkAsked { number, work: work.to_owned(), catalogue: of(observer)? })
 }
 
 fn time(time: SystemTime) -> String {
@@ -69,10 +64,8 @@ impl From<actors::CatalogueState> for CatalogueState {
             Condition::Unavailable { .. } => CatalogueCondition::Unavailable,
             Condition::Rebuilding => CatalogueCondition::Rebuilding,
         };
-        let (reason, remedy) = match state.condition {
-            Condition::Unavailable { reason, remedy } => (Some(reason), Some(remedy)),
-            _ => (state.trouble, None),
-        };
+        let (reason, remedy) = state.why();
+        let (reason, remedy) = (reason.map(str::to_owned), remedy.map(str::to_owned));
         Self {
             path: state.path.to_string_lossy().into_owned(),
             condition,

@@ -10,7 +10,7 @@ use tidegate_actors::catalogue::offline;
 use tidegate_catalogue::catch_up::Progress;
 
 use super::source::refuse;
-use crate::admin::catalogue::model::{CatalogueState, WorkProgress};
+use crate::admin::catalogue::model::WorkProgress;
 use crate::admin::catalogue::state::CatalogueWork;
 use crate::cli::ask_error::AskError;
 use crate::cli::client::Client;
@@ -25,42 +25,35 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) fn done(reach: Reach, work: CatalogueWork) -> Result<WorkProgress, Exit> {
     let settings = reach.is_of_a_root().then(|| reach.settings()).transpose()?;
     let client = reach.client()?;
-    let before = match (client.catalogue(), settings) {
-        (Ok(state), _) => number_of(&state, work),
-        (Err(AskError::NoNode(_)), Some(settings)) => return without_node(settings, work),
-        (Err(error), _) => return Err(refuse(&error)),
-    };
-    client.start_catalogue(work).map_err(|error| refuse(&error))?;
-    by_node(&client, work, before)
+    match (client.start_catalogue(work), settings) {
+        (Ok(asked), _) => by_node(&client, work, asked.number),
+        (Err(AskError::NoNode(_)), Some(settings)) => without_node(settings, work),
+        (Err(error), _) => Err(refuse(&error)),
+    }
 }
 
-/// The number of the last work of the node.
-fn number_of(state: &CatalogueState, work: CatalogueWork) -> u64 {
-    let of_check = state.last_check.as_ref().map_or(0, |check| check.number);
-    let last = state.work.as_ref().map_or(0, |work| work.number);
-    if work == CatalogueWork::Check { of_check } else { last }
-}
-
-/// Looks until the node has done it.
-fn by_node(client: &Client, work: CatalogueWork, before: u64) -> Result<WorkProgress, Exit> {
+/// Looks until the node has done the work with that number.
+fn by_node(client: &Client, work: CatalogueWork, number: u64) -> Result<WorkProgress, Exit> {
     let mut seen: Option<WorkProgress> = None;
     let line = ProgressLine::new();
     loop {
         let state = client.catalogue().map_err(|error| refuse(&error))?;
-        let is_ours = |of: &WorkProgress| of.work == work.name() && of.number > before;
-        let last_check = state.last_check.filter(|_| work == CatalogueWork::Check);
-        if let Some(done) = last_check.filter(is_ours) {
+        let last_check = state.last_check.filter(|check| work == CatalogueWork::Check && check.number >= number);
+        if let Some(done) = last_check {
             return Ok(done);
         }
         if let Some(reason) = state.remedy.and(state.reason) {
             output::complain(&format!("the catalogue is unavailable: {reason}"));
             return Err(Exit::Failed);
         }
+        let has_come = |of: &WorkProgress| of.number >= number && work != CatalogueWork::Check;
         match (state.work, seen.take()) {
-            (Some(ours), _) if is_ours(&ours) && (ours.is_running || work == CatalogueWork::Check) => seen = Some(ours),
-            (Some(ours), _) if is_ours(&ours) => return Ok(ours),
             // Another has begun since: the last look at it was near its end.
-            (_, Some(done)) if work != CatalogueWork::Check => return Ok(WorkProgress { is_running: false, ..done }),
+            (Some(other), Some(ours)) if other.number != ours.number && has_come(&ours) => {
+                return Ok(WorkProgress { is_running: false, ..ours });
+            }
+            (Some(ours), _) if has_come(&ours) && !ours.is_running => return Ok(ours),
+            (Some(ours), _) if ours.number >= number => seen = Some(ours),
             (_, earlier) => seen = earlier,
         }
         if let Some(ours) = &seen {

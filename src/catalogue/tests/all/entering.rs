@@ -110,6 +110,54 @@ fn versions_are_of_one_instance_and_a_replaced_file_is_another() {
 }
 
 #[test]
+fn a_value_that_was_not_known_is_no_change() {
+    let whole = Record { modified_ns: Some(7), ..record(1, 1, 1) };
+    assert!(whole.origin.is_some() && whole.digest.is_some());
+    let lacking: [(&str, Record); 3] = [
+        ("time of the file", Record { modified_ns: None, ..whole.clone() }),
+        ("sender", Record { origin: None, ..whole.clone() }),
+        ("digest", Record { digest: None, ..whole.clone() }),
+    ];
+    for (what, lacking) in lacking {
+        let mut fixture = Fixture::new();
+        fixture.catalogue.enter(&[lacking]).unwrap();
+        let entered = fixture.catalogue.enter(&[whole.clone()]).unwrap();
+        assert_eq!(entered, Entered { unchanged: 1, ..Entered::default() }, "{what}");
+        let row = &fixture.reader().instances(&whole.sop_instance_uid, 9).unwrap()[0];
+        assert!(row.origin.is_some() && row.digest == whole.digest, "{what} is kept: {row:?}");
+        let other = Record { instance_number: Some(77), digest: None, ..whole.clone() };
+        assert_eq!(fixture.catalogue.enter(&[other]).unwrap().changed, 1, "{what}");
+    }
+}
+
+#[test]
+fn a_file_without_a_receipt_says_its_title_alone() {
+    let mut fixture = Fixture::new();
+    let by_title = Origin { calling_ae_title: "CT1".to_owned(), ..Origin::default() };
+    let record = Record { origin: Some(by_title.into()), ..record(1, 1, 1) };
+    fixture.catalogue.enter(std::slice::from_ref(&record)).unwrap();
+    let mut reader = fixture.reader();
+    let origin = reader.instances(&record.sop_instance_uid, 9).unwrap().remove(0).origin.unwrap();
+    assert_eq!((&*origin.calling_ae_title, &origin.address, origin.association), ("CT1", &None, None));
+    assert_eq!(reader.study("1.2.1").unwrap().unwrap().arrivals[0].origin, Some(origin));
+}
+
+#[test]
+fn a_study_has_the_directories_of_its_files_that_are_there() {
+    let mut fixture = Fixture::new();
+    let of = |number: u32| Record { path: format!("d{number:03}/{number}.dcm").into(), ..record(1, 1, number) };
+    let records: Vec<_> = (1..=120).map(of).collect();
+    fixture.catalogue.enter(&records).unwrap();
+    fixture.catalogue.mark_gone(&[records[0].path.clone()], 1).unwrap();
+    let study = fixture.reader().study("1.2.1").unwrap().unwrap();
+    assert_eq!((study.directories.len(), study.directories_total), (100, 119));
+    assert_eq!(study.directories[..2], ["d002", "d003"].map(PathBuf::from));
+    let at_the_top = Record { path: "1.dcm".into(), ..record(2, 1, 1) };
+    fixture.catalogue.enter(&[at_the_top]).unwrap();
+    assert_eq!(fixture.reader().study("1.2.2").unwrap().unwrap().directories, [PathBuf::new()]);
+}
+
+#[test]
 fn a_file_has_one_instance_in_it() {
     let mut fixture = Fixture::new();
     let first = record(1, 1, 1);

@@ -103,7 +103,7 @@ fn a_study_shows_what_is_missing_and_who_sent_what() {
     let arrivals: Vec<_> = study
         .arrivals
         .iter()
-        .map(|arrival| (arrival.origin.as_ref().map(|origin| origin.association), arrival.instances))
+        .map(|arrival| (arrival.origin.as_ref().and_then(|origin| origin.association), arrival.instances))
         .collect();
     assert_eq!(arrivals.len(), 3);
     for expected in [(Some(7), 6), (Some(8), 1), (None, 1)] {
