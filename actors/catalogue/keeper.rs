@@ -132,7 +132,8 @@ impl<D: Disk> Keeper<D> {
     fn failed_to_know_root(&mut self, error: &StoreError) {
         self.wait(self.pause);
         let reason = format!("the id of the storage root cannot be read or written: {error}");
-        self.tell(Trouble { reason, remedy: Some("look after the storage root".to_owned()) });
+        let remedy = "put back the file .tidegate/id that was there, or move away what stands there now";
+        self.tell(Trouble { reason, remedy: Some(remedy.to_owned()) });
     }
 
     /// Enters the records of a batch, and notes what was missed.

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::fs::Errno;
 use bytesize::ByteSize;
 use thiserror::Error;
+
+use crate::fs::{Errno, Handle};
+use crate::obstacle::Obstacle;
+use crate::own::OWN;
 
 /// Why an instance was not stored. The next instance may fare better: a store needs no reopening after any of these.
 #[derive(Debug, Clone, Error)]
@@ -221,6 +224,16 @@ pub enum OpenError {
         /// The directory of the log.
         path: PathBuf,
     },
+    /// Something else stands at a path of the node's own, or the process may not use what does.
+    #[error("cannot {what} {}: {obstacle}", path.display())]
+    Own {
+        /// The failed operation, as a verb.
+        what: &'static str,
+        /// The path at which it stands.
+        path: PathBuf,
+        /// What stands there, and the remedy.
+        obstacle: Obstacle,
+    },
     /// Anything else the operating system answers.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
@@ -238,6 +251,19 @@ impl OpenError {
     /// For `map_err`: `what` is the failed operation on `path`.
     pub(crate) fn io(what: &'static str, path: impl AsRef<Path>) -> impl FnOnce(Errno) -> Self {
         move |source| Self::Io { what, path: path.as_ref().to_owned(), source }
+    }
+
+    /// The same with what is in the way, if this is about a path of the node's own in `root`, and something is: there or above it.
+    pub(crate) fn explained<H: Handle>(self, top: &H, root: &Path) -> Self {
+        let Self::Io { what, path, source } = &self else { return self };
+        let own = root.join(OWN);
+        let mut ways: Vec<&Path> = path.ancestors().take_while(|way| way.starts_with(&own)).collect();
+        ways.reverse();
+        let in_the_way = ways.iter().find_map(|way| Some((way, Obstacle::at(top, &own, way, *source)?)));
+        match in_the_way {
+            Some((way, obstacle)) => Self::Own { what, path: way.to_path_buf(), obstacle },
+            None => self,
+        }
     }
 }
 

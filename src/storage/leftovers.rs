@@ -54,8 +54,13 @@ pub fn set_aside(root: &Path) -> Result<u64, OpenError> {
 }
 
 /// Reports every unfinished file in `root`, and whether a node uses the root.
-pub fn scan(root: &Path, mut report: impl FnMut(Leftover)) -> Result<Use, OpenError> {
+pub fn scan(root: &Path, report: impl FnMut(Leftover)) -> Result<Use, OpenError> {
     root::open(root, Open::Directory).map_err(OpenError::io("open", root))?;
+    let top = root::open(Path::new("/"), Open::Directory).map_err(OpenError::io("open", "/"))?;
+    scanned(root, report).map_err(|error| error.explained(&top, root))
+}
+
+fn scanned(root: &Path, mut report: impl FnMut(Leftover)) -> Result<Use, OpenError> {
     let own = root.join(OWN);
     let usage = usage(&own.join("lock"))?;
     let tmp = own.join("tmp");

@@ -30,6 +30,8 @@ duplicates = "{duplicates}"
 path = "{catalogue}"
 [admin]
 listen = "{admin}"
+[audit]
+sink = "{audit}"
 [log]
 flight_records = "{records}"
 [supervision]
@@ -56,11 +58,12 @@ class Node:
         records="off",
         hang_timeout="30s",
         catalogue="auto",
+        audit="off",
     ):
         self.root, self.log_path = root, log
         binary, configuration = program(), log.with_suffix(".toml")
         settings = dict(commit=commit, duplicates=duplicates, writers=writers)
-        settings |= dict(admin=admin, records=records, hang_timeout=hang_timeout, catalogue=catalogue)
+        settings |= dict(admin=admin, records=records, hang_timeout=hang_timeout, catalogue=catalogue, audit=audit)
         configuration.write_text(CONFIGURATION.format(**settings))
         if as_nobody:
             # A directory of root's on the way to the program would be closed to it.

@@ -1,9 +1,11 @@
 //! TLS as a whole process serves it: who is let in, what is refused, how certificates change under way, what is left behind.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::node::{Node, eventually};
@@ -263,6 +265,63 @@ fn certificates_change_on_sighup_and_a_bad_one_changes_nothing() {
     assert_ne!(second, first);
     assert_eq!(open.store(1, "1.2.3", &dataset("1.2.3", 1000)).status, 0, "an association from before goes on");
     open.release();
+}
+
+/// Renewals come while peers connect: a handshake gets one certificate with its key, the earlier or the later.
+#[test]
+fn of_a_thousand_handshakes_none_fails_while_the_certificate_changes_a_hundred_times() {
+    const RELOADS: usize = 100;
+    const HANDSHAKES: usize = 1000;
+    let authority = authority();
+    for (name, serial) in [("odd", 8), ("even", 9)] {
+        authority.sign(name, "localhost", serial);
+    }
+    let mut node = start(&authority, &[]);
+    let leaf = |client: &Arc<ClientConfig>| {
+        let wire = associate(Authority::connect(client, node.tls_address()));
+        let leaf = wire.0.conn.peer_certificates().unwrap()[0].to_vec();
+        wire.release();
+        leaf
+    };
+    let clients = [&TLS12, &TLS13].map(|version| authority.client(None, version));
+    let made = AtomicUsize::new(0);
+    let reloaded = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let connect = |client| {
+            let mut seen = BTreeSet::new();
+            while made.fetch_add(1, Ordering::SeqCst) < HANDSHAKES || !reloaded.load(Ordering::SeqCst) {
+                seen.insert(leaf(client));
+            }
+            seen
+        };
+        let connecting: Vec<_> =
+            clients.iter().cycle().take(4).map(|client| scope.spawn(move || connect(client))).collect();
+        for number in 0..RELOADS {
+            let name = if number % 2 == 0 { "odd" } else { "even" };
+            for ending in ["pem", "key"] {
+                fs::copy(authority.path(&format!("{name}.{ending}")), authority.path(&format!("node.{ending}")))
+                    .unwrap();
+            }
+            node.signal(Signal::HUP);
+            node.logged_times("configuration reloaded", number + 1);
+        }
+        reloaded.store(true, Ordering::SeqCst);
+        connecting.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<BTreeSet<_>>()
+    });
+    assert!(seen.len() >= 2, "{} certificates were shown", seen.len());
+    let last = |client| leaf(client) == leaf_of(&authority, "even");
+    assert!(clients.iter().all(last), "the certificate of the last reload is in force");
+    assert!(!node.log_text().contains("tls handshake failed"));
+    node.settled();
+    assert_eq!(node.stop(), Some(0));
+}
+
+/// The certificate in a PEM file, as DER.
+fn leaf_of(authority: &Authority, name: &str) -> Vec<u8> {
+    let text = fs::read_to_string(authority.path(&format!("{name}.pem"))).unwrap();
+    let lines =
+        text.lines().skip_while(|line| !line.contains("BEGIN")).skip(1).take_while(|line| !line.contains("END"));
+    base64::engine::general_purpose::STANDARD.decode(lines.collect::<String>()).unwrap()
 }
 
 /// Sends `bytes`, and reads what comes until the node closes.

@@ -29,8 +29,17 @@ impl<H: Handle> Root<H> {
             return Err(OpenError::NoMark { root: path });
         }
         create_durably(&top, &path, *access)?;
-        let root = Arc::new(Self::attach(&path, *access, None)?);
-        let mut recovery = Recovery { is_new, ..Recovery::default() };
+        let recovery = Recovery { is_new, ..Recovery::default() };
+        Self::recover(&path, *access, uses_wal, recovery).map_err(|error| error.explained(&top, &path))
+    }
+
+    fn recover(
+        path: &Path,
+        access: FileAccess,
+        uses_wal: bool,
+        mut recovery: Recovery,
+    ) -> Result<(Arc<Self>, Recovery), OpenError> {
+        let root = Arc::new(Self::attach(path, access, None)?);
         root.remove_temp_files(&mut recovery)?;
         root.try_access()?;
         root.open_wal(uses_wal, &mut recovery)?;

@@ -61,7 +61,7 @@ pub(crate) fn replay<H: Handle>(
                 recovery.aside.extend(is_in_use.then(|| missing(&name)));
                 continue;
             }
-            Err(error) => return Err(failed("open")(error)),
+            Err(error) => return Err(OpenError::io("open", root.path.join(".tidegate/log").join(&name))(error)),
         };
         let found = look(root, directory, &name, file, recovery)?;
         if matches!(found, Segment::Blank) && is_in_use {
