@@ -1,4 +1,4 @@
-"""Somebody has put something else at a path below `.tidegate`: each start works, or ends with one line that names the path, what is in the way and what
+"""Somebody has put something else at a path below `.tidegate`, under a node that runs or has ended: each start works, or ends with one line that names the path, what is in the way and what
 to do. Then it does so, and the next start has everything that was acknowledged.
 """
 
@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import stat
+
+import pytest
 
 from ground import copy, disk
 from node import Node, NotStarted
@@ -60,17 +62,26 @@ class Case:
     """A root as a power cut left it, whose log has instances that are nowhere else, and a path of it with something else there."""
 
     def __init__(self, scene: Scene, mount, name: str, obstacle):
-        self.root, self.ledger, self.log = mount / "storage", scene.ledger, scene.ground / "case.log"
+        self.root, self.ledger, self.log = mount / "storage", Ledger(), scene.ground / "case.log"
+        self.ledger.attempts = {path: list(attempts) for path, attempts in scene.ledger.attempts.items()}
         self.path = self.root / OWN / name if name != "." else self.root / OWN
-        self.original = mount / "original"
-        if self.was_there():
+        self.original, self.obstacle = mount / "original", obstacle
+        self.is_file = name in FILES
+
+    def obstruct(self) -> None:
+        if os.path.lexists(self.path):
             self.path.rename(self.original)
         else:
-            self.original.touch() if name in FILES else self.original.mkdir()
-        obstacle(self.path, self.original)
+            self.original.touch() if self.is_file else self.original.mkdir()
+        self.obstacle(self.path, self.original)
 
-    def was_there(self) -> bool:
-        return os.path.lexists(self.path)
+    def obstruct_while_it_runs(self) -> None:
+        """Each instance is refused or kept, whatever a kill leaves."""
+        with self.started() as node:
+            assert store(node.port, self.ledger, Instance("2.25.4", 1)) == [0]
+            self.obstruct()
+            store(node.port, self.ledger, *(Instance("2.25.4", number) for number in range(2, 5)))
+            assert node.is_up()
 
     @contextlib.contextmanager
     def started(self):
@@ -95,7 +106,7 @@ class Case:
             return [*faults, f"put back, and not started: {error}"]
 
     def faults_of(self, node: Node) -> list[str]:
-        faults = self.ledger.faults(self.root, lost=lost_instances(self.root))
+        faults = self.ledger.faults(self.root, lost=lost_instances(self.root), refused_may_be_there=True)
         if store(node.port, Ledger(), LATER) != [0]:
             faults.append("the next instance is refused")
         if node.stop() != 0:
@@ -103,13 +114,33 @@ class Case:
         return faults
 
 
-def test_each_start_works_or_says_what_is_in_the_way(ground):
-    scene = Scene(ground)
+@pytest.fixture
+def scene(ground):
+    return Scene(ground)
+
+
+@contextlib.contextmanager
+def case(scene, name: str, obstacle):
+    copy(scene.images / "after", scene.images / "case")
+    with disk(scene.images / "case", scene.ground / "case") as mount:
+        yield Case(scene, mount, name, obstacle)
+
+
+def test_each_start_works_or_says_what_is_in_the_way(scene):
     wrong = []
     for name in FILES + DIRECTORIES:
         for obstacle in OBSTACLES:
-            copy(scene.images / "after", scene.images / "case")
-            with disk(scene.images / "case", ground / "case") as mount:
-                faults = Case(scene, mount, name, obstacle).faults()
-            wrong += [f"{name}, {obstacle.__name__}: {fault}" for fault in faults]
+            with case(scene, name, obstacle) as root:
+                root.obstruct()
+                wrong += [f"{name}, {obstacle.__name__}: {fault}" for fault in root.faults()]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_so_does_each_start_after_a_node_that_ran_meanwhile(scene):
+    wrong = []
+    for name in FILES + DIRECTORIES:
+        for obstacle in (dangling_link, link_to_the_original, wrong_type):
+            with case(scene, name, obstacle) as root:
+                root.obstruct_while_it_runs()
+                wrong += [f"{name}, {obstacle.__name__}: {fault}" for fault in root.faults()]
     assert not wrong, "\n".join(wrong)
