@@ -36,7 +36,7 @@ fn what_a_node_stored_is_found_beside_it_and_after_its_end() {
     assert_eq!(code, 0);
     assert!(beside.contains("\n  1.2\n"), "{beside}");
     let (code, study, _) = run(&["study", "1.2"]);
-    assert!(code == 0 && study.contains("stored       1 series, 2 files") && study.contains("\nCT1 "), "{study}");
+    assert!(code == 0 && study.contains("stored        1 series, 2 files") && study.contains("\nCT1 "), "{study}");
     let (code, stdout, stderr) = run(&["instance", "1.2.3.9"]);
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (1, "", "tidegate: no instance with that UID is known\n"));
     let (code, json, _) = run(&["instance", "1.2.3.1", "--json"]);
@@ -44,7 +44,7 @@ fn what_a_node_stored_is_found_beside_it_and_after_its_end() {
     let file = directory.path().join("data").join(json["instances"][0]["path"].as_str().unwrap());
     assert_eq!((code, fs::metadata(&file).unwrap().len()), (0, json["instances"][0]["bytes"].as_u64().unwrap()));
     let (code, stdout, _) = run(&["catalogue", "status"]);
-    assert!(code == 0 && stdout.contains("\nlast check   check, took "), "{stdout}");
+    assert!(code == 0 && stdout.contains("\nlast check    check, took "), "{stdout}");
 
     // People remove a file: a check tells it, and changes nothing; a rebuild corrects it.
     fs::remove_file(&file).unwrap();
@@ -66,7 +66,7 @@ fn what_a_node_stored_is_found_beside_it_and_after_its_end() {
         "{stderr}"
     );
     let (code, stdout, _) = run(&["instance", "1.2.3.1"]);
-    assert!(code == 0 && stdout.contains("state        gone, found so at "), "{stdout}");
+    assert!(code == 0 && stdout.contains("state         gone, found so at "), "{stdout}");
     let (code, stdout, stderr) = run(&["catalogue", "check"]);
     assert_eq!(code, 0, "{stdout} {stderr}");
     assert_eq!(run(&["catalogue", "status"]).0, 4);
@@ -75,7 +75,7 @@ fn what_a_node_stored_is_found_beside_it_and_after_its_end() {
     assert!(code == 1 && stderr.contains("`tidegate catalogue rebuild` makes it"), "{stderr}");
     let (code, stdout, stderr) = run(&["catalogue", "rebuild"]);
     assert!(code == 0 && stdout.contains("1 file (") && stdout.contains(", 1 new, "), "{stdout} {stderr}");
-    assert!(run(&["study", "1.2"]).1.contains("stored       1 series, 1 file,"));
+    assert!(run(&["study", "1.2"]).1.contains("stored        1 series, 1 file,"));
 }
 
 #[test]

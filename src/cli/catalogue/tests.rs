@@ -244,6 +244,15 @@ pub(in crate::cli) fn widest() -> String {
     texts.concat()
 }
 
+#[test]
+fn a_damage_that_was_mended_is_not_shown_as_one() {
+    let mut state = CatalogueState { condition: CatalogueCondition::Current, ..state() };
+    let text = text::state(&state, COLUMNS);
+    assert!(!text.contains("Tree 5") && text.contains("which was made anew since"), "{text}");
+    state.condition = CatalogueCondition::Unavailable;
+    assert!(text::state(&state, COLUMNS).contains("Tree 5"));
+}
+
 fn work() -> WorkProgress {
     let many = 9_999_999_999;
     WorkProgress {

@@ -284,7 +284,11 @@ pub(super) fn state(state: &CatalogueState, width: usize) -> String {
     for (label, work) in [("work", &state.work), ("last check", &state.last_check)] {
         let Some(work) = work else { continue };
         lines.push((label, work_text(work)));
-        lines.extend(work.problems.iter().map(|problem| ("", safe(problem))));
+        if state.condition == CatalogueCondition::Unavailable {
+            lines.extend(work.problems.iter().map(|problem| ("", safe(problem))));
+        } else if !work.problems.is_empty() {
+            lines.push(("", "it found the file damaged, which was made anew since".to_owned()));
+        }
     }
     labelled("catalogue", &safe(&state.path), usize::MAX)
         + &lines.iter().map(|(label, value)| labelled(label, value, width)).collect::<String>()

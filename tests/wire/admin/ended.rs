@@ -64,7 +64,8 @@ fn an_association_that_has_ended_is_told_with_its_instances_and_how_it_ended() {
     assert!(guest[1]["first_study"].is_null() && guest[1]["new"] == 2, "{guest}");
 
     let (code, text) = said(&node, &["associations", "--ended"]);
-    assert!(code == 0 && text.contains("CT\\u{7}1") && text.contains(", study 1.2.3\n"), "{text}");
+    assert!(code == 0 && text.contains("CT\\u{7}1") && text.contains("\n  study 1.2.3\n"), "{text}");
+    assert!(text.lines().any(|line| line.split_whitespace().nth(1) == Some(&stored["id"].to_string())), "{text}");
     let of_socket: serde_json::Value =
         serde_json::from_str(&said(&node, &["associations", "--ended", "--json"]).1).unwrap();
     assert_eq!(of_socket, ended);
