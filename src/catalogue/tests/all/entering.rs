@@ -121,7 +121,7 @@ fn a_value_that_was_not_known_is_no_change() {
     for (what, lacking) in lacking {
         let mut fixture = Fixture::new();
         fixture.catalogue.enter(&[lacking]).unwrap();
-        let entered = fixture.catalogue.enter(&[whole.clone()]).unwrap();
+        let entered = fixture.catalogue.enter(std::slice::from_ref(&whole)).unwrap();
         assert_eq!(entered, Entered { unchanged: 1, ..Entered::default() }, "{what}");
         let row = &fixture.reader().instances(&whole.sop_instance_uid, 9).unwrap()[0];
         assert!(row.origin.is_some() && row.digest == whole.digest, "{what} is kept: {row:?}");
