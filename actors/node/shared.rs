@@ -173,7 +173,7 @@ impl Shared {
             budget: self.budget.clone(),
             mailbox: self.mailbox.clone(),
             is_measured: Box::new(move || node.baseline.is_set()),
-            root_id: Box::new(move || of_root.root_id()),
+            root_id: Box::new(move || Ok((of_root.root_id()?, of_root.settings().root.clone()))),
             open_disk: Box::new(move || RootDisk::new(&store, keeps_patients)),
         })
     }
