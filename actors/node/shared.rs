@@ -68,6 +68,8 @@ impl Shared {
         let catalogued = catalogue.as_ref().map_or(Catalogued::Nothing, of_catalogue);
         let gauges = Arc::new(Gauges::new(writers, audits, catalogued));
         let budget = MemoryBudget::new(live.memory_budget_bytes);
+        // An association has the number of its account.
+        budget.number_accounts_from(store.first_association());
         let catalogue = catalogue.map(|settings| catalogue::Shared::new(settings, &budget));
         sinks.extend(catalogue.iter().map(|shared| Arc::new(CatalogueSink::new(shared.clone())) as Arc<dyn Sink>));
         let shared = Self {

@@ -13,6 +13,7 @@ extern crate self as tidegate_storage;
 #[path = "tests/support/mod.rs"]
 mod support;
 
+mod associations;
 mod commit;
 pub mod digest;
 mod error;

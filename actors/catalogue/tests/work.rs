@@ -1,5 +1,7 @@
 //! Work that operators ask for, and the root that a catalogue is of.
 
+use std::path::Path;
+
 use tidegate_catalogue::{Catalogue, Record};
 
 use super::{Child, TestDisk, record};
@@ -54,7 +56,10 @@ fn a_catalogue_of_another_root_is_left_alone_by_each_start() {
         let is_unavailable = |state: &CatalogueState| matches!(state.condition, Condition::Unavailable { .. });
         let state = child.wait_for("it is unavailable", is_unavailable);
         let Condition::Unavailable { reason, remedy } = state.condition else { unreachable!() };
-        assert!(reason.contains("another storage root, /srv/other") && remedy.contains("move the file away"), "{reason}; {remedy}");
+        assert!(
+            reason.contains("another storage root, /srv/other") && remedy.contains("move the file away"),
+            "{reason}; {remedy}"
+        );
         assert_eq!(child.instances(), Some(1), "none is gone");
         child.stop();
         let directory = std::mem::replace(&mut child.directory, tempfile::tempdir().unwrap());

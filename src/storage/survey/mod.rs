@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::digest::Recorded;
 use crate::error::StoreError;
-use crate::fs::{Errno, FilesystemKind, Handle, Kind, Link, Open, read_full};
+use crate::fs::{Errno, FilesystemKind, Handle, Kind, Link, Open, Stat, read_full};
 use crate::head::{Head, HeadLimits, HeadScan, Progress, Wanted};
 use crate::meta::{FileMeta, StoredMeta};
 use crate::root::Root;
@@ -51,6 +51,8 @@ pub struct Surveyed {
     pub bytes: u64,
     /// When it was modified, in nanoseconds since 1970.
     pub modified_ns: i64,
+    /// When its metadata or content last changed, in nanoseconds since 1970. No program can set this time.
+    pub changed_ns: i64,
     /// What it says of itself.
     pub recorded: Option<Recorded>,
 }
@@ -111,8 +113,9 @@ impl<H: Handle> Survey<H> {
             feed_rest(&file, &mut scan)?;
         }
         let head = scan.finish().unwrap_or_default();
-        let (bytes, modified_ns, recorded) = (stat.bytes, stat.modified_ns, Recorded::read(&file));
-        Ok(Found::Instance(Box::new(Surveyed { meta, head, bytes, modified_ns, recorded })))
+        let Stat { bytes, modified_ns, changed_ns, .. } = stat;
+        let recorded = Recorded::read(&file);
+        Ok(Found::Instance(Box::new(Surveyed { meta, head, bytes, modified_ns, changed_ns, recorded })))
     }
 }
 
