@@ -5,9 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tidegate_actors::gauges::audit::Operator;
 use tidegate_actors::{self as actors, CatalogueRequest, Condition, LastBatch, Observer, OpenGap, WorkState};
+use tidegate_catalogue::catch_up::Difference;
 use tracing::field::display;
 
-use super::model::{CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, WorkProgress, rfc3339};
+use super::model::{
+    CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, NamedDifference, WorkProgress, rfc3339,
+};
 
 /// Work on the whole catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +106,17 @@ impl From<LastBatch> for CatalogueBatch {
     }
 }
 
+impl From<Difference> for NamedDifference {
+    fn from(found: Difference) -> Self {
+        Self {
+            kind: found.kind.name().to_owned(),
+            path: found.path.to_string_lossy().into_owned(),
+            sop_instance_uid: found.sop_instance_uid.map(|uid| uid.to_string()),
+            text: found.kind.to_string(),
+        }
+    }
+}
+
 impl From<WorkState> for WorkProgress {
     fn from(state: WorkState) -> Self {
         let progress = state.progress;
@@ -122,6 +136,7 @@ impl From<WorkState> for WorkProgress {
             other: progress.other,
             gone: progress.gone,
             unreadable: progress.unreadable,
+            named: state.named.into_iter().map(NamedDifference::from).collect(),
             problems: state.problems,
         }
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::admin::catalogue::model::{
-    Arrival, CatalogueCondition, CatalogueState, Instance, InstanceNumbers, Instances, Presence, Series, Studies,
-    Study, StudyDetail, WorkProgress,
+    Arrival, CatalogueCondition, CatalogueState, Instance, InstanceNumbers, Instances, NamedDifference, Presence,
+    Series, Studies, Study, StudyDetail, WorkProgress,
 };
 use crate::cli::text::{Table, age, count, cut, safe, size};
 
@@ -283,7 +283,20 @@ pub(super) fn done(work: &WorkProgress) -> String {
         ("check", differences) => format!("{} between catalogue and stored files", count(differences, "difference")),
         _ => "the catalogue has every stored file".to_owned(),
     };
-    format!("{verdict}\n{}\n", work_text(work))
+    format!("{verdict}\n{}\n{}", work_text(work), named(work))
+}
+
+/// The differences that a check has named, a line each. Paths are not cut.
+fn named(work: &WorkProgress) -> String {
+    let line = |found: &NamedDifference| {
+        let uid =
+            found.sop_instance_uid.as_deref().map(|uid| format!("\n  instance {}", safe(uid))).unwrap_or_default();
+        let is_in_path = found.sop_instance_uid.as_deref().is_some_and(|uid| found.path.contains(uid));
+        format!("{}: {}{}\n", safe(&found.path), safe(&found.text), if is_in_path { String::new() } else { uid })
+    };
+    let mut lines: String = work.named.iter().map(line).collect();
+    left_out(&mut lines, work.differences() + work.unreadable, work.named.len(), "differences");
+    lines
 }
 
 fn work_text(work: &WorkProgress) -> String {
