@@ -40,6 +40,7 @@ mod store;
 pub mod survey;
 mod sync;
 mod temp;
+mod tree;
 mod trust;
 pub mod uid;
 pub mod verify;

@@ -5,7 +5,7 @@
 //! that it began with. It follows no symbolic link, and passes over what no store makes: the node's own directory, other names with a leading
 //! period, and `lost+found`.
 
-mod tree;
+mod listed;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::fs::{Errno, FilesystemKind, Handle, Kind, Link, Open, Stat, read_full
 use crate::head::{Head, HeadLimits, HeadScan, Progress, Wanted};
 use crate::meta::{FileMeta, StoredMeta};
 use crate::root::Root;
-pub use tree::{Directories, Directory, Files, Listed};
+pub use listed::{Directories, Directory, Files, Listed};
 
 /// Bytes of the first read of a file. Most heads end in it.
 const FIRST_BYTES: usize = 8 * 1024;
@@ -69,9 +69,7 @@ impl<H: Handle> Survey<H> {
     pub fn directories(&self) -> Result<Directories<H>, StoreError> {
         // There each subdirectory is a link of its directory.
         let counts_links = matches!(self.0.filesystem.kind, FilesystemKind::Ext4 | FilesystemKind::Xfs);
-        let root = self.0.dir.open(Path::new(""), Open::DirectoryNoFollow);
-        let directories = root.and_then(|root| Directories::new(root, counts_links));
-        directories.map_err(|error| self.0.failed("list", error))
+        Directories::new(&self.0.dir, counts_links).map_err(|error| self.0.failed("list", error))
     }
 
     /// When the directory at `path` last changed, in nanoseconds since 1970; `None` if there is none.
