@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
-use crate::fs::{Errno, Handle, Open, read_full, write_all_at};
+use crate::fs::{Errno, Handle, Link, Open, read_full, write_all_at};
+use crate::origins;
 use crate::own::OWN;
 use crate::sync::Mutex;
 use crate::trust::Trust;
@@ -31,11 +32,13 @@ fn path() -> PathBuf {
 }
 
 impl Associations {
-    /// Reserves the first numbers of this run. `is_new`: no receipt of the root names an association.
-    pub(crate) fn begin<H: Handle>(&self, root: &H, trust: &Trust<H>, is_new: bool) -> Result<(), StoreError> {
+    /// Reserves the first numbers of this run.
+    pub(crate) fn begin<H: Handle>(&self, root: &H, trust: &Trust<H>) -> Result<(), StoreError> {
         let read = File::open(root).and_then(|file| file.read());
         let first = read.map_err(|error| StoreError::new("read", path(), error))?;
-        let first = first.unwrap_or(if is_new { 1 } else { BEHIND_FORMER });
+        // Without a list of origins, no receipt was ever written.
+        let has_no_receipts = || matches!(root.stat_at(&origins::path(), Link::NoFollow), Err(Errno::NOENT));
+        let first = first.unwrap_or_else(|| if has_no_receipts() { 1 } else { BEHIND_FORMER });
         *self.0.lock() = Some(first..first);
         // On a full disk the node starts all the same. The first receipt comes back to it.
         let _ = self.reserve(root, trust, first);

@@ -138,8 +138,7 @@ impl<H: Handle> Store<H> {
     /// If the numbers of earlier runs cannot be read. Then [`Self::reserve_association`] reserves none.
     pub fn begin_associations(&self) -> Result<(), StoreError> {
         let root = self.0.root()?;
-        let is_new = root.origins.all(&root.dir)?.is_empty();
-        self.0.associations.begin(&root.dir, &root.trust, is_new)
+        self.0.associations.begin(&root.dir, &root.trust)
     }
 
     /// The first number for an association of this run: no receipt of an earlier run names it or a later one.
