@@ -136,7 +136,7 @@ impl Node {
         let open = move || {
             let opened = Store::open(storage)?;
             if let Err(error) = opened.0.begin_associations() {
-                warn!(%error, "instances are stored without receipts: the numbers of associations cannot be read");
+                warn!(%error, "numbers of associations cannot be read; instances are stored without receipts");
             }
             Ok::<_, OpenError>(opened)
         };

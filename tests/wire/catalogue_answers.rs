@@ -182,7 +182,7 @@ fn a_check_names_the_files_over_the_node_and_without_it() {
     );
 
     // A whole verification names what is missing.
-    let output = tidegate(&node.storage(), &["verify"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("verify").arg(node.storage()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     for missing in ["missing 1.2.3/1.2.3.4/1.2.3.4.1.dcm", "missing 1.2.3/1.2.3.4/1.2.3.4.2.dcm", "2 are missing"] {
