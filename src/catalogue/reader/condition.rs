@@ -3,7 +3,6 @@
 use rusqlite::{Connection, Result, Row};
 
 use super::ids::StudyIds;
-use super::search::Search;
 use crate::names;
 
 /// A query of an index that yields the studies which fit a condition. It reads nothing else than the index.
@@ -31,24 +30,20 @@ pub(super) enum Condition<'a> {
     Date(&'a str, &'a str),
 }
 
-/// Those of a search, but for its times, which an index has in the order of the answer.
-pub(super) fn of(search: &Search) -> Vec<Condition<'_>> {
-    let conditions = [
-        search.accession.as_deref().map(Condition::Accession),
-        search.patient.as_deref().map(|text| Condition::Patient(text, names::beginning(text))),
-        search.text.as_deref().map(|text| Condition::Text(text, names::beginning(text))),
-        search.study_date.as_ref().map(|(from, to)| Condition::Date(from, to)),
-        search.source.as_deref().map(Condition::Source),
-    ];
-    conditions.into_iter().flatten().collect()
-}
-
 /// The texts that begin with `prefix` are not less than it, and less than this.
 fn end_of(prefix: &str) -> String {
     format!("{prefix}{}", char::MAX)
 }
 
-impl Condition<'_> {
+impl<'a> Condition<'a> {
+    pub(super) fn text(text: &'a str) -> Self {
+        Self::Text(text, names::beginning(text))
+    }
+
+    pub(super) fn patient(text: &'a str) -> Self {
+        Self::Patient(text, names::beginning(text))
+    }
+
     /// The studies that fit.
     pub(super) fn ids(&self, db: &Connection) -> Result<StudyIds> {
         let mut ids = StudyIds::default();

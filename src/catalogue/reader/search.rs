@@ -10,7 +10,7 @@ use std::str::FromStr;
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::Reader;
-use super::condition::{self, COLUMNS, Condition};
+use super::condition::{COLUMNS, Condition};
 use super::ids::StudyIds;
 use super::study::{StudyRow, summary};
 use crate::error::Error;
@@ -106,7 +106,7 @@ fn find(
     limit: usize,
     looked_at: usize,
 ) -> Result<Vec<Cursor>> {
-    let (times, conditions) = (Times::of(search, after), condition::of(search));
+    let (times, conditions) = (Times::of(search, after), conditions(search));
     if conditions.is_empty() {
         return times.walk(db, limit, |_| true);
     }
@@ -128,6 +128,18 @@ fn find(
     } else {
         times.walk(db, limit, |id| fitting.contains(id))
     }
+}
+
+/// The conditions of a search, but for its times, which an index has in the order of the answer.
+fn conditions(search: &Search) -> Vec<Condition<'_>> {
+    let conditions = [
+        search.accession.as_deref().map(Condition::Accession),
+        search.patient.as_deref().map(Condition::patient),
+        search.text.as_deref().map(Condition::text),
+        search.study_date.as_ref().map(|(from, to)| Condition::Date(from, to)),
+        search.source.as_deref().map(Condition::Source),
+    ];
+    conditions.into_iter().flatten().collect()
 }
 
 /// The part of the order of the studies that an answer is from.
