@@ -20,7 +20,7 @@ use super::state::{self, CatalogueWork};
 
 /// Most readers at a time. One more waits.
 const MAX_READERS: usize = 4;
-/// What a reader holds: its page cache of 2 MiB, its statements, and the rows of its answer.
+/// What a reader holds: its page cache of 2 MiB, its statements, two sets of studies (an eighth of a MiB each for a million), and the rows of its answer.
 const READER_BYTES: u64 = 4 << 20;
 /// By then each of the queries before it has been stopped.
 const WAIT: Duration = QUERY_TIMEOUT;
