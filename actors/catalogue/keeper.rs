@@ -2,6 +2,7 @@
 //!
 //! Each state is logged once. Nothing is given up: what cannot be done now is tried again, at most [`LONGEST_PAUSE`] later.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,8 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Least time between two files that are set aside. A disk that damages each of them must not fill the log.
 const BETWEEN_SET_ASIDE: Duration = Duration::from_secs(60);
 
-/// Asks for the id of the storage root.
-pub(crate) type RootId = Box<dyn Fn() -> Result<u64, StoreError> + Send + Sync>;
+/// Asks for the id of the storage root, and for its path.
+pub(crate) type RootId = Box<dyn Fn() -> Result<(u64, PathBuf), StoreError> + Send + Sync>;
 
 /// The owner of the file.
 pub(super) struct Keeper<D: Disk> {
@@ -102,14 +103,14 @@ impl<D: Disk> Keeper<D> {
     pub(super) fn open(&mut self) {
         let (path, keeps_patients) = (self.shared.settings.path.clone(), self.shared.settings.keeps_patients);
         let began = Instant::now();
-        let root_id = match self.calling(|keeper| (keeper.root_id)()) {
-            Ok(root_id) => root_id,
+        let (root_id, root) = match self.calling(|keeper| (keeper.root_id)()) {
+            Ok(root) => root,
             Err(error) => return self.failed_to_know_root(&error),
         };
         let is_own = self.shared.settings.is_own;
         let opened = self.calling(|_| {
             let mut file = Catalogue::open(&path, keeps_patients)?;
-            file.claim(root_id, is_own)?;
+            file.claim(&root, root_id, is_own)?;
             let is_complete = file.is_complete()?;
             Ok((file, is_complete))
         });
@@ -403,6 +404,7 @@ fn unavailable(error: &Error) -> Trouble {
         Error::OtherRoot { .. } => {
             "mount that storage root and start the node again, or move the file away, or set catalogue.path to another file"
         }
+        Error::InUse { .. } => "set catalogue.path of one of the two nodes to another file",
         Error::Foreign { .. } => "set catalogue.path to another file",
         Error::Corrupt { .. } => "move the file away, and the node makes a new one from the stored files",
         Error::Vanished { .. } | Error::Io { .. } => "look after the directory and the disk of the file",

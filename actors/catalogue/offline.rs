@@ -1,6 +1,6 @@
 //! Work on the catalogue of a root that no node serves, under the lock of the root.
 
-use tidegate_catalogue::catch_up::{CatchUp, Depth, Progress};
+use tidegate_catalogue::catch_up::{CatchUp, Depth, Difference, Progress};
 use tidegate_catalogue::{Catalogue, Error, Problem, Remedy, set_aside};
 use tidegate_storage::{OpenError, Settings, Store, StoreError};
 
@@ -14,6 +14,8 @@ use crate::node::settings::CatalogueSettings;
 pub struct Outcome {
     /// The differences between files and catalogue.
     pub progress: Progress,
+    /// The first of them, if it was a check.
+    pub named: Vec<Difference>,
     /// What a check found wrong within the file of the catalogue.
     pub problems: Vec<Problem>,
 }
@@ -44,7 +46,7 @@ pub fn work(
 ) -> Result<Outcome, OfflineError> {
     let (store, _) = Store::open(storage)?;
     let mut catalogue = open(settings, request)?;
-    catalogue.claim(store.root_id()?, settings.is_own)?;
+    catalogue.claim(&store.settings().root, store.root_id()?, settings.is_own)?;
     let disk = RootDisk::new(&store, settings.keeps_patients)?;
     let (mut catch_up, problems) = match request {
         // Of a damaged file, nothing else can be told.
@@ -60,7 +62,7 @@ pub fn work(
             tell(&catch_up.progress());
         }
     }
-    Ok(Outcome { progress: catch_up.progress(), problems })
+    Ok(Outcome { progress: catch_up.progress(), named: catch_up.named().to_vec(), problems })
 }
 
 /// A rebuild sets a damaged file aside, if the node chose its path.

@@ -87,7 +87,7 @@ pub(crate) fn of_file(
     file: Surveyed,
     origin_of: impl FnOnce(OriginKey, u32) -> Option<Arc<Origin>>,
 ) -> Option<Record> {
-    let Surveyed { meta, head, bytes, modified_ns, recorded } = file;
+    let Surveyed { meta, head, bytes, modified_ns, changed_ns, recorded } = file;
     let receipt = recorded.and_then(|recorded| recorded.receipt);
     let receipt = receipt.and_then(|receipt| Receipt::decode(&receipt).ok());
     let origin = receipt.and_then(|receipt| origin_of(receipt.origin, receipt.association));
@@ -106,11 +106,20 @@ pub(crate) fn of_file(
         instance_number,
         bytes,
         digest: recorded.map(|Recorded { digest, .. }| digest.value()),
-        received_ms: receipt.map_or(modified_ns.div_euclid(1_000_000), |receipt| receipt.received_ms as i64),
+        received_ms: received_ms(receipt.as_ref(), modified_ns, changed_ns),
         modified_ns: Some(modified_ns),
         // A file without a receipt says no more of its sender than its file meta does.
         origin: origin.or_else(by_title),
     })
+}
+
+/// When a file was received. Its receipt or its own time may be of a clock that was wrong: nothing is received in the future, and the inode's time of
+/// change can be set by no program.
+fn received_ms(receipt: Option<&Receipt>, modified_ns: i64, changed_ns: i64) -> i64 {
+    let [modified_ms, changed_ms] = [modified_ns, changed_ns].map(|ns| ns.div_euclid(1_000_000));
+    let received_ms = receipt.map_or(modified_ms, |receipt| receipt.received_ms as i64);
+    let now_ms = now_ms() as i64;
+    if received_ms <= now_ms { received_ms } else { changed_ms.min(now_ms) }
 }
 
 /// What a head says of study, series and instance.

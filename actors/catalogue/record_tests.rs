@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dicom_core::Tag;
-use rustix::fs::{Mode, OFlags, open, removexattr, rename, unlink};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags, getxattr, open, removexattr, rename, setxattr,
+    unlink, utimensat,
+};
 use tempfile::TempDir;
 use tidegate_catalogue::catch_up::{CatchUp, Depth, Disk, Found};
-use tidegate_catalogue::receipt::{OriginEntry, OriginKey, Receipt};
+use tidegate_catalogue::receipt::{OriginEntry, OriginKey, Receipt, TEXT_BYTES};
 use tidegate_catalogue::{Catalogue, Record};
 use tidegate_storage::head::{HeadLimits, HeadScan, Wanted};
 use tidegate_storage::layout::Layout;
@@ -20,7 +23,7 @@ use tidegate_storage::{
 
 use super::disk::RootDisk;
 use super::record::Noted;
-use crate::committed::{Committed, Origin};
+use crate::committed::{Committed, Origin, now_ms};
 use crate::elements::*;
 
 const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
@@ -226,6 +229,33 @@ fn a_file_that_lost_its_receipt_or_the_list_of_it_says_what_its_meta_says() {
     let file = site.read(&path);
     by_title(&file);
     assert_eq!((file.received_ms, file.digest), (file.modified_ns.unwrap() / 1_000_000, None));
+}
+
+/// Set by a program, or written by a node whose clock was wrong.
+#[test]
+fn nothing_was_received_in_the_future() {
+    let site = Site::new(Catalogued::Patients);
+    let (_, path) = site.store("1.2.9", &[]);
+    let file = site.root().join(&path);
+    let future = Timespec { tv_sec: 4_102_444_800, tv_nsec: 0 };
+    let before_ms = now_ms() as i64;
+    let times = Timestamps { last_access: future, last_modification: future };
+    utimensat(CWD, &file, &times, AtFlags::empty()).unwrap();
+    assert_eq!(site.read(&path).received_ms, 1_795_000_000_123, "the receipt knows it");
+
+    let mut value = [0; 256];
+    let length = getxattr(&file, ATTRIBUTE, &mut value).unwrap();
+    let receipt =
+        Receipt { received_ms: 4_102_444_800_000, ..Receipt::decode(&value[length - TEXT_BYTES..length]).unwrap() };
+    let of_future = [&value[..length - TEXT_BYTES], &receipt.encode().unwrap()].concat();
+    setxattr(&file, ATTRIBUTE, &of_future, XattrFlags::REPLACE).unwrap();
+    let is_sane = |record: Record| {
+        let received_ms = before_ms - 1000..=now_ms() as i64;
+        assert!(received_ms.contains(&record.received_ms), "{received_ms:?}: {}", record.received_ms);
+    };
+    is_sane(site.read(&path));
+    removexattr(&file, ATTRIBUTE).unwrap();
+    is_sane(site.read(&path));
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! What operators see of the catalogue. No text in it holds a value of a dataset.
+//! What operators see of the catalogue. No text in it holds a value of a dataset, but for the paths of differences.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use tidegate_catalogue::catch_up::Progress;
+use tidegate_catalogue::catch_up::{Difference, Progress};
 
 /// The state of the catalogue at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,6 +145,8 @@ pub struct WorkState {
     pub took: Duration,
     /// What it has seen and done.
     pub progress: Progress,
+    /// The first differences that a check has found, at most a hundred.
+    pub named: Vec<Difference>,
     /// What a check found wrong within the file, at most 100 texts.
     pub problems: Vec<String>,
 }

@@ -134,7 +134,7 @@ impl Child {
         let (shared, budget, disk) = (shared.clone(), budget.clone(), disk.clone());
         let thread = std::thread::spawn(move || {
             let mailbox = Arc::new(WriterMailbox::new(1, 1, Arc::<Latencies>::default()));
-            let root_id = Box::new(|| Ok(1));
+            let root_id = Box::new(|| Ok((1, PathBuf::from("/srv/root"))));
             let open_disk = Box::new(move || Ok(disk.clone()));
             let actor = CatalogueActor::new(
                 Env { shared, budget, mailbox, is_measured: Box::new(|| true), root_id, open_disk },

@@ -152,6 +152,9 @@ impl<D: Disk> Works<D> {
         let is_damaged = !running.state.problems.is_empty();
         let goes_on = !is_damaged && running.catch_up.step(catalogue, at_ms)?;
         running.state.progress = running.catch_up.progress();
+        if running.state.named.len() < running.catch_up.named().len() {
+            running.state.named = running.catch_up.named().to_vec();
+        }
         running.state.took = running.began.elapsed();
         if goes_on {
             return Ok(None);
@@ -196,7 +199,8 @@ impl<D: Disk> Works<D> {
         let (began, progress) = (Instant::now(), catch_up.progress());
         let problems = problems.iter().map(ToString::to_string).collect();
         let (is_running, took) = (true, Duration::ZERO);
-        let state = WorkState { number, work, is_running, began: SystemTime::now(), took, progress, problems };
+        let (began_at, named) = (SystemTime::now(), Vec::new());
+        let state = WorkState { number, work, is_running, began: began_at, took, progress, named, problems };
         Ok(Some(Running { catch_up, began, gaps, state }))
     }
 

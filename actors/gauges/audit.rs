@@ -95,6 +95,13 @@ pub enum AuditEvent {
         /// The change.
         operation: Operation,
     },
+    /// An operator asked what is stored.
+    Queried {
+        /// Who asked.
+        operator: Operator,
+        /// What for.
+        query: AuditQuery,
+    },
     /// A peer was denied access.
     Denied {
         /// The identity that the peer claims.
@@ -104,8 +111,19 @@ pub enum AuditEvent {
     },
 }
 
+/// A question of what is stored. It may name a patient.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AuditQuery {
+    /// The route that answers it, also where it came by another way.
+    pub uri: String,
+    /// The Study Instance UID, if it is about one study.
+    pub study: Option<String>,
+    /// The conditions of a search, as in the query string of its request.
+    pub conditions: String,
+}
+
 /// An operator, as far as the node can tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Operator {
     /// The proof of its right: a token, a certificate, a user of this machine, or a signal. Strings of a certificate are its issuer's.
     pub identity: String,
@@ -140,7 +158,7 @@ impl AuditEvent {
     pub(crate) fn source(&self) -> AuditSource {
         match self {
             Self::Started | Self::Stopping => AuditSource::Node,
-            Self::Operated { .. } => AuditSource::Operators,
+            Self::Operated { .. } | Self::Queried { .. } => AuditSource::Operators,
             Self::Associated { peer }
             | Self::TransferBegan { peer, .. }
             | Self::Transferred { peer, .. }
@@ -161,7 +179,8 @@ impl AuditEvent {
             | Self::Transferred { .. }
             | Self::Replaced { .. }
             | Self::KeptBoth { .. }
-            | Self::Operated { .. } => None,
+            | Self::Operated { .. }
+            | Self::Queried { .. } => None,
         }
     }
 }

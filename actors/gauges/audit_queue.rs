@@ -4,7 +4,7 @@
 //! - Evidence about instances, the node and its operators has a queue of its own. When it is full, the oldest record of the source with the
 //!   most records is lost.
 //! - Accepted and denied associations are summed: a source gets one record at once, and one with the number of the others when the interval
-//!   is over.
+//!   is over. So is a question that an operator repeats.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::audit::{AuditEvent, AuditPeer, AuditRecord, AuditSource};
+use super::audit_queries::QuerySums;
 use crate::network::source::Source;
 use crate::patience::within;
 
@@ -57,6 +58,7 @@ struct State {
     /// About peers that come and go.
     contacts: VecDeque<AuditRecord>,
     sums: HashMap<Key, Sum>,
+    queries: QuerySums,
     sums_since: Option<Instant>,
     /// Number of records of evidence so far: the last ticket.
     recorded: u64,
@@ -88,6 +90,7 @@ impl AuditTrail {
             evidence: VecDeque::new(),
             contacts: VecDeque::new(),
             sums: HashMap::new(),
+            queries: QuerySums::default(),
             sums_since: None,
             recorded: 0,
             taken: 0,
@@ -112,7 +115,9 @@ impl AuditTrail {
                 if matches!(event, AuditEvent::Stopping) {
                     state.end_sums();
                 }
-                state.push_evidence(event);
+                if state.is_worth_a_record(&event) {
+                    state.push_evidence(event, 1);
+                }
             }
         }
         let ticket = state.recorded;
@@ -210,9 +215,16 @@ impl State {
         *self.lost.entry(if is_apart { source } else { OTHERS.to_owned() }).or_default() += count;
     }
 
-    fn push_evidence(&mut self, event: AuditEvent) {
+    /// A question that is repeated is summed.
+    fn is_worth_a_record(&mut self, event: &AuditEvent) -> bool {
+        let AuditEvent::Queried { operator, query } = event else { return true };
+        self.sums_since.get_or_insert_with(Instant::now);
+        self.queries.note(operator, query)
+    }
+
+    fn push_evidence(&mut self, event: AuditEvent, count: u64) {
         self.recorded += 1;
-        self.evidence.push_back((self.recorded, AuditRecord { at: SystemTime::now(), event, count: 1 }));
+        self.evidence.push_back((self.recorded, AuditRecord { at: SystemTime::now(), event, count }));
         if self.evidence.len() <= self.capacity {
             return;
         }
@@ -284,6 +296,8 @@ impl State {
                 self.push_contact(sum.last, sum.count);
             }
         }
+        let queries: Vec<_> = self.queries.end().collect();
+        queries.into_iter().for_each(|(event, count)| self.push_evidence(event, count));
     }
 
     fn take(&mut self, most: usize, now: Instant) -> Vec<AuditRecord> {

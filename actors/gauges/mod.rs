@@ -18,6 +18,7 @@ pub(crate) mod activity;
 pub mod alarm;
 mod all;
 pub mod audit;
+mod audit_queries;
 pub mod audit_queue;
 pub mod counters;
 pub mod ended;

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::activity::{AssociationUse, EndCause, WriterUse};
 use super::alarm::Alarm;
-use super::audit::{AuditEvent, AuditPeer, Denial, Operation, Operator};
+use super::audit::{AuditEvent, AuditPeer, AuditQuery, Denial, Operation, Operator};
 use super::audit_queue::AuditTrail;
 use super::counters::Counters;
 use super::ended::EndedAssociation;
@@ -253,6 +253,11 @@ impl Observer {
     /// Records a change by an operator for the audit.
     pub fn record_operation(&self, operation: Operation, by: &Operator) {
         self.0.gauges.record(|| AuditEvent::Operated { operator: by.clone(), operation });
+    }
+
+    /// Records for the audit what an operator asks of the catalogue.
+    pub fn record_query(&self, query: AuditQuery, by: &Operator) {
+        self.0.gauges.record(|| AuditEvent::Queried { operator: by.clone(), query });
     }
 
     /// Records for the audit that a client of the admin surface is no operator: no token, a wrong one, or a certificate that may only read.

@@ -20,6 +20,7 @@ use tidegate_memory::allocator::AllocatorError;
 use tidegate_storage::{OpenError, Recovery, Store};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use self::phase::Phase;
 use self::settings::{LiveSettings, NodeSettings};
@@ -132,7 +133,14 @@ impl Node {
         let NodeSettings { listen, tls_listen, association_threads, writers, storage, audits, catalogue, live } =
             settings;
         // A recovery may take long, and the thread that waits for signals must not.
-        let opened = tokio::task::spawn_blocking(move || Store::open(storage)).await;
+        let open = move || {
+            let opened = Store::open(storage)?;
+            if let Err(error) = opened.0.begin_associations() {
+                warn!(%error, "numbers of associations cannot be read; instances are stored without receipts");
+            }
+            Ok::<_, OpenError>(opened)
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
         let (store, recovery) = opened.map_err(|error| StartError::Thread(error.into()))??;
         let (plain, local_address) = bind_if(listen)?.unzip();
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();

@@ -68,6 +68,8 @@ impl Shared {
         let catalogued = catalogue.as_ref().map_or(Catalogued::Nothing, of_catalogue);
         let gauges = Arc::new(Gauges::new(writers, audits, catalogued));
         let budget = MemoryBudget::new(live.memory_budget_bytes);
+        // An association has the number of its account.
+        budget.number_accounts_from(store.first_association());
         let catalogue = catalogue.map(|settings| catalogue::Shared::new(settings, &budget));
         sinks.extend(catalogue.iter().map(|shared| Arc::new(CatalogueSink::new(shared.clone())) as Arc<dyn Sink>));
         let shared = Self {
@@ -173,7 +175,7 @@ impl Shared {
             budget: self.budget.clone(),
             mailbox: self.mailbox.clone(),
             is_measured: Box::new(move || node.baseline.is_set()),
-            root_id: Box::new(move || of_root.root_id()),
+            root_id: Box::new(move || Ok((of_root.root_id()?, of_root.settings().root.clone()))),
             open_disk: Box::new(move || RootDisk::new(&store, keeps_patients)),
         })
     }

@@ -42,13 +42,14 @@ fn key_of(origin: &Origin, store: &Store, incidents: &Incidents) -> Option<Origi
 enum NoKey {
     #[error("the list of origins, .tidegate/origins, is full: it has so many peers and titles that it takes no more")]
     Full,
-    #[error("the list of origins cannot be kept: {0}")]
+    #[error("the list of origins, or the numbers of associations, cannot be kept: {0}")]
     Storage(#[from] StoreError),
     #[error("the origin has a text that is too long for the list of origins")]
     TooLong,
 }
 
 fn look_up(origin: &Origin, store: &Store) -> Result<OriginKey, NoKey> {
+    store.reserve_association(origin.association)?;
     let entry = origin.entry().encode().map_err(|_| NoKey::TooLong)?;
     let number = store.origin(&entry)?.ok_or(NoKey::Full)?;
     Ok(OriginKey { number, check: OriginEntry::check(&entry) })

@@ -226,12 +226,14 @@ fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) ->
         Ask::Resume if observer.undrain(operator) => Answer::Drain(Drain::of(&observer)),
         Ask::Resume => Answer::Refused("the node is stopping".to_owned()),
         Ask::Studies(search) => {
-            found(runtime.block_on(readers.studies(*search)), |studies| Answer::Studies(Box::new(studies)))
+            found(runtime.block_on(readers.studies(*search, operator)), |studies| Answer::Studies(Box::new(studies)))
         }
-        Ask::Study { uid } => found(runtime.block_on(readers.study(uid)), |study| Answer::Study(study.map(Box::new))),
-        Ask::Instances { uid } => {
-            found(runtime.block_on(readers.instances(uid)), |instances| Answer::Instances(instances.map(Box::new)))
+        Ask::Study { uid } => {
+            found(runtime.block_on(readers.study(uid, operator)), |study| Answer::Study(study.map(Box::new)))
         }
+        Ask::Instances { uid } => found(runtime.block_on(readers.instances(uid, operator)), |instances| {
+            Answer::Instances(instances.map(Box::new))
+        }),
         Ask::Catalogue => found(readers.state(), |state| Answer::Catalogue(Box::new(state))),
         Ask::StartCatalogue { work } => {
             found(readers.start(work, operator), |asked| Answer::StartCatalogue(Box::new(asked)))

@@ -4,7 +4,11 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use crate::unprintable::is_unprintable;
-use tidegate_actors::gauges::audit::{AuditEvent, AuditPeer, AuditRecord, AuditStudy, Denial, Operation, Operator};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use tidegate_actors::gauges::audit::{
+    AuditEvent, AuditPeer, AuditQuery, AuditRecord, AuditStudy, Denial, Operation, Operator,
+};
 
 /// The node, as messages name it.
 #[derive(Debug, Clone)]
@@ -40,6 +44,7 @@ const CONFIGURED: Kind =
     Kind { id: ("110113", "Security Alert"), type_code: Some(("110129", "Security Configuration")), action: 'E' };
 const NODE: Kind =
     Kind { id: ("110113", "Security Alert"), type_code: Some(("110126", "Node Authentication")), action: 'E' };
+const QUERY: Kind = Kind { id: ("110112", "Query"), type_code: None, action: 'E' };
 const LOGIN: Kind = Kind { id: ("110114", "User Authentication"), type_code: Some(("110122", "Login")), action: 'E' };
 
 const APPLICATION: (&str, &str) = ("110150", "Application");
@@ -93,6 +98,7 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
             out.transfer(peer, study, origin);
         }
         AuditEvent::Operated { operator, operation } => out.operated(operator, operation, &at, origin),
+        AuditEvent::Queried { operator, query } => out.queried(operator, query, record.count, &at, origin),
         AuditEvent::Denied { peer, denial } => out.denied(peer, denial, record.count, &at, origin),
     }
     out.0.push_str("</AuditMessage>");
@@ -102,6 +108,11 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
 /// The description of a message that stands for several events.
 fn times(described: String, count: u64) -> String {
     if count == 1 { described } else { format!("{described}; {count} times within a minute, the last by this peer") }
+}
+
+/// The description of a question that stands for its repetitions.
+fn repeated(count: u64) -> String {
+    if count == 1 { String::new() } else { format!("asked {count} times more within a minute") }
 }
 
 struct Xml(String);
@@ -122,6 +133,27 @@ impl Xml {
         self.node(origin, DESTINATION);
         self.source(origin);
         self.alerted(origin);
+    }
+
+    /// A question of what is stored (PS3.15 §A.5.3.10). It is none of DICOM, so its object is the route, and the query its query string.
+    fn queried(&mut self, operator: &Operator, query: &AuditQuery, count: u64, at: &str, origin: &Origin) {
+        self.event(&QUERY, at, Outcome::Success, &repeated(count));
+        self.operator(operator, origin);
+        self.node(origin, DESTINATION);
+        self.source(origin);
+        let attributes = [
+            ("ParticipantObjectID", query.uri.as_str()),
+            ("ParticipantObjectTypeCode", "2"),
+            ("ParticipantObjectTypeCodeRole", "24"),
+        ];
+        self.open("ParticipantObjectIdentification", &attributes);
+        self.code("ParticipantObjectIDTypeCode", ("12", "URI"), "RFC-3881");
+        self.open("ParticipantObjectQuery", &[]);
+        self.0.push_str(&BASE64_STANDARD.encode(&query.conditions));
+        self.0.push_str("</ParticipantObjectQuery></ParticipantObjectIdentification>");
+        if let Some(study) = &query.study {
+            self.object(study, "2", "3", ("110180", "Study Instance UID"), &[]);
+        }
     }
 
     fn denied(&mut self, peer: &AuditPeer, denial: &Denial, count: u64, at: &str, origin: &Origin) {

@@ -326,6 +326,16 @@ pub(crate) fn find(db: &Connection, path: &Path) -> Result<Option<Known>> {
     })
 }
 
+/// The SOP Instance UID of a row.
+pub(crate) fn uid_of(db: &Connection, id: i64) -> Result<Option<PackedUid>> {
+    let sql = "SELECT uid FROM instance WHERE id = ?1";
+    let uid = db
+        .prepare_cached(sql)?
+        .query_row([id], |row| Ok(PackedUid::from_bytes(row.get_ref(0)?.as_bytes()?)))
+        .optional()?;
+    Ok(uid.and_then(std::result::Result::ok))
+}
+
 /// Bytes as a column holds them.
 fn clamped(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)

@@ -8,6 +8,7 @@ use crate::batch::{Batch, Entered, Reports, find};
 use crate::error::Error;
 use crate::file::{self, Identity};
 use crate::ids::Ids;
+use crate::lock::Lock;
 use crate::open;
 use crate::record::{Record, State};
 
@@ -31,6 +32,8 @@ pub struct Catalogue {
     identity: Identity,
     ids: Ids,
     keeps_patients: bool,
+    /// Dropped last: the file is closed when another may open it.
+    lock: Lock,
 }
 
 impl std::fmt::Debug for Catalogue {
@@ -59,12 +62,13 @@ impl Catalogue {
     /// and description, and those that it has are erased, with what was set aside earlier. Other users lose their access to the file.
     ///
     /// # Errors
-    /// Any: see [`Error::remedy`]. A file that is damaged, newer or another program's is left as it is.
+    /// Any: see [`Error::remedy`]. A file that is damaged, newer, in use or another program's is left as it is.
     pub fn open(path: &Path, keeps_patients: bool) -> Result<Self, Error> {
+        let lock = Lock::take(path)?;
         let connection = open::writer(path)?;
         let (path, ids) = (path.to_owned(), Ids::default());
         let identity = Identity::of(&path)?;
-        let mut catalogue = Self { path, connection, identity, ids, keeps_patients };
+        let mut catalogue = Self { path, connection, identity, ids, keeps_patients, lock };
         let kept = catalogue.mark(PATIENTS)?.unwrap_or(0) != 0;
         if !keeps_patients {
             file::remove_set_aside(&catalogue.path)?;
@@ -79,18 +83,22 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// Claims the catalogue for the storage root with that id. One that was claimed for another root is left alone, unless it `stands_in_root`: then
-    /// the root has lost its id, and its files are the same.
+    /// Claims the catalogue for the storage root at `path` with that id. One that was claimed for another root is left alone, unless it
+    /// `stands_in_root`: then the root has lost its id, and its files are the same.
     ///
     /// # Errors
     /// [`Error::OtherRoot`], and any of a transaction.
-    pub fn claim(&mut self, root: u64, stands_in_root: bool) -> Result<(), Error> {
+    pub fn claim(&mut self, path: &Path, root: u64, stands_in_root: bool) -> Result<(), Error> {
         let root = root.cast_signed();
         match self.mark(ROOT)? {
-            Some(of) if of == root => Ok(()),
-            Some(_) if !stands_in_root => Err(Error::OtherRoot { path: self.path.clone() }),
-            _ => self.set_mark(ROOT, root),
+            Some(of) if of == root => {}
+            Some(_) if !stands_in_root => {
+                return Err(Error::OtherRoot { path: self.path.clone(), root: self.lock.former() });
+            }
+            _ => self.set_mark(ROOT, root)?,
         }
+        self.lock.name(path);
+        Ok(())
     }
 
     /// The file.
@@ -261,6 +269,7 @@ impl Catalogue {
             batch.db().execute_batch(
                 "UPDATE study SET patient_id = NULL, patient_name = NULL, patient_birth_date = NULL, accession_number = NULL,
                     study_date = NULL, description = NULL;
+                 DELETE FROM study_name;
                  UPDATE series SET description = NULL;",
             )
         })?;

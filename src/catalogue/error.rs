@@ -83,10 +83,20 @@ pub enum Error {
         path: PathBuf,
     },
     /// It has the instances of another storage root. Compared with this one, all of them would be gone.
-    #[error("the catalogue {} has the instances of another storage root: mount that root and start the node again, or move the file away, or set catalogue.path to another file", path.display())]
+    #[error("the catalogue {} has the instances of another storage root{}: mount that root and start the node again, or move the file away, or set catalogue.path to another file", path.display(), named(.root))]
     OtherRoot {
         /// The file.
         path: PathBuf,
+        /// The root that used it last, if that is known.
+        root: Option<PathBuf>,
+    },
+    /// Another process has it open: it has one writer.
+    #[error("the catalogue {} is in use by another process{}: two nodes cannot have one catalogue; set catalogue.path of one of them to another file", path.display(), for_root(.root))]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// The storage root of that process, if it has said so.
+        root: Option<PathBuf>,
     },
     /// A query took longer than [`QUERY_TIMEOUT`](crate::QUERY_TIMEOUT).
     #[error("a query of the catalogue {} took too long and was stopped", path.display())]
@@ -104,6 +114,14 @@ pub enum Error {
     },
 }
 
+fn named(root: &Option<PathBuf>) -> String {
+    root.as_ref().map(|root| format!(", {}", root.display())).unwrap_or_default()
+}
+
+fn for_root(root: &Option<PathBuf>) -> String {
+    root.as_ref().map(|root| format!(", for the storage root {}", root.display())).unwrap_or_default()
+}
+
 impl Error {
     /// What the caller can do.
     pub fn remedy(&self) -> Remedy {
@@ -116,7 +134,8 @@ impl Error {
             | Self::Newer { .. }
             | Self::Older { .. }
             | Self::Foreign { .. }
-            | Self::OtherRoot { .. } => Remedy::Operator,
+            | Self::OtherRoot { .. }
+            | Self::InUse { .. } => Remedy::Operator,
         }
     }
 

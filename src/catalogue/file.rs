@@ -55,7 +55,7 @@ pub(crate) fn create(path: &Path) -> Result<(), Error> {
 }
 
 /// Gives a file that root has made to the owner of its directory: the node runs as another user. SQLite does the same with the two beside it.
-fn give_to_owner(file: &File, directory: &Path) {
+pub(crate) fn give_to_owner(file: &File, directory: &Path) {
     if let Ok(directory) = fs::metadata(directory) {
         let _ = fchown(file, Some(directory.uid()), Some(directory.gid())); // only root may
     }
@@ -140,6 +140,6 @@ fn set_aside_earlier(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(earlier)
 }
 
-fn directory_of(path: &Path) -> &Path {
+pub(crate) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

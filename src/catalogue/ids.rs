@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
+use crate::names;
 use crate::place::Bytes;
 use crate::record::{Origin, Record, SeriesValues, StudyValues, kept};
 
@@ -106,7 +107,7 @@ impl Ids {
                 study_date = iif(?8 < last_ms, ifnull(study_date, ?6), ifnull(?6, study_date)),
                 description = iif(?8 < last_ms, ifnull(description, ?7), ifnull(?7, description)),
                 last_ms = max(last_ms, ?8)
-            RETURNING id, last_ms";
+            RETURNING id, last_ms, patient_name";
         let row = params![
             uid,
             patient(&study.patient_id),
@@ -117,7 +118,15 @@ impl Ids {
             patient(&study.description),
             received_ms
         ];
-        let (id, last_ms) = db.prepare_cached(sql)?.query_row(row, |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+        let of_name = |db: &Connection| {
+            let sql = "SELECT patient_name FROM study WHERE uid = ?1";
+            db.prepare_cached(sql)?.query_row([uid], |row| row.get::<_, Option<String>>(0)).optional()
+        };
+        let former = of_name(db)?.flatten();
+        let (id, last_ms, name) = db
+            .prepare_cached(sql)?
+            .query_row(row, |row| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<String>>(2)?)))?;
+        names::replace(db, id, former.as_deref(), name.as_deref())?;
         let values = study.clone();
         remember(&mut self.studies, uid.to_owned(), Described { id, parent: 0, values, last_ms });
         Ok(id)

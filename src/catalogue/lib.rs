@@ -14,6 +14,8 @@ mod check;
 mod error;
 mod file;
 mod ids;
+mod lock;
+mod names;
 mod open;
 mod place;
 mod reader;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rustix::fs::Access;
 
 use crate::error::Error;
-use crate::file;
+use crate::{file, names};
 
 /// A statement waits so long for a lock of another process.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -33,8 +33,14 @@ const STATEMENTS: usize = 64;
 /// Virtual machine steps between two looks at the clock.
 const STEPS_A_LOOK: i32 = 10_000;
 
-/// The steps from each version to the next. The last makes the version of this program; none is ever changed.
-const MIGRATIONS: [&str; 1] = [concat!(include_str!("schema.sql"), include_str!("views.sql"))];
+/// The steps from each version to the next: statements, and what fills the new tables from the old ones. The last makes the version of this
+/// program; none is ever changed.
+const MIGRATIONS: [(&str, Fill); 2] = [
+    (concat!(include_str!("schema.sql"), include_str!("views.sql")), |_| Ok(())),
+    (include_str!("migration-2.sql"), names::enter_all),
+];
+
+type Fill = fn(&Connection) -> rusqlite::Result<()>;
 
 /// The version of the schema.
 pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
@@ -123,8 +129,8 @@ fn migrate(connection: &mut Connection, from: i64, path: &Path) -> Result<(), Er
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
     // Another process may have done it meanwhile.
     let from = usize::try_from(version(&transaction, path)?).unwrap_or(0);
-    for step in &MIGRATIONS[from..] {
-        transaction.execute_batch(step).map_err(&failed)?;
+    for (statements, fill) in &MIGRATIONS[from..] {
+        transaction.execute_batch(statements).and_then(|()| fill(&transaction)).map_err(&failed)?;
     }
     let header = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
     transaction.execute_batch(&header).map_err(&failed)?;

@@ -9,8 +9,8 @@ use super::keys::Raw;
 
 /// The file in a storage root.
 const OWN_FILE: &str = ".tidegate/catalogue.sqlite";
-/// What SQLite keeps beside it.
-const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
+/// What SQLite keeps beside it, and the catalogue its lock.
+const ENDINGS: [&str; 4] = ["", "-wal", "-shm", "-lock"];
 
 /// The catalogue; `Some(None)`: there is none. `started`: the configuration that a running node has started with.
 pub(super) fn catalogue(
@@ -61,7 +61,7 @@ fn complaint(path: &str, raw: &Raw, is_in_force: bool) -> Option<String> {
     }
     let files = ENDINGS.map(|ending| place(&format!("{path}{ending}")));
     if let Some((key, _)) = other_paths(raw).into_iter().find(|(_, other)| files.contains(&place(other))) {
-        return Some(format!("names the file of {key}, or one that SQLite would keep beside it; name another file"));
+        return Some(format!("names the file of {key}, or one that is kept beside it; name another file"));
     }
     let directory: PathBuf = file.parent().unwrap_or(Path::new("/")).to_owned();
     (!is_in_force && !directory.is_dir()).then(|| {

@@ -309,7 +309,7 @@ fn the_file_of_the_catalogue_is_no_instance_and_no_other_file() {
     // SQLite's own name of the log of the file.
     let text =
         format!("[catalogue]\npath = {:?}\n[audit]\nsink = {:?}\n", place("c"), format!("file:{}", place("c-wal")));
-    assert!(refused(&text, &[])[0].to_string().contains("SQLite would keep beside it"));
+    assert!(refused(&text, &[])[0].to_string().contains("kept beside it"));
     assert!(read(&format!("[catalogue]\npath = {:?}\n", place("c.sqlite")), &[]).is_ok());
     assert!(read("[catalogue]\npath = 'off'\n", &[]).is_ok());
 }

@@ -76,6 +76,11 @@ impl MemoryBudget {
         self.0.stages.read()
     }
 
+    /// The accounts that are opened from now on have numbers from `first` on.
+    pub fn number_accounts_from(&self, first: u64) {
+        self.0.next_holder.store(first, Ordering::Relaxed);
+    }
+
     /// Opens an account for a holder of leases. `label` is shown to people: it must be safe to print.
     pub fn open_account(&self, label: impl Into<String>) -> Holder {
         let account =

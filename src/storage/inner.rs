@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dicom_core::Tag;
 
+use crate::associations::Associations;
 use crate::commit::KnownDirectories;
 use crate::error::StoreError;
 use crate::fs::{Handle, Space};
@@ -24,6 +25,7 @@ pub(crate) struct Inner<H: Handle> {
     pub(crate) root: Mutex<Arc<Root<H>>>,
     pub(crate) temp_names: TempNames,
     pub(crate) known_directories: KnownDirectories,
+    pub(crate) associations: Associations,
     /// Instances that are being committed, by all threads.
     pub(crate) in_commit: AtomicUsize,
     /// Write-ahead logs that were found moved away or removed.

@@ -13,6 +13,7 @@ extern crate self as tidegate_storage;
 #[path = "tests/support/mod.rs"]
 mod support;
 
+mod associations;
 mod commit;
 pub mod digest;
 mod error;
@@ -40,6 +41,7 @@ mod store;
 pub mod survey;
 mod sync;
 mod temp;
+mod tree;
 mod trust;
 pub mod uid;
 pub mod verify;

@@ -48,7 +48,7 @@ struct List<H> {
     numbers: HashMap<Arc<[u8]>, u32>,
 }
 
-fn path() -> PathBuf {
+pub(crate) fn path() -> PathBuf {
     Path::new(OWN).join("origins")
 }
 

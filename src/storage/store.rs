@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use dicom_core::Tag;
 
+use crate::associations::Associations;
 use crate::commit::{Commit, KnownDirectories};
 use crate::error::{OpenError, StoreError};
 use crate::fs::{Filesystem, Handle, Space, reports_failed_write_back};
@@ -58,6 +59,7 @@ impl<H: Handle> Store<H> {
             root: Mutex::new(root),
             temp_names: TempNames::new(),
             known_directories: KnownDirectories::default(),
+            associations: Associations::default(),
             in_commit: AtomicUsize::new(0),
             wals_replaced: AtomicU64::new(0),
             free_bytes: AtomicU64::new(NOT_ASKED),
@@ -128,6 +130,29 @@ impl<H: Handle> Store<H> {
     pub fn origins(&self) -> Result<Vec<Arc<[u8]>>, StoreError> {
         let root = self.0.root()?;
         root.origins.all(&root.dir)
+    }
+
+    /// Reserves the first numbers for associations of this run.
+    ///
+    /// # Errors
+    /// If the numbers of earlier runs cannot be read. Then [`Self::reserve_association`] reserves none.
+    pub fn begin_associations(&self) -> Result<(), StoreError> {
+        let root = self.0.root()?;
+        self.0.associations.begin(&root.dir, &root.trust)
+    }
+
+    /// The first number for an association of this run: no receipt of an earlier run names it or a later one.
+    pub fn first_association(&self) -> u64 {
+        self.0.associations.first()
+    }
+
+    /// Makes sure, durably, that no later run uses this number, so that a receipt may name it.
+    ///
+    /// # Errors
+    /// If that cannot be written, or the number is none of this run.
+    pub fn reserve_association(&self, number: u64) -> Result<(), StoreError> {
+        let root = self.0.root()?;
+        self.0.associations.reserve(&root.dir, &root.trust, number)
     }
 
     /// The id of the root, which stays with it and tells it from any other. The first call makes it, and it is on the disk when this returns.

@@ -1,5 +1,6 @@
 """Audit messages as a syslog receiver reads them: RFC 5424 over a file, UDP, TCP and TLS, each held to the schema of PS3.15 A.5.1."""
 
+import base64
 import re
 import signal
 import socket
@@ -95,6 +96,7 @@ def test_replaced_instances_and_operators_have_messages_that_name_them(start_nod
     change("DELETE", "/api/drain", token)
     change("PUT", "/api/loglevel", token, b'{"level":"info"}')
     change("GET", "/debug/pprof/heap?seconds=1", token)
+    change("GET", "/api/studies?text=M%C3%BCller", token)
     node.process.send_signal(signal.SIGHUP)
     for _ in range(6000):
         if "configuration reloaded" in path.read_text():
@@ -116,6 +118,10 @@ def test_replaced_instances_and_operators_have_messages_that_name_them(start_nod
         ("110113/110132", own, "2"),
         ("110113/110129", "signal SIGHUP", "1"),
     ]
+    [query] = [message for kind, message in zip(kinds(messages), messages, strict=True) if kind == "110112"]
+    asked = query.find("ParticipantObjectIdentification/ParticipantObjectQuery").text
+    assert base64.b64decode(asked).decode() == "text=Müller"
+    assert query.find("ActiveParticipant").get("UserID") == own
     denied = [message for message in messages if "admin surface" in etree.tostring(message, encoding="unicode")]
     assert [message.find("EventIdentification").get("EventOutcomeIndicator") for message in denied] == ["8"]
 

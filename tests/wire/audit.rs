@@ -352,3 +352,42 @@ fn a_receiver_that_was_down_gets_everything_in_order_and_a_stop_waits_for_none()
     receiver.has(&["Application Stop"]);
     assert_eq!(next.stop(), Some(0));
 }
+
+/// By HTTP and by the socket, each once; a dashboard that asks the same again and again fills nothing.
+#[test]
+fn who_asks_what_is_stored_leaves_a_message() {
+    let receiver = Receiver::up();
+    let sink = receiver.sink();
+    let mut node = Node::start(&[("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"), ("TIDEGATE__AUDIT__SINK", sink.as_str())]);
+    let token = fs::read_to_string(node.storage().join(".tidegate/admin.token")).unwrap();
+    let bearer = format!("Bearer {}", token.trim());
+    let look = |path: &str| ask(node.admin_address(), "GET", path, &[("Authorization", &bearer)], "").status;
+    let query = "originalText=\"Query\"";
+    let own = "UserID=\"the node&apos;s own token\" UserIsRequestor=\"true\" NetworkAccessPointID=\"127.0.0.1\"";
+    let is_open = || ask(node.admin_address(), "GET", "/api/catalogue", &[], "").json()["condition"] == "current";
+    assert!(eventually(is_open));
+    for _ in 0..20 {
+        assert_eq!(look("/api/studies?text=doe&since=1day"), 200);
+    }
+    // `text=doe&since=1day`
+    let asked = "<ParticipantObjectQuery>dGV4dD1kb2Umc2luY2U9MWRheQ==</ParticipantObjectQuery>";
+    receiver.has(&[query, own, "ParticipantObjectID=\"/api/studies\"", asked]);
+    assert_eq!(look("/api/studies/1.2.3"), 404, "a question without an answer is one");
+    receiver.has(&[query, own, "ParticipantObjectID=\"/api/studies/1.2.3\"", "ParticipantObjectID=\"1.2.3\""]);
+    assert_eq!(look("/api/instances/1.2.3.4"), 404);
+    receiver.has(&[query, own, "ParticipantObjectID=\"/api/instances/1.2.3.4\""]);
+    let studies = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["studies", "--patient", "P1", "--storage"])
+        .arg(node.storage())
+        .output()
+        .unwrap();
+    assert_eq!(studies.status.code(), Some(1), "nothing fits");
+    receiver.has(&[query, "UserID=\"user ", "cGF0aWVudD1QMQ=="]); // `patient=P1`
+    // Neither a stranger's question nor one that names nobody is one.
+    assert_eq!(ask(node.admin_address(), "GET", "/api/studies", &[], "").status, 401);
+    assert_eq!(look("/api/catalogue"), 200);
+    assert_eq!(node.stop(), Some(0));
+    let queries = receiver.messages().into_iter().filter(|message| message.contains(query)).collect::<Vec<_>>();
+    assert_eq!(queries.len(), 5, "{queries:#?}");
+    assert_eq!(queries.iter().filter(|message| message.contains("asked 19 times more within a minute")).count(), 1);
+}

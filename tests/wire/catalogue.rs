@@ -18,17 +18,17 @@ use crate::wire::{Wire, dataset, request};
 
 const SURFACE: (&str, &str) = ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0");
 
-fn start() -> Node {
+pub(crate) fn start() -> Node {
     Node::start_with_surface(&[])
 }
 
 /// Starts a node on the root of one that has ended.
-fn start_on(root: &Path) -> Node {
+pub(crate) fn start_on(root: &Path) -> Node {
     Node::start_prepared(&[SURFACE], |storage| fs::rename(root, storage).unwrap())
 }
 
 /// Stores instances with these numbers, each of which has to be acknowledged.
-fn store(node: &Node, numbers: impl IntoIterator<Item = u32>) {
+pub(crate) fn store(node: &Node, numbers: impl IntoIterator<Item = u32>) {
     let (mut wire, _) = Wire::associate(node.address(), request());
     for number in numbers {
         let uid = format!("1.2.3.4.{number}");
@@ -37,7 +37,7 @@ fn store(node: &Node, numbers: impl IntoIterator<Item = u32>) {
     wire.release();
 }
 
-fn file(node: &Node) -> PathBuf {
+pub(crate) fn file(node: &Node) -> PathBuf {
     node.storage().join(".tidegate/catalogue.sqlite")
 }
 
@@ -51,7 +51,7 @@ fn totals(path: &Path) -> Option<(u64, u64)> {
     Some((totals.instances, totals.gone))
 }
 
-fn wait_for(path: &Path, present: u64, gone: u64) {
+pub(crate) fn wait_for(path: &Path, present: u64, gone: u64) {
     let has_come = eventually(|| totals(path) == Some((present, gone)));
     assert!(has_come, "{:?} in the catalogue, not {present} present and {gone} gone", totals(path));
 }
@@ -65,7 +65,7 @@ fn status(node: &Node) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
-fn wait_for_condition(node: &Node, condition: &str) -> Value {
+pub(crate) fn wait_for_condition(node: &Node, condition: &str) -> Value {
     let mut seen = Value::Null;
     let has_come = eventually(|| {
         seen = status(node)["catalogue"].take();
@@ -113,8 +113,9 @@ fn what_is_stored_is_found_with_the_one_who_sent_it() {
     assert_eq!(found.origin.as_ref().unwrap().calling_ae_title.trim(), "WIRE");
     // The last one that closes the file removes its log.
     drop(reader);
-    let text = get(node.admin_address(), "/metrics").body;
-    assert!(text.contains("tidegate_catalogue_entered_total 6"), "{text}");
+    // The resends are entered in a batch of their own, or with the first.
+    let has_entered = || get(node.admin_address(), "/metrics").body.contains("tidegate_catalogue_entered_total 6");
+    assert!(eventually(has_entered), "{}", get(node.admin_address(), "/metrics").body);
     assert_eq!(node.stop(), Some(0));
     assert!(!beside(&file(&node), "-wal").exists(), "it is closed in order");
     assert!(!node.log_text().contains("1.2.3.4.1.dcm"));

@@ -19,6 +19,7 @@ mod admin;
 mod admission;
 mod audit;
 mod catalogue;
+mod catalogue_answers;
 mod deviations;
 mod files;
 mod floods;

@@ -1,5 +1,7 @@
 //! Work that operators ask for, and the root that a catalogue is of.
 
+use std::path::Path;
+
 use tidegate_catalogue::{Catalogue, Record};
 
 use super::{Child, TestDisk, record};
@@ -51,7 +53,7 @@ fn what_is_on_its_way_is_no_difference() {
     let checked = child.work_of(CatalogueRequest::Check, Work::Check).last_check.unwrap();
     assert_eq!((checked.progress.differences(), checked.progress.files), (0, count));
     // Received while the check runs: on the disk, and not queued yet.
-    child.disk.store(Record { received_ms: now_ms() + 3_600_000, ..record(count) });
+    child.disk.store(Record { received_ms: now_ms() + 10_000, ..record(count) });
     let checked = child.work_of(CatalogueRequest::Check, Work::Check).last_check.unwrap();
     assert_eq!((checked.progress.differences(), checked.progress.files), (0, count + 1));
 }
@@ -60,7 +62,7 @@ fn what_is_on_its_way_is_no_difference() {
 fn a_catalogue_of_another_root_is_left_alone_by_each_start() {
     let directory = tempfile::tempdir().unwrap();
     let mut file = Catalogue::open(&directory.path().join("catalogue.sqlite"), true).unwrap();
-    file.claim(2, false).unwrap();
+    file.claim(Path::new("/srv/other"), 2, false).unwrap();
     file.enter(&[record(1)]).unwrap();
     drop(file);
     let mut child = Child::start_in(directory, TestDisk::default(), false);
@@ -68,7 +70,10 @@ fn a_catalogue_of_another_root_is_left_alone_by_each_start() {
         let is_unavailable = |state: &CatalogueState| matches!(state.condition, Condition::Unavailable { .. });
         let state = child.wait_for("it is unavailable", is_unavailable);
         let Condition::Unavailable { reason, remedy } = state.condition else { unreachable!() };
-        assert!(reason.contains("another storage root") && remedy.contains("move the file away"), "{reason}; {remedy}");
+        assert!(
+            reason.contains("another storage root, /srv/other") && remedy.contains("move the file away"),
+            "{reason}; {remedy}"
+        );
         assert_eq!(child.instances(), Some(1), "none is gone");
         child.stop();
         let directory = std::mem::replace(&mut child.directory, tempfile::tempdir().unwrap());

@@ -263,8 +263,24 @@ pub(crate) struct WorkProgress {
     pub(crate) gone: u64,
     /// Files and directories that could not be looked at.
     pub(crate) unreadable: u64,
+    /// The first differences that a check found, at most 100. Only for operators: a path may name a patient.
+    pub(crate) named: Vec<NamedDifference>,
     /// What a check found wrong within the file, at most 100.
     pub(crate) problems: Vec<String>,
+}
+
+/// A difference between catalogue and disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NamedDifference {
+    /// `not_entered`, `gone`, `size`, `digest` or `unreadable`.
+    pub(crate) kind: String,
+    /// Below the storage root.
+    pub(crate) path: String,
+    /// Absent if it is not known.
+    pub(crate) sop_instance_uid: Option<String>,
+    /// What differs, for people.
+    pub(crate) text: String,
 }
 
 /// How far the catalogue can be relied on.
@@ -284,6 +300,12 @@ pub(crate) enum CatalogueCondition {
 }
 
 impl CatalogueState {
+    /// Without the differences that a check has named.
+    pub(crate) fn without_names(mut self) -> Self {
+        self.work.iter_mut().chain(&mut self.last_check).for_each(|work| work.named.clear());
+        self
+    }
+
     /// What limits an answer that was given in this state, if anything does.
     pub(crate) fn caveat(&self) -> Option<String> {
         let files = self.work.as_ref().filter(|work| work.is_running).map_or(0, |work| work.files);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_actors::gauges::audit::Operator;
+use tidegate_actors::gauges::audit::{AuditQuery, Operator};
 use tidegate_actors::patience::within;
 use tidegate_actors::{CatalogueRequest, Observer};
 use tidegate_catalogue::{QUERY_TIMEOUT, Reader, Remedy};
@@ -15,12 +15,12 @@ use tokio::task::spawn_blocking;
 
 use super::look::{self, LookError};
 use super::model::{CatalogueCondition, CatalogueState, Instances, Studies, StudyDetail, WorkAsked};
-use super::search::StudySearch;
+use super::search::{MAX_AUDITED, StudySearch};
 use super::state::{self, CatalogueWork};
 
 /// Most readers at a time. One more waits.
 const MAX_READERS: usize = 4;
-/// What a reader holds: its page cache of 2 MiB, its statements, and the rows of its answer.
+/// What a reader holds: its page cache of 2 MiB, its statements, two sets of studies (an eighth of a MiB each for a million), and the rows of its answer.
 const READER_BYTES: u64 = 4 << 20;
 /// By then each of the queries before it has been stopped.
 const WAIT: Duration = QUERY_TIMEOUT;
@@ -79,24 +79,34 @@ impl Readers {
     }
 
     /// A page of the studies that fit.
-    pub(in crate::admin) async fn studies(&self, search: StudySearch) -> Result<Studies, ReadError> {
-        let state = self.state()?;
+    pub(in crate::admin) async fn studies(&self, search: StudySearch, by: &Operator) -> Result<Studies, ReadError> {
+        let state = self.state()?.without_names();
+        self.audit("/api/studies", None, search.conditions(), by);
         let studies = self.ask(&state, move |reader| look::studies(reader, &search)).await?;
         Ok(Studies { catalogue: Some(state), ..studies })
     }
 
     /// The study with that UID.
-    pub(in crate::admin) async fn study(&self, uid: String) -> Result<Option<StudyDetail>, ReadError> {
-        let state = self.state()?;
+    pub(in crate::admin) async fn study(&self, uid: String, by: &Operator) -> Result<Option<StudyDetail>, ReadError> {
+        let state = self.state()?.without_names();
+        let asked = uid.chars().take(MAX_AUDITED).collect::<String>();
+        self.audit(&format!("/api/studies/{asked}"), Some(asked), String::new(), by);
         let study = self.ask(&state, move |reader| look::study(reader, &uid)).await?;
         Ok(study.map(|study| StudyDetail { catalogue: Some(state), ..study }))
     }
 
     /// The files of the instance with that UID.
-    pub(in crate::admin) async fn instances(&self, uid: String) -> Result<Option<Instances>, ReadError> {
-        let state = self.state()?;
+    pub(in crate::admin) async fn instances(&self, uid: String, by: &Operator) -> Result<Option<Instances>, ReadError> {
+        let state = self.state()?.without_names();
+        let asked = uid.chars().take(MAX_AUDITED).collect::<String>();
+        self.audit(&format!("/api/instances/{asked}"), None, String::new(), by);
         let instances = self.ask(&state, move |reader| look::instances(reader, &uid)).await?;
         Ok(instances.map(|instances| Instances { catalogue: Some(state), ..instances }))
+    }
+
+    /// Each question is audited, whatever its answer is.
+    fn audit(&self, uri: &str, study: Option<String>, conditions: String, by: &Operator) {
+        self.observer.record_query(AuditQuery { uri: uri.to_owned(), study, conditions }, by);
     }
 
     async fn ask<T: Send + 'static>(

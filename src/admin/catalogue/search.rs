@@ -10,6 +10,9 @@ pub(crate) const DEFAULT_LIMIT: u32 = 50;
 /// Studies of a page at most: an answer stays below a few hundred KiB.
 pub(crate) const MAX_LIMIT: u32 = 500;
 
+/// Characters of a condition that the audit has.
+pub(crate) const MAX_AUDITED: usize = 128;
+
 /// A search. What is absent or empty is no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,6 +45,25 @@ pub(crate) enum SearchError {
 }
 
 impl StudySearch {
+    /// Its conditions for the audit, as a query string has them, and as they were given.
+    pub(crate) fn conditions(&self) -> String {
+        let conditions = [
+            ("text", &self.text),
+            ("patient", &self.patient),
+            ("accession", &self.accession),
+            ("source", &self.source),
+            ("since", &self.since),
+            ("until", &self.until),
+            ("date_from", &self.date_from),
+            ("date_to", &self.date_to),
+            ("after", &self.after),
+        ];
+        let given = conditions.into_iter().filter_map(|(name, value)| Some((name, given(value)?)));
+        let shown =
+            given.map(|(name, value)| format!("{name}={}", value.chars().take(MAX_AUDITED).collect::<String>()));
+        shown.collect::<Vec<_>>().join("&")
+    }
+
     /// The search, the place where its page begins, and the size of the page.
     pub(crate) fn read(&self, now: SystemTime) -> Result<(Search, Option<Cursor>, usize), SearchError> {
         let date_from =

@@ -5,10 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tidegate_actors::gauges::audit::Operator;
 use tidegate_actors::{self as actors, CatalogueRequest, Condition, LastBatch, Observer, OpenGap, WorkState};
+use tidegate_catalogue::catch_up::Difference;
 use tracing::field::display;
 
 use super::model::{
-    CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, WorkAsked, WorkProgress, rfc3339,
+    CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, NamedDifference, WorkAsked, WorkProgress, rfc3339,
 };
 
 /// Work on the whole catalogue.
@@ -96,6 +97,17 @@ impl From<LastBatch> for CatalogueBatch {
     }
 }
 
+impl From<Difference> for NamedDifference {
+    fn from(found: Difference) -> Self {
+        Self {
+            kind: found.kind.name().to_owned(),
+            path: found.path.to_string_lossy().into_owned(),
+            sop_instance_uid: found.sop_instance_uid.map(|uid| uid.to_string()),
+            text: found.kind.to_string(),
+        }
+    }
+}
+
 impl From<WorkState> for WorkProgress {
     fn from(state: WorkState) -> Self {
         let progress = state.progress;
@@ -115,6 +127,7 @@ impl From<WorkState> for WorkProgress {
             other: progress.other,
             gone: progress.gone,
             unreadable: progress.unreadable,
+            named: state.named.into_iter().map(NamedDifference::from).collect(),
             problems: state.problems,
         }
     }

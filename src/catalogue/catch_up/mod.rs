@@ -13,6 +13,7 @@
 //! A catch-up may be dropped after any step: the next one skips the directories that have their stamp.
 
 mod decide;
+mod difference;
 mod disk;
 mod rows;
 
@@ -27,6 +28,8 @@ use crate::error::Error;
 use crate::record::{Record, State};
 pub use decide::Depth;
 use decide::{lasting_stamp, must_read};
+use difference::Named;
+pub use difference::{Difference, DifferenceKind, MAX_NAMED};
 pub use disk::{Directory, Disk, File, Found, Seen};
 use rows::Stamp;
 
@@ -35,6 +38,9 @@ const STEP_ITEMS: usize = 1024;
 
 /// An instance has its final name for so long before its event is queued: a writer syncs a batch between the two.
 const IN_FLIGHT_MS: i64 = 2000;
+
+/// What is read in a step was received that much after its begin at most.
+const LONGEST_STEP_MS: i64 = 60_000;
 
 /// The listed files of one directory that are remembered while its records are held against them; of more files, each record is looked up on the disk.
 const MAX_LISTED: usize = 64 * 1024;
@@ -81,6 +87,8 @@ pub struct CatchUp<D: Disk> {
     /// The last gap when it began.
     gap: i64,
     progress: Progress,
+    /// Of a check.
+    named: Named,
 }
 
 enum Phase<D: Disk> {
@@ -120,11 +128,11 @@ struct Step {
 impl<D: Disk> CatchUp<D> {
     /// A catch-up with `disk`, to be stepped until its end.
     pub fn new(disk: D, depth: Depth) -> Self {
-        let on_its_way_ms = i64::MAX;
-        Self { disk, depth, corrects: true, on_its_way_ms, phase: Phase::Begin, gap: 0, progress: Progress::default() }
+        let (phase, progress, named) = (Phase::Begin, Progress::default(), Named::default());
+        Self { disk, depth, corrects: true, on_its_way_ms: i64::MAX, phase, gap: 0, progress, named }
     }
 
-    /// The same without any change: it counts what differs. What was queued before `since_ms` must be entered, or it counts. The event of an instance
+    /// The same without any change: it counts what differs, and names the first. What was queued before `since_ms` must be entered, or it counts. The event of an instance
     /// that was received later, or a moment before, may be on its way: it does not count.
     pub fn check(disk: D, since_ms: i64) -> Self {
         let on_its_way_ms = since_ms.saturating_sub(IN_FLIGHT_MS);
@@ -134,6 +142,11 @@ impl<D: Disk> CatchUp<D> {
     /// What it has done so far.
     pub fn progress(&self) -> Progress {
         self.progress
+    }
+
+    /// The first differences that a check has found, at most [`MAX_NAMED`].
+    pub fn named(&self) -> &[Difference] {
+        self.named.all()
     }
 
     /// Does a bounded part of the work, in one transaction. `false` at the end. After an error the step may be repeated by a new catch-up;
@@ -208,7 +221,9 @@ impl<D: Disk> CatchUp<D> {
             }
             // If it was removed just now, the catalogue's directories tell.
             Err(error) => {
-                self.progress.unreadable += u64::from(error.kind() != io::ErrorKind::NotFound);
+                if error.kind() != io::ErrorKind::NotFound {
+                    self.note_unreadable(&path);
+                }
                 Ok(None)
             }
         }
@@ -285,10 +300,15 @@ impl<D: Disk> CatchUp<D> {
                 true
             }
             Err(_) => {
-                self.progress.unreadable += 1;
+                self.note_unreadable(&path);
                 false
             }
         }
+    }
+
+    fn note_unreadable(&mut self, path: &Path) {
+        self.progress.unreadable += 1;
+        self.named.note_unreadable(path);
     }
 
     /// Goes to the next directory of the catalogue.
@@ -297,7 +317,7 @@ impl<D: Disk> CatchUp<D> {
         let is_gone = match self.disk.stamp_ns(&path) {
             Ok(stamp_ns) => stamp_ns.is_none(),
             Err(_) => {
-                self.progress.unreadable += 1;
+                self.note_unreadable(&path);
                 false
             }
         };
@@ -344,7 +364,7 @@ impl<D: Disk> CatchUp<D> {
                 }
                 Ok(Found::Gone) => {}
                 Err(_) => {
-                    self.progress.unreadable += 1;
+                    self.note_unreadable(path);
                     self.taint(path.parent().unwrap_or(Path::new("")), &mut step.stamps);
                 }
             }
@@ -364,7 +384,7 @@ impl<D: Disk> CatchUp<D> {
 
     fn write(&mut self, catalogue: &mut Catalogue, step: Step, records: &[Record], at_ms: i64) -> Result<(), Error> {
         if !self.corrects {
-            return self.count(catalogue, &step, records);
+            return self.count(catalogue, &step, records, at_ms);
         }
         let begun = match &mut self.phase {
             Phase::Disk(_, Some(comparison)) if !comparison.took_steps => {
@@ -391,20 +411,24 @@ impl<D: Disk> CatchUp<D> {
     }
 
     /// Counts what a correction would have changed.
-    fn count(&mut self, catalogue: &Catalogue, step: &Step, records: &[Record]) -> Result<(), Error> {
-        for record in records.iter().filter(|record| record.received_ms < self.on_its_way_ms) {
+    fn count(&mut self, catalogue: &Catalogue, step: &Step, records: &[Record], at_ms: i64) -> Result<(), Error> {
+        // A time in the future is that of a wrong clock, and nothing is on its way for it.
+        let until_ms = at_ms.saturating_add(LONGEST_STEP_MS);
+        let is_on_its_way = |record: &Record| (self.on_its_way_ms..until_ms).contains(&record.received_ms);
+        for record in records.iter().filter(|record| !is_on_its_way(record)) {
             let known = find(catalogue.connection(), &record.path).map_err(Error::sqlite(catalogue.path()))?;
-            match known.filter(|known| known.state == State::Present) {
-                None => self.progress.new += 1,
-                Some(known) => {
-                    let is_same = known.bytes == record.bytes && known.digest == record.digest.or(known.digest);
-                    self.progress.changed += u64::from(!is_same);
-                }
-            }
+            let Some(kind) = difference::of_file(record, known.as_ref()) else { continue };
+            let is_new = kind == DifferenceKind::NotEntered;
+            self.progress.new += u64::from(is_new);
+            self.progress.changed += u64::from(!is_new);
+            self.named.note(&record.path, Some(record.sop_instance_uid.clone()), kind);
         }
         for path in &step.gone {
             let known = find(catalogue.connection(), path).map_err(Error::sqlite(catalogue.path()))?;
-            self.progress.gone += u64::from(known.is_some_and(|known| known.state == State::Present));
+            if let Some(known) = known.filter(|known| known.state == State::Present) {
+                self.progress.gone += 1;
+                self.named.note_gone(catalogue, path, &known)?;
+            }
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Makes a catalogue of any size without a file of an instance, and measures it.
 //!
 //! ```text
-//! generate COUNT FILE [random]   makes FILE with so many instances, 100 to a study, and ends as by kill -9; `random`: UIDs of UUIDs
-//! generate measure FILE          opens it, asks, and enters more
+//! generate COUNT FILE [random | single]   makes FILE with so many instances, 100 to a study, and ends as by kill -9; `random`: UIDs of
+//!                                         UUIDs; `single`: an instance to a study
+//! generate measure FILE                   opens it, asks, and enters more
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a program that cannot go on has failed")]
@@ -13,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use tidegate_catalogue::{Catalogue, Origin, Reader, Record, Search, SeriesValues, StudyValues};
 
-const INSTANCES_OF_STUDY: u64 = 100;
 const SERIES_OF_STUDY: u64 = 4;
 /// Studies that arrive at once.
 const AT_ONCE: u64 = 8;
@@ -22,12 +22,30 @@ const BATCH: usize = 2000;
 /// Instances over which a rate is taken.
 const RATE_OVER: u64 = 200_000;
 
+/// What is made.
+#[derive(Clone, Copy)]
+struct Shape {
+    instances_of_study: u64,
+    is_random: bool,
+}
+
+impl Shape {
+    fn study(self, at: u64) -> u64 {
+        // Eight studies take turns.
+        at / (AT_ONCE * self.instances_of_study) * AT_ONCE + at % AT_ONCE
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
         ["measure", file] => measure(Path::new(file)),
-        [count, file, rest @ ..] => generate(count.parse().expect("a number"), Path::new(file), rest == ["random"]),
-        _ => eprintln!("usage: generate COUNT FILE [random] | generate measure FILE"),
+        [count, file, rest @ ..] => {
+            let instances_of_study = if rest == ["single"] { 1 } else { 100 };
+            let shape = Shape { instances_of_study, is_random: rest == ["random"] };
+            generate(count.parse().expect("a number"), Path::new(file), shape);
+        }
+        _ => eprintln!("usage: generate COUNT FILE [random | single] | generate measure FILE"),
     }
 }
 
@@ -61,11 +79,10 @@ fn origin(study: u64) -> Arc<Origin> {
     })
 }
 
-fn record(at: u64, is_random: bool) -> Record {
-    // Eight studies take turns.
-    let (group, within) = (at / (AT_ONCE * INSTANCES_OF_STUDY), at % (AT_ONCE * INSTANCES_OF_STUDY));
-    let (study, number) = (group * AT_ONCE + within % AT_ONCE, within / AT_ONCE);
-    let series = number * SERIES_OF_STUDY / INSTANCES_OF_STUDY;
+fn record(at: u64, shape: Shape) -> Record {
+    let Shape { instances_of_study, is_random } = shape;
+    let (study, number) = (shape.study(at), at % (AT_ONCE * instances_of_study) / AT_ONCE);
+    let series = number * SERIES_OF_STUDY / instances_of_study;
     let study_uid = study_uid(study);
     let series_uid = format!("{study_uid}.{series}");
     let uid = match is_random {
@@ -108,14 +125,14 @@ fn processor_time() -> Duration {
 }
 
 /// Enters `range` and returns the time in the catalogue alone, and that of the processor.
-fn enter(catalogue: &mut Catalogue, range: std::ops::Range<u64>, is_random: bool) -> [Duration; 2] {
+fn enter(catalogue: &mut Catalogue, range: std::ops::Range<u64>, shape: Shape) -> [Duration; 2] {
     let (mut spent, mut at) = ([Duration::ZERO; 2], range.start);
     let mut origins: Vec<(u64, Arc<Origin>)> = Vec::new();
     while at < range.end {
         let until = range.end.min(at + BATCH as u64);
         let records: Vec<Record> = (at..until)
             .map(|at| {
-                let study = at / (AT_ONCE * INSTANCES_OF_STUDY) * AT_ONCE + at % AT_ONCE;
+                let study = shape.study(at);
                 let known = origins.iter().find(|(of, _)| *of == study).map(|(_, origin)| Arc::clone(origin));
                 let origin = known.unwrap_or_else(|| {
                     let origin = origin(study);
@@ -123,7 +140,7 @@ fn enter(catalogue: &mut Catalogue, range: std::ops::Range<u64>, is_random: bool
                     origins.push((study, Arc::clone(&origin)));
                     origin
                 });
-                Record { origin: Some(origin), ..record(at, is_random) }
+                Record { origin: Some(origin), ..record(at, shape) }
             })
             .collect();
         let (start, processor) = (Instant::now(), processor_time());
@@ -135,12 +152,12 @@ fn enter(catalogue: &mut Catalogue, range: std::ops::Range<u64>, is_random: bool
     spent
 }
 
-fn generate(count: u64, file: &Path, is_random: bool) {
+fn generate(count: u64, file: &Path, shape: Shape) {
     let mut catalogue = Catalogue::open(file, true).unwrap();
     let (mut at, mut total, mut total_processor) = (0, Duration::ZERO, Duration::ZERO);
     while at < count {
         let until = count.min(at + RATE_OVER);
-        let [spent, processor] = enter(&mut catalogue, at..until, is_random);
+        let [spent, processor] = enter(&mut catalogue, at..until, shape);
         total += spent;
         total_processor += processor;
         if at == 0 || until == count || (at / RATE_OVER).is_multiple_of(5) {
@@ -178,12 +195,13 @@ fn measure(file: &Path) {
     println!("{:.1} bytes an instance", std::fs::metadata(file).unwrap().len() as f64 / totals.instances as f64);
 
     let studies = totals.studies;
+    let shape = Shape { instances_of_study: (totals.instances / studies).max(1), is_random: false };
     let any = |at: u64| mixed(at * 31 + 5) % studies;
     let first_of = |search: Search| move |reader: &mut Reader| reader.studies(&search, None, 50).unwrap().studies.len();
     let text = |text: &str| Some(text.to_owned());
     ask("study by uid", &mut reader, 1000, |reader, at| reader.study(&study_uid(any(at))).unwrap().map_or(0, |_| 1));
     ask("instance by uid", &mut reader, 1000, |reader, at| {
-        reader.instances(&record(mixed(at) % totals.instances, false).sop_instance_uid, 9).unwrap().len()
+        reader.instances(&record(mixed(at) % totals.instances, shape).sop_instance_uid, 9).unwrap().len()
     });
     ask("patient", &mut reader, 300, |reader, at| {
         first_of(Search { patient: Some(patient_id(any(at))), ..Search::default() })(reader)
@@ -192,14 +210,18 @@ fn measure(file: &Path) {
         first_of(Search { accession: Some(accession_number(any(at))), ..Search::default() })(reader)
     });
     ask("newest 50", &mut reader, 300, |reader, _| first_of(Search::default())(reader));
-    for prefix in ["0", "12", "123", "Name", "Name1", "ACC", "ACC12", "1.2", "MODALITY07"] {
+    for prefix in ["0", "12", "123", "Name", "Name1", "Given", "ACC", "ACC12", "1.2", "MODALITY07"] {
         let search = Search { text: text(prefix), ..Search::default() };
         ask(&format!("typed {prefix}"), &mut reader, 20, |reader, _| first_of(search.clone())(reader));
+    }
+    for (from, to) in [("20260301", "20260301"), ("20260101", "20260331"), ("20270101", "99991231")] {
+        let search = Search { study_date: Some((from.to_owned(), to.to_owned())), ..Search::default() };
+        ask(&format!("date {from}"), &mut reader, 20, |reader, _| first_of(search.clone())(reader));
     }
     let search = Search { source: text("MODALITY07"), ..Search::default() };
     ask("source", &mut reader, 20, |reader, _| first_of(search.clone())(reader));
 
-    let [spent, _] = enter(&mut catalogue, totals.instances..totals.instances + RATE_OVER, false);
+    let [spent, _] = enter(&mut catalogue, totals.instances..totals.instances + RATE_OVER, shape);
     println!("enters {:.0}/s", RATE_OVER as f64 / spent.as_secs_f64());
     println!("resident at most {} KiB, {} more than before", resident_peak_kib(), resident_peak_kib() - before);
 }

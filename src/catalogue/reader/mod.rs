@@ -1,5 +1,7 @@
 //! Readers: the questions that people ask. Each has a connection of its own and never waits for the writer.
 
+mod condition;
+mod ids;
 mod instance;
 mod search;
 mod study;

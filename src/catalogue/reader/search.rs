@@ -1,23 +1,34 @@
 //! Search for studies, newest first.
+//!
+//! 1. The newest studies are looked at, a bounded number: of a condition that many fit, they have a page.
+//! 2. Otherwise the indices yield the studies that fit each condition, as sets of ids, and what is in all of them is the answer. If it is short it is
+//!    looked up and sorted; if not, the index of the times is walked from the newest study. Only indices are read, and no row but those of the page.
 
 use std::fmt;
 use std::str::FromStr;
 
-use rusqlite::{Connection, Result, named_params};
+use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::Reader;
+use super::condition::{COLUMNS, Condition};
+use super::ids::StudyIds;
 use super::study::{StudyRow, summary};
 use crate::error::Error;
 
-/// Studies that an index may yield for a condition. They are sorted; of more, so many fit that a walk from the newest study soon has a page.
-const MAX_NARROW: usize = 10_000;
+/// The newest studies that are looked at before any index of a condition.
+const LOOKED_AT: usize = 1000;
 
-/// What to search for. All that is given must fit; texts fit where a value begins with them, in upper or lower case.
+/// Studies that are looked up one by one. Of more, so many entries of the index of times are read in the time of one look.
+const LOOKED_UP: u64 = 1000;
+
+/// What to search for. All that is given must fit; texts fit where a value begins with them, in upper or lower case: of names, in those of all scripts,
+/// of all other values in those of ASCII.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
-    /// What a person types: the beginning of a patient ID or name, an accession number, a Study Instance UID, or a whole AE title.
+    /// What a person types: the beginning of a patient ID, of a component of a name, of an accession number or of a Study Instance UID, or a whole AE
+    /// title.
     pub text: Option<String>,
-    /// The beginning of a patient ID or name.
+    /// The beginning of a patient ID or of a component of a name, with those that follow.
     pub patient: Option<String>,
     /// The beginning of an accession number.
     pub accession: Option<String>,
@@ -77,11 +88,7 @@ impl Reader {
         limit: usize,
     ) -> std::result::Result<Page, Error> {
         self.ask(|db| {
-            let after = after.unwrap_or(Cursor { last_ms: i64::MAX, id: i64::MAX });
-            let mut found = match narrow(db, search)? {
-                Some(ids) => sorted(db, &ids, search, after, limit + 1)?,
-                None => walked(db, search, after, limit + 1)?,
-            };
+            let mut found = find(db, search, after, limit + 1, LOOKED_AT)?;
             let has_more = found.len() > limit;
             found.truncate(limit);
             let next = found.last().copied().filter(|_| has_more);
@@ -91,117 +98,132 @@ impl Reader {
     }
 }
 
-/// The texts that begin with `prefix` are not less than it, and less than this.
-fn end_of(prefix: &str) -> String {
-    format!("{prefix}{}", char::MAX)
-}
-
-/// The studies that fit the condition which an index answers best, if they are few.
-fn narrow(db: &Connection, search: &Search) -> Result<Option<Vec<i64>>> {
-    const ACCESSION: &str = "SELECT id FROM study WHERE accession_number >= ?1 AND accession_number < ?2";
-    const PATIENT_ID: &str = "SELECT id FROM study WHERE patient_id >= ?1 AND patient_id < ?2";
-    const PATIENT_NAME: &str = "SELECT id FROM study WHERE patient_name >= ?1 AND patient_name < ?2";
-    const UID: &str = "SELECT id FROM study WHERE uid >= ?1 AND uid < ?2";
-    const SOURCE: &str = "SELECT study FROM study_source WHERE ?2 <> '' AND source IN
-        (SELECT id FROM source WHERE calling_ae_title = ?1 COLLATE NOCASE)";
-    let conditions: [(&Option<String>, &[&str]); 4] = [
-        (&search.accession, &[ACCESSION]),
-        (&search.patient, &[PATIENT_ID, PATIENT_NAME]),
-        (&search.text, &[ACCESSION, PATIENT_ID, PATIENT_NAME, UID, SOURCE]),
-        (&search.source, &[SOURCE]),
-    ];
-    for (value, queries) in conditions {
-        let Some(value) = value else { continue };
-        let mut ids = Vec::new();
-        for query in queries {
-            let sql = format!("{query} LIMIT {}", MAX_NARROW + 1);
-            let mut statement = db.prepare_cached(&sql)?;
-            for id in statement.query_map([value, &end_of(value)], |row| row.get::<_, i64>(0))? {
-                ids.push(id?);
-            }
-            if ids.len() > MAX_NARROW {
-                break;
-            }
-        }
-        if ids.len() <= MAX_NARROW {
-            ids.sort_unstable();
-            ids.dedup();
-            return Ok(Some(ids));
-        }
-    }
-    Ok(None)
-}
-
-/// All conditions. What is not asked for is NULL.
-const FITS: &str = "
-    (last_ms, id) < (:last_ms, :id)
-    AND (:patient IS NULL OR patient_id >= :patient AND patient_id < :patient_end
-        OR patient_name >= :patient AND patient_name < :patient_end)
-    AND (:accession IS NULL OR accession_number >= :accession AND accession_number < :accession_end)
-    AND (:source IS NULL OR EXISTS (SELECT 1 FROM study_source JOIN source ON source.id = study_source.source
-        WHERE study_source.study = study.id AND calling_ae_title = :source COLLATE NOCASE))
-    AND (:text IS NULL OR patient_id >= :text AND patient_id < :text_end
-        OR patient_name >= :text AND patient_name < :text_end
-        OR accession_number >= :text AND accession_number < :text_end
-        OR uid >= :text AND uid < :text_end
-        OR EXISTS (SELECT 1 FROM study_source JOIN source ON source.id = study_source.source
-            WHERE study_source.study = study.id AND calling_ae_title = :text COLLATE NOCASE))
-    AND (:since_ms IS NULL OR last_ms >= :since_ms)
-    AND (:until_ms IS NULL OR last_ms < :until_ms)
-    AND (:date_from IS NULL OR study_date >= :date_from AND study_date <= :date_to)";
-
-/// Those of `ids` that fit, newest first.
-fn sorted(db: &Connection, ids: &[i64], search: &Search, after: Cursor, limit: usize) -> Result<Vec<Cursor>> {
-    let sql = format!("SELECT last_ms, id FROM study WHERE id = :candidate AND {FITS}");
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut found = Vec::new();
-    for id in ids {
-        found.extend(fitting(&mut statement, search, after, (":candidate", id))?);
-        // Sorted now and then, so that a page takes no more memory than a few.
-        if found.len() >= 4 * limit {
-            newest(&mut found, limit);
-        }
-    }
-    newest(&mut found, limit);
-    Ok(found)
-}
-
-fn newest(found: &mut Vec<Cursor>, limit: usize) {
-    found.sort_unstable_by(|a, b| b.cmp(a));
-    found.truncate(limit);
-}
-
-/// A walk from the newest study to the oldest, until enough fit.
-fn walked(db: &Connection, search: &Search, after: Cursor, limit: usize) -> Result<Vec<Cursor>> {
-    let sql = format!("SELECT last_ms, id FROM study WHERE {FITS} ORDER BY last_ms DESC, id DESC LIMIT :limit");
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    fitting(&mut *db.prepare_cached(&sql)?, search, after, (":limit", &limit))
-}
-
-fn fitting(
-    statement: &mut rusqlite::Statement<'_>,
+/// The first `limit` of the studies that fit, newest first.
+fn find(
+    db: &Connection,
     search: &Search,
-    after: Cursor,
-    (name, value): (&str, &i64),
+    after: Option<Cursor>,
+    limit: usize,
+    looked_at: usize,
 ) -> Result<Vec<Cursor>> {
-    let end = |text: &Option<String>| text.as_deref().map(end_of);
-    let date = |at: fn(&(String, String)) -> &String| search.study_date.as_ref().map(at);
-    let bound = named_params! {
-        ":last_ms": after.last_ms,
-        ":id": after.id,
-        ":patient": search.patient,
-        ":patient_end": end(&search.patient),
-        ":accession": search.accession,
-        ":accession_end": end(&search.accession),
-        ":source": search.source,
-        ":text": search.text,
-        ":text_end": end(&search.text),
-        ":since_ms": search.since_ms,
-        ":until_ms": search.until_ms,
-        ":date_from": date(|dates| &dates.0),
-        ":date_to": date(|dates| &dates.1),
-    };
-    let bound: Vec<(&str, &dyn rusqlite::ToSql)> = bound.iter().copied().chain([(name, value as _)]).collect();
-    let found = statement.query_map(&*bound, |row| Ok(Cursor { last_ms: row.get(0)?, id: row.get(1)? }))?;
-    found.collect()
+    let (times, conditions) = (Times::of(search, after), conditions(search));
+    if conditions.is_empty() {
+        return times.walk(db, limit, |_| true);
+    }
+    let (newest, is_all) = times.look(db, &conditions, limit, looked_at)?;
+    if is_all || newest.len() >= limit {
+        return Ok(newest);
+    }
+    let mut fitting: Option<StudyIds> = None;
+    for condition in &conditions {
+        let ids = condition.ids(db)?;
+        match &mut fitting {
+            Some(fitting) => fitting.intersect(&ids),
+            none => *none = Some(ids),
+        }
+    }
+    let fitting = fitting.unwrap_or_default();
+    if fitting.count() <= LOOKED_UP {
+        times.sort(db, &fitting, limit)
+    } else {
+        times.walk(db, limit, |id| fitting.contains(id))
+    }
 }
+
+/// The conditions of a search, but for its times, which an index has in the order of the answer.
+fn conditions(search: &Search) -> Vec<Condition<'_>> {
+    let conditions = [
+        search.accession.as_deref().map(Condition::Accession),
+        search.patient.as_deref().map(Condition::patient),
+        search.text.as_deref().map(Condition::text),
+        search.study_date.as_ref().map(|(from, to)| Condition::Date(from, to)),
+        search.source.as_deref().map(Condition::Source),
+    ];
+    conditions.into_iter().flatten().collect()
+}
+
+/// The part of the order of the studies that an answer is from.
+struct Times {
+    /// Behind it.
+    after: Cursor,
+    since_ms: i64,
+}
+
+const WALK: &str =
+    "SELECT last_ms, id FROM study WHERE (last_ms, id) < (?1, ?2) AND last_ms >= ?3 ORDER BY last_ms DESC, id DESC";
+
+impl Times {
+    fn of(search: &Search, after: Option<Cursor>) -> Self {
+        let end = Cursor { last_ms: i64::MAX, id: i64::MAX };
+        // No id is less than 1.
+        let until = search.until_ms.map_or(end, |last_ms| Cursor { last_ms, id: 0 });
+        Self { after: after.unwrap_or(end).min(until), since_ms: search.since_ms.unwrap_or(i64::MIN) }
+    }
+
+    /// The newest that fit, by a look at the rows of so many; and whether there are no more rows.
+    fn look(
+        &self,
+        db: &Connection,
+        conditions: &[Condition<'_>],
+        limit: usize,
+        looked_at: usize,
+    ) -> Result<(Vec<Cursor>, bool)> {
+        let sql = format!(
+            "SELECT {COLUMNS}, last_ms FROM study WHERE (last_ms, id) < (?1, ?2) AND last_ms >= ?3
+            ORDER BY last_ms DESC, id DESC LIMIT ?4"
+        );
+        let (mut found, mut seen) = (Vec::new(), 0);
+        let mut statement = db.prepare_cached(&sql)?;
+        let most = i64::try_from(looked_at).unwrap_or(i64::MAX);
+        let mut rows = statement.query((self.after.last_ms, self.after.id, self.since_ms, most))?;
+        while let Some(row) = rows.next()? {
+            seen += 1;
+            let mut fits = true;
+            for condition in conditions {
+                fits = fits && condition.fits(db, row)?;
+            }
+            if fits {
+                found.push(Cursor { last_ms: row.get("last_ms")?, id: row.get("id")? });
+                if found.len() >= limit {
+                    break;
+                }
+            }
+        }
+        Ok((found, seen < looked_at))
+    }
+
+    /// The newest that fit, by a walk over the index of times.
+    fn walk(&self, db: &Connection, limit: usize, fits: impl Fn(i64) -> bool) -> Result<Vec<Cursor>> {
+        let mut found = Vec::new();
+        let mut statement = db.prepare_cached(WALK)?;
+        let mut rows = statement.query((self.after.last_ms, self.after.id, self.since_ms))?;
+        while found.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            let cursor = Cursor { last_ms: row.get(0)?, id: row.get(1)? };
+            if fits(cursor.id) {
+                found.push(cursor);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The newest of `ids`.
+    fn sort(&self, db: &Connection, ids: &StudyIds, limit: usize) -> Result<Vec<Cursor>> {
+        let mut statement = db.prepare_cached("SELECT last_ms FROM study WHERE id = ?1")?;
+        let mut found = Vec::new();
+        for id in ids.iter() {
+            // `study_source` and `study_name` may name no other study, but the file is not trusted.
+            let last_ms: Option<i64> = statement.query_row([id], |row| row.get(0)).optional()?;
+            let cursor = last_ms.map(|last_ms| Cursor { last_ms, id });
+            found.extend(cursor.filter(|cursor| *cursor < self.after && cursor.last_ms >= self.since_ms));
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.truncate(limit);
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

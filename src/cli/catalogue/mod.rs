@@ -25,8 +25,8 @@ use crate::admin::catalogue::state::CatalogueWork;
 /// `tidegate studies`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-All conditions must fit, in upper or lower case of the letters A to Z. TEXT is what one has at hand: the beginning of a patient ID, of a patient's name \
-(family name first, as DICOM writes it), of an accession number or of a Study Instance UID, or a whole AE title.
+All conditions must fit, in upper or lower case. TEXT is what one has at hand: the beginning of a patient ID, of a patient's name (family \
+name first, as DICOM writes it) or of any of its components, of an accession number or of a Study Instance UID, or a whole AE title.
 
 Times are UTC. If no node runs, the catalogue is read as it was left. Exit codes: 0 found, 1 nothing fits or the catalogue cannot be \
 read, 2 usage or configuration error, 4 no node answered.

@@ -271,6 +271,7 @@ fn work() -> WorkProgress {
         other: many,
         gone: many,
         unreadable: many,
+        named: Vec::new(),
         problems: vec!["the file is damaged: ".to_owned() + &"Tree 5 page 17 cell 3: invalid page number ".repeat(4)],
     }
 }

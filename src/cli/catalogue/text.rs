@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::admin::catalogue::model::{
-    Arrival, CatalogueCondition, CatalogueState, Instance, InstanceNumbers, Instances, Presence, Series, Studies,
-    Study, StudyDetail, WorkProgress,
+    Arrival, CatalogueCondition, CatalogueState, Instance, InstanceNumbers, Instances, NamedDifference, Presence,
+    Series, Studies, Study, StudyDetail, WorkProgress,
 };
 use crate::cli::look::TITLE_COLUMNS;
 use crate::cli::table::{Table, labelled, wrapped};
@@ -306,7 +306,20 @@ pub(super) fn done(work: &WorkProgress, width: usize) -> String {
     };
     let mut out = wrapped("", &verdict, width) + &wrapped("", &work_text(work), width);
     work.problems.iter().for_each(|problem| out.push_str(&wrapped("  ", &safe(problem), width)));
-    out
+    out + &named(work)
+}
+
+/// The differences that a check has named, a line each. Paths are not cut.
+fn named(work: &WorkProgress) -> String {
+    let line = |found: &NamedDifference| {
+        let uid =
+            found.sop_instance_uid.as_deref().map(|uid| format!("\n  instance {}", safe(uid))).unwrap_or_default();
+        let is_in_path = found.sop_instance_uid.as_deref().is_some_and(|uid| found.path.contains(uid));
+        format!("{}: {}{}\n", safe(&found.path), safe(&found.text), if is_in_path { String::new() } else { uid })
+    };
+    let mut lines: String = work.named.iter().map(line).collect();
+    left_out(&mut lines, work.differences() + work.unreadable, work.named.len(), "differences");
+    lines
 }
 
 fn work_text(work: &WorkProgress) -> String {

@@ -87,6 +87,7 @@ fn without_node(settings: tidegate_actors::NodeSettings, work: CatalogueWork) ->
         began: SystemTime::now(),
         took: Duration::ZERO,
         progress: Progress::default(),
+        named: Vec::new(),
         problems: Vec::new(),
     };
     let (line, began) = (ProgressLine::new(), Instant::now());
@@ -96,7 +97,7 @@ fn without_node(settings: tidegate_actors::NodeSettings, work: CatalogueWork) ->
     });
     drop(line);
     let outcome = outcome.map_err(|error| failed(&output::one_line(&error)))?;
-    (state.took, state.progress) = (began.elapsed(), outcome.progress);
+    (state.took, state.progress, state.named) = (began.elapsed(), outcome.progress, outcome.named);
     state.problems = outcome.problems.iter().map(ToString::to_string).collect();
     Ok(state.into())
 }

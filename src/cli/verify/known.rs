@@ -28,7 +28,7 @@ impl Catalogued {
         let mut reader = Reader::open(&settings.path).map_err(failed)?;
         let of = reader.root().map_err(failed)?;
         if !settings.is_own && of != tidegate_storage::root_id(root) {
-            return Err(failed(Error::OtherRoot { path: settings.path.clone() }));
+            return Err(failed(Error::OtherRoot { path: settings.path.clone(), root: None }));
         }
         Ok(Some(Self { reader: Mutex::new(reader), failure: Mutex::default() }))
     }

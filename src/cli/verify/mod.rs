@@ -29,8 +29,8 @@ bytes must match the digest that was recorded at the commit (an extended attribu
 attributes; then length and digest are those of the catalogue, if it has them). The digest also tells damage from a dataset that its \
 sender sent malformed.
 
---since reads only the files that were received since, as the catalogue lists them. One that is not there is missing: it was stored, and \
-has been removed or renamed since, unless the catalogue knows that already.
+A file that the catalogue has and that is not there is missing: it was stored, and has been removed or renamed since, unless the \
+catalogue knows that already. --since reads only the files that were received since, as the catalogue lists them.
 
 A whole file at another path than a layout makes of its UIDs is misplaced, which is no damage: somebody moved it, or it was stored \
 under another layout. The layouts are storage.layout and those of the access rules, so name the configuration of the node with \
@@ -142,6 +142,14 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
             verification.run(&lookup, &report)
         }),
     };
+    // What was listed was there; what the catalogue has besides is missing.
+    let totals = totals.and_then(|totals| match &catalogued {
+        Some(catalogued) if since_ms.is_none() => {
+            let missing = verification.missing_of(catalogued.received_since(i64::MIN), &report)?;
+            Ok(Totals { missing, ..totals })
+        }
+        _ => Ok(totals),
+    });
     bar.finish_and_clear();
     let failure = catalogued.as_ref().and_then(Catalogued::failure);
     failure.iter().for_each(|failure| output::complain(failure));

@@ -5,18 +5,18 @@
 //! that it began with. It follows no symbolic link, and passes over what no store makes: the node's own directory, other names with a leading
 //! period, and `lost+found`.
 
-mod tree;
+mod listed;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::digest::Recorded;
 use crate::error::StoreError;
-use crate::fs::{Errno, FilesystemKind, Handle, Kind, Link, Open, read_full};
+use crate::fs::{Errno, FilesystemKind, Handle, Kind, Link, Open, Stat, read_full};
 use crate::head::{Head, HeadLimits, HeadScan, Progress, Wanted};
 use crate::meta::{FileMeta, StoredMeta};
 use crate::root::Root;
-pub use tree::{Directories, Directory, Files, Listed};
+pub use listed::{Directories, Directory, Files, Listed};
 
 /// Bytes of the first read of a file. Most heads end in it.
 const FIRST_BYTES: usize = 8 * 1024;
@@ -51,6 +51,8 @@ pub struct Surveyed {
     pub bytes: u64,
     /// When it was modified, in nanoseconds since 1970.
     pub modified_ns: i64,
+    /// When its metadata or content last changed, in nanoseconds since 1970. No program can set this time.
+    pub changed_ns: i64,
     /// What it says of itself.
     pub recorded: Option<Recorded>,
 }
@@ -67,9 +69,7 @@ impl<H: Handle> Survey<H> {
     pub fn directories(&self) -> Result<Directories<H>, StoreError> {
         // There each subdirectory is a link of its directory.
         let counts_links = matches!(self.0.filesystem.kind, FilesystemKind::Ext4 | FilesystemKind::Xfs);
-        let root = self.0.dir.open(Path::new(""), Open::DirectoryNoFollow);
-        let directories = root.and_then(|root| Directories::new(root, counts_links));
-        directories.map_err(|error| self.0.failed("list", error))
+        Directories::new(&self.0.dir, counts_links).map_err(|error| self.0.failed("list", error))
     }
 
     /// When the directory at `path` last changed, in nanoseconds since 1970; `None` if there is none.
@@ -111,8 +111,9 @@ impl<H: Handle> Survey<H> {
             feed_rest(&file, &mut scan)?;
         }
         let head = scan.finish().unwrap_or_default();
-        let (bytes, modified_ns, recorded) = (stat.bytes, stat.modified_ns, Recorded::read(&file));
-        Ok(Found::Instance(Box::new(Surveyed { meta, head, bytes, modified_ns, recorded })))
+        let Stat { bytes, modified_ns, changed_ns, .. } = stat;
+        let recorded = Recorded::read(&file);
+        Ok(Found::Instance(Box::new(Surveyed { meta, head, bytes, modified_ns, changed_ns, recorded })))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Verification: proves that every file of a root is whole, by reading it to its end.
 //!
-//! `tree` lists the files, `file` checks one. It reads and changes nothing, so it may run
+//! `scanned` lists the files, `file` checks one. It reads and changes nothing, so it may run
 //! beside a node: a file under a final name is whole at any moment.
 
 mod file;
+mod scanned;
 #[cfg(test)]
 mod tests;
-mod tree;
 mod verdict;
 
 use std::fs::File;
@@ -22,7 +22,7 @@ pub use crate::meta::MetaFault;
 use crate::root;
 use file::Checker;
 pub use file::{Known, Lookup};
-use tree::{Entry, ScannedFile, list, named};
+use scanned::{Entry, ScannedFile, list, named};
 pub use verdict::{Condition, Digested, Fault, Verdict};
 
 /// Files listed ahead of those that are checked.
@@ -92,6 +92,23 @@ impl Verification {
         self.check_all(|root, met| named(root, paths, met), lookup, report)
     }
 
+    /// Those of the files at `paths` below the root that are not there: each is told as [`Fault::Missing`]. Their number.
+    pub fn missing_of(&self, paths: impl Iterator<Item = PathBuf>, report: &dyn Fn(Verdict)) -> Result<u64, OpenError> {
+        let root = root::open(&self.root, Open::Directory).map_err(OpenError::io("open", &self.root))?;
+        let mut missing = 0;
+        let looked = named(&root, paths, &mut |entry| {
+            // What cannot be looked at is not known to be missing.
+            if let Entry::File(scanned) = entry
+                && matches!(scanned.is_there(), Ok(false))
+            {
+                missing += 1;
+                report(with_fault(scanned.path, Fault::Missing));
+            }
+            true
+        });
+        looked.map_err(OpenError::io("list", &self.root)).map(|()| missing)
+    }
+
     fn check_all(
         &self,
         list: impl FnOnce(&File, &mut dyn FnMut(Entry) -> bool) -> Result<(), Errno>,
@@ -118,11 +135,6 @@ impl Verification {
             let listed = list(&root, &mut |entry| match entry {
                 Entry::File(scanned) => sender.send(scanned).is_ok(),
                 Entry::Foreign => {
-                    Tally::add(&tally.foreign, 1);
-                    true
-                }
-                // `lost+found`, which mkfs creates for fsck, belongs to the superuser and counts as foreign.
-                Entry::Unreadable { path, error: Errno::ACCESS } if path == Path::new("lost+found") => {
                     Tally::add(&tally.foreign, 1);
                     true
                 }

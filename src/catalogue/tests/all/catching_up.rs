@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tidegate_catalogue::catch_up::{CatchUp, Depth, Progress};
+use tidegate_catalogue::catch_up::{CatchUp, Depth, DifferenceKind, MAX_NAMED, Progress};
 use tidegate_catalogue::{Catalogue, Record, State};
 
 use super::support::{Fixture, Model, ModelFile, record};
@@ -47,6 +47,44 @@ fn files_without_a_record_are_read_and_entered_once() {
     let progress = run(&mut fixture.catalogue, &model, Depth::Read);
     assert_eq!((progress.read, progress.new), (3000, 0));
     assert_eq!(fixture.catalogue.check().unwrap(), []);
+}
+
+#[test]
+fn a_check_names_the_differences_of_each_kind_and_a_bounded_number() {
+    let mut fixture = Fixture::new();
+    let records: Vec<Record> = (1..=5).map(|number| record(1, 1, number)).collect();
+    let model = disk_of(&records);
+    run(&mut fixture.catalogue, &model, Depth::Changed);
+    model.remove(&records[0].path);
+    model.store(&Record { bytes: 7, ..records[1].clone() });
+    model.store(&Record { digest: Some(77), ..records[2].clone() });
+    model.0.borrow_mut().unreadable.insert(records[4].path.clone());
+    model.store(&Record { digest: Some(78), ..records[4].clone() });
+    // Of a clock that was wrong: nothing is on its way for it.
+    model.store(&Record { received_ms: 4_102_444_800_000, ..record(2, 1, 1) });
+    model.store(&Record { received_ms: 1_009_000, ..record(3, 1, 1) });
+    let mut check = |since_ms| {
+        let mut check = CatchUp::check(model.clone(), since_ms);
+        while check.step(&mut fixture.catalogue, since_ms).unwrap() {}
+        let named = check.named().iter().map(|found| (found.path.clone(), found.kind)).collect::<Vec<_>>();
+        assert!(check.named().iter().all(|found| found.sop_instance_uid.is_some()));
+        (check.progress(), named)
+    };
+    let (progress, named) = check(1_010_000);
+    assert_eq!((progress.new, progress.changed, progress.gone, progress.unreadable), (1, 2, 1, 1));
+    for expected in [
+        (records[0].path.clone(), DifferenceKind::Gone),
+        (records[1].path.clone(), DifferenceKind::Size { recorded_bytes: 1000, found_bytes: 7 }),
+        (records[2].path.clone(), DifferenceKind::Digest),
+        (records[4].path.clone(), DifferenceKind::Unreadable),
+        (record(2, 1, 1).path, DifferenceKind::NotEntered),
+    ] {
+        assert!(named.contains(&expected), "{expected:?}: {named:?}");
+    }
+    assert_eq!(named.len(), 5, "one was received a moment ago");
+    (1..300).for_each(|number| model.store(&record(4, 1, number)));
+    let (progress, named) = check(i64::MAX);
+    assert_eq!((progress.new, named.len()), (301, MAX_NAMED));
 }
 
 #[test]

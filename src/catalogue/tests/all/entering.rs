@@ -330,5 +330,5 @@ fn the_files_are_for_their_owner_alone() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
         files += 1;
     }
-    assert_eq!(files, 3);
+    assert_eq!(files, 4);
 }

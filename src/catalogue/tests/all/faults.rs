@@ -369,7 +369,7 @@ fn the_writer_keeps_its_lock_while_others_of_its_process_open_and_close() {
     assert!(is_locked(&fixture.path()), "the lock of a connection in WAL mode");
     drop(fixture.reader());
     assert!(is_locked(&fixture.path()), "a reader has come and gone");
-    drop(Catalogue::open(&fixture.path(), true).unwrap());
+    assert!(matches!(Catalogue::open(&fixture.path(), true), Err(Error::InUse { .. })));
     assert!(is_locked(&fixture.path()), "a second writer has come and gone");
     assert!(fixture.catalogue.bytes() > 0);
     assert!(is_locked(&fixture.path()));
@@ -379,6 +379,8 @@ fn the_writer_keeps_its_lock_while_others_of_its_process_open_and_close() {
 fn other_users_lose_the_access_that_a_copy_gave_them() {
     let fixture = Fixture::new();
     let path = fixture.path();
+    let _reader = fixture.reader(); // with it, the other two stay
+    drop(fixture.catalogue);
     let files = ["", "-wal", "-shm"].map(|ending| PathBuf::from(format!("{}{ending}", path.display())));
     for file in &files {
         fs::set_permissions(file, Permissions::from_mode(0o664)).unwrap();

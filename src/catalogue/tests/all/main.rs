@@ -7,6 +7,7 @@ mod entering;
 mod faults;
 mod killed;
 mod model;
+mod opening;
 mod searching;
 mod support;
 mod views;

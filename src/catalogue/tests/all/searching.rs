@@ -1,6 +1,6 @@
 //! What people ask for.
 
-use tidegate_catalogue::{Place, Record, Search};
+use tidegate_catalogue::{Place, Record, Search, StudyValues};
 
 use super::support::{Fixture, origin, record};
 
@@ -44,6 +44,75 @@ fn each_condition_finds_its_studies_newest_first() {
     for (search, expected) in cases {
         assert_eq!(uids(&fixture, &search), expected, "{search:?}");
     }
+}
+
+#[test]
+fn a_name_is_found_by_each_component_without_regard_to_case_and_as_long_as_it_is_the_name() {
+    let mut fixture = Fixture::new();
+    let named = |study, name: &str, received_ms| {
+        let record = record(study, 1, 1);
+        let study = StudyValues { patient_name: text(name), ..record.study.clone() };
+        Record { study, received_ms, ..record }
+    };
+    let records = [named(1, "Müller^Jürgen", 10), named(2, "Yamada^Tarou=山田^太郎=ﾔﾏﾀﾞ^ﾀﾛｳ", 20)];
+    fixture.catalogue.enter(&records).unwrap();
+    let find = |fixture: &Fixture, name: &str| {
+        let of_text = uids(fixture, &Search { text: text(name), ..Search::default() });
+        assert_eq!(of_text, uids(fixture, &Search { patient: text(name), ..Search::default() }));
+        of_text
+    };
+    for name in ["MÜLLER", "müller^j", "jürgen", "JÜ"] {
+        assert_eq!(find(&fixture, name), ["1.2.1"], "{name}");
+    }
+    for name in ["yamada^tarou=山田^太郎=ﾔﾏﾀﾞ^ﾀﾛｳ", "TAROU", "山田", "太郎", "ヤマダ", "たろう"]
+    {
+        assert_eq!(find(&fixture, name), ["1.2.2"], "{name}");
+    }
+    assert!(find(&fixture, "ürgen").is_empty() && find(&fixture, "=").is_empty());
+    // An instance received earlier changes nothing, a later one the name.
+    fixture.catalogue.enter(&[Record { path: "a/1".into(), ..named(1, "Early^Name", 5) }]).unwrap();
+    assert_eq!(find(&fixture, "jürgen"), ["1.2.1"]);
+    fixture.catalogue.enter(&[Record { path: "a/2".into(), ..named(1, "Maier^Jürgen", 30) }]).unwrap();
+    assert!(find(&fixture, "müller").is_empty());
+    assert_eq!(
+        (find(&fixture, "maier"), find(&fixture, "jürgen")),
+        (vec!["1.2.1".to_owned()], vec!["1.2.1".to_owned()])
+    );
+    assert_eq!(fixture.catalogue.check().unwrap(), []);
+}
+
+/// A clock of 2100, set right since.
+#[test]
+fn studies_of_the_future_are_found_and_end_no_page() {
+    let mut fixture = Fixture::new();
+    let future_ms = 4_102_444_800_000;
+    let mut records: Vec<Record> = (1..=5).map(|study| record(study, 1, 1)).collect();
+    records[1].received_ms = future_ms;
+    records[3].received_ms = i64::MAX;
+    fixture.catalogue.enter(&records).unwrap();
+    let all = Search::default();
+    assert_eq!(uids(&fixture, &all), ["1.2.4", "1.2.2", "1.2.5", "1.2.3", "1.2.1"]);
+    for (since_ms, until_ms, expected) in [
+        (None, Some(future_ms), vec!["1.2.5", "1.2.3", "1.2.1"]),
+        (Some(future_ms), None, vec!["1.2.4", "1.2.2"]),
+        (Some(1_004_000), Some(future_ms + 1), vec!["1.2.2", "1.2.5"]),
+    ] {
+        for patient in [None, text("P0")] {
+            let search = Search { since_ms, until_ms, patient, ..all.clone() };
+            assert_eq!(uids(&fixture, &search), expected, "{search:?}");
+        }
+    }
+    let mut reader = fixture.reader();
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let page = reader.studies(&all, after, 1).unwrap();
+        seen.extend(page.studies.into_iter().map(|study| study.values.uid));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["1.2.4", "1.2.2", "1.2.5", "1.2.3", "1.2.1"]);
 }
 
 #[test]
@@ -167,7 +236,7 @@ fn a_catalogue_that_no_writer_has_open_is_read() {
     fixture.catalogue.enter(&[record(1, 1, 1)]).unwrap();
     let path = fixture.path();
     drop(fixture.catalogue);
-    assert_eq!(std::fs::read_dir(fixture.directory.path()).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(fixture.directory.path()).unwrap().count(), 2, "the file, and that of its lock");
     let mut reader = tidegate_catalogue::Reader::open(&path).unwrap();
     assert_eq!(reader.totals().unwrap().instances, 1);
     // And a writer comes.

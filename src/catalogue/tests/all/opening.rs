@@ -1,0 +1,65 @@
+//! Who may open a catalogue, and what becomes of one of an earlier version.
+
+use std::fs;
+use std::path::Path;
+
+use rusqlite::Connection;
+use tidegate_catalogue::{Catalogue, Error, Reader, Remedy, Search};
+
+use super::support::{Fixture, directory, path_in, record};
+
+#[test]
+fn a_catalogue_has_one_writer_and_names_its_root_to_another() {
+    let mut fixture = Fixture::new();
+    let path = fixture.path();
+    let [first, second] = ["/srv/first", "/srv/second"].map(Path::new);
+    fixture.catalogue.claim(first, 1, false).unwrap();
+    let error = Catalogue::open(&path, true).unwrap_err();
+    assert!(matches!(&error, Error::InUse { root: Some(root), .. } if root == first), "{error}");
+    assert!(error.remedy() == Remedy::Operator && error.to_string().contains("/srv/first"), "{error}");
+    assert_eq!(fixture.reader().totals().unwrap().studies, 0, "readers need no lock");
+    drop(fixture.catalogue);
+    let mut catalogue = Catalogue::open(&path, true).unwrap();
+    let error = catalogue.claim(second, 2, false).unwrap_err();
+    assert!(matches!(&error, Error::OtherRoot { root: Some(root), .. } if root == first), "{error}");
+    catalogue.claim(second, 1, false).unwrap();
+    let error = Catalogue::open(&path, true).unwrap_err();
+    assert!(error.to_string().contains("/srv/second"), "a root that was moved: {error}");
+    // What another program put there is no name, and no reason to do without a catalogue.
+    drop(catalogue);
+    fs::write(format!("{}-lock", path.display()), [0xFF; 10_000]).unwrap();
+    let mut catalogue = Catalogue::open(&path, true).unwrap();
+    catalogue.claim(second, 1, false).unwrap();
+    assert_eq!(fs::read_to_string(format!("{}-lock", path.display())).unwrap(), "/srv/second\n");
+}
+
+/// As version 1 left it.
+#[test]
+fn a_catalogue_of_the_first_version_is_brought_up_to_date() {
+    let directory = directory();
+    let path = path_in(&directory);
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(concat!(include_str!("../../schema.sql"), include_str!("../../views.sql"))).unwrap();
+    db.execute_batch(
+        "PRAGMA application_id = 1413956417; PRAGMA user_version = 1;
+         INSERT INTO study (uid, patient_id, patient_name, study_date, first_ms, last_ms)
+         VALUES ('1.2.1', 'P1', 'Müller^Jürgen', '20261129', 1, 1), ('1.2.2', NULL, NULL, NULL, 2, 2);",
+    )
+    .unwrap();
+    drop(db);
+    assert!(matches!(Reader::open(&path), Err(Error::Older { found: 1, .. })));
+    let mut catalogue = Catalogue::open(&path, true).unwrap();
+    assert_eq!(catalogue.check().unwrap(), []);
+    let search = Search { text: Some("JÜRG".to_owned()), ..Search::default() };
+    let page = Reader::open(&path).unwrap().studies(&search, None, 10).unwrap();
+    assert_eq!(page.studies.len(), 1);
+    catalogue.enter(&[record(1, 1, 1)]).unwrap();
+    let page = Reader::open(&path).unwrap().studies(&search, None, 10).unwrap();
+    assert!(page.studies.is_empty(), "the name was replaced");
+    drop(catalogue);
+    // Without patients, no part of a name is left.
+    drop(Catalogue::open(&path, false).unwrap());
+    let names: i64 =
+        Connection::open(&path).unwrap().query_row("SELECT count(*) FROM study_name", [], |row| row.get(0)).unwrap();
+    assert_eq!(names, 0);
+}

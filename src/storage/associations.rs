@@ -1,0 +1,154 @@
+//! The numbers of associations, `.tidegate/associations`: 16 hexadecimal digits and a line feed. The receipt of an instance has the number of its
+//! association, so no two associations of a root have one number, however often the node is started.
+//!
+//! Invariant: a number that a receipt names is less than the one in the file, and the file is durable before. A start goes on at the number in the
+//! file. Numbers are reserved in blocks: a sync for each block, and a start passes over the rest of one.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::error::StoreError;
+use crate::fs::{Errno, Handle, Link, Open, read_full, write_all_at};
+use crate::origins;
+use crate::own::OWN;
+use crate::sync::Mutex;
+use crate::trust::Trust;
+
+/// Numbers of a block.
+const BLOCK: u64 = 1024;
+
+/// The first number of a root that has receipts and no file of numbers: earlier versions began anew with each start, and few reached this.
+const BEHIND_FORMER: u64 = 1 << 20;
+
+/// The digits and the line feed.
+const BYTES: usize = 17;
+
+/// The numbers of this run: from its first up to those that are reserved. `None`: they are not known, and no receipt may name one.
+#[derive(Debug, Default)]
+pub(crate) struct Associations(Mutex<Option<Range<u64>>>);
+
+fn path() -> PathBuf {
+    Path::new(OWN).join("associations")
+}
+
+impl Associations {
+    /// Reserves the first numbers of this run.
+    pub(crate) fn begin<H: Handle>(&self, root: &H, trust: &Trust<H>) -> Result<(), StoreError> {
+        let read = File::open(root).and_then(|file| file.read());
+        let first = read.map_err(|error| StoreError::new("read", path(), error))?;
+        // Without a list of origins, no receipt was ever written.
+        let has_no_receipts = || matches!(root.stat_at(&origins::path(), Link::NoFollow), Err(Errno::NOENT));
+        let first = first.unwrap_or_else(|| if has_no_receipts() { 1 } else { BEHIND_FORMER });
+        *self.0.lock() = Some(first..first);
+        // On a full disk the node starts all the same. The first receipt comes back to it.
+        let _ = self.reserve(root, trust, first);
+        Ok(())
+    }
+
+    /// The first number of this run.
+    pub(crate) fn first(&self) -> u64 {
+        self.0.lock().as_ref().map_or(BEHIND_FORMER, |reserved| reserved.start)
+    }
+
+    /// Makes sure that no later run uses `number`.
+    pub(crate) fn reserve<H: Handle>(&self, root: &H, trust: &Trust<H>, number: u64) -> Result<(), StoreError> {
+        let failed = |error| StoreError::new("write", path(), error);
+        let mut reserved = self.0.lock_in_time().ok_or(StoreError::Contended)?;
+        let Some(reserved) = reserved.as_mut().filter(|reserved| reserved.start <= number) else {
+            return Err(failed(Errno::RANGE));
+        };
+        if number >= reserved.end {
+            let end = number.saturating_add(BLOCK);
+            File::open(root).and_then(|file| file.write(root, trust, end)).map_err(failed)?;
+            reserved.end = end;
+        }
+        Ok(())
+    }
+}
+
+struct File<H>(H);
+
+impl<H: Handle> File<H> {
+    fn open(root: &H) -> Result<Self, Errno> {
+        root.open(&path(), Open::ReadWrite).map(Self)
+    }
+
+    fn read(&self) -> Result<Option<u64>, Errno> {
+        let mut content = [0; BYTES];
+        let read = read_full(&self.0, 0, &mut content)?;
+        let digits = content[..read].strip_suffix(b"\n").filter(|digits| digits.len() == BYTES - 1);
+        Ok(digits.and_then(|digits| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()))
+    }
+
+    /// In place: the file has one length, and lies in one sector.
+    fn write(&self, root: &H, trust: &Trust<H>, number: u64) -> Result<(), Errno> {
+        write_all_at(&self.0, 0, [format!("{number:016x}\n").as_bytes()])?;
+        trust.note(self.0.sync_data())?;
+        trust.note(root.open(Path::new(OWN), Open::Directory)?.sync())?;
+        trust.prove_journal()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::Store;
+    use crate::support::{Site, settings};
+
+    fn file(site: &Site) -> PathBuf {
+        site.root().join(path())
+    }
+
+    /// The root as the next process finds it.
+    fn started_again(site: Site) -> Site {
+        let Site { store, dir } = site;
+        drop(store);
+        let (store, _) = Store::open(settings(&dir.path().join("root"))).unwrap();
+        store.begin_associations().unwrap();
+        Site { store, dir }
+    }
+
+    #[test]
+    fn no_start_begins_at_a_number_that_a_receipt_may_name() {
+        let site = Site::new();
+        assert!(site.store.reserve_association(1).is_err(), "they have not begun");
+        let mut site = started_again(site);
+        assert_eq!(site.store.first_association(), 1);
+        for highest in [1, 1024, 1025, 5000, 5000] {
+            let first = site.store.first_association();
+            for number in [first, first + highest] {
+                site.store.reserve_association(number).unwrap();
+            }
+            let before = fs::read(file(&site)).unwrap();
+            site.store.reserve_association(first + highest).unwrap();
+            assert_eq!(fs::read(file(&site)).unwrap(), before, "one write a block");
+            site = started_again(site);
+            assert!(site.store.first_association() > first + highest);
+            assert!(site.store.reserve_association(first).is_err(), "a number of an earlier run");
+        }
+    }
+
+    #[test]
+    fn a_root_of_an_earlier_version_begins_behind_its_numbers() {
+        let site = Site::new();
+        site.store.origin(b"CT1").unwrap();
+        let mut site = started_again(site);
+        assert_eq!(site.store.first_association(), BEHIND_FORMER);
+        for damaged in ["", "0123", "0123456789abcdeg\n"] {
+            fs::write(file(&site), damaged).unwrap();
+            site = started_again(site);
+            assert_eq!(site.store.first_association(), BEHIND_FORMER, "{damaged:?}");
+            site.store.reserve_association(BEHIND_FORMER).unwrap();
+        }
+    }
+
+    #[test]
+    fn without_the_file_no_receipt_names_a_number() {
+        let site = Site::new();
+        fs::create_dir(file(&site)).unwrap();
+        assert!(site.store.begin_associations().is_err());
+        assert!(site.store.reserve_association(site.store.first_association()).is_err());
+    }
+}
