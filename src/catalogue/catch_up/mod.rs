@@ -28,7 +28,7 @@ use crate::record::{Record, State};
 pub use decide::Depth;
 use decide::{lasting_stamp, must_read};
 pub use disk::{Directory, Disk, File, Found, Seen};
-use rows::Stamp;
+use rows::{GONE, Known, Stamp};
 
 /// Files, records and directories of one step, together.
 const STEP_ITEMS: usize = 1024;
@@ -293,7 +293,11 @@ impl<D: Disk> CatchUp<D> {
 
     /// Goes to the next directory of the catalogue.
     fn next_known(&mut self, catalogue: &Catalogue, after: i64) -> Result<(), Error> {
-        let Some((id, path)) = rows::next_directory(catalogue, after)? else { return Ok(()) };
+        let Some((Known { id, stamp_ns }, path)) = rows::next_directory(catalogue, after)? else { return Ok(()) };
+        if self.depth == Depth::Changed && stamp_ns == Some(GONE) {
+            self.phase = Phase::Catalogue(id, None);
+            return Ok(());
+        }
         let is_gone = match self.disk.stamp_ns(&path) {
             Ok(stamp_ns) => stamp_ns.is_none(),
             Err(_) => {
@@ -315,7 +319,9 @@ impl<D: Disk> CatchUp<D> {
     ) -> Result<Option<i64>, Error> {
         let records = rows::present(catalogue, (directory, path), after)?;
         let Some((last, _)) = records.last() else {
-            step.stamps.push(Stamp { path: path.to_owned(), stamp_ns: None, took_steps: false });
+            // Behind records that were just ended, the next catch-up has to say so: one of them may not have been looked at.
+            let stamp_ns = (after == 0).then_some(GONE);
+            step.stamps.push(Stamp { path: path.to_owned(), stamp_ns, took_steps: false });
             return Ok(None);
         };
         let last = *last;
