@@ -140,10 +140,13 @@ impl<D: Disk> CatchUp<D> {
     /// nothing is lost.
     pub fn step(&mut self, catalogue: &mut Catalogue, at_ms: i64) -> Result<bool, Error> {
         let mut step = Step::default();
+        // One view for all questions of a step: the locks of each of them cost more than the answer.
+        let view = catalogue.connection().unchecked_transaction().map_err(Error::sqlite(catalogue.path()))?;
         while step.items < STEP_ITEMS && !matches!(self.phase, Phase::Done) {
             step.items += 1;
             self.advance(catalogue, &mut step)?;
         }
+        drop(view);
         let records = self.read(&mut step);
         self.write(catalogue, step, &records, at_ms)?;
         if !matches!(self.phase, Phase::Done) {
