@@ -17,6 +17,7 @@ mod load;
 mod node;
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use instance::Random;
@@ -28,6 +29,8 @@ use node::Node;
 const ASSOCIATIONS: u32 = 6;
 /// The most acknowledgements that a round waits for before the kill.
 const MAX_ACKNOWLEDGED_BEFORE_KILL: u64 = 120;
+/// The files of so many rounds are kept: enough for a catch-up to be met by a kill.
+const KEPT_ROUNDS: u32 = 20;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
@@ -44,35 +47,41 @@ fn what_was_acknowledged_outlives_every_kill() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("storage");
     let mut ledger = Ledger::default();
-    let (mut acknowledged, mut unfinished) = (0, 0);
+    let (mut kills, mut acknowledged, mut unfinished) = (0, 0, 0);
     for round in 0..rounds as u32 {
         if round % 5 == 4 {
-            // Killed while it starts: whatever it has recovered by then, the next start does the rest.
-            Node::spawn(directory.path(), &root).kill_after(Duration::from_millis(random.below(60)));
+            kills += kill_while_it_starts(directory.path(), &root, &mut random);
         }
         let left = node::unfinished_files(&root);
         let node = Node::start(directory.path(), &root);
         assert_eq!(node.removed_files(), left, "the start-up line says how many unfinished files it removed");
         assert_eq!(node::unfinished_files(&root), 0, "recovery leaves nothing unfinished");
         ledger.check(&root);
+        if round % 10 == 9 {
+            catalogue::wait_until_it_agrees(&root);
+        }
 
         let load = Load::start(node.address(), round, ASSOCIATIONS);
         load.wait_for_acknowledged(random.below(MAX_ACKNOWLEDGED_BEFORE_KILL));
         std::thread::sleep(Duration::from_micros(random.below(20_000)));
         load.expect_the_end();
         node.kill();
+        kills += 1;
         let sent = load.join();
         acknowledged += sent.acknowledged();
         ledger.add(sent);
         ledger.check(&root);
         unfinished += node::unfinished_files(&root);
-        // The previous round's files were checked after a restart and are removed; the files of two rounds are enough to keep.
-        if let Some(old) = round.checked_sub(1) {
+        // The previous round's files were checked after a restart.
+        if let Some(last) = round.checked_sub(1) {
+            ledger.settle(last, &root);
+        }
+        if let Some(old) = round.checked_sub(KEPT_ROUNDS) {
             ledger.forget(old);
             let _ = fs::remove_dir_all(root.join(instance::study(old)));
         }
     }
-    println!("{rounds} kills, {acknowledged} instances acknowledged, {unfinished} files left unfinished");
+    println!("{kills} kills, {acknowledged} instances acknowledged, {unfinished} files left unfinished");
     assert!(acknowledged > 0, "a run without an acknowledgement shows nothing");
 
     let node = Node::start(directory.path(), &root);
@@ -80,6 +89,20 @@ fn what_was_acknowledged_outlives_every_kill() {
     // Each kill has interrupted a catch-up, or the batches of a catalogue, or both.
     catalogue::wait_until_it_agrees(&root);
     assert_eq!(node.stop(), Some(0));
+    catalogue::check(&root);
     ledger.check(&root);
     assert_eq!(node::unfinished_files(&root), 0);
+}
+
+/// Whatever a start has recovered and a catch-up has entered by the kill, the next start does the rest. Every second time the catch-up begins with
+/// nothing. Returns how often the node was killed.
+fn kill_while_it_starts(directory: &Path, root: &Path, random: &mut Random) -> u64 {
+    if random.below(2) == 0 {
+        catalogue::remove(root);
+    }
+    let kills = 1 + random.below(3);
+    for _ in 0..kills {
+        Node::spawn(directory, root).kill_after(Duration::from_millis(random.below(300)));
+    }
+    kills
 }

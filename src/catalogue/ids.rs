@@ -19,6 +19,8 @@ pub(crate) struct RecordIds {
     pub(crate) study: i64,
     pub(crate) series: i64,
     pub(crate) directory: i64,
+    /// Files of the directory are known that are named by anything but their UIDs.
+    pub(crate) directory_has_named: bool,
     pub(crate) kind: i64,
     /// With its source.
     pub(crate) arrival: Option<Arrival>,
@@ -36,6 +38,8 @@ struct Directory {
     id: i64,
     /// It has no stamp.
     is_unstamped: bool,
+    /// See [`RecordIds::directory_has_named`].
+    has_named: bool,
 }
 
 /// A row with values that describe it.
@@ -76,10 +80,13 @@ impl Ids {
         keeps_patients: bool,
     ) -> Result<RecordIds> {
         let study = self.study(db, &record.study, record.received_ms, keeps_patients)?;
+        let series = self.series(db, study, &record.series, record.received_ms, keeps_patients)?;
+        let Directory { id: directory, has_named: directory_has_named, .. } = self.directory(db, directory)?;
         Ok(RecordIds {
             study,
-            series: self.series(db, study, &record.series, record.received_ms, keeps_patients)?,
-            directory: self.directory(db, directory)?,
+            series,
+            directory,
+            directory_has_named,
             kind: self.kind(db, &record.sop_class_uid, &record.transfer_syntax_uid)?,
             arrival: record.origin.as_ref().map(|origin| self.arrival(db, origin)).transpose()?,
         })
@@ -165,20 +172,31 @@ impl Ids {
         Ok(id)
     }
 
-    /// The id of a directory, which is made if there is none.
-    fn directory(&mut self, db: &Connection, path: &[u8]) -> Result<i64> {
+    /// A directory, which is made if there is none.
+    fn directory(&mut self, db: &Connection, path: &[u8]) -> Result<Directory> {
         if let Some(directory) = self.directories.get(path) {
-            return Ok(directory.id);
+            return Ok(*directory);
         }
-        let id = match find_directory(db, path)? {
-            Some(id) => id,
+        let (id, has_named) = match find_directory(db, path)? {
+            Some(id) => {
+                let sql = "SELECT EXISTS (SELECT 1 FROM instance WHERE directory = ?1 AND name <> '')";
+                (id, db.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
+            }
             None => {
                 db.prepare_cached("INSERT INTO directory (path) VALUES (?1)")?.execute([Bytes(path)])?;
-                db.last_insert_rowid()
+                (db.last_insert_rowid(), false)
             }
         };
-        remember(&mut self.directories, path.to_owned(), Directory { id, is_unstamped: false });
-        Ok(id)
+        let directory = Directory { id, is_unstamped: false, has_named };
+        remember(&mut self.directories, path.to_owned(), directory);
+        Ok(directory)
+    }
+
+    /// A file of the directory is known from now on that is named by anything but its UID.
+    pub(crate) fn note_named(&mut self, path: &[u8]) {
+        if let Some(directory) = self.directories.get_mut(path) {
+            directory.has_named = true;
+        }
     }
 
     /// Takes the stamp from a directory, if it has one.

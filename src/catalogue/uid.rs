@@ -66,23 +66,34 @@ impl FromStr for PackedUid {
     type Err = NotAUid;
 
     fn from_str(text: &str) -> Result<Self, NotAUid> {
-        let can_have = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'/' | b'\\');
-        if text.is_empty() || text.len() > MAX_CHARACTERS || !text.bytes().all(can_have) {
+        if text.is_empty() || text.len() > MAX_CHARACTERS {
             return Err(NotAUid);
         }
-        let digit = |character: u8| match character {
-            b'0'..=b'9' => Some(character - b'0'),
-            b'.' => Some(PERIOD),
-            _ => None,
-        };
-        let pair = |pair: &[u8]| match *pair {
-            [first, second] => Some(digit(first)? << 4 | digit(second)?),
-            [last] => Some(digit(last)? << 4 | FILLER),
-            _ => None,
-        };
-        let packed: Option<Box<[u8]>> = text.as_bytes().chunks(2).map(pair).collect();
-        Ok(Self(packed.unwrap_or_else(|| [&[AS_IT_IS], text.as_bytes()].concat().into())))
+        if let Some(packed) = packed(text.as_bytes()) {
+            return Ok(Self(packed));
+        }
+        let can_have = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'/' | b'\\');
+        let as_it_is = || Self([&[AS_IT_IS], text.as_bytes()].concat().into());
+        text.bytes().all(can_have).then(as_it_is).ok_or(NotAUid)
     }
+}
+
+/// `None`: it has other characters than digits and periods. A writer waits for it, so it is one pass and one allocation.
+fn packed(text: &[u8]) -> Option<Box<[u8]>> {
+    let digit = |character: u8| match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'.' => Some(PERIOD),
+        _ => None,
+    };
+    let mut packed = Vec::with_capacity(text.len().div_ceil(2));
+    let (pairs, last) = text.as_chunks::<2>();
+    for [first, second] in pairs {
+        packed.push(digit(*first)? << 4 | digit(*second)?);
+    }
+    if let [last] = last {
+        packed.push(digit(*last)? << 4 | FILLER);
+    }
+    Some(packed.into())
 }
 
 impl fmt::Display for PackedUid {

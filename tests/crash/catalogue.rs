@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tidegate_catalogue::{Reader, State};
@@ -19,6 +20,20 @@ pub(crate) fn wait_until_it_agrees(root: &Path) {
         assert!(began.elapsed() < PATIENCE, "the catalogue is not what the disk is: {difference}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Removes the catalogue of a node that does not run: the next catch-up has every file to read, and takes its time.
+pub(crate) fn remove(root: &Path) {
+    for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
+        let _ = fs::remove_file(root.join(".tidegate").join(name));
+    }
+}
+
+/// `catalogue check` finds no difference; no node runs.
+pub(crate) fn check(root: &Path) {
+    let mut check = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let checked = check.args(["catalogue", "check", "--storage"]).arg(root).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
 }
 
 fn compare(root: &Path) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! The instances that must be on the disk, and those that may be.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,22 +28,38 @@ impl Sent {
 
 /// All instances that were sent to a storage root.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger(BTreeMap<InstanceId, Known>);
+pub(crate) struct Ledger {
+    sent: BTreeMap<InstanceId, Known>,
+    /// Files that were found whole; they must stay.
+    settled: BTreeSet<(u32, PathBuf)>,
+}
 
 impl Ledger {
     pub(crate) fn add(&mut self, sent: Sent) {
-        self.0.extend(sent.0);
+        self.sent.extend(sent.0);
     }
 
+    /// The files of a round need not be read again.
+    pub(crate) fn settle(&mut self, round: u32, root: &Path) {
+        let of_round = |id: &&InstanceId| id.round == round;
+        let files = self.sent.keys().filter(of_round).map(|id| root.join(id.path())).filter(|path| path.exists());
+        self.settled.extend(files.map(|path| (round, path)));
+        self.sent.retain(|id, _| id.round != round);
+    }
+
+    /// The files of a round are deleted.
     pub(crate) fn forget(&mut self, round: u32) {
-        self.0.retain(|id, _| id.round != round);
+        self.settled.retain(|(of, _)| *of != round);
     }
 
     /// Every acknowledged instance is there, in its last acknowledged version or the one sent after it; every file is whole
     /// and one that was sent.
     pub(crate) fn check(&self, root: &Path) {
         let mut unexplained: HashSet<PathBuf> = files_below(root).into_iter().collect();
-        for (id, known) in &self.0 {
+        for (_, path) in &self.settled {
+            assert!(unexplained.remove(path), "lost: {}", path.display());
+        }
+        for (id, known) in &self.sent {
             let path = root.join(id.path());
             if !unexplained.remove(&path) {
                 assert!(known.acknowledged.is_none(), "lost: {id:?} {known:?}");

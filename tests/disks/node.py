@@ -144,3 +144,11 @@ def recover(root: Path) -> str:
     )
     assert done.returncode == 0, f"recover --clean ended with {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def differences_of_catalogue(root: Path) -> list[str]:
+    """What `catalogue check` says of a running node's catalogue if it differs from the disk; the node compares it behind the catch-up of its start."""
+    done = subprocess.run(
+        [program(), "catalogue", "check", "--storage", root], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+    )
+    return [] if done.returncode == 0 else [f"catalogue check ended with {done.returncode}\n{done.stdout}{done.stderr}"]

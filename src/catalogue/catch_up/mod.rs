@@ -31,7 +31,7 @@ use decide::{lasting_stamp, must_read};
 use difference::Named;
 pub use difference::{Difference, DifferenceKind, MAX_NAMED};
 pub use disk::{Directory, Disk, File, Found, Seen};
-use rows::Stamp;
+use rows::{GONE, Known, Stamp};
 
 /// Files, records and directories of one step, together.
 const STEP_ITEMS: usize = 1024;
@@ -153,10 +153,13 @@ impl<D: Disk> CatchUp<D> {
     /// nothing is lost.
     pub fn step(&mut self, catalogue: &mut Catalogue, at_ms: i64) -> Result<bool, Error> {
         let mut step = Step::default();
+        // One view for all questions of a step: the locks of each of them cost more than the answer.
+        let view = catalogue.connection().unchecked_transaction().map_err(Error::sqlite(catalogue.path()))?;
         while step.items < STEP_ITEMS && !matches!(self.phase, Phase::Done) {
             step.items += 1;
             self.advance(catalogue, &mut step)?;
         }
+        drop(view);
         let records = self.read(&mut step);
         self.write(catalogue, step, &records, at_ms)?;
         if !matches!(self.phase, Phase::Done) {
@@ -313,7 +316,11 @@ impl<D: Disk> CatchUp<D> {
 
     /// Goes to the next directory of the catalogue.
     fn next_known(&mut self, catalogue: &Catalogue, after: i64) -> Result<(), Error> {
-        let Some((id, path)) = rows::next_directory(catalogue, after)? else { return Ok(()) };
+        let Some((Known { id, stamp_ns }, path)) = rows::next_directory(catalogue, after)? else { return Ok(()) };
+        if self.depth == Depth::Changed && stamp_ns == Some(GONE) {
+            self.phase = Phase::Catalogue(id, None);
+            return Ok(());
+        }
         let is_gone = match self.disk.stamp_ns(&path) {
             Ok(stamp_ns) => stamp_ns.is_none(),
             Err(_) => {
@@ -335,7 +342,9 @@ impl<D: Disk> CatchUp<D> {
     ) -> Result<Option<i64>, Error> {
         let records = rows::present(catalogue, (directory, path), after)?;
         let Some((last, _)) = records.last() else {
-            step.stamps.push(Stamp { path: path.to_owned(), stamp_ns: None, took_steps: false });
+            // Behind records that were just ended, the next catch-up has to say so: one of them may not have been looked at.
+            let stamp_ns = (after == 0).then_some(GONE);
+            step.stamps.push(Stamp { path: path.to_owned(), stamp_ns, took_steps: false });
             return Ok(None);
         };
         let last = *last;

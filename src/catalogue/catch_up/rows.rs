@@ -32,12 +32,14 @@ pub(super) fn directory(catalogue: &Catalogue, path: &Path) -> Result<Option<Kno
     find().map_err(Error::sqlite(catalogue.path()))
 }
 
-/// The directory with the next higher id.
-pub(super) fn next_directory(catalogue: &Catalogue, after: i64) -> Result<Option<(i64, PathBuf)>, Error> {
+/// The directory with the next higher id, and its path.
+pub(super) fn next_directory(catalogue: &Catalogue, after: i64) -> Result<Option<(Known, PathBuf)>, Error> {
     let find = || {
-        let sql = "SELECT id, path FROM directory WHERE id > ?1 ORDER BY id LIMIT 1";
-        let directory =
-            |row: &Row<'_>| Ok((row.get(0)?, PathBuf::from(OsStr::from_bytes(row.get_ref(1)?.as_bytes()?))));
+        let sql = "SELECT id, stamp_ns, path FROM directory WHERE id > ?1 ORDER BY id LIMIT 1";
+        let directory = |row: &Row<'_>| {
+            let known = Known { id: row.get(0)?, stamp_ns: row.get(1)? };
+            Ok((known, PathBuf::from(OsStr::from_bytes(row.get_ref(2)?.as_bytes()?))))
+        };
         catalogue.connection().prepare_cached(sql)?.query_row([after], directory).optional()
     };
     find().map_err(Error::sqlite(catalogue.path()))
@@ -64,6 +66,11 @@ pub(super) fn present(
     };
     read().map_err(failed)?.into_iter().map(|record| record.map_err(|_| damaged())).collect()
 }
+
+/// What a directory has for a stamp that is gone, when none of its records was found present: nobody looks for it until it is on the disk again, and no
+/// directory there has this stamp. A record that is entered late takes it away. Gone directories are kept for ever, and there may be many more of them
+/// than others.
+pub(super) const GONE: i64 = -2;
 
 /// What a directory has for a stamp while its comparison takes more than one step. A record that is entered late meanwhile takes it away.
 const COMPARING: i64 = -1;

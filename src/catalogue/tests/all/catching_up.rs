@@ -124,6 +124,42 @@ fn a_directory_that_is_removed_takes_its_files_along() {
 }
 
 #[test]
+fn directories_that_are_gone_are_looked_for_no_more() {
+    let mut fixture = Fixture::new();
+    let records: Vec<Record> = (0..40).map(|number| record(number, 1, number)).collect();
+    let model = disk_of(&records);
+    run(&mut fixture.catalogue, &model, Depth::Changed);
+    let looks = |catalogue: &mut Catalogue, depth| {
+        model.pass_time(100 * SECOND);
+        let before = model.0.borrow().looks;
+        let gone = run(catalogue, &model, depth).gone;
+        (model.0.borrow().looks - before, gone)
+    };
+    let study = |record: &Record| record.path.parent().unwrap().parent().unwrap().to_owned();
+    records[1..].iter().for_each(|record| model.remove_directory(&study(record)));
+    assert_eq!(looks(&mut fixture.catalogue, Depth::Changed).1, 39);
+    looks(&mut fixture.catalogue, Depth::Changed);
+    let (looks_at_rest, gone) = looks(&mut fixture.catalogue, Depth::Changed);
+    assert!(looks_at_rest < 10 && gone == 0, "{looks_at_rest} looks for the directories of one study");
+    // An operator's catch-up looks for each of them.
+    assert!(looks(&mut fixture.catalogue, Depth::All).0 > 39);
+
+    // Stored again, with and without its event.
+    model.store(&records[5]);
+    fixture.catalogue.enter(&records[5..6]).unwrap();
+    model.store(&records[6]);
+    run(&mut fixture.catalogue, &model, Depth::Changed);
+    assert_eq!(differences(&mut fixture.catalogue, &model), 0);
+    // Entered late: the file was gone before.
+    fixture.catalogue.enter(&records[7..8]).unwrap();
+    assert_eq!(looks(&mut fixture.catalogue, Depth::Changed).1, 1);
+    assert_eq!(differences(&mut fixture.catalogue, &model), 0);
+    [5, 6].iter().for_each(|number: &usize| model.remove_directory(&study(&records[*number])));
+    assert_eq!(looks(&mut fixture.catalogue, Depth::Changed).1, 2);
+    assert_eq!(differences(&mut fixture.catalogue, &model), 0);
+}
+
+#[test]
 fn a_change_in_the_moment_of_the_listing_is_seen_by_the_next() {
     let mut fixture = Fixture::new();
     let model = Model::default();

@@ -107,6 +107,8 @@ pub(crate) struct State {
     pub(crate) now_ns: i64,
     pub(crate) unreadable: BTreeSet<PathBuf>,
     pub(crate) reads: usize,
+    /// Directories that were looked for.
+    pub(crate) looks: usize,
 }
 
 impl State {
@@ -179,7 +181,9 @@ impl Disk for Model {
 
     fn stamp_ns(&self, directory: &Path) -> io::Result<Option<i64>> {
         self.check(directory)?;
-        Ok(self.0.borrow().directories.get(directory).copied())
+        let mut state = self.0.borrow_mut();
+        state.looks += 1;
+        Ok(state.directories.get(directory).copied())
     }
 
     fn files(&self, directory: &Path) -> io::Result<Self::Files> {
