@@ -14,6 +14,7 @@
 //! | [`steering`] | configuration and log level |
 //! | [`server`], [`transport`], [`places`] | connections: their thread, their bounds, and the choice of one to be cut off |
 //! | [`operators`], [`own_token`] | the role of a certificate; the token that the node makes |
+//! | [`time`] | times in answers |
 //! | [`leases`] | the memory of requests and responses |
 //! | [`socket`], [`socket_path`], [`wire`] | the socket that the command line connects to |
 
@@ -44,6 +45,7 @@ mod steering;
 mod storage;
 mod surface;
 mod system;
+pub(crate) mod time;
 mod transport;
 pub(crate) mod wire;
 pub(crate) mod writers;

@@ -1,12 +1,12 @@
 //! The answers. `openapi.json` describes each field; `tests/tidy/openapi.rs` compares the two. Values of a dataset are as they were received:
 //! whoever shows them escapes them.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use serde::{Deserialize, Serialize};
 use tidegate_catalogue::{
     ArrivalRow, InstanceRow, Numbers, OriginRow, SeriesRow, State, Study as StudyFound, StudyRow,
 };
+
+use crate::admin::time::rfc3339;
 
 /// A page of studies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -320,13 +320,6 @@ impl CatalogueState {
     }
 }
 
-/// Milliseconds since 1970 as RFC 3339. Beyond the years that it can write, the nearest that it can.
-pub(crate) fn rfc3339(ms: i64) -> String {
-    const END_OF_9999_MS: u64 = 253_402_300_799_999;
-    let ms = u64::try_from(ms).unwrap_or(0).min(END_OF_9999_MS);
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
-}
-
 impl WorkProgress {
     /// Differences between catalogue and disk that were found.
     pub(crate) fn differences(&self) -> u64 {
@@ -444,17 +437,5 @@ impl From<InstanceRow> for Instance {
             ended: row.ended_ms.map(rfc3339),
             origin: row.origin.map(Sender::from),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_that_no_calendar_has_is_written_all_the_same() {
-        assert_eq!(rfc3339(1_790_000_000_123), "2026-09-21T14:13:20.123Z");
-        assert_eq!(rfc3339(i64::MIN), "1970-01-01T00:00:00.000Z");
-        assert_eq!(rfc3339(i64::MAX), "9999-12-31T23:59:59.999Z");
     }
 }

@@ -9,8 +9,9 @@ use tidegate_catalogue::catch_up::Difference;
 use tracing::field::display;
 
 use super::model::{
-    CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, NamedDifference, WorkAsked, WorkProgress, rfc3339,
+    CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, NamedDifference, WorkAsked, WorkProgress,
 };
+use crate::admin::time::rfc3339;
 
 /// Work on the whole catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

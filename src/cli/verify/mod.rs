@@ -18,8 +18,8 @@ use self::known::Catalogued;
 use super::catalogue::checked_moment;
 use super::root::RootArgs;
 use super::{Exit, output};
-use crate::admin::catalogue::model::rfc3339;
 use crate::admin::catalogue::search::moment;
+use crate::admin::time::rfc3339;
 
 /// `tidegate verify …`
 #[derive(Debug, Args)]
