@@ -253,7 +253,9 @@ mod tests {
                     let line = ends.iter().fold(line, |line, end| line.split(&format!(" {end}")).next().unwrap_or(""));
                     let starts =
                         ["ionice -c3 ", "sudo ", "docker exec tidegate ", "cargo run --release -- ", "cargo run -- "];
-                    let through_cargo = line.starts_with("cargo run ") && line.contains(" -- ");
+                    // With a package named, it is an example's command.
+                    let through_cargo =
+                        line.starts_with("cargo run ") && line.contains(" -- ") && !line.contains(" -p ");
                     let line = starts.iter().fold(line, |line, start| line.strip_prefix(start).unwrap_or(line));
                     let line = if through_cargo { format!("tidegate {line}") } else { line.to_owned() };
                     if line.starts_with("tidegate ") {
