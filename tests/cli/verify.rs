@@ -261,7 +261,7 @@ fn the_catalogue_knows_what_was_received_since_and_what_a_file_without_a_digest_
     }
     fs::remove_file(path_of(at, "1.2.3.3")).unwrap();
     let is_told = || {
-        assert_eq!(counts(&verify(at, &[]).1), [2, 1, 0, 0]);
+        assert_eq!(counts(&verify(at, &[]).1), [2, 1, 1, 0]);
         let (code, lines) = verify(at, &["--since", "1h"]);
         assert_eq!((code, counts(&lines)), (1, [2, 1, 1, 0]));
         let of = |uid: &str| lines.iter().find(|line| line["path"].as_str().is_some_and(|path| path.contains(uid)));

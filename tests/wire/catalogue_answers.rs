@@ -60,7 +60,7 @@ fn of_two_nodes_with_one_catalogue_the_second_does_without_and_names_the_first()
 fn associations(node: &Node) -> Vec<(u64, u64)> {
     let study = as_operator(node, "GET", "/api/studies/1.2.3").json();
     let arrivals = study["arrivals"].as_array().unwrap();
-    arrivals.iter().map(|of| (of["association"].as_u64().unwrap(), of["instances"].as_u64().unwrap())).collect()
+    arrivals.iter().map(|of| (of["association"].as_u64().unwrap(), of["files"].as_u64().unwrap())).collect()
 }
 
 #[test]
@@ -120,11 +120,11 @@ fn while_it_is_rebuilt_the_catalogue_answers_and_says_so() {
         let answer = as_operator(&node, "GET", "/api/studies/1.2.3");
         assert_eq!(answer.status, 200, "{answer:?}");
         let answer = answer.json();
-        assert!(answer["study"]["instances"].as_u64().unwrap() >= 1);
+        assert!(answer["study"]["files"].as_u64().unwrap() >= 1);
         by_api += u32::from(answer["catalogue"]["condition"] == "rebuilding");
         let output = tidegate(&node.storage(), &["studies", "--json"]);
         let found = json(&output);
-        assert!(found["studies"][0]["instances"].as_u64().unwrap() >= 1);
+        assert!(found["studies"][0]["files"].as_u64().unwrap() >= 1);
         if found["catalogue"]["condition"] == "rebuilding" {
             by_command += 1;
             let said = String::from_utf8(output.stderr).unwrap();
