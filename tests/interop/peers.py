@@ -1,7 +1,9 @@
 """The other programs: found or failed, never skipped; and Orthanc, which runs as a server."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -41,10 +43,13 @@ def run(name: str, *arguments, variable: str | None = None, expect: int | None =
 
 
 def free_port() -> int:
-    """A port nobody listens on now, for programs that cannot pick one themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port nobody listens on now, for programs that cannot pick one themselves. It is below those that the system gives to connections
+    (ip_local_port_range): one of another program would take it before the program listens."""
+    for port in random.sample(range(10_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("each of a hundred ports is in use")
 
 
 def wait_for_port(process: subprocess.Popen, port: int, limit_s: float = 60) -> None:
