@@ -30,7 +30,8 @@ pub(crate) struct Lock {
 
 impl Lock {
     /// # Errors
-    /// [`Error::InUse`], and any of the system.
+    /// [`Error::InUse`], and any of the system: what is no regular file at its path is not opened. The open of a FIFO waits for its other end,
+    /// and a link may lead to a file of another program.
     pub(crate) fn take(catalogue: &Path) -> Result<Self, Error> {
         let path = with_ending(catalogue, ENDING);
         let failed = Error::system(catalogue);
@@ -41,7 +42,13 @@ impl Lock {
                 give_to_owner(&file, directory_of(&path));
                 file
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(&path).map_err(&failed)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+                    let cause = format!("its lock, {}, is no regular file: remove it", path.display());
+                    return Err(Error::Io { path: catalogue.to_owned(), cause });
+                }
+                options.open(&path).map_err(&failed)?
+            }
             Err(error) => return Err(failed(error)),
         };
         let mut name = String::new();

@@ -245,6 +245,14 @@ pub(in crate::cli) fn widest() -> String {
 }
 
 #[test]
+fn only_a_check_has_differences_that_are_left() {
+    let caught_up = WorkProgress { problems: Vec::new(), gone: 1, ..work() };
+    assert!(!text::done(&caught_up, COLUMNS).contains("more differences"));
+    let checked = WorkProgress { work: "check".to_owned(), ..caught_up };
+    assert!(text::done(&checked, COLUMNS).contains("more differences"));
+}
+
+#[test]
 fn a_damage_that_was_mended_is_not_shown_as_one() {
     let mut state = CatalogueState { condition: CatalogueCondition::Current, ..state() };
     let text = text::state(&state, COLUMNS);

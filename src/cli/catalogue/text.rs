@@ -306,7 +306,8 @@ pub(super) fn done(work: &WorkProgress, width: usize) -> String {
     };
     let mut out = wrapped("", &verdict, width) + &wrapped("", &work_text(work), width);
     work.problems.iter().for_each(|problem| out.push_str(&wrapped("  ", &safe(problem), width)));
-    out + &named(work)
+    // Other works have corrected what they found.
+    if work.work == "check" { out + &named(work) } else { out }
 }
 
 /// The differences that a check has named, a line each. Paths are not cut.

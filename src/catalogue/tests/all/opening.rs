@@ -1,9 +1,11 @@
 //! Who may open a catalogue, and what becomes of one of an earlier version.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use tidegate_catalogue::{Catalogue, Error, Reader, Remedy, Search};
 
 use super::support::{Fixture, directory, path_in, record};
@@ -31,6 +33,36 @@ fn a_catalogue_has_one_writer_and_names_its_root_to_another() {
     let mut catalogue = Catalogue::open(&path, true).unwrap();
     catalogue.claim(second, 1, false).unwrap();
     assert_eq!(fs::read_to_string(format!("{}-lock", path.display())).unwrap(), "/srv/second\n");
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_lock_is_named_and_harms_no_catalogue() {
+    let directory = directory();
+    let path = path_in(&directory);
+    let lock = PathBuf::from(format!("{}-lock", path.display()));
+    drop(Catalogue::open(&path, true).unwrap());
+    let other = directory.path().join("other");
+    fs::write(&other, "of another program").unwrap();
+    let obstacles: [fn(&Path, &Path); 4] = [
+        |lock, _| fs::create_dir(lock).unwrap(),
+        |lock, _| mkfifoat(CWD, lock, Mode::RUSR | Mode::WUSR).unwrap(),
+        |lock, other| symlink(other, lock).unwrap(),
+        |lock, other| symlink(other.with_extension("gone"), lock).unwrap(),
+    ];
+    for place in obstacles {
+        fs::remove_file(&lock).unwrap();
+        place(&lock, &other);
+        let error = Catalogue::open(&path, true).unwrap_err();
+        assert_eq!(error.remedy(), Remedy::Reopen, "{error}: nothing is set aside, and it is tried again");
+        assert!(error.to_string().contains(&format!("{}, is no regular file: remove it", lock.display())), "{error}");
+        if lock.is_dir() {
+            fs::remove_dir(&lock).unwrap();
+            fs::write(&lock, "").unwrap();
+        }
+    }
+    assert_eq!(fs::read_to_string(&other).unwrap(), "of another program");
+    fs::remove_file(&lock).unwrap();
+    drop(Catalogue::open(&path, true).unwrap());
 }
 
 /// As version 1 left it.
