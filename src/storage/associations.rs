@@ -1,4 +1,4 @@
-//! The numbers of associations, `.tidegate/associations`: 16 hexadecimal digits and a line feed. The receipt of an instance has the number of its
+//! The numbers of associations: the next one is in the [`NumberFile`] `.tidegate/associations`. The receipt of an instance has the number of its
 //! association, so no two associations of a root have one number, however often the node is started.
 //!
 //! Invariant: a number that a receipt names is less than the one in the file, and the file is durable before. A start goes on at the number in the
@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
-use crate::fs::{Errno, Handle, Link, Open, read_full, write_all_at};
+use crate::fs::{Errno, Handle, Link, Open};
+use crate::number_file::NumberFile;
 use crate::origins;
 use crate::own::OWN;
 use crate::sync::Mutex;
@@ -20,9 +21,6 @@ const BLOCK: u64 = 1024;
 /// The first number of a root that has receipts and no file of numbers: earlier versions began anew with each start, and few reached this.
 const BEHIND_FORMER: u64 = 1 << 20;
 
-/// The digits and the line feed.
-const BYTES: usize = 17;
-
 /// The numbers of this run: from its first up to those that are reserved. `None`: they are not known, and no receipt may name one.
 #[derive(Debug, Default)]
 pub(crate) struct Associations(Mutex<Option<Range<u64>>>);
@@ -31,10 +29,14 @@ fn path() -> PathBuf {
     Path::new(OWN).join("associations")
 }
 
+fn file<H: Handle>(root: &H) -> Result<NumberFile<H>, Errno> {
+    NumberFile::open(root, &path(), Open::ReadWrite)
+}
+
 impl Associations {
     /// Reserves the first numbers of this run.
     pub(crate) fn begin<H: Handle>(&self, root: &H, trust: &Trust<H>) -> Result<(), StoreError> {
-        let read = File::open(root).and_then(|file| file.read());
+        let read = file(root).and_then(|file| file.read());
         let first = read.map_err(|error| StoreError::new("read", path(), error))?;
         // Without a list of origins, no receipt was ever written.
         let has_no_receipts = || matches!(root.stat_at(&origins::path(), Link::NoFollow), Err(Errno::NOENT));
@@ -59,33 +61,10 @@ impl Associations {
         };
         if number >= reserved.end {
             let end = number.saturating_add(BLOCK);
-            File::open(root).and_then(|file| file.write(root, trust, end)).map_err(failed)?;
+            file(root).and_then(|file| file.write(root, trust, end)).map_err(failed)?;
             reserved.end = end;
         }
         Ok(())
-    }
-}
-
-struct File<H>(H);
-
-impl<H: Handle> File<H> {
-    fn open(root: &H) -> Result<Self, Errno> {
-        root.open(&path(), Open::ReadWrite).map(Self)
-    }
-
-    fn read(&self) -> Result<Option<u64>, Errno> {
-        let mut content = [0; BYTES];
-        let read = read_full(&self.0, 0, &mut content)?;
-        let digits = content[..read].strip_suffix(b"\n").filter(|digits| digits.len() == BYTES - 1);
-        Ok(digits.and_then(|digits| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()))
-    }
-
-    /// In place: the file has one length, and lies in one sector.
-    fn write(&self, root: &H, trust: &Trust<H>, number: u64) -> Result<(), Errno> {
-        write_all_at(&self.0, 0, [format!("{number:016x}\n").as_bytes()])?;
-        trust.note(self.0.sync_data())?;
-        trust.note(root.open(Path::new(OWN), Open::Directory)?.sync())?;
-        trust.prove_journal()
     }
 }
 
@@ -94,8 +73,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::Store;
-    use crate::support::{Site, settings};
+    use crate::support::Site;
 
     fn file(site: &Site) -> PathBuf {
         site.root().join(path())
@@ -103,11 +81,9 @@ mod tests {
 
     /// The root as the next process finds it.
     fn started_again(site: Site) -> Site {
-        let Site { store, dir } = site;
-        drop(store);
-        let (store, _) = Store::open(settings(&dir.path().join("root"))).unwrap();
-        store.begin_associations().unwrap();
-        Site { store, dir }
+        let site = site.reopened();
+        site.store.begin_associations().unwrap();
+        site
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod instance;
 pub mod layout;
 pub mod leftovers;
 pub mod meta;
+mod number_file;
 mod obstacle;
 mod origins;
 mod own;

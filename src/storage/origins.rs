@@ -154,19 +154,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::Store;
-    use crate::support::{Site, settings};
+    use crate::support::Site;
 
     fn file(site: &Site) -> PathBuf {
         site.root().join(path())
-    }
-
-    /// The list as the next process finds it.
-    fn reopened(site: Site) -> Site {
-        let Site { store, dir } = site;
-        drop(store);
-        let (store, _) = Store::open(settings(&dir.path().join("root"))).unwrap();
-        Site { store, dir }
     }
 
     fn entries(site: &Site) -> Vec<Vec<u8>> {
@@ -182,7 +173,7 @@ mod tests {
                 assert_eq!(site.store.origin(entry).unwrap(), Some(number));
             }
             assert_eq!(entries(&site), [&b"CT1"[..], b"MR1", &[0xFF; 300]]);
-            site = reopened(site);
+            site = site.reopened();
         }
     }
 
@@ -197,16 +188,16 @@ mod tests {
         // What a crash may leave of an entry that nobody has a number of.
         for rest in [&b"\x03"[..], b"\x03\0\x12\x34\x56\x78CR", b"\x03\0\x12\x34\x56\x78CR1", &[0; 40]] {
             fs::write(file(&site), [&whole, rest].concat()).unwrap();
-            site = reopened(site);
+            site = site.reopened();
             assert_eq!(entries(&site), [b"CT1", b"MR1", b"US1"], "{rest:?}");
             assert_eq!(site.store.origin(b"CR1").unwrap(), Some(3), "{rest:?}");
-            site = reopened(site);
+            site = site.reopened();
             assert_eq!(entries(&site), [b"CT1", b"MR1", b"US1", b"CR1"], "{rest:?}");
         }
         let mut damaged = whole.clone();
         damaged[9 + HEADER_BYTES] ^= 1;
         fs::write(file(&site), damaged).unwrap();
-        let site = reopened(site);
+        let site = site.reopened();
         assert_eq!(entries(&site), [&b"CT1"[..], b"", b"US1"]);
         assert_eq!(site.store.origin(b"US1").unwrap(), Some(2));
         assert_eq!(site.store.origin(b"MR1").unwrap(), Some(3));

@@ -25,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "interop"))
 
 import launch  # noqa: E402
+import peers  # noqa: E402
 
 KILLS = 5
 ROUNDS = 5
@@ -59,9 +60,7 @@ class Node:
 
     def __init__(self, root: Path, **settings: str):
         self.root = root
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.admin = probe.getsockname()[1]
+        self.admin = peers.free_port()
         environment = launch.environment(admin__listen=f"127.0.0.1:{self.admin}", log__level="error", **settings)
         began = time.monotonic()
         self.process = subprocess.Popen(

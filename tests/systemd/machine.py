@@ -11,6 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from peers import free_port
+
 SUITE = "bookworm"
 # With what the package depends on, and what the documents' commands need: the machine has no way to an archive.
 PACKAGES = "systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps,adduser,linux-image-cloud-amd64,attr,curl,sudo,sysstat,xxhash"
@@ -120,12 +122,6 @@ class Machine:
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def connect(path: Path) -> socket.socket:

@@ -42,6 +42,14 @@ impl Site {
         Self { store, dir }
     }
 
+    /// The same root as the next process finds it.
+    pub(crate) fn reopened(self) -> Self {
+        let Self { store, dir } = self;
+        drop(store);
+        let (store, _) = Store::open(settings(&dir.path().join("root"))).unwrap();
+        Self { store, dir }
+    }
+
     pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }
