@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use rusqlite::{Connection, Result};
 
 /// Parts of a name: five components in each of three groups. A sender may send more, and no one searches for them.
@@ -48,7 +49,14 @@ pub(crate) fn folded(text: &str) -> String {
 
 /// What is searched for in `study_name`. Of a whole name with several groups the first one tells enough.
 pub(crate) fn beginning(text: &str) -> String {
-    folded(text.split('=').find(|group| !group.trim().is_empty()).unwrap_or_default())
+    folded(&separated(text.split('=').find(|group| !group.trim().is_empty()).unwrap_or_default()))
+}
+
+/// A group with its components as the standard separates them, and each letter one character: people write `Doe, Jane`, some devices too, and
+/// some keyboards and filesystems write `u` and a diaeresis for `ü`.
+fn separated(group: &str) -> String {
+    let composed = ComposingNormalizerBorrowed::new_nfc().normalize(group);
+    composed.split(['^', ',', '\u{FF0C}', '\u{3001}']).map(str::trim).collect::<Vec<_>>().join("^")
 }
 
 /// Full-width letters, digits and signs as those of ASCII.
@@ -83,10 +91,13 @@ fn mark(character: char) -> Option<(&'static str, u32)> {
 /// The parts of a name.
 fn parts(name: &str) -> impl Iterator<Item = String> {
     let of_group = |group| {
-        let from_each = std::iter::successors(Some(group), |rest: &&str| rest.split_once('^').map(|(_, rest)| rest));
-        from_each.map(|part| folded(part.trim_end_matches('^')))
+        let group = separated(group);
+        let ends = group.trim_end_matches('^');
+        let from_each = std::iter::successors(Some(ends), |rest| rest.split_once('^').map(|(_, rest)| rest));
+        let is_part = |part: &&str| !part.is_empty() && !part.starts_with('^');
+        from_each.filter(is_part).take(MAX_PARTS).map(folded).collect::<Vec<_>>()
     };
-    name.split('=').flat_map(of_group).filter(|part| !part.is_empty() && !part.starts_with('^')).take(MAX_PARTS)
+    name.split('=').flat_map(of_group).take(MAX_PARTS)
 }
 
 /// Makes the parts of a study's name be those of `to`, and no longer those of `from`.
@@ -104,8 +115,9 @@ pub(crate) fn replace(db: &Connection, study: i64, from: Option<&str>, to: Optio
     Ok(())
 }
 
-/// Enters the parts of all names.
+/// Enters the parts of all names, and no others.
 pub(crate) fn enter_all(db: &Connection) -> Result<()> {
+    db.execute("DELETE FROM study_name", [])?;
     let mut named = db.prepare("SELECT id, patient_name FROM study WHERE patient_name IS NOT NULL")?;
     let mut rows = named.query([])?;
     while let Some(row) = rows.next()? {
@@ -152,6 +164,18 @@ mod tests {
         assert!(begins("Yamada^Tarou=山田^太郎=やまだ^たろう", &beginning("ﾔﾏ")));
         assert!(begins("Yamada^Tarou=山田^太郎", &beginning("Yamada^Tarou=山田^太郎")));
         assert!(begins("Doe^Jane", &beginning("JA")) && !begins("Doe^Jane", &beginning("ane")));
+    }
+
+    #[test]
+    fn a_comma_separates_components_and_a_composed_letter_is_one() {
+        for name in ["Müller^Jürgen", "Müller, Jürgen", "Mu\u{308}ller ^ Ju\u{308}rgen^^"] {
+            for text in ["Müller, Jürgen", "mu\u{308}ller,ju\u{308}", "MÜLLER^J", "Ju\u{308}rgen", "jürgen", "Müller，Jürgen"] {
+                assert!(begins(name, &beginning(text)), "{name} {text}");
+            }
+            for text in ["Muller", "Müller, Max", "Müllerj", ",", "^"] {
+                assert!(!begins(name, &beginning(text)), "{name} {text}");
+            }
+        }
     }
 
     #[test]

@@ -65,26 +65,42 @@ fn what_stands_in_the_place_of_the_lock_is_named_and_harms_no_catalogue() {
     drop(Catalogue::open(&path, true).unwrap());
 }
 
-/// As version 1 left it.
+/// Version 2 kept letters as they came, and commas.
+const OF_VERSION_2: &str = concat!(
+    include_str!("../../migration-2.sql"),
+    "INSERT INTO study_name VALUES ('mu\u{308}ller, jürgen', 1), ('jürgen', 1);"
+);
+
+/// As former versions left it.
 #[test]
-fn a_catalogue_of_the_first_version_is_brought_up_to_date() {
+fn a_catalogue_of_a_former_version_is_brought_up_to_date() {
+    for (version, made) in [(1, ""), (2, OF_VERSION_2)] {
+        brought_up_to_date(version, made);
+    }
+}
+
+fn brought_up_to_date(version: i64, made: &str) {
     let directory = directory();
     let path = path_in(&directory);
     let db = Connection::open(&path).unwrap();
     db.execute_batch(concat!(include_str!("../../schema.sql"), include_str!("../../views.sql"))).unwrap();
-    db.execute_batch(
-        "PRAGMA application_id = 1413956417; PRAGMA user_version = 1;
+    db.execute_batch(&format!(
+        "PRAGMA application_id = 1413956417; PRAGMA user_version = {version};
          INSERT INTO study (uid, patient_id, patient_name, study_date, first_ms, last_ms)
-         VALUES ('1.2.1', 'P1', 'Müller^Jürgen', '20261129', 1, 1), ('1.2.2', NULL, NULL, NULL, 2, 2);",
-    )
+         VALUES ('1.2.1', 'P1', 'Mu\u{308}ller, Jürgen', '20261129', 1, 1), ('1.2.2', NULL, NULL, NULL, 2, 2);
+         {made}"
+    ))
     .unwrap();
     drop(db);
-    assert!(matches!(Reader::open(&path), Err(Error::Older { found: 1, .. })));
+    assert!(matches!(Reader::open(&path), Err(Error::Older { found, .. }) if found == version));
     let mut catalogue = Catalogue::open(&path, true).unwrap();
     assert_eq!(catalogue.check().unwrap(), []);
-    let search = Search { text: Some("JÜRG".to_owned()), ..Search::default() };
-    let page = Reader::open(&path).unwrap().studies(&search, None, 10).unwrap();
-    assert_eq!(page.studies.len(), 1);
+    let of_text = |text: &str| Search { text: Some(text.to_owned()), ..Search::default() };
+    for text in ["JÜRG", "Müller, Jürgen", "mu\u{308}ller^j"] {
+        let page = Reader::open(&path).unwrap().studies(&of_text(text), None, 10).unwrap();
+        assert_eq!(page.studies.len(), 1, "{text}");
+    }
+    let search = of_text("JÜRG");
     catalogue.enter(&[record(1, 1, 1)]).unwrap();
     let page = Reader::open(&path).unwrap().studies(&search, None, 10).unwrap();
     assert!(page.studies.is_empty(), "the name was replaced");

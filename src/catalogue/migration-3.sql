@@ -1,0 +1,1 @@
+-- Version 3. Names are searched with composed letters, and a comma separates their components: src/catalogue/names.rs makes all parts anew.
