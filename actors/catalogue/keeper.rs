@@ -396,20 +396,5 @@ fn log_end(state: &WorkState) {
 }
 
 fn unavailable(error: &Error) -> Trouble {
-    let remedy = match error {
-        Error::ReadOnly { .. } => "make the file and its directory writable for the node",
-        Error::Newer { .. } => {
-            "start a newer tidegate, or move the file away, and the node makes a new one from the stored files"
-        }
-        Error::OtherRoot { .. } => {
-            "mount that storage root and start the node again, or move the file away, or set catalogue.path to another file"
-        }
-        Error::InUse { .. } => "set catalogue.path of one of the two nodes to another file",
-        Error::Foreign { .. } => "set catalogue.path to another file",
-        Error::Corrupt { .. } => "move the file away, and the node makes a new one from the stored files",
-        Error::Vanished { .. } | Error::Io { .. } => "look after the directory and the disk of the file",
-        Error::Full { .. } => "free space on the filesystem of the file",
-        Error::Locked { .. } | Error::TooSlow { .. } | Error::Older { .. } => "end the program that holds the file",
-    };
-    Trouble { reason: error.to_string(), remedy: Some(remedy.to_owned()) }
+    Trouble { reason: error.to_string(), remedy: Some(error.advice().to_owned()) }
 }

@@ -30,7 +30,7 @@ pub enum OfflineError {
     #[error(transparent)]
     Storage(#[from] StoreError),
     /// The catalogue cannot be used.
-    #[error(transparent)]
+    #[error("{0}: {}", .0.advice())]
     Catalogue(#[from] Error),
 }
 

@@ -14,11 +14,11 @@ pub enum Remedy {
     Reopen,
     /// Drop the catalogue and its readers, [`set_aside`](crate::set_aside) the file, and open a new one; then catch up.
     SetAside,
-    /// An operator has to act. The text says how.
+    /// An operator has to act: [`Error::advice`] says how.
     Operator,
 }
 
-/// A failure of the catalogue. Its texts name the file, never a value of a dataset.
+/// A failure of the catalogue. Its texts name the file, never a value of a dataset. What to do about it, [`Error::advice`] says.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another process holds a lock on the file for longer than [`BUSY_TIMEOUT`](crate::BUSY_TIMEOUT).
@@ -34,7 +34,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The file, its directory or its mount can only be read.
-    #[error("the catalogue {} cannot be written: {cause}; make the file and its directory writable for the node", path.display())]
+    #[error("the catalogue {} cannot be written: {cause}", path.display())]
     ReadOnly {
         /// The file.
         path: PathBuf,
@@ -56,7 +56,7 @@ pub enum Error {
         cause: String,
     },
     /// A newer Tidegate made it.
-    #[error("the catalogue {} has schema version {found}, and this node knows {known}: start a newer tidegate, or move the file away and let the node rebuild it", path.display())]
+    #[error("the catalogue {} has schema version {found}, and this node knows {known}", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
@@ -66,7 +66,7 @@ pub enum Error {
         known: i64,
     },
     /// An older Tidegate made it, and only a writer changes that.
-    #[error("the catalogue {} has schema version {found}, and this program reads {known}: start the node, which brings it up to date", path.display())]
+    #[error("the catalogue {} has schema version {found}, and this program reads {known}", path.display())]
     Older {
         /// The file.
         path: PathBuf,
@@ -77,13 +77,24 @@ pub enum Error {
     },
     /// It is a database of another program, or none. A catalogue whose first page is damaged looks so, too: the caller may set aside what
     /// stands at a path that no operator has named.
-    #[error("{} is not a catalogue of tidegate: name another file", path.display())]
+    #[error("{} is not a catalogue of tidegate", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
     },
+    /// Something else stands at its path, or at that of a file that is kept beside it. No link is followed there: SQLite would follow it, and keep
+    /// the others beside where it leads.
+    #[error("the catalogue {} cannot be used: {found} stands at {}, where a file is needed", path.display(), at.display())]
+    Obstacle {
+        /// The file.
+        path: PathBuf,
+        /// Where it stands.
+        at: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
     /// It has the instances of another storage root. Compared with this one, all of them would be gone.
-    #[error("the catalogue {} has the instances of another storage root{}: mount that root and start the node again, or move the file away, or set catalogue.path to another file", path.display(), named(.root))]
+    #[error("the catalogue {} has the instances of another storage root{}", path.display(), named(.root))]
     OtherRoot {
         /// The file.
         path: PathBuf,
@@ -91,7 +102,7 @@ pub enum Error {
         root: Option<PathBuf>,
     },
     /// Another process has it open: it has one writer.
-    #[error("the catalogue {} is in use by another process{}: two nodes cannot have one catalogue; set catalogue.path of one of them to another file", path.display(), for_root(.root))]
+    #[error("the catalogue {} is in use by another process{}", path.display(), for_root(.root))]
     InUse {
         /// The file.
         path: PathBuf,
@@ -134,8 +145,33 @@ impl Error {
             | Self::Newer { .. }
             | Self::Older { .. }
             | Self::Foreign { .. }
+            | Self::Obstacle { .. }
             | Self::OtherRoot { .. }
             | Self::InUse { .. } => Remedy::Operator,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::ReadOnly { .. } => "make the file and its directory writable for the node",
+            Self::Newer { .. } => {
+                "start a newer tidegate, or move the file away, and the node makes a new one from the stored files"
+            }
+            Self::Older { .. } => "start the node, which brings it up to date",
+            Self::OtherRoot { .. } => {
+                "mount that storage root and start the node again, or move the file away, or set catalogue.path to another file"
+            }
+            Self::InUse { .. } => "set catalogue.path of one of the two nodes to another file",
+            Self::Foreign { .. } => "set catalogue.path to another file",
+            Self::Obstacle { .. } => {
+                "move that away, and the node makes what it needs; a catalogue on another disk is named by catalogue.path"
+            }
+            Self::Corrupt { .. } => "move the file away, and the node makes a new one from the stored files",
+            Self::Vanished { .. } | Self::Io { .. } => "look after the directory and the disk of the file",
+            Self::Full { .. } => "free space on the filesystem of the file",
+            Self::Locked { .. } => "end the program that holds the file",
+            Self::TooSlow { .. } => "search for less",
         }
     }
 

@@ -1,7 +1,7 @@
 //! The file of the catalogue and the two that SQLite keeps beside it.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -44,8 +44,36 @@ impl Identity {
     }
 }
 
+/// Refuses what is no file at the path of the catalogue or of the two beside it. An open of a FIFO, or the first read, would wait for its other end.
+///
+/// # Errors
+/// [`Error::Obstacle`]; [`Error::Foreign`], which may be set aside, for what stands at the path of the catalogue and is no link.
+fn refuse_others(path: &Path) -> Result<(), Error> {
+    for at in [path.to_owned()].into_iter().chain(BESIDE.map(|ending| with_ending(path, ending))) {
+        match fs::symlink_metadata(&at) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::system(path)(error)),
+            Ok(found) if found.is_file() => {}
+            Ok(found) if at == path && !found.is_symlink() => return Err(Error::Foreign { path: at }),
+            Ok(found) => return Err(obstacle(path, at, &found)),
+        }
+    }
+    Ok(())
+}
+
+/// What was `found` at `at` is in the way of the catalogue at `path`.
+pub(crate) fn obstacle(path: &Path, at: PathBuf, found: &Metadata) -> Error {
+    let found = match found.file_type() {
+        link if link.is_symlink() => "a symbolic link",
+        directory if directory.is_dir() => "a directory",
+        _ => "a pipe, a socket or a device",
+    };
+    Error::Obstacle { path: path.to_owned(), at, found }
+}
+
 /// Creates an empty file if there is none. Only its owner may read it: it names patients. SQLite gives the files beside it the same mode.
 pub(crate) fn create(path: &Path) -> Result<(), Error> {
+    refuse_others(path)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             check_access(path, Access::READ_OK | Access::WRITE_OK)
@@ -64,12 +92,8 @@ pub(crate) fn give_to_owner(file: &File, directory: &Path) {
 /// Whether the file may be used so: what the system says is more than what SQLite would say. It is not opened for that: the close of any
 /// descriptor of a file ends all locks that this process has on it (fcntl(2)), those of SQLite among them.
 pub(crate) fn check_access(path: &Path, access: Access) -> Result<(), Error> {
-    let failed = Error::system(path);
-    // The open of a FIFO waits for its other end.
-    if !fs::metadata(path).map_err(&failed)?.is_file() {
-        return Err(Error::Foreign { path: path.to_owned() });
-    }
-    accessat(CWD, path, access, AtFlags::EACCESS).map_err(|error| failed(error.into()))
+    refuse_others(path)?;
+    accessat(CWD, path, access, AtFlags::EACCESS).map_err(|error| Error::system(path)(error.into()))
 }
 
 /// Takes the file, and the two beside it, from other users, who may have been given them by a copy or another program: they name patients.

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::file::{directory_of, give_to_owner, with_ending};
+use crate::file::{directory_of, give_to_owner, obstacle, with_ending};
 
 /// Behind the name of the catalogue.
 const ENDING: &str = "-lock";
@@ -30,7 +30,7 @@ pub(crate) struct Lock {
 
 impl Lock {
     /// # Errors
-    /// [`Error::InUse`], and any of the system: what is no regular file at its path is not opened. The open of a FIFO waits for its other end,
+    /// [`Error::InUse`], [`Error::Obstacle`], and any of the system: what is no regular file at its path is not opened. The open of a FIFO waits for its other end,
     /// and a link may lead to a file of another program.
     pub(crate) fn take(catalogue: &Path) -> Result<Self, Error> {
         let path = with_ending(catalogue, ENDING);
@@ -43,9 +43,9 @@ impl Lock {
                 file
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
-                    let cause = format!("its lock, {}, is no regular file: remove it", path.display());
-                    return Err(Error::Io { path: catalogue.to_owned(), cause });
+                let found = path.symlink_metadata().map_err(&failed)?;
+                if !found.is_file() {
+                    return Err(obstacle(catalogue, path, &found));
                 }
                 options.open(&path).map_err(&failed)?
             }

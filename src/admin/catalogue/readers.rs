@@ -54,12 +54,12 @@ pub(in crate::admin) enum ReadError {
 }
 
 /// What the reader of an error can do, where its text does not say it.
-fn advice(error: &LookError) -> &'static str {
-    let LookError::Catalogue(error) = error else { return "" };
+fn advice(error: &LookError) -> String {
+    let LookError::Catalogue(error) = error else { return String::new() };
     match error.remedy() {
-        Remedy::Retry => ": try again, or search for less",
-        Remedy::Reopen | Remedy::SetAside => ": `tidegate catalogue status` says what the node does about it",
-        Remedy::Operator => "",
+        Remedy::Retry => ": try again, or search for less".to_owned(),
+        Remedy::Reopen | Remedy::SetAside => ": `tidegate catalogue status` says what the node does about it".to_owned(),
+        Remedy::Operator => format!(": {}", error.advice()),
     }
 }
 

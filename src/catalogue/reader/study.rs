@@ -85,10 +85,14 @@ pub struct SeriesRow {
 pub struct Numbers {
     /// The lowest and the highest.
     pub range: Option<(i64, i64)>,
-    /// How many between them no instance has.
+    /// How many between the known ones no instance has, nor had one whose file is gone.
     pub missing: u64,
     /// The first of them, as ranges with both ends.
     pub missing_ranges: Vec<(i64, i64)>,
+    /// How many only files have had that are gone.
+    pub gone: u64,
+    /// The first of them, as ranges with both ends.
+    pub gone_ranges: Vec<(i64, i64)>,
     /// How many are of more than one instance.
     pub repeated: u64,
     /// Files without one.
@@ -211,15 +215,15 @@ fn series(db: &Connection, study: i64) -> Result<Vec<SeriesRow>> {
 }
 
 fn numbers(db: &Connection, series: i64) -> Result<Numbers> {
-    let sql = "SELECT number, count(DISTINCT uid), count(*) FROM instance WHERE series = ?1 AND state = 0
+    let sql = "SELECT number, count(DISTINCT iif(state = 0, uid, NULL)), sum(state = 0) FROM instance WHERE series = ?1
         GROUP BY number ORDER BY number";
-    let mut numbers = Numbers::default();
+    let (mut numbers, mut last) = (Numbers::default(), None);
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query([series])?;
     while let Some(row) = rows.next()? {
         let (number, instances): (Option<i64>, i64) = (row.get(0)?, row.get(1)?);
         match number {
-            Some(number) => numbers.next(number, instances),
+            Some(number) => numbers.next(number, instances, last.replace(number)),
             None => numbers.without = row.get::<_, i64>(2)?.unsigned_abs(),
         }
     }
@@ -227,18 +231,31 @@ fn numbers(db: &Connection, series: i64) -> Result<Numbers> {
 }
 
 impl Numbers {
-    /// Takes the next higher number, which so many instances have.
-    fn next(&mut self, number: i64, instances: i64) {
-        let (lowest, highest) = self.range.unwrap_or((number, number));
-        let missing = number.abs_diff(highest).saturating_sub(1);
+    /// Takes the next higher number that is known, which so many instances have whose files are there.
+    fn next(&mut self, number: i64, instances: i64, last: Option<i64>) {
+        let last = last.unwrap_or(number);
+        let missing = number.abs_diff(last).saturating_sub(1);
         if missing > 0 {
             self.missing = self.missing.saturating_add(missing);
             if self.missing_ranges.len() < MAX_RANGES {
-                self.missing_ranges.push((highest + 1, number - 1));
+                self.missing_ranges.push((last + 1, number - 1));
             }
         }
+        if instances == 0 {
+            self.next_gone(number);
+            return;
+        }
         self.repeated += u64::from(instances > 1);
-        self.range = Some((lowest, number));
+        self.range = Some((self.range.map_or(number, |(lowest, _)| lowest), number));
+    }
+
+    fn next_gone(&mut self, number: i64) {
+        self.gone += 1;
+        match self.gone_ranges.last_mut() {
+            Some((_, end)) if number.abs_diff(*end) == 1 => *end = number,
+            _ if self.gone_ranges.len() < MAX_RANGES => self.gone_ranges.push((number, number)),
+            _ => {}
+        }
     }
 }
 

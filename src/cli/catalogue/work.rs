@@ -42,8 +42,8 @@ fn by_node(client: &Client, work: CatalogueWork, number: u64) -> Result<WorkProg
         if let Some(done) = last_check {
             return Ok(done);
         }
-        if let Some(reason) = state.remedy.and(state.reason) {
-            output::complain(&format!("the catalogue is unavailable: {reason}"));
+        if let (Some(remedy), Some(reason)) = (state.remedy, state.reason) {
+            output::complain(&format!("the catalogue is unavailable: {reason}; {remedy}"));
             return Err(Exit::Failed);
         }
         let has_come = |of: &WorkProgress| of.number >= number && work != CatalogueWork::Check;

@@ -1,7 +1,7 @@
 //! Who may open a catalogue, and what becomes of one of an earlier version.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -35,34 +35,48 @@ fn a_catalogue_has_one_writer_and_names_its_root_to_another() {
     assert_eq!(fs::read_to_string(format!("{}-lock", path.display())).unwrap(), "/srv/second\n");
 }
 
+/// What can stand in the place of a file; the other is outside.
+const OBSTACLES: [fn(&Path, &Path); 4] = [
+    |at, _| fs::create_dir(at).unwrap(),
+    |at, _| mkfifoat(CWD, at, Mode::RUSR | Mode::WUSR).unwrap(),
+    |at, other| symlink(other, at).unwrap(),
+    |at, other| symlink(other.with_extension("gone"), at).unwrap(),
+];
+
 #[test]
-fn what_stands_in_the_place_of_the_lock_is_named_and_harms_no_catalogue() {
-    let directory = directory();
-    let path = path_in(&directory);
-    let lock = PathBuf::from(format!("{}-lock", path.display()));
-    drop(Catalogue::open(&path, true).unwrap());
-    let other = directory.path().join("other");
-    fs::write(&other, "of another program").unwrap();
-    let obstacles: [fn(&Path, &Path); 4] = [
-        |lock, _| fs::create_dir(lock).unwrap(),
-        |lock, _| mkfifoat(CWD, lock, Mode::RUSR | Mode::WUSR).unwrap(),
-        |lock, other| symlink(other, lock).unwrap(),
-        |lock, other| symlink(other.with_extension("gone"), lock).unwrap(),
-    ];
-    for place in obstacles {
-        fs::remove_file(&lock).unwrap();
-        place(&lock, &other);
-        let error = Catalogue::open(&path, true).unwrap_err();
-        assert_eq!(error.remedy(), Remedy::Reopen, "{error}: nothing is set aside, and it is tried again");
-        assert!(error.to_string().contains(&format!("{}, is no regular file: remove it", lock.display())), "{error}");
-        if lock.is_dir() {
-            fs::remove_dir(&lock).unwrap();
-            fs::write(&lock, "").unwrap();
+fn what_stands_in_the_place_of_a_file_is_named_and_harms_no_catalogue() {
+    for ending in ["", "-wal", "-shm", "-lock"] {
+        for (number, place) in OBSTACLES.iter().enumerate() {
+            let directory = directory();
+            let path = path_in(&directory);
+            drop(Catalogue::open(&path, true).unwrap());
+            let [at, kept] = [ending, ".kept"].map(|ending| PathBuf::from(format!("{}{ending}", path.display())));
+            let other = directory.path().join("other");
+            fs::write(&other, "of another program").unwrap();
+            fs::set_permissions(&other, Permissions::from_mode(0o644)).unwrap();
+            if at.exists() {
+                fs::rename(&at, &kept).unwrap();
+            }
+            place(&at, &other);
+            let error = Catalogue::open(&path, true).unwrap_err();
+            assert_eq!(error.remedy(), Remedy::Operator, "{error}: nothing is set aside, and it is tried again");
+            // What is no link in the place of the catalogue is not the node's, which may set it aside.
+            let is_foreign = ending.is_empty() && number < 2;
+            let told = if is_foreign { "is not a catalogue" } else { " stands at " };
+            let is_named = error.to_string().contains(told) && error.to_string().contains(&at.display().to_string());
+            assert!(is_named && error.advice().contains("catalogue.path"), "{error}: {}", error.advice());
+            if ending != "-lock" {
+                assert_eq!(Reader::open(&path).unwrap_err().to_string(), error.to_string());
+            }
+            assert_eq!(fs::read_to_string(&other).unwrap(), "of another program");
+            assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o777, 0o644);
+            if at.symlink_metadata().unwrap().is_dir() { fs::remove_dir(&at) } else { fs::remove_file(&at) }.unwrap();
+            if kept.exists() {
+                fs::rename(&kept, &at).unwrap();
+            }
+            drop(Catalogue::open(&path, true).unwrap());
         }
     }
-    assert_eq!(fs::read_to_string(&other).unwrap(), "of another program");
-    fs::remove_file(&lock).unwrap();
-    drop(Catalogue::open(&path, true).unwrap());
 }
 
 /// Version 2 kept letters as they came, and commas.

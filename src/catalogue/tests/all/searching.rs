@@ -165,7 +165,8 @@ fn a_study_shows_what_is_missing_and_who_sent_what() {
     let study = fixture.reader().study("1.2.1").unwrap().unwrap();
     let numbers = &study.series[0].numbers;
     assert_eq!(numbers.range, Some((1, 10)));
-    assert_eq!((numbers.missing, &*numbers.missing_ranges), (6, &[(2, 4), (7, 9)][..]));
+    assert_eq!((numbers.missing, &*numbers.missing_ranges), (5, &[(3, 4), (7, 9)][..]));
+    assert_eq!((numbers.gone, &*numbers.gone_ranges), (1, &[(2, 2)][..]));
     assert_eq!((numbers.repeated, numbers.without), (1, 0));
     assert_eq!(study.series[1].numbers.without, 1);
     assert_eq!((study.summary.series, study.summary.instances, study.summary.gone), (2, 7, 1));
