@@ -53,4 +53,17 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
+
+    #[test]
+    fn a_link_in_its_place_is_replaced_and_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let [file, new, other] = ["token", "token.new", "other"].map(|name| directory.path().join(name));
+        fs::write(&other, "of another program").unwrap();
+        for link in [&file, &new] {
+            std::os::unix::fs::symlink(&other, link).unwrap();
+        }
+        replace_secret(&file, "secret").unwrap();
+        assert!(fs::symlink_metadata(&file).unwrap().is_file());
+        assert_eq!(fs::read_to_string(&other).unwrap(), "of another program");
+    }
 }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::error::StoreError;
+use crate::error::{OpenError, StoreError};
 use crate::fs::{Errno, Handle, Link, Open};
 use crate::number_file::NumberFile;
 use crate::origins;
@@ -35,9 +35,10 @@ fn file<H: Handle>(root: &H) -> Result<NumberFile<H>, Errno> {
 
 impl Associations {
     /// Reserves the first numbers of this run.
-    pub(crate) fn begin<H: Handle>(&self, root: &H, trust: &Trust<H>) -> Result<(), StoreError> {
+    pub(crate) fn begin<H: Handle>(&self, root: &H, trust: &Trust<H>) -> Result<(), OpenError> {
         let read = file(root).and_then(|file| file.read());
-        let first = read.map_err(|error| StoreError::new("read", path(), error))?;
+        let failed = |error| OpenError::io("read", path())(error).explained(root, Path::new(""));
+        let first = read.map_err(failed)?;
         // Without a list of origins, no receipt was ever written.
         let has_no_receipts = || matches!(root.stat_at(&origins::path(), Link::NoFollow), Err(Errno::NOENT));
         let first = first.unwrap_or_else(|| if has_no_receipts() { 1 } else { BEHIND_FORMER });
@@ -71,6 +72,9 @@ impl Associations {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
 
     use super::*;
     use crate::support::Site;
@@ -121,10 +125,19 @@ mod tests {
     }
 
     #[test]
-    fn without_the_file_no_receipt_names_a_number() {
-        let site = Site::new();
-        fs::create_dir(file(&site)).unwrap();
-        assert!(site.store.begin_associations().is_err());
-        assert!(site.store.reserve_association(site.store.first_association()).is_err());
+    fn what_stands_in_the_place_of_the_file_is_named_and_no_receipt_names_a_number() {
+        let obstacles: [(&str, fn(&Path)); 3] = [
+            ("a directory stands where a file is needed", |at| fs::create_dir(at).unwrap()),
+            ("a symbolic link stands there, and none is followed", |at| symlink("origins", at).unwrap()),
+            ("a pipe, a socket or a device stands where", |at| mkfifoat(CWD, at, Mode::RUSR | Mode::WUSR).unwrap()),
+        ];
+        for (told, place) in obstacles {
+            let site = Site::new();
+            place(&file(&site));
+            let error = site.store.begin_associations().unwrap_err().to_string();
+            let names_all = error.contains(".tidegate/associations") && error.contains(told);
+            assert!(names_all && error.contains("move this away, and start the node again"), "{error}");
+            assert!(site.store.reserve_association(site.store.first_association()).is_err());
+        }
     }
 }

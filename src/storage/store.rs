@@ -135,9 +135,9 @@ impl<H: Handle> Store<H> {
     /// Reserves the first numbers for associations of this run.
     ///
     /// # Errors
-    /// If the numbers of earlier runs cannot be read. Then [`Self::reserve_association`] reserves none.
-    pub fn begin_associations(&self) -> Result<(), StoreError> {
-        let root = self.0.root()?;
+    /// If the numbers of earlier runs cannot be read; the text says what stands in their place. Then [`Self::reserve_association`] reserves none.
+    pub fn begin_associations(&self) -> Result<(), OpenError> {
+        let root = self.root();
         self.0.associations.begin(&root.dir, &root.trust)
     }
 
