@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use tidegate_actors::NodeSettings;
+use tidegate_actors::{CatalogueSettings, NodeSettings};
 
 use super::client::Client;
 use super::configuration::refuse;
@@ -59,8 +59,8 @@ impl Reach {
         self.timeout
     }
 
-    /// The files that can be the catalogue of the node, the likeliest first; none if only its socket is named.
-    pub(super) fn catalogues(&self) -> Result<Vec<PathBuf>, Exit> {
+    /// The storage roots that can be the node's, with their catalogues, the likeliest first; none if only its socket is named.
+    pub(super) fn catalogues(&self) -> Result<Vec<(PathBuf, CatalogueSettings)>, Exit> {
         if self.socket.is_some() {
             return Ok(Vec::new());
         }
@@ -70,7 +70,7 @@ impl Reach {
         let is_named = named.is_some() || self.storage.is_some();
         let others = (!is_named && File::open(packaged).is_ok()).then_some(Some(packaged));
         let files = [named].into_iter().chain(others).map(|file| {
-            config::catalogue_file(file, config::process_environment(), &flags).map_err(|error| refuse(&error))
+            config::catalogue_of_root(file, config::process_environment(), &flags).map_err(|error| refuse(&error))
         });
         let files = files.collect::<Result<Vec<_>, Exit>>()?;
         Ok(files.into_iter().flatten().collect())

@@ -38,13 +38,15 @@ pub(super) fn catalogue(
     }
 }
 
-/// The file alone, for a client that reads it; `None`: there is no catalogue.
-pub(super) fn file(raw: &Raw) -> Option<PathBuf> {
-    match raw.catalogue.path.trim() {
-        "off" => None,
-        "auto" => Some(Path::new(&raw.storage.root).join(OWN_FILE)),
-        path => Some(path.into()),
-    }
+/// The storage root and its catalogue, for a client that reads it; `None`: there is no catalogue.
+pub(super) fn of_root(raw: &Raw) -> Option<(PathBuf, CatalogueSettings)> {
+    let root = PathBuf::from(&raw.storage.root);
+    let (path, is_own) = match raw.catalogue.path.trim() {
+        "off" => return None,
+        "auto" => (root.join(OWN_FILE), true),
+        path => (path.into(), false),
+    };
+    Some((root, CatalogueSettings { path, is_own, keeps_patients: raw.catalogue.patient }))
 }
 
 fn complaint(path: &str, raw: &Raw, is_in_force: bool) -> Option<String> {

@@ -35,6 +35,8 @@ mod tls;
 
 use std::path::{Path, PathBuf};
 
+use tidegate_actors::CatalogueSettings;
+
 use crate::admin::SocketPath;
 
 pub(crate) use changes::Changes;
@@ -116,17 +118,17 @@ pub(crate) fn admin_socket(
     of_keys(&["admin.socket", "storage.root"], file, environment, flags, compose::admin_socket)
 }
 
-/// The file of the catalogue alone, in the same way.
+/// The storage root and its catalogue alone, in the same way.
 ///
 /// # Errors
 ///
 /// The file cannot be read, is not TOML, or the keys of the catalogue's path have mistakes.
-pub(crate) fn catalogue_file(
+pub(crate) fn catalogue_of_root(
     file: Option<&Path>,
     environment: Environment,
     flags: &Flags,
-) -> Result<Option<PathBuf>, ConfigError> {
-    of_keys(&["catalogue.path", "storage.root"], file, environment, flags, |raw, _| catalogue::file(raw))
+) -> Result<Option<(PathBuf, CatalogueSettings)>, ConfigError> {
+    of_keys(&["catalogue.path", "storage.root"], file, environment, flags, |raw, _| catalogue::of_root(raw))
 }
 
 /// What `compose` makes of these keys, whatever mistakes others have.

@@ -78,6 +78,33 @@ fn what_a_node_stored_is_found_beside_it_and_after_its_end() {
     assert!(run(&["study", "1.2"]).1.contains("stored        1 series, 1 file,"));
 }
 
+/// Two configurations that name one file: the second node does not start with it, and its commands do not answer from it.
+#[test]
+fn the_catalogue_of_another_root_answers_no_question() {
+    let directory = tempfile::tempdir().unwrap();
+    for root in ["data", "other"] {
+        let configuration =
+            format!("[node]\nlisten = \"127.0.0.1:0\"\n[storage]\nroot = \"{root}\"\n[catalogue]\npath = \"catalogue.sqlite\"\n");
+        fs::write(directory.path().join(format!("{root}.toml")), configuration).unwrap();
+    }
+    let run = |arguments: &[&str]| run_to_end(&mut tidegate(directory.path(), arguments));
+    let running = Running::start(tidegate(directory.path(), &["--config", "data.toml"]));
+    send(&running, "1.2.3.1", true);
+    while !run(&["studies", "--config", "data.toml"]).1.contains("\n  1.2\n") {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    running.signal(Signal::KILL);
+    drop(running);
+    let asked: [&[&str]; 3] = [&["studies"], &["study", "1.2"], &["instance", "1.2.3.1"]];
+    for ask in asked {
+        assert_eq!(run(&[ask, &["--config", "data.toml"][..]].concat()).0, 0, "{ask:?}");
+        let (code, stdout, stderr) = run(&[ask, &["--config", "other.toml"][..]].concat());
+        assert_eq!((code, stdout.as_str()), (1, ""), "{ask:?}");
+        let is_told = stderr.contains("catalogue.sqlite has the instances of another storage root: ");
+        assert!(is_told && stderr.contains("set catalogue.path to another file"), "{stderr}");
+    }
+}
+
 #[test]
 fn a_time_that_cannot_be_read_is_a_usage_error_that_teaches() {
     let (code, _, stderr) = output(&["studies", "--since", "yesterday"]);

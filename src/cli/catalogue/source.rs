@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tidegate_catalogue::Reader;
+use tidegate_actors::CatalogueSettings;
+use tidegate_catalogue::{Error, Reader};
 
 use crate::admin::catalogue::look::LookError;
 use crate::admin::catalogue::model::CatalogueState;
@@ -13,18 +14,31 @@ use crate::cli::client::Client;
 use crate::cli::output;
 use crate::cli::reach::Reach;
 
+/// A reader of the catalogue of `root`.
+///
+/// # Errors
+/// It cannot be read, or is that of another root: one that is not the node's own may be named by two configurations, or its root not be mounted.
+pub(in crate::cli) fn reader(root: &Path, settings: &CatalogueSettings) -> Result<Reader, Error> {
+    let mut reader = Reader::open(&settings.path)?;
+    if !settings.is_own && reader.root()? != tidegate_storage::root_id(root) {
+        return Err(Error::OtherRoot { path: settings.path.clone(), root: None });
+    }
+    Ok(reader)
+}
+
 /// A node, and the file that is read when it does not run.
 pub(super) struct Source {
     client: Client,
-    files: Vec<PathBuf>,
+    /// Each with its storage root.
+    catalogues: Vec<(PathBuf, CatalogueSettings)>,
     reader: Option<Reader>,
 }
 
 impl Source {
     /// Of the node that these options select; or the exit code, after the error is printed.
     pub(super) fn of(reach: Reach) -> Result<Self, Exit> {
-        let files = reach.catalogues()?;
-        Ok(Self { client: reach.client()?, files, reader: None })
+        let catalogues = reach.catalogues()?;
+        Ok(Self { client: reach.client()?, catalogues, reader: None })
     }
 
     /// Asks the node, or looks into the file. An error is printed.
@@ -53,14 +67,15 @@ impl Source {
 
     /// The first catalogue that there is.
     fn open(&self, no_node: &AskError) -> Result<Reader, Exit> {
-        let Some(path) = self.files.iter().find(|path| is_there(path)) else { return Err(refuse(no_node)) };
-        let shown = path.display();
-        match Reader::open(path) {
+        let there = self.catalogues.iter().find(|(_, settings)| is_there(&settings.path));
+        let Some((root, settings)) = there else { return Err(refuse(no_node)) };
+        let shown = settings.path.display();
+        match reader(root, settings) {
             Ok(reader) => {
                 output::complain(&format!("no node is running: read from {shown}, as it was left"));
                 Ok(reader)
             }
-            Err(tidegate_catalogue::Error::ReadOnly { .. }) => {
+            Err(Error::ReadOnly { .. }) => {
                 output::complain(&format!(
                     "no node is running, and permission is denied for its catalogue {shown}: run this as the user that the node runs as, or \
                      as root"
@@ -68,7 +83,7 @@ impl Source {
                 Err(Exit::Unanswered)
             }
             Err(error) => {
-                output::complain(&format!("no node is running, and its catalogue cannot be read: {error}"));
+                output::complain(&format!("no node is running, and its catalogue cannot be read: {error}: {}", error.advice()));
                 Err(Exit::Failed)
             }
         }

@@ -7,6 +7,8 @@ use tidegate_actors::CatalogueSettings;
 use tidegate_catalogue::{Error, InstanceRow, Place, Reader, State};
 use tidegate_storage::verify::Known;
 
+use crate::cli::catalogue::reader;
+
 /// Paths that are asked for at a time.
 const PAGE: u32 = 1000;
 
@@ -24,12 +26,8 @@ impl Catalogued {
     /// If it cannot be read, or is that of another root.
     pub(super) fn open(root: &Path, settings: Option<&CatalogueSettings>) -> Result<Option<Self>, String> {
         let Some(settings) = settings.filter(|settings| settings.path.exists()) else { return Ok(None) };
-        let failed = |error: Error| format!("the catalogue is not used: {error}");
-        let mut reader = Reader::open(&settings.path).map_err(failed)?;
-        let of = reader.root().map_err(failed)?;
-        if !settings.is_own && of != tidegate_storage::root_id(root) {
-            return Err(failed(Error::OtherRoot { path: settings.path.clone(), root: None }));
-        }
+        let failed = |error: Error| format!("the catalogue is not used: {error}: {}", error.advice());
+        let reader = reader(root, settings).map_err(failed)?;
         Ok(Some(Self { reader: Mutex::new(reader), failure: Mutex::default() }))
     }
 
