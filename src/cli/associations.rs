@@ -15,6 +15,9 @@ use crate::admin::model::Association;
 
 /// `tidegate associations`
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Numbers are reserved in blocks of 1,024, so that none comes twice: a start passes over the rest of a block, and a storage root of an \
+earlier version goes on at 1,048,576. No association is lost between them.")]
 pub(super) struct AssociationsArgs {
     #[command(flatten)]
     look: LookArgs,

@@ -167,7 +167,7 @@ fn a_whole_file_elsewhere_than_the_known_layouts_is_misplaced_and_no_damage() {
         assert_eq!(conditions(at, &["--config", "changed.toml", "--layout", added]), with_rules);
     }
     let (_, stdout, _) = run_to_end(&mut tidegate(at, &["verify", "data"]));
-    assert!(stdout.contains("1 misplaced, 0 damaged") && stdout.contains("1 are misplaced, and no damage"), "{stdout}");
+    assert!(stdout.contains("1 misplaced, 0 damaged") && stdout.contains("1 is misplaced, and no damage"), "{stdout}");
 
     // Damage stays damage, wherever the file is.
     let misplaced = at.join("data/ct/1.2.3.1.dcm");

@@ -90,10 +90,14 @@ pub(crate) struct InstanceNumbers {
     /// Absent if no instance has a number.
     pub(crate) lowest: Option<i64>,
     pub(crate) highest: Option<i64>,
-    /// How many between them no instance has.
+    /// How many between those that are known no instance has, nor had one whose file is gone.
     pub(crate) missing: u64,
     /// The first 64 ranges of them, each with both ends.
     pub(crate) missing_ranges: Vec<[i64; 2]>,
+    /// How many only files have had that are gone.
+    pub(crate) gone: u64,
+    /// The first 64 ranges of them, each with both ends.
+    pub(crate) gone_ranges: Vec<[i64; 2]>,
     /// Numbers that more than one instance has.
     pub(crate) repeated: u64,
     /// Files without a number.
@@ -388,9 +392,10 @@ impl From<SeriesRow> for Series {
 impl From<Numbers> for InstanceNumbers {
     fn from(numbers: Numbers) -> Self {
         let (lowest, highest) = numbers.range.unzip();
-        let missing_ranges = numbers.missing_ranges.into_iter().map(<[i64; 2]>::from).collect();
-        let Numbers { missing, repeated, without, .. } = numbers;
-        Self { lowest, highest, missing, missing_ranges, repeated, without }
+        let ranges = |ranges: Vec<(i64, i64)>| ranges.into_iter().map(<[i64; 2]>::from).collect();
+        let (missing_ranges, gone_ranges) = (ranges(numbers.missing_ranges), ranges(numbers.gone_ranges));
+        let Numbers { missing, gone, repeated, without, .. } = numbers;
+        Self { lowest, highest, missing, missing_ranges, gone, gone_ranges, repeated, without }
     }
 }
 

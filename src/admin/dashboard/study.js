@@ -69,26 +69,27 @@ function trouble(study, series) {
   put($("study-trouble"), words.map((text) => make("li", {}, text)));
   $("study-trouble").hidden = !words.length;
 }
-const ranges = (numbers) => numbers.missing_ranges.map(([a, b]) => (a === b ? `${a}` : `${a}–${b}`)).join(", ");
+const ranges = (of) => of.map(([a, b]) => (a === b ? `${a}` : `${a}–${b}`)).join(", ");
 function numberCell({ numbers }) {
-  const { lowest, highest, missing, repeated, without } = numbers;
+  const { lowest, highest, missing, missing_ranges, gone, gone_ranges, repeated, without } = numbers;
   const box = make("span", {}, lowest === null ? "–" : lowest === highest ? `${lowest}` : `${lowest}–${highest}`);
   if (lowest !== null && highest > lowest) box.append(strip(numbers));
-  if (missing) {
-    const all = ranges(numbers);
+  for (const [kind, word, total, of] of [["warn", "missing", missing, missing_ranges], ["bad", "gone", gone, gone_ranges]]) {
+    if (!total) continue;
+    const all = ranges(of);
     const listed = all.length > 70 ? `${all.slice(0, all.lastIndexOf(",", 70))}, …` : all;
-    box.append(make("span", { class: "tag warn", title: all }, `missing ${count(missing)}: ${listed}`));
+    box.append(make("span", { class: `tag ${kind}`, title: all }, `${word} ${count(total)}: ${listed}`));
   }
   if (repeated) box.append(second(`${plural(repeated, "number")} used more than once`));
   if (without) box.append(second(`${plural(without, "file")} without a number`));
   return box;
 }
 // The numbers from the lowest to the highest, with the gaps where they are.
-function strip({ lowest, highest, missing_ranges }) {
+function strip({ lowest, highest, missing_ranges, gone_ranges }) {
   const span = highest - lowest + 1;
   const svg = draw("svg", { class: "numbers", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" });
   svg.append(draw("rect", { class: "there", width: 100, height: 6 }));
-  for (const [a, b] of missing_ranges) {
+  for (const [a, b] of [...missing_ranges, ...gone_ranges]) {
     // A gap of one number among thousands is still seen.
     svg.append(draw("rect", { class: "missing", x: (a - lowest) * 100 / span, width: Math.max((b - a + 1) * 100 / span, 0.8), height: 6 }));
   }

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 
+pub(super) use self::source::reader;
 use self::source::{Source, refuse};
 use super::Exit;
 use super::output::{self, show};
@@ -26,7 +27,7 @@ use crate::admin::catalogue::state::CatalogueWork;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 All conditions must fit, in upper or lower case. TEXT is what one has at hand: the beginning of a patient ID, of a patient's name (family \
-name first, as DICOM writes it) or of any of its components, of an accession number or of a Study Instance UID, or a whole AE title.
+name first: Doe^Jane or \"Doe, Jane\") or of any of its components, of an accession number or of a Study Instance UID, or a whole AE title.
 
 Times are UTC. If no node runs, the catalogue is read as it was left. Exit codes: 0 found, 1 nothing fits or the catalogue cannot be \
 read, 2 usage or configuration error, 4 no node answered.

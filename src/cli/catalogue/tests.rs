@@ -154,6 +154,7 @@ SERIES  MODALITY  FILES      SIZE  NUMBERS
      1        CT     22  21.5 KiB     1-23  Axial
   1.2.1.0
   missing 4 of the numbers: 14-16, 20
+  gone 1 of the numbers: 24
   1 number is of more than one instance
   1 file is without a number
   1 further version is of an instance that is there already

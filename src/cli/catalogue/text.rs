@@ -118,11 +118,11 @@ fn range(numbers: &InstanceNumbers) -> String {
 fn remarks(series: &Series) -> Vec<String> {
     let mut remarks = Vec::new();
     let numbers = &series.numbers;
-    if numbers.missing > 0 {
-        let ranges = numbers.missing_ranges.iter().take(MAX_RANGES).map(|[from, to]| span(*from, *to));
-        let more = if numbers.missing_ranges.len() > MAX_RANGES { " …" } else { "" };
-        let list = ranges.collect::<Vec<_>>().join(", ");
-        remarks.push(format!("missing {} of the numbers: {list}{more}", numbers.missing));
+    let known = [("missing", numbers.missing, &numbers.missing_ranges), ("gone", numbers.gone, &numbers.gone_ranges)];
+    for (what, total, ranges) in known.into_iter().filter(|(_, total, _)| *total > 0) {
+        let list = ranges.iter().take(MAX_RANGES).map(|[from, to]| span(*from, *to)).collect::<Vec<_>>().join(", ");
+        let more = if ranges.len() > MAX_RANGES { " …" } else { "" };
+        remarks.push(format!("{what} {total} of the numbers: {list}{more}"));
     }
     if numbers.repeated > 0 {
         remarks.push(format!("{} of more than one instance", count_are(numbers.repeated, "number")));

@@ -225,30 +225,35 @@ fn summary(root: &Path, totals: &Totals, since_ms: Option<i64>, json: bool) -> S
         });
     }
     let mut text = format!(
-        "{}: {files} files{}, {}: {whole} whole, {malformed_as_received} malformed as received, {misplaced} misplaced, {damaged} damaged\n",
+        "{}: {files} files{}, {}: {whole} whole, {malformed_as_received} malformed as received, {misplaced} misplaced, {damaged} damaged, {missing} missing\n",
         root.display(),
         since.map(|since| format!(" received since {since}")).unwrap_or_default(),
         ByteSize(bytes).display().iec(),
     );
+    let are = |number: u64| if number == 1 { "1 is".to_owned() } else { format!("{number} are") };
     if missing > 0 {
         text.push_str(&format!(
-            "{missing} are missing: the catalogue has them, and the disk has not; restore them, or let `tidegate catalogue rebuild` note that \
-             they are gone\n"
+            "{} missing: the catalogue has them, and the disk has not; restore what is missing, or let `tidegate catalogue catch-up` \
+             note that it is gone\n",
+            are(missing)
         ));
     }
     if misplaced > 0 {
         text.push_str(&format!(
-            "{misplaced} are misplaced, and no damage: moved, or stored under another layout; --config names the node's configuration, \
-             --layout a layout of former times\n"
+            "{} misplaced, and no damage: moved, or stored under another layout; --config names the node's configuration, \
+             --layout a layout of former times\n",
+            are(misplaced)
         ));
     }
     if foreign > 0 {
         text.push_str(&format!(
-            "{foreign} are foreign: neither DICOM files nor at a path of the layout, links, or names with a leading period\n"
+            "{} foreign: neither DICOM files nor at a path of the layout, links, or names with a leading period\n",
+            are(foreign)
         ));
     }
     if without_digest > 0 {
-        text.push_str(&format!("{without_digest} have no digest: their structure was verified, not every byte\n"));
+        let have = if without_digest == 1 { "has" } else { "have" };
+        text.push_str(&format!("{without_digest} {have} no digest: the structure was verified, not every byte\n"));
     }
     text
 }
@@ -262,6 +267,15 @@ mod tests {
     use tidegate_storage::verify::Fault;
 
     use super::*;
+
+    #[test]
+    fn the_totals_count_what_is_missing_in_words_that_fit_one() {
+        let text = |missing| summary(Path::new("data"), &Totals { files: 3, missing, ..Totals::default() }, None, false);
+        let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+        assert!(first(&text(0)).ends_with("3 whole, 0 malformed as received, 0 misplaced, 0 damaged, 0 missing"));
+        assert!(first(&text(1)).ends_with(" 1 missing") && text(1).contains("\n1 is missing: "), "{}", text(1));
+        assert!(text(2).contains("\n2 are missing: "), "{}", text(2));
+    }
 
     #[test]
     fn lines_are_for_people_or_for_programs() {
