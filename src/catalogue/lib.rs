@@ -24,8 +24,8 @@ pub use catalogue::{Catalogue, Gap};
 pub use check::Problem;
 pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
-    ArrivalRow, Cursor, FileRow, InstanceRow, NotACursor, Numbers, OriginRow, Page, Place, Reader, Search, SeriesRow,
-    Study, StudyRow, Totals,
+    ArrivalRow, Cursor, FileRow, InstanceRow, MAX_VERSIONS, NotACursor, Numbers, OriginRow, Page, Place, Reader,
+    Search, SeriesRow, StoredFile, Study, StudyRow, Totals,
 };
 pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};
 pub use tidegate_database::{BUSY_TIMEOUT, Error, NotAUid, PackedUid, QUERY_TIMEOUT, Remedy};

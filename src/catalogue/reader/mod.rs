@@ -4,6 +4,7 @@ mod condition;
 mod ids;
 mod instance;
 mod search;
+mod stored;
 mod study;
 
 use std::path::Path;
@@ -17,6 +18,7 @@ use crate::open::DESIGN;
 use crate::record::State;
 pub use instance::{InstanceRow, Place};
 pub use search::{Cursor, NotACursor, Page, Search};
+pub use stored::{MAX_VERSIONS, StoredFile};
 pub use study::{ArrivalRow, Numbers, OriginRow, SeriesRow, Study, StudyRow};
 
 /// A connection that reads. A query takes at most [`QUERY_TIMEOUT`](crate::QUERY_TIMEOUT), and holds a bounded part of the catalogue in memory.
