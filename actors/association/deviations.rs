@@ -12,7 +12,8 @@ use crate::gauges::incidents::Class;
 impl Connection {
     /// Counts what is unusual about a C-STORE-RQ that is served.
     pub(super) fn note_unusual_request(&self, request: &StoreRequest, meta: &FileMeta) {
-        if !meta.sop_instance_uid.is_standard() {
+        let uid = &meta.sop_instance_uid;
+        if !uid.is_standard() || !uid.is_all_of(request.affected_sop_instance_uid()) {
             self.deviates("sop_instance_uid", meta, "sop instance uid is not one by PS3.5 §9.1");
         }
         if request.has_foreign_elements {

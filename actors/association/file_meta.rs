@@ -31,15 +31,17 @@ fn file_meta(request: &StoreRequest, peer: &Peer, policy: &Policy) -> Result<Fil
     if !request.is_storage_context() {
         return Err(Refusal::NotAStorageContext);
     }
-    let sop_class_uid = Uid::parse(request.affected_sop_class_uid()).map_err(Refusal::ClassUid)?;
+    let parse = if policy.strict { Uid::parse } else { Uid::parse_loosely };
+    let sop_class_uid = parse(request.affected_sop_class_uid()).map_err(Refusal::ClassUid)?;
     let sop_class = sop_class_uid.as_str();
     // Another class than the context's must be one that the peer could have proposed.
-    if sop_class != &*request.abstract_syntax
-        && (policy.strict || !policy.stores(sop_class) || peer.is_denied(sop_class))
+    let stores = |class: &Uid| {
+        policy.stores(class.as_str()) || (policy.accept_unknown_sop_classes && class.loggable().is_none())
+    };
+    if sop_class != &*request.abstract_syntax && (policy.strict || !stores(&sop_class_uid) || peer.is_denied(sop_class))
     {
         return Err(Refusal::ClassOfAnotherContext);
     }
-    let parse = if policy.strict { Uid::parse } else { Uid::parse_loosely };
     let sop_instance_uid = parse(request.affected_sop_instance_uid()).map_err(Refusal::InstanceUid)?;
     Ok(FileMeta {
         sop_class_uid,

@@ -297,6 +297,7 @@ impl Connection {
             return Ok(());
         };
         let credential = identity.as_ref().and_then(|identity| users.credential(&identity.name));
+        let is_missing = identity.is_none();
         let is_right = match identity {
             None if !access.require_user => return Ok(()),
             None => false,
@@ -319,9 +320,13 @@ impl Connection {
         }
         self.leases.note_failed_identity();
         self.node.env.gauges.counters.users_rejected.increment();
-        if let Some(unlogged) = self.deny(Denial::UserIdentity, ()) {
+        if let Some(unlogged) = self.deny(Denial::UserIdentity, is_missing) {
             let (calling, called) = (self.peer.calling(), self.peer.called());
-            warn!(peer = %self.peer.address, calling, called, unlogged, "user identity is missing or wrong");
+            let cause = match is_missing {
+                true => "the peer sent none: set user and passcode there, or user_identity.required = false",
+                false => "this user is unknown, or the passcode is another",
+            };
+            warn!(peer = %self.peer.address, calling, called, cause, unlogged, "user identity is missing or wrong");
         }
         Err(Refused::denied(Rejection::NoReasonGiven, "user identity is missing or wrong"))
     }

@@ -32,20 +32,29 @@ impl Connection {
 
     /// Ends the association at a limit. Instances at the writers are stored, but their responses are not sent.
     pub(super) fn on_limit(&mut self, limit: &'static str) -> End {
-        self.inbound.discard();
         if let Some(unlogged) = self.incident(Class::Limit, limit, ()) {
+            let AssociationSettings { max_instances, max_bytes, max_dataset_bytes, .. } = self.node.live.associations;
+            let allowed = match limit {
+                "max_instances" => Some(max_instances),
+                "max_bytes" => Some(max_bytes),
+                "max_dataset" => Some(max_dataset_bytes),
+                _ => None,
+            };
             warn!(
                 peer = %self.peer.address,
                 calling = self.peer.calling(),
                 called = self.peer.called(),
                 association = self.peer.association(),
                 limit,
+                allowed,
+                sop_instance = self.inbound.request().and_then(|request| request.operation.sop_instance()),
                 instances = self.record.requests(),
                 bytes = self.record.dataset_bytes(),
                 unlogged,
                 "association over a limit, aborted"
             );
         }
+        self.inbound.discard();
         self.session.abort();
         End::LimitReached
     }

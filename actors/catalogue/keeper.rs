@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tidegate_catalogue::catch_up::Disk;
+use tidegate_catalogue::catch_up::{DifferenceKind, Disk};
 use tidegate_catalogue::{Catalogue, DESIGN, Error, Remedy, set_aside};
 use tidegate_memory::MemoryBudget;
 use tidegate_storage::StoreError;
@@ -393,6 +393,14 @@ fn log_end(state: &WorkState) {
             took_ms,
             "catalogue caught up"
         );
+        // A catch-up reads each file as it is now, so later ones find nothing.
+        let altered = state.named.iter().filter(|difference| difference.kind != DifferenceKind::Unreadable).count();
+        if altered > 0 {
+            warn!(
+                files = altered,
+                "stored files are not as the catalogue had them: tidegate verify names those that are damaged"
+            );
+        }
     }
 }
 

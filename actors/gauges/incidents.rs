@@ -112,11 +112,15 @@ impl Topic {
 }
 
 /// Lines that were not logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Suppressed {
     pub(crate) lines: u64,
     /// Their sources; [`MAX_REMEMBERED`] means that or more.
     pub(crate) sources: usize,
+    /// The source, if it is one.
+    pub(crate) source: Option<Source>,
+    /// Their kinds, the most frequent first, as `below_min_free 7, accepted 3`.
+    pub(crate) kinds: String,
 }
 
 /// The counts since the start, and the last lines.
@@ -130,7 +134,8 @@ struct State {
     counts: BTreeMap<(Class, &'static str), u64>,
     lines: HashMap<(Source, Topic, &'static str), Lines>,
     shares: HashMap<Topic, Lines>,
-    suppressed: u64,
+    /// By kind.
+    suppressed: BTreeMap<&'static str, u64>,
     suppressed_sources: HashSet<Source>,
     told: Option<Instant>,
 }
@@ -255,7 +260,7 @@ impl State {
             return Some(unlogged + std::mem::take(&mut lines.unlogged));
         }
         lines.unlogged += 1 + unlogged;
-        self.suppressed += 1;
+        *self.suppressed.entry(kind).or_default() += 1;
         if self.suppressed_sources.len() < MAX_REMEMBERED {
             self.suppressed_sources.insert(source);
         }
@@ -264,12 +269,19 @@ impl State {
 
     fn take_suppressed(&mut self, now: Instant) -> Option<Suppressed> {
         let told = *self.told.get_or_insert(now);
-        if self.suppressed == 0 || now.duration_since(told) < MINUTE {
+        if self.suppressed.is_empty() || now.duration_since(told) < MINUTE {
             return None;
         }
         self.told = Some(now);
-        let sources = std::mem::take(&mut self.suppressed_sources).len();
-        Some(Suppressed { lines: std::mem::take(&mut self.suppressed), sources })
+        let sources = std::mem::take(&mut self.suppressed_sources);
+        let mut kinds: Vec<_> = std::mem::take(&mut self.suppressed).into_iter().collect();
+        kinds.sort_by_key(|(_, lines)| std::cmp::Reverse(*lines));
+        Some(Suppressed {
+            lines: kinds.iter().map(|(_, lines)| lines).sum(),
+            sources: sources.len(),
+            source: sources.iter().next().filter(|_| sources.len() == 1).copied(),
+            kinds: kinds.iter().map(|(kind, lines)| format!("{kind} {lines}")).collect::<Vec<_>>().join(", "),
+        })
     }
 }
 
@@ -347,11 +359,32 @@ mod tests {
         assert_eq!(state.lines.len(), MAX_REMEMBERED + 1, "the others share a line");
         let later = start + MINUTE;
         assert_eq!(state.take_suppressed(start), None, "a minute begins");
-        let suppressed = Suppressed { lines: u64::from(3 * MAX_REMEMBERED as u32 - logged), sources: MAX_REMEMBERED };
+        let lines = u64::from(3 * MAX_REMEMBERED as u32 - logged);
+        let kinds = format!("http {lines}");
+        let suppressed = Suppressed { lines, sources: MAX_REMEMBERED, source: None, kinds };
         assert_eq!(state.take_suppressed(later), Some(suppressed));
         assert_eq!(state.take_suppressed(later + MINUTE), None);
         assert_eq!(state.worth_a_line(http, "http", Source::of(peer(u32::MAX >> 8)), 0, later), Some(0));
         assert_eq!(state.lines.len(), 1, "what is old is forgotten");
+    }
+
+    #[test]
+    fn what_was_suppressed_is_told_by_kind_and_by_its_one_source() {
+        let mut state = state();
+        let start = Instant::now();
+        assert_eq!(state.take_suppressed(start), None);
+        let source = Source::of(peer(1));
+        let mut note = |class, kind, times| {
+            for _ in 0..times {
+                state.worth_a_line(Topic::Amiss(class), kind, source, 0, start);
+            }
+        };
+        note(Class::Stranger, "http", 3);
+        note(Class::Refusal, "below_min_free", 30);
+        let told = state.take_suppressed(start + MINUTE).unwrap();
+        // The first line of each, seven further refusals, and none of a further cause.
+        assert_eq!(told.kinds, "below_min_free 22, http 2");
+        assert_eq!((told.lines, told.sources, told.source), (24, 1, Some(source)));
     }
 
     #[test]

@@ -167,8 +167,11 @@ impl Figures {
         }
         let each_second = self.ticks.is_multiple_of(TICKS_A_SECOND);
         self.ticks += 1;
-        if each_second && let Some(Suppressed { lines, sources }) = self.shared.gauges.incidents.take_suppressed() {
-            info!(suppressed = lines, sources, "log lines about peers suppressed");
+        if each_second
+            && let Some(Suppressed { lines, sources, source, kinds }) = self.shared.gauges.incidents.take_suppressed()
+        {
+            let source = source.map(|source| source.to_string());
+            info!(suppressed = lines, sources, source, kinds, "log lines about peers suppressed");
         }
         let before = *self.shared.pressure.borrow();
         let watermarks = Watermarks::new(self.shared.budget.limit());

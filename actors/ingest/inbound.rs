@@ -55,6 +55,11 @@ impl<R> Inbound<R> {
         self.current.is_some()
     }
 
+    /// The request whose dataset is arriving.
+    pub(crate) fn request(&self) -> Option<&R> {
+        self.current.as_ref().map(|(request, _)| request)
+    }
+
     /// From here on the dataset leases nothing that it can do without.
     pub(crate) fn be_modest(&mut self) {
         self.is_modest = true;

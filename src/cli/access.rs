@@ -49,6 +49,7 @@ pub(super) struct CheckAccessArgs {
 struct Decision<'a> {
     #[serde(flatten)]
     explanation: &'a Explanation,
+    rejects_called_ae_title: bool,
     max_associations: Option<usize>,
     layout: String,
     duplicates: String,
@@ -68,8 +69,11 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
     let policy = &live.associations.policy;
     let called = args.called.as_deref().unwrap_or(&policy.ae_title);
     let requestor = Requestor { calling: &args.calling, called, address: args.from, certificate: certificate.as_ref() };
-    let explanation = live.access.rules.explain(&requestor, args.sop_class.as_deref());
-    let decision = decision(&explanation, &live.access, settings);
+    let mut explanation = live.access.rules.explain(&requestor, args.sop_class.as_deref());
+    // The node looks at the called title before it looks at the rules.
+    let rejects_called_ae_title = policy.require_called_ae_title && called != policy.ae_title;
+    explanation.allowed &= !rejects_called_ae_title;
+    let decision = decision(&explanation, rejects_called_ae_title, &live.access, settings);
     if args.json {
         return match serde_json::to_string_pretty(&decision) {
             Ok(text) => output::print(&format!("{text}\n")),
@@ -86,6 +90,10 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
     let what = if args.sop_class.is_some() { "instances of this SOP class" } else { "the association" };
     let verdict = if explanation.allowed { "allowed" } else { "denied" };
     text.push_str(&match &explanation.decided_by {
+        _ if rejects_called_ae_title => {
+            let own = &policy.ae_title;
+            format!("denied: the association, because node.require_called_ae_title wants the called AE title {own:?}\n")
+        }
         Some(rule) => format!("{verdict}: {what}, by rule {rule:?}\n"),
         None if explanation.allowed => format!("{verdict}: {what}, because there are no rules\n"),
         None => format!("{verdict}: {what}, because no rule matches\n"),
@@ -97,18 +105,21 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
             "  max_associations {limit}, layout {layout}, duplicates {duplicates}, durability {durability}\n"
         ));
     }
-    if policy.require_called_ae_title && called != policy.ae_title {
-        text.push_str("but node.require_called_ae_title rejects this called AE title\n");
-    }
     output::print(&text)
 }
 
-fn decision<'a>(explanation: &'a Explanation, access: &AccessSettings, settings: &Settings) -> Decision<'a> {
+fn decision<'a>(
+    explanation: &'a Explanation,
+    rejects_called_ae_title: bool,
+    access: &AccessSettings,
+    settings: &Settings,
+) -> Decision<'a> {
     let terms: Terms = explanation.rule_index.map(|index| access.terms[index].clone()).unwrap_or_default();
     let usual = settings.node.storage.placement();
     let placement = terms.placement.as_deref().unwrap_or(&usual);
     Decision {
         explanation,
+        rejects_called_ae_title,
         max_associations: terms.max_associations,
         layout: placement.layout.template().to_owned(),
         duplicates: placement.duplicates.to_string(),

@@ -12,15 +12,20 @@ use crate::unprintable::harmless;
 
 /// Writes `text`, made [`harmless`], to stdout and flushes it. A reader that closed the pipe early (`| head`) has read enough.
 pub(super) fn print(text: &str) -> Exit {
+    print_next(text).err().unwrap_or(Exit::Done)
+}
+
+/// As [`print`], for a command that goes on printing. An error is the exit code of the command: nobody reads any more, or stdout failed.
+pub(super) fn print_next(text: &str) -> Result<(), Exit> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(harmless(text).as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => Exit::Done,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
-        Err(error) => {
-            complain(&format!("cannot write to stdout: {error}"));
-            Exit::Failed
+    let printed = stdout.write_all(harmless(text).as_bytes()).and_then(|()| stdout.flush());
+    printed.map_err(|error| {
+        if error.kind() == ErrorKind::BrokenPipe {
+            return Exit::Done;
         }
-    }
+        complain(&format!("cannot write to stdout: {error}"));
+        Exit::Failed
+    })
 }
 
 /// Writes `what` to stdout: as JSON, or as the text of `render`, which fits so many columns.

@@ -33,13 +33,16 @@ impl Uid {
     }
 
     /// The same for a UID that names an instance to be kept, whatever made it: printable ASCII is taken, except for the backslash, which
-    /// separates values, and the slash.
+    /// separates values, and the slash. Text behind a NUL is not part of it, nor is white space at its end.
     pub fn parse_loosely(raw: &[u8]) -> Result<Self, InvalidUid> {
         match Self::parse(raw) {
             Err(InvalidUid::Character { .. }) => {}
             parsed => return parsed,
         }
-        let uid = trim_padding(raw);
+        let uid = before_nul(raw);
+        if uid.is_empty() {
+            return Err(InvalidUid::Empty);
+        }
         let is_kept = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'/' | b'\\');
         match (std::str::from_utf8(uid), uid.iter().position(|byte| !is_kept(byte))) {
             (Ok(text), None) => Ok(Self(text.into())),
@@ -55,6 +58,11 @@ impl Uid {
                 && (part == "0" || !part.starts_with('0'))
         };
         self.0.len() <= 64 && self.0.split('.').all(is_component)
+    }
+
+    /// Whether `raw` has nothing but this UID and padding.
+    pub fn is_all_of(&self, raw: &[u8]) -> bool {
+        trim_padding(raw) == self.0.as_bytes()
     }
 
     /// The UID for a log. `None`: it has other characters than digits and periods, so it might hold the name of a patient.
@@ -94,7 +102,7 @@ pub enum InvalidUid {
         length: usize,
     },
     /// Something other than digits and periods, or than what is kept loosely.
-    #[error("uid has a character that is not kept (at {at})")]
+    #[error("character {at} of the uid is not accepted")]
     Character {
         /// The first invalid character, counted from 1. The character itself is not logged: it may be part of a patient's name.
         at: usize,
@@ -107,6 +115,12 @@ pub(crate) fn trim_padding(raw: &[u8]) -> &[u8] {
     let start = raw.iter().position(|b| !is_padding(b)).unwrap_or(raw.len());
     let end = raw.iter().rposition(|b| !is_padding(b)).map_or(start, |last| last + 1);
     &raw[start..end]
+}
+
+/// What most receivers take of a value: they end it at a NUL, and pass over white space.
+pub(crate) fn before_nul(raw: &[u8]) -> &[u8] {
+    let value = trim_padding(raw);
+    value.split(|byte| *byte == 0).next().unwrap_or_default().trim_ascii()
 }
 
 fn is_foreign(byte: &u8) -> bool {
@@ -149,9 +163,14 @@ mod tests {
         for raw in [&b"1.2.x-3_4"[..], b"1.2 3\0", b"A", b"1.2.840.01", b"1+2:3"] {
             let uid = Uid::parse_loosely(raw).unwrap();
             assert_eq!(uid.as_str().as_bytes(), trim_padding(raw));
+            assert_eq!(before_nul(raw), trim_padding(raw));
             assert!(!uid.is_standard(), "{uid}");
         }
-        for raw in [&b"1.2/3"[..], b"1.2\\3", b"1.2\x003", b"1.2\n", b"\xe9", "1.\u{0662}".as_bytes(), b"", b" "] {
+        for raw in [&b"1.2\x003"[..], b"1.2\n", b" 1.2\t", b"1.2\0junk of \xe9"] {
+            let uid = Uid::parse_loosely(raw).unwrap();
+            assert!(uid.as_str() == "1.2" && !uid.is_all_of(raw) && uid.is_all_of(b"1.2\0"), "{uid}");
+        }
+        for raw in [&b"1.2/3"[..], b"1.2\\3", b"1.2\n3", b"\xe9", "1.\u{0662}".as_bytes(), b"", b" ", b"\t\0junk"] {
             assert!(Uid::parse_loosely(raw).is_err(), "{raw:?}");
         }
         assert!(Uid::parse(b"1.2.840.0.10").unwrap().is_standard());

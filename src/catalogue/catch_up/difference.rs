@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::disk::Seen;
 use crate::batch::{Known, uid_of};
 use crate::catalogue::Catalogue;
 use crate::open::DESIGN;
@@ -81,6 +82,18 @@ pub(super) fn of_file(record: &Record, known: Option<&Known>) -> Option<Differen
         return Some(DifferenceKind::Size { recorded_bytes: known.bytes, found_bytes: record.bytes });
     }
     (known.digest != record.digest.or(known.digest)).then_some(DifferenceKind::Digest)
+}
+
+/// What differs between a file, before it is read, and what is known of it: somebody has changed it since it was stored.
+pub(super) fn of_seen(seen: &Seen, known: &Known) -> Option<DifferenceKind> {
+    if known.state != State::Present {
+        return None;
+    }
+    if known.bytes != seen.bytes {
+        return Some(DifferenceKind::Size { recorded_bytes: known.bytes, found_bytes: seen.bytes });
+    }
+    let other = |seen: u128| known.digest.is_some_and(|known| known != seen);
+    seen.digest.is_some_and(other).then_some(DifferenceKind::Digest)
 }
 
 /// The first differences of a check.

@@ -88,7 +88,7 @@ pub struct CatchUp<D: Disk> {
     /// The last gap when it began.
     gap: i64,
     progress: Progress,
-    /// Of a check.
+    /// Of a check all differences; else the files that another program has changed.
     named: Named,
 }
 
@@ -290,6 +290,11 @@ impl<D: Disk> CatchUp<D> {
             }
         }
         if must_read {
+            if self.corrects
+                && let Some(kind) = known.as_ref().and_then(|known| difference::of_seen(&file.seen, known))
+            {
+                self.named.note(&path, None, kind);
+            }
             step.unknown.push(path);
         }
         Ok(())

@@ -155,14 +155,14 @@ pub(super) fn studies(args: StudiesArgs) -> Exit {
     };
     warn_if_partial(found.catalogue.as_ref());
     if found.studies.is_empty() && !json {
-        return nothing("no study fits");
+        return nothing("no study matches; patients are not kept if catalogue.patient is false");
     }
     let printed = show(json, &found, text::studies);
     if found.studies.is_empty() {
         return Exit::Failed;
     }
     if found.next.is_some() && !json {
-        output::complain(&format!("these are the newest {limit}: --limit shows more, and conditions fewer"));
+        output::complain(&format!("only the newest {limit} are shown: raise --limit, or narrow the search"));
     }
     printed
 }

@@ -64,10 +64,12 @@ fn print(client: &Client, json: bool, frames: Option<u64>) -> Result<Exit, AskEr
         } else {
             look::status_text(&look.status, output::width()) + "\n"
         };
-        let exit = output::print(&text);
-        shown += 1;
-        if exit != Exit::Done || frames.is_some_and(|frames| shown >= frames) {
+        if let Err(exit) = output::print_next(&text) {
             return Ok(exit);
+        }
+        shown += 1;
+        if frames.is_some_and(|frames| shown >= frames) {
+            return Ok(Exit::Done);
         }
         thread::sleep(PERIOD);
     }

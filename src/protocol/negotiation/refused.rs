@@ -4,12 +4,12 @@ use std::fmt;
 
 use crate::registry::with_name;
 
-/// Most refused contexts of a request that are kept by name. The rest is counted.
-const MOST_NAMED: usize = 8;
+/// Most abstract syntaxes of refused contexts of a request that are kept by name. The rest is counted.
+const MOST_NAMED: usize = 32;
 /// Most transfer syntaxes of each that are kept.
 const MOST_OFFERED: usize = 4;
-/// Bytes of the text up to which a further context is named.
-const TEXT_BYTES: usize = 600;
+/// Bytes of the text up to which a further abstract syntax is named.
+const TEXT_BYTES: usize = 1000;
 
 /// The reason why a presentation context was refused (PS3.8 §9.3.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,21 +48,50 @@ impl ContextRefusal {
     }
 }
 
-/// The refused contexts of a request. Its `Display` names the first of them in at most [`TEXT_BYTES`], or one.
+/// The refused contexts of a request. Its `Display` names their abstract syntaxes in at most [`TEXT_BYTES`], or one: each once, though many
+/// senders propose a context for each transfer syntax.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefusedContexts {
-    named: Vec<(String, Vec<String>, ContextRefusal)>,
+    named: Vec<Named>,
     counts: [u16; ContextRefusal::ALL.len()],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    abstract_syntax: String,
+    offered: Vec<String>,
+    reason: ContextRefusal,
+    contexts: usize,
+}
+
+impl Named {
+    /// What the text adds to the name.
+    fn detail(&self) -> String {
+        if self.reason != ContextRefusal::TransferSyntaxes {
+            return String::new();
+        }
+        let offered: Vec<_> = self.offered.iter().map(|uid| with_name(uid)).collect();
+        format!(" (offered: {})", offered.join(", "))
+    }
 }
 
 impl RefusedContexts {
     pub(super) fn add(&mut self, abstract_syntax: &str, offered: &[String], reason: ContextRefusal) {
         self.counts[reason as usize] += 1;
-        if self.named.len() < MOST_NAMED {
-            let printable = |c: char| if c.is_ascii_graphic() { c } else { '?' };
-            let cut = |uid: &str| uid.trim_matches(['\0', ' ']).chars().take(64).map(printable).collect::<String>();
+        let printable = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+        let cut = |uid: &str| uid.trim_matches(['\0', ' ']).chars().take(64).map(printable).collect::<String>();
+        let abstract_syntax = cut(abstract_syntax);
+        let is_same = |named: &&mut Named| named.reason == reason && named.abstract_syntax == abstract_syntax;
+        if let Some(named) = self.named.iter_mut().find(is_same) {
+            named.contexts += 1;
+            for uid in offered.iter().map(|uid| cut(uid)) {
+                if named.offered.len() < MOST_OFFERED && !named.offered.contains(&uid) {
+                    named.offered.push(uid);
+                }
+            }
+        } else if self.named.len() < MOST_NAMED {
             let offered = offered.iter().take(MOST_OFFERED).map(|uid| cut(uid)).collect();
-            self.named.push((cut(abstract_syntax), offered, reason));
+            self.named.push(Named { abstract_syntax, offered, reason, contexts: 1 });
         }
     }
 
@@ -78,27 +107,33 @@ impl RefusedContexts {
 
     /// The reason of the first.
     pub fn first(&self) -> Option<ContextRefusal> {
-        self.named.first().map(|(_, _, reason)| *reason)
+        self.named.first().map(|named| named.reason)
     }
 }
 
 impl fmt::Display for RefusedContexts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut named, mut bytes) = (0, 0);
-        for (abstract_syntax, offered, reason) in &self.named {
-            let mut text = format!("{}: {}", with_name(abstract_syntax), reason.text());
-            if *reason == ContextRefusal::TransferSyntaxes {
-                let offered: Vec<_> = offered.iter().map(|uid| with_name(uid)).collect();
-                text += &format!(" (offered: {})", offered.join(", "));
-            }
-            bytes += text.len() + 2;
-            if named > 0 && bytes > TEXT_BYTES {
+        let mut told = 0;
+        // The reason stands once, behind all that it holds for.
+        let mut groups: Vec<(String, ContextRefusal, String)> = Vec::new();
+        let mut bytes = 0;
+        for named in &self.named {
+            let (name, detail) = (with_name(&named.abstract_syntax), named.detail());
+            let joins = groups.last().is_some_and(|(_, reason, _)| *reason == named.reason) && detail.is_empty();
+            bytes += name.len() + 2 + if joins { 0 } else { named.reason.text().len() + 2 + detail.len() };
+            if told > 0 && bytes > TEXT_BYTES {
                 break;
             }
-            write!(f, "{}{text}", if named == 0 { "" } else { "; " })?;
-            named += 1;
+            told += named.contexts;
+            match groups.last_mut().filter(|_| joins) {
+                Some((names, _, _)) => *names += &format!(", {name}"),
+                None => groups.push((name, named.reason, detail)),
+            }
         }
-        match self.total() - named {
+        let text =
+            |(names, reason, detail): &(String, ContextRefusal, String)| format!("{names}: {}{detail}", reason.text());
+        f.write_str(&groups.iter().map(text).collect::<Vec<_>>().join("; "))?;
+        match self.total() - told {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }

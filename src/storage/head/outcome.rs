@@ -5,7 +5,7 @@ use dicom_dictionary_std::tags;
 
 use super::syntax::Evidence;
 use crate::meta::FileMeta;
-use crate::uid::trim_padding;
+use crate::uid::{before_nul, trim_padding};
 
 /// Sequences of undefined length inside one another that are followed. Readers that recurse end before.
 pub(super) const MAX_DEPTH: u32 = 512;
@@ -149,7 +149,7 @@ impl Head {
                 .get(tag)
                 .into_iter()
                 .chain(repeated)
-                .all(|raw| [b"", uid.as_bytes()].contains(&trim_padding(raw)))
+                .all(|raw| [b"", uid.as_bytes()].contains(&trim_padding(raw)) || before_nul(raw) == uid.as_bytes())
         };
         if !agrees(tags::SOP_CLASS_UID, meta.sop_class_uid.as_str()) {
             return Err(Mismatch::SopClass);
