@@ -35,8 +35,8 @@ impl Connection {
         if let Some(unlogged) = self.incident(Class::Limit, limit, ()) {
             let AssociationSettings { max_instances, max_bytes, max_dataset_bytes, .. } = self.node.live.associations;
             let allowed = match limit {
-                "max_instances" => Some(max_instances),
-                "max_bytes" => Some(max_bytes),
+                "max_instances" => max_instances,
+                "max_bytes" => max_bytes,
                 "max_dataset" => Some(max_dataset_bytes),
                 _ => None,
             };
