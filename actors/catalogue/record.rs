@@ -14,8 +14,8 @@ use tidegate_storage::survey::Surveyed;
 use crate::committed::{Committed, now_ms};
 use crate::elements::{
     ACCESSION_NUMBER, INSTANCE_NUMBER, MODALITY, PATIENT_BIRTH_DATE, PATIENT_ID, PATIENT_NAME, SERIES_DESCRIPTION,
-    SERIES_INSTANCE_UID, SERIES_NUMBER, SOP_INSTANCE_UID, SPECIFIC_CHARACTER_SET, STUDY_DATE, STUDY_DESCRIPTION, STUDY_INSTANCE_UID,
-    text,
+    SERIES_INSTANCE_UID, SERIES_NUMBER, SOP_INSTANCE_UID, SPECIFIC_CHARACTER_SET, STUDY_DATE, STUDY_DESCRIPTION,
+    STUDY_INSTANCE_UID, text,
 };
 
 /// What an event says of an instance. It is made on the thread of a writer, so nothing is decoded in it.

@@ -169,7 +169,9 @@ mod tests {
     #[test]
     fn a_comma_separates_components_and_a_composed_letter_is_one() {
         for name in ["Müller^Jürgen", "Müller, Jürgen", "Mu\u{308}ller ^ Ju\u{308}rgen^^"] {
-            for text in ["Müller, Jürgen", "mu\u{308}ller,ju\u{308}", "MÜLLER^J", "Ju\u{308}rgen", "jürgen", "Müller，Jürgen"] {
+            for text in
+                ["Müller, Jürgen", "mu\u{308}ller,ju\u{308}", "MÜLLER^J", "Ju\u{308}rgen", "jürgen", "Müller，Jürgen"]
+            {
                 assert!(begins(name, &beginning(text)), "{name} {text}");
             }
             for text in ["Muller", "Müller, Max", "Müllerj", ",", "^"] {

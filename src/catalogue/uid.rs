@@ -40,7 +40,8 @@ impl PackedUid {
             [AS_IT_IS, rest @ ..] => rest == text,
             packed => {
                 let (pairs, last) = text.as_chunks::<2>();
-                let is_pair = |([first, second], packed): (&[u8; 2], &u8)| byte(*first, digit(*second)) == Some(*packed);
+                let is_pair =
+                    |([first, second], packed): (&[u8; 2], &u8)| byte(*first, digit(*second)) == Some(*packed);
                 packed.len() == text.len().div_ceil(2)
                     && pairs.iter().zip(packed).all(is_pair)
                     && last.iter().all(|last| byte(*last, Some(FILLER)) == packed.last().copied())

@@ -83,8 +83,9 @@ fn what_a_node_stored_is_found_beside_it_and_after_its_end() {
 fn the_catalogue_of_another_root_answers_no_question() {
     let directory = tempfile::tempdir().unwrap();
     for root in ["data", "other"] {
-        let configuration =
-            format!("[node]\nlisten = \"127.0.0.1:0\"\n[storage]\nroot = \"{root}\"\n[catalogue]\npath = \"catalogue.sqlite\"\n");
+        let configuration = format!(
+            "[node]\nlisten = \"127.0.0.1:0\"\n[storage]\nroot = \"{root}\"\n[catalogue]\npath = \"catalogue.sqlite\"\n"
+        );
         fs::write(directory.path().join(format!("{root}.toml")), configuration).unwrap();
     }
     let run = |arguments: &[&str]| run_to_end(&mut tidegate(directory.path(), arguments));

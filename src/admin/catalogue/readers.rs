@@ -58,7 +58,9 @@ fn advice(error: &LookError) -> String {
     let LookError::Catalogue(error) = error else { return String::new() };
     match error.remedy() {
         Remedy::Retry => ": try again, or search for less".to_owned(),
-        Remedy::Reopen | Remedy::SetAside => ": `tidegate catalogue status` says what the node does about it".to_owned(),
+        Remedy::Reopen | Remedy::SetAside => {
+            ": `tidegate catalogue status` says what the node does about it".to_owned()
+        }
         Remedy::Operator => format!(": {}", error.advice()),
     }
 }

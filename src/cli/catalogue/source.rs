@@ -83,7 +83,10 @@ impl Source {
                 Err(Exit::Unanswered)
             }
             Err(error) => {
-                output::complain(&format!("no node is running, and its catalogue cannot be read: {error}: {}", error.advice()));
+                output::complain(&format!(
+                    "no node is running, and its catalogue cannot be read: {error}: {}",
+                    error.advice()
+                ));
                 Err(Exit::Failed)
             }
         }

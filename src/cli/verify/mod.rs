@@ -270,7 +270,8 @@ mod tests {
 
     #[test]
     fn the_totals_count_what_is_missing_in_words_that_fit_one() {
-        let text = |missing| summary(Path::new("data"), &Totals { files: 3, missing, ..Totals::default() }, None, false);
+        let text =
+            |missing| summary(Path::new("data"), &Totals { files: 3, missing, ..Totals::default() }, None, false);
         let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
         assert!(first(&text(0)).ends_with("3 whole, 0 malformed as received, 0 misplaced, 0 damaged, 0 missing"));
         assert!(first(&text(1)).ends_with(" 1 missing") && text(1).contains("\n1 is missing: "), "{}", text(1));

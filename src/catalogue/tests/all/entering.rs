@@ -251,7 +251,8 @@ fn the_last_received_of_two_associations_describes_the_study() {
         let study = StudyValues { patient_name: Some(name.to_owned()), ..record.study.clone() };
         Record { study, ..record }
     };
-    let sent = [of(1, 0, "A"), of(2, 1, "B"), of(3, 0, "A"), of(4, 1, "B"), of(5, 1, "B"), of(6, 0, "A"), of(7, 0, "A")];
+    let sent =
+        [of(1, 0, "A"), of(2, 1, "B"), of(3, 0, "A"), of(4, 1, "B"), of(5, 1, "B"), of(6, 0, "A"), of(7, 0, "A")];
     for batch in sent.chunks(3) {
         fixture.catalogue.enter(batch).unwrap();
         let last = batch.last().unwrap();
