@@ -8,6 +8,7 @@ use dicom_core::Tag;
 use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 
 pub(crate) const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
+pub(crate) const SOP_INSTANCE_UID: Tag = Tag(0x0008, 0x0018);
 pub(crate) const STUDY_DATE: Tag = Tag(0x0008, 0x0020);
 pub(crate) const ACCESSION_NUMBER: Tag = Tag(0x0008, 0x0050);
 pub(crate) const MODALITY: Tag = Tag(0x0008, 0x0060);

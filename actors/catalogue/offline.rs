@@ -30,8 +30,12 @@ pub enum OfflineError {
     #[error(transparent)]
     Storage(#[from] StoreError),
     /// The catalogue cannot be used.
-    #[error("{0}: {}", .0.advice())]
-    Catalogue(#[from] Error),
+    #[error("{source}: {}", source.advice())]
+    Catalogue {
+        /// The failure.
+        #[from]
+        source: Error,
+    },
 }
 
 /// Does the work to its end, and tells its progress after each step. Like a start of the node, it restores what is only in the commit log.

@@ -10,7 +10,7 @@ use tidegate_catalogue::Record;
 use tidegate_memory::{Holder, MemoryBudget, MemoryLease, Stage};
 use tokio::sync::Notify;
 
-use super::record::Noted;
+use super::record::{Decoded, Noted};
 
 /// Records that may wait. A disk that stops for a second costs no record at 16,000 instances a second.
 pub(crate) const CAPACITY: usize = 16 * 1024;
@@ -189,9 +189,10 @@ impl Queue {
         let leases = waiting.leases.beyond(left);
         drop(waiting);
         let mut batch = Batch { queue: self.clone(), records: Vec::new(), stored: Vec::new(), _leases: leases };
+        let mut decoded = Decoded::default();
         for entry in entries {
             match entry {
-                Entry::Noted(noted) => batch.records.push(noted.record()),
+                Entry::Noted(noted) => batch.records.push(noted.record(&mut decoded)),
                 Entry::Stored(path) => batch.stored.push(path),
                 #[cfg(test)]
                 Entry::Record(record) => batch.records.push(*record),

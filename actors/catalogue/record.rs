@@ -14,8 +14,8 @@ use tidegate_storage::survey::Surveyed;
 use crate::committed::{Committed, now_ms};
 use crate::elements::{
     ACCESSION_NUMBER, INSTANCE_NUMBER, MODALITY, PATIENT_BIRTH_DATE, PATIENT_ID, PATIENT_NAME, SERIES_DESCRIPTION,
-    SERIES_INSTANCE_UID, SERIES_NUMBER, SPECIFIC_CHARACTER_SET, STUDY_DATE, STUDY_DESCRIPTION, STUDY_INSTANCE_UID,
-    text,
+    SERIES_INSTANCE_UID, SERIES_NUMBER, SOP_INSTANCE_UID, SPECIFIC_CHARACTER_SET, STUDY_DATE, STUDY_DESCRIPTION,
+    STUDY_INSTANCE_UID, text,
 };
 
 /// What an event says of an instance. It is made on the thread of a writer, so nothing is decoded in it.
@@ -62,8 +62,8 @@ impl Noted {
     }
 
     /// The record.
-    pub(crate) fn record(self) -> Record {
-        let (study, series, instance_number) = values(&self.head);
+    pub(crate) fn record(self, decoded: &mut Decoded) -> Record {
+        let (study, series, instance_number) = decoded.values(&self.origin, self.head);
         Record {
             path: self.path,
             sop_instance_uid: self.sop_instance_uid,
@@ -81,6 +81,36 @@ impl Noted {
     }
 }
 
+/// What an instance has for itself of the elements that the node reads.
+const OF_ONE: [Tag; 2] = [SOP_INSTANCE_UID, INSTANCE_NUMBER];
+
+/// Associations of which the last head is kept: as many as usually send at a time.
+const MAX_HEADS: usize = 16;
+
+/// The last head of each association of a batch, with its study and series: they are decoded once for all instances that have the same values.
+#[derive(Default)]
+pub(crate) struct Decoded(Vec<(Arc<Origin>, Head, StudyValues, SeriesValues)>);
+
+impl Decoded {
+    fn values(&mut self, origin: &Arc<Origin>, head: Head) -> (StudyValues, SeriesValues, Option<i64>) {
+        let last = self.0.iter().position(|(of, ..)| Arc::ptr_eq(of, origin));
+        if let Some((_, last, study, series)) = last.and_then(|at| self.0.get(at))
+            && head.agrees_but_for(&OF_ONE, last)
+        {
+            return (study.clone(), series.clone(), number(&head));
+        }
+        let (study, series) = values(&head);
+        let number = number(&head);
+        let values = (Arc::clone(origin), head, study.clone(), series.clone());
+        match last {
+            Some(at) => self.0[at] = values,
+            None if self.0.len() < MAX_HEADS => self.0.push(values),
+            None => self.0 = vec![values],
+        }
+        (study, series, number)
+    }
+}
+
 /// The record of a file. `origin_of` knows the list of origins. `None`: its UID is none that the storage takes.
 pub(crate) fn of_file(
     path: PathBuf,
@@ -95,7 +125,7 @@ pub(crate) fn of_file(
         let calling_ae_title = Some(meta.sending_ae_title).filter(|title| !title.is_empty());
         calling_ae_title.map(|calling_ae_title| Arc::new(Origin { calling_ae_title, ..Origin::default() }))
     };
-    let (study, series, instance_number) = values(&head);
+    let (study, series) = values(&head);
     Some(Record {
         path,
         sop_instance_uid: meta.sop_instance_uid.as_str().parse().ok()?,
@@ -103,7 +133,7 @@ pub(crate) fn of_file(
         transfer_syntax_uid: meta.transfer_syntax_uid,
         study,
         series,
-        instance_number,
+        instance_number: number(&head),
         bytes,
         digest: recorded.map(|Recorded { digest, .. }| digest.value()),
         received_ms: received_ms(receipt.as_ref(), modified_ns, changed_ns),
@@ -122,8 +152,13 @@ fn received_ms(receipt: Option<&Receipt>, modified_ns: i64, changed_ns: i64) -> 
     if received_ms <= now_ms { received_ms } else { changed_ms.min(now_ms) }
 }
 
-/// What a head says of study, series and instance.
-fn values(head: &Head) -> (StudyValues, SeriesValues, Option<i64>) {
+/// The Instance Number.
+fn number(head: &Head) -> Option<i64> {
+    head.value(INSTANCE_NUMBER).and_then(integer)
+}
+
+/// What a head says of study and series.
+fn values(head: &Head) -> (StudyValues, SeriesValues) {
     let character_set = head.value(SPECIFIC_CHARACTER_SET).unwrap_or_default();
     let plain = |tag: Tag| head.value(tag).map(|value| text(value, b""));
     let decoded = |tag: Tag| head.value(tag).map(|value| text(value, character_set));
@@ -142,7 +177,7 @@ fn values(head: &Head) -> (StudyValues, SeriesValues, Option<i64>) {
         number: head.value(SERIES_NUMBER).and_then(integer),
         description: decoded(SERIES_DESCRIPTION),
     };
-    (study, series, head.value(INSTANCE_NUMBER).and_then(integer))
+    (study, series)
 }
 
 /// An Integer String (PS3.5 §6.2). Of several values the first counts.

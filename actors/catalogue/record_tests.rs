@@ -1,5 +1,6 @@
 //! Records of events against those of the files that they tell of, and catch-up on a real root.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use tidegate_storage::{
 };
 
 use super::disk::RootDisk;
-use super::record::Noted;
+use super::record::{Decoded, Noted};
 use crate::committed::{Committed, Origin, now_ms};
 use crate::elements::*;
 
@@ -34,6 +35,9 @@ struct Site {
     store: Store,
     directory: TempDir,
     catalogued: Catalogued,
+    origin: Arc<Origin>,
+    /// As for one batch of all that it stores.
+    decoded: RefCell<Decoded>,
 }
 
 impl Site {
@@ -49,7 +53,10 @@ impl Site {
             access: FileAccess::default(),
             requires_mark: false,
         };
-        Self { store: Store::open(settings).unwrap().0, directory, catalogued }
+        let peer: SocketAddr = "10.1.2.3:104".parse().unwrap();
+        let origin = Arc::new(Origin::new((1 << 40) + 7, peer, "CT1".to_owned(), Some("modalities".to_owned())));
+        let decoded = RefCell::default();
+        Self { store: Store::open(settings).unwrap().0, directory, catalogued, origin, decoded }
     }
 
     fn root(&self) -> PathBuf {
@@ -62,8 +69,7 @@ impl Site {
 
     /// Stores an instance as a writer does. The record of the event, unless it was stored before, and the path.
     fn store(&self, uid: &str, elements: &[(Tag, &[u8])]) -> (Option<Record>, PathBuf) {
-        let peer: SocketAddr = "10.1.2.3:104".parse().unwrap();
-        let origin = Arc::new(Origin::new((1 << 40) + 7, peer, "CT1".to_owned(), Some("modalities".to_owned())));
+        let origin = Arc::clone(&self.origin);
         let entry = origin.entry().encode().unwrap();
         let number = self.store.origin(&entry).unwrap().unwrap();
         let key = OriginKey { number, check: OriginEntry::check(&entry) };
@@ -81,7 +87,7 @@ impl Site {
         let event = Committed { origin: &origin, instance: &instance, stored: &stored };
         let noted = Noted::of(&event);
         assert_eq!(noted.is_none(), stored.outcome == Outcome::Identical);
-        (noted.map(Noted::record), stored.path)
+        (noted.map(|noted| noted.record(&mut self.decoded.borrow_mut())), stored.path)
     }
 
     /// The record that the file makes.
@@ -172,12 +178,16 @@ fn an_event_and_its_file_make_one_record() {
         (b"\xCD\xF5", b"GB18030", "王"),
         (b"M\xFCller", b"nonsense", "M\u{fffd}ller"),
     ];
-    for (number, (name, character_set, text)) in names.into_iter().enumerate() {
-        let (event, path) = site.store(&format!("1.2.9.{number}"), &full(name, character_set));
+    // Each twice: values of study and series that are those of the instance before are not decoded again.
+    let twice = names.into_iter().flat_map(|name| [(name, 17, &b" +17"[..]), (name, 18, b"18")]);
+    for (at, ((name, character_set, text), number, own)) in twice.enumerate() {
+        let mut elements = full(name, character_set);
+        elements.iter_mut().filter(|(tag, _)| *tag == INSTANCE_NUMBER).for_each(|(_, value)| *value = own);
+        let (event, path) = site.store(&format!("1.2.9.{at}"), &elements);
         let (event, file) = (event.unwrap(), site.read(&path));
         assert_eq!(Record { modified_ns: file.modified_ns, ..event }, file);
         assert_eq!(file.study.patient_name.as_deref(), Some(text));
-        assert_eq!((file.instance_number, file.series.number), (Some(17), Some(2)));
+        assert_eq!((file.instance_number, file.series.number), (Some(number), Some(2)));
         assert_eq!((file.received_ms, file.digest.is_some()), (1_795_000_000_123, true));
         let origin = file.origin.unwrap();
         assert_eq!((&*origin.calling_ae_title, &*origin.address, origin.association), ("CT1", "10.1.2.3", 7));

@@ -151,7 +151,7 @@ impl<'a> Batch<'a> {
         };
         let ids = self.ids.of(self.db, record, place.directory, self.keeps_patients)?;
         let name = kept_name(&place, &record.sop_instance_uid);
-        if !name.is_empty() {
+        if !name.is_empty() && !ids.directory_has_named {
             self.ids.note_named(place.directory);
         }
         if self.insert(record, name, ids)? {
@@ -164,14 +164,15 @@ impl<'a> Batch<'a> {
                 return Ok(());
             }
         }
-        if self.reports == Reports::Late {
+        if self.reports == Reports::Late && ids.directory_is_stamped {
             self.ids.unstamp(self.db, place.directory)?;
         }
         if ids.directory_has_named || !name.is_empty() {
             self.end_others(record, &place, name, ids.directory)?;
         }
-        let times = self.studies.get(&ids.study).copied();
-        self.studies.insert(ids.study, Times::extend(times, record.received_ms));
+        let at_ms = record.received_ms;
+        let times = self.studies.entry(ids.study).or_insert(Times { first_ms: at_ms, last_ms: at_ms });
+        *times = Times::extend(Some(*times), at_ms);
         if let Some(arrival) = ids.arrival {
             self.sources.insert((ids.study, arrival.source));
         }

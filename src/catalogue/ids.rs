@@ -13,6 +13,9 @@ use crate::record::{Origin, Record, SeriesValues, StudyValues, kept};
 /// Ids remembered of each table. When there are more, all of that table are forgotten.
 const MAX_REMEMBERED: usize = 1024;
 
+/// Associations of which the last record is remembered: as many as usually send at a time.
+const MAX_LAST: usize = 16;
+
 /// The ids of a record's neighbours.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordIds {
@@ -21,6 +24,8 @@ pub(crate) struct RecordIds {
     pub(crate) directory: i64,
     /// Files of the directory are known that are named by anything but their UIDs.
     pub(crate) directory_has_named: bool,
+    /// The directory may have a stamp.
+    pub(crate) directory_is_stamped: bool,
     pub(crate) kind: i64,
     /// With its source.
     pub(crate) arrival: Option<Arrival>,
@@ -51,6 +56,30 @@ struct Described<V> {
     last_ms: i64,
 }
 
+/// What the last record of an association had, and its ids. Most of the next ones have the same, and nothing of them is hashed.
+struct Last {
+    origin: Arc<Origin>,
+    received_ms: i64,
+    study: StudyValues,
+    series: SeriesValues,
+    directory: Vec<u8>,
+    sop_class_uid: String,
+    transfer_syntax_uid: String,
+    ids: RecordIds,
+}
+
+impl Last {
+    /// Whether the record has the same, and is not older.
+    fn fits(&self, record: &Record, directory: &[u8]) -> bool {
+        self.received_ms <= record.received_ms
+            && self.directory == directory
+            && self.series == record.series
+            && self.study == record.study
+            && self.sop_class_uid == record.sop_class_uid
+            && self.transfer_syntax_uid == record.transfer_syntax_uid
+    }
+}
+
 /// The remembered ids. They are those of one connection, and of nothing that was rolled back.
 #[derive(Default)]
 pub(crate) struct Ids {
@@ -60,7 +89,8 @@ pub(crate) struct Ids {
     kinds: HashMap<String, Vec<(String, i64)>>,
     sources: HashMap<Origin, i64>,
     arrivals: HashMap<(i64, u32), i64>,
-    last_origin: Option<(Arc<Origin>, Arrival)>,
+    /// One for each association. There is none whose study or series have got other values since.
+    last: Vec<Last>,
 }
 
 fn remember<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
@@ -79,17 +109,43 @@ impl Ids {
         directory: &[u8],
         keeps_patients: bool,
     ) -> Result<RecordIds> {
+        let of_association = |last: &&mut Last| record.origin.as_ref().is_some_and(|of| Arc::ptr_eq(&last.origin, of));
+        if let Some(last) = self.last.iter_mut().find(of_association).filter(|last| last.fits(record, directory)) {
+            last.received_ms = record.received_ms;
+            return Ok(last.ids);
+        }
         let study = self.study(db, &record.study, record.received_ms, keeps_patients)?;
         let series = self.series(db, study, &record.series, record.received_ms, keeps_patients)?;
-        let Directory { id: directory, has_named: directory_has_named, .. } = self.directory(db, directory)?;
-        Ok(RecordIds {
+        let Directory { id, has_named, is_unstamped } = self.directory(db, directory)?;
+        let ids = RecordIds {
             study,
             series,
-            directory,
-            directory_has_named,
+            directory: id,
+            directory_has_named: has_named,
+            directory_is_stamped: !is_unstamped,
             kind: self.kind(db, &record.sop_class_uid, &record.transfer_syntax_uid)?,
             arrival: record.origin.as_ref().map(|origin| self.arrival(db, origin)).transpose()?,
-        })
+        };
+        self.remember_last(record, directory, ids);
+        Ok(ids)
+    }
+
+    fn remember_last(&mut self, record: &Record, directory: &[u8], ids: RecordIds) {
+        let Some(origin) = &record.origin else { return };
+        self.last.retain(|last| !Arc::ptr_eq(&last.origin, origin));
+        if self.last.len() >= MAX_LAST {
+            self.last.clear();
+        }
+        self.last.push(Last {
+            origin: Arc::clone(origin),
+            received_ms: record.received_ms,
+            study: record.study.clone(),
+            series: record.series.clone(),
+            directory: directory.to_owned(),
+            sop_class_uid: record.sop_class_uid.clone(),
+            transfer_syntax_uid: record.transfer_syntax_uid.clone(),
+            ids,
+        });
     }
 
     fn study(&mut self, db: &Connection, study: &StudyValues, received_ms: i64, keeps_patients: bool) -> Result<i64> {
@@ -101,6 +157,7 @@ impl Ids {
             known.last_ms = received_ms;
             return Ok(known.id);
         }
+        self.last.clear();
         let patient = |value: &Option<String>| kept(value.as_deref()).filter(|_| keeps_patients).map(str::to_owned);
         // The values of the instance that was received last, and where it has none, any other's.
         let sql = "INSERT INTO study (uid, patient_id, patient_name, patient_birth_date, accession_number, study_date, description,
@@ -156,6 +213,7 @@ impl Ids {
             known.last_ms = received_ms;
             return Ok(known.id);
         }
+        self.last.clear();
         let sql = "INSERT INTO series (study, uid, modality, number, description, first_ms, last_ms)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
             ON CONFLICT (study, uid) DO UPDATE SET
@@ -194,8 +252,9 @@ impl Ids {
 
     /// A file of the directory is known from now on that is named by anything but its UID.
     pub(crate) fn note_named(&mut self, path: &[u8]) {
-        if let Some(directory) = self.directories.get_mut(path) {
+        if let Some(directory) = self.directories.get_mut(path).filter(|directory| !directory.has_named) {
             directory.has_named = true;
+            self.forget_last(path);
         }
     }
 
@@ -207,12 +266,18 @@ impl Ids {
         let sql = "UPDATE directory SET stamp_ns = NULL WHERE id = ?1 AND stamp_ns IS NOT NULL";
         db.prepare_cached(sql)?.execute([directory.id])?;
         directory.is_unstamped = true;
+        self.forget_last(path);
         Ok(())
     }
 
     /// The stamp of a directory has been set.
     pub(crate) fn forget_directory(&mut self, path: &[u8]) {
         self.directories.remove(path);
+        self.forget_last(path);
+    }
+
+    fn forget_last(&mut self, path: &[u8]) {
+        self.last.retain(|last| last.directory != path);
     }
 
     fn kind(&mut self, db: &Connection, class: &str, syntax: &str) -> Result<i64> {
@@ -232,12 +297,6 @@ impl Ids {
     }
 
     fn arrival(&mut self, db: &Connection, origin: &Arc<Origin>) -> Result<Arrival> {
-        // Instances of one association come with one and the same.
-        if let Some((last, arrival)) = &self.last_origin
-            && Arc::ptr_eq(last, origin)
-        {
-            return Ok(*arrival);
-        }
         let source = self.source(db, origin)?;
         let key = (source, origin.association);
         let id = match self.arrivals.get(&key) {
@@ -249,9 +308,7 @@ impl Ids {
                 id
             }
         };
-        let arrival = Arrival { id, source };
-        self.last_origin = Some((Arc::clone(origin), arrival));
-        Ok(arrival)
+        Ok(Arrival { id, source })
     }
 
     fn source(&mut self, db: &Connection, origin: &Origin) -> Result<i64> {

@@ -38,7 +38,14 @@ impl PackedUid {
     pub fn is(&self, text: &[u8]) -> bool {
         match &*self.0 {
             [AS_IT_IS, rest @ ..] => rest == text,
-            _ => text.iter().copied().eq(self.characters()),
+            packed => {
+                let (pairs, last) = text.as_chunks::<2>();
+                let is_pair =
+                    |([first, second], packed): (&[u8; 2], &u8)| byte(*first, digit(*second)) == Some(*packed);
+                packed.len() == text.len().div_ceil(2)
+                    && pairs.iter().zip(packed).all(is_pair)
+                    && last.iter().all(|last| byte(*last, Some(FILLER)) == packed.last().copied())
+            }
         }
     }
 
@@ -81,20 +88,28 @@ impl FromStr for PackedUid {
     }
 }
 
-/// `None`: it has other characters than digits and periods. A writer waits for it, so it is one pass and one allocation.
-fn packed(text: &[u8]) -> Option<Box<[u8]>> {
-    let digit = |character: u8| match character {
+/// Four bits of a packed UID.
+fn digit(character: u8) -> Option<u8> {
+    match character {
         b'0'..=b'9' => Some(character - b'0'),
         b'.' => Some(PERIOD),
         _ => None,
-    };
+    }
+}
+
+fn byte(first: u8, second: Option<u8>) -> Option<u8> {
+    Some(digit(first)? << 4 | second?)
+}
+
+/// `None`: it has other characters than digits and periods. A writer waits for it, so it is one pass and one allocation.
+fn packed(text: &[u8]) -> Option<Box<[u8]>> {
     let mut packed = Vec::with_capacity(text.len().div_ceil(2));
     let (pairs, last) = text.as_chunks::<2>();
     for [first, second] in pairs {
-        packed.push(digit(*first)? << 4 | digit(*second)?);
+        packed.push(byte(*first, digit(*second))?);
     }
     if let [last] = last {
-        packed.push(digit(*last)? << 4 | FILLER);
+        packed.push(byte(*last, Some(FILLER))?);
     }
     Some(packed.into())
 }

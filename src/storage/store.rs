@@ -137,7 +137,7 @@ impl<H: Handle> Store<H> {
     /// # Errors
     /// If the numbers of earlier runs cannot be read; the text says what stands in their place. Then [`Self::reserve_association`] reserves none.
     pub fn begin_associations(&self) -> Result<(), OpenError> {
-        let root = self.root();
+        let root = Arc::clone(&self.0.root.lock());
         self.0.associations.begin(&root.dir, &root.trust)
     }
 

@@ -252,10 +252,10 @@ impl Numbers {
     fn next_gone(&mut self, number: i64) {
         self.gone += 1;
         let has_room = self.gone_ranges.len() < MAX_RANGES;
-        match self.gone_ranges.last_mut() {
-            Some((_, end)) if number.abs_diff(*end) == 1 => *end = number,
-            _ if has_room => self.gone_ranges.push((number, number)),
-            _ => {}
+        match self.gone_ranges.last_mut().filter(|(_, end)| number.abs_diff(*end) == 1) {
+            Some((_, end)) => *end = number,
+            None if has_room => self.gone_ranges.push((number, number)),
+            None => {}
         }
     }
 }

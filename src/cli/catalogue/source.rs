@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tidegate_actors::CatalogueSettings;
-use tidegate_catalogue::{Error, Reader};
+use tidegate_catalogue::{DESIGN, Error, Reader};
 
 use crate::admin::catalogue::look::LookError;
 use crate::admin::catalogue::model::CatalogueState;
@@ -21,7 +21,7 @@ use crate::cli::reach::Reach;
 pub(in crate::cli) fn reader(root: &Path, settings: &CatalogueSettings) -> Result<Reader, Error> {
     let mut reader = Reader::open(&settings.path)?;
     if !settings.is_own && reader.root()? != tidegate_storage::root_id(root) {
-        return Err(Error::OtherRoot { path: settings.path.clone(), root: None });
+        return Err(Error::OtherRoot { design: &DESIGN, path: settings.path.clone(), root: None });
     }
     Ok(reader)
 }

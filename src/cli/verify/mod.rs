@@ -233,7 +233,7 @@ fn summary(root: &Path, totals: &Totals, since_ms: Option<i64>, json: bool) -> S
     let are = |number: u64| if number == 1 { "1 is".to_owned() } else { format!("{number} are") };
     if missing > 0 {
         text.push_str(&format!(
-            "{} missing: the catalogue has them, and the disk has not; restore what is missing, or let `tidegate catalogue catch-up` \
+            "{} missing: in the catalogue, and not on the disk; restore what is missing, or let `tidegate catalogue catch-up` \
              note that it is gone\n",
             are(missing)
         ));

@@ -107,6 +107,16 @@ impl Values {
         self.bytes.get(begin as usize..self.tags[at].1 as usize)
     }
 
+    /// Each with its value.
+    fn all(&self) -> impl Iterator<Item = (Tag, &[u8])> {
+        let mut begin = 0;
+        self.tags.iter().map(move |(tag, end)| {
+            let value = self.bytes.get(begin..*end as usize).unwrap_or_default();
+            begin = *end as usize;
+            (*tag, value)
+        })
+    }
+
     fn memory_bytes(&self) -> usize {
         self.tags.capacity() * size_of::<(Tag, u32)>() + self.bytes.capacity()
     }
@@ -133,6 +143,12 @@ impl Head {
     /// undefined length; an element with no value gives an empty slice.
     pub fn value(&self, tag: Tag) -> Option<&[u8]> {
         self.values.get(tag).map(trim_padding)
+    }
+
+    /// Whether both have the same elements with the same values, but for those of `tags`, whose values may differ.
+    pub fn agrees_but_for(&self, tags: &[Tag], other: &Self) -> bool {
+        let agree = |(of, to): ((Tag, &[u8]), (Tag, &[u8]))| of.0 == to.0 && (of.1 == to.1 || tags.contains(&of.0));
+        self.values.len() == other.values.len() && self.values.all().zip(other.values.all()).all(agree)
     }
 
     /// Bytes of memory that its values take.

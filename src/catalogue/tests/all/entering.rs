@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegate_catalogue::{Catalogue, Entered, Origin, Record, State};
+use tidegate_catalogue::{Catalogue, Entered, Origin, Record, State, StudyValues};
 
 use super::support::{Fixture, origin, record};
 
@@ -239,6 +239,32 @@ fn the_values_of_the_instance_received_last_describe_the_study() {
         let summary = fixture.reader().study("1.2.1").unwrap().unwrap().summary;
         assert_eq!((summary.values.patient_name.as_deref(), summary.first_ms, summary.last_ms), (Some("last"), 1, 9));
     }
+}
+
+/// Two associations send one study at the same time, with other names of its patient.
+#[test]
+fn the_last_received_of_two_associations_describes_the_study() {
+    let mut fixture = Fixture::new();
+    let origins = [origin("CT1", 7), origin("CT2", 8)];
+    let of = |number: u32, from: usize, name: &str| {
+        let record = Record { received_ms: i64::from(number), origin: origins[from].clone(), ..record(1, 1, number) };
+        let study = StudyValues { patient_name: Some(name.to_owned()), ..record.study.clone() };
+        Record { study, ..record }
+    };
+    let sent =
+        [of(1, 0, "A"), of(2, 1, "B"), of(3, 0, "A"), of(4, 1, "B"), of(5, 1, "B"), of(6, 0, "A"), of(7, 0, "A")];
+    for batch in sent.chunks(3) {
+        fixture.catalogue.enter(batch).unwrap();
+        let last = batch.last().unwrap();
+        let study = fixture.reader().study("1.2.1").unwrap().unwrap();
+        assert_eq!(study.summary.values.patient_name, last.study.patient_name);
+    }
+    // One that comes late.
+    fixture.catalogue.enter(&[Record { received_ms: 5, ..of(8, 1, "B") }]).unwrap();
+    let study = fixture.reader().study("1.2.1").unwrap().unwrap();
+    assert_eq!((study.summary.values.patient_name.as_deref(), study.summary.last_ms), (Some("A"), 7));
+    assert_eq!((study.arrivals.len(), study.summary.instances), (2, 8));
+    assert_eq!(fixture.catalogue.check().unwrap(), []);
 }
 
 #[test]
