@@ -31,13 +31,13 @@ ON_PURPOSE: dict[str, str] = {
 }
 
 
-def kept(outcome: receivers.Outcome, readers: dict) -> str:
+def kept(case: malformed_datasets.Case, outcome: receivers.Outcome, readers: dict) -> str:
     """Who reads what an acknowledged case left: of several files, each."""
     if not outcome.is_acknowledged:
         return "-"
     if not outcome.files:
         return "nothing"
-    read = [name for name, by in readers.items() if all(by[path] for path in outcome.files)]
+    read = [name for name, by in readers.items() if all(case.is_found_in(by[path] or frozenset()) for path in outcome.files)]
     return "+".join(read) or "nobody"
 
 
@@ -67,7 +67,7 @@ def test_malformed_requests_and_datasets(tmp_path):
 
     faults = []
     for case, *outcomes in zip(cases, *taken):
-        columns = [(outcome, kept(outcome, readers)) for outcome in outcomes]
+        columns = [(outcome, kept(case, outcome, readers)) for outcome in outcomes]
         shown = " | ".join(f"{outcome.answer}, {read}" for outcome, read in columns)
         fault = verdict(*columns[0], columns[1:])
         print(f"{case.name} | {shown} | {fault or ''}")
