@@ -123,6 +123,7 @@ impl Walk {
     }
 
     /// Notes a fault, with the bytes up to `offset` taken, and looks for the next place to go on at.
+    #[cold]
     fn fail(&mut self, fault: DatasetFault, place: Break, offset: u64) {
         if self.broken.is_none() && is_fatal(&fault, &self.frames, &self.header, self.is_forked) {
             self.broken = Some(place);
@@ -165,6 +166,7 @@ impl Walk {
     }
 
     /// The item or sequence ends within the header that begins at `offset`. Nothing more is taken.
+    #[cold]
     fn end_within_header(&mut self, tag: Tag, offset: u64) -> usize {
         self.header.clear();
         self.fail(DatasetFault::BeyondParent { tag, offset }, Break { tag, offset }, self.offset);
@@ -188,30 +190,24 @@ impl Walk {
             return Err(DatasetFault::BeyondParent { tag, offset });
         }
         if frame.kind != Kind::Elements {
-            return self.enter_item(&header, end, offset, value_at);
-        }
-        if tag == ITEM_DELIMITATION && frame.end.is_none() && within_item {
-            self.frames.pop();
-            return Ok(State::Header);
-        }
-        if tag == ITEM_DELIMITATION && (within_item || end == Some(value_at)) {
-            return Ok(self.end_before_its_length(tag, offset, value_at));
+            return self.enter_item(header, end, offset, value_at);
         }
         if tag.group() == ITEM_GROUP {
-            return Err(DatasetFault::OutOfPlace { tag, offset });
+            return self.enter_delimiter(tag, end, offset, value_at);
         }
         if tag.group() <= FILE_META_GROUP {
-            self.disorder.get_or_insert(DatasetFault::OutOfPlace { tag, offset });
+            note(&mut self.disorder, DatasetFault::OutOfPlace { tag, offset }); // readers take it for one like another
         }
         if let Some(before) = frame.last.replace(tag)
             && tag <= before
         {
-            self.disorder.get_or_insert(DatasetFault::OutOfOrder { tag, before, offset });
+            note(&mut self.disorder, DatasetFault::OutOfOrder { tag, before, offset });
         }
         // The long form has two bytes that are zero (PS3.5 §7.1.2). Behind letters that are no VR of the standard, others are a short length, and
         // readers do not agree on the element.
         if self.header.bytes()[6..8] != [0, 0]
-            && header.vr.is_some_and(|vr| header.bytes() == MAX_HEADER_BYTES && VR::from_binary(vr).is_none())
+            && value_at - offset == MAX_HEADER_BYTES as u64
+            && header.vr.is_some_and(|vr| VR::from_binary(vr).is_none())
         {
             return Err(DatasetFault::InvalidVr { tag, offset });
         }
@@ -235,10 +231,31 @@ impl Walk {
         Ok(self.open(frame, offset, value_at))
     }
 
+    /// Acts on an item or a delimiter where elements stand.
+    fn enter_delimiter(
+        &mut self,
+        tag: Tag,
+        end: Option<u64>,
+        offset: u64,
+        value_at: u64,
+    ) -> Result<State, DatasetFault> {
+        let within_item = self.frames.len() > 1;
+        if tag != ITEM_DELIMITATION || !(within_item || end == Some(value_at)) {
+            return Err(DatasetFault::OutOfPlace { tag, offset });
+        }
+        match self.frames.last() {
+            Some(frame) if frame.end.is_none() && within_item => {
+                self.frames.pop();
+                Ok(State::Header)
+            }
+            _ => Ok(self.end_before_its_length(tag, offset, value_at)),
+        }
+    }
+
     /// Acts on a header where items stand.
     fn enter_item(
         &mut self,
-        header: &Header,
+        header: Header,
         end: Option<u64>,
         offset: u64,
         value_at: u64,
@@ -264,6 +281,7 @@ impl Walk {
 
     /// Takes a delimiter for the end of an item or a sequence of defined length, as dcmdump does. pydicom goes by the length, and ends the dataset
     /// at one in no item.
+    #[cold]
     fn end_before_its_length(&mut self, tag: Tag, offset: u64, value_at: u64) -> State {
         self.disorder.get_or_insert(DatasetFault::OutOfPlace { tag, offset });
         let ended = self.frames.pop_if(|frame| frame.end.is_some());
@@ -272,6 +290,7 @@ impl Walk {
     }
 
     /// Passes over an element of the dataset itself whose VR has not even characters, as dcmdump does: its length has the short form.
+    #[cold]
     fn pass_invalid_vr(
         &mut self,
         tag: Tag,
@@ -307,8 +326,9 @@ impl Walk {
     }
 
     /// Acts on a header within more sequences and items than there are frames for.
-    fn enter_deep(&mut self, header: &Header, offset: u64) -> Result<State, DatasetFault> {
-        let Header { tag, length, .. } = *header;
+    #[cold]
+    fn enter_deep(&mut self, header: Header, offset: u64) -> Result<State, DatasetFault> {
+        let Header { tag, length, .. } = header;
         let is_in_item = self.deep.is_multiple_of(2);
         let closes = tag == if is_in_item { ITEM_DELIMITATION } else { SEQUENCE_DELIMITATION };
         if closes {
@@ -322,10 +342,16 @@ impl Walk {
         if length != UNDEFINED_LENGTH {
             return Ok(value(tag, u64::from(length)));
         }
-        if is_in_item {
-            content_of(header).map_err(|()| DatasetFault::UndefinedLength { tag, offset })?;
+        if is_in_item && header.vr.is_some_and(|vr| !matches!(&vr, b"SQ" | b"UN" | b"OB" | b"OW")) {
+            return Err(DatasetFault::UndefinedLength { tag, offset });
         }
         self.deep += 1;
         Ok(State::Header)
     }
+}
+
+/// Notes the first fault of its kind.
+#[cold]
+fn note(first: &mut Option<DatasetFault>, fault: DatasetFault) {
+    first.get_or_insert(fault);
 }
