@@ -3,7 +3,7 @@
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
-use super::element::{Encoding, Gather, ITEM, ITEM_GROUP, MIN_HEADER_BYTES};
+use super::element::{Decoded, Encoding, Gather, Header, ITEM, ITEM_GROUP, MIN_HEADER_BYTES};
 use super::fault::DatasetFault;
 use super::frame::{Frame, Kind, State};
 
@@ -49,7 +49,7 @@ pub(super) fn is_fatal(fault: &DatasetFault, frames: &[Frame], header: &Gather, 
 /// `header`: what there is of a last one. `has_one_reader`: dcmdump has failed before, or pydicom has.
 pub(super) fn broken_end(frames: &[Frame], state: &State, header: &Gather, has_one_reader: bool) -> Option<Tag> {
     let gathered = header.gathered();
-    let (_, mut open) = frames.split_first()?;
+    let (dataset, mut open) = frames.split_first()?;
     // Readers know the end of fragments by the tag of its delimiter.
     if let [before @ .., Frame { kind: Kind::Fragments, .. }] = open
         && gathered >= DELIMITER.len()
@@ -62,7 +62,11 @@ pub(super) fn broken_end(frames: &[Frame], state: &State, header: &Gather, has_o
     }
     match state {
         // A length within others that agree with it is right. Alone, it may as well be wrong, and hide the elements behind it.
-        State::Value { tag, .. } => (has_one_reader || (open.is_empty() && !may_be_cut(*tag))).then_some(*tag),
+        State::Value { tag, left } => {
+            let hides_nothing = open.is_empty() && lacks_its_value(header, dataset.encoding, *left);
+            let is_broken = has_one_reader || (open.is_empty() && !may_be_cut(*tag));
+            (is_broken && !hides_nothing).then_some(*tag)
+        }
         // pydicom asks for the rest of a length and of an item. In front of that, the dataset counts as ended.
         State::Header => {
             let is_of_element = open.last().is_none_or(|frame| frame.kind == Kind::Elements);
@@ -71,6 +75,18 @@ pub(super) fn broken_end(frames: &[Frame], state: &State, header: &Gather, has_o
         }
         State::Lost => None,
     }
+}
+
+/// Whether the dataset ends with the last header: no byte of a value of this length has arrived. Readers have all that is in front.
+fn lacks_its_value(header: &Gather, encoding: Encoding, missing_bytes: u64) -> bool {
+    let [.., l0, l1, _, _, _, _] = *header.bytes();
+    let length = match Header::decode(header.bytes(), encoding) {
+        Decoded::Header(header) => header.length,
+        Decoded::InvalidVr(_) if encoding == Encoding::ExplicitBe => u16::from_be_bytes([l0, l1]).into(),
+        Decoded::InvalidVr(_) => u16::from_le_bytes([l0, l1]).into(),
+        Decoded::Needs(_) => return false,
+    };
+    u64::from(length) == missing_bytes
 }
 
 /// Whether the dataset is worth having without the end of this value: nothing but padding is behind pixel data.
