@@ -155,7 +155,7 @@ impl Walk {
         }
         let (tag, next) = match decoded {
             Decoded::Header(header) => (header.tag, self.enter(header, offset, value_at)),
-            Decoded::InvalidVr(tag) => (tag, self.pass_invalid_vr(tag, encoding, offset, value_at)),
+            Decoded::InvalidVr(tag) => (tag, self.pass_invalid_vr(tag, encoding, offset)),
             Decoded::Needs(_) => return taken,
         };
         match next {
@@ -291,13 +291,7 @@ impl Walk {
 
     /// Passes over an element of the dataset itself whose VR has not even characters, as dcmdump does: its length has the short form.
     #[cold]
-    fn pass_invalid_vr(
-        &mut self,
-        tag: Tag,
-        encoding: Encoding,
-        offset: u64,
-        value_at: u64,
-    ) -> Result<State, DatasetFault> {
+    fn pass_invalid_vr(&mut self, tag: Tag, encoding: Encoding, offset: u64) -> Result<State, DatasetFault> {
         let fault = DatasetFault::InvalidVr { tag, offset };
         if self.fault.is_some() || self.frames.iter().any(|frame| frame.end.is_some()) {
             return Err(fault);
