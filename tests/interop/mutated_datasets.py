@@ -4,11 +4,10 @@ import itertools
 import random
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import malformed_datasets
-from elements import EXPLICIT_LE, ITEM, ITEM_END, PIXELS, SEQUENCE_END, SOP_CLASS, SOP_INSTANCE, UNDEFINED, Element, Encoding, changed, delimiter, dictionary_vr, encode, item, text
+from elements import EXPLICIT_LE, ITEM, ITEM_END, SEQUENCE_END, SOP_CLASS, SOP_INSTANCE, UNDEFINED, Element, Encoding, changed, delimiter, dictionary_vr, encode, item, text
 from malformed_datasets import Base, Case
 from part10 import LONG_VRS
 
