@@ -38,6 +38,7 @@ ON_PURPOSE: dict[str, str] = {
 # The same for the datasets that are damaged at random.
 DAMAGED_ON_PURPOSE: dict[str, str] = {
     "1.34 report: bytes of a header lost": SHORT,
+    "1.45 big endian: bytes behind": CUT,
     "1.124 report: an identity again": TWICE,
     "1.148 deflated: an element cut behind, deflated before": CUT,
     "1.154 report: cut in a header": CUT,

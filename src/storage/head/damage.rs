@@ -63,9 +63,8 @@ pub(super) fn broken_end(frames: &[Frame], state: &State, header: &Gather, has_o
     match state {
         // A length within others that agree with it is right. Alone, it may as well be wrong, and hide the elements behind it.
         State::Value { tag, left } => {
-            let hides_nothing = open.is_empty() && lacks_its_value(header, dataset.encoding, *left);
-            let is_broken = has_one_reader || (open.is_empty() && !may_be_cut(*tag));
-            (is_broken && !hides_nothing).then_some(*tag)
+            let is_borne = !open.is_empty() || may_be_cut(*tag) || lacks_its_value(header, dataset.encoding, *left);
+            (has_one_reader || !is_borne).then_some(*tag)
         }
         // pydicom asks for the rest of a length and of an item. In front of that, the dataset counts as ended.
         State::Header => {
@@ -79,13 +78,7 @@ pub(super) fn broken_end(frames: &[Frame], state: &State, header: &Gather, has_o
 
 /// Whether the dataset ends with the last header: no byte of a value of this length has arrived. Readers have all that is in front.
 fn lacks_its_value(header: &Gather, encoding: Encoding, missing_bytes: u64) -> bool {
-    let [.., l0, l1, _, _, _, _] = *header.bytes();
-    let length = match Header::decode(header.bytes(), encoding) {
-        Decoded::Header(header) => header.length,
-        Decoded::InvalidVr(_) if encoding == Encoding::ExplicitBe => u16::from_be_bytes([l0, l1]).into(),
-        Decoded::InvalidVr(_) => u16::from_le_bytes([l0, l1]).into(),
-        Decoded::Needs(_) => return false,
-    };
+    let Decoded::Header(Header { length, .. }) = Header::decode(header.bytes(), encoding) else { return false };
     u64::from(length) == missing_bytes
 }
 
