@@ -57,6 +57,13 @@ class Case:
     command: bytes | None = field(default=None, repr=False)
     request: bytes | None = field(default=None, repr=False)
     context: int = 1
+    # The tags in front of the damage, of which a reader must find each, and those behind it, of which it must find one.
+    front: frozenset[int] = field(default=frozenset(), repr=False)
+    behind: frozenset[int] = field(default=frozenset(), repr=False)
+
+    def is_found_in(self, tags: frozenset[int]) -> bool:
+        """Whether a reader that found these tags has read the dataset, and not only ended without an error."""
+        return bool(tags) and self.front <= tags and (not self.behind or bool(self.behind & tags))
 
 
 class Base:

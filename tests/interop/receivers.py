@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -190,8 +191,8 @@ def dcmtk(name: str) -> str:
     return str(path) if path.exists() else peers.program(name)
 
 
-def read_by_pydicom(path: Path) -> bool:
-    """Whether pydicom reads every element, and finds the fragments of encapsulated pixel data."""
+def read_by_pydicom(path: Path) -> frozenset[int] | None:
+    """The tags of the dataset itself, if pydicom reads every element, and finds the fragments of encapsulated pixel data."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -202,11 +203,17 @@ def read_by_pydicom(path: Path) -> bool:
             if "PixelData" in read and not syntax.is_private and syntax.is_encapsulated:
                 list(generate_fragments(read.PixelData))
     except Exception:
-        return False
-    return True
+        return None
+    return frozenset(int(tag) for tag in read.keys())
 
 
-def read_by_dcmdump(path: Path) -> bool:
-    """Whether dcmdump reads to the end."""
-    done = subprocess.run([dcmtk("dcmdump"), "--quiet", path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return done.returncode == 0
+DUMPED = re.compile(rb"^\(([0-9a-f]{4}),([0-9a-f]{4})\)", re.MULTILINE)
+
+
+def read_by_dcmdump(path: Path) -> frozenset[int] | None:
+    """The tags of the dataset itself, if dcmdump reads to the end."""
+    done = subprocess.run([dcmtk("dcmdump"), "--quiet", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if done.returncode != 0:
+        return None
+    _, _, dataset = done.stdout.partition(b"# Dicom-Data-Set")
+    return frozenset(int(group + element, 16) for group, element in DUMPED.findall(dataset))

@@ -97,9 +97,9 @@ fn implementation_model(subject: &Subject<'_>) -> String {
          transfer syntax of the elements. Elements of groups 0000 and 0002 in front of the dataset are left out; the transfer syntax that \
          they name is taken if elements and Pixel Data agree with it. Each of these is counted and logged. Encapsulated Pixel Data that \
          nothing gives a transfer syntax, a deflated dataset that cannot be inflated to its end, and a dataset whose elements break so that \
-         readers give it up (a sequence that is not closed, a delimiter without a sequence, letters that are no VR) are refused with C000. A \
-         dataset that ends within a value behind those elements is stored as it is. Digital \
-         signatures stay valid.\n",
+         readers lose what is behind (a sequence that is not closed, a delimiter without a sequence, letters that are no VR, a length that \
+         leads beyond the dataset) are refused with C000. A dataset that ends within its Pixel Data, or within a sequence of defined length \
+         that says so, is stored as it is. Digital signatures stay valid.\n",
         ae = code(&subject.policy.ae_title),
     )
 }

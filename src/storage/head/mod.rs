@@ -2,12 +2,15 @@
 //!
 //! A dataset is never held or decoded as a whole. `opening` finds where it begins and which encoding it is in. `elements` feeds two readers:
 //! `scan` keeps the wanted values and ends behind the last of them; `walk` passes over every element to the end of the dataset, skips the
-//! values, and notes the form of the pixel data and where the structure breaks. `element` decodes one header, `inflate` stands in front of
-//! them for the deflated transfer syntaxes, `syntax` knows the transfer syntaxes and chooses the label.
+//! values, and notes the form of the pixel data and where the structure breaks: `frame` is what is open there, and `damage` says what readers
+//! bear. `element` decodes one header, `inflate` stands in front of them for the deflated transfer syntaxes, `syntax` knows the transfer
+//! syntaxes and chooses the label.
 
+mod damage;
 pub(crate) mod element;
 mod elements;
 mod fault;
+mod frame;
 mod inflate;
 mod opening;
 mod outcome;
@@ -21,6 +24,7 @@ mod wanted;
 use dicom_core::Tag;
 
 use crate::uid::trim_padding;
+use damage::Break;
 use elements::Elements;
 use inflate::Inflate;
 pub use opening::Opened;
@@ -29,7 +33,7 @@ pub use outcome::{Deviations, Head, HeadError, HeadLimits, Limit, Mismatch, Prog
 use scan::Scan;
 pub use syntax::Evidence;
 use syntax::{Label, Labels, Reading, Syntax};
-use walk::{Break, Walk};
+use walk::Walk;
 pub use wanted::Wanted;
 
 /// Reads the head of one dataset from fragments of any size, and watches the rest of it, unless only the head is of interest.

@@ -180,6 +180,11 @@ impl Opening {
             Some(_) if may_be_a_file && seen.iter().take(PREAMBLE_BYTES).all(|byte| *byte == 0) => {
                 Step::LeaveOut(PREAMBLE_BYTES as u64, None) // a preamble without its prefix
             }
+            Some(_) if may_be_a_file && first == &[0; MIN_HEADER_BYTES] => {
+                let zeros = seen.iter().take_while(|byte| **byte == 0).count();
+                // Elements of zeros, which readers pass over. The first byte of a tag in big endian is one, too.
+                Step::LeaveOut((zeros - zeros % MIN_HEADER_BYTES) as u64, None)
+            }
             None if may_be_a_file => undecided,
             _ if proofs.contains(&Proof::Pending) => undecided,
             _ => Step::Dataset(None),

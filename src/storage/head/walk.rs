@@ -1,67 +1,18 @@
 //! The walk over a whole dataset: every element, in every sequence. It is iterative and does not depend on the boundaries of fragments. It skips
 //! values, and holds one header and a frame for each open sequence and item.
 
-use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
 use dicom_core::{Tag, VR};
-use dicom_dictionary_std::StandardDataDictionary;
-use dicom_dictionary_std::tags;
 
+use super::damage::{Break, broken_end, is_fatal};
 use super::element::{
-    Decoded, Encoding, Gather, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, MIN_HEADER_BYTES,
-    SEQUENCE_DELIMITATION, UNDEFINED_LENGTH, looks_like_vr,
+    Decoded, Encoding, Gather, Header, ITEM, ITEM_DELIMITATION, ITEM_GROUP, MAX_HEADER_BYTES, SEQUENCE_DELIMITATION,
+    UNDEFINED_LENGTH, looks_like_vr,
 };
 pub use super::fault::DatasetFault;
-use super::outcome::MAX_DEPTH;
+use super::frame::{Frame, Kind, MAX_FRAMES, State, content_of, value};
 use super::syntax::PixelForm;
 
-/// The dataset, and the sequences and items that are open. Real datasets stay below twenty, and a frame has 40 bytes.
-const MAX_FRAMES: usize = 1 + 2 * MAX_DEPTH as usize;
-
 const FILE_META_GROUP: u16 = 0x0002;
-
-/// The tag of the delimiter of a sequence, in little endian.
-const DELIMITER: [u8; 4] = [0xFE, 0xFF, 0xDD, 0xE0];
-
-/// A sequence, an item or a set of fragments that is open.
-struct Frame {
-    kind: Kind,
-    tag: Tag,
-    /// Where it ends; `None` where a delimiter says so.
-    end: Option<u64>,
-    /// Where it, or the nearest of those around it whose end is known, ends.
-    limit: u64,
-    encoding: Encoding,
-    /// The last element in it.
-    last: Option<Tag>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Elements: an item of a sequence, or the dataset itself.
-    Elements,
-    /// Items of elements.
-    Sequence,
-    /// Items of bytes: encapsulated pixel data (PS3.5 §A.4).
-    Fragments,
-}
-
-enum State {
-    Header,
-    Value {
-        tag: Tag,
-        left: u64,
-    },
-    /// Nothing says where the next element would be.
-    Lost,
-}
-
-/// Where a dataset is broken so that readers give it up.
-pub(super) struct Break {
-    /// The tag found, or the innermost element that is open.
-    pub(super) tag: Tag,
-    /// Bytes from the start of the dataset.
-    pub(super) offset: u64,
-}
 
 pub(crate) struct Walk {
     state: State,
@@ -69,14 +20,19 @@ pub(crate) struct Walk {
     pixels: Option<(PixelForm, u64)>,
     /// An element was met whose VR is none.
     has_invalid_vr: bool,
+    /// pydicom and dcmdump read on at different places: behind an element with no VR, pydicom takes the length for one of 32 bits.
+    is_forked: bool,
     header: Gather,
     offset: u64,
     frames: Vec<Frame>,
-    /// The first element out of order. The walk goes on behind it.
+    /// Sequences and items of undefined length that are open within [`Kind::Deep`]. One alternates with the other: odd, the next header is an
+    /// item's; even, an element's.
+    deep: u64,
+    /// The first oddity that a reader passes over, as an element out of order. The walk goes on behind it.
     disorder: Option<DatasetFault>,
     /// The first other fault. The walk goes on behind the innermost sequence or item around it whose end is known.
     fault: Option<DatasetFault>,
-    /// Where readers give up, if the first fault is one that makes them.
+    /// Where readers give up: the first fault that makes them.
     broken: Option<Break>,
 }
 
@@ -87,9 +43,11 @@ impl Walk {
             state: State::Header,
             pixels: None,
             has_invalid_vr: false,
+            is_forked: false,
             header: Gather::default(),
             offset: 0,
             frames: vec![dataset],
+            deep: 0,
             disorder: None,
             fault: None,
             broken: None,
@@ -153,58 +111,21 @@ impl Walk {
         }
     }
 
-    /// Ends the walk where the dataset ends, and says where readers give it up: at the first fault if it [`Self::is_fatal`], or without a fault
-    /// within a sequence, an item or fragments of undefined length that are not closed. Readers do not agree on what is behind a fault.
+    /// Ends the walk where the dataset ends, and says where readers give it up: at the first fault that is fatal, or at an end within an element.
     pub(super) fn broken(mut self) -> Option<Break> {
-        if self.fault.is_some() {
+        if self.broken.is_some() {
             return self.broken;
         }
-        let gathered = self.header.gathered();
-        self.leave_ended(self.offset - gathered as u64);
-        // Readers know the end of fragments by the tag of its delimiter.
-        if gathered >= DELIMITER.len() && self.header.bytes().starts_with(&DELIMITER) {
-            self.frames.pop_if(|frame| frame.kind == Kind::Fragments);
-        }
-        // pydicom asks for the rest of a length. In front of it, the dataset counts as ended.
-        if gathered >= MIN_HEADER_BYTES {
-            return self.frames.last().map(|frame| Break { tag: frame.tag, offset: self.offset });
-        }
-        let (dataset, open) = self.frames.split_first()?;
-        if open.last().is_some_and(|frame| frame.encoding != dataset.encoding) {
-            return None; // as in is_fatal()
-        }
-        let not_closed = open.iter().rev().find(|frame| frame.end.is_none());
-        not_closed.map(|frame| Break { tag: frame.tag, offset: self.offset })
-    }
-
-    /// Whether pydicom and dcmdump both end with an error at the fault: what pydicom takes for a VR and dcmdump for none, pixel data of
-    /// undefined length that are no fragments, a delimiter out of place, a sequence that ends within a header. A length that is not that of
-    /// an item, and what is in a sequence of VR UN, whose encoding is not sure, is no reason to refuse a dataset.
-    fn is_fatal(&self, fault: &DatasetFault) -> bool {
-        let Some((dataset, open)) = self.frames.split_first() else { return false };
-        let frame = open.last().unwrap_or(dataset);
-        frame.encoding == dataset.encoding
-            && match fault {
-                DatasetFault::InvalidVr { .. } => {
-                    (*b"AA"..=*b"ZZ").contains(&[self.header.bytes()[4], self.header.bytes()[5]])
-                }
-                DatasetFault::UndefinedLength { tag, .. } => *tag == tags::PIXEL_DATA && open.is_empty(),
-                DatasetFault::OutOfPlace { tag, .. } => match frame.kind {
-                    Kind::Fragments => true,
-                    Kind::Sequence => frame.end.is_none(),
-                    Kind::Elements if open.is_empty() => matches!(*tag, ITEM | SEQUENCE_DELIMITATION),
-                    Kind::Elements => frame.end.is_none() && tag.group() == ITEM_GROUP,
-                },
-                DatasetFault::BeyondParent { offset, .. } => {
-                    frame.kind == Kind::Sequence && offset + MIN_HEADER_BYTES as u64 > frame.limit
-                }
-                _ => false,
-            }
+        self.leave_ended(self.offset - self.header.gathered() as u64);
+        let has_one_reader = self.is_forked || self.fault.is_some();
+        let tag = broken_end(&self.frames, &self.state, &self.header, has_one_reader)?;
+        Some(Break { tag, offset: self.offset })
     }
 
     /// Notes a fault, with the bytes up to `offset` taken, and looks for the next place to go on at.
+    #[cold]
     fn fail(&mut self, fault: DatasetFault, place: Break, offset: u64) {
-        if self.fault.is_none() && self.is_fatal(&fault) {
+        if self.broken.is_none() && is_fatal(&fault, &self.frames, &self.header, self.is_forked) {
             self.broken = Some(place);
         }
         self.fault.get_or_insert(fault);
@@ -234,7 +155,7 @@ impl Walk {
         }
         let (tag, next) = match decoded {
             Decoded::Header(header) => (header.tag, self.enter(header, offset, value_at)),
-            Decoded::InvalidVr(tag) => (tag, Err(DatasetFault::InvalidVr { tag, offset })),
+            Decoded::InvalidVr(tag) => (tag, self.pass_invalid_vr(tag, encoding, offset)),
             Decoded::Needs(_) => return taken,
         };
         match next {
@@ -245,6 +166,7 @@ impl Walk {
     }
 
     /// The item or sequence ends within the header that begins at `offset`. Nothing more is taken.
+    #[cold]
     fn end_within_header(&mut self, tag: Tag, offset: u64) -> usize {
         self.header.clear();
         self.fail(DatasetFault::BeyondParent { tag, offset }, Break { tag, offset }, self.offset);
@@ -268,28 +190,34 @@ impl Walk {
             return Err(DatasetFault::BeyondParent { tag, offset });
         }
         if frame.kind != Kind::Elements {
-            return self.enter_item(tag, end, offset, value_at);
+            return self.enter_item(header, end, offset, value_at);
         }
-        if tag == ITEM_DELIMITATION && frame.end.is_none() && within_item {
-            self.frames.pop();
-            return Ok(State::Header);
+        if tag.group() == ITEM_GROUP {
+            return self.enter_delimiter(tag, end, offset, value_at);
         }
-        if tag.group() == ITEM_GROUP || tag.group() <= FILE_META_GROUP {
-            return Err(DatasetFault::OutOfPlace { tag, offset });
+        if tag.group() <= FILE_META_GROUP {
+            note(&mut self.disorder, DatasetFault::OutOfPlace { tag, offset }); // readers take it for one like another
         }
         if let Some(before) = frame.last.replace(tag)
             && tag <= before
         {
-            self.disorder.get_or_insert(DatasetFault::OutOfOrder { tag, before, offset });
+            note(&mut self.disorder, DatasetFault::OutOfOrder { tag, before, offset });
         }
         // The long form has two bytes that are zero (PS3.5 §7.1.2). Behind letters that are no VR of the standard, others are a short length, and
         // readers do not agree on the element.
         if self.header.bytes()[6..8] != [0, 0]
-            && header.vr.is_some_and(|vr| header.bytes() == MAX_HEADER_BYTES && VR::from_binary(vr).is_none())
+            && value_at - offset == MAX_HEADER_BYTES as u64
+            && header.vr.is_some_and(|vr| VR::from_binary(vr).is_none())
         {
             return Err(DatasetFault::InvalidVr { tag, offset });
         }
-        self.has_invalid_vr |= header.vr.is_some_and(|vr| !looks_like_vr(vr));
+        // Zeros mean the same to all readers.
+        if header.vr.is_some_and(|vr| !looks_like_vr(vr)) && self.header.bytes()[4..8] != [0; 4] {
+            (self.has_invalid_vr, self.is_forked) = (true, true);
+            if self.fault.is_some() {
+                return Err(DatasetFault::InvalidVr { tag, offset });
+            }
+        }
         if !within_item && self.pixels.is_none() {
             self.pixels = PixelForm::of(&header).map(|form| (form, offset));
         }
@@ -299,58 +227,125 @@ impl Walk {
             return Ok(value(tag, u64::from(length)));
         };
         let encoding = encoding.unwrap_or(outer_encoding);
-        self.open(Frame { kind, tag, end, limit: end.unwrap_or(outer_limit), encoding, last: None }, offset)
+        let frame = Frame { kind, tag, end, limit: end.unwrap_or(outer_limit), encoding, last: None };
+        Ok(self.open(frame, offset, value_at))
+    }
+
+    /// Acts on an item or a delimiter where elements stand.
+    fn enter_delimiter(
+        &mut self,
+        tag: Tag,
+        end: Option<u64>,
+        offset: u64,
+        value_at: u64,
+    ) -> Result<State, DatasetFault> {
+        let within_item = self.frames.len() > 1;
+        if tag != ITEM_DELIMITATION || !(within_item || end == Some(value_at)) {
+            return Err(DatasetFault::OutOfPlace { tag, offset });
+        }
+        match self.frames.last() {
+            Some(frame) if frame.end.is_none() && within_item => {
+                self.frames.pop();
+                Ok(State::Header)
+            }
+            _ => Ok(self.end_before_its_length(tag, offset, value_at)),
+        }
     }
 
     /// Acts on a header where items stand.
-    fn enter_item(&mut self, tag: Tag, end: Option<u64>, offset: u64, value_at: u64) -> Result<State, DatasetFault> {
+    fn enter_item(
+        &mut self,
+        header: Header,
+        end: Option<u64>,
+        offset: u64,
+        value_at: u64,
+    ) -> Result<State, DatasetFault> {
+        let tag = header.tag;
         let Some(frame) = self.frames.last() else { return Err(DatasetFault::OutOfPlace { tag, offset }) };
         match (tag, frame.kind, end) {
             (ITEM, Kind::Sequence, _) => {
                 let (limit, encoding) = (end.unwrap_or(frame.limit), frame.encoding);
-                self.open(Frame { kind: Kind::Elements, tag, end, limit, encoding, last: None }, offset)
+                let item = Frame { kind: Kind::Elements, tag, end, limit, encoding, last: None };
+                Ok(self.open(item, offset, value_at))
             }
+            (_, Kind::Deep, _) => self.enter_deep(header, offset),
             (ITEM, Kind::Fragments, Some(end)) => Ok(value(tag, end - value_at)),
             (SEQUENCE_DELIMITATION, ..) if frame.end.is_none() => {
                 self.frames.pop();
                 Ok(State::Header)
             }
+            (SEQUENCE_DELIMITATION, ..) => Ok(self.end_before_its_length(tag, offset, value_at)),
             _ => Err(DatasetFault::OutOfPlace { tag, offset }),
         }
     }
 
-    fn open(&mut self, frame: Frame, offset: u64) -> Result<State, DatasetFault> {
-        if self.frames.len() >= MAX_FRAMES {
-            return Err(DatasetFault::TooDeep { offset });
+    /// Takes a delimiter for the end of an item or a sequence of defined length, as dcmdump does. pydicom goes by the length, and ends the dataset
+    /// at one in no item.
+    #[cold]
+    fn end_before_its_length(&mut self, tag: Tag, offset: u64, value_at: u64) -> State {
+        self.disorder.get_or_insert(DatasetFault::OutOfPlace { tag, offset });
+        let ended = self.frames.pop_if(|frame| frame.end.is_some());
+        self.is_forked |= ended.is_none_or(|frame| frame.end != Some(value_at));
+        State::Header
+    }
+
+    /// Passes over an element of the dataset itself whose VR has not even characters, as dcmdump does: its length has the short form.
+    #[cold]
+    fn pass_invalid_vr(&mut self, tag: Tag, encoding: Encoding, offset: u64) -> Result<State, DatasetFault> {
+        let fault = DatasetFault::InvalidVr { tag, offset };
+        if self.fault.is_some() || self.frames.iter().any(|frame| frame.end.is_some()) {
+            return Err(fault);
         }
-        self.frames.push(frame);
+        self.disorder.get_or_insert(fault);
+        (self.has_invalid_vr, self.is_forked) = (true, true);
+        let [.., l0, l1, _, _, _, _] = *self.header.bytes();
+        let length =
+            if encoding == Encoding::ExplicitBe { u16::from_be_bytes([l0, l1]) } else { u16::from_le_bytes([l0, l1]) };
+        Ok(value(tag, u64::from(length)))
+    }
+
+    fn open(&mut self, frame: Frame, offset: u64, value_at: u64) -> State {
+        if self.frames.len() < MAX_FRAMES {
+            self.frames.push(frame);
+            return State::Header;
+        }
+        // Not followed, and no reason to refuse: it is known where they end. The innermost frame is that of an item.
+        self.disorder.get_or_insert(DatasetFault::TooDeep { offset });
+        if let Some(end) = frame.end {
+            return value(frame.tag, end - value_at);
+        }
+        self.deep = 1;
+        self.frames.push(Frame { kind: Kind::Deep, ..frame });
+        State::Header
+    }
+
+    /// Acts on a header within more sequences and items than there are frames for.
+    #[cold]
+    fn enter_deep(&mut self, header: Header, offset: u64) -> Result<State, DatasetFault> {
+        let Header { tag, length, .. } = header;
+        let is_in_item = self.deep.is_multiple_of(2);
+        let closes = tag == if is_in_item { ITEM_DELIMITATION } else { SEQUENCE_DELIMITATION };
+        if closes {
+            self.deep -= 1;
+            self.frames.pop_if(|_| self.deep == 0);
+            return Ok(State::Header);
+        }
+        if is_in_item == (tag.group() == ITEM_GROUP) || (!is_in_item && tag != ITEM) {
+            return Err(DatasetFault::OutOfPlace { tag, offset });
+        }
+        if length != UNDEFINED_LENGTH {
+            return Ok(value(tag, u64::from(length)));
+        }
+        if is_in_item && header.vr.is_some_and(|vr| !matches!(&vr, b"SQ" | b"UN" | b"OB" | b"OW")) {
+            return Err(DatasetFault::UndefinedLength { tag, offset });
+        }
+        self.deep += 1;
         Ok(State::Header)
     }
 }
 
-fn value(tag: Tag, length: u64) -> State {
-    if length == 0 { State::Header } else { State::Value { tag, left: length } }
-}
-
-/// The content of an element: `None` for a value; otherwise the kind of its content and, if it differs from the surroundings, its encoding. An
-/// error if the VR does not allow undefined length.
-fn content_of(header: &Header) -> Result<Option<(Kind, Option<Encoding>)>, ()> {
-    let undefined = header.length == UNDEFINED_LENGTH;
-    Ok(match header.vr.as_ref() {
-        Some(b"SQ") => Some((Kind::Sequence, None)),
-        // PS3.5 §6.2.2, CP-246: a sequence whose VR was not known, in implicit VR little endian.
-        Some(b"UN") if undefined && header.tag != tags::PIXEL_DATA => {
-            Some((Kind::Sequence, Some(Encoding::ImplicitLe)))
-        }
-        Some(b"OB" | b"OW" | b"OF" | b"OD" | b"OL" | b"OV") if undefined => Some((Kind::Fragments, None)),
-        Some(_) if undefined => return Err(()),
-        Some(_) => None,
-        None if undefined && header.tag == tags::PIXEL_DATA => Some((Kind::Fragments, None)),
-        None if undefined || is_sequence(header.tag) => Some((Kind::Sequence, None)),
-        None => None,
-    })
-}
-
-fn is_sequence(tag: Tag) -> bool {
-    StandardDataDictionary.by_tag(tag).is_some_and(|entry| entry.vr() == VirtualVr::Exact(VR::SQ))
+/// Notes the first fault of its kind.
+#[cold]
+fn note(first: &mut Option<DatasetFault>, fault: DatasetFault) {
+    first.get_or_insert(fault);
 }

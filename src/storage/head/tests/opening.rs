@@ -203,6 +203,23 @@ fn what_is_no_part_of_the_dataset_is_left_out() {
     }
 }
 
+/// Readers pass over elements of zeros.
+#[test]
+fn zeros_in_front_are_left_out_by_eights() {
+    for syntax in [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE] {
+        let dataset = Writer::typical(syntax);
+        for zeros in [8, 16, 64, 128] {
+            for piece in [1, 3, 1 << 20] {
+                let (bytes, _, head) = stored(syntax, &[&vec![0; zeros], &dataset[..]].concat(), piece);
+                assert_eq!(head.unwrap().deviations().left_out_bytes, zeros as u64, "{syntax} {zeros} {piece}");
+                assert!(bytes == dataset);
+            }
+        }
+        let (_, _, found) = stored(syntax, &[&[0; 7], &dataset[..]].concat(), 100);
+        assert_eq!(found, Err(HeadError::NotADataset));
+    }
+}
+
 #[test]
 fn a_front_that_never_ends_is_refused() {
     let mut meta = Writer::new(EXPLICIT_LE);

@@ -39,7 +39,7 @@ fn structure_of(syntax: &str, dataset: &[u8], piece: usize) -> Result<(), HeadEr
 
 #[test]
 fn what_readers_give_up_is_broken() {
-    let broken: [(&str, &[&[u8]]); 13] = [
+    let broken: [(&str, &[&[u8]]); 19] = [
         ("a sequence that is not closed", &[&SEQUENCE, &ITEM, &INSIDE, &ITEM_END]),
         ("an item that is not closed", &[&SEQUENCE, &ITEM, &INSIDE, &SEQUENCE_END]),
         ("neither closed", &[&SEQUENCE, &ITEM, &INSIDE]),
@@ -52,7 +52,13 @@ fn what_readers_give_up_is_broken() {
         ("a sequence that ends within a header", &[&SEQUENCE_OF_4]),
         ("a sequence that ends within a header, with more behind it", &[&SEQUENCE_OF_4, &VALUE]),
         ("letters that are no VR, with the short form of a length", &[&VALUE[..4], b"QQ", &VALUE[6..], &VALUE]),
-        ("bytes that are no VR, though the first is of one", &[&VALUE[..4], b"B\0", &VALUE[6..]]),
+        ("bytes that are no VR, and an end that only pydicom bears", &[&VALUE[..4], b"B\0", &VALUE[6..], &VALUE[..4]]),
+        ("a value that is cut", &[&INSIDE[..12]]),
+        ("a break behind a sequence that both end elsewhere", &[&LONG_SEQUENCE, &SEQUENCE_END, b"QQQQ", &VALUE]),
+        ("bytes that are nothing", &[&[0xFF; 40]]),
+        ("text", &[b"-- end of image --"]),
+        ("a text of undefined length", &[&TEXT, b"text"]),
+        ("an item of a sequence that ends within a header", &[&SEQUENCE, &FRAGMENT, &SEQUENCE_END]),
     ];
     for (what, tail) in broken {
         for piece in [1, 7, 1 << 20] {
@@ -92,14 +98,14 @@ fn what_readers_bear_is_no_reason_to_refuse() {
         ("nothing more", &[]),
         ("a whole sequence", &[&SEQUENCE, &ITEM, &INSIDE, &ITEM_END, &SEQUENCE_END]),
         ("an item delimiter of no item", &[&ITEM_END]),
-        ("a value that is cut", &[&INSIDE[..12]]),
+        ("pixel data that are cut", &[&PIXELS[..8], &[9, 0, 0, 0], &VALUE]),
+        ("bytes that are no VR, though the first is of one", &[&VALUE[..4], b"B\0", &VALUE[6..], &VALUE]),
+        ("bytes that are no characters", &[&VALUE[..4], b"\xFF\xFF", &VALUE[6..], &VALUE]),
+        ("a sequence delimiter that the length includes", &[&LONG_SEQUENCE[..8], &[8, 0, 0, 0], &SEQUENCE_END, &VALUE]),
+        ("a header with no value behind it", &[&INSIDE[..8]]),
         ("a header that is cut", &[&INSIDE[..5]]),
         ("elements out of order", &[&INSIDE, &INSIDE]),
         ("zeros", &[&[0; 16]]),
-        ("a break behind what they bear", &[&LONG_SEQUENCE, &SEQUENCE_END, b"QQQQ", &VALUE, &SEQUENCE]),
-        ("bytes that are nothing", &[&[0xFF; 40]]),
-        ("text", &[b"-- end of image --"]),
-        ("a text of undefined length", &[&TEXT, b"text"]),
     ];
     for (what, tail) in borne {
         for piece in [1, 7, 1 << 20] {
@@ -149,8 +155,13 @@ fn sequences_may_be_as_deep_as_they_are_followed() {
     for depth in [300, 512, 600] {
         assert_eq!(structure_of(EXPLICIT_LE, &nested(depth), 1 << 20), Ok(()));
     }
-    let cut = &nested(512)[..15_000];
-    assert!(matches!(structure_of(EXPLICIT_LE, cut, 1 << 20), Err(HeadError::Broken { .. })));
+    for depth in [512, 600] {
+        let whole = nested(depth);
+        for missing in [4, 8, 8 * depth] {
+            let found = structure_of(EXPLICIT_LE, &whole[..whole.len() - missing], 1 << 20);
+            assert!(matches!(found, Err(HeadError::Broken { .. })), "{depth} deep, {missing} bytes missing: {found:?}");
+        }
+    }
 }
 
 /// What stands in the place of a VR without being one is kept, and the length behind it is short.

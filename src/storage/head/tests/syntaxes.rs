@@ -75,9 +75,10 @@ fn group_lengths_may_lie() {
 
 /// A typical dataset with text behind it that deflate writes as matches, so that damage shows.
 fn deflated_text() -> Vec<u8> {
-    let mut dataset = Writer::typical(EXPLICIT_LE);
-    (0..100_000).for_each(|number| dataset.extend(format!("{number} ").bytes()));
-    deflate(&dataset)
+    let text: String = (0..100_000).map(|number| format!("{number} ")).collect();
+    let mut padding = Writer::new(EXPLICIT_LE);
+    padding.element(tags::DATA_SET_TRAILING_PADDING, "OB", text.as_bytes());
+    deflate(&[Writer::typical(EXPLICIT_LE), padding.bytes].concat())
 }
 
 #[test]
@@ -132,7 +133,7 @@ fn padding_behind_a_deflated_stream_is_ignored() {
 #[test]
 fn a_dataset_may_start_behind_the_last_wanted_element() {
     let mut private = Writer::new(EXPLICIT_LE);
-    private.header(Tag(0x4453, 0x100C), "UN", UNDEFINED);
+    private.header(Tag(0x4453, 0x100C), "UN", UNDEFINED).end_sequence();
     let mut pixels = Writer::new(IMPLICIT_LE);
     pixels.element(tags::PIXEL_DATA, "", &[0; 4]);
     for (syntax, bytes) in [(EXPLICIT_LE, private.bytes), (IMPLICIT_LE, pixels.bytes)] {
