@@ -15,12 +15,14 @@ RECEIVERS = {receivers.tidegate: 1, receivers.storescp: 4, receivers.orthanc: 6}
 # What differs for a reason of ours, by the name of the case.
 CUT = "nobody can read what was received, and it is stored as it was received or not at all; the peers write what they could parse of it"
 SHORT = "an instance is filed by elements that are found by the lengths in front of them, and this length leads into the middle of one"
+BEYOND = "an item reaches beyond its sequence: dcmdump reads on behind the item, pydicom within it, and most datasets like that are lost to both"
 UID = "the SOP Instance UID names the file: no slash, no backslash, nothing beyond ASCII"
 TWICE = "an identity that stands twice and once disagrees with the command: readers do not agree which one counts"
 ON_PURPOSE: dict[str, str] = {
     "report: lacks its last 2 bytes": CUT,
     "ct: (7FE00010) says +2 bytes": CUT,
-    "implicit: a sequence shorter than its items": SHORT,
+    "ct: a sequence shorter than its items, at the end": BEYOND,
+    "implicit: a sequence shorter than its items": BEYOND,
     "deflated: deflated and cut in the middle": CUT,
     "ct: deflated and cut in the middle": CUT,
     "deflated: deflated and cut before its end": CUT,
