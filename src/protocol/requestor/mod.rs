@@ -255,3 +255,6 @@ impl Requestor {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
