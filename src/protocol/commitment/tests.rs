@@ -26,7 +26,7 @@ fn read_cut(bytes: &[u8], encoding: Encoding, most: u32, piece: usize) -> (Resul
         let read = reader.push(piece, &mut take);
         assert!(first_fault.is_none() || read.err() == first_fault, "a fault stays");
         first_fault = first_fault.or(read.err());
-        assert!(reader.header.capacity() <= 64 && reader.value.capacity() <= 512 && reader.open.len() <= 32);
+        assert!(reader.held_bytes() <= 4096);
     }
     assert_eq!(reader.references() as usize, references.len());
     let ended = reader.finish();
@@ -132,9 +132,11 @@ impl Raw {
     fn item(self, body: &[u8], is_defined: bool) -> Vec<u8> {
         let implicit = Raw(Encoding::Implicit);
         match is_defined {
-            true => implicit.element(tag::ITEM, b"", body),
-            false => [implicit.header(tag::ITEM, b"", u32::MAX), body.to_vec(), implicit.header(tag::ITEM_END, b"", 0)]
-                .concat(),
+            true => implicit.element(tag::ITEM, b"--", body),
+            false => {
+                [implicit.header(tag::ITEM, b"--", u32::MAX), body.to_vec(), implicit.header(tag::ITEM_END, b"--", 0)]
+                    .concat()
+            }
         }
     }
 
@@ -142,7 +144,7 @@ impl Raw {
         match is_defined {
             true => self.element(tag, vr, items),
             false => {
-                let end = Raw(Encoding::Implicit).header(tag::SEQUENCE_END, b"", 0);
+                let end = Raw(Encoding::Implicit).header(tag::SEQUENCE_END, b"--", 0);
                 [self.header(tag, vr, u32::MAX), items.to_vec(), end].concat()
             }
         }
@@ -301,12 +303,12 @@ fn lengths_and_delimiters_that_lie_are_faults() {
     let raw = Raw(Encoding::Implicit);
     let body = raw.item_body();
     let references = |items: &[u8]| [raw.transaction(), raw.references(items)].concat();
-    let long_item = [raw.header(tag::ITEM, b"", body.len() as u32 + 1), body.clone()].concat();
-    let short_item = [raw.header(tag::ITEM, b"", body.len() as u32 - 1), body.clone()].concat();
+    let long_item = [raw.header(tag::ITEM, b"--", body.len() as u32 + 1), body.clone()].concat();
+    let short_item = [raw.header(tag::ITEM, b"--", body.len() as u32 - 1), body.clone()].concat();
     let in_defined =
         |items: &[u8]| [raw.transaction(), raw.sequence(tag::REFERENCED_SOP_SEQUENCE, b"SQ", items, true)].concat();
-    let open_item = [raw.header(tag::ITEM, b"", u32::MAX), body.clone()].concat();
-    let end = raw.header(tag::SEQUENCE_END, b"", 0);
+    let open_item = [raw.header(tag::ITEM, b"--", u32::MAX), body.clone()].concat();
+    let end = raw.header(tag::SEQUENCE_END, b"--", 0);
     let cases = [
         (in_defined(&long_item), ActionFault::Overrun),
         (in_defined(&short_item), ActionFault::Overrun),
@@ -317,8 +319,8 @@ fn lengths_and_delimiters_that_lie_are_faults() {
         (references(&body), ActionFault::Structure),
         (references(&raw.item(&raw.item(&body, true), true)), ActionFault::Structure),
         ([in_defined(&raw.item(&body, true)), end].concat(), ActionFault::Structure),
-        (raw.header(tag::ITEM_END, b"", 0), ActionFault::Structure),
-        (references(&[open_item, raw.header(tag::ITEM_END, b"", 4)].concat()), ActionFault::Structure),
+        (raw.header(tag::ITEM_END, b"--", 0), ActionFault::Structure),
+        (references(&[open_item, raw.header(tag::ITEM_END, b"--", 4)].concat()), ActionFault::Structure),
         (raw.header(tag::TRANSACTION_UID, b"UI", u32::MAX), ActionFault::Value(tag::TRANSACTION_UID)),
         (raw.header(tag::TRANSACTION_UID, b"UI", u32::MAX - 1), ActionFault::Value(tag::TRANSACTION_UID)),
         (raw.element(0x0009_0001, b"UI", b"1")[..8].iter().map(|b| b | 0x80).collect(), ActionFault::Truncated),

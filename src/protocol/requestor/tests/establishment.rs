@@ -113,7 +113,7 @@ fn each_context_has_its_answer() {
         outcomes(&acceptance(answers, vec![])),
         [Err(OtherTransferSyntax), Err(TransferSyntaxes), Err(NoReason), Err(OtherTransferSyntax)]
     );
-    assert_eq!(outcomes(&acceptance(vec![], vec![])), [Err(NotAnswered); 4]);
+    assert_eq!(outcomes(&acceptance(vec![], vec![])), vec![Err(NotAnswered); 4]);
 }
 
 #[test]
