@@ -4,7 +4,8 @@ use dicom_ul::pdu::{Pdu, PresentationContextResultReason as Reason, UserVariable
 
 use super::peer::*;
 use crate::requestor::{
-    AcceptedContext, ContextRefused, Event, MAX_ACCEPTANCE_LENGTH, PeerRejection, ProposalFault, Requestor, Role,
+    AcceptedContext, ContextRefused, Event, MAX_ACCEPTANCE_LENGTH, PeerRejection, Proposal, ProposalFault, Requestor,
+    Role,
 };
 use crate::syntaxes::{
     EXPLICIT_VR_LITTLE_ENDIAN as EXPLICIT, IMPLICIT_VR_LITTLE_ENDIAN as IMPLICIT, STORAGE_COMMITMENT, VERIFICATION,
@@ -60,22 +61,29 @@ fn a_role_is_proposed_once_for_a_sop_class() {
 
 #[test]
 fn what_cannot_be_proposed_is_a_fault() {
+    let fault = |proposal| Requestor::new(proposal).err();
     for title in ["", "                ", "SEVENTEEN_LETTERS", "A\\B", "Ü", "A\0"] {
-        let calling = Requestor::new(crate::requestor::Proposal { calling_ae_title: title.into(), ..proposal() });
-        assert_eq!(calling.unwrap_err(), ProposalFault::AeTitle, "{title:?}");
-        let called = Requestor::new(crate::requestor::Proposal { called_ae_title: title.into(), ..proposal() });
-        assert_eq!(called.unwrap_err(), ProposalFault::AeTitle, "{title:?}");
+        let calling = Proposal { calling_ae_title: title.into(), ..proposal() };
+        assert_eq!(fault(calling), Some(ProposalFault::AeTitle), "{title:?}");
+        let called = Proposal { called_ae_title: title.into(), ..proposal() };
+        assert_eq!(fault(called), Some(ProposalFault::AeTitle), "{title:?}");
     }
-    for count in [0, 129] {
-        let contexts = vec![context(CT, &[IMPLICIT], Role::Scu); count];
-        let fault = Requestor::new(crate::requestor::Proposal { contexts, ..proposal() }).unwrap_err();
-        assert_eq!(fault, ProposalFault::Contexts);
+    let of = |contexts| Proposal { contexts, ..proposal() };
+    let many = |count| of(vec![context(CT, &[IMPLICIT], Role::Scp); count]);
+    assert_eq!([0, 129].map(|count| fault(many(count))), [Some(ProposalFault::Contexts); 2]);
+    assert_eq!([1, 128].map(|count| fault(many(count))), [None; 2]);
+    let with = |syntaxes: &[&str]| fault(of(vec![context(CT, syntaxes, Role::Scu)]));
+    for syntaxes in [&[][..], &["JPEG"], &[""], &[IMPLICIT; 257]] {
+        assert_eq!(with(syntaxes), Some(ProposalFault::Syntaxes));
     }
-    let contexts = vec![context(CT, &[IMPLICIT], Role::Scu); 128];
-    assert!(Requestor::new(crate::requestor::Proposal { contexts, ..proposal() }).is_ok());
-    let contexts = vec![context(CT, &["1.2.3.4.5.6.7.8"; 5000], Role::Scu)];
-    let fault = Requestor::new(crate::requestor::Proposal { contexts, ..proposal() }).unwrap_err();
-    assert_eq!(fault, ProposalFault::Length);
+    assert_eq!(fault(of(vec![context("CT", &[IMPLICIT], Role::Scu)])), Some(ProposalFault::Syntaxes));
+    // The largest request there is can be read.
+    let longest = "1".repeat(64);
+    let largest = of(vec![context(&longest, &[&longest; 256], Role::Scp); 128]);
+    let sent = Requestor::new(largest).unwrap().take_output();
+    let read = dicom_ul::pdu::read_pdu(&sent[..], 1 << 24, true).unwrap();
+    let Some(Pdu::AssociationRQ(request)) = read else { panic!("no request") };
+    assert!(request.presentation_contexts.iter().all(|context| context.transfer_syntaxes.len() == 256));
 }
 
 fn outcomes(acceptance: &[u8]) -> Vec<Result<AcceptedContext, ContextRefused>> {
