@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dicom_ul::pdu::{AssociationRQ, Pdu, PresentationContextProposed, RequestorRoles, UserVariableItem, write_pdu};
 
-use crate::negotiation::items::item;
+use crate::negotiation::item;
 use crate::syntaxes::{APPLICATION_CONTEXT, is_uid};
 use crate::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 

@@ -79,7 +79,7 @@ fn what_cannot_be_proposed_is_a_fault() {
     assert_eq!(fault(of(vec![context("CT", &[IMPLICIT], Role::Scu)])), Some(ProposalFault::Syntaxes));
     // The largest request there is can be read.
     let longest = "1".repeat(64);
-    let largest = of(vec![context(&longest, &[&longest; 256], Role::Scp); 128]);
+    let largest = of(vec![context(&longest, &[longest.as_str(); 256], Role::Scp); 128]);
     let sent = Requestor::new(largest).unwrap().take_output();
     let read = dicom_ul::pdu::read_pdu(&sent[..], 1 << 24, true).unwrap();
     let Some(Pdu::AssociationRQ(request)) = read else { panic!("no request") };

@@ -1,79 +1,18 @@
-//! Both datasets against dicom-object as a writer and reader that is not ours, and byte by byte where it cannot write what peers do.
+//! Action information: what is read of it, and what is not.
 
-use dicom_core::value::{DataSetSequence, PrimitiveValue};
+use dicom_core::value::PrimitiveValue;
 use dicom_core::{DataElement, Tag, VR};
 use dicom_object::InMemDicomObject;
-use dicom_transfer_syntax_registry::entries::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{ActionFault, ActionInformation, Encoding, EventInformation, OutOfOrder, Reference, Terms, tag};
+use super::super::{ActionFault, Encoding, tag};
+use super::raw::Raw;
+use super::{BOTH, CT, References, read, read_cut, read_most, reference, sequence, uid, written};
 use crate::ActionStatus;
 
-const BOTH: [Encoding; 2] = [Encoding::Implicit, Encoding::Explicit];
-const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
-
-type References = Vec<(String, String)>;
-
-/// The Transaction UID and the references of a dataset that comes in pieces of `piece` bytes.
-fn read_cut(bytes: &[u8], encoding: Encoding, most: u32, piece: usize) -> (Result<String, ActionFault>, References) {
-    let mut reader = ActionInformation::new(encoding, most);
-    let mut references = vec![];
-    let mut first_fault = None;
-    for piece in bytes.chunks(piece.max(1)) {
-        let mut take =
-            |reference: Reference<'_>| references.push((reference.sop_class.into(), reference.sop_instance.into()));
-        let read = reader.push(piece, &mut take);
-        assert!(first_fault.is_none() || read.err() == first_fault, "a fault stays");
-        first_fault = first_fault.or(read.err());
-        assert!(reader.held_bytes() <= 4096);
-    }
-    assert_eq!(reader.references() as usize, references.len());
-    let ended = reader.finish();
-    assert!(first_fault.is_none() || ended.as_ref().err() == first_fault.as_ref());
-    (ended, references)
-}
-
-/// As [`read_cut`], in one piece, which must be the same as byte by byte.
-fn read_most(bytes: &[u8], encoding: Encoding, most: u32) -> (Result<String, ActionFault>, References) {
-    let whole = read_cut(bytes, encoding, most, bytes.len());
-    assert_eq!(read_cut(bytes, encoding, most, 1), whole);
-    whole
-}
-
-fn read(bytes: &[u8], encoding: Encoding) -> Result<(String, References), ActionFault> {
-    let (ended, references) = read_most(bytes, encoding, 1000);
-    ended.map(|transaction_uid| (transaction_uid, references))
-}
-
-fn uid(tag: Tag, value: &str) -> DataElement<InMemDicomObject> {
-    DataElement::new(tag, VR::UI, PrimitiveValue::from(value))
-}
-
-fn reference(sop_class: &str, sop_instance: &str) -> InMemDicomObject {
-    InMemDicomObject::from_element_iter([uid(Tag(0x0008, 0x1150), sop_class), uid(Tag(0x0008, 0x1155), sop_instance)])
-}
-
-fn sequence(tag: Tag, items: Vec<InMemDicomObject>) -> DataElement<InMemDicomObject> {
-    DataElement::new(tag, VR::SQ, DataSetSequence::from(items))
-}
-
-fn written(object: &InMemDicomObject, encoding: Encoding) -> Vec<u8> {
-    let mut bytes = vec![];
-    let written = match encoding {
-        Encoding::Implicit => object.write_dataset_with_ts(&mut bytes, &IMPLICIT_VR_LITTLE_ENDIAN.erased()),
-        Encoding::Explicit => object.write_dataset_with_ts(&mut bytes, &EXPLICIT_VR_LITTLE_ENDIAN.erased()),
-    };
-    written.unwrap();
-    bytes
-}
-
-fn parsed(bytes: &[u8], encoding: Encoding) -> InMemDicomObject {
-    match encoding {
-        Encoding::Implicit => InMemDicomObject::read_dataset_with_ts(bytes, &IMPLICIT_VR_LITTLE_ENDIAN.erased()),
-        Encoding::Explicit => InMemDicomObject::read_dataset_with_ts(bytes, &EXPLICIT_VR_LITTLE_ENDIAN.erased()),
-    }
-    .unwrap()
+fn one() -> Result<(String, References), ActionFault> {
+    Ok(("2.25.1".into(), vec![("1.2.84".into(), "1.2.3".into())]))
 }
 
 #[test]
@@ -92,76 +31,6 @@ fn what_dicom_object_writes_is_read() {
         let references = vec![(CT.into(), "1.2.3".into()), ("1.2.840.10008.5.1.4.1.1.4".into(), "1.2.34".into())];
         assert_eq!(read(&written(&object, encoding), encoding), Ok(("2.25.1".into(), references)), "{encoding:?}");
     }
-}
-
-/// Bytes of elements, for what dicom-object does not write.
-#[derive(Clone, Copy)]
-struct Raw(Encoding);
-
-impl Raw {
-    fn header(self, tag: u32, vr: &[u8; 2], length: u32) -> Vec<u8> {
-        let mut out = [(tag >> 16) as u16, tag as u16].map(u16::to_le_bytes).concat();
-        match self.0 {
-            Encoding::Implicit => out.extend(length.to_le_bytes()),
-            Encoding::Explicit if [*b"SQ", *b"UN", *b"OB", *b"UT"].contains(vr) => {
-                out.extend([vr[0], vr[1], 0, 0]);
-                out.extend(length.to_le_bytes());
-            }
-            Encoding::Explicit => {
-                out.extend(vr);
-                out.extend((length as u16).to_le_bytes());
-            }
-        }
-        out
-    }
-
-    fn element(self, tag: u32, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
-        [self.header(tag, vr, value.len() as u32), value.to_vec()].concat()
-    }
-
-    fn transaction(self) -> Vec<u8> {
-        self.element(tag::TRANSACTION_UID, b"UI", b"2.25.1")
-    }
-
-    fn item_body(self) -> Vec<u8> {
-        let class = self.element(tag::REFERENCED_SOP_CLASS, b"UI", b"1.2.84");
-        [class, self.element(tag::REFERENCED_SOP_INSTANCE, b"UI", b"1.2.3\0")].concat()
-    }
-
-    /// With defined or undefined length.
-    fn item(self, body: &[u8], is_defined: bool) -> Vec<u8> {
-        let implicit = Raw(Encoding::Implicit);
-        match is_defined {
-            true => implicit.element(tag::ITEM, b"--", body),
-            false => {
-                [implicit.header(tag::ITEM, b"--", u32::MAX), body.to_vec(), implicit.header(tag::ITEM_END, b"--", 0)]
-                    .concat()
-            }
-        }
-    }
-
-    fn sequence(self, tag: u32, vr: &[u8; 2], items: &[u8], is_defined: bool) -> Vec<u8> {
-        match is_defined {
-            true => self.element(tag, vr, items),
-            false => {
-                let end = Raw(Encoding::Implicit).header(tag::SEQUENCE_END, b"--", 0);
-                [self.header(tag, vr, u32::MAX), items.to_vec(), end].concat()
-            }
-        }
-    }
-
-    fn references(self, items: &[u8]) -> Vec<u8> {
-        self.sequence(tag::REFERENCED_SOP_SEQUENCE, b"SQ", items, false)
-    }
-
-    /// A whole dataset with that in the item of its one reference.
-    fn with_item(self, body: &[u8]) -> Vec<u8> {
-        [self.transaction(), self.references(&self.item(body, true))].concat()
-    }
-}
-
-fn one() -> Result<(String, References), ActionFault> {
-    Ok(("2.25.1".into(), vec![("1.2.84".into(), "1.2.3".into())]))
 }
 
 #[test]
@@ -353,77 +222,6 @@ fn nesting_is_followed_to_a_bound() {
     }
 }
 
-fn report(
-    encoding: Encoding,
-    failed: &[(&str, &str, u16)],
-    committed: &[(&str, &str)],
-    title: Option<&str>,
-) -> Vec<u8> {
-    let mut out = vec![];
-    let terms = Terms { transaction_uid: "2.25.12", retrieve_ae_title: title };
-    let mut writer = EventInformation::begin(&mut out, encoding, &terms);
-    for (sop_class, sop_instance, reason) in failed {
-        writer.failed(&mut out, Reference { sop_class, sop_instance }, *reason).unwrap();
-    }
-    for (sop_class, sop_instance) in committed {
-        writer.committed(&mut out, Reference { sop_class, sop_instance });
-    }
-    writer.end(&mut out);
-    out
-}
-
-#[test]
-fn a_report_is_read_by_dicom_object() {
-    let failed = [(CT, "1.2.3", 0x0112), (CT, "1.2.34", 0x0119)];
-    let committed = [(CT, "1.2.5"), ("1.2.840.10008.5.1.4.1.1.4", "1.2.66"), (CT, "1")];
-    for encoding in BOTH {
-        for (failed, committed) in [
-            (&failed[..], &committed[..]),
-            (&[][..], &committed[..]),
-            (&failed[..], &[][..]),
-            (&failed[..1], &committed[..1]),
-        ] {
-            let bytes = report(encoding, failed, committed, Some("STORE"));
-            assert_eq!(bytes.len() % 2, 0);
-            let object = parsed(&bytes, encoding);
-            let text = |object: &InMemDicomObject, tag| {
-                object.element(tag).unwrap().to_str().unwrap().trim_end_matches('\0').trim().to_owned()
-            };
-            assert_eq!(text(&object, Tag(0x0008, 0x0054)), "STORE");
-            assert_eq!(text(&object, Tag(0x0008, 0x1195)), "2.25.12");
-            let items = |tag| object.element_opt(tag).unwrap().map(|element| element.items().unwrap().to_vec());
-            let pair = |item: &InMemDicomObject| (text(item, Tag(0x0008, 0x1150)), text(item, Tag(0x0008, 0x1155)));
-            let read: Vec<_> = items(Tag(0x0008, 0x1199)).unwrap_or_default().iter().map(pair).collect();
-            assert_eq!(read, committed.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>());
-            let reason = |item: &InMemDicomObject| item.element(Tag(0x0008, 0x1197)).unwrap().to_int::<u16>().unwrap();
-            let read: Vec<_> =
-                items(Tag(0x0008, 0x1198)).unwrap_or_default().iter().map(|item| (pair(item), reason(item))).collect();
-            let expected = failed.iter().map(|(a, b, reason)| (((*a).to_owned(), (*b).to_owned()), *reason));
-            assert_eq!(read, expected.collect::<Vec<_>>());
-            assert_eq!(items(Tag(0x0008, 0x1199)).is_some(), !committed.is_empty(), "no empty sequence");
-            assert_eq!(items(Tag(0x0008, 0x1198)).is_some(), !failed.is_empty());
-        }
-        assert!(
-            parsed(&report(encoding, &[], &committed, None), encoding)
-                .element_opt(Tag(0x0008, 0x0054))
-                .unwrap()
-                .is_none()
-        );
-    }
-}
-
-#[test]
-fn a_failed_reference_does_not_follow_a_committed_one() {
-    let mut out = vec![];
-    let terms = Terms { transaction_uid: "2.25.1", retrieve_ae_title: None };
-    let mut writer = EventInformation::begin(&mut out, Encoding::Implicit, &terms);
-    let reference = Reference { sop_class: CT, sop_instance: "1.2.3" };
-    writer.committed(&mut out, reference);
-    let length = out.len();
-    assert_eq!(writer.failed(&mut out, reference, 0x0110), Err(OutOfOrder));
-    assert_eq!(out.len(), length);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -442,16 +240,6 @@ proptest! {
         let expected: References = instances.into_iter().map(|instance| (CT.into(), instance)).collect();
         let bytes = written(&object, encoding);
         prop_assert_eq!(read_cut(&bytes, encoding, 1000, piece), (Ok("2.25.1".into()), expected));
-    }
-
-    /// The committed half of a report is read by the reader of requests.
-    #[test]
-    fn a_report_is_read_back(instances in vec("[0-9.]{1,64}", 1..20), is_explicit in any::<bool>()) {
-        let encoding = if is_explicit { Encoding::Explicit } else { Encoding::Implicit };
-        let pairs: Vec<_> = instances.iter().map(|instance| (CT, instance.as_str())).collect();
-        let bytes = report(encoding, &[(CT, "1.2", 0x0110)], &pairs, Some("A"));
-        let expected: References = pairs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
-        prop_assert_eq!(read(&bytes, encoding), Ok(("2.25.12".into(), expected)));
     }
 
     #[test]
