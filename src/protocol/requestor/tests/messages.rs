@@ -9,10 +9,13 @@ const C_STORE: u16 = 0x0001;
 const C_FIND: u16 = 0x0020;
 const C_ECHO: u16 = 0x0030;
 
+/// Elements of a command set: numbers and values.
+type Elements<'a> = &'a [(u16, &'a [u8])];
+
 #[test]
 fn each_request_is_a_well_formed_command_set() {
     let store = Invocation::Store { sop_class: CT, sop_instance: "1.2.3.45" };
-    let cases: [(u8, Invocation<'_>, u16, &[(u16, &[u8])]); 4] = [
+    let cases: [(u8, Invocation<'_>, u16, Elements<'_>); 4] = [
         (1, Invocation::Echo, C_ECHO, &[(0x0002, b"1.2.840.10008.1.1\0")]),
         (3, store, C_STORE, &[(0x0002, b"1.2.840.10008.5.1.4.1.1.2\0"), (0x0700, &[0, 0]), (0x1000, b"1.2.3.45")]),
         (
