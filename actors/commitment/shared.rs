@@ -1,12 +1,12 @@
 //! What the child, the associations, the calls and the observers share.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use tidegate_commitment::{Asked, FailureReason, Peer, Retried};
+use tidegate_commitment::{Asked, FailureReason, Peer, Retried, Summary};
 use tidegate_protocol::ActionStatus;
 use tokio::sync::{Notify, oneshot};
 
@@ -29,7 +29,20 @@ pub(super) const MAX_FAILURES: usize = 32;
 pub(crate) struct Submission {
     pub(crate) asked: Asked,
     pub(crate) references: References,
-    pub(crate) reply: oneshot::Sender<Result<i64, NotRecorded>>,
+    pub(crate) reply: oneshot::Sender<Result<Recorded, NotRecorded>>,
+}
+
+/// A request that is durable, and whose response is not on the socket yet. Until this is dropped, no report of it is sent.
+pub(crate) struct Recorded {
+    pub(crate) request: i64,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        self.shared.waiting.lock().unanswered.remove(&self.request);
+        self.shared.woken.notify_one();
+    }
 }
 
 /// Why a request was not recorded.
@@ -48,12 +61,15 @@ pub(super) struct Order {
 
 /// A report that is being sent.
 pub(super) struct Sending {
-    pub(super) peer: Peer,
     /// The association on which it is sent; `None`: a call.
     pub(super) line: Option<u64>,
     pub(super) question: Option<Question>,
     pub(super) ended: Option<Ended>,
     pub(super) call: Option<Call>,
+    /// An attempt has failed before.
+    pub(super) is_retry: bool,
+    /// What is reported, once that is known.
+    pub(super) summary: Option<Summary>,
 }
 
 /// What waits for the child.
@@ -63,6 +79,8 @@ pub(super) struct Waiting {
     pub(super) orders: Vec<Order>,
     pub(super) sending: HashMap<i64, Sending>,
     pub(super) lines: HashMap<u64, Line>,
+    /// Requests whose responses are not on the socket yet.
+    pub(super) unanswered: HashSet<i64>,
     /// Peers that have opened an association since the child looked.
     pub(super) arrived: Vec<Peer>,
 }
@@ -105,13 +123,7 @@ pub(super) struct Seen {
 
 impl Shared {
     pub(crate) fn new(path: PathBuf, live: Arc<Live>) -> Arc<Self> {
-        Arc::new(Self {
-            path,
-            live,
-            waiting: Mutex::default(),
-            woken: Notify::new(),
-            figures: Figures::default(),
-        })
+        Arc::new(Self { path, live, waiting: Mutex::default(), woken: Notify::new(), figures: Figures::default() })
     }
 
     /// Has a request recorded.
@@ -152,6 +164,12 @@ impl Shared {
         if let Some(at) = ActionStatus::ALL.iter().position(|other| *other == status) {
             self.figures.refused[at].increment();
         }
+    }
+
+    /// Says that a request is durable.
+    pub(super) fn recorded(self: &Arc<Self>, request: i64) -> Recorded {
+        self.waiting.lock().unanswered.insert(request);
+        Recorded { request, shared: self.clone() }
     }
 
     pub(super) fn open_line(&self, association: u64, line: Line) {
