@@ -5,7 +5,7 @@
 //! catalogue has none.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,9 @@ pub(crate) struct CommitmentActor {
     pub(super) seen_at: HashMap<i64, Instant>,
     /// When outcomes were concluded lately.
     pub(super) concluded_at: HashMap<i64, Instant>,
+    /// Pending requests of which an attempt has failed, and those without a way, as far as this process knows.
+    pub(super) retrying: HashSet<i64>,
+    pub(super) nowhere: HashSet<i64>,
     calls: Vec<CallOrder>,
     next_thread: usize,
     /// When requests are looked at next.
@@ -99,6 +102,8 @@ impl CommitmentActor {
             phase,
             seen_at: HashMap::new(),
             concluded_at: HashMap::new(),
+            retrying: HashSet::new(),
+            nowhere: HashSet::new(),
             calls: Vec::new(),
             next_thread: 0,
             look_at: now,
@@ -144,7 +149,8 @@ impl CommitmentActor {
 
     fn turn(&mut self) {
         self.record.open_if_due();
-        let has_changed = self.accept() | self.carry_out() | self.end_reports() | self.greet();
+        let has_news = std::mem::take(&mut self.shared.waiting.lock().has_news);
+        let has_changed = has_news | self.accept() | self.carry_out() | self.end_reports() | self.greet();
         self.answer_questions();
         if !self.tasks.is_empty() {
             self.worked_at = Instant::now();
@@ -187,7 +193,7 @@ impl CommitmentActor {
         let orders = std::mem::take(&mut self.shared.waiting.lock().orders);
         let are_there = !orders.is_empty();
         for order in orders {
-            self.seen_at.remove(&order.request);
+            self.forget(order.request);
             let retried = self.record.attempt(|requests| requests.retry(order.request, now_ms()));
             let retried = retried.ok_or_else(|| "the record of commitment requests cannot be used".to_owned());
             let _ = order.reply.send(retried);

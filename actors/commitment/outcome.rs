@@ -60,7 +60,7 @@ impl CommitmentActor {
         for (reason, count) in FailureReason::ALL.iter().zip(&figures.failed) {
             count.add(summary.failed.get(reason).copied().unwrap_or(0).into());
         }
-        self.seen_at.remove(&request.id);
+        self.forget(request.id);
         let failed: u32 = summary.failed.values().sum();
         if let Some(unlogged) = self.worth_a_line(Topic::Stored, "commitment_reported", request) {
             let (calling, address) = (&*request.asked.peer.calling, &*request.asked.peer.address);
@@ -91,6 +91,8 @@ impl CommitmentActor {
         match stands {
             Some(Stands::Failed) => self.note_given_up(request, why),
             Some(Stands::Again { at_ms }) => {
+                self.retrying.insert(request.id);
+                self.nowhere.remove(&request.id);
                 if let Some(unlogged) = self.worth_a_line(Topic::Amiss(Class::Refusal), "commitment_report", request) {
                     let again_in_s = at_ms.saturating_sub(now_ms()) / 1000;
                     warn!(
@@ -111,7 +113,7 @@ impl CommitmentActor {
 
     fn note_given_up(&mut self, request: &Request, why: &str) {
         self.shared.figures.gave_up.increment();
-        self.seen_at.remove(&request.id);
+        self.forget(request.id);
         let (calling, address) = (&*request.asked.peer.calling, &*request.asked.peer.address);
         error!(
             request = request.id,
@@ -130,9 +132,17 @@ impl CommitmentActor {
     pub(super) fn note_nowhere(&mut self, request: &Request) {
         let attempt = Attempt::Impossible { why: NO_WAY };
         let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()));
-        if stands == Some(Stands::Failed) {
-            self.note_given_up(request, NO_WAY);
+        match stands {
+            Some(Stands::Failed) => self.note_given_up(request, NO_WAY),
+            _ => drop(self.nowhere.insert(request.id)),
         }
+    }
+
+    /// What this process knows of a request that has ended, or begins anew.
+    pub(super) fn forget(&mut self, request: i64) {
+        self.seen_at.remove(&request);
+        self.retrying.remove(&request);
+        self.nowhere.remove(&request);
     }
 
     fn keep_failure(&self, request: &Request, why: &str) {
@@ -160,6 +170,7 @@ impl CommitmentActor {
         let mut seen = self.shared.figures.seen.lock();
         seen.pending = counts.received + counts.evaluated;
         seen.kept_failed = counts.failed;
+        (seen.retrying, seen.without_address) = (self.retrying.len() as u64, self.nowhere.len() as u64);
         seen.oldest_pending = counts.oldest_ms.map(time_of);
     }
 }

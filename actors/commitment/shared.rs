@@ -40,7 +40,10 @@ pub(crate) struct Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        self.shared.waiting.lock().unanswered.remove(&self.request);
+        let mut waiting = self.shared.waiting.lock();
+        waiting.unanswered.remove(&self.request);
+        waiting.has_news = true;
+        drop(waiting);
         self.shared.woken.notify_one();
     }
 }
@@ -81,6 +84,8 @@ pub(super) struct Waiting {
     pub(super) lines: HashMap<u64, Line>,
     /// Requests whose responses are not on the socket yet.
     pub(super) unanswered: HashSet<i64>,
+    /// A report that had no way may have one now.
+    pub(super) has_news: bool,
     /// Peers that have opened an association since the child looked.
     pub(super) arrived: Vec<Peer>,
 }
@@ -181,14 +186,20 @@ impl Shared {
     }
 
     pub(super) fn line_ready(&self, association: u64) {
-        if let Some(line) = self.waiting.lock().lines.get_mut(&association) {
+        let mut waiting = self.waiting.lock();
+        if let Some(line) = waiting.lines.get_mut(&association) {
             line.is_ready = true;
         }
+        waiting.has_news = true;
+        drop(waiting);
         self.woken.notify_one();
     }
 
     pub(super) fn close_line(&self, association: u64) {
-        self.waiting.lock().lines.remove(&association);
+        let mut waiting = self.waiting.lock();
+        waiting.lines.remove(&association);
+        waiting.has_news = true;
+        drop(waiting);
         self.woken.notify_one();
     }
 
