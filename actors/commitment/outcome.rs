@@ -63,12 +63,12 @@ impl CommitmentActor {
         self.forget(request.id);
         let failed: u32 = summary.failed.values().sum();
         if let Some(unlogged) = self.worth_a_line(Topic::Stored, "commitment_reported", request) {
-            let (calling, address) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+            let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
             let took_ms = took.as_millis() as u64;
             info!(
                 request = request.id,
                 calling,
-                address,
+                peer,
                 transaction = request.asked.transaction_uid,
                 committed = summary.committed,
                 failed,
@@ -86,7 +86,7 @@ impl CommitmentActor {
         let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()));
         self.shared.figures.attempts_failed.increment();
         self.keep_failure(request, why);
-        let (calling, address) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+        let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
         let status = status.map(|status| format!("{status:04X}"));
         match stands {
             Some(Stands::Failed) => self.note_given_up(request, why),
@@ -98,7 +98,7 @@ impl CommitmentActor {
                     warn!(
                         request = request.id,
                         calling,
-                        address,
+                        peer,
                         status,
                         cause = why,
                         again_in_s,
@@ -114,11 +114,11 @@ impl CommitmentActor {
     fn note_given_up(&mut self, request: &Request, why: &str) {
         self.shared.figures.gave_up.increment();
         self.forget(request.id);
-        let (calling, address) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+        let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
         error!(
             request = request.id,
             calling,
-            address,
+            peer,
             transaction = request.asked.transaction_uid,
             attempts = request.attempts + 1,
             cause = why,
