@@ -31,6 +31,7 @@ impl Connection {
         // Bytes that are available are read without arming a timer, as long as tokio's budget of the task permits.
         if reading
             && self.handoffs.is_empty()
+            && !self.commitment.is_busy()
             && let Some(read) = self.io.read(target, &mut self.inbound).now_or_never()
         {
             return match self.on_read(read, target).await {

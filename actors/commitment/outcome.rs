@@ -7,9 +7,9 @@ use tidegate_commitment::{Attempt, FailureReason, Request, Stands, Summary};
 use tracing::{error, info, warn};
 
 use super::actor::CommitmentActor;
+use super::figures::MAX_FAILURES;
 use super::record::{now_ms, time_of};
-use super::report::Ended;
-use super::shared::{MAX_FAILURES, Sending};
+use super::shared::{Ended, Sending};
 use super::state::ReportFailure;
 use crate::gauges::audit::{AuditEvent, AuditPeer, CommitmentStep};
 use crate::gauges::incidents::{Class, NO_PEER, Topic};
