@@ -66,7 +66,8 @@ impl Requests {
     /// # Errors
     /// Those of a transaction.
     pub fn record_outcomes(&mut self, id: i64, outcomes: &[(u32, Outcome)]) -> Result<(), Error> {
-        let sql = "UPDATE reference SET outcome = ?3 WHERE request = ?1 AND position = ?2";
+        // Before each report, most are as they were.
+        let sql = "UPDATE reference SET outcome = ?3 WHERE request = ?1 AND position = ?2 AND outcome IS NOT ?3";
         self.file.transact(|db| {
             if pending(db, id)?.is_none() {
                 return Ok(());
