@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_commitment::{Asked, MAX_REFERENCES, Peer};
 use tidegate_protocol::commitment::{ActionInformation, Encoding};
+use tidegate_protocol::syntaxes::is_uid;
 use tidegate_protocol::{ActionRequest, ActionStatus, ErrorComment, Operation, Response};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -118,7 +119,14 @@ impl Connection {
                 information.finish().map_err(|error| NotRecorded { status: error.status(), cause: error.to_string() })
             }
         };
-        let submitted = transaction_uid.and_then(|uid| self.submit(operation.clone(), uid, references));
+        let uid = transaction_uid.and_then(|uid| match is_uid(&uid) {
+            true => Ok(uid),
+            false => Err(NotRecorded {
+                status: ActionStatus::InvalidArgument,
+                cause: "the transaction uid is none".to_owned(),
+            }),
+        });
+        let submitted = uid.and_then(|uid| self.submit(operation.clone(), uid, references));
         if let Err(refused) = submitted {
             self.refuse_action(&operation, &refused);
         }
