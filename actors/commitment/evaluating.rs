@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_commitment::{Outcome, State};
+use tidegate_commitment::{Outcome, State, Summary};
 use tidegate_storage::Durability;
 use tokio::sync::oneshot;
 
@@ -42,7 +42,9 @@ impl CommitmentActor {
 
     /// A report begins: its outcome is looked at again, unless that has just been done.
     pub(super) fn begin(&mut self, id: i64, reply: oneshot::Sender<Result<Begun, String>>) {
-        if self.concluded_at.get(&id).is_some_and(|at| at.elapsed() < FRESH) {
+        let fresh = self.concluded.get(&id).filter(|(at, _)| at.elapsed() < FRESH);
+        if let Some((_, summary)) = fresh {
+            self.note_summary(id, summary.clone());
             let begun = self.begun(id);
             let _ = reply.send(begun);
             return;
@@ -121,7 +123,7 @@ impl CommitmentActor {
         let Task { id, evaluation, begins, .. } = task;
         let Some(reply) = begins else {
             if evaluation.doubtful > 0
-                && let Some(wait) = self.grace(id)
+                && let Some(wait) = self.grace(id, evaluation.doubtful)
                 && self.wait(id, wait)
             {
                 return;
@@ -146,11 +148,16 @@ impl CommitmentActor {
     fn note_conclusion(&mut self, id: i64) {
         let summary = self.record.attempt(|requests| requests.conclude(id, now_ms())).flatten();
         if let Some(summary) = summary {
-            self.concluded_at.retain(|_, at| at.elapsed() < FRESH);
-            self.concluded_at.insert(id, Instant::now());
-            if let Some(sending) = self.shared.waiting.lock().sending.get_mut(&id) {
-                sending.summary = Some(summary);
-            }
+            self.concluded.retain(|_, (at, _)| at.elapsed() < FRESH);
+            self.concluded.insert(id, (Instant::now(), summary.clone()));
+            self.note_summary(id, summary);
+        }
+    }
+
+    /// Notes what is reported, for the figures and the log.
+    fn note_summary(&self, id: i64, summary: Summary) {
+        if let Some(sending) = self.shared.waiting.lock().sending.get_mut(&id) {
+            sending.summary = Some(summary);
         }
     }
 
@@ -162,13 +169,14 @@ impl CommitmentActor {
     }
 
     /// How long instances that are missing may still be on their way; `None`: they are not.
-    fn grace(&mut self, id: i64) -> Option<Duration> {
-        let age = self.seen_at.entry(id).or_insert_with(Instant::now).elapsed();
+    fn grace(&mut self, id: i64, missing: u32) -> Option<Duration> {
+        let lately = self.seen.entry(id).or_default();
+        let (age, progress) = (lately.age(), lately.note_missing(missing));
         let state = self.catalogue.state();
         if state.condition != Condition::Current {
             return Some(if age < Duration::from_secs(10) { GRACE } else { Duration::from_secs(10) });
         }
-        let are_under_way = state.waiting > 0 || self.mailbox.depth() > 0;
+        let are_under_way = state.waiting > 0 || self.mailbox.depth() > 0 || progress < GRACE;
         if age < GRACE {
             Some((GRACE - age).min(Duration::from_millis(150)))
         } else if are_under_way && age < LONGEST_GRACE {

@@ -140,7 +140,7 @@ impl CommitmentActor {
 
     /// What this process knows of a request that has ended, or begins anew.
     pub(super) fn forget(&mut self, request: i64) {
-        self.seen_at.remove(&request);
+        self.seen.remove(&request);
         self.retrying.remove(&request);
         self.nowhere.remove(&request);
     }

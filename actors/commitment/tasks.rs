@@ -1,6 +1,7 @@
 //! The evaluations under way, in turns: each gets a step, so that a request of 100,000 instances delays no other.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -22,6 +23,35 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn first(id: i64, terms: Terms) -> Self {
         Self { id, evaluation: Evaluation::new(terms), begins: None, has_begun: false }
+    }
+}
+
+/// A request that was first seen lately, by a clock that nobody sets.
+pub(super) struct Lately {
+    since: Instant,
+    /// Instances that were missing at the last look, and when there were more.
+    missing: u32,
+    progress_at: Instant,
+}
+
+impl Default for Lately {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { since: now, missing: u32::MAX, progress_at: now }
+    }
+}
+
+impl Lately {
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Notes how many are missing. How long ago some came.
+    pub(super) fn note_missing(&mut self, missing: u32) -> Duration {
+        if missing < self.missing {
+            (self.missing, self.progress_at) = (missing, Instant::now());
+        }
+        self.progress_at.elapsed()
     }
 }
 
