@@ -1,5 +1,4 @@
-//! A second source, which proves the contract of the way in: bytes from a channel, without an association. It stores through leases,
-//! mailbox and real writers, and is refused like any other source.
+//! A second source, which proves the contract of the way in: bytes from a channel, stored and refused as those of an association are.
 
 use std::path::PathBuf;
 use std::sync::Arc;

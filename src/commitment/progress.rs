@@ -5,10 +5,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use tidegate_database::Error;
 
-use crate::prune::weight;
 use crate::request::{FailureReason, Outcome, Peer, Request, State, Summary};
 use crate::requests::Requests;
-use crate::rows::{self, outcome_number, outcome_of};
+use crate::rows::{self, outcome_number, outcome_of, weight};
 use crate::schedule::{LONGEST_WAIT, ms, tried_ms, wait_ms};
 
 /// Bytes that are kept of a comment.
