@@ -207,7 +207,8 @@ impl CommitmentActor {
         arrived.dedup();
         let has_pending = self.shared.figures.seen.lock().pending > 0;
         if has_pending {
-            for peer in &arrived {
+            // One that has just failed to take its report may come again and again.
+            for peer in arrived.iter().filter(|peer| !self.has_failed_lately(peer)) {
                 self.record.attempt(|requests| requests.hasten(peer, now_ms()));
             }
         }

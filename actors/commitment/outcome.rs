@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use tidegate_commitment::{Attempt, FailureReason, Request, Stands, Summary};
+use tidegate_commitment::{Attempt, FailureReason, Peer, Request, Stands, Summary};
 use tracing::{error, info, warn};
 
 use super::actor::CommitmentActor;
@@ -14,6 +14,8 @@ use super::state::ReportFailure;
 use crate::gauges::audit::{AuditEvent, AuditPeer, CommitmentStep};
 use crate::gauges::incidents::{Class, NO_PEER, Topic};
 
+/// After a failed attempt, a peer that comes is called again after so long.
+const GREETING_PAUSE: Duration = Duration::from_secs(10);
 const NO_WAY: &str = "no [[peer]] names its address; it is reported when it associates again";
 
 impl CommitmentActor {
@@ -157,6 +159,13 @@ impl CommitmentActor {
             request: request.id,
             cause: why.to_owned(),
         });
+    }
+
+    /// Whether an attempt to report to the peer has just failed.
+    pub(super) fn has_failed_lately(&self, peer: &Peer) -> bool {
+        let seen = self.shared.figures.seen.lock();
+        let of_peer = seen.last_failures.iter().find(|failure| failure.ae_title == peer.calling);
+        of_peer.is_some_and(|failure| failure.at.elapsed().is_ok_and(|since| since < GREETING_PAUSE))
     }
 
     fn worth_a_line(&self, topic: Topic, kind: &'static str, request: &Request) -> Option<u64> {
