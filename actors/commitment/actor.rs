@@ -203,16 +203,17 @@ impl CommitmentActor {
     /// Peers that have come: what waits for them is due. Whether there were any.
     fn greet(&mut self) -> bool {
         let mut arrived = std::mem::take(&mut self.shared.waiting.lock().arrived);
+        let are_there = !arrived.is_empty();
         arrived.sort_unstable();
         arrived.dedup();
-        let has_pending = self.shared.figures.seen.lock().pending > 0;
-        if has_pending {
-            // One that has just failed to take its report may come again and again.
-            for peer in arrived.iter().filter(|peer| !self.has_failed_lately(peer)) {
+        // One that has just failed to take its report may come again and again.
+        arrived.retain(|peer| !self.has_failed_lately(peer));
+        if self.shared.figures.seen.lock().pending > 0 {
+            for peer in &arrived {
                 self.record.attempt(|requests| requests.hasten(peer, now_ms()));
             }
         }
-        !arrived.is_empty()
+        are_there
     }
 
     /// Answers the senders of reports.

@@ -21,6 +21,9 @@ const MAX_SUBMISSIONS: usize = 256;
 /// Orders of operators that may wait.
 const MAX_ORDERS: usize = 64;
 
+/// Peers that are remembered until the child looks. Another is reported to when its next attempt is due.
+const MAX_ARRIVED: usize = 1024;
+
 /// A request that is to be recorded.
 pub(crate) struct Submission {
     pub(crate) asked: Asked,
@@ -302,7 +305,9 @@ impl Shared {
 
     pub(super) fn open_line(&self, association: u64, line: Line) {
         let mut waiting = self.waiting.lock();
-        waiting.arrived.push(line.peer.clone());
+        if waiting.arrived.len() < MAX_ARRIVED {
+            waiting.arrived.push(line.peer.clone());
+        }
         waiting.lines.insert(association, line);
         drop(waiting);
         self.woken.notify_one();
