@@ -105,7 +105,8 @@ impl<H: Handle> std::fmt::Debug for Reading<H> {
 #[cfg(test)]
 mod tests {
     use std::fs::{create_dir, write};
-    use std::os::unix::fs::symlink;
+
+    use rustix::fs::symlink;
 
     use super::*;
     use crate::support::{open, settings};
