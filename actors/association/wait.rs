@@ -31,6 +31,7 @@ impl Connection {
         // Bytes that are available are read without arming a timer, as long as tokio's budget of the task permits.
         if reading
             && self.handoffs.is_empty()
+            && !self.commitment.is_busy()
             && let Some(read) = self.io.read(target, &mut self.inbound).now_or_never()
         {
             return match self.on_read(read, target).await {
@@ -47,7 +48,8 @@ impl Connection {
         }
         let look = self.until_look(is_owed, began);
         let is_established = self.session.is_established();
-        let (mut arrived, mut is_time_up, mut wish) = (None, false, None);
+        let (mut arrived, mut is_time_up, mut wish, mut said) = (None, false, None, None);
+        let is_idle = !is_owed && !self.inbound.is_receiving() && self.handoffs.is_empty();
         tokio::select! {
             biased; // received bytes come before the timer
             Some(returned) = self.handoffs.next(), if !self.handoffs.is_empty() => {
@@ -58,14 +60,15 @@ impl Connection {
             }
             () = self.node.changed(is_established) => {}
             asked = self.record.wish() => wish = Some(asked),
+            something = self.commitment.next(is_idle), if is_established => said = Some(something),
             read = self.io.read(target, &mut self.inbound), if reading => arrived = Some(read),
             () = sleep_until(began + look), if reading => is_time_up = true,
         }
-        if let Some(wish) = wish {
-            return Box::pin(self.on_wish(wish)).await;
-        }
-        if !reading {
-            return None;
+        match (wish, said) {
+            (Some(wish), _) => return Box::pin(self.on_wish(wish)).await,
+            (None, Some(said)) => return Box::pin(self.on_said(said)).await,
+            (None, None) if !reading => return None,
+            (None, None) => {}
         }
         // Time beyond `look` is not the peer's: the process was stopped, or the thread served other associations.
         let waited = began.elapsed().min(look);
@@ -139,7 +142,7 @@ impl Connection {
     }
 
     pub(super) fn may_read(&self) -> bool {
-        self.session.may_read(self.handoffs.len())
+        self.session.may_read(self.handoffs.len() + self.commitment.recording())
     }
 
     /// The longest wait before the next look at the timers.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tidegate_commitment::Retried;
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::snapshot::unattributed;
 use tidegate_memory::{AllocatorStatistics, Holder, Level, Location, MemorySnapshot, StageBytes};
@@ -23,6 +24,7 @@ use super::incidents::Class;
 use super::latency::{Distribution, Latencies};
 use super::recent::{ChildEnded, Refused};
 use crate::catalogue::state::{CatalogueRequest, CatalogueState, Condition};
+use crate::commitment::state::CommitmentState;
 use crate::network::handshake::HandshakeFailure;
 use crate::node::phase::Phase;
 use crate::node::settings::CertificateEnds;
@@ -243,6 +245,25 @@ impl Observer {
     /// Begins work on the catalogue, and returns its number at once: the state says how far it has come. `None`: there is no catalogue.
     pub fn ask_catalogue(&self, request: CatalogueRequest) -> Option<u64> {
         Some(self.0.catalogue.as_ref()?.ask(request))
+    }
+
+    /// The state of storage commitment; `None`: there is none without the catalogue.
+    pub fn commitment(&self) -> Option<CommitmentState> {
+        self.0.commitment.as_ref().map(|commitment| commitment.state())
+    }
+
+    /// The times from requests for storage commitment to their reports; `None` without the catalogue.
+    pub fn commitment_delays(&self) -> Option<Distribution> {
+        self.0.commitment.as_ref().map(|commitment| commitment.delays().read())
+    }
+
+    /// Has a request for storage commitment evaluated and reported again. `None`: there is no storage commitment without the catalogue.
+    ///
+    /// # Errors
+    /// Why that is not possible now, for people.
+    pub async fn retry_commitment(&self, request: i64) -> Option<Result<Retried, String>> {
+        let commitment = self.0.commitment.clone()?;
+        Some(commitment.retry(request).await)
     }
 
     /// Records the outcome of a reload of the configuration, for the metrics.

@@ -12,9 +12,8 @@ use tidegate_memory::{BudgetExhausted, Holder, Stage};
 use tidegate_protocol::{Policy, Status};
 use tidegate_storage::digest::Digest;
 use tidegate_storage::layout::Layout;
-use tidegate_storage::meta::FileMeta;
-use tidegate_storage::uid::Uid;
 use tidegate_storage::{CommitStrategy, Duplicates, Durability, FileAccess, Outcome, Settings, Store, Stored};
+use tidegate_storage::{meta::FileMeta, uid::Uid};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -158,6 +157,7 @@ fn live(writers: WriterSettings) -> LiveSettings {
         },
         tls: None,
         client_verifier: None,
+        commitment: Arc::default(),
         access: Arc::new(AccessSettings {
             rules: Rules::new(Vec::new()),
             terms: Vec::new(),

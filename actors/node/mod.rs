@@ -147,6 +147,9 @@ impl Node {
         let sockets = Sockets { plain, tls };
         let shared = Shared::new(live, writers, association_threads, audits, catalogue, &store, sinks)?;
         let shared = Arc::new(shared);
+        if shared.commitment.is_none() && shared.live().commitment.is_enabled {
+            warn!("storage commitment is not served: it needs the catalogue (catalogue.path)");
+        }
         let specs = children::specs(&shared, writers, association_threads, sockets, services);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
         let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.supervisor_env());
@@ -265,7 +268,8 @@ impl Node {
     }
 
     async fn wait_for_associations(&self, patience: Duration) {
-        wait_until(patience, || self.shared.admission.open() == 0).await;
+        let calls = || self.shared.commitment.as_ref().map_or(0, |commitment| commitment.calls());
+        wait_until(patience, || self.shared.admission.open() == 0 && calls() == 0).await;
     }
 
     /// Waits until the audit has written its last messages, for a bounded time.
@@ -278,6 +282,9 @@ impl Node {
         self.shared.passcodes.release();
         if let Some(catalogue) = &self.shared.catalogue {
             catalogue.clear();
+        }
+        if let Some(commitment) = &self.shared.commitment {
+            commitment.clear();
         }
         wait_until(LAST_GRACE, || self.shared.gauges.counters.actors.get() == 0 && self.shared.budget.held() == 0)
             .await;

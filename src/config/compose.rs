@@ -22,6 +22,7 @@ use super::admin;
 use super::audit::audit;
 use super::catalogue::catalogue;
 use super::checks::Checks;
+use super::commitment::commitment;
 use super::criteria::STANDARD_ROOT;
 use super::human::{LimitOrAuto, PeriodOrAuto, SizeOrAuto, period_text, size_text};
 use super::keys::{self, Raw};
@@ -75,8 +76,7 @@ pub(super) fn compose(
     let admin = admin::admin(&raw.admin, raw.storage.root.as_ref(), checks);
     let admin_socket = admin_socket(raw, checks);
     let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
-    let catalogue = catalogue(raw, started, checks);
-    let warnings = checks.warnings.iter().map(ToString::to_string).collect();
+    let (catalogue, commitment) = (catalogue(raw, started, checks), commitment(raw, checks));
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
     let (tls, client_verifier, certificate, revocation_lists) = match tls {
@@ -88,6 +88,7 @@ pub(super) fn compose(
         tls,
         client_verifier,
         access,
+        commitment: Arc::new(commitment?),
         writers: writer_settings,
         memory_budget_bytes,
         statistics_interval: statistics_interval(raw.log.statistics_interval, std::io::stderr().is_terminal()),
@@ -116,7 +117,7 @@ pub(super) fn compose(
         log,
         audit,
         flight_records,
-        warnings,
+        warnings: checks.warnings.iter().map(ToString::to_string).collect(),
     })
 }
 
@@ -140,8 +141,12 @@ pub(super) fn statistics_interval(interval: PeriodOrAuto, is_terminal: bool) -> 
 fn warn_of_unused_tls(raw: &Raw, checks: &mut Checks<'_>) {
     let keys::Tls { listen, certificate, client_auth, client_ca, client_crls, .. } = &raw.tls;
     let (has_authorities, has_lists) = (!client_ca.trim().is_empty(), !client_crls.is_empty());
-    let of_clients = [("tls.client_ca", has_authorities), ("tls.client_crls", has_lists)];
-    if listen.trim() == "off" {
+    // Peers that are called over TLS are verified by the same authorities.
+    let calls_peers = raw.peer.iter().any(|peer| peer.tls);
+    let of_clients = [("tls.client_ca", has_authorities && !calls_peers), ("tls.client_crls", has_lists)];
+    if listen.trim() == "off" && calls_peers {
+        checks.without_effect(&[("tls.client_crls", has_lists)], "tls.listen = \"off\"");
+    } else if listen.trim() == "off" {
         let is_set = [("tls.certificate", !certificate.trim().is_empty()), ("tls.client_auth", client_auth != "none")];
         checks.without_effect(
             &is_set,
@@ -193,6 +198,7 @@ fn ae_title(raw: &Raw, checks: &mut Checks<'_>) -> String {
 fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
     let ae_title = ae_title(raw, checks);
     let require_called_ae_title = raw.node.require_called_ae_title;
+    let storage_commitment = raw.commitment.enabled && raw.catalogue.path.trim() != "off";
     let raw = &raw.associations;
     if !raw.transfer_syntax_preference.iter().all(|uid| is_uid(uid)) {
         checks.refuse(
@@ -216,7 +222,7 @@ fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
         strict: raw.strict,
         accept_unknown_sop_classes: raw.accept_unknown_sop_classes,
         accept_unknown_transfer_syntaxes: raw.accept_unknown_transfer_syntaxes,
-        storage_commitment: false,
+        storage_commitment,
         transfer_syntax_preference: raw.transfer_syntax_preference.clone(),
     }
 }
