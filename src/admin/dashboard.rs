@@ -18,6 +18,7 @@ pub(super) const FILES: [File; 9] = [
     File::new("/app.js", SCRIPT, include_str!("dashboard/app.js")),
     File::new("/core.js", SCRIPT, include_str!("dashboard/core.js")),
     File::new("/catalogue.js", SCRIPT, include_str!("dashboard/catalogue.js")),
+    File::new("/commitments.js", SCRIPT, include_str!("dashboard/commitments.js")),
     File::new("/node.js", SCRIPT, include_str!("dashboard/node.js")),
     File::new("/studies.js", SCRIPT, include_str!("dashboard/studies.js")),
     File::new("/study.js", SCRIPT, include_str!("dashboard/study.js")),
