@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_catalogue::catch_up::Disk;
-use tidegate_catalogue::{Catalogue, Error, Remedy, set_aside};
+use tidegate_catalogue::{Catalogue, DESIGN, Error, Remedy, set_aside};
 use tidegate_memory::MemoryBudget;
 use tidegate_storage::StoreError;
 use tracing::{error, info, warn};
@@ -252,7 +252,8 @@ impl<D: Disk> Keeper<D> {
         drop(seen);
         if is_damaged {
             let cause = state.problems.first().cloned().unwrap_or_default();
-            self.failed(&Error::Corrupt { path: self.shared.settings.path.clone(), cause });
+            let error = DESIGN.corrupt(&self.shared.settings.path, cause);
+            self.failed(&error);
         }
     }
 

@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, Row, para
 use crate::ids::{Ids, RecordIds, find_directory};
 use crate::place::{Bytes, Place, kept_name};
 use crate::record::{Record, State};
-use crate::uid::PackedUid;
+use tidegate_database::PackedUid;
 
 /// What a call of [`Catalogue::enter`](crate::Catalogue::enter) did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

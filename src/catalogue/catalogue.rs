@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension};
+use tidegate_database::{Error, Writer};
 
 use crate::batch::{Batch, Entered, Reports, find};
-use crate::error::Error;
-use crate::file::{self, Identity};
 use crate::ids::Ids;
-use crate::lock::Lock;
-use crate::open;
+use crate::open::DESIGN;
 use crate::record::{Record, State};
 
 /// Whether the catalogue has ever kept patients.
@@ -27,18 +25,14 @@ const LAST_RECORD: &str = "last_record_ms";
 /// The catalogue, open for its one writer. Each call is one transaction, durable when it returns, and none after an error. A call blocks for at most
 /// [`BUSY_TIMEOUT`](crate::BUSY_TIMEOUT) on locks, and otherwise as long as the disk takes.
 pub struct Catalogue {
-    path: PathBuf,
-    connection: Connection,
-    identity: Identity,
+    file: Writer,
     ids: Ids,
     keeps_patients: bool,
-    /// Dropped last: the file is closed when another may open it.
-    lock: Lock,
 }
 
 impl std::fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Catalogue").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Catalogue").field("path", &self.path()).finish_non_exhaustive()
     }
 }
 
@@ -64,14 +58,10 @@ impl Catalogue {
     /// # Errors
     /// Any: see [`Error::remedy`]. A file that is damaged, newer, in use or another program's is left as it is.
     pub fn open(path: &Path, keeps_patients: bool) -> Result<Self, Error> {
-        let lock = Lock::take(path)?;
-        let connection = open::writer(path)?;
-        let (path, ids) = (path.to_owned(), Ids::default());
-        let identity = Identity::of(&path)?;
-        let mut catalogue = Self { path, connection, identity, ids, keeps_patients, lock };
+        let mut catalogue = Self { file: Writer::open(&DESIGN, path)?, ids: Ids::default(), keeps_patients };
         let kept = catalogue.mark(PATIENTS)?.unwrap_or(0) != 0;
         if !keeps_patients {
-            file::remove_set_aside(&catalogue.path)?;
+            catalogue.file.remove_set_aside()?;
         }
         if kept && !keeps_patients {
             catalogue.erase_patients()?;
@@ -79,7 +69,6 @@ impl Catalogue {
         if kept != keeps_patients {
             catalogue.set_mark(PATIENTS, i64::from(keeps_patients))?;
         }
-        catalogue.identity = Identity::of(&catalogue.path)?;
         Ok(catalogue)
     }
 
@@ -93,22 +82,23 @@ impl Catalogue {
         match self.mark(ROOT)? {
             Some(of) if of == root => {}
             Some(_) if !stands_in_root => {
-                return Err(Error::OtherRoot { path: self.path.clone(), root: self.lock.former() });
+                let (path, root) = (self.path().to_owned(), self.file.former_root());
+                return Err(Error::OtherRoot { design: &DESIGN, path, root });
             }
             _ => self.set_mark(ROOT, root)?,
         }
-        self.lock.name(path);
+        self.file.name_root(path);
         Ok(())
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Bytes of the file and of its write-ahead log. A reader that holds a transaction open keeps the log from being reused.
     pub fn bytes(&self) -> u64 {
-        file::bytes(&self.path)
+        self.file.bytes()
     }
 
     /// Whether a catch-up has ever come to its end. Until then, the catalogue may know any part of what is on the disk.
@@ -123,14 +113,12 @@ impl Catalogue {
 
     /// Lets the page cache grow to so many bytes at most. It is 8 MiB unless this was called.
     pub fn limit_cache(&self, bytes: u64) -> Result<(), Error> {
-        let pages = format!("PRAGMA cache_size = -{}", bytes / 1024);
-        self.connection.execute_batch(&pages).map_err(Error::sqlite(&self.path))
+        self.file.limit_cache(bytes)
     }
 
     /// Gives back as much memory as can be had again from the file.
     pub fn release_memory(&self) {
-        // It cannot fail, and what it cannot free stays in use.
-        let _ = self.connection.release_memory();
+        self.file.release_memory();
     }
 
     /// Enters files. What is known already changes nothing, so a record may come twice, and in any order with the same record read from the
@@ -148,7 +136,7 @@ impl Catalogue {
     pub fn not_present(&self, paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         let mut not_present = Vec::new();
         for path in paths {
-            let known = find(&self.connection, path).map_err(Error::sqlite(&self.path))?;
+            let known = find(self.connection(), path).map_err(DESIGN.sqlite(self.path()))?;
             if known.is_none_or(|known| known.state != State::Present) {
                 not_present.push(path.clone());
             }
@@ -198,7 +186,7 @@ impl Catalogue {
     /// The number of the last gap, open or closed; 0 if there was none.
     pub(crate) fn last_gap(&self) -> Result<i64, Error> {
         let sql = "SELECT ifnull(max(id), 0) FROM gap";
-        self.connection.query_row(sql, [], |row| row.get(0)).map_err(Error::sqlite(&self.path))
+        self.connection().query_row(sql, [], |row| row.get(0)).map_err(DESIGN.sqlite(self.path()))
     }
 
     /// When the last record was received, by the clock of its time. For display: catch-up trusts no clock.
@@ -208,7 +196,7 @@ impl Catalogue {
 
     pub(crate) fn mark(&self, name: &str) -> Result<Option<i64>, Error> {
         let sql = "SELECT value FROM mark WHERE name = ?1";
-        self.connection.query_row(sql, [name], |row| row.get(0)).optional().map_err(Error::sqlite(&self.path))
+        self.connection().query_row(sql, [name], |row| row.get(0)).optional().map_err(DESIGN.sqlite(self.path()))
     }
 
     pub(crate) fn set_mark(&mut self, name: &str, value: i64) -> Result<(), Error> {
@@ -217,17 +205,13 @@ impl Catalogue {
 
     /// The connection, for reading in turns with writing.
     pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
+        self.file.connection()
     }
 
     /// # Errors
     /// [`Error::Vanished`]: what is open is not what stands at the path.
     pub(crate) fn is_in_place(&self) -> Result<(), Error> {
-        if Identity::of(&self.path)? == self.identity {
-            Ok(())
-        } else {
-            Err(Error::Vanished { path: self.path.clone() })
-        }
+        self.file.is_in_place()
     }
 
     /// Runs `work` as one transaction.
@@ -244,17 +228,12 @@ impl Catalogue {
         reports: Reports,
         work: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<T>,
     ) -> Result<(T, Entered), Error> {
-        self.is_in_place()?;
-        let Self { connection, ids, keeps_patients, path, .. } = self;
-        let run = || {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut batch = Batch::new(&transaction, ids, *keeps_patients, reports);
+        let Self { file, ids, keeps_patients, .. } = self;
+        let done = file.transact(|db| {
+            let mut batch = Batch::new(db, ids, *keeps_patients, reports);
             let result = work(&mut batch)?;
-            let entered = batch.finish()?;
-            transaction.commit()?;
-            Ok((result, entered))
-        };
-        let done = run().map_err(Error::sqlite(path));
+            Ok((result, batch.finish()?))
+        });
         if done.is_err() {
             // They may be of rows that were rolled back.
             self.ids = Ids::default();
@@ -264,7 +243,7 @@ impl Catalogue {
 
     fn erase_patients(&mut self) -> Result<(), Error> {
         // Overwritten in the file, not only unlinked, and not left in the log.
-        self.connection.execute_batch("PRAGMA secure_delete = ON").map_err(Error::sqlite(&self.path))?;
+        self.connection().execute_batch("PRAGMA secure_delete = ON").map_err(DESIGN.sqlite(self.path()))?;
         self.transact(|batch| {
             batch.db().execute_batch(
                 "UPDATE study SET patient_id = NULL, patient_name = NULL, patient_birth_date = NULL, accession_number = NULL,
@@ -274,7 +253,7 @@ impl Catalogue {
             )
         })?;
         let truncate = "PRAGMA secure_delete = FAST; PRAGMA wal_checkpoint(TRUNCATE);";
-        self.connection.execute_batch(truncate).map_err(Error::sqlite(&self.path))
+        self.connection().execute_batch(truncate).map_err(DESIGN.sqlite(self.path()))
     }
 }
 

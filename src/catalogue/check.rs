@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 use crate::catalogue::Catalogue;
-use crate::error::Error;
+use crate::open::DESIGN;
+use tidegate_database::Error;
 
 /// Problems that are told.
 const MAX_PROBLEMS: usize = 100;
@@ -43,7 +44,7 @@ impl Catalogue {
         let checks = [damaged, dangling, sums];
         let mut problems = Vec::new();
         for check in checks {
-            match check(self.connection(), MAX_PROBLEMS - problems.len()).map_err(Error::sqlite(self.path())) {
+            match check(self.connection(), MAX_PROBLEMS - problems.len()).map_err(DESIGN.sqlite(self.path())) {
                 Ok(found) => problems.extend(found),
                 Err(Error::Corrupt { cause, .. }) => problems.push(Problem::Damaged(cause)),
                 Err(error) => return Err(error),

@@ -11,27 +11,21 @@ mod batch;
 mod catalogue;
 pub mod catch_up;
 mod check;
-mod error;
-mod file;
 mod ids;
-mod lock;
 mod names;
 mod open;
 mod place;
 mod reader;
 pub mod receipt;
 mod record;
-mod uid;
 
 pub use batch::Entered;
 pub use catalogue::{Catalogue, Gap};
 pub use check::Problem;
-pub use error::{Error, Remedy};
-pub use file::set_aside;
-pub use open::{BUSY_TIMEOUT, QUERY_TIMEOUT, SCHEMA_VERSION};
+pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
-    ArrivalRow, Cursor, FileRow, InstanceRow, NotACursor, Numbers, OriginRow, Page, Place, Reader, Search, SeriesRow,
-    Study, StudyRow, Totals,
+    ArrivalRow, Cursor, FileRow, InstanceRow, MAX_VERSIONS, NotACursor, Numbers, OriginRow, Page, Place, Reader,
+    Search, SeriesRow, StoredFile, Study, StudyRow, Totals,
 };
 pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};
-pub use uid::{NotAUid, PackedUid};
+pub use tidegate_database::{BUSY_TIMEOUT, Error, NotAUid, PackedUid, QUERY_TIMEOUT, Remedy};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
-use crate::uid::PackedUid;
+use tidegate_database::PackedUid;
 
 const ENDING: &str = ".dcm";
 

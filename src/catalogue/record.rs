@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::uid::PackedUid;
+use tidegate_database::PackedUid;
 
 /// One stored file: an instance, or a version of one. Texts are UTF-8, as far as the dataset's character set could be decoded; of each, the
 /// catalogue keeps the first [`MAX_TEXT_BYTES`]. An empty text counts as none.

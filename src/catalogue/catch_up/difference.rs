@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::batch::{Known, uid_of};
 use crate::catalogue::Catalogue;
-use crate::error::Error;
+use crate::open::DESIGN;
 use crate::place::Place;
 use crate::record::{Record, State};
-use crate::uid::PackedUid;
+use tidegate_database::Error;
+use tidegate_database::PackedUid;
 
 /// Differences that are named. All of them are counted.
 pub const MAX_NAMED: usize = 100;
@@ -100,7 +101,7 @@ impl Named {
     /// A file that is gone: the catalogue alone knows its UID.
     pub(super) fn note_gone(&mut self, catalogue: &Catalogue, path: &Path, known: &Known) -> Result<(), Error> {
         if self.0.len() < MAX_NAMED {
-            let uid = uid_of(catalogue.connection(), known.id).map_err(Error::sqlite(catalogue.path()))?;
+            let uid = uid_of(catalogue.connection(), known.id).map_err(DESIGN.sqlite(catalogue.path()))?;
             self.note(path, uid, DifferenceKind::Gone);
         }
         Ok(())

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use crate::batch::{Reports, find};
 use crate::catalogue::Catalogue;
-use crate::error::Error;
+use crate::open::DESIGN;
 use crate::record::{Record, State};
 pub use decide::Depth;
 use decide::{lasting_stamp, must_read};
@@ -32,6 +32,7 @@ use difference::Named;
 pub use difference::{Difference, DifferenceKind, MAX_NAMED};
 pub use disk::{Directory, Disk, File, Found, Seen};
 use rows::{GONE, Known, Stamp};
+use tidegate_database::Error;
 
 /// Files, records and directories of one step, together.
 const STEP_ITEMS: usize = 1024;
@@ -154,7 +155,7 @@ impl<D: Disk> CatchUp<D> {
     pub fn step(&mut self, catalogue: &mut Catalogue, at_ms: i64) -> Result<bool, Error> {
         let mut step = Step::default();
         // One view for all questions of a step: the locks of each of them cost more than the answer.
-        let view = catalogue.connection().unchecked_transaction().map_err(Error::sqlite(catalogue.path()))?;
+        let view = catalogue.connection().unchecked_transaction().map_err(DESIGN.sqlite(catalogue.path()))?;
         while step.items < STEP_ITEMS && !matches!(self.phase, Phase::Done) {
             step.items += 1;
             self.advance(catalogue, &mut step)?;
@@ -179,7 +180,7 @@ impl<D: Disk> CatchUp<D> {
             Phase::Begin => {
                 self.gap = catalogue.last_gap()?;
                 // Without the root there is nothing to say about the files below it.
-                let directories = self.disk.directories().map_err(Error::system(catalogue.path()))?;
+                let directories = self.disk.directories().map_err(DESIGN.system(catalogue.path()))?;
                 self.phase = Phase::Disk(directories, None);
             }
             Phase::Disk(directories, Some(comparison)) => {
@@ -280,7 +281,7 @@ impl<D: Disk> CatchUp<D> {
     ) -> Result<(), Error> {
         self.progress.files += 1;
         let path = comparison.path.join(&file.name);
-        let known = find(catalogue.connection(), &path).map_err(Error::sqlite(catalogue.path()))?;
+        let known = find(catalogue.connection(), &path).map_err(DESIGN.sqlite(catalogue.path()))?;
         let must_read = must_read(&file.seen, known.as_ref(), self.depth);
         if let (Some(listed), Some(known)) = (&mut comparison.listed, &known) {
             listed.insert(known.id);
@@ -425,7 +426,7 @@ impl<D: Disk> CatchUp<D> {
         let until_ms = at_ms.saturating_add(LONGEST_STEP_MS);
         let is_on_its_way = |record: &Record| (self.on_its_way_ms..until_ms).contains(&record.received_ms);
         for record in records.iter().filter(|record| !is_on_its_way(record)) {
-            let known = find(catalogue.connection(), &record.path).map_err(Error::sqlite(catalogue.path()))?;
+            let known = find(catalogue.connection(), &record.path).map_err(DESIGN.sqlite(catalogue.path()))?;
             let Some(kind) = difference::of_file(record, known.as_ref()) else { continue };
             let is_new = kind == DifferenceKind::NotEntered;
             self.progress.new += u64::from(is_new);
@@ -433,7 +434,7 @@ impl<D: Disk> CatchUp<D> {
             self.named.note(&record.path, Some(record.sop_instance_uid.clone()), kind);
         }
         for path in &step.gone {
-            let known = find(catalogue.connection(), path).map_err(Error::sqlite(catalogue.path()))?;
+            let known = find(catalogue.connection(), path).map_err(DESIGN.sqlite(catalogue.path()))?;
             if let Some(known) = known.filter(|known| known.state == State::Present) {
                 self.progress.gone += 1;
                 self.named.note_gone(catalogue, path, &known)?;

@@ -8,9 +8,10 @@ use rusqlite::{OptionalExtension, Row};
 
 use crate::batch::Batch;
 use crate::catalogue::Catalogue;
-use crate::error::Error;
+use crate::open::DESIGN;
 use crate::place::{Bytes, path_of};
-use crate::uid::PackedUid;
+use tidegate_database::Error;
+use tidegate_database::PackedUid;
 
 /// Records of one page.
 const PAGE: i64 = 256;
@@ -29,7 +30,7 @@ pub(super) fn directory(catalogue: &Catalogue, path: &Path) -> Result<Option<Kno
         let path = Bytes(path.as_os_str().as_bytes());
         catalogue.connection().prepare_cached(sql)?.query_row([path], known).optional()
     };
-    find().map_err(Error::sqlite(catalogue.path()))
+    find().map_err(DESIGN.sqlite(catalogue.path()))
 }
 
 /// The directory with the next higher id, and its path.
@@ -42,7 +43,7 @@ pub(super) fn next_directory(catalogue: &Catalogue, after: i64) -> Result<Option
         };
         catalogue.connection().prepare_cached(sql)?.query_row([after], directory).optional()
     };
-    find().map_err(Error::sqlite(catalogue.path()))
+    find().map_err(DESIGN.sqlite(catalogue.path()))
 }
 
 /// A page of the files that are there by the catalogue, with their ids, ascending.
@@ -51,8 +52,8 @@ pub(super) fn present(
     (directory, path): (i64, &Path),
     after: i64,
 ) -> Result<Vec<(i64, PathBuf)>, Error> {
-    let damaged = || Error::corrupt(catalogue.path(), "an instance has no valid uid");
-    let failed = Error::sqlite(catalogue.path());
+    let damaged = || DESIGN.corrupt(catalogue.path(), "an instance has no valid uid");
+    let failed = DESIGN.sqlite(catalogue.path());
     let read = || {
         let sql = "SELECT id, uid, name FROM instance
             WHERE directory = ?1 AND id > ?2 AND state = 0 ORDER BY id LIMIT ?3";

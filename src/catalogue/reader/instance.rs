@@ -7,10 +7,10 @@ use rusqlite::{OptionalExtension, Result, Row, params};
 use super::Reader;
 use super::study::{OriginRow, origin};
 use crate::batch::digest;
-use crate::error::Error;
 use crate::place::path_of;
 use crate::record::State;
-use crate::uid::PackedUid;
+use tidegate_database::Error;
+use tidegate_database::PackedUid;
 
 /// One stored file of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Reader {
     /// The files of the instance with that SOP Instance UID, those that are there first, at most `limit`.
     pub fn instances(&mut self, uid: &PackedUid, limit: u32) -> std::result::Result<Vec<InstanceRow>, Error> {
         let sql = instances!("WHERE instance.uid = ?1 ORDER BY state, received_ms DESC LIMIT ?2");
-        self.ask(|db| {
+        self.file.ask(|db| {
             let mut statement = db.prepare_cached(sql)?;
             let rows = statement.query_map(params![uid.as_bytes(), limit], InstanceRow::read)?;
             rows.collect()
@@ -113,7 +113,7 @@ impl Reader {
                 WHERE study.uid = ?1 AND series.uid = ?2)
             AND instance.id > ?3 ORDER BY instance.id LIMIT ?4"
         );
-        self.ask(|db| {
+        self.file.ask(|db| {
             let mut statement = db.prepare_cached(sql)?;
             let rows = statement.query_map(params![study_uid, series_uid, after, limit], |row| {
                 Ok((row.get(0)?, InstanceRow::read(row)?))
@@ -134,7 +134,7 @@ impl Reader {
         let sql = instances!(
             "WHERE instance.series = ?1 AND instance.id > ?2 AND received_ms >= ?3 AND state = 0 ORDER BY instance.id LIMIT ?4"
         );
-        self.ask(|db| {
+        self.file.ask(|db| {
             let (mut place, mut files) = (from, Vec::new());
             loop {
                 let mut statement = db.prepare_cached(sql)?;

@@ -4,33 +4,27 @@ mod condition;
 mod ids;
 mod instance;
 mod search;
+mod stored;
 mod study;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{OptionalExtension, Row};
+use tidegate_database::Error;
 
 use crate::batch::find;
 use crate::catalogue::{Gap, ROOT};
-use crate::error::Error;
-use crate::file::Identity;
-use crate::open::{self, QUERY_TIMEOUT};
+use crate::open::DESIGN;
 use crate::record::State;
 pub use instance::{InstanceRow, Place};
 pub use search::{Cursor, NotACursor, Page, Search};
+pub use stored::{MAX_VERSIONS, StoredFile};
 pub use study::{ArrivalRow, Numbers, OriginRow, SeriesRow, Study, StudyRow};
 
-/// A connection that reads. A query takes at most [`QUERY_TIMEOUT`], and holds a bounded part of the catalogue in memory.
+/// A connection that reads. A query takes at most [`QUERY_TIMEOUT`](crate::QUERY_TIMEOUT), and holds a bounded part of the catalogue in memory.
+#[derive(Debug)]
 pub struct Reader {
-    path: PathBuf,
-    connection: Connection,
-    identity: Identity,
-}
-
-impl std::fmt::Debug for Reader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("path", &self.path).finish_non_exhaustive()
-    }
+    file: tidegate_database::Reader,
 }
 
 /// What the catalogue knows of a file.
@@ -67,13 +61,12 @@ impl Reader {
     /// # Errors
     /// Any but [`Error::Full`]. A file of an older schema is [`Error::Older`]: the writer brings it up to date.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let connection = open::reader(path)?;
-        Ok(Self { path: path.to_owned(), connection, identity: Identity::of(path)? })
+        Ok(Self { file: tidegate_database::Reader::open(&DESIGN, path)? })
     }
 
     /// What is known of the file at `path`, below the root. `verify` holds a file against it that has no digest of its own.
     pub fn file(&mut self, path: &Path) -> Result<Option<FileRow>, Error> {
-        self.ask(|db| {
+        self.file.ask(|db| {
             let known = find(db, path)?;
             Ok(known.map(|known| FileRow {
                 bytes: known.bytes,
@@ -87,7 +80,7 @@ impl Reader {
     /// The id of the storage root that it was claimed for.
     pub fn root(&mut self) -> Result<Option<u64>, Error> {
         let sql = "SELECT value FROM mark WHERE name = ?1";
-        self.ask(|db| {
+        self.file.ask(|db| {
             db.query_row(sql, [ROOT], |row| row.get::<_, i64>(0)).optional().map(|id| id.map(i64::cast_unsigned))
         })
     }
@@ -96,7 +89,7 @@ impl Reader {
     pub fn totals(&mut self) -> Result<Totals, Error> {
         let sql = "SELECT (SELECT count(*) FROM study), count(*), ifnull(sum(instances), 0), ifnull(sum(bytes), 0), ifnull(sum(gone), 0)
             FROM series";
-        self.ask(|db| {
+        self.file.ask(|db| {
             db.prepare_cached(sql)?.query_row([], |row| {
                 let [studies, series, instances, bytes, gone] = counts(row)?;
                 Ok(Totals { studies, series, instances, bytes, gone })
@@ -107,7 +100,7 @@ impl Reader {
     /// The last gaps, newest first, at most `limit`.
     pub fn gaps(&mut self, limit: u32) -> Result<Vec<Gap>, Error> {
         let sql = "SELECT id, opened_ms, reason, missed, closed_ms FROM gap ORDER BY id DESC LIMIT ?1";
-        self.ask(|db| {
+        self.file.ask(|db| {
             let mut statement = db.prepare_cached(sql)?;
             let gaps = statement.query_map([limit], |row| {
                 Ok(Gap {
@@ -120,20 +113,6 @@ impl Reader {
             })?;
             gaps.collect()
         })
-    }
-
-    fn ask<T>(&mut self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
-        let now = Identity::of(&self.path)?;
-        if !self.identity.is_of_the_same_file(&now) {
-            return Err(Error::Vanished { path: self.path.clone() });
-        }
-        let ask = || {
-            open::limit_time(&mut self.connection, QUERY_TIMEOUT)?;
-            // One state of the catalogue for all statements of a question.
-            let transaction = self.connection.transaction()?;
-            question(&transaction)
-        };
-        ask().map_err(Error::sqlite(&self.path))
     }
 }
 

@@ -13,7 +13,7 @@ use super::Reader;
 use super::condition::{COLUMNS, Condition};
 use super::ids::StudyIds;
 use super::study::{StudyRow, summary};
-use crate::error::Error;
+use tidegate_database::Error;
 
 /// The newest studies that are looked at before any index of a condition.
 const LOOKED_AT: usize = 1000;
@@ -87,7 +87,7 @@ impl Reader {
         after: Option<Cursor>,
         limit: usize,
     ) -> std::result::Result<Page, Error> {
-        self.ask(|db| {
+        self.file.ask(|db| {
             let mut found = find(db, search, after, limit + 1, LOOKED_AT)?;
             let has_more = found.len() > limit;
             found.truncate(limit);

@@ -95,7 +95,8 @@ fn all_find_the_same(studies: u64, ways: [usize; 2]) {
     let (_directory, mut reader) = made(studies);
     let mut found = 0;
     for search in searches() {
-        let mut by = |after, limit, looked_at| reader.ask(|db| find(db, &search, after, limit, looked_at)).unwrap();
+        let mut by =
+            |after, limit, looked_at| reader.file.ask(|db| find(db, &search, after, limit, looked_at)).unwrap();
         let [first, other] = ways.map(|looked_at| by(None, 1200, looked_at));
         assert_eq!(first, other, "{search:?}");
         if let Some(rest) = first.get(50..) {
@@ -127,7 +128,7 @@ fn a_search_reads_indices_and_no_table() {
             let steps = plan.query_map(rusqlite::params_from_iter(bound), |row| row.get::<_, String>(3))?;
             steps.collect::<Result<Vec<_>>>()
         };
-        for step in reader.ask(plan).unwrap() {
+        for step in reader.file.ask(plan).unwrap() {
             let is_index = step.starts_with("SEARCH")
                 && (step.contains("COVERING INDEX") || step.contains("study_name USING PRIMARY KEY"));
             // The senders are few.

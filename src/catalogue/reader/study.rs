@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::{Reader, counts};
-use crate::error::Error;
 use crate::record::{SeriesValues, StudyValues};
+use tidegate_database::Error;
 
 /// Ranges of missing Instance Numbers that are listed.
 const MAX_RANGES: usize = 64;
@@ -124,7 +124,7 @@ pub struct OriginRow {
 impl Reader {
     /// The study with that Study Instance UID.
     pub fn study(&mut self, uid: &str) -> std::result::Result<Option<Study>, Error> {
-        self.ask(|db| {
+        self.file.ask(|db| {
             let Some(id) = study_id(db, uid)? else { return Ok(None) };
             let (directories, directories_total) = directories(db, id)?;
             let (arrivals, arrivals_total) = arrivals(db, id)?;

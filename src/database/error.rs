@@ -5,59 +5,73 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
 
-/// What to do about an [`Error`]. Until it is done, instances are stored and acknowledged as before, and are missed by the catalogue.
+use crate::design::Design;
+
+/// What to do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Try the same again later: nothing was entered.
+    /// Try the same again later: nothing was written.
     Retry,
-    /// Drop the catalogue and its readers, and open it again; then catch up.
+    /// Drop the writer and the readers, and open the file again.
     Reopen,
-    /// Drop the catalogue and its readers, [`set_aside`](crate::set_aside) the file, and open a new one; then catch up.
+    /// Drop the writer and the readers, [`set_aside`](Design::set_aside) the file, and open a new one.
     SetAside,
     /// An operator has to act. The text says how.
     Operator,
 }
 
-/// A failure of the catalogue. Its texts name the file, never a value of a dataset.
+/// A failure of a file. Its texts say which kind of file it is and where, never a value of a dataset.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another process holds a lock on the file for longer than [`BUSY_TIMEOUT`](crate::BUSY_TIMEOUT).
-    #[error("the catalogue {} is locked by another process", path.display())]
+    #[error("the {} {} is locked by another process", design.words.name, path.display())]
     Locked {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
     },
     /// No space or inodes are left on its filesystem, or a quota is reached.
-    #[error("no space is left for the catalogue {}", path.display())]
+    #[error("no space is left for the {} {}", design.words.name, path.display())]
     Full {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
     },
     /// The file, its directory or its mount can only be read.
-    #[error("the catalogue {} cannot be written: {cause}; make the file and its directory writable for the node", path.display())]
+    #[error("the {} {} cannot be written: {cause}; make the file and its directory writable for the node", design.words.name, path.display())]
     ReadOnly {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
         /// The system's words.
         cause: String,
     },
     /// It was deleted, moved or replaced while it was open.
-    #[error("the catalogue {} was deleted or replaced while it was in use", path.display())]
+    #[error("the {} {} was deleted or replaced while it was in use", design.words.name, path.display())]
     Vanished {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
     },
     /// It is damaged, or its tables are not as the node made them.
-    #[error("the catalogue {} is damaged: {cause}", path.display())]
+    #[error("the {} {} is damaged: {cause}", design.words.name, path.display())]
     Corrupt {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
         /// What was found.
         cause: String,
     },
     /// A newer Tidegate made it.
-    #[error("the catalogue {} has schema version {found}, and this node knows {known}: start a newer tidegate, or move the file away and let the node rebuild it", path.display())]
+    #[error("the {} {} has schema version {found}, and this node knows {known}: start a newer tidegate, or {}", design.words.name, path.display(), design.words.newer)]
     Newer {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
         /// The version in it.
@@ -66,8 +80,10 @@ pub enum Error {
         known: i64,
     },
     /// An older Tidegate made it, and only a writer changes that.
-    #[error("the catalogue {} has schema version {found}, and this program reads {known}: start the node, which brings it up to date", path.display())]
+    #[error("the {} {} has schema version {found}, and this program reads {known}: start the node, which brings it up to date", design.words.name, path.display())]
     Older {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
         /// The version in it; 0 for an empty file.
@@ -75,38 +91,48 @@ pub enum Error {
         /// The version of this program.
         known: i64,
     },
-    /// It is a database of another program, or none. A catalogue whose first page is damaged looks so, too: the caller may set aside what
+    /// It is a database of another program, or none. A file whose first page is damaged looks so, too: the caller may set aside what
     /// stands at a path that no operator has named.
-    #[error("{} is not a catalogue of tidegate: name another file", path.display())]
+    #[error("{} is not a {} of tidegate: {}", path.display(), design.words.name, design.words.foreign)]
     Foreign {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
     },
     /// It has the instances of another storage root. Compared with this one, all of them would be gone.
-    #[error("the catalogue {} has the instances of another storage root{}: mount that root and start the node again, or move the file away, or set catalogue.path to another file", path.display(), named(.root))]
+    #[error("the {} {} has the instances of another storage root{}: mount that root and start the node again, or move the file away, or set catalogue.path to another file", design.words.name, path.display(), named(.root))]
     OtherRoot {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
         /// The root that used it last, if that is known.
         root: Option<PathBuf>,
     },
     /// Another process has it open: it has one writer.
-    #[error("the catalogue {} is in use by another process{}: two nodes cannot have one catalogue; set catalogue.path of one of them to another file", path.display(), for_root(.root))]
+    #[error("the {} {} is in use by another process{}: two nodes cannot have one {}; {}", design.words.name, path.display(), for_root(.root), design.words.name, design.words.in_use)]
     InUse {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
         /// The storage root of that process, if it has said so.
         root: Option<PathBuf>,
     },
     /// A query took longer than [`QUERY_TIMEOUT`](crate::QUERY_TIMEOUT).
-    #[error("a query of the catalogue {} took too long and was stopped", path.display())]
+    #[error("a query of the {} {} took too long and was stopped", design.words.name, path.display())]
     TooSlow {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
     },
     /// The disk or the system failed.
-    #[error("the catalogue {} cannot be used: {cause}", path.display())]
+    #[error("the {} {} cannot be used: {cause}", design.words.name, path.display())]
     Io {
+        /// What it should be.
+        design: &'static Design,
         /// The file.
         path: PathBuf,
         /// The system's words.
@@ -138,51 +164,58 @@ impl Error {
             | Self::InUse { .. } => Remedy::Operator,
         }
     }
+}
 
-    pub(crate) fn corrupt(path: &Path, cause: impl Into<String>) -> Self {
-        Self::Corrupt { path: path.to_owned(), cause: cause.into() }
+impl Design {
+    /// Damage that a caller has found.
+    pub fn corrupt(&'static self, path: &Path, cause: impl Into<String>) -> Error {
+        Error::Corrupt { design: self, path: path.to_owned(), cause: cause.into() }
     }
 
     /// A failed call of the system on `path`.
-    pub(crate) fn system(path: &Path) -> impl Fn(io::Error) -> Self {
+    pub fn system(&'static self, path: &Path) -> impl Fn(io::Error) -> Error {
         move |error| {
             let (path, cause) = (path.to_owned(), error.to_string());
             match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
-                io::ErrorKind::IsADirectory => Self::Foreign { path },
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path, cause },
-                _ => Self::Io { path, cause },
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { design: self, path },
+                io::ErrorKind::IsADirectory => Error::Foreign { design: self, path },
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    Error::ReadOnly { design: self, path, cause }
+                }
+                _ => Error::Io { design: self, path, cause },
             }
         }
     }
 
     /// A failure of SQLite on `path`.
-    pub(crate) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
+    pub fn sqlite(&'static self, path: &Path) -> impl Fn(rusqlite::Error) -> Error {
         move |error| {
             let path = path.to_owned();
             let rusqlite::Error::SqliteFailure(failure, text) = &error else {
                 // A column without the type that the schema gives it.
-                return Self::Corrupt { path, cause: "a row is not as this node writes it".to_owned() };
+                return Error::Corrupt { design: self, path, cause: "a row is not as this node writes it".to_owned() };
             };
             let cause = text.clone().unwrap_or_else(|| failure.to_string());
             match (failure.code, failure.extended_code) {
                 (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed, _) => {
-                    Self::Locked { path }
+                    Error::Locked { design: self, path }
                 }
-                (ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE) => Self::Full { path },
-                (_, ffi::SQLITE_READONLY_DBMOVED) => Self::Vanished { path },
+                (ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE) => Error::Full { design: self, path },
+                (_, ffi::SQLITE_READONLY_DBMOVED) => Error::Vanished { design: self, path },
                 (ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied, _) => {
-                    Self::ReadOnly { path, cause }
+                    Error::ReadOnly { design: self, path, cause }
                 }
-                (ErrorCode::NotADatabase, _) => Self::Foreign { path },
-                (ErrorCode::OperationInterrupted, _) => Self::TooSlow { path },
+                (ErrorCode::NotADatabase, _) => Error::Foreign { design: self, path },
+                (ErrorCode::OperationInterrupted, _) => Error::TooSlow { design: self, path },
                 // The file ends where its own header says that it does not.
-                (_, ffi::SQLITE_IOERR_SHORT_READ) => Self::Corrupt { path, cause: "the file is too short".to_owned() },
+                (_, ffi::SQLITE_IOERR_SHORT_READ) => {
+                    Error::Corrupt { design: self, path, cause: "the file is too short".to_owned() }
+                }
                 (ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::OutOfMemory, _) => {
-                    Self::Io { path, cause }
+                    Error::Io { design: self, path, cause }
                 }
                 // All statements are constant: one that fails otherwise met tables that are not as the node made them.
-                _ => Self::Corrupt { path, cause },
+                _ => Error::Corrupt { design: self, path, cause },
             }
         }
     }

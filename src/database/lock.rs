@@ -1,7 +1,7 @@
-//! The lock of a catalogue: it has one writer. Two nodes with one `catalogue.path` would mark each other's instances as gone.
+//! The lock of a file: it has one writer. Two nodes with one catalogue would mark each other's instances as gone.
 //!
 //! The lock is of a file of its own, `-lock` behind the name: a descriptor of SQLite's file must not be closed (fcntl(2)), and `flock` is of the
-//! open file, so it also tells two catalogues of one process apart. The file stays; its content names the storage root of the last holder, for people.
+//! open file, so it also tells two writers of one process apart. The file stays; its content names the storage root of the last holder, for people.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::design::Design;
 use crate::error::Error;
 use crate::file::{directory_of, give_to_owner, with_ending};
 
-/// Behind the name of the catalogue.
+/// Behind the name of the file.
 const ENDING: &str = "-lock";
 
 /// Bytes of a name that are read.
@@ -32,9 +33,9 @@ impl Lock {
     /// # Errors
     /// [`Error::InUse`], and any of the system: what is no regular file at its path is not opened. The open of a FIFO waits for its other end,
     /// and a link may lead to a file of another program.
-    pub(crate) fn take(catalogue: &Path) -> Result<Self, Error> {
-        let path = with_ending(catalogue, ENDING);
-        let failed = Error::system(catalogue);
+    pub(crate) fn take(design: &'static Design, of: &Path) -> Result<Self, Error> {
+        let path = with_ending(of, ENDING);
+        let failed = design.system(of);
         let mut options = OpenOptions::new();
         options.read(true).write(true).mode(0o600);
         let file = match options.clone().create_new(true).open(&path) {
@@ -45,7 +46,7 @@ impl Lock {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
                     let cause = format!("its lock, {}, is no regular file: remove it", path.display());
-                    return Err(Error::Io { path: catalogue.to_owned(), cause });
+                    return Err(Error::Io { design, path: of.to_owned(), cause });
                 }
                 options.open(&path).map_err(&failed)?
             }
@@ -58,7 +59,7 @@ impl Lock {
             read.is_ok().then(|| name.trim_end_matches('\n')).filter(|name| !name.is_empty()).map(PathBuf::from);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { file, former }),
-            Err(Errno::WOULDBLOCK) => Err(Error::InUse { path: catalogue.to_owned(), root: former }),
+            Err(Errno::WOULDBLOCK) => Err(Error::InUse { design, path: of.to_owned(), root: former }),
             Err(error) => Err(failed(error.into())),
         }
     }

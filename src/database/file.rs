@@ -1,4 +1,4 @@
-//! The file of the catalogue and the two that SQLite keeps beside it.
+//! A file and the two that SQLite keeps beside it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+use crate::design::Design;
 use crate::error::Error;
 
 /// The endings of the write-ahead log and of its index.
@@ -28,11 +29,11 @@ pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
 }
 
 impl Identity {
-    pub(crate) fn of(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn of(design: &'static Design, path: &Path) -> Result<Self, Error> {
         let look = |path: &Path| match fs::metadata(path) {
             Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::system(path)(error)),
+            Err(error) => Err(design.system(path)(error)),
         };
         let [log, index] = BESIDE.map(|ending| look(&with_ending(path, ending)));
         Ok(Self([look(path)?, log?, index?]))
@@ -44,13 +45,13 @@ impl Identity {
     }
 }
 
-/// Creates an empty file if there is none. Only its owner may read it: it names patients. SQLite gives the files beside it the same mode.
-pub(crate) fn create(path: &Path) -> Result<(), Error> {
+/// Creates an empty file if there is none. Only its owner may read it: it may name patients. SQLite gives the files beside it the same mode.
+pub(crate) fn create(design: &'static Design, path: &Path) -> Result<(), Error> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            check_access(path, Access::READ_OK | Access::WRITE_OK)
+            check_access(design, path, Access::READ_OK | Access::WRITE_OK)
         }
-        created => created.map(|file| give_to_owner(&file, directory_of(path))).map_err(Error::system(path)),
+        created => created.map(|file| give_to_owner(&file, directory_of(path))).map_err(design.system(path)),
     }
 }
 
@@ -63,29 +64,29 @@ pub(crate) fn give_to_owner(file: &File, directory: &Path) {
 
 /// Whether the file may be used so: what the system says is more than what SQLite would say. It is not opened for that: the close of any
 /// descriptor of a file ends all locks that this process has on it (fcntl(2)), those of SQLite among them.
-pub(crate) fn check_access(path: &Path, access: Access) -> Result<(), Error> {
-    let failed = Error::system(path);
+pub(crate) fn check_access(design: &'static Design, path: &Path, access: Access) -> Result<(), Error> {
+    let failed = design.system(path);
     // The open of a FIFO waits for its other end.
     if !fs::metadata(path).map_err(&failed)?.is_file() {
-        return Err(Error::Foreign { path: path.to_owned() });
+        return Err(Error::Foreign { design, path: path.to_owned() });
     }
     accessat(CWD, path, access, AtFlags::EACCESS).map_err(|error| failed(error.into()))
 }
 
-/// Takes the file, and the two beside it, from other users, who may have been given them by a copy or another program: they name patients.
-pub(crate) fn close_to_others(path: &Path) -> Result<(), Error> {
+/// Takes the file, and the two beside it, from other users, who may have been given them by a copy or another program: they may name patients.
+pub(crate) fn close_to_others(design: &'static Design, path: &Path) -> Result<(), Error> {
     for path in [path.to_owned()].into_iter().chain(BESIDE.map(|ending| with_ending(path, ending))) {
         let mode = match fs::metadata(&path) {
             Ok(metadata) => metadata.mode(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(Error::system(&path)(error)),
+            Err(error) => return Err(design.system(&path)(error)),
         };
         if mode & 0o077 != 0 && fs::set_permissions(&path, Permissions::from_mode(0o600)).is_err() {
             let cause = format!(
                 "other users may read it (mode {:04o}), and it belongs to another user than the node's",
                 mode & 0o7777
             );
-            return Err(Error::ReadOnly { path, cause });
+            return Err(Error::ReadOnly { design, path, cause });
         }
     }
     Ok(())
@@ -97,29 +98,31 @@ pub(crate) fn bytes(path: &Path) -> u64 {
     bytes(path) + bytes(&with_ending(path, BESIDE[0]))
 }
 
-/// Moves a damaged catalogue out of the way: to its name with `.damaged-` and `at_ms` behind, in the same directory. One that was set aside
-/// earlier is removed, so that a disk which damages them does not fill up. No connection of this process may be open to it.
-///
-/// # Errors
-/// [`Error::ReadOnly`], [`Error::Full`] or [`Error::Io`]: the file is where it was.
-pub fn set_aside(path: &Path, at_ms: i64) -> Result<PathBuf, Error> {
-    let failed = Error::system(path);
-    let aside = with_ending(path, &format!("{ASIDE}{at_ms}"));
-    remove_set_aside(path)?;
-    // The log first: its frames must not meet a new file.
-    for ending in BESIDE.iter().rev().chain(&[""]) {
-        match fs::rename(with_ending(path, ending), with_ending(&aside, ending)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
+impl Design {
+    /// Moves a damaged file out of the way: to its name with `.damaged-` and `at_ms` behind, in the same directory. One that was set aside
+    /// earlier is removed, so that a disk which damages them does not fill up. No connection of this process may be open to it.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Full`] or [`Error::Io`]: the file is where it was.
+    pub fn set_aside(&'static self, path: &Path, at_ms: i64) -> Result<PathBuf, Error> {
+        let failed = self.system(path);
+        let aside = with_ending(path, &format!("{ASIDE}{at_ms}"));
+        remove_set_aside(self, path)?;
+        // The log first: its frames must not meet a new file.
+        for ending in BESIDE.iter().rev().chain(&[""]) {
+            match fs::rename(with_ending(path, ending), with_ending(&aside, ending)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
         }
+        File::open(directory_of(path)).and_then(|directory| directory.sync_all()).map_err(&failed)?;
+        Ok(aside)
     }
-    File::open(directory_of(path)).and_then(|directory| directory.sync_all()).map_err(&failed)?;
-    Ok(aside)
 }
 
 /// Removes what was set aside.
-pub(crate) fn remove_set_aside(path: &Path) -> Result<(), Error> {
-    let failed = Error::system(path);
+pub(crate) fn remove_set_aside(design: &'static Design, path: &Path) -> Result<(), Error> {
+    let failed = design.system(path);
     set_aside_earlier(path).map_err(&failed)?.iter().try_for_each(|earlier| fs::remove_file(earlier).map_err(&failed))
 }
 

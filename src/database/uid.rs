@@ -1,4 +1,4 @@
-//! SOP Instance UIDs, packed: a digit in four bits. They make up most of an instance's row and of its index.
+//! UIDs, packed: a digit in four bits. They make up most of a row of an instance or of a reference, and of its index.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -24,8 +24,8 @@ pub struct PackedUid(Box<[u8]>);
 pub struct NotAUid;
 
 impl PackedUid {
-    /// As the catalogue holds it.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    /// As a file holds it.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
@@ -35,7 +35,7 @@ impl PackedUid {
     }
 
     /// Whether that is its text.
-    pub(crate) fn is(&self, text: &[u8]) -> bool {
+    pub fn is(&self, text: &[u8]) -> bool {
         match &*self.0 {
             [AS_IT_IS, rest @ ..] => rest == text,
             _ => text.iter().copied().eq(self.characters()),
@@ -48,8 +48,11 @@ impl PackedUid {
         digits.map(|digit| if digit == PERIOD { b'.' } else { b'0' + digit })
     }
 
-    /// From the catalogue.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, NotAUid> {
+    /// From a file.
+    ///
+    /// # Errors
+    /// It is none that was packed.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, NotAUid> {
         if let [AS_IT_IS, text @ ..] = bytes {
             let uid = std::str::from_utf8(text).map_err(|_| NotAUid)?.parse::<Self>()?;
             return if uid.as_bytes() == bytes { Ok(uid) } else { Err(NotAUid) };

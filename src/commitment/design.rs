@@ -1,0 +1,25 @@
+//! What the file is.
+
+use tidegate_database::{Design, Fill, Words};
+
+/// The file of the requests. [`Design::set_aside`] moves a damaged one out of the way.
+pub static DESIGN: Design = Design {
+    words: Words {
+        name: "record of commitment requests",
+        newer: "move the file away: the node then forgets the requests in it, and modalities have to ask again",
+        foreign: "move it away, and the node makes a new one",
+        in_use: "stop one of them",
+    },
+    application_id: 0x5447_434F, // `TGCO`
+    migrations: &MIGRATIONS,
+    probe: "SELECT (SELECT max(id) FROM request), (SELECT min(id) FROM request), (SELECT max(calling) FROM request),
+        (SELECT min(next_ms) FROM request WHERE state < 2), (SELECT min(ended_ms) FROM request WHERE state > 1),
+        (SELECT max(request) FROM reference), (SELECT min(request) FROM reference), (SELECT max(seq) FROM sqlite_sequence)",
+    // A transaction of 100,000 references goes to the log in pieces of that.
+    writer_cache_kib: 2 * 1024,
+};
+
+const MIGRATIONS: [(&str, Fill); 1] = [(concat!(include_str!("schema.sql"), include_str!("views.sql")), |_| Ok(()))];
+
+/// The version of the schema.
+pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;

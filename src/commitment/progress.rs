@@ -1,0 +1,228 @@
+//! What becomes of a request: its evaluation, the attempts to report it, and an operator's retry.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use tidegate_database::Error;
+
+use crate::prune::weight;
+use crate::request::{FailureReason, Outcome, Peer, Request, State, Summary};
+use crate::requests::Requests;
+use crate::rows::{self, outcome_number, outcome_of};
+use crate::schedule::{LONGEST_WAIT, ms, tried_ms, wait_ms};
+
+/// Bytes that are kept of a comment.
+const MAX_COMMENT_BYTES: usize = 1024;
+
+/// What came of an attempt to report a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt<'a> {
+    /// The peer has taken the report.
+    Reported,
+    /// It has not.
+    Failed {
+        /// The status that it answered with.
+        status: Option<u16>,
+        /// Why, for people.
+        why: &'a str,
+    },
+    /// None can be made until the peer comes itself: see [`Requests::hasten`].
+    Impossible {
+        /// Why, for people.
+        why: &'a str,
+    },
+}
+
+/// How a request stands after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// It is reported.
+    Reported,
+    /// It is tried again then.
+    Again {
+        /// Milliseconds since 1970.
+        at_ms: i64,
+    },
+    /// It was tried for `retry_for`, and is given up.
+    Failed,
+    /// There is no request with that id that waits for a report. Nothing was changed.
+    Unknown,
+}
+
+/// What [`Requests::retry`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retried {
+    /// It had ended, and is pending again from its beginning.
+    PutBack,
+    /// It was pending, and is due now, with as much time as a new one.
+    WasPending,
+    /// There is no such request.
+    Unknown,
+}
+
+impl Requests {
+    /// Notes outcomes of a pending request, by position. Those that are not named stay as they are.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn record_outcomes(&mut self, id: i64, outcomes: &[(u32, Outcome)]) -> Result<(), Error> {
+        let sql = "UPDATE reference SET outcome = ?3 WHERE request = ?1 AND position = ?2";
+        self.file.transact(|db| {
+            if pending(db, id)?.is_none() {
+                return Ok(());
+            }
+            let mut statement = db.prepare_cached(sql)?;
+            for (position, outcome) in outcomes {
+                statement.execute((id, position, outcome_number(Some(*outcome))))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// A request that is [`State::Received`] waits until then, or for [`LONGEST_WAIT`] if that is shorter: some of its instances may be on their way.
+    /// `false`: it has waited for `retry_for`, or is not there; the caller concludes it.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn wait(&mut self, id: i64, until_ms: i64, now_ms: i64) -> Result<bool, Error> {
+        let retry_for = self.retry_for;
+        let sql = "UPDATE request SET next_ms = ?2, tried_ms = ?3, counted_ms = ?4 WHERE id = ?1";
+        let next_ms = until_ms.min(now_ms.saturating_add(ms(LONGEST_WAIT)));
+        self.file.transact(|db| {
+            let Some((request, counted_ms)) = pending(db, id)? else { return Ok(false) };
+            let tried_ms = tried_ms(request.tried_ms, counted_ms, now_ms);
+            let may_wait = request.state == State::Received && !has_passed(retry_for, tried_ms);
+            if may_wait {
+                db.prepare_cached(sql)?.execute((id, next_ms, tried_ms, now_ms))?;
+            }
+            Ok(may_wait)
+        })
+    }
+
+    /// The evaluation has come to its end. A reference without an outcome fails with [`FailureReason::ProcessingFailure`]. One that is
+    /// [`State::Received`] becomes [`State::Evaluated`], is due at once, and has the whole of `retry_for` for its report.
+    ///
+    /// `None`: there is no such pending request.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn conclude(&mut self, id: i64, now_ms: i64) -> Result<Option<Summary>, Error> {
+        let fail = "UPDATE reference SET outcome = ?2 WHERE request = ?1 AND outcome IS NULL";
+        let count = "SELECT outcome, count(*) FROM reference WHERE request = ?1 GROUP BY outcome";
+        let note = "UPDATE request SET committed = ?2, refused = ?3, evaluated_ms = ?4 WHERE id = ?1";
+        let begin =
+            "UPDATE request SET state = 1, next_ms = ?2, tried_ms = 0, counted_ms = ?2 WHERE id = ?1 AND state = 0";
+        self.file.transact(|db| {
+            if pending(db, id)?.is_none() {
+                return Ok(None);
+            }
+            db.prepare_cached(fail)?.execute((id, FailureReason::ProcessingFailure.code()))?;
+            let mut summary = Summary::default();
+            let mut statement = db.prepare_cached(count)?;
+            let mut rows = statement.query([id])?;
+            while let Some(row) = rows.next()? {
+                match outcome_of(row.get(0)?)? {
+                    Some(Outcome::Failed(reason)) => _ = summary.failed.insert(reason, row.get(1)?),
+                    _ => summary.committed = row.get(1)?,
+                }
+            }
+            let refused: u32 = summary.failed.values().sum();
+            db.prepare_cached(note)?.execute((id, summary.committed, refused, now_ms))?;
+            db.prepare_cached(begin)?.execute((id, now_ms))?;
+            Ok(Some(summary))
+        })
+    }
+
+    /// Notes an attempt to report a request that is [`State::Evaluated`].
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn record_attempt(&mut self, id: i64, attempt: Attempt<'_>, now_ms: i64) -> Result<Stands, Error> {
+        let retry_for = self.retry_for;
+        let noted = self.file.transact(|db| {
+            let Some((request, counted_ms)) = pending(db, id)? else { return Ok(None) };
+            if request.state != State::Evaluated {
+                return Ok(None);
+            }
+            let attempts = request.attempts.saturating_add(u32::from(!matches!(attempt, Attempt::Impossible { .. })));
+            let tried_ms = tried_ms(request.tried_ms, counted_ms, now_ms);
+            let (stands, status, why) = match attempt {
+                Attempt::Reported => (Stands::Reported, None, ""),
+                Attempt::Failed { status, why } if has_passed(retry_for, tried_ms) => (Stands::Failed, status, why),
+                Attempt::Impossible { why } if has_passed(retry_for, tried_ms) => (Stands::Failed, None, why),
+                Attempt::Failed { status, why } => (again(now_ms, wait_ms(id, attempts)), status, why),
+                Attempt::Impossible { why } => (again(now_ms, ms(LONGEST_WAIT)), None, why),
+            };
+            let (state, next_ms, ended_ms) = match stands {
+                Stands::Again { at_ms } => (State::Evaluated, at_ms, None),
+                Stands::Reported => (State::Reported, now_ms, Some(now_ms)),
+                Stands::Failed | Stands::Unknown => (State::Failed, now_ms, Some(now_ms)),
+            };
+            let sql = "UPDATE request SET state = ?2, next_ms = ?3, attempts = ?4, last_status = ?5, last_comment = ?6, tried_ms = ?7,
+                counted_ms = ?8, ended_ms = ?9 WHERE id = ?1";
+            let row = params![id, state.number(), next_ms, attempts, status, kept(why), tried_ms, now_ms, ended_ms];
+            db.prepare_cached(sql)?.execute(row)?;
+            Ok(Some((stands, request.instances)))
+        })?;
+        let Some((stands, instances)) = noted else { return Ok(Stands::Unknown) };
+        if !matches!(stands, Stands::Again { .. }) {
+            self.kept += weight(instances);
+        }
+        Ok(stands)
+    }
+
+    /// The peer can be reached: its requests that wait to be reported are due now. How many.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn hasten(&mut self, peer: &Peer, now_ms: i64) -> Result<u64, Error> {
+        let sql = "UPDATE request SET next_ms = ?3 WHERE state < 2 AND state = 1 AND calling = ?1 AND address = ?2 AND next_ms > ?3";
+        let row = (&peer.calling, &peer.address, now_ms);
+        self.file.transact(|db| db.prepare_cached(sql)?.execute(row)).map(|hastened| hastened as u64)
+    }
+
+    /// An operator wants a request to be evaluated and reported again, or now.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn retry(&mut self, id: i64, now_ms: i64) -> Result<Retried, Error> {
+        let sql = "UPDATE request SET state = ?2, next_ms = ?3, attempts = 0, last_status = NULL, last_comment = '', tried_ms = 0,
+            counted_ms = ?3, ended_ms = NULL WHERE id = ?1";
+        let found = self.file.transact(|db| {
+            let Some(request) = rows::find(db, id)? else { return Ok(None) };
+            let state = if request.state.is_pending() { request.state } else { State::Received };
+            db.prepare_cached(sql)?.execute((id, state.number(), now_ms))?;
+            Ok(Some(request))
+        })?;
+        Ok(match found {
+            None => Retried::Unknown,
+            Some(request) if request.state.is_pending() => Retried::WasPending,
+            Some(request) => {
+                self.kept = self.kept.saturating_sub(weight(request.instances));
+                Retried::PutBack
+            }
+        })
+    }
+}
+
+fn again(now_ms: i64, wait_ms: i64) -> Stands {
+    Stands::Again { at_ms: now_ms.saturating_add(wait_ms) }
+}
+
+/// What is kept of a comment.
+fn kept(why: &str) -> &str {
+    let end = (0..=MAX_COMMENT_BYTES.min(why.len())).rev().find(|end| why.is_char_boundary(*end));
+    &why[..end.unwrap_or(0)]
+}
+
+fn has_passed(retry_for: Duration, tried_ms: i64) -> bool {
+    tried_ms >= ms(retry_for)
+}
+
+/// A pending request, with the time up to which its tries are counted.
+fn pending(db: &Connection, id: i64) -> rusqlite::Result<Option<(Request, i64)>> {
+    let counted = "SELECT counted_ms FROM request WHERE id = ?1";
+    let Some(request) = rows::find(db, id)?.filter(|request| request.state.is_pending()) else { return Ok(None) };
+    let counted_ms = db.prepare_cached(counted)?.query_row([id], |row| row.get(0)).optional()?;
+    Ok(counted_ms.map(|counted_ms| (request, counted_ms)))
+}
