@@ -3,6 +3,7 @@
 //! | module | is |
 //! |---|---|
 //! | [`model`] | the answers |
+//! | [`search`] | which requests, as people ask for them |
 //! | [`look`] | from a reader of the requests to an answer |
 //! | [`readers`] | the questions to a running node, and the retry of a report |
 //! | [`health`] | what `tidegate status` tells of the reports |
@@ -15,3 +16,4 @@ pub(super) mod http;
 pub(crate) mod look;
 pub(crate) mod model;
 pub(super) mod readers;
+pub(crate) mod search;
