@@ -2,7 +2,7 @@
 
 mod source;
 #[cfg(test)]
-mod tests;
+
 mod text;
 
 #[cfg(test)]
@@ -57,13 +57,13 @@ enum CommitmentsCommand {
     Show {
         /// Number of the request
         #[arg(value_name = "ID")]
-        id: u64,
+        id: i64,
     },
     /// Report a request now, and for commitment.retry_for again
     Retry {
         /// Number of the request
         #[arg(value_name = "ID")]
-        id: u64,
+        id: i64,
     },
 }
 
@@ -108,7 +108,7 @@ fn pages(source: &mut Source, mut search: CommitmentSearch, limit: u32) -> Resul
     }
 }
 
-fn one(reach: Reach, id: u64, json: bool) -> Result<Exit, Exit> {
+fn one(reach: Reach, id: i64, json: bool) -> Result<Exit, Exit> {
     let found = Source::of(reach)?.ask(|node| node.commitment(id), |reader| look::one(reader, id))?;
     Ok(match found {
         Some(found) => show(json, &found, text::commitment),
@@ -116,7 +116,7 @@ fn one(reach: Reach, id: u64, json: bool) -> Result<Exit, Exit> {
     })
 }
 
-fn retry(reach: Reach, id: u64, json: bool) -> Result<Exit, Exit> {
+fn retry(reach: Reach, id: i64, json: bool) -> Result<Exit, Exit> {
     let client = reach.client()?;
     Ok(match client.retry_commitment(id).map_err(|error| source::refuse(&error))? {
         Some(found) => show(json, &found, text::commitment),
@@ -124,7 +124,7 @@ fn retry(reach: Reach, id: u64, json: bool) -> Result<Exit, Exit> {
     })
 }
 
-fn unknown(id: u64) -> Exit {
+fn unknown(id: i64) -> Exit {
     output::complain(&format!("there is no request {id}: `tidegate commitments` lists them"));
     Exit::Failed
 }

@@ -15,15 +15,15 @@ use crate::cli::reach::Reach;
 /// A node, and the file that is read when it does not run.
 pub(super) struct Source {
     client: Client,
-    file: Option<PathBuf>,
+    files: Vec<PathBuf>,
     reader: Option<Reader>,
 }
 
 impl Source {
     /// Of the node that these options select; or the exit code, after the error is printed.
     pub(super) fn of(reach: Reach) -> Result<Self, Exit> {
-        let file = if reach.is_of_a_root() { Some(reach.settings()?.commitment.path) } else { None };
-        Ok(Self { client: reach.client()?, file, reader: None })
+        let files = reach.commitments()?;
+        Ok(Self { client: reach.client()?, files, reader: None })
     }
 
     /// Asks the node, or looks into the file. An error is printed.
@@ -46,10 +46,10 @@ impl Source {
     }
 
     fn open(&self, no_node: &AskError) -> Result<Reader, Exit> {
-        let is_there = |path: &PathBuf| {
+        let is_there = |path: &&PathBuf| {
             path.symlink_metadata().map_or_else(|error| error.kind() == io::ErrorKind::PermissionDenied, |_| true)
         };
-        let Some(path) = self.file.as_ref().filter(|path| is_there(path)) else { return Err(refuse(no_node)) };
+        let Some(path) = self.files.iter().find(is_there) else { return Err(refuse(no_node)) };
         match Reader::open(path) {
             Ok(reader) => {
                 output::complain(&format!("no node is running: read from {}, as it was left", path.display()));

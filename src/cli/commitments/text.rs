@@ -10,7 +10,7 @@ const MAX_LISTED: usize = 100;
 
 /// Two lines a request, and a third for one whose report fails.
 pub(super) fn commitments(found: &Commitments, width: usize) -> String {
-    let mut table = Table::new(["ID", "ASKED", "CALLING", "STATE", "INSTANCES", "NOT COMMITTED"]).left(4);
+    let mut table = Table::new(["ID", "ASKED", "CALLING", "STATE", "INSTANCES", "FAILED"]).left(4);
     for request in &found.commitments {
         table.row([
             request.id.to_string(),
