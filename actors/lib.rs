@@ -20,6 +20,7 @@
 //! | [`mailbox`] | the bounded queue from associations to writers: jobs, lanes, the scheduler, the group of the next frame |
 //! | [`writer`] | one actor on a thread of its own: takes jobs from the mailbox and commits them |
 //! | [`catalogue`] | enters each stored instance into the catalogue, and compares it with the disk |
+//! | [`commitment`] | answers for stored instances: storage commitment requests, their evaluation and reports |
 //! | [`supervision`] | starts, watches and replaces the parts of the node |
 //! | [`gauges`] | counters, histograms, events and records, for operators |
 //! | [`committed`] | the event that an instance is stored, for everything behind the storage |
@@ -32,6 +33,7 @@
 
 pub mod association;
 pub mod catalogue;
+pub mod commitment;
 mod committed;
 mod elements;
 pub mod fault;
@@ -48,6 +50,7 @@ mod sync;
 mod writer;
 
 pub use catalogue::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, Work, WorkState};
+pub use commitment::state::{Call, CommitmentCondition, CommitmentState, ReportFailure};
 pub use committed::{Committed, Origin, Sink};
 pub use gauges::activity::{AssociationUse, WriterUse};
 pub use gauges::counters::SpoolReason;
@@ -59,8 +62,8 @@ pub use network::transport::TLS_LEASE_BYTES;
 pub use network::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError, rfc3339};
 pub use node::phase::Phase;
 pub use node::settings::{
-    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, LiveSettings, MinimumRate, NodeSettings,
-    RestartLimit, SupervisionSettings, Terms, WriterSettings,
+    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, CommitmentSettings, LiveSettings,
+    MinimumRate, NodeSettings, PeerSettings, RestartLimit, SupervisionSettings, Terms, Verify, WriterSettings,
 };
 pub use node::{Heart, Node, StartError, Stopped};
 pub use refusal::Reason;

@@ -58,6 +58,8 @@ pub struct LiveSettings {
     pub client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// Access rules and users.
     pub access: Arc<AccessSettings>,
+    /// Storage commitment.
+    pub commitment: Arc<CommitmentSettings>,
     /// Writers.
     pub writers: WriterSettings,
     /// Limit of the sum of all leases, in bytes.
@@ -113,12 +115,65 @@ pub struct AccessSettings {
 }
 
 /// The terms that an access rule grants.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Terms {
     /// Limit of open associations under the rule; `None`: no limit of its own.
     pub max_associations: Option<usize>,
     /// Placement of the instances; `None`: that of the store's settings.
     pub placement: Option<Arc<Placement>>,
+    /// Whether peers under the rule may ask for storage commitment.
+    pub commitment: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { max_associations: None, placement: None, commitment: true }
+    }
+}
+
+/// Storage commitment, and the peers that this node calls.
+#[derive(Debug, Default)]
+pub struct CommitmentSettings {
+    /// Whether it is served.
+    pub is_enabled: bool,
+    /// What is verified of a file.
+    pub verify: Verify,
+    /// How long a report is retried, from the request on.
+    pub retry_for: Duration,
+    /// The peers that may be called.
+    pub peers: Vec<PeerSettings>,
+    /// How peers over TLS are called; `None`: there are none.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// What is verified of the file of an instance before it is committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// Its length.
+    #[default]
+    Size,
+    /// Its content, by the digest that was recorded when it was stored.
+    Digest,
+}
+
+/// A peer that this node may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSettings {
+    /// Its AE title.
+    pub ae_title: String,
+    /// Its host: a name or an IP address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether it is called over TLS.
+    pub is_tls: bool,
+}
+
+impl CommitmentSettings {
+    /// The peer with this AE title.
+    pub(crate) fn peer(&self, ae_title: &str) -> Option<&PeerSettings> {
+        self.peers.iter().find(|peer| peer.ae_title == ae_title)
+    }
 }
 
 impl AccessSettings {

@@ -137,6 +137,7 @@ pub(crate) struct Leased {
     pub(crate) writing: u64,
     pub(crate) spooling: u64,
     pub(crate) catalogue: u64,
+    pub(crate) commitment: u64,
     pub(crate) admin: u64,
 }
 
@@ -305,6 +306,7 @@ impl Leased {
             writing: bytes.get(Stage::Writing),
             spooling: bytes.get(Stage::Spooling),
             catalogue: bytes.get(Stage::Catalogue),
+            commitment: bytes.get(Stage::Commitment),
             admin: bytes.get(Stage::Admin),
         }
     }

@@ -23,6 +23,7 @@ pub(super) fn second(at_unix_ms: u64) -> Second {
             writing: 8 * MIB,
             spooling: 2 * MIB,
             catalogue: 0,
+            commitment: 0,
             admin: 0,
         },
         resident_bytes: 90 * MIB,

@@ -19,12 +19,13 @@ const MAX_NAME_CHARACTERS: usize = 64;
 const MAX_RULES: usize = 1000;
 
 /// The keys of the terms that a rule grants.
-const TERMS: [&str; 4] = ["max_associations", "layout", "duplicates", "durability"];
+const TERMS: [&str; 5] = ["max_associations", "layout", "duplicates", "durability", "commitment"];
 /// The keys that are no criteria.
-const BESIDES_CRITERIA: [&str; 6] = ["name", "action", "max_associations", "layout", "duplicates", "durability"];
+const BESIDES_CRITERIA: [&str; 7] =
+    ["name", "action", "max_associations", "layout", "duplicates", "durability", "commitment"];
 /// The keys that have no part in the path of an instance.
-const BESIDES_PLACEMENT: [&str; 7] =
-    ["name", "calling", "called", "from", "certificate", "sop_class", "max_associations"];
+const BESIDES_PLACEMENT: [&str; 8] =
+    ["name", "calling", "called", "from", "certificate", "sop_class", "max_associations", "commitment"];
 
 /// Builds the settings. `storage` has the placement of rules without one of their own; `None` if it is invalid.
 pub(super) fn access(
@@ -112,8 +113,14 @@ fn read(
     if !allows && rule.action != "deny" {
         refuse("action", "must be \"allow\" or \"deny\"".to_owned());
     }
-    let AccessRule { max_associations, layout, duplicates, durability, .. } = rule;
-    let terms = [max_associations.is_some(), layout.is_some(), duplicates.is_some(), durability.is_some()];
+    let AccessRule { max_associations, layout, duplicates, durability, commitment, .. } = rule;
+    let terms = [
+        max_associations.is_some(),
+        layout.is_some(),
+        duplicates.is_some(),
+        durability.is_some(),
+        commitment.is_some(),
+    ];
     for (key, _) in TERMS.iter().zip(terms).filter(|(_, is_given)| rule.action == "deny" && *is_given) {
         refuse(key, "a deny rule cannot have it: nothing is stored by it".to_owned());
     }
@@ -123,7 +130,11 @@ fn read(
     }
     let criteria = criteria(rule, raw, &mut refuse);
     let placement = placement(rule, storage, &mut refuse);
-    let terms = Terms { max_associations: max_associations.and_then(|limit| usize::try_from(limit).ok()), placement };
+    let terms = Terms {
+        max_associations: max_associations.and_then(|limit| usize::try_from(limit).ok()),
+        placement,
+        commitment: commitment.unwrap_or(true),
+    };
     (Rule { name: rule.name.clone(), criteria, allows }, terms)
 }
 

@@ -2,8 +2,8 @@
 
 use super::keys::defaults;
 use super::problem::Problem;
-use super::rules;
 use super::sources::Given;
+use super::tables::{self, ACCESS, PEER, Shape};
 
 /// Checks values one by one. An invalid value is recorded, and a value within bounds takes its place.
 pub(super) struct Checks<'a> {
@@ -30,35 +30,47 @@ impl<'a> Checks<'a> {
 
     /// Refuses a value of the access rule `number`, counted from 1; without `key`, the rule.
     pub(super) fn refuse_rule(&mut self, number: usize, key: Option<&str>, complaint: &str) {
-        if let Some(given) = self.given.get("access") {
-            self.problems.push(rules::problem(given, number, key, complaint));
+        self.refuse_table(&ACCESS, number, key, complaint);
+    }
+
+    /// Refuses a value of the peer `number`, counted from 1.
+    pub(super) fn refuse_peer(&mut self, number: usize, key: &str, complaint: &str) {
+        self.refuse_table(&PEER, number, Some(key), complaint);
+    }
+
+    fn refuse_table(&mut self, shape: &Shape, number: usize, key: Option<&str>, complaint: &str) {
+        if let Some(given) = self.given.get(shape.array) {
+            self.problems.push(tables::problem(shape, given, number, key, complaint));
         }
     }
 
     pub(super) fn warn_of_rule(&mut self, number: usize, key: &str, complaint: &str) {
-        if let Some(given) = self.given.get("access") {
-            self.warnings.push(rules::problem(given, number, Some(key), complaint));
+        if let Some(given) = self.given.get(ACCESS.array) {
+            self.warnings.push(tables::problem(&ACCESS, given, number, Some(key), complaint));
         }
     }
 
     /// Whether no key of the access rule `number` is refused, except those of `but_for`.
     pub(super) fn rule_is_sound(&self, number: usize, but_for: &[&str]) -> bool {
-        let of_rule = self.problems.iter().filter_map(|problem| problem.rule.as_ref());
-        of_rule
+        let of_rules = self.problems.iter().filter(|problem| problem.key == ACCESS.array);
+        of_rules
+            .filter_map(|problem| problem.table.as_ref())
             .filter(|rule| rule.number == number)
             .all(|rule| rule.key.as_ref().is_none_or(|key| but_for.contains(&key.as_str())))
     }
 
     fn problem(&self, key: &str, complaint: &str) -> Problem {
         let (value, origin) = match self.given.get(key) {
-            Some(given) if key == "access" => return rules::problem_of_all(given, complaint),
+            Some(given) if let Some(shape) = tables::shape_of(key) => {
+                return tables::problem_of_all(shape, given, complaint);
+            }
             Some(given) => (given.value.to_string(), given.origin.clone()),
             None => {
                 let default = defaults().get(key).map(ToString::to_string);
                 (default.unwrap_or_default(), "built-in default".to_owned())
             }
         };
-        Problem { key: key.to_owned(), rule: None, value, origin, complaint: complaint.to_owned() }
+        Problem { key: key.to_owned(), table: None, value, origin, complaint: complaint.to_owned() }
     }
 
     /// Warns of keys of which none has an effect because of another one.

@@ -22,6 +22,7 @@ use super::admin;
 use super::audit::audit;
 use super::catalogue::catalogue;
 use super::checks::Checks;
+use super::commitment::commitment;
 use super::criteria::STANDARD_ROOT;
 use super::human::{LimitOrAuto, PeriodOrAuto, SizeOrAuto, period_text, size_text};
 use super::keys::{self, Raw};
@@ -76,6 +77,7 @@ pub(super) fn compose(
     let admin_socket = admin_socket(raw, checks);
     let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
     let catalogue = catalogue(raw, started, checks);
+    let commitment = commitment(raw, checks);
     let warnings = checks.warnings.iter().map(ToString::to_string).collect();
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
@@ -88,6 +90,7 @@ pub(super) fn compose(
         tls,
         client_verifier,
         access,
+        commitment: Arc::new(commitment?),
         writers: writer_settings,
         memory_budget_bytes,
         statistics_interval: statistics_interval(raw.log.statistics_interval, std::io::stderr().is_terminal()),
@@ -140,8 +143,12 @@ pub(super) fn statistics_interval(interval: PeriodOrAuto, is_terminal: bool) -> 
 fn warn_of_unused_tls(raw: &Raw, checks: &mut Checks<'_>) {
     let keys::Tls { listen, certificate, client_auth, client_ca, client_crls, .. } = &raw.tls;
     let (has_authorities, has_lists) = (!client_ca.trim().is_empty(), !client_crls.is_empty());
-    let of_clients = [("tls.client_ca", has_authorities), ("tls.client_crls", has_lists)];
-    if listen.trim() == "off" {
+    // Peers that are called over TLS are verified by the same authorities.
+    let calls_peers = raw.peer.iter().any(|peer| peer.tls);
+    let of_clients = [("tls.client_ca", has_authorities && !calls_peers), ("tls.client_crls", has_lists)];
+    if listen.trim() == "off" && calls_peers {
+        checks.without_effect(&[("tls.client_crls", has_lists)], "tls.listen = \"off\"");
+    } else if listen.trim() == "off" {
         let is_set = [("tls.certificate", !certificate.trim().is_empty()), ("tls.client_auth", client_auth != "none")];
         checks.without_effect(
             &is_set,

@@ -48,6 +48,8 @@ macro_rules! keys {
         pub(crate) struct Raw {
             $(pub(super) $section: $Section,)*
             #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub(super) peer: Vec<PeerEntry>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
             pub(super) access: Vec<AccessRule>,
         }
 
@@ -150,6 +152,12 @@ keys! {
         path: String = text("auto"), AtRestart;
         patient: bool = true, AtRestart;
     }
+    commitment: Commitment {
+        enabled: bool = true, Live;
+        verify: String = text("size"), Live;
+        retry_for: Period = Period(s(86_400)), Live, s(60)..=s(30 * 86_400);
+        commit_when: Vec<String> = Vec::new(), Live;
+    }
     admin: Admin {
         listen: String = text("127.0.0.1:9112"), AtRestart;
         token_file: String = text(""), Live;
@@ -203,6 +211,18 @@ pub(super) struct AccessRule {
     pub(super) duplicates: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) durability: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) commitment: Option<bool>,
+}
+
+/// A table of `[[peer]]`, all of whose keys are live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PeerEntry {
+    pub(super) ae_title: String,
+    pub(super) address: String,
+    #[serde(default)]
+    pub(super) tls: bool,
 }
 
 const fn s(seconds: u64) -> Duration {
@@ -223,14 +243,14 @@ pub(super) fn defaults() -> BTreeMap<String, toml::Value> {
     values(&Raw::default()).into_iter().collect()
 }
 
-/// The value of every key, by dotted path; `[[access]]` is one.
+/// The value of every key, by dotted path; `[[peer]]` and `[[access]]` are one each.
 pub(super) fn values(raw: &Raw) -> Vec<(String, toml::Value)> {
     let Ok(toml::Value::Table(sections)) = toml::Value::try_from(raw) else { return Vec::new() };
     let values = sections.into_iter().flat_map(|(section, table)| match table {
         toml::Value::Table(table) => {
             table.into_iter().map(|(name, value)| (format!("{section}.{name}"), value)).collect()
         }
-        rules => vec![(section, rules)],
+        tables => vec![(section, tables)],
     });
     values.collect()
 }

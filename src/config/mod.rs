@@ -10,6 +10,7 @@ mod bounds;
 mod catalogue;
 mod changes;
 mod checks;
+mod commitment;
 mod compose;
 mod criteria;
 #[cfg(test)]
@@ -24,11 +25,11 @@ mod problem;
 mod read;
 mod reference;
 mod removed;
-mod rules;
 mod secret;
 mod settings;
 mod sources;
 mod syntax;
+mod tables;
 #[cfg(test)]
 mod template_tests;
 mod tls;

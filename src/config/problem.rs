@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 /// A problem of one key. Ordered by key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
-    /// Dotted path, as in `associations.max`; `access` for the access rules.
+    /// Dotted path, as in `associations.max`; `access` for the access rules, `peer` for the peers.
     pub(super) key: String,
-    /// The rule, if it is of one.
-    pub(super) rule: Option<InRule>,
+    /// The table of an array of tables, if it is of one.
+    pub(super) table: Option<InTable>,
     /// The value as TOML writes it; empty if there is none.
     pub(super) value: String,
     /// Where it was set: file and line, environment variable, flag, or the built-in default.
@@ -19,28 +19,28 @@ pub(crate) struct Problem {
     pub(super) complaint: String,
 }
 
-/// The place of a problem within `[[access]]`.
+/// The place of a problem within `[[access]]` or `[[peer]]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct InRule {
-    /// Number of the rule in the file, from 1.
+pub(super) struct InTable {
+    /// Number of the table in the file, from 1.
     pub(super) number: usize,
     pub(super) name: Option<String>,
-    /// The key of the rule, if it is of one.
+    /// The key of the table, if it is of one.
     pub(super) key: Option<String>,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, rule, value, origin, complaint } = self;
-        match rule {
+        let Self { key, table, value, origin, complaint } = self;
+        match table {
             None => write!(f, "{key}")?,
-            Some(InRule { number, name, key }) => {
-                write!(f, "[[access]] {number}")?;
+            Some(InTable { number, name, key: of_table }) => {
+                write!(f, "[[{key}]] {number}")?;
                 name.as_ref().map_or(Ok(()), |name| write!(f, " ({name:?})"))?;
-                key.as_ref().map_or(Ok(()), |key| write!(f, ": {key}"))?;
+                of_table.as_ref().map_or(Ok(()), |key| write!(f, ": {key}"))?;
             }
         }
-        if rule.is_none() || !value.is_empty() {
+        if table.is_none() || !value.is_empty() {
             write!(f, " = {value}")?;
         }
         write!(f, " ({origin}): {complaint}")

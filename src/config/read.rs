@@ -6,8 +6,8 @@ use super::keys::{Raw, defaults};
 use super::nearest::nearest;
 use super::problem::Problem;
 use super::removed::{REMOVED, may_be_secret};
-use super::rules::{self, LIST, RULES_ARE_TABLES, TEXT, WHOLE_NUMBER};
 use super::sources::{Given, GivenValue, MISNAMED, variable_of};
+use super::tables::{self, LIST, SHAPES, SWITCH, TEXT, WHOLE_NUMBER};
 
 /// Applies the given values to the defaults. Each key is parsed on its own, so that every error is reported and not only the first. A key that
 /// cannot be parsed keeps its default here.
@@ -16,10 +16,10 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut accepted = toml::Table::new();
     for (key, given) in given {
-        if key == "access" {
-            let (readable, of_rules) = rules::read(given);
+        if let Some(shape) = tables::shape_of(key) {
+            let (readable, of_tables) = tables::read(shape, given);
             accepted.insert(key.clone(), readable);
-            problems.extend(of_rules);
+            problems.extend(of_tables);
             continue;
         }
         if key.starts_with(MISNAMED) {
@@ -32,7 +32,7 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
                 ),
             };
             let (key, value, origin) = (key.clone(), "(masked)".to_owned(), given.origin.clone());
-            problems.push(Problem { key, rule: None, value, origin, complaint });
+            problems.push(Problem { key, table: None, value, origin, complaint });
             continue;
         }
         match try_key(key, given, &defaults) {
@@ -45,10 +45,11 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
             }
             // Each key of a table `[access]` has the same one.
             Err(complaint)
-                if problems.iter().any(|problem| complaint == RULES_ARE_TABLES && problem.complaint == complaint) => {}
+                if SHAPES.iter().any(|shape| shape.are_tables == complaint)
+                    && problems.iter().any(|problem| problem.complaint == complaint) => {}
             Err(complaint) => problems.push(Problem {
                 key: key.clone(),
-                rule: None,
+                table: None,
                 value: shown(key, &defaults, &given.value),
                 origin: given.origin.clone(),
                 complaint,
@@ -61,7 +62,7 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
         Err(error) => {
             problems.push(Problem {
                 key: "configuration".to_owned(),
-                rule: None,
+                table: None,
                 value: "…".to_owned(),
                 origin: "all sources".to_owned(),
                 complaint: error.message().to_owned(),
@@ -122,7 +123,7 @@ fn typed(text: &toml::Value, default: &toml::Value) -> toml::Value {
 fn expectation(default: &toml::Value, message: &str) -> String {
     match default {
         toml::Value::Integer(_) => WHOLE_NUMBER.to_owned(),
-        toml::Value::Boolean(_) => "must be true or false".to_owned(),
+        toml::Value::Boolean(_) => SWITCH.to_owned(),
         toml::Value::Array(_) => LIST.to_owned(),
         _ if message.starts_with("invalid type") => TEXT.to_owned(),
         _ => message.to_owned(),
@@ -136,8 +137,8 @@ fn shown(key: &str, defaults: &BTreeMap<String, toml::Value>, value: &toml::Valu
 
 /// The error for a key that does not exist, with the key that was probably meant.
 fn unknown(key: &str, defaults: &BTreeMap<String, toml::Value>) -> String {
-    if key.starts_with("access.") {
-        return RULES_ARE_TABLES.to_owned();
+    if let Some(shape) = key.split_once('.').and_then(|(array, _)| tables::shape_of(array)) {
+        return shape.are_tables.to_owned();
     }
     if let Some((_, complaint)) = REMOVED.iter().find(|(removed, _)| *removed == key) {
         return (*complaint).to_owned();

@@ -67,6 +67,9 @@ fn remedy(line: &str, finding: &str) -> Option<String> {
 /// What to write in place of a section's header, after its first bracket.
 fn remedy_of_header(header: &str, finding: &str) -> Option<String> {
     let name = header.trim_matches(['[', ']', ' ']);
+    if name == "peer" {
+        return Some("each peer begins with a line [[peer]] of its own, with two brackets".to_owned());
+    }
     if name == "access" {
         return Some("each access rule begins with a line [[access]] of its own, with two brackets".to_owned());
     }

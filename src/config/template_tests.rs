@@ -106,10 +106,12 @@ fn template_shows_every_key_of_a_rule() {
         layout,
         duplicates,
         durability,
+        commitment,
         ..
     } = toml::from_str(&example).unwrap();
     assert!([calling, called, from, certificate, sop_class].iter().all(|criterion| !criterion.is_empty()));
-    assert!(max_associations.is_some() && [layout, duplicates, durability].iter().all(Option::is_some));
+    assert!(max_associations.is_some() && commitment.is_some());
+    assert!([layout, duplicates, durability].iter().all(Option::is_some));
 }
 
 /// The functions that the comment on `storage.layout` shows.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
 use rustix::fs::Access;
 
 use crate::error::Error;
@@ -76,8 +76,14 @@ impl Design {
         file::close_to_others(self, path)?;
         let failed = self.sqlite(path);
         let mut connection = self.connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let is_read_only = || connection.is_readonly(MAIN_DB).map_err(&failed);
+        let was_read_only = is_read_only()?;
         // Before anything is written: the file may be another program's.
         let version = self.version_of(&connection, path)?;
+        // The system lets it be written, and its header asks for a newer SQLite.
+        if is_read_only()? && !was_read_only {
+            return Err(self.corrupt(path, "its header forbids to write it"));
+        }
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(&failed)?;
         if mode != "wal" {
             let cause = "its filesystem has no shared memory for the write-ahead log".to_owned();

@@ -206,6 +206,7 @@ mod tests {
                 ("writing", 200, 1),
                 ("spooling", 0, 0),
                 ("catalogue", 0, 0),
+                ("commitment", 0, 0),
                 ("admin", 0, 0)
             ]
         );

@@ -27,13 +27,15 @@ pub enum Stage {
     Spooling,
     /// Instances that wait to be entered into the catalogue, and its caches while it is written.
     Catalogue,
+    /// Requests for storage commitment, from their arrival until they are durable, and what evaluates and reports them.
+    Commitment,
     /// Requests to the admin surface and their answers.
     Admin,
 }
 
 impl Stage {
     /// Every stage, in the order a byte passes them.
-    pub const ALL: [Stage; 9] = [
+    pub const ALL: [Stage; 10] = [
         Self::Floor,
         Self::Tls,
         Self::Negotiating,
@@ -42,6 +44,7 @@ impl Stage {
         Self::Writing,
         Self::Spooling,
         Self::Catalogue,
+        Self::Commitment,
         Self::Admin,
     ];
 
@@ -49,7 +52,13 @@ impl Stage {
     pub(crate) fn is_data(self) -> bool {
         match self {
             Self::Floor | Self::Tls | Self::Negotiating => false,
-            Self::Receiving | Self::Queued | Self::Writing | Self::Spooling | Self::Catalogue | Self::Admin => true,
+            Self::Receiving
+            | Self::Queued
+            | Self::Writing
+            | Self::Spooling
+            | Self::Catalogue
+            | Self::Commitment
+            | Self::Admin => true,
         }
     }
 
@@ -64,6 +73,7 @@ impl Stage {
             Self::Writing => "writing",
             Self::Spooling => "spooling",
             Self::Catalogue => "catalogue",
+            Self::Commitment => "commitment",
             Self::Admin => "admin",
         }
     }

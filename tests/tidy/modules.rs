@@ -11,10 +11,12 @@ use std::path::Path;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
-const ROOTS: [&str; 8] = [
+const ROOTS: [&str; 10] = [
     "src/main.rs",
     "src/access/lib.rs",
     "src/catalogue/lib.rs",
+    "src/commitment/lib.rs",
+    "src/database/lib.rs",
     "src/memory/lib.rs",
     "src/protocol/lib.rs",
     "src/storage/lib.rs",

@@ -47,19 +47,32 @@ fn access_knows_no_actors_sockets_files_or_clocks() {
     never_says("src/access", &words);
 }
 
+/// What no crate over a database knows, nor the one below them.
+const NOT_OF_A_DATABASE: [&str; 8] = [
+    "actix",
+    "tokio",
+    "std::net",
+    "tidegate-access",
+    "tidegate-memory",
+    "tidegate-protocol",
+    "tidegate-storage",
+    "jemalloc",
+];
+
 #[test]
 fn the_catalogue_knows_no_actors_sockets_or_leases_and_nothing_else_of_ours() {
-    let words = [
-        "actix",
-        "tokio",
-        "std::net",
-        "tidegate-access",
-        "tidegate-memory",
-        "tidegate-protocol",
-        "tidegate-storage",
-        "jemalloc",
-    ];
-    never_says("src/catalogue", &words);
+    never_says("src/catalogue", &[&NOT_OF_A_DATABASE[..], &["tidegate-commitment"]].concat());
+}
+
+/// Nor the catalogue, nor the protocol that asks.
+#[test]
+fn the_record_of_commitment_requests_knows_no_actors_sockets_or_leases_and_nothing_else_of_ours() {
+    never_says("src/commitment", &[&NOT_OF_A_DATABASE[..], &["tidegate-catalogue"]].concat());
+}
+
+#[test]
+fn a_database_knows_nothing_else_of_ours() {
+    never_says("src/database", &[&NOT_OF_A_DATABASE[..], &["tidegate-catalogue", "tidegate-commitment"]].concat());
 }
 
 #[test]
@@ -140,6 +153,7 @@ fn nothing_starts_a_process() {
         "src/storage/head",
         "src/catalogue/catch_up",
         "src/catalogue/reader",
+        "src/database",
         "src/memory",
         "src/admin",
         "src/cli",
@@ -154,9 +168,18 @@ fn nothing_starts_a_process() {
 fn unsafe_code_is_in_memory_only() {
     let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
     assert!(manifest.contains("unsafe_code = \"deny\""));
-    for room in
-        ["src/protocol", "src/storage", "src/catalogue", "src/admin", "src/cli", "src/config", "actors", "loadtest"]
-    {
+    for room in [
+        "src/protocol",
+        "src/storage",
+        "src/catalogue",
+        "src/commitment",
+        "src/database",
+        "src/admin",
+        "src/cli",
+        "src/config",
+        "actors",
+        "loadtest",
+    ] {
         never_says(room, &["unsafe_code", "unsafe {", "#[unsafe("]);
     }
 }

@@ -203,6 +203,13 @@ fn measure(file: &Path) {
     ask("instance by uid", &mut reader, 1000, |reader, at| {
         reader.instances(&record(mixed(at) % totals.instances, shape).sop_instance_uid, 9).unwrap().len()
     });
+    // As a request for storage commitment has them: instances that came together, and any.
+    let of = |at: u64| record(at % totals.instances, shape).sop_instance_uid;
+    for (what, stride) in [("3,000 together", 1), ("3,000 anywhere", totals.instances / 3000 + 1)] {
+        let chunk = |at: u64| (0..3000).map(|number| of(mixed(at).wrapping_add(number * stride))).collect::<Vec<_>>();
+        let chunks: Vec<_> = (0..20).map(chunk).collect();
+        ask(what, &mut reader, 20, |reader, at| reader.instances_of(&chunks[at as usize]).unwrap().len());
+    }
     ask("patient", &mut reader, 300, |reader, at| {
         first_of(Search { patient: Some(patient_id(any(at))), ..Search::default() })(reader)
     });

@@ -203,6 +203,7 @@ queued      [#...................]    1.1 MiB  2 leases, oldest 3.0s
 writing     [#...................]    3.0 MiB  2 leases, oldest 0.9s
 spooling    [....................]        0 B  0 leases
 catalogue   [....................]        0 B  0 leases
+commitment  [....................]        0 B  0 leases
 admin       [....................]        0 B  0 leases
 
      BYTES  LEASES    OLDEST  HOLDER

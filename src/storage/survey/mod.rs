@@ -6,6 +6,7 @@
 //! period, and `lost+found`.
 
 mod listed;
+mod stored;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::head::{Head, HeadLimits, HeadScan, Progress, Wanted};
 use crate::meta::{FileMeta, StoredMeta};
 use crate::root::Root;
 pub use listed::{Directories, Directory, Files, Listed};
+pub use stored::{Reading, StoredFile};
 
 /// Bytes of the first read of a file. Most heads end in it.
 const FIRST_BYTES: usize = 8 * 1024;

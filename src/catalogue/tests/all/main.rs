@@ -9,5 +9,6 @@ mod killed;
 mod model;
 mod opening;
 mod searching;
+mod stored;
 mod support;
 mod views;

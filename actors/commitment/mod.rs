@@ -1,0 +1,3 @@
+//! Storage commitment in the node.
+
+pub mod state;
