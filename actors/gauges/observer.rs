@@ -23,6 +23,7 @@ use super::incidents::Class;
 use super::latency::{Distribution, Latencies};
 use super::recent::{ChildEnded, Refused};
 use crate::catalogue::state::{CatalogueRequest, CatalogueState, Condition};
+use crate::commitment::state::CommitmentState;
 use crate::network::handshake::HandshakeFailure;
 use crate::node::phase::Phase;
 use crate::node::settings::CertificateEnds;
@@ -243,6 +244,22 @@ impl Observer {
     /// Begins work on the catalogue, and returns its number at once: the state says how far it has come. `None`: there is no catalogue.
     pub fn ask_catalogue(&self, request: CatalogueRequest) -> Option<u64> {
         Some(self.0.catalogue.as_ref()?.ask(request))
+    }
+
+    /// The state of storage commitment; `None`: it is off.
+    pub fn commitment(&self) -> Option<CommitmentState> {
+        None
+    }
+
+    /// From the response to a request for storage commitment to its report; `None`: it is off.
+    pub fn commitment_durations(&self) -> Option<Distribution> {
+        None
+    }
+
+    /// Has a request for storage commitment reported now, and for as long as a new one. False: there is no such request. `None`: the record does
+    /// not answer.
+    pub async fn retry_commitment(&self, _id: i64, _by: &Operator) -> Option<bool> {
+        None
     }
 
     /// Records the outcome of a reload of the configuration, for the metrics.

@@ -12,7 +12,7 @@ pub(super) struct File {
 }
 
 /// The files. They contain no figures and name nobody, so everybody may read them.
-pub(super) const FILES: [File; 9] = [
+pub(super) const FILES: [File; 10] = [
     File::new("/", "text/html; charset=utf-8", include_str!("dashboard/index.html")),
     File::new("/style.css", "text/css; charset=utf-8", include_str!("dashboard/style.css")),
     File::new("/app.js", SCRIPT, include_str!("dashboard/app.js")),

@@ -16,8 +16,9 @@ pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt
     let refused = state.refused.iter().map(|(status, count)| ([*status], *count));
     let help = "Requests for storage commitment that were refused, by the status of the response";
     page.counters("commitment_requests_refused", help, None, &["status"], refused)?;
-    let committed = std::iter::once((["committed"], state.committed));
-    let outcomes = committed.chain(state.failed.iter().map(|(reason, count)| ([*reason], *count)));
+    let reasons: Vec<_> = state.failed.iter().map(|(reason, count)| (reason.replace(' ', "_"), *count)).collect();
+    let failed = reasons.iter().map(|(reason, count)| ([reason.as_str()], *count));
+    let outcomes = std::iter::once((["committed"], state.committed)).chain(failed);
     let help = "Instances that were reported: committed, or by the reason why not";
     page.counters("commitment_instances", help, None, &["outcome"], outcomes)?;
     page.counter("commitment_reports", "Reports that their peers have taken", None, state.reported)?;

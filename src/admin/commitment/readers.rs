@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tidegate_actors::gauges::audit::{AuditQuery, Operator};
 use tidegate_actors::{CommitmentCondition, Observer};
-use tidegate_commitment::{Reader, Remedy, Retried};
+use tidegate_commitment::{Reader, Remedy};
 
 use super::look::{self, LookError};
 use super::model::{CommitmentDetail, Commitments};
@@ -25,8 +25,8 @@ pub(in crate::admin) enum RequestError {
     Off,
     #[error("the record of commitment requests is unavailable: {reason}; {remedy}")]
     Unavailable { reason: String, remedy: String },
-    #[error("request {0} has no report on its way")]
-    NotRetried(i64),
+    #[error("the record of commitment requests does not answer: see the log of the node")]
+    NoAnswer,
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error("{source}{}", advice(.source))]
@@ -74,7 +74,11 @@ impl Requests {
         by: &Operator,
     ) -> Result<Option<CommitmentDetail>, RequestError> {
         let path = self.readable()?;
-        todo!()
+        let is_known = self.observer.retry_commitment(id, by).await.ok_or(RequestError::NoAnswer)?;
+        if !is_known {
+            return Ok(None);
+        }
+        self.ask(path, move |reader| look::one(reader, id)).await
     }
 
     /// Each question is audited, whatever its answer is.

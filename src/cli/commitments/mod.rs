@@ -2,7 +2,7 @@
 
 mod source;
 #[cfg(test)]
-
+mod tests;
 mod text;
 
 #[cfg(test)]

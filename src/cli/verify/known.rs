@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use tidegate_actors::CatalogueSettings;
-use tidegate_catalogue::{Error, InstanceRow, Place, Reader, State};
+use tidegate_catalogue::{DESIGN, Error, InstanceRow, Place, Reader, State};
 use tidegate_storage::verify::Known;
 
 /// Paths that are asked for at a time.
@@ -28,7 +28,8 @@ impl Catalogued {
         let mut reader = Reader::open(&settings.path).map_err(failed)?;
         let of = reader.root().map_err(failed)?;
         if !settings.is_own && of != tidegate_storage::root_id(root) {
-            return Err(failed(Error::OtherRoot { path: settings.path.clone(), root: None }));
+            let path = settings.path.clone();
+            return Err(failed(Error::OtherRoot { design: &DESIGN, path, root: None }));
         }
         Ok(Some(Self { reader: Mutex::new(reader), failure: Mutex::default() }))
     }
