@@ -1,5 +1,6 @@
 // The panel of storage commitment on the page of the node: the figures of each event, and for operators the requests that are not reported.
 import { $, TokenRequired, age, ask, attempt, cell, change, clock, confirmed, count, make, plural, put, say, shown, state } from "./core.js";
+import { Failure, read } from "./catalogue.js";
 
 const MOST = 20, PAUSE_MS = 2000, IDLE_MS = 15000;
 // The last question: what the figures were then, when, and what it found.
@@ -15,7 +16,7 @@ export function show(tick) {
   put($("commitments-now"), [
     make("span", {}, `${waits}${tried}${oldest}`),
     make("span", {}, `since start: ${plural(health.received_total, "request")}, ${count(health.reported_total)} reported`),
-    make("span", { class: health.given_up_total ? "attention" : "" }, `${count(health.given_up_total)} given up`),
+    make("span", { class: health.gave_up_total ? "attention" : "" }, `${count(health.gave_up_total)} given up`),
     make("span", {}, `${plural(health.committed_total, "instance")} committed, ${count(health.not_committed_total)} not`),
   ]);
   const failure = health.last_failure;
@@ -28,21 +29,22 @@ export function show(tick) {
 
 // The requests name peers and instances: without a token nobody asks for them.
 async function follow(health) {
-  const figures = [health.pending, health.retrying, health.received_total, health.reported_total, health.given_up_total].join(), now = performance.now();
+  const figures = [health.pending, health.retrying, health.received_total, health.reported_total, health.gave_up_total].join(), now = performance.now();
   if (asked.token !== state.token) Object.assign(asked, { token: state.token, figures: "", at: -Infinity });
   if (!state.token) return listed([], "The requests are shown to operators: sign in on the page Studies.");
   const since = now - asked.at;
   if (asked.isRunning || document.hidden || since < PAUSE_MS || (figures === asked.figures && since < IDLE_MS)) return;
   asked.isRunning = true;
   try {
-    const answer = await ask(`api/commitments?state=unreported&limit=${MOST}`);
-    const body = await answer.json();
-    if (!answer.ok) listed([], body.error);
-    else listed(body.commitments, body.commitments.length ? "" : "Every report has been taken.", body.next !== null);
+    const pages = await Promise.all(["pending", "failed"].map(async (of) => read(await ask(`api/commitments?state=${of}&limit=${MOST}`))));
+    const found = pages.flatMap((page) => page.commitments).sort((one, other) => other.id - one.id);
+    const hasMore = found.length > MOST || pages.some((page) => page.next !== null);
+    listed(found.slice(0, MOST), "Every report has been taken.", hasMore);
     Object.assign(asked, { figures, at: now });
   } catch (error) {
     // The stream of events tells of a node that does not answer; the sign-in has the place of the page.
-    if (error instanceof TokenRequired) asked.at = now;
+    if (error instanceof Failure) listed([], error.message);
+    if (error instanceof Failure || error instanceof TokenRequired) asked.at = now;
   } finally {
     asked.isRunning = false;
   }
@@ -56,16 +58,16 @@ function listed(requests, nothing, hasMore = false) {
     const row = rows.get(id) ?? retryable(id);
     const title = shown(request.calling_ae_title.trim()) || "(no title)";
     row.lastElementChild.firstElementChild.setAttribute("aria-label", `Report request ${id} of ${title} now`);
-    const attempts = request.attempts ? plural(request.attempts, "failed attempt") : "no attempt yet";
+    const attempts = request.attempts ? plural(request.attempts, "attempt") : "no attempt yet";
     const next = request.next_attempt ? `, next at ${clock(new Date(request.next_attempt).getTime())}` : "";
     const cells = [
       cell("Calling AE", title, "lead"),
       cell("Address", request.address, "mono"),
       cell("Asked", new Date(request.received).toLocaleString([], { hour12: false }), "when"),
-      cell("Instances", count(request.references), "n"),
-      cell("Not committed", request.failed === null ? "–" : count(request.failed), request.failed ? "n attention" : "n"),
+      cell("Instances", count(request.instances), "n"),
+      cell("Not committed", request.evaluated === null ? "–" : count(request.not_committed), request.not_committed ? "n attention" : "n"),
       cell("State", request.state === "failed" ? "given up" : request.state, request.state === "failed" ? "attention" : ""),
-      cell("Report", `${attempts}${next}${request.last_error ? `: ${shown(request.last_error)}` : ""}`, "wide"),
+      cell("Report", `${attempts}${next}${request.last_status ? `: status ${request.last_status}` : ""}${request.last_error ? `: ${shown(request.last_error)}` : ""}`, "wide"),
     ];
     [...row.children].slice(0, -1).forEach((old) => old.remove());
     row.prepend(...cells);
@@ -74,7 +76,7 @@ function listed(requests, nothing, hasMore = false) {
   wanted.forEach((row, i) => { if (body.rows[i] !== row) body.insertBefore(row, body.rows[i] ?? null); });
   while (body.rows.length > wanted.length) body.lastElementChild.remove();
   $("commitments").hidden = !requests.length;
-  say("no-commitments", hasMore ? `The latest ${MOST}: tidegate commitments --pending lists all.` : nothing);
+  say("no-commitments", hasMore ? `The latest ${MOST}: tidegate commitments --pending and --failed list all.` : requests.length ? "" : nothing);
   $("no-commitments").hidden = !$("no-commitments").textContent;
 }
 function retryable(id) {
