@@ -28,10 +28,10 @@ soon as its modality can be reached, a failed one was given up after commitment.
 Times are UTC. If no node runs, the requests are read as they were left; a retry needs the node. Exit codes: 0 found, 1 there is none or \
 the requests cannot be read, 2 usage or configuration error, 4 no node answered.
 
-  tidegate commitments                   the last 50
-  tidegate commitments --failed          those whose report was given up
-  tidegate commitments show 1764444801   one request, with what is not committed and why
-  tidegate commitments retry 1764444801  report it now, whatever became of it before")]
+  tidegate commitments                      the last 50
+  tidegate commitments --failed             those whose report was given up
+  tidegate commitments show 1764444801234   one request, with what is not committed and why
+  tidegate commitments retry 1764444801234  report it now, whatever became of it before")]
 pub(super) struct CommitmentsArgs {
     #[command(flatten)]
     reach: Reach,
