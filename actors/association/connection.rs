@@ -208,6 +208,8 @@ impl Connection {
                     return Box::pin(self.complete()).await;
                 }
             }
+            // The policy accepts no context of storage commitment yet.
+            Event::ActionRequested(_) | Event::EventReported(_) => {}
             Event::Fragment(fragment) => return self.on_fragment(fragment).await,
             Event::DatasetComplete => return Box::pin(self.complete()).await,
             Event::Echoed => {
@@ -301,6 +303,8 @@ fn kind_of(event: &Event) -> MessageKind {
         Event::DatasetComplete => MessageKind::DatasetEnd,
         Event::Rejected(_)
         | Event::NotDicom(_)
+        | Event::ActionRequested(_)
+        | Event::EventReported(_)
         | Event::Echoed
         | Event::OperationRefused(_)
         | Event::ReleaseRequested

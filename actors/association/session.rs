@@ -159,6 +159,7 @@ mod tests {
             strict: false,
             accept_unknown_sop_classes: false,
             accept_unknown_transfer_syntaxes: false,
+            storage_commitment: false,
             transfer_syntax_preference: Vec::new(),
         }))
     }

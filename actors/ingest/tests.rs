@@ -137,6 +137,7 @@ fn live(writers: WriterSettings) -> LiveSettings {
         strict: false,
         accept_unknown_sop_classes: false,
         accept_unknown_transfer_syntaxes: false,
+        storage_commitment: false,
         transfer_syntax_preference: Vec::new(),
     };
     LiveSettings {

@@ -20,6 +20,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         strict: false,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
+        storage_commitment: false,
         transfer_syntax_preference: vec![],
     })
 }

@@ -223,6 +223,7 @@ fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
         strict: raw.strict,
         accept_unknown_sop_classes: raw.accept_unknown_sop_classes,
         accept_unknown_transfer_syntaxes: raw.accept_unknown_transfer_syntaxes,
+        storage_commitment: false,
         transfer_syntax_preference: raw.transfer_syntax_preference.clone(),
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::command::{CommandError, Operation};
+use crate::command::{CommandError, Operation, Response};
 use crate::framing::pdu_type;
-use crate::negotiation::{AssociateRequest, Rejection, RequestFault};
+use crate::negotiation::{AssociateRequest, Rejection, RequestFault, is_for_storage};
 use crate::state::Input;
-use crate::syntaxes::VERIFICATION;
+use crate::status::ActionStatus;
+use crate::syntaxes::{STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, unpadded};
 
 /// An event from the bytes consumed so far.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +23,13 @@ pub enum Event {
     /// A C-STORE-RQ; its dataset follows unless [`StoreRequest::has_data_set`] is false. To be answered with
     /// [`Association::respond`](crate::Association::respond).
     StoreRequested(StoreRequest),
-    /// The next bytes of the dataset, without framing: a slice of the input, not a copy. Never empty, and cut as the peer and
+    /// An N-ACTION-RQ of the Storage Commitment Push Model; its dataset follows unless [`ActionRequest::has_data_set`] is false. To be answered
+    /// with [`Association::respond_action`](crate::Association::respond_action).
+    ActionRequested(ActionRequest),
+    /// The response to the N-EVENT-REPORT-RQ of [`Association::begin_event_report`](crate::Association::begin_event_report). A dataset of
+    /// it was dropped.
+    EventReported(Response),
+    /// The next bytes of the dataset of a C-STORE-RQ or an N-ACTION-RQ, without framing: a slice of the input, not a copy. Never empty, and cut as the peer and
     /// the network cut them, down to single bytes: each keeps the whole input buffer it came from alive.
     Fragment(Bytes),
     /// The dataset is complete.
@@ -68,7 +75,38 @@ impl StoreRequest {
 
     /// Whether the context is one that instances can be stored on.
     pub fn is_storage_context(&self) -> bool {
-        &*self.abstract_syntax != VERIFICATION
+        is_for_storage(&self.abstract_syntax)
+    }
+}
+
+/// An N-ACTION-RQ (PS3.7 §10.3.4.1) on a presentation context of the Storage Commitment Push Model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionRequest {
+    /// The fields that the response has to repeat.
+    pub operation: Operation,
+    /// Transfer syntax of the presentation context: the encoding of the dataset.
+    pub transfer_syntax: Arc<str>,
+    /// False if the command says that no dataset follows.
+    pub has_data_set: bool,
+}
+
+impl ActionRequest {
+    /// Action Type ID (0000,1008); `None` if it is missing.
+    pub fn action_type(&self) -> Option<u16> {
+        self.operation.action_type
+    }
+
+    /// Why the command cannot be served, whatever its dataset is: another SOP class or SOP instance than the well-known one, or another
+    /// action type than 1 (PS3.4 §J.3.2).
+    pub fn fault(&self) -> Option<ActionStatus> {
+        let is = |value: &[u8], uid: &str| std::str::from_utf8(value).is_ok_and(|text| unpadded(text) == uid);
+        if !is(&self.operation.sop_class_uid, STORAGE_COMMITMENT) {
+            return Some(ActionStatus::NoSuchSopClass);
+        }
+        if !is(&self.operation.sop_instance_uid, STORAGE_COMMITMENT_INSTANCE) {
+            return Some(ActionStatus::NoSuchSopInstance);
+        }
+        (self.operation.action_type != Some(1)).then_some(ActionStatus::NoSuchAction)
     }
 }
 
@@ -136,6 +174,9 @@ pub enum Violation {
     /// An A-ASSOCIATE-RQ that cannot be decoded.
     #[error("malformed A-ASSOCIATE-RQ: {0}")]
     MalformedRequest(RequestFault),
+    /// An A-ASSOCIATE-AC that cannot be decoded.
+    #[error("malformed A-ASSOCIATE-AC: {0}")]
+    MalformedAcceptance(RequestFault),
     /// A PDV whose length does not fit its PDU.
     #[error("PDV of {0} bytes does not fit its PDU")]
     PdvLength(u32),
@@ -165,6 +206,7 @@ impl Violation {
             Self::UnexpectedPdu(_) => "unexpected_pdu",
             Self::PduLength { .. } => "pdu_length",
             Self::MalformedRequest(_) => "malformed_request",
+            Self::MalformedAcceptance(_) => "malformed_acceptance",
             Self::PdvLength(_) => "pdv_length",
             Self::ContextNotAccepted(_) => "context_not_accepted",
             Self::UnexpectedPdv => "unexpected_pdv",
@@ -181,7 +223,11 @@ impl Violation {
             Self::UnrecognizedPdu(_) => 1,
             Self::UnexpectedPdu(_) => 2,
             Self::UnexpectedPdv => 5,
-            Self::PduLength { .. } | Self::MalformedRequest(_) | Self::PdvLength(_) | Self::ContextNotAccepted(_) => 6,
+            Self::PduLength { .. }
+            | Self::MalformedRequest(_)
+            | Self::MalformedAcceptance(_)
+            | Self::PdvLength(_)
+            | Self::ContextNotAccepted(_) => 6,
             Self::CommandSetLength { .. } | Self::Command(_) => 0,
         }
     }
@@ -195,6 +241,7 @@ impl Violation {
             Self::UnrecognizedPdu(_)
             | Self::PduLength { .. }
             | Self::MalformedRequest(_)
+            | Self::MalformedAcceptance(_)
             | Self::PdvLength(_)
             | Self::ContextNotAccepted(_)
             | Self::UnexpectedPdv => Input::Invalid,

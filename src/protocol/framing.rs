@@ -96,6 +96,11 @@ pub(crate) fn write_rejection(out: &mut Vec<u8>, rejection: Rejection) {
     write_short_pdu(out, pdu_type::A_ASSOCIATE_RJ, [0, result, source, reason]);
 }
 
+/// Appends an A-RELEASE-RQ PDU (PS3.8 §9.3.6).
+pub(crate) fn write_release_request(out: &mut Vec<u8>) {
+    write_short_pdu(out, pdu_type::A_RELEASE_RQ, [0; 4]);
+}
+
 /// Appends an A-RELEASE-RP PDU (PS3.8 §9.3.7).
 pub(crate) fn write_release_reply(out: &mut Vec<u8>) {
     write_short_pdu(out, pdu_type::A_RELEASE_RP, [0; 4]);
@@ -111,26 +116,38 @@ fn write_short_pdu(out: &mut Vec<u8>, pdu_type: u8, fields: [u8; 4]) {
     out.extend_from_slice(&fields);
 }
 
+/// Bytes of a fragment at most, for a peer that takes PDUs of `peer_max_pdu_length` (0: any length). A fragment has an even number of bytes
+/// (PS3.8 §E.1). A peer whose limit is below a PDV header and two bytes could not be sent anything; it gets a longer PDU instead.
+pub(crate) fn most_fragment_bytes(peer_max_pdu_length: u32) -> usize {
+    match peer_max_pdu_length {
+        0 => usize::MAX,
+        length => ((length as usize).saturating_sub(PDV_HEADER) & !1).max(2),
+    }
+}
+
 /// Appends `command` to `out` as P-DATA-TF PDUs of one PDV each, none longer than the peer accepts (0: any length).
 pub(crate) fn write_command(out: &mut Vec<u8>, context_id: u8, command: &[u8], peer_max_pdu_length: u32) {
-    let most = match peer_max_pdu_length {
-        0 => usize::MAX,
-        // A fragment has an even number of bytes (PS3.8 §E.1). A peer whose limit is below a PDV header and two bytes could not be sent
-        // anything; it gets a longer PDU instead.
-        length => ((length as usize).saturating_sub(PDV_HEADER) & !1).max(2),
-    };
-    let mut fragments = command.chunks(most).peekable();
+    let mut fragments = command.chunks(most_fragment_bytes(peer_max_pdu_length)).peekable();
     while let Some(fragment) = fragments.next() {
         let last = if fragments.peek().is_none() { 2 } else { 0 };
-        out.reserve(PDU_HEADER + PDV_HEADER + fragment.len());
-        out.put_u8(pdu_type::P_DATA_TF);
-        out.put_u8(0);
-        out.put_u32((fragment.len() + PDV_HEADER) as u32);
-        out.put_u32((fragment.len() + 2) as u32);
-        out.put_u8(context_id);
-        out.put_u8(1 | last);
-        out.put_slice(fragment);
+        write_fragment(out, context_id, 1 | last, fragment);
     }
+}
+
+/// Appends a fragment of a dataset as a P-DATA-TF PDU of one PDV.
+pub(crate) fn write_data(out: &mut Vec<u8>, context_id: u8, fragment: &[u8], is_last: bool) {
+    write_fragment(out, context_id, if is_last { 2 } else { 0 }, fragment);
+}
+
+fn write_fragment(out: &mut Vec<u8>, context_id: u8, control: u8, fragment: &[u8]) {
+    out.reserve(PDU_HEADER + PDV_HEADER + fragment.len());
+    out.put_u8(pdu_type::P_DATA_TF);
+    out.put_u8(0);
+    out.put_u32((fragment.len() + PDV_HEADER) as u32);
+    out.put_u32((fragment.len() + 2) as u32);
+    out.put_u8(context_id);
+    out.put_u8(control);
+    out.put_slice(fragment);
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::command::{Operation, Request, command_field};
+use crate::command::Command;
 use crate::event::Violation;
 use crate::framing::PdvHeader;
 
@@ -15,26 +15,38 @@ pub(crate) enum Message {
         context_id: u8,
         bytes: Vec<u8>,
     },
-    /// The dataset of a C-STORE-RQ, passed on as it comes.
+    /// A dataset that is passed on as it comes.
     Dataset {
         context_id: u8,
+        /// It is an instance to be stored.
+        is_instance: bool,
     },
-    /// The dataset of any other request. It is dropped; the request is handled at its end.
-    Unwanted(Operation),
+    /// A dataset that is dropped; its command is handled at its end.
+    Unwanted(Command),
 }
 
-/// The element that the end of a command set or of a dataset completes.
+/// The element that the last fragment of a command set or of a dataset completes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Completed {
-    /// The command set of a C-STORE-RQ.
-    StoreRequest(Request),
-    /// The dataset of a C-STORE-RQ.
+    /// A command set. If a dataset follows, [`Message::pass_dataset`] or [`Message::drop_dataset`] is to be called now.
+    Command(Command),
+    /// A dataset that was passed on.
     Dataset,
-    /// Any other request, together with its dataset if it had one.
-    OtherRequest(Operation),
+    /// A dataset that was dropped, of this command.
+    Dropped(Command),
 }
 
 impl Message {
+    /// The dataset that follows is passed on.
+    pub(crate) fn pass_dataset(&mut self, context_id: u8, is_instance: bool) {
+        *self = Self::Dataset { context_id, is_instance };
+    }
+
+    /// The dataset that follows `command` is dropped.
+    pub(crate) fn drop_dataset(&mut self, command: Command) {
+        *self = Self::Unwanted(command);
+    }
+
     /// Fits a PDV into the message, told from its header alone.
     pub(crate) fn begin_pdv(&mut self, header: PdvHeader, max_command_set: u32) -> Result<(), Violation> {
         if matches!(self, Self::None) && header.is_command {
@@ -45,8 +57,8 @@ impl Message {
             Self::Command { context_id, bytes } => {
                 (true, *context_id, (max_command_set as usize).saturating_sub(bytes.len()))
             }
-            Self::Dataset { context_id } => (false, *context_id, usize::MAX),
-            Self::Unwanted(operation) => (false, operation.context_id, usize::MAX),
+            Self::Dataset { context_id, .. } => (false, *context_id, usize::MAX),
+            Self::Unwanted(command) => (false, command.context_id(), usize::MAX),
         };
         if header.is_command != awaits_command || header.context_id != context_id {
             return Err(Violation::UnexpectedPdv);
@@ -57,7 +69,7 @@ impl Message {
         Ok(())
     }
 
-    /// Takes the next bytes of the current PDV; returns them if they belong to a dataset to be stored.
+    /// Takes the next bytes of the current PDV; returns them if they belong to a dataset that is passed on.
     pub(crate) fn take(&mut self, fragment: BytesMut) -> Option<Bytes> {
         match self {
             Self::Command { bytes, .. } => {
@@ -69,30 +81,13 @@ impl Message {
         }
     }
 
-    /// Ends a command set or a dataset at its last fragment; `None` while more of the message follows that must be dropped first.
+    /// Ends a command set or a dataset at its last fragment.
     pub(crate) fn end(&mut self) -> Result<Option<Completed>, Violation> {
         Ok(match std::mem::take(self) {
             Self::None => None,
-            Self::Command { context_id, bytes } => {
-                let request = Request::parse(context_id, &bytes)?;
-                self.requested(request)
-            }
+            Self::Command { context_id, bytes } => Some(Completed::Command(Command::parse(context_id, &bytes)?)),
             Self::Dataset { .. } => Some(Completed::Dataset),
-            Self::Unwanted(operation) => Some(Completed::OtherRequest(operation)),
+            Self::Unwanted(command) => Some(Completed::Dropped(command)),
         })
-    }
-
-    fn requested(&mut self, request: Request) -> Option<Completed> {
-        if request.operation.command_field == command_field::C_STORE_RQ {
-            if request.has_data_set {
-                *self = Self::Dataset { context_id: request.operation.context_id };
-            }
-            return Some(Completed::StoreRequest(request));
-        }
-        if request.has_data_set {
-            *self = Self::Unwanted(request.operation);
-            return None;
-        }
-        Some(Completed::OtherRequest(request.operation))
     }
 }

@@ -1,4 +1,4 @@
-//! C-STORE and general DIMSE status codes (PS3.4 §B.2.3, PS3.7 Annex C) and the Error Comment that goes with them.
+//! Status codes of C-STORE (PS3.4 §B.2.3), of N-ACTION and of DIMSE in general (PS3.7 Annex C), and the Error Comment that goes with them.
 
 use std::fmt;
 
@@ -56,6 +56,73 @@ impl Status {
 }
 
 impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04X}", self.code())
+    }
+}
+
+/// The status of an N-ACTION-RSP (PS3.7 §10.1.4.1.10 and annex C). Each variant stands for one code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActionStatus {
+    /// 0000: the request is recorded durably; a report follows.
+    Success,
+    /// 0110: processing failure.
+    ProcessingFailure,
+    /// 0112: the Requested SOP Instance UID is not the well-known one.
+    NoSuchSopInstance,
+    /// 0115: the action information is not what the SOP class asks for.
+    InvalidArgument,
+    /// 0118: the Requested SOP Class UID is not the context's.
+    NoSuchSopClass,
+    /// 0119: the Requested SOP Instance UID is not one of the class.
+    ClassInstanceConflict,
+    /// 0120: the action information lacks an element.
+    MissingAttribute,
+    /// 0123: the Action Type ID is not 1.
+    NoSuchAction,
+    /// 0124: the peer may not ask for it.
+    NotAuthorized,
+    /// 0131: the Transaction UID is in use (PS3.3 §C.14.1.1 has the code).
+    DuplicateTransactionUid,
+    /// 0213: more references, or more requests, than this node takes.
+    ResourceLimitation,
+}
+
+impl ActionStatus {
+    /// Every status this node answers an N-ACTION with, in ascending order of its code.
+    pub const ALL: [Self; 11] = [
+        Self::Success,
+        Self::ProcessingFailure,
+        Self::NoSuchSopInstance,
+        Self::InvalidArgument,
+        Self::NoSuchSopClass,
+        Self::ClassInstanceConflict,
+        Self::MissingAttribute,
+        Self::NoSuchAction,
+        Self::NotAuthorized,
+        Self::DuplicateTransactionUid,
+        Self::ResourceLimitation,
+    ];
+
+    /// The value of element (0000,0900).
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Success => 0x0000,
+            Self::ProcessingFailure => 0x0110,
+            Self::NoSuchSopInstance => 0x0112,
+            Self::InvalidArgument => 0x0115,
+            Self::NoSuchSopClass => 0x0118,
+            Self::ClassInstanceConflict => 0x0119,
+            Self::MissingAttribute => 0x0120,
+            Self::NoSuchAction => 0x0123,
+            Self::NotAuthorized => 0x0124,
+            Self::DuplicateTransactionUid => 0x0131,
+            Self::ResourceLimitation => 0x0213,
+        }
+    }
+}
+
+impl fmt::Display for ActionStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04X}", self.code())
     }
@@ -120,5 +187,7 @@ mod tests {
         codes.dedup();
         assert_eq!(codes.len(), Status::ALL.len());
         assert!(codes.is_sorted());
+        let codes: Vec<_> = ActionStatus::ALL.iter().map(|s| s.code()).collect();
+        assert!(codes.is_sorted_by(|a, b| a < b));
     }
 }

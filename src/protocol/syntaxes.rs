@@ -6,6 +6,18 @@ use dicom_dictionary_std::StandardSopClassDictionary;
 /// Verification SOP Class (PS3.4 Annex A).
 pub const VERIFICATION: &str = "1.2.840.10008.1.1";
 
+/// Storage Commitment Push Model SOP Class (PS3.4 annex J).
+pub const STORAGE_COMMITMENT: &str = "1.2.840.10008.1.20.1";
+
+/// The well-known SOP instance of [`STORAGE_COMMITMENT`] (PS3.4 §J.3.5).
+pub const STORAGE_COMMITMENT_INSTANCE: &str = "1.2.840.10008.1.20.1.1";
+
+/// Implicit VR little endian (PS3.5 §A.1).
+pub const IMPLICIT_VR_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
+
+/// Explicit VR little endian (PS3.5 §A.2).
+pub const EXPLICIT_VR_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1";
+
 /// DICOM application context name (PS3.7 §A.2.1).
 pub const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 

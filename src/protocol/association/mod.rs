@@ -4,34 +4,28 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::command::{Operation, Request, command_field, response};
-use crate::deframer::{Deframer, Frame};
-use crate::event::{Event, NotDicom, PeerAbort, StoreRequest, Violation, input_of};
-use crate::framing::{
-    PduHeader, PdvHeader, RESERVED_FIELDS, ReservedFields, pdu_type, write_abort, write_acceptance, write_command,
-    write_rejection, write_release_reply,
-};
-use crate::message::{Completed, Message};
+use crate::command::{Command, Invocation, Operation, Request, command_field};
+use crate::event::{ActionRequest, Event, NotDicom, StoreRequest, Violation, input_of};
+use crate::exchange::{Exchange, Step};
+use crate::framing::{PduHeader, RESERVED_FIELDS, ReservedFields, pdu_type, write_acceptance, write_rejection};
+use crate::message::Completed;
 use crate::negotiation::{
-    AeTitles, AssociateRequest, Contexts, Negotiated, Policy, RefusedContexts, Rejection, negotiate, read_request,
+    AeTitles, AssociateRequest, Negotiated, Policy, RefusedContexts, Rejection, negotiate, read_request,
 };
-use crate::state::{Action, Input, State, action};
-use crate::status::{ErrorComment, Status};
+use crate::sending::CannotSend;
+use crate::state::{Action, Input, Side, State, action};
+use crate::status::{ActionStatus, ErrorComment, Status};
+use crate::syntaxes::STORAGE_COMMITMENT;
 
 /// The acceptor's side of one association. The page of the crate says how to use it.
 #[derive(Debug)]
 pub struct Association {
     policy: Arc<Policy>,
-    state: State,
-    deframer: Deframer,
-    message: Message,
-    contexts: Contexts,
-    peer_max_pdu_length: u32,
+    exchange: Exchange,
     /// The request that awaits an answer. There is one in Sta3 only.
     pending: Option<Box<Pending>>,
     /// The AE titles of a request that was malformed or rejected.
     refused_titles: Option<Box<AeTitles>>,
-    output: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -43,22 +37,13 @@ struct Pending {
 impl Association {
     /// An association whose transport connection has just been opened (Sta2).
     pub fn new(policy: Arc<Policy>) -> Self {
-        Self {
-            policy,
-            state: State::Sta2,
-            deframer: Deframer::new(),
-            message: Message::None,
-            contexts: Contexts::default(),
-            peer_max_pdu_length: 0,
-            pending: None,
-            refused_titles: None,
-            output: Vec::new(),
-        }
+        let exchange = Exchange::new(Side::Acceptor, State::Sta2, policy.max_command_set);
+        Self { policy, exchange, pending: None, refused_titles: None }
     }
 
     /// The state of the association.
     pub fn state(&self) -> State {
-        self.state
+        self.exchange.state()
     }
 
     /// Consumes bytes of `input` until there is an event. `None`: more input is needed, at least up to [`Self::needed`] contiguous bytes,
@@ -69,16 +54,17 @@ impl Association {
     /// each request in `input`.
     pub fn poll(&mut self, input: &mut BytesMut) -> Option<Event> {
         loop {
-            let outcome = match self.deframer.next(input) {
-                Ok(Some(Frame::Pdu(header))) => self.begin_pdu(header, input),
-                Ok(Some(Frame::Control(pdu_type, pdu))) => self.control_pdu(pdu_type, &pdu),
-                Ok(Some(Frame::Pdv(header))) => self.begin_pdv(header).map(|()| None),
-                Ok(Some(Frame::Fragment(fragment))) => Ok(self.message.take(fragment).map(Event::Fragment)),
-                Ok(Some(Frame::End)) => self.message.end().map(|completed| self.complete(completed?)),
-                Ok(None) => return None,
+            let outcome = match self.exchange.step(input)? {
+                Ok(Step::Pdu(header)) => self.begin_pdu(header, input),
+                Ok(Step::Control(pdu_type, pdu)) => self.control_pdu(pdu_type, &pdu),
+                Ok(Step::Fragment(fragment)) => Ok(Some(Event::Fragment(fragment))),
+                Ok(Step::Completed(completed)) => self.complete(completed),
                 Err(violation) => Err(violation),
             };
-            let event = outcome.unwrap_or_else(|violation| self.violated(violation));
+            let event = outcome.unwrap_or_else(|violation| {
+                self.pending = None;
+                self.exchange.violated(violation).map(Event::Violated)
+            });
             if event.is_some() {
                 return event;
             }
@@ -88,34 +74,34 @@ impl Association {
     /// After [`Self::poll`] has consumed all input: the number of bytes of the dataset of a C-STORE-RQ that come next. The caller may
     /// read them, or the first of them, directly to their destination, and report them to [`Self::pass_dataset`].
     pub fn dataset_left(&self) -> usize {
-        if matches!(self.message, Message::Dataset { .. }) { self.deframer.value_left() } else { 0 }
+        self.exchange.instance_left()
     }
 
     /// Reports that the caller has read so many bytes of [`Self::dataset_left`].
     pub fn pass_dataset(&mut self, bytes: usize) {
-        self.deframer.pass_value(bytes);
+        self.exchange.pass_value(bytes);
     }
 
     /// How many contiguous bytes the input must be able to hold for [`Self::poll`] to go on: never more than
     /// [`Policy::max_request_length`] and a header. It is what the peer has announced, not what it has sent: let the input grow
     /// towards it as bytes come.
     pub fn needed(&self) -> usize {
-        self.deframer.needed()
+        self.exchange.needed()
     }
 
     /// Whether a PDU or a DIMSE message is incomplete: the peer owes the rest of it.
     pub fn is_inside_message(&self) -> bool {
-        self.deframer.is_inside_pdu() || !matches!(self.message, Message::None)
+        self.exchange.is_inside_message()
     }
 
     /// Bytes to be sent to the peer, in one write if possible. Empty if there are none.
     pub fn take_output(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.output)
+        std::mem::take(&mut self.exchange.output)
     }
 
     /// Whether [`Self::take_output`] has something.
     pub fn has_output(&self) -> bool {
-        !self.output.is_empty()
+        !self.exchange.output.is_empty()
     }
 
     /// The AE titles of a request that was malformed, or that [`Self::poll`] has rejected.
@@ -129,10 +115,10 @@ impl Association {
             return;
         };
         let Pending { negotiated, reserved_fields } = *pending;
-        self.act(Input::Accept);
-        self.contexts = negotiated.contexts;
-        self.peer_max_pdu_length = negotiated.peer_max_pdu_length;
-        if write_acceptance(&mut self.output, negotiated.answer, &reserved_fields).is_err() {
+        self.exchange.act(Input::Accept);
+        self.exchange.contexts = negotiated.contexts;
+        self.exchange.sending.peer_max_pdu_length = negotiated.peer_max_pdu_length;
+        if write_acceptance(&mut self.exchange.output, negotiated.answer, &reserved_fields).is_err() {
             self.abort();
         }
     }
@@ -152,7 +138,7 @@ impl Association {
 
     /// The abstract syntaxes of the accepted presentation contexts, one for each context. None before [`Self::accept`].
     pub fn abstract_syntaxes(&self) -> impl Iterator<Item = &str> {
-        self.contexts.iter().map(|context| &*context.abstract_syntax)
+        self.exchange.contexts.iter().map(|context| &*context.abstract_syntax)
     }
 
     /// The user of the last reported request is verified: the acceptance says so if the peer asks for it (PS3.7 §D.3.3.7.2). Does nothing
@@ -165,53 +151,65 @@ impl Association {
 
     /// Rejects the request reported last (AE-8). Does nothing outside Sta3.
     pub fn reject(&mut self, rejection: Rejection) {
-        if self.act(Input::Reject).is_some() {
+        if self.exchange.act(Input::Reject).is_some() {
             self.pending = None;
-            write_rejection(&mut self.output, rejection);
+            write_rejection(&mut self.exchange.output, rejection);
         }
     }
 
-    /// Answers a request. The response goes out in the order of these calls. Does nothing once the association is over.
+    /// Answers a request. The response goes out in the order of these calls, but behind a report that is being sent. Does nothing once the
+    /// association is over.
     pub fn respond(&mut self, operation: &Operation, status: Status, comment: &ErrorComment) {
-        if matches!(self.state, State::Sta6 | State::Sta8) {
-            write_command(
-                &mut self.output,
-                operation.context_id,
-                &response(operation, status, comment),
-                self.peer_max_pdu_length,
-            );
-        }
+        self.exchange.respond(operation, status.code(), comment);
     }
 
-    /// Answers the request for release (AR-4). Does nothing outside Sta8.
+    /// Answers an N-ACTION-RQ, as [`Self::respond`] does any request.
+    pub fn respond_action(&mut self, operation: &Operation, status: ActionStatus, comment: &ErrorComment) {
+        self.exchange.respond(operation, status.code(), comment);
+    }
+
+    /// The first accepted presentation context of the Storage Commitment Push Model on which this node may report: the requestor is an SCU of
+    /// it (PS3.7 §D.3.3.4). Its ID, and its transfer syntax, which is the encoding of the event information. `None` before [`Self::accept`].
+    pub fn report_context(&self) -> Option<(u8, &Arc<str>)> {
+        let of_commitment = self.exchange.contexts.with_ids().filter(|(_, context)| context.is_scp);
+        let mut of_commitment = of_commitment.filter(|(_, context)| &*context.abstract_syntax == STORAGE_COMMITMENT);
+        of_commitment.next().map(|(id, context)| (id, &context.transfer_syntax))
+    }
+
+    /// Begins an N-EVENT-REPORT-RQ (PS3.7 §10.3.1.1) on [`Self::report_context`], with Event Type ID 1 or 2 (PS3.4 §J.3.3). Its dataset follows
+    /// with [`Self::push_report`] and [`Self::end_report`]. Returns its Message ID. Its response is an [`Event::EventReported`].
+    ///
+    /// # Errors
+    /// One report at a time: the one before must have been answered. No report outside Sta6, or without a context for it.
+    pub fn begin_event_report(&mut self, event_type: u16) -> Result<u16, CannotSend> {
+        let context_id = self.report_context().map(|(id, _)| id).ok_or(CannotSend::ContextNotAccepted)?;
+        self.exchange.begin(context_id, &Invocation::ReportCommitment { event_type })
+    }
+
+    /// Sends the next bytes of the report's dataset, cut to what the peer takes: up to 128 KiB are held back, the rest is in the output.
+    /// Does nothing if no report is being sent.
+    pub fn push_report(&mut self, bytes: &[u8]) {
+        self.exchange.push(bytes);
+    }
+
+    /// Ends the report's dataset. Responses given meanwhile follow it. Does nothing if no report is being sent.
+    pub fn end_report(&mut self) {
+        self.exchange.end();
+    }
+
+    /// Whether a report is being sent, or awaits its response.
+    pub fn is_reporting(&self) -> bool {
+        self.exchange.sending.outstanding() > 0 || self.exchange.sending.is_under_way()
+    }
+
+    /// Answers the request for release (AR-4). A report that is being sent is void. Does nothing outside Sta8.
     pub fn answer_release(&mut self) {
-        if self.act(Input::AnswerRelease).is_some() {
-            write_release_reply(&mut self.output);
-        }
+        self.exchange.answer_release();
     }
 
     /// Aborts the association from this side: an A-ABORT is sent (AA-1), unless there is no association. An incomplete dataset is void.
     pub fn abort(&mut self) {
-        // In Sta2 there is nothing to abort yet: it is as when the ARTIM timer expires.
-        let input = if self.state == State::Sta2 { Input::ArtimExpired } else { Input::RequestAbort };
-        if self.act(input) == Some(Action::Aa1) {
-            write_abort(&mut self.output, 0, 0);
-        }
-        self.drop_what_is_under_way();
-    }
-
-    fn act(&mut self, input: Input) -> Option<Action> {
-        let action = action(self.state, input)?;
-        self.state = action.next();
-        if matches!(action, Action::Aa2 | Action::Aa3) {
-            self.deframer.close();
-        }
-        Some(action)
-    }
-
-    fn drop_what_is_under_way(&mut self) {
-        self.deframer.skip_pdu();
-        self.message = Message::None;
+        self.exchange.abort();
         self.pending = None;
     }
 
@@ -220,24 +218,22 @@ impl Association {
         let PduHeader { pdu_type, length } = header;
         let expected = input_of(pdu_type);
         // After a valid PDU header, `input` may hold any bytes of the peer.
-        if self.state == State::Sta2
+        if self.exchange.state() == State::Sta2
             && expected.is_none()
             && let Some(stranger) = NotDicom::recognize(input)
         {
-            self.act(Input::ArtimExpired); // AA-2 as well: no word to who does not understand it
-            self.deframer.close();
+            self.exchange.act(Input::ArtimExpired); // AA-2 as well: no word to who does not understand it
+            self.exchange.close();
             return Ok(Some(Event::NotDicom(stranger)));
         }
         let input = expected.ok_or(Violation::UnrecognizedPdu(pdu_type))?;
-        match action(self.state, input) {
+        match action(self.exchange.state(), input) {
             Some(Action::Ae6 | Action::Dt2 | Action::Ar2 | Action::Aa2 | Action::Aa3) => {}
             _ => return Err(Violation::UnexpectedPdu(pdu_type)),
         }
         let fits = match pdu_type {
             pdu_type::A_ASSOCIATE_RQ => length <= self.policy.max_request_length,
-            // PS3.8 §D.1: 0 is no limit; a longer PDU than was offered is a protocol error.
-            pdu_type::P_DATA_TF => self.policy.max_pdu_length == 0 || length <= self.policy.max_pdu_length,
-            _ => length == 4, // PS3.8 §9.3.6 to §9.3.8
+            _ => Exchange::fits(header, self.policy.max_pdu_length),
         };
         if fits { Ok(None) } else { Err(Violation::PduLength { pdu_type, length }) }
     }
@@ -247,18 +243,13 @@ impl Association {
         if pdu_type == pdu_type::A_ASSOCIATE_RQ {
             return self.associate(pdu).map(Some);
         }
-        self.message = Message::None;
         if pdu_type == pdu_type::A_RELEASE_RQ {
-            self.act(Input::ReleaseRequest);
+            self.exchange.drop_received();
+            self.exchange.act(Input::ReleaseRequest);
             return Ok(Some(Event::ReleaseRequested));
         }
-        self.act(Input::Abort);
         self.pending = None;
-        let (source, reason) = match pdu {
-            [.., source, reason] => (*source, *reason),
-            _ => (0, 0),
-        };
-        Ok(Some(Event::PeerAborted(PeerAbort { source, reason })))
+        Ok(Some(Event::PeerAborted(self.exchange.aborted(pdu))))
     }
 
     fn associate(&mut self, pdu: &[u8]) -> Result<Event, Violation> {
@@ -272,7 +263,7 @@ impl Association {
         };
         let reserved_fields = pdu.get(RESERVED_FIELDS).and_then(<[u8]>::first_chunk).copied();
         let reserved_fields = reserved_fields.unwrap_or([0; 64]); // a request that was read has them
-        self.act(Input::AssociateRequest);
+        self.exchange.act(Input::AssociateRequest);
         Ok(match negotiate(&self.policy, request) {
             Ok(negotiated) => {
                 let request = AssociateRequest { titles_are_cut: titles.are_cut, ..negotiated.request.clone() };
@@ -287,30 +278,62 @@ impl Association {
         })
     }
 
-    fn begin_pdv(&mut self, header: PdvHeader) -> Result<(), Violation> {
-        if self.contexts.get(header.context_id).is_none() {
-            return Err(Violation::ContextNotAccepted(header.context_id));
-        }
-        self.message.begin_pdv(header, self.policy.max_command_set)
+    fn complete(&mut self, completed: Completed) -> Result<Option<Event>, Violation> {
+        let command = match completed {
+            Completed::Dataset => return Ok(Some(Event::DatasetComplete)),
+            Completed::Command(Command::Request(request)) if is_store(&request) => {
+                return Ok(self.store_requested(request));
+            }
+            Completed::Command(Command::Request(request)) if self.is_commitment(&request) => {
+                return Ok(self.action_requested(request));
+            }
+            Completed::Command(command) => {
+                if let Command::Response(response) = &command {
+                    self.exchange.responded(response)?;
+                }
+                if command.has_data_set() {
+                    self.exchange.drop_dataset(command);
+                    return Ok(None);
+                }
+                command
+            }
+            Completed::Dropped(command) => command,
+        };
+        Ok(match command {
+            Command::Request(request) => self.answer_at_once(&request.operation),
+            Command::Response(response) => Some(Event::EventReported(response)),
+        })
     }
 
-    fn complete(&mut self, completed: Completed) -> Option<Event> {
-        match completed {
-            Completed::StoreRequest(request) => self.store_requested(request),
-            Completed::Dataset => Some(Event::DatasetComplete),
-            Completed::OtherRequest(operation) => self.answer_at_once(&operation),
-        }
+    fn is_commitment(&self, request: &Request) -> bool {
+        let context = self.exchange.contexts.get(request.operation.context_id);
+        request.operation.command_field == command_field::N_ACTION_RQ
+            && context.is_some_and(|context| &*context.abstract_syntax == STORAGE_COMMITMENT)
     }
 
     fn store_requested(&mut self, request: Request) -> Option<Event> {
-        let context = self.contexts.get(request.operation.context_id)?; // every PDV was checked for it
+        let Request { operation, has_data_set, has_foreign_elements } = request;
+        if has_data_set {
+            self.exchange.pass_dataset(operation.context_id, true);
+        }
+        let context = self.exchange.contexts.get(operation.context_id)?; // every PDV was checked for it
         Some(Event::StoreRequested(StoreRequest {
             abstract_syntax: context.abstract_syntax.clone(),
             transfer_syntax: context.transfer_syntax.clone(),
-            has_data_set: request.has_data_set,
-            has_foreign_elements: request.has_foreign_elements,
-            operation: request.operation,
+            has_data_set,
+            has_foreign_elements,
+            operation,
         }))
+    }
+
+    fn action_requested(&mut self, request: Request) -> Option<Event> {
+        let Request { operation, has_data_set, .. } = request;
+        if has_data_set {
+            self.exchange.pass_dataset(operation.context_id, false);
+        }
+        let context = self.exchange.contexts.get(operation.context_id)?; // every PDV was checked for it
+        let transfer_syntax = context.transfer_syntax.clone();
+        Some(Event::ActionRequested(ActionRequest { operation, transfer_syntax, has_data_set }))
     }
 
     /// Answers a command other than C-STORE: C-ECHO is served, a C-CANCEL has no response, all others are refused (PS3.7 §9.1.5, §C.5).
@@ -322,28 +345,19 @@ impl Association {
             }
             command_field::C_CANCEL_RQ => None,
             other => {
-                let comment = ErrorComment::new("this node serves C-STORE and C-ECHO only");
+                let comment = ErrorComment::new(match self.policy.storage_commitment {
+                    true => "this node serves C-STORE, C-ECHO and storage commitment only",
+                    false => "this node serves C-STORE and C-ECHO only",
+                });
                 self.respond(operation, Status::UnrecognizedOperation, &comment);
                 Some(Event::OperationRefused(other))
             }
         }
     }
+}
 
-    /// The answer of the state table to a violation; `None` if the association was already over.
-    fn violated(&mut self, violation: Violation) -> Option<Event> {
-        self.drop_what_is_under_way();
-        match self.act(violation.input())? {
-            Action::Aa1 => write_abort(&mut self.output, 0, 0),
-            Action::Aa8 => write_abort(&mut self.output, 2, violation.reason()),
-            // One at a time: a peer that does not read its answers gets no further ones.
-            Action::Aa7 if self.output.is_empty() => {
-                write_abort(&mut self.output, 2, violation.reason());
-                return None;
-            }
-            _ => return None,
-        }
-        Some(Event::Violated(violation))
-    }
+fn is_store(request: &Request) -> bool {
+    request.operation.command_field == command_field::C_STORE_RQ
 }
 
 #[cfg(test)]

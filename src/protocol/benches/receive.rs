@@ -70,6 +70,7 @@ fn association() -> Association {
         strict: false,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
+        storage_commitment: false,
         transfer_syntax_preference: vec![],
     }));
     let request = Pdu::AssociationRQ(AssociationRQ {

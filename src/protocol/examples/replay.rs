@@ -39,6 +39,7 @@ fn understood(bytes: &[u8]) -> String {
         strict: false,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
+        storage_commitment: false,
         transfer_syntax_preference: Vec::new(),
     }));
     let mut out = String::new();

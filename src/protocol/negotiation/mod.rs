@@ -6,22 +6,25 @@ use dicom_ul::pdu::{
 };
 
 use crate::syntaxes::{
-    APPLICATION_CONTEXT, AbstractSyntax, VERIFICATION, is_standard_transfer_syntax, is_uid, unpadded,
+    APPLICATION_CONTEXT, AbstractSyntax, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, STORAGE_COMMITMENT,
+    VERIFICATION, is_standard_transfer_syntax, is_uid, unpadded,
 };
 
 mod contexts;
+pub(crate) mod items;
 mod policy;
 mod refused;
 mod request;
 mod user_information;
 
-use contexts::Context;
-pub(crate) use contexts::Contexts;
+pub(crate) use contexts::{Context, Contexts};
+pub use items::RequestFault;
 pub use policy::Policy;
 pub use refused::{ContextRefusal, RefusedContexts};
+pub use request::AeTitles;
 pub(crate) use request::read_request;
-pub use request::{AeTitles, RequestFault};
 pub use user_information::UserIdentity;
+pub(crate) use user_information::peer_implementation;
 use user_information::{answer_user_information, positive};
 
 /// A request as it arrived, for the caller's decision.
@@ -126,7 +129,7 @@ impl Negotiated {
 
     /// Whether a context is accepted on which instances can be stored.
     pub(crate) fn can_store(&self) -> bool {
-        self.contexts.iter().any(|context| &*context.abstract_syntax != VERIFICATION)
+        self.contexts.iter().any(|context| is_for_storage(&context.abstract_syntax))
     }
 
     /// Turns accepted contexts down whose abstract syntax is `denied`: user-rejection (PS3.8 §9.3.3.2). They are added to `refused`.
@@ -140,6 +143,11 @@ impl Negotiated {
             result.reason = reason_of(ContextRefusal::AccessRule);
         }
     }
+}
+
+/// Whether instances can be stored on an accepted context of the abstract syntax.
+pub(crate) fn is_for_storage(abstract_syntax: &str) -> bool {
+    abstract_syntax != VERIFICATION && abstract_syntax != STORAGE_COMMITMENT
 }
 
 /// Applies `policy` to a request.
@@ -156,8 +164,9 @@ pub(crate) fn negotiate(policy: &Policy, rq: AssociationRQ) -> Result<Negotiated
     if policy.require_called_ae_title && unpadded(&rq.called_ae_title) != policy.ae_title {
         return Err(Rejection::CalledAeTitle);
     }
-    let (contexts, results, contexts_refused) = answer_contexts(policy, &rq.presentation_contexts);
+    let (mut contexts, results, contexts_refused) = answer_contexts(policy, &rq.presentation_contexts);
     let user = answer_user_information(policy, &contexts, &rq.user_variables);
+    user.roles_denied().for_each(|sop_class| contexts.deny_scp(sop_class));
     Ok(Negotiated {
         request: AssociateRequest {
             calling_ae_title: unpadded(&rq.calling_ae_title).to_owned(),
@@ -215,6 +224,8 @@ fn answer_contexts(
                 let accepted = Context {
                     abstract_syntax: unpadded(&context.abstract_syntax).into(),
                     transfer_syntax: unpadded(&uid).into(),
+                    is_scu: false,
+                    is_scp: true,
                 };
                 contexts.insert(context.id, accepted);
             }
@@ -240,6 +251,9 @@ fn choose(policy: &Policy, context: &PresentationContextProposed) -> Result<Stri
         return Err(ContextRefusal::InvalidId); // PS3.8 §9.3.2.2: odd integers only
     }
     let abstract_syntax = unpadded(&context.abstract_syntax);
+    if abstract_syntax == STORAGE_COMMITMENT {
+        return if policy.storage_commitment { choose_readable(context) } else { Err(ContextRefusal::AbstractSyntax) };
+    }
     if AbstractSyntax::of(abstract_syntax) != AbstractSyntax::Verification && !policy.stores(abstract_syntax) {
         return Err(ContextRefusal::AbstractSyntax);
     }
@@ -258,6 +272,12 @@ fn choose(policy: &Policy, context: &PresentationContextProposed) -> Result<Stri
         .or_else(|| acceptable().next())
         .cloned()
         .ok_or(ContextRefusal::TransferSyntaxes)
+}
+
+/// The transfer syntax of a context whose datasets this node reads and writes itself.
+fn choose_readable(context: &PresentationContextProposed) -> Result<String, ContextRefusal> {
+    let readable = |uid: &&String| matches!(unpadded(uid), IMPLICIT_VR_LITTLE_ENDIAN | EXPLICIT_VR_LITTLE_ENDIAN);
+    context.transfer_syntaxes.iter().find(readable).cloned().ok_or(ContextRefusal::TransferSyntaxes)
 }
 
 #[cfg(test)]

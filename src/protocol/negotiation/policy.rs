@@ -24,6 +24,8 @@ pub struct Policy {
     pub accept_unknown_sop_classes: bool,
     /// Whether transfer syntaxes outside the standard are stored too.
     pub accept_unknown_transfer_syntaxes: bool,
+    /// Whether contexts of the Storage Commitment Push Model are accepted, and its N-ACTION is served (PS3.4 annex J).
+    pub storage_commitment: bool,
     /// Transfer syntax UIDs to choose first, best first; where none of them is proposed, the requestor's order decides.
     pub transfer_syntax_preference: Vec<String>,
 }

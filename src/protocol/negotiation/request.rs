@@ -3,35 +3,15 @@
 //! Items of unrecognized types are ignored (PS3.8 §9.3.1), and so is what cannot be read of a presentation context or of the user
 //! information: the association does without it. Only a request whose items run past its end is malformed.
 
-use dicom_ul::pdu::{
-    AssociationRQ, PresentationContextProposed, RequestorRoles, UserIdentity, UserIdentityType, UserVariableItem,
-};
+use dicom_ul::pdu::{AssociationRQ, PresentationContextProposed};
 
+use super::items::{Items, RequestFault, item, split, text, trimmed, user_variable};
 use crate::framing::PDU_HEADER;
 use crate::syntaxes::unpadded;
 
 const CALLED_AE_TITLE: usize = 4;
 const CALLING_AE_TITLE: usize = 20;
 const AE_TITLE_BYTES: usize = 16;
-/// Bytes of the fixed fields between the header and the items.
-const FIXED_BYTES: usize = 68;
-/// Type, a reserved byte and the length of an item or sub-item.
-const ITEM_HEADER: usize = 4;
-
-mod item {
-    pub(super) const APPLICATION_CONTEXT: u8 = 0x10;
-    pub(super) const PRESENTATION_CONTEXT: u8 = 0x20;
-    pub(super) const ABSTRACT_SYNTAX: u8 = 0x30;
-    pub(super) const TRANSFER_SYNTAX: u8 = 0x40;
-    pub(super) const USER_INFORMATION: u8 = 0x50;
-    pub(super) const MAXIMUM_LENGTH: u8 = 0x51;
-    pub(super) const IMPLEMENTATION_CLASS_UID: u8 = 0x52;
-    pub(super) const ROLE_SELECTION: u8 = 0x54;
-    pub(super) const IMPLEMENTATION_VERSION_NAME: u8 = 0x55;
-    pub(super) const SOP_CLASS_EXTENDED: u8 = 0x56;
-    pub(super) const USER_IDENTITY: u8 = 0x58;
-}
-
 /// The AE titles of a request, without padding. Strings of a peer: escape them before printing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AeTitles {
@@ -64,33 +44,9 @@ impl AeTitles {
     }
 }
 
-/// Why an A-ASSOCIATE-RQ cannot be decoded. Offsets are from the first byte of its PDU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum RequestFault {
-    /// The PDU ends before its items begin.
-    #[error("its fixed fields end at byte {bytes} of {}", PDU_HEADER + FIXED_BYTES)]
-    FixedFields {
-        /// Bytes of the PDU.
-        bytes: usize,
-    },
-    /// An item runs past the end of the PDU.
-    #[error("item {item_type:#04x} at byte {offset} takes {bytes} bytes, {left} are left")]
-    Item {
-        /// Its type.
-        item_type: u8,
-        /// Where it begins.
-        offset: usize,
-        /// Its length, header included.
-        bytes: usize,
-        /// Bytes of the PDU from there on.
-        left: usize,
-    },
-}
-
 /// Reads a whole PDU.
 pub(crate) fn read_request(pdu: &[u8], titles: &AeTitles) -> Result<AssociationRQ, RequestFault> {
-    let parts = pdu.get(PDU_HEADER..).and_then(|rest| rest.split_at_checked(FIXED_BYTES));
-    let (fixed, items) = parts.ok_or(RequestFault::FixedFields { bytes: pdu.len() })?;
+    let (fixed, items) = split(pdu)?;
     let mut request = AssociationRQ {
         protocol_version: u16::from_be_bytes([fixed[0], fixed[1]]),
         calling_ae_title: titles.calling.clone(),
@@ -100,13 +56,7 @@ pub(crate) fn read_request(pdu: &[u8], titles: &AeTitles) -> Result<AssociationR
         user_variables: Vec::new(),
     };
     for item in Items(items) {
-        let past_end = |Overrun { item_type, bytes, left }| RequestFault::Item {
-            item_type,
-            offset: pdu.len() - left,
-            bytes,
-            left,
-        };
-        match item.map_err(past_end)? {
+        match item.map_err(|overrun| overrun.in_pdu(pdu))? {
             (item::APPLICATION_CONTEXT, value) => request.application_context_name = text(value),
             (item::PRESENTATION_CONTEXT, value) => request.presentation_contexts.extend(presentation_context(value)),
             (item::USER_INFORMATION, value) => {
@@ -116,39 +66,6 @@ pub(crate) fn read_request(pdu: &[u8], titles: &AeTitles) -> Result<AssociationR
         }
     }
     Ok(request)
-}
-
-/// An item that runs past the end of its field.
-struct Overrun {
-    item_type: u8,
-    /// Its length, header included.
-    bytes: usize,
-    /// Bytes of the field from its begin on.
-    left: usize,
-}
-
-/// The items of a field, by type and value; an error for one that runs past the end, which is the last. Zeros at the end are padding.
-struct Items<'a>(&'a [u8]);
-
-impl<'a> Iterator for Items<'a> {
-    type Item = Result<(u8, &'a [u8]), Overrun>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let field = std::mem::take(&mut self.0);
-        if field.iter().all(|byte| *byte == 0) {
-            return None;
-        }
-        let value_bytes = match field {
-            [_, _, l1, l0, ..] => usize::from(u16::from_be_bytes([*l1, *l0])),
-            _ => 0,
-        };
-        let bytes = ITEM_HEADER + value_bytes;
-        let Some((item, rest)) = field.split_at_checked(bytes) else {
-            return Some(Err(Overrun { item_type: field[0], bytes, left: field.len() }));
-        };
-        self.0 = rest;
-        Some(Ok((item[0], &item[ITEM_HEADER..])))
-    }
 }
 
 /// PS3.8 §9.3.2.2. A context without an abstract syntax has an empty one, which is not supported. Without an ID it cannot be answered.
@@ -165,61 +82,12 @@ fn presentation_context(value: &[u8]) -> Option<PresentationContextProposed> {
     Some(context)
 }
 
-/// PS3.7 §D.3.3, PS3.8 §D.1.
-fn user_variable((item_type, value): (u8, &[u8])) -> Option<UserVariableItem> {
-    Some(match item_type {
-        item::MAXIMUM_LENGTH => UserVariableItem::MaxLength(u32::from_be_bytes(*value.first_chunk()?)),
-        item::IMPLEMENTATION_CLASS_UID => UserVariableItem::ImplementationClassUID(trimmed(value)),
-        item::IMPLEMENTATION_VERSION_NAME => UserVariableItem::ImplementationVersionName(trimmed(value)),
-        item::ROLE_SELECTION => {
-            let (uid, roles) = field(value)?;
-            let &[scu, scp] = roles.first_chunk()?;
-            UserVariableItem::ScuScpRoleSelectionSubItem(trimmed(uid), RequestorRoles { scu: scu != 0, scp: scp != 0 })
-        }
-        item::SOP_CLASS_EXTENDED => {
-            let (uid, information) = field(value)?;
-            UserVariableItem::SopClassExtendedNegotiationSubItem(trimmed(uid), information.to_vec())
-        }
-        item::USER_IDENTITY => {
-            let (&[identity_type, response_requested], fields) = value.split_first_chunk()?;
-            let identity_type = match identity_type {
-                1 => UserIdentityType::Username,
-                2 => UserIdentityType::UsernamePassword,
-                3 => UserIdentityType::KerberosServiceTicket,
-                4 => UserIdentityType::SamlAssertion,
-                5 => UserIdentityType::Jwt,
-                _ => return None,
-            };
-            let (primary, rest) = field(fields)?;
-            let (secondary, _) = field(rest)?;
-            let identity =
-                UserIdentity::new(response_requested == 1, identity_type, primary.to_vec(), secondary.to_vec());
-            UserVariableItem::UserIdentityItem(identity)
-        }
-        other => UserVariableItem::Unknown(other, value.to_vec()),
-    })
-}
-
-/// A field behind its length of two bytes, and the bytes behind it.
-fn field(value: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = value.split_first_chunk()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
-}
-
-fn trimmed(value: &[u8]) -> String {
-    text(value).trim().to_owned()
-}
-
-/// Bytes of ISO 8859-1, of which the default repertoire is a part.
-fn text(value: &[u8]) -> String {
-    value.iter().map(|byte| char::from(*byte)).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use dicom_ul::pdu::{Pdu, read_pdu, write_pdu};
+    use dicom_ul::pdu::{Pdu, RequestorRoles, UserIdentity, UserIdentityType, UserVariableItem, read_pdu, write_pdu};
     use proptest::prelude::*;
 
+    use super::super::items::FIXED_BYTES;
     use super::*;
 
     fn ours(pdu: &[u8]) -> Option<AssociationRQ> {

@@ -1,4 +1,4 @@
-use super::user_information::{ASYNC_OPERATIONS_WINDOW, USER_IDENTITY_RESPONSE};
+use super::items::item::{ASYNC_OPERATIONS_WINDOW, USER_IDENTITY_RESPONSE};
 use super::*;
 use dicom_ul::pdu::{RequestorRoles, UserIdentity, UserIdentityType, UserVariableItem};
 
@@ -18,6 +18,7 @@ fn policy() -> Policy {
         strict: false,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
+        storage_commitment: false,
         transfer_syntax_preference: vec![],
     }
 }

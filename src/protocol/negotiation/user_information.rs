@@ -5,13 +5,10 @@ use std::collections::HashSet;
 use dicom_ul::pdu::{self, RequestorRoles, UserIdentityType, UserVariableItem};
 
 use super::contexts::Contexts;
+use super::items::item;
 use super::policy::Policy;
 use crate::syntaxes::unpadded;
 use crate::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
-
-/// Item types that `dicom_ul` passes through undecoded.
-pub(super) const ASYNC_OPERATIONS_WINDOW: u8 = 0x53;
-pub(super) const USER_IDENTITY_RESPONSE: u8 = 0x59;
 
 /// A user name, and the passcode if one is given. Bytes of a peer; neither is shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +39,16 @@ pub(super) struct UserInformation {
     pub(super) asks_confirmation: bool,
 }
 
+impl UserInformation {
+    /// The SOP classes of which the requestor does not take the role of an SCU.
+    pub(super) fn roles_denied(&self) -> impl Iterator<Item = &str> {
+        self.answer.iter().filter_map(|item| match item {
+            UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles) if !roles.scu => Some(uid.as_str()),
+            _ => None,
+        })
+    }
+}
+
 /// Answers the user information of a request (PS3.7 Annex D.3.3). Every item is answered once, however often it is asked, so the
 /// answer has room in its 16-bit length.
 pub(super) fn answer_user_information(
@@ -63,7 +70,7 @@ pub(super) fn answer_user_information(
             UserVariableItem::MaxLength(length) => peer_max_pdu_length = *length,
             UserVariableItem::ImplementationClassUID(uid) => class_uid = uid,
             UserVariableItem::ImplementationVersionName(name) => version_name = name,
-            UserVariableItem::Unknown(ASYNC_OPERATIONS_WINDOW, fields) => {
+            UserVariableItem::Unknown(item::ASYNC_OPERATIONS_WINDOW, fields) => {
                 window = answer_async_operations(policy, fields).or(window);
             }
             UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles) if roles_unanswered.remove(unpadded(uid)) => {
@@ -92,21 +99,22 @@ pub(super) fn answer_user_information(
 }
 
 /// Both names, cut to the lengths they may have (PS3.7 §D.3.3.2).
-fn peer_implementation(class_uid: &str, version_name: &str) -> String {
+pub(crate) fn peer_implementation(class_uid: &str, version_name: &str) -> String {
     let class_uid = unpadded(class_uid).chars().take(64);
     let version_name = unpadded(version_name).chars().take(16);
     let both: String = class_uid.chain([' ']).chain(version_name).collect();
     both.trim_matches(' ').to_owned()
 }
 
-/// PS3.7 §D.3.3.4: we are an SCP and nothing else, so the requestor may be the SCU and not the SCP.
+/// PS3.7 §D.3.3.4: we are an SCP and nothing else, so the requestor may be the SCU and not the SCP. That holds for storage commitment too: its
+/// SCP, who sends the N-EVENT-REPORT, is this node.
 fn answer_roles(uid: &str, asked: &RequestorRoles) -> UserVariableItem {
     let roles = RequestorRoles { scu: asked.scu, scp: false };
     UserVariableItem::ScuScpRoleSelectionSubItem(unpadded(uid).to_owned(), roles)
 }
 
-/// PS3.7 §D.3.3.3: operations invoked and performed, two bytes each; 0 asks for no limit. We invoke nothing, so "performed"
-/// is never more than 1.
+/// PS3.7 §D.3.3.3: operations invoked and performed, two bytes each; 0 asks for no limit. We invoke one
+/// operation at a time, so "performed" is never more than 1.
 fn answer_async_operations(policy: &Policy, fields: &[u8]) -> Option<(u16, UserVariableItem)> {
     let &[i1, i0, p1, p0] = fields else {
         return None;
@@ -115,7 +123,7 @@ fn answer_async_operations(policy: &Policy, fields: &[u8]) -> Option<(u16, UserV
     let invoked = within(u16::from_be_bytes([i1, i0]), policy.async_operations.max(1));
     let performed = within(u16::from_be_bytes([p1, p0]), 1);
     let answer = [invoked.to_be_bytes(), performed.to_be_bytes()].concat();
-    Some((invoked, UserVariableItem::Unknown(ASYNC_OPERATIONS_WINDOW, answer)))
+    Some((invoked, UserVariableItem::Unknown(item::ASYNC_OPERATIONS_WINDOW, answer)))
 }
 
 /// PS3.7 §D.3.3.7: the user is named by a user name, with or without a passcode. A ticket or assertion would need an answer we
@@ -131,5 +139,5 @@ fn user_identity(asked: &pdu::UserIdentity) -> Option<UserIdentity> {
 
 /// PS3.7 §D.3.3.7.2: the user was verified. An association whose user is not right is rejected.
 pub(super) fn positive() -> UserVariableItem {
-    UserVariableItem::Unknown(USER_IDENTITY_RESPONSE, vec![0, 0])
+    UserVariableItem::Unknown(item::USER_IDENTITY_RESPONSE, vec![0, 0])
 }

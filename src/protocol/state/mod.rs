@@ -1,5 +1,15 @@
-//! The PS3.8 §9.2 state table, complete, as data: [`action`] looks up the action (`AA-8`, `AR-4`), [`Action::next`] the next state. This node is
-//! always the acceptor and never requests a release, so it reaches six of the thirteen states: Sta1, Sta2, Sta3, Sta6, Sta8 and Sta13.
+//! The PS3.8 §9.2 state table, complete, as data: [`action`] looks up the action (`AA-8`, `AR-4`), [`Action::next`] the next state. As an acceptor
+//! this node never requests a release, so it reaches six of the thirteen states: Sta1, Sta2, Sta3, Sta6, Sta8 and Sta13. As a requestor it
+//! reaches all but those that are an acceptor's: Sta2, Sta3, Sta10 and Sta12.
+
+/// The side of an association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that was called.
+    Acceptor,
+    /// The one that called.
+    Requestor,
+}
 
 /// A state of an association (PS3.8 §9.2.1), in the order of the table's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,8 +211,8 @@ pub fn action(state: State, input: Input) -> Option<Action> {
 }
 
 impl Action {
-    /// The state the action leads to (PS3.8 §9.2.2), at the acceptor where the standard tells the two sides apart.
-    pub fn next(self) -> State {
+    /// The state the action leads to on that side (PS3.8 §9.2.2).
+    pub fn next(self, side: Side) -> State {
         match self {
             Self::Ae4 | Self::Ar3 | Self::Ar5 | Self::Aa2 | Self::Aa3 | Self::Aa4 | Self::Aa5 => State::Sta1,
             Self::Ae5 => State::Sta2,
@@ -212,6 +222,7 @@ impl Action {
             Self::Ae3 | Self::Ae7 | Self::Dt1 | Self::Dt2 => State::Sta6,
             Self::Ar1 | Self::Ar6 => State::Sta7,
             Self::Ar2 | Self::Ar7 => State::Sta8,
+            Self::Ar8 if side == Side::Requestor => State::Sta9,
             Self::Ar8 => State::Sta10,
             Self::Ar9 => State::Sta11,
             Self::Ar10 => State::Sta12,

@@ -96,14 +96,13 @@ fn every_cell_is_the_standards() {
     }
 }
 
-#[test]
-fn an_acceptor_that_asks_for_nothing_meets_six_states() {
-    let asked_for = [I::RequestAssociation, I::TransportConfirmed, I::RequestRelease];
+/// The states that a side meets from Sta1 on without the inputs that it never gives.
+fn met(side: Side, never: &[Input]) -> Vec<State> {
     let mut met = vec![Sta1];
     let mut at = 0;
     while let Some(&state) = met.get(at) {
-        for input in INPUTS.into_iter().filter(|input| !asked_for.contains(input)) {
-            match action(state, input).map(Action::next) {
+        for input in INPUTS.into_iter().filter(|input| !never.contains(input)) {
+            match action(state, input).map(|action| action.next(side)) {
                 Some(next) if !met.contains(&next) => met.push(next),
                 _ => {}
             }
@@ -111,5 +110,17 @@ fn an_acceptor_that_asks_for_nothing_meets_six_states() {
         at += 1;
     }
     met.sort_by_key(|state| *state as usize);
-    assert_eq!(met, [Sta1, Sta2, Sta3, Sta6, Sta8, Sta13]);
+    met
+}
+
+#[test]
+fn an_acceptor_that_asks_for_nothing_meets_six_states() {
+    let never = [I::RequestAssociation, I::TransportConfirmed, I::RequestRelease];
+    assert_eq!(met(Side::Acceptor, &never), [Sta1, Sta2, Sta3, Sta6, Sta8, Sta13]);
+}
+
+#[test]
+fn a_requestor_meets_all_states_but_the_acceptors() {
+    let met = met(Side::Requestor, &[I::TransportIndicated, I::Accept, I::Reject]);
+    assert_eq!(met, [Sta1, Sta4, Sta5, Sta6, Sta7, Sta8, Sta9, Sta11, Sta13]);
 }

@@ -33,6 +33,7 @@ pub(super) fn policy() -> Policy {
         strict: false,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
+        storage_commitment: false,
         transfer_syntax_preference: vec![],
     }
 }

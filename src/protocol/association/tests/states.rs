@@ -168,6 +168,7 @@ fn operation() -> Operation {
         command_field: 1,
         sop_class_uid: CT.into(),
         sop_instance_uid: b"1.2".to_vec(),
+        action_type: None,
     }
 }
 
