@@ -256,10 +256,12 @@ impl Observer {
         None
     }
 
-    /// Has a request for storage commitment reported now, and for as long as a new one. False: there is no such request. `None`: the record does
-    /// not answer.
-    pub async fn retry_commitment(&self, _id: i64, _by: &Operator) -> Option<bool> {
-        None
+    /// Has a request for storage commitment reported now, and for as long as a new one. False: there is no such request.
+    ///
+    /// # Errors
+    /// Why that is not possible now.
+    pub async fn retry_commitment(&self, _id: i64, _by: &Operator) -> Result<bool, String> {
+        Err("this node serves no storage commitment".to_owned())
     }
 
     /// Records the outcome of a reload of the configuration, for the metrics.

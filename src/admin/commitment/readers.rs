@@ -25,8 +25,8 @@ pub(in crate::admin) enum RequestError {
     Off,
     #[error("the record of commitment requests is unavailable: {reason}; {remedy}")]
     Unavailable { reason: String, remedy: String },
-    #[error("the record of commitment requests does not answer: see the log of the node")]
-    NoAnswer,
+    #[error("the request is not retried: {0}")]
+    NotRetried(String),
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error("{source}{}", advice(.source))]
@@ -74,8 +74,7 @@ impl Requests {
         by: &Operator,
     ) -> Result<Option<CommitmentDetail>, RequestError> {
         let path = self.readable()?;
-        let is_known = self.observer.retry_commitment(id, by).await.ok_or(RequestError::NoAnswer)?;
-        if !is_known {
+        if !self.observer.retry_commitment(id, by).await.map_err(RequestError::NotRetried)? {
             return Ok(None);
         }
         self.ask(path, move |reader| look::one(reader, id)).await
