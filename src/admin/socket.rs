@@ -242,15 +242,9 @@ fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) ->
         Ask::StartCatalogue { work } => {
             found(readers.start(work, operator), |asked| Answer::StartCatalogue(Box::new(asked)))
         }
-        Ask::Commitments(search) => {
-            found(runtime.block_on(requests.page(search, operator)), |page| Answer::Commitments(Box::new(page)))
-        }
-        Ask::Commitment { id } => {
-            found(runtime.block_on(requests.one(id, operator)), |one| Answer::Commitment(one.map(Box::new)))
-        }
-        Ask::RetryCommitment { id } => {
-            found(runtime.block_on(requests.retry(id, operator)), |one| Answer::Commitment(one.map(Box::new)))
-        }
+        Ask::Commitments(search) => found(runtime.block_on(requests.page(search, operator)), Answer::Commitments),
+        Ask::Commitment { id } => found(runtime.block_on(requests.one(id, operator)), Answer::of_commitment),
+        Ask::RetryCommitment { id } => found(runtime.block_on(requests.retry(id, operator)), Answer::of_commitment),
         Ask::Allocator | Ask::Purge | Ask::Profile { .. } => {
             Answer::Refused("this is not asked of the node".to_owned())
         }

@@ -107,7 +107,7 @@ pub(crate) enum Answer {
     Instances(Option<Box<Instances>>),
     Catalogue(Box<CatalogueState>),
     StartCatalogue(Box<WorkAsked>),
-    Commitments(Box<Commitments>),
+    Commitments(Commitments),
     /// To a question for it, and to its retry. `None`: it is not known.
     Commitment(Option<Box<CommitmentDetail>>),
     History(Vec<Second>),
@@ -125,6 +125,12 @@ pub(crate) enum Answer {
     },
     /// The reason of a refusal, as text.
     Refused(String),
+}
+
+impl Answer {
+    pub(super) fn of_commitment(found: Option<CommitmentDetail>) -> Self {
+        Self::Commitment(found.map(Box::new))
+    }
 }
 
 /// The memory of the process, from the allocator's sizes of blocks to the control group.

@@ -143,12 +143,9 @@ impl Client {
 
     /// A page of the requests of storage commitment.
     pub(super) fn commitments(&self, search: CommitmentSearch) -> Result<Commitments, AskError> {
-        self.query(
-            Ask::Commitments(search),
-            |answer| {
-                if let Answer::Commitments(found) = answer { Ok(*found) } else { Err(answer) }
-            },
-        )
+        self.query(Ask::Commitments(search), |answer| {
+            if let Answer::Commitments(found) = answer { Ok(found) } else { Err(answer) }
+        })
     }
 
     /// The request of that number.

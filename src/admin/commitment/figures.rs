@@ -8,7 +8,9 @@ use tidegate_actors::{CommitmentCondition, Observer};
 use crate::admin::page::{Page, SECONDS};
 
 pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt::Result {
-    let (Some(state), Some(durations)) = (observer.commitment(), observer.commitment_durations()) else { return Ok(()) };
+    let (Some(state), Some(durations)) = (observer.commitment(), observer.commitment_durations()) else {
+        return Ok(());
+    };
     let name = state.condition.name();
     let conditions = CommitmentCondition::NAMES.map(|of| ([of], u64::from(of == name)));
     page.gauges("commitment_condition", "1 for the condition of storage commitment", None, &["condition"], conditions)?;
@@ -30,10 +32,15 @@ pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt
     page.gauge("commitment_retrying", help, None, state.retrying)?;
     let help = "Pending requests whose peer has no address and no open association";
     page.gauge("commitment_without_address", help, None, state.without_address)?;
-    let age = state.oldest_pending.map_or(0.0, |since| {
-        SystemTime::now().duration_since(since).unwrap_or_default().as_secs_f64()
-    });
+    let age = state
+        .oldest_pending
+        .map_or(0.0, |since| SystemTime::now().duration_since(since).unwrap_or_default().as_secs_f64());
     page.gauge("commitment_oldest_pending", "Age of the oldest pending request; 0 without one", SECONDS, age)?;
-    page.gauge("commitment_calls", "Associations that the node has requested, to report", None, state.calls.len() as u64)?;
+    page.gauge(
+        "commitment_calls",
+        "Associations that the node has requested, to report",
+        None,
+        state.calls.len() as u64,
+    )?;
     page.distribution("commitment_report_duration", "From the response to a request to its report", &durations)
 }

@@ -31,7 +31,10 @@ pub(crate) enum SearchError {
 impl CommitmentSearch {
     /// Its conditions for the audit, as a query string has them.
     pub(super) fn conditions(&self) -> String {
-        self.state.as_deref().filter(|state| ["pending", "failed"].contains(state)).map_or_else(String::new, |state| format!("state={state}"))
+        self.state
+            .as_deref()
+            .filter(|state| ["pending", "failed"].contains(state))
+            .map_or_else(String::new, |state| format!("state={state}"))
     }
 
     pub(super) fn read(&self) -> Result<(Filter, Option<i64>, u32), SearchError> {

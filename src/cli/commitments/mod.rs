@@ -72,7 +72,12 @@ pub(super) fn commitments(args: CommitmentsArgs) -> Exit {
     let done = match command {
         None => {
             let state = if pending { Some("pending") } else { failed.then_some("failed") };
-            list(reach, CommitmentSearch { state: state.map(str::to_owned), ..CommitmentSearch::default() }, limit, json)
+            list(
+                reach,
+                CommitmentSearch { state: state.map(str::to_owned), ..CommitmentSearch::default() },
+                limit,
+                json,
+            )
         }
         Some(CommitmentsCommand::Show { id }) => one(reach, id, json),
         Some(CommitmentsCommand::Retry { id }) => retry(reach, id, json),

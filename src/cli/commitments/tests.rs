@@ -186,7 +186,8 @@ pub(in crate::cli) fn widest() -> String {
     for (number, title) in (0..).zip(titles()) {
         let id = record.asks(&title, ADDRESS, &uid(number), &long);
         record.evaluated(id, 120);
-        let why = "the association was rejected: the calling AE title is not recognised by the modality at that address";
+        let why =
+            "the association was rejected: the calling AE title is not recognised by the modality at that address";
         record.requests.record_attempt(id, Attempt::Failed { status: Some(0x0110), why }, MADE_MS).unwrap();
     }
     let ones = record.ids.iter().map(|id| text::commitment(&record.one(*id), COLUMNS));

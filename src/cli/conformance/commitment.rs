@@ -68,7 +68,9 @@ const STATUSES: [(&str, &str); 9] = [
 
 fn reason(reason: FailureReason) -> String {
     let when = match reason {
-        FailureReason::ProcessingFailure => "the file cannot be read or is not whole, or it could not be looked up in time",
+        FailureReason::ProcessingFailure => {
+            "the file cannot be read or is not whole, or it could not be looked up in time"
+        }
         FailureReason::NoSuchObjectInstance => "no such instance is stored",
         FailureReason::ClassInstanceConflict => "it is stored with another SOP class",
         FailureReason::ReferencedSopClassNotSupported => "the SOP class is not stored by this node",

@@ -3,9 +3,7 @@
 use tidegate_actors::AccessSettings;
 use tidegate_protocol::registry::{Registered, storage_sop_classes, transfer_syntaxes};
 use tidegate_protocol::syntaxes::{APPLICATION_CONTEXT, VERIFICATION};
-use tidegate_protocol::{
-    ErrorComment, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Rejection, Status,
-};
+use tidegate_protocol::{ErrorComment, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Rejection, Status};
 use tidegate_storage::{Duplicates, Durability};
 
 use super::commitment;
@@ -54,7 +52,8 @@ fn overview(subject: &Subject<'_>) -> String {
         version = env!("CARGO_PKG_VERSION"),
         head = head(["Service", "SCU", "SCP"]),
         rows = rows.concat(),
-        commits = if is_committing { "says by Storage Commitment which it has" } else { "offers no Storage Commitment" },
+        commits =
+            if is_committing { "says by Storage Commitment which it has" } else { "offers no Storage Commitment" },
     )
 }
 
@@ -221,7 +220,10 @@ fn network(subject: &Subject<'_>) -> String {
             row(["Associations as acceptor at one time", &most]),
             row(["Associations as initiator", &commitment::initiator(subject)]),
             row(["Longest PDU received", &size_text(policy.max_pdu_length.into())]),
-            row(["Longest PDU sent", "a response and its command set, below 4 KiB; a storage commitment report, in PDUs of the peer's length"]),
+            row([
+                "Longest PDU sent",
+                "a response and its command set, below 4 KiB; a storage commitment report, in PDUs of the peer's length"
+            ]),
             row([
                 "Operations outstanding, when the requestor negotiates a window",
                 &policy.async_operations.to_string()
