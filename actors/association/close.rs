@@ -29,6 +29,7 @@ impl Connection {
         };
         self.session.end();
         self.inbound.discard();
+        self.commitment.end();
         if let Some(trail) = &self.node.env.gauges.audit {
             self.record.report(&self.peer, trail);
         }

@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::arrival::Arrival;
 use super::clock::Clock;
+use super::commitment::Commitment;
 use super::end::End;
 use super::env::Env;
 use super::io::Io;
@@ -48,6 +49,7 @@ pub(crate) struct Connection {
     pub(super) session: Session,
     pub(super) inbound: Inbound<StoreRequest>,
     pub(super) handoffs: Handoffs<Request>,
+    pub(super) commitment: Commitment,
     pub(super) clock: Clock,
     pub(super) record: Record,
     pub(super) leases: Leases,
@@ -65,6 +67,7 @@ impl Connection {
             session: Session::new(node.live.associations.policy.clone()),
             inbound: Inbound::new(ingest.clone()),
             handoffs: Handoffs::new(ingest),
+            commitment: Commitment::new(),
             clock: Clock::new(&node.live.associations, Instant::now()),
             record: Record::new(activity),
             leases: Leases::new(arrival.holder, arrival.place, arrival.assignment, arrival.floor),
@@ -125,11 +128,11 @@ impl Connection {
             }
             return self.flush().await.is_err().then_some(End::ConnectionLost);
         }
-        if self.session.is_releasing() && self.handoffs.is_empty() {
+        if self.session.is_releasing() && self.handoffs.is_empty() && self.commitment.recording() == 0 {
             self.session.answer_release();
             return Some(End::Released);
         }
-        let idle = !self.inbound.is_receiving() && self.handoffs.is_empty();
+        let idle = !self.inbound.is_receiving() && self.handoffs.is_empty() && !self.commitment.is_busy();
         let phase = self.node.phase();
         if phase == Phase::Aborting || (phase == Phase::Draining && idle) {
             self.session.abort();
@@ -180,6 +183,7 @@ impl Connection {
     /// Records a message, for the log line about the end of this association.
     pub(super) fn note(&mut self, kind: MessageKind) {
         self.record.note(kind);
+        self.commitment.note();
         if let Some(Injected::Hold(bytes)) = fault::point("association") {
             self.leases.hold_for_test(bytes);
         }
@@ -209,8 +213,11 @@ impl Connection {
                 }
             }
             // The policy accepts no context of storage commitment yet.
-            Event::ActionRequested(_) | Event::EventReported(_) => {}
+            Event::ActionRequested(request) => self.on_action_request(request),
+            Event::Fragment(fragment) if self.commitment.is_arriving() => self.on_action_fragment(&fragment),
             Event::Fragment(fragment) => return self.on_fragment(fragment).await,
+            Event::DatasetComplete if self.commitment.is_arriving() => self.complete_action(),
+            Event::EventReported(response) => self.on_report_response(&response),
             Event::DatasetComplete => return Box::pin(self.complete()).await,
             Event::Echoed => {
                 debug!(peer = %self.peer.address, "c-echo");
@@ -226,6 +233,7 @@ impl Connection {
             }
             Event::ReleaseRequested => {
                 self.inbound.discard();
+                self.commitment.end();
                 self.session.begin_release();
             }
             Event::PeerAborted(abort) => {
@@ -302,9 +310,9 @@ fn kind_of(event: &Event) -> MessageKind {
         Event::Fragment(_) => MessageKind::Fragment,
         Event::DatasetComplete => MessageKind::DatasetEnd,
         Event::Rejected(_)
-        | Event::NotDicom(_)
         | Event::ActionRequested(_)
         | Event::EventReported(_)
+        | Event::NotDicom(_)
         | Event::Echoed
         | Event::OperationRefused(_)
         | Event::ReleaseRequested

@@ -8,6 +8,7 @@ use tidegate_storage::{Instance, Placement};
 use tokio::sync::watch;
 
 use super::passcodes::PasscodeQueue;
+use crate::commitment;
 use crate::committed::Sinks;
 use crate::gauges::Gauges;
 use crate::ingest::Ingest;
@@ -29,6 +30,8 @@ pub(crate) struct Env {
     pub(crate) placement: Placement,
     pub(crate) sinks: Sinks,
     pub(crate) passcodes: Arc<PasscodeQueue>,
+    /// Storage commitment; `None`: there is none without the catalogue.
+    pub(crate) commitment: Option<Arc<commitment::Shared>>,
 }
 
 impl Env {

@@ -1,12 +1,13 @@
 //! An association: one actor for each connection.
 //!
 //! Invariant: a C-STORE is answered with success only after a writer's outcome. The association owns the socket, speaks through
-//! `tidegate_protocol`, and is a source of datasets for [`crate::ingest`]. A `Connection` is composed of nine parts, each with its own
-//! state: node, peer, io, session, inbound, handoffs, clock, record, leases.
+//! `tidegate_protocol`, and is a source of datasets for [`crate::ingest`]. A `Connection` is composed of ten parts, each with its own
+//! state: node, peer, io, session, inbound, handoffs, commitment, clock, record, leases.
 
 mod arrival;
 mod clock;
 mod close;
+mod commitment;
 mod connection;
 mod deviations;
 mod end;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tidegate_access::rules::Criterion;
 use tidegate_access::{Granted, Users};
 use tidegate_memory::Stage;
-use tidegate_protocol::syntaxes::VERIFICATION;
+use tidegate_protocol::syntaxes::{STORAGE_COMMITMENT, VERIFICATION};
 use tidegate_protocol::{AssociateRequest, ContextRefusal, RefusedContexts, Rejection, UserIdentity};
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -124,6 +124,7 @@ impl Connection {
         let rule = self.rule().map(str::to_owned);
         self.peer.accepted(rule);
         self.session.accept(request.async_operations);
+        self.open_line();
         self.node.env.gauges.counters.associations_accepted.increment();
         self.node.env.gauges.record(|| AuditEvent::Associated { peer: self.peer.for_audit() });
         self.record.accepted(self.peer.address, &self.peer.calling_ae_title, &self.peer.called_ae_title);
@@ -224,7 +225,12 @@ impl Connection {
             return Err(Refused::denied(rejection, rule.map_or("no access rule allows it".to_owned(), by_rule)));
         }
         let peer = &self.peer;
-        let denied = |sop_class: &str| sop_class != VERIFICATION && peer.is_denied(sop_class);
+        let may_ask_commitment = peer.may_ask_commitment(&access);
+        let denied = |sop_class: &str| match sop_class {
+            VERIFICATION => false,
+            STORAGE_COMMITMENT => !may_ask_commitment,
+            sop_class => peer.is_denied(sop_class),
+        };
         self.session.reject_contexts(denied, &mut request.contexts_refused);
         request.contexts_accepted -= request.contexts_refused.count(ContextRefusal::AccessRule);
         self.identify(&access, request.user_identity.take()).await?;

@@ -122,6 +122,12 @@ impl Peer {
         self.granted.as_ref().is_none_or(|granted| granted.sop_class(sop_class).is_err())
     }
 
+    /// Whether the access rule of the association allows it to ask for storage commitment.
+    pub(crate) fn may_ask_commitment(&self, access: &AccessSettings) -> bool {
+        let rule = self.granted.as_ref().and_then(Granted::association);
+        rule.and_then(|index| access.terms.get(index)).is_none_or(|terms| terms.commitment)
+    }
+
     /// The placement of instances of the SOP class; `None`: that of the store's settings.
     pub(crate) fn placement(&self, access: &AccessSettings, sop_class: &str) -> Option<Arc<Placement>> {
         let index = self.granted.as_ref()?.sop_class(sop_class).ok()??;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::UnixTime;
 use tidegate_access::{Granted, Refused};
-use tidegate_protocol::syntaxes::VERIFICATION;
+use tidegate_protocol::syntaxes::{STORAGE_COMMITMENT, VERIFICATION};
 use tidegate_storage::Placement;
 use tracing::warn;
 
@@ -172,7 +172,8 @@ impl Connection {
     }
 
     fn compare_placements(&self, granted: &Granted, new: &AccessSettings) -> Result<(), Change> {
-        for sop_class in self.session.abstract_syntaxes().filter(|sop_class| *sop_class != VERIFICATION) {
+        let is_stored = |sop_class: &&str| ![VERIFICATION, STORAGE_COMMITMENT].contains(sop_class);
+        for sop_class in self.session.abstract_syntaxes().filter(is_stored) {
             let index = granted.sop_class(sop_class).map_err(|_| Change::SopClass)?;
             let after = index.and_then(|index| new.terms.get(index)?.placement.clone());
             let before = self.peer.placement(&self.node.live.access, sop_class);

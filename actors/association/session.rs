@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use tidegate_protocol::commitment::Encoding;
 use tidegate_protocol::state::State;
 use tidegate_protocol::{
-    AeTitles, Association, ErrorComment, Event, Operation, Policy, RefusedContexts, Rejection, Status,
+    ActionStatus, AeTitles, Association, CannotSend, ErrorComment, Event, Operation, Policy, RefusedContexts,
+    Rejection, Status,
 };
 
 /// The association as negotiated, and its phase.
@@ -111,6 +113,36 @@ impl Session {
     /// As [`Association::respond`].
     pub(super) fn respond(&mut self, operation: &Operation, status: Status, comment: &ErrorComment) {
         self.protocol.respond(operation, status, comment);
+    }
+
+    /// As [`Association::respond_action`].
+    pub(super) fn respond_action(&mut self, operation: &Operation, status: ActionStatus, comment: &ErrorComment) {
+        self.protocol.respond_action(operation, status, comment);
+    }
+
+    /// The encoding of reports; `None`: none can be sent on this association.
+    pub(super) fn report_encoding(&self) -> Option<Encoding> {
+        self.protocol.report_context().and_then(|(_, transfer_syntax)| Encoding::of(transfer_syntax))
+    }
+
+    /// As [`Association::is_reporting`].
+    pub(super) fn is_reporting(&self) -> bool {
+        self.protocol.is_reporting()
+    }
+
+    /// As [`Association::begin_event_report`].
+    pub(super) fn begin_event_report(&mut self, event_type: u16) -> Result<(), CannotSend> {
+        self.protocol.begin_event_report(event_type).map(drop)
+    }
+
+    /// As [`Association::push_report`].
+    pub(super) fn push_report(&mut self, bytes: &[u8]) {
+        self.protocol.push_report(bytes);
+    }
+
+    /// As [`Association::end_report`].
+    pub(super) fn end_report(&mut self) {
+        self.protocol.end_report();
     }
 
     /// Begins the release: nothing more is read, and the A-RELEASE-RP follows the responses to all operations.

@@ -47,7 +47,8 @@ impl Connection {
         }
         let look = self.until_look(is_owed, began);
         let is_established = self.session.is_established();
-        let (mut arrived, mut is_time_up, mut wish) = (None, false, None);
+        let (mut arrived, mut is_time_up, mut wish, mut said) = (None, false, None, None);
+        let is_idle = !is_owed && !self.inbound.is_receiving() && self.handoffs.is_empty();
         tokio::select! {
             biased; // received bytes come before the timer
             Some(returned) = self.handoffs.next(), if !self.handoffs.is_empty() => {
@@ -58,11 +59,15 @@ impl Connection {
             }
             () = self.node.changed(is_established) => {}
             asked = self.record.wish() => wish = Some(asked),
+            something = self.commitment.next(is_idle), if is_established => said = Some(something),
             read = self.io.read(target, &mut self.inbound), if reading => arrived = Some(read),
             () = sleep_until(began + look), if reading => is_time_up = true,
         }
         if let Some(wish) = wish {
             return Box::pin(self.on_wish(wish)).await;
+        }
+        if let Some(said) = said {
+            return Box::pin(self.on_said(said)).await;
         }
         if !reading {
             return None;
@@ -139,7 +144,7 @@ impl Connection {
     }
 
     pub(super) fn may_read(&self) -> bool {
-        self.session.may_read(self.handoffs.len())
+        self.session.may_read(self.handoffs.len() + self.commitment.recording())
     }
 
     /// The longest wait before the next look at the timers.

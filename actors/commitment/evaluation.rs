@@ -64,9 +64,7 @@ pub(super) struct Evaluation {
 
 /// What a step came to.
 pub(super) enum Step {
-    /// References from this position on are needed.
-    References(u32),
-    /// It goes on.
+    /// It goes on, perhaps with the next references.
     More,
     /// These outcomes are to be noted.
     Outcomes(Vec<(u32, Outcome)>),
@@ -107,7 +105,7 @@ impl Evaluation {
 
     /// Looks at files for a while.
     pub(super) fn step(&mut self, survey: &Survey, buffer: &mut [u8]) -> Step {
-        let Some(chunk) = &mut self.chunk else { return Step::References(self.position) };
+        let Some(chunk) = &mut self.chunk else { return Step::More };
         let began = Instant::now();
         while chunk.at.0 < chunk.references.len() {
             chunk.look(self.terms, survey, buffer, &mut self.doubtful);

@@ -49,7 +49,6 @@ pub(super) enum Question {
 /// The outcome of a request when its report begins.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Begun {
-    pub(crate) instances: u32,
     pub(crate) committed: u32,
     pub(crate) refused: u32,
 }
@@ -131,8 +130,7 @@ pub(crate) struct Unreadable;
 impl Dataset {
     pub(crate) fn new(ticket: &Ticket, begun: Begun, encoding: Encoding, retrieve_ae_title: &str) -> Self {
         let mut head = Vec::new();
-        let terms =
-            Terms { transaction_uid: &ticket.transaction_uid, retrieve_ae_title: Some(retrieve_ae_title) };
+        let terms = Terms { transaction_uid: &ticket.transaction_uid, retrieve_ae_title: Some(retrieve_ae_title) };
         let writer = EventInformation::begin(&mut head, encoding, &terms);
         let pass = if begun.refused > 0 { Pass::Failed } else { Pass::Committed };
         Self { writer, begun, pass, position: 0, written: 0, head }

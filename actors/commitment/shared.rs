@@ -1,12 +1,12 @@
 //! What the child, the associations, the calls and the observers share.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use tidegate_commitment::{Asked, FailureReason, Peer, Retried};
+use tidegate_commitment::{Asked, FailureReason, Peer, Retried, Summary};
 use tidegate_protocol::ActionStatus;
 use tokio::sync::{Notify, oneshot};
 
@@ -29,7 +29,23 @@ pub(super) const MAX_FAILURES: usize = 32;
 pub(crate) struct Submission {
     pub(crate) asked: Asked,
     pub(crate) references: References,
-    pub(crate) reply: oneshot::Sender<Result<i64, NotRecorded>>,
+    pub(crate) reply: oneshot::Sender<Result<Recorded, NotRecorded>>,
+}
+
+/// A request that is durable, and whose response is not on the socket yet. Until this is dropped, no report of it is sent.
+pub(crate) struct Recorded {
+    pub(crate) request: i64,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let mut waiting = self.shared.waiting.lock();
+        waiting.unanswered.remove(&self.request);
+        waiting.has_news = true;
+        drop(waiting);
+        self.shared.woken.notify_one();
+    }
 }
 
 /// Why a request was not recorded.
@@ -48,12 +64,15 @@ pub(super) struct Order {
 
 /// A report that is being sent.
 pub(super) struct Sending {
-    pub(super) peer: Peer,
     /// The association on which it is sent; `None`: a call.
     pub(super) line: Option<u64>,
     pub(super) question: Option<Question>,
     pub(super) ended: Option<Ended>,
     pub(super) call: Option<Call>,
+    /// An attempt has failed before.
+    pub(super) is_retry: bool,
+    /// What is reported, once that is known.
+    pub(super) summary: Option<Summary>,
 }
 
 /// What waits for the child.
@@ -63,6 +82,10 @@ pub(super) struct Waiting {
     pub(super) orders: Vec<Order>,
     pub(super) sending: HashMap<i64, Sending>,
     pub(super) lines: HashMap<u64, Line>,
+    /// Requests whose responses are not on the socket yet.
+    pub(super) unanswered: HashSet<i64>,
+    /// A report that had no way may have one now.
+    pub(super) has_news: bool,
     /// Peers that have opened an association since the child looked.
     pub(super) arrived: Vec<Peer>,
 }
@@ -105,13 +128,7 @@ pub(super) struct Seen {
 
 impl Shared {
     pub(crate) fn new(path: PathBuf, live: Arc<Live>) -> Arc<Self> {
-        Arc::new(Self {
-            path,
-            live,
-            waiting: Mutex::default(),
-            woken: Notify::new(),
-            figures: Figures::default(),
-        })
+        Arc::new(Self { path, live, waiting: Mutex::default(), woken: Notify::new(), figures: Figures::default() })
     }
 
     /// Has a request recorded.
@@ -154,6 +171,12 @@ impl Shared {
         }
     }
 
+    /// Says that a request is durable.
+    pub(super) fn recorded(self: &Arc<Self>, request: i64) -> Recorded {
+        self.waiting.lock().unanswered.insert(request);
+        Recorded { request, shared: self.clone() }
+    }
+
     pub(super) fn open_line(&self, association: u64, line: Line) {
         let mut waiting = self.waiting.lock();
         waiting.arrived.push(line.peer.clone());
@@ -163,14 +186,20 @@ impl Shared {
     }
 
     pub(super) fn line_ready(&self, association: u64) {
-        if let Some(line) = self.waiting.lock().lines.get_mut(&association) {
+        let mut waiting = self.waiting.lock();
+        if let Some(line) = waiting.lines.get_mut(&association) {
             line.is_ready = true;
         }
+        waiting.has_news = true;
+        drop(waiting);
         self.woken.notify_one();
     }
 
     pub(super) fn close_line(&self, association: u64) {
-        self.waiting.lock().lines.remove(&association);
+        let mut waiting = self.waiting.lock();
+        waiting.lines.remove(&association);
+        waiting.has_news = true;
+        drop(waiting);
         self.woken.notify_one();
     }
 

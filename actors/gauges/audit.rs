@@ -102,6 +102,15 @@ pub enum AuditEvent {
         /// What for.
         query: AuditQuery,
     },
+    /// A peer asked for storage commitment, or was answered.
+    Commitment {
+        /// The peer. A report has no port of it.
+        peer: AuditPeer,
+        /// Transaction UID of the request.
+        transaction_uid: String,
+        /// What happened.
+        step: CommitmentStep,
+    },
     /// A peer was denied access.
     Denied {
         /// The identity that the peer claims.
@@ -166,6 +175,7 @@ impl AuditEvent {
             | Self::Transferred { peer, .. }
             | Self::Replaced { peer, .. }
             | Self::KeptBoth { peer, .. }
+            | Self::Commitment { peer, .. }
             | Self::Denied { peer, .. } => AuditSource::Peer(Source::of(peer.address.ip())),
         }
     }
@@ -181,6 +191,7 @@ impl AuditEvent {
             | Self::Transferred { .. }
             | Self::Replaced { .. }
             | Self::KeptBoth { .. }
+            | Self::Commitment { .. }
             | Self::Operated { .. }
             | Self::Queried { .. } => None,
         }
@@ -207,6 +218,25 @@ pub struct AuditStudy {
     pub patient_id: String,
     /// SOP Class UIDs, each with its number of stored instances.
     pub sop_classes: Vec<(String, u64)>,
+}
+
+/// A step of storage commitment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitmentStep {
+    /// The request was recorded.
+    Requested {
+        /// Instances that it names.
+        instances: u64,
+    },
+    /// The peer has taken the report.
+    Reported {
+        /// Instances that the node has taken responsibility for.
+        committed: u32,
+        /// Those that it has not.
+        failed: u32,
+    },
+    /// The report was given up.
+    GivenUp,
 }
 
 /// The reason to deny a peer access.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tidegate_commitment::Retried;
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::snapshot::unattributed;
 use tidegate_memory::{AllocatorStatistics, Holder, Level, Location, MemorySnapshot, StageBytes};
@@ -246,22 +247,23 @@ impl Observer {
         Some(self.0.catalogue.as_ref()?.ask(request))
     }
 
-    /// The state of storage commitment; `None`: it is off.
+    /// The state of storage commitment; `None`: there is none without the catalogue.
     pub fn commitment(&self) -> Option<CommitmentState> {
-        None
+        self.0.commitment.as_ref().map(|commitment| commitment.state())
     }
 
-    /// From the response to a request for storage commitment to its report; `None`: it is off.
-    pub fn commitment_durations(&self) -> Option<Distribution> {
-        None
+    /// The times from requests for storage commitment to their reports; `None` without the catalogue.
+    pub fn commitment_delays(&self) -> Option<Distribution> {
+        self.0.commitment.as_ref().map(|commitment| commitment.delays().read())
     }
 
-    /// Has a request for storage commitment reported now, and for as long as a new one. False: there is no such request.
+    /// Has a request for storage commitment evaluated and reported again. `None`: there is no storage commitment without the catalogue.
     ///
     /// # Errors
-    /// Why that is not possible now.
-    pub async fn retry_commitment(&self, _id: i64, _by: &Operator) -> Result<bool, String> {
-        Err("this node serves no storage commitment".to_owned())
+    /// Why that is not possible now, for people.
+    pub async fn retry_commitment(&self, request: i64) -> Option<Result<Retried, String>> {
+        let commitment = self.0.commitment.clone()?;
+        Some(commitment.retry(request).await)
     }
 
     /// Records the outcome of a reload of the configuration, for the metrics.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::shared::Shared;
 use crate::association;
 use crate::catalogue::actor::CatalogueActor;
+use crate::commitment::actor::CommitmentActor;
 use crate::fault::fault_points;
 use crate::gauges::observer::Observer;
 use crate::gauges::statistics;
@@ -33,6 +34,7 @@ pub(crate) fn specs(
     let associations = Arc::new(shared.association_env());
     let mut specs = vec![statistics_spec(shared)];
     specs.extend(catalogue_spec(shared));
+    specs.extend(commitment_spec(shared));
     specs.extend(sockets.plain.map(|socket| listener_spec("listener", Port::Plain, shared, &associations, socket)));
     specs.extend(sockets.tls.map(|socket| listener_spec("listener-tls", Port::Tls, shared, &associations, socket)));
     specs.extend((0..writers as u32).map(|index| writer_spec(index, shared)));
@@ -61,6 +63,21 @@ fn catalogue_spec(shared: &Arc<Shared>) -> Option<ChildSpec> {
         }))
     };
     let spec = ChildSpec::permanent("catalogue".to_owned(), Group::Catalogue, make, HeldWork::default);
+    Some(ChildSpec { restart: Restart::Transient, ..spec })
+}
+
+fn commitment_spec(shared: &Arc<Shared>) -> Option<ChildSpec> {
+    shared.commitment.as_ref()?;
+    let shared = shared.clone();
+    let make = move |liveness| {
+        let env = shared.commitment_env();
+        Ok(ChildActor::new(&shared.gauges.counters, move || async move {
+            if let Some(env) = env {
+                CommitmentActor::new(env, liveness).run().await;
+            }
+        }))
+    };
+    let spec = ChildSpec::permanent("commitment".to_owned(), Group::Commitment, make, HeldWork::default);
     Some(ChildSpec { restart: Restart::Transient, ..spec })
 }
 

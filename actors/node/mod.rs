@@ -265,7 +265,8 @@ impl Node {
     }
 
     async fn wait_for_associations(&self, patience: Duration) {
-        wait_until(patience, || self.shared.admission.open() == 0).await;
+        let calls = || self.shared.commitment.as_ref().map_or(0, |commitment| commitment.calls());
+        wait_until(patience, || self.shared.admission.open() == 0 && calls() == 0).await;
     }
 
     /// Waits until the audit has written its last messages, for a bounded time.
@@ -278,6 +279,9 @@ impl Node {
         self.shared.passcodes.release();
         if let Some(catalogue) = &self.shared.catalogue {
             catalogue.clear();
+        }
+        if let Some(commitment) = &self.shared.commitment {
+            commitment.clear();
         }
         wait_until(LAST_GRACE, || self.shared.gauges.counters.actors.get() == 0 && self.shared.budget.held() == 0)
             .await;

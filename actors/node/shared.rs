@@ -15,6 +15,7 @@ use super::phase::Phase;
 use super::settings::{AssociationSettings, CatalogueSettings, LiveSettings};
 use crate::association::{self, PasscodeQueue};
 use crate::catalogue::{self, CatalogueSink, RootDisk};
+use crate::commitment;
 use crate::committed::{Sink, Sinks};
 use crate::elements::Catalogued;
 use crate::gauges::Gauges;
@@ -24,6 +25,9 @@ use crate::network::listener;
 use crate::supervision::supervisor;
 use crate::supervision::threads::AssociationThreads;
 use crate::writer;
+
+/// The record of commitment requests, below the root. It is not derived from anything, so it is where the instances are.
+const COMMITMENTS: &str = ".tidegate/commitments.sqlite";
 
 /// The state that the parts of a node share. The node, the statistics actor and the [`Observer`](crate::gauges::observer::Observer) hold
 /// all of it, because they report on every part. Each other actor gets an environment with the parts that it uses.
@@ -48,6 +52,8 @@ pub struct Shared {
     pub(crate) passcodes: Arc<PasscodeQueue>,
     /// The catalogue, if there is one.
     pub(crate) catalogue: Option<Arc<catalogue::Shared>>,
+    /// Storage commitment; `None`: there is none without the catalogue.
+    pub(crate) commitment: Option<Arc<commitment::Shared>>,
 }
 
 impl Shared {
@@ -72,14 +78,18 @@ impl Shared {
         budget.number_accounts_from(store.first_association());
         let catalogue = catalogue.map(|settings| catalogue::Shared::new(settings, &budget));
         sinks.extend(catalogue.iter().map(|shared| Arc::new(CatalogueSink::new(shared.clone())) as Arc<dyn Sink>));
+        let live = Arc::new(Live::new(live));
+        let settings = live.get();
+        let of_root = store.settings().root.join(COMMITMENTS);
+        let commitment = catalogue.as_ref().map(|_| commitment::Shared::new(of_root, live.clone()));
         let shared = Self {
             passcodes: Arc::new(PasscodeQueue::new(&budget)),
-            mailbox: Arc::new(WriterMailbox::new(live.writers.mailbox_capacity, writers, gauges.latencies.clone())),
+            mailbox: Arc::new(WriterMailbox::new(settings.writers.mailbox_capacity, writers, gauges.latencies.clone())),
             gauges,
             store: store.clone(),
             started: SystemTime::now(),
             budget,
-            admission: Arc::new(Admission::new(limits_of(&live.associations))),
+            admission: Arc::new(Admission::new(limits_of(&settings.associations))),
             threads: Arc::new(AssociationThreads::new(association_threads)),
             phase: watch::Sender::new(Phase::Serving),
             pressure: watch::Sender::new(Level::Normal),
@@ -88,7 +98,8 @@ impl Shared {
             placement: store.settings().placement(),
             sinks: Sinks::new(sinks),
             catalogue,
-            live: Arc::new(Live::new(live)),
+            commitment,
+            live,
         };
         shared.apply_limits();
         Ok(shared)
@@ -136,6 +147,7 @@ impl Shared {
             placement: self.placement.clone(),
             sinks: self.sinks.clone(),
             passcodes: self.passcodes.clone(),
+            commitment: self.commitment.clone(),
         }
     }
 
@@ -177,6 +189,23 @@ impl Shared {
             is_measured: Box::new(move || node.baseline.is_set()),
             root_id: Box::new(move || Ok((of_root.root_id()?, of_root.settings().root.clone()))),
             open_disk: Box::new(move || RootDisk::new(&store, keeps_patients)),
+        })
+    }
+
+    /// The environment of storage commitment, if there is one.
+    pub(crate) fn commitment_env(self: &Arc<Self>) -> Option<commitment::actor::Env> {
+        let (shared, catalogue) = (self.commitment.clone()?, self.catalogue.clone()?);
+        let node = self.clone();
+        Some(commitment::actor::Env {
+            shared,
+            store: self.store.clone(),
+            catalogue,
+            mailbox: self.mailbox.clone(),
+            gauges: self.gauges.clone(),
+            budget: self.budget.clone(),
+            threads: self.threads.clone(),
+            phase: self.phase.subscribe(),
+            is_measured: Box::new(move || node.baseline.is_set()),
         })
     }
 

@@ -17,7 +17,7 @@ pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 pub(crate) enum Restart {
     /// Restarted after every end, unless it was asked to stop.
     Permanent,
-    /// Restarted after an abnormal end: the catalogue, and surfaces for operators.
+    /// Restarted after an abnormal end: the catalogue, storage commitment, and surfaces for operators.
     Transient,
     /// Never restarted: associations.
     Temporary,
@@ -41,6 +41,8 @@ pub enum Group {
     Statistics,
     /// The catalogue. It stops after the writers, whose last instances it enters.
     Catalogue,
+    /// Storage commitment. It stops after the associations and the writers, as what they hand to it has to be recorded.
+    Commitment,
     /// The writers.
     Writers,
     /// The threads that serve associations.
@@ -62,14 +64,22 @@ pub(crate) enum Escalation {
 
 impl Group {
     /// Every group, in start order.
-    pub const ALL: [Self; 6] =
-        [Self::Statistics, Self::Catalogue, Self::Writers, Self::AssociationThreads, Self::Listener, Self::Admin];
+    pub const ALL: [Self; 7] = [
+        Self::Statistics,
+        Self::Catalogue,
+        Self::Commitment,
+        Self::Writers,
+        Self::AssociationThreads,
+        Self::Listener,
+        Self::Admin,
+    ];
 
     /// Name in metrics and lists.
     pub fn name(self) -> &'static str {
         match self {
             Self::Statistics => "statistics",
             Self::Catalogue => "catalogue",
+            Self::Commitment => "commitment",
             Self::Writers => "writers",
             Self::AssociationThreads => "association_threads",
             Self::Listener => "listener",
@@ -81,7 +91,7 @@ impl Group {
     pub(crate) fn escalation(self) -> Escalation {
         match self {
             Self::Statistics | Self::Writers | Self::AssociationThreads | Self::Listener => Escalation::Node,
-            Self::Catalogue | Self::Admin => Escalation::Group,
+            Self::Catalogue | Self::Commitment | Self::Admin => Escalation::Group,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::unprintable::is_unprintable;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tidegate_actors::gauges::audit::{
-    AuditEvent, AuditPeer, AuditQuery, AuditRecord, AuditStudy, Denial, Operation, Operator,
+    AuditEvent, AuditPeer, AuditQuery, AuditRecord, AuditStudy, CommitmentStep, Denial, Operation, Operator,
 };
 
 /// The node, as messages name it.
@@ -38,6 +38,8 @@ const BEGIN: Kind = Kind { id: ("110102", "Begin Transferring DICOM Instances"),
 const TRANSFERRED: Kind = Kind { id: ("110104", "DICOM Instances Transferred"), type_code: None, action: 'C' };
 const REPLACED: Kind = Kind { id: ("110103", "DICOM Instances Accessed"), type_code: None, action: 'U' };
 const KEPT_BOTH: Kind = Kind { action: 'C', ..REPLACED };
+/// The standard has no message for storage commitment: the node has looked at the instances.
+const COMMITMENT: Kind = Kind { action: 'R', ..REPLACED };
 const RESTRICTED: Kind =
     Kind { id: ("110113", "Security Alert"), type_code: Some(("110132", "Use of Restricted Function")), action: 'E' };
 const CONFIGURED: Kind =
@@ -97,12 +99,39 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
             out.event(&KEPT_BOTH, &at, Outcome::Success, "instances stored beside others with the same UIDs");
             out.transfer(peer, study, origin);
         }
+        AuditEvent::Commitment { peer, transaction_uid, step } => {
+            let (outcome, described) = committed(*step, transaction_uid);
+            out.event(&COMMITMENT, &at, outcome, &described);
+            out.peer(peer, SOURCE);
+            out.node(origin, DESTINATION);
+            out.source(origin);
+        }
         AuditEvent::Operated { operator, operation } => out.operated(operator, operation, &at, origin),
         AuditEvent::Queried { operator, query } => out.queried(operator, query, record.count, &at, origin),
         AuditEvent::Denied { peer, denial } => out.denied(peer, denial, record.count, &at, origin),
     }
     out.0.push_str("</AuditMessage>");
     out.0
+}
+
+/// A step of storage commitment.
+fn committed(step: CommitmentStep, transaction_uid: &str) -> (Outcome, String) {
+    match step {
+        CommitmentStep::Requested { instances } => (
+            Outcome::Success,
+            format!("storage commitment of {instances} instances requested, transaction {transaction_uid}"),
+        ),
+        CommitmentStep::Reported { committed, failed } => {
+            let outcome = if failed == 0 { Outcome::Success } else { Outcome::MinorFailure };
+            let described = format!(
+                "storage commitment of {committed} instances reported, and {failed} failed, transaction {transaction_uid}"
+            );
+            (outcome, described)
+        }
+        CommitmentStep::GivenUp => {
+            (Outcome::SeriousFailure, format!("report of storage commitment given up, transaction {transaction_uid}"))
+        }
+    }
 }
 
 /// The description of a message that stands for several events.

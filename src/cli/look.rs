@@ -176,7 +176,7 @@ pub(super) fn catalogue(status: &Status) -> String {
 
 /// Storage commitment: whether reports reach the modalities.
 pub(super) fn commitment(status: &Status) -> String {
-    let Some(health) = &status.commitment else { return "off".to_owned() };
+    let Some(health) = &status.commitment else { return "none without a catalogue".to_owned() };
     if let (Some(reason), Some(remedy)) = (&health.reason, &health.remedy) {
         return format!("UNAVAILABLE: {}; {}", safe(reason), safe(remedy));
     }

@@ -200,6 +200,7 @@ fn ae_title(raw: &Raw, checks: &mut Checks<'_>) -> String {
 fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
     let ae_title = ae_title(raw, checks);
     let require_called_ae_title = raw.node.require_called_ae_title;
+    let storage_commitment = raw.commitment.enabled && raw.catalogue.path.trim() != "off";
     let raw = &raw.associations;
     if !raw.transfer_syntax_preference.iter().all(|uid| is_uid(uid)) {
         checks.refuse(
@@ -223,7 +224,7 @@ fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
         strict: raw.strict,
         accept_unknown_sop_classes: raw.accept_unknown_sop_classes,
         accept_unknown_transfer_syntaxes: raw.accept_unknown_transfer_syntaxes,
-        storage_commitment: false,
+        storage_commitment,
         transfer_syntax_preference: raw.transfer_syntax_preference.clone(),
     }
 }

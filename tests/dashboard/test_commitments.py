@@ -116,7 +116,7 @@ def test_it_fits_a_phone_and_is_read_in_the_dark(node, ct, browse, width, dark):
 
 
 def test_a_node_without_it_has_no_panel(start_node, browse):
-    node = start_node(commitment__enabled="false")
+    node = start_node(catalogue__path="off")
     browser = ready(browse(node.url + "/", token=token(node)))
     assert not browser.find_element(By.ID, "commitments-panel").is_displayed()
     status, _, body = node.get("/api/commitments", **node.operator)

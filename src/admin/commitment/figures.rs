@@ -8,7 +8,7 @@ use tidegate_actors::{CommitmentCondition, Observer};
 use crate::admin::page::{Page, SECONDS};
 
 pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt::Result {
-    let (Some(state), Some(durations)) = (observer.commitment(), observer.commitment_durations()) else {
+    let (Some(state), Some(durations)) = (observer.commitment(), observer.commitment_delays()) else {
         return Ok(());
     };
     let name = state.condition.name();

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use tidegate_actors::gauges::audit::{AuditQuery, Operator};
+use tidegate_actors::gauges::audit::{AuditQuery, Operation, Operator};
 use tidegate_actors::{CommitmentCondition, Observer};
-use tidegate_commitment::{Reader, Remedy};
+use tidegate_commitment::{Reader, Remedy, Retried};
 
 use super::look::{self, LookError};
 use super::model::{CommitmentDetail, Commitments};
@@ -21,7 +21,7 @@ pub(in crate::admin) struct Requests {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::admin) enum RequestError {
-    #[error("storage commitment is off: see [commitment] enabled, and [catalogue] path")]
+    #[error("there is no storage commitment without the catalogue: set [catalogue] path = \"auto\" and start the node again")]
     Off,
     #[error("the record of commitment requests is unavailable: {reason}; {remedy}")]
     Unavailable { reason: String, remedy: String },
@@ -74,9 +74,11 @@ impl Requests {
         by: &Operator,
     ) -> Result<Option<CommitmentDetail>, RequestError> {
         let path = self.readable()?;
-        if !self.observer.retry_commitment(id, by).await.map_err(RequestError::NotRetried)? {
+        let retried = self.observer.retry_commitment(id).await.ok_or(RequestError::Off)?;
+        if retried.map_err(RequestError::NotRetried)? == Retried::Unknown {
             return Ok(None);
         }
+        self.observer.record_operation(Operation::RetryCommitment(id), by);
         self.ask(path, move |reader| look::one(reader, id)).await
     }
 

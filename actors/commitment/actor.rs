@@ -1,0 +1,347 @@
+//! The child that owns the record of requests: it makes them durable, evaluates them, and gives out their reports. It sleeps until something is
+//! there for it.
+//!
+//! A call of the file blocks this thread, as long as its disk does, and so does reading a stored file. So the child has no heartbeat, as the
+//! catalogue has none.
+
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Actor;
+use futures_util::FutureExt;
+use tidegate_commitment::{Request, State};
+use tidegate_memory::MemoryBudget;
+use tidegate_storage::Store;
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+
+use super::caller::{Caller, CallerEnv, Order as CallOrder};
+use super::files::{Files, IsMeasured};
+use super::record::{Record, now_ms};
+use super::report::Question;
+use super::routes::{Route, Routes, Way};
+use super::shared::{Sending, Shared, Waiting};
+use super::tasks::{Task, Tasks};
+use crate::catalogue;
+use crate::fault;
+use crate::gauges::Gauges;
+use crate::mailbox::WriterMailbox;
+use crate::node::phase::Phase;
+use crate::supervision::liveness::Liveness;
+use crate::supervision::threads::AssociationThreads;
+
+/// Requests that are looked at in a turn.
+const TURN: usize = 16;
+/// The longest sleep: the clock may be set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// After so long without work, memory is given back.
+const REST: Duration = Duration::from_secs(1);
+/// Between two looks for requests that are kept no longer.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// What the child uses of the node.
+pub(crate) struct Env {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) store: Store,
+    pub(crate) catalogue: Arc<catalogue::Shared>,
+    pub(crate) mailbox: Arc<WriterMailbox>,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) budget: MemoryBudget,
+    pub(crate) threads: Arc<AssociationThreads>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) is_measured: IsMeasured,
+}
+
+/// The child.
+pub(crate) struct CommitmentActor {
+    pub(super) shared: Arc<Shared>,
+    pub(super) gauges: Arc<Gauges>,
+    pub(super) record: Record,
+    pub(super) tasks: Tasks,
+    pub(super) routes: Routes,
+    pub(super) files: Files,
+    pub(super) catalogue: Arc<catalogue::Shared>,
+    pub(super) mailbox: Arc<WriterMailbox>,
+    budget: MemoryBudget,
+    threads: Arc<AssociationThreads>,
+    phase: watch::Receiver<Phase>,
+    /// When requests that were due lately were first seen, by a clock that nobody sets.
+    pub(super) seen_at: HashMap<i64, Instant>,
+    /// When outcomes were concluded lately.
+    pub(super) concluded_at: HashMap<i64, Instant>,
+    /// Pending requests of which an attempt has failed, and those without a way, as far as this process knows.
+    pub(super) retrying: HashSet<i64>,
+    pub(super) nowhere: HashSet<i64>,
+    calls: Vec<CallOrder>,
+    next_thread: usize,
+    /// When requests are looked at next.
+    pub(super) look_at: Instant,
+    prune_at: Instant,
+    worked_at: Instant,
+    /// Dropped last.
+    liveness: Liveness,
+}
+
+impl CommitmentActor {
+    pub(crate) fn new(env: Env, liveness: Liveness) -> Self {
+        let Env { shared, store, catalogue, mailbox, gauges, budget, threads, phase, is_measured } = env;
+        let now = Instant::now();
+        Self {
+            record: Record::new(shared.clone()),
+            tasks: Tasks::default(),
+            routes: Routes::default(),
+            files: Files::new(store, catalogue.settings.path.clone(), budget.clone(), is_measured),
+            shared,
+            gauges,
+            catalogue,
+            mailbox,
+            budget,
+            threads,
+            phase,
+            seen_at: HashMap::new(),
+            concluded_at: HashMap::new(),
+            retrying: HashSet::new(),
+            nowhere: HashSet::new(),
+            calls: Vec::new(),
+            next_thread: 0,
+            look_at: now,
+            prune_at: now + PRUNE_INTERVAL,
+            worked_at: now,
+            liveness,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        self.liveness.ready();
+        loop {
+            self.turn();
+            self.start_calls();
+            tokio::select! {
+                biased;
+                () = self.liveness.stop_requested() => break,
+                () = self.until_due() => {}
+            }
+            fault::point("commitment");
+            tokio::task::yield_now().await;
+        }
+        self.turn(); // the reports that have ended
+        self.liveness.finish();
+    }
+
+    async fn until_due(&self) {
+        if !self.tasks.is_empty() {
+            return;
+        }
+        let mut at = self.look_at.min(self.prune_at);
+        if !self.record.is_open() {
+            at = self.record.retry_at().unwrap_or(at);
+        }
+        if self.files.are_open() {
+            at = at.min(self.worked_at + REST);
+        }
+        tokio::select! {
+            () = sleep_until(at.into()) => {}
+            () = self.shared.woken() => {}
+        }
+    }
+
+    fn turn(&mut self) {
+        self.record.open_if_due();
+        let has_news = std::mem::take(&mut self.shared.waiting.lock().has_news);
+        let has_changed = has_news | self.accept() | self.carry_out() | self.end_reports() | self.greet();
+        self.answer_questions();
+        if !self.tasks.is_empty() {
+            self.worked_at = Instant::now();
+            self.step();
+        }
+        let now = Instant::now();
+        if has_changed || now >= self.look_at {
+            self.look();
+            self.note_figures();
+        }
+        if now >= self.prune_at {
+            let has_more = self.record.attempt(|requests| requests.prune(now_ms())).unwrap_or(false);
+            self.prune_at = now + if has_more { Duration::from_millis(50) } else { PRUNE_INTERVAL };
+        }
+        if self.tasks.is_empty() && self.files.are_open() && self.worked_at.elapsed() >= REST {
+            self.files.close();
+            self.record.rest();
+        }
+    }
+
+    /// Makes the requests durable that wait for it. Whether there were any.
+    fn accept(&mut self) -> bool {
+        let submissions = std::mem::take(&mut self.shared.waiting.lock().submissions);
+        let are_there = !submissions.is_empty();
+        for submission in submissions {
+            let recorded = self.record.accept(&submission);
+            if let Ok(id) = recorded {
+                self.shared.figures.received.increment();
+                self.seen_at.insert(id, Instant::now());
+                self.tasks.push(Task::first(id, self.terms()));
+            }
+            let shared = &self.shared;
+            let _ = submission.reply.send(recorded.map(|id| shared.recorded(id))); // whoever asked may have left
+        }
+        are_there
+    }
+
+    /// Does what operators want. Whether there was anything.
+    fn carry_out(&mut self) -> bool {
+        let orders = std::mem::take(&mut self.shared.waiting.lock().orders);
+        let are_there = !orders.is_empty();
+        for order in orders {
+            self.forget(order.request);
+            let retried = self.record.attempt(|requests| requests.retry(order.request, now_ms()));
+            let retried = retried.ok_or_else(|| "the record of commitment requests cannot be used".to_owned());
+            let _ = order.reply.send(retried);
+        }
+        are_there
+    }
+
+    /// Peers that have come: what waits for them is due. Whether there were any.
+    fn greet(&mut self) -> bool {
+        let mut arrived = std::mem::take(&mut self.shared.waiting.lock().arrived);
+        arrived.sort_unstable();
+        arrived.dedup();
+        let has_pending = self.shared.figures.seen.lock().pending > 0;
+        if has_pending {
+            for peer in &arrived {
+                self.record.attempt(|requests| requests.hasten(peer, now_ms()));
+            }
+        }
+        !arrived.is_empty()
+    }
+
+    /// Answers the senders of reports.
+    fn answer_questions(&mut self) {
+        let questions: Vec<(i64, Question)> = {
+            let mut waiting = self.shared.waiting.lock();
+            let questions = waiting.sending.iter_mut();
+            questions.filter_map(|(id, sending)| Some((*id, sending.question.take()?))).collect()
+        };
+        for (id, question) in questions {
+            match question {
+                Question::Begin(reply) => self.begin(id, reply),
+                Question::Chunk(from, reply) => {
+                    let chunk = self.record.attempt(|requests| requests.references(id, from, super::report::CHUNK));
+                    if let Some(chunk) = chunk {
+                        let _ = reply.send(chunk);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks for requests that are due.
+    fn look(&mut self) {
+        self.look_at = Instant::now() + LONGEST_SLEEP;
+        if !self.record.is_open() {
+            return;
+        }
+        let live = self.shared.live.get();
+        let may_send = *self.phase.borrow() == Phase::Serving;
+        let Self { tasks, routes, shared, seen_at, record, .. } = self;
+        let held = Cell::new(None::<Duration>);
+        let due = record.attempt(|requests| {
+            requests.due(now_ms(), TURN, |request| {
+                if tasks.has(request.id) {
+                    return false;
+                }
+                if request.state == State::Received {
+                    return tasks.has_room();
+                }
+                let mut waiting = shared.waiting.lock();
+                let since = seen_at.get(&request.id).map(Instant::elapsed);
+                match routes.route(request, &mut waiting, &live.commitment, since) {
+                    Route::Later(after) => {
+                        held.set([held.get(), after].into_iter().flatten().min());
+                        false
+                    }
+                    Route::Now(_) | Route::Nowhere => may_send,
+                }
+            })
+        });
+        for request in due.unwrap_or_default() {
+            match request.state {
+                State::Received => {
+                    self.seen_at.entry(request.id).or_insert_with(Instant::now);
+                    self.tasks.push(Task::first(request.id, self.terms()));
+                }
+                _ => self.dispatch(&request),
+            }
+        }
+        let next_ms = self.record.attempt(|requests| requests.next_due_ms(now_ms())).flatten();
+        let next = next_ms.map(|next_ms| Duration::from_millis(next_ms.saturating_sub(now_ms()).max(1).unsigned_abs()));
+        if let Some(soon) = [next, held.get()].into_iter().flatten().min() {
+            self.look_at = self.look_at.min(Instant::now() + soon);
+        }
+    }
+
+    /// Gives out a report, as far as there is a way.
+    fn dispatch(&mut self, request: &Request) {
+        let live = self.shared.live.get();
+        let since = self.seen_at.get(&request.id).map(Instant::elapsed);
+        let route = {
+            let mut waiting = self.shared.waiting.lock();
+            self.routes.route(request, &mut waiting, &live.commitment, since)
+        };
+        match route {
+            Route::Later(after) => {
+                self.look_at = self.look_at.min(Instant::now() + after.unwrap_or(LONGEST_SLEEP));
+            }
+            Route::Nowhere => self.note_nowhere(request),
+            Route::Now(Way::Line(association)) => {
+                let ticket =
+                    self.shared.ticket(request.id, &request.asked.transaction_uid, sending(request, Some(association)));
+                let sender = {
+                    let mut waiting = self.shared.waiting.lock();
+                    waiting.lines.get_mut(&association).map(|line| {
+                        line.is_ready = false;
+                        line.reports.clone()
+                    })
+                };
+                if let Some(sender) = sender {
+                    let _ = sender.try_send(ticket); // one that is dropped is lost, and told so
+                }
+            }
+            Route::Now(Way::Call(peer)) => {
+                let mut sending = sending(request, None);
+                sending.call = Some(super::routes::call_of(request, &peer));
+                let ticket = self.shared.ticket(request.id, &request.asked.transaction_uid, sending);
+                self.calls.push(CallOrder { ticket, peer, calling_as: request.asked.called.clone() });
+            }
+        }
+    }
+
+    /// Starts the calls, each on an association thread.
+    fn start_calls(&mut self) {
+        for order in self.calls.drain(..) {
+            let Some((number, handle)) = self.threads.thread(self.next_thread).now_or_never() else { continue };
+            self.next_thread = number + 1;
+            let env = CallerEnv {
+                live: self.shared.live.clone(),
+                budget: self.budget.clone(),
+                threads: self.threads.clone(),
+                thread: number,
+                phase: self.phase.clone(),
+            };
+            let caller = Caller::new(order, env, &self.gauges.counters);
+            Caller::start_in_arbiter(&handle, move |_| caller);
+        }
+    }
+}
+
+fn sending(request: &Request, line: Option<u64>) -> Sending {
+    Sending { line, question: None, ended: None, call: None, is_retry: request.attempts > 0, summary: None }
+}
+
+impl Waiting {
+    /// Calls that are under way, and of them those after a failure.
+    pub(super) fn calls(&self) -> (usize, usize) {
+        let calls = || self.sending.values().filter(|sending| sending.call.is_some());
+        (calls().count(), calls().filter(|sending| sending.is_retry).count())
+    }
+}

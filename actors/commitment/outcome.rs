@@ -1,0 +1,190 @@
+//! What becomes of reports: the record, the log, the audit and the figures learn of it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use tidegate_commitment::{Attempt, FailureReason, Request, Stands, Summary};
+use tracing::{error, info, warn};
+
+use super::actor::CommitmentActor;
+use super::record::{now_ms, time_of};
+use super::report::Ended;
+use super::shared::{MAX_FAILURES, Sending};
+use super::state::ReportFailure;
+use crate::gauges::audit::{AuditEvent, AuditPeer, CommitmentStep};
+use crate::gauges::incidents::{Class, NO_PEER, Topic};
+
+const NO_WAY: &str = "no [[peer]] names its address; it is reported when it associates again";
+
+impl CommitmentActor {
+    /// Notes the reports that have ended. Whether there were any.
+    pub(super) fn end_reports(&mut self) -> bool {
+        let ended: Vec<(i64, Sending)> = {
+            let mut waiting = self.shared.waiting.lock();
+            waiting.sending.extract_if(|_, sending| sending.ended.is_some()).collect()
+        };
+        let are_there = !ended.is_empty();
+        for (id, sending) in ended {
+            self.end_report(id, sending);
+        }
+        are_there
+    }
+
+    fn end_report(&mut self, id: i64, sending: Sending) {
+        let Some(request) = self.record.attempt(|requests| requests.request(id)).flatten() else { return };
+        let has_address = self.shared.live.get().commitment.peer(&request.asked.peer.calling).is_some();
+        match sending.ended {
+            Some(Ended::Reported) => self.note_reported(&request, sending.summary.unwrap_or_default()),
+            Some(Ended::Failed { status, why }) => self.note_failed(&request, status, &why),
+            Some(Ended::Lost) if sending.line.is_none() => {
+                self.note_failed(&request, None, "the association of the report ended");
+            }
+            // It is due again at once, by a call.
+            Some(Ended::Lost) if has_address => {}
+            Some(Ended::Lost) => self.note_nowhere(&request),
+            Some(Ended::Stopped) | None => {}
+        }
+    }
+
+    fn note_reported(&mut self, request: &Request, summary: Summary) {
+        let at_ms = now_ms();
+        let noted = self.record.attempt(|requests| requests.record_attempt(request.id, Attempt::Reported, at_ms));
+        if noted == Some(Stands::Unknown) {
+            return;
+        }
+        let took = Duration::from_millis(at_ms.saturating_sub(request.received_ms).max(0).unsigned_abs());
+        let figures = &self.shared.figures;
+        figures.reported.increment();
+        figures.delays.record(took);
+        figures.committed.add(u64::from(summary.committed));
+        for (reason, count) in FailureReason::ALL.iter().zip(&figures.failed) {
+            count.add(summary.failed.get(reason).copied().unwrap_or(0).into());
+        }
+        self.forget(request.id);
+        let failed: u32 = summary.failed.values().sum();
+        if let Some(unlogged) = self.worth_a_line(Topic::Stored, "commitment_reported", request) {
+            let (calling, address) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+            let took_ms = took.as_millis() as u64;
+            info!(
+                request = request.id,
+                calling,
+                address,
+                transaction = request.asked.transaction_uid,
+                committed = summary.committed,
+                failed,
+                attempts = request.attempts + 1,
+                took_ms,
+                unlogged,
+                "commitment reported"
+            );
+        }
+        self.gauges.record(|| audit_event(request, CommitmentStep::Reported { committed: summary.committed, failed }));
+    }
+
+    fn note_failed(&mut self, request: &Request, status: Option<u16>, why: &str) {
+        let attempt = Attempt::Failed { status, why };
+        let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()));
+        self.shared.figures.attempts_failed.increment();
+        self.keep_failure(request, why);
+        let (calling, address) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+        let status = status.map(|status| format!("{status:04X}"));
+        match stands {
+            Some(Stands::Failed) => self.note_given_up(request, why),
+            Some(Stands::Again { at_ms }) => {
+                self.retrying.insert(request.id);
+                self.nowhere.remove(&request.id);
+                if let Some(unlogged) = self.worth_a_line(Topic::Amiss(Class::Refusal), "commitment_report", request) {
+                    let again_in_s = at_ms.saturating_sub(now_ms()) / 1000;
+                    warn!(
+                        request = request.id,
+                        calling,
+                        address,
+                        status,
+                        cause = why,
+                        again_in_s,
+                        unlogged,
+                        "commitment report failed, and is tried again"
+                    );
+                }
+            }
+            Some(Stands::Reported | Stands::Unknown) | None => {}
+        }
+    }
+
+    fn note_given_up(&mut self, request: &Request, why: &str) {
+        self.shared.figures.gave_up.increment();
+        self.forget(request.id);
+        let (calling, address) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+        error!(
+            request = request.id,
+            calling,
+            address,
+            transaction = request.asked.transaction_uid,
+            attempts = request.attempts + 1,
+            cause = why,
+            remedy = "see that the peer listens at the address in [[peer]], then `tidegate commitments retry`",
+            "commitment report given up: the peer does not know what is stored"
+        );
+        self.gauges.record(|| audit_event(request, CommitmentStep::GivenUp));
+    }
+
+    /// There is no way to the peer at the moment.
+    pub(super) fn note_nowhere(&mut self, request: &Request) {
+        let attempt = Attempt::Impossible { why: NO_WAY };
+        let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()));
+        match stands {
+            Some(Stands::Failed) => self.note_given_up(request, NO_WAY),
+            _ => drop(self.nowhere.insert(request.id)),
+        }
+    }
+
+    /// What this process knows of a request that has ended, or begins anew.
+    pub(super) fn forget(&mut self, request: i64) {
+        self.seen_at.remove(&request);
+        self.retrying.remove(&request);
+        self.nowhere.remove(&request);
+    }
+
+    fn keep_failure(&self, request: &Request, why: &str) {
+        let mut seen = self.shared.figures.seen.lock();
+        let ae_title = request.asked.peer.calling.clone();
+        seen.last_failures.retain(|failure| failure.ae_title != ae_title);
+        seen.last_failures.truncate(MAX_FAILURES - 1);
+        seen.last_failures.push_front(ReportFailure {
+            at: SystemTime::now(),
+            ae_title,
+            address: address_of(request),
+            request: request.id,
+            cause: why.to_owned(),
+        });
+    }
+
+    fn worth_a_line(&self, topic: Topic, kind: &'static str, request: &Request) -> Option<u64> {
+        let address = address_of(request).unwrap_or(NO_PEER);
+        self.gauges.incidents.worth_a_line_about(topic, kind, address, &request.asked.peer.calling)
+    }
+
+    /// Lets operators see how much is pending.
+    pub(super) fn note_figures(&mut self) {
+        let Some(counts) = self.record.counts() else { return };
+        let mut seen = self.shared.figures.seen.lock();
+        seen.pending = counts.received + counts.evaluated;
+        seen.kept_failed = counts.failed;
+        (seen.retrying, seen.without_address) = (self.retrying.len() as u64, self.nowhere.len() as u64);
+        seen.oldest_pending = counts.oldest_ms.map(time_of);
+    }
+}
+
+fn address_of(request: &Request) -> Option<IpAddr> {
+    request.asked.peer.address.parse().ok()
+}
+
+fn audit_event(request: &Request, step: CommitmentStep) -> AuditEvent {
+    let asked = &request.asked;
+    let peer = AuditPeer {
+        address: SocketAddr::new(address_of(request).unwrap_or(NO_PEER), 0),
+        calling_ae_title: asked.peer.calling.clone(),
+        certificate: String::new(),
+    };
+    AuditEvent::Commitment { peer, transaction_uid: asked.transaction_uid.clone(), step }
+}
