@@ -67,7 +67,7 @@ function listed(requests, nothing, hasMore = false) {
       cell("Instances", count(request.instances), "n"),
       cell("Not committed", request.evaluated === null ? "–" : count(request.not_committed), request.not_committed ? "n attention" : "n"),
       cell("State", request.state === "failed" ? "given up" : request.state, request.state === "failed" ? "attention" : ""),
-      cell("Report", `${attempts}${next}${request.last_status ? `: status ${request.last_status}` : ""}${request.last_error ? `: ${shown(request.last_error)}` : ""}`, "wide"),
+      cell("Report", `${attempts}${next}${request.last_error ? `: ${shown(request.last_error)}` : ""}`, "wide"),
     ];
     [...row.children].slice(0, -1).forEach((old) => old.remove());
     row.prepend(...cells);

@@ -73,10 +73,8 @@ fn report(request: &Commitment) -> String {
     };
     let ended = request.ended.as_ref().map(|at| format!(", given up at {}", moment(at, 19)));
     let next = request.next_attempt.as_ref().map(|at| format!(", next at {}", moment(at, 19)));
-    let status = request.last_status.as_ref().map(|status| format!("status {}", safe(status)));
-    let why: Vec<_> = [status, request.last_error.as_deref().map(safe)].into_iter().flatten().collect();
-    let why = if why.is_empty() { String::new() } else { format!(": {}", why.join(", ")) };
-    format!("{attempts}{}{}{why}", ended.unwrap_or_default(), next.unwrap_or_default())
+    let why = request.last_error.as_ref().map(|error| format!(": {}", safe(error)));
+    [Some(attempts), ended, next, why].into_iter().flatten().collect()
 }
 
 /// One whose report was given up stands out.
