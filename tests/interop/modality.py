@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
+from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.dsutils import encode
 from pynetdicom.presentation import build_context
@@ -150,6 +151,8 @@ class Modality:
         # What came, in its order, as the names of messages.
         self.messages: list[str] = []
         self.associations = 0
+        # Reports on associations of its own that are answered.
+        self.answered = 0
         self.came = threading.Condition()
         self.server = None
 
@@ -180,6 +183,20 @@ class Modality:
             self.came.notify_all()
         return self.answer(event), None
 
+    def _sent(self, event) -> None:
+        with self.came:
+            if isinstance(event.message, N_EVENT_REPORT_RSP):
+                self.answered += 1
+            self.came.notify_all()
+
+    def _settle(self) -> None:
+        """Waits until each report on associations of its own is answered: pynetdicom cannot send a response behind its release request."""
+        with self.came:
+            own = lambda: sum(report.on_the_association_that_asked for report in self.reports)
+            assert self.came.wait_for(lambda: self.answered >= own(), scu.ANSWER_LIMIT_S), "a report is not answered"
+        # The event comes before the bytes.
+        time.sleep(0.2)
+
     def of(self, uid: str) -> list[Report]:
         """The reports of a request."""
         return [report for report in self.reports if report.transaction == uid]
@@ -195,14 +212,14 @@ class Modality:
     def associated(self, port: int, contexts=(), *, called: str = "TIDEGATE", offers_scp: bool = False):
         """An association to the node for storage commitment, and for `contexts` as in `scu`. It is not released at the end if it has ended.
 
-        With `offers_scp` the node may be the SCP of it too, which a modality proposes that asks for reports without a request.
+        With `offers_scp` the modality says in so many words that it can be either; without, it is the SCU, and the node the SCP.
         """
         ae = AE(ae_title=self.ae_title)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = scu.ANSWER_LIMIT_S
         built = [build_context(PUSH_MODEL, [self.syntax])]
         built += [build_context(sop_class, list(syntaxes)) for sop_class, syntaxes in contexts]
         extended = [build_role(PUSH_MODEL, scu_role=True, scp_role=True)] if offers_scp else []
-        handlers = [(evt.EVT_N_EVENT_REPORT, self._reported, [True])]
+        handlers = [(evt.EVT_N_EVENT_REPORT, self._reported, [True]), (evt.EVT_DIMSE_SENT, self._sent)]
         association = ae.associate("127.0.0.1", port, built, called, ext_neg=extended, evt_handlers=handlers)
         assert association.is_established, f"no association: {association.acceptor.primitive}"
         try:
@@ -211,6 +228,7 @@ class Modality:
             association.abort()
             raise
         if association.is_established:
+            self._settle()
             association.release()
 
     def ask(self, association, information: Dataset | bytes, *, action_type=REQUEST, sop_class=PUSH_MODEL, instance=PUSH_MODEL_INSTANCE):
@@ -227,7 +245,7 @@ class Modality:
         primitive.ActionInformation = io.BytesIO(information)
         context = scu.context_id(association, PUSH_MODEL, self.syntax)
         came = queue.SimpleQueue()
-        serve = association._serve_request
+        serve = type(association)._serve_request.__get__(association)
 
         def take(message, context_id):
             if message.is_valid_response:

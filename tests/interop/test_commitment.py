@@ -8,9 +8,10 @@ import pytest
 import corpus
 import modality
 import scu
-from committed import CALLING, CONTEXTS, RETRIED_S, SOON_S, STUDY, check_committed, instance, store, wait_for_reported
+from committed import CONTEXTS, RETRIED_S, SOON_S, STUDY, check_committed, instance, store, wait_for_reported
 from ct import CT
 from modality import action_information, transaction
+from node import Node
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
@@ -147,37 +148,35 @@ def test_what_fails_is_tried_again(start_knowing, make_modality):
         assert len(ct.of(asked[ct])) <= 2, "and not again once it was taken"
 
 
-def test_a_modality_without_an_address_gets_it_when_it_offers_the_role(node, make_modality):
+@pytest.mark.parametrize("offers_scp", [False, True])
+def test_a_modality_without_an_address_gets_it_when_it_comes_again(node, make_modality, offers_scp):
     ct = make_modality()
     references = store(node, range(3))
     uid = ct.request(node.port, references)
     time.sleep(3)
-    with ct.associated(node.port) as association:
-        # This one offers no role: the node is not the SCP of what it did not ask.
-        time.sleep(3)
-        assert association.is_established
-    assert ct.reports == []
+    store(node, [7])
     other = make_modality("OTHER")
     with other.associated(node.port, offers_scp=True):
         time.sleep(3)
-    assert other.reports == [], "only who asked is told"
-    with ct.associated(node.port, offers_scp=True) as association:
+    assert (ct.reports, other.reports) == ([], []), "only who asked is told, and where it can be"
+    with ct.associated(node.port, offers_scp=offers_scp) as association:
         check_committed(ct.report(uid), references, asked_on=True)
         assert association.is_established
 
 
-def test_a_restart_between_request_and_report(start_node, tmp_path, make_modality):
+def test_a_restart_between_request_and_report(start_knowing, tmp_path, make_modality):
     ct = make_modality()
-    path = tmp_path / "tidegate.toml"
-    path.write_text(f'[[peer]]\nae_title = "{CALLING}"\naddress = "127.0.0.1:{ct.port}"\n')
-    first = start_node(configuration=path)
+    first = start_knowing(ct)
     references = store(first, range(3))
     uid = ct.request(first.port, references)
     first.stop()
     assert ct.reports == []
     ct.listen()
-    start_node(configuration=path, storage__root=str(first.root))
-    check_committed(ct.report(uid, limit_s=RETRIED_S), references)
+    second = Node(first.root.parent, configuration=tmp_path / "tidegate.toml")
+    try:
+        check_committed(ct.report(uid, limit_s=RETRIED_S), references)
+    finally:
+        second.stop()
 
 
 # What is asked
@@ -205,7 +204,7 @@ def test_images_on_their_way_when_they_are_asked_for(node, make_modality):
     ct = make_modality()
     late = range(100, 130)
     references = [(CT, instance(number)[0]) for number in late]
-    with scu.associated(node.port, CONTEXTS, calling=CALLING) as images, ct.associated(node.port) as association:
+    with scu.associated(node.port, CONTEXTS, calling="CT1") as images, ct.associated(node.port) as association:
         uid = transaction()
         sending = threading.Thread(target=store, args=(node, late, images))
         sending.start()
@@ -318,6 +317,6 @@ action = "allow"
 
 def test_a_node_that_is_set_not_to_commit(start_node):
     node = start_node(commitment__enabled="false")
-    association = scu.request(node.port, [(modality.PUSH_MODEL, [corpus.IMPLICIT]), *CONTEXTS], calling=CALLING)
+    association = scu.request(node.port, [(modality.PUSH_MODEL, [corpus.IMPLICIT]), *CONTEXTS], calling="CT1")
     assert [context.abstract_syntax for context in association.accepted_contexts] == [CT]
     association.release()
