@@ -51,5 +51,5 @@ def test_orthanc_sends_and_asks(committing_orthanc):
     asked = orthanc.request("/modalities/tidegate/storage-commitment", json.dumps({"Resources": uploaded}).encode())
     said = outcome(orthanc, asked["ID"])
     assert said["Status"] == "Failure"
-    assert [(one["SOPInstanceUID"], one["Status"]) for one in said["Failures"]] == [(samples[0].sop_instance, 0x0112)]
+    assert [(one["SOPInstanceUID"], one["FailureReason"]) for one in said["Failures"]] == [(samples[0].sop_instance, 0x0112)]
     assert len(said["Success"]) == 2
