@@ -1,10 +1,10 @@
 // The panel of storage commitment on the page of the node: the figures of each event, and for operators the requests that are not reported.
-import { $, TokenRequired, age, ask, attempt, cell, change, clock, confirmed, count, make, plural, put, say, shown, state } from "./core.js";
+import { $, age, attempt, cell, change, clock, confirmed, count, make, plural, put, say, shown, state } from "./core.js";
 import { Failure, read } from "./catalogue.js";
 
 const MOST = 20, PAUSE_MS = 2000, IDLE_MS = 15000;
-// The last question: what the figures were then, when, and what it found.
-const asked = { figures: "", at: -Infinity, isRunning: false, token: "" };
+// The last question: what the figures were then, when, with which token, and whether it was denied.
+const asked = { figures: "", at: -Infinity, token: null, isDenied: false, isRunning: false };
 
 export function show(tick) {
   const health = tick.status.commitment;
@@ -27,27 +27,36 @@ export function show(tick) {
   follow(health);
 }
 
-// The requests name peers and instances: without a token nobody asks for them.
+// The requests name peers and instances, so they are for operators. The sign-in does not take the place of the figures: who is denied is told so.
 async function follow(health) {
   const figures = [health.pending, health.retrying, health.received_total, health.reported_total, health.gave_up_total].join(), now = performance.now();
-  if (asked.token !== state.token) Object.assign(asked, { token: state.token, figures: "", at: -Infinity });
-  if (!state.token) return listed([], "The requests are shown to operators: sign in on the page Studies.");
+  if (asked.token !== state.token) Object.assign(asked, { token: state.token, isDenied: false, figures: "", at: -Infinity });
   const since = now - asked.at;
-  if (asked.isRunning || document.hidden || since < PAUSE_MS || (figures === asked.figures && since < IDLE_MS)) return;
+  if (asked.isDenied || asked.isRunning || document.hidden || since < PAUSE_MS || (figures === asked.figures && since < IDLE_MS)) return;
   asked.isRunning = true;
   try {
-    const pages = await Promise.all(["pending", "failed"].map(async (of) => read(await ask(`api/commitments?state=${of}&limit=${MOST}`))));
-    const found = pages.flatMap((page) => page.commitments).sort((one, other) => other.id - one.id);
-    const hasMore = found.length > MOST || pages.some((page) => page.next !== null);
+    const [pending, failed] = await Promise.all(["pending", "failed"].map(page));
+    const found = [...pending.commitments, ...failed.commitments].sort((one, other) => other.id - one.id);
+    const hasMore = found.length > MOST || pending.next !== null || failed.next !== null;
     listed(found.slice(0, MOST), "Every report has been taken.", hasMore);
     Object.assign(asked, { figures, at: now });
   } catch (error) {
-    // The stream of events tells of a node that does not answer; the sign-in has the place of the page.
-    if (error instanceof Failure) listed([], error.message);
-    if (error instanceof Failure || error instanceof TokenRequired) asked.at = now;
+    // The stream of events tells of a node that does not answer.
+    if (!(error instanceof Failure)) return;
+    listed([], error.message);
+    asked.at = now;
   } finally {
     asked.isRunning = false;
   }
+}
+async function page(of) {
+  const headers = state.token ? { Authorization: `Bearer ${state.token}` } : {};
+  const answer = await fetch(`api/commitments?state=${of}&limit=${MOST}`, { headers, cache: "no-store" });
+  if (answer.status === 401 || answer.status === 403) {
+    asked.isDenied = true;
+    throw new Failure("The requests are shown to operators: sign in on the page Studies.");
+  }
+  return read(answer);
 }
 function listed(requests, nothing, hasMore = false) {
   const body = $("commitments").tBodies[0];
