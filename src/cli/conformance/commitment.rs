@@ -22,8 +22,8 @@ pub(super) fn service(subject: &Subject<'_>) -> String {
     }
     let settings = &subject.live.commitment;
     let whole = match settings.verify {
-        Verify::Size => "it has the length that was stored",
-        Verify::Digest => "it was read to its end, and has the digest that was recorded when it was received",
+        Verify::Size => "with the length that was stored",
+        Verify::Digest => "whole by its length and, read to its end, by the digest that was recorded when it was received",
     };
     format!(
         "### 5.3 Storage Commitment service as SCP\n\n\
@@ -35,7 +35,7 @@ pub(super) fn service(subject: &Subject<'_>) -> String {
          {status_head}{statuses}\n\
          The report (N-EVENT-REPORT, Event Type ID 1 if all are committed, else 2) follows the response, and never overtakes it. It is sent on the association of the request if that is open and idle for a \
          second; else on an association that the node requests from the address of the `[[peer]]` with the calling AE title, with that title called, from the title that the request called, and with SCP role \
-         selection (SCU role 0, SCP role 1). A peer without an address gets it on an association of its own that proposes the SCP role for the node, from the address of the request. Retrieve AE Title \
+         selection (SCU role 0, SCP role 1). A peer without an address gets it on its next association with a presentation context for it, from the address of the request. Retrieve AE Title \
          (0008,0054) is the AE title of the node; no storage media is named.\n\n\
          A response with status 0000 ends the request, with or without Event Type ID. After any other status, a rejection, a refused context or role, an abort, or no response within 60 s, the report is tried again: \
          after {first}, doubling up to {longest}, for {retry_for}. Requests and their reports survive a restart. A report may arrive twice if its response is lost.\n\n\
