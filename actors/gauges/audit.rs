@@ -155,6 +155,8 @@ pub enum Operation {
     Reload(bool),
     /// Took a heap profile.
     Profile,
+    /// Had this request for storage commitment reported now.
+    RetryCommitment(i64),
 }
 
 impl AuditEvent {

@@ -13,6 +13,7 @@ use tidegate_memory::profile::{ProfileError, Recording};
 use tokio::time::sleep;
 
 use super::catalogue::http as catalogue;
+use super::commitment::http as commitment;
 use super::dashboard;
 use super::ended::EndedAssociation;
 use super::guard::Trust;
@@ -90,6 +91,9 @@ pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
         ("/api/catalogue/check", vec![(Method::POST, web::post().to(catalogue::check))]),
         ("/api/catalogue/rebuild", vec![(Method::POST, web::post().to(catalogue::rebuild))]),
         ("/api/catalogue/catch-up", vec![(Method::POST, web::post().to(catalogue::catch_up))]),
+        ("/api/commitments", vec![(Method::GET, web::get().to(commitment::page))]),
+        ("/api/commitments/{id}", vec![(Method::GET, web::get().to(commitment::one))]),
+        ("/api/commitments/{id}/retry", vec![(Method::POST, web::post().to(commitment::retry))]),
         ("/api/config", vec![(Method::GET, web::get().to(config))]),
         ("/api/loglevel", vec![(Method::GET, web::get().to(log_level)), (Method::PUT, web::put().to(set_log_level))]),
         (
@@ -115,7 +119,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         actix_web::error::InternalError::from_response(error, response).into()
     }));
     app.app_data(web::PathConfig::default().error_handler(|error, _| {
-        let response = complain(HttpResponse::NotFound(), "no such association");
+        let response = complain(HttpResponse::NotFound(), "there is none of that number");
         actix_web::error::InternalError::from_response(error, response).into()
     }));
     for (path, methods) in routes() {
@@ -234,7 +238,7 @@ async fn abort(surface: web::Data<Surface>, operator: web::ReqData<Operator>, id
     if surface.observer.abort(id, &operator) {
         json(HttpResponse::Accepted(), Aborted { id })
     } else {
-        complain(HttpResponse::NotFound(), "no such association")
+        complain(HttpResponse::NotFound(), "there is none of that number")
     }
 }
 

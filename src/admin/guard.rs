@@ -31,7 +31,7 @@ pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
 const PROBES: [&str; 2] = ["/live", "/ready"];
 
 /// Routes for operators only: they show the memory of the process, and patients.
-const OF_OPERATORS: [&str; 3] = ["/debug/", "/api/studies", "/api/instances"];
+const OF_OPERATORS: [&str; 4] = ["/debug/", "/api/studies", "/api/instances", "/api/commitments"];
 /// Answers that consist of names of peers or of paths. Guests of the loopback address do not get them.
 const NOT_FOR_GUESTS: [&str; 2] = ["/api/memory", "/api/config"];
 
@@ -320,6 +320,8 @@ mod tests {
             ("/api/studies", Err(Refusal::Token), Err(Refusal::Role)),
             ("/api/studies/1.2", Err(Refusal::Token), Err(Refusal::Role)),
             ("/api/instances/1.2", Err(Refusal::Token), Err(Refusal::Role)),
+            ("/api/commitments", Err(Refusal::Token), Err(Refusal::Role)),
+            ("/api/commitments/1", Err(Refusal::Token), Err(Refusal::Role)),
         ] {
             assert_eq!(judged(None, None, Method::GET, path, &[]), guest, "{path}");
             assert_eq!(judged(None, Some(Role::Read), Method::GET, path, &[]), reader, "{path}");

@@ -1,6 +1,7 @@
 //! The answers for guests: clients of the loopback address without a token or a certificate. A guest reads figures, and no name or address of
 //! a peer.
 
+use super::commitment::health::CommitmentHealth;
 use super::ended::EndedAssociation;
 use super::model::{Association, Status};
 
@@ -17,6 +18,7 @@ impl Status {
         if let Some(health) = &mut self.catalogue {
             (health.reason, health.remedy) = (None, None);
         }
+        self.commitment.iter_mut().for_each(CommitmentHealth::remove_peers);
         self
     }
 }

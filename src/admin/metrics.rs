@@ -15,6 +15,7 @@ use tidegate_protocol::{ContextRefusal, Rejection};
 use tidegate_storage::{Durability, Outcome};
 
 use super::catalogue_figures as catalogue;
+use super::commitment::figures as commitment;
 use super::page::{BYTES, Page, SECONDS};
 use super::storage::Sight;
 use super::system;
@@ -64,7 +65,8 @@ impl Collector for Figures {
         self.memory(page)?;
         system::control_group(page)?;
         self.storage(page)?;
-        catalogue::figures(&self.observer, page)
+        catalogue::figures(&self.observer, page)?;
+        commitment::figures(&self.observer, page)
     }
 }
 

@@ -6,6 +6,8 @@
 //! | [`guard`] | authentication and authorisation over HTTP |
 //! | [`api`], [`response`] | the routes, and answers in JSON |
 //! | [`catalogue`] | which studies and instances are stored |
+//! | [`commitment`] | the requests of storage commitment |
+//! | [`queries`] | questions to the files of both: how many, and what they lease |
 //! | [`model`], [`guest`] | the answers, over HTTP and over the socket; what of them a client without a token may see |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
 //! | [`health`], [`catalogue_figures`] | the health of the catalogue, and its metrics |
@@ -21,6 +23,7 @@
 mod api;
 pub(crate) mod catalogue;
 mod catalogue_figures;
+pub(crate) mod commitment;
 mod complaint;
 mod dashboard;
 pub(crate) mod ended;
@@ -35,6 +38,7 @@ mod operators;
 mod own_token;
 mod page;
 mod places;
+mod queries;
 mod ready;
 mod response;
 mod server;
@@ -61,12 +65,16 @@ use tidegate_actors::Service;
 use tokio::sync::watch;
 
 use catalogue::readers::Readers;
+use commitment::readers::Requests;
 use events::Events;
 use leases::Leases;
 use own_token::OwnToken;
+use queries::Queries;
 use storage::StorageWatch;
 use surface::Surface;
 
+#[cfg(test)]
+pub(crate) use commitment::health::{CommitmentFailure, CommitmentHealth};
 #[cfg(test)]
 pub(crate) use health::CatalogueHealth;
 pub(crate) use operators::{OperatorName, dns_names};
@@ -138,10 +146,13 @@ impl Admin {
             let listener = self.listener.try_clone();
             let account = Arc::new(observer.open_account("admin http"));
             let leases = Leases::new(account.clone());
-            let readers = Readers::new(observer.clone(), account);
+            let queries = Queries::new(account);
+            let readers = Readers::new(observer.clone(), queries.clone());
+            let requests = Requests::new(observer.clone(), queries);
             let storage = StorageWatch::new(observer.clone());
             let events = Events::new(leases.clone());
-            let surface = Surface { observer, storage, events, steering: self.steering.clone(), leases, readers };
+            let steering = self.steering.clone();
+            let surface = Surface { observer, storage, events, steering, leases, readers, requests };
             let doors = self.doors.subscribe();
             let own_token = own_token.clone();
             Box::pin(async move {

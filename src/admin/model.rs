@@ -10,6 +10,7 @@ use tidegate_actors::{AssociationUse, ChildState, Group, Observer, Phase};
 use tidegate_memory::allocator::AllocatorError;
 use tidegate_memory::{Level, Stage, StageBytes};
 
+use super::commitment::health::CommitmentHealth;
 use super::health::CatalogueHealth;
 use super::ready::{Readiness, with_margin};
 use super::storage::{ANSWER_TIME, Sight, StorageWatch};
@@ -62,6 +63,8 @@ pub(crate) struct Status {
     pub(crate) storage: Option<Storage>,
     /// Absent if there is none.
     pub(crate) catalogue: Option<CatalogueHealth>,
+    /// Absent if there is none.
+    pub(crate) commitment: Option<CommitmentHealth>,
     /// The last complete second.
     pub(crate) last_second: Option<Second>,
     /// Recent refusals, the latest first.
@@ -233,6 +236,7 @@ impl Status {
             unattributed_bytes: statistics.unattributed_bytes,
             storage: Storage::of(&sight, limits.min_free_bytes),
             catalogue: observer.catalogue().map(CatalogueHealth::of),
+            commitment: observer.commitment().map(CommitmentHealth::of),
             last_second: observer.history(1).last().map(Second::of),
             refused: observer.recently_refused().iter().map(RefusedEntry::of).collect(),
             ended: observer.recently_ended().iter().map(EndedEntry::of).collect(),

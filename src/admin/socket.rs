@@ -29,9 +29,11 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
-use super::catalogue::readers::{ReadError, Readers};
+use super::catalogue::readers::Readers;
+use super::commitment::readers::Requests;
 use super::ended::EndedAssociation;
 use super::model::{Association, Drain, Second, Status};
+use super::queries::Queries;
 use super::socket_path::{Link, SocketPath, addressable};
 use super::storage::StorageWatch;
 use super::wire::{
@@ -202,7 +204,9 @@ fn sweep(directory: &Path) {
 /// Answers a request about the node. Called on threads that may block.
 fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) -> Answer {
     let storage = StorageWatch::new(observer.clone());
-    let readers = Readers::new(observer.clone(), account);
+    let queries = Queries::new(account);
+    let readers = Readers::new(observer.clone(), queries.clone());
+    let requests = Requests::new(observer.clone(), queries);
     let runtime = Handle::current();
     move |ask, operator| match ask {
         Ask::Memory => answer_or_error(observer.memory(), |snapshot| Answer::Memory(Box::new(snapshot))),
@@ -238,14 +242,17 @@ fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) ->
         Ask::StartCatalogue { work } => {
             found(readers.start(work, operator), |asked| Answer::StartCatalogue(Box::new(asked)))
         }
+        Ask::Commitments(search) => found(runtime.block_on(requests.page(search, operator)), Answer::Commitments),
+        Ask::Commitment { id } => found(runtime.block_on(requests.one(id, operator)), Answer::of_commitment),
+        Ask::RetryCommitment { id } => found(runtime.block_on(requests.retry(id, operator)), Answer::of_commitment),
         Ask::Allocator | Ask::Purge | Ask::Profile { .. } => {
             Answer::Refused("this is not asked of the node".to_owned())
         }
     }
 }
 
-/// What was found, or why the catalogue does not say it.
-fn found<T>(outcome: Result<T, ReadError>, answer: impl FnOnce(T) -> Answer) -> Answer {
+/// What was found, or why there is no answer.
+fn found<T>(outcome: Result<T, impl ToString>, answer: impl FnOnce(T) -> Answer) -> Answer {
     outcome.map_or_else(|error| Answer::Refused(error.to_string()), answer)
 }
 

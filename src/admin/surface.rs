@@ -3,6 +3,7 @@
 use tidegate_actors::Observer;
 
 use super::catalogue::readers::Readers;
+use super::commitment::readers::Requests;
 use super::events::Events;
 use super::leases::Leases;
 use super::steering::Steering;
@@ -16,4 +17,5 @@ pub(super) struct Surface {
     pub(super) steering: Steering,
     pub(super) leases: Leases,
     pub(super) readers: Readers,
+    pub(super) requests: Requests,
 }

@@ -15,6 +15,8 @@ use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
 use super::catalogue::model::{CatalogueState, Instances, Studies, StudyDetail, WorkAsked};
 use super::catalogue::search::StudySearch;
 use super::catalogue::state::CatalogueWork;
+use super::commitment::model::{CommitmentDetail, Commitments};
+use super::commitment::search::CommitmentSearch;
 use super::ended::EndedAssociation;
 use super::model::{Association, Drain, Second, Status};
 use super::writers::Writers;
@@ -58,6 +60,12 @@ pub(crate) enum Ask {
     Catalogue,
     /// Start work on the whole catalogue.
     StartCatalogue { work: CatalogueWork },
+    /// A page of the requests of storage commitment.
+    Commitments(CommitmentSearch),
+    /// A request of storage commitment, and what is not committed.
+    Commitment { id: i64 },
+    /// Report a request now.
+    RetryCommitment { id: i64 },
     /// The last seconds, ten minutes at most.
     History { seconds: u64 },
     /// End an association.
@@ -99,6 +107,9 @@ pub(crate) enum Answer {
     Instances(Option<Box<Instances>>),
     Catalogue(Box<CatalogueState>),
     StartCatalogue(Box<WorkAsked>),
+    Commitments(Commitments),
+    /// To a question for it, and to its retry. `None`: it is not known.
+    Commitment(Option<Box<CommitmentDetail>>),
     History(Vec<Second>),
     /// It is being aborted.
     Abort {
@@ -114,6 +125,12 @@ pub(crate) enum Answer {
     },
     /// The reason of a refusal, as text.
     Refused(String),
+}
+
+impl Answer {
+    pub(super) fn of_commitment(found: Option<CommitmentDetail>) -> Self {
+        Self::Commitment(found.map(Box::new))
+    }
 }
 
 /// The memory of the process, from the allocator's sizes of blocks to the control group.

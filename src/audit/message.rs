@@ -151,6 +151,9 @@ impl Xml {
         let (kind, outcome, described) = match operation {
             Operation::Abort(id) => (RESTRICTED, Outcome::Success, format!("association {id} aborted")),
             Operation::Profile => (RESTRICTED, Outcome::Success, "heap profile taken".to_owned()),
+            Operation::RetryCommitment(id) => {
+                (RESTRICTED, Outcome::Success, format!("storage commitment request {id} put back to be reported"))
+            }
             Operation::Drain => (RESTRICTED, Outcome::Success, "drained: new associations are rejected".to_owned()),
             Operation::EndDrain => (RESTRICTED, Outcome::Success, "drain ended".to_owned()),
             Operation::LogLevel(level) => (CONFIGURED, Outcome::Success, format!("log level set to {level}")),

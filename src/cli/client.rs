@@ -15,6 +15,8 @@ use super::attempt::Attempt;
 use crate::admin::catalogue::model::{CatalogueState, Instances, Studies, StudyDetail, WorkAsked};
 use crate::admin::catalogue::search::StudySearch;
 use crate::admin::catalogue::state::CatalogueWork;
+use crate::admin::commitment::model::{CommitmentDetail, Commitments};
+use crate::admin::commitment::search::CommitmentSearch;
 use crate::admin::ended::EndedAssociation;
 use crate::admin::model::{Association, Drain, Second, Status};
 use crate::admin::wire::{Allocator, Answer, Ask, MAX_PROFILE_SECONDS, Purged};
@@ -139,6 +141,23 @@ impl Client {
         })
     }
 
+    /// A page of the requests of storage commitment.
+    pub(super) fn commitments(&self, search: CommitmentSearch) -> Result<Commitments, AskError> {
+        self.query(Ask::Commitments(search), |answer| {
+            if let Answer::Commitments(found) = answer { Ok(found) } else { Err(answer) }
+        })
+    }
+
+    /// The request of that number.
+    pub(super) fn commitment(&self, id: i64) -> Result<Option<CommitmentDetail>, AskError> {
+        self.query(Ask::Commitment { id }, one_commitment)
+    }
+
+    /// Has a request reported now; the request as it is then.
+    pub(super) fn retry_commitment(&self, id: i64) -> Result<Option<CommitmentDetail>, AskError> {
+        self.query(Ask::RetryCommitment { id }, one_commitment)
+    }
+
     /// Purges free pages.
     pub(super) fn purge(&self) -> Result<Purged, AskError> {
         self.request(Ask::Purge, |answer| if let Answer::Purge(found) = answer { Ok(found) } else { Err(answer) })
@@ -178,6 +197,10 @@ impl Client {
     }
 }
 
+fn one_commitment(answer: Answer) -> Result<Option<CommitmentDetail>, Answer> {
+    if let Answer::Commitment(found) = answer { Ok(found.map(|found| *found)) } else { Err(answer) }
+}
+
 fn misplaced(answer: Answer) -> AskError {
     AskError::NotUnderstood(match answer {
         Answer::Refused(why) => why,
@@ -192,6 +215,8 @@ fn misplaced(answer: Answer) -> AskError {
         | Answer::Instances(_)
         | Answer::Catalogue(_)
         | Answer::StartCatalogue(_)
+        | Answer::Commitments(_)
+        | Answer::Commitment(_)
         | Answer::History(_)
         | Answer::Abort { .. }
         | Answer::Allocator(_)

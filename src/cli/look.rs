@@ -91,6 +91,7 @@ pub(super) fn status_text(status: &Status, width: usize) -> String {
         ("memory", memory(status)),
         ("disk", disk(status)),
         ("catalogue", catalogue(status)),
+        ("commitment", commitment(status)),
         ("since start", since_start),
     ];
     let failing = status.readiness.checks.iter().filter(|check| !check.ok);
@@ -173,6 +174,29 @@ pub(super) fn catalogue(status: &Status) -> String {
     text
 }
 
+/// Storage commitment: whether reports reach the modalities.
+pub(super) fn commitment(status: &Status) -> String {
+    let Some(health) = &status.commitment else { return "none without a catalogue".to_owned() };
+    if let (Some(reason), Some(remedy)) = (&health.reason, &health.remedy) {
+        return format!("UNAVAILABLE: {}; {}", safe(reason), safe(remedy));
+    }
+    let mut text = format!("{} reported since start, {} pending", health.reported_total, health.pending);
+    if let Some(oldest) = health.oldest_pending_ms {
+        text.push_str(&format!(" (the oldest for {})", age(oldest)));
+    }
+    if health.without_address > 0 {
+        text.push_str(&format!(", {} WITHOUT AN ADDRESS TO REPORT TO", health.without_address));
+    }
+    if health.failed > 0 {
+        text.push_str(&format!(", {} GIVEN UP", health.failed));
+    }
+    if let Some(failure) = &health.last_failure {
+        let title = cut(&safe(failure.calling_ae_title.trim()), TITLE_COLUMNS);
+        text.push_str(&format!(", {} CANNOT BE DELIVERED: {title}: {}", health.retrying, safe(&failure.error)));
+    }
+    text
+}
+
 /// The latest refusals; `None`: there are none.
 fn refused(now_unix_ms: u64, refused: &[RefusedEntry]) -> Option<Table> {
     let mut table = Table::new(["REFUSED", "CALLED", "STATUS", "AGO", ""]);
@@ -243,6 +267,8 @@ disk          100.0 MiB free of 500.0 GiB (ready above 576.0 MiB:
               storage.min_free and an eighth of it), 1200000 inodes free
 catalogue     BEHIND, 1190 entered since start, 0 waiting, 14 missed, 7000 files
               compared; the queue of the catalogue was full
+commitment    812 reported since start, 3 pending (the oldest for 2h 5m), 2
+              CANNOT BE DELIVERED: CT1: cannot connect to 10.0.0.9:104: refused
 since start   1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 hung
               threads
 NOT READY     space: 100 MiB free, ready above 576 MiB (storage.min_free = 512

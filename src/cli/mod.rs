@@ -6,6 +6,7 @@ mod associations;
 mod attempt;
 mod catalogue;
 mod client;
+mod commitments;
 mod configuration;
 mod conformance;
 mod drain;
@@ -127,6 +128,8 @@ enum Command {
     Instance(catalogue::InstanceArgs),
     /// Show the state of the catalogue of stored instances, compare it with the files, or make it anew
     Catalogue(catalogue::CatalogueArgs),
+    /// List the requests of modalities for storage commitment, show one, or have it reported now
+    Commitments(commitments::CommitmentsArgs),
     /// Inspect the memory of a running node: leases, holders, growth, heap profile
     Mem(mem::MemArgs),
     /// Verify every stored file, and report those that are damaged
@@ -214,6 +217,7 @@ pub(crate) fn main() -> Exit {
         Command::Study(args) => catalogue::study(args),
         Command::Instance(args) => catalogue::instance(args),
         Command::Catalogue(args) => catalogue::catalogue(args),
+        Command::Commitments(args) => commitments::commitments(args),
         Command::Mem(args) => mem::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Recover(args) => recover::run(args),

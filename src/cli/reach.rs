@@ -76,6 +76,23 @@ impl Reach {
         Ok(files.into_iter().flatten().collect())
     }
 
+    /// The files that can be the node's record of commitment requests, the likeliest first; none if only its socket is named.
+    pub(super) fn commitments(&self) -> Result<Vec<PathBuf>, Exit> {
+        if self.socket.is_some() {
+            return Ok(Vec::new());
+        }
+        let flags = Flags { storage: self.storage.clone(), ..Flags::default() };
+        let packaged = Path::new(PACKAGED);
+        let is_named = self.config.is_some() || self.storage.is_some();
+        let others = (!is_named && File::open(packaged).is_ok()).then_some(Some(packaged));
+        let files = [self.config.as_deref()].into_iter().chain(others);
+        files
+            .map(|file| {
+                config::commitments_file(file, config::process_environment(), &flags).map_err(|error| refuse(&error))
+            })
+            .collect()
+    }
+
     /// Whether more than a socket is known of the node.
     pub(super) fn is_of_a_root(&self) -> bool {
         self.socket.is_none()

@@ -4,7 +4,7 @@ use tidegate_memory::Level;
 
 use crate::admin::model::{Association, EndedEntry, Leased, Quantiles, RefusedEntry, Second, Status, Storage};
 use crate::admin::writers::{Writer, Writers};
-use crate::admin::{CatalogueHealth, Check, Readiness};
+use crate::admin::{CatalogueHealth, Check, CommitmentFailure, CommitmentHealth, Readiness};
 
 const MIB: u64 = 1 << 20;
 const NOW: u64 = 1_700_000_000_000;
@@ -93,6 +93,27 @@ pub(super) fn status() -> Status {
             missed_total: 14,
             files: Some(7000),
             bytes: 3 << 20,
+        }),
+        commitment: Some(CommitmentHealth {
+            condition: "serving".to_owned(),
+            reason: None,
+            remedy: None,
+            pending: 3,
+            retrying: 2,
+            without_address: 0,
+            oldest_pending_ms: Some(7_500_000),
+            failed: 0,
+            received_total: 815,
+            reported_total: 812,
+            gave_up_total: 0,
+            committed_total: 80_000,
+            not_committed_total: 2,
+            last_failure: Some(CommitmentFailure {
+                at_unix_ms: 0,
+                id: 7,
+                calling_ae_title: "CT1".to_owned(),
+                error: "cannot connect to 10.0.0.9:104: refused".to_owned(),
+            }),
         }),
         last_second: Some(second(NOW)),
         refused: refusals(),

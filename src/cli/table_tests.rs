@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::associations::{associations_text, by_ae, by_ae_text};
 use super::catalogue::widest as of_catalogue;
+use super::commitments::widest as of_commitments;
 use super::ended::ended_text;
 use super::look::{status_text, writers_text};
 use super::mem::widest as of_memory;
@@ -113,6 +114,7 @@ fn tables() -> Vec<(&'static str, usize, String)> {
     ];
     tables.extend(of_memory());
     tables.push(("catalogue/text.rs", 3, of_catalogue()));
+    tables.push(("commitments/text.rs", 1, of_commitments()));
     tables
 }
 

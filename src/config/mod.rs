@@ -132,6 +132,19 @@ pub(crate) fn catalogue_of_root(
     of_keys(&["catalogue.path", "storage.root"], file, environment, flags, |raw, _| catalogue::of_root(raw))
 }
 
+/// The record of commitment requests that these sources give, for a client that reads it without a node.
+///
+/// # Errors
+///
+/// The file cannot be read, is not TOML, or the key of the storage root has mistakes.
+pub(crate) fn commitments_file(
+    file: Option<&Path>,
+    environment: Environment,
+    flags: &Flags,
+) -> Result<PathBuf, ConfigError> {
+    of_keys(&["storage.root"], file, environment, flags, |raw, _| Path::new(&raw.storage.root).join(COMMITMENTS))
+}
+
 /// What `compose` makes of these keys, whatever mistakes others have.
 fn of_keys<T>(
     keys: &[&str],
@@ -161,6 +174,9 @@ pub(crate) fn load_to_start(
     let loaded = from_text(None, file, environment.clone(), flags);
     loaded.map_err(|error| (error, log_format(file.map(|(_, text)| text), &environment)))
 }
+
+/// The record of commitment requests, below the storage root.
+const COMMITMENTS: &str = ".tidegate/commitments.sqlite";
 
 /// The format of the log by a file of this text and the environment, as far as they can be read.
 pub(crate) fn log_format(text: Option<&str>, environment: &Environment) -> LogFormat {

@@ -13,7 +13,7 @@ from blocks import Block, blocks
 # What only stops when it is told to, or watches for long: given this long, and then an interrupt.
 LIVE = ("tidegate top", "tidegate mem watch", "cargo run --release", "cargo run --release -- run --config tidegate.toml")
 LIVE_S = 3
-# There is no such association, study or instance here; a node this quiet may have no code to name that allocates and keeps.
+# There is no such association, study, instance or request here; a node this quiet may have no code to name that allocates and keeps.
 REFUSED = (
     "tidegate associations --abort 42",
     "tidegate mem diff --seconds 60 --stacks",
@@ -21,6 +21,10 @@ REFUSED = (
     "tidegate studies --accession A1234",
     "tidegate study 1.2.840.113619.2.55.3",
     "tidegate instance 1.2.840.113619.2.55.3.1.7",
+    "tidegate commitments",
+    "tidegate commitments --pending",
+    "tidegate commitments --failed",
+    "tidegate commitments show 1764444801234",
 )
 LIMIT_S = 60
 NAMESPACES = ["--net", "--pid", "--fork", "--kill-child", *(["--map-root-user"] if os.getuid() else [])]

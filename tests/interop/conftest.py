@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from modality import Modality
 from node import Node
 from nodes import starting
 from peers import Orthanc
@@ -43,3 +44,32 @@ def orthanc(tmp_path: Path, keeping_node: Node, reference: ReferenceReceiver):
     server = Orthanc(tmp_path, modalities)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def start_knowing(start_node, tmp_path: Path):
+    """Starts a node that knows where modalities are called."""
+
+    def start(*modalities: Modality, text: str = "") -> Node:
+        path = tmp_path / "tidegate.toml"
+        known = (
+            f'[[peer]]\nae_title = "{known.ae_title}"\naddress = "127.0.0.1:{known.port}"\n' for known in modalities
+        )
+        path.write_text(text + "".join(known))
+        return start_node(configuration=path)
+
+    return start
+
+
+@pytest.fixture
+def make_modality():
+    """Makes modalities, which listen for reports no more when the test is over."""
+    made = []
+
+    def make(ae_title="CT1", **options) -> Modality:
+        made.append(Modality(ae_title, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -103,7 +103,14 @@ class Orthanc:
 
     def request(self, path: str, body: bytes) -> dict:
         """POSTs `body` and returns the JSON answer."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", data=body, method="POST")
+        return self._ask(path, data=body, method="POST")
+
+    def get(self, path: str) -> dict:
+        """GETs a JSON answer."""
+        return self._ask(path)
+
+    def _ask(self, path: str, **options) -> dict:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", **options)
         try:
             with urllib.request.urlopen(request, timeout=PEER_TIMEOUT_S) as answer:
                 return json.load(answer)

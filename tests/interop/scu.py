@@ -7,7 +7,7 @@ import time
 
 from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.presentation import build_context
 from pydicom.uid import UID
 
@@ -93,7 +93,16 @@ def exchange_all(association: Association, primitives, context: int) -> list:
     message once more after it was told to pause. So it hands over what it reads.
     """
     came = queue.SimpleQueue()
-    association._serve_request = lambda message, context_id: came.put((context_id, message))
+    serve = type(association)._serve_request
+
+    def take(message, context_id):
+        # What the node asks of the requestor is no answer.
+        if isinstance(message, N_EVENT_REPORT):
+            serve(association, message, context_id)
+        else:
+            came.put((context_id, message))
+
+    association._serve_request = take
     for primitive in primitives:
         association.dimse.send_msg(primitive, context)
     return [_next(association, came) for _ in primitives]

@@ -9,9 +9,11 @@ use serde_json::{Map, Value, json};
 use syn::{Attribute, Expr, ExprLit, Fields, GenericArgument, Item, Lit, LitStr, PathArguments, Type};
 
 /// Where the types are.
-const FILES: [&str; 14] = [
+const FILES: [&str; 16] = [
     "src/admin/api.rs",
     "src/admin/catalogue/model.rs",
+    "src/admin/commitment/health.rs",
+    "src/admin/commitment/model.rs",
     "src/admin/ended.rs",
     "src/admin/events.rs",
     "src/admin/complaint.rs",

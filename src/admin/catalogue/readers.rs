@@ -2,35 +2,22 @@
 //! nothing.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 use tidegate_actors::gauges::audit::{AuditQuery, Operator};
-use tidegate_actors::patience::within;
 use tidegate_actors::{CatalogueRequest, Observer};
-use tidegate_catalogue::{QUERY_TIMEOUT, Reader, Remedy};
-use tidegate_memory::{Holder, Stage};
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tidegate_catalogue::{Reader, Remedy};
 
 use super::look::{self, LookError};
 use super::model::{CatalogueCondition, CatalogueState, Instances, Studies, StudyDetail, WorkAsked};
 use super::search::{MAX_AUDITED, StudySearch};
 use super::state::{self, CatalogueWork};
+use crate::admin::queries::{Queries, QueryError};
 
-/// Most readers at a time. One more waits.
-const MAX_READERS: usize = 4;
-/// What a reader holds: its page cache of 2 MiB, its statements, two sets of studies (an eighth of a MiB each for a million), and the rows of its answer.
-const READER_BYTES: u64 = 4 << 20;
-/// By then each of the queries before it has been stopped.
-const WAIT: Duration = QUERY_TIMEOUT;
-
-/// The readers of a surface, and the account that their memory is leased from.
+/// The readers of a surface.
 #[derive(Clone, Debug)]
 pub(in crate::admin) struct Readers {
     observer: Observer,
-    free: Arc<Semaphore>,
-    account: Arc<Holder>,
+    queries: Queries,
 }
 
 /// Why there is no answer.
@@ -40,12 +27,8 @@ pub(in crate::admin) enum ReadError {
     Off,
     #[error("the catalogue is unavailable: {reason}; {remedy}")]
     Unavailable { reason: String, remedy: String },
-    #[error("{MAX_READERS} queries of the catalogue are running: try again")]
-    Busy,
-    #[error("the memory budget has no room for a query of the catalogue: try again")]
-    NoMemory,
-    #[error("the query failed: see the log of the node")]
-    Panicked,
+    #[error(transparent)]
+    Query(#[from] QueryError),
     #[error("{source}{}", advice(.source))]
     Look {
         #[from]
@@ -66,8 +49,8 @@ fn advice(error: &LookError) -> String {
 }
 
 impl Readers {
-    pub(in crate::admin) fn new(observer: Observer, account: Arc<Holder>) -> Self {
-        Self { observer, free: Arc::new(Semaphore::new(MAX_READERS)), account }
+    pub(in crate::admin) fn new(observer: Observer, queries: Queries) -> Self {
+        Self { observer, queries }
     }
 
     /// The state of the catalogue.
@@ -117,16 +100,8 @@ impl Readers {
         question: impl FnOnce(&mut Reader) -> Result<T, LookError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let path = readable(state)?;
-        let permit = within(WAIT, self.free.clone().acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else { return Err(ReadError::Busy) };
-        let lease = self.account.lease(Stage::Admin, READER_BYTES).map_err(|_| ReadError::NoMemory)?;
-        let asked = spawn_blocking(move || {
-            // Both are held until the query has ended, even if nobody waits for it any more.
-            let _held = (permit, lease);
-            let mut reader = Reader::open(&path).map_err(LookError::from)?;
-            question(&mut reader)
-        });
-        let answer = asked.await.map_err(|_| ReadError::Panicked)?;
+        let asked = self.queries.run(move || question(&mut Reader::open(&path).map_err(LookError::from)?));
+        let answer = asked.await?;
         if let Err(LookError::Catalogue(error)) = &answer
             && matches!(error.remedy(), Remedy::SetAside | Remedy::Reopen)
         {

@@ -1,5 +1,6 @@
 // The dashboard: it reads /api/history once and then lives on /api/events. The fragment of the address names the page.
 import { $, TokenRequired, age, ask, attempt, change, confirmed, health, notice, say, shown, state } from "./core.js";
+import * as commitments from "./commitments.js";
 import * as node from "./node.js";
 import * as studies from "./studies.js";
 import * as study from "./study.js";
@@ -79,6 +80,7 @@ function show() {
   if (!$("main").hidden) {
     node.show();
     node.past(state.tick);
+    commitments.show(state.tick);
   }
   if (!$("studies").hidden) studies.heard();
   if (!$("study").hidden) study.heard();

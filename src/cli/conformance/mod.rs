@@ -1,9 +1,11 @@
 //! `conformance`: the DICOM Conformance Statement of this configuration, in the structure of PS3.2 annex N. It derives from the settings
 //! and from the tables that the node works by. `docs/conformance.md` is the statement of the defaults.
 
+mod commitment;
+mod page;
 mod statement;
 
-use statement::Subject;
+use page::Subject;
 
 use super::{Exit, output};
 use crate::config::Settings;

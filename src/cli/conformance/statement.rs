@@ -1,28 +1,18 @@
 //! The sections of the statement, in the order of PS3.2 annex N.
 
-use std::fmt::Display;
-use std::time::Duration;
-
-use tidegate_actors::{AccessSettings, LiveSettings};
+use tidegate_actors::AccessSettings;
 use tidegate_protocol::registry::{Registered, storage_sop_classes, transfer_syntaxes};
 use tidegate_protocol::syntaxes::{APPLICATION_CONTEXT, VERIFICATION};
-use tidegate_protocol::{
-    ErrorComment, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Policy, Rejection, Status,
-};
+use tidegate_protocol::{ErrorComment, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Rejection, Status};
 use tidegate_storage::{Duplicates, Durability};
 
-use crate::config::{ClientAuth, Settings, period_text, size_text};
-
-/// The subject of the statement.
-pub(super) struct Subject<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) live: &'a LiveSettings,
-    pub(super) policy: &'a Policy,
-}
+use super::commitment;
+use super::page::{Subject, code, head, row, time};
+use crate::config::{ClientAuth, Settings, size_text};
 
 pub(super) fn write(subject: &Subject<'_>) -> String {
     [
-        overview(),
+        overview(subject),
         introduction(),
         implementation_model(subject),
         services(subject),
@@ -34,18 +24,20 @@ pub(super) fn write(subject: &Subject<'_>) -> String {
     .join("\n")
 }
 
-fn overview() -> String {
+fn overview(subject: &Subject<'_>) -> String {
+    let is_committing = commitment::is_offered(subject);
     let rows = [
         row(["Verification", "", "yes"]),
         row(["Storage: every storage SOP class of the standard (annex A)", "", "yes"]),
+        row(["Storage Commitment Push Model", "", if is_committing { "yes" } else { "" }]),
     ];
     format!(
         "# DICOM Conformance Statement: Tidegate {version}\n\n\
          Printed by `tidegate conformance` from the configuration in effect, in the structure of PS3.2 annex N. The copy in `docs/` is that of the \
          defaults.\n\n\
          ## 1 Overview\n\n\
-         Tidegate receives SOP instances over the network and stores each as a DICOM file. It is an association acceptor only: it does not \
-         send, query or print, and it does not offer Storage Commitment.\n\n\
+         Tidegate receives SOP instances over the network, stores each as a DICOM file, and {commits}. It does not \
+         send, query or print.\n\n\
          {head}{rows}\n\
          It supports no media storage application profile, no DICOMweb service and no real-time video.\n\n\
          ## 2 Table of contents\n\n\
@@ -60,6 +52,8 @@ fn overview() -> String {
         version = env!("CARGO_PKG_VERSION"),
         head = head(["Service", "SCU", "SCP"]),
         rows = rows.concat(),
+        commits =
+            if is_committing { "says by Storage Commitment which it has" } else { "offers no Storage Commitment" },
     )
 }
 
@@ -121,7 +115,8 @@ fn services(subject: &Subject<'_>) -> String {
          {head}{rows}\n\
          Every status but 0000 comes with an Error Comment (0000,0902) of at most {comment} characters with the cause. The association continues after \
          any of them.\n\n\
-         ### 5.3 Support of character sets\n\n\
+         {commitment}\n\
+         ### 5.4 Support of character sets\n\n\
          Every Specific Character Set (0008,0005): text is stored as received. Where a text element names a file, bytes other than \
          `A-Z a-z 0-9 . _ -` are written as `%` and two hexadecimal digits.\n",
         word = code(subject.settings.node.storage.duplicates),
@@ -129,6 +124,7 @@ fn services(subject: &Subject<'_>) -> String {
         head = head(["Status", "Meaning", "Further meaning", "Sender should"]),
         rows = Status::ALL.map(status).concat(),
         comment = ErrorComment::MAX_CHARS,
+        commitment = commitment::service(subject),
     )
 }
 
@@ -201,7 +197,9 @@ fn network(subject: &Subject<'_>) -> String {
     let contexts = [
         row(["Verification", &code(VERIFICATION), "SCP", "any of annex A", "none"]),
         row(["each storage SOP class of annex A", "", "SCP", "any of annex A", "none"]),
+        row(["Storage Commitment Push Model", &code(commitment::PUSH_MODEL), "SCP", COMMITMENT_SYNTAXES, "none"]),
     ];
+    let offered = if commitment::is_offered(subject) { &contexts[..] } else { &contexts[..2] };
     format!(
         "## 7 Network and media communication details\n\n\
          ### 7.1 Associations\n\n\
@@ -210,19 +208,22 @@ fn network(subject: &Subject<'_>) -> String {
          {head}{contexts}\n\
          Up to 128 presentation contexts are negotiated. An abstract syntax that is private, or newer than this release, is {unknown_classes}; a transfer \
          syntax that is, is {unknown_syntaxes}; other services of the standard are not accepted. Of the transfer syntaxes that a context offers, {preference}.\n\n\
-         Role selection: the requestor may be SCU, and not SCP. User identity: {identity}. SOP class extended negotiation is not answered.\n\n\
+         Role selection: the requestor may be SCU, and not SCP{roles}. User identity: {identity}. SOP class extended negotiation is not answered.\n\n\
          ### 7.3 Rejections\n\n\
          {rejection_head}{rejections}\n\
          ### 7.4 Physical network and addresses\n\n\
-         TCP over IPv4 and IPv6. The node resolves no names. `TCP_NODELAY` is set, and a response is sent at once.\n\n\
+         TCP over IPv4 and IPv6. Of names, the node resolves those of `[[peer]]` addresses. `TCP_NODELAY` is set, and a response is sent at once.\n\n\
          ### 7.5 Media\n\n\
          None. Stored files are DICOM files (PS3.10 §7) without a DICOMDIR.\n",
         general = [
             row(["Application context", &code(APPLICATION_CONTEXT)]),
             row(["Associations as acceptor at one time", &most]),
-            row(["Associations as initiator", "none"]),
+            row(["Associations as initiator", &commitment::initiator(subject)]),
             row(["Longest PDU received", &size_text(policy.max_pdu_length.into())]),
-            row(["Longest PDU sent", "a C-STORE response and its command set, below 4 KiB"]),
+            row([
+                "Longest PDU sent",
+                "a response and its command set, below 4 KiB; a storage commitment report, in PDUs of the peer's length"
+            ]),
             row([
                 "Operations outstanding, when the requestor negotiates a window",
                 &policy.async_operations.to_string()
@@ -232,7 +233,12 @@ fn network(subject: &Subject<'_>) -> String {
         ]
         .concat(),
         head = head(["Abstract syntax", "UID", "Role", "Transfer syntaxes", "Extended negotiation"]),
-        contexts = contexts.concat(),
+        contexts = offered.concat(),
+        roles = if commitment::is_offered(subject) {
+            "; of Storage Commitment, the node is SCP in either role that the requestor proposes for itself"
+        } else {
+            ""
+        },
         unknown_classes = if policy.accept_unknown_sop_classes { "stored like the others" } else { "not accepted" },
         unknown_syntaxes = if policy.accept_unknown_transfer_syntaxes { "accepted" } else { "not accepted" },
         identity = identity(&subject.live.access),
@@ -335,19 +341,5 @@ fn annex() -> String {
     )
 }
 
-fn time(duration: Duration) -> String {
-    period_text(duration)
-}
-
-fn code(value: impl Display) -> String {
-    format!("`{value}`")
-}
-
-fn head<const N: usize>(cells: [&str; N]) -> String {
-    format!("{}|{}\n", row(cells), "---|".repeat(N))
-}
-
-fn row<const N: usize>(cells: [&str; N]) -> String {
-    let cells = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " "));
-    format!("| {} |\n", cells.join(" | "))
-}
+/// Of the Push Model.
+const COMMITMENT_SYNTAXES: &str = "Implicit VR Little Endian, Explicit VR Little Endian";

@@ -1,0 +1,53 @@
+//! Which requests, as people ask for them: parameters of a request, and flags of a command.
+
+use serde::{Deserialize, Serialize};
+use tidegate_commitment::Filter;
+
+/// Requests of a page that is asked for without a number.
+pub(crate) const DEFAULT_LIMIT: u32 = 50;
+/// Requests of a page at most.
+pub(crate) const MAX_LIMIT: u32 = 500;
+
+/// A page of requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CommitmentSearch {
+    /// `pending` or `failed`; absent or empty: all.
+    pub(crate) state: Option<String>,
+    pub(crate) limit: Option<u32>,
+    /// The `next` of the page before.
+    pub(crate) after: Option<i64>,
+}
+
+/// A condition that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SearchError {
+    #[error("state must be pending or failed")]
+    State,
+    #[error("limit must be 1 to {MAX_LIMIT}")]
+    Limit,
+}
+
+impl CommitmentSearch {
+    /// Its conditions for the audit, as a query string has them.
+    pub(super) fn conditions(&self) -> String {
+        self.state
+            .as_deref()
+            .filter(|state| ["pending", "failed"].contains(state))
+            .map_or_else(String::new, |state| format!("state={state}"))
+    }
+
+    pub(super) fn read(&self) -> Result<(Filter, Option<i64>, u32), SearchError> {
+        let filter = match self.state.as_deref().unwrap_or_default() {
+            "" => Filter::All,
+            "pending" => Filter::Pending,
+            "failed" => Filter::Failed,
+            _ => return Err(SearchError::State),
+        };
+        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(SearchError::Limit);
+        }
+        Ok((filter, self.after, limit))
+    }
+}
