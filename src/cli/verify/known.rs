@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use tidegate_actors::CatalogueSettings;
-use tidegate_catalogue::{DESIGN, Error, InstanceRow, Place, Reader, State};
+use tidegate_catalogue::{Error, InstanceRow, Place, Reader, State};
 use tidegate_storage::verify::Known;
 
 use crate::cli::catalogue::reader;
