@@ -68,7 +68,11 @@ impl Connection {
             );
         }
         if lacks_identity {
-            self.deviates("identity", meta, "dataset lacks a sop class, instance, study or series uid");
+            self.deviates(
+                "identity",
+                meta,
+                "dataset lacks a sop class, instance, study or series uid, or has it without a value",
+            );
         }
     }
 

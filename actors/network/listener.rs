@@ -196,6 +196,10 @@ async fn admit(
     rejecting: &Arc<Semaphore>,
     grace: &mut Grace,
 ) -> bool {
+    // Its peer has reset it while it waited to be accepted: it would hold a startup place until an association reads of that.
+    if stream.take_error().map_or(true, |error| error.is_some()) {
+        return false;
+    }
     let open = env.admission.open();
     if descriptors::are_short(stream.as_fd(), open, env.descriptor_reserve()) {
         // Closed without a rejection, which would hold the descriptor for seconds.

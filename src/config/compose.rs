@@ -1,7 +1,6 @@
 //! From the raw mirror to the settings types of each crate: every bound, and the checks across keys.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +25,7 @@ use super::commitment::commitment;
 use super::criteria::STANDARD_ROOT;
 use super::human::{LimitOrAuto, PeriodOrAuto, SizeOrAuto, period_text, size_text};
 use super::keys::{self, Raw};
+use super::listen::{listen, listen_for_tls, one_address_each};
 use super::permissions::file_access;
 use super::problem::Problem;
 use super::removed::COMMIT_SHARED;
@@ -74,6 +74,11 @@ pub(super) fn compose(
     let in_force = started.and_then(|started| self::storage(started, checks));
     let access = access(raw, in_force.as_ref().or(storage.as_ref()), checks);
     let admin = admin::admin(&raw.admin, raw.storage.root.as_ref(), checks);
+    let of_admin = admin.as_ref().and_then(Option::as_ref).map(|admin| admin.listen);
+    one_address_each(
+        [("node.listen", listen.flatten()), ("tls.listen", tls_listen.flatten()), ("admin.listen", of_admin)],
+        checks,
+    );
     let admin_socket = admin_socket(raw, checks);
     let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
     let (catalogue, commitment) = (catalogue(raw, started, checks), commitment(raw, checks));
@@ -159,30 +164,6 @@ fn warn_of_unused_tls(raw: &Raw, checks: &mut Checks<'_>) {
             "tls.client_auth = \"none\": no peer is asked for a certificate; set it to \"required\" or \"optional\"",
         );
     }
-}
-
-fn listen(key: &str, address: &str, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
-    match address.trim() {
-        "off" => Some(None),
-        address => checks
-            .parsed(
-                key,
-                address.parse(),
-                "must be \"off\" or an IP address and a port, such as 0.0.0.0:11112 or [::]:11112 (port 0 picks a free one)",
-            )
-            .map(Some),
-    }
-}
-
-fn listen_for_tls(raw: &Raw, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
-    let address = listen("tls.listen", &raw.tls.listen, checks)?;
-    if address.is_none() && raw.node.listen.trim() == "off" {
-        checks.refuse(
-            "node.listen",
-            "cannot be \"off\" while tls.listen is \"off\": the node would accept no association; set one of them",
-        );
-    }
-    Some(address)
 }
 
 /// PS3.5 §6.2: default repertoire without backslash and control characters; outer spaces do not count.

@@ -17,6 +17,7 @@ mod criteria;
 mod effect_tests;
 mod human;
 mod keys;
+mod listen;
 mod nearest;
 mod pem;
 mod permissions;

@@ -205,7 +205,8 @@ impl HeadScan {
         let labels = self.labels.as_ref().zip(self.label);
         head.deviations.other_transfer_syntax =
             labels.and_then(|(labels, label)| Some(labels.other_than_announced(label)?.1));
-        let Some(whole) = whole.filter(|_| !self.announced.is_private) else { return Ok(head) };
+        let Some(mut whole) = whole.filter(|_| !self.announced.is_private) else { return Ok(head) };
+        head.add_repeated(whole.take_again());
         head.deviations.has_invalid_vr = whole.has_invalid_vr();
         // The rest of a deflated stream that is too long was not looked at.
         let is_seen = self.inflate.as_ref().is_none_or(Inflate::is_ended);

@@ -176,6 +176,14 @@ impl Head {
         Ok(())
     }
 
+    /// Adds the values of identifying elements that were met once more behind the head.
+    pub(super) fn add_repeated(&mut self, again: Vec<(Tag, Vec<u8>)>) {
+        for (tag, raw) in again {
+            self.deviations.is_unordered |= self.value(tag).is_some_and(|value| value != trim_padding(&raw));
+            self.repeated.push((tag, raw));
+        }
+    }
+
     /// The head of a dataset that cannot be read.
     pub(super) fn unread() -> Self {
         let deviations = Deviations { lacks_identity: true, ..Deviations::default() };

@@ -9,12 +9,13 @@ use super::element::{
 };
 use super::outcome::{Deviations, Head, HeadError, HeadLimits, Limit, MAX_KEPT_BYTES, Progress, Values};
 use super::wanted::Wanted;
+use crate::uid::trim_padding;
 
 const FILE_META_GROUP: u16 = 0x0002;
 
 /// The elements that say what an instance is. Each has a value in every composite instance (PS3.3 §A.1.2), so a head without one of
 /// them is looked for behind its proper end.
-const IDENTITY: [Tag; 4] =
+pub(super) const IDENTITY: [Tag; 4] =
     [tags::SOP_CLASS_UID, tags::SOP_INSTANCE_UID, tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID];
 
 /// The elements that are held against the command set. One that stands twice is held against it twice: readers do not agree which counts.
@@ -163,7 +164,7 @@ impl Scan {
         }
         let deviations = Deviations {
             is_unordered: self.is_unordered,
-            lacks_identity: !self.is_identified(),
+            lacks_identity: !self.is_identified() || self.has_empty_identity(),
             ..Deviations::default()
         };
         Head { values: self.values, repeated: self.repeated, deviations }
@@ -248,6 +249,12 @@ impl Scan {
         // Nearly every dataset has all that is wanted.
         self.values.len() == self.wanted.len()
             || IDENTITY.iter().all(|tag| self.wanted.needed().binary_search(tag).is_err() || self.values.has(*tag))
+    }
+
+    /// Whether an element that says what the dataset is, and that is needed, has no value.
+    fn has_empty_identity(&self) -> bool {
+        let is_empty = |tag: &Tag| self.values.get(*tag).is_some_and(|value| trim_padding(value).is_empty());
+        IDENTITY.iter().any(|tag| is_empty(tag) && self.wanted.needed().binary_search(tag).is_ok())
     }
 
     /// Acts on a header inside a sequence of undefined length, or among the fragments of

@@ -10,6 +10,8 @@ use super::element::{
 };
 pub use super::fault::DatasetFault;
 use super::frame::{Frame, Kind, MAX_FRAMES, State, content_of, value};
+use super::outcome::MAX_KEPT_BYTES;
+use super::scan::IDENTITY;
 use super::syntax::PixelForm;
 
 const FILE_META_GROUP: u16 = 0x0002;
@@ -34,6 +36,10 @@ pub(crate) struct Walk {
     fault: Option<DatasetFault>,
     /// Where readers give up: the first fault that makes them.
     broken: Option<Break>,
+    /// Elements of [`IDENTITY`] that stand out of order, with the last value of each: readers that keep the last one take the instance for it.
+    again: Vec<(Tag, Vec<u8>)>,
+    /// The value that is being read is the last one of `again`.
+    is_kept: bool,
 }
 
 impl Walk {
@@ -51,7 +57,14 @@ impl Walk {
             disorder: None,
             fault: None,
             broken: None,
+            again: Vec::new(),
+            is_kept: false,
         }
+    }
+
+    /// The values of identifying elements that stand out of order, at most 1 KiB of each.
+    pub(super) fn take_again(&mut self) -> Vec<(Tag, Vec<u8>)> {
+        std::mem::take(&mut self.again)
     }
 
     /// Reads the dataset in another encoding, from its first byte on.
@@ -76,7 +89,13 @@ impl Walk {
                 State::Value { left, .. } => {
                     let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= taken as u64;
+                    if self.is_kept
+                        && let Some((_, value)) = self.again.last_mut()
+                    {
+                        value.extend(bytes[..taken].iter().take(MAX_KEPT_BYTES - value.len()));
+                    }
                     if *left == 0 {
+                        self.is_kept = false;
                         self.state = State::Header;
                     }
                     taken
@@ -202,6 +221,7 @@ impl Walk {
             && tag <= before
         {
             note(&mut self.disorder, DatasetFault::OutOfOrder { tag, before, offset });
+            self.is_kept = !within_item && length > 0 && keep_again(&mut self.again, tag);
         }
         // The long form has two bytes that are zero (PS3.5 §7.1.2). Behind letters that are no VR of the standard, others are a short length, and
         // readers do not agree on the element.
@@ -346,6 +366,17 @@ impl Walk {
 
 /// Notes the first fault of its kind.
 #[cold]
+/// Begins the value of an element out of order, if that identifies the instance.
+#[cold]
+fn keep_again(again: &mut Vec<(Tag, Vec<u8>)>, tag: Tag) -> bool {
+    let identifies = IDENTITY.contains(&tag);
+    if identifies {
+        again.retain(|(kept, _)| *kept != tag);
+        again.push((tag, Vec::new()));
+    }
+    identifies
+}
+
 fn note(first: &mut Option<DatasetFault>, fault: DatasetFault) {
     first.get_or_insert(fault);
 }

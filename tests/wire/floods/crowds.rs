@@ -1,5 +1,8 @@
 //! Hundreds of peers that are silent, trickle or reconnect, and more connections than there are descriptors.
 
+use rustix::process::Signal;
+use socket2::Socket;
+
 use super::*;
 
 const CROWD: usize = 500;
@@ -43,6 +46,22 @@ fn hundreds_of_silent_connections_leave_a_good_client_served() {
     assert!(all_closed, "{} connections are still open", silent.len());
     serve_a_good_client(&node, 100);
     node.logged_times("no association request in time", 1);
+    node.settled();
+}
+
+#[test]
+fn connections_that_were_reset_before_they_were_accepted_take_no_place() {
+    raise_limit();
+    let node = Node::start(&[("TIDEGATE__ASSOCIATIONS__MAX", "8")]);
+    // All of them wait in the backlog, and a client behind them.
+    node.signal(Signal::STOP);
+    for _ in 0..CROWD {
+        let reset = Socket::from(TcpStream::connect(node.address()).unwrap());
+        reset.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    let waiting = Wire::connect_from([127, 0, 0, 2].into(), node.address());
+    node.signal(Signal::CONT);
+    waiting.accepted(request()).0.release();
     node.settled();
 }
 
