@@ -126,16 +126,14 @@ fn every_mistake_is_told_with_key_value_place_and_what_is_allowed() {
 
 #[test]
 fn two_surfaces_have_two_ports() {
-    let of = |node, admin| problems(&format!("[node]\nlisten = '{node}'\n[admin]\nlisten = '{admin}'\n"), &[]);
+    let text = |node, admin| format!("[node]\nlisten = '{node}'\n[admin]\nlisten = '{admin}'\n");
     for node in ["127.0.0.1:11112", "0.0.0.0:11112", "[::]:11112"] {
-        let found = of(node, "127.0.0.1:11112");
-        assert!(
-            found.iter().any(|(key, text)| key == "admin.listen" && text.contains("port of node.listen")),
-            "{found:?}"
-        );
+        let found = problems(&text(node, "127.0.0.1:11112"), &[]);
+        let names = |text: &str| text.starts_with("admin.listen") && text.contains("port of node.listen");
+        assert!(found.iter().any(|(text, _)| names(text)), "{found:?}");
     }
-    assert_eq!(of("127.0.0.1:0", "127.0.0.1:0"), []);
-    assert_eq!(of("127.0.0.2:11112", "127.0.0.1:11112"), []);
+    assert!(load_text(&text("127.0.0.1:0", "127.0.0.1:0"), &[]).is_ok());
+    assert!(load_text(&text("127.0.0.2:11112", "127.0.0.1:11112"), &[]).is_ok());
 }
 
 #[test]
