@@ -20,7 +20,7 @@ use tokio::time::sleep_until;
 use super::caller::{Caller, CallerEnv, Order as CallOrder};
 use super::files::{Files, IsMeasured};
 use super::record::{Record, now_ms};
-use super::routes::{Route, Routes, Way};
+use super::routes::{Route, Way, route};
 use super::shared::{Question, Sending, Shared, Waiting};
 use super::tasks::{Lately, Task, Tasks};
 use crate::catalogue;
@@ -59,7 +59,6 @@ pub(crate) struct CommitmentActor {
     pub(super) gauges: Arc<Gauges>,
     pub(super) record: Record,
     pub(super) tasks: Tasks,
-    pub(super) routes: Routes,
     pub(super) files: Files,
     pub(super) catalogue: Arc<catalogue::Shared>,
     pub(super) mailbox: Arc<WriterMailbox>,
@@ -90,7 +89,6 @@ impl CommitmentActor {
         Self {
             record: Record::new(shared.clone()),
             tasks: Tasks::default(),
-            routes: Routes::default(),
             files: Files::new(store, catalogue.settings.path.clone(), budget.clone(), is_measured),
             shared,
             gauges,
@@ -244,7 +242,7 @@ impl CommitmentActor {
         }
         let live = self.shared.live.get();
         let may_send = *self.phase.borrow() == Phase::Serving;
-        let Self { tasks, routes, shared, seen, record, .. } = self;
+        let Self { tasks, shared, seen, record, .. } = self;
         let held = Cell::new(None::<Duration>);
         let due = record.attempt(|requests| {
             requests.due(now_ms(), TURN, |request| {
@@ -256,7 +254,7 @@ impl CommitmentActor {
                 }
                 let mut waiting = shared.waiting.lock();
                 let since = seen.get(&request.id).map(Lately::age);
-                match routes.route(request, &mut waiting, &live.commitment, since) {
+                match route(request, &mut waiting, &live.commitment, since) {
                     Route::Later(after) => {
                         held.set([held.get(), after].into_iter().flatten().min());
                         false
@@ -285,11 +283,11 @@ impl CommitmentActor {
     fn dispatch(&mut self, request: &Request) {
         let live = self.shared.live.get();
         let since = self.seen.get(&request.id).map(Lately::age);
-        let route = {
+        let way = {
             let mut waiting = self.shared.waiting.lock();
-            self.routes.route(request, &mut waiting, &live.commitment, since)
+            route(request, &mut waiting, &live.commitment, since)
         };
-        match route {
+        match way {
             Route::Later(after) => {
                 self.look_at = self.look_at.min(Instant::now() + after.unwrap_or(LONGEST_SLEEP));
             }

@@ -16,10 +16,6 @@ const MAX_RETRIES: usize = 2;
 /// An association is idle a second after its response. One that is not gets no report if its peer has an address.
 const LINE_PATIENCE: Duration = Duration::from_millis(1250);
 
-/// The ways.
-#[derive(Debug, Default)]
-pub(super) struct Routes;
-
 /// What can be done about a report at the moment.
 pub(super) enum Route {
     /// It can be sent.
@@ -38,37 +34,33 @@ pub(super) enum Way {
     Call(PeerSettings),
 }
 
-impl Routes {
-    /// The way of a report. `since`: how long its request has been known to this process.
-    #[expect(clippy::unused_self, reason = "the limits are its")]
-    pub(super) fn route(
-        &self,
-        request: &Request,
-        waiting: &mut Waiting,
-        settings: &CommitmentSettings,
-        since: Option<Duration>,
-    ) -> Route {
-        let id = request.id;
-        if waiting.sending.contains_key(&id) || waiting.unanswered.contains(&id) {
-            return Route::Later(None);
+/// The way of a report. `since`: how long its request has been known to this process.
+pub(super) fn route(
+    request: &Request,
+    waiting: &mut Waiting,
+    settings: &CommitmentSettings,
+    since: Option<Duration>,
+) -> Route {
+    let id = request.id;
+    if waiting.sending.contains_key(&id) || waiting.unanswered.contains(&id) {
+        return Route::Later(None);
+    }
+    let asked = &request.asked;
+    let peer = settings.peer(&asked.peer.calling);
+    let own = u64::from(asked.association);
+    if let Some(line) = waiting.lines.get_mut(&own).filter(|line| line.peer == asked.peer) {
+        if line.is_ready {
+            return Route::Now(Way::Line(own));
         }
-        let asked = &request.asked;
-        let peer = settings.peer(&asked.peer.calling);
-        let own = u64::from(asked.association);
-        if let Some(line) = waiting.lines.get_mut(&own).filter(|line| line.peer == asked.peer) {
-            if line.is_ready {
-                return Route::Now(Way::Line(own));
-            }
-            line.wanted.set();
-            let left = since.map(|since| LINE_PATIENCE.saturating_sub(since)).filter(|left| !left.is_zero());
-            if peer.is_none() || left.is_some() {
-                return Route::Later(left);
-            }
+        line.wanted.set();
+        let left = since.map(|since| LINE_PATIENCE.saturating_sub(since)).filter(|left| !left.is_zero());
+        if peer.is_none() || left.is_some() {
+            return Route::Later(left);
         }
-        match peer {
-            Some(peer) => by_call(request, waiting, peer),
-            None => by_any_line(request, waiting),
-        }
+    }
+    match peer {
+        Some(peer) => by_call(request, waiting, peer),
+        None => by_any_line(request, waiting),
     }
 }
 
