@@ -7,6 +7,7 @@
 mod arrival;
 mod clock;
 mod close;
+mod commit;
 mod commitment;
 mod connection;
 mod deviations;

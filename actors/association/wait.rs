@@ -31,6 +31,7 @@ impl Connection {
         // Bytes that are available are read without arming a timer, as long as tokio's budget of the task permits.
         if reading
             && self.handoffs.is_empty()
+            && !self.commitment.is_busy()
             && let Some(read) = self.io.read(target, &mut self.inbound).now_or_never()
         {
             return match self.on_read(read, target).await {
@@ -63,14 +64,11 @@ impl Connection {
             read = self.io.read(target, &mut self.inbound), if reading => arrived = Some(read),
             () = sleep_until(began + look), if reading => is_time_up = true,
         }
-        if let Some(wish) = wish {
-            return Box::pin(self.on_wish(wish)).await;
-        }
-        if let Some(said) = said {
-            return Box::pin(self.on_said(said)).await;
-        }
-        if !reading {
-            return None;
+        match (wish, said) {
+            (Some(wish), _) => return Box::pin(self.on_wish(wish)).await,
+            (None, Some(said)) => return Box::pin(self.on_said(said)).await,
+            (None, None) if !reading => return None,
+            (None, None) => {}
         }
         // Time beyond `look` is not the peer's: the process was stopped, or the thread served other associations.
         let waited = began.elapsed().min(look);

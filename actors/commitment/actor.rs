@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use actix::Actor;
 use futures_util::FutureExt;
-use tidegate_commitment::{Request, State};
+use tidegate_commitment::{Request, State, Summary};
 use tidegate_memory::MemoryBudget;
 use tidegate_storage::Store;
 use tokio::sync::watch;
@@ -20,10 +20,9 @@ use tokio::time::sleep_until;
 use super::caller::{Caller, CallerEnv, Order as CallOrder};
 use super::files::{Files, IsMeasured};
 use super::record::{Record, now_ms};
-use super::report::Question;
 use super::routes::{Route, Routes, Way};
-use super::shared::{Sending, Shared, Waiting};
-use super::tasks::{Task, Tasks};
+use super::shared::{Question, Sending, Shared, Waiting};
+use super::tasks::{Lately, Task, Tasks};
 use crate::catalogue;
 use crate::fault;
 use crate::gauges::Gauges;
@@ -68,9 +67,9 @@ pub(crate) struct CommitmentActor {
     threads: Arc<AssociationThreads>,
     phase: watch::Receiver<Phase>,
     /// When requests that were due lately were first seen, by a clock that nobody sets.
-    pub(super) seen_at: HashMap<i64, Instant>,
-    /// When outcomes were concluded lately.
-    pub(super) concluded_at: HashMap<i64, Instant>,
+    pub(super) seen: HashMap<i64, Lately>,
+    /// Outcomes that were concluded lately.
+    pub(super) concluded: HashMap<i64, (Instant, Summary)>,
     /// Pending requests of which an attempt has failed, and those without a way, as far as this process knows.
     pub(super) retrying: HashSet<i64>,
     pub(super) nowhere: HashSet<i64>,
@@ -100,8 +99,8 @@ impl CommitmentActor {
             budget,
             threads,
             phase,
-            seen_at: HashMap::new(),
-            concluded_at: HashMap::new(),
+            seen: HashMap::new(),
+            concluded: HashMap::new(),
             retrying: HashSet::new(),
             nowhere: HashSet::new(),
             calls: Vec::new(),
@@ -179,7 +178,7 @@ impl CommitmentActor {
             let recorded = self.record.accept(&submission);
             if let Ok(id) = recorded {
                 self.shared.figures.received.increment();
-                self.seen_at.insert(id, Instant::now());
+                self.seen.insert(id, Lately::default());
                 self.tasks.push(Task::first(id, self.terms()));
             }
             let shared = &self.shared;
@@ -204,15 +203,17 @@ impl CommitmentActor {
     /// Peers that have come: what waits for them is due. Whether there were any.
     fn greet(&mut self) -> bool {
         let mut arrived = std::mem::take(&mut self.shared.waiting.lock().arrived);
+        let are_there = !arrived.is_empty();
         arrived.sort_unstable();
         arrived.dedup();
-        let has_pending = self.shared.figures.seen.lock().pending > 0;
-        if has_pending {
+        // One that has just failed to take its report may come again and again.
+        arrived.retain(|peer| !self.has_failed_lately(peer));
+        if self.shared.figures.seen.lock().pending > 0 {
             for peer in &arrived {
                 self.record.attempt(|requests| requests.hasten(peer, now_ms()));
             }
         }
-        !arrived.is_empty()
+        are_there
     }
 
     /// Answers the senders of reports.
@@ -243,7 +244,7 @@ impl CommitmentActor {
         }
         let live = self.shared.live.get();
         let may_send = *self.phase.borrow() == Phase::Serving;
-        let Self { tasks, routes, shared, seen_at, record, .. } = self;
+        let Self { tasks, routes, shared, seen, record, .. } = self;
         let held = Cell::new(None::<Duration>);
         let due = record.attempt(|requests| {
             requests.due(now_ms(), TURN, |request| {
@@ -254,7 +255,7 @@ impl CommitmentActor {
                     return tasks.has_room();
                 }
                 let mut waiting = shared.waiting.lock();
-                let since = seen_at.get(&request.id).map(Instant::elapsed);
+                let since = seen.get(&request.id).map(Lately::age);
                 match routes.route(request, &mut waiting, &live.commitment, since) {
                     Route::Later(after) => {
                         held.set([held.get(), after].into_iter().flatten().min());
@@ -267,7 +268,7 @@ impl CommitmentActor {
         for request in due.unwrap_or_default() {
             match request.state {
                 State::Received => {
-                    self.seen_at.entry(request.id).or_insert_with(Instant::now);
+                    self.seen.entry(request.id).or_default();
                     self.tasks.push(Task::first(request.id, self.terms()));
                 }
                 _ => self.dispatch(&request),
@@ -283,7 +284,7 @@ impl CommitmentActor {
     /// Gives out a report, as far as there is a way.
     fn dispatch(&mut self, request: &Request) {
         let live = self.shared.live.get();
-        let since = self.seen_at.get(&request.id).map(Instant::elapsed);
+        let since = self.seen.get(&request.id).map(Lately::age);
         let route = {
             let mut waiting = self.shared.waiting.lock();
             self.routes.route(request, &mut waiting, &live.commitment, since)

@@ -18,8 +18,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::report::{Begun, Dataset, Ended, REPORT_BYTES, Ticket};
+use super::report::{Dataset, REPORT_BYTES};
 use super::routes::address_of;
+use super::shared::{Begun, Ended, Ticket};
 use crate::fixed;
 use crate::gauges::counters::{ActorCount, Counters};
 use crate::network::admission::FLOOR_LEASE_BYTES;

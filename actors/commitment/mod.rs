@@ -4,25 +4,25 @@
 //! |---|---|
 //! | [`actor`] | the supervised child: it owns the record of requests, and evaluates them in turns |
 //! | [`record`] | the open file, and what is done about each of its errors |
-//! | [`tasks`], [`evaluation`] | what is looked at of each instance, in steps |
+//! | [`evaluating`], [`tasks`], [`evaluation`] | what is looked at of each instance, in steps |
 //! | [`files`] | the catalogue and the storage root, open while there is work |
 //! | [`routes`] | the way of a report: the association that asked, a call, or any association of the peer |
-//! | [`report`] | the right to send a report, and its dataset |
-//! | [`line`] | an open association on which this node may report |
+//! | [`report`] | the dataset of a report |
 //! | [`caller`] | an association that this node requests |
 //! | [`outcome`] | what becomes of a report: record, log, audit and figures |
 //! | [`references`] | the references of a request, until they are durable |
 //! | [`shared`] | what the child, the associations, the calls and the observers share |
-//! | [`state`] | what operators see of it |
+//! | [`figures`], [`state`] | what operators see of it |
 //!
 //! Invariants: a request is durable before its response. A report never overtakes that response. It says of each instance what was found
 //! when it was sent.
 
 pub(crate) mod actor;
 pub(crate) mod caller;
+mod evaluating;
 mod evaluation;
+mod figures;
 mod files;
-pub(crate) mod line;
 mod outcome;
 mod record;
 pub(crate) mod references;

@@ -3,17 +3,19 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use tidegate_commitment::{Attempt, FailureReason, Request, Stands, Summary};
+use tidegate_commitment::{Attempt, FailureReason, Peer, Request, Stands, Summary};
 use tracing::{error, info, warn};
 
 use super::actor::CommitmentActor;
+use super::figures::MAX_FAILURES;
 use super::record::{now_ms, time_of};
-use super::report::Ended;
-use super::shared::{MAX_FAILURES, Sending};
+use super::shared::{Ended, Sending};
 use super::state::ReportFailure;
 use crate::gauges::audit::{AuditEvent, AuditPeer, CommitmentStep};
 use crate::gauges::incidents::{Class, NO_PEER, Topic};
 
+/// After a failed attempt, a peer that comes is called again after so long.
+const GREETING_PAUSE: Duration = Duration::from_secs(10);
 const NO_WAY: &str = "no [[peer]] names its address; it is reported when it associates again";
 
 impl CommitmentActor {
@@ -63,12 +65,12 @@ impl CommitmentActor {
         self.forget(request.id);
         let failed: u32 = summary.failed.values().sum();
         if let Some(unlogged) = self.worth_a_line(Topic::Stored, "commitment_reported", request) {
-            let (calling, address) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+            let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
             let took_ms = took.as_millis() as u64;
             info!(
                 request = request.id,
                 calling,
-                address,
+                peer,
                 transaction = request.asked.transaction_uid,
                 committed = summary.committed,
                 failed,
@@ -86,7 +88,7 @@ impl CommitmentActor {
         let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()));
         self.shared.figures.attempts_failed.increment();
         self.keep_failure(request, why);
-        let (calling, address) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+        let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
         let status = status.map(|status| format!("{status:04X}"));
         match stands {
             Some(Stands::Failed) => self.note_given_up(request, why),
@@ -98,7 +100,7 @@ impl CommitmentActor {
                     warn!(
                         request = request.id,
                         calling,
-                        address,
+                        peer,
                         status,
                         cause = why,
                         again_in_s,
@@ -114,11 +116,11 @@ impl CommitmentActor {
     fn note_given_up(&mut self, request: &Request, why: &str) {
         self.shared.figures.gave_up.increment();
         self.forget(request.id);
-        let (calling, address) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+        let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
         error!(
             request = request.id,
             calling,
-            address,
+            peer,
             transaction = request.asked.transaction_uid,
             attempts = request.attempts + 1,
             cause = why,
@@ -140,7 +142,7 @@ impl CommitmentActor {
 
     /// What this process knows of a request that has ended, or begins anew.
     pub(super) fn forget(&mut self, request: i64) {
-        self.seen_at.remove(&request);
+        self.seen.remove(&request);
         self.retrying.remove(&request);
         self.nowhere.remove(&request);
     }
@@ -157,6 +159,13 @@ impl CommitmentActor {
             request: request.id,
             cause: why.to_owned(),
         });
+    }
+
+    /// Whether an attempt to report to the peer has just failed.
+    pub(super) fn has_failed_lately(&self, peer: &Peer) -> bool {
+        let seen = self.shared.figures.seen.lock();
+        let of_peer = seen.last_failures.iter().find(|failure| failure.ae_title == peer.calling);
+        of_peer.is_some_and(|failure| failure.at.elapsed().is_ok_and(|since| since < GREETING_PAUSE))
     }
 
     fn worth_a_line(&self, topic: Topic, kind: &'static str, request: &Request) -> Option<u64> {

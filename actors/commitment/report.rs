@@ -1,107 +1,14 @@
-//! A report on its way: the right to send it, and its dataset as a stream. Whoever sends it asks the child, which holds it against the files at
-//! that moment, and reads it from the file in chunks.
-
-use std::sync::Arc;
+//! The dataset of a report, as a stream: it is read from the record in chunks.
 
 use tidegate_commitment::{Outcome, Referenced};
 use tidegate_protocol::commitment::{Encoding, EventInformation, Reference, Terms};
-use tokio::sync::oneshot;
 
-use super::shared::Shared;
+use super::shared::{Begun, Ticket};
 
 /// References that are read at a time.
 pub(super) const CHUNK: u32 = 500;
 /// Memory of a report that is being sent: a chunk, and its encoding.
 pub(crate) const REPORT_BYTES: u64 = 512 << 10;
-
-/// How a report ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// The peer has taken it.
-    Reported,
-    /// It has not.
-    Failed {
-        /// The status that it answered with.
-        status: Option<u16>,
-        /// Why.
-        why: String,
-    },
-    /// The association on which it was to be sent has ended.
-    Lost,
-    /// The node stops.
-    Stopped,
-}
-
-impl Ended {
-    pub(crate) fn because(why: impl Into<String>) -> Self {
-        Self::Failed { status: None, why: why.into() }
-    }
-}
-
-/// What the child is asked for by the sender of a report.
-pub(super) enum Question {
-    /// The outcome at this moment.
-    Begin(oneshot::Sender<Result<Begun, String>>),
-    /// References from a position on.
-    Chunk(u32, oneshot::Sender<Vec<Referenced>>),
-}
-
-/// The outcome of a request when its report begins.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Begun {
-    pub(crate) committed: u32,
-    pub(crate) refused: u32,
-}
-
-impl Begun {
-    /// Event Type ID (PS3.4 §J.3.3.1): 1 all committed, 2 some failed.
-    pub(crate) fn event_type(self) -> u16 {
-        if self.refused == 0 { 1 } else { 2 }
-    }
-}
-
-/// The right to report a request. If it is dropped, the report is lost.
-pub(crate) struct Ticket {
-    shared: Arc<Shared>,
-    pub(crate) request: i64,
-    pub(crate) transaction_uid: String,
-    has_ended: bool,
-}
-
-impl Ticket {
-    pub(super) fn new(shared: Arc<Shared>, request: i64, transaction_uid: String) -> Self {
-        Self { shared, request, transaction_uid, has_ended: false }
-    }
-
-    pub(crate) fn end(mut self, ended: Ended) {
-        self.has_ended = true;
-        self.shared.report_ended(self.request, ended);
-    }
-
-    /// Has the child look at the files, and returns the outcome.
-    ///
-    /// # Errors
-    /// Why there is none at the moment.
-    pub(crate) async fn begin(&self) -> Result<Begun, String> {
-        let (reply, begun) = oneshot::channel();
-        self.shared.ask_of_report(self.request, Question::Begin(reply));
-        begun.await.unwrap_or_else(|_| Err("the outcome could not be looked at".to_owned()))
-    }
-
-    async fn chunk(&self, from: u32) -> Option<Vec<Referenced>> {
-        let (reply, chunk) = oneshot::channel();
-        self.shared.ask_of_report(self.request, Question::Chunk(from, reply));
-        chunk.await.ok()
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            self.shared.report_ended(self.request, Ended::Lost);
-        }
-    }
-}
 
 /// The references that are written: the Failed SOP Sequence comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

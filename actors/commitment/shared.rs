@@ -3,18 +3,16 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use tidegate_commitment::{Asked, FailureReason, Peer, Retried, Summary};
+use tidegate_commitment::{Asked, Peer, Referenced, Retried, Summary};
 use tidegate_protocol::ActionStatus;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::line::Line;
+use super::figures::Figures;
 use super::references::References;
-use super::report::{Ended, Question, Ticket};
-use super::state::{Call, CommitmentCondition, CommitmentState, ReportFailure};
-use crate::gauges::counters::Counter;
+use super::state::{Call, CommitmentState};
 use crate::gauges::latency::Histogram;
 use crate::node::live::Live;
 
@@ -22,8 +20,9 @@ use crate::node::live::Live;
 const MAX_SUBMISSIONS: usize = 256;
 /// Orders of operators that may wait.
 const MAX_ORDERS: usize = 64;
-/// Peers whose last failure is kept.
-pub(super) const MAX_FAILURES: usize = 32;
+
+/// Peers that are remembered until the child looks. Another is reported to when its next attempt is due.
+const MAX_ARRIVED: usize = 1024;
 
 /// A request that is to be recorded.
 pub(crate) struct Submission {
@@ -75,6 +74,162 @@ pub(super) struct Sending {
     pub(super) summary: Option<Summary>,
 }
 
+/// How a report ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The peer has taken it.
+    Reported,
+    /// It has not.
+    Failed {
+        /// The status that it answered with.
+        status: Option<u16>,
+        /// Why.
+        why: String,
+    },
+    /// The association on which it was to be sent has ended.
+    Lost,
+    /// The node stops.
+    Stopped,
+}
+
+impl Ended {
+    pub(crate) fn because(why: impl Into<String>) -> Self {
+        Self::Failed { status: None, why: why.into() }
+    }
+}
+
+/// What the child is asked for by the sender of a report.
+pub(super) enum Question {
+    /// The outcome at this moment.
+    Begin(oneshot::Sender<Result<Begun, String>>),
+    /// References from a position on.
+    Chunk(u32, oneshot::Sender<Vec<Referenced>>),
+}
+
+/// The outcome of a request when its report begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Begun {
+    pub(crate) committed: u32,
+    pub(crate) refused: u32,
+}
+
+impl Begun {
+    /// Event Type ID (PS3.4 §J.3.3.1): 1 all committed, 2 some failed.
+    pub(crate) fn event_type(self) -> u16 {
+        if self.refused == 0 { 1 } else { 2 }
+    }
+}
+
+/// The right to report a request. If it is dropped, the report is lost.
+pub(crate) struct Ticket {
+    shared: Arc<Shared>,
+    pub(crate) request: i64,
+    pub(crate) transaction_uid: String,
+    has_ended: bool,
+}
+
+impl Ticket {
+    pub(super) fn new(shared: Arc<Shared>, request: i64, transaction_uid: String) -> Self {
+        Self { shared, request, transaction_uid, has_ended: false }
+    }
+
+    pub(crate) fn end(mut self, ended: Ended) {
+        self.has_ended = true;
+        self.shared.report_ended(self.request, ended);
+    }
+
+    /// Has the child look at the files, and returns the outcome.
+    ///
+    /// # Errors
+    /// Why there is none at the moment.
+    pub(crate) async fn begin(&self) -> Result<Begun, String> {
+        let (reply, begun) = oneshot::channel();
+        self.shared.ask_of_report(self.request, Question::Begin(reply));
+        begun.await.unwrap_or_else(|_| Err("the outcome could not be looked at".to_owned()))
+    }
+
+    pub(super) async fn chunk(&self, from: u32) -> Option<Vec<Referenced>> {
+        let (reply, chunk) = oneshot::channel();
+        self.shared.ask_of_report(self.request, Question::Chunk(from, reply));
+        chunk.await.ok()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.shared.report_ended(self.request, Ended::Lost);
+        }
+    }
+}
+
+/// The end of the child.
+pub(super) struct Line {
+    pub(super) peer: Peer,
+    pub(super) wanted: Arc<Wanted>,
+    pub(super) reports: mpsc::Sender<Ticket>,
+    /// The association has been idle since a report was wanted.
+    pub(super) is_ready: bool,
+}
+
+/// Whether a report waits for the association to be idle.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    is_set: AtomicBool,
+    changed: Notify,
+}
+
+impl Wanted {
+    pub(super) fn set(&self) {
+        if !self.is_set.swap(true, Ordering::Relaxed) {
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// The end of an association. When it is dropped, no report comes by it any more.
+pub(crate) struct LineEnd {
+    shared: Arc<Shared>,
+    association: u64,
+    wanted: Arc<Wanted>,
+    reports: mpsc::Receiver<Ticket>,
+}
+
+impl LineEnd {
+    pub(crate) fn open(shared: Arc<Shared>, association: u64, peer: Peer) -> Self {
+        let (sender, reports) = mpsc::channel(1);
+        let wanted = Arc::new(Wanted::default());
+        let line = Line { peer, wanted: wanted.clone(), reports: sender, is_ready: false };
+        shared.open_line(association, line);
+        Self { shared, association, wanted, reports }
+    }
+
+    /// Whether a report waits until this association is idle.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.is_set.load(Ordering::Relaxed)
+    }
+
+    /// Says that the association is idle.
+    pub(crate) fn ready(&self) {
+        self.wanted.is_set.store(false, Ordering::Relaxed);
+        self.shared.line_ready(self.association);
+    }
+
+    /// Waits for a report; `None`: one is wanted that was not before.
+    pub(crate) async fn next(&mut self) -> Option<Ticket> {
+        tokio::select! {
+            ticket = self.reports.recv() => ticket,
+            () = self.wanted.changed.notified() => None,
+        }
+    }
+}
+
+impl Drop for LineEnd {
+    fn drop(&mut self) {
+        self.shared.close_line(self.association);
+    }
+}
+
 /// What waits for the child.
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -97,33 +252,6 @@ pub(crate) struct Shared {
     pub(super) waiting: Mutex<Waiting>,
     woken: Notify,
     pub(super) figures: Figures,
-}
-
-/// The figures for operators.
-#[derive(Default)]
-pub(super) struct Figures {
-    pub(super) received: Counter,
-    refused: [Counter; ActionStatus::ALL.len()],
-    pub(super) committed: Counter,
-    pub(super) failed: [Counter; FailureReason::ALL.len()],
-    pub(super) reported: Counter,
-    pub(super) attempts_failed: Counter,
-    pub(super) gave_up: Counter,
-    /// From the request to the report that its peer has taken.
-    pub(super) delays: Histogram,
-    pub(super) seen: Mutex<Seen>,
-}
-
-/// The state as the child last saw it.
-#[derive(Default)]
-pub(super) struct Seen {
-    pub(super) trouble: Option<(String, String)>,
-    pub(super) pending: u64,
-    pub(super) retrying: u64,
-    pub(super) without_address: u64,
-    pub(super) kept_failed: u64,
-    pub(super) oldest_pending: Option<SystemTime>,
-    pub(super) last_failures: VecDeque<ReportFailure>,
 }
 
 impl Shared {
@@ -166,9 +294,7 @@ impl Shared {
 
     /// Notes a response other than success.
     pub(crate) fn count_refused(&self, status: ActionStatus) {
-        if let Some(at) = ActionStatus::ALL.iter().position(|other| *other == status) {
-            self.figures.refused[at].increment();
-        }
+        self.figures.count_refused(status);
     }
 
     /// Says that a request is durable.
@@ -179,7 +305,9 @@ impl Shared {
 
     pub(super) fn open_line(&self, association: u64, line: Line) {
         let mut waiting = self.waiting.lock();
-        waiting.arrived.push(line.peer.clone());
+        if waiting.arrived.len() < MAX_ARRIVED {
+            waiting.arrived.push(line.peer.clone());
+        }
         waiting.lines.insert(association, line);
         drop(waiting);
         self.woken.notify_one();
@@ -249,56 +377,11 @@ impl Shared {
 
     /// The state for operators.
     pub(crate) fn state(&self) -> CommitmentState {
-        let calls = {
+        let mut calls: Vec<Call> = {
             let waiting = self.waiting.lock();
-            let mut calls: Vec<Call> = waiting.sending.values().filter_map(|sending| sending.call.clone()).collect();
-            calls.sort_by_key(|call| call.request);
-            calls
+            waiting.sending.values().filter_map(|sending| sending.call.clone()).collect()
         };
-        let figures = &self.figures;
-        let refused = ActionStatus::ALL.iter().zip(&figures.refused).skip(1);
-        let failed = FailureReason::ALL.iter().zip(&figures.failed);
-        let seen = figures.seen.lock();
-        let condition = match &seen.trouble {
-            None => CommitmentCondition::Serving,
-            Some((reason, remedy)) => {
-                CommitmentCondition::Unavailable { reason: reason.clone(), remedy: remedy.clone() }
-            }
-        };
-        CommitmentState {
-            path: self.path.clone(),
-            condition,
-            received: figures.received.get(),
-            refused: refused.map(|(status, count)| (status_name(*status), count.get())).collect(),
-            committed: figures.committed.get(),
-            failed: failed.map(|(reason, count)| (reason.name(), count.get())).collect(),
-            reported: figures.reported.get(),
-            attempts_failed: figures.attempts_failed.get(),
-            gave_up: figures.gave_up.get(),
-            pending: seen.pending,
-            retrying: seen.retrying,
-            without_address: seen.without_address,
-            kept_failed: seen.kept_failed,
-            oldest_pending: seen.oldest_pending,
-            calls,
-            last_failures: seen.last_failures.iter().cloned().collect(),
-        }
-    }
-}
-
-/// The name of a status in metrics and the API.
-fn status_name(status: ActionStatus) -> &'static str {
-    match status {
-        ActionStatus::Success => "success",
-        ActionStatus::ProcessingFailure => "processing_failure",
-        ActionStatus::NoSuchSopInstance => "no_such_sop_instance",
-        ActionStatus::InvalidArgument => "invalid_argument",
-        ActionStatus::NoSuchSopClass => "no_such_sop_class",
-        ActionStatus::ClassInstanceConflict => "class_instance_conflict",
-        ActionStatus::MissingAttribute => "missing_attribute",
-        ActionStatus::NoSuchAction => "no_such_action",
-        ActionStatus::NotAuthorized => "not_authorized",
-        ActionStatus::DuplicateTransactionUid => "duplicate_transaction_uid",
-        ActionStatus::ResourceLimitation => "resource_limitation",
+        calls.sort_by_key(|call| call.request);
+        self.figures.state(self.path.clone(), calls)
     }
 }

@@ -1,5 +1,4 @@
-//! A second source, which proves the contract of the way in: bytes from a channel, without an association. It stores through leases,
-//! mailbox and real writers, and is refused like any other source.
+//! A second source, which proves the contract of the way in: bytes from a channel, stored and refused as those of an association are.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +12,8 @@ use tidegate_memory::{BudgetExhausted, Holder, Stage};
 use tidegate_protocol::{Policy, Status};
 use tidegate_storage::digest::Digest;
 use tidegate_storage::layout::Layout;
-use tidegate_storage::meta::FileMeta;
-use tidegate_storage::uid::Uid;
 use tidegate_storage::{CommitStrategy, Duplicates, Durability, FileAccess, Outcome, Settings, Store, Stored};
+use tidegate_storage::{meta::FileMeta, uid::Uid};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 

@@ -147,6 +147,9 @@ impl Node {
         let sockets = Sockets { plain, tls };
         let shared = Shared::new(live, writers, association_threads, audits, catalogue, &store, sinks)?;
         let shared = Arc::new(shared);
+        if shared.commitment.is_none() && shared.live().commitment.is_enabled {
+            warn!("storage commitment is not served: it needs the catalogue (catalogue.path)");
+        }
         let specs = children::specs(&shared, writers, association_threads, sockets, services);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
         let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.supervisor_env());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use dicom_ul::pdu::{AssociationRQ, Pdu, PresentationContextProposed, UserVariableItem, write_pdu};
-use tidegate_protocol::{Association, Event, Policy};
+use tidegate_protocol::{ActionStatus, Association, ErrorComment, Event, Policy};
 
 pub(crate) const MAX_PDU_LENGTH: u32 = 4096;
 pub(crate) const MAX_COMMAND_SET: u32 = 1024;
@@ -20,7 +20,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         strict: false,
         accept_unknown_sop_classes: true,
         accept_unknown_transfer_syntaxes: true,
-        storage_commitment: false,
+        storage_commitment: true,
         transfer_syntax_preference: vec![],
     })
 }
@@ -80,6 +80,13 @@ pub(crate) fn drive(association: &mut Association, bytes: &[u8], piece: usize) -
             assert!(!ended || matches!(event, Event::PeerAborted(_)), "{event:?} after the end");
             match &event {
                 Event::AssociateRequested(_) => association.accept(),
+                Event::ActionRequested(request) => {
+                    association.respond_action(&request.operation, ActionStatus::Success, &ErrorComment::default());
+                    if association.begin_event_report(1).is_ok() {
+                        association.push_report(&[0; 100]);
+                        association.end_report();
+                    }
+                }
                 Event::ReleaseRequested => association.answer_release(),
                 Event::Violated(_) | Event::PeerAborted(_) | Event::NotDicom(_) | Event::Rejected(_) => ended = true,
                 _ => {}

@@ -5,10 +5,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use tidegate_database::Error;
 
-use crate::prune::weight;
 use crate::request::{FailureReason, Outcome, Peer, Request, State, Summary};
 use crate::requests::Requests;
-use crate::rows::{self, outcome_number, outcome_of};
+use crate::rows::{self, outcome_number, outcome_of, weight};
 use crate::schedule::{LONGEST_WAIT, ms, tried_ms, wait_ms};
 
 /// Bytes that are kept of a comment.
@@ -66,7 +65,8 @@ impl Requests {
     /// # Errors
     /// Those of a transaction.
     pub fn record_outcomes(&mut self, id: i64, outcomes: &[(u32, Outcome)]) -> Result<(), Error> {
-        let sql = "UPDATE reference SET outcome = ?3 WHERE request = ?1 AND position = ?2";
+        // Before each report, most are as they were.
+        let sql = "UPDATE reference SET outcome = ?3 WHERE request = ?1 AND position = ?2 AND outcome IS NOT ?3";
         self.file.transact(|db| {
             if pending(db, id)?.is_none() {
                 return Ok(());

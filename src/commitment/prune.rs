@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use tidegate_database::Error;
 
 use crate::requests::Requests;
+use crate::rows::weight;
 use crate::schedule::ms;
 
 /// Requests are kept for so long after they have ended.
@@ -17,17 +18,6 @@ pub const MAX_KEPT: u64 = 5_000_000;
 
 /// References that are removed in one step.
 const STEP: u32 = 2_000;
-
-/// What a request counts of [`MAX_KEPT`].
-pub(crate) fn weight(instances: u32) -> u64 {
-    u64::from(instances) + 10
-}
-
-/// What all requests that have ended count.
-pub(crate) fn weigh(db: &Connection) -> rusqlite::Result<u64> {
-    let sql = "SELECT ifnull(sum(instances + 10), 0) FROM request INDEXED BY request_ended WHERE state > 1";
-    db.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
-}
 
 impl Requests {
     /// Removes requests that ended long ago, in one short transaction. Whether there is more to remove.

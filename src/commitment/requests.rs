@@ -7,7 +7,6 @@ use rusqlite::{Connection, params};
 use tidegate_database::{Error, Writer};
 
 use crate::design::DESIGN;
-use crate::prune;
 use crate::request::{Asked, Counts, Due, Peer, Reference, Referenced, Request};
 use crate::rows::{self, requests};
 use crate::schedule::{LONGEST_WAIT, ms};
@@ -34,7 +33,7 @@ pub const MAX_PENDING_REFERENCES: u64 = 10_000_000;
 pub struct Requests {
     pub(crate) file: Writer,
     pub(crate) retry_for: Duration,
-    /// The weight of all requests that have ended: [`prune::weight`].
+    /// The weight of all requests that have ended: [`rows::weight`].
     pub(crate) kept: u64,
 }
 
@@ -90,7 +89,7 @@ impl Requests {
             SELECT 'request', ?1 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'request')";
         let kept = file.transact(|db| {
             db.execute(begin, [now_ms.max(0)])?;
-            prune::weigh(db)
+            rows::kept(db)
         })?;
         Ok(Self { file, retry_for, kept })
     }

@@ -91,3 +91,14 @@ pub(crate) fn counts(db: &Connection) -> Result<Counts> {
         Ok(Counts { received: count(0)?, evaluated: count(1)?, failed: count(3)?, oldest_ms: row.get(2)? })
     })
 }
+
+/// What a request that has ended counts of [`MAX_KEPT`](crate::MAX_KEPT).
+pub(crate) fn weight(instances: u32) -> u64 {
+    u64::from(instances) + 10
+}
+
+/// What all requests that have ended count.
+pub(crate) fn kept(db: &Connection) -> Result<u64> {
+    let sql = "SELECT ifnull(sum(instances + 10), 0) FROM request INDEXED BY request_ended WHERE state > 1";
+    db.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+}

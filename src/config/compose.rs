@@ -76,9 +76,7 @@ pub(super) fn compose(
     let admin = admin::admin(&raw.admin, raw.storage.root.as_ref(), checks);
     let admin_socket = admin_socket(raw, checks);
     let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
-    let catalogue = catalogue(raw, started, checks);
-    let commitment = commitment(raw, checks);
-    let warnings = checks.warnings.iter().map(ToString::to_string).collect();
+    let (catalogue, commitment) = (catalogue(raw, started, checks), commitment(raw, checks));
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
     let (tls, client_verifier, certificate, revocation_lists) = match tls {
@@ -119,7 +117,7 @@ pub(super) fn compose(
         log,
         audit,
         flight_records,
-        warnings,
+        warnings: checks.warnings.iter().map(ToString::to_string).collect(),
     })
 }
 

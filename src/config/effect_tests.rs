@@ -313,3 +313,33 @@ fn the_file_of_the_catalogue_is_no_instance_and_no_other_file() {
     assert!(read(&format!("[catalogue]\npath = {:?}\n", place("c.sqlite")), &[]).is_ok());
     assert!(read("[catalogue]\npath = 'off'\n", &[]).is_ok());
 }
+
+#[test]
+fn a_peer_that_could_not_be_called_is_refused_with_what_to_do() {
+    let peer = |lines: &str| format!("[[peer]]\n{lines}\n");
+    for (text, remedy) in [
+        (peer("address = 'ct1:104'"), "is missing: give the peer its AE title"),
+        (peer("ae_title = 'CT1'"), "is missing: give the peer the HOST:PORT"),
+        (peer("ae_title = 'CT1'\naddress = 'ct1'"), "must be HOST:PORT"),
+        (peer("ae_title = 'ABCDEFGHIJKLMNOPQ'\naddress = 'ct1:104'"), "must be 1 to 16 characters"),
+        (peer("ae_title = 'CT1'\naddress = 'ct1:104'\ntls = true"), "requires tls.client_ca"),
+        (peer("ae_title = 'CT1'\naddress = 'ct1:104'\ntls = 'yes'"), "must be true or false"),
+        (peer("ae_title = 'CT1'\nadress = 'ct1:104'"), "did you mean address?"),
+        ("peer = 'CT1'".to_owned(), "peers must be written as tables"),
+        ("[peer]\nae_title = 'CT1'".to_owned(), "peers must be written as tables"),
+        ("[commitment]\ncommit_when = ['archive']".to_owned(), "names no destination"),
+        ("[commitment]\nverify = 'crc'".to_owned(), "must be \"size\" or \"digest\""),
+        (rule("commitment = true"), "a deny rule cannot have it"),
+    ] {
+        let problems = refused(&text, &[]);
+        assert!(problems.iter().any(|problem| problem.to_string().contains(remedy)), "{text}: {problems:?}");
+    }
+    let one = peer("ae_title = 'CT1'\naddress = 'ct1:104'");
+    assert!(refused(&format!("{one}{one}"), &[])[0].to_string().contains("is the AE title of peer 1 before it"));
+    let (_directory, tls) = tls_section("none");
+    let text = format!("{tls}{}", peer("ae_title = 'CT1'\naddress = '[::1]:104'\ntls = true"));
+    let settings = read(&text, &[]).unwrap().settings;
+    let commitment = &settings.node.live.commitment;
+    assert!(commitment.tls.is_some() && commitment.is_enabled && settings.warnings.is_empty());
+    assert_eq!((commitment.peers[0].host.as_str(), commitment.peers[0].port), ("::1", 104));
+}

@@ -8,6 +8,7 @@ mod design;
 mod error;
 mod file;
 mod lock;
+mod open;
 mod reader;
 mod uid;
 mod writer;

@@ -50,6 +50,13 @@ impl Node {
         Self::run(&[], &[&[("TIDEGATE__ADMIN__LISTEN", "off")], environment].concat(), prepare)
     }
 
+    /// The same with this configuration file.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn start_configured(file: &Path, prepare: impl FnOnce(&Path)) -> Self {
+        let arguments = ["--config", file.to_str().unwrap()];
+        Self::run(&arguments, &[("TIDEGATE__ADMIN__LISTEN", "off")], prepare)
+    }
+
     fn run(arguments: &[&str], environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         prepare(&directory.path().join("storage"));

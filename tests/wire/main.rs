@@ -20,6 +20,7 @@ mod admission;
 mod audit;
 mod catalogue;
 mod catalogue_answers;
+mod commitment;
 mod deviations;
 mod files;
 mod floods;

@@ -235,6 +235,7 @@ fn measure(file: &Path) {
 
 fn ask(what: &str, reader: &mut Reader, times: u64, mut question: impl FnMut(&mut Reader, u64) -> usize) {
     let (mut spent, mut found) = (Vec::new(), 0);
+    let processor = processor_time();
     for at in 0..times {
         let start = Instant::now();
         found += question(reader, at);
@@ -242,5 +243,9 @@ fn ask(what: &str, reader: &mut Reader, times: u64, mut question: impl FnMut(&mu
     }
     spent.sort_unstable();
     let at = |share: f64| spent[((spent.len() - 1) as f64 * share) as usize];
-    println!("{what:<18} p50 {:>10.1?}  p99 {:>10.1?}  max {:>10.1?}  {found} found", at(0.5), at(0.99), at(1.0));
+    let processor = (processor_time() - processor) / times as u32;
+    let (p50, p99, max) = (at(0.5), at(0.99), at(1.0));
+    println!(
+        "{what:<18} p50 {p50:>10.1?}  p99 {p99:>10.1?}  max {max:>10.1?}  processor {processor:>10.1?}  {found} found"
+    );
 }

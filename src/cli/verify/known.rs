@@ -28,8 +28,7 @@ impl Catalogued {
         let mut reader = Reader::open(&settings.path).map_err(failed)?;
         let of = reader.root().map_err(failed)?;
         if !settings.is_own && of != tidegate_storage::root_id(root) {
-            let path = settings.path.clone();
-            return Err(failed(Error::OtherRoot { design: &DESIGN, path, root: None }));
+            return Err(failed(Error::OtherRoot { design: &DESIGN, path: settings.path.clone(), root: None }));
         }
         Ok(Some(Self { reader: Mutex::new(reader), failure: Mutex::default() }))
     }

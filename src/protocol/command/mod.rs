@@ -115,7 +115,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// Whether further responses to the same request follow (PS3.7 §C.1.3: status FF00 and FF01).
+    /// Whether further responses to the same request follow (status FF00 and FF01, PS3.7 annex C).
     pub fn is_pending(&self) -> bool {
         matches!(self.status, 0xFF00 | 0xFF01)
     }

@@ -195,6 +195,13 @@ impl ActionInformation {
         self.references
     }
 
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        let texts = [&self.transaction_uid, &self.sop_class, &self.sop_instance].map(|text| text.capacity());
+        let open = self.open.capacity() * size_of::<Open>();
+        self.header.capacity() + self.value.capacity() + open + texts.iter().sum::<usize>()
+    }
+
     fn encoding(&self) -> Encoding {
         self.open.last().map_or(self.encoding, |open| open.encoding)
     }

@@ -2,30 +2,13 @@
 
 use dicom_ul::pdu::{RequestorRoles, UserIdentity, UserIdentityType, UserVariableItem};
 
+use super::item;
 use crate::framing::PDU_HEADER;
 
 /// Bytes of the fixed fields between the header and the items.
 pub(crate) const FIXED_BYTES: usize = 68;
 /// Type, a reserved byte and the length of an item or sub-item.
 const ITEM_HEADER: usize = 4;
-
-pub(crate) mod item {
-    pub(crate) const APPLICATION_CONTEXT: u8 = 0x10;
-    pub(crate) const PRESENTATION_CONTEXT: u8 = 0x20;
-    /// Of an A-ASSOCIATE-AC.
-    pub(crate) const PRESENTATION_CONTEXT_RESULT: u8 = 0x21;
-    pub(crate) const ABSTRACT_SYNTAX: u8 = 0x30;
-    pub(crate) const TRANSFER_SYNTAX: u8 = 0x40;
-    pub(crate) const USER_INFORMATION: u8 = 0x50;
-    pub(crate) const MAXIMUM_LENGTH: u8 = 0x51;
-    pub(crate) const IMPLEMENTATION_CLASS_UID: u8 = 0x52;
-    pub(crate) const ASYNC_OPERATIONS_WINDOW: u8 = 0x53;
-    pub(crate) const ROLE_SELECTION: u8 = 0x54;
-    pub(crate) const IMPLEMENTATION_VERSION_NAME: u8 = 0x55;
-    pub(crate) const SOP_CLASS_EXTENDED: u8 = 0x56;
-    pub(crate) const USER_IDENTITY: u8 = 0x58;
-    pub(crate) const USER_IDENTITY_RESPONSE: u8 = 0x59;
-}
 
 /// Why an A-ASSOCIATE-RQ or A-ASSOCIATE-AC cannot be decoded. Offsets are from the first byte of its PDU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]

@@ -11,6 +11,7 @@ use crate::syntaxes::{
 };
 
 mod contexts;
+pub(crate) mod item;
 pub(crate) mod items;
 mod policy;
 mod refused;

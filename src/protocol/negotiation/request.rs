@@ -5,7 +5,8 @@
 
 use dicom_ul::pdu::{AssociationRQ, PresentationContextProposed};
 
-use super::items::{Items, RequestFault, item, split, text, trimmed, user_variable};
+use super::item;
+use super::items::{Items, RequestFault, split, text, trimmed, user_variable};
 use crate::framing::PDU_HEADER;
 use crate::syntaxes::unpadded;
 

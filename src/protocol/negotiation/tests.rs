@@ -1,4 +1,4 @@
-use super::items::item::{ASYNC_OPERATIONS_WINDOW, USER_IDENTITY_RESPONSE};
+use super::item::{ASYNC_OPERATIONS_WINDOW, USER_IDENTITY_RESPONSE};
 use super::*;
 use dicom_ul::pdu::{RequestorRoles, UserIdentity, UserIdentityType, UserVariableItem};
 

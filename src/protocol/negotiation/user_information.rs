@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use dicom_ul::pdu::{self, RequestorRoles, UserIdentityType, UserVariableItem};
 
 use super::contexts::Contexts;
-use super::items::item;
+use super::item;
 use super::policy::Policy;
 use crate::syntaxes::unpadded;
 use crate::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use dicom_ul::pdu::UserVariableItem;
 
 use super::proposal::{Proposal, ProposedContext, Role};
-use crate::negotiation::items::{Items, RequestFault, item, split, trimmed, user_variable};
-use crate::negotiation::{Context, Contexts, peer_implementation};
+use crate::negotiation::items::{Items, RequestFault, split, trimmed, user_variable};
+use crate::negotiation::{Context, Contexts, item, peer_implementation};
 use crate::syntaxes::unpadded;
 
 /// An association that the peer has accepted.

@@ -19,7 +19,7 @@ mod answer;
 mod proposal;
 
 pub use answer::{Acceptance, AcceptedContext, ContextAnswer, ContextRefused, PeerRejection};
-pub use proposal::{MOST_CONTEXTS, Proposal, ProposalFault, ProposedContext, Role};
+pub use proposal::{MOST_CONTEXTS, MOST_TRANSFER_SYNTAXES, Proposal, ProposalFault, ProposedContext, Role};
 
 /// Longest A-ASSOCIATE-AC that is accepted, in bytes of its variable field. The answer to 128 contexts takes less than 20 KiB.
 pub const MAX_ACCEPTANCE_LENGTH: u32 = 64 * 1024;
@@ -255,3 +255,6 @@ impl Requestor {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

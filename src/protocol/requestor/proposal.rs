@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use dicom_ul::pdu::{AssociationRQ, Pdu, PresentationContextProposed, RequestorRoles, UserVariableItem, write_pdu};
 
-use crate::negotiation::items::item;
-use crate::syntaxes::APPLICATION_CONTEXT;
+use crate::negotiation::item;
+use crate::syntaxes::{APPLICATION_CONTEXT, is_uid};
 use crate::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 
 /// Presentation contexts of a request at most: their IDs are the odd numbers of a byte (PS3.8 §9.3.2.2).
 pub const MOST_CONTEXTS: usize = 128;
+
+/// Transfer syntaxes of a context at most: the lengths of items have 16 bits (PS3.8 §9.3.2.2), far more than this.
+pub const MOST_TRANSFER_SYNTAXES: usize = 256;
 
 /// The terms of an association that this node requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +36,18 @@ pub struct Proposal {
 pub struct ProposedContext {
     /// Abstract syntax UID.
     pub abstract_syntax: Arc<str>,
-    /// Transfer syntax UIDs, of which the peer chooses one; at least one.
+    /// 1 to [`MOST_TRANSFER_SYNTAXES`] transfer syntax UIDs, of which the peer chooses one.
     pub transfer_syntaxes: Vec<Arc<str>>,
     /// The role of this node. Roles are those of a SOP class (PS3.7 §D.3.3.4): the first context of an abstract syntax decides.
     pub role: Role,
+}
+
+impl ProposedContext {
+    fn has_valid_syntaxes(&self) -> bool {
+        (1..=MOST_TRANSFER_SYNTAXES).contains(&self.transfer_syntaxes.len())
+            && is_uid(&self.abstract_syntax)
+            && self.transfer_syntaxes.iter().all(|uid| is_uid(uid))
+    }
 }
 
 /// The role that this node takes for a SOP class.
@@ -57,9 +68,9 @@ pub enum ProposalFault {
     /// No presentation context, or more than [`MOST_CONTEXTS`].
     #[error("a request has 1 to {MOST_CONTEXTS} presentation contexts")]
     Contexts,
-    /// UIDs that are too many or too long for their items.
-    #[error("presentation contexts do not fit into their items")]
-    Length,
+    /// An abstract or transfer syntax that is not a UID, or a context with no transfer syntax or more than [`MOST_TRANSFER_SYNTAXES`].
+    #[error("a presentation context has UIDs, and 1 to {MOST_TRANSFER_SYNTAXES} transfer syntaxes")]
+    Syntaxes,
 }
 
 impl Proposal {
@@ -82,6 +93,9 @@ impl Proposal {
         if !(1..=MOST_CONTEXTS).contains(&self.contexts.len()) {
             return Err(ProposalFault::Contexts);
         }
+        if !self.contexts.iter().all(ProposedContext::has_valid_syntaxes) {
+            return Err(ProposalFault::Syntaxes);
+        }
         let presentation_contexts = self.numbered().map(|(id, context)| PresentationContextProposed {
             id,
             abstract_syntax: context.abstract_syntax.as_ref().to_owned(),
@@ -96,7 +110,7 @@ impl Proposal {
             user_variables: self.user_information(),
         };
         let mut pdu = Vec::with_capacity(1024);
-        write_pdu(&mut pdu, &Pdu::AssociationRQ(request)).map_err(|_| ProposalFault::Length)?;
+        write_pdu(&mut pdu, &Pdu::AssociationRQ(request)).map_err(|_| ProposalFault::Syntaxes)?;
         Ok(pdu)
     }
 

@@ -7,6 +7,8 @@
 
 mod listed;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

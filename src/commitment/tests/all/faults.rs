@@ -119,9 +119,8 @@ fn use_damaged(path: &Path) -> bool {
 fn use_requests(requests: &mut Requests) -> Vec<Error> {
     let mut errors = Vec::new();
     for transaction in 500..520 {
-        match requests.accept(&asked(3, transaction), references(20), T0) {
-            Err(NotAccepted::File(error)) => errors.push(error),
-            _ => {}
+        if let Err(NotAccepted::File(error)) = requests.accept(&asked(3, transaction), references(20), T0) {
+            errors.push(error);
         }
     }
     for _ in 0..50 {

@@ -215,7 +215,7 @@ impl World {
         match stands {
             Stands::Again { at_ms } => {
                 let wait_ms = at_ms - now_ms;
-                let doubled = (30 * SECOND << (model.attempts.max(1) - 1).min(9)).min(WAIT_MS);
+                let doubled = ((30 * SECOND) << (model.attempts.max(1) - 1).min(9)).min(WAIT_MS);
                 let is_due = if result == 1 { wait_ms == WAIT_MS } else { (wait_ms - doubled).abs() * 10 <= doubled };
                 prop_assert!(result > 0 && !is_over && is_due && wait_ms <= WAIT_MS, "{} {}", wait_ms, doubled);
                 model.next_ms = at_ms;

@@ -1,0 +1,199 @@
+//! The child evaluates: the first time when a request is durable, until its instances are there or will not be, and again when its report begins.
+
+use std::time::{Duration, Instant};
+
+use tidegate_commitment::{Outcome, State, Summary};
+use tidegate_storage::Durability;
+use tokio::sync::oneshot;
+
+use super::actor::CommitmentActor;
+use super::evaluation::{CHUNK, Step, Terms};
+use super::record::now_ms;
+use super::shared::Begun;
+use super::tasks::Task;
+use crate::catalogue::state::Condition;
+use crate::node::settings::Verify;
+
+/// An outcome that was concluded so lately is of this moment.
+const FRESH: Duration = Duration::from_millis(250);
+/// An instance may be on its way through a writer for so long, even if nothing waits there.
+const GRACE: Duration = Duration::from_secs(1);
+/// And for so long, if something does.
+const LONGEST_GRACE: Duration = Duration::from_secs(5);
+
+/// What a step of a task came to.
+enum Stepped {
+    More,
+    Done,
+    /// It cannot go on.
+    Stuck(String),
+}
+
+impl CommitmentActor {
+    /// How files are looked at.
+    pub(super) fn terms(&self) -> Terms {
+        let live = self.shared.live.get();
+        let of_rules = live.access.terms.iter().filter_map(|terms| terms.placement.as_ref());
+        let is_unsynced = |durability| durability == Durability::None;
+        let syncs = is_unsynced(self.files.store.settings().durability)
+            || of_rules.into_iter().any(|placement| is_unsynced(placement.durability));
+        Terms { by_digest: live.commitment.verify == Verify::Digest, syncs }
+    }
+
+    /// A report begins: its outcome is looked at again, unless that has just been done.
+    pub(super) fn begin(&mut self, id: i64, reply: oneshot::Sender<Result<Begun, String>>) {
+        let fresh = self.concluded.get(&id).filter(|(at, _)| at.elapsed() < FRESH);
+        if let Some((_, summary)) = fresh {
+            self.note_summary(id, summary.clone());
+            let begun = self.begun(id);
+            let _ = reply.send(begun);
+            return;
+        }
+        let terms = self.terms();
+        self.tasks.push(Task { begins: Some(reply), ..Task::first(id, terms) });
+    }
+
+    fn begun(&mut self, id: i64) -> Result<Begun, String> {
+        let request = self.record.attempt(|requests| requests.request(id)).flatten();
+        let request = request.filter(|request| request.state == State::Evaluated);
+        let request = request.ok_or_else(|| "the record of commitment requests cannot be read".to_owned())?;
+        Ok(Begun { committed: request.committed, refused: request.refused })
+    }
+
+    /// Goes on with the next evaluation for a while.
+    pub(super) fn step(&mut self) {
+        let Some(mut task) = self.tasks.0.pop_front() else { return };
+        if !self.record.is_open() {
+            // It is found again in the record.
+            if let Some(reply) = task.begins {
+                let _ = reply.send(Err("the record of commitment requests cannot be used".to_owned()));
+            }
+            return;
+        }
+        match self.go_on(&mut task) {
+            Stepped::More => self.tasks.0.push_back(task),
+            Stepped::Done => self.conclude(task),
+            Stepped::Stuck(why) => self.put_off(task, &why),
+        }
+        self.look_at = self.look_at.min(Instant::now());
+    }
+
+    fn go_on(&mut self, task: &mut Task) -> Stepped {
+        if !std::mem::replace(&mut task.has_begun, true) {
+            self.files.refresh();
+        }
+        let open = match self.files.open() {
+            Ok(open) => open,
+            Err(why) => return Stepped::Stuck(why),
+        };
+        if let Some(from) = task.evaluation.needs() {
+            let references = self.record.attempt(|requests| requests.references(task.id, from, CHUNK));
+            let Some(references) = references else {
+                return Stepped::Stuck("the record of commitment requests cannot be read".to_owned());
+            };
+            if references.is_empty() {
+                return Stepped::Done;
+            }
+            if let Err(error) = task.evaluation.take(references, &mut open.catalogue) {
+                self.files.close();
+                return Stepped::Stuck(error.to_string());
+            }
+        }
+        let Step::Outcomes(mut outcomes) = task.evaluation.step(&open.survey, &mut open.buffer) else {
+            return Stepped::More;
+        };
+        if !self.is_catalogue_current() {
+            // That the catalogue does not know an instance says nothing now.
+            outcomes.retain(|(_, outcome)| *outcome == Outcome::Committed);
+        }
+        if !outcomes.is_empty()
+            && self.record.attempt(|requests| requests.record_outcomes(task.id, &outcomes)).is_none()
+        {
+            return Stepped::Stuck("the record of commitment requests cannot be written".to_owned());
+        }
+        Stepped::More
+    }
+
+    fn is_catalogue_current(&self) -> bool {
+        self.catalogue.state().condition == Condition::Current
+    }
+
+    /// All references were looked at.
+    fn conclude(&mut self, task: Task) {
+        let Task { id, evaluation, begins, .. } = task;
+        let Some(reply) = begins else {
+            if evaluation.doubtful > 0
+                && let Some(wait) = self.grace(id, evaluation.doubtful)
+                && self.wait(id, wait)
+            {
+                return;
+            }
+            self.note_conclusion(id);
+            return;
+        };
+        if evaluation.doubtful > 0 && !self.is_catalogue_current() {
+            let known =
+                self.record.attempt(|requests| requests.request(id)).flatten().map_or(0, |request| request.refused);
+            if evaluation.doubtful > known {
+                let condition = self.catalogue.state().condition.name();
+                let _ = reply.send(Err(format!("the catalogue is {condition}: not all instances can be looked for")));
+                return;
+            }
+        }
+        self.note_conclusion(id);
+        let begun = self.begun(id);
+        let _ = reply.send(begun);
+    }
+
+    fn note_conclusion(&mut self, id: i64) {
+        let summary = self.record.attempt(|requests| requests.conclude(id, now_ms())).flatten();
+        if let Some(summary) = summary {
+            self.concluded.retain(|_, (at, _)| at.elapsed() < FRESH);
+            self.concluded.insert(id, (Instant::now(), summary.clone()));
+            self.note_summary(id, summary);
+        }
+    }
+
+    /// Notes what is reported, for the figures and the log.
+    fn note_summary(&self, id: i64, summary: Summary) {
+        if let Some(sending) = self.shared.waiting.lock().sending.get_mut(&id) {
+            sending.summary = Some(summary);
+        }
+    }
+
+    /// Waits with a first evaluation. False: it has waited for as long as it may.
+    fn wait(&mut self, id: i64, wait: Duration) -> bool {
+        let now_ms = now_ms();
+        let until_ms = now_ms.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+        self.record.attempt(|requests| requests.wait(id, until_ms, now_ms)).unwrap_or(true)
+    }
+
+    /// How long instances that are missing may still be on their way; `None`: they are not.
+    fn grace(&mut self, id: i64, missing: u32) -> Option<Duration> {
+        let lately = self.seen.entry(id).or_default();
+        let (age, progress) = (lately.age(), lately.note_missing(missing));
+        let state = self.catalogue.state();
+        if state.condition != Condition::Current {
+            return Some(if age < Duration::from_secs(10) { GRACE } else { Duration::from_secs(10) });
+        }
+        let are_under_way = state.waiting > 0 || self.mailbox.depth() > 0 || progress < GRACE;
+        if age < GRACE {
+            Some((GRACE - age).min(Duration::from_millis(150)))
+        } else if are_under_way && age < LONGEST_GRACE {
+            Some(Duration::from_millis(250))
+        } else {
+            None
+        }
+    }
+
+    /// The catalogue or a file of the node's cannot be used.
+    fn put_off(&mut self, task: Task, why: &str) {
+        match task.begins {
+            Some(reply) => {
+                let _ = reply.send(Err(why.to_owned()));
+            }
+            None if !self.wait(task.id, Duration::from_secs(10)) => self.note_conclusion(task.id),
+            None => {}
+        }
+    }
+}

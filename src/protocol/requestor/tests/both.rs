@@ -1,0 +1,139 @@
+//! Both sides of this crate against one another: what one sends, the other understands, whatever PDUs they take.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::peer::*;
+use crate::requestor::{Event, Requestor, Role};
+use crate::syntaxes::{IMPLICIT_VR_LITTLE_ENDIAN as IMPLICIT, STORAGE_COMMITMENT, VERIFICATION};
+use crate::{ActionStatus, Association, ErrorComment, Event as Heard, Invocation, Policy, State, Status};
+
+struct Both {
+    requestor: Requestor,
+    acceptor: Association,
+    /// Bytes of a piece on the way.
+    piece: usize,
+}
+
+impl Both {
+    fn new(piece: usize, requestor_takes: u32, acceptor_takes: u32) -> Self {
+        let mut proposal = proposal();
+        proposal.max_pdu_length = requestor_takes;
+        proposal.contexts[2] = context(STORAGE_COMMITMENT, &[IMPLICIT], Role::Scu);
+        let policy = Policy {
+            ae_title: "MODALITY".into(),
+            require_called_ae_title: true,
+            max_pdu_length: acceptor_takes,
+            max_request_length: 16_384,
+            max_command_set: 4096,
+            async_operations: 2,
+            strict: true,
+            accept_unknown_sop_classes: false,
+            accept_unknown_transfer_syntaxes: false,
+            storage_commitment: true,
+            transfer_syntax_preference: vec![],
+        };
+        Self { requestor: Requestor::new(proposal).unwrap(), acceptor: Association::new(Arc::new(policy)), piece }
+    }
+
+    /// Carries the requestor's output over.
+    fn there(&mut self) -> Vec<Heard> {
+        let (mut input, mut events) = (BytesMut::new(), vec![]);
+        for piece in self.requestor.take_output().chunks(self.piece) {
+            input.extend_from_slice(piece);
+            events.extend(std::iter::from_fn(|| self.acceptor.poll(&mut input)));
+        }
+        assert!(input.is_empty());
+        events
+    }
+
+    /// Carries the acceptor's output back.
+    fn back(&mut self) -> Vec<Event> {
+        let bytes = self.acceptor.take_output();
+        feed_cut(&mut self.requestor, &bytes, self.piece)
+    }
+}
+
+fn dataset(events: &[Heard]) -> Vec<u8> {
+    let fragments = events.iter().filter_map(|event| match event {
+        Heard::Fragment(fragment) => Some(&fragment[..]),
+        _ => None,
+    });
+    fragments.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn what_one_side_sends_the_other_understands() {
+    for (piece, requestor_takes, acceptor_takes) in [(1, 0, 0), (13, 8, 8), (1000, 16_384, 20), (100_000, 16_384, 4096)]
+    {
+        let mut both = Both::new(piece, requestor_takes, acceptor_takes);
+        let heard = both.there();
+        let [Heard::AssociateRequested(request)] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!((request.contexts_proposed, request.contexts_accepted, request.async_operations), (4, 3, 2));
+        both.acceptor.accept();
+        let events = both.back();
+        let [Event::Accepted(acceptance)] = &events[..] else { panic!("{events:?}") };
+        let is_accepted: Vec<_> = acceptance.contexts.iter().map(|context| context.outcome.is_ok()).collect();
+        assert_eq!(is_accepted, [true, true, true, false]);
+        assert_eq!((acceptance.peer_max_pdu_length, acceptance.async_operations), (acceptor_takes, 2));
+        assert_eq!(&*acceptance.contexts[0].abstract_syntax, VERIFICATION);
+
+        both.requestor.begin(1, &Invocation::Echo).unwrap();
+        assert_eq!(both.there(), [Heard::Echoed]);
+        assert!(matches!(&both.back()[..], [Event::Responded(response)] if response.status == 0));
+
+        let instance: Vec<u8> = (0..5000_u32).map(|n| n as u8).collect();
+        both.requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2.3" }).unwrap();
+        both.requestor.push_dataset(&instance);
+        both.requestor.end_dataset();
+        let heard = both.there();
+        let [Heard::StoreRequested(store), .., Heard::DatasetComplete] = &heard[..] else { panic!("{heard:?}") };
+        assert!(dataset(&heard) == instance);
+        assert_eq!(store.affected_sop_instance_uid(), b"1.2.3\0");
+        let store = store.operation.clone();
+
+        // The C-STORE is answered behind the report of an N-ACTION that came in between.
+        both.requestor.begin(5, &Invocation::RequestCommitment).unwrap();
+        both.requestor.push_dataset(b"action information");
+        both.requestor.end_dataset();
+        let heard = both.there();
+        let [Heard::ActionRequested(action), .., Heard::DatasetComplete] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!((action.fault(), &dataset(&heard)[..]), (None, &b"action information"[..]));
+        both.acceptor.respond_action(&action.operation, ActionStatus::Success, &ErrorComment::default());
+        both.acceptor.begin_event_report(1).unwrap();
+        both.acceptor.push_report(b"event information");
+        both.acceptor.respond(&store, Status::Success, &ErrorComment::default());
+        both.acceptor.end_report();
+        let events = both.back();
+        let told: Vec<_> = events
+            .iter()
+            .map(|event| match event {
+                Event::Responded(response) => ("responded", response.request),
+                Event::OperationRefused(field) => ("refused", *field),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told, [("responded", 0x0130), ("refused", 0x0100), ("responded", 0x0001)]);
+        let heard = both.there();
+        assert!(matches!(&heard[..], [Heard::EventReported(response)] if response.status == 0x0211), "{heard:?}");
+        assert!(!both.acceptor.is_reporting());
+
+        both.requestor.release().unwrap();
+        assert_eq!(both.there(), [Heard::ReleaseRequested]);
+        both.acceptor.answer_release();
+        assert_eq!(both.back(), [Event::Released]);
+        assert_eq!((both.requestor.state(), both.acceptor.state()), (State::Sta1, State::Sta13));
+    }
+}
+
+#[test]
+fn a_rejection_comes_across() {
+    let mut both = Both::new(10, 0, 0);
+    both.there();
+    both.acceptor.reject(crate::Rejection::LocalLimitExceeded);
+    let events = both.back();
+    let [Event::Rejected(rejection)] = events[..] else { panic!("{events:?}") };
+    assert!(rejection.is_transient());
+    assert_eq!(rejection.reason_name(), "local-limit-exceeded");
+}

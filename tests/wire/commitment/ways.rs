@@ -1,0 +1,70 @@
+//! The ways of a report, and peers that do not take it.
+
+use std::time::Duration;
+
+use super::modality::{Listener, ask, of_ct, released, report, with_commitment};
+use super::{start_knowing, uid};
+use crate::catalogue::store;
+use crate::node::Node;
+use crate::wire::Wire;
+
+#[test]
+fn without_an_address_a_report_waits_until_the_peer_comes_again() {
+    let node = Node::start(&[]);
+    store(&node, 0..1);
+    let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+    assert_eq!(ask(&mut wire, &of_ct("1.3.1", &[&uid(0)])), 0);
+    wire.release();
+    node.logged(&["commitment report has an open association only"]);
+    std::thread::sleep(Duration::from_millis(300));
+    let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+    assert_eq!(report(&mut wire, Some(0)).transaction, "1.3.1");
+    node.logged(&["commitment reported"]);
+    wire.release();
+}
+
+#[test]
+fn a_report_goes_only_to_the_one_who_asked() {
+    let node = Node::start(&[]);
+    store(&node, 0..1);
+    let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+    assert_eq!(ask(&mut wire, &of_ct("1.3.2", &[&uid(0)])), 0);
+    wire.release();
+    let mut other = with_commitment();
+    other.calling_ae_title = "OTHER".into();
+    let (stranger, _) = Wire::associate(node.address(), other);
+    let elsewhere = Wire::connect_from("127.0.0.2".parse().unwrap(), node.address());
+    let (elsewhere, _) = elsewhere.accepted(with_commitment());
+    for wire in [&stranger, &elsewhere] {
+        wire.0.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let peeked = wire.0.peek(&mut [0]);
+        assert!(peeked.is_err(), "{peeked:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_take_the_report_is_told_by_its_cause() {
+    let listener = Listener::new();
+    let (node, _directory) = start_knowing(&listener, "");
+    store(&node, 0..1);
+    let ask_and_leave = |transaction: &str| {
+        let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+        assert_eq!(ask(&mut wire, &of_ct(transaction, &[&uid(0)])), 0);
+        wire.release();
+    };
+    ask_and_leave("1.3.3");
+    let mut wire = listener.associated(false);
+    released(&mut wire);
+    node.logged(&["commitment report failed, and is tried again", "does not accept this node as scp"]);
+    ask_and_leave("1.3.4");
+    let mut wire = listener.associated(true);
+    assert_eq!(report(&mut wire, Some(0x0110)).transaction, "1.3.4");
+    released(&mut wire);
+    ask_and_leave("1.3.5");
+    let mut wire = listener.associated(true);
+    assert_eq!(report(&mut wire, None).transaction, "1.3.5");
+    wire.send(&[7, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    // Others are reported meanwhile.
+    ask_and_leave("1.3.6");
+    assert_eq!(listener.take(0).transaction, "1.3.6");
+}
