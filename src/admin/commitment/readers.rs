@@ -21,7 +21,9 @@ pub(in crate::admin) struct Requests {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::admin) enum RequestError {
-    #[error("there is no storage commitment without the catalogue: set [catalogue] path = \"auto\" and start the node again")]
+    #[error(
+        "there is no storage commitment without the catalogue: set [catalogue] path = \"auto\" and start the node again"
+    )]
     Off,
     #[error("the record of commitment requests is unavailable: {reason}; {remedy}")]
     Unavailable { reason: String, remedy: String },

@@ -23,7 +23,9 @@ pub(super) fn service(subject: &Subject<'_>) -> String {
     let settings = &subject.live.commitment;
     let whole = match settings.verify {
         Verify::Size => "with the length that was stored",
-        Verify::Digest => "whole by its length and, read to its end, by the digest that was recorded when it was received",
+        Verify::Digest => {
+            "whole by its length and, read to its end, by the digest that was recorded when it was received"
+        }
     };
     format!(
         "### 5.3 Storage Commitment service as SCP\n\n\
