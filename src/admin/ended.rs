@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_actors::Observer;
 use tidegate_actors::gauges::ended::{EndedAssociation as Ended, Outcomes};
 
-use super::model::{ms, unix_ms};
+use super::time::{ms, unix_ms};
 
 /// An association that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

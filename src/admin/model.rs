@@ -1,7 +1,7 @@
 //! The answers of the surfaces for operators: one model over HTTP and over the socket, for the dashboard and the command line. `openapi.json`
 //! describes each field; `tests/tidy/openapi.rs` compares the two.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tidegate_actors::gauges::history::Point;
@@ -14,6 +14,7 @@ use super::commitment::health::CommitmentHealth;
 use super::health::CatalogueHealth;
 use super::ready::{Readiness, with_margin};
 use super::storage::{ANSWER_TIME, Sight, StorageWatch};
+use super::time::{ms, unix_ms};
 
 /// How old a look at the disk may be.
 const STORAGE_MAX_AGE: Duration = Duration::from_secs(5);
@@ -369,14 +370,6 @@ impl Drain {
         let draining = observer.phase() != Phase::Serving;
         Self { draining, associations: observer.open_associations() as u64 }
     }
-}
-
-pub(super) fn ms(duration: Duration) -> u64 {
-    duration.as_millis().try_into().unwrap_or(u64::MAX)
-}
-
-pub(super) fn unix_ms(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, ms)
 }
 
 #[cfg(test)]

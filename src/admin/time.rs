@@ -1,12 +1,20 @@
 //! Times in answers.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970 as RFC 3339. Beyond the years that it can write, the nearest that it can.
 pub(crate) fn rfc3339(ms: i64) -> String {
     const END_OF_9999_MS: u64 = 253_402_300_799_999;
     let ms = u64::try_from(ms).unwrap_or(0).min(END_OF_9999_MS);
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
+
+pub(super) fn ms(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+pub(super) fn unix_ms(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, ms)
 }
 
 #[cfg(test)]

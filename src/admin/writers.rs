@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tidegate_actors::{ChildStatus, Group, Observer, WriterUse};
 
-use super::model::ms;
+use super::time::ms;
 
 /// A writer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

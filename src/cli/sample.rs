@@ -41,6 +41,30 @@ pub(super) fn second(at_unix_ms: u64) -> Second {
     }
 }
 
+fn commitment() -> CommitmentHealth {
+    CommitmentHealth {
+        condition: "serving".to_owned(),
+        reason: None,
+        remedy: None,
+        pending: 3,
+        retrying: 2,
+        without_address: 0,
+        oldest_pending_ms: Some(7_500_000),
+        failed: 0,
+        received_total: 815,
+        reported_total: 812,
+        gave_up_total: 0,
+        committed_total: 80_000,
+        not_committed_total: 2,
+        last_failure: Some(CommitmentFailure {
+            at_unix_ms: 0,
+            id: 7,
+            calling_ae_title: "CT1".to_owned(),
+            error: "cannot connect to 10.0.0.9:104: refused".to_owned(),
+        }),
+    }
+}
+
 pub(super) fn status() -> Status {
     Status {
         version: "0.1.0".to_owned(),
@@ -94,27 +118,7 @@ pub(super) fn status() -> Status {
             files: Some(7000),
             bytes: 3 << 20,
         }),
-        commitment: Some(CommitmentHealth {
-            condition: "serving".to_owned(),
-            reason: None,
-            remedy: None,
-            pending: 3,
-            retrying: 2,
-            without_address: 0,
-            oldest_pending_ms: Some(7_500_000),
-            failed: 0,
-            received_total: 815,
-            reported_total: 812,
-            gave_up_total: 0,
-            committed_total: 80_000,
-            not_committed_total: 2,
-            last_failure: Some(CommitmentFailure {
-                at_unix_ms: 0,
-                id: 7,
-                calling_ae_title: "CT1".to_owned(),
-                error: "cannot connect to 10.0.0.9:104: refused".to_owned(),
-            }),
-        }),
+        commitment: Some(commitment()),
         last_second: Some(second(NOW)),
         refused: refusals(),
         ended: vec![EndedEntry {

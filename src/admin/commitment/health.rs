@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tidegate_actors::{CommitmentCondition, CommitmentState};
 
-use crate::admin::model::{ms, unix_ms};
+use crate::admin::time::{ms, unix_ms};
 
 /// The state of storage commitment. Fields that end in `_total` count since the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
