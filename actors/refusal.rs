@@ -103,6 +103,8 @@ pub enum Reason {
     GivenUp,
     /// No file descriptor is left.
     OutOfDescriptors,
+    /// The file would be longer than the process may write.
+    FileTooLarge,
     /// Another kind of file is at the instance's path.
     Obstructed,
     /// The operating system reported another error.
@@ -111,7 +113,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidInstanceUid,
         Self::InvalidClassUid,
         Self::ClassOfAnotherContext,
@@ -132,6 +134,7 @@ impl Reason {
         Self::UnfinishedLost,
         Self::GivenUp,
         Self::OutOfDescriptors,
+        Self::FileTooLarge,
         Self::Obstructed,
         Self::StorageFailure,
     ];
@@ -159,6 +162,7 @@ impl Reason {
             Self::UnfinishedLost => "unfinished_lost",
             Self::GivenUp => "given_up",
             Self::OutOfDescriptors => "out_of_descriptors",
+            Self::FileTooLarge => "file_too_large",
             Self::Obstructed => "obstructed",
             Self::StorageFailure => "storage_failure",
         }
@@ -184,7 +188,8 @@ impl Reason {
             | Self::ReadOnly
             | Self::UnfinishedLost
             | Self::GivenUp
-            | Self::OutOfDescriptors => Status::OutOfResources,
+            | Self::OutOfDescriptors
+            | Self::FileTooLarge => Status::OutOfResources,
             Self::Duplicate => Status::DuplicateSopInstance,
             Self::Obstructed | Self::StorageFailure => Status::ProcessingFailure,
         }
@@ -233,6 +238,10 @@ fn of_store_error(error: &StoreError) -> (Reason, &'static str) {
             (Reason::Duplicate, "too many versions are stored under this sop instance uid")
         }
         StoreError::DiskFull => (Reason::DiskFull, "receiver's disk is full"),
+        StoreError::QuotaFull { .. } => (Reason::DiskFull, "receiver's disk quota is full"),
+        StoreError::FileTooLarge { .. } => {
+            (Reason::FileTooLarge, "instance is longer than the receiver may write, see its log")
+        }
         StoreError::BelowMinFree { .. } => (Reason::BelowMinFree, "receiver's disk is down to its reserve (min_free)"),
         StoreError::BelowMinInodes { .. } => {
             (Reason::BelowMinInodes, "receiver's disk has no inodes left above its reserve")
@@ -256,7 +265,7 @@ fn of_store_error(error: &StoreError) -> (Reason, &'static str) {
         StoreError::Obstructed { .. } => {
             (Reason::Obstructed, "something else stands at the instance's path, see the log")
         }
-        StoreError::NoFinalNames { .. } => {
+        StoreError::NoFinalNames { .. } | StoreError::NoSync { .. } => {
             (Reason::StorageFailure, "receiver's filesystem cannot store instances, see its log")
         }
         StoreError::Io { .. } => (Reason::StorageFailure, "receiver could not write the instance, see its log"),

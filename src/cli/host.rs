@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::thread;
 
 use bytesize::ByteSize;
+use parking_lot::RwLock;
 use rustix::fs::statvfs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_actors::{
@@ -26,6 +28,87 @@ const FILES_OF_THREAD: u64 = 4;
 pub(super) struct TooFewFiles {
     limit: u64,
     least: u64,
+}
+
+/// Threads of a node at its start besides writers and association threads: log, admin surface, catalogue, allocator, and those that are lent
+/// for blocking work.
+const START_THREADS: u64 = 24;
+
+/// The least length of a file without which a node stores next to nothing: a new catalogue has a quarter of it.
+const LEAST_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The process may not have what a start needs.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LimitError {
+    #[error(transparent)]
+    Files(#[from] TooFewFiles),
+    #[error(
+        "this process can start {possible} more threads, and a node with this configuration needs {least}: raise the limit (TasksMax=, pids.max, \
+         ulimit -u), or lower writers.count and associations.arbiters"
+    )]
+    Threads { possible: u64, least: u64 },
+    #[error("file size limit is {}, and a node needs {} to start: raise it (ulimit -Hf, LimitFSIZE=)", iec(*.limit), iec(LEAST_FILE_BYTES))]
+    FileSize { limit: u64 },
+}
+
+/// Raises the soft limits to the hard ones, and looks whether a node with these settings can start with them.
+///
+/// # Errors
+/// If it cannot.
+pub(super) fn raise_limits(settings: &NodeSettings) -> Result<(), LimitError> {
+    raise_open_files_limit(settings)?;
+    if let Some(limit) = raise(Resource::Fsize) {
+        if limit < LEAST_FILE_BYTES {
+            return Err(LimitError::FileSize { limit });
+        }
+        tracing::warn!(
+            limit = iec(limit),
+            "file size limit is set: longer instances are refused with A700; raise the hard limit (ulimit -Hf, LimitFSIZE=)"
+        );
+    }
+    if let Some(seconds) = raise(Resource::Cpu) {
+        tracing::warn!(
+            seconds,
+            "CPU time limit is set: the system kills the node when it has used it up; take it away (ulimit -Ht, LimitCPU=)"
+        );
+    }
+    let least = START_THREADS + (settings.writers + settings.association_threads) as u64;
+    let possible = startable_threads(least);
+    if possible < least { Err(LimitError::Threads { possible, least }) } else { Ok(()) }
+}
+
+/// The warnings of `raise_limits` that follow from the limits alone.
+pub(super) fn limit_warnings() -> Vec<String> {
+    let file_size = getrlimit(Resource::Fsize).maximum.map(|limit| {
+        let limit = iec(limit);
+        format!("file size limit is {limit}: longer instances are refused with A700; raise the hard limit (ulimit -Hf, LimitFSIZE=)")
+    });
+    let cpu = getrlimit(Resource::Cpu).maximum.map(|seconds| {
+        format!("CPU time limit is {seconds} s: the system kills the node when it has used it up; take it away (ulimit -Ht, LimitCPU=)")
+    });
+    file_size.into_iter().chain(cpu).collect()
+}
+
+/// Raises a soft limit to the hard one. `None`: there is no limit.
+fn raise(resource: Resource) -> Option<u64> {
+    let maximum = getrlimit(resource).maximum;
+    let _ = setrlimit(resource, Rlimit { current: maximum, maximum });
+    getrlimit(resource).current
+}
+
+/// Starts up to `wanted` threads that live at the same time, and ends them: limits of the user, of the control group and of memory all count.
+fn startable_threads(wanted: u64) -> u64 {
+    let gate = RwLock::new(());
+    thread::scope(|scope| {
+        let closed = gate.write();
+        let start = |_| thread::Builder::new().name("trial".to_owned()).spawn_scoped(scope, || drop(gate.read())).ok();
+        let trials: Vec<_> = (0..wanted).map_while(start).collect();
+        drop(closed);
+        let started = trials.len() as u64;
+        // Of a thread that is joined the system counts none.
+        trials.into_iter().for_each(|trial| drop(trial.join()));
+        started
+    })
 }
 
 /// Tells at the start what `/ready` tells: a filesystem may lack something that every commit needs, or the space to be kept free.
@@ -102,10 +185,8 @@ pub(super) fn open_files(settings: &NodeSettings) -> u64 {
 ///
 /// # Errors
 /// If a node with these settings cannot even start with it.
-pub(super) fn raise_open_files_limit(settings: &NodeSettings) -> Result<(), TooFewFiles> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    let Some(limit) = getrlimit(Resource::Nofile).current.or(current) else { return Ok(()) };
+fn raise_open_files_limit(settings: &NodeSettings) -> Result<(), TooFewFiles> {
+    let Some(limit) = raise(Resource::Nofile) else { return Ok(()) };
     let least = START_FILES + FILES_OF_THREAD * (settings.writers + settings.association_threads) as u64;
     if limit < least {
         return Err(TooFewFiles { limit, least });

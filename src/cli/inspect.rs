@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_actors::{FLOOR_LEASE_BYTES, floors_of};
 
-use super::host::{min_free_warning, open_files};
+use super::host::{limit_warnings, min_free_warning, open_files};
 use super::{Exit, output};
 use crate::audit;
 use crate::config::{Raw, Settings, TEMPLATE, size_text};
@@ -23,7 +23,7 @@ pub(super) fn check(settings: &Settings) -> Exit {
     let own = [("tls.certificate", settings.certificate.as_ref()), ("admin.tls_certificate", of_admin)];
     let dates =
         own.into_iter().filter_map(|(key, certificate)| Some(format!("{key}: {}", certificate?.date_warning()?)));
-    for warning in settings.warnings.iter().cloned().chain(dates) {
+    for warning in settings.warnings.iter().cloned().chain(dates).chain(limit_warnings()) {
         output::complain(&format!("warning: {warning}"));
     }
     if let Some(warning) = min_free_warning(node) {

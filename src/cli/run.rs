@@ -14,7 +14,7 @@ use tidegate_storage::Durability;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::host::{TooFewFiles, raise_open_files_limit, warn_of_open_root, warn_of_storage};
+use super::host::{LimitError, raise_limits, warn_of_open_root, warn_of_storage};
 use super::reload::Reloader;
 use super::signals::{Asked, Signals, StopSignal};
 use super::start_up::{AdminUrl, StartUp};
@@ -97,7 +97,7 @@ enum RunError {
     #[error(transparent)]
     Start(StartError),
     #[error(transparent)]
-    Files(#[from] TooFewFiles),
+    Limit(#[from] LimitError),
 }
 
 impl From<StartError> for RunError {
@@ -140,7 +140,7 @@ async fn serve(
         flight_records,
         warnings,
     } = settings;
-    raise_open_files_limit(&settings)?;
+    raise_limits(&settings)?;
     warnings.iter().for_each(|warning| reload::log_warning(warning));
     reload::log_certificates(certificate.as_ref(), admin.as_ref());
     revocation_lists.iter().for_each(reload::log_revocation_list);

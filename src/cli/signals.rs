@@ -5,6 +5,7 @@ use std::io;
 use std::task::Poll;
 
 use actix_rt::signal::unix::{Signal, SignalKind, signal};
+use rustix::process::Signal as Number;
 
 /// SIGTERM, SIGINT, SIGHUP and SIGUSR1, from its construction on. Those that arrive while nobody waits are kept.
 pub(super) struct Signals {
@@ -35,6 +36,8 @@ pub(super) struct StopSignal {
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
+        // A write beyond RLIMIT_FSIZE ends a process that does not handle this; it fails with EFBIG in one that does. Tokio keeps the handler.
+        drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -6,7 +6,7 @@ use super::keys::{Raw, defaults};
 use super::nearest::nearest;
 use super::problem::Problem;
 use super::removed::{REMOVED, may_be_secret};
-use super::sources::{Given, GivenValue, MISNAMED, variable_of};
+use super::sources::{CONFIG, Given, GivenValue, MISNAMED, variable_of};
 use super::tables::{self, LIST, SHAPES, SWITCH, TEXT, WHOLE_NUMBER};
 
 /// Applies the given values to the defaults. Each key is parsed on its own, so that every error is reported and not only the first. A key that
@@ -26,6 +26,9 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
             let meant = given.value.as_str().unwrap_or_default();
             let complaint = match REMOVED.iter().find(|(removed, _)| *removed == meant) {
                 Some((_, complaint)) => (*complaint).to_owned(),
+                None if meant == CONFIG => {
+                    "no variable of this node, and so without effect: give the file by the flag --config".to_owned()
+                }
                 None => format!(
                     "no variable of this node, and so without effect: {meant} is set by {}, with double underscores",
                     variable_of(meant)

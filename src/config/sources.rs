@@ -107,7 +107,10 @@ fn value_of<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t DeValue<'i>
 /// The key under which a variable with single underscores is listed, so that it is refused.
 pub(super) const MISNAMED: &str = "TIDEGATE_";
 
-/// Variables such as `TIDEGATE_NODE_AE_TITLE`, which name a key but for their underscores. Others that begin so are not the node's: tools
+/// Stands for the flag `--config`, which has no key.
+pub(super) const CONFIG: &str = "--config";
+
+/// Variables such as `TIDEGATE_NODE_AE_TITLE`, which name a key but for their underscores, and `TIDEGATE_AE_TITLE`, which name a flag. Others that begin so are not the node's: tools
 /// have some, and Kubernetes sets those of a service of that name.
 fn misnamed(environment: &Environment) -> Result<Given, ConfigError> {
     let variables = environment.clone().prefix_separator("_").separator("__").collect()?;
@@ -115,6 +118,8 @@ fn misnamed(environment: &Environment) -> Result<Given, ConfigError> {
     let keys: Vec<(String, &str)> = KEYS.iter().map(|key| (letters(key.path), key.path)).collect();
     let removed = REMOVED.iter().map(|(key, _)| (letters(key), *key));
     let keys: Vec<(String, &str)> = keys.into_iter().chain(removed).collect();
+    let flags = FLAG_OF_KEY.map(|(key, flag)| (letters(flag.trim_start_matches('-')).replace('-', ""), key));
+    let keys: Vec<(String, &str)> = keys.into_iter().chain(flags).chain([("config".to_owned(), CONFIG)]).collect();
     let meant =
         |name: &str| keys.iter().find(|(letters_of_key, _)| *letters_of_key == letters(name)).map(|(_, key)| *key);
     let mut found = Given::new();

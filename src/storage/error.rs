@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
+use rustix::process::{Resource, getrlimit};
 use thiserror::Error;
 
 use crate::fs::{Errno, Handle};
@@ -24,9 +25,23 @@ pub enum StoreError {
         /// Names tried.
         tried: u32,
     },
-    /// The filesystem, or the quota on it, is full.
+    /// The filesystem is full.
     #[error("the disk is full")]
     DiskFull,
+    /// The quota of the user, the group or the project on the filesystem is used up.
+    #[error("the quota on the filesystem of {} is full (quota -u, xfs_quota): raise it, or take files away", path.display())]
+    QuotaFull {
+        /// The object of the operation.
+        path: PathBuf,
+    },
+    /// The file would be longer than this process may write, or than the filesystem can hold.
+    #[error("{}", too_large(path, *.limit_bytes))]
+    FileTooLarge {
+        /// The object of the operation.
+        path: PathBuf,
+        /// RLIMIT_FSIZE, in bytes; `None`: unlimited, so it is the filesystem's limit.
+        limit_bytes: Option<u64>,
+    },
     /// Storing this instance would use the reserved space.
     #[error(
         "{} are free on the disk, and storage.min_free keeps {} free: make room, or lower storage.min_free",
@@ -95,6 +110,15 @@ pub enum StoreError {
         /// The object of the operation.
         path: PathBuf,
     },
+    /// The filesystem cannot sync a directory, so no name in it is known to be durable.
+    #[error("the filesystem of {} cannot sync (fsync: {source}), which durability needs: use ext4 or XFS", path.display())]
+    NoSync {
+        /// The object of the operation.
+        path: PathBuf,
+        /// The answer of the operating system.
+        #[source]
+        source: Errno,
+    },
     /// There is no file descriptor left, of the process or of the machine.
     #[error("out of file descriptors")]
     OutOfDescriptors,
@@ -116,10 +140,16 @@ impl StoreError {
     /// itself: a disk that is full, held to its reserve or not mounted is none.
     pub fn is_storage_failure(&self) -> bool {
         match self {
-            Self::PermissionDenied { .. } | Self::ReadOnly | Self::NoFinalNames { .. } | Self::Io { .. } => true,
+            Self::PermissionDenied { .. }
+            | Self::ReadOnly
+            | Self::NoFinalNames { .. }
+            | Self::NoSync { .. }
+            | Self::Io { .. } => true,
             Self::DuplicateRefused { .. }
             | Self::TooManyCopies { .. }
             | Self::DiskFull
+            | Self::QuotaFull { .. }
+            | Self::FileTooLarge { .. }
             | Self::BelowMinFree { .. }
             | Self::BelowMinInodes { .. }
             | Self::RootUnavailable { .. }
@@ -138,6 +168,9 @@ impl StoreError {
         | Self::PermissionDenied { path, .. }
         | Self::Obstructed { path, .. }
         | Self::NoFinalNames { path }
+        | Self::NoSync { path, .. }
+        | Self::QuotaFull { path }
+        | Self::FileTooLarge { path, .. }
         | Self::Io { path, .. } = &mut self
         {
             *path = map(path);
@@ -149,10 +182,13 @@ impl StoreError {
     pub(crate) fn new(what: &'static str, path: impl AsRef<Path>, source: Errno) -> Self {
         let path = path.as_ref().to_owned();
         match source {
-            Errno::NOSPC | Errno::DQUOT => Self::DiskFull,
+            Errno::NOSPC => Self::DiskFull,
+            Errno::DQUOT => Self::QuotaFull { path },
+            Errno::FBIG => Self::FileTooLarge { path, limit_bytes: getrlimit(Resource::Fsize).current },
             Errno::ACCESS | Errno::PERM => Self::PermissionDenied { path, owner: None },
             Errno::ROFS => Self::ReadOnly,
             Errno::OPNOTSUPP if what.starts_with("rename to") => Self::NoFinalNames { path },
+            Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS if what.starts_with("sync") => Self::NoSync { path, source },
             Errno::MFILE | Errno::NFILE => Self::OutOfDescriptors,
             Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG => {
                 Self::Obstructed { path, source }
@@ -200,6 +236,15 @@ pub enum OpenError {
         root.display()
     )]
     MarkLost {
+        /// The root.
+        root: PathBuf,
+    },
+    /// Another directory of the same filesystem is at the path of the root: the root was moved away, or restored from a copy.
+    #[error(
+        "the storage root {} is another directory than at start: put the old one back; if it is the right one, start the node again",
+        root.display()
+    )]
+    OtherDirectory {
         /// The root.
         root: PathBuf,
     },
@@ -291,6 +336,17 @@ pub struct Owner {
 
 fn held_by(owner: Option<Owner>) -> String {
     owner.map_or_else(String::new, |Owner { uid, mode }| format!(", which is owned by user {uid} with mode {mode:04o}"))
+}
+
+fn too_large(path: &Path, limit_bytes: Option<u64>) -> String {
+    let path = path.display();
+    match limit_bytes {
+        Some(limit) => format!(
+            "the file {path} would be larger than the limit of this process (RLIMIT_FSIZE {}): raise it (ulimit -f, LimitFSIZE=)",
+            ByteSize(limit).display().iec()
+        ),
+        None => format!("the file {path} would be larger than its filesystem can hold: use ext4 or XFS"),
+    }
 }
 
 fn obstacle(source: Errno) -> &'static str {

@@ -328,30 +328,6 @@ fn an_address_in_use_is_one_clear_line_and_exits_1() {
 }
 
 #[test]
-fn too_few_open_files_are_one_clear_line_before_anything_starts() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut command = std::process::Command::new("sh");
-    let start = "ulimit -n 40; exec \"$0\" --storage data --listen 127.0.0.1:0 --admin off";
-    command.args(["-c", start, env!("CARGO_BIN_EXE_tidegate")]).current_dir(directory.path());
-    let (code, stdout, stderr) = run_to_end(&mut command);
-    assert_eq!((code, stdout.as_str(), stderr.lines().count()), (1, "", 1), "{stderr}");
-    assert!(stderr.contains("open file limit is 40") && stderr.contains("LimitNOFILE"), "{stderr}");
-    assert!(!directory.path().join("data").exists(), "nothing was started");
-}
-
-#[test]
-fn a_soft_limit_of_open_files_is_raised_to_the_hard_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut command = std::process::Command::new("sh");
-    let start = "ulimit -Sn 50; ulimit -Hn 4000; exec \"$0\" --storage data --listen 127.0.0.1:0";
-    command.args(["-c", start, env!("CARGO_BIN_EXE_tidegate")]).current_dir(directory.path());
-    let node = Running::start(command);
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.child.id())).unwrap();
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    assert_eq!(line.split_whitespace().skip(3).collect::<Vec<_>>(), ["4000", "4000", "files"]);
-}
-
-#[test]
 fn a_root_without_a_mark_is_told_or_refused_as_configured() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--listen", "127.0.0.1:0", "--storage", "data"];

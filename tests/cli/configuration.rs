@@ -142,3 +142,19 @@ fn a_root_in_use_is_told_with_its_process_and_the_remedy() {
     let (_, _, stderr) = run_to_end(&mut tidegate(directory.path(), &["recover", "--clean"]));
     assert!(stderr.contains(&holder), "{stderr}");
 }
+
+#[test]
+fn variables_named_like_flags_are_refused_with_the_name_that_is_meant() {
+    for (variable, meant) in [
+        ("TIDEGATE_AE_TITLE", "TIDEGATE__NODE__AE_TITLE"),
+        ("TIDEGATE_LISTEN", "TIDEGATE__NODE__LISTEN"),
+        ("TIDEGATE_STORAGE", "TIDEGATE__STORAGE__ROOT"),
+        ("TIDEGATE_ADMIN", "TIDEGATE__ADMIN__LISTEN"),
+        ("TIDEGATE_CONFIG", "--config"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let (code, _, stderr) = run_to_end(tidegate(directory.path(), &["check-config"]).env(variable, "x"));
+        assert_eq!(code, 2, "{variable}");
+        assert!(stderr.contains(variable) && stderr.contains(meant), "{stderr}");
+    }
+}

@@ -5,5 +5,6 @@
 mod catalogue;
 mod commands;
 mod configuration;
+mod limits;
 mod process;
 mod verify;

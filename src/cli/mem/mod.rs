@@ -120,7 +120,7 @@ impl From<&MemError> for Exit {
     fn from(error: &MemError) -> Self {
         match error {
             MemError::Profile(profile::ProfileError::Ending(_)) => Self::Misused,
-            MemError::Ask(error) => Self::from(error),
+            MemError::Ask(error) | MemError::Profile(profile::ProfileError::Ask(error)) => Self::from(error),
             MemError::Restarted | MemError::Profile(_) => Self::Failed,
         }
     }
@@ -233,6 +233,13 @@ mapped     120.0 MiB  30.0 MiB  -90.0 MiB
 retained         0 B  90.0 MiB  +90.0 MiB
 ";
         assert_eq!(purged(&Purged { before, after }, COLUMNS), expected);
+    }
+
+    #[test]
+    fn a_profile_without_a_node_ends_as_every_other_command_does() {
+        let unanswered = || AskError::NoNode(Vec::new());
+        assert_eq!(Exit::from(&MemError::Ask(unanswered())), Exit::Unanswered);
+        assert_eq!(Exit::from(&MemError::Profile(profile::ProfileError::Ask(unanswered()))), Exit::Unanswered);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Run;
 use crate::error::{Owner, StoreError};
-use crate::fs::{Errno, Handle, Link};
+use crate::fs::{Errno, Handle, Kind, Link};
 use crate::instance::Instance;
 
 impl<H: Handle> Run<H> {
@@ -17,9 +17,23 @@ impl<H: Handle> Run<H> {
                 }
                 None => StoreError::PermissionDenied { path, owner: None },
             },
+            StoreError::Obstructed { path, source } => {
+                StoreError::Obstructed { path: self.in_the_way(&path).unwrap_or(&path).to_owned(), source }
+            }
             error => error,
         };
         error.map_path(|path| self.store.placement(instance).layout.loggable(path))
+    }
+
+    /// The first name on the way to `path`, or `path` itself, that is no directory.
+    fn in_the_way<'p>(&self, path: &'p Path) -> Option<&'p Path> {
+        let mut way: Vec<&Path> = path.ancestors().filter(|way| !way.as_os_str().is_empty()).collect();
+        way.reverse();
+        let is_in_the_way = |way: &&Path| {
+            let stat = self.root.dir.stat_at(way, Link::NoFollow);
+            stat.is_ok_and(|stat| stat.kind != Kind::Directory)
+        };
+        way.into_iter().find(is_in_the_way)
     }
 
     /// The first directory on the way to `path` that this process may not write to.

@@ -51,9 +51,12 @@ fn assert_stored(site: &Site, seed: u8) {
 fn what_the_system_answers_is_told_apart() {
     let site = Site::new();
     type Is = fn(&StoreError) -> bool;
-    let is: [(Errno, Is); 7] = [
+    let is: [(Errno, Is); 8] = [
         (Errno::NOSPC, |error| matches!(error, StoreError::DiskFull)),
-        (Errno::DQUOT, |error| matches!(error, StoreError::DiskFull)),
+        (Errno::DQUOT, |error| {
+            matches!(error, StoreError::QuotaFull { .. }) && error.to_string().contains("quota on the")
+        }),
+        (Errno::FBIG, |error| matches!(error, StoreError::FileTooLarge { .. }) && !error.is_storage_failure()),
         (Errno::ACCESS, |error| matches!(error, StoreError::PermissionDenied { .. })),
         (Errno::PERM, |error| matches!(error, StoreError::PermissionDenied { .. })),
         (Errno::ROFS, |error| matches!(error, StoreError::ReadOnly)),
@@ -87,6 +90,8 @@ fn a_trial_takes_the_steps_of_a_commit() {
     assert!(site.store.try_write().is_ok(), "by a hard link");
     let error = StoreError::new("rename to", "x", Errno::OPNOTSUPP);
     assert!(matches!(error, StoreError::NoFinalNames { .. }), "{error:?}");
+    let error = StoreError::new("sync a directory in", "x", Errno::INVAL);
+    assert!(error.to_string().contains("use ext4 or XFS") && error.is_storage_failure(), "{error}");
     assert!(site.temp_files().is_empty());
 }
 

@@ -122,6 +122,11 @@ impl<H: Handle> Root<H> {
         count_lost(&self.top, &self.path)
     }
 
+    /// Whether the node's own directory is still in this root, wherever that is now.
+    fn has_own(&self) -> bool {
+        self.dir.stat_at(Path::new(OWN), Link::NoFollow).is_ok()
+    }
+
     fn is_in_place(&self) -> bool {
         let stat = self.top.stat_at(&self.path, Link::Follow);
         stat.is_ok_and(|stat| (stat.dev, stat.ino) == (self.dev, self.ino))
@@ -185,6 +190,10 @@ impl<H: Handle> Root<H> {
         // Before anything is created in it: a filesystem mounted there now may belong to another application.
         if before.is_some_and(|before| before.dev != stat.dev) {
             return Err(OpenError::OtherFilesystem { root: path.to_owned() });
+        }
+        // A root that was moved away can come back, and nobody would look for its instances in two places. One that was deleted cannot.
+        if before.is_some_and(|before| before.ino != stat.ino && before.has_own()) {
+            return Err(OpenError::OtherDirectory { root: path.to_owned() });
         }
         top.may_write(path).map_err(OpenError::io("write to", path))?;
 

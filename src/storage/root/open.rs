@@ -103,8 +103,8 @@ impl<H: Handle> Root<H> {
             .then(|| Wal::create(&self.dir, &self.filesystem, &self.trust, &directory, &path, replayed))
         {
             Some(Ok(wal)) => Some(wal),
-            // Without room for a log there is none; what needs less is tried all the same.
-            None | Some(Err(OpenError::Io { source: Errno::NOSPC | Errno::DQUOT, .. })) => {
+            // Without room for a log, or under a limit of the file size below its segments, there is none; what needs less is tried all the same.
+            None | Some(Err(OpenError::Io { source: Errno::NOSPC | Errno::DQUOT | Errno::FBIG, .. })) => {
                 if is_in_use {
                     self.unmark_wal()?;
                 }

@@ -146,6 +146,27 @@ fn a_root_that_is_gone_is_not_made_again_and_is_used_when_it_is_back() {
 }
 
 #[test]
+fn a_root_moved_away_is_not_replaced_by_another_directory_at_its_path() {
+    let site = Site::new();
+    site.commit(&instance("1.2.3.4.5", &pixels(1, 100))).unwrap();
+    let elsewhere = site.dir.path().join("elsewhere");
+    fs::rename(site.root(), &elsewhere).unwrap();
+    fs::create_dir(site.root()).unwrap();
+    for _ in 0..2 {
+        let refused = site.commit(&instance("1.2.3.4.6", &pixels(1, 100))).unwrap_err();
+        assert!(refused.to_string().contains("is another directory than at start"), "{refused}");
+        let probed = site.store.try_write().unwrap_err();
+        assert!(matches!(probed, StoreError::RootUnavailable { .. }), "{probed}");
+    }
+    assert_eq!(fs::read_dir(site.root()).unwrap().count(), 0, "nothing is made in the other directory");
+    assert_eq!(files(&elsewhere).len(), 1);
+    fs::remove_dir(site.root()).unwrap();
+    fs::rename(&elsewhere, site.root()).unwrap();
+    site.store.try_write().unwrap();
+    assert_eq!(site.outcome(&instance("1.2.3.4.6", &pixels(1, 100))), Outcome::New);
+}
+
+#[test]
 fn a_root_that_another_node_took_meanwhile_is_left_to_it() {
     let site = Site::new();
     fs::remove_dir_all(site.root()).unwrap();
@@ -180,6 +201,14 @@ fn a_directory_removed_between_two_instances_is_made_again() {
         assert_eq!(site.files(), [path_of(&uid)]);
         fs::remove_dir_all(site.root().join(STUDY)).unwrap();
     }
+}
+
+#[test]
+fn a_link_in_the_place_of_a_study_is_named_itself() {
+    let site = Site::new();
+    std::os::unix::fs::symlink(site.dir.path(), site.root().join(STUDY)).unwrap();
+    let refused = site.commit(&instance("1.2.3.4.5", &pixels(1, 100))).unwrap_err();
+    assert_eq!(refused.to_string(), format!("a symbolic link stands in the way at {STUDY}"));
 }
 
 #[test]

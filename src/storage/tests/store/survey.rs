@@ -193,8 +193,8 @@ fn a_change_of_a_directory_changes_its_stamp() {
 fn without_the_mark_of_the_root_there_is_no_survey() {
     let site = Site::new();
     site.outcome(&instance("1.2.1", &pixels(1, 3000)));
-    // As a volume that is not mounted leaves it: an empty directory.
-    fs::rename(site.root(), site.dir.path().join("elsewhere")).unwrap();
+    // Somebody has deleted it, and made an empty directory.
+    fs::remove_dir_all(site.root()).unwrap();
     fs::create_dir(site.root()).unwrap();
     for _ in 0..2 {
         let error = site.store.survey().unwrap_err();
