@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_place_of_the_file_is_named_and_no_receipt_names_a_number() {
-        let obstacles: [(&str, fn(&Path)); 3] = [
+        type Place = fn(&Path);
+        let obstacles: [(&str, Place); 3] = [
             ("a directory stands where a file is needed", |at| fs::create_dir(at).unwrap()),
             ("a symbolic link stands there, and none is followed", |at| symlink("origins", at).unwrap()),
             ("a pipe, a socket or a device stands where", |at| mkfifoat(CWD, at, Mode::RUSR | Mode::WUSR).unwrap()),

@@ -147,8 +147,9 @@ impl Head {
 
     /// Whether both have the same elements with the same values, but for those of `tags`, whose values may differ.
     pub fn agrees_but_for(&self, tags: &[Tag], other: &Self) -> bool {
-        let agree = |(of, to): ((Tag, &[u8]), (Tag, &[u8]))| of.0 == to.0 && (of.1 == to.1 || tags.contains(&of.0));
-        self.values.len() == other.values.len() && self.values.all().zip(other.values.all()).all(agree)
+        let mut pairs = self.values.all().zip(other.values.all());
+        self.values.len() == other.values.len()
+            && pairs.all(|((tag, value), (to, other))| tag == to && (value == other || tags.contains(&tag)))
     }
 
     /// Bytes of memory that its values take.

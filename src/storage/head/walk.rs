@@ -364,8 +364,6 @@ impl Walk {
     }
 }
 
-/// Notes the first fault of its kind.
-#[cold]
 /// Begins the value of an element out of order, if that identifies the instance.
 #[cold]
 fn keep_again(again: &mut Vec<(Tag, Vec<u8>)>, tag: Tag) -> bool {
@@ -377,6 +375,8 @@ fn keep_again(again: &mut Vec<(Tag, Vec<u8>)>, tag: Tag) -> bool {
     identifies
 }
 
+/// Notes the first fault of its kind.
+#[cold]
 fn note(first: &mut Option<DatasetFault>, fault: DatasetFault) {
     first.get_or_insert(fault);
 }

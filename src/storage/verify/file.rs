@@ -161,7 +161,7 @@ impl<'a> Checker<'a> {
 
 /// The dataset as input of the walk, and the form that its pixel data must have.
 enum Dataset {
-    Plain(Walk, Option<PixelForm>),
+    Plain(Box<Walk>, Option<PixelForm>),
     Deflated(Box<Inflating>, Option<PixelForm>),
     /// Not ours to judge: the transfer syntax is private, so its datasets may be anything.
     Opaque,
@@ -191,7 +191,7 @@ impl Dataset {
             };
             return Self::Deflated(Box::new(inflating), syntax.pixels);
         }
-        if syntax.is_private { Self::Opaque } else { Self::Plain(walk, syntax.pixels) }
+        if syntax.is_private { Self::Opaque } else { Self::Plain(Box::new(walk), syntax.pixels) }
     }
 
     fn feed(&mut self, bytes: &[u8]) {
