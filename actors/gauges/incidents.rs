@@ -374,13 +374,9 @@ mod tests {
         let start = Instant::now();
         assert_eq!(state.take_suppressed(start), None);
         let source = Source::of(peer(1));
-        let mut note = |class, kind, times| {
-            for _ in 0..times {
-                state.worth_a_line(Topic::Amiss(class), kind, source, 0, start);
-            }
-        };
-        note(Class::Stranger, "http", 3);
-        note(Class::Refusal, "below_min_free", 30);
+        for (class, kind, times) in [(Class::Stranger, "http", 3), (Class::Refusal, "below_min_free", 30)] {
+            (0..times).for_each(|_| drop(state.worth_a_line(Topic::Amiss(class), kind, source, 0, start)));
+        }
         let told = state.take_suppressed(start + MINUTE).unwrap();
         // The first line of each, seven further refusals, and none of a further cause.
         assert_eq!(told.kinds, "below_min_free 22, http 2");

@@ -74,11 +74,7 @@ pub(super) fn compose(
     let in_force = started.and_then(|started| self::storage(started, checks));
     let access = access(raw, in_force.as_ref().or(storage.as_ref()), checks);
     let admin = admin::admin(&raw.admin, raw.storage.root.as_ref(), checks);
-    let of_admin = admin.as_ref().and_then(Option::as_ref).map(|admin| admin.listen);
-    one_address_each(
-        [("node.listen", listen.flatten()), ("tls.listen", tls_listen.flatten()), ("admin.listen", of_admin)],
-        checks,
-    );
+    one_address_each(listen.flatten(), tls_listen.flatten(), admin.as_ref().and_then(Option::as_ref), checks);
     let admin_socket = admin_socket(raw, checks);
     let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
     let (catalogue, commitment) = (catalogue(raw, started, checks), commitment(raw, checks));

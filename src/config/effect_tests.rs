@@ -261,9 +261,7 @@ fn a_variable_with_single_underscores_is_refused_with_the_right_name() {
         assert!(told.len() == 1 && told[0].contains(right) && !told[0].contains("secret"), "{told:?}");
     }
     // A service of Kubernetes, and tools.
-    for variable in
-        ["TIDEGATE_SERVICE_HOST", "TIDEGATE_PORT", "TIDEGATE_PORT_104_TCP", "TIDEGATE_CONFIG", "TIDEGATE_ADMIN_PORT"]
-    {
+    for variable in ["TIDEGATE_SERVICE_HOST", "TIDEGATE_PORT", "TIDEGATE_PORT_104_TCP", "TIDEGATE_ADMIN_PORT"] {
         read("", &[(variable, "x")]).unwrap();
     }
 }

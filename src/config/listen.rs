@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::checks::Checks;
 use super::keys::Raw;
+use crate::admin::AdminSettings;
 
 pub(super) fn listen(key: &str, address: &str, checks: &mut Checks<'_>) -> Option<Option<SocketAddr>> {
     match address.trim() {
@@ -30,7 +31,13 @@ pub(super) fn listen_for_tls(raw: &Raw, checks: &mut Checks<'_>) -> Option<Optio
 }
 
 /// Refuses a port that two of the surfaces have: the second could not be opened, and the system would blame another process.
-pub(super) fn one_address_each(surfaces: [(&str, Option<SocketAddr>); 3], checks: &mut Checks<'_>) {
+pub(super) fn one_address_each(
+    node: Option<SocketAddr>,
+    tls: Option<SocketAddr>,
+    admin: Option<&AdminSettings>,
+    checks: &mut Checks<'_>,
+) {
+    let surfaces = [("node.listen", node), ("tls.listen", tls), ("admin.listen", admin.map(|admin| admin.listen))];
     let surfaces: Vec<_> = surfaces.into_iter().filter_map(|(key, address)| Some((key, address?))).collect();
     for (at, (key, address)) in surfaces.iter().enumerate() {
         let is_same = |other: &&(&str, SocketAddr)| {

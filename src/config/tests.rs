@@ -70,7 +70,7 @@ fn variables_take_the_type_of_their_key() {
             ("TIDEGATE__ASSOCIATIONS__TRANSFER_SYNTAX_PREFERENCE", "1.2.840.10008.1.2.4.90, 1.2.840.10008.1.2"),
             ("TIDEGATE__MEMORY__BUDGET", "1073741824"),
             ("TIDEGATE__LOG__STATISTICS_INTERVAL", "off"),
-            ("TIDEGATE_CONFIG", "not ours"),
+            ("TIDEGATE_PORT", "not ours"),
         ],
     )
     .unwrap();

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
-use rustix::process::{Resource, getrlimit};
 use thiserror::Error;
 
-use crate::fs::{Errno, Handle};
+use crate::fs::{Errno, Handle, file_size_limit};
 use crate::obstacle::Obstacle;
 use crate::own::OWN;
 
@@ -184,7 +183,7 @@ impl StoreError {
         match source {
             Errno::NOSPC => Self::DiskFull,
             Errno::DQUOT => Self::QuotaFull { path },
-            Errno::FBIG => Self::FileTooLarge { path, limit_bytes: getrlimit(Resource::Fsize).current },
+            Errno::FBIG => Self::FileTooLarge { path, limit_bytes: file_size_limit() },
             Errno::ACCESS | Errno::PERM => Self::PermissionDenied { path, owner: None },
             Errno::ROFS => Self::ReadOnly,
             Errno::OPNOTSUPP if what.starts_with("rename to") => Self::NoFinalNames { path },

@@ -59,7 +59,7 @@ fn too_few_threads_are_one_clear_line_before_anything_starts() {
     let node = directory.path().join("tidegate");
     std::fs::copy(env!("CARGO_BIN_EXE_tidegate"), &node).unwrap();
     std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-    let mut command = std::process::Command::new("sh");
+    let mut command = std::process::Command::new("bash");
     let start = "ulimit -u 30; exec \"$0\" --storage data --listen 127.0.0.1:0 --admin off";
     command.args(["-c", start]).arg(&node).current_dir(directory.path());
     // The limit is none for the superuser.

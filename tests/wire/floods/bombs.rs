@@ -54,8 +54,14 @@ fn a_dataset_of_any_length_takes_one_associations_share() {
     let before = resident(&node);
     let (mut wire, _) = Wire::associate(node.address(), request());
     wire.send(&p_data(1, 3, &store_command(1, "1.2.3.503")));
-    let held = stream(&node, &mut wire, &dataset("1.2.3.503", 0), &[7; 65_000], bomb_bytes(), before);
-    wire.send(&p_data(1, 2, b"the end."));
+    let (end, piece) = (b"the end.", [7; 65_000]);
+    let mut head = dataset("1.2.3.503", 0);
+    let pieces = (bomb_bytes() - head.len() as u64).div_ceil(piece.len() as u64);
+    let pixel_bytes = pieces * piece.len() as u64 + end.len() as u64;
+    let at = head.len() - 4;
+    head[at..].copy_from_slice(&u32::try_from(pixel_bytes).unwrap().to_le_bytes());
+    let held = stream(&node, &mut wire, &head, &piece, bomb_bytes(), before);
+    wire.send(&p_data(1, 2, end));
     assert_eq!(wire.response().status, 0);
     assert!(held <= SHARE, "{held} bytes");
     assert!(node.storage().join("1.2.3/1.2.3.4/1.2.3.503.dcm").metadata().unwrap().len() > bomb_bytes());

@@ -306,6 +306,11 @@ fn device_statistics(dev: u64) -> Option<String> {
     std::fs::read_to_string(sysfs_device(dev) + "/stat").ok()
 }
 
+/// The longest file that this process may write (RLIMIT_FSIZE), in bytes; `None`: any.
+pub fn file_size_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+}
+
 /// Whether `syncfs` reports a failed write-back of any file: Linux 5.8 and later.
 pub fn reports_failed_write_back() -> bool {
     let uname = rustix::system::uname();

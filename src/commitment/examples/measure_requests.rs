@@ -1,4 +1,4 @@
-//! Measures the record of commitment requests: `measure FILE` makes FILE, which must not be there, and leaves it.
+//! Measures the record of commitment requests: `measure_requests FILE` makes FILE, which must not be there, and leaves it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a program that cannot go on has failed")]
 
@@ -54,7 +54,7 @@ fn evaluate(requests: &mut Requests, id: i64) {
 
 fn main() {
     let Some(path) = std::env::args().nth(1).map(PathBuf::from).filter(|path| !path.exists()) else {
-        return eprintln!("usage: measure FILE");
+        return eprintln!("usage: measure_requests FILE");
     };
     let mut requests = Requests::open(&path, Duration::from_secs(86_400), NOW_MS).unwrap();
     for (count, times) in [(3, 100), (3000, 20), (100_000, 3)] {
