@@ -54,7 +54,8 @@ impl Connection {
             .map(|encoding| ActionInformation::new(encoding, MAX_REFERENCES as u32));
         self.clock.progress();
         let has_data_set = request.has_data_set;
-        self.commitment.arriving = Some(Arriving { request, information, references: References::default(), fault });
+        let references = References::default();
+        self.commitment.arriving = Some(Box::new(Arriving { request, information, references, fault }));
         if !has_data_set {
             self.complete_action();
         }
@@ -75,7 +76,8 @@ impl Connection {
     pub(super) fn on_action_fragment(&mut self, fragment: &Bytes) {
         self.clock.progress();
         let holder = self.leases.holder();
-        let Some(Arriving { information: Some(information), references, fault, .. }) = &mut self.commitment.arriving
+        let Some(Arriving { information: Some(information), references, fault, .. }) =
+            self.commitment.arriving.as_deref_mut()
         else {
             return;
         };
@@ -104,7 +106,9 @@ impl Connection {
 
     /// The dataset of an N-ACTION is complete: hands it to the child, or refuses it.
     pub(super) fn complete_action(&mut self) {
-        let Some(Arriving { request, information, references, fault }) = self.commitment.arriving.take() else {
+        let Some(Arriving { request, information, references, fault }) =
+            self.commitment.arriving.take().map(|arriving| *arriving)
+        else {
             return;
         };
         let operation = request.operation.clone();
@@ -156,7 +160,7 @@ impl Connection {
         let instances = references.len();
         let (sender, reply) = oneshot::channel();
         shared.submit(Submission { asked, references, reply: sender })?;
-        self.commitment.recording = Some(Recording { operation, transaction_uid, instances, reply });
+        self.commitment.recording = Some(Box::new(Recording { operation, transaction_uid, instances, reply }));
         Ok(())
     }
 
@@ -235,7 +239,7 @@ impl Connection {
     }
 
     async fn on_recorded(&mut self, recorded: Result<Recorded, NotRecorded>) -> Option<End> {
-        let Recording { operation, transaction_uid, instances, .. } = self.commitment.recording.take()?;
+        let Recording { operation, transaction_uid, instances, .. } = *self.commitment.recording.take()?;
         let recorded = match recorded {
             Ok(recorded) => recorded,
             Err(refused) => {

@@ -52,8 +52,8 @@ pub(super) enum Said {
 pub(super) struct Commitment {
     /// If reports can be sent on this association.
     pub(super) line: Option<LineEnd>,
-    pub(super) arriving: Option<Arriving>,
-    pub(super) recording: Option<Recording>,
+    pub(super) arriving: Option<Box<Arriving>>,
+    pub(super) recording: Option<Box<Recording>>,
     /// The next step of a report that is being sent.
     pub(super) step: Option<LocalBoxFuture<'static, Said>>,
     /// A report that was sent, and when its response is overdue.
@@ -80,6 +80,11 @@ impl Commitment {
     /// Whether anything is under way that the end of the association would break.
     pub(super) fn is_busy(&self) -> bool {
         self.is_arriving() || self.recording.is_some() || self.step.is_some() || self.awaiting.is_some()
+    }
+
+    /// Whether [`Self::next`] may ever end.
+    pub(super) fn may_say(&self) -> bool {
+        self.line.is_some() || self.recording.is_some() || self.step.is_some() || self.awaiting.is_some()
     }
 
     /// A message has come or gone.
@@ -110,7 +115,7 @@ impl Commitment {
     }
 }
 
-async fn recorded(recording: &mut Option<Recording>) -> Result<Recorded, NotRecorded> {
+async fn recorded(recording: &mut Option<Box<Recording>>) -> Result<Recorded, NotRecorded> {
     let lost = || NotRecorded {
         status: ActionStatus::ProcessingFailure,
         cause: "storage commitment is not available".to_owned(),

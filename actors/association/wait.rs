@@ -60,13 +60,15 @@ impl Connection {
             }
             () = self.node.changed(is_established) => {}
             asked = self.record.wish() => wish = Some(asked),
-            something = self.commitment.next(is_idle), if is_established => said = Some(something),
+            // In a box: hundreds of idle associations have nothing to say.
+            something = async { Box::new(Box::pin(self.commitment.next(is_idle)).await) },
+                if is_established && self.commitment.may_say() => said = Some(something),
             read = self.io.read(target, &mut self.inbound), if reading => arrived = Some(read),
             () = sleep_until(began + look), if reading => is_time_up = true,
         }
         match (wish, said) {
             (Some(wish), _) => return Box::pin(self.on_wish(wish)).await,
-            (None, Some(said)) => return Box::pin(self.on_said(said)).await,
+            (None, Some(said)) => return Box::pin(self.on_said(*said)).await,
             (None, None) if !reading => return None,
             (None, None) => {}
         }

@@ -164,6 +164,8 @@ impl CommitmentActor {
         }
         if self.tasks.is_empty() && self.files.are_open() && self.worked_at.elapsed() >= REST {
             self.files.close();
+        }
+        if self.tasks.is_empty() && !self.files.are_open() {
             self.record.rest();
         }
     }

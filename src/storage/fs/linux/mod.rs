@@ -307,7 +307,7 @@ fn device_statistics(dev: u64) -> Option<String> {
 }
 
 /// The longest file that this process may write (RLIMIT_FSIZE), in bytes; `None`: any.
-pub fn file_size_limit() -> Option<u64> {
+pub(crate) fn file_size_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Fsize).current
 }
 
