@@ -375,7 +375,9 @@ mod tests {
         assert_eq!(state.take_suppressed(start), None);
         let source = Source::of(peer(1));
         for (class, kind, times) in [(Class::Stranger, "http", 3), (Class::Refusal, "below_min_free", 30)] {
-            (0..times).for_each(|_| drop(state.worth_a_line(Topic::Amiss(class), kind, source, 0, start)));
+            (0..times).for_each(|_| {
+                state.worth_a_line(Topic::Amiss(class), kind, source, 0, start);
+            });
         }
         let told = state.take_suppressed(start + MINUTE).unwrap();
         // The first line of each, seven further refusals, and none of a further cause.
