@@ -371,9 +371,8 @@ mod tests {
     #[test]
     fn what_was_suppressed_is_told_by_kind_and_by_its_one_source() {
         let mut state = state();
-        let start = Instant::now();
+        let (start, source) = (Instant::now(), Source::of(peer(1)));
         assert_eq!(state.take_suppressed(start), None);
-        let source = Source::of(peer(1));
         for (class, kind, times) in [(Class::Stranger, "http", 3), (Class::Refusal, "below_min_free", 30)] {
             (0..times).for_each(|_| {
                 state.worth_a_line(Topic::Amiss(class), kind, source, 0, start);
