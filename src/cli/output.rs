@@ -15,7 +15,7 @@ pub(super) fn print(text: &str) -> Exit {
     print_next(text).err().unwrap_or(Exit::Done)
 }
 
-/// As [`print`], for a command that goes on printing. An error is the exit code of the command: nobody reads any more, or stdout failed.
+/// As [`print()`], for a command that goes on printing. An error is the exit code of the command: nobody reads any more, or stdout failed.
 pub(super) fn print_next(text: &str) -> Result<(), Exit> {
     let mut stdout = io::stdout().lock();
     let printed = stdout.write_all(harmless(text).as_bytes()).and_then(|()| stdout.flush());
