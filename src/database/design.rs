@@ -30,7 +30,7 @@ pub struct Design {
     pub writer_cache_kib: i64,
 }
 
-/// The words of a kind of file, for the texts of [`Error`].
+/// The words of a kind of file, for the texts of [`Error`](crate::Error).
 pub struct Words {
     /// A noun without article: `catalogue`.
     pub name: &'static str,
