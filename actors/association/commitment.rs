@@ -97,7 +97,7 @@ impl Commitment {
         (self.line, self.arriving, self.step, self.awaiting) = (None, None, None, None);
     }
 
-    /// Waits for whatever comes. `is_idle`: no message is under way. May be dropped at any time.
+    /// Waits for whatever comes, in a box of the caller: hundreds of idle associations have nothing to say. `is_idle`: no message is under way. May be dropped at any time.
     pub(super) async fn next(&mut self, is_idle: bool) -> Said {
         let Self { line, recording, step, awaiting, quiet_since, .. } = self;
         let is_free = recording.is_none() && step.is_none() && awaiting.is_none();

@@ -60,7 +60,6 @@ impl Connection {
             }
             () = self.node.changed(is_established) => {}
             asked = self.record.wish() => wish = Some(asked),
-            // In a box: hundreds of idle associations have nothing to say.
             something = async { Box::new(Box::pin(self.commitment.next(is_idle)).await) },
                 if is_established && self.commitment.may_say() => said = Some(something),
             read = self.io.read(target, &mut self.inbound), if reading => arrived = Some(read),

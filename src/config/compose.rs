@@ -68,8 +68,7 @@ pub(super) fn compose(
     let max = number(raw.associations.max);
     let (memory_budget_bytes, spool_threshold_bytes) = memory(raw, max, tls.is_some(), checks);
     let associations = associations(raw, max, spool_threshold_bytes, checks);
-    let writer_settings = writer_settings(raw, checks);
-    let storage = storage(raw, checks);
+    let (writer_settings, storage) = (writer_settings(raw, checks), storage(raw, checks));
     // The rules must be kept apart from the layout that is in force, not from that of the next start.
     let in_force = started.and_then(|started| self::storage(started, checks));
     let access = access(raw, in_force.as_ref().or(storage.as_ref()), checks);

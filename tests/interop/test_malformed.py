@@ -46,6 +46,7 @@ DAMAGED_ON_PURPOSE: dict[str, str] = {
     "1.154 report: cut in a header": CUT,
     "1.205 big endian: cut in a header": CUT,
     "1.226 jpeg: an identity again": TWICE,
+    "1.22 implicit: an identity again": TWICE,
     "1.251 mr: an identity again": TWICE,
 }
 
