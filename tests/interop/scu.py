@@ -97,7 +97,7 @@ def exchange_all(association: Association, primitives, context: int) -> list:
 
     def take(message, context_id):
         # What the node asks of the requestor is no answer.
-        if isinstance(message, N_EVENT_REPORT):
+        if isinstance(message, N_EVENT_REPORT) and message.MessageIDBeingRespondedTo is None:
             serve(association, message, context_id)
         else:
             came.put((context_id, message))
