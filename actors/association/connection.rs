@@ -212,7 +212,6 @@ impl Connection {
                     return Box::pin(self.complete()).await;
                 }
             }
-            // The policy accepts no context of storage commitment yet.
             Event::ActionRequested(request) => self.on_action_request(request),
             Event::Fragment(fragment) if self.commitment.is_arriving() => self.on_action_fragment(&fragment),
             Event::Fragment(fragment) => return self.on_fragment(fragment).await,

@@ -134,9 +134,7 @@ mod tests {
             ("a symbolic link stands there, and none is followed", |at| {
                 run(Command::new("ln").args(["-s", "origins"]).arg(at))
             }),
-            ("a pipe, a socket or a device stands where", |at| {
-                assert!(Command::new("mkfifo").arg(at).status().unwrap().success())
-            }),
+            ("a pipe, a socket or a device stands where", |at| run(Command::new("mkfifo").arg(at))),
         ];
         for (told, place) in obstacles {
             let site = Site::new();
