@@ -48,6 +48,8 @@ struct Chunk {
     /// The best that was found of the present reference.
     best: Option<Found>,
     reading: Option<(Reading, u128, StoredFile)>,
+    /// The file behind the one that is read, with its place: the disk begins with it early.
+    ahead: Option<((usize, usize), Result<Begun, Errno>)>,
     outcomes: Vec<(u32, Outcome)>,
     synced: Vec<PathBuf>,
 }
@@ -98,8 +100,8 @@ impl Evaluation {
         if let Some(last) = references.last() {
             self.position = last.position + 1;
         }
-        let (reading, outcomes, synced) = (None, Vec::new(), Vec::new());
-        self.chunk = Some(Chunk { references, files, at: (0, 0), best: None, reading, outcomes, synced });
+        let (reading, ahead, outcomes, synced) = (None, None, Vec::new(), Vec::new());
+        self.chunk = Some(Chunk { references, files, at: (0, 0), best: None, reading, ahead, outcomes, synced });
         Ok(())
     }
 
@@ -122,7 +124,6 @@ impl Evaluation {
 impl Chunk {
     /// Looks at the next file, or reads on in it.
     fn look(&mut self, terms: Terms, survey: &Survey, buffer: &mut [u8], doubtful: &mut u32) {
-        let (at, version) = self.at;
         if let Some((mut reading, expected, file)) = self.reading.take() {
             match reading.step(buffer) {
                 Ok(None) => self.reading = Some((reading, expected, file)),
@@ -135,22 +136,36 @@ impl Chunk {
             }
             return;
         }
-        let referenced = &self.references[at];
-        let sop_class = &referenced.reference.sop_class;
-        let is_of_class = |file: &&StoredFile| sop_class.is(file.sop_class_uid.as_bytes());
-        let Some(file) = self.files[at].iter().filter(is_of_class).nth(version).cloned() else {
-            return self.conclude(doubtful);
+        let Some(file) = self.file_at(self.at).cloned() else { return self.conclude(doubtful) };
+        let begun = match self.ahead.take() {
+            Some((place, begun)) if place == self.at => begun,
+            _ => self.begin(self.at, &file, terms, survey),
         };
-        let was_committed = referenced.outcome == Some(Outcome::Committed);
-        match begin(survey, &file, terms, was_committed) {
+        match begun {
             Ok(Begun::Whole) => {
                 let found = self.settle(terms, survey, &file);
                 self.found(found, doubtful);
             }
-            Ok(Begun::Read(reading, digest)) => self.reading = Some((*reading, digest, file)),
+            Ok(Begun::Read(reading, digest)) => {
+                self.reading = Some((*reading, digest, file));
+                let next = (self.at.0 + 1, 0);
+                let file = self.file_at(next);
+                self.ahead = file.map(|file| (next, self.begin(next, file, terms, survey)));
+            }
             Ok(Begun::Not(found)) => self.found(found, doubtful),
             Err(_) => self.found(Found::Unreadable, doubtful),
         }
+    }
+
+    /// A file of a reference, among those of the class that was named.
+    fn file_at(&self, (at, version): (usize, usize)) -> Option<&StoredFile> {
+        let sop_class = &self.references.get(at)?.reference.sop_class;
+        self.files[at].iter().filter(|file| sop_class.is(file.sop_class_uid.as_bytes())).nth(version)
+    }
+
+    fn begin(&self, at: (usize, usize), file: &StoredFile, terms: Terms, survey: &Survey) -> Result<Begun, Errno> {
+        let was_committed = self.references[at.0].outcome == Some(Outcome::Committed);
+        begin(survey, file, terms, was_committed)
     }
 
     /// The bytes are there: makes sure that they are on the disk.

@@ -59,7 +59,7 @@ pub trait Handle: Debug + Send + Sync + Sized + 'static {
     fn truncate(&self, bytes: u64) -> Result<(), Errno>;
     /// Starts the kernel's write-back of `bytes` from `offset_bytes` on, or of everything behind it, and drops written pages. A hint.
     fn start_write_back(&self, offset_bytes: u64, bytes: Option<NonZeroU64>);
-    /// Drops the cached pages of the file as far as possible, and announces that all of it is read. A hint.
+    /// Drops the cached pages of the file as far as possible, and announces that all of it is read: the disk begins with it. A hint.
     fn expect_reading(&self) {}
     /// Returns when the content of this file is on the disk, with the metadata needed to read it (`fdatasync`).
     fn sync_data(&self) -> Result<(), Errno>;

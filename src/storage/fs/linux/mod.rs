@@ -32,6 +32,9 @@ const SET_GROUP_ID: u32 = 0o2000;
 /// Between two looks at whether a disk that is being synced makes progress.
 const SYNC_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Bytes that the disk may begin to read of a file that is announced.
+const FIRST_BYTES: u64 = 4 << 20;
+
 impl Handle for File {
     type Entries = Entries;
 
@@ -113,6 +116,7 @@ impl Handle for File {
     fn expect_reading(&self) {
         let _ = rustix::fs::fadvise(self, 0, None, Advice::DontNeed);
         let _ = rustix::fs::fadvise(self, 0, None, Advice::Sequential);
+        let _ = rustix::fs::fadvise(self, 0, NonZeroU64::new(FIRST_BYTES), Advice::WillNeed);
     }
 
     fn sync_data(&self) -> Result<(), Errno> {
