@@ -12,6 +12,7 @@
 pub(crate) mod admission;
 pub mod certificate;
 mod certificate_facts;
+mod certificate_path;
 pub(crate) mod client_verifier;
 pub(crate) mod descriptors;
 pub(crate) mod handshake;
