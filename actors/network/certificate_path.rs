@@ -4,7 +4,6 @@ use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
 
 use super::certificate_facts::CertificateFacts;
-use super::client_verifier::ClientKeys;
 
 /// Most certificates above its own that are looked at; a peer may send any number.
 const MAX_SENT: usize = 16;
@@ -18,6 +17,15 @@ const OTHERS: [(&str, &str); 6] = [
     ("MaximumPathDepthExceeded", "too many certificates stand between it and its authority"),
     ("InvalidSerialNumber", "its serial number is not one by RFC 5280 §4.1.2.2"),
 ];
+
+/// The names of the configuration keys, for the log.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientKeys {
+    /// The key of the file with the certificates that count.
+    pub client_ca: &'static str,
+    /// The key of the revocation lists.
+    pub client_crls: &'static str,
+}
 
 /// A certificate, and what its peer sent with it.
 pub(super) struct Path<'a> {

@@ -19,7 +19,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::certificate_facts::CertificateFacts;
-use super::certificate_path::Path;
+use super::certificate_path::{ClientKeys, Path};
 
 thread_local! {
     /// The certificate that this thread refused last. rustls reports the error without the certificate. A handshake fails in the same poll
@@ -39,15 +39,6 @@ pub(crate) struct Refused {
 /// Takes the refusal of the verification that has just failed on this thread.
 pub(crate) fn take_refused() -> Option<Box<Refused>> {
     REFUSED.take()
-}
-
-/// The names of the configuration keys, for the log.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientKeys {
-    /// The key of the file with the certificates that count.
-    pub client_ca: &'static str,
-    /// The key of the revocation lists.
-    pub client_crls: &'static str,
 }
 
 /// Why there is no verifier.

@@ -23,4 +23,5 @@ mod startup;
 pub(crate) mod transport;
 
 pub use certificate_facts::{CertificateFacts, rfc3339};
-pub use client_verifier::{ClientKeys, ClientVerifier, ClientVerifierError};
+pub use certificate_path::ClientKeys;
+pub use client_verifier::{ClientVerifier, ClientVerifierError};

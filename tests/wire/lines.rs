@@ -258,7 +258,6 @@ fn in_json_every_line_is_an_object_from_the_first_to_the_last_and_texts_are_not_
 #[test]
 fn a_request_beyond_the_limit_names_the_key_and_who_sent_it() {
     let mut node = Node::start(&[ALL, ("TIDEGATE__ASSOCIATIONS__MAX_REQUEST_LENGTH", "16 KiB")]);
-    // The longest abstract syntax that an item can have.
     let contexts: Vec<_> = (0..128).map(|_| (CT, EXPLICIT)).collect();
     let mut long = proposing("BIG CT", &contexts);
     for context in &mut long.presentation_contexts {
